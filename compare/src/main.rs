@@ -1,0 +1,3 @@
+//! Rivals of slipring.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The slipring service as a library.

@@ -1,0 +1,3 @@
+//! The slipring service.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Memory that moves with the ring.
