@@ -1,1 +1,15 @@
-//! The slipring service as a library.
+//! The slipring service as a library: what the binary `slipring` is made of.
+//!
+//! It uses only the public API of the library `slipring`.
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("the wire and the segments are little-endian; big-endian machines aren't supported");
+
+pub mod cli;
+pub mod demo;
+pub mod io;
+pub mod load;
+pub mod protocol;
+pub mod server;
+pub mod sink;
+pub mod stage;
