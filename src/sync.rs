@@ -1,2 +1,29 @@
 //! The only file that names atomics: under `cfg(loom)` they are loom's, else the standard library's.
-//! Every ordering in the crate is paired by a name ("SYNC S1") that stands at both of its ends.
+//!
+//! Every ordering in the crate is paired by a name that stands at both of its ends:
+//!
+//! | name | store (Release) | load (Acquire) | what becomes visible |
+//! |---|---|---|---|
+//! | SYNC S1 | last drop of a retained handle (`ring/pins.rs`) | the owner's look at a chunk's pins | all reads through the handle are over |
+//! | SYNC S2 | a stage's release of a batch: the disruptor's cursor | the reclaimer's poll | all reads of the batch, and its pins, are over |
+//! | SYNC S3 | a stage's progress (`pipeline/shared.rs`) | a sleeper's second look | that there is work |
+//! | SYNC S4 | a stage's failure | every idle loop | who failed, and from which sequence on |
+//! | SYNC S5 | close | every idle loop | where the stream ends |
+//! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
+//! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+
+/// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
+#[cfg(feature = "pipeline")]
+pub(crate) use std::sync::atomic::AtomicI64;
+
+/// A number for a pool, never used twice in a process (until four billion pools were made).
+pub(crate) fn pool_id() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

@@ -1,0 +1,148 @@
+//! Errors of the ring pool: small, with the numbers, the field and the fix.
+
+use core::fmt;
+
+use crate::region::RegionError;
+
+/// Why an allocation got nothing. It never blocks; what to do stands with each case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Every entry of the disruptor ring is taken: poll the lane, and stop reading until it has room.
+    Ring {
+        /// Entries of the ring.
+        slots: usize,
+    },
+    /// No chunk is reusable: something still holds them. The statistics say who.
+    Pool {
+        /// Bytes that were asked for.
+        asked_bytes: usize,
+        /// Chunks of the pool, all of them busy.
+        chunks: usize,
+    },
+    /// No slice is ever that large: raise `max_slice_bytes` (and with it `chunk_bytes`).
+    TooLarge {
+        /// Bytes that were asked for.
+        asked_bytes: usize,
+        /// The largest slice.
+        max_slice_bytes: usize,
+    },
+    /// A stage failed under the policy `Poison`: close the lane. The number is the stage's.
+    Poisoned(u32),
+    /// The lane is closing or closed: nothing more is taken.
+    Closed,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Ring { slots } => {
+                write!(f, "all {slots} slots of the ring are taken: poll the lane, or raise `slots`")
+            }
+            Self::Pool { asked_bytes, chunks } => {
+                write!(
+                    f,
+                    "no chunk of the pool's {chunks} is free for {asked_bytes} bytes: poll the lane, or raise the pool's `bytes`"
+                )
+            }
+            Self::TooLarge { asked_bytes, max_slice_bytes } => {
+                write!(f, "{asked_bytes} bytes asked, `max_slice_bytes` is {max_slice_bytes}: raise it")
+            }
+            Self::Poisoned(stage) => write!(f, "stage {stage} failed and the lane is poisoned: close it"),
+            Self::Closed => write!(f, "the lane is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Why a pool couldn't be made.
+#[derive(Debug)]
+pub enum PoolError {
+    /// An option doesn't fit: its name, the figure given, and what it has to be.
+    Option {
+        /// The field of [`super::PoolOptions`].
+        field: &'static str,
+        /// The figure given.
+        given: usize,
+        /// What it has to be.
+        must: &'static str,
+        /// The figure of that limit.
+        limit: usize,
+    },
+    /// The region couldn't be mapped.
+    Region(RegionError),
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option { field, given, must, limit } => write!(f, "`{field}` is {given}: it must be {must} {limit}"),
+            Self::Region(e) => write!(f, "the pool's region: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for PoolError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Option { .. } => None,
+            Self::Region(e) => Some(e),
+        }
+    }
+}
+
+impl From<RegionError> for PoolError {
+    fn from(e: RegionError) -> Self {
+        Self::Region(e)
+    }
+}
+
+/// More bytes were committed or cut than there are. The value comes back in `back`.
+#[derive(Debug)]
+pub struct TooLong<T> {
+    /// Bytes that were named.
+    pub asked_bytes: usize,
+    /// Bytes there are.
+    pub available_bytes: usize,
+    /// The grant, token or receive, as it was.
+    pub back: T,
+}
+
+impl<T> fmt::Display for TooLong<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes named, {} there", self.asked_bytes, self.available_bytes)
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for TooLong<T> {}
+
+/// A slice was given to a pool or lane that it doesn't come from. It comes back.
+#[derive(Debug)]
+pub struct Foreign<T>(pub T);
+
+impl<T> fmt::Display for Foreign<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the slice belongs to another pool")
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for Foreign<T> {}
+
+/// Why a handle couldn't be retained: as many chunks as allowed are pinned already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetainError {
+    /// Chunks that may be pinned at once.
+    pub pinned_chunks_max: u32,
+}
+
+impl fmt::Display for RetainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} chunks are pinned, as many as `pinned_chunks_max` allows: copy the bytes, or drop retained handles",
+            self.pinned_chunks_max
+        )
+    }
+}
+
+impl std::error::Error for RetainError {}

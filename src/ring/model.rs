@@ -1,0 +1,254 @@
+//! The naive model of a pool: a list of live ranges with what was written to them, compared over random operations.
+//!
+//! After every operation each live range must still hold its bytes (so nothing overlaps and nothing is reused early); at
+//! the end, with everything gone, the whole pool must be there again. Sizes are tiny: wrap and full happen all the time.
+
+mod cases;
+
+use proptest::prelude::*;
+
+use super::{Full, PoolOptions, PoolSlice, Received, Retained, RingPool, Staged, Token};
+use crate::region::Pages;
+
+pub(super) const CHUNK: usize = 4096;
+pub(super) const MAX: usize = 2048;
+
+/// A pool of `chunks` chunks of 4 KiB.
+pub(super) fn tiny(chunks: usize, window: usize, pinned: u32) -> RingPool {
+    RingPool::new(&PoolOptions {
+        bytes: chunks * CHUNK,
+        max_slice_bytes: MAX,
+        chunk_bytes: Some(CHUNK),
+        window_bytes: Some(window * CHUNK),
+        pinned_chunks_max: Some(pinned),
+        pages: Pages::Small,
+        ..PoolOptions::default()
+    })
+    .expect("a tiny pool")
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Alloc { len: usize, commit: usize },
+    Leak { len: usize },
+    TakeToken { len: usize },
+    CommitToken { pick: usize, n: usize },
+    DropToken { pick: usize },
+    Receive { len: usize, n: usize, cuts: Vec<(usize, usize)>, keep: bool },
+    CutKept { pick: usize, len: usize },
+    DropSlice { pick: usize },
+    Stage { pick: usize },
+    Release { ahead: i64 },
+    Retain { pick: usize },
+    CloneRetained { pick: usize },
+    DropRetained { pick: usize },
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let len = || prop_oneof![4 => 0usize..300, 2 => 1usize..=MAX, 1 => Just(MAX), 1 => (MAX + 1)..=(MAX + 4)];
+    let pick = any::<usize>;
+    prop_oneof![
+        8 => (len(), pick()).prop_map(|(len, commit)| Op::Alloc { len, commit }),
+        1 => len().prop_map(|len| Op::Leak { len }),
+        2 => len().prop_map(|len| Op::TakeToken { len }),
+        2 => (pick(), pick()).prop_map(|(pick, n)| Op::CommitToken { pick, n }),
+        1 => pick().prop_map(|pick| Op::DropToken { pick }),
+        3 => (len(), pick(), proptest::collection::vec((0usize..20, 0usize..200), 0..5), any::<bool>())
+            .prop_map(|(len, n, cuts, keep)| Op::Receive { len, n, cuts, keep }),
+        2 => (pick(), 0usize..100).prop_map(|(pick, len)| Op::CutKept { pick, len }),
+        5 => pick().prop_map(|pick| Op::DropSlice { pick }),
+        6 => pick().prop_map(|pick| Op::Stage { pick }),
+        4 => (0i64..12).prop_map(|ahead| Op::Release { ahead }),
+        1 => pick().prop_map(|pick| Op::Retain { pick }),
+        1 => pick().prop_map(|pick| Op::CloneRetained { pick }),
+        2 => pick().prop_map(|pick| Op::DropRetained { pick }),
+    ]
+}
+
+/// What is alive, each with the byte that fills it.
+struct Model {
+    pool: RingPool,
+    tag: u8,
+    slices: Vec<(PoolSlice, u8)>,
+    tokens: Vec<(Token, u8)>,
+    kept: Vec<(Received, u8)>,
+    staged: Vec<(Staged, u8)>,
+    retained: Vec<(Retained, u8)>,
+}
+
+fn pick<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.swap_remove(pick % from.len()))
+}
+
+impl Model {
+    fn new(chunks: usize, window: usize) -> Self {
+        let (slices, tokens, kept, staged, retained) = Default::default();
+        Self { pool: tiny(chunks, window, 2), tag: 0, slices, tokens, kept, staged, retained }
+    }
+
+    fn next_tag(&mut self) -> u8 {
+        self.tag = self.tag.wrapping_add(1);
+        self.tag
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Alloc { len, commit } => self.alloc(len, commit),
+            Op::Leak { len } => {
+                if let Ok(mut grant) = self.pool.reserve(len) {
+                    grant.fill(0xEE);
+                    std::mem::forget(grant);
+                }
+            }
+            Op::TakeToken { len } => {
+                let tag = self.next_tag();
+                if let Ok(grant) = self.pool.reserve(len) {
+                    let mut token = grant.into_token();
+                    token.fill(tag);
+                    self.tokens.push((token, tag));
+                }
+            }
+            Op::CommitToken { pick: at, n } => {
+                if let Some((token, tag)) = pick(&mut self.tokens, at) {
+                    let n = n % (token.len() + 1);
+                    self.slices.push((token.commit(n).expect("it fits"), tag));
+                }
+            }
+            Op::DropToken { pick: at } => drop(pick(&mut self.tokens, at)),
+            Op::Receive { len, n, cuts, keep } => self.receive(len, n, &cuts, keep),
+            Op::CutKept { pick: at, len } => {
+                if !self.kept.is_empty() {
+                    let at = at % self.kept.len();
+                    let (received, tag) = &mut self.kept[at];
+                    match received.cut(0, len) {
+                        Ok(slice) => self.slices.push((slice, *tag)),
+                        Err(_) => drop(self.kept.swap_remove(at)),
+                    }
+                }
+            }
+            Op::DropSlice { pick: at } => drop(pick(&mut self.slices, at)),
+            Op::Stage { pick: at } => {
+                if let Some((slice, tag)) = pick(&mut self.slices, at) {
+                    self.staged.push((self.pool.stage(slice).expect("its own pool"), tag));
+                }
+            }
+            Op::Release { ahead } => {
+                let through = self.pool.stats().released + ahead;
+                self.pool.release(through);
+                self.staged.retain(|(staged, _)| staged.sequence() > through);
+            }
+            Op::Retain { pick: at } => {
+                if !self.slices.is_empty() {
+                    let (slice, tag) = &self.slices[at % self.slices.len()];
+                    self.retained.extend(slice.retain().ok().map(|handle| (handle, *tag)));
+                }
+            }
+            Op::CloneRetained { pick: at } => {
+                if !self.retained.is_empty() {
+                    let copy = self.retained[at % self.retained.len()].clone();
+                    self.retained.push(copy);
+                }
+            }
+            Op::DropRetained { pick: at } => drop(pick(&mut self.retained, at)),
+        }
+        self.check();
+    }
+
+    fn alloc(&mut self, len: usize, commit: usize) {
+        let tag = self.next_tag();
+        match self.pool.reserve(len) {
+            Ok(mut grant) => {
+                assert!(len <= MAX && grant.len() == len);
+                assert_eq!(grant.as_ptr() as usize % 64, 0, "slices start on lines");
+                grant.fill(tag);
+                let slice = grant.commit(commit % (len + 1)).expect("no more than was reserved");
+                self.slices.push((slice, tag));
+            }
+            Err(Full::TooLarge { asked_bytes, max_slice_bytes }) => {
+                assert!(asked_bytes == len && max_slice_bytes == MAX && len > MAX)
+            }
+            Err(Full::Pool { .. }) => self.check_full(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn receive(&mut self, len: usize, n: usize, cuts: &[(usize, usize)], keep: bool) {
+        let tag = self.next_tag();
+        let Ok(mut grant) = self.pool.reserve_rest(len) else { return };
+        assert!(grant.len() >= len);
+        grant.fill(tag);
+        let n = n % (grant.len() + 1);
+        let mut received = grant.received(n).expect("no more than was reserved");
+        for &(skip, len) in cuts {
+            if let Ok(slice) = received.cut(skip, len) {
+                self.slices.push((slice, tag));
+            }
+        }
+        if keep {
+            self.kept.push((received, tag));
+        }
+    }
+
+    /// Every live range holds its bytes, and no two overlap.
+    fn check(&self) {
+        let slices = self.slices.iter().map(|(slice, tag)| (&slice[..], *tag));
+        let tokens = self.tokens.iter().map(|(token, tag)| (&token[..], *tag));
+        let kept = self.kept.iter().map(|(received, tag)| (&received[..], *tag));
+        let staged = self.staged.iter().map(|(staged, tag)| (self.pool.view(staged).expect("not released"), *tag));
+        let owned: Vec<_> = slices.chain(tokens).chain(kept).chain(staged).collect();
+        let retained = self.retained.iter().map(|(handle, tag)| (&handle[..], *tag));
+        for (bytes, tag) in owned.iter().copied().chain(retained) {
+            assert!(bytes.iter().all(|&byte| byte == tag), "a live range was overwritten");
+        }
+        let mut ranges: Vec<_> =
+            owned.iter().filter(|(b, _)| !b.is_empty()).map(|(b, _)| (b.as_ptr() as usize, b.len())).collect();
+        ranges.sort_unstable();
+        for pair in ranges.windows(2) {
+            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "live ranges overlap: {pair:?}");
+        }
+        let stats = self.pool.stats();
+        assert!(stats.in_use_bytes <= stats.pool_bytes && stats.high_water_bytes <= stats.pool_bytes);
+        assert!(stats.pinned_chunks <= 2);
+    }
+
+    /// Full is true only if every chunk is held by something.
+    fn check_full(&self) {
+        let stats = self.pool.stats();
+        let blocked = stats.blocked_by_sequence + stats.blocked_by_owner + stats.blocked_by_pins;
+        assert_eq!(blocked as usize * CHUNK, stats.pool_bytes, "full, but not everything is held: {stats:?}");
+    }
+
+    /// With everything gone, the whole pool is there again.
+    fn drain(mut self) {
+        let Self { slices, tokens, kept, retained, .. } = &mut self;
+        (slices.clear(), tokens.clear(), kept.clear(), retained.clear());
+        self.pool.release(i64::MAX);
+        self.staged.clear();
+        // Slices of 1024 bytes: four a chunk, whatever the current chunk still holds.
+        let mut got = Vec::new();
+        while let Ok(grant) = self.pool.reserve(1000) {
+            got.push(grant.commit_all());
+        }
+        let stats = self.pool.stats();
+        assert!(got.len() >= (stats.pool_bytes / CHUNK - 1) * 4, "only {} slices after recovery: {stats:?}", got.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: rounds(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_pool_agrees_with_the_naive_model(chunks in 2usize..9, window in 2usize..9, ops in proptest::collection::vec(ops(), 1..300)) {
+        let mut model = Model::new(chunks, window);
+        for op in ops {
+            model.apply(op);
+        }
+        model.drain();
+    }
+}
+
+/// How many random runs: `SLIPRING_ROUNDS`, few under Miri.
+fn rounds() -> u32 {
+    let default = if cfg!(miri) { 2 } else { 256 };
+    std::env::var("SLIPRING_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(default)
+}

@@ -1,0 +1,136 @@
+//! Options of a ring pool and the one function that checks them.
+
+use super::chunk::{LINE_BYTES, Layout};
+use super::error::PoolError;
+use crate::region::{Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes};
+
+/// Smallest chunk: 4 KiB.
+pub const CHUNK_BYTES_MIN: usize = 4 << 10;
+/// Largest chunk: 1 GiB, so that a slice's length fits 32 bits.
+pub const CHUNK_BYTES_MAX: usize = 1 << 30;
+/// Chunks a window has at least, where the pool holds so many.
+const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
+const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
+
+/// What a ring pool is made of. Only `bytes` has no default worth keeping.
+///
+/// Tail waste is at most one largest slice a chunk. For N slices of the largest size alive at once, ask for
+/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for about seven times
+/// the live bytes, because a chunk waits for its last slice.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// Bytes of the pool; at least two chunks.
+    pub bytes: usize,
+    /// Bytes of the largest slice.
+    pub max_slice_bytes: usize,
+    /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
+    /// that is at most 256 KiB and a sixteenth of the pool, raised to that minimum.
+    pub chunk_bytes: Option<usize>,
+    /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
+    /// Default: min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks.
+    pub window_bytes: Option<usize>,
+    /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
+    pub lanes_sharing_l3: usize,
+    /// Chunks that retained handles may pin at once. Default: a quarter of the chunks, at least one.
+    pub pinned_chunks_max: Option<u32>,
+    /// Page kind of the region.
+    pub pages: Pages,
+    /// Whether the region is locked into memory.
+    pub lock: Lock,
+    /// The region's NUMA node.
+    pub numa: Numa,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            max_slice_bytes: 32 << 10,
+            chunk_bytes: None,
+            window_bytes: None,
+            lanes_sharing_l3: 1,
+            pinned_chunks_max: None,
+            pages: Pages::PreferThp,
+            lock: Lock::default(),
+            numa: Numa::default(),
+        }
+    }
+}
+
+impl PoolOptions {
+    /// The region these options ask for.
+    pub(crate) fn region(&self, layout: &Layout) -> RegionOptions {
+        RegionOptions {
+            bytes: layout.pool_bytes(),
+            pages: self.pages,
+            lock: self.lock,
+            numa: self.numa,
+            ..RegionOptions::default()
+        }
+    }
+
+    /// Checks every field and works out the layout; the machine's caches are read for the default window only.
+    pub(crate) fn layout(&self) -> Result<Layout, PoolError> {
+        let chunk_bytes = self.chunk()?;
+        let chunks = self.bytes / chunk_bytes;
+        if chunks < 2 {
+            return Err(PoolError::Option {
+                field: "bytes",
+                given: self.bytes,
+                must: "at least two chunks, that is",
+                limit: 2 * chunk_bytes,
+            });
+        }
+        if u32::try_from(chunks).is_err() {
+            return Err(PoolError::Option {
+                field: "bytes",
+                given: self.bytes,
+                must: "at most this many chunks:",
+                limit: u32::MAX as usize,
+            });
+        }
+        let window_chunks = match self.window_bytes {
+            Some(window) if window < 2 * chunk_bytes => {
+                let (must, limit) = ("at least two chunks, that is", 2 * chunk_bytes);
+                return Err(PoolError::Option { field: "window_bytes", given: window, must, limit });
+            }
+            Some(window) => window / chunk_bytes,
+            None => {
+                let l3_bytes = Topology::read().l3_bytes();
+                (window_default_bytes(l3_bytes, self.lanes_sharing_l3.max(1)) / chunk_bytes)
+                    .max(WINDOW_CHUNKS_DEFAULT_MIN)
+            }
+        };
+        let pinned_max = self.pinned_chunks_max.unwrap_or(((chunks / 4) as u32).max(1));
+        Ok(Layout::new(chunk_bytes, chunks, window_chunks.min(chunks), self.max_slice_bytes, pinned_max))
+    }
+
+    fn chunk(&self) -> Result<usize, PoolError> {
+        if self.max_slice_bytes == 0 || self.max_slice_bytes > CHUNK_BYTES_MAX / 2 {
+            let (must, limit) = ("at least 1 and at most", CHUNK_BYTES_MAX / 2);
+            return Err(PoolError::Option { field: "max_slice_bytes", given: self.max_slice_bytes, must, limit });
+        }
+        let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
+        let Some(chunk) = self.chunk_bytes else {
+            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / 16).max(1);
+            return Ok((1usize << wish.ilog2()).max(least));
+        };
+        if chunk < least {
+            return Err(PoolError::Option {
+                field: "chunk_bytes",
+                given: chunk,
+                must: "at least two of the largest slice and 4 KiB, that is",
+                limit: least,
+            });
+        }
+        if !chunk.is_power_of_two() || chunk > CHUNK_BYTES_MAX {
+            return Err(PoolError::Option {
+                field: "chunk_bytes",
+                given: chunk,
+                must: "a power of two of at most",
+                limit: CHUNK_BYTES_MAX,
+            });
+        }
+        Ok(chunk)
+    }
+}
