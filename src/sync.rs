@@ -27,3 +27,47 @@ pub(crate) fn pool_id() -> u32 {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
+
+#[cfg(all(feature = "pipeline", not(loom)))]
+pub(crate) use self::threads::*;
+
+#[cfg(all(feature = "pipeline", not(loom)))]
+mod threads {
+    pub(crate) use std::sync::atomic::{compiler_fence, fence};
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::thread::{Thread, current as current_thread};
+
+    /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a wake-up that comes
+    /// only by it is counted as lost.
+    pub(crate) fn park() -> bool {
+        const NET: std::time::Duration = std::time::Duration::from_secs(1);
+        let start = std::time::Instant::now();
+        std::thread::park_timeout(NET);
+        start.elapsed() >= NET
+    }
+}
+
+#[cfg(all(feature = "pipeline", loom))]
+pub(crate) use self::threads::*;
+
+#[cfg(all(feature = "pipeline", loom))]
+mod threads {
+    pub(crate) use loom::sync::atomic::fence;
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+    pub(crate) use loom::thread::{Thread, current as current_thread};
+
+    /// loom models no compiler fence: the fallback is what is modelled.
+    pub(crate) fn compiler_fence(_: super::Ordering) {}
+
+    /// Parks until somebody unparks.
+    pub(crate) fn park() -> bool {
+        loom::thread::park();
+        false
+    }
+}
+
+/// On two cache lines of its own: the prefetcher pulls lines in pairs.
+#[cfg(feature = "pipeline")]
+#[repr(align(128))]
+#[derive(Debug, Default)]
+pub(crate) struct Padded<T>(pub(crate) T);

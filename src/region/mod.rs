@@ -1,73 +1,52 @@
-//! stand-in until the region branch lands
-#![allow(unsafe_code, missing_docs)]
-use std::ptr::NonNull;
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Pages {
-    Small,
-    #[default]
-    PreferThp,
-}
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Lock {
-    #[default]
-    Off,
-}
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Numa {
-    #[default]
-    Local,
-}
-#[derive(Clone, Debug, Default)]
-pub struct RegionOptions {
-    pub bytes: usize,
-    pub pages: Pages,
-    pub lock: Lock,
-    pub numa: Numa,
-}
-#[derive(Debug)]
-pub struct Region {
-    map: memmap2::MmapRaw,
-    report: RegionReport,
-}
-#[derive(Debug)]
-pub struct RegionReport;
-#[derive(Debug)]
-pub enum RegionError {
-    Io(std::io::Error),
-}
-impl std::fmt::Display for RegionError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-impl std::error::Error for RegionError {}
-impl Region {
-    pub fn map(o: &RegionOptions) -> Result<Self, RegionError> {
-        memmap2::MmapOptions::new()
-            .len(o.bytes)
-            .map_anon()
-            .map(|m| Self { map: m.into(), report: RegionReport })
-            .map_err(RegionError::Io)
-    }
-    pub fn bytes(&self) -> usize {
-        self.map.len()
-    }
-    pub fn report(&self) -> &RegionReport {
-        &self.report
-    }
-    pub(crate) fn base(&self) -> NonNull<u8> {
-        NonNull::new(self.map.as_mut_ptr()).unwrap()
-    }
-}
-pub struct Topology;
-impl Topology {
-    pub fn read() -> Self {
-        Self
-    }
-    pub fn l3_bytes(&self) -> Option<usize> {
-        Some(32 << 20)
-    }
-}
-pub fn window_default_bytes(l3: Option<usize>, lanes: usize) -> usize {
-    l3.map_or(4 << 20, |l| (l / 2 / lanes).min(4 << 20))
-}
+//! Regions: one mapped range of memory each, asked for, checked, mapped, touched and reported.
+//!
+//! The life of a region:
+//!
+//! 1. **Ask.** [`RegionOptions`] says how many bytes, which [`Pages`], whether they are locked and on which NUMA node.
+//! 2. **Check.** [`Region::map`] first compares that with every limit that would refuse it or, worse, kill the process:
+//!    the memory limits of the process's cgroups, address space, locked memory, free huge pages, available memory. A
+//!    refusal is a [`RegionError`] with the limit, the figures and the fix.
+//! 3. **Map and touch.** The calling thread maps, binds, touches every page and locks. It should be pinned already,
+//!    because untouched memory comes from the node of the CPU that touches it first.
+//! 4. **Report.** What the kernel granted is read back into a [`RegionReport`]. A [`Downgrade`] in it says what was
+//!    wished for and not granted, the likely cause and the fix.
+//! 5. **Drop.** Dropping the [`Region`] on any thread unmaps it.
+//!
+//! A region doesn't hand out its bytes: that is the ring pool's work ([`crate::ring`]). It stays fully resident until it
+//! is dropped, because giving back a part would cost a whole huge page.
+//!
+//! ```
+//! use slipring::region::{Pages, Region, RegionOptions};
+//!
+//! let region = Region::map(&RegionOptions { bytes: 1 << 20, pages: Pages::Small, ..RegionOptions::default() })?;
+//! assert_eq!(region.bytes(), 1 << 20);
+//! println!("{}", region.report());
+//! # Ok::<(), slipring::region::RegionError>(())
+//! ```
+
+mod cgroup;
+pub(crate) mod cpulist;
+mod error;
+mod kernel;
+mod limits;
+mod map;
+mod options;
+mod placement;
+#[allow(clippy::module_inception, reason = "the folder's main noun is the region itself")]
+mod region;
+mod report;
+mod smaps;
+pub(crate) mod span;
+mod topology;
+mod touch;
+
+#[cfg(all(test, not(miri)))]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ParsePagesError, RegionError};
+pub use options::{Lock, Numa, PageKind, Pages, RegionOptions};
+pub use region::Region;
+pub use report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
+pub use topology::{CpuTopology, Topology, window_default_bytes};

@@ -1,0 +1,130 @@
+//! Result columns: what a stage writes beside the ring, row by row, for later layers.
+//!
+//! A column has a row for each slot of the ring. Its stage writes a row before it releases the event; stages of later layers
+//! read it before they release it. The disruptor's cursors order the two, as they order the slots themselves.
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::slice;
+use std::sync::Arc;
+
+use super::slot::Meta;
+use super::view::View;
+
+/// Ring length times row width.
+struct Cells<T> {
+    cells: Box<[UnsafeCell<T>]>,
+    width: usize,
+    rows_mask: usize,
+    lane: u32,
+    stage: u32,
+    layer: usize,
+}
+
+// SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by the disruptor's cursors; the bounds are those
+// of values that are shared and handed over between threads.
+unsafe impl<T: Send + Sync> Sync for Cells<T> {}
+
+impl<T> Cells<T> {
+    /// First cell of the row of `sequence`.
+    fn row(&self, sequence: i64) -> *mut T {
+        let row = (sequence as usize) & self.rows_mask;
+        let cells = &self.cells[row * self.width..(row + 1) * self.width];
+        UnsafeCell::raw_get(cells.as_ptr())
+    }
+}
+
+/// Why a row can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnError {
+    /// The view is another lane's.
+    OtherLane,
+    /// Only the column's own stage writes, and only stages of later layers read.
+    WrongStage,
+    /// The column's stage died before this event.
+    NotWritten,
+}
+
+impl fmt::Display for ColumnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherLane => "the view is of another lane than the column",
+            Self::WrongStage => "a column is written by its own stage and read by later layers: check the stage's name",
+            Self::NotWritten => "the column's stage died before it processed this event",
+        })
+    }
+}
+
+impl std::error::Error for ColumnError {}
+
+/// The writing end, for the column's own stage. Not Clone.
+pub struct ColumnWriter<T>(Arc<Cells<T>>);
+
+/// A reading end, for stages of later layers.
+pub struct ColumnReader<T>(Arc<Cells<T>>);
+
+/// Both ends of a column of `slots` rows of `width` values.
+pub(super) fn column<T: Copy + Default>(slots: usize, width: usize, lane: u32, stage: u32, layer: usize) -> (ColumnWriter<T>, ColumnReader<T>) {
+    assert!(slots.is_power_of_two() && width > 0);
+    let cells = (0..slots * width).map(|_| UnsafeCell::new(T::default())).collect();
+    let cells = Arc::new(Cells { cells, width, rows_mask: slots - 1, lane, stage, layer });
+    (ColumnWriter(Arc::clone(&cells)), ColumnReader(cells))
+}
+
+impl<T: Send + Sync> ColumnWriter<T> {
+    /// The row of the event in `view`. It holds what was written there a lap ago.
+    ///
+    /// # Errors
+    /// The view isn't this column's stage's.
+    pub fn row<'s, M: Meta>(&'s mut self, view: &'s View<'_, M>) -> Result<&'s mut [T], ColumnError> {
+        if view.lane() != self.0.lane {
+            return Err(ColumnError::OtherLane);
+        }
+        if view.stage() != self.0.stage {
+            return Err(ColumnError::WrongStage);
+        }
+        let row = self.0.row(view.sequence());
+        // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row; the writer is borrowed, so nobody else writes it.
+        Ok(unsafe { slice::from_raw_parts_mut(row, self.0.width) })
+    }
+}
+
+impl<T: Send + Sync> ColumnReader<T> {
+    /// The row that the column's stage wrote for the event in `view`.
+    ///
+    /// # Errors
+    /// The view is of a stage in the same or an earlier layer, or the column's stage died before the event.
+    pub fn row<'s, M: Meta>(&'s self, view: &'s View<'_, M>) -> Result<&'s [T], ColumnError> {
+        if view.lane() != self.0.lane {
+            return Err(ColumnError::OtherLane);
+        }
+        if view.layer() <= self.0.layer {
+            return Err(ColumnError::WrongStage);
+        }
+        if !view.was_processed_by(self.0.stage) {
+            return Err(ColumnError::NotWritten);
+        }
+        let row = self.0.row(view.sequence());
+        // SAFETY: I43. The column's stage has released the event and this one hasn't: the row isn't written until the next lap.
+        Ok(unsafe { slice::from_raw_parts(row, self.0.width) })
+    }
+}
+
+impl<T> Clone for ColumnReader<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for ColumnWriter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColumnWriter").field("stage", &self.0.stage).field("width", &self.0.width).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for ColumnReader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColumnReader").field("stage", &self.0.stage).field("width", &self.0.width).finish_non_exhaustive()
+    }
+}

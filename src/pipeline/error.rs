@@ -1,0 +1,148 @@
+//! Errors of lanes: each names the field, the figure and the fix.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::pin::PinError;
+use super::shared::Failure;
+use crate::ring::{Full, PoolError, PoolSlice, Sequence};
+
+/// Why a lane couldn't be made.
+#[derive(Debug)]
+pub enum LaneError {
+    /// An option doesn't fit.
+    Option {
+        /// The field of [`super::LaneSpec`].
+        field: &'static str,
+        /// What was given.
+        given: String,
+        /// What it has to be.
+        must: String,
+    },
+    /// The pool couldn't be made.
+    Pool(PoolError),
+    /// The thread couldn't be pinned, and the policy is `Require`.
+    Pin(PinError),
+    /// A system call failed.
+    Os {
+        /// Which one.
+        what: &'static str,
+        /// The system's error.
+        error: std::io::Error,
+    },
+}
+
+impl fmt::Display for LaneError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option { field, given, must } => write!(f, "`{field}` is {given}: it must be {must}"),
+            Self::Pool(e) => write!(f, "the lane's pool: {e}"),
+            Self::Pin(e) => write!(f, "the lane's thread: {e}"),
+            Self::Os { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LaneError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Option { .. } => None,
+            Self::Pool(e) => Some(e),
+            Self::Pin(e) => Some(e),
+            Self::Os { error, .. } => Some(error),
+        }
+    }
+}
+
+impl From<PoolError> for LaneError {
+    fn from(e: PoolError) -> Self {
+        Self::Pool(e)
+    }
+}
+
+impl From<PinError> for LaneError {
+    fn from(e: PinError) -> Self {
+        Self::Pin(e)
+    }
+}
+
+/// Why a slice wasn't staged. It comes back, with its metadata.
+#[derive(Debug)]
+pub struct NotStaged<M> {
+    /// Why.
+    pub why: StageRefusal,
+    /// The slice, if there was one.
+    pub slice: Option<PoolSlice>,
+    /// The metadata.
+    pub meta: M,
+}
+
+/// Why a slice wasn't staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageRefusal {
+    /// The ring is full, the lane is poisoned or closed.
+    Full(Full),
+    /// The slice belongs to another lane.
+    Foreign,
+}
+
+impl fmt::Display for StageRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(full) => full.fmt(f),
+            Self::Foreign => f.write_str("the slice belongs to another lane"),
+        }
+    }
+}
+
+impl<M> fmt::Display for NotStaged<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl<M: fmt::Debug> std::error::Error for NotStaged<M> {}
+
+/// Why a stage sees no event, and won't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageError {
+    /// A stage has failed: this one, or one that it waits for.
+    Failed(Failure),
+    /// Events that were read ahead aren't released: release them before you poll.
+    Holding {
+        /// The oldest of them.
+        since: Sequence,
+    },
+    /// The handle was used up.
+    Ended,
+}
+
+impl fmt::Display for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Holding { since } => write!(f, "events from sequence {since} on are held: release them before `poll`"),
+            Self::Ended => f.write_str("the stage has ended"),
+        }
+    }
+}
+
+impl std::error::Error for StageError {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stage `{}` failed at sequence {}: {}", self.stage, self.sequence, self.reason)
+    }
+}
+
+/// An inline stage was given a thread, or the other way round. The handle comes back.
+#[derive(Debug)]
+pub struct WrongPlacement<S>(pub S);
+
+impl<S> fmt::Display for WrongPlacement<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`attach` takes inline stages of the same lane, `spawn` takes stages specified with `thread`: change the specification")
+    }
+}
+
+impl<S: fmt::Debug> std::error::Error for WrongPlacement<S> {}

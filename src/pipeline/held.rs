@@ -1,0 +1,78 @@
+//! Events that a stage has read but not yet released: for fsync, or device work in flight.
+#![forbid(unsafe_code)]
+
+use std::mem;
+use std::sync::Arc;
+
+use super::shared::LaneShared;
+use super::slot::{Meta, Slot};
+use super::view::View;
+use crate::ring::Sequence;
+
+/// A run of events, owned. Not Clone; views borrow it. Give it back with [`super::Stage::release`].
+///
+/// Dropped instead, it fails its stage: its events weren't processed. Leaked, it blocks the lane, and the statistics name
+/// the stage and the sequence it holds.
+#[must_use = "dropping it unreleased fails the stage"]
+pub struct Held<M: Meta> {
+    slots: Vec<Slot<M>>,
+    first: Sequence,
+    stage: u32,
+    shared: Arc<LaneShared<M>>,
+}
+
+impl<M: Meta> Held<M> {
+    pub(super) fn new(slots: Vec<Slot<M>>, first: Sequence, stage: u32, shared: &Arc<LaneShared<M>>) -> Self {
+        debug_assert!(!slots.is_empty());
+        shared.stages[stage as usize].add_held();
+        Self { slots, first, stage, shared: Arc::clone(shared) }
+    }
+
+    /// How many events it holds; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The sequence of its first event; the others follow without a gap.
+    #[must_use]
+    pub fn first_sequence(&self) -> Sequence {
+        self.first
+    }
+
+    /// Its events, in order.
+    pub fn views(&self) -> impl Iterator<Item = View<'_, M>> {
+        let view = |(slot, sequence)| View::new(slot, &self.shared, sequence, self.stage);
+        self.slots.iter().zip(self.first..).map(view)
+    }
+
+    pub(super) fn is_of(&self, stage: u32, shared: &Arc<LaneShared<M>>) -> bool {
+        self.stage == stage && Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Ends its life without failing the stage; the list of slots is used again.
+    pub(super) fn dissolve(mut self) -> Vec<Slot<M>> {
+        self.shared.stages[self.stage as usize].drop_held();
+        let slots = mem::take(&mut self.slots);
+        debug_assert!(!slots.is_empty());
+        slots
+    }
+}
+
+impl<M: Meta> Drop for Held<M> {
+    fn drop(&mut self) {
+        // Dissolved: nothing is held any more.
+        if self.slots.is_empty() {
+            return;
+        }
+        self.shared.stages[self.stage as usize].drop_held();
+        self.shared.fail(self.stage, "a Held was dropped unreleased");
+    }
+}
+
+impl<M: Meta> std::fmt::Debug for Held<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("first", &self.first).field("len", &self.len()).finish_non_exhaustive()
+    }
+}

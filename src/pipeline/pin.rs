@@ -1,0 +1,269 @@
+//! Pinning: tying the calling thread to one CPU, and knowing which CPUs there are to choose from.
+//!
+//! Promises that an id is checked against the process's mask before the kernel sees it, that a failed pin is an error or
+//! a reported downgrade, and that it never panics. It doesn't keep other threads off the CPU: that is the
+//! administrator's (`isolcpus`, cpusets).
+//!
+//! Two traps decide the shape. Once a thread is pinned, it and every thread it starts see only that CPU: so the mask is
+//! read once, before the first pin, and [`unpin_current`] gives it back to threads that inherited a pin. And crate
+//! core_affinity, which does the work, reads and sets fixed masks of 1024 CPUs and panics past them: so larger ids and
+//! larger machines go to the kernel with a mask as long as it must be.
+#![allow(unsafe_code)]
+
+use crate::region::cpulist::CpuList;
+use core_affinity::CoreId;
+use std::fmt;
+use std::io;
+use std::sync::OnceLock;
+
+/// The ids that crate core_affinity can take are less than this.
+const CORE_AFFINITY_CPUS: usize = 1024;
+
+/// No mask is longer than this many CPUs: the kernel's own most is 8192.
+const MASK_CPUS_MAX: usize = 1 << 16;
+
+const WORD_BITS: usize = libc::c_ulong::BITS as usize;
+
+/// The CPUs that the process may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuMask {
+    cpus: Vec<usize>,
+}
+
+impl CpuMask {
+    /// The mask, as the first caller found it on its own thread: call it before anything is pinned. Later calls cost one
+    /// load. It is empty where the kernel doesn't tell (and under Miri), and then no pin is granted.
+    pub fn read() -> &'static CpuMask {
+        static MASK: OnceLock<CpuMask> = OnceLock::new();
+        MASK.get_or_init(|| CpuMask { cpus: cpus_of_current() })
+    }
+
+    /// The ids, rising.
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+
+    /// Whether the process may use this CPU.
+    pub fn contains(&self, cpu: usize) -> bool {
+        self.cpus.binary_search(&cpu).is_ok()
+    }
+}
+
+impl fmt::Display for CpuMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        CpuList(&self.cpus).fmt(f)
+    }
+}
+
+/// What a failed pin is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PinPolicy {
+    /// An error.
+    Require,
+    /// A downgrade in the report.
+    #[default]
+    Prefer,
+}
+
+/// What became of a pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinReport {
+    /// The CPU asked for; None where no pin was.
+    pub asked: Option<usize>,
+    /// The only CPU the thread now runs on; None where it may run on several.
+    pub granted: Option<usize>,
+    /// Why not, where a pin was asked for and not granted.
+    pub downgrade: Option<PinDowngrade>,
+}
+
+impl PinReport {
+    /// The report of a thread for which no pin is asked.
+    pub fn unpinned() -> PinReport {
+        PinReport { asked: None, granted: None, downgrade: None }
+    }
+}
+
+impl fmt::Display for PinReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.asked, self.granted, &self.downgrade) {
+            (_, Some(granted), _) => write!(f, "pinned: cpu {granted}"),
+            (None, None, _) => write!(f, "pinned: no, not asked for"),
+            (Some(asked), None, Some(cause)) => write!(f, "pinned: no, cpu {asked} was asked for: {cause}"),
+            (Some(asked), None, None) => write!(f, "pinned: no, cpu {asked} was asked for"),
+        }
+    }
+}
+
+/// Why a preferred pin wasn't granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinDowngrade {
+    /// What would have been the error of [`PinPolicy::Require`].
+    Failed(PinError),
+    /// Miri has no CPUs to pin to.
+    NotUnderMiri,
+}
+
+impl fmt::Display for PinDowngrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PinDowngrade::Failed(cause) => cause.fmt(f),
+            PinDowngrade::NotUnderMiri => write!(f, "not under Miri"),
+        }
+    }
+}
+
+/// Why a thread isn't pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinError {
+    /// The CPU doesn't exist or isn't in the process's mask.
+    NoSuchCpu {
+        /// The CPU asked for.
+        cpu: usize,
+        /// The CPUs that can be asked for.
+        allowed: Vec<usize>,
+    },
+    /// The kernel refused, or the CPU was taken away.
+    Refused {
+        /// The CPU asked for.
+        cpu: usize,
+        /// The kernel's error number.
+        errno: i32,
+    },
+}
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PinError::NoSuchCpu { cpu, allowed } => write!(
+                f,
+                "cpu {cpu} isn't among those this process may use: {}; choose one of them, or widen the mask (`taskset`, \
+                 cpuset.cpus, AllowedCPUs= in a unit)",
+                CpuList(allowed)
+            ),
+            PinError::Refused { cpu, errno } => write!(
+                f,
+                "the kernel refused cpu {cpu}: {}; allow sched_setaffinity, or check that the cpu is online and still in \
+                 the cpuset",
+                io::Error::from_raw_os_error(*errno)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PinError {}
+
+/// Ties the calling thread to one CPU. Threads that it starts from now on inherit the pin: they call [`unpin_current`],
+/// or pin themselves elsewhere. Costs some system calls.
+///
+/// # Errors
+/// Under [`PinPolicy::Require`], when the CPU isn't in the mask or the kernel refuses. The thread runs where it did.
+pub fn pin_current(cpu: usize, policy: PinPolicy) -> Result<PinReport, PinError> {
+    let mut report = PinReport { asked: Some(cpu), granted: None, downgrade: None };
+    if cfg!(miri) {
+        report.downgrade = Some(PinDowngrade::NotUnderMiri);
+        return Ok(report);
+    }
+    match (pin(cpu, CpuMask::read()), policy) {
+        (Ok(()), _) => report.granted = Some(cpu),
+        (Err(cause), PinPolicy::Require) => return Err(cause),
+        (Err(cause), PinPolicy::Prefer) => report.downgrade = Some(PinDowngrade::Failed(cause)),
+    }
+    assert!(report.granted.is_some() != report.downgrade.is_some(), "a pin is neither granted nor refused");
+    Ok(report)
+}
+
+/// Lets the calling thread run on the whole mask again, as it was read at start. False when the kernel refused or the
+/// mask is unknown.
+pub fn unpin_current() -> bool {
+    let mask = CpuMask::read();
+    !mask.cpus().is_empty() && set_cpus_of_current(mask.cpus()).is_ok()
+}
+
+fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
+    if !mask.contains(cpu) {
+        return Err(PinError::NoSuchCpu { cpu, allowed: mask.cpus().to_vec() });
+    }
+    let result = if cpu < CORE_AFFINITY_CPUS {
+        // The crate says only yes or no; the kernel's number is still there.
+        if core_affinity::set_for_current(CoreId { id: cpu }) { Ok(()) } else { Err(errno_of_last()) }
+    } else {
+        set_cpus_of_current(&[cpu])
+    };
+    result.map_err(|errno| PinError::Refused { cpu, errno })?;
+    // A cpuset that changed meanwhile can leave the thread elsewhere without an error.
+    match cpus_of_current().as_slice() {
+        [only] if *only == cpu => Ok(()),
+        _ => Err(PinError::Refused { cpu, errno: libc::EINVAL }),
+    }
+}
+
+/// The CPUs that the calling thread may run on at this moment; empty where the kernel doesn't tell.
+fn cpus_of_current() -> Vec<usize> {
+    if cfg!(miri) {
+        return Vec::new();
+    }
+    let ids = core_affinity::get_core_ids().unwrap_or_default();
+    let mut cpus: Vec<usize> = ids.iter().map(|core| core.id).collect();
+    if cpus.is_empty() {
+        // The crate's mask is too short for this kernel.
+        cpus = long_mask_of_current(CORE_AFFINITY_CPUS);
+    }
+    cpus.sort_unstable();
+    assert!(cpus.last().is_none_or(|last| *last < MASK_CPUS_MAX), "a mask is longer than masks can be");
+    cpus
+}
+
+/// The same through a mask that grows from `mask_cpus` until the kernel takes it.
+fn long_mask_of_current(mut mask_cpus: usize) -> Vec<usize> {
+    while mask_cpus <= MASK_CPUS_MAX {
+        let mut words: Vec<libc::c_ulong> = vec![0; mask_cpus.div_ceil(WORD_BITS)];
+        // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel writes no more than it is told.
+        let result = unsafe { libc::sched_getaffinity(0, size_of_val(&words[..]), words.as_mut_ptr().cast()) };
+        if result == 0 {
+            return cpus_in(&words);
+        }
+        if errno_of_last() != libc::EINVAL {
+            break;
+        }
+        mask_cpus *= 2;
+    }
+    Vec::new()
+}
+
+/// Sets the calling thread's mask, however large the ids are; the error is the kernel's number.
+fn set_cpus_of_current(cpus: &[usize]) -> Result<(), i32> {
+    if cfg!(miri) {
+        return Err(libc::ENOSYS);
+    }
+    let words = mask_of(cpus).ok_or(libc::EINVAL)?;
+    // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel only reads them.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&words[..]), words.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(errno_of_last()) }
+}
+
+/// The bits of some CPUs, in as many words as the largest id needs; None without CPUs or for an id no machine has.
+fn mask_of(cpus: &[usize]) -> Option<Vec<libc::c_ulong>> {
+    let last = *cpus.iter().max()?;
+    if last >= MASK_CPUS_MAX {
+        return None;
+    }
+    let mut words = vec![0; last / WORD_BITS + 1];
+    for cpu in cpus {
+        words[cpu / WORD_BITS] |= 1 << (cpu % WORD_BITS);
+    }
+    debug_assert_eq!(cpus_in(&words).len(), cpus.len(), "a CPU was lost or named twice");
+    Some(words)
+}
+
+/// The CPUs whose bits are set, rising.
+fn cpus_in(words: &[libc::c_ulong]) -> Vec<usize> {
+    let is_set = |cpu: &usize| words[cpu / WORD_BITS] & (1 << (cpu % WORD_BITS)) != 0;
+    (0..words.len() * WORD_BITS).filter(is_set).collect()
+}
+
+fn errno_of_last() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+#[cfg(test)]
+mod tests;

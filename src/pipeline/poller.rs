@@ -1,0 +1,114 @@
+//! The disruptor's pollers, and the one way in which we read through them.
+//!
+//! Dropping an `EventGuard` releases all it covers, read or not, also while unwinding. So handlers run under
+//! `catch_unwind` inside the live guard; unless all of it is done the guard is forgotten, and exactly what is done is taken
+//! again and released.
+#![forbid(unsafe_code)]
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use disruptor::{EventPoller, MultiConsumerBarrier, Polling, SingleProducerBarrier};
+
+use super::slot::{Meta, Slot};
+
+/// The crate's trait of barriers can't be named, so the two kinds of poller stand side by side.
+pub(crate) enum Poller<M> {
+    /// Of the first layer: it follows the producer.
+    First(EventPoller<Slot<M>, SingleProducerBarrier>),
+    /// Of a later layer: it follows all stages of the layer before.
+    Later(EventPoller<Slot<M>, MultiConsumerBarrier>),
+}
+
+/// What the handler says of one event.
+pub(crate) enum Step {
+    Done,
+    Retry,
+    Fail(String),
+}
+
+/// How a batch ended.
+pub(crate) enum End {
+    /// Every event that was taken is done.
+    All,
+    /// The handler asked to see this event again.
+    Retry,
+    Fail(String),
+    Panic(String),
+}
+
+/// What a poller found: so many events done and released, and how that ended.
+pub(crate) struct Batch {
+    pub(crate) done: u64,
+    pub(crate) end: End,
+}
+
+/// Runs `$call` on whichever poller it is.
+macro_rules! either {
+    ($poller:expr, $name:ident => $call:expr) => {
+        match $poller {
+            Poller::First($name) => $call,
+            Poller::Later($name) => $call,
+        }
+    };
+}
+
+impl<M: Meta> Poller<M> {
+    /// Shows at most `limit` events to `step` and releases those that are done.
+    #[inline]
+    pub(crate) fn drive(&mut self, limit: u64, mut step: impl FnMut(&Slot<M>) -> Step) -> Result<Batch, Polling> {
+        either!(self, poller => {
+            let mut guard = poller.take(limit)?;
+            let (mut done, mut end) = (0, End::All);
+            let shown = catch_unwind(AssertUnwindSafe(|| {
+                for slot in &mut guard {
+                    match step(slot) {
+                        Step::Done => done += 1,
+                        Step::Retry => return End::Retry,
+                        Step::Fail(why) => return End::Fail(why),
+                    }
+                }
+                End::All
+            }));
+            match shown {
+                Ok(End::All) => drop(guard),
+                other => {
+                    mem::forget(guard);
+                    end = other.unwrap_or_else(|payload| End::Panic(panic_text(payload.as_ref())));
+                }
+            }
+            if done > 0 && !matches!(end, End::All) {
+                drop(poller.take(done));
+            }
+            Ok(Batch { done, end })
+        })
+    }
+
+    /// Copies at most `max` events behind the first `skip` unreleased ones, and releases nothing.
+    pub(crate) fn read(&mut self, skip: u64, max: u64, into: &mut Vec<Slot<M>>) -> Result<(), Polling> {
+        either!(self, poller => {
+            let mut guard = poller.take(skip.saturating_add(max))?;
+            into.extend((&mut guard).skip(skip as usize).copied());
+            mem::forget(guard);
+            Ok(())
+        })
+    }
+
+    /// Releases `count` events that were read.
+    pub(crate) fn release(&mut self, count: u64) {
+        debug_assert!(count > 0);
+        let taken = either!(self, poller => poller.take(count).map(|mut guard| (&mut guard).len() as u64));
+        debug_assert_eq!(taken, Ok(count), "only what was read is released");
+    }
+
+    /// Releases all there is; says how many.
+    pub(crate) fn release_all(&mut self) -> u64 {
+        either!(self, poller => poller.take(u64::MAX).map_or(0, |mut guard| (&mut guard).len() as u64))
+    }
+}
+
+/// The message of a panic, if it has one.
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+}

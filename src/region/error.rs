@@ -1,0 +1,181 @@
+//! Why there is no region: [`RegionError`], with the limit, the figures and the fix.
+
+use super::options::{PageKind, Pages};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a region wasn't mapped. Every variant names the limit, what was asked, what was allowed, and what to change. All
+/// figures are bytes or pages as their names say; `used_bytes` counts against `limit_bytes`; `errno` is the kernel's error
+/// number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields have the same few names in every variant, and are explained once above")]
+pub enum RegionError {
+    /// `bytes` is zero.
+    ZeroBytes,
+    /// `bytes`, rounded up to its pages, is more than one allocation may be.
+    TooLarge { asked_bytes: usize },
+    /// A memory limit of the process's cgroup or one of its ancestors. Populating past it would be SIGKILL.
+    Cgroup { file: PathBuf, asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
+    /// The machine hasn't that much memory to give.
+    Memory { asked_bytes: usize, available_bytes: usize },
+    /// The process's limit of address space, RLIMIT_AS.
+    AddressSpace { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
+    /// The process's limit of locked memory, RLIMIT_MEMLOCK.
+    LockedMemory { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
+    /// The kernel's reserved pool of this page kind is too small or taken. `node` is set when one node was asked for.
+    HugePages { kind: PageKind, node: Option<u32>, needed_pages: usize, free_pages: usize },
+    /// This kernel or CPU has no reserved pages of this kind.
+    NoHugePages { kind: PageKind },
+    /// `numa` names a node without memory or none at all.
+    NoSuchNode { node: u32, nodes: Vec<u32> },
+    /// The node that `numa` names can't hold the region.
+    NodeMemory { node: u32, asked_bytes: usize, available_bytes: usize },
+    /// The kernel refused to map.
+    Map { kind: PageKind, mapped_bytes: usize, errno: i32 },
+    /// The kernel refused to bind the range to a node.
+    Bind { node: u32, errno: i32 },
+    /// The kernel couldn't supply the pages.
+    Populate { kind: PageKind, mapped_bytes: usize, errno: i32 },
+    /// The kernel refused to lock the pages.
+    LockRefused { asked_bytes: usize, errno: i32 },
+}
+
+impl fmt::Display for RegionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use RegionError as E;
+        match self {
+            E::ZeroBytes => write!(f, "bytes: 0 were asked for, the least is 1; set the region's size"),
+            E::TooLarge { asked_bytes } => {
+                write!(f, "bytes: {asked_bytes} were asked for, the most is {}; ask for less", isize::MAX)
+            }
+            E::Cgroup { file, asked_bytes, limit_bytes, used_bytes } => {
+                let name = file.display();
+                fmt_limit(f, "bytes", &name, [*asked_bytes, *limit_bytes, *used_bytes], "raise it or ask for less")
+            }
+            E::AddressSpace { asked_bytes, limit_bytes, used_bytes } => {
+                let fix = "raise it (`ulimit -v`) or ask for less";
+                fmt_limit(f, "bytes", &"RLIMIT_AS", [*asked_bytes, *limit_bytes, *used_bytes], fix)
+            }
+            E::LockedMemory { asked_bytes, limit_bytes, used_bytes } => {
+                let fix = "raise it (`ulimit -l`, LimitMEMLOCK= in a unit) or grant CAP_IPC_LOCK";
+                fmt_limit(f, "lock", &"RLIMIT_MEMLOCK", [*asked_bytes, *limit_bytes, *used_bytes], fix)
+            }
+            E::Memory { asked_bytes, available_bytes } => {
+                let (asked, available) = (Size(*asked_bytes), Size(*available_bytes));
+                write!(f, "bytes: {asked} needed, {available} available (MemAvailable); free memory or ask for less")
+            }
+            E::HugePages { kind, node, needed_pages, free_pages } => {
+                let (place, file) = (Place(*node), pool_file(*kind, *node));
+                write!(f, "pages: {needed_pages} {kind} needed, {free_pages} free{place}; ")?;
+                write!(f, "reserve them, as root: echo {needed_pages} > {file}, or use prefer-thp")
+            }
+            E::NoHugePages { kind } => {
+                write!(f, "pages: this machine has no {kind} (no {}); use prefer-thp", pool_file(*kind, None))
+            }
+            E::NoSuchNode { node, nodes } => {
+                write!(f, "numa: node {node} has no memory or doesn't exist; choose one of {nodes:?}")
+            }
+            E::NodeMemory { node, asked_bytes, available_bytes } => {
+                let (asked, available) = (Size(*asked_bytes), Size(*available_bytes));
+                write!(
+                    f,
+                    "numa: {asked} needed, {available} available on node {node}; ask for less, or use Numa::Local"
+                )
+            }
+            E::Map { kind, mapped_bytes, errno } => {
+                write!(f, "bytes: mapping {} of {kind} was refused: {}; ", Size(*mapped_bytes), Errno(*errno))?;
+                write!(f, "ask for less, or raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
+            }
+            E::Bind { node, errno } => {
+                write!(f, "numa: binding to node {node} was refused: {}; ", Errno(*errno))?;
+                write!(f, "allow mbind (a container needs CAP_SYS_NICE for it) or use Numa::Any")
+            }
+            E::Populate { kind, mapped_bytes, errno } => {
+                write!(f, "bytes: no memory for {} of {kind}: {}; ", Size(*mapped_bytes), Errno(*errno))?;
+                write!(f, "ask for less, or raise the limit of the cgroup's memory or hugetlb controller")
+            }
+            E::LockRefused { asked_bytes, errno } => {
+                write!(f, "lock: locking {} was refused: {}; ", Size(*asked_bytes), Errno(*errno))?;
+                write!(f, "raise RLIMIT_MEMLOCK (`ulimit -l`) or grant CAP_IPC_LOCK")
+            }
+        }
+    }
+}
+
+/// The sentence about a limit that is partly used. `bytes` are asked, limit, used.
+fn fmt_limit(
+    f: &mut fmt::Formatter<'_>,
+    field: &str,
+    limit: &dyn fmt::Display,
+    bytes: [usize; 3],
+    fix: &str,
+) -> fmt::Result {
+    let [asked, most, used] = bytes;
+    let (asked, most, used) = (Size(asked), Size(most), Size(used));
+    write!(f, "{field}: {asked} needed, but {limit} allows {most}, of which {used} are in use; {fix}")
+}
+
+impl std::error::Error for RegionError {}
+
+/// " on node 3", or nothing.
+struct Place(Option<u32>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |node| write!(f, " on node {node}"))
+    }
+}
+
+/// The file that reserves pages of a kind.
+fn pool_file(kind: PageKind, node: Option<u32>) -> String {
+    let kib = kind.bytes() >> 10;
+    let folder = node.map_or("/sys/kernel/mm".to_owned(), |node| format!("/sys/devices/system/node/node{node}"));
+    format!("{folder}/hugepages/hugepages-{kib}kB/nr_hugepages")
+}
+
+/// A word that isn't one of [`Pages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsePagesError {
+    /// What was given.
+    pub text: String,
+}
+
+impl fmt::Display for ParsePagesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pages: {:?} isn't one of", self.text)?;
+        for (number, word) in Pages::words().enumerate() {
+            write!(f, "{} {word}", if number == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ParsePagesError {}
+
+/// Bytes as a person reads them: in the largest unit that is exact, else also in MiB.
+pub(super) struct Size(pub usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Size(bytes) = *self;
+        match bytes {
+            0 => write!(f, "0 bytes"),
+            _ if bytes.is_multiple_of(1 << 30) => write!(f, "{} GiB", bytes >> 30),
+            _ if bytes.is_multiple_of(1 << 20) => write!(f, "{} MiB", bytes >> 20),
+            _ if bytes.is_multiple_of(1 << 10) && bytes < 1 << 20 => write!(f, "{} KiB", bytes >> 10),
+            _ if bytes < 1 << 20 => write!(f, "{bytes} bytes"),
+            _ => write!(f, "{bytes} bytes ({} MiB)", bytes >> 20),
+        }
+    }
+}
+
+/// An error number as a sentence.
+pub(super) struct Errno(pub i32);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        io::Error::from_raw_os_error(self.0).fmt(f)
+    }
+}

@@ -1,0 +1,150 @@
+//! Everything that would refuse a region, or kill the process for it, compared before the first page is mapped.
+//!
+//! Promises an error with the figures for each known limit. It isn't a reservation: memory that others take between the
+//! check and the touch is theirs, and a limit that can't be read limits nothing here.
+
+use super::cgroup;
+use super::error::RegionError;
+use super::kernel::{Roots, field_bytes, field_word, soft_limit};
+use super::options::PageKind;
+
+/// The bit of CAP_IPC_LOCK in a capability set: whoever has it may lock without a limit.
+const CAP_IPC_LOCK: u32 = 14;
+
+/// What one attempt at mapping will take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) kind: PageKind,
+    /// What mmap will be asked for: guards and room for alignment included.
+    pub(crate) address_bytes: usize,
+    /// What will be resident: a multiple of the page kind.
+    pub(crate) resident_bytes: usize,
+    /// The node that must hold all of it, if one must.
+    pub(crate) node: Option<u32>,
+}
+
+impl Need {
+    /// What the cgroup is charged: the pages and their page tables, one table entry of 8 bytes for each 4 KiB (a huge
+    /// page keeps a spare table, for the day it is split).
+    fn charged_bytes(&self) -> usize {
+        self.resident_bytes.saturating_add(self.resident_bytes / 512)
+    }
+
+    fn pages(&self) -> usize {
+        assert!(self.resident_bytes.is_multiple_of(self.kind.bytes()), "part of a page is needed: {self:?}");
+        self.resident_bytes / self.kind.bytes()
+    }
+}
+
+/// Whether the need fits under every limit but that of locking.
+pub(crate) fn check(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    assert!(need.resident_bytes > 0 && need.address_bytes >= need.resident_bytes, "less mapped than used: {need:?}");
+    check_address_space(need, roots)?;
+    if need.kind.is_reserved() {
+        return check_huge_pages(need, roots);
+    }
+    check_cgroup(need, roots)?;
+    check_machine(need, roots)?;
+    check_node(need, roots)
+}
+
+fn check_address_space(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    let limits = roots.read_proc("self/limits").unwrap_or_default();
+    let Some(limit_bytes) = soft_limit(&limits, "Max address space") else { return Ok(()) };
+    let status = roots.read_proc("self/status").unwrap_or_default();
+    let used_bytes = field_bytes(&status, "VmSize:").unwrap_or(0);
+    if need.address_bytes > limit_bytes.saturating_sub(used_bytes) {
+        return Err(RegionError::AddressSpace { asked_bytes: need.address_bytes, limit_bytes, used_bytes });
+    }
+    Ok(())
+}
+
+fn check_cgroup(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    let Some(level) = cgroup::tightest(roots) else { return Ok(()) };
+    let asked_bytes = need.charged_bytes();
+    if asked_bytes > level.room_bytes() {
+        let (limit_bytes, used_bytes) = (level.limit_bytes, level.used_bytes);
+        return Err(RegionError::Cgroup { file: level.file, asked_bytes, limit_bytes, used_bytes });
+    }
+    Ok(())
+}
+
+fn check_machine(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    let meminfo = roots.read_proc("meminfo").unwrap_or_default();
+    let Some(available_bytes) = field_bytes(&meminfo, "MemAvailable:") else { return Ok(()) };
+    let asked_bytes = need.charged_bytes();
+    if asked_bytes > available_bytes {
+        return Err(RegionError::Memory { asked_bytes, available_bytes });
+    }
+    Ok(())
+}
+
+/// A bound range that its node can't hold brings the out-of-memory killer, even while other nodes have memory.
+fn check_node(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    let Some(node) = need.node else { return Ok(()) };
+    let meminfo = roots.read_sys(&format!("devices/system/node/node{node}/meminfo")).unwrap_or_default();
+    // The lines open with `Node 0 `, unlike those of /proc/meminfo.
+    let prefix = format!("Node {node} ");
+    let plain: String = meminfo.lines().filter_map(|line| line.strip_prefix(&prefix)).flat_map(|l| [l, "\n"]).collect();
+    let Some(free_bytes) = field_bytes(&plain, "MemFree:") else { return Ok(()) };
+    let cache_bytes = ["Inactive(file):", "Active(file):"].iter().filter_map(|name| field_bytes(&plain, name)).sum();
+    let available_bytes = free_bytes.saturating_add(cache_bytes);
+    if need.resident_bytes > available_bytes {
+        return Err(RegionError::NodeMemory { node, asked_bytes: need.resident_bytes, available_bytes });
+    }
+    Ok(())
+}
+
+fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    assert!(need.kind.is_reserved(), "{} have no pool", need.kind);
+    let (kind, needed_pages) = (need.kind, need.pages());
+    let pool = format!("hugepages/hugepages-{}kB", kind.bytes() >> 10);
+    let machine = |name: &str| roots.sys_number(&format!("kernel/mm/{pool}/{name}"));
+    let Some(free) = machine("free_hugepages") else {
+        // Without a readable /sys at all there is nothing to check, and mmap itself will answer.
+        let hidden =
+            roots.read_sys("kernel/mm/transparent_hugepage/enabled").is_none() && roots.read_proc("meminfo").is_none();
+        return if hidden { Ok(()) } else { Err(RegionError::NoHugePages { kind }) };
+    };
+    let reserved = machine("resv_hugepages").unwrap_or(0);
+    // Pages over the pool's size that mmap may still make, where the administrator allows any.
+    let surplus_most = machine("nr_overcommit_hugepages").unwrap_or(0);
+    let surplus = surplus_most.saturating_sub(machine("surplus_hugepages").unwrap_or(0));
+    let free_pages = free.saturating_sub(reserved).saturating_add(surplus);
+    if needed_pages > free_pages {
+        return Err(RegionError::HugePages { kind, node: None, needed_pages, free_pages });
+    }
+    // The reservation is the machine's, not the node's: touching more than the node has would be SIGBUS.
+    if let Some(node) = need.node {
+        let free_pages = roots.sys_number(&format!("devices/system/node/node{node}/{pool}/free_hugepages"));
+        if let Some(free_pages) = free_pages.filter(|free| needed_pages > *free) {
+            return Err(RegionError::HugePages { kind, node: Some(node), needed_pages, free_pages });
+        }
+    }
+    Ok(())
+}
+
+/// Whether `asked_bytes` more may be locked.
+pub(crate) fn check_lock(asked_bytes: usize, roots: &Roots) -> Result<(), RegionError> {
+    assert!(asked_bytes > 0, "nothing is to be locked");
+    let status = roots.read_proc("self/status").unwrap_or_default();
+    let limits = roots.read_proc("self/limits").unwrap_or_default();
+    let Some(limit_bytes) = soft_limit(&limits, "Max locked memory") else { return Ok(()) };
+    if may_lock_without_limit(&status) {
+        return Ok(());
+    }
+    let used_bytes = field_bytes(&status, "VmLck:").unwrap_or(0);
+    if asked_bytes > limit_bytes.saturating_sub(used_bytes) {
+        return Err(RegionError::LockedMemory { asked_bytes, limit_bytes, used_bytes });
+    }
+    Ok(())
+}
+
+/// Whether the process has CAP_IPC_LOCK; root has it unless it was taken away, as containers do.
+fn may_lock_without_limit(status: &str) -> bool {
+    let set = field_word(status, "CapEff:").and_then(|word| u64::from_str_radix(word, 16).ok());
+    set.is_some_and(|set| set & (1 << CAP_IPC_LOCK) != 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! What is asked of a region: [`RegionOptions`] and the words its fields take.
+//!
+//! Promises nothing about what is granted: that stands in [`crate::region::RegionReport`].
+
+use super::error::ParsePagesError;
+use super::span::SMALL_PAGE_BYTES;
+use std::fmt;
+use std::str::FromStr;
+
+/// What to map and how. Every field but `bytes` is a wish whose outcome the report tells; the `Require` values turn a
+/// wish into a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionOptions {
+    /// Usable length in bytes, rounded up to 4 KiB. Default 64 MiB. What is mapped is rounded up to the page kind.
+    pub bytes: usize,
+    /// Which pages. Default [`Pages::PreferThp`].
+    pub pages: Pages,
+    /// Whether the pages are locked in memory. Default [`Lock::Off`].
+    pub lock: Lock,
+    /// On which NUMA node. Default [`Numa::Local`]. Means nothing on a machine of one node.
+    pub numa: Numa,
+    /// Whether core dumps hold the region's bytes. Default false: payloads stay out of dumps.
+    pub dump: bool,
+    /// Whether a forked child inherits the region. Default false: in a child the range isn't mapped, touching it is a
+    /// fault, and a fork never makes the parent copy pages.
+    pub fork: bool,
+}
+
+impl Default for RegionOptions {
+    fn default() -> Self {
+        RegionOptions {
+            bytes: 64 << 20,
+            pages: Pages::PreferThp,
+            lock: Lock::Off,
+            numa: Numa::Local,
+            dump: false,
+            fork: false,
+        }
+    }
+}
+
+/// Which pages a region is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// Base pages of 4 KiB, and no huge page even where the kernel would give them unasked.
+    Small,
+    /// Transparent huge pages, else 4 KiB. The length is rounded up to 2 MiB.
+    #[default]
+    PreferThp,
+    /// Reserved huge pages of 2 MiB, else as [`Pages::PreferThp`].
+    Prefer2M,
+    /// Reserved huge pages of 1 GiB, else as [`Pages::Prefer2M`].
+    Prefer1G,
+    /// Reserved huge pages of 2 MiB, else an error.
+    Require2M,
+    /// Reserved huge pages of 1 GiB, else an error.
+    Require1G,
+}
+
+impl Pages {
+    /// All of them with the words of the command line.
+    const WORDS: [(Pages, &'static str); 6] = [
+        (Pages::Small, "4k"),
+        (Pages::PreferThp, "prefer-thp"),
+        (Pages::Prefer2M, "prefer-2m"),
+        (Pages::Prefer1G, "prefer-1g"),
+        (Pages::Require2M, "require-2m"),
+        (Pages::Require1G, "require-1g"),
+    ];
+
+    /// The words, in the order of [`Pages`].
+    pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+        Pages::WORDS.iter().map(|(_, word)| *word)
+    }
+
+    /// The page kinds to try, best first. Whatever the first one is refused for, the next is tried.
+    pub(crate) fn ladder(self) -> &'static [PageKind] {
+        match self {
+            Pages::Small => &[PageKind::Small],
+            Pages::PreferThp => &[PageKind::Thp, PageKind::Small],
+            Pages::Prefer2M => &[PageKind::Huge2M, PageKind::Thp, PageKind::Small],
+            Pages::Prefer1G => &[PageKind::Huge1G, PageKind::Huge2M, PageKind::Thp, PageKind::Small],
+            Pages::Require2M => &[PageKind::Huge2M],
+            Pages::Require1G => &[PageKind::Huge1G],
+        }
+    }
+}
+
+impl fmt::Display for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Pages::WORDS.iter().find(|(pages, _)| pages == self);
+        assert!(word.is_some(), "a value of Pages has no word");
+        f.pad(word.map_or("", |(_, word)| word))
+    }
+}
+
+impl FromStr for Pages {
+    type Err = ParsePagesError;
+
+    fn from_str(text: &str) -> Result<Pages, ParsePagesError> {
+        let found = Pages::WORDS.iter().find(|(_, word)| *word == text);
+        found.map(|(pages, _)| *pages).ok_or_else(|| ParsePagesError { text: text.to_owned() })
+    }
+}
+
+/// Whether the pages of a region are locked in memory (`mlock`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lock {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Locked if the kernel allows it, else a downgrade in the report.
+    Prefer,
+    /// Locked, else an error. Reserved huge pages are never swapped and count as locked.
+    Require,
+}
+
+/// On which NUMA node the pages of a region should lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Numa {
+    /// On the node of the CPU that maps the region; elsewhere when that node is full, which the report tells.
+    #[default]
+    Local,
+    /// On this node only. It is an error when the node doesn't exist or can't hold the region.
+    Node(u32),
+    /// Wherever the thread's own memory policy says.
+    Any,
+}
+
+/// One kind of page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageKind {
+    /// Base pages: 4 KiB on x86-64.
+    Small,
+    /// Transparent huge pages of 2 MiB.
+    Thp,
+    /// Huge pages of 2 MiB from the kernel's reserved pool.
+    Huge2M,
+    /// Huge pages of 1 GiB from the kernel's reserved pool.
+    Huge1G,
+}
+
+impl PageKind {
+    /// Bytes a page. A mapped length is a multiple of it.
+    pub fn bytes(self) -> usize {
+        match self {
+            PageKind::Small => SMALL_PAGE_BYTES,
+            PageKind::Thp | PageKind::Huge2M => 2 << 20,
+            PageKind::Huge1G => 1 << 30,
+        }
+    }
+
+    /// Whether the pages come from the kernel's reserved pool, outside the memory that others compete for.
+    pub fn is_reserved(self) -> bool {
+        matches!(self, PageKind::Huge2M | PageKind::Huge1G)
+    }
+}
+
+impl fmt::Display for PageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PageKind::Small => "4 KiB pages",
+            PageKind::Thp => "transparent huge pages",
+            PageKind::Huge2M => "reserved 2 MiB pages",
+            PageKind::Huge1G => "reserved 1 GiB pages",
+        })
+    }
+}

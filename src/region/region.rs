@@ -1,0 +1,215 @@
+//! [`Region`]: asks for a mapping in the right order, steps down where that is allowed, and reports.
+//!
+//! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand out bytes.
+
+use super::error::RegionError;
+use super::kernel::{Roots, chosen, field_word};
+use super::limits::{self, Need};
+use super::map::{self, Advice, Mapping};
+use super::options::{Lock, PageKind, RegionOptions};
+use super::placement::Placement;
+use super::report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
+use super::smaps;
+use super::span::{SMALL_PAGE_BYTES, align_up};
+use super::touch::touch;
+use std::ptr::NonNull;
+
+/// One mapped, touched range of memory. It is unmapped when dropped, on whichever thread that happens; there is one
+/// owner, so it isn't `Clone`.
+///
+/// ```compile_fail
+/// fn copy(region: &slipring::region::Region) -> slipring::region::Region {
+///     Clone::clone(region)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Region {
+    mapping: Mapping,
+    bytes: usize,
+    report: RegionReport,
+}
+
+/// What all attempts at one region share.
+struct Request<'a> {
+    options: &'a RegionOptions,
+    /// The usable length.
+    bytes: usize,
+    placement: Placement,
+    roots: &'a Roots,
+}
+
+impl Region {
+    /// Maps a region as asked. Call it on the thread that will own the memory, after pinning it: touching decides the
+    /// NUMA node.
+    ///
+    /// It costs a touch of every page (0.2 to 1.3 µs for each 4 KiB, by page kind) and some files of `/proc` and `/sys`;
+    /// it allocates. Under Miri it maps plain memory and nothing else.
+    ///
+    /// # Errors
+    /// A [`RegionError`] names the limit, the figure asked, the figure allowed, and the fix. Nothing stays mapped then.
+    pub fn map(options: &RegionOptions) -> Result<Region, RegionError> {
+        Region::map_within(options, &Roots::system())
+    }
+
+    pub(crate) fn map_within(options: &RegionOptions, roots: &Roots) -> Result<Region, RegionError> {
+        let asked_bytes = options.bytes;
+        if asked_bytes == 0 {
+            return Err(RegionError::ZeroBytes);
+        }
+        let bytes = align_up(asked_bytes, SMALL_PAGE_BYTES).map_err(|_| RegionError::TooLarge { asked_bytes })?;
+        let placement = Placement::choose(options.numa, roots)?;
+        let request = Request { options, bytes, placement, roots };
+        let ladder = if cfg!(miri) { &[PageKind::Small] } else { options.pages.ladder() };
+        let Some((last, above)) = ladder.split_last() else { unreachable!("{} names no page kind", options.pages) };
+        let mut downgrades = Vec::new();
+        for kind in above {
+            match request.attempt(*kind, &downgrades) {
+                Ok(region) => return Ok(region),
+                Err(cause) => downgrades.push(Downgrade::Pages { wanted: *kind, cause }),
+            }
+        }
+        request.attempt(*last, &downgrades)
+    }
+
+    /// Usable bytes from the base on: what was asked for, rounded up to 4 KiB.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was granted, as read back when the region was mapped.
+    pub fn report(&self) -> &RegionReport {
+        &self.report
+    }
+
+    /// The first byte, on a multiple of 4 KiB at least. The pointer is good for reads and writes of all `bytes()`, which
+    /// are zero at first, for as long as the region lives. Who writes where is the caller's to settle (I8): no reference
+    /// to the region as a whole may ever be made.
+    // The ring pool is the caller; it is built on this module.
+    #[allow(dead_code)]
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
+        self.mapping.base()
+    }
+}
+
+impl Request<'_> {
+    /// One page kind, from the limits to the report.
+    fn attempt(&self, kind: PageKind, above: &[Downgrade]) -> Result<Region, RegionError> {
+        let too_large = |_| RegionError::TooLarge { asked_bytes: self.options.bytes };
+        let mapped_bytes = align_up(self.bytes, kind.bytes()).map_err(too_large)?;
+        let address_bytes = map::address_bytes(kind, mapped_bytes).map_err(too_large)?;
+        let node = self.placement.node_required();
+        limits::check(&Need { kind, address_bytes, resident_bytes: mapped_bytes, node }, self.roots)?;
+        let lock_refusal = self.check_lock(kind, mapped_bytes)?;
+
+        let mapping =
+            Mapping::new(kind, mapped_bytes).map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
+        let mut downgrades = above.to_vec();
+        let thp_refusal = self.advise(&mapping, &mut downgrades);
+        downgrades.extend(self.placement.apply(&mapping)?);
+        let touched = touch(&mapping).map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
+        if touched.by_loop {
+            downgrades.push(Downgrade::TouchedByLoop);
+        }
+        downgrades.extend(match lock_refusal {
+            Some(cause) => Some(Downgrade::Unlocked { cause }),
+            None => self.lock(&mapping)?,
+        });
+        let (node, elsewhere) = self.placement.read_back(&mapping, self.roots);
+        downgrades.extend(elsewhere);
+        let granted = self.read_back(&mapping, thp_refusal, &mut downgrades);
+        let report = RegionReport {
+            asked_bytes: self.options.bytes,
+            mapped_bytes,
+            pages: granted.pages,
+            node,
+            locked_bytes: granted.locked_bytes,
+            touch_ns: touched.touch_ns,
+            downgrades,
+        };
+        assert!(mapping.len() >= self.bytes && mapping.kind() == kind, "the mapping isn't what was asked for");
+        Ok(Region { mapping, bytes: self.bytes, report })
+    }
+
+    /// Whether locking can't succeed: an error where it is required, else what will refuse it.
+    fn check_lock(&self, kind: PageKind, mapped_bytes: usize) -> Result<Option<RegionError>, RegionError> {
+        if self.options.lock == Lock::Off || kind.is_reserved() {
+            return Ok(None);
+        }
+        match limits::check_lock(mapped_bytes, self.roots) {
+            Err(cause) if self.options.lock == Lock::Require => Err(cause),
+            checked => Ok(checked.err()),
+        }
+    }
+
+    /// Everything the kernel must know before the first touch. Gives the kernel's number if it refuses huge pages.
+    fn advise(&self, mapping: &Mapping, downgrades: &mut Vec<Downgrade>) -> Option<i32> {
+        let thp_refusal = match mapping.kind() {
+            PageKind::Thp => mapping.advise(Advice::HugePages).err(),
+            PageKind::Small => {
+                // A kernel without huge pages refuses this too, and gives small ones anyway.
+                let _ = mapping.advise(Advice::NoHugePages);
+                None
+            }
+            PageKind::Huge2M | PageKind::Huge1G => None,
+        };
+        if !self.options.dump {
+            downgrades.extend(mapping.advise(Advice::DontDump).err().map(|errno| Downgrade::Dumped { errno }));
+        }
+        if !self.options.fork {
+            downgrades.extend(mapping.advise(Advice::DontFork).err().map(|errno| Downgrade::Forked { errno }));
+        }
+        thp_refusal
+    }
+
+    /// Locks what was touched, if it was asked for.
+    fn lock(&self, mapping: &Mapping) -> Result<Option<Downgrade>, RegionError> {
+        if self.options.lock == Lock::Off || mapping.kind().is_reserved() {
+            return Ok(None);
+        }
+        let Err(errno) = mapping.lock() else { return Ok(None) };
+        let cause = RegionError::LockRefused { asked_bytes: mapping.len(), errno };
+        if self.options.lock == Lock::Require { Err(cause) } else { Ok(Some(Downgrade::Unlocked { cause })) }
+    }
+
+    /// What the kernel says the mapping is made of.
+    fn read_back(
+        &self,
+        mapping: &Mapping,
+        thp_refusal: Option<i32>,
+        downgrades: &mut Vec<Downgrade>,
+    ) -> smaps::Granted {
+        let mapped_bytes = mapping.len();
+        if cfg!(miri) {
+            let pages = PagesGranted { small_bytes: mapped_bytes, ..PagesGranted::default() };
+            return smaps::Granted { pages, locked_bytes: 0 };
+        }
+        let text = self.roots.read_proc("self/smaps").unwrap_or_default();
+        // More than was mapped would be the figures of a neighbour that the kernel merged with ours.
+        let granted = smaps::granted(&text, mapping.addresses());
+        let Some(granted) = granted.filter(|granted| granted.pages.total_bytes() <= mapped_bytes) else {
+            downgrades.push(Downgrade::Unread);
+            return smaps::Granted::default();
+        };
+        let small_bytes = granted.pages.small_bytes;
+        if mapping.kind() == PageKind::Thp && small_bytes > 0 {
+            let cause = small_pages_cause(thp_refusal, self.roots);
+            downgrades.push(Downgrade::SmallPages { small_bytes, mapped_bytes, cause });
+        }
+        granted
+    }
+}
+
+/// The likeliest reason for small pages where huge ones were asked for.
+pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPagesCause {
+    if let Some(errno) = refusal {
+        return SmallPagesCause::Unsupported { errno };
+    }
+    let switch = roots.read_sys("kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let status = roots.read_proc("self/status").unwrap_or_default();
+    match (chosen(&switch), field_word(&status, "THP_enabled:")) {
+        (Some("never"), _) => SmallPagesCause::SwitchedOff,
+        (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
+        _ => SmallPagesCause::Fragmented,
+    }
+}

@@ -1,0 +1,196 @@
+//! What a region got: [`RegionReport`], read back from the kernel after touching, one line for each fact.
+
+use super::error::{Errno, RegionError, Size};
+use super::options::PageKind;
+use std::fmt;
+
+/// What was granted. Its text has one line for each fact, and one for each downgrade with its likely cause and the fix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RegionReport {
+    /// [`bytes`](super::RegionOptions::bytes) as given.
+    pub asked_bytes: usize,
+    /// What is mapped and touched: the asked bytes rounded up to the page kind.
+    pub mapped_bytes: usize,
+    /// The mapped bytes by page kind.
+    pub pages: PagesGranted,
+    /// The NUMA node that holds most of it; None where the kernel doesn't tell.
+    pub node: Option<u32>,
+    /// Bytes that can't be swapped out: locked ones, and reserved huge pages.
+    pub locked_bytes: usize,
+    /// What touching every page took, in nanoseconds.
+    pub touch_ns: u64,
+    /// The wishes that weren't granted.
+    pub downgrades: Vec<Downgrade>,
+}
+
+/// Bytes by page kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagesGranted {
+    /// In base pages.
+    pub small_bytes: usize,
+    /// In transparent huge pages.
+    pub thp_bytes: usize,
+    /// In reserved pages of 2 MiB.
+    pub huge_2m_bytes: usize,
+    /// In reserved pages of 1 GiB.
+    pub huge_1g_bytes: usize,
+}
+
+impl PagesGranted {
+    /// All of them.
+    pub fn total_bytes(&self) -> usize {
+        self.small_bytes + self.thp_bytes + self.huge_2m_bytes + self.huge_1g_bytes
+    }
+
+    fn by_kind(&self) -> [(PageKind, usize); 4] {
+        [
+            (PageKind::Small, self.small_bytes),
+            (PageKind::Thp, self.thp_bytes),
+            (PageKind::Huge2M, self.huge_2m_bytes),
+            (PageKind::Huge1G, self.huge_1g_bytes),
+        ]
+    }
+}
+
+impl fmt::Display for RegionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "region: {} asked, {} mapped", Size(self.asked_bytes), Size(self.mapped_bytes))?;
+        write!(f, "pages:")?;
+        let mut comma = "";
+        for (kind, bytes) in self.pages.by_kind().into_iter().filter(|(_, bytes)| *bytes > 0) {
+            write!(f, "{comma} {} in {kind}", Size(bytes))?;
+            comma = ",";
+        }
+        writeln!(f, "{}", if comma.is_empty() { " unknown" } else { "" })?;
+        match self.node {
+            Some(node) => writeln!(f, "node: {node}")?,
+            None => writeln!(f, "node: unknown")?,
+        }
+        writeln!(f, "locked: {}", Size(self.locked_bytes))?;
+        write!(f, "touched: in {} ns", self.touch_ns)?;
+        self.downgrades.iter().try_for_each(|downgrade| write!(f, "\ndowngrade: {downgrade}"))
+    }
+}
+
+/// A wish that wasn't granted, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Downgrade {
+    /// The region is of another page kind than `wanted`, the next one down.
+    Pages {
+        /// The kind that was tried.
+        wanted: PageKind,
+        /// What refused it.
+        cause: RegionError,
+    },
+    /// Transparent huge pages were wanted, and some or all of the region is in small pages.
+    SmallPages {
+        /// Bytes in small pages.
+        small_bytes: usize,
+        /// Of so many.
+        mapped_bytes: usize,
+        /// The likely cause.
+        cause: SmallPagesCause,
+    },
+    /// The pages aren't locked.
+    Unlocked {
+        /// What refused it.
+        cause: RegionError,
+    },
+    /// The kernel refused to bind the range to the local node; the first touch still prefers it.
+    Unbound {
+        /// What refused it.
+        cause: RegionError,
+    },
+    /// Part of the region lies on other nodes.
+    Elsewhere {
+        /// The wanted node.
+        node: u32,
+        /// Bytes that aren't on it.
+        elsewhere_bytes: usize,
+    },
+    /// Core dumps will hold the region's bytes; the kernel's error number.
+    Dumped {
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// A forked child will share the region's pages until one side writes.
+    Forked {
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// The pages were touched one by one.
+    TouchedByLoop,
+    /// What was granted couldn't be read back: the page kinds are unknown.
+    Unread,
+}
+
+/// Why transparent huge pages weren't granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmallPagesCause {
+    /// They are switched off on this machine.
+    SwitchedOff,
+    /// They are switched off for this process.
+    SwitchedOffForProcess,
+    /// The kernel doesn't know the request.
+    Unsupported {
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// The kernel found no free run of 2 MiB.
+    Fragmented,
+}
+
+impl fmt::Display for Downgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Downgrade::Pages { wanted, cause } => write!(f, "not in {wanted}: {cause}"),
+            Downgrade::SmallPages { small_bytes, mapped_bytes, cause } => {
+                write!(f, "{} of {} are in small pages: {cause}", Size(*small_bytes), Size(*mapped_bytes))
+            }
+            Downgrade::Unlocked { cause } => write!(f, "not locked: {cause}"),
+            Downgrade::Unbound { cause } => write!(f, "not bound: {cause}"),
+            Downgrade::Elsewhere { node, elsewhere_bytes } => write!(
+                f,
+                "{} aren't on node {node}: it is likely full; free memory there or pin the lane to another node",
+                Size(*elsewhere_bytes)
+            ),
+            Downgrade::Dumped { errno } => {
+                write!(f, "core dumps hold the region: {}; limit them with `ulimit -c`", Errno(*errno))
+            }
+            Downgrade::Forked { errno } => {
+                write!(f, "forked children share the region: {}; don't fork after start", Errno(*errno))
+            }
+            Downgrade::TouchedByLoop => {
+                write!(f, "touched page by page: MADV_POPULATE_WRITE is missing, it needs Linux 5.14")
+            }
+            Downgrade::Unread => {
+                write!(f, "page kinds unknown: /proc/self/smaps doesn't show the region; mount /proc to see them")
+            }
+        }
+    }
+}
+
+impl fmt::Display for SmallPagesCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SWITCH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+        match self {
+            SmallPagesCause::SwitchedOff => {
+                write!(f, "transparent huge pages are switched off; as root: echo madvise > {SWITCH}")
+            }
+            SmallPagesCause::SwitchedOffForProcess => {
+                write!(f, "transparent huge pages are switched off for this process (PR_SET_THP_DISABLE) by its parent")
+            }
+            SmallPagesCause::Unsupported { errno } => {
+                write!(f, "this kernel has no transparent huge pages: {}; use 4k or prefer-2m", Errno(*errno))
+            }
+            SmallPagesCause::Fragmented => {
+                write!(
+                    f,
+                    "memory is likely fragmented; as root: echo 1 > /proc/sys/vm/compact_memory, or start earlier"
+                )
+            }
+        }
+    }
+}
