@@ -38,4 +38,5 @@ pub use layout::{COUNT_HEADER_BYTES, FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX, VECT
 pub use limits::{Limits, LimitsError};
 pub use mode::{Detected, Mode, detect};
 pub use request::encode_request;
+pub(crate) use request::encode_request_head;
 pub use status::Status;

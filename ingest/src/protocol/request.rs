@@ -12,10 +12,20 @@ pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out:
     assert!(vectors.len().is_multiple_of(dim as usize), "{} components aren't rows of {dim}", vectors.len());
     let count = vectors.len() / dim as usize;
     assert!(count <= VECTORS_MAX as usize, "{count} vectors don't fit one frame");
+    encode_request_head(mode, dim, sequence, count as u32, out);
+    put_f32s(vectors, out);
+}
+
+/// Appends only a request's header: the caller appends `count` rows of `dim` itself, which lie in wire order somewhere.
+///
+/// # Panics
+/// If `dim` or `count` doesn't fit the wire's u16, which [`super::Limits::check`] rules out.
+pub(crate) fn encode_request_head(mode: Mode, dim: u32, sequence: u64, count: u32, out: &mut Vec<u8>) {
+    assert!(dim <= u32::from(u16::MAX) && count <= VECTORS_MAX, "{count} vectors of {dim} don't fit one frame");
     match mode {
         Mode::Count => {
             out.reserve(COUNT_HEADER_BYTES);
-            out.extend_from_slice(&(count as u32).to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
         }
         Mode::Header => {
             out.reserve(FRAME_HEADER_BYTES);
@@ -26,5 +36,4 @@ pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out:
             out.extend_from_slice(&sequence.to_le_bytes());
         }
     }
-    put_f32s(vectors, out);
 }
