@@ -7,7 +7,8 @@
 //! connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
 //!
 //! It doesn't measure a service that shares its cores fairly: pin both. Without `--rate` it is a closed loop, whose latencies leave out the
-//! requests that a stall kept from being sent; with `--rate` they count from the intended times.
+//! requests that a stall kept from being sent; with `--rate` they count from the
+//! intended times, and a thread whose next request is due within a millisecond spins.
 //!
 //! There are no modes, only options. Usual recipes, after `slipring load --to 127.0.0.1:9900 --dim 128`:
 //!

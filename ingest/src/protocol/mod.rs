@@ -30,6 +30,8 @@ mod request;
 mod status;
 
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod tests;
 
 pub use answer::{AnswerError, AnswerHead, answer_bytes, answer_head, decode_answer, encode_answer};
