@@ -1,0 +1,271 @@
+//! The options of `slipring load`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::protocol::{Limits, Mode, answer_bytes};
+
+use super::{LoadError, Target};
+
+/// Most connections of one run.
+pub const CONNECTIONS_MAX: u32 = 65_536;
+/// Most requests in flight on one connection.
+pub const WINDOW_MAX: u32 = 65_536;
+/// Most threads of one run.
+pub const THREADS_MAX: u32 = 256;
+/// Most memory for the buffers of all connections.
+pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
+
+/// How long a run without `--count` and `--duration` measures.
+const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+/// How long such a run warms up.
+const WARMUP_DEFAULT: Duration = Duration::from_secs(1);
+/// Longest time of any option: it keeps every sum of nanoseconds within 64 bits.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Unsent bytes that a connection gathers for one write, if its window holds so many.
+const OUT_BYTES: usize = 256 << 10;
+/// Answers that a connection takes with one read, if its window holds so many.
+const INPUT_BYTES: usize = 64 << 10;
+
+/// What to send, where, how fast, and what to check.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LoadOptions {
+    /// Where the service listens: HOST:PORT, or the path of a Unix socket
+    #[arg(long, value_name = "HOST:PORT|PATH")]
+    pub to: Target,
+    /// Components of a vector; the service's --dim
+    #[arg(long)]
+    pub dim: u32,
+    /// Vectors a request: one number, or a range drawn evenly
+    #[arg(long, default_value = "1", value_name = "N|A-B")]
+    pub vectors: VectorRange,
+    /// Connections, opened before the first request
+    #[arg(long, default_value_t = 4)]
+    pub connections: u32,
+    /// Requests in flight on each connection
+    #[arg(long, default_value_t = 32)]
+    pub window: u32,
+    /// Requests in all, warm-up included [default: by --duration]
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// How long to measure after the warm-up: 10s, 500ms, 2m [default: 10s without --count]
+    #[arg(long, value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Requests sent before this time aren't in the latencies [default: 1s, with --count 0s]
+    #[arg(long, value_parser = parse_duration)]
+    pub warmup: Option<Duration>,
+    /// Vectors from a .npy (<f4, 2 axes) or .fvecs file, sent in turn, over and over [default: drawn from --seed]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How to speak: count (4-byte header) or header (16 bytes)
+    #[arg(long, default_value = "count", value_name = "count|header", value_parser = parse_mode)]
+    pub mode: Mode,
+    /// Compare every score with an f64 reference, and fail on refused good vectors
+    #[arg(long)]
+    pub verify: bool,
+    /// What the service answers; what --verify compares with
+    #[arg(long, value_enum, default_value_t = Score::Sum)]
+    pub score: Score,
+    /// Threads that send
+    #[arg(long, default_value_t = 1)]
+    pub threads: u32,
+    /// Requests a second in all, at intended times that latencies count from [default: as fast as the windows allow]
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Seed of the vectors and of the counts
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Give up when a connection that waits hasn't moved for so long
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How many vectors a request carries: from `least` to `most`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorRange {
+    /// Fewest.
+    pub least: u32,
+    /// Most.
+    pub most: u32,
+}
+
+/// What the service answers for a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Score {
+    /// The sum of its components.
+    Sum,
+    /// Its dot product with 1, 2, ... dim.
+    Weighted,
+    /// Zero.
+    None,
+}
+
+impl LoadOptions {
+    /// The defaults of the command line for this target and dimension.
+    pub fn new(to: Target, dim: u32) -> LoadOptions {
+        LoadOptions {
+            to,
+            dim,
+            vectors: VectorRange { least: 1, most: 1 },
+            connections: 4,
+            window: 32,
+            count: None,
+            duration: None,
+            warmup: None,
+            file: None,
+            mode: Mode::Count,
+            verify: false,
+            score: Score::Sum,
+            threads: 1,
+            rate: None,
+            seed: 1,
+            timeout: Duration::from_secs(30),
+            json: false,
+        }
+    }
+
+    /// Refuses options that can't be run, naming the first offending one. [`super::run`] calls it.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let VectorRange { least, most } = self.vectors;
+        if least == 0 || least > most {
+            return refuse("vectors", self.vectors, "1 to 65535, smaller number first", "say 1 or 1-8");
+        }
+        if let Err(error) = (Limits { dim: self.dim, max_vectors: most }).check() {
+            return refuse("dim", self.dim, format!("with --vectors {}, {error}", self.vectors), "lower one of them");
+        }
+        within("connections", self.connections, CONNECTIONS_MAX)?;
+        within("window", self.window, WINDOW_MAX)?;
+        within("threads", self.threads, THREADS_MAX.min(self.connections))?;
+        match (self.count, self.duration) {
+            (Some(_), Some(_)) => {
+                return refuse("count", self.count.unwrap_or(0), "not together with --duration", "leave one out");
+            }
+            (Some(0), None) => return refuse("count", 0, "at least 1", "leave it out to run for --duration"),
+            (None, Some(Duration::ZERO)) => return refuse("duration", "0s", "above 0", "say 10s"),
+            _ => {}
+        }
+        if let Some(rate) = self.rate.filter(|rate| !(1e-3..=1e9).contains(rate)) {
+            return refuse("rate", rate, "0.001 to 1000000000 requests a second", "leave it out for full speed");
+        }
+        if self.timeout.is_zero() {
+            return refuse("timeout", "0s", "above 0", "say 30s");
+        }
+        let times = [("duration", self.duration), ("warmup", self.warmup), ("timeout", Some(self.timeout))];
+        for (field, time) in times {
+            if let Some(time) = time.filter(|time| *time > TIME_MAX) {
+                return refuse(field, format!("{time:?}"), "at most a year", "say 10s, 2m or 1h");
+            }
+        }
+        self.check_buffers()
+    }
+
+    fn check_buffers(&self) -> Result<(), LoadError> {
+        let buffers_bytes = u64::from(self.connections) * self.connection_bytes();
+        if buffers_bytes > BUFFERS_BYTES_MAX {
+            let limit =
+                format!("their buffers would take {buffers_bytes} bytes, at most {BUFFERS_BYTES_MAX} are allowed");
+            return refuse("connections", self.connections, limit, "lower --connections, --window or --vectors");
+        }
+        Ok(())
+    }
+
+    /// Bytes of one connection: what it gathers for a write, what it takes with a read, and one entry a request in flight.
+    fn connection_bytes(&self) -> u64 {
+        (self.out_bytes() + self.input_bytes() + self.window as usize * 32) as u64
+    }
+
+    /// Bytes of the largest request.
+    pub(super) fn request_bytes_max(&self) -> usize {
+        Limits { dim: self.dim, max_vectors: self.vectors.most }.frame_bytes_max(self.mode)
+    }
+
+    /// Unsent bytes that a connection holds at most: at least one request.
+    pub(super) fn out_bytes(&self) -> usize {
+        let request_bytes = self.request_bytes_max();
+        request_bytes.max(OUT_BYTES.min(request_bytes.saturating_mul(self.window as usize)))
+    }
+
+    /// Unread bytes that a connection holds at most: at least one answer.
+    pub(super) fn input_bytes(&self) -> usize {
+        let bytes = answer_bytes(self.mode, self.vectors.most as usize);
+        bytes.max(INPUT_BYTES.min(bytes.saturating_mul(self.window as usize)))
+    }
+
+    /// How long requests stay out of the latencies.
+    pub fn warmup_effective(&self) -> Duration {
+        self.warmup.unwrap_or(if self.count.is_some() { Duration::ZERO } else { WARMUP_DEFAULT })
+    }
+
+    /// How long the run measures; None means until the count is sent.
+    pub fn duration_effective(&self) -> Option<Duration> {
+        self.duration.or(if self.count.is_some() { None } else { Some(DURATION_DEFAULT) })
+    }
+}
+
+fn within(field: &'static str, value: u32, most: u32) -> Result<(), LoadError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    let fix = if field == "threads" {
+        "there is no use for more threads than connections"
+    } else {
+        "say a number in that range"
+    };
+    refuse(field, value, format!("1 to {most}"), fix)
+}
+
+fn refuse(
+    field: &'static str,
+    value: impl ToString,
+    limit: impl Into<String>,
+    fix: &'static str,
+) -> Result<(), LoadError> {
+    Err(LoadError::Option { field, value: value.to_string(), limit: limit.into(), fix })
+}
+
+impl fmt::Display for VectorRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.least == self.most { write!(f, "{}", self.least) } else { write!(f, "{}-{}", self.least, self.most) }
+    }
+}
+
+impl FromStr for VectorRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<VectorRange, String> {
+        let (least, most) = text.split_once('-').unwrap_or((text, text));
+        match (least.parse(), most.parse()) {
+            (Ok(least), Ok(most)) if (1..=most).contains(&least) && most <= 65_535 => Ok(VectorRange { least, most }),
+            _ => Err("1 to 65535, or a range with the smaller number first: 1, 64, 1-8".to_string()),
+        }
+    }
+}
+
+fn parse_mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "count" => Ok(Mode::Count),
+        "header" => Ok(Mode::Header),
+        _ => Err("count or header".to_string()),
+    }
+}
+
+/// A whole number and its unit: ms, s, m or h.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a whole number and its unit: 500ms, 10s, 2m or 1h".to_string()),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
+    let time = number.checked_mul(milliseconds).map(Duration::from_millis).filter(|time| *time <= TIME_MAX);
+    time.ok_or_else(|| "at most a year (8760h)".to_string())
+}

@@ -1,0 +1,103 @@
+//! When a connection sends its next request, and when it has sent its last: pure arithmetic on nanoseconds since the start.
+
+use super::LoadOptions;
+
+/// One connection's share of the run.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    /// Requests still to send; None without `--count`.
+    left: Option<u64>,
+    /// No request is sent from here on; None without a duration.
+    end_ns: Option<u64>,
+    /// Requests from here on are measured.
+    warmup_ns: u64,
+    pace: Option<Pace>,
+    sent: u64,
+}
+
+/// Open loop: request k of connection c is request `c + k x connections` of the run, meant for that number divided by the rate.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    rate: f64,
+    connection: u32,
+    connections: u32,
+}
+
+/// What a schedule says now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Send; the latency counts from this time.
+    Now(u64),
+    /// Nothing before this time.
+    At(u64),
+    /// Never again.
+    Over,
+}
+
+impl Schedule {
+    pub(super) fn new(options: &LoadOptions, connection: u32) -> Schedule {
+        let warmup_ns = options.warmup_effective().as_nanos() as u64;
+        let connections = options.connections;
+        Schedule {
+            left: options.count.map(|count| share(count, connection, connections)),
+            end_ns: options.duration_effective().map(|duration| warmup_ns + duration.as_nanos() as u64),
+            warmup_ns,
+            pace: options.rate.map(|rate| Pace { rate, connection, connections }),
+            sent: 0,
+        }
+    }
+
+    pub(super) fn next(&self, now_ns: u64) -> Next {
+        let intended_ns = self.pace.map_or(now_ns, |pace| pace.intended_ns(self.sent));
+        if self.left == Some(0) || self.end_ns.is_some_and(|end_ns| now_ns.max(intended_ns) >= end_ns) {
+            Next::Over
+        } else if intended_ns <= now_ns {
+            Next::Now(intended_ns)
+        } else {
+            Next::At(intended_ns)
+        }
+    }
+
+    /// Counts one request as sent.
+    pub(super) fn take(&mut self) {
+        debug_assert!(self.left != Some(0), "the share is already sent");
+        self.left = self.left.map(|left| left - 1);
+        self.sent += 1;
+    }
+
+    pub(super) fn is_measured(&self, intended_ns: u64) -> bool {
+        intended_ns >= self.warmup_ns
+    }
+
+    /// Requests that were meant for a time before the end and never sent, because the windows were full: the rate was too high.
+    pub(super) fn missed(&self) -> u64 {
+        match (self.pace, self.end_ns) {
+            (Some(pace), Some(end_ns)) => pace.meant_before(end_ns).saturating_sub(self.sent),
+            _ => 0,
+        }
+    }
+}
+
+impl Pace {
+    fn intended_ns(&self, sent: u64) -> u64 {
+        let number = u64::from(self.connection) + sent * u64::from(self.connections);
+        (number as f64 / self.rate * 1e9) as u64
+    }
+
+    fn meant_before(&self, end_ns: u64) -> u64 {
+        let first = f64::from(self.connection);
+        ((end_ns as f64 / 1e9 * self.rate - first) / f64::from(self.connections)).ceil().max(0.0) as u64
+    }
+}
+
+/// Requests of one connection when `count` are dealt out evenly; the first ones get what is left over.
+fn share(count: u64, connection: u32, connections: u32) -> u64 {
+    let connections = u64::from(connections);
+    count / connections + u64::from(u64::from(connection) < count % connections)
+}
+
+/// Requests of all connections before this one.
+pub(super) fn requests_before(count: u64, connection: u32, connections: u32) -> u64 {
+    let (before, connections) = (u64::from(connection), u64::from(connections));
+    before * (count / connections) + before.min(count % connections)
+}

@@ -1,0 +1,124 @@
+//! Answers, as the server writes them and a client reads them.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::layout::{
+    COUNT_HEADER_BYTES, CREDITS_AT, F32_BYTES, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT, STATUS_AT, VECTORS_MAX,
+    VERSION, VERSION_AT, put_f32s, u16_at, u32_at, u64_at,
+};
+use super::{Mode, Status};
+
+/// Bytes of an answer with this many scores; a refusal has none.
+pub const fn answer_bytes(mode: Mode, scores: usize) -> usize {
+    mode.header_bytes() + scores * F32_BYTES
+}
+
+/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes. Count mode has no place for the status, sequence and
+/// credits; header mode carries them.
+///
+/// # Panics
+/// If a refusal comes with scores, or an answer has more than 65535 of them: both are the server's own errors.
+pub fn encode_answer(mode: Mode, status: Status, sequence: u64, credits: u16, scores: &[f32], out: &mut Vec<u8>) {
+    assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());
+    assert!(status == Status::Ok || scores.is_empty(), "a refusal ({status}) has no scores, got {}", scores.len());
+    match mode {
+        Mode::Count => {
+            out.reserve(COUNT_HEADER_BYTES);
+            out.extend_from_slice(&(scores.len() as u32).to_le_bytes());
+        }
+        Mode::Header => {
+            out.reserve(FRAME_HEADER_BYTES);
+            out.extend_from_slice(&MAGIC);
+            out.extend_from_slice(&[VERSION, status as u8]);
+            out.extend_from_slice(&(scores.len() as u16).to_le_bytes());
+            out.extend_from_slice(&credits.to_le_bytes());
+            out.extend_from_slice(&sequence.to_le_bytes());
+        }
+    }
+    put_f32s(scores, out);
+}
+
+/// The header of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerHead {
+    /// What became of the request. None is a refusal in count mode, which doesn't say why.
+    pub status: Option<Status>,
+    /// Scores that follow: one a vector, none in a refusal.
+    pub vectors: u32,
+    /// The request's own number; 0 in count mode and after lost framing.
+    pub sequence: u64,
+    /// Requests that the connection may still have in flight; 0 in count mode.
+    pub credits: u16,
+    /// Bytes of the whole answer: header and scores.
+    pub bytes_total: usize,
+}
+
+/// Bytes that are no answer; the stream can't be read further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerError {
+    /// The answer doesn't start with "SR".
+    Magic([u8; 2]),
+    /// A version that this build doesn't read.
+    Version(u8),
+    /// A status that this build doesn't know.
+    Status(u8),
+    /// More scores than any request has vectors.
+    Count(u32),
+}
+
+/// The header of the answer at the front of `bytes`; None if it isn't whole yet. The scores may still be missing.
+pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
+    if bytes.len() < mode.header_bytes() {
+        return Ok(None);
+    }
+    let head = match mode {
+        Mode::Count => {
+            let vectors = u32_at(bytes, 0);
+            if vectors > VECTORS_MAX {
+                return Err(AnswerError::Count(vectors));
+            }
+            let status = if vectors == 0 { None } else { Some(Status::Ok) };
+            AnswerHead { status, vectors, sequence: 0, credits: 0, bytes_total: answer_bytes(mode, vectors as usize) }
+        }
+        Mode::Header => {
+            if bytes[..MAGIC.len()] != MAGIC {
+                return Err(AnswerError::Magic([bytes[0], bytes[1]]));
+            }
+            if bytes[VERSION_AT] != VERSION {
+                return Err(AnswerError::Version(bytes[VERSION_AT]));
+            }
+            let status = Status::from_wire(bytes[STATUS_AT]).ok_or(AnswerError::Status(bytes[STATUS_AT]))?;
+            let vectors = u32::from(u16_at(bytes, N_AT));
+            AnswerHead {
+                status: Some(status),
+                vectors,
+                sequence: u64_at(bytes, SEQUENCE_AT),
+                credits: u16_at(bytes, CREDITS_AT),
+                bytes_total: answer_bytes(mode, vectors as usize),
+            }
+        }
+    };
+    Ok(Some(head))
+}
+
+/// The whole answer at the front of `bytes`, and where in `bytes` its scores lie; None if it isn't whole yet.
+pub fn decode_answer(mode: Mode, bytes: &[u8]) -> Result<Option<(AnswerHead, Range<usize>)>, AnswerError> {
+    let head = answer_head(mode, bytes)?.filter(|head| bytes.len() >= head.bytes_total);
+    Ok(head.map(|head| (head, mode.header_bytes()..head.bytes_total)))
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnswerError::Magic(bytes) => write!(f, "an answer starts with bytes {bytes:?}, not with \"SR\""),
+            AnswerError::Version(version) => write!(f, "an answer has version {version}, this build reads {VERSION}"),
+            AnswerError::Status(status) => write!(f, "an answer has status {status}, unknown to this build"),
+            AnswerError::Count(vectors) => {
+                write!(f, "an answer announces {vectors} scores, at most {VECTORS_MAX} are legal")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AnswerError {}

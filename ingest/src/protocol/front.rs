@@ -1,0 +1,105 @@
+//! What stands at the front of a connection's bytes.
+
+use super::layout::{
+    COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT, VERSION, VERSION_AT,
+    u16_at, u32_at, u64_at,
+};
+use super::{Limits, Mode, Status};
+
+/// What stands at the front of `bytes` on a frame boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// Fewer bytes than a header.
+    Partial,
+    /// The header is whole; the payload may not be there yet.
+    Frame(FrameHead),
+    /// Framing is lost: answer this with sequence 0, then close.
+    Broken(Status),
+}
+
+/// A frame's header, checked against the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// Bytes before the payload.
+    pub header_bytes: u32,
+    /// Bytes of the payload: at most [`Limits::payload_bytes_max`], and a multiple of 4.
+    pub payload_bytes: u32,
+    /// Vectors that the header announces.
+    pub vectors: u32,
+    /// The client's own number, given back in the answer; 0 in count mode.
+    pub sequence: u64,
+    /// Some: skip the payload and answer this; the connection lives on.
+    pub refusal: Option<Status>,
+}
+
+impl FrameHead {
+    /// Bytes of the whole frame: header and payload.
+    pub const fn frame_bytes(&self) -> usize {
+        self.header_bytes as usize + self.payload_bytes as usize
+    }
+}
+
+/// Reads the header at the front of `bytes`. Never looks past it, so it costs the same for every payload.
+pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
+    match mode {
+        Mode::Count => count_front(bytes, limits),
+        Mode::Header => header_front(bytes, limits),
+    }
+}
+
+fn count_front(bytes: &[u8], limits: &Limits) -> Front {
+    if bytes.len() < COUNT_HEADER_BYTES {
+        return Front::Partial;
+    }
+    let vectors = u32_at(bytes, 0);
+    let payload_bytes = (u64::from(vectors) * u64::from(limits.dim)).saturating_mul(F32_BYTES as u64);
+    if vectors > limits.max_vectors || payload_bytes > limits.payload_bytes_max() {
+        return Front::Broken(Status::TooManyVectors);
+    }
+    Front::Frame(FrameHead {
+        header_bytes: COUNT_HEADER_BYTES as u32,
+        payload_bytes: payload_bytes as u32,
+        vectors,
+        sequence: 0,
+        refusal: (vectors == 0).then_some(Status::ZeroVectors),
+    })
+}
+
+fn header_front(bytes: &[u8], limits: &Limits) -> Front {
+    if bytes.len() < FRAME_HEADER_BYTES {
+        return Front::Partial;
+    }
+    if bytes[..MAGIC.len()] != MAGIC {
+        return Front::Broken(Status::BadMagic);
+    }
+    if bytes[VERSION_AT] != VERSION {
+        return Front::Broken(Status::BadVersion);
+    }
+    if bytes[FLAGS_AT] != 0 {
+        return Front::Broken(Status::BadFlags);
+    }
+    let vectors = u32::from(u16_at(bytes, N_AT));
+    let dim = u32::from(u16_at(bytes, DIM_AT));
+    let payload_bytes = u64::from(vectors) * u64::from(dim) * F32_BYTES as u64;
+    // Zero vectors come first: nothing can have a wrong dimension. A wrong dimension comes before a wrong count, being its likely cause.
+    let refusal = if vectors == 0 {
+        Some(Status::ZeroVectors)
+    } else if dim != limits.dim {
+        Some(Status::WrongDimension)
+    } else if vectors > limits.max_vectors {
+        Some(Status::TooManyVectors)
+    } else {
+        None
+    };
+    // A payload no longer than a legal one can be skipped; a longer one could hold the connection for ever.
+    if payload_bytes > limits.payload_bytes_max() {
+        return Front::Broken(refusal.unwrap_or(Status::TooManyVectors));
+    }
+    Front::Frame(FrameHead {
+        header_bytes: FRAME_HEADER_BYTES as u32,
+        payload_bytes: payload_bytes as u32,
+        vectors,
+        sequence: u64_at(bytes, SEQUENCE_AT),
+        refusal,
+    })
+}

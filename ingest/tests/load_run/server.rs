@@ -1,0 +1,219 @@
+//! A tiny blocking server for one test: right, or wrong in one named way.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use slipring_ingest::load::Target;
+use slipring_ingest::protocol::{Detected, Front, Limits, Mode, Status, detect, encode_answer, front};
+
+pub const LIMITS: Limits = Limits { dim: 4, max_vectors: 64 };
+
+/// How the server behaves; request numbers count from 0 on each connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Conduct {
+    Right,
+    Weighted,
+    Zeros,
+    /// Answers leave one byte a write.
+    Trickle,
+    /// Accepts NaN as if it were a number.
+    Credulous,
+    RefuseEvery(u64, Status),
+    WrongScore(u64),
+    WrongCount(u64),
+    Missing(u64),
+    SwapWithNext(u64),
+    Twice(u64),
+    Garbage(u64),
+    CloseAfter(u64),
+    Silent,
+    NeverCloses,
+}
+
+/// What all connections together have accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub requests: u64,
+    pub vectors: u64,
+    pub sum: f64,
+    pub connections: u64,
+}
+
+trait Socket: Read + Write {
+    fn end(&self);
+}
+
+impl Socket for TcpStream {
+    fn end(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+impl Socket for UnixStream {
+    fn end(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+/// Starts a TCP server on a free port; it lives as long as the test program.
+pub fn start(conduct: Conduct, limits: Limits) -> (Target, Arc<Mutex<Seen>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::Tcp(listener.local_addr().unwrap().to_string());
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let counted = seen.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, seen) = (stream.unwrap(), counted.clone());
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || serve(stream, conduct, &limits, &seen));
+        }
+    });
+    (target, seen)
+}
+
+/// The same on a Unix socket.
+pub fn start_unix(conduct: Conduct, path: PathBuf) -> (Target, Arc<Mutex<Seen>>) {
+    let listener = UnixListener::bind(&path).unwrap();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let counted = seen.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, seen) = (stream.unwrap(), counted.clone());
+            thread::spawn(move || serve(stream, conduct, &LIMITS, &seen));
+        }
+    });
+    (Target::Unix(path), seen)
+}
+
+fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mutex<Seen>) {
+    seen.lock().unwrap().connections += 1;
+    let (mut input, mut piece) = (Vec::new(), [0; 4096]);
+    let mut mode = None;
+    let mut answers = Answers { conduct, number: 0, kept: None, out: Vec::new() };
+    'stream: loop {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => input.extend_from_slice(&piece[..count]),
+        }
+        if mode.is_none() {
+            mode = match detect(&input) {
+                Detected::Need => continue,
+                Detected::Mode(mode) => Some(mode),
+                Detected::Unknown => break,
+            };
+        }
+        let mode = mode.unwrap();
+        let mut at = 0;
+        let mut broken = false;
+        while !broken {
+            match front(mode, &input[at..], limits) {
+                Front::Partial => break,
+                Front::Broken(status) => {
+                    encode_answer(mode, status, 0, 0, &[], &mut answers.out);
+                    broken = true;
+                }
+                Front::Frame(head) => {
+                    let Some(frame) = input.get(at..at + head.frame_bytes()) else { break };
+                    let payload = &frame[head.header_bytes as usize..];
+                    answers.take(mode, head.sequence, head.refusal, payload, limits.dim as usize, seen);
+                    at += head.frame_bytes();
+                }
+            }
+            if conduct == Conduct::CloseAfter(answers.number) {
+                let _ = stream.write_all(&answers.out);
+                break 'stream;
+            }
+        }
+        input.drain(..at);
+        if !send(&mut stream, conduct, &mut answers.out) || broken {
+            break;
+        }
+    }
+    if conduct == Conduct::NeverCloses {
+        thread::park();
+    }
+    stream.end();
+}
+
+fn send(stream: &mut impl Socket, conduct: Conduct, out: &mut Vec<u8>) -> bool {
+    let step = if conduct == Conduct::Trickle { 1 } else { out.len().max(1) };
+    let sent = out.chunks(step).try_for_each(|piece| stream.write_all(piece));
+    out.clear();
+    !matches!(sent, Err(error) if error.kind() != ErrorKind::Interrupted)
+}
+
+struct Answers {
+    conduct: Conduct,
+    number: u64,
+    /// An answer that waits to be sent after the next one.
+    kept: Option<Vec<u8>>,
+    out: Vec<u8>,
+}
+
+impl Answers {
+    fn take(
+        &mut self,
+        mode: Mode,
+        sequence: u64,
+        refusal: Option<Status>,
+        payload: &[u8],
+        dim: usize,
+        seen: &Mutex<Seen>,
+    ) {
+        let components: Vec<f32> = payload.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let number = self.number;
+        self.number += 1;
+        let finite = components.iter().all(|component| component.is_finite()) || self.conduct == Conduct::Credulous;
+        let status = match (refusal, self.conduct) {
+            (Some(status), _) => status,
+            (None, Conduct::RefuseEvery(every, status)) if number.is_multiple_of(every) => status,
+            _ if !finite => Status::NotFinite,
+            _ => Status::Ok,
+        };
+        let mut scores: Vec<f32> = Vec::new();
+        if status == Status::Ok {
+            scores.extend(components.chunks_exact(dim).map(|row| score(self.conduct, row)));
+            let mut seen = seen.lock().unwrap();
+            seen.requests += 1;
+            seen.vectors += scores.len() as u64;
+            seen.sum += components.iter().map(|component| f64::from(*component)).sum::<f64>();
+        }
+        if self.conduct == Conduct::WrongScore(number) {
+            *scores.last_mut().unwrap() += 0.01;
+        }
+        if self.conduct == Conduct::WrongCount(number) {
+            scores.push(0.0);
+        }
+        let mut answer = Vec::new();
+        encode_answer(mode, status, sequence, 0, &scores, &mut answer);
+        self.emit(number, answer);
+    }
+
+    fn emit(&mut self, number: u64, answer: Vec<u8>) {
+        match self.conduct {
+            Conduct::Silent => {}
+            Conduct::Missing(missing) if missing == number => {}
+            Conduct::SwapWithNext(first) if first == number => self.kept = Some(answer),
+            Conduct::Twice(twice) if twice == number => self.out.extend([&answer[..], &answer[..]].concat()),
+            Conduct::Garbage(from) if from == number => self.out.extend([0xee; 16]),
+            _ => self.out.extend(answer),
+        }
+        if let Conduct::SwapWithNext(first) = self.conduct
+            && number == first + 1
+        {
+            self.out.extend(self.kept.take().unwrap());
+        }
+    }
+}
+
+fn score(conduct: Conduct, row: &[f32]) -> f32 {
+    match conduct {
+        Conduct::Weighted => row.iter().zip(1u16..).map(|(component, weight)| component * f32::from(weight)).sum(),
+        Conduct::Zeros => 0.0,
+        _ => row.iter().sum(),
+    }
+}
