@@ -183,6 +183,7 @@ fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
     if !mask.contains(cpu) {
         return Err(PinError::NoSuchCpu { cpu, allowed: mask.cpus().to_vec() });
     }
+    assert!(cpu < MASK_CPUS_MAX, "the mask holds an id that no mask can hold");
     let result = if cpu < CORE_AFFINITY_CPUS {
         // The crate says only yes or no; the kernel's number is still there.
         if core_affinity::set_for_current(CoreId { id: cpu }) { Ok(()) } else { Err(errno_of_last()) }
@@ -209,12 +210,14 @@ fn cpus_of_current() -> Vec<usize> {
         cpus = long_mask_of_current(CORE_AFFINITY_CPUS);
     }
     cpus.sort_unstable();
+    assert!(cpus.windows(2).all(|pair| pair[0] < pair[1]), "a CPU is listed twice");
     assert!(cpus.last().is_none_or(|last| *last < MASK_CPUS_MAX), "a mask is longer than masks can be");
     cpus
 }
 
 /// The same through a mask that grows from `mask_cpus` until the kernel takes it.
 fn long_mask_of_current(mut mask_cpus: usize) -> Vec<usize> {
+    assert!(mask_cpus > 0, "no number of doublings makes nothing longer");
     while mask_cpus <= MASK_CPUS_MAX {
         let mut words: Vec<libc::c_ulong> = vec![0; mask_cpus.div_ceil(WORD_BITS)];
         // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel writes no more than it is told.
@@ -236,6 +239,7 @@ fn set_cpus_of_current(cpus: &[usize]) -> Result<(), i32> {
         return Err(libc::ENOSYS);
     }
     let words = mask_of(cpus).ok_or(libc::EINVAL)?;
+    assert!(!words.is_empty(), "a mask without a word allows nothing");
     // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel only reads them.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(&words[..]), words.as_ptr().cast()) };
     if result == 0 { Ok(()) } else { Err(errno_of_last()) }
@@ -251,7 +255,8 @@ fn mask_of(cpus: &[usize]) -> Option<Vec<libc::c_ulong>> {
     for cpu in cpus {
         words[cpu / WORD_BITS] |= 1 << (cpu % WORD_BITS);
     }
-    debug_assert_eq!(cpus_in(&words).len(), cpus.len(), "a CPU was lost or named twice");
+    assert!(words.last() != Some(&0), "the largest id isn't in the mask");
+    assert_eq!(cpus_in(&words).len(), cpus.len(), "a CPU was lost or named twice");
     Some(words)
 }
 

@@ -99,6 +99,7 @@ fn limits_up(mount: &Path, path: &str, names: &Names) -> Vec<MemoryLimit> {
 fn limit_of(folder: &Path, names: &Names) -> Option<MemoryLimit> {
     let file = folder.join(names.limit);
     let limit_bytes = number(&read(&file)?).filter(|bytes| *bytes < UNLIMITED_BYTES)?;
+    assert!(limit_bytes < UNLIMITED_BYTES, "no limit passed for one");
     let used_bytes = read(&folder.join(names.used)).and_then(|text| number(&text)).unwrap_or(0);
     let stat = read(&folder.join("memory.stat")).unwrap_or_default();
     let cache_bytes = names.cache.iter().filter_map(|name| stat_number(&stat, name)).fold(0, usize::saturating_add);

@@ -104,6 +104,39 @@ impl fmt::Display for RegionError {
     }
 }
 
+impl RegionError {
+    /// Asserts that the figures argue for the refusal: swapped or stale ones would send the reader after the wrong fix.
+    pub(super) fn check(&self) {
+        use RegionError as E;
+        match self {
+            E::Cgroup { asked_bytes: asked, limit_bytes: limit, used_bytes: used, .. }
+            | E::AddressSpace { asked_bytes: asked, limit_bytes: limit, used_bytes: used }
+            | E::LockedMemory { asked_bytes: asked, limit_bytes: limit, used_bytes: used } => {
+                assert!(asked.saturating_add(*used) > *limit, "refused what fits: {self:?}");
+            }
+            E::Memory { asked_bytes, available_bytes } | E::NodeMemory { asked_bytes, available_bytes, .. } => {
+                assert!(asked_bytes > available_bytes, "refused what is there: {self:?}");
+            }
+            E::HugePages { kind, needed_pages, free_pages, .. } => {
+                assert!(kind.is_reserved(), "{kind} have no pool");
+                assert!(needed_pages > free_pages, "refused free pages: {self:?}");
+            }
+            E::NoHugePages { kind } => assert!(kind.is_reserved(), "{kind} have no pool"),
+            E::NoSuchNode { node, nodes } => assert!(!nodes.contains(node), "node {node} is there"),
+            E::Map { kind, mapped_bytes, errno } | E::Populate { kind, mapped_bytes, errno } => {
+                assert!(mapped_bytes.is_multiple_of(kind.bytes()), "part of a page was mapped: {self:?}");
+                assert!(*errno > 0, "refused without a number: {self:?}");
+            }
+            E::Bind { errno, .. } => assert!(*errno > 0, "refused without a number: {self:?}"),
+            E::LockRefused { asked_bytes, errno } => {
+                assert!(*asked_bytes > 0 && *errno > 0, "nothing was locked or nothing refused: {self:?}");
+            }
+            E::ZeroBytes => {}
+            E::TooLarge { asked_bytes } => assert!(*asked_bytes > 0, "zero bytes are too few, not too many"),
+        }
+    }
+}
+
 /// The sentence about a limit that is partly used. `bytes` are asked, limit, used.
 fn fmt_limit(
     f: &mut fmt::Formatter<'_>,

@@ -66,6 +66,7 @@ pub(crate) fn field_word<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// The value of a line like `inactive_file 49152`, as `memory.stat` has them.
 pub(crate) fn stat_number(text: &str, name: &str) -> Option<usize> {
+    assert!(!name.contains(' '), "{name} can't be a key");
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(' ')?;
         if key == name { number(value) } else { None }
@@ -74,6 +75,7 @@ pub(crate) fn stat_number(text: &str, name: &str) -> Option<usize> {
 
 /// The soft limit on a line of `/proc/self/limits`, None when it is unlimited or not there.
 pub(crate) fn soft_limit(text: &str, name: &str) -> Option<usize> {
+    assert!(name.starts_with("Max "), "{name} isn't the name of a limit");
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     number(rest.split_whitespace().next()?)
 }

@@ -60,6 +60,7 @@ fn check_address_space(need: &Need, roots: &Roots) -> Result<(), RegionError> {
 }
 
 fn check_cgroup(need: &Need, roots: &Roots) -> Result<(), RegionError> {
+    assert!(!need.kind.is_reserved(), "reserved pages aren't charged to the cgroup");
     let Some(level) = cgroup::tightest(roots) else { return Ok(()) };
     let asked_bytes = need.charged_bytes();
     if asked_bytes > level.room_bytes() {
@@ -73,6 +74,7 @@ fn check_machine(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let meminfo = roots.read_proc("meminfo").unwrap_or_default();
     let Some(available_bytes) = field_bytes(&meminfo, "MemAvailable:") else { return Ok(()) };
     let asked_bytes = need.charged_bytes();
+    assert!(asked_bytes >= need.resident_bytes, "charged for less than is resident: {need:?}");
     if asked_bytes > available_bytes {
         return Err(RegionError::Memory { asked_bytes, available_bytes });
     }

@@ -53,6 +53,7 @@ pub(crate) fn address_bytes(kind: PageKind, len: usize) -> Result<usize, SpanErr
     }
     // The base is at most one page kind past the first guard, and mmap's start is a multiple of a small page.
     let extra = 2 * SMALL_PAGE_BYTES + (kind.bytes() - SMALL_PAGE_BYTES);
+    assert!(extra >= 2 * SMALL_PAGE_BYTES, "there is no room for two guards");
     Ok(Span::new(extra, len)?.end())
 }
 
@@ -82,6 +83,8 @@ impl Mapping {
         let inside = Span::new(offset, len).map_err(|_| libc::ENOMEM)?;
         assert!(inside.end() <= whole.len(), "{inside:?} ends past its mapping of {whole_bytes} bytes");
         let mapping = Mapping { whole, inside, kind };
+        let aligned = cfg!(miri) || mapping.addresses().offset().is_multiple_of(kind.bytes());
+        assert!(aligned, "a region starts in the middle of one of its {kind}");
         mapping.guard()?;
         Ok(mapping)
     }
@@ -156,6 +159,7 @@ impl Mapping {
         mask[node / word_bits] |= 1 << (node % word_bits);
         // The kernel takes one off this number before it reads the mask.
         let mask_bits = mask.len() * word_bits + 1;
+        assert!(node < mask_bits - 1, "the bit of node {node} isn't in the mask");
         let (base, len) = (self.base().as_ptr(), self.len());
         // SAFETY: I4. The range is ours, and `mask` holds the bits that are read and outlives the call.
         let result = unsafe { libc::syscall(libc::SYS_mbind, base, len, mode, mask.as_ptr(), mask_bits, 0) };
@@ -184,6 +188,7 @@ pub(crate) fn current_cpu() -> Option<usize> {
 }
 
 fn checked(result: i64) -> Result<(), i32> {
+    assert!(result == 0 || result == -1, "a call that gives 0 or -1 gave {result}");
     if result == 0 { Ok(()) } else { Err(number_of(&io::Error::last_os_error())) }
 }
 

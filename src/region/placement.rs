@@ -40,6 +40,7 @@ impl Placement {
             }
         };
         assert!(tie.is_none() || nodes.len() > 1, "tied to the only node: {tie:?}");
+        assert!(tie.is_none_or(|(node, _)| nodes.contains(&node)), "tied to a node without memory: {tie:?}");
         Ok(Placement { nodes, tie })
     }
 
@@ -67,7 +68,8 @@ impl Placement {
         let by_node = bytes_by_node(&text, mapping.addresses());
         let most = by_node.iter().max_by_key(|(_, bytes)| *bytes).map(|(node, _)| *node);
         let downgrade = self.tie.and_then(|(node, _)| {
-            let elsewhere_bytes = by_node.iter().filter(|(other, _)| *other != node).map(|(_, bytes)| bytes).sum();
+            let elsewhere = by_node.iter().filter(|(other, _)| *other != node);
+            let elsewhere_bytes = elsewhere.map(|(_, bytes)| bytes).sum::<usize>().min(mapping.len());
             (elsewhere_bytes > 0).then_some(Downgrade::Elsewhere { node, elsewhere_bytes })
         });
         (most, downgrade)

@@ -51,7 +51,18 @@ impl Region {
         Region::map_within(options, &Roots::system())
     }
 
+    /// The same on a machine whose files lie elsewhere.
     pub(crate) fn map_within(options: &RegionOptions, roots: &Roots) -> Result<Region, RegionError> {
+        let mapped = Region::step_down(options, roots);
+        match &mapped {
+            Ok(region) => region.report.check(),
+            Err(refusal) => refusal.check(),
+        }
+        mapped
+    }
+
+    /// Tries the page kinds that the options allow, best first.
+    fn step_down(options: &RegionOptions, roots: &Roots) -> Result<Region, RegionError> {
         let asked_bytes = options.bytes;
         if asked_bytes == 0 {
             return Err(RegionError::ZeroBytes);
@@ -60,7 +71,8 @@ impl Region {
         let placement = Placement::choose(options.numa, roots)?;
         let request = Request { options, bytes, placement, roots };
         let ladder = if cfg!(miri) { &[PageKind::Small] } else { options.pages.ladder() };
-        let Some((last, above)) = ladder.split_last() else { unreachable!("{} names no page kind", options.pages) };
+        assert!(!ladder.is_empty(), "{} names no page kind", options.pages);
+        let (above, last) = ladder.split_at(ladder.len() - 1);
         let mut downgrades = Vec::new();
         for kind in above {
             match request.attempt(*kind, &downgrades) {
@@ -68,7 +80,8 @@ impl Region {
                 Err(cause) => downgrades.push(Downgrade::Pages { wanted: *kind, cause }),
             }
         }
-        request.attempt(*last, &downgrades)
+        assert!(downgrades.len() < ladder.len(), "the last kind has nothing to step down to");
+        request.attempt(last[0], &downgrades)
     }
 
     /// Usable bytes from the base on: what was asked for, rounded up to 4 KiB.
@@ -98,6 +111,7 @@ impl Request<'_> {
         let too_large = |_| RegionError::TooLarge { asked_bytes: self.options.bytes };
         let mapped_bytes = align_up(self.bytes, kind.bytes()).map_err(too_large)?;
         let address_bytes = map::address_bytes(kind, mapped_bytes).map_err(too_large)?;
+        assert!(mapped_bytes >= self.bytes && address_bytes >= mapped_bytes, "rounded down: {kind}, {mapped_bytes}");
         let node = self.placement.node_required();
         limits::check(&Need { kind, address_bytes, resident_bytes: mapped_bytes, node }, self.roots)?;
         let lock_refusal = self.check_lock(kind, mapped_bytes)?;
@@ -168,6 +182,7 @@ impl Request<'_> {
             return Ok(None);
         }
         let Err(errno) = mapping.lock() else { return Ok(None) };
+        assert!(errno > 0, "refused without a number");
         let cause = RegionError::LockRefused { asked_bytes: mapping.len(), errno };
         if self.options.lock == Lock::Require { Err(cause) } else { Ok(Some(Downgrade::Unlocked { cause })) }
     }
@@ -186,8 +201,8 @@ impl Request<'_> {
         }
         let text = self.roots.read_proc("self/smaps").unwrap_or_default();
         // More than was mapped would be the figures of a neighbour that the kernel merged with ours.
-        let granted = smaps::granted(&text, mapping.addresses());
-        let Some(granted) = granted.filter(|granted| granted.pages.total_bytes() <= mapped_bytes) else {
+        let ours = |granted: &smaps::Granted| granted.pages.total_bytes().max(granted.locked_bytes) <= mapped_bytes;
+        let Some(granted) = smaps::granted(&text, mapping.addresses()).filter(ours) else {
             downgrades.push(Downgrade::Unread);
             return smaps::Granted::default();
         };

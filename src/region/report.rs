@@ -53,6 +53,16 @@ impl PagesGranted {
     }
 }
 
+impl RegionReport {
+    /// Asserts that no part is larger than the whole.
+    pub(super) fn check(&self) {
+        assert!(self.asked_bytes > 0 && self.mapped_bytes >= self.asked_bytes, "less mapped than asked: {self:?}");
+        assert!(self.pages.total_bytes() <= self.mapped_bytes, "more granted than mapped: {self:?}");
+        assert!(self.locked_bytes <= self.mapped_bytes, "more locked than mapped: {self:?}");
+        self.downgrades.iter().for_each(|downgrade| downgrade.check(self.mapped_bytes));
+    }
+}
+
 impl fmt::Display for RegionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "region: {} asked, {} mapped", Size(self.asked_bytes), Size(self.mapped_bytes))?;
@@ -140,6 +150,28 @@ pub enum SmallPagesCause {
     },
     /// The kernel found no free run of 2 MiB.
     Fragmented,
+}
+
+impl Downgrade {
+    fn check(&self, region_bytes: usize) {
+        match self {
+            Downgrade::Pages { cause, .. } | Downgrade::Unlocked { cause } | Downgrade::Unbound { cause } => {
+                cause.check()
+            }
+            Downgrade::SmallPages { small_bytes, mapped_bytes, .. } => {
+                assert!(*small_bytes > 0, "a downgrade of nothing");
+                assert!(small_bytes <= mapped_bytes && *mapped_bytes == region_bytes, "not this region: {self:?}");
+            }
+            Downgrade::Elsewhere { elsewhere_bytes, .. } => {
+                assert!(*elsewhere_bytes > 0, "a downgrade of nothing");
+                assert!(*elsewhere_bytes <= region_bytes, "more elsewhere than mapped: {self:?}");
+            }
+            Downgrade::Dumped { errno } | Downgrade::Forked { errno } => {
+                assert!(*errno > 0, "refused without a number")
+            }
+            Downgrade::TouchedByLoop | Downgrade::Unread => {}
+        }
+    }
 }
 
 impl fmt::Display for Downgrade {

@@ -103,7 +103,11 @@ fn transparent_huge_pages_are_mapped_aligned_and_whole() {
     let region = Region::map(&options(5 * MIB, Pages::PreferThp)).unwrap();
     assert!(region.base().addr().get().is_multiple_of(2 * MIB));
     assert_eq!((region.bytes(), region.report().mapped_bytes), (5 * MIB, 6 * MIB));
-    assert!(flags(&region).contains(&"hg".to_owned()) || !region.report().downgrades.is_empty());
+    let unknown = |downgrade: &Downgrade| {
+        matches!(downgrade, Downgrade::SmallPages { cause: SmallPagesCause::Unsupported { .. }, .. })
+    };
+    let advised = flags(&region).contains(&"hg".to_owned());
+    assert!(advised != region.report().downgrades.iter().any(unknown), "{}", region.report());
 }
 
 #[cfg(not(miri))]
@@ -118,6 +122,31 @@ fn required_pages_that_are_not_reserved_are_an_error() {
             "{pages} was refused for another reason: {text}"
         );
         assert!(text.contains(&format!("hugepages-{kib}kB/nr_hugepages")) && text.contains("prefer-thp"), "{text}");
+    }
+}
+
+/// The made-up pool promises pages. Where the real one has them this is the test that they are granted; where it hasn't,
+/// the kernel's own refusal must step down or be the error.
+#[cfg(not(miri))]
+#[test]
+fn reserved_pages_are_granted_or_refused_by_the_kernel() {
+    let machine = FakeMachine::new("region-pool")
+        .file("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "512\n")
+        .file("sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "0\n");
+    let map = |pages| Region::map_within(&options(3 * MIB, pages), &machine.roots_with_real_proc());
+    match map(Pages::Require2M) {
+        Ok(region) => {
+            let pages = PagesGranted { huge_2m_bytes: 4 * MIB, ..PagesGranted::default() };
+            assert_eq!((region.report().pages, region.report().locked_bytes), (pages, 4 * MIB));
+            assert_eq!(region.report().downgrades, vec![]);
+        }
+        Err(cause) => {
+            let kind = PageKind::Huge2M;
+            assert_eq!(cause, RegionError::Map { kind, mapped_bytes: 4 * MIB, errno: libc::ENOMEM });
+            let report = map(Pages::Prefer2M).unwrap().report().clone();
+            assert_eq!(report.downgrades.first(), Some(&Downgrade::Pages { wanted: kind, cause }), "{report}");
+            assert_eq!(report.pages.total_bytes(), 4 * MIB, "{report}");
+        }
     }
 }
 

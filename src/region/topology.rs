@@ -51,7 +51,9 @@ impl Topology {
             }
         }
         assert!(cpus.windows(2).all(|pair| pair[0].cpu < pair[1].cpu), "a CPU is listed twice");
-        Topology { cpus, nodes: memory_nodes(roots) }
+        let nodes = memory_nodes(roots);
+        assert!(nodes.windows(2).all(|pair| pair[0] < pair[1]), "a node is listed twice");
+        Topology { cpus, nodes }
     }
 
     /// The CPUs that are online, rising.
@@ -104,6 +106,7 @@ impl fmt::Display for Topology {
 pub fn window_default_bytes(l3_bytes: Option<usize>, lanes_sharing: usize) -> usize {
     let Some(l3_bytes) = l3_bytes else { return WINDOW_DEFAULT_BYTES_MAX };
     let shares = lanes_sharing.max(1).saturating_mul(2);
+    assert!(shares >= 2, "a lane's share is more than half");
     (l3_bytes / shares).min(WINDOW_DEFAULT_BYTES_MAX)
 }
 

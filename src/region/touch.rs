@@ -35,6 +35,7 @@ pub(crate) fn touch(mapping: &Mapping) -> Result<Touched, i32> {
             Err(errno) => return Err(errno),
         }
     };
+    assert!(mapping.len() >= SMALL_PAGE_BYTES, "less than a page was touched");
     let touch_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(Touched { by_loop, touch_ns })
 }

@@ -35,5 +35,5 @@ fn words_stats_and_choices() {
 fn soft_limits_and_unlimited() {
     assert_eq!(soft_limit(LIMITS, "Max locked memory"), Some(8_388_608));
     assert_eq!(soft_limit(LIMITS, "Max address space"), None);
-    assert_eq!(soft_limit(LIMITS, "Max nonsense"), None);
+    assert_eq!(soft_limit(LIMITS, "Max patience"), None);
 }
