@@ -72,7 +72,11 @@ impl<M: Meta> Stage<M> {
     /// # Errors
     /// The stage is dead, or waits for one that is, or still holds events that were read ahead.
     pub fn poll(&mut self, max: usize, mut handler: impl FnMut(View<'_, M>) -> Outcome) -> Result<Polled, StageError> {
-        let Some(poller) = self.live_poller()? else { return Ok(Polled::Ended) };
+        self.reap_dropped_held()?;
+        if !self.helds.is_empty() {
+            return Err(StageError::Holding { since: self.released + 1 });
+        }
+        let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
         let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
         let driven = poller.drive(max as u64, |slot| {
             sequence += 1;
@@ -167,14 +171,6 @@ impl<M: Meta> Stage<M> {
     pub(super) fn is_ready(&self) -> bool {
         let (state, shared) = (self.state(), &self.shared);
         shared.available(state.layer) > self.read || self.released + 1 >= shared.closed_at() || shared.is_orphaned(state.layer)
-    }
-
-    fn live_poller(&mut self) -> Result<Option<&mut Poller<M>>, StageError> {
-        self.reap_dropped_held()?;
-        if !self.helds.is_empty() {
-            return Err(StageError::Holding { since: self.released + 1 });
-        }
-        Ok(self.poller.as_mut())
     }
 
     /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays dead.

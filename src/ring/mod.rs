@@ -45,7 +45,10 @@ pub use stats::PoolStats;
 pub use token::{InFlight, Token};
 pub use typed::{CastError, Rows};
 
+
 #[cfg(feature = "pipeline")]
-pub(crate) use chunk::{Layout, NONE, stride};
+pub(crate) use chunk::{Layout, NONE};
 #[cfg(feature = "pipeline")]
 pub(crate) use memory::{Memory, Span};
+#[cfg(feature = "pipeline")]
+pub(crate) use typed::as_f32s;

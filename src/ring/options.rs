@@ -96,7 +96,7 @@ impl PoolOptions {
             }
             Some(window) => window / chunk_bytes,
             None => {
-                let l3_bytes = Topology::read().l3_bytes();
+                let l3_bytes = Topology::read().cpus().iter().filter_map(|cpu| cpu.l3_bytes).min();
                 (window_default_bytes(l3_bytes, self.lanes_sharing_l3.max(1)) / chunk_bytes)
                     .max(WINDOW_CHUNKS_DEFAULT_MIN)
             }

@@ -62,6 +62,7 @@ impl Rotation {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn current(&self) -> u32 {
         self.current
     }

@@ -1,0 +1,40 @@
+//! Inline stages: a stage and its handler, polled by the IO thread.
+#![forbid(unsafe_code)]
+
+use super::slot::Meta;
+use super::stage::{Outcome, Polled, Stage};
+use super::view::View;
+
+/// A stage whose handler's type is forgotten: one indirect call a batch, not an event.
+pub(super) trait Inline {
+    /// One batch; says how many events were processed.
+    fn poll(&mut self) -> usize;
+}
+
+pub(super) struct InlineStage<M: Meta, F> {
+    /// Gone once the stage has ended or is dead.
+    stage: Option<Stage<M>>,
+    handler: F,
+}
+
+impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
+    pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
+        Self { stage: Some(stage), handler }
+    }
+}
+
+impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
+    fn poll(&mut self) -> usize {
+        let Some(stage) = self.stage.as_mut() else { return 0 };
+        let batch_max = stage.state().batch_max;
+        match stage.poll(batch_max, &mut self.handler) {
+            Ok(Polled::Idle) => 0,
+            Ok(Polled::Advanced(done) | Polled::Retry(done)) => done,
+            Ok(Polled::Ended) | Err(_) => {
+                // A dead stage has told the lane by itself.
+                self.stage = None;
+                0
+            }
+        }
+    }
+}

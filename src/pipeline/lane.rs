@@ -1,0 +1,308 @@
+//! A lane: the pool, the disruptor and the stages of one pinned thread.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use disruptor::Producer;
+
+use super::error::{NotStaged, StageRefusal, WrongPlacement};
+use super::inline::{Inline, InlineStage};
+use super::poller::Poller;
+use super::shared::{Failure, LaneShared};
+use super::slot::{Meta, Slot};
+use super::spec::{Placement, Reclaim, Wait};
+use super::stage::{Outcome, Stage};
+use super::start::Ends;
+use super::view::View;
+use crate::ring::{Full, Grant, NONE, PoolSlice, RingPool, Sequence};
+
+/// What one round of [`Lane::poll`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Events that inline stages processed.
+    pub processed: usize,
+    /// Events that every stage is done with since the last round.
+    pub reclaimed: usize,
+}
+
+impl Progress {
+    /// Whether nothing moved.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but [`Lane::wait`] and
+/// [`Lane::close`], and those are bounded.
+///
+/// `published <= staged`, `reclaimed <= published`, `staged - reclaimed <= slots`, always.
+pub struct Lane<M: Meta> {
+    pub(super) pool: RingPool,
+    pub(super) ends: Ends<M>,
+    pub(super) shared: Arc<LaneShared<M>>,
+    /// Staged slots, by their place in the ring, until they are flushed.
+    waiting: Box<[Slot<M>]>,
+    /// Last sequence staged, published, reclaimed.
+    pub(super) staged: Sequence,
+    pub(super) published: Sequence,
+    pub(super) reclaimed: Sequence,
+    reclaim: Reclaim,
+    pub(super) wait: Wait,
+    inline: Vec<Box<dyn Inline>>,
+    detached: Vec<(u32, Poller<M>)>,
+    pub(super) closing: bool,
+    pub(super) refused_ring: u64,
+    pub(super) discarded: u64,
+}
+
+impl<M: Meta> Lane<M> {
+    pub(super) fn new(pool: RingPool, ends: Ends<M>, shared: &Arc<LaneShared<M>>, slots: usize, reclaim: Reclaim, wait: Wait) -> Self {
+        let (staged, published, reclaimed) = (NONE, NONE, NONE);
+        let waiting = vec![Slot::default(); slots].into();
+        let (inline, detached) = (Vec::new(), Vec::new());
+        let shared = Arc::clone(shared);
+        Self { pool, ends, shared, waiting, staged, published, reclaimed, reclaim, wait, inline, detached, closing: false, refused_ring: 0, discarded: 0 }
+    }
+
+    /// Reserves `len` bytes of the pool.
+    ///
+    /// # Errors
+    /// [`Full::Pool`], [`Full::TooLarge`], [`Full::Poisoned`] or [`Full::Closed`]; it never blocks.
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
+        self.check_open()?;
+        if !self.pool.fits(len) {
+            self.reclaim();
+        }
+        self.pool.reserve(len)
+    }
+
+    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose length isn't known.
+    ///
+    /// # Errors
+    /// As [`Lane::reserve`] for `min`.
+    pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
+        self.check_open()?;
+        if !self.pool.fits(min) {
+            self.reclaim();
+        }
+        self.pool.reserve_rest(min)
+    }
+
+    /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
+    ///
+    /// # Errors
+    /// [`Full::Ring`] by the lane's own count, so that a flush can't fail; the slice and the metadata come back.
+    #[inline]
+    pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
+        if let Err(full) = self.room() {
+            return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
+        }
+        let sequence = self.staged + 1;
+        match self.pool.stage_span(slice, sequence) {
+            Ok(span) => {
+                self.put(sequence, Slot { span, meta });
+                Ok(sequence)
+            }
+            Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
+        }
+    }
+
+    /// Puts metadata without a slice into the next slot: its view has no bytes.
+    ///
+    /// # Errors
+    /// As [`Lane::stage`].
+    pub fn stage_empty(&mut self, meta: M) -> Result<Sequence, NotStaged<M>> {
+        if let Err(full) = self.room() {
+            return Err(NotStaged { why: StageRefusal::Full(full), slice: None, meta });
+        }
+        let sequence = self.staged + 1;
+        self.pool.stage_nothing();
+        self.put(sequence, Slot { span: Default::default(), meta });
+        Ok(sequence)
+    }
+
+    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room.
+    pub fn flush(&mut self) -> usize {
+        let count = (self.staged - self.published) as usize;
+        if count == 0 {
+            return 0;
+        }
+        if self.shared.poisoned().is_some() {
+            self.discard();
+            return 0;
+        }
+        let (mask, first, waiting) = (self.waiting.len() - 1, self.published + 1, &self.waiting);
+        let sent = if count == 1 {
+            // The detour over the batch's iterator costs 1.4x at batch 1.
+            let slot = waiting[first as usize & mask];
+            self.ends.producer.try_publish(|entry| *entry = slot).is_ok()
+        } else {
+            // Every entry is written: the crate would publish what an unfinished iterator left there.
+            let fill = |(entry, at): (&mut Slot<M>, Sequence)| *entry = waiting[at as usize & mask];
+            self.ends.producer.try_batch_publish(count, |entries| entries.zip(first..).for_each(fill)).is_ok()
+        };
+        assert!(sent, "the lane's count of the ring's room is right");
+        self.published = self.staged;
+        self.shared.publish(self.published);
+        if self.reclaim == Reclaim::OnOverwrite {
+            self.set_released();
+        }
+        count
+    }
+
+    /// Stages and publishes one slice.
+    ///
+    /// # Errors
+    /// As [`Lane::stage`].
+    #[inline]
+    pub fn publish(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
+        let sequence = self.stage(slice, meta)?;
+        self.flush();
+        Ok(sequence)
+    }
+
+    /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of attaching.
+    ///
+    /// # Errors
+    /// The stage has a thread in the specification, or is another lane's: it comes back.
+    pub fn attach(&mut self, stage: Stage<M>, handler: impl FnMut(View<'_, M>) -> Outcome + 'static) -> Result<(), WrongPlacement<Stage<M>>> {
+        if stage.state().placement != Placement::Inline || !Arc::ptr_eq(stage.shared(), &self.shared) {
+            return Err(WrongPlacement(stage));
+        }
+        self.inline.push(Box::new(InlineStage::new(stage, handler)));
+        Ok(())
+    }
+
+    /// One round: inline stages (a batch each), dead stages under `Detach`, the reclaimer. Call it in every idle loop and
+    /// every stall.
+    pub fn poll(&mut self) -> Progress {
+        let processed = self.inline.iter_mut().map(|stage| stage.poll()).sum();
+        if self.shared.has_failed() {
+            self.pump();
+        }
+        Progress { processed, reclaimed: self.reclaim() }
+    }
+
+    /// Learns what all stages are done with, and frees it; says how many events that were.
+    pub fn reclaim(&mut self) -> usize {
+        let consumed = self.ends.reclaimer.poll().map_or(0, |mut events| (&mut events).len());
+        if consumed > 0 {
+            self.reclaimed += consumed as i64;
+            debug_assert!(self.reclaimed <= self.published);
+            self.set_released();
+        }
+        consumed
+    }
+
+    /// Slots that are free now, as far as is known without polling.
+    #[must_use]
+    pub fn free_slots(&self) -> usize {
+        self.waiting.len() - (self.staged - self.reclaimed) as usize
+    }
+
+    /// The first stage that failed, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared.failure()
+    }
+
+    /// Bytes of the largest slice.
+    #[must_use]
+    pub fn max_slice_bytes(&self) -> usize {
+        self.pool.max_slice_bytes()
+    }
+
+    /// Reports that the kernel is done with a read whose [`crate::ring::InFlight`] was dropped.
+    pub fn report_completion(&mut self, flight: u64) -> bool {
+        self.pool.report_completion(flight)
+    }
+
+    #[inline]
+    fn check_open(&self) -> Result<(), Full> {
+        match self.shared.poisoned() {
+            Some(stage) => Err(Full::Poisoned(stage)),
+            None if self.closing => Err(Full::Closed),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn room(&mut self) -> Result<(), Full> {
+        self.check_open()?;
+        if self.free_slots() > 0 || self.reclaim() > 0 {
+            return Ok(());
+        }
+        self.refused_ring += 1;
+        Err(Full::Ring { slots: self.waiting.len() })
+    }
+
+    #[inline]
+    fn put(&mut self, sequence: Sequence, slot: Slot<M>) {
+        let mask = self.waiting.len() - 1;
+        self.waiting[sequence as usize & mask] = slot;
+        self.staged = sequence;
+        debug_assert!(self.staged - self.reclaimed <= self.waiting.len() as i64);
+    }
+
+    /// What was staged for a poisoned lane goes nowhere; it is counted.
+    pub(super) fn discard(&mut self) {
+        self.discarded += (self.staged - self.published) as u64;
+        self.staged = self.published;
+    }
+
+    fn set_released(&mut self) {
+        let released = match self.reclaim {
+            Reclaim::OnConsume => self.reclaimed,
+            Reclaim::OnOverwrite => self.published - self.waiting.len() as i64,
+        };
+        debug_assert!(released <= self.reclaimed);
+        self.pool.release(released);
+        self.shared.set_released(released);
+    }
+
+    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs.
+    fn pump(&mut self) {
+        if self.shared.policy != super::spec::PanicPolicy::Detach {
+            return;
+        }
+        self.detached.extend(self.shared.take_parked());
+        for (stage, poller) in &mut self.detached {
+            let state = &self.shared.stages[*stage as usize];
+            if state.helds() == 0 {
+                let released = poller.release_all();
+                if released > 0 {
+                    self.shared.advance(*stage as usize, state.progress() + released as i64);
+                }
+            }
+        }
+    }
+
+    /// Whether there is something for this thread to do; `full` if it waits for room as well.
+    pub(super) fn is_ready(&self, full: bool) -> bool {
+        let shared = &self.shared;
+        let inline = |stage: &super::shared::StageState| stage.placement == Placement::Inline && shared.available(stage.layer) > stage.progress();
+        let dead = |stage: &super::shared::StageState| stage.died_at() != i64::MAX;
+        shared.stages.iter().any(|stage| inline(stage) && !dead(stage))
+            || (full && shared.consumed() > self.reclaimed)
+            || shared.poisoned().is_some()
+            || (shared.has_failed() && self.detached_behind())
+    }
+
+    /// Whether a dead stage holds others up though it could be pumped.
+    fn detached_behind(&self) -> bool {
+        let shared = &self.shared;
+        let behind = |stage: &super::shared::StageState| {
+            stage.died_at() != i64::MAX && stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
+        };
+        shared.stages.iter().any(behind)
+    }
+}
+
+impl<M: Meta> std::fmt::Debug for Lane<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (staged, published, reclaimed) = (self.staged, self.published, self.reclaimed);
+        f.debug_struct("Lane").field("staged", &staged).field("published", &published).field("reclaimed", &reclaimed).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+//! The thread of a stage: poll, wait, end.
+#![forbid(unsafe_code)]
+
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::error::{LaneError, StageError, WrongPlacement};
+use super::idle::Idle;
+use super::pin::{PinPolicy, PinReport, pin_current, unpin_current};
+use super::slot::Meta;
+use super::spec::Placement;
+use super::stage::{Outcome, Polled, Stage};
+use super::view::View;
+use super::wake::ASLEEP;
+
+/// First pause after a handler said Retry, and the longest.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+const RETRY_MAX: Duration = Duration::from_millis(100);
+
+/// How the thread of a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageReport {
+    /// The stage's name.
+    pub stage: String,
+    /// Events it processed.
+    pub processed: u64,
+    /// Where it ran.
+    pub pin: PinReport,
+    /// Why it ended before the stream did, if so.
+    pub error: Option<StageError>,
+}
+
+/// The running thread of a stage. Dropped, the thread goes on by itself.
+#[derive(Debug)]
+pub struct StageThread {
+    thread: JoinHandle<StageReport>,
+}
+
+impl StageThread {
+    /// Waits until the stage has ended.
+    ///
+    /// # Panics
+    /// Never by the handler's doing: its panics are caught and stand in the report.
+    #[must_use]
+    pub fn join(self) -> StageReport {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Why a stage's thread wasn't started. A handle that couldn't be used comes back; one whose thread failed to start
+/// counts as a failed stage.
+pub enum SpawnError<M: Meta> {
+    /// The stage is specified as inline.
+    Placement(WrongPlacement<Stage<M>>),
+    /// The system has no thread for it.
+    Os(LaneError),
+}
+
+impl<M: Meta> std::fmt::Debug for SpawnError<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl<M: Meta> std::fmt::Display for SpawnError<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Placement(e) => e.fmt(f),
+            Self::Os(e) => e.fmt(f),
+        }
+    }
+}
+
+impl<M: Meta> std::error::Error for SpawnError<M> {}
+
+impl<M: Meta> Stage<M> {
+    /// Starts the stage's thread, pinned as specified, and runs `handler` there to the end of the stream.
+    ///
+    /// # Errors
+    /// The stage is specified as inline, or the system has no thread for it.
+    pub fn spawn(self, handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static) -> Result<StageThread, SpawnError<M>> {
+        let Placement::Thread { cpu } = self.state().placement else { return Err(SpawnError::Placement(WrongPlacement(self))) };
+        let builder = thread::Builder::new().name(self.name().to_owned());
+        let thread = builder.spawn(move || {
+            let pin = pin_as_specified(cpu);
+            self.run_with(handler, pin)
+        });
+        thread.map(|thread| StageThread { thread }).map_err(|error| SpawnError::Os(LaneError::Os { what: "starting a stage's thread", error }))
+    }
+
+    /// Runs `handler` on the calling thread to the end of the stream.
+    #[must_use]
+    pub fn run(self, handler: impl FnMut(View<'_, M>) -> Outcome) -> StageReport {
+        self.run_with(handler, PinReport::unpinned())
+    }
+
+    fn run_with(mut self, mut handler: impl FnMut(View<'_, M>) -> Outcome, pin: PinReport) -> StageReport {
+        let (mut idle, mut retry, batch_max) = (Idle::new(self.state().wait), RETRY_MIN, self.state().batch_max);
+        let error = loop {
+            match self.poll(batch_max, &mut handler) {
+                Ok(Polled::Advanced(_)) => {
+                    idle.reset();
+                    retry = RETRY_MIN;
+                }
+                Ok(Polled::Idle) => self.wait(&mut idle),
+                Ok(Polled::Retry(done)) => {
+                    retry = if done > 0 { RETRY_MIN } else { (2 * retry).min(RETRY_MAX) };
+                    thread::sleep(retry);
+                }
+                Ok(Polled::Ended) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        StageReport { stage: self.name().to_owned(), processed: (self.released() + 1) as u64, pin, error }
+    }
+
+    /// Waits as the stage's strategy says until there may be something to do: for loops over [`Stage::read`].
+    pub fn wait_for_work(&self) {
+        let mut idle = Idle::new(self.state().wait);
+        while !self.is_ready() {
+            self.wait(&mut idle);
+        }
+    }
+
+    /// One moment of idleness: spin, yield or sleep.
+    fn wait(&self, idle: &mut Idle) {
+        if !idle.pass() {
+            return;
+        }
+        idle.reset();
+        // An inline stage sleeps with the IO thread, never here.
+        let Some(party) = self.state().party() else { return thread::yield_now() };
+        if !party.sleep(self.shared().barrier, ASLEEP, || self.is_ready()) {
+            self.state().count_lost_wake();
+        }
+    }
+}
+
+/// A thread inherits the IO thread's core: without a CPU of its own it goes back to the whole mask.
+fn pin_as_specified(cpu: Option<usize>) -> PinReport {
+    let Some(cpu) = cpu else {
+        unpin_current();
+        return PinReport::unpinned();
+    };
+    pin_current(cpu, PinPolicy::Prefer).unwrap_or_else(|_| PinReport::unpinned())
+}

@@ -1,0 +1,59 @@
+//! The IO thread's sleep: in its own poll call, or here.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use super::idle::Idle;
+use super::lane::Lane;
+use super::slot::Meta;
+use super::wake::{ASLEEP, ASLEEP_FULL};
+
+impl<M: Meta> Lane<M> {
+    /// Readable when the IO thread is to wake. Put it into the set that the thread polls; between
+    /// [`Lane::prepare_sleep`] and [`Lane::awake`] a stage's release, a failure or the end makes it readable.
+    #[must_use]
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.shared.io.fd().unwrap_or_else(|| unreachable!("the IO thread sleeps on an eventfd"))
+    }
+
+    /// Announces a sleep: true if the thread may block on [`Lane::wake_fd`] now, false if there is work. `full`: it waits for
+    /// room as well, so anything to reclaim wakes it. In both cases call [`Lane::awake`] before anything else.
+    #[must_use]
+    pub fn prepare_sleep(&mut self, full: bool) -> bool {
+        let level = if full { ASLEEP_FULL } else { ASLEEP };
+        self.shared.io.prepare(self.shared.barrier, level, || self.is_ready(full))
+    }
+
+    /// Takes the announcement back.
+    pub fn awake(&mut self) {
+        self.shared.io.awake();
+    }
+
+    /// For a lane without sockets: waits, as its strategy says and for `timeout` at most, until there may be something to
+    /// do. `full` as in [`Lane::prepare_sleep`].
+    pub fn wait(&mut self, full: bool, timeout: Duration) {
+        let mut idle = Idle::new(self.wait);
+        let until = std::time::Instant::now() + timeout;
+        while !self.is_ready(full) && std::time::Instant::now() < until {
+            if idle.pass() {
+                if self.prepare_sleep(full) {
+                    poll_fd(self.wake_fd(), until.saturating_duration_since(std::time::Instant::now()));
+                }
+                return self.awake();
+            }
+        }
+    }
+}
+
+/// Blocks until the descriptor is readable or the time is over.
+fn poll_fd(fd: BorrowedFd<'_>, timeout: Duration) {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let millis = timeout.as_millis().clamp(1, 60_000) as libc::c_int;
+    if cfg!(miri) {
+        // Miri has no poll(2): the caller's loop looks again.
+        return std::thread::yield_now();
+    }
+    // SAFETY: I47. One entry that lives for the call. An interrupted call is a spurious wake-up, which callers expect.
+    unsafe { libc::poll(&raw mut entry, 1, millis) };
+}

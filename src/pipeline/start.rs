@@ -1,0 +1,119 @@
+//! Starting a lane, on the thread that will own it: pin, map, build the ring, hand out the stages.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use disruptor::{BusySpin, EventPoller, MultiConsumerBarrier, SingleConsumerBarrier, SingleProducer, build_single_producer};
+
+use super::error::LaneError;
+use super::lane::Lane;
+use super::pin::{CpuMask, PinReport, pin_current};
+use super::poller::Poller;
+use super::shared::LaneShared;
+use super::slot::{Meta, Slot};
+use super::spec::LaneSpec;
+use super::stage::Stage;
+use super::wake::Party;
+use crate::region::RegionReport;
+use crate::ring::RingPool;
+
+/// The lane's own ends of the disruptor: it publishes, and its poller in the last layer learns what all have consumed.
+pub(super) struct Ends<M> {
+    pub(super) producer: SingleProducer<Slot<M>, SingleConsumerBarrier>,
+    pub(super) reclaimer: EventPoller<Slot<M>, MultiConsumerBarrier>,
+}
+
+/// A lane that runs, and the handles of its stages.
+#[derive(Debug)]
+#[must_use]
+pub struct Started<M: Meta> {
+    /// For the calling thread: not Send.
+    pub lane: Lane<M>,
+    /// For whoever runs them: Send.
+    pub stages: Stages<M>,
+    /// What was granted.
+    pub report: LaneReport,
+}
+
+/// What was granted at start.
+#[derive(Clone, Debug)]
+pub struct LaneReport {
+    /// The IO thread's CPU.
+    pub pin: PinReport,
+    /// The pool's memory.
+    pub region: RegionReport,
+    /// What was asked and not granted, in words.
+    pub downgrades: Vec<String>,
+}
+
+/// The stage handles of a lane that weren't taken yet. Dropped with handles left, it fails those stages.
+#[derive(Debug)]
+pub struct Stages<M: Meta>(Vec<Stage<M>>);
+
+impl<M: Meta> Stages<M> {
+    /// The handle of that name, once.
+    pub fn take(&mut self, name: &str) -> Option<Stage<M>> {
+        let at = self.0.iter().position(|stage| stage.name() == name)?;
+        Some(self.0.remove(at))
+    }
+}
+
+impl<M: Meta> IntoIterator for Stages<M> {
+    type Item = Stage<M>;
+    type IntoIter = std::vec::IntoIter<Stage<M>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl LaneSpec {
+    /// Starts the lane on the calling thread, which owns it from now on: pins the thread, maps and touches the pool, builds
+    /// the ring. Nothing allocates on this thread afterwards.
+    ///
+    /// # Errors
+    /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and refused.
+    pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
+        self.check()?;
+        self.check_overwrite(&self.pool.layout()?)?;
+        CpuMask::read();
+        let pin = match self.cpu {
+            Some(cpu) => pin_current(cpu, self.pin)?,
+            None => PinReport::unpinned(),
+        };
+        let mut downgrades: Vec<String> = pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
+        let pool = RingPool::new(&self.pool)?;
+        let (layers, states) = self.stages(&mut downgrades);
+        let shared = LaneShared::new(self.id, Arc::clone(pool.memory()), states, self.panic, Party::event()?);
+        let shared = Arc::new(shared);
+        let (ends, pollers) = build(self.slots, &layers);
+        let stage = |(poller, index)| Stage::new(poller, &shared, index);
+        let stages = Stages(pollers.into_iter().zip(0..).map(stage).collect());
+        let report = LaneReport { pin, region: pool.region_report().clone(), downgrades };
+        let lane = Lane::new(pool, ends, &shared, self.slots, self.reclaim, self.wait);
+        Ok(Started { lane, stages, report })
+    }
+}
+
+/// The disruptor: a poller a stage, layer after layer, and the reclaimer behind them all.
+fn build<M: Meta>(slots: usize, layers: &[usize]) -> (Ends<M>, Vec<Poller<M>>) {
+    let mut pollers = Vec::new();
+    let mut first = build_single_producer(slots, Slot::<M>::default, BusySpin).with_multi_consumer();
+    for _ in 0..layers[0] {
+        let (poller, next) = first.new_event_poller();
+        pollers.push(Poller::First(poller));
+        first = next;
+    }
+    let mut later = first.and_then();
+    for &stages in &layers[1..] {
+        let mut layer = later.with_multi_consumer();
+        for _ in 0..stages {
+            let (poller, next) = layer.new_event_poller();
+            pollers.push(Poller::Later(poller));
+            layer = next;
+        }
+        later = layer.and_then();
+    }
+    let (reclaimer, last) = later.new_event_poller();
+    (Ends { producer: last.build(), reclaimer }, pollers)
+}
