@@ -1,7 +1,7 @@
 //! Memory that moves with the ring.
 
-pub mod region;
-pub mod ring;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
+pub mod region;
+pub mod ring;
 mod sync;
