@@ -195,7 +195,7 @@ fn time_filled<C: Contender, F: Fill>(
 mod tests {
     use super::*;
     use crate::case::Pool;
-    use crate::contender;
+    use crate::contender::{self, suite::Overlapping};
 
     #[test]
     fn medians_and_minima() {
@@ -214,5 +214,13 @@ mod tests {
             assert_eq!(timings.len(), contenders.len());
             assert!(timings.iter().all(|timing| timing.ns_per_op.len() == 3 && timing.min_ns() <= timing.median_ns()));
         }
+    }
+
+    #[test]
+    fn an_overlap_is_caught_after_the_clock_too() {
+        let rounds = Rounds { repeats: 1, ops: 1000, verified_ops: 0 };
+        let case = Case { written: Written::Whole, dim: 16, slots: 8, pool: Pool::Bytes(1024) };
+        let failure = measure(&case, &[Runner::of::<Overlapping>()], &rounds).err().unwrap_or_default();
+        assert!(failure.starts_with("overlapping: entry"), "{failure}");
     }
 }

@@ -11,7 +11,7 @@ mod glibc;
 mod memory;
 mod seed_arc;
 #[cfg(test)]
-mod suite;
+pub mod suite;
 
 use crate::case::Plan;
 use crate::harness::Runner;

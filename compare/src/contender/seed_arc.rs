@@ -55,7 +55,7 @@ impl<const GIVES_PADDING_BACK: bool> Seed<GIVES_PADDING_BACK> {
         if alive + taken > self.capacity_bytes {
             return Err(Exhausted);
         }
-        let offset = ((self.written + padding) % self.capacity_bytes) as usize;
+        let offset = if padding == 0 { place as usize } else { 0 };
         self.written += taken;
         let held = if GIVES_PADDING_BACK { taken } else { bytes as u64 };
         Ok(Slice { offset, bytes, held, read: Arc::clone(&self.read) })

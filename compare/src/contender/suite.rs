@@ -8,7 +8,7 @@ use crate::harness::{Failure, Runner};
 const OPS: u64 = 20_000;
 
 /// A ring that never looks at what is alive: the defect that verification exists for.
-struct Overlapping {
+pub struct Overlapping {
     memory: Vec<u8>,
     next: usize,
     entries: Vec<(usize, usize)>,
@@ -60,16 +60,22 @@ fn every_contender_keeps_what_it_was_given() {
 
 #[test]
 fn every_contender_refuses_before_it_overwrites() {
-    // Two largest payloads for eight entries.
-    let case = case(16, 8, 1024);
-    for runner in all() {
-        let outcome = verified(&runner, &case);
-        assert!(matches!(outcome, Ok(()) | Err(Failure::Exhausted { .. })), "{}: {outcome:?}", runner.name);
+    // From two largest payloads for eight entries to nearly enough, and many short runs, since each ends at its first refusal: what is
+    // alive, padding and the next payload meet the end of the pool in every proportion.
+    for pool_bytes in (1024..4608).step_by(192) {
+        let case = case(16, 8, pool_bytes);
+        let sizes = case.sizes_bytes();
+        for (runner, start) in all().iter().flat_map(|runner| (0..100).map(move |start| (runner, start * 100))) {
+            let outcome = (runner.verify)(&case.plan(), &sizes[start..], 100);
+            assert!(
+                matches!(outcome, Ok(()) | Err(Failure::Exhausted { .. })),
+                "{} in {pool_bytes} B from size {start}: {outcome:?}",
+                runner.name
+            );
+        }
     }
-    assert!(
-        matches!(verified(&Runner::of::<Seed<true>>(), &case), Err(Failure::Exhausted { .. })),
-        "a full pool is seen"
-    );
+    let full = verified(&Runner::of::<Seed<true>>(), &case(16, 8, 1024));
+    assert!(matches!(full, Err(Failure::Exhausted { .. })), "a full pool is seen");
 }
 
 #[test]
