@@ -1,0 +1,73 @@
+//! How a payload is written. Every way puts the number of the operation into the first 8 bytes, which is what verification reads.
+
+/// Writes a payload of at least 8 bytes.
+pub trait Fill {
+    /// Into memory that the contender handed out.
+    fn fill(&self, op: u64, payload: &mut [u8]);
+
+    /// Into an empty vector with capacity for `bytes`, for a contender whose fresh memory isn't initialized.
+    fn append(&self, op: u64, bytes: usize, payload: &mut Vec<u8>);
+}
+
+/// The first 8 bytes only.
+pub struct Touch8;
+
+/// All bytes, copied from a buffer that stays in cache.
+pub struct Copied {
+    source: Vec<u8>,
+}
+
+/// The number of the operation over and over, so that one foreign byte shows. For the verified pass, not for the clock.
+pub struct Pattern;
+
+impl Fill for Touch8 {
+    #[inline]
+    fn fill(&self, op: u64, payload: &mut [u8]) {
+        payload[..8].copy_from_slice(&op.to_le_bytes());
+    }
+
+    #[inline]
+    fn append(&self, op: u64, _bytes: usize, payload: &mut Vec<u8>) {
+        payload.extend_from_slice(&op.to_le_bytes());
+    }
+}
+
+impl Copied {
+    pub fn new(largest_bytes: usize) -> Self {
+        Self { source: vec![0x5a; largest_bytes] }
+    }
+}
+
+impl Fill for Copied {
+    #[inline]
+    fn fill(&self, op: u64, payload: &mut [u8]) {
+        payload.copy_from_slice(&self.source[..payload.len()]);
+        payload[..8].copy_from_slice(&op.to_le_bytes());
+    }
+
+    #[inline]
+    fn append(&self, op: u64, bytes: usize, payload: &mut Vec<u8>) {
+        payload.extend_from_slice(&self.source[..bytes]);
+        payload[..8].copy_from_slice(&op.to_le_bytes());
+    }
+}
+
+impl Pattern {
+    /// Whether every byte of the payload is the one that `op` wrote.
+    pub fn holds(op: u64, payload: &[u8]) -> bool {
+        payload.chunks(8).all(|word| *word == op.to_le_bytes()[..word.len()])
+    }
+}
+
+impl Fill for Pattern {
+    fn fill(&self, op: u64, payload: &mut [u8]) {
+        for word in payload.chunks_mut(8) {
+            word.copy_from_slice(&op.to_le_bytes()[..word.len()]);
+        }
+    }
+
+    fn append(&self, op: u64, bytes: usize, payload: &mut Vec<u8>) {
+        payload.resize(bytes, 0);
+        self.fill(op, payload);
+    }
+}

@@ -1,0 +1,101 @@
+//! The rules of this repository that a reader's eye would miss, held by a test: each is a function over the source files that returns its
+//! complaints, and each is shown by a small wrong example to be able to fail.
+//!
+//! It reads every `.rs` file below the repository's root but builds nothing; what a file means to the compiler is clippy's business.
+
+mod tidy {
+    pub mod density;
+    pub mod memory;
+    pub mod shape;
+    pub mod source;
+    pub mod words;
+}
+
+use tidy::source::{Source, read, tree};
+use tidy::{density, memory, shape, words};
+
+/// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations. Extend it on purpose.
+const UNSAFE_FILES: &[&str] = &[
+    "compare/src/contender/bump_two_arenas.rs",
+    "src/pipeline/column.rs",
+    "src/pipeline/pin.rs",
+    "src/pipeline/sleep.rs",
+    "src/pipeline/view.rs",
+    "src/pipeline/wake.rs",
+    "src/region/map.rs",
+    "src/region/map/tests.rs",
+    "src/region/touch.rs",
+    "src/ring/grant.rs",
+    "src/ring/memory.rs",
+    "src/ring/owner.rs",
+    "src/ring/pool.rs",
+    "src/ring/receive.rs",
+    "src/ring/retained.rs",
+    "src/ring/slice.rs",
+    "src/ring/token.rs",
+    "src/ring/typed.rs",
+];
+
+/// Where the number of assertions is counted, all three together.
+const DENSE_FOLDERS: &[&str] = &["src/region/", "src/ring/", "src/pipeline/"];
+
+#[track_caller]
+fn assert_none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+fn each(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
+    tree().iter().flat_map(rule).collect()
+}
+
+#[test]
+fn the_tree_is_found() {
+    let files = tree();
+    for expected in ["src/lib.rs", "ingest/src/main.rs", "compare/src/main.rs", "tests/tidy.rs", "tests/tidy/source.rs"]
+    {
+        assert!(files.iter().any(|file| file.path == expected), "{expected} wasn't found");
+    }
+}
+
+#[test]
+fn atomics_stand_in_sync_only() {
+    assert_none(&each(memory::atomics));
+}
+
+#[test]
+fn unsafe_stands_in_the_named_files_only() {
+    assert_none(&memory::unsafe_files(&tree(), UNSAFE_FILES));
+}
+
+#[test]
+fn unsafe_is_argued_by_invariants() {
+    let (numbers, mut complaints) = memory::invariants(&read("docs/INVARIANTS.md"));
+    complaints.extend(each(|file| memory::safety_comments(file, &numbers)));
+    assert_none(&complaints);
+}
+
+#[test]
+fn files_are_short() {
+    assert_none(&each(shape::file_length));
+    assert_none(&shape::median_length(&tree(), "src/"));
+}
+
+#[test]
+fn functions_are_short() {
+    assert_none(&each(shape::function_length));
+}
+
+#[test]
+fn no_file_is_dead() {
+    assert_none(&shape::dead_files(&tree()));
+}
+
+#[test]
+fn nothing_is_left_open() {
+    assert_none(&each(words::forbidden));
+}
+
+#[test]
+fn assertions_are_dense() {
+    assert_none(&density::assertions(&tree(), DENSE_FOLDERS));
+}
