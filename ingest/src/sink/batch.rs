@@ -28,15 +28,6 @@ pub(super) fn schema(dim: u32, lane: u32) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
-/// The dimension of a file's vectors, if its columns are those of a segment.
-pub(super) fn dim_of(schema: &Schema) -> Option<u32> {
-    let [sequence, vector] = schema.fields().as_ref() else { return None };
-    let DataType::FixedSizeList(item, dim) = vector.data_type() else { return None };
-    let named = sequence.name() == SEQUENCE && vector.name() == VECTOR;
-    let typed = *sequence.data_type() == DataType::UInt64 && *item.data_type() == DataType::Float32;
-    if named && typed { u32::try_from(*dim).ok().filter(|dim| *dim > 0) } else { None }
-}
-
 /// Rows waiting to be encoded.
 pub(super) struct OpenBatch {
     values: Vec<f32>,

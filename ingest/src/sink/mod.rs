@@ -18,6 +18,7 @@ mod log;
 mod name;
 mod null;
 mod read;
+mod reader;
 mod segment;
 
 pub use error::SinkError;
