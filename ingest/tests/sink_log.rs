@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, UInt64Type};
+use arrow_ipc::reader::FileReader;
+use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
 use slipring_ingest::sink::{
     DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, Totals, for_each_batch, read_segments,
@@ -157,6 +162,39 @@ fn lanes_count_on_their_own_and_names_carry_the_first_sequence() {
     let summary = read_segments(folder.path()).unwrap();
     assert_eq!((summary.lanes, summary.rows), (BTreeMap::from([(0, 8), (10, 5)]), 13));
     assert_eq!(summary.segments, 4);
+}
+
+/// Arrow's own reader, which shares no code with ours, takes each segment as it stands.
+#[test]
+fn arrow_reads_each_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(folder.path(), 3).unwrap();
+    let mut log = SegmentLog::open(&dir, 7, options(2000, 4)).unwrap();
+    log.append(&rows(0, 30, 3)).unwrap();
+    let totals = log.finish().unwrap();
+    assert!(totals.segments > 1);
+    let (mut sequences, mut values) = (Vec::new(), Vec::new());
+    for path in files(folder.path(), 7).into_keys() {
+        let reader = FileReader::try_new(fs::File::open(path).unwrap(), None).unwrap();
+        let schema = reader.schema();
+        let metadata = ["slipring.format", "slipring.dim", "slipring.lane"].map(|key| schema.metadata()[key].clone());
+        assert_eq!(metadata, ["1", "3", "7"]);
+        let item = Arc::new(Field::new("item", DataType::Float32, false));
+        let fields = [
+            Field::new("sequence", DataType::UInt64, false),
+            Field::new("vector", DataType::FixedSizeList(item, 3), false),
+        ];
+        assert!(schema.fields().iter().map(AsRef::as_ref).eq(&fields), "{schema}");
+        for batch in reader {
+            let batch = batch.unwrap();
+            assert!(batch.num_rows() <= 4);
+            sequences.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
+            let vectors = batch.column(1).as_fixed_size_list().values();
+            values.extend_from_slice(vectors.as_primitive::<Float32Type>().values());
+        }
+    }
+    assert_eq!(sequences, (0..30).collect::<Vec<u64>>());
+    assert_eq!(values, rows(0, 30, 3));
 }
 
 #[test]
