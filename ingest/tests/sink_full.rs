@@ -77,21 +77,23 @@ fn read_back(folder: &Path) -> Vec<f32> {
     values
 }
 
-/// Appends rows until the log refuses, and returns how many it accepted and the refusal.
-fn append_until_refused(log: &mut SegmentLog) -> (u64, SinkError) {
+/// Appends `count` rows a call until the log refuses, and returns how many it accepted and the refusal.
+fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) {
+    let mut accepted = log.next_sequence();
     loop {
-        let next = log.next_sequence();
-        assert!(next < 1 << 20, "nothing was refused");
-        if let Err(error) = log.append(&rows(next, 5)) {
-            assert_eq!(log.next_sequence(), next, "a refused call accepts nothing");
-            return (next, error);
+        assert!(accepted < 1 << 20, "nothing was refused");
+        let outcome = log.append(&rows(accepted, count));
+        accepted += if outcome.is_ok() { count as u64 } else { 0 };
+        assert_eq!(log.next_sequence(), accepted, "a call is accepted in full or not at all");
+        if let Err(error) = outcome {
+            return (accepted, error);
         }
     }
 }
 
 /// Checks that nothing gets through and nothing is taken, then makes space and checks that all goes on.
-fn refuse_then_recover(log: &mut SegmentLog, folder: &Path, expect: &str, make_space: impl FnOnce()) {
-    let (accepted, error) = append_until_refused(log);
+fn refuse_then_recover(log: &mut SegmentLog, folder: &Path, count: usize, expect: &str, make_space: impl FnOnce()) {
+    let (accepted, error) = append_until_refused(log, count);
     assert!(error.may_retry() && error.to_string().contains(expect), "{error}");
     for _ in 0..3 {
         assert!(log.append(&rows(accepted, 5)).is_err());
@@ -114,7 +116,7 @@ fn a_full_disk_refuses_and_then_goes_on() {
         let folder = disk.path().join("data");
         disk.leave(300 << 10);
         let mut log = open(&folder, 100 << 10, 64);
-        refuse_then_recover(&mut log, &folder, "free space on this disk", || disk.free());
+        refuse_then_recover(&mut log, &folder, 5, "free space on this disk", || disk.free());
     });
 }
 
@@ -225,7 +227,8 @@ fn a_file_size_limit_refuses_and_then_goes_on() {
         let folder = Path::new(&folder);
         let mut log = open(folder, 1 << 20, 64);
         let this = std::process::id().to_string();
-        refuse_then_recover(&mut log, folder, "raise the file size limit", || {
+        // Calls of several batches, so that one of them is cut short by the limit.
+        refuse_then_recover(&mut log, folder, 250, "raise the file size limit", || {
             let raised = Command::new("prlimit").args(["--pid", &this, "--fsize=unlimited:"]).status().unwrap();
             assert!(raised.success());
         });

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow_ipc::root_as_footer;
 use proptest::prelude::*;
 use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments};
 
@@ -47,6 +48,11 @@ fn a_segment_under_another_name_is_a_gap() {
     fs::copy(segment(folder.path(), 4), segment(folder.path(), 12)).unwrap();
     let error = read_segments(folder.path()).unwrap_err();
     assert!(matches!(error, SinkError::Gap { expected: 12, found: 4, .. }), "{error}");
+    // Its rows would fit, but its name says otherwise, and a start goes by names.
+    fs::rename(segment(folder.path(), 12), folder.path().join("copy")).unwrap();
+    fs::rename(segment(folder.path(), 8), segment(folder.path(), 9)).unwrap();
+    let error = read_segments(folder.path()).unwrap_err();
+    assert!(matches!(error, SinkError::Gap { expected: 8, found: 9, .. }), "{error}");
 }
 
 #[test]
@@ -77,6 +83,27 @@ fn a_segment_cut_anywhere_is_refused() {
         assert!(matches!(error, SinkError::Segment { .. }), "{length}: {error}");
         let dir = DataDir::open(folder.path(), 2).unwrap();
         assert!(SegmentLog::open(&dir, 0, SegmentOptions::default()).is_err(), "{length}");
+    }
+}
+
+/// A footer that sends the reader beyond the file, by each of the three figures of its first batch.
+#[test]
+fn a_batch_outside_of_the_file_is_refused() {
+    let folder = three_segments();
+    let path = segment(folder.path(), 8);
+    let whole = fs::read(&path).unwrap();
+    let footer_bytes = i32::from_le_bytes(whole[whole.len() - 10..whole.len() - 6].try_into().unwrap()) as usize;
+    let footer = root_as_footer(&whole[whole.len() - 10 - footer_bytes..whole.len() - 10]).unwrap();
+    let block = footer.recordBatches().unwrap().get(0).0;
+    let at = whole.windows(block.len()).rposition(|window| window == block).unwrap();
+    // A block is its offset, the length of its metadata, padding, and the length of its body.
+    for (figure, value) in [(0..8, i64::MAX), (0..8, -1), (0..8, 1 << 20), (8..12, 1 << 20), (16..24, 1 << 20)] {
+        let mut bytes = whole.clone();
+        let length = figure.len();
+        bytes[at..][figure.clone()].copy_from_slice(&value.to_le_bytes()[..length]);
+        fs::write(&path, &bytes).unwrap();
+        let error = read_segments(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("lies outside of its"), "{figure:?}: {error}");
     }
 }
 

@@ -65,12 +65,12 @@ impl OpenBatch {
         &self.schema
     }
 
-    /// Says whether `rows` are whole rows.
-    pub fn check_whole(&self, rows: &[f32]) -> Result<(), SinkError> {
-        if !rows.len().is_multiple_of(self.dim) {
-            return Err(SinkError::PartialRow { values: rows.len(), dim: self.dim });
+    /// How many rows `values` are, if they are whole rows.
+    pub fn whole_rows(&self, values: &[f32]) -> Result<u64, SinkError> {
+        if !values.len().is_multiple_of(self.dim) {
+            return Err(SinkError::PartialRow { values: values.len(), dim: self.dim });
         }
-        Ok(())
+        Ok((values.len() / self.dim) as u64)
     }
 
     /// Takes rows until the batch is full, and returns the others.
@@ -83,6 +83,7 @@ impl OpenBatch {
 
     /// Takes all rows, also beyond a full batch.
     pub fn overfill(&mut self, rows: &[f32]) {
+        self.values.reserve_exact(rows.len());
         self.values.extend_from_slice(rows);
     }
 

@@ -182,10 +182,10 @@ impl Sink for SegmentLog {
     /// Refuses rows for as long as earlier ones can't be written. An error that arises after these rows were taken comes back from the
     /// next call.
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
-        self.batch.check_whole(rows)?;
+        let count = self.batch.whole_rows(rows)?;
         self.settle()?;
         // From here on the rows are accepted.
-        let before = self.next_sequence();
+        self.rows_accepted += count;
         let mut rest = self.batch.fill(rows);
         while self.batch.is_full() {
             if self.settle().is_err() {
@@ -194,7 +194,6 @@ impl Sink for SegmentLog {
             }
             rest = self.batch.fill(rest);
         }
-        self.rows_accepted += self.next_sequence() - before;
         self.check();
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!    from when on any Arrow reader opens it; [`read_segments`] is ours.
 //!
 //! Promised: `append` accepts all of its rows or none; what was accepted is written once, in order, whatever errors and retries lie
-//! between; nothing that lies in the folder is ever overwritten or deleted. Not promised: that accepted rows survive a crash before their
+//! between; no segment, whole or torn, is ever overwritten or deleted. Not promised: that accepted rows survive a crash before their
 //! segment is complete; the file of such a segment is kept, but nothing here reads it.
 
 mod batch;
