@@ -6,7 +6,8 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -14,8 +15,12 @@ use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkError
 
 const DIM: usize = 16;
 
-/// A tmpfs of 1 MiB, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
+/// A tmpfs of 1 MiB. It is taken out of the file tree as soon as it is mounted and reached through an open folder from then on, so that the
+/// kernel clears it away however this process ends.
+struct SmallDisk {
+    path: PathBuf,
+    _folder: File,
+}
 
 impl SmallDisk {
     fn mount() -> Result<Self, String> {
@@ -23,11 +28,18 @@ impl SmallDisk {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=1m", "slipring-test"]).arg(folder.path());
         let output = mount.output().map_err(|error| error.to_string())?;
-        if output.status.success() { Ok(Self(folder)) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        let open = File::open(folder.path());
+        let unmounted = Command::new("umount").arg("-l").arg(folder.path()).status();
+        assert!(unmounted.unwrap().success());
+        let open = open.unwrap();
+        Ok(Self { path: format!("/proc/self/fd/{}", open.as_raw_fd()).into(), _folder: open })
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 
     /// Fills the disk but for this many bytes, rounded by the disk to pages.
@@ -41,13 +53,6 @@ impl SmallDisk {
 
     fn free(&self) {
         fs::remove_file(self.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
     }
 }
 
