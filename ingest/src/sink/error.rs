@@ -1,0 +1,150 @@
+//! Why a sink refused.
+//!
+//! Each error names what was asked, what stood against it and what to do. Those of the data folder start with `--data`, the option that
+//! names it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the data folder, a segment log or the reader of segments refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The data folder's path leads to a file.
+    #[error("--data {}: a file stands at this path or above it; name a folder", path.display())]
+    NotAFolder {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// Another process, or another [`DataDir`](super::DataDir) of this one, holds the folder.
+    #[error("--data {}: the folder is in use by process {holder}; stop that service or name another folder", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The process that holds the lock, as it wrote itself down; `unknown` if it couldn't.
+        holder: String,
+    },
+    /// The folder was made for vectors of another dimension.
+    #[error(
+        "--data {}: the folder holds vectors of dimension {recorded}, not {asked}; use --dim {recorded} or name another folder",
+        path.display()
+    )]
+    OtherDimension {
+        /// The folder, or the segment that says so.
+        path: PathBuf,
+        /// The dimension found.
+        recorded: u32,
+        /// The dimension asked for.
+        asked: u32,
+    },
+    /// A dimension that no folder can have.
+    #[error("--dim {asked}: must be between 1 and {max}")]
+    Dimension {
+        /// The dimension asked for.
+        asked: u32,
+        /// The largest dimension.
+        max: u32,
+    },
+    /// The folder's record is missing or isn't one that this version wrote.
+    #[error("{}: {why}; name a data folder of this version of slipring", path.display())]
+    Record {
+        /// The record's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The lane already has a log in this process.
+    #[error("lane {lane} of {} already has a segment log; open one log a lane", path.display())]
+    LaneInUse {
+        /// The data folder.
+        path: PathBuf,
+        /// The lane.
+        lane: u32,
+    },
+    /// An option is out of its range.
+    #[error("{field} is {value}: must be at least {min}")]
+    Option {
+        /// The field of [`SegmentOptions`](super::SegmentOptions).
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least that is allowed.
+        min: u64,
+    },
+    /// The rows given aren't whole rows.
+    #[error("{values} values aren't whole rows of {dim}; nothing was accepted, give a multiple of {dim}")]
+    PartialRow {
+        /// Values given.
+        values: usize,
+        /// Values a row.
+        dim: usize,
+    },
+    /// The operating system refused; for writes most often because the disk is full.
+    #[error("can't {action} {}: {source}{}", path.display(), fix(source))]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The disk failed to take over bytes it had accepted. The kernel may have dropped them, and asking again would say `done` without
+    /// writing, so the segment stays under its unfinished name and nothing more is accepted.
+    #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is kept", path.display())]
+    SyncFailed {
+        /// The segment's file.
+        path: PathBuf,
+        /// The system's answer at the time.
+        source: io::Error,
+    },
+    /// A file already has the name of the segment to be completed.
+    #[error("{} already exists and isn't overwritten; move it away and try again", path.display())]
+    Exists {
+        /// The name wanted.
+        path: PathBuf,
+    },
+    /// A file named as a complete segment can't be read as one.
+    #[error("{} isn't a whole segment: {why}; move it out of the folder", path.display())]
+    Segment {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Rows are missing or doubled.
+    #[error("{}: found sequence {found} where {expected} had to follow; a segment is missing or was added", path.display())]
+    Gap {
+        /// The segment in which it shows.
+        path: PathBuf,
+        /// The sequence that had to follow.
+        expected: u64,
+        /// The sequence found.
+        found: u64,
+    },
+}
+
+impl SinkError {
+    /// Whether the same call may succeed later without a restart: once space was freed, for one, or a file was moved away.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Exists { .. })
+    }
+
+    /// For `map_err`: an [`SinkError::Io`] with what was tried on which path.
+    pub(super) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+fn fix(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free space on this disk: what was accepted is kept and written then"
+        }
+        io::ErrorKind::FileTooLarge => "; raise the file size limit (ulimit -f) or lower the segment size",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; give this user the right to write there or name another folder"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,244 @@
+//! The segment log of a lane: rows in, complete segments out.
+//!
+//! ```text
+//!   append ──copy──▶ open batch ──full──▶ memory of the segment ──▶ *.arrow.part ──segment_bytes──▶ *.arrow
+//!            once                encoded                         written                    complete
+//! ```
+//! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file once and in order, however often the disk
+//! refuses in between. Its memory is one open batch and one encoded one, plus, while the disk refuses, the rows of the one call in which it
+//! began to. It doesn't wait, retry or log: an error goes to the caller, who calls again.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::batch::{self, OpenBatch};
+use super::folder::LaneClaim;
+use super::segment::Segment;
+use super::{DataDir, Sink, SinkError, Totals, name, read};
+
+/// Vectors of a record batch in bytes, at most (but a batch holds at least one row).
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// How a log cuts rows into batches and batches into segments.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentOptions {
+    /// A segment is completed once its file has this many bytes, and so is larger by up to one batch and the footer. At least 1.
+    pub segment_bytes: u64,
+    /// Rows of a record batch, lowered to what 8 MiB of vectors hold. At least 1.
+    pub batch_rows: usize,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 256 << 20, batch_rows: 16_384 }
+    }
+}
+
+impl SegmentOptions {
+    fn validate(self, dim: u32) -> Result<Self, SinkError> {
+        let refuse = |field| Err(SinkError::Option { field, value: 0, min: 1 });
+        if self.segment_bytes == 0 {
+            return refuse("segment_bytes");
+        }
+        if self.batch_rows == 0 {
+            return refuse("batch_rows");
+        }
+        let rows_max = BATCH_BYTES_MAX / (dim as usize * size_of::<f32>());
+        Ok(Self { batch_rows: self.batch_rows.min(rows_max.max(1)), ..self })
+    }
+}
+
+/// The sink that writes a lane's rows into Arrow IPC segments.
+///
+/// Law: rows accepted = rows in complete segments + rows of the segment at work + rows of the open batch.
+///
+/// Dropped with rows that aren't in a segment it tries once to [`finish`](Sink::finish), and can't report a failure: call it yourself.
+pub struct SegmentLog {
+    folder: PathBuf,
+    segment_bytes: u64,
+    batch: OpenBatch,
+    segment: Option<Segment<File>>,
+    /// Memory for the encoded bytes of the next segment.
+    memory: Vec<u8>,
+    /// The sequence of the first row of the open batch.
+    batch_sequence: u64,
+    rows_accepted: u64,
+    /// Of complete segments.
+    totals: Totals,
+    torn: Vec<PathBuf>,
+    /// Keeps the folder locked and other logs off this lane; last, so that it goes last.
+    _claim: LaneClaim,
+}
+
+impl SegmentLog {
+    /// Opens the log of a lane. Its sequence goes on after the last complete segment; a segment left at work by a crash is moved aside
+    /// under the ending `.torn`, see [`SegmentLog::torn`]. Reads the footer and the last batch of the last segment.
+    ///
+    /// # Errors
+    /// An option out of range, a lane that has a log, a last segment that isn't whole or holds another dimension, and what the system says.
+    pub fn open(dir: &DataDir, lane: u32, options: SegmentOptions) -> Result<Self, SinkError> {
+        let options = options.validate(dir.dim())?;
+        let claim = dir.claim(lane)?;
+        let folder = name::lane_folder(dir.path(), lane);
+        if !folder.is_dir() {
+            fs::create_dir(&folder).map_err(SinkError::io("create the folder", &folder))?;
+            name::sync_folder(dir.path())?;
+        }
+        let found = name::segments(&folder)?;
+        let next_sequence = match found.complete.last() {
+            Some((_, last)) => read::next_sequence(last, dir.dim())?,
+            None => 0,
+        };
+        let torn = set_aside(&folder, &found.parts)?;
+        let batch = OpenBatch::new(batch::schema(dir.dim(), lane), dir.dim(), options.batch_rows);
+        Ok(Self {
+            folder,
+            segment_bytes: options.segment_bytes,
+            memory: Vec::with_capacity(batch.encoded_bytes()),
+            batch,
+            segment: None,
+            batch_sequence: next_sequence,
+            rows_accepted: 0,
+            totals: Totals::default(),
+            torn,
+            _claim: claim,
+        })
+    }
+
+    /// The sequence that the next row accepted will get.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.batch_sequence + self.batch.rows() as u64
+    }
+
+    /// Rows accepted since the log was opened.
+    #[must_use]
+    pub fn rows_accepted(&self) -> u64 {
+        self.rows_accepted
+    }
+
+    /// Files of segments that a crash had left at work, as they are named now. Their rows were accepted and aren't in any segment, and
+    /// their sequences are given out again.
+    #[must_use]
+    pub fn torn(&self) -> &[PathBuf] {
+        &self.torn
+    }
+
+    /// Does what is due: writes what is encoded, completes a segment that is large enough, encodes a full batch. Nothing is due after it.
+    fn settle(&mut self) -> Result<(), SinkError> {
+        loop {
+            if let Some(segment) = &mut self.segment {
+                segment.drain()?;
+                if segment.is_closed(self.segment_bytes) {
+                    self.complete_segment()?;
+                }
+            }
+            if !self.batch.is_full() {
+                return Ok(());
+            }
+            self.encode(self.batch.rows_max())?;
+        }
+    }
+
+    /// Moves the first rows of the open batch, encoded, into the segment's memory. That memory must have been drained.
+    fn encode(&mut self, rows: usize) -> Result<(), SinkError> {
+        let segment = match &mut self.segment {
+            Some(segment) => segment,
+            none => {
+                let created =
+                    Segment::create(&self.folder, self.batch_sequence, self.batch.schema(), &mut self.memory)?;
+                none.insert(created)
+            }
+        };
+        segment.encode(&mut self.batch, rows, self.batch_sequence);
+        self.batch_sequence += rows as u64;
+        Ok(())
+    }
+
+    fn complete_segment(&mut self) -> Result<(), SinkError> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        segment.complete()?;
+        self.totals.rows += segment.rows();
+        self.totals.segments += 1;
+        if let Some(segment) = self.segment.take() {
+            let (memory, file_bytes) = segment.into_memory();
+            self.memory = memory;
+            self.totals.bytes += file_bytes;
+        }
+        Ok(())
+    }
+
+    fn is_conserved(&self) -> bool {
+        let at_work = self.segment.as_ref().map_or(0, Segment::rows);
+        self.rows_accepted == self.totals.rows + at_work + self.batch.rows() as u64
+    }
+
+    fn check(&self) {
+        debug_assert!(self.is_conserved(), "{} rows accepted, {:?} complete", self.rows_accepted, self.totals);
+    }
+}
+
+impl Sink for SegmentLog {
+    /// Refuses rows for as long as earlier ones can't be written. An error that arises after these rows were taken comes back from the
+    /// next call.
+    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
+        let count = self.batch.whole_rows(rows)?;
+        self.settle()?;
+        // From here on the rows are accepted.
+        self.rows_accepted += count;
+        let mut rest = self.batch.fill(rows);
+        while self.batch.is_full() {
+            if self.settle().is_err() {
+                self.batch.overfill(rest);
+                break;
+            }
+            rest = self.batch.fill(rest);
+        }
+        self.check();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.settle()?;
+        if self.batch.rows() > 0 {
+            self.encode(self.batch.rows())?;
+            self.settle()?;
+        }
+        self.check();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Totals, SinkError> {
+        self.flush()?;
+        self.complete_segment()?;
+        self.check();
+        assert!(self.totals.rows == self.rows_accepted, "{:?} of {} rows", self.totals, self.rows_accepted);
+        Ok(self.totals)
+    }
+
+    fn rows_in_segments(&self) -> u64 {
+        self.totals.rows
+    }
+}
+
+impl Drop for SegmentLog {
+    fn drop(&mut self) {
+        // After a panic in here the law may not hold; then the segment stays at work rather than look complete.
+        if self.is_conserved() && self.totals.rows < self.rows_accepted {
+            let _ = self.finish();
+        }
+    }
+}
+
+fn set_aside(folder: &Path, parts: &[PathBuf]) -> Result<Vec<PathBuf>, SinkError> {
+    let mut torn = Vec::with_capacity(parts.len());
+    for part in parts {
+        let aside = name::torn(part)?;
+        fs::rename(part, &aside).map_err(SinkError::io("rename", part))?;
+        torn.push(aside);
+    }
+    if !torn.is_empty() {
+        name::sync_folder(folder)?;
+    }
+    Ok(torn)
+}

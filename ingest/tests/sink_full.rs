@@ -1,0 +1,251 @@
+//! A full disk, and a file size limit: nothing accepted is lost or doubled, and the log goes on once there is space.
+//!
+//! The full disk is a real one, a tmpfs of 1 MiB, which takes the right to mount; without it the same rows run into a file size limit
+//! only. The limit's test always runs, in a child process.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proptest::prelude::*;
+use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments};
+
+const DIM: usize = 16;
+
+/// A tmpfs of 1 MiB. It is taken out of the file tree as soon as it is mounted and reached through an open folder from then on, so that the
+/// kernel clears it away however this process ends.
+struct SmallDisk {
+    path: PathBuf,
+    _folder: File,
+}
+
+impl SmallDisk {
+    fn mount() -> Result<Self, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "slipring-test"]).arg(folder.path());
+        let output = mount.output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        let open = File::open(folder.path());
+        let unmounted = Command::new("umount").arg("-l").arg(folder.path()).status();
+        assert!(unmounted.unwrap().success());
+        let open = open.unwrap();
+        Ok(Self { path: format!("/proc/self/fd/{}", open.as_raw_fd()).into(), _folder: open })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills the disk but for this many bytes, rounded by the disk to pages.
+    fn leave(&self, free_bytes: u64) {
+        let ballast = self.path().join("ballast");
+        let mut file = File::create(&ballast).unwrap();
+        while file.write_all(&[7; 4096]).is_ok() {}
+        let bytes = file.metadata().unwrap().len();
+        file.set_len(bytes.saturating_sub(free_bytes)).unwrap();
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.path().join("ballast")).unwrap();
+    }
+}
+
+/// Runs `test` on a small disk, or says why the limit's test has to do.
+fn on_small_disk(test: impl FnOnce(&SmallDisk)) {
+    match SmallDisk::mount() {
+        Ok(disk) => {
+            println!("ran on a tmpfs of 1 MiB");
+            test(&disk);
+        }
+        Err(why) => println!("no tmpfs here ({}); only the file size limit was tested", why.trim()),
+    }
+}
+
+fn rows(first: u64, count: usize) -> Vec<f32> {
+    (0..count * DIM).map(|i| (first * DIM as u64 + i as u64) as f32).collect()
+}
+
+fn open(folder: &Path, segment_bytes: u64, batch_rows: usize) -> SegmentLog {
+    let dir = DataDir::open(folder, DIM as u32).unwrap();
+    SegmentLog::open(&dir, 0, SegmentOptions { segment_bytes, batch_rows }).unwrap()
+}
+
+fn read_back(folder: &Path) -> Vec<f32> {
+    let mut values = Vec::new();
+    for_each_batch(folder, |_, _, rows| values.extend_from_slice(rows)).unwrap();
+    values
+}
+
+/// Appends `count` rows a call until the log refuses, and returns how many it accepted and the refusal.
+fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) {
+    let mut accepted = log.next_sequence();
+    loop {
+        assert!(accepted < 1 << 20, "nothing was refused");
+        let outcome = log.append(&rows(accepted, count));
+        accepted += if outcome.is_ok() { count as u64 } else { 0 };
+        assert_eq!(log.next_sequence(), accepted, "a call is accepted in full or not at all");
+        if let Err(error) = outcome {
+            return (accepted, error);
+        }
+    }
+}
+
+/// Checks that nothing gets through and nothing is taken, then makes space and checks that all goes on.
+fn refuse_then_recover(log: &mut SegmentLog, folder: &Path, count: usize, expect: &str, make_space: impl FnOnce()) {
+    let (accepted, error) = append_until_refused(log, count);
+    assert!(error.may_retry() && error.to_string().contains(expect), "{error}");
+    for _ in 0..3 {
+        assert!(log.append(&rows(accepted, 5)).is_err());
+        assert!(log.flush().is_err());
+        assert!(log.finish().is_err());
+        assert_eq!((log.next_sequence(), log.rows_accepted()), (accepted, accepted));
+    }
+    make_space();
+    log.append(&rows(accepted, 5)).unwrap();
+    log.append(&rows(accepted + 5, 200)).unwrap();
+    let totals = log.finish().unwrap();
+    assert_eq!(totals.rows, accepted + 205);
+    assert!(read_back(folder) == rows(0, totals.rows as usize), "rows were lost, doubled or moved");
+    assert_eq!(read_segments(folder).unwrap().rows, totals.rows);
+}
+
+#[test]
+fn a_full_disk_refuses_and_then_goes_on() {
+    on_small_disk(|disk| {
+        let folder = disk.path().join("data");
+        disk.leave(300 << 10);
+        let mut log = open(&folder, 100 << 10, 64);
+        refuse_then_recover(&mut log, &folder, 5, "free space on this disk", || disk.free());
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_the_footer_and_then_takes_it() {
+    on_small_disk(|disk| {
+        let folder = disk.path().join("data");
+        let mut log = open(&folder, 1 << 20, 64);
+        // Short batches until the file ends so near to the end of a page that the footer needs another one.
+        let part = folder.join("lane-0/seg-00000000000000000000.arrow.part");
+        let near_end = |bytes: u64| bytes.is_multiple_of(4096) || bytes % 4096 > 4096 - 400;
+        let mut count = 0;
+        while count == 0 || !near_end(fs::metadata(&part).unwrap().len()) {
+            log.append(&rows(count, 1)).unwrap();
+            log.flush().unwrap();
+            count += 1;
+        }
+        disk.leave(0);
+        for _ in 0..2 {
+            let error = log.finish().unwrap_err();
+            assert!(matches!(error, SinkError::Io { action: "write", .. }), "{error}");
+            assert!(log.append(&rows(count, 1)).is_err(), "the segment must be completed first");
+        }
+        disk.free();
+        assert_eq!(log.finish().unwrap().rows, count);
+        assert!(read_back(&folder) == rows(0, count as usize));
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_to_open_and_then_opens() {
+    on_small_disk(|disk| {
+        let folder = disk.path().join("data");
+        fs::create_dir(&folder).unwrap();
+        disk.leave(0);
+        let error = DataDir::open(&folder, DIM as u32).err().unwrap();
+        assert!(error.may_retry() && error.to_string().contains("free space on this disk"), "{error}");
+        disk.free();
+        open(&folder, 1, 1).append(&rows(0, 1)).unwrap();
+        assert!(read_back(&folder) == rows(0, 1));
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Append(usize),
+    Flush,
+    Finish,
+    Leave(u64),
+    Free,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0_usize..40).prop_map(Op::Append),
+        1 => Just(Op::Flush),
+        1 => Just(Op::Finish),
+        2 => (0_u64..20_000).prop_map(Op::Leave),
+        2 => Just(Op::Free),
+    ]
+}
+
+/// Random calls while the disk fills and empties; the model is the number of rows accepted.
+#[test]
+fn a_disk_that_fills_and_empties_loses_nothing() {
+    on_small_disk(|disk| {
+        let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+        let mut runner = proptest::test_runner::TestRunner::new(config);
+        let strategy = (1_usize..20, 1_u64..20_000, prop::collection::vec(op(), 1..60));
+        let refused = Cell::new(0);
+        let outcome = runner.run(&strategy, |(batch_rows, segment_bytes, ops)| {
+            let folder = disk.path().join("data");
+            let mut log = open(&folder, segment_bytes, batch_rows);
+            let mut model = 0;
+            let note = |done: bool| refused.set(refused.get() + u32::from(!done));
+            for op in ops {
+                match op {
+                    Op::Append(count) => {
+                        let done = log.append(&rows(model, count)).is_ok();
+                        model += if done { count as u64 } else { 0 };
+                        note(done);
+                    }
+                    Op::Flush => note(log.flush().is_ok()),
+                    Op::Finish => note(log.finish().is_ok()),
+                    Op::Leave(free_bytes) => disk.leave(free_bytes),
+                    Op::Free => disk.leave(1 << 20),
+                }
+                prop_assert_eq!((log.next_sequence(), log.rows_accepted()), (model, model));
+            }
+            disk.leave(1 << 20);
+            prop_assert_eq!(log.finish().unwrap().rows, model);
+            drop(log);
+            prop_assert!(read_back(&folder) == rows(0, model as usize), "rows were lost, doubled or moved");
+            fs::remove_dir_all(&folder).unwrap();
+            Ok(())
+        });
+        outcome.unwrap();
+        println!("{} calls were refused", refused.get());
+        assert!(refused.get() > 0, "the disk was never full");
+    });
+}
+
+#[test]
+fn a_file_size_limit_refuses_and_then_goes_on() {
+    const TEST: &str = "a_file_size_limit_refuses_and_then_goes_on";
+    const CHILD: &str = "SLIPRING_TEST_LIMITED";
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let folder = Path::new(&folder);
+        let mut log = open(folder, 1 << 20, 64);
+        let this = std::process::id().to_string();
+        // Calls of several batches, so that one of them is cut short by the limit.
+        refuse_then_recover(&mut log, folder, 250, "raise the file size limit", || {
+            let raised = Command::new("prlimit").args(["--pid", &this, "--fsize=unlimited:"]).status().unwrap();
+            assert!(raised.success());
+        });
+        println!("ran under a file size limit");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Only the soft limit, so that the child can raise it; the signal that goes with it is ignored, as services do.
+    let script = r#"trap "" XFSZ; exec prlimit --fsize=100000: -- "$0" --exact "$1" --nocapture"#;
+    let mut child = Command::new("sh");
+    child.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(TEST).env(CHILD, folder.path());
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("ran under a file size limit"), "{said}");
+}
