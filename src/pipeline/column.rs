@@ -65,7 +65,13 @@ pub struct ColumnWriter<T>(Arc<Cells<T>>);
 pub struct ColumnReader<T>(Arc<Cells<T>>);
 
 /// Both ends of a column of `slots` rows of `width` values.
-pub(super) fn column<T: Copy + Default>(slots: usize, width: usize, lane: u32, stage: u32, layer: usize) -> (ColumnWriter<T>, ColumnReader<T>) {
+pub(super) fn column<T: Copy + Default>(
+    slots: usize,
+    width: usize,
+    lane: u32,
+    stage: u32,
+    layer: usize,
+) -> (ColumnWriter<T>, ColumnReader<T>) {
     assert!(slots.is_power_of_two() && width > 0);
     let cells = (0..slots * width).map(|_| UnsafeCell::new(T::default())).collect();
     let cells = Arc::new(Cells { cells, width, rows_mask: slots - 1, lane, stage, layer });
@@ -119,12 +125,18 @@ impl<T> Clone for ColumnReader<T> {
 
 impl<T> fmt::Debug for ColumnWriter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ColumnWriter").field("stage", &self.0.stage).field("width", &self.0.width).finish_non_exhaustive()
+        f.debug_struct("ColumnWriter")
+            .field("stage", &self.0.stage)
+            .field("width", &self.0.width)
+            .finish_non_exhaustive()
     }
 }
 
 impl<T> fmt::Debug for ColumnReader<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ColumnReader").field("stage", &self.0.stage).field("width", &self.0.width).finish_non_exhaustive()
+        f.debug_struct("ColumnReader")
+            .field("stage", &self.0.stage)
+            .field("width", &self.0.width)
+            .finish_non_exhaustive()
     }
 }

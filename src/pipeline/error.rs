@@ -121,7 +121,9 @@ impl fmt::Display for StageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(failure) => failure.fmt(f),
-            Self::Holding { since } => write!(f, "events from sequence {since} on are held: release them before `poll`"),
+            Self::Holding { since } => {
+                write!(f, "events from sequence {since} on are held: release them before `poll`")
+            }
             Self::Ended => f.write_str("the stage has ended"),
         }
     }

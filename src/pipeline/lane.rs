@@ -57,12 +57,34 @@ pub struct Lane<M: Meta> {
 }
 
 impl<M: Meta> Lane<M> {
-    pub(super) fn new(pool: RingPool, ends: Ends<M>, shared: &Arc<LaneShared<M>>, slots: usize, reclaim: Reclaim, wait: Wait) -> Self {
+    pub(super) fn new(
+        pool: RingPool,
+        ends: Ends<M>,
+        shared: &Arc<LaneShared<M>>,
+        slots: usize,
+        reclaim: Reclaim,
+        wait: Wait,
+    ) -> Self {
         let (staged, published, reclaimed) = (NONE, NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
         let shared = Arc::clone(shared);
-        Self { pool, ends, shared, waiting, staged, published, reclaimed, reclaim, wait, inline, detached, closing: false, refused_ring: 0, discarded: 0 }
+        Self {
+            pool,
+            ends,
+            shared,
+            waiting,
+            staged,
+            published,
+            reclaimed,
+            reclaim,
+            wait,
+            inline,
+            detached,
+            closing: false,
+            refused_ring: 0,
+            discarded: 0,
+        }
     }
 
     /// Reserves `len` bytes of the pool.
@@ -167,7 +189,11 @@ impl<M: Meta> Lane<M> {
     ///
     /// # Errors
     /// The stage has a thread in the specification, or is another lane's: it comes back.
-    pub fn attach(&mut self, stage: Stage<M>, handler: impl FnMut(View<'_, M>) -> Outcome + 'static) -> Result<(), WrongPlacement<Stage<M>>> {
+    pub fn attach(
+        &mut self,
+        stage: Stage<M>,
+        handler: impl FnMut(View<'_, M>) -> Outcome + 'static,
+    ) -> Result<(), WrongPlacement<Stage<M>>> {
         if stage.state().placement != Placement::Inline || !Arc::ptr_eq(stage.shared(), &self.shared) {
             return Err(WrongPlacement(stage));
         }
@@ -282,7 +308,9 @@ impl<M: Meta> Lane<M> {
     /// Whether there is something for this thread to do; `full` if it waits for room as well.
     pub(super) fn is_ready(&self, full: bool) -> bool {
         let shared = &self.shared;
-        let inline = |stage: &super::shared::StageState| stage.placement == Placement::Inline && shared.available(stage.layer) > stage.progress();
+        let inline = |stage: &super::shared::StageState| {
+            stage.placement == Placement::Inline && shared.available(stage.layer) > stage.progress()
+        };
         let dead = |stage: &super::shared::StageState| stage.died_at() != i64::MAX;
         shared.stages.iter().any(|stage| inline(stage) && !dead(stage))
             || (full && shared.consumed() > self.reclaimed)
@@ -303,6 +331,10 @@ impl<M: Meta> Lane<M> {
 impl<M: Meta> std::fmt::Debug for Lane<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (staged, published, reclaimed) = (self.staged, self.published, self.reclaimed);
-        f.debug_struct("Lane").field("staged", &staged).field("published", &published).field("reclaimed", &reclaimed).finish_non_exhaustive()
+        f.debug_struct("Lane")
+            .field("staged", &staged)
+            .field("published", &published)
+            .field("reclaimed", &reclaimed)
+            .finish_non_exhaustive()
     }
 }

@@ -84,14 +84,21 @@ impl<M: Meta> Stage<M> {
     ///
     /// # Errors
     /// The stage is specified as inline, or the system has no thread for it.
-    pub fn spawn(self, handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static) -> Result<StageThread, SpawnError<M>> {
-        let Placement::Thread { cpu } = self.state().placement else { return Err(SpawnError::Placement(WrongPlacement(self))) };
+    pub fn spawn(
+        self,
+        handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static,
+    ) -> Result<StageThread, SpawnError<M>> {
+        let Placement::Thread { cpu } = self.state().placement else {
+            return Err(SpawnError::Placement(WrongPlacement(self)));
+        };
         let builder = thread::Builder::new().name(self.name().to_owned());
         let thread = builder.spawn(move || {
             let pin = pin_as_specified(cpu);
             self.run_with(handler, pin)
         });
-        thread.map(|thread| StageThread { thread }).map_err(|error| SpawnError::Os(LaneError::Os { what: "starting a stage's thread", error }))
+        thread
+            .map(|thread| StageThread { thread })
+            .map_err(|error| SpawnError::Os(LaneError::Os { what: "starting a stage's thread", error }))
     }
 
     /// Runs `handler` on the calling thread to the end of the stream.

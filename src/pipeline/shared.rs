@@ -221,7 +221,9 @@ impl<M> LaneShared<M> {
     pub(crate) fn is_orphaned(&self, layer: usize) -> bool {
         // SYNC S4: pairs with `fail`.
         let failed = self.failed.load(Ordering::Acquire);
-        failed != 0 && self.policy == PanicPolicy::Poison && self.stages.iter().any(|s| s.layer < layer && s.died_at() != i64::MAX)
+        failed != 0
+            && self.policy == PanicPolicy::Poison
+            && self.stages.iter().any(|s| s.layer < layer && s.died_at() != i64::MAX)
     }
 
     /// Records that a stage is dead. The first failure wins; under `Abort` this doesn't return.
@@ -234,7 +236,12 @@ impl<M> LaneShared<M> {
             std::process::abort();
         }
         let mut failure = lock(&self.failure);
-        failure.get_or_insert_with(|| Failure { stage: state.name.clone(), index: stage, reason: reason.to_owned(), sequence });
+        failure.get_or_insert_with(|| Failure {
+            stage: state.name.clone(),
+            index: stage,
+            reason: reason.to_owned(),
+            sequence,
+        });
         drop(failure);
         // SYNC S4: the failure stands before its number does.
         let _first_wins = self.failed.compare_exchange(0, i64::from(stage) + 1, Ordering::Release, Ordering::Relaxed);

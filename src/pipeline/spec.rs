@@ -166,7 +166,11 @@ impl LaneSpec {
     ///
     /// # Errors
     /// No stage has that name, the ring's length doesn't fit, or the width is 0.
-    pub fn column<T: Copy + Default + Send + Sync>(&self, stage: &str, width: usize) -> Result<(ColumnWriter<T>, ColumnReader<T>), LaneError> {
+    pub fn column<T: Copy + Default + Send + Sync>(
+        &self,
+        stage: &str,
+        width: usize,
+    ) -> Result<(ColumnWriter<T>, ColumnReader<T>), LaneError> {
         check_slots(self.slots)?;
         if width == 0 || width.checked_mul(self.slots).is_none() {
             return Err(option("width", width, "at least 1, and no more than memory holds"));
@@ -203,7 +207,11 @@ impl LaneSpec {
     pub(super) fn check_overwrite(&self, layout: &Layout) -> Result<(), LaneError> {
         let need = layout.bytes_for_slots(self.slots);
         if self.reclaim == Reclaim::OnOverwrite && layout.pool_bytes() < need {
-            let must = format!("at least {need} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots", self.slots, layout.max_slice_bytes());
+            let must = format!(
+                "at least {need} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
+                self.slots,
+                layout.max_slice_bytes()
+            );
             return Err(option("pool.bytes", layout.pool_bytes(), &must));
         }
         Ok(())
@@ -243,7 +251,10 @@ impl Spinning {
         let cpus = CpuMask::read().cpus().len().max(1);
         let taken = cpu.is_some() && self.cpus.contains(&cpu);
         if taken || self.threads >= cpus {
-            downgrades.push(format!("stage `{}` backs off instead of spinning: its CPU has a spinning thread already ({cpus} CPUs allowed)", spec.name));
+            downgrades.push(format!(
+                "stage `{}` backs off instead of spinning: its CPU has a spinning thread already ({cpus} CPUs allowed)",
+                spec.name
+            ));
             return Wait::Backoff;
         }
         self.cpus.insert(cpu);

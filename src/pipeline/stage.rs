@@ -170,7 +170,9 @@ impl<M: Meta> Stage<M> {
     /// Whether there is something to do: events beyond those read, the end, or a failure.
     pub(super) fn is_ready(&self) -> bool {
         let (state, shared) = (self.state(), &self.shared);
-        shared.available(state.layer) > self.read || self.released + 1 >= shared.closed_at() || shared.is_orphaned(state.layer)
+        shared.available(state.layer) > self.read
+            || self.released + 1 >= shared.closed_at()
+            || shared.is_orphaned(state.layer)
     }
 
     /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays dead.

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use disruptor::{BusySpin, EventPoller, MultiConsumerBarrier, SingleConsumerBarrier, SingleProducer, build_single_producer};
+use disruptor::{
+    BusySpin, EventPoller, MultiConsumerBarrier, SingleConsumerBarrier, SingleProducer, build_single_producer,
+};
 
 use super::error::LaneError;
 use super::lane::Lane;

@@ -187,6 +187,3 @@ fn read_event(fd: &OwnedFd) {
     // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
     unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
 }
-
-#[cfg(all(test, loom))]
-mod loom_tests;

@@ -45,7 +45,6 @@ pub use stats::PoolStats;
 pub use token::{InFlight, Token};
 pub use typed::{CastError, Rows};
 
-
 #[cfg(feature = "pipeline")]
 pub(crate) use chunk::{Layout, NONE};
 #[cfg(feature = "pipeline")]

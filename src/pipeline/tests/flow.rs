@@ -71,7 +71,11 @@ fn inline_stages_in_two_layers() {
 
 #[test]
 fn threads_in_a_diamond() {
-    let diamond = vec![vec![StageSpec::thread("a")], vec![StageSpec::thread("b"), StageSpec::inline("c")], vec![StageSpec::thread("d")]];
+    let diamond = vec![
+        vec![StageSpec::thread("a")],
+        vec![StageSpec::thread("b"), StageSpec::inline("c")],
+        vec![StageSpec::thread("d")],
+    ];
     run(diamond, if cfg!(miri) { 60 } else { 20_000 });
 }
 
