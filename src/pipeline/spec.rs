@@ -124,7 +124,7 @@ impl LaneSpec {
     #[must_use]
     pub fn new(pool: PoolOptions, slots: usize) -> Self {
         let (reclaim, panic, pin, wait) = Default::default();
-        Self { id: pool_id(), pool, slots, reclaim, panic, cpu: None, pin, wait, layers: Vec::new() }
+        Self { id: pool_id().get(), pool, slots, reclaim, panic, cpu: None, pin, wait, layers: Vec::new() }
     }
 
     /// Adds a layer behind those there are.

@@ -15,14 +15,16 @@
 //! ```
 #![allow(unsafe_code)]
 
+use core::num::NonZeroU32;
+use core::ptr::NonNull;
 use std::sync::Arc;
 
-use super::chunk::Sequence;
+use super::chunk::{NONE, Sequence, stride};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
 use super::memory::{Memory, Span};
 use super::options::PoolOptions;
-use super::owner::OwnerRef;
+use super::owner::{ChunkRef, OwnerRef};
 use super::slice::PoolSlice;
 use super::stats::PoolStats;
 use super::window::Blocked;
@@ -35,20 +37,31 @@ use crate::sync::pool_id;
 #[derive(Debug)]
 pub struct RingPool {
     owner: OwnerRef,
-    id: u32,
+    base: NonNull<u8>,
+    /// Write position: where the next slice starts. On a line; at most one line past the current chunk's end.
+    position: usize,
+    current: ChunkRef,
+    max_slice_bytes: usize,
+    /// The sequence that the next staged slice gets.
+    next_seq: Sequence,
+    /// The read cursor: every stage has passed it.
+    released: Sequence,
+    id: NonZeroU32,
 }
 
 /// A slice that was staged in a pool used without a lane: what a slot of a ring would hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Staged {
-    span: Span,
+    offset: u64,
+    len: u32,
+    pool: NonZeroU32,
     sequence: Sequence,
-    pool: u32,
 }
 
 impl Staged {
     /// Its place in the order of staging, from 0.
     #[must_use]
+    #[inline]
     pub fn sequence(&self) -> Sequence {
         self.sequence
     }
@@ -63,7 +76,10 @@ impl RingPool {
         let layout = options.layout()?;
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
-        Ok(Self { owner: OwnerRef::new(layout, memory), id: pool_id() })
+        let owner = OwnerRef::new(layout, memory);
+        let (current, max_slice_bytes) = (owner.chunk(0), layout.max_slice_bytes());
+        let (base, position, next_seq, released) = (owner.base, 0, 0, NONE);
+        Ok(Self { owner, base, position, current, max_slice_bytes, next_seq, released, id: pool_id() })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -72,8 +88,8 @@ impl RingPool {
     /// [`Full::TooLarge`] or [`Full::Pool`]; it never blocks.
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
-        if !self.owner.fits(len) {
-            self.make_room(len)?;
+        if !self.fits(len) {
+            (self.current, self.position) = self.owner.make_room(len, self.current, self.position, self.released)?;
         }
         Ok(Grant::new(self, len))
     }
@@ -83,10 +99,10 @@ impl RingPool {
     /// # Errors
     /// As [`RingPool::reserve`] for `min`.
     pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
-        if !self.owner.fits(min) {
-            self.make_room(min)?;
+        if !self.fits(min) {
+            (self.current, self.position) = self.owner.make_room(min, self.current, self.position, self.released)?;
         }
-        let rest = self.owner.room();
+        let rest = self.room();
         Ok(Grant::new(self, rest))
     }
 
@@ -106,33 +122,33 @@ impl RingPool {
     /// The slice of another pool comes back.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
-        let sequence = self.owner.next_seq.get();
-        let span = self.stage_span(slice, sequence)?;
-        Ok(Staged { span, sequence, pool: self.id })
+        let sequence = self.next_seq;
+        let Span { offset, len, .. } = self.stage_span(slice, sequence)?;
+        Ok(Staged { offset, len, pool: self.id, sequence })
     }
 
     /// The bytes of a staged slice, or `None` once it is released (or if another pool staged it).
     #[must_use]
     #[inline]
     pub fn view(&self, staged: &Staged) -> Option<&[u8]> {
-        if staged.pool != self.id || staged.sequence <= self.owner.released.get() {
+        if staged.pool != self.id || staged.sequence <= self.released {
             return None;
         }
+        let span = Span { offset: staged.offset, len: staged.len, chunk: 0 };
         // SAFETY: I21. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
-        Some(unsafe { self.owner.memory.bytes(staged.span) })
+        Some(unsafe { self.owner.memory.bytes(span) })
     }
 
     /// Releases every slice up to `through`; what was never staged can't be released, what was, can't be taken back.
     #[inline]
     pub fn release(&mut self, through: Sequence) {
-        let owner = &self.owner;
-        owner.released.set(through.min(owner.next_seq.get() - 1).max(owner.released.get()));
+        self.released = through.min(self.next_seq - 1).max(self.released);
     }
 
     /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
     pub fn report_completion(&mut self, flight: u64) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
-        self.owner.drop_live(chunk);
+        chunk.drop_live();
         true
     }
 
@@ -145,7 +161,7 @@ impl RingPool {
     /// Bytes of the largest slice.
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {
-        self.owner.layout.max_slice_bytes()
+        self.max_slice_bytes
     }
 
     /// A snapshot. Cost: a look at every chunk in use.
@@ -159,11 +175,11 @@ impl RingPool {
             window_bytes: layout.window_chunks() * layout.chunk_bytes(),
             high_water_bytes: rotation.busy_high() * layout.chunk_bytes(),
             pinned_chunks: owner.memory.pins().pinned(),
-            released: owner.released.get(),
+            released: self.released,
             ..PoolStats::default()
         };
         for chunk in rotation.busy_chunks() {
-            let count = match owner.blocked(chunk) {
+            let count = match owner.blocked(chunk, self.released) {
                 Some(Blocked::Sequence) => &mut stats.blocked_by_sequence,
                 Some(Blocked::Owner) => &mut stats.blocked_by_owner,
                 Some(Blocked::Pinned) => &mut stats.blocked_by_pins,
@@ -173,12 +189,34 @@ impl RingPool {
             stats.in_use_bytes += layout.chunk_bytes();
         }
         owner.counters.fill(&mut stats);
+        stats.tail_waste_bytes += owner.waste_to_settle(self.position) as u64;
         stats
     }
 
     #[inline]
-    pub(super) fn owner(&self) -> OwnerRef {
-        self.owner
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Where the region starts.
+    #[inline]
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Bytes left in the current chunk.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.owner.end.get().saturating_sub(self.position)
+    }
+
+    /// Moves the write position past `len` bytes, which its caller now owns: they are counted in the chunk that is returned.
+    #[inline]
+    pub(super) fn take(&mut self, len: usize) -> ChunkRef {
+        debug_assert!(self.owner.end.get() == 0 || len <= self.room());
+        self.position += stride(len);
+        self.current.count_live();
+        self.current
     }
 
     #[cfg(feature = "pipeline")]
@@ -186,44 +224,30 @@ impl RingPool {
         &self.owner.memory
     }
 
-    /// Whether `len` bytes can be reserved without closing the chunk.
-    #[cfg(feature = "pipeline")]
+    /// Whether `len` bytes can be reserved at once.
     #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
-        self.owner.fits(len)
+        len <= self.max_slice_bytes && self.position + len <= self.owner.end.get()
     }
 
     /// Stages under a sequence of the caller's, which is the next one.
     #[inline]
     pub(crate) fn stage_span(&mut self, slice: PoolSlice, sequence: Sequence) -> Result<Span, Foreign<PoolSlice>> {
-        if !slice.is_owned_by(self.owner) {
+        // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
+        if slice.chunk() != self.current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
-        debug_assert_eq!(sequence, self.owner.next_seq.get());
-        let span = slice.into_span();
-        self.owner.count_staged(span.chunk, sequence);
-        self.owner.next_seq.set(sequence + 1);
+        debug_assert_eq!(sequence, self.next_seq);
+        let (chunk, span) = (slice.chunk(), slice.into_span(self.base));
+        chunk.count_staged(sequence);
+        self.next_seq = sequence + 1;
         Ok(span)
     }
 
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
-        self.owner.next_seq.set(self.owner.next_seq.get() + 1);
-    }
-
-    #[cold]
-    fn make_room(&mut self, len: usize) -> Result<(), Full> {
-        let (owner, layout) = (&self.owner, &self.owner.layout);
-        let max_slice_bytes = layout.max_slice_bytes();
-        if len > max_slice_bytes {
-            return Err(owner.counters.refuse(Full::TooLarge { asked_bytes: len, max_slice_bytes }));
-        }
-        if !owner.next_chunk() {
-            return Err(owner.counters.refuse(Full::Pool { asked_bytes: len, chunks: layout.chunks() as usize }));
-        }
-        debug_assert!(owner.fits(len), "a fresh chunk holds the largest slice");
-        Ok(())
+        self.next_seq += 1;
     }
 }
 

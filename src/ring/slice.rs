@@ -9,29 +9,28 @@ use std::sync::Arc;
 
 use super::error::RetainError;
 use super::memory::Span;
-use super::owner::OwnerRef;
+use super::owner::ChunkRef;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
 
 /// RAII: dropped, it is counted off its chunk. Not Clone, not Send; it may outlive its pool or lane.
 ///
-/// It is 24 bytes: a pointer to its owner's state, one to its bytes, its length and its chunk.
+/// It is 24 bytes: a pointer to its chunk's state, one to its bytes, and its length.
 #[must_use = "dropping a slice gives its memory back"]
 pub struct PoolSlice {
-    owner: OwnerRef,
+    chunk: ChunkRef,
     start: NonNull<u8>,
     len: u32,
-    chunk: u32,
 }
 
 impl PoolSlice {
-    /// Takes over a count of the span's chunk.
+    /// Takes over a count of the chunk that holds the `len` bytes from `offset` of the region at `base`.
     #[inline]
-    pub(super) fn new(owner: OwnerRef, span: Span) -> Self {
-        debug_assert!(owner.owns(span));
+    pub(super) fn new(chunk: ChunkRef, base: NonNull<u8>, offset: usize, len: usize) -> Self {
+        debug_assert!(chunk.holds(offset, len));
         // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { owner.base.add(span.offset as usize) };
-        Self { owner, start, len: span.len, chunk: span.chunk }
+        let start = unsafe { base.add(offset) };
+        Self { chunk, start, len: len as u32 }
     }
 
     /// The bytes as `f32`, in the machine's byte order.
@@ -55,24 +54,25 @@ impl PoolSlice {
     /// # Errors
     /// As many chunks as allowed are pinned already.
     pub fn retain(&self) -> Result<Retained, RetainError> {
-        Retained::new(&self.owner.memory, self.span())
+        Retained::new(&self.chunk.owner().memory, self.span())
     }
 
     #[inline]
-    pub(super) fn is_owned_by(&self, owner: OwnerRef) -> bool {
-        self.owner == owner
+    pub(super) fn chunk(&self) -> ChunkRef {
+        self.chunk
     }
 
     /// The integers a slot holds. The count of the chunk goes over to the caller.
     #[inline]
-    pub(super) fn into_span(self) -> Span {
-        ManuallyDrop::new(self).span()
+    pub(super) fn into_span(self, base: NonNull<u8>) -> Span {
+        let this = ManuallyDrop::new(self);
+        let offset = this.start.as_ptr() as usize - base.as_ptr() as usize;
+        Span { offset: offset as u64, len: this.len, chunk: this.chunk.index() }
     }
 
-    #[inline]
     fn span(&self) -> Span {
-        let offset = self.start.as_ptr() as usize - self.owner.base.as_ptr() as usize;
-        Span { offset: offset as u64, len: self.len, chunk: self.chunk }
+        let offset = self.start.as_ptr() as usize - self.chunk.owner().base.as_ptr() as usize;
+        Span { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
     }
 }
 
@@ -95,7 +95,7 @@ impl AsRef<[u8]> for PoolSlice {
 impl Drop for PoolSlice {
     #[inline]
     fn drop(&mut self) {
-        self.owner.drop_live(self.chunk);
+        self.chunk.drop_live();
     }
 }
 
@@ -103,7 +103,7 @@ impl core::fmt::Debug for PoolSlice {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("PoolSlice")
             .field("span", &self.span())
-            .field("memory", &Arc::as_ptr(&self.owner.memory))
+            .field("memory", &Arc::as_ptr(&self.chunk.owner().memory))
             .finish()
     }
 }
