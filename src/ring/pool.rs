@@ -38,12 +38,13 @@ use crate::sync::pool_id;
 pub struct RingPool {
     owner: OwnerRef,
     base: NonNull<u8>,
-    /// Write position: where the next slice starts. On a line; at most one line past the current chunk's end.
+    /// Write position: where the next slice starts. On a line; at most one line past `end`.
     position: usize,
+    /// End of the current chunk.
+    end: usize,
     current: ChunkRef,
-    max_slice_bytes: usize,
-    /// The sequence that the next staged slice gets.
-    next_seq: Sequence,
+    /// The last sequence staged.
+    staged: Sequence,
     /// The read cursor: every stage has passed it.
     released: Sequence,
     id: NonZeroU32,
@@ -77,9 +78,9 @@ impl RingPool {
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
         let owner = OwnerRef::new(layout, memory);
-        let (current, max_slice_bytes) = (owner.chunk(0), layout.max_slice_bytes());
-        let (base, position, next_seq, released) = (owner.base, 0, 0, NONE);
-        Ok(Self { owner, base, position, current, max_slice_bytes, next_seq, released, id: pool_id() })
+        let (base, current) = (owner.base, owner.chunk(0));
+        let (position, end) = (current.start(), current.end());
+        Ok(Self { owner, base, position, end, current, staged: NONE, released: NONE, id: pool_id() })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -89,7 +90,8 @@ impl RingPool {
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
-            (self.current, self.position) = self.owner.make_room(len, self.current, self.position, self.released)?;
+            (self.current, self.position) = self.owner.make_room(len, self.position, self.end, self.released)?;
+            self.end = self.current.end();
         }
         Ok(Grant::new(self, len))
     }
@@ -99,8 +101,11 @@ impl RingPool {
     /// # Errors
     /// As [`RingPool::reserve`] for `min`.
     pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
+        // Not even one byte left is no room for a receive.
+        let min = min.max(1);
         if !self.fits(min) {
-            (self.current, self.position) = self.owner.make_room(min, self.current, self.position, self.released)?;
+            (self.current, self.position) = self.owner.make_room(min, self.position, self.end, self.released)?;
+            self.end = self.current.end();
         }
         let rest = self.room();
         Ok(Grant::new(self, rest))
@@ -122,7 +127,7 @@ impl RingPool {
     /// The slice of another pool comes back.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
-        let sequence = self.next_seq;
+        let sequence = self.staged + 1;
         let Span { offset, len, .. } = self.stage_span(slice, sequence)?;
         Ok(Staged { offset, len, pool: self.id, sequence })
     }
@@ -142,7 +147,9 @@ impl RingPool {
     /// Releases every slice up to `through`; what was never staged can't be released, what was, can't be taken back.
     #[inline]
     pub fn release(&mut self, through: Sequence) {
-        self.released = through.min(self.next_seq - 1).max(self.released);
+        if through > self.released {
+            self.released = through.min(self.staged);
+        }
     }
 
     /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
@@ -161,7 +168,7 @@ impl RingPool {
     /// Bytes of the largest slice.
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {
-        self.max_slice_bytes
+        self.owner.layout.max_slice_bytes()
     }
 
     /// A snapshot. Cost: a look at every chunk in use.
@@ -207,13 +214,13 @@ impl RingPool {
     /// Bytes left in the current chunk.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        self.owner.end.get().saturating_sub(self.position)
+        self.end.saturating_sub(self.position)
     }
 
     /// Moves the write position past `len` bytes, which its caller now owns: they are counted in the chunk that is returned.
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
-        debug_assert!(self.owner.end.get() == 0 || len <= self.room());
+        debug_assert!(len <= self.room());
         self.position += stride(len);
         self.current.count_live();
         self.current
@@ -227,7 +234,7 @@ impl RingPool {
     /// Whether `len` bytes can be reserved at once.
     #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
-        len <= self.max_slice_bytes && self.position + len <= self.owner.end.get()
+        self.position.wrapping_add(len) <= self.end && len <= self.owner.limit.get()
     }
 
     /// Stages under a sequence of the caller's, which is the next one.
@@ -237,17 +244,17 @@ impl RingPool {
         if slice.chunk() != self.current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
-        debug_assert_eq!(sequence, self.next_seq);
+        debug_assert_eq!(sequence, self.staged + 1);
         let (chunk, span) = (slice.chunk(), slice.into_span(self.base));
         chunk.count_staged(sequence);
-        self.next_seq = sequence + 1;
+        self.staged = sequence;
         Ok(span)
     }
 
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
-        self.next_seq += 1;
+        self.staged += 1;
     }
 }
 
