@@ -22,6 +22,11 @@ pub(super) struct Chunk {
     owner_live: Cell<u64>,
     /// The highest sequence staged from this chunk.
     last_seq: Cell<Sequence>,
+    /// Bytes of the largest slice. While a range of this chunk waits in `Owner::returned` it is 0, so that nothing seems to fit and the pool takes the
+    /// range back first.
+    limit: Cell<usize>,
+    /// Where its slices must end.
+    end: usize,
     /// Set as soon as the owner has its address.
     owner: Cell<Option<OwnerRef>>,
     index: u32,
@@ -29,8 +34,6 @@ pub(super) struct Chunk {
 
 /// The part of a pool that its tokens, receives and slices reach.
 pub(super) struct Owner {
-    /// Bytes of the largest slice. While a range waits in `returned` it is 0, so that nothing seems to fit and the pool takes the range back first.
-    pub(super) limit: Cell<usize>,
     current: Cell<u32>,
     chunks: Box<[Chunk]>,
     pub(super) base: NonNull<u8>,
@@ -48,10 +51,15 @@ pub(super) struct Owner {
 
 impl Owner {
     fn new(layout: Layout, memory: Arc<Memory>) -> Self {
-        let chunk =
-            |index| Chunk { owner_live: Cell::new(0), last_seq: Cell::new(NONE), owner: Cell::new(None), index };
-        Self {
+        let chunk = |index| Chunk {
+            owner_live: Cell::new(0),
+            last_seq: Cell::new(NONE),
             limit: Cell::new(layout.max_slice_bytes()),
+            end: layout.chunk_start(index) + layout.chunk_bytes(),
+            owner: Cell::new(None),
+            index,
+        };
+        Self {
             current: Cell::new(0),
             chunks: (0..layout.chunks()).map(chunk).collect(),
             base: memory.region().base(),
@@ -89,14 +97,14 @@ impl Owner {
             }
         };
         self.returned.set(Some(newest));
-        self.limit.set(0);
+        self.chunks[chunk as usize].limit.set(0);
     }
 
     /// Takes back what was given back, if it is the newest; returns the write position.
     fn settle(&self, position: usize) -> usize {
         let Some((end, start)) = self.returned.take() else { return position };
         debug_assert!(start < end && end <= position, "a range up to {end} was given back, {position} is written");
-        self.limit.set(self.layout.max_slice_bytes());
+        self.chunks[self.current.get() as usize].limit.set(self.layout.max_slice_bytes());
         if end == position {
             return start;
         }
@@ -114,20 +122,14 @@ impl Owner {
     /// It takes and returns a copy: were it given the pool itself, the pool's address would be known outside, and the compiler would load every field
     /// again after each write to a payload.
     #[cold]
-    pub(super) fn make_room(
-        &self,
-        len: usize,
-        position: usize,
-        end: usize,
-        released: Sequence,
-    ) -> Result<(ChunkRef, usize), Full> {
+    pub(super) fn make_room(&self, len: usize, position: usize, released: Sequence) -> Result<(ChunkRef, usize), Full> {
         let max_slice_bytes = self.layout.max_slice_bytes();
         if len > max_slice_bytes {
             return Err(self.counters.refuse(Full::TooLarge { asked_bytes: len, max_slice_bytes }));
         }
-        let settled = self.settle(position);
-        if settled + len <= end {
-            return Ok((self.chunk(self.current.get()), settled));
+        let (current, settled) = (self.chunk(self.current.get()), self.settle(position));
+        if settled + len <= current.end() {
+            return Ok((current, settled));
         }
         let next = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, released));
         let Some(next) = next else {
@@ -137,7 +139,7 @@ impl Owner {
             return Err(self.counters.refuse(Full::Pool { asked_bytes: len, chunks }));
         };
         debug_assert_eq!(self.blocked(next, released), None, "chunk {next} isn't reusable");
-        self.counters.add_waste(end.saturating_sub(settled));
+        self.counters.add_waste(current.end().saturating_sub(settled));
         self.current.set(next);
         let chunk = self.chunk(next);
         debug_assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
@@ -250,10 +252,17 @@ impl ChunkRef {
         self.owner().layout.chunk_start(self.index())
     }
 
-    /// Where it ends. Not inlined: its callers want it once a chunk.
-    #[inline(never)]
+    /// Where it ends.
+    #[inline]
     pub(super) fn end(self) -> usize {
-        self.start() + self.owner().layout.chunk_bytes()
+        self.state().end
+    }
+
+    /// Whether `len` bytes from `position`, which is the write position in this chunk, may be handed out at once.
+    #[inline]
+    pub(super) fn fits(self, position: usize, len: usize) -> bool {
+        // An absurd length wraps, and is above the limit.
+        position.wrapping_add(len) <= self.state().end && len <= self.state().limit.get()
     }
 
     /// Whether the `len` bytes from `offset` of the region lie in the chunk.

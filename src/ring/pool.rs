@@ -38,10 +38,8 @@ use crate::sync::pool_id;
 pub struct RingPool {
     owner: OwnerRef,
     base: NonNull<u8>,
-    /// Write position: where the next slice starts. On a line; at most one line past `end`.
+    /// Write position: where the next slice starts. On a line; at most one line past the end of the current chunk.
     position: usize,
-    /// End of the current chunk.
-    end: usize,
     current: ChunkRef,
     /// The last sequence staged.
     staged: Sequence,
@@ -79,8 +77,7 @@ impl RingPool {
         let memory = Arc::new(Memory::new(region, &layout));
         let owner = OwnerRef::new(layout, memory);
         let (base, current) = (owner.base, owner.chunk(0));
-        let (position, end) = (current.start(), current.end());
-        Ok(Self { owner, base, position, end, current, staged: NONE, released: NONE, id: pool_id() })
+        Ok(Self { owner, base, position: current.start(), current, staged: NONE, released: NONE, id: pool_id() })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -90,8 +87,7 @@ impl RingPool {
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
-            (self.current, self.position) = self.owner.make_room(len, self.position, self.end, self.released)?;
-            self.end = self.current.end();
+            (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
         }
         Ok(Grant::new(self, len))
     }
@@ -104,8 +100,7 @@ impl RingPool {
         // Not even one byte left is no room for a receive.
         let min = min.max(1);
         if !self.fits(min) {
-            (self.current, self.position) = self.owner.make_room(min, self.position, self.end, self.released)?;
-            self.end = self.current.end();
+            (self.current, self.position) = self.owner.make_room(min, self.position, self.released)?;
         }
         let rest = self.room();
         Ok(Grant::new(self, rest))
@@ -214,7 +209,7 @@ impl RingPool {
     /// Bytes left in the current chunk.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        self.end.saturating_sub(self.position)
+        self.current.end().saturating_sub(self.position)
     }
 
     /// Moves the write position past `len` bytes, which its caller now owns: they are counted in the chunk that is returned.
@@ -234,7 +229,7 @@ impl RingPool {
     /// Whether `len` bytes can be reserved at once.
     #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
-        self.position.wrapping_add(len) <= self.end && len <= self.owner.limit.get()
+        self.current.fits(self.position, len)
     }
 
     /// Stages under a sequence of the caller's, which is the next one.
