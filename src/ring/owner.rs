@@ -293,13 +293,19 @@ impl ChunkRef {
         live.set(live.get() + 1);
     }
 
-    /// A slice goes into a slot: the sequence protects it from now on.
+    /// A slice goes into a slot: a sequence protects it from now on. The holder, which is the pool, keeps the chunk alive.
     #[inline]
-    pub(super) fn count_staged(self, sequence: Sequence) {
-        let state = self.state();
-        debug_assert!(sequence > state.last_seq.get() && state.owner_live.get() > 0);
-        state.last_seq.set(sequence);
-        state.owner_live.set(state.owner_live.get() - 1);
+    pub(super) fn count_staged(self) {
+        let live = &self.state().owner_live;
+        debug_assert!(live.get() > 0, "chunk {} has no live slice", self.index());
+        live.set(live.get() - 1);
+    }
+
+    /// The highest sequence that was staged from this chunk.
+    #[inline]
+    pub(super) fn set_last_seq(self, sequence: Sequence) {
+        debug_assert!(sequence >= self.state().last_seq.get(), "sequences rise");
+        self.state().last_seq.set(sequence);
     }
 
     /// Ends one count. The caller doesn't use its `ChunkRef` afterwards.
