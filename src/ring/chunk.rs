@@ -94,7 +94,12 @@ impl Layout {
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
     // No bytes take a line as well: one case less, and a chunk holds a bounded number of slices.
-    if lines % ALIAS_BYTES == 0 { lines + LINE_BYTES } else { lines }
+    if lines % ALIAS_BYTES == 0 { one_line_more(lines) } else { lines }
+}
+
+#[cold]
+fn one_line_more(lines: usize) -> usize {
+    lines + LINE_BYTES
 }
 
 /// The first line boundary at or after `position`.

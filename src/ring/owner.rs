@@ -16,9 +16,10 @@ use super::memory::Memory;
 use super::stats::Counters;
 use super::window::{Blocked, Rotation};
 
-/// Per chunk, owner only. A chunk is reusable when it is closed, `owner_live == 0`, `last_seq <= released` and `pins == 0`.
+/// Per chunk, owner only. A chunk is reusable when it is closed, only the pool is counted in it, `last_seq <= released` and `pins == 0`.
 pub(super) struct Chunk {
-    /// Tokens, receives and slices that aren't in a slot. Too wide to overflow, whatever is leaked.
+    /// Tokens, receives and slices that aren't in a slot, and the pool as long as it is there, so that a drop has to look further only when
+    /// the pool has gone. Too wide to overflow, whatever is leaked.
     owner_live: Cell<u64>,
     /// The highest sequence staged from this chunk.
     last_seq: Cell<Sequence>,
@@ -46,13 +47,12 @@ pub(super) struct Owner {
     /// Reads that were dropped while the kernel still had them: (number, chunk).
     abandoned: RefCell<Vec<(u64, ChunkRef)>>,
     next_flight: Cell<u64>,
-    pool_gone: Cell<bool>,
 }
 
 impl Owner {
     fn new(layout: Layout, memory: Arc<Memory>) -> Self {
         let chunk = |index| Chunk {
-            owner_live: Cell::new(0),
+            owner_live: Cell::new(1),
             last_seq: Cell::new(NONE),
             limit: Cell::new(layout.max_slice_bytes()),
             end: layout.chunk_start(index) + layout.chunk_bytes(),
@@ -70,7 +70,6 @@ impl Owner {
             rotation: RefCell::new(Rotation::new(layout.chunks(), layout.window_chunks())),
             abandoned: RefCell::new(Vec::with_capacity(16)),
             next_flight: Cell::new(0),
-            pool_gone: Cell::new(false),
         }
     }
 
@@ -154,7 +153,7 @@ impl Owner {
     /// The one rule of reuse.
     pub(super) fn blocked(&self, chunk: u32, released: Sequence) -> Option<Blocked> {
         let state = &self.chunks[chunk as usize];
-        if state.owner_live.get() > 0 {
+        if state.owner_live.get() > 1 {
             Some(Blocked::Owner)
         } else if state.last_seq.get() > released {
             Some(Blocked::Sequence)
@@ -204,14 +203,18 @@ impl OwnerRef {
         owner
     }
 
-    /// The pool goes; slices and tokens may stay.
+    /// The pool goes, and with it its count of every chunk; slices and tokens may stay.
     pub(super) fn drop_pool(self) {
-        assert!(!self.pool_gone.replace(true), "a pool goes once");
+        for chunk in &self.chunks {
+            debug_assert!(chunk.owner_live.get() > 0, "a pool goes once");
+            chunk.owner_live.set(chunk.owner_live.get() - 1);
+        }
         self.free_if_last();
     }
 
+    /// Some chunk's last count has gone, so the pool has. It can't unwind, so that whoever drops slices in a loop keeps nothing ready for that.
     #[cold]
-    fn free_if_last(self) {
+    extern "C" fn free_if_last(self) {
         if self.live() == 0 {
             // SAFETY: I23. The pool is gone and nothing is counted: this is the last `OwnerRef`, and it came from a Box.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -293,19 +296,13 @@ impl ChunkRef {
         live.set(live.get() + 1);
     }
 
-    /// A slice goes into a slot: a sequence protects it from now on. The holder, which is the pool, keeps the chunk alive.
+    /// A slice goes into a slot: the sequence protects it from now on. The pool, which holds this reference, keeps the chunk alive.
     #[inline]
-    pub(super) fn count_staged(self) {
-        let live = &self.state().owner_live;
-        debug_assert!(live.get() > 0, "chunk {} has no live slice", self.index());
-        live.set(live.get() - 1);
-    }
-
-    /// The highest sequence that was staged from this chunk.
-    #[inline]
-    pub(super) fn set_last_seq(self, sequence: Sequence) {
-        debug_assert!(sequence >= self.state().last_seq.get(), "sequences rise");
-        self.state().last_seq.set(sequence);
+    pub(super) fn count_staged(self, sequence: Sequence) {
+        let state = self.state();
+        debug_assert!(sequence > state.last_seq.get() && state.owner_live.get() > 1);
+        state.last_seq.set(sequence);
+        state.owner_live.set(state.owner_live.get() - 1);
     }
 
     /// Ends one count. The caller doesn't use its `ChunkRef` afterwards.
@@ -313,9 +310,8 @@ impl ChunkRef {
     pub(super) fn drop_live(self) {
         let live = &self.state().owner_live;
         debug_assert!(live.get() > 0, "chunk {} has no live slice", self.index());
-        let left = live.get() - 1;
-        live.set(left);
-        if left == 0 && self.owner().pool_gone.get() {
+        live.set(live.get() - 1);
+        if live.get() == 0 {
             self.owner().free_if_last();
         }
     }

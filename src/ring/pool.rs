@@ -43,9 +43,6 @@ pub struct RingPool {
     current: ChunkRef,
     /// The last sequence staged.
     staged: Sequence,
-    /// The last sequence known not to come from the current chunk. If `staged` is beyond it, that one does, and its chunk isn't told before it is closed:
-    /// a store less for each slice.
-    elsewhere: Sequence,
     /// The read cursor: every stage has passed it.
     released: Sequence,
     id: NonZeroU32,
@@ -80,16 +77,7 @@ impl RingPool {
         let memory = Arc::new(Memory::new(region, &layout));
         let owner = OwnerRef::new(layout, memory);
         let (base, current) = (owner.base, owner.chunk(0));
-        Ok(Self {
-            owner,
-            base,
-            position: current.start(),
-            current,
-            staged: NONE,
-            elsewhere: NONE,
-            released: NONE,
-            id: pool_id(),
-        })
+        Ok(Self { owner, base, position: current.start(), current, staged: NONE, released: NONE, id: pool_id() })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -99,9 +87,7 @@ impl RingPool {
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
-            self.tell_current();
             (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
-            self.elsewhere = self.staged;
         }
         Ok(Grant::new(self, len))
     }
@@ -114,9 +100,7 @@ impl RingPool {
         // Not even one byte left is no room for a receive.
         let min = min.max(1);
         if !self.fits(min) {
-            self.tell_current();
             (self.current, self.position) = self.owner.make_room(min, self.position, self.released)?;
-            self.elsewhere = self.staged;
         }
         let rest = self.room();
         Ok(Grant::new(self, rest))
@@ -185,7 +169,6 @@ impl RingPool {
     /// A snapshot. Cost: a look at every chunk in use.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.tell_current();
         let owner = &self.owner;
         let (layout, rotation) = (&owner.layout, owner.rotation());
         let mut stats = PoolStats {
@@ -252,18 +235,13 @@ impl RingPool {
     /// Stages under a sequence of the caller's, which is the next one.
     #[inline]
     pub(crate) fn stage_span(&mut self, slice: PoolSlice, sequence: Sequence) -> Result<Span, Foreign<PoolSlice>> {
-        let (chunk, is_current) = (slice.chunk(), slice.chunk() == self.current);
-        if !is_current && !chunk.is_owned_by(self.owner) {
+        // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
+        if slice.chunk() != self.current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
         debug_assert_eq!(sequence, self.staged + 1);
-        let span = slice.into_span(self.base);
-        chunk.count_staged();
-        if !is_current {
-            self.tell_current();
-            chunk.set_last_seq(sequence);
-            self.elsewhere = sequence;
-        }
+        let (chunk, span) = (slice.chunk(), slice.into_span(self.base));
+        chunk.count_staged(sequence);
         self.staged = sequence;
         Ok(span)
     }
@@ -271,17 +249,7 @@ impl RingPool {
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
-        self.tell_current();
         self.staged += 1;
-        self.elsewhere = self.staged;
-    }
-
-    /// Tells the current chunk the last sequence that was staged from it, if it isn't told yet.
-    fn tell_current(&self) {
-        debug_assert!(self.elsewhere <= self.staged);
-        if self.staged > self.elsewhere {
-            self.current.set_last_seq(self.staged);
-        }
     }
 }
 
