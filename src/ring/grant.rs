@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
-use core::ptr::NonNull;
 use core::slice;
 
 use super::error::TooLong;
@@ -39,9 +38,9 @@ impl<'p> Grant<'p> {
         if n > self.len {
             return Err(self.too_long(n));
         }
-        let start = self.pool.position();
+        let start = self.pool.start();
         let chunk = self.pool.take(n);
-        Ok(PoolSlice::new(chunk, self.pool.base(), start, n))
+        Ok(PoolSlice::new(chunk, start, n))
     }
 
     /// Publishes all of it.
@@ -77,12 +76,6 @@ impl<'p> Grant<'p> {
     fn too_long(self, asked_bytes: usize) -> TooLong<Self> {
         TooLong { asked_bytes, available_bytes: self.len, back: self }
     }
-
-    #[inline]
-    fn start(&self) -> NonNull<u8> {
-        // SAFETY: I20. The range lies in the current chunk, which lies in the region.
-        unsafe { self.pool.base().add(self.pool.position()) }
-    }
 }
 
 impl Deref for Grant<'_> {
@@ -91,7 +84,7 @@ impl Deref for Grant<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: I24. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
-        unsafe { slice::from_raw_parts(self.start().as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts(self.pool.start().as_ptr(), self.len) }
     }
 }
 
@@ -99,6 +92,6 @@ impl DerefMut for Grant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: I24. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
-        unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts_mut(self.pool.start().as_ptr(), self.len) }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Chunk {
     /// Bytes of the largest slice. While a range of this chunk waits in `Owner::returned` it is 0, so that nothing seems to fit and the pool takes the
     /// range back first.
     limit: Cell<usize>,
-    /// Where its slices must end.
+    /// The address where its slices must end.
     end: usize,
     /// Set as soon as the owner has its address.
     owner: Cell<Option<OwnerRef>>,
@@ -51,18 +51,19 @@ pub(super) struct Owner {
 
 impl Owner {
     fn new(layout: Layout, memory: Arc<Memory>) -> Self {
+        let base = memory.region().base();
         let chunk = |index| Chunk {
             owner_live: Cell::new(1),
             last_seq: Cell::new(NONE),
             limit: Cell::new(layout.max_slice_bytes()),
-            end: layout.chunk_start(index) + layout.chunk_bytes(),
+            end: base.addr().get() + layout.chunk_start(index) + layout.chunk_bytes(),
             owner: Cell::new(None),
             index,
         };
         Self {
             current: Cell::new(0),
             chunks: (0..layout.chunks()).map(chunk).collect(),
-            base: memory.region().base(),
+            base,
             layout,
             memory,
             counters: Counters::default(),
@@ -121,14 +122,20 @@ impl Owner {
     /// It takes and returns a copy: were it given the pool itself, the pool's address would be known outside, and the compiler would load every field
     /// again after each write to a payload.
     #[cold]
-    pub(super) fn make_room(&self, len: usize, position: usize, released: Sequence) -> Result<(ChunkRef, usize), Full> {
+    pub(super) fn make_room(
+        &self,
+        len: usize,
+        position: *mut u8,
+        released: Sequence,
+    ) -> Result<(ChunkRef, *mut u8), Full> {
         let max_slice_bytes = self.layout.max_slice_bytes();
         if len > max_slice_bytes {
             return Err(self.counters.refuse(Full::TooLarge { asked_bytes: len, max_slice_bytes }));
         }
+        let position = position.addr() - self.base.addr().get();
         let (current, settled) = (self.chunk(self.current.get()), self.settle(position));
         if settled + len <= current.end() {
-            return Ok((current, settled));
+            return Ok((current, self.at(settled)));
         }
         let next = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, released));
         let Some(next) = next else {
@@ -142,7 +149,12 @@ impl Owner {
         self.current.set(next);
         let chunk = self.chunk(next);
         debug_assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
-        Ok((chunk, chunk.start()))
+        Ok((chunk, self.at(chunk.start())))
+    }
+
+    /// The pointer to an offset of the region.
+    pub(super) fn at(&self, offset: usize) -> *mut u8 {
+        self.base.as_ptr().wrapping_add(offset)
     }
 
     /// The state of a chunk.
@@ -212,9 +224,7 @@ impl OwnerRef {
         self.free_if_last();
     }
 
-    /// Some chunk's last count has gone, so the pool has. It can't unwind, so that whoever drops slices in a loop keeps nothing ready for that.
-    #[cold]
-    extern "C" fn free_if_last(self) {
+    fn free_if_last(self) {
         if self.live() == 0 {
             // SAFETY: I23. The pool is gone and nothing is counted: this is the last `OwnerRef`, and it came from a Box.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -256,21 +266,20 @@ impl ChunkRef {
     }
 
     /// Where it ends.
-    #[inline]
     pub(super) fn end(self) -> usize {
-        self.state().end
+        self.start() + self.owner().layout.chunk_bytes()
     }
 
     /// Whether `len` bytes from `position`, which is the write position in this chunk, may be handed out at once.
     #[inline]
-    pub(super) fn fits(self, position: usize, len: usize) -> bool {
+    pub(super) fn fits(self, position: *mut u8, len: usize) -> bool {
         // An absurd length wraps, and is above the limit.
-        position.wrapping_add(len) <= self.state().end && len <= self.state().limit.get()
+        position.addr().wrapping_add(len) <= self.state().end && len <= self.state().limit.get()
     }
 
     /// Whether the `len` bytes from `offset` of the region lie in the chunk.
     pub(super) fn holds(self, offset: usize, len: usize) -> bool {
-        (self.start()..=self.start() + self.owner().layout.chunk_bytes() - len).contains(&offset)
+        (self.start()..=self.end() - len).contains(&offset)
     }
 
     #[inline]
@@ -312,8 +321,15 @@ impl ChunkRef {
         debug_assert!(live.get() > 0, "chunk {} has no live slice", self.index());
         live.set(live.get() - 1);
         if live.get() == 0 {
-            self.owner().free_if_last();
+            self.end_last();
         }
+    }
+
+    /// The chunk's last count has gone, so the pool has. It can't unwind: a loop that drops slices would keep registers ready for that.
+    #[cold]
+    #[allow(improper_ctypes_definitions, reason = "it is called from Rust only")]
+    extern "C" fn end_last(self) {
+        self.owner().free_if_last();
     }
 
     #[inline]

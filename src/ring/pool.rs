@@ -15,8 +15,10 @@
 //! ```
 #![allow(unsafe_code)]
 
-use core::num::NonZeroU32;
+use core::mem::ManuallyDrop;
+use core::num::{NonZeroU32, NonZeroUsize};
 use core::ptr::NonNull;
+use core::slice;
 use std::sync::Arc;
 
 use super::chunk::{NONE, Sequence, stride};
@@ -37,9 +39,8 @@ use crate::sync::pool_id;
 #[derive(Debug)]
 pub struct RingPool {
     owner: OwnerRef,
-    base: NonNull<u8>,
-    /// Write position: where the next slice starts. On a line; at most one line past the end of the current chunk.
-    position: usize,
+    /// Write position: where the next slice starts. On a line; at most one line past the end of the current chunk, which may be outside of the region.
+    position: *mut u8,
     current: ChunkRef,
     /// The last sequence staged.
     staged: Sequence,
@@ -51,7 +52,8 @@ pub struct RingPool {
 /// A slice that was staged in a pool used without a lane: what a slot of a ring would hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Staged {
-    offset: u64,
+    /// Its address; with the pool's region it is a pointer again.
+    start: NonZeroUsize,
     len: u32,
     pool: NonZeroU32,
     sequence: Sequence,
@@ -76,8 +78,8 @@ impl RingPool {
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
         let owner = OwnerRef::new(layout, memory);
-        let (base, current) = (owner.base, owner.chunk(0));
-        Ok(Self { owner, base, position: current.start(), current, staged: NONE, released: NONE, id: pool_id() })
+        let (current, position) = (owner.chunk(0), owner.at(0));
+        Ok(Self { owner, position, current, staged: NONE, released: NONE, id: pool_id() })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -123,8 +125,8 @@ impl RingPool {
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
         let sequence = self.staged + 1;
-        let Span { offset, len, .. } = self.stage_span(slice, sequence)?;
-        Ok(Staged { offset, len, pool: self.id, sequence })
+        let slice = self.count_staged(slice, sequence)?;
+        Ok(Staged { start: slice.start().addr(), len: slice.len() as u32, pool: self.id, sequence })
     }
 
     /// The bytes of a staged slice, or `None` once it is released (or if another pool staged it).
@@ -134,9 +136,9 @@ impl RingPool {
         if staged.pool != self.id || staged.sequence <= self.released {
             return None;
         }
-        let span = Span { offset: staged.offset, len: staged.len, chunk: 0 };
+        let start = self.owner.base.with_addr(staged.start);
         // SAFETY: I21. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
-        Some(unsafe { self.owner.memory.bytes(span) })
+        Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len as usize) })
     }
 
     /// Releases every slice up to `through`; what was never staged can't be released, what was, can't be taken back.
@@ -191,32 +193,34 @@ impl RingPool {
             stats.in_use_bytes += layout.chunk_bytes();
         }
         owner.counters.fill(&mut stats);
-        stats.tail_waste_bytes += owner.waste_to_settle(self.position) as u64;
+        stats.tail_waste_bytes += owner.waste_to_settle(self.position()) as u64;
         stats
     }
 
+    /// Where the next slice starts; a grant over it fits.
     #[inline]
-    pub(super) fn position(&self) -> usize {
-        self.position
+    pub(super) fn start(&self) -> NonNull<u8> {
+        debug_assert!(!self.position.is_null());
+        // SAFETY: I20. It points into the current chunk or right behind it.
+        unsafe { NonNull::new_unchecked(self.position) }
     }
 
-    /// Where the region starts.
-    #[inline]
-    pub(super) fn base(&self) -> NonNull<u8> {
-        self.base
+    /// The write position as an offset of the region.
+    pub(super) fn position(&self) -> usize {
+        self.position.addr() - self.owner.base.addr().get()
     }
 
     /// Bytes left in the current chunk.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        self.current.end().saturating_sub(self.position)
+        self.current.end().saturating_sub(self.position())
     }
 
     /// Moves the write position past `len` bytes, which its caller now owns: they are counted in the chunk that is returned.
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
-        self.position += stride(len);
+        self.position = self.position.wrapping_add(stride(len));
         self.current.count_live();
         self.current
     }
@@ -234,16 +238,28 @@ impl RingPool {
 
     /// Stages under a sequence of the caller's, which is the next one.
     #[inline]
+    #[cfg(feature = "pipeline")]
     pub(crate) fn stage_span(&mut self, slice: PoolSlice, sequence: Sequence) -> Result<Span, Foreign<PoolSlice>> {
+        let slice = self.count_staged(slice, sequence)?;
+        Ok(slice.span(self.owner.base))
+    }
+
+    /// The count of the slice goes over to the sequence.
+    #[inline]
+    fn count_staged(
+        &mut self,
+        slice: PoolSlice,
+        sequence: Sequence,
+    ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
         // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
         if slice.chunk() != self.current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
         debug_assert_eq!(sequence, self.staged + 1);
-        let (chunk, span) = (slice.chunk(), slice.into_span(self.base));
-        chunk.count_staged(sequence);
+        let slice = ManuallyDrop::new(slice);
+        slice.chunk().count_staged(sequence);
         self.staged = sequence;
-        Ok(span)
+        Ok(slice)
     }
 
     /// A sequence that carries no slice.

@@ -46,7 +46,9 @@ impl Received {
         let offset = self.cut + skip;
         self.cut = offset + len;
         self.chunk.count_live();
-        Ok(PoolSlice::new(self.chunk, self.chunk.owner().base, offset, len))
+        // SAFETY: I20. The range lies in its chunk, which lies in the region.
+        let start = unsafe { self.chunk.owner().base.add(offset) };
+        Ok(PoolSlice::new(self.chunk, start, len))
     }
 
     /// Drops `n` bytes from the front, or as many as are left.

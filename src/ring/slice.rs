@@ -1,7 +1,6 @@
 //! `PoolSlice`: a committed, immutable range of a ring pool.
 #![allow(unsafe_code)]
 
-use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::slice;
@@ -24,12 +23,10 @@ pub struct PoolSlice {
 }
 
 impl PoolSlice {
-    /// Takes over a count of the chunk that holds the `len` bytes from `offset` of the region at `base`.
+    /// Takes over a count of the chunk that holds the `len` bytes from `start`.
     #[inline]
-    pub(super) fn new(chunk: ChunkRef, base: NonNull<u8>, offset: usize, len: usize) -> Self {
-        debug_assert!(chunk.holds(offset, len));
-        // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { base.add(offset) };
+    pub(super) fn new(chunk: ChunkRef, start: NonNull<u8>, len: usize) -> Self {
+        debug_assert!(chunk.holds(start.addr().get() - chunk.owner().base.addr().get(), len));
         Self { chunk, start, len: len as u32 }
     }
 
@@ -54,7 +51,8 @@ impl PoolSlice {
     /// # Errors
     /// As many chunks as allowed are pinned already.
     pub fn retain(&self) -> Result<Retained, RetainError> {
-        Retained::new(&self.chunk.owner().memory, self.span())
+        let owner = self.chunk.owner();
+        Retained::new(&owner.memory, self.span(owner.base))
     }
 
     #[inline]
@@ -62,16 +60,15 @@ impl PoolSlice {
         self.chunk
     }
 
-    /// The integers a slot holds. The count of the chunk goes over to the caller.
     #[inline]
-    pub(super) fn into_span(self, base: NonNull<u8>) -> Span {
-        let this = ManuallyDrop::new(self);
-        let offset = this.start.as_ptr() as usize - base.as_ptr() as usize;
-        Span { offset: offset as u64, len: this.len, chunk: this.chunk.index() }
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
     }
 
-    fn span(&self) -> Span {
-        let offset = self.start.as_ptr() as usize - self.chunk.owner().base.as_ptr() as usize;
+    /// The integers a slot holds, in the region at `base`.
+    #[inline]
+    pub(super) fn span(&self, base: NonNull<u8>) -> Span {
+        let offset = self.start.addr().get() - base.addr().get();
         Span { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
     }
 }
@@ -101,9 +98,10 @@ impl Drop for PoolSlice {
 
 impl core::fmt::Debug for PoolSlice {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let owner = self.chunk.owner();
         f.debug_struct("PoolSlice")
-            .field("span", &self.span())
-            .field("memory", &Arc::as_ptr(&self.chunk.owner().memory))
+            .field("span", &self.span(owner.base))
+            .field("memory", &Arc::as_ptr(&owner.memory))
             .finish()
     }
 }
