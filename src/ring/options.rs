@@ -11,6 +11,8 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 30;
 /// Chunks a window has at least, where the pool holds so many.
 const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
+/// Chunks that a pool is cut into at least. A chunk's end costs 20 to 30 ns, at 16 chunks of a 512 KiB pool 6 to 10 % of an operation, at 8 the half.
+const CHUNKS_DEFAULT_MIN: usize = 8;
 
 /// What a ring pool is made of. Only `bytes` has no default worth keeping.
 ///
@@ -24,7 +26,7 @@ pub struct PoolOptions {
     /// Bytes of the largest slice.
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
-    /// that is at most 256 KiB and a sixteenth of the pool, raised to that minimum.
+    /// that is at most 256 KiB and an eighth of the pool, raised to that minimum.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
     /// Default: min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks.
@@ -112,7 +114,7 @@ impl PoolOptions {
         }
         let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / 16).max(1);
+            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / CHUNKS_DEFAULT_MIN).max(1);
             return Ok((1usize << wish.ilog2()).max(least));
         };
         if chunk < least {

@@ -51,12 +51,14 @@ pub struct RingPool {
 
 /// A slice that was staged in a pool used without a lane: what a slot of a ring would hold.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Staged {
+    sequence: Sequence,
     /// Its address; with the pool's region it is a pointer again.
     start: NonZeroUsize,
+    /// Low half of a word, so that one instruction puts the pool's number beside it.
     len: u32,
     pool: NonZeroU32,
-    sequence: Sequence,
 }
 
 impl Staged {
@@ -145,7 +147,7 @@ impl RingPool {
     #[inline]
     pub fn release(&mut self, through: Sequence) {
         if through > self.released {
-            self.released = through.min(self.staged);
+            self.released = if through > self.staged { all_of(self.staged) } else { through };
         }
     }
 
@@ -267,6 +269,12 @@ impl RingPool {
     pub(crate) fn stage_nothing(&mut self) {
         self.staged += 1;
     }
+}
+
+/// Cold, so that releasing what was staged costs two comparisons and no conditional move.
+#[cold]
+fn all_of(staged: Sequence) -> Sequence {
+    staged
 }
 
 impl Drop for RingPool {
