@@ -147,7 +147,7 @@ impl RingPool {
     #[inline]
     pub fn release(&mut self, through: Sequence) {
         if through > self.released {
-            self.released = if through > self.staged { all_of(self.staged) } else { through };
+            self.released = through.min(self.staged);
         }
     }
 
@@ -269,12 +269,6 @@ impl RingPool {
     pub(crate) fn stage_nothing(&mut self) {
         self.staged += 1;
     }
-}
-
-/// Cold, so that releasing what was staged costs two comparisons and no conditional move.
-#[cold]
-fn all_of(staged: Sequence) -> Sequence {
-    staged
 }
 
 impl Drop for RingPool {
