@@ -75,6 +75,11 @@ impl Layout {
         self.max_slice_bytes
     }
 
+    /// Whether slices can be so large that their strides alias.
+    pub(crate) fn aliases(&self) -> bool {
+        line_up(self.max_slice_bytes) >= ALIAS_BYTES
+    }
+
     #[inline]
     pub(crate) fn chunk_start(&self, chunk: u32) -> usize {
         debug_assert!(chunk < self.chunks);
@@ -94,12 +99,7 @@ impl Layout {
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
     // No bytes take a line as well: one case less, and a chunk holds a bounded number of slices.
-    if lines % ALIAS_BYTES == 0 { one_line_more(lines) } else { lines }
-}
-
-#[cold]
-fn one_line_more(lines: usize) -> usize {
-    lines + LINE_BYTES
+    if lines % ALIAS_BYTES == 0 { lines + LINE_BYTES } else { lines }
 }
 
 /// The first line boundary at or after `position`.

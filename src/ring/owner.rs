@@ -6,11 +6,12 @@
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, RefCell};
+use core::hint::cold_path;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::sync::Arc;
 
-use super::chunk::{Layout, NONE, Sequence, line_up};
+use super::chunk::{Layout, NONE, Sequence, line_up, stride};
 use super::error::Full;
 use super::memory::Memory;
 use super::stats::Counters;
@@ -28,6 +29,8 @@ pub(super) struct Chunk {
     limit: Cell<usize>,
     /// The address where its slices must end.
     end: usize,
+    /// Whether the pool's slices can be so large that strides alias.
+    aliases: bool,
     /// Set as soon as the owner has its address.
     owner: Cell<Option<OwnerRef>>,
     index: u32,
@@ -57,6 +60,7 @@ impl Owner {
             last_seq: Cell::new(NONE),
             limit: Cell::new(layout.max_slice_bytes()),
             end: base.addr().get() + layout.chunk_start(index) + layout.chunk_bytes(),
+            aliases: layout.aliases(),
             owner: Cell::new(None),
             index,
         };
@@ -275,6 +279,21 @@ impl ChunkRef {
     pub(super) fn fits(self, position: *mut u8, len: usize) -> bool {
         // An absurd length wraps, and is above the limit.
         position.addr().wrapping_add(len) <= self.state().end && len <= self.state().limit.get()
+    }
+
+    /// Where the next slice starts behind `len` bytes from `position`.
+    ///
+    /// The branch is the same for all slices of a pool; kept as one (a conditional move here costs 0.1 to 0.15 ns of 2, and a branch by the length costs 0.4 where
+    /// lengths are mixed around 4 KiB).
+    #[inline]
+    pub(super) fn after(self, position: *mut u8, len: usize) -> *mut u8 {
+        let stride = if self.state().aliases {
+            cold_path();
+            stride(len)
+        } else {
+            line_up(len)
+        };
+        position.wrapping_add(stride)
     }
 
     /// Whether the `len` bytes from `offset` of the region lie in the chunk.

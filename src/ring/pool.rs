@@ -21,7 +21,7 @@ use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 
-use super::chunk::{NONE, Sequence, stride};
+use super::chunk::{NONE, Sequence};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
 use super::memory::{Memory, Span};
@@ -222,7 +222,7 @@ impl RingPool {
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
-        self.position = self.position.wrapping_add(stride(len));
+        self.position = self.current.after(self.position, len);
         self.current.count_live();
         self.current
     }
