@@ -7,7 +7,7 @@ use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
 use super::pin::{CpuMask, PinPolicy};
 use super::shared::StageState;
-use crate::ring::{Layout, PoolOptions};
+use crate::ring::{Layout, PoolOptions, Readers};
 use crate::sync::pool_id;
 
 /// Most slots of a ring: a slot is some dozens of bytes.
@@ -201,6 +201,12 @@ impl LaneSpec {
             }
         }
         Ok(())
+    }
+
+    /// Whether the IO thread alone reads the pool.
+    pub(super) fn readers(&self) -> Readers {
+        let inline = |stage: &StageSpec| stage.placement == Placement::Inline;
+        if self.layers.iter().flatten().all(inline) { Readers::OwnCore } else { Readers::OtherCores }
     }
 
     /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices.

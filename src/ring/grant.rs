@@ -83,7 +83,7 @@ impl Deref for Grant<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: I24. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
+        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
         unsafe { slice::from_raw_parts(self.pool.start().as_ptr(), self.len) }
     }
 }
@@ -91,7 +91,7 @@ impl Deref for Grant<'_> {
 impl DerefMut for Grant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I24. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
+        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
         unsafe { slice::from_raw_parts_mut(self.pool.start().as_ptr(), self.len) }
     }
 }

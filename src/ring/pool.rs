@@ -24,8 +24,10 @@ use std::sync::Arc;
 use super::chunk::{NONE, Sequence};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
-use super::memory::{Memory, Span};
-use super::options::PoolOptions;
+use super::memory::Memory;
+#[cfg(feature = "pipeline")]
+use super::memory::Span;
+use super::options::{PoolOptions, Readers};
 use super::owner::{ChunkRef, OwnerRef};
 use super::slice::PoolSlice;
 use super::stats::PoolStats;
@@ -76,7 +78,12 @@ impl RingPool {
     /// # Errors
     /// The option that doesn't fit, or why the region couldn't be mapped.
     pub fn new(options: &PoolOptions) -> Result<Self, PoolError> {
-        let layout = options.layout()?;
+        Self::read_on(Readers::OwnCore, options)
+    }
+
+    /// As [`RingPool::new`], with the defaults for these readers.
+    pub(crate) fn read_on(readers: Readers, options: &PoolOptions) -> Result<Self, PoolError> {
+        let layout = options.layout(readers)?;
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
         let owner = OwnerRef::new(layout, memory);
@@ -139,7 +146,7 @@ impl RingPool {
             return None;
         }
         let start = self.owner.base.with_addr(staged.start);
-        // SAFETY: I21. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
+        // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len as usize) })
     }
 
@@ -203,7 +210,7 @@ impl RingPool {
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         debug_assert!(!self.position.is_null());
-        // SAFETY: I20. It points into the current chunk or right behind it.
+        // SAFETY: I29. It is made from the region's base and isn't null.
         unsafe { NonNull::new_unchecked(self.position) }
     }
 
