@@ -20,6 +20,7 @@ use crate::case::Plan;
 use crate::harness::Runner;
 
 pub use fill::{Copied, Fill, Pattern, Touch8};
+pub use memory::mapped;
 
 /// Takes payloads of any size up to the plan's largest, keeps the newest `slots` of them, and releases them in order.
 pub trait Contender: Sized {
