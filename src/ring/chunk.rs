@@ -100,7 +100,7 @@ impl Layout {
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
     // No bytes take a line as well: one case less, and a chunk holds a bounded number of slices.
-    if lines % ALIAS_BYTES == 0 { lines + LINE_BYTES } else { lines }
+    if lines.is_multiple_of(ALIAS_BYTES) { lines + LINE_BYTES } else { lines }
 }
 
 /// The first line boundary at or after `position`.
