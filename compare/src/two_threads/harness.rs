@@ -13,11 +13,14 @@ use crate::harness::{Rounds, Timing};
 /// Warm-up before the clock, in laps of the ring.
 const WARM_LAPS: usize = 8;
 
+/// Nanoseconds for each operation, and the bytes of the contender's memory.
+type Repeat = Result<(f64, usize), String>;
+
 /// One contender behind plain functions.
 pub struct Runner {
     pub name: &'static str,
     verify: fn(&Case, Cpus, u64) -> Result<(), String>,
-    time: fn(&Case, Cpus, u64) -> Result<(f64, usize), String>,
+    time: fn(&Case, Cpus, u64) -> Repeat,
 }
 
 impl Runner {
@@ -28,7 +31,7 @@ impl Runner {
 
 /// All contenders in one case, interleaved.
 pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
-    let on_a_thread = |runner: &Runner, run: &(dyn Fn() -> Result<(f64, usize), String> + Sync)| {
+    let on_a_thread = |runner: &Runner, run: &(dyn Fn() -> Repeat + Sync)| {
         let outcome = thread::scope(|scope| scope.spawn(run).join());
         let panicked = |_| Err("it panicked".to_owned());
         outcome.unwrap_or_else(panicked).map_err(|error| format!("{}: {error}", runner.name))
@@ -79,7 +82,7 @@ fn verify<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Result<(), String
     published
 }
 
-fn time<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Result<(f64, usize), String> {
+fn time<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Repeat {
     let fill = Copied::new(case.payload_bytes);
     let mut run = Run::<C>::start(case, cpus, Behind::Word(fill.word()))?;
     run.publish((WARM_LAPS * RING_SLOTS) as u64, &fill)?;
