@@ -13,9 +13,10 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 30;
 /// Chunks a window has at least, where the pool holds so many and a second core reads.
 const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
-/// Chunks that a pool, and its window, are cut into by default, where slices are small enough. A chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool
+/// Chunks that a pool, and a window, are cut into by default, where slices are small enough. A chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool
 /// that was 6 to 10 % of an operation, at 8 it's the half.
 const CHUNKS_DEFAULT_MIN: usize = 8;
+const CHUNKS_OF_WINDOW_DEFAULT_MIN: usize = 4;
 
 /// Where the pool's slices are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct PoolOptions {
     /// Bytes of the largest slice.
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
-    /// that is at most 256 KiB and an eighth of the pool and of its window, raised to that minimum.
+    /// that is at most 256 KiB, an eighth of the pool and a quarter of the window, raised to that minimum.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
     /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
@@ -135,7 +136,8 @@ impl PoolOptions {
         }
         let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes.min(window_bytes) / CHUNKS_DEFAULT_MIN).max(1);
+            let of_window = window_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN;
+            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / CHUNKS_DEFAULT_MIN).min(of_window).max(1);
             return Ok((1usize << wish.ilog2()).max(least));
         };
         if chunk < least {
