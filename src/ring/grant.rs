@@ -7,6 +7,7 @@
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
+use super::chunk::LINE_BYTES;
 use super::error::TooLong;
 use super::memory::Span;
 use super::pool::RingPool;
@@ -29,6 +30,7 @@ impl<'p> Grant<'p> {
     pub(super) fn new(pool: &'p mut RingPool, len: usize) -> Self {
         let start = pool.owner().position.get();
         debug_assert!(len <= pool.owner().room());
+        debug_assert_eq!(start % LINE_BYTES, 0, "a grant starts on a line");
         Self { pool, start, len }
     }
 
@@ -45,6 +47,7 @@ impl<'p> Grant<'p> {
         let chunk = owner.current.get();
         owner.bump(start, n);
         owner.count_live(chunk);
+        owner.check();
         Ok(PoolSlice::new(owner, Span { offset: start as u64, len: n as u32, chunk }))
     }
 
@@ -63,6 +66,7 @@ impl<'p> Grant<'p> {
         let position = owner.bump(self.start, self.len);
         let chunk = owner.current.get();
         owner.count_live(chunk);
+        owner.check();
         Token::new(owner, chunk, self.start, self.len, position)
     }
 
@@ -78,6 +82,7 @@ impl<'p> Grant<'p> {
         let position = owner.bump(self.start, n);
         let chunk = owner.current.get();
         owner.count_live(chunk);
+        owner.check();
         Ok(Received::new(owner, chunk, self.start, n, position))
     }
 }

@@ -83,7 +83,7 @@ fn pick<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
 impl Model {
     fn new(chunks: usize, window: usize) -> Self {
         let (slices, tokens, kept, staged, retained) = Default::default();
-        Self { pool: tiny(chunks, window, 2), tag: 0, slices, tokens, kept, staged, retained }
+        Self { pool: tiny(chunks, window, 2.min(chunks as u32 - 1)), tag: 0, slices, tokens, kept, staged, retained }
     }
 
     fn next_tag(&mut self) -> u8 {

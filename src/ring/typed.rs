@@ -73,6 +73,7 @@ impl<'a> Rows<'a> {
         if values.len() % dim != 0 {
             return Err(CastError::Length { bytes: bytes.len(), unit_bytes });
         }
+        debug_assert_eq!(size_of_val(values), bytes.len());
         Ok(Self { values, dim })
     }
 
