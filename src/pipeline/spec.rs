@@ -172,13 +172,14 @@ impl LaneSpec {
         width: usize,
     ) -> Result<(ColumnWriter<T>, ColumnReader<T>), LaneError> {
         check_slots(self.slots)?;
-        if width == 0 || width.checked_mul(self.slots).is_none() {
-            return Err(option("width", width, "at least 1, and no more than memory holds"));
+        let bad_width = || option("width", width, "at least 1, and no more than memory holds");
+        if width == 0 {
+            return Err(bad_width());
         }
         let mut index = 0;
         for (layer, stages) in self.layers.iter().enumerate() {
             if let Some(at) = stages.iter().position(|spec| spec.name == stage) {
-                return Ok(column(self.slots, width, self.id, index + at as u32, layer));
+                return column(self.slots, width, self.id, index + at as u32, layer).ok_or_else(bad_width);
             }
             index += stages.len() as u32;
         }
@@ -227,7 +228,9 @@ impl LaneSpec {
                 states.push(StageState::new(spec.name.clone(), layer, spec.placement, wait, spec.batch_max));
             }
         }
-        (self.layers.iter().map(Vec::len).collect(), states)
+        let layers: Vec<usize> = self.layers.iter().map(Vec::len).collect();
+        assert_eq!(layers.iter().sum::<usize>(), states.len());
+        (layers, states)
     }
 }
 
@@ -259,6 +262,7 @@ impl Spinning {
         }
         self.cpus.insert(cpu);
         self.threads += 1;
+        assert!(self.threads <= cpus, "{} threads spin on {cpus} CPUs", self.threads);
         Wait::Spin
     }
 }

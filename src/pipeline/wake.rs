@@ -68,7 +68,7 @@ fn membarrier(command: libc::c_int) -> libc::c_long {
 /// How a party sleeps.
 #[derive(Debug)]
 enum Bed {
-    /// A stage's own thread parks; it registers itself when it first sleeps.
+    /// A stage's thread parks; it registers itself whenever it sleeps, because a stage's handle may change threads.
     Thread(Mutex<Option<Thread>>),
     /// The IO thread sleeps in its own poll call, with this eventfd among what it waits for.
     Event(OwnedFd),
@@ -126,7 +126,7 @@ impl Party {
     pub(crate) fn prepare(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
         debug_assert!(level == ASLEEP || level == ASLEEP_FULL);
         if let Bed::Thread(sleeper) = &self.bed {
-            lock(sleeper).get_or_insert_with(current_thread);
+            *lock(sleeper) = Some(current_thread());
         }
         self.word.0.store(level, Ordering::Release);
         barrier.heavy();
@@ -143,23 +143,32 @@ impl Party {
         if !self.prepare(barrier, level, &ready) {
             return true;
         }
+        let mut looks = 0;
         // SYNC S6: pairs with the waker's swap.
         while self.word.0.load(Ordering::Acquire) != AWAKE {
-            let timed_out = park();
-            if timed_out && ready() && self.word.0.swap(AWAKE, Ordering::AcqRel) != AWAKE {
-                return false;
+            if park() && ready() {
+                // At the first look the waker may still be between its store and its swap.
+                looks += 1;
+                if looks > 1 && self.word.0.swap(AWAKE, Ordering::AcqRel) != AWAKE {
+                    return false;
+                }
             }
         }
         true
     }
 
-    /// The IO thread is awake again: the word is cleared and the eventfd drained.
+    /// The IO thread is awake again: the word is cleared and the eventfd drained. Always, because a waker clears the word before
+    /// it writes: what it wrote after the last look would keep the descriptor readable for ever.
     pub(crate) fn awake(&self) {
-        if self.word.0.swap(AWAKE, Ordering::AcqRel) == AWAKE
-            && let Bed::Event(fd) = &self.bed
-        {
+        self.word.0.swap(AWAKE, Ordering::AcqRel);
+        if let Bed::Event(fd) = &self.bed {
             read_event(fd);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.word.0.load(Ordering::Acquire) != AWAKE
     }
 
     /// The eventfd of the IO thread.

@@ -83,6 +83,7 @@ impl Layout {
     }
 
     /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to spare.
+    #[cfg(any(feature = "pipeline", test))]
     pub(crate) fn bytes_for_slots(&self, slots: usize) -> usize {
         let slice = stride(self.max_slice_bytes);
         let filled = self.chunk_bytes().saturating_sub(slice).max(LINE_BYTES);

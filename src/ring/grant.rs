@@ -53,14 +53,12 @@ impl<'p> Grant<'p> {
 
     /// Publishes all of it.
     #[inline]
-    #[must_use]
     pub fn commit_all(self) -> PoolSlice {
         let len = self.len;
         self.commit(len).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
     /// Owned instead of borrowed, for bytes that are still being filled while the pool goes on.
-    #[must_use]
     pub fn into_token(self) -> Token {
         let owner = self.pool.owner();
         let position = owner.bump(self.start, self.len);

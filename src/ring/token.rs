@@ -129,7 +129,6 @@ impl InFlight {
     }
 
     /// The kernel is done: the bytes are ours again.
-    #[must_use]
     pub fn complete(self) -> Token {
         let this = ManuallyDrop::new(self);
         let token = &*this.token;
