@@ -21,7 +21,8 @@ const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
 pub struct PoolOptions {
     /// Bytes of the pool; at least two chunks.
     pub bytes: usize,
-    /// Bytes of the largest slice.
+    /// Bytes of the largest slice. A lane that frees on overwrite counts on it: there it must also cover what is skipped in front of a
+    /// slice that is cut from a receive, and nothing larger may be committed out of `reserve_rest`, or the pool runs full.
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
     /// that is at most 256 KiB and a sixteenth of the pool, raised to that minimum.
