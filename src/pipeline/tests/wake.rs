@@ -44,6 +44,7 @@ fn flush_wakes_the_first_layer_and_its_release_the_next() {
         while started.lane.poll().reclaimed == 0 {
             started.lane.wait(true, LONG);
         }
+        assert_no_wake_lost(&shared);
     }
     await_sleep(&shared, &["a", "b"]);
     assert!(started.lane.close(LONG).is_drained(), "close wakes parked stages");
