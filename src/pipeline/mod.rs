@@ -61,6 +61,7 @@ pub use close::CloseReport;
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{LaneError, NotStaged, StageError, StageRefusal, WrongPlacement};
 pub use held::Held;
+pub use idle::Idle;
 pub use lane::{Lane, Progress};
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
 pub use run::{SpawnError, StageReport, StageThread};
