@@ -1,1 +1,92 @@
-//! The command line.
+//! The command line: `slipring serve | load | demo`.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::load::{self, LoadOptions};
+use crate::server::{ServeError, ServeOptions, Server};
+
+/// Low-latency vector ingest: many small writes in, few large ordered batches out.
+#[derive(Debug, Parser)]
+#[command(name = "slipring", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take vectors off sockets and write them to Arrow segments
+    Serve(Box<ServeOptions>),
+    /// Send vectors to a service, check its answers and measure it
+    Load(Box<LoadOptions>),
+}
+
+/// Runs what the arguments say. Exit codes: 0 good, 1 failed, 2 bad usage.
+#[must_use]
+pub fn run() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Serve(options) => serve(&options),
+        Command::Load(options) => send(&options),
+    };
+    ExitCode::from(code)
+}
+
+fn send(options: &LoadOptions) -> u8 {
+    match load::run(options) {
+        Ok(report) if options.json => {
+            println!("{}", report.to_json());
+            0
+        }
+        Ok(report) => {
+            println!("{report}");
+            0
+        }
+        Err(error) => {
+            eprintln!("slipring load: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn serve(options: &ServeOptions) -> u8 {
+    match serve_until_signal(options) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("slipring serve: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, or until a lane fails; a second signal ends the process at once.
+fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
+    let refused = |error: std::io::Error| ServeError::Refused(format!("signals: {error}"));
+    let (mut told, tell) = UnixStream::pair().map_err(refused)?;
+    let again = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&again)).map_err(refused)?;
+        signal_hook::flag::register(signal, Arc::clone(&again)).map_err(refused)?;
+        signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?).map_err(refused)?;
+    }
+    // A lane that ends by itself wakes this thread as a signal does.
+    let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
+    for (lane, report) in server.reports().enumerate() {
+        eprintln!("slipring: lane {lane}: {}", report.pin);
+        report.region.to_string().lines().for_each(|line| eprintln!("slipring: lane {lane}: {line}"));
+        report.downgrades.iter().for_each(|downgrade| eprintln!("slipring: lane {lane}: {downgrade}"));
+    }
+    println!("{}", server.ready_line());
+    // Whoever waits for the line may have closed its end.
+    let _closed = std::io::stdout().flush();
+    let _told = told.read(&mut [0]);
+    let totals = server.stop();
+    println!("{totals}");
+    Ok(u8::from(!totals.is_drained()))
+}

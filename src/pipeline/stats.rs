@@ -73,7 +73,9 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    fn slots_in_use(&self) -> usize {
+    /// Slots in use, staged ones included, as far as is known without polling.
+    #[must_use]
+    pub fn slots_in_use(&self) -> usize {
         (self.staged - self.reclaimed) as usize
     }
 }

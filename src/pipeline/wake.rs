@@ -153,11 +153,11 @@ impl Party {
         true
     }
 
-    /// The IO thread is awake again: the word is cleared and the eventfd drained.
+    /// The IO thread is awake again: the word is cleared and the eventfd drained. It is read even if nobody has cleared the word:
+    /// an earlier waker may have written after the last look, and a readable eventfd would end every sleep at once.
     pub(crate) fn awake(&self) {
-        if self.word.0.swap(AWAKE, Ordering::AcqRel) == AWAKE
-            && let Bed::Event(fd) = &self.bed
-        {
+        self.word.0.store(AWAKE, Ordering::Release);
+        if let Bed::Event(fd) = &self.bed {
             read_event(fd);
         }
     }

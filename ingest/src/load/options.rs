@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::protocol::{Limits, Mode, answer_bytes};
 
 use super::{LoadError, Target};
+use crate::stage::Score;
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -92,17 +93,6 @@ pub struct VectorRange {
     pub least: u32,
     /// Most.
     pub most: u32,
-}
-
-/// What the service answers for a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Score {
-    /// The sum of its components.
-    Sum,
-    /// Its dot product with 1, 2, ... dim.
-    Weighted,
-    /// Zero.
-    None,
 }
 
 impl LoadOptions {
@@ -255,7 +245,7 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
 }
 
 /// A whole number and its unit: ms, s, m or h.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let milliseconds = match unit {

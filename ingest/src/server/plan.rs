@@ -1,0 +1,148 @@
+//! What the options come to: checked, with defaults filled in from the machine.
+
+use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
+use slipring::region::Topology;
+use slipring::ring::PoolOptions;
+
+use super::error::ServeError;
+use super::options::{ServeOptions, SinkWord, StagesWord};
+use crate::io::DriverOptions;
+use crate::protocol::Limits;
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
+const LANES_MAX: u32 = 256;
+
+/// A service that may be started.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) options: ServeOptions,
+    pub(super) listen: Option<String>,
+    pub(super) limits: Limits,
+    pub(super) lanes: Vec<LanePlan>,
+    topology: Topology,
+}
+
+/// One lane's CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LanePlan {
+    pub(super) number: u32,
+    pub(super) cpu: Option<usize>,
+    pub(super) validate_cpu: Option<usize>,
+    pub(super) score_cpu: Option<usize>,
+    pub(super) sink_cpu: Option<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
+        let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
+        limits.check().map_err(|error| ServeError::Option(format!("--dim, --max-vectors: {error}")))?;
+        within("--lanes", options.lanes, LANES_MAX)?;
+        within("--max-connections", options.max_connections, 1 << 20)?;
+        within("--in-flight", options.in_flight, 1 << 16)?;
+        if options.sink == SinkWord::Log && options.data.is_none() {
+            return Err(ServeError::Option(
+                "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
+            ));
+        }
+        let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
+        let lanes = place(options, CpuMask::read().cpus())?;
+        Ok(Self { options: options.clone(), listen, limits, lanes, topology: Topology::read() })
+    }
+
+    /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.
+    pub(super) fn spec(&self, lane: &LanePlan) -> LaneSpec {
+        let options = &self.options;
+        let wait = Wait::from(options.wait);
+        let pool = PoolOptions {
+            bytes: options.pool.bytes(),
+            max_slice_bytes: self.limits.payload_bytes_max() as usize,
+            window_bytes: options.window.map(super::options::Size::bytes),
+            lanes_sharing_l3: lane.cpu.map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
+            pages: options.pages,
+            ..PoolOptions::default()
+        };
+        let stage = |name: &str, cpu: Option<usize>| match options.stages {
+            StagesWord::Inline => StageSpec::inline(name),
+            StagesWord::Threads => on_thread(name, cpu, lane.cpu, wait),
+        };
+        let spec = LaneSpec::new(pool, options.slots)
+            .layer([stage("validate", lane.validate_cpu)])
+            .layer([stage("score", lane.score_cpu)])
+            .layer([StageSpec::inline("answer"), on_thread("sink", lane.sink_cpu, lane.cpu, wait)])
+            .reclaim(options.reclaim.into())
+            .wait(wait);
+        let policy = if options.cpus.is_some() { PinPolicy::Require } else { PinPolicy::Prefer };
+        match lane.cpu {
+            Some(cpu) => spec.cpu(cpu, policy),
+            None => spec,
+        }
+    }
+
+    pub(super) fn driver(&self) -> DriverOptions {
+        let options = &self.options;
+        DriverOptions {
+            limits: self.limits,
+            connections_max: options.max_connections as usize,
+            in_flight_max: options.in_flight,
+            carry_bytes_max: options.carry_bytes.bytes(),
+            wait: options.wait.into(),
+            drain: options.drain,
+        }
+    }
+
+    fn lane_cpus(&self) -> Vec<usize> {
+        self.lanes.iter().filter_map(|lane| lane.cpu).collect()
+    }
+}
+
+/// A stage's thread; one that shares the IO thread's CPU sleeps instead of taking turns with it.
+fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) -> StageSpec {
+    let shares = cpu.is_some() && cpu == io_cpu;
+    let stage = StageSpec::thread(name).wait(if shares { Wait::Park } else { wait });
+    match cpu {
+        Some(cpu) => stage.cpu(cpu),
+        None => stage,
+    }
+}
+
+/// CPUs for IO threads and stages: as asked, else the first ones for IO and the others, in turn, for stages.
+fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
+    let lanes = options.lanes as usize;
+    let io: Vec<usize> = match &options.cpus {
+        Some(ids) if ids.0.len() != lanes => {
+            return Err(ServeError::Option(format!(
+                "--cpus names {} CPUs for {lanes} lanes: name one a lane",
+                ids.0.len()
+            )));
+        }
+        Some(ids) => ids.0.clone(),
+        None => mask.iter().copied().cycle().take(lanes).collect(),
+    };
+    let stage: Vec<usize> = match &options.stage_cpus {
+        Some(ids) => ids.0.clone(),
+        None => mask.iter().copied().filter(|cpu| !io.contains(cpu)).collect(),
+    };
+    for (flag, asked, ids) in
+        [("--cpus", options.cpus.is_some(), &io), ("--stage-cpus", options.stage_cpus.is_some(), &stage)]
+    {
+        if let Some(cpu) = ids.iter().find(|cpu| asked && !mask.contains(cpu)) {
+            return Err(ServeError::Option(format!(
+                "{flag}: there is no CPU {cpu} for this process; it may use {}",
+                CpuMask::read()
+            )));
+        }
+    }
+    let plan = |lane: usize| {
+        let cpu = io.get(lane).copied();
+        let nth = |n: usize| if stage.is_empty() { cpu } else { Some(stage[(lane * 3 + n) % stage.len()]) };
+        LanePlan { number: lane as u32, cpu, validate_cpu: nth(1), score_cpu: nth(2), sink_cpu: nth(0) }
+    };
+    Ok((0..lanes).map(plan).collect())
+}
+
+fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
+    if given == 0 || given > most {
+        return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
+    }
+    Ok(())
+}
