@@ -54,7 +54,7 @@ Exit codes: 0 drained; 1 it couldn't start, or says what is missing in the segme
 const LOAD_EXIT: &str = "\
 TIME is 500ms, 10s or 2m. Without --rate every connection keeps its window full, and a latency is
 mostly waiting in line; with --rate requests have intended times, and latencies count from those.
-Exit codes: 0 each request was answered once, in order, with --verify rightly; 1 not so; 2 bad usage.";
+Exit codes: 0 all answered once, in order, and with --verify rightly; 1 not so; 2 bad usage.";
 
 /// The headings that `serve --help` puts above its options.
 const SERVE_HEADINGS: &[(&str, &[&str])] = &[
@@ -90,7 +90,8 @@ const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout"];
 /// The option with a short name for its value, unless it has one of its own.
 fn named(option: Arg) -> Arg {
     let id = option.get_id().to_string();
-    let has_name = option.get_value_names().is_some_and(|names| names[0] != id.to_uppercase());
+    // `FILE` is a name that was given, though it looks like the one that every option gets.
+    let has_name = id == "file" || option.get_value_names().is_some_and(|names| names[0] != id.to_uppercase());
     if !option.get_action().takes_values() || has_name {
         option
     } else if !option.get_possible_values().is_empty() {

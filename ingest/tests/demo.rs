@@ -64,6 +64,7 @@ fn folders_that_exist_and_impossible_bounds_are_refused() {
     let tiny = DemoOptions { bytes: Size(1), ..options(&data) };
     let tiny = demo::run(&tiny, &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
     assert!(tiny.to_string().contains("--bytes is 1: at least") && tiny.exit_code() == 2, "{tiny}");
+    assert!(!data.exists(), "it was refused before anything was made");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::text::grouped;
+use super::text::{counted, grouped};
 use super::{DIGITS_ROWS, DIGITS_SUM, DIM};
 use crate::load::{LoadReport, Rows};
 use crate::server::Totals;
@@ -57,7 +57,7 @@ pub(super) fn all(digits: &LoadReport, mixed: &LoadReport, totals: &Totals, read
     let verified = total(|load| load.vectors_verified);
     let accepted_sum: f64 = loads.iter().map(|load| load.accepted.sum).sum();
     let refused = total(|load| load.refusals.total());
-    let (rows, segments) = (read.summary.rows, read.summary.segments);
+    let (rows, segments) = (read.summary.rows, counted(read.summary.segments, "segment"));
     let check = |name, holds, detail| Check { name, detail, holds };
     vec![
         check(
@@ -69,7 +69,7 @@ pub(super) fn all(digits: &LoadReport, mixed: &LoadReport, totals: &Totals, read
         check(
             "count",
             rows == accepted,
-            format!("{} vectors accepted, {} read back from {segments} segments", grouped(accepted), grouped(rows)),
+            format!("{} vectors accepted, {} read back from {segments}", grouped(accepted), grouped(rows)),
         ),
         check(
             "sum",

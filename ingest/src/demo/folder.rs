@@ -12,8 +12,8 @@ use super::text::mib;
 
 /// Folders in the temporary folder that one process tries before it gives up.
 const NAMES_MAX: u32 = 1000;
-/// A file system that lies in memory: filling it takes memory from everybody.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// A file system that lies in memory: filling it takes memory from everybody. The kernel's type for it differs between machines.
+const TMPFS_MAGIC: i128 = 0x0102_1994;
 /// With less room than this there is no demonstration: the digits, the segments' frames and something to load.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
 
@@ -63,7 +63,7 @@ impl DemoFolder {
         let failed = |error: rustix::io::Errno| DemoError::Folder { path: self.path.clone(), error: error.into() };
         let disk = statvfs(&self.path).map_err(failed)?;
         let disk_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let in_memory = i64::from(statfs(&self.path).map_err(failed)?.f_type) == TMPFS_MAGIC;
+        let in_memory = i128::from(statfs(&self.path).map_err(failed)?.f_type) == TMPFS_MAGIC;
         let memory_bytes = if in_memory { memory_available_bytes() } else { None };
         let free_bytes = disk_bytes.min(memory_bytes.unwrap_or(u64::MAX));
         Ok(Room { path: self.path.clone(), free_bytes, in_memory })

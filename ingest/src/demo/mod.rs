@@ -1,6 +1,6 @@
 //! The demonstration, `slipring demo`: a service and its clients in one process, with every answer and every stored vector checked.
 //!
-//! By life cycle: a new data folder ([`DemoFolder`](folder)), a service on a free loopback port with the command line's defaults, the 1797
+//! By life cycle: a new data folder, a service on a free loopback port with the command line's defaults, the 1797
 //! digits of `examples/data/` one at a time, a mixed load, the stop, the reading back, the checks ([`DemoReport`]).
 //!
 //! It promises: a report whose [`DemoReport::is_verified`] holds means that all vectors that were sent were answered rightly, once and in order,
@@ -47,6 +47,7 @@ const DIGITS_SUM: f64 = 561_718.0;
 /// Whatever kept it from coming to a verdict; a wrong verdict is in the report.
 pub fn run(options: &DemoOptions, out: &mut dyn Write, interrupted: &AtomicBool) -> Result<DemoReport, DemoError> {
     let digits = Rows::from_npy(DIGITS, DIM).map_err(DemoError::Digits)?;
+    send::check(options.seconds, options.bytes.0)?;
     let mut folder = DemoFolder::create(options.data.as_deref())?;
     let room = folder.room()?;
     let bytes_max = room.bound(options.bytes.0)?;

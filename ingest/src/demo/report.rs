@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::check::Check;
-use super::text::{grouped, quoted};
+use super::text::{counted, grouped, quoted};
 use crate::load::LoadReport;
 use crate::sink::Summary;
 
@@ -84,8 +84,8 @@ impl fmt::Display for DemoReport {
             writeln!(f, "{} {:<8} {}", if check.holds { "ok   " } else { "WRONG" }, check.name, check.detail)?;
         }
         let (data, first) = (self.data.to_string_lossy(), self.data.join("lane-0/seg-00000000000000000000.arrow"));
-        let (segments, mib) = (self.read.segments, self.data_bytes as f64 / f64::from(1 << 20));
-        writeln!(f, "\ndata      {data}: {segments} segments, {mib:.1} MiB, kept")?;
+        let (segments, mib) = (counted(self.read.segments, "segment"), self.data_bytes as f64 / f64::from(1 << 20));
+        writeln!(f, "\ndata      {data}: {segments}, {mib:.1} MiB, kept")?;
         writeln!(f, "          Look with pyarrow (pip install pyarrow), then remove it:\n")?;
         writeln!(f, r#"python3 -c "import pyarrow.ipc as ipc, sys; print(ipc.open_file(sys.argv[1]).read_all())" \"#)?;
         writeln!(f, "  {}", quoted(&first.to_string_lossy()))?;

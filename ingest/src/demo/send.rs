@@ -27,15 +27,25 @@ pub(super) fn mixed(
     bytes_max: u64,
     interrupted: &AtomicBool,
 ) -> Result<LoadReport, DemoError> {
-    let options = LoadOptions {
+    let options = mixed_options(options(service), seconds, bytes_max);
+    let rows = Rows::generated(DIM, options.seed);
+    send(options, rows, interrupted)
+}
+
+/// Refuses bounds that no load can keep, before anything is started.
+pub(super) fn check(seconds: u64, bytes_max: u64) -> Result<(), DemoError> {
+    let to = Target::Tcp(String::new());
+    Ok(mixed_options(LoadOptions::new(to, DIM), seconds, bytes_max).check()?)
+}
+
+fn mixed_options(options: LoadOptions, seconds: u64, bytes_max: u64) -> LoadOptions {
+    LoadOptions {
         vectors: VectorRange { least: 1, most: 8 },
         duration: Some(Duration::from_secs(seconds)),
         warmup: Some(Duration::ZERO),
         bytes_max: Some(bytes_max),
-        ..options(service)
-    };
-    let rows = Rows::generated(DIM, options.seed);
-    send(options, rows, interrupted)
+        ..options
+    }
 }
 
 fn options(service: &Service) -> LoadOptions {

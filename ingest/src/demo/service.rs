@@ -10,7 +10,7 @@ use clap::{Args, FromArgMatches};
 use slipring::pipeline::{CpuMask, LaneReport};
 use slipring::region::{PageKind, Topology, window_default_bytes};
 
-use super::text::{mib, wrap};
+use super::text::{counted, mib, wrap};
 use super::{DIM, DemoError};
 use crate::server::{ServeOptions, Server, Size, Totals};
 
@@ -68,7 +68,8 @@ impl Service {
             text += "          built without --release: everything is many times slower than it should be\n";
         }
         let address = self.address().map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
-        writeln!(text, "service   {address}, vectors of {DIM}, {} lane", self.options.lanes).expect("a String grows");
+        writeln!(text, "service   {address}, vectors of {DIM}, {}", counted(self.options.lanes.into(), "lane"))
+            .expect("a String grows");
         for report in self.server.reports() {
             text += &self.lane(report);
         }
@@ -124,6 +125,8 @@ fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = kernel.split(['-', '\n']).next().unwrap_or_default();
     let (model, mask) = (model.map_or("unknown CPU", |(_, model)| model.trim()), CpuMask::read());
-    format!("{model}, kernel {}, {} CPUs allowed ({mask})", kernel.trim(), mask.cpus().len())
+    let cpus = counted(mask.cpus().len() as u64, "CPU");
+    format!("{model}, kernel {kernel}, {cpus} allowed ({mask})")
 }

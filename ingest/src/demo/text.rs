@@ -28,6 +28,11 @@ pub(super) fn mib(bytes: u64) -> String {
     }
 }
 
+/// `1 segment`, `2 segments`.
+pub(super) fn counted(figure: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(figure), if figure == 1 { "" } else { "s" })
+}
+
 /// The text in indented lines, each with its end.
 pub(super) fn wrap(text: &str) -> String {
     let mut lines = String::new();
@@ -62,6 +67,7 @@ mod tests {
     fn figures_and_lines_are_readable() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([64 << 20, (64 << 20) + (1 << 19)].map(mib), ["64", "64.5"]);
+        assert_eq!([1, 1000].map(|figure| counted(figure, "segment")), ["1 segment", "1,000 segments"]);
         assert_eq!(wrap("a b"), "          a b\n");
         let long = wrap(&"word ".repeat(50));
         assert!(long.lines().count() > 2 && long.lines().all(|line| line.len() <= COLUMNS), "{long}");
