@@ -18,6 +18,7 @@ use tidy::{density, memory, shape, words};
 const UNSAFE_FILES: &[&str] = &[
     "compare/src/contender/bump_two_arenas.rs",
     "src/pipeline/column.rs",
+    "src/pipeline/event.rs",
     "src/pipeline/pin.rs",
     "src/pipeline/sleep.rs",
     "src/pipeline/view.rs",
