@@ -133,17 +133,21 @@ impl Party {
         true
     }
 
-    /// Sleeps until somebody wakes it, or until `ready`, which is asked once a second in case a wake-up was lost:
-    /// false says that one was, which is a defect and counted.
+    /// Sleeps until somebody wakes it. Once a second it asks `ready`, in case a wake-up was lost: false says that one was,
+    /// which is a defect and counted. Work seen once may be so new that its wake-up is still on the way; seen twice, it isn't.
     pub(crate) fn sleep(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
         if !self.prepare(barrier, level, &ready) {
             return true;
         }
+        let mut seen = false;
         // SYNC S6: pairs with the waker's swap.
         while self.word.0.load(Ordering::Acquire) != AWAKE {
             let timed_out = park();
-            if timed_out && ready() && self.word.0.swap(AWAKE, Ordering::AcqRel) != AWAKE {
-                return false;
+            if timed_out && ready() {
+                if seen && self.word.0.swap(AWAKE, Ordering::AcqRel) != AWAKE {
+                    return false;
+                }
+                seen = true;
             }
         }
         true
@@ -173,3 +177,6 @@ fn lock<T>(mutex: &Mutex<T>) -> crate::sync::MutexGuard<'_, T> {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
