@@ -1,11 +1,11 @@
-//! Edges of waking, one by one: who must wake whom when a stage is dead.
+//! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full lane asleep for ever.
 
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use slipring::pipeline::{Lane, LaneSpec, Outcome, PanicPolicy, Polled, StageError, StageSpec};
+use slipring::pipeline::{Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, StageError, StageSpec};
 use slipring::region::Pages;
 use slipring::ring::{Full, PoolOptions};
 
@@ -85,4 +85,23 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
     assert!(matches!(end, Err(StageError::Failed(ref failure)) if failure.stage == "reader"), "{end:?}");
     thread.join().expect("the thread ends");
     assert_eq!(lane.reserve(8).map(drop), Err(Full::Poisoned(0)));
+}
+
+#[track_caller]
+fn assert_refused(spec: LaneSpec, field_expected: &str) {
+    match spec.layer([StageSpec::thread("any")]).start::<u64>() {
+        Err(LaneError::Option { field, must, .. }) => assert_eq!(field, field_expected, "{must}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A dropped handle wakes nobody, so a lane whose whole pool can be pinned could sleep for ever.
+#[test]
+fn handles_alone_can_not_fill_a_lane() {
+    assert_refused(LaneSpec::new(pool(8, 8), SLOTS), "pool.pinned_chunks_max");
+    let on_overwrite = |chunks| LaneSpec::new(pool(chunks, 2), 2).reclaim(Reclaim::OnOverwrite);
+    assert_refused(on_overwrite(4), "pool.bytes");
+    for spec in [LaneSpec::new(pool(8, 7), SLOTS), on_overwrite(5)] {
+        assert!(spec.layer([StageSpec::thread("any")]).start::<u64>().is_ok());
+    }
 }
