@@ -11,6 +11,8 @@
 //! holder reads is ordered before the owner's next write by the pins alone, so that a race on pool memory stays visible.
 
 mod lanes;
+#[path = "lanes/no_membarrier.rs"]
+mod no_membarrier;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -18,10 +20,14 @@ use std::thread;
 use std::time::Duration;
 
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
-use slipring::pipeline::{ColumnReader, ColumnWriter, Held, LaneSpec, Outcome, Reclaim, Stage, StageSpec, View, Wait};
+use slipring::pipeline::{
+    ColumnReader, ColumnWriter, Held, Lane, LaneSpec, Outcome, Reclaim, Stage, StageSpec, View, Wait,
+};
 use slipring::region::Pages;
 use slipring::ring::{Full, PoolOptions, Retained};
 
+/// The tests of this file share the events among them.
+const RUNS: u64 = 5;
 const SLOTS: usize = 64;
 /// One event of so many is retained.
 const RETAIN: u64 = 64;
@@ -126,7 +132,7 @@ fn last(mut stage: Stage<u64>, column: &ColumnReader<u64>, seed: u64) -> u64 {
 }
 
 fn run(reclaim: Reclaim, wait: Wait, seed: u64) {
-    let events = events(20_000) / 4;
+    let events = events(20_000) / RUNS;
     let spec = spec(reclaim, wait);
     let (writer, reader) = spec.column("first", 2).expect("the stage was added");
     let mut started = spec.start::<u64>().expect("a small lane");
@@ -138,16 +144,15 @@ fn run(reclaim: Reclaim, wait: Wait, seed: u64) {
     let b = b.spawn(keeper(sender)).expect("a thread");
     let c = thread::spawn(move || last(c, &reader, seed + 1));
     let (mut draw, mut refusals) = (Draw::new(seed), [0; 2]);
-    feed(
-        &mut started.lane,
-        events,
-        || 1 + draw.below(8),
-        |full| match full {
-            Full::Ring { .. } => refusals[0] += 1,
-            Full::Pool { .. } => refusals[1] += 1,
-            other => panic!("{other}"),
-        },
-    );
+    let other = |_: &Lane<u64>, full| {
+        match full {
+            Some(Full::Ring { .. }) => refusals[0] += 1,
+            Some(Full::Pool { .. }) => refusals[1] += 1,
+            _ => assert_eq!(full, None),
+        }
+        false
+    };
+    feed(&mut started.lane, events, || 1 + draw.below(8), other);
     let stats = started.lane.stats();
     let report = started.lane.close(Duration::from_secs(60));
     assert!(report.is_drained() && report.published == events, "{report:?}");
@@ -177,4 +182,11 @@ fn on_overwrite_parked() {
 #[test]
 fn on_overwrite_with_backoff() {
     run(Reclaim::OnOverwrite, Wait::Backoff, 4);
+}
+
+/// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.
+#[test]
+fn on_consume_parked_with_fences() {
+    no_membarrier::forbid_membarrier();
+    run(Reclaim::OnConsume, Wait::Park, 5);
 }

@@ -12,6 +12,7 @@ pub(crate) use real::Event;
 
 #[cfg(not(loom))]
 mod real {
+    use std::io::{Error, ErrorKind};
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
     use crate::pipeline::error::LaneError;
@@ -25,7 +26,7 @@ mod real {
             // SAFETY: I47. The call takes two integers and touches no memory of ours.
             let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
             if fd < 0 {
-                return Err(LaneError::Os { what: "eventfd", error: std::io::Error::last_os_error() });
+                return Err(LaneError::Os { what: "eventfd", error: Error::last_os_error() });
             }
             // SAFETY: I48. The descriptor is new and nobody else owns it.
             Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
@@ -33,19 +34,26 @@ mod real {
 
         pub(crate) fn set(&self) {
             let one = 1u64.to_ne_bytes();
-            // A full counter (EAGAIN) is readable already, which is all that is wanted.
             // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
-            unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            let written = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            // A full counter is readable already, which is all that is wanted.
+            assert!(written == 8 || would_block(), "a wake-up was lost: {}", Error::last_os_error());
         }
 
         pub(crate) fn clear(&self) {
             let mut count = [0u8; 8];
             // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
-            unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+            let read = unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+            debug_assert!(read == 8 || would_block(), "the event can't be cleared: {}", Error::last_os_error());
         }
 
         pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
             Some(self.0.as_fd())
         }
+    }
+
+    /// Whether the call that has just failed would have blocked.
+    fn would_block() -> bool {
+        Error::last_os_error().kind() == ErrorKind::WouldBlock
     }
 }

@@ -63,30 +63,38 @@ pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Full> {
     })
 }
 
-/// Offers payloads 0 to `events`, flushed in groups of `group()`. Full, the thread polls what there is, and then sleeps until
-/// it is woken.
-pub fn feed(lane: &mut Lane<u64>, events: u64, mut group: impl FnMut() -> u64, mut refused: impl FnMut(Full)) {
+/// Offers payloads 0 to `events` to an empty lane, flushed in groups of `group()`, until every stage is done with all of them.
+/// Refused, or with nothing left to offer, the thread polls what there is; `other` does what else it can and says whether that
+/// was anything; and if there was nothing the thread sleeps until it is woken.
+pub fn feed(
+    lane: &mut Lane<u64>,
+    events: u64,
+    mut group: impl FnMut() -> u64,
+    mut other: impl FnMut(&Lane<u64>, Option<Full>) -> bool,
+) {
+    let slots = lane.free_slots();
+    let mut settle = |lane: &mut Lane<u64>, why| {
+        assert_eq!(lane.failure(), None, "a stage has failed");
+        lane.flush();
+        let polled = !lane.poll().is_idle();
+        if !other(lane, why) && !polled {
+            sleep(lane);
+        }
+    };
     let (mut number, mut left) = (0, group());
     while number < events {
         match offer(lane, number) {
-            Ok(()) => {
-                number += 1;
-                left -= 1;
-            }
-            Err(full) => {
-                refused(full);
-                lane.flush();
-                if lane.poll().is_idle() {
-                    sleep(lane);
-                }
-            }
+            Ok(()) => (number, left) = (number + 1, left - 1),
+            Err(full) => settle(lane, Some(full)),
         }
         if left == 0 {
             lane.flush();
             left = group();
         }
     }
-    lane.flush();
+    while lane.free_slots() < slots {
+        settle(lane, None);
+    }
 }
 
 /// Sleeps until there is room. Waking up by the clock is a failure: somebody forgot this thread.
