@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
-use slipring::pipeline::{CpuMask, LaneSpec, Outcome, PinPolicy, StageSpec, Started, View, Wait};
+use slipring::pipeline::{CpuMask, LaneSpec, LaneStats, Outcome, PinPolicy, StageSpec, Started, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::PoolOptions;
 
@@ -23,15 +23,15 @@ const TESTS: u64 = 5;
 const RINGS: [usize; 3] = [2, 16, 1024];
 /// Without progress for so long, a run hangs.
 const HANG: Duration = Duration::from_secs(60);
-/// Refusals between two snapshots for the watchdog.
-const SNAPSHOT: u64 = 1024;
+/// Refusals between two snapshots of the lane.
+const SNAPSHOT: u64 = 16;
 
 /// What the watchdog looks at.
 #[derive(Default)]
 struct Watch {
     steps: AtomicU64,
     is_over: AtomicBool,
-    snapshot: Mutex<String>,
+    snapshot: Mutex<Option<LaneStats>>,
 }
 
 impl Watch {
@@ -53,8 +53,7 @@ impl Watch {
             if now != steps {
                 (steps, since) = (now, Instant::now());
             } else if since.elapsed() > HANG {
-                let snapshot = self.snapshot.lock().map(|text| text.clone()).unwrap_or_default();
-                eprintln!("{name} hangs after {steps} steps; a snapshot from before: {snapshot}");
+                eprintln!("{name} hangs after {steps} steps; before, the lane was {:#?}", self.snapshot.lock());
                 std::process::abort();
             }
         }
@@ -116,7 +115,9 @@ fn run(slots: usize, wait: Wait, flush: u64) {
     feed(&mut started.lane, events, group, |lane, full| {
         refusals += u64::from(full.is_some());
         if refusals % SNAPSHOT == 1 {
-            *watch.snapshot.lock().expect("nobody panics with it") = format!("{:#?}", lane.stats());
+            let stats = lane.stats();
+            assert!(stats.stages.iter().all(|stage| stage.wakes_lost == 0), "{name}: {stats:#?}");
+            *watch.snapshot.lock().expect("nobody panics with it") = Some(stats);
         }
         false
     });
