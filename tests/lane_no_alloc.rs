@@ -110,7 +110,7 @@ fn the_io_thread_does_not_allocate() {
     let keep = Rc::clone(&kept);
     let retain_some = move |view: View<'_, u64>| {
         let number = *view.meta();
-        if number % RETAIN == 0
+        if number.is_multiple_of(RETAIN)
             && let Ok(handle) = view.retain()
         {
             keep.borrow_mut()[(number / RETAIN % 2) as usize] = Some(handle);

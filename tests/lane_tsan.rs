@@ -78,7 +78,7 @@ fn keeper(handles: Sender<Handle>) -> impl FnMut(View<'_, u64>) -> Outcome {
         let number = *view.meta();
         check_payload(view.bytes(), number);
         // At the cap nothing is retained: the holder is slow.
-        if number % RETAIN == 0
+        if number.is_multiple_of(RETAIN)
             && let Ok(handle) = view.retain()
         {
             handles.send((number, handle)).expect("the holder takes until the end");

@@ -3,6 +3,7 @@
 //! Stand-ins: an atomic of loom for the reclaimer's cursor, and a cell of loom, which reports every pair of accesses that
 //! nothing orders, for the bytes of the slice.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Pins;
@@ -24,8 +25,8 @@ struct Lane {
 }
 
 impl Lane {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { pins: Pins::new(2, 1), cursor: AtomicU32::new(0), bytes: UnsafeCell::new(()) })
+    fn new() -> Rc<Self> {
+        Rc::new(Self { pins: Pins::new(2, 1), cursor: AtomicU32::new(0), bytes: UnsafeCell::new(()) })
     }
 
     fn read(&self) {
@@ -53,14 +54,14 @@ fn loom_a_handle_dropped_elsewhere_keeps_its_chunk() {
     model(|| {
         let lane = Lane::new();
         let holder = {
-            let lane = Arc::clone(&lane);
+            let lane = Rc::clone(&lane);
             move || {
                 lane.read();
                 lane.pins.unpin(CHUNK);
             }
         };
         let stage = thread::spawn({
-            let lane = Arc::clone(&lane);
+            let lane = Rc::clone(&lane);
             move || {
                 lane.read();
                 assert!(lane.pins.pin(CHUNK));
@@ -82,7 +83,7 @@ fn loom_a_clone_on_another_thread_keeps_the_chunk() {
         assert!(lane.pins.pin(CHUNK));
         lane.release();
         let there = thread::spawn({
-            let lane = Arc::clone(&lane);
+            let lane = Rc::clone(&lane);
             lane.pins.pin_again(CHUNK);
             move || {
                 lane.pins.pin_again(CHUNK);
@@ -92,7 +93,7 @@ fn loom_a_clone_on_another_thread_keeps_the_chunk() {
             }
         });
         let here = thread::spawn({
-            let lane = Arc::clone(&lane);
+            let lane = Rc::clone(&lane);
             move || {
                 lane.read();
                 lane.pins.unpin(CHUNK);
@@ -118,9 +119,9 @@ fn pin_and_unpin(pins: &Pins, chunk: u32) -> bool {
 }
 
 fn contend(cap: u32, chunks: [u32; 2]) {
-    let pins = Arc::new(Pins::new(2, cap));
+    let pins = Rc::new(Pins::new(2, cap));
     let other = thread::spawn({
-        let pins = Arc::clone(&pins);
+        let pins = Rc::clone(&pins);
         move || pin_and_unpin(&pins, chunks[1])
     });
     let this = pin_and_unpin(&pins, chunks[0]);
@@ -172,12 +173,12 @@ fn loom_the_real_pool_waits_for_a_handle() {
         let rest = [(); 3].map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
         let lane = Lane::new();
         let stage = thread::spawn({
-            let (lane, memory) = (Arc::clone(&lane), Arc::clone(pool.memory()));
+            let (lane, memory) = (Rc::clone(&lane), Arc::clone(pool.memory()));
             move || {
                 lane.read();
                 let retained = Retained::new(&memory, span).expect("the cap has room");
                 let holder = thread::spawn({
-                    let lane = Arc::clone(&lane);
+                    let lane = Rc::clone(&lane);
                     move || {
                         assert_eq!(retained[..], [7; 64]);
                         lane.read();
