@@ -37,6 +37,7 @@
 mod close;
 mod column;
 mod error;
+mod event;
 mod held;
 mod idle;
 mod inline;

@@ -186,6 +186,10 @@ impl<M> LaneShared<M> {
         for stage in &self.stages[stages.clone()] {
             stage.party().unwrap_or(&self.io).wake_if(ASLEEP);
         }
+        // A dead stage in that layer is moved on by the IO thread.
+        if self.failed.load(Ordering::Relaxed) != 0 {
+            self.io.wake_if(ASLEEP);
+        }
     }
 
     pub(crate) fn wake_all(&self) {

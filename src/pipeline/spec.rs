@@ -21,7 +21,8 @@ pub enum Reclaim {
     /// When every stage has passed it. 2.4x faster at 65536 slots x 512 B, and needs no size relation.
     #[default]
     OnConsume,
-    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices.
+    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices,
+    /// beside the chunks that may be pinned.
     OnOverwrite,
 }
 
@@ -203,12 +204,19 @@ impl LaneSpec {
         Ok(())
     }
 
-    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices.
-    pub(super) fn check_overwrite(&self, layout: &Layout) -> Result<(), LaneError> {
-        let need = layout.bytes_for_slots(self.slots);
+    /// A full lane must never wait for retained handles alone: whoever drops one wakes nobody. And on overwrite nothing
+    /// would ever be freed unless the pool holds more than a ring of the largest slices.
+    pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
+        let (pinned, chunks) = (layout.pinned_chunks_max(), layout.chunks());
+        if pinned >= chunks {
+            let must = format!("less than the pool's {chunks} chunks: lower it, or raise `pool.bytes`");
+            return Err(option("pool.pinned_chunks_max", pinned, &must));
+        }
+        let need = layout.bytes_for_slots(self.slots).saturating_add(pinned as usize * layout.chunk_bytes());
         if self.reclaim == Reclaim::OnOverwrite && layout.pool_bytes() < need {
             let must = format!(
-                "at least {need} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
+                "at least {need} bytes with Reclaim::OnOverwrite, {} slots, slices of {} bytes and {pinned} pinned chunks: \
+                 raise it, or use fewer slots",
                 self.slots,
                 layout.max_slice_bytes()
             );

@@ -173,6 +173,7 @@ impl<M: Meta> Stage<M> {
         shared.available(state.layer) > self.read
             || self.released + 1 >= shared.closed_at()
             || shared.is_orphaned(state.layer)
+            || state.died_at() != i64::MAX
     }
 
     /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays dead.

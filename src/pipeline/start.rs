@@ -77,7 +77,7 @@ impl LaneSpec {
     /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and refused.
     pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
         self.check()?;
-        self.check_overwrite(&self.pool.layout()?)?;
+        self.check_pool(&self.pool.layout()?)?;
         CpuMask::read();
         let pin = match self.cpu {
             Some(cpu) => pin_current(cpu, self.pin)?,

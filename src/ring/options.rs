@@ -31,7 +31,8 @@ pub struct PoolOptions {
     pub window_bytes: Option<usize>,
     /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
     pub lanes_sharing_l3: usize,
-    /// Chunks that retained handles may pin at once. Default: a quarter of the chunks, at least one.
+    /// Chunks that retained handles may pin at once; in a lane, less than there are. Default: a quarter of the chunks, at
+    /// least one.
     pub pinned_chunks_max: Option<u32>,
     /// Page kind of the region.
     pub pages: Pages,
