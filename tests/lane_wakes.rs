@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use slipring::pipeline::{Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, StageError, StageSpec};
 use slipring::region::Pages;
-use slipring::ring::{Full, PoolOptions};
+use slipring::ring::{Full, PoolError, PoolOptions};
 
 const SLOTS: usize = 4;
 
@@ -91,6 +91,7 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
 fn assert_refused(spec: LaneSpec, field_expected: &str) {
     match spec.layer([StageSpec::thread("any")]).start::<u64>() {
         Err(LaneError::Option { field, must, .. }) => assert_eq!(field, field_expected, "{must}"),
+        Err(LaneError::Pool(PoolError::Option { field, .. })) => assert_eq!(field, field_expected),
         other => panic!("{other:?}"),
     }
 }
@@ -98,7 +99,7 @@ fn assert_refused(spec: LaneSpec, field_expected: &str) {
 /// A dropped handle wakes nobody, so a lane whose whole pool can be pinned could sleep for ever.
 #[test]
 fn handles_alone_can_not_fill_a_lane() {
-    assert_refused(LaneSpec::new(pool(8, 8), SLOTS), "pool.pinned_chunks_max");
+    assert_refused(LaneSpec::new(pool(8, 8), SLOTS), "pinned_chunks_max");
     let on_overwrite = |chunks| LaneSpec::new(pool(chunks, 2), 2).reclaim(Reclaim::OnOverwrite);
     assert_refused(on_overwrite(4), "pool.bytes");
     for spec in [LaneSpec::new(pool(8, 7), SLOTS), on_overwrite(5)] {

@@ -53,7 +53,7 @@ impl Idle {
         } else {
             spin_loop();
         }
-        if self.rounds % CLOCK_ROUNDS != 0 {
+        if !self.rounds.is_multiple_of(CLOCK_ROUNDS) {
             return false;
         }
         self.since.get_or_insert_with(Instant::now).elapsed() >= patience

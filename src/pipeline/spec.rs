@@ -173,13 +173,14 @@ impl LaneSpec {
         width: usize,
     ) -> Result<(ColumnWriter<T>, ColumnReader<T>), LaneError> {
         check_slots(self.slots)?;
-        if width == 0 || width.checked_mul(self.slots).is_none() {
-            return Err(option("width", width, "at least 1, and no more than memory holds"));
+        let bad_width = || option("width", width, "at least 1, and no more than memory holds");
+        if width == 0 {
+            return Err(bad_width());
         }
         let mut index = 0;
         for (layer, stages) in self.layers.iter().enumerate() {
             if let Some(at) = stages.iter().position(|spec| spec.name == stage) {
-                return Ok(column(self.slots, width, self.id, index + at as u32, layer));
+                return column(self.slots, width, self.id, index + at as u32, layer).ok_or_else(bad_width);
             }
             index += stages.len() as u32;
         }
@@ -204,14 +205,11 @@ impl LaneSpec {
         Ok(())
     }
 
-    /// A full lane must never wait for retained handles alone: whoever drops one wakes nobody. And on overwrite nothing
-    /// would ever be freed unless the pool holds more than a ring of the largest slices.
+    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices; and what may be
+    /// pinned comes on top, because a full lane must never wait for retained handles alone: whoever drops one wakes nobody.
     pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
-        let (pinned, chunks) = (layout.pinned_chunks_max(), layout.chunks());
-        if pinned >= chunks {
-            let must = format!("less than the pool's {chunks} chunks: lower it, or raise `pool.bytes`");
-            return Err(option("pool.pinned_chunks_max", pinned, &must));
-        }
+        let pinned = layout.pinned_chunks_max();
+        debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
         let need = layout.bytes_for_slots(self.slots).saturating_add(pinned as usize * layout.chunk_bytes());
         if self.reclaim == Reclaim::OnOverwrite && layout.pool_bytes() < need {
             let must = format!(
@@ -235,7 +233,9 @@ impl LaneSpec {
                 states.push(StageState::new(spec.name.clone(), layer, spec.placement, wait, spec.batch_max));
             }
         }
-        (self.layers.iter().map(Vec::len).collect(), states)
+        let layers: Vec<usize> = self.layers.iter().map(Vec::len).collect();
+        assert_eq!(layers.iter().sum::<usize>(), states.len());
+        (layers, states)
     }
 }
 
@@ -267,6 +267,7 @@ impl Spinning {
         }
         self.cpus.insert(cpu);
         self.threads += 1;
+        assert!(self.threads <= cpus, "{} threads spin on {cpus} CPUs", self.threads);
         Wait::Spin
     }
 }

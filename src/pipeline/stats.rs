@@ -60,7 +60,9 @@ impl<M: Meta> Lane<M> {
     /// A snapshot. Cost: a look at every chunk in use and every stage, and an allocation a stage.
     #[must_use]
     pub fn stats(&self) -> LaneStats {
+        self.check();
         let slots = self.free_slots() + self.slots_in_use();
+        assert!(slots.is_power_of_two(), "{slots} slots are free or in use");
         LaneStats {
             pool: self.pool.stats(),
             slots,

@@ -162,6 +162,11 @@ impl Party {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.word.0.load(Ordering::Acquire) != AWAKE
+    }
+
     /// The eventfd of the IO thread.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.bed {

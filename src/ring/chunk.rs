@@ -39,6 +39,7 @@ impl Layout {
         assert!(chunk_bytes.is_power_of_two() && chunk_bytes >= 2 * LINE_BYTES);
         assert!((2..=chunks).contains(&window_chunks), "a window of {window_chunks} in {chunks} chunks");
         assert!(max_slice_bytes >= 1 && 2 * max_slice_bytes <= chunk_bytes);
+        assert!((pinned_chunks_max as usize) < chunks, "pins of {pinned_chunks_max} chunks of {chunks} fill the pool");
         Self {
             chunk_shift: chunk_bytes.trailing_zeros(),
             chunks: u32::try_from(chunks).expect("checked by the options"),
@@ -82,6 +83,7 @@ impl Layout {
     }
 
     /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to spare.
+    #[cfg(any(feature = "pipeline", test))]
     pub(crate) fn bytes_for_slots(&self, slots: usize) -> usize {
         let slice = stride(self.max_slice_bytes);
         let filled = self.chunk_bytes().saturating_sub(slice).max(LINE_BYTES);
@@ -93,7 +95,9 @@ impl Layout {
 #[inline]
 pub(crate) fn stride(len: usize) -> usize {
     let lines = (len + (LINE_BYTES - 1)) & !(LINE_BYTES - 1);
-    if lines & (ALIAS_BYTES - 1) == 0 && lines != 0 { lines + LINE_BYTES } else { lines }
+    let stride = if lines & (ALIAS_BYTES - 1) == 0 && lines != 0 { lines + LINE_BYTES } else { lines };
+    debug_assert!(stride >= len && stride < len + 2 * LINE_BYTES);
+    stride
 }
 
 /// The first line boundary at or after `position`.

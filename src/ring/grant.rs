@@ -7,6 +7,7 @@
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
+use super::chunk::LINE_BYTES;
 use super::error::TooLong;
 use super::memory::Span;
 use super::pool::RingPool;
@@ -29,6 +30,7 @@ impl<'p> Grant<'p> {
     pub(super) fn new(pool: &'p mut RingPool, len: usize) -> Self {
         let start = pool.owner().position.get();
         debug_assert!(len <= pool.owner().room());
+        debug_assert_eq!(start % LINE_BYTES, 0, "a grant starts on a line");
         Self { pool, start, len }
     }
 
@@ -45,24 +47,24 @@ impl<'p> Grant<'p> {
         let chunk = owner.current.get();
         owner.bump(start, n);
         owner.count_live(chunk);
+        owner.check();
         Ok(PoolSlice::new(owner, Span { offset: start as u64, len: n as u32, chunk }))
     }
 
     /// Publishes all of it.
     #[inline]
-    #[must_use]
     pub fn commit_all(self) -> PoolSlice {
         let len = self.len;
         self.commit(len).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
     /// Owned instead of borrowed, for bytes that are still being filled while the pool goes on.
-    #[must_use]
     pub fn into_token(self) -> Token {
         let owner = self.pool.owner();
         let position = owner.bump(self.start, self.len);
         let chunk = owner.current.get();
         owner.count_live(chunk);
+        owner.check();
         Token::new(owner, chunk, self.start, self.len, position)
     }
 
@@ -78,6 +80,7 @@ impl<'p> Grant<'p> {
         let position = owner.bump(self.start, n);
         let chunk = owner.current.get();
         owner.count_live(chunk);
+        owner.check();
         Ok(Received::new(owner, chunk, self.start, n, position))
     }
 }

@@ -83,7 +83,7 @@ fn pick<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
 impl Model {
     fn new(chunks: usize, window: usize) -> Self {
         let (slices, tokens, kept, staged, retained) = Default::default();
-        Self { pool: tiny(chunks, window, 2), tag: 0, slices, tokens, kept, staged, retained }
+        Self { pool: tiny(chunks, window, 2.min(chunks as u32 - 1)), tag: 0, slices, tokens, kept, staged, retained }
     }
 
     fn next_tag(&mut self) -> u8 {
@@ -97,7 +97,7 @@ impl Model {
             Op::Leak { len } => {
                 if let Ok(mut grant) = self.pool.reserve(len) {
                     grant.fill(0xEE);
-                    std::mem::forget(grant);
+                    let _leaked = std::mem::ManuallyDrop::new(grant);
                 }
             }
             Op::TakeToken { len } => {
@@ -221,7 +221,10 @@ impl Model {
     /// With everything gone, the whole pool is there again.
     fn drain(mut self) {
         let Self { slices, tokens, kept, retained, .. } = &mut self;
-        (slices.clear(), tokens.clear(), kept.clear(), retained.clear());
+        slices.clear();
+        tokens.clear();
+        kept.clear();
+        retained.clear();
         self.pool.release(i64::MAX);
         self.staged.clear();
         // Slices of 1024 bytes: four a chunk, whatever the current chunk still holds.

@@ -9,7 +9,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use std::sync::Arc;
 
-use super::chunk::{Layout, NONE, Sequence, line_up, stride};
+use super::chunk::{LINE_BYTES, Layout, NONE, Sequence, line_up, stride};
 use super::memory::{Memory, Span};
 use super::stats::Counters;
 use super::window::{Blocked, Rotation};
@@ -17,8 +17,9 @@ use super::window::{Blocked, Rotation};
 /// Per chunk, owner only.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// Grants in flight, tokens, receives and slices that aren't in a slot.
-    pub(super) owner_live: Cell<u32>,
+    /// Tokens, receives, reads in flight and slices that aren't in a slot. 64 bits, because slices without bytes can be made and
+    /// leaked without an end: four billion take seconds, and a count that wraps would free what is alive.
+    pub(super) owner_live: Cell<u64>,
     /// The highest sequence staged from this chunk.
     pub(super) last_seq: Cell<Sequence>,
 }
@@ -47,7 +48,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    fn new(layout: Layout, memory: Arc<Memory>) -> Self {
+    fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
         let chunk = |_| Chunk { owner_live: Cell::new(0), last_seq: Cell::new(NONE) };
         Self {
             position: Cell::new(0),
@@ -62,7 +63,8 @@ impl Owner {
             counters: Counters::default(),
             rotation: RefCell::new(Rotation::new(layout.chunks(), layout.window_chunks())),
             abandoned: RefCell::new(Vec::with_capacity(16)),
-            next_flight: Cell::new(0),
+            // Never the same number in two pools: a completion told to the wrong one is refused.
+            next_flight: Cell::new(u64::from(pool) << 32),
             pool_gone: Cell::new(false),
         }
     }
@@ -85,6 +87,7 @@ impl Owner {
         debug_assert_eq!(start, self.position.get());
         debug_assert!(start + len <= self.end.get());
         let position = start + stride(len);
+        debug_assert!(position <= self.end.get() + LINE_BYTES);
         self.position.set(position);
         position
     }
@@ -103,7 +106,7 @@ impl Owner {
     #[inline]
     pub(super) fn count_live(&self, chunk: u32) {
         let live = &self.chunks[chunk as usize].owner_live;
-        debug_assert!(live.get() < u32::MAX, "four billion live slices in one chunk");
+        debug_assert!(chunk == self.current.get() || live.get() > 0, "only what is held lets a closed chunk gain");
         live.set(live.get() + 1);
     }
 
@@ -112,6 +115,7 @@ impl Owner {
     pub(super) fn count_staged(&self, chunk: u32, sequence: Sequence) {
         let state = &self.chunks[chunk as usize];
         debug_assert!(sequence > self.released.get() && state.owner_live.get() > 0);
+        debug_assert!(sequence > state.last_seq.get(), "sequences rise");
         state.last_seq.set(sequence);
         state.owner_live.set(state.owner_live.get() - 1);
     }
@@ -155,6 +159,7 @@ impl Owner {
     }
 
     pub(super) fn abandon_flight(&self, id: u64, chunk: u32) {
+        assert!(self.chunks[chunk as usize].owner_live.get() > 0, "a read in flight is counted in its chunk");
         self.abandoned.borrow_mut().push((id, chunk));
     }
 
@@ -169,8 +174,22 @@ impl Owner {
         span.chunk < self.layout.chunks() && span.offset + u64::from(span.len) <= self.layout.pool_bytes() as u64
     }
 
+    /// What holds between any two calls: the write position is on a line of the current chunk (or one line behind it, after a
+    /// stride that would alias), nothing is released that wasn't staged, nothing is staged ahead of its turn, and no more chunks
+    /// are pinned than may be. Debug and profile `checked` only; the chunks' own law is [`Rotation::check`].
+    #[inline]
+    pub(super) fn check(&self) {
+        let (start, position) = (self.layout.chunk_start(self.current.get()), self.position.get());
+        debug_assert_eq!(self.end.get(), start + self.layout.chunk_bytes());
+        debug_assert!((start..=self.end.get() + LINE_BYTES).contains(&position), "{position} isn't in chunk {start}");
+        debug_assert_eq!(position % LINE_BYTES, 0);
+        debug_assert!(self.released.get() >= NONE && self.released.get() < self.next_seq.get());
+        debug_assert!(self.chunks[self.current.get() as usize].last_seq.get() < self.next_seq.get());
+        debug_assert!(self.memory.pins().pinned() <= self.layout.pinned_chunks_max());
+    }
+
     fn live(&self) -> u64 {
-        self.chunks.iter().map(|chunk| u64::from(chunk.owner_live.get())).sum()
+        self.chunks.iter().map(|chunk| chunk.owner_live.get()).sum()
     }
 }
 
@@ -180,8 +199,8 @@ pub(super) struct OwnerRef(NonNull<Owner>);
 
 impl OwnerRef {
     /// A new state, held by its pool.
-    pub(super) fn new(layout: Layout, memory: Arc<Memory>) -> Self {
-        Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory)))))
+    pub(super) fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
+        Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory, pool)))))
     }
 
     /// Ends one count of `chunk`. The caller doesn't use its `OwnerRef` afterwards.

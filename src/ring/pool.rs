@@ -63,7 +63,8 @@ impl RingPool {
         let layout = options.layout()?;
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
-        Ok(Self { owner: OwnerRef::new(layout, memory), id: pool_id() })
+        let id = pool_id();
+        Ok(Self { owner: OwnerRef::new(layout, memory, id), id })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -75,18 +76,23 @@ impl RingPool {
         if !self.owner.fits(len) {
             self.make_room(len)?;
         }
+        self.owner.check();
         Ok(Grant::new(self, len))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose length isn't known.
+    /// Reserves all that the current chunk still holds, at least `min` bytes and at least one (no bytes to receive into look
+    /// like the end of a stream): for a receive whose length isn't known.
     ///
     /// # Errors
     /// As [`RingPool::reserve`] for `min`.
     pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
+        let min = min.max(1);
         if !self.owner.fits(min) {
             self.make_room(min)?;
         }
         let rest = self.owner.room();
+        debug_assert!(rest >= min);
+        self.owner.check();
         Ok(Grant::new(self, rest))
     }
 
@@ -108,6 +114,7 @@ impl RingPool {
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
         let sequence = self.owner.next_seq.get();
         let span = self.stage_span(slice, sequence)?;
+        debug_assert!(sequence > self.owner.released.get());
         Ok(Staged { span, sequence, pool: self.id })
     }
 
@@ -127,12 +134,14 @@ impl RingPool {
     pub fn release(&mut self, through: Sequence) {
         let owner = &self.owner;
         owner.released.set(through.min(owner.next_seq.get() - 1).max(owner.released.get()));
+        owner.check();
     }
 
     /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
     pub fn report_completion(&mut self, flight: u64) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
         self.owner.drop_live(chunk);
+        self.owner.check();
         true
     }
 
@@ -173,6 +182,9 @@ impl RingPool {
             stats.in_use_bytes += layout.chunk_bytes();
         }
         owner.counters.fill(&mut stats);
+        assert!(stats.in_use_bytes <= stats.pool_bytes && stats.window_bytes <= stats.pool_bytes, "{stats:?}");
+        assert!(stats.in_use_bytes == 0 || stats.high_water_bytes > 0, "{stats:?}");
+        owner.check();
         stats
     }
 
@@ -203,17 +215,32 @@ impl RingPool {
         let span = slice.into_span();
         self.owner.count_staged(span.chunk, sequence);
         self.owner.next_seq.set(sequence + 1);
+        self.owner.check();
         Ok(span)
+    }
+
+    /// The sequence that the next staged slice gets.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        self.owner.next_seq.get()
+    }
+
+    /// The read cursor.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn released(&self) -> Sequence {
+        self.owner.released.get()
     }
 
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
+        debug_assert!(self.owner.next_seq.get() < Sequence::MAX);
         self.owner.next_seq.set(self.owner.next_seq.get() + 1);
     }
 
+    /// Opens a chunk that holds `len` bytes, which the current one doesn't.
     #[cold]
-    fn make_room(&mut self, len: usize) -> Result<(), Full> {
+    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
         let (owner, layout) = (&self.owner, &self.owner.layout);
         let max_slice_bytes = layout.max_slice_bytes();
         if len > max_slice_bytes {
@@ -222,7 +249,8 @@ impl RingPool {
         if !owner.next_chunk() {
             return Err(owner.counters.refuse(Full::Pool { asked_bytes: len, chunks: layout.chunks() as usize }));
         }
-        debug_assert!(owner.fits(len), "a fresh chunk holds the largest slice");
+        assert!(owner.fits(len), "a fresh chunk holds the largest slice");
+        owner.check();
         Ok(())
     }
 }

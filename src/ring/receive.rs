@@ -30,7 +30,9 @@ pub struct Received {
 impl Received {
     /// Takes over a count of `chunk`.
     pub(super) fn new(owner: OwnerRef, chunk: u32, start: usize, len: usize, position: usize) -> Self {
-        Self { owner, chunk, cut: start, end: start + len, position }
+        let end = start + len;
+        debug_assert!(end <= position, "the write position is behind what was received");
+        Self { owner, chunk, cut: start, end, position }
     }
 
     /// Skips `skip` bytes and makes the `len` bytes behind them a slice, without a copy.
@@ -46,6 +48,7 @@ impl Received {
         }
         let offset = self.cut + skip;
         self.cut = offset + len;
+        debug_assert!(self.cut <= self.end, "each byte is cut once, and none that wasn't received");
         self.owner.count_live(self.chunk);
         Ok(PoolSlice::new(self.owner, Span { offset: offset as u64, len: len as u32, chunk: self.chunk }))
     }
@@ -53,6 +56,7 @@ impl Received {
     /// Drops `n` bytes from the front, or as many as are left.
     pub fn skip(&mut self, n: usize) {
         self.cut += n.min(self.end - self.cut);
+        debug_assert!(self.cut <= self.end);
     }
 }
 
@@ -70,6 +74,7 @@ impl Deref for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
+        debug_assert!(self.cut <= self.end && self.end <= self.position);
         self.owner.give_back(self.chunk, self.position, self.cut);
         self.owner.drop_live(self.chunk);
     }

@@ -72,6 +72,7 @@ impl PoolSlice {
     #[inline]
     fn span(&self) -> Span {
         let offset = self.start.as_ptr() as usize - self.owner.base.as_ptr() as usize;
+        debug_assert!(offset + self.len as usize <= self.owner.layout.pool_bytes());
         Span { offset: offset as u64, len: self.len, chunk: self.chunk }
     }
 }

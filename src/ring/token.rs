@@ -27,6 +27,7 @@ pub struct Token {
 impl Token {
     /// Takes over a count of `chunk`.
     pub(super) fn new(owner: OwnerRef, chunk: u32, start: usize, len: usize, position: usize) -> Self {
+        debug_assert!(start + len <= position, "the write position is behind the token");
         Self { owner, chunk, start, len, position }
     }
 
@@ -57,12 +58,14 @@ impl Token {
     #[must_use = "dropping it pins the chunk until the completion is reported"]
     pub fn submit(self) -> InFlight {
         let id = self.owner.new_flight();
+        debug_assert!(self.start + self.len <= self.position);
         InFlight { token: ManuallyDrop::new(self), id }
     }
 
     /// Gives back what lies behind `used_to`; returns the position that now counts as "newest".
     fn shrink(&self, used_to: usize) -> usize {
         let newest = self.chunk == self.owner.current.get() && self.position == self.owner.position.get();
+        debug_assert!((self.start..=self.start + self.len).contains(&used_to));
         self.owner.give_back(self.chunk, self.position, used_to);
         if newest { self.owner.position.get() } else { self.position }
     }
@@ -126,11 +129,11 @@ impl InFlight {
     }
 
     /// The kernel is done: the bytes are ours again.
-    #[must_use]
     pub fn complete(self) -> Token {
         let this = ManuallyDrop::new(self);
         let token = &*this.token;
-        Token { owner: token.owner, chunk: token.chunk, start: token.start, len: token.len, position: token.position }
+        // The count of the chunk goes back to the token.
+        Token::new(token.owner, token.chunk, token.start, token.len, token.position)
     }
 }
 

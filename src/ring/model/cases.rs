@@ -198,4 +198,72 @@ fn options_name_the_field_that_does_not_fit() {
         "window_bytes"
     );
     assert_eq!(field(PoolOptions { bytes: 1 << 20, max_slice_bytes: 1 << 20, ..good.clone() }), "bytes");
+    let pins =
+        |max| PoolOptions { bytes: 4 * 4096, chunk_bytes: Some(4096), pinned_chunks_max: Some(max), ..good.clone() };
+    assert_eq!(field(pins(4)), "pinned_chunks_max", "pins alone could fill the pool, and no unpin wakes anyone");
+    assert!(RingPool::new(&pins(3)).is_ok() && RingPool::new(&pins(0)).is_ok());
+}
+
+#[test]
+fn a_read_told_to_the_wrong_pool_frees_nothing() {
+    let (mut one, mut two) = (tiny(2, 2, 1), tiny(2, 2, 1));
+    let first = one.reserve(64).unwrap().into_token().submit();
+    let second = two.reserve(64).unwrap().into_token().submit();
+    let (id_one, id_two) = (first.id(), second.id());
+    drop((first, second));
+    assert!(!two.report_completion(id_one) && !one.report_completion(id_two));
+    assert!(one.report_completion(id_one) && two.report_completion(id_two));
+}
+
+#[test]
+fn a_receive_always_has_room() {
+    let mut pool = tiny(2, 2, 1);
+    let rest = pool.reserve_rest(1).unwrap();
+    let whole = rest.commit_all();
+    assert_eq!(whole.len(), CHUNK, "the chunk is used up to its last byte");
+    // Receiving into no bytes would look like the end of the stream.
+    assert_eq!(pool.reserve_rest(0).unwrap().len(), CHUNK);
+}
+
+#[test]
+fn empty_slices_pin_nothing_and_are_counted() {
+    let mut pool = tiny(2, 2, 1);
+    let empty = pool.copy_in(&[]).unwrap();
+    let handles = [empty.retain().unwrap(), empty.retain().unwrap()];
+    assert!(handles[0].clone().is_empty() && pool.stats().pinned_chunks == 0);
+    assert_eq!(pool.copy_in(&[1; 1024]).unwrap().retain().unwrap().len(), 1024, "the one pin is still to be had");
+    drop(pool);
+    drop((handles, empty));
+}
+
+#[test]
+fn a_receive_may_outlive_its_pool_and_is_cut_further() {
+    let mut pool = tiny(2, 2, 1);
+    let mut grant = pool.reserve_rest(16).unwrap();
+    grant.fill(5);
+    let mut received = grant.received(100).unwrap();
+    let flight = pool.reserve(64).unwrap().into_token().submit();
+    drop(pool);
+    let slice = received.cut(10, 50).unwrap();
+    drop(received);
+    assert_eq!(&slice[..], &[5; 50]);
+    drop(slice);
+    let mut token = flight.complete();
+    token.fill(6);
+    assert_eq!(&token.commit(3).unwrap()[..], &[6; 3]);
+}
+
+#[test]
+fn an_older_token_takes_back_nothing_that_a_newer_one_holds() {
+    let mut pool = tiny(2, 2, 1);
+    let first = pool.reserve(100).unwrap().into_token();
+    let mut second = pool.reserve(100).unwrap().into_token();
+    second.fill(2);
+    drop(first);
+    let third = pool.copy_in(&[3; 500]).unwrap();
+    assert!(second.iter().all(|&byte| byte == 2) && third.iter().all(|&byte| byte == 3));
+    // Shortened while it isn't the newest, it gives the rest back with its chunk.
+    let second = second.commit(10).unwrap();
+    let fourth = pool.copy_in(&[4; 500]).unwrap();
+    assert!(second.iter().all(|&byte| byte == 2) && third.iter().all(|&byte| byte == 3) && fourth[0] == 4);
 }
