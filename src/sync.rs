@@ -12,6 +12,8 @@
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
 
+use core::num::NonZeroU32;
+
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,10 +24,11 @@ pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
 #[cfg(feature = "pipeline")]
 pub(crate) use std::sync::atomic::AtomicI64;
 
-/// A number for a pool, never used twice in a process (until four billion pools were made).
-pub(crate) fn pool_id() -> u32 {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+/// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four billion pools.
+pub(crate) fn pool_id() -> NonZeroU32 {
+    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    u32::try_from(id).ok().and_then(NonZeroU32::new).unwrap_or_else(|| std::process::abort())
 }
 
 #[cfg(all(feature = "pipeline", not(loom)))]

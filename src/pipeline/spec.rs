@@ -7,7 +7,7 @@ use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
 use super::pin::{CpuMask, PinPolicy};
 use super::shared::StageState;
-use crate::ring::{Layout, PoolOptions};
+use crate::ring::{Layout, PoolOptions, Readers};
 use crate::sync::pool_id;
 
 /// Most slots of a ring: a slot is some dozens of bytes.
@@ -125,7 +125,7 @@ impl LaneSpec {
     #[must_use]
     pub fn new(pool: PoolOptions, slots: usize) -> Self {
         let (reclaim, panic, pin, wait) = Default::default();
-        Self { id: pool_id(), pool, slots, reclaim, panic, cpu: None, pin, wait, layers: Vec::new() }
+        Self { id: pool_id().get(), pool, slots, reclaim, panic, cpu: None, pin, wait, layers: Vec::new() }
     }
 
     /// Adds a layer behind those there are.
@@ -203,6 +203,12 @@ impl LaneSpec {
             }
         }
         Ok(())
+    }
+
+    /// Whether the IO thread alone reads the pool.
+    pub(super) fn readers(&self) -> Readers {
+        let inline = |stage: &StageSpec| stage.placement == Placement::Inline;
+        if self.layers.iter().flatten().all(inline) { Readers::OwnCore } else { Readers::OtherCores }
     }
 
     /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices; and what may be

@@ -143,4 +143,6 @@ pub(crate) use chunk::{Layout, NONE};
 #[cfg(feature = "pipeline")]
 pub(crate) use memory::{Memory, Span};
 #[cfg(feature = "pipeline")]
+pub(crate) use options::Readers;
+#[cfg(feature = "pipeline")]
 pub(crate) use typed::as_f32s;

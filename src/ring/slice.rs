@@ -1,7 +1,6 @@
 //! `PoolSlice`: a committed, immutable range of a ring pool.
 #![allow(unsafe_code)]
 
-use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::slice;
@@ -9,29 +8,26 @@ use std::sync::Arc;
 
 use super::error::RetainError;
 use super::memory::Span;
-use super::owner::OwnerRef;
+use super::owner::ChunkRef;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
 
 /// RAII: dropped, it is counted off its chunk. Not Clone, not Send; it may outlive its pool or lane.
 ///
-/// It is 24 bytes: a pointer to its owner's state, one to its bytes, its length and its chunk.
+/// It is 24 bytes: a pointer to its chunk's state, one to its bytes, and its length.
 #[must_use = "dropping a slice gives its memory back"]
 pub struct PoolSlice {
-    owner: OwnerRef,
+    chunk: ChunkRef,
     start: NonNull<u8>,
     len: u32,
-    chunk: u32,
 }
 
 impl PoolSlice {
-    /// Takes over a count of the span's chunk.
+    /// Takes over a count of the chunk that holds the `len` bytes from `start`.
     #[inline]
-    pub(super) fn new(owner: OwnerRef, span: Span) -> Self {
-        debug_assert!(owner.owns(span));
-        // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { owner.base.add(span.offset as usize) };
-        Self { owner, start, len: span.len, chunk: span.chunk }
+    pub(super) fn new(chunk: ChunkRef, start: NonNull<u8>, len: usize) -> Self {
+        debug_assert!(chunk.holds(start.addr().get() - chunk.owner().base.addr().get(), len));
+        Self { chunk, start, len: len as u32 }
     }
 
     /// The bytes as `f32`, in the machine's byte order.
@@ -55,25 +51,25 @@ impl PoolSlice {
     /// # Errors
     /// As many chunks as allowed are pinned already.
     pub fn retain(&self) -> Result<Retained, RetainError> {
-        Retained::new(&self.owner.memory, self.span())
+        let owner = self.chunk.owner();
+        Retained::new(&owner.memory, self.span(owner.base))
     }
 
     #[inline]
-    pub(super) fn is_owned_by(&self, owner: OwnerRef) -> bool {
-        self.owner == owner
-    }
-
-    /// The integers a slot holds. The count of the chunk goes over to the caller.
-    #[inline]
-    pub(super) fn into_span(self) -> Span {
-        ManuallyDrop::new(self).span()
+    pub(super) fn chunk(&self) -> ChunkRef {
+        self.chunk
     }
 
     #[inline]
-    fn span(&self) -> Span {
-        let offset = self.start.as_ptr() as usize - self.owner.base.as_ptr() as usize;
-        debug_assert!(offset + self.len as usize <= self.owner.layout.pool_bytes());
-        Span { offset: offset as u64, len: self.len, chunk: self.chunk }
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The integers a slot holds, in the region at `base`.
+    #[inline]
+    pub(super) fn span(&self, base: NonNull<u8>) -> Span {
+        let offset = self.start.addr().get() - base.addr().get();
+        Span { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
     }
 }
 
@@ -96,15 +92,16 @@ impl AsRef<[u8]> for PoolSlice {
 impl Drop for PoolSlice {
     #[inline]
     fn drop(&mut self) {
-        self.owner.drop_live(self.chunk);
+        self.chunk.drop_live();
     }
 }
 
 impl core::fmt::Debug for PoolSlice {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let owner = self.chunk.owner();
         f.debug_struct("PoolSlice")
-            .field("span", &self.span())
-            .field("memory", &Arc::as_ptr(&self.owner.memory))
+            .field("span", &self.span(owner.base))
+            .field("memory", &Arc::as_ptr(&owner.memory))
             .finish()
     }
 }
