@@ -84,6 +84,7 @@ impl<M: Meta> Lane<M> {
 
 fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
     let released = stage.progress();
+    debug_assert!(released >= NONE && (stage.helds() == 0 || stage.held_from() >= NONE));
     StageStats {
         name: stage.name.clone(),
         released,

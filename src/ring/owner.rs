@@ -83,6 +83,7 @@ impl Owner {
     /// allocates again; else it comes back with its chunk, as tail waste.
     pub(super) fn give_back(&self, chunk: u32, position: usize, used_to: usize) {
         let (end, start) = (position, line_up(used_to).min(position));
+        debug_assert!(chunk < self.layout.chunks() && start <= end);
         if start == end {
             return;
         }
@@ -151,6 +152,7 @@ impl Owner {
         };
         debug_assert_eq!(self.blocked(next, released), None, "chunk {next} isn't reusable");
         self.counters.add_waste(current.end().saturating_sub(settled));
+        debug_assert!(self.returned.get().is_none(), "a chunk is closed after its range is settled");
         self.current.set(next);
         let chunk = self.chunk(next);
         assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
@@ -231,6 +233,7 @@ impl OwnerRef {
     }
 
     fn free_if_last(self) {
+        debug_assert!(self.chunks.iter().all(|chunk| chunk.owner.get() == Some(self)));
         if self.live() == 0 {
             // SAFETY: I23. The pool is gone and nothing is counted: this is the last `OwnerRef`, and it came from a Box.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -328,6 +331,7 @@ impl ChunkRef {
     #[inline]
     pub(super) fn count_live(self) {
         let live = &self.state().owner_live;
+        debug_assert!(live.get() > 0, "only what is held, or the pool, lets a chunk gain");
         live.set(live.get() + 1);
     }
 

@@ -149,6 +149,7 @@ impl RingPool {
         if staged.pool != self.id || staged.sequence <= self.released {
             return None;
         }
+        debug_assert!(staged.sequence <= self.staged, "only this pool makes them");
         let start = self.owner.base.with_addr(staged.start);
         // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len as usize) })
@@ -238,6 +239,7 @@ impl RingPool {
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
         self.position = self.current.after(self.position, len);
+        debug_assert!(self.position() <= self.current.end() + LINE_BYTES);
         self.current.count_live();
         self.current
     }
@@ -273,6 +275,7 @@ impl RingPool {
             return Err(Foreign(slice));
         }
         debug_assert_eq!(sequence, self.staged + 1);
+        debug_assert!(slice.len() <= self.owner.layout.chunk_bytes());
         let slice = ManuallyDrop::new(slice);
         slice.chunk().count_staged(sequence);
         self.staged = sequence;
