@@ -7,7 +7,7 @@ use slipring::ring::PoolOptions;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
 use crate::io::DriverOptions;
-use crate::protocol::Limits;
+use crate::protocol::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
@@ -55,7 +55,9 @@ impl Plan {
         let wait = Wait::from(options.wait);
         let pool = PoolOptions {
             bytes: options.pool.bytes(),
-            max_slice_bytes: self.limits.payload_bytes_max() as usize,
+            // A receive of one frame spends its header and the rest of its last line beside the payload, and on overwrite the pool has to hold
+            // a ring of those.
+            max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
             window_bytes: options.window.map(super::options::Size::bytes),
             lanes_sharing_l3: lane.cpu.map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
             pages: options.pages,
