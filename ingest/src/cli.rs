@@ -1,6 +1,6 @@
 //! The command line: `slipring serve | load | demo`.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::load::{self, LoadOptions};
+use crate::notice::{announce, notice};
 use crate::server::{ServeError, ServeOptions, Server};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -41,15 +42,15 @@ pub fn run() -> ExitCode {
 fn send(options: &LoadOptions) -> u8 {
     match load::run(options) {
         Ok(report) if options.json => {
-            println!("{}", report.to_json());
+            announce(report.to_json());
             0
         }
         Ok(report) => {
-            println!("{report}");
+            announce(report);
             0
         }
         Err(error) => {
-            eprintln!("slipring load: {error}");
+            notice(format_args!("load: {error}"));
             error.exit_code()
         }
     }
@@ -59,7 +60,7 @@ fn serve(options: &ServeOptions) -> u8 {
     match serve_until_signal(options) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("slipring serve: {error}");
+            notice(format_args!("serve: {error}"));
             error.exit_code()
         }
     }
@@ -78,15 +79,13 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
-        eprintln!("slipring: lane {lane}: {}", report.pin);
-        report.region.to_string().lines().for_each(|line| eprintln!("slipring: lane {lane}: {line}"));
-        report.downgrades.iter().for_each(|downgrade| eprintln!("slipring: lane {lane}: {downgrade}"));
+        notice(format_args!("lane {lane}: {}", report.pin));
+        report.region.to_string().lines().for_each(|line| notice(format_args!("lane {lane}: {line}")));
+        report.downgrades.iter().for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
     }
-    println!("{}", server.ready_line());
-    // Whoever waits for the line may have closed its end.
-    let _closed = std::io::stdout().flush();
-    let _told = told.read(&mut [0]);
+    announce(server.ready_line());
+    while told.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
     let totals = server.stop();
-    println!("{totals}");
+    announce(&totals);
     Ok(u8::from(!totals.is_drained()))
 }

@@ -22,6 +22,7 @@ use super::counters::{Counters, IoReport};
 use super::poller::{Bell, Poller, Ready};
 use super::receive::Wire;
 use super::table::Table;
+use crate::notice::notice;
 use crate::protocol::{Limits, Mode};
 use crate::stage::{ConnId, Request};
 
@@ -249,7 +250,7 @@ impl Driver {
             }
         });
         if let Err(error) = watched {
-            eprintln!("slipring: epoll_wait: {error}");
+            notice(format_args!("epoll_wait: {error}"));
         }
         for number in 0..self.listeners.len() {
             if listeners & (1 << number) != 0 {

@@ -21,6 +21,7 @@ pub use error::ServeError;
 pub use options::{CpuIds, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
 pub use totals::Totals;
 
+use crate::notice::notice;
 use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink};
 use lane_thread::{LaneGear, LaneThread};
 use listen::Listeners;
@@ -135,7 +136,7 @@ impl Server {
         let options = SegmentOptions { segment_bytes: self.plan.options.segment_bytes.0, ..SegmentOptions::default() };
         let log = SegmentLog::open(data, lane, options).map_err(refused)?;
         for torn in log.torn() {
-            eprintln!("slipring: lane {lane}: a crash left an unfinished segment; it is kept as {}", torn.display());
+            notice(format_args!("lane {lane}: a crash left an unfinished segment; it is kept as {}", torn.display()));
         }
         Ok(Box::new(log))
     }

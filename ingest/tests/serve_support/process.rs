@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::PATIENCE;
 use super::client::Address;
+use super::service::merged;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_slipring");
 
@@ -49,13 +50,11 @@ pub fn serve_in_shell(shell: &str, words: &str) -> Command {
     command
 }
 
-/// Words for a service that listens on a free port and keeps its data below `folder`.
+/// Words for a service that listens on a free port and keeps its data below `folder`; `more` wins over them.
 pub fn words(folder: &Path, more: &str) -> String {
     let data = folder.join("data");
-    format!(
-        "--dim 4 --listen 127.0.0.1:0 --data {} --pool 1MiB --slots 256 --pages 4k --wait park {more}",
-        data.display()
-    )
+    let defaults = "--dim 4 --listen 127.0.0.1:0 --pool 1MiB --slots 256 --pages 4k --wait park";
+    merged(&format!("{defaults} --data {}", data.display()), more)
 }
 
 impl Process {

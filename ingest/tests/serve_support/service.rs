@@ -92,13 +92,13 @@ pub fn try_start(folder: &Path, dim: u32, words: &str) -> Result<Server, ServeEr
         folder.join("socket").display(),
         data(folder).display()
     );
-    Server::start(&merged(&defaults, words), Arc::new(|| ()))
+    Server::start(&options(&merged(&defaults, words)), Arc::new(|| ()))
 }
 
-/// `words` instead of those of `defaults` that name the same option.
-fn merged(defaults: &str, words: &str) -> ServeOptions {
+/// `words`, and those of `defaults` whose options they don't name. All options are pairs.
+pub fn merged(defaults: &str, words: &str) -> String {
     let defaults: Vec<&str> = defaults.split_whitespace().collect();
     let named = |flag: &str| words.split_whitespace().any(|word| word == flag);
     let kept: Vec<&str> = defaults.chunks(2).filter(|pair| !named(pair[0])).flatten().copied().collect();
-    options(&format!("{} {words}", kept.join(" ")))
+    format!("{} {words}", kept.join(" "))
 }
