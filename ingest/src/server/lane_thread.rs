@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{LaneError, LaneReport, Started};
+use slipring::pipeline::{LaneReport, Started};
 
 use super::error::ServeError;
 use super::plan::{LanePlan, Plan};
@@ -129,14 +129,7 @@ fn serve_lane(
 }
 
 fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Result<Ready, ServeError> {
-    let wrong = |error: LaneError| {
-        let text = format!("lane {}: {error}", lane.number);
-        if matches!(error, LaneError::Option { .. } | LaneError::Pool(slipring::ring::PoolError::Option { .. })) {
-            ServeError::Option(text)
-        } else {
-            ServeError::Refused(text)
-        }
-    };
+    let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", plan.limits.max_vectors as usize).map_err(wrong)?;

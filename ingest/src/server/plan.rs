@@ -7,10 +7,12 @@ use slipring::ring::PoolOptions;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
 use crate::io::DriverOptions;
-use crate::protocol::{Limits, Mode};
+use crate::protocol::{Limits, Mode, answer_bytes};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
+/// Most bytes of the scores of one lane, and of the answers owed to one connection: 1 GiB.
+const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
 /// A service that may be started.
 #[derive(Clone, Debug)]
@@ -39,6 +41,7 @@ impl Plan {
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
+        check_memory(options)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
@@ -140,6 +143,28 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
         LanePlan { number: lane as u32, cpu, validate_cpu: nth(1), score_cpu: nth(2), sink_cpu: nth(0) }
     };
     Ok((0..lanes).map(plan).collect())
+}
+
+/// What is allocated beside the pool has a bound too: an allocation that the system refuses would end the process.
+fn check_memory(options: &ServeOptions) -> Result<(), ServeError> {
+    if options.segment_bytes.0 == 0 {
+        return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
+    }
+    let answer = answer_bytes(Mode::Header, options.max_vectors as usize) as u64;
+    let sums = [
+        ("--in-flight", u64::from(options.in_flight), answer, "the answers owed to one connection"),
+        ("--slots", options.slots as u64, u64::from(options.max_vectors) * 4, "the scores of a ring"),
+    ];
+    for (flag, count, each, what) in sums {
+        let bytes = count.saturating_mul(each);
+        if bytes > BESIDE_BYTES_MAX {
+            return Err(ServeError::Option(format!(
+                "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most {BESIDE_BYTES_MAX} are allowed; lower one of them",
+                options.max_vectors
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
