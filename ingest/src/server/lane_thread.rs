@@ -100,7 +100,6 @@ fn serve_lane(
     bell: Bell,
     started: &SyncSender<Result<LaneReport, ServeError>>,
 ) -> LaneEnd {
-    let stop = Arc::clone(&gear.stop);
     let ready = match start_lane(plan, lane, gear, bell) {
         Ok(ready) => ready,
         Err(error) => {
@@ -110,12 +109,8 @@ fn serve_lane(
         }
     };
     let _gone = started.send(Ok(ready.report));
-    let (io, close) = ready.driver.run();
-    // An orderly stop begins when it is told; a failed lane ends by itself and takes its time from here.
-    let until = Instant::now() + if stop.load(Ordering::Acquire) { GRACE } else { plan.options.drain };
-    let patience =
-        if close.late.is_empty() { plan.options.drain } else { until.saturating_duration_since(Instant::now()) };
-    let store = ready.store_done.recv_timeout(patience);
+    let (io, close, until) = ready.driver.run();
+    let store = ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
     let store = store.unwrap_or_else(|_| {
         if !late.iter().any(|name| name == "sink") {
@@ -152,7 +147,7 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
         drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let store = Store::new(gear.sink, verdicts.clone());
+    let store = Store::new(gear.sink, verdicts.clone(), plan.options.drain);
     let rows_in_segments = store.rows_in_segments();
     let (done, store_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.take("sink").ok_or_else(missing)?, lane.sink_cpu);

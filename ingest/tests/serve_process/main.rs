@@ -3,5 +3,6 @@
 #[path = "../serve_support/mod.rs"]
 mod support;
 
+mod full_disk;
 mod stop;
 mod usage;

@@ -156,6 +156,18 @@ impl Client {
         }
     }
 
+    /// The answers that are there now; never waits.
+    pub fn take_answers(&mut self) -> Vec<Answer> {
+        self.set_nonblocking(true);
+        while self.try_read_more().is_ok_and(|count| count > 0) {}
+        self.set_nonblocking(false);
+        let mut answers = Vec::new();
+        while decode_answer(self.mode, &self.input).expect("an answer by the protocol").is_some() {
+            answers.extend(self.answer_or_end());
+        }
+        answers
+    }
+
     /// Everything up to the end of the stream; the service has to end it. A reset counts as an end if `reset_too`.
     #[track_caller]
     pub fn bytes_to_end(&mut self, reset_too: bool) -> Vec<u8> {
