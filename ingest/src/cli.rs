@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
@@ -76,6 +76,8 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
         signal_hook::flag::register(signal, Arc::clone(&again)).map_err(refused)?;
         signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?).map_err(refused)?;
     }
+    // Writing past the limit of file sizes is an error that the sink can wait on; the signal that comes with it would kill.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tmpfs of 1 MiB. It is taken out of the file tree as soon as it is mounted and reached through an open folder from then on, so that the
+/// A tmpfs of 8 MiB. It is taken out of the file tree as soon as it is mounted and reached through an open folder from then on, so that the
 /// kernel clears it away however this process ends.
 pub struct SmallDisk {
     path: PathBuf,
@@ -18,7 +18,7 @@ impl SmallDisk {
     pub fn mount() -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "slipring-test"]).arg(folder.path());
+        mount.args(["-t", "tmpfs", "-o", "size=8m", "slipring-test"]).arg(folder.path());
         let output = mount.output().map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).trim().into());

@@ -1,9 +1,10 @@
 //! The real binary: for what only a process has, exit codes, signals, limits and standard output.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,7 +19,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_slipring");
 pub struct Process {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
-    stderr: Option<std::thread::JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
     /// The line that says that it accepts.
     pub ready: String,
 }
@@ -60,22 +61,37 @@ pub fn words(folder: &Path, more: &str) -> String {
 impl Process {
     /// Starts it and waits for its ready line.
     #[track_caller]
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut errors = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
+    pub fn start(command: Command) -> Self {
+        let (mut errors, pipe) = std::io::pipe().unwrap();
+        let reader = std::thread::spawn(move || {
             let mut text = Vec::new();
             let _killed = errors.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
+        Self::start_with(command, pipe, Some(reader))
+    }
+
+    /// Starts it with a standard error that nobody reads: every write to it fails.
+    #[track_caller]
+    pub fn start_unheard(command: Command) -> Self {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        drop(reader);
+        Self::start_with(command, pipe, None)
+    }
+
+    #[track_caller]
+    fn start_with(mut command: Command, pipe: PipeWriter, stderr: Option<JoinHandle<String>>) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(pipe).spawn().unwrap();
+        // The command holds our end of the pipe.
+        drop(command);
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, line) = channel();
         std::thread::spawn(move || {
             let mut ready = String::new();
             stdout.read_line(&mut ready).unwrap();
             let _late = send.send((ready, stdout));
         });
-        let mut this = Self { child, stdout: None, stderr: Some(stderr), ready: String::new() };
+        let mut this = Self { child, stdout: None, stderr, ready: String::new() };
         let (ready, stdout) = line.recv_timeout(PATIENCE).expect("a line on standard output");
         (this.ready, this.stdout) = (ready.trim_end().to_owned(), Some(stdout));
         assert!(this.ready.starts_with("ready "), "it didn't start: {:?}", this.wait());
