@@ -4,5 +4,6 @@
 mod support;
 
 mod full_disk;
+mod sockets;
 mod stop;
 mod usage;

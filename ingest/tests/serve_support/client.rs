@@ -156,6 +156,21 @@ impl Client {
         }
     }
 
+    /// The bytes of the next answer, or nothing if the service ends the connection instead, in whatever way.
+    #[track_caller]
+    pub fn bytes_of_answer(&mut self) -> Vec<u8> {
+        loop {
+            if let Some((head, _)) = decode_answer(self.mode, &self.input).expect("an answer by the protocol") {
+                return self.input.drain(..head.bytes_total).collect();
+            }
+            match self.try_read_more() {
+                Ok(0) => return Vec::new(),
+                Err(error) if is_reset(&error) => return Vec::new(),
+                other => drop(other.expect("an answer in time")),
+            }
+        }
+    }
+
     /// The answers that are there now; never waits.
     pub fn take_answers(&mut self) -> Vec<Answer> {
         self.set_nonblocking(true);

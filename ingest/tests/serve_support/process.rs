@@ -180,7 +180,15 @@ impl Ended {
 /// Runs a command that is to refuse at once; what it said, and its exit code.
 #[track_caller]
 pub fn refused(mut command: Command, code: i32, names: &[&str]) -> String {
-    let output: Output = command.stdin(Stdio::null()).output().unwrap();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (done, wait) = channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    let Ok(output) = wait.recv_timeout(PATIENCE) else {
+        kill_process(pid, Signal::KILL).unwrap();
+        panic!("not refused, and not over after {PATIENCE:?}: {command:?}");
+    };
+    let output: Output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(output.stdout.is_empty(), "it said ready: {}", String::from_utf8_lossy(&output.stdout));
