@@ -3,6 +3,7 @@
 //! By life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are bound, each lane starts on its own
 //! pinned thread; [`Server::stop`] drains them all with one deadline and says what became of every vector ([`Totals`]).
 
+mod descriptors;
 mod error;
 mod lane_thread;
 mod listen;
@@ -43,6 +44,12 @@ impl Server {
     /// The option that doesn't fit, or what refused; nothing is left running or bound.
     pub fn start(options: &ServeOptions, on_end: Arc<dyn Fn() + Send + Sync>) -> Result<Self, ServeError> {
         let plan = Plan::new(options)?;
+        if plan.connections_max < options.max_connections {
+            notice(format_args!(
+                "a lane takes {} connections, not --max-connections {}: the limit of descriptors leaves no more (ulimit -n)",
+                plan.connections_max, options.max_connections
+            ));
+        }
         let data = match (options.sink, &options.data) {
             (SinkWord::Log, Some(path)) => Some(
                 DataDir::open(path, options.dim).map_err(|error| ServeError::Refused(format!("--data: {error}")))?,

@@ -4,6 +4,7 @@ use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
 use slipring::region::Topology;
 use slipring::ring::PoolOptions;
 
+use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
 use crate::io::DriverOptions;
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     pub(super) listen: Option<String>,
     pub(super) limits: Limits,
     pub(super) lanes: Vec<LanePlan>,
+    /// Of each lane.
+    pub(super) connections_max: u32,
     topology: Topology,
 }
 
@@ -49,7 +52,8 @@ impl Plan {
         }
         let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
         let lanes = place(options, CpuMask::read().cpus())?;
-        Ok(Self { options: options.clone(), listen, limits, lanes, topology: Topology::read() })
+        let connections_max = connections_max(options.max_connections, options.lanes)?;
+        Ok(Self { options: options.clone(), listen, limits, lanes, connections_max, topology: Topology::read() })
     }
 
     /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.
@@ -87,7 +91,7 @@ impl Plan {
         let options = &self.options;
         DriverOptions {
             limits: self.limits,
-            connections_max: options.max_connections as usize,
+            connections_max: self.connections_max as usize,
             in_flight_max: options.in_flight,
             carry_bytes_max: options.carry_bytes.bytes(),
             wait: options.wait.into(),
