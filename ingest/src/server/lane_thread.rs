@@ -51,6 +51,15 @@ struct Ready {
     report: LaneReport,
 }
 
+/// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses would leave its clients waiting.
+struct OnEnd(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 impl LaneThread {
     /// Starts the thread and waits until its memory is mapped and its stages run.
     pub(super) fn start(plan: &Plan, lane: &LanePlan, gear: LaneGear) -> Result<Self, ServeError> {
@@ -58,11 +67,10 @@ impl LaneThread {
             Bell::new().map_err(|error| ServeError::io("a lane's bell", &error, "raise the descriptor limit"))?;
         let (started, result) = sync_channel(1);
         let (plan, lane, its_bell, name) = (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
-        let on_end = Arc::clone(&gear.on_end);
+        let on_end = OnEnd(Arc::clone(&gear.on_end));
         let run = move || {
-            let end = serve_lane(&plan, &lane, gear, its_bell, &started);
-            on_end();
-            end
+            let _on_end = on_end;
+            serve_lane(&plan, &lane, gear, its_bell, &started)
         };
         let thread = thread::Builder::new()
             .name(name)
@@ -160,4 +168,26 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     let driver = Driver::new(running, end, gear.listeners, bell, gear.stop, &plan.driver());
     let driver = driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     Ok(Ready { driver, store_done, rows_in_segments, report })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_panics_is_missed() {
+        let told = Arc::new(AtomicU64::new(0));
+        let on_end = OnEnd(Arc::new({
+            let told = Arc::clone(&told);
+            move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+        let thread = thread::spawn(move || {
+            let _on_end = on_end;
+            panic!("made up");
+        });
+        assert!(thread.join().is_err());
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
 }
