@@ -65,6 +65,8 @@ pub struct Driver {
     pub(super) accept_again_at: Option<Instant>,
     pub(super) poller: Poller,
     pub(super) carries: Buffers,
+    /// Carry buffers filled so far.
+    pub(super) carried: u64,
     pub(super) counters: Counters,
     pub(super) in_flight_max: u32,
     pub(super) receive_min_bytes: usize,
@@ -119,6 +121,7 @@ impl Driver {
             accept_again_at: None,
             poller,
             carries: Buffers::new(receive_max_bytes, options.carry_bytes_max),
+            carried: 0,
             counters: Counters::default(),
             in_flight_max: options.in_flight_max,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
@@ -184,7 +187,7 @@ impl Driver {
 
     /// Waits as the strategy says, then takes what became ready. Some: the lane has failed.
     pub(super) fn rest(&mut self, busy: bool) -> Option<String> {
-        let waiting_for_turn = !self.ready.is_empty() && !self.full;
+        let waiting_for_turn = (!self.ready.is_empty() || self.stalled.is_some()) && !self.full;
         let asleep = !busy && !waiting_for_turn && self.idle.pass();
         if busy {
             self.idle.reset();

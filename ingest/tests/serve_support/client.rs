@@ -171,6 +171,15 @@ impl Client {
         }
     }
 
+    /// Sequence and scores of the next answer, or None if the service ends the connection instead, in whatever way.
+    #[track_caller]
+    pub fn next_if_served(&mut self) -> Option<(u64, Vec<f32>)> {
+        let bytes = self.bytes_of_answer();
+        let (head, scores) = decode_answer(self.mode, &bytes).expect("an answer by the protocol")?;
+        let floats = bytes[scores].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        Some((head.sequence, floats.collect()))
+    }
+
     /// The answers that are there now; never waits.
     pub fn take_answers(&mut self) -> Vec<Answer> {
         self.set_nonblocking(true);

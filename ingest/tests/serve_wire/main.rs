@@ -3,4 +3,10 @@
 #[path = "../serve_support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod caps;
+mod clients;
+mod frames;
 mod memory;
+mod order;
+mod shapes;
