@@ -69,10 +69,10 @@ impl Driver {
     fn close_lane(mut self, until: Instant) -> (Counters, CloseReport) {
         self.stalled = None;
         self.lane.begin_close();
-        while !(self.answers.has_ended() && self.lane.is_drained()) && !self.lane.has_failed() && Instant::now() < until
-        {
+        // Also if the lane has failed: the answering stage gets to its end, or finds that it waits for a dead one.
+        while !self.answers.has_ended() && Instant::now() < until {
             let progress = self.lane.poll();
-            if !self.drain_answers() && progress.is_idle() {
+            if !self.drain_answers() && progress.is_idle() && !self.answers.has_ended() {
                 self.lane.wait(true, SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now())));
             }
         }

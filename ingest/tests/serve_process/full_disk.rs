@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::support::client::{Address, Client};
 use crate::support::disk::SmallDisk;
-use crate::support::process::{Process, serve, serve_in_shell, words};
+use crate::support::process::{BINARY, Process, serve, serve_in_shell, words};
 use crate::support::{segments, vector, within};
 
 /// Runs `test` on a small disk, or says why the limit's test has to do.
@@ -140,5 +140,40 @@ fn a_file_size_limit_stops_reading_until_it_is_raised() {
         assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), u64::from(sent)), "{ended:?}");
         assert!(ended.stderr.contains("raise the file size limit"), "{ended:?}");
         assert_eq!(segments::ids(&folder.path().join("data"), 4), (0..sent).collect::<Vec<_>>());
+    });
+}
+
+/// A disk that fails, not one that is full: a failed sync can't be repaired by asking again. The service ends by itself and says what is
+/// missing. The failure comes from strace, where that is there and may trace.
+#[test]
+fn a_disk_that_fails_ends_the_service() {
+    let strace = |more: &[&str]| {
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"])
+            .args(more);
+        command
+    };
+    if !strace(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        return println!("no strace here, or it may not trace");
+    }
+    within(Duration::from_secs(60), move || {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = strace(&[BINARY, "serve"]);
+        command.args(words(folder.path(), "--segment-bytes 1").split(' '));
+        let mut process = Process::start(command);
+        let mut client = Client::count(&process.tcp(), 4);
+        // More than a batch of rows, so that a segment has to be completed.
+        let request = client.request(0, &vector(4, 1).repeat(64));
+        for _ in 0..300 {
+            if client.try_send_bytes(&request).is_err() {
+                break;
+            }
+        }
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let said = ["failed: lane 0", "sync", "answered vectors aren't in a segment"];
+        assert!(said.iter().all(|words| ended.stdout.contains(words)), "{ended:?}");
+        assert!(!ended.stdout.contains("late"), "it waited for a stage that nobody polls: {ended:?}");
     });
 }

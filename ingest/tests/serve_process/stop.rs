@@ -35,6 +35,8 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
             sent += some;
             last.elapsed() > Duration::from_millis(300)
         });
+        let resident = process.resident_bytes();
+        assert!(resident < 64 << 20, "{resident} bytes for one client that doesn't read");
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections_left")), (Some(1), 1), "{ended:?}");
         assert!(!ended.stdout.contains("late"), "the sink had no time: {ended:?}");

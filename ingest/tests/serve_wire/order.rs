@@ -126,6 +126,36 @@ fn clients_side_by_side_keep_their_order() {
     });
 }
 
+/// A connection belongs to one lane, and its vectors lie there in the order in which they were sent.
+#[test]
+fn each_lane_holds_its_connections_in_order() {
+    within(Duration::from_secs(60), || {
+        let mut service = Service::start(4, "--lanes 2 --slots 8 --pool 16KiB --segment-bytes 3000");
+        let clients: Vec<_> = (0..10u32)
+            .map(|number| {
+                let mut client = Client::count(&if number % 2 == 0 { service.tcp() } else { service.unix() }, 4);
+                std::thread::spawn(move || {
+                    for id in 0..300u32 {
+                        client.send(0, &[id as f32, number as f32, 0.5, 0.25]);
+                        assert_eq!(client.answer().scores, [(id + number) as f32 + 0.75]);
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        service.stop();
+        let lanes = segments::rows(&service.data(), 4);
+        assert_eq!(lanes.values().map(Vec::len).sum::<usize>(), 3000);
+        for number in 0..10 {
+            let of = |rows: &Vec<Vec<f32>>| -> Vec<u32> {
+                rows.iter().filter(|row| row[1] == number as f32).map(|row| row[0] as u32).collect()
+            };
+            let found: Vec<Vec<u32>> = lanes.values().map(of).filter(|ids| !ids.is_empty()).collect();
+            assert_eq!(found, [(0..300).collect::<Vec<_>>()], "connection {number}");
+        }
+    });
+}
+
 /// Everything in one write, the end right behind it: all of it is answered, then the stream ends.
 #[test]
 fn half_close_loses_no_answer() {
