@@ -1,17 +1,17 @@
 //! The command line: `slipring demo | serve | load`.
 
-use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::demo::{self, DemoOptions};
 use crate::load::{self, LoadOptions};
+use crate::notice::{announce, notice};
 use crate::server::{ServeError, ServeOptions, Server};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -125,22 +125,22 @@ fn show(options: &DemoOptions) -> u8 {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         if let Err(error) = told_once(signal, &interrupted) {
-            eprintln!("slipring demo: signals: {error}");
+            notice(format_args!("demo: signals: {error}"));
             return 1;
         }
     }
     let mut out: Box<dyn Write> = if options.json { Box::new(std::io::sink()) } else { Box::new(std::io::stdout()) };
     match demo::run(options, &mut out, &interrupted) {
         Ok(report) if options.json => {
-            print(&report.to_json());
+            announce(report.to_json());
             u8::from(!report.is_verified())
         }
         Ok(report) => {
-            print(&report);
+            announce(&report);
             u8::from(!report.is_verified())
         }
         Err(error) => {
-            eprintln!("slipring demo: {error}");
+            notice(format_args!("demo: {error}"));
             error.exit_code()
         }
     }
@@ -148,10 +148,10 @@ fn show(options: &DemoOptions) -> u8 {
 
 fn send(options: &LoadOptions) -> u8 {
     match load::run(options) {
-        Ok(report) if options.json => print(&report.to_json()),
-        Ok(report) => print(&report),
+        Ok(report) if options.json => announce(report.to_json()),
+        Ok(report) => announce(&report),
         Err(error) => {
-            eprintln!("slipring load: {error}");
+            notice(format_args!("load: {error}"));
             return error.exit_code();
         }
     }
@@ -162,7 +162,7 @@ fn serve(options: &ServeOptions) -> u8 {
     match serve_until_signal(options) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("slipring serve: {error}");
+            notice(format_args!("serve: {error}"));
             error.exit_code()
         }
     }
@@ -177,17 +177,19 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
         told_once(signal, &again).map_err(refused)?;
         signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?).map_err(refused)?;
     }
+    // Writing past the limit of file sizes is an error that the sink can wait on; the signal that comes with it would kill.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
-        eprintln!("slipring: lane {lane}: {}", report.pin);
-        report.region.to_string().lines().for_each(|line| eprintln!("slipring: lane {lane}: {line}"));
-        report.downgrades.iter().for_each(|downgrade| eprintln!("slipring: lane {lane}: {downgrade}"));
+        notice(format_args!("lane {lane}: {}", report.pin));
+        report.region.to_string().lines().for_each(|line| notice(format_args!("lane {lane}: {line}")));
+        report.downgrades.iter().for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
     }
-    print(&server.ready_line());
-    let _told = told.read(&mut [0]);
+    announce(server.ready_line());
+    while told.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
     let totals = server.stop();
-    print(&totals);
+    announce(&totals);
     Ok(u8::from(!totals.is_drained()))
 }
 
@@ -196,12 +198,6 @@ fn told_once(signal: i32, told: &Arc<AtomicBool>) -> std::io::Result<()> {
     signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(told))?;
     signal_hook::flag::register(signal, Arc::clone(told))?;
     Ok(())
-}
-
-/// Prints a line on standard output at once. Whoever waited for it may have closed its end.
-fn print(line: &impl fmt::Display) {
-    let mut out = std::io::stdout().lock();
-    let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 #[cfg(test)]

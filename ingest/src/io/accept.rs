@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::conn::Conn;
 use super::driver::Driver;
 use super::stream::Stream;
+use crate::notice::notice;
 
 /// How long accepting pauses when no descriptor is left, unless a connection ends before.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -94,7 +95,7 @@ impl Driver {
         self.accept_again_at = None;
         for (number, listener) in (0..).zip(&self.listeners) {
             if let Err(error) = self.poller.add_listener(listener, number) {
-                eprintln!("slipring: can't listen again: {error}");
+                notice(format_args!("can't listen again: {error}"));
             }
         }
     }

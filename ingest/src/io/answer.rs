@@ -113,7 +113,8 @@ impl Answers {
             counters.orphans += 1;
             return;
         };
-        let in_flight = if status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight };
+        // By what the parser counted it as, whatever became of it.
+        let in_flight = if request.status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight };
         debug_assert!(*in_flight > 0);
         *in_flight -= 1;
         let credits = self.in_flight_max.saturating_sub(conn.in_flight).min(u32::from(u16::MAX)) as u16;

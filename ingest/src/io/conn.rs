@@ -31,6 +31,8 @@ pub(super) struct Conn {
     pub(super) at_end: bool,
     /// Received bytes from a frame boundary on, when they couldn't be cut where they were received.
     pub(super) carry: Option<Vec<u8>>,
+    /// How many had been carried before: the smaller, the longer it waits.
+    pub(super) carried_at: u64,
     /// Encoded answers from `out_sent` on.
     pub(super) out: Option<Vec<u8>>,
     pub(super) out_sent: usize,
@@ -55,6 +57,7 @@ impl Conn {
             phase: Phase::Open,
             at_end: false,
             carry: None,
+            carried_at: 0,
             out: None,
             out_sent: 0,
             in_flight: 0,

@@ -17,7 +17,7 @@ pub struct Counters {
     pub ended: u64,
     /// Connections that broke or were given up, with answers or an unfinished frame left.
     pub broken: u64,
-    /// Connections closed because `--carry-bytes` were held by unfinished frames.
+    /// Connections refused as busy and closed because `--carry-bytes` were held by unfinished frames, and theirs had waited longest.
     pub over_carry_cap: u64,
     /// Unfinished frames that the end of their stream cut off.
     pub cut_off: u64,

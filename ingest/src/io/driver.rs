@@ -1,4 +1,4 @@
-//! The driver: one IO thread's round, from readiness to answers, and its end.
+//! The driver: one IO thread's round, from readiness to answers.
 //!
 //! ```text
 //! wait for readiness ─▶ receive and cut ─▶ flush ─▶ inline stages, reclaim ─▶ answers ─▶ send ─┐
@@ -22,6 +22,7 @@ use super::counters::{Counters, IoReport};
 use super::poller::{Bell, Poller, Ready};
 use super::receive::Wire;
 use super::table::Table;
+use crate::notice::notice;
 use crate::protocol::{Limits, Mode};
 use crate::stage::{ConnId, Request};
 
@@ -30,7 +31,7 @@ const READS_MAX: usize = 64;
 /// How long a connection that was answered in full may take to end its side.
 const LINGER: Duration = Duration::from_secs(1);
 /// Longest sleep while something isn't reclaimed (gauges stay fresh), and at all.
-const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
+pub(super) const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// A receive takes at least this much of a chunk's rest, unless frames are smaller.
 const RECEIVE_MIN_BYTES: usize = 16 << 10;
@@ -64,6 +65,8 @@ pub struct Driver {
     pub(super) accept_again_at: Option<Instant>,
     pub(super) poller: Poller,
     pub(super) carries: Buffers,
+    /// Carry buffers filled so far.
+    pub(super) carried: u64,
     pub(super) counters: Counters,
     pub(super) in_flight_max: u32,
     pub(super) receive_min_bytes: usize,
@@ -76,9 +79,9 @@ pub struct Driver {
     ready: VecDeque<ConnId>,
     lingering: VecDeque<(Instant, ConnId)>,
     idle: Idle,
-    bell: Bell,
+    pub(super) bell: Bell,
     stop: Arc<AtomicBool>,
-    drain: Duration,
+    pub(super) drain_time: Duration,
 }
 
 /// The stage that answers, and the columns it reads.
@@ -118,6 +121,7 @@ impl Driver {
             accept_again_at: None,
             poller,
             carries: Buffers::new(receive_max_bytes, options.carry_bytes_max),
+            carried: 0,
             counters: Counters::default(),
             in_flight_max: options.in_flight_max,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
@@ -130,35 +134,23 @@ impl Driver {
             idle: Idle::new(options.wait),
             bell,
             stop,
-            drain: options.drain,
+            drain_time: options.drain,
             lane,
         })
     }
 
-    /// Serves until it is told to stop, then drains: everything that was received is answered, connections are ended, the lane
-    /// is closed. What isn't done by the deadline is given up and counted.
-    pub fn run(mut self) -> (IoReport, CloseReport) {
+    /// Serves until it is told to stop or its lane fails, then drains; says until when it may take.
+    pub fn run(mut self) -> (IoReport, CloseReport, Instant) {
         let mut failure = None;
         while !self.stop.load(Ordering::Acquire) && failure.is_none() {
             let busy = self.round();
             failure = self.rest(busy);
         }
-        let until = Instant::now() + self.drain;
-        self.begin_drain();
-        while failure.is_none() && self.table.len() > 0 && Instant::now() < until {
-            let busy = self.round();
-            self.end_drained();
-            failure = self.rest(busy);
-        }
-        let left = self.table.len();
-        self.counters.broken += left as u64;
-        let (counters, close) = self.close_lane(until);
-        let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
-        (IoReport { counters, left, failure }, close)
+        self.drain(failure)
     }
 
     /// Everything but waiting; says whether anything moved.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
         let read = self.read();
         self.lane.flush();
         let progress = self.lane.poll();
@@ -194,8 +186,8 @@ impl Driver {
     }
 
     /// Waits as the strategy says, then takes what became ready. Some: the lane has failed.
-    fn rest(&mut self, busy: bool) -> Option<String> {
-        let waiting_for_turn = !self.ready.is_empty() && !self.full;
+    pub(super) fn rest(&mut self, busy: bool) -> Option<String> {
+        let waiting_for_turn = (!self.ready.is_empty() || self.stalled.is_some()) && !self.full;
         let asleep = !busy && !waiting_for_turn && self.idle.pass();
         if busy {
             self.idle.reset();
@@ -249,7 +241,7 @@ impl Driver {
             }
         });
         if let Err(error) = watched {
-            eprintln!("slipring: epoll_wait: {error}");
+            notice(format_args!("epoll_wait: {error}"));
         }
         for number in 0..self.listeners.len() {
             if listeners & (1 << number) != 0 {
@@ -321,41 +313,5 @@ impl Driver {
             }
             self.lingering.pop_front();
         }
-    }
-
-    fn begin_drain(&mut self) {
-        self.draining = true;
-        self.poller.forget_bell(&self.bell);
-        self.stop_accepting();
-        self.end_drained();
-    }
-
-    /// While draining, nothing is read; connections end once the whole frames that were received before are taken.
-    fn end_drained(&mut self) {
-        let stalled = self.stalled.as_ref().map(|&(id, _)| id);
-        for id in self.table.ids() {
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            if conn.phase == Phase::Open && Some(id) != stalled && !self.limits.holds_whole_frame(conn) {
-                self.end_requests(id);
-            }
-        }
-    }
-
-    /// Ends the stream and drains it, answers included; the sink has as long as the deadline leaves.
-    fn close_lane(mut self, until: Instant) -> (Counters, CloseReport) {
-        self.stalled = None;
-        self.lane.begin_close();
-        while !(self.answers.has_ended() && self.lane.is_drained()) && !self.lane.has_failed() && Instant::now() < until
-        {
-            let progress = self.lane.poll();
-            if !self.drain_answers() && progress.is_idle() {
-                self.lane.wait(true, SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now())));
-            }
-        }
-        // The answering stage goes last: dropped before the end it would count as failed, not as late.
-        let Self { lane, counters, answers, .. } = self;
-        let close = lane.close(until.saturating_duration_since(Instant::now()));
-        drop(answers);
-        (counters, close)
     }
 }

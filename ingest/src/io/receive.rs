@@ -76,7 +76,7 @@ impl Driver {
             }
             let (mode, head) = match self.limits.next(conn, &received) {
                 Next::Whole(mode, head) => (mode, head),
-                Next::Part => return self.carry(id, &received),
+                Next::Part => return self.carry(id, received),
                 Next::Lost(mode, status) => match self.lose(id, mode, status) {
                     Err(Stop::Full) => return self.stall(id, received),
                     _ => return,
@@ -94,7 +94,7 @@ impl Driver {
                     self.stage_refusal(id, mode, &head, status);
                 }
                 Err(Stop::Full) => return self.stall(id, received),
-                Err(Stop::Capped) => return self.carry(id, &received),
+                Err(Stop::Capped) => return self.carry(id, received),
                 Err(Stop::Closed) => return,
             }
         }
@@ -123,21 +123,28 @@ impl Driver {
     }
 
     /// Moves what is left of a receive to a carry buffer.
-    fn carry(&mut self, id: ConnId, rest: &[u8]) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        let Some(mut carry) = self.carries.take() else { return self.over_carry_cap(id) };
+    fn carry(&mut self, id: ConnId, rest: Received) {
+        let carry = self.carries.take().or_else(|| {
+            self.refuse_oldest_carry();
+            self.carries.take()
+        });
+        // There is no room even for the refusal: all of this waits.
+        let Some(mut carry) = carry else { return self.stall(id, rest) };
+        let Some(conn) = self.table.get_mut(id) else { return self.carries.give(carry) };
         debug_assert!(conn.carry.is_none() && rest.len() <= carry.capacity());
-        carry.extend_from_slice(rest);
+        carry.extend_from_slice(&rest);
         self.counters.copied_bytes += rest.len() as u64;
-        conn.carry = Some(carry);
+        self.carried += 1;
+        (conn.carry, conn.carried_at) = (Some(carry), self.carried);
     }
 
-    fn over_carry_cap(&mut self, id: ConnId) {
-        self.counters.over_carry_cap += 1;
-        let mode = self.table.get_mut(id).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
-        if self.lose(id, mode, Status::Busy).is_err() {
-            // There is no room even for the refusal.
-            self.close(id);
+    /// Every carry buffer is taken. The frame that has waited longest is the least likely to be finished: its connection is refused, behind
+    /// what it is still owed. Cost: a look at every connection.
+    fn refuse_oldest_carry(&mut self) {
+        let Some(oldest) = self.table.oldest_carry() else { return };
+        let mode = self.table.get_mut(oldest).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
+        if self.lose(oldest, mode, Status::Busy).is_ok() {
+            self.counters.over_carry_cap += 1;
         }
     }
 

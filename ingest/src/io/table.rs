@@ -9,6 +9,7 @@ pub(super) struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
     taken: usize,
+    conns_max: usize,
 }
 
 #[derive(Debug)]
@@ -20,7 +21,7 @@ struct Place {
 impl Table {
     /// Room for `conns_max` connections.
     pub(super) fn new(conns_max: usize) -> Self {
-        Self { places: Vec::with_capacity(conns_max), free: Vec::with_capacity(conns_max), taken: 0 }
+        Self { places: Vec::with_capacity(conns_max), free: Vec::with_capacity(conns_max), taken: 0, conns_max }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -28,7 +29,7 @@ impl Table {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.taken == self.places.capacity()
+        self.taken == self.conns_max
     }
 
     /// Puts a connection into a free place. The table isn't full.
@@ -58,6 +59,15 @@ impl Table {
         self.free.push(id.index);
         self.taken -= 1;
         Some(conn)
+    }
+
+    /// The connection whose carry buffer has waited longest.
+    pub(super) fn oldest_carry(&self) -> Option<ConnId> {
+        let carrying =
+            |place: &Place| place.conn.as_ref().filter(|conn| conn.carry.is_some()).map(|conn| conn.carried_at);
+        let places = self.places.iter().enumerate();
+        let oldest = places.filter_map(|(index, place)| Some((carrying(place)?, index, place.generation))).min();
+        oldest.map(|(_, index, generation)| ConnId { index: index as u32, generation })
     }
 
     /// The ids of all connections.

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 
+use slipring::pipeline::LaneError;
+use slipring::ring::PoolError;
+
 /// A refusal to start, with the option, the figure and the fix in its text.
 #[derive(Debug)]
 pub enum ServeError {
@@ -17,6 +20,19 @@ impl ServeError {
         Self::Refused(format!("{what}: {error}; {fix}"))
     }
 
+    /// What a lane refused, with the options of the command line instead of the library's fields.
+    pub(super) fn lane(number: u32, error: LaneError) -> Self {
+        match error {
+            LaneError::Option { field, given, must } => {
+                Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
+            }
+            LaneError::Pool(PoolError::Option { field, given, must, limit }) => {
+                Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
+            }
+            other => Self::Refused(format!("lane {number}: {other}")),
+        }
+    }
+
     /// 2 for usage, 1 for everything else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -24,6 +40,17 @@ impl ServeError {
             Self::Option(_) => 2,
             Self::Refused(_) => 1,
         }
+    }
+}
+
+/// The option behind a field of a lane or its pool.
+fn flag(field: &'static str) -> &'static str {
+    match field {
+        "bytes" | "pool.bytes" => "--pool",
+        "window_bytes" => "--window",
+        "slots" => "--slots",
+        "max_slice_bytes" | "width" => "--max-vectors",
+        other => other,
     }
 }
 

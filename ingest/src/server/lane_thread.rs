@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{LaneError, LaneReport, Started};
+use slipring::pipeline::{LaneReport, Started};
 
 use super::error::ServeError;
 use super::plan::{LanePlan, Plan};
@@ -51,6 +51,15 @@ struct Ready {
     report: LaneReport,
 }
 
+/// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses would leave its clients waiting.
+struct OnEnd(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 impl LaneThread {
     /// Starts the thread and waits until its memory is mapped and its stages run.
     pub(super) fn start(plan: &Plan, lane: &LanePlan, gear: LaneGear) -> Result<Self, ServeError> {
@@ -58,11 +67,10 @@ impl LaneThread {
             Bell::new().map_err(|error| ServeError::io("a lane's bell", &error, "raise the descriptor limit"))?;
         let (started, result) = sync_channel(1);
         let (plan, lane, its_bell, name) = (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
-        let on_end = Arc::clone(&gear.on_end);
+        let on_end = OnEnd(Arc::clone(&gear.on_end));
         let run = move || {
-            let end = serve_lane(&plan, &lane, gear, its_bell, &started);
-            on_end();
-            end
+            let _on_end = on_end;
+            serve_lane(&plan, &lane, gear, its_bell, &started)
         };
         let thread = thread::Builder::new()
             .name(name)
@@ -100,7 +108,6 @@ fn serve_lane(
     bell: Bell,
     started: &SyncSender<Result<LaneReport, ServeError>>,
 ) -> LaneEnd {
-    let stop = Arc::clone(&gear.stop);
     let ready = match start_lane(plan, lane, gear, bell) {
         Ok(ready) => ready,
         Err(error) => {
@@ -110,12 +117,8 @@ fn serve_lane(
         }
     };
     let _gone = started.send(Ok(ready.report));
-    let (io, close) = ready.driver.run();
-    // An orderly stop begins when it is told; a failed lane ends by itself and takes its time from here.
-    let until = Instant::now() + if stop.load(Ordering::Acquire) { GRACE } else { plan.options.drain };
-    let patience =
-        if close.late.is_empty() { plan.options.drain } else { until.saturating_duration_since(Instant::now()) };
-    let store = ready.store_done.recv_timeout(patience);
+    let (io, close, until) = ready.driver.run();
+    let store = ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
     let store = store.unwrap_or_else(|_| {
         if !late.iter().any(|name| name == "sink") {
@@ -129,14 +132,7 @@ fn serve_lane(
 }
 
 fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Result<Ready, ServeError> {
-    let wrong = |error: LaneError| {
-        let text = format!("lane {}: {error}", lane.number);
-        if matches!(error, LaneError::Option { .. } | LaneError::Pool(slipring::ring::PoolError::Option { .. })) {
-            ServeError::Option(text)
-        } else {
-            ServeError::Refused(text)
-        }
-    };
+    let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", plan.limits.max_vectors as usize).map_err(wrong)?;
@@ -159,7 +155,7 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
         drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let store = Store::new(gear.sink, verdicts.clone());
+    let store = Store::new(gear.sink, verdicts.clone(), plan.options.drain);
     let rows_in_segments = store.rows_in_segments();
     let (done, store_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.take("sink").ok_or_else(missing)?, lane.sink_cpu);
@@ -172,4 +168,26 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     let driver = Driver::new(running, end, gear.listeners, bell, gear.stop, &plan.driver());
     let driver = driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     Ok(Ready { driver, store_done, rows_in_segments, report })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_panics_is_missed() {
+        let told = Arc::new(AtomicU64::new(0));
+        let on_end = OnEnd(Arc::new({
+            let told = Arc::clone(&told);
+            move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+        let thread = thread::spawn(move || {
+            let _on_end = on_end;
+            panic!("made up");
+        });
+        assert!(thread.join().is_err());
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+};
 
 use super::error::ServeError;
 use crate::io::Listener;
@@ -19,13 +22,15 @@ const BACKLOG: i32 = 1024;
 pub(super) struct Listeners {
     pub(super) tcp: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
+    /// Which file the Unix socket is: device and inode.
+    unix_file: Option<(u64, u64)>,
     /// One list a lane.
     lanes: Vec<Vec<Listener>>,
 }
 
 impl Listeners {
     pub(super) fn bind(tcp: Option<&str>, unix: Option<&Path>, lanes: usize) -> Result<Self, ServeError> {
-        let mut all = Self { tcp: None, unix: None, lanes: (0..lanes).map(|_| Vec::new()).collect() };
+        let mut all = Self { tcp: None, unix: None, unix_file: None, lanes: (0..lanes).map(|_| Vec::new()).collect() };
         if let Some(address) = tcp {
             let listeners = bind_tcp(address, lanes)?;
             all.tcp = listeners.first().and_then(|listener| listener.local_addr().ok());
@@ -33,7 +38,7 @@ impl Listeners {
         }
         if let Some(path) = unix {
             let listener = bind_unix(path)?;
-            all.unix = Some(path.to_owned());
+            (all.unix, all.unix_file) = (Some(path.to_owned()), file_of(path));
             for lane in &mut all.lanes {
                 let share = listener
                     .try_clone()
@@ -52,8 +57,10 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        if let Some(path) = &self.unix {
-            // It may be gone already.
+        // It may be gone already, or be somebody else's by now.
+        if let Some(path) =
+            self.unix.as_ref().filter(|path| self.unix_file.is_some() && file_of(path) == self.unix_file)
+        {
             let _gone = std::fs::remove_file(path);
         }
     }
@@ -74,6 +81,8 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
     let taken = probe.local_addr().map_err(failed)?;
     if lanes == 1 {
         probe.set_nonblocking(true).map_err(failed)?;
+        // The standard library lets only 128 wait.
+        listen(&probe, BACKLOG).map_err(|error| failed(error.into()))?;
         return Ok(vec![probe]);
     }
     drop(probe);
@@ -99,19 +108,40 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
                 "--unix {shown}: there is a file that isn't a socket; choose another path"
             )));
         }
-        if UnixStream::connect(path).is_ok() {
-            return Err(ServeError::Refused(format!(
-                "--unix {shown}: another service listens there; choose another path, or stop it"
-            )));
+        match knock(path) {
+            // It was left by a service that was killed.
+            Err(Errno::CONNREFUSED) => std::fs::remove_file(path)
+                .map_err(|error| ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it"))?,
+            Err(Errno::NOENT) => {}
+            // Its queue may be full.
+            Ok(()) | Err(Errno::AGAIN) => {
+                return Err(ServeError::Refused(format!(
+                    "--unix {shown}: another service listens there; choose another path, or stop it"
+                )));
+            }
+            Err(error) => {
+                let what =
+                    format_args!("--unix {shown}: there is a socket that can't be asked whether somebody listens");
+                return Err(ServeError::io(what, &error.into(), "choose another path, or remove it"));
+            }
         }
-        // Nobody answers: it was left by a service that was killed.
-        std::fs::remove_file(path)
-            .map_err(|error| ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it"))?;
     }
     let listener = UnixListener::bind(path)
         .map_err(|error| ServeError::io(format_args!("--unix {shown}"), &error, "choose a path that can be written"))?;
     listener
         .set_nonblocking(true)
+        .and_then(|()| Ok(listen(&listener, BACKLOG)?))
         .map_err(|error| ServeError::io(format_args!("--unix {shown}"), &error, "choose another path"))?;
     Ok(listener)
+}
+
+/// Whether somebody listens at a Unix socket. Never waits, also if that service hangs.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

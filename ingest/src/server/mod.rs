@@ -3,6 +3,7 @@
 //! By life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are bound, each lane starts on its own
 //! pinned thread; [`Server::stop`] drains them all with one deadline and says what became of every vector ([`Totals`]).
 
+mod descriptors;
 mod error;
 mod lane_thread;
 mod listen;
@@ -21,6 +22,7 @@ pub use error::ServeError;
 pub use options::{CpuIds, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
 pub use totals::Totals;
 
+use crate::notice::notice;
 use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink};
 use lane_thread::{LaneGear, LaneThread};
 use listen::Listeners;
@@ -42,6 +44,12 @@ impl Server {
     /// The option that doesn't fit, or what refused; nothing is left running or bound.
     pub fn start(options: &ServeOptions, on_end: Arc<dyn Fn() + Send + Sync>) -> Result<Self, ServeError> {
         let plan = Plan::new(options)?;
+        if plan.connections_max < options.max_connections {
+            notice(format_args!(
+                "a lane takes {} connections, not --max-connections {}: the limit of descriptors leaves no more (ulimit -n)",
+                plan.connections_max, options.max_connections
+            ));
+        }
         let data = match (options.sink, &options.data) {
             (SinkWord::Log, Some(path)) => Some(
                 DataDir::open(path, options.dim).map_err(|error| ServeError::Refused(format!("--data: {error}")))?,
@@ -135,7 +143,7 @@ impl Server {
         let options = SegmentOptions { segment_bytes: self.plan.options.segment_bytes.0, ..SegmentOptions::default() };
         let log = SegmentLog::open(data, lane, options).map_err(refused)?;
         for torn in log.torn() {
-            eprintln!("slipring: lane {lane}: a crash left an unfinished segment; it is kept as {}", torn.display());
+            notice(format_args!("lane {lane}: a crash left an unfinished segment; it is kept as {}", torn.display()));
         }
         Ok(Box::new(log))
     }

@@ -4,13 +4,16 @@ use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
 use slipring::region::Topology;
 use slipring::ring::PoolOptions;
 
+use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
 use crate::io::DriverOptions;
-use crate::protocol::Limits;
+use crate::protocol::{Limits, Mode, answer_bytes};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
+/// Most bytes of the scores of one lane, and of the answers owed to one connection: 1 GiB.
+const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
 /// A service that may be started.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Plan {
     pub(super) listen: Option<String>,
     pub(super) limits: Limits,
     pub(super) lanes: Vec<LanePlan>,
+    /// Of each lane.
+    pub(super) connections_max: u32,
     topology: Topology,
 }
 
@@ -39,6 +44,7 @@ impl Plan {
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
+        check_memory(options)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
@@ -46,7 +52,8 @@ impl Plan {
         }
         let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
         let lanes = place(options, CpuMask::read().cpus())?;
-        Ok(Self { options: options.clone(), listen, limits, lanes, topology: Topology::read() })
+        let connections_max = connections_max(options.max_connections, options.lanes)?;
+        Ok(Self { options: options.clone(), listen, limits, lanes, connections_max, topology: Topology::read() })
     }
 
     /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.
@@ -55,7 +62,9 @@ impl Plan {
         let wait = Wait::from(options.wait);
         let pool = PoolOptions {
             bytes: options.pool.bytes(),
-            max_slice_bytes: self.limits.payload_bytes_max() as usize,
+            // A receive of one frame spends its header and the rest of its last line beside the payload, and on overwrite the pool has to hold
+            // a ring of those.
+            max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
             window_bytes: options.window.map(super::options::Size::bytes),
             lanes_sharing_l3: lane.cpu.map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
             pages: options.pages,
@@ -82,7 +91,7 @@ impl Plan {
         let options = &self.options;
         DriverOptions {
             limits: self.limits,
-            connections_max: options.max_connections as usize,
+            connections_max: self.connections_max as usize,
             in_flight_max: options.in_flight,
             carry_bytes_max: options.carry_bytes.bytes(),
             wait: options.wait.into(),
@@ -138,6 +147,28 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
         LanePlan { number: lane as u32, cpu, validate_cpu: nth(1), score_cpu: nth(2), sink_cpu: nth(0) }
     };
     Ok((0..lanes).map(plan).collect())
+}
+
+/// What is allocated beside the pool has a bound too: an allocation that the system refuses would end the process.
+fn check_memory(options: &ServeOptions) -> Result<(), ServeError> {
+    if options.segment_bytes.0 == 0 {
+        return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
+    }
+    let answer = answer_bytes(Mode::Header, options.max_vectors as usize) as u64;
+    let sums = [
+        ("--in-flight", u64::from(options.in_flight), answer, "the answers owed to one connection"),
+        ("--slots", options.slots as u64, u64::from(options.max_vectors) * 4, "the scores of a ring"),
+    ];
+    for (flag, count, each, what) in sums {
+        let bytes = count.saturating_mul(each);
+        if bytes > BESIDE_BYTES_MAX {
+            return Err(ServeError::Option(format!(
+                "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most {BESIDE_BYTES_MAX} are allowed; lower one of them",
+                options.max_vectors
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {

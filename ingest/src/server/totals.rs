@@ -31,8 +31,12 @@ impl Totals {
         self.segments += end.store.totals.segments;
         self.segment_bytes += end.store.totals.bytes;
         self.connections_left += end.io.left;
-        let failures = end.io.failure.iter().chain(&end.store.error);
-        self.failures.extend(failures.map(|failure| format!("lane {number}: {failure}")));
+        // A sink that fails is the lane's failure as well.
+        for failure in
+            end.io.failure.iter().chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
+        {
+            self.failures.push(format!("lane {number}: {failure}"));
+        }
         self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
     }
 

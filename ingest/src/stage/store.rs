@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slipring::pipeline::{ColumnReader, Outcome, PinPolicy, Stage, StageError, View, pin_current, unpin_current};
 
 use super::request::Request;
+use crate::notice::notice;
 use crate::protocol::Status;
 use crate::sink::{Sink, SinkError, Totals};
 
-/// How often a sink that can't be finished is tried again, and how long it waits in between.
-const FINISH_TRIES: u32 = 50;
+/// How long it is before a sink that can't be finished is asked again.
 const FINISH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A sink and what was refused on the way to it.
@@ -20,6 +20,7 @@ pub struct Store {
     verdicts: ColumnReader<u8>,
     /// Rows in complete segments, for whoever gives up waiting for this thread.
     in_segments: Arc<AtomicU64>,
+    finish_time: Duration,
     retries: u64,
     complaint: Option<String>,
 }
@@ -36,10 +37,10 @@ pub struct StoreReport {
 }
 
 impl Store {
-    /// Feeds `sink` with what validate let pass.
+    /// Feeds `sink` with what validate let pass; after the end of the stream the sink may take `finish_time` to complete its last segment.
     #[must_use]
-    pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>) -> Self {
-        Self { sink, verdicts, in_segments: Arc::default(), retries: 0, complaint: None }
+    pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>, finish_time: Duration) -> Self {
+        Self { sink, verdicts, in_segments: Arc::default(), finish_time, retries: 0, complaint: None }
     }
 
     /// Rows in complete segments so far; readable from any thread while the sink's runs.
@@ -75,7 +76,7 @@ impl Store {
             Ok(()) => {
                 self.note_rows();
                 if self.complaint.take().is_some() {
-                    eprintln!("slipring: the sink takes vectors again");
+                    notice("the sink takes vectors again");
                 }
                 Outcome::Done
             }
@@ -93,16 +94,16 @@ impl Store {
 
     /// Completes the last segment; a disk that is full may be helped meanwhile.
     fn finish(&mut self) -> Result<Totals, SinkError> {
-        for _ in 1..FINISH_TRIES {
+        let until = Instant::now() + self.finish_time;
+        loop {
             match self.sink.finish() {
-                Err(error) if error.may_retry() => {
+                Err(error) if error.may_retry() && Instant::now() < until => {
                     self.complain(&error);
                     std::thread::sleep(FINISH_PAUSE);
                 }
                 done => return done,
             }
         }
-        self.sink.finish()
     }
 
     /// Says once what is wrong, not at every try.
@@ -110,7 +111,7 @@ impl Store {
         self.retries += 1;
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
-            eprintln!("slipring: the sink can't take vectors, and tries again: {text}");
+            notice(format_args!("the sink can't take vectors, and tries again: {text}"));
             self.complaint = Some(text);
         }
     }
