@@ -54,7 +54,8 @@ mod tests {
         assert!(buffers.take().is_none(), "two of 100 bytes fit into 250");
         let at = one.as_ptr();
         buffers.give(one);
-        assert_eq!(buffers.take().unwrap().as_ptr(), at);
+        let again = buffers.take().unwrap();
+        assert_eq!(again.as_ptr(), at);
         buffers.give(two);
         assert_eq!(Buffers::new(100, 0).take().unwrap().capacity(), 100);
     }

@@ -179,9 +179,8 @@ impl Driver {
     /// Copies whole frames from the carry buffer into the pool; says whether one was taken.
     fn take_carried(&mut self, id: ConnId) -> bool {
         let (mut at, mut taken) = (0, false);
-        loop {
-            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { break };
-            let Some(carry) = conn.carry.take() else { break };
+        let open = |conn: &&mut Conn| conn.phase == Phase::Open;
+        while let Some(carry) = self.table.get_mut(id).filter(open).and_then(|conn| conn.carry.take()) {
             let step = self.take_front(id, &carry[at..]);
             if let Some(conn) = self.table.get_mut(id) {
                 conn.carry = Some(carry);

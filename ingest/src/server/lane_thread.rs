@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{LaneReport, Started};
+use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement};
 
 use super::error::ServeError;
 use super::plan::{LanePlan, Plan};
@@ -141,16 +141,11 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     let validate = validator(verdict_writer);
     let score = scorer(plan.options.score, plan.limits.dim as usize, verdicts.clone(), score_writer);
     if plan.options.stages == super::options::StagesWord::Inline {
-        let attached =
-            running.attach(stages.take("validate").ok_or_else(missing)?, validate).and_then(|()| {
-                match stages.take("score") {
-                    Some(stage) => running.attach(stage, score),
-                    None => Ok(()),
-                }
-            });
-        attached.map_err(|error| ServeError::Refused(error.to_string()))?;
+        let refused = |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
+        running.attach(stages.take("validate").ok_or_else(missing)?, validate).map_err(refused)?;
+        running.attach(stages.take("score").ok_or_else(missing)?, score).map_err(refused)?;
     } else {
-        let refused = |error: slipring::pipeline::SpawnError<Request>| ServeError::Refused(error.to_string());
+        let refused = |error: SpawnError<Request>| ServeError::Refused(error.to_string());
         // They run to the end of the stream by themselves.
         drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);

@@ -66,7 +66,7 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
             "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 64 --segment-bytes 1MiB",
         );
         counting::watch("lane-0");
-        let address = |number: u64| if number % 2 == 0 { service.tcp() } else { service.unix() };
+        let address = |number: u64| if number.is_multiple_of(2) { service.tcp() } else { service.unix() };
         let client = |number: u64| {
             let mode = if number < CLIENTS / 2 { Mode::Count } else { Mode::Header };
             Client::new(&address(number), mode, DIM as u32)

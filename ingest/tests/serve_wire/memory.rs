@@ -11,7 +11,7 @@ use crate::support::{score, segments, vector, within};
 fn least_pool(dim: u32, words: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let error =
-        try_start(folder.path(), dim, &format!("{words} --pool 8KiB")).err().expect("8 KiB are too little").to_string();
+        try_start(folder.path(), dim, &format!("{words} --pool 8KiB")).expect_err("8 KiB are too little").to_string();
     let figure = error.split("at least ").nth(1).and_then(|rest| rest.split(' ').next());
     figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure in {error}"))
 }

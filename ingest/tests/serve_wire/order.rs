@@ -121,7 +121,8 @@ fn clients_side_by_side_keep_their_order() {
         service.stop();
         let mut stored: Vec<u32> =
             segments::rows(&service.data(), 4).values().flatten().map(|row| row[0] as u32).collect();
-        (taken.sort_unstable(), stored.sort_unstable());
+        taken.sort_unstable();
+        stored.sort_unstable();
         assert_eq!(stored, taken);
     });
 }
