@@ -3,6 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::thread::{RawPid, gettid};
@@ -59,15 +60,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Counts from now on what the thread of this name asks for; there is one.
-pub fn watch(name: &str) {
+/// Counts from now on what the thread of this name asks for. False: not one thread has it now; a new one has its parent's name at first.
+pub fn watch(name: &str) -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let named =
-        |task: &std::path::PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
-    let found: Vec<_> = tasks.filter(named).collect();
-    assert_eq!(found.len(), 1, "threads named {name}");
-    let number = found[0].file_name().and_then(|number| number.to_str()).and_then(|number| number.parse().ok());
+    let named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let found: Vec<PathBuf> = tasks.filter(named).collect();
+    let [only] = found.as_slice() else { return false };
+    let number = only.file_name().and_then(|number| number.to_str()).and_then(|number| number.parse().ok());
     WATCHED.store(number.expect("a thread's number"), Ordering::Relaxed);
+    true
 }
 
 pub fn stop() {

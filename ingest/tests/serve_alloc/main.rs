@@ -65,7 +65,7 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
             DIM as u32,
             "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 64 --segment-bytes 1MiB",
         );
-        counting::watch("lane-0");
+        wait_until("one thread is lane-0", || counting::watch("lane-0"));
         let address = |number: u64| if number.is_multiple_of(2) { service.tcp() } else { service.unix() };
         let client = |number: u64| {
             let mode = if number < CLIENTS / 2 { Mode::Count } else { Mode::Header };

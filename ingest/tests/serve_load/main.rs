@@ -48,7 +48,7 @@ fn assert_all_there(service: &mut Service, reports: &[LoadReport]) -> Totals {
     );
     assert!((summary.sum - sum).abs() <= 1e-7 * summary.rows as f64, "{} stored, {sum} sent", summary.sum);
     assert_eq!(totals.counters.refused(), refused, "{totals}");
-    assert!(vectors > 1000, "{totals}");
+    assert!(vectors > 100, "{totals}");
     totals
 }
 
@@ -61,7 +61,7 @@ fn sustain(words: &str, connections: u32, window: u32, mode: Mode) {
         let report = report.unwrap_or_else(|error| panic!("{words}: {error}"));
         let totals = assert_all_there(&mut service, &[report]);
         let counters = &totals.counters;
-        assert!(counters.stalls > 100, "it was never full: {totals}");
+        assert!(counters.stalls > 10, "it was never full: {totals}");
         assert!(counters.uncopied_bytes > 0 && (window == 1 || counters.copied_bytes > 0), "{totals}");
         // Each byte of a payload was cut where it lay or went through a carry buffer.
         assert!(
