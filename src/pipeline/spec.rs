@@ -216,17 +216,35 @@ impl LaneSpec {
     pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
         let pinned = layout.pinned_chunks_max();
         debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
-        let need = layout.bytes_for_slots(self.slots).saturating_add(pinned as usize * layout.chunk_bytes());
-        if self.reclaim == Reclaim::OnOverwrite && layout.pool_bytes() < need {
-            let must = format!(
-                "at least {need} bytes with Reclaim::OnOverwrite, {} slots, slices of {} bytes and {pinned} pinned chunks: \
-                 raise it, or use fewer slots",
-                self.slots,
-                layout.max_slice_bytes()
-            );
-            return Err(option("pool.bytes", layout.pool_bytes(), &must));
+        if self.reclaim == Reclaim::OnConsume || layout.pool_bytes() >= self.overwrite_bytes(layout) {
+            return Ok(());
         }
-        Ok(())
+        let must = format!(
+            "at least {} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
+            self.overwrite_bytes_least(layout),
+            self.slots,
+            layout.max_slice_bytes()
+        );
+        Err(option("pool.bytes", layout.pool_bytes(), &must))
+    }
+
+    /// What a pool of this layout must hold on overwrite.
+    fn overwrite_bytes(&self, layout: &Layout) -> usize {
+        layout.bytes_for_slots(self.slots).saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
+    }
+
+    /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned: so it is asked again.
+    fn overwrite_bytes_least(&self, layout: &Layout) -> usize {
+        let mut least = self.overwrite_bytes(layout);
+        for _ in 0..64 {
+            let Ok(larger) = PoolOptions { bytes: least, ..self.pool.clone() }.layout(self.readers()) else { break };
+            let need = self.overwrite_bytes(&larger).next_multiple_of(larger.chunk_bytes());
+            if larger.pool_bytes() >= need {
+                break;
+            }
+            least = need.max(least.saturating_add(larger.chunk_bytes()));
+        }
+        least
     }
 
     /// The layers' sizes, and the stages as the lane knows them; spinning threads that would share a CPU are downgraded.

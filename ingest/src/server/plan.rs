@@ -67,6 +67,8 @@ impl Plan {
             max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
             window_bytes: options.window.map(super::options::Size::bytes),
             lanes_sharing_l3: lane.cpu.map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
+            // No stage of ours retains anything.
+            pinned_chunks_max: Some(0),
             pages: options.pages,
             ..PoolOptions::default()
         };
