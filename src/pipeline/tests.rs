@@ -17,6 +17,7 @@ use std::thread;
 use super::shared::{LaneShared, StageState};
 use super::{Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, Started, View, Wait};
 use crate::region::Pages;
+use crate::ring::model::is_filled;
 use crate::ring::{Full, PoolOptions, Sequence};
 
 /// Eight chunks of 4 KiB.
@@ -70,7 +71,7 @@ fn publish(lane: &mut Lane<u64>, numbers: impl IntoIterator<Item = u64>) {
 
 fn assert_holds(bytes: &[u8], number: u64) {
     assert_eq!(bytes[..8], number.to_le_bytes());
-    assert!(bytes.len() == 8 + (number as usize * 37) % 900 && bytes[8..].iter().all(|&byte| byte == number as u8));
+    assert!(bytes.len() == 8 + (number as usize * 37) % 900 && is_filled(&bytes[8..], number as u8));
 }
 
 /// The handler that accepts an event when it is what `stage_number` staged under that sequence.

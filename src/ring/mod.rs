@@ -124,7 +124,7 @@ mod typed;
 mod window;
 
 #[cfg(all(test, not(loom)))]
-mod model;
+pub(crate) mod model;
 
 pub use chunk::Sequence;
 pub use error::{Foreign, Full, PoolError, RetainError, TooLong};

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use super::{Outcome, Polled, StageSpec, assert_holds, by_hand, done, polled, publish, stage_number, start};
+use super::{Outcome, Polled, StageSpec, assert_holds, by_hand, done, is_filled, polled, publish, stage_number, start};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -76,7 +76,7 @@ fn a_lane_may_go_while_slices_and_handles_live() {
     drop(stage);
     drop(shared);
     assert_eq!(&token.commit(2).unwrap()[..], &[3; 2]);
-    assert!(slice.iter().all(|&byte| byte == 9));
+    assert!(is_filled(&slice, 9));
     drop(slice);
     let other = thread::spawn(move || {
         assert_holds(&from_view.expect("one was kept"), 0);

@@ -70,7 +70,7 @@ fn a_leaked_held_blocks_the_lane_and_is_named() {
     publish(&mut lane, 0..2);
     let first = stage.read(1).unwrap().unwrap();
     stage.release(first).unwrap();
-    std::mem::forget(stage.read(1).unwrap());
+    let never_given_back = stage.read(1).unwrap();
     publish(&mut lane, 2..8);
     assert_eq!(stage.poll(1, done), Err(StageError::Holding { since: 1 }));
     while let Some(held) = stage.read(2).unwrap() {
@@ -80,6 +80,7 @@ fn a_leaked_held_blocks_the_lane_and_is_named() {
     assert_eq!((stats.stages[0].held_from, stats.blocked_by()), (Some(1), Some("slow")));
     let report = lane.close(std::time::Duration::ZERO);
     assert_eq!((report.late, report.consumed), (vec!["slow".to_owned()], 1));
+    drop(never_given_back);
 }
 
 #[test]
