@@ -29,6 +29,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/region/map/tests.rs",
     "src/region/touch.rs",
     "src/ring/grant.rs",
+    "src/ring/live.rs",
     "src/ring/memory.rs",
     "src/ring/owner.rs",
     "src/ring/pool.rs",

@@ -110,6 +110,7 @@
 mod chunk;
 mod error;
 mod grant;
+mod live;
 mod memory;
 mod options;
 mod owner;

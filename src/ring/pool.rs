@@ -24,11 +24,12 @@ use std::sync::Arc;
 use super::chunk::{LINE_BYTES, NONE, Sequence};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
+use super::live::ChunkRef;
 use super::memory::Memory;
 #[cfg(feature = "pipeline")]
 use super::memory::Span;
 use super::options::{PoolOptions, Readers};
-use super::owner::{ChunkRef, OwnerRef};
+use super::owner::OwnerRef;
 use super::slice::PoolSlice;
 use super::stats::PoolStats;
 use super::window::Blocked;

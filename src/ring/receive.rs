@@ -10,7 +10,7 @@ use core::ops::Deref;
 use core::slice;
 
 use super::error::TooLong;
-use super::owner::ChunkRef;
+use super::live::ChunkRef;
 use super::slice::PoolSlice;
 
 /// Received bytes, owned, counted in their chunk. It reads as the bytes that aren't cut yet.

@@ -7,8 +7,8 @@ use core::slice;
 use std::sync::Arc;
 
 use super::error::RetainError;
+use super::live::ChunkRef;
 use super::memory::Span;
-use super::owner::ChunkRef;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
 

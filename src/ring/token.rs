@@ -8,7 +8,7 @@ use core::slice;
 
 use super::chunk::line_up;
 use super::error::TooLong;
-use super::owner::ChunkRef;
+use super::live::ChunkRef;
 use super::receive::Received;
 use super::slice::PoolSlice;
 
