@@ -12,6 +12,8 @@
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
 
+use core::num::NonZeroU32;
+
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,10 +24,11 @@ pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
 #[cfg(feature = "pipeline")]
 pub(crate) use std::sync::atomic::AtomicI64;
 
-/// A number for a pool, never used twice in a process (until four billion pools were made).
-pub(crate) fn pool_id() -> u32 {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+/// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four billion pools.
+pub(crate) fn pool_id() -> NonZeroU32 {
+    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    u32::try_from(id).ok().and_then(NonZeroU32::new).unwrap_or_else(|| std::process::abort())
 }
 
 #[cfg(all(feature = "pipeline", not(loom)))]
@@ -52,18 +55,50 @@ pub(crate) use self::threads::*;
 
 #[cfg(all(feature = "pipeline", loom))]
 mod threads {
+    use std::sync::Arc;
+
     pub(crate) use loom::sync::atomic::fence;
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
-    pub(crate) use loom::thread::{Thread, current as current_thread};
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    loom::thread_local! {
+        static CURRENT: Thread = Thread(Arc::new((Mutex::new(false), Condvar::new())));
+    }
+
+    /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a join.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Thread {
+        pub(crate) fn unpark(&self) {
+            *self.0.0.lock().expect("nobody panics with a token") = true;
+            self.0.1.notify_one();
+        }
+    }
+
+    pub(crate) fn current_thread() -> Thread {
+        CURRENT.with(Thread::clone)
+    }
 
     /// loom models no compiler fence: the fallback is what is modelled.
     pub(crate) fn compiler_fence(_: super::Ordering) {}
 
     /// Parks until somebody unparks.
     pub(crate) fn park() -> bool {
-        loom::thread::park();
+        let Thread(token) = current_thread();
+        let mut is_there = token.0.lock().expect("nobody panics with a token");
+        while !*is_there {
+            is_there = token.1.wait(is_there).expect("nobody panics with a token");
+        }
+        *is_there = false;
         false
     }
+}
+
+/// What the loom tests are made of.
+#[cfg(all(test, loom))]
+pub(crate) mod model {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::{model, thread};
 }
 
 /// On two cache lines of its own: the prefetcher pulls lines in pairs.

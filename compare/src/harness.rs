@@ -33,6 +33,17 @@ pub struct Timing {
 }
 
 impl Timing {
+    pub fn new(contender: &'static str) -> Self {
+        Self { contender, memory_bytes: 0, ns_per_op: Vec::new() }
+    }
+
+    /// One more repeat.
+    pub fn add(&mut self, ns_per_op: f64, memory_bytes: usize) {
+        let at = self.ns_per_op.partition_point(|ns| *ns <= ns_per_op);
+        self.ns_per_op.insert(at, ns_per_op);
+        self.memory_bytes = memory_bytes;
+    }
+
     pub fn median_ns(&self) -> f64 {
         let (n, all) = (self.ns_per_op.len(), &self.ns_per_op);
         if n.is_multiple_of(2) { f64::midpoint(all[n / 2 - 1], all[n / 2]) } else { all[n / 2] }
@@ -84,22 +95,15 @@ impl Runner {
 pub fn measure(case: &Case, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
     let sizes = case.sizes_bytes();
     let named = |runner: &Runner, failure: Failure| format!("{}: {failure}", runner.name);
-    let mut timings: Vec<Timing> = contenders
-        .iter()
-        .map(|runner| Timing { contender: runner.name, memory_bytes: 0, ns_per_op: Vec::new() })
-        .collect();
+    let mut timings: Vec<Timing> = contenders.iter().map(|runner| Timing::new(runner.name)).collect();
     for runner in contenders {
         (runner.verify)(&case.plan(), &sizes, rounds.verified_ops).map_err(|failure| named(runner, failure))?;
     }
     for _ in 0..rounds.repeats {
         for (runner, timing) in contenders.iter().zip(&mut timings) {
             let repeat = (runner.time)(case, &sizes, rounds).map_err(|failure| named(runner, failure))?;
-            timing.ns_per_op.push(repeat.ns_per_op);
-            timing.memory_bytes = repeat.memory_bytes;
+            timing.add(repeat.ns_per_op, repeat.memory_bytes);
         }
-    }
-    for timing in &mut timings {
-        timing.ns_per_op.sort_by(f64::total_cmp);
     }
     Ok(timings)
 }

@@ -8,13 +8,14 @@
 //! ```
 //!
 //! Every contender runs the same operations on one thread, repeats are interleaved (A B C A B C ...), and payloads are verified: whole ones in
-//! a pass before the clock, the number of the operation after each timed pass. `empty-harness` is what the loop itself costs. This program
-//! says nothing about two threads, and its nanoseconds are only good beside each other.
+//! a pass before the clock, the number of the operation after each timed pass. `empty-harness` is what the loop itself costs. The cases of two threads
+//! have a picture of their own in [`two_threads`]. All nanoseconds are only good beside each other, and on a machine that does nothing else.
 
 mod case;
 mod contender;
 mod harness;
 mod report;
+mod two_threads;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -28,14 +29,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Allocate, write, keep `slots` payloads, release the oldest: one thread, no consumer
+    /// Allocate, write, keep `slots` payloads, release the oldest: on one thread, and with a reader on a second core
     Ring(Options),
 }
 
 /// What a run may choose.
 #[derive(Args)]
 struct Options {
-    /// The two cases that write 8 bytes of each payload, in under a minute
+    /// On one thread only the cases that write 8 bytes of each payload; in under a minute
     #[arg(long)]
     quick: bool,
     /// One JSON object a line instead of a table; lines that aren't results carry no `case`
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
     let rounds = if options.quick { harness::QUICK } else { harness::FULL };
     let mut contenders = contender::all();
     contenders.retain(|contender| contender.name.contains(&options.only));
+    let mut of_two_threads = two_threads::contenders();
+    of_two_threads.retain(|contender| contender.name.contains(&options.only));
     if contenders.is_empty() {
         eprintln!("error: no contender's name contains {:?}; leave --only out to see all", options.only);
         return ExitCode::from(2);
@@ -58,12 +61,27 @@ fn main() -> ExitCode {
     report::head(&rounds, options.json);
     for case in case::all(options.quick) {
         match harness::measure(&case, &contenders, &rounds) {
-            Ok(results) => report::results(&case, &results, options.json),
-            Err(failure) => {
-                eprintln!("error: {}: {failure}", case.name());
-                return ExitCode::FAILURE;
-            }
+            Ok(results) => report::results(&case.name(), &results, options.json),
+            Err(failure) => return failed(&case.name(), &failure),
+        }
+    }
+    let cpus = match two_threads::Cpus::pick() {
+        Ok(cpus) => cpus,
+        Err(why) => {
+            report::skipped("two threads", &why, options.json);
+            return ExitCode::SUCCESS;
+        }
+    };
+    for case in two_threads::cases().iter().filter(|_| !of_two_threads.is_empty()) {
+        match two_threads::measure(case, cpus, &of_two_threads, &rounds) {
+            Ok(results) => report::results(&case.name(), &results, options.json),
+            Err(failure) => return failed(&case.name(), &failure),
         }
     }
     ExitCode::SUCCESS
+}
+
+fn failed(case: &str, failure: &str) -> ExitCode {
+    eprintln!("error: {case}: {failure}");
+    ExitCode::FAILURE
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, SEED};
+use crate::case::SEED;
 use crate::harness::{Rounds, Timing};
 
 /// The line that says what the figures were taken on.
@@ -18,16 +18,16 @@ pub fn head(rounds: &Rounds, as_json: bool) {
     }
 }
 
-pub fn results(case: &Case, timings: &[Timing], as_json: bool) {
+pub fn results(case: &str, timings: &[Timing], as_json: bool) {
     if as_json {
         for timing in timings {
             println!("{}", result(case, timing));
         }
         let memory: serde_json::Map<String, Value> =
             timings.iter().map(|timing| (timing.contender.to_owned(), json!(timing.memory_bytes))).collect();
-        println!("{}", json!({ "bench": "ring", "memory_bytes_of": case.name(), "memory_bytes": memory }));
+        println!("{}", json!({ "bench": "ring", "memory_bytes_of": case, "memory_bytes": memory }));
     } else {
-        println!("\n{}\n{:<18}{:>12}{:>12}{:>14}", case.name(), "contender", "ns/op", "min", "memory KiB");
+        println!("\n{}\n{:<18}{:>12}{:>12}{:>14}", case, "contender", "ns/op", "min", "memory KiB");
         for timing in timings {
             let (median, min) = (timing.median_ns(), timing.min_ns());
             println!("{:<18}{median:>12.2}{min:>12.2}{:>14}", timing.contender, timing.memory_bytes >> 10);
@@ -35,11 +35,20 @@ pub fn results(case: &Case, timings: &[Timing], as_json: bool) {
     }
 }
 
+/// Why some cases weren't run; a line without `case`.
+pub fn skipped(cases: &str, why: &str, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "bench": "ring", "skipped": cases, "why": why }));
+    } else {
+        println!("\n{cases}: skipped, {why}");
+    }
+}
+
 /// The names of these fields are relied on by other programs.
-fn result(case: &Case, timing: &Timing) -> Value {
+fn result(case: &str, timing: &Timing) -> Value {
     json!({
         "bench": "ring",
-        "case": case.name(),
+        "case": case,
         "contender": timing.contender,
         "ns_per_op": rounded(timing.median_ns()),
         "ns_min": rounded(timing.min_ns()),
@@ -72,7 +81,7 @@ mod tests {
     #[test]
     fn a_result_has_the_promised_fields() {
         let timing = Timing { contender: "a", memory_bytes: 1, ns_per_op: vec![1.0, 2.5, 3.0] };
-        let line = result(&all(true)[0], &timing);
+        let line = result(&all(true)[0].name(), &timing);
         assert_eq!(
             line,
             json!({"bench": "ring", "case": "touch8-mix-16x1024-fit", "contender": "a", "ns_per_op": 2.5, "ns_min": 1.0, "repeats": 3})

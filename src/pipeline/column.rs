@@ -94,6 +94,7 @@ impl<T: Send + Sync> ColumnWriter<T> {
         if view.stage() != self.0.stage {
             return Err(ColumnError::WrongStage);
         }
+        debug_assert!(view.sequence() >= 0 && self.0.width > 0);
         let row = self.0.row(view.sequence());
         // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row; the writer is borrowed, so nobody else writes it.
         Ok(unsafe { slice::from_raw_parts_mut(row, self.0.width) })

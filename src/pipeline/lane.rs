@@ -246,6 +246,12 @@ impl<M: Meta> Lane<M> {
         self.shared.failure()
     }
 
+    /// Whether a stage failed: cheaper than [`Lane::failure`], for a look every round.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed()
+    }
+
     /// Bytes of the largest slice.
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {

@@ -186,6 +186,7 @@
 mod close;
 mod column;
 mod error;
+mod event;
 mod held;
 mod idle;
 mod inline;
@@ -210,6 +211,7 @@ pub use close::CloseReport;
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{LaneError, NotStaged, StageError, StageRefusal, WrongPlacement};
 pub use held::Held;
+pub use idle::Idle;
 pub use lane::{Lane, Progress};
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
 pub use run::{SpawnError, StageReport, StageThread};

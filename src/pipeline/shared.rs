@@ -190,7 +190,7 @@ impl<M> LaneShared<M> {
         self.barrier.light();
         let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };
         for stage in &self.stages[stages.clone()] {
-            // A dead stage's events are released by the IO thread, if by anyone.
+            // A dead stage's events are released by the IO thread, if by anyone: nobody else would wake it to pump them.
             let alive = stage.died_at() == i64::MAX;
             stage.party().filter(|_| alive).unwrap_or(&self.io).wake_if(ASLEEP);
         }

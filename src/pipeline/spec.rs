@@ -7,7 +7,7 @@ use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
 use super::pin::{CpuMask, PinPolicy};
 use super::shared::StageState;
-use crate::ring::{Layout, PoolOptions};
+use crate::ring::{Layout, PoolOptions, Readers};
 use crate::sync::pool_id;
 
 /// Most slots of a ring: a slot is some dozens of bytes.
@@ -21,7 +21,8 @@ pub enum Reclaim {
     /// When every stage has passed it. 2.4x faster at 65536 slots x 512 B, and needs no size relation.
     #[default]
     OnConsume,
-    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices.
+    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices,
+    /// beside the chunks that may be pinned.
     OnOverwrite,
 }
 
@@ -124,7 +125,7 @@ impl LaneSpec {
     #[must_use]
     pub fn new(pool: PoolOptions, slots: usize) -> Self {
         let (reclaim, panic, pin, wait) = Default::default();
-        Self { id: pool_id(), pool, slots, reclaim, panic, cpu: None, pin, wait, layers: Vec::new() }
+        Self { id: pool_id().get(), pool, slots, reclaim, panic, cpu: None, pin, wait, layers: Vec::new() }
     }
 
     /// Adds a layer behind those there are.
@@ -204,18 +205,46 @@ impl LaneSpec {
         Ok(())
     }
 
-    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices.
-    pub(super) fn check_overwrite(&self, layout: &Layout) -> Result<(), LaneError> {
-        let need = layout.bytes_for_slots(self.slots);
-        if self.reclaim == Reclaim::OnOverwrite && layout.pool_bytes() < need {
-            let must = format!(
-                "at least {need} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
-                self.slots,
-                layout.max_slice_bytes()
-            );
-            return Err(option("pool.bytes", layout.pool_bytes(), &must));
+    /// Whether the IO thread alone reads the pool.
+    pub(super) fn readers(&self) -> Readers {
+        let inline = |stage: &StageSpec| stage.placement == Placement::Inline;
+        if self.layers.iter().flatten().all(inline) { Readers::OwnCore } else { Readers::OtherCores }
+    }
+
+    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices; and what may be
+    /// pinned comes on top, because a full lane must never wait for retained handles alone: whoever drops one wakes nobody.
+    pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
+        let pinned = layout.pinned_chunks_max();
+        debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
+        if self.reclaim == Reclaim::OnConsume || layout.pool_bytes() >= self.overwrite_bytes(layout) {
+            return Ok(());
         }
-        Ok(())
+        let must = format!(
+            "at least {} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
+            self.overwrite_bytes_least(layout),
+            self.slots,
+            layout.max_slice_bytes()
+        );
+        Err(option("pool.bytes", layout.pool_bytes(), &must))
+    }
+
+    /// What a pool of this layout must hold on overwrite.
+    fn overwrite_bytes(&self, layout: &Layout) -> usize {
+        layout.bytes_for_slots(self.slots).saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
+    }
+
+    /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned: so it is asked again.
+    fn overwrite_bytes_least(&self, layout: &Layout) -> usize {
+        let mut least = self.overwrite_bytes(layout);
+        for _ in 0..64 {
+            let Ok(larger) = PoolOptions { bytes: least, ..self.pool.clone() }.layout(self.readers()) else { break };
+            let need = self.overwrite_bytes(&larger).next_multiple_of(larger.chunk_bytes());
+            if larger.pool_bytes() >= need {
+                break;
+            }
+            least = need.max(least.saturating_add(larger.chunk_bytes()));
+        }
+        least
     }
 
     /// The layers' sizes, and the stages as the lane knows them; spinning threads that would share a CPU are downgraded.

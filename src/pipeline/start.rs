@@ -77,14 +77,14 @@ impl LaneSpec {
     /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and refused.
     pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
         self.check()?;
-        self.check_overwrite(&self.pool.layout()?)?;
+        self.check_pool(&self.pool.layout(self.readers())?)?;
         CpuMask::read();
         let pin = match self.cpu {
             Some(cpu) => pin_current(cpu, self.pin)?,
             None => PinReport::unpinned(),
         };
         let mut downgrades: Vec<String> = pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
-        let pool = RingPool::new(&self.pool)?;
+        let pool = RingPool::read_on(self.readers(), &self.pool)?;
         let (layers, states) = self.stages(&mut downgrades);
         let shared = LaneShared::new(self.id, Arc::clone(pool.memory()), states, self.panic, Party::event()?);
         let shared = Arc::new(shared);

@@ -75,13 +75,16 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    fn slots_in_use(&self) -> usize {
+    /// Slots in use, staged ones included, as far as is known without polling.
+    #[must_use]
+    pub fn slots_in_use(&self) -> usize {
         (self.staged - self.reclaimed) as usize
     }
 }
 
 fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
     let released = stage.progress();
+    debug_assert!(released >= NONE && (stage.helds() == 0 || stage.held_from() >= NONE));
     StageStats {
         name: stage.name.clone(),
         released,

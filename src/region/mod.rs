@@ -49,4 +49,4 @@ pub use error::{ParsePagesError, RegionError};
 pub use options::{Lock, Numa, PageKind, Pages, RegionOptions};
 pub use region::Region;
 pub use report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
-pub use topology::{CpuTopology, Topology, window_default_bytes};
+pub use topology::{CpuTopology, Topology, window_default_bytes, window_own_core_default_bytes};

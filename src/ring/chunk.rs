@@ -76,6 +76,11 @@ impl Layout {
         self.max_slice_bytes
     }
 
+    /// Whether slices can be so large that their strides alias.
+    pub(crate) fn aliases(&self) -> bool {
+        line_up(self.max_slice_bytes) >= ALIAS_BYTES
+    }
+
     #[inline]
     pub(crate) fn chunk_start(&self, chunk: u32) -> usize {
         debug_assert!(chunk < self.chunks);
@@ -94,8 +99,9 @@ impl Layout {
 /// Where the next slice starts, relative to one of `len` bytes: the next line, and one more where strides would alias.
 #[inline]
 pub(crate) fn stride(len: usize) -> usize {
-    let lines = (len + (LINE_BYTES - 1)) & !(LINE_BYTES - 1);
-    let stride = if lines & (ALIAS_BYTES - 1) == 0 && lines != 0 { lines + LINE_BYTES } else { lines };
+    let lines = line_up(len);
+    // No bytes take a line as well: one case less, and a chunk holds a bounded number of slices.
+    let stride = if lines.is_multiple_of(ALIAS_BYTES) { lines + LINE_BYTES } else { lines };
     debug_assert!(stride >= len && stride < len + 2 * LINE_BYTES);
     stride
 }
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn strides_keep_lines_and_avoid_aliases() {
-        assert_eq!([0, 1, 64, 65, 512].map(stride), [0, 64, 64, 128, 512]);
+        assert_eq!([0, 1, 64, 65, 512].map(stride), [64, 64, 64, 128, 512]);
         assert_eq!([4033, 4096, 8192, 8129].map(stride), [4160, 4160, 8256, 8256]);
         assert_eq!([0, 1, 63, 64].map(line_up), [0, 64, 64, 64]);
     }

@@ -9,7 +9,6 @@ use core::slice;
 
 use super::chunk::LINE_BYTES;
 use super::error::TooLong;
-use super::memory::Span;
 use super::pool::RingPool;
 use super::receive::Received;
 use super::slice::PoolSlice;
@@ -20,7 +19,6 @@ use super::token::Token;
 #[derive(Debug)]
 pub struct Grant<'p> {
     pool: &'p mut RingPool,
-    start: usize,
     len: usize,
 }
 
@@ -28,10 +26,9 @@ impl<'p> Grant<'p> {
     /// Over the next `len` bytes of the current chunk, which holds them.
     #[inline]
     pub(super) fn new(pool: &'p mut RingPool, len: usize) -> Self {
-        let start = pool.owner().position.get();
-        debug_assert!(len <= pool.owner().room());
-        debug_assert_eq!(start % LINE_BYTES, 0, "a grant starts on a line");
-        Self { pool, start, len }
+        debug_assert!(len <= pool.room());
+        debug_assert_eq!(pool.position() % LINE_BYTES, 0, "a grant starts on a line");
+        Self { pool, len }
     }
 
     /// Publishes the first `n` bytes as a slice and gives the rest back.
@@ -41,14 +38,11 @@ impl<'p> Grant<'p> {
     #[inline]
     pub fn commit(self, n: usize) -> Result<PoolSlice, TooLong<Self>> {
         if n > self.len {
-            return Err(TooLong { asked_bytes: n, available_bytes: self.len, back: self });
+            return Err(self.too_long(n));
         }
-        let (owner, start) = (self.pool.owner(), self.start);
-        let chunk = owner.current.get();
-        owner.bump(start, n);
-        owner.count_live(chunk);
-        owner.check();
-        Ok(PoolSlice::new(owner, Span { offset: start as u64, len: n as u32, chunk }))
+        let start = self.pool.start();
+        let chunk = self.pool.take(n);
+        Ok(PoolSlice::new(chunk, start, n))
     }
 
     /// Publishes all of it.
@@ -60,12 +54,9 @@ impl<'p> Grant<'p> {
 
     /// Owned instead of borrowed, for bytes that are still being filled while the pool goes on.
     pub fn into_token(self) -> Token {
-        let owner = self.pool.owner();
-        let position = owner.bump(self.start, self.len);
-        let chunk = owner.current.get();
-        owner.count_live(chunk);
-        owner.check();
-        Token::new(owner, chunk, self.start, self.len, position)
+        let start = self.pool.position();
+        let chunk = self.pool.take(self.len);
+        Token::new(chunk, start, self.len, self.pool.position())
     }
 
     /// The first `n` bytes as a receive, to be cut into slices without a copy; the rest is given back.
@@ -74,14 +65,17 @@ impl<'p> Grant<'p> {
     /// More than were reserved: the grant comes back.
     pub fn received(self, n: usize) -> Result<Received, TooLong<Self>> {
         if n > self.len {
-            return Err(TooLong { asked_bytes: n, available_bytes: self.len, back: self });
+            return Err(self.too_long(n));
         }
-        let owner = self.pool.owner();
-        let position = owner.bump(self.start, n);
-        let chunk = owner.current.get();
-        owner.count_live(chunk);
-        owner.check();
-        Ok(Received::new(owner, chunk, self.start, n, position))
+        let start = self.pool.position();
+        let chunk = self.pool.take(n);
+        Ok(Received::new(chunk, start, n, self.pool.position()))
+    }
+
+    #[cold]
+    fn too_long(self, asked_bytes: usize) -> TooLong<Self> {
+        assert!(asked_bytes > self.len);
+        TooLong { asked_bytes, available_bytes: self.len, back: self }
     }
 }
 
@@ -90,19 +84,15 @@ impl Deref for Grant<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: I20. The range lies in the current chunk, which lies in the region.
-        let start = unsafe { self.pool.owner().base.add(self.start) };
-        // SAFETY: I24. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
-        unsafe { slice::from_raw_parts(start.as_ptr(), self.len) }
+        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
+        unsafe { slice::from_raw_parts(self.pool.start().as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Grant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I20. The range lies in the current chunk, which lies in the region.
-        let start = unsafe { self.pool.owner().base.add(self.start) };
-        // SAFETY: I24. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
-        unsafe { slice::from_raw_parts_mut(start.as_ptr(), self.len) }
+        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
+        unsafe { slice::from_raw_parts_mut(self.pool.start().as_ptr(), self.len) }
     }
 }

@@ -110,6 +110,7 @@
 mod chunk;
 mod error;
 mod grant;
+mod live;
 mod memory;
 mod options;
 mod owner;
@@ -142,5 +143,7 @@ pub use typed::{CastError, Rows};
 pub(crate) use chunk::{Layout, NONE};
 #[cfg(feature = "pipeline")]
 pub(crate) use memory::{Memory, Span};
+#[cfg(feature = "pipeline")]
+pub(crate) use options::Readers;
 #[cfg(feature = "pipeline")]
 pub(crate) use typed::as_f32s;

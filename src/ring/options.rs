@@ -2,15 +2,30 @@
 
 use super::chunk::{LINE_BYTES, Layout};
 use super::error::PoolError;
-use crate::region::{Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes};
+use crate::region::{
+    CpuTopology, Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes,
+};
 
 /// Smallest chunk: 4 KiB.
 pub const CHUNK_BYTES_MIN: usize = 4 << 10;
 /// Largest chunk: 1 GiB, so that a slice's length fits 32 bits.
 pub const CHUNK_BYTES_MAX: usize = 1 << 30;
-/// Chunks a window has at least, where the pool holds so many.
+/// Chunks a window has at least, where the pool holds so many and a second core reads.
 const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
+/// Chunks that a pool, and its window, are cut into by default, where slices are small enough. A chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool
+/// that was 6 to 10 % of an operation, at 8 it's the half.
+const CHUNKS_DEFAULT_MIN: usize = 8;
+
+/// Where the pool's slices are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// On the thread that owns the pool.
+    OwnCore,
+    /// On other threads as well.
+    #[cfg_attr(not(feature = "pipeline"), expect(dead_code, reason = "only a lane has threads"))]
+    OtherCores,
+}
 
 /// What a ring pool is made of. Only `bytes` has no default worth keeping.
 ///
@@ -25,10 +40,11 @@ pub struct PoolOptions {
     /// slice that is cut from a receive, and nothing larger may be committed out of `reserve_rest`, or the pool runs full.
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
-    /// that is at most 256 KiB and a sixteenth of the pool, raised to that minimum.
+    /// that is at most 256 KiB and an eighth of the pool and of its window, raised to that minimum.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
-    /// Default: min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks.
+    /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
+    /// are all inline, min(4 MiB, L2 / 2), at least two chunks (see [`crate::region::window_own_core_default_bytes`] for why).
     pub window_bytes: Option<usize>,
     /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
     pub lanes_sharing_l3: usize,
@@ -72,8 +88,9 @@ impl PoolOptions {
     }
 
     /// Checks every field and works out the layout; the machine's caches are read for the default window only.
-    pub(crate) fn layout(&self) -> Result<Layout, PoolError> {
-        let chunk_bytes = self.chunk()?;
+    pub(crate) fn layout(&self, readers: Readers) -> Result<Layout, PoolError> {
+        let window_bytes = self.window_bytes.unwrap_or_else(|| self.window_default(readers));
+        let chunk_bytes = self.chunk(window_bytes)?;
         let chunks = self.bytes / chunk_bytes;
         if chunks < 2 {
             return Err(PoolError::Option {
@@ -91,17 +108,14 @@ impl PoolOptions {
                 limit: u32::MAX as usize,
             });
         }
-        let window_chunks = match self.window_bytes {
-            Some(window) if window < 2 * chunk_bytes => {
+        let window_chunks = match (self.window_bytes, readers) {
+            (Some(window), _) if window < 2 * chunk_bytes => {
                 let (must, limit) = ("at least two chunks, that is", 2 * chunk_bytes);
                 return Err(PoolError::Option { field: "window_bytes", given: window, must, limit });
             }
-            Some(window) => window / chunk_bytes,
-            None => {
-                let l3_bytes = Topology::read().cpus().iter().filter_map(|cpu| cpu.l3_bytes).min();
-                (window_default_bytes(l3_bytes, self.lanes_sharing_l3.max(1)) / chunk_bytes)
-                    .max(WINDOW_CHUNKS_DEFAULT_MIN)
-            }
+            (Some(window), _) => window / chunk_bytes,
+            (None, Readers::OwnCore) => (window_bytes / chunk_bytes).max(2),
+            (None, Readers::OtherCores) => (window_bytes / chunk_bytes).max(WINDOW_CHUNKS_DEFAULT_MIN),
         };
         let pinned_max = self.pinned_chunks_max.unwrap_or(((chunks / 4) as u32).max(1));
         if pinned_max as usize >= chunks {
@@ -113,14 +127,23 @@ impl PoolOptions {
         Ok(Layout::new(chunk_bytes, chunks, window_chunks.min(chunks), self.max_slice_bytes, pinned_max))
     }
 
-    fn chunk(&self) -> Result<usize, PoolError> {
+    fn window_default(&self, readers: Readers) -> usize {
+        let topology = Topology::read();
+        let least = |bytes: fn(&CpuTopology) -> Option<usize>| topology.cpus().iter().filter_map(bytes).min();
+        match readers {
+            Readers::OwnCore => window_own_core_default_bytes(least(|cpu| cpu.l2_bytes)),
+            Readers::OtherCores => window_default_bytes(least(|cpu| cpu.l3_bytes), self.lanes_sharing_l3.max(1)),
+        }
+    }
+
+    fn chunk(&self, window_bytes: usize) -> Result<usize, PoolError> {
         if self.max_slice_bytes == 0 || self.max_slice_bytes > CHUNK_BYTES_MAX / 2 {
             let (must, limit) = ("at least 1 and at most", CHUNK_BYTES_MAX / 2);
             return Err(PoolError::Option { field: "max_slice_bytes", given: self.max_slice_bytes, must, limit });
         }
         let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / 16).max(1);
+            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes.min(window_bytes) / CHUNKS_DEFAULT_MIN).max(1);
             let chosen = (1usize << wish.ilog2()).max(least);
             assert!(chosen.is_power_of_two() && chosen <= CHUNK_BYTES_MAX, "a chunk of {chosen} bytes was chosen");
             return Ok(chosen);

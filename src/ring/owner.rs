@@ -1,7 +1,8 @@
-//! The state of the thread that owns a pool: plain cells, no atomics but the pins it looks at.
+//! The state of the thread that owns a pool, as far as what outlives a call must reach it: plain cells, no atomics but the pins it looks at.
 //!
-//! Grants, tokens, receives and slices point at it without a count of their own: each of them is one of its chunk's
-//! `owner_live`, and the state is freed by whichever comes last, the pool or the last of them.
+//! Tokens, receives and slices point at their chunk's state without a count of their own: each of them is one of its
+//! `owner_live`, and the state is freed by whichever comes last, the pool or the last of them. What only the pool itself needs
+//! (the write position, the sequences) stands in the pool, where the compiler may keep it in registers.
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, RefCell};
@@ -9,136 +10,144 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use std::sync::Arc;
 
-use super::chunk::{LINE_BYTES, Layout, NONE, Sequence, line_up, stride};
-use super::memory::{Memory, Span};
+use super::chunk::{Layout, Sequence, line_up};
+use super::error::Full;
+use super::live::{Chunk, ChunkRef};
+use super::memory::Memory;
 use super::stats::Counters;
 use super::window::{Blocked, Rotation};
 
-/// Per chunk, owner only.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    /// Tokens, receives, reads in flight and slices that aren't in a slot. 64 bits, because slices without bytes can be made and
-    /// leaked without an end: four billion take seconds, and a count that wraps would free what is alive.
-    pub(super) owner_live: Cell<u64>,
-    /// The highest sequence staged from this chunk.
-    pub(super) last_seq: Cell<Sequence>,
-}
-
-/// A chunk is reusable when it is closed, `owner_live == 0`, `last_seq <= released` and `pins == 0`.
+/// The part of a pool that its tokens, receives and slices reach.
 pub(super) struct Owner {
-    /// Write position: where the next slice starts. On a line; at most one line past `end`.
-    pub(super) position: Cell<usize>,
-    /// End of the current chunk.
-    pub(super) end: Cell<usize>,
-    pub(super) current: Cell<u32>,
-    /// The read cursor: every stage has passed it.
-    pub(super) released: Cell<Sequence>,
-    /// The sequence that the next staged slice gets.
-    pub(super) next_seq: Cell<Sequence>,
-    pub(super) chunks: Box<[Chunk]>,
+    current: Cell<u32>,
+    chunks: Box<[Chunk]>,
     pub(super) base: NonNull<u8>,
     pub(super) layout: Layout,
     pub(super) memory: Arc<Memory>,
     pub(super) counters: Counters,
+    /// A range of the current chunk that nobody holds, as (end, start): it is free again if the write position stands at its end.
+    returned: Cell<Option<(usize, usize)>>,
     rotation: RefCell<Rotation>,
     /// Reads that were dropped while the kernel still had them: (number, chunk).
-    abandoned: RefCell<Vec<(u64, u32)>>,
+    abandoned: RefCell<Vec<(u64, ChunkRef)>>,
     next_flight: Cell<u64>,
-    pool_gone: Cell<bool>,
 }
 
 impl Owner {
     fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
-        let chunk = |_| Chunk { owner_live: Cell::new(0), last_seq: Cell::new(NONE) };
+        let base = memory.region().base();
+        let chunk = |index| Chunk::new(index, &layout, base);
         Self {
-            position: Cell::new(0),
-            end: Cell::new(layout.chunk_bytes()),
             current: Cell::new(0),
-            released: Cell::new(NONE),
-            next_seq: Cell::new(0),
             chunks: (0..layout.chunks()).map(chunk).collect(),
-            base: memory.region().base(),
+            base,
             layout,
             memory,
             counters: Counters::default(),
+            returned: Cell::new(None),
             rotation: RefCell::new(Rotation::new(layout.chunks(), layout.window_chunks())),
             abandoned: RefCell::new(Vec::with_capacity(16)),
             // Never the same number in two pools: a completion told to the wrong one is refused.
             next_flight: Cell::new(u64::from(pool) << 32),
-            pool_gone: Cell::new(false),
         }
     }
 
-    /// Whether `len` bytes fit into the current chunk.
-    #[inline]
-    pub(super) fn fits(&self, len: usize) -> bool {
-        len <= self.layout.max_slice_bytes() && self.position.get() + len <= self.end.get()
+    /// The range from `used_to` to `position` of a chunk is held no more. If it turns out to be the newest, the pool takes it back before it
+    /// allocates again; else it comes back with its chunk, as tail waste.
+    pub(super) fn give_back(&self, chunk: u32, position: usize, used_to: usize) {
+        let (end, start) = (position, line_up(used_to).min(position));
+        debug_assert!(chunk < self.layout.chunks() && start <= end);
+        if start == end {
+            return;
+        }
+        if chunk != self.current.get() {
+            return self.counters.add_waste(end - start);
+        }
+        let newest = match self.returned.get() {
+            None => (end, start),
+            Some((known_end, known_start)) if known_start == end => (known_end, start),
+            Some((known_end, known_start)) if known_end == start => (end, known_start),
+            Some(known) => {
+                // Only the later one can be the newest.
+                let (newest, other) = if end > known.0 { ((end, start), known) } else { (known, (end, start)) };
+                debug_assert!(newest.1 >= other.0, "two ranges that were given back overlap");
+                self.counters.add_waste(other.0 - other.1);
+                newest
+            }
+        };
+        self.returned.set(Some(newest));
+        self.chunks[chunk as usize].set_limit(0);
     }
 
-    /// Bytes left in the current chunk.
-    #[inline]
-    pub(super) fn room(&self) -> usize {
-        self.end.get().saturating_sub(self.position.get())
-    }
-
-    /// Moves the write position past a range that starts at it; returns the new position.
-    #[inline]
-    pub(super) fn bump(&self, start: usize, len: usize) -> usize {
-        debug_assert_eq!(start, self.position.get());
-        debug_assert!(start + len <= self.end.get());
-        let position = start + stride(len);
-        debug_assert!(position <= self.end.get() + LINE_BYTES);
-        self.position.set(position);
+    /// Takes back what was given back, if it is the newest; returns the write position.
+    fn settle(&self, position: usize) -> usize {
+        let Some((end, start)) = self.returned.take() else { return position };
+        debug_assert!(start < end && end <= position, "a range up to {end} was given back, {position} is written");
+        self.chunks[self.current.get() as usize].set_limit(self.layout.max_slice_bytes());
+        if end == position {
+            return start;
+        }
+        self.counters.add_waste(end - start);
         position
     }
 
-    /// Gives back what lies behind `used_to`, if nothing was allocated after the range that ended at `position`.
-    pub(super) fn give_back(&self, chunk: u32, position: usize, used_to: usize) {
-        if chunk == self.current.get() && position == self.position.get() {
-            let back_to = line_up(used_to);
-            debug_assert!(back_to <= position || back_to <= self.end.get());
-            self.position.set(back_to.min(position));
-        } else {
-            self.counters.add_waste(position.saturating_sub(line_up(used_to)));
+    /// Bytes that were given back and will turn out to be waste.
+    pub(super) fn waste_to_settle(&self, position: usize) -> usize {
+        self.returned.get().filter(|(end, _)| *end != position).map_or(0, |(end, start)| end - start)
+    }
+
+    /// Makes room for `len` bytes, in the current chunk or in the next; returns where the pool writes from now on. After an error nothing has changed.
+    ///
+    /// It takes and returns a copy: were it given the pool itself, the pool's address would be known outside, and the compiler would load every field
+    /// again after each write to a payload.
+    #[cold]
+    pub(super) fn make_room(
+        &self,
+        len: usize,
+        position: *mut u8,
+        released: Sequence,
+    ) -> Result<(ChunkRef, *mut u8), Full> {
+        let max_slice_bytes = self.layout.max_slice_bytes();
+        if len > max_slice_bytes {
+            return Err(self.counters.refuse(Full::TooLarge { asked_bytes: len, max_slice_bytes }));
         }
+        let position = position.addr() - self.base.addr().get();
+        let (current, settled) = (self.chunk(self.current.get()), self.settle(position));
+        if settled + len <= current.end() {
+            return Ok((current, self.at(settled)));
+        }
+        let next = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, released));
+        let Some(next) = next else {
+            // The caller's position stays where it was: what was given back waits on.
+            self.give_back(self.current.get(), position, settled);
+            let chunks = self.layout.chunks() as usize;
+            return Err(self.counters.refuse(Full::Pool { asked_bytes: len, chunks }));
+        };
+        debug_assert_eq!(self.blocked(next, released), None, "chunk {next} isn't reusable");
+        self.counters.add_waste(current.end().saturating_sub(settled));
+        debug_assert!(self.returned.get().is_none(), "a chunk is closed after its range is settled");
+        self.current.set(next);
+        let chunk = self.chunk(next);
+        assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
+        Ok((chunk, self.at(chunk.start())))
     }
 
-    #[inline]
-    pub(super) fn count_live(&self, chunk: u32) {
-        let live = &self.chunks[chunk as usize].owner_live;
-        debug_assert!(chunk == self.current.get() || live.get() > 0, "only what is held lets a closed chunk gain");
-        live.set(live.get() + 1);
+    /// The pointer to an offset of the region.
+    pub(super) fn at(&self, offset: usize) -> *mut u8 {
+        self.base.as_ptr().wrapping_add(offset)
     }
 
-    /// A slice goes into a slot: the sequence protects it from now on.
-    #[inline]
-    pub(super) fn count_staged(&self, chunk: u32, sequence: Sequence) {
-        let state = &self.chunks[chunk as usize];
-        debug_assert!(sequence > self.released.get() && state.owner_live.get() > 0);
-        debug_assert!(sequence > state.last_seq.get(), "sequences rise");
-        state.last_seq.set(sequence);
-        state.owner_live.set(state.owner_live.get() - 1);
-    }
-
-    /// Closes the current chunk and opens the next. False: nothing is free, and nothing has changed.
-    pub(super) fn next_chunk(&self) -> bool {
-        let waste = self.room();
-        let Some(chunk) = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk)) else { return false };
-        debug_assert_eq!(self.blocked(chunk), None, "chunk {chunk} isn't reusable");
-        self.counters.add_waste(waste);
-        let start = self.layout.chunk_start(chunk);
-        self.current.set(chunk);
-        self.position.set(start);
-        self.end.set(start + self.layout.chunk_bytes());
-        true
+    /// The state of a chunk.
+    pub(super) fn chunk(&self, index: u32) -> ChunkRef {
+        ChunkRef::new(&self.chunks[index as usize])
     }
 
     /// The one rule of reuse.
-    pub(super) fn blocked(&self, chunk: u32) -> Option<Blocked> {
+    pub(super) fn blocked(&self, chunk: u32, released: Sequence) -> Option<Blocked> {
         let state = &self.chunks[chunk as usize];
-        if state.owner_live.get() > 0 {
+        if state.is_held() {
             Some(Blocked::Owner)
-        } else if state.last_seq.get() > self.released.get() {
+        } else if state.last_seq() > released {
             Some(Blocked::Sequence)
         } else if self.memory.pins().is_pinned(chunk) {
             // `released` was loaded (Acquire) before the pins: a stage's pin is visible once its release is.
@@ -158,71 +167,43 @@ impl Owner {
         id
     }
 
-    pub(super) fn abandon_flight(&self, id: u64, chunk: u32) {
-        assert!(self.chunks[chunk as usize].owner_live.get() > 0, "a read in flight is counted in its chunk");
+    pub(super) fn abandon_flight(&self, id: u64, chunk: ChunkRef) {
+        assert!(chunk.is_live(), "a read in flight is counted in its chunk");
         self.abandoned.borrow_mut().push((id, chunk));
     }
 
     /// The chunk of an abandoned read, once.
-    pub(super) fn take_abandoned(&self, id: u64) -> Option<u32> {
+    pub(super) fn take_abandoned(&self, id: u64) -> Option<ChunkRef> {
         let mut abandoned = self.abandoned.borrow_mut();
         let at = abandoned.iter().position(|&(known, _)| known == id)?;
         Some(abandoned.swap_remove(at).1)
     }
 
-    pub(super) fn owns(&self, span: Span) -> bool {
-        span.chunk < self.layout.chunks() && span.offset + u64::from(span.len) <= self.layout.pool_bytes() as u64
-    }
-
-    /// What holds between any two calls: the write position is on a line of the current chunk (or one line behind it, after a
-    /// stride that would alias), nothing is released that wasn't staged, nothing is staged ahead of its turn, and no more chunks
-    /// are pinned than may be. Debug and profile `checked` only; the chunks' own law is [`Rotation::check`].
-    #[inline]
-    pub(super) fn check(&self) {
-        let (start, position) = (self.layout.chunk_start(self.current.get()), self.position.get());
-        debug_assert_eq!(self.end.get(), start + self.layout.chunk_bytes());
-        debug_assert!((start..=self.end.get() + LINE_BYTES).contains(&position), "{position} isn't in chunk {start}");
-        debug_assert_eq!(position % LINE_BYTES, 0);
-        debug_assert!(self.released.get() >= NONE && self.released.get() < self.next_seq.get());
-        debug_assert!(self.chunks[self.current.get() as usize].last_seq.get() < self.next_seq.get());
-        debug_assert!(self.memory.pins().pinned() <= self.layout.pinned_chunks_max());
-    }
-
     fn live(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.owner_live.get()).sum()
+        self.chunks.iter().map(Chunk::counted).sum()
     }
 }
 
-/// A pointer to an [`Owner`] that is alive. Holders other than the pool are counted in `owner_live` until they go.
+/// A pointer to an [`Owner`] that is alive: it is held by its pool, or reached through a chunk that counts the holder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnerRef(NonNull<Owner>);
 
 impl OwnerRef {
     /// A new state, held by its pool.
     pub(super) fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
-        Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory, pool)))))
+        let owner = Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory, pool)))));
+        owner.chunks.iter().for_each(|chunk| chunk.set_owner(owner));
+        owner
     }
 
-    /// Ends one count of `chunk`. The caller doesn't use its `OwnerRef` afterwards.
-    #[inline]
-    pub(super) fn drop_live(self, chunk: u32) {
-        let live = &self.chunks[chunk as usize].owner_live;
-        debug_assert!(live.get() > 0, "chunk {chunk} has no live slice");
-        let left = live.get() - 1;
-        live.set(left);
-        if left == 0 && self.pool_gone.get() {
-            self.free_if_last();
-        }
-    }
-
-    /// The pool goes; slices and tokens may stay.
+    /// The pool goes, and with it its count of every chunk; slices and tokens may stay.
     pub(super) fn drop_pool(self) {
-        assert!(!self.pool_gone.replace(true), "a pool goes once");
+        self.chunks.iter().for_each(Chunk::drop_pool);
         self.free_if_last();
     }
 
-    #[cold]
-    fn free_if_last(self) {
+    /// Frees the state if nothing is counted in any chunk any more.
+    pub(super) fn free_if_last(self) {
         if self.live() == 0 {
             // SAFETY: I23. The pool is gone and nothing is counted: this is the last `OwnerRef`, and it came from a Box.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });

@@ -15,13 +15,20 @@
 //! ```
 #![allow(unsafe_code)]
 
+use core::mem::ManuallyDrop;
+use core::num::{NonZeroU32, NonZeroUsize};
+use core::ptr::NonNull;
+use core::slice;
 use std::sync::Arc;
 
-use super::chunk::Sequence;
+use super::chunk::{LINE_BYTES, NONE, Sequence};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
-use super::memory::{Memory, Span};
-use super::options::PoolOptions;
+use super::live::ChunkRef;
+use super::memory::Memory;
+#[cfg(feature = "pipeline")]
+use super::memory::Span;
+use super::options::{PoolOptions, Readers};
 use super::owner::OwnerRef;
 use super::slice::PoolSlice;
 use super::stats::PoolStats;
@@ -35,20 +42,32 @@ use crate::sync::pool_id;
 #[derive(Debug)]
 pub struct RingPool {
     owner: OwnerRef,
-    id: u32,
+    /// Write position: where the next slice starts. On a line; at most one line past the end of the current chunk, which may be outside of the region.
+    position: *mut u8,
+    current: ChunkRef,
+    /// The last sequence staged.
+    staged: Sequence,
+    /// The read cursor: every stage has passed it.
+    released: Sequence,
+    id: NonZeroU32,
 }
 
 /// A slice that was staged in a pool used without a lane: what a slot of a ring would hold.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Staged {
-    span: Span,
     sequence: Sequence,
-    pool: u32,
+    /// Its address; with the pool's region it is a pointer again.
+    start: NonZeroUsize,
+    /// Low half of a word, so that one instruction puts the pool's number beside it.
+    len: u32,
+    pool: NonZeroU32,
 }
 
 impl Staged {
     /// Its place in the order of staging, from 0.
     #[must_use]
+    #[inline]
     pub fn sequence(&self) -> Sequence {
         self.sequence
     }
@@ -60,11 +79,18 @@ impl RingPool {
     /// # Errors
     /// The option that doesn't fit, or why the region couldn't be mapped.
     pub fn new(options: &PoolOptions) -> Result<Self, PoolError> {
-        let layout = options.layout()?;
+        Self::read_on(Readers::OwnCore, options)
+    }
+
+    /// As [`RingPool::new`], with the defaults for these readers.
+    pub(crate) fn read_on(readers: Readers, options: &PoolOptions) -> Result<Self, PoolError> {
+        let layout = options.layout(readers)?;
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
         let id = pool_id();
-        Ok(Self { owner: OwnerRef::new(layout, memory, id), id })
+        let owner = OwnerRef::new(layout, memory, id.get());
+        let (current, position) = (owner.chunk(0), owner.at(0));
+        Ok(Self { owner, position, current, staged: NONE, released: NONE, id })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -73,26 +99,26 @@ impl RingPool {
     /// [`Full::TooLarge`] or [`Full::Pool`]; it never blocks.
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
-        if !self.owner.fits(len) {
-            self.make_room(len)?;
+        if !self.fits(len) {
+            (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
         }
-        self.owner.check();
+        self.check();
         Ok(Grant::new(self, len))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes and at least one (no bytes to receive into look
-    /// like the end of a stream): for a receive whose length isn't known.
+    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose length isn't known.
     ///
     /// # Errors
     /// As [`RingPool::reserve`] for `min`.
     pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
+        // Not even one byte left is no room for a receive.
         let min = min.max(1);
-        if !self.owner.fits(min) {
-            self.make_room(min)?;
+        if !self.fits(min) {
+            (self.current, self.position) = self.owner.make_room(min, self.position, self.released)?;
         }
-        let rest = self.owner.room();
+        let rest = self.room();
         debug_assert!(rest >= min);
-        self.owner.check();
+        self.check();
         Ok(Grant::new(self, rest))
     }
 
@@ -112,36 +138,38 @@ impl RingPool {
     /// The slice of another pool comes back.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
-        let sequence = self.owner.next_seq.get();
-        let span = self.stage_span(slice, sequence)?;
-        debug_assert!(sequence > self.owner.released.get());
-        Ok(Staged { span, sequence, pool: self.id })
+        let sequence = self.staged + 1;
+        let slice = self.count_staged(slice, sequence)?;
+        Ok(Staged { start: slice.start().addr(), len: slice.len() as u32, pool: self.id, sequence })
     }
 
     /// The bytes of a staged slice, or `None` once it is released (or if another pool staged it).
     #[must_use]
     #[inline]
     pub fn view(&self, staged: &Staged) -> Option<&[u8]> {
-        if staged.pool != self.id || staged.sequence <= self.owner.released.get() {
+        if staged.pool != self.id || staged.sequence <= self.released {
             return None;
         }
-        // SAFETY: I21. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
-        Some(unsafe { self.owner.memory.bytes(staged.span) })
+        debug_assert!(staged.sequence <= self.staged, "only this pool makes them");
+        let start = self.owner.base.with_addr(staged.start);
+        // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
+        Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len as usize) })
     }
 
     /// Releases every slice up to `through`; what was never staged can't be released, what was, can't be taken back.
     #[inline]
     pub fn release(&mut self, through: Sequence) {
-        let owner = &self.owner;
-        owner.released.set(through.min(owner.next_seq.get() - 1).max(owner.released.get()));
-        owner.check();
+        if through > self.released {
+            self.released = through.min(self.staged);
+        }
+        self.check();
     }
 
     /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
     pub fn report_completion(&mut self, flight: u64) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
-        self.owner.drop_live(chunk);
-        self.owner.check();
+        chunk.drop_live();
+        self.check();
         true
     }
 
@@ -168,11 +196,11 @@ impl RingPool {
             window_bytes: layout.window_chunks() * layout.chunk_bytes(),
             high_water_bytes: rotation.busy_high() * layout.chunk_bytes(),
             pinned_chunks: owner.memory.pins().pinned(),
-            released: owner.released.get(),
+            released: self.released,
             ..PoolStats::default()
         };
         for chunk in rotation.busy_chunks() {
-            let count = match owner.blocked(chunk) {
+            let count = match owner.blocked(chunk, self.released) {
                 Some(Blocked::Sequence) => &mut stats.blocked_by_sequence,
                 Some(Blocked::Owner) => &mut stats.blocked_by_owner,
                 Some(Blocked::Pinned) => &mut stats.blocked_by_pins,
@@ -182,15 +210,39 @@ impl RingPool {
             stats.in_use_bytes += layout.chunk_bytes();
         }
         owner.counters.fill(&mut stats);
+        stats.tail_waste_bytes += owner.waste_to_settle(self.position()) as u64;
         assert!(stats.in_use_bytes <= stats.pool_bytes && stats.window_bytes <= stats.pool_bytes, "{stats:?}");
         assert!(stats.in_use_bytes == 0 || stats.high_water_bytes > 0, "{stats:?}");
-        owner.check();
         stats
     }
 
+    /// Where the next slice starts; a grant over it fits.
     #[inline]
-    pub(super) fn owner(&self) -> OwnerRef {
-        self.owner
+    pub(super) fn start(&self) -> NonNull<u8> {
+        debug_assert!(!self.position.is_null());
+        // SAFETY: I29. It is made from the region's base and isn't null.
+        unsafe { NonNull::new_unchecked(self.position) }
+    }
+
+    /// The write position as an offset of the region.
+    pub(super) fn position(&self) -> usize {
+        self.position.addr() - self.owner.base.addr().get()
+    }
+
+    /// Bytes left in the current chunk.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.current.end().saturating_sub(self.position())
+    }
+
+    /// Moves the write position past `len` bytes, which its caller now owns: they are counted in the chunk that is returned.
+    #[inline]
+    pub(super) fn take(&mut self, len: usize) -> ChunkRef {
+        debug_assert!(len <= self.room());
+        self.position = self.current.after(self.position, len);
+        debug_assert!(self.position() <= self.current.end() + LINE_BYTES);
+        self.current.count_live();
+        self.current
     }
 
     #[cfg(feature = "pipeline")]
@@ -198,60 +250,80 @@ impl RingPool {
         &self.owner.memory
     }
 
-    /// Whether `len` bytes can be reserved without closing the chunk.
-    #[cfg(feature = "pipeline")]
+    /// Whether `len` bytes can be reserved at once.
     #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
-        self.owner.fits(len)
+        self.current.fits(self.position, len)
     }
 
     /// Stages under a sequence of the caller's, which is the next one.
     #[inline]
+    #[cfg(feature = "pipeline")]
     pub(crate) fn stage_span(&mut self, slice: PoolSlice, sequence: Sequence) -> Result<Span, Foreign<PoolSlice>> {
-        if !slice.is_owned_by(self.owner) {
+        let slice = self.count_staged(slice, sequence)?;
+        Ok(slice.span(self.owner.base))
+    }
+
+    /// The count of the slice goes over to the sequence.
+    #[inline]
+    fn count_staged(
+        &mut self,
+        slice: PoolSlice,
+        sequence: Sequence,
+    ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
+        // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
+        if slice.chunk() != self.current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
-        debug_assert_eq!(sequence, self.owner.next_seq.get());
-        let span = slice.into_span();
-        self.owner.count_staged(span.chunk, sequence);
-        self.owner.next_seq.set(sequence + 1);
-        self.owner.check();
-        Ok(span)
-    }
-
-    /// The sequence that the next staged slice gets.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn next_sequence(&self) -> Sequence {
-        self.owner.next_seq.get()
-    }
-
-    /// The read cursor.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn released(&self) -> Sequence {
-        self.owner.released.get()
+        debug_assert_eq!(sequence, self.staged + 1);
+        debug_assert!(slice.len() <= self.owner.layout.chunk_bytes());
+        let slice = ManuallyDrop::new(slice);
+        slice.chunk().count_staged(sequence);
+        self.staged = sequence;
+        self.check();
+        Ok(slice)
     }
 
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
-        debug_assert!(self.owner.next_seq.get() < Sequence::MAX);
-        self.owner.next_seq.set(self.owner.next_seq.get() + 1);
+        debug_assert!(self.staged < Sequence::MAX);
+        self.staged += 1;
     }
 
-    /// Opens a chunk that holds `len` bytes, which the current one doesn't.
-    #[cold]
+    /// The sequence that the next staged slice gets.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        self.staged + 1
+    }
+
+    /// The read cursor.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn released(&self) -> Sequence {
+        self.released
+    }
+
+    /// Opens a chunk that holds `len` bytes, if the current one doesn't.
+    #[cfg(feature = "pipeline")]
     pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
-        let (owner, layout) = (&self.owner, &self.owner.layout);
-        let max_slice_bytes = layout.max_slice_bytes();
-        if len > max_slice_bytes {
-            return Err(owner.counters.refuse(Full::TooLarge { asked_bytes: len, max_slice_bytes }));
-        }
-        if !owner.next_chunk() {
-            return Err(owner.counters.refuse(Full::Pool { asked_bytes: len, chunks: layout.chunks() as usize }));
-        }
-        assert!(owner.fits(len), "a fresh chunk holds the largest slice");
-        owner.check();
+        (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
+        self.check();
         Ok(())
+    }
+
+    /// What holds between any two calls: the write position is on a line of the current chunk, or one line behind it after a stride
+    /// that would alias; nothing is released that wasn't staged; no more chunks are pinned than may be. Debug and profile
+    /// `checked` only; the chunks' own law is `Rotation::check`.
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            let (start, end, position) = (self.current.start(), self.current.end(), self.position());
+            assert!((start..=end + LINE_BYTES).contains(&position), "{position} isn't in the chunk at {start}");
+            assert!(position.is_multiple_of(LINE_BYTES), "slices start on lines");
+            assert!(NONE <= self.released && self.released <= self.staged, "released before it was staged");
+            let layout = &self.owner.layout;
+            assert!(self.owner.memory.pins().pinned() <= layout.pinned_chunks_max(), "the cap on pins");
+        }
     }
 }
 

@@ -10,16 +10,14 @@ use core::ops::Deref;
 use core::slice;
 
 use super::error::TooLong;
-use super::memory::Span;
-use super::owner::OwnerRef;
+use super::live::ChunkRef;
 use super::slice::PoolSlice;
 
 /// Received bytes, owned, counted in their chunk. It reads as the bytes that aren't cut yet.
 #[must_use = "what isn't cut is given back"]
 #[derive(Debug)]
 pub struct Received {
-    owner: OwnerRef,
-    chunk: u32,
+    chunk: ChunkRef,
     /// Where the next cut starts.
     cut: usize,
     end: usize,
@@ -29,10 +27,9 @@ pub struct Received {
 
 impl Received {
     /// Takes over a count of `chunk`.
-    pub(super) fn new(owner: OwnerRef, chunk: u32, start: usize, len: usize, position: usize) -> Self {
-        let end = start + len;
-        debug_assert!(end <= position, "the write position is behind what was received");
-        Self { owner, chunk, cut: start, end, position }
+    pub(super) fn new(chunk: ChunkRef, start: usize, len: usize, position: usize) -> Self {
+        debug_assert!(chunk.holds(start, len) && position >= start + len);
+        Self { chunk, cut: start, end: start + len, position }
     }
 
     /// Skips `skip` bytes and makes the `len` bytes behind them a slice, without a copy.
@@ -49,8 +46,11 @@ impl Received {
         let offset = self.cut + skip;
         self.cut = offset + len;
         debug_assert!(self.cut <= self.end, "each byte is cut once, and none that wasn't received");
-        self.owner.count_live(self.chunk);
-        Ok(PoolSlice::new(self.owner, Span { offset: offset as u64, len: len as u32, chunk: self.chunk }))
+        debug_assert!(self.chunk.holds(offset, len));
+        self.chunk.count_live();
+        // SAFETY: I20. The range lies in its chunk, which lies in the region.
+        let start = unsafe { self.chunk.owner().base.add(offset) };
+        Ok(PoolSlice::new(self.chunk, start, len))
     }
 
     /// Drops `n` bytes from the front, or as many as are left.
@@ -66,7 +66,7 @@ impl Deref for Received {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { self.owner.base.add(self.cut) };
+        let start = unsafe { self.chunk.owner().base.add(self.cut) };
         // SAFETY: I25. The range was reserved for this receive alone, nobody writes to it, and its chunk can't be reused while it is counted.
         unsafe { slice::from_raw_parts(start.as_ptr(), self.end - self.cut) }
     }
@@ -74,8 +74,8 @@ impl Deref for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        debug_assert!(self.cut <= self.end && self.end <= self.position);
-        self.owner.give_back(self.chunk, self.position, self.cut);
-        self.owner.drop_live(self.chunk);
+        debug_assert!(self.cut <= self.end && self.end <= self.position && self.chunk.is_live());
+        self.chunk.give_back(self.position, self.cut);
+        self.chunk.drop_live();
     }
 }

@@ -1,37 +1,33 @@
 //! `PoolSlice`: a committed, immutable range of a ring pool.
 #![allow(unsafe_code)]
 
-use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 
 use super::error::RetainError;
+use super::live::ChunkRef;
 use super::memory::Span;
-use super::owner::OwnerRef;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
 
 /// RAII: dropped, it is counted off its chunk. Not Clone, not Send; it may outlive its pool or lane.
 ///
-/// It is 24 bytes: a pointer to its owner's state, one to its bytes, its length and its chunk.
+/// It is 24 bytes: a pointer to its chunk's state, one to its bytes, and its length.
 #[must_use = "dropping a slice gives its memory back"]
 pub struct PoolSlice {
-    owner: OwnerRef,
+    chunk: ChunkRef,
     start: NonNull<u8>,
     len: u32,
-    chunk: u32,
 }
 
 impl PoolSlice {
-    /// Takes over a count of the span's chunk.
+    /// Takes over a count of the chunk that holds the `len` bytes from `start`.
     #[inline]
-    pub(super) fn new(owner: OwnerRef, span: Span) -> Self {
-        debug_assert!(owner.owns(span));
-        // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { owner.base.add(span.offset as usize) };
-        Self { owner, start, len: span.len, chunk: span.chunk }
+    pub(super) fn new(chunk: ChunkRef, start: NonNull<u8>, len: usize) -> Self {
+        debug_assert!(chunk.holds(start.addr().get() - chunk.owner().base.addr().get(), len));
+        Self { chunk, start, len: len as u32 }
     }
 
     /// The bytes as `f32`, in the machine's byte order.
@@ -55,25 +51,26 @@ impl PoolSlice {
     /// # Errors
     /// As many chunks as allowed are pinned already.
     pub fn retain(&self) -> Result<Retained, RetainError> {
-        Retained::new(&self.owner.memory, self.span())
+        let owner = self.chunk.owner();
+        Retained::new(&owner.memory, self.span(owner.base))
     }
 
     #[inline]
-    pub(super) fn is_owned_by(&self, owner: OwnerRef) -> bool {
-        self.owner == owner
-    }
-
-    /// The integers a slot holds. The count of the chunk goes over to the caller.
-    #[inline]
-    pub(super) fn into_span(self) -> Span {
-        ManuallyDrop::new(self).span()
+    pub(super) fn chunk(&self) -> ChunkRef {
+        self.chunk
     }
 
     #[inline]
-    fn span(&self) -> Span {
-        let offset = self.start.as_ptr() as usize - self.owner.base.as_ptr() as usize;
-        debug_assert!(offset + self.len as usize <= self.owner.layout.pool_bytes());
-        Span { offset: offset as u64, len: self.len, chunk: self.chunk }
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The integers a slot holds, in the region at `base`.
+    #[inline]
+    pub(super) fn span(&self, base: NonNull<u8>) -> Span {
+        let offset = self.start.addr().get() - base.addr().get();
+        debug_assert!(self.chunk.holds(offset, self.len as usize), "a slice lies in the chunk that counts it");
+        Span { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
     }
 }
 
@@ -82,6 +79,7 @@ impl Deref for PoolSlice {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        debug_assert!(self.chunk.is_live(), "a slice outlived its count");
         // SAFETY: I21. The range is committed, so nobody writes to it, and its chunk can't be reused while it is counted.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
@@ -96,15 +94,17 @@ impl AsRef<[u8]> for PoolSlice {
 impl Drop for PoolSlice {
     #[inline]
     fn drop(&mut self) {
-        self.owner.drop_live(self.chunk);
+        debug_assert!(self.chunk.is_live());
+        self.chunk.drop_live();
     }
 }
 
 impl core::fmt::Debug for PoolSlice {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let owner = self.chunk.owner();
         f.debug_struct("PoolSlice")
-            .field("span", &self.span())
-            .field("memory", &Arc::as_ptr(&self.owner.memory))
+            .field("span", &self.span(owner.base))
+            .field("memory", &Arc::as_ptr(&owner.memory))
             .finish()
     }
 }

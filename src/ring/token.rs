@@ -6,8 +6,9 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::slice;
 
+use super::chunk::line_up;
 use super::error::TooLong;
-use super::owner::OwnerRef;
+use super::live::ChunkRef;
 use super::receive::Received;
 use super::slice::PoolSlice;
 
@@ -16,19 +17,18 @@ use super::slice::PoolSlice;
 #[must_use = "a token that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct Token {
-    owner: OwnerRef,
-    chunk: u32,
+    chunk: ChunkRef,
     start: usize,
     len: usize,
-    /// The write position that this token left behind: as long as it stands there, the token is the newest.
+    /// The write position that this token left behind: if it still stands there, the token is the newest.
     position: usize,
 }
 
 impl Token {
     /// Takes over a count of `chunk`.
-    pub(super) fn new(owner: OwnerRef, chunk: u32, start: usize, len: usize, position: usize) -> Self {
-        debug_assert!(start + len <= position, "the write position is behind the token");
-        Self { owner, chunk, start, len, position }
+    pub(super) fn new(chunk: ChunkRef, start: usize, len: usize, position: usize) -> Self {
+        debug_assert!(chunk.holds(start, len) && position >= start + len);
+        Self { chunk, start, len, position }
     }
 
     /// Publishes the first `n` bytes as a slice.
@@ -50,31 +50,32 @@ impl Token {
         }
         let this = ManuallyDrop::new(self);
         // The count of the chunk goes over to the receive.
-        let position = this.shrink(this.start + n);
-        Ok(Received::new(this.owner, this.chunk, this.start, n, position))
+        let end = this.start + n;
+        debug_assert!(end <= this.position, "the write position is behind the token");
+        this.chunk.give_back(this.position, end);
+        Ok(Received::new(this.chunk, this.start, n, line_up(end).min(this.position)))
     }
 
     /// Hands the bytes to the kernel until [`InFlight::complete`].
     #[must_use = "dropping it pins the chunk until the completion is reported"]
     pub fn submit(self) -> InFlight {
-        let id = self.owner.new_flight();
-        debug_assert!(self.start + self.len <= self.position);
+        let id = self.chunk.owner().new_flight();
         InFlight { token: ManuallyDrop::new(self), id }
     }
 
-    /// Gives back what lies behind `used_to`; returns the position that now counts as "newest".
-    fn shrink(&self, used_to: usize) -> usize {
-        let newest = self.chunk == self.owner.current.get() && self.position == self.owner.position.get();
-        debug_assert!((self.start..=self.start + self.len).contains(&used_to));
-        self.owner.give_back(self.chunk, self.position, used_to);
-        if newest { self.owner.position.get() } else { self.position }
+    #[inline]
+    fn bytes(&self) -> NonNull<u8> {
+        debug_assert!(self.chunk.holds(self.start, self.len));
+        // SAFETY: I20. The range lies in its chunk, which lies in the region.
+        unsafe { self.chunk.owner().base.add(self.start) }
     }
 }
 
 impl Drop for Token {
     fn drop(&mut self) {
-        self.owner.give_back(self.chunk, self.position, self.start);
-        self.owner.drop_live(self.chunk);
+        debug_assert!(self.start + self.len <= self.position && self.chunk.is_live());
+        self.chunk.give_back(self.position, self.start);
+        self.chunk.drop_live();
     }
 }
 
@@ -82,19 +83,15 @@ impl Deref for Token {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { self.owner.base.add(self.start) };
         // SAFETY: I25. The range was reserved for this token alone and its chunk can't be reused while it is counted.
-        unsafe { slice::from_raw_parts(start.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts(self.bytes().as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Token {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        let start = unsafe { self.owner.base.add(self.start) };
         // SAFETY: I25. The range was reserved for this token alone and its chunk can't be reused while it is counted.
-        unsafe { slice::from_raw_parts_mut(start.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts_mut(self.bytes().as_ptr(), self.len) }
     }
 }
 
@@ -112,8 +109,7 @@ impl InFlight {
     /// Where the kernel may write [`InFlight::capacity`] bytes, until it has reported completion and no longer.
     #[must_use]
     pub fn as_ptr(&self) -> NonNull<u8> {
-        // SAFETY: I20. The range lies in its chunk, which lies in the region.
-        unsafe { self.token.owner.base.add(self.token.start) }
+        self.token.bytes()
     }
 
     /// Bytes the kernel may write.
@@ -132,14 +128,13 @@ impl InFlight {
     pub fn complete(self) -> Token {
         let this = ManuallyDrop::new(self);
         let token = &*this.token;
-        // The count of the chunk goes back to the token.
-        Token::new(token.owner, token.chunk, token.start, token.len, token.position)
+        Token { chunk: token.chunk, start: token.start, len: token.len, position: token.position }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         // The count of the chunk stays behind, under this number.
-        self.token.owner.abandon_flight(self.id, self.token.chunk);
+        self.token.chunk.owner().abandon_flight(self.id, self.token.chunk);
     }
 }

@@ -74,6 +74,7 @@ impl<'a> Rows<'a> {
             return Err(CastError::Length { bytes: bytes.len(), unit_bytes });
         }
         debug_assert_eq!(size_of_val(values), bytes.len());
+        debug_assert_eq!(size_of_val(values), bytes.len());
         Ok(Self { values, dim })
     }
 

@@ -33,8 +33,15 @@ impl Fill for Touch8 {
 }
 
 impl Copied {
+    const BYTE: u8 = 0x5a;
+
     pub fn new(largest_bytes: usize) -> Self {
-        Self { source: vec![0x5a; largest_bytes] }
+        Self { source: vec![Self::BYTE; largest_bytes] }
+    }
+
+    /// What stands in every word behind the number.
+    pub fn word(&self) -> u64 {
+        u64::from_le_bytes([Self::BYTE; 8])
     }
 }
 

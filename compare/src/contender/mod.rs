@@ -9,7 +9,10 @@ mod fill;
 mod free_list;
 mod glibc;
 mod memory;
+mod ring_pool;
 mod seed_arc;
+mod slipring;
+mod slipring_raii;
 #[cfg(test)]
 pub mod suite;
 
@@ -17,6 +20,7 @@ use crate::case::Plan;
 use crate::harness::Runner;
 
 pub use fill::{Copied, Fill, Pattern, Touch8};
+pub use memory::mapped;
 
 /// Takes payloads of any size up to the plan's largest, keeps the newest `slots` of them, and releases them in order.
 pub trait Contender: Sized {
@@ -48,6 +52,8 @@ pub struct Exhausted;
 pub fn all() -> Vec<Runner> {
     vec![
         Runner::of::<empty_harness::EmptyHarness>(),
+        Runner::of::<slipring::Slipring>(),
+        Runner::of::<slipring_raii::SlipringRaii>(),
         Runner::of::<seed_arc::SeedArc>(),
         Runner::of::<free_list::FreeList>(),
         Runner::of::<bump_two_arenas::BumpTwoArenas>(),

@@ -80,7 +80,7 @@ fn assert_shows(view: &View<'_, u8>, events: &[Option<u8>]) {
 
 impl Model {
     fn new(slots: usize, reclaim: Reclaim) -> Self {
-        let pool = PoolOptions { pinned_chunks_max: Some(3), ..tiny_pool() };
+        let pool = PoolOptions { bytes: 12 * 4096, pinned_chunks_max: Some(3), ..tiny_pool() };
         let first = [StageSpec::inline("0"), StageSpec::inline("1")];
         let spec = LaneSpec::new(pool, slots).layer(first).layer([StageSpec::inline("2")]).reclaim(reclaim);
         let started = spec.start().expect("a tiny lane");

@@ -129,7 +129,7 @@ fn a_pool_smaller_than_the_ring_is_refused_on_overwrite() {
     let error = spec(32, Reclaim::OnOverwrite).start::<u64>().map(drop).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("`pool.bytes` is 32768") && text.contains("32 slots") && text.contains("1024"), "{text}");
-    assert!(spec(16, Reclaim::OnOverwrite).start::<u64>().is_ok(), "sixteen slots fit");
+    assert!(spec(8, Reclaim::OnOverwrite).start::<u64>().is_ok(), "eight slots fit beside two pinned chunks");
     assert!(spec(32, Reclaim::OnConsume).start::<u64>().is_ok(), "on consume there is no such relation");
 }
 

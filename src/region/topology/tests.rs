@@ -97,4 +97,7 @@ fn the_window_is_half_of_the_share_and_4_mib_at_most() {
     assert_eq!(window_default_bytes(Some(4 * MIB), 1), 2 * MIB);
     assert_eq!(window_default_bytes(Some(4 * MIB), 0), 2 * MIB, "no lane counts as one");
     assert_eq!(window_default_bytes(Some(MIB), usize::MAX), 0);
+    assert_eq!(window_own_core_default_bytes(None), MIB / 2);
+    assert_eq!(window_own_core_default_bytes(Some(2 * MIB)), MIB);
+    assert_eq!(window_own_core_default_bytes(Some(64 * MIB)), 4 * MIB);
 }

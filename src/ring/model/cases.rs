@@ -47,6 +47,64 @@ fn an_old_token_gives_back_with_its_chunk() {
 }
 
 #[test]
+fn a_token_may_go_while_a_grant_is_alive() {
+    let mut pool = tiny(2, 2, 1);
+    let token = pool.reserve(256).unwrap().into_token();
+    let first = token.as_ptr();
+    let mut grant = pool.reserve(64).unwrap();
+    drop(token);
+    grant.fill(5);
+    let slice = grant.commit_all();
+    assert_eq!(slice.as_ptr(), first.wrapping_add(256), "the grant stays where it is");
+    let next = pool.reserve(64).unwrap();
+    assert_eq!(next.as_ptr(), first.wrapping_add(320), "and the token's bytes are waste now");
+    drop(next);
+    assert_eq!(pool.stats().tail_waste_bytes, 256);
+    let token = pool.reserve(256).unwrap().into_token();
+    let grant = pool.reserve(64).unwrap();
+    drop(token);
+    drop(grant);
+    assert_eq!(pool.reserve(64).unwrap().as_ptr(), first.wrapping_add(320), "here nothing stands behind them");
+    assert!(slice.iter().all(|&byte| byte == 5));
+}
+
+#[test]
+fn tokens_give_back_in_every_order() {
+    // Three in a row. One range is remembered until the pool allocates again, and grows by its neighbours: only the first token, dropped while the last
+    // one's range is remembered, becomes waste.
+    for (order, waste) in
+        [([0, 1, 2], 0), ([0, 2, 1], 64), ([1, 0, 2], 0), ([1, 2, 0], 0), ([2, 0, 1], 64), ([2, 1, 0], 0)]
+    {
+        let mut pool = tiny(2, 2, 1);
+        let first = pool.reserve(1).unwrap().as_ptr();
+        let mut tokens: Vec<_> = (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
+        order.iter().for_each(|&at| drop(tokens[at].take()));
+        assert_eq!(pool.stats().tail_waste_bytes, waste, "{order:?}");
+        assert_eq!(pool.reserve(1).unwrap().as_ptr(), first.wrapping_add(waste as usize), "{order:?}");
+        // With an allocation in between, only the newest comes back at once.
+        let mut tokens: Vec<_> = (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
+        drop(tokens[0].take());
+        let full = pool.reserve(MAX + 1).unwrap_err();
+        assert_eq!(full, Full::TooLarge { asked_bytes: MAX + 1, max_slice_bytes: MAX }, "a refusal settles nothing");
+        assert!(pool.reserve(1).is_ok());
+        assert_eq!(pool.stats().tail_waste_bytes, waste + 64);
+    }
+}
+
+#[test]
+fn what_was_given_back_outlives_a_full_pool() {
+    let mut pool = tiny(2, 2, 1);
+    let held: Vec<_> = std::iter::from_fn(|| pool.copy_in(&[1; 1024]).ok()).take(7).collect();
+    let token = pool.reserve(960).unwrap().into_token();
+    let first = token.as_ptr();
+    drop(token);
+    assert!(pool.reserve(1025).is_err(), "three slices and nothing else are in this chunk");
+    assert_eq!(pool.stats().tail_waste_bytes, 0);
+    assert_eq!(pool.reserve(1024).unwrap().as_ptr(), first);
+    drop(held);
+}
+
+#[test]
 fn slices_out_of_order_never_hand_out_live_memory() {
     let mut pool = tiny(3, 3, 1);
     let old = pool.copy_in(&[7; 512]).unwrap();

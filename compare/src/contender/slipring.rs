@@ -1,0 +1,44 @@
+//! Our pool by the slot path, as a lane takes it: reserve, write, commit, stage. An entry holds integers, and putting operation i into its entry
+//! releases sequence i - slots by its count; nothing is dropped.
+
+use slipring::ring::{RingPool, Sequence, Staged};
+
+use super::ring_pool::ring_pool;
+use super::{Contender, Exhausted, Fill};
+use crate::case::Plan;
+
+/// An entry is what a slot of a lane's ring holds: integers.
+pub struct Slipring {
+    pool: RingPool,
+    slots: Sequence,
+    entries: Vec<Option<Staged>>,
+}
+
+impl Contender for Slipring {
+    const NAME: &'static str = "slipring";
+
+    fn new(plan: &Plan) -> Result<Self, String> {
+        let slots = Sequence::try_from(plan.slots).map_err(|error| error.to_string())?;
+        Ok(Self { pool: ring_pool(plan)?, slots, entries: vec![None; plan.slots] })
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.pool.region_report().mapped_bytes
+    }
+
+    #[inline]
+    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+        let mut grant = self.pool.reserve(bytes).map_err(|_| Exhausted)?;
+        fill.fill(op, &mut grant);
+        let slice = grant.commit_all();
+        let staged = self.pool.stage(slice).expect("the pool's own slice");
+        self.entries[entry] = Some(staged);
+        self.pool.release(staged.sequence() - self.slots);
+        Ok(())
+    }
+
+    fn verify_slot<R>(&mut self, entry: usize, check: impl FnOnce(&[u8]) -> R) -> R {
+        let staged = self.entries[entry].expect("the entry has been put");
+        check(self.pool.view(&staged).expect("its sequence isn't released"))
+    }
+}

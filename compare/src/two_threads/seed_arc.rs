@@ -1,0 +1,145 @@
+//! The seed's design over the disruptor: a slot holds a counted slice, and publishing into the slot a lap later drops it. As in the single-thread contender the padding is
+//! carried in the slice and given back.
+
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use disruptor::{BusySpin, EventPoller, Polling, Producer, SingleConsumerBarrier, SingleProducer};
+use disruptor::{SingleProducerBarrier, build_single_producer};
+use memmap2::MmapMut;
+use slipring::pipeline::{PinPolicy, pin_current};
+
+use super::{Case, Cpus, RING_SLOTS, Reader, TwoThreads};
+use crate::contender::{Fill, mapped};
+
+/// One entry of the ring.
+type Entry = Option<Slice>;
+
+pub struct SeedArc {
+    producer: SingleProducer<Entry, SingleConsumerBarrier>,
+    reader: JoinHandle<()>,
+    pool: Pool,
+    payload_bytes: usize,
+}
+
+/// The publisher's side of the pool.
+struct Pool {
+    /// The reader's thread holds it too: whatever ends first, what is read stays mapped.
+    memory: Arc<MmapMut>,
+    start: NonNull<u8>,
+    written: u64,
+    read: Arc<AtomicU64>,
+}
+
+struct Slice {
+    start: NonNull<u8>,
+    bytes: usize,
+    /// What the drop gives back: the bytes and the padding before them.
+    held: u64,
+    read: Arc<AtomicU64>,
+}
+
+// SAFETY: I82. The bytes are written before the slice is published and only read as long as it is there.
+unsafe impl Send for Slice {}
+// SAFETY: I82. The bytes are written before the slice is published and only read as long as it is there.
+unsafe impl Sync for Slice {}
+
+impl Slice {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: I82. The range is this slice's alone, and nobody writes to it.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for Slice {
+    #[inline]
+    fn drop(&mut self) {
+        self.read.fetch_add(self.held, Ordering::Release);
+    }
+}
+
+impl Pool {
+    fn new(bytes: usize) -> Result<Self, String> {
+        let mut memory = mapped(bytes)?;
+        let start = NonNull::from(&mut memory[..]).cast();
+        Ok(Self { memory: Arc::new(memory), start, written: 0, read: Arc::default() })
+    }
+
+    #[inline]
+    fn allocate(&mut self, bytes: usize, op: u64, fill: &impl Fill) -> Option<Slice> {
+        let capacity = self.memory.len() as u64;
+        let place = self.written % capacity;
+        let padding = if bytes as u64 > capacity - place { capacity - place } else { 0 };
+        let held = bytes as u64 + padding;
+        if self.written - self.read.load(Ordering::Acquire) + held > capacity {
+            return None;
+        }
+        let offset = if padding == 0 { place as usize } else { 0 };
+        self.written += held;
+        // SAFETY: I82. The range lies in the mapping.
+        let start = unsafe { self.start.add(offset) };
+        // SAFETY: I82. The range isn't held by any slice, so this is the only reference to it.
+        fill.fill(op, unsafe { slice::from_raw_parts_mut(start.as_ptr(), bytes) });
+        Some(Slice { start, bytes, held, read: Arc::clone(&self.read) })
+    }
+}
+
+fn read_all(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: Reader) {
+    loop {
+        match poller.poll() {
+            Ok(mut events) => (&mut events).flatten().for_each(|slice| reader.read(slice.bytes())),
+            Err(Polling::NoEvents) => std::hint::spin_loop(),
+            Err(Polling::Shutdown) => return,
+        }
+    }
+}
+
+impl TwoThreads for SeedArc {
+    const NAME: &'static str = "seed-arc";
+
+    fn start(case: &Case, cpus: Cpus, reader: Reader) -> Result<Self, String> {
+        pin_current(cpus.publisher, PinPolicy::Prefer).map_err(|error| error.to_string())?;
+        let pool = Pool::new(case.pool_bytes)?;
+        let (poller, builder) = build_single_producer(RING_SLOTS, || Entry::None, BusySpin).new_event_poller();
+        let memory = Arc::clone(&pool.memory);
+        let reader = thread::spawn(move || {
+            // As a lane's stage: pinned if the system lets it.
+            let _report = pin_current(cpus.reader, PinPolicy::Prefer);
+            read_all(poller, reader);
+            drop(memory);
+        });
+        Ok(Self { producer: builder.build(), reader, pool, payload_bytes: case.payload_bytes })
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.pool.memory.len()
+    }
+
+    #[inline]
+    fn publish(&mut self, first: u64, count: usize, fill: &impl Fill) -> Result<(), String> {
+        let (pool, bytes, mut refused) = (&mut self.pool, self.payload_bytes, false);
+        let mut next = |op| {
+            let slice = pool.allocate(bytes, op, fill);
+            refused |= slice.is_none();
+            slice
+        };
+        if count == 1 {
+            self.producer.publish(|entry| *entry = next(first));
+        } else {
+            self.producer
+                .batch_publish(count, |entries| entries.zip(first..).for_each(|(entry, op)| *entry = next(op)));
+        }
+        if refused { Err("the pool is smaller than a ring of payloads".to_owned()) } else { Ok(()) }
+    }
+
+    fn finish(self) -> Result<(), String> {
+        drop(self.producer);
+        self.reader.join().map_err(|_| "the reader panicked".to_owned())
+    }
+}
