@@ -1,7 +1,89 @@
-//! Memory that moves with the ring.
+//! Memory that moves with the ring: per-thread pools for low-latency ingest over the disruptor.
+//!
+//! A lane is a pinned thread that owns a ring of memory and a ring of slots. It reserves bytes in its pool, fills them (from a
+//! socket, for one), and publishes them to stages, which read them where they lie. When every stage has passed them, the memory is free again:
+//! no allocator, no reference count and no lock stand on that way.
+//!
+//! ```
+//! use std::cell::Cell;
+//! use std::rc::Rc;
+//! use std::time::Duration;
+//!
+//! use slipring::pipeline::{LaneSpec, Outcome, StageSpec, View};
+//! use slipring::ring::PoolOptions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+//! let spec = LaneSpec::new(pool, 64).layer([StageSpec::inline("sum")]);
+//! // The calling thread owns the lane from here on. Ids of requests travel beside the bytes.
+//! let mut started = spec.start::<u64>()?;
+//! println!("{}", started.report.region);
+//!
+//! let (sum, total) = (started.stages.take("sum").expect("it was specified"), Rc::new(Cell::new(0.0)));
+//! let sum_total = Rc::clone(&total);
+//! started.lane.attach(sum, move |view: View<'_, u64>| match view.as_f32s() {
+//!     Ok(components) => {
+//!         sum_total.set(sum_total.get() + components.iter().sum::<f32>());
+//!         Outcome::Done
+//!     }
+//!     Err(error) => Outcome::Fail(format!("request {}: {error}", view.meta())),
+//! })?;
+//!
+//! for request in 0..1000 {
+//!     let mut grant = started.lane.reserve(8)?;
+//!     grant[..4].copy_from_slice(&1.5f32.to_ne_bytes());
+//!     grant[4..].copy_from_slice(&0.5f32.to_ne_bytes());
+//!     let vector = grant.commit_all();
+//!     started.lane.publish(vector, request)?;
+//!     // Runs inline stages and takes memory back; a loop over sockets does it once a round.
+//!     started.lane.poll();
+//! }
+//! assert!(started.lane.close(Duration::from_secs(10)).is_drained());
+//! assert_eq!(total.get(), 2000.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - Bytes that a stage, a slice or a retained handle can see are never written, and their memory is reused only after the last of them is
+//!   done with it, in whatever order and on whatever thread that happens.
+//! - Reserving and publishing never block, never spin and, after the start, never allocate: a full pool or ring is a value
+//!   ([`ring::Full`]) that says what to do.
+//! - The working set is the window or what is alive, whichever is larger, however large the pool is.
+//! - A stage that panics releases nothing that it hasn't processed; a lane that closes says what became of every event.
+//! - Every misuse is a compile error, an error value, or documented and tested. Each `unsafe` block cites an invariant that is written
+//!   down in `docs/INVARIANTS.md`.
+//!
+//! # What it doesn't do
+//!
+//! - Store anything, or talk to a network: that is the service built on it (package `slipring-ingest`).
+//! - Share a lane between producers, or grow one: start more lanes.
+//! - Give back single slices: a chunk waits for its last one, so memory released in random order may need up to seven times the live bytes.
+//! - Run on anything but Linux.
+//!
+//! # By life cycle
+//!
+//! | step | where |
+//! |---|---|
+//! | map memory, check the limits first, report what was granted | [`region`] |
+//! | reserve, fill, commit, take back | [`ring`] |
+//! | pin a thread, publish to stages, wait, drain | `pipeline` |
+//!
+//! # Features
+//!
+//! | feature | what it adds | crates |
+//! |---|---|---|
+//! | none | regions and ring pools | libc, memmap2 |
+//! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
 
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod region;
 pub mod ring;
 mod sync;
+
+/// The README's examples are compiled and run.
+#[cfg(all(doctest, feature = "pipeline"))]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;

@@ -55,18 +55,50 @@ pub(crate) use self::threads::*;
 
 #[cfg(all(feature = "pipeline", loom))]
 mod threads {
+    use std::sync::Arc;
+
     pub(crate) use loom::sync::atomic::fence;
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
-    pub(crate) use loom::thread::{Thread, current as current_thread};
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    loom::thread_local! {
+        static CURRENT: Thread = Thread(Arc::new((Mutex::new(false), Condvar::new())));
+    }
+
+    /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a join.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Thread {
+        pub(crate) fn unpark(&self) {
+            *self.0.0.lock().expect("nobody panics with a token") = true;
+            self.0.1.notify_one();
+        }
+    }
+
+    pub(crate) fn current_thread() -> Thread {
+        CURRENT.with(Thread::clone)
+    }
 
     /// loom models no compiler fence: the fallback is what is modelled.
     pub(crate) fn compiler_fence(_: super::Ordering) {}
 
     /// Parks until somebody unparks.
     pub(crate) fn park() -> bool {
-        loom::thread::park();
+        let Thread(token) = current_thread();
+        let mut is_there = token.0.lock().expect("nobody panics with a token");
+        while !*is_there {
+            is_there = token.1.wait(is_there).expect("nobody panics with a token");
+        }
+        *is_there = false;
         false
     }
+}
+
+/// What the loom tests are made of.
+#[cfg(all(test, loom))]
+pub(crate) mod model {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::{model, thread};
 }
 
 /// On two cache lines of its own: the prefetcher pulls lines in pairs.

@@ -1,1 +1,236 @@
-//! The command line.
+//! The command line: `slipring demo | serve | load`.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+
+use crate::demo::{self, DemoOptions};
+use crate::load::{self, LoadOptions};
+use crate::notice::{announce, notice};
+use crate::server::{ServeError, ServeOptions, Server};
+
+/// Low-latency vector ingest: many small writes in, few large ordered batches out.
+#[derive(Debug, Parser)]
+#[command(name = "slipring", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a service, send it real vectors, check every answer and every stored vector
+    #[command(after_help = DEMO_EXIT)]
+    Demo(DemoOptions),
+    /// Take vectors off sockets and write them to Arrow segments
+    #[command(after_help = SERVE_EXIT)]
+    Serve(Box<ServeOptions>),
+    /// Send vectors to a service, check its answers and measure it
+    #[command(after_help = LOAD_EXIT)]
+    Load(Box<LoadOptions>),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  slipring demo
+  slipring serve --dim 128 --data vectors
+  slipring load --to 127.0.0.1:9900 --dim 128 --vectors 1-8 --duration 10s --verify
+
+`slipring COMMAND --help` lists a command's options. Exit codes: 0 good, 1 failed, 2 bad usage.";
+
+const DEMO_EXIT: &str = "\
+Exit codes: 0 everything verified, 1 failed, 2 bad usage, 130 interrupted (the folder is removed).";
+
+const SERVE_EXIT: &str = "\
+SIZE is 4096, 64KiB, 64MiB or 2GiB; LIST is 0,2 or 0-3; TIME is 500ms, 10s or 2m.
+Prints a line `ready ...` once it accepts. SIGTERM or SIGINT drains it, a second one ends it.
+Exit codes: 0 drained; 1 it couldn't start, or says what is missing in the segments; 2 bad usage.";
+
+const LOAD_EXIT: &str = "\
+TIME is 500ms, 10s or 2m. Without --rate every connection keeps its window full, and a latency is
+mostly waiting in line; with --rate requests have intended times, and latencies count from those.
+Exit codes: 0 all answered once, in order, and with --verify rightly; 1 not so; 2 bad usage.";
+
+/// The headings that `serve --help` puts above its options.
+const SERVE_HEADINGS: &[(&str, &[&str])] = &[
+    ("Sockets", &["listen", "unix", "max_connections", "in_flight", "carry_bytes"]),
+    ("Vectors", &["dim", "max_vectors", "score"]),
+    ("Segments", &["sink", "data", "segment_bytes", "drain"]),
+    ("Memory", &["pool", "window", "slots", "pages", "reclaim"]),
+    ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait"]),
+];
+
+/// Those of `load --help`.
+const LOAD_HEADINGS: &[(&str, &[&str])] = &[
+    ("What to send", &["to", "dim", "vectors", "file", "seed", "mode"]),
+    ("How much", &["count", "duration", "warmup", "rate", "connections", "window", "threads", "timeout"]),
+    ("What to check and print", &["verify", "score", "json"]),
+];
+
+/// Runs what the arguments say. Exit codes: 0 good, 1 failed, 2 bad usage.
+#[must_use]
+pub fn run() -> ExitCode {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let code = match parsed.unwrap_or_else(|error| error.exit()).command {
+        Command::Demo(options) => show(&options),
+        Command::Serve(options) => serve(&options),
+        Command::Load(options) => send(&options),
+    };
+    ExitCode::from(code)
+}
+
+/// Options whose value is a time.
+const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout"];
+
+/// The option with a short name for its value, unless it has one of its own.
+fn named(option: Arg) -> Arg {
+    let id = option.get_id().to_string();
+    // `FILE` is a name that was given, though it looks like the one that every option gets.
+    let has_name = id == "file" || option.get_value_names().is_some_and(|names| names[0] != id.to_uppercase());
+    if !option.get_action().takes_values() || has_name {
+        option
+    } else if !option.get_possible_values().is_empty() {
+        option.value_name("WORD")
+    } else {
+        option.value_name(if TIMES.contains(&id.as_str()) { "TIME" } else { "N" })
+    }
+}
+
+/// The command line with its options under headings, and one help text for `-h` and `--help`.
+fn command() -> clap::Command {
+    let short_help = |command: clap::Command| {
+        let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help");
+        command.disable_help_flag(true).arg(help).max_term_width(100)
+    };
+    let headed = |mut command: clap::Command, headings: &[(&'static str, &[&'static str])]| {
+        for (heading, options) in headings {
+            for option in *options {
+                command = command.mut_arg(option, |arg| named(arg).help_heading(*heading));
+            }
+        }
+        short_help(command)
+    };
+    short_help(Cli::command())
+        .mut_subcommand("demo", short_help)
+        .mut_subcommand("serve", |command| headed(command, SERVE_HEADINGS))
+        .mut_subcommand("load", |command| headed(command, LOAD_HEADINGS))
+}
+
+fn show(options: &DemoOptions) -> u8 {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        if let Err(error) = told_once(signal, &interrupted) {
+            notice(format_args!("demo: signals: {error}"));
+            return 1;
+        }
+    }
+    let mut out: Box<dyn Write> = if options.json { Box::new(std::io::sink()) } else { Box::new(std::io::stdout()) };
+    match demo::run(options, &mut out, &interrupted) {
+        Ok(report) if options.json => {
+            announce(report.to_json());
+            u8::from(!report.is_verified())
+        }
+        Ok(report) => {
+            announce(&report);
+            u8::from(!report.is_verified())
+        }
+        Err(error) => {
+            notice(format_args!("demo: {error}"));
+            error.exit_code()
+        }
+    }
+}
+
+fn send(options: &LoadOptions) -> u8 {
+    match load::run(options) {
+        Ok(report) if options.json => announce(report.to_json()),
+        Ok(report) => announce(&report),
+        Err(error) => {
+            notice(format_args!("load: {error}"));
+            return error.exit_code();
+        }
+    }
+    0
+}
+
+fn serve(options: &ServeOptions) -> u8 {
+    match serve_until_signal(options) {
+        Ok(code) => code,
+        Err(error) => {
+            notice(format_args!("serve: {error}"));
+            error.exit_code()
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, or until a lane fails; a second signal ends the process at once.
+fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
+    let refused = |error: std::io::Error| ServeError::Refused(format!("signals: {error}"));
+    let (mut told, tell) = UnixStream::pair().map_err(refused)?;
+    let again = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        told_once(signal, &again).map_err(refused)?;
+        signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?).map_err(refused)?;
+    }
+    // Writing past the limit of file sizes is an error that the sink can wait on; the signal that comes with it would kill.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(refused)?;
+    // A lane that ends by itself wakes this thread as a signal does.
+    let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
+    for (lane, report) in server.reports().enumerate() {
+        notice(format_args!("lane {lane}: {}", report.pin));
+        report.region.to_string().lines().for_each(|line| notice(format_args!("lane {lane}: {line}")));
+        report.downgrades.iter().for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
+    }
+    announce(server.ready_line());
+    while told.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+    let totals = server.stop();
+    announce(&totals);
+    Ok(u8::from(!totals.is_drained()))
+}
+
+/// The first signal sets `told`; a second one ends the process.
+fn told_once(signal: i32, told: &Arc<AtomicBool>) -> std::io::Result<()> {
+    signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(told))?;
+    signal_hook::flag::register(signal, Arc::clone(told))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_stands_under_a_heading() {
+        let command = command();
+        command.clone().debug_assert();
+        for (name, headings) in [("serve", SERVE_HEADINGS), ("load", LOAD_HEADINGS)] {
+            let found = command.find_subcommand(name).expect("it is one of ours");
+            for option in found.get_arguments().filter(|option| option.get_id() != "help") {
+                assert!(option.get_help_heading().is_some(), "{name}: {}", option.get_id());
+            }
+            assert_eq!(
+                headings.iter().map(|(_, options)| options.len()).sum::<usize>(),
+                found.get_arguments().count() - 1
+            );
+        }
+    }
+
+    #[test]
+    fn bad_usage_exits_2_and_help_exits_0() {
+        for (line, code) in [
+            (&["slipring"][..], 2),
+            (&["slipring", "serve"], 2),
+            (&["slipring", "demo", "--seconds", "0"], 2),
+            (&["slipring", "load", "--to", "x", "--dim", "1", "--vectors", "8-1"], 2),
+            (&["slipring", "serve", "--help"], 0),
+            (&["slipring", "--version"], 0),
+        ] {
+            assert_eq!(command().try_get_matches_from(line).unwrap_err().exit_code(), code, "{line:?}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod demo;
 pub mod io;
 pub mod load;
+mod notice;
 pub mod protocol;
 pub mod server;
 pub mod sink;

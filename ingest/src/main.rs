@@ -1,3 +1,5 @@
-//! The slipring service.
+//! The binary `slipring`; everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    slipring_ingest::cli::run()
+}

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::lane::Lane;
 use super::shared::Failure;
+use super::sleep::after;
 use super::slot::Meta;
 use crate::ring::Sequence;
 
-/// How long the closing thread sleeps at most before it looks again: inline stages of others make no wake-up.
+/// How long the closing thread sleeps at most before it looks again: at inline stages, and at those that others poll.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// How a lane ended.
@@ -42,8 +43,9 @@ impl<M: Meta> Lane<M> {
             return;
         }
         self.flush();
-        self.discard();
+        assert_eq!(self.staged, self.published, "a flush leaves nothing");
         self.closing = true;
+        self.check();
         self.shared.close(self.published + 1);
     }
 
@@ -58,18 +60,21 @@ impl<M: Meta> Lane<M> {
     #[must_use]
     pub fn close(mut self, deadline: Duration) -> CloseReport {
         self.begin_close();
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         loop {
             let progress = self.poll();
+            debug_assert!(self.closing);
             let late = self.late();
             if late.is_empty() || Instant::now() >= until {
                 self.reclaim();
                 let published = (self.published + 1) as u64;
                 let consumed = (self.consumed() + 1) as u64;
+                assert!(consumed <= published, "{consumed} events consumed of {published}");
                 return CloseReport { published, consumed, discarded: self.discarded, late, failure: self.failure() };
             }
             if progress.is_idle() {
-                self.wait(true, LOOK.min(until.saturating_duration_since(Instant::now())));
+                // Not for inline stages nor for poison: the round found nothing that it could do about them.
+                self.wait_until(true, until.min(after(LOOK)), |lane| lane.can_free(true));
             }
         }
     }
@@ -78,11 +83,11 @@ impl<M: Meta> Lane<M> {
         self.shared.consumed()
     }
 
-    /// Stages that have neither ended nor died, nor wait for one that is dead.
+    /// Stages that have neither ended nor died, nor seen all that a dead one before them had finished.
     fn late(&self) -> Vec<String> {
         let shared = &self.shared;
         let over = |stage: &super::shared::StageState| {
-            stage.has_ended() || stage.died_at() != i64::MAX || shared.is_orphaned(stage.layer)
+            stage.has_ended() || stage.died_at() != i64::MAX || stage.progress() + 1 >= shared.cut_off_at(stage.layer)
         };
         let detached_behind = |stage: &super::shared::StageState| {
             shared.poisoned().is_none() && stage.died_at() != i64::MAX && stage.progress() < self.published
@@ -96,5 +101,6 @@ impl<M: Meta> Drop for Lane<M> {
     /// Without a drain: what is staged is published, stages go on to the end, and the region stays mapped for them.
     fn drop(&mut self) {
         self.begin_close();
+        self.shared.leave();
     }
 }

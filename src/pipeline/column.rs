@@ -30,6 +30,7 @@ impl<T> Cells<T> {
     /// First cell of the row of `sequence`.
     fn row(&self, sequence: i64) -> *mut T {
         let row = (sequence as usize) & self.rows_mask;
+        debug_assert!(sequence >= 0 && self.cells.len() == (self.rows_mask + 1) * self.width);
         let cells = &self.cells[row * self.width..(row + 1) * self.width];
         UnsafeCell::raw_get(cells.as_ptr())
     }
@@ -64,18 +65,21 @@ pub struct ColumnWriter<T>(Arc<Cells<T>>);
 /// A reading end, for stages of later layers.
 pub struct ColumnReader<T>(Arc<Cells<T>>);
 
-/// Both ends of a column of `slots` rows of `width` values.
+/// Both ends of a column of `slots` rows of `width` values; None if there is no memory for so many.
 pub(super) fn column<T: Copy + Default>(
     slots: usize,
     width: usize,
     lane: u32,
     stage: u32,
     layer: usize,
-) -> (ColumnWriter<T>, ColumnReader<T>) {
+) -> Option<(ColumnWriter<T>, ColumnReader<T>)> {
     assert!(slots.is_power_of_two() && width > 0);
-    let cells = (0..slots * width).map(|_| UnsafeCell::new(T::default())).collect();
-    let cells = Arc::new(Cells { cells, width, rows_mask: slots - 1, lane, stage, layer });
-    (ColumnWriter(Arc::clone(&cells)), ColumnReader(cells))
+    let count = slots.checked_mul(width)?;
+    let mut cells = Vec::new();
+    cells.try_reserve_exact(count).ok()?;
+    cells.resize_with(count, || UnsafeCell::new(T::default()));
+    let cells = Arc::new(Cells { cells: cells.into(), width, rows_mask: slots - 1, lane, stage, layer });
+    Some((ColumnWriter(Arc::clone(&cells)), ColumnReader(cells)))
 }
 
 impl<T: Send + Sync> ColumnWriter<T> {
@@ -90,6 +94,7 @@ impl<T: Send + Sync> ColumnWriter<T> {
         if view.stage() != self.0.stage {
             return Err(ColumnError::WrongStage);
         }
+        debug_assert!(view.sequence() >= 0 && self.0.width > 0);
         let row = self.0.row(view.sequence());
         // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row; the writer is borrowed, so nobody else writes it.
         Ok(unsafe { slice::from_raw_parts_mut(row, self.0.width) })

@@ -24,6 +24,7 @@ pub struct Held<M: Meta> {
 impl<M: Meta> Held<M> {
     pub(super) fn new(slots: Vec<Slot<M>>, first: Sequence, stage: u32, shared: &Arc<LaneShared<M>>) -> Self {
         debug_assert!(!slots.is_empty());
+        debug_assert!(first > shared.stages[stage as usize].progress(), "what is held isn't released");
         shared.stages[stage as usize].add_held();
         Self { slots, first, stage, shared: Arc::clone(shared) }
     }

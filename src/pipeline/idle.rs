@@ -16,26 +16,29 @@ const SPIN_ROUNDS: u32 = 64;
 /// Looks at the clock are this many rounds apart: one costs about 22 ns.
 const CLOCK_ROUNDS: u32 = 16;
 
-/// The state of one idle thread; reset whenever it finds work.
+/// The idleness of one thread: [`Idle::pass`] whenever it finds nothing, [`Idle::reset`] whenever it finds work.
 #[derive(Debug)]
-pub(crate) struct Idle {
+pub struct Idle {
     wait: Wait,
     rounds: u32,
     since: Option<Instant>,
 }
 
 impl Idle {
-    pub(crate) fn new(wait: Wait) -> Self {
+    /// For one thread that waits like this.
+    #[must_use]
+    pub fn new(wait: Wait) -> Self {
         Self { wait, rounds: 0, since: None }
     }
 
     #[inline]
-    pub(crate) fn reset(&mut self) {
+    /// There was work.
+    pub fn reset(&mut self) {
         (self.rounds, self.since) = (0, None);
     }
 
-    /// Passes a moment. True: it has been idle long enough to sleep.
-    pub(crate) fn pass(&mut self) -> bool {
+    /// Passes a moment: spins or yields. True: it has been idle long enough to sleep.
+    pub fn pass(&mut self) -> bool {
         self.rounds = self.rounds.saturating_add(1);
         let patience = match self.wait {
             Wait::Spin => {
@@ -50,7 +53,7 @@ impl Idle {
         } else {
             spin_loop();
         }
-        if self.rounds % CLOCK_ROUNDS != 0 {
+        if !self.rounds.is_multiple_of(CLOCK_ROUNDS) {
             return false;
         }
         self.since.get_or_insert_with(Instant::now).elapsed() >= patience

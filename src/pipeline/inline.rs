@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::slot::Meta;
+use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
 use super::view::View;
 
@@ -19,6 +20,7 @@ pub(super) struct InlineStage<M: Meta, F> {
 
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
     pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
+        assert_eq!(stage.state().placement, Placement::Inline, "the lane polls inline stages only");
         Self { stage: Some(stage), handler }
     }
 }
@@ -29,7 +31,10 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
         let batch_max = stage.state().batch_max;
         match stage.poll(batch_max, &mut self.handler) {
             Ok(Polled::Idle) => 0,
-            Ok(Polled::Advanced(done) | Polled::Retry(done)) => done,
+            Ok(Polled::Advanced(done) | Polled::Retry(done)) => {
+                debug_assert!(done <= batch_max);
+                done
+            }
             Ok(Polled::Ended) | Err(_) => {
                 // A dead stage has told the lane by itself.
                 self.stage = None;

@@ -8,9 +8,9 @@ use disruptor::Producer;
 use super::error::{NotStaged, StageRefusal, WrongPlacement};
 use super::inline::{Inline, InlineStage};
 use super::poller::Poller;
-use super::shared::{Failure, LaneShared};
+use super::shared::{Failure, LaneShared, StageState};
 use super::slot::{Meta, Slot};
-use super::spec::{Placement, Reclaim, Wait};
+use super::spec::{PanicPolicy, Placement, Reclaim, Wait};
 use super::stage::{Outcome, Stage};
 use super::start::Ends;
 use super::view::View;
@@ -36,7 +36,8 @@ impl Progress {
 /// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but [`Lane::wait`] and
 /// [`Lane::close`], and those are bounded.
 ///
-/// `published <= staged`, `reclaimed <= published`, `staged - reclaimed <= slots`, always.
+/// Always: `reclaimed <= published <= staged`, `staged - reclaimed <= slots`, and what the pool was given sequences for is
+/// staged or was discarded: `pool's next sequence == staged + 1 + discarded`.
 pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
     pub(super) ends: Ends<M>,
@@ -65,6 +66,7 @@ impl<M: Meta> Lane<M> {
         reclaim: Reclaim,
         wait: Wait,
     ) -> Self {
+        assert!(slots.is_power_of_two() && slots >= 2, "{slots} slots passed the check of the specification");
         let (staged, published, reclaimed) = (NONE, NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
@@ -87,7 +89,7 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// Reserves `len` bytes of the pool.
+    /// Reserves `len` bytes of the pool. A full pool publishes what is staged: it can't come back before.
     ///
     /// # Errors
     /// [`Full::Pool`], [`Full::TooLarge`], [`Full::Poisoned`] or [`Full::Closed`]; it never blocks.
@@ -95,7 +97,7 @@ impl<M: Meta> Lane<M> {
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         self.check_open()?;
         if !self.pool.fits(len) {
-            self.reclaim();
+            self.make_room(len)?;
         }
         self.pool.reserve(len)
     }
@@ -106,8 +108,9 @@ impl<M: Meta> Lane<M> {
     /// As [`Lane::reserve`] for `min`.
     pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
         self.check_open()?;
+        let min = min.max(1);
         if !self.pool.fits(min) {
-            self.reclaim();
+            self.make_room(min)?;
         }
         self.pool.reserve_rest(min)
     }
@@ -115,7 +118,8 @@ impl<M: Meta> Lane<M> {
     /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
     ///
     /// # Errors
-    /// [`Full::Ring`] by the lane's own count, so that a flush can't fail; the slice and the metadata come back.
+    /// [`Full::Ring`] by the lane's own count, so that a flush can't fail; the slice and the metadata come back. A full ring
+    /// publishes what is staged: nothing can be added to that batch.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
         if let Err(full) = self.room() {
@@ -171,6 +175,7 @@ impl<M: Meta> Lane<M> {
         if self.reclaim == Reclaim::OnOverwrite {
             self.set_released();
         }
+        self.check();
         count
     }
 
@@ -189,6 +194,7 @@ impl<M: Meta> Lane<M> {
     ///
     /// # Errors
     /// The stage has a thread in the specification, or is another lane's: it comes back.
+    #[expect(clippy::result_large_err, reason = "the handle comes back by value: once a stage, never in the hot path")]
     pub fn attach(
         &mut self,
         stage: Stage<M>,
@@ -201,23 +207,29 @@ impl<M: Meta> Lane<M> {
         Ok(())
     }
 
-    /// One round: inline stages (a batch each), dead stages under `Detach`, the reclaimer. Call it in every idle loop and
+    /// One round: dead stages under `Detach`, inline stages (a batch each), the reclaimer. Call it in every idle loop and
     /// every stall.
     pub fn poll(&mut self) -> Progress {
-        let processed = self.inline.iter_mut().map(|stage| stage.poll()).sum();
         if self.shared.has_failed() {
             self.pump();
         }
-        Progress { processed, reclaimed: self.reclaim() }
+        let processed = self.inline.iter_mut().map(|stage| stage.poll()).sum();
+        let reclaimed = self.reclaim();
+        self.check();
+        Progress { processed, reclaimed }
     }
 
     /// Learns what all stages are done with, and frees it; says how many events that were.
     pub fn reclaim(&mut self) -> usize {
-        let consumed = self.ends.reclaimer.poll().map_or(0, |mut events| (&mut events).len());
+        let consumed = self.ends.reclaimer.poll().map_or(0, |mut guard| {
+            let events = &mut guard;
+            events.len()
+        });
         if consumed > 0 {
             self.reclaimed += consumed as i64;
-            debug_assert!(self.reclaimed <= self.published);
+            assert!(self.reclaimed <= self.published, "nobody consumes what isn't published");
             self.set_released();
+            self.check();
         }
         consumed
     }
@@ -232,6 +244,12 @@ impl<M: Meta> Lane<M> {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         self.shared.failure()
+    }
+
+    /// Whether a stage failed: cheaper than [`Lane::failure`], for a look every round.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed()
     }
 
     /// Bytes of the largest slice.
@@ -261,21 +279,45 @@ impl<M: Meta> Lane<M> {
             return Ok(());
         }
         self.refused_ring += 1;
+        self.flush();
         Err(Full::Ring { slots: self.waiting.len() })
+    }
+
+    /// The current chunk is too full for `len` bytes: opens the next, or publishes what holds the pool.
+    #[cold]
+    fn make_room(&mut self, len: usize) -> Result<(), Full> {
+        self.reclaim();
+        let opened = self.pool.make_room(len);
+        if opened.is_err() {
+            self.flush();
+        }
+        opened
     }
 
     #[inline]
     fn put(&mut self, sequence: Sequence, slot: Slot<M>) {
         let mask = self.waiting.len() - 1;
+        debug_assert_eq!(sequence, self.staged + 1);
         self.waiting[sequence as usize & mask] = slot;
         self.staged = sequence;
-        debug_assert!(self.staged - self.reclaimed <= self.waiting.len() as i64);
+        self.check();
+    }
+
+    /// The law that stands at the lane: in debug and in profile `checked`.
+    #[inline]
+    pub(super) fn check(&self) {
+        debug_assert!(self.reclaimed >= NONE && self.reclaimed <= self.published && self.published <= self.staged);
+        debug_assert!(self.staged - self.reclaimed <= self.waiting.len() as i64, "more is staged than the ring holds");
+        debug_assert_eq!(self.pool.next_sequence(), self.staged + 1 + self.discarded as i64);
+        debug_assert!(self.pool.released() <= self.reclaimed);
     }
 
     /// What was staged for a poisoned lane goes nowhere; it is counted.
-    pub(super) fn discard(&mut self) {
+    fn discard(&mut self) {
+        debug_assert!(self.shared.poisoned().is_some());
         self.discarded += (self.staged - self.published) as u64;
         self.staged = self.published;
+        self.check();
     }
 
     fn set_released(&mut self) {
@@ -283,14 +325,14 @@ impl<M: Meta> Lane<M> {
             Reclaim::OnConsume => self.reclaimed,
             Reclaim::OnOverwrite => self.published - self.waiting.len() as i64,
         };
-        debug_assert!(released <= self.reclaimed);
+        debug_assert!(released <= self.reclaimed, "nothing is released that a stage may still read");
         self.pool.release(released);
         self.shared.set_released(released);
     }
 
     /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs.
     fn pump(&mut self) {
-        if self.shared.policy != super::spec::PanicPolicy::Detach {
+        if self.shared.policy != PanicPolicy::Detach {
             return;
         }
         self.detached.extend(self.shared.take_parked());
@@ -298,6 +340,7 @@ impl<M: Meta> Lane<M> {
             let state = &self.shared.stages[*stage as usize];
             if state.helds() == 0 {
                 let released = poller.release_all();
+                debug_assert!(state.died_at() != i64::MAX, "only the dead are pumped");
                 if released > 0 {
                     self.shared.advance(*stage as usize, state.progress() + released as i64);
                 }
@@ -308,23 +351,28 @@ impl<M: Meta> Lane<M> {
     /// Whether there is something for this thread to do; `full` if it waits for room as well.
     pub(super) fn is_ready(&self, full: bool) -> bool {
         let shared = &self.shared;
-        let inline = |stage: &super::shared::StageState| {
-            stage.placement == Placement::Inline && shared.available(stage.layer) > stage.progress()
+        let waits = |stage: &StageState| {
+            stage.placement == Placement::Inline
+                && stage.died_at() == i64::MAX
+                && shared.available(stage.layer) > stage.progress()
         };
-        let dead = |stage: &super::shared::StageState| stage.died_at() != i64::MAX;
-        shared.stages.iter().any(|stage| inline(stage) && !dead(stage))
-            || (full && shared.consumed() > self.reclaimed)
-            || shared.poisoned().is_some()
-            || (shared.has_failed() && self.detached_behind())
+        shared.stages.iter().any(waits) || shared.poisoned().is_some() || self.can_free(full)
     }
 
-    /// Whether a dead stage holds others up though it could be pumped.
-    fn detached_behind(&self) -> bool {
+    /// Whether there is something to reclaim (asked only if `full`) or to pump.
+    pub(super) fn can_free(&self, full: bool) -> bool {
         let shared = &self.shared;
-        let behind = |stage: &super::shared::StageState| {
-            stage.died_at() != i64::MAX && stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
+        (full && shared.consumed() > self.reclaimed) || (shared.has_failed() && self.can_pump())
+    }
+
+    /// Whether a dead stage holds others up and can be pumped.
+    fn can_pump(&self) -> bool {
+        let shared = &self.shared;
+        let behind = |(stage, _): &(u32, Poller<M>)| {
+            let stage = &shared.stages[*stage as usize];
+            stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
         };
-        shared.stages.iter().any(behind)
+        shared.policy == PanicPolicy::Detach && (shared.has_parked() || self.detached.iter().any(behind))
     }
 }
 

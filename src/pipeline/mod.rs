@@ -33,10 +33,160 @@
 //! lost; no safe call, in any order, reads memory that is reused.
 //!
 //! It doesn't: share a lane between producers (start more lanes), resize, or hand out the disruptor's own closures over slots.
+//!
+//! # What doesn't compile
+//!
+//! Two grants at once, and a lane that goes before its grant:
+//!
+//! ```compile_fail,E0499
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! let one = lane.reserve(8);
+//! let two = lane.reserve(8);
+//! drop((one, two));
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! let grant = lane.reserve(8).unwrap();
+//! drop(lane);
+//! let slice = grant.commit_all();
+//! ```
+//!
+//! A slice used after it was published:
+//!
+//! ```compile_fail,E0382
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! let slice = lane.reserve(8).unwrap().commit_all();
+//! lane.publish(slice, 1).unwrap();
+//! assert_eq!(slice.len(), 8);
+//! ```
+//!
+//! A view, or its bytes, that escapes from its handler:
+//!
+//! ```compile_fail,E0521
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! # let mut stage = stages.take("a").unwrap();
+//! let mut kept = Vec::new();
+//! stage.poll(8, |view| {
+//!     kept.push(view.bytes());
+//!     Outcome::Done
+//! });
+//! ```
+//!
+//! A view that outlives the release of its `Held`:
+//!
+//! ```compile_fail,E0505
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! # let mut stage = stages.take("a").unwrap();
+//! let held = stage.read(8).unwrap().unwrap();
+//! let view = held.views().next().unwrap();
+//! stage.release(held).unwrap();
+//! assert_eq!(view.bytes().len(), 8);
+//! ```
+//!
+//! A row of a result column that outlives it in the same way:
+//!
+//! ```compile_fail,E0505
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let (mut scores, _) = spec.column::<f32>("a", 1).unwrap();
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! # let mut stage = stages.take("a").unwrap();
+//! let held = stage.read(8).unwrap().unwrap();
+//! let view = held.views().next().unwrap();
+//! let row = scores.row(&view).unwrap();
+//! stage.release(held).unwrap();
+//! row[0] = 1.0;
+//! ```
+//!
+//! A lane, a stage or a `Held` cloned:
+//!
+//! ```compile_fail,E0599
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! let second = lane.clone();
+//! ```
+//!
+//! ```compile_fail,E0599
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! # let mut stage = stages.take("a").unwrap();
+//! let second = stage.clone();
+//! ```
+//!
+//! ```compile_fail,E0599
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! # let mut stage = stages.take("a").unwrap();
+//! let held = stage.read(8).unwrap().unwrap();
+//! let second = held.clone();
+//! ```
+//!
+//! A lane, or a slice of its, on another thread:
+//!
+//! ```compile_fail,E0277
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! std::thread::spawn(move || drop(lane));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! let slice = lane.reserve(8).unwrap().commit_all();
+//! std::thread::spawn(move || drop(slice));
+//! ```
+//!
+//! Metadata that isn't plain data:
+//!
+//! ```compile_fail,E0277
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! let started = spec.start::<String>();
+//! ```
+//!
+//! Specifications, stages and what is held go to other threads:
+//!
+//! ```
+//! fn goes_to_threads<T: Send + 'static>() {}
+//! goes_to_threads::<slipring::pipeline::LaneSpec>();
+//! goes_to_threads::<slipring::pipeline::Stage<u32>>();
+//! goes_to_threads::<slipring::pipeline::Held<u32>>();
+//! goes_to_threads::<slipring::pipeline::ColumnWriter<f32>>();
+//! goes_to_threads::<slipring::pipeline::ColumnReader<f32>>();
+//! ```
 
 mod close;
 mod column;
 mod error;
+mod event;
 mod held;
 mod idle;
 mod inline;
@@ -61,6 +211,7 @@ pub use close::CloseReport;
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{LaneError, NotStaged, StageError, StageRefusal, WrongPlacement};
 pub use held::Held;
+pub use idle::Idle;
 pub use lane::{Lane, Progress};
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
 pub use run::{SpawnError, StageReport, StageThread};

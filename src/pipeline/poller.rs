@@ -5,6 +5,7 @@
 //! again and released.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -74,9 +75,10 @@ impl<M: Meta> Poller<M> {
                 Ok(End::All) => drop(guard),
                 other => {
                     mem::forget(guard);
-                    end = other.unwrap_or_else(|payload| End::Panic(panic_text(payload.as_ref())));
+                    end = other.unwrap_or_else(|payload| End::Panic(text_of(payload)));
                 }
             }
+            assert!(done <= limit, "{done} events were shown, {limit} taken");
             if done > 0 && !matches!(end, End::All) {
                 drop(poller.take(done));
             }
@@ -90,6 +92,7 @@ impl<M: Meta> Poller<M> {
             let mut guard = poller.take(skip.saturating_add(max))?;
             into.extend((&mut guard).skip(skip as usize).copied());
             mem::forget(guard);
+            debug_assert!(into.len() as u64 <= max);
             Ok(())
         })
     }
@@ -97,18 +100,30 @@ impl<M: Meta> Poller<M> {
     /// Releases `count` events that were read.
     pub(crate) fn release(&mut self, count: u64) {
         debug_assert!(count > 0);
-        let taken = either!(self, poller => poller.take(count).map(|mut guard| (&mut guard).len() as u64));
-        debug_assert_eq!(taken, Ok(count), "only what was read is released");
+        let taken = self.release_some(count);
+        debug_assert_eq!(taken, count, "only what was read is released");
     }
 
     /// Releases all there is; says how many.
     pub(crate) fn release_all(&mut self) -> u64 {
-        either!(self, poller => poller.take(u64::MAX).map_or(0, |mut guard| (&mut guard).len() as u64))
+        self.release_some(u64::MAX)
+    }
+
+    /// Takes at most `limit` events and drops the guard, unread; says how many they were.
+    fn release_some(&mut self, limit: u64) -> u64 {
+        either!(self, poller => poller.take(limit).map_or(0, |mut guard| {
+            let events = &mut guard;
+            events.len() as u64
+        }))
     }
 }
 
-/// The message of a panic, if it has one.
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+/// The message of a panic, if it has one. What was thrown may panic again when it is dropped: what that throws is leaked.
+fn text_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(again);
+    }
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }

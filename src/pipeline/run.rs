@@ -84,6 +84,7 @@ impl<M: Meta> Stage<M> {
     ///
     /// # Errors
     /// The stage is specified as inline, or the system has no thread for it.
+    #[expect(clippy::result_large_err, reason = "the handle comes back by value: once a stage, never in the hot path")]
     pub fn spawn(
         self,
         handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static,
@@ -117,6 +118,7 @@ impl<M: Meta> Stage<M> {
                 }
                 Ok(Polled::Idle) => self.wait(&mut idle),
                 Ok(Polled::Retry(done)) => {
+                    debug_assert!((RETRY_MIN..=RETRY_MAX).contains(&retry));
                     retry = if done > 0 { RETRY_MIN } else { (2 * retry).min(RETRY_MAX) };
                     thread::sleep(retry);
                 }
@@ -124,11 +126,13 @@ impl<M: Meta> Stage<M> {
                 Err(error) => break Some(error),
             }
         };
+        assert!(error.is_some() || self.has_ended(), "a stage runs to its end or says why not");
         StageReport { stage: self.name().to_owned(), processed: (self.released() + 1) as u64, pin, error }
     }
 
-    /// Waits as the stage's strategy says until there may be something to do: for loops over [`Stage::read`].
-    pub fn wait_for_work(&self) {
+    /// Waits as the stage's strategy says until there may be something to read or to learn: for loops over [`Stage::read`]. At
+    /// the end of the stream it returns at once, also while events are held: release them.
+    pub fn wait_for_work(&mut self) {
         let mut idle = Idle::new(self.state().wait);
         while !self.is_ready() {
             self.wait(&mut idle);

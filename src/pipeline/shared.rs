@@ -56,6 +56,8 @@ pub(crate) struct LaneShared<M> {
     /// The read cursor, for gauges.
     released: AtomicI64,
     closed_at: AtomicI64,
+    /// One once the lane is gone: nobody pumps dead stages any more.
+    gone: AtomicI64,
     /// Number of the first stage that failed, and one; zero: none did.
     failed: AtomicI64,
     failure: std::sync::Mutex<Option<Failure>>,
@@ -102,7 +104,7 @@ impl StageState {
     pub(crate) fn drop_held(&self) {
         // SYNC S7: pairs with the pump's look at `helds`.
         let before = self.helds.fetch_sub(1, Ordering::Release);
-        debug_assert!(before > 0);
+        assert!(before > 0, "a Held goes once");
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -143,6 +145,7 @@ impl<M> LaneShared<M> {
             published: Padded(AtomicI64::new(NONE)),
             released: AtomicI64::new(NONE),
             closed_at: AtomicI64::new(i64::MAX),
+            gone: AtomicI64::new(0),
             failed: AtomicI64::new(0),
             failure: std::sync::Mutex::new(None),
             parked: std::sync::Mutex::new(Vec::new()),
@@ -164,6 +167,7 @@ impl<M> LaneShared<M> {
     /// Flush: events up to `sequence` are in the ring.
     #[inline]
     pub(crate) fn publish(&self, sequence: Sequence) {
+        debug_assert!(sequence > self.available(0) && self.closed_at() == i64::MAX);
         // SYNC S3: pairs with a sleeper's second look.
         self.published.0.store(sequence, Ordering::Release);
         self.wake_layer(0);
@@ -173,6 +177,8 @@ impl<M> LaneShared<M> {
     #[inline]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
+        // Not compared with the layer before: its cursor, which lets events through, moves before its progress is told.
+        debug_assert!(sequence > state.progress(), "stages move on");
         // SYNC S3: pairs with a sleeper's second look.
         state.progress.0.store(sequence, Ordering::Release);
         self.wake_layer(state.layer + 1);
@@ -184,7 +190,9 @@ impl<M> LaneShared<M> {
         self.barrier.light();
         let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };
         for stage in &self.stages[stages.clone()] {
-            stage.party().unwrap_or(&self.io).wake_if(ASLEEP);
+            // A dead stage's events are released by the IO thread, if by anyone: nobody else would wake it to pump them.
+            let alive = stage.died_at() == i64::MAX;
+            stage.party().filter(|_| alive).unwrap_or(&self.io).wake_if(ASLEEP);
         }
     }
 
@@ -201,8 +209,19 @@ impl<M> LaneShared<M> {
     }
 
     pub(crate) fn close(&self, at: Sequence) {
+        assert!(
+            at == self.available(0) + 1 && self.closed_at() == i64::MAX,
+            "a stream ends once, behind what is published"
+        );
         // SYNC S5: pairs with every idle loop.
         self.closed_at.store(at, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// The lane is gone: what dead stages hold stays held.
+    pub(crate) fn leave(&self) {
+        // SYNC S5: pairs with `cut_off_at`.
+        self.gone.store(1, Ordering::Release);
         self.wake_all();
     }
 
@@ -217,34 +236,36 @@ impl<M> LaneShared<M> {
         (failed != 0 && self.policy == PanicPolicy::Poison).then(|| (failed - 1) as u32)
     }
 
-    /// Whether a stage of `layer` waits for one that is dead and holds the lane.
-    pub(crate) fn is_orphaned(&self, layer: usize) -> bool {
-        // SYNC S4: pairs with `fail`.
-        let failed = self.failed.load(Ordering::Acquire);
-        failed != 0
-            && self.policy == PanicPolicy::Poison
-            && self.stages.iter().any(|s| s.layer < layer && s.died_at() != i64::MAX)
+    /// The sequence that no stage of `layer` will see, nor any behind it, because a stage before it is dead and nobody
+    /// releases its events; `i64::MAX` if there is none. What the dead one has finished comes before it.
+    pub(crate) fn cut_off_at(&self, layer: usize) -> Sequence {
+        // SYNC S4: pairs with `fail`. SYNC S5: pairs with `leave`.
+        let stranded = self.failed.load(Ordering::Acquire) != 0
+            && (self.policy == PanicPolicy::Poison || self.gone.load(Ordering::Acquire) != 0);
+        if !stranded {
+            return i64::MAX;
+        }
+        let dead = self.stages.iter().filter(|s| s.layer < layer && s.died_at() != i64::MAX);
+        dead.map(|stage| stage.progress() + 1).min().unwrap_or(i64::MAX)
     }
 
     /// Records that a stage is dead. The first failure wins; under `Abort` this doesn't return.
     pub(crate) fn fail(&self, stage: u32, reason: &str) {
         let state = &self.stages[stage as usize];
         let sequence = state.progress() + 1;
+        assert!(!state.has_ended(), "stage `{}` ended before it failed: {reason}", state.name);
         state.died_at.fetch_min(sequence, Ordering::AcqRel);
         if self.policy == PanicPolicy::Abort {
             eprintln!("slipring: stage `{}` failed at sequence {sequence}: {reason}; aborting", state.name);
             std::process::abort();
         }
         let mut failure = lock(&self.failure);
-        failure.get_or_insert_with(|| Failure {
-            stage: state.name.clone(),
-            index: stage,
-            reason: reason.to_owned(),
-            sequence,
-        });
+        if failure.is_none() {
+            *failure = Some(Failure { stage: state.name.clone(), index: stage, reason: reason.to_owned(), sequence });
+            // SYNC S4: the failure stands before its number does, and both are the same stage's.
+            self.failed.store(i64::from(stage) + 1, Ordering::Release);
+        }
         drop(failure);
-        // SYNC S4: the failure stands before its number does.
-        let _first_wins = self.failed.compare_exchange(0, i64::from(stage) + 1, Ordering::Release, Ordering::Relaxed);
         self.wake_all();
     }
 
@@ -258,8 +279,14 @@ impl<M> LaneShared<M> {
 
     /// Keeps the poller of a dead stage.
     pub(crate) fn park(&self, stage: u32, poller: Poller<M>) {
+        debug_assert!(!self.stages[stage as usize].has_ended(), "what has ended isn't dead");
         lock(&self.parked).push((stage, poller));
         self.wake_all();
+    }
+
+    /// Whether pollers of dead stages wait to be taken.
+    pub(crate) fn has_parked(&self) -> bool {
+        !lock(&self.parked).is_empty()
     }
 
     /// The pollers of dead stages, for the IO thread to pump.

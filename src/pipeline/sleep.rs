@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::idle::Idle;
 use super::lane::Lane;
@@ -18,11 +18,12 @@ impl<M: Meta> Lane<M> {
     }
 
     /// Announces a sleep: true if the thread may block on [`Lane::wake_fd`] now, false if there is work. `full`: it waits for
-    /// room as well, so anything to reclaim wakes it. In both cases call [`Lane::awake`] before anything else.
+    /// room as well, so anything to reclaim wakes it. What is staged is published first: nothing would publish it meanwhile. In
+    /// both cases call [`Lane::awake`] before anything else.
     #[must_use]
     pub fn prepare_sleep(&mut self, full: bool) -> bool {
-        let level = if full { ASLEEP_FULL } else { ASLEEP };
-        self.shared.io.prepare(self.shared.barrier, level, || self.is_ready(full))
+        self.flush();
+        self.announce(full, || self.is_ready(full))
     }
 
     /// Takes the announcement back.
@@ -31,19 +32,34 @@ impl<M: Meta> Lane<M> {
     }
 
     /// For a lane without sockets: waits, as its strategy says and for `timeout` at most, until there may be something to
-    /// do. `full` as in [`Lane::prepare_sleep`].
+    /// do. `full` and what is staged as in [`Lane::prepare_sleep`].
     pub fn wait(&mut self, full: bool, timeout: Duration) {
+        self.flush();
+        self.wait_until(full, after(timeout), |lane| lane.is_ready(full));
+    }
+
+    pub(super) fn wait_until(&mut self, full: bool, until: Instant, ready: impl Fn(&Self) -> bool) {
         let mut idle = Idle::new(self.wait);
-        let until = std::time::Instant::now() + timeout;
-        while !self.is_ready(full) && std::time::Instant::now() < until {
+        while !ready(self) && Instant::now() < until {
             if idle.pass() {
-                if self.prepare_sleep(full) {
-                    poll_fd(self.wake_fd(), until.saturating_duration_since(std::time::Instant::now()));
+                if self.announce(full, || ready(self)) {
+                    poll_fd(self.wake_fd(), until.saturating_duration_since(Instant::now()));
                 }
                 return self.awake();
             }
         }
     }
+
+    fn announce(&self, full: bool, ready: impl Fn() -> bool) -> bool {
+        let level = if full { ASLEEP_FULL } else { ASLEEP };
+        self.shared.io.prepare(self.shared.barrier, level, ready)
+    }
+}
+
+/// The end of a time that starts now; of a time without an end, in a century.
+pub(super) fn after(timeout: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    Instant::now() + timeout.min(CENTURY)
 }
 
 /// Blocks until the descriptor is readable or the time is over.

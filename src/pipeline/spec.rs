@@ -21,7 +21,8 @@ pub enum Reclaim {
     /// When every stage has passed it. 2.4x faster at 65536 slots x 512 B, and needs no size relation.
     #[default]
     OnConsume,
-    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices.
+    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices,
+    /// beside the chunks that may be pinned.
     OnOverwrite,
 }
 
@@ -172,13 +173,14 @@ impl LaneSpec {
         width: usize,
     ) -> Result<(ColumnWriter<T>, ColumnReader<T>), LaneError> {
         check_slots(self.slots)?;
-        if width == 0 || width.checked_mul(self.slots).is_none() {
-            return Err(option("width", width, "at least 1, and no more than memory holds"));
+        let bad_width = || option("width", width, "at least 1, and no more than memory holds");
+        if width == 0 {
+            return Err(bad_width());
         }
         let mut index = 0;
         for (layer, stages) in self.layers.iter().enumerate() {
             if let Some(at) = stages.iter().position(|spec| spec.name == stage) {
-                return Ok(column(self.slots, width, self.id, index + at as u32, layer));
+                return column(self.slots, width, self.id, index + at as u32, layer).ok_or_else(bad_width);
             }
             index += stages.len() as u32;
         }
@@ -209,18 +211,40 @@ impl LaneSpec {
         if self.layers.iter().flatten().all(inline) { Readers::OwnCore } else { Readers::OtherCores }
     }
 
-    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices.
-    pub(super) fn check_overwrite(&self, layout: &Layout) -> Result<(), LaneError> {
-        let need = layout.bytes_for_slots(self.slots);
-        if self.reclaim == Reclaim::OnOverwrite && layout.pool_bytes() < need {
-            let must = format!(
-                "at least {need} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
-                self.slots,
-                layout.max_slice_bytes()
-            );
-            return Err(option("pool.bytes", layout.pool_bytes(), &must));
+    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices; and what may be
+    /// pinned comes on top, because a full lane must never wait for retained handles alone: whoever drops one wakes nobody.
+    pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
+        let pinned = layout.pinned_chunks_max();
+        debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
+        if self.reclaim == Reclaim::OnConsume || layout.pool_bytes() >= self.overwrite_bytes(layout) {
+            return Ok(());
         }
-        Ok(())
+        let must = format!(
+            "at least {} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
+            self.overwrite_bytes_least(layout),
+            self.slots,
+            layout.max_slice_bytes()
+        );
+        Err(option("pool.bytes", layout.pool_bytes(), &must))
+    }
+
+    /// What a pool of this layout must hold on overwrite.
+    fn overwrite_bytes(&self, layout: &Layout) -> usize {
+        layout.bytes_for_slots(self.slots).saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
+    }
+
+    /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned: so it is asked again.
+    fn overwrite_bytes_least(&self, layout: &Layout) -> usize {
+        let mut least = self.overwrite_bytes(layout);
+        for _ in 0..64 {
+            let Ok(larger) = PoolOptions { bytes: least, ..self.pool.clone() }.layout(self.readers()) else { break };
+            let need = self.overwrite_bytes(&larger).next_multiple_of(larger.chunk_bytes());
+            if larger.pool_bytes() >= need {
+                break;
+            }
+            least = need.max(least.saturating_add(larger.chunk_bytes()));
+        }
+        least
     }
 
     /// The layers' sizes, and the stages as the lane knows them; spinning threads that would share a CPU are downgraded.
@@ -233,7 +257,9 @@ impl LaneSpec {
                 states.push(StageState::new(spec.name.clone(), layer, spec.placement, wait, spec.batch_max));
             }
         }
-        (self.layers.iter().map(Vec::len).collect(), states)
+        let layers: Vec<usize> = self.layers.iter().map(Vec::len).collect();
+        assert_eq!(layers.iter().sum::<usize>(), states.len());
+        (layers, states)
     }
 }
 
@@ -265,6 +291,7 @@ impl Spinning {
         }
         self.cpus.insert(cpu);
         self.threads += 1;
+        assert!(self.threads <= cpus, "{} threads spin on {cpus} CPUs", self.threads);
         Wait::Spin
     }
 }

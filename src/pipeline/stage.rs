@@ -54,6 +54,7 @@ pub struct Stage<M: Meta> {
 
 impl<M: Meta> Stage<M> {
     pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32) -> Self {
+        assert!((index as usize) < shared.stages.len());
         let (helds, spare) = (VecDeque::new(), Vec::new());
         Self { poller: Some(poller), shared: Arc::clone(shared), index, released: NONE, read: NONE, helds, spare }
     }
@@ -70,7 +71,7 @@ impl<M: Meta> Stage<M> {
     /// applies. Cost: about 3 ns an event beside the handler.
     ///
     /// # Errors
-    /// The stage is dead, or waits for one that is, or still holds events that were read ahead.
+    /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds events that were read ahead.
     pub fn poll(&mut self, max: usize, mut handler: impl FnMut(View<'_, M>) -> Outcome) -> Result<Polled, StageError> {
         self.reap_dropped_held()?;
         if !self.helds.is_empty() {
@@ -89,6 +90,7 @@ impl<M: Meta> Stage<M> {
         let Ok(batch) = driven else { return self.idle(driven.err()) };
         self.move_to(self.released + batch.done as i64);
         self.read = self.released;
+        self.check();
         match batch.end {
             End::All => Ok(Polled::Advanced(batch.done as usize)),
             End::Retry => Ok(Polled::Retry(batch.done as usize)),
@@ -100,7 +102,7 @@ impl<M: Meta> Stage<M> {
     /// Reads at most `max` events without releasing them. `None`: there are none now; see [`Stage::has_ended`].
     ///
     /// # Errors
-    /// The stage is dead, or waits for one that is.
+    /// The stage is dead, or has seen all that a dead stage before it had finished.
     pub fn read(&mut self, max: usize) -> Result<Option<Held<M>>, StageError> {
         self.reap_dropped_held()?;
         let skip = (self.read - self.released) as u64;
@@ -116,6 +118,7 @@ impl<M: Meta> Stage<M> {
         self.read += slots.len() as i64;
         self.helds.push_back((first, self.read, false));
         self.note_oldest();
+        self.check();
         Ok(Some(Held::new(slots, first, self.index, &self.shared)))
     }
 
@@ -144,6 +147,11 @@ impl<M: Meta> Stage<M> {
             self.move_to(through);
         }
         self.note_oldest();
+        self.check();
+        if self.state().died_at() != i64::MAX {
+            // The pump of a dead stage waits for its last Held.
+            self.shared.wake_all();
+        }
         Ok(())
     }
 
@@ -167,12 +175,13 @@ impl<M: Meta> Stage<M> {
         &self.shared
     }
 
-    /// Whether there is something to do: events beyond those read, the end, or a failure.
+    /// Whether there is something to do or to know: events beyond those read, the end, or a failure.
     pub(super) fn is_ready(&self) -> bool {
-        let (state, shared) = (self.state(), &self.shared);
-        shared.available(state.layer) > self.read
-            || self.released + 1 >= shared.closed_at()
-            || shared.is_orphaned(state.layer)
+        let (state, shared, next) = (self.state(), &self.shared, self.read + 1);
+        shared.available(state.layer) >= next
+            || next >= shared.closed_at()
+            || next >= shared.cut_off_at(state.layer)
+            || state.died_at() != i64::MAX
     }
 
     /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays dead.
@@ -190,12 +199,13 @@ impl<M: Meta> Stage<M> {
     fn idle(&mut self, why: Option<Polling>) -> Result<Polled, StageError> {
         let all_released = self.helds.is_empty();
         if all_released && (matches!(why, Some(Polling::Shutdown)) || self.released + 1 >= self.shared.closed_at()) {
+            assert_eq!(self.released + 1, self.shared.closed_at(), "a stage ends behind the last event");
             self.poller = None;
             self.state().set_ended();
             self.shared.wake_all();
             return Ok(Polled::Ended);
         }
-        if self.shared.is_orphaned(self.state().layer) {
+        if self.read + 1 >= self.shared.cut_off_at(self.state().layer) {
             return Err(self.failed());
         }
         Ok(Polled::Idle)
@@ -218,6 +228,14 @@ impl<M: Meta> Stage<M> {
             self.released = released;
             self.shared.advance(self.index as usize, released);
         }
+    }
+
+    /// What was read is released or held, without a gap; in debug and in profile `checked`.
+    fn check(&self) {
+        debug_assert!(self.released <= self.read);
+        debug_assert_eq!(self.helds.front().map_or(self.read, |held| held.0 - 1), self.released);
+        debug_assert_eq!(self.helds.back().map_or(self.released, |held| held.1), self.read);
+        debug_assert!(self.poller.is_none() || self.released == self.state().progress());
     }
 
     fn note_oldest(&self) {

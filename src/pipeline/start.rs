@@ -77,7 +77,7 @@ impl LaneSpec {
     /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and refused.
     pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
         self.check()?;
-        self.check_overwrite(&self.pool.layout(self.readers())?)?;
+        self.check_pool(&self.pool.layout(self.readers())?)?;
         CpuMask::read();
         let pin = match self.cpu {
             Some(cpu) => pin_current(cpu, self.pin)?,
@@ -88,6 +88,7 @@ impl LaneSpec {
         let (layers, states) = self.stages(&mut downgrades);
         let shared = LaneShared::new(self.id, Arc::clone(pool.memory()), states, self.panic, Party::event()?);
         let shared = Arc::new(shared);
+        assert!(self.slots.is_power_of_two() && !layers.is_empty(), "the specification was checked");
         let (ends, pollers) = build(self.slots, &layers);
         let stage = |(poller, index)| Stage::new(poller, &shared, index);
         let stages = Stages(pollers.into_iter().zip(0..).map(stage).collect());
@@ -116,6 +117,7 @@ fn build<M: Meta>(slots: usize, layers: &[usize]) -> (Ends<M>, Vec<Poller<M>>) {
         }
         later = layer.and_then();
     }
+    assert_eq!(pollers.len(), layers.iter().sum::<usize>(), "a poller for each stage");
     let (reclaimer, last) = later.new_event_poller();
     (Ends { producer: last.build(), reclaimer }, pollers)
 }

@@ -60,7 +60,9 @@ impl<M: Meta> Lane<M> {
     /// A snapshot. Cost: a look at every chunk in use and every stage, and an allocation a stage.
     #[must_use]
     pub fn stats(&self) -> LaneStats {
+        self.check();
         let slots = self.free_slots() + self.slots_in_use();
+        assert!(slots.is_power_of_two(), "{slots} slots are free or in use");
         LaneStats {
             pool: self.pool.stats(),
             slots,
@@ -73,13 +75,16 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    fn slots_in_use(&self) -> usize {
+    /// Slots in use, staged ones included, as far as is known without polling.
+    #[must_use]
+    pub fn slots_in_use(&self) -> usize {
         (self.staged - self.reclaimed) as usize
     }
 }
 
 fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
     let released = stage.progress();
+    debug_assert!(released >= NONE && (stage.helds() == 0 || stage.held_from() >= NONE));
     StageStats {
         name: stage.name.clone(),
         released,

@@ -1,10 +1,24 @@
-//! Tests of lanes, on the real disruptor.
+//! Tests of lanes, on the real disruptor. Each is named after what it reproduces; sizes are tiny, and threads really park.
 
+mod close;
+mod column;
+mod dead;
+mod fail;
 mod flow;
+mod held;
+mod memory;
+mod model;
+mod refuse;
+mod wake;
 
-use super::{LaneSpec, StageSpec, Started};
+use std::sync::Arc;
+use std::thread;
+
+use super::shared::{LaneShared, StageState};
+use super::{Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, Started, View, Wait};
 use crate::region::Pages;
-use crate::ring::PoolOptions;
+use crate::ring::model::is_filled;
+use crate::ring::{Full, PoolOptions, Sequence};
 
 /// Eight chunks of 4 KiB.
 pub(super) fn tiny_pool() -> PoolOptions {
@@ -19,7 +33,78 @@ pub(super) fn tiny_pool() -> PoolOptions {
     }
 }
 
+pub(super) fn tiny_spec(slots: usize, layers: Vec<Vec<StageSpec>>) -> LaneSpec {
+    layers.into_iter().fold(LaneSpec::new(tiny_pool(), slots), LaneSpec::layer)
+}
+
 pub(super) fn start(slots: usize, layers: Vec<Vec<StageSpec>>) -> Started<u64> {
-    let spec = layers.into_iter().fold(LaneSpec::new(tiny_pool(), slots), LaneSpec::layer);
-    spec.start().expect("a tiny lane")
+    tiny_spec(slots, layers).start().expect("a tiny lane")
+}
+
+/// A lane of 8 slots whose stages, one in each layer, are polled by hand.
+fn by_hand<const N: usize>(spec: impl FnOnce(LaneSpec) -> LaneSpec, names: [&str; N]) -> (Lane<u64>, [Stage<u64>; N]) {
+    let layers = names.iter().map(|name| vec![StageSpec::inline(name)]).collect();
+    let mut started = spec(tiny_spec(8, layers)).start().expect("a tiny lane");
+    let stages = names.map(|name| started.stages.take(name).expect("it was specified"));
+    (started.lane, stages)
+}
+
+/// As many bytes as the number says, which also fills them.
+fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Full> {
+    let mut grant = lane.reserve(8 + (number as usize * 37) % 900)?;
+    grant.fill(number as u8);
+    grant[..8].copy_from_slice(&number.to_le_bytes());
+    let slice = grant.commit_all();
+    lane.stage(slice, number).map_err(|refused| match refused.why {
+        StageRefusal::Full(full) => full,
+        StageRefusal::Foreign => unreachable!("it is the lane's own slice"),
+    })
+}
+
+/// Stages the numbers and publishes them together.
+fn publish(lane: &mut Lane<u64>, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        stage_number(lane, number).expect("there is room");
+    }
+    lane.flush();
+}
+
+fn assert_holds(bytes: &[u8], number: u64) {
+    assert_eq!(bytes[..8], number.to_le_bytes());
+    assert!(bytes.len() == 8 + (number as usize * 37) % 900 && is_filled(&bytes[8..], number as u8));
+}
+
+/// The handler that accepts an event when it is what `stage_number` staged under that sequence.
+fn done(view: View<'_, u64>) -> Outcome {
+    assert_holds(view.bytes(), *view.meta());
+    assert_eq!(view.sequence(), *view.meta() as i64);
+    Outcome::Done
+}
+
+fn polled(stage: &mut Stage<u64>) -> Polled {
+    stage.poll(100, done).expect("the stage lives")
+}
+
+fn parked(name: &str) -> StageSpec {
+    StageSpec::thread(name).wait(Wait::Park)
+}
+
+fn state<'a>(shared: &'a Arc<LaneShared<u64>>, name: &str) -> &'a StageState {
+    shared.stages.iter().find(|stage| stage.name == name).expect("it was specified")
+}
+
+/// Until the stages' threads sleep.
+fn await_sleep(shared: &Arc<LaneShared<u64>>, names: &[&str]) {
+    for name in names {
+        while !state(shared, name).party().expect("it has a thread").is_asleep() {
+            thread::yield_now();
+        }
+    }
+}
+
+#[track_caller]
+fn assert_no_wake_lost(shared: &Arc<LaneShared<u64>>) {
+    for stage in &shared.stages {
+        assert_eq!(stage.wakes_lost(), 0, "stage `{}` slept through its wake-up", stage.name);
+    }
 }

@@ -12,9 +12,10 @@
 //! Miri, both are SeqCst fences. (A SeqCst fence or read-modify-write on each publish costs 32 ns at batch 1; this costs nothing.)
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use super::error::LaneError;
+use super::event::Event;
 use crate::sync::{AtomicU32, Mutex, Ordering, Padded, Thread, compiler_fence, current_thread, fence, park};
 
 const AWAKE: u32 = 0;
@@ -68,10 +69,10 @@ fn membarrier(command: libc::c_int) -> libc::c_long {
 /// How a party sleeps.
 #[derive(Debug)]
 enum Bed {
-    /// A stage's own thread parks; it registers itself when it first sleeps.
+    /// A stage's own thread parks; it registers itself whenever it goes to sleep.
     Thread(Mutex<Option<Thread>>),
-    /// The IO thread sleeps in its own poll call, with this eventfd among what it waits for.
-    Event(OwnedFd),
+    /// The IO thread sleeps in its own poll call, with this event's descriptor among what it waits for.
+    Event(Event),
 }
 
 /// One that may sleep: the thread of a stage, or the IO thread with all its inline stages.
@@ -87,14 +88,7 @@ impl Party {
     }
 
     pub(crate) fn event() -> Result<Self, LaneError> {
-        // SAFETY: I47. The call takes two integers and touches no memory of ours.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(LaneError::Os { what: "eventfd", error: std::io::Error::last_os_error() });
-        }
-        // SAFETY: I48. The descriptor is new and nobody else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { word: Padded(AtomicU32::new(AWAKE)), bed: Bed::Event(fd) })
+        Ok(Self { word: Padded(AtomicU32::new(AWAKE)), bed: Bed::Event(Event::new()?) })
     }
 
     /// The waker's half. The light barrier comes before it, once for all parties.
@@ -118,7 +112,7 @@ impl Party {
                     thread.unpark();
                 }
             }
-            Bed::Event(fd) => write_event(fd),
+            Bed::Event(event) => event.set(),
         }
     }
 
@@ -126,46 +120,57 @@ impl Party {
     pub(crate) fn prepare(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
         debug_assert!(level == ASLEEP || level == ASLEEP_FULL);
         if let Bed::Thread(sleeper) = &self.bed {
-            lock(sleeper).get_or_insert_with(current_thread);
+            // Each time: a stage's handle may have moved to another thread since.
+            *lock(sleeper) = Some(current_thread());
         }
-        self.word.0.store(level, Ordering::Release);
+        // Swaps, because loom keeps no single order of plain stores and swaps: beside the barrier they cost nothing.
+        self.word.0.swap(level, Ordering::AcqRel);
         barrier.heavy();
         if ready() {
-            self.word.0.store(AWAKE, Ordering::Relaxed);
+            self.word.0.swap(AWAKE, Ordering::AcqRel);
             return false;
         }
         true
     }
 
-    /// Sleeps until somebody wakes it, or until `ready`, which is asked once a second in case a wake-up was lost:
-    /// false says that one was, which is a defect and counted.
+    /// Sleeps until somebody wakes it. Once a second it asks `ready`, in case a wake-up was lost: false says that one was,
+    /// which is a defect and counted. Work seen once may be so new that its wake-up is still on the way; seen twice, it isn't.
     pub(crate) fn sleep(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
         if !self.prepare(barrier, level, &ready) {
             return true;
         }
+        let mut seen = false;
         // SYNC S6: pairs with the waker's swap.
         while self.word.0.load(Ordering::Acquire) != AWAKE {
             let timed_out = park();
-            if timed_out && ready() && self.word.0.swap(AWAKE, Ordering::AcqRel) != AWAKE {
-                return false;
+            if timed_out && ready() {
+                if seen && self.word.0.swap(AWAKE, Ordering::AcqRel) != AWAKE {
+                    return false;
+                }
+                seen = true;
             }
         }
         true
     }
 
-    /// The IO thread is awake again: the word is cleared and the eventfd drained.
+    /// The IO thread is awake again: the word is cleared, and the event as well. A waker may still be about to set it
+    /// after having cleared the word, so it is cleared every time: left set, it would end every later sleep at once.
     pub(crate) fn awake(&self) {
-        if self.word.0.swap(AWAKE, Ordering::AcqRel) == AWAKE
-            && let Bed::Event(fd) = &self.bed
-        {
-            read_event(fd);
+        self.word.0.swap(AWAKE, Ordering::AcqRel);
+        if let Bed::Event(event) = &self.bed {
+            event.clear();
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.word.0.load(Ordering::Acquire) != AWAKE
     }
 
     /// The eventfd of the IO thread.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.bed {
-            Bed::Event(fd) => Some(fd.as_fd()),
+            Bed::Event(event) => event.fd(),
             Bed::Thread(_) => None,
         }
     }
@@ -175,15 +180,8 @@ fn lock<T>(mutex: &Mutex<T>) -> crate::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn write_event(fd: &OwnedFd) {
-    let one = 1u64.to_ne_bytes();
-    // A full counter (EAGAIN) is readable already, which is all that is wanted.
-    // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
-    unsafe { libc::write(fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-}
+#[cfg(all(test, loom))]
+mod loom_tests;
 
-fn read_event(fd: &OwnedFd) {
-    let mut count = [0u8; 8];
-    // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
-    unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-}
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -39,6 +39,7 @@ impl Layout {
         assert!(chunk_bytes.is_power_of_two() && chunk_bytes >= 2 * LINE_BYTES);
         assert!((2..=chunks).contains(&window_chunks), "a window of {window_chunks} in {chunks} chunks");
         assert!(max_slice_bytes >= 1 && 2 * max_slice_bytes <= chunk_bytes);
+        assert!((pinned_chunks_max as usize) < chunks, "pins of {pinned_chunks_max} chunks of {chunks} fill the pool");
         Self {
             chunk_shift: chunk_bytes.trailing_zeros(),
             chunks: u32::try_from(chunks).expect("checked by the options"),
@@ -87,7 +88,7 @@ impl Layout {
     }
 
     /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to spare.
-    #[cfg(any(test, feature = "pipeline"))]
+    #[cfg(any(feature = "pipeline", test))]
     pub(crate) fn bytes_for_slots(&self, slots: usize) -> usize {
         let slice = stride(self.max_slice_bytes);
         let filled = self.chunk_bytes().saturating_sub(slice).max(LINE_BYTES);
@@ -100,7 +101,9 @@ impl Layout {
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
     // No bytes take a line as well: one case less, and a chunk holds a bounded number of slices.
-    if lines.is_multiple_of(ALIAS_BYTES) { lines + LINE_BYTES } else { lines }
+    let stride = if lines.is_multiple_of(ALIAS_BYTES) { lines + LINE_BYTES } else { lines };
+    debug_assert!(stride >= len && stride < len + 2 * LINE_BYTES);
+    stride
 }
 
 /// The first line boundary at or after `position`.

@@ -7,7 +7,8 @@ use crate::region::RegionError;
 /// Why an allocation got nothing. It never blocks; what to do stands with each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// Every entry of the disruptor ring is taken: poll the lane, and stop reading until it has room.
+    /// Every entry of the disruptor ring is taken: poll the lane, and stop reading until it has room. What was staged is
+    /// published.
     Ring {
         /// Entries of the ring.
         slots: usize,

@@ -7,6 +7,7 @@
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
+use super::chunk::LINE_BYTES;
 use super::error::TooLong;
 use super::pool::RingPool;
 use super::receive::Received;
@@ -26,6 +27,7 @@ impl<'p> Grant<'p> {
     #[inline]
     pub(super) fn new(pool: &'p mut RingPool, len: usize) -> Self {
         debug_assert!(len <= pool.room());
+        debug_assert_eq!(pool.position() % LINE_BYTES, 0, "a grant starts on a line");
         Self { pool, len }
     }
 
@@ -72,6 +74,7 @@ impl<'p> Grant<'p> {
 
     #[cold]
     fn too_long(self, asked_bytes: usize) -> TooLong<Self> {
+        assert!(asked_bytes > self.len);
         TooLong { asked_bytes, available_bytes: self.len, back: self }
     }
 }

@@ -144,9 +144,15 @@ impl ChunkRef {
         self.owner().give_back(self.index(), position, used_to);
     }
 
+    /// Whether anything is counted in the chunk, the pool included.
+    pub(super) fn is_live(self) -> bool {
+        self.state().counted() > 0
+    }
+
     #[inline]
     pub(super) fn count_live(self) {
         let live = &self.state().owner_live;
+        debug_assert!(live.get() > 0, "only what is held, or the pool, lets a chunk gain");
         live.set(live.get() + 1);
     }
 
@@ -174,6 +180,7 @@ impl ChunkRef {
     #[cold]
     #[allow(improper_ctypes_definitions, reason = "it is called from Rust only")]
     extern "C" fn end_last(self) {
+        debug_assert!(!self.is_live());
         self.owner().free_if_last();
     }
 

@@ -11,6 +11,99 @@
 //!
 //! It doesn't: give single slices back (a chunk waits for its last one), grow, or serve two threads.
 //!
+//! # What doesn't compile
+//!
+//! Two grants at once:
+//!
+//! ```compile_fail,E0499
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let one = pool.reserve(8);
+//! let two = pool.reserve(8);
+//! drop((one, two));
+//! ```
+//!
+//! A grant, or an allocation beside it, after the pool is gone:
+//!
+//! ```compile_fail,E0505
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let grant = pool.reserve(8).unwrap();
+//! drop(pool);
+//! let slice = grant.commit_all();
+//! ```
+//!
+//! A slice used after it was staged:
+//!
+//! ```compile_fail,E0382
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let slice = pool.copy_in(b"four").unwrap();
+//! let staged = pool.stage(slice).unwrap();
+//! assert_eq!(&slice[..], b"four");
+//! ```
+//!
+//! A view of a staged slice kept past its release:
+//!
+//! ```compile_fail,E0502
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let slice = pool.copy_in(b"four").unwrap();
+//! let staged = pool.stage(slice).unwrap();
+//! let view = pool.view(&staged).unwrap();
+//! pool.release(staged.sequence());
+//! assert_eq!(view, b"four");
+//! ```
+//!
+//! A slice cloned, which would be a double free:
+//!
+//! ```compile_fail,E0599
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let slice = pool.copy_in(b"four").unwrap();
+//! let copy = slice.clone();
+//! ```
+//!
+//! A pool, a slice, a token or a grant on another thread:
+//!
+//! ```compile_fail,E0277
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! std::thread::spawn(move || drop(pool));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let slice = pool.copy_in(b"four").unwrap();
+//! std::thread::spawn(move || drop(slice));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let token = pool.reserve(4).unwrap().into_token();
+//! std::thread::spawn(move || drop(token));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! let grant = pool.reserve(4).unwrap();
+//! std::thread::scope(|scope| drop(scope.spawn(move || drop(grant))));
+//! ```
+//!
+//! Retained handles are made for other threads:
+//!
+//! ```
+//! # use slipring::ring::{PoolOptions, RingPool};
+//! # let mut pool = RingPool::new(&PoolOptions { bytes: 1 << 20, ..PoolOptions::default() })?;
+//! let handle = pool.copy_in(b"four")?.retain()?;
+//! drop(pool);
+//! assert_eq!(std::thread::spawn(move || handle.len()).join().unwrap(), 4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Sources of the ideas: chunked bump allocation with early wrap from arenas and LMAX's ring; reserve, fill, commit from
 //! bbqueue; two functions for local and remote return from mimalloc.
 
@@ -32,7 +125,7 @@ mod typed;
 mod window;
 
 #[cfg(all(test, not(loom)))]
-mod model;
+pub(crate) mod model;
 
 pub use chunk::Sequence;
 pub use error::{Foreign, Full, PoolError, RetainError, TooLong};

@@ -37,7 +37,8 @@ pub(crate) enum Readers {
 pub struct PoolOptions {
     /// Bytes of the pool; at least two chunks.
     pub bytes: usize,
-    /// Bytes of the largest slice.
+    /// Bytes of the largest slice. A lane that frees on overwrite counts on it: there it must also cover what is skipped in front of a
+    /// slice that is cut from a receive, and nothing larger may be committed out of `reserve_rest`, or the pool runs full.
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
     /// that is at most 256 KiB, an eighth of the pool and a quarter of the window, raised to that minimum.
@@ -48,7 +49,8 @@ pub struct PoolOptions {
     pub window_bytes: Option<usize>,
     /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
     pub lanes_sharing_l3: usize,
-    /// Chunks that retained handles may pin at once. Default: a quarter of the chunks, at least one.
+    /// Chunks that retained handles may pin at once: fewer than the pool has, so that pins alone never fill it (nobody is
+    /// woken when one goes). Default: a quarter of the chunks, at least one.
     pub pinned_chunks_max: Option<u32>,
     /// Page kind of the region.
     pub pages: Pages,
@@ -117,6 +119,12 @@ impl PoolOptions {
             (None, Readers::OtherCores) => (window_bytes / chunk_bytes).max(WINDOW_CHUNKS_DEFAULT_MIN),
         };
         let pinned_max = self.pinned_chunks_max.unwrap_or(((chunks / 4) as u32).max(1));
+        if pinned_max as usize >= chunks {
+            let (given, limit) = (pinned_max as usize, chunks - 1);
+            let must = "fewer than the pool's chunks, that is at most";
+            return Err(PoolError::Option { field: "pinned_chunks_max", given, must, limit });
+        }
+        assert!(window_chunks >= 2, "a window of {window_chunks} chunks, by default or checked");
         Ok(Layout::new(chunk_bytes, chunks, window_chunks.min(chunks), self.max_slice_bytes, pinned_max))
     }
 
@@ -138,7 +146,9 @@ impl PoolOptions {
         let Some(chunk) = self.chunk_bytes else {
             let of_window = window_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN;
             let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / CHUNKS_DEFAULT_MIN).min(of_window).max(1);
-            return Ok((1usize << wish.ilog2()).max(least));
+            let chosen = (1usize << wish.ilog2()).max(least);
+            assert!(chosen.is_power_of_two() && chosen <= CHUNK_BYTES_MAX, "a chunk of {chosen} bytes was chosen");
+            return Ok(chosen);
         };
         if chunk < least {
             return Err(PoolError::Option {

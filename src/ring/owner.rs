@@ -34,7 +34,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    fn new(layout: Layout, memory: Arc<Memory>) -> Self {
+    fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
         let base = memory.region().base();
         let chunk = |index| Chunk::new(index, &layout, base);
         Self {
@@ -47,7 +47,8 @@ impl Owner {
             returned: Cell::new(None),
             rotation: RefCell::new(Rotation::new(layout.chunks(), layout.window_chunks())),
             abandoned: RefCell::new(Vec::with_capacity(16)),
-            next_flight: Cell::new(0),
+            // Never the same number in two pools: a completion told to the wrong one is refused.
+            next_flight: Cell::new(u64::from(pool) << 32),
         }
     }
 
@@ -55,6 +56,7 @@ impl Owner {
     /// allocates again; else it comes back with its chunk, as tail waste.
     pub(super) fn give_back(&self, chunk: u32, position: usize, used_to: usize) {
         let (end, start) = (position, line_up(used_to).min(position));
+        debug_assert!(chunk < self.layout.chunks() && start <= end);
         if start == end {
             return;
         }
@@ -123,9 +125,10 @@ impl Owner {
         };
         debug_assert_eq!(self.blocked(next, released), None, "chunk {next} isn't reusable");
         self.counters.add_waste(current.end().saturating_sub(settled));
+        debug_assert!(self.returned.get().is_none(), "a chunk is closed after its range is settled");
         self.current.set(next);
         let chunk = self.chunk(next);
-        debug_assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
+        assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
         Ok((chunk, self.at(chunk.start())))
     }
 
@@ -165,6 +168,7 @@ impl Owner {
     }
 
     pub(super) fn abandon_flight(&self, id: u64, chunk: ChunkRef) {
+        assert!(chunk.is_live(), "a read in flight is counted in its chunk");
         self.abandoned.borrow_mut().push((id, chunk));
     }
 
@@ -186,8 +190,8 @@ pub(super) struct OwnerRef(NonNull<Owner>);
 
 impl OwnerRef {
     /// A new state, held by its pool.
-    pub(super) fn new(layout: Layout, memory: Arc<Memory>) -> Self {
-        let owner = Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory)))));
+    pub(super) fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
+        let owner = Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory, pool)))));
         owner.chunks.iter().for_each(|chunk| chunk.set_owner(owner));
         owner
     }

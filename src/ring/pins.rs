@@ -28,6 +28,9 @@ impl Pins {
         let count = &self.counts[chunk as usize];
         let mut now = count.load(Ordering::Relaxed);
         loop {
+            if now > PINS_MAX {
+                std::process::abort();
+            }
             let first = now == 0;
             if first && !self.take_unit() {
                 return false;
@@ -81,6 +84,7 @@ impl Pins {
     }
 
     fn take_unit(&self) -> bool {
+        debug_assert!(self.pinned() <= self.pinned_max);
         let take = |pinned| (pinned < self.pinned_max).then_some(pinned + 1);
         self.pinned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
@@ -90,6 +94,9 @@ impl Pins {
         debug_assert!(before > 0);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {

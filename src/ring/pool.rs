@@ -21,7 +21,7 @@ use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 
-use super::chunk::{NONE, Sequence};
+use super::chunk::{LINE_BYTES, NONE, Sequence};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
 use super::live::ChunkRef;
@@ -87,9 +87,10 @@ impl RingPool {
         let layout = options.layout(readers)?;
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
-        let owner = OwnerRef::new(layout, memory);
+        let id = pool_id();
+        let owner = OwnerRef::new(layout, memory, id.get());
         let (current, position) = (owner.chunk(0), owner.at(0));
-        Ok(Self { owner, position, current, staged: NONE, released: NONE, id: pool_id() })
+        Ok(Self { owner, position, current, staged: NONE, released: NONE, id })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -101,6 +102,7 @@ impl RingPool {
         if !self.fits(len) {
             (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
         }
+        self.check();
         Ok(Grant::new(self, len))
     }
 
@@ -115,6 +117,8 @@ impl RingPool {
             (self.current, self.position) = self.owner.make_room(min, self.position, self.released)?;
         }
         let rest = self.room();
+        debug_assert!(rest >= min);
+        self.check();
         Ok(Grant::new(self, rest))
     }
 
@@ -146,6 +150,7 @@ impl RingPool {
         if staged.pool != self.id || staged.sequence <= self.released {
             return None;
         }
+        debug_assert!(staged.sequence <= self.staged, "only this pool makes them");
         let start = self.owner.base.with_addr(staged.start);
         // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len as usize) })
@@ -157,12 +162,14 @@ impl RingPool {
         if through > self.released {
             self.released = through.min(self.staged);
         }
+        self.check();
     }
 
     /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
     pub fn report_completion(&mut self, flight: u64) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
         chunk.drop_live();
+        self.check();
         true
     }
 
@@ -204,6 +211,8 @@ impl RingPool {
         }
         owner.counters.fill(&mut stats);
         stats.tail_waste_bytes += owner.waste_to_settle(self.position()) as u64;
+        assert!(stats.in_use_bytes <= stats.pool_bytes && stats.window_bytes <= stats.pool_bytes, "{stats:?}");
+        assert!(stats.in_use_bytes == 0 || stats.high_water_bytes > 0, "{stats:?}");
         stats
     }
 
@@ -231,6 +240,7 @@ impl RingPool {
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
         self.position = self.current.after(self.position, len);
+        debug_assert!(self.position() <= self.current.end() + LINE_BYTES);
         self.current.count_live();
         self.current
     }
@@ -266,16 +276,54 @@ impl RingPool {
             return Err(Foreign(slice));
         }
         debug_assert_eq!(sequence, self.staged + 1);
+        debug_assert!(slice.len() <= self.owner.layout.chunk_bytes());
         let slice = ManuallyDrop::new(slice);
         slice.chunk().count_staged(sequence);
         self.staged = sequence;
+        self.check();
         Ok(slice)
     }
 
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
+        debug_assert!(self.staged < Sequence::MAX);
         self.staged += 1;
+    }
+
+    /// The sequence that the next staged slice gets.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        self.staged + 1
+    }
+
+    /// The read cursor.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn released(&self) -> Sequence {
+        self.released
+    }
+
+    /// Opens a chunk that holds `len` bytes, if the current one doesn't.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
+        (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
+        self.check();
+        Ok(())
+    }
+
+    /// What holds between any two calls: the write position is on a line of the current chunk, or one line behind it after a stride
+    /// that would alias; nothing is released that wasn't staged; no more chunks are pinned than may be. Debug and profile
+    /// `checked` only; the chunks' own law is `Rotation::check`.
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            let (start, end, position) = (self.current.start(), self.current.end(), self.position());
+            assert!((start..=end + LINE_BYTES).contains(&position), "{position} isn't in the chunk at {start}");
+            assert!(position.is_multiple_of(LINE_BYTES), "slices start on lines");
+            assert!(NONE <= self.released && self.released <= self.staged, "released before it was staged");
+            let layout = &self.owner.layout;
+            assert!(self.owner.memory.pins().pinned() <= layout.pinned_chunks_max(), "the cap on pins");
+        }
     }
 }
 

@@ -45,6 +45,8 @@ impl Received {
         }
         let offset = self.cut + skip;
         self.cut = offset + len;
+        debug_assert!(self.cut <= self.end, "each byte is cut once, and none that wasn't received");
+        debug_assert!(self.chunk.holds(offset, len));
         self.chunk.count_live();
         // SAFETY: I20. The range lies in its chunk, which lies in the region.
         let start = unsafe { self.chunk.owner().base.add(offset) };
@@ -54,6 +56,7 @@ impl Received {
     /// Drops `n` bytes from the front, or as many as are left.
     pub fn skip(&mut self, n: usize) {
         self.cut += n.min(self.end - self.cut);
+        debug_assert!(self.cut <= self.end);
     }
 }
 
@@ -71,6 +74,7 @@ impl Deref for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
+        debug_assert!(self.cut <= self.end && self.end <= self.position && self.chunk.is_live());
         self.chunk.give_back(self.position, self.cut);
         self.chunk.drop_live();
     }

@@ -69,6 +69,7 @@ impl PoolSlice {
     #[inline]
     pub(super) fn span(&self, base: NonNull<u8>) -> Span {
         let offset = self.start.addr().get() - base.addr().get();
+        debug_assert!(self.chunk.holds(offset, self.len as usize), "a slice lies in the chunk that counts it");
         Span { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
     }
 }
@@ -78,6 +79,7 @@ impl Deref for PoolSlice {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        debug_assert!(self.chunk.is_live(), "a slice outlived its count");
         // SAFETY: I21. The range is committed, so nobody writes to it, and its chunk can't be reused while it is counted.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
@@ -92,6 +94,7 @@ impl AsRef<[u8]> for PoolSlice {
 impl Drop for PoolSlice {
     #[inline]
     fn drop(&mut self) {
+        debug_assert!(self.chunk.is_live());
         self.chunk.drop_live();
     }
 }

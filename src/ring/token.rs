@@ -51,6 +51,7 @@ impl Token {
         let this = ManuallyDrop::new(self);
         // The count of the chunk goes over to the receive.
         let end = this.start + n;
+        debug_assert!(end <= this.position, "the write position is behind the token");
         this.chunk.give_back(this.position, end);
         Ok(Received::new(this.chunk, this.start, n, line_up(end).min(this.position)))
     }
@@ -64,6 +65,7 @@ impl Token {
 
     #[inline]
     fn bytes(&self) -> NonNull<u8> {
+        debug_assert!(self.chunk.holds(self.start, self.len));
         // SAFETY: I20. The range lies in its chunk, which lies in the region.
         unsafe { self.chunk.owner().base.add(self.start) }
     }
@@ -71,6 +73,7 @@ impl Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
+        debug_assert!(self.start + self.len <= self.position && self.chunk.is_live());
         self.chunk.give_back(self.position, self.start);
         self.chunk.drop_live();
     }

@@ -45,7 +45,7 @@ pub(crate) fn as_f32s(bytes: &[u8]) -> Result<&[f32], CastError> {
     if remainder != 0 {
         return Err(CastError::Misaligned { remainder });
     }
-    if bytes.len() % UNIT != 0 {
+    if !bytes.len().is_multiple_of(UNIT) {
         return Err(CastError::Length { bytes: bytes.len(), unit_bytes: UNIT });
     }
     // SAFETY: I27. Aligned, a whole number of units, inside `bytes`; every bit pattern is an `f32`.
@@ -73,6 +73,8 @@ impl<'a> Rows<'a> {
         if values.len() % dim != 0 {
             return Err(CastError::Length { bytes: bytes.len(), unit_bytes });
         }
+        debug_assert_eq!(size_of_val(values), bytes.len());
+        debug_assert_eq!(size_of_val(values), bytes.len());
         Ok(Self { values, dim })
     }
 

@@ -114,6 +114,7 @@ impl Rotation {
             let Some(chunk) = self.idle.pop_front() else { break };
             self.reserve.push(chunk);
         }
+        self.check();
     }
 
     fn pick(&mut self, blocked: &impl Fn(u32) -> Option<Blocked>) -> Option<u32> {
@@ -137,7 +138,9 @@ impl Rotation {
         queue.remove(at)
     }
 
+    /// Each chunk is in one place.
     fn check(&self) {
+        debug_assert!(self.busy_high <= self.chunks);
         debug_assert_eq!(self.live.len() + self.idle.len() + self.parked.len() + self.reserve.len() + 1, self.chunks);
     }
 }

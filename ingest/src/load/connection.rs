@@ -177,7 +177,7 @@ impl Connection {
             tally.sent.add(count, frame_bytes, sum);
             let measured = self.schedule.is_measured(intended_ns);
             self.in_flight.push_back(Pending { row: self.row_next as u32, vectors: count, intended_ns, measured });
-            self.schedule.take();
+            self.schedule.take(frame_bytes as u64);
             self.row_next = (self.row_next + count as usize) % plan.source.count();
             self.vectors_next = vectors(&mut self.draw, options.vectors);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::protocol::{Limits, Mode, answer_bytes};
 
 use super::{LoadError, Target};
+use crate::stage::Score;
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -83,6 +84,10 @@ pub struct LoadOptions {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Bytes of requests after which no more are sent, whatever else bounds the run; not on the command line. The connections share them
+    /// evenly, and what is left of a share below the largest request isn't used.
+    #[arg(skip)]
+    pub bytes_max: Option<u64>,
 }
 
 /// How many vectors a request carries: from `least` to `most`, both included.
@@ -92,17 +97,6 @@ pub struct VectorRange {
     pub least: u32,
     /// Most.
     pub most: u32,
-}
-
-/// What the service answers for a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Score {
-    /// The sum of its components.
-    Sum,
-    /// Its dot product with 1, 2, ... dim.
-    Weighted,
-    /// Zero.
-    None,
 }
 
 impl LoadOptions {
@@ -126,6 +120,7 @@ impl LoadOptions {
             seed: 1,
             timeout: Duration::from_secs(30),
             json: false,
+            bytes_max: None,
         }
     }
 
@@ -151,6 +146,15 @@ impl LoadOptions {
         }
         if let Some(rate) = self.rate.filter(|rate| !(1e-3..=1e9).contains(rate)) {
             return refuse("rate", rate, "0.001 to 1000000000 requests a second", "leave it out for full speed");
+        }
+        if let Some(bytes_max) = self.bytes_max {
+            let least = u64::from(self.connections) * self.request_bytes_max() as u64;
+            if bytes_max < least {
+                return refuse("bytes", bytes_max, format!("at least {least}, one request a connection"), "raise it");
+            }
+            if self.rate.is_some() {
+                return refuse("bytes", bytes_max, "not together with --rate", "leave one out");
+            }
         }
         if self.timeout.is_zero() {
             return refuse("timeout", "0s", "above 0", "say 30s");
@@ -255,7 +259,7 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
 }
 
 /// A whole number and its unit: ms, s, m or h.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let milliseconds = match unit {

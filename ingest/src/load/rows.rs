@@ -92,6 +92,11 @@ impl Rows {
         self.dim as usize * 4
     }
 
+    /// All rows as they are sent: little-endian f32.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The components of one row.
     pub(super) fn components(&self, row: usize) -> impl Iterator<Item = f32> + '_ {
         let at = row * self.row_bytes();

@@ -7,6 +7,10 @@ use super::LoadOptions;
 pub(super) struct Schedule {
     /// Requests still to send; None without `--count`.
     left: Option<u64>,
+    /// Bytes still to send; None without a bound.
+    bytes_left: Option<u64>,
+    /// Less than this left is the end: what the next request takes is known only when it is drawn.
+    request_bytes_max: u64,
     /// No request is sent from here on; None without a duration.
     end_ns: Option<u64>,
     /// Requests from here on are measured.
@@ -40,6 +44,8 @@ impl Schedule {
         let connections = options.connections;
         Schedule {
             left: options.count.map(|count| share(count, connection, connections)),
+            bytes_left: options.bytes_max.map(|bytes| bytes / u64::from(connections)),
+            request_bytes_max: options.request_bytes_max() as u64,
             end_ns: options.duration_effective().map(|duration| warmup_ns + duration.as_nanos() as u64),
             warmup_ns,
             pace: options.rate.map(|rate| Pace { rate, connection, connections }),
@@ -49,7 +55,8 @@ impl Schedule {
 
     pub(super) fn next(&self, now_ns: u64) -> Next {
         let intended_ns = self.pace.map_or(now_ns, |pace| pace.intended_ns(self.sent));
-        if self.left == Some(0) || self.end_ns.is_some_and(|end_ns| now_ns.max(intended_ns) >= end_ns) {
+        let counted = self.left == Some(0) || self.bytes_left.is_some_and(|left| left < self.request_bytes_max);
+        if counted || self.end_ns.is_some_and(|end_ns| now_ns.max(intended_ns) >= end_ns) {
             Next::Over
         } else if intended_ns <= now_ns {
             Next::Now(intended_ns)
@@ -58,10 +65,12 @@ impl Schedule {
         }
     }
 
-    /// Counts one request as sent.
-    pub(super) fn take(&mut self) {
+    /// Counts one request of so many bytes as sent.
+    pub(super) fn take(&mut self, bytes: u64) {
         debug_assert!(self.left != Some(0), "the share is already sent");
+        debug_assert!(bytes <= self.request_bytes_max);
         self.left = self.left.map(|left| left - 1);
+        self.bytes_left = self.bytes_left.map(|left| left - bytes);
         self.sent += 1;
     }
 

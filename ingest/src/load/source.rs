@@ -1,7 +1,7 @@
 //! Rows with the answers they should get.
 
 use super::Rows;
-use super::options::Score;
+use crate::stage::Score;
 
 /// What a server should answer for one row.
 #[derive(Clone, Copy, Debug)]

@@ -114,7 +114,7 @@ proptest! {
             prop_assert_eq!(requests_before(count, connection, connections), before);
             let mut schedule = Schedule::new(&options, connection);
             while schedule.next(u64::MAX) != Next::Over {
-                schedule.take();
+                schedule.take(516);
                 before += 1;
             }
         }
@@ -139,7 +139,7 @@ fn an_open_loop_keeps_its_intended_times() {
     // Connection 1 of 2 at 1000/s: 1 ms, 3 ms, 5 ms, ... 13 ms, until 14 ms.
     assert_eq!(schedule.next(0), Next::At(1_000_000));
     assert_eq!(schedule.next(1_000_000), Next::Now(1_000_000));
-    schedule.take();
+    schedule.take(516);
     // A late look doesn't move the intended time: the stall is in the latency.
     assert_eq!(schedule.next(9_000_000), Next::Now(3_000_000));
     assert!(!schedule.is_measured(3_000_000) && schedule.is_measured(4_000_000));
@@ -155,6 +155,23 @@ fn a_closed_loop_sends_at_once_until_its_end() {
     assert_eq!((schedule.next(2_000_000_000), schedule.missed()), (Next::Over, 0));
     let counted = Schedule::new(&LoadOptions { count: Some(3), ..options() }, 3);
     assert_eq!(counted.next(0), Next::Over, "three requests leave nothing for the fourth connection");
+}
+
+#[test]
+fn bytes_end_a_run_before_its_time() {
+    let vectors = VectorRange { least: 1, most: 2 };
+    // A request has up to 4 + 2 x 512 bytes; a share of 2 x 1028 + 100 ends when less than the largest is left.
+    let bounded = LoadOptions { vectors, connections: 3, bytes_max: Some(3 * (2 * 1028 + 100)), ..options() };
+    bounded.check().unwrap();
+    let mut schedule = Schedule::new(&bounded, 2);
+    for bytes in [516, 516] {
+        assert_eq!(schedule.next(0), Next::Now(0));
+        schedule.take(bytes);
+    }
+    assert_eq!(schedule.next(0), Next::Now(0), "1124 bytes are left");
+    schedule.take(516);
+    assert_eq!(schedule.next(0), Next::Over, "608 bytes may not do for the next one");
+    assert_eq!(Schedule::new(&bounded, 0).next(11_000_000_000), Next::Over, "the default duration still holds");
 }
 
 #[test]
@@ -179,7 +196,7 @@ fn references_allow_rounding_and_nothing_else() {
 
 #[test]
 fn bad_options_name_field_limit_and_fix() {
-    let table: [(LoadOptions, &str); 17] = [
+    let table: [(LoadOptions, &str); 19] = [
         (LoadOptions { window: 0, ..options() }, "--window is 0: 1 to 65536"),
         (LoadOptions { window: 65_537, ..options() }, "--window is 65537"),
         (LoadOptions { connections: 0, ..options() }, "--connections is 0"),
@@ -197,6 +214,8 @@ fn bad_options_name_field_limit_and_fix() {
         (LoadOptions { rate: Some(0.0), ..options() }, "--rate is 0"),
         (LoadOptions { rate: Some(f64::NAN), ..options() }, "--rate is NaN"),
         (LoadOptions { timeout: Duration::ZERO, ..options() }, "--timeout is 0s"),
+        (LoadOptions { bytes_max: Some(2_063), ..options() }, "--bytes is 2063: at least 2064"),
+        (LoadOptions { bytes_max: Some(1 << 20), rate: Some(1.0), ..options() }, "not together with --rate"),
     ];
     for (options, expected) in table {
         let error = options.check().unwrap_err();

@@ -1,49 +1,29 @@
-//! Events flow: inline, on threads, in layers, past full and past the end.
+//! Events flow: inline, on threads, in layers, past full and to the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Outcome, Stage, StageSpec, View};
-use super::start;
-use crate::ring::Full;
-
-fn fill(lane: &mut super::super::Lane<u64>, number: u64) -> Result<(), Full> {
-    let len = 8 + (number as usize * 37) % 900;
-    let mut grant = lane.reserve(len)?;
-    grant.fill(number as u8);
-    grant[..8].copy_from_slice(&number.to_le_bytes());
-    let slice = grant.commit_all();
-    lane.stage(slice, number).map(drop).map_err(|refused| match refused.why {
-        super::super::StageRefusal::Full(full) => full,
-        other => panic!("{other}"),
-    })
-}
-
-fn check(view: View<'_, u64>) -> Outcome {
-    let number = *view.meta();
-    assert_eq!(view.bytes()[..8], number.to_le_bytes());
-    assert!(view.bytes()[8..].iter().all(|&byte| byte == number as u8));
-    assert_eq!(view.sequence(), number as i64);
-    Outcome::Done
-}
+use super::{
+    Full, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number, start, state,
+};
+use crate::pipeline::{SpawnError, Wait};
 
 fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
-    let names: Vec<(String, bool)> = Vec::new();
-    drop(names);
     let mut started = start(16, layers);
+    let shared = Arc::clone(&started.lane.shared);
     let mut threads = Vec::new();
     for stage in started.stages {
-        match Stage::spawn(stage, check) {
+        match stage.spawn(done) {
             Ok(thread) => threads.push(thread),
-            Err(super::super::SpawnError::Placement(back)) => started.lane.attach(back.0, check).expect("inline"),
-            Err(other) => panic!("{other}"),
+            Err(SpawnError::Placement(back)) => started.lane.attach(back.0, done).expect("inline"),
+            Err(SpawnError::Os(error)) => panic!("{error}"),
         }
     }
     let mut next = 0;
     while next < events {
-        match fill(&mut started.lane, next) {
-            Ok(()) => next += 1,
+        match stage_number(&mut started.lane, next) {
+            Ok(_) => next += 1,
             Err(Full::Ring { .. } | Full::Pool { .. }) => {
-                started.lane.flush();
                 if started.lane.poll().is_idle() {
                     started.lane.wait(true, Duration::from_secs(5));
                 }
@@ -62,25 +42,90 @@ fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
         let report = thread.join();
         assert_eq!((report.processed, report.error), (events, None));
     }
+    super::assert_no_wake_lost(&shared);
 }
+
+const MANY: u64 = if cfg!(miri) { 30 } else { 20_000 };
 
 #[test]
 fn inline_stages_in_two_layers() {
-    run(vec![vec![StageSpec::inline("a"), StageSpec::inline("b").batch(3)], vec![StageSpec::inline("c")]], 2000);
+    let first = vec![StageSpec::inline("a"), StageSpec::inline("b").batch(3)];
+    run(vec![first, vec![StageSpec::inline("c")]], if cfg!(miri) { 60 } else { 2000 });
 }
 
 #[test]
 fn threads_in_a_diamond() {
-    let diamond = vec![
-        vec![StageSpec::thread("a")],
-        vec![StageSpec::thread("b"), StageSpec::inline("c")],
-        vec![StageSpec::thread("d")],
-    ];
-    run(diamond, if cfg!(miri) { 60 } else { 20_000 });
+    let middle = vec![StageSpec::thread("b"), StageSpec::inline("c")];
+    run(vec![vec![StageSpec::thread("a")], middle, vec![StageSpec::thread("d")]], MANY);
 }
 
 #[test]
 fn parked_threads() {
-    let park = |name| StageSpec::thread(name).wait(super::super::Wait::Park);
-    run(vec![vec![park("a")], vec![park("b")]], if cfg!(miri) { 60 } else { 20_000 });
+    run(vec![vec![parked("a")], vec![parked("b")]], MANY);
+}
+
+#[test]
+fn a_spinning_thread() {
+    run(vec![vec![StageSpec::thread("a").wait(Wait::Spin).batch(1)]], MANY);
+}
+
+#[test]
+fn a_batch_is_never_larger_than_its_limit() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..8);
+    assert_eq!(stage.poll(3, done), Ok(Polled::Advanced(3)));
+    assert_eq!((stage.released(), stage.poll(100, done)), (2, Ok(Polled::Advanced(5))));
+    assert_eq!(polled(&mut stage), Polled::Idle);
+
+    let mut started = start(8, vec![vec![StageSpec::inline("a").batch(2)]]);
+    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    publish(&mut started.lane, 0..5);
+    let batches: Vec<usize> = (0..4).map(|_| started.lane.poll().processed).collect();
+    assert_eq!(batches, [2, 2, 1, 0]);
+}
+
+#[test]
+fn a_ring_of_two_slots_works_for_many_laps() {
+    let mut started = start(2, vec![vec![StageSpec::inline("a")]]);
+    let mut stage = started.stages.take("a").unwrap();
+    for lap in 0..50 {
+        publish(&mut started.lane, [2 * lap, 2 * lap + 1]);
+        assert_eq!(stage_number(&mut started.lane, 9), Err(Full::Ring { slots: 2 }));
+        assert_eq!(polled(&mut stage), Polled::Advanced(2));
+    }
+    assert_eq!((started.lane.reclaim(), started.lane.free_slots()), (2, 2));
+    assert_eq!(state(&started.lane.shared, "a").progress(), 99);
+}
+
+#[test]
+fn an_event_without_a_slice_has_no_bytes_and_pins_nothing() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    assert_eq!(lane.stage_empty(7).unwrap(), 0);
+    lane.flush();
+    let held = stage.read(1).unwrap().unwrap();
+    let handle = held.views().next().unwrap().retain().unwrap();
+    assert!(handle.is_empty() && handle.clone().is_empty());
+    assert_eq!(lane.stats().pool.pinned_chunks, 0, "the slot protects no chunk that a pin could be taken on");
+    stage.release(held).unwrap();
+    let seen = |view: View<'_, u64>| panic!("{view:?} was released");
+    assert_eq!(stage.poll(1, seen), Ok(Polled::Idle));
+}
+
+#[test]
+fn rows_are_seen_where_they_were_written() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    let mut grant = lane.reserve(24).unwrap();
+    for (bytes, value) in grant.chunks_exact_mut(4).zip(1u8..) {
+        bytes.copy_from_slice(&f32::from(value).to_ne_bytes());
+    }
+    let slice = grant.commit_all();
+    let written = slice.as_ptr();
+    lane.publish(slice, 0).unwrap();
+    let sum = stage.poll(1, |view| {
+        assert_eq!(view.bytes().as_ptr(), written, "nothing was copied");
+        let rows = view.rows(3).unwrap();
+        assert_eq!(rows.iter().map(|row| row.iter().sum::<f32>()).collect::<Vec<_>>(), [6.0, 15.0]);
+        Outcome::Done
+    });
+    assert_eq!(sum, Ok(Polled::Advanced(1)));
 }

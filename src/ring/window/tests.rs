@@ -3,6 +3,9 @@ use std::collections::HashSet;
 use super::*;
 use proptest::prelude::*;
 
+/// Advances that show what a rotation settles on.
+const LONG: usize = if cfg!(miri) { 150 } else { 1000 };
+
 /// A model of what blocks each chunk; the rotation may only hand out what it calls free.
 #[derive(Default)]
 struct Model {
@@ -36,8 +39,8 @@ fn a_burst_takes_from_the_reserve_and_gives_back() {
     }
     assert_eq!(rotation.advance(|_| Some(Blocked::Sequence)), None, "full");
     assert_eq!(rotation.busy_high(), 64);
-    let after: HashSet<u32> = (0..400).map(|_| rotation.advance(|_| None).unwrap()).collect();
-    let tail: HashSet<u32> = (0..400).map(|_| rotation.advance(|_| None).unwrap()).collect();
+    let after: HashSet<u32> = (0..LONG).map(|_| rotation.advance(|_| None).unwrap()).collect();
+    let tail: HashSet<u32> = (0..LONG).map(|_| rotation.advance(|_| None).unwrap()).collect();
     assert!(tail.len() <= 4, "back to the window: {} then {}", after.len(), tail.len());
 }
 
@@ -49,10 +52,10 @@ fn a_pinned_chunk_does_not_make_the_rotation_march() {
     }
     let pinned = rotation.current();
     let ask = |chunk| (chunk == pinned).then_some(Blocked::Pinned);
-    let used: HashSet<u32> = (0..1000).map(|_| rotation.advance(ask).unwrap()).collect();
+    let used: HashSet<u32> = (0..LONG).map(|_| rotation.advance(ask).unwrap()).collect();
     assert!(!used.contains(&pinned));
     assert!(used.len() <= 6, "{} chunks were used", used.len());
-    let again: HashSet<u32> = (0..1000).map(|_| rotation.advance(|_| None).unwrap()).collect();
+    let again: HashSet<u32> = (0..LONG).map(|_| rotation.advance(|_| None).unwrap()).collect();
     assert!(again.len() <= 7);
 }
 
@@ -67,11 +70,13 @@ fn two_chunks_take_turns_and_one_restarts() {
 }
 
 proptest! {
+    #![proptest_config(crate::ring::model::random_runs())]
+
     #[test]
     fn hands_out_only_free_chunks(
         chunks in 2u32..12,
         window in 2usize..12,
-        steps in proptest::collection::vec((0u8..4, any::<u32>()), 1..200),
+        steps in proptest::collection::vec((0u8..4, any::<u32>()), 1..if cfg!(miri) { 50 } else { 200 }),
     ) {
         let mut rotation = Rotation::new(chunks, window.min(chunks as usize));
         let mut model = Model::new(chunks);

@@ -1,0 +1,146 @@
+//! The demonstration's data folder: new, for this user only, removed unless it is kept; and the room that there is for it.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{statfs, statvfs};
+
+use super::DemoError;
+use super::text::mib;
+
+/// Folders in the temporary folder that one process tries before it gives up.
+const NAMES_MAX: u32 = 1000;
+/// A file system that lies in memory: filling it takes memory from everybody. The kernel's type for it differs between machines.
+const TMPFS_MAGIC: i128 = 0x0102_1994;
+/// With less room than this there is no demonstration: the digits, the segments' frames and something to load.
+const ROOM_BYTES_MIN: u64 = 16 << 20;
+
+/// The folder. Dropped, it is removed with all that is in it, unless it was kept.
+#[derive(Debug)]
+pub(super) struct DemoFolder {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl DemoFolder {
+    /// Creates `path`, or a folder of its own in the system's folder for temporary files. One that exists is never taken: somebody else may
+    /// have put it, or a link, there.
+    pub(super) fn create(path: Option<&Path>) -> Result<Self, DemoError> {
+        let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
+        if let Some(path) = path {
+            let made = create(path).and_then(|()| fs::canonicalize(path));
+            let path = made.map_err(|error| DemoError::Folder { path: path.to_owned(), error })?;
+            return Ok(Self { path, kept: false });
+        }
+        let above = std::env::temp_dir();
+        for number in 0..NAMES_MAX {
+            let path = above.join(format!("slipring-demo-{}-{number}", std::process::id()));
+            match create(&path) {
+                Ok(()) => return Ok(Self { path, kept: false }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(DemoError::Folder { path, error }),
+            }
+        }
+        Err(DemoError::Folder { path: above, error: io::ErrorKind::AlreadyExists.into() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    pub(super) fn discard(&mut self) {
+        self.kept = false;
+    }
+
+    /// What may be written here.
+    pub(super) fn room(&self) -> Result<Room, DemoError> {
+        let failed = |error: rustix::io::Errno| DemoError::Folder { path: self.path.clone(), error: error.into() };
+        let disk = statvfs(&self.path).map_err(failed)?;
+        let disk_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let in_memory = i128::from(statfs(&self.path).map_err(failed)?.f_type) == TMPFS_MAGIC;
+        let memory_bytes = if in_memory { memory_available_bytes() } else { None };
+        let free_bytes = disk_bytes.min(memory_bytes.unwrap_or(u64::MAX));
+        Ok(Room { path: self.path.clone(), free_bytes, in_memory })
+    }
+}
+
+impl Drop for DemoFolder {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing in it was promised to anybody, and there is nobody left to tell.
+            let _gone = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// What may be written to a folder.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    path: PathBuf,
+    free_bytes: u64,
+    in_memory: bool,
+}
+
+impl Room {
+    /// The bytes of load that leave half of the room to others.
+    pub(super) fn bound(&self, asked_bytes: u64) -> Result<u64, DemoError> {
+        if self.free_bytes < ROOM_BYTES_MIN {
+            let (path, free_bytes) = (self.path.clone(), self.free_bytes);
+            return Err(DemoError::Room { path, free_bytes, least_bytes: ROOM_BYTES_MIN });
+        }
+        Ok(asked_bytes.min(self.free_bytes / 2))
+    }
+
+    /// That less is sent than was asked for, and why.
+    pub(super) fn lowered(&self, bytes: u64) -> String {
+        let whose = if self.in_memory { ", which lies in memory" } else { "" };
+        format!(
+            "room      only {} MiB are free at {}{whose}:\n          at most {} MiB are sent",
+            mib(self.free_bytes),
+            self.path.display(),
+            mib(bytes)
+        )
+    }
+}
+
+fn memory_available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_private_and_goes_unless_it_is_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let mut folder = DemoFolder::create(None).unwrap();
+        let path = folder.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(DemoFolder::create(Some(&path)), Err(DemoError::Folder { .. })), "it isn't a new one");
+        folder.keep();
+        drop(folder);
+        fs::write(path.join("file"), "kept").unwrap();
+        drop(DemoFolder { path: path.clone(), kept: false });
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn little_room_means_less_load_and_then_none() {
+        let room = |free_bytes| Room { path: "/tmp".into(), free_bytes, in_memory: true };
+        assert_eq!(room(1 << 30).bound(512 << 20).unwrap(), 512 << 20);
+        assert_eq!(room(100 << 20).bound(512 << 20).unwrap(), 50 << 20);
+        assert!(room(100 << 20).lowered(50 << 20).contains("only 100 MiB are free at /tmp, which lies in memory"));
+        let refused = room(ROOM_BYTES_MIN - 1).bound(512 << 20).unwrap_err();
+        assert!(refused.to_string().contains("at least 16 are needed"), "{refused}");
+        assert!(DemoFolder::create(None).unwrap().room().is_ok());
+    }
+}

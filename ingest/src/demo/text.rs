@@ -1,0 +1,77 @@
+//! How figures and lines are written for people.
+
+use std::io::Write;
+
+/// Columns of a line, and of the names before it.
+const COLUMNS: usize = 96;
+const INDENT: usize = 10;
+
+/// Prints lines at once. Whoever reads them may have closed its end, and the demonstration goes on.
+pub(super) fn say(out: &mut dyn Write, lines: &str) {
+    let _closed = writeln!(out, "{lines}").and_then(|()| out.flush());
+}
+
+/// 1234567 as 1,234,567.
+pub(super) fn grouped(figure: u64) -> String {
+    let digits = figure.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
+    groups.join(",")
+}
+
+/// Bytes in MiB, with one decimal unless they are whole.
+pub(super) fn mib(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) {
+        (bytes >> 20).to_string()
+    } else {
+        format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+    }
+}
+
+/// `1 segment`, `2 segments`.
+pub(super) fn counted(figure: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(figure), if figure == 1 { "" } else { "s" })
+}
+
+/// The text in indented lines, each with its end.
+pub(super) fn wrap(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = " ".repeat(INDENT - 1);
+    for word in text.split_whitespace() {
+        if line.len() > INDENT && line.len() + 1 + word.len() > COLUMNS {
+            lines += &line;
+            lines.push('\n');
+            line = " ".repeat(INDENT - 1);
+        }
+        line.push(' ');
+        line += word;
+    }
+    lines + &line + "\n"
+}
+
+/// The text as one word of a shell.
+pub(super) fn quoted(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_and_lines_are_readable() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([64 << 20, (64 << 20) + (1 << 19)].map(mib), ["64", "64.5"]);
+        assert_eq!([1, 1000].map(|figure| counted(figure, "segment")), ["1 segment", "1,000 segments"]);
+        assert_eq!(wrap("a b"), "          a b\n");
+        let long = wrap(&"word ".repeat(50));
+        assert!(long.lines().count() > 2 && long.lines().all(|line| line.len() <= COLUMNS), "{long}");
+        assert_eq!(quoted("/tmp/slipring-demo-1-0"), "/tmp/slipring-demo-1-0");
+        assert_eq!(quoted("/tmp/it's mine"), r"'/tmp/it'\''s mine'");
+    }
+}

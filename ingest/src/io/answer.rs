@@ -1,0 +1,191 @@
+//! Answers: the answering stage, the outputs it fills and how they're sent.
+//!
+//! The answering stage follows everything that can change an outcome and emits one answer a slot, in sequence order. It is polled
+//! here, on the IO thread, and the reclaimer follows it: a slot isn't used again before its answer is encoded, so encoding
+//! can't fail for lack of room in the ring, and no queue stands between.
+
+use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
+
+use super::buffers::Buffers;
+use super::conn::{Conn, Phase};
+use super::counters::Counters;
+use super::driver::Driver;
+use super::stream::Moved;
+use super::table::Table;
+use crate::protocol::{Limits, Mode, Status, answer_bytes, encode_answer};
+use crate::stage::{ConnId, Request};
+
+/// Answers taken in one round.
+const ANSWERS_MAX: usize = 1024;
+
+/// The answering stage and what it reads; and the sizes of outputs.
+#[derive(Debug)]
+pub(super) struct Answers {
+    /// Gone once the stream has ended, or the stage has failed.
+    stage: Option<Stage<Request>>,
+    verdicts: ColumnReader<u8>,
+    scores: ColumnReader<f32>,
+    outs: Buffers,
+    answer_bytes_max: usize,
+    refusal_bytes: usize,
+    in_flight_max: u32,
+    /// Connections with something to send.
+    pub(super) dirty: Vec<ConnId>,
+}
+
+impl Answers {
+    /// `in_flight_max` requests of a connection may wait for their answers, and as many refusals beside them.
+    pub(super) fn new(
+        stage: Stage<Request>,
+        verdicts: ColumnReader<u8>,
+        scores: ColumnReader<f32>,
+        limits: &Limits,
+        in_flight_max: u32,
+    ) -> Self {
+        let answer_bytes_max = answer_bytes(Mode::Header, limits.max_vectors as usize);
+        let refusal_bytes = answer_bytes(Mode::Header, 0);
+        // The last refusal, when framing is lost, has its own place.
+        let out_bytes = in_flight_max as usize * answer_bytes_max + (in_flight_max as usize + 1) * refusal_bytes;
+        let outs = Buffers::new(out_bytes, usize::MAX);
+        Self {
+            stage: Some(stage),
+            verdicts,
+            scores,
+            outs,
+            answer_bytes_max,
+            refusal_bytes,
+            in_flight_max,
+            dirty: Vec::new(),
+        }
+    }
+
+    /// Whether the output couldn't hold one more answer beside those that are owed.
+    pub(super) fn is_full(&self, conn: &Conn) -> bool {
+        self.owed(conn) + self.answer_bytes_max
+            > self.outs.buffer_bytes() - (self.in_flight_max as usize + 1) * self.refusal_bytes
+    }
+
+    /// Whether it couldn't hold one more refusal and the last one.
+    pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
+        self.owed(conn) + 2 * self.refusal_bytes > self.outs.buffer_bytes()
+    }
+
+    /// Whether the stage has seen the end of the stream, or failed.
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage.is_none()
+    }
+
+    fn owed(&self, conn: &Conn) -> usize {
+        conn.unsent()
+            + conn.in_flight as usize * self.answer_bytes_max
+            + conn.busy_in_flight as usize * self.refusal_bytes
+    }
+
+    /// Encodes what has been decided; says how many answers that were.
+    fn drain(&mut self, table: &mut Table, counters: &mut Counters) -> usize {
+        let Some(mut stage) = self.stage.take() else { return 0 };
+        let polled = stage.poll(ANSWERS_MAX, |view| {
+            self.answer(&view, table, counters);
+            Outcome::Done
+        });
+        match polled {
+            Ok(Polled::Idle) => self.stage = Some(stage),
+            Ok(Polled::Advanced(count) | Polled::Retry(count)) => {
+                self.stage = Some(stage);
+                return count;
+            }
+            // The lane knows of a failure by itself.
+            Ok(Polled::Ended) | Err(_) => {}
+        }
+        0
+    }
+
+    fn answer(&mut self, view: &View<'_, Request>, table: &mut Table, counters: &mut Counters) {
+        let request = view.meta();
+        let status = self.verdicts.row(view).ok().and_then(|row| Status::from_wire(row[0])).unwrap_or(Status::Failed);
+        let scores = match self.scores.row(view) {
+            Ok(row) if status == Status::Ok => &row[..request.vectors as usize],
+            _ => &[],
+        };
+        counters.answers[status as usize] += 1;
+        counters.vectors_answered += scores.len() as u64;
+        let Some(conn) = table.get_mut(request.conn) else {
+            counters.orphans += 1;
+            return;
+        };
+        // By what the parser counted it as, whatever became of it.
+        let in_flight = if request.status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight };
+        debug_assert!(*in_flight > 0);
+        *in_flight -= 1;
+        let credits = self.in_flight_max.saturating_sub(conn.in_flight).min(u32::from(u16::MAX)) as u16;
+        let out = conn.out.get_or_insert_with(|| self.outs.take().unwrap_or_default());
+        let bytes = answer_bytes(request.mode, scores.len());
+        if out.len() + bytes > out.capacity() {
+            // What is sent makes room; the caps leave enough for what is owed.
+            out.drain(..conn.out_sent);
+            conn.out_sent = 0;
+        }
+        debug_assert!(out.len() + bytes <= out.capacity(), "the caps bound what is owed");
+        encode_answer(request.mode, status, request.sequence, credits, scores, out);
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(request.conn);
+        }
+    }
+}
+
+impl Driver {
+    /// Encodes answers; says whether there were any.
+    pub(super) fn drain_answers(&mut self) -> bool {
+        self.answers.drain(&mut self.table, &mut self.counters) > 0
+    }
+
+    /// Sends what is encoded; says whether anything moved.
+    pub(super) fn send_all(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(id) = self.answers.dirty.pop() {
+            moved |= self.send(id);
+        }
+        moved
+    }
+
+    fn send(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
+        conn.dirty = false;
+        let mut moved = false;
+        while conn.writable && conn.unsent() > 0 {
+            let Some(out) = conn.out.as_ref() else { break };
+            match conn.stream.send(&out[conn.out_sent..]) {
+                Moved::Bytes(bytes) => {
+                    conn.out_sent += bytes;
+                    self.counters.sends += 1;
+                    moved = true;
+                }
+                Moved::NotNow => conn.writable = false,
+                Moved::End | Moved::Gone => {
+                    self.close(id);
+                    return true;
+                }
+            }
+        }
+        if conn.unsent() == 0
+            && let Some(out) = conn.out.take()
+        {
+            conn.out_sent = 0;
+            self.answers.outs.give(out);
+        }
+        if conn.phase == Phase::Ending {
+            self.end_if_answered(id);
+        } else {
+            // What was capped may go on.
+            self.queue_read(id);
+        }
+        moved
+    }
+
+    /// Gives the buffers of a connection back.
+    pub(super) fn reclaim_buffers(&mut self, conn: &mut Conn) {
+        conn.out.take().into_iter().for_each(|out| self.answers.outs.give(out));
+        conn.carry.take().into_iter().for_each(|carry| self.carries.give(carry));
+    }
+}

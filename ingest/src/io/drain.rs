@@ -1,0 +1,85 @@
+//! The end of a driver: one deadline, and everybody's share of it.
+//!
+//! ```text
+//! told to stop     half of the time           deadline
+//!   |-- requests ----|                            |      whole frames that were received are taken and answered
+//!   |-- answers, and clients that end their side -|      whoever doesn't read holds this up, and nothing else
+//!           |-- stages, sink, last segment -------|      from the last request on: at half of the time at the latest
+//! ```
+//! Nothing is read any more from a client that may still send. What isn't done by the deadline is given up and counted.
+
+use std::time::Instant;
+
+use slipring::pipeline::CloseReport;
+
+use super::conn::Phase;
+use super::counters::{Counters, IoReport};
+use super::driver::{Driver, SLEEP_UNRECLAIMED};
+
+impl Driver {
+    /// Drains; says until when the sink may take.
+    pub(super) fn drain(mut self, mut failure: Option<String>) -> (IoReport, CloseReport, Instant) {
+        let start = Instant::now();
+        let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
+        self.draining = true;
+        self.poller.forget_bell(&self.bell);
+        self.stop_accepting();
+        self.end_drained(false);
+        while failure.is_none() && self.table.len() > 0 && Instant::now() < until {
+            let busy = self.round();
+            self.end_drained(Instant::now() >= requests_until);
+            failure = self.rest(busy);
+        }
+        let left = self.unanswered();
+        self.counters.broken += left as u64;
+        let (counters, close) = self.close_lane(until);
+        let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
+        (IoReport { counters, left, failure }, close, until)
+    }
+
+    /// Connections end once the whole frames that were received from them are taken, or now if `all` of them have to. When the last
+    /// has, the stream ends, so that stages and sink finish while clients still read.
+    fn end_drained(&mut self, all: bool) {
+        if all {
+            self.stalled = None;
+        }
+        let stalled = self.stalled.as_ref().map(|&(id, _)| id);
+        let mut open = false;
+        for id in self.table.ids() {
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { continue };
+            if !all && (Some(id) == stalled || self.limits.holds_whole_frame(conn)) {
+                open = true;
+            } else {
+                self.end_requests(id);
+            }
+        }
+        if !open && self.stalled.is_none() {
+            self.lane.begin_close();
+        }
+    }
+
+    /// Connections that are still owed something.
+    fn unanswered(&mut self) -> usize {
+        let mut ids = self.table.ids();
+        ids.retain(|&id| self.table.get_mut(id).is_some_and(|conn| conn.phase != Phase::Lingering));
+        ids.len()
+    }
+
+    /// Ends the stream and drains it, answers included; the sink has as long as the deadline leaves.
+    fn close_lane(mut self, until: Instant) -> (Counters, CloseReport) {
+        self.stalled = None;
+        self.lane.begin_close();
+        // Also if the lane has failed: the answering stage gets to its end, or finds that it waits for a dead one.
+        while !self.answers.has_ended() && Instant::now() < until {
+            let progress = self.lane.poll();
+            if !self.drain_answers() && progress.is_idle() && !self.answers.has_ended() {
+                self.lane.wait(true, SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now())));
+            }
+        }
+        // The answering stage goes last: dropped before the end it would count as failed, not as late.
+        let Self { lane, counters, answers, .. } = self;
+        let close = lane.close(until.saturating_duration_since(Instant::now()));
+        drop(answers);
+        (counters, close)
+    }
+}

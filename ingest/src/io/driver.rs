@@ -1,0 +1,317 @@
+//! The driver: one IO thread's round, from readiness to answers.
+//!
+//! ```text
+//! wait for readiness ─▶ receive and cut ─▶ flush ─▶ inline stages, reclaim ─▶ answers ─▶ send ─┐
+//!        ▲                                                                                      │
+//!        └───────────────── idle? spin, yield, or sleep with the lane's eventfd ◀───────────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use slipring::pipeline::{CloseReport, ColumnReader, Idle, Lane, Stage, Wait};
+use slipring::ring::Received;
+
+use super::accept::Listener;
+use super::answer::Answers;
+use super::buffers::Buffers;
+use super::conn::{Conn, Phase};
+use super::counters::{Counters, IoReport};
+use super::poller::{Bell, Poller, Ready};
+use super::receive::Wire;
+use super::table::Table;
+use crate::notice::notice;
+use crate::protocol::{Limits, Mode};
+use crate::stage::{ConnId, Request};
+
+/// Connections read in one round.
+const READS_MAX: usize = 64;
+/// How long a connection that was answered in full may take to end its side.
+const LINGER: Duration = Duration::from_secs(1);
+/// Longest sleep while something isn't reclaimed (gauges stay fresh), and at all.
+pub(super) const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// A receive takes at least this much of a chunk's rest, unless frames are smaller.
+const RECEIVE_MIN_BYTES: usize = 16 << 10;
+/// And at most this much, unless frames are larger.
+const RECEIVE_MAX_BYTES: usize = 32 << 10;
+
+/// What a driver is told.
+#[derive(Clone, Debug)]
+pub struct DriverOptions {
+    /// Dimension and most vectors of a frame.
+    pub limits: Limits,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Requests of one connection without an answer.
+    pub in_flight_max: u32,
+    /// Bytes of all carry buffers.
+    pub carry_bytes_max: usize,
+    /// What the thread does when there is nothing to do.
+    pub wait: Wait,
+    /// How long it drains.
+    pub drain: Duration,
+}
+
+/// The state of one IO thread.
+pub struct Driver {
+    pub(super) lane: Lane<Request>,
+    pub(super) answers: Answers,
+    pub(super) limits: Wire,
+    pub(super) table: Table,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) accept_again_at: Option<Instant>,
+    pub(super) poller: Poller,
+    pub(super) carries: Buffers,
+    /// Carry buffers filled so far.
+    pub(super) carried: u64,
+    pub(super) counters: Counters,
+    pub(super) in_flight_max: u32,
+    pub(super) receive_min_bytes: usize,
+    pub(super) receive_max_bytes: usize,
+    /// The one receive that a full ring interrupted; no socket is read before it is cut.
+    pub(super) stalled: Option<(ConnId, Received)>,
+    /// The ring or the pool is full: nothing is read until something was reclaimed.
+    pub(super) full: bool,
+    pub(super) draining: bool,
+    ready: VecDeque<ConnId>,
+    lingering: VecDeque<(Instant, ConnId)>,
+    idle: Idle,
+    pub(super) bell: Bell,
+    stop: Arc<AtomicBool>,
+    pub(super) drain_time: Duration,
+}
+
+/// The stage that answers, and the columns it reads.
+pub struct AnswerEnd {
+    /// The inline stage of the last layer.
+    pub stage: Stage<Request>,
+    /// What validate wrote.
+    pub verdicts: ColumnReader<u8>,
+    /// What score wrote.
+    pub scores: ColumnReader<f32>,
+}
+
+impl Driver {
+    /// A driver over a lane that was started on this thread.
+    ///
+    /// # Errors
+    /// The system has no descriptor left, or a listener can't be watched.
+    pub fn new(
+        lane: Lane<Request>,
+        end: AnswerEnd,
+        listeners: Vec<Listener>,
+        bell: Bell,
+        stop: Arc<AtomicBool>,
+        options: &DriverOptions,
+    ) -> std::io::Result<Self> {
+        let poller = Poller::new(&bell, lane.wake_fd())?;
+        for (number, listener) in (0..).zip(&listeners) {
+            poller.add_listener(listener, number)?;
+        }
+        let frame_bytes_max = options.limits.frame_bytes_max(Mode::Header);
+        let receive_max_bytes = frame_bytes_max.max(RECEIVE_MAX_BYTES);
+        Ok(Self {
+            answers: Answers::new(end.stage, end.verdicts, end.scores, &options.limits, options.in_flight_max),
+            limits: Wire(options.limits),
+            table: Table::new(options.connections_max),
+            listeners,
+            accept_again_at: None,
+            poller,
+            carries: Buffers::new(receive_max_bytes, options.carry_bytes_max),
+            carried: 0,
+            counters: Counters::default(),
+            in_flight_max: options.in_flight_max,
+            receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
+            receive_max_bytes,
+            stalled: None,
+            full: false,
+            draining: false,
+            ready: VecDeque::with_capacity(options.connections_max),
+            lingering: VecDeque::new(),
+            idle: Idle::new(options.wait),
+            bell,
+            stop,
+            drain_time: options.drain,
+            lane,
+        })
+    }
+
+    /// Serves until it is told to stop or its lane fails, then drains; says until when it may take.
+    pub fn run(mut self) -> (IoReport, CloseReport, Instant) {
+        let mut failure = None;
+        while !self.stop.load(Ordering::Acquire) && failure.is_none() {
+            let busy = self.round();
+            failure = self.rest(busy);
+        }
+        self.drain(failure)
+    }
+
+    /// Everything but waiting; says whether anything moved.
+    pub(super) fn round(&mut self) -> bool {
+        let read = self.read();
+        self.lane.flush();
+        let progress = self.lane.poll();
+        let answered = self.drain_answers();
+        let sent = self.send_all();
+        // With nothing in the ring, nothing will be reclaimed any more.
+        self.full &= progress.reclaimed == 0 && self.lane.slots_in_use() > 0;
+        self.end_lingering();
+        read || !progress.is_idle() || answered || sent
+    }
+
+    /// One receive each for those that are ready, unless the lane is full.
+    fn read(&mut self) -> bool {
+        if !self.full && !self.resume_stalled() {
+            return true;
+        }
+        let mut moved = false;
+        for _ in 0..READS_MAX.min(self.ready.len()) {
+            if self.full {
+                break;
+            }
+            let Some(id) = self.ready.pop_front() else { break };
+            if let Some(conn) = self.table.get_mut(id) {
+                conn.queued = false;
+            }
+            moved |= self.receive(id);
+            if self.full {
+                // Its turn comes again when there is room.
+                self.queue_read(id);
+            }
+        }
+        moved
+    }
+
+    /// Waits as the strategy says, then takes what became ready. Some: the lane has failed.
+    pub(super) fn rest(&mut self, busy: bool) -> Option<String> {
+        let waiting_for_turn = (!self.ready.is_empty() || self.stalled.is_some()) && !self.full;
+        let asleep = !busy && !waiting_for_turn && self.idle.pass();
+        if busy {
+            self.idle.reset();
+        }
+        if !asleep {
+            self.watch(Some(Duration::ZERO));
+        } else {
+            // Between the announcement and the wait a release, an answer or a failure makes the lane's eventfd readable.
+            let timeout = self.sleep_max();
+            if self.lane.prepare_sleep(self.full) {
+                self.counters.sleeps += 1;
+                self.watch(Some(timeout));
+            }
+            self.lane.awake();
+            self.idle.reset();
+        }
+        self.resume_accepting(false);
+        self.lane
+            .has_failed()
+            .then(|| self.lane.failure().map_or_else(|| "a stage failed".to_owned(), |failure| failure.to_string()))
+    }
+
+    fn sleep_max(&self) -> Duration {
+        let unreclaimed = self.lane.slots_in_use() > 0;
+        let timers = self.accept_again_at.is_some() || !self.lingering.is_empty() || self.draining;
+        if unreclaimed || timers { SLEEP_UNRECLAIMED } else { SLEEP_MAX }
+    }
+
+    fn watch(&mut self, timeout: Option<Duration>) {
+        let (table, ready, dirty) = (&mut self.table, &mut self.ready, &mut self.answers.dirty);
+        // Listeners are few: a bit each.
+        let mut listeners = 0u64;
+        let watched = self.poller.wait(timeout, |event| match event {
+            Ready::Nudge => {}
+            Ready::Listener(number) => listeners |= 1 << number,
+            Ready::Conn { id, readable, writable, hangup } => {
+                let Some(conn) = table.get_mut(id) else { return };
+                conn.readable |= readable;
+                conn.hangup |= hangup;
+                if writable && !conn.writable {
+                    conn.writable = true;
+                    if !conn.dirty && conn.unsent() > 0 {
+                        conn.dirty = true;
+                        dirty.push(id);
+                    }
+                }
+                if conn.readable && !conn.queued {
+                    conn.queued = true;
+                    ready.push_back(id);
+                }
+            }
+        });
+        if let Err(error) = watched {
+            notice(format_args!("epoll_wait: {error}"));
+        }
+        for number in 0..self.listeners.len() {
+            if listeners & (1 << number) != 0 {
+                self.accept(number);
+            }
+        }
+    }
+
+    /// Puts a connection into the queue of those to read, if there is something for it.
+    pub(super) fn queue_read(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if !conn.queued && (conn.readable || conn.carry.is_some()) {
+            conn.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// No more requests are taken from a connection; what is owed is answered, then it ends.
+    pub(super) fn end_requests(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.phase == Phase::Open {
+            conn.phase = Phase::Ending;
+            conn.carry.take().into_iter().for_each(|carry| self.carries.give(carry));
+            self.end_if_answered(id);
+        }
+    }
+
+    /// Ends a connection that is owed nothing: at once if the client has ended its side, else after it does.
+    pub(super) fn end_if_answered(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.phase != Phase::Ending || !conn.owes_nothing() {
+            return;
+        }
+        self.counters.ended += 1;
+        if conn.at_end {
+            return self.remove(id);
+        }
+        conn.phase = Phase::Lingering;
+        conn.stream.end_sending();
+        conn.readable = true;
+        self.lingering.push_back((Instant::now() + LINGER, id));
+        self.queue_read(id);
+    }
+
+    /// Gives a connection up.
+    pub(super) fn close(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.phase != Phase::Lingering {
+            self.counters.broken += 1;
+        }
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: ConnId) {
+        let Some(mut conn) = self.table.remove(id) else { return };
+        self.reclaim_buffers(&mut conn);
+        // Its descriptor may be the one that accepting waits for; closing it takes it out of the epoll set.
+        drop::<Conn>(conn);
+        self.resume_accepting(true);
+    }
+
+    fn end_lingering(&mut self) {
+        while let Some(&(until, id)) = self.lingering.front() {
+            if self.table.get_mut(id).is_some() {
+                if Instant::now() < until {
+                    return;
+                }
+                self.close(id);
+            }
+            self.lingering.pop_front();
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Receiving: straight into the pool, cut where it lies; what can't be cut waits.
+
+use slipring::ring::{Full, PoolSlice, Received};
+
+use super::conn::{Conn, Phase};
+use super::driver::Driver;
+use super::stream::Moved;
+use crate::protocol::{Detected, FrameHead, Front, Mode, Status, detect, front};
+use crate::stage::{ConnId, Request};
+
+/// Largest piece of the stream that is thrown away at once while a connection lingers.
+const DISCARD_BYTES: usize = 4096;
+
+/// What stands at the front of received bytes.
+enum Next {
+    /// A whole frame, and how the connection speaks.
+    Whole(Mode, FrameHead),
+    /// Not enough bytes.
+    Part,
+    /// No frame: answer this, and take nothing more.
+    Lost(Mode, Status),
+}
+
+/// Why a frame wasn't taken.
+enum Stop {
+    /// The ring or the pool is full.
+    Full,
+    /// The connection has as much in flight as it may.
+    Capped,
+    /// The lane takes nothing more.
+    Closed,
+}
+
+impl Driver {
+    /// One receive of a connection; says whether anything moved.
+    pub(super) fn receive(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
+        match conn.phase {
+            Phase::Open if conn.carry.is_some() => self.receive_into_carry(id),
+            Phase::Open if conn.readable && !self.draining => self.receive_into_pool(id),
+            Phase::Lingering if conn.readable => self.discard(id),
+            _ => false,
+        }
+    }
+
+    fn receive_into_pool(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
+        let mut grant = match self.lane.reserve_rest(self.receive_min_bytes) {
+            Ok(grant) => grant,
+            Err(full) => return self.refuse_room(full),
+        };
+        let most = grant.len().min(self.receive_max_bytes);
+        match conn.stream.receive(&mut grant[..most]) {
+            Moved::Bytes(bytes) => {
+                conn.received(bytes, most);
+                self.counters.receives += 1;
+                let Ok(received) = grant.received(bytes) else { unreachable!("no more than was reserved") };
+                self.cut(id, received);
+                self.queue_read(id);
+                true
+            }
+            other => {
+                drop(grant);
+                self.no_bytes(id, &other)
+            }
+        }
+    }
+
+    /// Cuts whole frames off a receive where they lie. What is left moves to the connection's carry buffer, or stays as the
+    /// lane's stalled receive if the lane is full.
+    pub(super) fn cut(&mut self, id: ConnId, mut received: Received) {
+        loop {
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { return };
+            if received.is_empty() {
+                return;
+            }
+            let (mode, head) = match self.limits.next(conn, &received) {
+                Next::Whole(mode, head) => (mode, head),
+                Next::Part => return self.carry(id, received),
+                Next::Lost(mode, status) => match self.lose(id, mode, status) {
+                    Err(Stop::Full) => return self.stall(id, received),
+                    _ => return,
+                },
+            };
+            match self.admits(id, mode, &head) {
+                Ok(None) => {
+                    let (skip, len) = (head.header_bytes as usize, head.payload_bytes as usize);
+                    let Ok(slice) = received.cut(skip, len) else { unreachable!("the frame is whole") };
+                    self.counters.uncopied_bytes += len as u64;
+                    self.stage(id, mode, &head, slice);
+                }
+                Ok(Some(status)) => {
+                    received.skip(head.frame_bytes());
+                    self.stage_refusal(id, mode, &head, status);
+                }
+                Err(Stop::Full) => return self.stall(id, received),
+                Err(Stop::Capped) => return self.carry(id, received),
+                Err(Stop::Closed) => return,
+            }
+        }
+    }
+
+    /// Goes on with the receive that a full lane interrupted; true if it is done.
+    pub(super) fn resume_stalled(&mut self) -> bool {
+        let Some((id, received)) = self.stalled.take() else { return true };
+        self.cut(id, received);
+        self.stalled.is_none()
+    }
+
+    fn stall(&mut self, id: ConnId, received: Received) {
+        debug_assert!(self.stalled.is_none(), "a lane has one stalled receive");
+        self.stalled = Some((id, received));
+        self.full = true;
+        self.counters.stalls += 1;
+    }
+
+    fn refuse_room(&mut self, full: Full) -> bool {
+        if matches!(full, Full::Pool { .. }) {
+            self.full = true;
+            self.counters.stalls += 1;
+        }
+        false
+    }
+
+    /// Moves what is left of a receive to a carry buffer.
+    fn carry(&mut self, id: ConnId, rest: Received) {
+        let carry = self.carries.take().or_else(|| {
+            self.refuse_oldest_carry();
+            self.carries.take()
+        });
+        // There is no room even for the refusal: all of this waits.
+        let Some(mut carry) = carry else { return self.stall(id, rest) };
+        let Some(conn) = self.table.get_mut(id) else { return self.carries.give(carry) };
+        debug_assert!(conn.carry.is_none() && rest.len() <= carry.capacity());
+        carry.extend_from_slice(&rest);
+        self.counters.copied_bytes += rest.len() as u64;
+        self.carried += 1;
+        (conn.carry, conn.carried_at) = (Some(carry), self.carried);
+    }
+
+    /// Every carry buffer is taken. The frame that has waited longest is the least likely to be finished: its connection is refused, behind
+    /// what it is still owed. Cost: a look at every connection.
+    fn refuse_oldest_carry(&mut self) {
+        let Some(oldest) = self.table.oldest_carry() else { return };
+        let mode = self.table.get_mut(oldest).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
+        if self.lose(oldest, mode, Status::Busy).is_ok() {
+            self.counters.over_carry_cap += 1;
+        }
+    }
+
+    fn receive_into_carry(&mut self, id: ConnId) -> bool {
+        if self.take_carried(id) {
+            self.queue_read(id);
+            return true;
+        }
+        let Some(conn) = self.table.get_mut(id) else { return false };
+        let Some(carry) = conn.carry.as_mut() else { return false };
+        // Up to the end of the frame and no further: what follows goes straight into the pool.
+        let missing = self.limits.missing(conn.mode, carry);
+        if missing == 0 || !conn.readable || self.draining {
+            return false;
+        }
+        let had = carry.len();
+        carry.resize(had + missing, 0);
+        let moved = conn.stream.receive(&mut carry[had..]);
+        let bytes = if let Moved::Bytes(bytes) = moved { bytes } else { 0 };
+        carry.truncate(had + bytes);
+        if bytes == 0 {
+            return self.no_bytes(id, &moved);
+        }
+        conn.received(bytes, missing);
+        self.counters.receives += 1;
+        self.counters.copied_bytes += bytes as u64;
+        self.take_carried(id);
+        self.queue_read(id);
+        true
+    }
+
+    /// Copies whole frames from the carry buffer into the pool; says whether one was taken.
+    fn take_carried(&mut self, id: ConnId) -> bool {
+        let (mut at, mut taken) = (0, false);
+        let open = |conn: &&mut Conn| conn.phase == Phase::Open;
+        while let Some(carry) = self.table.get_mut(id).filter(open).and_then(|conn| conn.carry.take()) {
+            let step = self.take_front(id, &carry[at..]);
+            if let Some(conn) = self.table.get_mut(id) {
+                conn.carry = Some(carry);
+            } else {
+                self.carries.give(carry);
+                break;
+            }
+            match step {
+                Some(bytes) => (at, taken) = (at + bytes, true),
+                None => break,
+            }
+        }
+        self.shorten_carry(id, at);
+        taken
+    }
+
+    /// Takes the frame at the front of carried bytes; its length, or None if it can't be taken now.
+    fn take_front(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
+        let conn = self.table.get_mut(id)?;
+        if bytes.is_empty() {
+            return None;
+        }
+        let (mode, head) = match self.limits.next(conn, bytes) {
+            Next::Whole(mode, head) => (mode, head),
+            Next::Part => return None,
+            Next::Lost(mode, status) => {
+                self.full |= matches!(self.lose(id, mode, status), Err(Stop::Full));
+                return None;
+            }
+        };
+        let verdict = self.admits(id, mode, &head);
+        self.full |= matches!(verdict, Err(Stop::Full));
+        match verdict.ok()? {
+            Some(status) => self.stage_refusal(id, mode, &head, status),
+            None => {
+                let payload = &bytes[head.header_bytes as usize..head.frame_bytes()];
+                let mut grant = match self.lane.reserve(payload.len()) {
+                    Ok(grant) => grant,
+                    Err(full) => {
+                        self.refuse_room(full);
+                        return None;
+                    }
+                };
+                grant.copy_from_slice(payload);
+                let slice = grant.commit_all();
+                self.stage(id, mode, &head, slice);
+            }
+        }
+        Some(head.frame_bytes())
+    }
+
+    /// Drops the first `taken` bytes of the carry buffer, and the buffer once it is empty or of no use any more.
+    fn shorten_carry(&mut self, id: ConnId, taken: usize) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let Some(mut carry) = conn.carry.take() else { return };
+        carry.drain(..taken.min(carry.len()));
+        if carry.is_empty() || conn.phase != Phase::Open {
+            self.carries.give(carry);
+        } else {
+            conn.carry = Some(carry);
+        }
+    }
+
+    /// Whether there is room for a frame: `None` for a good one, the status of a refused one.
+    fn admits(&mut self, id: ConnId, mode: Mode, head: &FrameHead) -> Result<Option<Status>, Stop> {
+        let Some(conn) = self.table.get_mut(id) else { return Err(Stop::Closed) };
+        let mut status = head.refusal;
+        if conn.in_flight >= self.in_flight_max || self.answers.is_full(conn) {
+            // Only header mode has a word for it, and only so many of them fit its output.
+            if mode == Mode::Count
+                || conn.busy_in_flight >= self.in_flight_max
+                || self.answers.is_full_for_refusals(conn)
+            {
+                return Err(Stop::Capped);
+            }
+            status = Some(Status::Busy);
+        }
+        if self.lane.free_slots() == 0 && self.lane.reclaim() == 0 {
+            return Err(if self.lane.has_failed() { Stop::Closed } else { Stop::Full });
+        }
+        Ok(status)
+    }
+
+    fn stage(&mut self, id: ConnId, mode: Mode, head: &FrameHead, slice: PoolSlice) {
+        let request = Request { conn: id, sequence: head.sequence, vectors: head.vectors, status: Status::Ok, mode };
+        if self.lane.stage(slice, request).is_ok() {
+            self.took(id, Status::Ok);
+        }
+        // Else the lane was poisoned a moment ago, and the driver ends with its next round.
+    }
+
+    fn stage_refusal(&mut self, id: ConnId, mode: Mode, head: &FrameHead, status: Status) {
+        let request = Request { conn: id, sequence: head.sequence, vectors: 0, status, mode };
+        if self.lane.stage_empty(request).is_ok() {
+            self.took(id, status);
+        }
+    }
+
+    fn took(&mut self, id: ConnId, status: Status) {
+        self.counters.requests += 1;
+        if let Some(conn) = self.table.get_mut(id) {
+            *if status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight } += 1;
+        }
+    }
+
+    /// Framing is lost: one last answer, in its place behind those before it, and nothing more is taken.
+    fn lose(&mut self, id: ConnId, mode: Mode, status: Status) -> Result<(), Stop> {
+        let head = FrameHead { header_bytes: 0, payload_bytes: 0, vectors: 0, sequence: 0, refusal: Some(status) };
+        // A last refusal is small: the caps leave room for it.
+        if self.lane.free_slots() == 0 && self.lane.reclaim() == 0 {
+            return Err(Stop::Full);
+        }
+        self.stage_refusal(id, mode, &head, status);
+        self.end_requests(id);
+        Ok(())
+    }
+
+    /// A receive that gave nothing.
+    fn no_bytes(&mut self, id: ConnId, moved: &Moved) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
+        conn.readable = false;
+        match moved {
+            Moved::Gone => self.close(id),
+            Moved::End => {
+                conn.at_end = true;
+                let in_the_middle = conn.carry.is_some();
+                self.counters.cut_off += u64::from(in_the_middle);
+                self.end_requests(id);
+            }
+            Moved::NotNow | Moved::Bytes(_) => return false,
+        }
+        true
+    }
+
+    /// Throws away what still comes on a connection that is answered in full.
+    fn discard(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
+        let mut bytes = [0u8; DISCARD_BYTES];
+        match conn.stream.receive(&mut bytes) {
+            Moved::Bytes(count) => {
+                conn.received(count, bytes.len());
+                self.queue_read(id);
+            }
+            Moved::NotNow => conn.readable = false,
+            Moved::End | Moved::Gone => self.close(id),
+        }
+        true
+    }
+}
+
+/// The wire's limits, with what they say about received bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wire(pub(super) crate::protocol::Limits);
+
+impl Wire {
+    fn next(&self, conn: &mut Conn, bytes: &[u8]) -> Next {
+        let mode = match conn.mode {
+            Some(mode) => mode,
+            None => match detect(bytes) {
+                Detected::Need => return Next::Part,
+                Detected::Unknown => return Next::Lost(Mode::Count, Status::BadMagic),
+                Detected::Mode(mode) => *conn.mode.insert(mode),
+            },
+        };
+        match front(mode, bytes, &self.0) {
+            Front::Frame(head) if bytes.len() >= head.frame_bytes() => Next::Whole(mode, head),
+            Front::Frame(_) | Front::Partial => Next::Part,
+            Front::Broken(status) => Next::Lost(mode, status),
+        }
+    }
+
+    /// Whether the connection's carry buffer holds a frame, or the loss of one, that isn't taken yet.
+    pub(super) fn holds_whole_frame(&self, conn: &mut Conn) -> bool {
+        let Some(carry) = conn.carry.take() else { return false };
+        let holds = !matches!(self.next(conn, &carry), Next::Part);
+        conn.carry = Some(carry);
+        holds
+    }
+
+    /// Bytes that the frame at the front still lacks, as far as can be said; 0 if it is whole.
+    fn missing(&self, mode: Option<Mode>, bytes: &[u8]) -> usize {
+        let header = mode.map_or(4, Mode::header_bytes);
+        let whole = match mode.map(|mode| front(mode, bytes, &self.0)) {
+            Some(Front::Frame(head)) => head.frame_bytes(),
+            _ => header,
+        };
+        whole.saturating_sub(bytes.len())
+    }
+}

@@ -1,0 +1,65 @@
+//! Why the service doesn't start.
+
+use std::fmt;
+use std::io;
+
+use slipring::pipeline::LaneError;
+use slipring::ring::PoolError;
+
+/// A refusal to start, with the option, the figure and the fix in its text.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An option doesn't fit: usage.
+    Option(String),
+    /// The system, the disk or the network refused.
+    Refused(String),
+}
+
+impl ServeError {
+    pub(super) fn io(what: impl fmt::Display, error: &io::Error, fix: &str) -> Self {
+        Self::Refused(format!("{what}: {error}; {fix}"))
+    }
+
+    /// What a lane refused, with the options of the command line instead of the library's fields.
+    pub(super) fn lane(number: u32, error: LaneError) -> Self {
+        match error {
+            LaneError::Option { field, given, must } => {
+                Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
+            }
+            LaneError::Pool(PoolError::Option { field, given, must, limit }) => {
+                Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
+            }
+            other => Self::Refused(format!("lane {number}: {other}")),
+        }
+    }
+
+    /// 2 for usage, 1 for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Option(_) => 2,
+            Self::Refused(_) => 1,
+        }
+    }
+}
+
+/// The option behind a field of a lane or its pool.
+fn flag(field: &'static str) -> &'static str {
+    match field {
+        "bytes" | "pool.bytes" => "--pool",
+        "window_bytes" => "--window",
+        "slots" => "--slots",
+        "max_slice_bytes" | "width" => "--max-vectors",
+        other => other,
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(text) | Self::Refused(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}

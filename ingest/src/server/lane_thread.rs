@@ -1,0 +1,188 @@
+//! One lane of the service: its IO thread, from pinning to the last segment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement};
+
+use super::error::ServeError;
+use super::plan::{LanePlan, Plan};
+use crate::io::{AnswerEnd, Bell, Driver, IoReport, Listener};
+use crate::sink::Sink;
+use crate::stage::{Request, Store, StoreReport, scorer, validator};
+
+/// How long a sink that has nothing left to write may take after the deadline, before it is left alone.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// What became of a lane.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LaneEnd {
+    pub(super) io: IoReport,
+    pub(super) store: StoreReport,
+    /// Stages that hadn't ended by the deadline.
+    pub(super) late: Vec<String>,
+}
+
+/// A lane's thread, as the server holds it.
+#[derive(Debug)]
+pub(super) struct LaneThread {
+    pub(super) report: LaneReport,
+    bell: Bell,
+    thread: JoinHandle<LaneEnd>,
+}
+
+/// What a lane's thread is given.
+pub(super) struct LaneGear {
+    pub(super) listeners: Vec<Listener>,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) stop: Arc<AtomicBool>,
+    /// Called when the thread ends, for whatever reason.
+    pub(super) on_end: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// A lane that runs on this thread, ready to serve.
+struct Ready {
+    driver: Driver,
+    store_done: Receiver<StoreReport>,
+    rows_in_segments: Arc<AtomicU64>,
+    report: LaneReport,
+}
+
+/// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses would leave its clients waiting.
+struct OnEnd(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl LaneThread {
+    /// Starts the thread and waits until its memory is mapped and its stages run.
+    pub(super) fn start(plan: &Plan, lane: &LanePlan, gear: LaneGear) -> Result<Self, ServeError> {
+        let bell =
+            Bell::new().map_err(|error| ServeError::io("a lane's bell", &error, "raise the descriptor limit"))?;
+        let (started, result) = sync_channel(1);
+        let (plan, lane, its_bell, name) = (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
+        let on_end = OnEnd(Arc::clone(&gear.on_end));
+        let run = move || {
+            let _on_end = on_end;
+            serve_lane(&plan, &lane, gear, its_bell, &started)
+        };
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(|error| ServeError::io("a lane's thread", &error, "raise the thread limit"))?;
+        match result.recv() {
+            Ok(Ok(report)) => Ok(Self { report, bell, thread }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ServeError::Refused("a lane's thread ended before it was ready".to_owned())),
+        }
+    }
+
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    pub(super) fn join(self) -> LaneEnd {
+        self.thread.join().unwrap_or_else(|panic| {
+            let text =
+                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let failure = format!("the IO thread panicked: {}", text.unwrap_or("without a message"));
+            LaneEnd { io: IoReport { failure: Some(failure), ..IoReport::default() }, ..LaneEnd::default() }
+        })
+    }
+}
+
+fn serve_lane(
+    plan: &Plan,
+    lane: &LanePlan,
+    gear: LaneGear,
+    bell: Bell,
+    started: &SyncSender<Result<LaneReport, ServeError>>,
+) -> LaneEnd {
+    let ready = match start_lane(plan, lane, gear, bell) {
+        Ok(ready) => ready,
+        Err(error) => {
+            // The server waits for this message, or is gone itself.
+            let _gone = started.send(Err(error));
+            return LaneEnd::default();
+        }
+    };
+    let _gone = started.send(Ok(ready.report));
+    let (io, close, until) = ready.driver.run();
+    let store = ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
+    let mut late = close.late;
+    let store = store.unwrap_or_else(|_| {
+        if !late.iter().any(|name| name == "sink") {
+            late.push("sink".to_owned());
+        }
+        let mut report = StoreReport::default();
+        report.totals.rows = ready.rows_in_segments.load(Ordering::Relaxed);
+        report
+    });
+    LaneEnd { io, store, late }
+}
+
+fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Result<Ready, ServeError> {
+    let wrong = |error| ServeError::lane(lane.number, error);
+    let spec = plan.spec(lane);
+    let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
+    let (score_writer, scores) = spec.column::<f32>("score", plan.limits.max_vectors as usize).map_err(wrong)?;
+    let Started { lane: mut running, mut stages, report } = spec.start::<Request>().map_err(wrong)?;
+    let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
+    let validate = validator(verdict_writer);
+    let score = scorer(plan.options.score, plan.limits.dim as usize, verdicts.clone(), score_writer);
+    if plan.options.stages == super::options::StagesWord::Inline {
+        let refused = |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
+        running.attach(stages.take("validate").ok_or_else(missing)?, validate).map_err(refused)?;
+        running.attach(stages.take("score").ok_or_else(missing)?, score).map_err(refused)?;
+    } else {
+        let refused = |error: SpawnError<Request>| ServeError::Refused(error.to_string());
+        // They run to the end of the stream by themselves.
+        drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
+        drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
+    }
+    let store = Store::new(gear.sink, verdicts.clone(), plan.options.drain);
+    let rows_in_segments = store.rows_in_segments();
+    let (done, store_done) = sync_channel(1);
+    let (sink, sink_cpu) = (stages.take("sink").ok_or_else(missing)?, lane.sink_cpu);
+    let run_store = move || drop(done.send(store.run(sink, sink_cpu)));
+    thread::Builder::new()
+        .name(format!("sink-{}", lane.number))
+        .spawn(run_store)
+        .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
+    let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
+    let driver = Driver::new(running, end, gear.listeners, bell, gear.stop, &plan.driver());
+    let driver = driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
+    Ok(Ready { driver, store_done, rows_in_segments, report })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_panics_is_missed() {
+        let told = Arc::new(AtomicU64::new(0));
+        let on_end = OnEnd(Arc::new({
+            let told = Arc::clone(&told);
+            move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+        let thread = thread::spawn(move || {
+            let _on_end = on_end;
+            panic!("made up");
+        });
+        assert!(thread.join().is_err());
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+}

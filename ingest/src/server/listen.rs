@@ -1,0 +1,147 @@
+//! Binding: one TCP listener a lane on one port, one Unix listener for all.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+};
+
+use super::error::ServeError;
+use crate::io::Listener;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// What a service listens on; the Unix socket's file goes with it.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) tcp: Option<SocketAddr>,
+    pub(super) unix: Option<PathBuf>,
+    /// Which file the Unix socket is: device and inode.
+    unix_file: Option<(u64, u64)>,
+    /// One list a lane.
+    lanes: Vec<Vec<Listener>>,
+}
+
+impl Listeners {
+    pub(super) fn bind(tcp: Option<&str>, unix: Option<&Path>, lanes: usize) -> Result<Self, ServeError> {
+        let mut all = Self { tcp: None, unix: None, unix_file: None, lanes: (0..lanes).map(|_| Vec::new()).collect() };
+        if let Some(address) = tcp {
+            let listeners = bind_tcp(address, lanes)?;
+            all.tcp = listeners.first().and_then(|listener| listener.local_addr().ok());
+            all.lanes.iter_mut().zip(listeners).for_each(|(lane, listener)| lane.push(Listener::Tcp(listener)));
+        }
+        if let Some(path) = unix {
+            let listener = bind_unix(path)?;
+            (all.unix, all.unix_file) = (Some(path.to_owned()), file_of(path));
+            for lane in &mut all.lanes {
+                let share = listener
+                    .try_clone()
+                    .map_err(|error| ServeError::io("--unix", &error, "raise the descriptor limit"))?;
+                lane.push(Listener::Unix(share));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Each lane's listeners, once.
+    pub(super) fn take_lanes(&mut self) -> Vec<Vec<Listener>> {
+        std::mem::take(&mut self.lanes)
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        // It may be gone already, or be somebody else's by now.
+        if let Some(path) =
+            self.unix.as_ref().filter(|path| self.unix_file.is_some() && file_of(path) == self.unix_file)
+        {
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError> {
+    let resolved = address.to_socket_addrs().ok().and_then(|mut found| found.next());
+    let Some(wish) = resolved else {
+        return Err(ServeError::Option(format!(
+            "--listen {address}: no such address; say HOST:PORT, 127.0.0.1:9900 for one"
+        )));
+    };
+    // SO_REUSEPORT would let a second service take half of the connections without an error: a plain bind tells first.
+    let probe = TcpListener::bind(wish).map_err(|error| {
+        ServeError::io(format_args!("--listen {address}"), &error, "choose another port, or stop who has it")
+    })?;
+    let failed = |error: io::Error| ServeError::io(format_args!("--listen {address}"), &error, "choose another port");
+    let taken = probe.local_addr().map_err(failed)?;
+    if lanes == 1 {
+        probe.set_nonblocking(true).map_err(failed)?;
+        // The standard library lets only 128 wait.
+        listen(&probe, BACKLOG).map_err(|error| failed(error.into()))?;
+        return Ok(vec![probe]);
+    }
+    drop(probe);
+    (0..lanes).map(|_| bind_shared(taken).map_err(failed)).collect()
+}
+
+/// One of several listeners on a port: the kernel spreads connections over them.
+fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
+    let shown = path.display();
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(ServeError::Refused(format!(
+                "--unix {shown}: there is a file that isn't a socket; choose another path"
+            )));
+        }
+        match knock(path) {
+            // It was left by a service that was killed.
+            Err(Errno::CONNREFUSED) => std::fs::remove_file(path)
+                .map_err(|error| ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it"))?,
+            Err(Errno::NOENT) => {}
+            // Its queue may be full.
+            Ok(()) | Err(Errno::AGAIN) => {
+                return Err(ServeError::Refused(format!(
+                    "--unix {shown}: another service listens there; choose another path, or stop it"
+                )));
+            }
+            Err(error) => {
+                let what =
+                    format_args!("--unix {shown}: there is a socket that can't be asked whether somebody listens");
+                return Err(ServeError::io(what, &error.into(), "choose another path, or remove it"));
+            }
+        }
+    }
+    let listener = UnixListener::bind(path)
+        .map_err(|error| ServeError::io(format_args!("--unix {shown}"), &error, "choose a path that can be written"))?;
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| Ok(listen(&listener, BACKLOG)?))
+        .map_err(|error| ServeError::io(format_args!("--unix {shown}"), &error, "choose another path"))?;
+    Ok(listener)
+}
+
+/// Whether somebody listens at a Unix socket. Never waits, also if that service hangs.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}

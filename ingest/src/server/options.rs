@@ -1,0 +1,211 @@
+//! The options of `slipring serve`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use slipring::pipeline::{Reclaim, Wait};
+use slipring::region::Pages;
+
+use crate::load::parse_duration;
+use crate::stage::Score;
+
+/// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold beside its pool:
+/// `carry-bytes` for unfinished frames, and `max-connections x in-flight x (largest answer + 16)` for answers.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeOptions {
+    /// TCP address [default: 127.0.0.1:9900, without --unix]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Path of a Unix socket
+    #[arg(long, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+    /// Components of a vector
+    #[arg(long)]
+    pub dim: u32,
+    /// Most vectors of a request
+    #[arg(long, default_value_t = 64)]
+    pub max_vectors: u32,
+    /// IO threads, each with a pool, a ring and a sink of its own
+    #[arg(long, default_value_t = 1)]
+    pub lanes: u32,
+    /// One CPU a lane, for its IO thread: 0,2 or 0-3 [default: the first CPUs allowed]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<CpuIds>,
+    /// CPUs of stages and sinks [default: the other CPUs allowed, else the lane's own]
+    #[arg(long, value_name = "LIST")]
+    pub stage_cpus: Option<CpuIds>,
+    /// Bytes of each lane's pool
+    #[arg(long, default_value = "64MiB", value_name = "SIZE")]
+    pub pool: Size,
+    /// Bytes in rotation [default: 4MiB, less where the L3 cache is small]
+    #[arg(long, value_name = "SIZE")]
+    pub window: Option<Size>,
+    /// Slots of each lane's ring: a power of two
+    #[arg(long, default_value_t = 4096)]
+    pub slots: usize,
+    /// Page kind of the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m, require-1g
+    #[arg(long, default_value = "prefer-thp", value_name = "KIND")]
+    pub pages: Pages,
+    /// When memory comes back
+    #[arg(long, value_enum, default_value_t = ReclaimWord::Consume)]
+    pub reclaim: ReclaimWord,
+    /// What idle threads do
+    #[arg(long, value_enum, default_value_t = WaitWord::Backoff)]
+    pub wait: WaitWord,
+    /// Where validate and score run
+    #[arg(long, value_enum, default_value_t = StagesWord::Inline)]
+    pub stages: StagesWord,
+    /// What is answered for a vector: the sum of its components, their dot product with 1, 2, ... dim, or zero
+    #[arg(long, value_enum, default_value_t = Score::Sum)]
+    pub score: Score,
+    /// Where vectors go: Arrow segments, or nowhere
+    #[arg(long, value_enum, default_value_t = SinkWord::Log)]
+    pub sink: SinkWord,
+    /// Folder of the segments; needed unless the sink is null
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A segment is complete at this size
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    pub segment_bytes: Size,
+    /// Connections of a lane
+    #[arg(long, default_value_t = 4096)]
+    pub max_connections: u32,
+    /// Requests of a connection without an answer; in header mode more are refused as busy
+    #[arg(long, default_value_t = 256)]
+    pub in_flight: u32,
+    /// Bytes of a lane's unfinished frames
+    #[arg(long, default_value = "64MiB", value_name = "SIZE")]
+    pub carry_bytes: Size,
+    /// How long a stop may drain
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub drain: Duration,
+}
+
+/// `--reclaim`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReclaimWord {
+    /// When every stage has passed it.
+    Consume,
+    /// When its slot is overwritten.
+    Overwrite,
+}
+
+impl From<ReclaimWord> for Reclaim {
+    fn from(word: ReclaimWord) -> Self {
+        match word {
+            ReclaimWord::Consume => Self::OnConsume,
+            ReclaimWord::Overwrite => Self::OnOverwrite,
+        }
+    }
+}
+
+/// `--wait`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WaitWord {
+    /// Spin: lowest latency, all of the CPU.
+    Spin,
+    /// Spin, yield, and sleep after about a millisecond.
+    Backoff,
+    /// Sleep after some dozens of microseconds.
+    Park,
+}
+
+impl From<WaitWord> for Wait {
+    fn from(word: WaitWord) -> Self {
+        match word {
+            WaitWord::Spin => Self::Spin,
+            WaitWord::Backoff => Self::Backoff,
+            WaitWord::Park => Self::Park,
+        }
+    }
+}
+
+/// `--stages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StagesWord {
+    /// On the IO thread.
+    Inline,
+    /// On a thread each.
+    Threads,
+}
+
+/// `--sink`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SinkWord {
+    /// Arrow IPC segments.
+    Log,
+    /// Nothing: vectors are counted.
+    Null,
+}
+
+/// Bytes, as people write them: 4096, 64MiB, 2GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let unit: u64 = match &text[digits..] {
+            "" | "B" => 1,
+            "KiB" | "K" | "k" => 1 << 10,
+            "MiB" | "M" => 1 << 20,
+            "GiB" | "G" => 1 << 30,
+            other => return Err(format!("{other:?} is no unit: say 4096, 64KiB, 64MiB or 2GiB")),
+        };
+        let count: u64 =
+            text[..digits].parse().map_err(|_| format!("{text:?} is no size: say 4096, 64KiB, 64MiB or 2GiB"))?;
+        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
+    }
+}
+
+impl Size {
+    /// As a length in memory.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// CPU numbers: 0,2,4-7.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuIds(pub Vec<usize>);
+
+impl FromStr for CpuIds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut ids = Vec::new();
+        for part in text.split(',') {
+            let wrong = || format!("{part:?} is no CPU: say 0, 0,2 or 0-3");
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (usize, usize) =
+                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+            if first > last || last >= 1 << 16 {
+                return Err(wrong());
+            }
+            ids.extend(first..=last);
+        }
+        Ok(Self(ids))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_cpus_are_read() {
+        assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
+        assert_eq!("512".parse(), Ok(Size(512)));
+        for wrong in ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+        assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
+        for wrong in ["", "a", "3-1", "1,", "-", "70000"] {
+            assert!(wrong.parse::<CpuIds>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the options come to: checked, with defaults filled in from the machine.
+
+use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
+use slipring::region::Topology;
+use slipring::ring::PoolOptions;
+
+use super::descriptors::connections_max;
+use super::error::ServeError;
+use super::options::{ServeOptions, SinkWord, StagesWord};
+use crate::io::DriverOptions;
+use crate::protocol::{Limits, Mode, answer_bytes};
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
+const LANES_MAX: u32 = 256;
+/// Most bytes of the scores of one lane, and of the answers owed to one connection: 1 GiB.
+const BESIDE_BYTES_MAX: u64 = 1 << 30;
+
+/// A service that may be started.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) options: ServeOptions,
+    pub(super) listen: Option<String>,
+    pub(super) limits: Limits,
+    pub(super) lanes: Vec<LanePlan>,
+    /// Of each lane.
+    pub(super) connections_max: u32,
+    topology: Topology,
+}
+
+/// One lane's CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LanePlan {
+    pub(super) number: u32,
+    pub(super) cpu: Option<usize>,
+    pub(super) validate_cpu: Option<usize>,
+    pub(super) score_cpu: Option<usize>,
+    pub(super) sink_cpu: Option<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
+        let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
+        limits.check().map_err(|error| ServeError::Option(format!("--dim, --max-vectors: {error}")))?;
+        within("--lanes", options.lanes, LANES_MAX)?;
+        within("--max-connections", options.max_connections, 1 << 20)?;
+        within("--in-flight", options.in_flight, 1 << 16)?;
+        check_memory(options)?;
+        if options.sink == SinkWord::Log && options.data.is_none() {
+            return Err(ServeError::Option(
+                "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
+            ));
+        }
+        let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
+        let lanes = place(options, CpuMask::read().cpus())?;
+        let connections_max = connections_max(options.max_connections, options.lanes)?;
+        Ok(Self { options: options.clone(), listen, limits, lanes, connections_max, topology: Topology::read() })
+    }
+
+    /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.
+    pub(super) fn spec(&self, lane: &LanePlan) -> LaneSpec {
+        let options = &self.options;
+        let wait = Wait::from(options.wait);
+        let pool = PoolOptions {
+            bytes: options.pool.bytes(),
+            // A receive of one frame spends its header and the rest of its last line beside the payload, and on overwrite the pool has to hold
+            // a ring of those.
+            max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
+            window_bytes: options.window.map(super::options::Size::bytes),
+            lanes_sharing_l3: lane.cpu.map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
+            // No stage of ours retains anything.
+            pinned_chunks_max: Some(0),
+            pages: options.pages,
+            ..PoolOptions::default()
+        };
+        let stage = |name: &str, cpu: Option<usize>| match options.stages {
+            StagesWord::Inline => StageSpec::inline(name),
+            StagesWord::Threads => on_thread(name, cpu, lane.cpu, wait),
+        };
+        let spec = LaneSpec::new(pool, options.slots)
+            .layer([stage("validate", lane.validate_cpu)])
+            .layer([stage("score", lane.score_cpu)])
+            .layer([StageSpec::inline("answer"), on_thread("sink", lane.sink_cpu, lane.cpu, wait)])
+            .reclaim(options.reclaim.into())
+            .wait(wait);
+        let policy = if options.cpus.is_some() { PinPolicy::Require } else { PinPolicy::Prefer };
+        match lane.cpu {
+            Some(cpu) => spec.cpu(cpu, policy),
+            None => spec,
+        }
+    }
+
+    pub(super) fn driver(&self) -> DriverOptions {
+        let options = &self.options;
+        DriverOptions {
+            limits: self.limits,
+            connections_max: self.connections_max as usize,
+            in_flight_max: options.in_flight,
+            carry_bytes_max: options.carry_bytes.bytes(),
+            wait: options.wait.into(),
+            drain: options.drain,
+        }
+    }
+
+    fn lane_cpus(&self) -> Vec<usize> {
+        self.lanes.iter().filter_map(|lane| lane.cpu).collect()
+    }
+}
+
+/// A stage's thread; one that shares the IO thread's CPU sleeps instead of taking turns with it.
+fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) -> StageSpec {
+    let shares = cpu.is_some() && cpu == io_cpu;
+    let stage = StageSpec::thread(name).wait(if shares { Wait::Park } else { wait });
+    match cpu {
+        Some(cpu) => stage.cpu(cpu),
+        None => stage,
+    }
+}
+
+/// CPUs for IO threads and stages: as asked, else the first ones for IO and the others, in turn, for stages.
+fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
+    let lanes = options.lanes as usize;
+    let io: Vec<usize> = match &options.cpus {
+        Some(ids) if ids.0.len() != lanes => {
+            return Err(ServeError::Option(format!(
+                "--cpus names {} CPUs for {lanes} lanes: name one a lane",
+                ids.0.len()
+            )));
+        }
+        Some(ids) => ids.0.clone(),
+        None => mask.iter().copied().cycle().take(lanes).collect(),
+    };
+    let stage: Vec<usize> = match &options.stage_cpus {
+        Some(ids) => ids.0.clone(),
+        None => mask.iter().copied().filter(|cpu| !io.contains(cpu)).collect(),
+    };
+    for (flag, asked, ids) in
+        [("--cpus", options.cpus.is_some(), &io), ("--stage-cpus", options.stage_cpus.is_some(), &stage)]
+    {
+        if let Some(cpu) = ids.iter().find(|cpu| asked && !mask.contains(cpu)) {
+            return Err(ServeError::Option(format!(
+                "{flag}: there is no CPU {cpu} for this process; it may use {}",
+                CpuMask::read()
+            )));
+        }
+    }
+    let plan = |lane: usize| {
+        let cpu = io.get(lane).copied();
+        let nth = |n: usize| if stage.is_empty() { cpu } else { Some(stage[(lane * 3 + n) % stage.len()]) };
+        LanePlan { number: lane as u32, cpu, validate_cpu: nth(1), score_cpu: nth(2), sink_cpu: nth(0) }
+    };
+    Ok((0..lanes).map(plan).collect())
+}
+
+/// What is allocated beside the pool has a bound too: an allocation that the system refuses would end the process.
+fn check_memory(options: &ServeOptions) -> Result<(), ServeError> {
+    if options.segment_bytes.0 == 0 {
+        return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
+    }
+    let answer = answer_bytes(Mode::Header, options.max_vectors as usize) as u64;
+    let sums = [
+        ("--in-flight", u64::from(options.in_flight), answer, "the answers owed to one connection"),
+        ("--slots", options.slots as u64, u64::from(options.max_vectors) * 4, "the scores of a ring"),
+    ];
+    for (flag, count, each, what) in sums {
+        let bytes = count.saturating_mul(each);
+        if bytes > BESIDE_BYTES_MAX {
+            return Err(ServeError::Option(format!(
+                "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most {BESIDE_BYTES_MAX} are allowed; lower one of them",
+                options.max_vectors
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
+    if given == 0 || given > most {
+        return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
+    }
+    Ok(())
+}

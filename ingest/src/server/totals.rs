@@ -1,0 +1,77 @@
+//! What became of everything, when the service stops.
+
+use std::fmt;
+
+use super::lane_thread::LaneEnd;
+use crate::io::Counters;
+
+/// The sums over all lanes.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// What IO threads counted.
+    pub counters: Counters,
+    /// Vectors in complete segments (with a null sink: counted).
+    pub vectors_in_segments: u64,
+    /// Complete segments.
+    pub segments: u64,
+    /// Bytes of them.
+    pub segment_bytes: u64,
+    /// Connections that were given up at the deadline.
+    pub connections_left: usize,
+    /// Why lanes or sinks failed.
+    pub failures: Vec<String>,
+    /// Stages that hadn't ended by the deadline.
+    pub late: Vec<String>,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, number: usize, end: &LaneEnd) {
+        self.counters.add(&end.io.counters);
+        self.vectors_in_segments += end.store.totals.rows;
+        self.segments += end.store.totals.segments;
+        self.segment_bytes += end.store.totals.bytes;
+        self.connections_left += end.io.left;
+        // A sink that fails is the lane's failure as well.
+        for failure in
+            end.io.failure.iter().chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
+        {
+            self.failures.push(format!("lane {number}: {failure}"));
+        }
+        self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
+    }
+
+    /// Vectors that were answered and aren't in a complete segment.
+    #[must_use]
+    pub fn vectors_missing(&self) -> u64 {
+        self.counters.vectors_answered.saturating_sub(self.vectors_in_segments)
+    }
+
+    /// Whether everything was answered and stored in time.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.failures.is_empty() && self.late.is_empty() && self.connections_left == 0 && self.vectors_missing() == 0
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "totals {} vectors_in_segments={} segments={} segment_bytes={}",
+            self.counters, self.vectors_in_segments, self.segments, self.segment_bytes
+        )?;
+        if self.connections_left > 0 {
+            write!(f, " connections_left={}", self.connections_left)?;
+        }
+        for failure in &self.failures {
+            write!(f, "\nfailed: {failure}")?;
+        }
+        for late in &self.late {
+            write!(f, "\nlate: {late} hadn't ended by the deadline")?;
+        }
+        if self.vectors_missing() > 0 {
+            write!(f, "\nmissing: {} answered vectors aren't in a segment", self.vectors_missing())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! What a slot carries beside its payload: who asked, and what the parser already found.
+
+use crate::protocol::{Mode, Status};
+
+/// A connection of a lane. A connection that takes the place of another has another generation, so an answer never goes
+/// to whoever came later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnId {
+    /// Its place in the lane's table.
+    pub index: u32,
+    /// How often that place was taken before.
+    pub generation: u32,
+}
+
+/// A request in a slot. Refusals found by the parser take a slot too, without a payload, so answers keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Who asked.
+    pub conn: ConnId,
+    /// The client's own number; 0 in count mode.
+    pub sequence: u64,
+    /// Vectors in the payload.
+    pub vectors: u32,
+    /// `Ok`, or why the parser refused it.
+    pub status: Status,
+    /// How the connection speaks.
+    pub mode: Mode,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self { conn: ConnId::default(), sequence: 0, vectors: 0, status: Status::Ok, mode: Mode::Count }
+    }
+}

@@ -1,0 +1,203 @@
+//! How it ends: drained, late, or at once.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use slipring_ingest::load::{self, LoadOptions, Target, VectorRange};
+use slipring_ingest::protocol::Mode;
+
+use crate::support::client::{Address, Client};
+use crate::support::process::{Place, Process, serve};
+use crate::support::{score, segments, vector, wait_until, within};
+
+/// A client that doesn't read its answers can't be drained. What it was answered is in the segments all the same: the sink has its
+/// own part of the deadline.
+#[test]
+fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let socket = place.folder.path().join("socket");
+        let words = format!("--drain 2s --max-vectors 4096 --pool 8MiB --unix {}", socket.display());
+        let mut process = Process::start(serve(&place.words(&words)));
+        let mut good = Client::count(&process.tcp(), 4);
+        for id in 0..100 {
+            good.send(0, &vector(4, id));
+            assert_eq!(good.answer().scores, [score(4, id)]);
+        }
+        // A Unix socket's buffers are small and don't grow.
+        let mut deaf = Client::count(&Address::Unix(socket), 4);
+        let request = deaf.request(0, &vec![1.0; 4 * 4096]);
+        // Its answers fill the socket's buffers and then the service's.
+        let mut sent = 0;
+        let mut last = std::time::Instant::now();
+        wait_until("the service stops reading", || {
+            let some = deaf.send_some(&request[sent % request.len()..]);
+            if some > 0 {
+                last = std::time::Instant::now();
+            }
+            sent += some;
+            last.elapsed() > Duration::from_secs(1)
+        });
+        let resident = process.resident_bytes();
+        assert!(resident < 64 << 20, "{resident} bytes for one client that doesn't read");
+        let ended = process.stop();
+        assert_eq!((ended.code, ended.total("connections_left")), (Some(1), 1), "{ended:?}");
+        assert!(!ended.stdout.contains("late"), "the sink had no time: {ended:?}");
+        assert_eq!(ended.total("vectors_answered"), ended.total("vectors_in_segments"), "{ended:?}");
+        let rows = segments::rows(&place.data(), 4).remove(&0).unwrap();
+        assert_eq!(rows.len() as u64, ended.total("vectors_in_segments"));
+        assert!((0..100).all(|id| rows[id as usize] == vector(4, id)));
+    });
+}
+
+/// Whoever started it may have closed its ends of the pipes: that isn't the service's end.
+#[test]
+fn closed_output_is_no_failure() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("")));
+        process.close_stdout();
+        let mut client = Client::count(&process.tcp(), 4);
+        client.send(0, &vector(4, 1));
+        assert!(client.answer().is_ok());
+        drop(client);
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait().code, Some(0));
+    });
+}
+
+/// A client that was answered in full and keeps its side open isn't owed anything.
+#[test]
+fn a_client_that_stays_is_no_failure() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--drain 300ms")));
+        let mut client = Client::count(&process.tcp(), 4);
+        client.send(0, &vector(4, 1));
+        assert!(client.answer().is_ok());
+        let ended = process.stop();
+        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 1), "{ended:?}");
+    });
+}
+
+#[test]
+fn an_idle_service_stops_on_either_signal() {
+    within(Duration::from_secs(60), || {
+        for signal in [Signal::TERM, Signal::INT] {
+            for more in ["", "--lanes 2 --stages threads", "--wait spin", "--wait backoff --sink null"] {
+                let place = Place::new();
+                let mut process = Process::start(serve(&place.words(more)));
+                assert_eq!(process.said("dim"), Some("4"));
+                // Ready says that it accepts: the first connection is served, and nothing else is said.
+                let mut client = Client::count(&process.tcp(), 4);
+                client.send(0, &vector(4, 3));
+                assert_eq!(client.answer().scores, [score(4, 3)]);
+                drop(client);
+                process.signal(signal);
+                let ended = process.wait();
+                assert_eq!(ended.code, Some(0), "{more}: {ended:?}");
+                assert!(ended.stdout.starts_with("totals ") && ended.stdout.lines().count() == 1, "{ended:?}");
+                assert!(!ended.stdout.contains("ready"), "ready is said once: {ended:?}");
+            }
+        }
+    });
+}
+
+/// A load until the service goes away: how many vectors its connections were told are taken.
+fn load_until_closed(address: &Address, mode: Mode) -> u64 {
+    let mut client = Client::new(address, mode, 4);
+    let mut writer = client.twin();
+    let sender = std::thread::spawn(move || {
+        let requests: Vec<u8> = (0..50).flat_map(|id| writer.request(id, &vector(4, 1).repeat(3))).collect();
+        while writer.try_send_bytes(&requests).is_ok() {}
+    });
+    let mut taken = 0;
+    while let Some((_, scores)) = client.next_if_served() {
+        assert!(scores.is_empty() || scores == [score(4, 1); 3]);
+        taken += scores.len() as u64;
+    }
+    sender.join().unwrap();
+    taken
+}
+
+/// What was answered is in the segments, however much was under way.
+#[test]
+fn a_signal_under_load_drains() {
+    within(Duration::from_secs(90), || {
+        for (more, signal) in [
+            ("", Signal::TERM),
+            ("--stages threads --slots 16 --pool 32KiB", Signal::INT),
+            ("--lanes 2 --in-flight 8 --segment-bytes 100KiB", Signal::TERM),
+        ] {
+            let place = Place::new();
+            let mut process = Process::start(serve(&place.words(more)));
+            let clients: Vec<_> = [Mode::Count, Mode::Header, Mode::Count]
+                .into_iter()
+                .map(|mode| {
+                    let address = process.tcp();
+                    std::thread::spawn(move || load_until_closed(&address, mode))
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(400));
+            process.signal(signal);
+            let ended = process.wait();
+            let taken: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+            assert_eq!(ended.code, Some(0), "{more}: {ended:?}");
+            let rows: usize = segments::rows(&place.data(), 4).values().map(Vec::len).sum();
+            let stored = ended.total("vectors_in_segments");
+            assert!(taken > 0 && rows as u64 == stored && taken <= stored, "{taken} answered, {rows} rows, {ended:?}");
+            assert_eq!(ended.total("vectors_answered"), stored, "{ended:?}");
+        }
+    });
+}
+
+/// The load generator's own count of what was accepted, against the segments.
+#[test]
+fn what_a_load_had_accepted_is_in_the_segments() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--max-vectors 8 --segment-bytes 200KiB")));
+        let to = Target::Tcp(process.said("tcp").unwrap().to_owned());
+        let options = LoadOptions {
+            vectors: VectorRange { least: 1, most: 8 },
+            count: Some(20_000),
+            verify: true,
+            ..LoadOptions::new(to, 4)
+        };
+        let report = load::run(&options).unwrap();
+        let ended = process.stop();
+        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), report.accepted.vectors), "{ended:?}");
+        let summary = slipring_ingest::sink::read_segments(&place.data()).unwrap();
+        assert_eq!(summary.rows, report.accepted.vectors);
+        assert!(
+            (summary.sum - report.accepted.sum).abs() < 1e-6 * summary.rows as f64,
+            "{} {}",
+            summary.sum,
+            report.accepted.sum
+        );
+    });
+}
+
+/// The first signal drains, the second doesn't wait.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        // Nobody reads these answers: without the second signal it would wait for a minute.
+        let mut process = Process::start(serve(&place.words("--drain 60s --max-vectors 1024 --pool 4MiB")));
+        let mut deaf = Client::count(&process.tcp(), 4);
+        let request = deaf.request(0, &vector(4, 1).repeat(1024));
+        for _ in 0..3000 {
+            let sent = deaf.send_some(&request);
+            if sent < request.len() {
+                break;
+            }
+        }
+        process.signal(Signal::TERM);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(process.is_running());
+        process.signal(Signal::INT);
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+    });
+}

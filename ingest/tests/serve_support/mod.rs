@@ -1,0 +1,71 @@
+//! What the tests of the service share: the service in this process or as the real binary, clients on real sockets, a small disk.
+//!
+//! Every wait has a limit, so that a hang is a failed test that says where, not a test run that never ends.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod client;
+pub mod disk;
+pub mod process;
+pub mod segments;
+pub mod service;
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs `test` on a thread of its own and fails if it isn't over in time.
+pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {
+    let (done, wait) = channel();
+    let thread = thread::spawn(move || {
+        test();
+        let _gone = done.send(());
+    });
+    match wait.recv_timeout(patience) {
+        Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {patience:?}"),
+        // It ended, or panicked and dropped its sender.
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p)),
+    }
+}
+
+/// Waits until `ready` says so.
+#[track_caller]
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(std::time::Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// One vector whose sum is known exactly: `id`, then ones.
+pub fn vector(dim: usize, id: u32) -> Vec<f32> {
+    let mut vector = vec![1.0; dim];
+    vector[0] = id as f32;
+    vector
+}
+
+/// What `--score sum` answers for [`vector`].
+pub fn score(dim: usize, id: u32) -> f32 {
+    id as f32 + (dim - 1) as f32
+}
+
+/// Numbers that repeat with their seed (splitmix64).
+pub struct Draw(pub u64);
+
+impl Draw {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}

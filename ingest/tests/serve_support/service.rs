@@ -1,0 +1,104 @@
+//! The service in this process: its own options, its totals as a value.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use slipring_ingest::load::Target;
+use slipring_ingest::server::{ServeError, ServeOptions, Server, Totals};
+use tempfile::TempDir;
+
+use super::client::{Address, Client};
+
+#[derive(Parser)]
+struct Words {
+    #[command(flatten)]
+    options: ServeOptions,
+}
+
+/// Options as the command line says them, separated by spaces.
+pub fn options(words: &str) -> ServeOptions {
+    Words::try_parse_from(["serve"].into_iter().chain(words.split_whitespace()))
+        .expect("words of the command line")
+        .options
+}
+
+/// A running service with a data folder of its own; dropped, it stops.
+pub struct Service {
+    server: Option<Server>,
+    pub dim: u32,
+    folder: TempDir,
+}
+
+impl Service {
+    /// Starts with these words, on TCP and on a Unix socket, with small memory and threads that sleep.
+    #[track_caller]
+    pub fn start(dim: u32, words: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = try_start(folder.path(), dim, words).unwrap_or_else(|error| panic!("{words}: {error}"));
+        Self { server: Some(server), dim, folder }
+    }
+
+    pub fn tcp(&self) -> Address {
+        Address::Tcp(self.server().tcp().expect("it listens on TCP"))
+    }
+
+    pub fn unix(&self) -> Address {
+        Address::Unix(self.server().unix().expect("it listens on a Unix socket").to_owned())
+    }
+
+    pub fn target(&self) -> Target {
+        Target::Tcp(self.server().tcp().expect("it listens on TCP").to_string())
+    }
+
+    pub fn count(&self) -> Client {
+        Client::count(&self.tcp(), self.dim)
+    }
+
+    pub fn header(&self) -> Client {
+        Client::header(&self.tcp(), self.dim)
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        data(self.folder.path())
+    }
+
+    /// Stops, which has to be clean, and hands over the totals; the folder lives on.
+    #[track_caller]
+    pub fn stop(&mut self) -> Totals {
+        let totals = self.stop_somehow();
+        assert!(totals.is_drained(), "{totals}");
+        totals
+    }
+
+    /// Stops, however clean.
+    pub fn stop_somehow(&mut self) -> Totals {
+        self.server.take().expect("it runs").stop()
+    }
+}
+
+fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+/// Starts a service in `folder`, or says why not. Later words win.
+pub fn try_start(folder: &Path, dim: u32, words: &str) -> Result<Server, ServeError> {
+    let defaults = format!(
+        "--dim {dim} --listen 127.0.0.1:0 --unix {} --data {} --pool 1MiB --slots 256 --pages 4k --wait park",
+        folder.join("socket").display(),
+        data(folder).display()
+    );
+    Server::start(&options(&merged(&defaults, words)), Arc::new(|| ()))
+}
+
+/// `words`, and those of `defaults` whose options they don't name. All options are pairs.
+pub fn merged(defaults: &str, words: &str) -> String {
+    let defaults: Vec<&str> = defaults.split_whitespace().collect();
+    let named = |flag: &str| words.split_whitespace().any(|word| word == flag);
+    let kept: Vec<&str> = defaults.chunks(2).filter(|pair| !named(pair[0])).flatten().copied().collect();
+    format!("{} {words}", kept.join(" "))
+}

@@ -1,0 +1,59 @@
+//! The eventfd on which the IO thread sleeps: set, it makes the thread's poll call return, until it is cleared.
+#![allow(unsafe_code)]
+
+#[cfg(loom)]
+mod model;
+
+#[cfg(loom)]
+pub(crate) use model::Event;
+
+#[cfg(not(loom))]
+pub(crate) use real::Event;
+
+#[cfg(not(loom))]
+mod real {
+    use std::io::{Error, ErrorKind};
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+    use crate::pipeline::error::LaneError;
+
+    /// A descriptor that is readable while the event is set.
+    #[derive(Debug)]
+    pub(crate) struct Event(OwnedFd);
+
+    impl Event {
+        pub(crate) fn new() -> Result<Self, LaneError> {
+            // SAFETY: I47. The call takes two integers and touches no memory of ours.
+            let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+            if fd < 0 {
+                return Err(LaneError::Os { what: "eventfd", error: Error::last_os_error() });
+            }
+            // SAFETY: I48. The descriptor is new and nobody else owns it.
+            Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        }
+
+        pub(crate) fn set(&self) {
+            let one = 1u64.to_ne_bytes();
+            // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
+            let written = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            // A full counter is readable already, which is all that is wanted.
+            assert!(written == 8 || would_block(), "a wake-up was lost: {}", Error::last_os_error());
+        }
+
+        pub(crate) fn clear(&self) {
+            let mut count = [0u8; 8];
+            // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
+            let read = unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+            debug_assert!(read == 8 || would_block(), "the event can't be cleared: {}", Error::last_os_error());
+        }
+
+        pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.0.as_fd())
+        }
+    }
+
+    /// Whether the call that has just failed would have blocked.
+    fn would_block() -> bool {
+        Error::last_os_error().kind() == ErrorKind::WouldBlock
+    }
+}

@@ -1,0 +1,105 @@
+//! The end: drained, late, dropped; with slices, handles and events that outlive it.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use super::{Outcome, Polled, StageSpec, assert_holds, by_hand, done, is_filled, polled, publish, stage_number, start};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn close_drains_what_is_staged() {
+    let mut started = start(8, vec![vec![StageSpec::inline("a").batch(1)]]);
+    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    for number in 0..7 {
+        stage_number(&mut started.lane, number).unwrap();
+    }
+    let report = started.lane.close(LONG);
+    assert!(report.is_drained(), "{report:?}");
+    assert_eq!((report.published, report.consumed, report.discarded), (7, 7, 0));
+}
+
+#[test]
+fn a_late_stage_is_named_and_reads_on_in_memory_that_stays_mapped() {
+    let mut started = start(8, vec![vec![StageSpec::thread("late")], vec![StageSpec::thread("behind")]]);
+    let (go, wait) = channel::<()>();
+    let late = started.stages.take("late").unwrap().spawn(move |view| {
+        // Until the lane is long gone.
+        while wait.recv().is_ok() {}
+        done(view)
+    });
+    let behind = started.stages.take("behind").unwrap().spawn(done).unwrap();
+    publish(&mut started.lane, 0..5);
+    let report = started.lane.close(Duration::ZERO);
+    assert_eq!((&report.late[..], report.consumed), (&["late".to_owned(), "behind".to_owned()][..], 0));
+    assert!(!report.is_drained() && report.failure.is_none());
+    drop(go);
+    for thread in [late.unwrap(), behind] {
+        let report = thread.join();
+        assert_eq!((report.processed, report.error), (5, None), "it goes on to the end by itself");
+    }
+}
+
+#[test]
+fn an_inline_stage_that_nobody_polls_is_late() {
+    let (mut lane, [stage]) = by_hand(|spec| spec, ["forgotten"]);
+    publish(&mut lane, [0]);
+    let report = lane.close(Duration::from_millis(1));
+    assert_eq!(report.late, ["forgotten"]);
+    assert_eq!(stage.run(done).processed, 1, "it can still be run");
+}
+
+#[test]
+fn a_lane_may_go_while_slices_and_handles_live() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..4);
+    let shared = Arc::clone(&lane.shared);
+    let slice = {
+        let mut grant = lane.reserve(300).unwrap();
+        grant.fill(9);
+        grant.commit_all()
+    };
+    let mut token = lane.reserve(64).unwrap().into_token();
+    let from_slice = slice.retain().unwrap();
+    let mut from_view = None;
+    let keep = |view: super::View<'_, u64>| {
+        from_view = Some(view.retain().unwrap());
+        done(view)
+    };
+    assert_eq!(stage.poll(1, keep), Ok(Polled::Advanced(1)));
+    drop(lane);
+    // What was published is still to be read, and the stream has an end.
+    assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(3), Polled::Ended));
+    token.fill(3);
+    drop(stage);
+    drop(shared);
+    assert_eq!(&token.commit(2).unwrap()[..], &[3; 2]);
+    assert!(is_filled(&slice, 9));
+    drop(slice);
+    let other = thread::spawn(move || {
+        assert_holds(&from_view.expect("one was kept"), 0);
+        from_slice.len()
+    });
+    assert_eq!(other.join().unwrap(), 300);
+}
+
+#[test]
+fn a_lane_that_is_dropped_publishes_what_is_staged() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    stage_number(&mut lane, 0).unwrap();
+    drop(lane);
+    assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(1), Polled::Ended));
+    assert!(stage.has_ended());
+}
+
+#[test]
+fn a_lane_that_was_never_used_ends_well() {
+    let mut started = start(2, vec![vec![StageSpec::thread("a")]]);
+    let a = started.stages.take("a").unwrap().spawn(|_| Outcome::Done).unwrap();
+    let report = started.lane.close(LONG);
+    assert!(report.is_drained() && report.published == 0);
+    assert_eq!(a.join().error, None);
+    drop(start(2, vec![vec![StageSpec::thread("a")]]));
+}

@@ -1,0 +1,151 @@
+//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and kept while its stage is dead.
+
+use super::{Outcome, Polled, by_hand, done, polled, publish, stage_number, state};
+use crate::pipeline::{Held, PanicPolicy, StageError, View};
+use crate::ring::{Foreign, Full};
+
+fn numbers(held: &Held<u64>) -> Vec<u64> {
+    let number = |view: View<'_, u64>| {
+        super::assert_holds(view.bytes(), *view.meta());
+        *view.meta()
+    };
+    held.views().map(number).collect()
+}
+
+#[test]
+fn the_release_position_is_the_oldest_held_alive() {
+    let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
+    publish(&mut lane, 0..8);
+    let [one, two, three] = [2, 3, 100].map(|max| stage.read(max).unwrap().expect("there are events"));
+    assert_eq!([&one, &two, &three].map(numbers), [vec![0, 1], vec![2, 3, 4], vec![5, 6, 7]]);
+    assert_eq!((one.len(), three.first_sequence()), (2, 5));
+    assert!(stage.read(1).unwrap().is_none() && !stage.has_ended());
+    assert_eq!(stage.poll(1, done), Err(StageError::Holding { since: 0 }));
+    // Out of order: nothing moves until the oldest is back.
+    stage.release(two).unwrap();
+    assert_eq!((stage.released(), polled(&mut next)), (-1, Polled::Idle));
+    assert_eq!(lane.stats().stages[0].held_from, Some(0));
+    stage.release(one).unwrap();
+    assert_eq!((stage.released(), polled(&mut next)), (4, Polled::Advanced(5)));
+    assert_eq!(lane.stats().stages[0].held_from, Some(5));
+    assert_eq!(numbers(&three), [5, 6, 7]);
+    stage.release(three).unwrap();
+    assert_eq!((polled(&mut next), lane.stats().stages[0].held_from), (Polled::Advanced(3), None));
+    assert_eq!(polled(&mut stage), Polled::Idle);
+}
+
+#[test]
+fn the_held_of_another_stage_comes_back() {
+    let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
+    let (mut other, [mut twin]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, [0]);
+    publish(&mut other, [0]);
+    let held = stage.read(1).unwrap().unwrap();
+    let Err(Foreign(held)) = next.release(held) else { panic!("it was taken") };
+    let Err(Foreign(held)) = twin.release(held) else { panic!("it was taken") };
+    assert_eq!(polled(&mut next), Polled::Idle);
+    stage.release(held).unwrap();
+    assert_eq!((polled(&mut next), polled(&mut twin)), (Polled::Advanced(1), Polled::Advanced(1)));
+}
+
+#[test]
+fn a_held_keeps_its_bytes_while_the_lane_runs_full() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..8);
+    let oldest = stage.read(1).unwrap().unwrap();
+    while let Some(held) = stage.read(3).unwrap() {
+        stage.release(held).unwrap();
+    }
+    for number in 8..100 {
+        assert_eq!(stage_number(&mut lane, number), Err(Full::Ring { slots: 8 }));
+        assert_eq!((lane.poll().reclaimed, numbers(&oldest)), (0, vec![0]));
+    }
+    stage.release(oldest).unwrap();
+    assert_eq!(lane.poll().reclaimed, 8);
+}
+
+#[test]
+fn a_leaked_held_blocks_the_lane_and_is_named() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["slow"]);
+    publish(&mut lane, 0..2);
+    let first = stage.read(1).unwrap().unwrap();
+    stage.release(first).unwrap();
+    let never_given_back = stage.read(1).unwrap();
+    publish(&mut lane, 2..8);
+    assert_eq!(stage.poll(1, done), Err(StageError::Holding { since: 1 }));
+    while let Some(held) = stage.read(2).unwrap() {
+        stage.release(held).unwrap();
+    }
+    let stats = lane.stats();
+    assert_eq!((stats.stages[0].held_from, stats.blocked_by()), (Some(1), Some("slow")));
+    let report = lane.close(std::time::Duration::ZERO);
+    assert_eq!((report.late, report.consumed), (vec!["slow".to_owned()], 1));
+    drop(never_given_back);
+}
+
+#[test]
+fn a_dropped_held_fails_its_stage() {
+    let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
+    publish(&mut lane, 0..4);
+    let held = stage.read(2).unwrap().unwrap();
+    let newer = stage.read(1).unwrap().unwrap();
+    // On whatever thread.
+    std::thread::spawn(move || drop(held)).join().unwrap();
+    let failure = lane.failure().expect("its events weren't processed");
+    assert_eq!((failure.stage.as_str(), failure.sequence), ("a", 0));
+    assert!(failure.reason.contains("Held"), "{failure}");
+    assert_eq!(lane.reserve(1).unwrap_err(), Full::Poisoned(0));
+    assert_eq!(stage.read(1).map(drop), Err(StageError::Failed(failure.clone())));
+    assert_eq!(numbers(&newer), [2], "its bytes stay as long as it does");
+    stage.release(newer).unwrap();
+    assert_eq!(next.poll(1, |_| Outcome::Done), Err(StageError::Failed(failure)), "nothing unprocessed is shown");
+}
+
+#[test]
+fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
+    let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a", "b"]);
+    publish(&mut lane, 0..8);
+    let [one, two] = [3, 2].map(|max| stage.read(max).unwrap().unwrap());
+    drop(stage);
+    for number in 8..60 {
+        // Were it pumped, the lane would go round and overwrite what the Helds show.
+        lane.poll();
+        next.poll(100, |_| panic!("nothing may be released")).unwrap();
+        assert_eq!(stage_number(&mut lane, number), Err(Full::Ring { slots: 8 }));
+        assert_eq!([&one, &two].map(numbers), [vec![0, 1, 2], vec![3, 4]]);
+    }
+    drop(one);
+    assert_eq!((lane.poll().reclaimed, polled(&mut next)), (0, Polled::Idle));
+    drop(two);
+    lane.poll();
+    assert_eq!(state(&lane.shared, "a").progress(), 7);
+    assert_eq!((polled(&mut next), lane.poll().reclaimed), (Polled::Advanced(8), 8));
+    assert!(stage_number(&mut lane, 8).is_ok(), "the lane goes on without the stage");
+}
+
+#[test]
+fn a_held_outlives_its_stage_and_its_lane() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
+    publish(&mut lane, 0..3);
+    let held = stage.read(3).unwrap().unwrap();
+    let handle = held.views().nth(1).unwrap().retain().unwrap();
+    drop(stage);
+    drop(lane);
+    let seen = std::thread::spawn(move || numbers(&held)).join().unwrap();
+    assert_eq!(seen, [0, 1, 2]);
+    super::assert_holds(&handle, 1);
+}
+
+#[test]
+fn the_end_of_the_stream_waits_for_what_is_held() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..3);
+    let held = stage.read(3).unwrap().unwrap();
+    lane.begin_close();
+    // The end has been read, so this returns, though it can't have ended.
+    stage.wait_for_work();
+    assert!(stage.read(1).unwrap().is_none() && !stage.has_ended() && !lane.is_drained());
+    stage.release(held).unwrap();
+    assert!(stage.read(1).unwrap().is_none() && stage.has_ended() && lane.is_drained());
+    assert_eq!((stage.poll(1, done), stage.read(1).map(|held| held.is_none())), (Ok(Polled::Ended), Ok(true)));
+}

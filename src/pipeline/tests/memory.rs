@@ -1,0 +1,120 @@
+//! When memory comes back, and when it doesn't: what isn't staged yet, what is retained, and both reclaim policies.
+
+use super::{Full, Outcome, Polled, View, assert_holds, by_hand, done, is_filled, polled, publish, stage_number};
+use crate::pipeline::Reclaim;
+
+/// Some laps around the ring and the pool.
+const MANY: u64 = if cfg!(miri) { 48 } else { 200 };
+
+#[test]
+fn a_slice_not_yet_staged_when_its_chunk_closes_lives_for_ten_laps() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    let mut grant = lane.reserve(500).unwrap();
+    grant.fill(0xA5);
+    let early = grant.commit_all();
+    let at = early.as_ptr();
+    // Ten laps through all eight chunks of the pool, at three slices a chunk.
+    for number in 0..10 * 8 * 3 {
+        let mut grant = lane.reserve(1000).unwrap();
+        grant.fill(number as u8);
+        let slice = grant.commit_all();
+        lane.publish(slice, number).unwrap();
+        let seen = |view: View<'_, u64>| {
+            assert!(is_filled(view.bytes(), *view.meta() as u8));
+            Outcome::Done
+        };
+        assert_eq!(stage.poll(1, seen), Ok(Polled::Advanced(1)));
+        assert!(is_filled(&early, 0xA5), "overwritten at event {number}");
+    }
+    assert_eq!(lane.stats().pool.blocked_by_owner, 1);
+    lane.publish(early, 240).unwrap();
+    let seen = |view: View<'_, u64>| {
+        assert!(view.bytes().as_ptr() == at && is_filled(view.bytes(), 0xA5));
+        Outcome::Done
+    };
+    assert_eq!(stage.poll(1, seen), Ok(Polled::Advanced(1)));
+}
+
+#[test]
+fn on_consume_an_event_is_freed_as_soon_as_every_stage_has_passed_it() {
+    let (mut lane, [mut first, mut last]) = by_hand(|spec| spec, ["a", "b"]);
+    publish(&mut lane, 0..6);
+    assert_eq!((polled(&mut first), lane.reclaim()), (Polled::Advanced(6), 0));
+    assert_eq!((last.poll(2, done), lane.reclaim()), (Ok(Polled::Advanced(2)), 2));
+    let stats = lane.stats();
+    assert_eq!((stats.pool.released, stats.reclaimed, lane.free_slots()), (1, 2, 4));
+    assert_eq!((last.poll(9, done), lane.reclaim(), lane.reclaim()), (Ok(Polled::Advanced(4)), 4, 0));
+    assert_eq!(lane.stats().pool.released, 5);
+}
+
+#[test]
+fn on_overwrite_an_event_is_freed_exactly_one_ring_later() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec.reclaim(Reclaim::OnOverwrite), ["a"]);
+    for number in 0..MANY {
+        publish(&mut lane, [number]);
+        assert_eq!(lane.stats().pool.released, (number as i64 - 8).max(-1), "its slot was overwritten, and not before");
+        assert_eq!((polled(&mut stage), lane.poll().reclaimed), (Polled::Advanced(1), 1));
+        assert_eq!(lane.stats().pool.released, (number as i64 - 8).max(-1), "consuming frees nothing");
+    }
+}
+
+#[test]
+fn on_overwrite_a_full_ring_of_the_largest_slices_never_fills_the_pool() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec.reclaim(Reclaim::OnOverwrite), ["a"]);
+    for number in 0..MANY {
+        let slice = lane.reserve(1024).expect("the pool holds the ring").commit_all();
+        lane.publish(slice, number).unwrap();
+        if number % 8 == 7 {
+            assert_eq!(stage.poll(8, |_| Outcome::Done), Ok(Polled::Advanced(8)));
+        }
+    }
+}
+
+#[test]
+fn on_overwrite_larger_slices_than_were_promised_fill_the_pool_and_say_so() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec.reclaim(Reclaim::OnOverwrite), ["a"]);
+    // A whole chunk each, four times what the size relation was checked for.
+    let mut count = 0;
+    let full = loop {
+        match lane.reserve_rest(1024) {
+            Ok(grant) => {
+                let slice = grant.commit_all();
+                lane.publish(slice, count).expect("the ring isn't full before the pool");
+                count += 1;
+            }
+            Err(full) => break full,
+        }
+    };
+    assert_eq!((full, count), (Full::Pool { asked_bytes: 1024, chunks: 8 }, 8));
+    assert_eq!(stage.poll(8, |_| Outcome::Done), Ok(Polled::Advanced(8)));
+    lane.begin_close();
+    assert_eq!((polled(&mut stage), lane.is_drained()), (Polled::Ended, true), "and the lane ends in good order");
+}
+
+#[test]
+fn retained_handles_keep_their_chunk_and_are_capped() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    let mut kept = Vec::new();
+    let (mut refused, mut next) = (0, 0);
+    while next < MANY {
+        publish(&mut lane, [next]);
+        let keep = |view: View<'_, u64>| {
+            match view.retain() {
+                Ok(handle) => kept.push((handle, *view.meta())),
+                Err(error) => {
+                    assert_eq!(error.pinned_chunks_max, 2);
+                    refused += 1;
+                }
+            }
+            done(view)
+        };
+        assert_eq!(stage.poll(1, keep), Ok(Polled::Advanced(1)));
+        lane.reclaim();
+        kept.iter().for_each(|(handle, number)| assert_holds(handle, *number));
+        next += 1;
+    }
+    assert!(refused > 0 && lane.stats().pool.pinned_chunks == 2);
+    std::thread::spawn(move || drop(kept)).join().unwrap();
+    assert_eq!(lane.stats().pool.pinned_chunks, 0);
+    assert!(stage_number(&mut lane, MANY).is_ok());
+}

@@ -1,0 +1,214 @@
+//! Every wake edge, one by one, with sleepers that sleep: threads that are parked, and an IO thread that has announced its sleep.
+//!
+//! A wake-up of the IO thread shows in its eventfd, which is read here without waiting. A stage's thread whose wake-up is lost finds its
+//! work by itself after seconds, and that is counted.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{
+    Lane, Outcome, Polled, Stage, StageSpec, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled, publish,
+    stage_number, start, tiny_spec,
+};
+use crate::pipeline::PanicPolicy;
+use crate::ring::Full;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Whether somebody has woken the IO thread since its eventfd was last read.
+fn was_woken(lane: &Lane<u64>) -> bool {
+    let fd = lane.wake_fd().try_clone_to_owned().expect("a descriptor can be copied");
+    File::from(fd).read(&mut [0; 8]).is_ok()
+}
+
+/// What the IO thread's sleep and `then`, on another thread, come to: whether it was woken.
+fn wakes(lane: &mut Lane<u64>, full: bool, then: impl FnOnce() + Send) -> bool {
+    assert!(lane.prepare_sleep(full), "there is nothing to do");
+    thread::scope(|scope| scope.spawn(then).join().expect("it is done"));
+    let woken = was_woken(lane);
+    lane.awake();
+    woken
+}
+
+#[test]
+fn flush_wakes_the_first_layer_and_its_release_the_next() {
+    let mut started = start(8, vec![vec![parked("a")], vec![parked("b")]]);
+    let shared = Arc::clone(&started.lane.shared);
+    let threads = ["a", "b"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    for number in 0..if cfg!(miri) { 2 } else { 200 } {
+        await_sleep(&shared, &["a", "b"]);
+        publish(&mut started.lane, [number]);
+        while started.lane.poll().reclaimed == 0 {
+            started.lane.wait(true, LONG);
+        }
+        assert_no_wake_lost(&shared);
+    }
+    await_sleep(&shared, &["a", "b"]);
+    assert!(started.lane.close(LONG).is_drained(), "close wakes parked stages");
+    threads.into_iter().for_each(|thread| assert_eq!(thread.join().error, None));
+    assert_no_wake_lost(&shared);
+}
+
+#[test]
+fn the_last_layer_wakes_a_full_lane_and_no_other() {
+    let (mut lane, [mut a, mut b]) = by_hand_on_threads(["a", "b"]);
+    publish(&mut lane, 0..8);
+    assert_eq!(stage_number(&mut lane, 8), Err(Full::Ring { slots: 8 }));
+    assert!(!wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(8))), "nothing is free yet");
+    assert!(
+        !wakes(&mut lane, false, || assert_eq!(b.poll(1, done), Ok(Polled::Advanced(1)))),
+        "it doesn't wait for room"
+    );
+    assert_eq!(lane.reclaim(), 1);
+    assert!(wakes(&mut lane, true, || assert_eq!(polled(&mut b), Polled::Advanced(7))));
+    assert!(!lane.prepare_sleep(true), "and it looks again before it sleeps");
+    lane.awake();
+    assert!(stage_number(&mut lane, 8).is_ok());
+}
+
+#[test]
+fn a_full_lane_asleep_is_woken() {
+    let mut started = start(8, vec![vec![parked("a")]]);
+    let shared = Arc::clone(&started.lane.shared);
+    let mut stage = started.stages.take("a").unwrap();
+    publish(&mut started.lane, 0..8);
+    let other = thread::spawn(move || {
+        while !cfg!(miri) && !shared.io.is_asleep() {
+            thread::yield_now();
+        }
+        (polled(&mut stage), stage)
+    });
+    // Miri has no poll(2): there the wait returns at once.
+    while stage_number(&mut started.lane, 8) == Err(Full::Ring { slots: 8 }) {
+        started.lane.wait(true, LONG);
+    }
+    assert_eq!(other.join().unwrap().0, Polled::Advanced(8));
+}
+
+#[test]
+fn a_sleeper_publishes_what_is_staged() {
+    let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
+    stage_number(&mut lane, 0).unwrap();
+    assert!(wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(1))), "or both would wait for ever");
+    stage_number(&mut lane, 1).unwrap();
+    lane.wait(false, Duration::ZERO);
+    assert_eq!((polled(&mut a), lane.flush()), (Polled::Advanced(1), 0));
+}
+
+#[test]
+fn a_thread_wakes_the_inline_stage_behind_it() {
+    let mut started = start(8, vec![vec![StageSpec::thread("a")], vec![StageSpec::inline("b")]]);
+    let mut a = started.stages.take("a").unwrap();
+    started.lane.attach(started.stages.take("b").unwrap(), done).unwrap();
+    publish(&mut started.lane, 0..2);
+    assert!(wakes(&mut started.lane, false, || assert_eq!(polled(&mut a), Polled::Advanced(2))));
+    assert!(!started.lane.prepare_sleep(false), "the inline stage has work");
+    started.lane.awake();
+    assert_eq!(started.lane.poll().processed, 2);
+}
+
+#[test]
+fn failures_and_ends_wake_the_lane() {
+    let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
+    publish(&mut lane, [0]);
+    assert!(wakes(&mut lane, false, || drop(a.poll(1, |_| Outcome::Fail("by design".to_owned())))));
+    assert!(!lane.prepare_sleep(false), "a poisoned lane is to be closed");
+    lane.awake();
+
+    let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
+    lane.begin_close();
+    assert!(wakes(&mut lane, false, || assert_eq!(polled(&mut a), Polled::Ended)), "it may wait for this in `close`");
+}
+
+#[test]
+fn what_concerns_a_detached_stage_wakes_the_lane() {
+    let (mut lane, [mut a, mut b, mut c]) = {
+        let layers = ["a", "b", "c"].map(|name| vec![StageSpec::thread(name)]).to_vec();
+        let mut started = tiny_spec(8, layers).on_panic(PanicPolicy::Detach).start::<u64>().unwrap();
+        let stages = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+        (started.lane, stages)
+    };
+    publish(&mut lane, 0..3);
+    assert_eq!(a.poll(2, done), Ok(Polled::Advanced(2)));
+    let [one, two] = [1, 1].map(|max| b.read(max).unwrap().unwrap());
+    // Its death: one of its Helds is dropped.
+    assert!(wakes(&mut lane, false, || drop(one)));
+    assert!(b.read(1).is_err());
+    lane.poll();
+    // Its last Held, after which it can be pumped.
+    assert!(wakes(&mut lane, false, move || {
+        b.release(two).unwrap();
+    }));
+    assert!(!lane.prepare_sleep(false), "the dead stage holds others up");
+    lane.awake();
+    lane.poll();
+    assert_eq!(polled(&mut c), Polled::Advanced(2));
+    // The layer before it, which wakes the lane in the dead stage's place.
+    assert!(wakes(&mut lane, false, || assert_eq!(polled(&mut a), Polled::Advanced(1))));
+    lane.poll();
+    assert_eq!(polled(&mut c), Polled::Advanced(1));
+}
+
+#[test]
+fn a_dead_stage_that_nobody_gave_back_does_not_keep_the_lane_awake() {
+    let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
+    publish(&mut lane, 0..2);
+    drop(a.read(1).unwrap());
+    // Its handle is still held, so there is nothing that the lane could release.
+    assert!(lane.prepare_sleep(true));
+    lane.awake();
+    drop(a);
+    assert!(!lane.prepare_sleep(true));
+    lane.awake();
+    assert_eq!(lane.poll().reclaimed, 2);
+}
+
+#[test]
+fn a_late_write_to_the_eventfd_does_not_keep_the_lane_awake() {
+    let (mut lane, [_a]) = by_hand(|spec| spec, ["a"]);
+    assert!(lane.prepare_sleep(true));
+    // The waker has cleared the word, and writes after the sleeper has looked: as if it had announced the next sleep by then.
+    lane.shared.io.wake();
+    assert!(lane.prepare_sleep(true));
+    lane.awake();
+    assert!(!was_woken(&lane), "it would be readable for ever, because nobody has cleared the word");
+}
+
+#[test]
+fn a_handle_that_changes_threads_is_woken_where_it_sleeps() {
+    let mut started = start(8, vec![vec![parked("a")]]);
+    let shared = Arc::clone(&started.lane.shared);
+    let mut stage = started.stages.take("a").unwrap();
+    for number in 0..2 {
+        let waiting = thread::spawn(move || -> Stage<u64> {
+            stage.wait_for_work();
+            assert_eq!(polled(&mut stage), Polled::Advanced(1));
+            stage
+        });
+        await_sleep(&shared, &["a"]);
+        publish(&mut started.lane, [number]);
+        stage = waiting.join().unwrap();
+    }
+    assert_no_wake_lost(&shared);
+}
+
+#[test]
+fn times_without_an_end_are_taken() {
+    let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, [0]);
+    lane.wait(true, Duration::MAX);
+    assert_eq!(polled(&mut a), Polled::Advanced(1));
+    lane.begin_close();
+    assert_eq!(polled(&mut a), Polled::Ended);
+    assert!(lane.close(Duration::MAX).is_drained());
+}
+
+/// Stages specified with threads, so that they have sleep words of their own, but polled by hand.
+fn by_hand_on_threads<const N: usize>(names: [&str; N]) -> (Lane<u64>, [Stage<u64>; N]) {
+    let mut started = start(8, names.iter().map(|name| vec![StageSpec::thread(name)]).collect());
+    let stages = names.map(|name| started.stages.take(name).unwrap());
+    (started.lane, stages)
+}

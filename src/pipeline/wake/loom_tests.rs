@@ -1,0 +1,184 @@
+//! Every interleaving of wakers and a sleeper: no wake-up is lost, or loom reports that all threads wait for ever.
+//!
+//! Stand-ins: atomics of loom for the disruptor's cursors (`done`, one a waker) and for the end of the stream (`closed`), a
+//! flag with a condition variable for the eventfd. The barrier is the fence; that `membarrier(2)` is as strong as a fence on
+//! every core is the kernel's promise, not modelled.
+
+use std::sync::Arc;
+
+use super::{ASLEEP, ASLEEP_FULL, Barrier, Bed, Party};
+use crate::sync::model::{model, thread};
+use crate::sync::{AtomicU32, Ordering};
+
+const BARRIER: Barrier = Barrier::Fence;
+
+/// What a lane shares, cut down to what waking needs.
+struct Lane {
+    party: Party,
+    done: [AtomicU32; 2],
+    closed: AtomicU32,
+    level: u32,
+}
+
+impl Lane {
+    fn new(party: Party, level: u32) -> Arc<Self> {
+        let zero = || AtomicU32::new(0);
+        Arc::new(Self { party, done: [zero(), zero()], closed: zero(), level })
+    }
+
+    /// As `LaneShared::advance`: the cursor, then the barrier, then the sleep word.
+    fn advance(&self, waker: usize, sequence: u32) {
+        self.done[waker].store(sequence, Ordering::Release);
+        BARRIER.light();
+        self.party.wake_if(self.level);
+    }
+
+    /// As `LaneShared::close`.
+    fn close(&self) {
+        self.closed.store(1, Ordering::Release);
+        BARRIER.light();
+        self.party.wake_if(ASLEEP);
+    }
+
+    /// As `LaneShared::available` behind a layer of `wakers` stages.
+    fn available(&self, wakers: usize) -> u32 {
+        self.done[..wakers].iter().map(|done| done.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) != 0
+    }
+
+    /// A stage's thread waits for an event: as `Stage::wait`, without the spinning before.
+    fn sleep_until(&self, ready: impl Fn() -> bool) {
+        while !ready() {
+            assert!(self.party.sleep(BARRIER, self.level, &ready), "a wake-up was lost");
+        }
+    }
+
+    /// The IO thread waits: as `Lane::wait`, or the service's loop around its own poll call.
+    fn poll_until(&self, ready: impl Fn() -> bool) {
+        let Bed::Event(event) = &self.party.bed else { unreachable!("the IO thread sleeps on an event") };
+        while !ready() {
+            if self.party.prepare(BARRIER, self.level, &ready) {
+                event.poll();
+            }
+            self.party.awake();
+        }
+    }
+}
+
+/// Wakers on threads of their own, the sleeper on this one; then everybody has ended.
+fn run(lane: &Arc<Lane>, wakers: &[fn(&Lane)], sleeper: impl FnOnce(&Lane)) {
+    let start = |waker: &fn(&Lane)| {
+        let (lane, waker) = (Arc::clone(lane), *waker);
+        thread::spawn(move || waker(&lane))
+    };
+    let threads: Vec<_> = wakers.iter().map(start).collect();
+    sleeper(lane);
+    threads.into_iter().for_each(|thread| thread.join().expect("a waker ends"));
+}
+
+fn thread_lane() -> Arc<Lane> {
+    Lane::new(Party::thread(), ASLEEP)
+}
+
+fn io_lane(level: u32) -> Arc<Lane> {
+    Lane::new(Party::event().expect("the model's event"), level)
+}
+
+fn advance_twice(lane: &Lane) {
+    // Twice, so that what is left over from the first sleep (an unpark, a set event) meets the second.
+    (1..=2).for_each(|sequence| lane.advance(0, sequence));
+}
+
+#[test]
+fn loom_a_parked_stage_gets_every_event() {
+    model(|| {
+        run(&thread_lane(), &[advance_twice], |lane| {
+            (1..=2).for_each(|sequence| lane.sleep_until(|| lane.available(1) >= sequence));
+        });
+    });
+}
+
+#[test]
+fn loom_a_parked_stage_behind_two() {
+    model(|| {
+        run(&thread_lane(), &[|lane| lane.advance(0, 1), |lane| lane.advance(1, 1)], |lane| {
+            lane.sleep_until(|| lane.available(2) >= 1);
+        });
+    });
+}
+
+#[test]
+fn loom_close_meets_a_parking_stage() {
+    model(|| {
+        run(&thread_lane(), &[|lane| lane.advance(0, 1), Lane::close], |lane| {
+            lane.sleep_until(|| lane.available(1) >= 1);
+            lane.sleep_until(|| lane.is_closed());
+        });
+    });
+}
+
+/// A handle is Send: who polls it later sleeps as another thread.
+#[test]
+fn loom_a_stage_moves_to_another_thread_between_two_sleeps() {
+    model(|| {
+        let lane = thread_lane();
+        run(&lane, &[advance_twice], |here| {
+            here.sleep_until(|| here.available(1) >= 1);
+            let there = Arc::clone(&lane);
+            let second = thread::spawn(move || there.sleep_until(|| there.available(1) >= 2));
+            second.join().expect("the second sleeper ends");
+        });
+    });
+}
+
+#[test]
+fn loom_a_full_io_thread_learns_every_release() {
+    model(|| {
+        run(&io_lane(ASLEEP_FULL), &[advance_twice], |lane| {
+            (1..=2).for_each(|sequence| lane.poll_until(|| lane.available(1) >= sequence));
+        });
+    });
+}
+
+#[test]
+fn loom_a_full_io_thread_behind_two() {
+    model(|| {
+        run(&io_lane(ASLEEP_FULL), &[|lane| lane.advance(0, 1), |lane| lane.advance(1, 1)], |lane| {
+            lane.poll_until(|| lane.available(2) >= 1);
+        });
+    });
+}
+
+/// The end, or a failure, wakes the IO thread also if it isn't full.
+#[test]
+fn loom_close_meets_an_io_thread_that_goes_to_sleep() {
+    model(|| {
+        run(&io_lane(ASLEEP), &[|lane| lane.advance(0, 1), Lane::close], |lane| {
+            lane.poll_until(|| lane.available(1) >= 1);
+            lane.poll_until(|| lane.is_closed());
+        });
+    });
+}
+
+/// An event left set would make every later poll call return at once: the IO thread would never sleep again.
+#[test]
+fn loom_an_event_is_cleared_by_the_next_awake() {
+    model(|| {
+        let lane = io_lane(ASLEEP);
+        // A socket, say, makes the poll call return: nobody waits for the event here.
+        let pass = |lane: &Lane| {
+            let _may_sleep = lane.party.prepare(BARRIER, ASLEEP, || false);
+            lane.party.awake();
+        };
+        run(&lane, &[|lane| lane.advance(0, 1)], |lane| {
+            pass(lane);
+            pass(lane);
+        });
+        pass(&lane);
+        let Bed::Event(event) = &lane.party.bed else { unreachable!("the IO thread sleeps on an event") };
+        assert!(!event.is_set(), "a wake-up that is over still makes the event readable");
+    });
+}

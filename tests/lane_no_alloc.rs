@@ -1,0 +1,153 @@
+//! The IO thread doesn't allocate once its lane runs: a counting allocator watches it through full rings, full pools, chunk
+//! switches, inline stages, events read ahead, retained handles and sleeps. (Other threads may allocate: the count is by thread.)
+#![allow(unsafe_code)]
+
+mod lanes;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::hint::black_box;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
+use slipring::pipeline::{Lane, LaneSpec, Outcome, Stage, StageSpec, View, Wait};
+use slipring::region::Pages;
+use slipring::ring::{Full, PoolOptions, Retained};
+
+thread_local! {
+    /// Calls of this thread that took or gave back memory.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    CALLS.set(CALLS.get() + 1);
+}
+
+struct Counting;
+
+// SAFETY: I90. The system's allocator keeps the contract of the trait, and all calls go to it unchanged.
+unsafe impl GlobalAlloc for Counting {
+    // SAFETY: I90. The caller's promises are passed on.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: I90. The arguments are the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    // SAFETY: I90. The caller's promises are passed on.
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: I90. The arguments are the caller's.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    // SAFETY: I90. The caller's promises are passed on.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: I90. The arguments are the caller's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    // SAFETY: I90. The caller's promises are passed on.
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count();
+        // SAFETY: I90. The arguments are the caller's.
+        unsafe { System.realloc(at, layout, bytes) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SLOTS: usize = 64;
+const RETAIN: u64 = 64;
+
+/// Sixteen KiB, less than a ring of payloads: the pool runs full, and so does the ring when payloads are small.
+fn spec() -> LaneSpec {
+    let pool = PoolOptions {
+        bytes: 4 * 4096,
+        max_slice_bytes: PAYLOAD_BYTES_MAX,
+        chunk_bytes: Some(4096),
+        window_bytes: Some(2 * 4096),
+        pinned_chunks_max: Some(2),
+        pages: Pages::Small,
+        ..PoolOptions::default()
+    };
+    LaneSpec::new(pool, SLOTS)
+        .wait(Wait::Park)
+        .layer([StageSpec::inline("retain").batch(7), StageSpec::thread("verify").wait(Wait::Park)])
+        .layer([StageSpec::inline("ahead")])
+}
+
+/// Reads ahead twice and releases in the other order; says whether there was anything.
+fn read_ahead(stage: &mut Stage<u64>) -> bool {
+    let first = stage.read(5).expect("no stage fails");
+    let second = stage.read(5).expect("no stage fails");
+    let any = first.is_some();
+    for held in [second, first].into_iter().flatten() {
+        held.views().for_each(|view| check_payload(view.bytes(), *view.meta()));
+        stage.release(held).expect("its own");
+    }
+    any
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = CALLS.get();
+    drop(black_box(Box::new(1)));
+    assert_eq!(CALLS.get() - before, 2);
+}
+
+#[test]
+fn the_io_thread_does_not_allocate() {
+    let mut started = spec().start::<u64>().expect("a small lane");
+    let mut lane = started.lane;
+    let mut take = |name| started.stages.take(name).expect("it was specified");
+    let (retain, verify, mut ahead) = (take("retain"), take("verify"), take("ahead"));
+    // The last two handles are kept, each until the next but one comes.
+    let kept: Rc<RefCell<[Option<Retained>; 2]>> = Rc::default();
+    let keep = Rc::clone(&kept);
+    let retain_some = move |view: View<'_, u64>| {
+        let number = *view.meta();
+        if number.is_multiple_of(RETAIN)
+            && let Ok(handle) = view.retain()
+        {
+            keep.borrow_mut()[(number / RETAIN % 2) as usize] = Some(handle);
+        }
+        Outcome::Done
+    };
+    lane.attach(retain, retain_some).expect("it is inline");
+    let verify = verify.spawn(|view| {
+        check_payload(view.bytes(), *view.meta());
+        Outcome::Done
+    });
+    let (mut draw, mut refusals) = (Draw::new(7), [0u64; 2]);
+    let mut pass = |events| {
+        let other = |_: &Lane<u64>, full| {
+            match full {
+                Some(Full::Ring { .. }) => refusals[0] += 1,
+                Some(Full::Pool { .. }) => refusals[1] += 1,
+                _ => assert_eq!(full, None),
+            }
+            read_ahead(&mut ahead)
+        };
+        feed(&mut lane, events, || 1 + draw.below(12), other);
+    };
+    let events = events(100_000);
+    // Lists of events read ahead grow to their size in the first laps.
+    pass(40 * SLOTS as u64);
+    let before = CALLS.get();
+    pass(events);
+    let calls = CALLS.get() - before;
+    assert!(refusals.iter().all(|&times| times > 10), "full (ring, pool) {refusals:?} times");
+    assert_eq!(calls, 0, "calls of the allocator on the IO thread in {events} events");
+    lane.begin_close();
+    while !ahead.has_ended() {
+        lane.poll();
+        read_ahead(&mut ahead);
+    }
+    assert!(kept.borrow().iter().any(Option::is_some), "nothing was retained");
+    assert!(lane.close(Duration::from_secs(60)).is_drained());
+    assert_eq!(verify.expect("a thread").join().error, None);
+}

@@ -1,0 +1,163 @@
+//! Sustained progress: hangs of sleeping and waking show only under load, so rings and pools are tiny, everybody who is idle
+//! goes to sleep, and the IO thread pauses now and then so that stages fall asleep as well.
+//!
+//! Two shapes of load: many small flushes (one event each) and few large ones (64 events). `SLIPRING_EVENTS` sets the sum of
+//! events of all runs. A run that stands still for a minute ends the process with what the lane last said of itself.
+
+mod lanes;
+#[path = "lanes/no_membarrier.rs"]
+mod no_membarrier;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
+use slipring::pipeline::{CpuMask, LaneSpec, LaneStats, Outcome, PinPolicy, StageSpec, Started, View, Wait};
+use slipring::region::Pages;
+use slipring::ring::PoolOptions;
+
+/// The tests of this file, and the rings that each runs over.
+const TESTS: u64 = 5;
+const RINGS: [usize; 3] = [2, 16, 1024];
+/// Without progress for so long, a run hangs.
+const HANG: Duration = Duration::from_secs(60);
+/// Refusals between two snapshots of the lane.
+const SNAPSHOT: u64 = 16;
+
+/// What the watchdog looks at.
+#[derive(Default)]
+struct Watch {
+    steps: AtomicU64,
+    is_over: AtomicBool,
+    snapshot: Mutex<Option<LaneStats>>,
+}
+
+impl Watch {
+    fn start(name: String) -> (Arc<Self>, JoinHandle<()>) {
+        let watch = Arc::new(Self::default());
+        let dog = Arc::clone(&watch);
+        (watch, thread::spawn(move || dog.bark(&name)))
+    }
+
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn bark(&self, name: &str) {
+        let (mut steps, mut since) = (0, Instant::now());
+        while !self.is_over.load(Ordering::Relaxed) {
+            thread::park_timeout(Duration::from_secs(1));
+            let now = self.steps.load(Ordering::Relaxed);
+            if now != steps {
+                (steps, since) = (now, Instant::now());
+            } else if since.elapsed() > HANG {
+                eprintln!("{name} hangs after {steps} steps; before, the lane was {:#?}", self.snapshot.lock());
+                std::process::abort();
+            }
+        }
+    }
+}
+
+/// Two chunks of 4 KiB, the smallest pool there is. The IO thread gets one CPU, the stages share another.
+fn start(slots: usize, wait: Wait) -> Started<u64> {
+    let pool = PoolOptions {
+        bytes: 2 * 4096,
+        max_slice_bytes: PAYLOAD_BYTES_MAX,
+        chunk_bytes: Some(4096),
+        window_bytes: Some(2 * 4096),
+        pages: Pages::Small,
+        ..PoolOptions::default()
+    };
+    let cpus = CpuMask::read().cpus().to_vec();
+    let (io, stages) = (cpus[0], cpus[1 % cpus.len()]);
+    let stage = |name| StageSpec::thread(name).wait(wait).cpu(stages).batch(16);
+    LaneSpec::new(pool, slots)
+        .wait(wait)
+        .cpu(io, PinPolicy::Prefer)
+        .layer([stage("left"), stage("right")])
+        .layer([StageSpec::inline("middle").batch(16)])
+        .layer([stage("last")])
+        .start()
+        .expect("a small lane")
+}
+
+fn run(slots: usize, wait: Wait, flush: u64) {
+    let events = events(45_000) / TESTS / RINGS.len() as u64;
+    let name = format!("{slots} slots, {wait:?}, flushes of {flush}");
+    let (watch, dog) = Watch::start(name.clone());
+    let mut started = start(slots, wait);
+    let mut threads = Vec::new();
+    for stage in started.stages {
+        let watch = Arc::clone(&watch);
+        let handler = move |view: View<'_, u64>| {
+            check_payload(view.bytes(), *view.meta());
+            watch.step();
+            Outcome::Done
+        };
+        if stage.name() == "middle" {
+            started.lane.attach(stage, handler).expect("it is inline");
+        } else {
+            threads.push(stage.spawn(handler).expect("a thread"));
+        }
+    }
+    let mut draw = Draw::new(flush + slots as u64);
+    let group = || {
+        // About as long as a stage spins, or yields, before it sleeps.
+        if draw.below(256) < flush.min(16) {
+            let longest_us = if wait == Wait::Park { 100 } else { 2000 };
+            thread::sleep(Duration::from_micros(draw.below(longest_us)));
+        }
+        flush
+    };
+    let mut refusals = 0;
+    feed(&mut started.lane, events, group, |lane, full| {
+        refusals += u64::from(full.is_some());
+        if refusals % SNAPSHOT == 1 {
+            let stats = lane.stats();
+            assert!(stats.stages.iter().all(|stage| stage.wakes_lost == 0), "{name}: {stats:#?}");
+            *watch.snapshot.lock().expect("nobody panics with it") = Some(stats);
+        }
+        false
+    });
+    let stats = started.lane.stats();
+    let report = started.lane.close(HANG);
+    assert!(report.is_drained() && report.published == events, "{name}: {report:?}");
+    for thread in threads {
+        let report = thread.join();
+        assert_eq!((report.processed, report.error), (events, None), "{name}");
+    }
+    watch.is_over.store(true, Ordering::Relaxed);
+    dog.thread().unpark();
+    dog.join().expect("the watchdog ends");
+    assert!(refusals > 0, "{name}: never full");
+    assert!(stats.stages.iter().all(|stage| stage.wakes_lost == 0), "{name}: {stats:#?}");
+}
+
+#[test]
+fn small_flushes_parked() {
+    RINGS.iter().for_each(|&slots| run(slots, Wait::Park, 1));
+}
+
+#[test]
+fn large_flushes_parked() {
+    RINGS.iter().for_each(|&slots| run(slots, Wait::Park, 64));
+}
+
+#[test]
+fn small_flushes_with_backoff() {
+    RINGS.iter().for_each(|&slots| run(slots, Wait::Backoff, 1));
+}
+
+#[test]
+fn large_flushes_with_backoff() {
+    RINGS.iter().for_each(|&slots| run(slots, Wait::Backoff, 64));
+}
+
+/// The fallback of the barrier: both sides of the sleep protocol fence.
+#[test]
+fn small_flushes_parked_without_membarrier() {
+    no_membarrier::forbid_membarrier();
+    RINGS.iter().for_each(|&slots| run(slots, Wait::Park, 1));
+}

@@ -1,0 +1,108 @@
+//! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full lane asleep for ever.
+
+use std::io::{ErrorKind, Read};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use slipring::pipeline::{Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, StageError, StageSpec};
+use slipring::region::Pages;
+use slipring::ring::{Full, PoolError, PoolOptions};
+
+const SLOTS: usize = 4;
+
+fn pool(chunks: usize, pinned_chunks_max: u32) -> PoolOptions {
+    PoolOptions {
+        bytes: chunks * 4096,
+        max_slice_bytes: 1024,
+        chunk_bytes: Some(4096),
+        window_bytes: Some(2 * 4096),
+        pinned_chunks_max: Some(pinned_chunks_max),
+        pages: Pages::Small,
+        ..PoolOptions::default()
+    }
+}
+
+fn fill(lane: &mut Lane<u64>) {
+    for number in 0..SLOTS as u64 {
+        let slice = lane.reserve(8).expect("an empty pool").commit_all();
+        lane.publish(slice, number).expect("an empty ring");
+    }
+    assert_eq!(lane.stage_empty(0).map_err(|refused| refused.meta), Err(0), "the ring is full");
+}
+
+/// Whether a poll call on the lane's descriptor would return now. It takes the event away.
+fn is_woken(lane: &Lane<u64>) -> bool {
+    let fd = lane.wake_fd().try_clone_to_owned().expect("a descriptor");
+    match std::fs::File::from(fd).read(&mut [0; 8]) {
+        Ok(bytes) => bytes == 8,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+            false
+        }
+    }
+}
+
+/// Nobody but the IO thread moves a dead stage on, so a release before it must wake that thread, not the dead one.
+#[test]
+fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
+    let spec = LaneSpec::new(pool(8, 2), SLOTS)
+        .on_panic(PanicPolicy::Detach)
+        .layer([StageSpec::thread("alive")])
+        .layer([StageSpec::thread("dead")]);
+    let mut started = spec.start::<u64>().expect("a small lane");
+    let (mut lane, mut alive) = (started.lane, started.stages.take("alive").expect("it was specified"));
+    drop(started.stages.take("dead"));
+    fill(&mut lane);
+    assert!(lane.poll().is_idle());
+    assert!(lane.prepare_sleep(true), "nothing is to be done: the events stand before the first stage");
+    assert!(!is_woken(&lane));
+    assert_eq!(alive.poll(SLOTS, |_| Outcome::Done), Ok(Polled::Advanced(SLOTS)));
+    assert!(is_woken(&lane), "the dead stage's events wait for the IO thread");
+    lane.awake();
+    lane.poll();
+    assert_eq!(lane.free_slots(), SLOTS);
+    lane.begin_close();
+    assert_eq!(alive.poll(1, |_| Outcome::Done), Ok(Polled::Ended));
+    assert!(lane.close(Duration::from_secs(10)).late.is_empty());
+}
+
+/// The stage's thread sleeps while another drops what it has read ahead: that kills the stage, and the thread must learn it.
+#[test]
+fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
+    let spec = LaneSpec::new(pool(8, 2), SLOTS).layer([StageSpec::thread("reader")]);
+    let mut started = spec.start::<u64>().expect("a small lane");
+    let (mut lane, mut stage) = (started.lane, started.stages.take("reader").expect("it was specified"));
+    fill(&mut lane);
+    let held = stage.read(SLOTS).expect("it is alive").expect("events are there");
+    let (told, tells) = channel();
+    let thread = thread::spawn(move || {
+        stage.wait_for_work();
+        told.send(stage.read(1).map(|held| held.is_some())).expect("the test listens");
+    });
+    drop(held);
+    let end = tells.recv_timeout(Duration::from_secs(20)).expect("the stage's thread sleeps on");
+    assert!(matches!(end, Err(StageError::Failed(ref failure)) if failure.stage == "reader"), "{end:?}");
+    thread.join().expect("the thread ends");
+    assert_eq!(lane.reserve(8).map(drop), Err(Full::Poisoned(0)));
+}
+
+#[track_caller]
+fn assert_refused(spec: LaneSpec, field_expected: &str) {
+    match spec.layer([StageSpec::thread("any")]).start::<u64>() {
+        Err(LaneError::Option { field, must, .. }) => assert_eq!(field, field_expected, "{must}"),
+        Err(LaneError::Pool(PoolError::Option { field, .. })) => assert_eq!(field, field_expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A dropped handle wakes nobody, so a lane whose whole pool can be pinned could sleep for ever.
+#[test]
+fn handles_alone_can_not_fill_a_lane() {
+    assert_refused(LaneSpec::new(pool(8, 8), SLOTS), "pinned_chunks_max");
+    let on_overwrite = |chunks| LaneSpec::new(pool(chunks, 2), 2).reclaim(Reclaim::OnOverwrite);
+    assert_refused(on_overwrite(4), "pool.bytes");
+    for spec in [LaneSpec::new(pool(8, 7), SLOTS), on_overwrite(5)] {
+        assert!(spec.layer([StageSpec::thread("any")]).start::<u64>().is_ok());
+    }
+}
