@@ -62,7 +62,7 @@ impl Rotation {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn current(&self) -> u32 {
         self.current
     }
@@ -145,5 +145,5 @@ impl Rotation {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
