@@ -154,3 +154,24 @@ fn a_stage_dropped_before_the_end_counts_as_failed() {
     assert_eq!(lane.failure(), None, "at the end it may go");
     assert!(lane.close(std::time::Duration::ZERO).is_drained());
 }
+
+/// The child of this test dies by SIGABRT, and says which stage failed where.
+#[cfg(not(miri))]
+#[test]
+fn abort_ends_the_process_and_names_the_stage() {
+    use std::os::unix::process::ExitStatusExt;
+    const CHILD: &str = "SLIPRING_TEST_ABORT";
+    if std::env::var_os(CHILD).is_some() {
+        let (mut lane, [mut stage]) = by_hand(|spec| spec.on_panic(PanicPolicy::Abort), ["fatal"]);
+        publish(&mut lane, 0..4);
+        let _never = stage.poll(4, panics_at(2));
+        return;
+    }
+    let this = std::env::current_exe().expect("the test's own binary");
+    let test = "pipeline::tests::fail::abort_ends_the_process_and_names_the_stage";
+    let child = std::process::Command::new(this).args(["--exact", test, "--nocapture"]).env(CHILD, "1").output();
+    let child = child.expect("the child starts");
+    assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(said.contains("stage `fatal` failed at sequence 2"), "{said}");
+}
