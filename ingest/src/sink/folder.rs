@@ -26,8 +26,19 @@ struct Shared {
     dim: u32,
     /// Lanes that have a log.
     lanes: Mutex<BTreeSet<u32>>,
-    /// Closing this file gives the lock back.
-    _lock: File,
+    _lock: FolderLock,
+}
+
+/// The kernel's lock on the folder, given back by name: a child that another thread has forked and that hasn't started its program yet
+/// has this open file too, so that closing ours wouldn't end the lock.
+#[derive(Debug)]
+struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Nothing is lost if it fails: then the lock ends when the last copy of the file is closed.
+        let _ = self.0.unlock();
+    }
 }
 
 impl DataDir {
@@ -135,7 +146,7 @@ fn create_folder(path: &Path) -> Result<(), SinkError> {
     Ok(())
 }
 
-fn take_lock(path: &Path) -> Result<File, SinkError> {
+fn take_lock(path: &Path) -> Result<FolderLock, SinkError> {
     let lock = path.join(name::LOCK);
     let mut options = File::options();
     let mut file = options
@@ -158,5 +169,22 @@ fn take_lock(path: &Path) -> Result<File, SinkError> {
     }
     // The number only helps a person; a full disk isn't a reason to refuse the lock.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
+    Ok(FolderLock(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_lock_in_a_forked_child_does_not_keep_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::open(folder.path(), 4).unwrap();
+        // What a fork leaves in the child until it starts its program: the same open file.
+        let copy = first.shared._lock.0.try_clone().unwrap();
+        assert!(matches!(DataDir::open(folder.path(), 4), Err(SinkError::Locked { .. })));
+        drop(first);
+        DataDir::open(folder.path(), 4).unwrap();
+        drop(copy);
+    }
 }
