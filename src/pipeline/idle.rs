@@ -20,6 +20,7 @@ const CLOCK_ROUNDS: u32 = 16;
 #[derive(Debug)]
 pub struct Idle {
     wait: Wait,
+    shares_cpu: bool,
     rounds: u32,
     since: Option<Instant>,
 }
@@ -28,11 +29,18 @@ impl Idle {
     /// For one thread that waits like this.
     #[must_use]
     pub fn new(wait: Wait) -> Self {
-        Self { wait, rounds: 0, since: None }
+        Self { wait, shares_cpu: false, rounds: 0, since: None }
     }
 
-    #[inline]
+    /// For a thread on the CPU of those it waits for: it never spins, because they can't work meanwhile. `Park` sleeps at once
+    /// and `Backoff` yields at once. (With the sink on the IO thread's CPU the service took 1.2 to 1.4 times the vectors.)
+    #[must_use]
+    pub fn on_shared_cpu(wait: Wait) -> Self {
+        Self { shares_cpu: true, ..Self::new(wait) }
+    }
+
     /// There was work.
+    #[inline]
     pub fn reset(&mut self) {
         (self.rounds, self.since) = (0, None);
     }
@@ -45,10 +53,11 @@ impl Idle {
                 spin_loop();
                 return false;
             }
+            Wait::Park if self.shares_cpu => return true,
             Wait::Park => SPIN,
             Wait::Backoff => YIELD,
         };
-        if self.wait == Wait::Backoff && self.rounds > SPIN_ROUNDS {
+        if self.wait == Wait::Backoff && (self.shares_cpu || self.rounds > SPIN_ROUNDS) {
             thread::yield_now();
         } else {
             spin_loop();
@@ -57,5 +66,23 @@ impl Idle {
             return false;
         }
         self.since.get_or_insert_with(Instant::now).elapsed() >= patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(mut idle: Idle, rounds: u32) -> bool {
+        (0..rounds).any(|_| idle.pass())
+    }
+
+    #[test]
+    fn a_thread_on_a_shared_cpu_sleeps_at_once() {
+        assert!(passes(Idle::on_shared_cpu(Wait::Park), 1));
+        assert!(!passes(Idle::new(Wait::Park), CLOCK_ROUNDS - 1));
+        // It yields before it sleeps: those it waits for may need no more than that.
+        assert!(!passes(Idle::on_shared_cpu(Wait::Backoff), CLOCK_ROUNDS - 1));
+        assert!(!passes(Idle::on_shared_cpu(Wait::Spin), 10 * CLOCK_ROUNDS));
     }
 }

@@ -109,7 +109,7 @@ impl<M: Meta> Stage<M> {
     }
 
     fn run_with(mut self, mut handler: impl FnMut(View<'_, M>) -> Outcome, pin: PinReport) -> StageReport {
-        let (mut idle, mut retry, batch_max) = (Idle::new(self.state().wait), RETRY_MIN, self.state().batch_max);
+        let (mut idle, mut retry, batch_max) = (self.state().idle(), RETRY_MIN, self.state().batch_max);
         let error = loop {
             match self.poll(batch_max, &mut handler) {
                 Ok(Polled::Advanced(_)) => {
@@ -133,7 +133,7 @@ impl<M: Meta> Stage<M> {
     /// Waits as the stage's strategy says until there may be something to read or to learn: for loops over [`Stage::read`]. At
     /// the end of the stream it returns at once, also while events are held: release them.
     pub fn wait_for_work(&mut self) {
-        let mut idle = Idle::new(self.state().wait);
+        let mut idle = self.state().idle();
         while !self.is_ready() {
             self.wait(&mut idle);
         }

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::idle::Idle;
 use super::poller::Poller;
-use super::spec::{PanicPolicy, Placement, Wait};
+use super::spec::{PanicPolicy, Placement, StageSpec, Wait};
 use super::wake::{ASLEEP, ASLEEP_FULL, Barrier, Party};
 use crate::ring::{Memory, NONE, Sequence};
 use crate::sync::{AtomicI64, Ordering, Padded};
@@ -15,6 +16,8 @@ pub(crate) struct StageState {
     pub(crate) layer: usize,
     pub(crate) placement: Placement,
     pub(crate) wait: Wait,
+    /// Its thread is pinned to the CPU of the lane's.
+    shares_cpu: bool,
     pub(crate) batch_max: usize,
     /// The sequence up to which it has released.
     progress: Padded<AtomicI64>,
@@ -66,12 +69,34 @@ pub(crate) struct LaneShared<M> {
 }
 
 impl StageState {
-    pub(crate) fn new(name: String, layer: usize, placement: Placement, wait: Wait, batch_max: usize) -> Self {
+    /// `wait` is what the lane allows it, `lane_cpu` the CPU of the lane's own thread.
+    pub(crate) fn new(spec: &StageSpec, layer: usize, wait: Wait, lane_cpu: Option<usize>) -> Self {
+        let (name, placement, batch_max) = (spec.name.clone(), spec.placement, spec.batch_max);
+        let shares_cpu = matches!(placement, Placement::Thread { cpu } if cpu.is_some() && cpu == lane_cpu);
         let party = matches!(placement, Placement::Thread { .. }).then(Party::thread);
         let at = |sequence| AtomicI64::new(sequence);
         let progress = Padded(at(NONE));
         let (died_at, helds, held_from, ended, wakes_lost) = (at(i64::MAX), at(0), at(NONE), at(0), at(0));
-        Self { name, layer, placement, wait, batch_max, progress, died_at, helds, held_from, ended, wakes_lost, party }
+        Self {
+            name,
+            layer,
+            placement,
+            wait,
+            shares_cpu,
+            batch_max,
+            progress,
+            died_at,
+            helds,
+            held_from,
+            ended,
+            wakes_lost,
+            party,
+        }
+    }
+
+    /// How its thread waits.
+    pub(crate) fn idle(&self) -> Idle {
+        if self.shares_cpu { Idle::on_shared_cpu(self.wait) } else { Idle::new(self.wait) }
     }
 
     pub(crate) fn progress(&self) -> Sequence {

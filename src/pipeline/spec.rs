@@ -34,7 +34,8 @@ pub enum Wait {
     /// Spins a little, yields for about a millisecond, then sleeps.
     #[default]
     Backoff,
-    /// Spins 20 to 50 us, then sleeps until it is woken.
+    /// Spins 20 to 50 us, then sleeps until it is woken. A stage pinned to the CPU of its lane doesn't spin first, in `Backoff`
+    /// neither: the lane couldn't work meanwhile.
     Park,
 }
 
@@ -65,10 +66,10 @@ pub enum Placement {
 /// One stage of a specification.
 #[derive(Clone, Debug)]
 pub struct StageSpec {
-    name: String,
-    placement: Placement,
+    pub(super) name: String,
+    pub(super) placement: Placement,
     wait: Wait,
-    batch_max: usize,
+    pub(super) batch_max: usize,
 }
 
 impl StageSpec {
@@ -254,7 +255,7 @@ impl LaneSpec {
         for (layer, stages) in self.layers.iter().enumerate() {
             for spec in stages {
                 let wait = spinning.admit(spec, downgrades);
-                states.push(StageState::new(spec.name.clone(), layer, spec.placement, wait, spec.batch_max));
+                states.push(StageState::new(spec, layer, wait, self.cpu));
             }
         }
         let layers: Vec<usize> = self.layers.iter().map(Vec::len).collect();

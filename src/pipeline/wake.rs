@@ -108,7 +108,9 @@ impl Party {
         }
         match &self.bed {
             Bed::Thread(sleeper) => {
-                if let Some(thread) = lock(sleeper).as_ref() {
+                // Not under the lock: on one CPU the woken thread may run at once, and would wait for it.
+                let thread = lock(sleeper).clone();
+                if let Some(thread) = thread {
                     thread.unpark();
                 }
             }

@@ -3,7 +3,7 @@
 use super::{
     Full, Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number, tiny_pool, tiny_spec,
 };
-use crate::pipeline::{LaneError, LaneSpec, Placement, Reclaim, SpawnError, Wait};
+use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Placement, Reclaim, SpawnError, Wait};
 use crate::ring::{PoolError, PoolOptions};
 
 #[test]
@@ -147,4 +147,14 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
     let report = spec.wait(Wait::Spin).start::<u64>().unwrap().report;
     let cpus = crate::pipeline::CpuMask::read().cpus().len().max(1);
     assert_eq!(report.downgrades.len(), 64 - (cpus - 1).min(64));
+}
+
+#[test]
+fn a_stage_on_the_lanes_cpu_never_spins() {
+    let cpu = crate::pipeline::CpuMask::read().cpus().first().copied().unwrap_or(0);
+    let park = |name| StageSpec::thread(name).wait(Wait::Park);
+    let stages = vec![vec![park("there").cpu(cpu), park("anywhere")]];
+    let started = tiny_spec(4, stages).cpu(cpu, PinPolicy::Prefer).start::<u64>().unwrap();
+    let sleeps_at_once: Vec<bool> = started.lane.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
+    assert_eq!(sleeps_at_once, [true, false]);
 }
