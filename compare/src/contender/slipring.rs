@@ -1,5 +1,8 @@
 //! Our pool by the slot path, as a lane takes it: reserve, write, commit, stage. An entry holds integers, and putting operation i into its entry
 //! releases sequence i - slots by its count; nothing is dropped.
+//!
+//! Sequences are released in order only. A lane's user who lets go of payloads in any order keeps their slices instead of staging them, so where
+//! releases come in random order the name `slipring` stands for the same pool with kept slices, which is `slipring-raii`.
 
 use slipring::ring::{RingPool, Sequence, Staged};
 
@@ -16,6 +19,7 @@ pub struct Slipring {
 
 impl Contender for Slipring {
     const NAME: &'static str = "slipring";
+    const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         let slots = Sequence::try_from(plan.slots).map_err(|error| error.to_string())?;
