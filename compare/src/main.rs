@@ -15,8 +15,10 @@ mod case;
 mod catalog;
 mod contender;
 mod harness;
+mod lanes;
 mod position;
 mod report;
+mod seed_table;
 mod two_threads;
 
 use std::num::NonZero;
@@ -39,6 +41,23 @@ struct Cli {
 enum Bench {
     /// Allocate, write, keep `slots` payloads, release the oldest: on one thread, and with a reader on a second core
     Ring(Options),
+    /// What each ingredient of an operation costs: a bump ring and one ingredient more on each rung
+    Ladder(Small),
+    /// The seed's own table with its own operation: 8 vectors of 128, one f32 stored, pools of 32 KiB to 2 GiB
+    SeedTable(Small),
+    /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with readers on further cores
+    Lanes(Small),
+}
+
+/// What a run of one fixed list may choose.
+#[derive(Args)]
+struct Small {
+    /// Fewer and shorter repeats
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object a line instead of a table; lines that aren't results carry no `case`
+    #[arg(long)]
+    json: bool,
 }
 
 /// What a run may choose.
@@ -115,8 +134,13 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let Bench::Ring(options) = Cli::parse().bench;
-    let outcome = if options.list { list(&options) } else { run(&options) };
+    let outcome = match Cli::parse().bench {
+        Bench::Ring(options) if options.list => list(&options),
+        Bench::Ring(options) => run(&options),
+        Bench::Ladder(options) => ladder(&options),
+        Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
+        Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Wrong::Option(error)) => {
@@ -188,6 +212,17 @@ fn run(options: &Options) -> Result<(), Wrong> {
         let results = results.map_err(|failure| failed(&case.name(), &failure))?;
         report::results(&case.name(), &results, options.json);
     }
+    Ok(())
+}
+
+/// The ladder stands on one case, so that each rung differs from the one below by its ingredient only.
+fn ladder(options: &Small) -> Result<(), Wrong> {
+    let (case, rounds) = (Case::FIT, if options.quick { harness::QUICK } else { harness::FULL });
+    report::head(&rounds, options.json);
+    report::plan(&case, &rounds, options.json);
+    let results =
+        harness::measure(&case, &contender::ladder(), &rounds).map_err(|failure| failed(&case.name(), &failure))?;
+    report::results(&case.name(), &results, options.json);
     Ok(())
 }
 

@@ -96,7 +96,8 @@ fn rounded(ns: f64) -> f64 {
     (ns * 1000.0).round() / 1000.0
 }
 
-fn machine() -> Value {
+/// What a line about the machine says.
+pub fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(": "));

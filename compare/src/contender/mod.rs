@@ -13,6 +13,7 @@ mod free_list;
 mod glibc;
 mod inline_slots;
 mod jemalloc;
+mod ladder;
 mod memory;
 mod mimalloc;
 mod ring_pool;
@@ -28,8 +29,13 @@ pub mod suite;
 use crate::case::{Order, Plan};
 use crate::harness::Runner;
 
+pub use empty_harness::EmptyHarness;
 pub use fill::{Copied, Fill, Growing, Pattern, Touch8};
+pub use ladder::ladder;
 pub use memory::{mapped, shortage};
+pub use seed_arc::SeedArc;
+pub use slipring::Slipring;
+pub use slipring_raii::SlipringRaii;
 
 /// Takes payloads of any size up to the plan's largest, keeps the newest `slots` of them, and releases the oldest, or any.
 pub trait Contender: Sized {
