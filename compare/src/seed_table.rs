@@ -6,8 +6,8 @@
 //! ```
 //!
 //! What this operation leaves out: nothing is published, nobody reads, 4 of 4096 bytes are written, all payloads are of one size, and few are alive. Memory is
-//! touched before the clock. A contender that has no room says so: our pool keeps a line between payloads whose stride would alias and loses a chunk's tail, so it needs more than four payloads
-//! and a half in 32 KiB.
+//! touched before the clock. A contender that has no room says so: our pool keeps a line between payloads whose strides would alias, so a chunk of two payloads holds one, and
+//! the smallest pools don't hold what the seed keeps alive there.
 
 use std::hint::black_box;
 use std::time::Instant;
