@@ -5,8 +5,9 @@ use std::fmt::{self, Display};
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::case::{Case, Plan, Written};
+use crate::case::{Case, Drawn, Order, Pages, Plan, Written};
 use crate::contender::{Contender, Copied, Exhausted, Fill, Pattern, Touch8};
+use crate::position::{Entries, Listed, Oldest, Position};
 
 /// How much is run for each contender and case.
 #[derive(Clone, Copy)]
@@ -24,9 +25,27 @@ pub const FULL: Rounds = Rounds { repeats: 21, ops: 5_000_000, verified_ops: 2_0
 /// Warm-up before the clock, in laps of the entries.
 const WARM_LAPS: u64 = 8;
 
+/// Bytes that a repeat may write, and that the verified pass may: large payloads get fewer operations, so that no repeat takes much longer than the others.
+const WRITTEN_BYTES_MAX: usize = 8 << 30;
+const VERIFIED_BYTES_MAX: usize = 1 << 30;
+
+impl Rounds {
+    /// What of it this case gets.
+    pub fn of(&self, case: &Case) -> Self {
+        let within = |ops: u64, bytes: usize| ops.min((bytes / case.mean_bytes()) as u64);
+        let ops = match case.written {
+            Written::Touch8 => self.ops,
+            Written::Whole => within(self.ops, WRITTEN_BYTES_MAX),
+        };
+        Self { repeats: self.repeats, ops, verified_ops: within(self.verified_ops, VERIFIED_BYTES_MAX) }
+    }
+}
+
 /// What one contender came to in one case.
 pub struct Timing {
     pub contender: &'static str,
+    /// What was emulated, where its design can't express the workload.
+    pub emulated: Option<&'static str>,
     pub memory_bytes: usize,
     /// One figure a repeat, in nanoseconds for each operation, sorted.
     pub ns_per_op: Vec<f64>,
@@ -34,7 +53,7 @@ pub struct Timing {
 
 impl Timing {
     pub fn new(contender: &'static str) -> Self {
-        Self { contender, memory_bytes: 0, ns_per_op: Vec::new() }
+        Self { contender, emulated: None, memory_bytes: 0, ns_per_op: Vec::new() }
     }
 
     /// One more repeat.
@@ -45,12 +64,19 @@ impl Timing {
     }
 
     pub fn median_ns(&self) -> f64 {
-        let (n, all) = (self.ns_per_op.len(), &self.ns_per_op);
-        if n.is_multiple_of(2) { f64::midpoint(all[n / 2 - 1], all[n / 2]) } else { all[n / 2] }
+        self.quartile_ns(2)
     }
 
     pub fn min_ns(&self) -> f64 {
-        self.ns_per_op[0]
+        self.quartile_ns(0)
+    }
+
+    /// Quartile 0 is the fastest repeat, 4 the slowest; between two repeats by their distance.
+    pub fn quartile_ns(&self, quartile: usize) -> f64 {
+        let last = self.ns_per_op.len() - 1;
+        let (at, part) = (last * quartile / 4, (last * quartile % 4) as f64 / 4.0);
+        let (low, high) = (self.ns_per_op[at], self.ns_per_op[last.min(at + 1)]);
+        low + (high - low) * part
     }
 }
 
@@ -81,62 +107,59 @@ impl Display for Failure {
 /// One contender behind plain functions; inside each of them everything is dispatched statically.
 pub struct Runner {
     pub name: &'static str,
-    pub verify: fn(&Plan, &[u32], u64) -> Result<(), Failure>,
-    time: fn(&Case, &[u32], &Rounds) -> Result<Repeat, Failure>,
+    pub emulated: Option<&'static str>,
+    /// The orders of release in which it takes part.
+    pub orders: &'static [Order],
+    pub chooses_pages: bool,
+    pub verify: fn(&Plan, &Drawn, u64) -> Result<(), Failure>,
+    time: fn(&Case, &Drawn, &Rounds) -> Result<Repeat, Failure>,
 }
 
 impl Runner {
     pub fn of<C: Contender>() -> Self {
-        Self { name: C::NAME, verify: verify::<C>, time: time::<C> }
+        let orders: &[Order] = if C::ANY_ORDER { &[Order::Oldest, Order::Random] } else { &[Order::Oldest] };
+        let (verify, time) = (verify::<C>, time::<C>);
+        Self { name: C::NAME, emulated: C::EMULATED, orders, chooses_pages: C::CHOOSES_PAGES, verify, time }
+    }
+
+    /// The same contender under another name, in these orders only.
+    pub fn named(self, name: &'static str, orders: &'static [Order]) -> Self {
+        Self { name, orders, ..self }
+    }
+
+    /// Whether the contender can release in this case's order, and lie on its pages.
+    pub fn takes_part(&self, case: &Case) -> bool {
+        self.orders.contains(&case.order) && (self.chooses_pages || case.pages == Pages::Thp)
     }
 }
 
-/// All contenders in one case: each verified, then the repeats in turn (A B C A B C ...).
+/// All contenders that take part in one case: each verified, then the repeats in turn (A B C A B C ...).
 pub fn measure(case: &Case, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
-    let sizes = case.sizes_bytes();
+    let (drawn, rounds) = (case.drawn(), rounds.of(case));
+    let contenders: Vec<&Runner> = contenders.iter().filter(|runner| runner.takes_part(case)).collect();
     let named = |runner: &Runner, failure: Failure| format!("{}: {failure}", runner.name);
-    let mut timings: Vec<Timing> = contenders.iter().map(|runner| Timing::new(runner.name)).collect();
-    for runner in contenders {
-        (runner.verify)(&case.plan(), &sizes, rounds.verified_ops).map_err(|failure| named(runner, failure))?;
+    let timing = |runner: &&Runner| Timing { emulated: runner.emulated, ..Timing::new(runner.name) };
+    let mut timings: Vec<Timing> = contenders.iter().map(timing).collect();
+    for runner in &contenders {
+        (runner.verify)(&case.plan(), &drawn, rounds.verified_ops).map_err(|failure| named(runner, failure))?;
     }
     for _ in 0..rounds.repeats {
         for (runner, timing) in contenders.iter().zip(&mut timings) {
-            let repeat = (runner.time)(case, &sizes, rounds).map_err(|failure| named(runner, failure))?;
+            let repeat = (runner.time)(case, &drawn, &rounds).map_err(|failure| named(runner, failure))?;
             timing.add(repeat.ns_per_op, repeat.memory_bytes);
         }
     }
     Ok(timings)
 }
 
-/// Where a run stands: the next operation, its entry and its size. The same sequence for every contender.
-#[derive(Clone, Copy)]
-struct Position<'a> {
-    op: u64,
-    entry: usize,
-    slots: usize,
-    size: usize,
-    sizes: &'a [u32],
-}
-
-impl<'a> Position<'a> {
-    fn start(slots: usize, sizes: &'a [u32]) -> Self {
-        Self { op: 0, entry: 0, slots, size: 0, sizes }
-    }
-
-    /// The operation, its entry and its bytes. Wraps by comparison: a division would cost as much as a contender.
-    #[inline]
-    fn next(&mut self) -> (u64, usize, usize) {
-        let taken = (self.op, self.entry, self.sizes[self.size] as usize);
-        self.op += 1;
-        self.entry = if self.entry + 1 == self.slots { 0 } else { self.entry + 1 };
-        self.size = if self.size + 1 == self.sizes.len() { 0 } else { self.size + 1 };
-        taken
-    }
-}
-
 /// Runs `ops` operations from where `position` stands.
 #[inline(never)]
-fn run<C: Contender, F: Fill>(contender: &mut C, position: &mut Position, ops: u64, fill: &F) -> Result<(), Failure> {
+fn run<'a, C: Contender, E: Entries<'a>, F: Fill>(
+    contender: &mut C,
+    position: &mut Position<'a, E>,
+    ops: u64,
+    fill: &F,
+) -> Result<(), Failure> {
     // A copy, so that the loop keeps it in registers: three stores an operation of its own would hide those of the contenders.
     let mut at = *position;
     for _ in 0..ops {
@@ -147,10 +170,17 @@ fn run<C: Contender, F: Fill>(contender: &mut C, position: &mut Position, ops: u
     Ok(())
 }
 
+fn verify<C: Contender>(plan: &Plan, drawn: &Drawn, ops: u64) -> Result<(), Failure> {
+    match drawn.entries {
+        None => verify_in::<C, Oldest>(plan, drawn, ops),
+        Some(_) => verify_in::<C, Listed>(plan, drawn, ops),
+    }
+}
+
 /// Writes whole payloads and reads each back, every byte, just before its entry is released, and all that are left at the end.
-fn verify<C: Contender>(plan: &Plan, sizes: &[u32], ops: u64) -> Result<(), Failure> {
+fn verify_in<'a, C: Contender, E: Entries<'a>>(plan: &Plan, drawn: &'a Drawn, ops: u64) -> Result<(), Failure> {
     let mut contender = C::new(plan).map_err(Failure::Build)?;
-    let mut position = Position::start(plan.slots, sizes);
+    let mut position = Position::<E>::start(plan.slots, drawn);
     let mut held: Vec<Option<(u64, usize)>> = vec![None; plan.slots];
     let intact = |contender: &mut C, entry, (op, bytes): (u64, usize)| {
         let whole = |payload: &[u8]| Pattern::holds(op, payload) && (payload.len() == bytes || !C::KEEPS_PAYLOAD);
@@ -167,30 +197,46 @@ fn verify<C: Contender>(plan: &Plan, sizes: &[u32], ops: u64) -> Result<(), Fail
     left.try_for_each(|(entry, written)| intact(&mut contender, entry, written))
 }
 
-/// One repeat: build, warm up, time, and check the first 8 bytes of what is held.
-fn time<C: Contender>(case: &Case, sizes: &[u32], rounds: &Rounds) -> Result<Repeat, Failure> {
+fn time<C: Contender>(case: &Case, drawn: &Drawn, rounds: &Rounds) -> Result<Repeat, Failure> {
     match case.written {
-        Written::Touch8 => time_filled::<C, _>(case, sizes, rounds, &Touch8),
-        Written::Whole => time_filled::<C, _>(case, sizes, rounds, &Copied::new(case.plan().largest_bytes)),
+        Written::Touch8 => time_filled::<C, _>(case, drawn, rounds, &Touch8),
+        Written::Whole => time_filled::<C, _>(case, drawn, rounds, &Copied::new(case.largest_bytes())),
     }
 }
 
 fn time_filled<C: Contender, F: Fill>(
     case: &Case,
-    sizes: &[u32],
+    drawn: &Drawn,
+    rounds: &Rounds,
+    fill: &F,
+) -> Result<Repeat, Failure> {
+    match case.order {
+        Order::Oldest => time_in::<C, Oldest, F>(case, drawn, rounds, fill),
+        Order::Random => time_in::<C, Listed, F>(case, drawn, rounds, fill),
+    }
+}
+
+/// One repeat: build, warm up, time, and check the first 8 bytes of what is held.
+fn time_in<'a, C: Contender, E: Entries<'a>, F: Fill>(
+    case: &Case,
+    drawn: &'a Drawn,
     rounds: &Rounds,
     fill: &F,
 ) -> Result<Repeat, Failure> {
     let mut contender = C::new(&case.plan()).map_err(Failure::Build)?;
-    let mut position = Position::start(case.slots, sizes);
+    let mut position = Position::<E>::start(case.slots, drawn);
     run(&mut contender, &mut position, WARM_LAPS * case.slots as u64, fill)?;
     let start = Instant::now();
     run(&mut contender, &mut position, rounds.ops, fill)?;
     let ns_per_op = start.elapsed().as_secs_f64() * 1e9 / rounds.ops as f64;
     let memory_bytes = contender.memory_bytes();
-    for back in 1..=case.slots {
-        let op = position.op - back as u64;
-        let entry = (position.entry + case.slots - back) % case.slots;
+    // The same steps again, without a contender, tell which operation each entry holds.
+    let (mut replay, mut held) = (Position::<E>::start(case.slots, drawn), vec![0; case.slots]);
+    for _ in 0..position.op {
+        let (op, entry, _) = replay.next();
+        held[entry] = op;
+    }
+    for (entry, op) in held.into_iter().enumerate() {
         if !contender.verify_slot(entry, |payload| Pattern::holds(op, &payload[..8])) {
             return Err(Failure::Corrupt { entry, op });
         }
@@ -202,24 +248,40 @@ fn time_filled<C: Contender, F: Fill>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::Pool;
+    use crate::case::{Payload, Pool};
     use crate::contender::{self, suite::Overlapping};
 
     #[test]
-    fn medians_and_minima() {
-        let of = |ns: &[f64]| Timing { contender: "a", memory_bytes: 0, ns_per_op: ns.to_vec() };
-        assert_eq!((of(&[1.0, 2.0, 9.0]).median_ns(), of(&[1.0, 2.0, 4.0, 9.0]).median_ns()), (2.0, 3.0));
-        assert_eq!(of(&[1.0, 2.0]).min_ns(), 1.0);
+    fn quartiles_lie_between_repeats() {
+        let of = |ns: &[f64]| {
+            let mut timing = Timing::new("a");
+            ns.iter().for_each(|ns| timing.add(*ns, 0));
+            [0, 1, 2, 3, 4].map(|quartile| timing.quartile_ns(quartile))
+        };
+        assert_eq!(of(&[9.0, 1.0, 2.0]), [1.0, 1.5, 2.0, 5.5, 9.0]);
+        assert_eq!(of(&[4.0, 9.0, 1.0, 2.0]), [1.0, 1.75, 3.0, 5.25, 9.0]);
+        assert_eq!(of(&[3.0]), [3.0; 5]);
+    }
+
+    #[test]
+    fn large_payloads_get_fewer_operations() {
+        let case = Case { written: Written::Whole, payload: Payload::Bytes(32 << 10), ..Case::FIT };
+        let rounds = FULL.of(&case);
+        assert_eq!((rounds.repeats, rounds.ops, rounds.verified_ops), (FULL.repeats, 256 << 10, 32 << 10));
+        let touched = FULL.of(&Case { written: Written::Touch8, ..case });
+        assert_eq!((touched.ops, touched.verified_ops), (FULL.ops, 32 << 10));
+        assert_eq!(QUICK.of(&Case::FIT).ops, QUICK.ops);
     }
 
     #[test]
     fn every_contender_is_measured_in_every_repeat() {
         let rounds = Rounds { repeats: 3, ops: 1000, verified_ops: 1000 };
-        for written in [Written::Touch8, Written::Whole] {
-            let case = Case { written, dim: 16, slots: 8, pool: Pool::Bytes(64 << 10) };
+        for order in [Order::Oldest, Order::Random] {
+            let case = Case { written: Written::Whole, slots: 8, pool: Pool::Bytes(128 << 10), order, ..Case::FIT };
             let contenders = contender::all();
             let timings = measure(&case, &contenders, &rounds).unwrap();
-            assert_eq!(timings.len(), contenders.len());
+            let expected = contenders.iter().filter(|runner| runner.takes_part(&case));
+            assert!(expected.map(|runner| runner.name).eq(timings.iter().map(|timing| timing.contender)));
             assert!(timings.iter().all(|timing| timing.ns_per_op.len() == 3 && timing.min_ns() <= timing.median_ns()));
         }
     }
@@ -227,8 +289,10 @@ mod tests {
     #[test]
     fn an_overlap_is_caught_after_the_clock_too() {
         let rounds = Rounds { repeats: 1, ops: 1000, verified_ops: 0 };
-        let case = Case { written: Written::Whole, dim: 16, slots: 8, pool: Pool::Bytes(1024) };
-        let failure = measure(&case, &[Runner::of::<Overlapping>()], &rounds).err().unwrap_or_default();
-        assert!(failure.starts_with("overlapping: entry"), "{failure}");
+        for order in [Order::Oldest, Order::Random] {
+            let case = Case { written: Written::Whole, slots: 8, pool: Pool::Bytes(1024), order, ..Case::FIT };
+            let failure = measure(&case, &[Runner::of::<Overlapping>()], &rounds).err().unwrap_or_default();
+            assert!(failure.starts_with("overlapping: entry"), "{failure}");
+        }
     }
 }

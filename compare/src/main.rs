@@ -12,13 +12,23 @@
 //! have a picture of their own in [`two_threads`]. All nanoseconds are only good beside each other, and on a machine that does nothing else.
 
 mod case;
+mod catalog;
 mod contender;
 mod harness;
+mod lanes;
+mod position;
 mod report;
+mod seed_table;
 mod two_threads;
 
-use clap::{Args, Parser, Subcommand};
+use std::num::NonZero;
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::case::Case;
+use crate::catalog::Sweep;
+use crate::harness::Rounds;
 
 #[derive(Parser)]
 #[command(about = "Rivals of slipring behind one trait, measured in one run")]
@@ -31,57 +41,191 @@ struct Cli {
 enum Bench {
     /// Allocate, write, keep `slots` payloads, release the oldest: on one thread, and with a reader on a second core
     Ring(Options),
+    /// What each ingredient of an operation costs: a bump ring and one ingredient more on each rung
+    Ladder(Small),
+    /// The seed's own table with its own operation: 8 vectors of 128, one f32 stored, pools of 32 KiB to 2 GiB
+    SeedTable(Small),
+    /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with readers on further cores
+    Lanes(Small),
 }
 
-/// What a run may choose.
+/// What a run of one fixed list may choose.
 #[derive(Args)]
-struct Options {
-    /// On one thread only the cases that write 8 bytes of each payload; in under a minute
+struct Small {
+    /// Fewer and shorter repeats
     #[arg(long)]
     quick: bool,
     /// One JSON object a line instead of a table; lines that aren't results carry no `case`
     #[arg(long)]
     json: bool,
-    /// Only contenders whose name contains this
-    #[arg(long, default_value = "")]
-    only: String,
+}
+
+/// What a run may choose.
+#[derive(Args)]
+struct Options {
+    /// The cases and contenders that targets are set for, with fewer and shorter repeats; in under a minute
+    #[arg(long)]
+    quick: bool,
+    /// The cases of a sweep instead, on one thread only
+    #[arg(long)]
+    sweep: Option<Sweep>,
+    /// One JSON object a line instead of a table; lines that aren't results carry no `case`
+    #[arg(long)]
+    json: bool,
+    /// Only cases whose name contains this, or one of these with commas between them
+    #[arg(long, value_delimiter = ',')]
+    case: Vec<String>,
+    /// Only contenders whose name contains this, or one of these; also those that `--quick` leaves out
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Repeats of each case and contender [default: 21, or 7 with --quick]
+    #[arg(long)]
+    repeats: Option<NonZero<usize>>,
+    /// Lists the names of the cases and contenders that this run would have
+    #[arg(long)]
+    list: bool,
+}
+
+impl Options {
+    fn rounds(&self) -> Rounds {
+        let rounds = if self.quick { harness::QUICK } else { harness::FULL };
+        Rounds { repeats: self.repeats.map_or(rounds.repeats, NonZero::get), ..rounds }
+    }
+
+    fn takes_case(&self, name: &str) -> bool {
+        self.case.is_empty() || self.case.iter().any(|part| name.contains(part))
+    }
+
+    fn takes_contender(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
+    }
+
+    /// The cases of one thread.
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = match self.sweep {
+            Some(sweep) => catalog::sweep(sweep),
+            None if self.quick => catalog::quick(),
+            None => catalog::all(),
+        };
+        cases.retain(|case| self.takes_case(&case.name()));
+        cases
+    }
+
+    /// The contenders of one thread: with `--quick` the quick ones, unless others are asked for by name.
+    fn contenders(&self) -> Vec<harness::Runner> {
+        let quick = |name: &str| !self.quick || !self.only.is_empty() || contender::QUICK.contains(&name);
+        let mut contenders = contender::all();
+        contenders.retain(|contender| self.takes_contender(contender.name) && quick(contender.name));
+        contenders
+    }
+
+    /// The cases of two threads: none in a sweep.
+    fn two_threads_cases(&self) -> Vec<two_threads::Case> {
+        let mut cases = two_threads::cases().to_vec();
+        cases.retain(|case| self.sweep.is_none() && self.takes_case(&case.name()));
+        cases
+    }
+
+    fn two_threads_contenders(&self) -> Vec<two_threads::Runner> {
+        let mut contenders = two_threads::contenders();
+        contenders.retain(|contender| self.takes_contender(contender.name));
+        contenders
+    }
 }
 
 fn main() -> ExitCode {
-    let Bench::Ring(options) = Cli::parse().bench;
-    let rounds = if options.quick { harness::QUICK } else { harness::FULL };
-    let mut contenders = contender::all();
-    contenders.retain(|contender| contender.name.contains(&options.only));
-    let mut of_two_threads = two_threads::contenders();
-    of_two_threads.retain(|contender| contender.name.contains(&options.only));
-    if contenders.is_empty() {
-        eprintln!("error: no contender's name contains {:?}; leave --only out to see all", options.only);
-        return ExitCode::from(2);
+    let outcome = match Cli::parse().bench {
+        Bench::Ring(options) if options.list => list(&options),
+        Bench::Ring(options) => run(&options),
+        Bench::Ladder(options) => ladder(&options),
+        Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
+        Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Wrong::Option(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+        Err(Wrong::Case(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a run ended early.
+enum Wrong {
+    Option(String),
+    Case(String),
+}
+
+fn list(options: &Options) -> Result<(), Wrong> {
+    let (cases, of_two_threads) = (options.cases(), options.two_threads_cases());
+    let names = cases.iter().map(Case::name).chain(of_two_threads.iter().map(two_threads::Case::name));
+    report::list("cases", &names.collect::<Vec<_>>());
+    let mut names: Vec<&str> = options.contenders().iter().map(|contender| contender.name).collect();
+    names.dedup();
+    report::list("contenders of one thread", &names);
+    let names: Vec<&str> = options.two_threads_contenders().iter().map(|contender| contender.name).collect();
+    report::list("contenders of two threads", &names);
+    Ok(())
+}
+
+fn run(options: &Options) -> Result<(), Wrong> {
+    let (rounds, cases, of_two_threads) = (options.rounds(), options.cases(), options.two_threads_cases());
+    let (contenders, two_threads_contenders) = (options.contenders(), options.two_threads_contenders());
+    if cases.is_empty() && of_two_threads.is_empty() {
+        return Err(Wrong::Option(format!("--case {}: no such case; --list names them all", options.case.join(","))));
+    }
+    if contenders.is_empty() && two_threads_contenders.is_empty() {
+        return Err(Wrong::Option(format!(
+            "--only {}: no such contender; --list names them all",
+            options.only.join(",")
+        )));
     }
     report::head(&rounds, options.json);
-    for case in case::all(options.quick) {
-        match harness::measure(&case, &contenders, &rounds) {
-            Ok(results) => report::results(&case.name(), &results, options.json),
-            Err(failure) => return failed(&case.name(), &failure),
+    for case in &cases {
+        if let Some(why) = contender::shortage(&case.plan()) {
+            report::skipped(&case.name(), &why, options.json);
+            continue;
         }
+        if !contenders.iter().any(|contender| contender.takes_part(case)) {
+            continue;
+        }
+        report::plan(case, &rounds, options.json);
+        let results = harness::measure(case, &contenders, &rounds).map_err(|failure| failed(&case.name(), &failure))?;
+        report::results(&case.name(), &results, options.json);
+    }
+    if of_two_threads.is_empty() || two_threads_contenders.is_empty() {
+        return Ok(());
     }
     let cpus = match two_threads::Cpus::pick() {
         Ok(cpus) => cpus,
         Err(why) => {
             report::skipped("two threads", &why, options.json);
-            return ExitCode::SUCCESS;
+            return Ok(());
         }
     };
-    for case in two_threads::cases().iter().filter(|_| !of_two_threads.is_empty()) {
-        match two_threads::measure(case, cpus, &of_two_threads, &rounds) {
-            Ok(results) => report::results(&case.name(), &results, options.json),
-            Err(failure) => return failed(&case.name(), &failure),
-        }
+    for case in &of_two_threads {
+        let results = two_threads::measure(case, cpus, &two_threads_contenders, &rounds);
+        let results = results.map_err(|failure| failed(&case.name(), &failure))?;
+        report::results(&case.name(), &results, options.json);
     }
-    ExitCode::SUCCESS
+    Ok(())
 }
 
-fn failed(case: &str, failure: &str) -> ExitCode {
-    eprintln!("error: {case}: {failure}");
-    ExitCode::FAILURE
+/// The ladder stands on one case, so that each rung differs from the one below by its ingredient only.
+fn ladder(options: &Small) -> Result<(), Wrong> {
+    let (case, rounds) = (Case::FIT, if options.quick { harness::QUICK } else { harness::FULL });
+    report::head(&rounds, options.json);
+    report::plan(&case, &rounds, options.json);
+    let results =
+        harness::measure(&case, &contender::ladder(), &rounds).map_err(|failure| failed(&case.name(), &failure))?;
+    report::results(&case.name(), &results, options.json);
+    Ok(())
+}
+
+fn failed(case: &str, failure: &str) -> Wrong {
+    Wrong::Case(format!("{case}: {failure}"))
 }

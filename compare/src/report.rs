@@ -1,10 +1,12 @@
 //! What a run prints: one JSON object for each case and contender, or a table. The machine and the options stand in a line without `case`.
 
+use std::fmt::Display;
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::case::SEED;
+use crate::case::{Case, Order, SEED, Size};
 use crate::harness::{Rounds, Timing};
 
 /// The line that says what the figures were taken on.
@@ -18,6 +20,21 @@ pub fn head(rounds: &Rounds, as_json: bool) {
     }
 }
 
+/// What a case of one thread comes to; in JSON a line without `case`.
+pub fn plan(case: &Case, rounds: &Rounds, as_json: bool) {
+    let (plan, ops) = (case.plan(), rounds.of(case).ops);
+    if as_json {
+        let order = if case.order == Order::Oldest { "oldest first" } else { "random" };
+        let plan = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "largest_bytes": plan.largest_bytes,
+            "pages": plan.pages.to_string(), "releases": order, "ops": ops });
+        println!("{}", json!({ "bench": "ring", "plan_of": case.name(), "plan": plan }));
+    } else {
+        let (pool, largest) = (Size(plan.pool_bytes), Size(plan.largest_bytes));
+        let text = format!("a pool of {pool} on {}, {} slots of up to {largest}", plan.pages, plan.slots);
+        println!("\n{text}, {ops} operations a repeat");
+    }
+}
+
 pub fn results(case: &str, timings: &[Timing], as_json: bool) {
     if as_json {
         for timing in timings {
@@ -27,10 +44,15 @@ pub fn results(case: &str, timings: &[Timing], as_json: bool) {
             timings.iter().map(|timing| (timing.contender.to_owned(), json!(timing.memory_bytes))).collect();
         println!("{}", json!({ "bench": "ring", "memory_bytes_of": case, "memory_bytes": memory }));
     } else {
-        println!("\n{}\n{:<18}{:>12}{:>12}{:>14}", case, "contender", "ns/op", "min", "memory KiB");
+        let head = ["ns/op", "min", "q1", "q3", "max"].map(|name| format!("{name:>10}")).concat();
+        println!("{case}\n{:<18}{head}{:>14}", "contender", "memory KiB");
         for timing in timings {
-            let (median, min) = (timing.median_ns(), timing.min_ns());
-            println!("{:<18}{median:>12.2}{min:>12.2}{:>14}", timing.contender, timing.memory_bytes >> 10);
+            let name = format!("{}{}", timing.contender, if timing.emulated.is_some() { "*" } else { "" });
+            let figures = [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
+            println!("{name:<18}{figures}{:>14}", timing.memory_bytes >> 10);
+        }
+        for (timing, why) in timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why))) {
+            println!("* {} is emulated: {why}", timing.contender);
         }
     }
 }
@@ -44,16 +66,29 @@ pub fn skipped(cases: &str, why: &str, as_json: bool) {
     }
 }
 
+/// Names for people, and for `--case` and `--only`.
+pub fn list(what: &str, names: &[impl Display]) {
+    println!("{what}:");
+    names.iter().for_each(|name| println!("  {name}"));
+}
+
 /// The names of these fields are relied on by other programs.
 fn result(case: &str, timing: &Timing) -> Value {
-    json!({
+    let mut line = json!({
         "bench": "ring",
         "case": case,
         "contender": timing.contender,
         "ns_per_op": rounded(timing.median_ns()),
         "ns_min": rounded(timing.min_ns()),
+        "ns_q1": rounded(timing.quartile_ns(1)),
+        "ns_q3": rounded(timing.quartile_ns(3)),
+        "ns_max": rounded(timing.quartile_ns(4)),
         "repeats": timing.ns_per_op.len(),
-    })
+    });
+    if let Some(why) = timing.emulated {
+        line["emulated"] = json!(why);
+    }
+    line
 }
 
 /// Picoseconds are below what the clock and the repeats can tell.
@@ -61,7 +96,8 @@ fn rounded(ns: f64) -> f64 {
     (ns * 1000.0).round() / 1000.0
 }
 
-fn machine() -> Value {
+/// What a line about the machine says.
+pub fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(": "));
@@ -70,21 +106,38 @@ fn machine() -> Value {
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "thp": read("/sys/kernel/mm/transparent_hugepage/enabled").trim(),
+        "compiler": env!("COMPILER_VERSION"),
+        "commit": commit(),
     })
+}
+
+/// The commit of the working directory, with `-dirty` where files differ from it; none outside of a checkout.
+fn commit() -> Option<String> {
+    let describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"];
+    let output = Command::new("git").args(describe).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::all;
 
     #[test]
     fn a_result_has_the_promised_fields() {
-        let timing = Timing { contender: "a", memory_bytes: 1, ns_per_op: vec![1.0, 2.5, 3.0] };
-        let line = result(&all(true)[0].name(), &timing);
+        let mut timing = Timing::new("a");
+        [3.0, 1.0, 2.5].into_iter().for_each(|ns| timing.add(ns, 1));
+        let line = result(&Case::FIT.name(), &timing);
         assert_eq!(
             line,
-            json!({"bench": "ring", "case": "touch8-mix-16x1024-fit", "contender": "a", "ns_per_op": 2.5, "ns_min": 1.0, "repeats": 3})
+            json!({"bench": "ring", "case": "touch8-mix-16x1024-fit", "contender": "a", "ns_per_op": 2.5, "ns_min": 1.0,
+                "ns_q1": 1.75, "ns_q3": 2.75, "ns_max": 3.0, "repeats": 3})
         );
+        timing.emulated = Some("why");
+        assert_eq!(result("case", &timing)["emulated"], "why");
+    }
+
+    #[test]
+    fn the_machine_line_names_its_compiler() {
+        assert!(machine()["compiler"].as_str().is_some_and(|version| version.starts_with("rustc ")));
     }
 }

@@ -12,6 +12,7 @@ use std::slice;
 
 use bumpalo::Bump;
 
+use super::memory::advise_huge;
 use super::{Contender, Exhausted, Fill};
 use crate::case::Plan;
 
@@ -33,6 +34,7 @@ impl BumpTwoArenas {
         let all = Layout::array::<u8>(arena.chunk_capacity()).map_err(|error| error.to_string())?;
         let start = arena.try_alloc_layout(all).map_err(|_| format!("an arena of {} B gives less", all.size()))?;
         assert_eq!(arena.chunk_capacity(), 0, "the arena has given all that it holds");
+        advise_huge(start.as_ptr(), all.size());
         // SAFETY: I80. The arena has just handed out this range of its chunk, and nothing else refers to it.
         unsafe { start.write_bytes(0, all.size()) };
         arena.reset();

@@ -13,6 +13,8 @@ pub struct EmptyHarness {
 impl Contender for EmptyHarness {
     const NAME: &'static str = "empty-harness";
     const KEEPS_PAYLOAD: bool = false;
+    const ANY_ORDER: bool = true;
+    const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         Ok(Self { entries: vec![[0; 8]; plan.slots] })

@@ -1,12 +1,36 @@
 //! How a payload is written. Every way puts the number of the operation into the first 8 bytes, which is what verification reads.
 
+use std::ops::DerefMut;
+
+use bytes::BytesMut;
+
+/// Memory that may be read only as far as it has been written, with room for a payload.
+pub trait Growing: DerefMut<Target = [u8]> {
+    /// Appends bytes, for which there is room.
+    fn extend_from_slice(&mut self, bytes: &[u8]);
+}
+
+impl Growing for Vec<u8> {
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Growing for BytesMut {
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// Writes a payload of at least 8 bytes.
 pub trait Fill {
     /// Into memory that the contender handed out.
     fn fill(&self, op: u64, payload: &mut [u8]);
 
-    /// Into an empty vector with capacity for `bytes`, for a contender whose fresh memory isn't initialized.
-    fn append(&self, op: u64, bytes: usize, payload: &mut Vec<u8>);
+    /// Into what is empty and has room for `bytes`, for a contender whose fresh memory isn't initialized.
+    fn append(&self, op: u64, bytes: usize, payload: &mut impl Growing);
 }
 
 /// The first 8 bytes only.
@@ -27,7 +51,7 @@ impl Fill for Touch8 {
     }
 
     #[inline]
-    fn append(&self, op: u64, _bytes: usize, payload: &mut Vec<u8>) {
+    fn append(&self, op: u64, _bytes: usize, payload: &mut impl Growing) {
         payload.extend_from_slice(&op.to_le_bytes());
     }
 }
@@ -53,7 +77,7 @@ impl Fill for Copied {
     }
 
     #[inline]
-    fn append(&self, op: u64, bytes: usize, payload: &mut Vec<u8>) {
+    fn append(&self, op: u64, bytes: usize, payload: &mut impl Growing) {
         payload.extend_from_slice(&self.source[..bytes]);
         payload[..8].copy_from_slice(&op.to_le_bytes());
     }
@@ -73,8 +97,7 @@ impl Fill for Pattern {
         }
     }
 
-    fn append(&self, op: u64, bytes: usize, payload: &mut Vec<u8>) {
-        payload.resize(bytes, 0);
-        self.fill(op, payload);
+    fn append(&self, op: u64, bytes: usize, payload: &mut impl Growing) {
+        (0..bytes).step_by(8).for_each(|at| payload.extend_from_slice(&op.to_le_bytes()[..8.min(bytes - at)]));
     }
 }

@@ -4,7 +4,7 @@
 
 use memmap2::MmapMut;
 
-use super::memory::mapped;
+use super::memory::mapped_on;
 use super::{Contender, Exhausted, Fill};
 use crate::case::Plan;
 
@@ -26,11 +26,13 @@ impl FreeList {
 
 impl Contender for FreeList {
     const NAME: &'static str = "free-list";
+    const ANY_ORDER: bool = true;
+    const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         // One buffer more than the pool holds: an operation allocates before it releases, and `fit` is exactly the slots.
         let buffers = u32::try_from(plan.pool_bytes / plan.largest_bytes + 1).map_err(|error| error.to_string())?;
-        let memory = mapped(buffers as usize * plan.largest_bytes)?;
+        let memory = mapped_on(buffers as usize * plan.largest_bytes, plan.pages)?;
         // The lowest number on top, so that the first lap is in order.
         let free = (0..buffers).rev().collect();
         Ok(Self { memory, buffer_bytes: plan.largest_bytes, free, entries: vec![None; plan.slots] })

@@ -11,6 +11,7 @@ pub struct Glibc {
 
 impl Contender for Glibc {
     const NAME: &'static str = "glibc";
+    const ANY_ORDER: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         Ok(Self { entries: (0..plan.slots).map(|_| Vec::new()).collect() })

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::MmapMut;
 
-use super::memory::mapped;
+use super::memory::mapped_on;
 use super::{Contender, Exhausted, Fill};
 use crate::case::Plan;
 
@@ -64,9 +64,10 @@ impl<const GIVES_PADDING_BACK: bool> Seed<GIVES_PADDING_BACK> {
 
 impl<const GIVES_PADDING_BACK: bool> Contender for Seed<GIVES_PADDING_BACK> {
     const NAME: &'static str = if GIVES_PADDING_BACK { "seed-arc" } else { "seed-arc-original" };
+    const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
-        let memory = mapped(plan.pool_bytes)?;
+        let memory = mapped_on(plan.pool_bytes, plan.pages)?;
         let entries = (0..plan.slots).map(|_| None).collect();
         Ok(Self { memory, capacity_bytes: plan.pool_bytes as u64, written: 0, read: Arc::default(), entries })
     }

@@ -1,5 +1,8 @@
 //! Our pool by the slot path, as a lane takes it: reserve, write, stage. An entry holds integers, and the pool is told that the newest `slots` of them
 //! are protected: putting operation i into its entry releases sequence i - slots by count; nothing is dropped.
+//!
+//! Sequences are released in order only. A lane's user who lets go of payloads in any order keeps their slices instead of staging them, so where
+//! releases come in random order the name `slipring` stands for the same pool with kept slices, which is `slipring-raii`.
 
 use slipring::ring::{RingPool, Staged};
 
@@ -15,6 +18,7 @@ pub struct Slipring {
 
 impl Contender for Slipring {
     const NAME: &'static str = "slipring";
+    const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         let slots = u32::try_from(plan.slots).map_err(|error| error.to_string())?;

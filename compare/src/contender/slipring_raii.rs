@@ -14,6 +14,8 @@ pub struct SlipringRaii {
 
 impl Contender for SlipringRaii {
     const NAME: &'static str = "slipring-raii";
+    const ANY_ORDER: bool = true;
+    const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         Ok(Self { pool: ring_pool(plan)?, entries: (0..plan.slots).map(|_| None).collect() })

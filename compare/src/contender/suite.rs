@@ -2,7 +2,7 @@
 
 use super::seed_arc::Seed;
 use super::{Contender, Exhausted, Fill, Pattern, all};
-use crate::case::{Case, Plan, Pool, Written};
+use crate::case::{Case, Drawn, Order, Plan, Pool, Written};
 use crate::harness::{Failure, Runner};
 
 const OPS: u64 = 20_000;
@@ -16,6 +16,7 @@ pub struct Overlapping {
 
 impl Contender for Overlapping {
     const NAME: &'static str = "overlapping";
+    const ANY_ORDER: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
         Ok(Self { memory: vec![0; plan.pool_bytes], next: 0, entries: vec![(0, 0); plan.slots] })
@@ -42,11 +43,11 @@ impl Contender for Overlapping {
 }
 
 fn case(dim: usize, slots: usize, pool_bytes: usize) -> Case {
-    Case { written: Written::Whole, dim, slots, pool: Pool::Bytes(pool_bytes) }
+    Case { written: Written::Whole, dim, slots, pool: Pool::Bytes(pool_bytes), ..Case::FIT }
 }
 
 fn verified(runner: &Runner, case: &Case) -> Result<(), Failure> {
-    (runner.verify)(&case.plan(), &case.sizes_bytes(), OPS)
+    (runner.verify)(&case.plan(), &case.drawn(), OPS)
 }
 
 #[test]
@@ -59,14 +60,37 @@ fn every_contender_keeps_what_it_was_given() {
 }
 
 #[test]
+fn who_releases_in_any_order_keeps_what_it_was_given() {
+    let random = |slots, pool_bytes| Case { order: Order::Random, ..case(16, slots, pool_bytes) };
+    let mut names = Vec::new();
+    for case in [random(8, 128 << 10), random(64, 256 << 10)] {
+        names = all()
+            .into_iter()
+            .filter(|runner| runner.takes_part(&case))
+            .map(|runner| {
+                assert_eq!(verified(&runner, &case), Ok(()), "{} in {}", runner.name, case.name());
+                runner.name
+            })
+            .collect();
+    }
+    let rivals = ["free-list", "inline-slots", "glibc", "mimalloc", "jemalloc", "bytes"];
+    assert_eq!(names[..3], ["empty-harness", "slipring", "slipring-raii"]);
+    assert_eq!(names[3..], rivals);
+    // Whoever gives memory back in order only is caught, so that none of them takes part by mistake.
+    let seed = verified(&Runner::of::<Seed<true>>(), &random(8, 4096));
+    assert!(matches!(seed, Err(Failure::Corrupt { .. })), "{seed:?}");
+}
+
+#[test]
 fn every_contender_refuses_before_it_overwrites() {
     // From two largest payloads for eight entries to nearly enough, and many short runs, since each ends at its first refusal: what is
     // alive, padding and the next payload meet the end of the pool in every proportion.
     for pool_bytes in (1024..4608).step_by(192) {
         let case = case(16, 8, pool_bytes);
-        let sizes = case.sizes_bytes();
-        for (runner, start) in all().iter().flat_map(|runner| (0..100).map(move |start| (runner, start * 100))) {
-            let outcome = (runner.verify)(&case.plan(), &sizes[start..], 100);
+        let sizes = case.drawn().sizes;
+        for (runner, start) in all().iter().flat_map(|runner| (0..40).map(move |start| (runner, start * 100))) {
+            let drawn = Drawn { sizes: sizes[start..start + 100].to_vec(), entries: None };
+            let outcome = (runner.verify)(&case.plan(), &drawn, 100);
             assert!(
                 matches!(outcome, Ok(()) | Err(Failure::Exhausted { .. })),
                 "{} in {pool_bytes} B from size {start}: {outcome:?}",

@@ -1,0 +1,146 @@
+//! The table that the seed published, with its own operation, and our pool beside it.
+//!
+//! ```text
+//!   op i:  allocate 8 vectors of 128 f32 (4096 B) ──▶ store one f32 ──▶ entry i mod entries of a plain Vec ──▶ the slice that stood there is dropped
+//!   entries: half of what the pool holds, 4 at least, 1024 at most
+//! ```
+//!
+//! What this operation leaves out: nothing is published, nobody reads, 4 of 4096 bytes are written, all payloads are of one size, and few are alive. Memory is
+//! touched before the clock. A contender that has no room says so: our pool keeps a line between payloads whose strides would alias, so a chunk of two payloads holds one, and
+//! the smallest pools don't hold what the seed keeps alive there.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::case::{Pages, Plan, Size};
+use crate::contender::{Contender, EmptyHarness, Exhausted, Fill, Growing, SeedArc, Slipring, SlipringRaii};
+use crate::harness::Timing;
+use crate::report;
+
+const VECTORS: usize = 8;
+const DIM: usize = 128;
+const PAYLOAD_BYTES: usize = VECTORS * DIM * size_of::<f32>();
+const POOL_SHIFTS: std::ops::RangeInclusive<u32> = 15..=31;
+const WARM_LAPS: u64 = 8;
+
+/// One f32 at the payload's start: the number of the operation.
+struct OneF32;
+
+impl Fill for OneF32 {
+    #[inline]
+    fn fill(&self, op: u64, payload: &mut [u8]) {
+        payload[..4].copy_from_slice(&(op as f32).to_ne_bytes());
+    }
+
+    #[inline]
+    fn append(&self, op: u64, _bytes: usize, payload: &mut impl Growing) {
+        payload.extend_from_slice(&(op as f32).to_ne_bytes());
+    }
+}
+
+/// One contender: the name, and one repeat in a pool, which is nanoseconds an operation and the contender's memory.
+type Run = (&'static str, fn(&Plan, u64) -> Result<(f64, usize), String>);
+
+fn runs() -> [Run; 4] {
+    [
+        (EmptyHarness::NAME, repeat::<EmptyHarness>),
+        (Slipring::NAME, repeat::<Slipring>),
+        (SlipringRaii::NAME, repeat::<SlipringRaii>),
+        (SeedArc::NAME, repeat::<SeedArc>),
+    ]
+}
+
+fn plan(pool_bytes: usize) -> Plan {
+    let slots = (pool_bytes / PAYLOAD_BYTES / 2).clamp(4, 1024);
+    Plan { slots, largest_bytes: PAYLOAD_BYTES, pool_bytes, pages: Pages::Thp }
+}
+
+/// Builds, warms up, times, and checks what is held.
+fn repeat<C: Contender>(plan: &Plan, ops: u64) -> Result<(f64, usize), String> {
+    let mut contender = C::new(plan)?;
+    let mut entry = 0;
+    let mut run = |contender: &mut C, ops: std::ops::Range<u64>| {
+        for op in ops {
+            contender.put(entry, op, black_box(PAYLOAD_BYTES), &OneF32)?;
+            entry = if entry + 1 == plan.slots { 0 } else { entry + 1 };
+        }
+        Ok(())
+    };
+    let no_room = |Exhausted| format!("no room for {} payloads of {PAYLOAD_BYTES} B and one more", plan.slots);
+    let warm = WARM_LAPS * plan.slots as u64;
+    run(&mut contender, 0..warm).map_err(no_room)?;
+    let start = Instant::now();
+    run(&mut contender, warm..warm + ops).map_err(no_room)?;
+    let ns_per_op = start.elapsed().as_secs_f64() * 1e9 / ops as f64;
+    for op in warm + ops - plan.slots as u64..warm + ops {
+        // The empty harness writes no payload.
+        let held = |payload: &[u8]| !C::KEEPS_PAYLOAD || payload[..4] == (op as f32).to_ne_bytes();
+        if !contender.verify_slot((op % plan.slots as u64) as usize, held) {
+            return Err(format!("the entry of operation {op} doesn't hold what it wrote"));
+        }
+    }
+    Ok((ns_per_op, contender.memory_bytes()))
+}
+
+/// Runs the table: a case a pool, all contenders interleaved.
+///
+/// # Errors
+/// A contender that loses what it was given; one that has no room is a line of its own.
+pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
+    let (repeats, ops) = if quick { (3, 200_000) } else { (15, 2_000_000) };
+    for plan in POOL_SHIFTS.map(|shift| plan(1 << shift)) {
+        let case = format!("seed-{VECTORS}x{DIM}-{}", Size(plan.pool_bytes));
+        if as_json {
+            let shape = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "ops": ops });
+            println!("{}", json!({ "bench": "ring", "plan_of": case, "plan": shape }));
+        }
+        let timings =
+            measure(&plan, repeats, ops, |who, why| report::skipped(&format!("{case} of {who}"), why, as_json))?;
+        report::results(&case, &timings, as_json);
+    }
+    Ok(())
+}
+
+fn measure(plan: &Plan, repeats: usize, ops: u64, mut refused: impl FnMut(&str, &str)) -> Result<Vec<Timing>, String> {
+    let mut timings: Vec<(Run, Timing)> = runs().map(|run| (run, Timing::new(run.0))).into();
+    for _ in 0..repeats {
+        let mut left = Vec::new();
+        for ((name, time), mut timing) in timings {
+            match time(plan, ops) {
+                Ok((ns_per_op, memory_bytes)) => timing.add(ns_per_op, memory_bytes),
+                Err(why) if why.starts_with("no room") => {
+                    refused(name, &why);
+                    continue;
+                }
+                Err(why) => return Err(format!("{name}: {why}")),
+            }
+            left.push(((name, time), timing));
+        }
+        timings = left;
+    }
+    Ok(timings.into_iter().map(|(_, timing)| timing).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pool_is_the_seeds() {
+        let shapes = [32 << 10, 512 << 10, 8 << 20, 2 << 30].map(|bytes| plan(bytes).slots);
+        assert_eq!(shapes, [4, 64, 1024, 1024]);
+    }
+
+    #[test]
+    fn small_pools_run_and_a_refusal_has_a_name() {
+        let timings = measure(&plan(128 << 10), 2, 1000, |who, why| panic!("{who}: {why}")).unwrap();
+        assert!(timings.len() == 4 && timings.iter().all(|timing| timing.ns_per_op.len() == 2));
+        let mut refusals = Vec::new();
+        let tight = Plan { slots: 8, ..plan(32 << 10) };
+        let timings = measure(&tight, 2, 1000, |who, why| refusals.push(format!("{who}: {why}"))).unwrap();
+        assert_eq!((timings.len(), refusals.len()), (1, 3), "{refusals:?}");
+        assert!(refusals.iter().all(|text| text.contains("no room for 8 payloads")), "{refusals:?}");
+    }
+}

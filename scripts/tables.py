@@ -1,0 +1,268 @@
+"""The tables of PERFORMANCE.md, each a function from records to lines of Markdown. `scripts/update-performance-md` puts them there.
+
+A figure here is a median of interleaved repeats; `spread` is the distance of the quartiles, or from fastest to slowest where a record has no quartiles.
+A ratio always comes from one record, which is one run.
+"""
+
+import re
+from pathlib import Path
+from statistics import median
+
+from records import ROOT, RecordError, size_bytes, size_text
+
+FIT, BIG, FOUR, RANDOM = "touch8-mix-16x1024-fit", "touch8-mix-16x1024-2GiB", "write-4KiB-2GiB", "touch8-random-order"
+ONE, MANY, POLICIES = "two-512B-b1", "two-512B-b64", "two-512B-65536-b1"
+# Case, condition, (case and contender above the line), (below the line), relation, limit.
+TARGETS = [
+    ("8 bytes touched, 1-8 vectors of 16, 1024 slots, fitting pool", "`seed-arc` / slot path", (FIT, "seed-arc"), (FIT, "slipring"), ">=", 8),
+    ("", "slot path / `free-list`", (FIT, "slipring"), (FIT, "free-list"), "<=", 1),
+    ("", "`seed-arc` / RAII", (FIT, "seed-arc"), (FIT, "slipring-raii"), ">=", 7),
+    ("", "RAII / `bump-two-arenas`", (FIT, "slipring-raii"), (FIT, "bump-two-arenas"), "<=", 1.25),
+    ("the same, pool of 2 GiB", "`seed-arc` / slot path", (BIG, "seed-arc"), (BIG, "slipring"), ">=", 16),
+    ("", "`seed-arc` / RAII", (BIG, "seed-arc"), (BIG, "slipring-raii"), ">=", 13),
+    ("", "slot path / the same, fitting", (BIG, "slipring"), (FIT, "slipring"), "<=", 1.10),
+    ("", "RAII / the same, fitting", (BIG, "slipring-raii"), (FIT, "slipring-raii"), "<=", 1.10),
+    ("4 KiB written, pool of 2 GiB", "`seed-arc` / slot path", (FOUR, "seed-arc"), (FOUR, "slipring"), ">=", 3.4),
+    ("two threads, 512 B, pool of 1 GiB, batch 1", "lane / `seed-arc` over the disruptor", (ONE, "slipring"), (ONE, "seed-arc"), "<=", 0.45),
+    ("", "lane / `rtrb` with our chunks", (ONE, "slipring"), (ONE, "rtrb"), "<=", 1.10),
+    ("the same, batch 64", "lane / `seed-arc` over the disruptor", (MANY, "slipring"), (MANY, "seed-arc"), "<=", 0.45),
+    ("", "lane / `rtrb` with our chunks", (MANY, "slipring"), (MANY, "rtrb"), "<=", 1.15),
+    ("releases in random order", "random / in order, slot path", (RANDOM, "slipring"), (FIT, "slipring"), "<=", 2),
+    ("65536 slots x 512 B, two threads", "on overwrite / on consume", (POLICIES, "slipring-overwrite"), (POLICIES, "slipring"), ">=", 2.2),
+]
+INSTRUCTIONS_MAX = 30
+POOL_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "jemalloc", "seed-arc"]
+
+
+def number(row, column="ns_per_op"):
+    try:
+        return float(row[column])
+    except (KeyError, ValueError) as error:
+        raise RecordError(f"{row.get('case')} of {row.get('contender')} has no number in {column}") from error
+
+
+def find(record, case, contender):
+    return next((row for row in record.rows if row.get("case") == case and row.get("contender") == contender), None)
+
+
+def ns(value):
+    """Three digits, which is more than repeats agree in."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def spread(row):
+    low, high = ("ns_q1", "ns_q3") if row.get("ns_q1") else ("ns_min", "ns_max")
+    return f"{ns(number(row, low))}–{ns(number(row, high))}" if row.get(high) else f"from {ns(number(row, low))}"
+
+
+def name(row):
+    return f"`{row['contender']}`" + (" *" if row.get("emulated") else "")
+
+
+def grid(head, rows):
+    """A Markdown table; columns of figures are flush right."""
+    figure = re.compile(r"([-+≥≤]?\d.*|from \d.*|no room|not recorded)?$")
+    lined_up = ["---:" if at and all(figure.match(str(row[at])) for row in rows) else "---" for at in range(len(head))]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in [head, lined_up, *rows]]
+
+
+def emulations(rows):
+    reasons = sorted({(row["contender"], row["emulated"]) for row in rows if row.get("emulated")})
+    return ["", "\\* emulated: " + "; ".join(f"`{who}`" + ("" if why == "yes" else f" ({why})") for who, why in reasons) + "."] if reasons else []
+
+
+def case_table(records, case):
+    """One case, all contenders, fastest first."""
+    (record,) = records
+    rows = sorted((row for row in record.rows if row.get("case") == case), key=number)
+    if not rows:
+        raise RecordError(f"{record.path} has no case {case}")
+    seed = find(record, case, "seed-arc")
+    head = ["contender", "ns/op", "spread", "memory"] + (["`seed-arc` is"] if seed else [])
+    lines = []
+    for row in rows:
+        memory = f"{int(row['memory_bytes']) / (1 << 20):,.1f} MiB" if row.get("memory_bytes") else ""
+        lines.append([name(row), ns(number(row)), spread(row), memory] + ([f"{number(seed) / number(row):.1f}x"] if seed else []))
+    return grid(head, lines) + emulations(rows)
+
+
+def cases_table(records, *cases):
+    """Several cases side by side, medians only, in the order of the first."""
+    (record,) = records
+    by_case = [{row["contender"]: row for row in record.rows if row.get("case") == case} for case in cases]
+    missing = [case for case, rows in zip(cases, by_case) if not rows]
+    if missing:
+        raise RecordError(f"{record.path} has no case {', '.join(missing)}")
+    contenders = sorted({who for rows in by_case for who in rows}, key=lambda who: [number(rows[who]) if who in rows else 1e9 for rows in by_case])
+    cell = lambda rows, who: ns(number(rows[who])) + (" *" if rows[who].get("emulated") else "") if who in rows else ""
+    lines = [[f"`{who}`", *(cell(rows, who) for rows in by_case)] for who in contenders]
+    return grid(["contender", *(f"`{case}`" for case in cases)], lines) + emulations([row for rows in by_case for row in rows.values()])
+
+
+def pool_bytes(row):
+    """Of a case whose name says it (`...-64KiB`), or whose plan does; None for one that has no pool of its own."""
+    named = re.search(r"-(\d+(?:KiB|MiB|GiB))$", row.get("case", ""))
+    return int(row["pool_bytes"]) if row.get("pool_bytes") else size_bytes(named[1]) if named else None
+
+
+def pools_table(records):
+    """A line a pool size; the last column is how much faster the slot path is than the seed's design."""
+    (record,) = records
+    sizes = {}
+    for row in record.rows:
+        if pool_bytes(row):
+            sizes.setdefault(pool_bytes(row), {})[row["contender"]] = row
+    if not sizes:
+        raise RecordError(f"{record.path} has no pool sizes")
+    shown = [who for who in POOL_CONTENDERS if any(who in rows for rows in sizes.values())]
+    lines = []
+    for size, rows in sorted(sizes.items()):
+        both = "slipring" in rows and "seed-arc" in rows
+        ratio = f"{number(rows['seed-arc']) / number(rows['slipring']):.1f}x" if both else ""
+        entries = [next((row["slots"] for row in rows.values()), "")] if "slots" in record.rows[0] else []
+        lines.append([size_text(size), *entries, *(ns(number(rows[who])) if who in rows else "no room" for who in shown), ratio])
+    return grid(["pool", *(["entries"] if "slots" in record.rows[0] else []), *(f"`{who}`" for who in shown), "ratio"], lines)
+
+
+def steps_table(records, *contenders):
+    """One case, contenders in the order given, and what each adds to the one before it."""
+    (record,) = records
+    rows = [next((row for row in record.rows if row["contender"] == who), None) for who in contenders]
+    if None in rows:
+        raise RecordError(f"{record.path} has no {contenders[rows.index(None)]}")
+    added = ["", *(f"{number(row) - number(before):+.2f}" for before, row in zip(rows, rows[1:]))]
+    return grid(["rung", "ns/op", "spread", "adds"], [[name(row), ns(number(row)), spread(row), more] for row, more in zip(rows, added)])
+
+
+def window_table(records):
+    (record,) = records
+    best, default = record.get("best_window_bytes"), record.get("default_window_bytes")
+    lines = []
+    for row in record.rows:
+        marks = [text for text, value in (("best", best), ("default", default)) if value == row["window_bytes"]]
+        spread_text = f"{ns(number(row, 'ns_min'))}–{ns(number(row, 'ns_max'))}"
+        lines.append([size_text(int(row["window_bytes"])), ns(number(row, "ns_per_event")), spread_text, ", ".join(marks)])
+    return grid(["window", "ns/event", "fastest–slowest", ""], lines)
+
+
+def load_table(records):
+    """Serve beside the bare loop: medians over repeats of each percentile and rate."""
+    (record,) = records
+    columns = ["p50_us", "p99_us", "p99.9_us", "p99.99_us"]
+    lines = []
+    for case in dict.fromkeys(row["case"] for row in record.rows):
+        for who in dict.fromkeys(row["contender"] for row in record.rows):
+            rows = [row for row in record.rows if (row["case"], row["contender"]) == (case, who)]
+            if rows:
+                middle = lambda column: median(number(row, column) for row in rows)
+                lines.append([f"`{case}`", f"`{who}`", f"{middle('vectors_per_s'):,.0f}", *(f"{middle(column):,.1f}" for column in columns)])
+    return grid(["shape", "server", "vectors/s", "p50 us", "p99 us", "p99.9 us", "p99.99 us"], lines)
+
+
+def lanes_table(records):
+    (record,) = records
+    lines = [
+        [f"`{row['case']}`", row["lanes"], row["cpus_used"], ns(number(row)), spread(row), ns(number(row, "ns_total")), f"{number(row, 'scaling'):.2f}x"]
+        for row in record.rows
+    ]
+    skipped = ["", *(f"Not run: {text}." for text in record.all("skipped"))] if record.all("skipped") else []
+    return grid(["case", "lanes", "CPUs", "ns/event of a lane", "spread", "ns/event of all", "events of one lane"], lines) + skipped
+
+
+def ahead_table(records):
+    """Every case in which a rival that isn't emulated is faster than our slot path: the fastest one, how many there are, the worst case first."""
+    (record,) = records
+    found = []
+    for case in dict.fromkeys(row["case"] for row in record.rows):
+        ours = find(record, case, "slipring")
+        is_rival = lambda row: not row["contender"].startswith(("slipring", "empty", "ladder")) and not row.get("emulated")
+        ahead = [row for row in record.rows if ours and row["case"] == case and is_rival(row) and number(row) < number(ours)]
+        if ahead:
+            best = min(ahead, key=number)
+            found.append((number(ours) / number(best), [f"`{case}`", name(best), len(ahead), ns(number(best)), ns(number(ours))]))
+    if not found:
+        return ["No rival is faster than the slot path in any case of this record."]
+    found.sort(key=lambda entry: -entry[0])
+    return grid(["case", "fastest rival", "rivals ahead", "its ns/op", "ours", "ours / its"], [[*cells, f"{ratio:.2f}"] for ratio, cells in found])
+
+
+def ratio_of(records, above, below):
+    """(ratio, what it was made of) from the first record that has both, or None: two runs are never mixed."""
+    for record in records:
+        pair = find(record, *above), find(record, *below)
+        if all(pair):
+            return number(pair[0]) / number(pair[1]), pair
+    return None
+
+
+def targets_table(records):
+    lines = []
+    for case, condition, above, below, relation, limit in TARGETS:
+        target = f"{'≥' if relation == '>=' else '≤'} {limit:g}x"
+        found = ratio_of(records, above, below)
+        if found is None:
+            lines.append([case, condition, target, "not recorded", ""])
+            continue
+        ratio, (row, _) = found
+        met = ratio >= limit if relation == ">=" else ratio <= limit
+        pool = f", pool of {size_text(pool_bytes(row))}" if above[0] == RANDOM and pool_bytes(row) else ""
+        # A third digit where two would show the limit itself and not say which side.
+        shown = f"{ratio:.3f}x" if abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
+        lines.append([case + pool, condition, target, shown, "met" if met else "**missed**"])
+    for case, what in (("slots.mix", "slot path"), ("raii.mix", "RAII")):
+        counted = next((float(row["instructions_per_op"]) for record in records if (row := find(record, case, "slipring"))), None)
+        verdict = "" if counted is None else "met" if counted <= INSTRUCTIONS_MAX else "**missed**"
+        lines.append(["instructions of alloc + release, the loop subtracted", what, f"≤ {INSTRUCTIONS_MAX}", "not recorded" if counted is None else f"{counted:.1f}", verdict])
+    return grid(["case", "what", "target", "measured", ""], lines)
+
+
+def instructions_table(records):
+    (record,) = records
+    return grid(["case", "instructions", "limit"], [[f"`{row['case']}`", row["instructions_per_op"], row["limit"]] for row in record.rows])
+
+
+def plot_table(records):
+    """The picture that scripts/plot draws from this record."""
+    (record,) = records
+    path = Path(record.path)
+    drawing = path.parent / "plots" / f"{path.stem}.svg"
+    if not (ROOT / drawing).exists():
+        raise RecordError(f"{drawing} is missing; run scripts/plot {path}")
+    return [f"![{path.stem}]({drawing})"]
+
+
+def machine_table(records):
+    (record,) = records
+    keys = ["cpu", "cpus", "virtual", "caches", "memory", "thp", "kernel", "rustc"]
+    return grid(["machine", ""], [[key, record.get(key, "unknown")] for key in keys])
+
+
+TABLES = {
+    "case": case_table,
+    "cases": cases_table,
+    "pools": pools_table,
+    "steps": steps_table,
+    "window": window_table,
+    "load": load_table,
+    "lanes": lanes_table,
+    "rivals-ahead": ahead_table,
+    "targets": targets_table,
+    "machine": machine_table,
+    "instructions": instructions_table,
+    "plot": plot_table,
+}
+
+
+def value(records, kind, *words):
+    """One figure in a sentence: `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, or `best-window`."""
+    if kind == "best-window":
+        return size_text(int(records[0].get("best_window_bytes", "0")))
+    case, *contenders = words
+    rows = [find(records[0], case, who) for who in contenders]
+    if not rows or None in rows:
+        raise RecordError(f"{records[0].path} has no {case} of {' and '.join(contenders)}")
+    if kind == "ns" and len(rows) == 1:
+        return f"{ns(number(rows[0]))} ns"
+    if kind == "ratio" and len(rows) == 2:
+        return f"{number(rows[0]) / number(rows[1]):.2f}x"
+    raise RecordError(f"a value is `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW` or `best-window`, not {kind} {' '.join(words)}")
