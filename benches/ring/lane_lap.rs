@@ -14,8 +14,6 @@ use slipring::ring::PoolOptions;
 
 /// Events of a lap, and slots of the ring.
 pub const EVENTS: u64 = 4096;
-/// Events of a batch, where it is varied.
-pub const BATCHES: [u64; 3] = [1, 8, 64];
 /// Bytes of a payload.
 pub const PAYLOAD_BYTES: usize = 512;
 

@@ -35,18 +35,19 @@ impl<const T: usize> Slots<T> {
 
     /// One lap, with a size for each entry.
     pub fn lap(&mut self, sizes_bytes: &[usize]) {
-        let entries = self.entries.len() as Sequence;
+        let (entries, mut op) = (self.entries.len() as Sequence, self.op);
         for (entry, &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
             let mut grant = self.pool.reserve(bytes).expect("the oldest is released");
-            touch::<T>(&mut grant, self.op);
+            touch::<T>(&mut grant, op);
             let slice = grant.commit_all();
             let staged = self.pool.stage(slice).expect("the pool's own slice");
             *entry = Some(staged);
             self.pool.release(staged.sequence() - entries);
-            self.op += 1;
+            op += 1;
         }
+        self.op = op;
         let last = self.entries.last().copied().flatten().expect("a lap fills every entry");
-        assert_touched::<T>(self.pool.view(&last).expect("it isn't released"), self.op - 1);
+        assert_touched::<T>(self.pool.view(&last).expect("it isn't released"), op - 1);
     }
 }
 
@@ -64,36 +65,40 @@ impl<const T: usize> Slices<T> {
 
     /// One lap, with a size for each entry.
     pub fn lap(&mut self, sizes_bytes: &[usize]) {
+        let mut op = self.op;
         for (entry, &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
             let mut grant = self.pool.reserve(bytes).expect("the oldest is dropped");
-            touch::<T>(&mut grant, self.op);
+            touch::<T>(&mut grant, op);
             *entry = Some(grant.commit_all());
-            self.op += 1;
+            op += 1;
         }
-        assert_touched::<T>(self.entries.last().and_then(Option::as_ref).expect("a lap fills every entry"), self.op - 1);
+        self.op = op;
+        assert_touched::<T>(self.entries.last().and_then(Option::as_ref).expect("a lap fills every entry"), op - 1);
     }
 }
 
-/// The same lap without a pool.
+/// The same lap without a pool: it reads the size, checks that the write has room, and writes.
 pub struct Empty<const T: usize> {
-    entries: Vec<(usize, [u8; T])>,
+    entries: Vec<[u8; T]>,
     op: u64,
 }
 
 impl<const T: usize> Empty<T> {
     pub fn new(entries: usize) -> Self {
-        Self { entries: vec![(0, [0; T]); entries], op: 0 }
+        Self { entries: vec![[0; T]; entries], op: 0 }
     }
 
     /// One lap, with a size for each entry.
     pub fn lap(&mut self, sizes_bytes: &[usize]) {
-        for ((size_bytes, entry), &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
-            *size_bytes = bytes;
-            touch::<T>(entry, self.op);
+        let mut op = self.op;
+        for (entry, &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
+            assert!(bytes >= T, "a payload of {bytes} bytes has no room for {T}");
+            touch::<T>(entry, op);
+            op += 1;
             // No instruction, but it keeps the compiler from doing several entries at once, which it can't with a pool.
             black_box(());
-            self.op += 1;
         }
-        assert_touched::<T>(&self.entries.last().expect("there are entries").1, self.op - 1);
+        self.op = op;
+        assert_touched::<T>(self.entries.last().expect("there are entries"), op - 1);
     }
 }

@@ -1,28 +1,32 @@
 //! Instructions of the hot path, counted under callgrind: `scripts/callgrind`, which holds them against `benches/instructions/limits.toml`.
 //!
-//! Each benchmark runs [`LAPS`] laps over a pool that is warm, so that the figures are those of the steady state, a chunk's end included. What a lap
+//! Each benchmark runs [`OPERATIONS`] operations over a pool that is warm, so that the figures are those of the steady state, a chunk's end included. What a lap
 //! costs without a pool is counted by `empty` and `empty_lane`, and taken off by the script. Counts repeat exactly; they depend on the compiler and on
 //! nothing else, because the pool's chunk and window, which follow the machine's caches by default, are given here.
+#![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
 
-#[path = "../../ring/laps.rs"]
-mod laps;
 #[path = "../../ring/lane_lap.rs"]
 mod lane_lap;
+#[path = "../../ring/laps.rs"]
+mod laps;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use lane_lap::{EmptyLaneLap, LaneLap};
+use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
 use laps::{Empty, Slices, Slots};
 use slipring::ring::{PoolOptions, RingPool};
 
-/// Laps of a benchmark. The script divides by operations: 16 laps of 1024 entries, 4 laps of 4096 events.
-const LAPS: usize = 16;
+/// Operations of a benchmark; the script reads the number here.
+const OPERATIONS: usize = 16384;
 const ENTRIES: usize = 1024;
-const LANE_LAPS: usize = 4;
+const LAPS: usize = OPERATIONS / ENTRIES;
+const LANE_LAPS: usize = OPERATIONS / EVENTS as usize;
+/// What the quick comparison's pools come to.
 const CHUNK_BYTES: usize = 64 << 10;
+/// 1 to 8 vectors of dimension 16, as in the quick comparison of `compare/`.
+const MIX: usize = 0;
 
-/// What is allocated, entry by entry: 1 to 8 vectors of dimension 16, as in the quick comparison of `compare/`; any other number is that many bytes.
+/// What is allocated, entry by entry: [`MIX`], or as many bytes for each.
 fn sizes(bytes: usize) -> Vec<usize> {
-    const MIX: usize = 0;
     let mut state = 0x5eed_0f51_u64;
     let mut draw = || {
         // xorshift64, from the seed of the comparison.
@@ -57,7 +61,7 @@ fn empty_of(bytes: usize) -> Warm<Empty<8>> {
 }
 
 fn slots_of(bytes: usize) -> Warm<Slots<8>> {
-    warm(Slots::new(pool(CHUNK_BYTES, 512), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+    warm(Slots::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
 }
 
 /// Slices of half a chunk: every second one opens a chunk.
@@ -66,11 +70,11 @@ fn half_chunks_of(bytes: usize) -> Warm<Slots<8>> {
 }
 
 fn slices_of(bytes: usize) -> Warm<Slices<8>> {
-    warm(Slices::new(pool(CHUNK_BYTES, 512), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+    warm(Slices::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
 }
 
 fn lane_of(batch: u64) -> (LaneLap, u64) {
-    let mut lane = LaneLap::new(options(CHUNK_BYTES, 512));
+    let mut lane = LaneLap::new(options(CHUNK_BYTES, PAYLOAD_BYTES));
     lane.lap(batch);
     (lane, batch)
 }
@@ -85,7 +89,7 @@ fn empty((mut laps, sizes): Warm<Empty<8>>) -> Warm<Empty<8>> {
 #[library_benchmark]
 #[bench::b64(args = (64), setup = slots_of)]
 #[bench::b512(args = (512), setup = slots_of)]
-#[bench::mix(args = (0), setup = slots_of)]
+#[bench::mix(args = (MIX), setup = slots_of)]
 #[bench::half_chunk(args = (2048), setup = half_chunks_of)]
 fn slots((mut laps, sizes): Warm<Slots<8>>) -> Warm<Slots<8>> {
     (0..LAPS).for_each(|_| laps.lap(&sizes));
@@ -95,7 +99,7 @@ fn slots((mut laps, sizes): Warm<Slots<8>>) -> Warm<Slots<8>> {
 #[library_benchmark]
 #[bench::b64(args = (64), setup = slices_of)]
 #[bench::b512(args = (512), setup = slices_of)]
-#[bench::mix(args = (0), setup = slices_of)]
+#[bench::mix(args = (MIX), setup = slices_of)]
 fn raii((mut laps, sizes): Warm<Slices<8>>) -> Warm<Slices<8>> {
     (0..LAPS).for_each(|_| laps.lap(&sizes));
     (laps, sizes)
