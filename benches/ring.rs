@@ -28,6 +28,7 @@ mod ring {
 use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use criterion::Criterion;
 
@@ -51,7 +52,9 @@ fn main() -> ExitCode {
     let groups = env::var(GROUPS).ok();
     let chosen = |group: &str| groups.as_ref().is_none_or(|groups| groups.split(',').any(|one| one == group));
     let is_timed = theirs.iter().any(|argument| argument == "--bench");
-    let mut criterion = Criterion::default().configure_from_args();
+    // Half of the defaults: there are many cases. The arguments may say otherwise.
+    let (warm_up, measurement) = (Duration::from_millis(1500), Duration::from_millis(2500));
+    let mut criterion = Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args();
     if chosen("alloc_touch") {
         ring::alloc::alloc_touch(&mut criterion);
     }

@@ -1,7 +1,5 @@
 //! The groups over the pool alone: by what is allocated, and by how large the pool is.
 
-use std::time::Duration;
-
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use slipring::ring::{PoolOptions, RingPool};
@@ -77,7 +75,6 @@ pub fn alloc_sizes(criterion: &mut Criterion) {
 /// Pool sizes: 16 KiB to 1 GiB, doubling. Where 1024 slices don't fit there are as many entries as do, so the name of a case holds their number.
 pub fn pool_sizes(criterion: &mut Criterion, is_timed: bool) {
     let mut group = criterion.benchmark_group("pool_sizes");
-    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     empty::<F32_BYTES>(&mut group);
     for shift in 14..=30 {
         let bytes: usize = 1 << shift;
