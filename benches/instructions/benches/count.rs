@@ -1,0 +1,129 @@
+//! Instructions of the hot path, counted under callgrind: `scripts/callgrind`, which holds them against `benches/instructions/limits.toml`.
+//!
+//! Each benchmark runs [`OPERATIONS`] operations over a pool that is warm, so that the figures are those of the steady state, a chunk's end included. What a lap
+//! costs without a pool is counted by `empty` and `empty_lane`, and taken off by the script. Counts repeat exactly; they depend on the compiler and on
+//! nothing else, because the pool's chunk and window, which follow the machine's caches by default, are given here.
+#![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
+
+#[path = "../../ring/lane_lap.rs"]
+mod lane_lap;
+#[path = "../../ring/laps.rs"]
+mod laps;
+
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
+use laps::{Empty, Slices, Slots};
+use slipring::ring::{PoolOptions, RingPool};
+
+/// Operations of a benchmark; the script reads the number here.
+const OPERATIONS: usize = 16384;
+const ENTRIES: usize = 1024;
+const LAPS: usize = OPERATIONS / ENTRIES;
+const LANE_LAPS: usize = OPERATIONS / EVENTS as usize;
+/// What the quick comparison's pools come to.
+const CHUNK_BYTES: usize = 64 << 10;
+/// 1 to 8 vectors of dimension 16, as in the quick comparison of `compare/`.
+const MIX: usize = 0;
+
+/// What is allocated, entry by entry: [`MIX`], or as many bytes for each.
+fn sizes(bytes: usize) -> Vec<usize> {
+    let mut state = 0x5eed_0f51_u64;
+    let mut draw = || {
+        // xorshift64, from the seed of the comparison.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 32) % 8 + 1) as usize * 64
+    };
+    (0..ENTRIES).map(|_| if bytes == MIX { draw() } else { bytes }).collect()
+}
+
+fn options(chunk_bytes: usize, max_slice_bytes: usize) -> PoolOptions {
+    let bytes = (ENTRIES * max_slice_bytes * 2).next_power_of_two();
+    let (chunk_bytes, window_bytes) = (Some(chunk_bytes), Some(bytes));
+    PoolOptions { bytes, max_slice_bytes, chunk_bytes, window_bytes, ..PoolOptions::default() }
+}
+
+fn pool(chunk_bytes: usize, max_slice_bytes: usize) -> RingPool {
+    RingPool::new(&options(chunk_bytes, max_slice_bytes)).expect("the pool fits this machine")
+}
+
+type Warm<L> = (L, Vec<usize>);
+
+fn warm<L>(mut laps: L, bytes: usize, lap: impl Fn(&mut L, &[usize])) -> Warm<L> {
+    let sizes = sizes(bytes);
+    (0..4).for_each(|_| lap(&mut laps, &sizes));
+    (laps, sizes)
+}
+
+fn empty_of(bytes: usize) -> Warm<Empty<8>> {
+    warm(Empty::new(ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+}
+
+fn slots_of(bytes: usize) -> Warm<Slots<8>> {
+    warm(Slots::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+}
+
+/// Slices of half a chunk: every second one opens a chunk.
+fn half_chunks_of(bytes: usize) -> Warm<Slots<8>> {
+    warm(Slots::new(pool(2 * bytes, bytes), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+}
+
+fn slices_of(bytes: usize) -> Warm<Slices<8>> {
+    warm(Slices::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+}
+
+fn lane_of(batch: u64) -> (LaneLap, u64) {
+    let mut lane = LaneLap::new(options(CHUNK_BYTES, PAYLOAD_BYTES));
+    lane.lap(batch);
+    (lane, batch)
+}
+
+#[library_benchmark]
+#[bench::all(args = (64), setup = empty_of)]
+fn empty((mut laps, sizes): Warm<Empty<8>>) -> Warm<Empty<8>> {
+    (0..LAPS).for_each(|_| laps.lap(&sizes));
+    (laps, sizes)
+}
+
+#[library_benchmark]
+#[bench::b64(args = (64), setup = slots_of)]
+#[bench::b512(args = (512), setup = slots_of)]
+#[bench::mix(args = (MIX), setup = slots_of)]
+#[bench::half_chunk(args = (2048), setup = half_chunks_of)]
+fn slots((mut laps, sizes): Warm<Slots<8>>) -> Warm<Slots<8>> {
+    (0..LAPS).for_each(|_| laps.lap(&sizes));
+    (laps, sizes)
+}
+
+#[library_benchmark]
+#[bench::b64(args = (64), setup = slices_of)]
+#[bench::b512(args = (512), setup = slices_of)]
+#[bench::mix(args = (MIX), setup = slices_of)]
+fn raii((mut laps, sizes): Warm<Slices<8>>) -> Warm<Slices<8>> {
+    (0..LAPS).for_each(|_| laps.lap(&sizes));
+    (laps, sizes)
+}
+
+#[library_benchmark]
+#[bench::b1(1)]
+#[bench::b8(8)]
+#[bench::b64(64)]
+fn empty_lane(batch: u64) -> EmptyLaneLap {
+    let mut laps = EmptyLaneLap::new();
+    (0..LANE_LAPS).for_each(|_| laps.lap(batch));
+    laps
+}
+
+#[library_benchmark]
+#[bench::b1(args = (1), setup = lane_of, teardown = LaneLap::close)]
+#[bench::b8(args = (8), setup = lane_of, teardown = LaneLap::close)]
+#[bench::b64(args = (64), setup = lane_of, teardown = LaneLap::close)]
+fn lane((mut laps, batch): (LaneLap, u64)) -> LaneLap {
+    (0..LANE_LAPS).for_each(|_| laps.lap(batch));
+    laps
+}
+
+library_benchmark_group!(name = ring, benchmarks = [empty, slots, raii, empty_lane, lane]);
+
+main!(library_benchmark_groups = ring);

@@ -1,0 +1,65 @@
+//! The hot path in named functions, as the compiler makes it: what `tests/hot_path.rs` disassembles.
+//!
+//! ```text
+//!   pool   alloc_stage: reserve ─▶ write 8 bytes ─▶ stage                 release: all up to a sequence
+//!   RAII   alloc_slice: reserve ─▶ write 8 bytes ─▶ commit                drop_slice, or stage_slice
+//!   lane   lane_claim_stage: claim a slot and bytes ─▶ write 8 bytes ─▶ stage
+//! ```
+//!
+//! None of them is inlined into a caller, and the callers aren't known here, so each stands in the object file by its name and for any length.
+//! They measure nothing: `benches/count.rs` counts what the same operations cost in a loop.
+#![forbid(unsafe_code)]
+
+use slipring::pipeline::Lane;
+use slipring::ring::{Full, PoolSlice, RingPool, Sequence, Staged};
+
+/// The slot path's first half.
+///
+/// # Errors
+/// As [`RingPool::reserve`].
+#[inline(never)]
+pub fn alloc_stage(pool: &mut RingPool, len: usize, op: u64) -> Result<Staged, Full> {
+    let mut grant = pool.reserve(len)?;
+    grant[..8].copy_from_slice(&op.to_le_bytes());
+    Ok(grant.stage())
+}
+
+/// A slice that was kept for a while goes into a slot.
+#[inline(never)]
+pub fn stage_slice(pool: &mut RingPool, slice: PoolSlice) -> Option<Staged> {
+    pool.stage(slice).ok()
+}
+
+/// The slot path's second half.
+#[inline(never)]
+pub fn release(pool: &mut RingPool, through: Sequence) {
+    pool.release(through);
+}
+
+/// RAII's first half.
+///
+/// # Errors
+/// As [`RingPool::reserve`].
+#[inline(never)]
+pub fn alloc_slice(pool: &mut RingPool, len: usize, op: u64) -> Result<PoolSlice, Full> {
+    let mut grant = pool.reserve(len)?;
+    grant[..8].copy_from_slice(&op.to_le_bytes());
+    Ok(grant.commit_all())
+}
+
+/// RAII's second half.
+#[inline(never)]
+pub fn drop_slice(slice: PoolSlice) {
+    drop(slice);
+}
+
+/// As [`alloc_stage`], over a lane; a flush publishes it.
+///
+/// # Errors
+/// As [`Lane::claim`].
+#[inline(never)]
+pub fn lane_claim_stage(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Sequence, Full> {
+    let mut claim = lane.claim(len)?;
+    claim[..8].copy_from_slice(&op.to_le_bytes());
+    Ok(claim.stage(op))
+}

@@ -1,0 +1,117 @@
+//! The hot path has no locked instruction, no exchange with memory, no fence and no division: read from the machine code of a release build.
+//!
+//! ```text
+//!   cargo build --release --lib ─▶ objdump of the .rlib ─▶ the named functions of src/lib.rs ─▶ every instruction, every function they call
+//! ```
+//!
+//! Calls aren't followed, so each must be of a function that is named here as cold; any other call is refused like a locked instruction. It needs
+//! `objdump`, of binutils, which the C linker that cargo needs brings along.
+
+mod hot_path {
+    pub mod listing;
+    pub mod verdict;
+}
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use hot_path::listing::{Function, functions};
+use hot_path::verdict::{complaints, target};
+use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+use slipring::ring::{PoolOptions, RingPool};
+use slipring_instructions::{alloc_slice, alloc_stage, drop_slice, lane_alloc_stage, release};
+
+const CRATE: &str = "slipring_instructions";
+
+/// What each function of src/lib.rs may call, by the end of a path: what it does once in a chunk or never.
+const COLD: &[(&str, &[&str])] = &[
+    ("alloc_stage", &["Owner::make_room"]),
+    ("release", &[]),
+    ("alloc_slice", &["Owner::make_room"]),
+    // The last slice of a pool that has gone.
+    ("drop_slice", &["ChunkRef::end_last"]),
+    // A full ring is polled, and what is staged is flushed; a panic drops the slice.
+    (
+        "lane_alloc_stage",
+        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::flush", "Lane<M>::reclaim", "ChunkRef::end_last"],
+    ),
+];
+
+/// The functions of the release build.
+fn compiled() -> Vec<Function> {
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--lib",
+            "--message-format=json",
+            "--package",
+            "slipring-instructions",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs, it runs this test");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let quoted = messages.split('"').filter(|text| text.ends_with(".rlib"));
+    let library = quoted.map(PathBuf::from).find(|path| path.to_string_lossy().contains(CRATE));
+    let library = library.expect("cargo names the library that it built");
+    // Relocations name what is called before the linker has placed it.
+    let listed = Command::new("objdump")
+        .args(["--disassemble", "--reloc", "--demangle", "--wide", "--no-show-raw-insn"])
+        .arg(&library)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap_or_else(|error| panic!("objdump doesn't run ({error}): install binutils"));
+    assert!(listed.status.success(), "objdump: {}", String::from_utf8_lossy(&listed.stderr));
+    functions(&String::from_utf8_lossy(&listed.stdout))
+}
+
+#[test]
+fn the_hot_path_is_plain() {
+    let all = compiled();
+    let mut complained = String::new();
+    for (name, cold) in COLD {
+        let of_name: Vec<&Function> = all.iter().filter(|function| function.is(CRATE, name)).collect();
+        assert_eq!(of_name.len(), 1, "{name} stands {} times in the listing", of_name.len());
+        let function = of_name[0];
+        assert!(function.instructions.iter().any(|one| one.mnemonic() == "ret"), "{name} isn't whole: {function}");
+        let mut called: Vec<String> = function.instructions.iter().filter_map(|one| target(function, one)).collect();
+        called.sort_unstable();
+        called.dedup();
+        println!("{name}: {} instructions, calls {}", function.instructions.len(), called.join(", "));
+        let found = complaints(function, cold);
+        if !found.is_empty() {
+            complained += &format!("{}\n{function}\n", found.join("\n"));
+        }
+    }
+    assert!(complained.is_empty(), "\n{complained}");
+}
+
+#[test]
+fn the_named_functions_do_what_they_say() {
+    let options = PoolOptions { bytes: 16 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
+    let mut pool = RingPool::new(&options).expect("16 KiB fit");
+    let mut held = None;
+    for op in 0..100 {
+        let staged = alloc_stage(&mut pool, 512, op).expect("all before is released");
+        assert_eq!(pool.view(&staged).expect("it isn't released")[..8], op.to_le_bytes());
+        release(&mut pool, staged.sequence());
+        assert!(pool.view(&staged).is_none());
+        let slice = alloc_slice(&mut pool, 512, op).expect("all before is dropped");
+        assert_eq!(slice[..8], op.to_le_bytes());
+        held.replace(slice).into_iter().for_each(drop_slice);
+    }
+    let spec = LaneSpec::new(options, 16).layer([StageSpec::inline("read")]);
+    let Started { mut lane, mut stages, .. } = spec.start::<u64>().expect("16 KiB fit");
+    let read = |view: View<'_, u64>| {
+        assert_eq!(view.bytes()[..8], view.meta().to_le_bytes());
+        Outcome::Done
+    };
+    lane.attach(stages.take("read").expect("it was specified"), read).expect("it is inline");
+    for op in 0..100 {
+        assert_eq!(lane_alloc_stage(&mut lane, 512, op), Ok(op as i64));
+        assert_eq!((lane.flush(), lane.poll().processed), (1, 1));
+    }
+}
