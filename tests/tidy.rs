@@ -17,6 +17,7 @@ use tidy::{density, memory, shape, words};
 /// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations. Extend it on purpose.
 const UNSAFE_FILES: &[&str] = &[
     "compare/src/contender/bump_two_arenas.rs",
+    "compare/src/two_threads/chunks.rs",
     "compare/src/two_threads/seed_arc.rs",
     "ingest/tests/serve_alloc/counting.rs",
     "src/pipeline/column.rs",
