@@ -177,12 +177,11 @@ mod tests {
     #[test]
     fn nothing_is_written_again_before_it_is_read() {
         let (mut chunks, mut spans) = chunks(&TINY).unwrap();
-        let (reader, tally) = Reader::new(Behind::Number);
-        drop(reader);
         let (mut made, mut held, mut read) = (0, VecDeque::new(), 0);
         // As many as the pool takes, and then some are read: every time another share of what is alive.
         for some in [1, 7, 16, 3, 9, 2, 15] {
-            while let Ok(span) = chunks.put(made, &Pattern, &tally) {
+            chunks.look();
+            while let Ok(span) = chunks.try_put(made, &Pattern) {
                 held.push_back(span);
                 made += 1;
             }

@@ -39,20 +39,24 @@ impl Channel for Rtrb {
             let push = |message| producer.push(message).map_err(|PushError::Full(back)| Refused::Full(back));
             return send_one_by_one(numbers, make, tally, push);
         }
-        let mut patience = Patience::default();
-        while producer.slots() < count {
-            patience.round(tally)?;
-        }
-        let chunk = producer.write_chunk_uninit(count).map_err(|error| error.to_string())?;
-        let (mut numbers, mut refused) = (numbers, None);
-        chunk.fill_from_iter(iter::from_fn(|| match make(numbers.next()?) {
+        let (mut numbers, mut refused, mut patience) = (numbers, None, Patience::default());
+        let messages = iter::from_fn(|| match make(numbers.next()?) {
             Ok(message) => Some(message),
             Err(why) => {
                 refused = Some(why);
                 None
             }
-        }));
-        refused.map_or(Ok(()), Err)
+        });
+        loop {
+            // It looks at the reader's position only when the one it remembers isn't enough; asking for the free slots first would do so every time.
+            match producer.write_chunk_uninit(count) {
+                Ok(chunk) => {
+                    chunk.fill_from_iter(messages);
+                    return refused.map_or(Ok(()), Err);
+                }
+                Err(_full) => patience.round(tally)?,
+            }
+        }
     }
 
     fn receive<T: Send + 'static>(mut consumer: Consumer<T>, mut each: impl FnMut(T)) {
