@@ -22,6 +22,7 @@ const UNSAFE_FILES: &[&str] = &[
     "compare/src/contender/memory.rs",
     "compare/src/contender/ringbuf.rs",
     "compare/src/contender/rtrb.rs",
+    "compare/src/two_threads/chunks.rs",
     "compare/src/two_threads/seed_arc.rs",
     "ingest/tests/serve_alloc/counting.rs",
     "src/pipeline/column.rs",

@@ -121,13 +121,13 @@ impl Options {
 
     /// The cases of two threads: none in a sweep.
     fn two_threads_cases(&self) -> Vec<two_threads::Case> {
-        let mut cases = two_threads::cases().to_vec();
+        let mut cases = two_threads::cases(self.quick && self.case.is_empty());
         cases.retain(|case| self.sweep.is_none() && self.takes_case(&case.name()));
         cases
     }
 
     fn two_threads_contenders(&self) -> Vec<two_threads::Runner> {
-        let mut contenders = two_threads::contenders();
+        let mut contenders = two_threads::contenders(self.quick && self.only.is_empty());
         contenders.retain(|contender| self.takes_contender(contender.name));
         contenders
     }

@@ -19,7 +19,7 @@ use hot_path::listing::{Function, functions};
 use hot_path::verdict::{complaints, target};
 use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
 use slipring::ring::{PoolOptions, RingPool};
-use slipring_instructions::{alloc_slice, alloc_stage, drop_slice, lane_alloc_stage, release};
+use slipring_instructions::{alloc_slice, alloc_stage, drop_slice, lane_claim_stage, release};
 
 const CRATE: &str = "slipring_instructions";
 
@@ -32,7 +32,7 @@ const COLD: &[(&str, &[&str])] = &[
     ("drop_slice", &["ChunkRef::end_last"]),
     // A full ring is polled, and what is staged is flushed; a panic drops the slice.
     (
-        "lane_alloc_stage",
+        "lane_claim_stage",
         &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::flush", "Lane<M>::reclaim", "ChunkRef::end_last"],
     ),
 ];
@@ -111,7 +111,7 @@ fn the_named_functions_do_what_they_say() {
     };
     lane.attach(stages.take("read").expect("it was specified"), read).expect("it is inline");
     for op in 0..100 {
-        assert_eq!(lane_alloc_stage(&mut lane, 512, op), Ok(op as i64));
+        assert_eq!(lane_claim_stage(&mut lane, 512, op), Ok(op as i64));
         assert_eq!((lane.flush(), lane.poll().processed), (1, 1));
     }
 }

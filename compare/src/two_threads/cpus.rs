@@ -1,6 +1,8 @@
-//! The two CPUs of a run.
+//! The two CPUs of a run, and the threads on them: pinned if the system lets it, as a lane and its stages are.
 
-use slipring::pipeline::CpuMask;
+use std::thread::{self, JoinHandle};
+
+use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
 
 /// One CPU for the publisher and one for the reader.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,4 +19,23 @@ impl Cpus {
             cpus => Err(format!("two CPUs are needed, this process may use {}", cpus.len())),
         }
     }
+
+    /// Pins the calling thread, before it maps anything.
+    pub fn pin_publisher(self) -> Result<(), String> {
+        pin_current(self.publisher, PinPolicy::Prefer).map(|_granted| ()).map_err(|error| error.to_string())
+    }
+
+    /// A thread on the reader's CPU.
+    pub fn spawn_reader(self, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        thread::spawn(move || {
+            // What isn't granted slows every contender alike.
+            let _granted = pin_current(self.reader, PinPolicy::Prefer);
+            run();
+        })
+    }
+}
+
+/// Waits for the reader's thread, whose stream has ended.
+pub fn join(reader: JoinHandle<()>) -> Result<(), String> {
+    reader.join().map_err(|_| "the reader panicked".to_owned())
 }

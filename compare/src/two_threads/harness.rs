@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::reader::Behind;
-use super::{Case, Cpus, RING_SLOTS, Reader, Tally, TwoThreads};
-use crate::contender::{Copied, Fill, Pattern};
+use super::{Case, Cpus, Reader, Tally, TwoThreads};
+use crate::contender::{Copied, Fill, Pattern, Touch8};
 use crate::harness::{Rounds, Timing};
 
 /// Warm-up before the clock, in laps of the ring.
@@ -31,6 +31,7 @@ impl Runner {
 
 /// All contenders in one case, interleaved.
 pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
+    case.check()?;
     let on_a_thread = |runner: &Runner, run: &(dyn Fn() -> Repeat + Sync)| {
         let outcome = thread::scope(|scope| scope.spawn(run).join());
         let panicked = |_| Err("it panicked".to_owned());
@@ -77,52 +78,90 @@ impl<C: TwoThreads> Run<C> {
 
 fn verify<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Result<(), String> {
     let mut run = Run::<C>::start(case, cpus, Behind::Number)?;
-    let published = run.publish(ops, &Pattern);
-    run.contender.finish()?;
-    published
+    run.publish(ops, &Pattern)?;
+    run.contender.finish()
 }
 
+/// A payload that is its number and nothing else is stored, without the call that copies a longer one.
 fn time<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Repeat {
-    let fill = Copied::new(case.payload_bytes);
-    let mut run = Run::<C>::start(case, cpus, Behind::Word(fill.word()))?;
-    run.publish((WARM_LAPS * RING_SLOTS) as u64, &fill)?;
+    let copied = Copied::new(case.payload_bytes);
+    let behind = Behind::Word(copied.word());
+    if case.payload_bytes == size_of::<u64>() {
+        time_filled::<C>(case, cpus, ops, behind, &Touch8)
+    } else {
+        time_filled::<C>(case, cpus, ops, behind, &copied)
+    }
+}
+
+fn time_filled<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64, behind: Behind, fill: &impl Fill) -> Repeat {
+    let mut run = Run::<C>::start(case, cpus, behind)?;
+    run.publish((WARM_LAPS * case.slots) as u64, fill)?;
     let (before, start) = (run.published, Instant::now());
-    let published = run.publish(ops, &fill);
+    run.publish(ops, fill)?;
     let ns_per_op = start.elapsed().as_secs_f64() * 1e9 / (run.published - before) as f64;
     let memory_bytes = run.contender.memory_bytes();
     run.contender.finish()?;
-    published.map(|()| (ns_per_op, memory_bytes))
+    Ok((ns_per_op, memory_bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::two_threads::{cases, contenders};
+    use crate::two_threads::contenders;
+
+    const ROUNDS: Rounds = Rounds { repeats: 1, ops: 3000, verified_ops: 3000 };
+
+    /// On a machine of one CPU both share it: slow, and as correct.
+    fn cpus() -> Cpus {
+        Cpus::pick().unwrap_or(Cpus { publisher: 0, reader: 0 })
+    }
 
     #[test]
     fn every_contender_brings_every_payload_to_its_reader() {
-        // On a machine of one CPU both share it: slow, and as correct.
-        let cpus = Cpus::pick().unwrap_or(Cpus { publisher: 0, reader: 0 });
-        let rounds = Rounds { repeats: 2, ops: 20_000, verified_ops: 20_000 };
-        for batch in [1, 7, 64] {
-            // A pool that wraps within a ring's length by bytes, never by events.
-            let case = Case { payload_bytes: 520, batch, pool_bytes: 4 << 20 };
-            let timings = measure(&case, cpus, &contenders(), &rounds).unwrap();
-            assert!(timings.iter().all(|timing| timing.ns_per_op.len() == 2 && timing.min_ns() > 0.0));
+        // Pools that wrap within a few laps of a ring that is full all the time; a stride that is a multiple of nothing, and 8 bytes alone.
+        for (payload_bytes, batch) in [(520, 1), (520, 7), (520, 64), (8, 1), (8, 64)] {
+            let case = Case { payload_bytes, batch, pool_bytes: 128 << 10, slots: 64 };
+            let timings = measure(&case, cpus(), &contenders(false), &ROUNDS).unwrap();
+            assert!(timings.iter().all(|timing| timing.ns_per_op.len() == 1 && timing.min_ns() > 0.0));
         }
     }
 
     #[test]
     fn names_are_those_that_others_rely_on() {
-        assert_eq!(cases().map(|case| case.name()), ["two-512B-b1", "two-512B-b64"]);
-        assert_eq!(contenders().iter().map(|runner| runner.name).collect::<Vec<_>>(), ["slipring", "seed-arc"]);
+        let names = |quick| contenders(quick).iter().map(|runner| runner.name).collect::<Vec<_>>();
+        assert_eq!(names(true), ["slipring", "seed-arc", "rtrb"]);
+        let ours = ["slipring", "slipring-overwrite", "seed-arc"];
+        let chunks = ["rtrb", "crossbeam", "std-mpsc", "flume", "kanal"];
+        assert_eq!(
+            names(false),
+            [&ours[..], &chunks, &chunks.map(|name| format!("{name}-vec").leak() as &str)].concat()
+        );
     }
 
     #[test]
-    fn a_pool_smaller_than_the_ring_is_an_error_of_the_seed() {
-        let cpus = Cpus::pick().unwrap_or(Cpus { publisher: 0, reader: 0 });
-        let case = Case { payload_bytes: 512, batch: 1, pool_bytes: 64 << 10 };
-        let refused = verify::<crate::two_threads::seed_arc::SeedArc>(&case, cpus, 20_000);
-        assert!(refused.is_err_and(|error| error.contains("smaller than a ring")));
+    fn a_dead_reader_is_an_error_of_every_contender() {
+        // The reader panics over payloads that don't hold their number.
+        let case = Case { payload_bytes: 4, batch: 1, pool_bytes: 128 << 10, slots: 64 };
+        for runner in contenders(false) {
+            let name = runner.name;
+            let failure = measure(&case, cpus(), &[runner], &ROUNDS).err().unwrap_or_default();
+            assert!(failure.starts_with(&format!("{name}: ")), "{name}: {failure}");
+            let why = ["gone after 0", "stage `read`"];
+            assert!(why.iter().any(|why| failure.contains(why)), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_pool_smaller_than_the_ring_is_an_error_where_it_must_be() {
+        let case = Case { payload_bytes: 512, batch: 1, pool_bytes: 64 << 10, slots: 4096 };
+        for runner in contenders(false) {
+            let outcome = (runner.verify)(&case, cpus(), 20_000);
+            match runner.name {
+                "seed-arc" => assert!(outcome.is_err_and(|error| error.contains("smaller than a ring"))),
+                "slipring-overwrite" => assert!(outcome.is_err_and(|error| error.contains("pool.bytes"))),
+                // What is released as it is read waits for its reader.
+                name => assert_eq!(outcome, Ok(()), "{name}"),
+            }
+        }
     }
 }

@@ -6,44 +6,82 @@
 //!
 //! The clock stops when the reader has read the last payload. Each payload is checked by the reader, in the timed passes too: its number and the sum of
 //! its words. Where the two cores lie to each other matters as much as the contender: compare within one run only.
+//!
+//! # Who takes part
+//! | contender | the payload lies in | what travels | a batch of n is published |
+//! |---|---|---|---|
+//! | `slipring` | the lane's pool, released when it is read | a slot of the disruptor | at once |
+//! | `slipring-overwrite` | the same, released when its slot is published over | the same | at once |
+//! | `seed-arc` | the seed's region, a counted slice | the slice, in a slot of the disruptor | at once |
+//! | `rtrb` | a ring pool with the lane's chunk and window | a span of 16 bytes | at once |
+//! | `crossbeam`, `std-mpsc`, `flume`, `kanal` | the same | the same | one by one: they have no other way |
+//! | `rtrb-vec`, `crossbeam-vec`, ... | a vector from the heap | the vector | as its library does |
+//!
+//! # What is the same for all, and what isn't
+//! - **Full.** Every ring and channel is bounded to the case's slots. A full one is tried again, spinning, and nobody parks: the libraries' blocking calls would park and
+//!   pay for system calls, so `try_send` and `try_recv` are their better side. flume and kanal take their lock for each try, also of an empty channel; crossbeam, the
+//!   standard library and rtrb only read. The lane, the seed and rtrb ask for a batch's room at once.
+//! - **Reading.** A stage of the lane takes up to 256 slots and releases them by one store; rtrb's reader does the same; the disruptor gives the seed's all there is. The others
+//!   receive one by one.
+//! - **Allocating.** All memory of the lane, the seed and the chunks is mapped and touched before the clock, on the publisher's pinned thread; channels are built with their
+//!   full capacity. Vectors come from the program's allocator (glibc's) on the publisher and are freed on the reader.
+//! - **Releasing.** The lane learns what was read from the disruptor's own cursors. A foreign channel tells nobody, so the chunks' reader counts what it has read on a cache
+//!   line of its own, a plain store for each payload, which the publisher loads once in a chunk.
+//! - **Pinning.** Publisher and reader are pinned to the first two CPUs that the process may use, in every contender, if the system lets them.
+//! - **What a lane does besides**, and the rivals with chunks don't: it isolates panics, wakes sleepers, keeps counters, allows several stages, and bounds what is
+//!   staged. That is part of its figures.
 
+mod case;
+mod channel;
+mod chunks;
 mod cpus;
+mod crossbeam;
+mod flume;
 mod harness;
+mod kanal;
 mod lane;
+mod over_chunks;
+mod over_vecs;
+mod patience;
 mod reader;
+mod rtrb;
 mod seed_arc;
+mod std_mpsc;
 
 use crate::contender::Fill;
+use over_chunks::OverChunks;
+use over_vecs::OverVecs;
 
+pub use case::{Case, cases};
 pub use cpus::Cpus;
 pub use harness::{Runner, measure};
+pub use patience::{Idle, Patience};
 pub use reader::{Reader, Tally};
 
-/// Slots of the ring, in every case.
-pub const RING_SLOTS: usize = 4096;
-
-/// One case: `two-512B-b64` is payloads of 512 B, published 64 at a time.
-#[derive(Clone, Copy)]
-pub struct Case {
-    pub payload_bytes: usize,
-    pub batch: usize,
-    pub pool_bytes: usize,
-}
-
-impl Case {
-    pub fn name(&self) -> String {
-        format!("two-{}B-b{}", self.payload_bytes, self.batch)
+/// The contenders in the order of a round; the quick ones are those that targets are set against.
+pub fn contenders(quick: bool) -> Vec<Runner> {
+    if quick {
+        return vec![
+            Runner::of::<lane::Slipring>(),
+            Runner::of::<seed_arc::SeedArc>(),
+            Runner::of::<OverChunks<rtrb::Rtrb>>(),
+        ];
     }
-}
-
-/// The cases of a run, all of them quick ones.
-pub fn cases() -> [Case; 2] {
-    [1, 64].map(|batch| Case { payload_bytes: 512, batch, pool_bytes: 1 << 30 })
-}
-
-/// Every contender, in the order of a round.
-pub fn contenders() -> Vec<Runner> {
-    vec![Runner::of::<lane::RealLane>(), Runner::of::<seed_arc::SeedArc>()]
+    vec![
+        Runner::of::<lane::Slipring>(),
+        Runner::of::<lane::SlipringOverwrite>(),
+        Runner::of::<seed_arc::SeedArc>(),
+        Runner::of::<OverChunks<rtrb::Rtrb>>(),
+        Runner::of::<OverChunks<crossbeam::Crossbeam>>(),
+        Runner::of::<OverChunks<std_mpsc::StdMpsc>>(),
+        Runner::of::<OverChunks<flume::Flume>>(),
+        Runner::of::<OverChunks<kanal::Kanal>>(),
+        Runner::of::<OverVecs<rtrb::Rtrb>>(),
+        Runner::of::<OverVecs<crossbeam::Crossbeam>>(),
+        Runner::of::<OverVecs<std_mpsc::StdMpsc>>(),
+        Runner::of::<OverVecs<flume::Flume>>(),
+        Runner::of::<OverVecs<kanal::Kanal>>(),
+    ]
 }
 
 /// Moves payloads to a reader on another thread, in order.
@@ -57,7 +95,11 @@ pub trait TwoThreads: Sized {
     /// What it has reserved for payloads.
     fn memory_bytes(&self) -> usize;
 
-    /// Publishes `count` payloads at once, numbered from `first`. Waits, spinning, while the ring is full.
+    /// Publishes `count` payloads, numbered from `first`: at once, or one by one where its library has no other way. Waits, spinning, while the ring is
+    /// full.
+    ///
+    /// # Errors
+    /// What was refused, or that the reader has gone: it never waits for ever.
     fn publish(&mut self, first: u64, count: usize, fill: &impl Fill) -> Result<(), String>;
 
     /// Ends the stream and waits for the reader's thread.

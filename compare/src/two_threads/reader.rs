@@ -1,13 +1,9 @@
 //! What the reader does with a payload, the same for every contender: adds up its words and checks number and sum.
 
-use std::hint::spin_loop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A reader that makes no progress for so long has lost its publisher or is dead.
-const STUCK: Duration = Duration::from_secs(20);
+use super::Patience;
 
 /// How far the reader is, for the publisher's thread.
 #[derive(Default)]
@@ -15,6 +11,8 @@ pub struct Tally {
     read: Line,
     /// Payloads that weren't what was published; the number of the first one, and one, or 0.
     first_wrong: AtomicU64,
+    /// Its thread has ended or panicked.
+    has_gone: AtomicBool,
 }
 
 /// A line of its own: the publisher looks at it only when it has nothing else to do.
@@ -23,26 +21,21 @@ pub struct Tally {
 struct Line(AtomicU64);
 
 impl Tally {
+    /// Payloads that were read.
+    pub fn read(&self) -> u64 {
+        self.read.0.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody will ever read on.
+    pub fn reader_has_gone(&self) -> bool {
+        self.has_gone.load(Ordering::Acquire)
+    }
+
     /// Waits until `count` payloads were read.
     pub fn wait(&self, count: u64) -> Result<(), String> {
-        let (mut rounds, mut seen, mut since) = (0u64, 0, Instant::now());
-        loop {
-            let read = self.read.0.load(Ordering::Acquire);
-            if read >= count {
-                break;
-            }
-            rounds += 1;
-            if !rounds.is_multiple_of(1 << 16) {
-                spin_loop();
-                continue;
-            }
-            // Once in a while, for a machine where both share a core.
-            thread::yield_now();
-            if read > seen {
-                (seen, since) = (read, Instant::now());
-            } else if since.elapsed() > STUCK {
-                return Err(format!("the reader has read {read} of {count} payloads and stands still"));
-            }
+        let mut patience = Patience::default();
+        while self.read() < count {
+            patience.round(self)?;
         }
         match self.first_wrong.load(Ordering::Acquire) {
             0 => Ok(()),
@@ -51,7 +44,7 @@ impl Tally {
     }
 }
 
-/// The reader's side of a tally.
+/// The reader's side of a tally. Dropped, it says that nobody reads on.
 pub struct Reader {
     tally: Arc<Tally>,
     read: u64,
@@ -71,6 +64,11 @@ impl Reader {
     pub fn new(words_behind: Behind) -> (Self, Arc<Tally>) {
         let tally = Arc::<Tally>::default();
         (Self { tally: Arc::clone(&tally), read: 0, words_behind }, tally)
+    }
+
+    /// For the publisher, whose waits ask it.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
     }
 
     /// Reads the next payload, all of it.
@@ -98,18 +96,25 @@ impl Reader {
     }
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.tally.has_gone.store(true, Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::contender::{Fill, Pattern};
 
+    fn payload(op: u64) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        Pattern.fill(op, &mut bytes);
+        bytes
+    }
+
     #[test]
     fn a_foreign_byte_and_a_lost_payload_are_seen() {
-        let payload = |op| {
-            let mut bytes = [0; 64];
-            Pattern.fill(op, &mut bytes);
-            bytes
-        };
         let (mut reader, tally) = Reader::new(Behind::Number);
         reader.read(&payload(0));
         reader.read(&payload(1));
@@ -121,5 +126,14 @@ mod tests {
         let (mut reader, tally) = Reader::new(Behind::Number);
         reader.read(&payload(1));
         assert!(tally.wait(1).unwrap_err().contains("payload 0"));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_not_waited_for() {
+        let (mut reader, tally) = Reader::new(Behind::Number);
+        reader.read(&payload(0));
+        drop(reader);
+        assert_eq!(tally.wait(1), Ok(()), "what it read counts");
+        assert!(tally.wait(2).unwrap_err().contains("gone after 1"));
     }
 }

@@ -7,14 +7,14 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use disruptor::{BusySpin, EventPoller, Polling, Producer, SingleConsumerBarrier, SingleProducer};
 use disruptor::{SingleProducerBarrier, build_single_producer};
 use memmap2::MmapMut;
-use slipring::pipeline::{PinPolicy, pin_current};
 
-use super::{Case, Cpus, RING_SLOTS, Reader, TwoThreads};
+use super::cpus::join;
+use super::{Case, Cpus, Idle, Patience, Reader, Tally, TwoThreads};
 use crate::contender::{Fill, mapped};
 
 /// One entry of the ring.
@@ -25,6 +25,7 @@ pub struct SeedArc {
     reader: JoinHandle<()>,
     pool: Pool,
     payload_bytes: usize,
+    tally: Arc<Tally>,
 }
 
 /// The publisher's side of the pool.
@@ -91,10 +92,11 @@ impl Pool {
 }
 
 fn read_all(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: Reader) {
+    let mut idle = Idle::default();
     loop {
         match poller.poll() {
             Ok(mut events) => (&mut events).flatten().for_each(|slice| reader.read(slice.bytes())),
-            Err(Polling::NoEvents) => std::hint::spin_loop(),
+            Err(Polling::NoEvents) => idle.round(),
             Err(Polling::Shutdown) => return,
         }
     }
@@ -104,17 +106,15 @@ impl TwoThreads for SeedArc {
     const NAME: &'static str = "seed-arc";
 
     fn start(case: &Case, cpus: Cpus, reader: Reader) -> Result<Self, String> {
-        pin_current(cpus.publisher, PinPolicy::Prefer).map_err(|error| error.to_string())?;
+        cpus.pin_publisher()?;
         let pool = Pool::new(case.pool_bytes)?;
-        let (poller, builder) = build_single_producer(RING_SLOTS, || Entry::None, BusySpin).new_event_poller();
-        let memory = Arc::clone(&pool.memory);
-        let reader = thread::spawn(move || {
-            // As a lane's stage: pinned if the system lets it.
-            let _report = pin_current(cpus.reader, PinPolicy::Prefer);
+        let (poller, builder) = build_single_producer(case.slots, || Entry::None, BusySpin).new_event_poller();
+        let (memory, tally) = (Arc::clone(&pool.memory), reader.tally());
+        let reader = cpus.spawn_reader(move || {
             read_all(poller, reader);
             drop(memory);
         });
-        Ok(Self { producer: builder.build(), reader, pool, payload_bytes: case.payload_bytes })
+        Ok(Self { producer: builder.build(), reader, pool, payload_bytes: case.payload_bytes, tally })
     }
 
     fn memory_bytes(&self) -> usize {
@@ -129,17 +129,25 @@ impl TwoThreads for SeedArc {
             refused |= slice.is_none();
             slice
         };
+        let mut patience = Patience::default();
         if count == 1 {
-            self.producer.publish(|entry| *entry = next(first));
+            while self.producer.try_publish(|entry| *entry = next(first)).is_err() {
+                patience.round(&self.tally)?;
+            }
         } else {
-            self.producer
-                .batch_publish(count, |entries| entries.zip(first..).for_each(|(entry, op)| *entry = next(op)));
+            while self
+                .producer
+                .try_batch_publish(count, |entries| entries.zip(first..).for_each(|(entry, op)| *entry = next(op)))
+                .is_err()
+            {
+                patience.round(&self.tally)?;
+            }
         }
         if refused { Err("the pool is smaller than a ring of payloads".to_owned()) } else { Ok(()) }
     }
 
     fn finish(self) -> Result<(), String> {
         drop(self.producer);
-        self.reader.join().map_err(|_| "the reader panicked".to_owned())
+        join(self.reader)
     }
 }

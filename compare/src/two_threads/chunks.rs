@@ -1,0 +1,220 @@
+//! The library's ring pool beside a foreign channel: what a careful user of the public API would build to get a lane's memory without its disruptor.
+//!
+//! ```text
+//!   publisher: RingPool ──▶ grant ──▶ write ──▶ stage ──▶ span (address, length, sequence) ──▶ channel ──▶ reader: reads the bytes
+//!                 ▲                                                                                           │
+//!                 └──────── release(sequence) ◀── looked at once a chunk ◀── count of spans read, a line of its own ──┘
+//! ```
+//!
+//! Chunk and window are those that a lane with a reader on another thread has by default, which a pool alone wouldn't choose. The count is stored plainly by the
+//! reader and loaded by the publisher once in a chunk, so neither pays a locked instruction. It promises that no span is read after its memory can be written again. It doesn't
+//! serve several readers: the count is one reader's.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use slipring::region::{Topology, window_default_bytes};
+use slipring::ring::{Full, PoolOptions, PoolStats, Retained, RingPool, Sequence};
+
+use super::{Case, Patience, Tally};
+use crate::contender::Fill;
+
+/// The least window of a lane that is read on other threads, in chunks.
+const WINDOW_CHUNKS_MIN: usize = 8;
+
+/// Slices start on lines.
+const LINE_BYTES: usize = 64;
+
+/// The publisher's side: the pool, and when its read cursor is looked at.
+pub struct Chunks {
+    pool: RingPool,
+    read: Arc<Cursor>,
+    payload_bytes: usize,
+    /// Payloads until the next look, and those of a chunk.
+    left: usize,
+    chunk_payloads: usize,
+}
+
+/// The reader's side: the region, which it keeps mapped, and the count of spans read.
+pub struct Spans {
+    _memory: Retained,
+    read: Arc<Cursor>,
+    count: u64,
+}
+
+/// A payload on its way. As large as the lane's slot.
+pub struct Span {
+    start: NonNull<u8>,
+    bytes: u32,
+    /// The low half of its sequence.
+    sequence: u32,
+}
+
+/// A line of its own: the publisher loads it once in a chunk, the reader stores it with every span.
+#[derive(Default)]
+#[repr(align(128))]
+struct Cursor(AtomicU64);
+
+// SAFETY: I83. The bytes are written before the span is made, and nobody writes to them until the reader has counted it.
+unsafe impl Send for Span {}
+
+/// Both sides; maps and touches the pool on the calling thread.
+pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
+    let mut pool = map(case)?;
+    // No bytes: it keeps the region mapped and pins no chunk.
+    let memory = pool.copy_in(&[]).map_err(|full| full.to_string())?.retain().map_err(|error| error.to_string())?;
+    let line_bytes = case.payload_bytes.next_multiple_of(LINE_BYTES);
+    let chunk_payloads = (pool.stats().chunk_bytes / line_bytes).max(1);
+    let read = Arc::<Cursor>::default();
+    let spans = Spans { _memory: memory, read: Arc::clone(&read), count: 0 };
+    let chunks = Chunks { pool, read, payload_bytes: case.payload_bytes, left: chunk_payloads, chunk_payloads };
+    Ok((chunks, spans))
+}
+
+/// A pool with the defaults of a lane that is read on another core.
+fn map(case: &Case) -> Result<RingPool, String> {
+    let l3_bytes = Topology::read().cpus().iter().filter_map(|cpu| cpu.l3_bytes).min();
+    let options = PoolOptions {
+        bytes: case.pool_bytes,
+        max_slice_bytes: case.payload_bytes,
+        window_bytes: Some(window_default_bytes(l3_bytes, 1)),
+        ..PoolOptions::default()
+    };
+    let pool = RingPool::new(&options).map_err(|error| error.to_string())?;
+    let PoolStats { chunk_bytes, window_bytes, pool_bytes, .. } = pool.stats();
+    let window_min_bytes = (WINDOW_CHUNKS_MIN * chunk_bytes).min(pool_bytes);
+    if window_bytes >= window_min_bytes {
+        return Ok(pool);
+    }
+    // On a machine with a small cache only: the same chunk, more of them in rotation.
+    drop(pool);
+    let raised = PoolOptions { chunk_bytes: Some(chunk_bytes), window_bytes: Some(window_min_bytes), ..options };
+    RingPool::new(&raised).map_err(|error| error.to_string())
+}
+
+impl Chunks {
+    /// Writes a payload and makes it a span. Waits while the pool is full.
+    #[inline]
+    pub fn put(&mut self, op: u64, fill: &impl Fill, tally: &Tally) -> Result<Span, String> {
+        if self.left == 0 {
+            self.look();
+        }
+        self.left -= 1;
+        let mut patience = Patience::default();
+        loop {
+            match self.try_put(op, fill) {
+                Ok(span) => return Ok(span),
+                Err(Full::Pool { .. }) => patience.round(tally)?,
+                Err(full) => return Err(full.to_string()),
+            }
+            self.look();
+        }
+    }
+
+    #[inline]
+    fn try_put(&mut self, op: u64, fill: &impl Fill) -> Result<Span, Full> {
+        let mut grant = self.pool.reserve(self.payload_bytes)?;
+        fill.fill(op, &mut grant);
+        let slice = grant.commit_all();
+        let (start, bytes) = (NonNull::from(&*slice).cast(), slice.len() as u32);
+        let Ok(staged) = self.pool.stage(slice) else { unreachable!("the slice is this pool's") };
+        Ok(Span { start, bytes, sequence: staged.sequence() as u32 })
+    }
+
+    /// Releases what the reader has counted.
+    #[cold]
+    fn look(&mut self) {
+        let read = self.read.0.load(Ordering::Acquire);
+        self.pool.release(read as Sequence - 1);
+        self.left = self.chunk_payloads;
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.pool.region_report().mapped_bytes
+    }
+
+    #[cfg(test)]
+    pub fn pool_stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+}
+
+impl Spans {
+    /// Reads the next span, in the order of their making, and counts it.
+    ///
+    /// # Panics
+    /// It isn't the next one: the channel has lost or reordered something.
+    #[inline]
+    pub fn read(&mut self, span: Span, each: impl FnOnce(&[u8])) {
+        assert_eq!(span.sequence, self.count as u32, "spans are read in order");
+        // SAFETY: I83. The range is committed and not released: its span isn't counted yet.
+        each(unsafe { slice::from_raw_parts(span.start.as_ptr(), span.bytes as usize) });
+        self.count += 1;
+        self.read.0.store(self.count, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::thread;
+
+    use super::super::Reader;
+    use super::super::reader::Behind;
+    use super::*;
+    use crate::contender::Pattern;
+
+    /// Eight chunks of two payloads.
+    const TINY: Case = Case { payload_bytes: 2040, batch: 1, pool_bytes: 32 << 10, slots: 8 };
+
+    fn holds(op: u64) -> impl FnOnce(&[u8]) {
+        move |bytes| assert!(bytes.len() == TINY.payload_bytes && Pattern::holds(op, bytes), "payload {op}")
+    }
+
+    #[test]
+    fn nothing_is_written_again_before_it_is_read() {
+        let (mut chunks, mut spans) = chunks(&TINY).unwrap();
+        let (mut made, mut held, mut read) = (0, VecDeque::new(), 0);
+        // As many as the pool takes, and then some are read: every time another share of what is alive.
+        for some in [1, 7, 16, 3, 9, 2, 15] {
+            chunks.look();
+            while let Ok(span) = chunks.try_put(made, &Pattern) {
+                held.push_back(span);
+                made += 1;
+            }
+            assert!(held.len() >= 12, "{} payloads fill the pool", held.len());
+            for _ in 0..some.min(held.len()) {
+                spans.read(held.pop_front().unwrap(), holds(read));
+                read += 1;
+            }
+        }
+        assert!(made > 40, "the pool went round twice: {made}");
+        held.into_iter().zip(read..).for_each(|(span, op)| spans.read(span, holds(op)));
+    }
+
+    #[test]
+    fn a_span_is_read_on_another_thread_after_its_pool_has_gone() {
+        let (mut chunks, mut spans) = chunks(&TINY).unwrap();
+        let (_reader, tally) = Reader::new(Behind::Number);
+        let first = chunks.put(0, &Pattern, &tally).unwrap();
+        let second = chunks.put(1, &Pattern, &tally).unwrap();
+        drop(chunks);
+        let reads = move || {
+            spans.read(first, holds(0));
+            spans.read(second, holds(1));
+        };
+        thread::spawn(reads).join().unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "in order")]
+    fn a_lost_span_is_noticed() {
+        let (mut chunks, mut spans) = chunks(&TINY).unwrap();
+        let (_reader, tally) = Reader::new(Behind::Number);
+        let _lost = chunks.put(0, &Pattern, &tally).unwrap();
+        spans.read(chunks.put(1, &Pattern, &tally).unwrap(), |_| ());
+    }
+}
