@@ -152,7 +152,7 @@ pub fn measure(case: &Case, contenders: &[Runner], rounds: &Rounds) -> Result<Ve
     Ok(timings)
 }
 
-/// Runs `ops` operations from where `position` stands.
+/// Runs `ops` operations from where `position` stands. Alone in its function, so that no contender's code depends on what stands around the clock.
 #[inline(never)]
 fn run<'a, C: Contender, E: Entries<'a>, F: Fill>(
     contender: &mut C,

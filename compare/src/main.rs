@@ -191,6 +191,8 @@ fn run(options: &Options) -> Result<(), Wrong> {
             continue;
         }
         if !contenders.iter().any(|contender| contender.takes_part(case)) {
+            let why = "none of the chosen contenders releases in this order, or lies on these pages";
+            report::skipped(&case.name(), why, options.json);
             continue;
         }
         report::plan(case, &rounds, options.json);

@@ -40,7 +40,7 @@ impl<'a> Entries<'a> for Oldest {
     }
 
     // Wraps by comparison, here and below: a division would cost as much as a contender.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self, _op: u64) -> usize {
         let entry = self.entry;
         self.entry = if entry + 1 == self.slots { 0 } else { entry + 1 };
@@ -54,7 +54,7 @@ impl<'a> Entries<'a> for Listed<'a> {
         Self { slots: slots as u64, at: 0, entries }
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self, op: u64) -> usize {
         if op < self.slots {
             return op as usize;
@@ -71,7 +71,7 @@ impl<'a, E: Entries<'a>> Position<'a, E> {
     }
 
     /// The operation, its entry and its bytes.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self) -> (u64, usize, usize) {
         let taken = (self.op, self.entries.next(self.op), self.sizes[self.size] as usize);
         self.op += 1;

@@ -35,7 +35,7 @@ struct Block<A: Named> {
 }
 
 impl<A: Named> Block<A> {
-    #[inline]
+    #[inline(always)]
     fn new(bytes: usize) -> Result<Self, Exhausted> {
         let layout = Layout::from_size_align(bytes, ALIGN_BYTES).map_err(|_| Exhausted)?;
         assert!(bytes > 0, "a payload has 8 bytes at least");
@@ -46,7 +46,7 @@ impl<A: Named> Block<A> {
 }
 
 impl<A: Named> Drop for Block<A> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: I86. The block came from this allocator with this layout, and goes with its only owner.
         unsafe { A::ALLOCATOR.dealloc(self.start.as_ptr(), self.layout) };
@@ -56,7 +56,7 @@ impl<A: Named> Drop for Block<A> {
 impl<A: Named> Deref for Block<A> {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         // SAFETY: I86. So many bytes of the block have been written, and it is borrowed.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.written) }
@@ -64,7 +64,7 @@ impl<A: Named> Deref for Block<A> {
 }
 
 impl<A: Named> DerefMut for Block<A> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: I86. So many bytes of the block have been written, and it is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.written) }
@@ -72,7 +72,7 @@ impl<A: Named> DerefMut for Block<A> {
 }
 
 impl<A: Named> Growing for Block<A> {
-    #[inline]
+    #[inline(always)]
     fn extend_from_slice(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.layout.size() - self.written, "the payload fits its block");
         let end = self.start.as_ptr().wrapping_add(self.written);
@@ -94,7 +94,7 @@ impl<A: Named> Contender for Allocator<A> {
         self.entries.iter().flatten().map(|block| block.layout.size()).sum()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let mut block = Block::new(bytes)?;
         fill.append(op, bytes, &mut block);

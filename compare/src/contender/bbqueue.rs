@@ -52,7 +52,7 @@ impl Contender for BbQueue {
         self.memory_bytes
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let mut grant = self.queue.stream_producer().grant_exact(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);

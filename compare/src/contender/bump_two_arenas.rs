@@ -56,7 +56,7 @@ impl Contender for BumpTwoArenas {
         self.arenas.iter().map(Bump::allocated_bytes).sum()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         if entry == 0 {
             self.current = 1 - self.current;

@@ -48,7 +48,7 @@ impl Contender for BytesBlocks {
         alive.len() * self.block_bytes
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         if self.block.capacity() < bytes {
             self.next_block();

@@ -11,14 +11,14 @@ pub trait Growing: DerefMut<Target = [u8]> {
 }
 
 impl Growing for Vec<u8> {
-    #[inline]
+    #[inline(always)]
     fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
 }
 
 impl Growing for BytesMut {
-    #[inline]
+    #[inline(always)]
     fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
@@ -45,12 +45,12 @@ pub struct Copied {
 pub struct Pattern;
 
 impl Fill for Touch8 {
-    #[inline]
+    #[inline(always)]
     fn fill(&self, op: u64, payload: &mut [u8]) {
         payload[..8].copy_from_slice(&op.to_le_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&self, op: u64, _bytes: usize, payload: &mut impl Growing) {
         payload.extend_from_slice(&op.to_le_bytes());
     }
@@ -70,13 +70,13 @@ impl Copied {
 }
 
 impl Fill for Copied {
-    #[inline]
+    #[inline(always)]
     fn fill(&self, op: u64, payload: &mut [u8]) {
         payload.copy_from_slice(&self.source[..payload.len()]);
         payload[..8].copy_from_slice(&op.to_le_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&self, op: u64, bytes: usize, payload: &mut impl Growing) {
         payload.extend_from_slice(&self.source[..bytes]);
         payload[..8].copy_from_slice(&op.to_le_bytes());

@@ -17,7 +17,7 @@ pub struct FreeList {
 }
 
 impl FreeList {
-    #[inline]
+    #[inline(always)]
     fn buffer(&mut self, number: u32, bytes: usize) -> &mut [u8] {
         let offset = number as usize * self.buffer_bytes;
         &mut self.memory[offset..offset + bytes]
@@ -42,7 +42,7 @@ impl Contender for FreeList {
         self.memory.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let number = self.free.pop().ok_or(Exhausted)?;
         fill.fill(op, self.buffer(number, bytes));

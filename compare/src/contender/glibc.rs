@@ -21,7 +21,7 @@ impl Contender for Glibc {
         self.entries.iter().map(Vec::capacity).sum()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let mut payload = Vec::with_capacity(bytes);
         fill.append(op, bytes, &mut payload);

@@ -34,7 +34,7 @@ impl Contender for InlineSlots {
         self.memory.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let slot = &mut self.memory[entry * self.slot_bytes..][..LENGTH_BYTES + bytes];
         let (length, payload) = slot.split_at_mut(LENGTH_BYTES);

@@ -61,7 +61,8 @@ pub trait Contender: Sized {
     fn memory_bytes(&self) -> usize;
 
     /// One operation: allocate `bytes`, write them by `fill`, put them into `entry`, release what stood there. Entries come in
-    /// order (0, 1 ... slots - 1, 0), or after a first lap in any order if [`Contender::ANY_ORDER`] says so. Mark it `#[inline]`, so that no contender pays for a call.
+    /// order (0, 1 ... slots - 1, 0), or after a first lap in any order if [`Contender::ANY_ORDER`] says so. Mark it
+    /// `#[inline(always)]`: it has a caller for each order and way of writing, and left to itself the compiler makes some contenders pay for a call.
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted>;
 
     /// Shows the payload that stands in an entry, which has been put.

@@ -48,7 +48,7 @@ impl Contender for Ringbuf {
         self.ring.capacity().get()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let (first, second) = self.ring.vacant_slices_mut();
         let (padding, free) = if bytes <= first.len() { (0, first) } else { (first.len(), second) };

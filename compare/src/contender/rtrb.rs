@@ -33,7 +33,7 @@ struct Held {
 
 impl Rtrb {
     /// Commits the next payload, and the padding before it: the place where its bytes begin in the stream.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Held, ChunkError> {
         let mut padding = 0;
         let mut chunk = self.producer.write_chunk_uninit(bytes)?;
@@ -76,7 +76,7 @@ impl Contender for Rtrb {
         self.producer.buffer().capacity()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let held = self.push(op, bytes, fill).map_err(|_| Exhausted)?;
         if let Some(old) = self.entries[entry].replace(held) {

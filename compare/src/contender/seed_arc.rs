@@ -37,7 +37,7 @@ struct Slice {
 }
 
 impl Drop for Slice {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // Relaxed: the only reader is the thread that drops.
         self.read.fetch_add(self.held, Ordering::Relaxed);
@@ -45,7 +45,7 @@ impl Drop for Slice {
 }
 
 impl<const GIVES_PADDING_BACK: bool> Seed<GIVES_PADDING_BACK> {
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, bytes: usize) -> Result<Slice, Exhausted> {
         let place = self.written % self.capacity_bytes;
         let left = self.capacity_bytes - place;
@@ -76,7 +76,7 @@ impl<const GIVES_PADDING_BACK: bool> Contender for Seed<GIVES_PADDING_BACK> {
         self.memory.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let slice = self.allocate(bytes)?;
         fill.fill(op, &mut self.memory[slice.offset..slice.offset + bytes]);

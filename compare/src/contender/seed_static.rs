@@ -37,14 +37,14 @@ struct Slice {
 }
 
 impl Drop for Slice {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         READ.with(|read| read.fetch_add(self.held, Ordering::Relaxed));
     }
 }
 
 impl SeedStatic {
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self, bytes: usize) -> Result<Slice, Exhausted> {
         let place = self.written % self.capacity_bytes;
         let left = self.capacity_bytes - place;
@@ -79,7 +79,7 @@ impl Contender for SeedStatic {
         self.memory.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let slice = self.allocate(bytes)?;
         fill.fill(op, &mut self.memory[slice.offset..slice.offset + bytes]);

@@ -25,7 +25,7 @@ impl Contender for SlipringRaii {
         self.pool.region_report().mapped_bytes
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let mut grant = self.pool.reserve(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);
