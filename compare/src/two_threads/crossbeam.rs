@@ -39,7 +39,10 @@ impl Channel for Crossbeam {
         let mut idle = Idle::default();
         loop {
             match receiver.try_recv() {
-                Ok(message) => each(message),
+                Ok(message) => {
+                    idle.reset();
+                    each(message);
+                }
                 Err(TryRecvError::Empty) => idle.round(),
                 Err(TryRecvError::Disconnected) => return,
             }

@@ -42,7 +42,10 @@ impl Channel for Kanal {
         let mut idle = Idle::default();
         loop {
             match receiver.try_recv() {
-                Ok(Some(message)) => each(message),
+                Ok(Some(message)) => {
+                    idle.reset();
+                    each(message);
+                }
                 Ok(None) => idle.round(),
                 Err(_closed) => return,
             }

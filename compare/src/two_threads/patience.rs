@@ -4,6 +4,8 @@ use std::hint::spin_loop;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use slipring::pipeline::Wait;
+
 use super::Tally;
 
 /// A reader that makes no progress for so long is lost, whatever became of it.
@@ -55,20 +57,35 @@ impl Patience {
     }
 }
 
-/// One idle round of a reader; it ends by what its contender tells it.
-#[derive(Default)]
+/// The idleness of a reader; it ends by what its contender tells it. The library's own, for all contenders: how often a reader looks at a line that
+/// its writer is about to write decides more at batch 1 than which queue it is.
 pub struct Idle {
+    idle: slipring::pipeline::Idle,
     rounds: u64,
 }
 
+impl Default for Idle {
+    fn default() -> Self {
+        Self { idle: slipring::pipeline::Idle::new(Wait::Spin), rounds: 0 }
+    }
+}
+
 impl Idle {
+    /// There was something to read.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.idle.reset();
+    }
+
+    /// There was nothing.
     #[inline]
     pub fn round(&mut self) {
         self.rounds += 1;
+        // Spinning never ends by itself.
+        let _never = self.idle.pass();
         if self.rounds.is_multiple_of(ROUNDS) {
+            // For a machine where both share a core.
             thread::yield_now();
-        } else {
-            spin_loop();
         }
     }
 }

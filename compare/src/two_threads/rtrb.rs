@@ -66,7 +66,10 @@ impl Channel for Rtrb {
             let is_last = consumer.is_abandoned();
             let ready = consumer.slots().min(TAKEN_MAX);
             match consumer.read_chunk(ready) {
-                Ok(chunk) if ready > 0 => chunk.into_iter().for_each(&mut each),
+                Ok(chunk) if ready > 0 => {
+                    idle.reset();
+                    chunk.into_iter().for_each(&mut each);
+                }
                 _ if is_last => return,
                 _ => idle.round(),
             }

@@ -95,7 +95,10 @@ fn read_all(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: R
     let mut idle = Idle::default();
     loop {
         match poller.poll() {
-            Ok(mut events) => (&mut events).flatten().for_each(|slice| reader.read(slice.bytes())),
+            Ok(mut events) => {
+                idle.reset();
+                (&mut events).flatten().for_each(|slice| reader.read(slice.bytes()));
+            }
             Err(Polling::NoEvents) => idle.round(),
             Err(Polling::Shutdown) => return,
         }
