@@ -48,7 +48,7 @@ pub struct Lane<M: Meta> {
     pub(super) staged: Sequence,
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
-    reclaim: Reclaim,
+    pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
     inline: Vec<Box<dyn Inline>>,
     detached: Vec<(u32, Poller<M>)>,
