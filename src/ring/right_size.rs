@@ -4,7 +4,8 @@
 //! every receive falls into the same chunk as before; no more chunks than the high water were ever in use at once; and a free chunk is found wherever it
 //! stands. Two chunks come on top, so that a chunk that a reader has just left isn't written at once, and then the next power of two.
 //!
-//! It can't know what wasn't seen: a longer burst, a slower stage, larger slices. Where the pool was full, it knows only that more was wanted.
+//! It can't know what wasn't seen: a longer burst, a slower stage, larger slices. Where the pool was full, it knows only that more was wanted. The high water
+//! counts chunks that aren't known to be free: exactly those in use where slices are staged and released in order, some more where they're dropped.
 //!
 //! ```
 //! use slipring::ring::{PoolOptions, RingPool};
