@@ -38,22 +38,23 @@ pub struct Taken {
     pub batch_max: u64,
 }
 
-/// Every option with its default and what it means.
-const HELP: &[(&str, &str)] = &[
-    ("--iterations", "N       iterations that count [default: 100000000]"),
-    ("--warm-up", "N          iterations before them [default: 1000000]"),
-    ("--payload", "BYTES      bytes of a payload, at least 8 [default: 512]"),
-    ("--written", "BYTES      bytes of it that are written and read, at least 8 [default: all]"),
-    ("--batch", "N            iterations that go together [default: 64]"),
-    ("--pool", "BYTES         bytes of the pool [default: 64MiB]"),
-    ("--window", "BYTES       bytes of it in rotation [default: the library's, by the machine's caches]"),
-    ("--stages", "WORD        thread or inline [default: thread, where there are two CPUs]"),
+/// Every option, what its value is, what it means, and its default.
+const HELP: &[(&str, &str, &str)] = &[
+    ("--iterations", "N", "iterations that count [default: 100000000]"),
+    ("--warm-up", "N", "iterations before them [default: 1000000]"),
+    ("--payload", "BYTES", "bytes of a payload, at least 8 [default: 512]"),
+    ("--written", "BYTES", "bytes of it that are written and read, at least 8 [default: all]"),
+    ("--batch", "N", "iterations that go together [default: 64]"),
+    ("--pool", "BYTES", "bytes of the pool [default: 64MiB]"),
+    ("--window", "BYTES", "bytes of it in rotation [default: the library's, by the machine's caches]"),
+    ("--stages", "WORD", "thread or inline [default: thread, where there are two CPUs]"),
 ];
 
 impl Taken {
     pub fn help(&self) -> String {
         let takes = |flag: &str| ["--iterations", "--warm-up"].contains(&flag) || self.flags.contains(&flag);
-        let lines = HELP.iter().filter(|(flag, _)| takes(flag)).map(|(flag, text)| format!("  {flag} {text}\n"));
+        let lines = HELP.iter().filter(|(flag, ..)| takes(flag));
+        let lines = lines.map(|(flag, value, text)| format!("  {:<20} {text}\n", format!("{flag} {value}")));
         format!(
             "{}: a long loop for perf and callgrind; an iteration is {}.\n\n{}\nBYTES is 4096, 64KiB, 64MiB or 2GiB; N may have underscores. profiling/README.md has the recipes.",
             self.name,
@@ -164,7 +165,7 @@ mod tests {
             stages: Some(Stages::Inline),
         };
         assert_eq!(options, Ok(expected));
-        assert!(HELP.iter().all(|(flag, _)| ALL.help().contains(flag)));
+        assert!(HELP.iter().all(|(flag, ..)| ALL.help().contains(flag)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) enum Readers {
     /// On the thread that owns the pool.
     OwnCore,
     /// On other threads as well.
-    #[cfg_attr(not(feature = "pipeline"), expect(dead_code, reason = "only a lane has threads"))]
+    #[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only a lane has threads"))]
     OtherCores,
 }
 
