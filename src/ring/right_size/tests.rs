@@ -8,7 +8,7 @@ use crate::ring::model::{CHUNK, MAX, Model, op, random_runs, tiny, tiny_options}
 use crate::ring::options::Readers;
 
 /// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.
-const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 300 };
+const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 160 };
 
 /// The chunks opened, the waste, what is alive at the end and what was refused: equal where the same went into the same chunks.
 fn outcome(options: &PoolOptions, operations: &[(u8, u16, u16)]) -> (PoolStats, RightSize) {
