@@ -51,7 +51,7 @@ fn run_fifo(pool: &mut RingPool, alive: i64) -> u64 {
 
 #[test]
 fn the_hint_is_no_larger_than_it_has_to_be() {
-    let base = tiny_options(256, 8, 0);
+    let base = tiny_options(64, 8, 0);
     let mut pool = RingPool::new(&base).unwrap();
     assert_eq!(run_fifo(&mut pool, 88), 0);
     let (stats, right) = (pool.stats(), pool.right_size());
