@@ -30,11 +30,11 @@
 //! })?;
 //!
 //! for request in 0..1000 {
-//!     let mut grant = started.lane.reserve(8)?;
-//!     grant[..4].copy_from_slice(&1.5f32.to_ne_bytes());
-//!     grant[4..].copy_from_slice(&0.5f32.to_ne_bytes());
-//!     let vector = grant.commit_all();
-//!     started.lane.publish(vector, request)?;
+//!     let mut claim = started.lane.claim(8)?;
+//!     claim[..4].copy_from_slice(&1.5f32.to_ne_bytes());
+//!     claim[4..].copy_from_slice(&0.5f32.to_ne_bytes());
+//!     claim.stage(request);
+//!     started.lane.flush();
 //!     // Runs inline stages and takes memory back; a loop over sockets does it once a round.
 //!     started.lane.poll();
 //! }

@@ -109,6 +109,7 @@ pub fn measure(case: &Case, contenders: &[Runner], rounds: &Rounds) -> Result<Ve
 }
 
 /// Where a run stands: the next operation, its entry and its size. The same sequence for every contender.
+#[derive(Clone, Copy)]
 struct Position<'a> {
     op: u64,
     entry: usize,
@@ -136,10 +137,13 @@ impl<'a> Position<'a> {
 /// Runs `ops` operations from where `position` stands.
 #[inline(never)]
 fn run<C: Contender, F: Fill>(contender: &mut C, position: &mut Position, ops: u64, fill: &F) -> Result<(), Failure> {
+    // A copy, so that the loop keeps it in registers: three stores an operation of its own would hide those of the contenders.
+    let mut at = *position;
     for _ in 0..ops {
-        let (op, entry, bytes) = position.next();
+        let (op, entry, bytes) = at.next();
         contender.put(entry, op, bytes, fill).map_err(|Exhausted| Failure::Exhausted { op, bytes })?;
     }
+    *position = at;
     Ok(())
 }
 

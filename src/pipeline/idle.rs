@@ -13,6 +13,10 @@ const SPIN: Duration = Duration::from_micros(30);
 const YIELD: Duration = Duration::from_millis(1);
 /// Rounds of `Backoff` that spin before it yields.
 const SPIN_ROUNDS: u32 = 64;
+/// Right after work the next is about to be written, and every look takes the line away from its writer: the first rounds spin longer between two looks.
+/// (Events of 512 B at batch 1 on two cores: 37 ns with a pause a round, 23 with 16 pauses in the first four; later rounds see work as soon as ever.)
+const PATIENT_ROUNDS: u32 = 4;
+const PATIENT_PAUSES: u32 = 16;
 /// Looks at the clock are this many rounds apart: one costs about 22 ns.
 const CLOCK_ROUNDS: u32 = 16;
 
@@ -50,7 +54,7 @@ impl Idle {
         self.rounds = self.rounds.saturating_add(1);
         let patience = match self.wait {
             Wait::Spin => {
-                spin_loop();
+                self.spin();
                 return false;
             }
             Wait::Park if self.shares_cpu => return true,
@@ -60,12 +64,18 @@ impl Idle {
         if self.wait == Wait::Backoff && (self.shares_cpu || self.rounds > SPIN_ROUNDS) {
             thread::yield_now();
         } else {
-            spin_loop();
+            self.spin();
         }
         if !self.rounds.is_multiple_of(CLOCK_ROUNDS) {
             return false;
         }
         self.since.get_or_insert_with(Instant::now).elapsed() >= patience
+    }
+
+    #[inline]
+    fn spin(&self) {
+        let pauses = if self.rounds <= PATIENT_ROUNDS { PATIENT_PAUSES } else { 1 };
+        (0..pauses).for_each(|_| spin_loop());
     }
 }
 

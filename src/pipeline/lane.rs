@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use disruptor::Producer;
 
+use super::claim::Claim;
 use super::error::{NotStaged, StageRefusal, WrongPlacement};
 use super::inline::{Inline, InlineStage};
 use super::poller::Poller;
-use super::shared::{Failure, LaneShared, StageState};
+use super::shared::{Failure, LaneShared};
 use super::slot::{Meta, Slot};
-use super::spec::{PanicPolicy, Placement, Reclaim, Wait};
+use super::spec::{Placement, Reclaim, Wait};
 use super::stage::{Outcome, Stage};
 use super::start::Ends;
 use super::view::View;
@@ -51,7 +52,7 @@ pub struct Lane<M: Meta> {
     pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
     inline: Vec<Box<dyn Inline>>,
-    detached: Vec<(u32, Poller<M>)>,
+    pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
     pub(super) discarded: u64,
@@ -113,6 +114,20 @@ impl<M: Meta> Lane<M> {
             self.make_room(min)?;
         }
         self.pool.reserve_rest(min)
+    }
+
+    /// Claims the next slot and `len` bytes of the pool for it: what is filled at once and never leaves this thread as a slice. A full ring or
+    /// pool publishes what is staged.
+    ///
+    /// # Errors
+    /// [`Full::Ring`], or as [`Lane::reserve`]; it never blocks.
+    #[inline]
+    pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, Full> {
+        self.room()?;
+        if !self.pool.fits(len) {
+            self.make_room(len)?;
+        }
+        Ok(Claim::new(self.pool.reserve(len)?, &mut self.waiting, &mut self.staged))
     }
 
     /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
@@ -328,51 +343,6 @@ impl<M: Meta> Lane<M> {
         debug_assert!(released <= self.reclaimed, "nothing is released that a stage may still read");
         self.pool.release(released);
         self.shared.set_released(released);
-    }
-
-    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs.
-    fn pump(&mut self) {
-        if self.shared.policy != PanicPolicy::Detach {
-            return;
-        }
-        self.detached.extend(self.shared.take_parked());
-        for (stage, poller) in &mut self.detached {
-            let state = &self.shared.stages[*stage as usize];
-            if state.helds() == 0 {
-                let released = poller.release_all();
-                debug_assert!(state.died_at() != i64::MAX, "only the dead are pumped");
-                if released > 0 {
-                    self.shared.advance(*stage as usize, state.progress() + released as i64);
-                }
-            }
-        }
-    }
-
-    /// Whether there is something for this thread to do; `full` if it waits for room as well.
-    pub(super) fn is_ready(&self, full: bool) -> bool {
-        let shared = &self.shared;
-        let waits = |stage: &StageState| {
-            stage.placement == Placement::Inline
-                && stage.died_at() == i64::MAX
-                && shared.available(stage.layer) > stage.progress()
-        };
-        shared.stages.iter().any(waits) || shared.poisoned().is_some() || self.can_free(full)
-    }
-
-    /// Whether there is something to reclaim (asked only if `full`) or to pump.
-    pub(super) fn can_free(&self, full: bool) -> bool {
-        let shared = &self.shared;
-        (full && shared.consumed() > self.reclaimed) || (shared.has_failed() && self.can_pump())
-    }
-
-    /// Whether a dead stage holds others up and can be pumped.
-    fn can_pump(&self) -> bool {
-        let shared = &self.shared;
-        let behind = |(stage, _): &(u32, Poller<M>)| {
-            let stage = &shared.stages[*stage as usize];
-            stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
-        };
-        shared.policy == PanicPolicy::Detach && (shared.has_parked() || self.detached.iter().any(behind))
     }
 }
 

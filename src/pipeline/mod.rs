@@ -1,8 +1,8 @@
 //! Lanes: a pinned thread, its pool, its disruptor and the stages behind it.
 //!
 //! By life cycle: a [`LaneSpec`] names the stages in layers and is started on the thread that will own the lane
-//! ([`LaneSpec::start`]), which gives a [`Lane`] (for that thread only) and [`Stage`] handles (Send). The thread reserves, fills and
-//! stages slices and flushes them; stages see [`View`]s, inline ([`Lane::attach`], or [`Stage::poll`] by hand) or on threads
+//! ([`LaneSpec::start`]), which gives a [`Lane`] (for that thread only) and [`Stage`] handles (Send). The thread claims slots with their memory, fills and
+//! stages them and flushes (or stages slices that it reserved or received before); stages see [`View`]s, inline ([`Lane::attach`], or [`Stage::poll`] by hand) or on threads
 //! ([`Stage::spawn`]), read ahead with [`Held`] and leave results in columns; the lane's reclaimer learns what all have
 //! passed, and the memory is free again. [`Lane::close`] drains it.
 //!
@@ -20,10 +20,10 @@
 //!     assert_eq!(*view.meta(), 7);
 //!     Outcome::Done
 //! })?;
-//! let mut grant = started.lane.reserve(4)?;
-//! grant.copy_from_slice(b"four");
-//! let slice = grant.commit_all();
-//! started.lane.publish(slice, 7)?;
+//! let mut claim = started.lane.claim(4)?; // a slot and four bytes
+//! claim.copy_from_slice(b"four");
+//! claim.stage(7);
+//! started.lane.flush();
 //! assert!(started.lane.close(Duration::from_secs(10)).is_drained());
 //! assert_eq!(sum.join().processed, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -183,6 +183,7 @@
 //! goes_to_threads::<slipring::pipeline::ColumnReader<f32>>();
 //! ```
 
+mod claim;
 mod close;
 mod column;
 mod error;
@@ -193,6 +194,7 @@ mod inline;
 mod lane;
 mod pin;
 mod poller;
+mod pump;
 mod run;
 mod shared;
 mod sleep;
@@ -207,6 +209,7 @@ mod wake;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use claim::Claim;
 pub use close::CloseReport;
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{LaneError, NotStaged, StageError, StageRefusal, WrongPlacement};

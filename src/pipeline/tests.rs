@@ -50,11 +50,20 @@ fn by_hand<const N: usize>(spec: impl FnOnce(LaneSpec) -> LaneSpec, names: [&str
     (started.lane, stages)
 }
 
-/// As many bytes as the number says, which also fills them.
+/// As many bytes as the number says, which also fills them. Every other one goes into its slot at once, the rest as slices.
 fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Full> {
-    let mut grant = lane.reserve(8 + (number as usize * 37) % 900)?;
-    grant.fill(number as u8);
-    grant[..8].copy_from_slice(&number.to_le_bytes());
+    let len = 8 + (number as usize * 37) % 900;
+    let write = |bytes: &mut [u8]| {
+        bytes.fill(number as u8);
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+    };
+    if number.is_multiple_of(2) {
+        let mut claim = lane.claim(len)?;
+        write(&mut claim);
+        return Ok(claim.stage(number));
+    }
+    let mut grant = lane.reserve(len)?;
+    write(&mut grant);
     let slice = grant.commit_all();
     lane.stage(slice, number).map_err(|refused| match refused.why {
         StageRefusal::Full(full) => full,

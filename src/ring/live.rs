@@ -16,7 +16,7 @@ pub(super) struct Chunk {
     /// Tokens, receives, reads in flight and slices that aren't in a slot; and the pool as long as it is there, so that a drop has to look further only
     /// when the pool has gone. Too wide to overflow, whatever is leaked.
     owner_live: Cell<u64>,
-    /// The highest sequence staged from this chunk.
+    /// The highest sequence staged from this chunk; for the current one it is noted when the chunk is closed, which spares a store a slice.
     last_seq: Cell<Sequence>,
     /// Bytes of the largest slice. While a range of this chunk waits in `Owner::returned` it is 0, so that nothing seems to fit and the pool takes the
     /// range back first.
@@ -156,13 +156,19 @@ impl ChunkRef {
         live.set(live.get() + 1);
     }
 
-    /// A slice goes into a slot: the sequence protects it from now on. The pool, which holds this reference, keeps the chunk alive.
+    /// A slice goes into a slot: a sequence protects it from now on. The pool, which holds this reference, keeps the chunk alive.
     #[inline]
-    pub(super) fn count_staged(self, sequence: Sequence) {
-        let state = self.state();
-        debug_assert!(sequence > state.last_seq.get() && state.owner_live.get() > 1);
-        state.last_seq.set(sequence);
-        state.owner_live.set(state.owner_live.get() - 1);
+    pub(super) fn count_staged(self) {
+        let live = &self.state().owner_live;
+        debug_assert!(live.get() > 1, "only what is counted goes into a slot");
+        live.set(live.get() - 1);
+    }
+
+    /// A sequence protects something in this chunk, which isn't the current one.
+    #[inline]
+    pub(super) fn note_sequence(self, sequence: Sequence) {
+        debug_assert!(sequence > self.state().last_seq.get(), "sequences of a chunk rise");
+        self.state().last_seq.set(sequence);
     }
 
     /// Ends one count. The caller doesn't use its `ChunkRef` afterwards.

@@ -47,6 +47,8 @@ pub(super) enum Op {
     CutKept { pick: usize, len: usize },
     DropSlice { pick: usize },
     Stage { pick: usize },
+    StageGrant { len: usize, keep: usize },
+    KeepNewest { slots: u32 },
     Release { ahead: i64 },
     Retain { pick: usize },
     CloneRetained { pick: usize },
@@ -74,8 +76,11 @@ pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
         }
         18..20 => Op::CutKept { pick, len: one % 100 },
         20..25 => Op::DropSlice { pick },
-        25..31 => Op::Stage { pick },
-        31..35 => Op::Release { ahead: (pick % 12) as i64 },
+        25..29 => Op::Stage { pick },
+        29..31 => Op::StageGrant { len, keep: pick },
+        // Seldom with a bound: most runs are to fill up by what isn't released.
+        31 => Op::KeepNewest { slots: if one % 4 == 0 { pick as u32 % 12 } else { u32::MAX } },
+        32..35 => Op::Release { ahead: (pick % 12) as i64 },
         35 => Op::Retain { pick },
         36 => Op::CloneRetained { pick },
         _ => Op::DropRetained { pick },
@@ -91,6 +96,10 @@ pub(super) struct Model {
     tokens: Vec<(Token, u8)>,
     kept: Vec<(Received, u8)>,
     staged: Vec<(Staged, u8)>,
+    /// The sequences released by a call, and how many of the newest are protected.
+    told: i64,
+    newest: i64,
+    last: i64,
     retained: Vec<(Retained, u8)>,
 }
 
@@ -105,7 +114,7 @@ impl Model {
 
     pub(super) fn over(pool: RingPool) -> Self {
         let (slices, tokens, kept, staged, retained) = Default::default();
-        Self { pool, applied: 0, tag: 0, slices, tokens, kept, staged, retained }
+        Self { pool, applied: 0, tag: 0, slices, tokens, kept, staged, told: -1, newest: i64::MAX, last: -1, retained }
     }
 
     fn next_tag(&mut self) -> u8 {
@@ -151,14 +160,13 @@ impl Model {
             Op::DropSlice { pick: at } => drop(pick(&mut self.slices, at)),
             Op::Stage { pick: at } => {
                 if let Some((slice, tag)) = pick(&mut self.slices, at) {
-                    self.staged.push((self.pool.stage(slice).expect("its own pool"), tag));
+                    let staged = self.pool.stage(slice).expect("its own pool");
+                    self.note_staged(staged, tag);
                 }
             }
-            Op::Release { ahead } => {
-                let through = self.pool.stats().released + ahead;
-                self.pool.release(through);
-                self.staged.retain(|(staged, _)| staged.sequence() > through);
-            }
+            Op::StageGrant { len, keep } => self.stage_grant(len, keep),
+            Op::KeepNewest { slots } => self.keep_newest(slots),
+            Op::Release { ahead } => self.release(ahead),
             Op::Retain { pick: at } => {
                 if !self.slices.is_empty() {
                     let (slice, tag) = &self.slices[at % self.slices.len()];
@@ -177,6 +185,50 @@ impl Model {
         if looks_after(self.applied) {
             self.check();
         }
+    }
+
+    fn stage_grant(&mut self, len: usize, keep: usize) {
+        let tag = self.next_tag();
+        let Ok(mut grant) = self.pool.reserve(len) else { return };
+        grant.truncate(keep);
+        assert_eq!(grant.len(), len.min(keep));
+        grant.fill(tag);
+        let staged = grant.stage();
+        self.note_staged(staged, tag);
+    }
+
+    fn keep_newest(&mut self, slots: u32) {
+        self.told = self.released();
+        self.newest = i64::from(slots);
+        self.pool.keep_newest(slots);
+        self.forget_released();
+    }
+
+    fn release(&mut self, ahead: i64) {
+        let through = self.released() + ahead;
+        self.told = self.told.max(through.min(self.last));
+        self.pool.release(through);
+        self.forget_released();
+    }
+
+    /// What is released, by the model's own count.
+    fn released(&self) -> i64 {
+        self.told.max(self.last - self.newest)
+    }
+
+    fn note_staged(&mut self, staged: Staged, tag: u8) {
+        assert_eq!(staged.sequence(), self.last + 1);
+        self.last += 1;
+        self.staged.push((staged, tag));
+        self.forget_released();
+    }
+
+    fn forget_released(&mut self) {
+        let released = self.released();
+        assert_eq!(self.pool.stats().released, released);
+        let (pool, shown) = (&self.pool, |staged: &Staged| staged.sequence() > released);
+        assert!(self.staged.iter().all(|(staged, _)| pool.view(staged).is_some() == shown(staged)));
+        self.staged.retain(|(staged, _)| shown(staged));
     }
 
     fn alloc(&mut self, len: usize, commit: usize) {

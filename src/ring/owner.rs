@@ -10,7 +10,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use std::sync::Arc;
 
-use super::chunk::{Layout, Sequence, line_up};
+use super::chunk::{Layout, NONE, Sequence, line_up};
 use super::error::Full;
 use super::live::{Chunk, ChunkRef};
 use super::memory::Memory;
@@ -20,6 +20,8 @@ use super::window::{Blocked, Rotation};
 /// The part of a pool that its tokens, receives and slices reach.
 pub(super) struct Owner {
     current: Cell<u32>,
+    /// What was staged last when the current chunk was opened: what came since protects it.
+    opened_at: Cell<Sequence>,
     chunks: Box<[Chunk]>,
     pub(super) base: NonNull<u8>,
     pub(super) layout: Layout,
@@ -39,6 +41,7 @@ impl Owner {
         let chunk = |index| Chunk::new(index, &layout, base);
         Self {
             current: Cell::new(0),
+            opened_at: Cell::new(NONE),
             chunks: (0..layout.chunks()).map(chunk).collect(),
             base,
             layout,
@@ -105,6 +108,7 @@ impl Owner {
         &self,
         len: usize,
         position: *mut u8,
+        staged: Sequence,
         released: Sequence,
     ) -> Result<(ChunkRef, *mut u8), Full> {
         let max_slice_bytes = self.layout.max_slice_bytes();
@@ -116,14 +120,17 @@ impl Owner {
         if settled + len <= current.end() {
             return Ok((current, self.at(settled)));
         }
-        let next = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, released));
+        let next = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, staged, released));
         let Some(next) = next else {
             // The caller's position stays where it was: what was given back waits on.
             self.give_back(self.current.get(), position, settled);
             let chunks = self.layout.chunks() as usize;
             return Err(self.counters.refuse(Full::Pool { asked_bytes: len, chunks }));
         };
-        debug_assert_eq!(self.blocked(next, released), None, "chunk {next} isn't reusable");
+        debug_assert_eq!(self.blocked(next, staged, released), None, "chunk {next} isn't reusable");
+        if staged > self.opened_at.replace(staged) {
+            current.note_sequence(staged);
+        }
         self.counters.add_waste(current.end().saturating_sub(settled));
         debug_assert!(self.returned.get().is_none(), "a chunk is closed after its range is settled");
         self.current.set(next);
@@ -143,11 +150,13 @@ impl Owner {
     }
 
     /// The one rule of reuse.
-    pub(super) fn blocked(&self, chunk: u32, released: Sequence) -> Option<Blocked> {
+    pub(super) fn blocked(&self, chunk: u32, staged: Sequence, released: Sequence) -> Option<Blocked> {
         let state = &self.chunks[chunk as usize];
+        let is_open = chunk == self.current.get() && staged > self.opened_at.get();
+        let last_seq = if is_open { staged } else { state.last_seq() };
         if state.is_held() {
             Some(Blocked::Owner)
-        } else if state.last_seq() > released {
+        } else if last_seq > released {
             Some(Blocked::Sequence)
         } else if self.memory.pins().is_pinned(chunk) {
             // `released` was loaded (Acquire) before the pins: a stage's pin is visible once its release is.

@@ -16,7 +16,6 @@
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;
-use core::num::{NonZeroU32, NonZeroUsize};
 use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
@@ -31,6 +30,7 @@ use super::memory::Span;
 use super::options::{PoolOptions, Readers};
 use super::owner::OwnerRef;
 use super::slice::PoolSlice;
+use super::staged::{PoolTag, Staged};
 use super::stats::PoolStats;
 use super::window::Blocked;
 use crate::region::{Region, RegionReport};
@@ -47,30 +47,11 @@ pub struct RingPool {
     current: ChunkRef,
     /// The last sequence staged.
     staged: Sequence,
-    /// The read cursor: every stage has passed it.
+    /// The read cursor as far as it was told: every stage has passed it.
     released: Sequence,
-    id: NonZeroU32,
-}
-
-/// A slice that was staged in a pool used without a lane: what a slot of a ring would hold.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Staged {
-    sequence: Sequence,
-    /// Its address; with the pool's region it is a pointer again.
-    start: NonZeroUsize,
-    /// Low half of a word, so that one instruction puts the pool's number beside it.
-    len: u32,
-    pool: NonZeroU32,
-}
-
-impl Staged {
-    /// Its place in the order of staging, from 0.
-    #[must_use]
-    #[inline]
-    pub fn sequence(&self) -> Sequence {
-        self.sequence
-    }
+    /// How many of the newest sequences are protected, whatever was told; see [`RingPool::keep_newest`].
+    newest: Sequence,
+    tag: PoolTag,
 }
 
 impl RingPool {
@@ -90,7 +71,8 @@ impl RingPool {
         let id = pool_id();
         let owner = OwnerRef::new(layout, memory, id.get());
         let (current, position) = (owner.chunk(0), owner.at(0));
-        Ok(Self { owner, position, current, staged: NONE, released: NONE, id })
+        let tag = PoolTag::new(id);
+        Ok(Self { owner, position, current, staged: NONE, released: NONE, newest: Sequence::MAX, tag })
     }
 
     /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
@@ -100,7 +82,7 @@ impl RingPool {
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
-            (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
+            (self.current, self.position) = self.owner.make_room(len, self.position, self.staged, self.released())?;
         }
         self.check();
         Ok(Grant::new(self, len))
@@ -114,7 +96,7 @@ impl RingPool {
         // Not even one byte left is no room for a receive.
         let min = min.max(1);
         if !self.fits(min) {
-            (self.current, self.position) = self.owner.make_room(min, self.position, self.released)?;
+            (self.current, self.position) = self.owner.make_room(min, self.position, self.staged, self.released())?;
         }
         let rest = self.room();
         debug_assert!(rest >= min);
@@ -140,20 +122,34 @@ impl RingPool {
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
         let sequence = self.staged + 1;
         let slice = self.count_staged(slice, sequence)?;
-        Ok(Staged { start: slice.start().addr(), len: slice.len() as u32, pool: self.id, sequence })
+        Ok(self.staged_at(slice.start(), slice.len()))
+    }
+
+    /// Stages the next `len` bytes, which a grant held, as they are.
+    #[inline]
+    pub(super) fn stage_next(&mut self, len: usize) -> Staged {
+        let start = self.start();
+        self.take_staged(len);
+        self.staged_at(start, len)
+    }
+
+    /// What was staged last.
+    #[inline]
+    fn staged_at(&self, start: NonNull<u8>, len: usize) -> Staged {
+        Staged::new(self.staged, start, len, self.tag)
     }
 
     /// The bytes of a staged slice, or `None` once it is released (or if another pool staged it).
     #[must_use]
     #[inline]
     pub fn view(&self, staged: &Staged) -> Option<&[u8]> {
-        if staged.pool != self.id || staged.sequence <= self.released {
+        if !staged.is_of(self.tag) || staged.sequence() <= self.released() {
             return None;
         }
-        debug_assert!(staged.sequence <= self.staged, "only this pool makes them");
-        let start = self.owner.base.with_addr(staged.start);
+        debug_assert!(staged.sequence() <= self.staged, "only this pool makes them");
+        let start = self.owner.base.with_addr(staged.start());
         // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
-        Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len as usize) })
+        Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len()) })
     }
 
     /// Releases every slice up to `through`; what was never staged can't be released, what was, can't be taken back.
@@ -162,6 +158,16 @@ impl RingPool {
         if through > self.released {
             self.released = through.min(self.staged);
         }
+        self.check();
+    }
+
+    /// From now on the newest `slots` staged slices are protected and older ones are released, as in a ring of that many slots where staging
+    /// overwrites the oldest: without a call, and without a store an operation, because it is worked out when a chunk is full.
+    pub fn keep_newest(&mut self, slots: u32) {
+        // What was released stays released.
+        self.released = self.released();
+        assert!(self.released <= self.staged, "nothing is released that wasn't staged");
+        self.newest = Sequence::from(slots);
         self.check();
     }
 
@@ -201,11 +207,11 @@ impl RingPool {
             window_bytes: layout.window_chunks() * layout.chunk_bytes(),
             high_water_bytes: rotation.busy_high() * layout.chunk_bytes(),
             pinned_chunks: owner.memory.pins().pinned(),
-            released: self.released,
+            released: self.released(),
             ..PoolStats::default()
         };
         for chunk in rotation.busy_chunks() {
-            let count = match owner.blocked(chunk, self.released) {
+            let count = match owner.blocked(chunk, self.staged, self.released()) {
                 Some(Blocked::Sequence) => &mut stats.blocked_by_sequence,
                 Some(Blocked::Owner) => &mut stats.blocked_by_owner,
                 Some(Blocked::Pinned) => &mut stats.blocked_by_pins,
@@ -250,6 +256,15 @@ impl RingPool {
         self.current
     }
 
+    /// As [`RingPool::take`], for bytes that the next sequence protects at once.
+    #[inline]
+    fn take_staged(&mut self, len: usize) {
+        debug_assert!(len <= self.room());
+        self.position = self.current.after(self.position, len);
+        self.staged += 1;
+        self.check();
+    }
+
     #[cfg(feature = "pipeline")]
     pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.owner.memory
@@ -259,6 +274,15 @@ impl RingPool {
     #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
         self.current.fits(self.position, len)
+    }
+
+    /// As [`RingPool::stage_next`], for a lane's slot.
+    #[inline]
+    #[cfg(feature = "pipeline")]
+    pub(super) fn stage_next_span(&mut self, len: usize) -> Span {
+        let offset = self.position() as u64;
+        self.take_staged(len);
+        Span { offset, len: len as u32, chunk: self.current.index() }
     }
 
     /// Stages under a sequence of the caller's, which is the next one.
@@ -277,13 +301,18 @@ impl RingPool {
         sequence: Sequence,
     ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
         // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
-        if slice.chunk() != self.current && !slice.chunk().is_owned_by(self.owner) {
+        let is_current = slice.chunk() == self.current;
+        if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
         debug_assert_eq!(sequence, self.staged + 1);
         debug_assert!(slice.len() <= self.owner.layout.chunk_bytes());
         let slice = ManuallyDrop::new(slice);
-        slice.chunk().count_staged(sequence);
+        // The current chunk notes its last sequence when it is closed.
+        if !is_current {
+            slice.chunk().note_sequence(sequence);
+        }
+        slice.chunk().count_staged();
         self.staged = sequence;
         self.check();
         Ok(slice)
@@ -303,15 +332,15 @@ impl RingPool {
     }
 
     /// The read cursor.
-    #[cfg(feature = "pipeline")]
+    #[inline]
     pub(crate) fn released(&self) -> Sequence {
-        self.released
+        self.released.max(self.staged - self.newest)
     }
 
     /// Opens a chunk that holds `len` bytes, if the current one doesn't.
     #[cfg(feature = "pipeline")]
     pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
-        (self.current, self.position) = self.owner.make_room(len, self.position, self.released)?;
+        (self.current, self.position) = self.owner.make_room(len, self.position, self.staged, self.released())?;
         self.check();
         Ok(())
     }

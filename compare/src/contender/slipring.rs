@@ -1,7 +1,7 @@
-//! Our pool by the slot path, as a lane takes it: reserve, write, commit, stage. An entry holds integers, and putting operation i into its entry
-//! releases sequence i - slots by its count; nothing is dropped.
+//! Our pool by the slot path, as a lane takes it: reserve, write, stage. An entry holds integers, and the pool is told that the newest `slots` of them
+//! are protected: putting operation i into its entry releases sequence i - slots by count; nothing is dropped.
 
-use slipring::ring::{RingPool, Sequence, Staged};
+use slipring::ring::{RingPool, Staged};
 
 use super::ring_pool::ring_pool;
 use super::{Contender, Exhausted, Fill};
@@ -10,7 +10,6 @@ use crate::case::Plan;
 /// An entry is what a slot of a lane's ring holds: integers.
 pub struct Slipring {
     pool: RingPool,
-    slots: Sequence,
     entries: Vec<Option<Staged>>,
 }
 
@@ -18,8 +17,10 @@ impl Contender for Slipring {
     const NAME: &'static str = "slipring";
 
     fn new(plan: &Plan) -> Result<Self, String> {
-        let slots = Sequence::try_from(plan.slots).map_err(|error| error.to_string())?;
-        Ok(Self { pool: ring_pool(plan)?, slots, entries: vec![None; plan.slots] })
+        let slots = u32::try_from(plan.slots).map_err(|error| error.to_string())?;
+        let mut pool = ring_pool(plan)?;
+        pool.keep_newest(slots);
+        Ok(Self { pool, entries: vec![None; plan.slots] })
     }
 
     fn memory_bytes(&self) -> usize {
@@ -30,10 +31,7 @@ impl Contender for Slipring {
     fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
         let mut grant = self.pool.reserve(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);
-        let slice = grant.commit_all();
-        let staged = self.pool.stage(slice).expect("the pool's own slice");
-        self.entries[entry] = Some(staged);
-        self.pool.release(staged.sequence() - self.slots);
+        self.entries[entry] = Some(grant.stage());
         Ok(())
     }
 

@@ -51,10 +51,9 @@ impl TwoThreads for RealLane {
             }
         }
         for op in first..first + count as u64 {
-            let mut grant = self.lane.reserve(self.payload_bytes).map_err(|full| full.to_string())?;
-            fill.fill(op, &mut grant);
-            let slice = grant.commit_all();
-            self.lane.stage(slice, ()).map_err(|refused| refused.to_string())?;
+            let mut claim = self.lane.claim(self.payload_bytes).map_err(|full| full.to_string())?;
+            fill.fill(op, &mut claim);
+            claim.stage(());
         }
         self.lane.flush();
         Ok(())

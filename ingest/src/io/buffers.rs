@@ -20,6 +20,22 @@ impl Buffers {
         self.buffer_bytes
     }
 
+    /// Bytes of all that exist.
+    pub(super) fn made_bytes(&self) -> usize {
+        self.made * self.buffer_bytes
+    }
+
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Frees one that nobody uses; false if all are in use.
+    pub(super) fn let_go(&mut self) -> bool {
+        let gone = self.free.pop().is_some();
+        self.made -= usize::from(gone);
+        gone
+    }
+
     /// An empty buffer, or none once the bound is reached.
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
         let Some(buffer) = self.free.pop() else {

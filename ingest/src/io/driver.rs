@@ -16,7 +16,7 @@ use slipring::ring::Received;
 
 use super::accept::Listener;
 use super::answer::Answers;
-use super::buffers::Buffers;
+use super::carries::Carries;
 use super::conn::{Conn, Phase};
 use super::counters::{Counters, IoReport};
 use super::poller::{Bell, Poller, Ready};
@@ -38,7 +38,7 @@ const RECEIVE_MIN_BYTES: usize = 16 << 10;
 /// And at most this much, unless frames are larger. With 32 requests of 4 KiB in flight on each of 4 connections 128 KiB took 4 times the
 /// vectors of 32 KiB and twice those of 64 KiB; 256 KiB took no more.
 const RECEIVE_MAX_BYTES: usize = 128 << 10;
-/// A carry buffer holds the largest frame, and at least this much.
+/// A carry buffer for unfinished frames holds the largest one, and at least this much.
 const CARRY_MIN_BYTES: usize = 32 << 10;
 
 /// What a driver is told.
@@ -67,7 +67,7 @@ pub struct Driver {
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_at: Option<Instant>,
     pub(super) poller: Poller,
-    pub(super) carries: Buffers,
+    pub(super) carries: Carries,
     /// Carry buffers filled so far.
     pub(super) carried: u64,
     pub(super) counters: Counters,
@@ -115,6 +115,7 @@ impl Driver {
             poller.add_listener(listener, number)?;
         }
         let frame_bytes_max = options.limits.frame_bytes_max(Mode::Header);
+        let receive_max_bytes = frame_bytes_max.max(RECEIVE_MAX_BYTES);
         Ok(Self {
             answers: Answers::new(end.stage, end.verdicts, end.scores, &options.limits, options.in_flight_max),
             limits: Wire(options.limits),
@@ -122,12 +123,12 @@ impl Driver {
             listeners,
             accept_again_at: None,
             poller,
-            carries: Buffers::new(frame_bytes_max.max(CARRY_MIN_BYTES), options.carry_bytes_max),
+            carries: Carries::new(frame_bytes_max.max(CARRY_MIN_BYTES), receive_max_bytes, options.carry_bytes_max),
             carried: 0,
             counters: Counters::default(),
             in_flight_max: options.in_flight_max,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
-            receive_max_bytes: frame_bytes_max.max(RECEIVE_MAX_BYTES),
+            receive_max_bytes,
             stalled: None,
             full: false,
             draining: false,

@@ -11,6 +11,7 @@
 mod accept;
 mod answer;
 mod buffers;
+mod carries;
 mod conn;
 mod counters;
 mod drain;

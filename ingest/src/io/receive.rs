@@ -124,10 +124,11 @@ impl Driver {
 
     /// Moves what is left of a receive to a carry buffer.
     fn carry(&mut self, id: ConnId, rest: Received) {
-        let carry = self.carries.take().or_else(|| {
-            self.refuse_oldest_carry();
-            self.carries.take()
-        });
+        let mut carry = self.carries.take(rest.len());
+        // More than one, where it needs a larger buffer than theirs.
+        while carry.is_none() && self.refuse_oldest_carry() {
+            carry = self.carries.take(rest.len());
+        }
         // There is no room even for the refusal: all of this waits.
         let Some(mut carry) = carry else { return self.stall(id, rest) };
         let Some(conn) = self.table.get_mut(id) else { return self.carries.give(carry) };
@@ -139,13 +140,13 @@ impl Driver {
     }
 
     /// Every carry buffer is taken. The frame that has waited longest is the least likely to be finished: its connection is refused, behind
-    /// what it is still owed. Cost: a look at every connection.
-    fn refuse_oldest_carry(&mut self) {
-        let Some(oldest) = self.table.oldest_carry() else { return };
+    /// what it is still owed. False: there is none, or no room for its refusal. Cost: a look at every connection.
+    fn refuse_oldest_carry(&mut self) -> bool {
+        let Some(oldest) = self.table.oldest_carry() else { return false };
         let mode = self.table.get_mut(oldest).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
-        if self.lose(oldest, mode, Status::Busy).is_ok() {
-            self.counters.over_carry_cap += 1;
-        }
+        let refused = self.lose(oldest, mode, Status::Busy).is_ok();
+        self.counters.over_carry_cap += u64::from(refused);
+        refused
     }
 
     fn receive_into_carry(&mut self, id: ConnId) -> bool {

@@ -75,7 +75,7 @@ pub struct ServeOptions {
     /// Requests of a connection without an answer; in header mode more are refused as busy
     #[arg(long, default_value_t = 256)]
     pub in_flight: u32,
-    /// Bytes of a lane's unfinished frames
+    /// Bytes of a lane's unfinished frames: each takes 32 KiB or the largest frame
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
     /// How long a stop may drain

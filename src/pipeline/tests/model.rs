@@ -17,6 +17,7 @@ enum Op {
     Commit { len: usize },
     DropSlice { pick: usize },
     Stage { pick: usize, empty: bool },
+    Claim { len: usize, keep: usize },
     Flush,
     LanePoll,
     Poll { stage: usize, max: usize, retry_at: usize },
@@ -33,7 +34,8 @@ fn op((what, one, two): (u8, u16, u16)) -> Op {
         0..5 => Op::Commit { len: pick % 200 },
         5 | 6 => Op::Commit { len: pick % 1025 },
         7 => Op::DropSlice { pick },
-        8..15 => Op::Stage { pick, empty: one % 10 == 0 },
+        8..13 => Op::Stage { pick, empty: one % 10 == 0 },
+        13 | 14 => Op::Claim { len: 1 + pick % 300, keep: usize::from(one) },
         15..18 => Op::Flush,
         18 | 19 => Op::LanePoll,
         20..25 => Op::Poll { stage, max, retry_at: usize::from(one) / STAGES % 12 },
@@ -115,6 +117,7 @@ impl Model {
             Op::Commit { len } => self.commit(len),
             Op::DropSlice { pick } => drop(take(&mut self.slices, pick)),
             Op::Stage { pick, empty } => self.stage(pick, empty),
+            Op::Claim { len, keep } => self.claim(len, keep),
             Op::Flush => {
                 assert_eq!(self.lane.flush() as i64, self.staged() - self.published);
                 self.published = self.staged();
@@ -151,6 +154,26 @@ impl Model {
                 }
             }
             Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// A slot and its memory at once: staged, or given back if nothing of it is kept.
+    fn claim(&mut self, len: usize, keep: usize) {
+        let room = self.staged() - self.stages[2].released < self.slots;
+        let sequence = self.staged() + 1;
+        self.tag = self.tag % 255 + 1;
+        match self.lane.claim(len) {
+            Ok(claim) if keep == 0 => assert!(room && claim.len() == len),
+            Ok(mut claim) => {
+                claim.truncate(keep);
+                claim.fill(self.tag);
+                assert!(room && claim.stage(self.tag) == sequence);
+                self.events.push(Some(self.tag));
+            }
+            Err(full) => {
+                assert!(matches!(full, Full::Pool { .. }) || (!room && matches!(full, Full::Ring { .. })), "{full}");
+                self.published = self.staged();
+            }
         }
     }
 

@@ -1,0 +1,55 @@
+//! What the IO thread does for stages that are dead, and how it knows that there is something to do.
+#![forbid(unsafe_code)]
+
+use super::lane::Lane;
+use super::poller::Poller;
+use super::shared::StageState;
+use super::slot::Meta;
+use super::spec::{PanicPolicy, Placement};
+
+impl<M: Meta> Lane<M> {
+    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs.
+    pub(super) fn pump(&mut self) {
+        if self.shared.policy != PanicPolicy::Detach {
+            return;
+        }
+        self.detached.extend(self.shared.take_parked());
+        for (stage, poller) in &mut self.detached {
+            let state = &self.shared.stages[*stage as usize];
+            if state.helds() == 0 {
+                let released = poller.release_all();
+                debug_assert!(state.died_at() != i64::MAX, "only the dead are pumped");
+                if released > 0 {
+                    self.shared.advance(*stage as usize, state.progress() + released as i64);
+                }
+            }
+        }
+    }
+
+    /// Whether there is something for this thread to do; `full` if it waits for room as well.
+    pub(super) fn is_ready(&self, full: bool) -> bool {
+        let shared = &self.shared;
+        let waits = |stage: &StageState| {
+            stage.placement == Placement::Inline
+                && stage.died_at() == i64::MAX
+                && shared.available(stage.layer) > stage.progress()
+        };
+        shared.stages.iter().any(waits) || shared.poisoned().is_some() || self.can_free(full)
+    }
+
+    /// Whether there is something to reclaim (asked only if `full`) or to pump.
+    pub(super) fn can_free(&self, full: bool) -> bool {
+        let shared = &self.shared;
+        (full && shared.consumed() > self.reclaimed) || (shared.has_failed() && self.can_pump())
+    }
+
+    /// Whether a dead stage holds others up and can be pumped.
+    fn can_pump(&self) -> bool {
+        let shared = &self.shared;
+        let behind = |(stage, _): &(u32, Poller<M>)| {
+            let stage = &shared.stages[*stage as usize];
+            stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
+        };
+        shared.policy == PanicPolicy::Detach && (shared.has_parked() || self.detached.iter().any(behind))
+    }
+}
