@@ -1,4 +1,4 @@
-//! The command line: `slipring demo | serve | load`.
+//! The command line: `slipring demo | serve | load | sweep`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,7 @@ use crate::demo::{self, DemoOptions};
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
 use crate::server::{ServeError, ServeOptions, Server};
+use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
 #[derive(Debug, Parser)]
@@ -33,6 +34,9 @@ enum Command {
     /// Send vectors to a service, check its answers and measure it
     #[command(after_help = LOAD_EXIT)]
     Load(Box<LoadOptions>),
+    /// Find the window that is best on this machine, and print the setting
+    #[command(after_help = SWEEP_EXIT)]
+    Sweep(Box<SweepOptions>),
 }
 
 const EXAMPLES: &str = "\
@@ -40,6 +44,7 @@ Examples:
   slipring demo
   slipring serve --dim 128 --data vectors
   slipring load --to 127.0.0.1:9900 --dim 128 --vectors 1-8 --duration 10s --verify
+  slipring sweep --payload 4KiB
 
 `slipring COMMAND --help` lists a command's options. Exit codes: 0 good, 1 failed, 2 bad usage.";
 
@@ -55,6 +60,11 @@ const LOAD_EXIT: &str = "\
 TIME is 500ms, 10s or 2m. Without --rate every connection keeps its window full, and a latency is
 mostly waiting in line; with --rate requests have intended times, and latencies count from those.
 Exit codes: 0 all answered once, in order, and with --verify rightly; 1 not so; 2 bad usage.";
+
+const SWEEP_EXIT: &str = "\
+SIZE is 4096, 64KiB, 64MiB or 2GiB. Prints a line a window and `best: --window SIZE`, which
+serve takes. Run it while nothing else does: what runs beside it is in its figures.
+Exit codes: 0 every payload arrived; 1 it couldn't run; 2 bad usage.";
 
 /// The headings that `serve --help` puts above its options.
 const SERVE_HEADINGS: &[(&str, &[&str])] = &[
@@ -72,6 +82,13 @@ const LOAD_HEADINGS: &[(&str, &[&str])] = &[
     ("What to check and print", &["verify", "score", "json"]),
 ];
 
+/// Those of `sweep --help`.
+const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
+    ("What to run", &["payload", "batch", "events", "repeats", "json"]),
+    ("Memory", &["pool", "windows", "slots"]),
+    ("Threads", &["stages", "cpus"]),
+];
+
 /// Runs what the arguments say. Exit codes: 0 good, 1 failed, 2 bad usage.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -80,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Demo(options) => show(&options),
         Command::Serve(options) => serve(&options),
         Command::Load(options) => send(&options),
+        Command::Sweep(options) => try_windows(&options),
     };
     ExitCode::from(code)
 }
@@ -119,6 +137,7 @@ fn command() -> clap::Command {
         .mut_subcommand("demo", short_help)
         .mut_subcommand("serve", |command| headed(command, SERVE_HEADINGS))
         .mut_subcommand("load", |command| headed(command, LOAD_HEADINGS))
+        .mut_subcommand("sweep", |command| headed(command, SWEEP_HEADINGS))
 }
 
 fn show(options: &DemoOptions) -> u8 {
@@ -152,6 +171,18 @@ fn send(options: &LoadOptions) -> u8 {
         Ok(report) => announce(&report),
         Err(error) => {
             notice(format_args!("load: {error}"));
+            return error.exit_code();
+        }
+    }
+    0
+}
+
+fn try_windows(options: &SweepOptions) -> u8 {
+    match sweep::run(options, |note| notice(format_args!("sweep: {note}"))) {
+        Ok(report) if options.json => report.to_json().iter().for_each(announce),
+        Ok(report) => announce(&report),
+        Err(error) => {
+            notice(format_args!("sweep: {error}"));
             return error.exit_code();
         }
     }
@@ -208,7 +239,7 @@ mod tests {
     fn every_option_stands_under_a_heading() {
         let command = command();
         command.clone().debug_assert();
-        for (name, headings) in [("serve", SERVE_HEADINGS), ("load", LOAD_HEADINGS)] {
+        for (name, headings) in [("serve", SERVE_HEADINGS), ("load", LOAD_HEADINGS), ("sweep", SWEEP_HEADINGS)] {
             let found = command.find_subcommand(name).expect("it is one of ours");
             for option in found.get_arguments().filter(|option| option.get_id() != "help") {
                 assert!(option.get_help_heading().is_some(), "{name}: {}", option.get_id());
@@ -227,6 +258,7 @@ mod tests {
             (&["slipring", "serve"], 2),
             (&["slipring", "demo", "--seconds", "0"], 2),
             (&["slipring", "load", "--to", "x", "--dim", "1", "--vectors", "8-1"], 2),
+            (&["slipring", "sweep", "--windows", "0"], 2),
             (&["slipring", "serve", "--help"], 0),
             (&["slipring", "--version"], 0),
         ] {

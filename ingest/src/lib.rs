@@ -14,3 +14,4 @@ pub mod protocol;
 pub mod server;
 pub mod sink;
 pub mod stage;
+pub mod sweep;

@@ -49,7 +49,7 @@ pub struct Lane<M: Meta> {
     pub(super) staged: Sequence,
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
-    reclaim: Reclaim,
+    pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
     inline: Vec<Box<dyn Inline>>,
     pub(super) detached: Vec<(u32, Poller<M>)>,

@@ -231,7 +231,7 @@ impl LaneSpec {
 
     /// What a pool of this layout must hold on overwrite.
     fn overwrite_bytes(&self, layout: &Layout) -> usize {
-        layout.bytes_for_slots(self.slots).saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
+        overwrite_bytes(layout, self.slots)
     }
 
     /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned: so it is asked again.
@@ -295,6 +295,11 @@ impl Spinning {
         assert!(self.threads <= cpus, "{} threads spin on {cpus} CPUs", self.threads);
         Wait::Spin
     }
+}
+
+/// What a pool of this layout must hold on overwrite, with a ring of so many slots.
+pub(super) fn overwrite_bytes(layout: &Layout, slots: usize) -> usize {
+    layout.bytes_for_slots(slots).saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
 }
 
 fn check_slots(slots: usize) -> Result<(), LaneError> {

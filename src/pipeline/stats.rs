@@ -4,7 +4,8 @@
 use super::lane::Lane;
 use super::shared::{LaneShared, StageState};
 use super::slot::Meta;
-use crate::ring::{NONE, PoolStats, Sequence};
+use super::spec::{Reclaim, overwrite_bytes};
+use crate::ring::{NONE, PoolStats, RightSize, Sequence};
 
 /// One stage in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,19 @@ impl<M: Meta> Lane<M> {
             discarded: self.discarded,
             stages: self.shared.stages.iter().map(|stage| stage_stats(&self.shared, stage)).collect(),
         }
+    }
+
+    /// What pool and window would have served so far. On overwrite it is at least what `start` asks for, which counts with a ring of the largest
+    /// slices. Cost: as [`RingPool::stats`](crate::ring::RingPool::stats).
+    #[must_use]
+    pub fn right_size(&self) -> RightSize {
+        let (stats, layout) = (self.pool.stats(), self.pool.layout());
+        let least_bytes = match self.reclaim {
+            Reclaim::OnConsume => 0,
+            Reclaim::OnOverwrite => overwrite_bytes(layout, self.free_slots() + self.slots_in_use()),
+        };
+        debug_assert!(least_bytes <= layout.pool_bytes(), "the lane started with a smaller pool than it needs");
+        RightSize::of(&stats, layout, least_bytes)
     }
 
     /// Slots in use, staged ones included, as far as is known without polling.

@@ -9,6 +9,7 @@ mod held;
 mod memory;
 mod model;
 mod refuse;
+mod right_size;
 mod wake;
 
 use std::sync::Arc;

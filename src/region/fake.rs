@@ -5,36 +5,36 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The folder, removed when dropped.
-pub(super) struct FakeMachine {
+pub(crate) struct FakeMachine {
     folder: PathBuf,
 }
 
 impl FakeMachine {
     /// An empty machine. `name` is the test's own, so that tests run side by side.
-    pub(super) fn new(name: &str) -> FakeMachine {
+    pub(crate) fn new(name: &str) -> FakeMachine {
         let folder = std::env::temp_dir().join(format!("slipring-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         FakeMachine { folder }
     }
 
     /// Writes one file, `proc/...` or `sys/...`.
-    pub(super) fn file(self, path: &str, text: &str) -> FakeMachine {
+    pub(crate) fn file(self, path: &str, text: &str) -> FakeMachine {
         let path = self.folder.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         self
     }
 
-    pub(super) fn roots(&self) -> Roots {
+    pub(crate) fn roots(&self) -> Roots {
         Roots { proc_dir: self.folder.join("proc"), sys_dir: self.folder.join("sys") }
     }
 
     /// The machine's `/sys` beside the real `/proc`.
-    pub(super) fn roots_with_real_proc(&self) -> Roots {
+    pub(crate) fn roots_with_real_proc(&self) -> Roots {
         Roots { proc_dir: "/proc".into(), ..self.roots() }
     }
 
-    pub(super) fn sys(&self, path: &str) -> PathBuf {
+    pub(crate) fn sys(&self, path: &str) -> PathBuf {
         self.folder.join("sys").join(path)
     }
 }

@@ -41,7 +41,7 @@ mod topology;
 mod touch;
 
 #[cfg(all(test, not(miri)))]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 

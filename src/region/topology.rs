@@ -69,6 +69,16 @@ impl Topology {
         self.cpus.iter().find(|known| known.cpu == cpu)
     }
 
+    /// The smallest second level of cache that a CPU reports, in bytes; None where none does.
+    pub fn l2_bytes_min(&self) -> Option<usize> {
+        self.cpus.iter().filter_map(|known| known.l2_bytes).min()
+    }
+
+    /// The smallest third level of cache that a CPU reports, in bytes; None where none does.
+    pub fn l3_bytes_min(&self) -> Option<usize> {
+        self.cpus.iter().filter_map(|known| known.l3_bytes).min()
+    }
+
     /// The NUMA nodes that have memory, rising; empty where the kernel doesn't tell.
     pub fn nodes(&self) -> &[u32] {
         &self.nodes
@@ -152,6 +162,10 @@ fn caches(roots: &Roots, cpu: usize) -> CpuTopology {
     for index in 0..CACHES_MAX {
         let file = |name: &str| roots.read_sys(&format!("devices/system/cpu/cpu{cpu}/cache/index{index}/{name}"));
         let Some(level) = file("level") else { break };
+        // Where a level is split, what is written and read lies in its other half.
+        if file("type").is_some_and(|kind| kind.trim() == "Instruction") {
+            continue;
+        }
         let bytes = file("size").and_then(|text| cache_bytes(&text));
         match level.trim() {
             "2" => known.l2_bytes = bytes,

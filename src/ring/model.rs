@@ -16,7 +16,11 @@ pub(super) const MAX: usize = 2048;
 
 /// A pool of `chunks` chunks of 4 KiB.
 pub(super) fn tiny(chunks: usize, window: usize, pinned: u32) -> RingPool {
-    RingPool::new(&PoolOptions {
+    RingPool::new(&tiny_options(chunks, window, pinned)).expect("a tiny pool")
+}
+
+pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> PoolOptions {
+    PoolOptions {
         bytes: chunks * CHUNK,
         max_slice_bytes: MAX,
         chunk_bytes: Some(CHUNK),
@@ -24,8 +28,7 @@ pub(super) fn tiny(chunks: usize, window: usize, pinned: u32) -> RingPool {
         pinned_chunks_max: Some(pinned),
         pages: Pages::Small,
         ..PoolOptions::default()
-    })
-    .expect("a tiny pool")
+    }
 }
 
 /// Whether every byte is this one. Compared with itself, moved by one: Miri does that in one step, and not byte by byte.
@@ -34,7 +37,7 @@ pub(crate) fn is_filled(bytes: &[u8], byte: u8) -> bool {
 }
 
 #[derive(Debug)]
-enum Op {
+pub(super) enum Op {
     Alloc { len: usize, commit: usize },
     Leak { len: usize },
     TakeToken { len: usize },
@@ -53,7 +56,7 @@ enum Op {
 }
 
 /// An operation from three random numbers: to let proptest choose among as many strategies takes it longer than the pool needs.
-fn op((what, one, two): (u8, u16, u16)) -> Op {
+pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
     let (one, pick) = (usize::from(one), usize::from(two));
     let len = match one % 8 {
         0..4 => one / 8 % 300,
@@ -85,8 +88,8 @@ fn op((what, one, two): (u8, u16, u16)) -> Op {
 }
 
 /// What is alive, each with the byte that fills it.
-struct Model {
-    pool: RingPool,
+pub(super) struct Model {
+    pub(super) pool: RingPool,
     applied: usize,
     tag: u8,
     slices: Vec<(PoolSlice, u8)>,
@@ -106,20 +109,12 @@ fn pick<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
 
 impl Model {
     fn new(chunks: usize, window: usize) -> Self {
+        Self::over(tiny(chunks, window, 2.min(chunks as u32 - 1)))
+    }
+
+    pub(super) fn over(pool: RingPool) -> Self {
         let (slices, tokens, kept, staged, retained) = Default::default();
-        Self {
-            pool: tiny(chunks, window, 2.min(chunks as u32 - 1)),
-            applied: 0,
-            tag: 0,
-            slices,
-            tokens,
-            kept,
-            staged,
-            told: -1,
-            newest: i64::MAX,
-            last: -1,
-            retained,
-        }
+        Self { pool, applied: 0, tag: 0, slices, tokens, kept, staged, told: -1, newest: i64::MAX, last: -1, retained }
     }
 
     fn next_tag(&mut self) -> u8 {
@@ -127,7 +122,7 @@ impl Model {
         self.tag
     }
 
-    fn apply(&mut self, op: Op) {
+    pub(super) fn apply(&mut self, op: Op) {
         match op {
             Op::Alloc { len, commit } => self.alloc(len, commit),
             Op::Leak { len } => {

@@ -2,9 +2,7 @@
 
 use super::chunk::{LINE_BYTES, Layout};
 use super::error::PoolError;
-use crate::region::{
-    CpuTopology, Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes,
-};
+use crate::region::{Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes};
 
 /// Smallest chunk: 4 KiB.
 pub const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -15,8 +13,8 @@ const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
 /// Chunks that a pool, and a window, are cut into by default, where slices are small enough. A chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool
 /// that was 6 to 10 % of an operation, at 8 it's the half.
-const CHUNKS_DEFAULT_MIN: usize = 8;
-const CHUNKS_OF_WINDOW_DEFAULT_MIN: usize = 4;
+pub(super) const CHUNKS_DEFAULT_MIN: usize = 8;
+pub(super) const CHUNKS_OF_WINDOW_DEFAULT_MIN: usize = 4;
 
 /// Where the pool's slices are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub(crate) enum Readers {
     /// On the thread that owns the pool.
     OwnCore,
     /// On other threads as well.
-    #[cfg_attr(not(feature = "pipeline"), expect(dead_code, reason = "only a lane has threads"))]
+    #[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only a lane has threads"))]
     OtherCores,
 }
 
@@ -41,7 +39,8 @@ pub struct PoolOptions {
     /// slice that is cut from a receive, and nothing larger may be committed out of `reserve_rest`, or the pool runs full.
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
-    /// that is at most 256 KiB, an eighth of the pool and a quarter of the window, raised to that minimum.
+    /// that is at most 256 KiB, an eighth of the pool and a quarter of the window (an eighth of the default one of a lane with stages on threads), raised
+    /// to that minimum.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
     /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
@@ -90,8 +89,18 @@ impl PoolOptions {
 
     /// Checks every field and works out the layout; the machine's caches are read for the default window only.
     pub(crate) fn layout(&self, readers: Readers) -> Result<Layout, PoolError> {
-        let window_bytes = self.window_bytes.unwrap_or_else(|| self.window_default(readers));
-        let chunk_bytes = self.chunk(window_bytes)?;
+        self.layout_on(Topology::read, readers)
+    }
+
+    /// The same on a machine with these caches.
+    fn layout_on(&self, topology: impl FnOnce() -> Topology, readers: Readers) -> Result<Layout, PoolError> {
+        let window_bytes = self.window_bytes.unwrap_or_else(|| self.window_default(&topology(), readers));
+        let of_window_bytes = match (self.window_bytes, readers) {
+            // The chunks that it has at least are no reason for a larger one than the caches are.
+            (None, Readers::OtherCores) => window_bytes / WINDOW_CHUNKS_DEFAULT_MIN,
+            _ => window_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN,
+        };
+        let chunk_bytes = self.chunk(of_window_bytes)?;
         let chunks = self.bytes / chunk_bytes;
         if chunks < 2 {
             return Err(PoolError::Option {
@@ -128,25 +137,22 @@ impl PoolOptions {
         Ok(Layout::new(chunk_bytes, chunks, window_chunks.min(chunks), self.max_slice_bytes, pinned_max))
     }
 
-    fn window_default(&self, readers: Readers) -> usize {
-        let topology = Topology::read();
-        let least = |bytes: fn(&CpuTopology) -> Option<usize>| topology.cpus().iter().filter_map(bytes).min();
+    /// By the smallest caches: the lane may run, or move, where they are.
+    fn window_default(&self, topology: &Topology, readers: Readers) -> usize {
         match readers {
-            Readers::OwnCore => window_own_core_default_bytes(least(|cpu| cpu.l2_bytes)),
-            Readers::OtherCores => window_default_bytes(least(|cpu| cpu.l3_bytes), self.lanes_sharing_l3.max(1)),
+            Readers::OwnCore => window_own_core_default_bytes(topology.l2_bytes_min()),
+            Readers::OtherCores => window_default_bytes(topology.l3_bytes_min(), self.lanes_sharing_l3.max(1)),
         }
     }
 
-    fn chunk(&self, window_bytes: usize) -> Result<usize, PoolError> {
+    fn chunk(&self, of_window_bytes: usize) -> Result<usize, PoolError> {
         if self.max_slice_bytes == 0 || self.max_slice_bytes > CHUNK_BYTES_MAX / 2 {
             let (must, limit) = ("at least 1 and at most", CHUNK_BYTES_MAX / 2);
             return Err(PoolError::Option { field: "max_slice_bytes", given: self.max_slice_bytes, must, limit });
         }
         let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let of_window = window_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN;
-            let wish = CHUNK_BYTES_DEFAULT_MAX.min(self.bytes / CHUNKS_DEFAULT_MIN).min(of_window).max(1);
-            let chosen = (1usize << wish.ilog2()).max(least);
+            let chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
             assert!(chosen.is_power_of_two() && chosen <= CHUNK_BYTES_MAX, "a chunk of {chosen} bytes was chosen");
             return Ok(chosen);
         };
@@ -169,3 +175,12 @@ impl PoolOptions {
         Ok(chunk)
     }
 }
+
+/// The chunk that a pool of these bytes wishes for, and a window of which a part may be a chunk; if slices are small enough. A power of two.
+pub(super) fn chunk_wish_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
+    let wish_bytes = CHUNK_BYTES_DEFAULT_MAX.min(pool_bytes / CHUNKS_DEFAULT_MIN).min(of_window_bytes).max(1);
+    1 << wish_bytes.ilog2()
+}
+
+#[cfg(all(test, not(any(miri, loom))))]
+mod tests;

@@ -20,7 +20,7 @@ use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 
-use super::chunk::{LINE_BYTES, NONE, Sequence};
+use super::chunk::{LINE_BYTES, Layout, NONE, Sequence};
 use super::error::{Foreign, Full, PoolError};
 use super::grant::Grant;
 use super::live::ChunkRef;
@@ -189,6 +189,11 @@ impl RingPool {
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {
         self.owner.layout.max_slice_bytes()
+    }
+
+    /// The pool's shape.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.owner.layout
     }
 
     /// A snapshot. Cost: a look at every chunk in use.

@@ -28,7 +28,7 @@ pub(crate) enum Blocked {
 }
 
 /// Chunks that stay in rotation beyond what is alive, so that the chunk a reader has just left isn't written at once.
-const IDLE_CHUNKS_MIN: usize = 2;
+pub(super) const IDLE_CHUNKS_MIN: usize = 2;
 /// Parked chunks looked at each time a chunk is closed.
 const PARKED_LOOKS: usize = 2;
 

@@ -36,8 +36,8 @@ impl Service {
         options.listen = Some("127.0.0.1:0".to_owned());
         options.data = Some(data.to_owned());
         // What the service would take by itself, said aloud so that it can be shown.
-        let l3_bytes = Topology::read().cpus().iter().filter_map(|cpu| cpu.l3_bytes).min();
-        let window_bytes = window_default_bytes(l3_bytes, 1).max(WINDOW_BYTES_MIN) / CHUNK_BYTES * CHUNK_BYTES;
+        let window_bytes =
+            window_default_bytes(Topology::read().l3_bytes_min(), 1).max(WINDOW_BYTES_MIN) / CHUNK_BYTES * CHUNK_BYTES;
         options.window = Some(Size(window_bytes as u64));
         let first = match Server::start(&options, Arc::new(|| ())) {
             Ok(server) => return Ok(Self { server, options, refused: None }),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use slipring::ring::{PoolStats, RightSize};
+
 use crate::protocol::Status;
 
 /// Counts since start.
@@ -114,4 +116,15 @@ pub struct IoReport {
     pub left: usize,
     /// Why it ended by itself, if it did.
     pub failure: Option<String>,
+    /// What became of its pool, if it ever ran.
+    pub pool: Option<PoolUse>,
+}
+
+/// A lane's pool at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The last snapshot.
+    pub stats: PoolStats,
+    /// What would have served.
+    pub right_size: RightSize,
 }

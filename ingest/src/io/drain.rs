@@ -13,7 +13,7 @@ use std::time::Instant;
 use slipring::pipeline::CloseReport;
 
 use super::conn::Phase;
-use super::counters::{Counters, IoReport};
+use super::counters::{Counters, IoReport, PoolUse};
 use super::driver::{Driver, SLEEP_UNRECLAIMED};
 
 impl Driver {
@@ -32,9 +32,10 @@ impl Driver {
         }
         let left = self.unanswered();
         self.counters.broken += left as u64;
+        let pool = PoolUse { stats: self.lane.stats().pool, right_size: self.lane.right_size() };
         let (counters, close) = self.close_lane(until);
         let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
-        (IoReport { counters, left, failure }, close, until)
+        (IoReport { counters, left, failure, pool: Some(pool) }, close, until)
     }
 
     /// Connections end once the whole frames that were received from them are taken, or now if `all` of them have to. When the last

@@ -22,6 +22,6 @@ mod stream;
 mod table;
 
 pub use accept::Listener;
-pub use counters::{Counters, IoReport};
+pub use counters::{Counters, IoReport, PoolUse};
 pub use driver::{AnswerEnd, Driver, DriverOptions};
 pub use poller::Bell;

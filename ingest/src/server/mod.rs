@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod error;
+mod hint;
 mod lane_thread;
 mod listen;
 mod options;

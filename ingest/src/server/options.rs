@@ -1,5 +1,6 @@
 //! The options of `slipring serve`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -161,6 +162,17 @@ impl FromStr for Size {
     }
 }
 
+impl fmt::Display for Size {
+    /// In the largest unit that says it exactly, so that it can be given again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(bytes, _)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
+            Some((bytes, unit)) => f.pad(&format!("{}{unit}", self.0 / bytes)),
+            None => f.pad(&self.0.to_string()),
+        }
+    }
+}
+
 impl Size {
     /// As a length in memory.
     #[must_use]
@@ -202,6 +214,9 @@ mod tests {
         assert_eq!("512".parse(), Ok(Size(512)));
         for wrong in ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"] {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+        for text in ["64MiB", "2GiB", "1536KiB", "1000", "0"] {
+            assert_eq!(text.parse::<Size>().map(|size| size.to_string()).as_deref(), Ok(text));
         }
         assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
         for wrong in ["", "a", "3-1", "1,", "-", "70000"] {

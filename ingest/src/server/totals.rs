@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::hint::Hint;
 use super::lane_thread::LaneEnd;
-use crate::io::Counters;
+use crate::io::{Counters, PoolUse};
 
 /// The sums over all lanes.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Totals {
     pub failures: Vec<String>,
     /// Stages that hadn't ended by the deadline.
     pub late: Vec<String>,
+    /// The lanes' pools: what was used of them, and what would have served.
+    pub pools: Vec<(usize, PoolUse)>,
 }
 
 impl Totals {
@@ -31,6 +34,7 @@ impl Totals {
         self.segments += end.store.totals.segments;
         self.segment_bytes += end.store.totals.bytes;
         self.connections_left += end.io.left;
+        self.pools.extend(end.io.pool.map(|pool| (number, pool)));
         // A sink that fails is the lane's failure as well.
         for failure in
             end.io.failure.iter().chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
@@ -62,6 +66,9 @@ impl fmt::Display for Totals {
         )?;
         if self.connections_left > 0 {
             write!(f, " connections_left={}", self.connections_left)?;
+        }
+        for (lane, pool) in &self.pools {
+            write!(f, "\nlane {lane}: {}", Hint(pool))?;
         }
         for failure in &self.failures {
             write!(f, "\nfailed: {failure}")?;

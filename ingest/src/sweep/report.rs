@@ -1,0 +1,242 @@
+//! What a sweep found out: a table and a setting for people, JSON lines for programs.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+use slipring::region::Topology;
+
+use super::plan::Plan;
+use crate::server::Size;
+
+/// A window counts as good as the fastest if it takes at most this much longer: less is lost in the spread.
+const WITHIN_PERCENT: f64 = 3.0;
+
+/// The repeats of one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowTimes {
+    /// Bytes in rotation.
+    pub window_bytes: usize,
+    /// One figure a repeat, in nanoseconds for each payload, rising.
+    pub ns_per_event: Vec<f64>,
+}
+
+impl WindowTimes {
+    pub(super) fn new(window_bytes: usize) -> Self {
+        Self { window_bytes, ns_per_event: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, ns: f64) {
+        let at = self.ns_per_event.partition_point(|earlier| *earlier <= ns);
+        self.ns_per_event.insert(at, ns);
+    }
+
+    /// The median.
+    #[must_use]
+    pub fn median_ns(&self) -> f64 {
+        let (n, all) = (self.ns_per_event.len(), &self.ns_per_event);
+        if n.is_multiple_of(2) { f64::midpoint(all[n / 2 - 1], all[n / 2]) } else { all[n / 2] }
+    }
+
+    fn min_ns(&self) -> f64 {
+        self.ns_per_event[0]
+    }
+
+    fn max_ns(&self) -> f64 {
+        self.ns_per_event[self.ns_per_event.len() - 1]
+    }
+
+    fn size(&self) -> Size {
+        Size(self.window_bytes as u64)
+    }
+}
+
+/// A sweep that ended well: every payload arrived as it was written.
+#[derive(Clone, Debug)]
+pub struct SweepReport {
+    plan: Plan,
+    /// Every window that was tried, rising.
+    pub windows: Vec<WindowTimes>,
+    /// What a pool of this size has by default, for these readers, on this machine.
+    pub default_window_bytes: usize,
+    /// The smallest second level of cache of this machine's CPUs, if the kernel tells.
+    pub l2_bytes: Option<usize>,
+    /// The smallest third level.
+    pub l3_bytes: Option<usize>,
+}
+
+impl SweepReport {
+    pub(super) fn new(plan: &Plan, windows: Vec<WindowTimes>, default_window_bytes: usize) -> Self {
+        let topology = Topology::read();
+        let (l2_bytes, l3_bytes) = (topology.l2_bytes_min(), topology.l3_bytes_min());
+        Self { plan: plan.clone(), windows, default_window_bytes, l2_bytes, l3_bytes }
+    }
+
+    /// The windows that are as good as the fastest, rising; at least one.
+    fn good(&self) -> impl Iterator<Item = &WindowTimes> {
+        let fastest_ns = self.windows.iter().map(WindowTimes::median_ns).fold(f64::INFINITY, f64::min);
+        let limit_ns = fastest_ns * (1.0 + WITHIN_PERCENT / 100.0);
+        self.windows.iter().filter(move |window| window.median_ns() <= limit_ns)
+    }
+
+    /// The smallest window that is as good as the fastest.
+    ///
+    /// # Panics
+    /// Never: at least one window was tried, and the fastest is as good as itself.
+    #[must_use]
+    pub fn best_window_bytes(&self) -> usize {
+        self.good().next().map(|window| window.window_bytes).expect("a sweep has a window")
+    }
+
+    /// A line a window, then one with the result.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<Value> {
+        let line = |window: &WindowTimes| {
+            json!({
+                "bench": "sweep",
+                "window_bytes": window.window_bytes,
+                "ns_per_event": window.median_ns(),
+                "ns_min": window.min_ns(),
+                "ns_max": window.max_ns(),
+                "repeats": window.ns_per_event.len(),
+            })
+        };
+        let result = json!({
+            "bench": "sweep",
+            "best_window_bytes": self.best_window_bytes(),
+            "default_window_bytes": self.default_window_bytes,
+            "l2_bytes": self.l2_bytes,
+            "l3_bytes": self.l3_bytes,
+            "pool_bytes": self.plan.pool_bytes,
+            "payload_bytes": self.plan.payload_bytes,
+            "batch": self.plan.batch,
+            "slots": self.plan.slots,
+            "events": self.plan.events,
+            "stages": if self.plan.stage_cpu.is_some() { "threads" } else { "inline" },
+        });
+        self.windows.iter().map(line).chain([result]).collect()
+    }
+
+    /// The good windows as `1MiB-8MiB, 32MiB`: those that stand side by side among the tried ones together.
+    fn good_ranges(&self) -> String {
+        let good: Vec<usize> = self.good().map(|window| window.window_bytes).collect();
+        let runs = self.windows.chunk_by(|a, b| good.contains(&a.window_bytes) == good.contains(&b.window_bytes));
+        let texts = runs.filter(|run| good.contains(&run[0].window_bytes)).map(|run| match run {
+            [only] => only.size().to_string(),
+            [first, .., last] => format!("{}-{}", first.size(), last.size()),
+            [] => String::new(),
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Why the default is what it is.
+    fn default_reason(&self) -> String {
+        let (level, bytes) = match self.plan.stage_cpu {
+            Some(_) => ("L3", self.l3_bytes),
+            None => ("L2", self.l2_bytes),
+        };
+        match bytes {
+            Some(bytes) => format!("half of the {level} cache of {}, 4MiB at most", Size(bytes as u64)),
+            None => format!("the {level} cache isn't reported"),
+        }
+    }
+}
+
+impl fmt::Display for SweepReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &self.plan;
+        let cpu = |cpu: Option<usize>| cpu.map_or_else(|| "any cpu".to_owned(), |cpu| format!("cpu {cpu}"));
+        let reader = if plan.stage_cpu.is_some() { cpu(plan.stage_cpu) } else { "the same, inline".to_owned() };
+        let (pool, payload) = (Size(plan.pool_bytes as u64), Size(plan.payload_bytes as u64));
+        writeln!(f, "payload {payload}, all written on {} and all read on {reader}", cpu(plan.cpu))?;
+        writeln!(
+            f,
+            "pool {pool}, {} slots, batch {}; {} payloads, {} repeats, interleaved",
+            plan.slots, plan.batch, plan.events, plan.repeats
+        )?;
+        writeln!(f, "\n{:>8} {:>12} {:>9} {:>9}", "window", "ns/event", "min", "max")?;
+        let (best, good) =
+            (self.best_window_bytes(), self.good().map(|window| window.window_bytes).collect::<Vec<_>>());
+        for window in &self.windows {
+            write!(
+                f,
+                "{:>8} {:>12.2} {:>9.2} {:>9.2}",
+                window.size(),
+                window.median_ns(),
+                window.min_ns(),
+                window.max_ns()
+            )?;
+            let marks = [
+                (window.window_bytes == best, "  best"),
+                (window.window_bytes != best && good.contains(&window.window_bytes), "  as good"),
+                (window.window_bytes == self.default_window_bytes, "  default"),
+            ];
+            marks.iter().filter(|(is, _)| *is).try_for_each(|(_, mark)| f.write_str(mark))?;
+            writeln!(f)?;
+        }
+        let (best, default) = (Size(best as u64), Size(self.default_window_bytes as u64));
+        writeln!(
+            f,
+            "\nbest: --window {best} (within {WITHIN_PERCENT} % of the fastest: {}); default here: {default}",
+            self.good_ranges()
+        )?;
+        write!(f, "default: {}", self.default_reason())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(medians: &[f64], stage_cpu: Option<usize>) -> SweepReport {
+        let plan = Plan {
+            pool_bytes: 1 << 30,
+            payload_bytes: 512,
+            windows: Vec::new(),
+            batch: 8,
+            slots: 64,
+            repeats: 3,
+            events: 100,
+            cpu: Some(0),
+            stage_cpu,
+            notes: Vec::new(),
+        };
+        let times = |(n, median): (usize, &f64)| {
+            let mut times = WindowTimes::new(65536 << n);
+            [median * 2.0, *median, median / 2.0].into_iter().for_each(|ns| times.add(ns));
+            times
+        };
+        let windows = medians.iter().enumerate().map(times).collect();
+        SweepReport { plan, windows, default_window_bytes: 4 << 20, l2_bytes: Some(1 << 20), l3_bytes: None }
+    }
+
+    #[test]
+    fn the_smallest_window_that_is_as_good_as_the_fastest_is_best() {
+        let found = report(&[20.0, 12.4, 12.3, 15.0, 12.0, 13.0], Some(1));
+        assert_eq!(found.best_window_bytes(), 256 << 10, "12.4 is more than 3 % beyond 12.0");
+        let text = found.to_string();
+        assert!(
+            text.contains("best: --window 256KiB (within 3 % of the fastest: 256KiB, 1MiB); default here: 4MiB"),
+            "{text}"
+        );
+        assert!(text.contains("L3 cache isn't reported"), "{text}");
+        let found = report(&[10.1, 10.0, 10.2], None);
+        let text = found.to_string();
+        assert!(text.contains("--window 64KiB") && text.contains("64KiB-256KiB"), "{text}");
+        assert!(text.contains("half of the L2 cache of 1MiB"), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_names_that_scripts_rely_on() {
+        let lines = report(&[20.0, 12.0], Some(1)).to_json();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(
+            lines[1],
+            json!({"bench": "sweep", "window_bytes": 131_072, "ns_per_event": 12.0, "ns_min": 6.0, "ns_max": 24.0, "repeats": 3})
+        );
+        assert_eq!(
+            (&lines[2]["best_window_bytes"], &lines[2]["default_window_bytes"]),
+            (&json!(131_072), &json!(4 << 20))
+        );
+        assert_eq!((&lines[2]["l2_bytes"], &lines[2]["l3_bytes"]), (&json!(1 << 20), &Value::Null));
+    }
+}

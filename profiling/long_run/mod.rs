@@ -1,0 +1,58 @@
+//! What the profiling programs share: their command line, what they say while they run, and how they end.
+//!
+//! By life cycle: words are read ([`Options`]), a line says whether the machine counts in hardware ([`counters`]), the loop warms up and then runs in twenty
+//! steps, each of which is reported ([`Progress`]), and the result is verified before a figure is printed ([`run`]).
+//!
+//! Exit codes: 0 verified, 1 failed or wrong, 2 bad usage.
+#![allow(dead_code, unused_imports, reason = "each program uses its own part")]
+
+mod counters;
+mod options;
+mod progress;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+pub use options::{Options, Stages, Taken};
+pub use progress::Progress;
+
+/// Why a program ends without a result.
+#[derive(Debug, PartialEq)]
+pub enum Ended {
+    /// Bad usage: the option, the figure and what it has to be.
+    Usage(String),
+    /// The machine refused, or the result is wrong.
+    Failed(String),
+}
+
+impl Ended {
+    /// An error that isn't the user's.
+    pub fn failed(error: impl ToString) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs `program` with the process's words. `body` returns the line that says what was verified.
+pub fn run(program: &Taken, body: impl FnOnce(&Options) -> Result<String, Ended>) -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{}", program.help());
+        return ExitCode::SUCCESS;
+    }
+    let name = program.name;
+    eprintln!("{name}: {}", counters::line(Path::new("/sys/bus/event_source/devices")));
+    match Options::parse(&words, program).and_then(|options| body(&options)) {
+        Ok(verified) => {
+            println!("{name}: {verified}");
+            ExitCode::SUCCESS
+        }
+        Err(Ended::Usage(text)) => {
+            eprintln!("{name}: {text}; {name} --help lists the options");
+            ExitCode::from(2)
+        }
+        Err(Ended::Failed(text)) => {
+            eprintln!("{name}: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The hint against what it promises: the same operations on a pool of the hinted size, and on one of the bare high water, are refused nowhere.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ring::Full;
+use crate::ring::model::{CHUNK, MAX, Model, op, random_runs, tiny, tiny_options};
+use crate::ring::options::Readers;
+
+/// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.
+const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 160 };
+
+/// The chunks opened, the waste, what is alive at the end and what was refused: equal where the same went into the same chunks.
+fn outcome(options: &PoolOptions, operations: &[(u8, u16, u16)]) -> (PoolStats, RightSize) {
+    let mut model = Model::over(RingPool::new(options).expect("a pool of the hinted size"));
+    operations.iter().for_each(|&numbers| model.apply(op(numbers)));
+    (model.pool.stats(), model.pool.right_size())
+}
+
+proptest! {
+    #![proptest_config(random_runs())]
+
+    #[test]
+    fn a_pool_of_the_hinted_size_refuses_nothing(window in 2usize..40, operations in proptest::collection::vec(any::<(u8, u16, u16)>(), 1..OPERATIONS_MAX)) {
+        let base = tiny_options(OPERATIONS_MAX + 3, window, 2);
+        let (seen, right) = outcome(&base, &operations);
+        assert!(seen.refused_pool == 0 && !right.is_lower_bound, "the large pool holds everything");
+        assert!(right.pool_bytes < 2 * (seen.high_water_bytes + 2 * CHUNK).max(8 * CHUNK), "{right:?} for {seen:?}");
+        // Of fewer than three chunks not two may be pinned.
+        let bare = tiny_options((seen.high_water_bytes / CHUNK).max(3), 2, 2);
+        for options in [right.options(&base), bare] {
+            let (again, _) = outcome(&options, &operations);
+            assert_eq!(again.refused_pool, 0, "{right:?} wasn't enough for {seen:?}: {again:?}");
+            assert_eq!((again.refused_too_large, again.released), (seen.refused_too_large, seen.released));
+            assert_eq!(again.tail_waste_bytes, seen.tail_waste_bytes, "the same slices fell into other chunks");
+            assert_eq!(again.pinned_chunks, seen.pinned_chunks);
+        }
+    }
+}
+
+/// Keeps the last `alive` slices of 1000 bytes, four a chunk, through some laps; says how often it was refused.
+fn run_fifo(pool: &mut RingPool, alive: i64) -> u64 {
+    for _ in 0..alive * 4 {
+        if let Ok(slice) = pool.copy_in(&[7; 1000]) {
+            let staged = pool.stage(slice).expect("its own pool");
+            pool.release(staged.sequence() - alive);
+        }
+    }
+    pool.stats().refused_pool
+}
+
+#[test]
+fn the_hint_is_no_larger_than_it_has_to_be() {
+    let base = tiny_options(64, 8, 0);
+    let mut pool = RingPool::new(&base).unwrap();
+    assert_eq!(run_fifo(&mut pool, 88), 0);
+    let (stats, right) = (pool.stats(), pool.right_size());
+    // 88 slices fill 22 chunks, and one more is written.
+    let chunks = stats.high_water_bytes / CHUNK;
+    assert_eq!(chunks, 23, "{stats:?}");
+    // A burst widens no window; and eight chunks of it would make the default chunk twice as large.
+    assert_eq!((right.pool_bytes, right.window_bytes), (32 * CHUNK, 7 * CHUNK));
+    assert_eq!((right.chunk_bytes, right.pinned_chunks_max, right.is_lower_bound), (CHUNK, 0, false));
+    assert_eq!(run_fifo(&mut tiny(chunks, 8, 0), 88), 0);
+    assert_ne!(run_fifo(&mut tiny(chunks - 1, 8, 0), 88), 0, "one chunk less would not have served");
+    assert!(right.to_string().contains("131072 bytes with a window of 28672"), "{right}");
+}
+
+#[test]
+fn a_pool_that_was_full_gives_a_lower_bound() {
+    let mut pool = tiny(4, 4, 1);
+    assert_eq!(pool.right_size(), pool.right_size());
+    assert!(!pool.right_size().is_lower_bound, "nothing was refused yet");
+    assert!(matches!(pool.copy_in(&[1; MAX + 1]), Err(Full::TooLarge { .. })));
+    assert!(!pool.right_size().is_lower_bound, "no pool of these chunks holds such a slice");
+    assert_ne!(run_fifo(&mut pool, 100), 0);
+    let right = pool.right_size();
+    assert_eq!((right.pool_bytes, right.is_lower_bound), (4 * CHUNK, true));
+    assert_eq!(pool.stats().high_water_bytes, right.pool_bytes, "all of it was in use");
+    assert!(right.to_string().contains("more than 16384 bytes"), "{right}");
+}
+
+#[test]
+fn pool_and_window_alone_keep_the_default_chunk() {
+    let (mut cases, mut smaller) = (0, 0);
+    for (pool_shift, max_slice_bytes, readers) in (14..if cfg!(miri) { 17 } else { 31 }).flat_map(|shift| {
+        [64, 3000, 40_000, 300_000]
+            .into_iter()
+            .flat_map(move |slice| [Readers::OwnCore, Readers::OtherCores].map(move |readers| (shift, slice, readers)))
+    }) {
+        for window_bytes in [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)] {
+            let bytes = (1usize << pool_shift) + (1 << (pool_shift - 2));
+            let base = PoolOptions { bytes, max_slice_bytes, window_bytes, ..PoolOptions::default() };
+            let Ok(layout) = base.layout(readers) else { continue };
+            for busy in (1..=layout.chunks() as usize).step_by(1 + layout.chunks() as usize / 7) {
+                let stats = PoolStats { high_water_bytes: busy * layout.chunk_bytes(), ..PoolStats::default() };
+                let right = RightSize::of(&stats, &layout, 0);
+                let (bytes, window_bytes) = (right.pool_bytes, Some(right.window_bytes));
+                let again = PoolOptions { bytes, window_bytes, ..base.clone() }.layout(readers).expect("it fits");
+                assert_eq!(again.chunk_bytes(), layout.chunk_bytes(), "{right:?} from {layout:?}");
+                assert!(again.chunks() as usize >= busy && right.pool_bytes <= layout.pool_bytes());
+                assert!(right.options(&base).layout(readers).is_ok(), "{right:?}");
+                cases += 1;
+                smaller += usize::from(right.pool_bytes < layout.pool_bytes());
+            }
+        }
+    }
+    assert!(
+        cases > if cfg!(miri) { 100 } else { 1000 } && smaller * 4 > cases,
+        "{smaller} of {cases} cases hint at a smaller pool"
+    );
+}
