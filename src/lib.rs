@@ -59,7 +59,7 @@
 //!
 //! - Store anything, or talk to a network: that is the service built on it (package `slipring-ingest`).
 //! - Share a lane between producers, or grow one: start more lanes.
-//! - Give back single slices: a chunk waits for its last one, so memory released in random order may need up to seven times the live bytes.
+//! - Give back single slices: a chunk waits for its last one, so memory released in random order needs eight to fourteen times the live bytes.
 //! - Run on anything but Linux.
 //!
 //! # By life cycle

@@ -127,7 +127,7 @@ impl<M: Meta> Lane<M> {
         if !self.pool.fits(len) {
             self.make_room(len)?;
         }
-        Ok(Claim::new(self.pool.reserve(len)?, &mut self.waiting, &mut self.staged))
+        Ok(Claim::new(self, len))
     }
 
     /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
@@ -140,12 +140,8 @@ impl<M: Meta> Lane<M> {
         if let Err(full) = self.room() {
             return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
         }
-        let sequence = self.staged + 1;
-        match self.pool.stage_span(slice, sequence) {
-            Ok(span) => {
-                self.put(sequence, Slot { span, meta });
-                Ok(sequence)
-            }
+        match self.pool.stage_span(slice, self.staged + 1) {
+            Ok(span) => Ok(self.put(Slot { span, meta })),
             Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
         }
     }
@@ -158,10 +154,8 @@ impl<M: Meta> Lane<M> {
         if let Err(full) = self.room() {
             return Err(NotStaged { why: StageRefusal::Full(full), slice: None, meta });
         }
-        let sequence = self.staged + 1;
         self.pool.stage_nothing();
-        self.put(sequence, Slot { span: Default::default(), meta });
-        Ok(sequence)
+        Ok(self.put(Slot { span: Default::default(), meta }))
     }
 
     /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room.
@@ -175,22 +169,11 @@ impl<M: Meta> Lane<M> {
             return 0;
         }
         let (mask, first, waiting) = (self.waiting.len() - 1, self.published + 1, &self.waiting);
-        let sent = if count == 1 {
-            // The detour over the batch's iterator costs 1.4x at batch 1.
-            let slot = waiting[first as usize & mask];
-            self.ends.producer.try_publish(|entry| *entry = slot).is_ok()
-        } else {
-            // Every entry is written: the crate would publish what an unfinished iterator left there.
-            let fill = |(entry, at): (&mut Slot<M>, Sequence)| *entry = waiting[at as usize & mask];
-            self.ends.producer.try_batch_publish(count, |entries| entries.zip(first..).for_each(fill)).is_ok()
-        };
+        // Every entry is written: the crate would publish what an unfinished iterator left there.
+        let fill = |(entry, at): (&mut Slot<M>, Sequence)| *entry = waiting[at as usize & mask];
+        let sent = self.ends.producer.try_batch_publish(count, |entries| entries.zip(first..).for_each(fill)).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
-        self.published = self.staged;
-        self.shared.publish(self.published);
-        if self.reclaim == Reclaim::OnOverwrite {
-            self.set_released();
-        }
-        self.check();
+        self.note_published();
         count
     }
 
@@ -200,9 +183,13 @@ impl<M: Meta> Lane<M> {
     /// As [`Lane::stage`].
     #[inline]
     pub fn publish(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
-        let sequence = self.stage(slice, meta)?;
-        self.flush();
-        Ok(sequence)
+        if let Err(full) = self.room() {
+            return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
+        }
+        match self.pool.stage_span(slice, self.staged + 1) {
+            Ok(span) => Ok(self.put_and_flush(Slot { span, meta })),
+            Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
+        }
     }
 
     /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of attaching.
@@ -309,12 +296,39 @@ impl<M: Meta> Lane<M> {
         opened
     }
 
+    /// The next slot, which is free; its sequence.
     #[inline]
-    fn put(&mut self, sequence: Sequence, slot: Slot<M>) {
-        let mask = self.waiting.len() - 1;
-        debug_assert_eq!(sequence, self.staged + 1);
+    pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
+        let (sequence, mask) = (self.staged + 1, self.waiting.len() - 1);
         self.waiting[sequence as usize & mask] = slot;
         self.staged = sequence;
+        self.check();
+        sequence
+    }
+
+    /// As [`Lane::put`] and [`Lane::flush`]. A lone slot goes into the ring from registers: read back from where it waits, it would be loaded by another
+    /// width than it was stored by, and wait until every store before it has left the core. Always inlined, or it would be passed through memory.
+    #[inline(always)]
+    pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
+        if self.staged > self.published || self.shared.poisoned().is_some() {
+            let sequence = self.put(slot);
+            self.flush();
+            return sequence;
+        }
+        self.staged += 1;
+        let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
+        assert!(sent, "the lane's count of the ring's room is right");
+        self.note_published();
+        self.staged
+    }
+
+    #[inline]
+    fn note_published(&mut self) {
+        self.published = self.staged;
+        self.shared.publish(self.published);
+        if self.reclaim == Reclaim::OnOverwrite {
+            self.set_released();
+        }
         self.check();
     }
 

@@ -99,16 +99,19 @@ impl StageState {
         if self.shares_cpu { Idle::on_shared_cpu(self.wait) } else { Idle::new(self.wait) }
     }
 
+    #[inline]
     pub(crate) fn progress(&self) -> Sequence {
         // SYNC S3: whoever sees a sequence here finds its events released.
         self.progress.0.load(Ordering::Acquire)
     }
 
     /// The first sequence that a dead stage didn't process.
+    #[inline]
     pub(crate) fn died_at(&self) -> Sequence {
         self.died_at.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn helds(&self) -> i64 {
         // SYNC S7: zero says that all reads through its `Held`s are over.
         self.helds.load(Ordering::Acquire)
@@ -148,6 +151,7 @@ impl StageState {
         self.wakes_lost.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn party(&self) -> Option<&Party> {
         self.party.as_ref()
     }
@@ -178,6 +182,7 @@ impl<M> LaneShared<M> {
     }
 
     /// The sequence up to which a stage of `layer` finds events.
+    #[inline]
     pub(crate) fn available(&self, layer: usize) -> Sequence {
         // SYNC S3: as in `progress`.
         let Some(before) = layer.checked_sub(1) else { return self.published.0.load(Ordering::Acquire) };
@@ -228,6 +233,7 @@ impl<M> LaneShared<M> {
     }
 
     /// Where the stream ends: the number of events, or `i64::MAX` while it is open.
+    #[inline]
     pub(crate) fn closed_at(&self) -> Sequence {
         // SYNC S5: pairs with `close`.
         self.closed_at.load(Ordering::Acquire)
@@ -250,6 +256,7 @@ impl<M> LaneShared<M> {
         self.wake_all();
     }
 
+    #[inline]
     pub(crate) fn set_released(&self, sequence: Sequence) {
         self.released.store(sequence, Ordering::Relaxed);
     }
@@ -298,6 +305,7 @@ impl<M> LaneShared<M> {
         lock(&self.failure).clone()
     }
 
+    #[inline]
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire) != 0
     }

@@ -97,6 +97,7 @@ impl Region {
     /// The first byte, on a multiple of 4 KiB at least. The pointer is good for reads and writes of all `bytes()`, which
     /// are zero at first, for as long as the region lives. Who writes where is the caller's to settle (I8): no reference
     /// to the region as a whole may ever be made.
+    #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
         self.mapping.base()

@@ -9,8 +9,6 @@ use core::slice;
 
 use super::chunk::LINE_BYTES;
 use super::error::TooLong;
-#[cfg(feature = "pipeline")]
-use super::memory::Span;
 use super::pool::RingPool;
 use super::receive::Received;
 use super::slice::PoolSlice;
@@ -62,13 +60,6 @@ impl<'p> Grant<'p> {
         self.pool.stage_next(self.len)
     }
 
-    /// As [`Grant::stage`], for a lane's slot.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn stage_span(self) -> Span {
-        self.pool.stage_next_span(self.len)
-    }
-
     /// Gives back all but the first `n` bytes; more than were reserved changes nothing.
     #[inline]
     pub fn truncate(&mut self, n: usize) {
@@ -117,5 +108,25 @@ impl DerefMut for Grant<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
         unsafe { slice::from_raw_parts_mut(self.pool.start().as_ptr(), self.len) }
+    }
+}
+
+/// A claim of a lane is a grant over again at each look: nothing moves the write position while the lane is borrowed by it.
+#[cfg(feature = "pipeline")]
+impl RingPool {
+    /// The next `len` bytes.
+    #[inline]
+    pub(crate) fn behind(&self, len: usize) -> &[u8] {
+        assert!(self.holds_next(len), "what was claimed fits");
+        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed.
+        unsafe { slice::from_raw_parts(self.start().as_ptr(), len) }
+    }
+
+    /// The next `len` bytes, to be filled.
+    #[inline]
+    pub(crate) fn behind_mut(&mut self, len: usize) -> &mut [u8] {
+        assert!(self.holds_next(len), "what was claimed fits");
+        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to its borrower alone.
+        unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), len) }
     }
 }

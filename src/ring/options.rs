@@ -1,6 +1,6 @@
 //! Options of a ring pool and the one function that checks them.
 
-use super::chunk::{LINE_BYTES, Layout};
+use super::chunk::{LINE_BYTES, Layout, stride};
 use super::error::PoolError;
 use crate::region::{Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes};
 
@@ -29,8 +29,8 @@ pub(crate) enum Readers {
 /// What a ring pool is made of. Only `bytes` has no default worth keeping.
 ///
 /// Tail waste is at most one largest slice a chunk. For N slices of the largest size alive at once, ask for
-/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for about seven times
-/// the live bytes, because a chunk waits for its last slice.
+/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for eight
+/// to fourteen times the live bytes, because a chunk waits for its last slice.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
     /// Bytes of the pool; at least two chunks.
@@ -40,7 +40,7 @@ pub struct PoolOptions {
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
     /// that is at most 256 KiB, an eighth of the pool and a quarter of the window (an eighth of the default one of a lane with stages on threads), raised
-    /// to that minimum.
+    /// to that minimum, and to twice that where the largest slices get a line against aliasing, if the pool then still has four.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
     /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
@@ -152,7 +152,11 @@ impl PoolOptions {
         }
         let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
+            let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
+            // Two of the largest, where these get a line more so as not to alias, don't fit what two of them would fill: the half would be waste.
+            if 2 * stride(self.max_slice_bytes) > chosen && self.bytes / (2 * chosen) >= 4 {
+                chosen *= 2;
+            }
             assert!(chosen.is_power_of_two() && chosen <= CHUNK_BYTES_MAX, "a chunk of {chosen} bytes was chosen");
             return Ok(chosen);
         };

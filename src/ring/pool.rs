@@ -279,10 +279,17 @@ impl RingPool {
     /// As [`RingPool::stage_next`], for a lane's slot.
     #[inline]
     #[cfg(feature = "pipeline")]
-    pub(super) fn stage_next_span(&mut self, len: usize) -> Span {
+    pub(crate) fn stage_next_span(&mut self, len: usize) -> Span {
         let offset = self.position() as u64;
         self.take_staged(len);
         Span { offset, len: len as u32, chunk: self.current.index() }
+    }
+
+    /// Whether the current chunk still holds `len` bytes. Unlike [`RingPool::fits`] it stays true when something is given back meanwhile.
+    #[inline]
+    #[cfg(feature = "pipeline")]
+    pub(super) fn holds_next(&self, len: usize) -> bool {
+        self.current.holds_next(self.position, len)
     }
 
     /// Stages under a sequence of the caller's, which is the next one.

@@ -130,7 +130,7 @@ mod tests {
     fn names_are_those_that_others_rely_on() {
         let names = |quick| contenders(quick).iter().map(|runner| runner.name).collect::<Vec<_>>();
         assert_eq!(names(true), ["slipring", "seed-arc", "rtrb"]);
-        let ours = ["slipring", "slipring-overwrite", "seed-arc"];
+        let ours = ["slipring", "slipring-overwrite", "seed-arc", "seed-arc-patient"];
         let chunks = ["rtrb", "crossbeam", "std-mpsc", "flume", "kanal"];
         assert_eq!(
             names(false),
@@ -157,7 +157,7 @@ mod tests {
         for runner in contenders(false) {
             let outcome = (runner.verify)(&case, cpus(), 20_000);
             match runner.name {
-                "seed-arc" => assert!(outcome.is_err_and(|error| error.contains("smaller than a ring"))),
+                "seed-arc" | "seed-arc-patient" => assert!(outcome.is_err_and(|error| error.contains("smaller than a ring"))),
                 "slipring-overwrite" => assert!(outcome.is_err_and(|error| error.contains("pool.bytes"))),
                 // What is released as it is read waits for its reader.
                 name => assert_eq!(outcome, Ok(()), "{name}"),

@@ -91,7 +91,11 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
                 }
             };
             fill.fill(op, &mut claim);
-            claim.stage(());
+            if count == 1 {
+                claim.publish(());
+            } else {
+                claim.stage(());
+            }
         }
         self.lane.flush();
         Ok(())

@@ -12,7 +12,7 @@
 //! |---|---|---|---|
 //! | `slipring` | the lane's pool, released when it is read | a slot of the disruptor | at once |
 //! | `slipring-overwrite` | the same, released when its slot is published over | the same | at once |
-//! | `seed-arc` | the seed's region, a counted slice | the slice, in a slot of the disruptor | at once |
+//! | `seed-arc`, `seed-arc-patient` | the seed's region, a counted slice | the slice, in a slot of the disruptor | at once |
 //! | `rtrb` | a ring pool with the lane's chunk and window | a span of 16 bytes | at once |
 //! | `crossbeam`, `std-mpsc`, `flume`, `kanal` | the same | the same | one by one: they have no other way |
 //! | `rtrb-vec`, `crossbeam-vec`, ... | a vector from the heap | the vector | as its library does |
@@ -23,6 +23,8 @@
 //!   standard library and rtrb only read. The lane, the seed and rtrb ask for a batch's room at once.
 //! - **Reading.** A stage of the lane takes up to 256 slots and releases them by one store; rtrb's reader does the same; the disruptor gives the seed's all there is. The others
 //!   receive one by one.
+//! - **Waiting.** An idle reader waits as the library's `Idle` does: how often it looks at a line that its writer is about to write decides more at batch 1 than
+//!   which queue it is. The seed's alone waits as its disruptor does; `seed-arc-patient` shows it with ours.
 //! - **Allocating.** All memory of the lane, the seed and the chunks is mapped and touched before the clock, on the publisher's pinned thread; channels are built with their
 //!   full capacity. Vectors come from the program's allocator (glibc's) on the publisher and are freed on the reader.
 //! - **Releasing.** The lane learns what was read from the disruptor's own cursors. A foreign channel tells nobody, so the chunks' reader counts what it has read on a cache
@@ -63,14 +65,15 @@ pub fn contenders(quick: bool) -> Vec<Runner> {
     if quick {
         return vec![
             Runner::of::<lane::Slipring>(),
-            Runner::of::<seed_arc::SeedArc>(),
+            Runner::of::<seed_arc::SeedArc<false>>(),
             Runner::of::<OverChunks<rtrb::Rtrb>>(),
         ];
     }
     vec![
         Runner::of::<lane::Slipring>(),
         Runner::of::<lane::SlipringOverwrite>(),
-        Runner::of::<seed_arc::SeedArc>(),
+        Runner::of::<seed_arc::SeedArc<false>>(),
+        Runner::of::<seed_arc::SeedArc<true>>(),
         Runner::of::<OverChunks<rtrb::Rtrb>>(),
         Runner::of::<OverChunks<crossbeam::Crossbeam>>(),
         Runner::of::<OverChunks<std_mpsc::StdMpsc>>(),

@@ -80,9 +80,21 @@ impl Idle {
     /// There was nothing.
     #[inline]
     pub fn round(&mut self) {
-        self.rounds += 1;
         // Spinning never ends by itself.
         let _never = self.idle.pass();
+        self.yield_sometimes();
+    }
+
+    /// There was nothing, for a reader that looks again after one hint.
+    #[inline]
+    pub fn hint(&mut self) {
+        spin_loop();
+        self.yield_sometimes();
+    }
+
+    #[inline]
+    fn yield_sometimes(&mut self) {
+        self.rounds += 1;
         if self.rounds.is_multiple_of(ROUNDS) {
             // For a machine where both share a core.
             thread::yield_now();

@@ -1,5 +1,8 @@
 //! The seed's design over the disruptor: a slot holds a counted slice, and publishing into the slot a lap later drops it. As in the single-thread contender the padding is
 //! carried in the slice and given back.
+//!
+//! Its reader waits as the disruptor's own strategy does, a hint a look (`BusySpinWithSpinLoopHint`). `seed-arc-patient` waits as all others do here, by
+//! the library's [`slipring::pipeline::Idle`]: it says how much of the distance at batch 1 is waiting, and how much the design.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +23,7 @@ use crate::contender::{Fill, mapped};
 /// One entry of the ring.
 type Entry = Option<Slice>;
 
-pub struct SeedArc {
+pub struct SeedArc<const PATIENT: bool> {
     producer: SingleProducer<Entry, SingleConsumerBarrier>,
     reader: JoinHandle<()>,
     pool: Pool,
@@ -91,7 +94,7 @@ impl Pool {
     }
 }
 
-fn read_all(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: Reader) {
+fn read_all<const PATIENT: bool>(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: Reader) {
     let mut idle = Idle::default();
     loop {
         match poller.poll() {
@@ -99,14 +102,15 @@ fn read_all(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: R
                 idle.reset();
                 (&mut events).flatten().for_each(|slice| reader.read(slice.bytes()));
             }
-            Err(Polling::NoEvents) => idle.round(),
+            Err(Polling::NoEvents) if PATIENT => idle.round(),
+            Err(Polling::NoEvents) => idle.hint(),
             Err(Polling::Shutdown) => return,
         }
     }
 }
 
-impl TwoThreads for SeedArc {
-    const NAME: &'static str = "seed-arc";
+impl<const PATIENT: bool> TwoThreads for SeedArc<PATIENT> {
+    const NAME: &'static str = if PATIENT { "seed-arc-patient" } else { "seed-arc" };
 
     fn start(case: &Case, cpus: Cpus, reader: Reader) -> Result<Self, String> {
         cpus.pin_publisher()?;
@@ -114,7 +118,7 @@ impl TwoThreads for SeedArc {
         let (poller, builder) = build_single_producer(case.slots, || Entry::None, BusySpin).new_event_poller();
         let (memory, tally) = (Arc::clone(&pool.memory), reader.tally());
         let reader = cpus.spawn_reader(move || {
-            read_all(poller, reader);
+            read_all::<PATIENT>(poller, reader);
             drop(memory);
         });
         Ok(Self { producer: builder.build(), reader, pool, payload_bytes: case.payload_bytes, tally })

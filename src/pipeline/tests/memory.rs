@@ -1,6 +1,9 @@
 //! When memory comes back, and when it doesn't: what isn't staged yet, what is retained, and both reclaim policies.
 
-use super::{Full, Outcome, Polled, View, assert_holds, by_hand, done, is_filled, polled, publish, stage_number};
+use super::{
+    Full, Outcome, Polled, StageSpec, Started, View, assert_holds, by_hand, done, is_filled, polled, publish,
+    stage_number, start,
+};
 use crate::pipeline::Reclaim;
 
 /// Some laps around the ring and the pool.
@@ -117,4 +120,26 @@ fn retained_handles_keep_their_chunk_and_are_capped() {
     std::thread::spawn(move || drop(kept)).join().unwrap();
     assert_eq!(lane.stats().pool.pinned_chunks, 0);
     assert!(stage_number(&mut lane, MANY).is_ok());
+}
+
+/// What is given back while a claim is open doesn't move it.
+#[test]
+fn a_claim_stands_while_others_are_given_back() {
+    let Started { mut lane, stages: _alive, .. } = start(4, vec![vec![StageSpec::inline("a")]]);
+    let received = lane.reserve(200).unwrap().received(200).unwrap();
+    let slice = lane.reserve(100).unwrap().commit_all();
+    let mut claim = lane.claim(300).unwrap();
+    let place = claim.as_ptr();
+    claim.fill(7);
+    drop((slice, received));
+    claim[299] = 8;
+    assert!(claim.as_ptr() == place && claim[..299].iter().all(|&byte| byte == 7) && claim[299] == 8);
+    claim.truncate(299);
+    claim.truncate(1000);
+    assert_eq!((claim.len(), claim.stage(1)), (299, 0));
+    // One that isn't staged has taken nothing.
+    drop(lane.claim(64).unwrap());
+    let claim = lane.claim(64).unwrap();
+    assert_eq!(claim.publish(2), 1);
+    assert_eq!(lane.stats().slots_in_use, 2);
 }

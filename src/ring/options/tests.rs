@@ -79,3 +79,17 @@ fn the_machine_is_read_only_when_it_is_needed() {
     let read = || -> Topology { panic!("nobody asked for the caches") };
     assert_eq!(options.layout_on(read, Readers::OwnCore).map(|layout| layout.window_chunks()).ok(), Some(4));
 }
+
+#[test]
+fn a_default_chunk_holds_two_of_the_largest_slices_also_with_their_line_against_aliases() {
+    let chunk = |bytes, max_slice_bytes| {
+        let options = PoolOptions { bytes, max_slice_bytes, ..PoolOptions::default() };
+        options.layout(Readers::OwnCore).unwrap().chunk_bytes()
+    };
+    assert_eq!(
+        [chunk(64 << 10, 4096), chunk(32 << 10, 4096)],
+        [16 << 10, 8 << 10],
+        "four chunks are left, or it stays"
+    );
+    assert_eq!([chunk(64 << 10, 4032), chunk(1 << 20, 4096)], [8 << 10, 128 << 10]);
+}
