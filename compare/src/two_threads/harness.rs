@@ -157,7 +157,9 @@ mod tests {
         for runner in contenders(false) {
             let outcome = (runner.verify)(&case, cpus(), 20_000);
             match runner.name {
-                "seed-arc" | "seed-arc-patient" => assert!(outcome.is_err_and(|error| error.contains("smaller than a ring"))),
+                "seed-arc" | "seed-arc-patient" => {
+                    assert!(outcome.is_err_and(|error| error.contains("smaller than a ring")))
+                }
                 "slipring-overwrite" => assert!(outcome.is_err_and(|error| error.contains("pool.bytes"))),
                 // What is released as it is read waits for its reader.
                 name => assert_eq!(outcome, Ok(()), "{name}"),

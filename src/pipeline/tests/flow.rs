@@ -129,3 +129,22 @@ fn rows_are_seen_where_they_were_written() {
     });
     assert_eq!(sum, Ok(Polled::Advanced(1)));
 }
+
+/// A claim goes into the ring at once, alone or behind what is staged.
+#[test]
+fn what_is_published_at_once_keeps_its_place() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    let mut expected = 0u64;
+    for staged_before in [0, 1, 3, 0, 2] {
+        (0..staged_before).for_each(|at| drop(stage_number(&mut lane, expected + at).unwrap()));
+        let number = expected + staged_before;
+        let mut claim = lane.claim(8 + (number as usize * 37) % 900).unwrap();
+        claim.fill(number as u8);
+        claim[..8].copy_from_slice(&number.to_le_bytes());
+        assert_eq!(claim.publish(number), number as i64);
+        // `done` compares each event with what stands under its sequence.
+        assert_eq!(polled(&mut stage), Polled::Advanced(staged_before as usize + 1));
+        assert!(lane.poll().reclaimed > 0 && lane.free_slots() == lane.stats().slots);
+        expected = number + 1;
+    }
+}
