@@ -45,7 +45,11 @@ impl LaneLap {
             for _ in 0..batch {
                 let mut claim = self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
                 claim[..8].copy_from_slice(&self.op.to_le_bytes());
-                claim.stage(());
+                if batch == 1 {
+                    claim.publish(());
+                } else {
+                    claim.stage(());
+                }
                 self.op += 1;
             }
             self.lane.flush();

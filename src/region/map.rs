@@ -90,13 +90,15 @@ impl Mapping {
     }
 
     /// The first byte. It is aligned to the page kind (under Miri to 4 KiB), and the pointer is good for all of `len`.
+    #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         let base = self.whole.as_mut_ptr().wrapping_add(self.inside.offset());
-        assert!(base.addr().is_multiple_of(SMALL_PAGE_BYTES), "a mapping isn't on a page");
+        debug_assert!(base.addr().is_multiple_of(SMALL_PAGE_BYTES), "a mapping isn't on a page");
         NonNull::new(base).expect("a mapping at address zero was granted")
     }
 
     /// Bytes from the base on, a multiple of the page kind.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.inside.len()
     }

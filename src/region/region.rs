@@ -85,6 +85,7 @@ impl Region {
     }
 
     /// Usable bytes from the base on: what was asked for, rounded up to 4 KiB.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -99,7 +100,7 @@ impl Region {
     /// to the region as a whole may ever be made.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
-        assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
+        debug_assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
         self.mapping.base()
     }
 }
@@ -141,6 +142,7 @@ impl Request<'_> {
             downgrades,
         };
         assert!(mapping.len() >= self.bytes && mapping.kind() == kind, "the mapping isn't what was asked for");
+        assert!(mapping.base().addr().get().is_multiple_of(SMALL_PAGE_BYTES), "a mapping isn't on a page");
         Ok(Region { mapping, bytes: self.bytes, report })
     }
 

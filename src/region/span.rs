@@ -31,16 +31,19 @@ impl Span {
         }
     }
 
+    #[inline]
     pub(crate) fn offset(self) -> usize {
         self.offset
     }
 
+    #[inline]
     pub(crate) fn len(self) -> usize {
         assert!(self.len > 0, "an empty span was built");
         self.len
     }
 
     /// The first offset behind the span.
+    #[inline]
     pub(crate) fn end(self) -> usize {
         assert!(self.len > 0 && self.len <= SPAN_BYTES_MAX - self.offset, "a span overflows");
         self.offset + self.len
