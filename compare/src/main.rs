@@ -210,8 +210,11 @@ fn run(options: &Options) -> Result<(), Wrong> {
         }
     };
     for case in &of_two_threads {
-        let results = two_threads::measure(case, cpus, &two_threads_contenders, &rounds);
-        let results = results.map_err(|failure| failed(&case.name(), &failure))?;
+        let wrong = |failure: String| failed(&case.name(), &failure);
+        let before_ns = two_threads::round_trip_ns(cpus).map_err(wrong)?;
+        let results = two_threads::measure(case, cpus, &two_threads_contenders, &rounds).map_err(wrong)?;
+        let after_ns = two_threads::round_trip_ns(cpus).map_err(wrong)?;
+        report::distance(&case.name(), [before_ns, after_ns], options.json);
         report::results(&case.name(), &results, options.json);
     }
     Ok(())

@@ -57,6 +57,16 @@ pub fn results(case: &str, timings: &[Timing], as_json: bool) {
     }
 }
 
+/// How far the two CPUs were apart, before and after a case.
+pub fn distance(case: &str, round_trip_ns: [f64; 2], as_json: bool) {
+    let [before, after] = round_trip_ns.map(f64::round);
+    if as_json {
+        println!("{}", json!({ "bench": "ring", "round_trip_ns": { "of": case, "before": before, "after": after } }));
+    } else {
+        println!("\na round trip between the two CPUs: {before} ns before, {after} ns after");
+    }
+}
+
 /// Why some cases weren't run; a line without `case`.
 pub fn skipped(cases: &str, why: &str, as_json: bool) {
     if as_json {

@@ -38,6 +38,7 @@ mod channel;
 mod chunks;
 mod cpus;
 mod crossbeam;
+mod distance;
 mod flume;
 mod harness;
 mod kanal;
@@ -56,6 +57,7 @@ use over_vecs::OverVecs;
 
 pub use case::{Case, cases};
 pub use cpus::Cpus;
+pub use distance::round_trip_ns;
 pub use harness::{Runner, measure};
 pub use patience::{Idle, Patience};
 pub use reader::{Reader, Tally};
