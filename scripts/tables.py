@@ -11,7 +11,7 @@ from statistics import median
 from records import ROOT, RecordError, size_bytes, size_text
 
 FIT, BIG, FOUR, RANDOM = "touch8-mix-16x1024-fit", "touch8-mix-16x1024-2GiB", "write-4KiB-2GiB", "touch8-random-order"
-ONE, MANY, POLICIES = "two-512B-b1", "two-512B-b64", "two-512B-65536-b1"
+ONE, MANY, POLICIES = "two-512B-b1", "two-512B-b64", "two-512B-65536-b64"
 # Case, condition, (case and contender above the line), (below the line), relation, limit.
 TARGETS = [
     ("8 bytes touched, 1-8 vectors of 16, 1024 slots, fitting pool", "`seed-arc` / slot path", (FIT, "seed-arc"), (FIT, "slipring"), ">=", 8),
@@ -28,6 +28,7 @@ TARGETS = [
     ("the same, batch 64", "lane / `seed-arc` over the disruptor", (MANY, "slipring"), (MANY, "seed-arc"), "<=", 0.45),
     ("", "lane / `rtrb` with our chunks", (MANY, "slipring"), (MANY, "rtrb"), "<=", 1.15),
     ("releases in random order", "random / in order, slot path", (RANDOM, "slipring"), (FIT, "slipring"), "<=", 2),
+    ("", "random / in order, RAII", (RANDOM, "slipring-raii"), (FIT, "slipring-raii"), "<=", 2),
     ("65536 slots x 512 B, two threads", "on overwrite / on consume", (POLICIES, "slipring-overwrite"), (POLICIES, "slipring"), ">=", 2.2),
 ]
 INSTRUCTIONS_MAX = 30

@@ -322,7 +322,7 @@ impl<M: Meta> Lane<M> {
         self.staged
     }
 
-    #[inline]
+    #[inline(always)]
     fn note_published(&mut self) {
         self.published = self.staged;
         self.shared.publish(self.published);
