@@ -206,7 +206,7 @@ def targets_table(records):
             continue
         ratio, (row, _) = found
         met = ratio >= limit if relation == ">=" else ratio <= limit
-        pool = f", pool of {size_text(pool_bytes(row))}" if above[0] == RANDOM and pool_bytes(row) else ""
+        pool = f", pool of {size_text(pool_bytes(row))}" if case and above[0] == RANDOM and pool_bytes(row) else ""
         # A third digit where two would show the limit itself and not say which side.
         shown = f"{ratio:.3f}x" if abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
         lines.append([case + pool, condition, target, shown, "met" if met else "**missed**"])
