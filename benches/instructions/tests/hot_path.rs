@@ -26,6 +26,8 @@ const CRATE: &str = "slipring_instructions";
 /// What each function of src/lib.rs may call, by the end of a path: what it does once in a chunk or never.
 const COLD: &[(&str, &[&str])] = &[
     ("alloc_stage", &["Owner::make_room"]),
+    // A slice that another pool owns comes back, and is dropped by its caller.
+    ("stage_slice", &["ChunkRef::end_last"]),
     ("release", &[]),
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that has gone.
