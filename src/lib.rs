@@ -33,8 +33,7 @@
 //!     let mut claim = started.lane.claim(8)?;
 //!     claim[..4].copy_from_slice(&1.5f32.to_ne_bytes());
 //!     claim[4..].copy_from_slice(&0.5f32.to_ne_bytes());
-//!     claim.stage(request);
-//!     started.lane.flush();
+//!     claim.publish(request);
 //!     // Runs inline stages and takes memory back; a loop over sockets does it once a round.
 //!     started.lane.poll();
 //! }

@@ -14,7 +14,7 @@ const YIELD: Duration = Duration::from_millis(1);
 /// Rounds of `Backoff` that spin before it yields.
 const SPIN_ROUNDS: u32 = 64;
 /// Right after work the next is about to be written, and every look takes the line away from its writer: the first rounds spin longer between two looks.
-/// (Events of 512 B at batch 1 on two cores: 37 ns with a pause a round, 23 with 16 pauses in the first four; later rounds see work as soon as ever.)
+/// (compare's `seed-arc` and `seed-arc-patient` differ by this alone: see the table of batch 1 in PERFORMANCE.md. Later rounds see work as soon as ever.)
 const PATIENT_ROUNDS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
 /// Looks at the clock are this many rounds apart: one costs about 22 ns.
@@ -37,7 +37,7 @@ impl Idle {
     }
 
     /// For a thread on the CPU of those it waits for: it never spins, because they can't work meanwhile. `Park` sleeps at once
-    /// and `Backoff` yields at once. (With the sink on the IO thread's CPU the service took 1.2 to 1.4 times the vectors.)
+    /// and `Backoff` yields at once.
     #[must_use]
     pub fn on_shared_cpu(wait: Wait) -> Self {
         Self { shares_cpu: true, ..Self::new(wait) }

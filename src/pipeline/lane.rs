@@ -137,13 +137,7 @@ impl<M: Meta> Lane<M> {
     /// publishes what is staged: nothing can be added to that batch.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
-        if let Err(full) = self.room() {
-            return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
-        }
-        match self.pool.stage_span(slice, self.staged + 1) {
-            Ok(span) => Ok(self.put(Slot { span, meta })),
-            Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
-        }
+        self.slot_of(slice, meta).map(|slot| self.put(slot))
     }
 
     /// Puts metadata without a slice into the next slot: its view has no bytes.
@@ -183,13 +177,7 @@ impl<M: Meta> Lane<M> {
     /// As [`Lane::stage`].
     #[inline]
     pub fn publish(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
-        if let Err(full) = self.room() {
-            return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
-        }
-        match self.pool.stage_span(slice, self.staged + 1) {
-            Ok(span) => Ok(self.put_and_flush(Slot { span, meta })),
-            Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
-        }
+        self.slot_of(slice, meta).map(|slot| self.put_and_flush(slot))
     }
 
     /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of attaching.
@@ -294,6 +282,18 @@ impl<M: Meta> Lane<M> {
             self.flush();
         }
         opened
+    }
+
+    /// What the next slot will hold of a slice: it stands under the next sequence from now on.
+    #[inline]
+    fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotStaged<M>> {
+        if let Err(full) = self.room() {
+            return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
+        }
+        match self.pool.stage_span(slice, self.staged + 1) {
+            Ok(span) => Ok(Slot { span, meta }),
+            Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
+        }
     }
 
     /// The next slot, which is free; its sequence.

@@ -22,8 +22,7 @@
 //! })?;
 //! let mut claim = started.lane.claim(4)?; // a slot and four bytes
 //! claim.copy_from_slice(b"four");
-//! claim.stage(7);
-//! started.lane.flush();
+//! claim.publish(7); // alone; a batch is staged, then flushed
 //! assert!(started.lane.close(Duration::from_secs(10)).is_drained());
 //! assert_eq!(sum.join().processed, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -18,7 +18,7 @@ pub const BATCH_DEFAULT: usize = 256;
 /// When memory comes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reclaim {
-    /// When every stage has passed it. 2.4x faster at 65536 slots x 512 B, and needs no size relation.
+    /// When every stage has passed it. Nearly twice as fast at 65536 slots x 512 B (PERFORMANCE.md), and needs no size relation.
     #[default]
     OnConsume,
     /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Patience, Tally};
+use super::{Idle, Patience, Tally};
 
 /// One library's bounded channel between two threads. Neither end ever parks: a full channel is tried again by [`Patience`], an empty
 /// one by [`super::Idle`].
@@ -58,6 +58,30 @@ pub fn send_one_by_one<T>(
         }
     }
     Ok(())
+}
+
+/// What an attempt to receive found.
+pub enum Found<T> {
+    Message(T),
+    Nothing,
+    /// The sender has gone, and nothing is left.
+    End,
+}
+
+/// [`Channel::receive`] for a library that gives one message at a time.
+#[inline]
+pub fn receive_one_by_one<T>(mut try_receive: impl FnMut() -> Found<T>, mut each: impl FnMut(T)) {
+    let mut idle = Idle::default();
+    loop {
+        match try_receive() {
+            Found::Message(message) => {
+                idle.reset();
+                each(message);
+            }
+            Found::Nothing => idle.round(),
+            Found::End => return,
+        }
+    }
 }
 
 fn gone(tally: &Tally) -> String {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
-use super::channel::{Channel, Refused, send_one_by_one};
-use super::{Idle, Tally};
+use super::Tally;
+use super::channel::{Channel, Found, Refused, receive_one_by_one, send_one_by_one};
 
 pub struct Crossbeam;
 
@@ -35,17 +35,12 @@ impl Channel for Crossbeam {
         })
     }
 
-    fn receive<T: Send + 'static>(receiver: Receiver<T>, mut each: impl FnMut(T)) {
-        let mut idle = Idle::default();
-        loop {
-            match receiver.try_recv() {
-                Ok(message) => {
-                    idle.reset();
-                    each(message);
-                }
-                Err(TryRecvError::Empty) => idle.round(),
-                Err(TryRecvError::Disconnected) => return,
-            }
-        }
+    fn receive<T: Send + 'static>(receiver: Receiver<T>, each: impl FnMut(T)) {
+        let found = || match receiver.try_recv() {
+            Ok(message) => Found::Message(message),
+            Err(TryRecvError::Empty) => Found::Nothing,
+            Err(TryRecvError::Disconnected) => Found::End,
+        };
+        receive_one_by_one(found, each);
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use kanal::{Receiver, Sender, bounded};
 
-use super::channel::{Channel, Refused, send_one_by_one};
-use super::{Idle, Tally};
+use super::Tally;
+use super::channel::{Channel, Found, Refused, receive_one_by_one, send_one_by_one};
 
 pub struct Kanal;
 
@@ -38,17 +38,12 @@ impl Channel for Kanal {
         })
     }
 
-    fn receive<T: Send + 'static>(receiver: Receiver<T>, mut each: impl FnMut(T)) {
-        let mut idle = Idle::default();
-        loop {
-            match receiver.try_recv() {
-                Ok(Some(message)) => {
-                    idle.reset();
-                    each(message);
-                }
-                Ok(None) => idle.round(),
-                Err(_closed) => return,
-            }
-        }
+    fn receive<T: Send + 'static>(receiver: Receiver<T>, each: impl FnMut(T)) {
+        let found = || match receiver.try_recv() {
+            Ok(Some(message)) => Found::Message(message),
+            Ok(None) => Found::Nothing,
+            Err(_closed) => Found::End,
+        };
+        receive_one_by_one(found, each);
     }
 }
