@@ -76,6 +76,7 @@
 //! | none | regions and ring pools | libc, memmap2 |
 //! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
 
+mod barrier;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod region;

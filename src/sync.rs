@@ -31,10 +31,10 @@ pub(crate) fn pool_id() -> NonZeroU32 {
     u32::try_from(id).ok().and_then(NonZeroU32::new).unwrap_or_else(|| std::process::abort())
 }
 
-#[cfg(all(feature = "pipeline", not(loom)))]
+#[cfg(not(loom))]
 pub(crate) use self::threads::*;
 
-#[cfg(all(feature = "pipeline", not(loom)))]
+#[cfg(not(loom))]
 mod threads {
     pub(crate) use std::sync::atomic::{compiler_fence, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
@@ -50,10 +50,10 @@ mod threads {
     }
 }
 
-#[cfg(all(feature = "pipeline", loom))]
+#[cfg(loom)]
 pub(crate) use self::threads::*;
 
-#[cfg(all(feature = "pipeline", loom))]
+#[cfg(loom)]
 mod threads {
     use std::sync::Arc;
 
@@ -102,7 +102,6 @@ pub(crate) mod model {
 }
 
 /// On two cache lines of its own: the prefetcher pulls lines in pairs.
-#[cfg(feature = "pipeline")]
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct Padded<T>(pub(crate) T);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::idle::Idle;
 use super::poller::Poller;
 use super::spec::{PanicPolicy, Placement, StageSpec, Wait};
-use super::wake::{ASLEEP, ASLEEP_FULL, Barrier, Party};
+use super::wake::{ASLEEP, ASLEEP_FULL, Party};
+use crate::barrier::Barrier;
 use crate::ring::{Memory, NONE, Sequence};
 use crate::sync::{AtomicI64, Ordering, Padded};
 

@@ -7,64 +7,21 @@
 //! load sleep word (Relaxed)               look again: is there work?
 //! set? clear it and unpark                no: sleep until the word is cleared
 //! ```
-//! One of the two sees the other's store. The light barrier is a compiler fence and the heavy one `membarrier(2)`, which
-//! makes every core that runs a thread of this process pass a full fence; where that is missing, and under loom and
-//! Miri, both are SeqCst fences. (A SeqCst fence or read-modify-write on each publish costs 32 ns at batch 1; this costs nothing.)
-#![allow(unsafe_code)]
+//! One of the two sees the other's store: see [`crate::barrier`].
+#![forbid(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
 
 use super::error::LaneError;
 use super::event::Event;
-use crate::sync::{AtomicU32, Mutex, Ordering, Padded, Thread, compiler_fence, current_thread, fence, park};
+use crate::barrier::Barrier;
+use crate::sync::{AtomicU32, Mutex, Ordering, Padded, Thread, current_thread, park};
 
 const AWAKE: u32 = 0;
 /// Asleep: wake for events to process.
 pub(crate) const ASLEEP: u32 = 1;
 /// Asleep with a full ring or pool: wake for anything to reclaim as well.
 pub(crate) const ASLEEP_FULL: u32 = 2;
-
-/// How the two sides order their stores and loads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Barrier {
-    /// Compiler fence against membarrier.
-    Membarrier,
-    /// SeqCst fences on both sides.
-    Fence,
-}
-
-impl Barrier {
-    /// Registers this process for expedited membarriers, or settles for fences.
-    pub(crate) fn choose() -> Self {
-        if cfg!(any(loom, miri)) {
-            return Self::Fence;
-        }
-        if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 { Self::Membarrier } else { Self::Fence }
-    }
-
-    #[inline]
-    pub(crate) fn light(self) {
-        match self {
-            Self::Membarrier => compiler_fence(Ordering::SeqCst),
-            Self::Fence => fence(Ordering::SeqCst),
-        }
-    }
-
-    fn heavy(self) {
-        match self {
-            Self::Membarrier => {
-                let refused = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-                assert_eq!(refused, 0, "a registered process may call membarrier");
-            }
-            Self::Fence => fence(Ordering::SeqCst),
-        }
-    }
-}
-
-fn membarrier(command: libc::c_int) -> libc::c_long {
-    // SAFETY: I47. The call takes three integers and touches no memory of ours.
-    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) }
-}
 
 /// How a party sleeps.
 #[derive(Debug)]

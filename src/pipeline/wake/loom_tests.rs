@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::{ASLEEP, ASLEEP_FULL, Barrier, Bed, Party};
+use super::{ASLEEP, ASLEEP_FULL, Bed, Party};
+use crate::barrier::Barrier;
 use crate::sync::model::{model, thread};
 use crate::sync::{AtomicU32, Ordering};
 
