@@ -11,14 +11,17 @@
 //! | SYNC S5 | close | every idle loop | where the stream ends |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
+//! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
+//! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
+//! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
 
 use core::num::NonZeroU32;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
 #[cfg(feature = "pipeline")]
@@ -37,8 +40,30 @@ pub(crate) use self::threads::*;
 #[cfg(not(loom))]
 mod threads {
     pub(crate) use std::sync::atomic::{compiler_fence, fence};
-    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use std::thread::{Thread, current as current_thread};
+
+    /// A cell with loom's interface: loom follows who may look into it.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        /// For reading.
+        #[inline]
+        pub(crate) fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
+            look(self.0.get())
+        }
+
+        /// For writing.
+        #[inline]
+        pub(crate) fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
+            change(self.0.get())
+        }
+    }
 
     /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a wake-up that comes
     /// only by it is counted as lost.
@@ -48,6 +73,11 @@ mod threads {
         std::thread::park_timeout(NET);
         start.elapsed() >= NET
     }
+
+    /// Parks for so long at most.
+    pub(crate) fn park_for(timeout: std::time::Duration) {
+        std::thread::park_timeout(timeout);
+    }
 }
 
 #[cfg(loom)]
@@ -55,18 +85,17 @@ pub(crate) use self::threads::*;
 
 #[cfg(loom)]
 mod threads {
-    use std::sync::Arc;
-
+    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::fence;
-    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 
     loom::thread_local! {
-        static CURRENT: Thread = Thread(Arc::new((Mutex::new(false), Condvar::new())));
+        static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));
     }
 
     /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a join.
     #[derive(Clone, Debug)]
-    pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
+    pub(crate) struct Thread(std::sync::Arc<(Mutex<bool>, Condvar)>);
 
     impl Thread {
         pub(crate) fn unpark(&self) {
@@ -81,6 +110,11 @@ mod threads {
 
     /// loom models no compiler fence: the fallback is what is modelled.
     pub(crate) fn compiler_fence(_: super::Ordering) {}
+
+    /// loom has no clock: it parks until somebody unparks.
+    pub(crate) fn park_for(_: std::time::Duration) {
+        park();
+    }
 
     /// Parks until somebody unparks.
     pub(crate) fn park() -> bool {

@@ -1,0 +1,9 @@
+//! The receive queue.
+mod end;
+mod inlet;
+mod outlet;
+mod ring;
+mod shared;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
