@@ -177,7 +177,11 @@ impl Sleeper {
     /// As [`Sleeper::sleep`] for a task: true if it has to wait, and its waker will be woken.
     pub(crate) fn poll(&self, barrier: Barrier, level: u32, context: &Context<'_>, ready: impl Fn() -> bool) -> bool {
         self.register(Some(Who::Task(context.waker().clone())));
-        self.word.announce(barrier, level, ready)
+        let waits = self.word.announce(barrier, level, ready);
+        if !waits {
+            self.register(None);
+        }
+        waits
     }
 
     /// A task that polled doesn't wait any more: nothing of it is kept, and nothing will wake it.

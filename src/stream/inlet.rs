@@ -107,8 +107,23 @@ impl<T: Weigh> Inlet<T> {
         shared.wait(end, until, || producer.has_room(weight_bytes) || shared.end.is_set())
     }
 
+    /// As [`Inlet::room`] for a task, waiting until there is.
+    pub(crate) fn poll_until_room(
+        &mut self,
+        context: &Context<'_>,
+        weight_bytes: usize,
+    ) -> Poll<Result<(), Option<Bound>>> {
+        loop {
+            match self.room(weight_bytes) {
+                Err(Some(_)) if self.poll_room(context, weight_bytes).is_pending() => return Poll::Pending,
+                Err(Some(_)) => (),
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
     /// As [`Inlet::wait`] for a task.
-    pub(crate) fn poll_room(&self, context: &Context<'_>, weight_bytes: usize) -> Poll<()> {
+    fn poll_room(&self, context: &Context<'_>, weight_bytes: usize) -> Poll<()> {
         let (shared, producer) = (&self.shared, &self.producer);
         let ready = || producer.has_room(weight_bytes) || shared.end.is_set();
         if shared.enqueuer.poll(shared.barrier, ASLEEP, context, ready) {

@@ -26,10 +26,18 @@ pub(crate) trait Weigh {
 /// Which bound a message met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// As many messages are queued as [`super::QueueOptions::messages`] allows.
-    Messages,
-    /// More bytes would be queued than [`super::QueueOptions::bytes`] allows.
-    Bytes,
+    /// As many messages are queued as `messages` of [`super::QueueOptions`] allows.
+    Messages {
+        /// That many.
+        limit: usize,
+    },
+    /// More bytes would be queued than `bytes` of [`super::QueueOptions`] allows. A message above that limit goes in when the queue is empty.
+    Bytes {
+        /// Bytes of the message.
+        asked_bytes: usize,
+        /// Bytes that may be queued.
+        limit_bytes: usize,
+    },
 }
 
 /// Messages and their bytes, counted together.
@@ -142,18 +150,17 @@ impl<T> Ring<T> {
         (self.enqueued.0.load(), dequeued)
     }
 
-    pub(crate) fn bounds(&self) -> Count {
-        Count { messages: self.messages_max, bytes: self.bytes_max }
-    }
-
     /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.
     #[inline]
     fn bound(&self, queued: Count, weight_bytes: usize) -> Option<Bound> {
         if queued.messages >= self.messages_max {
-            return Some(Bound::Messages);
+            return Some(Bound::Messages { limit: self.messages_max });
         }
         let fits = self.bytes_max.checked_sub(queued.bytes).is_some_and(|room| weight_bytes <= room);
-        if fits || queued.messages == 0 { None } else { Some(Bound::Bytes) }
+        if fits || queued.messages == 0 {
+            return None;
+        }
+        Some(Bound::Bytes { asked_bytes: weight_bytes, limit_bytes: self.bytes_max })
     }
 }
 
@@ -237,10 +244,6 @@ pub(crate) struct Consumer<T> {
 }
 
 impl<T: Weigh> Consumer<T> {
-    pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
-        &self.ring
-    }
-
     /// Moves the oldest item out; its slot is free at once.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
