@@ -11,6 +11,9 @@
 //! | SYNC S5 | close | every idle loop | where the stream ends |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
+//! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | a thief's look at the bin | what the bin holds, and the bytes of it |
+//! | SYNC S9 | a thief lets go of a bin | the thread's next entry | that it is empty |
+//! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
 //! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
 //! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
 //! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
@@ -18,14 +21,15 @@
 use core::num::NonZeroU32;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
 #[cfg(feature = "pipeline")]
 pub(crate) use std::sync::atomic::AtomicI64;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four billion pools.
 pub(crate) fn pool_id() -> NonZeroU32 {
@@ -41,7 +45,7 @@ pub(crate) use self::threads::*;
 mod threads {
     pub(crate) use std::sync::atomic::{compiler_fence, fence};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
-    pub(crate) use std::thread::{Thread, current as current_thread};
+    pub(crate) use std::thread::{Thread, current as current_thread, yield_now};
 
     /// A cell with loom's interface: loom follows who may look into it.
     #[derive(Debug)]
@@ -88,6 +92,7 @@ mod threads {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::fence;
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::thread::yield_now;
 
     loom::thread_local! {
         static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::end::{End, EnqueuerPanicked};
 use super::outlet::Outlet;
-use super::ring::{Bound, Producer, Ring, Weigh};
+use super::ring::{Bound, Count, Producer, Ring, Weigh};
 use super::shared::Shared;
 use crate::sync::Arc;
 use crate::wake::ASLEEP;
@@ -24,7 +24,12 @@ pub(crate) struct Inlet<T: Weigh> {
 
 /// Both ends of a new queue. The options were checked.
 pub(crate) fn ends<T: Weigh>(messages_max: usize, bytes_max: usize) -> (Inlet<T>, Outlet<T>) {
-    let (producer, consumer) = Ring::ends(messages_max, bytes_max);
+    ends_from(messages_max, bytes_max, Count::default())
+}
+
+/// As [`ends`]; counts begin at `none`.
+pub(crate) fn ends_from<T: Weigh>(messages_max: usize, bytes_max: usize, none: Count) -> (Inlet<T>, Outlet<T>) {
+    let (producer, consumer) = Ring::ends(messages_max, bytes_max, none);
     let shared = Arc::new(Shared::new(&producer));
     (Inlet { producer, shared: Arc::clone(&shared) }, Outlet::new(consumer, shared))
 }

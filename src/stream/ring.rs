@@ -70,6 +70,11 @@ pub(crate) struct Side {
 }
 
 impl Side {
+    fn new(count: Count) -> Self {
+        let (messages, bytes) = (AtomicUsize::new(count.messages), AtomicUsize::new(count.bytes));
+        Self { messages, bytes, ..Self::default() }
+    }
+
     /// The bytes are stored first: who sees the messages sees at least their bytes.
     #[inline]
     fn store(&self, count: Count) {
@@ -126,15 +131,14 @@ pub(crate) struct Ring<T> {
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T: Weigh> Ring<T> {
-    /// A ring and its two ends. The options were checked.
-    pub(crate) fn ends(messages_max: usize, bytes_max: usize) -> (Producer<T>, Consumer<T>) {
+    /// A ring and its two ends. The options were checked. Counts begin at `none`: at zero, but where a test is about their wrap.
+    pub(crate) fn ends(messages_max: usize, bytes_max: usize, none: Count) -> (Producer<T>, Consumer<T>) {
         assert!(messages_max > 0 && bytes_max > 0, "the options were checked");
         let slots = (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
-        let (enqueued, dequeued) = (Padded::default(), Padded::default());
+        let (enqueued, dequeued) = (Padded(Side::new(none)), Padded(Side::new(none)));
         let ring = Arc::new(Self { slots, messages_max, bytes_max, enqueued, dequeued });
-        let none = Count::default();
         let producer = Producer { ring: Arc::clone(&ring), enqueued: none, dequeued: none };
-        (producer, Consumer { ring, dequeued: none, enqueued_messages: 0 })
+        (producer, Consumer { ring, dequeued: none, enqueued_messages: none.messages })
     }
 }
 
