@@ -42,7 +42,7 @@ impl Enqueuer {
     ///
     /// # Errors
     /// [`EnqueueError`] with the buffer: a bound is met, or the queue has ended.
-    #[inline]
+    #[inline(always)]
     pub fn try_enqueue(&mut self, buf: PooledBuf) -> Result<(), EnqueueError> {
         self.inlet.try_push(buf).map_err(|refused| self.refused(refused))
     }
@@ -51,6 +51,7 @@ impl Enqueuer {
     ///
     /// # Errors
     /// [`EnqueueError::Closed`] with the buffer.
+    #[inline]
     pub fn enqueue(&mut self, buf: PooledBuf) -> Result<(), EnqueueError> {
         self.inlet.push(buf, None).map_err(|refused| self.refused(refused))
     }

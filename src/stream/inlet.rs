@@ -41,14 +41,15 @@ impl<T: Weigh> Inlet<T> {
     }
 
     /// Moves an item in, if there is room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_push(&mut self, item: T) -> Result<(), Refused<T>> {
         if self.shared.end.is_set() {
             return Err(Refused::Ended(item));
         }
-        if let Err((item, bound)) = self.producer.push(item) {
+        if let Err(bound) = self.producer.room(item.weight_bytes()) {
             return Err(Refused::Full(item, bound));
         }
+        self.producer.put(item);
         self.shared.barrier.light();
         if self.shared.dequeuer.word.is_at_least(ASLEEP) {
             return self.rouse();
@@ -68,7 +69,16 @@ impl<T: Weigh> Inlet<T> {
     }
 
     /// As [`Inlet::try_push`], waiting for room.
-    pub(crate) fn push(&mut self, mut item: T, until: Option<Instant>) -> Result<(), Refused<T>> {
+    #[inline(always)]
+    pub(crate) fn push(&mut self, item: T, until: Option<Instant>) -> Result<(), Refused<T>> {
+        match self.try_push(item) {
+            Err(Refused::Full(item, _)) => self.push_later(item, until),
+            done => done,
+        }
+    }
+
+    #[cold]
+    fn push_later(&mut self, mut item: T, until: Option<Instant>) -> Result<(), Refused<T>> {
         loop {
             match self.try_push(item) {
                 Err(Refused::Full(back, bound)) => {

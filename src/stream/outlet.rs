@@ -36,22 +36,26 @@ impl<T: Weigh> Outlet<T> {
     }
 
     /// Moves the oldest item out, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_pop(&mut self) -> Taken<T> {
-        match self.consumer.as_mut().and_then(Consumer::pop) {
-            Some(item) => self.popped(item),
-            None => self.at_empty(),
+        if let Some(consumer) = &mut self.consumer
+            && consumer.is_ready()
+        {
+            let item = consumer.take();
+            self.made_room();
+            return Taken::Item(item);
         }
+        self.at_empty()
     }
 
-    #[inline]
-    fn popped(&self, item: T) -> Taken<T> {
+    #[inline(always)]
+    fn made_room(&self) {
         self.shared.barrier.light();
         self.shared.enqueuer.wake_if(ASLEEP);
-        Taken::Item(item)
     }
 
     /// Nothing is there: nothing yet, or nothing any more.
+    #[inline(never)]
     fn at_empty(&mut self) -> Taken<T> {
         if self.consumer.is_none() {
             return Taken::Ended;
@@ -67,13 +71,25 @@ impl<T: Weigh> Outlet<T> {
         let late = self.shared.leave(&mut self.consumer);
         debug_assert_eq!(late.is_some(), self.consumer.is_some(), "it leaves when nothing is left");
         match late {
-            Some(item) => self.popped(item),
+            Some(item) => {
+                self.made_room();
+                Taken::Item(item)
+            }
             None => Taken::Ended,
         }
     }
 
     /// As [`Outlet::try_pop`], waiting for a message or the end; empty: the time is over.
+    #[inline(always)]
     pub(crate) fn pop(&mut self, until: Option<Instant>) -> Taken<T> {
+        match self.try_pop() {
+            Taken::Empty => self.pop_later(until),
+            taken => taken,
+        }
+    }
+
+    #[cold]
+    fn pop_later(&mut self, until: Option<Instant>) -> Taken<T> {
         loop {
             match self.try_pop() {
                 Taken::Empty if self.wait(until) => (),

@@ -203,13 +203,12 @@ impl<T: Weigh> Producer<T> {
         &self.ring
     }
 
-    /// Moves an item in, or hands it back with the bound that it met.
-    #[inline]
-    pub(crate) fn push(&mut self, item: T) -> Result<(), (T, Bound)> {
+    /// Moves an item in, after [`Producer::room`] has said that it may. The two are apart, and always inlined, so that items travel in registers: one that is passed
+    /// through memory is read by another width than it was stored by, and waits until every store before it has left the core.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, item: T) {
         let weight_bytes = item.weight_bytes();
-        if let Err(bound) = self.room(weight_bytes) {
-            return Err((item, bound));
-        }
+        assert!(self.enqueued.since(self.dequeued).messages < self.ring.messages_max, "there is room");
         self.ring.slot(self.enqueued.messages).with_mut(|slot| {
             // SAFETY: I120. The slot isn't between the counts, so it is the producer's and holds nothing.
             unsafe { slot.write(MaybeUninit::new(item)) }
@@ -217,11 +216,10 @@ impl<T: Weigh> Producer<T> {
         self.enqueued = self.enqueued.plus(weight_bytes);
         self.ring.enqueued.0.store(self.enqueued);
         self.check();
-        Ok(())
     }
 
     /// Whether an item of that weight goes in now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room(&mut self, weight_bytes: usize) -> Result<(), Bound> {
         if self.ring.bound(self.enqueued.since(self.dequeued), weight_bytes).is_none() {
             return Ok(());
@@ -258,9 +256,19 @@ impl<T: Weigh> Consumer<T> {
     /// Moves the oldest item out; its slot is free at once.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        if self.dequeued.messages == self.enqueued_messages && !self.look() {
-            return None;
-        }
+        self.is_ready().then(|| self.take())
+    }
+
+    /// Whether there is an item to take.
+    #[inline(always)]
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.dequeued.messages != self.enqueued_messages || self.look()
+    }
+
+    /// Moves the oldest item out, after [`Consumer::is_ready`] has said that there is one. As for [`Producer::put`].
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> T {
+        assert!(self.dequeued.messages != self.enqueued_messages, "there is an item");
         let item = self.ring.slot(self.dequeued.messages).with(|slot| {
             // SAFETY: I120. The slot lies between the counts, so it is the consumer's; it is read once, because the count moves on.
             unsafe { slot.read() }
@@ -270,10 +278,11 @@ impl<T: Weigh> Consumer<T> {
         self.dequeued = self.dequeued.plus(item.weight_bytes());
         self.ring.dequeued.0.store(self.dequeued);
         self.check();
-        Some(item)
+        item
     }
 
     /// Looks at the producer's count again: true if there is something.
+    #[inline]
     fn look(&mut self) -> bool {
         let enqueued = self.ring.enqueued.0.load();
         let queued = enqueued.since(self.dequeued);
