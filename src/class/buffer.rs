@@ -89,6 +89,7 @@ impl PooledBuf {
             return Err(LenError { asked_bytes: len, capacity_bytes });
         }
         self.len = len;
+        debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
         Ok(())
     }
 
@@ -96,6 +97,7 @@ impl PooledBuf {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        debug_assert!(self.len <= len, "longer than it was cut to");
     }
 
     /// Adds bytes at the end.
@@ -135,6 +137,7 @@ impl Deref for PooledBuf {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
         // SAFETY: I100. The buffer owns its capacity's bytes, all initialised, and `len` is at most that.
         unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }

@@ -4,7 +4,7 @@
 //! whoever still has none waits, is refused, or gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin to the store.
 //!
 //! Locks, outermost first: registry, a class's growth, a class's slabs, a class's store. None is held while somebody is woken.
-#![allow(unsafe_code)]
+#![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
@@ -137,6 +137,10 @@ impl Shared {
         let bins =
             self.classes.iter().map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
         let local = Arc::new(Local::new(self.id, bins.collect(), self.me.clone()));
+        assert!(local.bins.len() == self.classes.len(), "a class has no bin");
+        if is_closed {
+            local.end();
+        }
         registry.locals.push(Arc::clone(&local));
         local
     }
@@ -144,7 +148,9 @@ impl Shared {
     /// The thread of these bins ends, and calls this: nobody is inside them.
     pub(crate) fn unregister(&self, local: &Arc<Local>) {
         let mut registry = self.registry();
+        let before = registry.locals.len();
         registry.locals.retain(|other| !Arc::ptr_eq(other, local));
+        assert!(registry.locals.len() + 1 == before, "bins that weren't registered, or were twice");
         local.bins.iter().for_each(Bin::announce);
         let mut left = Vec::new();
         for (class, bin) in self.classes.iter().zip(&local.bins) {
@@ -161,6 +167,7 @@ impl Shared {
 
     /// Takes a class's blocks out of the threads' bins, of those that `which` picks; how many there were.
     pub(crate) fn steal(&self, class: &Class, which: impl Fn(&Local) -> bool) -> usize {
+        debug_assert!(std::ptr::eq(class, &self.classes[class.index as usize]), "a class of another pool");
         let mut stolen = Vec::new();
         let registry = self.registry();
         let bins: Vec<&Bin> = registry
@@ -188,6 +195,7 @@ impl Shared {
     /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer.
     pub(crate) fn close(&self) {
         let mut registry = self.registry();
+        assert!(!registry.is_closed, "a pool is closed by its last handle, once");
         registry.is_closed = true;
         registry.locals.iter().for_each(|local| local.end());
         drop(registry);
@@ -199,6 +207,7 @@ impl Shared {
     /// What is left to do after a store's lock: in this order, because the last may free the pool.
     pub(crate) fn finish(&self, class: &Class, after: After<Shared>) {
         let After { woken, is_sated, keep } = after;
+        debug_assert!(keep.as_ref().is_none_or(|keep| std::ptr::eq(&**keep, self)), "another pool was kept");
         woken.iter().for_each(|waiter| waiter.wake());
         if is_sated {
             let registry = self.registry();
@@ -239,6 +248,7 @@ impl Class {
             return;
         }
         let Some(shared) = self.owner.upgrade() else { unreachable!("a pool outlives its buffers") };
+        assert!(shared.id == self.pool, "a buffer's class is of another pool");
         if self.is_direct {
             return direct::free(&shared, block);
         }
@@ -252,6 +262,7 @@ impl Class {
                 }
             });
         }
+        assert!(batch.len() <= self.kept_max as usize, "more was handed on than a bin holds");
         shared.finish(self, self.store.put(batch.chain([block]), 1));
     }
 
@@ -277,6 +288,7 @@ impl Class {
             Patience::For(timeout) => Instant::now().checked_add(timeout),
             Patience::None | Patience::Forever => None,
         };
+        assert!(buffers_max > 0, "a class that may have no buffer");
         let waiter = Arc::new(Waiter::thread());
         if let Some(block) = self.line_up(shared, &waiter) {
             return Ok(Some(block));
@@ -305,6 +317,7 @@ impl Class {
 
     /// From the store, which gets a new slab if it has nothing and may have more.
     fn take(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
+        assert!(!self.is_direct && shared.id == self.pool, "not a class of this pool");
         let is_kept = self.kept_max > 0 && local::approach(shared);
         let more = if is_kept { self.kept_max as usize / 2 } else { 0 };
         let mut batch = Batch::new();
@@ -318,6 +331,7 @@ impl Class {
                 taken = self.store.take(more, &mut batch);
             }
         }
+        assert!(batch.len() <= more, "more was taken than was asked for");
         if batch.len() > 0 {
             local::with_bin(self.pool, self.index, |bin| bin.fill(&mut batch));
             if batch.len() > 0 {
