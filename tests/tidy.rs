@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/class/buffer.rs",
     "src/class/direct.rs",
     "src/class/fork.rs",
+    "src/class/home.rs",
     "src/class/local.rs",
     "src/class/memory.rs",
     "src/pipeline/column.rs",

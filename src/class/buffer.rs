@@ -10,6 +10,7 @@ use std::slice;
 use super::block::Block;
 use super::direct;
 use super::error::LenError;
+use super::home;
 use super::shared::Class;
 
 /// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any thread gives it back.
@@ -122,13 +123,8 @@ impl PooledBuf {
 impl Drop for PooledBuf {
     #[inline]
     fn drop(&mut self) {
-        let block = Block::new(self.at);
-        // SAFETY: I107. The pool lives until the block is given back, and `give` uses nothing of it after that.
-        let class = unsafe { self.class.as_ref() };
-        if class.zero_on_return && !class.is_direct {
-            direct::zero(&block, class.class_bytes);
-        }
-        class.give(block);
+        // SAFETY: I107. The buffer's class, and the buffer was away until now.
+        unsafe { home::give(self.class, Block::new(self.at)) };
     }
 }
 

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use super::bin::Bin;
 use super::block::{Batch, Block};
-use super::direct;
 use super::error::GetError;
 use super::fork;
 use super::idle::Period;
@@ -32,12 +31,12 @@ pub(crate) struct Class {
     pub(crate) pool: u32,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
-    pub(crate) zero_on_return: bool,
+    zero_on_return: bool,
     pub(crate) is_direct: bool,
     /// 0 for the class of direct buffers.
     pub(crate) class_bytes: usize,
-    kept_max: u32,
-    owner: Weak<Shared>,
+    pub(crate) kept_max: u32,
+    pub(crate) owner: Weak<Shared>,
     pub(crate) store: Store<Shared>,
     pub(crate) memory: Memory,
     pub(crate) counts: ClassCounts,
@@ -230,42 +229,6 @@ impl Class {
         local::with_bin(self.pool, self.index, Bin::pop).flatten()
     }
 
-    /// Takes a block home.
-    #[inline]
-    pub(crate) fn give(&self, block: Block) {
-        let mut block = Some(block);
-        let refused = local::with_bin(self.pool, self.index, |bin| bin.push(block.take()?));
-        if let Some(block) = refused.unwrap_or(block) {
-            self.give_far(block);
-        }
-    }
-
-    /// The thread's bin is full, or there is none, or somebody waits.
-    #[cold]
-    fn give_far(&self, block: Block) {
-        if fork::is_child() {
-            // A copy of the buffer, in a process that has a copy of the pool: its locks may be held for ever.
-            return;
-        }
-        let Some(shared) = self.owner.upgrade() else { unreachable!("a pool outlives its buffers") };
-        assert!(shared.id == self.pool, "a buffer's class is of another pool");
-        if self.is_direct {
-            return direct::free(&shared, block);
-        }
-        let mut batch = Batch::new();
-        if self.kept_max > 0 && !self.is_hungry() {
-            // A thread that only drops has no bins yet, and a full bin hands its older half on.
-            local::approach(&shared);
-            local::with_bin(self.pool, self.index, |bin| {
-                if bin.held() == bin.kept_max() {
-                    bin.halve(&mut batch)
-                }
-            });
-        }
-        assert!(batch.len() <= self.kept_max as usize, "more was handed on than a bin holds");
-        shared.finish(self, self.store.put(batch.chain([block]), 1));
-    }
-
     /// The bin has none: from the store, a new slab, other threads, by waiting, or directly.
     #[cold]
     pub(crate) fn get_far(&self, shared: &Arc<Shared>, patience: Patience) -> Result<Option<Block>, GetError> {
@@ -359,6 +322,12 @@ impl Class {
         let (block, after) = self.store.cancel(waiter);
         shared.finish(self, after);
         block
+    }
+
+    /// Bytes to zero when a block comes home.
+    #[inline]
+    pub(crate) fn zero_bytes(&self) -> usize {
+        if self.zero_on_return { self.class_bytes } else { 0 }
     }
 
     pub(crate) fn is_hungry(&self) -> bool {
