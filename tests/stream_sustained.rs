@@ -95,8 +95,11 @@ fn dequeue(mut dequeuer: Dequeuer, watch: &Watch<QueueStats>, mixed: bool, seed:
         }
         number += 1;
         watch.step();
+        let stats = dequeuer.stats();
+        // At once: with a second for each, the end would never come.
+        assert_eq!(stats.wakes_lost, 0, "{stats:?}");
         if number.is_multiple_of(256) {
-            watch.saw(dequeuer.stats());
+            watch.saw(stats);
         }
     }
 }
