@@ -52,6 +52,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ring/slice.rs",
     "src/ring/token.rs",
     "src/ring/typed.rs",
+    "tests/class_fork.rs",
     "tests/lane_no_alloc.rs",
     "tests/lanes/no_membarrier.rs",
 ];
