@@ -1,0 +1,150 @@
+//! The dequeuing end over any item: the consumer, and waiting for messages.
+#![forbid(unsafe_code)]
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::end::End;
+use super::ring::{Consumer, Weigh};
+use super::shared::Shared;
+use crate::sync::Arc;
+use crate::wake::ASLEEP;
+
+/// What the dequeuing end found.
+pub(crate) enum Taken<T> {
+    Item(T),
+    /// Nothing now.
+    Empty,
+    /// Nothing any more.
+    Ended,
+}
+
+pub(crate) struct Outlet<T: Weigh> {
+    /// None once it has seen the end.
+    consumer: Option<Consumer<T>>,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T: Weigh> Outlet<T> {
+    pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
+        debug_assert!(!shared.end.is_set(), "a new queue is open");
+        Self { consumer: Some(consumer), shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
+        &self.shared
+    }
+
+    /// Moves the oldest item out, if there is one.
+    #[inline(always)]
+    pub(crate) fn try_pop(&mut self) -> Taken<T> {
+        if let Some(consumer) = &mut self.consumer
+            && consumer.is_ready()
+        {
+            let item = consumer.take();
+            self.made_room();
+            return Taken::Item(item);
+        }
+        self.at_empty()
+    }
+
+    #[inline(always)]
+    fn made_room(&self) {
+        self.shared.barrier.light();
+        self.shared.enqueuer.wake_if(ASLEEP);
+    }
+
+    /// Nothing is there: nothing yet, or nothing any more.
+    #[inline(never)]
+    fn at_empty(&mut self) -> Taken<T> {
+        if self.consumer.is_none() {
+            return Taken::Ended;
+        }
+        if !self.shared.end.is_set() {
+            return Taken::Empty;
+        }
+        // Behind a clean end nobody publishes; at any other the enqueuer may be about to.
+        if !self.shared.end.is_finished() && !self.shared.dequeuer.word.is_gone() {
+            self.shared.dequeuer.word.leave(self.shared.barrier);
+        }
+        // Looked at again: what was published before the end is seen now.
+        let late = self.shared.leave(&mut self.consumer);
+        debug_assert_eq!(late.is_some(), self.consumer.is_some(), "it leaves when nothing is left");
+        match late {
+            Some(item) => {
+                self.made_room();
+                Taken::Item(item)
+            }
+            None => Taken::Ended,
+        }
+    }
+
+    /// As [`Outlet::try_pop`], waiting for a message or the end; empty: the time is over.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self, until: Option<Instant>) -> Taken<T> {
+        match self.try_pop() {
+            Taken::Empty => self.pop_later(until),
+            taken => taken,
+        }
+    }
+
+    #[cold]
+    fn pop_later(&mut self, until: Option<Instant>) -> Taken<T> {
+        loop {
+            match self.try_pop() {
+                Taken::Empty if self.wait(until) => (),
+                taken => return taken,
+            }
+        }
+    }
+
+    /// As [`Outlet::pop`] for a task; it is never empty.
+    pub(crate) fn poll_pop(&mut self, context: &Context<'_>) -> Poll<Taken<T>> {
+        loop {
+            match self.try_pop() {
+                Taken::Empty => (),
+                taken => return Poll::Ready(taken),
+            }
+            let shared = &self.shared;
+            debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
+            if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
+                shared.ring.dequeued.0.waited(false);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn wait(&self, until: Option<Instant>) -> bool {
+        debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
+        self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.consumer.as_ref().is_none_or(Consumer::has_more) || self.shared.end.is_set()
+    }
+
+    /// A future that polled is gone, or done.
+    pub(crate) fn forget(&self) {
+        self.shared.dequeuer.forget();
+    }
+
+    /// How the queue ended, once it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.shared.end.get()
+    }
+}
+
+impl<T: Weigh> Drop for Outlet<T> {
+    /// Nobody takes messages any more: the enqueuer learns it, and what is queued goes.
+    fn drop(&mut self) {
+        if self.consumer.is_none() {
+            return;
+        }
+        self.shared.finish(End::Abandoned);
+        self.shared.dequeuer.word.leave(self.shared.barrier);
+        while let Some(late) = self.shared.leave(&mut self.consumer) {
+            drop(late);
+        }
+        debug_assert!(self.consumer.is_none() && self.shared.end.is_set());
+    }
+}
