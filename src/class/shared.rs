@@ -257,6 +257,7 @@ impl Class {
         if let Some(block) = self.line_up(shared, &waiter) {
             return Ok(Some(block));
         }
+        debug_assert!(self.store.resident() <= buffers_max, "a class is above its limit");
         if let Some(block) = waiter.sleep(until) {
             return Ok(Some(block));
         }
@@ -313,7 +314,8 @@ impl Class {
     pub(crate) fn line_up(&self, shared: &Arc<Shared>, waiter: &Arc<Waiter>) -> Option<Block> {
         let block = self.store.enqueue(waiter);
         if block.is_none() {
-            shared.steal(self, |_| true);
+            let stolen = shared.steal(self, |_| true);
+            debug_assert!(stolen <= self.store.resident(), "more was stolen than there is");
         }
         block
     }
