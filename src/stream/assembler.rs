@@ -127,6 +127,7 @@ impl Assembler {
             }
             open.segments.push(self.pool.try_get(bytes)?);
         }
+        debug_assert!(open.filled == 0 && open.segments.len() <= 1, "a message begins empty");
         self.open = Some(open);
         self.check();
         Ok(())
@@ -232,6 +233,7 @@ impl Assembler {
             self.stats.aborted += 1;
             self.close();
         }
+        debug_assert!(self.received_bytes().is_none());
     }
 
     /// Bytes of the message under way; none if there is none.

@@ -53,6 +53,7 @@ impl Open {
     /// The class after the last segment's; the largest is repeated.
     fn next_bytes(&self, pool: &ClassPool) -> usize {
         let sizes = pool.table().sizes();
+        debug_assert!(!sizes.is_empty(), "a table has a class");
         match (self.segments.last(), self.length) {
             (Some(last), _) => {
                 let larger = sizes.iter().find(|&&bytes| bytes > last.capacity());
@@ -78,6 +79,7 @@ impl Open {
     pub(super) fn is_oversized(&self, pool: &ClassPool) -> bool {
         let table = pool.table();
         let fit = table.class_of(self.total).map_or(self.total, |class| table.sizes()[class]);
+        debug_assert!(fit >= self.total, "a class holds what belongs to it");
         let held = self.segments.iter().map(|segment| segment.capacity()).max().unwrap_or(0);
         self.total <= held / OVERSIZE && fit < held
     }
