@@ -31,7 +31,7 @@ impl Barrier {
     pub(crate) fn light(self) {
         match self {
             Self::Membarrier => compiler_fence(Ordering::SeqCst),
-            Self::Fence => fence(Ordering::SeqCst),
+            Self::Fence => full_fence(),
         }
     }
 
@@ -49,6 +49,13 @@ impl Barrier {
             }
         }
     }
+}
+
+/// Out of line, so that no locked instruction stands in the code of those who needn't pass one.
+#[cold]
+#[inline(never)]
+fn full_fence() {
+    fence(Ordering::SeqCst);
 }
 
 fn membarrier(command: libc::c_int) -> libc::c_long {
