@@ -61,10 +61,10 @@ fn converse_all(clients: &mut [Client], requests: u32) {
 #[test]
 fn the_io_thread_allocates_nothing_in_the_steady_state() {
     within(Duration::from_secs(120), || {
-        // An output of 128 KiB is larger than all of the wire table.
+        // An output of 188 KiB is larger than every other buffer.
         let mut service = Service::start(
             DIM as u32,
-            "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 2000 --segment-bytes 1MiB",
+            "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 3000 --segment-bytes 1MiB",
         );
         wait_until("one thread is lane-0", || counting::watch("lane-0"));
         let address = |number: u64| if number.is_multiple_of(2) { service.tcp() } else { service.unix() };
