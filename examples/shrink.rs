@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let report = pool.warm_up(100)?;
     println!("{report}");
-    assert_eq!(resident(), 100 * (4 + 64) << 10);
+    assert_eq!(resident(), (100 * (4 + 64)) << 10);
     let buf = pool.get(60_000)?;
     assert_eq!((pool.stats().classes[1].hits, pool.stats().classes[1].misses), (1, 0), "no page fault to come");
 
