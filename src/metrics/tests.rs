@@ -26,7 +26,7 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
                 let family = name.strip_suffix("_total").unwrap_or(name);
                 let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
                 assert!(types.get(family) == Some(&kind) && helps.contains(family), "without its head: {line}");
-                assert_eq!(units.get(family).is_some(), family.ends_with("_bytes"), "{line}");
+                assert_eq!(units.contains_key(family), family.ends_with("_bytes"), "{line}");
                 assert!(samples.insert(series.to_owned(), value.parse().expect("a figure")).is_none(), "twice: {line}");
             }
         }

@@ -52,6 +52,8 @@ pub struct Classes {
     carried: [usize; 2],
     /// Times that the system refused memory.
     refusals: u64,
+    /// It has since somebody asked.
+    is_short: bool,
 }
 
 /// Bytes of an output: `in_flight_max` answers and as many refusals, and one more for lost framing.
@@ -82,7 +84,16 @@ impl Classes {
         let options = ClassOptions { table, at_limit: AtLimit::Refuse, cache_bytes, ..ClassOptions::default() };
         let pool = ClassPool::new(&options)?;
         let _ticker = pool.ticker(TICK)?;
-        Ok(Self { pool, _ticker, output_bytes, carry_bytes, carry_bytes_max, carried: [0; 2], refusals: 0 })
+        Ok(Self {
+            pool,
+            _ticker,
+            output_bytes,
+            carry_bytes,
+            carry_bytes_max,
+            carried: [0; 2],
+            refusals: 0,
+            is_short: false,
+        })
     }
 
     /// Maps one buffer of each size at least, on this thread's NUMA node. Pages come with their first use.
@@ -128,6 +139,11 @@ impl Classes {
         self.carried.iter().zip(self.carry_bytes).map(|(&count, bytes)| count * bytes).sum()
     }
 
+    /// Whether memory was refused since the last call: whoever waits for it is asked again after a pause.
+    pub(super) fn take_short(&mut self) -> bool {
+        std::mem::take(&mut self.is_short)
+    }
+
     /// Times that the system refused memory, and somebody had to wait.
     pub(super) fn refusals(&self) -> u64 {
         self.refusals
@@ -148,6 +164,7 @@ impl Classes {
                     notice(format_args!("answers or frames wait for memory: {error}"));
                 }
                 self.refusals += 1;
+                self.is_short = true;
                 None
             }
         }

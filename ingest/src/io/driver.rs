@@ -203,7 +203,10 @@ impl Driver {
         if busy {
             self.idle.reset();
         }
-        if !asleep {
+        if self.classes.take_short() {
+            // Asked again at once the kernel would say the same, and a lane with an answer in its ring doesn't sleep.
+            self.watch(Some(SLEEP_UNRECLAIMED));
+        } else if !asleep {
             self.watch(Some(Duration::ZERO));
         } else {
             // Between the announcement and the wait a release, an answer or a failure makes the lane's eventfd readable.

@@ -165,7 +165,10 @@ fn memory_that_is_refused_later_is_waited_out() {
         let ended = process.stop();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
-        assert!(ended.total("memory_refusals") > 2 && ended.stderr.contains("ulimit -v"), "{ended:?}");
+        assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
+        // It asks fifty times a second; a spinning thread does it thousands of times.
+        let refusals = ended.total("memory_refusals");
+        assert!((3..=500).contains(&refusals), "{refusals} refusals");
     });
 }
 
