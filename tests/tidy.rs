@@ -26,6 +26,13 @@ const UNSAFE_FILES: &[&str] = &[
     "compare/src/two_threads/seed_arc.rs",
     "ingest/tests/serve_alloc/counting.rs",
     "src/barrier.rs",
+    "src/class/block.rs",
+    "src/class/buffer.rs",
+    "src/class/direct.rs",
+    "src/class/fork.rs",
+    "src/class/home.rs",
+    "src/class/local.rs",
+    "src/class/memory.rs",
     "src/pipeline/column.rs",
     "src/pipeline/event.rs",
     "src/pipeline/pin.rs",
@@ -33,6 +40,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/pipeline/view.rs",
     "src/region/map.rs",
     "src/region/map/tests.rs",
+    "src/region/reserve.rs",
     "src/region/touch.rs",
     "src/ring/grant.rs",
     "src/ring/live.rs",
@@ -49,7 +57,7 @@ const UNSAFE_FILES: &[&str] = &[
 ];
 
 /// Where the number of assertions is counted, all three together.
-const DENSE_FOLDERS: &[&str] = &["src/region/", "src/ring/", "src/pipeline/"];
+const DENSE_FOLDERS: &[&str] = &["src/region/", "src/ring/", "src/class/", "src/pipeline/"];
 
 #[track_caller]
 fn assert_none(complaints: &[String]) {

@@ -126,12 +126,14 @@ impl Bin {
         for index in moved..len {
             self.slot(index - moved).store(self.slot(index).load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        debug_assert!(moved <= len && moved * 2 >= len, "{moved} of {len} isn't the larger half");
         self.len.store(len - moved, Ordering::Relaxed);
         self.leave();
     }
 
     /// A thief announces itself. The heavy barrier comes after it, once for all bins.
     pub(crate) fn announce(&self) {
+        debug_assert!(self.held() as usize <= BIN_SLOTS, "a bin holds more than it has slots");
         self.attention.store(1, Ordering::Relaxed);
     }
 
@@ -171,6 +173,7 @@ impl Bin {
     /// Whether it holds something and its owner hasn't used it since the last call, of which there is one at a time.
     pub(crate) fn was_idle(&self) -> bool {
         let (gets, puts) = self.counts();
+        debug_assert!(self.kept_max > 0 || gets + puts == 0, "a bin that keeps nothing was used");
         let used = gets.wrapping_add(puts);
         let before = self.seen.swap(used, Ordering::Relaxed);
         before == used && self.held() > 0

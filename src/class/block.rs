@@ -81,3 +81,10 @@ impl Iterator for Batch {
         self.pop()
     }
 }
+
+/// A block that stands for one: nobody looks at its bytes.
+#[cfg(test)]
+pub(crate) fn fake(number: usize) -> Block {
+    let at = std::ptr::without_provenance_mut(number * super::table::CLASS_UNIT_BYTES);
+    Block::new(NonNull::new(at).expect("numbers start at 1"))
+}

@@ -10,6 +10,7 @@ use std::slice;
 use super::block::Block;
 use super::direct;
 use super::error::LenError;
+use super::home;
 use super::shared::Class;
 
 /// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any thread gives it back.
@@ -89,6 +90,7 @@ impl PooledBuf {
             return Err(LenError { asked_bytes: len, capacity_bytes });
         }
         self.len = len;
+        debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
         Ok(())
     }
 
@@ -96,6 +98,7 @@ impl PooledBuf {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        debug_assert!(self.len <= len, "longer than it was cut to");
     }
 
     /// Adds bytes at the end.
@@ -120,13 +123,8 @@ impl PooledBuf {
 impl Drop for PooledBuf {
     #[inline]
     fn drop(&mut self) {
-        let block = Block::new(self.at);
-        // SAFETY: I107. The pool lives until the block is given back, and `give` uses nothing of it after that.
-        let class = unsafe { self.class.as_ref() };
-        if class.zero_on_return && !class.is_direct {
-            direct::zero(&block, class.class_bytes);
-        }
-        class.give(block);
+        // SAFETY: I107. The buffer's class, and the buffer was away until now.
+        unsafe { home::give(self.class, Block::new(self.at)) };
     }
 }
 
@@ -135,6 +133,7 @@ impl Deref for PooledBuf {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
         // SAFETY: I100. The buffer owns its capacity's bytes, all initialised, and `len` is at most that.
         unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }

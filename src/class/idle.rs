@@ -30,6 +30,7 @@ impl Period {
         if is_over || now < since {
             self.since = Some(now);
         }
+        assert!(self.since.is_some_and(|since| since <= now), "a period that begins later");
         is_over
     }
 }
@@ -58,6 +59,7 @@ fn shrink(shared: &Shared, class: &Class) -> usize {
     let GivenBack { cold, warm, neighbours } = class.memory.give_back(moved, neighbours);
     assert!(cold.len() + warm.len() == count && neighbours.len() == beside, "a buffer was lost while it shrank");
     let shrunk = cold.len();
+    assert!(shrunk <= idle + kept, "more shrank than was idle");
     class.store.count_shrunk(shrunk);
     shared.finish(class, class.store.move_in(cold, warm, neighbours));
     shrunk * class.class_bytes

@@ -62,9 +62,11 @@ thread_local! {
 pub(crate) fn with_bin<T>(pool: u32, class: u32, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {
         let Near { pool: there, bins } = near[pool as usize % NEAR_POOLS].get();
+        debug_assert!(pool != 0, "no pool has the number 0");
         if there != pool {
             return None;
         }
+        debug_assert!(!bins.is_null(), "a near pool has bins");
         // SAFETY: I103. The pool's bins are one more than its classes.
         let bin = unsafe { bins.add(class as usize) };
         // SAFETY: I103. The thread holds the `Local` of an entry of NEAR, which is its own, until it has cleared the entry.
@@ -91,6 +93,7 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
                 list.len() - 1
             });
             let local = &list[index];
+            assert!(local.pool == shared.id() && local.bins.len() == shared.classes.len(), "bins of another pool");
             let near = Near { pool: local.pool, bins: local.bins.as_ptr() };
             NEAR.with(|all| all[local.pool as usize % NEAR_POOLS].set(near));
         })
@@ -101,6 +104,7 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
 fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool) {
     let (gone, kept) = list.take().into_iter().partition(|local| is_to_go(local));
     let gone: Vec<Arc<Local>> = gone;
+    debug_assert!(kept.iter().all(|local: &Arc<Local>| !is_to_go(local)), "bins that are to go were kept");
     *list.borrow_mut() = kept;
     for local in gone {
         NEAR.with(|all| {

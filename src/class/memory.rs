@@ -92,6 +92,7 @@ impl Memory {
             }
             refusal = refusal.or(populated.err());
         }
+        assert!(refusal.is_some() || cold.is_empty(), "a block got no pages, for no reason");
         (warm, cold, refusal)
     }
 
@@ -105,6 +106,7 @@ impl Memory {
         for run in self.runs(&slabs, all.collect()) {
             let unit = self.unit_bytes();
             let (start, end) = (run.part.offset().next_multiple_of(unit), run.part.end() / unit * unit);
+            assert!(run.part.offset() <= start && end <= run.part.end(), "a unit is outside of its run");
             let whole = Span::new(start, end.saturating_sub(start)).ok();
             // SAFETY: I102. The blocks of the run are held here, so nobody else can reach their bytes, and `whole` is whole pages of them.
             let is_gone = whole.is_some_and(|whole| unsafe { run.slab.give_back(whole) });
@@ -152,6 +154,7 @@ impl Memory {
     /// Writes a zero into each page of a block that nobody uses: its bytes were zero.
     fn touch(&self, block: &Block) {
         for offset in (0..self.class_bytes).step_by(SMALL_PAGE_BYTES) {
+            assert!(offset < self.class_bytes, "the touch left the block");
             // SAFETY: I101. `offset` is less than the block's length.
             let byte = unsafe { block.at().add(offset) };
             // SAFETY: I100. Who holds the block owns its bytes. Volatile, or the compiler might think that nobody will look.
@@ -170,6 +173,7 @@ impl Growing<'_> {
         let slab = Reserve::map(count * class_bytes, pages, numa, dump)?;
         assert!(slab.len() >= count * class_bytes, "a slab is smaller than its blocks");
         let base = slab.base();
+        assert!(count <= room, "{count} blocks where {room} have room");
         // The first block comes out first.
         let blocks = (0..count).rev().map(|index| Block::new(place(base, index * class_bytes))).collect();
         lock(&self.memory.slabs).push(Arc::new(slab));

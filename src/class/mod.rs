@@ -24,6 +24,7 @@ mod direct;
 mod error;
 mod fork;
 mod global;
+mod home;
 mod idle;
 mod local;
 mod memory;

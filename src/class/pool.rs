@@ -150,6 +150,7 @@ impl ClassPool {
 
     #[cold]
     fn get_far(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
+        assert!(class.is_direct || len <= class.class_bytes, "{len} bytes in a class of {}", class.class_bytes);
         if class.is_direct {
             return self.direct(len);
         }
@@ -161,6 +162,7 @@ impl ClassPool {
 
     /// At the limit, where that allows it.
     fn fresh(&self, class: &Class, len: usize) -> Result<PooledBuf, GetError> {
+        assert!(self.shared.options.at_limit == AtLimit::Fresh, "the policy gives no fresh buffers");
         class.counts.direct.fetch_add(1, Ordering::Relaxed);
         self.direct(len)
     }
@@ -195,6 +197,7 @@ impl Future for Get<'_> {
         if let Some(waiter) = &self.waiter {
             let Some(block) = waiter.poll(cx.waker()) else { return Poll::Pending };
             let buf = PooledBuf::new(block, self.class(), len);
+            debug_assert!(waiter.take().is_none(), "two blocks were granted");
             self.waiter = None;
             return Poll::Ready(Ok(buf));
         }
@@ -216,6 +219,7 @@ impl Drop for Get<'_> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
         let class = self.class();
+        assert!(!class.is_direct, "nobody waits for a direct buffer");
         if let Some(block) = class.leave_line(&self.pool.shared, &waiter) {
             drop(PooledBuf::new(block, class, 0));
         }

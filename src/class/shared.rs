@@ -4,7 +4,7 @@
 //! whoever still has none waits, is refused, or gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin to the store.
 //!
 //! Locks, outermost first: registry, a class's growth, a class's slabs, a class's store. None is held while somebody is woken.
-#![allow(unsafe_code)]
+#![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use super::bin::Bin;
 use super::block::{Batch, Block};
-use super::direct;
 use super::error::GetError;
 use super::fork;
 use super::idle::Period;
@@ -32,12 +31,12 @@ pub(crate) struct Class {
     pub(crate) pool: u32,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
-    pub(crate) zero_on_return: bool,
+    zero_on_return: bool,
     pub(crate) is_direct: bool,
     /// 0 for the class of direct buffers.
     pub(crate) class_bytes: usize,
-    kept_max: u32,
-    owner: Weak<Shared>,
+    pub(crate) kept_max: u32,
+    pub(crate) owner: Weak<Shared>,
     pub(crate) store: Store<Shared>,
     pub(crate) memory: Memory,
     pub(crate) counts: ClassCounts,
@@ -137,6 +136,10 @@ impl Shared {
         let bins =
             self.classes.iter().map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
         let local = Arc::new(Local::new(self.id, bins.collect(), self.me.clone()));
+        assert!(local.bins.len() == self.classes.len(), "a class has no bin");
+        if is_closed {
+            local.end();
+        }
         registry.locals.push(Arc::clone(&local));
         local
     }
@@ -144,7 +147,9 @@ impl Shared {
     /// The thread of these bins ends, and calls this: nobody is inside them.
     pub(crate) fn unregister(&self, local: &Arc<Local>) {
         let mut registry = self.registry();
+        let before = registry.locals.len();
         registry.locals.retain(|other| !Arc::ptr_eq(other, local));
+        assert!(registry.locals.len() + 1 == before, "bins that weren't registered, or were twice");
         local.bins.iter().for_each(Bin::announce);
         let mut left = Vec::new();
         for (class, bin) in self.classes.iter().zip(&local.bins) {
@@ -161,6 +166,7 @@ impl Shared {
 
     /// Takes a class's blocks out of the threads' bins, of those that `which` picks; how many there were.
     pub(crate) fn steal(&self, class: &Class, which: impl Fn(&Local) -> bool) -> usize {
+        debug_assert!(std::ptr::eq(class, &self.classes[class.index as usize]), "a class of another pool");
         let mut stolen = Vec::new();
         let registry = self.registry();
         let bins: Vec<&Bin> = registry
@@ -188,6 +194,7 @@ impl Shared {
     /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer.
     pub(crate) fn close(&self) {
         let mut registry = self.registry();
+        assert!(!registry.is_closed, "a pool is closed by its last handle, once");
         registry.is_closed = true;
         registry.locals.iter().for_each(|local| local.end());
         drop(registry);
@@ -199,6 +206,7 @@ impl Shared {
     /// What is left to do after a store's lock: in this order, because the last may free the pool.
     pub(crate) fn finish(&self, class: &Class, after: After<Shared>) {
         let After { woken, is_sated, keep } = after;
+        debug_assert!(keep.as_ref().is_none_or(|keep| std::ptr::eq(&**keep, self)), "another pool was kept");
         woken.iter().for_each(|waiter| waiter.wake());
         if is_sated {
             let registry = self.registry();
@@ -219,40 +227,6 @@ impl Class {
     #[inline]
     pub(crate) fn near(&self) -> Option<Block> {
         local::with_bin(self.pool, self.index, Bin::pop).flatten()
-    }
-
-    /// Takes a block home.
-    #[inline]
-    pub(crate) fn give(&self, block: Block) {
-        let mut block = Some(block);
-        let refused = local::with_bin(self.pool, self.index, |bin| bin.push(block.take()?));
-        if let Some(block) = refused.unwrap_or(block) {
-            self.give_far(block);
-        }
-    }
-
-    /// The thread's bin is full, or there is none, or somebody waits.
-    #[cold]
-    fn give_far(&self, block: Block) {
-        if fork::is_child() {
-            // A copy of the buffer, in a process that has a copy of the pool: its locks may be held for ever.
-            return;
-        }
-        let Some(shared) = self.owner.upgrade() else { unreachable!("a pool outlives its buffers") };
-        if self.is_direct {
-            return direct::free(&shared, block);
-        }
-        let mut batch = Batch::new();
-        if self.kept_max > 0 && !self.is_hungry() {
-            // A thread that only drops has no bins yet, and a full bin hands its older half on.
-            local::approach(&shared);
-            local::with_bin(self.pool, self.index, |bin| {
-                if bin.held() == bin.kept_max() {
-                    bin.halve(&mut batch)
-                }
-            });
-        }
-        shared.finish(self, self.store.put(batch.chain([block]), 1));
     }
 
     /// The bin has none: from the store, a new slab, other threads, by waiting, or directly.
@@ -277,6 +251,7 @@ impl Class {
             Patience::For(timeout) => Instant::now().checked_add(timeout),
             Patience::None | Patience::Forever => None,
         };
+        assert!(buffers_max > 0, "a class that may have no buffer");
         let waiter = Arc::new(Waiter::thread());
         if let Some(block) = self.line_up(shared, &waiter) {
             return Ok(Some(block));
@@ -305,6 +280,7 @@ impl Class {
 
     /// From the store, which gets a new slab if it has nothing and may have more.
     fn take(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
+        assert!(!self.is_direct && shared.id == self.pool, "not a class of this pool");
         let is_kept = self.kept_max > 0 && local::approach(shared);
         let more = if is_kept { self.kept_max as usize / 2 } else { 0 };
         let mut batch = Batch::new();
@@ -318,6 +294,7 @@ impl Class {
                 taken = self.store.take(more, &mut batch);
             }
         }
+        assert!(batch.len() <= more, "more was taken than was asked for");
         if batch.len() > 0 {
             local::with_bin(self.pool, self.index, |bin| bin.fill(&mut batch));
             if batch.len() > 0 {
@@ -345,6 +322,12 @@ impl Class {
         let (block, after) = self.store.cancel(waiter);
         shared.finish(self, after);
         block
+    }
+
+    /// Bytes to zero when a block comes home.
+    #[inline]
+    pub(crate) fn zero_bytes(&self) -> usize {
+        if self.zero_on_return { self.class_bytes } else { 0 }
     }
 
     pub(crate) fn is_hungry(&self) -> bool {

@@ -124,6 +124,7 @@ impl PoolStats {
 
     pub(super) fn reset(shared: &Arc<Shared>) {
         let now = Self::now(shared);
+        assert!(now.classes.len() + 1 == shared.classes.len(), "a class isn't counted");
         *shared.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
@@ -151,6 +152,7 @@ impl ClassStats {
         let fresh = class.counts.direct.load(Ordering::Relaxed);
         let (hits, puts) = (gets + view.counts.warm, puts + view.counts.puts);
         let (misses, bytes) = (view.counts.cold + fresh, class.class_bytes as u64);
+        assert!(bytes > 0 && view.resident <= view.resident_max, "class {} is above its limit", class.index);
         Self {
             class_bytes: class.class_bytes,
             gets: hits + misses,
@@ -185,6 +187,7 @@ impl ClassStats {
             |class| &mut class.reused_bytes,
             |class| &mut class.allocated_bytes,
         ];
+        assert!(self.class_bytes == base.class_bytes, "the base of another class");
         let mut base = *base;
         for counter in counters {
             *counter(self) = counter(self).saturating_sub(*counter(&mut base));
@@ -193,6 +196,7 @@ impl ClassStats {
 }
 
 fn rate(hits: u64, gets: u64) -> f64 {
+    debug_assert!(hits <= gets, "{hits} hits of {gets} gets");
     if gets == 0 { 1.0 } else { hits as f64 / gets as f64 }
 }
 

@@ -145,6 +145,7 @@ impl<K> Store<K> {
         state.cold.extend(blocks);
         // Room for all there are: taking back never allocates.
         let all = state.cold.len() + state.resident;
+        assert!(all >= state.free.len(), "more are free than there are");
         let room = all - state.free.len().min(all);
         state.free.reserve(room);
         self.serve(state)
@@ -168,7 +169,9 @@ impl<K> Store<K> {
     /// Leaves the line; what was granted meanwhile is handed out.
     pub(crate) fn cancel(&self, waiter: &Arc<Waiter>) -> (Option<Block>, After<K>) {
         let mut state = self.lock();
+        let before = state.waiting.len();
         state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+        assert!(state.waiting.len() + 1 >= before, "a waiter stood in line twice");
         (waiter.take(), self.serve(state))
     }
 
@@ -237,7 +240,8 @@ impl<K> Store<K> {
     /// How many more blocks the class may have than there are.
     pub(crate) fn room(&self) -> usize {
         let state = self.lock();
-        state.resident_max - state.resident.min(state.resident_max)
+        assert!(state.resident <= state.resident_max, "a class is above its limit");
+        state.resident_max - state.resident
     }
 
     pub(crate) fn resident(&self) -> usize {
@@ -306,7 +310,5 @@ impl<K> State<K> {
     }
 }
 
-#[cfg(all(test, loom))]
-mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;

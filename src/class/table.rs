@@ -139,6 +139,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn as_a_search_through_all(units in prop::collection::btree_set(1_usize..3000, 1..16), len in 0_usize..300_000) {
             let sizes: Vec<usize> = units.into_iter().map(|units| units * CLASS_UNIT_BYTES).collect();

@@ -82,7 +82,8 @@ impl Waiter {
 
     /// A task looks, and is woken by this waker if there is nothing yet.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
-        *self.bed() = Bed::Task(waker.clone());
+        let before = std::mem::replace(&mut *self.bed(), Bed::Task(waker.clone()));
+        debug_assert!(matches!(before, Bed::Task(_)), "a thread's place was polled by a task");
         self.take()
     }
 

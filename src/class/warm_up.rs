@@ -17,6 +17,7 @@ pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, Cl
     let start = Instant::now();
     let sized = shared.classes.iter().filter(|class| !class.is_direct);
     let classes = sized.map(|class| warm_class(shared, class, buffers)).collect::<Result<Vec<_>, _>>()?;
+    assert!(classes.len() + 1 == shared.classes.len(), "a class wasn't warmed up");
     Ok(WarmUp { classes, elapsed: start.elapsed() })
 }
 
@@ -38,6 +39,7 @@ fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<Cla
             continue;
         }
         let (warm, cold, refusal) = class.memory.populate(cold);
+        assert!(refusal.is_some() || cold.is_empty(), "a block stayed cold, for no reason");
         touched += warm.len();
         shared.finish(class, class.store.move_in(cold, warm, Vec::new()));
         if let Some(cause) = refusal {

@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_given_back_is_zero_and_its_neighbours_are_not() {
         let reserve = reserve();
-        assert_eq!(reserve.populate(Span::new(100, 2 * SMALL_PAGE_BYTES).unwrap()).unwrap_or(false), true);
+        assert!(reserve.populate(Span::new(100, 2 * SMALL_PAGE_BYTES).unwrap()).unwrap());
         for page in 0..4 {
             // SAFETY: I90. Nobody else has the reserve.
             unsafe { byte(&reserve, page * SMALL_PAGE_BYTES + 7).write(page as u8 + 1) };

@@ -1,1 +1,58 @@
+//! Slabs and the pages of their blocks.
 
+use super::{GivenBack, Memory};
+use crate::class::block::Block;
+use crate::class::{ClassOptions, ClassTable};
+
+fn memory(class_bytes: usize) -> Memory {
+    let options = ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
+    Memory::new(class_bytes, &options)
+}
+
+#[test]
+fn slabs_double_and_hold_as_many_as_there_is_room_for() {
+    let wire = memory(64 << 10);
+    assert_eq!(
+        [usize::MAX, usize::MAX, usize::MAX, 3].map(|room| wire.growing().slab(room).unwrap().len()),
+        [16, 16, 32, 3]
+    );
+    let object = memory(4 << 20);
+    assert_eq!(
+        [usize::MAX, usize::MAX, usize::MAX, 1].map(|room| object.growing().slab(room).unwrap().len()),
+        [1, 1, 2, 1]
+    );
+}
+
+#[test]
+fn units_are_whole_pages_and_whole_blocks() {
+    for (class_bytes, unit_bytes) in
+        [(64, 4096), (192, 12288), (2048, 4096), (4096, 4096), (4160, 64 * 4160), (8192, 8192)]
+    {
+        assert_eq!(memory(class_bytes).unit_bytes(), unit_bytes);
+        assert!(unit_bytes % 4096 == 0 && unit_bytes % class_bytes == 0);
+    }
+}
+
+/// Of blocks 1 to 5 of 2 KiB, in pages of two, all idle but the first: 2 and 3 are a page, 4 and 5 another.
+#[test]
+fn only_whole_pages_go() {
+    let memory = memory(2048);
+    let mut blocks = memory.growing().slab(6).unwrap();
+    blocks.sort_unstable_by_key(Block::addr);
+    let (warm, cold, refusal) = memory.populate(blocks);
+    assert_eq!((warm.len(), cold.len(), refusal), (6, 0, None));
+    let mut warm = warm;
+    let mut idle = warm.split_off(1);
+    let neighbour = idle.pop().unwrap();
+    let (neighbour_addr, beside_addr) = (neighbour.addr(), idle[0].addr());
+    let GivenBack { cold, warm, neighbours } = memory.give_back(idle, vec![neighbour]);
+    assert_eq!(warm.iter().map(Block::addr).collect::<Vec<_>>(), [beside_addr], "its page is the first block's too");
+    assert_eq!((cold.len(), neighbours.len(), neighbours[0].addr()), (3, 1, neighbour_addr));
+}
+
+#[test]
+fn room_for_more_than_the_machine_has_is_refused() {
+    memory(64).check_room(0).unwrap();
+    memory(64).check_room(1).unwrap();
+    memory(1 << 30).check_room(usize::MAX).unwrap_err();
+}

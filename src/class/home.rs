@@ -1,0 +1,76 @@
+//! A block's way home: to the bin of the thread that drops it, else to the class's store, else to the system.
+//!
+//! Promises that nothing of the pool is used after its last block is home: that block takes the pool with it, if nobody has a handle. So a class comes as a
+//! pointer here: a reference among the arguments would have to stay valid until the call returns.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::bin::Bin;
+use super::block::{Batch, Block};
+use super::direct;
+use super::fork;
+use super::local;
+use super::shared::{Class, Shared};
+
+/// Takes a block home.
+///
+/// # Safety
+/// - The class is the one that the block comes from, and the block was away, so that the pool lives.
+#[inline]
+pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
+    let (pool, index, zero_bytes) = {
+        // SAFETY: I107. The pool lives while the block is away.
+        let class = unsafe { class.as_ref() };
+        (class.pool, class.index, class.zero_bytes())
+    };
+    if zero_bytes > 0 {
+        direct::zero(&block, zero_bytes);
+    }
+    let mut block = Some(block);
+    let refused = local::with_bin(pool, index, |bin| bin.push(block.take()?));
+    if let Some(block) = refused.unwrap_or(block) {
+        // SAFETY: I107. The block is still away.
+        unsafe { give_far(class, block) };
+    }
+}
+
+/// The thread's bin is full, or there is none, or somebody waits.
+///
+/// # Safety
+/// - As for [`give`].
+#[cold]
+unsafe fn give_far(class: NonNull<Class>, block: Block) {
+    if fork::is_child() {
+        // A copy of the buffer, in a process that has a copy of the pool: its locks may be held for ever.
+        return;
+    }
+    let shared = {
+        // SAFETY: I107. The pool lives while the block is away.
+        let class = unsafe { class.as_ref() };
+        class.owner.upgrade()
+    };
+    let Some(shared) = shared else { unreachable!("a pool outlives its buffers") };
+    let found = shared.classes.iter().find(|other| NonNull::from(*other) == class);
+    give_to(&shared, found.expect("a buffer's class is one of its pool's"), block);
+}
+
+fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
+    if class.is_direct {
+        return direct::free(shared, block);
+    }
+    let mut batch = Batch::new();
+    if class.kept_max > 0 && !class.is_hungry() {
+        // A thread that only drops has no bins yet, and a full bin hands its older half on.
+        local::approach(shared);
+        let make_room = |bin: &Bin| {
+            if bin.held() == bin.kept_max() {
+                bin.halve(&mut batch)
+            }
+        };
+        local::with_bin(class.pool, class.index, make_room);
+    }
+    assert!(batch.len() <= class.kept_max as usize, "more was handed on than a bin holds");
+    shared.finish(class, class.store.put(batch.chain([block]), 1));
+}
