@@ -52,7 +52,7 @@ pub fn text(pools: &[(&str, &ClassPool)]) -> String {
     let mut text = String::new();
     // A String takes everything.
     let written = encode(&mut text, &registry);
-    debug_assert!(written.is_ok(), "a snapshot can be written");
+    assert!(written.is_ok() && text.ends_with("# EOF\n"), "a snapshot can be written");
     text
 }
 
@@ -79,5 +79,7 @@ fn family<S, L: EncodeLabelSet>(
 fn distinct<'a>(name: &str, taken: impl Iterator<Item = &'a str> + Clone) -> String {
     let numbered = (2_u64..).map(|number| format!("{name}-{number}"));
     let free = |name: &String| !taken.clone().any(|other| other == name);
-    std::iter::once(name.to_owned()).chain(numbered).find(free).unwrap_or_default()
+    let distinct = std::iter::once(name.to_owned()).chain(numbered).find(free).unwrap_or_default();
+    assert!(free(&distinct), "numbers don't run out");
+    distinct
 }

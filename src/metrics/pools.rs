@@ -31,6 +31,7 @@ impl Pools {
     pub fn with(mut self, name: &str, pool: &ClassPool) -> Self {
         let name = distinct(name, self.pools.iter().map(|(name, _)| name.as_str()));
         self.pools.push((name, pool.clone()));
+        assert!(!pool.table().sizes().is_empty(), "a pool without a class");
         self
     }
 }

@@ -35,14 +35,22 @@ pub(super) struct Metric<S> {
 }
 
 const fn counter<S>(name: &'static str, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
-    Metric { name, kind: Kind::Counter, is_bytes: false, help, read }
+    metric(name, Kind::Counter, help, read)
 }
 
 const fn gauge<S>(name: &'static str, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
-    Metric { name, kind: Kind::Gauge, is_bytes: false, help, read }
+    metric(name, Kind::Gauge, help, read)
+}
+
+const fn metric<S>(name: &'static str, kind: Kind, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
+    let (name_bytes, help_bytes) = (name.as_bytes(), help.as_bytes());
+    assert!(name_bytes.len() > 9 && name_bytes[8] == b'_', "a name begins with slipring_");
+    assert!(!help_bytes.is_empty() && help_bytes[help_bytes.len() - 1] != b'.', "a help is a sentence without its end");
+    Metric { name, kind, is_bytes: false, help, read }
 }
 
 const fn bytes<S>(metric: Metric<S>) -> Metric<S> {
+    assert!(!metric.is_bytes, "a unit is said once");
     Metric { is_bytes: true, ..metric }
 }
 
