@@ -176,11 +176,12 @@ impl Shared {
             .map(|local| &local.bins[class.index as usize])
             .collect();
         bins.iter().for_each(|bin| bin.announce());
-        if !bins.is_empty() {
-            self.barrier.heavy();
-        }
+        // A thread that may not pass the barrier takes nothing.
+        let may_enter = !bins.is_empty() && self.barrier.try_heavy();
         for bin in bins {
-            bin.steal(&mut stolen);
+            if may_enter {
+                bin.steal(&mut stolen);
+            }
             bin.settle(registry.is_closed || class.is_hungry());
         }
         drop(registry);

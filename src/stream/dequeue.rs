@@ -34,7 +34,7 @@ impl Dequeuer {
     ///
     /// # Errors
     /// [`DequeueError::Empty`], or the error that the queue was closed with.
-    #[inline]
+    #[inline(always)]
     pub fn try_dequeue(&mut self) -> Result<Option<Message>, DequeueError> {
         match self.outlet.try_pop() {
             Taken::Item(buf) => Ok(Some(Message::new(buf))),
@@ -47,6 +47,7 @@ impl Dequeuer {
     ///
     /// # Errors
     /// The error that the queue was closed with.
+    #[inline]
     pub fn dequeue(&mut self) -> Result<Option<Message>, Closed> {
         match self.outlet.pop(None) {
             Taken::Item(buf) => Ok(Some(Message::new(buf))),
@@ -89,6 +90,7 @@ impl Dequeuer {
         QueueStats::of(&self.outlet.shared().ring)
     }
 
+    #[cold]
     fn ended(&self) -> Result<Option<Message>, Closed> {
         match self.outlet.end() {
             Some(End::Closed(error)) => Err(Closed(error)),

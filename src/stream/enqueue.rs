@@ -42,7 +42,7 @@ impl Enqueuer {
     ///
     /// # Errors
     /// [`EnqueueError`] with the buffer: a bound is met, or the queue has ended.
-    #[inline]
+    #[inline(always)]
     pub fn try_enqueue(&mut self, buf: PooledBuf) -> Result<(), EnqueueError> {
         self.inlet.try_push(buf).map_err(|refused| self.refused(refused))
     }
@@ -51,6 +51,7 @@ impl Enqueuer {
     ///
     /// # Errors
     /// [`EnqueueError::Closed`] with the buffer.
+    #[inline]
     pub fn enqueue(&mut self, buf: PooledBuf) -> Result<(), EnqueueError> {
         self.inlet.push(buf, None).map_err(|refused| self.refused(refused))
     }
@@ -146,7 +147,9 @@ impl Enqueuer {
     fn put_copy(&mut self, mut buf: PooledBuf, bytes: &[u8]) -> Result<(), CopyError> {
         debug_assert_eq!(buf.len(), bytes.len());
         buf.copy_from_slice(bytes);
-        match self.try_enqueue(buf) {
+        let enqueued = self.try_enqueue(buf);
+        debug_assert!(!matches!(enqueued, Err(EnqueueError::Full { .. })), "there was room, and nobody else takes it");
+        match enqueued {
             Ok(()) => Ok(()),
             Err(EnqueueError::Full { bound, .. }) => Err(CopyError::Full(bound)),
             Err(EnqueueError::Closed { end, .. }) => Err(CopyError::Closed(end)),

@@ -31,6 +31,7 @@ pub(crate) fn ends<T: Weigh>(messages_max: usize, bytes_max: usize) -> (Inlet<T>
 pub(crate) fn ends_from<T: Weigh>(messages_max: usize, bytes_max: usize, none: Count) -> (Inlet<T>, Outlet<T>) {
     let (producer, consumer) = Ring::ends(messages_max, bytes_max, none);
     let shared = Arc::new(Shared::new(&producer));
+    debug_assert!(producer.has_room(bytes_max) && !consumer.has_more(), "a new queue is empty");
     (Inlet { producer, shared: Arc::clone(&shared) }, Outlet::new(consumer, shared))
 }
 
@@ -40,14 +41,15 @@ impl<T: Weigh> Inlet<T> {
     }
 
     /// Moves an item in, if there is room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_push(&mut self, item: T) -> Result<(), Refused<T>> {
         if self.shared.end.is_set() {
             return Err(Refused::Ended(item));
         }
-        if let Err((item, bound)) = self.producer.push(item) {
+        if let Err(bound) = self.producer.room(item.weight_bytes()) {
             return Err(Refused::Full(item, bound));
         }
+        self.producer.put(item);
         self.shared.barrier.light();
         if self.shared.dequeuer.word.is_at_least(ASLEEP) {
             return self.rouse();
@@ -59,6 +61,7 @@ impl<T: Weigh> Inlet<T> {
     #[cold]
     fn rouse(&mut self) -> Result<(), Refused<T>> {
         if self.shared.dequeuer.word.is_gone() {
+            debug_assert!(self.shared.end.is_set(), "nobody leaves an open queue");
             return self.shared.take_back().map_or(Ok(()), |late| Err(Refused::Ended(late)));
         }
         self.shared.dequeuer.wake();
@@ -66,7 +69,16 @@ impl<T: Weigh> Inlet<T> {
     }
 
     /// As [`Inlet::try_push`], waiting for room.
-    pub(crate) fn push(&mut self, mut item: T, until: Option<Instant>) -> Result<(), Refused<T>> {
+    #[inline(always)]
+    pub(crate) fn push(&mut self, item: T, until: Option<Instant>) -> Result<(), Refused<T>> {
+        match self.try_push(item) {
+            Err(Refused::Full(item, _)) => self.push_later(item, until),
+            done => done,
+        }
+    }
+
+    #[cold]
+    fn push_later(&mut self, mut item: T, until: Option<Instant>) -> Result<(), Refused<T>> {
         loop {
             match self.try_push(item) {
                 Err(Refused::Full(back, bound)) => {
@@ -131,6 +143,7 @@ impl<T: Weigh> Inlet<T> {
     fn poll_room(&self, context: &Context<'_>, weight_bytes: usize) -> Poll<()> {
         let (shared, producer) = (&self.shared, &self.producer);
         let ready = || producer.has_room(weight_bytes) || shared.end.is_set();
+        debug_assert!(!shared.dequeuer.word.is_gone() || shared.end.is_set());
         if shared.enqueuer.poll(shared.barrier, ASLEEP, context, ready) {
             shared.ring.enqueued.0.waited(false);
             return Poll::Pending;
@@ -150,5 +163,6 @@ impl<T: Weigh> Drop for Inlet<T> {
         let is_panic = std::thread::panicking();
         let end = if is_panic { End::Closed(std::sync::Arc::new(EnqueuerPanicked)) } else { End::Finished };
         self.shared.finish(end);
+        debug_assert!(self.shared.end.is_set());
     }
 }

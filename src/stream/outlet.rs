@@ -27,6 +27,7 @@ pub(crate) struct Outlet<T: Weigh> {
 
 impl<T: Weigh> Outlet<T> {
     pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
+        debug_assert!(!shared.end.is_set(), "a new queue is open");
         Self { consumer: Some(consumer), shared }
     }
 
@@ -35,22 +36,26 @@ impl<T: Weigh> Outlet<T> {
     }
 
     /// Moves the oldest item out, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_pop(&mut self) -> Taken<T> {
-        match self.consumer.as_mut().and_then(Consumer::pop) {
-            Some(item) => self.popped(item),
-            None => self.at_empty(),
+        if let Some(consumer) = &mut self.consumer
+            && consumer.is_ready()
+        {
+            let item = consumer.take();
+            self.made_room();
+            return Taken::Item(item);
         }
+        self.at_empty()
     }
 
-    #[inline]
-    fn popped(&self, item: T) -> Taken<T> {
+    #[inline(always)]
+    fn made_room(&self) {
         self.shared.barrier.light();
         self.shared.enqueuer.wake_if(ASLEEP);
-        Taken::Item(item)
     }
 
     /// Nothing is there: nothing yet, or nothing any more.
+    #[inline(never)]
     fn at_empty(&mut self) -> Taken<T> {
         if self.consumer.is_none() {
             return Taken::Ended;
@@ -63,14 +68,28 @@ impl<T: Weigh> Outlet<T> {
             self.shared.dequeuer.word.leave(self.shared.barrier);
         }
         // Looked at again: what was published before the end is seen now.
-        match self.shared.leave(&mut self.consumer) {
-            Some(item) => self.popped(item),
+        let late = self.shared.leave(&mut self.consumer);
+        debug_assert_eq!(late.is_some(), self.consumer.is_some(), "it leaves when nothing is left");
+        match late {
+            Some(item) => {
+                self.made_room();
+                Taken::Item(item)
+            }
             None => Taken::Ended,
         }
     }
 
     /// As [`Outlet::try_pop`], waiting for a message or the end; empty: the time is over.
+    #[inline(always)]
     pub(crate) fn pop(&mut self, until: Option<Instant>) -> Taken<T> {
+        match self.try_pop() {
+            Taken::Empty => self.pop_later(until),
+            taken => taken,
+        }
+    }
+
+    #[cold]
+    fn pop_later(&mut self, until: Option<Instant>) -> Taken<T> {
         loop {
             match self.try_pop() {
                 Taken::Empty if self.wait(until) => (),
@@ -87,6 +106,7 @@ impl<T: Weigh> Outlet<T> {
                 taken => return Poll::Ready(taken),
             }
             let shared = &self.shared;
+            debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
             if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
                 shared.ring.dequeued.0.waited(false);
                 return Poll::Pending;
@@ -95,6 +115,7 @@ impl<T: Weigh> Outlet<T> {
     }
 
     fn wait(&self, until: Option<Instant>) -> bool {
+        debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
         self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
     }
 
@@ -124,5 +145,6 @@ impl<T: Weigh> Drop for Outlet<T> {
         while let Some(late) = self.shared.leave(&mut self.consumer) {
             drop(late);
         }
+        debug_assert!(self.consumer.is_none() && self.shared.end.is_set());
     }
 }
