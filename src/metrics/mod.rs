@@ -62,6 +62,8 @@ fn family<S, L: EncodeLabelSet>(
     metric: &Metric<S>,
     samples: impl Iterator<Item = (L, S)>,
 ) -> fmt::Result {
+    assert!(metric.name.starts_with("slipring_"), "{} would be taken for somebody else's", metric.name);
+    debug_assert!(!metric.name.ends_with("_total") && !metric.name.ends_with("_bytes"), "the encoder adds these");
     let unit = metric.is_bytes.then_some(&Unit::Bytes);
     let mut family = encoder.encode_descriptor(metric.name, metric.help, unit, metric.kind.into())?;
     for (labels, stats) in samples {
