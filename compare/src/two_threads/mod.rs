@@ -60,7 +60,7 @@ pub use cpus::Cpus;
 pub use distance::round_trip_ns;
 pub use harness::{Runner, measure};
 pub use patience::{Idle, Patience};
-pub use reader::{Reader, Tally};
+pub use reader::{Behind, Reader, Tally};
 
 /// The contenders in the order of a round; the quick ones are those that targets are set against.
 pub fn contenders(quick: bool) -> Vec<Runner> {
