@@ -68,15 +68,18 @@
 //! | map memory, check the limits first, report what was granted | [`region`] |
 //! | reserve, fill, commit, take back | [`ring`] |
 //! | pin a thread, publish to stages, wait, drain | `pipeline` |
+//! | get and drop buffers in any order, on any thread | [`class`] |
 //!
 //! # Features
 //!
 //! | feature | what it adds | crates |
 //! |---|---|---|
-//! | none | regions and ring pools | libc, memmap2 |
+//! | none | regions, ring pools and class pools | libc, memmap2 |
 //! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
+//! | `bytes` | buffers of class pools as `Bytes` | bytes |
 
 mod barrier;
+pub mod class;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod region;

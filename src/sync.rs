@@ -11,18 +11,22 @@
 //! | SYNC S5 | close | every idle loop | where the stream ends |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
+//! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | a thief's look at the bin | what the bin holds, and the bytes of it |
+//! | SYNC S9 | a thief lets go of a bin | the thread's next entry | that it is empty |
+//! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
 
 use core::num::NonZeroU32;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
 #[cfg(feature = "pipeline")]
 pub(crate) use std::sync::atomic::AtomicI64;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four billion pools.
 pub(crate) fn pool_id() -> NonZeroU32 {
@@ -38,7 +42,7 @@ pub(crate) use self::threads::*;
 mod threads {
     pub(crate) use std::sync::atomic::{compiler_fence, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
-    pub(crate) use std::thread::{Thread, current as current_thread};
+    pub(crate) use std::thread::{Thread, current as current_thread, yield_now};
 
     /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a wake-up that comes
     /// only by it is counted as lost.
@@ -47,6 +51,11 @@ mod threads {
         let start = std::time::Instant::now();
         std::thread::park_timeout(NET);
         start.elapsed() >= NET
+    }
+
+    /// Parks for so long at most.
+    pub(crate) fn park_for(timeout: std::time::Duration) {
+        std::thread::park_timeout(timeout);
     }
 }
 
@@ -59,6 +68,7 @@ mod threads {
 
     pub(crate) use loom::sync::atomic::fence;
     pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::thread::yield_now;
 
     loom::thread_local! {
         static CURRENT: Thread = Thread(Arc::new((Mutex::new(false), Condvar::new())));
@@ -81,6 +91,11 @@ mod threads {
 
     /// loom models no compiler fence: the fallback is what is modelled.
     pub(crate) fn compiler_fence(_: super::Ordering) {}
+
+    /// loom has no clock: it parks until somebody unparks.
+    pub(crate) fn park_for(_: std::time::Duration) {
+        park();
+    }
 
     /// Parks until somebody unparks.
     pub(crate) fn park() -> bool {

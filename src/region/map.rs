@@ -131,6 +131,12 @@ impl Mapping {
 
     /// Tells the kernel something about the whole range; the error is the kernel's number.
     pub(crate) fn advise(&self, advice: Advice) -> Result<(), i32> {
+        self.advise_part(advice, 0, self.len())
+    }
+
+    /// Tells the kernel something about a part of the range.
+    pub(crate) fn advise_part(&self, advice: Advice, offset: usize, len: usize) -> Result<(), i32> {
+        assert!(offset + len <= self.len() && offset.is_multiple_of(SMALL_PAGE_BYTES), "not a part: {offset}, {len}");
         if cfg!(miri) {
             return Ok(());
         }
@@ -141,8 +147,9 @@ impl Mapping {
             Advice::DontFork => libc::MADV_DONTFORK,
             Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         };
+        let start = self.base().as_ptr().wrapping_add(offset);
         // SAFETY: I2. The range is ours, and none of these five changes what its bytes are.
-        let result = unsafe { libc::madvise(self.base().as_ptr().cast(), self.len(), advice) };
+        let result = unsafe { libc::madvise(start.cast(), len, advice) };
         checked(result.into())
     }
 

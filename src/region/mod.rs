@@ -35,6 +35,7 @@ mod placement;
 #[allow(clippy::module_inception, reason = "the folder's main noun is the region itself")]
 mod region;
 mod report;
+pub(crate) mod reserve;
 mod smaps;
 pub(crate) mod span;
 mod topology;

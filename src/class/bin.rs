@@ -1,0 +1,214 @@
+//! [`Bin`]: what one thread keeps of one class. Its owner puts in and takes out without a lock or a locked instruction; anybody
+//! may empty it.
+//!
+//! ```text
+//! owner                                  thief (one at a time: the registry's lock)
+//! store busy = 1                         store attention = 1
+//! light barrier                          heavy barrier
+//! load attention; set? go elsewhere      wait until busy = 0
+//! put in or take out                     take everything out
+//! store busy = 0 (Release)               store attention = 0 (Release), unless somebody waits for the class
+//! ```
+//! One of the two sees the other's store (see [`crate::barrier`]), so they are never both inside. (Asymmetric locking after the biased locks of
+//! virtual machines; mimalloc and tcmalloc keep lists by thread too, but nobody else can empty those.)
+//!
+//! Promises that what went in comes out once. It doesn't look at the bytes of a block.
+#![forbid(unsafe_code)]
+
+use std::ptr;
+
+use super::block::{Batch, Block};
+use crate::barrier::Barrier;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, yield_now};
+
+/// The most that one thread keeps of a class: a power of two, so that an index is masked and not compared.
+pub(crate) const BIN_SLOTS: usize = 32;
+
+/// One class of one thread. On lines of its own: its owner writes it at every operation.
+#[repr(align(128))]
+#[derive(Debug)]
+pub(crate) struct Bin {
+    /// 1 while the owner is inside.
+    busy: AtomicU32,
+    /// 1 while the owner is to stay out.
+    attention: AtomicU32,
+    /// Blocks in `slots`, from the first on.
+    len: AtomicU32,
+    kept_max: u32,
+    barrier: Barrier,
+    /// Written by the owner only.
+    gets: AtomicU64,
+    puts: AtomicU64,
+    /// What `gets` and `puts` were together when the shrinking policy looked last.
+    seen: AtomicU64,
+    slots: [AtomicPtr<u8>; BIN_SLOTS],
+}
+
+impl Bin {
+    /// An empty one for `kept_max` blocks. `attention`: the owner is to stay out at first.
+    pub(crate) fn new(kept_max: u32, barrier: Barrier, attention: bool) -> Self {
+        assert!(kept_max as usize <= BIN_SLOTS, "a bin has {BIN_SLOTS} slots");
+        Self {
+            busy: AtomicU32::new(0),
+            attention: AtomicU32::new(attention.into()),
+            len: AtomicU32::new(0),
+            kept_max,
+            barrier,
+            gets: AtomicU64::new(0),
+            puts: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            slots: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+        }
+    }
+
+    /// The owner takes out what it put in last.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Block> {
+        if !self.enter() {
+            return None;
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        let mut popped = None;
+        if len > 0 {
+            popped = Block::from_raw(self.slot(len - 1).load(Ordering::Relaxed));
+            self.len.store(len - 1, Ordering::Relaxed);
+            add(&self.gets, 1);
+        }
+        self.leave();
+        popped
+    }
+
+    /// The owner puts one in; it is handed back if the bin is full or not to be used.
+    #[inline]
+    pub(crate) fn push(&self, block: Block) -> Option<Block> {
+        if !self.enter() {
+            return Some(block);
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        let mut refused = None;
+        if len < self.kept_max {
+            self.slot(len).store(block.into_raw(), Ordering::Relaxed);
+            self.len.store(len + 1, Ordering::Relaxed);
+            add(&self.puts, 1);
+        } else {
+            refused = Some(block);
+        }
+        self.leave();
+        refused
+    }
+
+    /// The owner moves blocks in that come from the class's shared store: as many as fit, and none if it is to stay out.
+    pub(crate) fn fill(&self, blocks: &mut Batch) {
+        if !self.enter() {
+            return;
+        }
+        let mut len = self.len.load(Ordering::Relaxed);
+        while len < self.kept_max {
+            let Some(block) = blocks.pop() else { break };
+            self.slot(len).store(block.into_raw(), Ordering::Relaxed);
+            len += 1;
+        }
+        debug_assert!(len <= self.kept_max, "a bin holds more than it may");
+        self.len.store(len, Ordering::Relaxed);
+        self.leave();
+    }
+
+    /// The owner moves the older half out, to make room; nothing if it is to stay out.
+    pub(crate) fn halve(&self, out: &mut Batch) {
+        if !self.enter() {
+            return;
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        let moved = len - len / 2;
+        for index in 0..moved {
+            Block::from_raw(self.slot(index).load(Ordering::Relaxed)).into_iter().for_each(|block| out.push(block));
+        }
+        for index in moved..len {
+            self.slot(index - moved).store(self.slot(index).load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.len.store(len - moved, Ordering::Relaxed);
+        self.leave();
+    }
+
+    /// A thief announces itself. The heavy barrier comes after it, once for all bins.
+    pub(crate) fn announce(&self) {
+        self.attention.store(1, Ordering::Relaxed);
+    }
+
+    /// A thief takes everything, after the heavy barrier.
+    pub(crate) fn steal(&self, out: &mut Vec<Block>) {
+        debug_assert!(self.attention.load(Ordering::Relaxed) == 1, "a thief that didn't announce itself");
+        // SYNC S8: the owner has left, and what it did inside is seen.
+        while self.busy.load(Ordering::Acquire) == 1 {
+            // A few instructions, unless the owner lost its CPU inside.
+            yield_now();
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        out.extend((0..len).filter_map(|index| Block::from_raw(self.slot(index).load(Ordering::Relaxed))));
+        self.len.store(0, Ordering::Relaxed);
+    }
+
+    /// A thief lets the owner in again, or keeps it out.
+    pub(crate) fn settle(&self, attention: bool) {
+        // SYNC S9: the owner sees an emptied bin.
+        self.attention.store(attention.into(), Ordering::Release);
+    }
+
+    pub(crate) fn kept_max(&self) -> u32 {
+        self.kept_max
+    }
+
+    /// How many it holds at some moment.
+    pub(crate) fn held(&self) -> u32 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// What its owner took out and put in.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.gets.load(Ordering::Relaxed), self.puts.load(Ordering::Relaxed))
+    }
+
+    /// Whether it holds something and its owner hasn't used it since the last call, of which there is one at a time.
+    pub(crate) fn was_idle(&self) -> bool {
+        let (gets, puts) = self.counts();
+        let used = gets.wrapping_add(puts);
+        let before = self.seen.swap(used, Ordering::Relaxed);
+        before == used && self.held() > 0
+    }
+
+    #[inline]
+    fn enter(&self) -> bool {
+        debug_assert!(self.busy.load(Ordering::Relaxed) == 0, "a bin is entered by its owner alone");
+        self.busy.store(1, Ordering::Relaxed);
+        self.barrier.light();
+        // SYNC S9: what the last thief did is seen.
+        if self.attention.load(Ordering::Acquire) == 0 {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    #[inline]
+    fn leave(&self) {
+        // SYNC S8: a thief that sees this sees what was done inside.
+        self.busy.store(0, Ordering::Release);
+    }
+
+    #[inline]
+    fn slot(&self, index: u32) -> &AtomicPtr<u8> {
+        debug_assert!((index as usize) < BIN_SLOTS, "there is no slot {index}");
+        &self.slots[index as usize % BIN_SLOTS]
+    }
+}
+
+/// The owner's alone to write, so a plain load and store.
+#[inline]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,185 @@
+//! [`PooledBuf`]: a buffer that goes back where it came from when it is dropped.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::slice;
+
+use super::block::Block;
+use super::direct;
+use super::error::LenError;
+use super::shared::Class;
+
+/// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any thread gives it back.
+///
+/// It starts on a cache line. Its bytes are what the last owner left, or zero, unless the pool zeroes on return: then they are all zero.
+///
+/// There is one owner, so nothing can be given back twice, or to another pool:
+///
+/// ```compile_fail
+/// fn copy(buf: &slipring::class::PooledBuf) -> slipring::class::PooledBuf {
+///     Clone::clone(buf)
+/// }
+/// ```
+///
+/// ```compile_fail
+/// let pool = slipring::class::ClassPool::new(&slipring::class::ClassOptions::default()).unwrap();
+/// let buf = pool.get(100).unwrap();
+/// drop(buf);
+/// drop(buf);
+/// ```
+pub struct PooledBuf {
+    at: NonNull<u8>,
+    len: usize,
+    class: NonNull<Class>,
+}
+
+// SAFETY: I106. A buffer owns its bytes, and giving it back is allowed on every thread.
+unsafe impl Send for PooledBuf {}
+// SAFETY: I106. A shared buffer is only read.
+unsafe impl Sync for PooledBuf {}
+
+impl PooledBuf {
+    /// A block of this class as a buffer.
+    #[inline]
+    pub(crate) fn new(block: Block, class: &Class, len: usize) -> Self {
+        debug_assert!(class.is_direct || len <= class.class_bytes, "{len} bytes in a class of {}", class.class_bytes);
+        let block = ManuallyDrop::new(block);
+        Self { at: block.at(), len, class: class.at() }
+    }
+
+    /// Bytes of payload: what was asked for, until [`PooledBuf::set_len`] says otherwise.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the payload is empty.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The most that the payload can become: the class's size, or of a direct buffer what was asked for.
+    #[must_use]
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        if self.class().is_direct { direct::capacity(self.at) } else { self.class().class_bytes }
+    }
+
+    /// Whether it comes from no class: too large for all of them, or fresh at a limit.
+    #[must_use]
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.class().is_direct
+    }
+
+    /// Changes the payload's length, to at most [`PooledBuf::capacity`]. No byte changes: what comes into sight is what was there.
+    ///
+    /// # Errors
+    /// [`LenError`] if it doesn't fit; the buffer stays as it was.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) -> Result<(), LenError> {
+        let capacity_bytes = self.capacity();
+        if len > capacity_bytes {
+            return Err(LenError { asked_bytes: len, capacity_bytes });
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Shortens the payload; a larger length changes nothing.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// [`LenError`] if they don't fit; the buffer stays as it was.
+    #[inline]
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), LenError> {
+        let (start, end) = (self.len, self.len.saturating_add(bytes.len()));
+        self.set_len(end)?;
+        self[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn class(&self) -> &Class {
+        // SAFETY: I107. The pool, and with it the class, lives while one of its buffers does.
+        unsafe { self.class.as_ref() }
+    }
+}
+
+impl Drop for PooledBuf {
+    #[inline]
+    fn drop(&mut self) {
+        let block = Block::new(self.at);
+        // SAFETY: I107. The pool lives until the block is given back, and `give` uses nothing of it after that.
+        let class = unsafe { self.class.as_ref() };
+        if class.zero_on_return && !class.is_direct {
+            direct::zero(&block, class.class_bytes);
+        }
+        class.give(block);
+    }
+}
+
+impl Deref for PooledBuf {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: I100. The buffer owns its capacity's bytes, all initialised, and `len` is at most that.
+        unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for PooledBuf {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: I100. As above, and it is borrowed for this alone.
+        unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for PooledBuf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for PooledBuf {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl fmt::Debug for PooledBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (len, capacity) = (self.len, self.capacity());
+        write!(f, "PooledBuf {{ len: {len}, capacity: {capacity}, is_direct: {} }}", self.is_direct())
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl PooledBuf {
+    /// The payload as [`bytes::Bytes`], without a copy: clones and slices share the buffer, and the last of them that is dropped gives it back,
+    /// on whichever thread. It costs one small allocation.
+    #[must_use]
+    pub fn into_bytes(self) -> bytes::Bytes {
+        bytes::Bytes::from_owner(self)
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl From<PooledBuf> for bytes::Bytes {
+    fn from(buf: PooledBuf) -> Self {
+        buf.into_bytes()
+    }
+}

@@ -1,0 +1,181 @@
+//! Errors of the class pool: with the field or the class, the numbers and the fix.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::time::Duration;
+
+use super::options::Limit;
+use super::table::{CLASS_BYTES_MAX, CLASS_UNIT_BYTES, CLASSES_MAX};
+use crate::region::{Pages, RegionError};
+
+/// Why a pool, or a warm-up, wasn't made.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClassError {
+    /// A table has no class, or too many.
+    TableLength {
+        /// Classes asked for.
+        classes: usize,
+    },
+    /// A size isn't one.
+    ClassBytes {
+        /// Which entry of the table.
+        class: usize,
+        /// Its size.
+        bytes: usize,
+    },
+    /// Sizes don't ascend.
+    TableOrder {
+        /// Which entry of the table.
+        class: usize,
+        /// Its size.
+        bytes: usize,
+        /// The entry before.
+        before_bytes: usize,
+    },
+    /// The limit doesn't let a class have one buffer.
+    LimitBelowOne {
+        /// The limit.
+        limit: Limit,
+        /// The class.
+        class_bytes: usize,
+    },
+    /// `shrink_after` is zero.
+    ShrinkAfterZero,
+    /// Pages that can't be given back in parts.
+    Pages {
+        /// What was asked for.
+        pages: Pages,
+    },
+    /// Memory wasn't to be had.
+    Region(RegionError),
+    /// A process that was forked from the pool's own.
+    Forked,
+}
+
+impl fmt::Display for ClassError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableLength { classes } => write!(f, "a table of {classes} classes: give 1 to {CLASSES_MAX} sizes"),
+            Self::ClassBytes { class, bytes } => write!(
+                f,
+                "size {class} of the table is {bytes} bytes: give a multiple of {CLASS_UNIT_BYTES} up to {CLASS_BYTES_MAX}"
+            ),
+            Self::TableOrder { class, bytes, before_bytes } => write!(
+                f,
+                "size {class} of the table is {bytes} bytes, the one before {before_bytes}: sort the sizes and leave duplicates out"
+            ),
+            Self::LimitBelowOne { limit: Limit { buffers, bytes }, class_bytes } => write!(
+                f,
+                "`limit` ({buffers} buffers, {bytes} bytes) holds no buffer of the class of {class_bytes} bytes: raise it, or leave the class out"
+            ),
+            Self::ShrinkAfterZero => {
+                write!(f, "`shrink_after` is 0: give a time, or none to keep all memory")
+            }
+            Self::Pages { pages } => {
+                write!(f, "`pages` is {pages}, which can't be given back in parts: take 4k or prefer-thp")
+            }
+            Self::Region(cause) => write!(f, "no memory for a class: {cause}"),
+            Self::Forked => write!(f, "{FORKED}"),
+        }
+    }
+}
+
+impl std::error::Error for ClassError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Region(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no buffer.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GetError {
+    /// The class is at its limit, every buffer is in use, and this `get` doesn't wait.
+    Exhausted {
+        /// The class.
+        class_bytes: usize,
+        /// Buffers that it may have.
+        buffers_max: usize,
+    },
+    /// As `Exhausted`, and none was dropped in time.
+    TimedOut {
+        /// The class.
+        class_bytes: usize,
+        /// Buffers that it may have.
+        buffers_max: usize,
+        /// How long this `get` was to wait.
+        timeout: Duration,
+    },
+    /// No allocation can have so many bytes.
+    TooLarge {
+        /// Bytes asked for.
+        asked_bytes: usize,
+    },
+    /// The system's allocator has no memory for a direct buffer.
+    OutOfMemory {
+        /// Bytes asked for.
+        asked_bytes: usize,
+    },
+    /// The kernel has no memory for the class, or a limit forbids it.
+    Region(Box<RegionError>),
+    /// A process that was forked from the pool's own.
+    Forked,
+}
+
+const FORKED: &str = "this process was forked from the one that made the pool: make a pool after the fork";
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhausted { class_bytes, buffers_max } => {
+                write!(
+                    f,
+                    "all {buffers_max} buffers of the class of {class_bytes} bytes are in use: drop some, wait, or raise `limit`"
+                )
+            }
+            Self::TimedOut { class_bytes, buffers_max, timeout } => write!(
+                f,
+                "all {buffers_max} buffers of the class of {class_bytes} bytes stayed in use for {timeout:?}: drop some, or raise `limit`"
+            ),
+            Self::TooLarge { asked_bytes } => {
+                write!(f, "{asked_bytes} bytes asked, no allocation has more than {}", isize::MAX)
+            }
+            Self::OutOfMemory { asked_bytes } => {
+                write!(f, "the allocator has no {asked_bytes} bytes for a direct buffer: ask for less, or free memory")
+            }
+            Self::Region(cause) => write!(f, "no memory for the class: {cause}"),
+            Self::Forked => write!(f, "{FORKED}"),
+        }
+    }
+}
+
+impl std::error::Error for GetError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Region(cause) => Some(cause.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+/// A length that a buffer can't have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LenError {
+    /// Bytes asked for.
+    pub asked_bytes: usize,
+    /// What the buffer holds at most.
+    pub capacity_bytes: usize,
+}
+
+impl fmt::Display for LenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked_bytes, capacity_bytes } = self;
+        write!(f, "{asked_bytes} bytes don't fit into a buffer of {capacity_bytes}: get a larger one")
+    }
+}
+
+impl std::error::Error for LenError {}

@@ -1,0 +1,120 @@
+//! Shrinking: buffers that nobody has needed for a while give their pages back.
+//!
+//! Promises that what was needed within the last `shrink_after` keeps its pages, and that what wasn't loses them at the next look after twice that time. The
+//! policy is a pure function of the clock's time and a count; memory is touched without a lock held.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::fork;
+use super::pool::ClassPool;
+use super::shared::{Class, Shared};
+
+/// The policy's memory of one class.
+#[derive(Debug, Default)]
+pub(crate) struct Period {
+    since: Option<Instant>,
+}
+
+impl Period {
+    /// True once in `shrink_after`: a period is over, and whatever stayed unused in it is to go.
+    fn is_over(&mut self, now: Instant, shrink_after: Duration) -> bool {
+        let since = *self.since.get_or_insert(now);
+        // A clock that went back starts a period anew.
+        let is_over = now.checked_duration_since(since).is_some_and(|passed| passed >= shrink_after);
+        if is_over || now < since {
+            self.since = Some(now);
+        }
+        is_over
+    }
+}
+
+/// Looks at every class; the bytes that were given back.
+pub(super) fn tick(shared: &Arc<Shared>, now: Instant) -> usize {
+    let Some(shrink_after) = shared.options.shrink_after else { return 0 };
+    if fork::is_child() {
+        return 0;
+    }
+    let sized = shared.classes.iter().filter(|class| !class.is_direct);
+    let over = sized.filter(|class| class.period().is_over(now, shrink_after));
+    over.map(|class| shrink(shared, class)).sum()
+}
+
+/// A period of the class is over.
+fn shrink(shared: &Shared, class: &Class) -> usize {
+    let idle = class.store.idle();
+    // What a thread kept through a whole period without using its bin is idle too.
+    let kept = shared.steal(class, |local| local.bins[class.index as usize].was_idle());
+    let moved = class.store.move_out_free(idle + kept);
+    if moved.is_empty() {
+        return 0;
+    }
+    let count = moved.len();
+    let (cold, warm) = class.memory.give_back(moved);
+    assert!(cold.len() + warm.len() == count, "a buffer was lost while its pages were given back");
+    let shrunk = cold.len();
+    shared.finish(class, class.store.move_in(cold, warm, shrunk as u64));
+    shrunk * class.class_bytes
+}
+
+/// A thread that calls [`ClassPool::tick`], until this is dropped or the pool has gone.
+#[derive(Debug)]
+pub struct Ticker {
+    /// Dropped, it ends the thread.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ClassPool {
+    /// Starts a thread that calls [`ClassPool::tick`] every so often. It doesn't keep the pool alive.
+    ///
+    /// # Errors
+    /// The system's, if it has no thread.
+    pub fn ticker(&self, every: Duration) -> io::Result<Ticker> {
+        let (stop, stopped) = channel();
+        let shared = Arc::downgrade(self.shared());
+        let run = move || tick_until(&stopped, every, &shared);
+        let thread = Builder::new().name("slipring-ticker".to_owned()).spawn(run)?;
+        Ok(Ticker { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+fn tick_until(stopped: &Receiver<()>, every: Duration, shared: &Weak<Shared>) {
+    // A time without a pause would keep a CPU busy.
+    let every = every.max(Duration::from_millis(1));
+    while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+        let Some(shared) = shared.upgrade() else { return };
+        tick(&shared, Instant::now());
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop = None;
+        // It ends within a tick, and can't have panicked but by a failed assertion, which was printed.
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_ends_once_in_a_while() {
+        let (start, after) = (Instant::now(), Duration::from_secs(10));
+        let mut period = Period::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!period.is_over(at(100), after), "the first look starts it");
+        assert!(!period.is_over(at(109), after));
+        assert!(period.is_over(at(110), after));
+        assert!(!period.is_over(at(119), after), "the next one has begun");
+        assert!(period.is_over(at(400), after));
+        assert!(!period.is_over(at(50), after), "a clock that went back");
+        assert!(period.is_over(at(60), after));
+    }
+}

@@ -1,0 +1,159 @@
+//! [`Memory`]: the mapped slabs of one class, cut into blocks.
+//!
+//! ```text
+//!   slab   │ block │ block │ block │ block │ ...          blocks of one class, without gaps
+//!   pages  │ page      │ page      │ page      │ ...      given back where whole pages are nobody's
+//! ```
+//! Promises one block for each place in a slab. Slabs double in size from 1 to 16 MiB (a block at least), so a class is a few mappings, and they stay
+//! mapped until the pool goes: address space costs nothing, and pages are given back without unmapping.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::block::Block;
+use super::options::ClassOptions;
+use crate::region::reserve::Reserve;
+use crate::region::span::{SMALL_PAGE_BYTES, Span};
+use crate::region::{Numa, Pages, RegionError};
+use crate::sync::{Mutex, MutexGuard};
+
+const SLAB_BYTES_MIN: usize = 1 << 20;
+const SLAB_BYTES_MAX: usize = 16 << 20;
+
+/// The slabs of a class.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    class_bytes: usize,
+    pages: Pages,
+    numa: Numa,
+    dump: bool,
+    slabs: Mutex<Vec<Arc<Reserve>>>,
+    /// Held while a slab is mapped. The list of slabs isn't: who gives pages back meanwhile doesn't wait.
+    growth: Mutex<()>,
+}
+
+/// The right to add a slab: one thread at a time, and the others wait for it rather than map too.
+pub(crate) struct Growing<'a> {
+    memory: &'a Memory,
+    _growth: MutexGuard<'a, ()>,
+}
+
+/// Blocks next to each other in one slab.
+struct Run<'a> {
+    slab: &'a Reserve,
+    part: Span,
+    blocks: Vec<Block>,
+}
+
+impl Memory {
+    pub(crate) fn new(class_bytes: usize, options: &ClassOptions) -> Self {
+        let ClassOptions { pages, numa, dump, .. } = *options;
+        Self { class_bytes, pages, numa, dump, slabs: Mutex::new(Vec::new()), growth: Mutex::new(()) }
+    }
+
+    pub(crate) fn growing(&self) -> Growing<'_> {
+        Growing { memory: self, _growth: lock(&self.growth) }
+    }
+
+    /// Gives blocks their pages. Those that got none come second, with the reason.
+    pub(crate) fn populate(&self, blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>, Option<RegionError>) {
+        let slabs = lock(&self.slabs).clone();
+        let (mut warm, mut cold, mut refusal) = (Vec::new(), Vec::new(), None);
+        for run in self.runs(&slabs, blocks) {
+            match run.slab.populate(run.part) {
+                Ok(true) => warm.extend(run.blocks),
+                Ok(false) => {
+                    run.blocks.iter().for_each(|block| self.touch(block));
+                    warm.extend(run.blocks);
+                }
+                Err(cause) => {
+                    cold.extend(run.blocks);
+                    refusal = Some(cause);
+                }
+            }
+        }
+        (warm, cold, refusal)
+    }
+
+    /// Takes the pages of blocks away, where whole pages are theirs. Those that keep their pages come second.
+    pub(crate) fn give_back(&self, blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>) {
+        let slabs = lock(&self.slabs).clone();
+        let (mut cold, mut warm) = (Vec::new(), Vec::new());
+        // The fewest bytes that are whole blocks and whole pages.
+        let unit = self.class_bytes * (SMALL_PAGE_BYTES >> self.class_bytes.trailing_zeros().min(12));
+        for run in self.runs(&slabs, blocks) {
+            let (start, end) = (run.part.offset().next_multiple_of(unit), run.part.end() / unit * unit);
+            let whole = Span::new(start, end.saturating_sub(start)).ok();
+            // SAFETY: I102. The blocks of the run are held here, so nobody else can reach their bytes, and `whole` is whole pages of them.
+            let is_gone = whole.is_some_and(|whole| unsafe { run.slab.give_back(whole) });
+            let base = run.slab.base().addr().get();
+            for block in run.blocks {
+                let offset = block.addr() - base;
+                if is_gone && offset >= start && offset < end { cold.push(block) } else { warm.push(block) }
+            }
+        }
+        (cold, warm)
+    }
+
+    /// Sorts blocks into runs.
+    fn runs<'a>(&self, slabs: &'a [Arc<Reserve>], mut blocks: Vec<Block>) -> Vec<Run<'a>> {
+        blocks.sort_unstable_by_key(Block::addr);
+        let mut runs: Vec<Run<'a>> = Vec::new();
+        for block in blocks {
+            let slab =
+                slabs.iter().find(|slab| slab.contains(block.addr())).expect("a block lies in a slab of its class");
+            let offset = block.addr() - slab.base().addr().get();
+            assert!(offset.is_multiple_of(self.class_bytes), "a block at {offset} of a class of {}", self.class_bytes);
+            let with =
+                |start: usize| Span::new(start, offset + self.class_bytes - start).expect("it lies in a mapping");
+            match runs.last_mut() {
+                Some(run) if std::ptr::eq(run.slab, &**slab) && run.part.end() == offset => {
+                    run.part = with(run.part.offset());
+                    run.blocks.push(block);
+                }
+                _ => runs.push(Run { slab, part: with(offset), blocks: vec![block] }),
+            }
+        }
+        runs
+    }
+
+    /// Writes a zero into each page of a block that nobody uses: its bytes were zero.
+    fn touch(&self, block: &Block) {
+        for offset in (0..self.class_bytes).step_by(SMALL_PAGE_BYTES) {
+            // SAFETY: I101. `offset` is less than the block's length.
+            let byte = unsafe { block.at().add(offset) };
+            // SAFETY: I100. Who holds the block owns its bytes. Volatile, or the compiler might think that nobody will look.
+            unsafe { byte.write_volatile(0) };
+        }
+    }
+}
+
+impl Growing<'_> {
+    /// Maps a slab of up to `room` blocks. It holds no pages yet.
+    pub(crate) fn slab(&mut self, room: usize) -> Result<Vec<Block>, RegionError> {
+        assert!(room > 0, "a slab for no block");
+        let Memory { class_bytes, pages, numa, dump, .. } = *self.memory;
+        let there: usize = lock(&self.memory.slabs).iter().map(|slab| slab.len()).sum();
+        let count = (there.clamp(SLAB_BYTES_MIN, SLAB_BYTES_MAX) / class_bytes).clamp(1, room);
+        let slab = Reserve::map(count * class_bytes, pages, numa, dump)?;
+        assert!(slab.len() >= count * class_bytes, "a slab is smaller than its blocks");
+        let base = slab.base();
+        // The first block comes out first.
+        let blocks = (0..count).rev().map(|index| Block::new(place(base, index * class_bytes))).collect();
+        lock(&self.memory.slabs).push(Arc::new(slab));
+        Ok(blocks)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn place(base: NonNull<u8>, offset: usize) -> NonNull<u8> {
+    // SAFETY: I101. Blocks are laid out inside the slab: `slab` asserts its length.
+    unsafe { base.add(offset) }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,150 @@
+//! What is asked of a class pool: [`ClassOptions`], checked in one place.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::bin::BIN_SLOTS;
+use super::error::ClassError;
+use super::table::ClassTable;
+use crate::region::{Numa, Pages};
+
+/// How a class pool is made. Every field has a default; [`ClassPool::new`](super::ClassPool::new) checks them all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassOptions {
+    /// The sizes. Default [`ClassTable::wire`].
+    pub table: ClassTable,
+    /// What each class may hold in memory at most, in use or not. Default [`Limit::NONE`].
+    pub limit: Limit,
+    /// What `get` does when a class is at its limit. Default [`AtLimit::Wait`].
+    pub at_limit: AtLimit,
+    /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next owner finds old bytes.
+    pub zero_on_return: bool,
+    /// What one thread keeps of each class for itself at most, in bytes; 0 for none. A class of which less than two buffers fit
+    /// into it isn't kept by threads. Default 512 KiB, and never more than 32 buffers. A getter at the limit, a shrinking pool and a
+    /// thread's end take all of it back.
+    pub cache_bytes: usize,
+    /// After how long buffers that nobody needed give their pages back; none for never. Default 10 s. Somebody has to call
+    /// [`ClassPool::tick`](super::ClassPool::tick), or start a [`Ticker`](super::Ticker).
+    pub shrink_after: Option<Duration>,
+    /// [`Pages::Small`] or [`Pages::PreferThp`]: reserved huge pages can't be given back in parts. Default small ones.
+    pub pages: Pages,
+    /// The NUMA node of every buffer. Default [`Numa::Local`]: that of the thread at whose request memory is mapped, which stays a
+    /// buffer's node wherever it is dropped.
+    pub numa: Numa,
+    /// Whether core dumps hold the buffers' bytes. Default false.
+    pub dump: bool,
+}
+
+impl Default for ClassOptions {
+    fn default() -> Self {
+        Self {
+            table: ClassTable::wire(),
+            limit: Limit::NONE,
+            at_limit: AtLimit::Wait,
+            zero_on_return: false,
+            cache_bytes: 512 << 10,
+            shrink_after: Some(Duration::from_secs(10)),
+            pages: Pages::Small,
+            numa: Numa::Local,
+            dump: false,
+        }
+    }
+}
+
+/// A bound on one class: whichever of the two is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Buffers of the class.
+    pub buffers: usize,
+    /// Bytes of the class's buffers, in their whole capacity.
+    pub bytes: usize,
+}
+
+impl Limit {
+    /// Only memory itself limits.
+    pub const NONE: Limit = Limit { buffers: usize::MAX, bytes: usize::MAX };
+
+    /// At most so many buffers of each class.
+    #[must_use]
+    pub const fn buffers(buffers: usize) -> Self {
+        Self { buffers, ..Self::NONE }
+    }
+
+    /// Buffers of `class_bytes` that may exist.
+    pub(crate) fn of(self, class_bytes: usize) -> usize {
+        self.buffers.min(self.bytes / class_bytes)
+    }
+}
+
+/// What a `get` does when its class is at the limit and every buffer is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtLimit {
+    /// Waits until one is dropped; in order of arrival.
+    #[default]
+    Wait,
+    /// Returns [`GetError::Exhausted`](super::GetError::Exhausted).
+    Refuse,
+    /// Allocates directly; the buffer goes back to the system's allocator when it is dropped. Counted as fresh.
+    Fresh,
+}
+
+impl ClassOptions {
+    pub(crate) fn check(&self) -> Result<(), ClassError> {
+        for &class_bytes in self.table.sizes() {
+            if self.limit.of(class_bytes) == 0 {
+                return Err(ClassError::LimitBelowOne { limit: self.limit, class_bytes });
+            }
+        }
+        if self.shrink_after == Some(Duration::ZERO) {
+            return Err(ClassError::ShrinkAfterZero);
+        }
+        if !matches!(self.pages, Pages::Small | Pages::PreferThp) {
+            return Err(ClassError::Pages { pages: self.pages });
+        }
+        Ok(())
+    }
+
+    /// Buffers of a class that one thread keeps: none, or two to [`BIN_SLOTS`].
+    pub(crate) fn kept(&self, class_bytes: usize) -> u32 {
+        let kept = (self.cache_bytes / class_bytes).min(BIN_SLOTS);
+        assert!(kept <= BIN_SLOTS && kept * class_bytes <= self.cache_bytes, "a thread keeps more than it may");
+        if kept < 2 { 0 } else { kept as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_hold_no_buffer_are_refused() {
+        let with = |limit| ClassOptions { limit, ..ClassOptions::default() }.check();
+        assert_eq!(with(Limit::NONE), Ok(()));
+        assert_eq!(with(Limit { bytes: 64 << 10, ..Limit::NONE }), Ok(()));
+        let limit = Limit { bytes: (64 << 10) - 1, ..Limit::NONE };
+        assert_eq!(with(limit), Err(ClassError::LimitBelowOne { limit, class_bytes: 64 << 10 }));
+        let limit = Limit::buffers(0);
+        assert_eq!(with(limit), Err(ClassError::LimitBelowOne { limit, class_bytes: 2 << 10 }));
+    }
+
+    #[test]
+    fn fields_that_make_no_sense_are_refused() {
+        let options = ClassOptions { shrink_after: Some(Duration::ZERO), ..ClassOptions::default() };
+        assert_eq!(options.check(), Err(ClassError::ShrinkAfterZero));
+        for pages in [Pages::Prefer2M, Pages::Prefer1G, Pages::Require2M, Pages::Require1G] {
+            let options = ClassOptions { pages, ..ClassOptions::default() };
+            assert_eq!(options.check(), Err(ClassError::Pages { pages }));
+        }
+    }
+
+    #[test]
+    fn a_thread_keeps_none_or_some() {
+        let options = ClassOptions { cache_bytes: 512 << 10, ..ClassOptions::default() };
+        assert_eq!(
+            [2 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10].map(|bytes| options.kept(bytes)),
+            [32, 32, 16, 8, 2]
+        );
+        assert_eq!([(256 << 10) + 64, 1 << 20].map(|bytes| options.kept(bytes)), [0, 0]);
+        assert_eq!(ClassOptions { cache_bytes: 0, ..options }.kept(64), 0);
+    }
+}

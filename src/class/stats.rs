@@ -1,0 +1,224 @@
+//! What a pool has done and how it stands: by class, and for direct buffers.
+//!
+//! Promises that counting costs the threads nothing that they share: each counts in its own bins, and whoever asks adds up. A snapshot taken while
+//! others work is a little older in one place than in another.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::shared::{Class, Shared};
+use crate::sync::Ordering;
+
+/// A snapshot of a pool: see [`ClassPool::stats`](super::ClassPool::stats).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// One for each size, ascending.
+    pub classes: Vec<ClassStats>,
+    /// Buffers that came from no class.
+    pub direct: DirectStats,
+}
+
+/// One class. Counters count from the last reset on; gauges say what is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStats {
+    /// The class's size.
+    pub class_bytes: usize,
+    /// Buffers handed out, fresh ones at the limit included.
+    pub gets: u64,
+    /// Buffers that came back.
+    pub puts: u64,
+    /// Gets that found a buffer with pages.
+    pub hits: u64,
+    /// Gets that didn't: the buffer was new, had given its pages back, or was a fresh one at the limit.
+    pub misses: u64,
+    /// Fresh direct buffers at the limit; counted as direct ones too.
+    pub fresh: u64,
+    /// Gets that had to wait.
+    pub waits: u64,
+    /// Gets that were refused at the limit.
+    pub refusals: u64,
+    /// Buffers that gave their pages back.
+    pub shrunk: u64,
+    /// Bytes of hits, in whole buffers.
+    pub reused_bytes: u64,
+    /// Bytes of misses, in whole buffers: what had to be supplied.
+    pub allocated_bytes: u64,
+    /// Gauge: buffers that somebody has.
+    pub in_use: u64,
+    /// Gauge: buffers with pages, in use or not.
+    pub resident: u64,
+    /// Gauge: bytes of those.
+    pub resident_bytes: u64,
+    /// Gauge: who waits.
+    pub waiting: u64,
+    /// The limit.
+    pub buffers_max: u64,
+}
+
+/// Direct buffers: too large for every class, or fresh at a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectStats {
+    /// Allocated.
+    pub gets: u64,
+    /// Freed.
+    pub puts: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// Gauge: those that somebody has.
+    pub in_use: u64,
+}
+
+/// What a warm-up reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmUp {
+    /// One for each size, ascending.
+    pub classes: Vec<ClassWarmUp>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What a warm-up reached in one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassWarmUp {
+    /// The class's size.
+    pub class_bytes: usize,
+    /// Buffers that were to be resident.
+    pub asked: usize,
+    /// Buffers that are; fewer than asked where the limit says so.
+    pub resident: usize,
+    /// Buffers that became so by this call.
+    pub touched: usize,
+}
+
+impl ClassStats {
+    /// Hits of all gets, from 0 to 1; 1 if there was none.
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        rate(self.hits, self.gets)
+    }
+}
+
+impl PoolStats {
+    /// Hits of all gets of all classes and direct ones, from 0 to 1; 1 if there was none.
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        let sum = |of: fn(&ClassStats) -> u64| self.classes.iter().map(of).sum::<u64>();
+        // A fresh buffer at a limit is a get of its class already.
+        let too_large = self.direct.gets.saturating_sub(sum(|class| class.fresh));
+        rate(sum(|class| class.hits), sum(|class| class.gets) + too_large)
+    }
+
+    pub(super) fn since_reset(shared: &Arc<Shared>) -> Self {
+        let mut now = Self::now(shared);
+        if let Some(base) = &*shared.base.lock().unwrap_or_else(PoisonError::into_inner) {
+            assert!(now.classes.len() == base.classes.len(), "a class was added");
+            now.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
+            now.direct.gets = now.direct.gets.saturating_sub(base.direct.gets);
+            now.direct.puts = now.direct.puts.saturating_sub(base.direct.puts);
+            now.direct.bytes = now.direct.bytes.saturating_sub(base.direct.bytes);
+        }
+        now
+    }
+
+    pub(super) fn reset(shared: &Arc<Shared>) {
+        let now = Self::now(shared);
+        *shared.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Since the pool was made.
+    fn now(shared: &Shared) -> Self {
+        let sized = shared.classes.iter().filter(|class| !class.is_direct);
+        let classes = sized.map(|class| ClassStats::now(shared, class)).collect();
+        let counts = &shared.direct().counts;
+        let (gets, puts) = (counts.direct.load(Ordering::Relaxed), counts.direct_puts.load(Ordering::Relaxed));
+        let bytes = counts.direct_bytes.load(Ordering::Relaxed);
+        Self { classes, direct: DirectStats { gets, puts, bytes, in_use: gets.saturating_sub(puts) } }
+    }
+}
+
+impl ClassStats {
+    fn now(shared: &Shared, class: &Class) -> Self {
+        let mut gets = class.counts.ended_gets.load(Ordering::Relaxed);
+        let mut puts = class.counts.ended_puts.load(Ordering::Relaxed);
+        for local in &shared.registry().locals {
+            let (bin_gets, bin_puts) = local.bins[class.index as usize].counts();
+            gets += bin_gets;
+            puts += bin_puts;
+        }
+        let view = class.store.view();
+        let fresh = class.counts.direct.load(Ordering::Relaxed);
+        let (hits, puts) = (gets + view.counts.warm, puts + view.counts.puts);
+        let (misses, bytes) = (view.counts.cold + fresh, class.class_bytes as u64);
+        Self {
+            class_bytes: class.class_bytes,
+            gets: hits + misses,
+            puts,
+            hits,
+            misses,
+            fresh,
+            waits: view.counts.waits,
+            refusals: class.counts.refusals.load(Ordering::Relaxed),
+            shrunk: view.counts.shrunk,
+            reused_bytes: hits * bytes,
+            allocated_bytes: misses * bytes,
+            in_use: (hits + view.counts.cold).saturating_sub(puts),
+            resident: view.resident as u64,
+            resident_bytes: view.resident as u64 * bytes,
+            waiting: view.waiting as u64,
+            buffers_max: view.resident_max as u64,
+        }
+    }
+
+    /// Leaves what was counted after `base`.
+    fn subtract(&mut self, base: &Self) {
+        let counters: [fn(&mut Self) -> &mut u64; 10] = [
+            |class| &mut class.gets,
+            |class| &mut class.puts,
+            |class| &mut class.hits,
+            |class| &mut class.misses,
+            |class| &mut class.fresh,
+            |class| &mut class.waits,
+            |class| &mut class.refusals,
+            |class| &mut class.shrunk,
+            |class| &mut class.reused_bytes,
+            |class| &mut class.allocated_bytes,
+        ];
+        let mut base = *base;
+        for counter in counters {
+            *counter(self) = counter(self).saturating_sub(*counter(&mut base));
+        }
+    }
+}
+
+fn rate(hits: u64, gets: u64) -> f64 {
+    if gets == 0 { 1.0 } else { hits as f64 / gets as f64 }
+}
+
+impl fmt::Display for PoolStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["class", "gets", "puts", "hits", "misses", "rate %", "waits", "refused", "in use", "resident"];
+        writeln!(f, "{}", head.map(|name| format!("{name:>11}")).concat())?;
+        for class in &self.classes {
+            write!(f, "{:>11}{:>11}{:>11}{:>11}", class.class_bytes, class.gets, class.puts, class.hits)?;
+            write!(f, "{:>11}{:>11.3}{:>11}", class.misses, 100.0 * class.hit_rate(), class.waits)?;
+            writeln!(f, "{:>11}{:>11}{:>11}", class.refusals, class.in_use, class.resident)?;
+        }
+        let DirectStats { gets, puts, bytes, in_use } = self.direct;
+        write!(f, "direct: {gets} allocated, {puts} freed, {bytes} bytes, {in_use} in use; hit rate of all gets ")?;
+        write!(f, "{:.3} %", 100.0 * self.hit_rate())
+    }
+}
+
+impl fmt::Display for WarmUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ClassWarmUp { class_bytes, asked, resident, touched } in &self.classes {
+            writeln!(
+                f,
+                "class of {class_bytes} bytes: {resident} of {asked} buffers resident, {touched} of them by this"
+            )?;
+        }
+        write!(f, "in {:?}", self.elapsed)
+    }
+}

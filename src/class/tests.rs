@@ -1,0 +1,20 @@
+//! The pool as its users see it.
+
+mod bounds;
+mod life;
+mod model;
+mod shrink;
+
+use std::time::Duration;
+
+use super::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
+
+/// Two small classes, at most so many buffers of each.
+fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
+    let table = ClassTable::new(&[64, 4096]).unwrap();
+    ClassPool::new(&ClassOptions { table, limit: Limit::buffers(buffers), at_limit, ..ClassOptions::default() })
+        .unwrap()
+}
+
+/// Long enough that nothing but a lost wake-up lasts so long.
+const LONG: Duration = Duration::from_secs(60);

@@ -1,0 +1,238 @@
+//! Getting, dropping, moving to other threads; ends of pools and threads.
+
+use std::thread;
+
+use super::small;
+use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, PooledBuf};
+
+#[test]
+fn a_buffer_has_its_length_and_its_class() {
+    let pool = ClassPool::new(&ClassOptions::default()).unwrap();
+    for (len, capacity) in [(0, 2048), (1, 2048), (2048, 2048), (2049, 4096), (65536, 65536), (65537, 65537)] {
+        let mut buf = pool.get(len).unwrap();
+        assert_eq!((buf.len(), buf.capacity(), buf.is_direct()), (len, capacity, len > 65536));
+        assert!(buf.as_ptr().addr().is_multiple_of(64));
+        buf.fill(0xa5);
+        buf.set_len(capacity).unwrap();
+        buf.fill(0x5a);
+        let refused = buf.set_len(capacity + 1).unwrap_err();
+        assert_eq!((refused.asked_bytes, refused.capacity_bytes, buf.len()), (capacity + 1, capacity, capacity));
+        buf.truncate(len / 2);
+        assert_eq!(buf.len(), len / 2);
+    }
+}
+
+#[test]
+fn bytes_are_added_as_far_as_they_fit() {
+    let mut buf = small(1, AtLimit::Refuse).get(0).unwrap();
+    assert!(buf.is_empty());
+    buf.extend_from_slice(b"one").unwrap();
+    buf.extend_from_slice(&[7; 61]).unwrap();
+    assert!(buf.extend_from_slice(b"x").is_err() && buf.len() == 64);
+    assert_eq!(&buf[..4], b"one\x07");
+}
+
+#[test]
+fn lengths_that_no_allocation_has_are_errors() {
+    let pool = small(1, AtLimit::Wait);
+    for asked_bytes in [usize::MAX, isize::MAX as usize] {
+        assert_eq!(pool.get(asked_bytes).unwrap_err(), GetError::TooLarge { asked_bytes });
+    }
+    if !cfg!(miri) {
+        let asked_bytes = 1 << 62;
+        assert_eq!(pool.try_get(asked_bytes).unwrap_err(), GetError::OutOfMemory { asked_bytes });
+    }
+    assert_eq!(pool.stats().direct.gets, 0);
+}
+
+#[test]
+fn a_buffer_that_is_dropped_is_the_next_one() {
+    let pool = small(10, AtLimit::Wait);
+    let first = pool.get(64).unwrap();
+    let at = first.as_ptr();
+    drop(first);
+    let again = pool.get(1).unwrap();
+    assert_eq!(again.as_ptr(), at);
+    let class = pool.stats().classes[0];
+    assert_eq!((class.gets, class.hits, class.misses, class.puts, class.in_use, class.resident), (2, 1, 1, 1, 1, 1));
+    assert_eq!((class.reused_bytes, class.allocated_bytes, class.hit_rate()), (64, 64, 0.5));
+}
+
+#[test]
+fn direct_buffers_are_counted_apart() {
+    let pool = small(1, AtLimit::Wait);
+    let large = pool.get(5000).unwrap();
+    assert!(large.is_direct() && large.iter().all(|&byte| byte == 0));
+    let direct = pool.stats().direct;
+    assert_eq!((direct.gets, direct.puts, direct.bytes, direct.in_use), (1, 0, 5000, 1));
+    drop(large);
+    assert_eq!((pool.stats().direct.puts, pool.stats().direct.in_use), (1, 0));
+    assert_eq!(pool.stats().hit_rate(), 0.0);
+}
+
+#[test]
+fn counters_are_reset_and_gauges_stay() {
+    let pool = small(10, AtLimit::Wait);
+    let (_kept, gone) = (pool.get(64).unwrap(), pool.get(64).unwrap());
+    drop(gone);
+    pool.reset_stats();
+    let class = pool.stats().classes[0];
+    assert_eq!((class.gets, class.puts, class.misses, class.in_use, class.resident), (0, 0, 0, 1, 2));
+    drop(pool.get(3).unwrap());
+    let class = pool.stats().classes[0];
+    assert_eq!((class.gets, class.hits, class.puts, class.reused_bytes, class.in_use), (1, 1, 1, 64, 1));
+    assert!(pool.stats().to_string().contains("hit rate of all gets 100.000 %"), "{}", pool.stats());
+}
+
+#[test]
+fn a_pool_that_is_dropped_leaves_its_buffers_valid() {
+    let pool = small(10, AtLimit::Wait);
+    let mut bufs: Vec<PooledBuf> = [1, 64, 4096, 9000].map(|len| pool.get(len).unwrap()).into();
+    drop(pool.get(64).unwrap());
+    let shared = std::sync::Arc::downgrade(pool.shared());
+    let clone = pool.clone();
+    drop(pool);
+    drop(clone.get(5).unwrap());
+    drop(clone);
+    bufs.iter_mut().for_each(|buf| buf.fill(9));
+    assert!(shared.upgrade().is_some());
+    let last = bufs.pop().unwrap();
+    drop(bufs);
+    assert!(shared.upgrade().is_some() && last.iter().all(|&byte| byte == 9));
+    drop(last);
+    assert!(shared.upgrade().is_none(), "the pool goes with its last buffer");
+}
+
+#[test]
+fn many_pools_on_one_thread() {
+    let pools: Vec<ClassPool> = (0..9).map(|_| small(10, AtLimit::Wait)).collect();
+    for round in 0..3_u8 {
+        let mut bufs: Vec<PooledBuf> = pools.iter().map(|pool| pool.get(64).unwrap()).collect();
+        bufs.iter_mut().enumerate().for_each(|(index, buf)| buf.fill(round ^ index as u8));
+        assert!(bufs.iter().enumerate().all(|(index, buf)| buf.iter().all(|&byte| byte == round ^ index as u8)));
+    }
+    assert!(pools.iter().all(|pool| pool.stats().classes[0].resident == 1), "each found what it had dropped");
+    drop(pools);
+    let _next = small(10, AtLimit::Wait).get(64).unwrap();
+}
+
+#[test]
+fn a_thread_that_ends_leaves_its_bin() {
+    let pool = small(3, AtLimit::Refuse);
+    let theirs = pool.clone();
+    thread::spawn(move || drop([theirs.get(64).unwrap(), theirs.get(64).unwrap()])).join().unwrap();
+    let class = pool.stats().classes[0];
+    assert_eq!((class.gets, class.puts, class.in_use, class.resident), (2, 2, 0, 2), "its counts stay");
+    let all = [pool.get(64).unwrap(), pool.get(64).unwrap(), pool.get(64).unwrap()];
+    assert_eq!(pool.stats().classes[0].misses, 3, "two were its own, and are found");
+    drop(all);
+}
+
+/// A destructor of a thread's own data, which runs when the bins may have gone.
+#[test]
+fn a_thread_gets_and_drops_buffers_while_it_ends() {
+    struct AtEnd(ClassPool, Option<PooledBuf>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            drop((self.0.get(64).unwrap(), self.1.take()));
+        }
+    }
+    thread_local! { static AT_END: std::cell::RefCell<Option<AtEnd>> = const { std::cell::RefCell::new(None) }; }
+    let pool = small(3, AtLimit::Wait);
+    for uses_pool_first in [true, false] {
+        let theirs = pool.clone();
+        thread::spawn(move || {
+            let early = uses_pool_first.then(|| theirs.get(64).unwrap());
+            AT_END.set(Some(AtEnd(theirs.clone(), early)));
+            drop(theirs.get(64).unwrap());
+        })
+        .join()
+        .unwrap();
+    }
+    assert_eq!(pool.stats().classes[0].in_use, 0);
+}
+
+#[test]
+fn a_panic_gives_its_buffers_back() {
+    let pool = small(1, AtLimit::Refuse);
+    let theirs = pool.clone();
+    let ended = thread::spawn(move || {
+        let _buf = theirs.get(64).unwrap();
+        panic!("with a buffer");
+    })
+    .join();
+    assert!(ended.is_err());
+    drop(pool.get(64).unwrap());
+}
+
+/// One thread gets, another drops: what is dropped comes back, and no more are made than are between the two.
+#[test]
+fn what_another_thread_drops_comes_back() {
+    let rounds = if cfg!(miri) { 100 } else { 20_000 };
+    let pool =
+        ClassPool::new(&ClassOptions { table: ClassTable::new(&[64]).unwrap(), ..ClassOptions::default() }).unwrap();
+    let (to_consumer, from_producer) = std::sync::mpsc::sync_channel::<PooledBuf>(8);
+    let consumer = thread::spawn(move || {
+        for (index, buf) in from_producer.iter().enumerate() {
+            assert_eq!(buf[..8], (index as u64).to_le_bytes());
+        }
+    });
+    for index in 0..rounds {
+        let mut buf = pool.get(8).unwrap();
+        buf.copy_from_slice(&(index as u64).to_le_bytes());
+        to_consumer.send(buf).unwrap();
+    }
+    drop(to_consumer);
+    consumer.join().unwrap();
+    let class = pool.stats().classes[0];
+    assert_eq!((class.in_use, class.puts), (0, rounds as u64));
+    // Two bins, what is between the threads, and half a bin on its way.
+    assert!(class.resident <= 2 * 32 + 8 + 2 + 16, "{class:?}");
+}
+
+/// Every byte of the capacity, not only those of the payload: the next owner may lengthen it.
+#[test]
+fn zero_on_return_zeroes_the_whole_capacity() {
+    let table = ClassTable::new(&[64, 4160]).unwrap();
+    let pool = ClassPool::new(&ClassOptions { table, zero_on_return: true, ..ClassOptions::default() }).unwrap();
+    for capacity in [64, 4160] {
+        let mut buf = pool.get(capacity).unwrap();
+        buf.fill(0xff);
+        buf.truncate(1);
+        let at = buf.as_ptr();
+        drop(buf);
+        let again = pool.get(capacity).unwrap();
+        assert_eq!(again.as_ptr(), at);
+        assert!(again.iter().all(|&byte| byte == 0), "the last byte is {}", again[capacity - 1]);
+    }
+    let mut direct = pool.get(5000).unwrap();
+    direct.fill(1);
+    drop(direct);
+}
+
+#[test]
+fn the_process_has_a_pool() {
+    let buf = crate::class::get(5).unwrap();
+    assert!(crate::class::default_pool().stats().classes[0].in_use >= 1);
+    assert!(crate::class::stats().classes[0].gets >= 1);
+    drop(buf);
+    crate::class::reset_stats();
+}
+
+#[cfg(feature = "bytes")]
+#[test]
+fn bytes_return_the_buffer_with_the_last_of_them() {
+    let pool = small(1, AtLimit::Refuse);
+    let mut buf = pool.get(10).unwrap();
+    buf.copy_from_slice(b"0123456789");
+    let at = buf.as_ptr();
+    let bytes = buf.into_bytes();
+    let (slice, clone) = (bytes.slice(3..6), bytes.clone());
+    assert_eq!((slice.as_ptr(), &slice[..]), (at.wrapping_add(3), &b"345"[..]), "nothing was copied");
+    drop((bytes, clone));
+    assert!(pool.try_get(10).is_err(), "a slice of it is alive");
+    let (send, receive) = std::sync::mpsc::channel();
+    send.send(slice).unwrap();
+    thread::spawn(move || drop(receive.recv().unwrap())).join().unwrap();
+    assert_eq!(pool.try_get(10).unwrap().as_ptr(), at);
+}

@@ -1,0 +1,101 @@
+//! [`Waiter`]: a thread or a task that waits for a buffer, and the place where it is put.
+//!
+//! Promises that a granted block is found by whoever looks next, and that a wake-up isn't lost: the grant comes before the wake-up, and
+//! the waiter looks again after it has said whom to wake. It doesn't know the queue it stands in: that is the store's.
+#![forbid(unsafe_code)]
+
+use std::ptr;
+use std::task::Waker;
+use std::time::Instant;
+
+use super::block::Block;
+use crate::sync::{AtomicPtr, Mutex, MutexGuard, Ordering, Thread, current_thread, park, park_for};
+
+/// Whom to wake.
+#[derive(Debug)]
+enum Bed {
+    Thread(Thread),
+    Task(Waker),
+}
+
+/// One wait for one buffer.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    granted: AtomicPtr<u8>,
+    bed: Mutex<Bed>,
+}
+
+impl Waiter {
+    /// The calling thread waits.
+    pub(crate) fn thread() -> Self {
+        Self::of(Bed::Thread(current_thread()))
+    }
+
+    /// A task waits.
+    pub(crate) fn task(waker: &Waker) -> Self {
+        Self::of(Bed::Task(waker.clone()))
+    }
+
+    fn of(bed: Bed) -> Self {
+        Self { granted: AtomicPtr::new(ptr::null_mut()), bed: Mutex::new(bed) }
+    }
+
+    /// Gives it a block; [`Waiter::wake`] comes after it, with no lock held.
+    pub(crate) fn grant(&self, block: Block) {
+        // SYNC S10: the waiter sees the block and its bytes.
+        let before = self.granted.swap(block.into_raw(), Ordering::Release);
+        assert!(before.is_null(), "two blocks were granted to one waiter");
+    }
+
+    pub(crate) fn wake(&self) {
+        // Not under the lock: on one CPU the woken thread may run at once, and would wait for it.
+        match &*self.bed() {
+            Bed::Thread(thread) => Bed::Thread(thread.clone()),
+            Bed::Task(waker) => Bed::Task(waker.clone()),
+        }
+        .wake();
+    }
+
+    /// What was granted.
+    pub(crate) fn take(&self) -> Option<Block> {
+        // SYNC S10: pairs with the grant.
+        Block::from_raw(self.granted.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+
+    /// A thread sleeps until it is granted a block, or until then.
+    pub(crate) fn sleep(&self, until: Option<Instant>) -> Option<Block> {
+        loop {
+            if let Some(block) = self.take() {
+                return Some(block);
+            }
+            let Some(until) = until else {
+                park();
+                continue;
+            };
+            let now = Instant::now();
+            if now >= until {
+                return None;
+            }
+            park_for(until - now);
+        }
+    }
+
+    /// A task looks, and is woken by this waker if there is nothing yet.
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
+        *self.bed() = Bed::Task(waker.clone());
+        self.take()
+    }
+
+    fn bed(&self) -> MutexGuard<'_, Bed> {
+        self.bed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Bed {
+    fn wake(self) {
+        match self {
+            Bed::Thread(thread) => thread.unpark(),
+            Bed::Task(waker) => waker.wake(),
+        }
+    }
+}

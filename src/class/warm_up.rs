@@ -1,0 +1,47 @@
+//! Warm-up: buffers get their pages before somebody needs them.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::ClassError;
+use super::fork;
+use super::shared::{Class, Shared};
+use super::stats::{ClassWarmUp, WarmUp};
+
+/// Each class on its own, the smallest first.
+pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, ClassError> {
+    if fork::is_child() {
+        return Err(ClassError::Forked);
+    }
+    let start = Instant::now();
+    let sized = shared.classes.iter().filter(|class| !class.is_direct);
+    let classes = sized.map(|class| warm_class(shared, class, buffers)).collect::<Result<Vec<_>, _>>()?;
+    Ok(WarmUp { classes, elapsed: start.elapsed() })
+}
+
+fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<ClassWarmUp, ClassError> {
+    let wanted = buffers.min(class.store.room() + class.store.resident());
+    let mut touched = 0;
+    loop {
+        let cold = class.store.move_out_cold(wanted);
+        if cold.is_empty() {
+            let missing = wanted.saturating_sub(class.store.resident());
+            if missing == 0 {
+                break;
+            }
+            let mut growing = class.memory.growing();
+            let slab = growing.slab(missing).map_err(ClassError::Region)?;
+            shared.finish(class, class.store.add_cold(slab));
+            continue;
+        }
+        let (warm, cold, refusal) = class.memory.populate(cold);
+        touched += warm.len();
+        shared.finish(class, class.store.move_in(cold, warm, 0));
+        if let Some(cause) = refusal {
+            return Err(ClassError::Region(cause));
+        }
+    }
+    let resident = class.store.resident();
+    Ok(ClassWarmUp { class_bytes: class.class_bytes, asked: buffers, resident, touched })
+}

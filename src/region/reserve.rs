@@ -1,0 +1,139 @@
+//! [`Reserve`]: a mapped range whose pages come when they are needed and are given back in parts.
+//!
+//! Promises the checks, guards, page kind and NUMA node of a [`Region`](super::Region), but not residency: who needs pages now asks for them. It
+//! doesn't know who uses which part; giving back a part that somebody reads would change bytes under them, so that call is unsafe.
+#![allow(unsafe_code)]
+
+use super::error::RegionError;
+use super::kernel::Roots;
+use super::limits::{self, Need};
+use super::map::{self, Advice, Mapping};
+use super::options::{Numa, PageKind, Pages};
+use super::placement::Placement;
+use super::span::{SMALL_PAGE_BYTES, Span, align_up};
+use std::ptr::NonNull;
+
+/// One range of small or transparent huge pages. Its bytes are zero at first and after they were given back.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    mapping: Mapping,
+}
+
+impl Reserve {
+    /// Maps `bytes`, rounded up to the page kind. Limits are checked as if all of it were touched at once. A forked child inherits it.
+    pub(crate) fn map(bytes: usize, pages: Pages, numa: Numa, dump: bool) -> Result<Reserve, RegionError> {
+        assert!(matches!(pages, Pages::Small | Pages::PreferThp), "{pages} can't be given back in parts");
+        let kind = if pages == Pages::Small || cfg!(miri) { PageKind::Small } else { PageKind::Thp };
+        let roots = Roots::system();
+        let too_large = |_| RegionError::TooLarge { asked_bytes: bytes };
+        let mapped_bytes = align_up(bytes, kind.bytes()).map_err(too_large)?;
+        let address_bytes = map::address_bytes(kind, mapped_bytes).map_err(too_large)?;
+        let placement = Placement::choose(numa, &roots)?;
+        limits::check(
+            &Need { kind, address_bytes, resident_bytes: mapped_bytes, node: placement.node_required() },
+            &roots,
+        )?;
+        let mapping =
+            Mapping::new(kind, mapped_bytes).map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
+        // A kernel without huge pages refuses either, and gives small ones anyway.
+        let _ = mapping.advise(if kind == PageKind::Thp { Advice::HugePages } else { Advice::NoHugePages });
+        if !dump {
+            let _ = mapping.advise(Advice::DontDump);
+        }
+        placement.apply(&mapping)?;
+        assert!(mapping.len() >= bytes && mapping.kind() == kind, "the mapping isn't what was asked for");
+        Ok(Reserve { mapping })
+    }
+
+    /// The first byte, on a page of its kind. The pointer is good for all `len()` bytes while the reserve lives. As with a region, no
+    /// reference to all of it may be made (I8).
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.mapping.base()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// Whether an address lies in it.
+    pub(crate) fn contains(&self, addr: usize) -> bool {
+        let addresses = self.mapping.addresses();
+        addresses.offset() <= addr && addr < addresses.end()
+    }
+
+    /// Supplies the pages that hold a part: nothing in it changes. False where the kernel doesn't know the request (before 5.14).
+    pub(crate) fn populate(&self, part: Span) -> Result<bool, RegionError> {
+        let start = part.offset() / SMALL_PAGE_BYTES * SMALL_PAGE_BYTES;
+        let end = part.end().next_multiple_of(SMALL_PAGE_BYTES).min(self.len());
+        assert!(start < end && part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
+        loop {
+            match self.mapping.advise_part(Advice::PopulateWrite, start, end - start) {
+                Ok(()) => return Ok(true),
+                // A signal came between; the pages supplied so far stay, so this ends.
+                Err(libc::EINTR) => {}
+                Err(libc::EINVAL) => return Ok(false),
+                Err(errno) => {
+                    let (kind, mapped_bytes) = (self.mapping.kind(), end - start);
+                    return Err(RegionError::Populate { kind, mapped_bytes, errno });
+                }
+            }
+        }
+    }
+
+    /// Gives the pages of a part back: its bytes are zero from now on, and it holds no memory. False if the kernel refused: nothing
+    /// has changed then.
+    ///
+    /// # Safety
+    /// - The part is whole pages of 4 KiB inside the reserve.
+    /// - The caller owns every byte of it: nobody reads or writes there during the call, and no reference to it exists.
+    pub(crate) unsafe fn give_back(&self, part: Span) -> bool {
+        assert!(part.offset().is_multiple_of(SMALL_PAGE_BYTES) && part.len().is_multiple_of(SMALL_PAGE_BYTES));
+        assert!(part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
+        // SAFETY: I9. The range is inside our mapping, which lives, and the caller owns its bytes.
+        let start = unsafe { self.base().add(part.offset()) };
+        if cfg!(miri) {
+            // SAFETY: I9. As above; this is all that giving back means to whoever looks at the bytes.
+            unsafe { start.write_bytes(0, part.len()) };
+            return true;
+        }
+        // SAFETY: I9. As above: private anonymous pages are replaced by zeros.
+        unsafe { libc::madvise(start.as_ptr().cast(), part.len(), libc::MADV_DONTNEED) == 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reserve() -> Reserve {
+        Reserve::map(4 * SMALL_PAGE_BYTES, Pages::Small, Numa::Local, false).unwrap()
+    }
+
+    fn byte(reserve: &Reserve, offset: usize) -> NonNull<u8> {
+        // SAFETY: I90. The offsets of these tests are less than the reserve's length.
+        unsafe { reserve.base().add(offset) }
+    }
+
+    #[test]
+    fn what_is_given_back_is_zero_and_its_neighbours_are_not() {
+        let reserve = reserve();
+        assert_eq!(reserve.populate(Span::new(100, 2 * SMALL_PAGE_BYTES).unwrap()).unwrap_or(false), true);
+        for page in 0..4 {
+            // SAFETY: I90. Nobody else has the reserve.
+            unsafe { byte(&reserve, page * SMALL_PAGE_BYTES + 7).write(page as u8 + 1) };
+        }
+        // SAFETY: I90. Whole pages, and nobody else has the reserve.
+        assert!(unsafe { reserve.give_back(Span::new(SMALL_PAGE_BYTES, 2 * SMALL_PAGE_BYTES).unwrap()) });
+        // SAFETY: I90. As above.
+        let seen = [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * SMALL_PAGE_BYTES + 7).read() });
+        assert_eq!(seen, [1, 0, 0, 4]);
+        assert!(reserve.contains(reserve.base().addr().get() + reserve.len() - 1));
+        assert!(!reserve.contains(reserve.base().addr().get() + reserve.len()));
+    }
+
+    #[test]
+    fn more_than_the_address_space_is_an_error() {
+        let refused = Reserve::map(usize::MAX, Pages::Small, Numa::Local, false).unwrap_err();
+        assert!(matches!(refused, RegionError::TooLarge { .. }), "{refused}");
+    }
+}
