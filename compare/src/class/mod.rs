@@ -49,6 +49,7 @@ mod payload;
 mod resident;
 mod s2;
 mod sharded_slab;
+mod slipring;
 #[cfg(test)]
 mod suite;
 pub mod sync_pool;
@@ -131,6 +132,7 @@ pub trait Buffer: Send {
 pub fn contenders() -> Vec<Runner> {
     vec![
         Runner::of::<empty_harness::EmptyHarness>(),
+        Runner::of::<slipring::Slipring>(),
         Runner::of::<s2::S2>(),
         Runner::of::<tls_vec::TlsVec>(),
         Runner::of::<direct::Glibc>(),
