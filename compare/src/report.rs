@@ -59,11 +59,11 @@ impl Report {
             }
         } else {
             let head = ["ns/op", "min", "q1", "q3", "max"].map(|name| format!("{name:>10}")).concat();
-            println!("{case}\n{:<18}{head}{:>14}", "contender", "memory KiB");
+            println!("{case}\n{:<22}{head}{:>14}", "contender", "memory KiB");
             for timing in timings {
                 let name = format!("{}{}", timing.contender, if timing.emulated.is_some() { "*" } else { "" });
                 let figures = [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
-                println!("{name:<18}{figures}{:>14}", timing.memory_bytes >> 10);
+                println!("{name:<22}{figures}{:>14}", timing.memory_bytes >> 10);
             }
             for (timing, why) in timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why))) {
                 println!("* {} is emulated: {why}", timing.contender);

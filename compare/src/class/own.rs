@@ -76,7 +76,8 @@ fn one<C: Pool, F: Marked>(
     drop(arrival);
     gate.wait();
     let start = Instant::now();
-    run.timed(turn.ops / threads as u64)?;
+    let ops = turn.ops / threads as u64;
+    if turn.case.held == 1 { run.timed_one(ops) } else { run.timed_held(ops) }?;
     let end = Instant::now();
     run.looked_at(1)?;
     run.end()?;
@@ -96,22 +97,34 @@ struct Run<'a, L: Local, F> {
 }
 
 impl<L: Local, F: Marked> Run<'_, L, F> {
-    /// Operations under the clock.
+    /// Operations under the clock, each buffer dropped before the next.
     #[inline(never)]
-    fn timed(&mut self, ops: u64) -> Result<(), String> {
+    fn timed_one(&mut self, ops: u64) -> Result<(), String> {
         let (lengths, fill) = (self.turn.drawn, self.turn.fill);
         let mut at = (self.done % lengths.len() as u64) as usize;
-        let mut entry = (self.done % self.held.len() as u64) as usize;
         for op in self.first + self.done..self.first + self.done + ops {
             let bytes = lengths[at] as usize;
             // Wraps by comparison, here and below: a division would cost as much as a contender.
             at = if at + 1 == lengths.len() { 0 } else { at + 1 };
             let buffer = self.local.get(op, bytes, fill).map_err(|_: Exhausted| no_room(op, bytes))?;
             buffer.be_seen();
-            if self.held.len() == 1 {
-                self.local.put(buffer);
-                continue;
-            }
+            self.local.put(buffer);
+        }
+        self.done += ops;
+        Ok(())
+    }
+
+    /// The same with the newest held.
+    #[inline(never)]
+    fn timed_held(&mut self, ops: u64) -> Result<(), String> {
+        let (lengths, fill) = (self.turn.drawn, self.turn.fill);
+        let mut at = (self.done % lengths.len() as u64) as usize;
+        let mut entry = (self.done % self.held.len() as u64) as usize;
+        for op in self.first + self.done..self.first + self.done + ops {
+            let bytes = lengths[at] as usize;
+            at = if at + 1 == lengths.len() { 0 } else { at + 1 };
+            let buffer = self.local.get(op, bytes, fill).map_err(|_: Exhausted| no_room(op, bytes))?;
+            buffer.be_seen();
             if let Some(old) = self.held[entry].replace(buffer) {
                 self.local.put(old);
             }
@@ -167,6 +180,7 @@ impl<L: Local, F: Marked> Run<'_, L, F> {
     }
 }
 
+#[cold]
 fn no_room(op: u64, bytes: usize) -> String {
     format!("operation {op} got no buffer of {bytes} B")
 }

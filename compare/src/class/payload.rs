@@ -30,6 +30,12 @@ impl<G: DerefMut<Target = Box<[u8]>>> Lent<G> {
         fill.fill(op, &mut guard[..bytes]);
         Self { guard, bytes }
     }
+
+    /// What is written already.
+    #[inline(always)]
+    pub fn written(guard: G, bytes: usize) -> Self {
+        Self { guard, bytes }
+    }
 }
 
 impl<G: DerefMut<Target = Box<[u8]>> + Send> Buffer for Lent<G> {
