@@ -84,7 +84,9 @@ pub mod class;
 pub mod pipeline;
 pub mod region;
 pub mod ring;
+pub mod stream;
 mod sync;
+mod wake;
 
 /// The README's examples are compiled and run.
 #[cfg(all(doctest, feature = "pipeline"))]

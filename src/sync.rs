@@ -14,14 +14,17 @@
 //! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | a thief's look at the bin | what the bin holds, and the bytes of it |
 //! | SYNC S9 | a thief lets go of a bin | the thread's next entry | that it is empty |
 //! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
+//! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
+//! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
+//! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
 
 use core::num::NonZeroU32;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
 #[cfg(feature = "pipeline")]
@@ -41,8 +44,30 @@ pub(crate) use self::threads::*;
 #[cfg(not(loom))]
 mod threads {
     pub(crate) use std::sync::atomic::{compiler_fence, fence};
-    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use std::thread::{Thread, current as current_thread, yield_now};
+
+    /// A cell with loom's interface: loom follows who may look into it.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        /// For reading.
+        #[inline]
+        pub(crate) fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
+            look(self.0.get())
+        }
+
+        /// For writing.
+        #[inline]
+        pub(crate) fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
+            change(self.0.get())
+        }
+    }
 
     /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a wake-up that comes
     /// only by it is counted as lost.
@@ -64,19 +89,18 @@ pub(crate) use self::threads::*;
 
 #[cfg(loom)]
 mod threads {
-    use std::sync::Arc;
-
+    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::fence;
-    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use loom::thread::yield_now;
 
     loom::thread_local! {
-        static CURRENT: Thread = Thread(Arc::new((Mutex::new(false), Condvar::new())));
+        static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));
     }
 
     /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a join.
     #[derive(Clone, Debug)]
-    pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
+    pub(crate) struct Thread(std::sync::Arc<(Mutex<bool>, Condvar)>);
 
     impl Thread {
         pub(crate) fn unpark(&self) {

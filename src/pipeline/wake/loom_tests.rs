@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{ASLEEP, ASLEEP_FULL, Bed, Party};
+use super::{ASLEEP, ASLEEP_FULL, Party};
 use crate::barrier::Barrier;
 use crate::sync::model::{model, thread};
 use crate::sync::{AtomicU32, Ordering};
@@ -59,7 +59,7 @@ impl Lane {
 
     /// The IO thread waits: as `Lane::wait`, or the service's loop around its own poll call.
     fn poll_until(&self, ready: impl Fn() -> bool) {
-        let Bed::Event(event) = &self.party.bed else { unreachable!("the IO thread sleeps on an event") };
+        let Party::Io { event, .. } = &self.party else { unreachable!("the IO thread sleeps on an event") };
         while !ready() {
             if self.party.prepare(BARRIER, self.level, &ready) {
                 event.poll();
@@ -179,7 +179,7 @@ fn loom_an_event_is_cleared_by_the_next_awake() {
             pass(lane);
         });
         pass(&lane);
-        let Bed::Event(event) = &lane.party.bed else { unreachable!("the IO thread sleeps on an event") };
+        let Party::Io { event, .. } = &lane.party else { unreachable!("the IO thread sleeps on an event") };
         assert!(!event.is_set(), "a wake-up that is over still makes the event readable");
     });
 }

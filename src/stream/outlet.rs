@@ -1,0 +1,128 @@
+//! The dequeuing end over any item: the consumer, and waiting for messages.
+#![forbid(unsafe_code)]
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::end::End;
+use super::ring::{Consumer, Weigh};
+use super::shared::Shared;
+use crate::sync::Arc;
+use crate::wake::ASLEEP;
+
+/// What the dequeuing end found.
+pub(crate) enum Taken<T> {
+    Item(T),
+    /// Nothing now.
+    Empty,
+    /// Nothing any more.
+    Ended,
+}
+
+pub(crate) struct Outlet<T: Weigh> {
+    /// None once it has seen the end.
+    consumer: Option<Consumer<T>>,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T: Weigh> Outlet<T> {
+    pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
+        Self { consumer: Some(consumer), shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
+        &self.shared
+    }
+
+    /// Moves the oldest item out, if there is one.
+    #[inline]
+    pub(crate) fn try_pop(&mut self) -> Taken<T> {
+        match self.consumer.as_mut().and_then(Consumer::pop) {
+            Some(item) => self.popped(item),
+            None => self.at_empty(),
+        }
+    }
+
+    #[inline]
+    fn popped(&self, item: T) -> Taken<T> {
+        self.shared.barrier.light();
+        self.shared.enqueuer.wake_if(ASLEEP);
+        Taken::Item(item)
+    }
+
+    /// Nothing is there: nothing yet, or nothing any more.
+    fn at_empty(&mut self) -> Taken<T> {
+        if self.consumer.is_none() {
+            return Taken::Ended;
+        }
+        if !self.shared.end.is_set() {
+            return Taken::Empty;
+        }
+        // Behind a clean end nobody publishes; at any other the enqueuer may be about to.
+        if !self.shared.end.is_finished() && !self.shared.dequeuer.word.is_gone() {
+            self.shared.dequeuer.word.leave(self.shared.barrier);
+        }
+        // Looked at again: what was published before the end is seen now.
+        match self.shared.leave(&mut self.consumer) {
+            Some(item) => self.popped(item),
+            None => Taken::Ended,
+        }
+    }
+
+    /// As [`Outlet::try_pop`], waiting for a message or the end; empty: the time is over.
+    pub(crate) fn pop(&mut self, until: Option<Instant>) -> Taken<T> {
+        loop {
+            match self.try_pop() {
+                Taken::Empty if self.wait(until) => (),
+                taken => return taken,
+            }
+        }
+    }
+
+    /// As [`Outlet::pop`] for a task; it is never empty.
+    pub(crate) fn poll_pop(&mut self, context: &Context<'_>) -> Poll<Taken<T>> {
+        loop {
+            match self.try_pop() {
+                Taken::Empty => (),
+                taken => return Poll::Ready(taken),
+            }
+            let shared = &self.shared;
+            if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
+                shared.ring.dequeued.0.waited(false);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn wait(&self, until: Option<Instant>) -> bool {
+        self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.consumer.as_ref().is_none_or(Consumer::has_more) || self.shared.end.is_set()
+    }
+
+    /// A future that polled is gone, or done.
+    pub(crate) fn forget(&self) {
+        self.shared.dequeuer.forget();
+    }
+
+    /// How the queue ended, once it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.shared.end.get()
+    }
+}
+
+impl<T: Weigh> Drop for Outlet<T> {
+    /// Nobody takes messages any more: the enqueuer learns it, and what is queued goes.
+    fn drop(&mut self) {
+        if self.consumer.is_none() {
+            return;
+        }
+        self.shared.finish(End::Abandoned);
+        self.shared.dequeuer.word.leave(self.shared.barrier);
+        while let Some(late) = self.shared.leave(&mut self.consumer) {
+            drop(late);
+        }
+    }
+}

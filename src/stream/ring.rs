@@ -1,0 +1,282 @@
+//! The bounded ring of slots between the two ends: a single producer, a single consumer, two bounds.
+//!
+//! ```text
+//!   slot:      . . . 7 8 9 A B . . .        messages: enqueued - dequeued <= messages_max
+//!                    ▲         ▲            bytes:    enqueued - dequeued <= bytes_max, or one message alone
+//!             dequeued         enqueued
+//! ```
+//! Two pairs of counters that only grow, messages and bytes: one is written by the producer, one by the consumer. Each end keeps its own pair as plain
+//! integers and a copy of the other's, which it looks at again only when the copy says that there is nothing to do. So the common push and pop take
+//! no lock, no read-modify-write and no line of the other end but the slot's. Counters wrap, and differences of them don't.
+//!
+//! It promises: what was pushed is popped once, in order, or dropped with the ring; a message heavier than the byte bound goes in only when the ring is
+//! empty. It doesn't wait, wake, or know of an end: see [`super::shared`].
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use crate::sync::{Arc, AtomicUsize, Ordering, Padded, UnsafeCell};
+
+/// What counts against the byte bound. It doesn't change while the item is in the ring.
+pub(crate) trait Weigh {
+    /// Bytes of the item.
+    fn weight_bytes(&self) -> usize;
+}
+
+/// Which bound a message met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// As many messages are queued as `messages` of [`super::QueueOptions`] allows.
+    Messages {
+        /// That many.
+        limit: usize,
+    },
+    /// More bytes would be queued than `bytes` of [`super::QueueOptions`] allows. A message above that limit goes in when the queue is empty.
+    Bytes {
+        /// Bytes of the message.
+        asked_bytes: usize,
+        /// Bytes that may be queued.
+        limit_bytes: usize,
+    },
+}
+
+/// Messages and their bytes, counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Count {
+    fn since(self, before: Self) -> Self {
+        let messages = self.messages.wrapping_sub(before.messages);
+        Self { messages, bytes: self.bytes.wrapping_sub(before.bytes) }
+    }
+
+    fn plus(self, bytes: usize) -> Self {
+        Self { messages: self.messages.wrapping_add(1), bytes: self.bytes.wrapping_add(bytes) }
+    }
+}
+
+/// What one end writes and others read: the count that hands slots over, and figures for the statistics.
+#[derive(Debug, Default)]
+pub(crate) struct Side {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    most_messages: AtomicUsize,
+    most_bytes: AtomicUsize,
+    waits: AtomicUsize,
+    wakes_lost: AtomicUsize,
+}
+
+impl Side {
+    fn new(count: Count) -> Self {
+        let (messages, bytes) = (AtomicUsize::new(count.messages), AtomicUsize::new(count.bytes));
+        Self { messages, bytes, ..Self::default() }
+    }
+
+    /// The bytes are stored first: who sees the messages sees at least their bytes.
+    #[inline]
+    fn store(&self, count: Count) {
+        self.bytes.store(count.bytes, Ordering::Relaxed);
+        // SYNC S11 for the producer's count, SYNC S12 for the consumer's.
+        self.messages.store(count.messages, Ordering::Release);
+    }
+
+    #[inline]
+    fn load(&self) -> Count {
+        // SYNC S11, SYNC S12: what the slots hold, or that nobody reads them any more.
+        let messages = self.messages.load(Ordering::Acquire);
+        Count { messages, bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// The most that this end saw queued.
+    pub(crate) fn most(&self) -> Count {
+        let [messages, bytes] = [&self.most_messages, &self.most_bytes].map(|most| most.load(Ordering::Relaxed));
+        Count { messages, bytes }
+    }
+
+    /// Called by its own end, when it looks at the other's count: that tells how much is queued.
+    fn saw(&self, queued: Count) {
+        for (most, seen) in [(&self.most_messages, queued.messages), (&self.most_bytes, queued.bytes)] {
+            if seen > most.load(Ordering::Relaxed) {
+                most.store(seen, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How often this end slept, and how often nobody woke it though there was work.
+    pub(crate) fn waits(&self) -> [usize; 2] {
+        [&self.waits, &self.wakes_lost].map(|counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Called by its own end alone.
+    pub(crate) fn waited(&self, lost: bool) {
+        for (counter, more) in [(&self.waits, true), (&self.wakes_lost, lost)] {
+            counter.store(counter.load(Ordering::Relaxed) + usize::from(more), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The slots and both counts.
+pub(crate) struct Ring<T> {
+    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    messages_max: usize,
+    bytes_max: usize,
+    pub(crate) enqueued: Padded<Side>,
+    pub(crate) dequeued: Padded<Side>,
+}
+
+// SAFETY: I120. A slot is touched by one end at a time, and the counts hand it over (SYNC S11, SYNC S12): items move between threads, nobody shares one.
+unsafe impl<T: Send> Sync for Ring<T> {}
+
+impl<T: Weigh> Ring<T> {
+    /// A ring and its two ends. The options were checked. Counts begin at `none`: at zero, but where a test is about their wrap.
+    pub(crate) fn ends(messages_max: usize, bytes_max: usize, none: Count) -> (Producer<T>, Consumer<T>) {
+        assert!(messages_max > 0 && bytes_max > 0, "the options were checked");
+        let slots = (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
+        let (enqueued, dequeued) = (Padded(Side::new(none)), Padded(Side::new(none)));
+        let ring = Arc::new(Self { slots, messages_max, bytes_max, enqueued, dequeued });
+        let producer = Producer { ring: Arc::clone(&ring), enqueued: none, dequeued: none };
+        (producer, Consumer { ring, dequeued: none, enqueued_messages: none.messages })
+    }
+}
+
+impl<T> Ring<T> {
+    #[inline]
+    fn slot(&self, position: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        &self.slots[position & (self.slots.len() - 1)]
+    }
+
+    /// What was enqueued and dequeued so far.
+    pub(crate) fn counts(&self) -> (Count, Count) {
+        let dequeued = self.dequeued.0.load();
+        (self.enqueued.0.load(), dequeued)
+    }
+
+    /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.
+    #[inline]
+    fn bound(&self, queued: Count, weight_bytes: usize) -> Option<Bound> {
+        if queued.messages >= self.messages_max {
+            return Some(Bound::Messages { limit: self.messages_max });
+        }
+        let fits = self.bytes_max.checked_sub(queued.bytes).is_some_and(|room| weight_bytes <= room);
+        if fits || queued.messages == 0 {
+            return None;
+        }
+        Some(Bound::Bytes { asked_bytes: weight_bytes, limit_bytes: self.bytes_max })
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    /// Both ends are gone: what they left goes with the ring.
+    fn drop(&mut self) {
+        let (enqueued, dequeued) = self.counts();
+        for position in 0..enqueued.since(dequeued).messages {
+            self.slot(dequeued.messages.wrapping_add(position)).with_mut(|slot| {
+                // SAFETY: I121. Nobody else has the ring, and the slot lies between the counts.
+                let slot = unsafe { &mut *slot };
+                // SAFETY: I120. Between the counts a slot holds an item, and it is dropped once.
+                unsafe { slot.assume_init_drop() };
+            });
+        }
+    }
+}
+
+/// The end that pushes. There is one.
+pub(crate) struct Producer<T> {
+    ring: Arc<Ring<T>>,
+    enqueued: Count,
+    /// The consumer's count as it was seen last.
+    dequeued: Count,
+}
+
+impl<T: Weigh> Producer<T> {
+    pub(crate) fn ring(&self) -> &Arc<Ring<T>> {
+        &self.ring
+    }
+
+    /// Moves an item in, or hands it back with the bound that it met.
+    #[inline]
+    pub(crate) fn push(&mut self, item: T) -> Result<(), (T, Bound)> {
+        let weight_bytes = item.weight_bytes();
+        if let Err(bound) = self.room(weight_bytes) {
+            return Err((item, bound));
+        }
+        self.ring.slot(self.enqueued.messages).with_mut(|slot| {
+            // SAFETY: I120. The slot isn't between the counts, so it is the producer's and holds nothing.
+            unsafe { slot.write(MaybeUninit::new(item)) }
+        });
+        self.enqueued = self.enqueued.plus(weight_bytes);
+        self.ring.enqueued.0.store(self.enqueued);
+        self.check();
+        Ok(())
+    }
+
+    /// Whether an item of that weight goes in now.
+    #[inline]
+    pub(crate) fn room(&mut self, weight_bytes: usize) -> Result<(), Bound> {
+        if self.ring.bound(self.enqueued.since(self.dequeued), weight_bytes).is_none() {
+            return Ok(());
+        }
+        self.dequeued = self.ring.dequeued.0.load();
+        self.check();
+        let queued = self.enqueued.since(self.dequeued);
+        self.ring.enqueued.0.saw(queued);
+        self.ring.bound(queued, weight_bytes).map_or(Ok(()), Err)
+    }
+
+    /// As [`Producer::room`], for a sleeper's look.
+    pub(crate) fn has_room(&self, weight_bytes: usize) -> bool {
+        self.ring.bound(self.enqueued.since(self.ring.dequeued.0.load()), weight_bytes).is_none()
+    }
+
+    /// The law of the ring as this end sees it.
+    #[inline]
+    fn check(&self) {
+        let queued = self.enqueued.since(self.dequeued);
+        debug_assert!(queued.messages <= self.ring.messages_max, "more is queued than the ring holds");
+    }
+}
+
+/// The end that pops. There is one.
+pub(crate) struct Consumer<T> {
+    ring: Arc<Ring<T>>,
+    dequeued: Count,
+    /// The producer's messages as they were seen last.
+    enqueued_messages: usize,
+}
+
+impl<T: Weigh> Consumer<T> {
+    /// Moves the oldest item out; its slot is free at once.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.dequeued.messages == self.enqueued_messages && !self.look() {
+            return None;
+        }
+        let item = self.ring.slot(self.dequeued.messages).with(|slot| {
+            // SAFETY: I120. The slot lies between the counts, so it is the consumer's; it is read once, because the count moves on.
+            unsafe { slot.read() }
+        });
+        // SAFETY: I120. Between the counts a slot holds an item.
+        let item = unsafe { item.assume_init() };
+        self.dequeued = self.dequeued.plus(item.weight_bytes());
+        self.ring.dequeued.0.store(self.dequeued);
+        Some(item)
+    }
+
+    /// Looks at the producer's count again: true if there is something.
+    fn look(&mut self) -> bool {
+        let enqueued = self.ring.enqueued.0.load();
+        let queued = enqueued.since(self.dequeued);
+        debug_assert!(queued.messages <= self.ring.messages_max, "more is queued than the ring holds");
+        self.enqueued_messages = enqueued.messages;
+        self.ring.dequeued.0.saw(queued);
+        queued.messages > 0
+    }
+
+    /// Whether there is something, for a sleeper's look.
+    pub(crate) fn has_more(&self) -> bool {
+        self.ring.enqueued.0.load().messages != self.dequeued.messages
+    }
+}

@@ -1,0 +1,112 @@
+//! What the two ends of a queue share beside the ring: how it ended, and who sleeps.
+//!
+//! After its cursor's store each end passes the light barrier and looks at the other's sleep word; before it sleeps it sets its own word, passes the heavy
+//! one and looks again (see [`crate::wake`]).
+//!
+//! The dequeuing end leaves, when it has seen the end or is dropped, in three steps: it marks its sleep word as left, passes the heavy barrier, and puts the
+//! consumer into `left`. An enqueuer that publishes too late for it sees the mark (its look comes after its store, as always) and takes its
+//! message back out of `left`. So a message is either dequeued or handed back, and nothing stays in a ring that nobody empties, without a word of that on the common path.
+#![forbid(unsafe_code)]
+
+use std::hint::spin_loop;
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use super::end::{End, EndState};
+use super::ring::{Consumer, Producer, Ring, Side, Weigh};
+use crate::barrier::Barrier;
+use crate::sync::{Arc, Mutex};
+use crate::wake::{ASLEEP, Sleeper, Slept, lock};
+
+/// How long an end spins before it sleeps.
+const SPIN: Duration = Duration::from_micros(30);
+/// Right after work the next is about to be written, and every look takes the line away from its writer: the first looks are further apart.
+const PATIENT_LOOKS: u32 = 4;
+const PATIENT_PAUSES: u32 = 16;
+/// Looks at the clock are this many looks apart.
+const CLOCK_LOOKS: u32 = 16;
+
+pub(crate) struct Shared<T: Weigh> {
+    pub(crate) barrier: Barrier,
+    pub(crate) end: EndState,
+    pub(crate) enqueuer: Sleeper,
+    pub(crate) dequeuer: Sleeper,
+    pub(crate) ring: Arc<Ring<T>>,
+    left: Mutex<Option<Consumer<T>>>,
+}
+
+impl<T: Weigh> Shared<T> {
+    pub(crate) fn new(producer: &Producer<T>) -> Self {
+        let (end, enqueuer, dequeuer) = (EndState::new(), Sleeper::new(), Sleeper::new());
+        let ring = Arc::clone(producer.ring());
+        Self { barrier: Barrier::choose(), end, enqueuer, dequeuer, ring, left: Mutex::new(None) }
+    }
+
+    /// Ends the queue and wakes whoever waits; false if it had ended before.
+    pub(crate) fn finish(&self, end: End) -> bool {
+        let is_first = self.end.set(end);
+        if is_first {
+            // Not by `wake_if`: a swap of the word and the sleeper's own are ordered without a barrier.
+            self.enqueuer.wake();
+            self.dequeuer.wake();
+        }
+        is_first
+    }
+
+    /// Waits until `ready`, a look at the other end that it will wake for; false if the time is over.
+    pub(crate) fn wait(
+        &self,
+        (sleeper, side): (&Sleeper, &Side),
+        until: Option<Instant>,
+        ready: impl Fn() -> bool,
+    ) -> bool {
+        if spins() && spin(until, &ready) {
+            return true;
+        }
+        let slept = sleeper.sleep(self.barrier, ASLEEP, until, ready);
+        side.waited(slept == Slept::Lost);
+        slept != Slept::TimedOut
+    }
+
+    /// The dequeuing end's last step: the oldest message if there still is one, else the consumer is left to the enqueuer.
+    pub(crate) fn leave(&self, consumer: &mut Option<Consumer<T>>) -> Option<T> {
+        debug_assert!(self.end.is_set(), "nobody leaves an open queue");
+        let mut left = lock(&self.left);
+        let late = consumer.as_mut().and_then(Consumer::pop);
+        if late.is_none() {
+            *left = consumer.take();
+        }
+        late
+    }
+
+    /// The enqueuer's message that came too late for the dequeuing end.
+    pub(crate) fn take_back(&self) -> Option<T> {
+        let mut left = lock(&self.left);
+        let consumer = left.as_mut()?;
+        let late = consumer.pop();
+        debug_assert!(!consumer.has_more(), "the next push is refused before it publishes");
+        late
+    }
+}
+
+/// Whether spinning may help: on a single CPU nobody works meanwhile. loom has no time to spin away.
+fn spins() -> bool {
+    static SPINS: OnceLock<bool> = OnceLock::new();
+    !cfg!(loom) && *SPINS.get_or_init(|| available_parallelism().map_or(true, |cpus| cpus.get() > 1))
+}
+
+fn spin(until: Option<Instant>, ready: impl Fn() -> bool) -> bool {
+    let over = Instant::now() + SPIN;
+    let over = until.map_or(over, |until| over.min(until));
+    for look in 0.. {
+        if ready() {
+            return true;
+        }
+        (0..if look < PATIENT_LOOKS { PATIENT_PAUSES } else { 1 }).for_each(|_| spin_loop());
+        if look % CLOCK_LOOKS == CLOCK_LOOKS - 1 && Instant::now() >= over {
+            break;
+        }
+    }
+    false
+}

@@ -1,0 +1,56 @@
+//! Figures of a queue.
+#![forbid(unsafe_code)]
+
+use super::ring::{Ring, Weigh};
+
+/// A snapshot: each figure is right for a moment, not all for the same one. Who holds messages that were dequeued isn't counted here, because a message dropped on
+/// another thread would cost a locked instruction each: the pool's `in_use` less [`QueueStats::queued_messages`] says it, for all queues of the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Messages in the queue now.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Messages that ever went in.
+    pub enqueued_messages: u64,
+    /// Their bytes.
+    pub enqueued_bytes: u64,
+    /// Messages that ever came out: dequeued, dropped with the dequeuer, or handed back because it had left.
+    pub dequeued_messages: u64,
+    /// Their bytes.
+    pub dequeued_bytes: u64,
+    /// The most messages that were seen queued. Each end looks when it runs out of messages or room by what it knew, so a peak between two looks may be missed.
+    pub most_messages: u64,
+    /// As [`QueueStats::most_messages`], in bytes.
+    pub most_bytes: u64,
+    /// How often the enqueuer slept, or its task waited, for room.
+    pub enqueue_waits: u64,
+    /// How often the dequeuer slept, or its task waited, for a message.
+    pub dequeue_waits: u64,
+    /// Sleeps that ended by the clock though there was something to do: a defect if it isn't zero.
+    pub wakes_lost: u64,
+}
+
+impl QueueStats {
+    pub(crate) fn of<T: Weigh>(ring: &Ring<T>) -> Self {
+        let (enqueued, dequeued) = ring.counts();
+        // The two sides are read one after the other while both go on: what seems to be less than nothing is nothing.
+        let queued = |more: usize, less: usize| more.wrapping_sub(less).cast_signed().max(0) as u64;
+        let [enqueue, dequeue] = [&ring.enqueued.0, &ring.dequeued.0];
+        let [[enqueue_waits, one], [dequeue_waits, other]] = [enqueue.waits(), dequeue.waits()];
+        let (a, b) = (enqueue.most(), dequeue.most());
+        Self {
+            queued_messages: queued(enqueued.messages, dequeued.messages),
+            queued_bytes: queued(enqueued.bytes, dequeued.bytes),
+            enqueued_messages: enqueued.messages as u64,
+            enqueued_bytes: enqueued.bytes as u64,
+            dequeued_messages: dequeued.messages as u64,
+            dequeued_bytes: dequeued.bytes as u64,
+            most_messages: a.messages.max(b.messages) as u64,
+            most_bytes: a.bytes.max(b.bytes) as u64,
+            enqueue_waits: enqueue_waits as u64,
+            dequeue_waits: dequeue_waits as u64,
+            wakes_lost: (one + other) as u64,
+        }
+    }
+}

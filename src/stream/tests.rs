@@ -1,0 +1,40 @@
+//! Queues over real pools, with tiny classes and tiny bounds. What two threads may do to each other is in `loom_tests` and in tests/stream_tsan.rs.
+
+mod bounds;
+mod end;
+mod model;
+mod seeds;
+mod tasks;
+mod waiting;
+
+use super::{Dequeuer, Enqueuer, QueueOptions, queue};
+use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};
+
+/// Classes of 64, 256 and 1024 bytes with so many buffers each; above that a get is refused.
+pub(super) fn tiny_pool(buffers: usize) -> ClassPool {
+    let table = ClassTable::new(&[64, 256, 1024]).expect("a table");
+    let options = ClassOptions {
+        table,
+        limit: Limit::buffers(buffers),
+        at_limit: AtLimit::Refuse,
+        shrink_after: None,
+        ..ClassOptions::default()
+    };
+    ClassPool::new(&options).expect("a small pool")
+}
+
+pub(super) fn in_use(pool: &ClassPool) -> u64 {
+    let stats = pool.stats();
+    stats.classes.iter().map(|class| class.in_use).sum::<u64>() + stats.direct.in_use
+}
+
+fn tiny_queue(pool: &ClassPool, messages: usize, bytes: usize) -> (Enqueuer, Dequeuer) {
+    queue(pool, QueueOptions { messages, bytes }).expect("small bounds")
+}
+
+/// So many bytes of this value.
+fn message(pool: &ClassPool, bytes: usize, value: u8) -> PooledBuf {
+    let mut buf = pool.get(bytes).expect("a buffer");
+    buf.fill(value);
+    buf
+}

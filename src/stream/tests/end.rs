@@ -1,0 +1,91 @@
+//! Ends: clean, by error, by a drop, by a panic.
+
+use std::io::{Error, ErrorKind};
+use std::thread;
+
+use super::super::{Closed, CopyError, DequeueError, End, EnqueueError, EnqueuerPanicked};
+use super::{in_use, message, tiny_pool, tiny_queue};
+
+fn reset() -> Error {
+    Error::from(ErrorKind::ConnectionReset)
+}
+
+#[test]
+fn the_clean_end_comes_behind_what_is_queued_and_stays() {
+    let pool = tiny_pool(4);
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 4, 1000);
+    enqueuer.enqueue(message(&pool, 1, 1)).unwrap();
+    enqueuer.finish();
+    assert_eq!(dequeuer.dequeue().unwrap().expect("a message")[..], [1]);
+    for _ in 0..2 {
+        assert!(dequeuer.dequeue().unwrap().is_none());
+        assert!(dequeuer.try_dequeue().unwrap().is_none());
+    }
+    assert!(!dequeuer.close(reset()), "it had ended");
+    assert!(matches!(dequeuer.closer().end(), Some(End::Finished)));
+    assert!(dequeuer.dequeue().unwrap().is_none());
+}
+
+#[test]
+fn an_error_comes_behind_what_is_queued_and_stays() {
+    let pool = tiny_pool(4);
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 4, 1000);
+    enqueuer.enqueue(message(&pool, 1, 1)).unwrap();
+    assert!(enqueuer.closer().close(reset()));
+    assert!(!enqueuer.close("too late"), "the first end wins");
+    assert_eq!(dequeuer.dequeue().unwrap().expect("a message")[..], [1]);
+    for _ in 0..2 {
+        let Closed(error) = dequeuer.dequeue().unwrap_err();
+        assert_eq!(error.downcast_ref::<Error>().expect("the error itself").kind(), ErrorKind::ConnectionReset);
+        assert!(matches!(dequeuer.try_dequeue(), Err(DequeueError::Closed(_))));
+    }
+    let closed = enqueuer.try_enqueue(message(&pool, 2, 2)).unwrap_err();
+    assert!(matches!(closed, EnqueueError::Closed { end: End::Closed(_), .. }), "{closed}");
+    assert_eq!(closed.into_buf()[..], [2, 2]);
+    assert!(matches!(enqueuer.enqueue_copy(b"a"), Err(CopyError::Closed(End::Closed(_)))));
+    assert_eq!((in_use(&pool), enqueuer.stats().queued_messages), (0, 0));
+}
+
+#[test]
+fn a_dropped_dequeuer_closes_and_sends_what_is_queued_home() {
+    let pool = tiny_pool(4);
+    let (mut enqueuer, dequeuer) = tiny_queue(&pool, 2, 1000);
+    enqueuer.enqueue(message(&pool, 1, 1)).unwrap();
+    enqueuer.enqueue(message(&pool, 1, 2)).unwrap();
+    let closer = dequeuer.closer();
+    drop(dequeuer);
+    assert_eq!((in_use(&pool), closer.stats().queued_bytes), (0, 0));
+    let closed = enqueuer.enqueue(message(&pool, 1, 3)).unwrap_err();
+    assert!(matches!(closed, EnqueueError::Closed { end: End::Abandoned, .. }), "{closed}");
+    assert_eq!(closed.into_buf()[..], [3]);
+}
+
+#[test]
+fn a_consumer_that_panics_gives_back_what_it_held() {
+    let pool = tiny_pool(8);
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 1000);
+    (1..=4).for_each(|value| enqueuer.enqueue(message(&pool, 1, value)).unwrap());
+    let consumer = thread::spawn(move || {
+        let _held = [dequeuer.dequeue(), dequeuer.dequeue()];
+        panic!("on purpose");
+    });
+    assert!(consumer.join().is_err());
+    assert_eq!((in_use(&pool), enqueuer.stats().queued_messages), (0, 0));
+    assert!(matches!(enqueuer.try_enqueue_copy(b"a"), Err(CopyError::Closed(End::Abandoned))));
+}
+
+/// A stream cut short by a panic must not look like one that ended.
+#[test]
+fn an_enqueuer_that_panics_does_not_end_cleanly() {
+    let pool = tiny_pool(8);
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 1000);
+    let producer = thread::spawn(move || {
+        enqueuer.enqueue_copy(b"half").unwrap();
+        panic!("on purpose");
+    });
+    assert!(producer.join().is_err());
+    assert_eq!(&dequeuer.dequeue().unwrap().expect("a message")[..], b"half");
+    let Closed(error) = dequeuer.dequeue().unwrap_err();
+    assert!(error.is::<EnqueuerPanicked>(), "{error}");
+    assert_eq!(in_use(&pool), 0);
+}

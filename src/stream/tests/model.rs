@@ -1,0 +1,131 @@
+//! Both ends against a naive queue, over random operations: order, bounds, ends, and that every item is dropped once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::end::{End, EnqueuerPanicked};
+use super::super::inlet::{Inlet, Refused, ends_from};
+use super::super::outlet::{Outlet, Taken};
+use super::super::ring::{Bound, Count, Weigh};
+use super::super::stats::QueueStats;
+use crate::ring::model::random_runs;
+
+/// A number, its weight, and a share in the count of those that are alive.
+struct Item(u32, usize, #[expect(dead_code, reason = "its count is looked at")] Arc<()>);
+
+impl Weigh for Item {
+    fn weight_bytes(&self) -> usize {
+        self.1
+    }
+}
+
+struct Model {
+    inlet: Option<Inlet<Item>>,
+    outlet: Option<Outlet<Item>>,
+    queued: VecDeque<(u32, usize)>,
+    messages_max: usize,
+    bytes_max: usize,
+    ended: bool,
+    number: u32,
+    alive: Arc<()>,
+}
+
+impl Model {
+    fn new(messages_max: usize, bytes_max: usize, none: Count) -> Self {
+        let (inlet, outlet) = ends_from(messages_max, bytes_max, none);
+        let (queued, alive) = (VecDeque::new(), Arc::new(()));
+        let (inlet, outlet) = (Some(inlet), Some(outlet));
+        Self { inlet, outlet, queued, messages_max, bytes_max, ended: false, number: 0, alive }
+    }
+
+    fn bytes(&self) -> usize {
+        self.queued.iter().map(|&(_, weight)| weight).sum()
+    }
+
+    fn push(&mut self, weight: usize) {
+        let bytes = self.bytes();
+        let Some(inlet) = &mut self.inlet else { return };
+        self.number += 1;
+        let item = Item(self.number, weight, Arc::clone(&self.alive));
+        let is_full = self.queued.len() == self.messages_max;
+        let is_heavy = bytes + weight > self.bytes_max && !self.queued.is_empty();
+        match inlet.try_push(item) {
+            Ok(()) => {
+                assert!(!self.ended && !is_full && !is_heavy, "{weight} more on {bytes}");
+                self.queued.push_back((self.number, weight));
+            }
+            Err(Refused::Ended(back)) => assert!(self.ended && back.0 == self.number),
+            Err(Refused::Full(back, bound)) => {
+                assert!(!self.ended && back.0 == self.number);
+                assert_eq!(matches!(bound, Bound::Messages { .. }), is_full, "{bound:?}");
+                assert!(is_full || is_heavy, "{bound:?} at {bytes} bytes for {weight}");
+            }
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some(outlet) = &mut self.outlet else { return };
+        match (outlet.try_pop(), self.queued.pop_front()) {
+            (Taken::Item(item), expected) => assert_eq!(Some((item.0, item.1)), expected),
+            (Taken::Empty, None) => assert!(!self.ended),
+            (Taken::Ended, None) => assert!(self.ended),
+            (_, Some(left)) => panic!("{left:?} is queued"),
+        }
+    }
+
+    fn apply(&mut self, (what, weight): (u8, u8)) {
+        match what {
+            0..120 => self.push(usize::from(weight % 12)),
+            120..240 => self.pop(),
+            240..246 => {
+                let end =
+                    self.outlet.as_ref().map(|outlet| outlet.shared().finish(End::Closed(Arc::new(EnqueuerPanicked))));
+                assert_eq!(end.unwrap_or(!self.ended), !self.ended, "the first end wins");
+                self.ended |= end.is_some();
+            }
+            246..250 => {
+                self.inlet = None;
+                self.ended = true;
+            }
+            250..253 => {
+                self.outlet = None;
+                self.ended = true;
+                self.queued.clear();
+            }
+            _ => (),
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        assert_eq!(Arc::strong_count(&self.alive), self.queued.len() + 1, "as many are alive as are queued");
+        let shared = self.outlet.as_ref().map(Outlet::shared).or(self.inlet.as_ref().map(Inlet::shared));
+        if let Some(shared) = shared {
+            let stats = QueueStats::of(&shared.ring);
+            assert_eq!((stats.queued_messages, stats.queued_bytes), (self.queued.len() as u64, self.bytes() as u64));
+            assert!(stats.most_messages <= self.messages_max as u64);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(random_runs())]
+
+    #[test]
+    fn the_queue_agrees_with_the_naive_model(
+        messages in 1usize..6,
+        bytes in 1usize..24,
+        wraps in any::<bool>(),
+        ops in proptest::collection::vec(any::<(u8, u8)>(), 1..if cfg!(miri) { 60 } else { 300 }),
+    ) {
+        let none = if wraps { Count { messages: usize::MAX - 3, bytes: usize::MAX - 20 } } else { Count::default() };
+        let mut model = Model::new(messages, bytes, none);
+        for op in ops {
+            model.apply(op);
+        }
+        (model.inlet, model.outlet) = (None, None);
+        assert_eq!(Arc::strong_count(&model.alive), 1, "what was left goes with the queue");
+    }
+}
