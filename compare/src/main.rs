@@ -19,6 +19,7 @@ mod contender;
 mod harness;
 mod lanes;
 mod position;
+mod queue;
 mod report;
 mod seed_table;
 mod two_threads;
@@ -51,6 +52,8 @@ enum Bench {
     Lanes(Small),
     /// Size-class pools: get and drop on one thread, on two, and across them
     Class(class::Options),
+    /// Receive queues: enqueue, dequeue and done, on two threads
+    Queue(Choice),
 }
 
 /// What a run of one fixed list may choose.
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
         Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Class(options) => class::run(&options),
+        Bench::Queue(choice) => queue::run(&choice),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

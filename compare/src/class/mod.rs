@@ -68,6 +68,8 @@ use crate::two_threads::{Cpus, round_trip_ns};
 use case::Case;
 use harness::Runner;
 
+pub use resident::resident_bytes;
+
 /// What a run of `class` may choose.
 #[derive(Args)]
 pub struct Options {
