@@ -62,7 +62,8 @@ impl Report {
             println!("{case}\n{:<22}{head}{:>14}", "contender", "memory KiB");
             for timing in timings {
                 let name = format!("{}{}", timing.contender, if timing.emulated.is_some() { "*" } else { "" });
-                let figures = [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
+                let figures =
+                    [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
                 println!("{name:<22}{figures}{:>14}", timing.memory_bytes >> 10);
             }
             for (timing, why) in timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why))) {
@@ -75,7 +76,10 @@ impl Report {
     pub fn distance(&self, case: &str, round_trip_ns: [f64; 2]) {
         let [before, after] = round_trip_ns.map(f64::round);
         if self.as_json {
-            println!("{}", json!({ "bench": self.bench, "round_trip_ns": { "of": case, "before": before, "after": after } }));
+            println!(
+                "{}",
+                json!({ "bench": self.bench, "round_trip_ns": { "of": case, "before": before, "after": after } })
+            );
         } else {
             println!("\na round trip between the two CPUs: {before} ns before, {after} ns after");
         }

@@ -97,8 +97,7 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
             let shape = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "ops": ops });
             println!("{}", json!({ "bench": "ring", "plan_of": case, "plan": shape }));
         }
-        let timings =
-            measure(&plan, repeats, ops, |who, why| report.skipped(&format!("{case} of {who}"), why))?;
+        let timings = measure(&plan, repeats, ops, |who, why| report.skipped(&format!("{case} of {who}"), why))?;
         report.results(&case, &timings);
     }
     Ok(())

@@ -160,7 +160,8 @@ mod tests {
         let quick = ["get-drop-4KiB-1t", "get-drop-4KiB-2t", "cross-drop-64KiB"];
         assert_eq!(names(true), quick);
         assert_eq!(names(false)[..3], quick);
-        for name in ["get-drop-mix-2t-held16", "get-drop-64KiB-1t-whole", "cross-drop-mix", "get-drop-4KiB-1t-untouched"]
+        for name in
+            ["get-drop-mix-2t-held16", "get-drop-64KiB-1t-whole", "cross-drop-mix", "get-drop-4KiB-1t-untouched"]
         {
             assert!(names(false).iter().any(|other| other == name), "{name}");
         }

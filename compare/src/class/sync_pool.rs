@@ -3,12 +3,14 @@
 //! A processor has a private slot, which it takes and fills without an atomic instruction, and a list whose head is its own and whose tail others steal from. Here a thread's [`Shard`] is the
 //! processor. What differs:
 //! - The private slot lies in the thread's view; the runtime pins its thread to find it. That favours this emulation.
-//! - The list stands under a mutex that nobody else holds as a rule: two locked instructions an access, where the runtime's own deque needs one.
+//! - The list stands under a mutex that nobody else holds as a rule, and that is waited for by spinning: two locked instructions an access, where the runtime's own deque needs one.
 //! - The garbage collector's clearing of idle objects isn't here. That favours this emulation too.
 
 use std::collections::VecDeque;
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::thread;
 
 /// Threads that have a list of their own; further ones share.
 const SHARDS: usize = 8;
@@ -71,9 +73,30 @@ impl<T> Shard<'_, T> {
         self.lock(self.list)
     }
 
-    /// A list is whole after every push and pop, so a panic elsewhere spoils nothing.
     fn lock(&self, list: usize) -> MutexGuard<'_, VecDeque<T>> {
-        self.pool.lists[list].0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_spinning(&self.pool.lists[list].0)
+    }
+}
+
+/// Takes a lock that is held for some nanoseconds only, without ever sleeping for it: with two threads at it all the time, the system calls of a sleep and a wake-up would be most of the
+/// figure. What it guards is whole whenever the lock is free, so a panic elsewhere spoils nothing.
+#[inline]
+pub fn lock_spinning<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    let mut rounds = 0u64;
+    loop {
+        match lock.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(guard)) => return guard.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                // Twice as long each time, up to 64 hints: an attempt takes the line away from the holder.
+                (0..1 << rounds.min(6)).for_each(|_| spin_loop());
+                rounds += 1;
+                if rounds.is_multiple_of(1 << 12) {
+                    // For a machine where both share a core.
+                    thread::yield_now();
+                }
+            }
+        }
     }
 }
 

@@ -13,6 +13,9 @@ use crate::two_threads::{Behind, Cpus, Reader, Tally};
 /// Warm-up before the clock, in laps of the queue's bound.
 const WARM_LAPS: u64 = 32;
 
+/// Who waits in the system gets one operation in so many.
+const PARKED_OPS_PART: u64 = 16;
+
 /// Nanoseconds for each message.
 type Run = fn(&Case, Cpus, u64) -> Result<f64, String>;
 
@@ -21,6 +24,7 @@ type Run = fn(&Case, Cpus, u64) -> Result<f64, String>;
 pub struct Runner {
     pub name: &'static str,
     emulated: Option<&'static str>,
+    parks: bool,
     verify: Run,
     time: Run,
 }
@@ -29,7 +33,7 @@ impl Runner {
     pub fn of<Q: Queue>() -> Self {
         let verify: Run = |case, cpus, ops| run::<Q>(case, cpus, 0, ops, &Whole);
         let time: Run = |case, cpus, ops| run::<Q>(case, cpus, WARM_LAPS * case.messages as u64, ops, &Ends);
-        Self { name: Q::NAME, emulated: Q::EMULATED, verify, time }
+        Self { name: Q::NAME, emulated: Q::EMULATED, parks: Q::PARKS, verify, time }
     }
 }
 
@@ -49,7 +53,11 @@ pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) 
     for _ in 0..rounds.repeats {
         for (runner, timing) in contenders.iter().zip(&mut timings) {
             let before_bytes = resident_bytes();
-            let ns_per_op = named(runner, runner.time, rounds.ops)?;
+            let ns_per_op = named(
+                runner,
+                runner.time,
+                if runner.parks { rounds.ops.div_ceil(PARKED_OPS_PART) } else { rounds.ops },
+            )?;
             timing.add(ns_per_op, resident_bytes().saturating_sub(before_bytes));
         }
     }

@@ -59,6 +59,9 @@ pub trait Queue: Sized + Sync {
     /// Why it can't express the workload by its own means, and what was done about it.
     const EMULATED: Option<&'static str> = None;
 
+    /// Whether it waits in the system: then it gets fewer operations, because each may take microseconds.
+    const PARKS: bool = false;
+
     type Inlet<'a>: Inlet + Send
     where
         Self: 'a;

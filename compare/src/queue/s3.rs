@@ -9,10 +9,10 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Arrival, Case, Inlet, Outlet, Queue};
-use crate::class::sync_pool::{Shard, SyncPool};
+use crate::class::sync_pool::{Shard, SyncPool, lock_spinning};
 use crate::two_threads::{Idle, Patience, Reader, Tally};
 
-/// `PARKS` waits on the condition variables, as the design does; otherwise an attempt is made again by the house's patience.
+/// `PARKS` sleeps for the lock and on the condition variables, as the design does; otherwise both are waited for by spinning, and an attempt is made again by the house's patience.
 pub struct S3<const PARKS: bool> {
     ring: Mutex<Ring>,
     not_full: Condvar,
@@ -43,8 +43,9 @@ impl Ring {
 
 impl<const PARKS: bool> S3<PARKS> {
     /// The ring is whole whenever the lock is free, so a panic elsewhere spoils nothing.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        if PARKS { self.ring.lock().unwrap_or_else(PoisonError::into_inner) } else { lock_spinning(&self.ring) }
     }
 
     /// Copies a message in, under the lock; false if there is no room.
@@ -121,6 +122,7 @@ pub struct Handing<'a, const PARKS: bool> {
 
 impl<const PARKS: bool> Queue for S3<PARKS> {
     const NAME: &'static str = if PARKS { "s3-parks" } else { "s3" };
+    const PARKS: bool = PARKS;
     const EMULATED: Option<&'static str> =
         Some("the design in Rust: a thread's slot of the shared pool stands for a processor's");
 

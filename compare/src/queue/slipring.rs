@@ -37,6 +37,7 @@ pub struct Dequeuing<const PARKS: bool>(Dequeuer);
 
 impl<const PARKS: bool> Queue for Slipring<PARKS> {
     const NAME: &'static str = if PARKS { "slipring-parks" } else { "slipring" };
+    const PARKS: bool = PARKS;
 
     type Inlet<'a> = Moving<PARKS>;
     type Outlet<'a> = Dequeuing<PARKS>;

@@ -86,7 +86,8 @@ fn a_lost_message_and_a_spoiled_one_are_caught() {
     let case = case::cases(true)[0];
     for (what, runner) in [("lost", Runner::of::<Wrong<true>>()), ("spoiled", Runner::of::<Wrong<false>>())] {
         for verified_ops in [0, 500] {
-            let failure = measure(&case, cpus(), &[runner], &Rounds { verified_ops, ..ROUNDS }).err().unwrap_or_default();
+            let failure =
+                measure(&case, cpus(), &[runner], &Rounds { verified_ops, ..ROUNDS }).err().unwrap_or_default();
             assert!(failure.starts_with("wrong: "), "{what}: {failure}");
         }
     }

@@ -34,6 +34,7 @@ pub struct Receiving<const PARKS: bool>(Receiver<Bytes>);
 
 impl<const PARKS: bool> Queue for Tokio<PARKS> {
     const NAME: &'static str = if PARKS { "tokio-parks" } else { "tokio" };
+    const PARKS: bool = PARKS;
 
     type Inlet<'a> = Pooling<PARKS>;
     type Outlet<'a> = Receiving<PARKS>;
@@ -89,7 +90,11 @@ impl<const PARKS: bool> Inlet for Pooling<PARKS> {
         let mut message = self.pool.get(self.message_bytes).map_err(|error| error.to_string())?;
         arrival.write(number, &mut message);
         let message = message.into_bytes();
-        if PARKS { self.sender.blocking_send(message).map_err(|_| gone(tally)) } else { send(&self.sender, message, tally) }
+        if PARKS {
+            self.sender.blocking_send(message).map_err(|_| gone(tally))
+        } else {
+            send(&self.sender, message, tally)
+        }
     }
 }
 
