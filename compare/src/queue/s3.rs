@@ -2,10 +2,12 @@
 //!
 //! Enqueue takes the lock, takes a buffer from the pool, copies the message in, and puts it into the ring. Dequeue takes the lock, hands the data out as a plain slice and advances at once.
 //! Done returns the buffer. Close wakes everybody and waits for nothing. The pool is the runtime's, as in S2 ([`crate::class::sync_pool`]), without a boxed header: what it holds is a
-//! pointer there too. Waiters are counted, so that nobody who waits for nothing is woken by a system call.
+//! pointer there too. Waiters are counted, and whoever wakes one takes it off the count, as the runtime does: one system call a
+//! wait, however many messages come until the waiter runs.
 //!
 //! Not here: the buffer that a second dequeue before Done loses; this consumer is done with each before the next.
 
+use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Arrival, Case, Inlet, Outlet, Queue};
@@ -55,7 +57,6 @@ impl<const PARKS: bool> S3<PARKS> {
         while PARKS && !ring.has_room(packet.len()) && !ring.closed {
             ring.waiting_inlets += 1;
             ring = self.not_full.wait(ring).unwrap_or_else(PoisonError::into_inner);
-            ring.waiting_inlets -= 1;
         }
         if !ring.has_room(packet.len()) {
             return false;
@@ -67,7 +68,7 @@ impl<const PARKS: bool> S3<PARKS> {
         ring.slots[at] = Some(buffer);
         ring.head += 1;
         ring.bytes += packet.len();
-        let wakes = ring.waiting_outlets > 0;
+        let wakes = mem::take(&mut ring.waiting_outlets) > 0;
         drop(ring);
         if wakes {
             self.not_empty.notify_one();
@@ -82,7 +83,6 @@ impl<const PARKS: bool> S3<PARKS> {
         while PARKS && ring.head == ring.tail && !ring.closed {
             ring.waiting_outlets += 1;
             ring = self.not_empty.wait(ring).unwrap_or_else(PoisonError::into_inner);
-            ring.waiting_outlets -= 1;
         }
         if ring.head == ring.tail {
             return if ring.closed { Err(Closed) } else { Ok(None) };
@@ -91,7 +91,7 @@ impl<const PARKS: bool> S3<PARKS> {
         let buffer = ring.slots[at].take();
         ring.tail += 1;
         ring.bytes -= buffer.as_ref().map_or(0, Vec::len);
-        let wakes = ring.waiting_inlets > 0;
+        let wakes = mem::take(&mut ring.waiting_inlets) > 0;
         drop(ring);
         if wakes {
             self.not_full.notify_one();
