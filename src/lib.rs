@@ -69,12 +69,13 @@
 //! | reserve, fill, commit, take back | [`ring`] |
 //! | pin a thread, publish to stages, wait, drain | `pipeline` |
 //! | get and drop buffers in any order, on any thread | [`class`] |
+//! | assemble messages in them, pass them between two threads, close | [`stream`] |
 //!
 //! # Features
 //!
 //! | feature | what it adds | crates |
 //! |---|---|---|
-//! | none | regions, ring pools and class pools | libc, memmap2 |
+//! | none | regions, ring pools, class pools and receive queues | libc, memmap2 |
 //! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
 //! | `bytes` | buffers of class pools as `Bytes` | bytes |
 

@@ -7,58 +7,24 @@
 mod lanes;
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
+#[path = "lanes/watch.rs"]
+mod watch;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
-use slipring::pipeline::{CpuMask, LaneSpec, LaneStats, Outcome, PinPolicy, StageSpec, Started, View, Wait};
+use slipring::pipeline::{CpuMask, LaneSpec, Outcome, PinPolicy, StageSpec, Started, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::PoolOptions;
+use watch::{HANG, Watch};
 
 /// The tests of this file, and the rings that each runs over.
 const TESTS: u64 = 5;
 const RINGS: [usize; 3] = [2, 16, 1024];
-/// Without progress for so long, a run hangs.
-const HANG: Duration = Duration::from_secs(60);
 /// Refusals between two snapshots of the lane.
 const SNAPSHOT: u64 = 16;
-
-/// What the watchdog looks at.
-#[derive(Default)]
-struct Watch {
-    steps: AtomicU64,
-    is_over: AtomicBool,
-    snapshot: Mutex<Option<LaneStats>>,
-}
-
-impl Watch {
-    fn start(name: String) -> (Arc<Self>, JoinHandle<()>) {
-        let watch = Arc::new(Self::default());
-        let dog = Arc::clone(&watch);
-        (watch, thread::spawn(move || dog.bark(&name)))
-    }
-
-    fn step(&self) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn bark(&self, name: &str) {
-        let (mut steps, mut since) = (0, Instant::now());
-        while !self.is_over.load(Ordering::Relaxed) {
-            thread::park_timeout(Duration::from_secs(1));
-            let now = self.steps.load(Ordering::Relaxed);
-            if now != steps {
-                (steps, since) = (now, Instant::now());
-            } else if since.elapsed() > HANG {
-                eprintln!("{name} hangs after {steps} steps; before, the lane was {:#?}", self.snapshot.lock());
-                std::process::abort();
-            }
-        }
-    }
-}
 
 /// Two chunks of 4 KiB, the smallest pool there is. The IO thread gets one CPU, the stages share another.
 fn start(slots: usize, wait: Wait) -> Started<u64> {
@@ -117,7 +83,7 @@ fn run(slots: usize, wait: Wait, flush: u64) {
         if refusals % SNAPSHOT == 1 {
             let stats = lane.stats();
             assert!(stats.stages.iter().all(|stage| stage.wakes_lost == 0), "{name}: {stats:#?}");
-            *watch.snapshot.lock().expect("nobody panics with it") = Some(stats);
+            watch.saw(stats);
         }
         false
     });
@@ -128,9 +94,7 @@ fn run(slots: usize, wait: Wait, flush: u64) {
         let report = thread.join();
         assert_eq!((report.processed, report.error), (events, None), "{name}");
     }
-    watch.is_over.store(true, Ordering::Relaxed);
-    dog.thread().unpark();
-    dog.join().expect("the watchdog ends");
+    watch.end(dog);
     assert!(refusals > 0, "{name}: never full");
     assert!(stats.stages.iter().all(|stage| stage.wakes_lost == 0), "{name}: {stats:#?}");
 }

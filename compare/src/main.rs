@@ -11,6 +11,7 @@
 //! a pass before the clock, the number of the operation after each timed pass. `empty-harness` is what the loop itself costs. The cases of two threads
 //! have a picture of their own in [`two_threads`]. All nanoseconds are only good beside each other, and on a machine that does nothing else.
 
+mod allocations;
 mod case;
 mod catalog;
 mod choice;
@@ -52,6 +53,8 @@ enum Bench {
     Lanes(Small),
     /// Size-class pools: get and drop on one thread, on two, and across them
     Class(class::Options),
+    /// Many threads on one class pool, every payload verified: exits with 3 below a hit rate
+    ClassLoad(class::load::Options),
     /// Receive queues: enqueue, dequeue and done, on two threads
     Queue(Choice),
 }
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Class(options) => class::run(&options),
+        Bench::ClassLoad(options) => class::load::run(&options),
         Bench::Queue(choice) => queue::run(&choice),
     };
     match outcome {

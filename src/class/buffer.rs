@@ -126,7 +126,8 @@ impl Drop for PooledBuf {
         if class.zero_on_return && !class.is_direct {
             direct::zero(&block, class.class_bytes);
         }
-        class.give(block);
+        // The pool itself, if it was kept by this buffer alone, goes after the last use of the class.
+        drop(class.give(block));
     }
 }
 

@@ -11,6 +11,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::fork;
+use super::memory::GivenBack;
 use super::pool::ClassPool;
 use super::shared::{Class, Shared};
 
@@ -49,15 +50,16 @@ fn shrink(shared: &Shared, class: &Class) -> usize {
     let idle = class.store.idle();
     // What a thread kept through a whole period without using its bin is idle too.
     let kept = shared.steal(class, |local| local.bins[class.index as usize].was_idle());
-    let moved = class.store.move_out_free(idle + kept);
-    if moved.is_empty() {
+    let (moved, neighbours) = class.store.move_out_idle(idle + kept, class.memory.unit_bytes());
+    let (count, beside) = (moved.len(), neighbours.len());
+    if count == 0 {
         return 0;
     }
-    let count = moved.len();
-    let (cold, warm) = class.memory.give_back(moved);
-    assert!(cold.len() + warm.len() == count, "a buffer was lost while its pages were given back");
+    let GivenBack { cold, warm, neighbours } = class.memory.give_back(moved, neighbours);
+    assert!(cold.len() + warm.len() == count && neighbours.len() == beside, "a buffer was lost while it shrank");
     let shrunk = cold.len();
-    shared.finish(class, class.store.move_in(cold, warm, shrunk as u64));
+    class.store.count_shrunk(shrunk);
+    shared.finish(class, class.store.move_in(cold, warm, neighbours));
     shrunk * class.class_bytes
 }
 

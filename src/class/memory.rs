@@ -39,17 +39,34 @@ pub(crate) struct Growing<'a> {
     _growth: MutexGuard<'a, ()>,
 }
 
-/// Blocks next to each other in one slab.
+/// Blocks next to each other in one slab, each with a mark of the caller's.
 struct Run<'a> {
     slab: &'a Reserve,
     part: Span,
-    blocks: Vec<Block>,
+    blocks: Vec<(Block, bool)>,
+}
+
+/// What became of blocks whose pages were to go.
+#[derive(Debug)]
+pub(crate) struct GivenBack {
+    /// Idle ones without pages now.
+    pub(crate) cold: Vec<Block>,
+    /// Idle ones that share a page with one in use, or whose pages the kernel kept.
+    pub(crate) warm: Vec<Block>,
+    /// All those that were cold before.
+    pub(crate) neighbours: Vec<Block>,
 }
 
 impl Memory {
     pub(crate) fn new(class_bytes: usize, options: &ClassOptions) -> Self {
         let ClassOptions { pages, numa, dump, .. } = *options;
         Self { class_bytes, pages, numa, dump, slabs: Mutex::new(Vec::new()), growth: Mutex::new(()) }
+    }
+
+    /// Whether so many blocks more fit under every limit, all of their pages supplied.
+    pub(crate) fn check_room(&self, blocks: usize) -> Result<(), RegionError> {
+        let asked_bytes = blocks.saturating_mul(self.class_bytes);
+        if asked_bytes == 0 { Ok(()) } else { Reserve::check(asked_bytes, self.pages, self.numa) }
     }
 
     pub(crate) fn growing(&self) -> Growing<'_> {
@@ -60,47 +77,61 @@ impl Memory {
     pub(crate) fn populate(&self, blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>, Option<RegionError>) {
         let slabs = lock(&self.slabs).clone();
         let (mut warm, mut cold, mut refusal) = (Vec::new(), Vec::new(), None);
-        for run in self.runs(&slabs, blocks) {
-            match run.slab.populate(run.part) {
-                Ok(true) => warm.extend(run.blocks),
-                Ok(false) => {
-                    run.blocks.iter().for_each(|block| self.touch(block));
-                    warm.extend(run.blocks);
-                }
-                Err(cause) => {
-                    cold.extend(run.blocks);
-                    refusal = Some(cause);
+        for run in self.runs(&slabs, blocks.into_iter().map(|block| (block, true)).collect()) {
+            let populated = run.slab.populate(run.part);
+            for (block, _) in run.blocks {
+                match populated {
+                    Ok(is_done) => {
+                        if !is_done {
+                            self.touch(&block);
+                        }
+                        warm.push(block);
+                    }
+                    Err(_) => cold.push(block),
                 }
             }
+            refusal = refusal.or(populated.err());
         }
         (warm, cold, refusal)
     }
 
-    /// Takes the pages of blocks away, where whole pages are theirs. Those that keep their pages come second.
-    pub(crate) fn give_back(&self, blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>) {
+    /// Takes the pages of idle blocks away, where whole pages are theirs and their neighbours', which have been without pages of their own. The
+    /// idle ones that keep their pages come second.
+    pub(crate) fn give_back(&self, idle: Vec<Block>, neighbours: Vec<Block>) -> GivenBack {
         let slabs = lock(&self.slabs).clone();
-        let (mut cold, mut warm) = (Vec::new(), Vec::new());
-        // The fewest bytes that are whole blocks and whole pages.
-        let unit = self.class_bytes * (SMALL_PAGE_BYTES >> self.class_bytes.trailing_zeros().min(12));
-        for run in self.runs(&slabs, blocks) {
+        let mut given =
+            GivenBack { cold: Vec::new(), warm: Vec::new(), neighbours: Vec::with_capacity(neighbours.len()) };
+        let all = idle.into_iter().map(|block| (block, true)).chain(neighbours.into_iter().map(|block| (block, false)));
+        for run in self.runs(&slabs, all.collect()) {
+            let unit = self.unit_bytes();
             let (start, end) = (run.part.offset().next_multiple_of(unit), run.part.end() / unit * unit);
             let whole = Span::new(start, end.saturating_sub(start)).ok();
             // SAFETY: I102. The blocks of the run are held here, so nobody else can reach their bytes, and `whole` is whole pages of them.
             let is_gone = whole.is_some_and(|whole| unsafe { run.slab.give_back(whole) });
             let base = run.slab.base().addr().get();
-            for block in run.blocks {
+            for (block, is_idle) in run.blocks {
                 let offset = block.addr() - base;
-                if is_gone && offset >= start && offset < end { cold.push(block) } else { warm.push(block) }
+                let has_gone = is_gone && offset >= start && offset < end;
+                match (is_idle, has_gone) {
+                    (false, _) => given.neighbours.push(block),
+                    (true, true) => given.cold.push(block),
+                    (true, false) => given.warm.push(block),
+                }
             }
         }
-        (cold, warm)
+        given
+    }
+
+    /// The fewest bytes that are whole blocks and whole pages: a block's bytes, if those are whole pages.
+    pub(crate) fn unit_bytes(&self) -> usize {
+        self.class_bytes * (SMALL_PAGE_BYTES >> self.class_bytes.trailing_zeros().min(12))
     }
 
     /// Sorts blocks into runs.
-    fn runs<'a>(&self, slabs: &'a [Arc<Reserve>], mut blocks: Vec<Block>) -> Vec<Run<'a>> {
-        blocks.sort_unstable_by_key(Block::addr);
+    fn runs<'a>(&self, slabs: &'a [Arc<Reserve>], mut blocks: Vec<(Block, bool)>) -> Vec<Run<'a>> {
+        blocks.sort_unstable_by_key(|(block, _)| block.addr());
         let mut runs: Vec<Run<'a>> = Vec::new();
-        for block in blocks {
+        for (block, mark) in blocks {
             let slab =
                 slabs.iter().find(|slab| slab.contains(block.addr())).expect("a block lies in a slab of its class");
             let offset = block.addr() - slab.base().addr().get();
@@ -110,9 +141,9 @@ impl Memory {
             match runs.last_mut() {
                 Some(run) if std::ptr::eq(run.slab, &**slab) && run.part.end() == offset => {
                     run.part = with(run.part.offset());
-                    run.blocks.push(block);
+                    run.blocks.push((block, mark));
                 }
-                _ => runs.push(Run { slab, part: with(offset), blocks: vec![block] }),
+                _ => runs.push(Run { slab, part: with(offset), blocks: vec![(block, mark)] }),
             }
         }
         runs

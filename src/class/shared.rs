@@ -221,26 +221,26 @@ impl Class {
         local::with_bin(self.pool, self.index, Bin::pop).flatten()
     }
 
-    /// Takes a block home.
+    /// Takes a block home. It may have been the last that kept the pool: what comes back is let go of when nobody borrows the class any more.
     #[inline]
-    pub(crate) fn give(&self, block: Block) {
+    #[must_use]
+    pub(crate) fn give(&self, block: Block) -> Option<Arc<Shared>> {
         let mut block = Some(block);
         let refused = local::with_bin(self.pool, self.index, |bin| bin.push(block.take()?));
-        if let Some(block) = refused.unwrap_or(block) {
-            self.give_far(block);
-        }
+        refused.unwrap_or(block).and_then(|block| self.give_far(block))
     }
 
     /// The thread's bin is full, or there is none, or somebody waits.
     #[cold]
-    fn give_far(&self, block: Block) {
+    fn give_far(&self, block: Block) -> Option<Arc<Shared>> {
         if fork::is_child() {
             // A copy of the buffer, in a process that has a copy of the pool: its locks may be held for ever.
-            return;
+            return None;
         }
         let Some(shared) = self.owner.upgrade() else { unreachable!("a pool outlives its buffers") };
         if self.is_direct {
-            return direct::free(&shared, block);
+            direct::free(&shared, block);
+            return Some(shared);
         }
         let mut batch = Batch::new();
         if self.kept_max > 0 && !self.is_hungry() {
@@ -253,6 +253,7 @@ impl Class {
             });
         }
         shared.finish(self, self.store.put(batch.chain([block]), 1));
+        Some(shared)
     }
 
     /// The bin has none: from the store, a new slab, other threads, by waiting, or directly.

@@ -5,7 +5,7 @@
 //!   free ──────────────────▶ away ───────────┘
 //!    ▲  ◀──────────────────                        resident = free + away + moving <= resident_max
 //!    │          put
-//!    │ move_in  ┌────────┐ move_out_free / move_out_cold
+//!    │ move_in  ┌────────┐ move_out_idle / move_out_cold
 //!    └───────── │ moving │ ◀──────────────── free / cold
 //!               └────────┘ ──▶ cold   (no pages: never used, or given back)
 //! ```
@@ -172,6 +172,11 @@ impl<K> Store<K> {
         (waiter.take(), self.serve(state))
     }
 
+    /// So many gave their pages back.
+    pub(crate) fn count_shrunk(&self, shrunk: usize) {
+        self.lock().counts.shrunk += shrunk as u64;
+    }
+
     /// Whether anybody waits.
     pub(crate) fn is_hungry(&self) -> bool {
         self.hungry.load(Ordering::Acquire) == 1
@@ -186,15 +191,23 @@ impl<K> Store<K> {
         idle
     }
 
-    /// Takes up to `count` blocks out that nobody has needed for longest, to take their pages away.
-    pub(crate) fn move_out_free(&self, count: usize) -> Vec<Block> {
+    /// Takes up to `count` blocks out that nobody has needed for longest, to take their pages away, and the cold ones that are less than `unit_bytes` from
+    /// one of them: they may share its pages.
+    pub(crate) fn move_out_idle(&self, count: usize, unit_bytes: usize) -> (Vec<Block>, Vec<Block>) {
         let mut state = self.lock();
         let count = count.min(state.free.len());
-        let moved: Vec<Block> = state.free.drain(..count).collect();
-        state.moving += moved.len();
+        let mut idle: Vec<Block> = state.free.drain(..count).collect();
+        state.moving += idle.len();
         state.free_min = state.free_min.min(state.free.len());
+        idle.sort_unstable_by_key(Block::addr);
+        let is_near = |cold: &mut Block| {
+            let next = idle.partition_point(|block| block.addr() < cold.addr());
+            let near = |block: &Block| block.addr().abs_diff(cold.addr()) < unit_bytes;
+            idle.get(next).is_some_and(near) || next.checked_sub(1).is_some_and(|before| near(&idle[before]))
+        };
+        let neighbours = state.cold.extract_if(.., is_near).collect();
         state.check();
-        moved
+        (idle, neighbours)
     }
 
     /// Takes cold blocks out, to give them pages, until `resident` are resident, as far as the limit and the blocks go.
@@ -209,14 +222,14 @@ impl<K> Store<K> {
         moved
     }
 
-    /// Takes moved blocks back: those without pages, and those with.
-    pub(crate) fn move_in(&self, cold: Vec<Block>, warm: Vec<Block>, shrunk: u64) -> After<K> {
+    /// Takes back what was moved out: those without pages, those with, and those that had been cold before.
+    pub(crate) fn move_in(&self, cold: Vec<Block>, warm: Vec<Block>, neighbours: Vec<Block>) -> After<K> {
         let mut state = self.lock();
         assert!(state.moving >= cold.len() + warm.len(), "blocks came back that weren't moving");
         state.moving -= cold.len() + warm.len();
         state.resident -= cold.len();
-        state.counts.shrunk += shrunk;
         state.cold.extend(cold);
+        state.cold.extend(neighbours);
         state.free.splice(..0, warm);
         self.serve(state)
     }

@@ -22,6 +22,8 @@ pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, Cl
 
 fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<ClassWarmUp, ClassError> {
     let wanted = buffers.min(class.store.room() + class.store.resident());
+    // All of it before the first page: pages that the process may not have are its end, not an error.
+    class.memory.check_room(wanted.saturating_sub(class.store.resident())).map_err(ClassError::Region)?;
     let mut touched = 0;
     loop {
         let cold = class.store.move_out_cold(wanted);
@@ -37,7 +39,7 @@ fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<Cla
         }
         let (warm, cold, refusal) = class.memory.populate(cold);
         touched += warm.len();
-        shared.finish(class, class.store.move_in(cold, warm, 0));
+        shared.finish(class, class.store.move_in(cold, warm, Vec::new()));
         if let Some(cause) = refusal {
             return Err(ClassError::Region(cause));
         }

@@ -84,7 +84,7 @@ impl Party {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn is_asleep(&self) -> bool {
         self.word().is_asleep()
     }

@@ -22,17 +22,8 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// Maps `bytes`, rounded up to the page kind. Limits are checked as if all of it were touched at once. A forked child inherits it.
     pub(crate) fn map(bytes: usize, pages: Pages, numa: Numa, dump: bool) -> Result<Reserve, RegionError> {
-        assert!(matches!(pages, Pages::Small | Pages::PreferThp), "{pages} can't be given back in parts");
-        let kind = if pages == Pages::Small || cfg!(miri) { PageKind::Small } else { PageKind::Thp };
-        let roots = Roots::system();
-        let too_large = |_| RegionError::TooLarge { asked_bytes: bytes };
-        let mapped_bytes = align_up(bytes, kind.bytes()).map_err(too_large)?;
-        let address_bytes = map::address_bytes(kind, mapped_bytes).map_err(too_large)?;
-        let placement = Placement::choose(numa, &roots)?;
-        limits::check(
-            &Need { kind, address_bytes, resident_bytes: mapped_bytes, node: placement.node_required() },
-            &roots,
-        )?;
+        let (need, placement) = need(bytes, pages, numa)?;
+        let (kind, mapped_bytes) = (need.kind, need.resident_bytes);
         let mapping =
             Mapping::new(kind, mapped_bytes).map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
         // A kernel without huge pages refuses either, and gives small ones anyway.
@@ -43,6 +34,11 @@ impl Reserve {
         placement.apply(&mapping)?;
         assert!(mapping.len() >= bytes && mapping.kind() == kind, "the mapping isn't what was asked for");
         Ok(Reserve { mapping })
+    }
+
+    /// Whether `bytes` more, all of them touched, fit under every limit.
+    pub(crate) fn check(bytes: usize, pages: Pages, numa: Numa) -> Result<(), RegionError> {
+        need(bytes, pages, numa).map(|_| ())
     }
 
     /// The first byte, on a page of its kind. The pointer is good for all `len()` bytes while the reserve lives. As with a region, no
@@ -99,6 +95,20 @@ impl Reserve {
         // SAFETY: I9. As above: private anonymous pages are replaced by zeros.
         unsafe { libc::madvise(start.as_ptr().cast(), part.len(), libc::MADV_DONTNEED) == 0 }
     }
+}
+
+/// What a reserve will take, checked, and where it goes.
+fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), RegionError> {
+    assert!(matches!(pages, Pages::Small | Pages::PreferThp), "{pages} can't be given back in parts");
+    let kind = if pages == Pages::Small || cfg!(miri) { PageKind::Small } else { PageKind::Thp };
+    let roots = Roots::system();
+    let too_large = |_| RegionError::TooLarge { asked_bytes: bytes };
+    let resident_bytes = align_up(bytes, kind.bytes()).map_err(too_large)?;
+    let address_bytes = map::address_bytes(kind, resident_bytes).map_err(too_large)?;
+    let placement = Placement::choose(numa, &roots)?;
+    let need = Need { kind, address_bytes, resident_bytes, node: placement.node_required() };
+    limits::check(&need, &roots)?;
+    Ok((need, placement))
 }
 
 #[cfg(test)]

@@ -147,6 +147,7 @@ impl Assembler {
             open.grow(pool, max, want)?;
         }
         open.lent = want.min(open.room());
+        debug_assert!(open.lent > 0 || want == 0, "there is space, or an error");
         let (start, lent) = (open.filled, open.lent);
         Ok(open.segments.last_mut().map_or(&mut [], |last| &mut last[start..start + lent]))
     }
@@ -176,7 +177,7 @@ impl Assembler {
         // It may lie where space was lent.
         open.lent = 0;
         let (head, tail) = bytes.split_at(bytes.len().min(open.room()));
-        let start = open.filled;
+        let (start, total) = (open.filled, open.total);
         if let Some(last) = open.segments.last_mut() {
             last[start..start + head.len()].copy_from_slice(head);
         }
@@ -188,6 +189,7 @@ impl Assembler {
         } else {
             open.advance(head.len());
         }
+        debug_assert_eq!(open.total, total + bytes.len(), "all or nothing");
         self.check();
         Ok(())
     }

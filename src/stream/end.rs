@@ -66,6 +66,7 @@ impl EndState {
             return false;
         }
         let word = if matches!(end, End::Finished) { FINISHED } else { CLOSED };
+        debug_assert!(!self.is_set(), "the word follows the end");
         *set = Some(end);
         // SYNC S13: whoever sees it finds the error, and what was enqueued before a clean end.
         self.word.store(word, Ordering::Release);
@@ -85,6 +86,8 @@ impl EndState {
     }
 
     pub(crate) fn get(&self) -> Option<End> {
-        lock(&self.end).clone()
+        let end = lock(&self.end);
+        debug_assert_eq!(end.is_some(), self.is_set(), "the word follows the end");
+        end.clone()
     }
 }

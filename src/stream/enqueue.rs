@@ -146,7 +146,9 @@ impl Enqueuer {
     fn put_copy(&mut self, mut buf: PooledBuf, bytes: &[u8]) -> Result<(), CopyError> {
         debug_assert_eq!(buf.len(), bytes.len());
         buf.copy_from_slice(bytes);
-        match self.try_enqueue(buf) {
+        let enqueued = self.try_enqueue(buf);
+        debug_assert!(!matches!(enqueued, Err(EnqueueError::Full { .. })), "there was room, and nobody else takes it");
+        match enqueued {
             Ok(()) => Ok(()),
             Err(EnqueueError::Full { bound, .. }) => Err(CopyError::Full(bound)),
             Err(EnqueueError::Closed { end, .. }) => Err(CopyError::Closed(end)),

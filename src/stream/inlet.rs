@@ -31,6 +31,7 @@ pub(crate) fn ends<T: Weigh>(messages_max: usize, bytes_max: usize) -> (Inlet<T>
 pub(crate) fn ends_from<T: Weigh>(messages_max: usize, bytes_max: usize, none: Count) -> (Inlet<T>, Outlet<T>) {
     let (producer, consumer) = Ring::ends(messages_max, bytes_max, none);
     let shared = Arc::new(Shared::new(&producer));
+    debug_assert!(producer.has_room(bytes_max) && !consumer.has_more(), "a new queue is empty");
     (Inlet { producer, shared: Arc::clone(&shared) }, Outlet::new(consumer, shared))
 }
 
@@ -59,6 +60,7 @@ impl<T: Weigh> Inlet<T> {
     #[cold]
     fn rouse(&mut self) -> Result<(), Refused<T>> {
         if self.shared.dequeuer.word.is_gone() {
+            debug_assert!(self.shared.end.is_set(), "nobody leaves an open queue");
             return self.shared.take_back().map_or(Ok(()), |late| Err(Refused::Ended(late)));
         }
         self.shared.dequeuer.wake();
@@ -131,6 +133,7 @@ impl<T: Weigh> Inlet<T> {
     fn poll_room(&self, context: &Context<'_>, weight_bytes: usize) -> Poll<()> {
         let (shared, producer) = (&self.shared, &self.producer);
         let ready = || producer.has_room(weight_bytes) || shared.end.is_set();
+        debug_assert!(!shared.dequeuer.word.is_gone() || shared.end.is_set());
         if shared.enqueuer.poll(shared.barrier, ASLEEP, context, ready) {
             shared.ring.enqueued.0.waited(false);
             return Poll::Pending;
@@ -150,5 +153,6 @@ impl<T: Weigh> Drop for Inlet<T> {
         let is_panic = std::thread::panicking();
         let end = if is_panic { End::Closed(std::sync::Arc::new(EnqueuerPanicked)) } else { End::Finished };
         self.shared.finish(end);
+        debug_assert!(self.shared.end.is_set());
     }
 }

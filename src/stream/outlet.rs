@@ -27,6 +27,7 @@ pub(crate) struct Outlet<T: Weigh> {
 
 impl<T: Weigh> Outlet<T> {
     pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
+        debug_assert!(!shared.end.is_set(), "a new queue is open");
         Self { consumer: Some(consumer), shared }
     }
 
@@ -63,7 +64,9 @@ impl<T: Weigh> Outlet<T> {
             self.shared.dequeuer.word.leave(self.shared.barrier);
         }
         // Looked at again: what was published before the end is seen now.
-        match self.shared.leave(&mut self.consumer) {
+        let late = self.shared.leave(&mut self.consumer);
+        debug_assert_eq!(late.is_some(), self.consumer.is_some(), "it leaves when nothing is left");
+        match late {
             Some(item) => self.popped(item),
             None => Taken::Ended,
         }
@@ -87,6 +90,7 @@ impl<T: Weigh> Outlet<T> {
                 taken => return Poll::Ready(taken),
             }
             let shared = &self.shared;
+            debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
             if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
                 shared.ring.dequeued.0.waited(false);
                 return Poll::Pending;
@@ -95,6 +99,7 @@ impl<T: Weigh> Outlet<T> {
     }
 
     fn wait(&self, until: Option<Instant>) -> bool {
+        debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
         self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
     }
 
@@ -124,5 +129,6 @@ impl<T: Weigh> Drop for Outlet<T> {
         while let Some(late) = self.shared.leave(&mut self.consumer) {
             drop(late);
         }
+        debug_assert!(self.consumer.is_none() && self.shared.end.is_set());
     }
 }

@@ -78,6 +78,7 @@ impl Side {
     /// The bytes are stored first: who sees the messages sees at least their bytes.
     #[inline]
     fn store(&self, count: Count) {
+        debug_assert_eq!(count.messages.wrapping_sub(self.messages.load(Ordering::Relaxed)), 1, "one at a time");
         self.bytes.store(count.bytes, Ordering::Relaxed);
         // SYNC S11 for the producer's count, SYNC S12 for the consumer's.
         self.messages.store(count.messages, Ordering::Release);
@@ -115,6 +116,7 @@ impl Side {
         for (counter, more) in [(&self.waits, true), (&self.wakes_lost, lost)] {
             counter.store(counter.load(Ordering::Relaxed) + usize::from(more), Ordering::Relaxed);
         }
+        debug_assert!(self.wakes_lost.load(Ordering::Relaxed) <= self.waits.load(Ordering::Relaxed));
     }
 }
 
@@ -136,6 +138,7 @@ impl<T: Weigh> Ring<T> {
         assert!(messages_max > 0 && bytes_max > 0, "the options were checked");
         let slots = (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
         let (enqueued, dequeued) = (Padded(Side::new(none)), Padded(Side::new(none)));
+        assert!(bytes_max <= isize::MAX as usize, "a difference of counts is told from its wrap");
         let ring = Arc::new(Self { slots, messages_max, bytes_max, enqueued, dequeued });
         let producer = Producer { ring: Arc::clone(&ring), enqueued: none, dequeued: none };
         (producer, Consumer { ring, dequeued: none, enqueued_messages: none.messages })
@@ -145,6 +148,7 @@ impl<T: Weigh> Ring<T> {
 impl<T> Ring<T> {
     #[inline]
     fn slot(&self, position: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        debug_assert!(self.slots.len().is_power_of_two() && self.slots.len() >= self.messages_max);
         &self.slots[position & (self.slots.len() - 1)]
     }
 
@@ -157,6 +161,7 @@ impl<T> Ring<T> {
     /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.
     #[inline]
     fn bound(&self, queued: Count, weight_bytes: usize) -> Option<Bound> {
+        debug_assert!(queued.messages <= self.messages_max, "more is queued than the ring holds");
         if queued.messages >= self.messages_max {
             return Some(Bound::Messages { limit: self.messages_max });
         }
@@ -172,7 +177,9 @@ impl<T> Drop for Ring<T> {
     /// Both ends are gone: what they left goes with the ring.
     fn drop(&mut self) {
         let (enqueued, dequeued) = self.counts();
-        for position in 0..enqueued.since(dequeued).messages {
+        let left = enqueued.since(dequeued).messages;
+        assert!(left <= self.messages_max, "{left} messages are left in a ring of {}", self.messages_max);
+        for position in 0..left {
             self.slot(dequeued.messages.wrapping_add(position)).with_mut(|slot| {
                 // SAFETY: I121. Nobody else has the ring, and the slot lies between the counts.
                 let slot = unsafe { &mut *slot };
@@ -262,6 +269,7 @@ impl<T: Weigh> Consumer<T> {
         let item = unsafe { item.assume_init() };
         self.dequeued = self.dequeued.plus(item.weight_bytes());
         self.ring.dequeued.0.store(self.dequeued);
+        self.check();
         Some(item)
     }
 
@@ -269,14 +277,22 @@ impl<T: Weigh> Consumer<T> {
     fn look(&mut self) -> bool {
         let enqueued = self.ring.enqueued.0.load();
         let queued = enqueued.since(self.dequeued);
-        debug_assert!(queued.messages <= self.ring.messages_max, "more is queued than the ring holds");
         self.enqueued_messages = enqueued.messages;
+        self.check();
         self.ring.dequeued.0.saw(queued);
         queued.messages > 0
     }
 
     /// Whether there is something, for a sleeper's look.
     pub(crate) fn has_more(&self) -> bool {
+        self.check();
         self.ring.enqueued.0.load().messages != self.dequeued.messages
+    }
+
+    /// The law of the ring as this end sees it.
+    #[inline]
+    fn check(&self) {
+        let queued = self.enqueued_messages.wrapping_sub(self.dequeued.messages);
+        debug_assert!(queued <= self.ring.messages_max, "more is queued than the ring holds");
     }
 }

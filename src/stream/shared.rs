@@ -51,6 +51,7 @@ impl<T: Weigh> Shared<T> {
             self.enqueuer.wake();
             self.dequeuer.wake();
         }
+        debug_assert!(self.end.is_set());
         is_first
     }
 
@@ -73,6 +74,7 @@ impl<T: Weigh> Shared<T> {
     pub(crate) fn leave(&self, consumer: &mut Option<Consumer<T>>) -> Option<T> {
         debug_assert!(self.end.is_set(), "nobody leaves an open queue");
         let mut left = lock(&self.left);
+        assert!(left.is_none(), "a queue has one dequeuer, which leaves once");
         let late = consumer.as_mut().and_then(Consumer::pop);
         if late.is_none() {
             *left = consumer.take();
@@ -82,6 +84,7 @@ impl<T: Weigh> Shared<T> {
 
     /// The enqueuer's message that came too late for the dequeuing end.
     pub(crate) fn take_back(&self) -> Option<T> {
+        debug_assert!(self.end.is_set(), "nobody leaves an open queue");
         let mut left = lock(&self.left);
         let consumer = left.as_mut()?;
         let late = consumer.pop();

@@ -40,6 +40,7 @@ mod empty_harness;
 mod free_list;
 mod growable_vec;
 mod harness;
+pub mod load;
 mod lockfree_object_pool;
 mod mutex_pool;
 mod object_pool;

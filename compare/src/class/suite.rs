@@ -17,15 +17,15 @@ fn cpus() -> Cpus {
 }
 
 /// A pool that hands each buffer out twice, as a double put makes it: the defect that verification exists for.
-struct TwoOwners;
+pub struct TwoOwners;
 
 #[derive(Default)]
-struct Twice {
+pub struct Twice {
     again: Option<Shared>,
 }
 
 #[derive(Clone)]
-struct Shared {
+pub struct Shared {
     memory: Arc<Mutex<Box<[u8]>>>,
     bytes: usize,
 }

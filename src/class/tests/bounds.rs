@@ -1,1 +1,227 @@
+//! The limit: waiting in line, being refused, fresh buffers, and what other threads keep.
 
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use super::{LONG, small};
+use crate::class::{AtLimit, ClassPool, GetError, PooledBuf};
+
+/// Until somebody stands in line.
+fn until_waiting(pool: &ClassPool, count: u64) {
+    while pool.stats().classes[0].waiting != count {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_class_at_its_limit_refuses() {
+    let exhausted = GetError::Exhausted { class_bytes: 64, buffers_max: 2 };
+    for at_limit in [AtLimit::Refuse, AtLimit::Wait] {
+        let pool = small(2, at_limit);
+        let both = [pool.get(64).unwrap(), pool.get(1).unwrap()];
+        assert_eq!(pool.try_get(64).unwrap_err(), exhausted, "{at_limit:?}");
+        if at_limit == AtLimit::Refuse {
+            assert_eq!(pool.get(0).unwrap_err(), exhausted);
+            assert_eq!(pool.get_timeout(0, LONG).unwrap_err(), exhausted);
+        }
+        pool.get(65).expect("another class has a limit of its own");
+        assert!(pool.stats().classes[0].refusals >= 1);
+        drop(both);
+        pool.try_get(64).unwrap();
+    }
+}
+
+#[test]
+fn a_class_at_its_limit_gives_fresh_buffers() {
+    let pool = small(1, AtLimit::Fresh);
+    let (pooled, fresh) = (pool.get(10).unwrap(), pool.get(10).unwrap());
+    assert!(!pooled.is_direct() && fresh.is_direct() && fresh.capacity() == 10);
+    let stats = pool.stats();
+    assert_eq!((stats.classes[0].fresh, stats.classes[0].misses, stats.direct.gets), (1, 2, 1));
+    assert_eq!((stats.classes[0].resident, stats.hit_rate()), (1, 0.0));
+    drop((fresh, pooled));
+    assert!(!pool.get(10).unwrap().is_direct());
+}
+
+#[test]
+fn a_wait_ends_with_its_time() {
+    let pool = small(1, AtLimit::Wait);
+    let held = pool.get(64).unwrap();
+    let timeout = Duration::from_millis(5);
+    let refused = pool.get_timeout(64, timeout).unwrap_err();
+    assert_eq!(refused, GetError::TimedOut { class_bytes: 64, buffers_max: 1, timeout });
+    assert_eq!(pool.get_timeout(64, Duration::ZERO).unwrap_err().to_string().contains("stayed in use"), true);
+    let class = pool.stats().classes[0];
+    assert_eq!((class.waits, class.waiting), (2, 0), "who gives up leaves the line");
+    drop(held);
+    // And threads keep buffers again, which the first line had forbidden.
+    drop(pool.get_timeout(64, Duration::MAX).unwrap());
+    assert_eq!(pool.shared().classes[0].near().map(|block| pool.shared().classes[0].give(block).is_none()), Some(true));
+}
+
+#[test]
+fn the_line_is_served_in_order() {
+    let pool = small(1, AtLimit::Wait);
+    let held = pool.get(64).unwrap();
+    let (arrived, order) = channel();
+    let threads: Vec<_> = (0..3)
+        .map(|index| {
+            let (theirs, arrived) = (pool.clone(), arrived.clone());
+            let thread = thread::spawn(move || {
+                let buf = theirs.get_timeout(64, LONG).unwrap();
+                arrived.send(index).unwrap();
+                drop(buf);
+            });
+            until_waiting(&pool, index + 1);
+            thread
+        })
+        .collect();
+    drop(held);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(order.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(pool.stats().classes[0].in_use, 0);
+}
+
+/// A thread that keeps `count` free buffers in its bin, and does nothing until it is let go.
+fn keeper(pool: &ClassPool, count: usize) -> (thread::JoinHandle<()>, std::sync::mpsc::Sender<()>) {
+    let ((ready, is_ready), (go, wait)) = (sync_channel(1), channel::<()>());
+    let theirs = pool.clone();
+    let thread = thread::spawn(move || {
+        drop((0..count).map(|_| theirs.get(64).unwrap()).collect::<Vec<PooledBuf>>());
+        ready.send(()).unwrap();
+        let _ = wait.recv();
+        drop(theirs.get(64).unwrap());
+    });
+    is_ready.recv().unwrap();
+    (thread, go)
+}
+
+#[test]
+fn what_an_idle_thread_keeps_is_taken_at_the_limit() {
+    for at_limit in [AtLimit::Wait, AtLimit::Refuse, AtLimit::Fresh] {
+        let pool = small(4, at_limit);
+        let (thread, go) = keeper(&pool, 4);
+        let all: Vec<PooledBuf> = (0..4).map(|_| pool.get(64).unwrap()).collect();
+        assert!(all.iter().all(|buf| !buf.is_direct()), "{at_limit:?}");
+        assert_eq!(pool.stats().classes[0].resident, 4);
+        drop(all);
+        drop(go);
+        thread.join().unwrap();
+    }
+}
+
+/// Few buffers, many threads: everybody is served, and nobody has another's buffer.
+#[test]
+fn many_threads_share_few_buffers() {
+    let rounds = if cfg!(miri) { 10 } else { 2000 };
+    let pool = small(3, AtLimit::Wait);
+    let threads: Vec<_> = (0..5_u8)
+        .map(|mine| {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                for _ in 0..rounds {
+                    let mut buf = pool.get_timeout(64, LONG).expect("a wake-up was lost");
+                    buf.fill(mine);
+                    thread::yield_now();
+                    assert!(buf.iter().all(|&byte| byte == mine), "somebody else has this buffer");
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let class = pool.stats().classes[0];
+    assert_eq!((class.in_use, class.waiting, class.gets), (0, 0, 5 * rounds));
+    assert!(class.resident <= 3);
+}
+
+/// A waker that counts.
+#[derive(Default)]
+struct Count(Mutex<u32>);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+impl Count {
+    fn new() -> (Arc<Self>, Waker) {
+        let count = Arc::new(Self::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    fn count(&self) -> u32 {
+        *self.0.lock().unwrap()
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}
+
+#[test]
+fn a_task_waits_in_line() {
+    let pool = small(1, AtLimit::Wait);
+    let (first, waker) = Count::new();
+    let (second, other) = Count::new();
+    let held = pool.get(64).unwrap();
+    let mut get = pin!(pool.get_async(64));
+    assert!(poll(get.as_mut(), &waker).is_pending());
+    // A task may be moved: the last waker counts.
+    assert!(poll(get.as_mut(), &other).is_pending());
+    drop(held);
+    assert_eq!((first.count(), second.count()), (0, 1));
+    let Poll::Ready(Ok(buf)) = poll(get.as_mut(), &other) else { panic!("it was woken for nothing") };
+    assert_eq!(buf.len(), 64);
+    let mut refused = pin!(pool.get_async(usize::MAX));
+    assert!(matches!(poll(refused.as_mut(), &waker), Poll::Ready(Err(GetError::TooLarge { .. }))));
+    let refusing = small(1, AtLimit::Refuse);
+    let _held = refusing.get(64).unwrap();
+    assert!(matches!(poll(pin!(refusing.get_async(64)), &waker), Poll::Ready(Err(GetError::Exhausted { .. }))));
+}
+
+#[test]
+fn a_dropped_future_hands_on_what_it_was_granted() {
+    let pool = small(1, AtLimit::Wait);
+    let (woken, waker) = Count::new();
+    let held = pool.get(64).unwrap();
+    let mut granted = Box::pin(pool.get_async(64));
+    let mut next = pin!(pool.get_async(64));
+    let mut left = Box::pin(pool.get_async(64));
+    for future in [granted.as_mut(), next.as_mut(), left.as_mut()] {
+        assert!(poll(future, &waker).is_pending());
+    }
+    drop(left);
+    drop(held);
+    assert_eq!((woken.count(), pool.stats().classes[0].waiting), (1, 1));
+    drop(granted);
+    assert_eq!(woken.count(), 2);
+    assert!(matches!(poll(next.as_mut(), &waker), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_thread_and_a_task_wait_in_one_line() {
+    let pool = small(1, AtLimit::Wait);
+    let (woken, waker) = Count::new();
+    let held = pool.get(64).unwrap();
+    let mut get = pin!(pool.get_async(64));
+    assert!(poll(get.as_mut(), &waker).is_pending());
+    let (done, is_done): (_, Receiver<()>) = channel();
+    let theirs = pool.clone();
+    let thread = thread::spawn(move || {
+        drop(theirs.get_timeout(64, LONG).unwrap());
+        drop(done);
+    });
+    until_waiting(&pool, 2);
+    drop(held);
+    assert_eq!(woken.count(), 1);
+    let Poll::Ready(Ok(buf)) = poll(get.as_mut(), &waker) else { panic!("it came first") };
+    assert!(is_done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty));
+    drop(buf);
+    thread.join().unwrap();
+}

@@ -43,6 +43,7 @@ impl Open {
         let mut segment = pool.try_get(bytes)?;
         // The rest of the class is free, as far as the message may go.
         segment.set_len(segment.capacity().min(left)).expect("a buffer holds its capacity");
+        debug_assert!(segment.len() >= want, "the segment holds what is asked for");
         self.advance(head);
         self.segments.push(segment);
         (self.filled, self.lent) = (0, 0);
@@ -68,6 +69,7 @@ impl Open {
             self.segments.pop();
             // All before the last are full.
             self.filled = self.segments.last().map_or(0, |last| last.len());
+            debug_assert!(self.filled > 0, "only the last segment may be empty");
         }
         self.lent = 0;
     }
@@ -82,6 +84,7 @@ impl Open {
 
     /// The one copy: all segments, in order, into a buffer of the message's length.
     pub(super) fn gather(&mut self, mut into: PooledBuf) -> PooledBuf {
+        assert_eq!(into.len(), self.total, "the buffer is as long as the message");
         let mut at = 0;
         let last = self.segments.len().saturating_sub(1);
         for (number, segment) in self.segments.drain(..).enumerate() {
