@@ -73,6 +73,16 @@ impl Choice {
     }
 }
 
+/// The same, where a person may also say how much is timed.
+#[derive(Args, Clone)]
+pub struct Timed {
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Timed operations of one repeat, in every case [default: what the case has]
+    #[arg(long)]
+    pub ops: Option<NonZero<u64>>,
+}
+
 /// Why a run ended early, or didn't reach what was asked for.
 #[derive(Debug)]
 pub enum Wrong {

@@ -31,7 +31,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::case::Case;
 use crate::catalog::Sweep;
-use crate::choice::{Choice, Wrong};
+use crate::choice::{Choice, Timed, Wrong};
 use crate::report::Report;
 
 #[derive(Parser)]
@@ -52,11 +52,11 @@ enum Bench {
     /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with readers on further cores
     Lanes(Small),
     /// Size-class pools: get and drop on one thread, on two, and across them
-    Class(class::Options),
+    Class(Timed),
     /// Many threads on one class pool, every payload verified: exits with 3 below a hit rate
     ClassLoad(class::load::Options),
     /// Receive queues: enqueue, dequeue and done, on two threads
-    Queue(Choice),
+    Queue(Timed),
 }
 
 /// What a run of one fixed list may choose.
@@ -123,7 +123,7 @@ fn main() -> ExitCode {
         Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Class(options) => class::run(&options),
         Bench::ClassLoad(options) => class::load::run(&options),
-        Bench::Queue(choice) => queue::run(&choice),
+        Bench::Queue(options) => queue::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

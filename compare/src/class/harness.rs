@@ -34,6 +34,9 @@ pub struct Repeat {
     pub growth_bytes: Option<usize>,
 }
 
+/// One repeat, and what the process grew by with the pool.
+type Time = fn(&Case, Cpus, &Rounds) -> Result<(Repeat, usize), String>;
+
 /// One contender behind plain functions; inside each of them everything is dispatched statically.
 #[derive(Clone, Copy)]
 pub struct Runner {
@@ -42,7 +45,7 @@ pub struct Runner {
     crosses: bool,
     has_length: bool,
     verify: fn(&Case, Cpus, u64) -> Result<(), String>,
-    time: fn(&Case, Cpus, &Rounds) -> Result<(Repeat, usize), String>,
+    time: Time,
 }
 
 impl Runner {

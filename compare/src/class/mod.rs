@@ -59,9 +59,7 @@ mod tls_vec;
 
 use std::num::NonZero;
 
-use clap::Args;
-
-use crate::choice::{Choice, Wrong};
+use crate::choice::{Timed, Wrong};
 use crate::contender::{Exhausted, Fill};
 use crate::harness::Rounds;
 use crate::report;
@@ -70,16 +68,6 @@ use case::Case;
 use harness::Runner;
 
 pub use resident::resident_bytes;
-
-/// What a run of `class` may choose.
-#[derive(Args)]
-pub struct Options {
-    #[command(flatten)]
-    choice: Choice,
-    /// Timed operations of one repeat [default: 2000000, or 125000 across threads]
-    #[arg(long)]
-    ops: Option<NonZero<u64>>,
-}
 
 /// A pool that hands out buffers to several threads, each through a view of its own.
 pub trait Pool: Sized + Sync {
@@ -154,14 +142,14 @@ pub fn contenders() -> Vec<Runner> {
 /// The contenders of a quick run, whose figures targets are set for.
 const QUICK: [&str; 7] = ["empty-harness", "slipring", "s2", "tls-vec", "glibc", "mimalloc", "jemalloc"];
 
-const ROUNDS_QUICK: Rounds = Rounds { repeats: 7, ops: 2_000_000, verified_ops: 20_000 };
+const ROUNDS_QUICK: Rounds = Rounds { repeats: 7, ops: 1_000_000, verified_ops: 20_000 };
 const ROUNDS_FULL: Rounds = Rounds { repeats: 21, ops: 2_000_000, verified_ops: 50_000 };
 
 /// Runs the cases and prints them.
 ///
 /// # Errors
 /// An option that can't be, or a contender that lost a payload.
-pub fn run(options: &Options) -> Result<(), Wrong> {
+pub fn run(options: &Timed) -> Result<(), Wrong> {
     let choice = &options.choice;
     let mut cases = case::cases(choice.quick_cases());
     cases.retain(|case| choice.takes_case(&case.name()));

@@ -39,7 +39,6 @@ impl Runner {
 
 /// All contenders in one case.
 pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
-    let rounds = case.rounds(rounds);
     let named = |runner: &Runner, run: Run, ops: u64| {
         let outcome = catch_unwind(AssertUnwindSafe(|| run(case, cpus, ops)));
         let outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));

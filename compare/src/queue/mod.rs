@@ -42,7 +42,9 @@ mod slipring;
 mod suite;
 mod tokio;
 
-use crate::choice::{Choice, Wrong};
+use std::num::NonZero;
+
+use crate::choice::{Timed, Wrong};
 use crate::harness::Rounds;
 use crate::report;
 use crate::two_threads::{Cpus, Crossbeam, Flume, Kanal, Reader, Rtrb, StdMpsc, Tally, round_trip_ns};
@@ -126,7 +128,8 @@ const ROUNDS_FULL: Rounds = Rounds { repeats: 21, ops: 2_000_000, verified_ops: 
 ///
 /// # Errors
 /// An option that can't be, or a contender that lost a message.
-pub fn run(choice: &Choice) -> Result<(), Wrong> {
+pub fn run(options: &Timed) -> Result<(), Wrong> {
+    let choice = &options.choice;
     let mut cases = case::cases(choice.quick_cases());
     cases.retain(|case| choice.takes_case(&case.name()));
     let quick = |name: &str| !choice.quick_contenders() || QUICK.contains(&name);
@@ -150,6 +153,8 @@ pub fn run(choice: &Choice) -> Result<(), Wrong> {
     for case in &cases {
         let name = case.name();
         let wrong = |failure: String| Wrong::Case(format!("{name}: {failure}"));
+        let mut rounds = case.rounds(&rounds);
+        rounds.ops = options.ops.map_or(rounds.ops, NonZero::get);
         let before_ns = round_trip_ns(cpus).map_err(wrong)?;
         let timings = harness::measure(case, cpus, &contenders, &rounds).map_err(wrong)?;
         let after_ns = round_trip_ns(cpus).map_err(wrong)?;

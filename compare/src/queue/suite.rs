@@ -9,16 +9,18 @@ use super::{Arrival, Inlet, Outlet, QUICK, Queue, contenders};
 use crate::harness::Rounds;
 use crate::two_threads::{Cpus, Reader, Tally};
 
-const ROUNDS: Rounds = Rounds { repeats: 2, ops: 2000, verified_ops: 500 };
+const ROUNDS: Rounds = Rounds { repeats: 2, ops: 2000, verified_ops: 200 };
 
 /// On a machine of one CPU both threads share it: slow, and as correct.
 fn cpus() -> Cpus {
     Cpus::pick().unwrap_or(Cpus::ONE)
 }
 
+type Ends = (SyncSender<Vec<u8>>, Receiver<Vec<u8>>);
+
 /// A queue that loses a message or spoils one: what the checks exist for.
 struct Wrong<const LOSES: bool> {
-    ends: Mutex<Option<(SyncSender<Vec<u8>>, Receiver<Vec<u8>>)>>,
+    ends: Mutex<Option<Ends>>,
     case: Case,
 }
 
