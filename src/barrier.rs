@@ -31,19 +31,31 @@ impl Barrier {
     pub(crate) fn light(self) {
         match self {
             Self::Membarrier => compiler_fence(Ordering::SeqCst),
-            Self::Fence => fence(Ordering::SeqCst),
+            Self::Fence => full_fence(),
         }
     }
 
     pub(crate) fn heavy(self) {
+        assert!(self.try_heavy(), "a registered process may call membarrier");
+    }
+
+    /// As [`Barrier::heavy`]; false if the calling thread may not (a filter of system calls came after the process had registered): nothing is promised then.
+    pub(crate) fn try_heavy(self) -> bool {
         match self {
-            Self::Membarrier => {
-                let refused = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-                assert_eq!(refused, 0, "a registered process may call membarrier");
+            Self::Membarrier => membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0,
+            Self::Fence => {
+                fence(Ordering::SeqCst);
+                true
             }
-            Self::Fence => fence(Ordering::SeqCst),
         }
     }
+}
+
+/// Out of line, so that no locked instruction stands in the code of those who needn't pass one.
+#[cold]
+#[inline(never)]
+fn full_fence() {
+    fence(Ordering::SeqCst);
 }
 
 fn membarrier(command: libc::c_int) -> libc::c_long {

@@ -78,9 +78,12 @@
 //! | none | regions, ring pools, class pools and receive queues | libc, memmap2 |
 //! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
 //! | `bytes` | buffers of class pools as `Bytes` | bytes |
+//! | `metrics` | what class pools and receive queues have done, for Prometheus | prometheus-client |
 
 mod barrier;
 pub mod class;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod region;

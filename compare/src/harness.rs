@@ -47,13 +47,15 @@ pub struct Timing {
     /// What was emulated, where its design can't express the workload.
     pub emulated: Option<&'static str>,
     pub memory_bytes: usize,
+    /// By how much the process grew between the warm-up and the end, in the worst repeat; where a bench looks at it.
+    pub growth_bytes: Option<usize>,
     /// One figure a repeat, in nanoseconds for each operation, sorted.
     pub ns_per_op: Vec<f64>,
 }
 
 impl Timing {
     pub fn new(contender: &'static str) -> Self {
-        Self { contender, emulated: None, memory_bytes: 0, ns_per_op: Vec::new() }
+        Self { contender, emulated: None, memory_bytes: 0, growth_bytes: None, ns_per_op: Vec::new() }
     }
 
     /// One more repeat.

@@ -21,7 +21,7 @@ use slipring::ring::PoolOptions;
 
 use crate::contender::{Copied, Fill};
 use crate::harness::Timing;
-use crate::report;
+use crate::report::{self, Report};
 
 const COUNTS: [usize; 5] = [1, 2, 4, 8, 16];
 const PAYLOAD_BYTES: usize = 512;
@@ -281,7 +281,7 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
     }
     for shape in others {
         let why = format!("{} cores are needed, this process may use {}", shape.cpus(), cpus.len());
-        report::skipped(&shape.name(), &why, as_json);
+        Report { bench: "ring", as_json }.skipped(&shape.name(), &why);
     }
     Ok(())
 }

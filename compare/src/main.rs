@@ -11,24 +11,28 @@
 //! a pass before the clock, the number of the operation after each timed pass. `empty-harness` is what the loop itself costs. The cases of two threads
 //! have a picture of their own in [`two_threads`]. All nanoseconds are only good beside each other, and on a machine that does nothing else.
 
+mod allocations;
 mod case;
 mod catalog;
+mod choice;
+mod class;
 mod contender;
 mod harness;
 mod lanes;
 mod position;
+mod queue;
 mod report;
 mod seed_table;
 mod two_threads;
 
-use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::case::Case;
 use crate::catalog::Sweep;
-use crate::harness::Rounds;
+use crate::choice::{Choice, Timed, Wrong};
+use crate::report::Report;
 
 #[derive(Parser)]
 #[command(about = "Rivals of slipring behind one trait, measured in one run")]
@@ -47,6 +51,12 @@ enum Bench {
     SeedTable(Small),
     /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with readers on further cores
     Lanes(Small),
+    /// Size-class pools: get and drop on one thread, on two, and across them
+    Class(Timed),
+    /// Many threads on one class pool, every payload verified: exits with 3 below a hit rate
+    ClassLoad(class::load::Options),
+    /// Receive queues: enqueue, dequeue and done, on two threads
+    Queue(Timed),
 }
 
 /// What a run of one fixed list may choose.
@@ -60,104 +70,68 @@ struct Small {
     json: bool,
 }
 
-/// What a run may choose.
+/// What a run of `ring` may choose.
 #[derive(Args)]
 struct Options {
-    /// The cases and contenders that targets are set for, with fewer and shorter repeats; in under a minute
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    choice: Choice,
     /// The cases of a sweep instead, on one thread only
     #[arg(long)]
     sweep: Option<Sweep>,
-    /// One JSON object a line instead of a table; lines that aren't results carry no `case`
-    #[arg(long)]
-    json: bool,
-    /// Only cases whose name contains this, or one of these with commas between them
-    #[arg(long, value_delimiter = ',')]
-    case: Vec<String>,
-    /// Only contenders whose name contains this, or one of these; also those that `--quick` leaves out
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
-    /// Repeats of each case and contender [default: 21, or 7 with --quick]
-    #[arg(long)]
-    repeats: Option<NonZero<usize>>,
-    /// Lists the names of the cases and contenders that this run would have
-    #[arg(long)]
-    list: bool,
 }
 
 impl Options {
-    fn rounds(&self) -> Rounds {
-        let rounds = if self.quick { harness::QUICK } else { harness::FULL };
-        Rounds { repeats: self.repeats.map_or(rounds.repeats, NonZero::get), ..rounds }
-    }
-
-    fn takes_case(&self, name: &str) -> bool {
-        self.case.is_empty() || self.case.iter().any(|part| name.contains(part))
-    }
-
-    fn takes_contender(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
-    }
-
     /// The cases of one thread.
     fn cases(&self) -> Vec<Case> {
         let mut cases = match self.sweep {
             Some(sweep) => catalog::sweep(sweep),
-            None if self.quick => catalog::quick(),
+            None if self.choice.quick => catalog::quick(),
             None => catalog::all(),
         };
-        cases.retain(|case| self.takes_case(&case.name()));
+        cases.retain(|case| self.choice.takes_case(&case.name()));
         cases
     }
 
     /// The contenders of one thread: with `--quick` the quick ones, unless others are asked for by name.
     fn contenders(&self) -> Vec<harness::Runner> {
-        let quick = |name: &str| !self.quick || !self.only.is_empty() || contender::QUICK.contains(&name);
+        let quick = |name: &str| !self.choice.quick_contenders() || contender::QUICK.contains(&name);
         let mut contenders = contender::all();
-        contenders.retain(|contender| self.takes_contender(contender.name) && quick(contender.name));
+        contenders.retain(|contender| self.choice.takes_contender(contender.name) && quick(contender.name));
         contenders
     }
 
     /// The cases of two threads: none in a sweep.
     fn two_threads_cases(&self) -> Vec<two_threads::Case> {
-        let mut cases = two_threads::cases(self.quick && self.case.is_empty());
-        cases.retain(|case| self.sweep.is_none() && self.takes_case(&case.name()));
+        let mut cases = two_threads::cases(self.choice.quick_cases());
+        cases.retain(|case| self.sweep.is_none() && self.choice.takes_case(&case.name()));
         cases
     }
 
     fn two_threads_contenders(&self) -> Vec<two_threads::Runner> {
-        let mut contenders = two_threads::contenders(self.quick && self.only.is_empty());
-        contenders.retain(|contender| self.takes_contender(contender.name));
+        let mut contenders = two_threads::contenders(self.choice.quick_contenders());
+        contenders.retain(|contender| self.choice.takes_contender(contender.name));
         contenders
     }
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().bench {
-        Bench::Ring(options) if options.list => list(&options),
+        Bench::Ring(options) if options.choice.list => list(&options),
         Bench::Ring(options) => run(&options),
         Bench::Ladder(options) => ladder(&options),
         Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
+        Bench::Class(options) => class::run(&options),
+        Bench::ClassLoad(options) => class::load::run(&options),
+        Bench::Queue(options) => queue::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Wrong::Option(error)) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-        Err(Wrong::Case(error)) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+        Err(wrong) => {
+            eprintln!("error: {}", wrong.text());
+            wrong.exit_code()
         }
     }
-}
-
-/// Why a run ended early.
-enum Wrong {
-    Option(String),
-    Case(String),
 }
 
 fn list(options: &Options) -> Result<(), Wrong> {
@@ -173,31 +147,25 @@ fn list(options: &Options) -> Result<(), Wrong> {
 }
 
 fn run(options: &Options) -> Result<(), Wrong> {
-    let (rounds, cases, of_two_threads) = (options.rounds(), options.cases(), options.two_threads_cases());
+    let (cases, of_two_threads) = (options.cases(), options.two_threads_cases());
     let (contenders, two_threads_contenders) = (options.contenders(), options.two_threads_contenders());
-    if cases.is_empty() && of_two_threads.is_empty() {
-        return Err(Wrong::Option(format!("--case {}: no such case; --list names them all", options.case.join(","))));
-    }
-    if contenders.is_empty() && two_threads_contenders.is_empty() {
-        return Err(Wrong::Option(format!(
-            "--only {}: no such contender; --list names them all",
-            options.only.join(",")
-        )));
-    }
-    report::head(&rounds, options.json);
+    let choice = &options.choice;
+    choice.check(cases.len() + of_two_threads.len(), contenders.len() + two_threads_contenders.len())?;
+    let (rounds, report) = (choice.rounds(harness::QUICK, harness::FULL), choice.report("ring"));
+    report.head(&rounds);
     for case in &cases {
         if let Some(why) = contender::shortage(&case.plan()) {
-            report::skipped(&case.name(), &why, options.json);
+            report.skipped(&case.name(), &why);
             continue;
         }
         if !contenders.iter().any(|contender| contender.takes_part(case)) {
             let why = "none of the chosen contenders releases in this order, or lies on these pages";
-            report::skipped(&case.name(), why, options.json);
+            report.skipped(&case.name(), why);
             continue;
         }
-        report::plan(case, &rounds, options.json);
+        report.plan(case, &rounds);
         let results = harness::measure(case, &contenders, &rounds).map_err(|failure| failed(&case.name(), &failure))?;
-        report::results(&case.name(), &results, options.json);
+        report.results(&case.name(), &results);
     }
     if of_two_threads.is_empty() || two_threads_contenders.is_empty() {
         return Ok(());
@@ -205,7 +173,7 @@ fn run(options: &Options) -> Result<(), Wrong> {
     let cpus = match two_threads::Cpus::pick() {
         Ok(cpus) => cpus,
         Err(why) => {
-            report::skipped("two threads", &why, options.json);
+            report.skipped("two threads", &why);
             return Ok(());
         }
     };
@@ -214,8 +182,8 @@ fn run(options: &Options) -> Result<(), Wrong> {
         let before_ns = two_threads::round_trip_ns(cpus).map_err(wrong)?;
         let results = two_threads::measure(case, cpus, &two_threads_contenders, &rounds).map_err(wrong)?;
         let after_ns = two_threads::round_trip_ns(cpus).map_err(wrong)?;
-        report::distance(&case.name(), [before_ns, after_ns], options.json);
-        report::results(&case.name(), &results, options.json);
+        report.distance(&case.name(), [before_ns, after_ns]);
+        report.results(&case.name(), &results);
     }
     Ok(())
 }
@@ -223,11 +191,12 @@ fn run(options: &Options) -> Result<(), Wrong> {
 /// The ladder stands on one case, so that each rung differs from the one below by its ingredient only.
 fn ladder(options: &Small) -> Result<(), Wrong> {
     let (case, rounds) = (Case::FIT, if options.quick { harness::QUICK } else { harness::FULL });
-    report::head(&rounds, options.json);
-    report::plan(&case, &rounds, options.json);
+    let report = Report { bench: "ring", as_json: options.json };
+    report.head(&rounds);
+    report.plan(&case, &rounds);
     let results =
         harness::measure(&case, &contender::ladder(), &rounds).map_err(|failure| failed(&case.name(), &failure))?;
-    report::results(&case.name(), &results, options.json);
+    report.results(&case.name(), &results);
     Ok(())
 }
 

@@ -9,70 +9,108 @@ use serde_json::{Value, json};
 use crate::case::{Case, Order, SEED, Size};
 use crate::harness::{Rounds, Timing};
 
-/// The line that says what the figures were taken on.
-pub fn head(rounds: &Rounds, as_json: bool) {
-    let machine = machine();
-    if as_json {
-        let options = json!({ "repeats": rounds.repeats, "ops": rounds.ops, "sizes_seed": SEED });
-        println!("{}", json!({ "bench": "ring", "machine": machine, "options": options }));
-    } else {
-        println!("{} repeats of {} operations on {machine}", rounds.repeats, rounds.ops);
-    }
+/// Where results go, and under which name.
+#[derive(Clone, Copy)]
+pub struct Report {
+    /// The subcommand, which stands in every line of JSON.
+    pub bench: &'static str,
+    pub as_json: bool,
 }
 
-/// What a case of one thread comes to; in JSON a line without `case`.
-pub fn plan(case: &Case, rounds: &Rounds, as_json: bool) {
-    let (plan, ops) = (case.plan(), rounds.of(case).ops);
-    if as_json {
-        let order = if case.order == Order::Oldest { "oldest first" } else { "random" };
-        let plan = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "largest_bytes": plan.largest_bytes,
-            "pages": plan.pages.to_string(), "releases": order, "ops": ops });
-        println!("{}", json!({ "bench": "ring", "plan_of": case.name(), "plan": plan }));
-    } else {
-        let (pool, largest) = (Size(plan.pool_bytes), Size(plan.largest_bytes));
-        let text = format!("a pool of {pool} on {}, {} slots of up to {largest}", plan.pages, plan.slots);
-        println!("\n{text}, {ops} operations a repeat");
-    }
-}
-
-pub fn results(case: &str, timings: &[Timing], as_json: bool) {
-    if as_json {
-        for timing in timings {
-            println!("{}", result(case, timing));
-        }
-        let memory: serde_json::Map<String, Value> =
-            timings.iter().map(|timing| (timing.contender.to_owned(), json!(timing.memory_bytes))).collect();
-        println!("{}", json!({ "bench": "ring", "memory_bytes_of": case, "memory_bytes": memory }));
-    } else {
-        let head = ["ns/op", "min", "q1", "q3", "max"].map(|name| format!("{name:>10}")).concat();
-        println!("{case}\n{:<18}{head}{:>14}", "contender", "memory KiB");
-        for timing in timings {
-            let name = format!("{}{}", timing.contender, if timing.emulated.is_some() { "*" } else { "" });
-            let figures = [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
-            println!("{name:<18}{figures}{:>14}", timing.memory_bytes >> 10);
-        }
-        for (timing, why) in timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why))) {
-            println!("* {} is emulated: {why}", timing.contender);
+impl Report {
+    /// The line that says what the figures were taken on.
+    pub fn head(&self, rounds: &Rounds) {
+        let machine = machine();
+        if self.as_json {
+            let options = json!({ "repeats": rounds.repeats, "ops": rounds.ops, "sizes_seed": SEED });
+            println!("{}", json!({ "bench": self.bench, "machine": machine, "options": options }));
+        } else {
+            println!("{} repeats of {} operations on {machine}", rounds.repeats, rounds.ops);
         }
     }
-}
 
-/// How far the two CPUs were apart, before and after a case.
-pub fn distance(case: &str, round_trip_ns: [f64; 2], as_json: bool) {
-    let [before, after] = round_trip_ns.map(f64::round);
-    if as_json {
-        println!("{}", json!({ "bench": "ring", "round_trip_ns": { "of": case, "before": before, "after": after } }));
-    } else {
-        println!("\na round trip between the two CPUs: {before} ns before, {after} ns after");
+    /// What a case of one thread comes to; in JSON a line without `case`.
+    pub fn plan(&self, case: &Case, rounds: &Rounds) {
+        let (plan, ops) = (case.plan(), rounds.of(case).ops);
+        if self.as_json {
+            let order = if case.order == Order::Oldest { "oldest first" } else { "random" };
+            let plan = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "largest_bytes": plan.largest_bytes,
+                "pages": plan.pages.to_string(), "releases": order, "ops": ops });
+            println!("{}", json!({ "bench": self.bench, "plan_of": case.name(), "plan": plan }));
+        } else {
+            let (pool, largest) = (Size(plan.pool_bytes), Size(plan.largest_bytes));
+            let text = format!("a pool of {pool} on {}, {} slots of up to {largest}", plan.pages, plan.slots);
+            println!("\n{text}, {ops} operations a repeat");
+        }
     }
-}
 
-/// Why some cases weren't run; a line without `case`.
-pub fn skipped(cases: &str, why: &str, as_json: bool) {
-    if as_json {
-        println!("{}", json!({ "bench": "ring", "skipped": cases, "why": why }));
-    } else {
-        println!("\n{cases}: skipped, {why}");
+    pub fn results(&self, case: &str, timings: &[Timing]) {
+        if self.as_json {
+            for timing in timings {
+                println!("{}", self.result(case, timing));
+            }
+            let memory: serde_json::Map<String, Value> =
+                timings.iter().map(|timing| (timing.contender.to_owned(), json!(timing.memory_bytes))).collect();
+            println!("{}", json!({ "bench": self.bench, "memory_bytes_of": case, "memory_bytes": memory }));
+            let grown = |timing: &Timing| Some((timing.contender.to_owned(), json!(timing.growth_bytes?)));
+            let growth: serde_json::Map<String, Value> = timings.iter().filter_map(grown).collect();
+            if !growth.is_empty() {
+                println!("{}", json!({ "bench": self.bench, "growth_bytes_of": case, "growth_bytes": growth }));
+            }
+        } else {
+            let head = ["ns/op", "min", "q1", "q3", "max"].map(|name| format!("{name:>10}")).concat();
+            println!("{case}\n{:<22}{head}{:>14}", "contender", "memory KiB");
+            for timing in timings {
+                let name = format!("{}{}", timing.contender, if timing.emulated.is_some() { "*" } else { "" });
+                let figures =
+                    [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
+                println!("{name:<22}{figures}{:>14}", timing.memory_bytes >> 10);
+            }
+            for (timing, why) in timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why))) {
+                println!("* {} is emulated: {why}", timing.contender);
+            }
+        }
+    }
+
+    /// How far the two CPUs were apart, before and after a case.
+    pub fn distance(&self, case: &str, round_trip_ns: [f64; 2]) {
+        let [before, after] = round_trip_ns.map(f64::round);
+        if self.as_json {
+            println!(
+                "{}",
+                json!({ "bench": self.bench, "round_trip_ns": { "of": case, "before": before, "after": after } })
+            );
+        } else {
+            println!("\na round trip between the two CPUs: {before} ns before, {after} ns after");
+        }
+    }
+
+    /// Why some cases weren't run; a line without `case`.
+    pub fn skipped(&self, cases: &str, why: &str) {
+        if self.as_json {
+            println!("{}", json!({ "bench": self.bench, "skipped": cases, "why": why }));
+        } else {
+            println!("\n{cases}: skipped, {why}");
+        }
+    }
+
+    /// The names of these fields are relied on by other programs.
+    fn result(&self, case: &str, timing: &Timing) -> Value {
+        let mut line = json!({
+            "bench": self.bench,
+            "case": case,
+            "contender": timing.contender,
+            "ns_per_op": rounded(timing.median_ns()),
+            "ns_min": rounded(timing.min_ns()),
+            "ns_q1": rounded(timing.quartile_ns(1)),
+            "ns_q3": rounded(timing.quartile_ns(3)),
+            "ns_max": rounded(timing.quartile_ns(4)),
+            "repeats": timing.ns_per_op.len(),
+        });
+        if let Some(why) = timing.emulated {
+            line["emulated"] = json!(why);
+        }
+        line
     }
 }
 
@@ -80,25 +118,6 @@ pub fn skipped(cases: &str, why: &str, as_json: bool) {
 pub fn list(what: &str, names: &[impl Display]) {
     println!("{what}:");
     names.iter().for_each(|name| println!("  {name}"));
-}
-
-/// The names of these fields are relied on by other programs.
-fn result(case: &str, timing: &Timing) -> Value {
-    let mut line = json!({
-        "bench": "ring",
-        "case": case,
-        "contender": timing.contender,
-        "ns_per_op": rounded(timing.median_ns()),
-        "ns_min": rounded(timing.min_ns()),
-        "ns_q1": rounded(timing.quartile_ns(1)),
-        "ns_q3": rounded(timing.quartile_ns(3)),
-        "ns_max": rounded(timing.quartile_ns(4)),
-        "repeats": timing.ns_per_op.len(),
-    });
-    if let Some(why) = timing.emulated {
-        line["emulated"] = json!(why);
-    }
-    line
 }
 
 /// Picoseconds are below what the clock and the repeats can tell.
@@ -136,14 +155,15 @@ mod tests {
     fn a_result_has_the_promised_fields() {
         let mut timing = Timing::new("a");
         [3.0, 1.0, 2.5].into_iter().for_each(|ns| timing.add(ns, 1));
-        let line = result(&Case::FIT.name(), &timing);
+        let report = Report { bench: "ring", as_json: true };
+        let line = report.result(&Case::FIT.name(), &timing);
         assert_eq!(
             line,
             json!({"bench": "ring", "case": "touch8-mix-16x1024-fit", "contender": "a", "ns_per_op": 2.5, "ns_min": 1.0,
                 "ns_q1": 1.75, "ns_q3": 2.75, "ns_max": 3.0, "repeats": 3})
         );
         timing.emulated = Some("why");
-        assert_eq!(result("case", &timing)["emulated"], "why");
+        assert_eq!(report.result("case", &timing)["emulated"], "why");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::case::{Pages, Plan, Size};
 use crate::contender::{Contender, EmptyHarness, Exhausted, Fill, Growing, SeedArc, Slipring, SlipringRaii};
 use crate::harness::Timing;
-use crate::report;
+use crate::report::Report;
 
 const VECTORS: usize = 8;
 const DIM: usize = 128;
@@ -89,6 +89,7 @@ fn repeat<C: Contender>(plan: &Plan, ops: u64) -> Result<(f64, usize), String> {
 /// # Errors
 /// A contender that loses what it was given; one that has no room is a line of its own.
 pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
+    let report = Report { bench: "ring", as_json };
     let (repeats, ops) = if quick { (3, 200_000) } else { (15, 2_000_000) };
     for plan in POOL_SHIFTS.map(|shift| plan(1 << shift)) {
         let case = format!("seed-{VECTORS}x{DIM}-{}", Size(plan.pool_bytes));
@@ -96,9 +97,8 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
             let shape = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "ops": ops });
             println!("{}", json!({ "bench": "ring", "plan_of": case, "plan": shape }));
         }
-        let timings =
-            measure(&plan, repeats, ops, |who, why| report::skipped(&format!("{case} of {who}"), why, as_json))?;
-        report::results(&case, &timings, as_json);
+        let timings = measure(&plan, repeats, ops, |who, why| report.skipped(&format!("{case} of {who}"), why))?;
+        report.results(&case, &timings);
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     if zero_bytes > 0 {
         direct::zero(&block, zero_bytes);
     }
+    debug_assert!(pool != 0, "no pool has the number 0");
     let mut block = Some(block);
     let refused = local::with_bin(pool, index, |bin| bin.push(block.take()?));
     if let Some(block) = refused.unwrap_or(block) {

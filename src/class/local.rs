@@ -102,6 +102,7 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
 
 /// Drops entries, after nothing points at them any more.
 fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool) {
+    debug_assert!(list.try_borrow_mut().is_ok(), "the list is looked at while it changes");
     let (gone, kept) = list.take().into_iter().partition(|local| is_to_go(local));
     let gone: Vec<Arc<Local>> = gone;
     debug_assert!(kept.iter().all(|local: &Arc<Local>| !is_to_go(local)), "bins that are to go were kept");

@@ -20,7 +20,8 @@ pub struct ClassOptions {
     /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next owner finds old bytes.
     pub zero_on_return: bool,
     /// What one thread keeps of each class for itself at most, in bytes; 0 for none. A class of which less than two buffers fit
-    /// into it isn't kept by threads. Default 512 KiB, and never more than 32 buffers. A getter at the limit, a shrinking pool and a
+    /// into it isn't kept by threads. Default 2 MiB, and never more than 32 buffers: of the wire table 4 MiB
+    /// for a thread that uses all of it. A getter at the limit, a shrinking pool and a
     /// thread's end take all of it back.
     pub cache_bytes: usize,
     /// After how long buffers that nobody needed give their pages back; none for never. Default 10 s. Somebody has to call
@@ -42,7 +43,7 @@ impl Default for ClassOptions {
             limit: Limit::NONE,
             at_limit: AtLimit::Wait,
             zero_on_return: false,
-            cache_bytes: 512 << 10,
+            cache_bytes: 2 << 20,
             shrink_after: Some(Duration::from_secs(10)),
             pages: Pages::Small,
             numa: Numa::Local,
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_thread_keeps_none_or_some() {
-        let options = ClassOptions { cache_bytes: 512 << 10, ..ClassOptions::default() };
+        let options = ClassOptions { cache_bytes: 2 << 20, ..ClassOptions::default() };
         assert_eq!(
             [2 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10].map(|bytes| options.kept(bytes)),
             [32, 32, 16, 8, 2]

@@ -176,11 +176,12 @@ impl Shared {
             .map(|local| &local.bins[class.index as usize])
             .collect();
         bins.iter().for_each(|bin| bin.announce());
-        if !bins.is_empty() {
-            self.barrier.heavy();
-        }
+        // A thread that may not pass the barrier takes nothing.
+        let may_enter = !bins.is_empty() && self.barrier.try_heavy();
         for bin in bins {
-            bin.steal(&mut stolen);
+            if may_enter {
+                bin.steal(&mut stolen);
+            }
             bin.settle(registry.is_closed || class.is_hungry());
         }
         drop(registry);
@@ -256,6 +257,7 @@ impl Class {
         if let Some(block) = self.line_up(shared, &waiter) {
             return Ok(Some(block));
         }
+        debug_assert!(self.store.resident() <= buffers_max, "a class is above its limit");
         if let Some(block) = waiter.sleep(until) {
             return Ok(Some(block));
         }
@@ -312,7 +314,8 @@ impl Class {
     pub(crate) fn line_up(&self, shared: &Arc<Shared>, waiter: &Arc<Waiter>) -> Option<Block> {
         let block = self.store.enqueue(waiter);
         if block.is_none() {
-            shared.steal(self, |_| true);
+            let stolen = shared.steal(self, |_| true);
+            debug_assert!(stolen <= self.store.resident(), "more was stolen than there is");
         }
         block
     }

@@ -10,10 +10,14 @@ mod lane_lap;
 #[path = "../../ring/laps.rs"]
 mod laps;
 
+use std::hint::black_box;
+
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
 use laps::{Empty, Slices, Slots};
+use slipring::class::{ClassOptions, ClassPool};
 use slipring::ring::{PoolOptions, RingPool};
+use slipring::stream::{Dequeuer, Enqueuer, QueueOptions, queue};
 
 /// Operations of a benchmark; the script reads the number here.
 const OPERATIONS: usize = 16384;
@@ -124,6 +128,43 @@ fn lane((mut laps, batch): (LaneLap, u64)) -> LaneLap {
     laps
 }
 
-library_benchmark_group!(name = ring, benchmarks = [empty, slots, raii, empty_lane, lane]);
+fn class_of(bytes: usize) -> (ClassPool, usize) {
+    let pool = ClassPool::new(&ClassOptions::default()).expect("the default options are good");
+    drop(pool.get(bytes).expect("there is no limit"));
+    (pool, bytes)
+}
+
+// Gets a buffer, touches it and drops it.
+#[library_benchmark]
+#[bench::b4k(args = (4096), setup = class_of)]
+fn class((pool, bytes): (ClassPool, usize)) -> ClassPool {
+    for op in 0..OPERATIONS as u64 {
+        let mut buf = pool.get(black_box(bytes)).expect("the bin has one");
+        buf[..8].copy_from_slice(&op.to_le_bytes());
+        black_box(&buf[..8]);
+    }
+    pool
+}
+
+fn queue_of(bytes: usize) -> (Enqueuer, Dequeuer, usize) {
+    let (pool, _) = class_of(bytes);
+    let (enqueuer, dequeuer) = queue(&pool, QueueOptions { messages: 64, bytes: 1 << 20 }).expect("good options");
+    (enqueuer, dequeuer, bytes)
+}
+
+// Gets a buffer, moves it through a queue and drops it, all on one thread.
+#[library_benchmark]
+#[bench::b512(args = (512), setup = queue_of)]
+fn stream((mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize)) -> (Enqueuer, Dequeuer) {
+    for op in 0..OPERATIONS as u64 {
+        let mut buf = enqueuer.pool().get(black_box(bytes)).expect("the bin has one");
+        buf[..8].copy_from_slice(&op.to_le_bytes());
+        enqueuer.try_enqueue(buf).expect("it is empty");
+        black_box(&dequeuer.try_dequeue().expect("it is open").expect("it holds one")[..8]);
+    }
+    (enqueuer, dequeuer)
+}
+
+library_benchmark_group!(name = ring, benchmarks = [empty, slots, raii, empty_lane, lane, class, stream]);
 
 main!(library_benchmark_groups = ring);

@@ -4,14 +4,18 @@
 //!   pool   alloc_stage: reserve ─▶ write 8 bytes ─▶ stage                 release: all up to a sequence
 //!   RAII   alloc_slice: reserve ─▶ write 8 bytes ─▶ commit                drop_slice, or stage_slice
 //!   lane   lane_claim_stage: claim a slot and bytes ─▶ write 8 bytes ─▶ stage
+//!   class  class_get: the thread's own bin                                class_drop: back into it
+//!   queue  queue_enqueue: move a filled buffer in                         queue_dequeue: move it out
 //! ```
 //!
 //! None of them is inlined into a caller, and the callers aren't known here, so each stands in the object file by its name and for any length.
 //! They measure nothing: `benches/count.rs` counts what the same operations cost in a loop.
 #![forbid(unsafe_code)]
 
+use slipring::class::{ClassPool, GetError, PooledBuf};
 use slipring::pipeline::Lane;
 use slipring::ring::{Full, PoolSlice, RingPool, Sequence, Staged};
+use slipring::stream::{DequeueError, Dequeuer, EnqueueError, Enqueuer, Message};
 
 /// The slot path's first half.
 ///
@@ -62,4 +66,37 @@ pub fn lane_claim_stage(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Seq
     let mut claim = lane.claim(len)?;
     claim[..8].copy_from_slice(&op.to_le_bytes());
     Ok(claim.stage(op))
+}
+
+/// A buffer from the thread's bin, if that has one.
+///
+/// # Errors
+/// As [`ClassPool::get`].
+#[inline(never)]
+pub fn class_get(pool: &ClassPool, len: usize) -> Result<PooledBuf, GetError> {
+    pool.get(len)
+}
+
+/// And back, if there is room.
+#[inline(never)]
+pub fn class_drop(buf: PooledBuf) {
+    drop(buf);
+}
+
+/// A message goes into its queue.
+///
+/// # Errors
+/// As [`Enqueuer::try_enqueue`].
+#[inline(never)]
+pub fn queue_enqueue(enqueuer: &mut Enqueuer, buf: PooledBuf) -> Result<(), EnqueueError> {
+    enqueuer.try_enqueue(buf)
+}
+
+/// And out of it.
+///
+/// # Errors
+/// As [`Dequeuer::try_dequeue`].
+#[inline(never)]
+pub fn queue_dequeue(dequeuer: &mut Dequeuer) -> Result<Option<Message>, DequeueError> {
+    dequeuer.try_dequeue()
 }

@@ -17,9 +17,14 @@ use std::process::Command;
 
 use hot_path::listing::{Function, functions};
 use hot_path::verdict::{complaints, target};
+use slipring::class::{ClassOptions, ClassPool};
 use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
 use slipring::ring::{PoolOptions, RingPool};
-use slipring_instructions::{alloc_slice, alloc_stage, drop_slice, lane_claim_stage, release};
+use slipring::stream::{QueueOptions, queue};
+use slipring_instructions::{
+    alloc_slice, alloc_stage, class_drop, class_get, drop_slice, lane_claim_stage, queue_dequeue, queue_enqueue,
+    release,
+};
 
 const CRATE: &str = "slipring_instructions";
 
@@ -36,6 +41,22 @@ const COLD: &[(&str, &[&str])] = &[
     (
         "lane_claim_stage",
         &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::flush", "Lane<M>::reclaim", "ChunkRef::end_last"],
+    ),
+    // An empty bin is filled from the class's store; an unusual buffer is direct.
+    ("class_get", &["ClassPool::get_far", "barrier::full_fence"]),
+    ("class_drop", &["home::give_far", "barrier::full_fence", "memset"]),
+    // The other end's count is looked at once in a ring; whoever sleeps is woken; an end, or a refusal, is told.
+    ("queue_enqueue", &["Enqueuer::refused", "Inlet<T>::rouse", "Side::saw", "Sleeper::wake", "barrier::full_fence"]),
+    (
+        "queue_dequeue",
+        &[
+            "Dequeuer::ended",
+            "Outlet<T>::at_empty",
+            "Side::saw",
+            "drop_in_place",
+            "Sleeper::wake",
+            "barrier::full_fence",
+        ],
     ),
 ];
 
@@ -104,6 +125,17 @@ fn the_named_functions_do_what_they_say() {
         let slice = alloc_slice(&mut pool, 512, op).expect("all before is dropped");
         assert_eq!(slice[..8], op.to_le_bytes());
         held.replace(slice).into_iter().for_each(drop_slice);
+    }
+    let classes = ClassPool::new(&ClassOptions::default()).expect("the default options are good");
+    let (mut enqueuer, mut dequeuer) =
+        queue(&classes, QueueOptions { messages: 4, bytes: 1 << 20 }).expect("so are these");
+    for op in 0..100_u64 {
+        let mut buf = class_get(&classes, 512).expect("there is no limit");
+        buf[..8].copy_from_slice(&op.to_le_bytes());
+        queue_enqueue(&mut enqueuer, buf).expect("it is empty");
+        let message = queue_dequeue(&mut dequeuer).expect("it is open").expect("it holds one");
+        assert_eq!(message[..8], op.to_le_bytes());
+        class_drop(message.into_buf());
     }
     let spec = LaneSpec::new(options, 16).layer([StageSpec::inline("read")]);
     let Started { mut lane, mut stages, .. } = spec.start::<u64>().expect("16 KiB fit");

@@ -27,16 +27,19 @@ pub struct Allocator<A: Named> {
 }
 
 /// Memory of one payload, readable as far as it has been written.
-struct Block<A: Named> {
+pub struct Block<A: Named> {
     start: NonNull<u8>,
     written: usize,
     layout: Layout,
     allocator: PhantomData<A>,
 }
 
+// SAFETY: I140. The block is its owner's alone, and its allocator takes it back on any thread.
+unsafe impl<A: Named> Send for Block<A> {}
+
 impl<A: Named> Block<A> {
     #[inline(always)]
-    fn new(bytes: usize) -> Result<Self, Exhausted> {
+    pub fn new(bytes: usize) -> Result<Self, Exhausted> {
         let layout = Layout::from_size_align(bytes, ALIGN_BYTES).map_err(|_| Exhausted)?;
         assert!(bytes > 0, "a payload has 8 bytes at least");
         // SAFETY: I86. The layout has a size.

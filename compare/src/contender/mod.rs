@@ -29,6 +29,7 @@ pub mod suite;
 use crate::case::{Order, Plan};
 use crate::harness::Runner;
 
+pub use allocator::{Block, Named};
 pub use empty_harness::EmptyHarness;
 pub use fill::{Copied, Fill, Growing, Pattern, Touch8};
 pub use ladder::ladder;

@@ -12,6 +12,9 @@ pub struct Cpus {
 }
 
 impl Cpus {
+    /// Both on the first CPU: for what runs one thread, where there is no second CPU.
+    pub const ONE: Self = Self { publisher: 0, reader: 0 };
+
     /// The first two that this process may use. With one there is nothing to measure.
     pub fn pick() -> Result<Self, String> {
         match CpuMask::read().cpus() {
@@ -22,7 +25,13 @@ impl Cpus {
 
     /// Pins the calling thread, before it maps anything.
     pub fn pin_publisher(self) -> Result<(), String> {
-        pin_current(self.publisher, PinPolicy::Prefer).map(|_granted| ()).map_err(|error| error.to_string())
+        self.pin(0)
+    }
+
+    /// Pins the calling thread, thread 0 to the first CPU and any other to the second. What isn't granted slows every contender alike.
+    pub fn pin(self, thread: usize) -> Result<(), String> {
+        let cpu = if thread == 0 { self.publisher } else { self.reader };
+        pin_current(cpu, PinPolicy::Prefer).map(|_granted| ()).map_err(|error| error.to_string())
     }
 
     /// A thread on the reader's CPU.

@@ -56,11 +56,17 @@ use over_chunks::OverChunks;
 use over_vecs::OverVecs;
 
 pub use case::{Case, cases};
+pub use channel::Channel;
 pub use cpus::Cpus;
+pub use crossbeam::Crossbeam;
 pub use distance::round_trip_ns;
+pub use flume::Flume;
 pub use harness::{Runner, measure};
+pub use kanal::Kanal;
 pub use patience::{Idle, Patience};
-pub use reader::{Reader, Tally};
+pub use reader::{Behind, Reader, Tally};
+pub use rtrb::Rtrb;
+pub use std_mpsc::StdMpsc;
 
 /// The contenders in the order of a round; the quick ones are those that targets are set against.
 pub fn contenders(quick: bool) -> Vec<Runner> {

@@ -82,7 +82,20 @@ impl Reader {
             Behind::Number => self.read,
             Behind::Word(word) => word,
         };
-        if word(&payload[..8]) != self.read || sum != self.read.wrapping_add(behind.wrapping_mul(each)) {
+        let is_right = word(&payload[..8]) == self.read && sum == self.read.wrapping_add(behind.wrapping_mul(each));
+        self.note(is_right);
+    }
+
+    /// The number of the next payload.
+    #[inline]
+    pub fn number(&self) -> u64 {
+        self.read
+    }
+
+    /// The next payload was read, by whoever knows what it should hold.
+    #[inline]
+    pub fn note(&mut self, is_right: bool) {
+        if !is_right {
             self.note_wrong();
         }
         self.read += 1;

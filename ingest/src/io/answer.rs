@@ -6,13 +6,13 @@
 
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
-use super::buffers::Buffers;
+use super::classes::{Classes, drop_front};
 use super::conn::{Conn, Phase};
 use super::counters::Counters;
 use super::driver::Driver;
 use super::stream::Moved;
 use super::table::Table;
-use crate::protocol::{Limits, Mode, Status, answer_bytes, encode_answer};
+use crate::protocol::{Limits, Mode, Status, answer_bytes, write_answer};
 use crate::stage::{ConnId, Request};
 
 /// Answers taken in one round.
@@ -25,7 +25,7 @@ pub(super) struct Answers {
     stage: Option<Stage<Request>>,
     verdicts: ColumnReader<u8>,
     scores: ColumnReader<f32>,
-    outs: Buffers,
+    output_bytes: usize,
     answer_bytes_max: usize,
     refusal_bytes: usize,
     in_flight_max: u32,
@@ -34,24 +34,23 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// `in_flight_max` requests of a connection may wait for their answers, and as many refusals beside them.
+    /// `in_flight_max` requests of a connection may wait for their answers, and as many refusals beside them: `output_bytes` are enough for
+    /// all of these and the last refusal, when framing is lost.
     pub(super) fn new(
         stage: Stage<Request>,
         verdicts: ColumnReader<u8>,
         scores: ColumnReader<f32>,
         limits: &Limits,
+        output_bytes: usize,
         in_flight_max: u32,
     ) -> Self {
         let answer_bytes_max = answer_bytes(Mode::Header, limits.max_vectors as usize);
         let refusal_bytes = answer_bytes(Mode::Header, 0);
-        // The last refusal, when framing is lost, has its own place.
-        let out_bytes = in_flight_max as usize * answer_bytes_max + (in_flight_max as usize + 1) * refusal_bytes;
-        let outs = Buffers::new(out_bytes, usize::MAX);
         Self {
             stage: Some(stage),
             verdicts,
             scores,
-            outs,
+            output_bytes,
             answer_bytes_max,
             refusal_bytes,
             in_flight_max,
@@ -62,12 +61,12 @@ impl Answers {
     /// Whether the output couldn't hold one more answer beside those that are owed.
     pub(super) fn is_full(&self, conn: &Conn) -> bool {
         self.owed(conn) + self.answer_bytes_max
-            > self.outs.buffer_bytes() - (self.in_flight_max as usize + 1) * self.refusal_bytes
+            > self.output_bytes - (self.in_flight_max as usize + 1) * self.refusal_bytes
     }
 
     /// Whether it couldn't hold one more refusal and the last one.
     pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
-        self.owed(conn) + 2 * self.refusal_bytes > self.outs.buffer_bytes()
+        self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
     }
 
     /// Whether the stage has seen the end of the stream, or failed.
@@ -82,9 +81,13 @@ impl Answers {
     }
 
     /// Encodes what has been decided; says how many answers that were.
-    fn drain(&mut self, table: &mut Table, counters: &mut Counters) -> usize {
+    fn drain(&mut self, table: &mut Table, counters: &mut Counters, classes: &mut Classes) -> usize {
         let Some(mut stage) = self.stage.take() else { return 0 };
         let polled = stage.poll(ANSWERS_MAX, |view| {
+            // Without an output the answer waits, and with it the slot: the ring fills up and nothing more is read.
+            if !has_output(table, view.meta().conn, classes) {
+                return Outcome::Retry;
+            }
             self.answer(&view, table, counters);
             Outcome::Done
         });
@@ -118,15 +121,16 @@ impl Answers {
         debug_assert!(*in_flight > 0);
         *in_flight -= 1;
         let credits = self.in_flight_max.saturating_sub(conn.in_flight).min(u32::from(u16::MAX)) as u16;
-        let out = conn.out.get_or_insert_with(|| self.outs.take().unwrap_or_default());
+        let Some(out) = conn.out.as_mut() else { unreachable!("it has an output") };
         let bytes = answer_bytes(request.mode, scores.len());
-        if out.len() + bytes > out.capacity() {
+        if out.len() + bytes > self.output_bytes {
             // What is sent makes room; the caps leave enough for what is owed.
-            out.drain(..conn.out_sent);
+            drop_front(out, conn.out_sent);
             conn.out_sent = 0;
         }
-        debug_assert!(out.len() + bytes <= out.capacity(), "the caps bound what is owed");
-        encode_answer(request.mode, status, request.sequence, credits, scores, out);
+        let at = out.len();
+        let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
+        write_answer(request.mode, status, request.sequence, credits, scores, &mut out[at..]);
         if !conn.dirty {
             conn.dirty = true;
             self.dirty.push(request.conn);
@@ -134,10 +138,19 @@ impl Answers {
     }
 }
 
+/// Gives a connection that is still there an output; false if there is no memory for it.
+fn has_output(table: &mut Table, id: ConnId, classes: &mut Classes) -> bool {
+    let Some(conn) = table.get_mut(id) else { return true };
+    if conn.out.is_none() {
+        conn.out = classes.output();
+    }
+    conn.out.is_some()
+}
+
 impl Driver {
     /// Encodes answers; says whether there were any.
     pub(super) fn drain_answers(&mut self) -> bool {
-        self.answers.drain(&mut self.table, &mut self.counters) > 0
+        self.answers.drain(&mut self.table, &mut self.counters, &mut self.classes) > 0
     }
 
     /// Sends what is encoded; says whether anything moved.
@@ -172,7 +185,7 @@ impl Driver {
             && let Some(out) = conn.out.take()
         {
             conn.out_sent = 0;
-            self.answers.outs.give(out);
+            drop(out);
         }
         if conn.phase == Phase::Ending {
             self.end_if_answered(id);
@@ -183,9 +196,8 @@ impl Driver {
         moved
     }
 
-    /// Gives the buffers of a connection back.
-    pub(super) fn reclaim_buffers(&mut self, conn: &mut Conn) {
-        conn.out.take().into_iter().for_each(|out| self.answers.outs.give(out));
-        conn.carry.take().into_iter().for_each(|carry| self.carries.give(carry));
+    /// Takes the carry buffer of a connection back.
+    pub(super) fn drop_carry(&mut self, conn: &mut Conn) {
+        conn.carry.take().into_iter().for_each(|carry| self.classes.give_carry(carry));
     }
 }

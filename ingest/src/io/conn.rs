@@ -5,6 +5,8 @@
 //!           ^ frame boundary            `in_flight x largest answer + out` never exceeds the output's size
 //! ```
 
+use slipring::class::PooledBuf;
+
 use super::stream::Stream;
 use crate::protocol::Mode;
 
@@ -30,11 +32,11 @@ pub(super) struct Conn {
     /// The client's end of stream was seen.
     pub(super) at_end: bool,
     /// Received bytes from a frame boundary on, when they couldn't be cut where they were received.
-    pub(super) carry: Option<Vec<u8>>,
+    pub(super) carry: Option<PooledBuf>,
     /// How many had been carried before: the smaller, the longer it waits.
     pub(super) carried_at: u64,
     /// Encoded answers from `out_sent` on.
-    pub(super) out: Option<Vec<u8>>,
+    pub(super) out: Option<PooledBuf>,
     pub(super) out_sent: usize,
     /// Requests in slots, good ones and those refused as busy.
     pub(super) in_flight: u32,

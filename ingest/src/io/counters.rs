@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use slipring::class;
 use slipring::ring::{PoolStats, RightSize};
 
 use crate::protocol::Status;
@@ -41,6 +42,8 @@ pub struct Counters {
     pub sends: u64,
     /// Times that reading stopped because the ring or the pool was full.
     pub stalls: u64,
+    /// Times that the system refused memory for an answer or an unfinished frame, which then waited.
+    pub memory_refusals: u64,
     /// Times that the thread slept.
     pub sleeps: u64,
 }
@@ -64,6 +67,7 @@ impl Counters {
             (&mut self.receives, other.receives),
             (&mut self.sends, other.sends),
             (&mut self.stalls, other.stalls),
+            (&mut self.memory_refusals, other.memory_refusals),
             (&mut self.sleeps, other.sleeps),
         ];
         pairs.into_iter().chain(self.answers.iter_mut().zip(other.answers)).for_each(|(sum, more)| *sum += more);
@@ -99,6 +103,7 @@ impl fmt::Display for Counters {
             ("over_carry_cap", self.over_carry_cap),
             ("accept_pauses", self.accept_pauses),
             ("stalls", self.stalls),
+            ("memory_refusals", self.memory_refusals),
         ];
         for (name, count) in rest.into_iter().filter(|&(_, count)| count > 0) {
             write!(f, " {name}={count}")?;
@@ -118,6 +123,8 @@ pub struct IoReport {
     pub failure: Option<String>,
     /// What became of its pool, if it ever ran.
     pub pool: Option<PoolUse>,
+    /// And of its class pool.
+    pub classes: Option<ClassUse>,
 }
 
 /// A lane's pool at the end.
@@ -127,4 +134,16 @@ pub struct PoolUse {
     pub stats: PoolStats,
     /// What would have served.
     pub right_size: RightSize,
+}
+
+/// A lane's class pool at the end: outputs and carry buffers of every size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassUse(pub class::PoolStats);
+
+impl fmt::Display for ClassUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |of: fn(&class::ClassStats) -> u64| self.0.classes.iter().map(of).sum::<u64>();
+        let (hits, misses) = (sum(|class| class.hits), sum(|class| class.misses));
+        write!(f, "class pool hits={hits} misses={misses} resident_bytes={}", sum(|class| class.resident_bytes))
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use slipring::pipeline::CloseReport;
 
 use super::conn::Phase;
-use super::counters::{Counters, IoReport, PoolUse};
+use super::counters::{ClassUse, Counters, IoReport, PoolUse};
 use super::driver::{Driver, SLEEP_UNRECLAIMED};
 
 impl Driver {
@@ -33,9 +33,9 @@ impl Driver {
         let left = self.unanswered();
         self.counters.broken += left as u64;
         let pool = PoolUse { stats: self.lane.stats().pool, right_size: self.lane.right_size() };
-        let (counters, close) = self.close_lane(until);
+        let (counters, classes, close) = self.close_lane(until);
         let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
-        (IoReport { counters, left, failure, pool: Some(pool) }, close, until)
+        (IoReport { counters, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
     }
 
     /// Connections end once the whole frames that were received from them are taken, or now if `all` of them have to. When the last
@@ -67,20 +67,22 @@ impl Driver {
     }
 
     /// Ends the stream and drains it, answers included; the sink has as long as the deadline leaves.
-    fn close_lane(mut self, until: Instant) -> (Counters, CloseReport) {
+    fn close_lane(mut self, until: Instant) -> (Counters, ClassUse, CloseReport) {
         self.stalled = None;
         self.lane.begin_close();
         // Also if the lane has failed: the answering stage gets to its end, or finds that it waits for a dead one.
         while !self.answers.has_ended() && Instant::now() < until {
             let progress = self.lane.poll();
             if !self.drain_answers() && progress.is_idle() && !self.answers.has_ended() {
-                self.lane.wait(true, SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now())));
+                let pause = SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now()));
+                if self.classes.take_short() { std::thread::sleep(pause) } else { self.lane.wait(true, pause) }
             }
         }
         // The answering stage goes last: dropped before the end it would count as failed, not as late.
-        let Self { lane, counters, answers, .. } = self;
+        let Self { lane, mut counters, answers, classes, .. } = self;
+        counters.memory_refusals = classes.refusals();
         let close = lane.close(until.saturating_duration_since(Instant::now()));
         drop(answers);
-        (counters, close)
+        (counters, ClassUse(classes.stats()), close)
     }
 }

@@ -16,7 +16,7 @@ use slipring::ring::Received;
 
 use super::accept::Listener;
 use super::answer::Answers;
-use super::carries::Carries;
+use super::classes::Classes;
 use super::conn::{Conn, Phase};
 use super::counters::{Counters, IoReport};
 use super::poller::{Bell, Poller, Ready};
@@ -38,8 +38,6 @@ const RECEIVE_MIN_BYTES: usize = 16 << 10;
 /// And at most this much, unless frames are larger. Each receive ends in one send and one wake-up of the client, so a
 /// deep pipeline wants few of them; more than this brought nothing with 32 requests of 4 KiB in flight on each connection.
 const RECEIVE_MAX_BYTES: usize = 128 << 10;
-/// A carry buffer for unfinished frames holds the largest one, and at least this much.
-const CARRY_MIN_BYTES: usize = 32 << 10;
 
 /// What a driver is told.
 #[derive(Clone, Debug)]
@@ -50,8 +48,6 @@ pub struct DriverOptions {
     pub connections_max: usize,
     /// Requests of one connection without an answer.
     pub in_flight_max: u32,
-    /// Bytes of all carry buffers.
-    pub carry_bytes_max: usize,
     /// What the thread does when there is nothing to do.
     pub wait: Wait,
     /// How long it drains.
@@ -67,7 +63,7 @@ pub struct Driver {
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_at: Option<Instant>,
     pub(super) poller: Poller,
-    pub(super) carries: Carries,
+    pub(super) classes: Classes,
     /// Carry buffers filled so far.
     pub(super) carried: u64,
     pub(super) counters: Counters,
@@ -85,6 +81,11 @@ pub struct Driver {
     pub(super) bell: Bell,
     stop: Arc<AtomicBool>,
     pub(super) drain_time: Duration,
+}
+
+/// Most bytes of one receive.
+pub fn receive_bytes_max(limits: &Limits) -> usize {
+    limits.frame_bytes_max(Mode::Header).max(RECEIVE_MAX_BYTES)
 }
 
 /// The stage that answers, and the columns it reads.
@@ -105,6 +106,7 @@ impl Driver {
     pub fn new(
         lane: Lane<Request>,
         end: AnswerEnd,
+        classes: Classes,
         listeners: Vec<Listener>,
         bell: Bell,
         stop: Arc<AtomicBool>,
@@ -115,20 +117,26 @@ impl Driver {
             poller.add_listener(listener, number)?;
         }
         let frame_bytes_max = options.limits.frame_bytes_max(Mode::Header);
-        let receive_max_bytes = frame_bytes_max.max(RECEIVE_MAX_BYTES);
         Ok(Self {
-            answers: Answers::new(end.stage, end.verdicts, end.scores, &options.limits, options.in_flight_max),
+            answers: Answers::new(
+                end.stage,
+                end.verdicts,
+                end.scores,
+                &options.limits,
+                classes.output_bytes(),
+                options.in_flight_max,
+            ),
             limits: Wire(options.limits),
             table: Table::new(options.connections_max),
             listeners,
             accept_again_at: None,
             poller,
-            carries: Carries::new(frame_bytes_max.max(CARRY_MIN_BYTES), receive_max_bytes, options.carry_bytes_max),
+            classes,
             carried: 0,
             counters: Counters::default(),
             in_flight_max: options.in_flight_max,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
-            receive_max_bytes,
+            receive_max_bytes: receive_bytes_max(&options.limits),
             stalled: None,
             full: false,
             draining: false,
@@ -195,7 +203,10 @@ impl Driver {
         if busy {
             self.idle.reset();
         }
-        if !asleep {
+        if self.classes.take_short() {
+            // Asked again at once the kernel would say the same, and a lane with an answer in its ring doesn't sleep.
+            self.watch(Some(SLEEP_UNRECLAIMED));
+        } else if !asleep {
             self.watch(Some(Duration::ZERO));
         } else {
             // Between the announcement and the wait a release, an answer or a failure makes the lane's eventfd readable.
@@ -267,7 +278,7 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase == Phase::Open {
             conn.phase = Phase::Ending;
-            conn.carry.take().into_iter().for_each(|carry| self.carries.give(carry));
+            conn.carry.take().into_iter().for_each(|carry| self.classes.give_carry(carry));
             self.end_if_answered(id);
         }
     }
@@ -300,7 +311,7 @@ impl Driver {
 
     fn remove(&mut self, id: ConnId) {
         let Some(mut conn) = self.table.remove(id) else { return };
-        self.reclaim_buffers(&mut conn);
+        self.drop_carry(&mut conn);
         // Its descriptor may be the one that accepting waits for; closing it takes it out of the epoll set.
         drop::<Conn>(conn);
         self.resume_accepting(true);

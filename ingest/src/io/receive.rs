@@ -2,6 +2,7 @@
 
 use slipring::ring::{Full, PoolSlice, Received};
 
+use super::classes::drop_front;
 use super::conn::{Conn, Phase};
 use super::driver::Driver;
 use super::stream::Moved;
@@ -124,16 +125,16 @@ impl Driver {
 
     /// Moves what is left of a receive to a carry buffer.
     fn carry(&mut self, id: ConnId, rest: Received) {
-        let mut carry = self.carries.take(rest.len());
+        let mut carry = self.classes.carry(rest.len());
         // More than one, where it needs a larger buffer than theirs.
         while carry.is_none() && self.refuse_oldest_carry() {
-            carry = self.carries.take(rest.len());
+            carry = self.classes.carry(rest.len());
         }
         // There is no room even for the refusal: all of this waits.
         let Some(mut carry) = carry else { return self.stall(id, rest) };
-        let Some(conn) = self.table.get_mut(id) else { return self.carries.give(carry) };
-        debug_assert!(conn.carry.is_none() && rest.len() <= carry.capacity());
-        carry.extend_from_slice(&rest);
+        let Some(conn) = self.table.get_mut(id) else { return self.classes.give_carry(carry) };
+        debug_assert!(conn.carry.is_none());
+        let Ok(()) = carry.extend_from_slice(&rest) else { unreachable!("it was got for these bytes") };
         self.counters.copied_bytes += rest.len() as u64;
         self.carried += 1;
         (conn.carry, conn.carried_at) = (Some(carry), self.carried);
@@ -162,7 +163,7 @@ impl Driver {
             return false;
         }
         let had = carry.len();
-        carry.resize(had + missing, 0);
+        let Ok(()) = carry.set_len(had + missing) else { unreachable!("it holds the largest frame") };
         let moved = conn.stream.receive(&mut carry[had..]);
         let bytes = if let Moved::Bytes(bytes) = moved { bytes } else { 0 };
         carry.truncate(had + bytes);
@@ -186,7 +187,7 @@ impl Driver {
             if let Some(conn) = self.table.get_mut(id) {
                 conn.carry = Some(carry);
             } else {
-                self.carries.give(carry);
+                self.classes.give_carry(carry);
                 break;
             }
             match step {
@@ -237,9 +238,9 @@ impl Driver {
     fn shorten_carry(&mut self, id: ConnId, taken: usize) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let Some(mut carry) = conn.carry.take() else { return };
-        carry.drain(..taken.min(carry.len()));
+        drop_front(&mut carry, taken);
         if carry.is_empty() || conn.phase != Phase::Open {
-            self.carries.give(carry);
+            self.classes.give_carry(carry);
         } else {
             conn.carry = Some(carry);
         }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Range;
 
 use super::layout::{
-    COUNT_HEADER_BYTES, CREDITS_AT, F32_BYTES, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT, STATUS_AT, VECTORS_MAX,
-    VERSION, VERSION_AT, put_f32s, u16_at, u32_at, u64_at,
+    CREDITS_AT, F32_BYTES, MAGIC, N_AT, SEQUENCE_AT, STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT, u16_at, u32_at,
+    u64_at,
 };
 use super::{Mode, Status};
 
@@ -18,25 +18,34 @@ pub const fn answer_bytes(mode: Mode, scores: usize) -> usize {
 /// credits; header mode carries them.
 ///
 /// # Panics
-/// If a refusal comes with scores, or an answer has more than 65535 of them: both are the server's own errors.
+/// As [`write_answer`].
 pub fn encode_answer(mode: Mode, status: Status, sequence: u64, credits: u16, scores: &[f32], out: &mut Vec<u8>) {
+    let at = out.len();
+    out.resize(at + answer_bytes(mode, scores.len()), 0);
+    write_answer(mode, status, sequence, credits, scores, &mut out[at..]);
+}
+
+/// As [`encode_answer`], into bytes that are as long as the answer.
+///
+/// # Panics
+/// If a refusal comes with scores, an answer has more than 65535 of them, or `out` has another length: all are the server's own errors.
+pub fn write_answer(mode: Mode, status: Status, sequence: u64, credits: u16, scores: &[f32], out: &mut [u8]) {
+    assert_eq!(out.len(), answer_bytes(mode, scores.len()), "an answer has its own length");
     assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());
     assert!(status == Status::Ok || scores.is_empty(), "a refusal ({status}) has no scores, got {}", scores.len());
+    let (head, rest) = out.split_at_mut(mode.header_bytes());
     match mode {
-        Mode::Count => {
-            out.reserve(COUNT_HEADER_BYTES);
-            out.extend_from_slice(&(scores.len() as u32).to_le_bytes());
-        }
+        Mode::Count => head.copy_from_slice(&(scores.len() as u32).to_le_bytes()),
         Mode::Header => {
-            out.reserve(FRAME_HEADER_BYTES);
-            out.extend_from_slice(&MAGIC);
-            out.extend_from_slice(&[VERSION, status as u8]);
-            out.extend_from_slice(&(scores.len() as u16).to_le_bytes());
-            out.extend_from_slice(&credits.to_le_bytes());
-            out.extend_from_slice(&sequence.to_le_bytes());
+            head[..MAGIC.len()].copy_from_slice(&MAGIC);
+            (head[VERSION_AT], head[STATUS_AT]) = (VERSION, status as u8);
+            head[N_AT..CREDITS_AT].copy_from_slice(&(scores.len() as u16).to_le_bytes());
+            head[CREDITS_AT..SEQUENCE_AT].copy_from_slice(&credits.to_le_bytes());
+            head[SEQUENCE_AT..].copy_from_slice(&sequence.to_le_bytes());
         }
     }
-    put_f32s(scores, out);
+    let (places, _) = rest.as_chunks_mut::<F32_BYTES>();
+    places.iter_mut().zip(scores).for_each(|(place, score)| *place = score.to_le_bytes());
 }
 
 /// The header of an answer.

@@ -34,7 +34,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AnswerError, AnswerHead, answer_bytes, answer_head, decode_answer, encode_answer};
+pub use answer::{AnswerError, AnswerHead, answer_bytes, answer_head, decode_answer, encode_answer, write_answer};
 pub use front::{FrameHead, Front, front};
 pub use layout::{COUNT_HEADER_BYTES, FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX, VECTORS_MAX, VERSION};
 pub use limits::{Limits, LimitsError};

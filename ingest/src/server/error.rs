@@ -6,6 +6,8 @@ use std::io;
 use slipring::pipeline::LaneError;
 use slipring::ring::PoolError;
 
+use crate::io::ClassesError;
+
 /// A refusal to start, with the option, the figure and the fix in its text.
 #[derive(Debug)]
 pub enum ServeError {
@@ -31,6 +33,13 @@ impl ServeError {
             }
             other => Self::Refused(format!("lane {number}: {other}")),
         }
+    }
+
+    /// What a lane's class pool refused.
+    pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
+        Self::Refused(format!(
+            "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, --max-vectors or --carry-bytes"
+        ))
     }
 
     /// 2 for usage, 1 for everything else.

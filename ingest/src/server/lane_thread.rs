@@ -136,7 +136,11 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", plan.limits.max_vectors as usize).map_err(wrong)?;
+    // Before this thread is pinned, so that the ticker's isn't; its memory comes after it.
+    let no_classes = |error| ServeError::classes(lane.number, &error);
+    let mut classes = plan.classes().map_err(no_classes)?;
     let Started { lane: mut running, mut stages, report } = spec.start::<Request>().map_err(wrong)?;
+    classes.map().map_err(no_classes)?;
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
     let validate = validator(verdict_writer);
     let score = scorer(plan.options.score, plan.limits.dim as usize, verdicts.clone(), score_writer);
@@ -160,7 +164,7 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
         .spawn(run_store)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
     let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
-    let driver = Driver::new(running, end, gear.listeners, bell, gear.stop, &plan.driver());
+    let driver = Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
     let driver = driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     Ok(Ready { driver, store_done, rows_in_segments, report })
 }

@@ -7,8 +7,8 @@ use slipring::ring::PoolOptions;
 use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
-use crate::io::DriverOptions;
-use crate::protocol::{Limits, Mode, answer_bytes};
+use crate::io::{Classes, ClassesError, DriverOptions, output_bytes, receive_bytes_max};
+use crate::protocol::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
@@ -44,7 +44,7 @@ impl Plan {
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
-        check_memory(options)?;
+        check_memory(options, &limits)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
@@ -95,10 +95,17 @@ impl Plan {
             limits: self.limits,
             connections_max: self.connections_max as usize,
             in_flight_max: options.in_flight,
-            carry_bytes_max: options.carry_bytes.bytes(),
             wait: options.wait.into(),
             drain: options.drain,
         }
+    }
+
+    /// A lane's class pool, without memory yet.
+    pub(super) fn classes(&self) -> Result<Classes, ClassesError> {
+        let Self { options, limits, .. } = self;
+        let (output_bytes, frame_bytes) =
+            (output_bytes(limits, options.in_flight), limits.frame_bytes_max(Mode::Header));
+        Classes::new(output_bytes, frame_bytes, receive_bytes_max(limits), options.carry_bytes.bytes())
     }
 
     fn lane_cpus(&self) -> Vec<usize> {
@@ -152,17 +159,17 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
 }
 
 /// What is allocated beside the pool has a bound too: an allocation that the system refuses would end the process.
-fn check_memory(options: &ServeOptions) -> Result<(), ServeError> {
+fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeError> {
     if options.segment_bytes.0 == 0 {
         return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
     }
-    let answer = answer_bytes(Mode::Header, options.max_vectors as usize) as u64;
+    let owed_bytes = output_bytes(limits, options.in_flight) as u64;
+    let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 4);
     let sums = [
-        ("--in-flight", u64::from(options.in_flight), answer, "the answers owed to one connection"),
-        ("--slots", options.slots as u64, u64::from(options.max_vectors) * 4, "the scores of a ring"),
+        ("--in-flight", u64::from(options.in_flight), owed_bytes, "the answers owed to one connection"),
+        ("--slots", options.slots as u64, score_bytes, "the scores of a ring"),
     ];
-    for (flag, count, each, what) in sums {
-        let bytes = count.saturating_mul(each);
+    for (flag, count, bytes, what) in sums {
         if bytes > BESIDE_BYTES_MAX {
             return Err(ServeError::Option(format!(
                 "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most {BESIDE_BYTES_MAX} are allowed; lower one of them",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::hint::Hint;
 use super::lane_thread::LaneEnd;
-use crate::io::{Counters, PoolUse};
+use crate::io::{ClassUse, Counters, PoolUse};
 
 /// The sums over all lanes.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Totals {
     pub late: Vec<String>,
     /// The lanes' pools: what was used of them, and what would have served.
     pub pools: Vec<(usize, PoolUse)>,
+    /// The lanes' class pools: how often an output or a carry buffer was at hand.
+    pub classes: Vec<(usize, ClassUse)>,
 }
 
 impl Totals {
@@ -35,6 +37,7 @@ impl Totals {
         self.segment_bytes += end.store.totals.bytes;
         self.connections_left += end.io.left;
         self.pools.extend(end.io.pool.map(|pool| (number, pool)));
+        self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
         // A sink that fails is the lane's failure as well.
         for failure in
             end.io.failure.iter().chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
@@ -69,6 +72,9 @@ impl fmt::Display for Totals {
         }
         for (lane, pool) in &self.pools {
             write!(f, "\nlane {lane}: {}", Hint(pool))?;
+        }
+        for (lane, classes) in &self.classes {
+            write!(f, "\nlane {lane}: {classes}")?;
         }
         for failure in &self.failures {
             write!(f, "\nfailed: {failure}")?;

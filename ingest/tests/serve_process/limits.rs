@@ -1,7 +1,9 @@
 //! Limits of the system: descriptors, memory, huge pages, CPUs.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use slipring_ingest::protocol::Status;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, refused, serve, serve_in_shell};
@@ -111,6 +113,63 @@ fn memory_beyond_a_limit_is_refused_by_its_name() {
     refused(serve_in_shell("ulimit -v 1000000", &place.words("--pool 2GiB")), 1, &["RLIMIT_AS", "ulimit -v"]);
     refused(serve(&place.words("--pool 1000TiB")), 2, &["--pool"]);
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
+}
+
+/// The limit of its memory sinks while it runs: what is mapped so far goes round, who needs more than that waits, and is answered when there is
+/// memory again. A frame that can't be kept takes the place of the one that has waited longest.
+#[test]
+fn memory_that_is_refused_later_is_waited_out() {
+    within(Duration::from_secs(60), || {
+        // One output and three carry buffers are mapped at the start.
+        let place = Place::new();
+        let words = "--sink null --dim 1 --max-vectors 65535 --in-flight 16 --pool 32MiB --carry-bytes 64MiB";
+        let mut process = Process::start(serve(&place.words(words)));
+        let address = process.tcp();
+        let mut other = Client::count(&address, 1);
+        other.send(0, &[1.0]);
+        assert!(other.answer().is_ok());
+        // Its output holds what it doesn't read.
+        let mut deaf = Client::count(&address, 1);
+        let mut late: Vec<Client> = (0..5).map(|_| Client::header(&address, 1)).collect();
+        let request = deaf.request(0, &vec![1.0; 65_535]);
+        let (mut sent, mut last) = (0, Instant::now());
+        while last.elapsed() < Duration::from_millis(300) {
+            let some = deaf.send_some(&request[sent % request.len()..]);
+            if some > 0 {
+                (sent, last) = (sent + some, Instant::now());
+            }
+        }
+        let id = process.id().to_string();
+        let limit = |bytes: &str| {
+            let done = Command::new("prlimit").args(["--pid", &id, &format!("--as={bytes}:")]).status().unwrap();
+            assert!(done.success());
+        };
+        limit(&(process.address_bytes() + (1 << 19)).to_string());
+        other.send(0, &[2.0]);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(other.take_answers().is_empty(), "it was answered without memory");
+        limit("unlimited");
+        assert_eq!(other.answer().scores, [2.0]);
+        drop(deaf);
+        limit(&(process.address_bytes() + (1 << 19)).to_string());
+        for client in &mut late {
+            let half = client.request(0, &[1.0; 1000])[..2000].to_vec();
+            client.send_bytes(&half);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for client in &mut late[..2] {
+            assert_eq!(client.answer().status, Some(Status::Busy), "it waited longest");
+        }
+        limit("unlimited");
+        drop((other, late));
+        let ended = process.stop();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
+        assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
+        // It asks fifty times a second; a spinning thread does it thousands of times.
+        let refusals = ended.total("memory_refusals");
+        assert!((3..=500).contains(&refusals), "{refusals} refusals");
+    });
 }
 
 #[test]

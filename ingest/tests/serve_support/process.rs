@@ -114,8 +114,17 @@ impl Process {
 
     /// Memory that it has in use.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Addresses that it has mapped.
+    pub fn address_bytes(&self) -> u64 {
+        self.memory("VmSize:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a running process");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 

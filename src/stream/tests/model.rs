@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::end::{End, EnqueuerPanicked};
 use super::super::inlet::{Inlet, Refused, ends_from};
 use super::super::outlet::{Outlet, Taken};
-use super::super::ring::{Bound, Count, Weigh};
+use super::super::ring::{Bound, Count, Ring, Weigh};
 use super::super::stats::QueueStats;
 use crate::ring::model::random_runs;
 
@@ -108,6 +108,22 @@ impl Model {
             assert!(stats.most_messages <= self.messages_max as u64);
         }
     }
+}
+
+/// The ends of a queue leave nothing in it; a ring by itself drops what is left, on both sides of its own end.
+#[test]
+fn a_ring_drops_what_is_left() {
+    let alive = Arc::new(());
+    let (mut producer, mut consumer) = Ring::ends(3, 100, Count::default());
+    for number in 0..4 {
+        producer.room(1).expect("there is room");
+        producer.put(Item(number, 1, Arc::clone(&alive)));
+        if number < 2 {
+            assert_eq!(consumer.pop().expect("an item").0, number);
+        }
+    }
+    drop((producer, consumer));
+    assert_eq!(Arc::strong_count(&alive), 1);
 }
 
 proptest! {

@@ -2,8 +2,15 @@
 
 use super::listing::{Function, Instruction};
 
-/// A failed assertion and what unwinds from it: never in a run that goes on. By the beginning of their paths.
-const PANICS: &[&str] = &["core::panicking::", "core::slice::index::", "core::result::unwrap_failed", "_Unwind_Resume"];
+/// A failed assertion, what unwinds from it and what is dropped on that way (which objdump names by its section): never in a run that goes on. By the
+/// beginning of their paths.
+const PANICS: &[&str] = &[
+    "core::panicking::",
+    "core::slice::index::",
+    "core::result::unwrap_failed",
+    "_Unwind_Resume",
+    ".text._ZN4core3ptr",
+];
 
 /// All that is wrong with a function; `cold` are the ends of paths that it may call.
 pub fn complaints(function: &Function, cold: &[&str]) -> Vec<String> {

@@ -1,0 +1,3 @@
+module slipring/compare
+
+go 1.18

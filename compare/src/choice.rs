@@ -1,0 +1,138 @@
+//! What a run may choose: the options that `ring`, `class` and `queue` share, and how a run ends.
+
+use std::num::NonZero;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::harness::Rounds;
+use crate::report::Report;
+
+/// What a run may choose.
+#[derive(Args, Clone, Default)]
+pub struct Choice {
+    /// The cases and contenders that targets are set for, with fewer and shorter repeats; in under a minute
+    #[arg(long)]
+    pub quick: bool,
+    /// One JSON object a line instead of a table; lines that aren't results carry no `case`
+    #[arg(long)]
+    pub json: bool,
+    /// Only cases whose name contains this, or one of these with commas between them
+    #[arg(long, value_delimiter = ',')]
+    pub case: Vec<String>,
+    /// Only contenders whose name contains this, or one of these; also those that `--quick` leaves out
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Repeats of each case and contender [default: 21, or 7 with --quick]
+    #[arg(long)]
+    repeats: Option<NonZero<usize>>,
+    /// Lists the names of the cases and contenders that this run would have
+    #[arg(long)]
+    pub list: bool,
+}
+
+impl Choice {
+    /// How much is run, of what a quick run and a full one have.
+    pub fn rounds(&self, quick: Rounds, full: Rounds) -> Rounds {
+        let rounds = if self.quick { quick } else { full };
+        Rounds { repeats: self.repeats.map_or(rounds.repeats, NonZero::get), ..rounds }
+    }
+
+    /// Whether only the quick cases are run: not when others are asked for by name.
+    pub fn quick_cases(&self) -> bool {
+        self.quick && self.case.is_empty()
+    }
+
+    /// Whether only the quick contenders are run: not when others are asked for by name.
+    pub fn quick_contenders(&self) -> bool {
+        self.quick && self.only.is_empty()
+    }
+
+    pub fn takes_case(&self, name: &str) -> bool {
+        self.case.is_empty() || self.case.iter().any(|part| name.contains(part))
+    }
+
+    pub fn takes_contender(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
+    }
+
+    /// Refuses a run in which nothing would be measured.
+    pub fn check(&self, cases: usize, contenders: usize) -> Result<(), Wrong> {
+        let none = |option: &str, names: &[String], what: &str| {
+            Err(Wrong::Option(format!("--{option} {}: no such {what}; --list names them all", names.join(","))))
+        };
+        match (cases, contenders) {
+            (0, _) => none("case", &self.case, "case"),
+            (_, 0) => none("only", &self.only, "contender"),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn report(&self, bench: &'static str) -> Report {
+        Report { bench, as_json: self.json }
+    }
+}
+
+/// The same, where a person may also say how much is timed.
+#[derive(Args, Clone)]
+pub struct Timed {
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Timed operations of one repeat, in every case [default: what the case has]
+    #[arg(long)]
+    pub ops: Option<NonZero<u64>>,
+}
+
+/// Why a run ended early, or didn't reach what was asked for.
+#[derive(Debug)]
+pub enum Wrong {
+    /// An option can't be.
+    Option(String),
+    /// A contender lost a payload, or couldn't be built.
+    Case(String),
+    /// All went well, and a figure lies below its least.
+    Below(String),
+}
+
+impl Wrong {
+    /// 2, 1 and 3: others rely on them.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Case(_) => 1,
+            Self::Option(_) => 2,
+            Self::Below(_) => 3,
+        })
+    }
+
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Option(text) | Self::Case(text) | Self::Below(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{FULL, QUICK};
+
+    #[test]
+    fn a_run_of_nothing_names_its_option() {
+        let choice = Choice { case: vec!["a".into(), "b".into()], only: vec!["c".into()], ..Choice::default() };
+        assert!(choice.check(1, 1).is_ok());
+        let text = |wrong: Result<(), Wrong>| wrong.map_err(|wrong| wrong.text().to_owned()).unwrap_err();
+        assert_eq!(text(choice.check(0, 1)), "--case a,b: no such case; --list names them all");
+        assert_eq!(text(choice.check(1, 0)), "--only c: no such contender; --list names them all");
+    }
+
+    #[test]
+    fn names_ask_for_what_a_quick_run_leaves_out() {
+        let quick = Choice { quick: true, repeats: NonZero::new(2), ..Choice::default() };
+        assert!(quick.quick_cases() && quick.quick_contenders());
+        assert_eq!((quick.rounds(QUICK, FULL).repeats, quick.rounds(QUICK, FULL).ops), (2, QUICK.ops));
+        let named = Choice { only: vec!["s2".into()], ..quick };
+        assert!(named.quick_cases() && !named.quick_contenders());
+        assert!(named.takes_contender("s2") && !named.takes_contender("s3") && named.takes_case("any"));
+        assert_eq!(Choice::default().rounds(QUICK, FULL).repeats, FULL.repeats);
+    }
+}

@@ -1,0 +1,268 @@
+//! The class pool of a lane: where its outputs and carry buffers come from, beside the ring pool.
+//!
+//! Each lane has a pool of its own, because lanes share nothing: the IO thread alone gets and drops, so each of these is a few instructions on
+//! memory of the lane's own NUMA node. No thread waits for a buffer, and none is got where nothing is to be sent or kept: an idle connection
+//! holds no memory.
+//!
+//! It promises a bound on the bytes of carry buffers in use, of which one of each size is always to be had, and that memory that the system
+//! refuses is a value. It doesn't bound outputs: connections and their requests in flight do.
+
+use std::time::Duration;
+
+use slipring::class::{
+    AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, PoolStats, PooledBuf, Ticker,
+};
+
+use crate::notice::notice;
+use crate::protocol::{Limits, Mode, answer_bytes};
+
+/// A carry buffer for unfinished frames holds the largest one, and at least this much.
+const CARRY_MIN_BYTES: usize = 32 << 10;
+/// Sizes beyond the wire table's are whole pages, so that each buffer can give its pages back by itself.
+const PAGE_BYTES: usize = 4 << 10;
+/// What the IO thread keeps at hand of each size: as many as a thread can keep.
+const KEPT_BUFFERS: usize = 32;
+/// How often somebody looks for buffers that weren't needed for long.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Why a lane has no class pool.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassesError {
+    /// A size that no class can have.
+    #[error(transparent)]
+    Class(#[from] ClassError),
+    /// No memory for one buffer of each size.
+    #[error(transparent)]
+    Get(#[from] GetError),
+    /// No thread that gives pages back.
+    #[error("a ticker's thread: {0}; raise the thread limit")]
+    Ticker(#[from] std::io::Error),
+}
+
+/// The pool, and what is out of it as carry buffers.
+#[derive(Debug)]
+pub struct Classes {
+    pool: ClassPool,
+    _ticker: Ticker,
+    output_bytes: usize,
+    /// For an unfinished frame, and for all of a receive; equal where the largest frame is as large as a receive.
+    carry_bytes: [usize; 2],
+    carry_bytes_max: usize,
+    /// Carry buffers in use, of either size.
+    carried: [usize; 2],
+    /// Times that the system refused memory.
+    refusals: u64,
+    /// It has since somebody asked.
+    is_short: bool,
+}
+
+/// Bytes of an output: `in_flight_max` answers and as many refusals, and one more for lost framing.
+pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
+    let (answer, refusal) = (answer_bytes(Mode::Header, limits.max_vectors as usize), answer_bytes(Mode::Header, 0));
+    in_flight_max as usize * (answer + refusal) + refusal
+}
+
+impl Classes {
+    /// A pool without memory, for outputs of `output_bytes`, carry buffers for frames of `frame_bytes` and such for `receive_bytes`, those two together of
+    /// `carry_bytes_max` bytes, but one of each at least. The calling thread isn't pinned yet: the ticker's thread takes after it.
+    ///
+    /// # Errors
+    /// A size is larger than a class may be, or the system has no thread left.
+    pub fn new(
+        output_bytes: usize,
+        frame_bytes: usize,
+        receive_bytes: usize,
+        carry_bytes_max: usize,
+    ) -> Result<Self, ClassesError> {
+        let frame_bytes = frame_bytes.max(CARRY_MIN_BYTES);
+        assert!(frame_bytes <= receive_bytes, "a receive holds the largest frame");
+        let table = table([output_bytes, frame_bytes, receive_bytes])?;
+        let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
+        let carry_bytes = [size(frame_bytes), size(receive_bytes)];
+        // No other thread keeps any.
+        let cache_bytes = output_bytes.max(receive_bytes).next_multiple_of(PAGE_BYTES).saturating_mul(KEPT_BUFFERS);
+        let options = ClassOptions { table, at_limit: AtLimit::Refuse, cache_bytes, ..ClassOptions::default() };
+        let pool = ClassPool::new(&options)?;
+        let _ticker = pool.ticker(TICK)?;
+        Ok(Self {
+            pool,
+            _ticker,
+            output_bytes,
+            carry_bytes,
+            carry_bytes_max,
+            carried: [0; 2],
+            refusals: 0,
+            is_short: false,
+        })
+    }
+
+    /// Maps one buffer of each size at least, on this thread's NUMA node. Pages come with their first use.
+    ///
+    /// # Errors
+    /// What the system or a limit refused.
+    pub fn map(&mut self) -> Result<(), ClassesError> {
+        let [frame_bytes, receive_bytes] = self.carry_bytes;
+        let all = [self.output_bytes, frame_bytes, receive_bytes].map(|len| self.pool.try_get(len));
+        all.into_iter().try_for_each(|got| got.map(drop)).map_err(ClassesError::Get)
+    }
+
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output_bytes
+    }
+
+    /// An empty output, or none for lack of memory.
+    pub(super) fn output(&mut self) -> Option<PooledBuf> {
+        self.get(self.output_bytes)
+    }
+
+    /// An empty buffer for `len` bytes of a receive, or none: the bound is reached, or memory is lacking.
+    pub(super) fn carry(&mut self, len: usize) -> Option<PooledBuf> {
+        debug_assert!(len <= self.carry_bytes[1], "{len} bytes are more than a receive");
+        let size = usize::from(len > self.carry_bytes[0]);
+        if self.carried[size] > 0 && self.carried_bytes() + self.carry_bytes[size] > self.carry_bytes_max {
+            return None;
+        }
+        let buffer = self.get(self.carry_bytes[size])?;
+        self.carried[size] += 1;
+        Some(buffer)
+    }
+
+    /// Takes a carry buffer back.
+    pub(super) fn give_carry(&mut self, buffer: PooledBuf) {
+        let size = usize::from(buffer.capacity() > self.carry_bytes[0]);
+        debug_assert!(self.carried[size] > 0, "no carry buffer of {} bytes is out", buffer.capacity());
+        self.carried[size] -= 1;
+    }
+
+    /// Bytes of carry buffers in use.
+    fn carried_bytes(&self) -> usize {
+        self.carried.iter().zip(self.carry_bytes).map(|(&count, bytes)| count * bytes).sum()
+    }
+
+    /// Whether memory was refused since the last call: whoever waits for it is asked again after a pause.
+    pub(super) fn take_short(&mut self) -> bool {
+        std::mem::take(&mut self.is_short)
+    }
+
+    /// Times that the system refused memory, and somebody had to wait.
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    fn get(&mut self, len: usize) -> Option<PooledBuf> {
+        match self.pool.try_get(len) {
+            Ok(mut buffer) => {
+                buffer.truncate(0);
+                Some(buffer)
+            }
+            Err(error) => {
+                if self.refusals == 0 {
+                    notice(format_args!("answers or frames wait for memory: {error}"));
+                }
+                self.refusals += 1;
+                self.is_short = true;
+                None
+            }
+        }
+    }
+}
+
+/// Drops the first `count` bytes of a buffer's payload.
+pub(super) fn drop_front(buffer: &mut PooledBuf, count: usize) {
+    let count = count.min(buffer.len());
+    let rest = buffer.len() - count;
+    buffer.copy_within(count.., 0);
+    buffer.truncate(rest);
+}
+
+/// The wire table, and these sizes where they are larger.
+fn table(sizes: [usize; 3]) -> Result<ClassTable, ClassError> {
+    let wire = ClassTable::wire();
+    let larger = sizes.into_iter().filter(|&bytes| wire.class_of(bytes).is_none());
+    let larger = larger.map(|bytes| bytes.checked_next_multiple_of(PAGE_BYTES).unwrap_or(bytes));
+    let mut all: Vec<usize> = wire.sizes().iter().copied().chain(larger).collect();
+    all.sort_unstable();
+    all.dedup();
+    ClassTable::new(&all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+
+    fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> Classes {
+        let mut classes = Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max).unwrap();
+        classes.map().unwrap();
+        classes
+    }
+
+    fn all(classes: &mut Classes, len: usize) -> Vec<PooledBuf> {
+        std::iter::from_fn(|| classes.carry(len)).collect()
+    }
+
+    #[test]
+    fn both_sizes_share_one_bound() {
+        let mut classes = classes(0, 128 * KIB, 320 * KIB);
+        let large = classes.carry(32 * KIB + 1).unwrap();
+        assert_eq!((large.len(), large.capacity()), (0, 128 * KIB));
+        let small = all(&mut classes, 32 * KIB);
+        assert_eq!((small.len(), classes.carry(128 * KIB).is_none()), (6, true));
+        small.into_iter().for_each(|buffer| classes.give_carry(buffer));
+        let second = classes.carry(128 * KIB).unwrap();
+        assert_eq!((second.capacity(), classes.carry(128 * KIB).is_none()), (128 * KIB, true));
+        assert_eq!(all(&mut classes, 1).len(), 2);
+        assert_eq!((classes.carried_bytes(), classes.refusals()), (320 * KIB, 0));
+    }
+
+    #[test]
+    fn there_is_one_of_each_whatever_the_bound() {
+        let mut classes = classes(40 * KIB, 200 * KIB, 0);
+        let (small, large) = (classes.carry(1).unwrap(), classes.carry(200 * KIB).unwrap());
+        assert_eq!((small.capacity(), large.capacity()), (64 * KIB, 200 * KIB));
+        assert!(classes.carry(1).is_none() && classes.carry(200 * KIB).is_none());
+        classes.give_carry(small);
+        classes.give_carry(large);
+        assert!(classes.carry(100 * KIB).is_some() && classes.carry(1).is_some());
+    }
+
+    #[test]
+    fn frames_as_large_as_a_receive_need_one_size() {
+        let mut classes = classes(400 * KIB, 400 * KIB, 800 * KIB);
+        assert_eq!(all(&mut classes, 400 * KIB).len(), 2);
+    }
+
+    #[test]
+    fn every_buffer_comes_from_a_class_and_goes_round() {
+        let mut classes = classes(0, 128 * KIB, 0);
+        let output = classes.output().unwrap();
+        assert_eq!((output.len(), output.capacity(), output.is_direct()), (0, 100 * KIB, false));
+        let at = output.as_ptr();
+        drop(output);
+        assert_eq!(classes.output().unwrap().as_ptr(), at);
+        assert_eq!(classes.stats().direct.gets, 0);
+    }
+
+    #[test]
+    fn a_front_is_dropped() {
+        let mut classes = classes(0, 128 * KIB, 0);
+        let mut output = classes.output().unwrap();
+        output.extend_from_slice(b"answered, not sent").unwrap();
+        drop_front(&mut output, 10);
+        assert_eq!(&output[..], b"not sent");
+        drop_front(&mut output, 100);
+        assert!(output.is_empty());
+    }
+
+    #[test]
+    fn sizes_that_no_class_has_are_refused() {
+        let refused = Classes::new((1 << 30) + 1, 0, 128 * KIB, 0).unwrap_err();
+        assert!(refused.to_string().contains("1073745920"), "{refused}");
+        assert!(matches!(Classes::new(usize::MAX, 0, 128 * KIB, 0), Err(ClassesError::Class(_))));
+    }
+}

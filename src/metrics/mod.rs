@@ -1,0 +1,87 @@
+//! Metrics: what class pools and receive queues have done, as Prometheus and its kin read it.
+//!
+//! [`Pools`] and [`Queues`] plug into a [`Registry`] of the crate prometheus-client, beside whatever else it holds; [`text`] is for who has none. The text is
+//! OpenMetrics (`application/openmetrics-text; version=1.0.0`), which Prometheus scrapes.
+//!
+//! It promises: every figure of [`ClassStats`](crate::class::ClassStats), [`DirectStats`](crate::class::DirectStats) and
+//! [`QueueStats`](crate::stream::QueueStats), each with its help and unit; names, units and types that never change within a
+//! version; no two series of one name, also where two pools are given the same. It doesn't serve HTTP, and it keeps no history: a scrape takes a
+//! snapshot of each pool, which takes the pool's locks for some dozens of loads and stops nobody's get or drop from a thread's own bin.
+//!
+//! The rate of hits isn't exported, because it is made of two that are: `rate(slipring_class_hits_total[1m]) / rate(slipring_class_gets_total[1m])`.
+//!
+//! ```
+//! use slipring::class::{ClassOptions, ClassPool};
+//!
+//! let pool = ClassPool::new(&ClassOptions::default())?;
+//! drop(pool.get(3000)?);
+//! let text = slipring::metrics::text(&[("answers", &pool)]);
+//! assert!(text.contains("slipring_class_gets_total{pool=\"answers\",class_bytes=\"4096\"} 1\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod pools;
+mod queues;
+mod table;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use pools::Pools;
+pub use queues::Queues;
+
+use std::fmt;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::class::ClassPool;
+use table::{Kind, Metric};
+
+/// The metrics of these pools, by name, as text.
+#[must_use]
+pub fn text(pools: &[(&str, &ClassPool)]) -> String {
+    let mut all = Pools::default();
+    for &(name, pool) in pools {
+        all = all.with(name, pool);
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(all));
+    let mut text = String::new();
+    // A String takes everything.
+    let written = encode(&mut text, &registry);
+    assert!(written.is_ok() && text.ends_with("# EOF\n"), "a snapshot can be written");
+    text
+}
+
+/// One metric: its head, and a sample for each set of labels.
+fn family<S, L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder,
+    metric: &Metric<S>,
+    samples: impl Iterator<Item = (L, S)>,
+) -> fmt::Result {
+    assert!(metric.name.starts_with("slipring_"), "{} would be taken for somebody else's", metric.name);
+    debug_assert!(!metric.name.ends_with("_total") && !metric.name.ends_with("_bytes"), "the encoder adds these");
+    let unit = metric.is_bytes.then_some(&Unit::Bytes);
+    let mut family = encoder.encode_descriptor(metric.name, metric.help, unit, metric.kind.into())?;
+    for (labels, stats) in samples {
+        let mut sample = family.encode_family(&labels)?;
+        let value = (metric.read)(&stats);
+        match metric.kind {
+            Kind::Counter => sample.encode_counter::<[(&str, &str); 0], _, u64>(&value, None)?,
+            Kind::Gauge => sample.encode_gauge(&value)?,
+        }
+    }
+    Ok(())
+}
+
+/// This name, or with a number behind it where it is taken: two series of one name would be no series.
+fn distinct<'a>(name: &str, taken: impl Iterator<Item = &'a str> + Clone) -> String {
+    let numbered = (2_u64..).map(|number| format!("{name}-{number}"));
+    let free = |name: &String| !taken.clone().any(|other| other == name);
+    let distinct = std::iter::once(name.to_owned()).chain(numbered).find(free).unwrap_or_default();
+    assert!(free(&distinct), "numbers don't run out");
+    distinct
+}

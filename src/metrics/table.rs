@@ -1,0 +1,103 @@
+//! Every metric, in one place: name, type, unit, help, and where its figure stands.
+
+use prometheus_client::metrics::MetricType;
+
+use crate::class::{ClassStats, DirectStats};
+use crate::stream::QueueStats;
+
+/// How a metric's figure moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Up, or back to zero at a reset.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+impl From<Kind> for MetricType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+        }
+    }
+}
+
+/// One metric of a snapshot `S`. The unit and a counter's `_total` are added to the name.
+#[derive(Debug)]
+pub(super) struct Metric<S> {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Else it counts.
+    pub(super) is_bytes: bool,
+    pub(super) help: &'static str,
+    pub(super) read: fn(&S) -> u64,
+}
+
+const fn counter<S>(name: &'static str, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
+    metric(name, Kind::Counter, help, read)
+}
+
+const fn gauge<S>(name: &'static str, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
+    metric(name, Kind::Gauge, help, read)
+}
+
+const fn metric<S>(name: &'static str, kind: Kind, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
+    let (name_bytes, help_bytes) = (name.as_bytes(), help.as_bytes());
+    assert!(name_bytes.len() > 9 && name_bytes[8] == b'_', "a name begins with slipring_");
+    assert!(!help_bytes.is_empty() && help_bytes[help_bytes.len() - 1] != b'.', "a help is a sentence without its end");
+    Metric { name, kind, is_bytes: false, help, read }
+}
+
+const fn bytes<S>(metric: Metric<S>) -> Metric<S> {
+    assert!(!metric.is_bytes, "a unit is said once");
+    Metric { is_bytes: true, ..metric }
+}
+
+/// Of a class, by pool and class.
+pub(super) const CLASS: &[Metric<ClassStats>] = &[
+    counter("slipring_class_gets", "Buffers handed out, fresh ones at the limit included", |class| class.gets),
+    counter("slipring_class_puts", "Buffers that came back", |class| class.puts),
+    counter("slipring_class_hits", "Gets that found a buffer with pages", |class| class.hits),
+    counter("slipring_class_misses", "Gets of a buffer that was new or had given its pages back", |class| class.misses),
+    counter("slipring_class_fresh", "Fresh direct buffers at the limit", |class| class.fresh),
+    counter("slipring_class_waits", "Gets that had to wait at the limit", |class| class.waits),
+    counter("slipring_class_refusals", "Gets that were refused at the limit", |class| class.refusals),
+    counter("slipring_class_shrunk", "Buffers that gave their pages back", |class| class.shrunk),
+    bytes(counter("slipring_class_reused", "Bytes of hits, in whole buffers", |class| class.reused_bytes)),
+    bytes(counter("slipring_class_allocated", "Bytes of misses, in whole buffers", |class| class.allocated_bytes)),
+    gauge("slipring_class_in_use_buffers", "Buffers that somebody has", |class| class.in_use),
+    gauge("slipring_class_resident_buffers", "Buffers with pages, in use or not", |class| class.resident),
+    bytes(gauge("slipring_class_resident", "Bytes of buffers with pages", |class| class.resident_bytes)),
+    gauge("slipring_class_waiting", "Gets that wait at the limit now", |class| class.waiting),
+    gauge("slipring_class_limit_buffers", "Buffers that the class may have, 2^64-1 for no limit", |class| {
+        class.buffers_max
+    }),
+];
+
+/// Of direct buffers, by pool.
+pub(super) const DIRECT: &[Metric<DirectStats>] = &[
+    counter("slipring_direct_gets", "Direct buffers allocated: too large for a class, or fresh at a limit", |direct| {
+        direct.gets
+    }),
+    counter("slipring_direct_puts", "Direct buffers freed", |direct| direct.puts),
+    bytes(counter("slipring_direct_allocated", "Bytes asked for of direct buffers", |direct| direct.bytes)),
+    gauge("slipring_direct_in_use_buffers", "Direct buffers that somebody has", |direct| direct.in_use),
+];
+
+/// Of a receive queue, by queue.
+pub(super) const QUEUE: &[Metric<QueueStats>] = &[
+    gauge("slipring_queue_messages", "Messages in the queue", |queue| queue.queued_messages),
+    bytes(gauge("slipring_queue", "Bytes of the messages in the queue", |queue| queue.queued_bytes)),
+    gauge("slipring_queue_most_messages", "The most messages that were seen queued", |queue| queue.most_messages),
+    bytes(gauge("slipring_queue_most", "The most bytes that were seen queued", |queue| queue.most_bytes)),
+    counter("slipring_queue_enqueued_messages", "Messages that went in", |queue| queue.enqueued_messages),
+    bytes(counter("slipring_queue_enqueued", "Bytes that went in", |queue| queue.enqueued_bytes)),
+    counter("slipring_queue_dequeued_messages", "Messages that came out", |queue| queue.dequeued_messages),
+    bytes(counter("slipring_queue_dequeued", "Bytes that came out", |queue| queue.dequeued_bytes)),
+    counter("slipring_queue_enqueue_waits", "Waits for room", |queue| queue.enqueue_waits),
+    counter("slipring_queue_dequeue_waits", "Waits for a message", |queue| queue.dequeue_waits),
+    counter("slipring_queue_wakes_lost", "Waits that ended by the clock with something to do: a defect", |queue| {
+        queue.wakes_lost
+    }),
+];

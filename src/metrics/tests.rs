@@ -1,0 +1,128 @@
+//! The text read back, as a scraper reads it: heads, types, units, and every figure against the snapshots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::class::{AtLimit, ClassOptions, ClassTable, Limit};
+use crate::stream::{QueueOptions, queue};
+
+/// A text's samples by name and labels; the heads were checked.
+fn parse(text: &str) -> BTreeMap<String, u64> {
+    let mut types: BTreeMap<&str, &str> = BTreeMap::new();
+    let (mut helps, mut units, mut samples) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    let lines = text.strip_suffix("# EOF\n").expect("an end").lines();
+    for line in lines {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, help] => assert!(helps.insert(name) && !help.is_empty(), "a second help: {line}"),
+            ["#", "TYPE", name, kind] => assert!(types.insert(name, kind).is_none(), "a second type: {line}"),
+            ["#", "UNIT", name, unit] => assert!(units.insert(name, unit).is_none(), "a second unit: {line}"),
+            _ => {
+                let (series, value) = line.rsplit_once(' ').expect("a value");
+                let (name, _) = series.split_once('{').expect("labels");
+                let family = name.strip_suffix("_total").unwrap_or(name);
+                let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+                assert!(types.get(family) == Some(&kind) && helps.contains(family), "without its head: {line}");
+                assert_eq!(units.contains_key(family), family.ends_with("_bytes"), "{line}");
+                assert!(samples.insert(series.to_owned(), value.parse().expect("a figure")).is_none(), "twice: {line}");
+            }
+        }
+    }
+    assert_eq!(types.len(), helps.len());
+    samples
+}
+
+/// What `read` of each metric says, under the names that a scraper sees.
+fn expected<S>(metrics: &[Metric<S>], labels: &str, stats: &S, samples: &mut BTreeMap<String, u64>) {
+    for metric in metrics {
+        let unit = if metric.is_bytes { "_bytes" } else { "" };
+        let total = if metric.kind == Kind::Counter { "_total" } else { "" };
+        let before = samples.insert(format!("{}{unit}{total}{{{labels}}}", metric.name), (metric.read)(stats));
+        assert!(before.is_none(), "two metrics of one name: {}", metric.name);
+    }
+}
+
+/// A pool of which every counter has moved.
+fn busy() -> ClassPool {
+    let table = ClassTable::new(&[4096, 8192]).unwrap();
+    let options = ClassOptions { table, limit: Limit::buffers(2), at_limit: AtLimit::Fresh, ..ClassOptions::default() };
+    let pool = ClassPool::new(&options).unwrap();
+    let held = [5000, 5000, 5000, 9000].map(|len| pool.get(len).unwrap());
+    drop(pool.get(1).unwrap());
+    drop(pool.get(1).unwrap());
+    drop(held);
+    pool
+}
+
+#[test]
+fn every_figure_of_every_pool_is_there_once() {
+    let (one, other) = (busy(), ClassPool::new(&ClassOptions::default()).unwrap());
+    let kept = one.get(100).unwrap();
+    let mut samples = BTreeMap::new();
+    for (name, pool) in [("one", &one), ("other", &other)] {
+        let stats = pool.stats();
+        for class in &stats.classes {
+            let labels = format!("pool=\"{name}\",class_bytes=\"{}\"", class.class_bytes);
+            expected(table::CLASS, &labels, class, &mut samples);
+        }
+        expected(table::DIRECT, &format!("pool=\"{name}\""), &stats.direct, &mut samples);
+    }
+    let text = text(&[("one", &one), ("other", &other)]);
+    assert_eq!(parse(&text), samples);
+    let of = |series: &str| samples[series];
+    assert_eq!(of("slipring_class_gets_total{pool=\"one\",class_bytes=\"8192\"}"), 3);
+    assert_eq!(of("slipring_class_fresh_total{pool=\"one\",class_bytes=\"8192\"}"), 1);
+    assert_eq!(of("slipring_class_in_use_buffers{pool=\"one\",class_bytes=\"4096\"}"), 1);
+    assert_eq!(of("slipring_direct_allocated_bytes_total{pool=\"one\"}"), 14_000);
+    drop(kept);
+}
+
+/// A figure that is added to the snapshots has to be added here: each is a word of the snapshot's own text.
+#[test]
+fn the_tables_leave_no_figure_out() {
+    let stats = busy().stats();
+    let fields = |debug: String| debug.matches(": ").count();
+    assert_eq!(table::CLASS.len(), fields(format!("{:?}", stats.classes[0])) - 1, "class_bytes is a label");
+    assert_eq!(table::DIRECT.len(), fields(format!("{:?}", stats.direct)));
+    assert_eq!(table::QUEUE.len(), fields(format!("{:?}", crate::stream::QueueStats::default())));
+}
+
+#[test]
+fn queues_stand_beside_pools_in_one_registry() {
+    let pool = ClassPool::new(&ClassOptions::default()).unwrap();
+    let (mut enqueuer, mut dequeuer) = queue(&pool, QueueOptions { messages: 4, bytes: 1 << 20 }).unwrap();
+    enqueuer.try_enqueue_copy(b"first").unwrap();
+    enqueuer.try_enqueue_copy(b"second").unwrap();
+    drop(dequeuer.try_dequeue().unwrap());
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Pools::default().with("p", &pool)));
+    registry.register_collector(Box::new(Queues::default().with("q", &enqueuer.closer())));
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let samples = parse(&text);
+    let mut of_queue = BTreeMap::new();
+    expected(table::QUEUE, "queue=\"q\"", &enqueuer.stats(), &mut of_queue);
+    assert!(of_queue.iter().all(|(series, value)| samples.get(series) == Some(value)), "{text}");
+    assert_eq!(samples["slipring_queue_messages{queue=\"q\"}"], 1);
+    assert_eq!(samples["slipring_queue_bytes{queue=\"q\"}"], 6);
+    assert_eq!(samples["slipring_queue_enqueued_bytes_total{queue=\"q\"}"], 11);
+    assert_eq!(samples["slipring_class_in_use_buffers{pool=\"p\",class_bytes=\"2048\"}"], 1);
+}
+
+#[test]
+fn names_are_told_apart_and_escaped() {
+    let pool = ClassPool::new(&ClassOptions::default()).unwrap();
+    let text = text(&[("a", &pool), ("a-2", &pool), ("a", &pool), ("say \"a\"\n\\", &pool)]);
+    let samples = parse(&text);
+    for name in ["a", "a-2", "a-3", r#"say \"a\"\n\\"#] {
+        assert!(samples.contains_key(&format!("slipring_direct_gets_total{{pool=\"{name}\"}}")), "{name} in {text}");
+    }
+}
+
+#[test]
+fn no_pool_is_a_text_too() {
+    assert!(parse(&text(&[])).is_empty());
+}
