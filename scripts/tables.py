@@ -31,6 +31,14 @@ TARGETS = [
     ("", "random / in order, RAII", (RANDOM, "slipring-raii"), (FIT, "slipring-raii"), "<=", 2),
     ("65536 slots x 512 B, two threads", "on overwrite / on consume", (POLICIES, "slipring-overwrite"), (POLICIES, "slipring"), ">=", 2.2),
 ]
+CLASS_TARGETS = [
+    ("get + drop, one thread, 4 KiB class", "`s2` / ours", ("get-drop-4KiB-1t", "s2"), ("get-drop-4KiB-1t", "slipring"), ">=", 3),
+    ("", "ours / `tls-vec`", ("get-drop-4KiB-1t", "slipring"), ("get-drop-4KiB-1t", "tls-vec"), "<=", 1.5),
+    ("two threads, own buffers", "total rate / that of one thread", ("get-drop-4KiB-1t", "slipring"), ("get-drop-4KiB-2t", "slipring"), ">=", 1.8),
+    ("one thread gets, another drops, 64 KiB", "`mimalloc` / ours", ("cross-drop-64KiB", "mimalloc"), ("cross-drop-64KiB", "slipring"), ">=", 2),
+    ("enqueue + dequeue + done, two threads, 512 B", "`s3` / ours", ("queue-512B", "s3"), ("queue-512B", "slipring"), ">=", 3),
+    ("the same, 32 KiB", "`s3` / ours", ("queue-32KiB", "s3"), ("queue-32KiB", "slipring"), ">=", 10),
+]
 INSTRUCTIONS_MAX = 30
 POOL_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "jemalloc", "seed-arc"]
 
@@ -196,9 +204,9 @@ def ratio_of(records, above, below):
     return None
 
 
-def targets_table(records):
+def target_lines(records, targets):
     lines = []
-    for case, condition, above, below, relation, limit in TARGETS:
+    for case, condition, above, below, relation, limit in targets:
         target = f"{'≥' if relation == '>=' else '≤'} {limit:g}x"
         found = ratio_of(records, above, below)
         if found is None:
@@ -210,6 +218,31 @@ def targets_table(records):
         # A third digit where two would show the limit itself and not say which side.
         shown = f"{ratio:.3f}x" if abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
         lines.append([case + pool, condition, target, shown, "met" if met else "**missed**"])
+    return lines
+
+
+def class_targets_table(records):
+    """The targets of the class pool and the receive queue."""
+    return grid(["case", "what", "target", "measured", ""], target_lines(records, CLASS_TARGETS))
+
+
+def go_table(records):
+    """Both programs of scripts/go-compare: medians over the rounds, and how much faster ours is than theirs, which comes first in a case."""
+    (record,) = records
+    cases = {}
+    for row in record.rows:
+        cases.setdefault(row["case"], {}).setdefault(row["contender"], []).append(number(row))
+    lines = []
+    for case, contenders in cases.items():
+        theirs = next((who for who in contenders if who.startswith("go-")), None)
+        for who, values in contenders.items() if theirs else ():
+            ratio = f"{median(contenders[theirs]) / median(values):.2f}x" if who != theirs else ""
+            lines.append([f"`{case}`", f"`{who}`", ns(median(values)), f"{ns(min(values))}–{ns(max(values))}", ratio])
+    return grid(["case", "contender", "ns/op", "from–to", "Go's is"], lines)
+
+
+def targets_table(records):
+    lines = target_lines(records, TARGETS)
     for case, what in (("slots.mix", "slot path"), ("raii.mix", "RAII")):
         counted = next((float(row["instructions_per_op"]) for record in records if (row := find(record, case, "slipring"))), None)
         verdict = "" if counted is None else "met" if counted <= INSTRUCTIONS_MAX else "**missed**"
@@ -248,6 +281,8 @@ TABLES = {
     "lanes": lanes_table,
     "rivals-ahead": ahead_table,
     "targets": targets_table,
+    "class-targets": class_targets_table,
+    "go": go_table,
     "machine": machine_table,
     "instructions": instructions_table,
     "plot": plot_table,

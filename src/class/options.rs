@@ -142,10 +142,10 @@ mod tests {
     fn a_thread_keeps_none_or_some() {
         let options = ClassOptions { cache_bytes: 2 << 20, ..ClassOptions::default() };
         assert_eq!(
-            [2 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10].map(|bytes| options.kept(bytes)),
+            [2 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20].map(|bytes| options.kept(bytes)),
             [32, 32, 16, 8, 2]
         );
-        assert_eq!([(256 << 10) + 64, 1 << 20].map(|bytes| options.kept(bytes)), [0, 0]);
+        assert_eq!([(1 << 20) + 64, 4 << 20].map(|bytes| options.kept(bytes)), [0, 0]);
         assert_eq!(ClassOptions { cache_bytes: 0, ..options }.kept(64), 0);
     }
 }

@@ -112,10 +112,8 @@ impl<K> Store<K> {
     /// Takes one block, and up to `more` warm ones beside it.
     pub(crate) fn take(&self, more: usize, batch: &mut Batch) -> Taken {
         let mut state = self.lock();
-        // Those who wait come first.
-        if state.waiting.is_empty()
-            && let Some(block) = state.available(&self.owner)
-        {
+        // Where somebody waits there is nothing to take: what comes back is served first.
+        if let Some(block) = state.available(&self.owner) {
             for _ in 0..more.min(state.free.len()) {
                 state.free.pop().into_iter().for_each(|block| batch.push(block));
                 state.away += 1;
@@ -124,7 +122,7 @@ impl<K> Store<K> {
             state.check();
             return Taken::Block(block);
         }
-        if state.waiting.is_empty() && state.resident < state.resident_max { Taken::NoMemory } else { Taken::AtLimit }
+        if state.resident < state.resident_max { Taken::NoMemory } else { Taken::AtLimit }
     }
 
     /// Takes blocks back. `puts` of them come from owners, the others from threads that kept them.
@@ -154,9 +152,7 @@ impl<K> Store<K> {
     /// Stands in line, unless there is a block by now.
     pub(crate) fn enqueue(&self, waiter: &Arc<Waiter>) -> Option<Block> {
         let mut state = self.lock();
-        if state.waiting.is_empty()
-            && let Some(block) = state.available(&self.owner)
-        {
+        if let Some(block) = state.available(&self.owner) {
             state.check();
             return Some(block);
         }
@@ -307,6 +303,7 @@ impl<K> State<K> {
             "a block is in two places or in none"
         );
         debug_assert!(self.resident <= self.resident_max, "a class is above its limit");
+        debug_assert!(self.waiting.is_empty() || self.free.is_empty(), "somebody waits beside a free block");
     }
 }
 
