@@ -12,7 +12,7 @@ use super::block::Block;
 use crate::sync::{AtomicPtr, Mutex, MutexGuard, Ordering, Thread, current_thread, park, park_for};
 
 /// Whom to wake.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Bed {
     Thread(Thread),
     Task(Waker),
@@ -49,11 +49,8 @@ impl Waiter {
 
     pub(crate) fn wake(&self) {
         // Not under the lock: on one CPU the woken thread may run at once, and would wait for it.
-        match &*self.bed() {
-            Bed::Thread(thread) => Bed::Thread(thread.clone()),
-            Bed::Task(waker) => Bed::Task(waker.clone()),
-        }
-        .wake();
+        let bed = self.bed().clone();
+        bed.wake();
     }
 
     /// What was granted.
