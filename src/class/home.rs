@@ -29,12 +29,18 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
         direct::zero(&block, zero_bytes);
     }
     debug_assert!(pool != 0, "no pool has the number 0");
-    let mut block = Some(block);
-    let refused = local::with_bin(pool, index, |bin| bin.push(block.take()?));
-    if let Some(block) = refused.unwrap_or(block) {
+    if let Some(block) = keep(pool, index, block) {
         // SAFETY: I107. The block is still away.
         unsafe { give_far(class, block) };
     }
+}
+
+/// Into the thread's bin; handed back if it is full or not to be used, or isn't near.
+#[inline]
+fn keep(pool: u32, index: u32, block: Block) -> Option<Block> {
+    let mut block = Some(block);
+    let refused = local::with_bin(pool, index, |bin| bin.push(block.take()?));
+    refused.unwrap_or(block)
 }
 
 /// The thread's bin is full, or there is none, or somebody waits.
@@ -61,10 +67,14 @@ fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
     if class.is_direct {
         return direct::free(shared, block);
     }
-    let mut batch = Batch::new();
-    if class.kept_max > 0 && !class.is_hungry() {
-        // A thread that only drops has no bins yet, and a full bin hands its older half on.
-        local::approach(shared);
+    let (mut block, mut batch) = (block, Batch::new());
+    if class.kept_max > 0 && !class.is_hungry() && local::approach(shared) {
+        // A thread that only drops had no bins yet, and one with many pools had others near.
+        match keep(class.pool, class.index, block) {
+            None => return,
+            Some(refused) => block = refused,
+        }
+        // A full bin hands its older half on.
         let make_room = |bin: &Bin| {
             if bin.held() == bin.kept_max() {
                 bin.halve(&mut batch)

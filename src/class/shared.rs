@@ -3,7 +3,8 @@
 //! A buffer comes from the thread's bin, else from the class's store, else from a new slab, else, at the limit, from the bins of other threads; and
 //! whoever still has none waits, is refused, or gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin to the store.
 //!
-//! Locks, outermost first: registry, a class's growth, a class's slabs, a class's store. None is held while somebody is woken.
+//! Locks, outermost first: a class's growth; then the registry, a class's slabs or a class's store, none of which is taken under another. Whoever is woken is
+//! woken under none but growth.
 #![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -269,6 +270,13 @@ impl Class {
 
     /// A block if there is one without waiting. None: the class is at its limit, and everything is in use.
     pub(crate) fn get_now(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
+        // A thread with many pools has the bins of others near.
+        if self.kept_max > 0
+            && local::approach(shared)
+            && let Some(block) = self.near()
+        {
+            return Ok(Some(block));
+        }
         if let Some(block) = self.take(shared)? {
             return Ok(Some(block));
         }
