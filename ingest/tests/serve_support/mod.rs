@@ -13,8 +13,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it; scripts/twins, whose hangs are on purpose, has less.
+pub const PATIENCE: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 30 });
 
 /// Runs `test` on a thread of its own and fails if it isn't over in time.
 pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {
