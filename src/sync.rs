@@ -31,6 +31,11 @@ pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering}
 pub(crate) use std::sync::atomic::AtomicI64;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
+/// Nobody leaves a value half changed under a lock, so a panic elsewhere doesn't matter to the next.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four billion pools.
 pub(crate) fn pool_id() -> NonZeroU32 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -18,7 +18,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use crate::barrier::Barrier;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, Padded, Thread, current_thread, park, park_for};
+use crate::sync::{AtomicU32, Mutex, Ordering, Padded, Thread, current_thread, lock, park, park_for};
 
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
@@ -80,10 +80,19 @@ impl SleepWord {
 }
 
 /// Who sleeps.
-#[derive(Debug)]
-enum Who {
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
     Thread(Thread),
     Task(Waker),
+}
+
+impl Who {
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            Self::Task(waker) => waker.wake(),
+        }
+    }
 }
 
 /// How a sleep ended.
@@ -123,11 +132,7 @@ impl Sleeper {
         if !self.word.clear() {
             return;
         }
-        match self.woken() {
-            Some(Who::Thread(thread)) => thread.unpark(),
-            Some(Who::Task(waker)) => waker.wake(),
-            None => (),
-        }
+        self.woken().into_iter().for_each(Who::wake);
     }
 
     /// Whom to wake. A task registers at each poll and is let go of; a thread registers once a sleep, and may be woken early in it.
@@ -195,10 +200,6 @@ impl Sleeper {
         // Outside of the lock: with its last waker a task goes, and with it perhaps the future that sleeps here.
         drop(before);
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(all(test, not(loom)))]

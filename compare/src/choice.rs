@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::harness::Rounds;
-use crate::report::Report;
+use crate::report::{self, Report};
 
 /// What a run may choose.
 #[derive(Args, Clone, Default)]
@@ -30,6 +30,9 @@ pub struct Choice {
     #[arg(long)]
     pub list: bool,
 }
+
+/// The cases and contenders of a run; none if there is nothing to run.
+type Selected<C, R> = Option<(Vec<C>, Vec<R>)>;
 
 impl Choice {
     /// How much is run, of what a quick run and a full one have.
@@ -66,6 +69,27 @@ impl Choice {
             (_, 0) => none("only", &self.only, "contender"),
             _ => Ok(()),
         }
+    }
+
+    /// Those of the cases and contenders that this run has, each with how it is named; none if it was to list them, which is done. `quick` are the contenders of
+    /// a quick run.
+    pub fn select<C, R>(
+        &self,
+        (mut cases, case_name): (Vec<C>, fn(&C) -> String),
+        (mut contenders, contender_name): (Vec<R>, fn(&R) -> &'static str),
+        quick: &[&str],
+    ) -> Result<Selected<C, R>, Wrong> {
+        cases.retain(|case| self.takes_case(&case_name(case)));
+        let is_run = |name: &str| !self.quick_contenders() || quick.contains(&name);
+        contenders
+            .retain(|contender| self.takes_contender(contender_name(contender)) && is_run(contender_name(contender)));
+        if self.list {
+            report::list("cases", &cases.iter().map(case_name).collect::<Vec<_>>());
+            report::list("contenders", &contenders.iter().map(contender_name).collect::<Vec<_>>());
+            return Ok(None);
+        }
+        self.check(cases.len(), contenders.len())?;
+        Ok(Some((cases, contenders)))
     }
 
     pub fn report(&self, bench: &'static str) -> Report {
@@ -123,6 +147,22 @@ mod tests {
         let text = |wrong: Result<(), Wrong>| wrong.map_err(|wrong| wrong.text().to_owned()).unwrap_err();
         assert_eq!(text(choice.check(0, 1)), "--case a,b: no such case; --list names them all");
         assert_eq!(text(choice.check(1, 0)), "--only c: no such contender; --list names them all");
+    }
+
+    #[test]
+    fn what_is_run_is_selected_by_name() {
+        let of = |choice: &Choice| {
+            let cases = (vec![1, 2, 12], (|case: &i32| case.to_string()) as fn(&i32) -> String);
+            let contenders = (vec!["a", "b", "ab"], (|name: &&'static str| *name) as fn(&&'static str) -> &'static str);
+            choice.select(cases, contenders, &["b"])
+        };
+        let all = Choice::default();
+        assert_eq!(of(&all).unwrap(), Some((vec![1, 2, 12], vec!["a", "b", "ab"])));
+        let named = Choice { case: vec!["2".into()], only: vec!["a".into()], quick: true, ..Choice::default() };
+        assert_eq!(of(&named).unwrap(), Some((vec![2, 12], vec!["a", "ab"])));
+        assert_eq!(of(&Choice { quick: true, ..Choice::default() }).unwrap(), Some((vec![1, 2, 12], vec!["b"])));
+        assert!(of(&Choice { only: vec!["z".into()], ..Choice::default() }).is_err());
+        assert!(of(&Choice { list: true, ..Choice::default() }).unwrap().is_none());
     }
 
     #[test]

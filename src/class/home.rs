@@ -23,7 +23,7 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     let (pool, index, zero_bytes) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
-        (class.pool, class.index, class.zero_bytes())
+        (class.pool, class.index, class.zero_bytes)
     };
     if zero_bytes > 0 {
         direct::zero(&block, zero_bytes);
@@ -53,14 +53,13 @@ unsafe fn give_far(class: NonNull<Class>, block: Block) {
         // A copy of the buffer, in a process that has a copy of the pool: its locks may be held for ever.
         return;
     }
-    let shared = {
+    let (shared, index) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
-        class.owner.upgrade()
+        (class.store.owner(), class.index)
     };
     let Some(shared) = shared else { unreachable!("a pool outlives its buffers") };
-    let found = shared.classes.iter().find(|other| NonNull::from(*other) == class);
-    give_to(&shared, found.expect("a buffer's class is one of its pool's"), block);
+    give_to(&shared, &shared.classes[index as usize], block);
 }
 
 fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {

@@ -16,7 +16,7 @@ use super::options::ClassOptions;
 use crate::region::reserve::Reserve;
 use crate::region::span::{SMALL_PAGE_BYTES, Span};
 use crate::region::{Numa, Pages, RegionError};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 const SLAB_BYTES_MIN: usize = 1 << 20;
 const SLAB_BYTES_MAX: usize = 16 << 20;
@@ -179,10 +179,6 @@ impl Growing<'_> {
         lock(&self.memory.slabs).push(Arc::new(slab));
         Ok(blocks)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn place(base: NonNull<u8>, offset: usize) -> NonNull<u8> {

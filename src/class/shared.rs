@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bin::Bin;
@@ -23,7 +23,7 @@ use super::stats::PoolStats;
 use super::store::{After, Store, Taken};
 use super::wait::Waiter;
 use crate::barrier::Barrier;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, pool_id};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock, pool_id};
 
 /// One size of a pool. The first line is what every get and drop reads.
 #[repr(align(64))]
@@ -32,12 +32,12 @@ pub(crate) struct Class {
     pub(crate) pool: u32,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
-    zero_on_return: bool,
+    /// Bytes to zero when a block comes home; a direct buffer sees to its own.
+    pub(crate) zero_bytes: usize,
     pub(crate) is_direct: bool,
     /// 0 for the class of direct buffers.
     pub(crate) class_bytes: usize,
     pub(crate) kept_max: u32,
-    pub(crate) owner: Weak<Shared>,
     pub(crate) store: Store<Shared>,
     pub(crate) memory: Memory,
     pub(crate) counts: ClassCounts,
@@ -60,7 +60,6 @@ pub(crate) struct ClassCounts {
 #[derive(Debug)]
 pub(crate) struct Shared {
     id: u32,
-    me: Weak<Shared>,
     pub(crate) options: ClassOptions,
     /// One a size, and one for direct buffers at the end.
     pub(crate) classes: Box<[Class]>,
@@ -96,11 +95,10 @@ impl Shared {
                 Class {
                     pool: id,
                     index: index as u32,
-                    zero_on_return: options.zero_on_return,
+                    zero_bytes: if options.zero_on_return { class_bytes } else { 0 },
                     is_direct,
                     class_bytes,
                     kept_max: if is_direct { 0 } else { options.kept(class_bytes) },
-                    owner: me.clone(),
                     store: Store::new(if is_direct { usize::MAX } else { options.limit.of(class_bytes) }, me.clone()),
                     memory: Memory::new(class_bytes, &options),
                     counts: ClassCounts::default(),
@@ -111,7 +109,6 @@ impl Shared {
             assert!(classes.len() == options.table.sizes().len() + 1, "a class is missing");
             Self {
                 id,
-                me: me.clone(),
                 classes,
                 barrier: Barrier::choose(),
                 registry: Mutex::default(),
@@ -131,12 +128,12 @@ impl Shared {
     }
 
     /// The bins of a thread that has none of this pool yet.
-    pub(crate) fn register(&self) -> Arc<Local> {
+    pub(crate) fn register(self: &Arc<Self>) -> Arc<Local> {
         let mut registry = self.registry();
         let is_closed = registry.is_closed;
         let bins =
             self.classes.iter().map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
-        let local = Arc::new(Local::new(self.id, bins.collect(), self.me.clone()));
+        let local = Arc::new(Local::new(self.id, bins.collect(), Arc::downgrade(self)));
         assert!(local.bins.len() == self.classes.len(), "a class has no bin");
         if is_closed {
             local.end();
@@ -220,7 +217,7 @@ impl Shared {
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.registry)
     }
 }
 
@@ -335,18 +332,12 @@ impl Class {
         block
     }
 
-    /// Bytes to zero when a block comes home.
-    #[inline]
-    pub(crate) fn zero_bytes(&self) -> usize {
-        if self.zero_on_return { self.class_bytes } else { 0 }
-    }
-
     pub(crate) fn is_hungry(&self) -> bool {
         self.store.is_hungry()
     }
 
     pub(crate) fn period(&self) -> MutexGuard<'_, Period> {
-        self.period.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.period)
     }
 
     pub(crate) fn at(&self) -> NonNull<Class> {

@@ -5,11 +5,11 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared::{Class, Shared};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, lock};
 
 /// A snapshot of a pool: see [`ClassPool::stats`](super::ClassPool::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl PoolStats {
 
     pub(super) fn since_reset(shared: &Arc<Shared>) -> Self {
         let mut now = Self::now(shared);
-        if let Some(base) = &*shared.base.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(base) = &*lock(&shared.base) {
             assert!(now.classes.len() == base.classes.len(), "a class was added");
             now.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
             now.direct.gets = now.direct.gets.saturating_sub(base.direct.gets);
@@ -125,7 +125,7 @@ impl PoolStats {
     pub(super) fn reset(shared: &Arc<Shared>) {
         let now = Self::now(shared);
         assert!(now.classes.len() + 1 == shared.classes.len(), "a class isn't counted");
-        *shared.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *lock(&shared.base) = Some(now);
     }
 
     /// Since the pool was made.

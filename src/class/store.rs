@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 use super::block::{Batch, Block};
 use super::wait::Waiter;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 
 /// The shared part of one class. `K` is what must live while blocks are away.
 #[derive(Debug)]
@@ -92,6 +92,11 @@ pub(crate) struct After<K> {
 }
 
 impl<K> Store<K> {
+    /// What lives while blocks are away; none once it has gone.
+    pub(crate) fn owner(&self) -> Option<Arc<K>> {
+        self.owner.upgrade()
+    }
+
     pub(crate) fn new(resident_max: usize, owner: Weak<K>) -> Self {
         assert!(resident_max > 0, "a class without a buffer");
         let state = State {
@@ -270,7 +275,7 @@ impl<K> Store<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -9,35 +9,29 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::block::Block;
-use crate::sync::{AtomicPtr, Mutex, MutexGuard, Ordering, Thread, current_thread, park, park_for};
-
-/// Whom to wake.
-#[derive(Clone, Debug)]
-enum Bed {
-    Thread(Thread),
-    Task(Waker),
-}
+use crate::sync::{AtomicPtr, Mutex, Ordering, current_thread, lock, park, park_for};
+use crate::wake::Who;
 
 /// One wait for one buffer.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     granted: AtomicPtr<u8>,
-    bed: Mutex<Bed>,
+    who: Mutex<Who>,
 }
 
 impl Waiter {
     /// The calling thread waits.
     pub(crate) fn thread() -> Self {
-        Self::of(Bed::Thread(current_thread()))
+        Self::of(Who::Thread(current_thread()))
     }
 
     /// A task waits.
     pub(crate) fn task(waker: &Waker) -> Self {
-        Self::of(Bed::Task(waker.clone()))
+        Self::of(Who::Task(waker.clone()))
     }
 
-    fn of(bed: Bed) -> Self {
-        Self { granted: AtomicPtr::new(ptr::null_mut()), bed: Mutex::new(bed) }
+    fn of(who: Who) -> Self {
+        Self { granted: AtomicPtr::new(ptr::null_mut()), who: Mutex::new(who) }
     }
 
     /// Gives it a block; [`Waiter::wake`] comes after it, with no lock held.
@@ -49,8 +43,8 @@ impl Waiter {
 
     pub(crate) fn wake(&self) {
         // Not under the lock: on one CPU the woken thread may run at once, and would wait for it.
-        let bed = self.bed().clone();
-        bed.wake();
+        let who = lock(&self.who).clone();
+        who.wake();
     }
 
     /// What was granted.
@@ -79,21 +73,8 @@ impl Waiter {
 
     /// A task looks, and is woken by this waker if there is nothing yet.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
-        let before = std::mem::replace(&mut *self.bed(), Bed::Task(waker.clone()));
-        debug_assert!(matches!(before, Bed::Task(_)), "a thread's place was polled by a task");
+        let before = std::mem::replace(&mut *lock(&self.who), Who::Task(waker.clone()));
+        debug_assert!(matches!(before, Who::Task(_)), "a thread's place was polled by a task");
         self.take()
-    }
-
-    fn bed(&self) -> MutexGuard<'_, Bed> {
-        self.bed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Bed {
-    fn wake(self) {
-        match self {
-            Bed::Thread(thread) => thread.unpark(),
-            Bed::Task(waker) => waker.wake(),
-        }
     }
 }

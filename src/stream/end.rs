@@ -4,8 +4,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::sync::lock;
 use crate::sync::{AtomicU32, Mutex, Ordering};
-use crate::wake::lock;
 
 /// The error that a queue was closed with; its two ends share it.
 pub type CloseError = std::sync::Arc<dyn Error + Send + Sync>;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use super::end::{End, EndState};
 use super::ring::{Consumer, Producer, Ring, Side, Weigh};
 use crate::barrier::Barrier;
-use crate::sync::{Arc, Mutex};
-use crate::wake::{ASLEEP, Sleeper, Slept, lock};
+use crate::sync::{Arc, Mutex, lock};
+use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// How long an end spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(30);

@@ -46,7 +46,6 @@ use std::num::NonZero;
 
 use crate::choice::{Timed, Wrong};
 use crate::harness::Rounds;
-use crate::report;
 use crate::two_threads::{Cpus, Crossbeam, Flume, Kanal, Reader, Rtrb, StdMpsc, Tally, round_trip_ns};
 use arrival::Arrival;
 use case::Case;
@@ -130,17 +129,9 @@ const ROUNDS_FULL: Rounds = Rounds { repeats: 21, ops: 2_000_000, verified_ops: 
 /// An option that can't be, or a contender that lost a message.
 pub fn run(options: &Timed) -> Result<(), Wrong> {
     let choice = &options.choice;
-    let mut cases = case::cases(choice.quick_cases());
-    cases.retain(|case| choice.takes_case(&case.name()));
-    let quick = |name: &str| !choice.quick_contenders() || QUICK.contains(&name);
-    let mut contenders = contenders();
-    contenders.retain(|contender| choice.takes_contender(contender.name) && quick(contender.name));
-    if choice.list {
-        report::list("cases", &cases.iter().map(Case::name).collect::<Vec<_>>());
-        report::list("contenders", &contenders.iter().map(|contender| contender.name).collect::<Vec<_>>());
-        return Ok(());
-    }
-    choice.check(cases.len(), contenders.len())?;
+    let cases = (case::cases(choice.quick_cases()), Case::name as fn(&Case) -> String);
+    let contenders = (contenders(), (|contender| contender.name) as fn(&Runner) -> &'static str);
+    let Some((cases, contenders)) = choice.select(cases, contenders, &QUICK)? else { return Ok(()) };
     let (rounds, report) = (choice.rounds(ROUNDS_QUICK, ROUNDS_FULL), choice.report("queue"));
     report.head(&rounds);
     let cpus = match Cpus::pick() {

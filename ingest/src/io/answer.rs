@@ -83,14 +83,7 @@ impl Answers {
     /// Encodes what has been decided; says how many answers that were.
     fn drain(&mut self, table: &mut Table, counters: &mut Counters, classes: &mut Classes) -> usize {
         let Some(mut stage) = self.stage.take() else { return 0 };
-        let polled = stage.poll(ANSWERS_MAX, |view| {
-            // Without an output the answer waits, and with it the slot: the ring fills up and nothing more is read.
-            if !has_output(table, view.meta().conn, classes) {
-                return Outcome::Retry;
-            }
-            self.answer(&view, table, counters);
-            Outcome::Done
-        });
+        let polled = stage.poll(ANSWERS_MAX, |view| self.answer(&view, table, counters, classes));
         match polled {
             Ok(Polled::Idle) => self.stage = Some(stage),
             Ok(Polled::Advanced(count) | Polled::Retry(count)) => {
@@ -103,8 +96,24 @@ impl Answers {
         0
     }
 
-    fn answer(&mut self, view: &View<'_, Request>, table: &mut Table, counters: &mut Counters) {
+    fn answer(
+        &mut self,
+        view: &View<'_, Request>,
+        table: &mut Table,
+        counters: &mut Counters,
+        classes: &mut Classes,
+    ) -> Outcome {
         let request = view.meta();
+        let mut conn = table.get_mut(request.conn);
+        if let Some(conn) = &mut conn
+            && conn.out.is_none()
+        {
+            conn.out = classes.output();
+            if conn.out.is_none() {
+                // The answer waits, and with it the slot: the ring fills up and nothing more is read.
+                return Outcome::Retry;
+            }
+        }
         let status = self.verdicts.row(view).ok().and_then(|row| Status::from_wire(row[0])).unwrap_or(Status::Failed);
         let scores = match self.scores.row(view) {
             Ok(row) if status == Status::Ok => &row[..request.vectors as usize],
@@ -112,9 +121,9 @@ impl Answers {
         };
         counters.answers[status as usize] += 1;
         counters.vectors_answered += scores.len() as u64;
-        let Some(conn) = table.get_mut(request.conn) else {
+        let Some(conn) = conn else {
             counters.orphans += 1;
-            return;
+            return Outcome::Done;
         };
         // By what the parser counted it as, whatever became of it.
         let in_flight = if request.status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight };
@@ -135,16 +144,8 @@ impl Answers {
             conn.dirty = true;
             self.dirty.push(request.conn);
         }
+        Outcome::Done
     }
-}
-
-/// Gives a connection that is still there an output; false if there is no memory for it.
-fn has_output(table: &mut Table, id: ConnId, classes: &mut Classes) -> bool {
-    let Some(conn) = table.get_mut(id) else { return true };
-    if conn.out.is_none() {
-        conn.out = classes.output();
-    }
-    conn.out.is_some()
 }
 
 impl Driver {
