@@ -23,7 +23,7 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     let (pool, index, zero_bytes) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
-        (class.pool, class.index, class.zero_bytes)
+        (class.pool, class.index, class.zero_bytes())
     };
     if zero_bytes > 0 {
         direct::zero(&block, zero_bytes);
