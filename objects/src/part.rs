@@ -104,7 +104,8 @@ mod tests {
             for (index, part) in Part::split(&mut bytes, first, part_bytes).enumerate() {
                 prop_assert_eq!(part.range().start, end);
                 end = part.range().end;
-                prop_assert!(part.into.len() <= if index == 0 { first } else { part_bytes });
+                let most = if index == 0 { first } else { part_bytes };
+                prop_assert!(part.into.len() <= most);
                 prop_assert!(index == 0 || !part.range().is_empty());
             }
             prop_assert_eq!(end, size as u64);
