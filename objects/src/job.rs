@@ -18,12 +18,12 @@ use futures_util::stream::FuturesUnordered;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use slipring::class::{GetError, PooledBuf};
-use tokio::sync::SemaphorePermit;
 use tokio::time::{self, Instant};
 
 use crate::engine::Shared;
 use crate::error::{Cause, DownloadError};
 use crate::file;
+use crate::gate::Turn;
 use crate::part::Part;
 use crate::retry::Tries;
 use crate::stats::PoolUse;
@@ -52,7 +52,7 @@ struct Opened<'a> {
     result: GetResult,
     deadline: Instant,
     /// One of the requests in flight, until the body is in.
-    _permit: SemaphorePermit<'a>,
+    _turn: Turn<'a>,
 }
 
 impl<'a> Job<'a> {
@@ -64,9 +64,9 @@ impl<'a> Job<'a> {
         let meta = opened.result.meta.clone();
         let (opened, mut buffer, pool) = self.buffer(opened, meta.size).await?;
         let opened = match opened {
-            Some(Opened { result: GetResult { payload: GetResultPayload::File(file, _), .. }, _permit, .. }) => {
+            Some(Opened { result: GetResult { payload: GetResultPayload::File(file, _), .. }, _turn, .. }) => {
                 let read = file::read(file, buffer).await.map_err(|cause| self.failed(Some(0..meta.size), cause))?;
-                self.arrived();
+                self.arrived(meta.size);
                 return Ok(Arrived { bytes: read.into_bytes(), meta, pool });
             }
             opened => opened,
@@ -102,7 +102,7 @@ impl<'a> Job<'a> {
 
     /// The object's metadata if it is empty.
     async fn empty(&self) -> Option<ObjectMeta> {
-        let _permit = self.engine.permit().await;
+        let _turn = self.engine.gate.turn().await;
         let options = GetOptions { head: true, ..GetOptions::default() };
         let head = time::timeout(self.engine.options.request_timeout, self.store.get_opts(self.path, options)).await;
         head.ok()?.ok().map(|result| result.meta).filter(|meta| meta.size == 0)
@@ -110,7 +110,7 @@ impl<'a> Job<'a> {
 
     /// Asks for a range, or for all. With `known`, the answer must be about the same object as the first one.
     async fn open(&self, asked: Option<Range<u64>>, known: Option<&ObjectMeta>) -> Result<Opened<'a>, Cause> {
-        let permit = self.engine.permit().await;
+        let turn = self.engine.gate.turn().await;
         let request_timeout = self.engine.options.request_timeout;
         let deadline = Instant::now() + request_timeout;
         let mut options = GetOptions { range: asked.clone().map(Into::into), ..GetOptions::default() };
@@ -120,7 +120,12 @@ impl<'a> Job<'a> {
             options.if_match = known.e_tag.clone().filter(|e_tag| !e_tag.starts_with("W/"));
         }
         let result = time::timeout_at(deadline, self.store.get_opts(self.path, options)).await;
-        let result = result.map_err(|_| Cause::RequestTimeout { request_timeout, got_bytes: 0 })??;
+        let result = result.map_err(|_| Cause::RequestTimeout { request_timeout, got_bytes: 0 })?;
+        let result = result.map_err(Cause::from).inspect_err(|cause| {
+            if matches!(cause, Cause::Throttled { .. }) {
+                self.engine.gate.throttled(turn.since());
+            }
+        })?;
         if let Some(known) = known {
             same(known, &result.meta)?;
         }
@@ -129,7 +134,7 @@ impl<'a> Job<'a> {
         if result.range != expected {
             return Err(Cause::Shifted { got: result.range });
         }
-        Ok(Opened { result, deadline, _permit: permit })
+        Ok(Opened { result, deadline, _turn: turn })
     }
 
     /// A buffer for the whole object. Whoever has to wait for one gives its request up before: those that hold buffers need it to get on.
@@ -169,11 +174,11 @@ impl<'a> Job<'a> {
             || options.first_bytes().unwrap_or(meta.size).min(meta.size),
             |opened| opened.result.range.end,
         );
-        let part_bytes = options.part_of(meta.size);
+        let part_bytes = options.part_of(meta.size - first_bytes, self.engine.gate.idle());
         let mut fetches = FuturesUnordered::new();
         for part in Part::split(buffer, first_bytes as usize, part_bytes as usize) {
             // More could have no turn, and a large object has many.
-            if fetches.len() == self.engine.concurrency {
+            if fetches.len() == self.engine.gate.most() {
                 fetches.try_next().await?;
             }
             fetches.push(self.fetch(part, meta, opened.take()));
@@ -200,7 +205,7 @@ impl<'a> Job<'a> {
             };
             match ended {
                 Ok(()) => {
-                    self.arrived();
+                    self.arrived(part.filled_bytes());
                     return Ok(());
                 }
                 Err(cause) => self.again(&mut tries, Some(part.range()), cause).await?,
@@ -209,7 +214,7 @@ impl<'a> Job<'a> {
     }
 
     async fn receive(&self, part: &mut Part<'_>, opened: Opened<'a>) -> Result<(), Cause> {
-        let Opened { result, deadline, _permit } = opened;
+        let Opened { result, deadline, _turn } = opened;
         let received = time::timeout_at(deadline, part.receive(result.into_stream())).await;
         received.unwrap_or_else(|_| {
             let request_timeout = self.engine.options.request_timeout;
@@ -226,8 +231,9 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn arrived(&self) {
+    fn arrived(&self, bytes: u64) {
         self.ranges.fetch_add(1, Ordering::Relaxed);
+        self.engine.gate.arrived(bytes);
         self.engine.budget.give_back();
     }
 
