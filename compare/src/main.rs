@@ -20,6 +20,7 @@ mod contender;
 mod harness;
 mod lanes;
 mod objects;
+mod pace;
 mod position;
 mod queue;
 mod report;
@@ -60,6 +61,8 @@ enum Bench {
     Queue(Timed),
     /// Objects of a store, each in one piece of memory: with pooled buffers, without, and by object_store alone
     Objects(objects::Options),
+    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of three shapes
+    ObjectsPace(pace::Options),
     /// One variant of `objects` in this process
     #[command(name = objects::VARIANT, hide = true)]
     ObjectsVariant(objects::Variant),
@@ -134,6 +137,7 @@ fn main() -> ExitCode {
         Bench::ClassLoad(options) => class::load::run(&options),
         Bench::Queue(options) => queue::run(&options),
         Bench::Objects(options) => objects::run(&options),
+        Bench::ObjectsPace(options) => pace::run(&options),
         Bench::ObjectsVariant(variant) => objects::variant::run(&variant),
         Bench::ObjectsServer(options) => objects::server::run(&options),
     };

@@ -53,10 +53,10 @@ use std::time::{Duration, Instant};
 use crate::choice::Wrong;
 use contender::{CONTENDERS, Contender, QUICK};
 use corpus::{BUCKET, Corpus, Folder};
-use figures::Figures;
 use report::Report;
 use source::Source;
 
+pub use figures::Figures;
 pub use options::{Options, Variant};
 
 /// The hidden subcommands: a variant's process, and the server's.
