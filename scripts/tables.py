@@ -39,6 +39,15 @@ CLASS_TARGETS = [
     ("enqueue + dequeue + done, two threads, 512 B", "`s3` / ours", ("queue-512B", "s3"), ("queue-512B", "slipring"), ">=", 3),
     ("the same, 32 KiB", "`s3` / ours", ("queue-32KiB", "s3"), ("queue-32KiB", "slipring"), ">=", 10),
 ]
+# Figure, its column, beside whom, relation, limit, what the seed's authors expected of such a pool.
+OBJECT_TARGETS = [
+    ("throughput", "bytes_per_second", "object_store", ">=", 1.05, "1.06x to 1.10x"),
+    ("processor seconds of the client", "cpu_seconds", "object_store", "<=", 0.95, "0.80x (15 to 12 %)"),
+    ("peak resident memory", "peak_rss_bytes", "object_store", "<=", 0.7, "0.71x (3.5 to 2.5 GB)"),
+    ("large allocations, after the warm-up", "warm_large_allocations", "object_store", "<=", 0.02, "0.016x (32,000 to 500 a minute)"),
+    ("large allocations, with the warm-up", "large_allocations", "object_store", "<=", 0.02, ""),
+    ("page faults an object, after the warm-up", "faults_per_object", "slipring-unpooled", "<=", 0.01, ""),
+]
 INSTRUCTIONS_MAX = 30
 POOL_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "jemalloc", "seed-arc"]
 
@@ -226,6 +235,63 @@ def class_targets_table(records):
     return grid(["case", "what", "target", "measured", ""], target_lines(records, CLASS_TARGETS))
 
 
+def cases_of(record):
+    return list(dict.fromkeys(row["case"] for row in record.rows))
+
+
+def object_targets_table(records):
+    """A line a target, a column a case: slipring's figure / the other's."""
+    (record,) = records
+    cases, lines = cases_of(record), []
+    for what, column, beside, relation, limit, expected in OBJECT_TARGETS:
+        cells = []
+        for case in cases:
+            ours, theirs = find(record, case, "slipring"), find(record, case, beside)
+            if not (ours and theirs and number(theirs, column)):
+                cells.append("")
+                continue
+            ratio = number(ours, column) / number(theirs, column)
+            met = ratio >= limit if relation == ">=" else ratio <= limit
+            # A third digit where two would show the limit itself and not say which side.
+            shown = f"{ratio:.3f}x" if limit < 0.1 or abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
+            cells.append(shown if met else f"**{shown}**")
+        lines.append([what, f"`{beside}`", f"{'≥' if relation == '>=' else '≤'} {limit:g}x", expected, *cells])
+    return grid(["slipring's", "beside", "target", "the seed expected", *(f"`{case}`" for case in cases)], lines)
+
+
+def objects_table(records):
+    """A line a contender and case: medians of everything that was counted."""
+    (record,) = records
+    mib = lambda row, column: f"{number(row, column) / (1 << 20):,.0f}"
+    lines = []
+    for case in cases_of(record):
+        for row in (row for row in record.rows if row["case"] == case):
+            rate = lambda column: f"{number(row, 'object_bytes') / number(row, column) * 1e3:,.0f}"
+            server = f"{number(row, 'server_cpu_seconds'):.2f}" if row.get("server_cpu_seconds") else ""
+            large = f"{number(row, 'large_allocations'):.0f}, {number(row, 'warm_large_allocations'):.0f}"
+            memory = [mib(row, "warm_peak_rss_bytes"), mib(row, "peak_rss_bytes")]
+            cells = [rate("ns_per_op"), f"{rate('ns_q3')}–{rate('ns_q1')}", f"{number(row, 'cpu_seconds'):.2f}", server, *memory, large]
+            lines.append([f"`{case}`", name(row), *cells, f"{number(row, 'faults_per_object'):,.0f}"])
+    head = ["case", "contender", "MB/s", "spread", "CPU s", "server's", "peak MiB, warm-up", "in all", "large, of them measured", "faults"]
+    return grid(head, lines)
+
+
+def pace_table(records):
+    """A line a case, a column a setting, MiB a second; the last column is the default beside the best fixed setting."""
+    (record,) = records
+    settings = list(dict.fromkeys(row["contender"] for row in record.rows))
+    fixed = [who for who in settings if who != "default" and "auto" not in who]
+    lines = []
+    for case in cases_of(record):
+        rows = {who: find(record, case, who) for who in settings}
+        rates = {who: number(row, "bytes_per_second") / (1 << 20) for who, row in rows.items() if row}
+        failed = lambda who: f" ({number(rows[who], 'failed'):.0f} failed)" if number(rows[who], "failed") else ""
+        cells = [f"{rates[who]:,.0f}{failed(who)}" if who in rates else "" for who in settings]
+        best = max((rates[who] for who in fixed if who in rates), default=0)
+        lines.append([f"`{case}`", *cells, f"{rates['default'] / best:.2f}x" if best and "default" in rates else ""])
+    return grid(["case", *(f"`{who}`" for who in settings), "default / best fixed"], lines)
+
+
 def go_table(records):
     """Both programs of scripts/go-compare: medians over the rounds, and how much faster ours is than theirs, which comes first in a case."""
     (record,) = records
@@ -282,6 +348,9 @@ TABLES = {
     "rivals-ahead": ahead_table,
     "targets": targets_table,
     "class-targets": class_targets_table,
+    "objects": objects_table,
+    "object-targets": object_targets_table,
+    "pace": pace_table,
     "go": go_table,
     "machine": machine_table,
     "instructions": instructions_table,

@@ -143,6 +143,8 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
     let (seconds, spent) = (after.at.duration_since(before.at).as_secs_f64(), after.usage.since(before.usage));
     let verify_us = after.verify_us - before.verify_us;
     let mut figures = json!({
+        "objects": objects,
+        "object_bytes": variant.plan.object_size,
         "ns_per_op": seconds * 1e9 / objects as f64,
         "bytes_per_second": (objects * variant.plan.object_size) as f64 / seconds,
         "cpu_seconds": spent.cpu_us.saturating_sub(verify_us) as f64 / 1e6,

@@ -21,6 +21,7 @@ mod store;
 mod work;
 
 use std::io;
+use std::num::NonZero;
 
 use bytes::Bytes;
 use clap::Args;
@@ -41,6 +42,9 @@ pub struct Options {
     /// Waits as long as the shapes say instead of letting the clock jump
     #[arg(long)]
     real_time: bool,
+    /// Objects of every case [default: what the case has, a gigabyte in all]
+    #[arg(long)]
+    objects: Option<NonZero<usize>>,
 }
 
 /// The backoff is drawn at random; the rest is the same in each repeat.
@@ -74,6 +78,7 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     let block = Bytes::from(vec![7_u8; WORKS.iter().map(|work| work.object_bytes).max().unwrap_or_default()]);
     for case in &cases {
         let (shape, work) = *case;
+        let work = Work { objects: options.objects.map_or(work.objects, NonZero::get), ..work };
         let name = case_name(case);
         let mut results: Vec<(Setting, Figures)> =
             settings.iter().map(|setting| (*setting, Figures::default())).collect();
