@@ -10,18 +10,15 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, DownloadError};
+use crate::gate::Gate;
 use crate::job::{Arrived, Job};
 use crate::options::{OptionsError, RangeOptions};
 use crate::retry::Budget;
 use crate::stats::{Counters, DownloadStats, EngineStats, PoolUse};
-
-/// Requests in flight unless `concurrency` says how many.
-const CONCURRENCY: usize = 32;
 
 /// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and counters.
 ///
@@ -70,21 +67,15 @@ pub struct Download {
 /// What clones of an engine share.
 pub(crate) struct Shared {
     pub(crate) options: RangeOptions,
-    pub(crate) concurrency: usize,
     pub(crate) pool: Option<ClassPool>,
     /// Allocates what the pool isn't for; none of its buffers is kept, and memory that isn't there is an error value.
     pub(crate) heap: ClassPool,
     pub(crate) budget: Budget,
     pub(crate) counters: Counters,
-    permits: Semaphore,
+    pub(crate) gate: Gate,
 }
 
 impl Shared {
-    /// A turn for one request.
-    pub(crate) async fn permit(&self) -> SemaphorePermit<'_> {
-        self.permits.acquire().await.expect("nobody closes it")
-    }
-
     /// What memory past the pool is called.
     pub(crate) fn small(&self) -> PoolUse {
         if self.pool.is_some() { PoolUse::Skip } else { PoolUse::Off }
@@ -98,16 +89,14 @@ impl RangeEngine {
     /// [`OptionsError`] names the field that doesn't fit.
     pub fn new(options: &RangeOptions) -> Result<Self, OptionsError> {
         options.check()?;
-        let concurrency = options.concurrency.unwrap_or(CONCURRENCY);
         Ok(Self {
             shared: Arc::new(Shared {
                 options: options.clone(),
-                concurrency,
                 pool: None,
                 heap: heap(),
                 budget: Budget::new(options.retry_budget),
                 counters: Counters::default(),
-                permits: Semaphore::new(concurrency),
+                gate: Gate::new(options.concurrency),
             }),
         })
     }

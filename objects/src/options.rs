@@ -13,11 +13,12 @@ pub const PART_BYTES_MIN: u64 = 1 << 10;
 pub struct RangeOptions {
     /// Whether an object is fetched by several requests at once. Default true; false is one request an object.
     pub enabled: bool,
-    /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: by the object's size, see [`RangeOptions::part_of`].
+    /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: the object's size over the turns that are idle, from 1 to 16 MiB.
     pub part_bytes: Option<u64>,
-    /// Requests in flight of the engine, over all of its downloads, 1 to [`CONCURRENCY_MAX`]. Default none: 32.
+    /// Requests in flight of the engine, over all of its downloads, 1 to [`CONCURRENCY_MAX`]. Default none: it starts with 32, takes more while
+    /// that brings more bytes a second, up to 128, and less when a server says that there are too many.
     pub concurrency: Option<usize>,
-    /// An object of up to so many bytes is fetched by one request. Default 8 MiB. The first request asks for so much, or for one part if that is
+    /// An object of up to so many bytes is fetched by one request. Default 2 MiB. The first request asks for so much, or for one part if that is
     /// more, before the size is known: no request is spent on the size alone.
     pub threshold_bytes: u64,
     /// How often one range is asked for again, after what may pass. Default 4; 0 for never.
@@ -43,7 +44,7 @@ impl Default for RangeOptions {
             enabled: true,
             part_bytes: None,
             concurrency: None,
-            threshold_bytes: 8 << 20,
+            threshold_bytes: 2 << 20,
             retries: 4,
             retry_budget: 64,
             backoff_first: Duration::from_millis(100),

@@ -9,24 +9,22 @@
 
 use crate::options::RangeOptions;
 
-/// Parts of objects grow with them between these two, unless `part_bytes` says how long they are.
-const PART_BYTES_FROM: u64 = 8 << 20;
-const PART_BYTES_TO: u64 = 64 << 20;
-/// As many parts a large object has about.
-const PARTS: u64 = 64;
+/// Parts lie between these two, unless `part_bytes` says how long they are: below, a request's wait is longer than its body; above, a retry
+/// is dear and the last part is waited for.
+const PART_BYTES_LEAST: u64 = 1 << 20;
+const PART_BYTES_MOST: u64 = 16 << 20;
 
 impl RangeOptions {
-    /// Bytes of a part of an object of `size` bytes: `part_bytes`, or 8 MiB up to 512 MiB, then a 64th of the size, rounded up to MiB, and never more
-    /// than 64 MiB.
-    #[must_use]
-    pub fn part_of(&self, size: u64) -> u64 {
-        let by_size = size.div_ceil(PARTS).next_multiple_of(1 << 20).clamp(PART_BYTES_FROM, PART_BYTES_TO);
-        self.part_bytes.unwrap_or(by_size)
+    /// Bytes of each part of the `rest_bytes` that the first request doesn't bring: `part_bytes`, or as many parts as there are `idle` turns, so that
+    /// one object alone is fetched over all of them, and of many objects each over few.
+    pub(crate) fn part_of(&self, rest_bytes: u64, idle: usize) -> u64 {
+        let spread = rest_bytes.div_ceil(idle.max(1) as u64).next_multiple_of(PART_BYTES_LEAST);
+        self.part_bytes.unwrap_or(spread.clamp(PART_BYTES_LEAST, PART_BYTES_MOST))
     }
 
     /// Bytes that the first request asks for; none for the whole object.
     pub(crate) fn first_bytes(&self) -> Option<u64> {
-        self.enabled.then(|| self.threshold_bytes.max(self.part_bytes.unwrap_or(PART_BYTES_FROM)))
+        self.enabled.then(|| self.threshold_bytes.max(self.part_bytes.unwrap_or(PART_BYTES_LEAST)))
     }
 }
 
@@ -35,12 +33,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_with_objects() {
+    fn an_object_alone_takes_all_turns_and_many_take_few_each() {
         let options = RangeOptions::default();
-        let mib = |size: u64| options.part_of(size << 20) >> 20;
-        assert_eq!([0, 8, 512, 513, 1024, 4096, 1 << 20].map(mib), [8, 8, 8, 9, 16, 64, 64]);
-        assert_eq!(options.part_of(u64::MAX), 64 << 20);
-        assert_eq!(RangeOptions { part_bytes: Some(4096), ..options }.part_of(1 << 40), 4096);
+        let mib = |rest: u64, idle| options.part_of(rest << 20, idle) >> 20;
+        assert_eq!([0, 1, 31, 62, 310, 496, 4096].map(|rest| mib(rest, 31)), [1, 1, 1, 2, 10, 16, 16]);
+        assert_eq!([mib(62, 8), mib(62, 1), mib(62, 0)], [8, 16, 16]);
+        assert_eq!(options.part_of(u64::MAX - (2 << 20), 128), 16 << 20);
+        assert_eq!(RangeOptions { part_bytes: Some(4096), ..options }.part_of(1 << 40, 31), 4096);
     }
 
     #[test]
@@ -48,7 +47,7 @@ mod tests {
         let first = |part_bytes, threshold_bytes, enabled| {
             RangeOptions { part_bytes, threshold_bytes, enabled, ..RangeOptions::default() }.first_bytes()
         };
-        assert_eq!(first(None, 0, true), Some(8 << 20));
+        assert_eq!(first(None, 0, true), Some(1 << 20));
         assert_eq!(first(Some(4096), 0, true), Some(4096));
         assert_eq!(first(Some(4096), 10_000, true), Some(10_000));
         assert_eq!(first(Some(4096), 10_000, false), None);
