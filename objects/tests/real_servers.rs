@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use real_servers::objects::object;
 use real_servers::overwrite::Overwriting;
 use real_servers::place::{Place, places};
-use real_servers::pool::{assert_all_back, pool_up_to_4_mib};
+use real_servers::pool::{POOLED_MOST, assert_all_back, small_pool};
 use slipring_objects::{Cause, Download, DownloadError, PoolUse, RangeEngine, RangeOptions};
 
 const MIB: usize = 1 << 20;
@@ -46,9 +46,10 @@ impl Place {
 #[tokio::test]
 async fn every_size_arrives() {
     for place in places("sizes") {
-        let pool = pool_up_to_4_mib();
+        let pool = small_pool();
         let engine = engine(&in_parts_of(PART)).with_buffer_pool(pool.clone());
-        let sizes = [0, 1, MIB - 1, MIB, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 5, 4 * MIB, 4 * MIB + 1];
+        let sizes =
+            [0, 1, MIB - 1, MIB, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 5, POOLED_MOST, POOLED_MOST + 1];
         for (seed, size) in sizes.into_iter().enumerate() {
             let (key, bytes) = (format!("{size}"), object(seed, size));
             place.put(&key, &bytes).await;
@@ -59,7 +60,7 @@ async fn every_size_arrives() {
             assert_eq!(stats.ranges as usize, place.ranges(size.div_ceil(PART)), "{case}");
             let expected = match size {
                 ..MIB => PoolUse::Skip,
-                ..=4_194_304 => PoolUse::Hit,
+                MIB..=POOLED_MOST => PoolUse::Hit,
                 _ => PoolUse::Fresh,
             };
             assert_eq!(stats.pool, expected, "{case}");
@@ -96,7 +97,7 @@ async fn small_parts_and_no_parts_are_the_same_object() {
 #[tokio::test]
 async fn an_object_that_is_not_there_is_named() {
     for place in places("none") {
-        let pool = pool_up_to_4_mib();
+        let pool = small_pool();
         for options in [in_parts_of(PART), RangeOptions { enabled: false, ..RangeOptions::default() }] {
             let engine = engine(&options).with_buffer_pool(pool.clone());
             let path = place.path("not here");
@@ -131,7 +132,7 @@ async fn any_key_is_found_by_its_url() {
 #[tokio::test]
 async fn an_object_overwritten_between_two_parts_is_no_mixture() {
     for place in places("overwritten") {
-        let pool = pool_up_to_4_mib();
+        let pool = small_pool();
         let engine = engine(&in_parts_of(512 << 10)).with_buffer_pool(pool.clone());
         for (case, size) in [("as long", 2 * MIB), ("longer", 2 * MIB + 1), ("shorter", MIB), ("empty", 0)] {
             let (before, after) = (object(1, 2 * MIB), object(2, size));
@@ -154,7 +155,7 @@ async fn an_object_overwritten_between_two_parts_is_no_mixture() {
 #[tokio::test]
 async fn thirty_two_objects_come_side_by_side() {
     for place in places("parallel") {
-        let pool = pool_up_to_4_mib();
+        let pool = small_pool();
         let options = RangeOptions { concurrency: Some(8), ..in_parts_of(512 << 10) };
         let engine = engine(&options).with_buffer_pool(pool.clone());
         let expected: Vec<(String, Bytes)> =
@@ -183,7 +184,7 @@ async fn thirty_two_objects_come_side_by_side() {
 #[tokio::test]
 async fn a_slice_keeps_the_buffer() {
     for place in places("slice") {
-        let pool = pool_up_to_4_mib();
+        let pool = small_pool();
         let engine = engine(&in_parts_of(PART)).with_buffer_pool(pool.clone());
         let bytes = object(0, 2 * MIB);
         place.put("one", &bytes).await;

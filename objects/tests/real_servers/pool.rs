@@ -2,10 +2,13 @@
 
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 
+/// The largest class.
+pub const POOLED_MOST: usize = 4 << 20;
+
 /// Classes of 1, 2 and 4 MiB with 16 buffers each; what is more is allocated.
-pub fn pool_up_to_4_mib() -> ClassPool {
+pub fn small_pool() -> ClassPool {
     ClassPool::new(&ClassOptions {
-        table: ClassTable::new(&[1 << 20, 2 << 20, 4 << 20]).unwrap(),
+        table: ClassTable::new(&[1 << 20, 2 << 20, POOLED_MOST]).unwrap(),
         limit: Limit::buffers(16),
         at_limit: AtLimit::Fresh,
         cache_bytes: 0,
