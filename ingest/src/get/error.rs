@@ -132,6 +132,10 @@ pub enum ObjectError {
     Cancelled,
 }
 
+/// Range, retries and cause; the object is said by its URL.
 fn in_our_words(error: &DownloadError) -> String {
-    WORDS.iter().fold(error.to_string(), |text, (field, option)| text.replace(field, option))
+    let object = format!("object {}", error.object);
+    let said = error.to_string();
+    let said = said.strip_prefix(&object).unwrap_or(&said).trim_start_matches([',', ':', ' ']);
+    WORDS.iter().fold(said.to_owned(), |text, (field, option)| text.replace(field, option))
 }

@@ -111,10 +111,10 @@ impl fmt::Display for Report {
             writeln!(f, "{}", if outcome.error.is_some() { " FAILED" } else { "" })?;
         }
         let bytes = self.fetched().map(|stats| stats.bytes).sum();
-        let failed = self.outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
+        let good = self.outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
         write!(
             f,
-            "{} objects, {failed} failed; {} in {:.3} s, {}; pool: {}",
+            "{good} of {} objects are there: {} in {:.3} s, {}; pool: {}",
             self.outcomes.len(),
             HumanBytes(bytes),
             self.elapsed.as_secs_f64(),
@@ -187,7 +187,7 @@ mod tests {
             "2.00 MiB/s",
             "s3://b/good: 10 of 10 vectors answered\n",
             "s3://b/bad FAILED\n",
-            "2 objects, 1 failed; 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
+            "1 of 2 objects are there: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -1,0 +1,12 @@
+//! `slipring get`, the real binary, against files, a small HTTP server and a real service.
+
+#[path = "../serve_support/mod.rs"]
+mod support;
+
+mod command;
+mod files;
+mod http;
+mod images;
+mod interrupt;
+mod service;
+mod usage;
