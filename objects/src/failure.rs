@@ -14,9 +14,6 @@ impl From<Error> for Cause {
             Error::NotFound { .. } => Self::NotFound(error),
             Error::PermissionDenied { .. } => Self::Denied(error),
             Error::Unauthenticated { .. } => Self::Unauthenticated(error),
-            Error::Precondition { .. } => {
-                Self::Changed { field: "ETag", before: "another".to_owned(), now: "refused by If-Match".to_owned() }
-            }
             _ => Self::from_sources(error),
         }
     }

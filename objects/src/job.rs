@@ -8,13 +8,13 @@
 //! All parts are futures of one task and write into disjoint slices of one buffer, so dropping the download drops them and gives the buffer back at
 //! once; there is no task to wait for. Only a local file's reader lives on, for a step at most.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{BoxStream, FuturesUnordered};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use slipring::class::{GetError, PooledBuf};
@@ -24,6 +24,7 @@ use crate::engine::Shared;
 use crate::error::{Cause, DownloadError};
 use crate::file;
 use crate::gate::Turn;
+use crate::identity::{check, is_named, pin, refused};
 use crate::part::Part;
 use crate::retry::Tries;
 use crate::stats::PoolUse;
@@ -52,36 +53,70 @@ struct Opened<'a> {
     result: GetResult,
     deadline: Instant,
     /// One of the requests in flight, until the body is in.
+    turn: Turn<'a>,
+}
+
+/// A body on its way, and its request's turn.
+struct Body<'a> {
+    chunks: BoxStream<'static, object_store::Result<Bytes>>,
+    deadline: Instant,
     _turn: Turn<'a>,
+}
+
+/// An object as its first answer describes it.
+struct Object {
+    meta: ObjectMeta,
+    /// Whether it is asked for by ranges.
+    ranged: bool,
 }
 
 impl<'a> Job<'a> {
     pub(crate) async fn run(&self) -> Result<Arrived, DownloadError> {
-        let opened = match self.first().await? {
-            Ok(opened) => opened,
-            Err(meta) => return Ok(Arrived { bytes: Bytes::new(), meta, pool: self.engine.small() }),
+        let (object, first) = self.first().await?;
+        let size = object.meta.size;
+        let Some(Opened { result: GetResult { payload, .. }, deadline, turn }) = first.filter(|_| size > 0) else {
+            return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.small() });
         };
-        let meta = opened.result.meta.clone();
-        let (opened, mut buffer, pool) = self.buffer(opened, meta.size).await?;
-        let opened = match opened {
-            Some(Opened { result: GetResult { payload: GetResultPayload::File(file, _), .. }, _turn, .. }) => {
-                let read = file::read(file, buffer).await.map_err(|cause| self.failed(Some(0..meta.size), cause))?;
-                self.arrived(meta.size);
-                return Ok(Arrived { bytes: read.into_bytes(), meta, pool });
+        let (buffer, pool) = match payload {
+            GetResultPayload::File(file, _) => {
+                // An open file needs no turn while it waits.
+                drop(turn);
+                let (buffer, pool) = self.buffer_in_time(size).await?;
+                (self.read(file, buffer).await?, pool)
             }
-            opened => opened,
+            GetResultPayload::Stream(chunks) => {
+                let body = Body { chunks, deadline, _turn: turn };
+                let (body, (mut buffer, pool)) =
+                    match self.buffer_now(size).map_err(|cause| self.failed(None, cause))? {
+                        Some(buffer) => (Some(body), buffer),
+                        None => {
+                            // Those who hold buffers need this turn to get on.
+                            drop(body);
+                            (None, self.buffer_in_time(size).await?)
+                        }
+                    };
+                self.parts(&mut buffer, &object, body).await?;
+                (buffer, pool)
+            }
         };
-        self.parts(&mut buffer, &meta, opened).await?;
-        Ok(Arrived { bytes: buffer.into_bytes(), meta, pool })
+        Ok(Arrived { bytes: buffer.into_bytes(), meta: object.meta, pool })
     }
 
-    /// The first answer, of the whole object or of its first bytes; of an empty object its metadata alone.
-    async fn first(&self) -> Result<Result<Opened<'a>, ObjectMeta>, DownloadError> {
+    /// What the object is, and the answer with its first bytes or all; none if it has no bytes.
+    async fn first(&self) -> Result<(Object, Option<Opened<'a>>), DownloadError> {
         let mut asked = self.engine.options.first_bytes().map(|bytes| 0..bytes);
         let mut tries = self.tries();
         loop {
             let cause = match self.open(asked.clone(), None).await {
-                Ok(opened) => return Ok(Ok(opened)),
+                // Nothing would tell if another range were of another object: it has to come in one answer.
+                Ok(Opened { result, .. }) if result.range.end < result.meta.size && !is_named(&result.meta) => {
+                    asked = None;
+                    continue;
+                }
+                Ok(opened) => {
+                    let object = Object { meta: opened.result.meta.clone(), ranged: asked.is_some() };
+                    return Ok((object, Some(opened)));
+                }
                 // A server without ranges serves the whole.
                 Err(Cause::RangeIgnored) if asked.is_some() => {
                     asked = None;
@@ -94,7 +129,7 @@ impl<'a> Job<'a> {
                 && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 })
                 && let Some(meta) = self.empty().await
             {
-                return Ok(Err(meta));
+                return Ok((Object { meta, ranged: false }, None));
             }
             self.again(&mut tries, asked.clone(), cause).await?;
         }
@@ -108,80 +143,80 @@ impl<'a> Job<'a> {
         head.ok()?.ok().map(|result| result.meta).filter(|meta| meta.size == 0)
     }
 
-    /// Asks for a range, or for all. With `known`, the answer must be about the same object as the first one.
-    async fn open(&self, asked: Option<Range<u64>>, known: Option<&ObjectMeta>) -> Result<Opened<'a>, Cause> {
+    /// Asks for a range, or for all; with `first`, of the object as its first answer had it.
+    async fn open(&self, asked: Option<Range<u64>>, first: Option<&ObjectMeta>) -> Result<Opened<'a>, Cause> {
         let turn = self.engine.gate.turn().await;
         let request_timeout = self.engine.options.request_timeout;
         let deadline = Instant::now() + request_timeout;
         let mut options = GetOptions { range: asked.clone().map(Into::into), ..GetOptions::default() };
-        if let Some(known) = known {
-            options.version = known.version.clone();
-            // A weak ETag never matches, by the rules of If-Match; it is compared below.
-            options.if_match = known.e_tag.clone().filter(|e_tag| !e_tag.starts_with("W/"));
+        if let Some(first) = first {
+            pin(&mut options, first);
         }
         let result = time::timeout_at(deadline, self.store.get_opts(self.path, options)).await;
         let result = result.map_err(|_| Cause::RequestTimeout { request_timeout, got_bytes: 0 })?;
-        let result = result.map_err(Cause::from).inspect_err(|cause| {
+        let result = result.map_err(|error| refused(error, first)).inspect_err(|cause| {
             if matches!(cause, Cause::Throttled { .. }) {
                 self.engine.gate.throttled(turn.since());
             }
         })?;
-        if let Some(known) = known {
-            same(known, &result.meta)?;
+        if let Some(first) = first {
+            check(first, &result.meta)?;
         }
         let size = result.meta.size;
         let expected = asked.map_or(0..size, |asked| asked.start..asked.end.min(size));
         if result.range != expected {
             return Err(Cause::Shifted { got: result.range });
         }
-        Ok(Opened { result, deadline, _turn: turn })
+        Ok(Opened { result, deadline, turn })
     }
 
-    /// A buffer for the whole object. Whoever has to wait for one gives its request up before: those that hold buffers need it to get on.
-    async fn buffer(
-        &self,
-        opened: Opened<'a>,
-        size: u64,
-    ) -> Result<(Option<Opened<'a>>, PooledBuf, PoolUse), DownloadError> {
-        let failed = |cause| self.failed(None, Cause::Buffer { object_bytes: size, cause });
+    /// A buffer for the whole object; none if that has to be waited for.
+    fn buffer_now(&self, size: u64) -> Result<Option<(PooledBuf, PoolUse)>, Cause> {
+        let failed = |cause| Cause::Buffer { object_bytes: size, cause };
         let len = usize::try_from(size).map_err(|_| failed(None))?;
         let Some(pool) = self.engine.pool.as_ref().filter(|_| size >= POOL_FROM_BYTES) else {
             let buffer = self.engine.heap.try_get(len).map_err(|cause| failed(Some(cause)))?;
-            return Ok((Some(opened), buffer, self.engine.small()));
+            return Ok(Some((buffer, self.engine.small())));
         };
-        let (opened, buffer) = match pool.try_get(len) {
-            Err(GetError::Exhausted { .. }) => {
-                drop(opened);
-                (None, pool.get_async(len).await)
-            }
-            got => (Some(opened), got),
-        };
-        let buffer = buffer.map_err(|cause| failed(Some(cause)))?;
-        let pool = if buffer.is_direct() { PoolUse::Fresh } else { PoolUse::Hit };
-        Ok((opened, buffer, pool))
+        match pool.try_get(len) {
+            Ok(buffer) => Ok(Some(pooled(buffer))),
+            Err(GetError::Exhausted { .. }) => Ok(None),
+            Err(cause) => Err(failed(Some(cause))),
+        }
     }
 
-    /// Fills the buffer, the first part from the answer that is open already.
-    async fn parts(
-        &self,
-        buffer: &mut [u8],
-        meta: &ObjectMeta,
-        mut opened: Option<Opened<'a>>,
-    ) -> Result<(), DownloadError> {
+    /// The same, when its turn has come.
+    async fn buffer_in_time(&self, size: u64) -> Result<(PooledBuf, PoolUse), DownloadError> {
+        if let Some(buffer) = self.buffer_now(size).map_err(|cause| self.failed(None, cause))? {
+            return Ok(buffer);
+        }
+        let pool = self.engine.pool.as_ref().expect("only a pool is waited for");
+        let buffer = pool.get_async(size as usize).await;
+        buffer.map(pooled).map_err(|cause| self.failed(None, Cause::Buffer { object_bytes: size, cause: Some(cause) }))
+    }
+
+    async fn read(&self, file: File, buffer: PooledBuf) -> Result<PooledBuf, DownloadError> {
+        let _turn = self.engine.gate.turn().await;
+        let size = buffer.len() as u64;
+        let buffer = file::read(file, buffer).await.map_err(|cause| self.failed(Some(0..size), cause))?;
+        self.arrived(size);
+        Ok(buffer)
+    }
+
+    /// Fills the buffer, the first part from the body that is open already.
+    async fn parts(&self, buffer: &mut [u8], object: &Object, mut body: Option<Body<'a>>) -> Result<(), DownloadError> {
+        let Object { meta: ObjectMeta { size, .. }, ranged } = *object;
         let options = &self.engine.options;
-        // What the first request was clipped to, also if its answer was given up.
-        let first_bytes = opened.as_ref().map_or_else(
-            || options.first_bytes().unwrap_or(meta.size).min(meta.size),
-            |opened| opened.result.range.end,
-        );
-        let part_bytes = options.part_of(meta.size - first_bytes, self.engine.gate.idle());
+        // What the first answer has, also if it was given up.
+        let first_bytes = options.first_bytes().filter(|_| ranged).unwrap_or(size).min(size);
+        let part_bytes = options.part_of(size - first_bytes, self.engine.gate.idle());
         let mut fetches = FuturesUnordered::new();
         for part in Part::split(buffer, first_bytes as usize, part_bytes as usize) {
             // More could have no turn, and a large object has many.
             if fetches.len() == self.engine.gate.most() {
                 fetches.try_next().await?;
             }
-            fetches.push(self.fetch(part, meta, opened.take()));
+            fetches.push(self.fetch(part, object, body.take()));
         }
         while fetches.try_next().await?.is_some() {}
         Ok(())
@@ -191,31 +226,34 @@ impl<'a> Job<'a> {
     async fn fetch(
         &self,
         mut part: Part<'_>,
-        meta: &ObjectMeta,
-        opened: Option<Opened<'a>>,
+        object: &Object,
+        mut body: Option<Body<'a>>,
     ) -> Result<(), DownloadError> {
-        let (mut opened, mut tries) = (opened, self.tries());
+        let mut tries = self.tries();
         loop {
-            let ended = match opened.take() {
-                Some(opened) => self.receive(&mut part, opened).await,
-                None => match self.open(Some(part.range()), Some(meta)).await {
-                    Ok(opened) => self.receive(&mut part, opened).await,
-                    Err(cause) => Err(cause),
-                },
+            let opened = match body.take() {
+                Some(body) => Ok(body),
+                None => self.open(object.ranged.then(|| part.range()), Some(&object.meta)).await.map(Body::from),
             };
-            match ended {
-                Ok(()) => {
-                    self.arrived(part.filled_bytes());
-                    return Ok(());
-                }
-                Err(cause) => self.again(&mut tries, Some(part.range()), cause).await?,
+            let ended = match opened {
+                Ok(body) => self.receive(&mut part, body).await,
+                Err(cause) => Err(cause),
+            };
+            let Err(cause) = ended else {
+                self.arrived(part.filled_bytes());
+                return Ok(());
+            };
+            let range = part.range();
+            // What came is kept, unless nothing vouches that the rest will fit; or it all came, and still the store said no.
+            if !object.ranged || !is_named(&object.meta) || range.is_empty() {
+                part.restart();
             }
+            self.again(&mut tries, Some(range), cause).await?;
         }
     }
 
-    async fn receive(&self, part: &mut Part<'_>, opened: Opened<'a>) -> Result<(), Cause> {
-        let Opened { result, deadline, _turn } = opened;
-        let received = time::timeout_at(deadline, part.receive(result.into_stream())).await;
+    async fn receive(&self, part: &mut Part<'_>, mut body: Body<'a>) -> Result<(), Cause> {
+        let received = time::timeout_at(body.deadline, part.receive(&mut body.chunks)).await;
         received.unwrap_or_else(|_| {
             let request_timeout = self.engine.options.request_timeout;
             Err(Cause::RequestTimeout { request_timeout, got_bytes: part.filled_bytes() })
@@ -224,7 +262,7 @@ impl<'a> Job<'a> {
 
     /// Waits until the next try, or ends the download.
     async fn again(&self, tries: &mut Tries<'_>, range: Option<Range<u64>>, cause: Cause) -> Result<(), DownloadError> {
-        let wait: Duration = tries.next(cause).map_err(|cause| self.failed(range, cause))?;
+        let wait = tries.next(cause).map_err(|cause| self.failed(range, cause))?;
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.engine.counters.retried();
         time::sleep(wait).await;
@@ -246,21 +284,15 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Whether a later answer is about the object of the first one, by whatever tells.
-fn same(first: &ObjectMeta, now: &ObjectMeta) -> Result<(), Cause> {
-    let field = |field, before: &dyn ToString, now: &dyn ToString| {
-        let (before, now) = (before.to_string(), now.to_string());
-        if before == now { Ok(()) } else { Err(Cause::Changed { field, before, now }) }
-    };
-    field("size", &first.size, &now.size)?;
-    match (&first.e_tag, &now.e_tag) {
-        (Some(before), Some(now)) => field("ETag", before, now),
-        (None, None) => field("Last-Modified", &first.last_modified, &now.last_modified),
-        // A server that names the object once and not again can't vouch for it.
-        (before, now) => field("ETag", &named(before), &named(now)),
+impl<'a> From<Opened<'a>> for Body<'a> {
+    fn from(opened: Opened<'a>) -> Self {
+        let Opened { result, deadline, turn } = opened;
+        // A file, too, if a store has it for one range and not for another.
+        Self { chunks: result.into_stream(), deadline, _turn: turn }
     }
 }
 
-fn named(e_tag: &Option<String>) -> &str {
-    e_tag.as_deref().unwrap_or("none")
+fn pooled(buffer: PooledBuf) -> (PooledBuf, PoolUse) {
+    let pool = if buffer.is_direct() { PoolUse::Fresh } else { PoolUse::Hit };
+    (buffer, pool)
 }

@@ -19,6 +19,7 @@ mod error;
 mod failure;
 mod file;
 mod gate;
+mod identity;
 mod job;
 mod options;
 mod pace;

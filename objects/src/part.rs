@@ -35,6 +35,11 @@ impl<'a> Part<'a> {
         self.start + self.filled as u64..self.start + self.into.len() as u64
     }
 
+    /// Forgets what came: nothing says that the rest will be of the same object.
+    pub(crate) fn restart(&mut self) {
+        self.filled = 0;
+    }
+
     /// What came, of what belongs there.
     pub(crate) fn filled_bytes(&self) -> u64 {
         self.filled as u64
@@ -82,6 +87,8 @@ mod tests {
         assert_eq!(part.range(), 5..7);
         assert!(feed(&mut part, &[b"de"]).is_ok());
         assert!(part.range().is_empty());
+        part.restart();
+        assert_eq!(part.range(), 2..7);
         assert_eq!(&bytes, b"\0\0abcde");
     }
 

@@ -102,10 +102,13 @@ impl Stores {
 
     fn connect(&self, scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
         let retry = RetryConfig { max_retries: 0, backoff: BackoffConfig::default(), ..RetryConfig::default() };
+        // The engine times each request; a client's own limit would end long bodies behind its back.
+        let client = ClientOptions::new().with_timeout_disabled();
         /// The settings that this store knows.
         macro_rules! set_up {
-            ($builder:expr) => {{
-                let builder = self.settings.iter().fold($builder, |builder, (key, value)| match key.parse() {
+            ($builder:expr, $client:expr) => {{
+                let builder = $builder.with_client_options($client);
+                let builder = self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
                     Ok(key) => builder.with_config(key, value),
                     Err(_) => builder,
                 });
@@ -115,13 +118,14 @@ impl Stores {
         Ok(match scheme {
             ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
             ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
-            ObjectStoreScheme::AmazonS3 => set_up!(AmazonS3Builder::new().with_url(url.as_str())),
-            ObjectStoreScheme::GoogleCloudStorage => set_up!(GoogleCloudStorageBuilder::new().with_url(url.as_str())),
-            ObjectStoreScheme::MicrosoftAzure => set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str())),
+            ObjectStoreScheme::AmazonS3 => set_up!(AmazonS3Builder::new().with_url(url.as_str()), client),
+            ObjectStoreScheme::GoogleCloudStorage => {
+                set_up!(GoogleCloudStorageBuilder::new().with_url(url.as_str()), client)
+            }
+            ObjectStoreScheme::MicrosoftAzure => set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str()), client),
             ObjectStoreScheme::Http => {
                 // A URL that says http means it; the other stores are asked for by name, and want AWS_ALLOW_HTTP and its like.
-                let client = ClientOptions::new().with_allow_http(true);
-                set_up!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath]).with_client_options(client))
+                set_up!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath]), client.with_allow_http(true))
             }
             _ => return Err(object_store::Error::NotSupported { source: "no client for this scheme".into() }),
         })
