@@ -128,3 +128,47 @@ impl GetOptions {
         (self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_AN_OBJECT).clamp(1, OBJECTS_AT_ONCE_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        options: GetOptions,
+    }
+
+    fn parsed(words: &str) -> GetOptions {
+        Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).unwrap().options
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_command_line() {
+        let urls = ["s3://bucket/a", "b"].map(str::to_owned);
+        assert_eq!(format!("{:?}", parsed("s3://bucket/a b")), format!("{:?}", GetOptions::new(urls)));
+        assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
+        assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
+        assert_eq!(POOL_SIZE, PoolOptions::default().max_buffers_per_class);
+    }
+
+    #[test]
+    fn the_engine_has_what_was_asked_for() {
+        let words = "a --part-size 8MiB --concurrency 32 --no-ranges";
+        assert!(Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).is_err());
+        let engine = parsed("a --part-size 8MiB --concurrency 32 --retries 0 --total-timeout 2m").engine().unwrap();
+        let options = engine.options();
+        assert_eq!((options.enabled, options.part_bytes, options.concurrency), (true, Some(8 << 20), Some(32)));
+        assert_eq!((options.retries, options.total_timeout), (0, Some(Duration::from_secs(120))));
+        assert!(!parsed("a --no-ranges").engine().unwrap().options().enabled);
+    }
+
+    #[test]
+    fn objects_at_once_follow_the_requests() {
+        let at_once = |words: &str| parsed(words).objects_at_once();
+        assert_eq!(at_once("a"), 8);
+        assert_eq!([1, 4, 32, 1024].map(|requests| at_once(&format!("a --concurrency {requests}"))), [1, 1, 8, 16]);
+    }
+}

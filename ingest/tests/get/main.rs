@@ -4,6 +4,7 @@
 mod support;
 
 mod command;
+mod false_service;
 mod files;
 mod http;
 mod images;
