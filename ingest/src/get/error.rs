@@ -112,7 +112,7 @@ impl GetError {
 pub enum ObjectError {
     /// It wasn't fetched.
     #[error("{}", in_our_words(.0))]
-    Download(DownloadError),
+    Download(Box<DownloadError>),
     /// Its file couldn't be written.
     #[error("{}: {error}", path.display())]
     Write {

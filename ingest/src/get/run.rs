@@ -178,7 +178,7 @@ impl Service {
 fn failed(error: DownloadError) -> ObjectError {
     match error.cause {
         Cause::Cancelled => ObjectError::Cancelled,
-        _ => ObjectError::Download(error),
+        _ => ObjectError::Download(Box::new(error)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::command::{names, run};
+use crate::command::{get, names, run, start, wait};
 use crate::http::{Conduct, Server};
 use crate::support::Draw;
 
@@ -61,6 +61,27 @@ fn objects_become_files() {
     assert_eq!((line["pool"].as_str(), line["ranges"].as_u64()), (Some("off"), Some(1)));
     assert_eq!(fs::read(out.join("large.bin")).unwrap(), large);
     assert_eq!(names(&out).len(), 4);
+}
+
+#[test]
+fn endpoint_and_credentials_come_from_the_environment() {
+    let bytes = noise(3000);
+    let server = Server::start([("bucket/folder/key", Conduct::Right, bytes.clone())]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let words = ["s3://bucket/folder/key", "-o", &out, "--json", "--retries", "0"];
+    let mut command = get(&words);
+    command.env("AWS_ENDPOINT", server.url("").trim_end_matches('/')).env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    // Plain HTTP is for whoever says so.
+    let refused = wait(start(command)).assert_code(1);
+    assert!(refused.stderr.contains(words[0]) && server.requests() == 0, "{refused:?}");
+    let mut command = get(&words);
+    command.env("AWS_ENDPOINT", server.url("").trim_end_matches('/')).env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").env("AWS_ALLOW_HTTP", "true");
+    let ended = wait(start(command)).assert_code(0);
+    assert_eq!(ended.line("/key")["bytes"], 3000);
+    assert_eq!(fs::read(folder.path().join("key")).unwrap(), bytes);
 }
 
 #[test]
