@@ -92,6 +92,8 @@ AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate objec
 A quarter as many objects as --concurrency are under way at once, from 1 to 16; 8 by default.
 A file appears under its name when it is whole. Column pool: hit, a buffer of the pool; fresh, new
 memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
+Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool, with --ingest
+vectors_sent, vectors_answered and vectors_refused, and error if the object failed.
 Exit codes: 0 all objects are where they should be; 1 some aren't: URL and cause on standard error;
 2 bad usage, nothing was fetched; 130 interrupted, unfinished files are removed.";
 
