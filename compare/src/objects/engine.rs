@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use slipring::class::ClassPool;
+use slipring::class::{AtLimit, ClassPool};
 use slipring_objects::{PoolOptions, RangeEngine, RangeOptions};
 
 use super::contender::Fetch;
@@ -22,7 +22,19 @@ struct Engine {
 /// # Errors
 /// Options that the engine or the pool refuses.
 pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
-    let options = PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() };
+    over(plan, &PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() })
+}
+
+/// The same with half as many buffers: who finds none waits for one.
+///
+/// # Errors
+/// Options that the engine or the pool refuses.
+pub fn bounded(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
+    let max_buffers_per_class = plan.parallel.get().div_ceil(2);
+    over(plan, &PoolOptions { max_buffers_per_class, at_limit: AtLimit::Wait, ..PoolOptions::default() })
+}
+
+fn over(plan: &Plan, options: &PoolOptions) -> Result<Box<dyn Fetch>, String> {
     let pool = options.build().map_err(|error| error.to_string())?.ok_or("a pool is enabled by default")?;
     Ok(Box::new(Engine { engine: engine(plan)?.with_buffer_pool(pool.clone()), pool: Some(pool) }))
 }

@@ -21,6 +21,7 @@
 //! | contender | how |
 //! |---|---|
 //! | `slipring` | the range engine, parts at their places in one pooled buffer; the pool holds as many buffers a class as objects are fetched at once |
+//! | `slipring-bounded` | the same with half as many buffers; who finds none waits for one |
 //! | `slipring-unpooled` | the same, a fresh buffer an object |
 //! | `object_store`, `object_store-parts`, `object_store-get` | see [`plain`]; the first is what targets are set against |
 //!
@@ -67,15 +68,15 @@ const REPEATS_FULL: usize = 7;
 const REPEATS_QUICK: usize = 3;
 const OBJECTS_FULL: usize = 100;
 
-/// A quick run begins no repeat that would end later than this.
-const QUICK_LONGEST: Duration = Duration::from_secs(50);
+/// A quick run begins nothing more after this, and leaves a repeat out that isn't whole by then.
+const QUICK_LONGEST: Duration = Duration::from_secs(45);
 
 /// Runs the cases and prints them.
 ///
 /// # Errors
 /// An option that can't be, a server that doesn't start, or a variant that failed.
 pub fn run(options: &Options) -> Result<(), Wrong> {
-    let choice = &options.choice;
+    let (choice, began) = (&options.choice, Instant::now());
     let sources = if options.endpoint.is_some() { vec![Source::Endpoint] } else { Source::OWN.to_vec() };
     let cases = sources.into_iter().map(|source| (source, source.case(&options.server, &options.plan))).collect();
     let case_name = (|case| case.1.clone()) as fn(&(Source, String)) -> String;
@@ -92,19 +93,14 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     for _ in &cases {
         results.push(contenders.iter().map(|contender| (contender.name, Figures::default())).collect());
     }
-    let (began, mut longest) = (Instant::now(), Duration::ZERO);
     for repeat in 0..repeats {
-        let round = Instant::now();
-        if repeat > 0 && choice.quick && began.elapsed() + longest > QUICK_LONGEST {
+        // One repeat there is in any case.
+        let is_late = || repeat > 0 && choice.quick && began.elapsed() > QUICK_LONGEST;
+        let before = results.clone();
+        if !bench.repeat(&cases, &mut results, is_late)? {
+            results = before;
             break;
         }
-        for ((source, case), results) in cases.iter().zip(&mut results) {
-            for (contender, figures) in results {
-                let failed = |why: String| Wrong::Case(format!("{case} of {contender}: {why}"));
-                figures.add(&bench.measure(*source, contender).map_err(failed)?).map_err(failed)?;
-            }
-        }
-        longest = longest.max(round.elapsed());
     }
     cases.iter().zip(&results).for_each(|((_, case), results)| report.results(case, results));
     Ok(())
@@ -157,6 +153,25 @@ impl Bench {
             None => common,
         };
         Ok(Self { common, server, _folder: folder })
+    }
+
+    /// Every case and contender once more; false if it became too late before the end.
+    fn repeat(
+        &self,
+        cases: &[(Source, String)],
+        results: &mut [Vec<report::Result>],
+        is_late: impl Fn() -> bool,
+    ) -> Result<bool, Wrong> {
+        for ((source, case), results) in cases.iter().zip(results) {
+            for (contender, figures) in results {
+                if is_late() {
+                    return Ok(false);
+                }
+                let failed = |why: String| Wrong::Case(format!("{case} of {contender}: {why}"));
+                figures.add(&self.measure(*source, contender).map_err(failed)?).map_err(failed)?;
+            }
+        }
+        Ok(true)
     }
 
     /// Runs one variant; its line.
