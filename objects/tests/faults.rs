@@ -3,9 +3,17 @@
 
 mod faults {
     pub mod answer;
+    mod bodies;
+    pub mod case;
     pub mod fault;
+    mod headers;
+    mod leak;
+    mod limits;
     pub mod object;
+    mod polls;
     pub mod request;
     pub mod server;
     mod server_test;
+    pub mod site;
+    mod statuses;
 }

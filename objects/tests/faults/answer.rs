@@ -2,6 +2,7 @@
 //! edits it, and one function writes what came of it.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,6 +40,12 @@ pub enum End {
     Hold,
 }
 
+/// Never the same twice: an ETag that comes again would vouch for bytes that it doesn't belong to.
+fn other_etag() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("\"other-{}\"", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Answer {
     fn of_status(status: u16) -> Self {
         Self {
@@ -74,15 +81,17 @@ impl Answer {
         }
         answer.set("content-length", answer.body.len().to_string());
         answer.set("etag", object.etag.clone());
-        answer.set("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT".to_owned());
+        answer.set("last-modified", object.last_modified.clone());
         answer.set("accept-ranges", "bytes".to_owned());
         answer
     }
 
-    /// What the server with this fault says instead.
+    /// What the server with this fault says instead. Nothing is short, long or shifted where no range was asked for: then the answer is whatever the
+    /// object is, and nobody could tell.
     pub fn faulty(fault: &Fault, request: &Request, object: Option<&Object>) -> Self {
         // These don't ask whether the object is still the same one: nothing behind the client protects it.
         let unconditional = Request { if_match: None, ..request.clone() };
+        let ranged = request.range.is_some() && request.method == "GET";
         let mut answer = match fault {
             Fault::OtherEtag | Fault::NoEtag | Fault::WeakEtag => Self::right(&unconditional, object),
             Fault::Whole => Self::right(&Request { range: None, ..request.clone() }, object),
@@ -92,9 +101,10 @@ impl Answer {
             _ => Self::right(request, object),
         };
         match fault {
+            Fault::Short { .. } | Fault::Long { .. } if !ranged => {}
             Fault::Status { retry_after, .. } => answer.set_retry_after(*retry_after),
             Fault::Redirect { to } => answer.set("location", format!("/{to}")),
-            Fault::OtherEtag => answer.set("etag", "\"other\"".to_owned()),
+            Fault::OtherEtag => answer.set("etag", other_etag()),
             Fault::WeakEtag => answer.weaken(),
             Fault::NoEtag => answer.unset("etag"),
             Fault::NoLastModified => answer.unset("last-modified"),
@@ -132,10 +142,10 @@ impl Answer {
 
     fn shifted(request: &Request, object: Option<&Object>, by: u64) -> Self {
         let mut shifted = request.clone();
-        let range = object.and_then(|object| Some((object, request.range?.resolve(object.bytes.len() as u64)?)));
-        if let Some((object, range)) = range {
+        let total = object.map_or(0, |object| object.bytes.len() as u64);
+        let range = request.range.map_or(Some(0..total), |asked| asked.resolve(total));
+        if let Some(range) = range.filter(|range| !range.is_empty() && request.method == "GET") {
             // Forwards where the object has room, else backwards; the whole object can't be shifted, and loses its first bytes.
-            let total = object.bytes.len() as u64;
             let by = by.max(1);
             let (first, end) = if range.end + by <= total {
                 (range.start + by, range.end + by)

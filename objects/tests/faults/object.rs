@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::LazyLock;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crc_fast::{CrcAlgorithm, checksum};
 
@@ -24,6 +25,7 @@ pub struct Object {
     pub bytes: &'static [u8],
     pub crc: u64,
     pub etag: String,
+    pub last_modified: String,
     seed: u64,
 }
 
@@ -34,7 +36,9 @@ impl Object {
         let first = fastrand::Rng::with_seed(seed).u64(..windows) as usize;
         let bytes = &TABLE[first..first + object_bytes];
         let crc = crc(bytes);
-        Self { key: key.to_owned(), bytes, crc, etag: format!("\"{crc:016x}\""), seed }
+        // Versions are some seconds apart, so that their dates differ as well.
+        let last_modified = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seed));
+        Self { key: key.to_owned(), bytes, crc, etag: format!("\"{crc:016x}\""), last_modified, seed }
     }
 
     /// Another version under the same key, as long as this one.

@@ -12,7 +12,7 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
     pub method: String,
-    /// The path without its first slash and without a query.
+    /// The path without its first slash and without a query, with its spaces as such.
     pub key: String,
     pub range: Option<Asked>,
     pub if_match: Option<String>,
@@ -66,11 +66,28 @@ impl Request {
         }
     }
 
+    /// Whether the byte at `position` is asked for.
+    pub fn covers(&self, position: u64) -> bool {
+        self.range.is_none_or(|asked| match asked {
+            Asked::Bounded { first, last } => (first..=last).contains(&position),
+            Asked::From(first) => first <= position,
+            Asked::Last(_) => false,
+        })
+    }
+
+    /// The first byte that is asked for.
+    pub fn first(&self) -> u64 {
+        match self.range {
+            Some(Asked::Bounded { first, .. } | Asked::From(first)) => first,
+            _ => 0,
+        }
+    }
+
     fn parse(header: &str) -> Option<Self> {
         let mut lines = header.split("\r\n");
         let mut first = lines.next()?.split(' ');
         let (method, target) = (first.next()?.to_owned(), first.next()?);
-        let key = target.split('?').next()?.strip_prefix('/')?.to_owned();
+        let key = target.split('?').next()?.strip_prefix('/')?.replace("%20", " ");
         let mut request = Self { method, key, ..Self::default() };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             match name.to_ascii_lowercase().as_str() {
@@ -86,10 +103,10 @@ impl Request {
 #[tokio::test]
 async fn two_requests_in_a_row_are_two() {
     let mut stream: &[u8] =
-        b"GET /a/b?c HTTP/1.1\r\nRange: bytes=1-2\r\nIF-MATCH: \"e\"\r\n\r\nHEAD /d HTTP/1.1\r\n\r\n";
+        b"GET /a%20a/b?c HTTP/1.1\r\nRange: bytes=1-2\r\nIF-MATCH: \"e\"\r\n\r\nHEAD /d HTTP/1.1\r\n\r\n";
     let mut unread = Vec::new();
     let first = Request::read(&mut stream, &mut unread).await.unwrap().unwrap();
-    assert_eq!((first.method.as_str(), first.key.as_str()), ("GET", "a/b"));
+    assert_eq!((first.method.as_str(), first.key.as_str()), ("GET", "a a/b"));
     assert_eq!(first.range, Some(Asked::Bounded { first: 1, last: 2 }));
     assert_eq!(first.if_match.as_deref(), Some("\"e\""));
     let second = Request::read(&mut stream, &mut unread).await.unwrap().unwrap();

@@ -25,7 +25,7 @@ pub struct Server {
 }
 
 struct Shared {
-    objects: Mutex<HashMap<String, Object>>,
+    objects: Mutex<HashMap<String, Vec<Object>>>,
     plan: Mutex<Plan>,
     log: Mutex<Log>,
 }
@@ -33,6 +33,7 @@ struct Shared {
 #[derive(Default)]
 struct Log {
     seen: Vec<Seen>,
+    fault_counts: BTreeMap<&'static str, u64>,
     connections: usize,
 }
 
@@ -48,7 +49,7 @@ impl Server {
     pub async fn start(objects: impl IntoIterator<Item = Object>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let objects = objects.into_iter().map(|object| (object.key.clone(), object)).collect();
+        let objects = objects.into_iter().map(|object| (object.key.clone(), vec![object])).collect();
         let shared = Arc::new(Shared {
             objects: Mutex::new(objects),
             plan: Mutex::new(Box::new(|_| Fault::None)),
@@ -70,26 +71,35 @@ impl Server {
         self.set_plan(move |_| faults.pop().unwrap_or(Fault::None));
     }
 
-    pub fn url(&self, key: &str) -> String {
-        format!("http://{}/{key}", self.address)
+    /// The requests that ask for the byte at `position` have this fault, so many times.
+    pub fn set_fault_at(&self, position: u64, fault: Fault, times: usize) {
+        let mut left = times;
+        self.set_plan(move |request| {
+            let hit = left > 0 && request.covers(position);
+            left -= usize::from(hit);
+            if hit { fault.clone() } else { Fault::None }
+        });
     }
 
-    /// What is served under this key now.
-    pub fn object(&self, key: &str) -> Object {
+    /// What was served under this key, the newest last.
+    pub fn versions(&self, key: &str) -> Vec<Object> {
         self.shared.objects.lock().unwrap()[key].clone()
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.log.lock().unwrap().seen.clone()
+    /// The requests since the start, or since this was asked last.
+    pub fn take_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.shared.log.lock().unwrap().seen)
     }
 
     /// How often each fault was answered, by its name.
     pub fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
-        let mut counts = BTreeMap::new();
-        for seen in &self.shared.log.lock().unwrap().seen {
-            *counts.entry(seen.fault.name()).or_default() += 1;
-        }
-        counts
+        self.shared.log.lock().unwrap().fault_counts.clone()
+    }
+
+    /// Answers with a fault.
+    pub fn faults(&self) -> u64 {
+        let log = self.shared.log.lock().unwrap();
+        log.fault_counts.iter().filter(|(name, _)| **name != Fault::None.name()).map(|(_, count)| count).sum()
     }
 
     pub fn connections(&self) -> usize {
@@ -122,8 +132,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     while let Some(request) = Request::read(&mut stream, &mut unread).await? {
         let fault = (shared.plan.lock().unwrap())(&request);
-        let seen = Seen { at: Instant::now(), request: request.clone(), fault: fault.clone() };
-        shared.log.lock().unwrap().seen.push(seen);
+        shared.note(&request, &fault);
         let object = shared.object(&request, &fault);
         if fault == Fault::Garbage {
             tokio::io::AsyncWriteExt::write_all(&mut stream, b"*3\r\n+what?\r\n\0\0\r\n\r\n").await?;
@@ -138,12 +147,20 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 impl Shared {
+    fn note(&self, request: &Request, fault: &Fault) {
+        let mut log = self.log.lock().unwrap();
+        *log.fault_counts.entry(fault.name()).or_default() += 1;
+        log.seen.push(Seen { at: Instant::now(), request: request.clone(), fault: fault.clone() });
+    }
+
     fn object(&self, request: &Request, fault: &Fault) -> Option<Object> {
         let mut objects = self.objects.lock().unwrap();
-        let object = objects.get_mut(&request.key)?;
-        if *fault == Fault::Replaced {
-            *object = object.replaced();
+        let versions = objects.get_mut(&request.key)?;
+        let newest = versions.last()?.clone();
+        if *fault != Fault::Replaced {
+            return Some(newest);
         }
-        Some(object.clone())
+        versions.push(newest.replaced());
+        versions.last().cloned()
     }
 }
