@@ -1,0 +1,195 @@
+//! [`RangeEngine`]: the handle through which objects are downloaded.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
+use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Cause, DownloadError};
+use crate::gate::Gate;
+use crate::job::{Arrived, Job};
+use crate::options::{OptionsError, RangeOptions};
+use crate::retry::Budget;
+use crate::stats::{Counters, DownloadStats, EngineStats, PoolUse};
+
+/// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and counters.
+///
+/// Needs a tokio runtime with time, and with IO for stores that are reached over the network.
+///
+/// ```
+/// use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+/// use slipring_objects::{PoolOptions, PoolUse, RangeEngine, RangeOptions};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let store = InMemory::new();
+/// let path = Path::from("vectors.bin");
+/// store.put(&path, vec![7; 3 << 20].into()).await?;
+///
+/// let pool = PoolOptions::default().build()?.expect("it is enabled");
+/// let engine = RangeEngine::new(&RangeOptions { part_bytes: Some(1 << 20), threshold_bytes: 0, ..Default::default() })?
+///     .with_buffer_pool(pool.clone());
+/// let object = engine.get(&store, &path).await?;
+/// assert_eq!((object.bytes.len(), object.stats.ranges, object.stats.pool), (3 << 20, 3, PoolUse::Hit));
+///
+/// let slice = object.bytes.slice(0..4);
+/// drop(object);
+/// assert_eq!(pool.stats().classes[1].in_use, 1, "the slice keeps the buffer");
+/// drop(slice);
+/// assert_eq!(pool.stats().classes[1].in_use, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RangeEngine {
+    shared: Arc<Shared>,
+}
+
+/// An object that arrived.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// Its bytes, in one piece. The last clone or slice that is dropped gives the buffer back, on whichever thread.
+    pub bytes: Bytes,
+    /// What the store says of it.
+    pub meta: ObjectMeta,
+    /// How it went.
+    pub stats: DownloadStats,
+}
+
+/// What clones of an engine share.
+pub(crate) struct Shared {
+    pub(crate) options: RangeOptions,
+    pub(crate) pool: Option<ClassPool>,
+    /// Allocates what the pool isn't for; none of its buffers is kept, and memory that isn't there is an error value.
+    pub(crate) heap: ClassPool,
+    pub(crate) budget: Budget,
+    pub(crate) counters: Counters,
+    pub(crate) gate: Gate,
+}
+
+impl Shared {
+    /// What memory past the pool is called.
+    pub(crate) fn small(&self) -> PoolUse {
+        if self.pool.is_some() { PoolUse::Skip } else { PoolUse::Off }
+    }
+}
+
+impl RangeEngine {
+    /// An engine without a buffer pool.
+    ///
+    /// # Errors
+    /// [`OptionsError`] names the field that doesn't fit.
+    pub fn new(options: &RangeOptions) -> Result<Self, OptionsError> {
+        options.check()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                options: options.clone(),
+                pool: None,
+                heap: heap(),
+                budget: Budget::new(options.retry_budget),
+                counters: Counters::default(),
+                gate: Gate::new(options.concurrency),
+            }),
+        })
+    }
+
+    /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) and more; see
+    /// [`PoolOptions`](crate::PoolOptions) for one with the right classes. What other clones do stays theirs.
+    #[must_use]
+    pub fn with_buffer_pool(self, pool: ClassPool) -> Self {
+        let options = &self.shared.options;
+        let mut engine = Self::new(options).expect("checked when the engine was made");
+        Arc::get_mut(&mut engine.shared).expect("nobody else has it yet").pool = Some(pool);
+        engine
+    }
+
+    /// Downloads an object into one buffer. Dropping the future cancels it and gives the buffer back.
+    ///
+    /// The object is copied once, from the client's receive buffer to its final place; a local file not at all.
+    ///
+    /// # Errors
+    /// [`DownloadError`] names the object, the range and the cause.
+    pub async fn get(&self, store: &dyn ObjectStore, path: &Path) -> Result<Download, DownloadError> {
+        self.get_cancellable(store, path, &CancellationToken::new()).await
+    }
+
+    /// As [`RangeEngine::get`], but whoever has the token can end it.
+    ///
+    /// # Errors
+    /// As `get`, and [`Cause::Cancelled`].
+    pub async fn get_cancellable(
+        &self,
+        store: &dyn ObjectStore,
+        path: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Download, DownloadError> {
+        let started = Instant::now();
+        let engine = &*self.shared;
+        let job = Job { engine, store, path, retries: AtomicU32::new(0), ranges: AtomicU32::new(0) };
+        let ended = match cancel.run_until_cancelled(self.in_time(&job)).await {
+            Some(ended) => ended,
+            None => Err(job.failed(None, Cause::Cancelled)),
+        };
+        let Arrived { bytes, meta, pool } = ended.inspect_err(|_| engine.counters.failed())?;
+        let stats = DownloadStats {
+            bytes: bytes.len() as u64,
+            ranges: job.ranges.into_inner(),
+            retries: job.retries.into_inner(),
+            elapsed: started.elapsed(),
+            pool,
+        };
+        engine.counters.arrived(&stats);
+        Ok(Download { bytes, meta, stats })
+    }
+
+    /// The options that it was made with.
+    #[must_use]
+    pub fn options(&self) -> &RangeOptions {
+        &self.shared.options
+    }
+
+    /// What its downloads have done so far.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.shared.counters.snapshot()
+    }
+
+    fn in_time<'a>(&self, job: &'a Job<'_>) -> impl Future<Output = Result<Arrived, DownloadError>> + Send + use<'a> {
+        let total_timeout = self.shared.options.total_timeout;
+        async move {
+            let Some(total_timeout) = total_timeout else { return job.run().await };
+            match time::timeout(total_timeout, job.run()).await {
+                Ok(ended) => ended,
+                Err(_) => Err(job.failed(None, Cause::TotalTimeout { total_timeout })),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RangeEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { options, pool, .. } = &*self.shared;
+        f.debug_struct("RangeEngine").field("options", options).field("pool", &pool.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A pool with one tiny class, for which all but the tiniest objects are too large: their buffers are allocated and freed.
+fn heap() -> ClassPool {
+    let options = ClassOptions {
+        table: ClassTable::new(&[64]).expect("one cache line is a class"),
+        limit: Limit::NONE,
+        at_limit: AtLimit::Refuse,
+        cache_bytes: 0,
+        shrink_after: None,
+        ..ClassOptions::default()
+    };
+    ClassPool::new(&options).expect("the options are right")
+}

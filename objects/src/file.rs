@@ -1,0 +1,107 @@
+//! Local files: read by `pread` straight into the buffer, on a thread of the runtime that may block.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use slipring::class::PooledBuf;
+use tokio::task;
+
+use crate::error::Cause;
+
+/// What is read between two looks at whether anybody still wants it.
+const STEP_BYTES: usize = 8 << 20;
+
+/// Tells the reading thread that the download was dropped.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Fills `into` with the file's bytes, from its start on. A file that changes under the reader is an error.
+pub(crate) async fn read(file: File, into: PooledBuf) -> Result<PooledBuf, Cause> {
+    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+    let still = Arc::clone(&wanted.0);
+    let reading = task::spawn_blocking(move || fill(&file, into, &still));
+    match reading.await {
+        Ok(read) => read,
+        Err(panicked) if panicked.is_panic() => std::panic::resume_unwind(panicked.into_panic()),
+        Err(_) => Err(Cause::Cancelled),
+    }
+}
+
+fn fill(file: &File, mut into: PooledBuf, wanted: &AtomicBool) -> Result<PooledBuf, Cause> {
+    let before = stamp(file).map_err(Cause::Read)?;
+    let (size, mut at) = (into.len(), 0);
+    for step in into.chunks_mut(STEP_BYTES) {
+        if !wanted.load(Ordering::Relaxed) {
+            return Err(Cause::Cancelled);
+        }
+        match file.read_exact_at(step, at as u64) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let now = stamp(file).map_err(Cause::Read)?;
+                return Err(Cause::Changed { field: "size", before: size.to_string(), now: now.0.to_string() });
+            }
+            ended => ended.map_err(Cause::Read)?,
+        }
+        at += step.len();
+    }
+    let now = stamp(file).map_err(Cause::Read)?;
+    if now != before || now.0 != size as u64 {
+        return Err(Cause::Changed {
+            field: "size or time",
+            before: format!("{size} bytes, {:?}", before.1),
+            now: format!("{} bytes, {:?}", now.0, now.1),
+        });
+    }
+    Ok(into)
+}
+
+fn stamp(file: &File) -> io::Result<(u64, SystemTime)> {
+    let meta = file.metadata()?;
+    Ok((meta.len(), meta.modified()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipring::class::{ClassOptions, ClassPool};
+    use std::io::Write;
+
+    fn buffer(len: usize) -> PooledBuf {
+        ClassPool::new(&ClassOptions::default()).unwrap().get(len).unwrap()
+    }
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_is_read_from_its_start_wherever_it_stands() {
+        let read = fill(&file(b"all of it"), buffer(9), &AtomicBool::new(true)).unwrap();
+        assert_eq!(&read[..], b"all of it");
+    }
+
+    #[test]
+    fn a_file_that_shrank_or_grew_is_no_object() {
+        let wanted = AtomicBool::new(true);
+        assert!(matches!(fill(&file(b"less"), buffer(9), &wanted), Err(Cause::Changed { field: "size", .. })));
+        assert!(matches!(fill(&file(b"more of it"), buffer(9), &wanted), Err(Cause::Changed { .. })));
+    }
+
+    #[test]
+    fn a_dropped_download_stops_reading() {
+        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+        let still = Arc::clone(&wanted.0);
+        drop(wanted);
+        assert!(matches!(fill(&file(b"all of it"), buffer(9), &still), Err(Cause::Cancelled)));
+    }
+}

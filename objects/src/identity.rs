@@ -1,0 +1,110 @@
+//! Whether two answers are about the same object: by version, ETag, size and time.
+//!
+//! A store that has versions is asked for the first answer's, so that an object written anew meanwhile arrives as it was. Others are asked for
+//! the ETag, and whatever they answer is compared: there are servers that read no `If-Match`.
+
+use object_store::{Error, GetOptions, ObjectMeta};
+
+use crate::error::Cause;
+
+/// Asks for the object of the first answer and no other.
+pub(crate) fn pin(options: &mut GetOptions, first: &ObjectMeta) {
+    options.version = first.version.clone();
+    // By the rules of If-Match a weak ETag never matches.
+    options.if_match = first.e_tag.clone().filter(|e_tag| !e_tag.starts_with("W/"));
+}
+
+/// What a request that was pinned to the first answer was refused for.
+pub(crate) fn refused(error: Error, first: Option<&ObjectMeta>) -> Cause {
+    match (&error, first) {
+        (Error::Precondition { .. }, Some(first)) => {
+            Cause::Changed { field: "ETag", before: shown(&first.e_tag).to_owned(), now: "another".to_owned() }
+        }
+        _ => Cause::from(error),
+    }
+}
+
+/// Whether anything tells this object from its successor.
+pub(crate) fn is_named(meta: &ObjectMeta) -> bool {
+    // object_store puts the beginning of time where a server said none.
+    meta.e_tag.is_some() || meta.version.is_some() || meta.last_modified.timestamp() != 0
+}
+
+/// An error if a later answer is about another object than the first.
+pub(crate) fn check(first: &ObjectMeta, now: &ObjectMeta) -> Result<(), Cause> {
+    let changed = |field, before: String, now: String| Err(Cause::Changed { field, before, now });
+    if first.size != now.size {
+        return changed("size", first.size.to_string(), now.size.to_string());
+    }
+    // A server that names the object once and not again doesn't vouch for it.
+    if first.e_tag != now.e_tag {
+        return changed("ETag", shown(&first.e_tag).to_owned(), shown(&now.e_tag).to_owned());
+    }
+    if first.e_tag.is_none() && first.last_modified != now.last_modified {
+        return changed("Last-Modified", first.last_modified.to_string(), now.last_modified.to_string());
+    }
+    Ok(())
+}
+
+fn shown(e_tag: &Option<String>) -> &str {
+    e_tag.as_deref().unwrap_or("none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    fn meta(size: u64, e_tag: Option<&str>, second: u64) -> ObjectMeta {
+        let last_modified = (SystemTime::UNIX_EPOCH + Duration::from_secs(second)).into();
+        ObjectMeta { location: Path::from("key"), last_modified, size, e_tag: e_tag.map(str::to_owned), version: None }
+    }
+
+    fn field(first: &ObjectMeta, now: &ObjectMeta) -> Option<&'static str> {
+        check(first, now).err().map(|cause| match cause {
+            Cause::Changed { field, .. } => field,
+            cause => panic!("{cause}"),
+        })
+    }
+
+    #[test]
+    fn whatever_tells_two_objects_apart_is_named() {
+        let first = meta(9, Some("\"a\""), 7);
+        assert_eq!(field(&first, &meta(9, Some("\"a\""), 8)), None, "the same ETag is the same object");
+        assert_eq!(field(&first, &meta(8, Some("\"a\""), 7)), Some("size"));
+        assert_eq!(field(&first, &meta(9, Some("\"b\""), 7)), Some("ETag"));
+        assert_eq!(field(&first, &meta(9, None, 7)), Some("ETag"));
+        assert_eq!(field(&meta(9, None, 7), &first), Some("ETag"));
+        assert_eq!(field(&meta(9, None, 7), &meta(9, None, 7)), None);
+        assert_eq!(field(&meta(9, None, 7), &meta(9, None, 8)), Some("Last-Modified"));
+    }
+
+    #[test]
+    fn an_object_without_any_name_is_known_as_such() {
+        assert!(!is_named(&meta(9, None, 0)));
+        assert!(is_named(&meta(9, None, 1)) && is_named(&meta(9, Some("\"a\""), 0)));
+    }
+
+    #[test]
+    fn a_weak_etag_is_compared_but_never_sent() {
+        let sent = |e_tag| {
+            let mut options = GetOptions::default();
+            pin(&mut options, &meta(9, Some(e_tag), 7));
+            options.if_match
+        };
+        assert_eq!(sent("\"a\"").as_deref(), Some("\"a\""));
+        assert_eq!(sent("W/\"a\""), None);
+    }
+
+    #[test]
+    fn a_refused_pin_is_a_change() {
+        let refused = |first| {
+            let error = Error::Precondition { path: "key".to_owned(), source: "412".into() };
+            super::refused(error, first)
+        };
+        let first = meta(9, Some("\"a\""), 7);
+        assert!(matches!(refused(Some(&first)), Cause::Changed { field: "ETag", before, .. } if before == "\"a\""));
+        assert!(matches!(refused(None), Cause::Store(_)));
+    }
+}

@@ -1,0 +1,55 @@
+//! Which bytes each request asks for: arithmetic only.
+//!
+//! ```text
+//!  0          first          first + part                          size
+//!  │ request 0 │   request 1   │   request 2   │   ...   │ the rest │
+//! ```
+//!
+//! Request 0 is sent before the size is known, so its length can't depend on it.
+
+use crate::options::RangeOptions;
+
+/// Parts lie between these two, unless `part_bytes` says how long they are: below, a request's wait is longer than its body; above, a retry
+/// is dear and the last part is waited for.
+const PART_BYTES_LEAST: u64 = 1 << 20;
+const PART_BYTES_MOST: u64 = 16 << 20;
+
+impl RangeOptions {
+    /// Bytes of each part of the `rest_bytes` that the first request doesn't bring: `part_bytes`, or as many parts as there are `idle` turns, so that
+    /// one object alone is fetched over all of them, and of many objects each over few.
+    pub(crate) fn part_of(&self, rest_bytes: u64, idle: usize) -> u64 {
+        let spread = rest_bytes.div_ceil(idle.max(1) as u64).next_multiple_of(PART_BYTES_LEAST);
+        self.part_bytes.unwrap_or(spread.clamp(PART_BYTES_LEAST, PART_BYTES_MOST))
+    }
+
+    /// Bytes that the first request asks for; none for the whole object.
+    pub(crate) fn first_bytes(&self) -> Option<u64> {
+        self.enabled.then(|| self.threshold_bytes.max(self.part_bytes.unwrap_or(PART_BYTES_LEAST)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_alone_takes_all_turns_and_many_take_few_each() {
+        let options = RangeOptions::default();
+        let mib = |rest: u64, idle| options.part_of(rest << 20, idle) >> 20;
+        assert_eq!([0, 1, 31, 62, 310, 496, 4096].map(|rest| mib(rest, 31)), [1, 1, 1, 2, 10, 16, 16]);
+        assert_eq!([mib(62, 8), mib(62, 1), mib(62, 0)], [8, 16, 16]);
+        assert_eq!(options.part_of(u64::MAX - (2 << 20), 128), 16 << 20);
+        assert_eq!(RangeOptions { part_bytes: Some(4096), ..options }.part_of(1 << 40, 31), 4096);
+    }
+
+    #[test]
+    fn the_first_request_is_a_part_or_all_below_the_threshold() {
+        let first = |part_bytes, threshold_bytes, enabled| {
+            RangeOptions { part_bytes, threshold_bytes, enabled, ..RangeOptions::default() }.first_bytes()
+        };
+        assert_eq!(first(None, 0, true), Some(1 << 20));
+        assert_eq!(first(Some(4096), 0, true), Some(4096));
+        assert_eq!(first(Some(4096), 10_000, true), Some(10_000));
+        assert_eq!(first(Some(4096), 10_000, false), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! What downloads have done: one by one, and for the engine as a whole.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Where an object's memory came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolUse {
+    /// The buffer pool.
+    Hit,
+    /// Allocated: the object is larger than the pool's largest class, or its class was at the limit.
+    Fresh,
+    /// Allocated: an object under [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) isn't worth a buffer of the pool.
+    Skip,
+    /// Allocated: the engine has no pool.
+    Off,
+}
+
+impl fmt::Display for PoolUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hit => "hit",
+            Self::Fresh => "fresh",
+            Self::Skip => "skip",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// One download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownloadStats {
+    /// Of the object.
+    pub bytes: u64,
+    /// Ranges that it was fetched in; 1 for an object in one piece, 0 for an empty one.
+    pub ranges: u32,
+    /// Requests beyond one a range, after what may pass.
+    pub retries: u32,
+    /// From the call to the last byte.
+    pub elapsed: Duration,
+    /// Where its memory came from.
+    pub pool: PoolUse,
+}
+
+impl DownloadStats {
+    /// Bytes a second; 0 for an object that took no time.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { self.bytes as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// All downloads of an engine: see [`RangeEngine::stats`](crate::RangeEngine::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Objects that arrived.
+    pub objects: u64,
+    /// Objects that ended in an error; dropped downloads aren't among them.
+    pub failed: u64,
+    /// Bytes of those that arrived.
+    pub bytes: u64,
+    /// Ranges of those.
+    pub ranges: u64,
+    /// Retries, of failed objects too.
+    pub retries: u64,
+    /// Objects in a buffer of the pool.
+    pub hits: u64,
+    /// Objects in memory allocated past the pool: see [`PoolUse::Fresh`].
+    pub fresh: u64,
+    /// Objects too small for it.
+    pub skipped: u64,
+    /// Objects without a pool.
+    pub unpooled: u64,
+}
+
+/// The counters behind [`EngineStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    objects: AtomicU64,
+    failed: AtomicU64,
+    bytes: AtomicU64,
+    ranges: AtomicU64,
+    retries: AtomicU64,
+    hits: AtomicU64,
+    fresh: AtomicU64,
+    skipped: AtomicU64,
+    unpooled: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+impl Counters {
+    pub(crate) fn arrived(&self, stats: &DownloadStats) {
+        add(&self.objects, 1);
+        add(&self.bytes, stats.bytes);
+        add(&self.ranges, u64::from(stats.ranges));
+        let memory = match stats.pool {
+            PoolUse::Hit => &self.hits,
+            PoolUse::Fresh => &self.fresh,
+            PoolUse::Skip => &self.skipped,
+            PoolUse::Off => &self.unpooled,
+        };
+        add(memory, 1);
+    }
+
+    pub(crate) fn failed(&self) {
+        add(&self.failed, 1);
+    }
+
+    pub(crate) fn retried(&self) {
+        add(&self.retries, 1);
+    }
+
+    pub(crate) fn snapshot(&self) -> EngineStats {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EngineStats {
+            objects: of(&self.objects),
+            failed: of(&self.failed),
+            bytes: of(&self.bytes),
+            ranges: of(&self.ranges),
+            retries: of(&self.retries),
+            hits: of(&self.hits),
+            fresh: of(&self.fresh),
+            skipped: of(&self.skipped),
+            unpooled: of(&self.unpooled),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! [`Stores`]: from a URL to the client of its store, one a store, kept alive.
+
+use std::collections::HashMap;
+use std::env;
+use std::fmt;
+use std::path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use crate::connector::Connector;
+
+/// The clients of stores. Each keeps its connections, so a store is asked for many objects over few of them.
+///
+/// `s3://bucket/key`, `gs://bucket/key`, `az://container/key`, `http://host/path`, `https://...`, `file:///path`, `memory:///key`; anything without
+/// a scheme is the path of a local file. Retries of the clients are off: the engine does them, and counts them.
+#[derive(Debug, Default)]
+pub struct Stores {
+    /// Keys of object_store in small letters, and their values.
+    settings: Vec<(String, String)>,
+    clients: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+}
+
+/// Why a URL leads to no store.
+#[derive(Debug)]
+pub struct UrlError {
+    /// The URL.
+    pub url: String,
+    /// Why.
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}; give s3://, gs://, az://, http(s)://, file:// or the path of a file, and endpoint and credentials in the environment",
+            self.url, self.cause
+        )
+    }
+}
+
+impl std::error::Error for UrlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.cause.as_ref())
+    }
+}
+
+impl Stores {
+    /// Endpoint and credentials from the environment, under object_store's own keys: `AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`,
+    /// `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_SERVICE_ACCOUNT` and all of their kind.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let variables =
+            env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        Self::new(
+            variables.filter(|(key, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| key.starts_with(prefix))),
+        )
+    }
+
+    /// The same from these settings; keys that a store doesn't know are left to others.
+    #[must_use]
+    pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
+        let settings = settings.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
+        Self { settings, clients: Mutex::default() }
+    }
+
+    /// The client of the URL's store, made at the first call, and the object's key in it.
+    ///
+    /// # Errors
+    /// [`UrlError`] if it isn't the URL of an object, or its store can't be set up.
+    pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
+        let failed = |cause| UrlError { url: url.to_owned(), cause };
+        let parsed = parse(url).map_err(failed)?;
+        let (scheme, key) = ObjectStoreScheme::parse(&parsed).map_err(|cause| failed(cause.into()))?;
+        if key.as_ref().is_empty() {
+            return Err(failed("it names no object".into()));
+        }
+        let store = place(&scheme, &parsed);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&store) {
+            return Ok((Arc::clone(client), key));
+        }
+        let client = self.connect(&scheme, &parsed).map_err(|cause| failed(cause.into()))?;
+        clients.insert(store, Arc::clone(&client));
+        Ok((client, key))
+    }
+
+    /// Clients made so far.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn connect(&self, scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let retry = RetryConfig { max_retries: 0, backoff: BackoffConfig::default(), ..RetryConfig::default() };
+        // The engine times each request; a client's own limit would end long bodies behind its back.
+        let client = ClientOptions::new().with_timeout_disabled();
+        /// The settings that this store knows.
+        macro_rules! set_up {
+            ($builder:expr, $client:expr) => {{
+                let builder = $builder.with_client_options($client);
+                let builder = self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
+                    Ok(key) => builder.with_config(key, value),
+                    Err(_) => builder,
+                });
+                Arc::new(builder.with_retry(retry).with_http_connector(Connector::default()).build()?)
+            }};
+        }
+        Ok(match scheme {
+            ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
+            ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
+            ObjectStoreScheme::AmazonS3 => set_up!(AmazonS3Builder::new().with_url(url.as_str()), client),
+            ObjectStoreScheme::GoogleCloudStorage => {
+                set_up!(GoogleCloudStorageBuilder::new().with_url(url.as_str()), client)
+            }
+            ObjectStoreScheme::MicrosoftAzure => set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str()), client),
+            ObjectStoreScheme::Http => {
+                // A URL that says http means it; the other stores are asked for by name, and want AWS_ALLOW_HTTP and its like.
+                set_up!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath]), client.with_allow_http(true))
+            }
+            _ => return Err(object_store::Error::NotSupported { source: "no client for this scheme".into() }),
+        })
+    }
+}
+
+/// A URL, or the path of a local file.
+fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
+    if url.contains("://") {
+        return Ok(Url::parse(url)?);
+    }
+    let file = path::absolute(url)?;
+    Url::from_file_path(&file).map_err(|()| "it isn't a path".into())
+}
+
+/// What two URLs have in common if one client serves both.
+fn place(scheme: &ObjectStoreScheme, url: &Url) -> String {
+    match scheme {
+        ObjectStoreScheme::Local | ObjectStoreScheme::Memory => url.scheme().to_owned(),
+        // These hold the bucket in the path.
+        ObjectStoreScheme::AmazonS3 | ObjectStoreScheme::MicrosoftAzure if url.scheme() == "https" => {
+            let bucket = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
+            format!("{}/{bucket}", &url[..url::Position::BeforePath])
+        }
+        _ => url[..url::Position::BeforePath].to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Stores {
+        Stores::new(pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())))
+    }
+
+    #[test]
+    fn one_client_a_store() {
+        let stores = settings(&[
+            ("AWS_ENDPOINT", "http://127.0.0.1:1"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_SKIP_SIGNATURE", "true"),
+        ]);
+        let (first, key) = stores.open("s3://bucket/a/b%20c.bin").unwrap();
+        assert_eq!(key.as_ref(), "a/b c.bin");
+        let (second, _) = stores.open("s3://bucket/d").unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(stores.clients(), 1);
+        for other in ["s3://other/d", "http://127.0.0.1:1/x", "http://127.0.0.1:2/x", "memory:///x", "file:///x"] {
+            stores.open(other).unwrap();
+        }
+        assert_eq!(stores.clients(), 6);
+    }
+
+    #[test]
+    fn a_path_without_a_scheme_is_a_local_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a file.bin");
+        let (_, key) = Stores::default().open(file.to_str().unwrap()).unwrap();
+        assert_eq!(format!("/{key}"), file.to_str().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_what_to_do() {
+        for url in ["s3://bucket", "s3://bucket/", "gopher://x/y", "http://", "file:///", ""] {
+            let refused = Stores::default().open(url).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{url}: ")) && refused.contains("give s3://"), "{refused}");
+        }
+    }
+}
