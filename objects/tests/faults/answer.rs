@@ -93,7 +93,7 @@ impl Answer {
         let unconditional = Request { if_match: None, ..request.clone() };
         let ranged = request.range.is_some() && request.method == "GET";
         let mut answer = match fault {
-            Fault::OtherEtag | Fault::NoEtag | Fault::WeakEtag => Self::right(&unconditional, object),
+            Fault::OtherEtag | Fault::NoEtag | Fault::Nameless | Fault::WeakEtag => Self::right(&unconditional, object),
             Fault::Whole => Self::right(&Request { range: None, ..request.clone() }, object),
             Fault::Shifted { by } => Self::shifted(request, object, *by),
             Fault::Status { status, .. } => Self::of_status(*status),
@@ -108,6 +108,10 @@ impl Answer {
             Fault::WeakEtag => answer.weaken(),
             Fault::NoEtag => answer.unset("etag"),
             Fault::NoLastModified => answer.unset("last-modified"),
+            Fault::Nameless => {
+                answer.unset("etag");
+                answer.unset("last-modified");
+            }
             Fault::NoContentRange => answer.unset("content-range"),
             Fault::Resized { by } => answer.resize(*by),
             Fault::Short { by } => answer.shorten(*by),

@@ -95,6 +95,6 @@ async fn one_request_for_the_whole_object_is_resumed_too() {
         cases.push(case(name, fault, 1, Ends::Right(1)));
     }
     cases.push(case("chunked", Fault::Chunked, 1, Ends::Error("Store", 0)));
-    cases.push(case("without its first byte", Fault::Shifted { by: 1 }, 1, Ends::Error("Shifted", 0)));
+    cases.push(case("without its first byte", Fault::Shifted { by: 1 }, 1, Ends::Error("Status", 0)));
     run_with(&whole, cases).await;
 }

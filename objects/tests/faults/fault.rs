@@ -47,6 +47,8 @@ pub enum Fault {
     /// The object's ETag with `W/` before it.
     WeakEtag,
     NoLastModified,
+    /// Neither ETag nor Last-Modified.
+    Nameless,
     /// From this request on the object is another one, of the same length.
     Replaced,
     /// An answer without the object.
@@ -117,6 +119,7 @@ pub const NAMES: &[&str] = &[
     "slow",
     "silent",
     "stalled",
+    "nameless",
 ];
 
 impl Fault {
@@ -151,6 +154,7 @@ impl Fault {
             Self::Slow { .. } => 22,
             Self::Silent => 23,
             Self::Stalled { .. } => 24,
+            Self::Nameless => 25,
         }]
     }
 
@@ -182,7 +186,8 @@ impl Fault {
             21 => Self::Garbage,
             22 => Self::Slow { bytes: part_bytes / 4 + 1, pause: Duration::from_millis(1) },
             23 => Self::Silent,
-            _ => Self::Stalled { after: bytes - 1 },
+            24 => Self::Stalled { after: bytes - 1 },
+            _ => Self::Nameless,
         }
     }
 

@@ -94,3 +94,23 @@ async fn without_an_etag_the_date_tells_of_a_change() {
         assert_eq!(name(&error.cause), "Changed", "{client:?}: {error}");
     }
 }
+
+#[tokio::test]
+async fn what_has_no_name_comes_in_one_answer_or_again_from_its_start() {
+    for client in [Client::Http, Client::S3] {
+        let site = Site::new(client, &options()).await;
+        site.server.set_plan(|_| Fault::Nameless);
+        let download = site.get(KEY).await.unwrap();
+        site.versions(KEY)[0].assert_is(&download.bytes, "without a name");
+        assert_eq!((download.stats.ranges, download.stats.retries), (1, 0));
+        drop(download);
+        // Between the answer that broke off and the next one, the object is replaced.
+        let mut faults = vec![Fault::Nameless, Fault::Replaced, Fault::Cut { after: 500_000 }, Fault::Nameless];
+        site.server.set_plan(move |_| faults.pop().unwrap_or(Fault::Nameless));
+        match site.get(KEY).await {
+            Ok(download) => site.versions(KEY)[1].assert_is(&download.bytes, "the new object"),
+            Err(error) => assert_eq!(name(&error.cause), "Changed", "{client:?}: {error}"),
+        }
+        site.assert_sound("without a name").await;
+    }
+}

@@ -57,8 +57,8 @@ impl Attempt {
     fn random(random: &mut Rng, keys: &[String]) -> Self {
         Self {
             key: random.choice(keys).expect("there are objects").clone(),
-            polls: (random.u8(..4) == 0).then(|| random.u32(..200)),
-            cancel: (random.u8(..8) == 0).then(|| random.u32(..100)),
+            polls: some_turns(random),
+            cancel: some_turns(random),
         }
     }
 
@@ -74,6 +74,12 @@ impl Attempt {
         };
         tokio::join!(get, canceller).0
     }
+}
+
+/// None for most; else few as often as many, because most that happens to a download happens early.
+fn some_turns(random: &mut Rng) -> Option<u32> {
+    let most = 2 << random.u32(..8);
+    (random.u8(..4) == 0).then(|| random.u32(..most))
 }
 
 /// A success has the bytes of a version that was there during the download.

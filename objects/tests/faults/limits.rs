@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use slipring::class::AtLimit;
 use slipring_objects::{DownloadError, RangeOptions};
 use tokio_util::sync::CancellationToken;
@@ -116,20 +117,17 @@ async fn when_asked<T>(site: &Site, requests: usize, get: impl Future<Output = T
     let mut get = Box::pin(get);
     let mut seen = 0;
     while seen < requests {
-        assert!(futures_util::poll!(&mut get).is_pending(), "it ended by itself");
+        assert!((&mut get).now_or_never().is_none(), "it ended by itself");
         tokio::time::sleep(MS(1)).await;
         seen += site.server.take_seen().len();
     }
     // Some time for the header and the first bytes of the body.
     for _ in 0..20 {
-        assert!(futures_util::poll!(&mut get).is_pending(), "it ended by itself");
+        assert!((&mut get).now_or_never().is_none(), "it ended by itself");
         tokio::time::sleep(MS(1)).await;
     }
     end();
-    match futures_util::poll!(&mut get) {
-        std::task::Poll::Ready(ended) => Some(ended),
-        std::task::Poll::Pending => None,
-    }
+    get.now_or_never()
 }
 
 #[tokio::test]

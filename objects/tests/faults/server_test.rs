@@ -116,6 +116,7 @@ async fn ranges_and_headers_are_others() {
     assert_said(Fault::NoContentRange, &[PARTIAL, RIGHT_LENGTH], &["content-range"], right, Ended::Open).await;
     assert_said(Fault::NoEtag, &[RIGHT_RANGE], &["etag"], right, Ended::Open).await;
     assert_said(Fault::NoLastModified, &[RIGHT_RANGE], &["last-modified"], right, Ended::Open).await;
+    assert_said(Fault::Nameless, &[RIGHT_RANGE], &["etag", "last-modified"], right, Ended::Open).await;
     assert_said(Fault::OtherEtag, &["etag: \"other-"], &[], right, Ended::Open).await;
     assert_said(Fault::WeakEtag, &[&format!("etag: W/{}", object.etag)], &[], right, Ended::Open).await;
     let new = object.replaced();
