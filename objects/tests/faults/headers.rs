@@ -58,6 +58,38 @@ async fn an_object_that_changes_while_a_part_is_resumed_is_an_error() {
 }
 
 #[tokio::test]
+async fn later_requests_ask_for_the_object_of_the_first_answer() {
+    for client in [Client::Http, Client::S3] {
+        let site = Site::new(client, &options()).await;
+        drop(site.get(KEY).await.unwrap());
+        let etag = &site.versions(KEY)[0].etag;
+        let seen = site.server.take_seen();
+        assert_eq!(seen.len(), 9);
+        for seen in &seen {
+            let asked = (seen.request.first() > 0).then_some(etag);
+            assert_eq!(seen.request.if_match.as_ref(), asked, "{client:?}: {seen:?}");
+        }
+        // A weak ETag never matches: whoever sent it would be refused.
+        site.server.set_plan(|_| Fault::WeakEtag);
+        drop(site.get(KEY).await.unwrap());
+        assert!(site.server.take_seen().iter().all(|seen| seen.request.if_match.is_none()), "{client:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_size_that_no_memory_has_is_an_error() {
+    for client in [Client::Http, Client::S3] {
+        for by in [1 << 60, u64::MAX - 2 * super::site::OBJECT_BYTES as u64] {
+            let site = Site::new(client, &options()).await;
+            site.server.set_fault_at(0, Fault::Resized { by }, 1);
+            let error = failed(site.get(KEY).await, "an absurd size");
+            assert_eq!(name(&error.cause), "Buffer", "{client:?}, {by}: {error}");
+            site.assert_sound("an absurd size").await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_has_to_be_there_is_missed() {
     let mut cases = everywhere("no Content-Length", Fault::NoLength, 1, Ends::Error("Store", 0));
     cases.extend(everywhere("chunks", Fault::Chunked, 1, Ends::Error("Store", 0)));

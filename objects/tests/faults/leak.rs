@@ -14,15 +14,19 @@ use slipring::class::AtLimit;
 use slipring_objects::{Download, DownloadError, RangeOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::case::name;
+use super::case::{failed, name};
 use super::fault::{Fault, NAMES};
 use super::object::Object;
 use super::polls::Polls;
-use super::site::{Client, KEY, PART_BYTES, Site, in_use, options, pool};
+use super::site::{Client, KEY, PART_BYTES, Site, in_time, options, pool};
 
-const FAULTS_IN_SHORT: u64 = 600;
+const FAULTS_IN_SHORT: u64 = 500;
 /// Downloads at a time.
 const WORKERS: u64 = 12;
+/// Requests in flight.
+const TURNS: usize = 16;
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+const ATTEMPTS_MAX: u32 = 50;
 /// One request in so many has a fault: an object of nine parts then has about even chances to come at all.
 const FAULTY_IN: u64 = 5;
 
@@ -131,12 +135,12 @@ async fn work(site: Arc<Site>, keys: Arc<Vec<String>>, mut random: Rng, faults: 
 async fn leak(client: Client, seed: u64, faults: u64, at_limit: AtLimit) {
     let mut random = Rng::with_seed(seed);
     let options = RangeOptions {
-        concurrency: Some(16),
+        concurrency: Some(TURNS),
         retries: 6,
         retry_budget: 1000,
-        request_timeout: Duration::from_millis(150),
+        request_timeout: REQUEST_TIMEOUT,
         // Where buffers are waited for, those who keep two of them may all wait for a third.
-        total_timeout: Some(Duration::from_secs(1)),
+        total_timeout: Some(Duration::from_secs(2)),
         ..options()
     };
     let mut objects = objects(&mut random);
@@ -158,7 +162,7 @@ async fn leak(client: Client, seed: u64, faults: u64, at_limit: AtLimit) {
     }
     report(&site, &outcomes.lock().unwrap());
     site.assert_back("after all faults");
-    assert_all_turns_are_back(&site, 16).await;
+    assert_all_turns_are_back(&site).await;
 }
 
 fn report(site: &Site, outcomes: &BTreeMap<String, u64>) {
@@ -176,26 +180,29 @@ fn report(site: &Site, outcomes: &BTreeMap<String, u64>) {
     assert_eq!((stats.hits, stats.fresh), (outcomes["right, hit"], outcomes["right, fresh"]));
 }
 
-/// As many parts stand still at once as there are turns, or the lost ones are waited for in vain.
-async fn assert_all_turns_are_back(site: &Site, turns: usize) {
-    let cancel = CancellationToken::new();
+/// As many requests stand still side by side as there are turns. A lost turn shows as one request fewer, until the first of them is given up.
+async fn assert_all_turns_are_back(site: &Site) {
     site.server.set_plan(|request| if request.first() == 0 { Fault::None } else { Fault::Silent });
-    site.server.take_seen();
-    let waiting = async {
-        while site.server.take_seen().len() < 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    for _ in 0..ATTEMPTS_MAX {
+        let cancel = CancellationToken::new();
+        site.server.take_seen();
+        let mut at = Vec::new();
+        let waiting = async {
+            while at.len() < TURNS + 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                at.extend(site.server.take_seen().into_iter().map(|seen| seen.at));
+            }
+            cancel.cancel();
+        };
+        let (got, ()) =
+            in_time(async { tokio::join!(site.get_cancellable(KEY, &cancel), waiting) }, "all faults").await;
+        assert_eq!(name(&failed(got, "it stands still").cause), "Cancelled");
+        // On a busy machine they may have come one by one: then it's tried again.
+        if at[TURNS] - at[1] < REQUEST_TIMEOUT / 2 {
+            return site.assert_sound("all turns at once").await;
         }
-        let mut silent = 0;
-        while silent < turns {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            silent += site.server.take_seen().len();
-        }
-        cancel.cancel();
-    };
-    let (got, ()) = tokio::join!(site.get_cancellable(KEY, &cancel), waiting);
-    assert_eq!(name(&super::case::failed(got, "it stands still").cause), "Cancelled");
-    assert_eq!(in_use(&site.pool), 0);
-    site.assert_sound("all turns at once").await;
+    }
+    panic!("never {TURNS} requests at once: a turn is lost");
 }
 
 fn run(client: Client, at_limit: AtLimit) {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use slipring::class::AtLimit;
 use slipring_objects::{DownloadError, RangeOptions};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::case::{failed, name};
 use super::fault::{Fault, RetryAfter};
 use super::object::Object;
-use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_use, options, pool};
+use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_time, in_use, options, pool};
 
 /// The last byte of a part in the middle: whatever is asked for again still has it.
 const MIDDLE: u64 = 5 * PART_BYTES - 1;
@@ -37,29 +38,41 @@ fn assert_cause(error: &DownloadError, cause: &str, what: &str) {
     assert!(error.to_string().contains("an object.bin"), "{what}: {error}");
 }
 
+/// Each standstill over each client, side by side: most of it is waiting.
+async fn each_standstill<F: Future<Output = ()>>(check: impl Fn(Client, &'static str, Fault, u64) -> F) {
+    let checks = [Client::Http, Client::S3].into_iter().flat_map(|client| standstills().map(|of| (client, of)));
+    join_all(checks.map(|(client, (what, fault, position))| check(client, what, fault, position))).await;
+}
+
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_tried_again() {
-    let options = RangeOptions { request_timeout: MS(300), retries: 1, ..options() };
-    for client in [Client::Http, Client::S3] {
-        let site = Site::new(client, &options).await;
-        for (what, fault, position) in standstills().into_iter().filter(|(_, fault, _)| *fault != standstills()[4].1) {
-            site.server.set_fault_at(position, fault.clone(), 1);
-            let download = site.get(KEY).await.unwrap_or_else(|error| panic!("{what}: {error}"));
-            site.versions(KEY)[0].assert_is(&download.bytes, what);
-            assert!(download.stats.retries >= 1, "{what}: nothing was tried again");
-            drop(download);
-            site.server.set_fault_at(position, fault, usize::MAX);
-            let error = failed(site.get(KEY).await, what);
-            assert_cause(&error, "RequestTimeout", what);
-            assert!(error.range.is_some() && error.to_string().contains("300ms"), "{what}: {error}");
-            site.assert_sound(what).await;
+    // On a busy machine a sound request may take too long as well: there are retries enough for some of them.
+    let patient = &RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
+    let options = &RangeOptions { retries: 1, ..patient.clone() };
+    each_standstill(|client, what, fault, position| async move {
+        if matches!(fault, Fault::Status { .. }) {
+            return;
         }
-    }
+        let site = Site::new(client, patient).await;
+        site.server.set_fault_at(position, fault.clone(), 1);
+        let download = site.get(KEY).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        site.versions(KEY)[0].assert_is(&download.bytes, what);
+        assert!(download.stats.retries >= 1, "{what}: nothing was tried again");
+        drop(download);
+        site.assert_sound(what).await;
+        let site = Site::new(client, options).await;
+        site.server.set_fault_at(position, fault, usize::MAX);
+        let error = failed(site.get(KEY).await, what);
+        assert_cause(&error, "RequestTimeout", what);
+        assert!(error.range.is_some() && error.to_string().contains("in 1s"), "{what}: {error}");
+        site.assert_back(what);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_arrived_in_time_is_not_asked_for_again() {
-    let options = RangeOptions { request_timeout: MS(300), retries: 1, ..options() };
+    let options = RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
     let site = Site::new(Client::Http, &options).await;
     let position = MIDDLE;
     for fault in
@@ -71,23 +84,23 @@ async fn what_arrived_in_time_is_not_asked_for_again() {
         let seen = site.server.take_seen();
         let firsts: Vec<u64> =
             seen.iter().filter(|seen| seen.request.covers(position)).map(|seen| seen.request.first()).collect();
-        assert_eq!(firsts, [4 * PART_BYTES, 4 * PART_BYTES + 1000], "{fault:?}");
+        assert_eq!(firsts[..2], [4 * PART_BYTES, 4 * PART_BYTES + 1000], "{fault:?}");
+        assert!(firsts.is_sorted(), "{fault:?}: {firsts:?}");
     }
 }
 
 #[tokio::test]
 async fn an_object_that_takes_too_long_is_an_error() {
-    let options = RangeOptions { total_timeout: Some(MS(400)), ..options() };
-    for client in [Client::Http, Client::S3] {
-        for (what, fault, position) in standstills() {
-            let site = Site::new(client, &options).await;
-            site.server.set_fault_at(position, fault, usize::MAX);
-            let error = failed(site.get(KEY).await, what);
-            assert_cause(&error, "TotalTimeout", what);
-            assert!(error.to_string().contains("400ms"), "{what}: {error}");
-            site.assert_back(what);
-        }
-    }
+    let options = &RangeOptions { total_timeout: Some(MS(400)), ..options() };
+    each_standstill(|client, what, fault, position| async move {
+        let site = Site::new(client, options).await;
+        site.server.set_fault_at(position, fault, usize::MAX);
+        let error = failed(site.get(KEY).await, what);
+        assert_cause(&error, "TotalTimeout", what);
+        assert!(error.to_string().contains("400ms"), "{what}: {error}");
+        site.assert_back(what);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -106,10 +119,20 @@ async fn waiting_for_a_turn_or_a_buffer_counts() {
     let held = site.pool.get(OBJECT_BYTES).unwrap();
     assert_cause(&failed(site.get(KEY).await, "no buffer"), "TotalTimeout", "no buffer");
     assert_eq!(in_use(&site.pool), 1);
-    // Its request was given up meanwhile: who holds buffers needs it to get on.
-    site.server.set_faults([]);
     drop(held);
-    site.versions(KEY)[0].assert_is(&site.get(KEY).await.unwrap().bytes, "with the buffer");
+    site.assert_back("no buffer");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_buffer_holds_no_turn() {
+    // One turn and one buffer: the download without the buffer lets the other one have the turn.
+    let one = RangeOptions { concurrency: Some(1), ..options() };
+    for client in [Client::Http, Client::S3] {
+        let site = Site::with_objects(client, &one, pool(1, AtLimit::Wait), [Object::new(KEY, 5, OBJECT_BYTES)]).await;
+        let get = || async { drop(site.get(KEY).await.unwrap()) };
+        in_time(async { tokio::join!(get(), get(), get()) }, "one turn and one buffer").await;
+        site.assert_sound("one turn and one buffer").await;
+    }
 }
 
 /// Polls `get` until the server has seen `requests`, then ends it by `end`.

@@ -1,5 +1,6 @@
 //! Where a download is tried: a faulty server, and an engine with a small pool that asks it through one of two clients.
 
+use std::future::Future;
 use std::time::Duration;
 
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
@@ -99,7 +100,8 @@ impl Site {
     pub async fn assert_sound(&self, what: &str) {
         self.assert_back(what);
         self.server.set_faults([]);
-        let download = self.get(KEY).await.unwrap_or_else(|error| panic!("after {what}: {error}"));
+        let got = in_time(self.get(KEY), what).await;
+        let download = got.unwrap_or_else(|error| panic!("after {what}: {error}"));
         self.versions(KEY).last().unwrap().assert_is(&download.bytes, &format!("after {what}"));
         drop(download);
         self.assert_back(what);
@@ -112,6 +114,14 @@ impl Site {
         let in_use = in_use(&self.pool);
         assert_eq!(in_use, 0, "{what}: buffers are still in use");
     }
+}
+
+/// What waits for a turn or a buffer that is lost waits for ever: that is told apart by waiting very long.
+pub async fn in_time<T>(ends: impl Future<Output = T>, what: &str) -> T {
+    let Ok(ended) = tokio::time::timeout(Duration::from_secs(100), ends).await else {
+        panic!("after {what}: no end, as if a turn or a buffer were lost");
+    };
+    ended
 }
 
 /// Buffers in use, those of no class among them.
