@@ -74,7 +74,7 @@ impl<'a> Job<'a> {
     pub(crate) async fn run(&self) -> Result<Arrived, DownloadError> {
         let (object, first) = self.first().await?;
         let size = object.meta.size;
-        let Some(Opened { result: GetResult { payload, .. }, deadline, turn }) = first else {
+        let Some(Opened { result: GetResult { payload, .. }, deadline, turn }) = first.filter(|_| size > 0) else {
             return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.small() });
         };
         let (buffer, pool) = match payload {
