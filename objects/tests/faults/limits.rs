@@ -161,7 +161,8 @@ async fn a_token_ends_a_download_wherever_it_stands() {
             let cancel = CancellationToken::new();
             site.server.set_fault_at(position, fault, usize::MAX);
             let ended = when_asked(&site, 1, site.get_cancellable(KEY, &cancel), || cancel.cancel()).await;
-            let error = failed(ended.unwrap_or_else(|| panic!("{what}: it goes on")), what);
+            let Some(got) = ended else { panic!("{what}: it goes on") };
+            let error = failed(got, what);
             assert_cause(&error, "Cancelled", what);
             site.assert_sound(what).await;
         }
