@@ -23,7 +23,7 @@ pub struct Choice {
     /// Only contenders whose name contains this, or one of these; also those that `--quick` leaves out
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Repeats of each case and contender [default: 21, or 7 with --quick]
+    /// Repeats of each case and contender [default: 21, or 7 with --quick; of objects 7 and 3]
     #[arg(long)]
     repeats: Option<NonZero<usize>>,
     /// Lists the names of the cases and contenders that this run would have
@@ -38,7 +38,12 @@ impl Choice {
     /// How much is run, of what a quick run and a full one have.
     pub fn rounds(&self, quick: Rounds, full: Rounds) -> Rounds {
         let rounds = if self.quick { quick } else { full };
-        Rounds { repeats: self.repeats.map_or(rounds.repeats, NonZero::get), ..rounds }
+        Rounds { repeats: self.repeats(quick.repeats, full.repeats), ..rounds }
+    }
+
+    /// How often each case and contender is run, where nothing else is chosen.
+    pub fn repeats(&self, quick: usize, full: usize) -> usize {
+        self.repeats.map_or(if self.quick { quick } else { full }, NonZero::get)
     }
 
     /// Whether only the quick cases are run: not when others are asked for by name.

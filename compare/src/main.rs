@@ -19,6 +19,8 @@ mod class;
 mod contender;
 mod harness;
 mod lanes;
+mod objects;
+mod pace;
 mod position;
 mod queue;
 mod report;
@@ -57,6 +59,16 @@ enum Bench {
     ClassLoad(class::load::Options),
     /// Receive queues: enqueue, dequeue and done, on two threads
     Queue(Timed),
+    /// Objects of a store, each in one piece of memory: with pooled buffers, without, and by object_store alone
+    Objects(objects::Options),
+    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of three shapes
+    ObjectsPace(pace::Options),
+    /// One variant of `objects` in this process
+    #[command(name = objects::VARIANT, hide = true)]
+    ObjectsVariant(objects::Variant),
+    /// The server of `objects`
+    #[command(name = objects::SERVER, hide = true)]
+    ObjectsServer(objects::server::Options),
 }
 
 /// What a run of one fixed list may choose.
@@ -124,6 +136,10 @@ fn main() -> ExitCode {
         Bench::Class(options) => class::run(&options),
         Bench::ClassLoad(options) => class::load::run(&options),
         Bench::Queue(options) => queue::run(&options),
+        Bench::Objects(options) => objects::run(&options),
+        Bench::ObjectsPace(options) => pace::run(&options),
+        Bench::ObjectsVariant(variant) => objects::variant::run(&variant),
+        Bench::ObjectsServer(options) => objects::server::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,11 +12,16 @@ use object_store::client::{
 };
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
-/// An answer that isn't the object, as the source of an [`HttpError`].
+/// An answer that isn't the object, as a source of an [`object_store::Error`]. Clients of [`Stores`](crate::Stores) say it by themselves; a store of your own does it to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// A status that object_store would only describe.
-    Status { status: u16, retry_after: Option<Duration> },
+    Status {
+        /// HTTP's number.
+        status: u16,
+        /// For how long the server wants to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// 200 for a part.
     RangeIgnored,
     /// Another range than the one that was asked for.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time;
 
 use crate::pace::{self, Pace};
 
@@ -45,7 +46,7 @@ impl Gate {
             debt: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             most: concurrency.unwrap_or(pace::MOST),
-            pace: concurrency.is_none().then(|| Mutex::new(Pace::new(Instant::now()))),
+            pace: concurrency.is_none().then(|| Mutex::new(Pace::new(now()))),
         }
     }
 
@@ -54,7 +55,7 @@ impl Gate {
         let waiting = Waiting(&self.waiting);
         let permit = self.turns.acquire().await.expect("nobody closes it");
         drop(waiting);
-        Turn { gate: self, permit: Some(permit), since: Instant::now() }
+        Turn { gate: self, permit: Some(permit), since: now() }
     }
 
     /// The most turns that there may ever be at once.
@@ -70,12 +71,12 @@ impl Gate {
     /// A range of so many bytes arrived.
     pub(crate) fn arrived(&self, bytes: u64) {
         let wanted = self.waiting.load(Ordering::Relaxed) > 0;
-        self.adjust(|pace| pace.arrived(Instant::now(), bytes, wanted));
+        self.adjust(|pace| pace.arrived(now(), bytes, wanted));
     }
 
     /// A request was refused for being one too many; its turn began at `since`.
     pub(crate) fn throttled(&self, since: Instant) {
-        self.adjust(|pace| pace.throttled(Instant::now(), since));
+        self.adjust(|pace| pace.throttled(now(), since));
     }
 
     fn adjust(&self, change: impl FnOnce(&mut Pace)) {
@@ -98,6 +99,11 @@ impl Gate {
     fn pay(&self) -> bool {
         self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| debt.checked_sub(1)).is_ok()
     }
+}
+
+/// By the runtime's clock, which a test or a simulated store may pause.
+fn now() -> Instant {
+    time::Instant::now().into_std()
 }
 
 impl Turn<'_> {

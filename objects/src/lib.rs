@@ -30,6 +30,7 @@ mod retry;
 mod stats;
 mod stores;
 
+pub use connector::Answer;
 pub use engine::{Download, RangeEngine};
 pub use error::{Cause, DownloadError};
 pub use job::POOL_FROM_BYTES;

@@ -66,7 +66,7 @@ use crate::two_threads::{Cpus, round_trip_ns};
 use case::Case;
 use harness::Runner;
 
-pub use resident::resident_bytes;
+pub use resident::{peak_resident_bytes, resident_bytes};
 
 /// A pool that hands out buffers to several threads, each through a view of its own.
 pub trait Pool: Sized + Sync {

@@ -4,11 +4,16 @@ use std::fs;
 
 /// Resident bytes of this process; 0 where the system doesn't tell.
 pub fn resident_bytes() -> usize {
-    of_status(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+    of_status("VmRSS:", &fs::read_to_string("/proc/self/status").unwrap_or_default())
 }
 
-fn of_status(status: &str) -> usize {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+/// The most that this process ever held; 0 where the system doesn't tell.
+pub fn peak_resident_bytes() -> usize {
+    of_status("VmHWM:", &fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn of_status(name: &str, status: &str) -> usize {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<usize>().ok());
     kib.unwrap_or(0) << 10
 }
@@ -19,8 +24,9 @@ mod tests {
 
     #[test]
     fn the_system_tells_it_in_kib() {
-        assert_eq!(of_status("Name:\ta\nVmRSS:\t    1234 kB\nVmData:\t 1 kB\n"), 1234 << 10);
-        assert_eq!((of_status(""), of_status("VmRSS: many")), (0, 0));
-        assert!(resident_bytes() > 0);
+        let status = "Name:\ta\nVmHWM:\t 1300 kB\nVmRSS:\t    1234 kB\nVmData:\t 1 kB\n";
+        assert_eq!((of_status("VmRSS:", status), of_status("VmHWM:", status)), (1234 << 10, 1300 << 10));
+        assert_eq!((of_status("VmRSS:", ""), of_status("VmRSS:", "VmRSS: many")), (0, 0));
+        assert!(peak_resident_bytes() >= resident_bytes() && resident_bytes() > 0);
     }
 }

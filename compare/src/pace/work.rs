@@ -1,0 +1,84 @@
+//! One case for one setting: a few objects, some at once, from a store of some shape.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use serde_json::{Value, json};
+use slipring_objects::{PoolOptions, RangeEngine};
+use tokio::time::Instant;
+
+use super::setting::Setting;
+use super::shape::Shape;
+use super::store::ShapedStore;
+
+/// What is fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    pub name: &'static str,
+    pub object_bytes: usize,
+    pub objects: usize,
+    /// Objects at once.
+    pub parallel: usize,
+}
+
+const MIB: usize = 1 << 20;
+
+/// A gigabyte in few large objects, in some and in many.
+pub const WORKS: [Work; 3] = [
+    Work { name: "256MiB-x1", object_bytes: 256 * MIB, objects: 4, parallel: 1 },
+    Work { name: "64MiB-x8", object_bytes: 64 * MIB, objects: 16, parallel: 8 },
+    Work { name: "4MiB-x64", object_bytes: 4 * MIB, objects: 256, parallel: 64 },
+];
+
+/// Fetches all objects by one engine, which has learnt nothing before.
+///
+/// # Errors
+/// Options that the engine refuses, or bytes that aren't the object's.
+pub async fn run(shape: Shape, work: Work, setting: Setting, block: Bytes) -> Result<Value, String> {
+    let inner = InMemory::new();
+    let (path, bytes) = (Path::from("object"), block.slice(..work.object_bytes));
+    inner.put(&path, bytes.clone().into()).await.map_err(|error| error.to_string())?;
+    let store = Arc::new(ShapedStore::new(inner, shape));
+    let engine = RangeEngine::new(&setting.options()).map_err(|error| error.to_string())?;
+    let pool = PoolOptions { max_buffers_per_class: work.parallel, ..PoolOptions::default() }.build();
+    let pool = pool.map_err(|error| error.to_string())?.ok_or("a pool is enabled by default")?;
+    let engine = engine.with_buffer_pool(pool);
+    let (begun, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+    let one = || {
+        let (engine, store, path, begun) = (engine.clone(), Arc::clone(&store), path.clone(), Arc::clone(&begun));
+        let bytes = bytes.clone();
+        async move {
+            let mut failed = 0;
+            while begun.fetch_add(1, Ordering::Relaxed) < work.objects {
+                match engine.get(&*store, &path).await {
+                    Ok(object) if object.bytes != bytes => {
+                        return Err("it isn't the object: its bytes differ".to_owned());
+                    }
+                    Ok(_) => {}
+                    Err(_) => failed += 1,
+                }
+            }
+            Ok(failed)
+        }
+    };
+    let tasks: Vec<_> = (0..work.parallel).map(|_| tokio::spawn(one())).collect();
+    let mut failed = 0;
+    for task in tasks {
+        failed += task.await.map_err(|error| error.to_string())??;
+    }
+    let (seconds, came) = (began.elapsed().as_secs_f64(), work.objects - failed);
+    let asked = store.asked();
+    Ok(json!({
+        "ns_per_op": seconds * 1e9 / work.objects as f64,
+        "bytes_per_second": (came * work.object_bytes) as f64 / seconds,
+        "failed": failed,
+        "retries": engine.stats().retries,
+        "requests": asked.requests.load(Ordering::Relaxed),
+        "refused": asked.refused.load(Ordering::Relaxed),
+        "in_flight_most": asked.in_flight_most.load(Ordering::Relaxed),
+    }))
+}
