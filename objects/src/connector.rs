@@ -25,7 +25,12 @@ pub enum Answer {
     /// 200 for a part.
     RangeIgnored,
     /// Another range than the one that was asked for.
-    Shifted { start: u64, end: u64 },
+    Shifted {
+        /// The first byte that came.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+    },
 }
 
 impl fmt::Display for Answer {
