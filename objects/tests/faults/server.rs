@@ -81,6 +81,16 @@ impl Server {
         });
     }
 
+    /// Puts another version in an object's place, also from a plan.
+    pub fn replacer(&self, key: &str) -> impl Fn() + Send + 'static {
+        let (shared, key) = (Arc::downgrade(&self.shared), key.to_owned());
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.replace(&key);
+            }
+        }
+    }
+
     /// What was served under this key, the newest last.
     pub fn versions(&self, key: &str) -> Vec<Object> {
         self.shared.objects.lock().unwrap()[key].clone()
@@ -154,13 +164,15 @@ impl Shared {
     }
 
     fn object(&self, request: &Request, fault: &Fault) -> Option<Object> {
-        let mut objects = self.objects.lock().unwrap();
-        let versions = objects.get_mut(&request.key)?;
-        let newest = versions.last()?.clone();
-        if *fault != Fault::Replaced {
-            return Some(newest);
+        if *fault == Fault::Replaced {
+            self.replace(&request.key);
         }
-        versions.push(newest.replaced());
-        versions.last().cloned()
+        self.objects.lock().unwrap().get(&request.key)?.last().cloned()
+    }
+
+    fn replace(&self, key: &str) {
+        if let Some(versions) = self.objects.lock().unwrap().get_mut(key) {
+            versions.extend(versions.last().map(Object::replaced));
+        }
     }
 }
