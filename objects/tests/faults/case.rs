@@ -3,7 +3,7 @@
 use slipring_objects::{Cause, Download, DownloadError, RangeOptions};
 
 use super::fault::Fault;
-use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, options};
+use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_time, options};
 
 /// A row.
 pub struct Case {
@@ -87,7 +87,7 @@ impl Case {
         site.server.set_fault_at(position, self.fault.clone(), self.times);
         let ranged = site.engine.options().enabled;
         let before = site.versions(KEY);
-        let got = site.get(KEY).await;
+        let got = in_time(site.get(KEY), &what).await;
         let seen = site.server.take_seen();
         let faulty = seen.iter().filter(|seen| seen.request.method == "GET" && seen.fault == self.fault).count();
         assert!(faulty > 0, "{what}: the fault never came");

@@ -100,7 +100,7 @@ impl Site {
     pub async fn assert_sound(&self, what: &str) {
         self.assert_back(what);
         self.server.set_faults([]);
-        let got = in_time(self.get(KEY), what).await;
+        let got = in_time(self.get(KEY), &format!("after {what}")).await;
         let download = got.unwrap_or_else(|error| panic!("after {what}: {error}"));
         self.versions(KEY).last().unwrap().assert_is(&download.bytes, &format!("after {what}"));
         drop(download);
@@ -122,7 +122,7 @@ const HANG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_s
 /// What waits for a turn or a buffer that is lost waits for ever: that is told apart by waiting very long.
 pub async fn in_time<T>(ends: impl Future<Output = T>, what: &str) -> T {
     let Ok(ended) = tokio::time::timeout(HANG, ends).await else {
-        panic!("after {what}: no end, as if a turn or a buffer were lost");
+        panic!("{what}: no end, as if a turn or a buffer were lost");
     };
     ended
 }

@@ -8,7 +8,7 @@ use super::case::{ALWAYS, At, Case, Ends, everywhere, failed, name, run};
 use super::fault::{Fault, RetryAfter};
 use super::object::Object;
 use super::server::Seen;
-use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, options, pool};
+use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_time, options, pool};
 use slipring::class::AtLimit;
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_server_that_asks_for_too_much_patience_has_refused() {
         for retry_after in [RetryAfter::Seconds(100), RetryAfter::Date(100)] {
             let site = Site::new(client, &options).await;
             site.server.set_fault_at(600_000, Fault::Status { status: 503, retry_after }, 1);
-            let error = failed(site.get(KEY).await, "100 s are too long");
+            let error = failed(in_time(site.get(KEY), "100 s").await, "100 s are too long");
             let Cause::Throttled { status: 503, retry_after: Some(asked) } = error.cause else {
                 panic!("{client:?}: {error}");
             };
