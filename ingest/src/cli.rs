@@ -1,4 +1,4 @@
-//! The command line: `slipring demo | serve | load | sweep`.
+//! The command line: `slipring demo | serve | load | sweep | get`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,6 +10,8 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::demo::{self, DemoOptions};
+#[cfg(feature = "objects")]
+use crate::get::{self, GetOptions, Outcome};
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
 use crate::server::{ServeError, ServeOptions, Server};
@@ -37,6 +39,22 @@ enum Command {
     /// Find the window that is best on this machine, and print the setting
     #[command(after_help = SWEEP_EXIT)]
     Sweep(Box<SweepOptions>),
+    /// Get objects from storage: into files, or their vectors into a service
+    #[cfg(feature = "objects")]
+    #[command(after_help = GET_EXIT)]
+    Get(Box<GetOptions>),
+    /// Get objects from storage (not in this build: `slipring get --help` says how to have it)
+    #[cfg(not(feature = "objects"))]
+    #[command(after_help = GET_BUILD)]
+    Get(AnyWords),
+}
+
+/// The command line of a command that isn't in this build, so that it can say so whatever it is given.
+#[cfg(not(feature = "objects"))]
+#[derive(Debug, clap::Args)]
+struct AnyWords {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<std::ffi::OsString>,
 }
 
 const EXAMPLES: &str = "\
@@ -66,6 +84,24 @@ SIZE is 4096, 64KiB, 64MiB or 2GiB. Prints a line a window and `best: --window S
 serve takes. Run it while nothing else does: what runs beside it is in its figures.
 Exit codes: 0 every payload arrived; 1 it couldn't run; 2 bad usage.";
 
+#[cfg(feature = "objects")]
+const GET_EXIT: &str = "\
+SIZE is 4096, 64KiB, 64MiB or 2GiB; TIME is 500ms, 10s or 2m. Endpoint and credentials come from the
+environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store.
+A quarter as many objects as --concurrency are under way at once, from 1 to 16; 8 by default.
+A file appears under its name when it is whole. Column pool: hit, a buffer of the pool; fresh, new
+memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
+Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool, with --ingest
+vectors_sent, vectors_answered and vectors_refused, and error if the object failed.
+Exit codes: 0 all objects are where they should be; 1 some aren't: URL and cause on standard error;
+2 bad usage, nothing was fetched; 130 interrupted, unfinished files are removed.";
+
+#[cfg(not(feature = "objects"))]
+const GET_BUILD: &str = "\
+This build has no clients for object storage. Build one that has:
+  cargo build --release -p slipring-ingest --features objects";
+
 /// The headings that `serve --help` puts above its options.
 const SERVE_HEADINGS: &[(&str, &[&str])] = &[
     ("Sockets", &["listen", "unix", "max_connections", "in_flight", "carry_bytes"]),
@@ -89,6 +125,17 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
     ("Threads", &["stages", "cpus"]),
 ];
 
+/// Those of `get --help`.
+#[cfg(feature = "objects")]
+const GET_HEADINGS: &[(&str, &[&str])] = &[
+    ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
+    ("Memory", &["buffer_pool", "buffer_pool_size"]),
+    ("Requests", &["part_size", "concurrency", "no_ranges", "retries", "timeout", "total_timeout"]),
+    ("What to print", &["json"]),
+];
+#[cfg(not(feature = "objects"))]
+const GET_HEADINGS: &[(&str, &[&str])] = &[];
+
 /// Runs what the arguments say. Exit codes: 0 good, 1 failed, 2 bad usage.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -98,12 +145,13 @@ pub fn run() -> ExitCode {
         Command::Serve(options) => serve(&options),
         Command::Load(options) => send(&options),
         Command::Sweep(options) => try_windows(&options),
+        Command::Get(options) => bring(&options),
     };
     ExitCode::from(code)
 }
 
 /// Options whose value is a time.
-const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout"];
+const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout", "total_timeout"];
 
 /// The option with a short name for its value, unless it has one of its own.
 fn named(option: Arg) -> Arg {
@@ -138,6 +186,7 @@ fn command() -> clap::Command {
         .mut_subcommand("serve", |command| headed(command, SERVE_HEADINGS))
         .mut_subcommand("load", |command| headed(command, LOAD_HEADINGS))
         .mut_subcommand("sweep", |command| headed(command, SWEEP_HEADINGS))
+        .mut_subcommand("get", |command| headed(command, GET_HEADINGS))
 }
 
 fn show(options: &DemoOptions) -> u8 {
@@ -187,6 +236,37 @@ fn try_windows(options: &SweepOptions) -> u8 {
         }
     }
     0
+}
+
+#[cfg(feature = "objects")]
+fn bring(options: &GetOptions) -> u8 {
+    let told = |outcome: &Outcome| {
+        if let Some(error) = &outcome.error {
+            notice(format_args!("get: {}: {error}", outcome.url));
+        }
+        if options.json {
+            announce(outcome.to_json());
+        }
+    };
+    let cancel = get::cancel_on_signals().map_err(|error| get::GetError::System { what: "signals", error });
+    match cancel.and_then(|cancel| get::run(options, &cancel, told)) {
+        Ok(report) => {
+            if !options.json {
+                announce(&report);
+            }
+            u8::from(!report.is_complete())
+        }
+        Err(error) => {
+            notice(format_args!("get: {error}"));
+            error.exit_code()
+        }
+    }
+}
+
+#[cfg(not(feature = "objects"))]
+fn bring(_: &AnyWords) -> u8 {
+    notice(format_args!("get: {GET_BUILD}"));
+    2
 }
 
 fn serve(options: &ServeOptions) -> u8 {

@@ -7,6 +7,8 @@ compile_error!("the wire and the segments are little-endian; big-endian machines
 
 pub mod cli;
 pub mod demo;
+#[cfg(feature = "objects")]
+pub mod get;
 pub mod io;
 pub mod load;
 mod notice;

@@ -16,11 +16,18 @@ pub(crate) fn pin(options: &mut GetOptions, first: &ObjectMeta) {
 
 /// What a request that was pinned to the first answer was refused for.
 pub(crate) fn refused(error: Error, first: Option<&ObjectMeta>) -> Cause {
-    match (&error, first) {
-        (Error::Precondition { .. }, Some(first)) => {
-            Cause::Changed { field: "ETag", before: shown(&first.e_tag).to_owned(), now: "another".to_owned() }
-        }
-        _ => Cause::from(error),
+    let Some(first) = first else { return Cause::from(error) };
+    let changed =
+        |field, before: &str, now: &str| Cause::Changed { field, before: before.to_owned(), now: now.to_owned() };
+    if let Error::Precondition { .. } = error {
+        return changed("ETag", shown(&first.e_tag), "another");
+    }
+    match Cause::from(error) {
+        // The object was there: now it is deleted, or its version is overwritten in a store that keeps none.
+        Cause::NotFound(_) => changed("object", "there", "gone"),
+        // The range lies within the first answer's size.
+        Cause::Status { status: 416 } => changed("size", &first.size.to_string(), "less"),
+        cause => cause,
     }
 }
 
@@ -53,6 +60,8 @@ fn shown(e_tag: &Option<String>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::Answer;
+    use object_store::client::{HttpError, HttpErrorKind};
     use object_store::path::Path;
     use std::time::{Duration, SystemTime};
 
@@ -106,5 +115,20 @@ mod tests {
         let first = meta(9, Some("\"a\""), 7);
         assert!(matches!(refused(Some(&first)), Cause::Changed { field: "ETag", before, .. } if before == "\"a\""));
         assert!(matches!(refused(None), Cause::Store(_)));
+    }
+
+    #[test]
+    fn an_object_that_is_gone_after_its_first_answer_has_changed() {
+        let gone = |first| super::refused(Error::NotFound { path: "key".to_owned(), source: "404".into() }, first);
+        let first = meta(9, None, 7);
+        assert!(matches!(gone(Some(&first)), Cause::Changed { field: "object", .. }));
+        assert!(matches!(gone(None), Cause::NotFound(_)));
+        let behind_the_end = |first| {
+            let answer = Answer::Status { status: 416, retry_after: None };
+            let source = Box::new(HttpError::new(HttpErrorKind::Unknown, answer));
+            super::refused(Error::Generic { store: "test", source }, first)
+        };
+        assert!(matches!(behind_the_end(Some(&first)), Cause::Changed { field: "size", before, .. } if before == "9"));
+        assert!(matches!(behind_the_end(None), Cause::Status { status: 416 }));
     }
 }

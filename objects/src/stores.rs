@@ -137,7 +137,14 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
     if url.contains("://") {
         return Ok(Url::parse(url)?);
     }
-    let file = path::absolute(url)?;
+    let mut file = path::absolute(url)?;
+    if file.components().any(|part| part == path::Component::ParentDir) {
+        // A key has no `..`, and behind a link only the system knows where it leads. The file keeps its own name.
+        let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
+            return Err("it names no file".into());
+        };
+        file = folder.canonicalize()?.join(name);
+    }
     Url::from_file_path(&file).map_err(|()| "it isn't a path".into())
 }
 
@@ -186,6 +193,13 @@ mod tests {
         let file = folder.path().join("a file.bin");
         let (_, key) = Stores::default().open(file.to_str().unwrap()).unwrap();
         assert_eq!(format!("/{key}"), file.to_str().unwrap());
+        // Up and down again, whatever links are on the way.
+        std::fs::create_dir(folder.path().join("below")).unwrap();
+        let up = folder.path().join("below/../a file.bin");
+        let (_, key) = Stores::default().open(up.to_str().unwrap()).unwrap();
+        assert_eq!(format!("/{key}"), folder.path().canonicalize().unwrap().join("a file.bin").to_str().unwrap());
+        let refused = Stores::default().open("below/..").unwrap_err().to_string();
+        assert!(refused.contains("it names no file"), "{refused}");
     }
 
     #[test]

@@ -17,11 +17,11 @@ pub(super) struct Pending {
     pub(super) measured: bool,
 }
 
-/// What must hold for every answer, told from its header alone, so that a wrong count can't make the client wait for scores.
-pub(super) fn check_head(mode: Mode, head: &AnswerHead, pending: &Pending, request: u64) -> Result<(), Fault> {
-    let expected = if head.status == Some(Status::Ok) { pending.vectors } else { 0 };
+/// What must hold for the answer to request number `request` with so many vectors, told from its header alone, so that a wrong count can't make the client wait for scores.
+pub(crate) fn check_head(mode: Mode, head: &AnswerHead, vectors: u32, request: u64) -> Result<(), Fault> {
+    let expected = if head.status == Some(Status::Ok) { vectors } else { 0 };
     if head.vectors != expected {
-        return Err(Fault::WrongCount { expected: pending.vectors, got: head.vectors });
+        return Err(Fault::WrongCount { expected: vectors, got: head.vectors });
     }
     // A server that has lost the frames' borders doesn't know the sequence, answers 0 and closes.
     let lost = head.sequence == 0 && head.status.is_some_and(may_lose_framing);

@@ -247,7 +247,7 @@ impl Connection {
             };
             let mode = plan.options.mode;
             let Some(head) = answer_head(mode, bytes)? else { break };
-            check_head(mode, &head, &pending, self.answered)?;
+            check_head(mode, &head, pending.vectors, self.answered)?;
             let Some(scores) = bytes.get(mode.header_bytes()..head.bytes_total) else { break };
             self.settle(plan, tally, &pending, &head, scores, now_ns)?;
             at += head.bytes_total;

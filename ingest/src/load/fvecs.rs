@@ -2,22 +2,30 @@
 
 use super::FileError;
 
-/// The dimension and the components without the dimensions between them.
-pub(super) fn parse(bytes: &[u8]) -> Result<(u64, Vec<u8>), FileError> {
-    let Some((first, _)) = bytes.split_first_chunk::<4>() else { return Err(FileError::Empty) };
+/// Bytes of the dimension before each row's components.
+pub(crate) const DIM_BYTES: usize = 4;
+
+/// The dimension, which every row has: then [`rows`] are whole. An image without a byte has no dimension.
+pub(crate) fn parse(bytes: &[u8]) -> Result<u32, FileError> {
+    let Some((first, _)) = bytes.split_first_chunk::<DIM_BYTES>() else { return Err(FileError::Empty) };
     let dim = u32::from_le_bytes(*first);
-    let row_bytes = u64::from(dim) * 4 + 4;
-    if !(bytes.len() as u64).is_multiple_of(row_bytes) {
+    if !(bytes.len() as u64).is_multiple_of(row_bytes(dim)) {
         return Err(FileError::FvecsSize { dim, bytes: bytes.len() as u64 });
     }
-    let mut components = Vec::with_capacity(bytes.len());
-    for (row, piece) in bytes.chunks_exact(row_bytes as usize).enumerate() {
-        let (found, payload) = piece.split_at(4);
-        if found != first {
-            let found = u32::from_le_bytes([found[0], found[1], found[2], found[3]]);
+    for (row, piece) in bytes.chunks_exact(row_bytes(dim) as usize).enumerate() {
+        if !piece.starts_with(first) {
+            let found = u32::from_le_bytes([piece[0], piece[1], piece[2], piece[3]]);
             return Err(FileError::FvecsRow { row: row as u64, found, dim });
         }
-        components.extend_from_slice(payload);
     }
-    Ok((u64::from(dim), components))
+    Ok(dim)
+}
+
+/// The components of each row of an image that [`parse`] has found good.
+pub(super) fn rows(bytes: &[u8], dim: u32) -> impl Iterator<Item = &[u8]> {
+    bytes.chunks_exact(row_bytes(dim) as usize).map(|piece| &piece[DIM_BYTES..])
+}
+
+fn row_bytes(dim: u32) -> u64 {
+    DIM_BYTES as u64 + u64::from(dim) * 4
 }

@@ -21,19 +21,19 @@
 //! | sustain: a rate, stalls counted | `--rate 50000 --window 1024 --duration 10m --warmup 5s` |
 #![forbid(unsafe_code)]
 
-mod check;
+pub(crate) mod check;
 mod connection;
 mod draw;
 mod error;
-mod fvecs;
-mod npy;
+pub(crate) mod fvecs;
+pub(crate) mod npy;
 mod options;
 mod report;
 mod rows;
 mod schedule;
 mod source;
 mod tally;
-mod target;
+pub(crate) mod target;
 mod worker;
 
 #[cfg(test)]

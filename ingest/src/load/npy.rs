@@ -2,10 +2,10 @@
 
 use super::FileError;
 
-pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The dimension and the components. Everything else that the format allows is refused by name.
-pub(super) fn parse(bytes: &[u8]) -> Result<(u64, &[u8]), FileError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<(u64, &[u8]), FileError> {
     let version = *bytes.strip_prefix(MAGIC).and_then(|rest| rest.first()).ok_or(FileError::UnknownFormat)?;
     let (length_at, length) = match version {
         1 => (10, bytes.get(8..10).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))),

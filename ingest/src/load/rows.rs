@@ -64,8 +64,10 @@ impl Rows {
 
     /// Rows of an `.fvecs` image in memory: each row is its dimension (u32) and its components.
     pub fn from_fvecs(bytes: &[u8], dim: u32) -> Result<Rows, FileError> {
-        let (found, payload) = fvecs::parse(bytes)?;
-        Rows::from_parts(found, payload, dim)
+        let found = fvecs::parse(bytes)?;
+        let mut components = Vec::with_capacity(bytes.len());
+        fvecs::rows(bytes, found).for_each(|row| components.extend_from_slice(row));
+        Rows::from_parts(u64::from(found), components, dim)
     }
 
     fn from_parts(found: u64, bytes: Vec<u8>, dim: u32) -> Result<Rows, FileError> {

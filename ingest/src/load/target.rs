@@ -50,7 +50,7 @@ impl fmt::Display for Target {
 
 impl Target {
     /// Connects within `timeout`; the socket doesn't block, and TCP sends at once what it is given.
-    pub(super) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
+    pub(crate) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
         match self {
             Target::Tcp(address) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -84,7 +84,7 @@ impl Target {
 
 /// A connected socket that doesn't block.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

@@ -1,0 +1,141 @@
+//! Why `slipring get` fetched nothing, or one object less.
+
+use std::io;
+use std::path::PathBuf;
+
+use slipring_objects::{DownloadError, OptionsError, UrlError};
+
+use super::ingest::{ClientError, FormatError};
+
+/// Engine's fields in the words of the command line, for whoever reads an error.
+const WORDS: &[(&str, &str)] = &[
+    ("`part_bytes`", "--part-size"),
+    ("`concurrency`", "--concurrency"),
+    ("`request_timeout`", "--timeout"),
+    ("`total_timeout`", "--total-timeout"),
+    ("turn `enabled` off", "say --no-ranges"),
+    ("the engine's `retry_budget`", "the run's budget for retries"),
+];
+
+/// Why a run didn't begin, or didn't end by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// An option that can't be run.
+    #[error("--{field} is {value}: {fix}")]
+    Option {
+        /// The option's name without the dashes.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What can be given.
+        fix: String,
+    },
+    /// A URL of no object.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// An object that no file can be named by.
+    #[error("{url}: its last part, {name:?}, is no name for a file; get it without --output")]
+    Name {
+        /// The object.
+        url: String,
+        /// The last part of its key.
+        name: String,
+    },
+    /// Two objects for one file.
+    #[error("{first} and {second} would both be written to {name:?}; get them into two folders, one after the other")]
+    SameName {
+        /// One object.
+        first: String,
+        /// The other.
+        second: String,
+        /// The last part of both keys.
+        name: String,
+    },
+    /// The folder can't be made.
+    #[error("--output {}: {error}; name a folder that can be made and written", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The service isn't there: nothing was fetched.
+    #[error(transparent)]
+    Service(ClientError),
+    /// The system gives no threads, or no signals.
+    #[error("{what}: {error}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// SIGINT or SIGTERM.
+    #[error("interrupted: {done} of {all} objects were finished; unfinished files are removed")]
+    Interrupted {
+        /// Objects that came to an end, good or bad.
+        done: usize,
+        /// Objects that were asked for.
+        all: usize,
+    },
+}
+
+impl GetError {
+    pub(super) fn option(field: &'static str, value: impl ToString, fix: String) -> GetError {
+        GetError::Option { field, value: value.to_string(), fix }
+    }
+
+    pub(super) fn from_engine(error: OptionsError) -> GetError {
+        let field = match error.field {
+            "part_bytes" => "part-size",
+            "request_timeout" => "timeout",
+            "total_timeout" => "total-timeout",
+            other => other,
+        };
+        let limit = error.limit.trim_end_matches(", or none");
+        GetError::option(field, error.value, format!("give {limit}, or leave it out"))
+    }
+
+    /// The exit code of `slipring get`: 2 for options, URLs and folders, 130 after an interruption (as shells say it), else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            GetError::Interrupted { .. } => 130,
+            GetError::Service(_) | GetError::System { .. } => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// Why one object isn't where it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// It wasn't fetched.
+    #[error("{}", in_our_words(.0))]
+    Download(Box<DownloadError>),
+    /// Its file couldn't be written.
+    #[error("{}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It holds no vectors that can be sent.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The service didn't take all of them.
+    #[error(transparent)]
+    Service(#[from] ClientError),
+    /// The run was interrupted.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// Range, retries and cause; the object is said by its URL.
+fn in_our_words(error: &DownloadError) -> String {
+    let object = format!("object {}", error.object);
+    let said = error.to_string();
+    let said = said.strip_prefix(&object).unwrap_or(&said).trim_start_matches([',', ':', ' ']);
+    WORDS.iter().fold(said.to_owned(), |text, (field, option)| text.replace(field, option))
+}

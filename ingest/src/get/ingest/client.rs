@@ -1,0 +1,227 @@
+//! A client of the service: one connection, frames in header mode, every answer checked.
+//!
+//! Header mode, because its frames carry the dimension: in count mode a service of another dimension would take other rows than these. The first
+//! frame goes alone, and its answer says how many the service lets a connection have under way; then up to [`WINDOW_MAX`] are. Their answers fit into
+//! what a socket holds, so the service never waits for this side to read, and writing without reading can't lock both up.
+//!
+//! It blocks, on a thread that may; it looks for an interruption every [`LOOK`]. After an error the connection is of no use any more.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ClientError, Vectors};
+use crate::load::check::check_head;
+use crate::load::target::Stream;
+use crate::load::{Fault, Target};
+use crate::protocol::{AnswerHead, Mode, Status, answer_bytes, answer_head, encode_request_head};
+
+/// Most frames without an answer.
+const WINDOW_MAX: usize = 32;
+/// Most bytes of answers that may be on their way: a small part of what any socket holds by default.
+const ANSWERS_BYTES_MAX: usize = 32 << 10;
+/// Frames gathered for one write, unless one is longer.
+const OUT_BYTES: usize = 256 << 10;
+/// Longest wait without a look at the interruption and the timeout.
+const LOOK: Duration = Duration::from_millis(100);
+const MODE: Mode = Mode::Header;
+
+/// What became of an object's vectors. Of an object that failed underway the service may have taken more than were answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Vectors that went to the service.
+    pub vectors: u64,
+    /// Of those, answered with a score: received.
+    pub answered: u64,
+    /// Of those, in refused frames.
+    pub refused: u64,
+}
+
+/// A frame without an answer.
+struct Pending {
+    sequence: u64,
+    vectors: u32,
+    /// Its rows in the object.
+    rows: Range<u64>,
+}
+
+/// A connection to a service.
+pub(crate) struct Client {
+    to: String,
+    stream: Box<dyn ReadWrite>,
+    timeout: Duration,
+    sequence: u64,
+    window: usize,
+    /// Received and not yet settled.
+    input: Vec<u8>,
+}
+
+trait ReadWrite: Read + Write + Send {}
+impl ReadWrite for TcpStream {}
+impl ReadWrite for UnixStream {}
+
+impl Client {
+    /// Connects; `timeout` bounds this and every wait for the service to move.
+    pub(crate) fn connect(target: &Target, timeout: Duration) -> Result<Client, ClientError> {
+        let stream =
+            connect(target, timeout).map_err(|error| ClientError::Connect { to: target.to_string(), error })?;
+        Ok(Client { to: target.to_string(), stream, timeout, sequence: 0, window: 1, input: Vec::new() })
+    }
+
+    /// Sends all vectors in frames of up to `max_vectors` and waits for every answer. `sent` counts up also where it fails.
+    ///
+    /// # Errors
+    /// The connection's end, a service that doesn't move, an answer that isn't right, a refusal: see [`ClientError`].
+    pub(crate) fn send(
+        &mut self,
+        vectors: &Vectors,
+        max_vectors: u32,
+        cancel: &CancellationToken,
+        sent: &mut Sent,
+    ) -> Result<(), ClientError> {
+        let (mut cursor, mut out, mut first_refused) = (vectors.cursor(), Vec::new(), None);
+        let mut in_flight: VecDeque<Pending> = VecDeque::with_capacity(WINDOW_MAX);
+        loop {
+            while cursor.left() > 0 && in_flight.len() < self.window && out.len() < OUT_BYTES {
+                let count = cursor.left().min(u64::from(max_vectors)) as u32;
+                encode_request_head(MODE, vectors.dim(), self.sequence, count, &mut out);
+                cursor.take(count, &mut out);
+                let rows = sent.vectors..sent.vectors + u64::from(count);
+                sent.vectors = rows.end;
+                in_flight.push_back(Pending { sequence: self.sequence, vectors: count, rows });
+                self.sequence += 1;
+            }
+            self.write_all(&out, in_flight.len(), cancel)?;
+            out.clear();
+            let Some(pending) = in_flight.front() else { break };
+            let head = self.answer(pending, in_flight.len(), cancel)?;
+            match head.status {
+                Some(Status::Ok) => sent.answered += u64::from(pending.vectors),
+                Some(status) => {
+                    sent.refused += u64::from(pending.vectors);
+                    if status != Status::NotFinite {
+                        let (to, vectors, dim) = (self.to.clone(), pending.vectors, vectors.dim());
+                        return Err(ClientError::Refused { to, status, vectors, dim });
+                    }
+                    first_refused.get_or_insert(pending.rows.clone());
+                }
+                None => unreachable!("header mode has a status"),
+            }
+            in_flight.pop_front();
+            if self.sequence == 1 {
+                let fits = ANSWERS_BYTES_MAX / answer_bytes(MODE, max_vectors as usize);
+                self.window = fits.min(usize::from(head.credits)).clamp(1, WINDOW_MAX);
+            }
+        }
+        match first_refused {
+            Some(rows) => {
+                let (to, refused, all) = (self.to.clone(), sent.refused, vectors.rows());
+                Err(ClientError::NotFinite { to, refused, all, rows })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The next answer, whole and taken out of the input; it has to be the one to `pending`.
+    fn answer(
+        &mut self,
+        pending: &Pending,
+        unanswered: usize,
+        cancel: &CancellationToken,
+    ) -> Result<AnswerHead, ClientError> {
+        let mut moved = Instant::now();
+        loop {
+            let fault = |fault| ClientError::Fault { to: self.to.clone(), fault };
+            if let Some(head) = answer_head(MODE, &self.input).map_err(|error| fault(Fault::NoAnswer(error)))? {
+                check_head(MODE, &head, pending.vectors, pending.sequence).map_err(fault)?;
+                if self.input.len() >= head.bytes_total {
+                    self.input.drain(..head.bytes_total);
+                    return Ok(head);
+                }
+            }
+            let mut room = [0; 16 << 10];
+            match self.stream.read(&mut room) {
+                Ok(0) => return Err(self.closed(unanswered, None)),
+                Ok(count) => {
+                    self.input.extend_from_slice(&room[..count]);
+                    moved = Instant::now();
+                }
+                Err(error) => self.wait_on(error, moved, unanswered, cancel)?,
+            }
+        }
+    }
+
+    fn write_all(
+        &mut self,
+        mut bytes: &[u8],
+        unanswered: usize,
+        cancel: &CancellationToken,
+    ) -> Result<(), ClientError> {
+        let mut moved = Instant::now();
+        while !bytes.is_empty() {
+            if cancel.is_cancelled() {
+                return Err(ClientError::Cancelled);
+            }
+            match self.stream.write(bytes) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    moved = Instant::now();
+                }
+                // Whatever it says instead is in its answers; without one, this error is the cause.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => self.wait_on(error, moved, unanswered, cancel)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether to go on after a read or a write that didn't succeed.
+    fn wait_on(
+        &self,
+        error: io::Error,
+        moved: Instant,
+        unanswered: usize,
+        cancel: &CancellationToken,
+    ) -> Result<(), ClientError> {
+        if cancel.is_cancelled() {
+            return Err(ClientError::Cancelled);
+        }
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut if moved.elapsed() < self.timeout => Ok(()),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                Err(ClientError::Stalled { to: self.to.clone(), timeout: self.timeout, unanswered })
+            }
+            ErrorKind::Interrupted => Ok(()),
+            _ => Err(self.closed(unanswered, Some(error))),
+        }
+    }
+
+    fn closed(&self, unanswered: usize, cause: Option<io::Error>) -> ClientError {
+        ClientError::Closed { to: self.to.clone(), unanswered, cause }
+    }
+}
+
+/// A socket whose reads and writes block, but no longer than [`LOOK`].
+fn connect(target: &Target, timeout: Duration) -> io::Result<Box<dyn ReadWrite>> {
+    match target.connect(timeout)? {
+        Stream::Tcp(stream) => {
+            let stream = TcpStream::from(stream);
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(LOOK))?;
+            stream.set_write_timeout(Some(LOOK))?;
+            Ok(Box::new(stream))
+        }
+        Stream::Unix(stream) => {
+            let stream = UnixStream::from(stream);
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(LOOK))?;
+            stream.set_write_timeout(Some(LOOK))?;
+            Ok(Box::new(stream))
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Objects from storage, `slipring get`: fetched by ranges into buffers that may be used again, and then written, sent on, or only measured.
+//!
+//! By life cycle: the options and all names are checked, the folder is made or the service is asked for a connection, a few workers bring the
+//! objects ([`Outcome`]), and the end is a [`Report`].
+//!
+//! It promises: nothing is fetched before everything that can be checked has been; an object that fails ends nobody else's; a file is whole or not
+//! there; of `--ingest` every answer is checked; memory is bounded by the objects under way ([`GetOptions::objects_at_once`]), and in the
+//! pool's classes by its buffers. An interruption ends everything within moments and leaves no unfinished file.
+//!
+//! It doesn't list buckets, doesn't go on where an earlier run was interrupted, and keeps no order between objects.
+#![forbid(unsafe_code)]
+
+mod error;
+mod ingest;
+mod interrupt;
+mod object;
+mod options;
+mod output;
+mod progress;
+mod report;
+mod run;
+
+pub use error::{GetError, ObjectError};
+pub use ingest::{ArrowError, ClientError, FormatError, Sent};
+pub use interrupt::cancel_on_signals;
+pub use options::GetOptions;
+pub use report::{Outcome, Report};
+
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use object::Object;
+use output::Folder;
+use progress::Progress;
+use run::{Run, Service, To};
+
+/// Gets the objects that the options name, and gives `told` what became of each when it is known. Blocks until all have ended, or until soon after
+/// `cancel` is cancelled.
+///
+/// # Errors
+/// Whatever kept it from beginning, and an interruption; what happened to single objects is in the report.
+pub fn run(options: &GetOptions, cancel: &CancellationToken, told: impl FnMut(&Outcome)) -> Result<Report, GetError> {
+    let engine = options.engine()?;
+    let objects = Object::open(&options.urls)?;
+    let (to, client) = match (&options.output, &options.ingest) {
+        (Some(path), _) => {
+            object::check_names(&objects)?;
+            (To::Folder(Folder::create(path)?), None)
+        }
+        (None, Some(target)) => {
+            let service = Service {
+                target: target.clone(),
+                timeout: options.timeout,
+                column: options.column.clone(),
+                max_vectors: options.max_vectors,
+            };
+            // A service that isn't there is known before anything is fetched.
+            let client = service.connect().map_err(GetError::Service)?;
+            (To::Service(service), Some(client))
+        }
+        (None, None) => (To::Nowhere, None),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| GetError::System { what: "threads", error })?;
+    let (all, workers) = (objects.len(), options.objects_at_once().min(objects.len()));
+    let (progress, next, started) = (Progress::new(all, options.json), AtomicUsize::new(0), Instant::now());
+    let run = Run { objects, engine, to, cancel: cancel.clone(), progress, next };
+    let outcomes = runtime.block_on(run.all(workers, client, told));
+    let elapsed = started.elapsed();
+    // What may be left is a look-up of a name, which can take long and can't be ended.
+    runtime.shutdown_background();
+    let done = outcomes.iter().filter(|outcome| !outcome.is_cancelled()).count();
+    if done < all {
+        return Err(GetError::Interrupted { done, all });
+    }
+    Ok(Report { outcomes, elapsed })
+}

@@ -1,0 +1,174 @@
+//! The options of `slipring get`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use slipring::class::AtLimit;
+use slipring_objects::{PoolOptions, RangeEngine, RangeOptions};
+
+use super::GetError;
+use crate::load::{Target, parse_duration};
+use crate::protocol::VECTORS_MAX;
+use crate::server::Size;
+
+/// Buffers of a class unless `--buffer-pool-size` says how many.
+const POOL_SIZE: usize = 16;
+/// Requests in flight that the number of objects under way follows from unless `--concurrency` says how many; the engine starts with them.
+const CONCURRENCY: usize = 32;
+/// Requests in flight for each object under way.
+const REQUESTS_AN_OBJECT: usize = 4;
+/// Most objects under way: each is a buffer as large as itself.
+const OBJECTS_AT_ONCE_MAX: usize = 16;
+
+/// What is fetched, where it goes, with which memory and by how many requests.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GetOptions {
+    /// Objects: s3://bucket/key, gs://bucket/key, az://container/key, http(s)://host/path, file:///path or the path of a file
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<String>,
+    /// Folder to write to, made if missing: one file an object, named by the last part of its key; files of these names are replaced
+    #[arg(short, long, value_name = "DIR", conflicts_with = "ingest")]
+    pub output: Option<PathBuf>,
+    /// Service to send the vectors of .npy, .fvecs and Arrow IPC objects to [default without --output: what is fetched is only measured]
+    #[arg(long, value_name = "HOST:PORT|PATH")]
+    pub ingest: Option<Target>,
+    /// Arrow column of the vectors [default: the only fixed-size list of f32, or of several the one named vector]
+    #[arg(long, value_name = "NAME", requires = "ingest")]
+    pub column: Option<String>,
+    /// Most vectors of a frame; at most the service's --max-vectors
+    #[arg(long, default_value_t = 64)]
+    pub max_vectors: u32,
+    /// Fetch into buffers that are used again
+    #[arg(long)]
+    pub buffer_pool: bool,
+    /// Buffers of each class (1, 4, 16, 64, 256 MiB), in use or kept; at the limit an object waits. Implies --buffer-pool [default: 16]
+    #[arg(long)]
+    pub buffer_pool_size: Option<usize>,
+    /// Bytes of a request [default: by the object's size, 1 to 16 MiB]
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
+    pub part_size: Option<Size>,
+    /// Requests in flight, over all objects [default: 32 at first, then what brings most]
+    #[arg(long)]
+    pub concurrency: Option<usize>,
+    /// Fetch each object by one request
+    #[arg(long)]
+    pub no_ranges: bool,
+    /// How often a request is repeated after what may pass: a broken connection, status 429 or 5xx
+    #[arg(long, default_value_t = 4)]
+    pub retries: u32,
+    /// Longest time of a request; what has come by then is kept. With --ingest, also the longest wait for the service
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Longest time of fetching an object, retries included [default: none]
+    #[arg(long, value_parser = parse_duration)]
+    pub total_timeout: Option<Duration>,
+    /// Print one JSON object a line and object, instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl GetOptions {
+    /// The defaults of the command line for these objects.
+    pub fn new(urls: impl IntoIterator<Item = String>) -> GetOptions {
+        GetOptions {
+            urls: urls.into_iter().collect(),
+            output: None,
+            ingest: None,
+            column: None,
+            max_vectors: 64,
+            buffer_pool: false,
+            buffer_pool_size: None,
+            part_size: None,
+            concurrency: None,
+            no_ranges: false,
+            retries: 4,
+            timeout: Duration::from_secs(30),
+            total_timeout: None,
+            json: false,
+        }
+    }
+
+    /// The engine with its pool, or the first option that can't be. Takes no memory yet.
+    pub(super) fn engine(&self) -> Result<RangeEngine, GetError> {
+        if !(1..=VECTORS_MAX).contains(&self.max_vectors) {
+            return Err(GetError::option("max-vectors", self.max_vectors, format!("give 1 to {VECTORS_MAX}")));
+        }
+        let options = RangeOptions {
+            enabled: !self.no_ranges,
+            part_bytes: self.part_size.map(|size| size.0),
+            concurrency: self.concurrency,
+            retries: self.retries,
+            request_timeout: self.timeout,
+            total_timeout: self.total_timeout,
+            ..RangeOptions::default()
+        };
+        let engine = RangeEngine::new(&options).map_err(GetError::from_engine)?;
+        let pool = PoolOptions {
+            enabled: self.buffer_pool || self.buffer_pool_size.is_some(),
+            max_buffers_per_class: self.buffer_pool_size.unwrap_or(POOL_SIZE),
+            // Every object is let go of when it is written or sent, so whoever waits gets its turn, and memory is bounded.
+            at_limit: AtLimit::Wait,
+            ..PoolOptions::default()
+        };
+        if pool.enabled && pool.max_buffers_per_class == 0 {
+            let fix = "give 1 or more, or leave it out together with --buffer-pool".to_owned();
+            return Err(GetError::option("buffer-pool-size", 0, fix));
+        }
+        let pool = pool.build().map_err(|error| {
+            GetError::option("buffer-pool-size", self.buffer_pool_size.unwrap_or(POOL_SIZE), error.to_string())
+        })?;
+        Ok(match pool {
+            Some(pool) => engine.with_buffer_pool(pool),
+            None => engine,
+        })
+    }
+
+    /// How many objects are under way at most: a quarter of the requests in flight, from 1 to 16; 8 without `--concurrency`.
+    pub fn objects_at_once(&self) -> usize {
+        (self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_AN_OBJECT).clamp(1, OBJECTS_AT_ONCE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        options: GetOptions,
+    }
+
+    fn parsed(words: &str) -> GetOptions {
+        Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).unwrap().options
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_command_line() {
+        let urls = ["s3://bucket/a", "b"].map(str::to_owned);
+        assert_eq!(format!("{:?}", parsed("s3://bucket/a b")), format!("{:?}", GetOptions::new(urls)));
+        assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
+        assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
+        assert_eq!(POOL_SIZE, PoolOptions::default().max_buffers_per_class);
+    }
+
+    #[test]
+    fn the_engine_has_what_was_asked_for() {
+        let words = "a --part-size 8MiB --concurrency 32 --no-ranges";
+        assert!(Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).is_err());
+        let engine = parsed("a --part-size 8MiB --concurrency 32 --retries 0 --total-timeout 2m").engine().unwrap();
+        let options = engine.options();
+        assert_eq!((options.enabled, options.part_bytes, options.concurrency), (true, Some(8 << 20), Some(32)));
+        assert_eq!((options.retries, options.total_timeout), (0, Some(Duration::from_secs(120))));
+        assert!(!parsed("a --no-ranges").engine().unwrap().options().enabled);
+    }
+
+    #[test]
+    fn objects_at_once_follow_the_requests() {
+        let at_once = |words: &str| parsed(words).objects_at_once();
+        assert_eq!(at_once("a"), 8);
+        assert_eq!([1, 4, 32, 1024].map(|requests| at_once(&format!("a --concurrency {requests}"))), [1, 1, 8, 16]);
+    }
+}

@@ -1,0 +1,196 @@
+//! What became of the objects: a table for people, a JSON line an object for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+use slipring_objects::{DownloadStats, PoolUse};
+
+use super::ObjectError;
+use super::ingest::Sent;
+
+/// What became of one object.
+#[derive(Debug)]
+pub struct Outcome {
+    /// As it was asked for.
+    pub url: String,
+    /// How it was fetched, if it was.
+    pub fetched: Option<DownloadStats>,
+    /// What the service was sent, with `--ingest`.
+    pub sent: Option<Sent>,
+    /// Retries of its ranges.
+    pub retries: u32,
+    /// Time until it was fetched, or until that failed; writing and sending aren't in it.
+    pub elapsed: Duration,
+    /// Why it isn't where it should be.
+    pub error: Option<ObjectError>,
+}
+
+impl Outcome {
+    /// Whether it was interrupted rather than at fault.
+    pub(super) fn is_cancelled(&self) -> bool {
+        matches!(self.error, Some(ObjectError::Cancelled))
+    }
+
+    /// One object: what was fetched, with `--ingest` the vectors, and with a failure its `error`. An object that wasn't fetched has no `pool`.
+    pub fn to_json(&self) -> Value {
+        let fetched = self.fetched.as_ref();
+        let mut line = json!({
+            "url": self.url,
+            "bytes": fetched.map_or(0, |stats| stats.bytes),
+            "ranges": fetched.map_or(0, |stats| stats.ranges),
+            "retries": self.retries,
+            "elapsed_ms": self.elapsed.as_micros() as f64 / 1e3,
+            "pool": fetched.map(|stats| stats.pool.to_string()),
+        });
+        if let Some(sent) = &self.sent {
+            line["vectors_sent"] = sent.vectors.into();
+            line["vectors_answered"] = sent.answered.into();
+            line["vectors_refused"] = sent.refused.into();
+        }
+        if let Some(error) = &self.error {
+            line["error"] = error.to_string().into();
+        }
+        line
+    }
+}
+
+/// What became of all of them.
+#[derive(Debug)]
+pub struct Report {
+    /// In the order in which they ended.
+    pub outcomes: Vec<Outcome>,
+    /// From the first request to the end of the last object.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// Whether every object is where it should be.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.outcomes.iter().all(|outcome| outcome.error.is_none())
+    }
+
+    fn fetched(&self) -> impl Iterator<Item = &DownloadStats> {
+        self.outcomes.iter().filter_map(|outcome| outcome.fetched.as_ref())
+    }
+
+    fn pool(&self) -> String {
+        let count = |pool| self.fetched().filter(|stats| stats.pool == pool).count();
+        let all = [PoolUse::Hit, PoolUse::Fresh, PoolUse::Skip, PoolUse::Off].map(|pool| (count(pool), pool));
+        let said: Vec<String> =
+            all.iter().filter(|(count, _)| *count > 0).map(|(count, pool)| format!("{count} {pool}")).collect();
+        said.join(", ")
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>12} {:>6} {:>7} {:>9} {:>14}  {:<5} object",
+            "size", "ranges", "retries", "seconds", "rate", "pool"
+        )?;
+        for outcome in &self.outcomes {
+            let Outcome { url, retries, elapsed, .. } = outcome;
+            let (size, ranges, speed, pool) = match &outcome.fetched {
+                Some(stats) => (
+                    HumanBytes(stats.bytes).to_string(),
+                    stats.ranges.to_string(),
+                    rate(stats.bytes, *elapsed),
+                    stats.pool.to_string(),
+                ),
+                None => ["-"; 4].map(str::to_owned).into(),
+            };
+            let seconds = elapsed.as_secs_f64();
+            write!(f, "{size:>12} {ranges:>6} {retries:>7} {seconds:>9.3} {speed:>14}  {pool:<5} {url}")?;
+            if let Some(Sent { vectors, answered, .. }) = &outcome.sent {
+                write!(f, ": {answered} of {vectors} vectors answered")?;
+            }
+            writeln!(f, "{}", if outcome.error.is_some() { " FAILED" } else { "" })?;
+        }
+        let bytes = self.fetched().map(|stats| stats.bytes).sum();
+        let good = self.outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
+        write!(
+            f,
+            "{good} of {} objects are there: {} in {:.3} s, {}; pool: {}",
+            self.outcomes.len(),
+            HumanBytes(bytes),
+            self.elapsed.as_secs_f64(),
+            rate(bytes, self.elapsed),
+            self.pool()
+        )
+    }
+}
+
+/// Bytes a second, for people.
+pub(super) fn rate(bytes: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
+    format!("{}/s", HumanBytes(rate as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes() -> Report {
+        let stats = DownloadStats {
+            bytes: 3 << 20,
+            ranges: 3,
+            retries: 1,
+            elapsed: Duration::from_millis(1500),
+            pool: PoolUse::Hit,
+        };
+        let good = Outcome {
+            url: "s3://b/good".to_owned(),
+            fetched: Some(stats),
+            sent: Some(Sent { vectors: 10, answered: 10, refused: 0 }),
+            retries: 1,
+            elapsed: stats.elapsed,
+            error: None,
+        };
+        let bad = Outcome {
+            url: "s3://b/bad".to_owned(),
+            fetched: None,
+            sent: None,
+            retries: 4,
+            elapsed: Duration::from_millis(20),
+            error: Some(ObjectError::Cancelled),
+        };
+        Report { outcomes: vec![good, bad], elapsed: Duration::from_secs(2) }
+    }
+
+    #[test]
+    fn lines_have_the_promised_keys() {
+        let report = outcomes();
+        let [good, bad] = [0, 1].map(|at: usize| report.outcomes[at].to_json());
+        assert_eq!(
+            good,
+            json!({"url": "s3://b/good", "bytes": 3_145_728, "ranges": 3, "retries": 1, "elapsed_ms": 1500.0, "pool": "hit",
+                   "vectors_sent": 10, "vectors_answered": 10, "vectors_refused": 0})
+        );
+        assert_eq!(
+            bad,
+            json!({"url": "s3://b/bad", "bytes": 0, "ranges": 0, "retries": 4, "elapsed_ms": 20.0, "pool": null,
+                   "error": "interrupted"})
+        );
+    }
+
+    #[test]
+    fn the_table_is_for_people() {
+        let report = outcomes();
+        let text = report.to_string();
+        for part in [
+            "3.00 MiB",
+            "2.00 MiB/s",
+            "s3://b/good: 10 of 10 vectors answered\n",
+            "s3://b/bad FAILED\n",
+            "1 of 2 objects are there: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!report.is_complete());
+    }
+}
