@@ -15,16 +15,22 @@ use slipring::class::AtLimit;
 async fn what_cannot_pass_is_not_tried_again() {
     let mut cases = Vec::new();
     for (name, status, cause) in [
-        ("not found", 404, "NotFound"),
         ("forbidden", 403, "Denied"),
         ("unauthorized", 401, "Unauthenticated"),
         ("bad request", 400, "Store"),
-        ("no such range", 416, "Status"),
         ("a teapot", 418, "Store"),
     ] {
         cases.extend(everywhere(name, Fault::status(status), 1, Ends::Error(cause, 0)));
     }
-    cases.extend(everywhere("elsewhere", Fault::Redirect { to: "nowhere".to_owned() }, 1, Ends::Error("NotFound", 0)));
+    // What the first answer had and a later one doesn't know was there, and has changed.
+    for (name, fault, cause) in [
+        ("not found", Fault::status(404), "NotFound"),
+        ("no such range", Fault::status(416), "Status"),
+        ("elsewhere", Fault::Redirect { to: "nowhere".to_owned() }, "NotFound"),
+    ] {
+        let case = |at, cause| Case { name, fault: fault.clone(), at, times: 1, ends: Ends::Error(cause, 0) };
+        cases.extend([case(At::First, cause), case(At::Middle, "Changed"), case(At::Last, "Changed")]);
+    }
     run(cases).await;
 }
 
