@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{BIN_SLOTS, Batch, Bin};
 use crate::barrier::Barrier;
 use crate::class::block::{Block, fake};
+use crate::ring::model::random_runs;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -30,7 +31,7 @@ fn addrs(blocks: impl Iterator<Item = Block>) -> Vec<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_runs())]
 
     #[test]
     fn as_a_list(kept_max in 0_usize..=BIN_SLOTS, ops in prop::collection::vec(op(), 1..200)) {
