@@ -34,7 +34,7 @@ proptest! {
     #![proptest_config(random_runs())]
 
     #[test]
-    fn as_a_list(kept_max in 0_usize..=BIN_SLOTS, ops in prop::collection::vec(op(), 1..200)) {
+    fn as_a_list(kept_max in 0_usize..=BIN_SLOTS, ops in prop::collection::vec(op(), 1..if cfg!(miri) { 100 } else { 200 })) {
         let bin = Bin::new(kept_max as u32, Barrier::choose(), false);
         let (mut list, mut next) = (Vec::new(), 0);
         let (mut gets, mut puts) = (0, 0);
