@@ -106,7 +106,7 @@ impl ClassTable {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::ring::model::random_runs;
