@@ -13,7 +13,7 @@
 //! | case | where objects come from |
 //! |---|---|
 //! | `s3-…` | the built-in server over a socket of this machine: S3's interface, sendfile from the page cache, no signature |
-//! | `memory-…` | object_store's `InMemory` in the client's process, where a get counts a reference: `object_store-get` copies nothing there |
+//! | `memory-…` | object_store's `InMemory` in the client's process, where a get counts a reference: `object_store-get` copies nothing there. Nothing waits either, so at most as many objects are on their way as there are processors |
 //! | `file-…` | object_store's `LocalFileSystem` over files whose pages are in memory |
 //! | with `--endpoint` | any server of S3's interface, the case named by `--server` |
 //!
@@ -32,6 +32,8 @@
 //! - The server shares the machine's cores with the client. Its processor time stands beside the client's (`server_cpu_seconds`); with the memory store and the folder there is none.
 //! - `large_allocations` are requests of 1 MiB and more to the program's allocator, and regions of the pool that were mapped or filled with pages again; a block that grows
 //!   counts each time. Those of the client itself count too. `warm_large_allocations` are those behind the warm-up.
+//! - A peak is what 32 objects on their way take at once. Those who allocate for what has come already hold less than those who have a whole buffer from the first byte on; so the pool's peak is set by its number of
+//!   buffers, and `slipring-bounded` shows what half of them cost.
 
 mod contender;
 mod corpus;
