@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
-use object_store::{ClientOptions, HeaderMap};
+use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
 /// An answer that isn't the object, as a source of an [`object_store::Error`]. Clients of [`Stores`](crate::Stores) say it by themselves; a store of your own does it to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub enum Answer {
     },
     /// 200 for a part.
     RangeIgnored,
+    /// Another range than the one that was asked for.
+    Shifted {
+        /// The first byte that came.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+    },
 }
 
 impl fmt::Display for Answer {
@@ -31,6 +38,7 @@ impl fmt::Display for Answer {
         match self {
             Self::Status { status, .. } => write!(f, "status {status}"),
             Self::RangeIgnored => write!(f, "the whole object when a part was asked for"),
+            Self::Shifted { start, end } => write!(f, "bytes {start} to {end} instead of those that were asked for"),
         }
     }
 }
@@ -53,18 +61,39 @@ struct Watched(HttpClient);
 #[async_trait]
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let asks_range = request.headers().contains_key("range");
+        let asked = request.headers().get("range").map(bounds);
         let response = self.0.execute(request).await?;
         let status = response.status().as_u16();
         let answer = match status {
-            200 if asks_range => Answer::RangeIgnored,
-            408 | 416 | 429 | 500.. => {
+            200 if asked.is_some() => Answer::RangeIgnored,
+            206 if asked.is_some() => match asked.flatten().and_then(|asked| shifted(asked, response.headers())) {
+                Some(shifted) => shifted,
+                None => return Ok(response),
+            },
+            // Of 206 object_store would take a part for the whole when it asked for that.
+            206 | 408 | 416 | 429 | 500.. => {
                 Answer::Status { status, retry_after: retry_after(response.headers(), SystemTime::now()) }
             }
             _ => return Ok(response),
         };
         Err(HttpError::new(HttpErrorKind::Unknown, answer))
     }
+}
+
+/// The first and the last byte of a `Range` header that has both.
+fn bounds(value: &HeaderValue) -> Option<(u64, u64)> {
+    let (first, last) = value.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+/// What `Content-Range` says, if that isn't what was asked for, up to the object's end. One that says nothing is object_store's to refuse.
+fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
+    let (range, size) = headers.get("content-range")?.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end, size): (u64, u64, u64) = (start.parse().ok()?, end.parse().ok()?, size.parse().ok()?);
+    let end = end.checked_add(1)?;
+    let right = start == first && end == size.min(last.saturating_add(1));
+    (!right).then_some(Answer::Shifted { start, end })
 }
 
 /// `Retry-After` as seconds, or as a date; a date that has passed is no wait. What is neither is as good as none.
@@ -79,7 +108,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use object_store::HeaderValue;
 
     #[test]
     fn a_wait_is_seconds_or_a_date() {
@@ -97,5 +125,28 @@ mod tests {
             assert_eq!(wait(none), None, "{none}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn another_range_is_told_from_the_right_one() {
+        let answer = |asked: &'static str, said: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-range", HeaderValue::from_static(said));
+            shifted(bounds(&HeaderValue::from_static(asked))?, &headers)
+        };
+        for (asked, said) in [
+            ("bytes=0-9", "bytes 0-9/100"),
+            ("bytes=90-109", "bytes 90-99/100"),
+            // Not for this function to say.
+            ("bytes=-5", "bytes 95-99/100"),
+            ("bytes=5-", "bytes 5-99/100"),
+            ("bytes=0-9", "bytes */100"),
+            ("bytes=0-9", "bytes 0-9/*"),
+        ] {
+            assert_eq!(answer(asked, said), None, "{asked}, {said}");
+        }
+        for (said, start, end) in [("bytes 1-9/100", 1, 10), ("bytes 0-8/100", 0, 9), ("bytes 0-10/100", 0, 11)] {
+            assert_eq!(answer("bytes=0-9", said), Some(Answer::Shifted { start, end }), "{said}");
+        }
     }
 }

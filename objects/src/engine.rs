@@ -54,7 +54,7 @@ pub struct RangeEngine {
 }
 
 /// An object that arrived.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Download {
     /// Its bytes, in one piece. The last clone or slice that is dropped gives the buffer back, on whichever thread.
     pub bytes: Bytes,
@@ -171,6 +171,14 @@ impl RangeEngine {
                 Err(_) => Err(job.failed(None, Cause::TotalTimeout { total_timeout })),
             }
         }
+    }
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its bytes would be all that one sees.
+        let Self { bytes: _, meta, stats } = self;
+        f.debug_struct("Download").field("meta", meta).field("stats", stats).finish_non_exhaustive()
     }
 }
 

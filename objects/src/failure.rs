@@ -32,6 +32,7 @@ impl Cause {
         }
         match answer {
             Some(Answer::RangeIgnored) => Self::RangeIgnored,
+            Some(Answer::Shifted { start, end }) => Self::Shifted { got: start..end },
             Some(Answer::Status { status: status @ (429 | 503), retry_after }) => {
                 Self::Throttled { status, retry_after }
             }

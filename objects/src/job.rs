@@ -74,6 +74,7 @@ impl<'a> Job<'a> {
     pub(crate) async fn run(&self) -> Result<Arrived, DownloadError> {
         let (object, first) = self.first().await?;
         let size = object.meta.size;
+        self.engine.counters.expected(size);
         let Some(Opened { result: GetResult { payload, .. }, deadline, turn }) = first.filter(|_| size > 0) else {
             return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.small() });
         };
@@ -271,6 +272,7 @@ impl<'a> Job<'a> {
 
     fn arrived(&self, bytes: u64) {
         self.ranges.fetch_add(1, Ordering::Relaxed);
+        self.engine.counters.received(bytes);
         self.engine.gate.arrived(bytes);
         self.engine.budget.give_back();
     }

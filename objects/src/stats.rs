@@ -63,6 +63,10 @@ pub struct EngineStats {
     pub bytes: u64,
     /// Ranges of those.
     pub ranges: u64,
+    /// Bytes of ranges that arrived, whatever becomes of their objects: together with the next it is how far all downloads are.
+    pub received_bytes: u64,
+    /// Bytes of objects whose size is known, since their first answer came.
+    pub expected_bytes: u64,
     /// Retries, of failed objects too.
     pub retries: u64,
     /// Objects in a buffer of the pool.
@@ -82,6 +86,8 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     bytes: AtomicU64,
     ranges: AtomicU64,
+    received_bytes: AtomicU64,
+    expected_bytes: AtomicU64,
     retries: AtomicU64,
     hits: AtomicU64,
     fresh: AtomicU64,
@@ -107,6 +113,14 @@ impl Counters {
         add(memory, 1);
     }
 
+    pub(crate) fn expected(&self, bytes: u64) {
+        add(&self.expected_bytes, bytes);
+    }
+
+    pub(crate) fn received(&self, bytes: u64) {
+        add(&self.received_bytes, bytes);
+    }
+
     pub(crate) fn failed(&self) {
         add(&self.failed, 1);
     }
@@ -122,6 +136,8 @@ impl Counters {
             failed: of(&self.failed),
             bytes: of(&self.bytes),
             ranges: of(&self.ranges),
+            received_bytes: of(&self.received_bytes),
+            expected_bytes: of(&self.expected_bytes),
             retries: of(&self.retries),
             hits: of(&self.hits),
             fresh: of(&self.fresh),

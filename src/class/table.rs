@@ -106,9 +106,10 @@ impl ClassTable {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::ring::model::random_runs;
     use proptest::prelude::*;
 
     fn naive(sizes: &[usize], len: usize) -> Option<usize> {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(random_runs())]
 
         #[test]
         fn as_a_search_through_all(units in prop::collection::btree_set(1_usize..3000, 1..16), len in 0_usize..300_000) {

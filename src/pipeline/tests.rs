@@ -14,12 +14,16 @@ mod wake;
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use super::shared::{LaneShared, StageState};
 use super::{Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, Started, View, Wait};
 use crate::region::Pages;
 use crate::ring::model::is_filled;
 use crate::ring::{Full, PoolOptions, Sequence};
+
+/// Long enough for anything but a hang; scripts/twins, whose hangs are on purpose, waits less.
+const LONG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
 
 /// Eight chunks of 4 KiB.
 pub(super) fn tiny_pool() -> PoolOptions {

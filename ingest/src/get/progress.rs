@@ -1,4 +1,4 @@
-//! Progress on a terminal: a bar of objects, and a line for each one under way.
+//! Progress on a terminal: a bar of bytes, as far as sizes are known, a bar of objects, and a line for each one under way.
 //!
 //! Nothing is drawn where nobody looks: with `--json`, and when standard error isn't a terminal.
 
@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use slipring_objects::EngineStats;
+
 use super::report::{Outcome, rate};
 
-/// How often the lines of objects under way turn.
-const TURN: Duration = Duration::from_millis(120);
+/// How often what is seen turns.
+pub(super) const TURN: Duration = Duration::from_millis(120);
 
 /// The bar and the lines. Its clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     lines: MultiProgress,
+    bytes: ProgressBar,
     objects: ProgressBar,
 }
 
@@ -25,16 +28,26 @@ impl Progress {
         let seen = !json && stderr().is_terminal();
         let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let lines = MultiProgress::with_draw_target(target);
-        let bar = ProgressStyle::with_template("{bar:30} {pos} of {len} objects {elapsed} {msg}");
-        let objects = ProgressBar::new(objects as u64).with_style(bar.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Progress { objects: lines.add(objects), lines }
+        let bar = |template: &str, length| {
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            lines.add(ProgressBar::new(length).with_style(style))
+        };
+        let bytes = bar("{bar:30} {binary_bytes} of {binary_total_bytes}", 0);
+        let objects = bar("{bar:30} {pos} of {len} objects {elapsed} {msg}", objects as u64);
+        Progress { lines, bytes, objects }
+    }
+
+    /// How far the engine's downloads are.
+    pub(super) fn shows(&self, stats: &EngineStats) {
+        self.bytes.set_length(stats.expected_bytes);
+        self.bytes.set_position(stats.received_bytes);
     }
 
     /// A line for an object, which stays until it is dropped.
     pub(super) fn begin(&self, url: &str) -> Line {
         let style = ProgressStyle::with_template("{spinner} {prefix}: {msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = self.lines.insert_before(&self.objects, ProgressBar::new_spinner().with_style(style));
+        let bar = self.lines.insert_before(&self.bytes, ProgressBar::new_spinner().with_style(style));
         if !bar.is_hidden() {
             // It is a thread.
             bar.enable_steady_tick(TURN);
@@ -53,6 +66,7 @@ impl Progress {
 
     /// Clears everything.
     pub(super) fn end(&self) {
+        self.bytes.finish_and_clear();
         self.objects.finish_and_clear();
     }
 }

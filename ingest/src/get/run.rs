@@ -14,12 +14,13 @@ use bytes::Bytes;
 use slipring_objects::{Cause, DownloadError, RangeEngine};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ingest::{Client, ClientError, Sent, Vectors};
 use super::object::Object;
 use super::output::Folder;
-use super::progress::Progress;
+use super::progress::{Progress, TURN};
 use super::{ObjectError, Outcome};
 use crate::load::Target;
 
@@ -70,7 +71,15 @@ impl Run {
         }
         drop(send);
         let (mut outcomes, mut fetched_bytes) = (Vec::with_capacity(run.objects.len()), 0);
-        while let Some(outcome) = arriving.recv().await {
+        loop {
+            let outcome = match timeout(TURN, arriving.recv()).await {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) => break,
+                Err(_) => {
+                    run.progress.shows(&run.engine.stats());
+                    continue;
+                }
+            };
             fetched_bytes += outcome.fetched.map_or(0, |stats| stats.bytes);
             if !outcome.is_cancelled() {
                 run.progress.ended(&outcome, fetched_bytes, &mut told);

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{BIN_SLOTS, Batch, Bin};
 use crate::barrier::Barrier;
 use crate::class::block::{Block, fake};
+use crate::ring::model::random_runs;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -30,10 +31,10 @@ fn addrs(blocks: impl Iterator<Item = Block>) -> Vec<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_runs())]
 
     #[test]
-    fn as_a_list(kept_max in 0_usize..=BIN_SLOTS, ops in prop::collection::vec(op(), 1..200)) {
+    fn as_a_list(kept_max in 0_usize..=BIN_SLOTS, ops in prop::collection::vec(op(), 1..if cfg!(miri) { 100 } else { 200 })) {
         let bin = Bin::new(kept_max as u32, Barrier::choose(), false);
         let (mut list, mut next) = (Vec::new(), 0);
         let (mut gets, mut puts) = (0, 0);

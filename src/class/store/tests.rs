@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{After, Batch, Block, Store, Taken, Waiter};
 use crate::class::block::fake;
+use crate::ring::model::random_runs;
 
 fn store(resident_max: usize, cold: usize) -> Store<()> {
     let store = Store::new(resident_max, Weak::new());
@@ -167,11 +168,11 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random_runs())]
 
     /// The store's own check holds after each operation; here it is that nobody has what another has, and that nobody waits for what is there.
     #[test]
-    fn as_the_counts_say(resident_max in 1_usize..6, ops in prop::collection::vec(op(), 1..150)) {
+    fn as_the_counts_say(resident_max in 1_usize..6, ops in prop::collection::vec(op(), 1..if cfg!(miri) { 60 } else { 150 })) {
         let (store, mut model) = (store(resident_max, 0), Model::default());
         for op in ops {
             model.apply(&store, op);

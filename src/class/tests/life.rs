@@ -205,7 +205,7 @@ fn zero_on_return_zeroes_the_whole_capacity() {
         drop(buf);
         let again = pool.get(capacity).unwrap();
         assert_eq!(again.as_ptr(), at);
-        assert!(again.iter().all(|&byte| byte == 0), "the last byte is {}", again[capacity - 1]);
+        assert!(again[..] == vec![0; capacity], "the last byte is {}", again[capacity - 1]);
     }
     let mut direct = pool.get(5000).unwrap();
     direct.fill(1);

@@ -5,9 +5,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use super::{Outcome, Polled, StageSpec, assert_holds, by_hand, done, is_filled, polled, publish, stage_number, start};
-
-const LONG: Duration = Duration::from_secs(60);
+use super::{
+    LONG, Outcome, Polled, StageSpec, assert_holds, by_hand, done, is_filled, polled, publish, stage_number, start,
+};
 
 #[test]
 fn close_drains_what_is_staged() {

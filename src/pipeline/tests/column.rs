@@ -1,8 +1,6 @@
 //! Result columns: written by their own stage, read by later layers, and by nobody else.
 
-use std::time::Duration;
-
-use super::{Outcome, Polled, StageSpec, by_hand, done, publish, tiny_spec};
+use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, publish, tiny_spec};
 use crate::pipeline::{ColumnError, ColumnReader, ColumnWriter, LaneError, LaneSpec, PanicPolicy, Stage, View};
 
 fn two_layers() -> LaneSpec {
@@ -49,10 +47,10 @@ fn a_later_layer_reads_what_the_columns_stage_wrote() {
         if super::stage_number(&mut started.lane, next).is_ok() {
             next += 1;
         } else if started.lane.poll().is_idle() {
-            started.lane.wait(true, Duration::from_secs(60));
+            started.lane.wait(true, LONG);
         }
     }
-    assert!(started.lane.close(Duration::from_secs(60)).is_drained());
+    assert!(started.lane.close(LONG).is_drained());
     threads.into_iter().for_each(|thread| assert_eq!(thread.join().error, None));
 }
 

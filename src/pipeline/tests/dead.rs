@@ -5,14 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    Outcome, Polled, StageSpec, View, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled, publish, start,
-    tiny_spec,
+    LONG, Outcome, Polled, StageSpec, View, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled, publish,
+    start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, StageError};
 use crate::ring::Full;
-
-/// Long enough for anything but a hang; scripts/twins, whose hangs are on purpose, waits less.
-const LONG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
 
 fn fails(_: View<'_, u64>) -> Outcome {
     Outcome::Fail("by design".to_owned())

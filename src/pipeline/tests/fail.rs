@@ -2,7 +2,7 @@
 
 use std::panic::panic_any;
 
-use super::{Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state};
+use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state};
 use crate::pipeline::{PanicPolicy, StageError, StageRefusal, View};
 use crate::ring::Full;
 
@@ -86,7 +86,7 @@ fn a_thread_that_retries_gets_there() {
         done(view)
     });
     publish(&mut started.lane, 0..6);
-    assert!(started.lane.close(std::time::Duration::from_secs(60)).is_drained());
+    assert!(started.lane.close(LONG).is_drained());
     assert_eq!(stage.unwrap().join().processed, 6);
 }
 
@@ -132,7 +132,7 @@ fn poison_refuses_everything_and_discards_what_was_staged() {
     assert_eq!((refused.why, refused.meta), (StageRefusal::Full(Full::Poisoned(0)), 3));
     assert_eq!(refused.slice.expect("it came back").len(), 5);
     assert_eq!((lane.flush(), lane.stats().discarded, lane.stats().published), (0, 2, 1));
-    let report = lane.close(std::time::Duration::from_secs(60));
+    let report = lane.close(LONG);
     assert_eq!((report.discarded, report.published, report.consumed), (2, 1, 0));
     assert!(!report.is_drained() && report.late.is_empty() && report.failure.is_some());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Full, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number, start, state,
+    Full, LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number, start, state,
 };
 use crate::pipeline::{SpawnError, Wait};
 
@@ -36,7 +36,7 @@ fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     }
     let stats = started.lane.stats();
     assert!(stats.slots == 16 && stats.slots_in_use <= 16);
-    let report = started.lane.close(Duration::from_secs(60));
+    let report = started.lane.close(LONG);
     assert!(report.is_drained() && report.published == events, "{report:?}");
     for thread in threads {
         let report = thread.join();

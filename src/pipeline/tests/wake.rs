@@ -10,13 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    Lane, Outcome, Polled, Stage, StageSpec, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled, publish,
-    stage_number, start, tiny_spec,
+    LONG, Lane, Outcome, Polled, Stage, StageSpec, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled,
+    publish, stage_number, start, tiny_spec,
 };
 use crate::pipeline::PanicPolicy;
 use crate::ring::Full;
 
-const LONG: Duration = Duration::from_secs(60);
 /// Where a wake-up that is lost is found by something else, it shouldn't take long.
 const SHORT: Duration = Duration::from_secs(2);
 

@@ -1,0 +1,189 @@
+//! Time that runs out, and downloads that nobody wants any more. Nothing here asserts that something was fast: what a limit ends would otherwise
+//! never end, and the test would hang.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use slipring::class::AtLimit;
+use slipring_objects::{DownloadError, RangeOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::case::{failed, name};
+use super::fault::{Fault, RetryAfter};
+use super::object::Object;
+use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_time, in_use, options, pool};
+
+/// The last byte of a part in the middle: whatever is asked for again still has it.
+const MIDDLE: u64 = 5 * PART_BYTES - 1;
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// Where a download stands still for ever, unless something ends it.
+fn standstills() -> [(&'static str, Fault, u64); 6] {
+    let later = Fault::Status { status: 503, retry_after: RetryAfter::Seconds(50) };
+    let slow = Fault::Slow { bytes: 1, pause: MS(100) };
+    [
+        ("silent from the start", Fault::Silent, PART_BYTES - 1),
+        ("silent in the middle", Fault::Silent, MIDDLE),
+        ("stalled at the start", Fault::Stalled { after: 1000 }, PART_BYTES - 1),
+        ("stalled in the middle", Fault::Stalled { after: 1000 }, MIDDLE),
+        ("told to come again in 50 s", later, MIDDLE),
+        ("a byte each 100 ms", slow, MIDDLE),
+    ]
+}
+
+fn assert_cause(error: &DownloadError, cause: &str, what: &str) {
+    assert_eq!(name(&error.cause), cause, "{what}: {error}");
+    assert!(error.to_string().contains("an object.bin"), "{what}: {error}");
+}
+
+/// Each standstill over each client, side by side: most of it is waiting.
+async fn each_standstill<F: Future<Output = ()>>(check: impl Fn(Client, &'static str, Fault, u64) -> F) {
+    let checks = [Client::Http, Client::S3].into_iter().flat_map(|client| standstills().map(|of| (client, of)));
+    join_all(checks.map(|(client, (what, fault, position))| check(client, what, fault, position))).await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_tried_again() {
+    // On a busy machine a sound request may take too long as well: there are retries enough for some of them.
+    let patient = &RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
+    let options = &RangeOptions { retries: 1, ..patient.clone() };
+    each_standstill(|client, what, fault, position| async move {
+        if matches!(fault, Fault::Status { .. }) {
+            return;
+        }
+        let site = Site::new(client, patient).await;
+        site.server.set_fault_at(position, fault.clone(), 1);
+        let download = site.get(KEY).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        site.versions(KEY)[0].assert_is(&download.bytes, what);
+        assert!(download.stats.retries >= 1, "{what}: nothing was tried again");
+        drop(download);
+        site.assert_sound(what).await;
+        let site = Site::new(client, options).await;
+        site.server.set_fault_at(position, fault, usize::MAX);
+        let error = failed(site.get(KEY).await, what);
+        assert_cause(&error, "RequestTimeout", what);
+        assert!(error.range.is_some() && error.to_string().contains("in 1s"), "{what}: {error}");
+        site.assert_back(what);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_arrived_in_time_is_not_asked_for_again() {
+    let options = RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
+    let site = Site::new(Client::Http, &options).await;
+    let position = MIDDLE;
+    for fault in
+        [Fault::Stalled { after: 1000 }, Fault::Cut { after: 1000 }, Fault::Short { by: PART_BYTES as usize - 1000 }]
+    {
+        site.server.set_fault_at(position, fault.clone(), 1);
+        let download = site.get(KEY).await.unwrap();
+        site.versions(KEY)[0].assert_is(&download.bytes, "resumed");
+        let seen = site.server.take_seen();
+        let firsts: Vec<u64> =
+            seen.iter().filter(|seen| seen.request.covers(position)).map(|seen| seen.request.first()).collect();
+        assert_eq!(firsts[..2], [4 * PART_BYTES, 4 * PART_BYTES + 1000], "{fault:?}");
+        assert!(firsts.is_sorted(), "{fault:?}: {firsts:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_takes_too_long_is_an_error() {
+    let options = &RangeOptions { total_timeout: Some(MS(400)), ..options() };
+    each_standstill(|client, what, fault, position| async move {
+        let site = Site::new(client, options).await;
+        site.server.set_fault_at(position, fault, usize::MAX);
+        let error = failed(site.get(KEY).await, what);
+        assert_cause(&error, "TotalTimeout", what);
+        assert!(error.to_string().contains("400ms"), "{what}: {error}");
+        site.assert_back(what);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_turn_or_a_buffer_counts() {
+    let once = RangeOptions { total_timeout: Some(MS(300)), concurrency: Some(1), ..options() };
+    let object = || [Object::new(KEY, 5, OBJECT_BYTES)];
+    // The only request in flight stands still.
+    let site = Site::with_objects(Client::Http, &once, pool(2, AtLimit::Wait), object()).await;
+    site.server.set_fault_at(0, Fault::Silent, 1);
+    let (first, second) = tokio::join!(site.get(KEY), site.get(KEY));
+    assert_cause(&failed(first, "silent"), "TotalTimeout", "silent");
+    assert_cause(&failed(second, "behind it"), "TotalTimeout", "behind it");
+    site.assert_back("no turn");
+    // The only buffer is in use.
+    let site = Site::with_objects(Client::Http, &once, pool(1, AtLimit::Wait), object()).await;
+    let held = site.pool.get(OBJECT_BYTES).unwrap();
+    assert_cause(&failed(site.get(KEY).await, "no buffer"), "TotalTimeout", "no buffer");
+    assert_eq!(in_use(&site.pool), 1);
+    drop(held);
+    site.assert_back("no buffer");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_buffer_holds_no_turn() {
+    // One turn and one buffer: the download without the buffer lets the other one have the turn.
+    let one = RangeOptions { concurrency: Some(1), ..options() };
+    for client in [Client::Http, Client::S3] {
+        let site = Site::with_objects(client, &one, pool(1, AtLimit::Wait), [Object::new(KEY, 5, OBJECT_BYTES)]).await;
+        let get = || async { drop(site.get(KEY).await.unwrap()) };
+        in_time(async { tokio::join!(get(), get(), get()) }, "one turn and one buffer").await;
+        site.assert_sound("one turn and one buffer").await;
+    }
+}
+
+/// Polls `get` until the server has seen `requests`, then ends it by `end`.
+async fn when_asked<T>(site: &Site, requests: usize, get: impl Future<Output = T>, end: impl FnOnce()) -> Option<T> {
+    let mut get = Box::pin(get);
+    let mut seen = 0;
+    while seen < requests {
+        assert!((&mut get).now_or_never().is_none(), "it ended by itself");
+        tokio::time::sleep(MS(1)).await;
+        seen += site.server.take_seen().len();
+    }
+    // Some time for the header and the first bytes of the body.
+    for _ in 0..20 {
+        assert!((&mut get).now_or_never().is_none(), "it ended by itself");
+        tokio::time::sleep(MS(1)).await;
+    }
+    end();
+    get.now_or_never()
+}
+
+#[tokio::test]
+async fn a_token_ends_a_download_wherever_it_stands() {
+    for client in [Client::Http, Client::S3] {
+        let site = Site::new(client, &options()).await;
+        for (what, fault, position) in standstills() {
+            let cancel = CancellationToken::new();
+            site.server.set_fault_at(position, fault, usize::MAX);
+            let ended = when_asked(&site, 1, site.get_cancellable(KEY, &cancel), || cancel.cancel()).await;
+            let Some(got) = ended else { panic!("{what}: it goes on") };
+            let error = failed(got, what);
+            assert_cause(&error, "Cancelled", what);
+            site.assert_sound(what).await;
+        }
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let error = failed(site.get_cancellable(KEY, &cancelled).await, "cancelled before");
+        assert_cause(&error, "Cancelled", "before");
+        assert_eq!(site.server.take_seen().len(), 0, "nothing was asked for");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_download_gives_everything_back_wherever_it_stands() {
+    for client in [Client::Http, Client::S3] {
+        // One request in flight: a turn that isn't given back would end all later downloads.
+        let site = Site::new(client, &RangeOptions { concurrency: Some(1), ..options() }).await;
+        for (what, fault, position) in standstills() {
+            site.server.set_fault_at(position, fault, usize::MAX);
+            // Dropped where it stands, when this statement ends.
+            assert!(when_asked(&site, 1, site.get(KEY), || ()).await.is_none());
+            site.assert_sound(what).await;
+        }
+    }
+}
