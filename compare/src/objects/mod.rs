@@ -70,8 +70,8 @@ const REPEATS_FULL: usize = 7;
 const REPEATS_QUICK: usize = 3;
 const OBJECTS_FULL: usize = 100;
 
-/// A quick run begins nothing more after this, and leaves a repeat out that isn't whole by then.
-const QUICK_LONGEST: Duration = Duration::from_secs(45);
+/// A quick run begins nothing more after this, and leaves a repeat of a case out that isn't whole by then.
+const QUICK_LONGEST: Duration = Duration::from_secs(50);
 
 /// Runs the cases and prints them.
 ///
@@ -98,9 +98,7 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     for repeat in 0..repeats {
         // One repeat there is in any case.
         let is_late = || repeat > 0 && choice.quick && began.elapsed() > QUICK_LONGEST;
-        let before = results.clone();
         if !bench.repeat(&cases, &mut results, is_late)? {
-            results = before;
             break;
         }
     }
@@ -165,8 +163,10 @@ impl Bench {
         is_late: impl Fn() -> bool,
     ) -> Result<bool, Wrong> {
         for ((source, case), results) in cases.iter().zip(results) {
-            for (contender, figures) in results {
+            let before = results.clone();
+            for (contender, figures) in results.iter_mut() {
                 if is_late() {
+                    *results = before;
                     return Ok(false);
                 }
                 let failed = |why: String| Wrong::Case(format!("{case} of {contender}: {why}"));
