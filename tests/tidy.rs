@@ -23,6 +23,7 @@ const UNSAFE_FILES: &[&str] = &[
     "compare/src/contender/memory.rs",
     "compare/src/contender/ringbuf.rs",
     "compare/src/contender/rtrb.rs",
+    "compare/src/objects/server/sendfile.rs",
     "compare/src/objects/usage.rs",
     "compare/src/two_threads/chunks.rs",
     "compare/src/two_threads/seed_arc.rs",

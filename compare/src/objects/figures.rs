@@ -48,7 +48,7 @@ impl Figures {
     pub fn line(&self, bench: &str, case: &str, contender: &str) -> Value {
         let mut line = json!({ "bench": bench, "case": case, "contender": contender });
         for (field, quartile) in [("ns_per_op", 2), ("ns_min", 0), ("ns_q1", 1), ("ns_q3", 3), ("ns_max", 4)] {
-            line[field] = json!(self.quartile("ns_per_op", quartile).map(f64::round));
+            line[field] = json!(self.quartile("ns_per_op", quartile).map(|ns| ns.round() as u64));
         }
         line["repeats"] = json!(self.repeats());
         for name in self.by_name.keys().filter(|name| *name != "ns_per_op") {
@@ -79,8 +79,8 @@ mod tests {
         }
         assert_eq!(
             figures.line("objects", "s3-64MiB-x32", "slipring"),
-            json!({"bench": "objects", "case": "s3-64MiB-x32", "contender": "slipring", "ns_per_op": 2e6, "ns_min": 1e6,
-                "ns_q1": 1.5e6, "ns_q3": 2.5e6, "ns_max": 3e6, "repeats": 3, "peak_rss_bytes": 30, "cpu_seconds": 0.123})
+            json!({"bench": "objects", "case": "s3-64MiB-x32", "contender": "slipring", "ns_per_op": 2_000_000,
+                "ns_min": 1_000_000, "ns_q1": 1_500_000, "ns_q3": 2_500_000, "ns_max": 3_000_000, "repeats": 3, "peak_rss_bytes": 30, "cpu_seconds": 0.123})
         );
         assert_eq!((figures.median("none"), figures.repeats()), (None, 3));
     }

@@ -9,9 +9,10 @@
 
 mod part;
 mod request;
+mod sendfile;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -22,6 +23,7 @@ use clap::Args;
 use crate::choice::Wrong;
 use part::{Part, part};
 use request::Request;
+use sendfile::send;
 
 /// Where it finds what it serves.
 #[derive(Args, Clone)]
@@ -128,10 +130,7 @@ fn answer(request: &Request, folder: &Path, mut stream: &TcpStream) -> io::Resul
     if is_head {
         return Ok(());
     }
-    (&object.file).seek(SeekFrom::Start(bytes.start))?;
-    // From a file to a socket the standard library asks the kernel for sendfile.
-    let sent = io::copy(&mut (&object.file).take(len), &mut stream)?;
-    if sent == len { Ok(()) } else { Err(io::Error::other("the file became shorter")) }
+    send(&object.file, bytes, stream)
 }
 
 #[cfg(test)]
