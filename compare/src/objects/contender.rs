@@ -47,7 +47,7 @@ impl Contender {
 /// Every contender, in the order of a round.
 pub const CONTENDERS: [Contender; 6] = [
     Contender { name: "slipring", client_retries: false, make: engine::pooled },
-    Contender { name: "slipring-bounded", client_retries: false, make: engine::bounded },
+    Contender { name: "slipring-roomy", client_retries: false, make: engine::roomy },
     Contender { name: "slipring-unpooled", client_retries: false, make: engine::unpooled },
     Contender { name: "object_store", client_retries: true, make: |plan| Ok(Box::new(plain::Ranges::new(plan))) },
     Contender { name: "object_store-parts", client_retries: true, make: |plan| Ok(Box::new(plain::Parts::new(plan))) },
@@ -55,4 +55,4 @@ pub const CONTENDERS: [Contender; 6] = [
 ];
 
 /// Those of a quick run, whose figures targets are set for.
-pub const QUICK: [&str; 4] = ["slipring", "slipring-bounded", "slipring-unpooled", "object_store"];
+pub const QUICK: [&str; 4] = ["slipring", "slipring-roomy", "slipring-unpooled", "object_store"];

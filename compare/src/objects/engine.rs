@@ -17,21 +17,21 @@ struct Engine {
     pool: Option<ClassPool>,
 }
 
-/// Parts at their places in a buffer of the pool, which has one for each object that is fetched at once.
+/// Parts at their places in a buffer of a pool as [`PoolOptions`] has it by default, 16 buffers a class, but for what happens when all are in use: as in
+/// `slipring get`, which lets go of each object too, whoever finds none waits for one.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
 pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
-    over(plan, &PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() })
+    over(plan, &PoolOptions { at_limit: AtLimit::Wait, ..PoolOptions::default() })
 }
 
-/// The same with half as many buffers: who finds none waits for one.
+/// The same with a buffer for each object that is fetched at once, so that nobody waits.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
-pub fn bounded(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
-    let max_buffers_per_class = plan.parallel.get().div_ceil(2);
-    over(plan, &PoolOptions { max_buffers_per_class, at_limit: AtLimit::Wait, ..PoolOptions::default() })
+pub fn roomy(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
+    over(plan, &PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() })
 }
 
 fn over(plan: &Plan, options: &PoolOptions) -> Result<Box<dyn Fetch>, String> {

@@ -20,8 +20,8 @@
 //! # Contenders
 //! | contender | how |
 //! |---|---|
-//! | `slipring` | the range engine, parts at their places in one pooled buffer; the pool holds as many buffers a class as objects are fetched at once |
-//! | `slipring-bounded` | the same with half as many buffers; who finds none waits for one |
+//! | `slipring` | the range engine, parts at their places in one pooled buffer; the pool holds 16 of a class, as it does by default, and who finds none waits for one |
+//! | `slipring-roomy` | the same with a buffer for each object that is fetched at once |
 //! | `slipring-unpooled` | the same, a fresh buffer an object |
 //! | `object_store`, `object_store-parts`, `object_store-get` | see [`plain`]; the first is what targets are set against |
 //!
@@ -30,10 +30,10 @@
 //! - Part size for all that split. `object_store` leaves the cutting to object_store, which joins parts again that touch each other: one request an object, so 32 in flight. `slipring` and
 //!   `object_store-parts` may have `--concurrency` in flight.
 //! - The server shares the machine's cores with the client. Its processor time stands beside the client's (`server_cpu_seconds`); with the memory store and the folder there is none.
-//! - `large_allocations` are requests of 1 MiB and more to the program's allocator, and regions of the pool that were mapped or filled with pages again; a block that grows
-//!   counts each time. Those of the client itself count too. `warm_large_allocations` are those behind the warm-up.
+//! - `large_allocations_total` are requests of 1 MiB and more to the program's allocator, and regions of the pool that were mapped or filled with pages again; a block that grows
+//!   counts each time. Those of the client itself count too. `large_allocations` are those behind the warm-up, which fills the pool.
 //! - A peak is what 32 objects on their way take at once. Those who allocate for what has come already hold less than those who have a whole buffer from the first byte on; so the pool's peak is set by its number of
-//!   buffers, and `slipring-bounded` shows what half of them cost.
+//!   buffers, and `slipring-roomy` shows what twice as many cost and bring.
 
 mod contender;
 mod corpus;

@@ -153,8 +153,8 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
         "warm_peak_rss_bytes": warm_peak_rss,
         "peak_rss_bytes": peak_resident_bytes(),
         "end_rss_bytes": resident_bytes(),
-        "large_allocations": after.large,
-        "warm_large_allocations": after.large - before.large,
+        "large_allocations_total": after.large,
+        "large_allocations": after.large - before.large,
         "faults_per_object": spent.faults as f64 / objects as f64,
     });
     if let Some(retries) = work.fetch.retries() {
