@@ -66,7 +66,7 @@ pub use options::{Options, Variant};
 pub const VARIANT: &str = "objects-variant";
 pub const SERVER: &str = "objects-server";
 
-const REPEATS_FULL: usize = 7;
+const REPEATS_FULL: usize = 3;
 const REPEATS_QUICK: usize = 3;
 const OBJECTS_FULL: usize = 100;
 
