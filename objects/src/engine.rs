@@ -34,7 +34,7 @@ use crate::stats::{Counters, DownloadStats, EngineStats, PoolUse};
 /// store.put(&path, vec![7; 3 << 20].into()).await?;
 ///
 /// let pool = PoolOptions::default().build()?.expect("it is enabled");
-/// let engine = RangeEngine::new(&RangeOptions { part_bytes: Some(1 << 20), threshold_bytes: 0, ..Default::default() })?
+/// let engine = RangeEngine::new(&RangeOptions { part_bytes: Some(1 << 20), ..Default::default() })?
 ///     .with_buffer_pool(pool.clone());
 /// let object = engine.get(&store, &path).await?;
 /// assert_eq!((object.bytes.len(), object.stats.ranges, object.stats.pool), (3 << 20, 3, PoolUse::Hit));

@@ -18,9 +18,9 @@ pub struct RangeOptions {
     /// Requests in flight of the engine, over all of its downloads, 1 to [`CONCURRENCY_MAX`]. Default none: it starts with 32, takes more while
     /// that brings more bytes a second, up to 128, and less when a server says that there are too many.
     pub concurrency: Option<usize>,
-    /// An object of up to so many bytes is fetched by one request. Default 2 MiB. The first request asks for so much, or for one part if that is
-    /// more, before the size is known: no request is spent on the size alone.
-    pub threshold_bytes: u64,
+    /// An object of up to so many bytes is fetched by one request. The first request asks for so much, or for one part if that is more, before
+    /// the size is known: no request is spent on the size alone. Default none: one part if `part_bytes` says how long that is, else 2 MiB.
+    pub threshold_bytes: Option<u64>,
     /// How often one range is asked for again, after what may pass. Default 4; 0 for never.
     pub retries: u32,
     /// Retries of the whole engine: each takes one, each range that arrives gives one back. It is what keeps a broken store from being asked
@@ -44,7 +44,7 @@ impl Default for RangeOptions {
             enabled: true,
             part_bytes: None,
             concurrency: None,
-            threshold_bytes: 2 << 20,
+            threshold_bytes: None,
             retries: 4,
             retry_budget: 64,
             backoff_first: Duration::from_millis(100),
@@ -91,8 +91,10 @@ impl RangeOptions {
         {
             return refused("concurrency", &concurrency, format!("1 to {CONCURRENCY_MAX}, or none"));
         }
-        if self.threshold_bytes > isize::MAX as u64 {
-            return refused("threshold_bytes", &self.threshold_bytes, format!("at most {}", isize::MAX));
+        if let Some(threshold_bytes) = self.threshold_bytes
+            && threshold_bytes > isize::MAX as u64
+        {
+            return refused("threshold_bytes", &threshold_bytes, format!("at most {}, or none", isize::MAX));
         }
         if self.backoff_first > self.backoff_max {
             return refused(
@@ -134,7 +136,7 @@ mod tests {
         assert!(refused(|options| options.part_bytes = Some(u64::MAX)).starts_with("`part_bytes`"));
         assert_eq!(refused(|options| options.concurrency = Some(0)), "`concurrency` is 0: give 1 to 1024, or none");
         assert!(refused(|options| options.concurrency = Some(1025)).starts_with("`concurrency` is 1025"));
-        assert!(refused(|options| options.threshold_bytes = u64::MAX).starts_with("`threshold_bytes`"));
+        assert!(refused(|options| options.threshold_bytes = Some(u64::MAX)).starts_with("`threshold_bytes`"));
         assert!(
             refused(|options| options.backoff_max = Duration::ZERO)
                 .starts_with("`backoff_first` is 100ms: give at most")

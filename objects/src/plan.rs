@@ -13,6 +13,8 @@ use crate::options::RangeOptions;
 /// is dear and the last part is waited for.
 const PART_BYTES_LEAST: u64 = 1 << 20;
 const PART_BYTES_MOST: u64 = 16 << 20;
+/// What the first request asks for unless the options say: little, because the others wait for its answer.
+const FIRST_BYTES: u64 = 2 << 20;
 
 impl RangeOptions {
     /// Bytes of each part of the `rest_bytes` that the first request doesn't bring: `part_bytes`, or as many parts as there are `idle` turns, so that
@@ -24,7 +26,9 @@ impl RangeOptions {
 
     /// Bytes that the first request asks for; none for the whole object.
     pub(crate) fn first_bytes(&self) -> Option<u64> {
-        self.enabled.then(|| self.threshold_bytes.max(self.part_bytes.unwrap_or(PART_BYTES_LEAST)))
+        let part_bytes =
+            self.part_bytes.unwrap_or(if self.threshold_bytes.is_some() { PART_BYTES_LEAST } else { FIRST_BYTES });
+        self.enabled.then(|| self.threshold_bytes.unwrap_or_default().max(part_bytes))
     }
 }
 
@@ -47,9 +51,10 @@ mod tests {
         let first = |part_bytes, threshold_bytes, enabled| {
             RangeOptions { part_bytes, threshold_bytes, enabled, ..RangeOptions::default() }.first_bytes()
         };
-        assert_eq!(first(None, 0, true), Some(1 << 20));
-        assert_eq!(first(Some(4096), 0, true), Some(4096));
-        assert_eq!(first(Some(4096), 10_000, true), Some(10_000));
-        assert_eq!(first(Some(4096), 10_000, false), None);
+        assert_eq!(first(None, None, true), Some(2 << 20));
+        assert_eq!(first(None, Some(0), true), Some(1 << 20));
+        assert_eq!(first(Some(4096), None, true), Some(4096));
+        assert_eq!(first(Some(4096), Some(10_000), true), Some(10_000));
+        assert_eq!(first(Some(4096), Some(10_000), false), None);
     }
 }

@@ -84,7 +84,7 @@ impl Stores {
         if key.as_ref().is_empty() {
             return Err(failed("it names no object".into()));
         }
-        let store = place(&scheme, &parsed);
+        let store = place(&parsed, &key);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&store) {
             return Ok((Arc::clone(client), key));
@@ -148,17 +148,14 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
     Url::from_file_path(&file).map_err(|()| "it isn't a path".into())
 }
 
-/// What two URLs have in common if one client serves both.
-fn place(scheme: &ObjectStoreScheme, url: &Url) -> String {
-    match scheme {
-        ObjectStoreScheme::Local | ObjectStoreScheme::Memory => url.scheme().to_owned(),
-        // These hold the bucket in the path.
-        ObjectStoreScheme::AmazonS3 | ObjectStoreScheme::MicrosoftAzure if url.scheme() == "https" => {
-            let bucket = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
-            format!("{}/{bucket}", &url[..url::Position::BeforePath])
-        }
-        _ => url[..url::Position::BeforePath].to_owned(),
+/// What two URLs have in common if one client serves both: all before the key, which may begin in the path's second part, behind a bucket.
+fn place(url: &Url, key: &Path) -> String {
+    let before_path = &url[..url::Position::BeforePath];
+    if Path::from_url_path(url.path()).is_ok_and(|path| path == *key) {
+        return before_path.to_owned();
     }
+    let bucket = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
+    format!("{before_path}/{bucket}")
 }
 
 #[cfg(test)]
@@ -185,6 +182,28 @@ mod tests {
             stores.open(other).unwrap();
         }
         assert_eq!(stores.clients(), 6);
+    }
+
+    #[test]
+    fn a_bucket_is_part_of_the_host_or_of_the_path() {
+        let place = |url: &str| {
+            let url = parse(url).unwrap();
+            let (_, key) = ObjectStoreScheme::parse(&url).unwrap();
+            super::place(&url, &key)
+        };
+        assert_eq!(
+            place("https://bucket.s3.eu-central-1.amazonaws.com/a/b"),
+            "https://bucket.s3.eu-central-1.amazonaws.com"
+        );
+        assert_eq!(
+            place("https://s3.eu-central-1.amazonaws.com/bucket/a"),
+            "https://s3.eu-central-1.amazonaws.com/bucket"
+        );
+        assert_eq!(
+            place("https://account.blob.core.windows.net/container/a"),
+            "https://account.blob.core.windows.net/container"
+        );
+        assert_eq!(place("gs://bucket/a/b"), "gs://bucket");
     }
 
     #[test]

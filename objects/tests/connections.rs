@@ -40,7 +40,6 @@ async fn objects_got_side_by_side_share_as_many_connections_as_requests_may_be_i
     let (server, stores) = (Server::start().await, Stores::default());
     let engine = RangeEngine::new(&RangeOptions {
         part_bytes: Some(PART_BYTES as u64),
-        threshold_bytes: 0,
         concurrency: Some(CONCURRENCY),
         ..RangeOptions::default()
     })

@@ -24,7 +24,7 @@ const PART: usize = MIB + 4711;
 
 /// Every object longer than a part comes in parts.
 fn in_parts_of(part_bytes: usize) -> RangeOptions {
-    RangeOptions { part_bytes: Some(part_bytes as u64), threshold_bytes: 0, ..RangeOptions::default() }
+    RangeOptions { part_bytes: Some(part_bytes as u64), ..RangeOptions::default() }
 }
 
 fn engine(options: &RangeOptions) -> RangeEngine {
@@ -82,7 +82,7 @@ async fn small_parts_and_no_parts_are_the_same_object() {
             (in_parts_of(64 << 10), 17),
             (RangeOptions { concurrency: Some(1), ..in_parts_of(100_000) }, 11),
             // The first request of 300000 bytes, then 16 parts of 50000 at most.
-            (RangeOptions { threshold_bytes: 300_000, ..in_parts_of(50_000) }, 16),
+            (RangeOptions { threshold_bytes: Some(300_000), ..in_parts_of(50_000) }, 16),
             (RangeOptions { enabled: false, ..in_parts_of(64 << 10) }, 1),
             (RangeOptions::default(), 1),
         ] {

@@ -51,8 +51,6 @@ fn engine(plan: &Plan) -> Result<RangeEngine, String> {
     let options = RangeOptions {
         part_bytes: Some(plan.part_size as u64),
         concurrency: Some(plan.concurrency.get()),
-        // Or the first request would ask for more than a part of small objects.
-        threshold_bytes: (plan.part_size as u64).min(RangeOptions::default().threshold_bytes),
         ..RangeOptions::default()
     };
     RangeEngine::new(&options).map_err(|error| error.to_string())

@@ -28,9 +28,7 @@ pub const SETTINGS: [Setting; 9] = [
 impl Setting {
     /// Retries are the defaults: a setting that the store refuses too often fails, as it would for a user.
     pub fn options(&self) -> RangeOptions {
-        let default = RangeOptions::default();
-        let threshold_bytes = self.part_bytes.map_or(default.threshold_bytes, |part| part.min(default.threshold_bytes));
-        RangeOptions { part_bytes: self.part_bytes, concurrency: self.concurrency, threshold_bytes, ..default }
+        RangeOptions { part_bytes: self.part_bytes, concurrency: self.concurrency, ..RangeOptions::default() }
     }
 
     /// Whether the engine chooses nothing by itself.

@@ -37,7 +37,6 @@ pub fn options() -> RangeOptions {
     RangeOptions {
         part_bytes: Some(PART_BYTES),
         concurrency: Some(3),
-        threshold_bytes: 0,
         backoff_first: Duration::from_millis(1),
         backoff_max: Duration::from_millis(4),
         ..RangeOptions::default()
