@@ -77,7 +77,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What memory past the pool is called.
-    pub(crate) fn small(&self) -> PoolUse {
+    pub(crate) fn past_pool(&self) -> PoolUse {
         if self.pool.is_some() { PoolUse::Skip } else { PoolUse::Off }
     }
 }

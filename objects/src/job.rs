@@ -76,26 +76,29 @@ impl<'a> Job<'a> {
         let size = object.meta.size;
         self.engine.counters.expected(size);
         let Some(Opened { result: GetResult { payload, .. }, deadline, turn }) = first.filter(|_| size > 0) else {
-            return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.small() });
+            return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.past_pool() });
         };
+        let now = self.buffer_now(size).map_err(|cause| self.failed(None, cause))?;
         let (buffer, pool) = match payload {
             GetResultPayload::File(file, _) => {
                 // An open file needs no turn while it waits.
                 drop(turn);
-                let (buffer, pool) = self.buffer_in_time(size).await?;
+                let (buffer, pool) = match now {
+                    Some(buffer) => buffer,
+                    None => self.buffer_later(size).await?,
+                };
                 (self.read(file, buffer).await?, pool)
             }
             GetResultPayload::Stream(chunks) => {
                 let body = Body { chunks, deadline, _turn: turn };
-                let (body, (mut buffer, pool)) =
-                    match self.buffer_now(size).map_err(|cause| self.failed(None, cause))? {
-                        Some(buffer) => (Some(body), buffer),
-                        None => {
-                            // Those who hold buffers need this turn to get on.
-                            drop(body);
-                            (None, self.buffer_in_time(size).await?)
-                        }
-                    };
+                let (body, (mut buffer, pool)) = match now {
+                    Some(buffer) => (Some(body), buffer),
+                    None => {
+                        // Those who hold buffers need this turn to get on.
+                        drop(body);
+                        (None, self.buffer_later(size).await?)
+                    }
+                };
                 self.parts(&mut buffer, &object, body).await?;
                 (buffer, pool)
             }
@@ -177,7 +180,7 @@ impl<'a> Job<'a> {
         let len = usize::try_from(size).map_err(|_| failed(None))?;
         let Some(pool) = self.engine.pool.as_ref().filter(|_| size >= POOL_FROM_BYTES) else {
             let buffer = self.engine.heap.try_get(len).map_err(|cause| failed(Some(cause)))?;
-            return Ok(Some((buffer, self.engine.small())));
+            return Ok(Some((buffer, self.engine.past_pool())));
         };
         match pool.try_get(len) {
             Ok(buffer) => Ok(Some(pooled(buffer))),
@@ -186,11 +189,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The same, when its turn has come.
-    async fn buffer_in_time(&self, size: u64) -> Result<(PooledBuf, PoolUse), DownloadError> {
-        if let Some(buffer) = self.buffer_now(size).map_err(|cause| self.failed(None, cause))? {
-            return Ok(buffer);
-        }
+    /// The buffer that had to be waited for.
+    async fn buffer_later(&self, size: u64) -> Result<(PooledBuf, PoolUse), DownloadError> {
         let pool = self.engine.pool.as_ref().expect("only a pool is waited for");
         let buffer = pool.get_async(size as usize).await;
         buffer.map(pooled).map_err(|cause| self.failed(None, Cause::Buffer { object_bytes: size, cause: Some(cause) }))

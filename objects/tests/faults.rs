@@ -5,6 +5,7 @@ mod faults {
     pub mod answer;
     mod bodies;
     pub mod case;
+    mod connections;
     pub mod fault;
     mod headers;
     mod leak;
