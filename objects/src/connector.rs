@@ -90,8 +90,10 @@ fn bounds(value: &HeaderValue) -> Option<(u64, u64)> {
 fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
     let (range, size) = headers.get("content-range")?.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, end) = range.split_once('-')?;
-    let (start, end, size): (u64, u64, u64) = (start.parse().ok()?, end.parse().ok()?, size.parse().ok()?);
-    let end = end.checked_add(1)?;
+    let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+    // No object has so many bytes, and whoever adds one to it would be at 0.
+    let Some(end) = end.checked_add(1) else { return Some(Answer::Shifted { start, end }) };
+    let size: u64 = size.parse().ok()?;
     let right = start == first && end == size.min(last.saturating_add(1));
     (!right).then_some(Answer::Shifted { start, end })
 }
@@ -147,6 +149,9 @@ mod tests {
         }
         for (said, start, end) in [("bytes 1-9/100", 1, 10), ("bytes 0-8/100", 0, 9), ("bytes 0-10/100", 0, 11)] {
             assert_eq!(answer("bytes=0-9", said), Some(Answer::Shifted { start, end }), "{said}");
+        }
+        for said in ["bytes 0-18446744073709551615/100", "bytes 0-18446744073709551615/*"] {
+            assert_eq!(answer("bytes=0-9", said), Some(Answer::Shifted { start: 0, end: u64::MAX }), "{said}");
         }
     }
 }

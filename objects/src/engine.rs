@@ -156,6 +156,12 @@ impl RangeEngine {
         &self.shared.options
     }
 
+    /// The pool that it was given.
+    #[must_use]
+    pub fn buffer_pool(&self) -> Option<&ClassPool> {
+        self.shared.pool.as_ref()
+    }
+
     /// What its downloads have done so far.
     #[must_use]
     pub fn stats(&self) -> EngineStats {

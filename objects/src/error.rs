@@ -14,7 +14,7 @@ use slipring::class::GetError;
 pub struct DownloadError {
     /// The object.
     pub object: Path,
-    /// The bytes that were asked for when it failed; none if it wasn't about a part.
+    /// The part of the object that it was about, the bytes of it that had come included; none if it was about the object.
     pub range: Option<Range<u64>>,
     /// Retries of the whole object before.
     pub retries: u32,

@@ -36,6 +36,14 @@ pub(crate) async fn read(file: File, into: PooledBuf) -> Result<PooledBuf, Cause
     }
 }
 
+/// An error if a file that should have no byte has one: what the system makes up when it is read has no size.
+pub(crate) fn check_empty(file: &File) -> Result<(), Cause> {
+    match file.read_at(&mut [0], 0).map_err(Cause::Read)? {
+        0 => Ok(()),
+        _ => Err(Cause::Changed { field: "size", before: "0".to_owned(), now: "more".to_owned() }),
+    }
+}
+
 fn fill(file: &File, mut into: PooledBuf, wanted: &AtomicBool) -> Result<PooledBuf, Cause> {
     let before = stamp(file).map_err(Cause::Read)?;
     let (size, mut at) = (into.len(), 0);
@@ -95,6 +103,12 @@ mod tests {
         let wanted = AtomicBool::new(true);
         assert!(matches!(fill(&file(b"less"), buffer(9), &wanted), Err(Cause::Changed { field: "size", .. })));
         assert!(matches!(fill(&file(b"more of it"), buffer(9), &wanted), Err(Cause::Changed { .. })));
+    }
+
+    #[test]
+    fn a_file_without_a_size_is_not_empty_for_that() {
+        assert!(check_empty(&file(b"")).is_ok());
+        assert!(matches!(check_empty(&File::open("/proc/self/stat").unwrap()), Err(Cause::Changed { .. })));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`Gate`]: turns for requests, in order of arrival; as many at once as the engine's concurrency says, or its [`Pace`].
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -8,6 +8,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time;
 
 use crate::pace::{self, Pace};
+
+/// What a request brings at least if it is to be measured.
+const EACH_BYTES_LEAST: u64 = 64 << 10;
 
 /// What lets requests through.
 ///
@@ -19,6 +22,8 @@ pub(crate) struct Gate {
     waiting: AtomicUsize,
     most: usize,
     pace: Option<Mutex<Pace>>,
+    /// Bytes a second that a request brings, a mean of the last ones; 0 before the first.
+    each: AtomicU64,
 }
 
 /// One request's turn, until it is dropped.
@@ -47,6 +52,7 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             most: concurrency.unwrap_or(pace::MOST),
             pace: concurrency.is_none().then(|| Mutex::new(Pace::new(now()))),
+            each: AtomicU64::new(0),
         }
     }
 
@@ -66,6 +72,23 @@ impl Gate {
     /// Turns that nobody has or waits for.
     pub(crate) fn idle(&self) -> usize {
         self.turns.available_permits().saturating_sub(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// A request whose turn began at `since` is over, and brought so many bytes. Those that brought next to nothing tell of errors, not of speed.
+    pub(crate) fn took(&self, bytes: u64, since: Instant) {
+        if bytes < EACH_BYTES_LEAST {
+            return;
+        }
+        let seconds = now().saturating_duration_since(since).as_secs_f64();
+        let rate = (bytes as f64 / seconds.max(1e-6)) as u64;
+        let before = self.each.load(Ordering::Relaxed);
+        // Of two at a time one may be lost: it is a mean.
+        self.each.store(if before == 0 { rate } else { before - before / 4 + rate / 4 }.max(1), Ordering::Relaxed);
+    }
+
+    /// Bytes a second of one request, as those of late were.
+    pub(crate) fn each(&self) -> Option<u64> {
+        Some(self.each.load(Ordering::Relaxed)).filter(|each| *each > 0)
     }
 
     /// A range of so many bytes arrived.
@@ -155,6 +178,38 @@ mod tests {
         drop(turns);
         assert_eq!(take(&gate).len(), limit);
         assert_eq!(gate.idle(), limit);
+    }
+
+    #[test]
+    fn a_limit_that_rises_again_pays_what_is_owed_first() {
+        let gate = Gate::new(None);
+        let turns = take(&gate);
+        gate.throttled(Instant::now() + Duration::from_secs(1));
+        assert_eq!(gate.debt.load(Ordering::Relaxed), pace::START / 4);
+        let limit = || gate.pace.as_ref().unwrap().lock().unwrap().limit();
+        let (mut waits, cut) = (Box::pin(gate.turn()), limit());
+        assert!((&mut waits).now_or_never().is_none(), "somebody waits, so that rounds count");
+        while limit() == cut {
+            gate.arrived(1 << 20);
+            std::thread::sleep(Duration::from_micros(1));
+        }
+        assert_eq!(gate.debt.load(Ordering::Relaxed), pace::START - limit(), "all turns are taken still");
+        drop((waits, turns));
+        assert_eq!(take(&gate).len(), limit());
+    }
+
+    #[test]
+    fn what_a_request_brings_is_a_mean_of_the_last_ones() {
+        let gate = Gate::new(Some(1));
+        let ago = |seconds| now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        gate.took(EACH_BYTES_LEAST - 1, ago(1));
+        assert_eq!(gate.each(), None);
+        gate.took(10 << 20, ago(10));
+        let first = gate.each().unwrap();
+        assert!((1000 << 10..=1 << 20).contains(&first), "{first}");
+        (0..40).for_each(|_| gate.took(10 << 20, ago(100)));
+        let later = gate.each().unwrap();
+        assert!((100 << 10..110 << 10).contains(&later), "{later}");
     }
 
     #[test]

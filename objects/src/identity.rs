@@ -1,7 +1,7 @@
 //! Whether two answers are about the same object: by version, ETag, size and time.
 //!
-//! A store that has versions is asked for the first answer's, so that an object written anew meanwhile arrives as it was. Others are asked for
-//! the ETag, and whatever they answer is compared: there are servers that read no `If-Match`.
+//! A store is asked for the first answer's ETag, and whatever it answers is compared: there are servers that read no `If-Match`. Only where there is no
+//! ETag that it could be asked for is the version named: naming it takes a right of its own, which those who may read needn't have.
 
 use object_store::{Error, GetOptions, ObjectMeta};
 
@@ -9,9 +9,13 @@ use crate::error::Cause;
 
 /// Asks for the object of the first answer and no other.
 pub(crate) fn pin(options: &mut GetOptions, first: &ObjectMeta) {
-    options.version = first.version.clone();
-    // By the rules of If-Match a weak ETag never matches.
-    options.if_match = first.e_tag.clone().filter(|e_tag| !e_tag.starts_with("W/"));
+    options.if_match = strong(first).cloned();
+    options.version = first.version.clone().filter(|_| options.if_match.is_none());
+}
+
+/// The ETag that says: the same bytes. By the rules of If-Match a weak one never matches.
+fn strong(meta: &ObjectMeta) -> Option<&String> {
+    meta.e_tag.as_ref().filter(|e_tag| !e_tag.starts_with("W/"))
 }
 
 /// What a request that was pinned to the first answer was refused for.
@@ -47,7 +51,12 @@ pub(crate) fn check(first: &ObjectMeta, now: &ObjectMeta) -> Result<(), Cause> {
     if first.e_tag != now.e_tag {
         return changed("ETag", shown(&first.e_tag).to_owned(), shown(&now.e_tag).to_owned());
     }
-    if first.e_tag.is_none() && first.last_modified != now.last_modified {
+    if let (Some(first), Some(now)) = (&first.version, &now.version)
+        && first != now
+    {
+        return changed("version", first.clone(), now.clone());
+    }
+    if strong(first).is_none() && first.last_modified != now.last_modified {
         return changed("Last-Modified", first.last_modified.to_string(), now.last_modified.to_string());
     }
     Ok(())
@@ -87,6 +96,11 @@ mod tests {
         assert_eq!(field(&meta(9, None, 7), &first), Some("ETag"));
         assert_eq!(field(&meta(9, None, 7), &meta(9, None, 7)), None);
         assert_eq!(field(&meta(9, None, 7), &meta(9, None, 8)), Some("Last-Modified"));
+        let weak = |second| meta(9, Some("W/\"a\""), second);
+        assert_eq!((field(&weak(7), &weak(7)), field(&weak(7), &weak(8))), (None, Some("Last-Modified")));
+        let version = |version: &str| ObjectMeta { version: Some(version.to_owned()), ..meta(9, None, 0) };
+        assert_eq!(field(&version("1"), &version("1")), None);
+        assert_eq!(field(&version("1"), &version("2")), Some("version"));
     }
 
     #[test]
@@ -104,6 +118,16 @@ mod tests {
         };
         assert_eq!(sent("\"a\"").as_deref(), Some("\"a\""));
         assert_eq!(sent("W/\"a\""), None);
+    }
+
+    #[test]
+    fn a_version_is_named_where_no_etag_can_be() {
+        let sent = |e_tag: Option<&str>| {
+            let mut options = GetOptions::default();
+            pin(&mut options, &ObjectMeta { version: Some("3".to_owned()), ..meta(9, e_tag, 7) });
+            (options.if_match.is_some(), options.version.is_some())
+        };
+        assert_eq!([Some("\"a\""), Some("W/\"a\""), None].map(sent), [(true, false), (false, true), (false, true)]);
     }
 
     #[test]

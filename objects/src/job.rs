@@ -60,7 +60,7 @@ struct Opened<'a> {
 struct Body<'a> {
     chunks: BoxStream<'static, object_store::Result<Bytes>>,
     deadline: Instant,
-    _turn: Turn<'a>,
+    turn: Turn<'a>,
 }
 
 /// An object as its first answer describes it.
@@ -72,46 +72,42 @@ struct Object {
 
 impl<'a> Job<'a> {
     pub(crate) async fn run(&self) -> Result<Arrived, DownloadError> {
-        let (object, first) = self.first().await?;
+        let (object, first, tries) = self.first().await?;
         let size = object.meta.size;
         self.engine.counters.expected(size);
-        let Some(Opened { result: GetResult { payload, .. }, deadline, turn }) = first.filter(|_| size > 0) else {
+        let Some(first) = first.filter(|_| size > 0) else {
             return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.past_pool() });
         };
         let now = self.buffer_now(size).map_err(|cause| self.failed(None, cause))?;
-        let (buffer, pool) = match payload {
-            GetResultPayload::File(file, _) => {
-                // An open file needs no turn while it waits.
-                drop(turn);
-                let (buffer, pool) = match now {
-                    Some(buffer) => buffer,
-                    None => self.buffer_later(size).await?,
-                };
-                (self.read(file, buffer).await?, pool)
+        let (first, (mut buffer, pool)) = match now {
+            Some(buffer) => (Some(first), buffer),
+            None => {
+                let is_file = matches!(first.result.payload, GetResultPayload::File(..));
+                // Those who hold buffers need this turn to get on, and whoever waits keeps no file open.
+                drop(first);
+                let buffer = self.buffer_later(size).await?;
+                let again = if is_file { Some(self.open_again(&object).await?) } else { None };
+                (again, buffer)
             }
-            GetResultPayload::Stream(chunks) => {
-                let body = Body { chunks, deadline, _turn: turn };
-                let (body, (mut buffer, pool)) = match now {
-                    Some(buffer) => (Some(body), buffer),
-                    None => {
-                        // Those who hold buffers need this turn to get on.
-                        drop(body);
-                        (None, self.buffer_later(size).await?)
-                    }
-                };
-                self.parts(&mut buffer, &object, body).await?;
-                (buffer, pool)
+        };
+        let buffer = match first {
+            Some(Opened { result: GetResult { payload: GetResultPayload::File(file, _), .. }, turn, .. }) => {
+                self.read(file, buffer, turn).await?
+            }
+            first => {
+                self.parts(&mut buffer, &object, first.map(Body::from), tries).await?;
+                buffer
             }
         };
         Ok(Arrived { bytes: buffer.into_bytes(), meta: object.meta, pool })
     }
 
-    /// What the object is, and the answer with its first bytes or all; none if it has no bytes.
-    async fn first(&self) -> Result<(Object, Option<Opened<'a>>), DownloadError> {
+    /// What the object is, the answer with its first bytes or all, or none if it has no bytes, and the tries that its first part has left.
+    async fn first(&self) -> Result<(Object, Option<Opened<'a>>, Tries<'a>), DownloadError> {
         let mut asked = self.engine.options.first_bytes().map(|bytes| 0..bytes);
         let mut tries = self.tries();
         loop {
-            let cause = match self.open(asked.clone(), None).await {
+            let mut cause = match self.open(asked.clone(), None).await {
                 // Nothing would tell if another range were of another object: it has to come in one answer.
                 Ok(Opened { result, .. }) if result.range.end < result.meta.size && !is_named(&result.meta) => {
                     asked = None;
@@ -119,7 +115,7 @@ impl<'a> Job<'a> {
                 }
                 Ok(opened) => {
                     let object = Object { meta: opened.result.meta.clone(), ranged: asked.is_some() };
-                    return Ok((object, Some(opened)));
+                    return Ok((object, Some(opened), tries));
                 }
                 // A server without ranges serves the whole.
                 Err(Cause::RangeIgnored) if asked.is_some() => {
@@ -129,22 +125,41 @@ impl<'a> Job<'a> {
                 Err(cause) => cause,
             };
             // No range lies in an empty object, and each store has its own words for that.
-            if asked.is_some()
-                && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 })
-                && let Some(meta) = self.empty().await
-            {
-                return Ok((Object { meta, ranged: false }, None));
+            if asked.is_some() && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 }) {
+                cause = match self.empty(cause).await {
+                    Ok(meta) => return Ok((Object { meta, ranged: false }, None, tries)),
+                    Err(cause) => cause,
+                };
             }
-            self.again(&mut tries, asked.clone(), cause).await?;
+            self.again(&mut tries, asked.clone(), cause, 0).await?;
         }
     }
 
-    /// The object's metadata if it is empty.
-    async fn empty(&self) -> Option<ObjectMeta> {
-        let _turn = self.engine.gate.turn().await;
-        let options = GetOptions { head: true, ..GetOptions::default() };
-        let head = time::timeout(self.engine.options.request_timeout, self.store.get_opts(self.path, options)).await;
-        head.ok()?.ok().map(|result| result.meta).filter(|meta| meta.size == 0)
+    /// The object's metadata if it is empty; else what its range was refused for, or what kept the whole from coming and may pass. It asks
+    /// for the whole, since what a HEAD says of a length isn't always true.
+    async fn empty(&self, refused: Cause) -> Result<ObjectMeta, Cause> {
+        match self.open(None, None).await {
+            Ok(Opened { result, .. }) if result.meta.size == 0 => {
+                if let GetResultPayload::File(file, _) = &result.payload {
+                    file::check_empty(file)?;
+                }
+                Ok(result.meta)
+            }
+            Err(cause) if cause.may_pass() => Err(cause),
+            _ => Err(refused),
+        }
+    }
+
+    /// The first answer once more.
+    async fn open_again(&self, object: &Object) -> Result<Opened<'a>, DownloadError> {
+        let asked = object.ranged.then(|| 0..self.first_bytes(object));
+        self.open(asked.clone(), Some(&object.meta)).await.map_err(|cause| self.failed(asked, cause))
+    }
+
+    /// Bytes that the first answer has, also if it was given up.
+    fn first_bytes(&self, object: &Object) -> u64 {
+        let size = object.meta.size;
+        self.engine.options.first_bytes().filter(|_| object.ranged).unwrap_or(size).min(size)
     }
 
     /// Asks for a range, or for all; with `first`, of the object as its first answer had it.
@@ -196,8 +211,7 @@ impl<'a> Job<'a> {
         buffer.map(pooled).map_err(|cause| self.failed(None, Cause::Buffer { object_bytes: size, cause: Some(cause) }))
     }
 
-    async fn read(&self, file: File, buffer: PooledBuf) -> Result<PooledBuf, DownloadError> {
-        let _turn = self.engine.gate.turn().await;
+    async fn read(&self, file: File, buffer: PooledBuf, _turn: Turn<'a>) -> Result<PooledBuf, DownloadError> {
         let size = buffer.len() as u64;
         let buffer = file::read(file, buffer).await.map_err(|cause| self.failed(Some(0..size), cause))?;
         self.arrived(size);
@@ -205,19 +219,23 @@ impl<'a> Job<'a> {
     }
 
     /// Fills the buffer, the first part from the body that is open already.
-    async fn parts(&self, buffer: &mut [u8], object: &Object, mut body: Option<Body<'a>>) -> Result<(), DownloadError> {
-        let Object { meta: ObjectMeta { size, .. }, ranged } = *object;
-        let options = &self.engine.options;
-        // What the first answer has, also if it was given up.
-        let first_bytes = options.first_bytes().filter(|_| ranged).unwrap_or(size).min(size);
-        let part_bytes = options.part_of(size - first_bytes, self.engine.gate.idle());
-        let mut fetches = FuturesUnordered::new();
+    async fn parts(
+        &self,
+        buffer: &mut [u8],
+        object: &Object,
+        body: Option<Body<'a>>,
+        tries: Tries<'a>,
+    ) -> Result<(), DownloadError> {
+        let (gate, first_bytes) = (&self.engine.gate, self.first_bytes(object));
+        let part_bytes = self.engine.options.part_of(object.meta.size - first_bytes, gate.idle(), gate.each());
+        let (mut first, mut fetches) = (Some((body, tries)), FuturesUnordered::new());
         for part in Part::split(buffer, first_bytes as usize, part_bytes as usize) {
             // More could have no turn, and a large object has many.
-            if fetches.len() == self.engine.gate.most() {
+            if fetches.len() == gate.most() {
                 fetches.try_next().await?;
             }
-            fetches.push(self.fetch(part, object, body.take()));
+            let (body, tries) = first.take().unwrap_or_else(|| (None, self.tries()));
+            fetches.push(self.fetch(part, object, body, tries));
         }
         while fetches.try_next().await?.is_some() {}
         Ok(())
@@ -229,9 +247,10 @@ impl<'a> Job<'a> {
         mut part: Part<'_>,
         object: &Object,
         mut body: Option<Body<'a>>,
+        mut tries: Tries<'a>,
     ) -> Result<(), DownloadError> {
-        let mut tries = self.tries();
         loop {
+            let before_bytes = part.filled_bytes();
             let opened = match body.take() {
                 Some(body) => Ok(body),
                 None => self.open(object.ranged.then(|| part.range()), Some(&object.meta)).await.map(Body::from),
@@ -244,26 +263,34 @@ impl<'a> Job<'a> {
                 self.arrived(part.filled_bytes());
                 return Ok(());
             };
-            let range = part.range();
             // What came is kept, unless nothing vouches that the rest will fit; or it all came, and still the store said no.
-            if !object.ranged || !is_named(&object.meta) || range.is_empty() {
+            if !object.ranged || !is_named(&object.meta) || part.range().is_empty() {
                 part.restart();
             }
-            self.again(&mut tries, Some(range), cause).await?;
+            let kept_bytes = part.filled_bytes().saturating_sub(before_bytes);
+            self.again(&mut tries, Some(part.whole()), cause, kept_bytes).await?;
         }
     }
 
     async fn receive(&self, part: &mut Part<'_>, mut body: Body<'a>) -> Result<(), Cause> {
+        let before_bytes = part.filled_bytes();
         let received = time::timeout_at(body.deadline, part.receive(&mut body.chunks)).await;
+        self.engine.gate.took(part.filled_bytes() - before_bytes, body.turn.since());
         received.unwrap_or_else(|_| {
             let request_timeout = self.engine.options.request_timeout;
             Err(Cause::RequestTimeout { request_timeout, got_bytes: part.filled_bytes() })
         })
     }
 
-    /// Waits until the next try, or ends the download.
-    async fn again(&self, tries: &mut Tries<'_>, range: Option<Range<u64>>, cause: Cause) -> Result<(), DownloadError> {
-        let wait = tries.next(cause).map_err(|cause| self.failed(range, cause))?;
+    /// Waits until the next try, or ends the download. `kept_bytes`: what the last one brought for good.
+    async fn again(
+        &self,
+        tries: &mut Tries<'_>,
+        range: Option<Range<u64>>,
+        cause: Cause,
+        kept_bytes: u64,
+    ) -> Result<(), DownloadError> {
+        let wait = tries.next(cause, kept_bytes).map_err(|cause| self.failed(range, cause))?;
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.engine.counters.retried();
         time::sleep(wait).await;
@@ -290,7 +317,7 @@ impl<'a> From<Opened<'a>> for Body<'a> {
     fn from(opened: Opened<'a>) -> Self {
         let Opened { result, deadline, turn } = opened;
         // A file, too, if a store has it for one range and not for another.
-        Self { chunks: result.into_stream(), deadline, _turn: turn }
+        Self { chunks: result.into_stream(), deadline, turn }
     }
 }
 

@@ -8,12 +8,16 @@ pub const CONCURRENCY_MAX: usize = 1024;
 /// The smallest part that can be asked for: below it a request's headers are as long as its body.
 pub const PART_BYTES_MIN: u64 = 1 << 10;
 
+/// The longest limit of time: more would be none.
+const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How a [`RangeEngine`](crate::RangeEngine) downloads. Every field has a default; [`RangeEngine::new`](crate::RangeEngine::new) checks them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeOptions {
     /// Whether an object is fetched by several requests at once. Default true; false is one request an object.
     pub enabled: bool,
-    /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: the object's size over the turns that are idle, from 1 to 16 MiB.
+    /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: the object's size over the turns that are idle, from 1 to 16 MiB, and no more
+    /// than a request has lately brought in a quarter of `request_timeout`.
     pub part_bytes: Option<u64>,
     /// Requests in flight of the engine, over all of its downloads, 1 to [`CONCURRENCY_MAX`]. Default none: it starts with 32, takes more while
     /// that brings more bytes a second, up to 128, and less when a server says that there are too many.
@@ -32,9 +36,10 @@ pub struct RangeOptions {
     pub backoff_max: Duration,
     /// The longest `Retry-After` that is waited for; a server that asks for more has refused. Default 60 s.
     pub retry_after_max: Duration,
-    /// How long one request may take, body included. What arrived by then is kept, and the rest is asked for again, as a retry. Default 30 s.
+    /// How long one request may take, body included, at most a year. What arrived by then is kept, and the rest is asked for again: as a
+    /// retry, unless that were 64 KiB or more, since a slow store isn't a broken one. A local file is read without it. Default 30 s.
     pub request_timeout: Duration,
-    /// How long one object may take, waiting for its turn and for a buffer included. Default none.
+    /// How long one object may take, waiting for its turn and for a buffer included; at most a year. Default none.
     pub total_timeout: Option<Duration>,
 }
 
@@ -84,7 +89,7 @@ impl RangeOptions {
         if let Some(part_bytes) = self.part_bytes
             && !(PART_BYTES_MIN..=isize::MAX as u64).contains(&part_bytes)
         {
-            return refused("part_bytes", &part_bytes, format!("{PART_BYTES_MIN} bytes or more, or none"));
+            return refused("part_bytes", &part_bytes, format!("{PART_BYTES_MIN} to {} bytes, or none", isize::MAX));
         }
         if let Some(concurrency) = self.concurrency
             && !(1..=CONCURRENCY_MAX).contains(&concurrency)
@@ -104,8 +109,8 @@ impl RangeOptions {
             );
         }
         for (field, value) in [("request_timeout", Some(self.request_timeout)), ("total_timeout", self.total_timeout)] {
-            if value == Some(Duration::ZERO) {
-                return refused(field, &Duration::ZERO, "more than nothing".to_owned());
+            if let Some(value) = value.filter(|value| value.is_zero() || *value > TIMEOUT_MAX) {
+                return refused(field, &value, "more than nothing and at most a year".to_owned());
             }
         }
         Ok(())
@@ -131,7 +136,7 @@ mod tests {
     fn each_field_that_makes_no_sense_is_named() {
         assert_eq!(
             refused(|options| options.part_bytes = Some(0)),
-            "`part_bytes` is 0: give 1024 bytes or more, or none"
+            "`part_bytes` is 0: give 1024 to 9223372036854775807 bytes, or none"
         );
         assert!(refused(|options| options.part_bytes = Some(u64::MAX)).starts_with("`part_bytes`"));
         assert_eq!(refused(|options| options.concurrency = Some(0)), "`concurrency` is 0: give 1 to 1024, or none");
@@ -143,5 +148,7 @@ mod tests {
         );
         assert!(refused(|options| options.request_timeout = Duration::ZERO).starts_with("`request_timeout` is 0ns"));
         assert!(refused(|options| options.total_timeout = Some(Duration::ZERO)).starts_with("`total_timeout`"));
+        assert!(refused(|options| options.request_timeout = Duration::MAX).ends_with("at most a year"));
+        assert!(refused(|options| options.total_timeout = Some(Duration::MAX)).ends_with("at most a year"));
     }
 }

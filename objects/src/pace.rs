@@ -2,7 +2,7 @@
 //!
 //! A round is as many ranges as requests may be in flight. As long as a quarter more of them brings 5 % more bytes a second, there are a quarter more; when
 //! it doesn't, one step back, and a new trial after a number of rounds. A server that asks for patience gets a quarter less at once. Rounds in which
-//! nobody waited for a turn say nothing and don't count.
+//! nobody waited for a turn say nothing and don't count, nor does the time before a round's first range.
 //!
 //! Arithmetic only: the clock is an argument. The rule is the additive increase and multiplicative decrease of congestion control with a look
 //! at throughput, because a store that is at its limit slows all of its answers before it refuses any.
@@ -26,6 +26,8 @@ pub(crate) struct Pace {
     /// Bytes a second with that; none while no trial is on.
     rate_before: Option<f64>,
     rounds_held: u32,
+    /// Nobody has waited for a turn since: the next range begins a round and isn't counted.
+    idle: bool,
     began: Instant,
     bytes: u64,
     ranges: usize,
@@ -40,6 +42,7 @@ impl Pace {
             limit_before: START,
             rate_before: None,
             rounds_held: 0,
+            idle: true,
             began: now,
             bytes: 0,
             ranges: 0,
@@ -53,7 +56,8 @@ impl Pace {
 
     /// A range arrived; `wanted` says that somebody waited for its turn.
     pub(crate) fn arrived(&mut self, now: Instant, bytes: u64, wanted: bool) {
-        if !wanted {
+        if !wanted || self.idle {
+            self.idle = !wanted;
             self.start_round(now);
             return;
         }
@@ -167,6 +171,20 @@ mod tests {
             pace.throttled(sent, sent);
         }
         assert_eq!(pace.limit(), 1);
+    }
+
+    #[test]
+    fn a_pause_is_no_part_of_a_round() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        // A line that is full: more requests bring nothing.
+        for burst in 1..20 {
+            let start = now + Duration::from_secs(1000 * burst);
+            (0..3 * MOST as u64).for_each(|ms| pace.arrived(start + Duration::from_millis(ms), 1 << 20, true));
+            pace.arrived(start + Duration::from_secs(1), 1 << 20, false);
+            assert!(pace.limit() <= START * 5 / 4, "{} in burst {burst}", pace.limit());
+        }
+        assert_eq!(pace.limit(), START);
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl<'a> Part<'a> {
         self.start + self.filled as u64..self.start + self.into.len() as u64
     }
 
+    /// All of it, whatever came.
+    pub(crate) fn whole(&self) -> Range<u64> {
+        self.start..self.start + self.into.len() as u64
+    }
+
     /// Forgets what came: nothing says that the rest will be of the same object.
     pub(crate) fn restart(&mut self) {
         self.filled = 0;
@@ -87,6 +92,7 @@ mod tests {
         assert_eq!(part.range(), 5..7);
         assert!(feed(&mut part, &[b"de"]).is_ok());
         assert!(part.range().is_empty());
+        assert_eq!(part.whole(), 2..7);
         part.restart();
         assert_eq!(part.range(), 2..7);
         assert_eq!(&bytes, b"\0\0abcde");

@@ -9,6 +9,9 @@ use std::time::Duration;
 use crate::error::Cause;
 use crate::options::RangeOptions;
 
+/// A request that brought so much before its time was up is slow, not broken.
+const MOVED_BYTES: u64 = 64 << 10;
+
 /// Retries that the engine has left, over all of its downloads.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -49,8 +52,12 @@ impl<'a> Tries<'a> {
         Self { options, budget, left: options.retries, backoff: options.backoff_first }
     }
 
-    /// How long to wait before the next one, after a try that ended so; the cause again if there is none.
-    pub(crate) fn next(&mut self, cause: Cause) -> Result<Duration, Cause> {
+    /// How long to wait before the next one, after a try that ended so and brought `kept_bytes` for good; the cause again if there is none.
+    pub(crate) fn next(&mut self, cause: Cause, kept_bytes: u64) -> Result<Duration, Cause> {
+        if matches!(cause, Cause::RequestTimeout { .. }) && kept_bytes >= MOVED_BYTES {
+            (self.left, self.backoff) = (self.options.retries, self.options.backoff_first);
+            return Ok(Duration::ZERO);
+        }
         let asked = match cause {
             Cause::Throttled { retry_after, .. } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
@@ -87,30 +94,44 @@ mod tests {
         let (options, budget) = (options(), Budget::new(64));
         let mut tries = Tries::new(&options, &budget);
         for most in [100, 200, 300, 300, 300].map(MS) {
-            let wait = tries.next(throttled(None)).unwrap();
+            let wait = tries.next(throttled(None), 0).unwrap();
             assert!(wait >= most / 2 && wait <= most, "{wait:?} of {most:?}");
         }
-        assert!(matches!(tries.next(throttled(None)), Err(Cause::Throttled { .. })));
+        assert!(matches!(tries.next(throttled(None), 1 << 20), Err(Cause::Throttled { .. })));
     }
 
     #[test]
     fn a_server_that_says_when_is_heeded_within_reason() {
         let (options, budget) = (options(), Budget::new(64));
         let mut tries = Tries::new(&options, &budget);
-        assert_eq!(tries.next(throttled(Some(7))).unwrap(), Duration::from_secs(7));
-        assert!(matches!(tries.next(throttled(Some(61))), Err(Cause::Throttled { .. })));
+        assert_eq!(tries.next(throttled(Some(7)), 0).unwrap(), Duration::from_secs(7));
+        assert!(matches!(tries.next(throttled(Some(61)), 0), Err(Cause::Throttled { .. })));
+    }
+
+    #[test]
+    fn a_slow_request_that_moves_is_no_failed_one() {
+        let (options, budget) = (RangeOptions { retries: 1, ..options() }, Budget::new(3));
+        let slow = || Cause::RequestTimeout { request_timeout: MS(1), got_bytes: 0 };
+        let mut tries = Tries::new(&options, &budget);
+        for _ in 0..10 {
+            assert!(tries.next(slow(), MOVED_BYTES - 1).is_ok(), "a retry");
+            assert!((0..5).all(|_| tries.next(slow(), MOVED_BYTES).is_ok_and(|wait| wait.is_zero())), "none");
+            budget.give_back();
+        }
+        assert!(tries.next(slow(), 0).is_ok());
+        assert!(matches!(tries.next(slow(), MOVED_BYTES - 1), Err(Cause::RequestTimeout { .. })));
     }
 
     #[test]
     fn what_can_not_pass_is_not_tried_again() {
         let (options, budget) = (options(), Budget::new(64));
-        assert!(matches!(Tries::new(&options, &budget).next(Cause::RangeIgnored), Err(Cause::RangeIgnored)));
+        assert!(matches!(Tries::new(&options, &budget).next(Cause::RangeIgnored, 0), Err(Cause::RangeIgnored)));
     }
 
     #[test]
     fn a_budget_bounds_the_retries_of_all_and_fills_again() {
         let (options, budget) = (options(), Budget::new(2));
-        let next = || Tries::new(&options, &budget).next(throttled(None));
+        let next = || Tries::new(&options, &budget).next(throttled(None), 0);
         assert!(next().is_ok() && next().is_ok());
         assert!(matches!(next(), Err(Cause::Budget { retry_budget: 2, .. })));
         budget.give_back();

@@ -56,14 +56,12 @@ impl std::error::Error for UrlError {
 
 impl Stores {
     /// Endpoint and credentials from the environment, under object_store's own keys: `AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`,
-    /// `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_SERVICE_ACCOUNT` and all of their kind.
+    /// `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_SERVICE_ACCOUNT` and all of their kind, `SERVICE_ACCOUNT` and `IDENTITY_ENDPOINT`.
     #[must_use]
     pub fn from_env() -> Self {
         let variables =
             env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        Self::new(
-            variables.filter(|(key, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| key.starts_with(prefix))),
-        )
+        Self::new(variables.filter(|(key, _)| is_setting(key)))
     }
 
     /// The same from these settings; keys that a store doesn't know are left to others.
@@ -80,9 +78,15 @@ impl Stores {
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
         let failed = |cause| UrlError { url: url.to_owned(), cause };
         let parsed = parse(url).map_err(failed)?;
+        if let Some(rest) = unsent(&parsed) {
+            return Err(failed(rest.into()));
+        }
         let (scheme, key) = ObjectStoreScheme::parse(&parsed).map_err(|cause| failed(cause.into()))?;
         if key.as_ref().is_empty() {
             return Err(failed("it names no object".into()));
+        }
+        if scheme == ObjectStoreScheme::Local && is_odd_file(&parsed) {
+            return Err(failed("it isn't a regular file".into()));
         }
         let store = place(&parsed, &key);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +134,26 @@ impl Stores {
             _ => return Err(object_store::Error::NotSupported { source: "no client for this scheme".into() }),
         })
     }
+}
+
+/// Whether there is something else than a file: of a pipe or a device nobody knows the size, and opening one may wait for ever.
+fn is_odd_file(url: &Url) -> bool {
+    let meta = url.to_file_path().ok().and_then(|path| path.metadata().ok());
+    meta.is_some_and(|meta| !meta.is_file())
+}
+
+/// Whether a variable of the environment is one of object_store's keys, by its beginning where the keys have one in common.
+fn is_setting(key: &str) -> bool {
+    ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| key.starts_with(prefix))
+        || ["SERVICE_ACCOUNT", "IDENTITY_ENDPOINT"].contains(&key)
+}
+
+/// What is wrong with a URL that has more than a key: no store would be sent it, so another object than was meant might come.
+fn unsent(url: &Url) -> Option<String> {
+    let part = |mark, instead, text: Option<&str>| {
+        text.map(|text| format!("`{mark}{text}` isn't part of a key; write {instead} for a {mark} of the key, and give credentials in the environment"))
+    };
+    part('?', "%3F", url.query()).or_else(|| part('#', "%23", url.fragment()))
 }
 
 /// A URL, or the path of a local file.
@@ -219,6 +243,32 @@ mod tests {
         assert_eq!(format!("/{key}"), folder.path().canonicalize().unwrap().join("a file.bin").to_str().unwrap());
         let refused = Stores::default().open("below/..").unwrap_err().to_string();
         assert!(refused.contains("it names no file"), "{refused}");
+    }
+
+    #[test]
+    fn what_would_not_be_sent_is_refused() {
+        for (url, part, instead) in [
+            ("https://host/x.npy?signature=a/b", "`?signature=a/b`", "%3F"),
+            ("s3://bucket/what?", "`?`", "%3F"),
+            ("file:///tmp/a#b", "`#b`", "%23"),
+        ] {
+            let refused = Stores::default().open(url).unwrap_err().to_string();
+            assert!(refused.starts_with(url) && refused.contains(part) && refused.contains(instead), "{refused}");
+        }
+        let (_, key) = Stores::default().open("memory:///what%3F%23").unwrap();
+        assert_eq!(key.as_ref(), "what?#");
+        let (_, key) = Stores::default().open("/tmp/what?#").unwrap();
+        assert_eq!(key.as_ref(), "tmp/what?#");
+    }
+
+    #[test]
+    fn settings_are_told_from_the_rest_of_the_environment() {
+        for key in
+            ["AWS_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME", "GOOGLE_BUCKET", "SERVICE_ACCOUNT", "IDENTITY_ENDPOINT"]
+        {
+            assert!(is_setting(key), "{key}");
+        }
+        assert!(["PATH", "MY_AWS_REGION", "SERVICE_ACCOUNTS", "aws"].iter().all(|key| !is_setting(key)));
     }
 
     #[test]

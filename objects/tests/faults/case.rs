@@ -1,5 +1,7 @@
 //! One fault at one part of an object and what has to come of it, as a row of a table; each row runs over both clients.
 
+use std::ops::Range;
+
 use slipring_objects::{Cause, Download, DownloadError, RangeOptions};
 
 use super::fault::Fault;
@@ -43,14 +45,17 @@ pub fn everywhere(name: &'static str, fault: Fault, times: usize, ends: Ends) ->
 }
 
 impl At {
+    fn part(self) -> Range<u64> {
+        match self {
+            Self::First => 0..PART_BYTES,
+            Self::Middle => 4 * PART_BYTES..5 * PART_BYTES,
+            Self::Last => 8 * PART_BYTES..OBJECT_BYTES as u64,
+        }
+    }
+
     /// The last byte of the part: whatever is asked for again still has it.
     fn position(self) -> u64 {
-        let size = OBJECT_BYTES as u64;
-        match self {
-            Self::First => PART_BYTES - 1,
-            Self::Middle => 5 * PART_BYTES - 1,
-            Self::Last => size - 1,
-        }
+        self.part().end - 1
     }
 }
 
@@ -100,14 +105,29 @@ impl Case {
             (Err(error), Ends::Error(cause, retries)) => {
                 assert_eq!(name(&error.cause), cause, "{what}: {error}");
                 assert_eq!(error.retries, retries, "{what}: {error}");
-                assert_named(&error, position, ranged, &what);
+                self.assert_named(&error, ranged, &what);
             }
-            (Err(error), Ends::Either) => assert_named(&error, position, ranged, &what),
+            (Err(error), Ends::Either) => self.assert_named(&error, ranged, &what),
             (Err(error), ends) => panic!("{what}: {ends:?} was expected, not: {error} ({error:?})"),
             (Ok(_), ends) => panic!("{what}: {ends:?} was expected, not an object"),
         }
         // One permit, one buffer or one retry that isn't given back would end this loop of cases.
         site.assert_sound(&what).await;
+    }
+
+    /// The error names object, part and cause.
+    fn assert_named(&self, error: &DownloadError, ranged: bool, what: &str) {
+        let text = error.to_string();
+        assert!(text.contains("folder/an object.bin"), "{what}: no object in: {text}");
+        assert!(text.ends_with(&error.cause.to_string()), "{what}: no cause in: {text}");
+        // Whoever asks for the whole object has no range to name.
+        let Some(range) = error.range.clone() else {
+            assert!(!ranged, "{what}: no range in: {text}");
+            return;
+        };
+        let part = if ranged { self.at.part() } else { 0..OBJECT_BYTES as u64 };
+        assert_eq!(range, part, "{what}: {text}");
+        assert!(text.contains(&format!("bytes {} to {}", range.start, range.end)), "{what}: no range in: {text}");
     }
 }
 
@@ -115,18 +135,4 @@ fn assert_right(download: &Download, site: &Site, before: usize, what: &str) {
     assert_eq!(site.versions(KEY).len(), before, "{what}: the object was replaced, and nobody noticed");
     site.versions(KEY)[before - 1].assert_is(&download.bytes, what);
     assert_eq!(download.stats.bytes, OBJECT_BYTES as u64, "{what}");
-}
-
-/// The error names object, range and cause.
-fn assert_named(error: &DownloadError, position: u64, ranged: bool, what: &str) {
-    let text = error.to_string();
-    assert!(text.contains("folder/an object.bin"), "{what}: no object in: {text}");
-    assert!(text.ends_with(&error.cause.to_string()), "{what}: no cause in: {text}");
-    // Whoever asks for the whole object has no range to name.
-    let Some(range) = error.range.clone() else {
-        assert!(!ranged, "{what}: no range in: {text}");
-        return;
-    };
-    assert!(range.contains(&position), "{what}: {range:?} isn't the part of the fault, at {position}: {text}");
-    assert!(text.contains(&format!("bytes {} to {}", range.start, range.end)), "{what}: no range in: {text}");
 }

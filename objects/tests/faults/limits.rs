@@ -90,6 +90,21 @@ async fn what_arrived_in_time_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_slow_store_is_not_a_broken_one() {
+    // No retry is allowed, and no request has the time for the whole: but each brings something.
+    let once = RangeOptions { request_timeout: MS(1000), retries: 0, retry_budget: 0, ..options() };
+    let whole = &RangeOptions { part_bytes: Some(2 << 20), ..once };
+    let checks = [Client::Http, Client::S3].map(|client| async move {
+        let site = Site::new(client, whole).await;
+        site.server.set_plan(|_| Fault::Slow { bytes: 64 << 10, pause: MS(150) });
+        let download = in_time(site.get(KEY), "slow").await.unwrap_or_else(|error| panic!("{client:?}: {error}"));
+        site.versions(KEY)[0].assert_is(&download.bytes, "slow");
+        assert!(download.stats.retries > 0 && download.stats.ranges == 1, "{:?}", download.stats);
+    });
+    join_all(checks).await;
+}
+
+#[tokio::test]
 async fn an_object_that_takes_too_long_is_an_error() {
     let options = &RangeOptions { total_timeout: Some(MS(400)), ..options() };
     each_standstill(|client, what, fault, position| async move {

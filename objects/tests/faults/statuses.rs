@@ -77,6 +77,16 @@ async fn an_empty_object_is_no_refusal() {
         let empty = site.get("bucket/empty").await.unwrap();
         assert!(empty.bytes.is_empty() && empty.meta.size == 0, "{client:?}: {empty:?}");
         assert_eq!((empty.stats.ranges, empty.stats.retries), (0, 0), "{client:?}: {empty:?}");
+        // The answer with its no bytes says so, not a HEAD, in which some servers say 0 of any object.
+        let seen = site.server.take_seen();
+        assert!(seen.len() == 2 && seen.iter().all(|seen| seen.request.method == "GET"), "{client:?}: {seen:?}");
+        let mut busy = Some(Fault::status(503));
+        site.server.set_plan(move |request| match request.range {
+            Some(_) => Fault::None,
+            None => busy.take().unwrap_or(Fault::None),
+        });
+        let empty = site.get("bucket/empty").await.unwrap_or_else(|error| panic!("{client:?}: {error}"));
+        assert_eq!((empty.bytes.len(), empty.stats.retries), (0, 1), "{client:?}: {empty:?}");
     }
 }
 
