@@ -61,7 +61,7 @@ enum Bench {
     Queue(Timed),
     /// Objects of a store, each in one piece of memory: with pooled buffers, without, and by object_store alone
     Objects(objects::Options),
-    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of three shapes
+    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of four shapes
     ObjectsPace(pace::Options),
     /// One variant of `objects` in this process
     #[command(name = objects::VARIANT, hide = true)]

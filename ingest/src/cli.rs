@@ -130,7 +130,7 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 const GET_HEADINGS: &[(&str, &[&str])] = &[
     ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
     ("Memory", &["buffer_pool", "buffer_pool_size"]),
-    ("Requests", &["part_size", "concurrency", "no_ranges", "retries", "timeout", "total_timeout"]),
+    ("Requests", &["part_size", "concurrency", "parallel", "no_ranges", "retries", "timeout", "total_timeout"]),
     ("What to print", &["json"]),
 ];
 #[cfg(not(feature = "objects"))]
@@ -248,7 +248,8 @@ fn bring(options: &GetOptions) -> u8 {
             announce(outcome.to_json());
         }
     };
-    let cancel = get::cancel_on_signals().map_err(|error| get::GetError::System { what: "signals", error });
+    let cancel = survive_file_limits().and_then(|()| get::cancel_on_signals());
+    let cancel = cancel.map_err(|error| get::GetError::System { what: "signals", error });
     match cancel.and_then(|cancel| get::run(options, &cancel, told)) {
         Ok(report) => {
             if !options.json {
@@ -288,8 +289,7 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
         told_once(signal, &again).map_err(refused)?;
         signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?).map_err(refused)?;
     }
-    // Writing past the limit of file sizes is an error that the sink can wait on; the signal that comes with it would kill.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(refused)?;
+    survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
@@ -302,6 +302,11 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let totals = server.stop();
     announce(&totals);
     Ok(u8::from(!totals.is_drained()))
+}
+
+/// Writing past the limit of file sizes is an error, which can be told or waited on; the signal that comes with it would kill.
+fn survive_file_limits() -> std::io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// The first signal sets `told`; a second one ends the process.
@@ -319,7 +324,10 @@ mod tests {
     fn every_option_stands_under_a_heading() {
         let command = command();
         command.clone().debug_assert();
-        for (name, headings) in [("serve", SERVE_HEADINGS), ("load", LOAD_HEADINGS), ("sweep", SWEEP_HEADINGS)] {
+        let all =
+            [("serve", SERVE_HEADINGS), ("load", LOAD_HEADINGS), ("sweep", SWEEP_HEADINGS), ("get", GET_HEADINGS)];
+        // Without its feature `get` has none.
+        for (name, headings) in all.into_iter().filter(|(_, headings)| !headings.is_empty()) {
             let found = command.find_subcommand(name).expect("it is one of ours");
             for option in found.get_arguments().filter(|option| option.get_id() != "help") {
                 assert!(option.get_help_heading().is_some(), "{name}: {}", option.get_id());

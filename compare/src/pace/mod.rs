@@ -1,4 +1,4 @@
-//! Does the range engine find its own pace? Fixed part sizes and concurrencies beside those that it chooses, against stores of three shapes.
+//! Does the range engine find its own pace? Fixed part sizes and concurrencies beside those that it chooses, against stores of four shapes.
 //!
 //! ```text
 //!   tasks ──▶ range engine, one setting ──▶ a store in memory behind two lines: its request's, and everybody's
@@ -12,6 +12,7 @@
 //! | `far` | 30 ms | 40 MiB/s | 800 MiB/s | nothing |
 //! | `near` | 1 ms | 200 MiB/s | 400 MiB/s | nothing |
 //! | `throttling` | 10 ms | 40 MiB/s | 2000 MiB/s | with 503, beyond 16 in flight |
+//! | `slow` | 100 ms | 2 MiB/s | 8 MiB/s | nothing, but a request of 16 MiB beside 31 others takes longer than it may |
 //!
 //! Every setting starts from an engine that has learnt nothing. Retries are the engine's defaults; an object that they don't suffice for is `failed`, and its bytes don't count. Bytes are compared whole.
 
@@ -34,7 +35,7 @@ use setting::{SETTINGS, Setting};
 use shape::{SHAPES, Shape};
 use work::{WORKS, Work};
 
-/// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of three shapes.
+/// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of four shapes.
 #[derive(Args, Clone)]
 pub struct Options {
     #[command(flatten)]

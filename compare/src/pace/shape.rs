@@ -20,8 +20,8 @@ pub struct Shape {
 
 const MIB: u64 = 1 << 20;
 
-/// A store far away, one in the same rack, and one that refuses.
-pub const SHAPES: [Shape; 3] = [
+/// A store far away, one in the same rack, one that refuses, and one behind a slow line.
+pub const SHAPES: [Shape; 4] = [
     Shape {
         name: "far",
         first_byte: Duration::from_millis(30),
@@ -42,6 +42,13 @@ pub const SHAPES: [Shape; 3] = [
         request_bytes_per_second: 40 * MIB,
         total_bytes_per_second: 2000 * MIB,
         in_flight_max: 16,
+    },
+    Shape {
+        name: "slow",
+        first_byte: Duration::from_millis(100),
+        request_bytes_per_second: 2 * MIB,
+        total_bytes_per_second: 8 * MIB,
+        in_flight_max: usize::MAX,
     },
 ];
 

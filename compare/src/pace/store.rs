@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn time_passes_as_the_shape_says() {
-        let [far, near, throttling] = SHAPES;
+        let [far, near, throttling, slow] = SHAPES;
         // 30 ms and 4 MiB at 40 MiB/s; twenty of them fill the whole line, and forty take twice as long.
         for (requests, ms) in [(1, 130), (20, 130), (40, 230)] {
             let (took, refused) = fetch(far, 4 << 20, requests);
@@ -201,5 +201,7 @@ mod tests {
         let (took, _) = fetch(near, 40 << 20, 4);
         assert!((400..420).contains(&took), "{took} ms");
         assert_eq!(fetch(throttling, 1 << 10, 20).1, 4);
+        let (took, _) = fetch(slow, 4 << 20, 4);
+        assert!((2100..2150).contains(&took), "{took} ms");
     }
 }

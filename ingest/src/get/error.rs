@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
-use super::ingest::{ClientError, FormatError};
+use super::ingest::{ClientError, FormatError, Sent};
 
 /// Engine's fields in the words of the command line, for whoever reads an error.
 const WORDS: &[(&str, &str)] = &[
@@ -71,12 +71,14 @@ pub enum GetError {
         error: io::Error,
     },
     /// SIGINT or SIGTERM.
-    #[error("interrupted: {done} of {all} objects were finished; unfinished files are removed")]
+    #[error("interrupted: {done} of {all} objects were finished; {others}")]
     Interrupted {
         /// Objects that came to an end, good or bad.
         done: usize,
         /// Objects that were asked for.
         all: usize,
+        /// What became of the other objects.
+        others: &'static str,
     },
 }
 
@@ -127,9 +129,12 @@ pub enum ObjectError {
     /// The service didn't take all of them.
     #[error(transparent)]
     Service(#[from] ClientError),
-    /// The run was interrupted.
+    /// The run was interrupted before anything of it had gone anywhere.
     #[error("interrupted")]
     Cancelled,
+    /// The run was interrupted while its vectors were sent.
+    #[error("interrupted when {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
+    CancelledSending(Sent),
 }
 
 /// Range, retries and cause; the object is said by its URL.

@@ -27,7 +27,7 @@ pub use options::GetOptions;
 pub use report::{Outcome, Report};
 
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,9 @@ use object::Object;
 use output::Folder;
 use progress::Progress;
 use run::{Run, Service, To};
+
+/// How often the pool looks for buffers that nobody needs.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Gets the objects that the options name, and gives `told` what became of each when it is known. Blocks until all have ended, or until soon after
 /// `cancel` is cancelled.
@@ -44,8 +47,11 @@ use run::{Run, Service, To};
 pub fn run(options: &GetOptions, cancel: &CancellationToken, told: impl FnMut(&Outcome)) -> Result<Report, GetError> {
     let engine = options.engine()?;
     let objects = Object::open(&options.urls)?;
+    let all = objects.len();
+    let interrupted = |done| GetError::Interrupted { done, all, others: options.others() };
     let (to, client) = match (&options.output, &options.ingest) {
-        (Some(path), _) => {
+        (Some(_), Some(to)) => return Err(GetError::option("ingest", to, "leave it or --output out".to_owned())),
+        (Some(path), None) => {
             object::check_names(&objects)?;
             (To::Folder(Folder::create(path)?), None)
         }
@@ -57,14 +63,18 @@ pub fn run(options: &GetOptions, cancel: &CancellationToken, told: impl FnMut(&O
                 max_vectors: options.max_vectors,
             };
             // A service that isn't there is known before anything is fetched.
-            let client = service.connect().map_err(GetError::Service)?;
+            let client = service.connect(cancel).map_err(|error| match error {
+                ClientError::Cancelled => interrupted(0),
+                error => GetError::Service(error),
+            })?;
             (To::Service(service), Some(client))
         }
         (None, None) => (To::Nowhere, None),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| GetError::System { what: "threads", error })?;
-    let (all, workers) = (objects.len(), options.objects_at_once().min(objects.len()));
+    let no_threads = |error| GetError::System { what: "threads", error };
+    let _ticker = engine.buffer_pool().map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
+    let workers = options.objects_at_once().min(all);
     let (progress, next, started) = (Progress::new(all, options.json), AtomicUsize::new(0), Instant::now());
     let run = Run { objects, engine, to, cancel: cancel.clone(), progress, next };
     let outcomes = runtime.block_on(run.all(workers, client, told));
@@ -73,7 +83,7 @@ pub fn run(options: &GetOptions, cancel: &CancellationToken, told: impl FnMut(&O
     runtime.shutdown_background();
     let done = outcomes.iter().filter(|outcome| !outcome.is_cancelled()).count();
     if done < all {
-        return Err(GetError::Interrupted { done, all });
+        return Err(interrupted(done));
     }
     Ok(Report { outcomes, elapsed })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use slipring::class::AtLimit;
-use slipring_objects::{PoolOptions, RangeEngine, RangeOptions};
+use slipring_objects::{CONCURRENCY_MAX, PoolOptions, RangeEngine, RangeOptions};
 
 use super::GetError;
 use crate::load::{Target, parse_duration};
@@ -17,7 +17,7 @@ const POOL_SIZE: usize = 16;
 const CONCURRENCY: usize = 32;
 /// Requests in flight for each object under way.
 const REQUESTS_AN_OBJECT: usize = 4;
-/// Most objects under way: each is a buffer as large as itself.
+/// Most objects under way unless `--parallel` says how many: each is a buffer as large as itself.
 const OBJECTS_AT_ONCE_MAX: usize = 16;
 
 /// What is fetched, where it goes, with which memory and by how many requests.
@@ -50,6 +50,9 @@ pub struct GetOptions {
     /// Requests in flight, over all objects [default: 32 at first, then what brings most]
     #[arg(long)]
     pub concurrency: Option<usize>,
+    /// Objects under way at once, each with a buffer as large as itself; more of them where they are small and far away [default: a quarter of --concurrency, 1 to 16]
+    #[arg(long, value_name = "OBJECTS")]
+    pub parallel: Option<usize>,
     /// Fetch each object by one request
     #[arg(long)]
     pub no_ranges: bool,
@@ -80,6 +83,7 @@ impl GetOptions {
             buffer_pool_size: None,
             part_size: None,
             concurrency: None,
+            parallel: None,
             no_ranges: false,
             retries: 4,
             timeout: Duration::from_secs(30),
@@ -92,6 +96,13 @@ impl GetOptions {
     pub(super) fn engine(&self) -> Result<RangeEngine, GetError> {
         if !(1..=VECTORS_MAX).contains(&self.max_vectors) {
             return Err(GetError::option("max-vectors", self.max_vectors, format!("give 1 to {VECTORS_MAX}")));
+        }
+        if let Some(parallel) = self.parallel.filter(|parallel| !(1..=CONCURRENCY_MAX).contains(parallel)) {
+            return Err(GetError::option(
+                "parallel",
+                parallel,
+                format!("give 1 to {CONCURRENCY_MAX}, or leave it out"),
+            ));
         }
         let options = RangeOptions {
             enabled: !self.no_ranges,
@@ -123,9 +134,19 @@ impl GetOptions {
         })
     }
 
-    /// How many objects are under way at most: a quarter of the requests in flight, from 1 to 16; 8 without `--concurrency`.
+    /// What an interruption leaves of the objects that aren't finished.
+    pub(super) fn others(&self) -> &'static str {
+        match (&self.output, &self.ingest) {
+            (Some(_), _) => "unfinished files are removed",
+            (None, Some(_)) => "the service may have vectors of those that were being sent",
+            (None, None) => "nothing of the others is kept",
+        }
+    }
+
+    /// How many objects are under way at most: `--parallel`, else a quarter of the requests in flight, from 1 to 16; 8 without `--concurrency`.
     pub fn objects_at_once(&self) -> usize {
-        (self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_AN_OBJECT).clamp(1, OBJECTS_AT_ONCE_MAX)
+        let quarter = self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_AN_OBJECT;
+        self.parallel.unwrap_or(quarter.clamp(1, OBJECTS_AT_ONCE_MAX))
     }
 }
 
@@ -169,6 +190,7 @@ mod tests {
     fn objects_at_once_follow_the_requests() {
         let at_once = |words: &str| parsed(words).objects_at_once();
         assert_eq!(at_once("a"), 8);
+        assert_eq!(at_once("a --concurrency 4 --parallel 100"), 100);
         assert_eq!([1, 4, 32, 1024].map(|requests| at_once(&format!("a --concurrency {requests}"))), [1, 1, 8, 16]);
     }
 }

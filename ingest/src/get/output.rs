@@ -1,13 +1,15 @@
 //! Files of objects: whole under their names, or not there.
 //!
-//! A file is written under a temporary name beside it, and renamed when the last byte is in it. So a run that fails or is killed leaves no half file
-//! under the final name; one that is killed outright may leave `.slipring-get-*` files, which may be deleted. Nothing is synced: what a
-//! power failure keeps is the system's choice.
+//! A file is written under a temporary name beside it, and renamed when the last byte is in it. So a run that fails leaves no half file; one that is
+//! killed outright may leave `.slipring-get-*` files, which may be deleted. Nothing is synced: what a power failure keeps, and what a
+//! network's file system refuses after the last byte, is the system's choice.
 
-use std::fs::{self, File};
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use super::{GetError, ObjectError};
@@ -22,53 +24,34 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes it if it isn't there.
+    /// Makes it if it isn't there. That it can be written is tried, so that it is known before anything is fetched.
     pub(super) fn create(path: &Path) -> Result<Folder, GetError> {
         let failed = |error| GetError::Folder { path: path.to_owned(), error };
         fs::create_dir_all(path).map_err(failed)?;
-        Ok(Folder { path: path.to_owned() })
+        let folder = Folder { path: path.to_owned() };
+        folder.unfinished().map_err(failed)?;
+        Ok(folder)
     }
 
-    /// Writes a file, in place of one that has this name already. `index` tells apart what one run writes at a time. Blocks.
-    pub(super) fn write(
-        &self,
-        index: usize,
-        name: &str,
-        bytes: &[u8],
-        cancel: &CancellationToken,
-    ) -> Result<(), ObjectError> {
-        let part = self.path.join(format!(".slipring-get-{}-{index}", std::process::id()));
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error: io::Error| ObjectError::Write { path, error }
-        };
-        let mut file = File::create_new(&part).map_err(failed(&part))?;
-        let mut unfinished = Unfinished { path: part, renamed: false };
+    /// Writes a file, in place of one that has this name already. Blocks.
+    pub(super) fn write(&self, name: &str, bytes: &[u8], cancel: &CancellationToken) -> Result<(), ObjectError> {
+        let path = self.path.join(name);
+        let failed = |error| ObjectError::Write { path: path.clone(), error };
+        let mut file = self.unfinished().map_err(failed)?;
         for piece in bytes.chunks(PIECE_BYTES) {
             if cancel.is_cancelled() {
                 return Err(ObjectError::Cancelled);
             }
-            file.write_all(piece).map_err(failed(&unfinished.path))?;
+            file.write_all(piece).map_err(failed)?;
         }
-        let path = self.path.join(name);
-        fs::rename(&unfinished.path, &path).map_err(failed(&path))?;
-        unfinished.renamed = true;
+        file.persist(&path).map_err(|refused| failed(refused.error))?;
         Ok(())
     }
-}
 
-/// A file under its temporary name, removed when it is dropped with it.
-struct Unfinished {
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // If that fails, its name says what it is.
-            let _stays = fs::remove_file(&self.path);
-        }
+    /// A file under a temporary name that nobody has, removed when it is dropped with it. Who may read it is the umask's to say.
+    fn unfinished(&self) -> io::Result<NamedTempFile> {
+        let named = Permissions::from_mode(0o666);
+        tempfile::Builder::new().prefix(".slipring-get-").permissions(named).tempfile_in(&self.path)
     }
 }
 
@@ -89,18 +72,22 @@ mod tests {
         let path = above.path().join("new/folder");
         let (folder, cancel) = (Folder::create(&path).unwrap(), CancellationToken::new());
         let large = vec![7; PIECE_BYTES + 1];
-        folder.write(0, "large", &large, &cancel).unwrap();
-        folder.write(1, "empty", &[], &cancel).unwrap();
-        folder.write(2, "empty", b"replaced", &cancel).unwrap();
+        folder.write("large", &large, &cancel).unwrap();
+        folder.write("empty", &[], &cancel).unwrap();
+        folder.write("empty", b"replaced", &cancel).unwrap();
         assert_eq!(fs::read(path.join("large")).unwrap(), large);
         assert_eq!(fs::read(path.join("empty")).unwrap(), b"replaced");
+        let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode();
+        fs::write(path.join("plain"), "as any program does").unwrap();
+        assert_eq!(mode("large"), mode("plain"));
+        fs::remove_file(path.join("plain")).unwrap();
 
         // A folder has the name: renaming fails, and nothing else is left.
         fs::create_dir(path.join("taken")).unwrap();
-        let error = folder.write(3, "taken", b"x", &cancel).unwrap_err().to_string();
+        let error = folder.write("taken", b"x", &cancel).unwrap_err().to_string();
         assert!(error.contains("taken"), "{error}");
         cancel.cancel();
-        assert!(matches!(folder.write(4, "late", b"x", &cancel), Err(ObjectError::Cancelled)));
+        assert!(matches!(folder.write("late", b"x", &cancel), Err(ObjectError::Cancelled)));
         assert_eq!(names(&path), ["empty", "large", "taken"]);
     }
 
@@ -111,7 +98,9 @@ mod tests {
         fs::write(&file, "mine").unwrap();
         let error = Folder::create(&file.join("below")).unwrap_err();
         assert!(error.to_string().contains("--output") && error.exit_code() == 2, "{error}");
-        let error = Folder::create(&file).unwrap_err();
-        assert!(error.to_string().contains("--output") && error.exit_code() == 2, "{error}");
+        for path in [&file, Path::new("/proc")] {
+            let error = Folder::create(path).unwrap_err();
+            assert!(error.to_string().contains("--output") && error.exit_code() == 2, "{error}");
+        }
     }
 }

@@ -30,7 +30,12 @@ pub struct Outcome {
 impl Outcome {
     /// Whether it was interrupted rather than at fault.
     pub(super) fn is_cancelled(&self) -> bool {
-        matches!(self.error, Some(ObjectError::Cancelled))
+        matches!(self.error, Some(ObjectError::Cancelled | ObjectError::CancelledSending(_)))
+    }
+
+    /// Whether there is more to say of it than that it was interrupted.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        !matches!(self.error, Some(ObjectError::Cancelled))
     }
 
     /// One object: what was fetched, with `--ingest` the vectors, and with a failure its `error`. An object that wasn't fetched has no `pool`.

@@ -54,8 +54,8 @@ pub(super) struct Service {
 }
 
 impl Run {
-    /// Brings all objects by so many workers and gives `told` each outcome when it is there, but not those of interrupted objects. `client` is
-    /// for the first worker.
+    /// Brings all objects by so many workers and gives `told` each outcome when it is there, but not those of interrupted objects of which nothing
+    /// has gone anywhere. `client` is for the first worker.
     pub(super) async fn all(
         self,
         workers: usize,
@@ -81,7 +81,7 @@ impl Run {
                 }
             };
             fetched_bytes += outcome.fetched.map_or(0, |stats| stats.bytes);
-            if !outcome.is_cancelled() {
+            if outcome.is_to_be_told() {
                 run.progress.ended(&outcome, fetched_bytes, &mut told);
             }
             outcomes.push(outcome);
@@ -96,13 +96,13 @@ impl Run {
         while !self.cancel.is_cancelled() {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(object) = self.objects.get(index) else { break };
-            let outcome = self.bring(index, object, &mut client).await;
+            let outcome = self.bring(object, &mut client).await;
             // Only a run that panics receives no more.
             let _gone = outcomes.send(outcome);
         }
     }
 
-    async fn bring(&self, index: usize, object: &Object, client: &mut Option<Client>) -> Outcome {
+    async fn bring(&self, object: &Object, client: &mut Option<Client>) -> Outcome {
         let (line, started) = (self.progress.begin(&object.url), Instant::now());
         let outcome = |fetched, sent, retries, elapsed, error| {
             let url = object.url.clone();
@@ -117,7 +117,7 @@ impl Run {
             To::Nowhere => (None, Ok(())),
             To::Folder(folder) => {
                 line.says("writing");
-                (None, self.write(index, object, folder, bytes).await)
+                (None, self.write(object, folder, bytes).await)
             }
             To::Service(service) => {
                 line.says("sending its vectors");
@@ -128,9 +128,9 @@ impl Run {
         outcome(Some(stats), sent, stats.retries, stats.elapsed, ended.err())
     }
 
-    async fn write(&self, index: usize, object: &Object, folder: &Folder, bytes: Bytes) -> Result<(), ObjectError> {
+    async fn write(&self, object: &Object, folder: &Folder, bytes: Bytes) -> Result<(), ObjectError> {
         let (folder, name, cancel) = (folder.clone(), object.name().to_owned(), self.cancel.clone());
-        blocking(move || folder.write(index, &name, &bytes, &cancel)).await
+        blocking(move || folder.write(&name, &bytes, &cancel)).await
     }
 
     async fn ingest(
@@ -164,12 +164,15 @@ impl Service {
         sent: &mut Sent,
     ) -> Result<(), ObjectError> {
         let vectors = Vectors::parse(bytes, name, self.column.as_deref(), self.max_vectors)?;
-        let mut client = match held.take() {
+        let mut client = match held.take().and_then(Client::if_open) {
             Some(client) => client,
-            None => self.connect()?,
+            None => self.connect(cancel).map_err(|error| match error {
+                ClientError::Cancelled => ObjectError::Cancelled,
+                error => error.into(),
+            })?,
         };
         match client.send(&vectors, self.max_vectors, cancel, sent) {
-            Err(ClientError::Cancelled) => Err(ObjectError::Cancelled),
+            Err(ClientError::Cancelled) => Err(ObjectError::CancelledSending(sent.clone())),
             // All was answered.
             ended @ (Ok(()) | Err(ClientError::NotFinite { .. })) => {
                 *held = Some(client);
@@ -179,8 +182,8 @@ impl Service {
         }
     }
 
-    pub(super) fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.target, self.timeout)
+    pub(super) fn connect(&self, cancel: &CancellationToken) -> Result<Client, ClientError> {
+        Client::connect(&self.target, self.timeout, cancel)
     }
 }
 

@@ -34,7 +34,9 @@ pub(crate) fn check_head(mode: Mode, head: &AnswerHead, vectors: u32, request: u
 fn may_lose_framing(status: Status) -> bool {
     matches!(
         status,
-        Status::TooManyVectors
+        // Busy, where the unfinished frame that has waited longest makes room for others.
+        Status::Busy
+            | Status::TooManyVectors
             | Status::WrongDimension
             | Status::BadMagic
             | Status::BadVersion

@@ -23,6 +23,13 @@ pub fn get<S: AsRef<str>>(words: &[S]) -> Command {
     command
 }
 
+/// The same command, from a shell that has said this first.
+pub fn limited(shell: &str, command: Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
+    limited
+}
+
 /// A run that is over.
 #[derive(Debug)]
 pub struct Ended {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::command::{get, names, run, start, wait};
+use crate::command::{get, limited, names, run, start, wait};
 use crate::http::{Conduct, Server};
 use crate::support::Draw;
 
@@ -127,6 +127,17 @@ fn a_failed_object_ends_nobody_elses() {
         assert_eq!((line["bytes"].as_u64(), line["pool"].is_null()), (Some(0), true));
         assert!(line["error"].as_str().unwrap().contains("not found"));
     }
+}
+
+#[test]
+fn a_file_beyond_the_limit_of_file_sizes_is_a_failed_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start([("large", Conduct::Right, noise(2 << 20)), ("small", Conduct::Right, noise(10))]);
+    let out = folder.path().display().to_string();
+    let words = [&*server.url("large"), &server.url("small"), "-o", &out];
+    let ended = wait(start(limited("ulimit -S -f 100", get(&words)))).assert_code(1);
+    assert!(ended.stderr.contains(&server.url("large")) && ended.stderr.contains("File too large"), "{ended:?}");
+    assert_eq!(names(folder.path()), ["small"]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn bad_usage_names_the_option() {
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
     let file = file.display().to_string();
-    let cases: [(&[&str], &[&str]); 18] = [
+    let cases: [(&[&str], &[&str]); 23] = [
         (&[], &["<URL>"]),
         (&["x", "-o"], &["--output"]),
         (&["x", "-o", &file], &["--output", &file]),
@@ -37,12 +37,17 @@ fn bad_usage_names_the_option() {
         (&["x", "--part-size", "8MiB", "--no-ranges"], &["--part-size", "--no-ranges"]),
         (&["x", "--concurrency", "0"], &["--concurrency", "1 to 1024"]),
         (&["x", "--concurrency", "5000"], &["--concurrency", "1 to 1024"]),
+        (&["x", "--parallel", "0"], &["--parallel", "1 to 1024"]),
+        (&["x", "--parallel", "1025"], &["--parallel", "1 to 1024"]),
         (&["x", "--buffer-pool-size", "0"], &["--buffer-pool-size", "1 or more"]),
         (&["x", "--timeout", "0s"], &["--timeout"]),
         (&["x", "--total-timeout", "0s"], &["--total-timeout"]),
         (&["x", "--max-vectors", "0"], &["--max-vectors", "65535"]),
         (&["gopher://host/x"], &["gopher://host/x", "s3://"]),
         (&["s3://bucket"], &["s3://bucket"]),
+        (&["http://host/x.npy?signature=a"], &["`?signature=a` isn't part of a key", "%3F"]),
+        (&["/dev/zero"], &["/dev/zero", "isn't a regular file"]),
+        (&["x", "-o", "/proc"], &["--output /proc"]),
         (&["--nonsense", "x"], &["--nonsense"]),
     ];
     for (words, names) in cases {

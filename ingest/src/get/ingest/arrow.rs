@@ -92,7 +92,7 @@ fn place(bytes: &[u8], at: usize) -> Result<Option<Placed<'_>>, ArrowError> {
     let length = usize::try_from(length).map_err(|_| damaged(format!("its length is {length}")))?;
     let metadata = after.get(..length).ok_or_else(cut_off)?;
     let message = root_as_message(metadata).map_err(|error| damaged(error.to_string()))?;
-    if message.version() < MetadataVersion::V4 {
+    if !(MetadataVersion::V4..=MetadataVersion::V5).contains(&message.version()) {
         return Err(ArrowError::Version(message.version().0));
     }
     let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| damaged("its body is negative".to_owned()))?;

@@ -11,6 +11,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -34,7 +36,7 @@ const MODE: Mode = Mode::Header;
 /// What became of an object's vectors. Of an object that failed underway the service may have taken more than were answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Vectors that went to the service.
+    /// Vectors of the frames that were made for the service; where it failed underway, of the last of them some bytes may not have left.
     pub vectors: u64,
     /// Of those, answered with a score: received.
     pub answered: u64,
@@ -61,16 +63,51 @@ pub(crate) struct Client {
     input: Vec<u8>,
 }
 
-trait ReadWrite: Read + Write + Send {}
-impl ReadWrite for TcpStream {}
-impl ReadWrite for UnixStream {}
+trait ReadWrite: Read + Write + Send {
+    fn set_nonblocking(&self, on: bool) -> io::Result<()>;
+}
+
+impl ReadWrite for TcpStream {
+    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        TcpStream::set_nonblocking(self, on)
+    }
+}
+
+impl ReadWrite for UnixStream {
+    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        UnixStream::set_nonblocking(self, on)
+    }
+}
 
 impl Client {
-    /// Connects; `timeout` bounds this and every wait for the service to move.
-    pub(crate) fn connect(target: &Target, timeout: Duration) -> Result<Client, ClientError> {
-        let stream =
-            connect(target, timeout).map_err(|error| ClientError::Connect { to: target.to_string(), error })?;
-        Ok(Client { to: target.to_string(), stream, timeout, sequence: 0, window: 1, input: Vec::new() })
+    /// Connects; `timeout` bounds this and every wait for the service to move. It happens on a thread of its own, because nothing ends a name's
+    /// look-up or a handshake: interrupted, they are left to themselves.
+    pub(crate) fn connect(
+        target: &Target,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Client, ClientError> {
+        let (to, target, (done, wait)) = (target.to_string(), target.clone(), channel());
+        let failed = |error| ClientError::Connect { to: to.clone(), error };
+        let connecting = move || drop(done.send(connect(&target, timeout)));
+        thread::Builder::new().name("connect".to_owned()).spawn(connecting).map_err(failed)?;
+        let connected = loop {
+            match wait.recv_timeout(LOOK) {
+                Ok(connected) => break connected,
+                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return Err(ClientError::Cancelled),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Err(io::Error::other("its thread ended")),
+            }
+        };
+        let stream = connected.map_err(failed)?;
+        Ok(Client { to, stream, timeout, sequence: 0, window: 1, input: Vec::new() })
+    }
+
+    /// The client, unless the service has ended the connection since its last answer. A service says nothing unasked.
+    pub(crate) fn if_open(mut self) -> Option<Client> {
+        let looked = self.stream.set_nonblocking(true).and_then(|()| self.stream.read(&mut [0]));
+        let is_silent = looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        (is_silent && self.stream.set_nonblocking(false).is_ok()).then_some(self)
     }
 
     /// Sends all vectors in frames of up to `max_vectors` and waits for every answer. `sent` counts up also where it fails.
@@ -172,8 +209,10 @@ impl Client {
                     bytes = &bytes[written..];
                     moved = Instant::now();
                 }
-                // Whatever it says instead is in its answers; without one, this error is the cause.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                // Whatever it says instead is in its answers; without one, the end of the connection is the cause.
+                Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                    return Ok(());
+                }
                 Err(error) => self.wait_on(error, moved, unanswered, cancel)?,
             }
         }
@@ -222,6 +261,41 @@ fn connect(target: &Target, timeout: Duration) -> io::Result<Box<dyn ReadWrite>>
             stream.set_read_timeout(Some(LOOK))?;
             stream.set_write_timeout(Some(LOOK))?;
             Ok(Box::new(stream))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_ended_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let connect = || Client::connect(&target, Duration::from_secs(60), &CancellationToken::new()).unwrap();
+        let mut client = connect();
+        let (mut service, _) = listener.accept().unwrap();
+        for byte in 1..4 {
+            client = client.if_open().expect("the service has only been silent");
+            // It blocks again.
+            service.write_all(&[byte]).unwrap();
+            let mut read = [0];
+            while client.stream.read(&mut read).is_err() {}
+            assert_eq!(read, [byte]);
+        }
+        drop(service);
+        while let Some(open) = client.if_open() {
+            client = open;
+        }
+        // Nor one on which something came that nobody asked for.
+        let mut client = connect();
+        let (mut service, _) = listener.accept().unwrap();
+        service.write_all(b"unasked").unwrap();
+        while let Some(open) = client.if_open() {
+            client = open;
         }
     }
 }

@@ -42,14 +42,15 @@ impl Column {
         if schema.endianness() != Endianness::Little {
             return Err(ArrowError::BigEndian);
         }
-        let (mut before, mut found, mut others) = (Places::default(), Vec::new(), Vec::new());
+        let (mut before, mut found, mut others) = (Some(Places::default()), Vec::new(), Vec::new());
         for field in schema.fields().into_iter().flatten() {
             let name = field.name().unwrap_or_default();
-            match dim(&field) {
-                Some(dim) => found.push(Column { name: name.to_owned(), dim, before }),
-                None => others.push(described(&field)),
+            match (dim(&field), before) {
+                (Some(dim), Some(before)) => found.push(Column { name: name.to_owned(), dim, before }),
+                (Some(_), None) => others.push(format!("{name} (behind a column of a type that is unknown here)")),
+                (None, _) => others.push(described(&field)),
             }
-            before.add(&field, version);
+            before = before.and_then(|before| before.with(&field, version));
         }
         let named = |name: &str| found.iter().position(|column| column.name == name);
         let at = match wanted {
@@ -111,13 +112,16 @@ impl Column {
 }
 
 impl Places {
-    /// Goes past a field and its children.
-    fn add(&mut self, field: &Field<'_>, version: MetadataVersion) {
+    /// Those behind a field and its children too; none if its type is newer than what is known here.
+    fn with(mut self, field: &Field<'_>, version: MetadataVersion) -> Option<Places> {
+        if !(Type::ENUM_MIN + 1..=Type::ENUM_MAX).contains(&field.type_type().0) {
+            return None;
+        }
         self.nodes += 1;
         if field.dictionary().is_some() {
             // In a batch there are only its indices: validity and integers.
             self.buffers += 2;
-            return;
+            return Some(self);
         }
         self.buffers += match field.type_type() {
             Type::Null | Type::RunEndEncoded => 0,
@@ -131,7 +135,7 @@ impl Places {
             _ => 2,
         };
         self.views += usize::from(matches!(field.type_type(), Type::BinaryView | Type::Utf8View));
-        field.children().into_iter().flatten().for_each(|child| self.add(&child, version));
+        field.children().into_iter().flatten().try_fold(self, |places, child| places.with(&child, version))
     }
 }
 

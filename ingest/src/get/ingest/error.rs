@@ -49,8 +49,8 @@ pub enum ArrowError {
         /// What is wrong.
         why: String,
     },
-    /// Before Arrow 0.8.
-    #[error("metadata of version V{}, V4 and V5 are read; write it again with a newer Arrow", .0 + 1)]
+    /// Before Arrow 0.8, or newer than what is known here.
+    #[error("metadata of version V{}, V4 and V5 are read; write it again with an Arrow that writes V5", i32::from(*.0) + 1)]
     Version(i16),
     /// Written for another kind of machine.
     #[error("it is big-endian; write it again little-endian")]

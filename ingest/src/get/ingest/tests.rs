@@ -7,6 +7,7 @@ use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, ListArray,
     NullArray, RecordBatch, RunArray, StringArray, StringViewArray, StructArray, UInt64Array, UnionArray,
 };
+use arrow_ipc::Type;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, UnionFields};
 use bytes::Bytes;
@@ -108,6 +109,23 @@ fn good_images_give_their_rows() {
     // No row, but a dimension.
     assert_eq!(rows(npy("'<f4'", "(0, 2)", &[]), "a", None), Ok((2, Vec::new())));
     assert_eq!(rows(file(&[batches[0].clone()]), "a", None), Ok((2, Vec::new())));
+}
+
+#[test]
+fn behind_a_type_that_is_unknown_nothing_is_guessed() {
+    let image = stream(&[batch(vec![
+        ("id", Arc::new(UInt64Array::from(vec![1, 2])) as ArrayRef),
+        ("vector", lists(vec![1.0, 2.0], 1)),
+    ])]);
+    // Wherever the column's type stands in the schema, one of these bytes is it.
+    let [known, unknown] = [Type::Int.0, Type::ENUM_MAX + 1];
+    let refused = image.iter().enumerate().filter(|(_, byte)| **byte == known).filter_map(|(at, _)| {
+        let mut image = image.clone();
+        image[at] = unknown;
+        rows(image, "a", None).err()
+    });
+    let said: Vec<String> = refused.collect();
+    assert!(said.iter().any(|said| said.contains("vector (behind a column of a type that is unknown")), "{said:?}");
 }
 
 #[test]
