@@ -277,7 +277,7 @@ def objects_table(records):
 
 
 def pace_table(records):
-    """A line a case, a column a setting, MiB a second; the last column is the default beside the best fixed setting."""
+    """A line a case, a column a setting: MiB a second, objects that failed, else requests made again; the last column is the default beside the best fixed setting."""
     (record,) = records
     settings = list(dict.fromkeys(row["contender"] for row in record.rows))
     fixed = [who for who in settings if who != "default" and "auto" not in who]
@@ -285,8 +285,9 @@ def pace_table(records):
     for case in cases_of(record):
         rows = {who: find(record, case, who) for who in settings}
         rates = {who: number(row, "bytes_per_second") / (1 << 20) for who, row in rows.items() if row}
-        failed = lambda who: f" ({number(rows[who], 'failed'):.0f} failed)" if number(rows[who], "failed") else ""
-        cells = [f"{rates[who]:,.0f}{failed(who)}" if who in rates else "" for who in settings]
+        counted = lambda who, column, word: f" ({count:.0f} {word})" if (count := number(rows[who], column)) else ""
+        failed = lambda who: counted(who, "failed", "failed")
+        cells = [f"{rates[who]:,.0f}{failed(who) or counted(who, 'retries', 'again')}" if who in rates else "" for who in settings]
         # One that loses objects is no setting to be held against.
         best = max((rates[who] for who in fixed if who in rates and not failed(who)), default=0)
         lines.append([f"`{case}`", *cells, f"{rates['default'] / best:.2f}x" if best and "default" in rates else ""])
