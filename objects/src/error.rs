@@ -91,6 +91,8 @@ pub enum Cause {
     },
     /// The server sent the whole object when a part was asked for.
     RangeIgnored,
+    /// The endpoint is reached without encryption, which has to be allowed.
+    PlainHttp,
     /// The connection failed.
     Connection(object_store::Error),
     /// One request took too long.
@@ -150,6 +152,10 @@ impl fmt::Display for Cause {
             }
             Self::Status { status } => write!(f, "the server answered with status {status}"),
             Self::RangeIgnored => write!(f, "the server doesn't serve ranges; turn `enabled` off"),
+            Self::PlainHttp => write!(
+                f,
+                "the endpoint is http and not https; if that is meant, set AWS_ALLOW_HTTP=true, AZURE_ALLOW_HTTP or GOOGLE_ALLOW_HTTP"
+            ),
             Self::Connection(cause) => write!(f, "the connection failed: {}", chain(cause)),
             Self::RequestTimeout { request_timeout, got_bytes } => {
                 write!(

@@ -22,11 +22,13 @@ impl From<Error> for Cause {
 impl Cause {
     /// By what lies below: an answer that the connector kept, else a connection that failed, else the store's own complaint.
     fn from_sources(error: Error) -> Self {
-        let mut connection = false;
+        let (mut connection, mut plain_http) = (false, false);
         let mut answer = None;
         let mut below = error.source();
         while let Some(source) = below {
             connection |= source.is::<HttpError>();
+            // The client below has no type for it.
+            plain_http |= source.to_string() == "URL scheme is not allowed";
             answer = answer.or(source.downcast_ref::<Answer>().copied());
             below = source.source();
         }
@@ -37,6 +39,7 @@ impl Cause {
                 Self::Throttled { status, retry_after }
             }
             Some(Answer::Status { status, .. }) => Self::Status { status },
+            None if plain_http => Self::PlainHttp,
             None if connection => Self::Connection(error),
             None => Self::Store(error),
         }

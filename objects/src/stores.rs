@@ -151,7 +151,7 @@ fn is_setting(key: &str) -> bool {
 /// What is wrong with a URL that has more than a key: no store would be sent it, so another object than was meant might come.
 fn unsent(url: &Url) -> Option<String> {
     let part = |mark, instead, text: Option<&str>| {
-        text.map(|text| format!("`{mark}{text}` isn't part of a key; write {instead} for a {mark} of the key, and give credentials in the environment"))
+        text.map(|text| format!("`{mark}{text}` isn't part of a key; write {instead} for a {mark} of the key"))
     };
     part('?', "%3F", url.query()).or_else(|| part('#', "%23", url.fragment()))
 }
