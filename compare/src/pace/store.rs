@@ -202,6 +202,6 @@ mod tests {
         assert!((400..420).contains(&took), "{took} ms");
         assert_eq!(fetch(throttling, 1 << 10, 20).1, 4);
         let (took, _) = fetch(slow, 4 << 20, 4);
-        assert!((2100..2150).contains(&took), "{took} ms");
+        assert!((2100..2500).contains(&took), "{took} ms");
     }
 }
