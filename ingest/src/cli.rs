@@ -89,7 +89,6 @@ const GET_EXIT: &str = "\
 SIZE is 4096, 64KiB, 64MiB or 2GiB; TIME is 500ms, 10s or 2m. Endpoint and credentials come from the
 environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store.
-A quarter as many objects as --concurrency are under way at once, from 1 to 16; 8 by default.
 A file appears under its name when it is whole. Column pool: hit, a buffer of the pool; fresh, new
 memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
 Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool, with --ingest

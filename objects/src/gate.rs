@@ -8,9 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time;
 
 use crate::pace::{self, Pace};
-
-/// What a request brings at least if it is to be measured.
-const EACH_BYTES_LEAST: u64 = 64 << 10;
+use crate::retry::MOVED_BYTES;
 
 /// What lets requests through.
 ///
@@ -76,7 +74,7 @@ impl Gate {
 
     /// A request whose turn began at `since` is over, and brought so many bytes. Those that brought next to nothing tell of errors, not of speed.
     pub(crate) fn took(&self, bytes: u64, since: Instant) {
-        if bytes < EACH_BYTES_LEAST {
+        if bytes < MOVED_BYTES {
             return;
         }
         let seconds = now().saturating_duration_since(since).as_secs_f64();
@@ -202,7 +200,7 @@ mod tests {
     fn what_a_request_brings_is_a_mean_of_the_last_ones() {
         let gate = Gate::new(Some(1));
         let ago = |seconds| now().checked_sub(Duration::from_secs(seconds)).unwrap();
-        gate.took(EACH_BYTES_LEAST - 1, ago(1));
+        gate.took(MOVED_BYTES - 1, ago(1));
         assert_eq!(gate.each(), None);
         gate.took(10 << 20, ago(10));
         let first = gate.each().unwrap();

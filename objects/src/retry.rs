@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::error::Cause;
 use crate::options::RangeOptions;
 
-/// A request that brought so much before its time was up is slow, not broken.
-const MOVED_BYTES: u64 = 64 << 10;
+/// A request that brought so much before its end is slow and not broken, and tells how slow.
+pub(crate) const MOVED_BYTES: u64 = 64 << 10;
 
 /// Retries that the engine has left, over all of its downloads.
 #[derive(Debug)]

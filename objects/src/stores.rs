@@ -74,7 +74,8 @@ impl Stores {
     /// The client of the URL's store, made at the first call, and the object's key in it.
     ///
     /// # Errors
-    /// [`UrlError`] if it isn't the URL of an object, or its store can't be set up.
+    /// [`UrlError`] if it isn't the URL of an object, if it has a query or a fragment, which no store would be sent, if a local path is there and no
+    /// regular file, or if its store can't be set up.
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
         let failed = |cause| UrlError { url: url.to_owned(), cause };
         let parsed = parse(url).map_err(failed)?;

@@ -153,6 +153,7 @@ impl GetOptions {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -184,6 +185,14 @@ mod tests {
         assert_eq!((options.enabled, options.part_bytes, options.concurrency), (true, Some(8 << 20), Some(32)));
         assert_eq!((options.retries, options.total_timeout), (0, Some(Duration::from_secs(120))));
         assert!(!parsed("a --no-ranges").engine().unwrap().options().enabled);
+    }
+
+    #[test]
+    fn objects_go_to_one_place() {
+        let (output, ingest) = (Some("out".into()), Some("127.0.0.1:1".parse().unwrap()));
+        let both = GetOptions { output, ingest, ..GetOptions::new(["a".to_owned()]) };
+        let error = crate::get::run(&both, &CancellationToken::new(), |_| ()).unwrap_err();
+        assert!(error.to_string().contains("leave it or --output out") && error.exit_code() == 2, "{error}");
     }
 
     #[test]
