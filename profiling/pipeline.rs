@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use long_run::{Ended, Options, Progress, Stages, Taken, run};
 use slipring::pipeline::{
-    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
+    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, Refused, StageSpec, StageThread, Started, View, Wait,
 };
 use slipring::ring::{Full, PoolError, PoolOptions};
 
@@ -135,7 +135,7 @@ impl Loop {
                     self.next += 1;
                 }
                 // The pool is smaller than the ring; the refusal has published what was staged.
-                Err(Full::Pool { .. }) => self.pass()?,
+                Err(Refused::Pool(Full::Pool { .. })) => self.pass()?,
                 Err(full) => return Err(self.failure(full)),
             }
         }

@@ -21,14 +21,12 @@
 use core::num::NonZeroU32;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-/// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
-#[cfg(feature = "pipeline")]
-pub(crate) use std::sync::atomic::AtomicI64;
+/// Never modelled by loom: gauges, which meet loom's atomics in no test.
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Nobody leaves a value half changed under a lock, so a panic elsewhere doesn't matter to the next.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
-use slipring::pipeline::{Lane, LaneSpec, Outcome, Stage, StageSpec, View, Wait};
+use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::{Full, PoolOptions, Retained};
 
@@ -126,8 +126,8 @@ fn the_io_thread_does_not_allocate() {
     let mut pass = |events| {
         let other = |_: &Lane<u64>, full| {
             match full {
-                Some(Full::Ring { .. }) => refusals[0] += 1,
-                Some(Full::Pool { .. }) => refusals[1] += 1,
+                Some(Refused::Ring { .. }) => refusals[0] += 1,
+                Some(Refused::Pool(Full::Pool { .. })) => refusals[1] += 1,
                 _ => assert_eq!(full, None),
             }
             read_ahead(&mut ahead)

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
 use slipring::pipeline::{
-    ColumnReader, ColumnWriter, Held, Lane, LaneSpec, Outcome, Reclaim, Stage, StageSpec, View, Wait,
+    ColumnReader, ColumnWriter, Held, Lane, LaneSpec, Outcome, Reclaim, Refused, Stage, StageSpec, View, Wait,
 };
 use slipring::region::Pages;
 use slipring::ring::{Full, PoolOptions, Retained};
@@ -146,8 +146,8 @@ fn run(reclaim: Reclaim, wait: Wait, seed: u64) {
     let (mut draw, mut refusals) = (Draw::new(seed), [0; 2]);
     let other = |_: &Lane<u64>, full| {
         match full {
-            Some(Full::Ring { .. }) => refusals[0] += 1,
-            Some(Full::Pool { .. }) => refusals[1] += 1,
+            Some(Refused::Ring { .. }) => refusals[0] += 1,
+            Some(Refused::Pool(Full::Pool { .. })) => refusals[1] += 1,
             _ => assert_eq!(full, None),
         }
         false

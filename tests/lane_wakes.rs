@@ -5,9 +5,11 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use slipring::pipeline::{Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, StageError, StageSpec};
+use slipring::pipeline::{
+    Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, Refused, StageError, StageSpec,
+};
 use slipring::region::Pages;
-use slipring::ring::{Full, PoolError, PoolOptions};
+use slipring::ring::{PoolError, PoolOptions};
 
 const SLOTS: usize = 4;
 
@@ -84,7 +86,7 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
     let end = tells.recv_timeout(Duration::from_secs(20)).expect("the stage's thread sleeps on");
     assert!(matches!(end, Err(StageError::Failed(ref failure)) if failure.stage == "reader"), "{end:?}");
     thread.join().expect("the thread ends");
-    assert_eq!(lane.reserve(8).map(drop), Err(Full::Poisoned(0)));
+    assert_eq!(lane.reserve(8).map(drop), Err(Refused::Poisoned(0)));
 }
 
 #[track_caller]

@@ -3,24 +3,25 @@
 
 use std::time::{Duration, Instant};
 
+use super::flow::Failure;
 use super::lane::Lane;
-use super::shared::Failure;
 use super::sleep::after;
 use super::slot::Meta;
-use crate::ring::Sequence;
+use super::state::{Rejection, StageState};
 
 /// How long the closing thread sleeps at most before it looks again: at inline stages, and at those that others poll.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// How a lane ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CloseReport {
-    /// Events that were published.
+    /// Events that were published: every one that was given a sequence.
     pub published: u64,
-    /// Events that every stage has processed.
+    /// Events that every stage has processed or rejected. What a detached lane released for a dead stage isn't among them.
     pub consumed: u64,
-    /// Events that were staged and never published, because the lane was poisoned.
-    pub discarded: u64,
+    /// What each stage has done, in the order of the specification.
+    pub stages: Vec<StageEnd>,
     /// Stages that hadn't ended by the deadline. Their threads go on by themselves; the region stays mapped for them.
     pub late: Vec<String>,
     /// The first stage that failed.
@@ -28,10 +29,41 @@ pub struct CloseReport {
 }
 
 impl CloseReport {
-    /// Whether every published event was processed and every stage has ended.
+    /// Whether every published event was processed (or rejected) by every stage, and every stage has ended.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.late.is_empty() && self.consumed == self.published && self.discarded == 0
+        self.late.is_empty() && self.consumed == self.published
+    }
+
+    /// Events that stages rejected, summed over the stages.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.rejected).sum()
+    }
+}
+
+/// What one stage has done by the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StageEnd {
+    /// Its name.
+    pub stage: String,
+    /// Events that it has processed, rejected ones included.
+    pub processed: u64,
+    /// Events that it rejected.
+    pub rejected: u64,
+    /// The first of these.
+    pub first_rejection: Option<Rejection>,
+}
+
+impl StageEnd {
+    fn of(state: &StageState) -> Self {
+        Self {
+            stage: state.name.clone(),
+            processed: state.processed(),
+            rejected: state.rejected(),
+            first_rejection: state.rejection().cloned(),
+        }
     }
 }
 
@@ -43,16 +75,10 @@ impl<M: Meta> Lane<M> {
             return;
         }
         self.flush();
-        assert_eq!(self.staged, self.published, "a flush leaves nothing");
+        assert_eq!(self.staged(), self.published, "a flush leaves nothing");
         self.closing = true;
         self.check();
         self.shared.close(self.published + 1);
-    }
-
-    /// Whether every stage is done with every event.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        self.closing && self.shared.consumed() >= self.published
     }
 
     /// Drains until every stage has ended, or until the deadline: late stages are named and left to themselves. Attached
@@ -68,9 +94,9 @@ impl<M: Meta> Lane<M> {
             if late.is_empty() || Instant::now() >= until {
                 self.reclaim();
                 let published = (self.published + 1) as u64;
-                let consumed = (self.consumed() + 1) as u64;
-                assert!(consumed <= published, "{consumed} events consumed of {published}");
-                return CloseReport { published, consumed, discarded: self.discarded, late, failure: self.failure() };
+                let stages: Vec<_> = self.shared.stages.iter().map(StageEnd::of).collect();
+                let consumed = stages.iter().map(|stage| stage.processed).min().unwrap_or(published);
+                return CloseReport { published, consumed, stages, late, failure: self.failure() };
             }
             if progress.is_idle() {
                 // Not for inline stages nor for poison: the round found nothing that it could do about them.
@@ -79,28 +105,26 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    fn consumed(&self) -> Sequence {
-        self.shared.consumed()
-    }
-
     /// Stages that have neither ended nor died, nor seen all that a dead one before them had finished.
     fn late(&self) -> Vec<String> {
         let shared = &self.shared;
-        let over = |stage: &super::shared::StageState| {
-            stage.has_ended() || stage.died_at() != i64::MAX || stage.progress() + 1 >= shared.cut_off_at(stage.layer)
+        let over = |stage: &StageState| {
+            stage.has_ended() || stage.is_dead() || stage.progress() + 1 >= shared.cut_off_at(stage.layer)
         };
-        let detached_behind = |stage: &super::shared::StageState| {
-            shared.poisoned().is_none() && stage.died_at() != i64::MAX && stage.progress() < self.published
-        };
+        let detached_behind =
+            |stage: &StageState| shared.poisoned().is_none() && stage.is_dead() && stage.progress() < self.published;
         let late = shared.stages.iter().filter(|stage| !over(stage) || detached_behind(stage));
         late.map(|stage| stage.name.clone()).collect()
     }
 }
 
 impl<M: Meta> Drop for Lane<M> {
-    /// Without a drain: what is staged is published, stages go on to the end, and the region stays mapped for them.
+    /// Without a drain: what is staged is published, stages go on to the end, and the region stays mapped for them. Attached stages that
+    /// aren't done are late, not dead: no panic policy applies.
     fn drop(&mut self) {
         self.begin_close();
+        self.inline.iter_mut().for_each(|stage| stage.leave());
+        self.tell_figures();
         self.shared.leave();
     }
 }

@@ -3,12 +3,13 @@
 
 use core::fmt;
 
+use super::flow::Failure;
 use super::pin::PinError;
-use super::shared::Failure;
 use crate::ring::{Full, PoolError, PoolSlice, Sequence};
 
 /// Why a lane couldn't be made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum LaneError {
     /// An option doesn't fit.
     Option {
@@ -66,8 +67,55 @@ impl From<PinError> for LaneError {
     }
 }
 
+/// Why a lane takes nothing now, or any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Every slot of the ring is taken: poll the lane, and stop reading until it has room. What was staged is published.
+    Ring {
+        /// Slots of the ring.
+        slots: usize,
+    },
+    /// The pool has no room: [`Full::Pool`] means what [`Refused::Ring`] does, [`Full::TooLarge`] will be true for ever.
+    Pool(Full),
+    /// A stage failed under the policy `Poison`: close the lane. The number is the stage's.
+    Poisoned(u32),
+    /// The lane is closing or closed.
+    Closed,
+}
+
+impl Refused {
+    /// Whether there may be room once stages have gone on: poll the lane, and ask again.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Ring { .. } | Self::Pool(Full::Pool { .. }))
+    }
+}
+
+impl From<Full> for Refused {
+    fn from(full: Full) -> Self {
+        Self::Pool(full)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Ring { slots } => {
+                write!(f, "all {slots} slots of the ring are taken: poll the lane, or raise `slots`")
+            }
+            Self::Pool(full) => full.fmt(f),
+            Self::Poisoned(stage) => write!(f, "stage {stage} failed and the lane is poisoned: close it"),
+            Self::Closed => f.write_str("the lane is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// Why a slice wasn't staged. It comes back, with its metadata.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct NotStaged<M> {
     /// Why.
     pub why: StageRefusal,
@@ -79,9 +127,10 @@ pub struct NotStaged<M> {
 
 /// Why a slice wasn't staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StageRefusal {
     /// The ring is full, the lane is poisoned or closed.
-    Full(Full),
+    Refused(Refused),
     /// The slice belongs to another lane.
     Foreign,
 }
@@ -89,7 +138,7 @@ pub enum StageRefusal {
 impl fmt::Display for StageRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(full) => full.fmt(f),
+            Self::Refused(refused) => refused.fmt(f),
             Self::Foreign => f.write_str("the slice belongs to another lane"),
         }
     }
@@ -105,9 +154,17 @@ impl<M: fmt::Debug> std::error::Error for NotStaged<M> {}
 
 /// Why a stage sees no event, and won't.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StageError {
     /// A stage has failed: this one, or one that it waits for.
     Failed(Failure),
+    /// The lane went before a stage had seen all of the stream: this one, or one that it waits for.
+    Left {
+        /// The stage's name.
+        stage: String,
+        /// The first sequence that it didn't process.
+        sequence: Sequence,
+    },
     /// Events that were read ahead aren't released: release them before you poll.
     Holding {
         /// The oldest of them.
@@ -121,6 +178,12 @@ impl fmt::Display for StageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(failure) => failure.fmt(f),
+            Self::Left { stage, sequence } => {
+                write!(
+                    f,
+                    "the lane has gone, and stage `{stage}` won't process sequence {sequence}: close the lane with a longer deadline"
+                )
+            }
             Self::Holding { since } => {
                 write!(f, "events from sequence {since} on are held: release them before `poll`")
             }
@@ -137,13 +200,16 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An inline stage was given a thread, or the other way round. The handle comes back.
+/// An inline stage was given a thread, or the other way round, or a stage was given away that holds events. The handle comes back.
 #[derive(Debug)]
 pub struct WrongPlacement<S>(pub S);
 
 impl<S> fmt::Display for WrongPlacement<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`attach` takes inline stages of the same lane, `spawn` takes stages specified with `thread`: change the specification")
+        f.write_str(
+            "`attach` takes inline stages of the same lane, `spawn` takes stages specified with `thread`, and neither takes one that \
+             holds events: change the specification, or release them first",
+        )
     }
 }
 

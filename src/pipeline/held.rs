@@ -67,8 +67,7 @@ impl<M: Meta> Drop for Held<M> {
         if self.slots.is_empty() {
             return;
         }
-        self.shared.stages[self.stage as usize].drop_held();
-        self.shared.fail(self.stage, "a Held was dropped unreleased");
+        self.shared.drop_held(self.stage, self.first);
     }
 }
 

@@ -10,6 +10,9 @@ use super::view::View;
 pub(super) trait Inline {
     /// One batch; says how many events were processed.
     fn poll(&mut self) -> usize;
+
+    /// The lane goes: what isn't done is late.
+    fn leave(&mut self);
 }
 
 pub(super) struct InlineStage<M: Meta, F> {
@@ -40,6 +43,12 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
                 self.stage = None;
                 0
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(mut stage) = self.stage.take() {
+            stage.leave();
         }
     }
 }

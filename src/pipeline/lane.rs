@@ -6,19 +6,22 @@ use std::sync::Arc;
 use disruptor::Producer;
 
 use super::claim::Claim;
-use super::error::{NotStaged, StageRefusal, WrongPlacement};
+use super::error::{NotStaged, Refused, StageRefusal, WrongPlacement};
+use super::flow::Failure;
+use super::grant::LaneGrant;
 use super::inline::{Inline, InlineStage};
 use super::poller::Poller;
-use super::shared::{Failure, LaneShared};
+use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
 use super::spec::{Placement, Reclaim, Wait};
 use super::stage::{Outcome, Stage};
 use super::start::Ends;
 use super::view::View;
-use crate::ring::{Full, Grant, NONE, PoolSlice, RingPool, Sequence};
+use crate::ring::{NONE, PoolSlice, RingPool, Sequence};
 
 /// What one round of [`Lane::poll`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Events that inline stages processed.
     pub processed: usize,
@@ -34,28 +37,26 @@ impl Progress {
     }
 }
 
-/// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but [`Lane::wait`] and
-/// [`Lane::close`], and those are bounded.
+/// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but [`Lane::wait`],
+/// [`Lane::wait_for_room`] and [`Lane::close`], and those are bounded.
 ///
-/// Always: `reclaimed <= published <= staged`, `staged - reclaimed <= slots`, and what the pool was given sequences for is
-/// staged or was discarded: `pool's next sequence == staged + 1 + discarded`.
+/// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. How much is staged is the pool's count: the lane has
+/// none of its own that could differ.
 pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
     pub(super) ends: Ends<M>,
     pub(super) shared: Arc<LaneShared<M>>,
     /// Staged slots, by their place in the ring, until they are flushed.
     waiting: Box<[Slot<M>]>,
-    /// Last sequence staged, published, reclaimed.
-    pub(super) staged: Sequence,
+    /// Last sequence published, reclaimed.
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
     pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
-    inline: Vec<Box<dyn Inline>>,
+    pub(super) inline: Vec<Box<dyn Inline>>,
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
-    pub(super) discarded: u64,
 }
 
 impl<M: Meta> Lane<M> {
@@ -68,7 +69,7 @@ impl<M: Meta> Lane<M> {
         wait: Wait,
     ) -> Self {
         assert!(slots.is_power_of_two() && slots >= 2, "{slots} slots passed the check of the specification");
-        let (staged, published, reclaimed) = (NONE, NONE, NONE);
+        let (published, reclaimed) = (NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
         let shared = Arc::clone(shared);
@@ -77,7 +78,6 @@ impl<M: Meta> Lane<M> {
             ends,
             shared,
             waiting,
-            staged,
             published,
             reclaimed,
             reclaim,
@@ -86,43 +86,42 @@ impl<M: Meta> Lane<M> {
             detached,
             closing: false,
             refused_ring: 0,
-            discarded: 0,
         }
     }
 
     /// Reserves `len` bytes of the pool. A full pool publishes what is staged: it can't come back before.
     ///
     /// # Errors
-    /// [`Full::Pool`], [`Full::TooLarge`], [`Full::Poisoned`] or [`Full::Closed`]; it never blocks.
+    /// [`Refused::Pool`], [`Refused::Poisoned`] or [`Refused::Closed`]; it never blocks.
     #[inline]
-    pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
+    pub fn reserve(&mut self, len: usize) -> Result<LaneGrant<'_>, Refused> {
         self.check_open()?;
         if !self.pool.fits(len) {
             self.make_room(len)?;
         }
-        self.pool.reserve(len)
+        Ok(LaneGrant::new(self.pool.reserve(len)?))
     }
 
     /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose length isn't known.
     ///
     /// # Errors
     /// As [`Lane::reserve`] for `min`.
-    pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
+    pub fn reserve_rest(&mut self, min: usize) -> Result<LaneGrant<'_>, Refused> {
         self.check_open()?;
         let min = min.max(1);
         if !self.pool.fits(min) {
             self.make_room(min)?;
         }
-        self.pool.reserve_rest(min)
+        Ok(LaneGrant::new(self.pool.reserve_rest(min)?))
     }
 
     /// Claims the next slot and `len` bytes of the pool for it: what is filled at once and never leaves this thread as a slice. A full ring or
     /// pool publishes what is staged.
     ///
     /// # Errors
-    /// [`Full::Ring`], or as [`Lane::reserve`]; it never blocks.
+    /// [`Refused::Ring`], or as [`Lane::reserve`]; it never blocks.
     #[inline]
-    pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, Full> {
+    pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, Refused> {
         self.room()?;
         if !self.pool.fits(len) {
             self.make_room(len)?;
@@ -133,7 +132,7 @@ impl<M: Meta> Lane<M> {
     /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
     ///
     /// # Errors
-    /// [`Full::Ring`] by the lane's own count, so that a flush can't fail; the slice and the metadata come back. A full ring
+    /// [`Refused::Ring`] by the lane's own count, so that a flush can't fail; the slice and the metadata come back. A full ring
     /// publishes what is staged: nothing can be added to that batch.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
@@ -145,21 +144,18 @@ impl<M: Meta> Lane<M> {
     /// # Errors
     /// As [`Lane::stage`].
     pub fn stage_empty(&mut self, meta: M) -> Result<Sequence, NotStaged<M>> {
-        if let Err(full) = self.room() {
-            return Err(NotStaged { why: StageRefusal::Full(full), slice: None, meta });
+        if let Err(refused) = self.room() {
+            return Err(NotStaged { why: StageRefusal::Refused(refused), slice: None, meta });
         }
         self.pool.stage_nothing();
         Ok(self.put(Slot { span: Default::default(), meta }))
     }
 
-    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room.
+    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room. What has a sequence is
+    /// published, also if the lane was poisoned meanwhile: [`CloseReport`](super::CloseReport) says what became of it.
     pub fn flush(&mut self) -> usize {
-        let count = (self.staged - self.published) as usize;
+        let count = (self.staged() - self.published) as usize;
         if count == 0 {
-            return 0;
-        }
-        if self.shared.poisoned().is_some() {
-            self.discard();
             return 0;
         }
         let (mask, first, waiting) = (self.waiting.len() - 1, self.published + 1, &self.waiting);
@@ -183,14 +179,15 @@ impl<M: Meta> Lane<M> {
     /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of attaching.
     ///
     /// # Errors
-    /// The stage has a thread in the specification, or is another lane's: it comes back.
+    /// The stage has a thread in the specification, holds events that it read ahead, or is another lane's: it comes back.
     #[expect(clippy::result_large_err, reason = "the handle comes back by value: once a stage, never in the hot path")]
     pub fn attach(
         &mut self,
         stage: Stage<M>,
         handler: impl FnMut(View<'_, M>) -> Outcome + 'static,
     ) -> Result<(), WrongPlacement<Stage<M>>> {
-        if stage.state().placement != Placement::Inline || !Arc::ptr_eq(stage.shared(), &self.shared) {
+        let is_inline = stage.state().placement == Placement::Inline;
+        if !is_inline || stage.is_holding() || !Arc::ptr_eq(stage.shared(), &self.shared) {
             return Err(WrongPlacement(stage));
         }
         self.inline.push(Box::new(InlineStage::new(stage, handler)));
@@ -205,6 +202,9 @@ impl<M: Meta> Lane<M> {
         }
         let processed = self.inline.iter_mut().map(|stage| stage.poll()).sum();
         let reclaimed = self.reclaim();
+        if self.shared.figures.are_asked() {
+            self.tell_figures();
+        }
         self.check();
         Progress { processed, reclaimed }
     }
@@ -227,7 +227,7 @@ impl<M: Meta> Lane<M> {
     /// Slots that are free now, as far as is known without polling.
     #[must_use]
     pub fn free_slots(&self) -> usize {
-        self.waiting.len() - (self.staged - self.reclaimed) as usize
+        self.waiting.len() - self.slots_in_use()
     }
 
     /// The first stage that failed, if one did.
@@ -254,54 +254,59 @@ impl<M: Meta> Lane<M> {
     }
 
     #[inline]
-    fn check_open(&self) -> Result<(), Full> {
+    fn check_open(&self) -> Result<(), Refused> {
         match self.shared.poisoned() {
-            Some(stage) => Err(Full::Poisoned(stage)),
-            None if self.closing => Err(Full::Closed),
+            Some(stage) => Err(Refused::Poisoned(stage)),
+            None if self.closing => Err(Refused::Closed),
             None => Ok(()),
         }
     }
 
     #[inline]
-    fn room(&mut self) -> Result<(), Full> {
+    pub(super) fn room(&mut self) -> Result<(), Refused> {
         self.check_open()?;
         if self.free_slots() > 0 || self.reclaim() > 0 {
             return Ok(());
         }
         self.refused_ring += 1;
         self.flush();
-        Err(Full::Ring { slots: self.waiting.len() })
+        Err(Refused::Ring { slots: self.waiting.len() })
     }
 
     /// The current chunk is too full for `len` bytes: opens the next, or publishes what holds the pool.
     #[cold]
-    fn make_room(&mut self, len: usize) -> Result<(), Full> {
+    pub(super) fn make_room(&mut self, len: usize) -> Result<(), Refused> {
         self.reclaim();
         let opened = self.pool.make_room(len);
         if opened.is_err() {
             self.flush();
         }
-        opened
+        Ok(opened?)
     }
 
     /// What the next slot will hold of a slice: it stands under the next sequence from now on.
     #[inline]
     fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotStaged<M>> {
-        if let Err(full) = self.room() {
-            return Err(NotStaged { why: StageRefusal::Full(full), slice: Some(slice), meta });
+        if let Err(refused) = self.room() {
+            return Err(NotStaged { why: StageRefusal::Refused(refused), slice: Some(slice), meta });
         }
-        match self.pool.stage_span(slice, self.staged + 1) {
+        match self.pool.stage_span(slice) {
             Ok(span) => Ok(Slot { span, meta }),
             Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
         }
     }
 
-    /// The next slot, which is free; its sequence.
+    /// The last sequence staged.
+    #[inline]
+    pub(super) fn staged(&self) -> Sequence {
+        self.pool.staged()
+    }
+
+    /// The slot of what the pool has staged last, which is free; its sequence.
     #[inline]
     pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
-        let (sequence, mask) = (self.staged + 1, self.waiting.len() - 1);
+        let (sequence, mask) = (self.staged(), self.waiting.len() - 1);
         self.waiting[sequence as usize & mask] = slot;
-        self.staged = sequence;
         self.check();
         sequence
     }
@@ -310,21 +315,20 @@ impl<M: Meta> Lane<M> {
     /// width than it was stored by, and wait until every store before it has left the core. Always inlined, or it would be passed through memory.
     #[inline(always)]
     pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
-        if self.staged > self.published || self.shared.poisoned().is_some() {
+        if self.staged() > self.published + 1 {
             let sequence = self.put(slot);
             self.flush();
             return sequence;
         }
-        self.staged += 1;
         let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
         self.note_published();
-        self.staged
+        self.published
     }
 
     #[inline(always)]
     fn note_published(&mut self) {
-        self.published = self.staged;
+        self.published = self.staged();
         self.shared.publish(self.published);
         if self.reclaim == Reclaim::OnOverwrite {
             self.set_released();
@@ -335,18 +339,9 @@ impl<M: Meta> Lane<M> {
     /// The law that stands at the lane: in debug and in profile `checked`.
     #[inline]
     pub(super) fn check(&self) {
-        debug_assert!(self.reclaimed >= NONE && self.reclaimed <= self.published && self.published <= self.staged);
-        debug_assert!(self.staged - self.reclaimed <= self.waiting.len() as i64, "more is staged than the ring holds");
-        debug_assert_eq!(self.pool.next_sequence(), self.staged + 1 + self.discarded as i64);
+        debug_assert!(self.reclaimed >= NONE && self.reclaimed <= self.published && self.published <= self.staged());
+        debug_assert!(self.slots_in_use() <= self.waiting.len(), "more is staged than the ring holds");
         debug_assert!(self.pool.released() <= self.reclaimed);
-    }
-
-    /// What was staged for a poisoned lane goes nowhere; it is counted.
-    fn discard(&mut self) {
-        debug_assert!(self.shared.poisoned().is_some());
-        self.discarded += (self.staged - self.published) as u64;
-        self.staged = self.published;
-        self.check();
     }
 
     fn set_released(&mut self) {
@@ -356,13 +351,12 @@ impl<M: Meta> Lane<M> {
         };
         debug_assert!(released <= self.reclaimed, "nothing is released that a stage may still read");
         self.pool.release(released);
-        self.shared.set_released(released);
     }
 }
 
 impl<M: Meta> std::fmt::Debug for Lane<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (staged, published, reclaimed) = (self.staged, self.published, self.reclaimed);
+        let (staged, published, reclaimed) = (self.staged(), self.published, self.reclaimed);
         f.debug_struct("Lane")
             .field("staged", &staged)
             .field("published", &published)

@@ -35,6 +35,16 @@
 //!
 //! # What doesn't compile
 //!
+//! A grant that is staged without a slot (a pool's own grant can be; a lane's sequences are slots of its ring, and [`Lane::claim`] takes both):
+//!
+//! ```compile_fail,E0599
+//! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
+//! # use slipring::ring::PoolOptions;
+//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
+//! lane.reserve(8).unwrap().stage();
+//! ```
+//!
 //! Two grants at once, and a lane that goes before its grant:
 //!
 //! ```compile_fail,E0499
@@ -182,11 +192,14 @@
 //! goes_to_threads::<slipring::pipeline::ColumnReader<f32>>();
 //! ```
 
+mod abort;
 mod claim;
 mod close;
 mod column;
 mod error;
 mod event;
+mod flow;
+mod grant;
 mod held;
 mod idle;
 mod inline;
@@ -201,26 +214,31 @@ mod slot;
 mod spec;
 mod stage;
 mod start;
+mod state;
 mod stats;
 mod view;
 mod wake;
+mod watch;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use claim::Claim;
-pub use close::CloseReport;
+pub use close::{CloseReport, StageEnd};
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
-pub use error::{LaneError, NotStaged, StageError, StageRefusal, WrongPlacement};
+pub use error::{LaneError, NotStaged, Refused, StageError, StageRefusal, WrongPlacement};
+pub use flow::Failure;
+pub use grant::LaneGrant;
 pub use held::Held;
 pub use idle::Idle;
 pub use lane::{Lane, Progress};
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
 pub use run::{SpawnError, StageReport, StageThread};
-pub use shared::Failure;
 pub use slot::Meta;
 pub use spec::{BATCH_DEFAULT, LaneSpec, PanicPolicy, Placement, Reclaim, SLOTS_MAX, StageSpec, Wait};
 pub use stage::{Outcome, Polled, Stage};
 pub use start::{LaneReport, Stages, Started};
+pub use state::Rejection;
 pub use stats::{LaneStats, StageStats};
 pub use view::View;
+pub use watch::LaneWatch;

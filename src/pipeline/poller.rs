@@ -9,8 +9,9 @@ use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use disruptor::{EventPoller, MultiConsumerBarrier, Polling, SingleProducerBarrier};
+use disruptor::{EventPoller, MultiConsumerBarrier, SingleProducerBarrier};
 
+use super::flow::Pump;
 use super::slot::{Meta, Slot};
 
 /// The crate's trait of barriers can't be named, so the two kinds of poller stand side by side.
@@ -55,11 +56,12 @@ macro_rules! either {
 }
 
 impl<M: Meta> Poller<M> {
-    /// Shows at most `limit` events to `step` and releases those that are done.
+    /// Shows at most `limit` events to `step` and releases those that are done. None: there is nothing. Whether something may still come
+    /// isn't asked here: the disruptor's shutdown isn't ordered with anything.
     #[inline]
-    pub(crate) fn drive(&mut self, limit: u64, mut step: impl FnMut(&Slot<M>) -> Step) -> Result<Batch, Polling> {
+    pub(crate) fn drive(&mut self, limit: u64, mut step: impl FnMut(&Slot<M>) -> Step) -> Option<Batch> {
         either!(self, poller => {
-            let mut guard = poller.take(limit)?;
+            let mut guard = poller.take(limit).ok()?;
             let (mut done, mut end) = (0, End::All);
             let shown = catch_unwind(AssertUnwindSafe(|| {
                 for slot in &mut guard {
@@ -82,18 +84,16 @@ impl<M: Meta> Poller<M> {
             if done > 0 && !matches!(end, End::All) {
                 drop(poller.take(done));
             }
-            Ok(Batch { done, end })
+            Some(Batch { done, end })
         })
     }
 
     /// Copies at most `max` events behind the first `skip` unreleased ones, and releases nothing.
-    pub(crate) fn read(&mut self, skip: u64, max: u64, into: &mut Vec<Slot<M>>) -> Result<(), Polling> {
+    pub(crate) fn read(&mut self, skip: u64, max: u64, into: &mut Vec<Slot<M>>) {
         either!(self, poller => {
-            let mut guard = poller.take(skip.saturating_add(max))?;
+            let Ok(mut guard) = poller.take(skip.saturating_add(max)) else { return };
             into.extend((&mut guard).skip(skip as usize).copied());
             mem::forget(guard);
-            debug_assert!(into.len() as u64 <= max);
-            Ok(())
         })
     }
 
@@ -104,17 +104,18 @@ impl<M: Meta> Poller<M> {
         debug_assert_eq!(taken, count, "only what was read is released");
     }
 
-    /// Releases all there is; says how many.
-    pub(crate) fn release_all(&mut self) -> u64 {
-        self.release_some(u64::MAX)
-    }
-
     /// Takes at most `limit` events and drops the guard, unread; says how many they were.
     fn release_some(&mut self, limit: u64) -> u64 {
         either!(self, poller => poller.take(limit).map_or(0, |mut guard| {
             let events = &mut guard;
             events.len() as u64
         }))
+    }
+}
+
+impl<M: Meta> Pump for Poller<M> {
+    fn release_all(&mut self) -> u64 {
+        self.release_some(u64::MAX)
     }
 }
 

@@ -3,26 +3,15 @@
 
 use super::lane::Lane;
 use super::poller::Poller;
-use super::shared::StageState;
 use super::slot::Meta;
 use super::spec::{PanicPolicy, Placement};
+use super::state::StageState;
 
 impl<M: Meta> Lane<M> {
     /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs.
     pub(super) fn pump(&mut self) {
-        if self.shared.policy != PanicPolicy::Detach {
-            return;
-        }
-        self.detached.extend(self.shared.take_parked());
-        for (stage, poller) in &mut self.detached {
-            let state = &self.shared.stages[*stage as usize];
-            if state.helds() == 0 {
-                let released = poller.release_all();
-                debug_assert!(state.died_at() != i64::MAX, "only the dead are pumped");
-                if released > 0 {
-                    self.shared.advance(*stage as usize, state.progress() + released as i64);
-                }
-            }
+        if self.shared.policy == PanicPolicy::Detach {
+            self.shared.pump(&mut self.detached);
         }
     }
 
@@ -30,11 +19,12 @@ impl<M: Meta> Lane<M> {
     pub(super) fn is_ready(&self, full: bool) -> bool {
         let shared = &self.shared;
         let waits = |stage: &StageState| {
-            stage.placement == Placement::Inline
-                && stage.died_at() == i64::MAX
-                && shared.available(stage.layer) > stage.progress()
+            stage.placement == Placement::Inline && !stage.is_dead() && shared.available(stage.layer) > stage.progress()
         };
-        shared.stages.iter().any(waits) || shared.poisoned().is_some() || self.can_free(full)
+        shared.stages.iter().any(waits)
+            || shared.poisoned().is_some()
+            || shared.figures.are_asked()
+            || self.can_free(full)
     }
 
     /// Whether there is something to reclaim (asked only if `full`) or to pump.

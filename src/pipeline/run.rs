@@ -1,6 +1,7 @@
 //! The thread of a stage: poll, wait, end.
 #![forbid(unsafe_code)]
 
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,11 +20,14 @@ const RETRY_MAX: Duration = Duration::from_millis(100);
 
 /// How the thread of a stage ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StageReport {
     /// The stage's name.
     pub stage: String,
-    /// Events it processed.
+    /// Events it processed, rejected ones included.
     pub processed: u64,
+    /// Events it rejected.
+    pub rejected: u64,
     /// Where it ran.
     pub pin: PinReport,
     /// Why it ended before the stream did, if so.
@@ -53,13 +57,18 @@ impl StageThread {
     }
 }
 
-/// Why a stage's thread wasn't started. A handle that couldn't be used comes back; one whose thread failed to start
-/// counts as a failed stage.
+/// Why a stage's thread wasn't started. The handle comes back.
+#[non_exhaustive]
 pub enum SpawnError<M: Meta> {
-    /// The stage is specified as inline.
+    /// The stage is specified as inline, or holds events that it read ahead.
     Placement(WrongPlacement<Stage<M>>),
     /// The system has no thread for it.
-    Os(LaneError),
+    Os {
+        /// What the system says.
+        error: LaneError,
+        /// The handle: spawn it again, or run it here.
+        stage: Stage<M>,
+    },
 }
 
 impl<M: Meta> std::fmt::Debug for SpawnError<M> {
@@ -72,7 +81,7 @@ impl<M: Meta> std::fmt::Display for SpawnError<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Placement(e) => e.fmt(f),
-            Self::Os(e) => e.fmt(f),
+            Self::Os { error, .. } => error.fmt(f),
         }
     }
 }
@@ -83,23 +92,32 @@ impl<M: Meta> Stage<M> {
     /// Starts the stage's thread, pinned as specified, and runs `handler` there to the end of the stream.
     ///
     /// # Errors
-    /// The stage is specified as inline, or the system has no thread for it.
+    /// The stage is specified as inline or holds events, or the system has no thread for it: it comes back.
     #[expect(clippy::result_large_err, reason = "the handle comes back by value: once a stage, never in the hot path")]
     pub fn spawn(
         self,
         handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static,
     ) -> Result<StageThread, SpawnError<M>> {
-        let Placement::Thread { cpu } = self.state().placement else {
-            return Err(SpawnError::Placement(WrongPlacement(self)));
+        let cpu = match self.state().placement {
+            Placement::Thread { cpu } if !self.is_holding() => cpu,
+            _ => return Err(SpawnError::Placement(WrongPlacement(self))),
         };
         let builder = thread::Builder::new().name(self.name().to_owned());
+        // A thread that doesn't start drops what it was given: the handle would be a stage that failed.
+        let shelf = Arc::new(Mutex::new(Some(self)));
+        let taken = Arc::clone(&shelf);
+        let take = |shelf: &Mutex<Option<Self>>| {
+            let stage = shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            stage.unwrap_or_else(|| unreachable!("it is taken once: by its thread, or after there was none"))
+        };
         let thread = builder.spawn(move || {
             let pin = pin_as_specified(cpu);
-            self.run_with(handler, pin)
+            take(&taken).run_with(handler, pin)
         });
-        thread
-            .map(|thread| StageThread { thread })
-            .map_err(|error| SpawnError::Os(LaneError::Os { what: "starting a stage's thread", error }))
+        thread.map(|thread| StageThread { thread }).map_err(|error| {
+            let error = LaneError::Os { what: "starting a stage's thread", error };
+            SpawnError::Os { error, stage: take(&shelf) }
+        })
     }
 
     /// Runs `handler` on the calling thread to the end of the stream.
@@ -118,7 +136,6 @@ impl<M: Meta> Stage<M> {
                 }
                 Ok(Polled::Idle) => self.wait(&mut idle),
                 Ok(Polled::Retry(done)) => {
-                    debug_assert!((RETRY_MIN..=RETRY_MAX).contains(&retry));
                     retry = if done > 0 { RETRY_MIN } else { (2 * retry).min(RETRY_MAX) };
                     thread::sleep(retry);
                 }
@@ -126,8 +143,8 @@ impl<M: Meta> Stage<M> {
                 Err(error) => break Some(error),
             }
         };
-        assert!(error.is_some() || self.has_ended(), "a stage runs to its end or says why not");
-        StageReport { stage: self.name().to_owned(), processed: (self.released() + 1) as u64, pin, error }
+        let (state, processed) = (self.state(), (self.released() + 1) as u64);
+        StageReport { stage: state.name.clone(), processed, rejected: state.rejected(), pin, error }
     }
 
     /// Waits as the stage's strategy says until there may be something to read or to learn: for loops over [`Stage::read`]. At

@@ -4,6 +4,8 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use super::close::LOOK;
+use super::error::Refused;
 use super::idle::Idle;
 use super::lane::Lane;
 use super::slot::Meta;
@@ -36,6 +38,29 @@ impl<M: Meta> Lane<M> {
     pub fn wait(&mut self, full: bool, timeout: Duration) {
         self.flush();
         self.wait_until(full, after(timeout), |lane| lane.is_ready(full));
+    }
+
+    /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room, so that the next [`Lane::claim`] of as many is refused only
+    /// if a stage fails in between.
+    ///
+    /// # Errors
+    /// What a claim would say: at once if it is poisoned, closed or asked for too much; [`Refused::Ring`] or [`Refused::Pool`] after `timeout`.
+    pub fn wait_for_room(&mut self, len: usize, timeout: Duration) -> Result<(), Refused> {
+        let until = after(timeout);
+        loop {
+            let refused = match self.claim(len) {
+                // Dropped, it has taken nothing.
+                Ok(_) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if !refused.is_full() || Instant::now() >= until {
+                return Err(refused);
+            }
+            if self.poll().is_idle() {
+                // Not for inline stages: the round has just polled them.
+                self.wait_until(true, until.min(after(LOOK)), |lane| lane.can_free(true));
+            }
+        }
     }
 
     pub(super) fn wait_until(&mut self, full: bool, until: Instant, ready: impl Fn(&Self) -> bool) {

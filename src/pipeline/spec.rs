@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
 use super::pin::{CpuMask, PinPolicy};
-use super::shared::StageState;
+use super::slot::{Meta, Slot};
+use super::state::StageState;
 use crate::ring::{Layout, PoolOptions, Readers};
 use crate::sync::pool_id;
 
@@ -42,7 +43,7 @@ pub enum Wait {
 /// What a dead stage does to its lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
-    /// Allocation says `Poisoned`, dependents stop, staged events are discarded and counted.
+    /// Allocation says `Poisoned` and dependents stop behind what it had processed. What is staged is still published.
     #[default]
     Poison,
     /// The lane goes on without the stage: its events are released unprocessed, and its columns say so.
@@ -199,11 +200,30 @@ impl LaneSpec {
             if !names.insert(&spec.name) {
                 return Err(option("name", &spec.name, "another name for each stage"));
             }
+            if spec.name.contains('\0') {
+                return Err(option(
+                    "name",
+                    format!("{:?}", spec.name),
+                    "a name without a NUL: threads are named after stages",
+                ));
+            }
             if spec.batch_max == 0 {
                 return Err(option("batch", 0, "at least one event"));
             }
         }
         Ok(())
+    }
+
+    /// Whether memory for the ring can be had: the disruptor would end the process where it can't.
+    pub(super) fn check_ring<M: Meta>(&self) -> Result<(), LaneError> {
+        let slot_bytes = size_of::<Slot<M>>();
+        // The ring itself, and what is staged beside it.
+        let had = (0..2).map(|_| Vec::<Slot<M>>::new().try_reserve_exact(self.slots)).all(|had| had.is_ok());
+        if had {
+            Ok(())
+        } else {
+            Err(option("slots", self.slots, &format!("as many as memory holds, of {slot_bytes} bytes each")))
+        }
     }
 
     /// Whether the IO thread alone reads the pool.

@@ -4,24 +4,27 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use disruptor::Polling;
-
 use super::error::StageError;
 use super::held::Held;
 use super::poller::{End, Poller, Step};
-use super::shared::{LaneShared, StageState};
+use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
+use super::state::StageState;
 use super::view::View;
 use crate::ring::{Foreign, NONE, Sequence};
 
 /// What a handler says of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It is processed: release it.
     Done,
     /// Not now (a full disk): show it again at the next poll. What came before it in the batch is released.
     Retry,
-    /// It never will be: the stage has failed, and the lane's panic policy says what happens.
+    /// This event is bad, and the stage goes on with the next: it is counted, the first reason stands in the statistics, and
+    /// [`View::is_rejected`] tells later layers, which see the event like any other.
+    Reject(String),
+    /// The stage can't go on: it has failed, and the lane's panic policy says what happens.
     Fail(String),
 }
 
@@ -30,7 +33,7 @@ pub enum Outcome {
 pub enum Polled {
     /// No event is there.
     Idle,
-    /// So many events were processed and released.
+    /// So many events were processed or rejected, and released.
     Advanced(usize),
     /// So many were, and the next one is to be shown again later.
     Retry(usize),
@@ -40,7 +43,7 @@ pub enum Polled {
 
 /// One consumer of slots. Send, not Clone: whoever holds it is its stage.
 ///
-/// Dropped before the end of the stream, it counts as a failed stage.
+/// Dropped before the end of the stream, it counts as a failed stage; after its lane has gone, as a late one.
 pub struct Stage<M: Meta> {
     poller: Option<Poller<M>>,
     shared: Arc<LaneShared<M>>,
@@ -84,10 +87,14 @@ impl<M: Meta> Stage<M> {
             match handler(View::new(slot, shared, sequence, index)) {
                 Outcome::Done => Step::Done,
                 Outcome::Retry => Step::Retry,
+                Outcome::Reject(reason) => {
+                    shared.reject(index, sequence, reason);
+                    Step::Done
+                }
                 Outcome::Fail(reason) => Step::Fail(reason),
             }
         });
-        let Ok(batch) = driven else { return self.idle(driven.err()) };
+        let Some(batch) = driven else { return self.idle() };
         self.move_to(self.released + batch.done as i64);
         self.read = self.released;
         self.check();
@@ -109,10 +116,10 @@ impl<M: Meta> Stage<M> {
         let Some(poller) = self.poller.as_mut() else { return Ok(None) };
         let mut slots = self.spare.pop().unwrap_or_default();
         slots.clear();
-        let found = poller.read(skip, max as u64, &mut slots);
+        poller.read(skip, max as u64, &mut slots);
         if slots.is_empty() {
             self.spare.push(slots);
-            return self.idle(found.err()).map(|_| None);
+            return self.idle().map(|_| None);
         }
         let first = self.read + 1;
         self.read += slots.len() as i64;
@@ -142,13 +149,17 @@ impl<M: Meta> Stage<M> {
             through = last;
             self.helds.pop_front();
         }
-        if let Some(poller) = self.poller.as_mut().filter(|_| through > self.released) {
-            poller.release((through - self.released) as u64);
-            self.move_to(through);
+        match self.poller.as_mut() {
+            Some(poller) if through > self.released => {
+                poller.release((through - self.released) as u64);
+                self.move_to(through);
+            }
+            // Dead, and its poller is with the pump, which releases them once no `Held` is left.
+            _ => self.released = through,
         }
         self.note_oldest();
         self.check();
-        if self.state().died_at() != i64::MAX {
+        if self.state().is_dead() {
             // The pump of a dead stage waits for its last Held.
             self.shared.wake_all();
         }
@@ -167,6 +178,11 @@ impl<M: Meta> Stage<M> {
         self.released
     }
 
+    /// Whether events that it read ahead aren't released.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.helds.is_empty()
+    }
+
     pub(super) fn state(&self) -> &StageState {
         &self.shared.stages[self.index as usize]
     }
@@ -181,12 +197,12 @@ impl<M: Meta> Stage<M> {
         shared.available(state.layer) >= next
             || next >= shared.closed_at()
             || next >= shared.cut_off_at(state.layer)
-            || state.died_at() != i64::MAX
+            || state.is_dead()
     }
 
     /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays dead.
     fn reap_dropped_held(&mut self) -> Result<(), StageError> {
-        if self.state().died_at() == i64::MAX {
+        if !self.state().is_dead() {
             return Ok(());
         }
         if let Some(poller) = self.poller.take() {
@@ -196,13 +212,9 @@ impl<M: Meta> Stage<M> {
     }
 
     /// Nothing is there: because nothing was published, because the stream has ended, or because a stage before is dead.
-    fn idle(&mut self, why: Option<Polling>) -> Result<Polled, StageError> {
-        let all_released = self.helds.is_empty();
-        if all_released && (matches!(why, Some(Polling::Shutdown)) || self.released + 1 >= self.shared.closed_at()) {
-            assert_eq!(self.released + 1, self.shared.closed_at(), "a stage ends behind the last event");
+    fn idle(&mut self) -> Result<Polled, StageError> {
+        if self.helds.is_empty() && self.shared.end(self.index, self.released) {
             self.poller = None;
-            self.state().set_ended();
-            self.shared.wake_all();
             return Ok(Polled::Ended);
         }
         if self.read + 1 >= self.shared.cut_off_at(self.state().layer) {
@@ -211,16 +223,32 @@ impl<M: Meta> Stage<M> {
         Ok(Polled::Idle)
     }
 
+    /// Why it sees nothing more: a stage has failed, or one before it (or this one) was left by the lane.
     fn failed(&self) -> StageError {
-        self.shared.failure().map_or(StageError::Ended, StageError::Failed)
+        if let Some(failure) = self.shared.failure() {
+            return StageError::Failed(failure);
+        }
+        let layer = self.state().layer;
+        let left =
+            |(stage, index): &(&StageState, u32)| (stage.layer < layer || *index == self.index) && stage.is_dead();
+        let left = self.shared.stages.iter().zip(0..).find(left);
+        left.map_or(StageError::Ended, |(stage, _)| StageError::Left {
+            stage: stage.name.clone(),
+            sequence: stage.died_at(),
+        })
     }
 
     fn die(&mut self, reason: &str) -> StageError {
-        if let Some(poller) = self.poller.take() {
-            self.shared.park(self.index, poller);
-        }
-        self.shared.fail(self.index, reason);
+        let poller = self.poller.take();
+        self.shared.die(self.index, self.released + 1, reason, poller);
         self.failed()
+    }
+
+    /// Its lane goes, or has gone, before it has seen the end: it is late. Nothing is gated by its poller any more.
+    pub(super) fn leave(&mut self) {
+        if self.poller.take().is_some() && !(self.helds.is_empty() && self.shared.end(self.index, self.released)) {
+            self.shared.leave_stage(self.index, self.released + 1);
+        }
     }
 
     fn move_to(&mut self, released: Sequence) {
@@ -248,11 +276,9 @@ impl<M: Meta> Drop for Stage<M> {
         if self.poller.is_none() {
             return;
         }
-        let at_end = self.helds.is_empty() && self.released + 1 >= self.shared.closed_at();
-        if at_end {
-            self.state().set_ended();
-            self.shared.wake_all();
-        } else {
+        if self.shared.is_gone() {
+            self.leave();
+        } else if !(self.helds.is_empty() && self.shared.end(self.index, self.released)) {
             self.die("its handle was dropped before the end of the stream");
         }
     }

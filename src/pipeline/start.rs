@@ -8,6 +8,7 @@ use disruptor::{
 };
 
 use super::error::LaneError;
+use super::flow::Flow;
 use super::lane::Lane;
 use super::pin::{CpuMask, PinReport, pin_current};
 use super::poller::Poller;
@@ -16,6 +17,7 @@ use super::slot::{Meta, Slot};
 use super::spec::LaneSpec;
 use super::stage::Stage;
 use super::wake::Party;
+use crate::barrier::Barrier;
 use crate::region::RegionReport;
 use crate::ring::RingPool;
 
@@ -39,6 +41,7 @@ pub struct Started<M: Meta> {
 
 /// What was granted at start.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LaneReport {
     /// The IO thread's CPU.
     pub pin: PinReport,
@@ -77,6 +80,7 @@ impl LaneSpec {
     /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and refused.
     pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
         self.check()?;
+        self.check_ring::<M>()?;
         self.check_pool(&self.pool.layout(self.readers())?)?;
         CpuMask::read();
         let pin = match self.cpu {
@@ -86,8 +90,8 @@ impl LaneSpec {
         let mut downgrades: Vec<String> = pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
         let pool = RingPool::read_on(self.readers(), &self.pool)?;
         let (layers, states) = self.stages(&mut downgrades);
-        let shared = LaneShared::new(self.id, Arc::clone(pool.memory()), states, self.panic, Party::event()?);
-        let shared = Arc::new(shared);
+        let flow = Flow::new(states, self.panic, Barrier::choose(), Party::event()?);
+        let shared = Arc::new(LaneShared::new(self.id, Arc::clone(pool.memory()), self.slots, flow));
         assert!(self.slots.is_power_of_two() && !layers.is_empty(), "the specification was checked");
         let (ends, pollers) = build(self.slots, &layers);
         let stage = |(poller, index)| Stage::new(poller, &shared, index);

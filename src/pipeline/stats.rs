@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 use super::lane::Lane;
-use super::shared::{LaneShared, StageState};
+use super::shared::LaneShared;
 use super::slot::Meta;
 use super::spec::{Reclaim, overwrite_bytes};
+use super::state::{Rejection, StageState};
 use crate::ring::{NONE, PoolStats, RightSize, Sequence};
 
 /// One stage in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StageStats {
     /// Its name.
     pub name: String,
@@ -20,14 +22,19 @@ pub struct StageStats {
     pub held_from: Option<Sequence>,
     /// Whether it has processed the whole stream.
     pub ended: bool,
-    /// The first sequence that it didn't process, if it is dead.
+    /// The first sequence that it didn't process, if it is dead or was left by its lane.
     pub died_at: Option<Sequence>,
+    /// Events that it rejected.
+    pub rejected: u64,
+    /// The first of these.
+    pub first_rejection: Option<Rejection>,
     /// Sleeps that ended without a wake-up though there was work: a defect of ours if it isn't zero.
     pub wakes_lost: u64,
 }
 
-/// A snapshot of a lane.
+/// A snapshot of a lane. Its owner takes one by [`Lane::stats`], any other thread by a [`LaneWatch`](super::LaneWatch).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LaneStats {
     /// Its pool.
     pub pool: PoolStats,
@@ -41,13 +48,28 @@ pub struct LaneStats {
     pub reclaimed: u64,
     /// Staging refused because the ring was full.
     pub refused_ring: u64,
-    /// Staged events discarded because the lane was poisoned.
-    pub discarded: u64,
     /// Its stages, in the order of the specification.
     pub stages: Vec<StageStats>,
 }
 
+/// What only the owner of a lane knows: the part of [`LaneStats`] that isn't shared with the stages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnerStats {
+    pub(crate) pool: PoolStats,
+    pub(crate) slots: usize,
+    pub(crate) slots_in_use: usize,
+    pub(crate) published: u64,
+    pub(crate) reclaimed: u64,
+    pub(crate) refused_ring: u64,
+}
+
 impl LaneStats {
+    pub(crate) fn of<M>(owner: OwnerStats, shared: &LaneShared<M>) -> Self {
+        let OwnerStats { pool, slots, slots_in_use, published, reclaimed, refused_ring } = owner;
+        let stages = shared.stages.iter().map(|stage| stage_stats(shared, stage)).collect();
+        Self { pool, slots, slots_in_use, published, reclaimed, refused_ring, stages }
+    }
+
     /// Who holds the lane: the stage that is furthest behind, if one is.
     #[must_use]
     pub fn blocked_by(&self) -> Option<&str> {
@@ -61,18 +83,18 @@ impl<M: Meta> Lane<M> {
     /// A snapshot. Cost: a look at every chunk in use and every stage, and an allocation a stage.
     #[must_use]
     pub fn stats(&self) -> LaneStats {
+        LaneStats::of(self.owner_stats(), &self.shared)
+    }
+
+    pub(super) fn owner_stats(&self) -> OwnerStats {
         self.check();
-        let slots = self.free_slots() + self.slots_in_use();
-        assert!(slots.is_power_of_two(), "{slots} slots are free or in use");
-        LaneStats {
+        OwnerStats {
             pool: self.pool.stats(),
-            slots,
+            slots: self.free_slots() + self.slots_in_use(),
             slots_in_use: self.slots_in_use(),
             published: (self.published + 1) as u64,
             reclaimed: (self.reclaimed + 1) as u64,
             refused_ring: self.refused_ring,
-            discarded: self.discarded,
-            stages: self.shared.stages.iter().map(|stage| stage_stats(&self.shared, stage)).collect(),
         }
     }
 
@@ -92,13 +114,12 @@ impl<M: Meta> Lane<M> {
     /// Slots in use, staged ones included, as far as is known without polling.
     #[must_use]
     pub fn slots_in_use(&self) -> usize {
-        (self.staged - self.reclaimed) as usize
+        (self.staged() - self.reclaimed) as usize
     }
 }
 
 fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
     let released = stage.progress();
-    debug_assert!(released >= NONE && (stage.helds() == 0 || stage.held_from() >= NONE));
     StageStats {
         name: stage.name.clone(),
         released,
@@ -106,6 +127,8 @@ fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
         held_from: Some(stage.held_from()).filter(|&sequence| sequence != NONE),
         ended: stage.has_ended(),
         died_at: Some(stage.died_at()).filter(|&sequence| sequence != i64::MAX),
+        rejected: stage.rejected(),
+        first_rejection: stage.rejection().cloned(),
         wakes_lost: stage.wakes_lost() as u64,
     }
 }

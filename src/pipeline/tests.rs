@@ -11,16 +11,18 @@ mod model;
 mod refuse;
 mod right_size;
 mod wake;
+mod watch;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::shared::{LaneShared, StageState};
-use super::{Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, Started, View, Wait};
+use super::shared::LaneShared;
+use super::state::StageState;
+use super::{Lane, LaneSpec, Outcome, Polled, Refused, Stage, StageRefusal, StageSpec, Started, View, Wait};
 use crate::region::Pages;
 use crate::ring::model::is_filled;
-use crate::ring::{Full, PoolOptions, Sequence};
+use crate::ring::{PoolOptions, Sequence};
 
 /// Long enough for anything but a hang; scripts/twins, whose hangs are on purpose, waits less.
 const LONG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
@@ -55,7 +57,7 @@ fn by_hand<const N: usize>(spec: impl FnOnce(LaneSpec) -> LaneSpec, names: [&str
 }
 
 /// As many bytes as the number says, which also fills them. Every other one goes into its slot at once, the rest as slices.
-fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Full> {
+fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Refused> {
     let len = 8 + (number as usize * 37) % 900;
     let write = |bytes: &mut [u8]| {
         bytes.fill(number as u8);
@@ -70,7 +72,7 @@ fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Full> {
     write(&mut grant);
     let slice = grant.commit_all();
     lane.stage(slice, number).map_err(|refused| match refused.why {
-        StageRefusal::Full(full) => full,
+        StageRefusal::Refused(refused) => refused,
         StageRefusal::Foreign => unreachable!("it is the lane's own slice"),
     })
 }

@@ -62,6 +62,12 @@ impl<'a, M: Meta> View<'a, M> {
         self.sequence
     }
 
+    /// Whether a stage rejected this event. Of an earlier layer: what a stage of the same layer says at that moment may show or not.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.shared.is_rejected(self.sequence)
+    }
+
     /// A counted handle on the bytes that outlives the release, on any thread.
     ///
     /// # Errors

@@ -6,13 +6,8 @@ use crate::region::RegionError;
 
 /// Why an allocation got nothing. It never blocks; what to do stands with each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Full {
-    /// Every entry of the disruptor ring is taken: poll the lane, and stop reading until it has room. What was staged is
-    /// published.
-    Ring {
-        /// Entries of the ring.
-        slots: usize,
-    },
     /// No chunk is reusable: something still holds them. The statistics say who.
     Pool {
         /// Bytes that were asked for.
@@ -27,29 +22,20 @@ pub enum Full {
         /// The largest slice.
         max_slice_bytes: usize,
     },
-    /// A stage failed under the policy `Poison`: close the lane. The number is the stage's.
-    Poisoned(u32),
-    /// The lane is closing or closed: nothing more is taken.
-    Closed,
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Ring { slots } => {
-                write!(f, "all {slots} slots of the ring are taken: poll the lane, or raise `slots`")
-            }
             Self::Pool { asked_bytes, chunks } => {
                 write!(
                     f,
-                    "no chunk of the pool's {chunks} is free for {asked_bytes} bytes: poll the lane, or raise the pool's `bytes`"
+                    "no chunk of the pool's {chunks} is free for {asked_bytes} bytes: release slices (a lane: poll it), or raise the pool's `bytes`"
                 )
             }
             Self::TooLarge { asked_bytes, max_slice_bytes } => {
                 write!(f, "{asked_bytes} bytes asked, `max_slice_bytes` is {max_slice_bytes}: raise it")
             }
-            Self::Poisoned(stage) => write!(f, "stage {stage} failed and the lane is poisoned: close it"),
-            Self::Closed => write!(f, "the lane is closed"),
         }
     }
 }

@@ -245,7 +245,6 @@ impl Model {
                 assert!(asked_bytes == len && max_slice_bytes == MAX && len > MAX)
             }
             Err(Full::Pool { .. }) => self.check_full(),
-            Err(other) => panic!("{other}"),
         }
     }
 

@@ -120,8 +120,7 @@ impl RingPool {
     /// The slice of another pool comes back.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
-        let sequence = self.staged + 1;
-        let slice = self.count_staged(slice, sequence)?;
+        let slice = self.count_staged(slice)?;
         Ok(self.staged_at(slice.start(), slice.len()))
     }
 
@@ -292,28 +291,23 @@ impl RingPool {
         self.current.holds_next(self.position, len)
     }
 
-    /// Stages under a sequence of the caller's, which is the next one.
+    /// As [`RingPool::stage`], for a lane's slot.
     #[inline]
     #[cfg(feature = "pipeline")]
-    pub(crate) fn stage_span(&mut self, slice: PoolSlice, sequence: Sequence) -> Result<Span, Foreign<PoolSlice>> {
-        let slice = self.count_staged(slice, sequence)?;
+    pub(crate) fn stage_span(&mut self, slice: PoolSlice) -> Result<Span, Foreign<PoolSlice>> {
+        let slice = self.count_staged(slice)?;
         Ok(slice.span(self.owner.base))
     }
 
-    /// The count of the slice goes over to the sequence.
+    /// The count of the slice goes over to the next sequence. Sequences are counted here and nowhere else: a lane has no count of its own.
     #[inline]
-    fn count_staged(
-        &mut self,
-        slice: PoolSlice,
-        sequence: Sequence,
-    ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
+    fn count_staged(&mut self, slice: PoolSlice) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
         // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
         let is_current = slice.chunk() == self.current;
         if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
-        debug_assert_eq!(sequence, self.staged + 1);
-        debug_assert!(slice.len() <= self.owner.layout.chunk_bytes());
+        let sequence = self.staged + 1;
         let slice = ManuallyDrop::new(slice);
         // The current chunk notes its last sequence when it is closed.
         if !is_current {
@@ -328,14 +322,14 @@ impl RingPool {
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_nothing(&mut self) {
-        debug_assert!(self.staged < Sequence::MAX);
         self.staged += 1;
     }
 
-    /// The sequence that the next staged slice gets.
+    /// The last sequence staged.
+    #[inline]
     #[cfg(feature = "pipeline")]
-    pub(crate) fn next_sequence(&self) -> Sequence {
-        self.staged + 1
+    pub(crate) fn staged(&self) -> Sequence {
+        self.staged
     }
 
     /// The read cursor.

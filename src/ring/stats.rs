@@ -24,8 +24,6 @@ impl Counters {
         match why {
             Full::Pool { .. } => self.refused_pool.set(self.refused_pool.get() + 1),
             Full::TooLarge { .. } => self.refused_too_large.set(self.refused_too_large.get() + 1),
-            // Counted where they are found, by the lane.
-            Full::Ring { .. } | Full::Poisoned(_) | Full::Closed => {}
         }
         why
     }

@@ -5,14 +5,13 @@ mod payload;
 use std::time::{Duration, Instant};
 
 pub use payload::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, payload_len, write_payload};
-use slipring::pipeline::{Lane, StageRefusal};
-use slipring::ring::Full;
+use slipring::pipeline::{Lane, Refused, StageRefusal};
 
 /// A sleep of the IO thread that lasts this long was one without a wake-up: stages never take so long for one event.
 const LOST: Duration = Duration::from_secs(50);
 
 /// Reserves, writes and stages the payload of that number, under it: as a slice, or, every third, into its slot at once.
-pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Full> {
+pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Refused> {
     if number.is_multiple_of(3) {
         let mut claim = lane.claim(payload_len(number))?;
         write_payload(&mut claim, number);
@@ -23,8 +22,8 @@ pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Full> {
     write_payload(&mut grant, number);
     let slice = grant.commit_all();
     lane.stage(slice, number).map(drop).map_err(|refused| match refused.why {
-        StageRefusal::Full(full) => full,
-        StageRefusal::Foreign => unreachable!("the slice is this lane's"),
+        StageRefusal::Refused(refused) => refused,
+        _ => unreachable!("the slice is this lane's"),
     })
 }
 
@@ -35,7 +34,7 @@ pub fn feed(
     lane: &mut Lane<u64>,
     events: u64,
     mut group: impl FnMut() -> u64,
-    mut other: impl FnMut(&Lane<u64>, Option<Full>) -> bool,
+    mut other: impl FnMut(&Lane<u64>, Option<Refused>) -> bool,
 ) {
     let slots = lane.free_slots();
     let mut settle = |lane: &mut Lane<u64>, why| {

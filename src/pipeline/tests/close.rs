@@ -18,7 +18,7 @@ fn close_drains_what_is_staged() {
     }
     let report = started.lane.close(LONG);
     assert!(report.is_drained(), "{report:?}");
-    assert_eq!((report.published, report.consumed, report.discarded), (7, 7, 0));
+    assert_eq!((report.published, report.consumed, report.rejected()), (7, 7, 0));
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::panic::panic_any;
 
 use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state};
-use crate::pipeline::{PanicPolicy, StageError, StageRefusal, View};
-use crate::ring::Full;
+use crate::pipeline::{PanicPolicy, Refused, StageError, StageRefusal, View};
 
 /// Accepts events below `number` and panics at it.
 fn panics_at(number: u64) -> impl FnMut(View<'_, u64>) -> Outcome {
@@ -114,27 +113,82 @@ fn the_first_failure_wins() {
     let StageError::Failed(failure) = first else { panic!("{first}") };
     assert_eq!((failure.reason.as_str(), failure.index), ("first", 1));
     assert_eq!(started.lane.failure(), Some(failure));
-    assert_eq!(started.lane.reserve(1).unwrap_err(), Full::Poisoned(1));
+    assert_eq!(started.lane.reserve(1).unwrap_err(), Refused::Poisoned(1));
     assert_eq!(state(&started.lane.shared, "a").died_at(), 1);
 }
 
 #[test]
-fn poison_refuses_everything_and_discards_what_was_staged() {
+fn poison_refuses_everything_and_publishes_what_has_a_sequence() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, [0]);
     let early = lane.reserve(5).unwrap().commit_all();
     stage_number(&mut lane, 1).unwrap();
     lane.stage_empty(2).unwrap();
     drop(stage.poll(1, panics_at(0)));
-    assert_eq!(lane.reserve(1).unwrap_err(), Full::Poisoned(0));
-    assert_eq!(lane.reserve_rest(1).unwrap_err(), Full::Poisoned(0));
+    assert_eq!(lane.reserve(1).unwrap_err(), Refused::Poisoned(0));
+    assert_eq!(lane.reserve_rest(1).unwrap_err(), Refused::Poisoned(0));
     let refused = lane.stage(early, 3).unwrap_err();
-    assert_eq!((refused.why, refused.meta), (StageRefusal::Full(Full::Poisoned(0)), 3));
+    assert_eq!((refused.why, refused.meta), (StageRefusal::Refused(Refused::Poisoned(0)), 3));
     assert_eq!(refused.slice.expect("it came back").len(), 5);
-    assert_eq!((lane.flush(), lane.stats().discarded, lane.stats().published), (0, 2, 1));
+    assert_eq!((lane.flush(), lane.stats().published), (2, 3));
     let report = lane.close(LONG);
-    assert_eq!((report.discarded, report.published, report.consumed), (2, 1, 0));
+    assert_eq!((report.published, report.consumed), (3, 0));
     assert!(!report.is_drained() && report.late.is_empty() && report.failure.is_some());
+}
+
+/// A lane that is poisoned while a claim, or a slice, is on its way: whoever got a sequence is published and told apart by the report.
+#[test]
+fn what_is_given_a_sequence_is_published_also_on_a_lane_that_was_poisoned_meanwhile() {
+    let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, [0]);
+    let mut claim = lane.claim(8).unwrap();
+    claim.fill(1);
+    drop(stage.poll(1, panics_at(0)));
+    assert_eq!(claim.publish(1), 1);
+    assert_eq!(lane.claim(8).unwrap_err(), Refused::Poisoned(0));
+    let report = lane.close(LONG);
+    assert_eq!((report.published, report.consumed, report.is_drained()), (2, 0, false));
+}
+
+#[test]
+fn what_a_detached_stage_didnt_process_isnt_consumed() {
+    let (mut lane, [stage]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["sink"]);
+    lane.attach(stage, panics_at(1)).unwrap();
+    for number in 0..100 {
+        publish(&mut lane, [number]);
+        lane.poll();
+    }
+    let report = lane.close(LONG);
+    assert_eq!((report.published, report.consumed, report.late.len()), (100, 1, 0), "{report:?}");
+    assert_eq!((report.stages[0].processed, report.is_drained()), (1, false));
+}
+
+#[test]
+fn a_rejected_event_fails_nothing_and_later_layers_know_it() {
+    let (mut lane, [mut first, mut second]) = by_hand(|spec| spec, ["a", "b"]);
+    let odd = |view: View<'_, u64>| match view.meta() % 2 {
+        0 => done(view),
+        _ => Outcome::Reject(format!("{} is odd", view.meta())),
+    };
+    for lap in 0..4 {
+        publish(&mut lane, lap * 8..lap * 8 + 8);
+        assert_eq!(first.poll(100, odd), Ok(Polled::Advanced(8)));
+        let seen = second.poll(100, |view| {
+            assert_eq!(view.is_rejected(), view.meta() % 2 == 1, "event {}", view.meta());
+            done(view)
+        });
+        assert_eq!((seen, lane.poll().reclaimed), (Ok(Polled::Advanced(8)), 8));
+    }
+    assert_eq!(lane.failure(), None);
+    let stats = lane.stats();
+    let rejection = stats.stages[0].first_rejection.as_ref().expect("the first is kept");
+    assert_eq!((stats.stages[0].rejected, rejection.sequence, rejection.reason.as_str()), (16, 1, "1 is odd"));
+    assert_eq!((stats.stages[1].rejected, &stats.stages[1].first_rejection), (0, &None));
+    lane.begin_close();
+    assert_eq!((polled(&mut first), polled(&mut second)), (Polled::Ended, Polled::Ended));
+    let report = lane.close(LONG);
+    assert!(report.is_drained(), "{report:?}");
+    assert_eq!((report.consumed, report.rejected(), report.stages[0].rejected), (32, 16, 16));
 }
 
 #[test]
@@ -155,23 +209,93 @@ fn a_stage_dropped_before_the_end_counts_as_failed() {
     assert!(lane.close(std::time::Duration::ZERO).is_drained());
 }
 
-/// The child of this test dies by SIGABRT, and says which stage failed where.
+/// Runs the test of this name again in a process of its own, where `SLIPRING_TEST_CHILD` is set, with this standard error.
+#[cfg(not(miri))]
+fn in_a_child(test: &str, stderr: impl Into<std::process::Stdio>) -> std::process::Output {
+    let this = std::env::current_exe().expect("the test's own binary");
+    let mut child = std::process::Command::new(this);
+    child.args(["--exact", &format!("pipeline::tests::fail::{test}"), "--nocapture"]).env(CHILD, "1");
+    child.stdout(std::process::Stdio::null()).stderr(stderr);
+    child.spawn().and_then(std::process::Child::wait_with_output).expect("the child starts")
+}
+
+#[cfg(not(miri))]
+const CHILD: &str = "SLIPRING_TEST_CHILD";
+
+/// In a child: a stage's thread fails under `Abort`.
+#[cfg(not(miri))]
+fn fail_under_abort() -> ! {
+    let layers = vec![vec![StageSpec::thread("fatal")]];
+    let mut started = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
+    let refuse =
+        |view: View<'_, u64>| if *view.meta() == 2 { Outcome::Fail("by design".to_owned()) } else { done(view) };
+    let stage = started.stages.take("fatal").unwrap().spawn(refuse).unwrap();
+    publish(&mut started.lane, 0..4);
+    let report = stage.join();
+    unreachable!("the process goes on: {report:?}, {:?}", started.lane.failure());
+}
+
 #[cfg(not(miri))]
 #[test]
 fn abort_ends_the_process_and_names_the_stage() {
     use std::os::unix::process::ExitStatusExt;
-    const CHILD: &str = "SLIPRING_TEST_ABORT";
     if std::env::var_os(CHILD).is_some() {
-        let (mut lane, [mut stage]) = by_hand(|spec| spec.on_panic(PanicPolicy::Abort), ["fatal"]);
-        publish(&mut lane, 0..4);
-        let _never = stage.poll(4, panics_at(2));
-        return;
+        fail_under_abort();
     }
-    let this = std::env::current_exe().expect("the test's own binary");
-    let test = "pipeline::tests::fail::abort_ends_the_process_and_names_the_stage";
-    let child = std::process::Command::new(this).args(["--exact", test, "--nocapture"]).env(CHILD, "1").output();
-    let child = child.expect("the child starts");
+    let child = in_a_child("abort_ends_the_process_and_names_the_stage", std::process::Stdio::piped());
     assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
     let said = String::from_utf8_lossy(&child.stderr);
     assert!(said.contains("stage `fatal` failed at sequence 2"), "{said}");
+}
+
+/// A pipe that nobody reads any more, and one that nobody reads though it is full: neither keeps the process alive.
+#[cfg(not(miri))]
+#[test]
+fn abort_ends_the_process_also_where_standard_error_is_broken() {
+    use std::io::Write;
+    use std::os::unix::process::ExitStatusExt;
+    if std::env::var_os(CHILD).is_some() {
+        fail_under_abort();
+    }
+    let test = "abort_ends_the_process_also_where_standard_error_is_broken";
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let child = in_a_child(test, writer);
+    assert_eq!(child.status.signal(), Some(libc::SIGABRT), "nobody reads: {child:?}");
+
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(&[0; 65536]).expect("a pipe holds 64 KiB");
+    let child = in_a_child(test, writer);
+    assert_eq!(child.status.signal(), Some(libc::SIGABRT), "full: {child:?}");
+    drop(reader);
+}
+
+/// A deadline that passes, and a lane that is dropped on an early return, fail nothing: what isn't done is late.
+#[cfg(not(miri))]
+#[test]
+fn a_late_inline_stage_doesnt_abort_the_process() {
+    const TEST: &str = "a_late_inline_stage_doesnt_abort_the_process";
+    if std::env::var_os(CHILD).is_none() {
+        let child = in_a_child(TEST, std::process::Stdio::piped());
+        assert!(child.status.success(), "{child:?}");
+        return;
+    }
+    let lane = || {
+        let layers = vec![vec![StageSpec::inline("retries")], vec![StageSpec::inline("behind")]];
+        let spec = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort);
+        let mut started = spec.start::<u64>().unwrap();
+        let [retries, behind] = ["retries", "behind"].map(|name| started.stages.take(name).unwrap());
+        started.lane.attach(retries, |_| Outcome::Retry).unwrap();
+        publish(&mut started.lane, 0..3);
+        (started.lane, behind)
+    };
+    let (closed, mut behind) = lane();
+    let report = closed.close(std::time::Duration::from_millis(1));
+    assert_eq!((report.late.as_slice(), report.failure), (&["retries".to_owned(), "behind".to_owned()][..], None));
+    let error = behind.poll(1, done).unwrap_err().to_string();
+    assert!(error.contains("`retries`") && error.contains("sequence 0"), "{error}");
+    drop(behind);
+    let (dropped, behind) = lane();
+    drop(dropped);
+    drop(behind);
 }

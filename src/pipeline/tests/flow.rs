@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Full, LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number, start, state,
 };
-use crate::pipeline::{SpawnError, Wait};
+use crate::pipeline::{Refused, SpawnError, Wait};
+use crate::ring::Full;
 
 fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     let mut started = start(16, layers);
@@ -16,14 +17,14 @@ fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
         match stage.spawn(done) {
             Ok(thread) => threads.push(thread),
             Err(SpawnError::Placement(back)) => started.lane.attach(back.0, done).expect("inline"),
-            Err(SpawnError::Os(error)) => panic!("{error}"),
+            Err(error) => panic!("{error}"),
         }
     }
     let mut next = 0;
     while next < events {
         match stage_number(&mut started.lane, next) {
             Ok(_) => next += 1,
-            Err(Full::Ring { .. } | Full::Pool { .. }) => {
+            Err(Refused::Ring { .. } | Refused::Pool(Full::Pool { .. })) => {
                 if started.lane.poll().is_idle() {
                     started.lane.wait(true, Duration::from_secs(5));
                 }
@@ -90,7 +91,7 @@ fn a_ring_of_two_slots_works_for_many_laps() {
     let mut stage = started.stages.take("a").unwrap();
     for lap in 0..50 {
         publish(&mut started.lane, [2 * lap, 2 * lap + 1]);
-        assert_eq!(stage_number(&mut started.lane, 9), Err(Full::Ring { slots: 2 }));
+        assert_eq!(stage_number(&mut started.lane, 9), Err(Refused::Ring { slots: 2 }));
         assert_eq!(polled(&mut stage), Polled::Advanced(2));
     }
     assert_eq!((started.lane.reclaim(), started.lane.free_slots()), (2, 2));

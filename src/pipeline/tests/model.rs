@@ -5,10 +5,10 @@
 
 use proptest::prelude::*;
 
-use super::{Full, Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, View, tiny_pool};
-use crate::pipeline::{Held, Reclaim, StageError};
+use super::{Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, View, tiny_pool};
+use crate::pipeline::{Held, Reclaim, Refused, StageError};
 use crate::ring::model::{is_filled, looks_after, random_runs};
-use crate::ring::{PoolOptions, PoolSlice, Retained, Sequence};
+use crate::ring::{Full, PoolOptions, PoolSlice, Retained, Sequence};
 
 const STAGES: usize = 3;
 
@@ -145,7 +145,7 @@ impl Model {
                 grant.fill(self.tag);
                 self.slices.push((grant.commit_all(), self.tag));
             }
-            Err(Full::Pool { .. }) => {
+            Err(Refused::Pool(Full::Pool { .. })) => {
                 // A full pool publishes what is staged, and every chunk of it is held by something.
                 self.published = self.staged();
                 let stats = self.lane.stats().pool;
@@ -171,7 +171,10 @@ impl Model {
                 self.events.push(Some(self.tag));
             }
             Err(full) => {
-                assert!(matches!(full, Full::Pool { .. }) || (!room && matches!(full, Full::Ring { .. })), "{full}");
+                assert!(
+                    matches!(full, Refused::Pool(Full::Pool { .. })) || (!room && matches!(full, Refused::Ring { .. })),
+                    "{full}"
+                );
                 self.published = self.staged();
             }
         }
@@ -194,7 +197,7 @@ impl Model {
                 self.events.push(event);
             }
             Err(refused) => {
-                assert!(!room && refused.why == StageRefusal::Full(Full::Ring { slots: self.slots as usize }));
+                assert!(!room && refused.why == StageRefusal::Refused(Refused::Ring { slots: self.slots as usize }));
                 self.slices.extend(refused.slice.map(|slice| (slice, event.unwrap_or(0))));
                 self.published = self.staged();
             }
@@ -261,7 +264,7 @@ impl Model {
     }
 
     fn check(&self) {
-        assert_eq!((self.lane.staged, self.lane.published), (self.staged(), self.published));
+        assert_eq!((self.lane.staged(), self.lane.published), (self.staged(), self.published));
         assert!(self.lane.reclaimed <= self.stages[2].released);
         let freed = match self.reclaim {
             Reclaim::OnConsume => self.lane.reclaimed,

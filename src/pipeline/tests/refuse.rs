@@ -1,10 +1,10 @@
 //! What is refused: by a full, poisoned or closed lane, and by the specification. Nothing is lost with a refusal.
 
 use super::{
-    Full, Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number, tiny_pool, tiny_spec,
+    Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number, tiny_pool, tiny_spec,
 };
-use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Placement, Reclaim, SpawnError, Wait};
-use crate::ring::{PoolError, PoolOptions};
+use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Placement, Reclaim, Refused, SpawnError, Wait};
+use crate::ring::{Full, PoolError, PoolOptions};
 
 #[test]
 fn a_full_ring_is_known_by_the_lanes_own_count() {
@@ -17,7 +17,7 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
     assert_eq!(polled(&mut stage), Polled::Idle);
     let slice = lane.reserve(5).unwrap().commit_all();
     let refused = lane.stage(slice, 77).unwrap_err();
-    assert_eq!((refused.why, refused.meta), (StageRefusal::Full(Full::Ring { slots: 8 }), 77));
+    assert_eq!((refused.why, refused.meta), (StageRefusal::Refused(Refused::Ring { slots: 8 }), 77));
     let refused_empty = lane.stage_empty(78).unwrap_err();
     assert!(refused_empty.slice.is_none() && refused_empty.meta == 78);
     assert_eq!((lane.stats().refused_ring, lane.flush()), (2, 0));
@@ -42,9 +42,12 @@ fn a_full_pool_publishes_what_holds_it() {
             Err(full) => break full,
         }
     };
-    assert_eq!((full, count), (Full::Pool { asked_bytes: 1000, chunks: 8 }, 8 * 4));
+    assert_eq!((full, count), (Refused::Pool(Full::Pool { asked_bytes: 1000, chunks: 8 }), 8 * 4));
     assert_eq!(stage.poll(100, |_| Outcome::Done), Ok(Polled::Advanced(32)));
-    assert_eq!(started.lane.reserve(1025).unwrap_err(), Full::TooLarge { asked_bytes: 1025, max_slice_bytes: 1024 });
+    assert_eq!(
+        started.lane.reserve(1025).unwrap_err(),
+        Refused::Pool(Full::TooLarge { asked_bytes: 1025, max_slice_bytes: 1024 })
+    );
     assert!(started.lane.reserve(1000).is_ok() && started.lane.reserve_rest(1).is_ok());
     let stats = started.lane.stats().pool;
     assert_eq!((stats.refused_pool, stats.refused_too_large), (1, 1));
@@ -57,13 +60,16 @@ fn a_closed_lane_takes_nothing() {
     let early = lane.reserve(5).unwrap().commit_all();
     lane.begin_close();
     lane.begin_close();
-    assert_eq!(lane.reserve(1).unwrap_err(), Full::Closed);
-    assert_eq!(lane.reserve_rest(1).unwrap_err(), Full::Closed);
+    assert_eq!(lane.reserve(1).unwrap_err(), Refused::Closed);
+    assert_eq!(lane.reserve_rest(1).unwrap_err(), Refused::Closed);
     let refused = lane.stage(early, 1).unwrap_err();
-    assert_eq!((refused.why, lane.stage_empty(1).unwrap_err().why), (StageRefusal::Full(Full::Closed), refused.why));
+    assert_eq!(
+        (refused.why, lane.stage_empty(1).unwrap_err().why),
+        (StageRefusal::Refused(Refused::Closed), refused.why)
+    );
     assert_eq!(refused.slice.unwrap().len(), 5);
     assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(1), Polled::Ended));
-    assert!(lane.is_drained());
+    assert!(lane.close(std::time::Duration::ZERO).is_drained());
 }
 
 #[test]
@@ -157,4 +163,11 @@ fn a_stage_on_the_lanes_cpu_never_spins() {
     let started = tiny_spec(4, stages).cpu(cpu, PinPolicy::Prefer).start::<u64>().unwrap();
     let sleeps_at_once: Vec<bool> = started.lane.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
     assert_eq!(sleeps_at_once, [true, false]);
+}
+
+#[test]
+fn a_name_that_no_thread_can_have_is_refused() {
+    let layers = vec![vec![StageSpec::thread("no\0good")]];
+    let Err(LaneError::Option { field, .. }) = tiny_spec(8, layers).start::<u64>() else { panic!("it was taken") };
+    assert_eq!(field, "name");
 }

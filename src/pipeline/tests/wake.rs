@@ -13,8 +13,7 @@ use super::{
     LONG, Lane, Outcome, Polled, Stage, StageSpec, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled,
     publish, stage_number, start, tiny_spec,
 };
-use crate::pipeline::PanicPolicy;
-use crate::ring::Full;
+use crate::pipeline::{PanicPolicy, Refused};
 
 /// Where a wake-up that is lost is found by something else, it shouldn't take long.
 const SHORT: Duration = Duration::from_secs(2);
@@ -57,7 +56,7 @@ fn flush_wakes_the_first_layer_and_its_release_the_next() {
 fn the_last_layer_wakes_a_full_lane_and_no_other() {
     let (mut lane, [mut a, mut b]) = by_hand_on_threads(["a", "b"]);
     publish(&mut lane, 0..8);
-    assert_eq!(stage_number(&mut lane, 8), Err(Full::Ring { slots: 8 }));
+    assert_eq!(stage_number(&mut lane, 8), Err(Refused::Ring { slots: 8 }));
     assert!(!wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(8))), "nothing is free yet");
     assert!(
         !wakes(&mut lane, false, || assert_eq!(b.poll(1, done), Ok(Polled::Advanced(1)))),
@@ -83,7 +82,7 @@ fn a_full_lane_asleep_is_woken() {
         (polled(&mut stage), stage)
     });
     // Miri has no poll(2): there the wait returns at once.
-    while stage_number(&mut started.lane, 8) == Err(Full::Ring { slots: 8 }) {
+    while stage_number(&mut started.lane, 8) == Err(Refused::Ring { slots: 8 }) {
         started.lane.wait(true, SHORT);
     }
     assert_eq!(other.join().unwrap().0, Polled::Advanced(8));

@@ -1,0 +1,281 @@
+//! The flow of a lane's events through its stages: how far each is, who failed, where the stream ends, who sleeps.
+//!
+//! It knows of a stage's poller only that it can be kept and that it can release everything, so that loom can run it over a
+//! model of the disruptor's cursors.
+//!
+//! Two rules of order hold it together, and `flow/loom_tests.rs` runs both under every interleaving:
+//!
+//! - What explains a state is recorded before the state: the failure before the death, the death before the poller that
+//!   somebody else may then pump, and before the last `Held` is seen to be gone.
+//! - The stream's end is taken from `closed_at` alone. The disruptor's own shutdown is a Relaxed store: a stage may see it before
+//!   anything that the lane did earlier.
+#![forbid(unsafe_code)]
+
+use super::abort::abort_saying;
+use super::spec::PanicPolicy;
+use super::state::StageState;
+use super::wake::{ASLEEP, ASLEEP_FULL, Party};
+use crate::barrier::Barrier;
+use crate::ring::{NONE, Sequence};
+use crate::sync::{AtomicI64, Mutex, Ordering, Padded, lock};
+
+/// Who failed first, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The stage's name.
+    pub stage: String,
+    /// Its number, in the order of the specification.
+    pub index: u32,
+    /// The panic's message, or the reason the handler gave.
+    pub reason: String,
+    /// The first sequence that it didn't process.
+    pub sequence: Sequence,
+}
+
+/// What is done with the poller of a dead stage.
+pub(crate) trait Pump {
+    /// Releases all events there are; says how many.
+    fn release_all(&mut self) -> u64;
+}
+
+/// The shared state of a lane's stages, whose pollers are `P`.
+pub(crate) struct Flow<P> {
+    pub(crate) stages: Box<[StageState]>,
+    pub(crate) policy: PanicPolicy,
+    pub(crate) barrier: Barrier,
+    pub(crate) io: Party,
+    layers: Box<[std::ops::Range<usize>]>,
+    published: Padded<AtomicI64>,
+    closed_at: AtomicI64,
+    /// One once the lane is gone: nobody pumps dead stages any more.
+    gone: AtomicI64,
+    /// Number of the first stage that failed, and one; zero: none did.
+    failed: AtomicI64,
+    failure: Mutex<Option<Failure>>,
+    /// Pollers of dead stages. They are never dropped before the lane: an unfinished one would gate it for ever.
+    parked: Mutex<Vec<(u32, P)>>,
+}
+
+impl<P> Flow<P> {
+    pub(crate) fn new(stages: Vec<StageState>, policy: PanicPolicy, barrier: Barrier, io: Party) -> Self {
+        let count = stages.last().map_or(0, |stage| stage.layer + 1);
+        let of = |layer| stages.partition_point(|s| s.layer < layer)..stages.partition_point(|s| s.layer <= layer);
+        let layers: Box<[_]> = (0..count).map(of).collect();
+        assert!(!layers.is_empty() && layers.iter().all(|stages| !stages.is_empty()), "every layer has a stage");
+        Self {
+            layers,
+            stages: stages.into(),
+            policy,
+            barrier,
+            io,
+            published: Padded(AtomicI64::new(NONE)),
+            closed_at: AtomicI64::new(i64::MAX),
+            gone: AtomicI64::new(0),
+            failed: AtomicI64::new(0),
+            failure: Mutex::new(None),
+            parked: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The sequence up to which a stage of `layer` finds events.
+    #[inline]
+    pub(crate) fn available(&self, layer: usize) -> Sequence {
+        // SYNC S3: as in `progress`.
+        let Some(before) = layer.checked_sub(1) else { return self.published.0.load(Ordering::Acquire) };
+        self.stages[self.layers[before].clone()].iter().map(StageState::progress).min().unwrap_or(NONE)
+    }
+
+    /// The sequence up to which every stage has released.
+    pub(crate) fn consumed(&self) -> Sequence {
+        self.available(self.layers.len())
+    }
+
+    /// Flush: events up to `sequence` are in the ring.
+    #[inline]
+    pub(crate) fn publish(&self, sequence: Sequence) {
+        debug_assert!(sequence > self.available(0) && self.closed_at() == i64::MAX);
+        // SYNC S3: pairs with a sleeper's second look.
+        self.published.0.store(sequence, Ordering::Release);
+        self.wake_layer(0);
+    }
+
+    /// A stage has released up to `sequence`.
+    #[inline]
+    pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
+        let state = &self.stages[stage];
+        // Not compared with the layer before: its cursor, which lets events through, moves before its progress is told.
+        debug_assert!(sequence > state.progress(), "stages move on");
+        state.set_progress(sequence);
+        self.wake_layer(state.layer + 1);
+    }
+
+    /// Wakes whoever waits for events of `layer`; behind the last one, the IO thread if it is full.
+    #[inline]
+    fn wake_layer(&self, layer: usize) {
+        self.barrier.light();
+        let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };
+        for stage in &self.stages[stages.clone()] {
+            // A dead stage's events are released by the IO thread, if by anyone: nobody else would wake it to pump them.
+            stage.party().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.barrier.light();
+        self.stages.iter().filter_map(StageState::party).for_each(|party| party.wake_if(ASLEEP));
+        self.io.wake_if(ASLEEP);
+    }
+
+    /// Where the stream ends: the number of events, or `i64::MAX` while it is open.
+    #[inline]
+    pub(crate) fn closed_at(&self) -> Sequence {
+        // SYNC S5: pairs with `close`.
+        self.closed_at.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self, at: Sequence) {
+        assert!(
+            at == self.available(0) + 1 && self.closed_at() == i64::MAX,
+            "a stream ends once, behind what is published"
+        );
+        // SYNC S5: pairs with every idle loop.
+        self.closed_at.store(at, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of the stream. An error: it isn't there.
+    pub(crate) fn end(&self, stage: u32, released: Sequence) -> bool {
+        if released + 1 < self.closed_at() {
+            return false;
+        }
+        self.stages[stage as usize].set_ended();
+        self.wake_all();
+        true
+    }
+
+    /// The lane is gone: what dead stages hold stays held.
+    pub(crate) fn leave(&self) {
+        // SYNC S5: pairs with `cut_off_at`.
+        self.gone.store(1, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire) != 0
+    }
+
+    /// The stage that poisoned the lane.
+    #[inline]
+    pub(crate) fn poisoned(&self) -> Option<u32> {
+        let failed = self.failed.load(Ordering::Relaxed);
+        (failed != 0 && self.policy == PanicPolicy::Poison).then(|| (failed - 1) as u32)
+    }
+
+    /// The sequence that no stage of `layer` will see, nor any behind it, because a stage before it is dead and nobody
+    /// releases its events; `i64::MAX` if there is none. What the dead one has finished comes before it.
+    pub(crate) fn cut_off_at(&self, layer: usize) -> Sequence {
+        // SYNC S4: pairs with `fail`. SYNC S5: pairs with `leave`.
+        let is_poisoned = self.failed.load(Ordering::Acquire) != 0 && self.policy == PanicPolicy::Poison;
+        if !is_poisoned && !self.is_gone() {
+            return i64::MAX;
+        }
+        let dead = self.stages.iter().filter(|stage| stage.layer < layer && stage.is_dead());
+        dead.map(|stage| stage.progress() + 1).min().unwrap_or(i64::MAX)
+    }
+
+    /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't return. `first_missing` is the first
+    /// sequence that the stage won't process.
+    fn fail(&self, stage: u32, first_missing: Sequence, reason: &str) {
+        let state = &self.stages[stage as usize];
+        debug_assert!(!state.has_ended(), "stage `{}` ended before it failed: {reason}", state.name);
+        let mut failure = lock(&self.failure);
+        if failure.is_none() {
+            let (stage_name, reason) = (state.name.clone(), reason.to_owned());
+            *failure = Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
+        }
+        // SYNC S4: whoever sees the death, or the number, finds the failure.
+        state.note_death(first_missing);
+        if self.failed.load(Ordering::Relaxed) == 0 {
+            self.failed.store(i64::from(stage) + 1, Ordering::Release);
+        }
+        drop(failure);
+        if self.policy == PanicPolicy::Abort {
+            abort_saying(format_args!("stage `{}` failed at sequence {first_missing}: {reason}; aborting", state.name));
+        }
+    }
+
+    /// A stage is dead: recorded first, and only then may somebody else release what it still has.
+    pub(crate) fn die(&self, stage: u32, first_missing: Sequence, reason: &str, poller: Option<P>) {
+        self.fail(stage, first_missing, reason);
+        match poller {
+            Some(poller) => self.park(stage, poller),
+            None => self.wake_all(),
+        }
+    }
+
+    /// A `Held` that starts at `first` goes unreleased: its events aren't processed, and its stage is dead. Recorded first, and only then the
+    /// `Held` is gone: the pump, which waits for that, shows nobody a row that wasn't written.
+    pub(crate) fn drop_held(&self, stage: u32, first: Sequence) {
+        if self.is_gone() {
+            self.stages[stage as usize].note_death(first);
+        } else {
+            self.fail(stage, first, "a Held was dropped unreleased");
+        }
+        self.stages[stage as usize].drop_held();
+        self.wake_all();
+    }
+
+    /// A stage is left by its lane before it has seen the end, or goes after its lane: it is late, not dead. Nothing fails; what stands behind
+    /// it learns that no more will come.
+    pub(crate) fn leave_stage(&self, stage: u32, first_missing: Sequence) {
+        self.stages[stage as usize].note_death(first_missing);
+        self.wake_all();
+    }
+
+    /// The failure, if there is one: no lock is taken before.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let is_known = self.has_failed() || self.stages.iter().any(StageState::is_dead);
+        if is_known { lock(&self.failure).clone() } else { None }
+    }
+
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire) != 0
+    }
+
+    /// Keeps the poller of a dead stage, whose death is recorded.
+    pub(crate) fn park(&self, stage: u32, poller: P) {
+        assert!(self.stages[stage as usize].is_dead(), "only the dead are pumped");
+        // Once the lane is gone nobody pumps, and nothing is gated.
+        if !self.is_gone() {
+            lock(&self.parked).push((stage, poller));
+        }
+        self.wake_all();
+    }
+
+    /// Whether pollers of dead stages wait to be taken.
+    pub(crate) fn has_parked(&self) -> bool {
+        !lock(&self.parked).is_empty()
+    }
+}
+
+impl<P: Pump> Flow<P> {
+    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs. By the IO thread, under
+    /// `Detach`; `detached` are the pollers that it has.
+    pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
+        detached.append(&mut lock(&self.parked));
+        for (stage, poller) in detached {
+            let state = &self.stages[*stage as usize];
+            if state.helds() == 0 {
+                let released = poller.release_all();
+                if released > 0 {
+                    self.advance(*stage as usize, state.progress() + released as i64);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;

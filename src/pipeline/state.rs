@@ -1,0 +1,172 @@
+//! One stage as the other threads of its lane see it: how far it is, whether it is dead, what it holds and what it rejected.
+#![forbid(unsafe_code)]
+
+use std::sync::OnceLock;
+
+use super::idle::Idle;
+use super::spec::{Placement, StageSpec, Wait};
+use super::wake::Party;
+use crate::ring::{NONE, Sequence};
+use crate::sync::{AtomicI64, Ordering, Padded};
+
+/// The first event that a stage rejected, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejection {
+    /// The event's sequence.
+    pub sequence: Sequence,
+    /// The reason that the handler gave.
+    pub reason: String,
+}
+
+/// A stage as the others see it.
+pub(crate) struct StageState {
+    pub(crate) name: String,
+    pub(crate) layer: usize,
+    pub(crate) placement: Placement,
+    pub(crate) wait: Wait,
+    /// Its thread is pinned to the CPU of the lane's.
+    shares_cpu: bool,
+    pub(crate) batch_max: usize,
+    /// The sequence up to which it has released.
+    progress: Padded<AtomicI64>,
+    /// The first sequence it didn't process, once it is dead or was left; `i64::MAX` before.
+    died_at: AtomicI64,
+    /// Its `Held`s that are alive, and the sequence of the oldest (NONE without one).
+    helds: AtomicI64,
+    held_from: AtomicI64,
+    ended: AtomicI64,
+    /// Events that it rejected, and the first of them.
+    rejected: AtomicI64,
+    rejection: OnceLock<Rejection>,
+    /// Sleeps that ended without a wake-up though there was work: a defect if it isn't zero.
+    wakes_lost: AtomicI64,
+    /// Its own thread's sleep word; inline stages sleep with the IO thread.
+    party: Option<Party>,
+}
+
+impl StageState {
+    /// `wait` is what the lane allows it, `lane_cpu` the CPU of the lane's own thread.
+    pub(crate) fn new(spec: &StageSpec, layer: usize, wait: Wait, lane_cpu: Option<usize>) -> Self {
+        let (placement, at) = (spec.placement, AtomicI64::new);
+        Self {
+            name: spec.name.clone(),
+            layer,
+            placement,
+            wait,
+            shares_cpu: matches!(placement, Placement::Thread { cpu } if cpu.is_some() && cpu == lane_cpu),
+            batch_max: spec.batch_max,
+            progress: Padded(at(NONE)),
+            died_at: at(i64::MAX),
+            helds: at(0),
+            held_from: at(NONE),
+            ended: at(0),
+            rejected: at(0),
+            rejection: OnceLock::new(),
+            wakes_lost: at(0),
+            party: matches!(placement, Placement::Thread { .. }).then(Party::thread),
+        }
+    }
+
+    /// How its thread waits.
+    pub(crate) fn idle(&self) -> Idle {
+        if self.shares_cpu { Idle::on_shared_cpu(self.wait) } else { Idle::new(self.wait) }
+    }
+
+    #[inline]
+    pub(crate) fn progress(&self) -> Sequence {
+        // SYNC S3: whoever sees a sequence here finds its events released.
+        self.progress.0.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(super) fn set_progress(&self, sequence: Sequence) {
+        // SYNC S3: pairs with a sleeper's second look.
+        self.progress.0.store(sequence, Ordering::Release);
+    }
+
+    /// The first sequence that a dead stage, or one that was left, didn't process.
+    #[inline]
+    pub(crate) fn died_at(&self) -> Sequence {
+        // SYNC S4: whoever sees a death finds the failure that explains it.
+        self.died_at.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.died_at() != i64::MAX
+    }
+
+    /// It won't process `first_missing`; the lowest that is ever noted stays.
+    pub(super) fn note_death(&self, first_missing: Sequence) {
+        // SYNC S4: pairs with `died_at`.
+        self.died_at.fetch_min(first_missing, Ordering::AcqRel);
+    }
+
+    /// Events that it has processed: what it released, without what was released for it after its death.
+    pub(crate) fn processed(&self) -> u64 {
+        ((self.progress() + 1).min(self.died_at())) as u64
+    }
+
+    #[inline]
+    pub(crate) fn helds(&self) -> i64 {
+        // SYNC S7: zero says that all reads through its `Held`s are over.
+        self.helds.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn held_from(&self) -> Sequence {
+        self.held_from.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_held_from(&self, sequence: Sequence) {
+        self.held_from.store(sequence, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_held(&self) {
+        self.helds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn drop_held(&self) {
+        // SYNC S7: pairs with the pump's look at `helds`.
+        let before = self.helds.fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "a Held goes once");
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_ended(&self) {
+        self.ended.store(1, Ordering::Release);
+    }
+
+    /// One more event is rejected; the first reason is kept.
+    #[cold]
+    pub(super) fn reject(&self, sequence: Sequence, reason: String) {
+        if self.rejected.fetch_add(1, Ordering::Relaxed) == 0 {
+            // Only the first one comes here, so nobody waits for another who is still writing.
+            let _kept = self.rejection.set(Rejection { sequence, reason });
+        }
+    }
+
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed) as u64
+    }
+
+    pub(crate) fn rejection(&self) -> Option<&Rejection> {
+        self.rejection.get()
+    }
+
+    pub(crate) fn count_lost_wake(&self) {
+        self.wakes_lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wakes_lost(&self) -> i64 {
+        self.wakes_lost.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn party(&self) -> Option<&Party> {
+        self.party.as_ref()
+    }
+}
