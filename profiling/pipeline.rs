@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use long_run::{Ended, Options, Progress, Stages, Taken, run};
 use slipring::pipeline::{
-    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, Refused, StageSpec, StageThread, Started, View, Wait,
+    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
 };
-use slipring::ring::{Full, PoolError, PoolOptions};
+use slipring::ring::{PoolError, PoolOptions};
 
 const SLOTS: usize = 4096;
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
@@ -135,8 +135,8 @@ impl Loop {
                     self.next += 1;
                 }
                 // The pool is smaller than the ring; the refusal has published what was staged.
-                Err(Refused::Pool(Full::Pool { .. })) => self.pass()?,
-                Err(full) => return Err(self.failure(full)),
+                Err(refused) if refused.is_full() => self.pass()?,
+                Err(refused) => return Err(self.failure(refused)),
             }
         }
         self.lane.flush();

@@ -6,9 +6,9 @@
 //! |---|---|---|---|
 //! | SYNC S1 | last drop of a retained handle (`ring/pins.rs`) | the owner's look at a chunk's pins | all reads through the handle are over |
 //! | SYNC S2 | a stage's release of a batch: the disruptor's cursor | the reclaimer's poll | all reads of the batch, and its pins, are over |
-//! | SYNC S3 | a stage's progress (`pipeline/shared.rs`) | a sleeper's second look | that there is work |
-//! | SYNC S4 | a stage's failure | every idle loop | who failed, and from which sequence on |
-//! | SYNC S5 | close | every idle loop | where the stream ends |
+//! | SYNC S3 | a stage's progress (`pipeline/state.rs`) | a sleeper's second look | that there is work |
+//! | SYNC S4 | a stage's death (`pipeline/flow.rs`), and the number of the first that failed | every look at a stage, every idle loop | who failed and why |
+//! | SYNC S5 | close; the lane's going | every idle loop | where the stream ends; who was left behind |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
 //! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | a thief's look at the bin | what the bin holds, and the bytes of it |

@@ -36,6 +36,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/class/home.rs",
     "src/class/local.rs",
     "src/class/memory.rs",
+    "src/pipeline/abort.rs",
     "src/pipeline/column.rs",
     "src/pipeline/event.rs",
     "src/pipeline/pin.rs",

@@ -235,7 +235,7 @@ pub use lane::{Lane, Progress};
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
 pub use run::{SpawnError, StageReport, StageThread};
 pub use slot::Meta;
-pub use spec::{BATCH_DEFAULT, LaneSpec, PanicPolicy, Placement, Reclaim, SLOTS_MAX, StageSpec, Wait};
+pub use spec::{BATCH_DEFAULT, LaneSpec, PanicPolicy, Reclaim, SLOTS_MAX, StageSpec, Wait};
 pub use stage::{Outcome, Polled, Stage};
 pub use start::{LaneReport, Stages, Started};
 pub use state::Rejection;

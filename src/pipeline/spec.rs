@@ -54,7 +54,7 @@ pub enum PanicPolicy {
 
 /// Where a stage runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// On the IO thread, polled by it.
     Inline,
     /// On a thread of its own, on this CPU or wherever the process may run.

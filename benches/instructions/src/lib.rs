@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use slipring::class::{ClassPool, GetError, PooledBuf};
-use slipring::pipeline::Lane;
+use slipring::pipeline::{Lane, Refused};
 use slipring::ring::{Full, PoolSlice, RingPool, Sequence, Staged};
 use slipring::stream::{DequeueError, Dequeuer, EnqueueError, Enqueuer, Message};
 
@@ -62,7 +62,7 @@ pub fn drop_slice(slice: PoolSlice) {
 /// # Errors
 /// As [`Lane::claim`].
 #[inline(never)]
-pub fn lane_claim_stage(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Sequence, Full> {
+pub fn lane_claim_stage(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Sequence, Refused> {
     let mut claim = lane.claim(len)?;
     claim[..8].copy_from_slice(&op.to_le_bytes());
     Ok(claim.stage(op))

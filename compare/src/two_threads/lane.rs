@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipring::pipeline::{Lane, LaneSpec, Outcome, PinPolicy, Reclaim, StageSpec, StageThread, View, Wait};
-use slipring::ring::{Full, PoolOptions};
+use slipring::pipeline::{Lane, LaneSpec, Outcome, PinPolicy, Reclaim, Refused, StageSpec, StageThread, View, Wait};
+use slipring::ring::PoolOptions;
 
 use super::{Case, Cpus, Patience, Reader, Tally, TwoThreads};
 use crate::contender::Fill;
@@ -40,16 +40,16 @@ impl<const ON_OVERWRITE: bool> RealLane<ON_OVERWRITE> {
 
     /// Waits, spinning, until the pool has room for a payload: only where it is smaller than the ring.
     #[cold]
-    fn wait_for_room(&mut self, full: Full) -> Result<(), String> {
-        let (mut patience, mut full) = (Patience::default(), full);
-        while matches!(full, Full::Pool { .. }) {
+    fn wait_for_room(&mut self, refused: Refused) -> Result<(), String> {
+        let (mut patience, mut refused) = (Patience::default(), refused);
+        while refused.is_full() {
             patience.round(&self.tally)?;
             match self.lane.reserve(self.payload_bytes) {
                 Ok(_given_back) => return Ok(()),
-                Err(again) => full = again,
+                Err(again) => refused = again,
             }
         }
-        Err(full.to_string())
+        Err(refused.to_string())
     }
 }
 

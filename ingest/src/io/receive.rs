@@ -1,6 +1,7 @@
 //! Receiving: straight into the pool, cut where it lies; what can't be cut waits.
 
-use slipring::ring::{Full, PoolSlice, Received};
+use slipring::pipeline::Refused;
+use slipring::ring::{PoolSlice, Received};
 
 use super::classes::drop_front;
 use super::conn::{Conn, Phase};
@@ -48,7 +49,7 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return false };
         let mut grant = match self.lane.reserve_rest(self.receive_min_bytes) {
             Ok(grant) => grant,
-            Err(full) => return self.refuse_room(full),
+            Err(refused) => return self.refuse_room(refused),
         };
         let most = grant.len().min(self.receive_max_bytes);
         match conn.stream.receive(&mut grant[..most]) {
@@ -115,8 +116,8 @@ impl Driver {
         self.counters.stalls += 1;
     }
 
-    fn refuse_room(&mut self, full: Full) -> bool {
-        if matches!(full, Full::Pool { .. }) {
+    fn refuse_room(&mut self, refused: Refused) -> bool {
+        if refused.is_full() {
             self.full = true;
             self.counters.stalls += 1;
         }
@@ -221,8 +222,8 @@ impl Driver {
                 let payload = &bytes[head.header_bytes as usize..head.frame_bytes()];
                 let mut grant = match self.lane.reserve(payload.len()) {
                     Ok(grant) => grant,
-                    Err(full) => {
-                        self.refuse_room(full);
+                    Err(refused) => {
+                        self.refuse_room(refused);
                         return None;
                     }
                 };

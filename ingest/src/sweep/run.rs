@@ -111,8 +111,8 @@ impl Run {
                         self.published += 1;
                     }
                     // A pool smaller than the ring; what is staged was published by the refusal.
-                    Err(slipring::ring::Full::Pool { .. }) => self.pass()?,
-                    Err(full) => return Err(self.failure(full)),
+                    Err(refused) if refused.is_full() => self.pass()?,
+                    Err(refused) => return Err(self.failure(refused)),
                 }
             }
             self.lane.flush();

@@ -3,7 +3,8 @@
 use super::{
     Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number, tiny_pool, tiny_spec,
 };
-use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Placement, Reclaim, Refused, SpawnError, Wait};
+use crate::pipeline::spec::Placement;
+use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Reclaim, Refused, SpawnError, Wait};
 use crate::ring::{Full, PoolError, PoolOptions};
 
 #[test]

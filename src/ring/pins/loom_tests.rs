@@ -169,7 +169,7 @@ fn loom_the_real_pool_waits_for_a_handle() {
     model(|| {
         let mut pool = pool();
         let slice = pool.copy_in(&[7; 64]).expect("an empty pool");
-        let span: Span = pool.stage_span(slice, 0).expect("its own slice");
+        let span: Span = pool.stage_span(slice).expect("its own slice");
         let rest = [(); 3].map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
         let lane = Lane::new();
         let stage = thread::spawn({
