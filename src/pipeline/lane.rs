@@ -349,7 +349,7 @@ impl<M: Meta> Lane<M> {
             Reclaim::OnConsume => self.reclaimed,
             Reclaim::OnOverwrite => self.published - self.waiting.len() as i64,
         };
-        debug_assert!(released <= self.reclaimed, "nothing is released that a stage may still read");
+        assert!(released <= self.reclaimed, "nothing is released that a stage may still read");
         self.pool.release(released);
     }
 }

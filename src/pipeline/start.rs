@@ -92,7 +92,6 @@ impl LaneSpec {
         let (layers, states) = self.stages(&mut downgrades);
         let flow = Flow::new(states, self.panic, Barrier::choose(), Party::event()?);
         let shared = Arc::new(LaneShared::new(self.id, Arc::clone(pool.memory()), self.slots, flow));
-        assert!(self.slots.is_power_of_two() && !layers.is_empty(), "the specification was checked");
         let (ends, pollers) = build(self.slots, &layers);
         let stage = |(poller, index)| Stage::new(poller, &shared, index);
         let stages = Stages(pollers.into_iter().zip(0..).map(stage).collect());
