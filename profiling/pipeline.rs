@@ -221,6 +221,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_that_fails_ends_the_run() {
+        for inline in [true, false] {
+            let stage = if inline { StageSpec::inline("read") } else { StageSpec::thread("read") };
+            let pool = PoolOptions { bytes: 256 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
+            let Started { mut lane, mut stages, .. } = LaneSpec::new(pool, 64).layer([stage]).start::<()>().unwrap();
+            let fails = |view: View<'_, ()>| match view.sequence() {
+                1000 => Outcome::Fail("by design".to_owned()),
+                _ => Outcome::Done,
+            };
+            let stage = stages.take("read").unwrap();
+            let stage = if inline {
+                lane.attach(stage, fails).unwrap();
+                None
+            } else {
+                Some(stage.spawn(fails).unwrap())
+            };
+            let sum = Arc::new(AtomicU64::new(0));
+            let mut this = Loop { lane, stage, sum, source: vec![1; 8], payload_bytes: 512, next: 0, batch: 8 };
+            let ended = this.go(5000);
+            assert!(matches!(ended, Err(Ended::Failed(text)) if text.contains("failed at sequence 1000")), "{inline}");
+            assert!(this.verified(5000).is_err());
+        }
+    }
+
+    #[test]
     fn a_wrong_sum_fails() {
         let mut this = Loop::start(&options("--stages inline").unwrap()).unwrap();
         this.go(100).unwrap();
