@@ -44,6 +44,8 @@ mod touch;
 #[cfg(all(test, not(miri)))]
 pub(crate) mod fake;
 #[cfg(test)]
+pub(crate) mod machines;
+#[cfg(test)]
 mod tests;
 
 pub use error::{ParsePagesError, RegionError};

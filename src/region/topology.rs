@@ -59,6 +59,17 @@ impl Topology {
         Topology { cpus, nodes }
     }
 
+    /// A machine for tests: so many CPUs with caches of these sizes, of which so many share a third level.
+    #[cfg(test)]
+    pub(crate) fn of(cpus: usize, l2_bytes: Option<usize>, l3_bytes: Option<usize>, sharing: usize) -> Topology {
+        let one = |cpu: usize| {
+            let first = cpu / sharing * sharing;
+            let l3_cpus = if l3_bytes.is_some() { (first..cpus.min(first + sharing)).collect() } else { Vec::new() };
+            CpuTopology { cpu, l2_bytes, l3_bytes, l3_cpus, node: Some(0) }
+        };
+        Topology { cpus: (0..cpus).map(one).collect(), nodes: vec![0] }
+    }
+
     /// The CPUs that are online, rising.
     pub fn cpus(&self) -> &[CpuTopology] {
         &self.cpus
