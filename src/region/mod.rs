@@ -43,7 +43,7 @@ mod touch;
 
 #[cfg(all(test, not(miri)))]
 pub(crate) mod fake;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) mod machines;
 #[cfg(test)]
 mod tests;
