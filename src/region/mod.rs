@@ -27,6 +27,7 @@
 mod cgroup;
 pub(crate) mod cpulist;
 mod error;
+mod fork;
 mod kernel;
 mod limits;
 mod map;
@@ -47,6 +48,8 @@ pub(crate) mod fake;
 pub(crate) mod machines;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use map::page_bytes;
 
 pub use error::{ParsePagesError, RegionError};
 pub use options::{Lock, Numa, PageKind, Pages, RegionOptions};

@@ -125,7 +125,7 @@ pub enum Downgrade {
         /// The kernel's error number.
         errno: i32,
     },
-    /// A forked child will share the region's pages until one side writes.
+    /// A forked child will have the region's bytes, and share its pages until one side writes.
     Forked {
         /// The kernel's error number.
         errno: i32,
