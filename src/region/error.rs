@@ -169,6 +169,7 @@ fn pool_file(kind: PageKind, node: Option<u32>) -> String {
 
 /// A word that isn't one of [`Pages`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ParsePagesError {
     /// What was given.
     pub text: String,

@@ -9,10 +9,9 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
-use std::sync::Once;
 
 use super::span::Span;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Regions that may be left out at once; one more is shared with children, and says so. A list in static memory: the handler of a fork may take no lock.
 const HOLES_MAX: usize = 256;
@@ -88,14 +87,15 @@ impl Drop for Listed {
 
 /// Closes holes after forks from now on. False: there is no memory for the handler.
 fn watch() -> bool {
-    static WATCH: Once = Once::new();
-    static IS_WATCHED: AtomicU64 = AtomicU64::new(0);
-    WATCH.call_once(|| {
-        // SAFETY: I10. The handler makes system calls and reads statics, both allowed after a fork.
-        let refused = unsafe { libc::pthread_atfork(None, None, Some(close_holes)) };
-        IS_WATCHED.store(u64::from(refused == 0), Ordering::Relaxed);
-    });
-    IS_WATCHED.load(Ordering::Relaxed) != 0
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    if IS_WATCHED.load(Ordering::Relaxed) {
+        return true;
+    }
+    // Two threads may both come here: to close a hole twice changes nothing, and a lock would be one that a child may find taken.
+    // SAFETY: I10. The handler makes system calls and reads statics, both allowed after a fork.
+    let refused = unsafe { libc::pthread_atfork(None, None, Some(close_holes)) };
+    IS_WATCHED.store(refused == 0, Ordering::Relaxed);
+    refused == 0
 }
 
 extern "C" fn close_holes() {

@@ -16,11 +16,11 @@
 use super::fork::Listed;
 use super::options::PageKind;
 use super::span::{Span, SpanError, align_up};
+use crate::sync::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 
 /// An owned range, not yet backed by pages until it is touched.
 #[derive(Debug)]
@@ -231,12 +231,18 @@ impl Drop for Mapping {
 
 /// Bytes of this machine's base pages.
 pub(crate) fn page_bytes() -> usize {
-    static PAGE_BYTES: OnceLock<usize> = OnceLock::new();
-    *PAGE_BYTES.get_or_init(|| {
-        // SAFETY: I5. The call takes no pointer and gives a number.
-        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).expect("every machine has a page size")
-    })
+    // No lock: a forked child might find it taken.
+    static PAGE_BYTES: AtomicU64 = AtomicU64::new(0);
+    let known = PAGE_BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known as usize;
+    }
+    // SAFETY: I5. The call takes no pointer and gives a number.
+    let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let bytes = usize::try_from(asked).ok().filter(|bytes| bytes.is_power_of_two());
+    let bytes = bytes.expect("every machine has a page size");
+    PAGE_BYTES.store(bytes as u64, Ordering::Relaxed);
+    bytes
 }
 
 /// The CPU that the calling thread runs on at this moment: it stays so only on a pinned thread.

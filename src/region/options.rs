@@ -1,4 +1,4 @@
-//! What is asked of a region: [`RegionOptions`] and the words its fields take.
+//! What is asked of a region: `RegionOptions` and the words its fields take.
 //!
 //! Promises nothing about what is granted: that stands in [`crate::region::RegionReport`].
 
@@ -9,20 +9,20 @@ use std::str::FromStr;
 /// What to map and how. Every field but `bytes` is a wish whose outcome the report tells; the `Require` values turn a
 /// wish into a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegionOptions {
+pub(crate) struct RegionOptions {
     /// Usable length in bytes, rounded up to a base page. Default 64 MiB. What is mapped is rounded up to the page kind.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Which pages. Default [`Pages::PreferThp`].
-    pub pages: Pages,
+    pub(crate) pages: Pages,
     /// Whether the pages are locked in memory. Default [`Lock::Off`].
-    pub lock: Lock,
+    pub(crate) lock: Lock,
     /// On which NUMA node. Default [`Numa::Local`]. Means nothing on a machine of one node.
-    pub numa: Numa,
+    pub(crate) numa: Numa,
     /// Whether core dumps hold the region's bytes. Default false: payloads stay out of dumps.
-    pub dump: bool,
+    pub(crate) dump: bool,
     /// Whether a forked child inherits the region's bytes. Default false: in a child all of them are zero, and a fork never makes
     /// the parent copy pages.
-    pub fork: bool,
+    pub(crate) fork: bool,
 }
 
 impl Default for RegionOptions {
@@ -151,7 +151,7 @@ impl PageKind {
     }
 
     /// Whether the pages come from the kernel's reserved pool, outside the memory that others compete for.
-    pub fn is_reserved(self) -> bool {
+    pub(crate) fn is_reserved(self) -> bool {
         matches!(self, PageKind::Huge2M | PageKind::Huge1G)
     }
 }

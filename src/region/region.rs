@@ -16,14 +16,8 @@ use std::ptr::NonNull;
 
 /// One mapped, touched range of memory. It is unmapped when dropped, on whichever thread that happens; there is one
 /// owner, so it isn't `Clone`.
-///
-/// ```compile_fail
-/// fn copy(region: &slipring::region::Region) -> slipring::region::Region {
-///     Clone::clone(region)
-/// }
-/// ```
 #[derive(Debug)]
-pub struct Region {
+pub(crate) struct Region {
     mapping: Mapping,
     bytes: usize,
     report: RegionReport,
@@ -47,7 +41,7 @@ impl Region {
     ///
     /// # Errors
     /// A [`RegionError`] names the limit, the figure asked, the figure allowed, and the fix. Nothing stays mapped then.
-    pub fn map(options: &RegionOptions) -> Result<Region, RegionError> {
+    pub(crate) fn map(options: &RegionOptions) -> Result<Region, RegionError> {
         Region::map_within(options, &Roots::system())
     }
 
@@ -86,12 +80,12 @@ impl Region {
 
     /// Usable bytes from the base on: what was asked for, rounded up to a base page.
     #[inline]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// What was granted, as read back when the region was mapped.
-    pub fn report(&self) -> &RegionReport {
+    pub(crate) fn report(&self) -> &RegionReport {
         &self.report
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionReport {
-    /// [`bytes`](super::RegionOptions::bytes) as given.
+    /// The bytes that were asked for.
     pub asked_bytes: usize,
     /// What is mapped and touched: the asked bytes rounded up to the page kind.
     pub mapped_bytes: usize,
@@ -26,6 +26,7 @@ pub struct RegionReport {
 
 /// Bytes by page kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PagesGranted {
     /// In base pages.
     pub small_bytes: usize,
@@ -138,6 +139,7 @@ pub enum Downgrade {
 
 /// Why transparent huge pages weren't granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SmallPagesCause {
     /// They are switched off on this machine.
     SwitchedOff,

@@ -46,7 +46,7 @@ pub struct PoolOptions {
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
     /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
-    /// are all inline, min(4 MiB, L2 / 2), at least two chunks (see [`crate::region::window_own_core_default_bytes`] for why).
+    /// are all inline, min(4 MiB, L2 / 2), at least two chunks: what is read on the core that writes stays in its own cache.
     pub window_bytes: Option<usize>,
     /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
     pub lanes_sharing_l3: usize,
