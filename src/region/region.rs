@@ -222,6 +222,11 @@ pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPag
     match (chosen(&switch), field_word(&status, "THP_enabled:")) {
         (Some("never"), _) => SmallPagesCause::SwitchedOff,
         (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
-        _ => SmallPagesCause::Fragmented,
+        _ => match roots.sys_number("kernel/mm/transparent_hugepage/hpage_pmd_size") {
+            Some(huge_bytes) if huge_bytes > PageKind::Thp.bytes(roots.page_bytes) => {
+                SmallPagesCause::Larger { huge_bytes }
+            }
+            _ => SmallPagesCause::Fragmented,
+        },
     }
 }

@@ -150,6 +150,11 @@ pub enum SmallPagesCause {
         /// The kernel's error number.
         errno: i32,
     },
+    /// The machine's huge pages are larger than 2 MiB, as where base pages are larger than 4 KiB: only what is as long, and happens to lie on one, gets any.
+    Larger {
+        /// Bytes of a transparent huge page.
+        huge_bytes: usize,
+    },
     /// The kernel found no free run of 2 MiB.
     Fragmented,
 }
@@ -218,6 +223,13 @@ impl fmt::Display for SmallPagesCause {
             }
             SmallPagesCause::Unsupported { errno } => {
                 write!(f, "this kernel has no transparent huge pages: {}; use 4k or prefer-2m", Errno(*errno))
+            }
+            SmallPagesCause::Larger { huge_bytes } => {
+                write!(
+                    f,
+                    "this machine's transparent huge pages are of {}; use 4k, or a larger pool",
+                    Size(*huge_bytes)
+                )
             }
             SmallPagesCause::Fragmented => {
                 write!(

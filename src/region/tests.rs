@@ -263,6 +263,12 @@ fn the_cause_of_small_pages_is_named() {
     assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOffForProcess);
     let machine = machine.file("proc/self/status", "THP_enabled:\t1\n");
     assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
+    let size = "sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
+    let machine = machine.file(size, "2097152\n");
+    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
+    let larger = small_pages_cause(None, &machine.file(size, "33554432\n").roots());
+    assert_eq!(larger, SmallPagesCause::Larger { huge_bytes: 32 * MIB });
+    assert!(larger.to_string().contains("huge pages are of 32 MiB"), "{larger}");
 }
 
 #[test]

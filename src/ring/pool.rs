@@ -121,8 +121,7 @@ impl RingPool {
     /// The slice of another pool comes back.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
-        let sequence = self.staged + 1;
-        let slice = self.count_staged(slice, sequence)?;
+        let slice = self.count_staged(slice)?;
         Ok(self.staged_at(slice.start(), slice.len()))
     }
 
@@ -293,29 +292,26 @@ impl RingPool {
         self.current.holds_next(self.position, len)
     }
 
-    /// Stages under a sequence of the caller's, which is the next one.
+    /// Stages under a sequence of the caller's, which is the next one. Were it another, the pool would still count its own: it then keeps bytes
+    /// for longer, and never for less, than the caller thinks.
     #[inline]
     #[cfg(feature = "pipeline")]
     pub(crate) fn stage_span(&mut self, slice: PoolSlice, sequence: Sequence) -> Result<Span, Foreign<PoolSlice>> {
-        let slice = self.count_staged(slice, sequence)?;
+        debug_assert_eq!(sequence, self.staged + 1, "the caller counts otherwise");
+        let slice = self.count_staged(slice)?;
         Ok(slice.span(self.owner.base))
     }
 
-    /// The count of the slice goes over to the sequence.
+    /// The count of the slice goes over to the next sequence. The pool's count only rises, whoever asks.
     #[inline]
-    fn count_staged(
-        &mut self,
-        slice: PoolSlice,
-        sequence: Sequence,
-    ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
+    fn count_staged(&mut self, slice: PoolSlice) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
         // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
         let is_current = slice.chunk() == self.current;
         if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
-        debug_assert_eq!(sequence, self.staged + 1);
-        debug_assert!(slice.len() <= self.owner.layout.chunk_bytes());
         let slice = ManuallyDrop::new(slice);
+        let sequence = self.staged + 1;
         // The current chunk notes its last sequence when it is closed.
         if !is_current {
             slice.chunk().note_sequence(sequence);

@@ -99,7 +99,6 @@ impl<'a> Rows<'a> {
     }
 
     /// All rows in order.
-    #[must_use]
     pub fn iter(&self) -> RowsIter<'a> {
         RowsIter(self.values.chunks_exact(self.dim))
     }

@@ -3,6 +3,7 @@
 use super::super::{CastError, Full, PoolError, PoolOptions, RingPool};
 use super::{CHUNK, MAX, is_filled, tiny};
 use crate::region::Pages;
+use crate::ring::window::Blocked;
 
 #[test]
 fn padding_at_a_wrap_is_never_lost() {
@@ -291,6 +292,16 @@ fn a_read_told_to_the_wrong_pool_frees_nothing() {
     drop((first, second));
     assert!(!two.report_completion(id_one) && !one.report_completion(id_two));
     assert!(one.report_completion(id_one) && two.report_completion(id_two));
+}
+
+#[test]
+fn an_earlier_sequence_never_shortens_the_protection_of_a_chunk() {
+    let pool = tiny(2, 2, 1);
+    let chunk = pool.owner.chunk(1);
+    chunk.note_sequence(5);
+    chunk.note_sequence(3);
+    assert_eq!(pool.owner.blocked(1, 5, 4), Some(Blocked::Sequence));
+    assert_eq!(pool.owner.blocked(1, 5, 5), None);
 }
 
 /// A number of 64 bits with the pool's in its high half ran into the next pool's after four billion reads.
