@@ -51,7 +51,7 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     };
     let pool = RingPool::new(&pool).map_err(|error| match error {
         PoolError::Option { .. } => Ended::Usage(format!("--pool, --window, --payload: {error}")),
-        PoolError::Region(_) => Ended::failed(error),
+        _ => Ended::failed(error),
     })?;
     let mut this = Loop {
         pool,

@@ -59,7 +59,7 @@
 //! - Store anything, or talk to a network: that is the service built on it (package `slipring-ingest`).
 //! - Share a lane between producers, or grow one: start more lanes.
 //! - Give back single slices: a chunk waits for its last one, so memory released in random order needs eight to fourteen times the live bytes.
-//! - Run on anything but Linux.
+//! - Run on anything but Linux with 64 bits: x86-64 and aarch64 are checked.
 //!
 //! # By life cycle
 //!
@@ -79,6 +79,11 @@
 //! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
 //! | `bytes` | buffers of class pools as `Bytes` | bytes |
 //! | `metrics` | what class pools and receive queues have done, for Prometheus | prometheus-client |
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!(
+    "slipring needs Linux and pointers of 64 bits: it maps memory, reads limits and wakes threads by Linux's own calls"
+);
 
 mod barrier;
 pub mod class;

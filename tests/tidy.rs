@@ -42,6 +42,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/pipeline/pin.rs",
     "src/pipeline/sleep.rs",
     "src/pipeline/view.rs",
+    "src/region/fork.rs",
+    "src/region/fork/tests.rs",
     "src/region/map.rs",
     "src/region/map/tests.rs",
     "src/region/reserve.rs",
@@ -59,6 +61,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/stream/ring.rs",
     "tests/class_fork.rs",
     "tests/lane_no_alloc.rs",
+    "tests/ring_fork.rs",
     "tests/lanes/no_membarrier.rs",
 ];
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::block::Block;
 use super::options::ClassOptions;
 use crate::region::reserve::Reserve;
-use crate::region::span::{SMALL_PAGE_BYTES, Span};
-use crate::region::{Numa, Pages, RegionError};
+use crate::region::span::Span;
+use crate::region::{Numa, Pages, RegionError, page_bytes};
 use crate::sync::{Mutex, MutexGuard, lock};
 
 const SLAB_BYTES_MIN: usize = 1 << 20;
@@ -126,7 +126,7 @@ impl Memory {
 
     /// The fewest bytes that are whole blocks and whole pages: a block's bytes, if those are whole pages.
     pub(crate) fn unit_bytes(&self) -> usize {
-        self.class_bytes * (SMALL_PAGE_BYTES >> self.class_bytes.trailing_zeros().min(12))
+        unit_of(self.class_bytes, page_bytes())
     }
 
     /// Sorts blocks into runs.
@@ -153,7 +153,7 @@ impl Memory {
 
     /// Writes a zero into each page of a block that nobody uses: its bytes were zero.
     fn touch(&self, block: &Block) {
-        for offset in (0..self.class_bytes).step_by(SMALL_PAGE_BYTES) {
+        for offset in (0..self.class_bytes).step_by(page_bytes()) {
             assert!(offset < self.class_bytes, "the touch left the block");
             // SAFETY: I101. `offset` is less than the block's length.
             let byte = unsafe { block.at().add(offset) };
@@ -179,6 +179,11 @@ impl Growing<'_> {
         lock(&self.memory.slabs).push(Arc::new(slab));
         Ok(blocks)
     }
+}
+
+/// The fewest bytes that are whole blocks and whole pages of these sizes.
+fn unit_of(class_bytes: usize, page_bytes: usize) -> usize {
+    class_bytes * (page_bytes >> class_bytes.trailing_zeros().min(page_bytes.trailing_zeros()))
 }
 
 fn place(base: NonNull<u8>, offset: usize) -> NonNull<u8> {

@@ -17,7 +17,7 @@ use super::spec::{Placement, Reclaim, Wait};
 use super::stage::{Outcome, Stage};
 use super::start::Ends;
 use super::view::View;
-use crate::ring::{NONE, PoolSlice, RingPool, Sequence};
+use crate::ring::{FlightId, NONE, PoolSlice, RingPool, Sequence};
 
 /// What one round of [`Lane::poll`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -249,7 +249,7 @@ impl<M: Meta> Lane<M> {
     }
 
     /// Reports that the kernel is done with a read whose [`crate::ring::InFlight`] was dropped.
-    pub fn report_completion(&mut self, flight: u64) -> bool {
+    pub fn report_completion(&mut self, flight: FlightId) -> bool {
         self.pool.report_completion(flight)
     }
 

@@ -1,12 +1,14 @@
 //! A machine made of files: a folder that stands for `/proc` and `/sys` in tests.
 
 use super::kernel::Roots;
+use super::map::page_bytes;
 use std::fs;
 use std::path::PathBuf;
 
 /// The folder, removed when dropped.
 pub(crate) struct FakeMachine {
     folder: PathBuf,
+    page_bytes: usize,
 }
 
 impl FakeMachine {
@@ -14,7 +16,7 @@ impl FakeMachine {
     pub(crate) fn new(name: &str) -> FakeMachine {
         let folder = std::env::temp_dir().join(format!("slipring-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        FakeMachine { folder }
+        FakeMachine { folder, page_bytes: page_bytes() }
     }
 
     /// Writes one file, `proc/...` or `sys/...`.
@@ -25,8 +27,15 @@ impl FakeMachine {
         self
     }
 
+    /// Base pages of so many bytes, which the machine that runs the test must be able to map: no fewer than its own.
+    pub(crate) fn pages_of(mut self, page_bytes: usize) -> FakeMachine {
+        self.page_bytes = page_bytes;
+        self
+    }
+
     pub(crate) fn roots(&self) -> Roots {
-        Roots { proc_dir: self.folder.join("proc"), sys_dir: self.folder.join("sys") }
+        let folder = |name: &str| self.folder.join(name);
+        Roots { proc_dir: folder("proc"), sys_dir: folder("sys"), page_bytes: self.page_bytes }
     }
 
     /// The machine's `/sys` beside the real `/proc`.

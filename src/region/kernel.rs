@@ -3,19 +3,21 @@
 //! Promises that a missing or strange file is `None`, never a panic: containers hide files. Readers take the roots as a
 //! value, so that tests use a folder; under Miri, which has no such files, every read is `None`. Nothing is cached.
 
+use super::map::page_bytes;
 use std::path::{Path, PathBuf};
 
-/// Where `/proc` and `/sys` are.
+/// A machine, as far as a region asks it: where `/proc` and `/sys` are, and the bytes of a base page.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
     pub(crate) proc_dir: PathBuf,
     pub(crate) sys_dir: PathBuf,
+    pub(crate) page_bytes: usize,
 }
 
 impl Roots {
     /// The machine's own.
     pub(crate) fn system() -> Roots {
-        Roots { proc_dir: "/proc".into(), sys_dir: "/sys".into() }
+        Roots { proc_dir: "/proc".into(), sys_dir: "/sys".into(), page_bytes: page_bytes() }
     }
 
     /// The text of a file below `/proc`.

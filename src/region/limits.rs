@@ -19,6 +19,8 @@ pub(crate) struct Need {
     pub(crate) address_bytes: usize,
     /// What will be resident: a multiple of the page kind.
     pub(crate) resident_bytes: usize,
+    /// Bytes of a base page.
+    pub(crate) page_bytes: usize,
     /// The node that must hold all of it, if one must.
     pub(crate) node: Option<u32>,
 }
@@ -31,8 +33,7 @@ impl Need {
     }
 
     fn pages(&self) -> usize {
-        assert!(self.resident_bytes.is_multiple_of(self.kind.bytes()), "part of a page is needed: {self:?}");
-        self.resident_bytes / self.kind.bytes()
+        self.resident_bytes / self.kind.bytes(self.page_bytes)
     }
 }
 
@@ -100,7 +101,7 @@ fn check_node(need: &Need, roots: &Roots) -> Result<(), RegionError> {
 fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     assert!(need.kind.is_reserved(), "{} have no pool", need.kind);
     let (kind, needed_pages) = (need.kind, need.pages());
-    let pool = format!("hugepages/hugepages-{}kB", kind.bytes() >> 10);
+    let pool = format!("hugepages/hugepages-{}kB", kind.bytes(need.page_bytes) >> 10);
     let machine = |name: &str| roots.sys_number(&format!("kernel/mm/{pool}/{name}"));
     let Some(free) = machine("free_hugepages") else {
         // Without a readable /sys at all there is nothing to check, and mmap itself will answer.

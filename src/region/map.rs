@@ -13,28 +13,36 @@
 //! merged, and a guard would cost a whole huge page. Under Miri there are no guards and every request is a no-op.
 #![allow(unsafe_code)]
 
+use super::fork::Listed;
 use super::options::PageKind;
-use super::span::{SMALL_PAGE_BYTES, Span, SpanError, align_up};
+use super::span::{Span, SpanError, align_up};
+use crate::sync::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// An owned range, not yet backed by pages until it is touched.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// The whole mapping, guards included.
-    whole: MmapRaw,
+    /// The whole mapping, guards included. Dropped with this, unless this is a child's copy of what it has a hole for.
+    whole: ManuallyDrop<MmapRaw>,
     /// The region's place in it.
     inside: Span,
     kind: PageKind,
+    /// Bytes of a base page.
+    page_bytes: usize,
+    /// Set where children have a hole instead of the region.
+    left_out: Option<Listed>,
 }
 
-/// What is told to the kernel about the whole range. None of it changes a byte.
+/// What is told to the kernel about the whole range. None of it changes a byte that this process sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Advice {
     HugePages,
     NoHugePages,
     DontDump,
+    WipeOnFork,
     DontFork,
     PopulateWrite,
 }
@@ -47,13 +55,12 @@ pub(crate) enum Tie {
 }
 
 /// What mmap is asked for, to hold `len` bytes of a page kind: the guards and the way to the next aligned address too.
-pub(crate) fn address_bytes(kind: PageKind, len: usize) -> Result<usize, SpanError> {
+pub(crate) fn address_bytes(kind: PageKind, len: usize, page_bytes: usize) -> Result<usize, SpanError> {
     if !has_guards(kind) {
         return Ok(len);
     }
-    // The base is at most one page kind past the first guard, and mmap's start is a multiple of a small page.
-    let extra = 2 * SMALL_PAGE_BYTES + (kind.bytes() - SMALL_PAGE_BYTES);
-    assert!(extra >= 2 * SMALL_PAGE_BYTES, "there is no room for two guards");
+    // The base is at most one page kind past the first guard, and mmap's start is a multiple of a base page.
+    let extra = 2 * page_bytes + (kind.bytes(page_bytes) - page_bytes);
     Ok(Span::new(extra, len)?.end())
 }
 
@@ -62,28 +69,30 @@ fn has_guards(kind: PageKind) -> bool {
 }
 
 impl Mapping {
-    /// Maps `len` bytes, a multiple of the page kind.
-    pub(crate) fn new(kind: PageKind, len: usize) -> Result<Mapping, i32> {
+    /// Maps `len` bytes, a multiple of the page kind, on a machine with base pages of `page_bytes`.
+    pub(crate) fn new(kind: PageKind, len: usize, page_bytes: usize) -> Result<Mapping, i32> {
+        assert!(page_bytes.is_power_of_two() && page_bytes >= self::page_bytes(), "pages of {page_bytes} bytes");
+        let kind_bytes = kind.bytes(page_bytes);
         // memmap2 can't unmap reserved huge pages whose length isn't a multiple of theirs: they would leak.
-        assert!(len > 0 && len.is_multiple_of(kind.bytes()), "{len} bytes aren't whole {kind}");
-        let whole_bytes = address_bytes(kind, len).map_err(|_| libc::ENOMEM)?;
+        assert!(len > 0 && len.is_multiple_of(kind_bytes), "{len} bytes aren't whole {kind}");
+        let whole_bytes = address_bytes(kind, len, page_bytes).map_err(|_| libc::ENOMEM)?;
         let mut options = MmapOptions::new();
         options.len(whole_bytes);
         if kind.is_reserved() {
             // Never with NORESERVE: a missing page would then be SIGBUS on touch instead of an error here.
-            options.huge(u8::try_from(kind.bytes().trailing_zeros()).ok());
+            options.huge(u8::try_from(kind_bytes.trailing_zeros()).ok());
         }
         let whole = MmapRaw::from(options.map_anon().map_err(|error| number_of(&error))?);
         let start = whole.as_mut_ptr().addr();
         let offset = if has_guards(kind) {
-            align_up(start + SMALL_PAGE_BYTES, kind.bytes()).map_err(|_| libc::ENOMEM)? - start
+            align_up(start + self::page_bytes(), kind_bytes).map_err(|_| libc::ENOMEM)? - start
         } else {
             0
         };
         let inside = Span::new(offset, len).map_err(|_| libc::ENOMEM)?;
         assert!(inside.end() <= whole.len(), "{inside:?} ends past its mapping of {whole_bytes} bytes");
-        let mapping = Mapping { whole, inside, kind };
-        let aligned = cfg!(miri) || mapping.addresses().offset().is_multiple_of(kind.bytes());
+        let mapping = Mapping { whole: ManuallyDrop::new(whole), inside, kind, page_bytes, left_out: None };
+        let aligned = cfg!(miri) || mapping.addresses().offset().is_multiple_of(kind_bytes);
         assert!(aligned, "a region starts in the middle of one of its {kind}");
         mapping.guard()?;
         Ok(mapping)
@@ -93,7 +102,6 @@ impl Mapping {
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         let base = self.whole.as_mut_ptr().wrapping_add(self.inside.offset());
-        debug_assert!(base.addr().is_multiple_of(SMALL_PAGE_BYTES), "a mapping isn't on a page");
         NonNull::new(base).expect("a mapping at address zero was granted")
     }
 
@@ -105,6 +113,11 @@ impl Mapping {
 
     pub(crate) fn kind(&self) -> PageKind {
         self.kind
+    }
+
+    /// Bytes of a base page: what a part of the range is a multiple of, for the kernel.
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.page_bytes
     }
 
     /// The addresses, as the kernel's files name them.
@@ -119,7 +132,7 @@ impl Mapping {
             return Ok(());
         }
         let behind = self.whole.len() - self.inside.end();
-        assert!(self.inside.offset() >= SMALL_PAGE_BYTES && behind >= SMALL_PAGE_BYTES, "a guard is too small");
+        assert!(self.inside.offset() > 0 && behind > 0, "a guard is missing");
         for (offset, len) in [(0, self.inside.offset()), (self.inside.end(), behind)] {
             let start = self.whole.as_mut_ptr().wrapping_add(offset).cast();
             // SAFETY: I3. `offset` and `len` are the parts of our mapping outside `inside`, where no pointer is made.
@@ -136,7 +149,7 @@ impl Mapping {
 
     /// Tells the kernel something about a part of the range.
     pub(crate) fn advise_part(&self, advice: Advice, offset: usize, len: usize) -> Result<(), i32> {
-        assert!(offset + len <= self.len() && offset.is_multiple_of(SMALL_PAGE_BYTES), "not a part: {offset}, {len}");
+        assert!(offset + len <= self.len() && offset.is_multiple_of(self.page_bytes), "not a part: {offset}, {len}");
         if cfg!(miri) {
             return Ok(());
         }
@@ -144,13 +157,33 @@ impl Mapping {
             Advice::HugePages => libc::MADV_HUGEPAGE,
             Advice::NoHugePages => libc::MADV_NOHUGEPAGE,
             Advice::DontDump => libc::MADV_DONTDUMP,
+            Advice::WipeOnFork => libc::MADV_WIPEONFORK,
             Advice::DontFork => libc::MADV_DONTFORK,
             Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         };
         let start = self.base().as_ptr().wrapping_add(offset);
-        // SAFETY: I2. The range is ours, and none of these five changes what its bytes are.
+        // SAFETY: I2. The range is ours, and none of these six changes what its bytes are in this process.
         let result = unsafe { libc::madvise(start.cast(), len, advice) };
         checked(result.into())
+    }
+
+    /// Sees to it that a forked child has zeros in place of the range's bytes, and that a fork copies no page of it.
+    pub(crate) fn keep_from_children(&mut self) -> Result<(), i32> {
+        // Reserved huge pages are a file to the kernel: they can't be wiped.
+        match self.advise(Advice::WipeOnFork) {
+            Ok(()) => Ok(()),
+            Err(libc::EINVAL) => self.leave_out_of_children(),
+            refused => refused,
+        }
+    }
+
+    /// As [`Mapping::keep_from_children`], for what can't be wiped.
+    pub(crate) fn leave_out_of_children(&mut self) -> Result<(), i32> {
+        // Listed first: whoever forks in between finds that there is no hole.
+        let listed = Listed::new(self.addresses()).ok_or(libc::ENOSPC)?;
+        self.advise(Advice::DontFork)?;
+        self.left_out = Some(listed);
+        Ok(())
     }
 
     /// Ties the pages that will be touched to a node.
@@ -184,6 +217,32 @@ impl Mapping {
         let result = unsafe { libc::mlock(self.base().as_ptr().cast(), self.len()) };
         checked(result.into())
     }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // In a child that was made past the C library the range is a hole, in which anything of the child's may lie by now.
+        if self.left_out.as_ref().is_none_or(Listed::is_at_home) {
+            // SAFETY: I1. It is dropped once, here, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.whole) };
+        }
+    }
+}
+
+/// Bytes of this machine's base pages.
+pub(crate) fn page_bytes() -> usize {
+    // No lock: a forked child might find it taken.
+    static PAGE_BYTES: AtomicU64 = AtomicU64::new(0);
+    let known = PAGE_BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known as usize;
+    }
+    // SAFETY: I5. The call takes no pointer and gives a number.
+    let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let bytes = usize::try_from(asked).ok().filter(|bytes| bytes.is_power_of_two());
+    let bytes = bytes.expect("every machine has a page size");
+    PAGE_BYTES.store(bytes as u64, Ordering::Relaxed);
+    bytes
 }
 
 /// The CPU that the calling thread runs on at this moment: it stays so only on a pinned thread.

@@ -2,31 +2,37 @@
 //!
 //! The life of a region:
 //!
-//! 1. **Ask.** [`RegionOptions`] says how many bytes, which [`Pages`], whether they are locked and on which NUMA node.
-//! 2. **Check.** [`Region::map`] first compares that with every limit that would refuse it or, worse, kill the process:
+//! 1. **Ask.** The options of a pool say how many bytes, which [`Pages`], whether they are locked and on which NUMA node.
+//! 2. **Check.** That is first compared with every limit that would refuse it or, worse, kill the process:
 //!    the memory limits of the process's cgroups, address space, locked memory, free huge pages, available memory. A
 //!    refusal is a [`RegionError`] with the limit, the figures and the fix.
 //! 3. **Map and touch.** The calling thread maps, binds, touches every page and locks. It should be pinned already,
 //!    because untouched memory comes from the node of the CPU that touches it first.
 //! 4. **Report.** What the kernel granted is read back into a [`RegionReport`]. A [`Downgrade`] in it says what was
 //!    wished for and not granted, the likely cause and the fix.
-//! 5. **Drop.** Dropping the [`Region`] on any thread unmaps it.
+//! 5. **Drop.** The last handle of a pool unmaps its region, on any thread.
 //!
-//! A region doesn't hand out its bytes: that is the ring pool's work ([`crate::ring`]). It stays fully resident until it
+//! A region belongs to its pool ([`crate::ring`]) and is seen through its report only. It stays fully resident until it
 //! is dropped, because giving back a part would cost a whole huge page.
 //!
-//! ```
-//! use slipring::region::{Pages, Region, RegionOptions};
+//! A forked child has the region of a ring pool at the same addresses, and zeros in it: its copies of the parent's slices and handles read as zeros, what it
+//! writes is its own, and a fork copies no page of the region.
 //!
-//! let region = Region::map(&RegionOptions { bytes: 1 << 20, pages: Pages::Small, ..RegionOptions::default() })?;
-//! assert_eq!(region.bytes(), 1 << 20);
-//! println!("{}", region.report());
-//! # Ok::<(), slipring::region::RegionError>(())
+//! ```
+//! use slipring::region::Pages;
+//! use slipring::ring::{PoolOptions, RingPool};
+//!
+//! let pool = RingPool::new(&PoolOptions { bytes: 1 << 20, pages: Pages::Small, ..PoolOptions::default() })?;
+//! let report = pool.region_report();
+//! assert_eq!(report.mapped_bytes, 1 << 20);
+//! println!("{report}");
+//! # Ok::<(), slipring::ring::PoolError>(())
 //! ```
 
 mod cgroup;
 pub(crate) mod cpulist;
 mod error;
+mod fork;
 mod kernel;
 mod limits;
 mod map;
@@ -43,11 +49,17 @@ mod touch;
 
 #[cfg(all(test, not(miri)))]
 pub(crate) mod fake;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod machines;
 #[cfg(test)]
 mod tests;
 
 pub use error::{ParsePagesError, RegionError};
-pub use options::{Lock, Numa, PageKind, Pages, RegionOptions};
-pub use region::Region;
+pub use options::{Lock, Numa, PageKind, Pages};
 pub use report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
-pub use topology::{CpuTopology, Topology, window_default_bytes, window_own_core_default_bytes};
+pub use topology::{Topology, window_default_bytes};
+
+pub(crate) use map::page_bytes;
+pub(crate) use options::RegionOptions;
+pub(crate) use region::Region;
+pub(crate) use topology::window_own_core_default_bytes;

@@ -1,29 +1,28 @@
-//! What is asked of a region: [`RegionOptions`] and the words its fields take.
+//! What is asked of a region: `RegionOptions` and the words its fields take.
 //!
 //! Promises nothing about what is granted: that stands in [`crate::region::RegionReport`].
 
 use super::error::ParsePagesError;
-use super::span::SMALL_PAGE_BYTES;
 use std::fmt;
 use std::str::FromStr;
 
 /// What to map and how. Every field but `bytes` is a wish whose outcome the report tells; the `Require` values turn a
 /// wish into a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegionOptions {
-    /// Usable length in bytes, rounded up to 4 KiB. Default 64 MiB. What is mapped is rounded up to the page kind.
-    pub bytes: usize,
+pub(crate) struct RegionOptions {
+    /// Usable length in bytes, rounded up to a base page. Default 64 MiB. What is mapped is rounded up to the page kind.
+    pub(crate) bytes: usize,
     /// Which pages. Default [`Pages::PreferThp`].
-    pub pages: Pages,
+    pub(crate) pages: Pages,
     /// Whether the pages are locked in memory. Default [`Lock::Off`].
-    pub lock: Lock,
+    pub(crate) lock: Lock,
     /// On which NUMA node. Default [`Numa::Local`]. Means nothing on a machine of one node.
-    pub numa: Numa,
+    pub(crate) numa: Numa,
     /// Whether core dumps hold the region's bytes. Default false: payloads stay out of dumps.
-    pub dump: bool,
-    /// Whether a forked child inherits the region. Default false: in a child the range isn't mapped, touching it is a
-    /// fault, and a fork never makes the parent copy pages.
-    pub fork: bool,
+    pub(crate) dump: bool,
+    /// Whether a forked child inherits the region's bytes. Default false: in a child all of them are zero, and a fork never makes
+    /// the parent copy pages.
+    pub(crate) fork: bool,
 }
 
 impl Default for RegionOptions {
@@ -42,9 +41,9 @@ impl Default for RegionOptions {
 /// Which pages a region is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pages {
-    /// Base pages of 4 KiB, and no huge page even where the kernel would give them unasked.
+    /// Base pages (4 KiB on x86-64, up to 64 KiB on aarch64), and no huge page even where the kernel would give them unasked.
     Small,
-    /// Transparent huge pages, else 4 KiB. The length is rounded up to 2 MiB.
+    /// Transparent huge pages, else base pages. The length is rounded up to 2 MiB.
     #[default]
     PreferThp,
     /// Reserved huge pages of 2 MiB, else as [`Pages::PreferThp`].
@@ -130,7 +129,7 @@ pub enum Numa {
 /// One kind of page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageKind {
-    /// Base pages: 4 KiB on x86-64.
+    /// Base pages: 4 KiB on x86-64, 4, 16 or 64 KiB on aarch64.
     Small,
     /// Transparent huge pages of 2 MiB.
     Thp,
@@ -141,17 +140,18 @@ pub enum PageKind {
 }
 
 impl PageKind {
-    /// Bytes a page. A mapped length is a multiple of it.
-    pub fn bytes(self) -> usize {
+    /// Bytes a page, where base pages have so many. A mapped length is a multiple of it. Transparent huge pages are larger than 2 MiB where
+    /// base pages are larger than 4 KiB: there a mapping gets some only where it holds a whole one.
+    pub(crate) fn bytes(self, page_bytes: usize) -> usize {
         match self {
-            PageKind::Small => SMALL_PAGE_BYTES,
+            PageKind::Small => page_bytes,
             PageKind::Thp | PageKind::Huge2M => 2 << 20,
             PageKind::Huge1G => 1 << 30,
         }
     }
 
     /// Whether the pages come from the kernel's reserved pool, outside the memory that others compete for.
-    pub fn is_reserved(self) -> bool {
+    pub(crate) fn is_reserved(self) -> bool {
         matches!(self, PageKind::Huge2M | PageKind::Huge1G)
     }
 }
@@ -159,7 +159,7 @@ impl PageKind {
 impl fmt::Display for PageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            PageKind::Small => "4 KiB pages",
+            PageKind::Small => "base pages",
             PageKind::Thp => "transparent huge pages",
             PageKind::Huge2M => "reserved 2 MiB pages",
             PageKind::Huge1G => "reserved 1 GiB pages",

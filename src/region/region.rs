@@ -10,20 +10,14 @@ use super::options::{Lock, PageKind, RegionOptions};
 use super::placement::Placement;
 use super::report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
 use super::smaps;
-use super::span::{SMALL_PAGE_BYTES, align_up};
+use super::span::align_up;
 use super::touch::touch;
 use std::ptr::NonNull;
 
 /// One mapped, touched range of memory. It is unmapped when dropped, on whichever thread that happens; there is one
 /// owner, so it isn't `Clone`.
-///
-/// ```compile_fail
-/// fn copy(region: &slipring::region::Region) -> slipring::region::Region {
-///     Clone::clone(region)
-/// }
-/// ```
 #[derive(Debug)]
-pub struct Region {
+pub(crate) struct Region {
     mapping: Mapping,
     bytes: usize,
     report: RegionReport,
@@ -47,7 +41,7 @@ impl Region {
     ///
     /// # Errors
     /// A [`RegionError`] names the limit, the figure asked, the figure allowed, and the fix. Nothing stays mapped then.
-    pub fn map(options: &RegionOptions) -> Result<Region, RegionError> {
+    pub(crate) fn map(options: &RegionOptions) -> Result<Region, RegionError> {
         Region::map_within(options, &Roots::system())
     }
 
@@ -67,7 +61,7 @@ impl Region {
         if asked_bytes == 0 {
             return Err(RegionError::ZeroBytes);
         }
-        let bytes = align_up(asked_bytes, SMALL_PAGE_BYTES).map_err(|_| RegionError::TooLarge { asked_bytes })?;
+        let bytes = align_up(asked_bytes, roots.page_bytes).map_err(|_| RegionError::TooLarge { asked_bytes })?;
         let placement = Placement::choose(options.numa, roots)?;
         let request = Request { options, bytes, placement, roots };
         let ladder = if cfg!(miri) { &[PageKind::Small] } else { options.pages.ladder() };
@@ -84,18 +78,18 @@ impl Region {
         request.attempt(last[0], &downgrades)
     }
 
-    /// Usable bytes from the base on: what was asked for, rounded up to 4 KiB.
+    /// Usable bytes from the base on: what was asked for, rounded up to a base page.
     #[inline]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// What was granted, as read back when the region was mapped.
-    pub fn report(&self) -> &RegionReport {
+    pub(crate) fn report(&self) -> &RegionReport {
         &self.report
     }
 
-    /// The first byte, on a multiple of 4 KiB at least. The pointer is good for reads and writes of all `bytes()`, which
+    /// The first byte, on a base page at least. The pointer is good for reads and writes of all `bytes()`, which
     /// are zero at first, for as long as the region lives. Who writes where is the caller's to settle (I8): no reference
     /// to the region as a whole may ever be made.
     #[inline]
@@ -108,18 +102,21 @@ impl Region {
 impl Request<'_> {
     /// One page kind, from the limits to the report.
     fn attempt(&self, kind: PageKind, above: &[Downgrade]) -> Result<Region, RegionError> {
+        let page_bytes = self.roots.page_bytes;
         let too_large = |_| RegionError::TooLarge { asked_bytes: self.options.bytes };
-        let mapped_bytes = align_up(self.bytes, kind.bytes()).map_err(too_large)?;
-        let address_bytes = map::address_bytes(kind, mapped_bytes).map_err(too_large)?;
-        assert!(mapped_bytes >= self.bytes && address_bytes >= mapped_bytes, "rounded down: {kind}, {mapped_bytes}");
+        let mapped_bytes = align_up(self.bytes, kind.bytes(page_bytes)).map_err(too_large)?;
+        let address_bytes = map::address_bytes(kind, mapped_bytes, page_bytes).map_err(too_large)?;
         let node = self.placement.node_required();
-        limits::check(&Need { kind, address_bytes, resident_bytes: mapped_bytes, node }, self.roots)?;
+        limits::check(&Need { kind, address_bytes, resident_bytes: mapped_bytes, page_bytes, node }, self.roots)?;
         let lock_refusal = self.check_lock(kind, mapped_bytes)?;
 
-        let mapping =
-            Mapping::new(kind, mapped_bytes).map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
+        let mut mapping = Mapping::new(kind, mapped_bytes, page_bytes).map_err(|errno| RegionError::Map {
+            kind,
+            mapped_bytes,
+            errno,
+        })?;
         let mut downgrades = above.to_vec();
-        let thp_refusal = self.advise(&mapping, &mut downgrades);
+        let thp_refusal = self.advise(&mut mapping, &mut downgrades);
         downgrades.extend(self.placement.apply(&mapping)?);
         let touched = touch(&mapping).map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
         if touched.by_loop {
@@ -141,8 +138,7 @@ impl Request<'_> {
             touch_ns: touched.touch_ns,
             downgrades,
         };
-        assert!(mapping.len() >= self.bytes && mapping.kind() == kind, "the mapping isn't what was asked for");
-        assert!(mapping.base().addr().get().is_multiple_of(SMALL_PAGE_BYTES), "a mapping isn't on a page");
+        assert!(mapping.len() >= self.bytes, "fewer bytes are mapped than will be handed out");
         Ok(Region { mapping, bytes: self.bytes, report })
     }
 
@@ -158,7 +154,7 @@ impl Request<'_> {
     }
 
     /// Everything the kernel must know before the first touch. Gives the kernel's number if it refuses huge pages.
-    fn advise(&self, mapping: &Mapping, downgrades: &mut Vec<Downgrade>) -> Option<i32> {
+    fn advise(&self, mapping: &mut Mapping, downgrades: &mut Vec<Downgrade>) -> Option<i32> {
         let thp_refusal = match mapping.kind() {
             PageKind::Thp => mapping.advise(Advice::HugePages).err(),
             PageKind::Small => {
@@ -172,7 +168,7 @@ impl Request<'_> {
             downgrades.extend(mapping.advise(Advice::DontDump).err().map(|errno| Downgrade::Dumped { errno }));
         }
         if !self.options.fork {
-            downgrades.extend(mapping.advise(Advice::DontFork).err().map(|errno| Downgrade::Forked { errno }));
+            downgrades.extend(mapping.keep_from_children().err().map(|errno| Downgrade::Forked { errno }));
         }
         thp_refusal
     }
@@ -226,6 +222,11 @@ pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPag
     match (chosen(&switch), field_word(&status, "THP_enabled:")) {
         (Some("never"), _) => SmallPagesCause::SwitchedOff,
         (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
-        _ => SmallPagesCause::Fragmented,
+        _ => match roots.sys_number("kernel/mm/transparent_hugepage/hpage_pmd_size") {
+            Some(huge_bytes) if huge_bytes > PageKind::Thp.bytes(roots.page_bytes) => {
+                SmallPagesCause::Larger { huge_bytes }
+            }
+            _ => SmallPagesCause::Fragmented,
+        },
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionReport {
-    /// [`bytes`](super::RegionOptions::bytes) as given.
+    /// The bytes that were asked for.
     pub asked_bytes: usize,
     /// What is mapped and touched: the asked bytes rounded up to the page kind.
     pub mapped_bytes: usize,
@@ -26,6 +26,7 @@ pub struct RegionReport {
 
 /// Bytes by page kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PagesGranted {
     /// In base pages.
     pub small_bytes: usize,
@@ -125,7 +126,7 @@ pub enum Downgrade {
         /// The kernel's error number.
         errno: i32,
     },
-    /// A forked child will share the region's pages until one side writes.
+    /// A forked child will have the region's bytes, and share its pages until one side writes.
     Forked {
         /// The kernel's error number.
         errno: i32,
@@ -138,6 +139,7 @@ pub enum Downgrade {
 
 /// Why transparent huge pages weren't granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SmallPagesCause {
     /// They are switched off on this machine.
     SwitchedOff,
@@ -147,6 +149,11 @@ pub enum SmallPagesCause {
     Unsupported {
         /// The kernel's error number.
         errno: i32,
+    },
+    /// The machine's huge pages are larger than 2 MiB, as where base pages are larger than 4 KiB: only what is as long, and happens to lie on one, gets any.
+    Larger {
+        /// Bytes of a transparent huge page.
+        huge_bytes: usize,
     },
     /// The kernel found no free run of 2 MiB.
     Fragmented,
@@ -216,6 +223,13 @@ impl fmt::Display for SmallPagesCause {
             }
             SmallPagesCause::Unsupported { errno } => {
                 write!(f, "this kernel has no transparent huge pages: {}; use 4k or prefer-2m", Errno(*errno))
+            }
+            SmallPagesCause::Larger { huge_bytes } => {
+                write!(
+                    f,
+                    "this machine's transparent huge pages are of {}; use 4k, or a larger pool",
+                    Size(*huge_bytes)
+                )
             }
             SmallPagesCause::Fragmented => {
                 write!(

@@ -7,10 +7,10 @@
 use super::error::RegionError;
 use super::kernel::Roots;
 use super::limits::{self, Need};
-use super::map::{self, Advice, Mapping};
+use super::map::{self, Advice, Mapping, page_bytes};
 use super::options::{Numa, PageKind, Pages};
 use super::placement::Placement;
-use super::span::{SMALL_PAGE_BYTES, Span, align_up};
+use super::span::{Span, align_up};
 use std::ptr::NonNull;
 
 /// One range of small or transparent huge pages. Its bytes are zero at first and after they were given back.
@@ -24,8 +24,11 @@ impl Reserve {
     pub(crate) fn map(bytes: usize, pages: Pages, numa: Numa, dump: bool) -> Result<Reserve, RegionError> {
         let (need, placement) = need(bytes, pages, numa)?;
         let (kind, mapped_bytes) = (need.kind, need.resident_bytes);
-        let mapping =
-            Mapping::new(kind, mapped_bytes).map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
+        let mapping = Mapping::new(kind, mapped_bytes, page_bytes()).map_err(|errno| RegionError::Map {
+            kind,
+            mapped_bytes,
+            errno,
+        })?;
         // A kernel without huge pages refuses either, and gives small ones anyway.
         let _ = mapping.advise(if kind == PageKind::Thp { Advice::HugePages } else { Advice::NoHugePages });
         if !dump {
@@ -59,8 +62,9 @@ impl Reserve {
 
     /// Supplies the pages that hold a part: nothing in it changes. False where the kernel doesn't know the request (before 5.14).
     pub(crate) fn populate(&self, part: Span) -> Result<bool, RegionError> {
-        let start = part.offset() / SMALL_PAGE_BYTES * SMALL_PAGE_BYTES;
-        let end = part.end().next_multiple_of(SMALL_PAGE_BYTES).min(self.len());
+        let page_bytes = self.mapping.page_bytes();
+        let start = part.offset() / page_bytes * page_bytes;
+        let end = part.end().next_multiple_of(page_bytes).min(self.len());
         assert!(start < end && part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
         loop {
             match self.mapping.advise_part(Advice::PopulateWrite, start, end - start) {
@@ -80,10 +84,11 @@ impl Reserve {
     /// has changed then.
     ///
     /// # Safety
-    /// - The part is whole pages of 4 KiB inside the reserve.
+    /// - The part is whole base pages ([`page_bytes`]) inside the reserve.
     /// - The caller owns every byte of it: nobody reads or writes there during the call, and no reference to it exists.
     pub(crate) unsafe fn give_back(&self, part: Span) -> bool {
-        assert!(part.offset().is_multiple_of(SMALL_PAGE_BYTES) && part.len().is_multiple_of(SMALL_PAGE_BYTES));
+        let page_bytes = self.mapping.page_bytes();
+        assert!(part.offset().is_multiple_of(page_bytes) && part.len().is_multiple_of(page_bytes));
         assert!(part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
         // SAFETY: I9. The range is inside our mapping, which lives, and the caller owns its bytes.
         let start = unsafe { self.base().add(part.offset()) };
@@ -103,10 +108,11 @@ fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), Reg
     let kind = if pages == Pages::Small || cfg!(miri) { PageKind::Small } else { PageKind::Thp };
     let roots = Roots::system();
     let too_large = |_| RegionError::TooLarge { asked_bytes: bytes };
-    let resident_bytes = align_up(bytes, kind.bytes()).map_err(too_large)?;
-    let address_bytes = map::address_bytes(kind, resident_bytes).map_err(too_large)?;
+    let resident_bytes = align_up(bytes, kind.bytes(roots.page_bytes)).map_err(too_large)?;
+    let address_bytes = map::address_bytes(kind, resident_bytes, roots.page_bytes).map_err(too_large)?;
     let placement = Placement::choose(numa, &roots)?;
-    let need = Need { kind, address_bytes, resident_bytes, node: placement.node_required() };
+    let need =
+        Need { kind, address_bytes, resident_bytes, page_bytes: roots.page_bytes, node: placement.node_required() };
     limits::check(&need, &roots)?;
     Ok((need, placement))
 }
@@ -116,7 +122,7 @@ mod tests {
     use super::*;
 
     fn reserve() -> Reserve {
-        Reserve::map(4 * SMALL_PAGE_BYTES, Pages::Small, Numa::Local, false).unwrap()
+        Reserve::map(4 * page_bytes(), Pages::Small, Numa::Local, false).unwrap()
     }
 
     fn byte(reserve: &Reserve, offset: usize) -> NonNull<u8> {
@@ -127,15 +133,15 @@ mod tests {
     #[test]
     fn what_is_given_back_is_zero_and_its_neighbours_are_not() {
         let reserve = reserve();
-        assert!(reserve.populate(Span::new(100, 2 * SMALL_PAGE_BYTES).unwrap()).unwrap());
+        assert!(reserve.populate(Span::new(100, 2 * page_bytes()).unwrap()).unwrap());
         for page in 0..4 {
             // SAFETY: I90. Nobody else has the reserve.
-            unsafe { byte(&reserve, page * SMALL_PAGE_BYTES + 7).write(page as u8 + 1) };
+            unsafe { byte(&reserve, page * page_bytes() + 7).write(page as u8 + 1) };
         }
         // SAFETY: I90. Whole pages, and nobody else has the reserve.
-        assert!(unsafe { reserve.give_back(Span::new(SMALL_PAGE_BYTES, 2 * SMALL_PAGE_BYTES).unwrap()) });
+        assert!(unsafe { reserve.give_back(Span::new(page_bytes(), 2 * page_bytes()).unwrap()) });
         // SAFETY: I90. As above.
-        let seen = [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * SMALL_PAGE_BYTES + 7).read() });
+        let seen = [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * page_bytes() + 7).read() });
         assert_eq!(seen, [1, 0, 0, 4]);
         assert!(reserve.contains(reserve.base().addr().get() + reserve.len() - 1));
         assert!(!reserve.contains(reserve.base().addr().get() + reserve.len()));

@@ -55,7 +55,7 @@ fn add_mapping(sum: &mut Granted, body: &str) {
     let reserved_bytes = bytes("Private_Hugetlb:") + bytes("Shared_Hugetlb:");
     if reserved_bytes > 0 {
         let page_bytes = bytes("KernelPageSize:");
-        let huge_1g = page_bytes == PageKind::Huge1G.bytes();
+        let huge_1g = page_bytes == PageKind::Huge1G.bytes(0);
         let kind = if huge_1g { &mut sum.pages.huge_1g_bytes } else { &mut sum.pages.huge_2m_bytes };
         *kind += reserved_bytes;
         sum.locked_bytes += reserved_bytes;

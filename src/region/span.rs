@@ -6,9 +6,6 @@
 
 use std::fmt;
 
-/// The unit of a region's usable length, in bytes.
-pub(crate) const SMALL_PAGE_BYTES: usize = 4096;
-
 /// The most bytes one span may end at: a Rust allocation can't be larger than `isize::MAX`.
 pub(crate) const SPAN_BYTES_MAX: usize = isize::MAX as usize;
 

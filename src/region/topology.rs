@@ -26,17 +26,17 @@ pub struct Topology {
 
 /// The caches and the node of one CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CpuTopology {
+pub(crate) struct CpuTopology {
     /// The CPU's id.
-    pub cpu: usize,
+    pub(crate) cpu: usize,
     /// Its second level of cache, in bytes.
-    pub l2_bytes: Option<usize>,
+    pub(crate) l2_bytes: Option<usize>,
     /// Its third level of cache, in bytes, which it shares with `l3_cpus`.
-    pub l3_bytes: Option<usize>,
+    pub(crate) l3_bytes: Option<usize>,
     /// The CPUs that share the third level, itself included, rising.
-    pub l3_cpus: Vec<usize>,
+    pub(crate) l3_cpus: Vec<usize>,
     /// Its NUMA node.
-    pub node: Option<u32>,
+    pub(crate) node: Option<u32>,
 }
 
 impl Topology {
@@ -59,18 +59,30 @@ impl Topology {
         Topology { cpus, nodes }
     }
 
+    /// A machine for tests: so many CPUs with caches of these sizes, of which so many share a third level.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn of(cpus: usize, l2_bytes: Option<usize>, l3_bytes: Option<usize>, sharing: usize) -> Topology {
+        let one = |cpu: usize| {
+            let first = cpu / sharing * sharing;
+            let l3_cpus = if l3_bytes.is_some() { (first..cpus.min(first + sharing)).collect() } else { Vec::new() };
+            CpuTopology { cpu, l2_bytes, l3_bytes, l3_cpus, node: Some(0) }
+        };
+        Topology { cpus: (0..cpus).map(one).collect(), nodes: vec![0] }
+    }
+
     /// The CPUs that are online, rising.
-    pub fn cpus(&self) -> &[CpuTopology] {
+    #[cfg(test)]
+    pub(crate) fn cpus(&self) -> &[CpuTopology] {
         &self.cpus
     }
 
     /// What is known of one CPU.
-    pub fn cpu(&self, cpu: usize) -> Option<&CpuTopology> {
+    pub(crate) fn cpu(&self, cpu: usize) -> Option<&CpuTopology> {
         self.cpus.iter().find(|known| known.cpu == cpu)
     }
 
     /// The smallest second level of cache that a CPU reports, in bytes; None where none does.
-    pub fn l2_bytes_min(&self) -> Option<usize> {
+    pub(crate) fn l2_bytes_min(&self) -> Option<usize> {
         self.cpus.iter().filter_map(|known| known.l2_bytes).min()
     }
 
@@ -80,7 +92,8 @@ impl Topology {
     }
 
     /// The NUMA nodes that have memory, rising; empty where the kernel doesn't tell.
-    pub fn nodes(&self) -> &[u32] {
+    #[cfg(test)]
+    pub(crate) fn nodes(&self) -> &[u32] {
         &self.nodes
     }
 
@@ -129,7 +142,7 @@ pub fn window_default_bytes(l3_bytes: Option<usize>, lanes_sharing: usize) -> us
 /// Measured with 1 MiB of it, a 2 GiB pool, one thread: 1 to 8 vectors of 128 dimensions written whole, 256 alive, took 21 ns in a window of 512 KiB, 24 in 1 MiB,
 /// 29 in 4 MiB. With 8 bytes of 16-dimensional vectors touched, 1024 alive, all windows from 512 KiB to 4 MiB were within 3 % while the other core was idle; while it worked,
 /// 4 MiB took up to twice as long as 512 KiB.
-pub fn window_own_core_default_bytes(l2_bytes: Option<usize>) -> usize {
+pub(crate) fn window_own_core_default_bytes(l2_bytes: Option<usize>) -> usize {
     let window_bytes = l2_bytes.map_or(WINDOW_OWN_CORE_DEFAULT_BYTES, |l2_bytes| l2_bytes / 2);
     window_bytes.min(WINDOW_DEFAULT_BYTES_MAX)
 }

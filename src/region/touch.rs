@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 use super::map::{Advice, Mapping};
-use super::span::SMALL_PAGE_BYTES;
 use std::time::Instant;
 
 /// How the pages were supplied, and how long it took in nanoseconds.
@@ -35,7 +34,6 @@ pub(crate) fn touch(mapping: &Mapping) -> Result<Touched, i32> {
             Err(errno) => return Err(errno),
         }
     };
-    assert!(mapping.len() >= SMALL_PAGE_BYTES, "less than a page was touched");
     let touch_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Ok(Touched { by_loop, touch_ns })
 }
@@ -43,9 +41,7 @@ pub(crate) fn touch(mapping: &Mapping) -> Result<Touched, i32> {
 /// Writes a zero into each page: its bytes are zero already, and a read wouldn't supply a page.
 pub(crate) fn touch_by_loop(mapping: &Mapping) {
     let (base, len) = (mapping.base(), mapping.len());
-    assert!(len.is_multiple_of(SMALL_PAGE_BYTES), "{len} bytes aren't whole pages");
-    for offset in (0..len).step_by(SMALL_PAGE_BYTES) {
-        assert!(offset < len, "the touch left the mapping");
+    for offset in (0..len).step_by(mapping.page_bytes()) {
         // SAFETY: I1. `offset` is less than the mapping's length, so the sum stays inside it.
         let byte = unsafe { base.add(offset) };
         // SAFETY: I6. The byte is inside our fresh mapping, and nobody else has a pointer to it yet.

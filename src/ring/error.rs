@@ -44,6 +44,7 @@ impl std::error::Error for Full {}
 
 /// Why a pool couldn't be made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum PoolError {
     /// An option doesn't fit: its name, the figure given, and what it has to be.
     Option {
@@ -86,6 +87,7 @@ impl From<RegionError> for PoolError {
 
 /// More bytes were committed or cut than there are. The value comes back in `back`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct TooLong<T> {
     /// Bytes that were named.
     pub asked_bytes: usize,
@@ -117,6 +119,7 @@ impl<T: fmt::Debug> std::error::Error for Foreign<T> {}
 
 /// Why a handle couldn't be retained: as many chunks as allowed are pinned already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetainError {
     /// Chunks that may be pinned at once.
     pub pinned_chunks_max: u32,

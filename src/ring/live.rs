@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
-use core::hint::cold_path;
 use core::ptr::NonNull;
 
 use super::chunk::{Layout, NONE, Sequence, line_up, stride};
@@ -121,7 +120,7 @@ impl ChunkRef {
     #[inline]
     pub(super) fn after(self, position: *mut u8, len: usize) -> *mut u8 {
         let stride = if self.state().aliases {
-            cold_path();
+            unlikely();
             stride(len)
         } else {
             line_up(len)
@@ -171,11 +170,12 @@ impl ChunkRef {
         live.set(live.get() - 1);
     }
 
-    /// A sequence protects something in this chunk, which isn't the current one.
+    /// A sequence protects something in this chunk, which isn't the current one. An earlier one never takes the place of a later one: the chunk would be
+    /// written again under slots that aren't released.
     #[inline]
     pub(super) fn note_sequence(self, sequence: Sequence) {
-        debug_assert!(sequence > self.state().last_seq.get(), "sequences of a chunk rise");
-        self.state().last_seq.set(sequence);
+        let last_seq = &self.state().last_seq;
+        last_seq.set(last_seq.get().max(sequence));
     }
 
     /// Ends one count. The caller doesn't use its `ChunkRef` afterwards.
@@ -203,6 +203,11 @@ impl ChunkRef {
         unsafe { self.0.as_ref() }
     }
 }
+
+/// Makes a branch the unlikely one, as `core::hint::cold_path` does since Rust 1.95: nothing is called, the branch stays a branch.
+#[cold]
+#[inline]
+fn unlikely() {}
 
 impl core::fmt::Debug for ChunkRef {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

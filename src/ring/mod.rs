@@ -140,8 +140,8 @@ pub use right_size::RightSize;
 pub use slice::PoolSlice;
 pub use staged::Staged;
 pub use stats::PoolStats;
-pub use token::{InFlight, Token};
-pub use typed::{CastError, Rows};
+pub use token::{FlightId, InFlight, Token};
+pub use typed::{CastError, Rows, RowsIter};
 
 #[cfg(feature = "pipeline")]
 pub(crate) use chunk::{Layout, NONE};

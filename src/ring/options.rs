@@ -1,5 +1,7 @@
 //! Options of a ring pool and the one function that checks them.
 
+use core::borrow::Borrow;
+
 use super::chunk::{LINE_BYTES, Layout, stride};
 use super::error::PoolError;
 use crate::region::{Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes};
@@ -40,11 +42,11 @@ pub struct PoolOptions {
     pub max_slice_bytes: usize,
     /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
     /// that is at most 256 KiB, an eighth of the pool and a quarter of the window (an eighth of the default one of a lane with stages on threads), raised
-    /// to that minimum, and to twice that where the largest slices get a line against aliasing, if the pool then still has four.
+    /// to that minimum, and to twice that where the largest slices get a line against aliasing, if the pool then still has four and a chunk of that size is allowed.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
     /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
-    /// are all inline, min(4 MiB, L2 / 2), at least two chunks (see [`crate::region::window_own_core_default_bytes`] for why).
+    /// are all inline, min(4 MiB, L2 / 2), at least two chunks: what is read on the core that writes stays in its own cache.
     pub window_bytes: Option<usize>,
     /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
     pub lanes_sharing_l3: usize,
@@ -93,8 +95,12 @@ impl PoolOptions {
     }
 
     /// The same on a machine with these caches.
-    fn layout_on(&self, topology: impl FnOnce() -> Topology, readers: Readers) -> Result<Layout, PoolError> {
-        let window_bytes = self.window_bytes.unwrap_or_else(|| self.window_default(&topology(), readers));
+    pub(super) fn layout_on<T: Borrow<Topology>>(
+        &self,
+        topology: impl FnOnce() -> T,
+        readers: Readers,
+    ) -> Result<Layout, PoolError> {
+        let window_bytes = self.window_bytes.unwrap_or_else(|| self.window_default(topology().borrow(), readers));
         let of_window_bytes = match (self.window_bytes, readers) {
             // The chunks that it has at least are no reason for a larger one than the caches are.
             (None, Readers::OtherCores) => window_bytes / WINDOW_CHUNKS_DEFAULT_MIN,
@@ -110,13 +116,10 @@ impl PoolOptions {
                 limit: 2 * chunk_bytes,
             });
         }
-        if u32::try_from(chunks).is_err() {
-            return Err(PoolError::Option {
-                field: "bytes",
-                given: self.bytes,
-                must: "at most this many chunks:",
-                limit: u32::MAX as usize,
-            });
+        let chunks_max = u32::MAX as usize;
+        if chunks > chunks_max {
+            let (must, limit) = ("in larger chunks, or at most", (chunks_max + 1) * chunk_bytes - 1);
+            return Err(PoolError::Option { field: "bytes", given: self.bytes, must, limit });
         }
         let window_chunks = match (self.window_bytes, readers) {
             (Some(window), _) if window < 2 * chunk_bytes => {
@@ -133,7 +136,6 @@ impl PoolOptions {
             let must = "fewer than the pool's chunks, that is at most";
             return Err(PoolError::Option { field: "pinned_chunks_max", given, must, limit });
         }
-        assert!(window_chunks >= 2, "a window of {window_chunks} chunks, by default or checked");
         Ok(Layout::new(chunk_bytes, chunks, window_chunks.min(chunks), self.max_slice_bytes, pinned_max))
     }
 
@@ -154,10 +156,10 @@ impl PoolOptions {
         let Some(chunk) = self.chunk_bytes else {
             let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
             // Two of the largest, where these get a line more so as not to alias, don't fit what two of them would fill: the half would be waste.
-            if 2 * stride(self.max_slice_bytes) > chosen && self.bytes / (2 * chosen) >= 4 {
+            let is_possible = chosen < CHUNK_BYTES_MAX && self.bytes / (2 * chosen) >= 4;
+            if is_possible && 2 * stride(self.max_slice_bytes) > chosen {
                 chosen *= 2;
             }
-            assert!(chosen.is_power_of_two() && chosen <= CHUNK_BYTES_MAX, "a chunk of {chosen} bytes was chosen");
             return Ok(chosen);
         };
         if chunk < least {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, RefCell};
+use core::num::NonZeroU32;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::error::Full;
 use super::live::{Chunk, ChunkRef};
 use super::memory::Memory;
 use super::stats::Counters;
+use super::token::FlightId;
 use super::window::{Blocked, Rotation};
 
 /// The part of a pool that its tokens, receives and slices reach.
@@ -31,12 +33,13 @@ pub(super) struct Owner {
     returned: Cell<Option<(usize, usize)>>,
     rotation: RefCell<Rotation>,
     /// Reads that were dropped while the kernel still had them: (number, chunk).
-    abandoned: RefCell<Vec<(u64, ChunkRef)>>,
+    abandoned: RefCell<Vec<(FlightId, ChunkRef)>>,
+    pool: NonZeroU32,
     next_flight: Cell<u64>,
 }
 
 impl Owner {
-    fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
+    fn new(layout: Layout, memory: Arc<Memory>, pool: NonZeroU32) -> Self {
         let base = memory.region().base();
         let chunk = |index| Chunk::new(index, &layout, base);
         Self {
@@ -50,8 +53,8 @@ impl Owner {
             returned: Cell::new(None),
             rotation: RefCell::new(Rotation::new(layout.chunks(), layout.window_chunks())),
             abandoned: RefCell::new(Vec::with_capacity(16)),
-            // Never the same number in two pools: a completion told to the wrong one is refused.
-            next_flight: Cell::new(u64::from(pool) << 32),
+            pool,
+            next_flight: Cell::new(0),
         }
     }
 
@@ -170,19 +173,24 @@ impl Owner {
         self.rotation.borrow()
     }
 
-    pub(super) fn new_flight(&self) -> u64 {
-        let id = self.next_flight.get();
-        self.next_flight.set(id + 1);
-        id
+    pub(super) fn new_flight(&self) -> FlightId {
+        let number = self.next_flight.get();
+        self.next_flight.set(number + 1);
+        FlightId { pool: self.pool, number }
     }
 
-    pub(super) fn abandon_flight(&self, id: u64, chunk: ChunkRef) {
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn skip_flights(&self, flights: u64) {
+        self.next_flight.set(self.next_flight.get() + flights);
+    }
+
+    pub(super) fn abandon_flight(&self, id: FlightId, chunk: ChunkRef) {
         assert!(chunk.is_live(), "a read in flight is counted in its chunk");
         self.abandoned.borrow_mut().push((id, chunk));
     }
 
     /// The chunk of an abandoned read, once.
-    pub(super) fn take_abandoned(&self, id: u64) -> Option<ChunkRef> {
+    pub(super) fn take_abandoned(&self, id: FlightId) -> Option<ChunkRef> {
         let mut abandoned = self.abandoned.borrow_mut();
         let at = abandoned.iter().position(|&(known, _)| known == id)?;
         Some(abandoned.swap_remove(at).1)
@@ -199,7 +207,7 @@ pub(super) struct OwnerRef(NonNull<Owner>);
 
 impl OwnerRef {
     /// A new state, held by its pool.
-    pub(super) fn new(layout: Layout, memory: Arc<Memory>, pool: u32) -> Self {
+    pub(super) fn new(layout: Layout, memory: Arc<Memory>, pool: NonZeroU32) -> Self {
         let owner = Self(NonNull::from(Box::leak(Box::new(Owner::new(layout, memory, pool)))));
         owner.chunks.iter().for_each(|chunk| chunk.set_owner(owner));
         owner

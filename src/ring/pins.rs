@@ -1,14 +1,27 @@
 //! Pins: how retained handles, on any thread, keep a chunk from being reused.
 //!
 //! A pin is taken while the chunk is protected by something else (a slice, or a slot that isn't released), so the owner,
-//! who looks at `released` before it looks at the pins, sees it. At most `pinned_max` chunks carry pins at once: every
-//! step of a count from 0 to 1 first takes one unit of that cap, every step from 1 to 0 gives it back.
+//! who looks at `released` before it looks at the pins, sees it. At most `pinned_max` chunks carry pins at once: the first
+//! pin of a chunk needs a unit of that cap, and the last one gives it back.
+//!
+//! ```text
+//!   0 ──▶ undecided, k ask for the unit ──▶ k pins        one of them has it; a unit too many goes back
+//!                  │ the last of them got none                │ the last pin goes, and the unit with it
+//!                  ▼                                          ▼
+//!                  0                                          0
+//! ```
+//! Whoever gets no unit while others still ask for the same chunk waits for them, since theirs serves it too: for some looks,
+//! because a thread that isn't running could keep it waiting.
 #![forbid(unsafe_code)]
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, yield_now};
 
-/// Counts beyond this abort the process, as `Arc` does: it takes two billion leaked handles on one chunk.
-const PINS_MAX: u32 = u32::MAX / 2;
+/// Counts beyond this abort the process, as `Arc` does: it takes a billion leaked handles on one chunk.
+const PINS_MAX: u32 = 1 << 30;
+/// Beside a count: nobody has a unit for the chunk yet.
+const UNDECIDED: u32 = 1 << 31;
+/// Looks at a chunk whose unit others are asking for. They are two steps away from the answer. loom lets them go on at the first.
+const LOOKS_MAX: u32 = if cfg!(loom) { 2 } else { 100 };
 
 /// One counter a chunk and the number of chunks that carry pins.
 #[derive(Debug)]
@@ -26,24 +39,47 @@ impl Pins {
     /// Adds a pin, or says that no further chunk may be pinned. The chunk must be protected for the length of this call.
     pub(crate) fn pin(&self, chunk: u32) -> bool {
         let count = &self.counts[chunk as usize];
-        let mut now = count.load(Ordering::Relaxed);
+        let (mut now, mut looks) = (count.load(Ordering::Relaxed), 0);
         loop {
-            if now > PINS_MAX {
-                std::process::abort();
-            }
-            let first = now == 0;
-            if first && !self.take_unit() {
-                return false;
-            }
-            // Relaxed: the chunk's protection is what publishes the pin to the owner, not this store.
-            match count.compare_exchange_weak(now, now + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(seen) => {
-                    if first {
-                        self.give_unit();
-                    }
-                    now = seen;
+            abort_beyond_max(now & !UNDECIDED);
+            let is_pinned = now != 0 && now & UNDECIDED == 0;
+            if !is_pinned && looks > 0 {
+                // There was no unit to be had; perhaps others got one for this chunk.
+                if now == 0 || looks > LOOKS_MAX {
+                    return false;
                 }
+                looks += 1;
+                yield_now();
+                now = count.load(Ordering::Relaxed);
+                continue;
+            }
+            let joined = if is_pinned { now + 1 } else { (now | UNDECIDED) + 1 };
+            // Relaxed: the chunk's protection is what publishes the pin to the owner, not this store.
+            match count.compare_exchange_weak(now, joined, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) if is_pinned || self.decide(count) => return true,
+                Ok(_) => (now, looks) = (count.load(Ordering::Relaxed), 1),
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Asks for the chunk's unit on behalf of all who wait for it, the caller among them. False: there was none, and the caller's count is gone.
+    fn decide(&self, count: &AtomicU32) -> bool {
+        let has_unit = self.take_unit();
+        let decided = |now| match now {
+            _ if now & UNDECIDED == 0 => None,
+            _ if has_unit => Some(now & !UNDECIDED),
+            now if now == UNDECIDED + 1 => Some(0),
+            _ => Some(now - 1),
+        };
+        match count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, decided) {
+            Ok(_) => has_unit,
+            // Somebody else's unit is enough for all, and has made the caller's count a pin.
+            Err(_) => {
+                if has_unit {
+                    self.give_unit();
+                }
+                true
             }
         }
     }
@@ -52,9 +88,7 @@ impl Pins {
     pub(crate) fn pin_again(&self, chunk: u32) {
         let before = self.counts[chunk as usize].fetch_add(1, Ordering::Relaxed);
         debug_assert!(before > 0, "chunk {chunk} wasn't pinned");
-        if before > PINS_MAX {
-            std::process::abort();
-        }
+        abort_beyond_max(before);
     }
 
     /// Takes a pin away.
@@ -92,6 +126,13 @@ impl Pins {
     fn give_unit(&self) {
         let before = self.pinned.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0);
+    }
+}
+
+/// A count that wraps would free a chunk under its handles.
+fn abort_beyond_max(pins: u32) {
+    if pins > PINS_MAX {
+        std::process::abort();
     }
 }
 

@@ -32,6 +32,7 @@ use super::owner::OwnerRef;
 use super::slice::PoolSlice;
 use super::staged::{PoolTag, Staged};
 use super::stats::PoolStats;
+use super::token::FlightId;
 use super::window::Blocked;
 use crate::region::{Region, RegionReport};
 use crate::sync::pool_id;
@@ -41,7 +42,7 @@ use crate::sync::pool_id;
 /// Cost of an allocation: two comparisons and an addition; of a chunk's end, once in a chunk, some dozens of instructions.
 #[derive(Debug)]
 pub struct RingPool {
-    owner: OwnerRef,
+    pub(super) owner: OwnerRef,
     /// Write position: where the next slice starts. On a line; at most one line past the end of the current chunk, which may be outside of the region.
     position: *mut u8,
     current: ChunkRef,
@@ -69,7 +70,7 @@ impl RingPool {
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
         let id = pool_id();
-        let owner = OwnerRef::new(layout, memory, id.get());
+        let owner = OwnerRef::new(layout, memory, id);
         let (current, position) = (owner.chunk(0), owner.at(0));
         let tag = PoolTag::new(id);
         Ok(Self { owner, position, current, staged: NONE, released: NONE, newest: Sequence::MAX, tag })
@@ -171,7 +172,7 @@ impl RingPool {
     }
 
     /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
-    pub fn report_completion(&mut self, flight: u64) -> bool {
+    pub fn report_completion(&mut self, flight: FlightId) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
         chunk.drop_live();
         self.check();
@@ -307,8 +308,8 @@ impl RingPool {
         if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
-        let sequence = self.staged + 1;
         let slice = ManuallyDrop::new(slice);
+        let sequence = self.staged + 1;
         // The current chunk notes its last sequence when it is closed.
         if !is_current {
             slice.chunk().note_sequence(sequence);

@@ -34,6 +34,7 @@ use super::window::IDLE_CHUNKS_MIN;
 /// `pool_bytes` and `window_bytes` are such that the default of [`PoolOptions::chunk_bytes`] is the chunk that the pool has, if it has its default:
 /// setting these two is enough. With a chunk of one's own, or retained handles, take [`RightSize::options`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RightSize {
     /// Bytes of the pool: a power of two, or as many as it has.
     pub pool_bytes: usize,

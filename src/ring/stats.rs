@@ -37,6 +37,7 @@ impl Counters {
 
 /// A snapshot of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolStats {
     /// Bytes of the pool.
     pub pool_bytes: usize,

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;
+use core::num::NonZeroU32;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::slice;
@@ -95,6 +96,15 @@ impl DerefMut for Token {
     }
 }
 
+/// Which read it is: no other of the process has the same, in whatever pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlightId {
+    /// The pool's number, which no other pool has.
+    pub(super) pool: NonZeroU32,
+    /// The read's number in its pool.
+    pub(super) number: u64,
+}
+
 /// A token that the kernel is writing to. No reference to its bytes exists; the pointer is for the submission.
 ///
 /// Dropped, it keeps its chunk until [`super::RingPool::report_completion`] is told its number.
@@ -102,7 +112,7 @@ impl DerefMut for Token {
 #[derive(Debug)]
 pub struct InFlight {
     token: ManuallyDrop<Token>,
-    id: u64,
+    id: FlightId,
 }
 
 impl InFlight {
@@ -120,7 +130,7 @@ impl InFlight {
 
     /// The number under which a completion is reported after this was dropped.
     #[must_use]
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> FlightId {
         self.id
     }
 

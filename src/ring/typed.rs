@@ -2,9 +2,12 @@
 #![allow(unsafe_code)]
 
 use core::fmt;
+use core::iter::FusedIterator;
+use core::slice::ChunksExact;
 
 /// Why bytes can't be read as `f32` or as rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CastError {
     /// The first byte doesn't lie on a multiple of four: cut slices at multiples of four.
     Misaligned {
@@ -73,8 +76,6 @@ impl<'a> Rows<'a> {
         if values.len() % dim != 0 {
             return Err(CastError::Length { bytes: bytes.len(), unit_bytes });
         }
-        debug_assert_eq!(size_of_val(values), bytes.len());
-        debug_assert_eq!(size_of_val(values), bytes.len());
         Ok(Self { values, dim })
     }
 
@@ -98,8 +99,8 @@ impl<'a> Rows<'a> {
     }
 
     /// All rows in order.
-    pub fn iter(&self) -> core::slice::ChunksExact<'a, f32> {
-        self.values.chunks_exact(self.dim)
+    pub fn iter(&self) -> RowsIter<'a> {
+        RowsIter(self.values.chunks_exact(self.dim))
     }
 
     /// All components, row after row.
@@ -109,11 +110,56 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl<'a> IntoIterator for &Rows<'a> {
+impl<'a> IntoIterator for Rows<'a> {
     type Item = &'a [f32];
-    type IntoIter = core::slice::ChunksExact<'a, f32>;
+    type IntoIter = RowsIter<'a>;
 
-    fn into_iter(self) -> Self::IntoIter {
+    #[inline]
+    fn into_iter(self) -> RowsIter<'a> {
         self.iter()
     }
 }
+
+impl<'a> IntoIterator for &Rows<'a> {
+    type Item = &'a [f32];
+    type IntoIter = RowsIter<'a>;
+
+    #[inline]
+    fn into_iter(self) -> RowsIter<'a> {
+        self.iter()
+    }
+}
+
+/// The rows of [`Rows`], first to last.
+#[derive(Clone, Debug)]
+#[must_use = "an iterator does nothing until it is asked"]
+pub struct RowsIter<'a>(ChunksExact<'a, f32>);
+
+impl<'a> Iterator for RowsIter<'a> {
+    type Item = &'a [f32];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [f32]> {
+        self.0.next()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+
+    #[inline]
+    fn nth(&mut self, n: usize) -> Option<&'a [f32]> {
+        self.0.nth(n)
+    }
+}
+
+impl DoubleEndedIterator for RowsIter<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back()
+    }
+}
+
+impl ExactSizeIterator for RowsIter<'_> {}
+impl FusedIterator for RowsIter<'_> {}

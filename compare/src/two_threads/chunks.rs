@@ -76,7 +76,7 @@ pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
 
 /// A pool with the defaults of a lane that is read on another core.
 fn map(case: &Case) -> Result<RingPool, String> {
-    let l3_bytes = Topology::read().cpus().iter().filter_map(|cpu| cpu.l3_bytes).min();
+    let l3_bytes = Topology::read().l3_bytes_min();
     let options = PoolOptions {
         bytes: case.pool_bytes,
         max_slice_bytes: case.payload_bytes,

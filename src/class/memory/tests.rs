@@ -1,8 +1,9 @@
 //! Slabs and the pages of their blocks.
 
-use super::{GivenBack, Memory};
+use super::{GivenBack, Memory, unit_of};
 use crate::class::block::Block;
 use crate::class::{ClassOptions, ClassTable};
+use crate::region::page_bytes;
 
 fn memory(class_bytes: usize) -> Memory {
     let options = ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
@@ -28,15 +29,20 @@ fn units_are_whole_pages_and_whole_blocks() {
     for (class_bytes, unit_bytes) in
         [(64, 4096), (192, 12288), (2048, 4096), (4096, 4096), (4160, 64 * 4160), (8192, 8192)]
     {
-        assert_eq!(memory(class_bytes).unit_bytes(), unit_bytes);
-        assert!(unit_bytes % 4096 == 0 && unit_bytes % class_bytes == 0);
+        assert_eq!(unit_of(class_bytes, 4096), unit_bytes);
+    }
+    for class_bytes in [64, 192, 2048, 4096, 4160, 8192, 64 << 10, 1 << 20, 3 << 20] {
+        for page_bytes in [4096, 16 << 10, 64 << 10] {
+            let unit = unit_of(class_bytes, page_bytes);
+            assert!(unit % page_bytes == 0 && unit % class_bytes == 0, "{class_bytes} on {page_bytes}");
+        }
     }
 }
 
-/// Of blocks 1 to 5 of 2 KiB, in pages of two, all idle but the first: 2 and 3 are a page, 4 and 5 another.
+/// Of blocks 1 to 5 of half a page, all idle but the first: 2 and 3 are a page, 4 and 5 another.
 #[test]
 fn only_whole_pages_go() {
-    let memory = memory(2048);
+    let memory = memory(page_bytes() / 2);
     let mut blocks = memory.growing().slab(6).unwrap();
     blocks.sort_unstable_by_key(Block::addr);
     let (warm, cold, refusal) = memory.populate(blocks);

@@ -7,7 +7,7 @@ const MIB: usize = 1 << 20;
 
 #[cfg(not(miri))]
 fn need(kind: PageKind, resident_bytes: usize) -> Need {
-    Need { kind, address_bytes: resident_bytes + 2 * 4096, resident_bytes, node: None }
+    Need { kind, address_bytes: resident_bytes + 2 * 4096, resident_bytes, page_bytes: 4096, node: None }
 }
 
 #[cfg(not(miri))]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::region::fake::FakeMachine;
 use crate::region::options::PageKind;
+use crate::region::page_bytes;
 use crate::region::touch::touch;
 
 /// Nodes 0 and 1; every CPU belongs to `local`.
@@ -47,7 +48,7 @@ type Outcome = (Option<Downgrade>, Option<u32>, Option<Downgrade>);
 fn tied(machine: &FakeMachine, numa: Numa) -> Result<Outcome, RegionError> {
     let roots = machine.roots_with_real_proc();
     let placement = Placement::choose(numa, &roots)?;
-    let mapping = Mapping::new(PageKind::Small, 64 << 10).unwrap();
+    let mapping = Mapping::new(PageKind::Small, 64 << 10, page_bytes()).unwrap();
     let refused = placement.apply(&mapping)?;
     touch(&mapping).unwrap();
     let (node, elsewhere) = placement.read_back(&mapping, &roots);
@@ -61,6 +62,10 @@ fn the_kernel_binds_and_tells_where_pages_lie() {
         return;
     }
     let home = two_nodes("placement-home", 0);
+    if matches!(tied(&home, Numa::Node(0)), Err(RegionError::Bind { .. })) {
+        // A container may forbid the call altogether.
+        return;
+    }
     assert_eq!(tied(&home, Numa::Local), Ok((None, Some(0), None)));
     assert_eq!(tied(&home, Numa::Node(0)), Ok((None, Some(0), None)));
     let away = two_nodes("placement-away", 1);

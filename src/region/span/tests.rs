@@ -17,9 +17,9 @@ fn spans_that_cannot_be_are_errors() {
 
 #[test]
 fn rounding_is_checked() {
-    assert_eq!(align_up(1, SMALL_PAGE_BYTES), Ok(4096));
-    assert_eq!(align_up(4096, SMALL_PAGE_BYTES), Ok(4096));
-    assert_eq!(align_up(4097, SMALL_PAGE_BYTES), Ok(8192));
+    assert_eq!(align_up(1, 4096), Ok(4096));
+    assert_eq!(align_up(4096, 4096), Ok(4096));
+    assert_eq!(align_up(4097, 4096), Ok(8192));
     assert_eq!(align_up(0, 64), Ok(0));
     assert_eq!(align_up(10, 0), Err(SpanError::Align { align: 0 }));
     assert_eq!(align_up(10, 48), Err(SpanError::Align { align: 48 }));

@@ -3,6 +3,7 @@
 use super::super::{CastError, Full, PoolError, PoolOptions, RingPool};
 use super::{CHUNK, MAX, is_filled, tiny};
 use crate::region::Pages;
+use crate::ring::window::Blocked;
 
 #[test]
 fn padding_at_a_wrap_is_never_lost() {
@@ -226,6 +227,26 @@ fn slices_are_cut_from_a_receive_without_a_copy() {
 }
 
 #[test]
+fn rows_are_walked_by_value_and_by_reference() {
+    let mut pool = tiny(2, 2, 1);
+    let bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|value| value.to_ne_bytes()).collect();
+    let slice = pool.copy_in(&bytes).unwrap();
+    let mut seen = Vec::new();
+    for row in slice.rows(2).unwrap() {
+        seen.push(row);
+    }
+    assert_eq!(seen, [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+    let rows = slice.rows(3).unwrap();
+    for row in &rows {
+        assert_eq!(row.len(), 3);
+    }
+    // Copied: it is a view.
+    let (copy, mut walk) = (rows, rows.iter());
+    assert_eq!((walk.len(), walk.next_back(), walk.len()), (2, copy.get(1), 1));
+    assert_eq!(copy.into_iter().map(|row| row[0]).collect::<Vec<_>>(), [1.0, 4.0]);
+}
+
+#[test]
 fn misaligned_bytes_are_no_floats() {
     let mut pool = tiny(2, 2, 1);
     let mut grant = pool.reserve(64).unwrap();
@@ -271,6 +292,31 @@ fn a_read_told_to_the_wrong_pool_frees_nothing() {
     drop((first, second));
     assert!(!two.report_completion(id_one) && !one.report_completion(id_two));
     assert!(one.report_completion(id_one) && two.report_completion(id_two));
+}
+
+#[test]
+fn an_earlier_sequence_never_shortens_the_protection_of_a_chunk() {
+    let pool = tiny(2, 2, 1);
+    let chunk = pool.owner.chunk(1);
+    chunk.note_sequence(5);
+    chunk.note_sequence(3);
+    assert_eq!(pool.owner.blocked(1, 5, 4), Some(Blocked::Sequence));
+    assert_eq!(pool.owner.blocked(1, 5, 5), None);
+}
+
+/// A number of 64 bits with the pool's in its high half ran into the next pool's after four billion reads.
+#[test]
+fn a_read_is_never_taken_for_another_pools_however_many_there_were() {
+    let (mut one, mut two) = (tiny(2, 2, 1), tiny(2, 2, 1));
+    let second = two.reserve(64).unwrap().into_token().submit();
+    let first = one.reserve(64).unwrap().into_token().submit();
+    let pools_between = u64::from(second.id().pool.get() - first.id().pool.get());
+    one.owner.skip_flights((pools_between << 32) - 1);
+    let much_later = one.reserve(64).unwrap().into_token().submit();
+    let (id, id_later) = (second.id(), much_later.id());
+    drop((first, second, much_later));
+    assert!(!one.report_completion(id) && !two.report_completion(id_later));
+    assert!(two.report_completion(id) && one.report_completion(id_later));
 }
 
 #[test]

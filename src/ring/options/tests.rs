@@ -1,7 +1,11 @@
 //! Window and chunk by default, on machines made of files.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::region::fake::FakeMachine;
+use crate::region::machines::topologies;
+use crate::ring::model::random_runs;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -26,7 +30,7 @@ fn machine(name: &str, cpus: &[(usize, usize)]) -> Topology {
 /// Window and chunk, in KiB, of a pool with small slices on such a machine.
 fn chosen(topology: &Topology, readers: Readers, options: &PoolOptions) -> (usize, usize) {
     let options = PoolOptions { max_slice_bytes: 512, ..options.clone() };
-    let layout = options.layout_on(|| topology.clone(), readers).expect("the defaults fit");
+    let layout = options.layout_on(|| topology, readers).expect("the defaults fit");
     (layout.window_chunks() * layout.chunk_bytes() / KIB, layout.chunk_bytes() / KIB)
 }
 
@@ -80,16 +84,116 @@ fn the_machine_is_read_only_when_it_is_needed() {
     assert_eq!(options.layout_on(read, Readers::OwnCore).map(|layout| layout.window_chunks()).ok(), Some(4));
 }
 
+/// The chunk of a pool with everything else by default on one machine.
+fn default_chunk(topology: &Topology, readers: Readers, bytes: usize, max_slice_bytes: usize) -> usize {
+    let options = PoolOptions { bytes, max_slice_bytes, ..PoolOptions::default() };
+    options.layout_on(|| topology, readers).expect("the defaults fit").chunk_bytes()
+}
+
 #[test]
 fn a_default_chunk_holds_two_of_the_largest_slices_also_with_their_line_against_aliases() {
-    let chunk = |bytes, max_slice_bytes| {
-        let options = PoolOptions { bytes, max_slice_bytes, ..PoolOptions::default() };
-        options.layout(Readers::OwnCore).unwrap().chunk_bytes()
-    };
-    assert_eq!(
-        [chunk(64 << 10, 4096), chunk(32 << 10, 4096)],
-        [16 << 10, 8 << 10],
-        "four chunks are left, or it stays"
-    );
-    assert_eq!([chunk(64 << 10, 4032), chunk(1 << 20, 4096)], [8 << 10, 128 << 10]);
+    for topology in topologies() {
+        for readers in [Readers::OwnCore, Readers::OtherCores] {
+            for max_slice_bytes in [1, 64, 4032, 4096, 32 * KIB, 100_000, 4 * MIB] {
+                for bytes in [32 * KIB, 64 * KIB, MIB, 64 * MIB, 1 << 30] {
+                    if bytes < 4 * max_slice_bytes.next_power_of_two() {
+                        continue;
+                    }
+                    let chunk = default_chunk(&topology, readers, bytes, max_slice_bytes);
+                    let holds_two = 2 * stride(max_slice_bytes) <= chunk;
+                    assert!(holds_two || bytes / (2 * chunk) < 4, "{chunk} of {bytes} for {max_slice_bytes}");
+                    assert!(2 * max_slice_bytes <= chunk && chunk <= bytes / 2, "{chunk} of {bytes}");
+                }
+            }
+        }
+    }
+}
+
+/// The figures themselves, by the second level of cache: a quarter of half of it, unless the slices or the pool want something else.
+#[test]
+fn the_default_chunk_follows_the_second_level_of_cache() {
+    let cases = [
+        (256, [(64 * KIB, 4096, 16), (32 * KIB, 4096, 8), (64 * KIB, 4032, 8), (MIB, 4096, 32)]),
+        (512, [(64 * KIB, 4096, 16), (32 * KIB, 4096, 8), (64 * KIB, 4032, 8), (MIB, 4096, 64)]),
+        (1024, [(64 * KIB, 4096, 16), (32 * KIB, 4096, 8), (64 * KIB, 4032, 8), (MIB, 4096, 128)]),
+        (4096, [(64 * KIB, 4096, 16), (32 * KIB, 4096, 8), (64 * KIB, 4032, 8), (MIB, 4096, 128)]),
+    ];
+    for (l2_kib, pools) in cases {
+        let topology = Topology::of(2, Some(l2_kib * KIB), Some(32 * MIB), 2);
+        for (bytes, max_slice_bytes, chunk_kib) in pools {
+            let chunk = default_chunk(&topology, Readers::OwnCore, bytes, max_slice_bytes);
+            assert_eq!(chunk / KIB, chunk_kib, "{bytes} bytes, slices of {max_slice_bytes}, L2 of {l2_kib} KiB");
+        }
+    }
+}
+
+#[test]
+fn what_no_chunk_can_hold_is_an_error() {
+    // Two of the largest slices, where each gets a line against aliasing, are more than the largest chunk.
+    let options = PoolOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..PoolOptions::default() };
+    for topology in topologies() {
+        let layout = options.layout_on(|| &topology, Readers::OwnCore).expect("one slice a chunk");
+        assert_eq!((layout.chunk_bytes(), layout.chunks()), (CHUNK_BYTES_MAX, 8));
+    }
+    let refused = PoolOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
+    let PoolError::Option { field, given, limit, .. } = refused.unwrap_err() else { panic!("it is an option") };
+    assert_eq!((field, given), ("bytes", usize::MAX));
+    assert!(limit < given && limit > CHUNK_BYTES_MAX, "the limit is bytes, as what was given is: {limit}");
+}
+
+/// Any figure, and often one at the edge of something.
+fn figure() -> impl Strategy<Value = usize> {
+    let near = (0u32..64, 0usize..3).prop_map(|(shift, off)| (1usize << shift).wrapping_add(off).wrapping_sub(1));
+    prop_oneof![4 => near, 2 => any::<usize>(), 1 => Just(0), 1 => Just(usize::MAX)]
+}
+
+fn any_options() -> impl Strategy<Value = PoolOptions> {
+    let some = || proptest::option::of(figure());
+    let pins = proptest::option::of(prop_oneof![any::<u32>(), 0u32..9]);
+    (figure(), figure(), some(), some(), figure(), pins).prop_map(|(bytes, slice, chunk, window, lanes, pins)| {
+        PoolOptions {
+            bytes,
+            max_slice_bytes: slice,
+            chunk_bytes: chunk,
+            window_bytes: window,
+            lanes_sharing_l3: lanes,
+            pinned_chunks_max: pins,
+            ..PoolOptions::default()
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 64 } else { 20_000 }, ..random_runs() })]
+
+    /// Whatever is asked, on whatever machine: a layout that keeps its promises, or an error with the field, what was given and what is allowed.
+    #[test]
+    fn options_give_a_layout_or_an_error_with_the_figures(
+        options in any_options(), l2 in proptest::option::of(figure()), l3 in proptest::option::of(figure()), cpus in 1usize..4, other_cores: bool,
+    ) {
+        let readers = if other_cores { Readers::OtherCores } else { Readers::OwnCore };
+        match options.layout_on(|| Topology::of(cpus, l2, l3, 2), readers) {
+            Ok(layout) => {
+                let (chunk, chunks) = (layout.chunk_bytes(), layout.chunks() as usize);
+                prop_assert!(chunk.is_power_of_two() && (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk));
+                prop_assert!(chunk >= 2 * options.max_slice_bytes && layout.max_slice_bytes() == options.max_slice_bytes);
+                prop_assert!((2..=chunks).contains(&layout.window_chunks()));
+                prop_assert!((layout.pinned_chunks_max() as usize) < chunks);
+                prop_assert!(layout.pool_bytes() <= options.bytes && options.bytes - layout.pool_bytes() < chunk);
+                prop_assert!(options.chunk_bytes.is_none_or(|asked| asked == chunk));
+            }
+            Err(PoolError::Option { field, given, must, limit }) => {
+                let asked = match field {
+                    "bytes" => options.bytes,
+                    "max_slice_bytes" => options.max_slice_bytes,
+                    "chunk_bytes" => options.chunk_bytes.expect("it was set"),
+                    "window_bytes" => options.window_bytes.expect("it was set"),
+                    "pinned_chunks_max" => options.pinned_chunks_max.expect("it was set") as usize,
+                    _ => panic!("{field} is no field"),
+                };
+                prop_assert!(given == asked && (given != limit || field == "chunk_bytes"), "{}: {} {} {}", field, given, must, limit);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
 }

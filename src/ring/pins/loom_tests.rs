@@ -139,15 +139,53 @@ fn loom_the_cap_holds_for_two_chunks() {
     model(|| contend(1, [0, 1]));
 }
 
-#[test]
-fn loom_the_cap_holds_for_one_chunk() {
-    model(|| contend(1, [0, 0]));
+/// Two threads keep the one chunk that may be pinned: whoever comes second, at whatever moment, needs no unit.
+fn share(cap: u32) {
+    let pins = Rc::new(Pins::new(2, cap));
+    let other = thread::spawn({
+        let pins = Rc::clone(&pins);
+        move || assert!(pins.pin(CHUNK), "the chunk is pinned, or the cap has room for it")
+    });
+    assert!(pins.pin(CHUNK), "the chunk is pinned, or the cap has room for it");
+    other.join().expect("the other ends");
+    assert!(pins.pinned() == 1 && pins.is_pinned(CHUNK));
+    pins.unpin(CHUNK);
+    assert!(pins.pinned() == 1 && pins.is_pinned(CHUNK), "one of two handles went");
+    pins.unpin(CHUNK);
+    assert!(pins.pinned() == 0 && !pins.is_pinned(CHUNK), "a unit or a pin leaked");
+    assert!(pin_and_unpin(&pins, 1), "nothing is pinned any more");
 }
 
-/// Both take a unit for the same first pin: the one that comes second gives its unit back.
+#[test]
+fn loom_a_chunk_that_is_being_pinned_is_granted_at_the_cap() {
+    model(|| share(1));
+}
+
+/// Both may take a unit for the same first pin: the one that comes second gives its unit back.
 #[test]
 fn loom_a_race_for_the_first_pin_takes_one_unit() {
-    model(|| contend(2, [0, 0]));
+    model(|| share(2));
+}
+
+/// Pins that come and go: a chunk that is let go while another thread pins it is either kept or pinned anew.
+#[test]
+fn loom_the_cap_holds_for_one_chunk() {
+    model(|| contend(1, [CHUNK, CHUNK]));
+}
+
+/// Two want one chunk, and none may be pinned: both are refused, and nothing stays behind.
+#[test]
+fn loom_at_a_cap_of_none_everybody_leaves() {
+    model(|| {
+        let pins = Rc::new(Pins::new(1, 0));
+        let other = thread::spawn({
+            let pins = Rc::clone(&pins);
+            move || assert!(!pins.pin(CHUNK))
+        });
+        assert!(!pins.pin(CHUNK));
+        other.join().expect("the other ends");
+        assert!(pins.pinned() == 0 && !pins.is_pinned(CHUNK));
+    });
 }
 
 /// Two chunks of 4 KiB: one slice in the first, which is closed, and one of the owner's that keeps the second.

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::region::Topology;
+use crate::region::machines::topologies;
 use crate::ring::Full;
 use crate::ring::model::{CHUNK, MAX, Model, op, random_runs, tiny, tiny_options};
 use crate::ring::options::Readers;
@@ -80,28 +82,26 @@ fn a_pool_that_was_full_gives_a_lower_bound() {
     assert!(right.to_string().contains("more than 16384 bytes"), "{right}");
 }
 
+/// All of it by default but what is named, on every machine.
 #[test]
 fn pool_and_window_alone_keep_the_default_chunk() {
     let (mut cases, mut smaller) = (0, 0);
-    for (pool_shift, max_slice_bytes, readers) in (14..if cfg!(miri) { 17 } else { 31 }).flat_map(|shift| {
-        [64, 3000, 40_000, 300_000]
-            .into_iter()
-            .flat_map(move |slice| [Readers::OwnCore, Readers::OtherCores].map(move |readers| (shift, slice, readers)))
-    }) {
-        for window_bytes in [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)] {
-            let bytes = (1usize << pool_shift) + (1 << (pool_shift - 2));
-            let base = PoolOptions { bytes, max_slice_bytes, window_bytes, ..PoolOptions::default() };
-            let Ok(layout) = base.layout(readers) else { continue };
-            for busy in (1..=layout.chunks() as usize).step_by(1 + layout.chunks() as usize / 7) {
-                let stats = PoolStats { high_water_bytes: busy * layout.chunk_bytes(), ..PoolStats::default() };
-                let right = RightSize::of(&stats, &layout, 0);
-                let (bytes, window_bytes) = (right.pool_bytes, Some(right.window_bytes));
-                let again = PoolOptions { bytes, window_bytes, ..base.clone() }.layout(readers).expect("it fits");
-                assert_eq!(again.chunk_bytes(), layout.chunk_bytes(), "{right:?} from {layout:?}");
-                assert!(again.chunks() as usize >= busy && right.pool_bytes <= layout.pool_bytes());
-                assert!(right.options(&base).layout(readers).is_ok(), "{right:?}");
-                cases += 1;
-                smaller += usize::from(right.pool_bytes < layout.pool_bytes());
+    // One CPU each: how many there are changes nothing here.
+    for (at, topology) in topologies().iter().filter(|topology| topology.cpus().len() <= 1).enumerate() {
+        for (pool_shift, max_slice_bytes) in (14..if cfg!(miri) { 17 } else { 31 })
+            .flat_map(|shift| [64, 3000, 40_000, 300_000].map(|slice_bytes| (shift, slice_bytes)))
+        {
+            for window_bytes in [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)] {
+                // A window that is named depends on no machine.
+                if at > 0 && window_bytes.is_some() {
+                    continue;
+                }
+                let bytes = (1usize << pool_shift) + (1 << (pool_shift - 2));
+                let base = PoolOptions { bytes, max_slice_bytes, window_bytes, ..PoolOptions::default() };
+                for readers in [Readers::OwnCore, Readers::OtherCores] {
+                    let (all, less) = keeps_the_chunk(&base, topology, readers);
+                    (cases, smaller) = (cases + all, smaller + less);
+                }
             }
         }
     }
@@ -109,4 +109,23 @@ fn pool_and_window_alone_keep_the_default_chunk() {
         cases > if cfg!(miri) { 100 } else { 1000 } && smaller * 4 > cases,
         "{smaller} of {cases} cases hint at a smaller pool"
     );
+}
+
+/// How many hints were checked, and how many of them were for a smaller pool.
+fn keeps_the_chunk(base: &PoolOptions, topology: &Topology, readers: Readers) -> (usize, usize) {
+    let layout_of = |options: &PoolOptions| options.layout_on(|| topology, readers);
+    let Ok(layout) = layout_of(base) else { return (0, 0) };
+    let (mut cases, mut smaller) = (0, 0);
+    for busy in (1..=layout.chunks() as usize).step_by(1 + layout.chunks() as usize / 7) {
+        let stats = PoolStats { high_water_bytes: busy * layout.chunk_bytes(), ..PoolStats::default() };
+        let right = RightSize::of(&stats, &layout, 0);
+        let (bytes, window_bytes) = (right.pool_bytes, Some(right.window_bytes));
+        let again = layout_of(&PoolOptions { bytes, window_bytes, ..base.clone() }).expect("it fits");
+        assert_eq!(again.chunk_bytes(), layout.chunk_bytes(), "{right:?} from {layout:?}");
+        assert!(again.chunks() as usize >= busy && right.pool_bytes <= layout.pool_bytes());
+        assert!(layout_of(&right.options(base)).is_ok(), "{right:?}");
+        cases += 1;
+        smaller += usize::from(right.pool_bytes < layout.pool_bytes());
+    }
+    (cases, smaller)
 }

@@ -1,0 +1,130 @@
+//! Forked children: what becomes of a region there that must not be shared.
+//!
+//! A region whose bytes a child isn't to have is wiped in it: the range stays mapped and reads as zeros. Where the kernel can't do that (reserved huge pages, and
+//! Linux before 4.14) the range is left out of the child, and that hole would be open to whatever the child maps next, while the child's copies of the
+//! parent's handles still name it. So the holes are listed here, and the handler of a fork closes them, with zeros too.
+//!
+//! Promises that a child of `fork` never finds foreign memory in a parent's region. It doesn't know of children made by the bare system call: those leak
+//! the region rather than unmap what they have in its place ([`Mapping`](super::map::Mapping)'s drop).
+#![allow(unsafe_code)]
+
+use std::ptr;
+
+use super::span::Span;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// Regions that may be left out at once; one more is shared with children, and says so. A list in static memory: the handler of a fork may take no lock.
+const HOLES_MAX: usize = 256;
+/// A place that is taken and doesn't say yet by what. No region starts there.
+const TAKEN: u64 = 1;
+
+/// What will be a hole in a child: where it starts, and its length.
+struct Hole {
+    start: AtomicU64,
+    len: AtomicU64,
+}
+
+struct Holes<const N: usize>([Hole; N]);
+
+static HOLES: Holes<HOLES_MAX> = Holes::new();
+
+impl<const N: usize> Holes<N> {
+    const fn new() -> Self {
+        Self([const { Hole { start: AtomicU64::new(0), len: AtomicU64::new(0) } }; N])
+    }
+
+    /// The place of a range that is listed from now on, if one is free.
+    fn list(&self, range: Span) -> Option<usize> {
+        let take = |hole: &Hole| hole.start.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let place = self.0.iter().position(take)?;
+        self.0[place].len.store(range.len() as u64, Ordering::Relaxed);
+        // A child made meanwhile sees the start with the length, or no start.
+        self.0[place].start.store(range.offset() as u64, Ordering::Release);
+        Some(place)
+    }
+
+    fn unlist(&self, place: usize) {
+        self.0[place].start.store(0, Ordering::Relaxed);
+    }
+
+    /// Starts and lengths of what is listed.
+    fn listed(&self) -> impl Iterator<Item = (usize, usize)> {
+        let read = |hole: &Hole| {
+            let start = hole.start.load(Ordering::Acquire);
+            (start > TAKEN).then(|| (start as usize, hole.len.load(Ordering::Relaxed) as usize))
+        };
+        self.0.iter().filter_map(read)
+    }
+}
+
+/// A range on the list, until it is dropped. It belongs to one process.
+#[derive(Debug)]
+pub(super) struct Listed {
+    place: usize,
+    process: u32,
+}
+
+impl Listed {
+    /// Puts a range on the list. None: it is full, or there is no memory for the handler.
+    pub(super) fn new(range: Span) -> Option<Listed> {
+        if !watch() {
+            return None;
+        }
+        Some(Listed { place: HOLES.list(range)?, process: std::process::id() })
+    }
+
+    /// Whether this is the process that mapped the range.
+    pub(super) fn is_at_home(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        HOLES.unlist(self.place);
+    }
+}
+
+/// Closes holes after forks from now on. False: there is no memory for the handler.
+fn watch() -> bool {
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    if IS_WATCHED.load(Ordering::Relaxed) {
+        return true;
+    }
+    // Two threads may both come here: to close a hole twice changes nothing, and a lock would be one that a child may find taken.
+    // SAFETY: I10. The handler makes system calls and reads statics, both allowed after a fork.
+    let refused = unsafe { libc::pthread_atfork(None, None, Some(close_holes)) };
+    IS_WATCHED.store(refused == 0, Ordering::Relaxed);
+    refused == 0
+}
+
+extern "C" fn close_holes() {
+    HOLES.listed().for_each(|(start, len)| close(start, len));
+}
+
+/// Maps zeros into a hole, or at least keeps everybody else out of it.
+fn close(start: usize, len: usize) {
+    let rights = [libc::PROT_READ | libc::PROT_WRITE, libc::PROT_NONE];
+    for rights in rights {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: I10. Nothing that is mapped is replaced, so no byte changes that anybody could see.
+        let at = unsafe { libc::mmap(ptr::without_provenance_mut(start), len, rights, flags, -1, 0) };
+        if at.addr() == start {
+            return;
+        }
+        if at != libc::MAP_FAILED {
+            // A kernel that doesn't know the flag chose another place, because this one is taken.
+            // SAFETY: I10. It is the mapping that was just made, and nobody has its pointer.
+            unsafe { libc::munmap(at, len) };
+            return;
+        }
+        if std::io::Error::last_os_error().raw_os_error() == Some(libc::EEXIST) {
+            // The fork came before the range was left out: the child has a copy of it.
+            return;
+        }
+    }
+    std::process::abort();
+}
+
+#[cfg(all(test, not(any(miri, loom))))]
+mod tests;

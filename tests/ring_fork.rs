@@ -1,0 +1,87 @@
+//! A forked child has a ring pool at the parent's addresses, and zeros in it: it may use it, and drop it, and touches nothing else.
+#![allow(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use slipring::region::Pages;
+use slipring::ring::{PoolOptions, RingPool};
+
+/// What the child found, as its exit status.
+fn in_child(check: impl FnOnce()) -> i32 {
+    // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "no process for a child");
+    if child == 0 {
+        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
+        // SAFETY: I92. As above.
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = 0;
+    // SAFETY: I92. The status is a local integer.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child);
+    status
+}
+
+const BYTES: usize = 4 << 20;
+
+fn pool(pages: Pages) -> RingPool {
+    let options = PoolOptions { bytes: BYTES, max_slice_bytes: 4096, pages, ..PoolOptions::default() };
+    RingPool::new(&options).expect("a small pool")
+}
+
+/// Reserved pages, where the machine has some, can't be wiped: they go another way.
+const PAGES: [Pages; 3] = [Pages::Small, Pages::PreferThp, Pages::Prefer2M];
+
+#[test]
+fn a_child_reads_zeros_and_writes_its_own() {
+    for pages in PAGES {
+        let mut pool = pool(pages);
+        let slice = pool.copy_in(&[7; 4096]).unwrap();
+        let (handle, mut token) = (slice.retain().unwrap(), pool.reserve(4096).unwrap().into_token());
+        token.fill(7);
+        let other = pool.copy_in(&[7; 100]).unwrap();
+        let staged = pool.stage(other).unwrap();
+        let status = in_child(|| {
+            assert!(slice.iter().chain(handle.iter()).chain(token.iter()).all(|&byte| byte == 0));
+            assert_eq!(pool.view(&staged), Some(&[0; 100][..]));
+            token.fill(9);
+            let mine = pool.copy_in(&[8; 4096]).expect("there is room");
+            assert!(mine.iter().all(|&byte| byte == 8) && token.iter().all(|&byte| byte == 9));
+        });
+        assert_eq!(status, 0, "{pages}: the child's checks failed");
+        assert!(slice.iter().chain(handle.iter()).chain(token.iter()).all(|&byte| byte == 7), "{pages}");
+        assert_eq!(pool.view(&staged), Some(&[7; 100][..]));
+    }
+}
+
+#[test]
+fn what_a_child_maps_is_still_there_when_the_pool_is_dropped() {
+    for pages in PAGES {
+        let mut pool = pool(pages);
+        let (slice, second) = (pool.copy_in(&[7; 64]).unwrap(), pool.copy_in(&[7; 64]).unwrap());
+        let handle = second.retain().unwrap();
+        let status = in_child(|| {
+            // As large as the pool and smaller: what is mapped next goes into the first hole that holds it.
+            let mine: Vec<Vec<u8>> = [BYTES, BYTES / 2, BYTES / 4].map(|bytes| vec![5; bytes - 4096]).into();
+            drop((slice, second, pool, handle));
+            assert!(mine.iter().flatten().all(|&byte| byte == 5));
+        });
+        assert_eq!(status, 0, "{pages}: the child's memory went with the parent's pool");
+    }
+}
+
+#[test]
+fn a_child_makes_pools_of_its_own() {
+    let parents = pool(Pages::Small);
+    let status = in_child(|| {
+        let mut mine = pool(Pages::Small);
+        let slice = mine.copy_in(&[3; 100]).unwrap();
+        drop(parents);
+        assert!(slice.iter().all(|&byte| byte == 3));
+        // And a child of the child.
+        let status = in_child(|| assert!(slice.iter().all(|&byte| byte == 0)));
+        assert_eq!(status, 0);
+    });
+    assert_eq!(status, 0, "the child's checks failed");
+}
