@@ -113,7 +113,7 @@ impl fmt::Debug for Dequeuer {
 #[derive(Debug)]
 pub struct Dequeue<'a> {
     dequeuer: &'a mut Dequeuer,
-    /// Its waker is registered.
+    /// Its waker may be registered.
     waits: bool,
 }
 
@@ -122,6 +122,8 @@ impl Future for Dequeue<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { dequeuer, waits } = self.get_mut();
+        // A waker that panics when it is cloned unwinds through here.
+        *waits = true;
         let taken = dequeuer.outlet.poll_pop(context);
         *waits = taken.is_pending();
         taken.map(|taken| match taken {

@@ -30,12 +30,14 @@ impl Weigh for PooledBuf {
 pub struct Enqueuer {
     inlet: Inlet<PooledBuf>,
     pool: ClassPool,
+    /// The message of an [`Enqueue`]. It stands here, because a future that was forgotten can't let go of it.
+    waiting: Option<PooledBuf>,
     not_sync: PhantomData<Cell<()>>,
 }
 
 impl Enqueuer {
     pub(crate) fn new(inlet: Inlet<PooledBuf>, pool: ClassPool) -> Self {
-        Self { inlet, pool, not_sync: PhantomData }
+        Self { inlet, pool, waiting: None, not_sync: PhantomData }
     }
 
     /// Moves a buffer in, if there is room.
@@ -65,9 +67,10 @@ impl Enqueuer {
     }
 
     /// As [`Enqueuer::enqueue`], for a task of any runtime. A future that is dropped before it is done has enqueued nothing, and its buffer goes home with it
-    /// ([`Enqueue::into_buf`] takes it back).
+    /// ([`Enqueue::into_buf`] takes it back). The buffer of one that is forgotten goes home with the enqueuer, or at its next call of this kind.
     pub fn enqueue_async(&mut self, buf: PooledBuf) -> Enqueue<'_> {
-        Enqueue { enqueuer: self, buf: Some(buf), waits: false }
+        self.waiting = Some(buf);
+        Enqueue { enqueuer: self, waits: false }
     }
 
     /// Copies a message in, if there is room: into a buffer of the smallest class that holds it, outside of any lock. It asks for room first, so nothing
@@ -203,16 +206,15 @@ impl Drop for Polled<'_> {
 #[derive(Debug)]
 pub struct Enqueue<'a> {
     enqueuer: &'a mut Enqueuer,
-    buf: Option<PooledBuf>,
-    /// Its waker is registered.
+    /// Its waker may be registered.
     waits: bool,
 }
 
 impl Enqueue<'_> {
     /// The message, if it isn't enqueued yet: nothing will be.
     #[must_use]
-    pub fn into_buf(mut self) -> Option<PooledBuf> {
-        self.buf.take()
+    pub fn into_buf(self) -> Option<PooledBuf> {
+        self.enqueuer.waiting.take()
     }
 }
 
@@ -220,8 +222,11 @@ impl Future for Enqueue<'_> {
     type Output = Result<(), EnqueueError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { enqueuer, buf, waits } = self.get_mut();
-        let enqueued = enqueuer.inlet.poll_push(context, buf);
+        let Self { enqueuer, waits } = self.get_mut();
+        // A waker that panics when it is cloned unwinds through here.
+        *waits = true;
+        let Enqueuer { inlet, waiting, .. } = &mut **enqueuer;
+        let enqueued = inlet.poll_push(context, waiting);
         *waits = enqueued.is_pending();
         enqueued.map_err(|refused| enqueuer.refused(refused))
     }
@@ -229,6 +234,7 @@ impl Future for Enqueue<'_> {
 
 impl Drop for Enqueue<'_> {
     fn drop(&mut self) {
+        self.enqueuer.waiting = None;
         if self.waits {
             self.enqueuer.inlet.forget();
         }

@@ -137,6 +137,8 @@ impl<T: Weigh> Outlet<T> {
 impl<T: Weigh> Drop for Outlet<T> {
     /// Nobody takes messages any more: the enqueuer learns it, and what is queued goes.
     fn drop(&mut self) {
+        // Of a future that was forgotten.
+        self.forget();
         if self.consumer.is_none() {
             return;
         }
