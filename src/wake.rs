@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::barrier::Barrier;
-use crate::sync::{AtomicU32, Mutex, Ordering, Padded, Thread, current_thread, lock, park, park_for};
+use crate::sync::{AtomicU32, ForkLock, Ordering, Padded, Thread, current_thread, park, park_for};
 
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
@@ -113,29 +113,30 @@ pub(crate) enum Who {
 
 /// Whom to wake. Under its lock no waker is called, cloned or dropped, and a task's panics end here.
 #[derive(Debug)]
-pub(crate) struct Registration(Mutex<Option<Who>>);
+pub(crate) struct Registration(ForkLock<Option<Who>>);
 
 impl Registration {
     pub(crate) fn new(who: Option<Who>) -> Self {
-        Self(Mutex::new(who))
+        Self(ForkLock::new(who))
     }
 
     /// Takes the place of who was registered.
     pub(crate) fn set(&self, who: Option<Who>) {
-        let before = mem::replace(&mut *lock(&self.0), who);
+        let Some(mut registered) = self.0.lock() else { return };
+        let before = mem::replace(&mut *registered, who);
+        drop(registered);
         // With its last waker a task goes, and with it perhaps the future that sleeps here.
         shielded(|| drop(before));
     }
 
     /// Wakes who is registered. A task registers at each poll and is let go of; a thread registers once a sleep, and may be woken early in it.
     pub(crate) fn wake(&self) {
-        let who = {
-            let mut who = lock(&self.0);
-            match &*who {
-                Some(Who::Thread(thread)) => Some(Who::Thread(thread.clone())),
-                _ => who.take(),
-            }
+        let Some(mut registered) = self.0.lock() else { return };
+        let who = match &*registered {
+            Some(Who::Thread(thread)) => Some(Who::Thread(thread.clone())),
+            _ => registered.take(),
         };
+        drop(registered);
         match who {
             Some(Who::Thread(thread)) => thread.unpark(),
             Some(Who::Task(waker)) => shielded(|| waker.wake()),

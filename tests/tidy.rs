@@ -59,6 +59,7 @@ const UNSAFE_FILES: &[&str] = &[
     "tests/class_fork.rs",
     "tests/lane_no_alloc.rs",
     "tests/lanes/no_membarrier.rs",
+    "tests/stream_fork.rs",
 ];
 
 /// Where the number of assertions is counted, all together.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::{ASLEEP, Barrier, NAP, Sleeper, Slept, TASK_NAP};
+use super::{ASLEEP, Barrier, NAP, Registration, Sleeper, Slept, TASK_NAP, Who};
+use crate::sync::{ForkLock, current_thread};
 
 /// Sleeps on a sleeper for work that is seen by the clock alone; `wake` gets the sleeper and the number of each look.
 fn sleep_past_the_clock(wake: impl Fn(&Sleeper, u32)) -> Slept {
@@ -111,4 +112,17 @@ fn a_word_that_was_left_stays_left() {
         sleeper.wake();
         assert!(sleeper.word.is_gone() && !sleeper.word.is_asleep() && sleeper.word.is_at_least(ASLEEP));
     }
+}
+
+/// As in a child that was forked while a thread, which the child doesn't have, was inside.
+#[test]
+fn a_forked_child_does_not_wait_for_who_was_registering() {
+    let registration = Registration(ForkLock::forked(None));
+    registration.set(Some(Who::Thread(current_thread())));
+    let inside = registration.0.lock().expect("nobody is inside");
+    registration.set(None);
+    registration.wake();
+    assert!(registration.0.lock().is_none() && inside.is_some());
+    drop(inside);
+    assert!(registration.0.lock().is_some(), "a thread of the child's own lets go of it");
 }
