@@ -151,9 +151,11 @@ fn shielded(run: impl FnOnce()) {
         // A model's own reports are panics.
         return run();
     }
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-        // Its drop may panic again.
-        mem::forget(payload);
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
+        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        // What panics in its drop may do so again: it is leaked.
+        mem::forget(again);
     }
 }
 

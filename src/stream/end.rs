@@ -12,6 +12,7 @@ pub type CloseError = std::sync::Arc<dyn Error + Send + Sync>;
 
 /// How a queue ended.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum End {
     /// The enqueuer has finished: every message was queued.
     Finished,
@@ -33,6 +34,7 @@ impl fmt::Display for End {
 
 /// The enqueuer was dropped by a panic: what it had queued may be half of what it meant to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EnqueuerPanicked;
 
 impl fmt::Display for EnqueuerPanicked {

@@ -148,7 +148,6 @@ impl Enqueuer {
     }
 
     fn put_copy(&mut self, mut buf: PooledBuf, bytes: &[u8]) -> Result<(), CopyError> {
-        debug_assert_eq!(buf.len(), bytes.len());
         buf.copy_from_slice(bytes);
         let enqueued = self.try_enqueue(buf);
         debug_assert!(!matches!(enqueued, Err(EnqueueError::Full { .. })), "there was room, and nobody else takes it");

@@ -31,7 +31,6 @@ pub(crate) fn ends<T: Weigh>(messages_max: usize, bytes_max: usize) -> (Inlet<T>
 pub(crate) fn ends_from<T: Weigh>(messages_max: usize, bytes_max: usize, none: Count) -> (Inlet<T>, Outlet<T>) {
     let (producer, consumer) = Ring::ends(messages_max, bytes_max, none);
     let shared = Arc::new(Shared::new(&producer));
-    debug_assert!(producer.has_room(bytes_max) && !consumer.has_more(), "a new queue is empty");
     (Inlet { producer, shared: Arc::clone(&shared) }, Outlet::new(consumer, shared))
 }
 

@@ -27,7 +27,6 @@ pub(crate) struct Outlet<T: Weigh> {
 
 impl<T: Weigh> Outlet<T> {
     pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
-        debug_assert!(!shared.end.is_set(), "a new queue is open");
         Self { consumer: Some(consumer), shared }
     }
 
@@ -69,7 +68,6 @@ impl<T: Weigh> Outlet<T> {
         }
         // Looked at again: what was published before the end is seen now.
         let late = self.shared.leave(&mut self.consumer);
-        debug_assert_eq!(late.is_some(), self.consumer.is_some(), "it leaves when nothing is left");
         match late {
             Some(item) => {
                 self.made_room();
@@ -106,7 +104,6 @@ impl<T: Weigh> Outlet<T> {
                 taken => return Poll::Ready(taken),
             }
             let shared = &self.shared;
-            debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
             if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
                 shared.ring.dequeued.0.waited(false);
                 return Poll::Pending;
@@ -115,7 +112,6 @@ impl<T: Weigh> Outlet<T> {
     }
 
     fn wait(&self, until: Option<Instant>) -> bool {
-        debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
         self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
     }
 

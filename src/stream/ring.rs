@@ -28,6 +28,7 @@ const LOOKS: usize = 8;
 
 /// Which bound a message met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// As many messages are queued as `messages` of [`super::QueueOptions`] allows.
     Messages {

@@ -2,12 +2,11 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::{ASLEEP, Barrier, NAP, Registration, Sleeper, Slept, TASK_NAP, Who};
-use crate::sync::{ForkLock, current_thread};
+use crate::sync::{AtomicU32, ForkLock, Ordering, current_thread};
 
 /// Sleeps on a sleeper for work that is seen by the clock alone; `wake` gets the sleeper and the number of each look.
 fn sleep_past_the_clock(wake: impl Fn(&Sleeper, u32)) -> Slept {

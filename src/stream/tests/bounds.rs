@@ -1,12 +1,12 @@
 //! What is refused, with what comes back, and what the figures say.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::super::{Bound, CopyError, DequeueError, EnqueueError, QueueError, QueueOptions, queue};
 use super::{in_use, message, tiny_pool, tiny_queue};
 use crate::class::GetError;
-use crate::stream::{BYTES_MAX, MESSAGES_MAX};
+use crate::stream::options::{BYTES_MAX, MESSAGES_MAX};
+use crate::sync::{AtomicBool, Ordering};
 
 #[test]
 fn bounds_that_are_none_are_refused_by_name() {

@@ -5,11 +5,11 @@ use std::mem::{ManuallyDrop, forget};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::super::{CopyError, Dequeue, End, Enqueue};
 use super::{in_use, message, tiny_pool, tiny_queue};
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// Counts its wake-ups, and panics in each if it is told to.
 #[derive(Default)]
