@@ -70,7 +70,7 @@ impl Enqueuer {
     /// ([`Enqueue::into_buf`] takes it back). The buffer of one that is forgotten goes home with the enqueuer, or at its next call of this kind.
     pub fn enqueue_async(&mut self, buf: PooledBuf) -> Enqueue<'_> {
         self.waiting = Some(buf);
-        Enqueue { enqueuer: self, waits: false }
+        Enqueue { enqueuer: self }
     }
 
     /// Copies a message in, if there is room: into a buffer of the smallest class that holds it, outside of any lock. It asks for room first, so nothing
@@ -205,8 +205,6 @@ impl Drop for Polled<'_> {
 #[derive(Debug)]
 pub struct Enqueue<'a> {
     enqueuer: &'a mut Enqueuer,
-    /// Its waker may be registered.
-    waits: bool,
 }
 
 impl Enqueue<'_> {
@@ -221,12 +219,9 @@ impl Future for Enqueue<'_> {
     type Output = Result<(), EnqueueError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { enqueuer, waits } = self.get_mut();
-        // A waker that panics when it is cloned unwinds through here.
-        *waits = true;
-        let Enqueuer { inlet, waiting, .. } = &mut **enqueuer;
+        let enqueuer = &mut *self.get_mut().enqueuer;
+        let Enqueuer { inlet, waiting, .. } = &mut *enqueuer;
         let enqueued = inlet.poll_push(context, waiting);
-        *waits = enqueued.is_pending();
         enqueued.map_err(|refused| enqueuer.refused(refused))
     }
 }
@@ -234,8 +229,6 @@ impl Future for Enqueue<'_> {
 impl Drop for Enqueue<'_> {
     fn drop(&mut self) {
         self.enqueuer.waiting = None;
-        if self.waits {
-            self.enqueuer.inlet.forget();
-        }
+        self.enqueuer.inlet.forget();
     }
 }

@@ -23,11 +23,13 @@ pub(crate) struct Outlet<T: Weigh> {
     /// None once it has seen the end.
     consumer: Option<Consumer<T>>,
     shared: Arc<Shared<T>>,
+    /// The waker of a task may be registered.
+    waits: bool,
 }
 
 impl<T: Weigh> Outlet<T> {
     pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
-        Self { consumer: Some(consumer), shared }
+        Self { consumer: Some(consumer), shared, waits: false }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
@@ -103,11 +105,14 @@ impl<T: Weigh> Outlet<T> {
                 Taken::Empty => (),
                 taken => return Poll::Ready(taken),
             }
+            // Before the poll: a waker that panics when it is cloned unwinds through here.
+            self.waits = true;
             let shared = &self.shared;
             if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
                 shared.ring.dequeued.0.waited(false);
                 return Poll::Pending;
             }
+            self.waits = false;
         }
     }
 
@@ -120,8 +125,10 @@ impl<T: Weigh> Outlet<T> {
     }
 
     /// A future that polled is gone, or done.
-    pub(crate) fn forget(&self) {
-        self.shared.dequeuer.forget();
+    pub(crate) fn forget(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.shared.dequeuer.forget();
+        }
     }
 
     /// How the queue ended, once it has.
