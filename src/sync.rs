@@ -143,6 +143,62 @@ pub(crate) mod model {
     pub(crate) use loom::{model, thread};
 }
 
+/// A lock under which a few instructions run, and that a forked child doesn't wait for: who holds it may be a thread that the child doesn't have.
+#[derive(Debug)]
+pub(crate) struct ForkLock<T> {
+    mutex: Mutex<T>,
+    made_by: Process,
+}
+
+impl<T> ForkLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { mutex: Mutex::new(value), made_by: Process::this() }
+    }
+
+    /// As one that was made before this process was forked.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn forked(value: T) -> Self {
+        Self { mutex: Mutex::new(value), made_by: Process::other() }
+    }
+
+    /// None in a forked child, if somebody held it at the fork.
+    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, T>> {
+        /// A thread of the child's own has let go of it before that many tries.
+        const TRIES_MAX: u32 = 1000;
+        let mut tries = 0;
+        // loom looks at each try as at a lock of its own.
+        while !cfg!(loom) && tries < TRIES_MAX {
+            match self.mutex.try_lock() {
+                Ok(guard) => return Some(guard),
+                Err(_) if self.made_by.is_this() => break,
+                Err(_) => yield_now(),
+            }
+            tries += 1;
+        }
+        (tries < TRIES_MAX).then(|| lock(&self.mutex))
+    }
+}
+
+/// Which process it is. A child that was forked is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    pub(crate) fn this() -> Self {
+        Self(std::process::id())
+    }
+
+    /// One that this process was forked from, say.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn other() -> Self {
+        Self(0)
+    }
+
+    pub(crate) fn is_this(self) -> bool {
+        self == Self::this()
+    }
+}
+
 /// On two cache lines of its own: the prefetcher pulls lines in pairs.
 #[repr(align(128))]
 #[derive(Debug, Default)]

@@ -9,16 +9,23 @@
 //! ```
 //! One of the two sees the other's store: see [`crate::barrier`]. A [`SleepWord`] is that word alone; a [`Sleeper`] is the word with who
 //! sleeps under it: a thread, which parks, or an async task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks:
-//! on one CPU a woken thread may run at once, and a task's waker may run anything.
+//! on one CPU a woken thread may run at once, and a task's waker may run anything. One that panics, in a wake-up or when it goes, ends there, after the process's panic
+//! hook has told of it: whoever wakes others goes on to wake the rest.
+//!
+//! Where the kernel refuses the heavy barrier, a waker may miss the word, so nobody relies on it: a thread naps for at most a millisecond ([`NAP`]) and
+//! looks again, over and over, and a task naps for less ([`TASK_NAP`]) in its poll and wakes itself. That costs time, and little of a CPU.
 //!
 //! One thread or task sleeps under a word at a time: its owner takes care of that.
 #![forbid(unsafe_code)]
 
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::barrier::Barrier;
-use crate::sync::{AtomicU32, Mutex, Ordering, Padded, Thread, current_thread, lock, park, park_for};
+use crate::sync::{AtomicU32, ForkLock, Ordering, Padded, Thread, current_thread, park, park_for};
 
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
@@ -27,6 +34,10 @@ pub(crate) const ASLEEP: u32 = 1;
 const GONE: u32 = 1 << 31;
 /// A park without an end is looked after once in this time.
 const NET: Duration = Duration::from_secs(1);
+/// How long a thread without a barrier sleeps before it looks again.
+pub(crate) const NAP: Duration = Duration::from_millis(1);
+/// As [`NAP`] for a task: other tasks of its thread wait meanwhile.
+const TASK_NAP: Duration = Duration::from_micros(100);
 
 /// The word alone.
 #[derive(Debug)]
@@ -55,23 +66,26 @@ impl SleepWord {
         self.0.0.fetch_and(GONE, Ordering::AcqRel) & !GONE != AWAKE
     }
 
-    /// The sleeper's half: true if it may sleep now. `ready` looks again, after the barrier.
-    pub(crate) fn announce(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
+    /// The sleeper's half. `ready` looks again, after the barrier.
+    pub(crate) fn announce(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> Announced {
         debug_assert!(level > AWAKE && level < GONE);
         let before = self.0.0.swap(level, Ordering::AcqRel);
         assert!(before & GONE == 0, "nobody sleeps under a word that was left");
-        barrier.heavy();
+        let is_heard = barrier.try_heavy();
         if ready() {
             self.clear();
-            return false;
+            return Announced::Ready;
         }
-        true
+        if is_heard { Announced::Asleep } else { Announced::Unheard }
     }
 
     /// Nobody sleeps here any more. Whoever publishes after this returned sees it at its next look; what was published before is seen by the caller.
     pub(crate) fn leave(&self, barrier: Barrier) {
         self.0.0.fetch_or(GONE, Ordering::AcqRel);
-        barrier.heavy();
+        if !barrier.try_heavy() {
+            // A core holds a store back for less than a microsecond, and a switch to the kernel ends that: after a nap both sides see each other's.
+            thread::sleep(NAP);
+        }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -79,19 +93,69 @@ impl SleepWord {
     }
 }
 
+/// What came of the announcement of a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// The word is set, and every waker will see it: sleep until it is cleared.
+    Asleep,
+    /// There is work, and the word is clear.
+    Ready,
+    /// The word is set, and a waker may miss it: nap, and look again.
+    Unheard,
+}
+
 /// Who sleeps.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Who {
     Thread(Thread),
     Task(Waker),
 }
 
-impl Who {
-    pub(crate) fn wake(self) {
-        match self {
-            Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
+/// Whom to wake. Under its lock no waker is called, cloned or dropped, and a task's panics end here.
+#[derive(Debug)]
+pub(crate) struct Registration(ForkLock<Option<Who>>);
+
+impl Registration {
+    pub(crate) fn new(who: Option<Who>) -> Self {
+        Self(ForkLock::new(who))
+    }
+
+    /// Takes the place of who was registered.
+    pub(crate) fn set(&self, who: Option<Who>) {
+        let Some(mut registered) = self.0.lock() else { return };
+        let before = mem::replace(&mut *registered, who);
+        drop(registered);
+        // With its last waker a task goes, and with it perhaps the future that sleeps here.
+        shielded(|| drop(before));
+    }
+
+    /// Wakes who is registered. A task registers at each poll and is let go of; a thread registers once a sleep, and may be woken early in it.
+    pub(crate) fn wake(&self) {
+        let Some(mut registered) = self.0.lock() else { return };
+        let who = match &*registered {
+            Some(Who::Thread(thread)) => Some(Who::Thread(thread.clone())),
+            _ => registered.take(),
+        };
+        drop(registered);
+        match who {
+            Some(Who::Thread(thread)) => thread.unpark(),
+            Some(Who::Task(waker)) => shielded(|| waker.wake()),
+            None => (),
         }
+    }
+}
+
+/// Runs what belongs to a task. Its panic has been told by the panic hook, and is no matter of who runs it: the other end of a queue, or a drop.
+fn shielded(run: impl FnOnce()) {
+    if cfg!(loom) {
+        // A model's own reports are panics.
+        return run();
+    }
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
+        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        // What panics in its drop may do so again: it is leaked.
+        mem::forget(again);
     }
 }
 
@@ -110,12 +174,12 @@ pub(crate) enum Slept {
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(crate) word: SleepWord,
-    who: Mutex<Option<Who>>,
+    who: Registration,
 }
 
 impl Sleeper {
     pub(crate) fn new() -> Self {
-        Self { word: SleepWord::new(), who: Mutex::new(None) }
+        Self { word: SleepWord::new(), who: Registration::new(None) }
     }
 
     /// The waker's half. The light barrier comes before it, once for all whom it wakes.
@@ -129,23 +193,12 @@ impl Sleeper {
     /// Wakes, whatever it sleeps for.
     #[cold]
     pub(crate) fn wake(&self) {
-        if !self.word.clear() {
-            return;
-        }
-        self.woken().into_iter().for_each(Who::wake);
-    }
-
-    /// Whom to wake. A task registers at each poll and is let go of; a thread registers once a sleep, and may be woken early in it.
-    fn woken(&self) -> Option<Who> {
-        let mut who = lock(&self.who);
-        match &*who {
-            Some(Who::Thread(thread)) => Some(Who::Thread(thread.clone())),
-            _ => who.take(),
+        if self.word.clear() {
+            self.who.wake();
         }
     }
 
-    /// Sleeps until somebody wakes it, or until the time is over. Once a second it asks `ready`, in case a wake-up was lost. Work seen once may
-    /// be so new that its wake-up is still on the way; seen twice, it isn't.
+    /// Sleeps until somebody wakes it, or until the time is over.
     pub(crate) fn sleep(
         &self,
         barrier: Barrier,
@@ -154,10 +207,16 @@ impl Sleeper {
         ready: impl Fn() -> bool,
     ) -> Slept {
         // Each time: the handle may have moved to another thread since.
-        self.register(Some(Who::Thread(current_thread())));
-        if !self.word.announce(barrier, level, &ready) {
-            return Slept::Woken;
+        self.who.set(Some(Who::Thread(current_thread())));
+        match self.word.announce(barrier, level, &ready) {
+            Announced::Ready => Slept::Woken,
+            Announced::Asleep => self.until_woken(until, ready),
+            Announced::Unheard => self.by_naps(until, ready),
         }
+    }
+
+    /// Once a second it asks `ready`, in case a wake-up was lost. Work seen once may be so new that its wake-up is still on the way; seen twice, it isn't.
+    fn until_woken(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
         let mut seen = false;
         while self.word.is_asleep() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -179,26 +238,42 @@ impl Sleeper {
         Slept::Woken
     }
 
+    /// Without the barrier a wake-up may come or not. No more is promised, so none is lost.
+    fn by_naps(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
+        while self.word.is_asleep() && !ready() {
+            let left = until.map_or(NAP, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                self.word.clear();
+                return Slept::TimedOut;
+            }
+            park_for(left.min(NAP));
+        }
+        self.word.clear();
+        Slept::Woken
+    }
+
     /// As [`Sleeper::sleep`] for a task: true if it has to wait, and its waker will be woken.
     pub(crate) fn poll(&self, barrier: Barrier, level: u32, context: &Context<'_>, ready: impl Fn() -> bool) -> bool {
-        self.register(Some(Who::Task(context.waker().clone())));
-        let waits = self.word.announce(barrier, level, ready);
-        if !waits {
-            self.register(None);
+        self.who.set(Some(Who::Task(context.waker().clone())));
+        match self.word.announce(barrier, level, &ready) {
+            Announced::Asleep => return true,
+            Announced::Ready => (),
+            Announced::Unheard => {
+                thread::sleep(TASK_NAP);
+                if !ready() {
+                    context.waker().wake_by_ref();
+                    return true;
+                }
+            }
         }
-        waits
+        self.forget();
+        false
     }
 
     /// A task that polled doesn't wait any more: nothing of it is kept, and nothing will wake it.
     pub(crate) fn forget(&self) {
         self.word.clear();
-        self.register(None);
-    }
-
-    fn register(&self, who: Option<Who>) {
-        let before = std::mem::replace(&mut *lock(&self.who), who);
-        // Outside of the lock: with its last waker a task goes, and with it perhaps the future that sleeps here.
-        drop(before);
+        self.who.set(None);
     }
 }
 

@@ -1,12 +1,15 @@
 //! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full lane asleep for ever.
 
+#[path = "lanes/no_membarrier.rs"]
+mod no_membarrier;
+
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slipring::pipeline::{
-    Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, Refused, StageError, StageSpec,
+    Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, Refused, StageError, StageSpec, Wait,
 };
 use slipring::region::Pages;
 use slipring::ring::{PoolError, PoolOptions};
@@ -107,4 +110,66 @@ fn handles_alone_can_not_fill_a_lane() {
     for spec in [LaneSpec::new(pool(8, 7), SLOTS), on_overwrite(5)] {
         assert!(spec.layer([StageSpec::thread("any")]).start::<u64>().is_ok());
     }
+}
+
+/// A filter of system calls that comes when the lane is there takes the barrier from its sleepers: no wake-up can be relied on, so they look again by themselves,
+/// with a nap between two looks.
+#[test]
+fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
+    let run = thread::spawn(|| {
+        let spec =
+            LaneSpec::new(pool(8, 2), SLOTS).wait(Wait::Park).layer([StageSpec::thread("reader").wait(Wait::Park)]);
+        let mut started = spec.start::<u64>().expect("a small lane");
+        let (mut lane, stage) = (started.lane, started.stages.take("reader").expect("it was specified"));
+        no_membarrier::forbid_membarrier();
+        let mut next = 0;
+        let reader = stage.spawn(move |view| {
+            assert_eq!(*view.meta(), next, "events come in order");
+            next += 1;
+            // Now and then longer than the IO thread spins, so that it sleeps.
+            if next.is_multiple_of(7) {
+                thread::sleep(Duration::from_micros(200));
+            }
+            Outcome::Done
+        });
+        let reader = reader.expect("a thread");
+        for number in 0..500 {
+            offer(&mut lane, number);
+            // Now and then longer than the stage spins, so that it sleeps.
+            if number % 5 == 0 {
+                lane.flush();
+                thread::sleep(Duration::from_micros(200));
+            }
+        }
+        while lane.free_slots() < SLOTS {
+            lane.wait(true, Duration::from_secs(10));
+            lane.poll();
+        }
+        // Nothing is to be done for a while: whoever goes to sleep must not come back at once, over and over.
+        let (start, mut sleeps) = (Instant::now(), 0);
+        while start.elapsed() < Duration::from_millis(20) {
+            if lane.prepare_sleep(false) {
+                // It may block: the kernel took no filter.
+                thread::sleep(Duration::from_millis(1));
+            }
+            lane.awake();
+            sleeps += 1;
+        }
+        assert!(sleeps <= 1 + start.elapsed().as_millis(), "{sleeps} sleeps in {:?}", start.elapsed());
+        assert!(lane.close(Duration::from_secs(60)).late.is_empty());
+        assert_eq!(reader.join().error, None);
+    });
+    run.join().expect("the lane runs to its end");
+}
+
+/// Stages an event, waiting for room.
+fn offer(lane: &mut Lane<u64>, number: u64) {
+    while lane.free_slots() == 0 {
+        assert!(!lane.has_failed(), "the stage has failed");
+        lane.flush();
+        lane.wait(true, Duration::from_secs(10));
+        lane.poll();
+    }
+    let slice = lane.reserve(8).expect("a slot is free").commit_all();
+    lane.stage(slice, number).expect("a slot is free");
 }

@@ -23,7 +23,7 @@ use slipring::stream::{CopyError, Dequeuer, Enqueuer, QueueOptions, QueueStats, 
 use watch::Watch;
 
 /// The tests of this file, and the queues that each runs over.
-const TESTS: u64 = 3;
+const TESTS: u64 = 4;
 const QUEUES: [QueueOptions; 3] = [
     QueueOptions { messages: 1, bytes: 1 << 20 },
     QueueOptions { messages: 64, bytes: PAYLOAD_BYTES_MAX / 2 },
@@ -105,12 +105,18 @@ fn dequeue(mut dequeuer: Dequeuer, watch: &Watch<QueueStats>, mixed: bool, seed:
 }
 
 fn run(options: QueueOptions, mixed: bool) {
+    run_after(options, mixed, || ());
+}
+
+/// `start` comes when the queue is there, before its two ends' threads.
+fn run_after(options: QueueOptions, mixed: bool, start: impl FnOnce()) {
     let count = events(45_000) / TESTS / QUEUES.len() as u64;
     let name = format!("{options:?}, mixed: {mixed}");
     let (watch, dog) = Watch::start(name.clone());
     let pool = ClassPool::new(&ClassOptions::default()).expect("a pool");
     let (enqueuer, dequeuer) = queue(&pool, options).expect("small bounds");
     let closer = dequeuer.closer();
+    start();
     let seed = options.messages as u64;
     let filler = thread::spawn(move || enqueue(enqueuer, count, mixed, seed));
     assert_eq!(dequeue(dequeuer, &watch, mixed, seed + 1), count, "{name}");
@@ -136,4 +142,14 @@ fn threads_tasks_times_and_dropped_futures() {
 fn threads_without_membarrier() {
     no_membarrier::forbid_membarrier();
     QUEUES.iter().for_each(|&options| run(options, true));
+}
+
+/// A filter that comes when the process has registered: no wake-up can be relied on, so those who sleep look again by themselves.
+#[test]
+fn threads_and_tasks_whose_membarrier_is_forbidden_later() {
+    for options in QUEUES {
+        // Each queue on a thread of its own: what is made behind the filter settles for fences.
+        let run = thread::spawn(move || run_after(options, true, no_membarrier::forbid_membarrier));
+        run.join().expect("the run ends");
+    }
 }

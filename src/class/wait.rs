@@ -9,14 +9,14 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::block::Block;
-use crate::sync::{AtomicPtr, Mutex, Ordering, current_thread, lock, park, park_for};
-use crate::wake::Who;
+use crate::sync::{AtomicPtr, Ordering, current_thread, park, park_for};
+use crate::wake::{Registration, Who};
 
 /// One wait for one buffer.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     granted: AtomicPtr<u8>,
-    who: Mutex<Who>,
+    who: Registration,
 }
 
 impl Waiter {
@@ -31,7 +31,7 @@ impl Waiter {
     }
 
     fn of(who: Who) -> Self {
-        Self { granted: AtomicPtr::new(ptr::null_mut()), who: Mutex::new(who) }
+        Self { granted: AtomicPtr::new(ptr::null_mut()), who: Registration::new(Some(who)) }
     }
 
     /// Gives it a block; [`Waiter::wake`] comes after it, with no lock held.
@@ -42,9 +42,7 @@ impl Waiter {
     }
 
     pub(crate) fn wake(&self) {
-        // Not under the lock: on one CPU the woken thread may run at once, and would wait for it.
-        let who = lock(&self.who).clone();
-        who.wake();
+        self.who.wake();
     }
 
     /// What was granted.
@@ -73,8 +71,7 @@ impl Waiter {
 
     /// A task looks, and is woken by this waker if there is nothing yet.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
-        let before = std::mem::replace(&mut *lock(&self.who), Who::Task(waker.clone()));
-        debug_assert!(matches!(before, Who::Task(_)), "a thread's place was polled by a task");
+        self.who.set(Some(Who::Task(waker.clone())));
         self.take()
     }
 }

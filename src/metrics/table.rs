@@ -43,8 +43,9 @@ const fn gauge<S>(name: &'static str, help: &'static str, read: fn(&S) -> u64) -
 }
 
 const fn metric<S>(name: &'static str, kind: Kind, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
-    let (name_bytes, help_bytes) = (name.as_bytes(), help.as_bytes());
-    assert!(name_bytes.len() > 9 && name_bytes[8] == b'_', "a name begins with slipring_");
+    let help_bytes = help.as_bytes();
+    let is_ours = matches!(name.as_bytes(), [b's', b'l', b'i', b'p', b'r', b'i', b'n', b'g', b'_', _, ..]);
+    assert!(is_ours, "another name would be taken for somebody else's");
     assert!(!help_bytes.is_empty() && help_bytes[help_bytes.len() - 1] != b'.', "a help is a sentence without its end");
     Metric { name, kind, is_bytes: false, help, read }
 }

@@ -10,6 +10,7 @@ use super::idle::Idle;
 use super::lane::Lane;
 use super::slot::Meta;
 use super::wake::{ASLEEP, ASLEEP_FULL};
+use crate::wake::{Announced, NAP};
 
 impl<M: Meta> Lane<M> {
     /// Readable when the IO thread is to wake. Put it into the set that the thread polls; between
@@ -22,10 +23,20 @@ impl<M: Meta> Lane<M> {
     /// Announces a sleep: true if the thread may block on [`Lane::wake_fd`] now, false if there is work. `full`: it waits for
     /// room as well, so anything to reclaim wakes it. What is staged is published first: nothing would publish it meanwhile. In
     /// both cases call [`Lane::awake`] before anything else.
+    ///
+    /// Where a filter of system calls forbids `membarrier(2)` though the process had registered for it, no wake-up can be relied on: then this call naps for up
+    /// to a millisecond by itself and says false, and whoever calls it again and again learns of work a millisecond late.
     #[must_use]
     pub fn prepare_sleep(&mut self, full: bool) -> bool {
         self.flush();
-        self.announce(full, || self.is_ready(full))
+        match self.announce(full, || self.is_ready(full)) {
+            Announced::Asleep => true,
+            Announced::Ready => false,
+            Announced::Unheard => {
+                poll_fd(self.wake_fd(), NAP);
+                false
+            }
+        }
     }
 
     /// Takes the announcement back.
@@ -67,15 +78,18 @@ impl<M: Meta> Lane<M> {
         let mut idle = Idle::new(self.wait);
         while !ready(self) && Instant::now() < until {
             if idle.pass() {
-                if self.announce(full, || ready(self)) {
-                    poll_fd(self.wake_fd(), until.saturating_duration_since(Instant::now()));
+                let left = until.saturating_duration_since(Instant::now());
+                match self.announce(full, || ready(self)) {
+                    Announced::Asleep => poll_fd(self.wake_fd(), left),
+                    Announced::Ready => (),
+                    Announced::Unheard => poll_fd(self.wake_fd(), left.min(NAP)),
                 }
                 return self.awake();
             }
         }
     }
 
-    fn announce(&self, full: bool, ready: impl Fn() -> bool) -> bool {
+    fn announce(&self, full: bool, ready: impl Fn() -> bool) -> Announced {
         let level = if full { ASLEEP_FULL } else { ASLEEP };
         self.shared.io.prepare(self.shared.barrier, level, ready)
     }

@@ -8,7 +8,7 @@ use super::error::LaneError;
 use super::event::Event;
 use crate::barrier::Barrier;
 pub(crate) use crate::wake::ASLEEP;
-use crate::wake::{SleepWord, Sleeper, Slept};
+use crate::wake::{Announced, SleepWord, Sleeper, Slept};
 
 /// Asleep with a full ring or pool: wake for anything to reclaim as well.
 pub(crate) const ASLEEP_FULL: u32 = 2;
@@ -60,8 +60,8 @@ impl Party {
         }
     }
 
-    /// The sleeper's half: true if it may sleep now. `ready` looks again, after the barrier.
-    pub(crate) fn prepare(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
+    /// The sleeper's half. `ready` looks again, after the barrier.
+    pub(crate) fn prepare(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> Announced {
         debug_assert!(matches!(self, Self::Io { .. }), "a thread sleeps by `sleep`");
         debug_assert!(level == ASLEEP || level == ASLEEP_FULL);
         self.word().announce(barrier, level, ready)

@@ -9,7 +9,8 @@
 //! ```
 //! It promises: no byte is copied more than once on the way from [`Assembler::space`] to the finished buffer, and none if the message fits into its first segment
 //! and fills more than a quarter of it. A finished message of `len` bytes takes a buffer of less than four times `len`, or of the smallest class that holds it:
-//! a message that filled a quarter of its segment or less is copied down, so that a small one never pins a large class. While it is assembled its
+//! a message that filled a quarter of its segment or less is copied down, so that a small one doesn't pin a large class. Only where the pool has no smaller buffer now is a message
+//! that is whole handed out in what it lies in, if one of its segments holds it all. While it is assembled its
 //! segments take up to twice its length and the smallest class (four times, where classes grow fourfold), or what the frame at hand needs, and the gathering its length once more.
 //!
 //! It never waits: a pool that has no buffer now is an error value, and what was received stays, so that a thread which serves many streams isn't held up by one. It
@@ -40,6 +41,7 @@ pub enum Length {
 
 /// What an assembler has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AssemblerStats {
     /// Messages finished.
     pub messages: u64,
@@ -120,15 +122,16 @@ impl Assembler {
         if let Some(open) = &self.open {
             return Err(AssembleError::InProgress { bytes: open.total });
         }
-        let mut open = Open { segments: mem::take(&mut self.spare), filled: 0, total: 0, lent: 0, length };
-        if let Length::Exact(bytes) = length {
-            if bytes > self.message_bytes_max {
+        let first = match length {
+            Length::Exact(bytes) if bytes > self.message_bytes_max => {
                 return Err(AssembleError::TooLarge { asked_bytes: bytes, message_bytes_max: self.message_bytes_max });
             }
-            open.segments.push(self.pool.try_get(bytes)?);
-        }
-        debug_assert!(open.filled == 0 && open.segments.len() <= 1, "a message begins empty");
-        self.open = Some(open);
+            Length::Exact(bytes) => Some(self.pool.try_get(bytes)?),
+            Length::Hint(_) | Length::Unknown => None,
+        };
+        let mut segments = mem::take(&mut self.spare);
+        segments.extend(first);
+        self.open = Some(Open { segments, filled: 0, total: 0, lent: 0, length });
         self.check();
         Ok(())
     }
@@ -199,7 +202,7 @@ impl Assembler {
     ///
     /// # Errors
     /// [`AssembleError::NotBegun`]; [`AssembleError::Short`] if fewer bytes came than were declared; [`AssembleError::Pool`] if a buffer
-    /// to gather into isn't to be had now. The message stays, and the call may be made again.
+    /// to gather into isn't to be had now, and the last segment doesn't hold the whole message. The message stays, and the call may be made again.
     pub fn finish(&mut self) -> Result<PooledBuf, AssembleError> {
         let open = self.open.as_mut().ok_or(AssembleError::NotBegun)?;
         if let Length::Exact(bytes) = open.length
@@ -209,18 +212,23 @@ impl Assembler {
         }
         let total = open.total;
         open.drop_empty();
-        let (gathered, copied_down) = (open.segments.len() > 1, open.is_oversized(&self.pool));
+        let gathered = open.segments.len() > 1;
+        let mut copied_down = !gathered && open.is_oversized(&self.pool);
         let message = if gathered || copied_down || open.segments.is_empty() {
-            open.gather(self.pool.try_get(total)?)
+            match self.pool.try_get(total) {
+                Ok(into) => open.gather(into),
+                Err(error) => {
+                    copied_down = false;
+                    open.gather_where_it_lies().ok_or(error)?
+                }
+            }
         } else {
-            let mut only = open.segments.pop().expect("there is one");
-            only.truncate(total);
-            only
+            open.gather_where_it_lies().expect("one segment holds the message")
         };
         assert_eq!(message.len(), total, "every byte arrives");
         self.stats.copied_bytes += if gathered || copied_down { total as u64 } else { 0 };
         self.stats.gathered += u64::from(gathered);
-        self.stats.copied_down += u64::from(copied_down && !gathered);
+        self.stats.copied_down += u64::from(copied_down);
         self.stats.messages += 1;
         self.stats.bytes += total as u64;
         self.close();
@@ -233,7 +241,6 @@ impl Assembler {
             self.stats.aborted += 1;
             self.close();
         }
-        debug_assert!(self.received_bytes().is_none());
     }
 
     /// Bytes of the message under way; none if there is none.

@@ -22,9 +22,7 @@ impl Closer {
     /// Ends the queue: what is queued is dequeued first, then every dequeue says this error; enqueuers get their buffers back with it. It waits for
     /// nobody. The first end wins: false, if there had been one.
     pub fn close(&self, error: impl Into<Box<dyn Error + Send + Sync>>) -> bool {
-        let is_first = self.0.finish(End::Closed(error.into().into()));
-        debug_assert!(self.end().is_some(), "it is over now, or was before");
-        is_first
+        self.0.finish(End::Closed(error.into().into()))
     }
 
     /// How the queue ended, once it has.

@@ -70,7 +70,7 @@ impl Dequeuer {
 
     /// As [`Dequeuer::dequeue`], for a task of any runtime. A future that is dropped before it is done has taken nothing.
     pub fn dequeue_async(&mut self) -> Dequeue<'_> {
-        Dequeue { dequeuer: self, waits: false }
+        Dequeue { dequeuer: self }
     }
 
     /// Ends the queue with an error: see [`Closer::close`]. What is queued may still be dequeued.
@@ -113,17 +113,14 @@ impl fmt::Debug for Dequeuer {
 #[derive(Debug)]
 pub struct Dequeue<'a> {
     dequeuer: &'a mut Dequeuer,
-    /// Its waker is registered.
-    waits: bool,
 }
 
 impl Future for Dequeue<'_> {
     type Output = Result<Option<Message>, Closed>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { dequeuer, waits } = self.get_mut();
+        let dequeuer = &mut *self.get_mut().dequeuer;
         let taken = dequeuer.outlet.poll_pop(context);
-        *waits = taken.is_pending();
         taken.map(|taken| match taken {
             Taken::Item(buf) => Ok(Some(Message::new(buf))),
             Taken::Empty => unreachable!("a task waits"),
@@ -134,8 +131,6 @@ impl Future for Dequeue<'_> {
 
 impl Drop for Dequeue<'_> {
     fn drop(&mut self) {
-        if self.waits {
-            self.dequeuer.outlet.forget();
-        }
+        self.dequeuer.outlet.forget();
     }
 }

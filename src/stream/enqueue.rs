@@ -30,12 +30,14 @@ impl Weigh for PooledBuf {
 pub struct Enqueuer {
     inlet: Inlet<PooledBuf>,
     pool: ClassPool,
+    /// The message of an [`Enqueue`]. It stands here, because a future that was forgotten can't let go of it.
+    waiting: Option<PooledBuf>,
     not_sync: PhantomData<Cell<()>>,
 }
 
 impl Enqueuer {
     pub(crate) fn new(inlet: Inlet<PooledBuf>, pool: ClassPool) -> Self {
-        Self { inlet, pool, not_sync: PhantomData }
+        Self { inlet, pool, waiting: None, not_sync: PhantomData }
     }
 
     /// Moves a buffer in, if there is room.
@@ -65,9 +67,10 @@ impl Enqueuer {
     }
 
     /// As [`Enqueuer::enqueue`], for a task of any runtime. A future that is dropped before it is done has enqueued nothing, and its buffer goes home with it
-    /// ([`Enqueue::into_buf`] takes it back).
+    /// ([`Enqueue::into_buf`] takes it back). The buffer of one that is forgotten goes home with the enqueuer, or at its next call of this kind.
     pub fn enqueue_async(&mut self, buf: PooledBuf) -> Enqueue<'_> {
-        Enqueue { enqueuer: self, buf: Some(buf), waits: false }
+        self.waiting = Some(buf);
+        Enqueue { enqueuer: self }
     }
 
     /// Copies a message in, if there is room: into a buffer of the smallest class that holds it, outside of any lock. It asks for room first, so nothing
@@ -145,7 +148,6 @@ impl Enqueuer {
     }
 
     fn put_copy(&mut self, mut buf: PooledBuf, bytes: &[u8]) -> Result<(), CopyError> {
-        debug_assert_eq!(buf.len(), bytes.len());
         buf.copy_from_slice(bytes);
         let enqueued = self.try_enqueue(buf);
         debug_assert!(!matches!(enqueued, Err(EnqueueError::Full { .. })), "there was room, and nobody else takes it");
@@ -203,16 +205,13 @@ impl Drop for Polled<'_> {
 #[derive(Debug)]
 pub struct Enqueue<'a> {
     enqueuer: &'a mut Enqueuer,
-    buf: Option<PooledBuf>,
-    /// Its waker is registered.
-    waits: bool,
 }
 
 impl Enqueue<'_> {
     /// The message, if it isn't enqueued yet: nothing will be.
     #[must_use]
-    pub fn into_buf(mut self) -> Option<PooledBuf> {
-        self.buf.take()
+    pub fn into_buf(self) -> Option<PooledBuf> {
+        self.enqueuer.waiting.take()
     }
 }
 
@@ -220,17 +219,16 @@ impl Future for Enqueue<'_> {
     type Output = Result<(), EnqueueError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { enqueuer, buf, waits } = self.get_mut();
-        let enqueued = enqueuer.inlet.poll_push(context, buf);
-        *waits = enqueued.is_pending();
+        let enqueuer = &mut *self.get_mut().enqueuer;
+        let Enqueuer { inlet, waiting, .. } = &mut *enqueuer;
+        let enqueued = inlet.poll_push(context, waiting);
         enqueued.map_err(|refused| enqueuer.refused(refused))
     }
 }
 
 impl Drop for Enqueue<'_> {
     fn drop(&mut self) {
-        if self.waits {
-            self.enqueuer.inlet.forget();
-        }
+        self.enqueuer.waiting = None;
+        self.enqueuer.inlet.forget();
     }
 }

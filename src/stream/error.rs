@@ -24,6 +24,7 @@ impl fmt::Display for Bound {
 
 /// A buffer that wasn't enqueued.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum EnqueueError {
     /// A bound is met; with a time, it still was when the time was over.
     Full {
@@ -71,6 +72,7 @@ impl Error for EnqueueError {
 
 /// Bytes that weren't copied into the queue.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum CopyError {
     /// A bound is met; with a time, it still was when the time was over. Nothing was copied.
     Full(Bound),
@@ -108,6 +110,7 @@ impl From<GetError> for CopyError {
 
 /// The queue was closed with an error, and everything queued before is dequeued.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Closed(pub CloseError);
 
 impl fmt::Display for Closed {
@@ -124,6 +127,7 @@ impl Error for Closed {
 
 /// Why there is no message. The clean end isn't an error.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum DequeueError {
     /// Nothing is queued; with a time, nothing was until it was over.
     Empty,

@@ -20,6 +20,8 @@ pub(crate) enum Refused<T> {
 pub(crate) struct Inlet<T: Weigh> {
     producer: Producer<T>,
     shared: Arc<Shared<T>>,
+    /// The waker of a task may be registered.
+    waits: bool,
 }
 
 /// Both ends of a new queue. The options were checked.
@@ -31,8 +33,7 @@ pub(crate) fn ends<T: Weigh>(messages_max: usize, bytes_max: usize) -> (Inlet<T>
 pub(crate) fn ends_from<T: Weigh>(messages_max: usize, bytes_max: usize, none: Count) -> (Inlet<T>, Outlet<T>) {
     let (producer, consumer) = Ring::ends(messages_max, bytes_max, none);
     let shared = Arc::new(Shared::new(&producer));
-    debug_assert!(producer.has_room(bytes_max) && !consumer.has_more(), "a new queue is empty");
-    (Inlet { producer, shared: Arc::clone(&shared) }, Outlet::new(consumer, shared))
+    (Inlet { producer, shared: Arc::clone(&shared), waits: false }, Outlet::new(consumer, shared))
 }
 
 impl<T: Weigh> Inlet<T> {
@@ -140,7 +141,9 @@ impl<T: Weigh> Inlet<T> {
     }
 
     /// As [`Inlet::wait`] for a task.
-    fn poll_room(&self, context: &Context<'_>, weight_bytes: usize) -> Poll<()> {
+    fn poll_room(&mut self, context: &Context<'_>, weight_bytes: usize) -> Poll<()> {
+        // Before the poll: a waker that panics when it is cloned unwinds through here.
+        self.waits = true;
         let (shared, producer) = (&self.shared, &self.producer);
         let ready = || producer.has_room(weight_bytes) || shared.end.is_set();
         debug_assert!(!shared.dequeuer.word.is_gone() || shared.end.is_set());
@@ -148,21 +151,25 @@ impl<T: Weigh> Inlet<T> {
             shared.ring.enqueued.0.waited(false);
             return Poll::Pending;
         }
+        self.waits = false;
         Poll::Ready(())
     }
 
     /// A future that polled is gone, or done.
-    pub(crate) fn forget(&self) {
-        self.shared.enqueuer.forget();
+    pub(crate) fn forget(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.shared.enqueuer.forget();
+        }
     }
 }
 
 impl<T: Weigh> Drop for Inlet<T> {
     /// The clean end; in a panic it isn't one.
     fn drop(&mut self) {
+        // Of a future that was forgotten.
+        self.forget();
         let is_panic = std::thread::panicking();
         let end = if is_panic { End::Closed(std::sync::Arc::new(EnqueuerPanicked)) } else { End::Finished };
         self.shared.finish(end);
-        debug_assert!(self.shared.end.is_set());
     }
 }

@@ -10,7 +10,13 @@
 //!
 //! It promises: moving a message in and out takes no lock, no read-modify-write and no copy; messages come out in order and once; what isn't dequeued is
 //! handed back or goes home to the pool; an enqueue that was answered with `Ok` before the end is dequeued, unless the dequeuer is dropped; closing waits for nobody, and
-//! a queue that is closed and drained counts nothing; no wake-up is lost, and a future that is dropped takes none with it.
+//! a queue that is closed and drained counts nothing; no wake-up is lost, and a future that is dropped takes none with it. A waker that panics costs its own task a
+//! wake-up and nobody else anything; a future that is forgotten (`std::mem::forget`) keeps its waker and its buffer until its end is used for another, or is dropped.
+//!
+//! A process may forbid itself `membarrier(2)` when queues are there. They go on, slower: a thread that waits sleeps a millisecond at most and looks again, and a task that
+//! waits blocks its thread for a tenth of that at each poll and wakes itself. So allow the call in a filter, or install it before the first queue.
+//!
+//! A queue belongs to the process that made it. In a forked child no call and no drop of its ends waits for the parent's threads, but nothing gets across.
 //!
 //! It doesn't: serve two enqueuers or two dequeuers at a time, count the messages that are held (see [`QueueStats`]), or bound them: the pool's limit does.
 //! A pool at its limit may wait for messages that a dequeuer holds: who fills a queue on the thread that empties it takes the forms that don't wait.
@@ -93,7 +99,7 @@ pub use end::{CloseError, End, EnqueuerPanicked};
 pub use enqueue::{Enqueue, Enqueuer};
 pub use error::{Closed, CopyError, DequeueError, EnqueueError};
 pub use message::Message;
-pub use options::{BYTES_MAX, MESSAGES_MAX, QueueError, QueueOptions};
+pub use options::{QueueError, QueueOptions};
 pub use ring::Bound;
 pub use stats::QueueStats;
 

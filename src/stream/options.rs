@@ -4,16 +4,16 @@
 use std::fmt;
 
 /// The most messages that a queue may be asked to hold: its slots are allocated when it is made, 24 bytes each.
-pub const MESSAGES_MAX: usize = 1 << 20;
+pub(crate) const MESSAGES_MAX: usize = 1 << 20;
 /// The most bytes: far above what a host holds, far below where counters could run over.
-pub const BYTES_MAX: usize = 1 << 40;
+pub(crate) const BYTES_MAX: usize = 1 << 40;
 
 /// How much may be queued. Both bounds hold at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueOptions {
-    /// Messages, 1 to [`MESSAGES_MAX`]. The queue allocates a slot for each, rounded up to a power of two.
+    /// Messages, 1 to 2^20. The queue allocates a slot for each, rounded up to a power of two.
     pub messages: usize,
-    /// Bytes of all queued messages together, 1 to [`BYTES_MAX`]: of payload, not of the buffers' classes. A message above it is taken when the queue is
+    /// Bytes of all queued messages together, 1 to 2^40: of payload, not of the buffers' classes. A message above it is taken when the queue is
     /// empty, so that it gets through at all.
     pub bytes: usize,
 }
@@ -39,6 +39,7 @@ impl QueueOptions {
 
 /// An option of a queue that doesn't fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueError {
     /// The field of [`QueueOptions`].
     pub field: &'static str,

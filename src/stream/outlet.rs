@@ -23,12 +23,13 @@ pub(crate) struct Outlet<T: Weigh> {
     /// None once it has seen the end.
     consumer: Option<Consumer<T>>,
     shared: Arc<Shared<T>>,
+    /// The waker of a task may be registered.
+    waits: bool,
 }
 
 impl<T: Weigh> Outlet<T> {
     pub(crate) fn new(consumer: Consumer<T>, shared: Arc<Shared<T>>) -> Self {
-        debug_assert!(!shared.end.is_set(), "a new queue is open");
-        Self { consumer: Some(consumer), shared }
+        Self { consumer: Some(consumer), shared, waits: false }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
@@ -69,7 +70,6 @@ impl<T: Weigh> Outlet<T> {
         }
         // Looked at again: what was published before the end is seen now.
         let late = self.shared.leave(&mut self.consumer);
-        debug_assert_eq!(late.is_some(), self.consumer.is_some(), "it leaves when nothing is left");
         match late {
             Some(item) => {
                 self.made_room();
@@ -105,17 +105,18 @@ impl<T: Weigh> Outlet<T> {
                 Taken::Empty => (),
                 taken => return Poll::Ready(taken),
             }
+            // Before the poll: a waker that panics when it is cloned unwinds through here.
+            self.waits = true;
             let shared = &self.shared;
-            debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
             if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
                 shared.ring.dequeued.0.waited(false);
                 return Poll::Pending;
             }
+            self.waits = false;
         }
     }
 
     fn wait(&self, until: Option<Instant>) -> bool {
-        debug_assert!(self.consumer.is_some(), "nobody waits behind the end");
         self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
     }
 
@@ -124,8 +125,10 @@ impl<T: Weigh> Outlet<T> {
     }
 
     /// A future that polled is gone, or done.
-    pub(crate) fn forget(&self) {
-        self.shared.dequeuer.forget();
+    pub(crate) fn forget(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.shared.dequeuer.forget();
+        }
     }
 
     /// How the queue ended, once it has.
@@ -137,6 +140,8 @@ impl<T: Weigh> Outlet<T> {
 impl<T: Weigh> Drop for Outlet<T> {
     /// Nobody takes messages any more: the enqueuer learns it, and what is queued goes.
     fn drop(&mut self) {
+        // Of a future that was forgotten.
+        self.forget();
         if self.consumer.is_none() {
             return;
         }

@@ -23,8 +23,12 @@ pub(crate) trait Weigh {
     fn weight_bytes(&self) -> usize;
 }
 
+/// Looks at both counts before a snapshot settles for counts of two moments.
+const LOOKS: usize = 8;
+
 /// Which bound a message met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// As many messages are queued as `messages` of [`super::QueueOptions`] allows.
     Messages {
@@ -152,10 +156,21 @@ impl<T> Ring<T> {
         &self.slots[position & (self.slots.len() - 1)]
     }
 
-    /// What was enqueued and dequeued so far.
+    /// What was enqueued and dequeued so far. Both belong to one moment: the dequeued count didn't move while the other was looked at. Where it
+    /// always does, the last look at it stands for both where it is ahead, so that what seems queued is never more than was.
     pub(crate) fn counts(&self) -> (Count, Count) {
+        let mut dequeued = self.dequeued.0.load();
+        let mut enqueued = self.enqueued.0.load();
+        for _ in 0..LOOKS {
+            let again = self.dequeued.0.load();
+            if again == dequeued {
+                return (enqueued, dequeued);
+            }
+            dequeued = again;
+            enqueued = self.enqueued.0.load();
+        }
         let dequeued = self.dequeued.0.load();
-        (self.enqueued.0.load(), dequeued)
+        if enqueued.since(dequeued).messages > self.messages_max { (dequeued, dequeued) } else { (enqueued, dequeued) }
     }
 
     /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::end::{End, EndState};
 use super::ring::{Consumer, Producer, Ring, Side, Weigh};
 use crate::barrier::Barrier;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, ForkLock};
 use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// How long an end spins before it sleeps.
@@ -33,14 +33,14 @@ pub(crate) struct Shared<T: Weigh> {
     pub(crate) enqueuer: Sleeper,
     pub(crate) dequeuer: Sleeper,
     pub(crate) ring: Arc<Ring<T>>,
-    left: Mutex<Option<Consumer<T>>>,
+    left: ForkLock<Option<Consumer<T>>>,
 }
 
 impl<T: Weigh> Shared<T> {
     pub(crate) fn new(producer: &Producer<T>) -> Self {
         let (end, enqueuer, dequeuer) = (EndState::new(), Sleeper::new(), Sleeper::new());
         let ring = Arc::clone(producer.ring());
-        Self { barrier: Barrier::choose(), end, enqueuer, dequeuer, ring, left: Mutex::new(None) }
+        Self { barrier: Barrier::choose(), end, enqueuer, dequeuer, ring, left: ForkLock::new(None) }
     }
 
     /// Ends the queue and wakes whoever waits; false if it had ended before.
@@ -51,7 +51,6 @@ impl<T: Weigh> Shared<T> {
             self.enqueuer.wake();
             self.dequeuer.wake();
         }
-        debug_assert!(self.end.is_set());
         is_first
     }
 
@@ -73,11 +72,14 @@ impl<T: Weigh> Shared<T> {
     /// The dequeuing end's last step: the oldest message if there still is one, else the consumer is left to the enqueuer.
     pub(crate) fn leave(&self, consumer: &mut Option<Consumer<T>>) -> Option<T> {
         debug_assert!(self.end.is_set(), "nobody leaves an open queue");
-        let mut left = lock(&self.left);
-        assert!(left.is_none(), "a queue has one dequeuer, which leaves once");
+        let mut left = self.left.lock();
         let late = consumer.as_mut().and_then(Consumer::pop);
         if late.is_none() {
-            *left = consumer.take();
+            let consumer = consumer.take();
+            if let Some(left) = &mut left {
+                assert!(left.is_none(), "a queue has one dequeuer, which leaves once");
+                **left = consumer;
+            }
         }
         late
     }
@@ -85,7 +87,7 @@ impl<T: Weigh> Shared<T> {
     /// The enqueuer's message that came too late for the dequeuing end.
     pub(crate) fn take_back(&self) -> Option<T> {
         debug_assert!(self.end.is_set(), "nobody leaves an open queue");
-        let mut left = lock(&self.left);
+        let mut left = self.left.lock()?;
         let consumer = left.as_mut()?;
         let late = consumer.pop();
         debug_assert!(!consumer.has_more(), "the next push is refused before it publishes");

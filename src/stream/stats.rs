@@ -3,9 +3,10 @@
 
 use super::ring::{Ring, Weigh};
 
-/// A snapshot: each figure is right for a moment, not all for the same one. Who holds messages that were dequeued isn't counted here, because a message dropped on
+/// A snapshot: each figure is right for a moment, not all for the same one, and no more seems queued than was. Who holds messages that were dequeued isn't counted here, because a message dropped on
 /// another thread would cost a locked instruction each: the pool's `in_use` less [`QueueStats::queued_messages`] says it, for all queues of the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueStats {
     /// Messages in the queue now.
     pub queued_messages: u64,

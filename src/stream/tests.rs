@@ -6,6 +6,7 @@ mod model;
 mod seeds;
 mod tasks;
 mod waiting;
+mod wakers;
 
 use super::{Dequeuer, Enqueuer, QueueOptions, queue};
 use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{ASLEEP, ASLEEP_FULL, Party};
+use super::{ASLEEP, ASLEEP_FULL, Announced, Party};
 use crate::barrier::Barrier;
 use crate::sync::model::{model, thread};
 use crate::sync::{AtomicU32, Ordering};
@@ -61,7 +61,7 @@ impl Lane {
     fn poll_until(&self, ready: impl Fn() -> bool) {
         let Party::Io { event, .. } = &self.party else { unreachable!("the IO thread sleeps on an event") };
         while !ready() {
-            if self.party.prepare(BARRIER, self.level, &ready) {
+            if self.party.prepare(BARRIER, self.level, &ready) == Announced::Asleep {
                 event.poll();
             }
             self.party.awake();

@@ -98,6 +98,27 @@ impl Open {
         into
     }
 
+    /// All segments, in order, in the last one, if it holds them all: the only one is the message as it lies, and what lies in the last of several is moved once,
+    /// behind the others.
+    pub(super) fn gather_where_it_lies(&mut self) -> Option<PooledBuf> {
+        if self.segments.last().is_none_or(|last| last.capacity() < self.total) {
+            return None;
+        }
+        let mut into = self.segments.pop()?;
+        into.set_len(self.total).expect("a buffer holds its capacity");
+        let head = self.total - self.filled;
+        if head > 0 {
+            into.copy_within(..self.filled, head);
+        }
+        let mut at = 0;
+        for segment in self.segments.drain(..) {
+            into[at..at + segment.len()].copy_from_slice(&segment);
+            at += segment.len();
+        }
+        assert_eq!(at, head, "the segments hold the message");
+        Some(into)
+    }
+
     pub(super) fn check(&self, max: usize) {
         debug_assert!(self.total <= max, "{} bytes of {max}", self.total);
         let full = self.segments.len().saturating_sub(1);

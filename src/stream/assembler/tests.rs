@@ -211,10 +211,49 @@ fn an_exhausted_pool_is_an_error_and_the_message_goes_on_later() {
     assert!(matches!(assembler.begin(Length::Exact(200)), Err(AssembleError::InProgress { .. })));
     drop(blocker);
     assembler.append(&[2; 10]).unwrap();
-    // The segment holds the only buffer of the class that the message is gathered into.
-    assert!(exhausted(assembler.finish().unwrap_err()));
-    assert_eq!(assembler.received_bytes(), Some(70));
     receive(&mut assembler, &[3; 200], 200);
+    // 320 bytes are more than the last segment holds, and somebody has the one buffer that does.
+    receive(&mut assembler, &[4; 50], 50);
+    let blocker = pool.get(1000).unwrap();
+    assert!(matches!(
+        assembler.finish().unwrap_err(),
+        AssembleError::Pool(GetError::Exhausted { class_bytes: 1024, .. })
+    ));
+    assert_eq!(assembler.received_bytes(), Some(320));
+    drop(blocker);
     let message = assembler.finish().unwrap();
-    assert_eq!((&message[..60], &message[60..70], &message[70..]), (&[1; 60][..], &[2; 10][..], &[3; 200][..]));
+    let expected = [&[1; 60][..], &[2; 10], &[3; 200], &[4; 50]].concat();
+    assert_eq!(message[..], expected[..]);
+}
+
+/// At the limit of the class that would fit, what is whole is handed out where it lies: to wait for a smaller buffer could be to wait for ever.
+#[test]
+fn a_whole_message_is_handed_out_as_it_is_when_a_smaller_buffer_is_not_to_be_had() {
+    let pool = tiny_pool(1);
+    let mut assembler = assembler(&pool);
+    let small = pool.get(64).unwrap();
+    assembler.begin(Length::Hint(1000)).unwrap();
+    assembler.append(&[6; 40]).unwrap();
+    let message = assembler.finish().unwrap();
+    assert_eq!((&message[..], message.capacity()), (&[6; 40][..], 1024));
+    let stats = assembler.stats();
+    assert_eq!((stats.messages, stats.bytes, stats.copied_bytes, stats.copied_down), (1, 40, 0, 0));
+    drop((small, message));
+    assert_eq!(in_use(&pool), 0);
+}
+
+/// As above for a message in several segments, of which the last has room for all of it.
+#[test]
+fn a_message_is_gathered_into_its_own_last_segment_when_no_other_buffer_is_to_be_had() {
+    let pool = tiny_pool(1);
+    let mut assembler = assembler(&pool);
+    assembler.begin(Length::Unknown).unwrap();
+    (0..100).for_each(|byte| assembler.append(&[byte]).unwrap());
+    // Lent and not committed: it isn't part of the message.
+    assembler.space(30).unwrap().fill(200);
+    let message = assembler.finish().unwrap();
+    assert_eq!((message[..].to_vec(), message.capacity()), ((0..100).collect(), 256));
+    let stats = assembler.stats();
+    assert_eq!((stats.copied_bytes, stats.gathered, stats.copied_down), (100, 1, 0));
+    assert_eq!(in_use(&pool), 1, "the first segment went home");
 }

@@ -1,9 +1,12 @@
 //! What is refused, with what comes back, and what the figures say.
 
+use std::thread;
+
 use super::super::{Bound, CopyError, DequeueError, EnqueueError, QueueError, QueueOptions, queue};
 use super::{in_use, message, tiny_pool, tiny_queue};
 use crate::class::GetError;
-use crate::stream::{BYTES_MAX, MESSAGES_MAX};
+use crate::stream::options::{BYTES_MAX, MESSAGES_MAX};
+use crate::sync::{AtomicBool, Ordering};
 
 #[test]
 fn bounds_that_are_none_are_refused_by_name() {
@@ -105,4 +108,28 @@ fn figures_follow_what_happens() {
     // What is held is the pool's to say.
     assert_eq!(in_use(&pool) - stats.queued_messages, 1);
     drop(held);
+}
+
+/// A look from outside comes between two steps of the ends, and must not take messages of two moments for one queue's.
+#[test]
+fn a_look_from_outside_never_sees_more_than_the_bound() {
+    let pool = tiny_pool(8);
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 1, 1000);
+    let (closer, is_over) = (enqueuer.closer(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buf = message(&pool, 10, 1);
+            while !is_over.load(Ordering::Relaxed) {
+                enqueuer.try_enqueue(buf).expect("there is room");
+                buf = dequeuer.try_dequeue().expect("it is open").expect("a message").into_buf();
+            }
+        });
+        let looks = if cfg!(miri) { 50 } else { 100_000 };
+        let most = (0..looks).map(|_| closer.stats()).fold((0, 0, 0), |(messages, bytes, over), stats| {
+            let back = stats.dequeued_messages.saturating_sub(stats.enqueued_messages);
+            (messages.max(stats.queued_messages), bytes.max(stats.queued_bytes), over.max(back))
+        });
+        is_over.store(true, Ordering::Relaxed);
+        assert!(most.0 <= 1 && most.1 <= 10 && most.2 == 0, "{most:?}");
+    });
 }

@@ -1,9 +1,10 @@
 //! Ends: clean, by error, by a drop, by a panic.
 
+use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::thread;
 
-use super::super::{Closed, CopyError, DequeueError, End, EnqueueError, EnqueuerPanicked};
+use super::super::{Closed, Closer, CopyError, DequeueError, End, EnqueueError, EnqueuerPanicked};
 use super::{in_use, message, tiny_pool, tiny_queue};
 
 fn reset() -> Error {
@@ -88,4 +89,30 @@ fn an_enqueuer_that_panics_does_not_end_cleanly() {
     let Closed(error) = dequeuer.dequeue().unwrap_err();
     assert!(error.is::<EnqueuerPanicked>(), "{error}");
     assert_eq!(in_use(&pool), 0);
+}
+
+/// An error of the caller's own whose drop looks at the queue: it is dropped with no lock held.
+#[derive(Debug)]
+struct Looks(Closer);
+
+impl fmt::Display for Looks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error that looks")
+    }
+}
+
+impl std::error::Error for Looks {}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        assert!(matches!(self.0.end(), Some(End::Closed(_))));
+    }
+}
+
+#[test]
+fn the_error_of_a_close_that_came_too_late_is_dropped_outside_of_locks() {
+    let pool = tiny_pool(1);
+    let (enqueuer, _dequeuer) = tiny_queue(&pool, 1, 1000);
+    assert!(enqueuer.close("first"));
+    assert!(!enqueuer.close(Looks(enqueuer.closer())));
 }
