@@ -17,6 +17,7 @@
 //! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
 //! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
 //! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
+//! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 
 use core::num::NonZeroU32;
 
@@ -25,6 +26,9 @@ pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+/// For statics, which loom's can't be.
+pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
 
 /// Never modelled by loom: gauges and the lane's positions, which meet loom's atomics in no test.
 #[cfg(feature = "pipeline")]
@@ -50,7 +54,7 @@ pub(crate) use self::threads::*;
 mod threads {
     pub(crate) use std::sync::atomic::{compiler_fence, fence};
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
-    pub(crate) use std::thread::{Thread, current as current_thread, yield_now};
+    pub(crate) use std::thread::{Thread, current as current_thread};
 
     /// A cell with loom's interface: loom follows who may look into it.
     #[derive(Debug)]
@@ -97,7 +101,6 @@ mod threads {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::fence;
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(crate) use loom::thread::yield_now;
 
     loom::thread_local! {
         static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));

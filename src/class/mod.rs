@@ -12,7 +12,8 @@
 //!    direct buffer, as [`AtLimit`] says. Nothing that a thread merely keeps can starve another.
 //! 6. **Shrink.** What nobody needed for a while gives its pages back, by [`ClassPool::tick`].
 //!
-//! A process that is forked from the pool's own may use buffers that it had, and gets of its own are refused once the thread's bin is empty.
+//! A forked child makes pools of its own, also that behind the plain functions. Of its parent's it may use and drop the buffers that it had; a get is refused once the thread's bin
+//! is empty, and nothing waits for what a thread of the parent did at the fork.
 //!
 //! Waste: the rest of the class behind the payload (see [`ClassTable`]), what threads keep ([`ClassOptions::cache_bytes`] for each class and thread, at most), and the part of a slab
 //! that wasn't used yet, which holds no pages.
@@ -26,8 +27,10 @@ mod fork;
 mod global;
 mod home;
 mod idle;
+mod line;
 mod local;
 mod memory;
+mod number;
 mod options;
 mod pool;
 mod shared;

@@ -1,10 +1,14 @@
 //! [`Waiter`]: a thread or a task that waits for a buffer, and the place where it is put.
 //!
 //! Promises that a granted block is found by whoever looks next, and that a wake-up isn't lost: the grant comes before the wake-up, and
-//! the waiter looks again after it has said whom to wake. It doesn't know the queue it stands in: that is the store's.
+//! the waiter looks again after it has said whom to wake. It doesn't know the line it stands in. A waker is somebody else's code: it is called, cloned and
+//! dropped under no lock, and when it panics nobody else is the worse for it.
 #![forbid(unsafe_code)]
 
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -12,25 +16,25 @@ use super::block::Block;
 use crate::sync::{AtomicPtr, Mutex, Ordering, current_thread, lock, park, park_for};
 use crate::wake::Who;
 
-/// One wait for one buffer.
+/// One wait for one buffer: it is granted one at most.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     granted: AtomicPtr<u8>,
-    who: Mutex<Who>,
+    who: Mutex<Option<Who>>,
 }
 
 impl Waiter {
     /// The calling thread waits.
     pub(crate) fn thread() -> Self {
-        Self::of(Who::Thread(current_thread()))
+        Self::of(Some(Who::Thread(current_thread())))
     }
 
-    /// A task waits.
-    pub(crate) fn task(waker: &Waker) -> Self {
-        Self::of(Who::Task(waker.clone()))
+    /// A task waits; its polls say whom to wake.
+    pub(crate) fn task() -> Self {
+        Self::of(None)
     }
 
-    fn of(who: Who) -> Self {
+    fn of(who: Option<Who>) -> Self {
         Self { granted: AtomicPtr::new(ptr::null_mut()), who: Mutex::new(who) }
     }
 
@@ -41,10 +45,23 @@ impl Waiter {
         assert!(before.is_null(), "two blocks were granted to one waiter");
     }
 
-    pub(crate) fn wake(&self) {
+    /// Wakes whoever waits. A task's waker that panics has said so by the panic hook; who gave the buffer back has others to wake, and may be in a destructor.
+    pub(crate) fn wake(self: Arc<Self>) {
         // Not under the lock: on one CPU the woken thread may run at once, and would wait for it.
-        let who = lock(&self.who).clone();
-        who.wake();
+        let who = lock(&self.who).take();
+        match who {
+            None => {}
+            Some(Who::Thread(thread)) => thread.unpark(),
+            Some(Who::Task(waker)) => {
+                // With the last count of the waiter a waker goes too, if the task has polled since.
+                let wake = move || {
+                    waker.wake();
+                    drop(self);
+                };
+                // The payload may panic when it is dropped.
+                catch_unwind(AssertUnwindSafe(wake)).unwrap_or_else(mem::forget);
+            }
+        }
     }
 
     /// What was granted.
@@ -73,8 +90,13 @@ impl Waiter {
 
     /// A task looks, and is woken by this waker if there is nothing yet.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
-        let before = std::mem::replace(&mut *lock(&self.who), Who::Task(waker.clone()));
-        debug_assert!(matches!(before, Who::Task(_)), "a thread's place was polled by a task");
+        if let Some(block) = self.take() {
+            return Some(block);
+        }
+        let who = Who::Task(waker.clone());
+        let before = lock(&self.who).replace(who);
+        // Before the second look: should it panic, what was granted stays here.
+        drop(before);
         self.take()
     }
 }
