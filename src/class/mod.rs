@@ -12,7 +12,7 @@
 //!    direct buffer, as [`AtLimit`] says. Nothing that a thread merely keeps can starve another.
 //! 6. **Shrink.** What nobody needed for a while gives its pages back, by [`ClassPool::tick`].
 //!
-//! A forked child makes pools of its own, also that behind the plain functions. Of its parent's it may use and drop the buffers that it had; a get is refused once the thread's bin
+//! A forked child makes pools of its own, also the one behind the plain functions. It may use and drop its parent's buffers; a get of a parent's pool is refused once the thread's bin
 //! is empty, and nothing waits for what a thread of the parent did at the fork.
 //!
 //! Waste: the rest of the class behind the payload (see [`ClassTable`]), what threads keep ([`ClassOptions::cache_bytes`] for each class and thread, at most), and the part of a slab

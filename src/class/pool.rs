@@ -22,6 +22,8 @@ use crate::sync::Ordering;
 
 /// A thread-safe pool of buffers in size classes. It is a handle: clones share the pool.
 ///
+/// In a forked child a pool that the parent made gives what the thread's bin holds and then [`GetError::Forked`]; make another, or use the plain functions, which have a pool in each process.
+///
 /// Dropping the last handle closes the pool: threads stop keeping buffers, buffers in use stay valid, and the memory goes with the last of them.
 ///
 /// ```
@@ -99,6 +101,9 @@ impl ClassPool {
     }
 
     /// As [`ClassPool::get`], but a task waits, on any executor. A dropped future leaves the line, and what it was granted goes to the next.
+    ///
+    /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be told from one that is slow: it keeps its place, and once it is served the class has a buffer
+    /// less. What such futures keep comes back when the last handle of the pool goes.
     pub fn get_async(&self, len: usize) -> Get<'_> {
         Get { pool: self, len, place: None }
     }

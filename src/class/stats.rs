@@ -1,7 +1,7 @@
 //! What a pool has done and how it stands: by class, and for direct buffers.
 //!
 //! Promises that counting costs the threads nothing that they share: each counts in its own bins, and whoever asks adds up. A snapshot taken while
-//! others work is a little older in one place than in another.
+//! others work is a little older in one place than in another, and a counter never goes back but by a reset.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -38,9 +38,9 @@ pub struct ClassStats {
     pub misses: u64,
     /// Fresh direct buffers at the limit; counted as direct ones too.
     pub fresh: u64,
-    /// Gets that had to wait.
+    /// Gets that had to wait, of threads and of tasks.
     pub waits: u64,
-    /// Gets that were refused at the limit.
+    /// Gets that were refused at the limit without waiting.
     pub refusals: u64,
     /// Buffers that gave their pages back.
     pub shrunk: u64,
