@@ -91,6 +91,7 @@ pub mod class;
 pub mod metrics;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
+mod process;
 pub mod region;
 pub mod ring;
 pub mod stream;

@@ -17,14 +17,20 @@
 //! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
 //! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
 //! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
+//! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 
 use core::num::NonZeroU32;
+
+use crate::process::Process;
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+/// For statics, which loom's can't be.
+pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
 
 /// Never modelled by loom: gauges, which meet loom's atomics in no test.
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -152,7 +158,7 @@ pub(crate) struct ForkLock<T> {
 
 impl<T> ForkLock<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { mutex: Mutex::new(value), made_by: Process::this() }
+        Self { mutex: Mutex::new(value), made_by: Process::current() }
     }
 
     /// As one that was made before this process was forked.
@@ -170,32 +176,12 @@ impl<T> ForkLock<T> {
         while !cfg!(loom) && tries < TRIES_MAX {
             match self.mutex.try_lock() {
                 Ok(guard) => return Some(guard),
-                Err(_) if self.made_by.is_this() => break,
+                Err(_) if self.made_by.is_surely_current() => break,
                 Err(_) => yield_now(),
             }
             tries += 1;
         }
         (tries < TRIES_MAX).then(|| lock(&self.mutex))
-    }
-}
-
-/// Which process it is. A child that was forked is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process(u32);
-
-impl Process {
-    pub(crate) fn this() -> Self {
-        Self(std::process::id())
-    }
-
-    /// One that this process was forked from, say.
-    #[cfg(all(test, not(loom)))]
-    pub(crate) fn other() -> Self {
-        Self(0)
-    }
-
-    pub(crate) fn is_this(self) -> bool {
-        self == Self::this()
     }
 }
 

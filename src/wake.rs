@@ -146,7 +146,7 @@ impl Registration {
 }
 
 /// Runs what belongs to a task. Its panic has been told by the panic hook, and is no matter of who runs it: the other end of a queue, or a drop.
-fn shielded(run: impl FnOnce()) {
+pub(crate) fn shielded(run: impl FnOnce()) {
     if cfg!(loom) {
         // A model's own reports are panics.
         return run();

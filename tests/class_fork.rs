@@ -1,19 +1,23 @@
-//! A forked child has a copy of the pool, and one thread of it: its calls answer, whatever locks other threads held.
+//! A forked child has copies of what the parent had, and one thread. What it makes itself works; what was the parent's answers, whatever other threads of the parent did at the fork
+//! (`src/class/tests/fork.rs` holds each lock).
 #![allow(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
-use slipring::class::{ClassError, ClassOptions, ClassPool, GetError};
+use slipring::class::{self, AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
 
-/// What the child found, as its exit status.
+/// What the child found, as its exit status. A child that waits for what isn't there is killed, which is a status too.
 fn in_child(check: impl FnOnce()) -> i32 {
     // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process for a child");
     if child == 0 {
+        // SAFETY: I92. The call takes an integer.
+        unsafe { libc::alarm(20) };
         let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. As above.
-        unsafe { libc::_exit(status) };
+        // SAFETY: I92. Destructors of this thread run, and are part of the check.
+        unsafe { libc::exit(status) };
     }
     let mut status = 0;
     // SAFETY: I92. The status is a local integer.
@@ -22,8 +26,32 @@ fn in_child(check: impl FnOnce()) -> i32 {
     status
 }
 
+/// One class of 64 bytes.
+fn small(buffers: usize) -> ClassPool {
+    let table = ClassTable::new(&[64]).unwrap();
+    ClassPool::new(&ClassOptions { table, limit: Limit::buffers(buffers), ..ClassOptions::default() }).unwrap()
+}
+
+/// All that a pool does, from its beginning to its end.
+fn lives(pool: ClassPool) {
+    pool.warm_up(3).unwrap();
+    let bufs: Vec<PooledBuf> = (0..50).map(|_| pool.get(1000).unwrap()).collect();
+    let theirs = pool.clone();
+    std::thread::spawn(move || drop(bufs.into_iter().chain([theirs.get(1).unwrap()]).collect::<Vec<_>>()))
+        .join()
+        .unwrap();
+    drop(pool.get(1 << 20).unwrap());
+    let stats = pool.stats();
+    assert_eq!((stats.classes[0].gets, stats.classes[0].in_use, stats.direct.puts), (51, 0, 1), "{stats}");
+    let start = Instant::now();
+    assert!((0..3).map(|period| pool.tick(start + Duration::from_secs(10 * period))).sum::<usize>() > 0);
+    drop(pool.ticker(Duration::from_millis(1)).unwrap());
+    pool.reset_stats();
+    assert_eq!(pool.stats().classes[0].gets, 0);
+}
+
 #[test]
-fn a_forked_child_has_copies_and_gets_no_more() {
+fn a_pool_of_the_parents_gives_copies_and_then_refuses() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
     let mut held = pool.get(100).unwrap();
     held.fill(1);
@@ -33,14 +61,8 @@ fn a_forked_child_has_copies_and_gets_no_more() {
         let mut kept = pool.get(100).expect("one is in the thread's bin");
         kept.fill(3);
         assert_eq!(pool.get(3000).unwrap_err(), GetError::Forked);
-        assert_eq!(
-            pool.get_timeout(1 << 20, std::time::Duration::MAX).map(drop),
-            Ok(()),
-            "direct ones need no pool's lock"
-        );
         assert_eq!(pool.warm_up(1).unwrap_err(), ClassError::Forked);
-        assert_eq!(pool.tick(std::time::Instant::now()), 0);
-        // More than a bin holds: the rest is forgotten.
+        assert_eq!(pool.tick(Instant::now()), 0);
         drop(kept);
     });
     assert_eq!(status, 0, "the child's checks failed");
@@ -49,4 +71,73 @@ fn a_forked_child_has_copies_and_gets_no_more() {
     drop(held);
     assert_eq!(pool.get(3000).unwrap().len(), 3000);
     assert_eq!(pool.stats().classes[0].in_use, 0);
+}
+
+#[test]
+fn a_pool_that_the_child_makes_works() {
+    let before = small(9);
+    drop(before.get(1).unwrap());
+    let status = in_child(|| {
+        lives(ClassPool::new(&ClassOptions::default()).unwrap());
+        let own = small(1);
+        let grandchild = in_child(|| {
+            assert_eq!(own.get(1).unwrap_err(), GetError::Forked);
+            lives(ClassPool::new(&ClassOptions::default()).unwrap());
+        });
+        assert_eq!(grandchild, 0, "the grandchild's checks failed");
+        drop(own.get(1).unwrap());
+    });
+    assert_eq!(status, 0, "the child's checks failed");
+}
+
+#[test]
+fn the_plain_functions_work_in_a_child() {
+    let theirs = class::get(100).unwrap();
+    let pool = class::default_pool();
+    let status = in_child(|| {
+        class::warm_up(2).unwrap();
+        assert!(!std::ptr::eq(class::default_pool(), pool), "the child's pool is another");
+        let bufs: Vec<PooledBuf> = (0..50).map(|_| class::get(3000).unwrap()).collect();
+        assert_eq!((class::stats().classes[1].in_use, class::stats().classes[0].gets), (50, 0));
+        drop((bufs, theirs));
+        class::reset_stats();
+        assert_eq!(class::stats().classes[1].gets, 0);
+    });
+    assert_eq!(status, 0, "the child's checks failed");
+    assert!(std::ptr::eq(class::default_pool(), pool));
+    drop(class::get(3000).unwrap());
+}
+
+#[test]
+fn a_threads_bins_end_with_the_child() {
+    let pool = small(50);
+    drop((0..32).map(|_| pool.get(1).unwrap()).collect::<Vec<_>>());
+    let held: Vec<PooledBuf> = (0..10).map(|_| pool.get(1).unwrap()).collect();
+    assert_eq!(in_child(|| drop((held, pool))), 0, "the child's thread ended badly");
+    assert_eq!(in_child(|| ()), 0, "handles and buffers may be left to the end");
+}
+
+#[test]
+fn direct_buffers_are_freed_in_the_child() {
+    let table = ClassTable::new(&[64]).unwrap();
+    let (limit, at_limit) = (Limit::buffers(1), AtLimit::Fresh);
+    let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() }).unwrap();
+    let pooled = pool.get(1).unwrap();
+    let (fresh, large) = (pool.get(1).unwrap(), pool.get(100_000).unwrap());
+    assert!(fresh.is_direct() && large.is_direct());
+    let status = in_child(|| {
+        drop((fresh, large));
+        drop(pool.get(100_000).unwrap());
+        let direct = pool.stats().direct;
+        assert_eq!((direct.gets, direct.puts, direct.in_use), (3, 3, 0));
+        drop((pooled, pool));
+    });
+    assert_eq!(status, 0, "the child's checks failed");
+}
+
+#[test]
+fn a_ticker_of_the_parents_is_dropped_in_the_child() {
+    let pool = small(9);
+    let ticker = pool.ticker(Duration::from_millis(1)).unwrap();
+    assert_eq!(in_child(|| drop((ticker, pool))), 0, "the child waited for a thread that it hasn't");
 }

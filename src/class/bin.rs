@@ -5,7 +5,7 @@
 //! owner                                  thief (one at a time: the registry's lock)
 //! store busy = 1                         store attention = 1
 //! light barrier                          heavy barrier
-//! load attention; set? go elsewhere      wait until busy = 0
+//! load attention; set? go elsewhere      look a few times until busy = 0, else come again later
 //! put in or take out                     take everything out
 //! store busy = 0 (Release)               store attention = 0 (Release), unless somebody waits for the class
 //! ```
@@ -15,14 +15,33 @@
 //! Promises that what went in comes out once. It doesn't look at the bytes of a block.
 #![forbid(unsafe_code)]
 
+use std::hint::spin_loop;
+use std::ops::AddAssign;
 use std::ptr;
 
 use super::block::{Batch, Block};
 use crate::barrier::Barrier;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, yield_now};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The most that one thread keeps of a class: a power of two, so that an index is masked and not compared.
 pub(crate) const BIN_SLOTS: usize = 32;
+
+/// How often a thief looks whether the owner has left. It holds a lock meanwhile, and the owner may have lost its CPU to the thief itself.
+const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
+
+/// What owners took out of bins and put in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BinCounts {
+    pub(crate) gets: u64,
+    pub(crate) puts: u64,
+}
+
+impl AddAssign for BinCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.gets += other.gets;
+        self.puts += other.puts;
+    }
+}
 
 /// One class of one thread. On lines of its own: its owner writes it at every operation.
 #[repr(align(128))]
@@ -108,7 +127,6 @@ impl Bin {
             self.slot(len).store(block.into_raw(), Ordering::Relaxed);
             len += 1;
         }
-        debug_assert!(len <= self.kept_max, "a bin holds more than it may");
         self.len.store(len, Ordering::Relaxed);
         self.leave();
     }
@@ -126,28 +144,30 @@ impl Bin {
         for index in moved..len {
             self.slot(index - moved).store(self.slot(index).load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        debug_assert!(moved <= len && moved * 2 >= len, "{moved} of {len} isn't the larger half");
         self.len.store(len - moved, Ordering::Relaxed);
         self.leave();
     }
 
     /// A thief announces itself. The heavy barrier comes after it, once for all bins.
     pub(crate) fn announce(&self) {
-        debug_assert!(self.held() as usize <= BIN_SLOTS, "a bin holds more than it has slots");
         self.attention.store(1, Ordering::Relaxed);
     }
 
-    /// A thief takes everything, after the heavy barrier.
-    pub(crate) fn steal(&self, out: &mut Vec<Block>) {
-        debug_assert!(self.attention.load(Ordering::Relaxed) == 1, "a thief that didn't announce itself");
+    /// A thief takes everything, after the heavy barrier; false, and nothing is taken, if the owner stays inside.
+    pub(crate) fn steal(&self, out: &mut Vec<Block>) -> bool {
         // SYNC S8: the owner has left, and what it did inside is seen.
+        let mut looks = 0;
         while self.busy.load(Ordering::Acquire) == 1 {
-            // A few instructions, unless the owner lost its CPU inside.
-            yield_now();
+            looks += 1;
+            if looks == LOOKS {
+                return false;
+            }
+            spin_loop();
         }
         let len = self.len.load(Ordering::Relaxed);
         out.extend((0..len).filter_map(|index| Block::from_raw(self.slot(index).load(Ordering::Relaxed))));
         self.len.store(0, Ordering::Relaxed);
+        true
     }
 
     /// A thief lets the owner in again, or keeps it out.
@@ -166,17 +186,27 @@ impl Bin {
     }
 
     /// What its owner took out and put in.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.gets.load(Ordering::Relaxed), self.puts.load(Ordering::Relaxed))
+    pub(crate) fn counts(&self) -> BinCounts {
+        BinCounts { gets: self.gets.load(Ordering::Relaxed), puts: self.puts.load(Ordering::Relaxed) }
     }
 
     /// Whether it holds something and its owner hasn't used it since the last call, of which there is one at a time.
     pub(crate) fn was_idle(&self) -> bool {
-        let (gets, puts) = self.counts();
-        debug_assert!(self.kept_max > 0 || gets + puts == 0, "a bin that keeps nothing was used");
+        let BinCounts { gets, puts } = self.counts();
         let used = gets.wrapping_add(puts);
         let before = self.seen.swap(used, Ordering::Relaxed);
         before == used && self.held() > 0
+    }
+
+    /// As if the owner lost its CPU inside.
+    #[cfg(test)]
+    pub(crate) fn occupy(&self) -> bool {
+        self.enter()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn vacate(&self) {
+        self.leave();
     }
 
     #[inline]

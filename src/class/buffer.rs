@@ -90,7 +90,6 @@ impl PooledBuf {
             return Err(LenError { asked_bytes: len, capacity_bytes });
         }
         self.len = len;
-        debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
         Ok(())
     }
 
@@ -98,7 +97,6 @@ impl PooledBuf {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        debug_assert!(self.len <= len, "longer than it was cut to");
     }
 
     /// Adds bytes at the end.

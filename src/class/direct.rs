@@ -29,7 +29,6 @@ pub(crate) fn allocate(shared: &Arc<Shared>, len: usize) -> Result<Block, GetErr
     unsafe { base.cast::<usize>().write(len) };
     // SAFETY: I105. The payload follows the header.
     let at = unsafe { base.add(HEADER_BYTES) };
-    assert!(shared.direct().is_direct, "the last class isn't that of direct buffers");
     let counts = &shared.direct().counts;
     counts.direct.fetch_add(1, Ordering::Relaxed);
     counts.direct_bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -49,7 +48,6 @@ pub(crate) fn capacity(at: NonNull<u8>) -> usize {
 /// Frees a direct buffer of this pool.
 pub(crate) fn free(shared: &Arc<Shared>, block: Block) {
     let capacity = capacity(block.at());
-    assert!(capacity <= isize::MAX as usize, "a header was written over");
     if shared.options.zero_on_return {
         zero(&block, capacity);
     }

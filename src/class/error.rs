@@ -164,6 +164,7 @@ impl std::error::Error for GetError {
 
 /// A length that a buffer can't have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LenError {
     /// Bytes asked for.
     pub asked_bytes: usize,

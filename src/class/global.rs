@@ -1,15 +1,19 @@
 //! A pool for the whole process, behind plain functions: the wire table without a limit.
 //!
-//! Promises what any other pool does. It is made by the first call, and never goes.
-#![forbid(unsafe_code)]
+//! Promises what any other pool does. It is made by the first call, and never goes; a forked child has one of its own.
+#![allow(unsafe_code)]
 
-use std::sync::OnceLock;
+use std::ptr;
 
 use super::buffer::PooledBuf;
 use super::error::{ClassError, GetError};
 use super::options::ClassOptions;
 use super::pool::ClassPool;
 use super::stats::{PoolStats, WarmUp};
+use crate::sync::{Ordering, StaticPtr};
+
+/// Null, or a pool that lives for ever. No lock and no `OnceLock`: a fork while a thread makes the pool would leave it to the child for ever.
+static OWN: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
 
 /// The process's own pool.
 ///
@@ -19,8 +23,30 @@ use super::stats::{PoolStats, WarmUp};
 /// # Ok::<(), slipring::class::GetError>(())
 /// ```
 pub fn default_pool() -> &'static ClassPool {
-    static POOL: OnceLock<ClassPool> = OnceLock::new();
-    POOL.get_or_init(|| ClassPool::new(&ClassOptions::default()).expect("the default options are good"))
+    // SYNC S14: the pool's making is seen.
+    let there = OWN.load(Ordering::Acquire);
+    // SAFETY: I108. Null, or a pool that lives for ever.
+    match unsafe { there.as_ref() } {
+        Some(pool) if !pool.shared().is_foreign() => pool,
+        _ => make(there),
+    }
+}
+
+/// The first call of this process.
+#[cold]
+fn make(before: *mut ClassPool) -> &'static ClassPool {
+    let made = Box::into_raw(Box::new(ClassPool::of(ClassOptions::default())));
+    // SYNC S14: whoever finds it sees its making.
+    let kept = match OWN.compare_exchange(before, made, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => made,
+        Err(other) => {
+            // SAFETY: I108. Nobody else has seen this one.
+            drop(unsafe { Box::from_raw(made) });
+            other
+        }
+    };
+    // SAFETY: I108. It is in the static, and lives for ever.
+    unsafe { &*kept }
 }
 
 /// [`ClassPool::get`] of the process's pool.

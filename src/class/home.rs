@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::bin::Bin;
 use super::block::{Batch, Block};
 use super::direct;
-use super::fork;
 use super::local;
 use super::shared::{Class, Shared};
 
@@ -28,7 +27,6 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     if zero_bytes > 0 {
         direct::zero(&block, zero_bytes);
     }
-    debug_assert!(pool != 0, "no pool has the number 0");
     if let Some(block) = keep(pool, index, block) {
         // SAFETY: I107. The block is still away.
         unsafe { give_far(class, block) };
@@ -37,7 +35,7 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
 
 /// Into the thread's bin; handed back if it is full or not to be used, or isn't near.
 #[inline]
-fn keep(pool: u32, index: u32, block: Block) -> Option<Block> {
+fn keep(pool: u64, index: u32, block: Block) -> Option<Block> {
     let mut block = Some(block);
     let refused = local::with_bin(pool, index, |bin| bin.push(block.take()?));
     refused.unwrap_or(block)
@@ -49,10 +47,6 @@ fn keep(pool: u32, index: u32, block: Block) -> Option<Block> {
 /// - As for [`give`].
 #[cold]
 unsafe fn give_far(class: NonNull<Class>, block: Block) {
-    if fork::is_child() {
-        // A copy of the buffer, in a process that has a copy of the pool: its locks may be held for ever.
-        return;
-    }
     let (shared, index) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
@@ -65,6 +59,10 @@ unsafe fn give_far(class: NonNull<Class>, block: Block) {
 fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
     if class.is_direct {
         return direct::free(shared, block);
+    }
+    if shared.is_foreign() {
+        // A copy of the buffer, in a process that has a copy of the pool: it is forgotten.
+        return;
     }
     let (mut block, mut batch) = (block, Batch::new());
     if class.kept_max > 0 && !class.is_hungry() && local::approach(shared) {
@@ -81,6 +79,5 @@ fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
         };
         local::with_bin(class.pool, class.index, make_room);
     }
-    assert!(batch.len() <= class.kept_max as usize, "more was handed on than a bin holds");
     shared.finish(class, class.store.put(batch.chain([block]), 1));
 }

@@ -5,15 +5,16 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, current};
 use std::time::{Duration, Instant};
 
-use super::fork;
 use super::memory::GivenBack;
 use super::pool::ClassPool;
 use super::shared::{Class, Shared};
+use crate::process::Process;
 
 /// The policy's memory of one class.
 #[derive(Debug, Default)]
@@ -30,7 +31,6 @@ impl Period {
         if is_over || now < since {
             self.since = Some(now);
         }
-        assert!(self.since.is_some_and(|since| since <= now), "a period that begins later");
         is_over
     }
 }
@@ -38,7 +38,7 @@ impl Period {
 /// Looks at every class; the bytes that were given back.
 pub(super) fn tick(shared: &Arc<Shared>, now: Instant) -> usize {
     let Some(shrink_after) = shared.options.shrink_after else { return 0 };
-    if fork::is_child() {
+    if shared.is_foreign() {
         return 0;
     }
     let sized = shared.classes.iter().filter(|class| !class.is_direct);
@@ -50,7 +50,7 @@ pub(super) fn tick(shared: &Arc<Shared>, now: Instant) -> usize {
 fn shrink(shared: &Shared, class: &Class) -> usize {
     let idle = class.store.idle();
     // What a thread kept through a whole period without using its bin is idle too.
-    let kept = shared.steal(class, |local| local.bins[class.index as usize].was_idle());
+    let kept = shared.steal(class, |local| local.bins[class.index as usize].was_idle()).count;
     let (moved, neighbours) = class.store.move_out_idle(idle + kept, class.memory.unit_bytes());
     let (count, beside) = (moved.len(), neighbours.len());
     if count == 0 {
@@ -59,7 +59,6 @@ fn shrink(shared: &Shared, class: &Class) -> usize {
     let GivenBack { cold, warm, neighbours } = class.memory.give_back(moved, neighbours);
     assert!(cold.len() + warm.len() == count && neighbours.len() == beside, "a buffer was lost while it shrank");
     let shrunk = cold.len();
-    assert!(shrunk <= idle + kept, "more shrank than was idle");
     class.store.count_shrunk(shrunk);
     shared.finish(class, class.store.move_in(cold, warm, neighbours));
     shrunk * class.class_bytes
@@ -71,6 +70,8 @@ pub struct Ticker {
     /// Dropped, it ends the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Where the thread runs.
+    process: Process,
 }
 
 impl ClassPool {
@@ -83,7 +84,7 @@ impl ClassPool {
         let shared = Arc::downgrade(self.shared());
         let run = move || tick_until(&stopped, every, &shared);
         let thread = Builder::new().name("slipring-ticker".to_owned()).spawn(run)?;
-        Ok(Ticker { stop: Some(stop), thread: Some(thread) })
+        Ok(Ticker { stop: Some(stop), thread: Some(thread), process: Process::current() })
     }
 }
 
@@ -98,9 +99,17 @@ fn tick_until(stopped: &Receiver<()>, every: Duration, shared: &Weak<Shared>) {
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.stop = None;
+        let (stop, thread) = (self.stop.take(), self.thread.take());
+        if !self.process.is_current() {
+            // A forked child has no such thread, which may have held the channel's lock.
+            mem::forget((stop, thread));
+            return;
+        }
+        drop(stop);
+        // A waker that a tick wakes may drop the ticker on its own thread, which ends then without being waited for.
+        let others = thread.into_iter().filter(|thread| thread.thread().id() != current().id());
         // It ends within a tick, and can't have panicked but by a failed assertion, which was printed.
-        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
+        others.for_each(|thread| drop(thread.join()));
     }
 }
 

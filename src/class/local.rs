@@ -9,25 +9,22 @@ use std::ptr;
 use std::sync::{Arc, Weak};
 
 use super::bin::Bin;
+use super::number::{NEAR_POOLS, place};
 use super::shared::Shared;
 use crate::sync::{AtomicBool, Ordering};
-
-/// Pools whose bins a thread finds at once; those of further pools are looked up in a list.
-const NEAR_POOLS: usize = 4;
 
 /// What one thread keeps of one pool: a bin a class, and an unused one for direct buffers at the end.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) bins: Box<[Bin]>,
-    pool: u32,
+    pool: u64,
     shared: Weak<Shared>,
     /// The pool has gone, and the bins are empty for good.
     is_over: AtomicBool,
 }
 
 impl Local {
-    pub(crate) fn new(pool: u32, bins: Box<[Bin]>, shared: Weak<Shared>) -> Self {
-        assert!(!bins.is_empty() && pool != 0, "bins of no pool");
+    pub(crate) fn new(pool: u64, bins: Box<[Bin]>, shared: Weak<Shared>) -> Self {
         Self { bins, pool, shared, is_over: AtomicBool::new(false) }
     }
 
@@ -35,13 +32,17 @@ impl Local {
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed) || self.shared.strong_count() == 0
+    }
 }
 
 /// Where the bins of a pool are.
 #[derive(Clone, Copy)]
 struct Near {
     /// 0 for no pool.
-    pool: u32,
+    pool: u64,
     bins: *const Bin,
 }
 
@@ -59,14 +60,12 @@ thread_local! {
 
 /// The bin of a class, if the thread has found the pool's bins before. `class` is one of the pool's, or the one behind them.
 #[inline]
-pub(crate) fn with_bin<T>(pool: u32, class: u32, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
+pub(crate) fn with_bin<T>(pool: u64, class: u32, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {
-        let Near { pool: there, bins } = near[pool as usize % NEAR_POOLS].get();
-        debug_assert!(pool != 0, "no pool has the number 0");
+        let Near { pool: there, bins } = near[place(pool)].get();
         if there != pool {
             return None;
         }
-        debug_assert!(!bins.is_null(), "a near pool has bins");
         // SAFETY: I103. The pool's bins are one more than its classes.
         let bin = unsafe { bins.add(class as usize) };
         // SAFETY: I103. The thread holds the `Local` of an entry of NEAR, which is its own, until it has cleared the entry.
@@ -85,7 +84,9 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
     LOCALS
         .try_with(|Locals(list)| {
             // Bins of pools that have gone: nobody looks for them again.
-            forget_if(list, |local| local.is_over.load(Ordering::Relaxed));
+            if list.borrow().iter().any(|local| local.is_over()) {
+                forget_if(list, Local::is_over);
+            }
             let mut list = list.borrow_mut();
             let there = list.iter().position(|local| local.pool == shared.id());
             let index = there.unwrap_or_else(|| {
@@ -95,26 +96,29 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
             let local = &list[index];
             assert!(local.pool == shared.id() && local.bins.len() == shared.classes.len(), "bins of another pool");
             let near = Near { pool: local.pool, bins: local.bins.as_ptr() };
-            NEAR.with(|all| all[local.pool as usize % NEAR_POOLS].set(near));
+            NEAR.with(|all| all[place(local.pool)].set(near));
         })
         .is_ok()
 }
 
-/// Drops entries, after nothing points at them any more.
+/// Drops entries, after nothing points at them any more. Last, because it may wake tasks, and a waker may use any pool.
 fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool) {
-    debug_assert!(list.try_borrow_mut().is_ok(), "the list is looked at while it changes");
     let (gone, kept) = list.take().into_iter().partition(|local| is_to_go(local));
     let gone: Vec<Arc<Local>> = gone;
-    debug_assert!(kept.iter().all(|local: &Arc<Local>| !is_to_go(local)), "bins that are to go were kept");
     *list.borrow_mut() = kept;
-    for local in gone {
+    for local in &gone {
         NEAR.with(|all| {
-            let entry = &all[local.pool as usize % NEAR_POOLS];
+            let entry = &all[place(local.pool)];
             if entry.get().pool == local.pool {
                 entry.set(NOWHERE);
             }
         });
-        if let Some(shared) = local.shared.upgrade() {
+    }
+    for local in gone {
+        // In a forked child the pool's locks may be held for ever, and what the bins hold are copies.
+        if let Some(shared) = local.shared.upgrade()
+            && !shared.is_foreign()
+        {
             shared.unregister(&local);
         }
     }

@@ -4,6 +4,8 @@
 //!   slab   │ block │ block │ block │ block │ ...          blocks of one class, without gaps
 //!   pages  │ page      │ page      │ page      │ ...      given back where whole pages are nobody's
 //! ```
+//! The page is the machine's: 4 KiB on x86-64, up to 64 KiB elsewhere. The kernel gives back whole pages only, and takes more than it was told rather than refuse.
+//!
 //! Promises one block for each place in a slab. Slabs double in size from 1 to 16 MiB (a block at least), so a class is a few mappings, and they stay
 //! mapped until the pool goes: address space costs nothing, and pages are given back without unmapping.
 #![allow(unsafe_code)]
@@ -25,6 +27,8 @@ const SLAB_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Memory {
     class_bytes: usize,
+    /// The machine's smallest page, a power of two.
+    page_bytes: usize,
     pages: Pages,
     numa: Numa,
     dump: bool,
@@ -59,8 +63,13 @@ pub(crate) struct GivenBack {
 
 impl Memory {
     pub(crate) fn new(class_bytes: usize, options: &ClassOptions) -> Self {
+        Self::with_pages(class_bytes, options, page_bytes())
+    }
+
+    fn with_pages(class_bytes: usize, options: &ClassOptions, page_bytes: usize) -> Self {
+        assert!(page_bytes.is_power_of_two(), "pages of {page_bytes} bytes");
         let ClassOptions { pages, numa, dump, .. } = *options;
-        Self { class_bytes, pages, numa, dump, slabs: Mutex::new(Vec::new()), growth: Mutex::new(()) }
+        Self { class_bytes, page_bytes, pages, numa, dump, slabs: Mutex::new(Vec::new()), growth: Mutex::new(()) }
     }
 
     /// Whether so many blocks more fit under every limit, all of their pages supplied.
@@ -92,7 +101,6 @@ impl Memory {
             }
             refusal = refusal.or(populated.err());
         }
-        assert!(refusal.is_some() || cold.is_empty(), "a block got no pages, for no reason");
         (warm, cold, refusal)
     }
 
@@ -126,7 +134,8 @@ impl Memory {
 
     /// The fewest bytes that are whole blocks and whole pages: a block's bytes, if those are whole pages.
     pub(crate) fn unit_bytes(&self) -> usize {
-        unit_of(self.class_bytes, page_bytes())
+        let shared_bits = self.class_bytes.trailing_zeros().min(self.page_bytes.trailing_zeros());
+        self.class_bytes * (self.page_bytes >> shared_bits)
     }
 
     /// Sorts blocks into runs.
@@ -153,8 +162,7 @@ impl Memory {
 
     /// Writes a zero into each page of a block that nobody uses: its bytes were zero.
     fn touch(&self, block: &Block) {
-        for offset in (0..self.class_bytes).step_by(page_bytes()) {
-            assert!(offset < self.class_bytes, "the touch left the block");
+        for offset in (0..self.class_bytes).step_by(self.page_bytes) {
             // SAFETY: I101. `offset` is less than the block's length.
             let byte = unsafe { block.at().add(offset) };
             // SAFETY: I100. Who holds the block owns its bytes. Volatile, or the compiler might think that nobody will look.
@@ -173,17 +181,11 @@ impl Growing<'_> {
         let slab = Reserve::map(count * class_bytes, pages, numa, dump)?;
         assert!(slab.len() >= count * class_bytes, "a slab is smaller than its blocks");
         let base = slab.base();
-        assert!(count <= room, "{count} blocks where {room} have room");
         // The first block comes out first.
         let blocks = (0..count).rev().map(|index| Block::new(place(base, index * class_bytes))).collect();
         lock(&self.memory.slabs).push(Arc::new(slab));
         Ok(blocks)
     }
-}
-
-/// The fewest bytes that are whole blocks and whole pages of these sizes.
-fn unit_of(class_bytes: usize, page_bytes: usize) -> usize {
-    class_bytes * (page_bytes >> class_bytes.trailing_zeros().min(page_bytes.trailing_zeros()))
 }
 
 fn place(base: NonNull<u8>, offset: usize) -> NonNull<u8> {

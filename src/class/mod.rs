@@ -12,7 +12,19 @@
 //!    direct buffer, as [`AtLimit`] says. Nothing that a thread merely keeps can starve another.
 //! 6. **Shrink.** What nobody needed for a while gives its pages back, by [`ClassPool::tick`].
 //!
-//! A process that is forked from the pool's own may use buffers that it had, and gets of its own are refused once the thread's bin is empty.
+//! A forked child makes pools of its own, also the one behind the plain functions. What it has of its parent's never waits for a lock that another thread of the
+//! parent held at the fork:
+//!
+//! | in the child, of a pool that the parent made | |
+//! |---|---|
+//! | a get | from the thread's bin, whose pages are copied when one of the two writes; else [`GetError::Forked`] |
+//! | a get of a length that no class holds | works, and so does its drop |
+//! | a dropped buffer | goes to the thread's bin, or is forgotten |
+//! | a future that waits | [`GetError::Forked`] |
+//! | statistics | of the direct buffers; nothing is known of the classes |
+//! | warm-up, tick, a ticker's end, the last handle, the end of a thread | do nothing |
+//!
+//! It knows of forks by libc's `fork` only, which runs handlers: not of a bare `clone` or `_Fork`.
 //!
 //! Waste: the rest of the class behind the payload (see [`ClassTable`]), what threads keep ([`ClassOptions::cache_bytes`] for each class and thread, at most), and the part of a slab
 //! that wasn't used yet, which holds no pages.
@@ -22,12 +34,13 @@ mod block;
 mod buffer;
 mod direct;
 mod error;
-mod fork;
 mod global;
 mod home;
 mod idle;
+mod line;
 mod local;
 mod memory;
+mod number;
 mod options;
 mod pool;
 mod shared;

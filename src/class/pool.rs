@@ -11,8 +11,9 @@ use super::buffer::PooledBuf;
 use super::direct;
 use super::error::{ClassError, GetError};
 use super::idle;
-use super::options::{AtLimit, ClassOptions};
-use super::shared::{Class, Patience, Shared};
+use super::line::Place;
+use super::options::ClassOptions;
+use super::shared::{Answer, Class, Shared};
 use super::stats::{PoolStats, WarmUp};
 use super::table::ClassTable;
 use super::wait::Waiter;
@@ -20,6 +21,8 @@ use super::warm_up;
 use crate::sync::Ordering;
 
 /// A thread-safe pool of buffers in size classes. It is a handle: clones share the pool.
+///
+/// In a forked child a pool that the parent made gives what the thread's bin holds and then [`GetError::Forked`]; make another, or use the plain functions, which have a pool in each process.
 ///
 /// Dropping the last handle closes the pool: threads stop keeping buffers, buffers in use stay valid, and the memory goes with the last of them.
 ///
@@ -57,8 +60,13 @@ impl ClassPool {
     /// [`ClassError`] names the field that doesn't fit.
     pub fn new(options: &ClassOptions) -> Result<Self, ClassError> {
         options.check()?;
-        let shared = Shared::new(options.clone());
-        Ok(Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared })
+        Ok(Self::of(options.clone()))
+    }
+
+    /// With options that were checked.
+    pub(super) fn of(options: ClassOptions) -> Self {
+        let shared = Shared::new(options);
+        Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }
     }
 
     /// A buffer of `len` bytes, of the smallest class that fits; of a length that fits into none, a direct one. 0 gives an empty buffer
@@ -93,8 +101,11 @@ impl ClassPool {
     }
 
     /// As [`ClassPool::get`], but a task waits, on any executor. A dropped future leaves the line, and what it was granted goes to the next.
+    ///
+    /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be told from one that is slow: it keeps its place, and once it is served the class has a buffer
+    /// less. What such futures keep comes back when the last handle of the pool goes.
     pub fn get_async(&self, len: usize) -> Get<'_> {
-        Get { pool: self, len, waiter: None }
+        Get { pool: self, len, place: None }
     }
 
     /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as the limit allows; the report says what was reached.
@@ -138,10 +149,15 @@ impl ClassPool {
         &self.shared
     }
 
+    /// The smallest class that fits; one behind the last is that of direct buffers, of which no bin ever holds one.
+    #[inline]
+    fn class(&self, len: usize) -> &Class {
+        &self.shared.classes[self.shared.options.table.fit(len)]
+    }
+
     #[inline]
     fn get_with(&self, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
-        // One behind the last is the class of direct buffers, of which no bin ever holds one.
-        let class = &self.shared.classes[self.shared.options.table.fit(len)];
+        let class = self.class(len);
         match class.near() {
             Some(block) => Ok(PooledBuf::new(block, class, len)),
             None => self.get_far(class, len, patience),
@@ -150,27 +166,54 @@ impl ClassPool {
 
     #[cold]
     fn get_far(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
-        assert!(class.is_direct || len <= class.class_bytes, "{len} bytes in a class of {}", class.class_bytes);
         if class.is_direct {
             return self.direct(len);
         }
-        match class.get_far(&self.shared, patience)? {
-            Some(block) => Ok(PooledBuf::new(block, class, len)),
-            None => self.fresh(class, len),
+        match class.ask(&self.shared, patience != Patience::None)? {
+            Answer::Block(block) => Ok(PooledBuf::new(block, class, len)),
+            Answer::Fresh => self.fresh(class, len),
+            Answer::Wait => self.wait(class, len, patience),
         }
+    }
+
+    /// In line, as long as its patience lasts.
+    fn wait(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
+        let until = match patience {
+            // What no clock reaches is for ever.
+            Patience::For(timeout) => Instant::now().checked_add(timeout),
+            Patience::None | Patience::Forever => None,
+        };
+        let block = match Place::join(&self.shared, class, Waiter::thread()) {
+            Ok(block) => Some(block),
+            Err(place) => place.sleep(until),
+        };
+        let timed_out = || {
+            let (class_bytes, buffers_max) = (class.class_bytes, class.buffers_max(&self.shared));
+            let timeout = if let Patience::For(timeout) = patience { timeout } else { Duration::MAX };
+            GetError::TimedOut { class_bytes, buffers_max, timeout }
+        };
+        block.map(|block| PooledBuf::new(block, class, len)).ok_or_else(timed_out)
     }
 
     /// At the limit, where that allows it.
     fn fresh(&self, class: &Class, len: usize) -> Result<PooledBuf, GetError> {
-        assert!(self.shared.options.at_limit == AtLimit::Fresh, "the policy gives no fresh buffers");
+        let fresh = self.direct(len)?;
         class.counts.direct.fetch_add(1, Ordering::Relaxed);
-        self.direct(len)
+        Ok(fresh)
     }
 
     fn direct(&self, len: usize) -> Result<PooledBuf, GetError> {
         let block = direct::allocate(&self.shared, len)?;
         Ok(PooledBuf::new(block, self.shared.direct(), len))
     }
+}
+
+/// How long a get waits at the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    None,
+    For(Duration),
+    Forever,
 }
 
 /// A buffer to come: see [`ClassPool::get_async`].
@@ -180,12 +223,35 @@ pub struct Get<'a> {
     pool: &'a ClassPool,
     len: usize,
     /// Standing in line.
-    waiter: Option<Arc<Waiter>>,
+    place: Option<Place<'a>>,
 }
 
-impl Get<'_> {
-    fn class(&self) -> &Class {
-        &self.pool.shared.classes[self.pool.shared.options.table.fit(self.len)]
+impl<'a> Get<'a> {
+    fn class(&self) -> &'a Class {
+        self.pool.class(self.len)
+    }
+
+    /// A buffer, an error, or none: then it stands in line.
+    fn ask(&mut self) -> Result<Option<PooledBuf>, GetError> {
+        let (pool, class, len) = (self.pool, self.class(), self.len);
+        if let Some(block) = class.near() {
+            return Ok(Some(PooledBuf::new(block, class, len)));
+        }
+        if class.is_direct {
+            return pool.direct(len).map(Some);
+        }
+        let block = match class.ask(&pool.shared, true)? {
+            Answer::Block(block) => block,
+            Answer::Fresh => return pool.fresh(class, len).map(Some),
+            Answer::Wait => match Place::join(&pool.shared, class, Waiter::task()) {
+                Ok(block) => block,
+                Err(place) => {
+                    self.place = Some(place);
+                    return Ok(None);
+                }
+            },
+        };
+        Ok(Some(PooledBuf::new(block, class, len)))
     }
 }
 
@@ -193,35 +259,19 @@ impl Future for Get<'_> {
     type Output = Result<PooledBuf, GetError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (pool, len) = (self.pool, self.len);
-        if let Some(waiter) = &self.waiter {
-            let Some(block) = waiter.poll(cx.waker()) else { return Poll::Pending };
-            let buf = PooledBuf::new(block, self.class(), len);
-            debug_assert!(waiter.take().is_none(), "two blocks were granted");
-            self.waiter = None;
-            return Poll::Ready(Ok(buf));
+        if self.place.is_none()
+            && let Some(ended) = self.ask().transpose()
+        {
+            return Poll::Ready(ended);
         }
-        match pool.get_with(len, Patience::None) {
-            Err(GetError::Exhausted { .. }) if pool.shared.options.at_limit == AtLimit::Wait => {}
-            ended => return Poll::Ready(ended),
+        let (class, len, is_foreign) = (self.class(), self.len, self.pool.shared.is_foreign());
+        let Some(place) = &mut self.place else { return Poll::Pending };
+        if is_foreign {
+            return Poll::Ready(Err(GetError::Forked));
         }
-        let waiter = Arc::new(Waiter::task(cx.waker()));
-        if let Some(block) = self.class().line_up(&pool.shared, &waiter) {
-            return Poll::Ready(Ok(PooledBuf::new(block, self.class(), len)));
-        }
-        // Granted since, perhaps: its wake-up then makes this task look again.
-        self.waiter = Some(waiter);
-        Poll::Pending
-    }
-}
-
-impl Drop for Get<'_> {
-    fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
-        let class = self.class();
-        assert!(!class.is_direct, "nobody waits for a direct buffer");
-        if let Some(block) = class.leave_line(&self.pool.shared, &waiter) {
-            drop(PooledBuf::new(block, class, 0));
-        }
+        let Some(block) = place.poll(cx.waker()) else { return Poll::Pending };
+        let buf = PooledBuf::new(block, class, len);
+        self.place = None;
+        Poll::Ready(Ok(buf))
     }
 }

@@ -3,33 +3,35 @@
 //! A buffer comes from the thread's bin, else from the class's store, else from a new slab, else, at the limit, from the bins of other threads; and
 //! whoever still has none waits, is refused, or gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin to the store.
 //!
-//! Locks, outermost first: a class's growth; then the registry, a class's slabs or a class's store, none of which is taken under another. Whoever is woken is
-//! woken under none but growth.
+//! Locks, outermost first: the base of the counters or a class's growth; then the registry, a class's slabs or a class's store, none of which is taken under another. Whoever is
+//! woken is woken under none: a waker may use the pool.
 #![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
-use super::bin::Bin;
+use super::bin::{Bin, BinCounts};
 use super::block::{Batch, Block};
 use super::error::GetError;
-use super::fork;
 use super::idle::Period;
 use super::local::{self, Local};
 use super::memory::Memory;
+use super::number::Number;
 use super::options::{AtLimit, ClassOptions};
 use super::stats::PoolStats;
 use super::store::{After, Store, Taken};
 use super::wait::Waiter;
 use crate::barrier::Barrier;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock, pool_id};
+use crate::process::Process;
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 /// One size of a pool. The first line is what every get and drop reads.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Class {
-    pub(crate) pool: u32,
+    pub(crate) pool: u64,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
     zero_on_return: bool,
@@ -43,11 +45,9 @@ pub(crate) struct Class {
     period: Mutex<Period>,
 }
 
-/// Counted on slow paths, and what ended threads had counted in their bins.
+/// Counted on slow paths.
 #[derive(Debug, Default)]
 pub(crate) struct ClassCounts {
-    pub(crate) ended_gets: AtomicU64,
-    pub(crate) ended_puts: AtomicU64,
     /// Direct buffers: too large for any class, or fresh ones at a limit.
     pub(crate) direct: AtomicU64,
     pub(crate) direct_puts: AtomicU64,
@@ -58,7 +58,8 @@ pub(crate) struct ClassCounts {
 /// What a pool is.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    id: u32,
+    number: Number,
+    process: Process,
     pub(crate) options: ClassOptions,
     /// One a size, and one for direct buffers at the end.
     pub(crate) classes: Box<[Class]>,
@@ -68,26 +69,52 @@ pub(crate) struct Shared {
     pub(crate) base: Mutex<Option<PoolStats>>,
 }
 
-#[derive(Debug, Default)]
+/// The threads that have bins.
+#[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) locals: Vec<Arc<Local>>,
+    /// What ended threads had counted in their bins, by class. Here, under the lock under which their bins go: a reader finds each count in one of the two.
+    ended: Box<[BinCounts]>,
     /// No handle is left.
     is_closed: bool,
 }
 
-/// How long a get waits at the limit.
+/// What a thief got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    None,
-    For(Duration),
-    Forever,
+pub(crate) struct Stolen {
+    pub(crate) count: usize,
+    /// An owner stayed inside its bin, which may hold something or soon will.
+    pub(crate) has_missed: bool,
+}
+
+/// What a class gives to whom its bin gave nothing.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Block(Block),
+    /// At the limit: a direct buffer.
+    Fresh,
+    /// At the limit: a place in line.
+    Wait,
+}
+
+/// How often a thief comes back for a bin whose owner was inside. An owner is inside for a few instructions, or has lost its CPU there.
+const ROUNDS: u32 = 6;
+
+/// Between two of them. It sleeps rather than yields: a thread of a real-time priority that yields gives its CPU to no owner of a lower one.
+fn pause(round: u32) {
+    if round < 2 {
+        thread::yield_now();
+    } else {
+        thread::sleep(Duration::from_micros(25 << round));
+    }
 }
 
 impl Shared {
     pub(crate) fn new(options: ClassOptions) -> Arc<Self> {
-        fork::watch();
+        let process = Process::current();
         Arc::new_cyclic(|me| {
-            let id = pool_id().get();
+            let number = Number::new();
+            let id = number.id();
             let sizes = options.table.sizes().iter().copied().chain([0]);
             let class = |(index, class_bytes): (usize, usize)| {
                 let is_direct = class_bytes == 0;
@@ -105,20 +132,32 @@ impl Shared {
                 }
             };
             let classes: Box<[Class]> = sizes.enumerate().map(class).collect();
-            assert!(classes.len() == options.table.sizes().len() + 1, "a class is missing");
+            let ended = vec![BinCounts::default(); classes.len()].into();
             Self {
-                id,
+                number,
+                process,
                 classes,
                 barrier: Barrier::choose(),
-                registry: Mutex::default(),
+                registry: Mutex::new(Registry { locals: Vec::new(), ended, is_closed: false }),
                 base: Mutex::default(),
                 options,
             }
         })
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.id
+    pub(crate) fn id(&self) -> u64 {
+        self.number.id()
+    }
+
+    /// Not shared with another pool that lives.
+    #[cfg(test)]
+    pub(crate) fn has_place(&self) -> bool {
+        self.number.has_place()
+    }
+
+    /// Whether this process is a child of the one that made the pool: its locks may be held by threads that aren't here.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.process.is_current()
     }
 
     /// The class of direct buffers.
@@ -132,8 +171,7 @@ impl Shared {
         let is_closed = registry.is_closed;
         let bins =
             self.classes.iter().map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
-        let local = Arc::new(Local::new(self.id, bins.collect(), Arc::downgrade(self)));
-        assert!(local.bins.len() == self.classes.len(), "a class has no bin");
+        let local = Arc::new(Local::new(self.id(), bins.collect(), Arc::downgrade(self)));
         if is_closed {
             local.end();
         }
@@ -149,63 +187,71 @@ impl Shared {
         assert!(registry.locals.len() + 1 == before, "bins that weren't registered, or were twice");
         local.bins.iter().for_each(Bin::announce);
         let mut left = Vec::new();
-        for (class, bin) in self.classes.iter().zip(&local.bins) {
+        for ((class, bin), ended) in self.classes.iter().zip(&local.bins).zip(&mut registry.ended) {
             let mut blocks = Vec::new();
-            bin.steal(&mut blocks);
-            let (gets, puts) = bin.counts();
-            class.counts.ended_gets.fetch_add(gets, Ordering::Relaxed);
-            class.counts.ended_puts.fetch_add(puts, Ordering::Relaxed);
+            let is_empty = bin.steal(&mut blocks);
+            assert!(is_empty, "a thread ended inside of its bin");
+            *ended += bin.counts();
             left.push((class, blocks));
         }
         drop(registry);
         left.into_iter().for_each(|(class, blocks)| self.finish(class, class.store.put(blocks.into_iter(), 0)));
     }
 
-    /// Takes a class's blocks out of the threads' bins, of those that `which` picks; how many there were.
-    pub(crate) fn steal(&self, class: &Class, which: impl Fn(&Local) -> bool) -> usize {
-        debug_assert!(std::ptr::eq(class, &self.classes[class.index as usize]), "a class of another pool");
-        let mut stolen = Vec::new();
+    /// Takes a class's blocks out of the threads' bins, of those that `which` picks.
+    pub(crate) fn steal(&self, class: &Class, which: impl Fn(&Local) -> bool) -> Stolen {
+        let (mut blocks, mut has_missed) = (Vec::new(), false);
         let registry = self.registry();
-        let bins: Vec<&Bin> = registry
-            .locals
-            .iter()
-            .filter(|local| which(local))
-            .map(|local| &local.bins[class.index as usize])
-            .collect();
+        let picked = registry.locals.iter().filter(|local| which(local));
+        let bins: Vec<&Bin> = picked.map(|local| &local.bins[class.index as usize]).collect();
         bins.iter().for_each(|bin| bin.announce());
         // A thread that may not pass the barrier takes nothing.
         let may_enter = !bins.is_empty() && self.barrier.try_heavy();
         for bin in bins {
-            if may_enter {
-                bin.steal(&mut stolen);
-            }
+            has_missed |= may_enter && !bin.steal(&mut blocks);
             bin.settle(registry.is_closed || class.is_hungry());
         }
         drop(registry);
-        let count = stolen.len();
+        let count = blocks.len();
         if count > 0 {
-            self.finish(class, class.store.put(stolen.into_iter(), 0));
+            self.finish(class, class.store.put(blocks.into_iter(), 0));
         }
-        count
+        Stolen { count, has_missed }
     }
 
-    /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer.
+    /// As [`Shared::steal`], and again with pauses, without the lock, while owners stay inside; true if one still does.
+    pub(crate) fn take_back(&self, class: &Class, which: impl Fn(&Local) -> bool) -> bool {
+        for round in 0..ROUNDS {
+            if !self.steal(class, &which).has_missed {
+                return false;
+            }
+            pause(round);
+        }
+        true
+    }
+
+    /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer. A bin whose owner stays inside is emptied when that thread
+    /// ends or uses another pool.
     pub(crate) fn close(&self) {
+        if self.is_foreign() {
+            return;
+        }
         let mut registry = self.registry();
-        assert!(!registry.is_closed, "a pool is closed by its last handle, once");
         registry.is_closed = true;
         registry.locals.iter().for_each(|local| local.end());
         drop(registry);
         for class in &self.classes {
-            self.steal(class, |_| true);
+            self.take_back(class, |_| true);
+            let (forgotten, after) = class.store.forsake();
+            self.finish(class, after);
+            drop(forgotten);
         }
     }
 
     /// What is left to do after a store's lock: in this order, because the last may free the pool.
     pub(crate) fn finish(&self, class: &Class, after: After<Shared>) {
         let After { woken, is_sated, keep } = after;
-        debug_assert!(keep.as_ref().is_none_or(|keep| std::ptr::eq(&**keep, self)), "another pool was kept");
-        woken.iter().for_each(|waiter| waiter.wake());
+        woken.into_iter().for_each(Waiter::wake);
         if is_sated {
             let registry = self.registry();
             for local in &registry.locals {
@@ -220,6 +266,16 @@ impl Shared {
     }
 }
 
+impl Registry {
+    /// What the threads counted in their bins of a class, those that ended included.
+    pub(crate) fn counts(&self, class: &Class) -> BinCounts {
+        let index = class.index as usize;
+        let mut sum = self.ended[index];
+        self.locals.iter().for_each(|local| sum += local.bins[index].counts());
+        sum
+    }
+}
+
 impl Class {
     /// A buffer's memory from the thread's bin.
     #[inline]
@@ -227,41 +283,29 @@ impl Class {
         local::with_bin(self.pool, self.index, Bin::pop).flatten()
     }
 
-    /// The bin has none: from the store, a new slab, other threads, by waiting, or directly.
+    /// The bin has none: from the store, a new slab or other threads, else what the policy says.
     #[cold]
-    pub(crate) fn get_far(&self, shared: &Arc<Shared>, patience: Patience) -> Result<Option<Block>, GetError> {
-        if fork::is_child() {
+    pub(crate) fn ask(&self, shared: &Arc<Shared>, may_wait: bool) -> Result<Answer, GetError> {
+        if shared.is_foreign() {
             return Err(GetError::Forked);
         }
         if let Some(block) = self.get_now(shared)? {
-            return Ok(Some(block));
+            return Ok(Answer::Block(block));
         }
-        let (class_bytes, buffers_max) = (self.class_bytes, shared.options.limit.of(self.class_bytes));
         match shared.options.at_limit {
-            AtLimit::Fresh => return Ok(None),
-            AtLimit::Wait if patience != Patience::None => {}
+            AtLimit::Fresh => Ok(Answer::Fresh),
+            AtLimit::Wait if may_wait => Ok(Answer::Wait),
             AtLimit::Wait | AtLimit::Refuse => {
                 self.counts.refusals.fetch_add(1, Ordering::Relaxed);
-                return Err(GetError::Exhausted { class_bytes, buffers_max });
+                let (class_bytes, buffers_max) = (self.class_bytes, self.buffers_max(shared));
+                Err(GetError::Exhausted { class_bytes, buffers_max })
             }
         }
-        let until = match patience {
-            Patience::For(timeout) => Instant::now().checked_add(timeout),
-            Patience::None | Patience::Forever => None,
-        };
-        assert!(buffers_max > 0, "a class that may have no buffer");
-        let waiter = Arc::new(Waiter::thread());
-        if let Some(block) = self.line_up(shared, &waiter) {
-            return Ok(Some(block));
-        }
-        debug_assert!(self.store.resident() <= buffers_max, "a class is above its limit");
-        if let Some(block) = waiter.sleep(until) {
-            return Ok(Some(block));
-        }
-        match (self.leave_line(shared, &waiter), patience) {
-            (None, Patience::For(timeout)) => Err(GetError::TimedOut { class_bytes, buffers_max, timeout }),
-            (block, _) => Ok(block),
-        }
+    }
+
+    /// The most buffers that it may have.
+    pub(crate) fn buffers_max(&self, shared: &Shared) -> usize {
+        shared.options.limit.of(self.class_bytes)
     }
 
     /// A block if there is one without waiting. None: the class is at its limit, and everything is in use.
@@ -280,27 +324,33 @@ impl Class {
         if !shared.registry().locals.iter().any(|local| kept(local)) {
             return Ok(None);
         }
-        shared.steal(self, kept);
+        shared.take_back(self, kept);
         self.take(shared)
     }
 
     /// From the store, which gets a new slab if it has nothing and may have more.
     fn take(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
-        assert!(!self.is_direct && shared.id == self.pool, "not a class of this pool");
         let is_kept = self.kept_max > 0 && local::approach(shared);
         let more = if is_kept { self.kept_max as usize / 2 } else { 0 };
         let mut batch = Batch::new();
-        let mut taken = self.store.take(more, &mut batch);
-        if taken == Taken::NoMemory {
-            let mut growing = self.memory.growing();
-            taken = self.store.take(more, &mut batch);
-            while taken == Taken::NoMemory {
-                let slab = growing.slab(self.store.room().max(1)).map_err(|cause| GetError::Region(Box::new(cause)))?;
-                shared.finish(self, self.store.add_cold(slab));
-                taken = self.store.take(more, &mut batch);
+        let taken = loop {
+            match self.store.take(more, &mut batch) {
+                Taken::NoMemory => {}
+                taken => break taken,
             }
-        }
-        assert!(batch.len() <= more, "more was taken than was asked for");
+            let added = {
+                let mut growing = self.memory.growing();
+                // Another thread may have mapped a slab meanwhile.
+                match self.store.take(more, &mut batch) {
+                    Taken::NoMemory => {}
+                    taken => break taken,
+                }
+                let slab = growing.slab(self.store.room().max(1)).map_err(|cause| GetError::Region(Box::new(cause)))?;
+                self.store.add_cold(slab)
+            };
+            // Without the lock: whoever waits is woken.
+            shared.finish(self, added);
+        };
         if batch.len() > 0 {
             local::with_bin(self.pool, self.index, |bin| bin.fill(&mut batch));
             if batch.len() > 0 {
@@ -312,23 +362,6 @@ impl Class {
             Taken::Block(block) => Some(block),
             Taken::NoMemory | Taken::AtLimit => None,
         })
-    }
-
-    /// Stands in line, then takes back what threads keep: whatever comes home from now on comes to the store.
-    pub(crate) fn line_up(&self, shared: &Arc<Shared>, waiter: &Arc<Waiter>) -> Option<Block> {
-        let block = self.store.enqueue(waiter);
-        if block.is_none() {
-            let stolen = shared.steal(self, |_| true);
-            debug_assert!(stolen <= self.store.resident(), "more was stolen than there is");
-        }
-        block
-    }
-
-    /// Leaves the line, with what was granted at the last moment.
-    pub(crate) fn leave_line(&self, shared: &Arc<Shared>, waiter: &Arc<Waiter>) -> Option<Block> {
-        let (block, after) = self.store.cancel(waiter);
-        shared.finish(self, after);
-        block
     }
 
     /// Bytes to zero when a block comes home; a direct buffer sees to its own. (A field of its own instead costs the queue seven instructions.)

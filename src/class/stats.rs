@@ -1,18 +1,20 @@
 //! What a pool has done and how it stands: by class, and for direct buffers.
 //!
 //! Promises that counting costs the threads nothing that they share: each counts in its own bins, and whoever asks adds up. A snapshot taken while
-//! others work is a little older in one place than in another.
+//! others work is a little older in one place than in another, and a counter never goes back but by a reset.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bin::BinCounts;
 use super::shared::{Class, Shared};
 use crate::sync::{Ordering, lock};
 
 /// A snapshot of a pool: see [`ClassPool::stats`](super::ClassPool::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolStats {
     /// One for each size, ascending.
     pub classes: Vec<ClassStats>,
@@ -22,6 +24,7 @@ pub struct PoolStats {
 
 /// One class. Counters count from the last reset on; gauges say what is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClassStats {
     /// The class's size.
     pub class_bytes: usize,
@@ -35,9 +38,9 @@ pub struct ClassStats {
     pub misses: u64,
     /// Fresh direct buffers at the limit; counted as direct ones too.
     pub fresh: u64,
-    /// Gets that had to wait.
+    /// Gets that had to wait, of threads and of tasks.
     pub waits: u64,
-    /// Gets that were refused at the limit.
+    /// Gets that were refused at the limit without waiting.
     pub refusals: u64,
     /// Buffers that gave their pages back.
     pub shrunk: u64,
@@ -59,6 +62,7 @@ pub struct ClassStats {
 
 /// Direct buffers: too large for every class, or fresh at a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DirectStats {
     /// Allocated.
     pub gets: u64,
@@ -72,6 +76,7 @@ pub struct DirectStats {
 
 /// What a warm-up reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WarmUp {
     /// One for each size, ascending.
     pub classes: Vec<ClassWarmUp>,
@@ -81,6 +86,7 @@ pub struct WarmUp {
 
 /// What a warm-up reached in one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClassWarmUp {
     /// The class's size.
     pub class_bytes: usize,
@@ -111,9 +117,13 @@ impl PoolStats {
     }
 
     pub(super) fn since_reset(shared: &Arc<Shared>) -> Self {
+        if shared.is_foreign() {
+            return Self::unknown(shared);
+        }
+        // Under the lock of the base: a reset in between would be counted twice.
+        let base = lock(&shared.base);
         let mut now = Self::now(shared);
-        if let Some(base) = &*lock(&shared.base) {
-            assert!(now.classes.len() == base.classes.len(), "a class was added");
+        if let Some(base) = &*base {
             now.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
             now.direct.gets = now.direct.gets.saturating_sub(base.direct.gets);
             now.direct.puts = now.direct.puts.saturating_sub(base.direct.puts);
@@ -123,36 +133,47 @@ impl PoolStats {
     }
 
     pub(super) fn reset(shared: &Arc<Shared>) {
-        let now = Self::now(shared);
-        assert!(now.classes.len() + 1 == shared.classes.len(), "a class isn't counted");
-        *lock(&shared.base) = Some(now);
+        if !shared.is_foreign() {
+            let mut base = lock(&shared.base);
+            *base = Some(Self::now(shared));
+        }
     }
 
     /// Since the pool was made.
     fn now(shared: &Shared) -> Self {
         let sized = shared.classes.iter().filter(|class| !class.is_direct);
-        let classes = sized.map(|class| ClassStats::now(shared, class)).collect();
+        Self { classes: sized.map(|class| ClassStats::now(shared, class)).collect(), direct: DirectStats::now(shared) }
+    }
+
+    /// In a forked child: what stands under locks of the parent's isn't known.
+    fn unknown(shared: &Shared) -> Self {
+        let sized = shared.classes.iter().filter(|class| !class.is_direct);
+        let unknown = |class: &Class| ClassStats {
+            class_bytes: class.class_bytes,
+            buffers_max: class.buffers_max(shared) as u64,
+            ..ClassStats::default()
+        };
+        Self { classes: sized.map(unknown).collect(), direct: DirectStats::now(shared) }
+    }
+}
+
+impl DirectStats {
+    fn now(shared: &Shared) -> Self {
         let counts = &shared.direct().counts;
-        let (gets, puts) = (counts.direct.load(Ordering::Relaxed), counts.direct_puts.load(Ordering::Relaxed));
-        let bytes = counts.direct_bytes.load(Ordering::Relaxed);
-        Self { classes, direct: DirectStats { gets, puts, bytes, in_use: gets.saturating_sub(puts) } }
+        // Puts first, so that few are counted whose get isn't.
+        let puts = counts.direct_puts.load(Ordering::Relaxed);
+        let (gets, bytes) = (counts.direct.load(Ordering::Relaxed), counts.direct_bytes.load(Ordering::Relaxed));
+        Self { gets, puts, bytes, in_use: gets.saturating_sub(puts) }
     }
 }
 
 impl ClassStats {
     fn now(shared: &Shared, class: &Class) -> Self {
-        let mut gets = class.counts.ended_gets.load(Ordering::Relaxed);
-        let mut puts = class.counts.ended_puts.load(Ordering::Relaxed);
-        for local in &shared.registry().locals {
-            let (bin_gets, bin_puts) = local.bins[class.index as usize].counts();
-            gets += bin_gets;
-            puts += bin_puts;
-        }
+        let BinCounts { gets, puts } = shared.registry().counts(class);
         let view = class.store.view();
         let fresh = class.counts.direct.load(Ordering::Relaxed);
         let (hits, puts) = (gets + view.counts.warm, puts + view.counts.puts);
         let (misses, bytes) = (view.counts.cold + fresh, class.class_bytes as u64);
-        assert!(bytes > 0 && view.resident <= view.resident_max, "class {} is above its limit", class.index);
         Self {
             class_bytes: class.class_bytes,
             gets: hits + misses,
@@ -187,7 +208,6 @@ impl ClassStats {
             |class| &mut class.reused_bytes,
             |class| &mut class.allocated_bytes,
         ];
-        assert!(self.class_bytes == base.class_bytes, "the base of another class");
         let mut base = *base;
         for counter in counters {
             *counter(self) = counter(self).saturating_sub(*counter(&mut base));

@@ -42,6 +42,8 @@ struct State<K> {
     /// The fewest free ones since the last look of the shrinking policy.
     free_min: usize,
     waiting: VecDeque<Arc<Waiter>>,
+    /// Those who were granted a block and may not have looked yet. Weak: with the last count of a waiter its waker goes, which isn't for under a lock.
+    granted: Vec<Weak<Waiter>>,
     counts: StoreCounts,
     /// Keeps the pool alive while blocks are away.
     keep: Option<Arc<K>>,
@@ -108,6 +110,7 @@ impl<K> Store<K> {
             moving: 0,
             free_min: 0,
             waiting: VecDeque::new(),
+            granted: Vec::new(),
             counts: StoreCounts::default(),
             keep: None,
         };
@@ -167,13 +170,35 @@ impl<K> Store<K> {
         None
     }
 
+    /// Stands in line, whatever there is.
+    #[cfg(test)]
+    pub(crate) fn enqueue_always(&self, waiter: &Arc<Waiter>) {
+        self.lock().waiting.push_back(Arc::clone(waiter));
+        self.hungry.store(1, Ordering::Release);
+    }
+
     /// Leaves the line; what was granted meanwhile is handed out.
     pub(crate) fn cancel(&self, waiter: &Arc<Waiter>) -> (Option<Block>, After<K>) {
         let mut state = self.lock();
         let before = state.waiting.len();
+        // The caller has a count of it, so no waker goes under the lock.
         state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
         assert!(state.waiting.len() + 1 >= before, "a waiter stood in line twice");
         (waiter.take(), self.serve(state))
+    }
+
+    /// The last handle has gone. Who waits borrows one, so whoever is left here are futures that were forgotten: what they were granted comes back, and they are
+    /// handed out, to be dropped without the lock.
+    pub(crate) fn forsake(&self) -> (Vec<Arc<Waiter>>, After<K>) {
+        let mut state = self.lock();
+        let mut forgotten: Vec<Arc<Waiter>> = state.granted.drain(..).filter_map(|waiter| waiter.upgrade()).collect();
+        for block in forgotten.iter().filter_map(|waiter| waiter.take()) {
+            state.away -= 1;
+            state.free.push(block);
+            state.counts.puts += 1;
+        }
+        forgotten.extend(state.waiting.drain(..));
+        (forgotten, self.serve(state))
     }
 
     /// So many gave their pages back.
@@ -191,7 +216,6 @@ impl<K> Store<K> {
         let mut state = self.lock();
         let idle = state.free_min;
         state.free_min = state.free.len();
-        assert!(idle <= state.free.len(), "more were idle than are free");
         idle
     }
 
@@ -241,7 +265,6 @@ impl<K> Store<K> {
     /// How many more blocks the class may have than there are.
     pub(crate) fn room(&self) -> usize {
         let state = self.lock();
-        assert!(state.resident <= state.resident_max, "a class is above its limit");
         state.resident_max - state.resident
     }
 
@@ -263,6 +286,8 @@ impl<K> Store<K> {
             let Some(block) = state.available(&self.owner) else { break };
             let Some(waiter) = state.waiting.pop_front() else { break };
             waiter.grant(block);
+            state.granted.retain(|granted| granted.strong_count() > 0);
+            state.granted.push(Arc::downgrade(&waiter));
             woken.push(waiter);
         }
         let is_sated = state.waiting.is_empty() && self.hungry.load(Ordering::Relaxed) == 1;

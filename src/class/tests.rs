@@ -1,9 +1,12 @@
 //! The pool as its users see it.
 
 mod bounds;
+mod fork;
 mod life;
 mod model;
 mod shrink;
+mod threads;
+mod wakers;
 
 use std::time::Duration;
 

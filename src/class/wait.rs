@@ -1,18 +1,20 @@
 //! [`Waiter`]: a thread or a task that waits for a buffer, and the place where it is put.
 //!
 //! Promises that a granted block is found by whoever looks next, and that a wake-up isn't lost: the grant comes before the wake-up, and
-//! the waiter looks again after it has said whom to wake. It doesn't know the queue it stands in: that is the store's.
+//! the waiter looks again after it has said whom to wake. It doesn't know the line it stands in. A waker is somebody else's code: it is called, cloned and
+//! dropped under no lock, and when it panics nobody else is the worse for it.
 #![forbid(unsafe_code)]
 
 use std::ptr;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use super::block::Block;
 use crate::sync::{AtomicPtr, Ordering, current_thread, park, park_for};
-use crate::wake::{Registration, Who};
+use crate::wake::{Registration, Who, shielded};
 
-/// One wait for one buffer.
+/// One wait for one buffer: it is granted one at most.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     granted: AtomicPtr<u8>,
@@ -22,16 +24,16 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// The calling thread waits.
     pub(crate) fn thread() -> Self {
-        Self::of(Who::Thread(current_thread()))
+        Self::of(Some(Who::Thread(current_thread())))
     }
 
-    /// A task waits.
-    pub(crate) fn task(waker: &Waker) -> Self {
-        Self::of(Who::Task(waker.clone()))
+    /// A task waits; its polls say whom to wake.
+    pub(crate) fn task() -> Self {
+        Self::of(None)
     }
 
-    fn of(who: Who) -> Self {
-        Self { granted: AtomicPtr::new(ptr::null_mut()), who: Registration::new(Some(who)) }
+    fn of(who: Option<Who>) -> Self {
+        Self { granted: AtomicPtr::new(ptr::null_mut()), who: Registration::new(who) }
     }
 
     /// Gives it a block; [`Waiter::wake`] comes after it, with no lock held.
@@ -41,8 +43,11 @@ impl Waiter {
         assert!(before.is_null(), "two blocks were granted to one waiter");
     }
 
-    pub(crate) fn wake(&self) {
+    /// Wakes whoever waits, with no lock held. With the last count of the waiter a waker may go too: who gave the buffer back has others to wake, and may be in a
+    /// destructor, so its panics end here.
+    pub(crate) fn wake(self: Arc<Self>) {
         self.who.wake();
+        shielded(|| drop(self));
     }
 
     /// What was granted.
@@ -71,6 +76,9 @@ impl Waiter {
 
     /// A task looks, and is woken by this waker if there is nothing yet.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
+        if let Some(block) = self.take() {
+            return Some(block);
+        }
         self.who.set(Some(Who::Task(waker.clone())));
         self.take()
     }

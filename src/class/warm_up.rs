@@ -5,19 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::ClassError;
-use super::fork;
 use super::shared::{Class, Shared};
 use super::stats::{ClassWarmUp, WarmUp};
 
 /// Each class on its own, the smallest first.
 pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, ClassError> {
-    if fork::is_child() {
+    if shared.is_foreign() {
         return Err(ClassError::Forked);
     }
     let start = Instant::now();
     let sized = shared.classes.iter().filter(|class| !class.is_direct);
     let classes = sized.map(|class| warm_class(shared, class, buffers)).collect::<Result<Vec<_>, _>>()?;
-    assert!(classes.len() + 1 == shared.classes.len(), "a class wasn't warmed up");
     Ok(WarmUp { classes, elapsed: start.elapsed() })
 }
 
@@ -33,13 +31,15 @@ fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<Cla
             if missing == 0 {
                 break;
             }
-            let mut growing = class.memory.growing();
-            let slab = growing.slab(missing).map_err(ClassError::Region)?;
-            shared.finish(class, class.store.add_cold(slab));
+            let added = {
+                let mut growing = class.memory.growing();
+                class.store.add_cold(growing.slab(missing).map_err(ClassError::Region)?)
+            };
+            // Without the lock: whoever waits is woken.
+            shared.finish(class, added);
             continue;
         }
         let (warm, cold, refusal) = class.memory.populate(cold);
-        assert!(refusal.is_some() || cold.is_empty(), "a block stayed cold, for no reason");
         touched += warm.len();
         shared.finish(class, class.store.move_in(cold, warm, Vec::new()));
         if let Some(cause) = refusal {

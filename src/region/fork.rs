@@ -11,6 +11,7 @@
 use std::ptr;
 
 use super::span::Span;
+use crate::process::Process;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Regions that may be left out at once; one more is shared with children, and says so. A list in static memory: the handler of a fork may take no lock.
@@ -61,7 +62,7 @@ impl<const N: usize> Holes<N> {
 #[derive(Debug)]
 pub(super) struct Listed {
     place: usize,
-    process: u32,
+    process: Process,
 }
 
 impl Listed {
@@ -70,12 +71,12 @@ impl Listed {
         if !watch() {
             return None;
         }
-        Some(Listed { place: HOLES.list(range)?, process: std::process::id() })
+        Some(Listed { place: HOLES.list(range)?, process: Process::current() })
     }
 
     /// Whether this is the process that mapped the range.
     pub(super) fn is_at_home(&self) -> bool {
-        self.process == std::process::id()
+        self.process.is_surely_current()
     }
 }
 

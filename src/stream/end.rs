@@ -5,7 +5,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::sync::{AtomicU32, Ordering, Process, yield_now};
+use crate::process::Process;
+use crate::sync::{AtomicU32, Ordering, yield_now};
 
 /// The error that a queue was closed with; its two ends share it.
 pub type CloseError = std::sync::Arc<dyn Error + Send + Sync>;
@@ -62,14 +63,14 @@ pub(crate) struct EndState {
 
 impl EndState {
     pub(crate) fn new() -> Self {
-        Self { word: AtomicU32::new(OPEN), end: OnceLock::new(), made_by: Process::this() }
+        Self { word: AtomicU32::new(OPEN), end: OnceLock::new(), made_by: Process::current() }
     }
 
     /// Ends it; false if somebody else had.
     pub(crate) fn set(&self, end: End) -> bool {
         if self.word.compare_exchange(OPEN, ENDING, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             // A moment later it is said how, unless this is a forked child, and whoever did it isn't here.
-            while !self.is_set() && self.made_by.is_this() {
+            while !self.is_set() && self.made_by.is_current() {
                 yield_now();
             }
             return false;

@@ -42,14 +42,22 @@ impl Pool {
         }
     }
 
-    /// As `Shared::steal`.
-    fn steal(&self) {
+    /// As `Shared::steal`; whether the owner was inside.
+    fn steal(&self) -> bool {
         let mut stolen = Vec::new();
         self.bin.announce();
         assert!(BARRIER.try_heavy());
-        self.bin.steal(&mut stolen);
+        let has_missed = !self.bin.steal(&mut stolen);
         self.bin.settle(self.store.is_hungry());
         finish(self.store.put(stolen.into_iter(), 0));
+        has_missed
+    }
+
+    /// As `Shared::take_back`, as often as it takes.
+    fn take_back(&self) {
+        while self.steal() {
+            thread::yield_now();
+        }
     }
 
     fn settle(&self) {
@@ -58,7 +66,7 @@ impl Pool {
 }
 
 fn finish(after: After<()>) {
-    after.woken.iter().for_each(|waiter| waiter.wake());
+    after.woken.into_iter().for_each(Waiter::wake);
 }
 
 #[test]
@@ -76,7 +84,9 @@ fn loom_a_thief_and_the_owner_never_have_one_block() {
         let mut stolen = Vec::new();
         pool.bin.announce();
         assert!(BARRIER.try_heavy());
-        pool.bin.steal(&mut stolen);
+        while !pool.bin.steal(&mut stolen) {
+            thread::yield_now();
+        }
         stolen.iter().for_each(|block| pool.write(block));
         pool.bin.settle(false);
         owner.join().unwrap();
@@ -99,7 +109,7 @@ fn loom_who_waits_gets_what_an_owner_drops() {
         });
         let waiter = Arc::new(Waiter::thread());
         let granted = pool.store.enqueue(&waiter).or_else(|| {
-            pool.steal();
+            pool.take_back();
             waiter.sleep(None)
         });
         pool.write(&granted.expect("a thread that sleeps for ever gets a block"));

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{BIN_SLOTS, Batch, Bin};
+use super::{BIN_SLOTS, Batch, Bin, BinCounts};
 use crate::barrier::Barrier;
 use crate::class::block::{Block, fake};
 use crate::ring::model::random_runs;
@@ -76,12 +76,12 @@ proptest! {
                     let mut out = Vec::new();
                     bin.announce();
                     prop_assert!(bin.pop().is_none() && bin.push(fake(1)).is_some(), "the owner is to stay out");
-                    bin.steal(&mut out);
+                    prop_assert!(bin.steal(&mut out));
                     bin.settle(false);
                     prop_assert_eq!(addrs(out.into_iter()), std::mem::take(&mut list));
                 }
             }
-            prop_assert_eq!((bin.held() as usize, bin.counts()), (list.len(), (gets, puts)));
+            prop_assert_eq!((bin.held() as usize, bin.counts()), (list.len(), BinCounts { gets, puts }));
         }
     }
 }
@@ -104,4 +104,15 @@ fn a_bin_that_begins_under_attention_is_not_used() {
     assert!(bin.push(fake(1)).is_some());
     bin.settle(false);
     assert!(bin.push(fake(1)).is_none());
+}
+
+#[test]
+fn a_thief_leaves_an_owner_alone_that_stays_inside() {
+    let bin = Bin::new(2, Barrier::choose(), false);
+    assert!(bin.push(fake(1)).is_none() && bin.enter());
+    bin.announce();
+    let mut out = Vec::new();
+    assert!(!bin.steal(&mut out) && out.is_empty() && bin.held() == 1);
+    bin.leave();
+    assert!(bin.steal(&mut out) && out.len() == 1 && bin.held() == 0);
 }

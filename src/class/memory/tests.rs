@@ -1,6 +1,6 @@
 //! Slabs and the pages of their blocks.
 
-use super::{GivenBack, Memory, unit_of};
+use super::{GivenBack, Memory};
 use crate::class::block::Block;
 use crate::class::{ClassOptions, ClassTable};
 use crate::region::page_bytes;
@@ -24,25 +24,42 @@ fn slabs_double_and_hold_as_many_as_there_is_room_for() {
     );
 }
 
+/// As on a machine with such pages.
+fn on(page_bytes: usize, class_bytes: usize) -> Memory {
+    let options = ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
+    Memory::with_pages(class_bytes, &options, page_bytes)
+}
+
 #[test]
 fn units_are_whole_pages_and_whole_blocks() {
-    for (class_bytes, unit_bytes) in
-        [(64, 4096), (192, 12288), (2048, 4096), (4096, 4096), (4160, 64 * 4160), (8192, 8192)]
-    {
-        assert_eq!(unit_of(class_bytes, 4096), unit_bytes);
-    }
-    for class_bytes in [64, 192, 2048, 4096, 4160, 8192, 64 << 10, 1 << 20, 3 << 20] {
-        for page_bytes in [4096, 16 << 10, 64 << 10] {
-            let unit = unit_of(class_bytes, page_bytes);
-            assert!(unit % page_bytes == 0 && unit % class_bytes == 0, "{class_bytes} on {page_bytes}");
-        }
+    for (page_bytes, class_bytes, unit_bytes) in [
+        (4096, 64, 4096),
+        (4096, 192, 12288),
+        (4096, 2048, 4096),
+        (4096, 4096, 4096),
+        (4096, 4160, 64 * 4160),
+        (4096, 8192, 8192),
+        (16 << 10, 4096, 16 << 10),
+        (16 << 10, 12 << 10, 48 << 10),
+        (64 << 10, 64, 64 << 10),
+        (64 << 10, 8192, 64 << 10),
+        (64 << 10, 1 << 20, 1 << 20),
+    ] {
+        assert_eq!(on(page_bytes, class_bytes).unit_bytes(), unit_bytes);
+        assert!(unit_bytes % page_bytes == 0 && unit_bytes % class_bytes == 0);
     }
 }
 
-/// Of blocks 1 to 5 of half a page, all idle but the first: 2 and 3 are a page, 4 and 5 another.
+/// Of blocks 1 to 5, in pages of two, all idle but the first: 2 and 3 are a page, 4 and 5 another.
 #[test]
 fn only_whole_pages_go() {
-    let memory = memory(page_bytes() / 2);
+    // No smaller ones than this machine has: its kernel gives back none.
+    for page_bytes in [4 << 10, 16 << 10, 64 << 10].into_iter().filter(|&bytes| bytes >= page_bytes()) {
+        whole_pages_go(&on(page_bytes, page_bytes / 2));
+    }
+}
+
+fn whole_pages_go(memory: &Memory) {
     let mut blocks = memory.growing().slab(6).unwrap();
     blocks.sort_unstable_by_key(Block::addr);
     let (warm, cold, refusal) = memory.populate(blocks);

@@ -1,7 +1,6 @@
 //! The store on one thread, against counts; the line of those who wait, and what becomes of moved blocks.
 
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 
 use proptest::prelude::*;
 
@@ -23,7 +22,7 @@ fn take(store: &Store<()>) -> Option<Block> {
 }
 
 fn waiter() -> Arc<Waiter> {
-    Arc::new(Waiter::task(Waker::noop()))
+    Arc::new(Waiter::task())
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::class::{ClassError, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};
 use crate::region::Pages;
+use crate::region::page_bytes;
 
 const AFTER: Duration = Duration::from_secs(10);
 
@@ -29,7 +30,7 @@ fn a_warm_up_makes_distinct_buffers_resident() {
         let mut all: Vec<PooledBuf> = (0..count).map(|_| pool.get(bytes).unwrap()).collect();
         all.iter_mut().for_each(|buf| buf.fill(1));
         if !cfg!(miri) {
-            let pages = count * bytes / 4096;
+            let pages = count * bytes / page_bytes();
             let more = minor_faults() - faults;
             assert!(more < 20 || more < pages / 2, "{more} page faults in {pages} pages that were warm");
         }
@@ -61,50 +62,52 @@ fn a_warm_up_stops_at_the_limit() {
 
 #[test]
 fn idle_buffers_give_their_pages_back() {
-    let pool = one_class(8192, Limit::NONE);
+    let bytes = 2 * page_bytes();
+    let pool = one_class(bytes, Limit::NONE);
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     assert_eq!(pool.tick(at(0)), 0);
-    let mut bufs: Vec<PooledBuf> = (0..6).map(|_| pool.get(8192).unwrap()).collect();
+    let mut bufs: Vec<PooledBuf> = (0..6).map(|_| pool.get(bytes).unwrap()).collect();
     bufs.iter_mut().for_each(|buf| buf.fill(7));
     bufs.truncate(2);
     assert_eq!(pool.tick(at(10)), 0, "they were needed in this period");
     assert_eq!(pool.tick(at(19)), 0);
     // In this period two were needed at a time, of four free ones.
     drop([pool.get(1).unwrap(), pool.get(1).unwrap()]);
-    assert_eq!(pool.tick(at(20)), 2 * 8192);
+    assert_eq!(pool.tick(at(20)), 2 * bytes);
     let class = pool.stats().classes[0];
     assert_eq!((class.resident, class.in_use, class.shrunk), (4, 2, 2));
-    assert_eq!(pool.tick(at(30)), 2 * 8192);
+    assert_eq!(pool.tick(at(30)), 2 * bytes);
     assert_eq!(pool.tick(at(40)), 0, "those in use stay");
     assert!(bufs.iter().all(|buf| buf.iter().all(|&byte| byte == 7)));
     // What comes again is a miss, and has no old bytes.
-    let again = pool.get(8192).unwrap();
+    let again = pool.get(bytes).unwrap();
     assert!(again.iter().all(|&byte| byte == 0));
     assert_eq!(pool.stats().classes[0].misses, 7);
 }
 
 #[test]
 fn what_threads_keep_shrinks_too() {
-    let table = ClassTable::new(&[4096]).unwrap();
+    let page = page_bytes();
+    let table = ClassTable::new(&[page]).unwrap();
     let pool = ClassPool::new(&ClassOptions { table, ..ClassOptions::default() }).unwrap();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     pool.tick(at(0));
     drop([pool.get(1).unwrap(), pool.get(1).unwrap()]);
     assert_eq!(pool.tick(at(10)), 0, "this thread has used them");
-    assert_eq!(pool.tick(at(20)), 2 * 4096);
+    assert_eq!(pool.tick(at(20)), 2 * page);
     assert_eq!(pool.stats().classes[0].resident, 0);
     drop(pool.get(1).unwrap());
 }
 
-/// Two buffers of 2 KiB share a page: it goes when both are idle.
+/// Two buffers share a page: it goes when both are idle.
 #[test]
 fn a_page_goes_when_no_buffer_of_it_is_needed() {
-    let pool = one_class(2048, Limit::NONE);
+    let pool = one_class(page_bytes() / 2, Limit::NONE);
     let start = Instant::now();
     let at = |periods: u32| start + AFTER * periods;
-    let mut bufs: Vec<PooledBuf> = (0..4).map(|_| pool.get(2048).unwrap()).collect();
+    let mut bufs: Vec<PooledBuf> = (0..4).map(|_| pool.get(page_bytes() / 2).unwrap()).collect();
     bufs.sort_by_key(|buf| buf.as_ptr().addr());
     bufs.iter_mut().for_each(|buf| buf.fill(3));
     let kept = bufs.swap_remove(0);
