@@ -110,8 +110,16 @@ fn max_of(number: usize) -> usize {
 
 /// An operation from three numbers. `deep`: it may hold another, which happens in the middle of it.
 fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
-    let inner = || (deep && one % 3 == 0).then(|| Box::new(op(what.rotate_left(3) ^ two as u8, two, one, false)));
     let (stage, pick, turn) = (one % 4, two, turn(one, two));
+    let inner = || match one / 4 % 36 {
+        0..11 if deep => Some(Box::new(op(what.rotate_left(3) ^ two as u8, two, one, false))),
+        // What matters most in the middle of something: a failure.
+        11 if deep => {
+            Some(Box::new(Op::Poll { stage, max: 1, turn: Turn { good: 0, then: Then::Fail }, meanwhile: None }))
+        }
+        12 if deep => Some(Box::new(Op::DropStage { stage })),
+        _ => None,
+    };
     match what % 100 {
         0..13 => {
             let into = match two % 12 {

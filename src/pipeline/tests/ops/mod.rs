@@ -11,7 +11,9 @@ mod draw;
 mod model;
 mod owner;
 mod payload;
+mod race;
 mod stages;
+mod threads;
 
 use proptest::prelude::*;
 
@@ -145,5 +147,23 @@ proptest! {
             model.apply(op);
         }
         model.finish();
+    }
+}
+
+proptest! {
+    // A race isn't repeated by its seed, so a smaller one says nothing.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..random_runs() })]
+
+    #[test]
+    fn stages_on_threads_see_what_they_should_and_every_lane_ends(seed in any::<u64>()) {
+        race::race(seed);
+    }
+}
+
+/// A lane that never had an event, dropped or closed at once, while its stages look for their end.
+#[test]
+fn the_stages_of_an_empty_lane_end() {
+    for number in 0..if cfg!(miri) { 2 } else { 100 } {
+        race::race_of(&mut threads::Draw(number), 0);
     }
 }

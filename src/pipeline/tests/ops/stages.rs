@@ -112,7 +112,7 @@ impl Model {
         assert_eq!(seen.len(), count, "stage {at} is shown what is there, once");
         for (seen, sequence) in seen.iter().zip(first..) {
             assert_eq!((seen.sequence, seen.tag), (sequence, self.events[sequence as usize]), "stage {at}");
-            seen.check(at, &self.layers, &self.died_at());
+            seen.check(at, &self.layers, &self.died_at(), false);
         }
     }
 
@@ -264,6 +264,9 @@ impl Model {
     pub(super) fn release(&mut self, at: usize, pick: usize) {
         if self.stages[at].stage.is_none() {
             return;
+        }
+        if !super::calls::D1 && self.stages[at].died_at.is_some() {
+            return self.drop_held(at, pick);
         }
         let Some(held) = self.take_held(at, pick, Place::Back) else { return };
         self.look_at_held(at, &held, true);
