@@ -5,7 +5,7 @@ use crate::pipeline::{Claim, CloseReport};
 use crate::ring::{Grant, Sequence};
 
 pub(super) const FIXED: bool = false;
-pub(super) const D1: bool = false;
+pub(super) const D1: bool = true;
 
 /// A lane's reservation.
 pub(super) type Reserved<'l> = Grant<'l>;

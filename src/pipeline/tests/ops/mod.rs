@@ -7,6 +7,7 @@
 //! only what was written, and that every lane ends.
 
 mod calls;
+mod cases;
 mod draw;
 mod model;
 mod owner;
@@ -163,7 +164,7 @@ proptest! {
 /// A lane that never had an event, dropped or closed at once, while its stages look for their end.
 #[test]
 fn the_stages_of_an_empty_lane_end() {
-    for number in 0..if cfg!(miri) { 2 } else { 100 } {
+    for number in 0..if cfg!(miri) { 8 } else { 100 } {
         race::race_of(&mut threads::Draw(number), 0);
     }
 }

@@ -62,7 +62,7 @@ impl Owner {
             24 => drop(take(&mut self.retained, pick)),
             25 | 26 => _ = self.lane.flush(),
             27 => self.lane.wait(self.draw.one_in(2), Duration::from_millis(1)),
-            28 => {
+            28 | 29 => {
                 if let Some(table) = &mut *self.table.lock().expect("nobody panics with it") {
                     drop(take(table, pick));
                 }

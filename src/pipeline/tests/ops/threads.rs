@@ -180,6 +180,7 @@ impl Hand {
 
     /// Behind its own death, or what a dead stage had finished, nothing is shown.
     fn stays_dead(&mut self, error: &StageError) {
+        assert!(matches!(error, StageError::Failed(_)), "{error:?} says nothing of the failure");
         for _ in 0..2 {
             let polled = self.stage.poll(1, |_| Outcome::Retry);
             assert!(
