@@ -24,7 +24,6 @@ pub(super) enum Into {
     TooLong,
     Dropped,
     Leaked,
-    StagedUnseen,
 }
 
 /// What becomes of a claim.
@@ -127,11 +126,16 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
                 5..7 => Into::Token,
                 7..9 => Into::Received,
                 9 => Into::TooLong,
-                10 if two / 12 % 4 == 0 => Into::StagedUnseen,
                 10 => Into::Dropped,
                 _ => Into::Leaked,
             };
-            Op::Reserve { len: len_of(one), rest: two / 12 % 5 == 0, keep: two / 60, into, meanwhile: inner() }
+            Op::Reserve {
+                len: len_of(one),
+                rest: (two / 12).is_multiple_of(5),
+                keep: two / 60,
+                into,
+                meanwhile: inner(),
+            }
         }
         13..27 => {
             let and = match two % 8 {
@@ -149,7 +153,7 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         }
         34..37 => Op::Cut { pick, skip: one % 90, len: one / 90 % 200 },
         37 => Op::DropReceived { pick },
-        38..46 => Op::StageSlice { pick, publish: one % 3 == 0 },
+        38..46 => Op::StageSlice { pick, publish: one.is_multiple_of(3) },
         46 => Op::StageForeign,
         47 => Op::StageEmpty,
         48..50 => Op::DropSlice { pick },
@@ -159,14 +163,14 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         54..59 => Op::Flush,
         59..65 => Op::PollLane { turn },
         65 => Op::Reclaim,
-        66 => Op::Sleep { full: one % 2 == 0 },
-        67 if one % 8 == 0 => Op::BeginClose,
-        67 if one % 8 == 1 => Op::End { close: two % 2 == 0, turn },
+        66 => Op::Sleep { full: one.is_multiple_of(2) },
+        67 if one.is_multiple_of(8) => Op::BeginClose,
+        67 if one % 8 == 1 => Op::End { close: two.is_multiple_of(2), turn },
         67..83 => Op::Poll { stage, max: max_of(two), turn, meanwhile: inner() },
         83..88 => Op::Read { stage, max: max_of(two) },
         88..95 => Op::Release { stage, pick },
         95 => Op::ReleaseElsewhere { stage, pick },
-        96 if one / 4 % 8 == 0 => Op::DropHeld { stage, pick },
+        96 if (one / 4).is_multiple_of(8) => Op::DropHeld { stage, pick },
         96 if one / 4 % 8 == 1 => Op::LeakHeld { stage, pick },
         96 if one / 4 % 8 == 2 => Op::DropStage { stage },
         96 | 97 => Op::RetainHeld { stage, pick },

@@ -82,7 +82,7 @@ impl Model {
             Ok(mut grant) => {
                 assert!(shut.is_none() && (grant.len() == len || (rest && grant.len() >= asked)));
                 meanwhile.into_iter().for_each(|op| self.apply(*op));
-                if keep % 4 == 0 {
+                if keep.is_multiple_of(4) {
                     grant.truncate(keep / 4);
                 }
                 fill(&mut grant, serial);
@@ -111,7 +111,6 @@ impl Model {
             }
             Into::Dropped => drop(grant),
             Into::Leaked => _ = ManuallyDrop::new(grant),
-            Into::StagedUnseen => calls::stage_unseen(grant),
         }
     }
 
@@ -152,16 +151,24 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    /// A claim was staged; a lane that was poisoned meanwhile has discarded the event, and must have said so.
-    fn claimed(&mut self, lane: &Lane<Tag>, tag: Tag, staged: Option<Sequence>, publish: bool) {
-        let discards = lane.stats().discarded > self.discarded;
-        if calls::FIXED || !discards {
-            assert_eq!(staged, (!discards).then_some(tag.sequence), "a discarded event has no sequence");
+    /// A claim was staged. A lane that was poisoned meanwhile has discarded the event, and must have said so.
+    fn claimed(&mut self, lane: &Leaky, tag: Tag, staged: Option<Sequence>, publish: bool) {
+        assert_eq!(staged, (!self.is_poisoned()).then_some(tag.sequence), "a discarded event has no sequence");
+        if staged.is_some() {
+            self.events.push(tag);
+            if publish {
+                self.flushed();
+            }
+            return;
         }
-        self.events.push(tag);
-        if publish || discards {
-            self.flushed();
-        }
+        // What waited before it may be discarded with it, or at the next flush.
+        let stats = lane.stats();
+        let left = stats.reclaimed as i64 + stats.slots_in_use as i64 - 1;
+        assert!(left == self.published || left == self.staged(), "{left} are staged");
+        let gone = stats.discarded - self.discarded - (self.staged() - left) as u64;
+        assert!(gone <= 1, "{gone} events were discarded for one");
+        self.discarded = stats.discarded;
+        self.events.truncate((left + 1) as usize);
     }
 
     pub(super) fn stage_slice(&mut self, pick: usize, publish: bool) {
@@ -276,7 +283,7 @@ impl Model {
             drop(lane);
         }
         self.gone = true;
-        for at in std::mem::take(&mut self.attached) {
+        for at in std::mem::take(&mut self.attached).into_iter().filter(|_| calls::ATTACHED_DIE_WITH_THE_LANE) {
             self.handle_dropped(at);
         }
     }

@@ -163,14 +163,12 @@ impl Model {
         for at in self.attached.clone() {
             let finds = self.finds(at, self.stages[at].batch_max);
             self.stages[at].shows = Self::shows(finds, turn);
-            match self.settle(at, finds, turn) {
-                Ok(Polled::Idle) => {}
-                Ok(Polled::Advanced(done) | Polled::Retry(done)) => progress.processed += done,
-                Ok(Polled::Ended) | Err(_) => {
-                    self.attached.retain(|other| *other != at);
-                    self.handle_dropped(at);
-                }
+            let before = self.stages[at].processed;
+            if let Ok(Polled::Ended) | Err(_) = self.settle(at, finds, turn) {
+                self.attached.retain(|other| *other != at);
+                self.handle_dropped(at);
             }
+            progress.processed += (self.stages[at].processed - before) as usize;
         }
         progress.reclaimed = (self.consumed() - self.reclaimed) as usize;
         self.reclaimed = self.consumed();
@@ -264,9 +262,6 @@ impl Model {
     pub(super) fn release(&mut self, at: usize, pick: usize) {
         if self.stages[at].stage.is_none() {
             return;
-        }
-        if !super::calls::D1 && self.stages[at].died_at.is_some() {
-            return self.drop_held(at, pick);
         }
         let Some(held) = self.take_held(at, pick, Place::Back) else { return };
         self.look_at_held(at, &held, true);

@@ -9,7 +9,7 @@ use super::super::LONG;
 use super::draw::Then;
 use super::payload::{Columns, Seen, Tag, assert_shows, shows};
 use super::stages::answer;
-use super::{calls, take};
+use super::take;
 use crate::pipeline::{Held, Outcome, Polled, Stage, StageError, StageThread, View};
 use crate::ring::{Retained, Sequence};
 
@@ -128,7 +128,7 @@ impl Hand {
             16..22 => return self.read(),
             22..29 => self.release(pick),
             29 if self.log.draw.one_in(2 * self.log.trouble) => drop(take(&mut self.helds, pick)),
-            30 if calls::D1 && self.log.draw.one_in(self.log.trouble) => {
+            30 if self.log.draw.one_in(self.log.trouble) => {
                 let held = take(&mut self.helds, pick);
                 if let Some(table) = &mut *self.table.lock().expect("nobody panics with it") {
                     table.extend(held);
