@@ -34,7 +34,7 @@ fn what_is_cut_off_stays_cut_off() {
 
 #[test]
 fn a_stage_whose_held_is_dropped_elsewhere_learns_why_it_died() {
-    for _ in 0..if cfg!(miri) { 20 } else { 3000 } {
+    for _ in 0..if cfg!(miri) { 20 } else { 500 } {
         let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
         publish(&mut lane, [0]);
         let held = stage.read(1).unwrap();
