@@ -138,12 +138,8 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
             }
         }
         13..27 => {
-            let and = match two % 8 {
-                0..3 => And::Publish,
-                3..6 => And::Stage,
-                6 => And::Drop,
-                _ => And::Leak,
-            };
+            use And::*;
+            let and = [Publish, Publish, Publish, Stage, Stage, Stage, Drop, Leak][two % 8];
             Op::Claim { len: len_of(one), keep: two / 8, and, meanwhile: inner() }
         }
         27..34 => {
