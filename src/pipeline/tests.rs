@@ -8,6 +8,7 @@ mod flow;
 mod held;
 mod memory;
 mod model;
+mod ops;
 mod refuse;
 mod right_size;
 mod wake;
