@@ -4,7 +4,6 @@
 //! It reads every `.rs` file below the repository's root but builds nothing; what a file means to the compiler is clippy's business.
 
 mod tidy {
-    pub mod density;
     pub mod memory;
     pub mod shape;
     pub mod source;
@@ -12,7 +11,7 @@ mod tidy {
 }
 
 use tidy::source::{Source, read, tree};
-use tidy::{density, memory, shape, words};
+use tidy::{memory, shape, words};
 
 /// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations. Extend it on purpose.
 const UNSAFE_FILES: &[&str] = &[
@@ -60,10 +59,6 @@ const UNSAFE_FILES: &[&str] = &[
     "tests/lane_no_alloc.rs",
     "tests/lanes/no_membarrier.rs",
 ];
-
-/// Where the number of assertions is counted, all together.
-const DENSE_FOLDERS: &[&str] =
-    &["src/region/", "src/ring/", "src/class/", "src/pipeline/", "src/stream/", "src/metrics/"];
 
 #[track_caller]
 fn assert_none(complaints: &[String]) {
@@ -119,9 +114,4 @@ fn no_file_is_dead() {
 #[test]
 fn nothing_is_left_open() {
     assert_none(&each(words::forbidden));
-}
-
-#[test]
-fn assertions_are_dense() {
-    assert_none(&density::assertions(&tree(), DENSE_FOLDERS));
 }

@@ -53,7 +53,7 @@ fn begins_function(line: &str) -> bool {
 }
 
 /// Lines of the item that begins at `lines[0]`, in code formatted by rustfmt.
-pub fn item_length(lines: &[&str]) -> usize {
+fn item_length(lines: &[&str]) -> usize {
     let first = lines.first().copied().unwrap_or_default();
     let indent = &first[..first.len() - first.trim_start().len()];
     if first.ends_with(['}', ';']) {
@@ -90,7 +90,7 @@ pub fn dead_files(files: &[Source]) -> Vec<String> {
 }
 
 /// The module name of a file and the files that may declare it.
-pub fn parents(path: &str) -> (String, Vec<String>) {
+fn parents(path: &str) -> (String, Vec<String>) {
     let module = path.strip_suffix("/mod.rs").or(path.strip_suffix(".rs")).unwrap_or(path);
     let (folder, name) = module.rsplit_once('/').unwrap_or(("", module));
     let inside = ["mod.rs", "lib.rs", "main.rs"].map(|parent| format!("{folder}/{parent}"));
