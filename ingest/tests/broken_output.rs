@@ -2,6 +2,7 @@
 //! isn't a good one.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A sweep that takes no time.
@@ -21,18 +22,22 @@ fn closed() -> Stdio {
 }
 
 fn run(words: &str, stdout: Stdio, stderr: Stdio) -> Output {
+    run_in(Path::new("/"), words, stdout, stderr)
+}
+
+fn run_in(folder: &Path, words: &str, stdout: Stdio, stderr: Stdio) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
-    command.args(words.split_whitespace()).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    command.args(words.split_whitespace()).current_dir(folder).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     command.spawn().and_then(|child| child.wait_with_output()).expect("the binary can be started")
 }
 
 #[test]
 fn a_result_that_cant_be_written_is_a_failure() {
     let folder = tempfile::tempdir().expect("a folder");
-    let demo = format!("demo --seconds 1 --bytes 1MiB --data {}/data", folder.path().display());
-    for words in [SWEEP.to_owned(), format!("{SWEEP} --json"), demo.clone(), format!("{demo} --json")] {
+    let demo = "demo --seconds 1 --bytes 1MiB --data data --json".to_owned();
+    for words in [SWEEP.to_owned(), format!("{SWEEP} --json"), demo] {
         for (stdout, why) in [(full(), "No space left"), (closed(), "Broken pipe")] {
-            let output = run(&words, stdout, Stdio::piped());
+            let output = run_in(folder.path(), &words, stdout, Stdio::piped());
             let _kept = std::fs::remove_dir_all(folder.path().join("data"));
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{words}: {said}");
