@@ -1,6 +1,6 @@
 //! Limits of the system: descriptors, memory, huge pages, CPUs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use slipring_ingest::protocol::Status;
@@ -51,6 +51,7 @@ fn no_descriptor_left_is_waited_out() {
         let mut first = Client::count(&address, 4);
         assert!(is_served(&mut first));
         process.limit(Resource::Nofile, Some(8));
+        let start = Instant::now();
         let mut waiting: Vec<Client> = (0..50).map(|_| Client::count(&address, 4)).collect();
         for client in &mut waiting {
             client.send(0, &vector(4, 2));
@@ -62,12 +63,14 @@ fn no_descriptor_left_is_waited_out() {
         for client in &mut waiting {
             assert!(client.answer().is_ok(), "each waited for its turn");
         }
+        let paused = start.elapsed();
         drop((first, waiting));
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections")), (Some(0), 51), "{ended:?}");
-        // Half a second of pauses, of a tenth of a second each; a spinning thread counts none or thousands.
+        // Pauses of a tenth of a second each; a spinning thread counts none or thousands.
         let pauses = ended.total("accept_pauses");
-        assert!((1..=40).contains(&pauses), "{pauses} pauses");
+        let most = 2 + paused.as_millis() as u64 / 50;
+        assert!((1..=most).contains(&pauses), "{pauses} pauses in {paused:?}");
     });
 }
 
@@ -128,6 +131,7 @@ fn memory_that_is_refused_later_is_waited_out() {
         let mut late: Vec<Client> = (0..5).map(|_| Client::header(&address, 1)).collect();
         let request = deaf.request(0, &vec![1.0; 65_535]);
         deaf.send_until_stopped(&request);
+        let start = Instant::now();
         process.limit(Resource::As, Some(process.address_bytes() + (1 << 19)));
         other.send(0, &[2.0]);
         std::thread::sleep(Duration::from_millis(300));
@@ -145,14 +149,16 @@ fn memory_that_is_refused_later_is_waited_out() {
             assert_eq!(client.answer().status, Some(Status::Busy), "it waited longest");
         }
         process.limit(Resource::As, None);
+        let refused = start.elapsed();
         drop((other, late));
         let ended = process.stop();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
         assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
-        // It asks fifty times a second; a spinning thread does it thousands of times.
+        // It asks fifty times a second, for answers and for frames; a spinning thread does it thousands of times.
         let refusals = ended.total("memory_refusals");
-        assert!((3..=500).contains(&refusals), "{refusals} refusals");
+        let most = 100 + refused.as_millis() as u64 / 5;
+        assert!((3..=most).contains(&refusals), "{refusals} refusals in {refused:?}");
     });
 }
 
