@@ -4,6 +4,14 @@
 # Tools that the checks set up for themselves (a Python environment, the twins' work copy); safe to delete.
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/slipring"
 
+# Whoever reaches the network through a proxy doesn't reach the tests' own servers through it.
+export NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1${no_proxy:+,$no_proxy}"
+
+# What a stranger's run builds: the library with all of its features, and the service without the clients of object storage. Steps that use this line share
+# one build; other packages or features compile the library, and all that depends on it, once more.
+# shellcheck disable=SC2034
+units=(-p slipring -p slipring-ingest --features slipring/bytes,slipring/metrics)
+
 # A check with its own compiler flags builds beside the main build, or each would throw the other's away.
 target_beside() {
     printf '%s/%s' "${CARGO_TARGET_DIR:-$PWD/target}" "$1"

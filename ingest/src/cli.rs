@@ -1,6 +1,6 @@
 //! The command line: `slipring demo | serve | load | sweep | get`.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -196,15 +196,11 @@ fn show(options: &DemoOptions) -> u8 {
             return 1;
         }
     }
-    let mut out: Box<dyn Write> = if options.json { Box::new(std::io::sink()) } else { Box::new(std::io::stdout()) };
+    let mut out: Box<dyn Write> = if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     match demo::run(options, &mut out, &interrupted) {
-        Ok(report) if options.json => {
-            announce(report.to_json());
-            u8::from(!report.is_verified())
-        }
         Ok(report) => {
-            announce(&report);
-            u8::from(!report.is_verified())
+            let told = if options.json { announce(report.to_json()) } else { announce(&report) };
+            u8::from(!report.is_verified()).max(printed("demo", told))
         }
         Err(error) => {
             notice(format_args!("demo: {error}"));
@@ -215,46 +211,52 @@ fn show(options: &DemoOptions) -> u8 {
 
 fn send(options: &LoadOptions) -> u8 {
     match load::run(options) {
-        Ok(report) if options.json => announce(report.to_json()),
-        Ok(report) => announce(&report),
+        Ok(report) if options.json => printed("load", announce(report.to_json())),
+        Ok(report) => printed("load", announce(&report)),
         Err(error) => {
             notice(format_args!("load: {error}"));
-            return error.exit_code();
+            error.exit_code()
         }
     }
-    0
 }
 
 fn try_windows(options: &SweepOptions) -> u8 {
     match sweep::run(options, |note| notice(format_args!("sweep: {note}"))) {
-        Ok(report) if options.json => report.to_json().iter().for_each(announce),
-        Ok(report) => announce(&report),
+        Ok(report) if options.json => printed("sweep", report.to_json().iter().try_for_each(announce)),
+        Ok(report) => printed("sweep", announce(&report)),
         Err(error) => {
             notice(format_args!("sweep: {error}"));
-            return error.exit_code();
+            error.exit_code()
         }
     }
-    0
+}
+
+/// The exit code of a command whose work is done: a result that couldn't be printed isn't a good one.
+fn printed(command: &str, told: io::Result<()>) -> u8 {
+    if let Err(error) = &told {
+        notice(format_args!("{command}: the result can't be written to standard output: {error}"));
+    }
+    u8::from(told.is_err())
 }
 
 #[cfg(feature = "objects")]
 fn bring(options: &GetOptions) -> u8 {
+    let mut lines = Ok(());
     let told = |outcome: &Outcome| {
         if let Some(error) = &outcome.error {
             notice(format_args!("get: {}: {error}", outcome.url));
         }
-        if options.json {
-            announce(outcome.to_json());
+        // The first line that isn't taken is the last one tried.
+        if options.json && lines.is_ok() {
+            lines = announce(outcome.to_json());
         }
     };
     let cancel = survive_file_limits().and_then(|()| get::cancel_on_signals());
     let cancel = cancel.map_err(|error| get::GetError::System { what: "signals", error });
     match cancel.and_then(|cancel| get::run(options, &cancel, told)) {
         Ok(report) => {
-            if !options.json {
-                announce(&report);
-            }
-            u8::from(!report.is_complete())
+            let lines = if options.json { lines } else { announce(&report) };
+            u8::from(!report.is_complete()).max(printed("get", lines))
         }
         Err(error) => {
             notice(format_args!("get: {error}"));
@@ -281,7 +283,7 @@ fn serve(options: &ServeOptions) -> u8 {
 
 /// Serves until SIGTERM or SIGINT, or until a lane fails; a second signal ends the process at once.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
-    let refused = |error: std::io::Error| ServeError::Refused(format!("signals: {error}"));
+    let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
     let (mut told, tell) = UnixStream::pair().map_err(refused)?;
     let again = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -296,20 +298,21 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
         report.region.to_string().lines().for_each(|line| notice(format_args!("lane {lane}: {line}")));
         report.downgrades.iter().for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
     }
-    announce(server.ready_line());
+    // Whoever started it may have closed its end of the pipe, and may read no totals either: what it serves and stores is the same.
+    let _closed = announce(server.ready_line());
     while told.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
     let totals = server.stop();
-    announce(&totals);
+    let _closed = announce(&totals);
     Ok(u8::from(!totals.is_drained()))
 }
 
 /// Writing past the limit of file sizes is an error, which can be told or waited on; the signal that comes with it would kill.
-fn survive_file_limits() -> std::io::Result<()> {
+fn survive_file_limits() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// The first signal sets `told`; a second one ends the process.
-fn told_once(signal: i32, told: &Arc<AtomicBool>) -> std::io::Result<()> {
+fn told_once(signal: i32, told: &Arc<AtomicBool>) -> io::Result<()> {
     signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(told))?;
     signal_hook::flag::register(signal, Arc::clone(told))?;
     Ok(())

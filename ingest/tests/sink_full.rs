@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments};
 
 const DIM: usize = 16;
@@ -232,18 +233,17 @@ fn a_file_size_limit_refuses_and_then_goes_on() {
     if let Some(folder) = std::env::var_os(CHILD) {
         let folder = Path::new(&folder);
         let mut log = open(folder, 1 << 20, 64);
-        let this = std::process::id().to_string();
         // Calls of several batches, so that one of them is cut short by the limit.
         refuse_then_recover(&mut log, folder, 250, "raise the file size limit", || {
-            let raised = Command::new("prlimit").args(["--pid", &this, "--fsize=unlimited:"]).status().unwrap();
-            assert!(raised.success());
+            let limit = getrlimit(Resource::Fsize);
+            setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, ..limit }).unwrap();
         });
         println!("ran under a file size limit");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Only the soft limit, so that the child can raise it; the signal that goes with it is ignored, as services do.
-    let script = r#"trap "" XFSZ; exec prlimit --fsize=100000: -- "$0" --exact "$1" --nocapture"#;
+    // Only the soft limit, in blocks of 512 bytes, so that the child can raise it; the signal that goes with it is ignored, as services do.
+    let script = r#"trap "" XFSZ; ulimit -S -f 195; exec "$0" --exact "$1" --nocapture"#;
     let mut child = Command::new("sh");
     child.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(TEST).env(CHILD, folder.path());
     let output = child.output().unwrap();

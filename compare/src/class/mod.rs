@@ -159,7 +159,7 @@ pub fn run(options: &Timed) -> Result<(), Wrong> {
         let name = case.name();
         let cpus = match Cpus::pick() {
             Ok(cpus) => cpus,
-            Err(_) if case.threads() == 1 => Cpus::ONE,
+            Err(_) if case.threads() == 1 => Cpus::one(),
             Err(why) => {
                 report.skipped(&name, &why);
                 continue;

@@ -13,7 +13,7 @@ const ROUNDS: Rounds = Rounds { repeats: 2, ops: 1000, verified_ops: 100 };
 
 /// On a machine of one CPU both threads share it: slow, and as correct.
 fn cpus() -> Cpus {
-    Cpus::pick().unwrap_or(Cpus::ONE)
+    Cpus::pick().unwrap_or_else(|_| Cpus::one())
 }
 
 /// A pool that hands each buffer out twice, as a double put makes it: the defect that verification exists for.

@@ -142,6 +142,8 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
     allocations::end();
     let (seconds, spent) = (after.at.duration_since(before.at).as_secs_f64(), after.usage.since(before.usage));
     let verify_us = after.verify_us - before.verify_us;
+    // Before the peak, which is then at least as much.
+    let end_rss = resident_bytes();
     let mut figures = json!({
         "objects": objects,
         "object_bytes": variant.plan.object_size,
@@ -152,7 +154,7 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
         "base_rss_bytes": base_rss,
         "warm_peak_rss_bytes": warm_peak_rss,
         "peak_rss_bytes": peak_resident_bytes(),
-        "end_rss_bytes": resident_bytes(),
+        "end_rss_bytes": end_rss,
         "large_allocations_total": after.large,
         "large_allocations": after.large - before.large,
         "faults_per_object": spent.faults as f64 / objects as f64,

@@ -13,7 +13,7 @@ const ROUNDS: Rounds = Rounds { repeats: 2, ops: 2000, verified_ops: 200 };
 
 /// On a machine of one CPU both threads share it: slow, and as correct.
 fn cpus() -> Cpus {
-    Cpus::pick().unwrap_or(Cpus::ONE)
+    Cpus::pick().unwrap_or_else(|_| Cpus::one())
 }
 
 type Ends = (SyncSender<Vec<u8>>, Receiver<Vec<u8>>);

@@ -63,7 +63,8 @@ unsafe impl Send for Span {}
 
 /// Both sides; maps and touches the pool on the calling thread.
 pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
-    let mut pool = map(case)?;
+    let l3_bytes = Topology::read().l3_bytes_min();
+    let mut pool = map(case, l3_bytes)?;
     // No bytes: it keeps the region mapped and pins no chunk.
     let memory = pool.copy_in(&[]).map_err(|full| full.to_string())?.retain().map_err(|error| error.to_string())?;
     let line_bytes = case.payload_bytes.next_multiple_of(LINE_BYTES);
@@ -74,9 +75,8 @@ pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
     Ok((chunks, spans))
 }
 
-/// A pool with the defaults of a lane that is read on another core.
-fn map(case: &Case) -> Result<RingPool, String> {
-    let l3_bytes = Topology::read().l3_bytes_min();
+/// A pool with the defaults of a lane that is read on another core, on a machine with so much shared cache.
+fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
     let options = PoolOptions {
         bytes: case.pool_bytes,
         max_slice_bytes: case.payload_bytes,
@@ -193,6 +193,17 @@ mod tests {
         }
         assert!(made > 40, "the pool went round twice: {made}");
         held.into_iter().zip(read..).for_each(|(span, op)| spans.read(span, holds(op)));
+    }
+
+    #[test]
+    fn a_window_has_its_chunks_on_every_machine() {
+        for l3_bytes in [None, Some(64 << 10), Some(512 << 10), Some(1 << 20), Some(8 << 20), Some(256 << 20)] {
+            for pool_bytes in [32 << 10, 2 << 20, 64 << 20] {
+                let stats = map(&Case { pool_bytes, ..TINY }, l3_bytes).unwrap().stats();
+                let least = (WINDOW_CHUNKS_MIN * stats.chunk_bytes).min(pool_bytes);
+                assert!((least..=pool_bytes).contains(&stats.window_bytes), "{l3_bytes:?}: {stats:?}");
+            }
+        }
     }
 
     #[test]

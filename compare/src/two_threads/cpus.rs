@@ -12,8 +12,11 @@ pub struct Cpus {
 }
 
 impl Cpus {
-    /// Both on the first CPU: for what runs one thread, where there is no second CPU.
-    pub const ONE: Self = Self { publisher: 0, reader: 0 };
+    /// Both on the first CPU that this process may use: for what runs one thread, where there is no second CPU.
+    pub fn one() -> Self {
+        let cpu = CpuMask::read().cpus().first().copied().unwrap_or(0);
+        Self { publisher: cpu, reader: cpu }
+    }
 
     /// The first two that this process may use. With one there is nothing to measure.
     pub fn pick() -> Result<Self, String> {

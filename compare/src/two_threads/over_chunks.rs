@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn chunk_and_window_are_those_of_the_lane() {
-        let cpus = Cpus::pick().unwrap_or(Cpus { publisher: 0, reader: 0 });
+        let cpus = Cpus::pick().unwrap_or_else(|_| Cpus::one());
         for case in cases(false).into_iter().filter(|case| case.batch == 1) {
             let case = Case { pool_bytes: case.pool_bytes.min(64 << 20), ..case };
             let lane = Slipring::start(&case, cpus, Reader::new(Behind::Number).0).unwrap();

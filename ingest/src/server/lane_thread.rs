@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -120,12 +120,15 @@ fn serve_lane(
     let (io, close, until) = ready.driver.run();
     let store = ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
-    let store = store.unwrap_or_else(|_| {
-        if !late.iter().any(|name| name == "sink") {
-            late.push("sink".to_owned());
-        }
+    let store = store.unwrap_or_else(|why| {
         let mut report = StoreReport::default();
         report.totals.rows = ready.rows_in_segments.load(Ordering::Relaxed);
+        match why {
+            RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
+            RecvTimeoutError::Timeout => late.push("sink".to_owned()),
+            // It isn't late: it will never report.
+            RecvTimeoutError::Disconnected => report.error = Some("the sink's thread panicked".to_owned()),
+        }
         report
     });
     LaneEnd { io, store, late }
@@ -171,7 +174,11 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args, FromArgMatches};
+
     use super::*;
+    use crate::server::ServeOptions;
+    use crate::sink::{SinkError, Totals};
 
     #[test]
     fn a_lane_that_panics_is_missed() {
@@ -188,5 +195,46 @@ mod tests {
         });
         assert!(thread.join().is_err());
         assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Sink for Panics {
+        fn append(&mut self, _: &[f32]) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<Totals, SinkError> {
+            panic!("made up")
+        }
+
+        fn rows_in_segments(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_sink_that_panics_has_failed_and_isnt_late() {
+        let words = "serve --dim 4 --sink null --pool 1MiB --slots 256 --pages 4k --wait park";
+        let command = ServeOptions::augment_args(clap::Command::new("serve"));
+        let matches = command.try_get_matches_from(words.split(' ')).unwrap();
+        let plan = Plan::new(&ServeOptions::from_arg_matches(&matches).unwrap()).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let gear = LaneGear {
+            listeners: Vec::new(),
+            sink: Box::new(Panics),
+            stop: Arc::clone(&stop),
+            on_end: Arc::new(|| ()),
+        };
+        let lane = LaneThread::start(&plan, &plan.lanes[0], gear).unwrap();
+        stop.store(true, Ordering::Release);
+        lane.ring();
+        let end = lane.join();
+        assert_eq!((end.late, end.store.error.as_deref()), (Vec::new(), Some("the sink's thread panicked")));
     }
 }

@@ -186,3 +186,35 @@ fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    fn placed(words: &str, mask: &[usize]) -> Vec<(Option<usize>, [Option<usize>; 3])> {
+        let command = ServeOptions::augment_args(clap::Command::new("serve"));
+        let matches = command.try_get_matches_from(["serve", "--dim", "4"].into_iter().chain(words.split_whitespace()));
+        let options = ServeOptions::from_arg_matches(&matches.unwrap()).unwrap();
+        let lanes = place(&options, mask).unwrap();
+        lanes.iter().map(|lane| (lane.cpu, [lane.sink_cpu, lane.validate_cpu, lane.score_cpu])).collect()
+    }
+
+    /// Machines are values here: one CPU, one that isn't the first, CPUs that were taken out, fewer than lanes, many.
+    #[test]
+    fn threads_are_placed_on_the_cpus_that_there_are() {
+        let on = |cpu, stages: [usize; 3]| (Some(cpu), stages.map(Some));
+        assert_eq!(placed("", &[0]), [on(0, [0; 3])]);
+        assert_eq!(placed("", &[5]), [on(5, [5; 3])]);
+        assert_eq!(placed("", &[3, 7]), [on(3, [7; 3])]);
+        assert_eq!(placed("--lanes 2", &[3]), [on(3, [3; 3]), on(3, [3; 3])]);
+        assert_eq!(placed("--lanes 2", &[1, 2, 9]), [on(1, [9; 3]), on(2, [9; 3])]);
+        assert_eq!(placed("--lanes 3", &[4, 6]), [on(4, [4; 3]), on(6, [6; 3]), on(4, [4; 3])]);
+        let many: Vec<usize> = (0..64).collect();
+        assert_eq!(placed("--lanes 2", &many), [on(0, [2, 3, 4]), on(1, [5, 6, 7])]);
+        assert_eq!(placed("--cpus 9 --stage-cpus 1,9", &many), [on(9, [1, 9, 1])]);
+        // A system that doesn't tell: nothing is pinned.
+        assert_eq!(placed("", &[]), [(None, [None; 3])]);
+    }
+}

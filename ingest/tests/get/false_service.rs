@@ -10,7 +10,7 @@ use slipring_ingest::protocol::{Limits, Mode, Status, encode_answer, encode_requ
 use crate::command::{get, run, start, wait};
 use crate::http::{Conduct, Server};
 use crate::images::npy;
-use crate::support::wait_until;
+use crate::support::{folder, wait_until};
 
 /// Frames of the object that is sent: one vector each.
 const FRAMES: usize = 3;
@@ -101,7 +101,7 @@ fn a_deaf_service_is_given_up_or_interrupted() {
     let ended = run(&[&*url, "--ingest", &to, "--timeout", "300ms"]).assert_code(1);
     assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
     // One that stops reading in the middle of a frame that no socket holds.
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let large = folder.path().join("large.npy");
     std::fs::write(&large, npy(&vec![1.0; 8 << 20], 1 << 12)).unwrap();
     let large = large.display().to_string();

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{get, names, start, wait};
 use crate::http::{Conduct, Server};
-use crate::support::wait_until;
+use crate::support::{folder, wait_until};
 
 /// Threads of this name that a process has.
 fn count_threads(process: u32, wanted: &str) -> usize {
@@ -18,7 +18,7 @@ fn count_threads(process: u32, wanted: &str) -> usize {
 #[test]
 fn an_interruption_leaves_whole_files_only() {
     for signal in [Signal::INT, Signal::TERM] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let server = Server::start([
             ("whole", Conduct::Right, vec![1; 1000]),
             ("stalled", Conduct::Stall, vec![2; 100_000]),
@@ -41,7 +41,7 @@ fn an_interruption_leaves_whole_files_only() {
 
 #[test]
 fn connecting_is_interrupted_too() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     // Nobody accepts, and the line of those who wait is full.

@@ -9,7 +9,7 @@ use crate::http::{Conduct, Server};
 use crate::images::{DIGITS, DIGITS_SUM, DIM, arrow_file, arrow_stream, digits, digits_npy, fvecs, npy};
 use crate::support::process::{Place, Process, serve};
 use crate::support::service::Service;
-use crate::support::{segments, vector};
+use crate::support::{folder, segments, vector};
 
 #[test]
 fn vectors_of_every_format_are_in_the_segments() {
@@ -38,7 +38,7 @@ fn vectors_of_every_format_are_in_the_segments() {
 
 #[test]
 fn rows_keep_their_order_in_frames_of_any_size() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let rows: Vec<f32> = (0..1001).flat_map(|id| vector(4, id)).collect();
     let file = folder.path().join("rows.arrow");
     fs::write(&file, arrow_file(&rows, 4)).unwrap();

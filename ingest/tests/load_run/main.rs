@@ -2,7 +2,7 @@
 
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ fn options(to: Target) -> LoadOptions {
     }
 }
 
-/// A path in the system's folder for temporary files, free for this test.
+/// A path that is free for this test; short, as a Unix socket's address has to be.
 fn free_path(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("slipring-load-{}-{name}", std::process::id()));
+    let path = Path::new("/tmp").join(format!("slipring-load-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
 }

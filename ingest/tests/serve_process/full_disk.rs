@@ -5,12 +5,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 
 use crate::support::client::{Address, Client};
 use crate::support::disk::SmallDisk;
 use crate::support::process::{BINARY, Process, serve, serve_in_shell, words};
-use crate::support::{segments, vector, within};
+use crate::support::{folder, segments, vector, within};
 
 /// Runs `test` on a small disk, or says why the limit's test has to do.
 fn on_small_disk(test: impl FnOnce(SmallDisk) + Send + 'static) {
@@ -79,7 +79,7 @@ fn a_disk_with_space_again_loses_nothing() {
     on_small_disk(|disk| {
         disk.leave(200 << 10);
         // A Unix socket's buffers don't grow, so that all that is sent fits the disk.
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let socket = folder.path().join("socket");
         let more = format!("--in-flight 64 --unix {}", socket.display());
         let mut process = Process::start_unheard(serve(&words(disk.path(), &more)));
@@ -124,15 +124,13 @@ fn a_disk_with_space_again_in_time_is_a_clean_stop() {
 #[test]
 fn a_file_size_limit_stops_reading_until_it_is_raised() {
     within(Duration::from_secs(90), || {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let words = words(folder.path(), "--in-flight 64");
         let mut process = Process::start(serve_in_shell("ulimit -S -f 100", &words));
         let mut client = Client::count(&process.tcp(), 4);
         let (sent, rest) = send_until_stopped(&mut client);
         assert!(process.is_running(), "{:?}", process.wait());
-        let id = process.id().to_string();
-        let raised = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited:"]).status().unwrap();
-        assert!(raised.success());
+        process.limit(Resource::Fsize, None);
         client.send_bytes(&rest);
         client.end_sending();
         while client.answer_or_end().is_some_and(|answer| answer.is_ok()) {}
@@ -158,7 +156,7 @@ fn a_disk_that_fails_ends_the_service() {
         return println!("no strace here, or it may not trace");
     }
     within(Duration::from_secs(60), move || {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let mut command = strace(&[BINARY, "serve"]);
         command.args(words(folder.path(), "--segment-bytes 1").split(' '));
         let mut process = Process::start(command);

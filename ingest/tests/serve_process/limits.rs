@@ -1,8 +1,8 @@
 //! Limits of the system: descriptors, memory, huge pages, CPUs.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Resource;
 use slipring_ingest::protocol::Status;
 
 use crate::support::client::{Address, Client};
@@ -50,12 +50,8 @@ fn no_descriptor_left_is_waited_out() {
         let address = process.tcp();
         let mut first = Client::count(&address, 4);
         assert!(is_served(&mut first));
-        let id = process.id().to_string();
-        let limit = |limit: &str| {
-            let done = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={limit}:")]).status().unwrap();
-            assert!(done.success());
-        };
-        limit("8");
+        process.limit(Resource::Nofile, Some(8));
+        let start = Instant::now();
         let mut waiting: Vec<Client> = (0..50).map(|_| Client::count(&address, 4)).collect();
         for client in &mut waiting {
             client.send(0, &vector(4, 2));
@@ -63,16 +59,18 @@ fn no_descriptor_left_is_waited_out() {
         std::thread::sleep(Duration::from_millis(500));
         assert!(waiting.iter_mut().all(|client| client.take_answers().is_empty()), "one was accepted below the limit");
         assert!(is_served(&mut first), "those that are there are served");
-        limit("1024");
+        process.limit(Resource::Nofile, Some(1024));
         for client in &mut waiting {
             assert!(client.answer().is_ok(), "each waited for its turn");
         }
+        let paused = start.elapsed();
         drop((first, waiting));
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections")), (Some(0), 51), "{ended:?}");
-        // Half a second of pauses, of a tenth of a second each; a spinning thread counts none or thousands.
+        // Pauses of a tenth of a second each; a spinning thread counts none or thousands.
         let pauses = ended.total("accept_pauses");
-        assert!((1..=40).contains(&pauses), "{pauses} pauses");
+        let most = 2 + paused.as_millis() as u64 / 50;
+        assert!((1..=most).contains(&pauses), "{pauses} pauses in {paused:?}");
     });
 }
 
@@ -132,26 +130,16 @@ fn memory_that_is_refused_later_is_waited_out() {
         let mut deaf = Client::count(&address, 1);
         let mut late: Vec<Client> = (0..5).map(|_| Client::header(&address, 1)).collect();
         let request = deaf.request(0, &vec![1.0; 65_535]);
-        let (mut sent, mut last) = (0, Instant::now());
-        while last.elapsed() < Duration::from_millis(300) {
-            let some = deaf.send_some(&request[sent % request.len()..]);
-            if some > 0 {
-                (sent, last) = (sent + some, Instant::now());
-            }
-        }
-        let id = process.id().to_string();
-        let limit = |bytes: &str| {
-            let done = Command::new("prlimit").args(["--pid", &id, &format!("--as={bytes}:")]).status().unwrap();
-            assert!(done.success());
-        };
-        limit(&(process.address_bytes() + (1 << 19)).to_string());
+        deaf.send_until_stopped(&request);
+        let start = Instant::now();
+        process.limit(Resource::As, Some(process.address_bytes() + (1 << 19)));
         other.send(0, &[2.0]);
         std::thread::sleep(Duration::from_millis(300));
         assert!(other.take_answers().is_empty(), "it was answered without memory");
-        limit("unlimited");
+        process.limit(Resource::As, None);
         assert_eq!(other.answer().scores, [2.0]);
         drop(deaf);
-        limit(&(process.address_bytes() + (1 << 19)).to_string());
+        process.limit(Resource::As, Some(process.address_bytes() + (1 << 19)));
         for client in &mut late {
             let half = client.request(0, &[1.0; 1000])[..2000].to_vec();
             client.send_bytes(&half);
@@ -160,26 +148,30 @@ fn memory_that_is_refused_later_is_waited_out() {
         for client in &mut late[..2] {
             assert_eq!(client.answer().status, Some(Status::Busy), "it waited longest");
         }
-        limit("unlimited");
+        process.limit(Resource::As, None);
+        let refused = start.elapsed();
         drop((other, late));
         let ended = process.stop();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
         assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
-        // It asks fifty times a second; a spinning thread does it thousands of times.
+        // It asks fifty times a second, for answers and for frames; a spinning thread does it thousands of times.
         let refusals = ended.total("memory_refusals");
-        assert!((3..=500).contains(&refusals), "{refusals} refusals");
+        let most = 100 + refused.as_millis() as u64 / 5;
+        assert!((3..=most).contains(&refusals), "{refusals} refusals in {refused:?}");
     });
 }
 
 #[test]
 fn huge_pages_that_are_required_and_absent_are_named() {
-    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
-    if free.trim() != "0" {
-        println!("this machine has {} free huge pages of 2 MiB; a pool beyond them is asked for", free.trim());
-    }
+    // Those that lie ready, and those that the kernel would make.
+    let pages = ["free_hugepages", "nr_overcommit_hugepages"].map(|name| {
+        let path = format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{name}");
+        std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0u64)
+    });
+    let pages: u64 = pages.iter().sum();
+    println!("this machine has up to {pages} huge pages of 2 MiB; a pool beyond them is asked for");
     let place = Place::new();
-    let pages: u64 = free.trim().parse().unwrap_or(0);
     let pool = format!("--pages require-2m --pool {}MiB", (pages + 8) * 2);
     refused(serve(&place.words(&pool)), 1, &["nr_hugepages"]);
     // Preferred, they are done without.

@@ -8,7 +8,7 @@ use slipring_ingest::protocol::Mode;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};
-use crate::support::{score, segments, vector, wait_until, within};
+use crate::support::{score, segments, vector, within};
 
 /// A client that doesn't read its answers can't be drained. What it was answered is in the segments all the same: the sink has its
 /// own part of the deadline.
@@ -28,16 +28,7 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
         let mut deaf = Client::count(&Address::Unix(socket), 4);
         let request = deaf.request(0, &vec![1.0; 4 * 4096]);
         // Its answers fill the socket's buffers and then the service's.
-        let mut sent = 0;
-        let mut last = std::time::Instant::now();
-        wait_until("the service stops reading", || {
-            let some = deaf.send_some(&request[sent % request.len()..]);
-            if some > 0 {
-                last = std::time::Instant::now();
-            }
-            sent += some;
-            last.elapsed() > Duration::from_secs(1)
-        });
+        deaf.send_until_stopped(&request);
         let resident = process.resident_bytes();
         assert!(resident < 64 << 20, "{resident} bytes for one client that doesn't read");
         let ended = process.stop();
@@ -192,12 +183,8 @@ fn a_second_signal_ends_it_at_once() {
         let mut process = Process::start(serve(&place.words("--drain 60s --max-vectors 1024 --pool 4MiB")));
         let mut deaf = Client::count(&process.tcp(), 4);
         let request = deaf.request(0, &vector(4, 1).repeat(1024));
-        for _ in 0..3000 {
-            let sent = deaf.send_some(&request);
-            if sent < request.len() {
-                break;
-            }
-        }
+        // Until answers lie in the service, not only requests in the socket: those it could still drain.
+        deaf.send_until_stopped(&request);
         process.signal(Signal::TERM);
         std::thread::sleep(Duration::from_millis(300));
         assert!(process.is_running());

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use slipring_ingest::protocol::{Mode, Status, decode_answer, encode_request};
 
@@ -121,6 +122,21 @@ impl Client {
             }
         }
         self.set_nonblocking(false);
+        sent
+    }
+
+    /// Sends these requests over and over, without reading an answer, until the service has taken nothing for a second: whatever lies between it
+    /// and this client is full. How many bytes it took.
+    pub fn send_until_stopped(&mut self, requests: &[u8]) -> usize {
+        let (mut sent, mut last) = (0, Instant::now());
+        while last.elapsed() < Duration::from_secs(1) {
+            let some = self.send_some(&requests[sent % requests.len()..]);
+            if some > 0 {
+                (sent, last) = (sent + some, Instant::now());
+            }
+            assert!(sent < 1 << 30, "the service reads without a bound");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         sent
     }
 

@@ -16,7 +16,7 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Mounts it, or says why that can't be.
     pub fn mount() -> Result<Self, String> {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = super::folder();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=8m", "slipring-test"]).arg(folder.path());
         let output = mount.output().map_err(|error| error.to_string())?;

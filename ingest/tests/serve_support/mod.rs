@@ -9,12 +9,24 @@ pub mod process;
 pub mod segments;
 pub mod service;
 
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 /// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it; scripts/twins, whose hangs are on purpose, has less.
 pub const PATIENCE: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 30 });
+
+/// A new folder. Its path fits a Unix socket's address and has no space, also where the system's folder for temporary files is called otherwise.
+pub fn folder() -> TempDir {
+    // An address holds 107 bytes.
+    const PATH_BYTES_MAX: usize = 64;
+    let above = std::env::temp_dir();
+    let fits = above.to_str().is_some_and(|path| path.len() <= PATH_BYTES_MAX && !path.contains(char::is_whitespace));
+    tempfile::tempdir_in(if fits { &above } else { Path::new("/tmp") }).unwrap()
+}
 
 /// Runs `test` on a thread of its own and fails if it isn't over in time.
 pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {

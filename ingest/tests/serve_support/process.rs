@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::PATIENCE;
 use super::client::Address;
@@ -128,6 +128,13 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
+    /// Sets its soft limit; none: as high as the hard one, which it has from this process.
+    pub fn limit(&self, resource: Resource, most: Option<u64>) {
+        let hard = getrlimit(resource).maximum;
+        let soft = most.map_or(hard, |most| Some(hard.map_or(most, |hard| hard.min(most))));
+        prlimit(Some(Pid::from_child(&self.child)), resource, Rlimit { current: soft, maximum: hard }).unwrap();
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -222,7 +229,7 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: super::folder() }
     }
 
     pub fn words(&self, more: &str) -> String {

@@ -34,7 +34,7 @@ impl Service {
     /// Starts with these words, on TCP and on a Unix socket, with small memory and threads that sleep.
     #[track_caller]
     pub fn start(dim: u32, words: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = super::folder();
         let server = try_start(folder.path(), dim, words).unwrap_or_else(|error| panic!("{words}: {error}"));
         Self { server: Some(server), dim, folder }
     }

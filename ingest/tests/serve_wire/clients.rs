@@ -1,26 +1,12 @@
 //! Clients that behave badly: deaf ones, slow ones, ones that die with requests in flight.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slipring_ingest::protocol::Mode;
 
 use crate::support::client::Client;
 use crate::support::service::Service;
 use crate::support::{Draw, score, segments, vector, wait_until, within};
-
-/// Writes `requests` over and over, without reading, until the service stops reading for a while; says how many bytes it took.
-fn fill(client: &mut Client, requests: &[u8]) -> usize {
-    let (mut sent, mut last) = (0, Instant::now());
-    while last.elapsed() < Duration::from_millis(300) {
-        let some = client.send_some(&requests[sent % requests.len()..]);
-        if some > 0 {
-            (sent, last) = (sent + some, Instant::now());
-        }
-        assert!(sent < 1 << 30, "the service reads without a bound");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    sent
-}
 
 /// It stops being read when its output is full; others don't notice; when it reads, everything is there, in order.
 #[test]
@@ -31,7 +17,7 @@ fn a_client_that_never_reads_is_left_waiting() {
             let mut service = Service::start(1, "--max-vectors 1024 --in-flight 16 --pool 256KiB --slots 64");
             let mut deaf = Client::new(&service.unix(), mode, 1);
             let request = deaf.request(5, &(0..1024).map(|i| i as f32).collect::<Vec<_>>());
-            let sent = fill(&mut deaf, &request);
+            let sent = deaf.send_until_stopped(&request);
             let mut other = service.count();
             for id in 0..200 {
                 other.send(0, &[id as f32]);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use slipring_ingest::protocol::Mode;
 
 use crate::support::service::{Service, try_start};
-use crate::support::{score, segments, vector, within};
+use crate::support::{folder, score, segments, vector, within};
 
 /// The least pool that `--reclaim overwrite` accepts for these words.
 fn least_pool(dim: u32, words: &str) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let error =
         try_start(folder.path(), dim, &format!("{words} --pool 8KiB")).expect_err("8 KiB are too little").to_string();
     let figure = error.split("at least ").nth(1).and_then(|rest| rest.split(' ').next());
