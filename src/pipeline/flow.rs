@@ -181,7 +181,7 @@ impl<P> Flow<P> {
             return i64::MAX;
         }
         let dead = self.stages.iter().filter(|stage| stage.layer < layer && stage.is_dead());
-        dead.map(|stage| stage.progress() + 1).min().unwrap_or(i64::MAX)
+        dead.map(StageState::died_at).min().unwrap_or(i64::MAX)
     }
 
     /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't return. `first_missing` is the first
@@ -214,15 +214,17 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A `Held` that starts at `first` goes unreleased: its events aren't processed, and its stage is dead. Recorded first, and only then the
+    /// A `Held` goes unreleased: its events aren't processed, and its stage is dead behind what it has released. Recorded first, and only then the
     /// `Held` is gone: the pump, which waits for that, shows nobody a row that wasn't written.
-    pub(crate) fn drop_held(&self, stage: u32, first: Sequence) {
+    pub(crate) fn drop_held(&self, stage: u32) {
+        let state = &self.stages[stage as usize];
+        let first_missing = state.progress() + 1;
         if self.is_gone() {
-            self.stages[stage as usize].note_death(first);
+            state.note_death(first_missing);
         } else {
-            self.fail(stage, first, "a Held was dropped unreleased");
+            self.fail(stage, first_missing, "a Held was dropped unreleased");
         }
-        self.stages[stage as usize].drop_held();
+        state.drop_held();
         self.wake_all();
     }
 

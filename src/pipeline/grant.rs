@@ -19,6 +19,12 @@ impl<'l> LaneGrant<'l> {
         Self(grant)
     }
 
+    /// Gives back all but the first `n` bytes; more than were reserved changes nothing.
+    #[inline]
+    pub fn truncate(&mut self, n: usize) {
+        self.0.truncate(n);
+    }
+
     /// Commits the first `n` bytes as a slice and gives the rest back.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ impl<M: Meta> Drop for Held<M> {
         if self.slots.is_empty() {
             return;
         }
-        self.shared.drop_held(self.stage, self.first);
+        self.shared.drop_held(self.stage);
     }
 }
 

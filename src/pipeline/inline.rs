@@ -31,17 +31,15 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
     fn poll(&mut self) -> usize {
         let Some(stage) = self.stage.as_mut() else { return 0 };
-        let batch_max = stage.state().batch_max;
+        let (batch_max, before) = (stage.state().batch_max, stage.released());
         match stage.poll(batch_max, &mut self.handler) {
             Ok(Polled::Idle) => 0,
-            Ok(Polled::Advanced(done) | Polled::Retry(done)) => {
-                debug_assert!(done <= batch_max);
-                done
-            }
+            Ok(Polled::Advanced(done) | Polled::Retry(done)) => done,
             Ok(Polled::Ended) | Err(_) => {
-                // A dead stage has told the lane by itself.
+                // A dead stage has told the lane by itself; what it processed before counts.
+                let done = (stage.released() - before) as usize;
                 self.stage = None;
-                0
+                done
             }
         }
     }

@@ -53,13 +53,16 @@ pub struct Stage<M: Meta> {
     /// First and last sequence of every `Held` given out, and whether it came back.
     helds: VecDeque<(Sequence, Sequence, bool)>,
     spare: Vec<Vec<Slot<M>>>,
+    /// It was told that no more will come: none is shown, whatever a stage before it still releases at that moment.
+    is_cut_off: bool,
 }
 
 impl<M: Meta> Stage<M> {
     pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32) -> Self {
         assert!((index as usize) < shared.stages.len());
         let (helds, spare) = (VecDeque::new(), Vec::new());
-        Self { poller: Some(poller), shared: Arc::clone(shared), index, released: NONE, read: NONE, helds, spare }
+        let (released, read, is_cut_off) = (NONE, NONE, false);
+        Self { poller: Some(poller), shared: Arc::clone(shared), index, released, read, helds, spare, is_cut_off }
     }
 
     /// Its name in the specification.
@@ -79,6 +82,9 @@ impl<M: Meta> Stage<M> {
         self.reap_dropped_held()?;
         if !self.helds.is_empty() {
             return Err(StageError::Holding { since: self.released + 1 });
+        }
+        if self.is_cut_off {
+            return self.idle();
         }
         let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
         let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
@@ -112,6 +118,9 @@ impl<M: Meta> Stage<M> {
     /// The stage is dead, or has seen all that a dead stage before it had finished.
     pub fn read(&mut self, max: usize) -> Result<Option<Held<M>>, StageError> {
         self.reap_dropped_held()?;
+        if self.is_cut_off {
+            return self.idle().map(|_| None);
+        }
         let skip = (self.read - self.released) as u64;
         let Some(poller) = self.poller.as_mut() else { return Ok(None) };
         let mut slots = self.spare.pop().unwrap_or_default();
@@ -149,13 +158,11 @@ impl<M: Meta> Stage<M> {
             through = last;
             self.helds.pop_front();
         }
-        match self.poller.as_mut() {
-            Some(poller) if through > self.released => {
-                poller.release((through - self.released) as u64);
-                self.move_to(through);
-            }
-            // Dead, and its poller is with the pump, which releases them once no `Held` is left.
-            _ => self.released = through,
+        // What a dead stage gives back counts no more: its lane has been told where it died.
+        let is_dead = self.state().is_dead();
+        if let Some(poller) = self.poller.as_mut().filter(|_| through > self.released && !is_dead) {
+            poller.release((through - self.released) as u64);
+            self.move_to(through);
         }
         self.note_oldest();
         self.check();
@@ -218,6 +225,7 @@ impl<M: Meta> Stage<M> {
             return Ok(Polled::Ended);
         }
         if self.read + 1 >= self.shared.cut_off_at(self.state().layer) {
+            self.is_cut_off = true;
             return Err(self.failed());
         }
         Ok(Polled::Idle)
@@ -260,6 +268,9 @@ impl<M: Meta> Stage<M> {
 
     /// What was read is released or held, without a gap; in debug and in profile `checked`.
     fn check(&self) {
+        if !cfg!(debug_assertions) || self.state().is_dead() {
+            return;
+        }
         debug_assert!(self.released <= self.read);
         debug_assert_eq!(self.helds.front().map_or(self.read, |held| held.0 - 1), self.released);
         debug_assert_eq!(self.helds.back().map_or(self.released, |held| held.1), self.read);

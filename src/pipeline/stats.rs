@@ -124,7 +124,7 @@ fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
         name: stage.name.clone(),
         released,
         behind: (shared.available(stage.layer) - released).max(0) as u64,
-        held_from: Some(stage.held_from()).filter(|&sequence| sequence != NONE),
+        held_from: Some(stage.held_from()).filter(|&sequence| sequence != NONE && stage.helds() > 0),
         ended: stage.has_ended(),
         died_at: Some(stage.died_at()).filter(|&sequence| sequence != i64::MAX),
         rejected: stage.rejected(),

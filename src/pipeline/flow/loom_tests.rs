@@ -119,21 +119,23 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.die(0, 0);
-        // Two events are held one by one; the later goes unreleased, and the stage's poller waits for the other.
+        // The first event is processed and held, the second is held; the later of the two goes first, and the stage's poller waits for the other.
         lane.flow.stages[1].add_held();
         lane.flow.stages[1].add_held();
-        lane.flow.drop_held(1, 1);
-        lane.flow.park(1, lane.cursors[1].clone());
-        let dropping = spawn(&lane, |lane| lane.flow.drop_held(1, 0));
+        let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
+        let reaping = spawn(&lane, |lane| {
+            if lane.flow.stages[1].is_dead() {
+                lane.flow.park(1, lane.cursors[1].clone());
+            }
+            lane.flow.drop_held(1);
+        });
         let mut detached = Vec::new();
-        for _ in 0..2 {
-            lane.flow.pump(&mut detached);
-            lane.read_rows();
-        }
-        dropping.join().expect("it ends");
         lane.flow.pump(&mut detached);
         lane.read_rows();
-        assert_eq!(lane.cursors[1].released(), EVENTS - 1);
+        [dropping, reaping].into_iter().for_each(|thread| thread.join().expect("it ends"));
+        lane.flow.pump(&mut detached);
+        lane.read_rows();
+        assert_eq!((lane.flow.stages[1].died_at(), lane.flow.stages[1].helds()), (0, 0));
     });
 }
 

@@ -14,7 +14,7 @@ use crate::pipeline::shared::LaneShared;
 use crate::pipeline::{Failure, Held, Lane, LaneSpec, PanicPolicy, Reclaim, Stage, StageSpec};
 use crate::region::Pages;
 use crate::ring::model::looks_after;
-use crate::ring::{InFlight, PoolOptions, PoolSlice, Received, Retained, RingPool, Sequence, Token};
+use crate::ring::{FlightId, InFlight, PoolOptions, PoolSlice, Received, Retained, RingPool, Sequence, Token};
 
 pub(super) const CHUNK: usize = 4096;
 
@@ -159,7 +159,6 @@ pub(super) struct Model {
     pub(super) events: Vec<Tag>,
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
-    pub(super) discarded: u64,
     pub(super) refused_ring: u64,
     pub(super) closing: bool,
     pub(super) failure: Option<Failure>,
@@ -170,7 +169,7 @@ pub(super) struct Model {
     pub(super) flights: Vec<(InFlight, u64, usize)>,
     pub(super) received: Vec<(Received, u64, usize)>,
     pub(super) retained: Vec<(Retained, u64, usize)>,
-    pub(super) abandoned: Vec<u64>,
+    pub(super) abandoned: Vec<FlightId>,
     pub(super) foreign: RingPool,
     applied: usize,
 }
@@ -195,7 +194,6 @@ impl Model {
             events: Vec::new(),
             published: -1,
             reclaimed: -1,
-            discarded: 0,
             refused_ring: 0,
             closing: false,
             failure: None,
@@ -230,26 +228,28 @@ impl Model {
 
     /// The first sequence that stages of `layer` never see.
     pub(super) fn cut_off(&self, layer: usize) -> Sequence {
-        if self.failure.is_none() || (self.shape.policy == PanicPolicy::Detach && !self.gone) {
+        if !self.is_poisoned() && !self.gone {
             return i64::MAX;
         }
         let before = self.stages.iter().zip(&self.layers).filter(|(_, of)| **of < layer);
-        before
-            .filter(|(stage, _)| stage.died_at.is_some())
-            .map(|(stage, _)| stage.progress + 1)
-            .min()
-            .unwrap_or(i64::MAX)
+        before.filter_map(|(stage, _)| stage.died_at).min().unwrap_or(i64::MAX)
     }
 
     pub(super) fn died_at(&self) -> Vec<Option<Sequence>> {
         self.stages.iter().map(|stage| stage.died_at).collect()
     }
 
-    /// A stage is dead from now on. The first to die gives the failure, which never changes.
-    pub(super) fn die(&mut self, at: usize) {
+    /// A stage does nothing from now on.
+    pub(super) fn leave(&mut self, at: usize) {
         let stage = &mut self.stages[at];
         let sequence = stage.progress + 1;
         stage.died_at = Some(stage.died_at.map_or(sequence, |before| before.min(sequence)));
+    }
+
+    /// A stage is dead from now on. The first to die gives the failure, which never changes.
+    pub(super) fn die(&mut self, at: usize) {
+        self.leave(at);
+        let sequence = self.stages[at].progress + 1;
         if self.failure.is_none() {
             let (stage, reason) = (at.to_string(), String::new());
             self.failure = Some(Failure { stage, index: at as u32, reason, sequence });
@@ -297,8 +297,8 @@ impl Model {
         assert_eq!(self.shared.failure(), self.failure);
         let Some(lane) = &self.lane else { return };
         let stats = lane.stats();
-        let expected = ((self.published + 1) as u64, (self.reclaimed + 1) as u64, self.discarded, self.refused_ring);
-        assert_eq!((stats.published, stats.reclaimed, stats.discarded, stats.refused_ring), expected);
+        let expected = ((self.published + 1) as u64, (self.reclaimed + 1) as u64, self.refused_ring);
+        assert_eq!((stats.published, stats.reclaimed, stats.refused_ring), expected);
         assert_eq!(stats.slots_in_use as i64, self.staged() - self.reclaimed, "slots in use");
         assert_eq!(lane.free_slots() + stats.slots_in_use, self.shape.slots);
         let released = match self.shape.reclaim {
@@ -307,7 +307,6 @@ impl Model {
         };
         assert_eq!(stats.pool.released, released);
         assert!(stats.pool.pinned_chunks <= 1, "{stats:?}");
-        assert_eq!(lane.is_drained(), self.closing && self.consumed() >= self.published);
         assert_eq!(lane.has_failed(), self.failure.is_some());
         assert!(lane.right_size().pool_bytes > 0);
         for (at, (real, stage)) in stats.stages.iter().zip(&self.stages).enumerate() {

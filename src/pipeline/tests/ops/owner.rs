@@ -8,27 +8,23 @@ use super::draw::{And, Into, MAX, Next, Op, Turn};
 use super::model::{CHUNK, Leaky, Model};
 use super::payload::{Tag, assert_shows, fill};
 use super::take;
-use crate::pipeline::{Lane, PanicPolicy, Reclaim, StageRefusal};
+use crate::pipeline::{Lane, PanicPolicy, Reclaim, Refused, StageRefusal};
 use crate::ring::{Full, InFlight, Sequence};
 
 impl Model {
     /// Why nothing is taken at all.
-    fn shut(&self) -> Option<Full> {
-        let first = self.failure.as_ref().map(|failure| Full::Poisoned(failure.index));
-        first.filter(|_| self.is_poisoned()).or(self.closing.then_some(Full::Closed))
+    fn shut(&self) -> Option<Refused> {
+        let first = self.failure.as_ref().map(|failure| Refused::Poisoned(failure.index));
+        first.filter(|_| self.is_poisoned()).or(self.closing.then_some(Refused::Closed))
     }
 
-    /// What is staged is published now, or discarded.
+    /// What is staged is published now.
     fn flushed(&mut self) {
-        if self.is_poisoned() {
-            self.discarded += (self.staged() - self.published) as u64;
-            self.events.truncate((self.published + 1) as usize);
-        }
         self.published = self.staged();
     }
 
     /// Whether a slot can be had: if not, what is staged is published.
-    fn room(&mut self) -> Result<(), Full> {
+    fn room(&mut self) -> Result<(), Refused> {
         if let Some(why) = self.shut() {
             return Err(why);
         }
@@ -41,22 +37,22 @@ impl Model {
         }
         self.refused_ring += 1;
         self.flushed();
-        Err(Full::Ring { slots: self.shape.slots })
+        Err(Refused::Ring { slots: self.shape.slots })
     }
 
     /// The lane has looked whether it had room for so many bytes: it may have reclaimed, and has published what was staged if
     /// it says no.
-    fn made_room(&mut self, lane: &Lane<Tag>, asked: usize, refused: Option<Full>) {
+    fn made_room(&mut self, lane: &Lane<Tag>, asked: usize, refused: Option<Refused>) {
         let stats = lane.stats();
         let reclaimed = stats.reclaimed as i64 - 1;
         assert!((self.reclaimed..=self.consumed()).contains(&reclaimed), "{reclaimed} were reclaimed");
         self.reclaimed = reclaimed;
         match refused {
             None => return assert!(asked <= MAX),
-            Some(Full::TooLarge { asked_bytes, max_slice_bytes }) => {
+            Some(Refused::Pool(Full::TooLarge { asked_bytes, max_slice_bytes })) => {
                 assert!(asked > MAX && (asked_bytes, max_slice_bytes) == (asked, MAX))
             }
-            Some(Full::Pool { .. }) => {
+            Some(Refused::Pool(Full::Pool { .. })) => {
                 assert!(asked <= MAX && self.reclaimed == self.consumed());
                 let pool = stats.pool;
                 let is_full = pool.in_use_bytes == pool.pool_bytes;
@@ -136,7 +132,7 @@ impl Model {
                     And::Stage => calls::stage(claim, tag),
                     And::Publish => calls::publish(claim, tag),
                 };
-                self.claimed(&lane, tag, staged, matches!(and, And::Publish));
+                self.claimed(tag, staged, matches!(and, And::Publish));
             }
         }
         match room {
@@ -151,24 +147,13 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    /// A claim was staged. A lane that was poisoned meanwhile has discarded the event, and must have said so.
-    fn claimed(&mut self, lane: &Leaky, tag: Tag, staged: Option<Sequence>, publish: bool) {
-        assert_eq!(staged, (!self.is_poisoned()).then_some(tag.sequence), "a discarded event has no sequence");
-        if staged.is_some() {
-            self.events.push(tag);
-            if publish {
-                self.flushed();
-            }
-            return;
+    /// A claim was staged, whatever has become of the lane since.
+    fn claimed(&mut self, tag: Tag, staged: Sequence, publish: bool) {
+        assert_eq!(staged, tag.sequence);
+        self.events.push(tag);
+        if publish {
+            self.flushed();
         }
-        // What waited before it may be discarded with it, or at the next flush.
-        let stats = lane.stats();
-        let left = stats.reclaimed as i64 + stats.slots_in_use as i64 - 1;
-        assert!(left == self.published || left == self.staged(), "{left} are staged");
-        let gone = stats.discarded - self.discarded - (self.staged() - left) as u64;
-        assert!(gone <= 1, "{gone} events were discarded for one");
-        self.discarded = stats.discarded;
-        self.events.truncate((left + 1) as usize);
     }
 
     pub(super) fn stage_slice(&mut self, pick: usize, publish: bool) {
@@ -184,7 +169,7 @@ impl Model {
                     }
                 }
                 Err(refused) => {
-                    assert_eq!((Err(refused.why), refused.meta), (room.map_err(StageRefusal::Full), tag));
+                    assert_eq!((Err(refused.why), refused.meta), (room.map_err(StageRefusal::Refused), tag));
                     self.slices.push((refused.slice.expect("it comes back"), serial, len));
                 }
             }
@@ -196,7 +181,7 @@ impl Model {
         let Some(mut lane) = self.lane.take() else { return };
         let (room, slice) = (self.room(), self.foreign.copy_in(b"other").expect("a pool of its own"));
         let refused = lane.stage(slice, Tag::default()).expect_err("it is another pool's");
-        assert_eq!(refused.why, room.err().map_or(StageRefusal::Foreign, StageRefusal::Full));
+        assert_eq!(refused.why, room.err().map_or(StageRefusal::Foreign, StageRefusal::Refused));
         assert_eq!(&refused.slice.expect("it comes back")[..], b"other");
         self.lane = Some(lane);
     }
@@ -212,7 +197,7 @@ impl Model {
             }
             Err(refused) => {
                 assert!(refused.slice.is_none());
-                assert_eq!((Err(refused.why), refused.meta), (room.map_err(StageRefusal::Full), tag));
+                assert_eq!((Err(refused.why), refused.meta), (room.map_err(StageRefusal::Refused), tag));
             }
         }
         self.lane = Some(lane);
@@ -278,12 +263,12 @@ impl Model {
             self.check_turns();
             assert_eq!(report.failure, self.failure);
             ending.check(&report);
-            assert!(progress.reclaimed as u64 <= report.consumed);
+            assert!(progress.reclaimed as u64 <= report.published);
         } else {
             drop(lane);
         }
         self.gone = true;
-        for at in std::mem::take(&mut self.attached).into_iter().filter(|_| calls::ATTACHED_DIE_WITH_THE_LANE) {
+        for at in std::mem::take(&mut self.attached) {
             self.handle_dropped(at);
         }
     }
@@ -297,15 +282,9 @@ impl Model {
             !self.is_poisoned() && self.stages[at].died_at.is_some() && self.stages[at].progress < self.published
         };
         let late = (0..self.stages.len()).filter(|&at| !is_over(at) || is_unpumped(at));
-        let all = |published: u64| self.stages.iter().all(|stage| stage.processed == published);
-        let (published, consumed) = ((self.published + 1) as u64, (self.consumed() + 1) as u64);
-        Ending {
-            published,
-            consumed,
-            discarded: self.discarded,
-            late: late.map(|at| at.to_string()).collect(),
-            lost_nothing: all(published) && self.discarded == 0,
-        }
+        let processed: Vec<_> = self.stages.iter().map(|stage| stage.processed).collect();
+        let (published, consumed) = ((self.published + 1) as u64, *processed.iter().min().expect("a stage"));
+        Ending { published, consumed, processed, late: late.map(|at| at.to_string()).collect() }
     }
 
     pub(super) fn token(&mut self, pick: usize, keep: usize, next: Next) {

@@ -61,8 +61,15 @@ impl Model {
         }
     }
 
-    fn failed(&self) -> StageError {
-        StageError::Failed(self.failure.clone().expect("a stage has failed"))
+    /// Why a stage sees nothing more: the failure, or else a stage that the lane has left.
+    fn failed(&self, at: usize) -> StageError {
+        if let Some(failure) = &self.failure {
+            return StageError::Failed(failure.clone());
+        }
+        let left = |other: &usize| self.layers[*other] < self.layers[at] || *other == at;
+        let left = (0..self.stages.len()).filter(left).find_map(|other| Some((other, self.stages[other].died_at?)));
+        let (stage, sequence) = left.expect("a stage was left");
+        StageError::Left { stage: stage.to_string(), sequence }
     }
 
     /// What a poll that found this returns, and what it does to the stage.
@@ -70,7 +77,7 @@ impl Model {
         match finds {
             Finds::Dead => {
                 self.park(at);
-                Err(self.failed())
+                Err(self.failed(at))
             }
             Finds::Holding => Err(StageError::Holding { since: self.stages[at].released + 1 }),
             Finds::Over => Ok(Polled::Ended),
@@ -78,7 +85,7 @@ impl Model {
                 self.stages[at].ended = true;
                 Ok(Polled::Ended)
             }
-            Finds::CutOff => Err(self.failed()),
+            Finds::CutOff => Err(self.failed(at)),
             Finds::Nothing => Ok(Polled::Idle),
             Finds::Events(found) => {
                 let done = if turn.then == Then::Done { found } else { found.min(turn.good) };
@@ -91,7 +98,7 @@ impl Model {
                     _ => {
                         self.park(at);
                         self.die(at);
-                        Err(self.failed())
+                        Err(self.failed(at))
                     }
                 }
             }
@@ -200,9 +207,9 @@ impl Model {
             return;
         }
         let Some(stage) = self.stages[at].stage.take() else { return };
-        if !self.stages[at].inline {
+        if !self.stages[at].inline || !self.stages[at].out.is_empty() {
             let lane = self.lane.as_mut().expect("it was looked at");
-            let refused = lane.attach(stage, |_| Outcome::Done).expect_err("it has a thread");
+            let refused = lane.attach(stage, |_| Outcome::Done).expect_err("it has a thread, or holds events");
             self.stages[at].stage = Some(refused.0);
             return;
         }
@@ -225,7 +232,7 @@ impl Model {
         self.stages[at].stage = Some(stage);
         if is_dead {
             self.park(at);
-            assert_eq!(read.map(drop), Err(self.failed()));
+            assert_eq!(read.map(drop), Err(self.failed(at)));
         } else if is_over {
             assert!(matches!(read, Ok(None)));
         } else if found > 0 {
@@ -238,7 +245,7 @@ impl Model {
             assert!(matches!(read, Ok(None)));
             self.stages[at].ended = true;
         } else if next >= self.cut_off(layer) {
-            assert_eq!(read.map(drop), Err(self.failed()));
+            assert_eq!(read.map(drop), Err(self.failed(at)));
         } else {
             assert!(matches!(read, Ok(None)), "{read:?}");
         }
@@ -298,7 +305,7 @@ impl Model {
             self.look_at_held(at, &held, false);
         }
         drop(held);
-        self.die(at);
+        if self.gone { self.leave(at) } else { self.die(at) }
     }
 
     /// It is given back when everything is over: a real leak would be one of the test.
@@ -343,6 +350,10 @@ impl Model {
         if stage.out.is_empty() && self.closing && stage.released >= self.published {
             stage.ended = true;
             return;
+        }
+        // Behind the lane it is late, and nobody pumps for it.
+        if self.gone {
+            return self.leave(at);
         }
         self.park(at);
         self.die(at);

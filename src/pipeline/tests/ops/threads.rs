@@ -180,15 +180,18 @@ impl Hand {
 
     /// Behind its own death, or what a dead stage had finished, nothing is shown.
     fn stays_dead(&mut self, error: &StageError) {
-        assert!(matches!(error, StageError::Failed(_)), "{error:?} says nothing of the failure");
+        assert!(
+            matches!(error, StageError::Failed(_) | StageError::Left { .. }),
+            "{error:?} says nothing of the failure"
+        );
         for _ in 0..2 {
             let polled = self.stage.poll(1, |_| Outcome::Retry);
             assert!(
-                matches!(polled, Err(StageError::Failed(_) | StageError::Holding { .. })),
+                matches!(polled, Err(StageError::Failed(_) | StageError::Left { .. } | StageError::Holding { .. })),
                 "{polled:?} behind {error}"
             );
             let read = self.stage.read(1).map(|held| held.map(|held| held.len()));
-            assert!(matches!(read, Err(StageError::Failed(_))), "{read:?} behind {error}");
+            assert!(matches!(read, Err(StageError::Failed(_) | StageError::Left { .. })), "{read:?} behind {error}");
         }
     }
 }
