@@ -181,7 +181,7 @@ impl<P> Flow<P> {
             return i64::MAX;
         }
         let dead = self.stages.iter().filter(|stage| stage.layer < layer && stage.is_dead());
-        dead.map(StageState::died_at).min().unwrap_or(i64::MAX)
+        dead.map(|stage| stage.progress() + 1).min().unwrap_or(i64::MAX)
     }
 
     /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't return. `first_missing` is the first

@@ -232,7 +232,8 @@ impl Model {
             return i64::MAX;
         }
         let before = self.stages.iter().zip(&self.layers).filter(|(_, of)| **of < layer);
-        before.filter_map(|(stage, _)| stage.died_at).min().unwrap_or(i64::MAX)
+        let dead = before.filter(|(stage, _)| stage.died_at.is_some());
+        dead.map(|(stage, _)| stage.progress + 1).min().unwrap_or(i64::MAX)
     }
 
     pub(super) fn died_at(&self) -> Vec<Option<Sequence>> {
