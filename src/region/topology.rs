@@ -82,7 +82,7 @@ impl Topology {
     }
 
     /// The smallest second level of cache that a CPU reports, in bytes; None where none does.
-    pub(crate) fn l2_bytes_min(&self) -> Option<usize> {
+    pub fn l2_bytes_min(&self) -> Option<usize> {
         self.cpus.iter().filter_map(|known| known.l2_bytes).min()
     }
 

@@ -34,7 +34,10 @@ fn units_are_whole_pages_and_whole_blocks() {
     for class_bytes in [64, 192, 2048, 4096, 4160, 8192, 64 << 10, 1 << 20, 3 << 20] {
         for page_bytes in [4096, 16 << 10, 64 << 10] {
             let unit = unit_of(class_bytes, page_bytes);
-            assert!(unit % page_bytes == 0 && unit % class_bytes == 0, "{class_bytes} on {page_bytes}");
+            assert!(
+                unit.is_multiple_of(page_bytes) && unit.is_multiple_of(class_bytes),
+                "{class_bytes} on {page_bytes}"
+            );
         }
     }
 }
