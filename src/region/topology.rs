@@ -60,7 +60,7 @@ impl Topology {
     }
 
     /// A machine for tests: so many CPUs with caches of these sizes, of which so many share a third level.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub(crate) fn of(cpus: usize, l2_bytes: Option<usize>, l3_bytes: Option<usize>, sharing: usize) -> Topology {
         let one = |cpu: usize| {
             let first = cpu / sharing * sharing;
