@@ -49,7 +49,8 @@ mod touch;
 
 #[cfg(all(test, not(miri)))]
 pub(crate) mod fake;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg_attr(any(miri, loom), allow(dead_code, reason = "some tests need files, or threads that loom knows"))]
 pub(crate) mod machines;
 #[cfg(test)]
 mod tests;

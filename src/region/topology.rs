@@ -60,7 +60,7 @@ impl Topology {
     }
 
     /// A machine for tests: so many CPUs with caches of these sizes, of which so many share a third level.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub(crate) fn of(cpus: usize, l2_bytes: Option<usize>, l3_bytes: Option<usize>, sharing: usize) -> Topology {
         let one = |cpu: usize| {
             let first = cpu / sharing * sharing;
@@ -82,7 +82,7 @@ impl Topology {
     }
 
     /// The smallest second level of cache that a CPU reports, in bytes; None where none does.
-    pub(crate) fn l2_bytes_min(&self) -> Option<usize> {
+    pub fn l2_bytes_min(&self) -> Option<usize> {
         self.cpus.iter().filter_map(|known| known.l2_bytes).min()
     }
 

@@ -14,6 +14,7 @@ use crate::pipeline::wake::{ASLEEP, Party};
 use crate::ring::{NONE, Sequence};
 use crate::sync::model::{model, thread};
 use crate::sync::{AtomicI64, AtomicU32, Ordering, yield_now};
+use crate::wake::Announced;
 
 const BARRIER: Barrier = Barrier::Fence;
 const EVENTS: i64 = 2;
@@ -166,7 +167,7 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
         let Party::Io { event, .. } = &lane.flow.io else { unreachable!("the IO thread sleeps on an event") };
         let ready = || lane.flow.has_failed() && lane.flow.has_parked();
         while !ready() {
-            if lane.flow.io.prepare(BARRIER, ASLEEP, ready) {
+            if lane.flow.io.prepare(BARRIER, ASLEEP, ready) == Announced::Asleep {
                 event.poll();
             }
             lane.flow.io.awake();
