@@ -58,8 +58,10 @@ impl Waiter {
                     waker.wake();
                     drop(self);
                 };
-                // The payload may panic when it is dropped.
-                catch_unwind(AssertUnwindSafe(wake)).unwrap_or_else(mem::forget);
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(wake)) {
+                    // It is somebody else's too, and may panic when it is dropped.
+                    catch_unwind(AssertUnwindSafe(|| drop(payload))).unwrap_or_else(mem::forget);
+                }
             }
         }
     }
