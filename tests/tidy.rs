@@ -62,6 +62,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/stream/ring.rs",
     "tests/class_fork.rs",
     "tests/class_no_alloc.rs",
+    "tests/lane_fork.rs",
     "tests/lane_no_alloc.rs",
     "tests/ring_fork.rs",
     "tests/lanes/no_membarrier.rs",

@@ -31,6 +31,9 @@
 //! It promises: the producer never blocks and never spins; a panic releases nothing that wasn't processed; no wake-up is
 //! lost; no safe call, in any order, reads memory that is reused.
 //!
+//! In a forked child a lane is a copy without its stages' threads and with a pool of zeros: it may be dropped or closed, which waits for no lock of the parent's and
+//! takes nothing from it. Start another for work.
+//!
 //! It doesn't: share a lane between producers (start more lanes), resize, or hand out the disruptor's own closures over slots.
 //!
 //! # What doesn't compile
