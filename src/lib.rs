@@ -48,7 +48,7 @@
 //! - Bytes that a stage, a slice or a retained handle can see are never written (a forked child has zeros in their place), and their memory is reused only after the last of them is
 //!   done with it, in whatever order and on whatever thread that happens.
 //! - Reserving and publishing never block, never spin and, after the start, never allocate: a full pool or ring is a value
-//!   ([`ring::Full`]) that says what to do.
+//!   ([`ring::Full`], and `pipeline::Refused` of a lane) that says what to do.
 //! - The working set is the window or what is alive, whichever is larger, however large the pool is.
 //! - A stage that panics releases nothing that it hasn't processed (under `PanicPolicy::Detach` its lane does that in its place, and says so); a lane that
 //!   closes says how many events each stage has processed.
