@@ -19,11 +19,11 @@ fn another_thread_reads_what_the_owner_knows() {
     assert_eq!(lane.poll().reclaimed, 3);
     assert_eq!(watch.stats(Duration::ZERO).unwrap(), lane.stats(), "the round has told them");
     let reader = thread::spawn(move || (watch.stats(LONG).unwrap(), watch));
-    while !reader.is_finished() {
+    while !lane.shared.figures.are_asked() {
         // Asleep until the reader wakes it.
         lane.wait(false, LONG);
-        lane.poll();
     }
+    lane.poll();
     let (stats, watch) = reader.join().unwrap();
     assert_eq!((stats.published, stats.reclaimed, stats.pool.released), (3, 3, 2));
     stage_number(&mut lane, 3).unwrap();
