@@ -18,6 +18,8 @@ fn another_thread_reads_what_the_owner_knows() {
     assert_eq!((early.stages[0].released, early.published), (2, 0));
     assert_eq!(lane.poll().reclaimed, 3);
     assert_eq!(watch.stats(Duration::ZERO).unwrap(), lane.stats(), "the round has told them");
+    // Answers what was asked last: from here on only the reader asks.
+    lane.poll();
     let reader = thread::spawn(move || (watch.stats(LONG).unwrap(), watch));
     while !lane.shared.figures.are_asked() {
         // Asleep until the reader wakes it.
