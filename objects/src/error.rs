@@ -11,6 +11,7 @@ use slipring::class::GetError;
 
 /// A download that failed. Its buffer has gone back.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct DownloadError {
     /// The object.
     pub object: Path,

@@ -63,6 +63,7 @@ impl Default for RangeOptions {
 
 /// A field that doesn't fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OptionsError {
     /// Its name in [`RangeOptions`].
     pub field: &'static str,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where an object's memory came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PoolUse {
     /// The buffer pool.
     Hit,
@@ -14,6 +15,7 @@ pub enum PoolUse {
     /// Allocated: an object under [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) isn't worth a buffer of the pool.
     Skip,
     /// Allocated: the engine has no pool.
+    #[default]
     Off,
 }
 
@@ -29,7 +31,8 @@ impl fmt::Display for PoolUse {
 }
 
 /// One download.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DownloadStats {
     /// Of the object.
     pub bytes: u64,
@@ -54,6 +57,7 @@ impl DownloadStats {
 
 /// All downloads of an engine: see [`RangeEngine::stats`](crate::RangeEngine::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EngineStats {
     /// Objects that arrived.
     pub objects: u64,

@@ -31,6 +31,7 @@ pub struct Stores {
 
 /// Why a URL leads to no store.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct UrlError {
     /// The URL.
     pub url: String,

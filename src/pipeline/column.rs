@@ -38,6 +38,7 @@ impl<T> Cells<T> {
 
 /// Why a row can't be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ColumnError {
     /// The view is another lane's.
     OtherLane,

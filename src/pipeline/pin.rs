@@ -67,6 +67,7 @@ pub enum PinPolicy {
 
 /// What became of a pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PinReport {
     /// The CPU asked for; None where no pin was.
     pub asked: Option<usize>,
@@ -96,6 +97,7 @@ impl fmt::Display for PinReport {
 
 /// Why a preferred pin wasn't granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PinDowngrade {
     /// What would have been the error of [`PinPolicy::Require`].
     Failed(PinError),
@@ -114,6 +116,7 @@ impl fmt::Display for PinDowngrade {
 
 /// Why a thread isn't pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PinError {
     /// The CPU doesn't exist or isn't in the process's mask.
     NoSuchCpu {

@@ -141,13 +141,9 @@ mod tests {
     use super::*;
 
     fn outcomes() -> Report {
-        let stats = DownloadStats {
-            bytes: 3 << 20,
-            ranges: 3,
-            retries: 1,
-            elapsed: Duration::from_millis(1500),
-            pool: PoolUse::Hit,
-        };
+        let mut stats = DownloadStats::default();
+        (stats.bytes, stats.ranges, stats.retries) = (3 << 20, 3, 1);
+        (stats.elapsed, stats.pool) = (Duration::from_millis(1500), PoolUse::Hit);
         let good = Outcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),
