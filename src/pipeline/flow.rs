@@ -100,8 +100,8 @@ impl<P> Flow<P> {
         self.wake_layer(0);
     }
 
-    /// A stage has released up to `sequence`.
-    #[inline]
+    /// A stage has released up to `sequence`. Always inlined, with the wake-up: it is 30 instructions of an event that comes alone.
+    #[inline(always)]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
         // Not compared with the layer before: its cursor, which lets events through, moves before its progress is told.
@@ -111,7 +111,7 @@ impl<P> Flow<P> {
     }
 
     /// Wakes whoever waits for events of `layer`; behind the last one, the IO thread if it is full.
-    #[inline]
+    #[inline(always)]
     fn wake_layer(&self, layer: usize) {
         self.barrier.light();
         let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };

@@ -31,13 +31,13 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
     fn poll(&mut self) -> usize {
         let Some(stage) = self.stage.as_mut() else { return 0 };
-        let (batch_max, before) = (stage.state().batch_max, stage.released());
+        let batch_max = stage.state().batch_max;
         match stage.poll(batch_max, &mut self.handler) {
             Ok(Polled::Idle) => 0,
             Ok(Polled::Advanced(done) | Polled::Retry(done)) => done,
             Ok(Polled::Ended) | Err(_) => {
                 // A dead stage has told the lane by itself; what it processed before counts.
-                let done = (stage.released() - before) as usize;
+                let done = stage.processed_before_it_died();
                 self.stage = None;
                 done
             }

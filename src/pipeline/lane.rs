@@ -210,6 +210,7 @@ impl<M: Meta> Lane<M> {
     }
 
     /// Learns what all stages are done with, and frees it; says how many events that were.
+    #[inline]
     pub fn reclaim(&mut self) -> usize {
         let consumed = self.ends.reclaimer.poll().map_or(0, |mut guard| {
             let events = &mut guard;

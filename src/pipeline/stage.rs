@@ -55,14 +55,26 @@ pub struct Stage<M: Meta> {
     spare: Vec<Vec<Slot<M>>>,
     /// It was told that no more will come: none is shown, whatever a stage before it still releases at that moment.
     is_cut_off: bool,
+    /// Events of its last batch that it processed before it died.
+    last_done: usize,
 }
 
 impl<M: Meta> Stage<M> {
     pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32) -> Self {
         assert!((index as usize) < shared.stages.len());
         let (helds, spare) = (VecDeque::new(), Vec::new());
-        let (released, read, is_cut_off) = (NONE, NONE, false);
-        Self { poller: Some(poller), shared: Arc::clone(shared), index, released, read, helds, spare, is_cut_off }
+        let (released, read, is_cut_off, last_done) = (NONE, NONE, false, 0);
+        Self {
+            poller: Some(poller),
+            shared: Arc::clone(shared),
+            index,
+            released,
+            read,
+            helds,
+            spare,
+            is_cut_off,
+            last_done,
+        }
     }
 
     /// Its name in the specification.
@@ -78,6 +90,7 @@ impl<M: Meta> Stage<M> {
     ///
     /// # Errors
     /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds events that were read ahead.
+    #[inline]
     pub fn poll(&mut self, max: usize, mut handler: impl FnMut(View<'_, M>) -> Outcome) -> Result<Polled, StageError> {
         self.reap_dropped_held()?;
         if !self.helds.is_empty() {
@@ -88,7 +101,8 @@ impl<M: Meta> Stage<M> {
         }
         let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
         let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
-        let driven = poller.drive(max as u64, |slot| {
+        // By value: borrowed, what it captures would be kept in memory, 20 instructions a batch.
+        let driven = poller.drive(max as u64, move |slot| {
             sequence += 1;
             match handler(View::new(slot, shared, sequence, index)) {
                 Outcome::Done => Step::Done,
@@ -107,8 +121,8 @@ impl<M: Meta> Stage<M> {
         match batch.end {
             End::All => Ok(Polled::Advanced(batch.done as usize)),
             End::Retry => Ok(Polled::Retry(batch.done as usize)),
-            End::Fail(reason) => Err(self.die(&reason)),
-            End::Panic(text) => Err(self.die(&format!("panicked: {text}"))),
+            End::Fail(reason) => Err(self.fail_after(batch.done, &reason)),
+            End::Panic(text) => Err(self.fail_after(batch.done, &format!("panicked: {text}"))),
         }
     }
 
@@ -246,6 +260,17 @@ impl<M: Meta> Stage<M> {
         })
     }
 
+    /// How many events of its last batch were processed before it died in it.
+    pub(super) fn processed_before_it_died(&self) -> usize {
+        self.last_done
+    }
+
+    #[cold]
+    fn fail_after(&mut self, done: u64, reason: &str) -> StageError {
+        self.last_done = done as usize;
+        self.die(reason)
+    }
+
     fn die(&mut self, reason: &str) -> StageError {
         let poller = self.poller.take();
         self.shared.die(self.index, self.released + 1, reason, poller);
@@ -259,6 +284,7 @@ impl<M: Meta> Stage<M> {
         }
     }
 
+    #[inline]
     fn move_to(&mut self, released: Sequence) {
         if released > self.released {
             self.released = released;
