@@ -1,30 +1,14 @@
 //! A forked child has copies of what the parent had, and one thread. What it makes itself works; what was the parent's answers, whatever other threads of the parent did at the fork
 //! (`src/class/tests/fork.rs` holds each lock).
-#![allow(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+#[allow(unsafe_code)]
+mod forks;
+
 use std::time::{Duration, Instant};
 
 use slipring::class::{self, AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
 
-/// What the child found, as its exit status. A child that waits for what isn't there is killed, which is a status too.
-fn in_child(check: impl FnOnce()) -> i32 {
-    // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process for a child");
-    if child == 0 {
-        // SAFETY: I92. The call takes an integer.
-        unsafe { libc::alarm(20) };
-        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. Destructors of this thread run, and are part of the check.
-        unsafe { libc::exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: I92. The status is a local integer.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    status
-}
+use forks::in_child;
 
 /// One class of 64 bytes.
 fn small(buffers: usize) -> ClassPool {

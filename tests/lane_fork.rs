@@ -1,33 +1,17 @@
 //! A forked child has a copy of a lane, without the threads of its stages: it ends it in any way, and the parent's lane goes on.
 #![allow(unsafe_code)]
 
+mod forks;
+
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use slipring::pipeline::{Lane, LaneSpec, Outcome, PanicPolicy, Polled, Stage, StageSpec, StageThread};
 use slipring::ring::PoolOptions;
 
-const LONG: Duration = Duration::from_secs(60);
+use forks::in_child;
 
-/// What the child found, as its exit status; a child that waits for somebody is ended by its alarm.
-fn in_child(check: impl FnOnce()) -> i32 {
-    // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process for a child");
-    if child == 0 {
-        // SAFETY: I92. An integer; the signal ends the child.
-        unsafe { libc::alarm(20) };
-        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. As above.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: I92. The status is a local integer.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    status
-}
+const LONG: Duration = Duration::from_secs(60);
 
 /// An attached stage, a thread behind it, and one that is polled by hand at the end.
 fn lane(policy: PanicPolicy) -> (Lane<u64>, StageThread, Stage<u64>) {

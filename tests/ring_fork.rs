@@ -1,27 +1,12 @@
 //! A forked child has a ring pool at the parent's addresses, and zeros in it: it may use it, and drop it, and touches nothing else.
-#![allow(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+#[allow(unsafe_code)]
+mod forks;
 
 use slipring::region::Pages;
 use slipring::ring::{PoolOptions, RingPool};
 
-/// What the child found, as its exit status.
-fn in_child(check: impl FnOnce()) -> i32 {
-    // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process for a child");
-    if child == 0 {
-        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. As above.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: I92. The status is a local integer.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    status
-}
+use forks::in_child;
 
 const BYTES: usize = 4 << 20;
 

@@ -1,31 +1,15 @@
 //! A forked child has a copy of a queue, and one thread of it: its calls and its drops answer, wherever the other threads were, and the parent's queue goes on.
-#![allow(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+#[allow(unsafe_code)]
+mod forks;
+
 use std::thread;
 use std::time::Duration;
 
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::stream::{DequeueError, QueueOptions, queue};
 
-/// What the child found, as its exit status; a child that waits for somebody is ended by its alarm.
-fn in_child(check: impl FnOnce()) -> i32 {
-    // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process for a child");
-    if child == 0 {
-        // SAFETY: I92. An integer; the signal ends the child.
-        unsafe { libc::alarm(20) };
-        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. As above.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: I92. The status is a local integer.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    status
-}
+use forks::in_child;
 
 #[test]
 fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {

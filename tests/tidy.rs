@@ -60,13 +60,11 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ring/token.rs",
     "src/ring/typed.rs",
     "src/stream/ring.rs",
-    "tests/class_fork.rs",
     "tests/class_no_alloc.rs",
     "tests/lane_fork.rs",
     "tests/lane_no_alloc.rs",
-    "tests/ring_fork.rs",
     "tests/lanes/no_membarrier.rs",
-    "tests/stream_fork.rs",
+    "tests/forks/mod.rs",
 ];
 
 #[track_caller]
