@@ -23,11 +23,15 @@ use core::num::NonZeroU32;
 
 use crate::process::Process;
 
+#[cfg(all(feature = "pipeline", not(loom)))]
+pub(crate) use std::sync::atomic::AtomicI64;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
+#[cfg(all(feature = "pipeline", loom))]
+pub(crate) use loom::sync::atomic::AtomicI64;
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// For statics, which loom's can't be.
 pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
