@@ -171,6 +171,17 @@ impl<T> ForkLock<T> {
         Self { mutex: Mutex::new(value), made_by: Process::other() }
     }
 
+    /// None if somebody holds it.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.mutex.try_lock() {
+            Ok(guard) => Some(guard),
+            // Nobody leaves a value half changed.
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// None in a forked child, if somebody held it at the fork.
     pub(crate) fn lock(&self) -> Option<MutexGuard<'_, T>> {
         /// A thread of the child's own has let go of it before that many tries.

@@ -8,6 +8,7 @@ use super::lane::Lane;
 use super::sleep::after;
 use super::slot::Meta;
 use super::state::{Rejection, StageState};
+use crate::wake::shielded;
 
 /// How long the closing thread sleeps at most before it looks again: at inline stages, and at those that others poll.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
@@ -29,10 +30,10 @@ pub struct CloseReport {
 }
 
 impl CloseReport {
-    /// Whether every published event was processed (or rejected) by every stage, and every stage has ended.
+    /// Whether every published event was processed (or rejected) by every stage, and every stage has ended: none is late, and none has failed.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.late.is_empty() && self.consumed == self.published
+        self.late.is_empty() && self.failure.is_none() && self.consumed == self.published
     }
 
     /// Events that stages rejected, summed over the stages.
@@ -124,7 +125,9 @@ impl<M: Meta> Drop for Lane<M> {
     fn drop(&mut self) {
         self.begin_close();
         self.inline.iter_mut().for_each(|stage| stage.leave());
-        self.tell_figures();
+        self.tell_last_figures();
         self.shared.leave();
+        // A handler that panics when it is dropped has said so; the lane's report stands.
+        self.inline.drain(..).for_each(|stage| shielded(|| drop(stage)));
     }
 }

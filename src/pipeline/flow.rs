@@ -17,7 +17,7 @@ use super::state::StageState;
 use super::wake::{ASLEEP, ASLEEP_FULL, Party};
 use crate::barrier::Barrier;
 use crate::ring::{NONE, Sequence};
-use crate::sync::{AtomicI64, Mutex, Ordering, Padded, lock};
+use crate::sync::{AtomicI64, ForkLock, Ordering, Padded};
 
 /// Who failed first, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +52,9 @@ pub(crate) struct Flow<P> {
     gone: AtomicI64,
     /// Number of the first stage that failed, and one; zero: none did.
     failed: AtomicI64,
-    failure: Mutex<Option<Failure>>,
+    failure: ForkLock<Option<Failure>>,
     /// Pollers of dead stages. They are never dropped before the lane: an unfinished one would gate it for ever.
-    parked: Mutex<Vec<(u32, P)>>,
+    parked: ForkLock<Vec<(u32, P)>>,
 }
 
 impl<P> Flow<P> {
@@ -73,8 +73,8 @@ impl<P> Flow<P> {
             closed_at: AtomicI64::new(i64::MAX),
             gone: AtomicI64::new(0),
             failed: AtomicI64::new(0),
-            failure: Mutex::new(None),
-            parked: Mutex::new(Vec::new()),
+            failure: ForkLock::new(None),
+            parked: ForkLock::new(Vec::new()),
         }
     }
 
@@ -181,7 +181,8 @@ impl<P> Flow<P> {
             return i64::MAX;
         }
         let dead = self.stages.iter().filter(|stage| stage.layer < layer && stage.is_dead());
-        dead.map(|stage| stage.progress() + 1).min().unwrap_or(i64::MAX)
+        // What is settled to be released will be; what was pumped is beyond the death.
+        dead.map(|stage| stage.died_at().max(stage.progress() + 1)).min().unwrap_or(i64::MAX)
     }
 
     /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't return. `first_missing` is the first
@@ -189,8 +190,9 @@ impl<P> Flow<P> {
     fn fail(&self, stage: u32, first_missing: Sequence, reason: &str) {
         let state = &self.stages[stage as usize];
         debug_assert!(!state.has_ended(), "stage `{}` ended before it failed: {reason}", state.name);
-        let mut failure = lock(&self.failure);
-        if failure.is_none() {
+        // None in a forked child whose parent was just failing: then nobody will know why.
+        let mut failure = self.failure.lock();
+        if let Some(failure @ None) = failure.as_deref_mut() {
             let (stage_name, reason) = (state.name.clone(), reason.to_owned());
             *failure = Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
         }
@@ -218,7 +220,7 @@ impl<P> Flow<P> {
     /// `Held` is gone: the pump, which waits for that, shows nobody a row that wasn't written.
     pub(crate) fn drop_held(&self, stage: u32) {
         let state = &self.stages[stage as usize];
-        let first_missing = state.progress() + 1;
+        let first_missing = state.settle_death();
         if self.is_gone() {
             state.note_death(first_missing);
         } else {
@@ -235,10 +237,10 @@ impl<P> Flow<P> {
         self.wake_all();
     }
 
-    /// The failure, if there is one: no lock is taken before.
+    /// The failure, if there is one.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let is_known = self.has_failed() || self.stages.iter().any(StageState::is_dead);
-        if is_known { lock(&self.failure).clone() } else { None }
+        if is_known { self.failure.lock()?.clone() } else { None }
     }
 
     #[inline]
@@ -250,15 +252,15 @@ impl<P> Flow<P> {
     pub(crate) fn park(&self, stage: u32, poller: P) {
         assert!(self.stages[stage as usize].is_dead(), "only the dead are pumped");
         // Once the lane is gone nobody pumps, and nothing is gated.
-        if !self.is_gone() {
-            lock(&self.parked).push((stage, poller));
+        if let Some(mut parked) = self.parked.lock().filter(|_| !self.is_gone()) {
+            parked.push((stage, poller));
         }
         self.wake_all();
     }
 
     /// Whether pollers of dead stages wait to be taken.
     pub(crate) fn has_parked(&self) -> bool {
-        !lock(&self.parked).is_empty()
+        self.parked.lock().is_some_and(|parked| !parked.is_empty())
     }
 }
 
@@ -266,7 +268,9 @@ impl<P: Pump> Flow<P> {
     /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs. By the IO thread, under
     /// `Detach`; `detached` are the pollers that it has.
     pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
-        detached.append(&mut lock(&self.parked));
+        if let Some(mut parked) = self.parked.lock() {
+            detached.append(&mut parked);
+        }
         for (stage, poller) in detached {
             let state = &self.stages[*stage as usize];
             if state.helds() == 0 {

@@ -11,7 +11,8 @@ use crate::ring::Sequence;
 
 /// A run of events, owned. Not Clone; views borrow it. Give it back with [`super::Stage::release`].
 ///
-/// Dropped instead, it fails its stage: its events weren't processed. Leaked, it blocks the lane, and the statistics name
+/// Dropped instead, it fails its stage: its events weren't processed. (Under `Detach` the lane goes on without the stage as soon as the stage's handle is used again or
+/// dropped: until then it holds the lane up, as any stage that does nothing.) Leaked, it blocks the lane, and the statistics name
 /// the stage and the sequence it holds.
 #[must_use = "dropping it unreleased fails the stage"]
 pub struct Held<M: Meta> {

@@ -13,18 +13,24 @@ pub(super) trait Inline {
 
     /// The lane goes: what isn't done is late.
     fn leave(&mut self);
+
+    /// Whether it said in its last round that an event is to be shown again.
+    fn retries(&self) -> bool;
 }
 
 pub(super) struct InlineStage<M: Meta, F> {
     /// Gone once the stage has ended or is dead.
     stage: Option<Stage<M>>,
     handler: F,
+    retries: bool,
 }
 
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
-    pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
+    pub(super) fn new(mut stage: Stage<M>, handler: F) -> Self {
+        // What it did by hand isn't the lane's round.
+        let _by_hand = stage.take_processed_before_it_died();
         assert_eq!(stage.state().placement, Placement::Inline, "the lane polls inline stages only");
-        Self { stage: Some(stage), handler }
+        Self { stage: Some(stage), handler, retries: false }
     }
 }
 
@@ -34,14 +40,25 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
         let batch_max = stage.state().batch_max;
         match stage.poll(batch_max, &mut self.handler) {
             Ok(Polled::Idle) => 0,
-            Ok(Polled::Advanced(done) | Polled::Retry(done)) => done,
+            Ok(Polled::Advanced(done)) => {
+                self.retries = false;
+                done
+            }
+            Ok(Polled::Retry(done)) => {
+                self.retries = true;
+                done
+            }
             Ok(Polled::Ended) | Err(_) => {
                 // A dead stage has told the lane by itself; what it processed before counts.
-                let done = stage.processed_before_it_died();
-                self.stage = None;
+                let done = stage.take_processed_before_it_died();
+                (self.stage, self.retries) = (None, false);
                 done
             }
         }
+    }
+
+    fn retries(&self) -> bool {
+        self.retries
     }
 
     fn leave(&mut self) {

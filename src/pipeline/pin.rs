@@ -200,6 +200,22 @@ fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
     }
 }
 
+/// The mask of the calling thread at a moment, to be restored.
+pub(super) struct Affinity(Vec<usize>);
+
+impl Affinity {
+    pub(super) fn of_current() -> Self {
+        Self(cpus_of_current())
+    }
+
+    /// As far as the kernel allows.
+    pub(super) fn restore(self) {
+        if !self.0.is_empty() {
+            let _refused = set_cpus_of_current(&self.0);
+        }
+    }
+}
+
 /// The CPUs that the calling thread may run on at this moment; empty where the kernel doesn't tell.
 fn cpus_of_current() -> Vec<usize> {
     if cfg!(miri) {

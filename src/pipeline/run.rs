@@ -13,6 +13,7 @@ use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
 use super::view::View;
 use super::wake::ASLEEP;
+use crate::wake::shielded;
 
 /// First pause after a handler said Retry, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(1);
@@ -112,7 +113,11 @@ impl<M: Meta> Stage<M> {
         };
         let thread = builder.spawn(move || {
             let pin = pin_as_specified(cpu);
-            take(&taken).run_with(handler, pin)
+            let mut handler = handler;
+            let report = take(&taken).run_with(&mut handler, pin);
+            // A handler that panics when it is dropped has said so; the report stands.
+            shielded(|| drop(handler));
+            report
         });
         thread.map(|thread| StageThread { thread }).map_err(|error| {
             let error = LaneError::Os { what: "starting a stage's thread", error };

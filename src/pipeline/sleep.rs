@@ -25,10 +25,15 @@ impl<M: Meta> Lane<M> {
     /// both cases call [`Lane::awake`] before anything else.
     ///
     /// Where a filter of system calls forbids `membarrier(2)` though the process had registered for it, no wake-up can be relied on: then this call naps for up
-    /// to a millisecond by itself and says false, and whoever calls it again and again learns of work a millisecond late.
+    /// to a millisecond by itself and says false, and whoever calls it again and again learns of work a millisecond late. The same while an attached stage says
+    /// `Retry`: it is asked again after the nap.
     #[must_use]
     pub fn prepare_sleep(&mut self, full: bool) -> bool {
         self.flush();
+        if self.retries() && !self.can_free(full) {
+            poll_fd(self.wake_fd(), NAP);
+            return false;
+        }
         match self.announce(full, || self.is_ready(full)) {
             Announced::Asleep => true,
             Announced::Ready => false,
@@ -48,7 +53,15 @@ impl<M: Meta> Lane<M> {
     /// do. `full` and what is staged as in [`Lane::prepare_sleep`].
     pub fn wait(&mut self, full: bool, timeout: Duration) {
         self.flush();
+        if self.retries() && !self.can_free(full) {
+            return poll_fd(self.wake_fd(), timeout.min(NAP));
+        }
         self.wait_until(full, after(timeout), |lane| lane.is_ready(full));
+    }
+
+    /// Whether an attached stage said `Retry` in the last round: it is work, but not work to spin for.
+    fn retries(&self) -> bool {
+        self.inline.iter().any(|stage| stage.retries())
     }
 
     /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room, so that the next [`Lane::claim`] of as many is refused only
@@ -57,8 +70,10 @@ impl<M: Meta> Lane<M> {
     /// # Errors
     /// What a claim would say: at once if it is poisoned, closed or asked for too much; [`Refused::Ring`] or [`Refused::Pool`] after `timeout`.
     pub fn wait_for_room(&mut self, len: usize, timeout: Duration) -> Result<(), Refused> {
-        let until = after(timeout);
+        let (until, refusals) = (after(timeout), self.refused_ring);
         loop {
+            // However often it looks, it is one refusal.
+            self.refused_ring = self.refused_ring.min(refusals);
             let refused = match self.claim(len) {
                 // Dropped, it has taken nothing.
                 Ok(_) => return Ok(()),

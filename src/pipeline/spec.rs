@@ -179,6 +179,9 @@ impl LaneSpec {
         if width == 0 {
             return Err(bad_width());
         }
+        if size_of::<T>() == 0 {
+            return Err(option("column", std::any::type_name::<T>(), "of a type that has a size"));
+        }
         let mut index = 0;
         for (layer, stages) in self.layers.iter().enumerate() {
             if let Some(at) = stages.iter().position(|spec| spec.name == stage) {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use super::error::StageError;
@@ -144,6 +145,9 @@ impl<M: Meta> Stage<M> {
             self.spare.push(slots);
             return self.idle().map(|_| None);
         }
+        if self.helds.is_empty() {
+            self.state().open_settlement(self.released);
+        }
         let first = self.read + 1;
         self.read += slots.len() as i64;
         self.helds.push_back((first, self.read, false));
@@ -173,8 +177,11 @@ impl<M: Meta> Stage<M> {
             self.helds.pop_front();
         }
         // What a dead stage gives back counts no more: its lane has been told where it died.
-        let is_dead = self.state().is_dead();
-        if let Some(poller) = self.poller.as_mut().filter(|_| through > self.released && !is_dead) {
+        let moves = through > self.released && !self.state().is_dead() && self.poller.is_some();
+        if moves
+            && self.state().settle_release(self.released, through)
+            && let Some(poller) = &mut self.poller
+        {
             poller.release((through - self.released) as u64);
             self.move_to(through);
         }
@@ -260,9 +267,9 @@ impl<M: Meta> Stage<M> {
         })
     }
 
-    /// How many events of its last batch were processed before it died in it.
-    pub(super) fn processed_before_it_died(&self) -> usize {
-        self.last_done
+    /// How many events of its last batch were processed before it died in it; told once.
+    pub(super) fn take_processed_before_it_died(&mut self) -> usize {
+        mem::take(&mut self.last_done)
     }
 
     #[cold]

@@ -10,7 +10,7 @@ use disruptor::{
 use super::error::LaneError;
 use super::flow::Flow;
 use super::lane::Lane;
-use super::pin::{CpuMask, PinReport, pin_current};
+use super::pin::{Affinity, CpuMask, PinReport, pin_current};
 use super::poller::Poller;
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
@@ -83,6 +83,16 @@ impl LaneSpec {
         self.check_ring::<M>()?;
         self.check_pool(&self.pool.layout(self.readers())?)?;
         CpuMask::read();
+        let before = self.cpu.map(|_| Affinity::of_current());
+        let started = self.start_checked();
+        if let (Err(_), Some(before)) = (&started, before) {
+            // The pool is mapped on the CPU that uses it, so the pin came first.
+            before.restore();
+        }
+        started
+    }
+
+    fn start_checked<M: Meta>(self) -> Result<Started<M>, LaneError> {
         let pin = match self.cpu {
             Some(cpu) => pin_current(cpu, self.pin)?,
             None => PinReport::unpinned(),

@@ -32,6 +32,8 @@ pub(crate) struct StageState {
     progress: Padded<AtomicI64>,
     /// The first sequence it didn't process, once it is dead or was left; `i64::MAX` before.
     died_at: AtomicI64,
+    /// Where its release stands while `Held`s are out, shifted by one; the lowest bit: one of them went unreleased. So the two settle which came first.
+    settled: AtomicI64,
     /// Its `Held`s that are alive, and the sequence of the oldest (NONE without one).
     helds: AtomicI64,
     held_from: AtomicI64,
@@ -58,6 +60,7 @@ impl StageState {
             batch_max: spec.batch_max,
             progress: Padded(at(NONE)),
             died_at: at(i64::MAX),
+            settled: at(NONE << 1),
             helds: at(0),
             held_from: at(NONE),
             ended: at(0),
@@ -106,6 +109,22 @@ impl StageState {
     /// Events that it has processed: what it released, without what was released for it after its death.
     pub(crate) fn processed(&self) -> u64 {
         ((self.progress() + 1).min(self.died_at())) as u64
+    }
+
+    /// The first `Held` goes out; everything up to `released` is released.
+    pub(super) fn open_settlement(&self, released: Sequence) {
+        self.settled.store(released << 1, Ordering::Relaxed);
+    }
+
+    /// The stage moves its release from `released` to `through`, unless a `Held` went unreleased before.
+    pub(super) fn settle_release(&self, released: Sequence, through: Sequence) -> bool {
+        let (now, then) = (released << 1, through << 1);
+        self.settled.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A `Held` goes unreleased: the first sequence that isn't released, now or ever.
+    pub(super) fn settle_death(&self) -> Sequence {
+        (self.settled.fetch_or(1, Ordering::AcqRel) >> 1) + 1
     }
 
     #[inline]

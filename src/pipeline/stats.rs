@@ -18,7 +18,8 @@ pub struct StageStats {
     pub released: Sequence,
     /// Events that it could process now.
     pub behind: u64,
-    /// The oldest sequence that a `Held` of its keeps, if any. A leaked `Held` stays here.
+    /// The oldest sequence that was read ahead and not given back, while `Held`s of it are alive. A leaked `Held` stays here; of one that was dropped elsewhere
+    /// the stage learns at its next call.
     pub held_from: Option<Sequence>,
     /// Whether it has processed the whole stream.
     pub ended: bool,

@@ -13,7 +13,7 @@ use super::shared::LaneShared;
 use super::slot::Meta;
 use super::stats::{LaneStats, OwnerStats};
 use super::wake::ASLEEP;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
 
 /// How long a reader sleeps between two looks.
 const LOOK: Duration = Duration::from_micros(200);
@@ -23,13 +23,14 @@ pub(crate) struct Figures {
     asked: AtomicBool,
     /// How often they were told.
     told: AtomicU64,
-    latest: std::sync::Mutex<OwnerStats>,
+    latest: ForkLock<OwnerStats>,
+    slots: usize,
 }
 
 impl Figures {
     pub(super) fn new(slots: usize) -> Self {
         let latest = OwnerStats { slots, ..OwnerStats::default() };
-        Self { asked: AtomicBool::new(false), told: AtomicU64::new(0), latest: std::sync::Mutex::new(latest) }
+        Self { asked: AtomicBool::new(false), told: AtomicU64::new(0), latest: ForkLock::new(latest), slots }
     }
 
     #[inline]
@@ -37,18 +38,28 @@ impl Figures {
         self.asked.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, stats: impl FnOnce() -> OwnerStats) {
+    fn tell(&self, stats: OwnerStats) {
         self.asked.store(false, Ordering::Relaxed);
         match self.latest.try_lock() {
-            Ok(mut latest) => *latest = stats(),
+            Some(mut latest) => *latest = stats,
             // A reader copies the last ones: again in the next round.
-            Err(_) => return self.asked.store(true, Ordering::Relaxed),
+            None => return self.asked.store(true, Ordering::Relaxed),
         }
         self.told.fetch_add(1, Ordering::Release);
     }
 
+    /// There is no next round.
+    fn tell_last(&self, stats: OwnerStats) {
+        if let Some(mut latest) = self.latest.lock() {
+            *latest = stats;
+        }
+        self.told.fetch_add(1, Ordering::Release);
+    }
+
+    /// In a forked child, where somebody may have held the lock at the fork, perhaps nothing but the number of slots.
     fn latest(&self) -> OwnerStats {
-        *self.latest.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let latest = self.latest.lock().map(|latest| *latest);
+        latest.unwrap_or_else(|| OwnerStats { slots: self.slots, ..OwnerStats::default() })
     }
 }
 
@@ -63,7 +74,11 @@ impl<M: Meta> Lane<M> {
 
     #[cold]
     pub(super) fn tell_figures(&self) {
-        self.shared.figures.tell(|| self.owner_stats());
+        self.shared.figures.tell(self.owner_stats());
+    }
+
+    pub(super) fn tell_last_figures(&self) {
+        self.shared.figures.tell_last(self.owner_stats());
     }
 }
 

@@ -49,11 +49,11 @@ pub struct PoolStats {
     pub in_use_bytes: usize,
     /// The most that `in_use_bytes` was when a chunk was closed.
     pub high_water_bytes: usize,
-    /// Closed chunks that wait for a slot's release.
+    /// Chunks that wait for a slot's release, the current one included.
     pub blocked_by_sequence: u32,
-    /// Closed chunks that wait for a grant, token or slice of the owner.
+    /// Chunks that wait for a token, receive, read in flight or slice of the owner, the current one included.
     pub blocked_by_owner: u32,
-    /// Closed chunks that wait for a retained handle.
+    /// Chunks that wait for a retained handle.
     pub blocked_by_pins: u32,
     /// Chunks that retained handles pin.
     pub pinned_chunks: u32,

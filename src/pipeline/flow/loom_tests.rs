@@ -120,6 +120,7 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.die(0, 0);
+        lane.flow.stages[1].open_settlement(NONE);
         // The first event is processed and held, the second is held; the later of the two goes first, and the stage's poller waits for the other.
         lane.flow.stages[1].add_held();
         lane.flow.stages[1].add_held();
@@ -137,6 +138,28 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
         lane.flow.pump(&mut detached);
         lane.read_rows();
         assert_eq!((lane.flow.stages[1].died_at(), lane.flow.stages[1].helds()), (0, 0));
+    });
+}
+
+/// Two events are held one by one; the first is given back while the second goes unreleased elsewhere. What is released and where the stage died agree.
+#[test]
+fn loom_a_release_and_a_death_agree() {
+    model(|| {
+        let lane = Lane::new(PanicPolicy::Detach);
+        let state = &lane.flow.stages[1];
+        state.open_settlement(NONE);
+        state.add_held();
+        state.add_held();
+        let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
+        if !state.is_dead() && state.settle_release(NONE, 0) {
+            lane.write_row(0);
+            lane.cursors[1].release(0);
+            lane.flow.advance(1, 0);
+        }
+        state.drop_held();
+        dropping.join().expect("it ends");
+        assert_eq!((state.died_at(), state.processed()), (state.progress() + 1, (state.progress() + 1) as u64));
+        assert_eq!(lane.flow.failure().map(|failure| failure.sequence), Some(state.progress() + 1));
     });
 }
 

@@ -6,8 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, assert_holds, by_hand, done, is_filled, polled, publish, stage_number, start,
+    LONG, Outcome, Polled, StageSpec, View, assert_holds, by_hand, done, is_filled, polled, publish, stage_number,
+    start,
 };
+use crate::pipeline::PanicPolicy;
 
 #[test]
 fn close_drains_what_is_staged() {
@@ -102,4 +104,43 @@ fn a_lane_that_was_never_used_ends_well() {
     assert!(report.is_drained() && report.published == 0);
     assert_eq!(a.join().error, None);
     drop(start(2, vec![vec![StageSpec::thread("a")]]));
+}
+
+#[test]
+fn a_lane_with_a_failed_stage_isnt_drained_though_nothing_was_left() {
+    for policy in [PanicPolicy::Poison, PanicPolicy::Detach] {
+        let (mut lane, [mut stage]) = by_hand(|spec| spec.on_panic(policy), ["a"]);
+        publish(&mut lane, 0..3);
+        assert_eq!(polled(&mut stage), Polled::Advanced(3));
+        drop(stage);
+        let report = lane.close(LONG);
+        assert_eq!((report.consumed, report.late.len(), report.is_drained()), (3, 0, false), "{report:?}");
+    }
+}
+
+/// Its drop panics, which is nobody's business but the hook's.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+#[test]
+fn a_handler_whose_drop_panics_takes_no_report_with_it() {
+    let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b")]]);
+    let [a, b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let with_a_bomb = || {
+        let bomb = Bomb;
+        move |view: View<'_, u64>| {
+            let _kept = &bomb;
+            done(view)
+        }
+    };
+    started.lane.attach(a, with_a_bomb()).unwrap();
+    let b = b.spawn(with_a_bomb()).unwrap();
+    publish(&mut started.lane, 0..3);
+    assert!(started.lane.close(LONG).is_drained());
+    assert_eq!(b.join().processed, 3);
 }

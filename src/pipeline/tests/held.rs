@@ -218,3 +218,25 @@ fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     assert!(started.lane.close(LONG).is_drained());
     assert_eq!(thread.join().processed, 2);
 }
+
+/// One `Held` is given back while a later one goes unreleased elsewhere: the stage, its failure, its report and the next layer agree where it died.
+#[test]
+fn a_release_and_a_loss_at_the_same_moment_agree() {
+    for round in 0..if cfg!(miri) { 5 } else { 300 } {
+        let (mut lane, [mut a, mut b]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a", "b"]);
+        publish(&mut lane, 0..8);
+        let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
+        let other = thread::spawn(move || drop(two));
+        (0..round % 7 * 20).for_each(|_| std::hint::spin_loop());
+        a.release(one).unwrap();
+        other.join().unwrap();
+        let released = a.released();
+        while let Ok(Polled::Advanced(_)) = b.poll(8, done) {}
+        assert!(a.read(1).is_err());
+        assert_eq!(lane.failure().map(|failure| failure.sequence), Some(released + 1), "round {round}");
+        assert_eq!((b.released(), lane.stats().stages[0].died_at), (released, Some(released + 1)), "round {round}");
+        drop(b);
+        let report = lane.close(std::time::Duration::ZERO);
+        assert_eq!(report.stages[0].processed, (released + 1) as u64, "round {round}");
+    }
+}

@@ -172,3 +172,24 @@ fn a_name_that_no_thread_can_have_is_refused() {
     let Err(LaneError::Option { field, .. }) = tiny_spec(8, layers).start::<u64>() else { panic!("it was taken") };
     assert_eq!(field, "name");
 }
+
+#[test]
+fn a_column_of_nothing_is_refused() {
+    let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")]]);
+    let Err(LaneError::Option { field, .. }) = spec.column::<()>("a", 1 << 60) else { panic!("it was taken") };
+    assert_eq!(field, "column");
+}
+
+/// The pin comes before the pool, and goes with the error.
+#[cfg(not(miri))]
+#[test]
+fn a_lane_that_doesnt_start_leaves_its_thread_where_it_was() {
+    let allowed = || std::fs::read_to_string("/proc/thread-self/status").expect("Linux has it");
+    let mask = || allowed().lines().find(|line| line.starts_with("Cpus_allowed_list")).map(str::to_owned);
+    let before = mask();
+    let cpu = crate::pipeline::CpuMask::read().cpus()[0];
+    let pool = PoolOptions { bytes: 1 << 45, ..tiny_pool() };
+    let spec = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).cpu(cpu, PinPolicy::Prefer);
+    assert!(spec.start::<u64>().is_err(), "32 TiB");
+    assert_eq!(mask(), before);
+}

@@ -74,3 +74,47 @@ fn waiting_for_room_behind_a_failed_stage_ends() {
         assert_eq!(state(&lane.shared, "a").processed(), 3);
     }
 }
+
+#[test]
+fn a_lane_that_goes_tells_its_last_figures_beside_readers() {
+    for _ in 0..if cfg!(miri) { 3 } else { 200 } {
+        let (mut lane, [_stage]) = by_hand(|spec| spec, ["a"]);
+        let watch = lane.watch();
+        let readers = [watch.clone(), watch.clone()]
+            .map(|watch| thread::spawn(move || (0..20).for_each(|_| drop(watch.stats(Duration::ZERO)))));
+        publish(&mut lane, 0..5);
+        drop(lane);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        let last = watch.stats(Duration::ZERO).unwrap();
+        assert_eq!((last.published, last.slots_in_use), (5, 5));
+    }
+}
+
+#[test]
+fn waiting_for_room_is_one_refusal() {
+    let (mut lane, [_stage]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..8);
+    assert_eq!(lane.wait_for_room(8, Duration::from_millis(30)), Err(Refused::Ring { slots: 8 }));
+    assert_eq!(lane.stats().refused_ring, 1);
+}
+
+/// A full disk behind an attached sink: the lane looks again after a nap, and not as fast as it can.
+#[cfg(not(miri))]
+#[test]
+fn a_stage_that_retries_is_no_work_to_spin_for() {
+    let (mut lane, [stage]) = by_hand(|spec| spec, ["sink"]);
+    lane.attach(stage, |_| Outcome::Retry).unwrap();
+    publish(&mut lane, [0]);
+    let (start, mut rounds) = (std::time::Instant::now(), 0);
+    while start.elapsed() < Duration::from_millis(100) {
+        lane.poll();
+        if rounds % 2 == 0 {
+            lane.wait(false, LONG);
+        } else {
+            assert!(!lane.prepare_sleep(false), "there is an event");
+            lane.awake();
+        }
+        rounds += 1;
+    }
+    assert!((1..=150).contains(&rounds), "{rounds} rounds in a tenth of a second");
+}
