@@ -205,10 +205,11 @@ impl Shared {
         let picked = registry.locals.iter().filter(|local| which(local));
         let bins: Vec<&Bin> = picked.map(|local| &local.bins[class.index as usize]).collect();
         bins.iter().for_each(|bin| bin.announce());
-        // A thread that may not pass the barrier takes nothing.
-        let may_enter = !bins.is_empty() && self.barrier.try_heavy();
+        if !bins.is_empty() {
+            self.barrier.heavy_or_nap();
+        }
         for bin in bins {
-            has_missed |= may_enter && !bin.steal(&mut blocks);
+            has_missed |= !bin.steal(&mut blocks);
             bin.settle(registry.is_closed || class.is_hungry());
         }
         drop(registry);
