@@ -11,7 +11,7 @@ use super::buffer::PooledBuf;
 use super::direct;
 use super::error::{ClassError, GetError};
 use super::idle;
-use super::line::Place;
+use super::line::{GivesUp, Place};
 use super::options::ClassOptions;
 use super::shared::{Answer, Class, Shared};
 use super::stats::{PoolStats, WarmUp};
@@ -160,24 +160,50 @@ impl ClassPool {
         let class = self.class(len);
         match class.near() {
             Some(block) => Ok(PooledBuf::new(block, class, len)),
-            None => self.get_far(class, len, patience),
+            None => self.get_far(class, len, patience, None),
+        }
+    }
+
+    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A thread that waits asks now and then whether it is to give up; that it did is told as `TimedOut`.
+    pub(crate) fn get_unless(
+        &self,
+        len: usize,
+        timeout: Option<Duration>,
+        gives_up: &dyn Fn() -> bool,
+    ) -> Result<PooledBuf, GetError> {
+        let (class, patience) = (self.class(len), timeout.map_or(Patience::Forever, Patience::For));
+        match class.near() {
+            Some(block) => Ok(PooledBuf::new(block, class, len)),
+            None => self.get_far(class, len, patience, Some(gives_up)),
         }
     }
 
     #[cold]
-    fn get_far(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
+    fn get_far(
+        &self,
+        class: &Class,
+        len: usize,
+        patience: Patience,
+        gives_up: GivesUp<'_>,
+    ) -> Result<PooledBuf, GetError> {
         if class.is_direct {
             return self.direct(len);
         }
         match class.ask(&self.shared, patience != Patience::None)? {
             Answer::Block(block) => Ok(PooledBuf::new(block, class, len)),
             Answer::Fresh => self.fresh(class, len),
-            Answer::Wait => self.wait(class, len, patience),
+            Answer::Wait => self.wait(class, len, patience, gives_up),
         }
     }
 
     /// In line, as long as its patience lasts.
-    fn wait(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
+    fn wait(
+        &self,
+        class: &Class,
+        len: usize,
+        patience: Patience,
+        gives_up: GivesUp<'_>,
+    ) -> Result<PooledBuf, GetError> {
         let until = match patience {
             // What no clock reaches is for ever.
             Patience::For(timeout) => Instant::now().checked_add(timeout),
@@ -185,7 +211,7 @@ impl ClassPool {
         };
         let block = match Place::join(&self.shared, class, Waiter::thread()) {
             Ok(block) => Some(block),
-            Err(place) => place.sleep(until),
+            Err(place) => place.sleep(until, gives_up),
         };
         let timed_out = || {
             let (class_bytes, buffers_max) = (class.class_bytes, class.buffers_max(&self.shared));

@@ -155,6 +155,18 @@ impl<T: Weigh> Inlet<T> {
         Poll::Ready(())
     }
 
+    /// Waits for the end and for nothing else; ready at it. Room wakes the task as well: it polls again.
+    pub(crate) fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
+        // Before the poll, as for room.
+        self.waits = true;
+        let shared = &self.shared;
+        if shared.enqueuer.poll(shared.barrier, ASLEEP, context, || shared.end.is_set()) {
+            return Poll::Pending;
+        }
+        self.waits = false;
+        Poll::Ready(())
+    }
+
     /// A future that polled is gone, or done.
     pub(crate) fn forget(&mut self) {
         if std::mem::take(&mut self.waits) {
