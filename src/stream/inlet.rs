@@ -145,6 +145,7 @@ impl<T: Weigh> Inlet<T> {
         // Before the poll: a waker that panics when it is cloned unwinds through here.
         self.waits = true;
         let (shared, producer) = (&self.shared, &self.producer);
+        shared.end.end_if_forked();
         let ready = || producer.has_room(weight_bytes) || shared.end.is_set();
         debug_assert!(!shared.dequeuer.word.is_gone() || shared.end.is_set());
         if shared.enqueuer.poll(shared.barrier, ASLEEP, context, ready) {
@@ -160,6 +161,7 @@ impl<T: Weigh> Inlet<T> {
         // Before the poll, as for room.
         self.waits = true;
         let shared = &self.shared;
+        shared.end.end_if_forked();
         if shared.enqueuer.poll(shared.barrier, ASLEEP, context, || shared.end.is_set()) {
             return Poll::Pending;
         }

@@ -60,6 +60,7 @@ impl<T: Weigh> Shared<T> {
         until: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> bool {
+        self.end.end_if_forked();
         if spins() && spin(until, &ready) {
             return true;
         }
