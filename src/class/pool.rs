@@ -108,7 +108,8 @@ impl ClassPool {
         Get { pool: self, len, place: None }
     }
 
-    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as the limit allows; the report says what was reached.
+    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as the limit allows; the report says what was reached. Those that it is about to
+    /// make resident count towards the limit, and nobody gets them before it is done with the class.
     ///
     /// # Errors
     /// [`ClassError::Region`] names the limit that forbids it; what was reached before stays.
@@ -128,7 +129,8 @@ impl ClassPool {
     }
 
     /// Gives pages back that nobody has needed for [`ClassOptions::shrink_after`]; returns how many bytes. To be called now and then with a clock's
-    /// time, or leave it to a [`Ticker`](super::Ticker). Getters don't wait for it.
+    /// time, or leave it to a [`Ticker`](super::Ticker). Getters don't wait for it, but at the class's limit: while it gives pages of a buffer back nobody gets that one, and where
+    /// no other is free a `get` waits or is refused, as for one in use.
     pub fn tick(&self, now: Instant) -> usize {
         idle::tick(&self.shared, now)
     }

@@ -309,7 +309,7 @@ impl Class {
         shared.options.limit.of(self.class_bytes)
     }
 
-    /// A block if there is one without waiting. None: the class is at its limit, and everything is in use.
+    /// A block if there is one without waiting. None: the class is at its limit, and everything is in use or on its way.
     pub(crate) fn get_now(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
         // A thread with many pools has the bins of others near.
         if self.kept_max > 0
