@@ -7,10 +7,17 @@
 //! this costs nothing.) That `membarrier(2)` is as strong as a fence on every core is the kernel's promise.
 //!
 //! A filter of system calls that is installed after the process has registered refuses the heavy side, thread by thread, while the other side goes on with its
-//! compiler fence. Then nothing is promised, and the rare side has to do without: a sleeper naps and looks again ([`crate::wake`]), a thief takes nothing.
+//! compiler fence. Then nothing is promised at once, and the rare side has to do without: a sleeper naps and looks again ([`crate::wake`]), and who can't look again,
+//! because it takes what the other side leaves, naps before it looks ([`Barrier::heavy_or_nap`]).
 #![allow(unsafe_code)]
 
+use std::thread;
+use std::time::Duration;
+
 use crate::sync::{Ordering, compiler_fence, fence};
+
+/// A thousand times as long as a core holds a store back.
+const SETTLED: Duration = Duration::from_millis(1);
 
 /// How the two sides order their stores and loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +46,7 @@ impl Barrier {
             Self::Membarrier => compiler_fence(Ordering::SeqCst),
             Self::Fence => full_fence(),
             #[cfg(all(test, not(loom)))]
-            Self::Refused => (),
+            Self::Refused => compiler_fence(Ordering::SeqCst),
         }
     }
 
@@ -54,6 +61,14 @@ impl Barrier {
             }
             #[cfg(all(test, not(loom)))]
             Self::Refused => false,
+        }
+    }
+
+    /// As [`Barrier::try_heavy`], and where that is refused a nap in its place. A core holds a store back for less than a microsecond, and an interrupt or a
+    /// switch to the kernel ends that: after the nap the other side's store is seen, if its load came before ours was there to be seen.
+    pub(crate) fn heavy_or_nap(self) {
+        if !self.try_heavy() {
+            thread::sleep(SETTLED);
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
 //! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
+//! | SYNC S15 | the process's mask of CPUs (`pipeline/pin.rs`) | a reading of it | the mask |
 
 use core::num::NonZeroU32;
 

@@ -82,10 +82,7 @@ impl SleepWord {
     /// Nobody sleeps here any more. Whoever publishes after this returned sees it at its next look; what was published before is seen by the caller.
     pub(crate) fn leave(&self, barrier: Barrier) {
         self.0.0.fetch_or(GONE, Ordering::AcqRel);
-        if !barrier.try_heavy() {
-            // A core holds a store back for less than a microsecond, and a switch to the kernel ends that: after a nap both sides see each other's.
-            thread::sleep(NAP);
-        }
+        barrier.heavy_or_nap();
     }
 
     pub(crate) fn is_gone(&self) -> bool {

@@ -91,6 +91,11 @@ fn atomics_stand_in_sync_only() {
 }
 
 #[test]
+fn statics_hold_no_locks() {
+    assert_none(&each(memory::static_locks));
+}
+
+#[test]
 fn unsafe_stands_in_the_named_files_only() {
     assert_none(&memory::unsafe_files(&tree(), UNSAFE_FILES));
 }

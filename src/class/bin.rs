@@ -9,7 +9,8 @@
 //! put in or take out                     take everything out
 //! store busy = 0 (Release)               store attention = 0 (Release), unless somebody waits for the class
 //! ```
-//! One of the two sees the other's store (see [`crate::barrier`]), so they are never both inside. (Asymmetric locking after the biased locks of
+//! One of the two sees the other's store (see [`crate::barrier`]; a thief to whom the kernel refuses the heavy barrier naps in its place), so they are never both
+//! inside. (Asymmetric locking after the biased locks of
 //! virtual machines; mimalloc and tcmalloc keep lists by thread too, but nobody else can empty those.)
 //!
 //! Promises that what went in comes out once. It doesn't look at the bytes of a block.
@@ -148,7 +149,7 @@ impl Bin {
         self.leave();
     }
 
-    /// A thief announces itself. The heavy barrier comes after it, once for all bins.
+    /// A thief announces itself. The heavy barrier, or a nap, comes after it, once for all bins.
     pub(crate) fn announce(&self) {
         self.attention.store(1, Ordering::Relaxed);
     }

@@ -94,14 +94,16 @@ impl std::error::Error for ClassError {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {
-    /// The class is at its limit, every buffer is in use, and this `get` doesn't wait.
+    /// The class is at its limit, no buffer is free, and this `get` doesn't wait. All are in use, or on their way for a moment: with a thread that lost its CPU while it moved
+    /// some to or from the class's store, or with a [`tick`](super::ClassPool::tick) or [`warm_up`](super::ClassPool::warm_up), which hold what they change the pages of, tens of milliseconds
+    /// for hundreds of MiB. So it may be said for a moment while nothing is in use; a `get` that waits gets what comes back.
     Exhausted {
         /// The class.
         class_bytes: usize,
         /// Buffers that it may have.
         buffers_max: usize,
     },
-    /// As `Exhausted`, and none was dropped in time.
+    /// As `Exhausted`, and none came back in time.
     TimedOut {
         /// The class.
         class_bytes: usize,
@@ -134,7 +136,7 @@ impl fmt::Display for GetError {
             Self::Exhausted { class_bytes, buffers_max } => {
                 write!(
                     f,
-                    "all {buffers_max} buffers of the class of {class_bytes} bytes are in use: drop some, wait, or raise `limit`"
+                    "all {buffers_max} buffers of the class of {class_bytes} bytes are in use, or on their way for a moment: drop some, wait, or raise `limit`"
                 )
             }
             Self::TimedOut { class_bytes, buffers_max, timeout } => write!(

@@ -14,6 +14,11 @@ use super::wait::Waiter;
 
 /// How long a thread sleeps before it looks again into bins that it couldn't look into.
 const AGAIN: Duration = Duration::from_millis(1);
+/// How long it sleeps before it asks again whether it is still to wait.
+const ASK: Duration = Duration::from_millis(10);
+
+/// Whether who waits is to give up. None: nothing but time ends the wait.
+pub(crate) type GivesUp<'a> = Option<&'a dyn Fn() -> bool>;
 
 /// A place in line.
 #[derive(Debug)]
@@ -41,19 +46,21 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The calling thread sleeps until it is served, or until then.
-    pub(crate) fn sleep(mut self, until: Option<Instant>) -> Option<Block> {
+    /// The calling thread sleeps until it is served, until then, or until it gives up.
+    pub(crate) fn sleep(mut self, until: Option<Instant>, gives_up: GivesUp<'_>) -> Option<Block> {
         loop {
-            let again = self.has_missed.then(|| Instant::now() + AGAIN);
-            let first = again.into_iter().chain(until).min();
+            let step = if self.has_missed { Some(AGAIN) } else { gives_up.map(|_| ASK) };
+            let first = step.map(|step| Instant::now() + step).into_iter().chain(until).min();
             if let Some(block) = self.waiter.sleep(first) {
                 self.is_over = true;
                 return Some(block);
             }
-            if !self.has_missed || until.is_some_and(|until| until <= Instant::now()) {
+            if until.is_some_and(|until| until <= Instant::now()) || gives_up.is_some_and(|gives_up| gives_up()) {
                 return self.leave();
             }
-            self.take_back();
+            if self.has_missed {
+                self.take_back();
+            }
         }
     }
 

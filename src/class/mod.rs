@@ -9,7 +9,9 @@
 //! 4. **Drop.** It goes to the bin of the thread that drops it, so a thread that only drops hands half a bin on to the store at a time, from where a thread
 //!    that only gets takes it: memory doesn't drift.
 //! 5. **Wait.** At a class's [`Limit`], a getter first takes back what other threads keep in their bins, then waits in line, is refused or gets a
-//!    direct buffer, as [`AtLimit`] says. Nothing that a thread merely keeps can starve another.
+//!    direct buffer, as [`AtLimit`] says. Nothing that a thread merely keeps can starve another that waits;
+//!    one that doesn't may be refused while buffers are on their way for a moment ([`GetError::Exhausted`]). (A filter of system calls that refuses `membarrier(2)` later
+//!    costs each look at what others keep a millisecond.)
 //! 6. **Shrink.** What nobody needed for a while gives its pages back, by [`ClassPool::tick`].
 //!
 //! A forked child makes pools of its own, also the one behind the plain functions. What it has of its parent's never waits for a lock that another thread of the

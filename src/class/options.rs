@@ -77,10 +77,10 @@ impl Limit {
     }
 }
 
-/// What a `get` does when its class is at the limit and every buffer is in use.
+/// What a `get` does when its class is at the limit and no buffer is free (see [`GetError::Exhausted`](super::GetError::Exhausted)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtLimit {
-    /// Waits until one is dropped; in order of arrival.
+    /// Waits until one comes back; in order of arrival.
     #[default]
     Wait,
     /// Returns [`GetError::Exhausted`](super::GetError::Exhausted).

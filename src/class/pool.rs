@@ -11,7 +11,7 @@ use super::buffer::PooledBuf;
 use super::direct;
 use super::error::{ClassError, GetError};
 use super::idle;
-use super::line::Place;
+use super::line::{GivesUp, Place};
 use super::options::ClassOptions;
 use super::shared::{Answer, Class, Shared};
 use super::stats::{PoolStats, WarmUp};
@@ -108,7 +108,8 @@ impl ClassPool {
         Get { pool: self, len, place: None }
     }
 
-    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as the limit allows; the report says what was reached.
+    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as the limit allows; the report says what was reached. Those that it is about to
+    /// make resident count towards the limit, and nobody gets them before it is done with the class.
     ///
     /// # Errors
     /// [`ClassError::Region`] names the limit that forbids it; what was reached before stays.
@@ -128,7 +129,8 @@ impl ClassPool {
     }
 
     /// Gives pages back that nobody has needed for [`ClassOptions::shrink_after`]; returns how many bytes. To be called now and then with a clock's
-    /// time, or leave it to a [`Ticker`](super::Ticker). Getters don't wait for it.
+    /// time, or leave it to a [`Ticker`](super::Ticker). Getters don't wait for it, but at the class's limit: while it gives pages of a buffer back nobody gets that one, and where
+    /// no other is free a `get` waits or is refused, as for one in use.
     pub fn tick(&self, now: Instant) -> usize {
         idle::tick(&self.shared, now)
     }
@@ -160,24 +162,50 @@ impl ClassPool {
         let class = self.class(len);
         match class.near() {
             Some(block) => Ok(PooledBuf::new(block, class, len)),
-            None => self.get_far(class, len, patience),
+            None => self.get_far(class, len, patience, None),
+        }
+    }
+
+    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A thread that waits asks now and then whether it is to give up; that it did is told as `TimedOut`.
+    pub(crate) fn get_unless(
+        &self,
+        len: usize,
+        timeout: Option<Duration>,
+        gives_up: &dyn Fn() -> bool,
+    ) -> Result<PooledBuf, GetError> {
+        let (class, patience) = (self.class(len), timeout.map_or(Patience::Forever, Patience::For));
+        match class.near() {
+            Some(block) => Ok(PooledBuf::new(block, class, len)),
+            None => self.get_far(class, len, patience, Some(gives_up)),
         }
     }
 
     #[cold]
-    fn get_far(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
+    fn get_far(
+        &self,
+        class: &Class,
+        len: usize,
+        patience: Patience,
+        gives_up: GivesUp<'_>,
+    ) -> Result<PooledBuf, GetError> {
         if class.is_direct {
             return self.direct(len);
         }
         match class.ask(&self.shared, patience != Patience::None)? {
             Answer::Block(block) => Ok(PooledBuf::new(block, class, len)),
             Answer::Fresh => self.fresh(class, len),
-            Answer::Wait => self.wait(class, len, patience),
+            Answer::Wait => self.wait(class, len, patience, gives_up),
         }
     }
 
     /// In line, as long as its patience lasts.
-    fn wait(&self, class: &Class, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
+    fn wait(
+        &self,
+        class: &Class,
+        len: usize,
+        patience: Patience,
+        gives_up: GivesUp<'_>,
+    ) -> Result<PooledBuf, GetError> {
         let until = match patience {
             // What no clock reaches is for ever.
             Patience::For(timeout) => Instant::now().checked_add(timeout),
@@ -185,7 +213,7 @@ impl ClassPool {
         };
         let block = match Place::join(&self.shared, class, Waiter::thread()) {
             Ok(block) => Some(block),
-            Err(place) => place.sleep(until),
+            Err(place) => place.sleep(until, gives_up),
         };
         let timed_out = || {
             let (class_bytes, buffers_max) = (class.class_bytes, class.buffers_max(&self.shared));

@@ -205,10 +205,11 @@ impl Shared {
         let picked = registry.locals.iter().filter(|local| which(local));
         let bins: Vec<&Bin> = picked.map(|local| &local.bins[class.index as usize]).collect();
         bins.iter().for_each(|bin| bin.announce());
-        // A thread that may not pass the barrier takes nothing.
-        let may_enter = !bins.is_empty() && self.barrier.try_heavy();
+        if !bins.is_empty() {
+            self.barrier.heavy_or_nap();
+        }
         for bin in bins {
-            has_missed |= may_enter && !bin.steal(&mut blocks);
+            has_missed |= !bin.steal(&mut blocks);
             bin.settle(registry.is_closed || class.is_hungry());
         }
         drop(registry);
@@ -308,7 +309,7 @@ impl Class {
         shared.options.limit.of(self.class_bytes)
     }
 
-    /// A block if there is one without waiting. None: the class is at its limit, and everything is in use.
+    /// A block if there is one without waiting. None: the class is at its limit, and everything is in use or on its way.
     pub(crate) fn get_now(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
         // A thread with many pools has the bins of others near.
         if self.kept_max > 0

@@ -11,10 +11,11 @@
 #![allow(unsafe_code)]
 
 use crate::region::cpulist::CpuList;
+use crate::sync::{Ordering, StaticPtr};
 use core_affinity::CoreId;
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
+use std::ptr;
 
 /// The ids that crate core_affinity can take are less than this.
 const CORE_AFFINITY_CPUS: usize = 1024;
@@ -34,8 +35,26 @@ impl CpuMask {
     /// The mask, as the first caller found it on its own thread: call it before anything is pinned. Later calls cost one
     /// load. It is empty where the kernel doesn't tell (and under Miri), and then no pin is granted.
     pub fn read() -> &'static CpuMask {
-        static MASK: OnceLock<CpuMask> = OnceLock::new();
-        MASK.get_or_init(|| CpuMask { cpus: cpus_of_current() })
+        /// Null, or a mask that lives for ever. No lock and no `OnceLock`: a fork while a thread reads the mask would leave it to the child for ever.
+        static MASK: StaticPtr<CpuMask> = StaticPtr::new(ptr::null_mut());
+        // SYNC S15: the mask is seen.
+        let there = MASK.load(Ordering::Acquire);
+        // SAFETY: I49. Null, or a mask that lives for ever.
+        if let Some(mask) = unsafe { there.as_ref() } {
+            return mask;
+        }
+        let made = Box::into_raw(Box::new(CpuMask { cpus: cpus_of_current() }));
+        // SYNC S15: whoever finds it sees the mask.
+        let kept = match MASK.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(first) => {
+                // SAFETY: I49. Nobody else has seen this one.
+                drop(unsafe { Box::from_raw(made) });
+                first
+            }
+        };
+        // SAFETY: I49. It is in the static, and lives for ever.
+        unsafe { &*kept }
     }
 
     /// The ids, rising.

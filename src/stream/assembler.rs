@@ -33,7 +33,7 @@ pub use error::AssembleError;
 pub enum Length {
     /// It was declared: one buffer of the right class at once, and the message is whole when it is full.
     Exact(usize),
-    /// About so many bytes: the first segment's class, no bound.
+    /// About so many bytes: the first segment's class, at most the largest, and no bound.
     Hint(usize),
     /// Nothing: the first segment is of the smallest class.
     Unknown,

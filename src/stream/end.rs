@@ -46,11 +46,26 @@ impl fmt::Display for EnqueuerPanicked {
 
 impl Error for EnqueuerPanicked {}
 
+/// This process was forked while the queue was open, and a call of one of its ends would have waited. The queue is the parent's: make another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forked;
+
+impl fmt::Display for Forked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this process was forked from the one that made the queue: make a queue after the fork")
+    }
+}
+
+impl Error for Forked {}
+
 const OPEN: u32 = 0;
 /// Somebody ends it, and will have said how in a moment.
 const ENDING: u32 = 1;
 const FINISHED: u32 = 2;
 const CLOSED: u32 = 3;
+/// In a forked child: nobody will end it. Needs no word of `end`, which somebody may have been about to set at the fork.
+const FORKED: u32 = 4;
 
 /// The end as both ends of a queue see it: a word to look at, and what it means. There is no lock: a forked child, or a waker, may be anywhere.
 #[derive(Debug)]
@@ -95,8 +110,21 @@ impl EndState {
         self.word.load(Ordering::Acquire) == FINISHED
     }
 
+    /// Called before a wait: in a forked child an open queue ends here, because those who would wake the caller aren't there.
+    pub(crate) fn end_if_forked(&self) {
+        if !self.made_by.is_current() && !self.is_set() {
+            // SYNC S13
+            self.word.store(FORKED, Ordering::Release);
+        }
+    }
+
     pub(crate) fn get(&self) -> Option<End> {
-        self.is_set().then(|| self.end.get().cloned()).flatten()
+        // SYNC S13
+        match self.word.load(Ordering::Acquire) {
+            OPEN | ENDING => None,
+            FORKED => Some(End::Closed(std::sync::Arc::new(Forked))),
+            _ => self.end.get().cloned(),
+        }
     }
 }
 
@@ -111,5 +139,7 @@ mod tests {
         let state = EndState { word, end, made_by };
         assert!(!state.set(End::Finished));
         assert!(!state.is_set() && state.get().is_none());
+        state.end_if_forked();
+        assert!(state.is_set() && matches!(state.get(), Some(End::Closed(error)) if error.is::<Forked>()));
     }
 }

@@ -84,13 +84,14 @@ impl Enqueuer {
         self.put_copy(buf, bytes)
     }
 
-    /// As [`Enqueuer::try_enqueue_copy`], waiting for room, and for a buffer if the pool's policy is to wait.
+    /// As [`Enqueuer::try_enqueue_copy`], waiting for room, and for a buffer if the pool's policy is to wait. The queue's end ends both waits; one for a buffer looks at it a
+    /// hundred times a second.
     ///
     /// # Errors
     /// [`CopyError::Closed`], or [`CopyError::Pool`] by the pool's policy.
     pub fn enqueue_copy(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
         self.wait_room(bytes.len(), None)?;
-        let buf = self.pool.get(bytes.len())?;
+        let buf = self.wait_buf(bytes.len(), None)?;
         self.put_copy(buf, bytes)
     }
 
@@ -102,11 +103,11 @@ impl Enqueuer {
         let until = Instant::now().checked_add(timeout);
         self.wait_room(bytes.len(), until)?;
         let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
-        let buf = self.pool.get_timeout(bytes.len(), left)?;
+        let buf = self.wait_buf(bytes.len(), Some(left))?;
         self.put_copy(buf, bytes)
     }
 
-    /// As [`Enqueuer::enqueue_copy`], for a task of any runtime.
+    /// As [`Enqueuer::enqueue_copy`], for a task of any runtime. The queue's end wakes it out of both waits.
     ///
     /// # Errors
     /// As [`Enqueuer::enqueue_copy`].
@@ -115,8 +116,19 @@ impl Enqueuer {
         let room = poll_fn(|context| inlet.0.poll_until_room(context, bytes.len())).await;
         drop(inlet);
         room.map_err(|bound| self.no_room(bound))?;
-        let buf = self.pool.get_async(bytes.len()).await?;
-        self.put_copy(buf, bytes)
+        let inlet = Polled(&mut self.inlet);
+        let mut get = self.pool.get_async(bytes.len());
+        let got = poll_fn(|context| match Pin::new(&mut get).poll(context) {
+            Poll::Pending => inlet.0.poll_end(context).map(|()| None),
+            got => got.map(Some),
+        });
+        let got = got.await;
+        // In line no longer, before anything else is done.
+        drop((get, inlet));
+        match got {
+            Some(buf) => self.put_copy(buf?, bytes),
+            None => Err(CopyError::Closed(self.end())),
+        }
     }
 
     /// The clean end: the dequeuer gets what is queued, and then learns that it was all.
@@ -166,6 +178,13 @@ impl Enqueuer {
                 Ok(()) => return Ok(()),
             }
         }
+    }
+
+    /// A buffer of the pool, unless the queue ends before there is one.
+    fn wait_buf(&self, bytes: usize, timeout: Option<Duration>) -> Result<PooledBuf, CopyError> {
+        let has_ended = || self.inlet.shared().end.is_set();
+        let got = self.pool.get_unless(bytes, timeout, &has_ended);
+        got.map_err(|error| if has_ended() { CopyError::Closed(self.end()) } else { CopyError::Pool(error) })
     }
 
     fn no_room(&self, bound: Option<super::ring::Bound>) -> CopyError {

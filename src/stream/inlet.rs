@@ -145,10 +145,24 @@ impl<T: Weigh> Inlet<T> {
         // Before the poll: a waker that panics when it is cloned unwinds through here.
         self.waits = true;
         let (shared, producer) = (&self.shared, &self.producer);
+        shared.end.end_if_forked();
         let ready = || producer.has_room(weight_bytes) || shared.end.is_set();
         debug_assert!(!shared.dequeuer.word.is_gone() || shared.end.is_set());
         if shared.enqueuer.poll(shared.barrier, ASLEEP, context, ready) {
             shared.ring.enqueued.0.waited(false);
+            return Poll::Pending;
+        }
+        self.waits = false;
+        Poll::Ready(())
+    }
+
+    /// Waits for the end and for nothing else; ready at it. Room wakes the task as well: it polls again.
+    pub(crate) fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
+        // Before the poll, as for room.
+        self.waits = true;
+        let shared = &self.shared;
+        shared.end.end_if_forked();
+        if shared.enqueuer.poll(shared.barrier, ASLEEP, context, || shared.end.is_set()) {
             return Poll::Pending;
         }
         self.waits = false;

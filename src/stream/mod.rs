@@ -16,7 +16,8 @@
 //! A process may forbid itself `membarrier(2)` when queues are there. They go on, slower: a thread that waits sleeps a millisecond at most and looks again, and a task that
 //! waits blocks its thread for a tenth of that at each poll and wakes itself. So allow the call in a filter, or install it before the first queue.
 //!
-//! A queue belongs to the process that made it. In a forked child no call and no drop of its ends waits for the parent's threads, but nothing gets across.
+//! A queue belongs to the process that made it. In a forked child no call and no drop of its ends waits for the parent's threads: what would wait says that the
+//! queue was closed, with [`Forked`]. Nothing gets across.
 //!
 //! It doesn't: serve two enqueuers or two dequeuers at a time, count the messages that are held (see [`QueueStats`]), or bound them: the pool's limit does.
 //! A pool at its limit may wait for messages that a dequeuer holds: who fills a queue on the thread that empties it takes the forms that don't wait.
@@ -95,7 +96,7 @@ mod tests;
 pub use assembler::{AssembleError, Assembler, AssemblerStats, Length};
 pub use closer::Closer;
 pub use dequeue::{Dequeue, Dequeuer};
-pub use end::{CloseError, End, EnqueuerPanicked};
+pub use end::{CloseError, End, EnqueuerPanicked, Forked};
 pub use enqueue::{Enqueue, Enqueuer};
 pub use error::{Closed, CopyError, DequeueError, EnqueueError};
 pub use message::Message;

@@ -108,6 +108,7 @@ impl<T: Weigh> Outlet<T> {
             // Before the poll: a waker that panics when it is cloned unwinds through here.
             self.waits = true;
             let shared = &self.shared;
+            shared.end.end_if_forked();
             if shared.dequeuer.poll(shared.barrier, ASLEEP, context, || self.is_ready()) {
                 shared.ring.dequeued.0.waited(false);
                 return Poll::Pending;

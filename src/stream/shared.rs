@@ -9,14 +9,13 @@
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;
-use std::sync::OnceLock;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use super::end::{End, EndState};
 use super::ring::{Consumer, Producer, Ring, Side, Weigh};
 use crate::barrier::Barrier;
-use crate::sync::{Arc, ForkLock};
+use crate::sync::{Arc, AtomicU64, ForkLock, Ordering};
 use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// How long an end spins before it sleeps.
@@ -61,6 +60,7 @@ impl<T: Weigh> Shared<T> {
         until: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> bool {
+        self.end.end_if_forked();
         if spins() && spin(until, &ready) {
             return true;
         }
@@ -97,8 +97,17 @@ impl<T: Weigh> Shared<T> {
 
 /// Whether spinning may help: on a single CPU nobody works meanwhile. loom has no time to spin away.
 fn spins() -> bool {
-    static SPINS: OnceLock<bool> = OnceLock::new();
-    !cfg!(loom) && *SPINS.get_or_init(|| available_parallelism().map_or(true, |cpus| cpus.get() > 1))
+    /// What the system said; 0: nobody has asked. No lock, and no `OnceLock`: a forked child might find it taken.
+    static CPUS: AtomicU64 = AtomicU64::new(0);
+    if cfg!(loom) {
+        return false;
+    }
+    let mut cpus = CPUS.load(Ordering::Relaxed);
+    if cpus == 0 {
+        cpus = available_parallelism().map_or(2, |cpus| cpus.get() as u64);
+        CPUS.store(cpus, Ordering::Relaxed);
+    }
+    cpus > 1
 }
 
 fn spin(until: Option<Instant>, ready: impl Fn() -> bool) -> bool {

@@ -13,14 +13,18 @@ use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit, PooledBu
 
 /// Classes of 64, 256 and 1024 bytes with so many buffers each; above that a get is refused.
 pub(super) fn tiny_pool(buffers: usize) -> ClassPool {
+    pool(buffers, AtLimit::Refuse)
+}
+
+/// As [`tiny_pool`] with one buffer of each, for which a get waits.
+fn waiting_pool() -> ClassPool {
+    pool(1, AtLimit::Wait)
+}
+
+fn pool(buffers: usize, at_limit: AtLimit) -> ClassPool {
     let table = ClassTable::new(&[64, 256, 1024]).expect("a table");
-    let options = ClassOptions {
-        table,
-        limit: Limit::buffers(buffers),
-        at_limit: AtLimit::Refuse,
-        shrink_after: None,
-        ..ClassOptions::default()
-    };
+    let options =
+        ClassOptions { table, limit: Limit::buffers(buffers), at_limit, shrink_after: None, ..ClassOptions::default() };
     ClassPool::new(&options).expect("a small pool")
 }
 

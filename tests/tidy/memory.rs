@@ -26,6 +26,18 @@ pub fn atomics(file: &Source) -> Vec<String> {
     complaints
 }
 
+/// No static of the library holds a lock: a child that is forked while somebody holds it would wait for ever. (What loom models never forks.)
+pub fn static_locks(file: &Source) -> Vec<String> {
+    if !file.path.starts_with("src/") || file.path == "src/sync.rs" {
+        return Vec::new();
+    }
+    let locks = ["Mutex", "RwLock", "OnceLock", "LazyLock", "Once", "Condvar"];
+    let holds = |item: &str| locks.iter().any(|lock| words(item, lock).next().is_some());
+    let is_static = |line: &str| line.split_whitespace().any(|word| word == "static");
+    let statics = file.code.lines().filter(|line| is_static(line) && holds(line));
+    statics.map(|line| format!("{}: a forked child may wait for ever:{line}", file.path)).collect()
+}
+
 /// `unsafe` only in the named files, and no name that isn't needed any more.
 pub fn unsafe_files(files: &[Source], allowed: &[&str]) -> Vec<String> {
     let found: Vec<&str> = files
@@ -130,6 +142,19 @@ fn wrong_atomics_are_refused() {
         ))
         .is_empty()
     );
+}
+
+#[test]
+fn wrong_statics_are_refused() {
+    for text in
+        ["    static SPINS: OnceLock<bool> = OnceLock::new();", "pub(crate) static A: Mutex<u8> = Mutex::new(1);"]
+    {
+        assert_eq!(static_locks(&Source::new("src/stream/shared.rs", text)).len(), 1, "{text}");
+        assert!(static_locks(&Source::new("tests/forks/mod.rs", text)).is_empty());
+    }
+    for text in ["static SPINS: AtomicU64 = AtomicU64::new(0);", "fn f(a: &'static Mutex<u8>);"] {
+        assert!(static_locks(&Source::new("src/stream/shared.rs", text)).is_empty(), "{text}");
+    }
 }
 
 #[test]

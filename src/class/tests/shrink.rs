@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::class::{ClassError, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};
+use crate::class::{AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
 use crate::region::Pages;
 use crate::region::page_bytes;
 
@@ -174,4 +174,30 @@ fn a_class_that_no_memory_holds_is_an_error() {
     assert!(matches!(refused, ClassError::Region(_)), "{refused}");
     assert_eq!(pool.stats().classes[0].resident, 0);
     assert!(pool.get(1).is_ok(), "the pool works on");
+}
+
+/// As documented: while a tick holds the only buffer, a get that doesn't wait is refused, and one that does gets it.
+#[test]
+fn what_a_tick_holds_is_refused_or_waited_for() {
+    for at_limit in [AtLimit::Refuse, AtLimit::Wait] {
+        let table = ClassTable::new(&[64]).unwrap();
+        let (limit, cache_bytes) = (Limit::buffers(1), 0);
+        let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, cache_bytes, ..ClassOptions::default() });
+        let pool = pool.unwrap();
+        drop(pool.get(1).unwrap());
+        let class = &pool.shared().classes[0];
+        let (warm, neighbours) = class.store.move_out_idle(1, class.memory.unit_bytes());
+        assert!(matches!(pool.try_get(1), Err(GetError::Exhausted { .. })));
+        let waits = (at_limit == AtLimit::Wait).then(|| {
+            let theirs = pool.clone();
+            let waits = thread::spawn(move || theirs.get(1).map(drop));
+            while pool.stats().classes[0].waiting == 0 {
+                thread::yield_now();
+            }
+            waits
+        });
+        pool.shared().finish(class, class.store.move_in(Vec::new(), warm, neighbours));
+        assert!(waits.is_none_or(|waits| waits.join().unwrap().is_ok()));
+        drop(pool.get(1).unwrap());
+    }
 }

@@ -59,7 +59,8 @@ impl Open {
                 let larger = sizes.iter().find(|&&bytes| bytes > last.capacity());
                 *larger.unwrap_or(&sizes[sizes.len() - 1])
             }
-            (None, Length::Hint(bytes)) => bytes.max(1),
+            // It is no more than a hint: no memory beside the classes is taken for it.
+            (None, Length::Hint(bytes)) => bytes.clamp(1, sizes[sizes.len() - 1]),
             (None, _) => sizes[0],
         }
     }

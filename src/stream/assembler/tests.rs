@@ -257,3 +257,17 @@ fn a_message_is_gathered_into_its_own_last_segment_when_no_other_buffer_is_to_be
     assert_eq!((stats.copied_bytes, stats.gathered, stats.copied_down), (100, 1, 0));
     assert_eq!(in_use(&pool), 1, "the first segment went home");
 }
+
+#[test]
+fn a_hint_is_no_demand() {
+    let pool = tiny_pool(8);
+    for (hint, max) in [(1 << 46, 1 << 50), (usize::MAX, isize::MAX as usize), (2000, MAX), (0, MAX)] {
+        let mut assembler = Assembler::new(&pool, max).expect("a limit");
+        assembler.begin(Length::Hint(hint)).expect("nothing is under way");
+        assembler.append(b"a").expect("the pool has a buffer for that");
+        receive(&mut assembler, b"b", 1);
+        assert!(pool.stats().direct.in_use == 0, "a hint of {hint} took memory beside the classes");
+        assert_eq!(&assembler.finish().expect("it is whole")[..], b"ab");
+    }
+    assert_eq!(in_use(&pool), 0);
+}

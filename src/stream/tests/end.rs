@@ -4,8 +4,11 @@ use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::thread;
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use super::super::{Closed, Closer, CopyError, DequeueError, End, EnqueueError, EnqueuerPanicked};
-use super::{in_use, message, tiny_pool, tiny_queue};
+use super::{in_use, message, tiny_pool, tiny_queue, waiting_pool};
 
 fn reset() -> Error {
     Error::from(ErrorKind::ConnectionReset)
@@ -115,4 +118,34 @@ fn the_error_of_a_close_that_came_too_late_is_dropped_outside_of_locks() {
     let (enqueuer, _dequeuer) = tiny_queue(&pool, 1, 1000);
     assert!(enqueuer.close("first"));
     assert!(!enqueuer.close(Looks(enqueuer.closer())));
+}
+
+/// The other side keeps what it got, and the pool has no more.
+#[test]
+fn the_end_reaches_a_thread_that_waits_for_the_pool() {
+    const LONG: Duration = Duration::from_secs(20);
+    for timeout in [None, Some(2 * LONG)] {
+        let pool = waiting_pool();
+        let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 1000);
+        enqueuer.enqueue_copy(b"kept").unwrap();
+        let kept = dequeuer.dequeue().unwrap().expect("a message");
+        let (closer, (said, heard)) = (enqueuer.closer(), channel());
+        let waiting = thread::spawn(move || {
+            let copied = match timeout {
+                Some(timeout) => enqueuer.enqueue_copy_timeout(b"more", timeout),
+                None => enqueuer.enqueue_copy(b"more"),
+            };
+            said.send(copied).expect("it is heard");
+        });
+        while pool.stats().classes[0].waiting == 0 {
+            thread::yield_now();
+        }
+        assert!(closer.close(reset()));
+        drop(dequeuer);
+        let copied = heard.recv_timeout(LONG);
+        drop(kept);
+        waiting.join().unwrap();
+        assert!(matches!(copied, Ok(Err(CopyError::Closed(End::Closed(_))))), "{copied:?} while its buffer was kept");
+        assert_eq!((in_use(&pool), pool.stats().classes[0].waiting), (0, 0));
+    }
 }

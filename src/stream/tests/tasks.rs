@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use super::super::{CopyError, End};
-use super::{in_use, message, tiny_pool, tiny_queue};
+use super::{in_use, message, tiny_pool, tiny_queue, waiting_pool};
 
 struct Parked(Thread);
 
@@ -121,4 +121,48 @@ fn the_end_wakes_tasks() {
         assert!(matches!(poll(next, 1, &said), Poll::Ready(Ok(Some(_)))));
     }
     assert!(block_on(dequeuer.dequeue_async()).is_err());
+}
+
+/// The other side keeps what it got, and the pool has no more.
+#[test]
+fn the_end_reaches_a_task_that_waits_for_the_pool() {
+    let pool = waiting_pool();
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 2000);
+    let (said, heard) = channel();
+    enqueuer.try_enqueue_copy(b"kept").unwrap();
+    enqueuer.try_enqueue(pool.get(1024).unwrap()).unwrap();
+    let kept = dequeuer.try_dequeue().unwrap().expect("a message");
+    let closer = enqueuer.closer();
+    {
+        let mut copy = pin!(enqueuer.enqueue_copy_async(b"more"));
+        assert!(poll(copy.as_mut(), 1, &said).is_pending());
+        // Room is no news to it, but it is woken, and waits on.
+        drop(dequeuer.try_dequeue().unwrap());
+        assert!(poll(copy.as_mut(), 2, &said).is_pending());
+        heard.try_iter().for_each(drop);
+        assert!(closer.close("reset"));
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [2], "the task that waits for a buffer learns of the end");
+        assert!(matches!(poll(copy, 3, &said), Poll::Ready(Err(CopyError::Closed(End::Closed(_))))));
+    }
+    assert_eq!(pool.stats().classes[0].waiting, 0);
+    drop(kept);
+    assert_eq!(in_use(&pool), 0);
+}
+
+#[test]
+fn a_task_that_waits_for_the_pool_gets_its_buffer() {
+    let pool = waiting_pool();
+    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 1000);
+    let (said, heard) = channel();
+    enqueuer.try_enqueue_copy(b"kept").unwrap();
+    let kept = dequeuer.try_dequeue().unwrap();
+    {
+        let mut copy = pin!(enqueuer.enqueue_copy_async(b"more"));
+        assert!(poll(copy.as_mut(), 1, &said).is_pending());
+        drop(kept);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1]);
+        assert!(matches!(poll(copy, 2, &said), Poll::Ready(Ok(()))));
+    }
+    assert_eq!(&dequeuer.try_dequeue().unwrap().expect("a message")[..], b"more");
+    assert_eq!(heard.try_iter().count(), 0, "nobody waits");
 }

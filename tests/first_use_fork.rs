@@ -1,0 +1,52 @@
+//! What the library works out once a process is worked out anew in a child that was forked in the middle of it, and never waited for.
+
+#[allow(unsafe_code)]
+mod forks;
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use slipring::class::{ClassOptions, ClassPool};
+use slipring::pipeline::CpuMask;
+use slipring::stream::{QueueOptions, queue};
+
+use forks::in_child;
+
+/// A process in which nobody has called `first` yet, and a child of it that is forked while a thread does.
+fn forked_while(first: impl Fn() + Sync, round: usize) -> i32 {
+    in_child(|| {
+        let began = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                began.store(true, Ordering::Relaxed);
+                // The copy is made somewhere in the fork: each time at another moment of the call.
+                (0..round % 50 * 200).for_each(|_| spin_loop());
+                first();
+            });
+            while !began.load(Ordering::Relaxed) {
+                spin_loop();
+            }
+            assert_eq!(in_child(&first), 0, "a child waits for a thread that it hasn't");
+        });
+    })
+}
+
+const ROUNDS: usize = 200;
+
+#[test]
+fn a_queue_waits_in_a_child_that_was_forked_while_another_did() {
+    let pool = ClassPool::new(&ClassOptions::default()).unwrap();
+    let wait = || {
+        let (_enqueuer, mut dequeuer) = queue(&pool, QueueOptions::default()).unwrap();
+        assert!(dequeuer.dequeue_timeout(Duration::from_nanos(1)).is_err());
+    };
+    assert!((0..ROUNDS).all(|round| forked_while(wait, round) == 0), "see above, or the child's alarm");
+}
+
+#[test]
+fn the_mask_is_read_in_a_child_that_was_forked_while_it_was() {
+    let read = || assert!(!CpuMask::read().cpus().is_empty());
+    assert!((0..ROUNDS).all(|round| forked_while(read, round) == 0), "see above, or the child's alarm");
+}
