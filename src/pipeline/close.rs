@@ -124,8 +124,8 @@ impl<M: Meta> Drop for Lane<M> {
     /// aren't done are late, not dead: no panic policy applies.
     fn drop(&mut self) {
         self.begin_close();
-        self.inline.iter_mut().for_each(|stage| stage.leave());
         self.tell_last_figures();
+        // First, so that attached stages which aren't done are late by their own drop.
         self.shared.leave();
         // A handler that panics when it is dropped has said so; the lane's report stands.
         self.inline.drain(..).for_each(|stage| shielded(|| drop(stage)));

@@ -11,9 +11,6 @@ pub(super) trait Inline {
     /// One batch; says how many events were processed.
     fn poll(&mut self) -> usize;
 
-    /// The lane goes: what isn't done is late.
-    fn leave(&mut self);
-
     /// Whether it said in its last round that an event is to be shown again.
     fn retries(&self) -> bool;
 }
@@ -59,11 +56,5 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
 
     fn retries(&self) -> bool {
         self.retries
-    }
-
-    fn leave(&mut self) {
-        if let Some(mut stage) = self.stage.take() {
-            stage.leave();
-        }
     }
 }

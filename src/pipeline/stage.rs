@@ -284,8 +284,8 @@ impl<M: Meta> Stage<M> {
         self.failed()
     }
 
-    /// Its lane goes, or has gone, before it has seen the end: it is late. Nothing is gated by its poller any more.
-    pub(super) fn leave(&mut self) {
+    /// Its lane has gone before it has seen the end: it is late. Nothing is gated by its poller any more.
+    fn leave(&mut self) {
         if self.poller.take().is_some() && !(self.helds.is_empty() && self.shared.end(self.index, self.released)) {
             self.shared.leave_stage(self.index, self.released + 1);
         }
