@@ -313,10 +313,10 @@ fn a_read_is_never_taken_for_another_pools_however_many_there_were() {
     let pools_between = u64::from(second.id().pool.get() - first.id().pool.get());
     one.owner.skip_flights((pools_between << 32) - 1);
     let much_later = one.reserve(64).unwrap().into_token().submit();
-    let (id, id_later) = (second.id(), much_later.id());
+    let (id_first, id, id_later) = (first.id(), second.id(), much_later.id());
     drop((first, second, much_later));
     assert!(!one.report_completion(id) && !two.report_completion(id_later));
-    assert!(two.report_completion(id) && one.report_completion(id_later));
+    assert!(two.report_completion(id) && one.report_completion(id_later) && one.report_completion(id_first));
 }
 
 #[test]
