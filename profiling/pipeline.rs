@@ -131,7 +131,9 @@ impl Loop {
                     grant[..self.source.len()].copy_from_slice(&self.source);
                     grant[..8].copy_from_slice(&self.next.to_le_bytes());
                     let slice = grant.commit_all();
-                    self.lane.stage(slice, ()).map_err(Ended::failed)?;
+                    if let Err(refused) = self.lane.stage(slice, ()) {
+                        return Err(self.failure(refused));
+                    }
                     self.next += 1;
                 }
                 // The pool is smaller than the ring; the refusal has published what was staged.
