@@ -264,7 +264,7 @@ impl<M: Meta> Lane<M> {
     }
 
     #[inline]
-    pub(super) fn room(&mut self) -> Result<(), Refused> {
+    fn room(&mut self) -> Result<(), Refused> {
         self.check_open()?;
         if self.free_slots() > 0 || self.reclaim() > 0 {
             return Ok(());
@@ -276,7 +276,7 @@ impl<M: Meta> Lane<M> {
 
     /// The current chunk is too full for `len` bytes: opens the next, or publishes what holds the pool.
     #[cold]
-    pub(super) fn make_room(&mut self, len: usize) -> Result<(), Refused> {
+    fn make_room(&mut self, len: usize) -> Result<(), Refused> {
         self.reclaim();
         let opened = self.pool.make_room(len);
         if opened.is_err() {
