@@ -144,7 +144,7 @@ impl<P> Flow<P> {
         self.wake_all();
     }
 
-    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of the stream. An error: it isn't there.
+    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of the stream. False: it goes on.
     pub(crate) fn end(&self, stage: u32, released: Sequence) -> bool {
         if released + 1 < self.closed_at() {
             return false;
