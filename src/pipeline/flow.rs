@@ -216,9 +216,9 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A `Held` goes unreleased: its events aren't processed, and its stage is dead behind what it has released. Recorded first, and only then the
-    /// `Held` is gone: the pump, which waits for that, shows nobody a row that wasn't written.
-    pub(crate) fn drop_held(&self, stage: u32) {
+    /// A `Held` went unreleased: its events aren't processed, and its stage is dead behind what it has released. Told by whoever drops it, and by
+    /// the stage that finds its release refused: the first one that comes here lets both know.
+    pub(crate) fn lose_held(&self, stage: u32) {
         let state = &self.stages[stage as usize];
         let first_missing = state.settle_death();
         if self.is_gone() {
@@ -226,7 +226,13 @@ impl<P> Flow<P> {
         } else {
             self.fail(stage, first_missing, "a Held was dropped unreleased");
         }
-        state.drop_held();
+    }
+
+    /// A `Held` is dropped unreleased. Its loss is recorded first, and only then the `Held` is gone: the pump, which waits for that, shows nobody a
+    /// row that wasn't written.
+    pub(crate) fn drop_held(&self, stage: u32) {
+        self.lose_held(stage);
+        self.stages[stage as usize].drop_held();
         self.wake_all();
     }
 

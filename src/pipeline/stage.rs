@@ -177,13 +177,17 @@ impl<M: Meta> Stage<M> {
             self.helds.pop_front();
         }
         // What a dead stage gives back counts no more: its lane has been told where it died.
-        let moves = through > self.released && !self.state().is_dead() && self.poller.is_some();
-        if moves
-            && self.state().settle_release(self.released, through)
+        if through > self.released
+            && !self.state().is_dead()
             && let Some(poller) = &mut self.poller
         {
-            poller.release((through - self.released) as u64);
-            self.move_to(through);
+            if self.shared.stages[self.index as usize].settle_release(self.released, through) {
+                poller.release((through - self.released) as u64);
+                self.move_to(through);
+            } else {
+                // A later one went unreleased at this moment: dead before anybody asks.
+                self.shared.lose_held(self.index);
+            }
         }
         self.note_oldest();
         self.check();

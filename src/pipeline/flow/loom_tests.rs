@@ -151,10 +151,18 @@ fn loom_a_release_and_a_death_agree() {
         state.add_held();
         state.add_held();
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
-        if !state.is_dead() && state.settle_release(NONE, 0) {
-            lane.write_row(0);
-            lane.cursors[1].release(0);
-            lane.flow.advance(1, 0);
+        if !state.is_dead() {
+            if state.settle_release(NONE, 0) {
+                lane.write_row(0);
+                lane.cursors[1].release(0);
+                lane.flow.advance(1, 0);
+            } else {
+                lane.flow.lose_held(1);
+                assert!(
+                    state.is_dead() && lane.flow.failure().is_some(),
+                    "whose release is refused is dead, and knows why"
+                );
+            }
         }
         state.drop_held();
         dropping.join().expect("it ends");

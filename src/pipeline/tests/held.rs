@@ -240,3 +240,17 @@ fn a_release_and_a_loss_at_the_same_moment_agree() {
         assert_eq!(report.stages[0].processed, (released + 1) as u64, "round {round}");
     }
 }
+
+/// As above, with the other thread stopped right behind its first step: whose release is refused is dead at once, and shows no event twice.
+#[test]
+fn a_refused_release_is_a_death() {
+    let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
+    publish(&mut lane, 0..8);
+    let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
+    assert_eq!(state(&lane.shared, "a").settle_death(), 0);
+    a.release(one).unwrap();
+    let failure = lane.failure().expect("it is dead");
+    assert_eq!((failure.sequence, a.poll(8, done)), (0, Err(StageError::Failed(failure.clone()))));
+    drop(two);
+    assert_eq!((lane.failure(), a.released()), (Some(failure), -1));
+}
