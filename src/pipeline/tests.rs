@@ -110,13 +110,13 @@ fn state<'a>(shared: &'a Arc<LaneShared<u64>>, name: &str) -> &'a StageState {
     shared.stages.iter().find(|stage| stage.name == name).expect("it was specified")
 }
 
-/// Until the stages' threads sleep.
+/// Until the stages' threads sleep: who has announced it looks once more behind the barrier, and what it sees there needs no wake-up.
 fn await_sleep(shared: &Arc<LaneShared<u64>>, names: &[&str]) {
-    for name in names {
-        while !state(shared, name).party().expect("it has a thread").is_asleep() {
-            thread::yield_now();
-        }
+    let asleep = |name: &&str| state(shared, name).party().expect("it has a thread").is_asleep();
+    while !names.iter().all(asleep) {
+        thread::yield_now();
     }
+    thread::sleep(Duration::from_millis(1));
 }
 
 #[track_caller]
