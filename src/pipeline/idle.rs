@@ -74,6 +74,10 @@ impl Idle {
 
     #[inline]
     fn spin(&self) {
+        if cfg!(miri) {
+            // Without preemption a thread that only spins would keep all others from running.
+            return thread::yield_now();
+        }
         let pauses = if self.rounds <= PATIENT_ROUNDS { PATIENT_PAUSES } else { 1 };
         (0..pauses).for_each(|_| spin_loop());
     }
