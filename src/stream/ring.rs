@@ -52,7 +52,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    fn since(self, before: Self) -> Self {
+    pub(super) fn since(self, before: Self) -> Self {
         let messages = self.messages.wrapping_sub(before.messages);
         Self { messages, bytes: self.bytes.wrapping_sub(before.bytes) }
     }
@@ -149,6 +149,27 @@ impl<T: Weigh> Ring<T> {
     }
 }
 
+/// The two counts of a queue, enqueued and dequeued, as they were at one moment: the dequeued count didn't move while the other was looked at.
+/// Where it always does, the last look at it stands for both where it is ahead, so that what seems queued is never more than was.
+pub(super) fn of_one_moment(
+    messages_max: usize,
+    enqueued: impl Fn() -> Count,
+    dequeued: impl Fn() -> Count,
+) -> (Count, Count) {
+    let mut before = dequeued();
+    let mut more = enqueued();
+    for _ in 0..LOOKS {
+        let again = dequeued();
+        if again == before {
+            return (more, before);
+        }
+        before = again;
+        more = enqueued();
+    }
+    let last = dequeued();
+    if more.since(last).messages > messages_max { (last, last) } else { (more, last) }
+}
+
 impl<T> Ring<T> {
     #[inline]
     fn slot(&self, position: usize) -> &UnsafeCell<MaybeUninit<T>> {
@@ -156,21 +177,9 @@ impl<T> Ring<T> {
         &self.slots[position & (self.slots.len() - 1)]
     }
 
-    /// What was enqueued and dequeued so far. Both belong to one moment: the dequeued count didn't move while the other was looked at. Where it
-    /// always does, the last look at it stands for both where it is ahead, so that what seems queued is never more than was.
+    /// What was enqueued and dequeued so far: see [`of_one_moment`].
     pub(crate) fn counts(&self) -> (Count, Count) {
-        let mut dequeued = self.dequeued.0.load();
-        let mut enqueued = self.enqueued.0.load();
-        for _ in 0..LOOKS {
-            let again = self.dequeued.0.load();
-            if again == dequeued {
-                return (enqueued, dequeued);
-            }
-            dequeued = again;
-            enqueued = self.enqueued.0.load();
-        }
-        let dequeued = self.dequeued.0.load();
-        if enqueued.since(dequeued).messages > self.messages_max { (dequeued, dequeued) } else { (enqueued, dequeued) }
+        of_one_moment(self.messages_max, || self.enqueued.0.load(), || self.dequeued.0.load())
     }
 
     /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.

@@ -1,11 +1,13 @@
 //! What is refused, with what comes back, and what the figures say.
 
+use std::cell::Cell;
 use std::thread;
 
 use super::super::{Bound, CopyError, DequeueError, EnqueueError, QueueError, QueueOptions, queue};
 use super::{in_use, message, tiny_pool, tiny_queue};
 use crate::class::GetError;
 use crate::stream::options::{BYTES_MAX, MESSAGES_MAX};
+use crate::stream::ring::{Count, of_one_moment};
 use crate::sync::{AtomicBool, Ordering};
 
 #[test]
@@ -132,4 +134,18 @@ fn a_look_from_outside_never_sees_more_than_the_bound() {
         is_over.store(true, Ordering::Relaxed);
         assert!(most.0 <= 1 && most.1 <= 10 && most.2 == 0, "{most:?}");
     });
+}
+
+/// The same look with the ends stopped between its steps: one message goes out and one comes in after the first.
+#[test]
+fn the_counts_of_a_look_are_of_one_moment() {
+    let count = |messages| Count { messages, bytes: 10 * messages };
+    let looks = Cell::new(0);
+    let dequeued = || count(usize::from(looks.replace(looks.get() + 1) > 0));
+    assert_eq!(of_one_moment(1, || count(2), dequeued), (count(2), count(1)));
+    // A dequeuer that moves between any two looks.
+    let looks = Cell::new(0);
+    let dequeued = || count(looks.replace(looks.get() + 1));
+    let (more, less) = of_one_moment(1, || count(looks.get() + 1), dequeued);
+    assert!(more.since(less).messages <= 1, "{more:?} and {less:?}");
 }
