@@ -19,6 +19,7 @@
 //! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 //! | SYNC S15 | the process's mask of CPUs (`pipeline/pin.rs`) | a reading of it | the mask |
+//! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |
 
 use core::num::NonZeroU32;
 
@@ -96,6 +97,16 @@ mod threads {
     pub(crate) fn park_for(timeout: std::time::Duration) {
         std::thread::park_timeout(timeout);
     }
+
+    /// Between two looks at what another thread does in a few instructions, unless it has lost its CPU there. It sleeps rather than yields: a thread of a
+    /// real-time priority that yields gives its CPU to none of a lower one.
+    pub(crate) fn pause(look: u32) {
+        if look < 2 {
+            yield_now();
+        } else {
+            std::thread::sleep(std::time::Duration::from_micros(25 << look.min(6)));
+        }
+    }
 }
 
 #[cfg(loom)]
@@ -129,6 +140,10 @@ mod threads {
 
     /// loom models no compiler fence: the fallback is what is modelled.
     pub(crate) fn compiler_fence(_: super::Ordering) {}
+
+    pub(crate) fn pause(_: u32) {
+        yield_now();
+    }
 
     /// loom has no clock: it parks until somebody unparks.
     pub(crate) fn park_for(_: std::time::Duration) {

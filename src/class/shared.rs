@@ -9,8 +9,6 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use super::bin::{Bin, BinCounts};
 use super::block::{Batch, Block};
@@ -25,7 +23,7 @@ use super::store::{After, Store, Taken};
 use super::wait::Waiter;
 use crate::barrier::Barrier;
 use crate::process::Process;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock, pause};
 
 /// One size of a pool. The first line is what every get and drop reads.
 #[repr(align(64))]
@@ -99,15 +97,6 @@ pub(crate) enum Answer {
 
 /// How often a thief comes back for a bin whose owner was inside. An owner is inside for a few instructions, or has lost its CPU there.
 const ROUNDS: u32 = 6;
-
-/// Between two of them. It sleeps rather than yields: a thread of a real-time priority that yields gives its CPU to no owner of a lower one.
-fn pause(round: u32) {
-    if round < 2 {
-        thread::yield_now();
-    } else {
-        thread::sleep(Duration::from_micros(25 << round));
-    }
-}
 
 impl Shared {
     pub(crate) fn new(options: ClassOptions) -> Arc<Self> {

@@ -20,7 +20,7 @@ pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, Cl
 }
 
 fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<ClassWarmUp, ClassError> {
-    let wanted = buffers.min(class.store.room() + class.store.resident());
+    let wanted = buffers.min(class.store.view().resident_max);
     // All of it before the first page: pages that the process may not have are its end, not an error.
     class.memory.check_room(wanted.saturating_sub(class.store.resident())).map_err(ClassError::Region)?;
     let mut touched = 0;

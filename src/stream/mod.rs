@@ -9,7 +9,7 @@
 //! 5. **End.** [`Enqueuer::finish`] is the clean end; [`Closer::close`] ends it with an error, behind what is queued.
 //!
 //! It promises: moving a message in and out takes no lock, no read-modify-write and no copy; messages come out in order and once; what isn't dequeued is
-//! handed back or goes home to the pool; an enqueue that was answered with `Ok` before the end is dequeued, unless the dequeuer is dropped; closing waits for nobody, and
+//! handed back or goes home to the pool; an enqueue that was answered with `Ok` before the end is dequeued, unless the dequeuer is dropped; closing waits for no message and for neither end, and
 //! a queue that is closed and drained counts nothing; no wake-up is lost, and a future that is dropped takes none with it. A waker that panics costs its own task a
 //! wake-up and nobody else anything; a future that is forgotten (`std::mem::forget`) keeps its waker and its buffer until its end is used for another, or is dropped.
 //!

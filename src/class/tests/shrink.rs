@@ -1,5 +1,6 @@
 //! Warm-up and shrinking, with the kernel's own word on which pages are there.
 
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -199,5 +200,29 @@ fn what_a_tick_holds_is_refused_or_waited_for() {
         pool.shared().finish(class, class.store.move_in(Vec::new(), warm, neighbours));
         assert!(waits.is_none_or(|waits| waits.join().unwrap().is_ok()));
         drop(pool.get(1).unwrap());
+    }
+}
+
+/// It asks for more than the class may have, and what is there moves meanwhile.
+#[test]
+fn a_warm_up_beyond_the_limit_ends_while_others_get() {
+    for _ in 0..if cfg!(miri) { 1 } else { 400 } {
+        let buffers = if cfg!(miri) { 8 } else { 1000 };
+        let pool = one_class(64, Limit::buffers(buffers));
+        let (going, seen) = channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut held = Vec::with_capacity(buffers);
+                for number in 0..buffers {
+                    held.extend(pool.try_get(64).ok());
+                    if number == buffers / 10 {
+                        going.send(()).unwrap();
+                    }
+                }
+            });
+            seen.recv().unwrap();
+            let warm = pool.warm_up(1_000_000_000).expect("there is memory for all that the class may have");
+            assert!(warm.classes[0].resident <= buffers, "{warm:?}");
+        });
     }
 }
