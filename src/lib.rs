@@ -47,8 +47,9 @@
 //!
 //! - Bytes that a stage, a slice or a retained handle can see are never written (a forked child has zeros in their place), and their memory is reused only after the last of them is
 //!   done with it, in whatever order and on whatever thread that happens.
-//! - Reserving and publishing never block, never spin and, after the start, never allocate: a full pool or ring is a value
-//!   ([`ring::Full`], and `pipeline::Refused` of a lane) that says what to do.
+//! - Reserving and publishing never wait for room, never spin and, after the start, never allocate: a full pool or ring is a value
+//!   ([`ring::Full`], and `pipeline::Refused` of a lane) that says what to do. Where a stage sleeps, publishing wakes it: a locked
+//!   instruction, a lock that is held for some instructions, and a system call. Stages that spin cost none of these.
 //! - The working set is the window or what is alive, whichever is larger, however large the pool is.
 //! - A stage that panics releases nothing that it hasn't processed (under `PanicPolicy::Detach` its lane does that in its place, and says so); a lane that
 //!   closes says how many events each stage has processed.

@@ -51,7 +51,7 @@ pub struct StageEnd {
     pub stage: String,
     /// Events that it has processed, rejected ones included.
     pub processed: u64,
-    /// Events that it rejected.
+    /// Events that it rejected, those of the batch that it is at included.
     pub rejected: u64,
     /// The first of these.
     pub first_rejection: Option<Rejection>,
@@ -106,11 +106,12 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// Stages that have neither ended nor died, nor seen all that a dead one before them had finished.
+    /// Stages that have neither ended nor died behind what they released, nor seen all that a dead one before them had finished.
     fn late(&self) -> Vec<String> {
         let shared = &self.shared;
+        // A dead stage may still be about to release what it had finished: then its death is a moment ahead of its progress.
         let over = |stage: &StageState| {
-            stage.has_ended() || stage.is_dead() || stage.progress() + 1 >= shared.cut_off_at(stage.layer)
+            stage.has_ended() || stage.progress() + 1 >= stage.died_at().min(shared.cut_off_at(stage.layer))
         };
         let detached_behind =
             |stage: &StageState| shared.poisoned().is_none() && stage.is_dead() && stage.progress() < self.published;

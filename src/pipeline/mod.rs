@@ -28,7 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It promises: claiming, reserving and publishing never block and never spin; a panic releases nothing that wasn't processed, unless the policy is to go on without the
+//! It promises: claiming, reserving and publishing never wait for room and never spin; a panic releases nothing that wasn't processed, unless the policy is to go on without the
 //! stage; no wake-up is lost; no safe call, in any order, reads memory that is reused.
 //!
 //! In a forked child a lane is a copy without its stages' threads and with a pool of zeros: it may be dropped or closed, which waits for no lock of the parent's and

@@ -198,7 +198,7 @@ impl<M: Meta> Stage<M> {
         Ok(())
     }
 
-    /// Whether every event of the stream is processed and released.
+    /// Whether every event of the stream is processed and released, and the stage has seen the end: by the call that found nothing more.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state().has_ended()

@@ -162,14 +162,17 @@ impl StageState {
     /// One more event is rejected; the first reason is kept.
     #[cold]
     pub(super) fn reject(&self, sequence: Sequence, reason: String) {
-        if self.rejected.fetch_add(1, Ordering::Relaxed) == 0 {
-            // Only the first one comes here, so nobody waits for another who is still writing.
+        // The reason first: whoever sees the count finds it. Only the stage's own thread comes here, so nobody waits for another who is still writing.
+        if self.rejected.load(Ordering::Relaxed) == 0 {
             let _kept = self.rejection.set(Rejection { sequence, reason });
         }
+        // SYNC S16: pairs with `rejected`.
+        self.rejected.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn rejected(&self) -> u64 {
-        self.rejected.load(Ordering::Relaxed) as u64
+        // SYNC S16: the first of them is told.
+        self.rejected.load(Ordering::Acquire) as u64
     }
 
     pub(crate) fn rejection(&self) -> Option<&Rejection> {

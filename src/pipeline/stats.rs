@@ -25,7 +25,7 @@ pub struct StageStats {
     pub ended: bool,
     /// The first sequence that it didn't process, if it is dead or was left by its lane.
     pub died_at: Option<Sequence>,
-    /// Events that it rejected.
+    /// Events that it rejected, those of the batch that it is at included.
     pub rejected: u64,
     /// The first of these.
     pub first_rejection: Option<Rejection>,

@@ -254,3 +254,18 @@ fn a_refused_release_is_a_death() {
     drop(two);
     assert_eq!((lane.failure(), a.released()), (Some(failure), -1));
 }
+
+/// A stage's thread that stopped right behind the first step of a release, while a later `Held` goes unreleased elsewhere: it is dead where its release ends,
+/// and late until it has released that far. So the report doesn't contradict the failure.
+#[test]
+fn a_dead_stage_that_still_releases_is_late() {
+    let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..8);
+    let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
+    assert!(state(&lane.shared, "a").settle_release(-1, 3));
+    drop(two);
+    let report = lane.close(std::time::Duration::from_millis(10));
+    assert_eq!((report.late.as_slice(), report.stages[0].processed), (&["a".to_owned()][..], 0));
+    assert_eq!(report.failure.map(|failure| failure.sequence), Some(4));
+    drop((one, a));
+}
