@@ -22,7 +22,7 @@ pub(super) struct Chunk {
     limit: Cell<usize>,
     /// The address where its slices must end.
     end: usize,
-    /// Whether the pool's slices can be so large that strides alias.
+    /// Whether strides that alias get a line more ([`Layout::aliases`]).
     aliases: bool,
     /// Set as soon as the owner has its address.
     owner: Cell<Option<OwnerRef>>,
