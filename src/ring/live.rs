@@ -189,6 +189,15 @@ impl ChunkRef {
         }
     }
 
+    /// Ends `count` counts of slices that nobody will drop; the pool, which holds this reference,
+    /// is counted too.
+    #[cfg(feature = "pipeline")]
+    pub(super) fn count_off(self, count: u32) {
+        let live = &self.state().owner_live;
+        assert!(live.get() > u64::from(count), "chunk {} has fewer slices than {count}", self.index());
+        live.set(live.get() - u64::from(count));
+    }
+
     /// The chunk's last count has gone, so the pool has. It can't unwind: a loop that drops slices would keep registers ready for that.
     #[cold]
     #[allow(improper_ctypes_definitions, reason = "it is called from Rust only")]
