@@ -49,6 +49,7 @@ OBJECT_TARGETS = [
     ("page faults an object, after the warm-up", "faults_per_object", "slipring", "slipring-unpooled", "<=", 0.01, ""),
 ]
 INSTRUCTIONS_MAX = 30
+SIZES_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "mimalloc", "jemalloc", "glibc", "seed-arc"]
 POOL_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "jemalloc", "seed-arc"]
 
 
@@ -140,6 +141,44 @@ def pools_table(records):
         entries = [next((row["slots"] for row in rows.values()), "")] if "slots" in record.rows[0] else []
         lines.append([size_text(size), *entries, *(ns(number(rows[who])) if who in rows else "no room" for who in shown), ratio])
     return grid(["pool", *(["entries"] if "slots" in record.rows[0] else []), *(f"`{who}`" for who in shown), "ratio"], lines)
+
+
+def sizes_table(records):
+    """A line an allocation size; the last column is how much faster the slot path is than the seed's design."""
+    (record,) = records
+    sizes = {}
+    for row in record.rows:
+        if named := re.fullmatch(r"touch8-(\d+)v-128x1024-fit", row["case"]):
+            sizes.setdefault(int(named[1]), {})[row["contender"]] = row
+    if not sizes:
+        raise RecordError(f"{record.path} has no allocation sizes")
+    shown = [who for who in SIZES_CONTENDERS if any(who in rows for rows in sizes.values())]
+    lines = []
+    for vectors, rows in sorted(sizes.items()):
+        both = "slipring" in rows and "seed-arc" in rows
+        ratio = f"{number(rows['seed-arc']) / number(rows['slipring']):.1f}x" if both else ""
+        lines.append([vectors, size_text(vectors * 512), *(ns(number(rows[who])) if who in rows else "" for who in shown), ratio])
+    return grid(["vectors", "bytes", *(f"`{who}`" for who in shown), "ratio"], lines)
+
+
+def pretouch_table(records, moment):
+    """A line a pool, for one moment (`map`, `first` or `steady`); the last columns are what an untouched pool costs beside the same one touched, on small pages and on huge ones."""
+    (record,) = records
+    pools = {}
+    for row in record.rows:
+        if row["case"].startswith(f"pretouch-{moment}-"):
+            pools.setdefault(pool_bytes(row), {})[row["contender"]] = row
+    if not pools:
+        raise RecordError(f"{record.path} has no moment {moment}")
+    shown = list(dict.fromkeys(who for rows in pools.values() for who in rows))
+    lines = []
+    for size, rows in sorted(pools.items()):
+        ratios = []
+        for pages in ("-4KiB-pages", ""):
+            pair = [rows.get(f"seed-arc{pages}-{state}") for state in ("untouched", "touched")]
+            ratios.append(f"{number(pair[0]) / number(pair[1]):.2f}x" if all(pair) else "")
+        lines.append([size_text(size), *(ns(number(rows[who])) if who in rows else "" for who in shown), *ratios])
+    return grid(["pool", *(f"`{who}`" for who in shown), "untouched / touched, 4 KiB", "the same, huge"], lines)
 
 
 def steps_table(records, *contenders):
@@ -343,6 +382,8 @@ TABLES = {
     "case": case_table,
     "cases": cases_table,
     "pools": pools_table,
+    "sizes": sizes_table,
+    "pretouch": pretouch_table,
     "steps": steps_table,
     "window": window_table,
     "load": load_table,

@@ -19,15 +19,16 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
+use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed, payload_len, write_payload};
 use slipring::pipeline::{
-    ColumnReader, ColumnWriter, Held, Lane, LaneSpec, Outcome, Reclaim, Refused, Stage, StageSpec, View, Wait,
+    ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal, Reclaim, Refused,
+    SliceReader, SliceRing, Stage, StageSpec, View, Wait,
 };
 use slipring::region::Pages;
 use slipring::ring::{Full, PoolOptions, Retained};
 
 /// The tests of this file share the events among them.
-const RUNS: u64 = 5;
+const RUNS: u64 = 6;
 const SLOTS: usize = 64;
 /// One event of so many is retained.
 const RETAIN: u64 = 64;
@@ -37,12 +38,12 @@ const KEPT: u64 = 6;
 type Handle = (u64, Retained);
 
 /// As few chunks as the policy allows, so that each is reused all the time.
-fn spec(reclaim: Reclaim, wait: Wait) -> LaneSpec {
+fn pool(reclaim: Reclaim) -> PoolOptions {
     let chunks = match reclaim {
         Reclaim::OnConsume => 4,
         Reclaim::OnOverwrite => 28,
     };
-    let pool = PoolOptions {
+    PoolOptions {
         bytes: chunks * 4096,
         max_slice_bytes: PAYLOAD_BYTES_MAX,
         chunk_bytes: Some(4096),
@@ -50,7 +51,11 @@ fn spec(reclaim: Reclaim, wait: Wait) -> LaneSpec {
         pinned_chunks_max: Some(2),
         pages: Pages::Small,
         ..PoolOptions::default()
-    };
+    }
+}
+
+fn spec(reclaim: Reclaim, wait: Wait) -> LaneSpec {
+    let pool = pool(reclaim);
     let stage = |name| StageSpec::thread(name).wait(wait).batch(5);
     LaneSpec::new(pool, SLOTS)
         .reclaim(reclaim)
@@ -182,6 +187,44 @@ fn on_overwrite_parked() {
 #[test]
 fn on_overwrite_with_backoff() {
     run(Reclaim::OnOverwrite, Wait::Backoff, 4);
+}
+
+/// Verifies every event where it lies, in batches of one to five; says how many there were.
+fn read_slices(mut reader: SliceReader<u64>, seed: u64) -> u64 {
+    let (mut draw, mut idle) = (Draw::new(seed), Idle::new(Wait::default()));
+    loop {
+        match reader.poll(1 + draw.below(5) as usize, |view| check_payload(view.bytes(), *view.meta())) {
+            Polled::Ended => return reader.next_sequence() as u64,
+            Polled::Idle => {
+                idle.pass();
+            }
+            _ => idle.reset(),
+        }
+    }
+}
+
+/// Slices in the events of a ring: the owner drops what it overwrites, two readers are at the
+/// bytes, and whoever of the three goes last drops the events.
+#[test]
+fn slices_in_events() {
+    let events = events(20_000) / RUNS;
+    let (mut ring, readers) = SliceRing::<u64>::new(&pool(Reclaim::OnOverwrite), SLOTS, 2).expect("a small ring");
+    let threads: Vec<_> =
+        readers.into_iter().zip(6..).map(|(reader, seed)| thread::spawn(move || read_slices(reader, seed))).collect();
+    let mut idle = Idle::new(Wait::default());
+    for number in 0..events {
+        let mut grant = ring.reserve(payload_len(number)).expect("the pool holds a ring");
+        write_payload(&mut grant, number);
+        let mut slice = grant.commit_all();
+        while let Err(refused) = ring.publish(slice, number) {
+            assert_eq!(refused.why, PublishRefusal::Full { slots: SLOTS });
+            slice = refused.slice;
+            idle.pass();
+        }
+        idle.reset();
+    }
+    drop(ring);
+    threads.into_iter().for_each(|thread| assert_eq!(thread.join().expect("a reader verified all"), events));
 }
 
 /// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.

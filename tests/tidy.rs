@@ -41,6 +41,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/pipeline/event.rs",
     "src/pipeline/pin.rs",
     "src/pipeline/sleep.rs",
+    "src/pipeline/slice_ring.rs",
     "src/pipeline/view.rs",
     "src/process.rs",
     "src/region/fork.rs",

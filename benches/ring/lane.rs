@@ -4,21 +4,22 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use slipring::ring::PoolOptions;
 
 use super::lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
+use super::paths::time_ops;
 
 const BATCHES: [u64; 3] = [1, 8, 64];
 
 pub fn lane(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lane");
-    group.throughput(Throughput::Elements(EVENTS));
+    group.throughput(Throughput::Elements(1));
     for batch in BATCHES {
         group.bench_function(BenchmarkId::new("empty-harness", batch), |bencher| {
             let mut empty = EmptyLaneLap::new();
-            bencher.iter(|| empty.lap(batch));
+            time_ops(bencher, EVENTS, || empty.lap(batch));
         });
         group.bench_function(BenchmarkId::new("publish-consume-inline", batch), |bencher| {
             let pool = PoolOptions { bytes: 8 << 20, max_slice_bytes: PAYLOAD_BYTES, ..PoolOptions::default() };
             let mut lane = LaneLap::new(pool);
-            bencher.iter(|| lane.lap(batch));
+            time_ops(bencher, EVENTS, || lane.lap(batch));
             lane.close();
         });
     }

@@ -1,4 +1,6 @@
-//! The laps that are timed by `benches/ring.rs` and counted in instructions by `benches/instructions/benches/count.rs`.
+//! The laps that are timed by `benches/ring.rs` and `benches/buffer_pool_bench.rs`, run for long by
+//! `profiling/buffer_pool.rs`, and counted in instructions by
+//! `benches/instructions/benches/count.rs`.
 //!
 //! ```text
 //!   a lap: for each entry { reserve ─▶ write the first bytes ─▶ commit ─▶ the entry, which lets go of what stood there }
@@ -62,7 +64,7 @@ impl<const T: usize> Slices<T> {
         Self { pool, entries: (0..entries).map(|_| None).collect(), op: 0 }
     }
 
-    /// One lap, with a size for each entry.
+    /// One lap, with a size for each entry; the last one of a run may have fewer.
     pub fn lap(&mut self, sizes_bytes: &[usize]) {
         let mut op = self.op;
         for (entry, &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
@@ -72,7 +74,21 @@ impl<const T: usize> Slices<T> {
             op += 1;
         }
         self.op = op;
-        assert_touched::<T>(self.entries.last().and_then(Option::as_ref).expect("a lap fills every entry"), op - 1);
+        let last = self.entries[..sizes_bytes.len()].last().and_then(Option::as_ref);
+        assert_touched::<T>(last.expect("a lap fills every entry"), op - 1);
+    }
+
+    /// The operation whose slice doesn't hold what it wrote, if there is one, and how many slices
+    /// are held.
+    #[allow(dead_code, reason = "a long run verifies all that is held; a benchmark each lap's last slice")]
+    pub fn verify(&self) -> (Option<u64>, usize) {
+        let entries = self.entries.len() as u64;
+        // The newest operation that came to this entry.
+        let newest = |entry: u64| entry + (self.op - 1 - entry) / entries * entries;
+        let mut held =
+            (0..).zip(&self.entries).filter_map(|(entry, slice)| slice.as_ref().map(|slice| (newest(entry), slice)));
+        let count = self.entries.iter().flatten().count();
+        (held.find(|(op, slice)| slice[..T] != op.to_le_bytes()[..T]).map(|(op, _)| op), count)
     }
 }
 

@@ -20,8 +20,8 @@ const RANDOM_ORDER_POOL_BYTES: usize = 4 << 20;
 pub enum Sweep {
     /// Pools of 32 KiB to 2 GiB, touched, 1 to 8 vectors of 16 dimensions
     Pools,
-    /// 1, 2, 4 ... 64 vectors of 16 and of 128 dimensions, touched, pools that fit
-    Sizes,
+    /// 1, 2, 4 ... 64 vectors of 128 dimensions, touched, pools that fit
+    AllocSizes,
 }
 
 /// The four cases that targets are set for.
@@ -68,11 +68,9 @@ pub fn all() -> Vec<Case> {
 pub fn sweep(sweep: Sweep) -> Vec<Case> {
     match sweep {
         Sweep::Pools => (POOL_BYTES_MIN.ilog2()..=POOL_BYTES_MAX.ilog2()).map(|shift| pool_of(1 << shift)).collect(),
-        Sweep::Sizes => {
-            let vectors = (0..=6).map(|shift| 1 << shift);
-            let of_dim = |dim| vectors.clone().map(move |count| (dim, count));
-            let sizes = [16, 128].into_iter().flat_map(of_dim);
-            sizes.map(|(dim, count)| Case { payload: Payload::Vectors(count), dim, ..Case::FIT }).collect()
+        Sweep::AllocSizes => {
+            let vectors = (0..=6).map(|shift| Payload::Vectors(1 << shift));
+            vectors.map(|payload| Case { payload, dim: 128, ..Case::FIT }).collect()
         }
     }
 }
@@ -114,8 +112,9 @@ mod tests {
         let pools = sweep(Sweep::Pools);
         assert_eq!((pools.len(), names(&pools)[0].as_str()), (17, "touch8-mix-16x32-32KiB"));
         assert_eq!(names(&pools)[16], expected[1]);
-        let sizes = names(&sweep(Sweep::Sizes));
-        assert_eq!((sizes[0].as_str(), sizes[13].as_str()), ("touch8-1v-16x1024-fit", "touch8-64v-128x1024-fit"));
+        let sizes = names(&sweep(Sweep::AllocSizes));
+        let expected = [1, 2, 4, 8, 16, 32, 64].map(|vectors| format!("touch8-{vectors}v-128x1024-fit"));
+        assert_eq!(sizes, expected);
         for part in
             ["write-64v-128x1024-fit", "write-mix-16x65536-fit", "touch8-8KiB-fit", "write-4KiB-2GiB-2MiB-pages"]
         {
@@ -146,7 +145,7 @@ mod tests {
     fn every_case_runs_at_a_small_size() {
         let rounds = Rounds { repeats: 1, ops: 200, verified_ops: 200 };
         let contenders = contender::all();
-        for case in all().into_iter().chain(sweep(Sweep::Pools)).chain(sweep(Sweep::Sizes)) {
+        for case in all().into_iter().chain(sweep(Sweep::Pools)).chain(sweep(Sweep::AllocSizes)) {
             let timings = measure(&small(&case), &contenders, &rounds);
             let timings = timings.unwrap_or_else(|failure| panic!("{}: {failure}", case.name()));
             assert!(timings.iter().any(|timing| timing.contender == "slipring"), "{}", case.name());

@@ -22,6 +22,7 @@ mod lanes;
 mod objects;
 mod pace;
 mod position;
+mod pretouch;
 mod queue;
 mod report;
 mod seed_table;
@@ -51,6 +52,9 @@ enum Bench {
     Ladder(Small),
     /// The seed's own table with its own operation: 8 vectors of 128, one f32 stored, pools of 32 KiB to 2 GiB
     SeedTable(Small),
+    /// Touched and untouched pools of 2 MiB to 2 GiB: the first lap through one, and those behind
+    /// it
+    Pretouch(Small),
     /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with readers on further cores
     Lanes(Small),
     /// Size-class pools: get and drop on one thread, on two, and across them
@@ -132,6 +136,7 @@ fn main() -> ExitCode {
         Bench::Ring(options) => run(&options),
         Bench::Ladder(options) => ladder(&options),
         Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
+        Bench::Pretouch(options) => pretouch::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Class(options) => class::run(&options),
         Bench::ClassLoad(options) => class::load::run(&options),

@@ -26,6 +26,32 @@ fn results_have_the_promised_fields() {
     }
 }
 
+/// A case a moment and pool, and a figure of every variant in each.
+#[test]
+fn pretouch_has_its_quick_form() {
+    let lines = lines(&compare(&["pretouch", "--quick", "--json"]));
+    for case in ["pretouch-map-2MiB", "pretouch-first-2MiB", "pretouch-steady-2MiB", "pretouch-first-4MiB"] {
+        let results: Vec<_> = lines.iter().filter(|line| line["case"] == case).collect();
+        assert_eq!(results.len(), 6, "{case}");
+        assert!(results.iter().all(|line| line["ns_per_op"].as_f64() > Some(0.0)), "{case}: {results:?}");
+        assert!(results.iter().any(|line| line["contender"] == "seed-arc-4KiB-pages-untouched"), "{case}");
+    }
+}
+
+/// They run at a small size in the unit tests.
+#[test]
+fn allocation_sizes_are_a_sweep() {
+    let output = compare(&["ring", "--sweep", "alloc-sizes", "--list"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    for vectors in [1, 2, 4, 8, 16, 32, 64] {
+        assert!(text.contains(&format!("  touch8-{vectors}v-128x1024-fit\n")), "{text}");
+    }
+    for contender in ["slipring", "slipring-raii", "seed-arc", "jemalloc"] {
+        assert!(text.contains(&format!("  {contender}\n")), "{text}");
+    }
+}
+
 #[test]
 fn lists_and_wrong_names() {
     for (bench, case, contender) in [("class", "cross-drop-64KiB", "tls-vec"), ("queue", "queue-32KiB", "s3")] {

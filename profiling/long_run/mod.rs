@@ -41,13 +41,25 @@ pub fn run(program: &Taken, body: impl FnOnce(&Options) -> Result<String, Ended>
     }
     let name = program.name;
     eprintln!("{name}: {}", counters::line(Path::new("/sys/bus/event_source/devices")));
-    match Options::parse(&words, program).and_then(|options| body(&options)) {
+    let outcome = Options::parse(&words, program).and_then(|options| body(&options));
+    ended(
+        name,
+        outcome.map_err(|why| match why {
+            Ended::Usage(text) => Ended::Usage(format!("{text}; {name} --help lists the options")),
+            failed => failed,
+        }),
+    )
+}
+
+/// Prints what was verified, or why not, and says how the process ends.
+pub fn ended(name: &str, outcome: Result<String, Ended>) -> ExitCode {
+    match outcome {
         Ok(verified) => {
             println!("{name}: {verified}");
             ExitCode::SUCCESS
         }
         Err(Ended::Usage(text)) => {
-            eprintln!("{name}: {text}; {name} --help lists the options");
+            eprintln!("{name}: {text}");
             ExitCode::from(2)
         }
         Err(Ended::Failed(text)) => {

@@ -152,6 +152,60 @@ impl<M> fmt::Display for NotStaged<M> {
 
 impl<M: fmt::Debug> std::error::Error for NotStaged<M> {}
 
+/// Why a slice wasn't moved into an event of a [`SliceRing`](super::SliceRing). It comes back, with
+/// its metadata.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotPublished<M> {
+    /// Why.
+    pub why: PublishRefusal,
+    /// The slice.
+    pub slice: PoolSlice,
+    /// The metadata.
+    pub meta: M,
+}
+
+/// Why a slice wasn't moved into an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishRefusal {
+    /// A reader hasn't released the event that is to be overwritten: wait for it, and stop reading
+    /// until the ring has room.
+    Full {
+        /// Events of the ring.
+        slots: usize,
+    },
+    /// The ring is full, and a reader that was dropped will never release it: drop the ring.
+    ReaderGone {
+        /// The reader's number.
+        reader: usize,
+    },
+    /// The slice belongs to another pool.
+    Foreign,
+}
+
+impl fmt::Display for PublishRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Full { slots } => {
+                write!(f, "a reader hasn't released the oldest of {slots} events: wait for it, or raise `slots`")
+            }
+            Self::ReaderGone { reader } => {
+                write!(f, "the ring is full, and reader {reader}, which has gone, won't release it: drop the ring")
+            }
+            Self::Foreign => f.write_str("the slice belongs to another pool"),
+        }
+    }
+}
+
+impl<M> fmt::Display for NotPublished<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl<M: fmt::Debug> std::error::Error for NotPublished<M> {}
+
 /// Why a stage sees no event, and won't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

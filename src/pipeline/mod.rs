@@ -28,6 +28,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Where the slices themselves should stand in the ring, without stages and layers, there is
+//! [`SliceRing`].
+//!
 //! It promises: claiming, reserving and publishing never wait for room and never spin; a panic releases nothing that wasn't processed, unless the policy is to go on without the
 //! stage; no wake-up is lost; no safe call, in any order, reads memory that is reused.
 //!
@@ -213,6 +216,7 @@ mod pump;
 mod run;
 mod shared;
 mod sleep;
+mod slice_ring;
 mod slot;
 mod spec;
 mod stage;
@@ -229,7 +233,9 @@ mod tests;
 pub use claim::Claim;
 pub use close::{CloseReport, StageEnd};
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
-pub use error::{LaneError, NotStaged, Refused, StageError, StageRefusal, WrongPlacement};
+pub use error::{
+    LaneError, NotPublished, NotStaged, PublishRefusal, Refused, StageError, StageRefusal, WrongPlacement,
+};
 pub use flow::Failure;
 pub use grant::LaneGrant;
 pub use held::Held;
@@ -237,6 +243,7 @@ pub use idle::Idle;
 pub use lane::{Lane, Progress};
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
 pub use run::{SpawnError, StageReport, StageThread};
+pub use slice_ring::{READERS_MAX, SliceReader, SliceRing, SliceView};
 pub use slot::Meta;
 pub use spec::{BATCH_DEFAULT, LaneSpec, PanicPolicy, Reclaim, SLOTS_MAX, StageSpec, Wait};
 pub use stage::{Outcome, Polled, Stage};

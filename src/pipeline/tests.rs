@@ -11,6 +11,7 @@ mod model;
 mod ops;
 mod refuse;
 mod right_size;
+mod slice_ring;
 mod wake;
 mod watch;
 

@@ -34,6 +34,7 @@ impl Placement {
                 // Without NUMA in the kernel there is no list, and all memory is node 0.
                 let exists = nodes.contains(&node) || (nodes.is_empty() && node == 0);
                 if !exists {
+                    let nodes = if nodes.is_empty() { vec![0] } else { nodes };
                     return Err(RegionError::NoSuchNode { node, nodes });
                 }
                 Some((node, Tie::Only)).filter(|_| nodes.len() > 1)

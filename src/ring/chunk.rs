@@ -76,9 +76,12 @@ impl Layout {
         self.max_slice_bytes
     }
 
-    /// Whether slices can be so large that their strides alias.
+    /// Whether strides that alias get a line more: slices can be so large, and two of the largest
+    /// fit into a chunk with that line. A chunk of exactly two has no room for it: it would hold
+    /// one, and half of the pool would be tail.
     pub(crate) fn aliases(&self) -> bool {
-        line_up(self.max_slice_bytes) >= ALIAS_BYTES
+        let largest = line_up(self.max_slice_bytes);
+        largest >= ALIAS_BYTES && stride(largest) + largest <= self.chunk_bytes()
     }
 
     #[inline]
@@ -90,7 +93,7 @@ impl Layout {
     /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to spare.
     #[cfg(any(feature = "pipeline", test))]
     pub(crate) fn bytes_for_slots(&self, slots: usize) -> usize {
-        let slice = stride(self.max_slice_bytes);
+        let slice = if self.aliases() { stride(self.max_slice_bytes) } else { line_up(self.max_slice_bytes) };
         let filled = self.chunk_bytes().saturating_sub(slice).max(LINE_BYTES);
         (slots.saturating_mul(slice).div_ceil(filled)).saturating_add(2).saturating_mul(self.chunk_bytes())
     }
@@ -130,5 +133,19 @@ mod tests {
         assert_eq!(layout.bytes_for_slots(8), (8 + 2) * 4096);
         assert_eq!(layout.pool_bytes(), 16 * 4096);
         assert_eq!(layout.chunk_start(3), 3 * 4096);
+    }
+
+    #[test]
+    fn a_chunk_of_exactly_two_slices_has_no_line_to_spare() {
+        let aliases = |chunk, largest| Layout::new(chunk, 4, 4, largest, 1).aliases();
+        assert_eq!(
+            [(8192, 4096), (8192, 4033), (16384, 8192)].map(|(chunk, largest)| aliases(chunk, largest)),
+            [false; 3]
+        );
+        assert_eq!(
+            [(16384, 4096), (32768, 12288), (16384, 5000)].map(|(chunk, largest)| aliases(chunk, largest)),
+            [true; 3]
+        );
+        assert_eq!(Layout::new(8192, 8, 4, 4096, 1).bytes_for_slots(4), (4 + 2) * 8192);
     }
 }

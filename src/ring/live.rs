@@ -22,7 +22,7 @@ pub(super) struct Chunk {
     limit: Cell<usize>,
     /// The address where its slices must end.
     end: usize,
-    /// Whether the pool's slices can be so large that strides alias.
+    /// Whether strides that alias get a line more ([`Layout::aliases`]).
     aliases: bool,
     /// Set as soon as the owner has its address.
     owner: Cell<Option<OwnerRef>>,
@@ -187,6 +187,15 @@ impl ChunkRef {
         if live.get() == 0 {
             self.end_last();
         }
+    }
+
+    /// Ends `count` counts of slices that nobody will drop; the pool, which holds this reference,
+    /// is counted too.
+    #[cfg(feature = "pipeline")]
+    pub(super) fn count_off(self, count: u32) {
+        let live = &self.state().owner_live;
+        assert!(live.get() > u64::from(count), "chunk {} has fewer slices than {count}", self.index());
+        live.set(live.get() - u64::from(count));
     }
 
     /// The chunk's last count has gone, so the pool has. It can't unwind: a loop that drops slices would keep registers ready for that.

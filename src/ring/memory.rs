@@ -3,6 +3,8 @@
 //! Slots, views and retained handles name memory by [`Span`], plain integers; this is where they become bytes.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "pipeline")]
+use core::ptr::NonNull;
 use core::slice;
 
 use super::chunk::Layout;
@@ -36,6 +38,13 @@ impl Memory {
 
     pub(crate) fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// Whether the `len` bytes from `start` lie in the region.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn holds(&self, start: NonNull<u8>, len: usize) -> bool {
+        let offset = start.addr().get().checked_sub(self.region.base().addr().get());
+        offset.is_some_and(|offset| offset + len <= self.region.bytes())
     }
 
     /// The bytes of a committed range.

@@ -11,6 +11,42 @@
 //!
 //! It doesn't: give single slices back (a chunk waits for its last one), grow, or serve two threads.
 //!
+//! # Overwriting lets go
+//!
+//! A ring of slots over the pool comes in two forms, which let go of the same bytes at the same
+//! operations. By count a slot holds integers:
+//!
+//! ```
+//! # use slipring::ring::{PoolOptions, RingPool, Staged};
+//! # let options = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+//! let mut pool = RingPool::new(&options)?;
+//! pool.keep_newest(4);
+//! let mut slots: [Option<Staged>; 4] = [None; 4];
+//! for op in 0..100 {
+//!     // The sequence of four operations ago is released; nothing is dropped.
+//!     slots[op % 4] = Some(pool.reserve(100)?.stage());
+//! }
+//! # assert!(slots.iter().flatten().all(|staged| pool.view(staged).is_some()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! By RAII it holds the slice, and overwriting the slot drops what stood there:
+//!
+//! ```
+//! # use slipring::ring::{PoolOptions, PoolSlice, RingPool};
+//! # let options = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+//! let mut pool = RingPool::new(&options)?;
+//! let mut slots: [Option<PoolSlice>; 4] = [const { None }; 4];
+//! for op in 0..100 {
+//!     slots[op % 4] = Some(pool.reserve(100)?.commit_all());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Over the disruptor, with readers on other threads, the first is `pipeline::Lane` with
+//! `Reclaim::OnOverwrite`, the second is `pipeline::SliceRing`. The first costs less (no count of
+//! slices) and the second lets slots go in any order.
+//!
 //! # What doesn't compile
 //!
 //! Two grants at once:
@@ -149,5 +185,7 @@ pub(crate) use chunk::{Layout, NONE};
 pub(crate) use memory::{Memory, Span};
 #[cfg(feature = "pipeline")]
 pub(crate) use options::Readers;
+#[cfg(feature = "pipeline")]
+pub(crate) use slice::EventSlice;
 #[cfg(feature = "pipeline")]
 pub(crate) use typed::as_f32s;

@@ -30,7 +30,16 @@ pub(crate) enum Readers {
 
 /// What a ring pool is made of. Only `bytes` has no default worth keeping.
 ///
-/// Tail waste is at most one largest slice a chunk. For N slices of the largest size alive at once, ask for
+/// All of the pool is touched when it is made: a limit of memory is an error then and not a signal
+/// later, and no slice waits for a page (PERFORMANCE.md, "Touched before the clock, and not").
+/// There is no option against it; ask for fewer bytes instead.
+///
+/// Tail waste is at most one largest slice a chunk. Slices whose length is a multiple of 4096 take
+/// a line of 64 bytes more, because their strides would alias in the cache, unless a chunk is
+/// exactly two of the largest: such a chunk, which a pool of less than eight of them or
+/// `chunk_bytes` asks for, has no line to spare. A chunk's end costs 20 to 30 ns: where a chunk
+/// holds two slices every second one pays it, so ask for sixteen of the largest or more. For N
+/// slices of the largest size alive at once, ask for
 /// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for eight
 /// to fourteen times the live bytes, because a chunk waits for its last slice.
 #[derive(Clone, Debug)]
@@ -155,7 +164,8 @@ impl PoolOptions {
         let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
             let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
-            // Two of the largest, where these get a line more so as not to alias, don't fit what two of them would fill: the half would be waste.
+            // Exactly two of the largest have no line to spare against aliasing; a pool that has
+            // room for larger chunks has room for the lines.
             let is_possible = chosen < CHUNK_BYTES_MAX && self.bytes / (2 * chosen) >= 4;
             if is_possible && 2 * stride(self.max_slice_bytes) > chosen {
                 chosen *= 2;

@@ -265,6 +265,19 @@ impl RingPool {
         self.check();
     }
 
+    /// Whether the slice was committed here.
+    #[inline]
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn owns(&self, slice: &PoolSlice) -> bool {
+        slice.chunk() == self.current || slice.chunk().is_owned_by(self.owner)
+    }
+
+    /// Counts off so many slices of a chunk, which stand in events and won't be dropped any more.
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn count_off(&mut self, chunk: u32, slices: u32) {
+        self.owner.chunk(chunk).count_off(slices);
+    }
+
     #[cfg(feature = "pipeline")]
     pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.owner.memory

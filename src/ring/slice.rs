@@ -1,6 +1,8 @@
 //! `PoolSlice`: a committed, immutable range of a ring pool.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "pipeline")]
+use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::slice;
@@ -8,6 +10,8 @@ use std::sync::Arc;
 
 use super::error::RetainError;
 use super::live::ChunkRef;
+#[cfg(feature = "pipeline")]
+use super::memory::Memory;
 use super::memory::Span;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
@@ -60,6 +64,13 @@ impl PoolSlice {
         self.chunk
     }
 
+    /// The number of its chunk.
+    #[inline]
+    #[cfg(feature = "pipeline")]
+    pub(crate) fn chunk_index(&self) -> u32 {
+        self.chunk.index()
+    }
+
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
@@ -106,5 +117,52 @@ impl core::fmt::Debug for PoolSlice {
             .field("span", &self.span(owner.base))
             .field("memory", &Arc::as_ptr(&owner.memory))
             .finish()
+    }
+}
+
+/// A slice that stands in an event of a disruptor: any thread may read its bytes, and the thread
+/// that owns its pool takes it out again. It is counted in its chunk all the while, and has no drop
+/// of its own, because the last of a ring's threads drops the events.
+#[cfg(feature = "pipeline")]
+pub(crate) struct EventSlice(ManuallyDrop<PoolSlice>);
+
+// SAFETY: I31. It may lie on any thread and be forgotten there; what touches its chunk is unsafe to
+// call, and asks for the owner's thread.
+#[cfg(feature = "pipeline")]
+unsafe impl Send for EventSlice {}
+// SAFETY: I31. Through a shared reference only its address and length are read, which nobody
+// changes.
+#[cfg(feature = "pipeline")]
+unsafe impl Sync for EventSlice {}
+
+#[cfg(feature = "pipeline")]
+impl EventSlice {
+    #[inline]
+    pub(crate) fn new(slice: PoolSlice) -> Self {
+        Self(ManuallyDrop::new(slice))
+    }
+
+    /// The slice as it was, to be dropped.
+    ///
+    /// # Safety
+    /// - The calling thread owns the slice's pool, which is there.
+    /// - No reference that [`EventSlice::bytes`] gave is used any more.
+    #[inline]
+    pub(crate) unsafe fn into_slice(self) -> PoolSlice {
+        ManuallyDrop::into_inner(self.0)
+    }
+
+    /// The bytes, on any thread. `memory` is the pool's, and stays mapped while they are used.
+    ///
+    /// # Safety
+    /// For as long as the reference lives, the slice isn't taken out, or its pool has gone without
+    /// that.
+    #[inline]
+    pub(crate) unsafe fn bytes<'a>(&self, memory: &'a Memory) -> &'a [u8] {
+        let (start, len) = (self.0.start, self.0.len as usize);
+        debug_assert!(memory.holds(start, len), "it is the memory of another pool");
+        // SAFETY: I21, I31. The range is committed, and by the caller's promise its chunk is
+        // counted or nobody is left to reuse it.
+        unsafe { slice::from_raw_parts(start.as_ptr(), len) }
     }
 }

@@ -1,4 +1,5 @@
-//! Pool memory for contenders that bring none: one anonymous mapping on the pages of the plan, every page touched. The same for all.
+//! Pool memory for contenders that bring none: one anonymous mapping on the pages of the plan,
+//! every page touched, but for the bench that is about that. The same for all.
 
 #![allow(unsafe_code)]
 
@@ -18,20 +19,26 @@ pub fn mapped(bytes: usize) -> Result<MmapMut, String> {
 
 /// The same on the pages of a plan; up to a huge page more on reserved ones.
 pub fn mapped_on(bytes: usize, pages: Pages) -> Result<MmapMut, String> {
+    let mut memory = untouched_on(bytes, pages)?;
+    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    Ok(memory)
+}
+
+/// The same, with no page of it in memory yet.
+pub fn untouched_on(bytes: usize, pages: Pages) -> Result<MmapMut, String> {
     let mut options = MmapOptions::new();
     match pages {
         Pages::Small | Pages::Thp => options.len(bytes),
         // A length that isn't whole pages would leak the mapping when it is dropped.
         Pages::Huge2M => options.len(bytes.next_multiple_of(HUGE_PAGE_BYTES)).huge(Some(HUGE_PAGE_BYTES.ilog2() as u8)),
     };
-    let mut memory = options.map_anon().map_err(|error| format!("{bytes} B of memory on {pages}: {error}"))?;
+    let memory = options.map_anon().map_err(|error| format!("{bytes} B of memory on {pages}: {error}"))?;
     // Best effort: a kernel without huge pages is slower for every contender alike.
     let _ = match pages {
         Pages::Small => memory.advise(Advice::NoHugePage),
         Pages::Thp => memory.advise(Advice::HugePage),
         Pages::Huge2M => Ok(()),
     };
-    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
     Ok(memory)
 }
 

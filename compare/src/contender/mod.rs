@@ -33,7 +33,7 @@ pub use allocator::{Block, Named};
 pub use empty_harness::EmptyHarness;
 pub use fill::{Copied, Fill, Growing, Pattern, Touch8};
 pub use ladder::ladder;
-pub use memory::{mapped, shortage};
+pub use memory::{mapped, mapped_on, shortage, untouched_on};
 pub use seed_arc::SeedArc;
 pub use slipring::Slipring;
 pub use slipring_raii::SlipringRaii;

@@ -45,6 +45,13 @@ impl Drop for Slice {
 }
 
 impl<const GIVES_PADDING_BACK: bool> Seed<GIVES_PADDING_BACK> {
+    /// Over a mapping that holds the plan's pool.
+    pub fn over(memory: MmapMut, plan: &Plan) -> Self {
+        assert!(memory.len() >= plan.pool_bytes, "{} bytes are mapped", memory.len());
+        let entries = (0..plan.slots).map(|_| None).collect();
+        Self { memory, capacity_bytes: plan.pool_bytes as u64, written: 0, read: Arc::default(), entries }
+    }
+
     #[inline(always)]
     fn allocate(&mut self, bytes: usize) -> Result<Slice, Exhausted> {
         let place = self.written % self.capacity_bytes;
@@ -67,9 +74,7 @@ impl<const GIVES_PADDING_BACK: bool> Contender for Seed<GIVES_PADDING_BACK> {
     const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
-        let memory = mapped_on(plan.pool_bytes, plan.pages)?;
-        let entries = (0..plan.slots).map(|_| None).collect();
-        Ok(Self { memory, capacity_bytes: plan.pool_bytes as u64, written: 0, read: Arc::default(), entries })
+        Ok(Self::over(mapped_on(plan.pool_bytes, plan.pages)?, plan))
     }
 
     fn memory_bytes(&self) -> usize {

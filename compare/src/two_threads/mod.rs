@@ -12,6 +12,7 @@
 //! |---|---|---|---|
 //! | `slipring` | the lane's pool, released when it is read | a slot of the disruptor | at once |
 //! | `slipring-overwrite` | the same, released when its slot is published over | the same | at once |
+//! | `slipring-slices` | a ring pool, dropped when its event is published over | the slice, in an event of the disruptor | one by one |
 //! | `seed-arc`, `seed-arc-patient` | the seed's region, a counted slice | the slice, in a slot of the disruptor | at once |
 //! | `rtrb` | a ring pool with the lane's chunk and window | a span of 16 bytes | at once |
 //! | `crossbeam`, `std-mpsc`, `flume`, `kanal` | the same | the same | one by one: they have no other way |
@@ -49,6 +50,7 @@ mod patience;
 mod reader;
 mod rtrb;
 mod seed_arc;
+mod slices;
 mod std_mpsc;
 
 use crate::contender::Fill;
@@ -80,6 +82,7 @@ pub fn contenders(quick: bool) -> Vec<Runner> {
     vec![
         Runner::of::<lane::Slipring>(),
         Runner::of::<lane::SlipringOverwrite>(),
+        Runner::of::<slices::Slices>(),
         Runner::of::<seed_arc::SeedArc<false>>(),
         Runner::of::<seed_arc::SeedArc<true>>(),
         Runner::of::<OverChunks<rtrb::Rtrb>>(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use slipring::class::{
     AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, PoolStats, PooledBuf, Ticker,
 };
+use slipring::region::Numa;
 
 use crate::notice::notice;
 use crate::protocol::{Limits, Mode, answer_bytes};
@@ -64,7 +65,8 @@ pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
 
 impl Classes {
     /// A pool without memory, for outputs of `output_bytes`, carry buffers for frames of `frame_bytes` and such for `receive_bytes`, those two together of
-    /// `carry_bytes_max` bytes, but one of each at least. The calling thread isn't pinned yet: the ticker's thread takes after it.
+    /// `carry_bytes_max` bytes, but one of each at least, all on the NUMA node. The calling thread
+    /// isn't pinned yet: the ticker's thread takes after it.
     ///
     /// # Errors
     /// A size is larger than a class may be, or the system has no thread left.
@@ -73,6 +75,7 @@ impl Classes {
         frame_bytes: usize,
         receive_bytes: usize,
         carry_bytes_max: usize,
+        numa: Numa,
     ) -> Result<Self, ClassesError> {
         let frame_bytes = frame_bytes.max(CARRY_MIN_BYTES);
         assert!(frame_bytes <= receive_bytes, "a receive holds the largest frame");
@@ -81,7 +84,7 @@ impl Classes {
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
         // No other thread keeps any.
         let cache_bytes = output_bytes.max(receive_bytes).next_multiple_of(PAGE_BYTES).saturating_mul(KEPT_BUFFERS);
-        let options = ClassOptions { table, at_limit: AtLimit::Refuse, cache_bytes, ..ClassOptions::default() };
+        let options = ClassOptions { table, at_limit: AtLimit::Refuse, cache_bytes, numa, ..ClassOptions::default() };
         let pool = ClassPool::new(&options)?;
         let _ticker = pool.ticker(TICK)?;
         Ok(Self {
@@ -96,7 +99,8 @@ impl Classes {
         })
     }
 
-    /// Maps one buffer of each size at least, on this thread's NUMA node. Pages come with their first use.
+    /// Maps one buffer of each size at least, on the pool's NUMA node or, if that is local, this
+    /// thread's. Pages come with their first use.
     ///
     /// # Errors
     /// What the system or a limit refused.
@@ -197,7 +201,7 @@ mod tests {
     const KIB: usize = 1 << 10;
 
     fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> Classes {
-        let mut classes = Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max).unwrap();
+        let mut classes = Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local).unwrap();
         classes.map().unwrap();
         classes
     }
@@ -260,9 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn the_node_is_the_one_that_was_named() {
+        // Node 0 is everywhere; a machine of so many nodes as this isn't made.
+        let of = |node| Classes::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
+        assert!(of(0).map().is_ok());
+        let refused = of(99_999).map().expect_err("there is no such node");
+        assert!(refused.to_string().contains("99999"), "{refused}");
+    }
+
+    #[test]
     fn sizes_that_no_class_has_are_refused() {
-        let refused = Classes::new((1 << 30) + 1, 0, 128 * KIB, 0).unwrap_err();
+        let refused = Classes::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
         assert!(refused.to_string().contains("1073745920"), "{refused}");
-        assert!(matches!(Classes::new(usize::MAX, 0, 128 * KIB, 0), Err(ClassesError::Class(_))));
+        assert!(matches!(Classes::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local), Err(ClassesError::Class(_))));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use slipring::pipeline::LaneError;
+use slipring::region::RegionError;
 use slipring::ring::PoolError;
 
 use crate::io::ClassesError;
@@ -30,6 +31,9 @@ impl ServeError {
             }
             LaneError::Pool(PoolError::Option { field, given, must, limit }) => {
                 Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
+            }
+            LaneError::Pool(PoolError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
+                Self::Option(format!("--node {node}: {error}"))
             }
             other => Self::Refused(format!("lane {number}: {other}")),
         }

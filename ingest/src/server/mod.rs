@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slipring::pipeline::LaneReport;
 
 pub use error::ServeError;
-pub use options::{CpuIds, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
+pub use options::{CpuIds, Node, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
 pub use totals::Totals;
 
 use crate::notice::notice;

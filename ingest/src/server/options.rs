@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use slipring::pipeline::{Reclaim, Wait};
-use slipring::region::Pages;
+use slipring::region::{Numa, Pages};
 
 use crate::load::parse_duration;
 use crate::stage::Score;
@@ -48,6 +48,10 @@ pub struct ServeOptions {
     /// Page kind of the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m, require-1g
     #[arg(long, default_value = "prefer-thp", value_name = "KIND")]
     pub pages: Pages,
+    /// NUMA node of each lane's memory, its pool and its class pool: a number, or local, the node
+    /// of its CPU
+    #[arg(long, default_value = "local", value_name = "NODE")]
+    pub node: Node,
     /// When memory comes back
     #[arg(long, value_enum, default_value_t = ReclaimWord::Consume)]
     pub reclaim: ReclaimWord,
@@ -81,6 +85,24 @@ pub struct ServeOptions {
     /// How long a stop may drain
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,
+}
+
+/// `--node`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node(pub Numa);
+
+impl FromStr for Node {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "local" => Ok(Self(Numa::Local)),
+            _ => text
+                .parse()
+                .map(|node| Self(Numa::Node(node)))
+                .map_err(|_| format!("{text:?} is no node: say local or 0")),
+        }
+    }
 }
 
 /// `--reclaim`.
@@ -221,6 +243,13 @@ mod tests {
         assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
         for wrong in ["", "a", "3-1", "1,", "-", "70000"] {
             assert!(wrong.parse::<CpuIds>().is_err(), "{wrong}");
+        }
+        assert_eq!(
+            ["local", "0", "17"].map(str::parse),
+            [Numa::Local, Numa::Node(0), Numa::Node(17)].map(|node| Ok(Node(node)))
+        );
+        for wrong in ["", "any", "-1", "0,1", "4294967296"] {
+            assert!(wrong.parse::<Node>().is_err(), "{wrong}");
         }
     }
 }

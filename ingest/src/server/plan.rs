@@ -70,6 +70,7 @@ impl Plan {
             // No stage of ours retains anything.
             pinned_chunks_max: Some(0),
             pages: options.pages,
+            numa: options.node.0,
             ..PoolOptions::default()
         };
         let stage = |name: &str, cpu: Option<usize>| match options.stages {
@@ -105,7 +106,7 @@ impl Plan {
         let Self { options, limits, .. } = self;
         let (output_bytes, frame_bytes) =
             (output_bytes(limits, options.in_flight), limits.frame_bytes_max(Mode::Header));
-        Classes::new(output_bytes, frame_bytes, receive_bytes_max(limits), options.carry_bytes.bytes())
+        Classes::new(output_bytes, frame_bytes, receive_bytes_max(limits), options.carry_bytes.bytes(), options.node.0)
     }
 
     fn lane_cpus(&self) -> Vec<usize> {

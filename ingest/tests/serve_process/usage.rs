@@ -9,7 +9,7 @@ use crate::support::{segments, vector, within};
 #[test]
 fn what_no_memory_could_hold_is_usage() {
     let place = Place::new();
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         // Smaller than one frame.
         ("--pool 512", &["--pool", "512"]),
         ("--pool 100KiB --max-vectors 65535", &["--pool", "102400"]),
@@ -21,6 +21,8 @@ fn what_no_memory_could_hold_is_usage() {
         ("--in-flight 65536 --max-vectors 65535 --pool 64MiB", &["--in-flight", "--max-vectors"]),
         ("--slots 8388608 --max-vectors 65535 --in-flight 1 --pool 64MiB", &["--slots", "--max-vectors"]),
         ("--reclaim overwrite --slots 4096 --pool 64KiB", &["--pool", "at least"]),
+        // A node that isn't there, with those that are.
+        ("--node 99999", &["--node 99999", "choose one of [0"]),
     ];
     for (words, names) in cases {
         println!("{words}");
@@ -58,6 +60,8 @@ fn figures_that_are_none_are_usage() {
         ("--in-flight", "0"),
         ("--max-connections", "0"),
         ("--pages", "huge"),
+        ("--node", "far"),
+        ("--node", "0,1"),
         ("--reclaim", "sometimes"),
         ("--wait", "long"),
         ("--stages", "none"),
@@ -71,6 +75,27 @@ fn figures_that_are_none_are_usage() {
     }
     // Each fits, but their product doesn't.
     refused(serve(&place.words("--dim 65535 --max-vectors 65535")), 2, &["max-vectors"]);
+}
+
+/// Every machine has node 0: it is taken, and the report of each lane names it where the kernel
+/// knows nodes at all.
+#[test]
+fn a_node_that_is_there_is_reported() {
+    within(Duration::from_secs(60), || {
+        let knows_nodes = std::path::Path::new("/sys/devices/system/node/node0").exists();
+        for words in ["--node 0 --lanes 2", "--node local"] {
+            let place = Place::new();
+            let mut process = Process::start(serve(&place.words(words)));
+            let mut client = Client::count(&process.tcp(), 4);
+            client.send(0, &vector(4, 1));
+            assert!(client.answer().is_ok());
+            drop(client);
+            let ended = process.stop();
+            let named = |lane: &&str| ended.stderr.lines().any(|line| line.contains(lane) && line.contains(": node: "));
+            let lanes = if words.contains("--lanes 2") { &["lane 0: ", "lane 1: "][..] } else { &["lane 0: "] };
+            assert!(ended.code == Some(0) && (!knows_nodes || lanes.iter().all(named)), "{ended:?}");
+        }
+    });
 }
 
 #[test]

@@ -30,6 +30,9 @@ fn a_node_that_is_not_there_is_an_error() {
     let error = Placement::choose(Numa::Node(2), &machine.roots()).unwrap_err();
     assert_eq!(error, RegionError::NoSuchNode { node: 2, nodes: vec![0, 1] });
     assert!(error.to_string().contains("choose one of [0, 1]"), "{error}");
+    // Where the kernel knows no nodes, all memory is on node 0.
+    let error = Placement::choose(Numa::Node(1), &FakeMachine::new("placement-none").roots()).unwrap_err();
+    assert_eq!(error, RegionError::NoSuchNode { node: 1, nodes: vec![0] });
 }
 
 #[test]

@@ -20,6 +20,23 @@ fn padding_at_a_wrap_is_never_lost() {
 }
 
 #[test]
+fn a_small_pool_holds_the_payloads_that_its_bytes_are() {
+    // Four payloads and a fifth that comes before the oldest goes, each of half a chunk whose
+    // stride would alias.
+    let bytes = 8 * 4096;
+    let pool = PoolOptions { bytes, max_slice_bytes: 4096, pages: Pages::Small, ..PoolOptions::default() };
+    let mut pool = RingPool::new(&pool).unwrap();
+    let all: Vec<_> = std::iter::from_fn(|| pool.copy_in(&[1; 4096]).ok()).collect();
+    assert_eq!(all.len(), 8);
+    drop(all);
+    let mut entries = [const { None }; 4];
+    for op in 0..1000 {
+        let slice = pool.copy_in(&[op as u8; 4096]).unwrap_or_else(|full| panic!("operation {op}: {full}"));
+        assert!(entries[op % 4].replace(slice).is_none_or(|old| is_filled(&old, (op - 4) as u8)));
+    }
+}
+
+#[test]
 fn a_dropped_grant_gives_everything_back() {
     let mut pool = tiny(2, 2, 1);
     let first = pool.reserve(100).unwrap().as_ptr();

@@ -91,7 +91,7 @@ fn default_chunk(topology: &Topology, readers: Readers, bytes: usize, max_slice_
 }
 
 #[test]
-fn a_default_chunk_holds_two_of_the_largest_slices_also_with_their_line_against_aliases() {
+fn a_default_chunk_holds_two_of_the_largest_slices_with_their_line_where_the_pool_is_large_enough() {
     for topology in topologies() {
         for readers in [Readers::OwnCore, Readers::OtherCores] {
             for max_slice_bytes in [1, 64, 4032, 4096, 32 * KIB, 100_000, 4 * MIB] {
@@ -129,11 +129,11 @@ fn the_default_chunk_follows_the_second_level_of_cache() {
 
 #[test]
 fn what_no_chunk_can_hold_is_an_error() {
-    // Two of the largest slices, where each gets a line against aliasing, are more than the largest chunk.
+    // Two of the largest slices fill the largest chunk: they go without a line against aliasing.
     let options = PoolOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..PoolOptions::default() };
     for topology in topologies() {
-        let layout = options.layout_on(|| &topology, Readers::OwnCore).expect("one slice a chunk");
-        assert_eq!((layout.chunk_bytes(), layout.chunks()), (CHUNK_BYTES_MAX, 8));
+        let layout = options.layout_on(|| &topology, Readers::OwnCore).expect("two slices a chunk");
+        assert_eq!((layout.chunk_bytes(), layout.chunks(), layout.aliases()), (CHUNK_BYTES_MAX, 8, false));
     }
     let refused = PoolOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
     let PoolError::Option { field, given, limit, .. } = refused.unwrap_err() else { panic!("it is an option") };

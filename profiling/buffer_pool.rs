@@ -1,0 +1,30 @@
+//! `profile_buffer_pool`: the operation of `buffer_pool_bench`, for a long time.
+//! profiling/README.md has the recipes.
+//!
+//! ```text
+//!   cargo bench --no-run
+//!   perf record -g target/release/deps/profile_buffer_pool-*
+//!   perf record -g target/release/deps/profile_buffer_pool-* 1000000000
+//! ```
+//!
+//! `cargo bench` runs it too, beside the other benchmarks: it takes the `--bench` that comes with
+//! that. Its tests are those of tests/bench_commands.rs, because cargo gives a program of this kind
+//! no test harness.
+
+mod buffer_pool {
+    pub mod long_loop;
+}
+#[path = "../benches/ring/laps.rs"]
+#[allow(dead_code, reason = "the benchmarks use the other laps")]
+mod laps;
+mod long_run;
+
+use std::process::ExitCode;
+
+use buffer_pool::long_loop::{NAME, ops, whole_run};
+use long_run::ended;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    ended(NAME, ops(&words).and_then(whole_run))
+}

@@ -1,0 +1,379 @@
+//! Slices in events: the old one goes with its overwrite, on the owner's thread, and what that
+//! comes to is what a lane on overwrite does by count.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::tiny_pool;
+use crate::pipeline::{
+    Idle, Lane, LaneError, LaneSpec, Outcome, Polled, PublishRefusal, READERS_MAX, Reclaim, Refused, SliceReader,
+    SliceRing, Stage, StageRefusal, StageSpec, Started, View, Wait,
+};
+use crate::ring::model::{is_filled, random_runs};
+use crate::ring::{Full, PoolOptions, PoolSlice};
+
+const SLOTS: usize = 8;
+
+fn ring(pool: &PoolOptions) -> (SliceRing<u64>, SliceReader<u64>) {
+    let (ring, mut readers) = SliceRing::new(pool, SLOTS, 1).expect("a tiny ring");
+    (ring, readers.remove(0))
+}
+
+/// A slice that its number fills.
+fn slice(ring: &mut SliceRing<u64>, number: u64, len: usize) -> PoolSlice {
+    let mut grant = ring.reserve(len).expect("the pool holds a ring and more");
+    grant.fill(number as u8);
+    grant.commit_all()
+}
+
+fn publish(ring: &mut SliceRing<u64>, number: u64, len: usize) -> Result<i64, PublishRefusal> {
+    let slice = slice(ring, number, len);
+    ring.publish(slice, number).map_err(|refused| refused.why)
+}
+
+/// Reads at most `limit` events, which must be the next numbers.
+fn read(reader: &mut SliceReader<u64>, limit: usize) -> Polled {
+    reader.poll(limit, |view| {
+        assert_eq!(view.sequence(), *view.meta() as i64);
+        assert!(is_filled(view.bytes(), *view.meta() as u8), "event {} was written over", view.sequence());
+    })
+}
+
+#[test]
+fn the_overwrite_drops_the_slice_that_stood_there() {
+    let (mut ring, mut reader) = ring(&tiny_pool());
+    for number in 0..100 {
+        let drops = ring.slices_in_events() == SLOTS as u64;
+        assert_eq!(publish(&mut ring, number, 1000), Ok(number as i64));
+        assert_eq!((drops, ring.slices_in_events()), (number >= 8, (number + 1).min(8)));
+        assert_eq!(ring.stats().released, (number as i64 - 8).max(-1), "its event was overwritten, and not before");
+        assert_eq!(read(&mut reader, 8), Polled::Advanced(1));
+        assert_eq!(ring.stats().released, (number as i64 - 8).max(-1), "reading frees nothing");
+    }
+    assert_eq!((ring.published(), reader.next_sequence(), ring.max_slice_bytes()), (100, 100, 1024));
+    // Four of these to a chunk.
+    assert_eq!(ring.stats().blocked_by_owner, 2, "{:?}", ring.stats());
+}
+
+#[test]
+fn a_full_ring_gives_slice_and_metadata_back() {
+    let (mut ring, mut reader) = ring(&tiny_pool());
+    (0..8).for_each(|number| assert_eq!(publish(&mut ring, number, 10), Ok(number as i64)));
+    let slice = slice(&mut ring, 8, 10);
+    let at = slice.as_ptr();
+    let refused = ring.publish(slice, 8).expect_err("nothing was read");
+    assert_eq!((refused.why, refused.meta, refused.slice.as_ptr()), (PublishRefusal::Full { slots: 8 }, 8, at));
+    assert!(refused.to_string().contains("`slots`"), "{refused}");
+    assert_eq!((read(&mut reader, 1), read(&mut reader, 0)), (Polled::Advanced(1), Polled::Advanced(0)));
+    assert_eq!(ring.publish(refused.slice, 8).ok(), Some(8));
+    assert_eq!((read(&mut reader, 100), read(&mut reader, 100)), (Polled::Advanced(8), Polled::Idle));
+}
+
+#[test]
+fn the_largest_slices_never_fill_the_pool() {
+    let (mut ring, mut reader) = ring(&tiny_pool());
+    for number in 0..if cfg!(miri) { 100 } else { 10_000 } {
+        assert_eq!(publish(&mut ring, number, 1024), Ok(number as i64));
+        if number % 8 == 7 {
+            assert_eq!(read(&mut reader, 8), Polled::Advanced(8));
+        }
+    }
+    let too_large = ring.reserve(1025).expect_err("it is the limit");
+    assert_eq!(too_large, Full::TooLarge { asked_bytes: 1025, max_slice_bytes: 1024 });
+}
+
+#[test]
+fn every_reader_holds_the_ring_up() {
+    let (mut ring, mut readers) = SliceRing::<u64>::new(&tiny_pool(), SLOTS, 3).unwrap();
+    (0..8).for_each(|number| assert_eq!(publish(&mut ring, number, 100), Ok(number as i64)));
+    for (reader, end) in readers.iter_mut().enumerate() {
+        assert_eq!(
+            publish(&mut ring, 8, 100),
+            Err(PublishRefusal::Full { slots: 8 }),
+            "reader {reader} has read nothing"
+        );
+        assert_eq!(read(end, 3), Polled::Advanced(3));
+    }
+    (8..11).for_each(|number| assert_eq!(publish(&mut ring, number, 100), Ok(number as i64)));
+    // The second one leaves: what it hasn't released stays, and publishing says who it was.
+    drop(readers.remove(1));
+    readers.iter_mut().for_each(|reader| assert_eq!(read(reader, 100), Polled::Advanced(8)));
+    let refused = publish(&mut ring, 11, 100).expect_err("a reader has gone");
+    assert_eq!(refused, PublishRefusal::ReaderGone { reader: 1 });
+    assert!(refused.to_string().contains("reader 1"), "{refused}");
+}
+
+#[test]
+fn a_ring_that_goes_first_leaves_its_bytes_to_its_readers() {
+    let (mut ring, mut reader) = ring(&tiny_pool());
+    let outside = slice(&mut ring, 99, 500);
+    (0..12).for_each(|number| {
+        assert_eq!(publish(&mut ring, number, 700), Ok(number as i64));
+        if number < 6 {
+            assert_eq!(read(&mut reader, 1), Polled::Advanced(1));
+        }
+    });
+    drop(ring);
+    // The owner's state waits for the slice that is held outside of the ring, and for none of those
+    // in events.
+    assert_eq!(Arc::strong_count(&reader.memory), 2);
+    assert!(is_filled(&outside, 99));
+    drop(outside);
+    assert_eq!(Arc::strong_count(&reader.memory), 1);
+    // On another thread, which drops the events as well.
+    thread::spawn(move || {
+        assert_eq!(read(&mut reader, 4), Polled::Advanced(4));
+        assert_eq!((read(&mut reader, 4), read(&mut reader, 4)), (Polled::Advanced(2), Polled::Ended));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_ring_that_nothing_was_published_on_ends() {
+    let (ring, mut reader) = ring(&tiny_pool());
+    assert_eq!((ring.slices_in_events(), ring.stats().released), (0, -1));
+    assert_eq!(read(&mut reader, 1), Polled::Idle);
+    drop(ring);
+    assert_eq!((read(&mut reader, 1), Arc::strong_count(&reader.memory)), (Polled::Ended, 1));
+}
+
+#[test]
+fn a_panic_releases_nothing_of_its_batch() {
+    let (mut ring, mut reader) = ring(&tiny_pool());
+    (0..8).for_each(|number| assert_eq!(publish(&mut ring, number, 100), Ok(number as i64)));
+    let shown = catch_unwind(AssertUnwindSafe(|| reader.poll(8, |view| assert!(view.sequence() < 5, "on purpose"))));
+    assert!(shown.is_err());
+    assert_eq!(publish(&mut ring, 8, 100), Err(PublishRefusal::Full { slots: 8 }));
+    assert_eq!(read(&mut reader, 8), Polled::Advanced(8), "the same events again");
+    assert_eq!(publish(&mut ring, 8, 100), Ok(8));
+}
+
+#[test]
+fn foreign_slices_and_wrong_options_are_refused() {
+    let (mut one, _reader) = ring(&tiny_pool());
+    let (mut two, _other) = ring(&tiny_pool());
+    let refused = two.publish(slice(&mut one, 1, 10), 1).expect_err("it is the other's");
+    assert_eq!((refused.why, &refused.slice[..]), (PublishRefusal::Foreign, &[1; 10][..]));
+    assert_eq!(one.publish(refused.slice, 0).ok(), Some(0));
+    for (pool, slots, readers, named) in [
+        (tiny_pool(), 7, 1, "`slots`"),
+        (tiny_pool(), 1, 1, "`slots`"),
+        (tiny_pool(), 8, 0, "`readers`"),
+        (tiny_pool(), 8, READERS_MAX + 1, "`readers`"),
+        (PoolOptions { bytes: 6 * 4096, ..tiny_pool() }, 8, 1, "at least 28672 bytes"),
+        (PoolOptions { max_slice_bytes: 0, ..tiny_pool() }, 8, 1, "`max_slice_bytes`"),
+    ] {
+        let error: LaneError = SliceRing::<u64>::new(&pool, slots, readers).expect_err("it doesn't fit");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    assert!(SliceRing::<()>::new(&tiny_pool(), 2, READERS_MAX).is_ok());
+}
+
+#[test]
+fn floats_and_rows_are_read_where_they_lie() {
+    let (mut ring, mut reader) = ring(&tiny_pool());
+    let mut grant = ring.reserve_rest(16).unwrap();
+    grant[..16]
+        .chunks_exact_mut(4)
+        .zip([1f32, 2.0, 3.0, 4.0])
+        .for_each(|(four, one)| four.copy_from_slice(&one.to_ne_bytes()));
+    let slice = grant.commit(16).unwrap();
+    let at = slice.as_ptr();
+    ring.publish(slice, 0).unwrap();
+    let polled = reader.poll(1, |view| {
+        assert_eq!((view.bytes().as_ptr(), view.as_f32s()), (at, Ok(&[1.0, 2.0, 3.0, 4.0][..])));
+        assert_eq!(view.rows(2).unwrap().iter().map(|row| row[1]).collect::<Vec<_>>(), [2.0, 4.0]);
+        assert!(view.rows(3).is_err());
+    });
+    assert_eq!(polled, Polled::Advanced(1));
+}
+
+/// Readers on threads, which see each event in place while it is there; the last of them drops the
+/// ring.
+#[test]
+fn readers_on_threads_see_every_event_whole() {
+    const EVENTS: u64 = if cfg!(miri) { 40 } else { 20_000 };
+    let (mut ring, readers) = SliceRing::<u64>::new(&tiny_pool(), SLOTS, 2).unwrap();
+    let read_all = |mut reader: SliceReader<u64>| {
+        move || {
+            let mut idle = Idle::new(Wait::default());
+            loop {
+                match read(&mut reader, 3) {
+                    Polled::Ended => return reader.next_sequence() as u64,
+                    Polled::Idle => {
+                        idle.pass();
+                    }
+                    _ => idle.reset(),
+                }
+            }
+        }
+    };
+    let threads: Vec<_> = readers.into_iter().map(|reader| thread::spawn(read_all(reader))).collect();
+    let mut idle = Idle::new(Wait::default());
+    for number in 0..EVENTS {
+        let mut next = slice(&mut ring, number, 1 + (number as usize * 37) % 1024);
+        while let Err(refused) = ring.publish(next, number) {
+            assert_eq!(refused.why, PublishRefusal::Full { slots: 8 });
+            next = refused.slice;
+            idle.pass();
+        }
+        idle.reset();
+    }
+    drop(ring);
+    threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), EVENTS));
+}
+
+/// Both forms beside each other, and a list of who is alive. An event is (its bytes' place, its
+/// length) in either pool.
+struct Both {
+    ring: SliceRing<u64>,
+    reader: SliceReader<u64>,
+    lane: Lane<u64>,
+    stage: Stage<u64>,
+    /// Of the published events, oldest first, as long as their slices live: at most a ring of them.
+    alive: Vec<[(usize, usize); 2]>,
+    /// Slices that aren't published yet.
+    kept: Vec<[PoolSlice; 2]>,
+    published: u64,
+    read: u64,
+    /// Whether a slice was published behind one that was committed later.
+    out_of_order: bool,
+}
+
+impl Both {
+    fn new(chunks: usize) -> Self {
+        let pool = PoolOptions { bytes: chunks * 4096, ..tiny_pool() };
+        let (ring, reader) = ring(&pool);
+        let spec = LaneSpec::new(pool, SLOTS).reclaim(Reclaim::OnOverwrite).layer([StageSpec::inline("a")]);
+        let Started { lane, mut stages, .. } = spec.start().expect("a tiny lane");
+        let stage = stages.take("a").expect("it was specified");
+        let (alive, kept) = (Vec::new(), Vec::new());
+        Self { ring, reader, lane, stage, alive, kept, published: 0, read: 0, out_of_order: false }
+    }
+
+    /// A slice of either pool, filled by the number that the next event will have; it overlaps
+    /// nothing that is alive.
+    fn commit(&mut self, len: usize) -> [PoolSlice; 2] {
+        let mut of_ring = self.ring.reserve(len).expect("the pool holds the ring and what is kept");
+        let mut of_lane = self.lane.reserve(len).expect("the pool holds the ring and what is kept");
+        of_ring.fill(self.published as u8);
+        of_lane.fill(self.published as u8);
+        let both = [of_ring.commit_all(), of_lane.commit_all()];
+        for (form, slice) in both.iter().enumerate() {
+            let (start, end) = (slice.as_ptr().addr(), slice.as_ptr().addr() + len);
+            let kept = self.kept.iter().map(|kept| (kept[form].as_ptr().addr(), kept[form].len()));
+            for (other, other_len) in self.alive.iter().map(|event| event[form]).chain(kept) {
+                assert!(end <= other || other + other_len <= start, "form {form} hands out what is alive");
+            }
+        }
+        both
+    }
+
+    fn publish(&mut self, both: [PoolSlice; 2]) {
+        let [of_ring, of_lane] = both;
+        let places = [&of_ring, &of_lane].map(|slice| (slice.as_ptr().addr(), slice.len()));
+        let by_ring = self.ring.publish(of_ring, self.published).map_err(|refused| refused.why);
+        let by_lane = self.lane.publish(of_lane, self.published).map_err(|refused| refused.why);
+        if self.published - self.read == SLOTS as u64 {
+            let full = StageRefusal::Refused(Refused::Ring { slots: SLOTS });
+            assert_eq!((by_ring, by_lane), (Err(PublishRefusal::Full { slots: SLOTS }), Err(full)));
+            return;
+        }
+        assert_eq!((by_ring, by_lane), (Ok(self.published as i64), Ok(self.published as i64)));
+        if self.alive.len() == SLOTS {
+            self.alive.remove(0);
+        }
+        self.alive.push(places);
+        self.published += 1;
+    }
+
+    fn read(&mut self, limit: usize) {
+        let mut seen = Vec::new();
+        let by_ring = self.reader.poll(limit, |view| seen.push((view.sequence(), *view.meta(), view.bytes().to_vec())));
+        let mut others = seen.into_iter();
+        let by_lane = self.stage.poll(limit, |view: View<'_, u64>| {
+            let (sequence, meta, bytes) = others.next().expect("the other form showed as many");
+            assert_eq!((view.sequence(), view.meta(), view.bytes()), (sequence, &meta, &bytes[..]));
+            Outcome::Done
+        });
+        assert!(others.next().is_none() && by_lane == Ok(by_ring), "{by_ring:?}, {by_lane:?}");
+        if let Polled::Advanced(count) = by_ring {
+            self.read += count as u64;
+        }
+        self.lane.reclaim();
+    }
+
+    /// What lives, what was let go of, and since when, is the same in both.
+    fn compare(&self) {
+        let (ring, lane) = (self.ring.stats(), self.lane.stats().pool);
+        let alive = self.published.min(SLOTS as u64);
+        assert_eq!((self.ring.slices_in_events(), self.alive.len() as u64), (alive, alive));
+        assert_eq!((ring.released, lane.released), ((self.published - alive) as i64 - 1, ring.released));
+        assert_eq!((ring.refused_pool, lane.refused_pool), (0, 0));
+        if self.out_of_order {
+            // By count the open chunk is protected by the newest sequence, whichever chunk that is
+            // from: it may wait a little longer.
+            assert!(ring.in_use_bytes <= lane.in_use_bytes, "{ring:?}, {lane:?}");
+        } else {
+            assert_eq!(
+                (ring.in_use_bytes, ring.tail_waste_bytes),
+                (lane.in_use_bytes, lane.tail_waste_bytes),
+                "{ring:?}, {lane:?}"
+            );
+        }
+    }
+}
+
+fn run(ops: Vec<(u8, u16)>, keeps: bool) {
+    // What is kept takes a chunk each at worst, beside the ring's.
+    let mut both = Both::new(if keeps { 24 } else { 8 });
+    for (what, number) in ops {
+        let len = match number % 4 {
+            0 => 1 + usize::from(number) % 1024,
+            1 => 1024,
+            _ => usize::from(number) % 300,
+        };
+        match what % 8 {
+            0..4 => {
+                let slices = both.commit(len);
+                both.publish(slices);
+            }
+            4..6 => both.read(1 + usize::from(number) % 4),
+            6 if keeps && both.kept.len() < 4 => {
+                let slices = both.commit(len);
+                both.kept.push(slices);
+            }
+            7 if keeps && !both.kept.is_empty() => {
+                let slices = both.kept.swap_remove(usize::from(number) % both.kept.len());
+                both.out_of_order = true;
+                if number % 3 > 0 {
+                    both.publish(slices);
+                }
+            }
+            _ => both.read(SLOTS),
+        }
+        both.compare();
+    }
+}
+
+proptest! {
+    #![proptest_config(random_runs())]
+
+    #[test]
+    fn both_forms_let_go_of_the_same_at_the_same_time(
+        ops in prop::collection::vec((any::<u8>(), any::<u16>()), 1..if cfg!(miri) { 60 } else { 300 }),
+    ) {
+        run(ops, false);
+    }
+
+    #[test]
+    fn both_forms_keep_what_is_published_out_of_order(
+        ops in prop::collection::vec((any::<u8>(), any::<u16>()), 1..if cfg!(miri) { 60 } else { 300 }),
+    ) {
+        run(ops, true);
+    }
+}
