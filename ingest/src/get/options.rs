@@ -199,7 +199,7 @@ mod tests {
         is("a --buffer-pool-shrink-after 0s", 16, None);
         is("a --buffer-pool --buffer-pool-size 1 --buffer-pool-shrink-after 1s", 1, Some(1));
         let odd = parsed("a --buffer-pool-shrink-after 1500ms").engine().unwrap_err().to_string();
-        assert!(odd.contains("--buffer-pool-shrink-after 1.5s") && odd.contains("whole seconds"), "{odd}");
+        assert!(odd.contains("--buffer-pool-shrink-after is 1.5s") && odd.contains("whole seconds"), "{odd}");
     }
 
     #[test]
