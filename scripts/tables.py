@@ -402,15 +402,18 @@ TABLES = {
 
 
 def value(records, kind, *words):
-    """One figure in a sentence: `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, or `best-window`."""
+    """One figure in a sentence: `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, `ratio-of COLUMN CASE ABOVE BELOW`, or `best-window`."""
     if kind == "best-window":
         return size_text(int(records[0].get("best_window_bytes", "0")))
+    column = "ns_per_op"
+    if kind == "ratio-of":
+        column, *words = words
     case, *contenders = words
     rows = [find(records[0], case, who) for who in contenders]
     if not rows or None in rows:
         raise RecordError(f"{records[0].path} has no {case} of {' and '.join(contenders)}")
     if kind == "ns" and len(rows) == 1:
         return f"{ns(number(rows[0]))} ns"
-    if kind == "ratio" and len(rows) == 2:
-        return f"{number(rows[0]) / number(rows[1]):.2f}x"
-    raise RecordError(f"a value is `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW` or `best-window`, not {kind} {' '.join(words)}")
+    if kind in ("ratio", "ratio-of") and len(rows) == 2:
+        return f"{number(rows[0], column) / number(rows[1], column):.2f}x"
+    raise RecordError(f"a value is `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, `ratio-of COLUMN CASE ABOVE BELOW` or `best-window`, not {kind} {' '.join(words)}")

@@ -58,6 +58,21 @@ fn a_pool_of_the_parents_gives_copies_and_then_refuses() {
 }
 
 #[test]
+fn a_child_zeroes_its_own_copy() {
+    let pool = small(9);
+    let mut held = pool.get(64).unwrap();
+    held.fill(1);
+    held.zero_on_drop();
+    let at = held.as_ptr();
+    let status = in_child(|| {
+        drop(held);
+        let again = pool.get(64).expect("it went to the thread's bin");
+        assert!(again.as_ptr() == at && again[..] == [0; 64]);
+    });
+    assert_eq!(status, 0, "the child's checks failed");
+}
+
+#[test]
 fn a_pool_that_the_child_makes_works() {
     let before = small(9);
     drop(before.get(1).unwrap());

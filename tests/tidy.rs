@@ -62,6 +62,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ring/typed.rs",
     "src/stream/ring.rs",
     "tests/class_no_alloc.rs",
+    "tests/class_print.rs",
+    "tests/class_zeroed.rs",
     "tests/lane_fork.rs",
     "tests/lane_no_alloc.rs",
     "tests/lanes/no_membarrier.rs",

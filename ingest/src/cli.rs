@@ -128,7 +128,7 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 #[cfg(feature = "objects")]
 const GET_HEADINGS: &[(&str, &[&str])] = &[
     ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
-    ("Memory", &["buffer_pool", "buffer_pool_size"]),
+    ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
     ("Requests", &["part_size", "concurrency", "parallel", "no_ranges", "retries", "timeout", "total_timeout"]),
     ("What to print", &["json"]),
 ];

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use slipring_objects::{PoolOptions, RangeEngine, RangeOptions, Stores};
+use slipring_objects::Stores;
 
 fn main() -> Result<(), Box<dyn Error>> {
     run(std::env::args().skip(1).collect())
@@ -25,14 +25,12 @@ fn run(mut urls: Vec<String>) -> Result<(), Box<dyn Error>> {
 }
 
 async fn download(urls: &[String]) -> Result<(), Box<dyn Error>> {
-    // Classes of 1 to 256 MiB, 16 buffers of each at most; beyond that buffers are allocated.
-    let pool = PoolOptions::default().build()?.expect("it is enabled");
-    let engine = RangeEngine::new(&RangeOptions::default())?.with_buffer_pool(pool.clone());
     // Endpoint and credentials as object_store finds them: AWS_ENDPOINT, AWS_ACCESS_KEY_ID, ...
+    // By default into buffers of 1 to 256 MiB, 16 of each class at most; beyond that they are allocated.
     let stores = Stores::from_env();
     for url in urls {
-        let (store, path) = stores.open(url)?;
-        let object = engine.get(&*store, &path).await?;
+        let object = stores.download(url).await?;
+        let path = &object.meta.location;
         let stats = object.stats;
         println!(
             "{path}: {} bytes in {} ranges, {} retries, pool {}",
@@ -40,6 +38,7 @@ async fn download(urls: &[String]) -> Result<(), Box<dyn Error>> {
         );
         // Dropped here: the buffer is free for the next object.
     }
+    let pool = stores.engine().buffer_pool().expect("it is on by default");
     let classes = pool.stats().classes;
     assert!(classes.iter().all(|class| class.in_use == 0), "every buffer is back");
     println!("{} objects, {} buffers reused", urls.len(), classes.iter().map(|class| class.hits).sum::<u64>());

@@ -2,7 +2,7 @@
 //!
 //! The life of a download:
 //!
-//! 1. **Open.** [`Stores`] finds the URL's client, one a store, and keeps its connections.
+//! 1. **Open.** [`Stores::download`] takes a URL; [`Stores`] finds the URL's client, one a store, and keeps its connections.
 //! 2. **Ask.** The first request asks for the first bytes and learns the size and the ETag on the way.
 //! 3. **Buffer.** One buffer of the smallest class that holds the whole object, from the engine's [`ClassPool`](slipring::class::ClassPool).
 //! 4. **Fetch.** The other ranges are asked for side by side; each chunk is written at its final place. A local file is read there by `pread`.
@@ -13,6 +13,8 @@
 //! checksum that the store may have: those are of whole objects, or of parts as they were uploaded.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "serde")]
+mod configuration;
 mod connector;
 mod engine;
 mod error;
@@ -28,6 +30,7 @@ mod plan;
 mod pool;
 mod retry;
 mod stats;
+mod store_options;
 mod stores;
 
 pub use connector::Answer;
@@ -37,4 +40,5 @@ pub use job::POOL_FROM_BYTES;
 pub use options::{CONCURRENCY_MAX, OptionsError, PART_BYTES_MIN, RangeOptions};
 pub use pool::PoolOptions;
 pub use stats::{DownloadStats, EngineStats, PoolUse};
-pub use stores::{Stores, UrlError};
+pub use store_options::StoreOptions;
+pub use stores::{StoreError, Stores, UrlError};

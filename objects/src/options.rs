@@ -65,7 +65,7 @@ impl Default for RangeOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionsError {
-    /// Its name in [`RangeOptions`].
+    /// Its name in [`RangeOptions`] or [`PoolOptions`](crate::PoolOptions), or in a text that was read.
     pub field: &'static str,
     /// What was given.
     pub value: String,

@@ -1,10 +1,12 @@
-//! [`Stores`]: from a URL to the client of its store, one a store, kept alive.
+//! [`Stores`]: from a URL to the client of its store, one a store, kept alive, and to the object.
 
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
+use std::io;
 use std::path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -14,19 +16,68 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use slipring::class::Ticker;
 use url::Url;
 
 use crate::connector::Connector;
+use crate::engine::{Download, RangeEngine};
+use crate::error::DownloadError;
+use crate::options::OptionsError;
+use crate::store_options::StoreOptions;
 
-/// The clients of stores. Each keeps its connections, so a store is asked for many objects over few of them.
+/// How often the pool looks for buffers that nobody needs.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The clients of stores, and the engine with its pool that downloads from them. Each keeps its connections, so a store is asked for many objects over few of them.
 ///
 /// `s3://bucket/key`, `gs://bucket/key`, `az://container/key`, `http://host/path`, `https://...`, `file:///path`, `memory:///key`; anything without
 /// a scheme is the path of a local file. Retries of the clients are off: the engine does them, and counts them.
-#[derive(Debug, Default)]
+///
+/// [`Stores::download`] is all that a caller needs; how it downloads is [`StoreOptions`], by default into
+/// the buffers of a pool. [`Stores::open`] and an engine of one's own are for whoever chooses more.
+///
+/// ```no_run
+/// use slipring_objects::{PoolOptions, StoreOptions, Stores};
+///
+/// # async fn download() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = PoolOptions { max_buffers_per_class: 8, ..PoolOptions::default() };
+/// let options = StoreOptions { buffer_pool: Some(pool), ..StoreOptions::default() };
+/// let stores = Stores::from_env().with_options(&options)?;
+/// let object = stores.download("s3://bucket/key").await?;
+/// println!("{} bytes, pool {}", object.bytes.len(), object.stats.pool);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
 pub struct Stores {
     /// Keys of object_store in small letters, and their values.
     settings: Vec<(String, String)>,
     clients: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    engine: RangeEngine,
+    /// Of the engine's pool, from the first download on: who only opens needs no thread.
+    ticker: Mutex<Option<Ticker>>,
+}
+
+/// Why [`Stores::download`] has no object.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The URL leads to no store.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The download failed.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The system has no thread for the pool's ticker, so idle buffers would never give their memory back.
+    #[error("no thread that shrinks the buffer pool: {0}; set `shrink_after_secs` to 0 to do without")]
+    Ticker(#[source] io::Error),
+}
+
+impl Default for Stores {
+    /// Without settings: stores that need none.
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 /// Why a URL leads to no store.
@@ -69,7 +120,44 @@ impl Stores {
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
         let settings = settings.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
-        Self { settings, clients: Mutex::default() }
+        let engine = StoreOptions::default().build().expect("the defaults fit");
+        Self { settings, clients: Mutex::default(), engine, ticker: Mutex::default() }
+    }
+
+    /// The same stores, downloading so. Clients that were made stay; the engine, its pool and its
+    /// counters are new.
+    ///
+    /// # Errors
+    /// [`OptionsError`] names the field that doesn't fit.
+    pub fn with_options(self, options: &StoreOptions) -> Result<Self, OptionsError> {
+        Ok(Self { engine: options.build()?, ticker: Mutex::default(), ..self })
+    }
+
+    /// The engine of [`Stores::download`], with its pool and its counters.
+    #[must_use]
+    pub fn engine(&self) -> &RangeEngine {
+        &self.engine
+    }
+
+    /// Downloads the object of a URL, as [`RangeEngine::get`] does, and sees to it that the pool shrinks
+    /// when nobody needs its buffers: by a thread, from the first call to the end of `self`.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the URL, or what kept the object from coming.
+    pub async fn download(&self, url: &str) -> Result<Download, StoreError> {
+        let (store, path) = self.open(url)?;
+        self.tick().map_err(StoreError::Ticker)?;
+        Ok(self.engine.get(&*store, &path).await?)
+    }
+
+    /// Starts the ticker, unless it runs or nothing shrinks.
+    fn tick(&self) -> io::Result<()> {
+        let pool = self.engine.buffer_pool().filter(|pool| pool.options().shrink_after.is_some());
+        let mut ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(pool), None) = (pool, &*ticker) {
+            *ticker = Some(pool.ticker(TICK)?);
+        }
+        Ok(())
     }
 
     /// The client of the URL's store, made at the first call, and the object's key in it.
@@ -208,6 +296,50 @@ mod tests {
             stores.open(other).unwrap();
         }
         assert_eq!(stores.clients(), 6);
+    }
+
+    /// Without a caller's wiring: the second object is in the first one's buffer.
+    #[tokio::test]
+    async fn every_download_uses_the_pool_of_the_options() {
+        use crate::{PoolOptions, PoolUse};
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("object").display().to_string();
+        std::fs::write(&file, vec![7; 3 << 20]).unwrap();
+        let stores = Stores::default();
+        assert!(stores.ticker.lock().unwrap().is_none(), "nothing to shrink yet");
+        for _ in 0..2 {
+            let object = stores.download(&file).await.unwrap();
+            assert_eq!((object.bytes.len(), object.stats.pool), (3 << 20, PoolUse::Hit));
+        }
+        let class = stores.engine().buffer_pool().unwrap().stats().classes[1];
+        assert_eq!((class.gets, class.hits, class.in_use), (2, 1, 0));
+        assert!(stores.ticker.lock().unwrap().is_some());
+
+        let clients = stores.clients();
+        let off = StoreOptions { buffer_pool: None, ..StoreOptions::default() };
+        let stores = stores.with_options(&off).unwrap();
+        assert_eq!(stores.clients(), clients, "they stay");
+        assert_eq!(stores.download(&file).await.unwrap().stats.pool, PoolUse::Off);
+        assert!(stores.ticker.lock().unwrap().is_none());
+        let never = PoolOptions { shrink_after_secs: 0, max_buffers_per_class: 1, ..PoolOptions::default() };
+        let stores = stores.with_options(&StoreOptions { buffer_pool: Some(never), ..off }).unwrap();
+        assert_eq!(stores.download(&file).await.unwrap().stats.pool, PoolUse::Hit);
+        assert_eq!(stores.engine().buffer_pool().unwrap().options().limit.buffers, 1);
+        assert!(stores.ticker.lock().unwrap().is_none(), "nothing shrinks");
+
+        let none = PoolOptions { max_buffers_per_class: 0, ..never };
+        let refused = stores.with_options(&StoreOptions { buffer_pool: Some(none), ..StoreOptions::default() });
+        assert_eq!(refused.unwrap_err().field, "max_buffers_per_class");
+    }
+
+    #[tokio::test]
+    async fn a_download_says_what_kept_it() {
+        let stores = Stores::default();
+        let url = stores.download("gopher://x/y").await.unwrap_err();
+        assert!(matches!(&url, StoreError::Url(_)) && url.to_string().starts_with("gopher://x/y: "), "{url}");
+        let missing = stores.download("memory:///none").await.unwrap_err();
+        assert!(matches!(missing, StoreError::Download(_)), "{missing}");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use super::shared::Class;
 
 /// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any thread gives it back.
 ///
-/// It starts on a cache line. Its bytes are what the last owner left, or zero, unless the pool zeroes on return: then they are all zero.
+/// It starts on a cache line. Its bytes are what the last owner left, or zero, unless the pool zeroes on return: then they are all zero. An owner whose bytes nobody
+/// else is to find calls [`PooledBuf::zero_on_drop`].
 ///
 /// There is one owner, so nothing can be given back twice, or to another pool:
 ///
@@ -34,7 +35,34 @@ use super::shared::Class;
 pub struct PooledBuf {
     at: NonNull<u8>,
     len: usize,
-    class: NonNull<Class>,
+    origin: Origin,
+}
+
+/// The class of a buffer and, in the lowest bit of the address, whether the buffer is zeroed when it
+/// is dropped. A class lies on a cache line, so the bit is free; a field of its own would make every
+/// move of a buffer longer, and the drop reads this one anyway.
+#[derive(Clone, Copy)]
+struct Origin(NonNull<Class>);
+
+const ZEROED: usize = 1;
+const _: () = assert!(align_of::<Class>() > ZEROED && ZEROED == true as usize, "the bit is free");
+
+impl Origin {
+    /// Of a pool that zeroes all of its buffers the bit is set from the beginning.
+    #[inline]
+    fn of(class: &Class) -> Self {
+        Self(class.at().map_addr(|addr| addr | usize::from(class.zero_on_return)))
+    }
+
+    #[inline]
+    fn is_zeroed(self) -> bool {
+        self.0.addr().get() & ZEROED != 0
+    }
+
+    #[inline]
+    fn class(self) -> *const Class {
+        self.0.as_ptr().map_addr(|addr| addr & !ZEROED)
+    }
 }
 
 // SAFETY: I106. A buffer owns its bytes, and giving it back is allowed on every thread.
@@ -48,7 +76,7 @@ impl PooledBuf {
     pub(crate) fn new(block: Block, class: &Class, len: usize) -> Self {
         debug_assert!(class.is_direct || len <= class.class_bytes, "{len} bytes in a class of {}", class.class_bytes);
         let block = ManuallyDrop::new(block);
-        Self { at: block.at(), len, class: class.at() }
+        Self { at: block.at(), len, origin: Origin::of(class) }
     }
 
     /// Bytes of payload: what was asked for, until [`PooledBuf::set_len`] says otherwise.
@@ -111,19 +139,59 @@ impl PooledBuf {
         Ok(())
     }
 
+    /// From now on the buffer is zeroed in its whole capacity when it is dropped, whatever
+    /// [`ClassOptions::zero_on_return`](super::ClassOptions::zero_on_return) says: for a secret in a pool
+    /// whose other buffers needn't be zeroed. It can't be taken back, and goes with the buffer: to
+    /// another thread, through a queue, into `Bytes`. The buffer's next owner is free of it.
+    ///
+    /// It costs a bit now, and at the drop the writing of the whole capacity.
+    ///
+    /// | what ends the buffer | its bytes |
+    /// |---|---|
+    /// | a drop, also by a panic that unwinds | zeroed, before anybody else gets them |
+    /// | [`std::mem::forget`], a leak | stay as long as the pool's memory: there is no drop |
+    /// | an abort, an exit, a signal | stay until the kernel has the pages, which it clears for their next process |
+    /// | a drop in a forked child | zeroed in the child; the parent's copy is the parent's to drop |
+    ///
+    /// A core dump has the bytes of a direct buffer, and of others where
+    /// [`ClassOptions::dump`](super::ClassOptions::dump) says so. What was copied out of the buffer is its
+    /// new owner's, and what the kernel has swapped out may stay on the disk.
+    ///
+    /// ```
+    /// let mut key = slipring::class::get(32)?;
+    /// key.zero_on_drop();
+    /// key.copy_from_slice(&[7; 32]);
+    /// drop(key); // No later owner finds the bytes.
+    /// # Ok::<(), slipring::class::GetError>(())
+    /// ```
+    #[inline]
+    pub fn zero_on_drop(&mut self) {
+        self.origin.0 = self.origin.0.map_addr(|addr| addr | ZEROED);
+    }
+
     #[inline]
     fn class(&self) -> &Class {
-        // SAFETY: I107. The pool, and with it the class, lives while one of its buffers does.
-        unsafe { self.class.as_ref() }
+        // SAFETY: I107, I109. The pool, and with it the class, lives while one of its buffers does.
+        unsafe { &*self.origin.class() }
     }
 }
 
 impl Drop for PooledBuf {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: I107. The buffer's class, and the buffer was away until now.
-        unsafe { home::give(self.class, Block::new(self.at)) };
+        let class = if self.origin.is_zeroed() { zero(self.at, self.origin) } else { self.origin.0 };
+        // SAFETY: I107, I109. The buffer's class, and the buffer was away until now.
+        unsafe { home::give(class, Block::new(self.at)) };
     }
+}
+
+/// Zeroes all of a buffer that goes, and says to which class. By value, so that no buffer has to be in memory.
+#[cold]
+fn zero(at: NonNull<u8>, origin: Origin) -> NonNull<Class> {
+    // Not dropped: only its bytes change.
+    let buf = ManuallyDrop::new(PooledBuf { at, len: 0, origin });
+    direct::zero(&Block::new(at), buf.capacity());
+    buf.class().at()
 }
 
 impl Deref for PooledBuf {
@@ -167,7 +235,7 @@ impl fmt::Debug for PooledBuf {
 #[cfg(feature = "bytes")]
 impl PooledBuf {
     /// The payload as [`bytes::Bytes`], without a copy: clones and slices share the buffer, and the last of them that is dropped gives it back,
-    /// on whichever thread. It costs one small allocation.
+    /// on whichever thread, zeroed if [`PooledBuf::zero_on_drop`] was called. It costs one small allocation.
     #[must_use]
     pub fn into_bytes(self) -> bytes::Bytes {
         bytes::Bytes::from_owner(self)

@@ -48,9 +48,6 @@ pub(crate) fn capacity(at: NonNull<u8>) -> usize {
 /// Frees a direct buffer of this pool.
 pub(crate) fn free(shared: &Arc<Shared>, block: Block) {
     let capacity = capacity(block.at());
-    if shared.options.zero_on_return {
-        zero(&block, capacity);
-    }
     let layout = layout(capacity).expect("it had a layout when it was allocated");
     // SAFETY: I105. The allocation begins with the header.
     let base = unsafe { block.at().sub(HEADER_BYTES) };

@@ -3,6 +3,7 @@
 //! Promises what any other pool does. It is made by the first call, and never goes; a forked child has one of its own.
 #![allow(unsafe_code)]
 
+use std::io::{self, Write};
 use std::ptr;
 
 use super::buffer::PooledBuf;
@@ -57,6 +58,12 @@ pub fn get(len: usize) -> Result<PooledBuf, GetError> {
     default_pool().get(len)
 }
 
+/// Drops a buffer, and zeroes it in its whole capacity before it goes back: what
+/// [`PooledBuf::zero_on_drop`] promises, now. A buffer of another pool goes back there, as by any drop.
+pub fn put_zeroed(mut buf: PooledBuf) {
+    buf.zero_on_drop();
+}
+
 /// [`ClassPool::warm_up`] of the process's pool.
 ///
 /// # Errors
@@ -69,6 +76,17 @@ pub fn warm_up(buffers: usize) -> Result<WarmUp, ClassError> {
 #[must_use]
 pub fn stats() -> PoolStats {
     default_pool().stats()
+}
+
+/// Prints [`stats`] to standard output: a line for each class, one for direct buffers and the hit rate
+/// of all gets.
+///
+/// # Errors
+/// That standard output didn't take it: its reader has gone, or the disk is full. It doesn't panic as
+/// `println!` does there.
+pub fn print_stats() -> io::Result<()> {
+    let (stats, mut stdout) = (stats(), io::stdout().lock());
+    writeln!(stdout, "{stats}").and_then(|()| stdout.flush())
 }
 
 /// [`ClassPool::reset_stats`] of the process's pool.

@@ -19,14 +19,11 @@ use super::shared::{Class, Shared};
 /// - The class is the one that the block comes from, and the block was away, so that the pool lives.
 #[inline]
 pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
-    let (pool, index, zero_bytes) = {
+    let (pool, index) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
-        (class.pool, class.index, class.zero_bytes())
+        (class.pool, class.index)
     };
-    if zero_bytes > 0 {
-        direct::zero(&block, zero_bytes);
-    }
     if let Some(block) = keep(pool, index, block) {
         // SAFETY: I107. The block is still away.
         unsafe { give_far(class, block) };

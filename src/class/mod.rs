@@ -21,7 +21,7 @@
 //! |---|---|
 //! | a get | from the thread's bin, whose pages are copied when one of the two writes; else [`GetError::Forked`] |
 //! | a get of a length that no class holds | works, and so does its drop |
-//! | a dropped buffer | goes to the thread's bin, or is forgotten |
+//! | a dropped buffer | goes to the thread's bin, or is forgotten; zeroed before, if it is to be, in the child's copy |
 //! | a future that waits | [`GetError::Forked`] |
 //! | statistics | of the direct buffers; nothing is known of the classes |
 //! | warm-up, tick, a ticker's end, the last handle, the end of a thread | do nothing |
@@ -40,6 +40,7 @@ mod global;
 mod home;
 mod idle;
 mod line;
+mod load_test;
 mod local;
 mod memory;
 mod number;
@@ -57,8 +58,9 @@ mod tests;
 
 pub use buffer::PooledBuf;
 pub use error::{ClassError, GetError, LenError};
-pub use global::{default_pool, get, reset_stats, stats, warm_up};
+pub use global::{default_pool, get, print_stats, put_zeroed, reset_stats, stats, warm_up};
 pub use idle::Ticker;
+pub use load_test::{LoadTest, LoadTestError, LoadTestReport};
 pub use options::{AtLimit, ClassOptions, Limit};
 pub use pool::{ClassPool, Get};
 pub use stats::{ClassStats, ClassWarmUp, DirectStats, PoolStats, WarmUp};

@@ -17,7 +17,8 @@ pub struct ClassOptions {
     pub limit: Limit,
     /// What `get` does when a class is at its limit. Default [`AtLimit::Wait`].
     pub at_limit: AtLimit,
-    /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next owner finds old bytes.
+    /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next owner finds old bytes,
+    /// but of a buffer that was told to [`zero_on_drop`](super::PooledBuf::zero_on_drop).
     pub zero_on_return: bool,
     /// What one thread keeps of each class for itself at most, in bytes; 0 for none. A class of which less than two buffers fit
     /// into it isn't kept by threads. Default 2 MiB, and never more than 32 buffers: of the wire table 4 MiB

@@ -32,7 +32,7 @@ pub(crate) struct Class {
     pub(crate) pool: u64,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
-    zero_on_return: bool,
+    pub(crate) zero_on_return: bool,
     pub(crate) is_direct: bool,
     /// 0 for the class of direct buffers.
     pub(crate) class_bytes: usize,
@@ -352,12 +352,6 @@ impl Class {
             Taken::Block(block) => Some(block),
             Taken::NoMemory | Taken::AtLimit => None,
         })
-    }
-
-    /// Bytes to zero when a block comes home; a direct buffer sees to its own. (A field of its own instead costs the queue seven instructions.)
-    #[inline]
-    pub(crate) fn zero_bytes(&self) -> usize {
-        if self.zero_on_return { self.class_bytes } else { 0 }
     }
 
     pub(crate) fn is_hungry(&self) -> bool {

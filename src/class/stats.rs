@@ -122,14 +122,8 @@ impl PoolStats {
         }
         // Under the lock of the base: a reset in between would be counted twice.
         let base = lock(&shared.base);
-        let mut now = Self::now(shared);
-        if let Some(base) = &*base {
-            now.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
-            now.direct.gets = now.direct.gets.saturating_sub(base.direct.gets);
-            now.direct.puts = now.direct.puts.saturating_sub(base.direct.puts);
-            now.direct.bytes = now.direct.bytes.saturating_sub(base.direct.bytes);
-        }
-        now
+        let now = Self::now(shared);
+        if let Some(base) = &*base { now.since(base) } else { now }
     }
 
     pub(super) fn reset(shared: &Arc<Shared>) {
@@ -139,8 +133,17 @@ impl PoolStats {
         }
     }
 
-    /// Since the pool was made.
-    fn now(shared: &Shared) -> Self {
+    /// What was counted after `base`, an earlier snapshot of the same pool; gauges stay.
+    pub(super) fn since(mut self, base: &Self) -> Self {
+        self.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
+        self.direct.gets = self.direct.gets.saturating_sub(base.direct.gets);
+        self.direct.puts = self.direct.puts.saturating_sub(base.direct.puts);
+        self.direct.bytes = self.direct.bytes.saturating_sub(base.direct.bytes);
+        self
+    }
+
+    /// Since the pool was made, whatever was reset. Not in a forked child, which may wait for a lock of the parent's.
+    pub(super) fn now(shared: &Shared) -> Self {
         let sized = shared.classes.iter().filter(|class| !class.is_direct);
         Self { classes: sized.map(|class| ClassStats::now(shared, class)).collect(), direct: DirectStats::now(shared) }
     }

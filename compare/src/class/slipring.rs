@@ -11,12 +11,6 @@ pub struct Slipring {
     pool: ClassPool,
 }
 
-impl Slipring {
-    pub fn pool(&self) -> &ClassPool {
-        &self.pool
-    }
-}
-
 impl Pool for Slipring {
     const NAME: &'static str = "slipring";
 

@@ -17,7 +17,7 @@ fn cpus() -> Cpus {
 }
 
 /// A pool that hands each buffer out twice, as a double put makes it: the defect that verification exists for.
-pub struct TwoOwners;
+struct TwoOwners;
 
 #[derive(Default)]
 pub struct Twice {

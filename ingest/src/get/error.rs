@@ -90,11 +90,12 @@ impl GetError {
     pub(super) fn from_engine(error: OptionsError) -> GetError {
         let field = match error.field {
             "part_bytes" => "part-size",
+            "max_buffers_per_class" => "buffer-pool-size",
             "request_timeout" => "timeout",
             "total_timeout" => "total-timeout",
             other => other,
         };
-        let limit = error.limit.trim_end_matches(", or none");
+        let limit = error.limit.trim_end_matches(", or none").trim_end_matches(", or leave the pool out");
         GetError::option(field, error.value, format!("give {limit}, or leave it out"))
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use slipring::class::AtLimit;
+use slipring::class::{AtLimit, ClassPool};
 use slipring_objects::{CONCURRENCY_MAX, PoolOptions, RangeEngine, RangeOptions};
 
 use super::GetError;
@@ -11,8 +11,6 @@ use crate::load::{Target, parse_duration};
 use crate::protocol::VECTORS_MAX;
 use crate::server::Size;
 
-/// Buffers of a class unless `--buffer-pool-size` says how many.
-const POOL_SIZE: usize = 16;
 /// Requests in flight that the number of objects under way follows from unless `--concurrency` says how many; the engine starts with them.
 const CONCURRENCY: usize = 32;
 /// Requests in flight for each object under way.
@@ -44,6 +42,9 @@ pub struct GetOptions {
     /// Buffers of each class (1, 4, 16, 64, 256 MiB), in use or kept; at the limit an object waits. Implies --buffer-pool [default: 16]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
+    /// Idle time after which buffers give their memory back, in whole seconds; 0s for never. Implies --buffer-pool [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub buffer_pool_shrink_after: Option<Duration>,
     /// Bytes of a request [default: by the object's size, 1 to 16 MiB]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
     pub part_size: Option<Size>,
@@ -81,6 +82,7 @@ impl GetOptions {
             max_vectors: 64,
             buffer_pool: false,
             buffer_pool_size: None,
+            buffer_pool_shrink_after: None,
             part_size: None,
             concurrency: None,
             parallel: None,
@@ -114,24 +116,28 @@ impl GetOptions {
             ..RangeOptions::default()
         };
         let engine = RangeEngine::new(&options).map_err(GetError::from_engine)?;
-        let pool = PoolOptions {
-            enabled: self.buffer_pool || self.buffer_pool_size.is_some(),
-            max_buffers_per_class: self.buffer_pool_size.unwrap_or(POOL_SIZE),
-            // Every object is let go of when it is written or sent, so whoever waits gets its turn, and memory is bounded.
-            at_limit: AtLimit::Wait,
-            ..PoolOptions::default()
-        };
-        if pool.enabled && pool.max_buffers_per_class == 0 {
-            let fix = "give 1 or more, or leave it out together with --buffer-pool".to_owned();
-            return Err(GetError::option("buffer-pool-size", 0, fix));
-        }
-        let pool = pool.build().map_err(|error| {
-            GetError::option("buffer-pool-size", self.buffer_pool_size.unwrap_or(POOL_SIZE), error.to_string())
-        })?;
-        Ok(match pool {
+        Ok(match self.pool()? {
             Some(pool) => engine.with_buffer_pool(pool),
             None => engine,
         })
+    }
+
+    /// The buffer pool that was asked for, by any of its options.
+    fn pool(&self) -> Result<Option<ClassPool>, GetError> {
+        let default = PoolOptions::default();
+        let (size, shrink_after) = (self.buffer_pool_size, self.buffer_pool_shrink_after);
+        if let Some(odd) = shrink_after.filter(|time| time.subsec_nanos() > 0) {
+            let fix = "give whole seconds, or 0s for never".to_owned();
+            return Err(GetError::option("buffer-pool-shrink-after", format!("{odd:?}"), fix));
+        }
+        let pool = PoolOptions {
+            enabled: self.buffer_pool || size.is_some() || shrink_after.is_some(),
+            max_buffers_per_class: size.unwrap_or(default.max_buffers_per_class),
+            shrink_after_secs: shrink_after.map_or(default.shrink_after_secs, |time| time.as_secs()),
+            // Every object is let go of when it is written or sent, so whoever waits gets its turn, and memory is bounded.
+            at_limit: AtLimit::Wait,
+        };
+        pool.build().map_err(GetError::from_engine)
     }
 
     /// What an interruption leaves of the objects that aren't finished.
@@ -173,7 +179,27 @@ mod tests {
         assert_eq!(format!("{:?}", parsed("s3://bucket/a b")), format!("{:?}", GetOptions::new(urls)));
         assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
         assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
-        assert_eq!(POOL_SIZE, PoolOptions::default().max_buffers_per_class);
+        // What `--help` says of the pool.
+        let PoolOptions { max_buffers_per_class, shrink_after_secs, .. } = PoolOptions::default();
+        assert_eq!((max_buffers_per_class, shrink_after_secs), (16, 10));
+    }
+
+    #[test]
+    fn each_option_of_the_pool_is_a_pool() {
+        let pool = |words: &str| parsed(words).engine().unwrap().buffer_pool().map(|pool| pool.options().clone());
+        assert!(pool("a").is_none());
+        let is = |words: &str, buffers, shrink_after: Option<u64>| {
+            let options = pool(words).expect("it implies --buffer-pool");
+            let expected = (buffers, shrink_after.map(Duration::from_secs), AtLimit::Wait);
+            assert_eq!((options.limit.buffers, options.shrink_after, options.at_limit), expected, "{words}");
+        };
+        is("a --buffer-pool", 16, Some(10));
+        is("a --buffer-pool-size 3", 3, Some(10));
+        is("a --buffer-pool-shrink-after 2m", 16, Some(120));
+        is("a --buffer-pool-shrink-after 0s", 16, None);
+        is("a --buffer-pool --buffer-pool-size 1 --buffer-pool-shrink-after 1s", 1, Some(1));
+        let odd = parsed("a --buffer-pool-shrink-after 1500ms").engine().unwrap_err().to_string();
+        assert!(odd.contains("--buffer-pool-shrink-after is 1.5s") && odd.contains("whole seconds"), "{odd}");
     }
 
     #[test]

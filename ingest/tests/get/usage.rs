@@ -25,7 +25,7 @@ fn bad_usage_names_the_option() {
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
     let file = file.display().to_string();
-    let cases: [(&[&str], &[&str]); 23] = [
+    let cases: [(&[&str], &[&str]); 25] = [
         (&[], &["<URL>"]),
         (&["x", "-o"], &["--output"]),
         (&["x", "-o", &file], &["--output", &file]),
@@ -40,6 +40,8 @@ fn bad_usage_names_the_option() {
         (&["x", "--parallel", "0"], &["--parallel", "1 to 1024"]),
         (&["x", "--parallel", "1025"], &["--parallel", "1 to 1024"]),
         (&["x", "--buffer-pool-size", "0"], &["--buffer-pool-size", "1 or more"]),
+        (&["x", "--buffer-pool-shrink-after", "10"], &["--buffer-pool-shrink-after", "10s"]),
+        (&["x", "--buffer-pool-shrink-after", "500ms"], &["--buffer-pool-shrink-after", "whole seconds", "0s"]),
         (&["x", "--timeout", "0s"], &["--timeout"]),
         (&["x", "--total-timeout", "0s"], &["--total-timeout"]),
         (&["x", "--max-vectors", "0"], &["--max-vectors", "65535"]),

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::small;
-use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, PooledBuf};
+use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
 
 #[test]
 fn a_buffer_has_its_length_and_its_class() {
@@ -212,6 +212,65 @@ fn zero_on_return_zeroes_the_whole_capacity() {
     drop(direct);
 }
 
+/// One buffer of a pool that zeroes nothing by itself: whole, and only what was told to be zeroed.
+#[test]
+fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
+    let pool = ClassPool::new(&ClassOptions { table: ClassTable::new(&[64, 4160]).unwrap(), ..Default::default() });
+    let pool = pool.unwrap();
+    for capacity in [64, 4160] {
+        let filled = |byte| {
+            let mut buf = pool.get(capacity).unwrap();
+            buf.fill(byte);
+            buf
+        };
+        let mut buf = filled(0xff);
+        assert_eq!((buf.capacity(), buf.len()), (capacity, capacity));
+        buf.zero_on_drop();
+        buf.zero_on_drop();
+        assert_eq!((buf.capacity(), buf.len(), buf.is_direct()), (capacity, capacity, false), "nothing else changes");
+        assert!(buf.iter().all(|&byte| byte == 0xff), "it isn't dropped yet");
+        buf.truncate(1);
+        let at = buf.as_ptr();
+        drop(buf);
+        let again = pool.get(capacity).unwrap();
+        assert_eq!(again.as_ptr(), at);
+        assert!(again[..] == vec![0; capacity], "the last byte is {}", again[capacity - 1]);
+        // The next owner hasn't asked for it.
+        drop(again);
+        drop(filled(0xee));
+        let unasked = pool.get(capacity).unwrap();
+        assert!(unasked.as_ptr() == at && unasked[..] == vec![0xee; capacity]);
+    }
+}
+
+/// By a panic, on another thread and with the store's lock in between.
+#[test]
+fn zero_on_drop_holds_wherever_the_buffer_is_dropped() {
+    let table = ClassTable::new(&[64]).unwrap();
+    let pool = ClassPool::new(&ClassOptions { table, limit: Limit::buffers(1), ..ClassOptions::default() }).unwrap();
+    let mut buf = pool.get(64).unwrap();
+    buf.fill(0xff);
+    buf.zero_on_drop();
+    let ended = thread::spawn(move || {
+        let _buf = buf;
+        panic!("with a buffer");
+    });
+    assert!(ended.join().is_err());
+    assert!(pool.get(64).unwrap()[..] == [0; 64]);
+}
+
+#[test]
+fn the_plain_function_zeroes_a_buffer_of_any_pool() {
+    let pool = small(1, AtLimit::Refuse);
+    let mut buf = pool.get(64).unwrap();
+    buf.fill(0xff);
+    crate::class::put_zeroed(buf);
+    assert!(pool.get(64).unwrap()[..] == [0; 64], "it is back in its own pool");
+    let mut large = crate::class::get(70_000).unwrap();
+    large.fill(1);
+    crate::class::put_zeroed(large);
+}
+
 #[test]
 fn the_process_has_a_pool() {
     let buf = crate::class::get(5).unwrap();
@@ -219,6 +278,22 @@ fn the_process_has_a_pool() {
     assert!(crate::class::stats().classes[0].gets >= 1);
     drop(buf);
     crate::class::reset_stats();
+}
+
+#[cfg(feature = "bytes")]
+#[test]
+fn bytes_keep_the_promise_to_zero() {
+    let pool = small(1, AtLimit::Refuse);
+    let mut buf = pool.get(64).unwrap();
+    buf.fill(0xff);
+    buf.truncate(10);
+    buf.zero_on_drop();
+    let bytes = buf.into_bytes();
+    let slice = bytes.slice(3..6);
+    drop(bytes);
+    assert_eq!(slice[..], [0xff; 3], "a slice of it is alive");
+    drop(slice);
+    assert!(pool.get(64).unwrap()[..] == [0; 64]);
 }
 
 #[cfg(feature = "bytes")]
