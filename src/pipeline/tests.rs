@@ -11,6 +11,7 @@ mod model;
 mod ops;
 mod refuse;
 mod right_size;
+mod timing;
 mod wake;
 mod watch;
 
