@@ -3,18 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::table::{LANE, STAGE};
-use super::{distinct, family};
+use super::{distinct, encode_latencies, family};
 use crate::pipeline::{LaneStats, LaneWatch, StageLatency};
-
-/// The first bucket ends at 1 us, and each further one at twice the time before: the last at 16.8 s.
-const BUCKETS: u32 = 25;
 
 /// Lanes under names, which are the label `lane`; the label `stage` is the stage's name. It holds a watch of each, which keeps no
 /// lane: one that has gone is left out.
@@ -66,7 +62,6 @@ impl Lanes {
     fn seen(&self) -> Vec<Seen<'_>> {
         let mut all = Vec::new();
         for (name, watch) in &self.lanes {
-            // Latencies first: so no stage has timed more events than it has released.
             if let Some(latencies) = watch.latencies()
                 && let Some(stats) = watch.stats(self.patience)
             {
@@ -93,45 +88,9 @@ impl Collector for Lanes {
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for lane in &lanes {
             for latency in &lane.latencies {
-                let labels = labels(lane.name, latency.stage.as_str());
-                let (sum, buckets) = (latency.sum.as_secs_f64(), buckets(&latency.histogram));
-                let mut sample = family.encode_family(&labels)?;
-                sample.encode_histogram::<[(&str, &str); 0]>(sum, latency.histogram.len(), &buckets, None)?;
+                encode_latencies(&mut family, &labels(lane.name, latency.stage.as_str()), &latency.latencies)?;
             }
         }
         Ok(())
-    }
-}
-
-/// How many latencies end in each bucket: the upper ends in seconds, and the counts of each alone, which the encoder adds up.
-fn buckets(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
-    let end_ns = |bucket: u32| 1000u64 << bucket;
-    let mut below = 0;
-    let mut buckets: Vec<(f64, u64)> = (0..BUCKETS)
-        .map(|bucket| {
-            let through = histogram.count_between(0, end_ns(bucket));
-            let count = through - below;
-            below = through;
-            (end_ns(bucket) as f64 / 1e9, count)
-        })
-        .collect();
-    buckets.push((f64::MAX, histogram.len() - below));
-    buckets
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_latency_is_in_one_bucket() {
-        let mut histogram = Histogram::new_with_bounds(1, 1 << 40, 2).unwrap();
-        for (ns, count) in [(1, 1), (1000, 2), (1500, 4), (2000, 8), (16_777_216_000, 16), (30_000_000_000, 32)] {
-            histogram.record_n(ns, count).unwrap();
-        }
-        let buckets = buckets(&histogram);
-        assert_eq!((buckets[0], buckets[1], buckets[2].1), ((1e-6, 3), (2e-6, 12), 0));
-        assert_eq!(buckets[24..], [(16.777216, 16), (f64::MAX, 32)]);
-        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 63);
     }
 }

@@ -23,6 +23,8 @@
 
 #[cfg(feature = "pipeline")]
 mod lanes;
+#[cfg(feature = "pipeline")]
+mod latencies;
 mod pools;
 mod queues;
 mod table;
@@ -32,6 +34,8 @@ mod tests;
 
 #[cfg(feature = "pipeline")]
 pub use lanes::Lanes;
+#[cfg(feature = "pipeline")]
+pub use latencies::encode_latencies;
 pub use pools::Pools;
 pub use queues::Queues;
 

@@ -9,10 +9,6 @@
 //! released. A stage looks at a stamp right behind its release, before it takes any more.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
-use hdrhistogram::Histogram;
-
 use crate::latency::{Clock, Latencies, Recorder};
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
@@ -96,16 +92,14 @@ impl StageTimer {
     }
 }
 
-/// How long events took through a lane: see [`LaneSpec::timed`](super::LaneSpec::timed).
+/// How long events take to one stage of a timed lane: see [`LaneSpec::timed`](super::LaneSpec::timed).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StageLatency {
     /// The stage's name.
     pub stage: String,
-    /// From the flush of an event to its release by the stage, in nanoseconds, rejected events included; two significant digits.
-    pub histogram: Histogram<u64>,
-    /// The sum of these.
-    pub sum: Duration,
+    /// From the flush of an event to its release by the stage, rejected events included.
+    pub latencies: Latencies,
 }
 
 #[cfg(all(test, not(loom)))]

@@ -111,8 +111,7 @@ impl<M: Meta> Watched for LaneShared<M> {
         let timed = self.timing.as_ref().map_or(&[][..], |timing| timing.latencies());
         let told = |(stage, latencies): (&StageState, &Latencies)| StageLatency {
             stage: stage.name.clone(),
-            histogram: latencies.histogram(),
-            sum: latencies.sum(),
+            latencies: latencies.clone(),
         };
         self.stages.iter().zip(timed).map(told).collect()
     }
