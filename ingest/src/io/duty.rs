@@ -229,3 +229,67 @@ impl Unsent {
         self.runs.into_iter().take(len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that the test moves; one test has it.
+    static NOW_NS: AtomicU64 = AtomicU64::new(0);
+
+    fn at(ns: u64) {
+        NOW_NS.store(ns, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn time_goes_where_it_was_spent() {
+        at(1000);
+        let (mut duty, mut counters) = (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
+        let reader = duty.reader();
+        // A round: two receives of three requests, of which the third finds no place of its own; flushed at 1500, sent at 2000.
+        at(1100);
+        for received_ns in [1100, 1100, 1300, 1400] {
+            duty.took(received_ns);
+        }
+        at(1500);
+        duty.end(Activity::Receive);
+        duty.flushed();
+        let mut unsent = Unsent::default();
+        [1100, 1100, 1300].into_iter().for_each(|received_ns| unsent.add(received_ns));
+        at(2000);
+        duty.sent(unsent.take());
+        duty.end(Activity::Send);
+        duty.end_busy_round(&mut counters);
+        at(9000);
+        duty.begin_round(Activity::Idle);
+        assert_eq!(unsent.take().count(), 0, "what is sent is sent once");
+        // One that takes too long, without the wait before it.
+        at(9000 + OVERRUN_NS + 1);
+        duty.end(Activity::Stages);
+        duty.end_busy_round(&mut counters);
+        let times = Activity::ALL.map(|activity| reader.time(activity).as_nanos() as u64);
+        assert_eq!(times, [500, OVERRUN_NS + 1, 0, 500, 7000, 0, 0]);
+        assert_eq!(reader.longest_round(), Duration::from_nanos(OVERRUN_NS + 1));
+        assert_eq!(counters.reader().counts()[Counter::Overruns], 1);
+        assert_eq!((reader.to_flush.count(), reader.to_flush.sum()), (4, Duration::from_nanos(2 * 400 + 2 * 200)));
+        assert_eq!((reader.to_sent.count(), reader.to_sent.sum()), (3, Duration::from_nanos(2 * 900 + 700)));
+    }
+
+    #[test]
+    fn a_connection_that_does_not_read_keeps_its_count() {
+        let mut unsent = Unsent::default();
+        (0..3 * RUNS as u64).for_each(|received_ns| unsent.add(received_ns));
+        let runs: Vec<(u64, u32)> = unsent.take().collect();
+        assert_eq!((runs.len(), runs[RUNS - 1]), (RUNS, (RUNS as u64 - 1, 2 * RUNS as u32 + 1)));
+    }
+
+    #[test]
+    fn the_clock_agrees_with_the_systems() {
+        let (clock, start) = (clock(), std::time::Instant::now());
+        let start_ns = clock.now_ns();
+        std::thread::sleep(Duration::from_millis(20));
+        let (took_ns, took) = (clock.now_ns() - start_ns, start.elapsed());
+        let off = took.as_nanos() as f64 - took_ns as f64;
+        assert!(off.abs() < took.as_nanos() as f64 / 10.0, "{took_ns} ns by the clock, {took:?} by the system's");
+    }
+}

@@ -231,3 +231,67 @@ fn parse(head: &[u8], pages: &Pages) -> Option<(Answer, bool)> {
     };
     Some((answer, method == "GET"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages() -> Pages {
+        Pages { health: Arc::default(), exporter: Exporter::new(&[]), clients: AtomicUsize::new(0) }
+    }
+
+    fn status(request: &str, pages: &Pages) -> Option<&'static str> {
+        parse(request.as_bytes(), pages).map(|(answer, _)| answer.status)
+    }
+
+    #[test]
+    fn requests_are_answered_when_they_are_whole() {
+        let pages = pages();
+        for part in ["", "GET", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"] {
+            assert_eq!(status(part, &pages), None, "{part}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
+        for (request, expected) in [
+            ("GET /healthz HTTP/1.1\r\n\r\n", "200 OK"),
+            ("GET /metrics?a=b HTTP/1.0\r\n\r\n", "200 OK"),
+            ("HEAD /healthz HTTP/1.1\r\n\r\n", "200 OK"),
+            ("GET /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable"),
+            ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+            ("GET /metrics/ HTTP/1.1\r\n\r\n", "404 Not Found"),
+            ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+            ("\u{1}\u{0}\u{0}\u{0}vectors", "400 Bad Request"),
+            (&long, "431 Request Header Fields Too Large"),
+            (&many, "431 Request Header Fields Too Large"),
+        ] {
+            assert_eq!(status(request, &pages), Some(expected), "{request:.40}");
+        }
+        assert!(parse(b"HEAD /healthz HTTP/1.1\r\n\r\n", &pages).is_some_and(|(_, with_body)| !with_body));
+    }
+
+    #[test]
+    fn health_follows_the_service() {
+        let pages = pages();
+        let said = |path: &str| {
+            let (answer, _) = parse(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &pages).unwrap();
+            format!("{} {}", &answer.status[..3], answer.body.trim_end())
+        };
+        let both = || [said("/healthz"), said("/readyz")];
+        assert_eq!(both(), ["200 ok", "503 starting"]);
+        pages.health.accepts.store(true, Ordering::Release);
+        assert_eq!(both(), ["200 ok", "200 ok"]);
+        pages.health.lane_ended.store(true, Ordering::Release);
+        assert_eq!(both(), ["503 a lane has failed", "503 a lane has failed"]);
+        pages.health.drains.store(true, Ordering::Release);
+        assert_eq!(both(), ["200 ok", "503 draining"]);
+    }
+
+    #[test]
+    fn an_address_is_a_port_or_has_a_host() {
+        assert!(bind("0").is_ok_and(|listener| listener.local_addr().unwrap().ip().is_loopback()));
+        assert!(bind("127.0.0.1:0").is_ok());
+        for wrong in ["localhost", "127.0.0.1", "70000", "a:b", ""] {
+            assert!(bind(wrong).is_err_and(|error| error.to_string().starts_with("--metrics ")), "{wrong}");
+        }
+    }
+}

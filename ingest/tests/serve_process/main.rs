@@ -4,6 +4,7 @@
 mod support;
 
 mod full_disk;
+mod figures;
 mod hint;
 mod limits;
 mod sockets;
