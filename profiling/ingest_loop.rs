@@ -71,7 +71,8 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     if !totals.is_drained() || totals.counts[Counter::VectorsAnswered] != sent || totals.vectors_in_segments != sent {
         return Err(Ended::Failed(format!("{sent} vectors were sent, but: {totals}")));
     }
-    let copied_percent = 100.0 * totals.counts[Counter::CopiedBytes] as f64 / totals.counts[Counter::UncopiedBytes].max(1) as f64;
+    let copied_percent =
+        100.0 * totals.counts[Counter::CopiedBytes] as f64 / totals.counts[Counter::UncopiedBytes].max(1) as f64;
     Ok(format!(
         "{} iterations verified, vectors of {dim}; {copied_percent:.1} % of the bytes went through a carry buffer; {ns:.2} ns an iteration",
         options.iterations

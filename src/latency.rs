@@ -171,7 +171,8 @@ impl Latencies {
 
 /// A histogram with the bounds and the precision of a recorder's.
 fn empty() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 2).unwrap_or_else(|error| unreachable!("its bounds are constants: {error}"))
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 2)
+        .unwrap_or_else(|error| unreachable!("its bounds are constants: {error}"))
 }
 
 impl fmt::Debug for Recorder {

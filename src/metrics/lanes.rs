@@ -81,7 +81,11 @@ impl Collector for Lanes {
         let labels = |lane, stage| [("lane", lane), ("stage", stage)];
         for metric in STAGE {
             let stages = lanes.iter().flat_map(|lane| lane.stats.stages.iter().map(move |stage| (lane.name, stage)));
-            family(&mut encoder, metric, stages.map(|(lane, stage)| (labels(lane, stage.name.as_str()), stage.clone())))?;
+            family(
+                &mut encoder,
+                metric,
+                stages.map(|(lane, stage)| (labels(lane, stage.name.as_str()), stage.clone())),
+            )?;
         }
         let help = "From the flush of an event to its release by the stage";
         let (name, unit) = ("slipring_stage_latency", Some(&Unit::Seconds));

@@ -125,9 +125,11 @@ pub(super) const LANE: &[Metric<LaneStats>] = &[
     gauge("slipring_lane_chunks_blocked_by_sequence", "Chunks that wait for the release of a slot", |lane| {
         u64::from(lane.pool.blocked_by_sequence)
     }),
-    gauge("slipring_lane_chunks_blocked_by_owner", "Chunks that wait for a slice, token or receive of the owner", |lane| {
-        u64::from(lane.pool.blocked_by_owner)
-    }),
+    gauge(
+        "slipring_lane_chunks_blocked_by_owner",
+        "Chunks that wait for a slice, token or receive of the owner",
+        |lane| u64::from(lane.pool.blocked_by_owner),
+    ),
     gauge("slipring_lane_chunks_blocked_by_pins", "Chunks that wait for a retained handle", |lane| {
         u64::from(lane.pool.blocked_by_pins)
     }),
@@ -135,7 +137,9 @@ pub(super) const LANE: &[Metric<LaneStats>] = &[
     counter("slipring_lane_released_events", "Events whose memory was released", |lane| {
         (lane.pool.released + 1).max(0) as u64
     }),
-    bytes(counter("slipring_lane_tail_waste", "Bytes given up at the end of chunks", |lane| lane.pool.tail_waste_bytes)),
+    bytes(counter("slipring_lane_tail_waste", "Bytes given up at the end of chunks", |lane| {
+        lane.pool.tail_waste_bytes
+    })),
     counter("slipring_lane_pool_refusals", "Allocations refused because no chunk was free", |lane| {
         lane.pool.refused_pool
     }),
@@ -147,7 +151,9 @@ pub(super) const LANE: &[Metric<LaneStats>] = &[
 /// Of a stage, by lane and stage.
 #[cfg(feature = "pipeline")]
 pub(super) const STAGE: &[Metric<StageStats>] = &[
-    counter("slipring_stage_released_events", "Events that the stage has released", |stage| (stage.released + 1) as u64),
+    counter("slipring_stage_released_events", "Events that the stage has released", |stage| {
+        (stage.released + 1) as u64
+    }),
     gauge("slipring_stage_behind_events", "Events that the stage could process now", |stage| stage.behind),
     gauge("slipring_stage_holding", "1 while events that were read ahead aren't given back", |stage| {
         u64::from(stage.held_from.is_some())

@@ -24,7 +24,13 @@ pub(crate) struct LaneShared<M> {
 }
 
 impl<M> LaneShared<M> {
-    pub(crate) fn new(id: u32, memory: Arc<Memory>, slots: usize, flow: Flow<Poller<M>>, timing: Option<Timing>) -> Self {
+    pub(crate) fn new(
+        id: u32,
+        memory: Arc<Memory>,
+        slots: usize,
+        flow: Flow<Poller<M>>,
+        timing: Option<Timing>,
+    ) -> Self {
         assert!(slots.is_power_of_two());
         let rejected = (0..slots).map(|_| AtomicI64::new(0)).collect();
         Self { id, memory, figures: Figures::new(slots), timing, flow, rejected }

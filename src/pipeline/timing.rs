@@ -83,7 +83,10 @@ impl StageTimer {
         while self.recorded < released {
             let stamp = timing.stamp(self.flush);
             let (last, at_ns) = (stamp.last.load(Ordering::Relaxed), stamp.at_ns.load(Ordering::Relaxed));
-            assert!(last > self.recorded, "the stamp of a flush is there before its events, and until they are released");
+            assert!(
+                last > self.recorded,
+                "the stamp of a flush is there before its events, and until they are released"
+            );
             let through = last.min(released);
             self.recorder.record(now_ns.saturating_sub(at_ns), (through - self.recorded) as u64);
             self.recorded = through;

@@ -141,7 +141,10 @@ impl CountersReader {
     pub fn counts(&self) -> Counts {
         let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         let Cells { counts, answers } = &*self.0;
-        Counts { counts: std::array::from_fn(|at| load(&counts[at])), answers: std::array::from_fn(|at| load(&answers[at])) }
+        Counts {
+            counts: std::array::from_fn(|at| load(&counts[at])),
+            answers: std::array::from_fn(|at| load(&answers[at])),
+        }
     }
 }
 
@@ -162,7 +165,11 @@ impl Counts {
     /// Takes away what had been counted by an earlier moment.
     pub fn subtract(&mut self, before: &Self) {
         let less = before.counts.iter().chain(&before.answers);
-        self.counts.iter_mut().chain(&mut self.answers).zip(less).for_each(|(count, less)| *count = count.saturating_sub(*less));
+        self.counts
+            .iter_mut()
+            .chain(&mut self.answers)
+            .zip(less)
+            .for_each(|(count, less)| *count = count.saturating_sub(*less));
     }
 
     /// Answers of this status.

@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn time_goes_where_it_was_spent() {
         at(1000);
-        let (mut duty, mut counters) = (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
+        let (mut duty, mut counters) =
+            (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
         let reader = duty.reader();
         // A round: two receives of three requests, of which the third finds no place of its own; flushed at 1500, sent at 2000.
         at(1100);

@@ -8,7 +8,7 @@ use slipring::class::ClassPool;
 use slipring::pipeline::{LaneStats, LaneWatch, StageLatency};
 
 use super::counters::{Counter, CountersReader, Counts};
-use super::duty::{DutyReader, Activity};
+use super::duty::{Activity, DutyReader};
 
 /// How long the IO thread may take to tell what only it knows; then its last answer stands. It answers once a round.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -73,7 +73,11 @@ struct Pages {
 
 /// The address of `--metrics`: `HOST:PORT`, or a port on loopback.
 pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
-    let with_host = if address.bytes().all(|byte| byte.is_ascii_digit()) { format!("127.0.0.1:{address}") } else { address.to_owned() };
+    let with_host = if address.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("127.0.0.1:{address}")
+    } else {
+        address.to_owned()
+    };
     let resolved = with_host.to_socket_addrs().ok().and_then(|mut found| found.next());
     let Some(wish) = resolved else {
         return Err(ServeError::Option(format!(
@@ -88,7 +92,8 @@ pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
 impl Admin {
     /// Serves the port.
     pub(super) fn start(listener: TcpListener, health: Arc<Health>, exporter: Exporter) -> Result<Self, ServeError> {
-        let refused = |error: io::Error| ServeError::io("--metrics", &error, "raise the limit of threads or descriptors");
+        let refused =
+            |error: io::Error| ServeError::io("--metrics", &error, "raise the limit of threads or descriptors");
         let address = listener.local_addr().map_err(refused)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let pages = Arc::new(Pages { health, exporter, clients: AtomicUsize::new(0) });
@@ -190,7 +195,9 @@ fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
     };
     let Answer { status, header, content_type, body } = answer;
     let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     client.write_all(head.as_bytes())?;
     if with_body {
         client.write_all(body.as_bytes())?;

@@ -79,7 +79,8 @@ impl Server {
         let mut server = Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
         for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
             let sink = server.sink(data.as_ref(), lane.number)?;
-            let gear = LaneGear { listeners, sink, stop: Arc::clone(&server.health.drains), on_end: Arc::clone(&on_end) };
+            let gear =
+                LaneGear { listeners, sink, stop: Arc::clone(&server.health.drains), on_end: Arc::clone(&on_end) };
             // An error drops the server, which stops the lanes that run already.
             let thread = LaneThread::start(&server.plan, lane, gear)?;
             server.lanes.push(thread);

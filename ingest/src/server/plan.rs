@@ -61,7 +61,15 @@ impl Plan {
             return Err(ServeError::Option("--report-every is 0s: give 1s or more, or leave it out".to_owned()));
         }
         let connections_max = connections_max(options)?;
-        Ok(Self { options: options.clone(), listen, limits, lanes, connections_max, clock: clock(), topology: Topology::read() })
+        Ok(Self {
+            options: options.clone(),
+            listen,
+            limits,
+            lanes,
+            connections_max,
+            clock: clock(),
+            topology: Topology::read(),
+        })
     }
 
     /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.

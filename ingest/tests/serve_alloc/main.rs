@@ -89,7 +89,10 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
         assert!(classes.0.hit_rate() > 0.99, "{totals}");
         let counts = totals.counts;
         assert!(counts[Counter::Requests] > u64::from(REQUESTS), "{counts}");
-        assert!(counts[Counter::CopiedBytes] > 0 && counts[Counter::UncopiedBytes] > 0 && counts[Counter::Stalls] > 0, "{counts}");
+        assert!(
+            counts[Counter::CopiedBytes] > 0 && counts[Counter::UncopiedBytes] > 0 && counts[Counter::Stalls] > 0,
+            "{counts}"
+        );
     });
 }
 

@@ -66,7 +66,8 @@ fn sustain(words: &str, connections: u32, window: u32, mode: Mode) {
         assert!(counts[Counter::UncopiedBytes] > 0 && (window == 1 || counts[Counter::CopiedBytes] > 0), "{totals}");
         // Each byte of a payload was cut where it lay or went through a carry buffer.
         assert!(
-            counts[Counter::UncopiedBytes] + counts[Counter::CopiedBytes] >= counts[Counter::VectorsAnswered] * u64::from(DIM) * 4,
+            counts[Counter::UncopiedBytes] + counts[Counter::CopiedBytes]
+                >= counts[Counter::VectorsAnswered] * u64::from(DIM) * 4,
             "{totals}"
         );
     });

@@ -32,7 +32,10 @@ fn samples(process: &Process) -> BTreeMap<String, f64> {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("application/openmetrics-text"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}", body.len())) && body.ends_with("# EOF\n"), "{head}");
     let lines = body.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
 }
 
 /// A service that has answered 1,000 requests of 3 vectors and refused one.
@@ -143,7 +146,10 @@ fn reports_say_what_came_since_the_last() {
         let ended = process.stop();
         let reports: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" requests/s, ")).collect();
         assert!(reports.len() >= 2 && reports.iter().all(|line| line.starts_with("slipring: lane 0: ")), "{ended:?}");
-        assert!(reports.last().is_some_and(|line| line.contains(": 0 requests/s")), "nothing came at the end: {ended:?}");
+        assert!(
+            reports.last().is_some_and(|line| line.contains(": 0 requests/s")),
+            "nothing came at the end: {ended:?}"
+        );
         let sent: u64 = ended
             .stderr
             .lines()

@@ -3,8 +3,8 @@
 #[path = "../serve_support/mod.rs"]
 mod support;
 
-mod full_disk;
 mod figures;
+mod full_disk;
 mod hint;
 mod limits;
 mod sockets;

@@ -62,9 +62,11 @@ fn threads_tell_also_of_a_lane_that_does_nothing() {
 
 #[test]
 fn what_is_pumped_for_a_dead_stage_is_not_timed() {
-    let (mut lane, [mut a, mut b]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach).timed(Clock::start()), ["a", "b"]);
+    let (mut lane, [mut a, mut b]) =
+        by_hand(|spec| spec.on_panic(PanicPolicy::Detach).timed(Clock::start()), ["a", "b"]);
     publish(&mut lane, 0..8);
-    let fails = |view: View<'_, u64>| if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) };
+    let fails =
+        |view: View<'_, u64>| if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) };
     assert!(a.poll(8, fails).is_err());
     lane.poll();
     polled(&mut b);
