@@ -163,8 +163,9 @@ impl Driver {
     /// For any thread, while it runs and after.
     #[must_use]
     pub fn watch(&self) -> IoWatch {
-        let (counters, duty) = (self.counters.reader(), self.duty.reader());
-        IoWatch { counters, duty, lane: self.lane.watch(), classes: self.classes.pool() }
+        let (counters, duty, lane) = (self.counters.reader(), self.duty.reader(), self.lane.watch());
+        let stages = lane.latencies().unwrap_or_default();
+        IoWatch { counters, duty, lane, stages, classes: self.classes.pool() }
     }
 
     /// Serves until it is told to stop or its lane fails, then drains; says until when it may take.

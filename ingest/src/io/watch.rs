@@ -20,8 +20,10 @@ pub struct IoWatch {
     pub counters: CountersReader,
     /// What the time goes into.
     pub duty: DutyReader,
-    /// The lane itself.
+    /// The lane itself, while it is there.
     pub lane: LaneWatch,
+    /// From the flush of a request to its release by each stage, also when the lane has gone.
+    pub stages: Vec<StageLatency>,
     /// Its outputs and carry buffers.
     pub classes: ClassPool,
 }
@@ -51,8 +53,8 @@ impl IoWatch {
     pub fn figures(&self) -> IoFigures {
         let times = Activity::ALL.map(|activity| self.duty.time(activity));
         let mut latencies = vec![("receive to flush".to_owned(), self.duty.to_flush.histogram())];
-        let stage = |StageLatency { stage, latencies, .. }| (format!("flush to {stage}"), latencies.histogram());
-        latencies.extend(self.lane.latencies().into_iter().flatten().map(stage));
+        let stage = |timed: &StageLatency| (format!("flush to {}", timed.stage), timed.latencies.histogram());
+        latencies.extend(self.stages.iter().map(stage));
         latencies.push(("receive to sent".to_owned(), self.duty.to_sent.histogram()));
         IoFigures {
             at: Instant::now(),

@@ -58,7 +58,8 @@ impl Collector for Io {
             let name = format!("slipring_io_{name}");
             let mut family = encoder.encode_descriptor(&name, counter.help(), unit, MetricType::Counter)?;
             for (lane, counts) in &counts {
-                let mut sample = family.encode_family(&[("lane", *lane)])?;
+                let labels = [("lane", *lane)];
+                let mut sample = family.encode_family(&labels)?;
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&counts[*counter], None)?;
             }
         }
@@ -66,7 +67,8 @@ impl Collector for Io {
         let mut family = encoder.encode_descriptor("slipring_io_answers", help, None, MetricType::Counter)?;
         for (lane, counts) in &counts {
             for status in Status::ALL {
-                let mut sample = family.encode_family(&[("lane", *lane), ("status", status.label())])?;
+                let labels = [("lane", *lane), ("status", status.label())];
+                let mut sample = family.encode_family(&labels)?;
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&counts.answers(status), None)?;
             }
         }
@@ -81,7 +83,8 @@ impl Io {
         let mut family = encoder.encode_descriptor("slipring_io_time", help, seconds, MetricType::Counter)?;
         for (lane, watch) in &self.0 {
             for activity in Activity::ALL {
-                let mut sample = family.encode_family(&[("lane", lane.as_str()), ("activity", activity.label())])?;
+                let labels = [("lane", lane.as_str()), ("activity", activity.label())];
+                let mut sample = family.encode_family(&labels)?;
                 let time = watch.duty.time(activity).as_secs_f64();
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&time, None)?;
             }
@@ -89,7 +92,8 @@ impl Io {
         let help = "The longest round of an IO thread, sleep aside, since its start";
         let mut family = encoder.encode_descriptor("slipring_io_longest_round", help, seconds, MetricType::Gauge)?;
         for (lane, watch) in &self.0 {
-            let mut sample = family.encode_family(&[("lane", lane.as_str())])?;
+            let labels = [("lane", lane.as_str())];
+            let mut sample = family.encode_family(&labels)?;
             sample.encode_gauge(&watch.duty.longest_round().as_secs_f64())?;
         }
         let help = "From the receive that completed a request to its flush, and to the sending of its answer";

@@ -43,7 +43,7 @@ fn busy(place: &Place, more: &str) -> (Process, Client) {
     let process = Process::start(serve(&place.words(&format!("--metrics 0 {more}"))));
     let mut client = Client::header(&process.tcp(), 4);
     for id in 0..1000 {
-        client.send(id, &vector(4, id).repeat(3));
+        client.send(id, &vector(4, id as u32).repeat(3));
         assert!(client.answer().is_ok());
     }
     client.send(1000, &[f32::NAN, 0.0, 0.0, 0.0]);

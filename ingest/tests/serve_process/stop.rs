@@ -33,7 +33,7 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
         assert!(resident < 64 << 20, "{resident} bytes for one client that doesn't read");
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections_left")), (Some(1), 1), "{ended:?}");
-        assert!(!ended.stdout.contains("late"), "the sink had no time: {ended:?}");
+        assert!(!ended.stdout.contains("late: "), "the sink had no time: {ended:?}");
         assert_eq!(ended.total("vectors_answered"), ended.total("vectors_in_segments"), "{ended:?}");
         let rows = segments::rows(&place.data(), 4).remove(&0).unwrap();
         assert_eq!(rows.len() as u64, ended.total("vectors_in_segments"));
