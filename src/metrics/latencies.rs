@@ -36,7 +36,7 @@ fn buckets(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
             (end_ns(bucket) as f64 / 1e9, count)
         })
         .collect();
-    buckets.push((f64::MAX, histogram.len() - below));
+    buckets.push((f64::INFINITY, histogram.len() - below));
     buckets
 }
 
@@ -52,7 +52,7 @@ mod tests {
         }
         let buckets = buckets(&histogram);
         assert_eq!((buckets[0], buckets[1], buckets[2].1), ((1e-6, 3), (2e-6, 12), 0));
-        assert_eq!(buckets[24..], [(16.777216, 16), (f64::MAX, 32)]);
+        assert_eq!(buckets[24..], [(16.777216, 16), (f64::INFINITY, 32)]);
         assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 63);
     }
 }
