@@ -5,8 +5,7 @@
 //!                                └────▶ store                       on a thread of its own
 //! ```
 //! A frame is [`DIM`] `f32`, little-endian; its answer is their sum, or NaN for a vector that isn't finite, which isn't stored.
-//! A full ring or pool is back-pressure: nothing is read, and the client waits. A stage that fails ends the service with its reason.
-//!
+//! A full ring is back-pressure: nothing is read, and the client waits. A stage that fails ends the service with its reason.
 //! `cargo run --example ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
 
 use std::cell::RefCell;
@@ -18,14 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slipring::pipeline::{CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View};
-use slipring::ring::PoolOptions;
+use slipring::ring::{PoolOptions, Received};
 
 /// Components of a vector.
 pub const DIM: usize = 64;
 const FRAME_BYTES: usize = DIM * size_of::<f32>();
-/// How long the thread waits for a client's bytes before it looks at its lane, and for room in the lane, and for the end.
+/// How long the thread waits for one thing before it looks at the others.
 const LOOK: Duration = Duration::from_millis(5);
-const HANG: Duration = Duration::from_secs(10);
 
 /// Serves one client after the other until `stop` is set, then drains. `store` gets every good vector, in order.
 pub fn serve(
@@ -33,7 +31,7 @@ pub fn serve(
     stop: &AtomicBool,
     mut store: impl FnMut(&[f32]) -> Result<(), String> + Send + 'static,
 ) -> Result<CloseReport, Box<dyn Error>> {
-    let pool = PoolOptions { bytes: 4 << 20, max_slice_bytes: FRAME_BYTES, ..PoolOptions::default() };
+    let pool = PoolOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..PoolOptions::default() };
     let spec = LaneSpec::new(pool, 1024)
         .layer([StageSpec::inline("check")])
         .layer([StageSpec::inline("score"), StageSpec::thread("store")]);
@@ -57,9 +55,8 @@ pub fn serve(
         Ok(vector) if !view.is_rejected() => store(vector).map_or_else(Outcome::Fail, |()| Outcome::Done),
         _ => Outcome::Done,
     })?;
-    let mut lane = started.lane;
     listener.set_nonblocking(true)?;
-    let mut served = Ok(());
+    let (mut lane, mut served) = (started.lane, Ok(()));
     while served.is_ok() && !stop.load(Ordering::Acquire) && !lane.has_failed() {
         match listener.accept() {
             Ok((client, _)) => served = serve_client(&mut lane, client, &answers, stop),
@@ -69,11 +66,10 @@ pub fn serve(
         lane.poll();
     }
     println!("{:?}", lane.stats());
-    let report = lane.close(HANG);
-    match (&report.failure, served) {
-        (Some(failure), _) => Err(failure.to_string().into()), // Its reason says more than what it led to.
-        (None, Err(error)) => Err(error),
-        (None, Ok(())) => sink.join().error.map_or(Ok(report), |error| Err(error.into())),
+    let report = lane.close(Duration::from_secs(10));
+    match &report.failure {
+        Some(failure) => Err(failure.to_string().into()), // Its reason says more than what it led to.
+        None => served.and(sink.join().error.map_or(Ok(report), |error| Err(error.into()))),
     }
 }
 
@@ -86,26 +82,27 @@ fn serve_client(
 ) -> Result<(), Box<dyn Error>> {
     client.set_read_timeout(Some(LOOK))?;
     client.set_nodelay(true)?;
-    let mut part = Vec::new(); // The bytes of a frame whose end isn't there yet.
-    while !stop.load(Ordering::Acquire) {
-        lane.wait_for_room(FRAME_BYTES, HANG)?; // Runs the stages meanwhile. An error if one has failed, or hangs.
-        let mut grant = lane.reserve_rest(FRAME_BYTES)?;
-        grant[..part.len()].copy_from_slice(&part);
-        let bytes = match client.read(&mut grant[part.len()..]) {
-            Ok(0) => return Ok(()),
-            Ok(bytes) => part.len() + bytes,
-            Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => part.len(),
-            Err(_) => return Ok(()),
-        };
-        let Ok(mut received) = grant.received(bytes) else { unreachable!("no more was read than there is room for") };
-        while received.len() >= FRAME_BYTES {
-            lane.wait_for_room(1, HANG)?;
-            lane.stage(received.cut(0, FRAME_BYTES)?, ())?;
+    let mut received: Option<Received> = None;
+    while !stop.load(Ordering::Acquire) && !lane.has_failed() {
+        // The part of a frame moves in front of what follows it; whole frames, which a full ring has refused, are cut first.
+        let part = received.take_if(|rest| rest.len() < FRAME_BYTES).map_or(Vec::new(), |rest| rest.to_vec());
+        if received.is_none() {
+            let mut grant = lane.reserve_rest(2 * FRAME_BYTES)?;
+            grant[..part.len()].copy_from_slice(&part);
+            let bytes = match client.read(&mut grant[part.len()..]) {
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => 0,
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(bytes) => bytes,
+            };
+            received = grant.received(part.len() + bytes).ok();
         }
-        part = received.to_vec();
-        drop(received);
+        while let Some(rest) = received.as_mut().filter(|rest| rest.len() >= FRAME_BYTES && lane.free_slots() > 0) {
+            lane.stage(rest.cut(0, FRAME_BYTES)?, ())?;
+        }
         lane.flush();
-        lane.poll();
+        if lane.poll().is_idle() && lane.free_slots() == 0 {
+            lane.wait(true, LOOK); // Full: nothing is read until the stages get on.
+        }
         if client.write_all(&std::mem::take(&mut *answers.borrow_mut())).is_err() {
             return Ok(());
         }
@@ -115,12 +112,9 @@ fn serve_client(
 
 #[allow(dead_code, reason = "the test that drives it has a main of its own")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:9900"))?;
     static STOP: AtomicBool = AtomicBool::new(false);
-    std::thread::spawn(|| {
-        let _read = std::io::stdin().read_to_end(&mut Vec::new());
-        STOP.store(true, Ordering::Release);
-    });
+    let listener = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:9900"))?;
+    std::thread::spawn(|| STOP.store(std::io::stdin().read_to_end(&mut Vec::new()).is_ok(), Ordering::Release));
     println!("{:?}", serve(&listener, &STOP, |_| Ok(()))?);
     Ok(())
 }
