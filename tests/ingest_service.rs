@@ -39,8 +39,9 @@ impl Service {
     /// `store` sees the number of each vector before it is kept.
     fn start(mut store: impl FnMut(usize) -> Result<(), String> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, stop, stored) = (listener.local_addr().unwrap(), Arc::default(), Arc::default());
-        let (told, kept): (Arc<AtomicBool>, Arc<Mutex<Vec<Vec<f32>>>>) = (Arc::clone(&stop), Arc::clone(&stored));
+        let (address, stop) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let stored = Arc::new(Mutex::new(Vec::new()));
+        let (told, kept) = (Arc::clone(&stop), Arc::clone(&stored));
         let store = move |vector: &[f32]| {
             let mut kept = kept.lock().unwrap();
             let number = kept.len();
