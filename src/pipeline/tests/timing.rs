@@ -2,7 +2,7 @@
 
 use super::{LONG, Outcome, View, by_hand, done, parked, polled, publish, tiny_spec};
 use crate::latency::Clock;
-use crate::pipeline::{Lane, PanicPolicy, StageLatency};
+use crate::pipeline::{Lane, PanicPolicy, Polled, StageLatency};
 
 fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
     let told = |StageLatency { stage, latencies, .. }: StageLatency| {
@@ -26,7 +26,12 @@ fn every_event_is_timed_in_every_stage() {
         polled(&mut b);
         assert_eq!(lane.reclaim(), 8);
     }
-    assert_eq!(counts(&lane), [("a".to_owned(), 160), ("b".to_owned(), 160)]);
+    // One that is published alone, by the other way in.
+    lane.claim(0).unwrap().publish(0);
+    for stage in [&mut a, &mut b] {
+        assert_eq!(stage.poll(1, |_| Outcome::Done), Ok(Polled::Advanced(1)));
+    }
+    assert_eq!(counts(&lane), [("a".to_owned(), 161), ("b".to_owned(), 161)]);
 }
 
 #[test]
