@@ -19,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 use long_run::{Ended, Options, Progress, Taken, run};
 use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Mode, encode_request};
 use slipring_ingest::server::{ServeError, ServeOptions, Server};
 
@@ -67,10 +68,11 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     let (ns, sent) = (progress.ns_per_iteration(), sender.sent);
     drop(sender);
     let totals = server.stop();
-    if !totals.is_drained() || totals.counters.vectors_answered != sent || totals.vectors_in_segments != sent {
+    if !totals.is_drained() || totals.counts[Counter::VectorsAnswered] != sent || totals.vectors_in_segments != sent {
         return Err(Ended::Failed(format!("{sent} vectors were sent, but: {totals}")));
     }
-    let copied_percent = 100.0 * totals.counters.copied_bytes as f64 / totals.counters.uncopied_bytes.max(1) as f64;
+    let copied_percent =
+        100.0 * totals.counts[Counter::CopiedBytes] as f64 / totals.counts[Counter::UncopiedBytes].max(1) as f64;
     Ok(format!(
         "{} iterations verified, vectors of {dim}; {copied_percent:.1} % of the bytes went through a carry buffer; {ns:.2} ns an iteration",
         options.iterations

@@ -78,7 +78,7 @@
 //! | feature | what it adds | crates |
 //! |---|---|---|
 //! | none | regions, ring pools, class pools and receive queues | libc, memmap2 |
-//! | `pipeline` (default) | lanes and stages | disruptor, core_affinity |
+//! | `pipeline` (default) | lanes and stages, and how long events take | disruptor, core_affinity, hdrhistogram |
 //! | `bytes` | buffers of class pools as `Bytes` | bytes |
 //! | `metrics` | what class pools and receive queues have done, for Prometheus | prometheus-client |
 
@@ -89,6 +89,8 @@ compile_error!(
 
 mod barrier;
 pub mod class;
+#[cfg(feature = "pipeline")]
+pub mod latency;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "pipeline")]

@@ -108,6 +108,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
     ("Segments", &["sink", "data", "segment_bytes", "drain"]),
     ("Memory", &["pool", "window", "slots", "pages", "reclaim"]),
     ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait"]),
+    ("Figures", &["metrics", "report_every"]),
 ];
 
 /// Those of `load --help`.
@@ -150,7 +151,7 @@ pub fn run() -> ExitCode {
 }
 
 /// Options whose value is a time.
-const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout", "total_timeout"];
+const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout", "total_timeout", "report_every"];
 
 /// The option with a short name for its value, unless it has one of its own.
 fn named(option: Arg) -> Arg {

@@ -1,10 +1,10 @@
-//! Metrics: what class pools and receive queues have done, as Prometheus and its kin read it.
+//! Metrics: what lanes, class pools and receive queues have done, as Prometheus and its kin read it.
 //!
-//! [`Pools`] and [`Queues`] plug into a [`Registry`] of the crate prometheus-client, beside whatever else it holds; [`text`] is for who has none. The text is
+//! [`Pools`], [`Queues`] and `Lanes` plug into a [`Registry`] of the crate prometheus-client, beside whatever else it holds; [`text`] is for who has none. The text is
 //! OpenMetrics (`application/openmetrics-text; version=1.0.0`), which Prometheus scrapes.
 //!
-//! It promises: every figure of [`ClassStats`](crate::class::ClassStats), [`DirectStats`](crate::class::DirectStats) and
-//! [`QueueStats`](crate::stream::QueueStats), each with its help and unit; names, units and types that never change within a
+//! It promises: every figure of [`ClassStats`](crate::class::ClassStats), [`DirectStats`](crate::class::DirectStats),
+//! [`QueueStats`](crate::stream::QueueStats) and, with feature `pipeline`, of lanes and their stages, each with its help and unit; names, units and types that never change within a
 //! version; no two series of one name, also where two pools are given the same. It doesn't serve HTTP, and it keeps no history: a scrape takes a
 //! snapshot of each pool, which takes the pool's locks for some dozens of loads and stops nobody's get or drop from a thread's own bin.
 //!
@@ -21,6 +21,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "pipeline")]
+mod lanes;
+#[cfg(feature = "pipeline")]
+mod latencies;
 mod pools;
 mod queues;
 mod table;
@@ -28,6 +32,10 @@ mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(feature = "pipeline")]
+pub use lanes::Lanes;
+#[cfg(feature = "pipeline")]
+pub use latencies::encode_latencies;
 pub use pools::Pools;
 pub use queues::Queues;
 

@@ -3,6 +3,8 @@
 use prometheus_client::metrics::MetricType;
 
 use crate::class::{ClassStats, DirectStats};
+#[cfg(feature = "pipeline")]
+use crate::pipeline::{LaneStats, StageStats};
 use crate::stream::QueueStats;
 
 /// How a metric's figure moves.
@@ -100,5 +102,68 @@ pub(super) const QUEUE: &[Metric<QueueStats>] = &[
     counter("slipring_queue_dequeue_waits", "Waits for a message", |queue| queue.dequeue_waits),
     counter("slipring_queue_wakes_lost", "Waits that ended by the clock with something to do: a defect", |queue| {
         queue.wakes_lost
+    }),
+];
+
+/// Of a lane, by lane.
+#[cfg(feature = "pipeline")]
+pub(super) const LANE: &[Metric<LaneStats>] = &[
+    gauge("slipring_lane_slots", "Slots of the ring", |lane| lane.slots as u64),
+    gauge("slipring_lane_in_use_slots", "Slots in use, staged ones included", |lane| lane.slots_in_use as u64),
+    counter("slipring_lane_published_events", "Events that were published", |lane| lane.published),
+    counter("slipring_lane_reclaimed_events", "Events that every stage was done with", |lane| lane.reclaimed),
+    counter("slipring_lane_ring_refusals", "Claims and stagings refused because the ring was full", |lane| {
+        lane.refused_ring
+    }),
+    bytes(gauge("slipring_lane_pool", "Bytes of the pool", |lane| lane.pool.pool_bytes as u64)),
+    bytes(gauge("slipring_lane_chunk", "Bytes of a chunk of the pool", |lane| lane.pool.chunk_bytes as u64)),
+    bytes(gauge("slipring_lane_window", "Bytes of the pool in rotation", |lane| lane.pool.window_bytes as u64)),
+    bytes(gauge("slipring_lane_in_use", "Bytes of the chunks in use", |lane| lane.pool.in_use_bytes as u64)),
+    bytes(gauge("slipring_lane_high_water", "The most bytes of chunks in use when one was closed", |lane| {
+        lane.pool.high_water_bytes as u64
+    })),
+    gauge("slipring_lane_chunks_blocked_by_sequence", "Chunks that wait for the release of a slot", |lane| {
+        u64::from(lane.pool.blocked_by_sequence)
+    }),
+    gauge(
+        "slipring_lane_chunks_blocked_by_owner",
+        "Chunks that wait for a slice, token or receive of the owner",
+        |lane| u64::from(lane.pool.blocked_by_owner),
+    ),
+    gauge("slipring_lane_chunks_blocked_by_pins", "Chunks that wait for a retained handle", |lane| {
+        u64::from(lane.pool.blocked_by_pins)
+    }),
+    gauge("slipring_lane_pinned_chunks", "Chunks that retained handles pin", |lane| u64::from(lane.pool.pinned_chunks)),
+    counter("slipring_lane_released_events", "Events whose memory was released", |lane| {
+        (lane.pool.released + 1).max(0) as u64
+    }),
+    bytes(counter("slipring_lane_tail_waste", "Bytes given up at the end of chunks", |lane| {
+        lane.pool.tail_waste_bytes
+    })),
+    counter("slipring_lane_pool_refusals", "Allocations refused because no chunk was free", |lane| {
+        lane.pool.refused_pool
+    }),
+    counter("slipring_lane_too_large", "Allocations refused because they were too large", |lane| {
+        lane.pool.refused_too_large
+    }),
+];
+
+/// Of a stage, by lane and stage.
+#[cfg(feature = "pipeline")]
+pub(super) const STAGE: &[Metric<StageStats>] = &[
+    counter("slipring_stage_released_events", "Events that the stage has released", |stage| {
+        (stage.released + 1) as u64
+    }),
+    gauge("slipring_stage_behind_events", "Events that the stage could process now", |stage| stage.behind),
+    gauge("slipring_stage_holding", "1 while events that were read ahead aren't given back", |stage| {
+        u64::from(stage.held_from.is_some())
+    }),
+    gauge("slipring_stage_ended", "1 once the stage has processed the whole stream", |stage| u64::from(stage.ended)),
+    gauge("slipring_stage_dead", "1 once the stage is dead or was left by its lane", |stage| {
+        u64::from(stage.died_at.is_some())
+    }),
+    counter("slipring_stage_rejected_events", "Events that the stage rejected", |stage| stage.rejected),
+    counter("slipring_stage_wakes_lost", "Sleeps that ended by the clock with something to do: a defect", |stage| {
+        stage.wakes_lost
     }),
 ];

@@ -126,3 +126,72 @@ fn names_are_told_apart_and_escaped() {
 fn no_pool_is_a_text_too() {
     assert!(parse(&text(&[])).is_empty());
 }
+
+#[cfg(feature = "pipeline")]
+mod lanes {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::latency::Clock;
+    use crate::pipeline::{LaneSpec, Outcome, StageSpec, View};
+    use crate::ring::PoolOptions;
+
+    #[test]
+    fn every_figure_of_a_lane_is_there_once() {
+        let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 64, ..PoolOptions::default() };
+        let spec = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).layer([StageSpec::inline("b")]);
+        let mut started = spec.timed(Clock::start()).start::<()>().unwrap();
+        let fails = |view: View<'_, ()>| match view.sequence() {
+            1 => Outcome::Reject("by design".to_owned()),
+            _ => Outcome::Done,
+        };
+        let a = started.stages.take("a").unwrap();
+        started.lane.attach(a, fails).unwrap();
+        for _ in 0..5 {
+            started.lane.claim(8).unwrap().publish(());
+        }
+        started.lane.poll();
+        // It is the lane's own thread that scrapes: no other answers.
+        let stats = started.lane.stats();
+        let watch = started.lane.watch();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Lanes::new(Duration::ZERO).with("x", &watch).with("x", &watch)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let mut samples = BTreeMap::new();
+        for lane in ["x", "x-2"] {
+            expected(table::LANE, &format!("lane=\"{lane}\""), &stats, &mut samples);
+            for stage in &stats.stages {
+                let labels = format!("lane=\"{lane}\",stage=\"{}\"", stage.name);
+                expected(table::STAGE, &labels, stage, &mut samples);
+            }
+        }
+        let (histogram, counts): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.contains("slipring_stage_latency"));
+        assert_eq!(parse(&(counts.join("\n") + "\n")), samples);
+        for (stage, events) in [("a", 5), ("b", 0)] {
+            let count = format!("slipring_stage_latency_seconds_count{{lane=\"x\",stage=\"{stage}\"}} {events}");
+            let all =
+                format!("slipring_stage_latency_seconds_bucket{{le=\"+Inf\",lane=\"x\",stage=\"{stage}\"}} {events}");
+            assert!(histogram.contains(&count.as_str()) && histogram.contains(&all.as_str()), "{histogram:?}");
+        }
+        drop(started);
+        let mut gone = String::new();
+        encode(&mut gone, &registry).unwrap();
+        assert!(!gone.contains("lane=\"x\""), "a lane that has gone is left out");
+    }
+
+    /// As `the_tables_leave_no_figure_out`: a lane's pool counts too, its stages stand in a table of their own.
+    #[test]
+    fn the_tables_of_lanes_leave_no_figure_out() {
+        let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+        let started = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).start::<()>().unwrap();
+        let stats = started.lane.stats();
+        let fields = |debug: String| debug.matches(": ").count();
+        let stage = fields(format!("{:?}", stats.stages[0]));
+        // The name is a label, and the first rejection a text.
+        assert_eq!(table::STAGE.len(), stage - 2);
+        // `pool` and `stages` are no figures themselves.
+        assert_eq!(table::LANE.len(), fields(format!("{stats:?}")) - stage - 2);
+    }
+}

@@ -57,6 +57,8 @@ pub struct Lane<M: Meta> {
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
+    /// Flushes of a timed lane.
+    flushes: u64,
 }
 
 impl<M: Meta> Lane<M> {
@@ -86,6 +88,7 @@ impl<M: Meta> Lane<M> {
             detached,
             closing: false,
             refused_ring: 0,
+            flushes: 0,
         }
     }
 
@@ -158,6 +161,7 @@ impl<M: Meta> Lane<M> {
         if count == 0 {
             return 0;
         }
+        self.note_flush();
         let (mask, first, waiting) = (self.waiting.len() - 1, self.published + 1, &self.waiting);
         // Every entry is written: the crate would publish what an unfinished iterator left there.
         let fill = |(entry, at): (&mut Slot<M>, Sequence)| *entry = waiting[at as usize & mask];
@@ -321,10 +325,20 @@ impl<M: Meta> Lane<M> {
             self.flush();
             return sequence;
         }
+        self.note_flush();
         let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
         self.note_published();
         self.published
+    }
+
+    /// What is staged is about to be published: of a timed lane the moment is noted.
+    #[inline(always)]
+    fn note_flush(&mut self) {
+        if let Some(timing) = &self.shared.timing {
+            timing.note_flush(self.flushes, self.pool.staged());
+            self.flushes += 1;
+        }
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::flow::Flow;
 use super::poller::Poller;
+use super::timing::Timing;
 use super::watch::Figures;
 use crate::ring::{Memory, Sequence};
 use crate::sync::{AtomicI64, Ordering};
@@ -15,16 +16,24 @@ pub(crate) struct LaneShared<M> {
     pub(crate) id: u32,
     pub(crate) memory: Arc<Memory>,
     pub(crate) figures: Figures,
+    /// Of a timed lane.
+    pub(super) timing: Option<Timing>,
     flow: Flow<Poller<M>>,
     /// By slot: one more than the sequence that was rejected there last.
     rejected: Box<[AtomicI64]>,
 }
 
 impl<M> LaneShared<M> {
-    pub(crate) fn new(id: u32, memory: Arc<Memory>, slots: usize, flow: Flow<Poller<M>>) -> Self {
+    pub(crate) fn new(
+        id: u32,
+        memory: Arc<Memory>,
+        slots: usize,
+        flow: Flow<Poller<M>>,
+        timing: Option<Timing>,
+    ) -> Self {
         assert!(slots.is_power_of_two());
         let rejected = (0..slots).map(|_| AtomicI64::new(0)).collect();
-        Self { id, memory, figures: Figures::new(slots), flow, rejected }
+        Self { id, memory, figures: Figures::new(slots), timing, flow, rejected }
     }
 
     /// A stage rejects the event: later layers see it by the cursor that lets the event through.

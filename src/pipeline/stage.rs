@@ -11,6 +11,7 @@ use super::poller::{End, Poller, Step};
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
 use super::state::StageState;
+use super::timing::StageTimer;
 use super::view::View;
 use crate::ring::{Foreign, NONE, Sequence};
 
@@ -58,10 +59,12 @@ pub struct Stage<M: Meta> {
     is_cut_off: bool,
     /// Events of its last batch that it processed before it died.
     last_done: usize,
+    /// Of a timed lane.
+    timer: Option<StageTimer>,
 }
 
 impl<M: Meta> Stage<M> {
-    pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32) -> Self {
+    pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32, timer: Option<StageTimer>) -> Self {
         assert!((index as usize) < shared.stages.len());
         let (helds, spare) = (VecDeque::new(), Vec::new());
         let (released, read, is_cut_off, last_done) = (NONE, NONE, false, 0);
@@ -75,6 +78,7 @@ impl<M: Meta> Stage<M> {
             spare,
             is_cut_off,
             last_done,
+            timer,
         }
     }
 
@@ -300,6 +304,9 @@ impl<M: Meta> Stage<M> {
         if released > self.released {
             self.released = released;
             self.shared.advance(self.index as usize, released);
+            if let (Some(timer), Some(timing)) = (&mut self.timer, &self.shared.timing) {
+                timer.note_release(timing, released);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod ops;
 mod refuse;
 mod right_size;
 mod slice_ring;
+mod timing;
 mod wake;
 mod watch;
 

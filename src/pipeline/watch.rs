@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use super::lane::Lane;
 use super::shared::LaneShared;
 use super::slot::Meta;
+use super::state::StageState;
 use super::stats::{LaneStats, OwnerStats};
+use super::timing::StageLatency;
 use super::wake::ASLEEP;
+use crate::latency::Latencies;
 use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
 
 /// How long a reader sleeps between two looks.
@@ -85,6 +88,8 @@ impl<M: Meta> Lane<M> {
 /// A lane whatever its metadata is.
 trait Watched: Send + Sync {
     fn stats(&self, patience: Duration) -> LaneStats;
+
+    fn latencies(&self) -> Vec<StageLatency>;
 }
 
 impl<M: Meta> Watched for LaneShared<M> {
@@ -100,6 +105,15 @@ impl<M: Meta> Watched for LaneShared<M> {
             std::thread::sleep(LOOK);
         }
         LaneStats::of(figures.latest(), self)
+    }
+
+    fn latencies(&self) -> Vec<StageLatency> {
+        let timed = self.timing.as_ref().map_or(&[][..], |timing| timing.latencies());
+        let told = |(stage, latencies): (&StageState, &Latencies)| StageLatency {
+            stage: stage.name.clone(),
+            latencies: latencies.clone(),
+        };
+        self.stages.iter().zip(timed).map(told).collect()
     }
 }
 
@@ -128,6 +142,14 @@ impl LaneWatch {
     #[must_use]
     pub fn stats(&self, patience: Duration) -> Option<LaneStats> {
         self.0.upgrade().map(|lane| lane.stats(patience))
+    }
+
+    /// How long events took from their flush to their release by each stage, in the order of the specification: nothing of a lane that
+    /// isn't [timed](super::LaneSpec::timed). `None` once the lane and all its stages are gone. Nobody is asked or woken, so it tells also of a lane
+    /// that hangs.
+    #[must_use]
+    pub fn latencies(&self) -> Option<Vec<StageLatency>> {
+        self.0.upgrade().map(|lane| lane.latencies())
     }
 }
 

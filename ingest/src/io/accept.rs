@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::conn::Conn;
+use super::counters::Counter;
 use super::driver::Driver;
 use super::stream::Stream;
 use crate::notice::notice;
@@ -65,11 +66,11 @@ impl Driver {
     fn admit(&mut self, stream: Stream) {
         if self.table.is_full() {
             // Dropped: the client sees the end at once instead of waiting for a place.
-            self.counters.over_connection_cap += 1;
+            self.counters.add(Counter::OverConnectionCap, 1);
             return;
         }
         let id = self.table.insert(Conn::new(stream));
-        self.counters.accepted += 1;
+        self.counters.add(Counter::Accepted, 1);
         let registered = self.table.get_mut(id).map(|conn| self.poller.add_conn(&conn.stream, id));
         match registered {
             Some(Ok(())) => self.queue_read(id),
@@ -79,7 +80,7 @@ impl Driver {
 
     /// A listener that is ready and can't be served would spin: it leaves the set for a while.
     fn pause_accepting(&mut self) {
-        self.counters.accept_pauses += 1;
+        self.counters.add(Counter::AcceptPauses, 1);
         for listener in &self.listeners {
             self.poller.remove(listener);
         }

@@ -8,7 +8,7 @@ use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
 use super::classes::{Classes, drop_front};
 use super::conn::{Conn, Phase};
-use super::counters::Counters;
+use super::counters::{Counter, Counters};
 use super::driver::Driver;
 use super::stream::Moved;
 use super::table::Table;
@@ -75,7 +75,7 @@ impl Answers {
     }
 
     fn owed(&self, conn: &Conn) -> usize {
-        conn.unsent()
+        conn.unsent_bytes()
             + conn.in_flight as usize * self.answer_bytes_max
             + conn.busy_in_flight as usize * self.refusal_bytes
     }
@@ -119,10 +119,10 @@ impl Answers {
             Ok(row) if status == Status::Ok => &row[..request.vectors as usize],
             _ => &[],
         };
-        counters.answers[status as usize] += 1;
-        counters.vectors_answered += scores.len() as u64;
+        counters.add_answer(status);
+        counters.add(Counter::VectorsAnswered, scores.len() as u64);
         let Some(conn) = conn else {
-            counters.orphans += 1;
+            counters.add(Counter::Orphans, 1);
             return Outcome::Done;
         };
         // By what the parser counted it as, whatever became of it.
@@ -140,6 +140,7 @@ impl Answers {
         let at = out.len();
         let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
         write_answer(request.mode, status, request.sequence, credits, scores, &mut out[at..]);
+        conn.unsent.add(request.received_ns);
         if !conn.dirty {
             conn.dirty = true;
             self.dirty.push(request.conn);
@@ -167,12 +168,12 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return false };
         conn.dirty = false;
         let mut moved = false;
-        while conn.writable && conn.unsent() > 0 {
+        while conn.writable && conn.unsent_bytes() > 0 {
             let Some(out) = conn.out.as_ref() else { break };
             match conn.stream.send(&out[conn.out_sent..]) {
                 Moved::Bytes(bytes) => {
                     conn.out_sent += bytes;
-                    self.counters.sends += 1;
+                    self.counters.add(Counter::Sends, 1);
                     moved = true;
                 }
                 Moved::NotNow => conn.writable = false,
@@ -182,11 +183,12 @@ impl Driver {
                 }
             }
         }
-        if conn.unsent() == 0
+        if conn.unsent_bytes() == 0
             && let Some(out) = conn.out.take()
         {
             conn.out_sent = 0;
             drop(out);
+            self.duty.sent(conn.unsent.take());
         }
         if conn.phase == Phase::Ending {
             self.end_if_answered(id);

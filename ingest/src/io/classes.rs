@@ -110,6 +110,11 @@ impl Classes {
         all.into_iter().try_for_each(|got| got.map(drop)).map_err(ClassesError::Get)
     }
 
+    /// A handle of the pool, for its statistics.
+    pub(super) fn pool(&self) -> ClassPool {
+        self.pool.clone()
+    }
+
     pub(super) fn output_bytes(&self) -> usize {
         self.output_bytes
     }

@@ -7,6 +7,7 @@
 
 use slipring::class::PooledBuf;
 
+use super::duty::Unsent;
 use super::stream::Stream;
 use crate::protocol::Mode;
 
@@ -38,6 +39,10 @@ pub(super) struct Conn {
     /// Encoded answers from `out_sent` on.
     pub(super) out: Option<PooledBuf>,
     pub(super) out_sent: usize,
+    /// When what is in `out` was received.
+    pub(super) unsent: Unsent,
+    /// When the carry buffer got its last bytes.
+    pub(super) carry_ns: u64,
     /// Requests in slots, good ones and those refused as busy.
     pub(super) in_flight: u32,
     pub(super) busy_in_flight: u32,
@@ -62,6 +67,8 @@ impl Conn {
             carried_at: 0,
             out: None,
             out_sent: 0,
+            unsent: Unsent::default(),
+            carry_ns: 0,
             in_flight: 0,
             busy_in_flight: 0,
             // A new socket may have both by the time it is registered.
@@ -74,7 +81,7 @@ impl Conn {
     }
 
     /// Bytes that are encoded and not sent.
-    pub(super) fn unsent(&self) -> usize {
+    pub(super) fn unsent_bytes(&self) -> usize {
         self.out.as_ref().map_or(0, |out| out.len() - self.out_sent)
     }
 

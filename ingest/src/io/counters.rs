@@ -1,114 +1,224 @@
-//! What a lane's IO thread counts: plainly, by its own thread.
+//! What a lane's IO thread counts: one table, written plainly by its owner and readable from any thread.
 
 use std::fmt;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use slipring::class;
 use slipring::ring::{PoolStats, RightSize};
 
 use crate::protocol::Status;
 
-/// Counts since start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections closed at once because `--max-connections` were there.
-    pub over_connection_cap: u64,
-    /// Times that no descriptor was left (EMFILE and its kind) and accepting paused.
-    pub accept_pauses: u64,
-    /// Connections that ended with everything answered.
-    pub ended: u64,
-    /// Connections that broke or were given up, with answers or an unfinished frame left.
-    pub broken: u64,
-    /// Connections refused as busy and closed because `--carry-bytes` were held by unfinished frames, and theirs had waited longest.
-    pub over_carry_cap: u64,
-    /// Unfinished frames that the end of their stream cut off.
-    pub cut_off: u64,
-    /// Requests taken, refused ones included.
-    pub requests: u64,
-    /// Answers by status.
-    pub answers: [u64; Status::ALL.len()],
-    /// Vectors answered with `Ok`.
-    pub vectors_answered: u64,
-    /// Answers whose connection was gone.
-    pub orphans: u64,
-    /// Payload bytes that stayed where they were received.
-    pub uncopied_bytes: u64,
-    /// Bytes that went through a carry buffer.
-    pub copied_bytes: u64,
-    /// Receives and sends that moved something.
-    pub receives: u64,
-    /// See `receives`.
-    pub sends: u64,
-    /// Times that reading stopped because the ring or the pool was full.
-    pub stalls: u64,
-    /// Times that the system refused memory for an answer or an unfinished frame, which then waited.
-    pub memory_refusals: u64,
-    /// Times that the thread slept.
-    pub sleeps: u64,
+/// Everything that is counted, and what it is called: the variant, its label, its help. The labels are the words of the totals, and
+/// the names of the metrics behind `slipring_io_`.
+macro_rules! counters {
+    ($($(#[doc = $help:literal])+ $name:ident $label:literal,)*) => {
+        /// One counter of an IO thread. They count from the start on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter {
+            $($(#[doc = $help])+ $name,)*
+        }
+
+        impl Counter {
+            /// All of them, in the order of a table.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name: lower case, words joined by an underscore. One that ends in `bytes` counts bytes.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+
+            /// What it counts.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($help),+).trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted
+    Accepted "connections",
+    /// Connections closed at once because --max-connections were there
+    OverConnectionCap "over_connection_cap",
+    /// Times that no descriptor was left and accepting paused
+    AcceptPauses "accept_pauses",
+    /// Connections that ended with everything answered
+    Ended "ended",
+    /// Connections that broke or were given up, with answers or an unfinished frame left
+    Broken "broken",
+    /// Connections refused as busy and closed because --carry-bytes were held by unfinished frames, and theirs had waited longest
+    OverCarryCap "over_carry_cap",
+    /// Unfinished frames that the end of their stream cut off
+    CutOff "cut_off",
+    /// Requests taken, refused ones included
+    Requests "requests",
+    /// Vectors that were answered as stored
+    VectorsAnswered "vectors_answered",
+    /// Answers whose connection was gone
+    Orphans "orphans",
+    /// Payload bytes that stayed where they were received
+    UncopiedBytes "uncopied_bytes",
+    /// Bytes that went through a carry buffer
+    CopiedBytes "copied_bytes",
+    /// Receives that brought something
+    Receives "receives",
+    /// Sends that took something
+    Sends "sends",
+    /// Times that reading stopped because the ring or the pool was full
+    Stalls "stalls",
+    /// Times that the system refused memory for an answer or an unfinished frame, which then waited
+    MemoryRefusals "memory_refusals",
+    /// Times that the thread slept
+    Sleeps "sleeps",
+    /// Rounds that took longer than 10 ms, sleep aside
+    Overruns "overruns",
+}
+
+const COUNTERS: usize = Counter::ALL.len();
+const STATUSES: usize = Status::ALL.len();
+
+/// The cells of one thread.
+#[derive(Debug)]
+struct Cells {
+    counts: [AtomicU64; COUNTERS],
+    answers: [AtomicU64; STATUSES],
+}
+
+/// The counters of one IO thread, for that thread: not Clone. A count costs a load and a store.
+#[derive(Debug)]
+pub struct Counters(Arc<Cells>);
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zeros = || AtomicU64::new(0);
+        Self(Arc::new(Cells { counts: std::array::from_fn(|_| zeros()), answers: std::array::from_fn(|_| zeros()) }))
+    }
+}
+
+/// Adds as the only writer does.
+fn plus(cell: &AtomicU64, more: u64) {
+    cell.store(cell.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 impl Counters {
+    #[inline]
+    pub(super) fn add(&mut self, counter: Counter, more: u64) {
+        plus(&self.0.counts[counter as usize], more);
+    }
+
+    /// Of what somebody else counts.
+    pub(super) fn set(&mut self, counter: Counter, count: u64) {
+        self.0.counts[counter as usize].store(count, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn add_answer(&mut self, status: Status) {
+        plus(&self.0.answers[status as usize], 1);
+    }
+
+    /// For any thread.
+    #[must_use]
+    pub fn reader(&self) -> CountersReader {
+        CountersReader(Arc::clone(&self.0))
+    }
+}
+
+/// Reads the counters of an IO thread while it runs. Send, Sync and Clone; it outlives the thread.
+#[derive(Clone, Debug)]
+pub struct CountersReader(Arc<Cells>);
+
+impl CountersReader {
+    /// A snapshot. Figures of one round may be in it in part.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let Cells { counts, answers } = &*self.0;
+        Counts {
+            counts: std::array::from_fn(|at| load(&counts[at])),
+            answers: std::array::from_fn(|at| load(&answers[at])),
+        }
+    }
+}
+
+/// What was counted, of one lane or summed over several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    counts: [u64; COUNTERS],
+    answers: [u64; STATUSES],
+}
+
+impl Counts {
     /// Adds another lane's.
     pub fn add(&mut self, other: &Self) {
-        let pairs = [
-            (&mut self.accepted, other.accepted),
-            (&mut self.over_connection_cap, other.over_connection_cap),
-            (&mut self.accept_pauses, other.accept_pauses),
-            (&mut self.ended, other.ended),
-            (&mut self.broken, other.broken),
-            (&mut self.over_carry_cap, other.over_carry_cap),
-            (&mut self.cut_off, other.cut_off),
-            (&mut self.requests, other.requests),
-            (&mut self.vectors_answered, other.vectors_answered),
-            (&mut self.orphans, other.orphans),
-            (&mut self.uncopied_bytes, other.uncopied_bytes),
-            (&mut self.copied_bytes, other.copied_bytes),
-            (&mut self.receives, other.receives),
-            (&mut self.sends, other.sends),
-            (&mut self.stalls, other.stalls),
-            (&mut self.memory_refusals, other.memory_refusals),
-            (&mut self.sleeps, other.sleeps),
-        ];
-        pairs.into_iter().chain(self.answers.iter_mut().zip(other.answers)).for_each(|(sum, more)| *sum += more);
+        let more = other.counts.iter().chain(&other.answers);
+        self.counts.iter_mut().chain(&mut self.answers).zip(more).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// Takes away what had been counted by an earlier moment.
+    pub fn subtract(&mut self, before: &Self) {
+        let less = before.counts.iter().chain(&before.answers);
+        self.counts
+            .iter_mut()
+            .chain(&mut self.answers)
+            .zip(less)
+            .for_each(|(count, less)| *count = count.saturating_sub(*less));
+    }
+
+    /// Answers of this status.
+    #[must_use]
+    pub fn answers(&self, status: Status) -> u64 {
+        self.answers[status as usize]
     }
 
     /// Requests refused, for whatever reason.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.answers.iter().sum::<u64>() - self.answers[Status::Ok as usize]
+        self.answers.iter().sum::<u64>() - self.answers(Status::Ok)
     }
 }
 
-impl fmt::Display for Counters {
+impl Index<Counter> for Counts {
+    type Output = u64;
+
+    fn index(&self, counter: Counter) -> &u64 {
+        &self.counts[counter as usize]
+    }
+}
+
+impl IndexMut<Counter> for Counts {
+    fn index_mut(&mut self, counter: Counter) -> &mut u64 {
+        &mut self.counts[counter as usize]
+    }
+}
+
+/// What is said at a stop even if it is zero, in this order; the rest only where it isn't.
+const SAID_FIRST: &[Counter] = &[Counter::Accepted, Counter::Requests, Counter::VectorsAnswered];
+const SAID_LAST: &[Counter] = &[Counter::UncopiedBytes, Counter::CopiedBytes];
+/// And what is expected to be there: it is no news.
+const UNSAID: &[Counter] = &[Counter::Ended, Counter::Receives, Counter::Sends, Counter::Sleeps];
+
+impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "connections={} requests={} vectors_answered={} refused={}",
-            self.accepted,
-            self.requests,
-            self.vectors_answered,
-            self.refused()
-        )?;
-        for status in
-            Status::ALL.into_iter().filter(|&status| status != Status::Ok && self.answers[status as usize] > 0)
-        {
-            write!(f, " refused_{}={}", status.label().replace('-', "_"), self.answers[status as usize])?;
+        for counter in SAID_FIRST {
+            write!(f, "{}={} ", counter.label(), self[*counter])?;
         }
-        let rest = [
-            ("broken", self.broken),
-            ("orphans", self.orphans),
-            ("cut_off", self.cut_off),
-            ("over_connection_cap", self.over_connection_cap),
-            ("over_carry_cap", self.over_carry_cap),
-            ("accept_pauses", self.accept_pauses),
-            ("stalls", self.stalls),
-            ("memory_refusals", self.memory_refusals),
-        ];
-        for (name, count) in rest.into_iter().filter(|&(_, count)| count > 0) {
-            write!(f, " {name}={count}")?;
+        write!(f, "refused={}", self.refused())?;
+        for status in Status::ALL.into_iter().filter(|&status| status != Status::Ok && self.answers(status) > 0) {
+            write!(f, " refused_{}={}", status.label().replace('-', "_"), self.answers(status))?;
         }
-        write!(f, " uncopied_bytes={} copied_bytes={}", self.uncopied_bytes, self.copied_bytes)
+        let is_rest = |counter: &&Counter| ![SAID_FIRST, SAID_LAST, UNSAID].iter().any(|said| said.contains(counter));
+        for counter in Counter::ALL.iter().filter(is_rest).filter(|&&counter| self[counter] > 0) {
+            write!(f, " {}={}", counter.label(), self[*counter])?;
+        }
+        SAID_LAST.iter().try_for_each(|counter| write!(f, " {}={}", counter.label(), self[*counter]))
     }
 }
 
@@ -116,7 +226,7 @@ impl fmt::Display for Counters {
 #[derive(Clone, Debug, Default)]
 pub struct IoReport {
     /// What was counted.
-    pub counters: Counters,
+    pub counts: Counts,
     /// Connections that were still there at the deadline.
     pub left: usize,
     /// Why it ended by itself, if it did.
@@ -145,5 +255,41 @@ impl fmt::Display for ClassUse {
         let sum = |of: fn(&class::ClassStats) -> u64| self.0.classes.iter().map(of).sum::<u64>();
         let (hits, misses) = (sum(|class| class.hits), sum(|class| class.misses));
         write!(f, "class pool hits={hits} misses={misses} resident_bytes={}", sum(|class| class.resident_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_say_what_is_news() {
+        let mut counters = Counters::default();
+        let reader = counters.reader();
+        counters.add(Counter::Accepted, 2);
+        counters.add(Counter::Sleeps, 9);
+        counters.add(Counter::Stalls, 3);
+        counters.add(Counter::CopiedBytes, 5);
+        counters.add_answer(Status::Ok);
+        counters.add_answer(Status::NotFinite);
+        let mut counts = std::thread::spawn(move || reader.counts()).join().unwrap();
+        assert_eq!(
+            counts.to_string(),
+            "connections=2 requests=0 vectors_answered=0 refused=1 refused_not_finite=1 stalls=3 uncopied_bytes=0 copied_bytes=5"
+        );
+        counts.add(&counts.clone());
+        assert_eq!((counts[Counter::Accepted], counts[Counter::Sleeps], counts.refused()), (4, 18, 2));
+    }
+
+    #[test]
+    fn every_counter_has_a_name_of_its_own_and_a_sentence() {
+        let mut labels: Vec<&str> = Counter::ALL.iter().map(|counter| counter.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Counter::ALL.len());
+        for (at, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, at);
+            assert!(!counter.help().is_empty() && !counter.help().ends_with('.'), "{counter:?}: {}", counter.help());
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use slipring::pipeline::CloseReport;
 
 use super::conn::Phase;
-use super::counters::{ClassUse, Counters, IoReport, PoolUse};
+use super::counters::{ClassUse, Counter, Counts, IoReport, PoolUse};
 use super::driver::{Driver, SLEEP_UNRECLAIMED};
 
 impl Driver {
@@ -31,11 +31,11 @@ impl Driver {
             failure = self.rest(busy);
         }
         let left = self.unanswered();
-        self.counters.broken += left as u64;
+        self.counters.add(Counter::Broken, left as u64);
         let pool = PoolUse { stats: self.lane.stats().pool, right_size: self.lane.right_size() };
-        let (counters, classes, close) = self.close_lane(until);
+        let (counts, classes, close) = self.close_lane(until);
         let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
-        (IoReport { counters, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
+        (IoReport { counts, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
     }
 
     /// Connections end once the whole frames that were received from them are taken, or now if `all` of them have to. When the last
@@ -44,7 +44,7 @@ impl Driver {
         if all {
             self.stalled = None;
         }
-        let stalled = self.stalled.as_ref().map(|&(id, _)| id);
+        let stalled = self.stalled.as_ref().map(|&(id, ..)| id);
         let mut open = false;
         for id in self.table.ids() {
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { continue };
@@ -67,7 +67,7 @@ impl Driver {
     }
 
     /// Ends the stream and drains it, answers included; the sink has as long as the deadline leaves.
-    fn close_lane(mut self, until: Instant) -> (Counters, ClassUse, CloseReport) {
+    fn close_lane(mut self, until: Instant) -> (Counts, ClassUse, CloseReport) {
         self.stalled = None;
         self.lane.begin_close();
         // Also if the lane has failed: the answering stage gets to its end, or finds that it waits for a dead one.
@@ -80,9 +80,9 @@ impl Driver {
         }
         // The answering stage goes last: dropped before the end it would count as failed, not as late.
         let Self { lane, mut counters, answers, classes, .. } = self;
-        counters.memory_refusals = classes.refusals();
+        counters.set(Counter::MemoryRefusals, classes.refusals());
         let close = lane.close(until.saturating_duration_since(Instant::now()));
         drop(answers);
-        (counters, ClassUse(classes.stats()), close)
+        (counters.reader().counts(), ClassUse(classes.stats()), close)
     }
 }

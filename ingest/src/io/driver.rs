@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use slipring::latency::Clock;
 use slipring::pipeline::{CloseReport, ColumnReader, Idle, Lane, Stage, Wait};
 use slipring::ring::Received;
 
@@ -18,10 +19,12 @@ use super::accept::Listener;
 use super::answer::Answers;
 use super::classes::Classes;
 use super::conn::{Conn, Phase};
-use super::counters::{Counters, IoReport};
+use super::counters::{Counter, Counters, IoReport};
+use super::duty::{Activity, Duty};
 use super::poller::{Bell, Poller, Ready};
 use super::receive::Wire;
 use super::table::Table;
+use super::watch::IoWatch;
 use crate::notice::notice;
 use crate::protocol::{Limits, Mode};
 use crate::stage::{ConnId, Request};
@@ -52,6 +55,8 @@ pub struct DriverOptions {
     pub wait: Wait,
     /// How long it drains.
     pub drain: Duration,
+    /// What times are taken by.
+    pub clock: Clock,
 }
 
 /// The state of one IO thread.
@@ -70,8 +75,11 @@ pub struct Driver {
     pub(super) in_flight_max: u32,
     pub(super) receive_min_bytes: usize,
     pub(super) receive_max_bytes: usize,
-    /// The one receive that a full ring interrupted; no socket is read before it is cut.
-    pub(super) stalled: Option<(ConnId, Received)>,
+    /// The one receive that a full ring interrupted, and when it was; no socket is read before it is cut.
+    pub(super) stalled: Option<(ConnId, Received, u64)>,
+    /// When the bytes came that are being cut.
+    pub(super) received_ns: u64,
+    pub(super) duty: Duty,
     /// The ring or the pool is full: nothing is read until something was reclaimed.
     pub(super) full: bool,
     pub(super) draining: bool,
@@ -138,6 +146,8 @@ impl Driver {
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
             receive_max_bytes: receive_bytes_max(&options.limits),
             stalled: None,
+            received_ns: 0,
+            duty: Duty::new(options.clock, READS_MAX + 1),
             full: false,
             draining: false,
             ready: VecDeque::with_capacity(options.connections_max),
@@ -148,6 +158,14 @@ impl Driver {
             drain_time: options.drain,
             lane,
         })
+    }
+
+    /// For any thread, while it runs and after.
+    #[must_use]
+    pub fn watch(&self) -> IoWatch {
+        let (counters, duty, lane) = (self.counters.reader(), self.duty.reader(), self.lane.watch());
+        let stages = lane.latencies().unwrap_or_default();
+        IoWatch { counters, duty, lane, stages, classes: self.classes.pool() }
     }
 
     /// Serves until it is told to stop or its lane fails, then drains; says until when it may take.
@@ -163,14 +181,31 @@ impl Driver {
     /// Everything but waiting; says whether anything moved.
     pub(super) fn round(&mut self) -> bool {
         let read = self.read();
+        if read {
+            self.duty.end(Activity::Receive);
+            self.duty.flushed();
+        }
         self.lane.flush();
         let progress = self.lane.poll();
+        if !progress.is_idle() {
+            self.duty.end(Activity::Stages);
+        }
         let answered = self.drain_answers();
+        if answered {
+            self.duty.end(Activity::Answer);
+        }
         let sent = self.send_all();
+        if sent {
+            self.duty.end(Activity::Send);
+        }
         // With nothing in the ring, nothing will be reclaimed any more.
         self.full &= progress.reclaimed == 0 && self.lane.slots_in_use() > 0;
         self.end_lingering();
-        read || !progress.is_idle() || answered || sent
+        let moved = read || !progress.is_idle() || answered || sent;
+        if moved {
+            self.duty.end_busy_round(&mut self.counters);
+        }
+        moved
     }
 
     /// One receive each for those that are ready, unless the lane is full.
@@ -203,21 +238,29 @@ impl Driver {
         if busy {
             self.idle.reset();
         }
+        let mut waited = match (busy, self.full) {
+            (true, _) => Activity::Receive,
+            (false, true) => Activity::BlockedFull,
+            (false, false) => Activity::Idle,
+        };
         if self.classes.take_short() {
+            self.counters.set(Counter::MemoryRefusals, self.classes.refusals());
+            waited = Activity::BlockedMemory;
             // Asked again at once the kernel would say the same, and a lane with an answer in its ring doesn't sleep.
-            self.watch(Some(SLEEP_UNRECLAIMED));
+            self.look(Some(SLEEP_UNRECLAIMED));
         } else if !asleep {
-            self.watch(Some(Duration::ZERO));
+            self.look(Some(Duration::ZERO));
         } else {
             // Between the announcement and the wait a release, an answer or a failure makes the lane's eventfd readable.
             let timeout = self.sleep_max();
             if self.lane.prepare_sleep(self.full) {
-                self.counters.sleeps += 1;
-                self.watch(Some(timeout));
+                self.counters.add(Counter::Sleeps, 1);
+                self.look(Some(timeout));
             }
             self.lane.awake();
             self.idle.reset();
         }
+        self.duty.begin_round(waited);
         self.resume_accepting(false);
         self.lane
             .has_failed()
@@ -230,7 +273,7 @@ impl Driver {
         if unreclaimed || timers { SLEEP_UNRECLAIMED } else { SLEEP_MAX }
     }
 
-    fn watch(&mut self, timeout: Option<Duration>) {
+    fn look(&mut self, timeout: Option<Duration>) {
         let (table, ready, dirty) = (&mut self.table, &mut self.ready, &mut self.answers.dirty);
         // Listeners are few: a bit each.
         let mut listeners = 0u64;
@@ -243,7 +286,7 @@ impl Driver {
                 conn.hangup |= hangup;
                 if writable && !conn.writable {
                     conn.writable = true;
-                    if !conn.dirty && conn.unsent() > 0 {
+                    if !conn.dirty && conn.unsent_bytes() > 0 {
                         conn.dirty = true;
                         dirty.push(id);
                     }
@@ -289,7 +332,7 @@ impl Driver {
         if conn.phase != Phase::Ending || !conn.owes_nothing() {
             return;
         }
-        self.counters.ended += 1;
+        self.counters.add(Counter::Ended, 1);
         if conn.at_end {
             return self.remove(id);
         }
@@ -304,7 +347,7 @@ impl Driver {
     pub(super) fn close(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase != Phase::Lingering {
-            self.counters.broken += 1;
+            self.counters.add(Counter::Broken, 1);
         }
         self.remove(id);
     }

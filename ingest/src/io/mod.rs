@@ -16,13 +16,17 @@ mod conn;
 mod counters;
 mod drain;
 mod driver;
+mod duty;
 mod poller;
 mod receive;
 mod stream;
 mod table;
+mod watch;
 
 pub use accept::Listener;
 pub use classes::{Classes, ClassesError, output_bytes};
-pub use counters::{ClassUse, Counters, IoReport, PoolUse};
+pub use counters::{ClassUse, Counter, Counters, CountersReader, Counts, IoReport, PoolUse};
 pub use driver::{AnswerEnd, Driver, DriverOptions, receive_bytes_max};
+pub use duty::{Activity, DutyReader, clock};
 pub use poller::Bell;
+pub use watch::{IoFigures, IoWatch};

@@ -5,6 +5,7 @@ use slipring::ring::{PoolSlice, Received};
 
 use super::classes::drop_front;
 use super::conn::{Conn, Phase};
+use super::counters::Counter;
 use super::driver::Driver;
 use super::stream::Moved;
 use crate::protocol::{Detected, FrameHead, Front, Mode, Status, detect, front};
@@ -55,7 +56,8 @@ impl Driver {
         match conn.stream.receive(&mut grant[..most]) {
             Moved::Bytes(bytes) => {
                 conn.received(bytes, most);
-                self.counters.receives += 1;
+                self.counters.add(Counter::Receives, 1);
+                self.received_ns = self.duty.now_ns();
                 let Ok(received) = grant.received(bytes) else { unreachable!("no more than was reserved") };
                 self.cut(id, received);
                 self.queue_read(id);
@@ -88,7 +90,7 @@ impl Driver {
                 Ok(None) => {
                     let (skip, len) = (head.header_bytes as usize, head.payload_bytes as usize);
                     let Ok(slice) = received.cut(skip, len) else { unreachable!("the frame is whole") };
-                    self.counters.uncopied_bytes += len as u64;
+                    self.counters.add(Counter::UncopiedBytes, len as u64);
                     self.stage(id, mode, &head, slice);
                 }
                 Ok(Some(status)) => {
@@ -104,22 +106,23 @@ impl Driver {
 
     /// Goes on with the receive that a full lane interrupted; true if it is done.
     pub(super) fn resume_stalled(&mut self) -> bool {
-        let Some((id, received)) = self.stalled.take() else { return true };
+        let Some((id, received, received_ns)) = self.stalled.take() else { return true };
+        self.received_ns = received_ns;
         self.cut(id, received);
         self.stalled.is_none()
     }
 
     fn stall(&mut self, id: ConnId, received: Received) {
         debug_assert!(self.stalled.is_none(), "a lane has one stalled receive");
-        self.stalled = Some((id, received));
+        self.stalled = Some((id, received, self.received_ns));
         self.full = true;
-        self.counters.stalls += 1;
+        self.counters.add(Counter::Stalls, 1);
     }
 
     fn refuse_room(&mut self, refused: Refused) -> bool {
         if refused.is_full() {
             self.full = true;
-            self.counters.stalls += 1;
+            self.counters.add(Counter::Stalls, 1);
         }
         false
     }
@@ -136,9 +139,9 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return self.classes.give_carry(carry) };
         debug_assert!(conn.carry.is_none());
         let Ok(()) = carry.extend_from_slice(&rest) else { unreachable!("it was got for these bytes") };
-        self.counters.copied_bytes += rest.len() as u64;
+        self.counters.add(Counter::CopiedBytes, rest.len() as u64);
         self.carried += 1;
-        (conn.carry, conn.carried_at) = (Some(carry), self.carried);
+        (conn.carry, conn.carried_at, conn.carry_ns) = (Some(carry), self.carried, self.received_ns);
     }
 
     /// Every carry buffer is taken. The frame that has waited longest is the least likely to be finished: its connection is refused, behind
@@ -147,7 +150,7 @@ impl Driver {
         let Some(oldest) = self.table.oldest_carry() else { return false };
         let mode = self.table.get_mut(oldest).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
         let refused = self.lose(oldest, mode, Status::Busy).is_ok();
-        self.counters.over_carry_cap += u64::from(refused);
+        self.counters.add(Counter::OverCarryCap, u64::from(refused));
         refused
     }
 
@@ -172,8 +175,9 @@ impl Driver {
             return self.no_bytes(id, &moved);
         }
         conn.received(bytes, missing);
-        self.counters.receives += 1;
-        self.counters.copied_bytes += bytes as u64;
+        conn.carry_ns = self.duty.now_ns();
+        self.counters.add(Counter::Receives, 1);
+        self.counters.add(Counter::CopiedBytes, bytes as u64);
         self.take_carried(id);
         self.queue_read(id);
         true
@@ -182,6 +186,7 @@ impl Driver {
     /// Copies whole frames from the carry buffer into the pool; says whether one was taken.
     fn take_carried(&mut self, id: ConnId) -> bool {
         let (mut at, mut taken) = (0, false);
+        self.received_ns = self.table.get_mut(id).map_or(self.received_ns, |conn| conn.carry_ns);
         let open = |conn: &&mut Conn| conn.phase == Phase::Open;
         while let Some(carry) = self.table.get_mut(id).filter(open).and_then(|conn| conn.carry.take()) {
             let step = self.take_front(id, &carry[at..]);
@@ -268,7 +273,8 @@ impl Driver {
     }
 
     fn stage(&mut self, id: ConnId, mode: Mode, head: &FrameHead, slice: PoolSlice) {
-        let request = Request { conn: id, sequence: head.sequence, vectors: head.vectors, status: Status::Ok, mode };
+        let (sequence, vectors, received_ns) = (head.sequence, head.vectors, self.received_ns);
+        let request = Request { conn: id, sequence, vectors, status: Status::Ok, mode, received_ns };
         if self.lane.stage(slice, request).is_ok() {
             self.took(id, Status::Ok);
         }
@@ -276,14 +282,16 @@ impl Driver {
     }
 
     fn stage_refusal(&mut self, id: ConnId, mode: Mode, head: &FrameHead, status: Status) {
-        let request = Request { conn: id, sequence: head.sequence, vectors: 0, status, mode };
+        let (sequence, received_ns) = (head.sequence, self.received_ns);
+        let request = Request { conn: id, sequence, vectors: 0, status, mode, received_ns };
         if self.lane.stage_empty(request).is_ok() {
             self.took(id, status);
         }
     }
 
     fn took(&mut self, id: ConnId, status: Status) {
-        self.counters.requests += 1;
+        self.counters.add(Counter::Requests, 1);
+        self.duty.took(self.received_ns);
         if let Some(conn) = self.table.get_mut(id) {
             *if status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight } += 1;
         }
@@ -310,7 +318,7 @@ impl Driver {
             Moved::End => {
                 conn.at_end = true;
                 let in_the_middle = conn.carry.is_some();
-                self.counters.cut_off += u64::from(in_the_middle);
+                self.counters.add(Counter::CutOff, u64::from(in_the_middle));
                 self.end_requests(id);
             }
             Moved::NotNow | Moved::Bytes(_) => return false,

@@ -6,20 +6,25 @@
 use rustix::process::{Resource, getrlimit};
 
 use super::error::ServeError;
+use super::options::ServeOptions;
 
 /// What a lane opens beside its connections: epoll, its eventfd, its bell, two listeners, the segment at work, its folder while that is
 /// synced, and the connection that is accepted to be told that there is no place.
 const LANE_DESCRIPTORS: u64 = 8;
+/// The port of `--metrics`, its clients, and one that is turned away.
+const ADMIN_DESCRIPTORS: u64 = super::admin::CLIENTS_MAX as u64 + 2;
 /// The data folder's lock, and some for whoever embeds the service.
 const PROCESS_DESCRIPTORS: u64 = 4;
 /// What a process has open where that can't be read.
 const OPEN_DEFAULT: u64 = 16;
 
 /// Connections of each lane: as many as asked, or fewer.
-pub(super) fn connections_max(asked: u32, lanes: u32) -> Result<u32, ServeError> {
+pub(super) fn connections_max(options: &ServeOptions) -> Result<u32, ServeError> {
+    let (asked, lanes) = (options.max_connections, options.lanes);
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(asked) };
     let open = std::fs::read_dir("/proc/self/fd").map_or(OPEN_DEFAULT, |entries| entries.count() as u64);
-    let taken = open + PROCESS_DESCRIPTORS + u64::from(lanes) * LANE_DESCRIPTORS;
+    let admin = if options.metrics.is_some() { ADMIN_DESCRIPTORS } else { 0 };
+    let taken = open + PROCESS_DESCRIPTORS + admin + u64::from(lanes) * LANE_DESCRIPTORS;
     match limit.saturating_sub(taken) / u64::from(lanes) {
         0 => Err(ServeError::Refused(format!(
             "the limit of descriptors is {limit}, and {lanes} lanes need {taken} before the first connection: raise it (ulimit -n)"

@@ -10,7 +10,7 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 
 use super::error::ServeError;
 use super::plan::{LanePlan, Plan};
-use crate::io::{AnswerEnd, Bell, Driver, IoReport, Listener};
+use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
 use crate::stage::{Request, Store, StoreReport, scorer, validator};
 
@@ -30,6 +30,7 @@ pub(super) struct LaneEnd {
 #[derive(Debug)]
 pub(super) struct LaneThread {
     pub(super) report: LaneReport,
+    pub(super) watch: IoWatch,
     bell: Bell,
     thread: JoinHandle<LaneEnd>,
 }
@@ -49,7 +50,11 @@ struct Ready {
     store_done: Receiver<StoreReport>,
     rows_in_segments: Arc<AtomicU64>,
     report: LaneReport,
+    watch: IoWatch,
 }
+
+/// What a lane that runs tells its server.
+type Running = (LaneReport, IoWatch);
 
 /// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses would leave its clients waiting.
 struct OnEnd(Arc<dyn Fn() + Send + Sync>);
@@ -77,7 +82,7 @@ impl LaneThread {
             .spawn(run)
             .map_err(|error| ServeError::io("a lane's thread", &error, "raise the thread limit"))?;
         match result.recv() {
-            Ok(Ok(report)) => Ok(Self { report, bell, thread }),
+            Ok(Ok((report, watch))) => Ok(Self { report, watch, bell, thread }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(ServeError::Refused("a lane's thread ended before it was ready".to_owned())),
         }
@@ -106,7 +111,7 @@ fn serve_lane(
     lane: &LanePlan,
     gear: LaneGear,
     bell: Bell,
-    started: &SyncSender<Result<LaneReport, ServeError>>,
+    started: &SyncSender<Result<Running, ServeError>>,
 ) -> LaneEnd {
     let ready = match start_lane(plan, lane, gear, bell) {
         Ok(ready) => ready,
@@ -116,7 +121,7 @@ fn serve_lane(
             return LaneEnd::default();
         }
     };
-    let _gone = started.send(Ok(ready.report));
+    let _gone = started.send(Ok((ready.report, ready.watch)));
     let (io, close, until) = ready.driver.run();
     let store = ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
@@ -169,7 +174,8 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
     let driver = Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
     let driver = driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
-    Ok(Ready { driver, store_done, rows_in_segments, report })
+    let watch = driver.watch();
+    Ok(Ready { driver, store_done, rows_in_segments, report, watch })
 }
 
 #[cfg(test)]

@@ -3,19 +3,22 @@
 //! By life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are bound, each lane starts on its own
 //! pinned thread; [`Server::stop`] drains them all with one deadline and says what became of every vector ([`Totals`]).
 
+mod admin;
 mod descriptors;
 mod error;
 mod hint;
 mod lane_thread;
 mod listen;
+mod metrics;
 mod options;
 mod plan;
+mod report;
 mod totals;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use slipring::pipeline::LaneReport;
 
@@ -23,11 +26,15 @@ pub use error::ServeError;
 pub use options::{CpuIds, Node, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
 pub use totals::Totals;
 
+use crate::io::IoWatch;
 use crate::notice::notice;
 use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink};
+use admin::{Admin, Health};
 use lane_thread::{LaneGear, LaneThread};
 use listen::Listeners;
+use metrics::Exporter;
 use plan::Plan;
+use report::Reporter;
 
 /// A service that runs. Dropped, it stops as [`Server::stop`] does.
 #[derive(Debug)]
@@ -35,7 +42,9 @@ pub struct Server {
     plan: Plan,
     listeners: Listeners,
     lanes: Vec<LaneThread>,
-    stop: Arc<AtomicBool>,
+    health: Arc<Health>,
+    reporter: Option<Reporter>,
+    admin: Option<Admin>,
 }
 
 impl Server {
@@ -57,17 +66,45 @@ impl Server {
             ),
             _ => None,
         };
+        // Before a lane's thread is pinned: threads take after the one that starts them, and this one isn't.
+        let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
         let mut listeners = Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
         let per_lane = listeners.take_lanes();
-        let mut server = Self { plan, listeners, lanes: Vec::new(), stop: Arc::default() };
+        let health = Arc::new(Health::default());
+        let ended = Arc::clone(&health);
+        let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            ended.lane_ended.store(true, Ordering::Release);
+            on_end();
+        });
+        let mut server = Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
         for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
             let sink = server.sink(data.as_ref(), lane.number)?;
-            let gear = LaneGear { listeners, sink, stop: Arc::clone(&server.stop), on_end: Arc::clone(&on_end) };
+            let gear =
+                LaneGear { listeners, sink, stop: Arc::clone(&server.health.drains), on_end: Arc::clone(&on_end) };
             // An error drops the server, which stops the lanes that run already.
             let thread = LaneThread::start(&server.plan, lane, gear)?;
             server.lanes.push(thread);
         }
+        let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
+        if let Some(every) = server.plan.options.report_every {
+            server.reporter = Some(Reporter::start(Arc::clone(&watches), every)?);
+        }
+        if let Some(listener) = admin {
+            server.admin = Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
+        }
+        server.health.accepts.store(true, Ordering::Release);
         Ok(server)
+    }
+
+    /// Each lane, for any thread.
+    pub fn watches(&self) -> impl Iterator<Item = &IoWatch> {
+        self.lanes.iter().map(|lane| &lane.watch)
+    }
+
+    /// Where it serves `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
     }
 
     /// Where it listens on TCP.
@@ -90,7 +127,7 @@ impl Server {
     /// Whether a lane has ended by itself, which it does only when it fails.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        !self.stop.load(Ordering::Acquire) && self.lanes.iter().any(LaneThread::is_finished)
+        !self.health.drains.load(Ordering::Acquire) && self.lanes.iter().any(LaneThread::is_finished)
     }
 
     /// The one line that says that it accepts, and what it is.
@@ -118,6 +155,9 @@ impl Server {
         if let Some(data) = &options.data {
             line += &format!(" data={}", data.display());
         }
+        if let Some(metrics) = self.metrics() {
+            line += &format!(" metrics={metrics}");
+        }
         line
     }
 
@@ -129,11 +169,14 @@ impl Server {
     }
 
     fn end(&mut self) -> Totals {
-        self.stop.store(true, Ordering::Release);
+        self.health.drains.store(true, Ordering::Release);
         self.lanes.iter().for_each(LaneThread::ring);
         let mut totals = Totals::default();
+        self.reporter = None;
         for (number, lane) in self.lanes.drain(..).enumerate() {
+            let watch = lane.watch.clone();
             totals.add(number, &lane.join());
+            totals.figures.push((number, watch.figures()));
         }
         totals
     }

@@ -85,6 +85,12 @@ pub struct ServeOptions {
     /// How long a stop may drain
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,
+    /// Serve /metrics, /healthz and /readyz over HTTP on this port of loopback, or at HOST:PORT
+    #[arg(long, value_name = "PORT|HOST:PORT")]
+    pub metrics: Option<String>,
+    /// Print rates, shares of time and latencies of each lane to standard error, over and over
+    #[arg(long, value_parser = parse_duration)]
+    pub report_every: Option<Duration>,
 }
 
 /// `--node`.

@@ -1,5 +1,8 @@
 //! What the options come to: checked, with defaults filled in from the machine.
 
+use std::time::Duration;
+
+use slipring::latency::Clock;
 use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
 use slipring::region::Topology;
 use slipring::ring::PoolOptions;
@@ -7,7 +10,7 @@ use slipring::ring::PoolOptions;
 use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
-use crate::io::{Classes, ClassesError, DriverOptions, output_bytes, receive_bytes_max};
+use crate::io::{Classes, ClassesError, DriverOptions, clock, output_bytes, receive_bytes_max};
 use crate::protocol::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
@@ -24,6 +27,8 @@ pub(super) struct Plan {
     pub(super) lanes: Vec<LanePlan>,
     /// Of each lane.
     pub(super) connections_max: u32,
+    /// One for all lanes.
+    clock: Clock,
     topology: Topology,
 }
 
@@ -52,8 +57,19 @@ impl Plan {
         }
         let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
         let lanes = place(options, CpuMask::read().cpus())?;
-        let connections_max = connections_max(options.max_connections, options.lanes)?;
-        Ok(Self { options: options.clone(), listen, limits, lanes, connections_max, topology: Topology::read() })
+        if options.report_every == Some(Duration::ZERO) {
+            return Err(ServeError::Option("--report-every is 0s: give 1s or more, or leave it out".to_owned()));
+        }
+        let connections_max = connections_max(options)?;
+        Ok(Self {
+            options: options.clone(),
+            listen,
+            limits,
+            lanes,
+            connections_max,
+            clock: clock(),
+            topology: Topology::read(),
+        })
     }
 
     /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.
@@ -82,7 +98,8 @@ impl Plan {
             .layer([stage("score", lane.score_cpu)])
             .layer([StageSpec::inline("answer"), on_thread("sink", lane.sink_cpu, lane.cpu, wait)])
             .reclaim(options.reclaim.into())
-            .wait(wait);
+            .wait(wait)
+            .timed(self.clock);
         let policy = if options.cpus.is_some() { PinPolicy::Require } else { PinPolicy::Prefer };
         match lane.cpu {
             Some(cpu) => spec.cpu(cpu, policy),
@@ -98,6 +115,7 @@ impl Plan {
             in_flight_max: options.in_flight,
             wait: options.wait.into(),
             drain: options.drain,
+            clock: self.clock,
         }
     }
 

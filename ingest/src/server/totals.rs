@@ -4,13 +4,13 @@ use std::fmt;
 
 use super::hint::Hint;
 use super::lane_thread::LaneEnd;
-use crate::io::{ClassUse, Counters, PoolUse};
+use crate::io::{ClassUse, Counter, Counts, IoFigures, PoolUse};
 
 /// The sums over all lanes.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     /// What IO threads counted.
-    pub counters: Counters,
+    pub counts: Counts,
     /// Vectors in complete segments (with a null sink: counted).
     pub vectors_in_segments: u64,
     /// Complete segments.
@@ -27,11 +27,13 @@ pub struct Totals {
     pub pools: Vec<(usize, PoolUse)>,
     /// The lanes' class pools: how often an output or a carry buffer was at hand.
     pub classes: Vec<(usize, ClassUse)>,
+    /// The lanes' rates, shares of time and latencies, from start to stop.
+    pub figures: Vec<(usize, IoFigures)>,
 }
 
 impl Totals {
     pub(super) fn add(&mut self, number: usize, end: &LaneEnd) {
-        self.counters.add(&end.io.counters);
+        self.counts.add(&end.io.counts);
         self.vectors_in_segments += end.store.totals.rows;
         self.segments += end.store.totals.segments;
         self.segment_bytes += end.store.totals.bytes;
@@ -50,7 +52,7 @@ impl Totals {
     /// Vectors that were answered and aren't in a complete segment.
     #[must_use]
     pub fn vectors_missing(&self) -> u64 {
-        self.counters.vectors_answered.saturating_sub(self.vectors_in_segments)
+        self.counts[Counter::VectorsAnswered].saturating_sub(self.vectors_in_segments)
     }
 
     /// Whether everything was answered and stored in time.
@@ -65,7 +67,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "totals {} vectors_in_segments={} segments={} segment_bytes={}",
-            self.counters, self.vectors_in_segments, self.segments, self.segment_bytes
+            self.counts, self.vectors_in_segments, self.segments, self.segment_bytes
         )?;
         if self.connections_left > 0 {
             write!(f, " connections_left={}", self.connections_left)?;
@@ -75,6 +77,9 @@ impl fmt::Display for Totals {
         }
         for (lane, classes) in &self.classes {
             write!(f, "\nlane {lane}: {classes}")?;
+        }
+        for (lane, figures) in &self.figures {
+            figures.to_string().lines().try_for_each(|line| write!(f, "\nlane {lane}: {line}"))?;
         }
         for failure in &self.failures {
             write!(f, "\nfailed: {failure}")?;

@@ -25,10 +25,12 @@ pub struct Request {
     pub status: Status,
     /// How the connection speaks.
     pub mode: Mode,
+    /// When the receive was that completed it, by the lane's clock.
+    pub received_ns: u64,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { conn: ConnId::default(), sequence: 0, vectors: 0, status: Status::Ok, mode: Mode::Count }
+        Self { conn: ConnId::default(), sequence: 0, vectors: 0, status: Status::Ok, mode: Mode::Count, received_ns: 0 }
     }
 }

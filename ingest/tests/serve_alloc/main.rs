@@ -10,6 +10,7 @@ mod support;
 
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
 
 use support::client::{Address, Client};
@@ -86,9 +87,12 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
         let (_, classes) = &totals.classes[0];
         assert_eq!(classes.0.direct.gets, 0, "{totals}");
         assert!(classes.0.hit_rate() > 0.99, "{totals}");
-        let counters = totals.counters;
-        assert!(counters.requests > u64::from(REQUESTS), "{counters}");
-        assert!(counters.copied_bytes > 0 && counters.uncopied_bytes > 0 && counters.stalls > 0, "{counters}");
+        let counts = totals.counts;
+        assert!(counts[Counter::Requests] > u64::from(REQUESTS), "{counts}");
+        assert!(
+            counts[Counter::CopiedBytes] > 0 && counts[Counter::UncopiedBytes] > 0 && counts[Counter::Stalls] > 0,
+            "{counts}"
+        );
     });
 }
 

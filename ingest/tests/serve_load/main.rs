@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::load::{self, LoadOptions, LoadReport, Target, VectorRange};
 use slipring_ingest::protocol::Mode;
 use slipring_ingest::server::Totals;
@@ -43,11 +44,11 @@ fn assert_all_there(service: &mut Service, reports: &[LoadReport]) -> Totals {
     let sum: f64 = reports.iter().map(|report| report.accepted.sum).sum();
     let refused: u64 = reports.iter().map(|report| report.refusals.total()).sum();
     assert_eq!(
-        (totals.counters.vectors_answered, totals.vectors_in_segments, summary.rows),
+        (totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments, summary.rows),
         (vectors, vectors, vectors)
     );
     assert!((summary.sum - sum).abs() <= 1e-7 * summary.rows as f64, "{} stored, {sum} sent", summary.sum);
-    assert_eq!(totals.counters.refused(), refused, "{totals}");
+    assert_eq!(totals.counts.refused(), refused, "{totals}");
     assert!(vectors > 100, "{totals}");
     totals
 }
@@ -60,12 +61,13 @@ fn sustain(words: &str, connections: u32, window: u32, mode: Mode) {
         let report = load::run(&LoadOptions { mode, ..options(service.target(), connections, window) });
         let report = report.unwrap_or_else(|error| panic!("{words}: {error}"));
         let totals = assert_all_there(&mut service, &[report]);
-        let counters = &totals.counters;
-        assert!(counters.stalls > 10, "it was never full: {totals}");
-        assert!(counters.uncopied_bytes > 0 && (window == 1 || counters.copied_bytes > 0), "{totals}");
+        let counts = &totals.counts;
+        assert!(counts[Counter::Stalls] > 10, "it was never full: {totals}");
+        assert!(counts[Counter::UncopiedBytes] > 0 && (window == 1 || counts[Counter::CopiedBytes] > 0), "{totals}");
         // Each byte of a payload was cut where it lay or went through a carry buffer.
         assert!(
-            counters.uncopied_bytes + counters.copied_bytes >= counters.vectors_answered * u64::from(DIM) * 4,
+            counts[Counter::UncopiedBytes] + counts[Counter::CopiedBytes]
+                >= counts[Counter::VectorsAnswered] * u64::from(DIM) * 4,
             "{totals}"
         );
     });
@@ -159,7 +161,7 @@ fn writing_all_before_reading_any_does_not_deadlock() {
         });
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let totals = service.stop();
-        assert_eq!((totals.vectors_in_segments, totals.counters.refused()), (vectors_sent, 0));
+        assert_eq!((totals.vectors_in_segments, totals.counts.refused()), (vectors_sent, 0));
         assert_eq!(read_segments(&service.data()).unwrap().rows, vectors_sent);
     });
 }

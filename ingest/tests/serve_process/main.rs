@@ -3,6 +3,7 @@
 #[path = "../serve_support/mod.rs"]
 mod support;
 
+mod figures;
 mod full_disk;
 mod hint;
 mod limits;

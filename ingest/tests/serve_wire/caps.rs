@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
 
 use crate::support::client::Client;
@@ -32,7 +33,7 @@ fn beyond_the_in_flight_cap_count_mode_waits() {
                 client.expect_end();
             }
             let totals = service.stop();
-            assert_eq!((totals.counters.refused(), totals.vectors_in_segments), (0, 2000));
+            assert_eq!((totals.counts.refused(), totals.vectors_in_segments), (0, 2000));
         }
     });
 }
@@ -64,7 +65,7 @@ fn beyond_the_in_flight_cap_header_mode_is_busy() {
         }
         drop(client);
         let totals = service.stop();
-        assert_eq!(totals.counters.answers[Status::Busy as usize], busy.len() as u64);
+        assert_eq!(totals.counts.answers(Status::Busy), busy.len() as u64);
         // Refused ones aren't there, until they were taken.
         assert_eq!(segments::ids(&service.data(), 4), [ok, busy].concat());
     });
@@ -116,7 +117,7 @@ fn beyond_the_connection_cap_a_connection_ends_at_once() {
             client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok() && !client.bytes_of_answer().is_empty()
         });
         let totals = service.stop();
-        assert!(totals.counters.over_connection_cap >= 5, "{totals}");
+        assert!(totals.counts[Counter::OverConnectionCap] >= 5, "{totals}");
     });
 }
 
@@ -151,7 +152,7 @@ fn beyond_the_carry_cap_the_oldest_is_refused_last() {
                 }
             }
             let totals = service.stop();
-            assert!(totals.counters.over_carry_cap > 100, "{totals}");
+            assert!(totals.counts[Counter::OverCarryCap] > 100, "{totals}");
             assert!(refused >= 100, "{refused} were told, {totals}");
         }
     });
@@ -179,6 +180,6 @@ fn unfinished_frames_give_way_to_clients_that_go_on() {
         }
         drop((idle, good));
         let totals = service.stop();
-        assert!(totals.counters.over_carry_cap >= 9, "{totals}");
+        assert!(totals.counts[Counter::OverCarryCap] >= 9, "{totals}");
     });
 }

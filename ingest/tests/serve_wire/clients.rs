@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::Mode;
 
 use crate::support::client::Client;
@@ -45,7 +46,7 @@ fn a_client_that_never_reads_is_left_waiting() {
             writes.join().unwrap();
             drop(other);
             let totals = service.stop();
-            assert_eq!(totals.counters.vectors_answered, totals.vectors_in_segments);
+            assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
         }
     });
 }
@@ -99,8 +100,8 @@ fn an_answer_never_goes_to_a_successor() {
             }
         }
         let totals = service.stop();
-        assert!(totals.counters.orphans > 0, "no client died with requests in flight: {totals}");
-        assert_eq!(totals.counters.vectors_answered, totals.vectors_in_segments);
+        assert!(totals.counts[Counter::Orphans] > 0, "no client died with requests in flight: {totals}");
+        assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
     });
 }
 
@@ -130,8 +131,8 @@ fn resets_under_load_hurt_nobody() {
         killer.join().unwrap();
         drop(steady);
         let totals = service.stop();
-        assert_eq!(totals.counters.vectors_answered, totals.vectors_in_segments);
-        assert!(totals.counters.broken > 0, "{totals}");
+        assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
+        assert!(totals.counts[Counter::Broken] > 0, "{totals}");
         assert_eq!(segments::ids(&service.data(), 4).len() as u64, totals.vectors_in_segments);
     });
 }

@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::Mode;
 
 use crate::support::client::Client;
@@ -40,7 +41,7 @@ fn a_frame_may_break_at_every_byte() {
             }
         }
         let totals = service.stop();
-        assert!(totals.counters.copied_bytes > 0 && totals.counters.uncopied_bytes > 0, "{totals}");
+        assert!(totals.counts[Counter::CopiedBytes] > 0 && totals.counts[Counter::UncopiedBytes] > 0, "{totals}");
         assert_eq!(segments::ids(&service.data(), 3), (0..sent).collect::<Vec<_>>());
     });
 }
@@ -95,8 +96,8 @@ fn frames_may_cross_the_ends_of_chunks() {
                 sender.join().unwrap();
             }
             let totals = service.stop();
-            assert_eq!(totals.counters.vectors_answered, totals.vectors_in_segments);
-            assert!(totals.counters.copied_bytes > 0 && totals.counters.uncopied_bytes > 0, "{totals}");
+            assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
+            assert!(totals.counts[Counter::CopiedBytes] > 0 && totals.counts[Counter::UncopiedBytes] > 0, "{totals}");
         }
     });
 }
@@ -120,7 +121,7 @@ fn half_a_frame_at_the_end_is_dropped() {
                 }
             }
         }
-        assert_eq!(service.stop().counters.cut_off, 20);
+        assert_eq!(service.stop().counts[Counter::CutOff], 20);
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
 
 use crate::support::client::{Address, Client};
@@ -99,7 +100,7 @@ fn answers_keep_the_order_of_requests() {
                 }
             }
             let totals = service.stop();
-            assert!(totals.counters.refused() > 20, "{totals}");
+            assert!(totals.counts.refused() > 20, "{totals}");
             assert_eq!(segments::ids(&service.data(), 4), taken, "{words}: exactly what was taken, in order");
         }
     });
@@ -179,7 +180,7 @@ fn half_close_loses_no_answer() {
                 }
             }
             let totals = service.stop();
-            assert_eq!(totals.counters.ended, 60, "{totals}");
+            assert_eq!(totals.counts[Counter::Ended], 60, "{totals}");
         }
     });
 }

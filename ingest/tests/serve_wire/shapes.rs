@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::Mode;
 
 use crate::support::client::Client;
@@ -49,7 +50,7 @@ fn exercise(words: &str) {
         }
     }
     let totals = service.stop();
-    assert_eq!(totals.counters.vectors_answered, sent.len() as u64, "{words}");
+    assert_eq!(totals.counts[Counter::VectorsAnswered], sent.len() as u64, "{words}");
     let bits = |row: &Vec<f32>| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     let mut stored: Vec<Vec<u32>> = segments::rows(&service.data(), DIM).values().flatten().map(bits).collect();
     if !words.contains("--lanes") {

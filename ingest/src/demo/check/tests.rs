@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::super::{DIGITS, DemoOptions, DemoReport};
 use super::*;
+use crate::io::Counter;
 use crate::server::Size;
 use crate::sink::{DataDir, SegmentLog, SegmentOptions, Sink};
 
@@ -45,9 +46,9 @@ fn every_kind_of_damage_is_noticed() {
     assert_eq!(run.wrong(), ["answers"]);
     run.report.mixed.vectors_verified += 1;
 
-    run.totals.counters.vectors_answered = run.report.read.rows + 1;
+    run.totals.counts[Counter::VectorsAnswered] = run.report.read.rows + 1;
     assert_eq!(run.wrong(), ["stop"]);
-    run.totals.counters.vectors_answered = run.report.read.rows;
+    run.totals.counts[Counter::VectorsAnswered] = run.report.read.rows;
     run.totals.vectors_in_segments -= 1;
     assert_eq!(run.wrong(), ["stop"]);
     run.totals.vectors_in_segments += 1;

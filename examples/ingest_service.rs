@@ -1,0 +1,120 @@
+//! An ingest service over the public API alone, for one client at a time:
+//!
+//! ```text
+//!   socket ─▶ pool ─▶ check ─▶ score ─▶ answer to the client        on one pinned thread
+//!                                └────▶ store                       on a thread of its own
+//! ```
+//! A frame is [`DIM`] `f32`, little-endian; its answer is their sum, or NaN for a vector that isn't finite, which isn't stored.
+//! A full ring is back-pressure: nothing is read, and the client waits. A stage that fails ends the service with its reason.
+//! `cargo run --example ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use slipring::pipeline::{CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View};
+use slipring::ring::{PoolOptions, Received};
+
+/// Components of a vector.
+pub const DIM: usize = 64;
+const FRAME_BYTES: usize = DIM * size_of::<f32>();
+/// How long the thread waits for one thing before it looks at the others.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Serves one client after the other until `stop` is set, then drains. `store` gets every good vector, in order.
+pub fn serve(
+    listener: &TcpListener,
+    stop: &AtomicBool,
+    mut store: impl FnMut(&[f32]) -> Result<(), String> + Send + 'static,
+) -> Result<CloseReport, Box<dyn Error>> {
+    let pool = PoolOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..PoolOptions::default() };
+    let spec = LaneSpec::new(pool, 1024)
+        .layer([StageSpec::inline("check")])
+        .layer([StageSpec::inline("score"), StageSpec::thread("store")]);
+    let cpu = CpuMask::read().cpus().first().copied().unwrap_or_default();
+    let mut started = spec.cpu(cpu, PinPolicy::Prefer).start::<()>()?;
+    let mut take = |name| started.stages.take(name).ok_or("the specification names every stage");
+    let (check, score, sink) = (take("check")?, take("score")?, take("store")?);
+    started.lane.attach(check, |view: View<'_, ()>| match view.as_f32s() {
+        Ok(vector) if vector.iter().all(|component| component.is_finite()) => Outcome::Done,
+        _ => Outcome::Reject("not a finite vector".to_owned()), // This one only: the stage goes on.
+    })?;
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let scored = Rc::clone(&answers);
+    started.lane.attach(score, move |view: View<'_, ()>| {
+        let vector = view.as_f32s().ok().filter(|_| !view.is_rejected());
+        let sum = vector.map_or(f32::NAN, |vector| vector.iter().sum());
+        scored.borrow_mut().extend_from_slice(&sum.to_le_bytes());
+        Outcome::Done
+    })?;
+    let sink = sink.spawn(move |view: View<'_, ()>| match view.as_f32s() {
+        Ok(vector) if !view.is_rejected() => store(vector).map_or_else(Outcome::Fail, |()| Outcome::Done),
+        _ => Outcome::Done,
+    })?;
+    listener.set_nonblocking(true)?;
+    let (mut lane, mut served) = (started.lane, Ok(()));
+    while served.is_ok() && !stop.load(Ordering::Acquire) && !lane.has_failed() {
+        match listener.accept() {
+            Ok((client, _)) => served = serve_client(&mut lane, client, &answers, stop),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => lane.wait(false, LOOK),
+            Err(error) => served = Err(error.into()),
+        }
+        lane.poll();
+    }
+    println!("{:?}", lane.stats());
+    let report = lane.close(Duration::from_secs(10));
+    match &report.failure {
+        Some(failure) => Err(failure.to_string().into()), // Its reason says more than what it led to.
+        None => served.and(sink.join().error.map_or(Ok(report), |error| Err(error.into()))),
+    }
+}
+
+/// Receives into the pool, cuts frames where they lie, answers. A client that goes, at whatever byte, is no error.
+fn serve_client(
+    lane: &mut Lane<()>,
+    mut client: TcpStream,
+    answers: &RefCell<Vec<u8>>,
+    stop: &AtomicBool,
+) -> Result<(), Box<dyn Error>> {
+    client.set_read_timeout(Some(LOOK))?;
+    client.set_nodelay(true)?;
+    let mut received: Option<Received> = None;
+    while !stop.load(Ordering::Acquire) && !lane.has_failed() {
+        // The part of a frame moves in front of what follows it; whole frames, which a full ring has refused, are cut first.
+        let part = received.take_if(|rest| rest.len() < FRAME_BYTES).map_or(Vec::new(), |rest| rest.to_vec());
+        if received.is_none() {
+            let mut grant = lane.reserve_rest(2 * FRAME_BYTES)?;
+            grant[..part.len()].copy_from_slice(&part);
+            let bytes = match client.read(&mut grant[part.len()..]) {
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => 0,
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(bytes) => bytes,
+            };
+            received = grant.received(part.len() + bytes).ok();
+        }
+        while let Some(rest) = received.as_mut().filter(|rest| rest.len() >= FRAME_BYTES && lane.free_slots() > 0) {
+            lane.stage(rest.cut(0, FRAME_BYTES)?, ())?;
+        }
+        lane.flush();
+        if lane.poll().is_idle() && lane.free_slots() == 0 {
+            lane.wait(true, LOOK); // Full: nothing is read until the stages get on.
+        }
+        if client.write_all(&std::mem::take(&mut *answers.borrow_mut())).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+#[allow(dead_code, reason = "the test that drives it has a main of its own")]
+fn main() -> Result<(), Box<dyn Error>> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let listener = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:9900"))?;
+    std::thread::spawn(|| STOP.store(std::io::stdin().read_to_end(&mut Vec::new()).is_ok(), Ordering::Release));
+    println!("{:?}", serve(&listener, &STOP, |_| Ok(()))?);
+    Ok(())
+}

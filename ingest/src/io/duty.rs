@@ -1,0 +1,296 @@
+//! The duty cycle of an IO thread: what it does with its time, and how long requests take, readable from any thread.
+//!
+//! ```text
+//! a round:  wait ─▶ receive and cut ─▶ flush, stages, reclaim ─▶ answers ─▶ send ─▶ ...
+//!           └ idle, or blocked by what the lane lacks, where nothing moved
+//! ```
+//! The clock is read where an activity that did something ends, at each receive and at each send, never for a vector. A round in which nothing moved
+//! is one reading.
+//!
+//! Latencies of requests: from the receive that completed a frame to its flush, and to the moment at which the kernel had taken all that
+//! the connection was owed by then. (From the flush to the end of each stage is the lane's own: see `LaneSpec::timed`.)
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use slipring::latency::{Clock, Latencies, Recorder};
+
+use super::counters::{Counter, Counters};
+
+/// What the time of an IO thread goes into: the variant, its label, its help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Asking what is ready, accepting, receiving and cutting frames.
+    Receive,
+    /// Publishing, the inline stages, and taking memory back.
+    Stages,
+    /// Encoding answers.
+    Answer,
+    /// Sending.
+    Send,
+    /// Nothing to do: it sleeps, yields or spins.
+    Idle,
+    /// Nothing can be done before a stage or the sink gets on: the ring or the pool is full.
+    BlockedFull,
+    /// Nothing can be done before the system has memory again.
+    BlockedMemory,
+}
+
+impl Activity {
+    /// All of them, in the order of a round.
+    pub const ALL: [Self; 7] =
+        [Self::Receive, Self::Stages, Self::Answer, Self::Send, Self::Idle, Self::BlockedFull, Self::BlockedMemory];
+
+    /// Its name: lower case, words joined by an underscore.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Stages => "stages",
+            Self::Answer => "answer",
+            Self::Send => "send",
+            Self::Idle => "idle",
+            Self::BlockedFull => "blocked_full",
+            Self::BlockedMemory => "blocked_memory",
+        }
+    }
+}
+
+/// A round that takes longer, sleep aside, is an overrun: its clients wait.
+const OVERRUN_NS: u64 = 10_000_000;
+
+/// The processor's own counter where it is steady: a reading costs a third of the system clock's.
+pub fn clock() -> Clock {
+    static QUANTA: OnceLock<quanta::Clock> = OnceLock::new();
+    fn now_ns() -> u64 {
+        let clock = QUANTA.get_or_init(quanta::Clock::new);
+        clock.delta_as_nanos(0, clock.raw())
+    }
+    // Calibrated before anybody measures: it takes some milliseconds.
+    now_ns();
+    Clock::of(now_ns)
+}
+
+/// The cells of one thread.
+#[derive(Debug)]
+struct Cells {
+    times_ns: [AtomicU64; Activity::ALL.len()],
+    longest_round_ns: AtomicU64,
+}
+
+/// The duty cycle of one IO thread, for that thread.
+#[derive(Debug)]
+pub(super) struct Duty {
+    clock: Clock,
+    cells: Arc<Cells>,
+    /// The end of the last activity.
+    last_ns: u64,
+    round_ns: u64,
+    to_flush: Recorder,
+    to_sent: Recorder,
+    /// Receives of this round: when each was, and how many requests it completed.
+    received: Vec<(u64, u32)>,
+}
+
+impl Duty {
+    /// For rounds of at most so many receives.
+    pub(super) fn new(clock: Clock, receives_max: usize) -> Self {
+        let cells = Cells { times_ns: std::array::from_fn(|_| AtomicU64::new(0)), longest_round_ns: AtomicU64::new(0) };
+        let now_ns = clock.now_ns();
+        Self {
+            clock,
+            cells: Arc::new(cells),
+            last_ns: now_ns,
+            round_ns: now_ns,
+            to_flush: Recorder::new(),
+            to_sent: Recorder::new(),
+            received: Vec::with_capacity(receives_max),
+        }
+    }
+
+    pub(super) fn reader(&self) -> DutyReader {
+        let (to_flush, to_sent) = (self.to_flush.latencies(), self.to_sent.latencies());
+        DutyReader { cells: Arc::clone(&self.cells), to_flush, to_sent }
+    }
+
+    #[inline]
+    pub(super) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// One more request has been taken, which the receive of this moment had completed.
+    #[inline]
+    pub(super) fn took(&mut self, received_ns: u64) {
+        let has_room = self.received.len() < self.received.capacity();
+        match self.received.last_mut() {
+            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => *requests += 1,
+            _ => self.received.push((received_ns, 1)),
+        }
+    }
+
+    /// An activity that did something has ended.
+    #[inline]
+    pub(super) fn end(&mut self, activity: Activity) {
+        let now_ns = self.clock.now_ns();
+        add(&self.cells.times_ns[activity as usize], now_ns.saturating_sub(self.last_ns));
+        self.last_ns = now_ns;
+    }
+
+    /// What was received in this round is about to be flushed, at the end of an activity.
+    pub(super) fn flushed(&mut self) {
+        for (received_ns, requests) in self.received.drain(..) {
+            self.to_flush.record(self.last_ns.saturating_sub(received_ns), u64::from(requests));
+        }
+    }
+
+    /// The kernel has taken these answers: when their requests were received, and how many.
+    #[inline]
+    pub(super) fn sent(&mut self, answers: impl Iterator<Item = (u64, u32)>) {
+        let now_ns = self.clock.now_ns();
+        for (received_ns, requests) in answers {
+            self.to_sent.record(now_ns.saturating_sub(received_ns), u64::from(requests));
+        }
+    }
+
+    /// A round has ended in which something moved: how long it took counts.
+    pub(super) fn end_busy_round(&mut self, counters: &mut Counters) {
+        let took_ns = self.last_ns.saturating_sub(self.round_ns);
+        if took_ns > self.cells.longest_round_ns.load(Ordering::Relaxed) {
+            self.cells.longest_round_ns.store(took_ns, Ordering::Relaxed);
+        }
+        counters.add(Counter::Overruns, u64::from(took_ns > OVERRUN_NS));
+    }
+
+    /// What follows the round has ended: the wait, or no more than a look at what is ready.
+    pub(super) fn begin_round(&mut self, waited: Activity) {
+        self.end(waited);
+        self.round_ns = self.last_ns;
+    }
+}
+
+/// Adds as the only writer does.
+fn add(cell: &AtomicU64, more_ns: u64) {
+    cell.store(cell.load(Ordering::Relaxed) + more_ns, Ordering::Relaxed);
+}
+
+/// Reads the duty cycle of an IO thread while it runs. Send, Sync and Clone; it outlives the thread.
+#[derive(Clone, Debug)]
+pub struct DutyReader {
+    cells: Arc<Cells>,
+    /// From the receive that completed a request to its flush.
+    pub to_flush: Latencies,
+    /// And to its answer's being sent.
+    pub to_sent: Latencies,
+}
+
+impl DutyReader {
+    /// How long the thread has spent in an activity.
+    #[must_use]
+    pub fn time(&self, activity: Activity) -> Duration {
+        Duration::from_nanos(self.cells.times_ns[activity as usize].load(Ordering::Relaxed))
+    }
+
+    /// The longest round, sleep aside.
+    #[must_use]
+    pub fn longest_round(&self) -> Duration {
+        Duration::from_nanos(self.cells.longest_round_ns.load(Ordering::Relaxed))
+    }
+}
+
+/// Requests of one connection that are answered and not sent, by the receive that completed them: as runs, few of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unsent {
+    runs: [(u64, u32); RUNS],
+    len: u8,
+}
+
+/// A connection whose answers wait for longer than that many receives is one that doesn't read: then the last run stands for what follows it.
+const RUNS: usize = 8;
+
+impl Unsent {
+    /// One more answer.
+    #[inline]
+    pub(super) fn add(&mut self, received_ns: u64) {
+        let len = usize::from(self.len);
+        match self.runs[..len].last_mut() {
+            Some((last_ns, requests)) if *last_ns == received_ns || len == RUNS => *requests += 1,
+            _ => {
+                self.runs[len] = (received_ns, 1);
+                self.len += 1;
+            }
+        }
+    }
+
+    /// All of them are sent.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = (u64, u32)> {
+        let len = usize::from(std::mem::take(&mut self.len));
+        self.runs.into_iter().take(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that the test moves; one test has it.
+    static NOW_NS: AtomicU64 = AtomicU64::new(0);
+
+    fn at(ns: u64) {
+        NOW_NS.store(ns, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn time_goes_where_it_was_spent() {
+        at(1000);
+        let (mut duty, mut counters) =
+            (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
+        let reader = duty.reader();
+        // A round: two receives of three requests, of which the third finds no place of its own; flushed at 1500, sent at 2000.
+        at(1100);
+        for received_ns in [1100, 1100, 1300, 1400] {
+            duty.took(received_ns);
+        }
+        at(1500);
+        duty.end(Activity::Receive);
+        duty.flushed();
+        let mut unsent = Unsent::default();
+        [1100, 1100, 1300].into_iter().for_each(|received_ns| unsent.add(received_ns));
+        at(2000);
+        duty.sent(unsent.take());
+        duty.end(Activity::Send);
+        duty.end_busy_round(&mut counters);
+        at(9000);
+        duty.begin_round(Activity::Idle);
+        assert_eq!(unsent.take().count(), 0, "what is sent is sent once");
+        // One that takes too long, without the wait before it.
+        at(9000 + OVERRUN_NS + 1);
+        duty.end(Activity::Stages);
+        duty.end_busy_round(&mut counters);
+        let times = Activity::ALL.map(|activity| reader.time(activity).as_nanos() as u64);
+        assert_eq!(times, [500, OVERRUN_NS + 1, 0, 500, 7000, 0, 0]);
+        assert_eq!(reader.longest_round(), Duration::from_nanos(OVERRUN_NS + 1));
+        assert_eq!(counters.reader().counts()[Counter::Overruns], 1);
+        assert_eq!((reader.to_flush.count(), reader.to_flush.sum()), (4, Duration::from_nanos(2 * 400 + 2 * 200)));
+        assert_eq!((reader.to_sent.count(), reader.to_sent.sum()), (3, Duration::from_nanos(2 * 900 + 700)));
+    }
+
+    #[test]
+    fn a_connection_that_does_not_read_keeps_its_count() {
+        let mut unsent = Unsent::default();
+        (0..3 * RUNS as u64).for_each(|received_ns| unsent.add(received_ns));
+        let runs: Vec<(u64, u32)> = unsent.take().collect();
+        assert_eq!((runs.len(), runs[RUNS - 1]), (RUNS, (RUNS as u64 - 1, 2 * RUNS as u32 + 1)));
+    }
+
+    #[test]
+    fn the_clock_agrees_with_the_systems() {
+        let (clock, start) = (clock(), std::time::Instant::now());
+        let start_ns = clock.now_ns();
+        std::thread::sleep(Duration::from_millis(20));
+        let (took_ns, took) = (clock.now_ns() - start_ns, start.elapsed());
+        let off = took.as_nanos() as f64 - took_ns as f64;
+        assert!(off.abs() < took.as_nanos() as f64 / 10.0, "{took_ns} ns by the clock, {took:?} by the system's");
+    }
+}

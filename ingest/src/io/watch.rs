@@ -1,0 +1,124 @@
+//! A running lane seen from other threads: [`IoWatch`], and what it shows at one moment ([`IoFigures`]).
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use slipring::class::ClassPool;
+use slipring::pipeline::{LaneStats, LaneWatch, StageLatency};
+
+use super::counters::{Counter, CountersReader, Counts};
+use super::duty::{Activity, DutyReader};
+
+/// How long the IO thread may take to tell what only it knows; then its last answer stands. It answers once a round.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What any thread may know of a lane while it runs. Nothing of it slows the IO thread but the reader's question, once a reading.
+#[derive(Clone, Debug)]
+pub struct IoWatch {
+    /// What was counted.
+    pub counters: CountersReader,
+    /// What the time goes into.
+    pub duty: DutyReader,
+    /// The lane itself, while it is there.
+    pub lane: LaneWatch,
+    /// From the flush of a request to its release by each stage, also when the lane has gone.
+    pub stages: Vec<StageLatency>,
+    /// Its outputs and carry buffers.
+    pub classes: ClassPool,
+}
+
+/// The figures of a lane at one moment, or between two.
+#[derive(Clone, Debug)]
+pub struct IoFigures {
+    at: Instant,
+    /// The time in between; since the start, of a moment.
+    pub seconds: f64,
+    /// What was counted.
+    pub counts: Counts,
+    /// Time by activity, in the order of [`Activity::ALL`].
+    pub times: [Duration; Activity::ALL.len()],
+    /// The longest round, sleep aside, since the start.
+    pub longest_round: Duration,
+    /// Latencies in nanoseconds, in the order of a request's way: from its receive to its flush, from there to its release by each stage, and from its receive
+    /// to its answer's being sent.
+    pub latencies: Vec<(String, Histogram<u64>)>,
+    /// The lane at the later moment, while it is there.
+    pub lane: Option<LaneStats>,
+}
+
+impl IoWatch {
+    /// The figures since the start.
+    #[must_use]
+    pub fn figures(&self) -> IoFigures {
+        let times = Activity::ALL.map(|activity| self.duty.time(activity));
+        let mut latencies = vec![("receive to flush".to_owned(), self.duty.to_flush.histogram())];
+        let stage = |timed: &StageLatency| (format!("flush to {}", timed.stage), timed.latencies.histogram());
+        latencies.extend(self.stages.iter().map(stage));
+        latencies.push(("receive to sent".to_owned(), self.duty.to_sent.histogram()));
+        IoFigures {
+            at: Instant::now(),
+            seconds: times.iter().sum::<Duration>().as_secs_f64(),
+            counts: self.counters.counts(),
+            times,
+            longest_round: self.duty.longest_round(),
+            latencies,
+            lane: self.lane.stats(PATIENCE),
+        }
+    }
+}
+
+impl IoFigures {
+    /// What came since `before`, which was taken earlier of the same lane.
+    #[must_use]
+    pub fn since(mut self, before: &Self) -> Self {
+        self.seconds = self.at.saturating_duration_since(before.at).as_secs_f64();
+        self.counts.subtract(&before.counts);
+        self.times.iter_mut().zip(before.times).for_each(|(time, before)| *time = time.saturating_sub(before));
+        for (name, histogram) in &mut self.latencies {
+            if let Some((_, earlier)) = before.latencies.iter().find(|(earlier, _)| earlier == name) {
+                // Both have the same bounds, and counts only grow.
+                let subtracted = histogram.subtract(earlier);
+                debug_assert!(subtracted.is_ok());
+            }
+        }
+        self
+    }
+
+    fn per_second(&self, counter: Counter) -> f64 {
+        if self.seconds > 0.0 { self.counts[counter] as f64 / self.seconds } else { 0.0 }
+    }
+}
+
+impl fmt::Display for IoFigures {
+    /// Lines of a table, each a sentence of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (requests, vectors) = (self.per_second(Counter::Requests), self.per_second(Counter::VectorsAnswered));
+        write!(f, "{:.1} s: {requests:.0} requests/s, {vectors:.0} vectors/s", self.seconds)?;
+        if let Some(lane) = &self.lane {
+            write!(f, "; {} of {} slots in use", lane.slots_in_use, lane.slots)?;
+            if let Some(slowest) = lane.blocked_by() {
+                write!(f, ", `{slowest}` is furthest behind")?;
+            }
+        }
+        let all = self.times.iter().sum::<Duration>().as_secs_f64();
+        write!(f, "\ntime")?;
+        for (activity, time) in Activity::ALL.into_iter().zip(self.times) {
+            let percent = if all > 0.0 { 100.0 * time.as_secs_f64() / all } else { 0.0 };
+            write!(f, " {}={percent:.1}%", activity.label())?;
+        }
+        let overruns = self.counts[Counter::Overruns];
+        write!(f, "; longest round {:.3} ms, {overruns} above 10 ms", self.longest_round.as_secs_f64() * 1e3)?;
+        let head = ["p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|name| format!(" {name:>9}")).concat();
+        write!(f, "\n{:<18}{head} {:>11}", "latency us", "requests")?;
+        for (name, histogram) in &self.latencies {
+            write!(f, "\n{name:<18}")?;
+            for quantile in [0.5, 0.9, 0.99, 0.999, 0.9999, 1.0] {
+                let ns = if histogram.is_empty() { 0 } else { histogram.value_at_quantile(quantile) };
+                write!(f, " {:>9.1}", ns as f64 / 1e3)?;
+            }
+            write!(f, " {:>11}", histogram.len())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,304 @@
+//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on threads of its own beside the lanes.
+//!
+//! | path | 200 | 503 |
+//! |---|---|---|
+//! | `/healthz` | every lane runs, or drains because it was told to | a lane has ended by itself |
+//! | `/readyz` | it accepts | it starts, drains, or has failed |
+//! | `/metrics` | always: OpenMetrics text | |
+//!
+//! It promises that a client that sends slowly, too much or nothing takes none of a lane's time: at most [`CLIENTS_MAX`] are
+//! served at once, each within [`PATIENCE`], one request a connection. It has no authentication and no encryption.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::error::ServeError;
+use super::metrics::Exporter;
+use crate::notice::notice;
+
+/// Clients that are served at once; a further one finds its connection closed.
+pub(super) const CLIENTS_MAX: usize = 8;
+/// How long a client may take for its request, and for reading the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A request's line and headers, together.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+const HEADERS_MAX: usize = 64;
+/// How long accepting pauses when the system has no descriptor or no thread left.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What Prometheus is told.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How a service is, for those who ask.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    pub(super) accepts: AtomicBool,
+    pub(super) drains: Arc<AtomicBool>,
+    /// A lane has ended.
+    pub(super) lane_ended: AtomicBool,
+}
+
+impl Health {
+    fn is_alive(&self) -> Result<(), &'static str> {
+        let failed = self.lane_ended.load(Ordering::Acquire) && !self.drains.load(Ordering::Acquire);
+        if failed { Err("a lane has failed") } else { Ok(()) }
+    }
+
+    fn is_ready(&self) -> Result<(), &'static str> {
+        self.is_alive()?;
+        if self.drains.load(Ordering::Acquire) {
+            return Err("draining");
+        }
+        if self.accepts.load(Ordering::Acquire) { Ok(()) } else { Err("starting") }
+    }
+}
+
+/// The port while it is served. Dropped, it is closed.
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub(super) address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What all clients are answered from.
+struct Pages {
+    health: Arc<Health>,
+    exporter: Exporter,
+    clients: AtomicUsize,
+}
+
+/// The address of `--metrics`: `HOST:PORT`, or a port on loopback.
+pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
+    let with_host = if address.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("127.0.0.1:{address}")
+    } else {
+        address.to_owned()
+    };
+    let resolved = with_host.to_socket_addrs().ok().and_then(|mut found| found.next());
+    let Some(wish) = resolved else {
+        return Err(ServeError::Option(format!(
+            "--metrics {address}: no such address; say a port of this host, 9901 for one, or HOST:PORT"
+        )));
+    };
+    TcpListener::bind(wish).map_err(|error| {
+        ServeError::io(format_args!("--metrics {address}"), &error, "choose another port, or stop who has it")
+    })
+}
+
+impl Admin {
+    /// Serves the port.
+    pub(super) fn start(listener: TcpListener, health: Arc<Health>, exporter: Exporter) -> Result<Self, ServeError> {
+        let refused =
+            |error: io::Error| ServeError::io("--metrics", &error, "raise the limit of threads or descriptors");
+        let address = listener.local_addr().map_err(refused)?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let pages = Arc::new(Pages { health, exporter, clients: AtomicUsize::new(0) });
+        let over = Arc::clone(&is_over);
+        let thread = thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || accept(&listener, &pages, &over))
+            .map_err(refused)?;
+        Ok(Self { address, is_over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        // It waits for a client: this is one. Where none can be made, it ends with the next.
+        if TcpStream::connect_timeout(&self.address, PATIENCE).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            // Its panic has been told, and a port that is gone needs nothing more.
+            let _told = thread.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Acquire) {
+        let client = match listener.accept() {
+            Ok((client, _)) => client,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    thread::sleep(PAUSE);
+                }
+                continue;
+            }
+        };
+        if pages.clients.fetch_add(1, Ordering::AcqRel) >= CLIENTS_MAX {
+            pages.clients.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        let pages = Arc::clone(pages);
+        let its_pages = Arc::clone(&pages);
+        let serve = move || {
+            // A client that goes early is its own affair.
+            let _gone = answer(client, &its_pages);
+            its_pages.clients.fetch_sub(1, Ordering::AcqRel);
+        };
+        if let Err(error) = thread::Builder::new().name("metrics-client".to_owned()).spawn(serve) {
+            pages.clients.fetch_sub(1, Ordering::AcqRel);
+            notice(format_args!("--metrics: no thread for a client: {error}"));
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// What is answered: status, further header lines, type and body.
+struct Answer {
+    status: &'static str,
+    header: &'static str,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn text(status: &'static str, body: impl Into<String>) -> Self {
+        Self { status, header: "", content_type: "text/plain; charset=utf-8", body: body.into() + "\n" }
+    }
+
+    fn of(state: Result<(), &'static str>) -> Self {
+        match state {
+            Ok(()) => Self::text("200 OK", "ok"),
+            Err(why) => Self::text("503 Service Unavailable", why),
+        }
+    }
+}
+
+fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    client.set_write_timeout(Some(PATIENCE))?;
+    let mut head = Vec::with_capacity(1024);
+    let (answer, with_body) = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        client.set_read_timeout(Some(left))?;
+        let mut bytes = [0; 1024];
+        let count = match client.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        head.extend_from_slice(&bytes[..count]);
+        if let Some(answer) = parse(&head, pages) {
+            break answer;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    };
+    let Answer { status, header, content_type, body } = answer;
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    client.write_all(head.as_bytes())?;
+    if with_body {
+        client.write_all(body.as_bytes())?;
+    }
+    client.shutdown(std::net::Shutdown::Write)?;
+    // What it still sends is read, or the kernel would reset the connection under the answer.
+    let mut rest = [0; 1024];
+    while Instant::now() < until && client.read(&mut rest)? > 0 {}
+    Ok(())
+}
+
+/// The answer to a request whose head is complete or wrong, and whether its body is wanted; else none yet.
+fn parse(head: &[u8], pages: &Pages) -> Option<(Answer, bool)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let wrong = |status, why: &str| Some((Answer::text(status, why), true));
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return None,
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            return wrong("431 Request Header Fields Too Large", "at most 8 KiB and 64 headers");
+        }
+        Err(error) => return wrong("400 Bad Request", &format!("no HTTP request: {error}")),
+    }
+    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    if !["GET", "HEAD"].contains(&method) {
+        let answer = Answer { header: "Allow: GET, HEAD\r\n", ..Answer::text("405 Method Not Allowed", "GET or HEAD") };
+        return Some((answer, true));
+    }
+    let answer = match target.split('?').next().unwrap_or_default() {
+        "/metrics" => match pages.exporter.text() {
+            Some(body) => Answer { content_type: OPENMETRICS, body, ..Answer::text("200 OK", "") },
+            None => Answer::text("500 Internal Server Error", "the figures can't be written"),
+        },
+        "/healthz" => Answer::of(pages.health.is_alive()),
+        "/readyz" => Answer::of(pages.health.is_ready()),
+        _ => Answer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
+    };
+    Some((answer, method == "GET"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages() -> Pages {
+        Pages { health: Arc::default(), exporter: Exporter::new(&[]), clients: AtomicUsize::new(0) }
+    }
+
+    fn status(request: &str, pages: &Pages) -> Option<&'static str> {
+        parse(request.as_bytes(), pages).map(|(answer, _)| answer.status)
+    }
+
+    #[test]
+    fn requests_are_answered_when_they_are_whole() {
+        let pages = pages();
+        for part in ["", "GET", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"] {
+            assert_eq!(status(part, &pages), None, "{part}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
+        for (request, expected) in [
+            ("GET /healthz HTTP/1.1\r\n\r\n", "200 OK"),
+            ("GET /metrics?a=b HTTP/1.0\r\n\r\n", "200 OK"),
+            ("HEAD /healthz HTTP/1.1\r\n\r\n", "200 OK"),
+            ("GET /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable"),
+            ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+            ("GET /metrics/ HTTP/1.1\r\n\r\n", "404 Not Found"),
+            ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+            ("\u{1}\u{0}\u{0}\u{0}vectors", "400 Bad Request"),
+            (&long, "431 Request Header Fields Too Large"),
+            (&many, "431 Request Header Fields Too Large"),
+        ] {
+            assert_eq!(status(request, &pages), Some(expected), "{request:.40}");
+        }
+        assert!(parse(b"HEAD /healthz HTTP/1.1\r\n\r\n", &pages).is_some_and(|(_, with_body)| !with_body));
+    }
+
+    #[test]
+    fn health_follows_the_service() {
+        let pages = pages();
+        let said = |path: &str| {
+            let (answer, _) = parse(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &pages).unwrap();
+            format!("{} {}", &answer.status[..3], answer.body.trim_end())
+        };
+        let both = || [said("/healthz"), said("/readyz")];
+        assert_eq!(both(), ["200 ok", "503 starting"]);
+        pages.health.accepts.store(true, Ordering::Release);
+        assert_eq!(both(), ["200 ok", "200 ok"]);
+        pages.health.lane_ended.store(true, Ordering::Release);
+        assert_eq!(both(), ["503 a lane has failed", "503 a lane has failed"]);
+        pages.health.drains.store(true, Ordering::Release);
+        assert_eq!(both(), ["200 ok", "503 draining"]);
+    }
+
+    #[test]
+    fn an_address_is_a_port_or_has_a_host() {
+        assert!(bind("0").is_ok_and(|listener| listener.local_addr().unwrap().ip().is_loopback()));
+        assert!(bind("127.0.0.1:0").is_ok());
+        for wrong in ["localhost", "127.0.0.1", "70000", "a:b", ""] {
+            assert!(bind(wrong).is_err_and(|error| error.to_string().starts_with("--metrics ")), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `--report-every`: each lane's figures on standard error, over and over, by a thread of its own.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::error::ServeError;
+use crate::io::{IoFigures, IoWatch};
+use crate::notice::notice;
+
+/// The thread that reports. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    /// Nothing is ever sent: its going ends the thread.
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reporter {
+    /// Reports on these lanes, each time on what came since the last.
+    pub(super) fn start(lanes: Arc<[IoWatch]>, every: Duration) -> Result<Self, ServeError> {
+        let (over, is_over) = channel();
+        let thread = thread::Builder::new()
+            .name("report".to_owned())
+            .spawn(move || report(&lanes, every, &is_over))
+            .map_err(|error| ServeError::io("--report-every", &error, "raise the thread limit"))?;
+        Ok(Self { over: Some(over), thread: Some(thread) })
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.over = None;
+        // Its panic has been told.
+        let _told = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn report(lanes: &[IoWatch], every: Duration, is_over: &Receiver<()>) {
+    let mut before: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
+    while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+        let now: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
+        for (number, (now, before)) in now.iter().zip(&before).enumerate() {
+            let lines = now.clone().since(before).to_string();
+            lines.lines().for_each(|line| notice(format_args!("lane {number}: {line}")));
+        }
+        before = now;
+    }
+}

@@ -1,0 +1,175 @@
+//! What an operator sees of a service that runs: `/metrics`, `/healthz` and `/readyz`, `--report-every`, and the figures at the stop.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::client::Client;
+use crate::support::process::{Place, Process, refused, serve};
+use crate::support::{vector, within};
+
+/// What the port says to these bytes: the head of the answer, and its body.
+fn said_to(process: &Process, bytes: &[u8]) -> (String, String) {
+    let mut client = TcpStream::connect(process.said("metrics").expect("it has a port")).unwrap();
+    client.write_all(bytes).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    (head.to_owned(), body.to_owned())
+}
+
+fn got(process: &Process, path: &str) -> (String, String) {
+    said_to(process, format!("GET {path} HTTP/1.1\r\nHost: slipring\r\n\r\n").as_bytes())
+}
+
+/// The samples of `/metrics` by name and labels.
+fn samples(process: &Process) -> BTreeMap<String, f64> {
+    let (head, body) = got(process, "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("application/openmetrics-text"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())) && body.ends_with("# EOF\n"), "{head}");
+    let lines = body.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// A service that has answered 1,000 requests of 3 vectors and refused one.
+fn busy(place: &Place, more: &str) -> (Process, Client) {
+    let process = Process::start(serve(&place.words(&format!("--metrics 0 {more}"))));
+    let mut client = Client::header(&process.tcp(), 4);
+    for id in 0..1000 {
+        client.send(id, &vector(4, id as u32).repeat(3));
+        assert!(client.answer().is_ok());
+    }
+    client.send(1000, &[f32::NAN, 0.0, 0.0, 0.0]);
+    assert!(!client.answer().is_ok());
+    (process, client)
+}
+
+#[test]
+fn a_scrape_shows_what_was_done() {
+    within(Duration::from_secs(60), || {
+        for more in ["", "--stages threads --wait backoff"] {
+            let place = Place::new();
+            let (process, _client) = busy(&place, more);
+            // The answer of the last request may be sent before its send is counted.
+            let sent = "slipring_request_latency_seconds_count{lane=\"0\",until=\"sent\"}";
+            while samples(&process)[sent] < 1001.0 {
+                std::thread::yield_now();
+            }
+            let samples = samples(&process);
+            let of = |name: &str| *samples.get(name).unwrap_or_else(|| panic!("no {name} is there"));
+            let of_lane = |name: &str| of(&format!("{name}{{lane=\"0\"}}"));
+            assert_eq!(of_lane("slipring_io_requests_total"), 1001.0);
+            assert_eq!(of_lane("slipring_io_vectors_answered_total"), 3000.0);
+            assert_eq!(of_lane("slipring_io_connections_total"), 1.0);
+            assert_eq!(of("slipring_io_answers_total{lane=\"0\",status=\"ok\"}"), 1000.0);
+            assert_eq!(of("slipring_io_answers_total{lane=\"0\",status=\"not-finite\"}"), 1.0);
+            assert_eq!(of_lane("slipring_lane_published_events_total"), 1001.0);
+            for stage in ["validate", "score", "answer", "sink"] {
+                let labels = format!("{{lane=\"0\",stage=\"{stage}\"");
+                assert_eq!(of(&format!("slipring_stage_released_events_total{labels}}}")), 1001.0);
+                assert_eq!(of(&format!("slipring_stage_latency_seconds_count{labels}}}")), 1001.0);
+                assert_eq!(
+                    of(&format!("slipring_stage_latency_seconds_bucket{{le=\"+Inf\",{}}}", &labels[1..])),
+                    1001.0
+                );
+                assert!(of(&format!("slipring_stage_latency_seconds_sum{labels}}}")) > 0.0);
+            }
+            assert_eq!(of("slipring_request_latency_seconds_count{lane=\"0\",until=\"flush\"}"), 1001.0);
+            for activity in ["receive", "answer", "send", "idle"] {
+                assert!(of(&format!("slipring_io_time_seconds_total{{lane=\"0\",activity=\"{activity}\"}}")) > 0.0);
+            }
+            assert!(of_lane("slipring_io_longest_round_seconds") > 0.0);
+            assert!(samples.keys().any(|name| name.starts_with("slipring_class_gets_total{pool=\"lane 0\"")));
+        }
+    });
+}
+
+#[test]
+fn the_port_answers_whatever_others_do() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let (process, _client) = busy(&place, "");
+        for path in ["/healthz", "/readyz"] {
+            let (head, body) = got(&process, path);
+            assert!(head.starts_with("HTTP/1.1 200 OK") && body == "ok\n", "{head}");
+        }
+        for (request, status) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], "404"),
+            (b"PUT /metrics HTTP/1.1\r\n\r\n", "405"),
+            (b"\x01\x00\x00\x00", "400"),
+        ] {
+            assert!(said_to(&process, request).0.starts_with(&format!("HTTP/1.1 {status} ")));
+        }
+        let (head, body) = said_to(&process, b"HEAD /metrics HTTP/1.1\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 200 OK") && body.is_empty(), "{head}");
+        // Seven say nothing: an eighth is answered.
+        let address = process.said("metrics").unwrap();
+        let silent: Vec<TcpStream> = (0..7).map(|_| TcpStream::connect(address).unwrap()).collect();
+        assert!(got(&process, "/healthz").0.starts_with("HTTP/1.1 200 OK"));
+        drop(silent);
+    });
+}
+
+#[test]
+fn a_service_that_drains_is_not_ready() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        // The client keeps its side open: the service lingers for it.
+        let (mut process, client) = busy(&place, "");
+        process.signal(Signal::TERM);
+        let mut said = Vec::new();
+        while process.is_running() {
+            let Ok(mut asked) = TcpStream::connect(process.said("metrics").unwrap()) else { break };
+            let mut text = String::new();
+            if asked.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").is_ok() && asked.read_to_string(&mut text).is_ok() {
+                said.extend(text.split(' ').nth(1).map(str::to_owned));
+            }
+        }
+        assert!(said.iter().any(|status| status == "503"), "{said:?}");
+        drop(client);
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    });
+}
+
+#[test]
+fn reports_say_what_came_since_the_last() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let (mut process, client) = busy(&place, "--report-every 100ms");
+        std::thread::sleep(Duration::from_millis(350));
+        drop(client);
+        let ended = process.stop();
+        let reports: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" requests/s, ")).collect();
+        assert!(reports.len() >= 2 && reports.iter().all(|line| line.starts_with("slipring: lane 0: ")), "{ended:?}");
+        assert!(
+            reports.last().is_some_and(|line| line.contains(": 0 requests/s")),
+            "nothing came at the end: {ended:?}"
+        );
+        let sent: u64 = ended
+            .stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("slipring: lane 0: receive to sent"))
+            .map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap())
+            .sum();
+        assert!(sent <= 1001, "each request is in one report: {ended:?}");
+        let last = ended.stdout.lines().find(|line| line.starts_with("lane 0: receive to sent")).expect("a latency");
+        assert!(last.ends_with(" 1001"), "{last}");
+        assert!(ended.stdout.lines().any(|line| line.starts_with("lane 0: time receive=")), "{ended:?}");
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::new();
+    let words = place.words(&format!("--metrics {}", taken.local_addr().unwrap()));
+    refused(serve(&words), 1, &["--metrics", "choose another port"]);
+}

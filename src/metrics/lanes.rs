@@ -1,0 +1,100 @@
+//! [`Lanes`]: lanes as a collector.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::table::{LANE, STAGE};
+use super::{distinct, encode_latencies, family};
+use crate::pipeline::{LaneStats, LaneWatch, StageLatency};
+
+/// Lanes under names, which are the label `lane`; the label `stage` is the stage's name. It holds a watch of each, which keeps no
+/// lane: one that has gone is left out.
+///
+/// ```
+/// use std::time::Duration;
+/// use prometheus_client::registry::Registry;
+/// use slipring::latency::Clock;
+/// use slipring::metrics::Lanes;
+/// use slipring::pipeline::{LaneSpec, StageSpec};
+/// use slipring::ring::PoolOptions;
+///
+/// let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+/// let started = LaneSpec::new(pool, 64).layer([StageSpec::inline("sum")]).timed(Clock::start()).start::<()>()?;
+/// let mut registry = Registry::default();
+/// let lanes = Lanes::new(Duration::from_millis(100)).with("0", &started.lane.watch());
+/// registry.register_collector(Box::new(lanes));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    patience: Duration,
+    lanes: Vec<(String, LaneWatch)>,
+}
+
+/// One lane at the moment of a scrape.
+struct Seen<'a> {
+    name: &'a str,
+    stats: LaneStats,
+    latencies: Vec<StageLatency>,
+}
+
+impl Lanes {
+    /// No lane yet. A scrape waits as long as `patience` for each lane's own figures, then takes the ones before: see
+    /// [`LaneWatch::stats`].
+    #[must_use]
+    pub fn new(patience: Duration) -> Self {
+        Self { patience, lanes: Vec::new() }
+    }
+
+    /// These and one more. Where its name is taken, a number is added to it: `name-2`.
+    #[must_use]
+    pub fn with(mut self, name: &str, lane: &LaneWatch) -> Self {
+        let name = distinct(name, self.lanes.iter().map(|(name, _)| name.as_str()));
+        self.lanes.push((name, lane.clone()));
+        self
+    }
+
+    fn seen(&self) -> Vec<Seen<'_>> {
+        let mut all = Vec::new();
+        for (name, watch) in &self.lanes {
+            if let Some(latencies) = watch.latencies()
+                && let Some(stats) = watch.stats(self.patience)
+            {
+                all.push(Seen { name, stats, latencies });
+            }
+        }
+        all
+    }
+}
+
+impl Collector for Lanes {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let lanes = self.seen();
+        for metric in LANE {
+            family(&mut encoder, metric, lanes.iter().map(|lane| ([("lane", lane.name)], lane.stats.clone())))?;
+        }
+        let labels = |lane, stage| [("lane", lane), ("stage", stage)];
+        for metric in STAGE {
+            let stages = lanes.iter().flat_map(|lane| lane.stats.stages.iter().map(move |stage| (lane.name, stage)));
+            family(
+                &mut encoder,
+                metric,
+                stages.map(|(lane, stage)| (labels(lane, stage.name.as_str()), stage.clone())),
+            )?;
+        }
+        let help = "From the flush of an event to its release by the stage";
+        let (name, unit) = ("slipring_stage_latency", Some(&Unit::Seconds));
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for lane in &lanes {
+            for latency in &lane.latencies {
+                encode_latencies(&mut family, &labels(lane.name, latency.stage.as_str()), &latency.latencies)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Timed lanes: every event of every stage is in its histogram, whoever releases it and how.
+
+use super::{LONG, Outcome, View, by_hand, done, parked, polled, publish, tiny_spec};
+use crate::latency::Clock;
+use crate::pipeline::{Lane, PanicPolicy, Polled, StageLatency};
+
+fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
+    let told = |StageLatency { stage, latencies, .. }: StageLatency| {
+        assert!(latencies.sum().as_nanos() >= u128::from(latencies.histogram().max()) / 2);
+        (stage, latencies.count())
+    };
+    lane.watch().latencies().expect("the lane is there").into_iter().map(told).collect()
+}
+
+#[test]
+fn every_event_is_timed_in_every_stage() {
+    let (mut lane, [mut a, mut b]) = by_hand(|spec| spec.timed(Clock::start()), ["a", "b"]);
+    assert_eq!(counts(&lane), [("a".to_owned(), 0), ("b".to_owned(), 0)]);
+    for lap in 0..20 {
+        publish(&mut lane, lap * 8..lap * 8 + 8);
+        // By batches that are no flushes, and read ahead.
+        a.poll(3, done).unwrap();
+        let held = a.read(5).unwrap().unwrap();
+        a.release(held).unwrap();
+        b.poll(1, done).unwrap();
+        polled(&mut b);
+        assert_eq!(lane.reclaim(), 8);
+    }
+    // One that is published alone, by the other way in.
+    lane.claim(0).unwrap().publish(0);
+    for stage in [&mut a, &mut b] {
+        assert_eq!(stage.poll(1, |_| Outcome::Done), Ok(Polled::Advanced(1)));
+    }
+    assert_eq!(counts(&lane), [("a".to_owned(), 161), ("b".to_owned(), 161)]);
+}
+
+#[test]
+fn a_lane_that_is_not_timed_tells_nothing() {
+    let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
+    publish(&mut lane, 0..8);
+    polled(&mut a);
+    assert_eq!(counts(&lane), []);
+    let watch = lane.watch();
+    drop((lane, a));
+    assert!(watch.latencies().is_none());
+}
+
+#[test]
+fn threads_tell_also_of_a_lane_that_does_nothing() {
+    let spec = tiny_spec(8, vec![vec![parked("a")], vec![parked("b")]]).timed(Clock::start());
+    let mut started = spec.start::<u64>().unwrap();
+    let threads = ["a", "b"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    let watch = started.lane.watch();
+    let events = if cfg!(miri) { 16 } else { 400 };
+    for number in 0..events {
+        started.lane.wait_for_room(908, LONG).unwrap();
+        publish(&mut started.lane, [number]);
+    }
+    // The owner is asked for nothing.
+    let all_timed = || watch.latencies().is_some_and(|all| all.iter().all(|stage| stage.latencies.count() == events));
+    while !all_timed() {
+        std::thread::yield_now();
+    }
+    assert!(started.lane.close(LONG).is_drained());
+    threads.into_iter().for_each(|thread| assert_eq!(thread.join().processed, events));
+}
+
+#[test]
+fn what_is_pumped_for_a_dead_stage_is_not_timed() {
+    let (mut lane, [mut a, mut b]) =
+        by_hand(|spec| spec.on_panic(PanicPolicy::Detach).timed(Clock::start()), ["a", "b"]);
+    publish(&mut lane, 0..8);
+    let fails =
+        |view: View<'_, u64>| if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) };
+    assert!(a.poll(8, fails).is_err());
+    lane.poll();
+    polled(&mut b);
+    assert_eq!(counts(&lane), [("a".to_owned(), 3), ("b".to_owned(), 8)]);
+}
