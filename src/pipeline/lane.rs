@@ -57,6 +57,7 @@ pub struct Lane<M: Meta> {
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
+    is_timed: bool,
     /// Flushes of a timed lane.
     flushes: u64,
 }
@@ -74,7 +75,7 @@ impl<M: Meta> Lane<M> {
         let (published, reclaimed) = (NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
-        let shared = Arc::clone(shared);
+        let (shared, is_timed) = (Arc::clone(shared), shared.timing.is_some());
         Self {
             pool,
             ends,
@@ -88,6 +89,7 @@ impl<M: Meta> Lane<M> {
             detached,
             closing: false,
             refused_ring: 0,
+            is_timed,
             flushes: 0,
         }
     }
@@ -332,9 +334,16 @@ impl<M: Meta> Lane<M> {
         self.published
     }
 
-    /// What is staged is about to be published: of a timed lane the moment is noted.
+    /// What is staged is about to be published.
     #[inline(always)]
     fn note_flush(&mut self) {
+        if self.is_timed {
+            self.time_flush();
+        }
+    }
+
+    #[cold]
+    fn time_flush(&mut self) {
         if let Some(timing) = &self.shared.timing {
             timing.note_flush(self.flushes, self.pool.staged());
             self.flushes += 1;

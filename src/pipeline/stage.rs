@@ -303,10 +303,18 @@ impl<M: Meta> Stage<M> {
     fn move_to(&mut self, released: Sequence) {
         if released > self.released {
             self.released = released;
-            self.shared.advance(self.index as usize, released);
-            if let (Some(timer), Some(timing)) = (&mut self.timer, &self.shared.timing) {
-                timer.note_release(timing, released);
+            if self.timer.is_some() {
+                self.note_release();
             }
+            self.shared.advance(self.index as usize, self.released);
+        }
+    }
+
+    /// Of a timed lane.
+    #[cold]
+    fn note_release(&mut self) {
+        if let (Some(timer), Some(timing)) = (&mut self.timer, &self.shared.timing) {
+            timer.note_release(timing, self.released);
         }
     }
 

@@ -76,7 +76,9 @@ impl StageTimer {
     /// The stage has released up to `released`.
     #[cold]
     pub(super) fn note_release(&mut self, timing: &Timing, released: Sequence) {
-        self.note_release_at(timing, released, timing.clock.now_ns());
+        if self.recorded < released {
+            self.note_release_at(timing, released, timing.clock.now_ns());
+        }
     }
 
     fn note_release_at(&mut self, timing: &Timing, released: Sequence, now_ns: u64) {
