@@ -401,6 +401,14 @@ TABLES = {
 }
 
 
+def figure_of(record, case, contender, column):
+    """The median over the rounds of a record; most have one."""
+    rows = [row for row in record.rows if row.get("case") == case and row.get("contender") == contender]
+    if not rows:
+        raise RecordError(f"{record.path} has no {case} of {contender}")
+    return median(number(row, column) for row in rows)
+
+
 def value(records, kind, *words):
     """One figure in a sentence: `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, `ratio-of COLUMN CASE ABOVE BELOW`, or `best-window`."""
     if kind == "best-window":
@@ -409,11 +417,9 @@ def value(records, kind, *words):
     if kind == "ratio-of":
         column, *words = words
     case, *contenders = words
-    rows = [find(records[0], case, who) for who in contenders]
-    if not rows or None in rows:
-        raise RecordError(f"{records[0].path} has no {case} of {' and '.join(contenders)}")
-    if kind == "ns" and len(rows) == 1:
-        return f"{ns(number(rows[0]))} ns"
-    if kind in ("ratio", "ratio-of") and len(rows) == 2:
-        return f"{number(rows[0], column) / number(rows[1], column):.2f}x"
+    figures = [figure_of(records[0], case, who, column) for who in contenders]
+    if kind == "ns" and len(figures) == 1:
+        return f"{ns(figures[0])} ns"
+    if kind in ("ratio", "ratio-of") and len(figures) == 2:
+        return f"{figures[0] / figures[1]:.2f}x"
     raise RecordError(f"a value is `ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, `ratio-of COLUMN CASE ABOVE BELOW` or `best-window`, not {kind} {' '.join(words)}")
