@@ -20,6 +20,7 @@
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 //! | SYNC S15 | the process's mask of CPUs (`pipeline/pin.rs`) | a reading of it | the mask |
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |
+//! | SYNC S17 | a worker of a load test that is warm (`class/load_test/workers.rs`) | the first look at the counters | what it had counted |
 
 use core::num::NonZeroU32;
 

@@ -61,5 +61,6 @@ impl LoadTest {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+/// Not under Miri: they run by the clock, and what is beneath them runs there by the pool's own tests.
+#[cfg(all(test, not(any(loom, miri))))]
 mod tests;

@@ -37,7 +37,7 @@ pub(super) struct Written {
     len: usize,
 }
 
-/// What the workers share. Its flags carry no data: what a worker came to is read after it was joined.
+/// What the workers share. But for `warm` its flags carry no data: what a worker came to is read after it was joined.
 pub(super) struct Floor<'a> {
     test: &'a LoadTest,
     pool: &'a ClassPool,
@@ -84,7 +84,8 @@ pub(super) fn run(
             }
         }
         let is_going = || !floor.is_over() && !threads.iter().any(ScopedJoinHandle::is_finished);
-        while is_going() && floor.warm.load(Ordering::Relaxed) < test.workers as u64 {
+        // SYNC S17: what they got while they warmed up is in the counters from which the test counts.
+        while is_going() && floor.warm.load(Ordering::Acquire) < test.workers as u64 {
             thread::sleep(PATIENCE);
         }
         if !is_going() {
@@ -179,7 +180,8 @@ impl<'f> Worker<'f> {
         }
         // Others may need what it holds to become warm.
         self.give_back_all()?;
-        warm.fetch_add(1, Ordering::Relaxed);
+        // SYNC S17
+        warm.fetch_add(1, Ordering::Release);
         while !counts.load(Ordering::Relaxed) && !self.floor.is_over() {
             // A caller's call that panics unparks nobody.
             thread::park_timeout(LOOK);

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use super::small;
 use crate::class::local::with_bin;
@@ -83,6 +84,11 @@ fn an_owner_inside_its_bin_holds_nobody_up() {
     let mut task = Box::pin(pool.get_async(64));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(task.as_mut().poll(&mut context).is_pending());
+    // Both are in line, and both have looked into the bin in vain: a thread that comes later finds it open at its first look.
+    while pool.stats().classes[0].waiting < 2 {
+        thread::yield_now();
+    }
+    thread::sleep(Duration::from_millis(20));
     drop(go);
     is_out.recv().unwrap();
     // Either of the two may be the first in line.
