@@ -124,6 +124,13 @@ def pool_bytes(row):
     return int(row["pool_bytes"]) if row.get("pool_bytes") else size_bytes(named[1]) if named else None
 
 
+def beside(rows, shown, missing):
+    """The contenders' figures of one line, and how much faster the slot path is than the seed's design."""
+    both = "slipring" in rows and "seed-arc" in rows
+    ratio = f"{number(rows['seed-arc']) / number(rows['slipring']):.1f}x" if both else ""
+    return [*(ns(number(rows[who])) if who in rows else missing for who in shown), ratio]
+
+
 def pools_table(records):
     """A line a pool size; the last column is how much faster the slot path is than the seed's design."""
     (record,) = records
@@ -136,10 +143,8 @@ def pools_table(records):
     shown = [who for who in POOL_CONTENDERS if any(who in rows for rows in sizes.values())]
     lines = []
     for size, rows in sorted(sizes.items()):
-        both = "slipring" in rows and "seed-arc" in rows
-        ratio = f"{number(rows['seed-arc']) / number(rows['slipring']):.1f}x" if both else ""
         entries = [next((row["slots"] for row in rows.values()), "")] if "slots" in record.rows[0] else []
-        lines.append([size_text(size), *entries, *(ns(number(rows[who])) if who in rows else "no room" for who in shown), ratio])
+        lines.append([size_text(size), *entries, *beside(rows, shown, "no room")])
     return grid(["pool", *(["entries"] if "slots" in record.rows[0] else []), *(f"`{who}`" for who in shown), "ratio"], lines)
 
 
@@ -153,11 +158,7 @@ def sizes_table(records):
     if not sizes:
         raise RecordError(f"{record.path} has no allocation sizes")
     shown = [who for who in SIZES_CONTENDERS if any(who in rows for rows in sizes.values())]
-    lines = []
-    for vectors, rows in sorted(sizes.items()):
-        both = "slipring" in rows and "seed-arc" in rows
-        ratio = f"{number(rows['seed-arc']) / number(rows['slipring']):.1f}x" if both else ""
-        lines.append([vectors, size_text(vectors * 512), *(ns(number(rows[who])) if who in rows else "" for who in shown), ratio])
+    lines = [[vectors, size_text(vectors * 512), *beside(rows, shown, "")] for vectors, rows in sorted(sizes.items())]
     return grid(["vectors", "bytes", *(f"`{who}`" for who in shown), "ratio"], lines)
 
 

@@ -41,8 +41,8 @@ const BUCKETS: usize = (LATENCY_MAX_NS.ilog2() - PRECISION_BITS + 2) as usize * 
 
 /// A monotonic clock whose readings are comparable between threads. `Copy`: give each thread one.
 ///
-/// Cost: 20 to 30 ns for a reading of the system's clock, so it is read for each receive, flush, batch and send, and not
-/// for each event. A clock of yours may cost less ([`Clock::of`]).
+/// A reading costs as much as some allocations, so it is read for each receive, flush, batch and send, and not for each
+/// event. A clock of yours may cost less ([`Clock::of`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Source);
 

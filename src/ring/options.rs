@@ -37,8 +37,8 @@ pub(crate) enum Readers {
 /// Tail waste is at most one largest slice a chunk. Slices whose length is a multiple of 4096 take
 /// a line of 64 bytes more, because their strides would alias in the cache, unless a chunk is
 /// exactly two of the largest: such a chunk, which a pool of less than eight of them or
-/// `chunk_bytes` asks for, has no line to spare. A chunk's end costs 20 to 30 ns: where a chunk
-/// holds two slices every second one pays it, so ask for sixteen of the largest or more. For N
+/// `chunk_bytes` asks for, has no line to spare. A chunk's end costs several times an allocation:
+/// where a chunk holds two slices every second one pays it, so ask for sixteen of the largest or more. For N
 /// slices of the largest size alive at once, ask for
 /// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for eight
 /// to fourteen times the live bytes, because a chunk waits for its last slice.

@@ -103,8 +103,8 @@ impl Default for Counters {
     }
 }
 
-/// Adds as the only writer does.
-fn plus(cell: &AtomicU64, more: u64) {
+/// Adds as the only writer does: a load and a store.
+pub(super) fn plus(cell: &AtomicU64, more: u64) {
     cell.store(cell.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
