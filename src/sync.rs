@@ -21,6 +21,7 @@
 //! | SYNC S15 | the process's mask of CPUs (`pipeline/pin.rs`) | a reading of it | the mask |
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |
 //! | SYNC S17 | a worker of a load test that is warm (`class/load_test/workers.rs`) | the first look at the counters | what it had counted |
+//! | SYNC S18 | the bytes of either count (`stream/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
 
 use core::num::NonZeroU32;
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::end::End;
 use super::inlet::{Inlet, Refused, ends};
 use super::outlet::{Outlet, Taken};
-use super::ring::Weigh;
+use super::ring::{Count, Ring, Weigh};
 use crate::sync::model::{model, thread};
 use crate::sync::{Arc, Thread, current_thread, park};
 
@@ -219,5 +219,26 @@ fn loom_an_end_moves_between_two_waits() {
         let second = thread::spawn(move || assert!(matches!(outlet.pop(None), Taken::Item(Item(2, _)))));
         second.join().expect("the second dequeuer ends");
         enqueuer.join().expect("the enqueuer ends");
+    });
+}
+
+/// A look from outside while a message goes out and the next comes in: it sees no more bytes than one of them has.
+#[test]
+fn loom_a_look_from_outside_keeps_to_the_bound() {
+    model(|| {
+        let (mut producer, mut consumer) = Ring::ends(1, 100, Count::default());
+        let ring = Arc::clone(producer.ring());
+        let both = thread::spawn(move || {
+            let alive = Arc::new(());
+            for _ in 0..2 {
+                producer.room(10).expect("it is empty");
+                producer.put(Item(10, Arc::clone(&alive)));
+                assert!(consumer.pop().is_some());
+            }
+        });
+        let (enqueued, dequeued) = ring.counts();
+        let queued = enqueued.since(dequeued);
+        assert!(queued.messages <= 1 && queued.bytes <= 10, "{enqueued:?} and {dequeued:?}");
+        both.join().expect("both ends end");
     });
 }

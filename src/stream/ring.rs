@@ -83,7 +83,8 @@ impl Side {
     #[inline]
     fn store(&self, count: Count) {
         debug_assert_eq!(count.messages.wrapping_sub(self.messages.load(Ordering::Relaxed)), 1, "one at a time");
-        self.bytes.store(count.bytes, Ordering::Relaxed);
+        // SYNC S18: a look from outside that sees the bytes sees what this end had seen of the other's count.
+        self.bytes.store(count.bytes, Ordering::Release);
         // SYNC S11 for the producer's count, SYNC S12 for the consumer's.
         self.messages.store(count.messages, Ordering::Release);
     }
@@ -92,7 +93,8 @@ impl Side {
     fn load(&self) -> Count {
         // SYNC S11, SYNC S12: what the slots hold, or that nobody reads them any more.
         let messages = self.messages.load(Ordering::Acquire);
-        Count { messages, bytes: self.bytes.load(Ordering::Relaxed) }
+        // SYNC S18. They may be one message ahead.
+        Count { messages, bytes: self.bytes.load(Ordering::Acquire) }
     }
 
     /// The most that this end saw queued.
@@ -150,7 +152,7 @@ impl<T: Weigh> Ring<T> {
 }
 
 /// The two counts of a queue, enqueued and dequeued, as they were at one moment: the dequeued count didn't move while the other was looked at.
-/// Where it always does, the last look at it stands for both where it is ahead, so that what seems queued is never more than was.
+/// Where it always does, the last look at it stands for both where it is ahead, so that what seems queued is never more than was, nor less than nothing.
 pub(super) fn of_one_moment(
     messages_max: usize,
     enqueued: impl Fn() -> Count,
@@ -167,7 +169,9 @@ pub(super) fn of_one_moment(
         more = enqueued();
     }
     let last = dequeued();
-    if more.since(last).messages > messages_max { (last, last) } else { (more, last) }
+    let queued = more.since(last);
+    // A difference below zero has wrapped.
+    if queued.messages > messages_max || queued.bytes > isize::MAX as usize { (last, last) } else { (more, last) }
 }
 
 impl<T> Ring<T> {

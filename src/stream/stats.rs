@@ -35,14 +35,13 @@ pub struct QueueStats {
 impl QueueStats {
     pub(crate) fn of<T: Weigh>(ring: &Ring<T>) -> Self {
         let (enqueued, dequeued) = ring.counts();
-        // The two sides are read one after the other while both go on: what seems to be less than nothing is nothing.
-        let queued = |more: usize, less: usize| more.wrapping_sub(less).cast_signed().max(0) as u64;
+        let queued = enqueued.since(dequeued);
         let [enqueue, dequeue] = [&ring.enqueued.0, &ring.dequeued.0];
         let [[enqueue_waits, one], [dequeue_waits, other]] = [enqueue.waits(), dequeue.waits()];
         let (a, b) = (enqueue.most(), dequeue.most());
         Self {
-            queued_messages: queued(enqueued.messages, dequeued.messages),
-            queued_bytes: queued(enqueued.bytes, dequeued.bytes),
+            queued_messages: queued.messages as u64,
+            queued_bytes: queued.bytes as u64,
             enqueued_messages: enqueued.messages as u64,
             enqueued_bytes: enqueued.bytes as u64,
             dequeued_messages: dequeued.messages as u64,

@@ -148,4 +148,9 @@ fn the_counts_of_a_look_are_of_one_moment() {
     let dequeued = || count(looks.replace(looks.get() + 1));
     let (more, less) = of_one_moment(1, || count(looks.get() + 1), dequeued);
     assert!(more.since(less).messages <= 1, "{more:?} and {less:?}");
+    // Its last look meets it between the two steps of a count: the bytes are one message ahead.
+    let looks = Cell::new(0);
+    let ahead = |messages| Count { messages, bytes: 10 * (messages + 1) };
+    let (more, less) = of_one_moment(1, || count(looks.get()), || ahead(looks.replace(looks.get() + 1)));
+    assert!(more.since(less).bytes <= 10, "{more:?} and {less:?}");
 }
