@@ -10,7 +10,7 @@ use prometheus_client::registry::Unit;
 
 use super::table::{LANE, STAGE};
 use super::{distinct, encode_latencies, family};
-use crate::pipeline::{LaneStats, LaneWatch, StageLatency};
+use crate::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming};
 
 /// Lanes under names, which are the label `lane`; the label `stage` is the stage's name. It holds a watch of each, which keeps no
 /// lane: one that has gone is left out.
@@ -40,7 +40,7 @@ pub struct Lanes {
 struct Seen<'a> {
     name: &'a str,
     stats: LaneStats,
-    latencies: Vec<StageLatency>,
+    timings: Vec<StageTiming>,
 }
 
 impl Lanes {
@@ -62,10 +62,10 @@ impl Lanes {
     fn seen(&self) -> Vec<Seen<'_>> {
         let mut all = Vec::new();
         for (name, watch) in &self.lanes {
-            if let Some(latencies) = watch.latencies()
+            if let Some(timings) = watch.timings()
                 && let Some(stats) = watch.stats(self.patience)
             {
-                all.push(Seen { name, stats, latencies });
+                all.push(Seen { name, stats, timings });
             }
         }
         all
@@ -91,8 +91,21 @@ impl Collector for Lanes {
         let (name, unit) = ("slipring_stage_latency", Some(&Unit::Seconds));
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for lane in &lanes {
-            for latency in &lane.latencies {
-                encode_latencies(&mut family, &labels(lane.name, latency.stage.as_str()), &latency.latencies)?;
+            for StageTiming { stage, latencies, .. } in &lane.timings {
+                encode_latencies(&mut family, &labels(lane.name, stage.as_str()), latencies)?;
+            }
+        }
+        let help = "What the thread of a stage spends its time on";
+        let mut family = encoder.encode_descriptor("slipring_stage_time", help, unit, MetricType::Counter)?;
+        for lane in &lanes {
+            for StageTiming { stage, thread, .. } in &lane.timings {
+                for activity in StageActivity::ALL {
+                    let [lane, stage] = labels(lane.name, stage.as_str());
+                    let labels = [lane, stage, ("activity", activity.label())];
+                    let mut sample = family.encode_family(&labels)?;
+                    let seconds = thread.spent(activity).as_secs_f64();
+                    sample.encode_counter::<[(&str, &str); 0], _, u64>(&seconds, None)?;
+                }
             }
         }
         Ok(())

@@ -166,14 +166,19 @@ mod lanes {
                 expected(table::STAGE, &labels, stage, &mut samples);
             }
         }
-        let (histogram, counts): (Vec<&str>, Vec<&str>) =
-            text.lines().partition(|line| line.contains("slipring_stage_latency"));
+        let is_timing = |line: &&str| line.contains("slipring_stage_latency") || line.contains("slipring_stage_time");
+        let (timings, counts): (Vec<&str>, Vec<&str>) = text.lines().partition(is_timing);
         assert_eq!(parse(&(counts.join("\n") + "\n")), samples);
         for (stage, events) in [("a", 5), ("b", 0)] {
             let count = format!("slipring_stage_latency_seconds_count{{lane=\"x\",stage=\"{stage}\"}} {events}");
             let all =
                 format!("slipring_stage_latency_seconds_bucket{{le=\"+Inf\",lane=\"x\",stage=\"{stage}\"}} {events}");
-            assert!(histogram.contains(&count.as_str()) && histogram.contains(&all.as_str()), "{histogram:?}");
+            // Nobody runs it.
+            let idle =
+                format!("slipring_stage_time_seconds_total{{lane=\"x\",stage=\"{stage}\",activity=\"idle\"}} 0.0");
+            for sample in [count, all, idle] {
+                assert!(timings.contains(&sample.as_str()), "{sample} in {timings:?}");
+            }
         }
         drop(started);
         let mut gone = String::new();

@@ -11,6 +11,8 @@ use super::pin::{PinPolicy, PinReport, pin_current, unpin_current};
 use super::slot::Meta;
 use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
+use super::thread_time::StageActivity;
+use super::timing::StageTimer;
 use super::view::View;
 use super::wake::ASLEEP;
 use crate::wake::shielded;
@@ -133,14 +135,32 @@ impl<M: Meta> Stage<M> {
 
     fn run_with(mut self, mut handler: impl FnMut(View<'_, M>) -> Outcome, pin: PinReport) -> StageReport {
         let (mut idle, mut retry, batch_max) = (self.state().idle(), RETRY_MIN, self.state().batch_max);
+        let mut time = self.timer_mut().and_then(StageTimer::take_thread);
+        if let Some(time) = &mut time {
+            time.begin(StageActivity::Idle);
+        }
         let error = loop {
-            match self.poll(batch_max, &mut handler) {
+            let polled = self.poll(batch_max, |view| {
+                if let Some(time) = &mut time {
+                    time.begin(StageActivity::Busy);
+                }
+                handler(view)
+            });
+            match polled {
                 Ok(Polled::Advanced(_)) => {
                     idle.reset();
                     retry = RETRY_MIN;
                 }
-                Ok(Polled::Idle) => self.wait(&mut idle),
+                Ok(Polled::Idle) => {
+                    if let (Some(time), Some(timer)) = (&mut time, self.timer_mut()) {
+                        time.begin_at(StageActivity::Idle, timer.recorded_ns());
+                    }
+                    self.wait(&mut idle);
+                }
                 Ok(Polled::Retry(done)) => {
+                    if let Some(time) = &mut time {
+                        time.begin(StageActivity::Retry);
+                    }
                     retry = if done > 0 { RETRY_MIN } else { (2 * retry).min(RETRY_MAX) };
                     thread::sleep(retry);
                 }

@@ -167,10 +167,10 @@ impl LaneSpec {
         self
     }
 
-    /// Times the lane by this clock: how long each event takes from its flush to its release by each stage.
-    /// [`LaneWatch::latencies`](super::LaneWatch::latencies) tells. Default: not timed.
+    /// Times the lane by this clock: how long each event takes from its flush to its release by each stage, and what the stages' threads do.
+    /// [`LaneWatch::timings`](super::LaneWatch::timings) tells. Default: not timed.
     ///
-    /// Cost: a clock reading for each flush and for each batch of a stage; 32 bytes for each slot, and 36 KiB for each stage.
+    /// Cost: a clock reading for each flush, for each batch of a stage and for each wait of its thread; 32 bytes for each slot, and 36 KiB for each stage.
     #[must_use]
     pub fn timed(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);

@@ -311,6 +311,11 @@ impl<M: Meta> Stage<M> {
     }
 
     /// Of a timed lane.
+    pub(super) fn timer_mut(&mut self) -> Option<&mut StageTimer> {
+        self.timer.as_mut()
+    }
+
+    /// Of a timed lane.
     #[cold]
     fn note_release(&mut self) {
         if let (Some(timer), Some(timing)) = (&mut self.timer, &self.shared.timing) {

@@ -9,6 +9,7 @@
 //! released. A stage looks at a stamp right behind its release, before it takes any more.
 #![forbid(unsafe_code)]
 
+use super::thread_time::{ThreadClock, ThreadTime};
 use crate::latency::{Clock, Latencies, Recorder};
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
@@ -24,7 +25,7 @@ struct Stamp {
 pub(crate) struct Timing {
     clock: Clock,
     stamps: Box<[Stamp]>,
-    stages: Box<[Latencies]>,
+    stages: Box<[(Latencies, ThreadTime)]>,
 }
 
 impl Timing {
@@ -33,9 +34,8 @@ impl Timing {
         assert!(slots.is_power_of_two());
         let stamp = || Stamp { last: AtomicI64::new(NONE), at_ns: AtomicU64::new(0) };
         let stamps = (0..2 * slots).map(|_| stamp()).collect();
-        let timers: Vec<StageTimer> = (0..stages).map(|_| StageTimer::new()).collect();
-        let stages = timers.iter().map(|timer| timer.recorder.latencies()).collect();
-        (Self { clock, stamps, stages }, timers)
+        let (timers, stages): (Vec<_>, Vec<_>) = (0..stages).map(|_| StageTimer::new(clock)).unzip();
+        (Self { clock, stamps, stages: stages.into() }, timers)
     }
 
     fn stamp(&self, flush: u64) -> &Stamp {
@@ -54,7 +54,8 @@ impl Timing {
         stamp.last.store(last, Ordering::Relaxed);
     }
 
-    pub(super) fn latencies(&self) -> &[Latencies] {
+    /// Of each stage: how long events take to it, and what its thread does.
+    pub(super) fn stages(&self) -> &[(Latencies, ThreadTime)] {
         &self.stages
     }
 }
@@ -66,11 +67,18 @@ pub(super) struct StageTimer {
     flush: u64,
     /// The sequence up to which latencies are recorded.
     recorded: Sequence,
+    /// When the last of them were.
+    recorded_ns: u64,
+    /// Until the stage has a thread.
+    thread: Option<ThreadClock>,
 }
 
 impl StageTimer {
-    fn new() -> Self {
-        Self { recorder: Recorder::new(), flush: 0, recorded: NONE }
+    /// The timer, and what it tells.
+    fn new(clock: Clock) -> (Self, (Latencies, ThreadTime)) {
+        let (recorder, thread) = (Recorder::new(), ThreadClock::new(clock));
+        let told = (recorder.latencies(), thread.time());
+        (Self { recorder, flush: 0, recorded: NONE, recorded_ns: 0, thread: Some(thread) }, told)
     }
 
     /// The stage has released up to `released`.
@@ -82,6 +90,7 @@ impl StageTimer {
     }
 
     fn note_release_at(&mut self, timing: &Timing, released: Sequence, now_ns: u64) {
+        self.recorded_ns = now_ns;
         while self.recorded < released {
             let stamp = timing.stamp(self.flush);
             let (last, at_ns) = (stamp.last.load(Ordering::Relaxed), stamp.at_ns.load(Ordering::Relaxed));
@@ -97,14 +106,28 @@ impl StageTimer {
     }
 }
 
-/// How long events take to one stage of a timed lane: see [`LaneSpec::timed`](super::LaneSpec::timed).
+impl StageTimer {
+    /// For the stage's thread, once.
+    pub(super) fn take_thread(&mut self) -> Option<ThreadClock> {
+        self.thread.take()
+    }
+
+    /// When the last latencies were recorded: the end of the last batch.
+    pub(super) fn recorded_ns(&self) -> u64 {
+        self.recorded_ns
+    }
+}
+
+/// The times of one stage of a timed lane: see [`LaneSpec::timed`](super::LaneSpec::timed).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct StageLatency {
+pub struct StageTiming {
     /// The stage's name.
     pub stage: String,
     /// From the flush of an event to its release by the stage, rejected events included.
     pub latencies: Latencies,
+    /// What the stage's own thread does.
+    pub thread: ThreadTime,
 }
 
 #[cfg(all(test, not(loom)))]
@@ -146,7 +169,7 @@ mod tests {
                     released[who] = through;
                 }
             }
-            for (latencies, expected) in timing.latencies().iter().zip(&expected) {
+            for ((latencies, _), expected) in timing.stages().iter().zip(&expected) {
                 prop_assert_eq!(latencies.histogram(), expected.latencies().histogram());
             }
         }

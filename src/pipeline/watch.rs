@@ -11,11 +11,9 @@ use std::time::{Duration, Instant};
 use super::lane::Lane;
 use super::shared::LaneShared;
 use super::slot::Meta;
-use super::state::StageState;
 use super::stats::{LaneStats, OwnerStats};
-use super::timing::StageLatency;
+use super::timing::StageTiming;
 use super::wake::ASLEEP;
-use crate::latency::Latencies;
 use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
 
 /// How long a reader sleeps between two looks.
@@ -89,7 +87,7 @@ impl<M: Meta> Lane<M> {
 trait Watched: Send + Sync {
     fn stats(&self, patience: Duration) -> LaneStats;
 
-    fn latencies(&self) -> Vec<StageLatency>;
+    fn timings(&self) -> Vec<StageTiming>;
 }
 
 impl<M: Meta> Watched for LaneShared<M> {
@@ -107,13 +105,10 @@ impl<M: Meta> Watched for LaneShared<M> {
         LaneStats::of(figures.latest(), self)
     }
 
-    fn latencies(&self) -> Vec<StageLatency> {
-        let timed = self.timing.as_ref().map_or(&[][..], |timing| timing.latencies());
-        let told = |(stage, latencies): (&StageState, &Latencies)| StageLatency {
-            stage: stage.name.clone(),
-            latencies: latencies.clone(),
-        };
-        self.stages.iter().zip(timed).map(told).collect()
+    fn timings(&self) -> Vec<StageTiming> {
+        let timed = self.timing.as_ref().map_or(&[][..], |timing| timing.stages());
+        let stages = self.stages.iter().map(|stage| stage.name.clone()).zip(timed.iter().cloned());
+        stages.map(|(stage, (latencies, thread))| StageTiming { stage, latencies, thread }).collect()
     }
 }
 
@@ -144,12 +139,12 @@ impl LaneWatch {
         self.0.upgrade().map(|lane| lane.stats(patience))
     }
 
-    /// How long events took from their flush to their release by each stage, in the order of the specification: nothing of a lane that
-    /// isn't [timed](super::LaneSpec::timed). `None` once the lane and all its stages are gone. Nobody is asked or woken, so it tells also of a lane
-    /// that hangs.
+    /// How long events took from their flush to their release by each stage, and what its thread does, in the order of the specification: nothing of a
+    /// lane that isn't [timed](super::LaneSpec::timed). `None` once the lane and all its stages are gone. Nobody is asked or woken, so it tells also of
+    /// a lane that hangs.
     #[must_use]
-    pub fn latencies(&self) -> Option<Vec<StageLatency>> {
-        self.0.upgrade().map(|lane| lane.latencies())
+    pub fn timings(&self) -> Option<Vec<StageTiming>> {
+        self.0.upgrade().map(|lane| lane.timings())
     }
 }
 

@@ -164,7 +164,7 @@ impl Driver {
     #[must_use]
     pub fn watch(&self) -> IoWatch {
         let (counters, duty, lane) = (self.counters.reader(), self.duty.reader(), self.lane.watch());
-        let stages = lane.latencies().unwrap_or_default();
+        let stages = lane.timings().unwrap_or_default();
         IoWatch { counters, duty, lane, stages, classes: self.classes.pool() }
     }
 

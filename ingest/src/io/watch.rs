@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use slipring::class::ClassPool;
-use slipring::pipeline::{LaneStats, LaneWatch, StageLatency};
+use slipring::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming, ThreadTime};
 
 use super::counters::{Counter, CountersReader, Counts};
 use super::duty::{Activity, DutyReader};
@@ -22,8 +22,8 @@ pub struct IoWatch {
     pub duty: DutyReader,
     /// The lane itself, while it is there.
     pub lane: LaneWatch,
-    /// From the flush of a request to its release by each stage, also when the lane has gone.
-    pub stages: Vec<StageLatency>,
+    /// From the flush of a request to its release by each stage, and what the stages' threads do, also when the lane has gone.
+    pub stages: Vec<StageTiming>,
     /// Its outputs and carry buffers.
     pub classes: ClassPool,
 }
@@ -38,6 +38,8 @@ pub struct IoFigures {
     pub counts: Counts,
     /// Time by activity, in the order of [`Activity::ALL`].
     pub times: [Duration; Activity::ALL.len()],
+    /// The same of each stage that has a thread of its own, in the order of [`StageActivity::ALL`].
+    pub stage_times: Vec<(String, [Duration; StageActivity::ALL.len()])>,
     /// The longest round, sleep aside, since the start.
     pub longest_round: Duration,
     /// Latencies in nanoseconds, in the order of a request's way: from its receive to its flush, from there to its release by each stage, and from its receive
@@ -53,14 +55,18 @@ impl IoWatch {
     pub fn figures(&self) -> IoFigures {
         let times = Activity::ALL.map(|activity| self.duty.time(activity));
         let mut latencies = vec![("receive to flush".to_owned(), self.duty.to_flush.histogram())];
-        let stage = |timed: &StageLatency| (format!("flush to {}", timed.stage), timed.latencies.histogram());
+        let stage = |timed: &StageTiming| (format!("flush to {}", timed.stage), timed.latencies.histogram());
         latencies.extend(self.stages.iter().map(stage));
         latencies.push(("receive to sent".to_owned(), self.duty.to_sent.histogram()));
+        let spent = |thread: &ThreadTime| StageActivity::ALL.map(|activity| thread.spent(activity));
+        let stage_times = self.stages.iter().map(|stage| (stage.stage.clone(), spent(&stage.thread)));
         IoFigures {
             at: Instant::now(),
             seconds: times.iter().sum::<Duration>().as_secs_f64(),
             counts: self.counters.counts(),
             times,
+            // An inline stage's time is the IO thread's.
+            stage_times: stage_times.filter(|(_, times)| times.iter().any(|time| !time.is_zero())).collect(),
             longest_round: self.duty.longest_round(),
             latencies,
             lane: self.lane.stats(PATIENCE),
@@ -74,7 +80,12 @@ impl IoFigures {
     pub fn since(mut self, before: &Self) -> Self {
         self.seconds = self.at.saturating_duration_since(before.at).as_secs_f64();
         self.counts.subtract(&before.counts);
-        self.times.iter_mut().zip(before.times).for_each(|(time, before)| *time = time.saturating_sub(before));
+        subtract(&mut self.times, &before.times);
+        for (name, times) in &mut self.stage_times {
+            if let Some((_, earlier)) = before.stage_times.iter().find(|(earlier, _)| earlier == name) {
+                subtract(times, earlier);
+            }
+        }
         for (name, histogram) in &mut self.latencies {
             if let Some((_, earlier)) = before.latencies.iter().find(|(earlier, _)| earlier == name) {
                 // Both have the same bounds, and counts only grow.
@@ -101,14 +112,12 @@ impl fmt::Display for IoFigures {
                 write!(f, ", `{slowest}` is furthest behind")?;
             }
         }
-        let all = self.times.iter().sum::<Duration>().as_secs_f64();
-        write!(f, "\ntime")?;
-        for (activity, time) in Activity::ALL.into_iter().zip(self.times) {
-            let percent = if all > 0.0 { 100.0 * time.as_secs_f64() / all } else { 0.0 };
-            write!(f, " {}={percent:.1}%", activity.label())?;
-        }
+        write!(f, "\ntime{}", shares(Activity::ALL.map(Activity::label), self.times))?;
         let overruns = self.counts[Counter::Overruns];
         write!(f, "; longest round {:.3} ms, {overruns} above 10 ms", self.longest_round.as_secs_f64() * 1e3)?;
+        for (name, times) in &self.stage_times {
+            write!(f, "\ntime of {name}{}", shares(StageActivity::ALL.map(StageActivity::label), *times))?;
+        }
         let head = ["p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|name| format!(" {name:>9}")).concat();
         write!(f, "\n{:<18}{head} {:>11}", "latency us", "requests")?;
         for (name, histogram) in &self.latencies {
@@ -121,4 +130,15 @@ impl fmt::Display for IoFigures {
         }
         Ok(())
     }
+}
+
+fn subtract(times: &mut [Duration], before: &[Duration]) {
+    times.iter_mut().zip(before).for_each(|(time, before)| *time = time.saturating_sub(*before));
+}
+
+/// ` name=12.3%` for each of the times, of all of them.
+fn shares<const N: usize>(names: [&str; N], times: [Duration; N]) -> String {
+    let all = times.iter().sum::<Duration>().as_secs_f64();
+    let percent = |time: Duration| if all > 0.0 { 100.0 * time.as_secs_f64() / all } else { 0.0 };
+    names.into_iter().zip(times).map(|(name, time)| format!(" {name}={:.1}%", percent(time))).collect()
 }

@@ -94,6 +94,10 @@ fn a_scrape_shows_what_was_done() {
             for activity in ["receive", "answer", "send", "idle"] {
                 assert!(of(&format!("slipring_io_time_seconds_total{{lane=\"0\",activity=\"{activity}\"}}")) > 0.0);
             }
+            for activity in ["busy", "idle"] {
+                let labels = format!("{{lane=\"0\",stage=\"sink\",activity=\"{activity}\"}}");
+                assert!(of(&format!("slipring_stage_time_seconds_total{labels}")) > 0.0, "{activity}");
+            }
             assert!(of_lane("slipring_io_longest_round_seconds") > 0.0);
             assert!(samples.keys().any(|name| name.starts_with("slipring_class_gets_total{pool=\"lane 0\"")));
         }
@@ -175,7 +179,9 @@ fn reports_say_what_came_since_the_last() {
         assert!(sent <= 1001, "each request is in one report: {ended:?}");
         let last = ended.stdout.lines().find(|line| line.starts_with("lane 0: receive to sent")).expect("a latency");
         assert!(last.ends_with(" 1001"), "{last}");
-        assert!(ended.stdout.lines().any(|line| line.starts_with("lane 0: time receive=")), "{ended:?}");
+        for start in ["lane 0: time receive=", "lane 0: time of sink busy="] {
+            assert!(ended.stdout.lines().any(|line| line.starts_with(start)), "{start} in {ended:?}");
+        }
     });
 }
 

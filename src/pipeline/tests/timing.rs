@@ -1,15 +1,18 @@
 //! Timed lanes: every event of every stage is in its histogram, whoever releases it and how.
 
-use super::{LONG, Outcome, View, by_hand, done, parked, polled, publish, tiny_spec};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{LONG, Outcome, StageSpec, View, by_hand, done, parked, polled, publish, tiny_spec};
 use crate::latency::Clock;
-use crate::pipeline::{Lane, PanicPolicy, Polled, StageLatency};
+use crate::pipeline::{Lane, PanicPolicy, Polled, StageActivity, StageTiming};
 
 fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
-    let told = |StageLatency { stage, latencies, .. }: StageLatency| {
+    let told = |StageTiming { stage, latencies, .. }: StageTiming| {
         assert!(latencies.sum().as_nanos() >= u128::from(latencies.histogram().max()) / 2);
         (stage, latencies.count())
     };
-    lane.watch().latencies().expect("the lane is there").into_iter().map(told).collect()
+    lane.watch().timings().expect("the lane is there").into_iter().map(told).collect()
 }
 
 #[test]
@@ -42,7 +45,7 @@ fn a_lane_that_is_not_timed_tells_nothing() {
     assert_eq!(counts(&lane), []);
     let watch = lane.watch();
     drop((lane, a));
-    assert!(watch.latencies().is_none());
+    assert!(watch.timings().is_none());
 }
 
 #[test]
@@ -57,9 +60,9 @@ fn threads_tell_also_of_a_lane_that_does_nothing() {
         publish(&mut started.lane, [number]);
     }
     // The owner is asked for nothing.
-    let all_timed = || watch.latencies().is_some_and(|all| all.iter().all(|stage| stage.latencies.count() == events));
+    let all_timed = || watch.timings().is_some_and(|all| all.iter().all(|stage| stage.latencies.count() == events));
     while !all_timed() {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     assert!(started.lane.close(LONG).is_drained());
     threads.into_iter().for_each(|thread| assert_eq!(thread.join().processed, events));
@@ -76,4 +79,34 @@ fn what_is_pumped_for_a_dead_stage_is_not_timed() {
     lane.poll();
     polled(&mut b);
     assert_eq!(counts(&lane), [("a".to_owned(), 3), ("b".to_owned(), 8)]);
+}
+
+#[test]
+fn the_time_of_a_stage_thread_is_busy_idle_or_retry() {
+    let spec = tiny_spec(8, vec![vec![parked("a"), StageSpec::inline("b")]]).timed(Clock::start());
+    let (mut started, start) = (spec.start::<u64>().unwrap(), Instant::now());
+    let timings = started.lane.watch().timings().unwrap();
+    let spent = |stage: usize| StageActivity::ALL.map(|activity| timings[stage].thread.spent(activity));
+    assert_eq!((spent(0), timings[0].thread.is_running()), ([Duration::ZERO; 3], false));
+    let mut asked = 0;
+    // Its first event is taken at the second try, and takes a while.
+    let handler = move |view: View<'_, u64>| {
+        asked += 1;
+        thread::sleep(Duration::from_millis(2));
+        if asked == 1 { Outcome::Retry } else { done(view) }
+    };
+    let a = started.stages.take("a").unwrap().spawn(handler).unwrap();
+    started.lane.attach(started.stages.take("b").unwrap(), done).unwrap();
+    // A look counts what goes on.
+    while spent(0)[StageActivity::Idle as usize].is_zero() {
+        thread::yield_now();
+    }
+    assert!(timings[0].thread.is_running());
+    publish(&mut started.lane, [0]);
+    assert!(started.lane.close(LONG).is_drained());
+    assert_eq!(a.join().processed, 1);
+    let ([busy, idle, retry], least) = (spent(0), Duration::from_millis(1));
+    assert!(busy >= 4 * least && retry >= least && busy + idle + retry <= start.elapsed(), "{:?}", spent(0));
+    // What the lane polls is the lane's time.
+    assert_eq!((spent(1), timings.iter().any(|stage| stage.thread.is_running())), ([Duration::ZERO; 3], false));
 }
