@@ -10,6 +10,7 @@ pub mod demo;
 #[cfg(feature = "objects")]
 pub mod get;
 pub mod io;
+pub mod latency;
 pub mod load;
 mod notice;
 pub mod protocol;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::check::Check;
 use super::text::{counted, grouped, quoted};
+use crate::latency::Latency;
 use crate::load::LoadReport;
 use crate::sink::Summary;
 
@@ -71,12 +72,9 @@ impl fmt::Display for DemoReport {
             let (mib, rate) = (total.bytes as f64 / f64::from(1 << 20), grouped(load.vectors_per_s() as u64));
             writeln!(f, "  {name:<7} {requests:>10} {vectors:>10} {mib:>8.1} {:>8.2} {rate:>11}", load.seconds)?;
         }
-        let names = ["p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|name| format!(" {name:>9}")).concat();
-        writeln!(f, "\nlatency us{}", names.strip_prefix(' ').unwrap_or(&names))?;
+        writeln!(f, "\nlatency us{}", Latency::head())?;
         for (name, load) in self.loads() {
-            let at = &load.latency;
-            let row = [at.p50_us, at.p90_us, at.p99_us, at.p99_9_us, at.p99_99_us, at.max_us];
-            writeln!(f, "  {name:<7}{}", row.map(|us| format!(" {us:>9.1}")).concat())?;
+            writeln!(f, "  {name:<8}{}", load.latency)?;
         }
         writeln!(f, "  From sending a request to reading its answer. digits: one request at a time. mixed: 128 are")?;
         writeln!(f, "  always under way, so most of it is waiting in line. Load and service share this machine.\n")?;

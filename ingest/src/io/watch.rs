@@ -9,6 +9,7 @@ use slipring::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming, Threa
 
 use super::counters::{Counter, CountersReader, Counts};
 use super::duty::{Activity, DutyReader};
+use crate::latency::Latency;
 
 /// How long the IO thread may take to tell what only it knows; then its last answer stands. It answers once a round.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -118,15 +119,10 @@ impl fmt::Display for IoFigures {
         for (name, times) in &self.stage_times {
             write!(f, "\ntime of {name}{}", shares(StageActivity::ALL.map(StageActivity::label), *times))?;
         }
-        let head = ["p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|name| format!(" {name:>9}")).concat();
-        write!(f, "\n{:<18}{head} {:>11}", "latency us", "requests")?;
+        write!(f, "\n{:<18}{} {:>11}", "latency us", Latency::head(), "requests")?;
         for (name, histogram) in &self.latencies {
-            write!(f, "\n{name:<18}")?;
-            for quantile in [0.5, 0.9, 0.99, 0.999, 0.9999, 1.0] {
-                let ns = if histogram.is_empty() { 0 } else { histogram.value_at_quantile(quantile) };
-                write!(f, " {:>9.1}", ns as f64 / 1e3)?;
-            }
-            write!(f, " {:>11}", histogram.len())?;
+            let latency = Latency::of(histogram);
+            write!(f, "\n{name:<18}{latency} {:>11}", latency.count)?;
         }
         Ok(())
     }

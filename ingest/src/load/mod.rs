@@ -43,7 +43,7 @@ pub use crate::stage::Score;
 pub use error::{Fault, FileError, LoadError};
 pub(crate) use options::parse_duration;
 pub use options::{BUFFERS_BYTES_MAX, CONNECTIONS_MAX, LoadOptions, THREADS_MAX, VectorRange, WINDOW_MAX};
-pub use report::{Latency, LoadReport};
+pub use report::LoadReport;
 pub use rows::{FILE_BYTES_MAX, Rows};
 pub use tally::{Refusals, Total};
 pub use target::Target;

@@ -6,25 +6,7 @@ use serde_json::{Value, json};
 
 use super::LoadOptions;
 use super::tally::{Refusals, Tally, Total};
-
-/// Latencies of requests sent after the warm-up, in microseconds, from the (intended) sending time to the answer's arrival.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Latency {
-    /// Answers measured.
-    pub count: u64,
-    /// Median.
-    pub p50_us: f64,
-    /// 90 of 100 were not slower.
-    pub p90_us: f64,
-    /// 99 of 100.
-    pub p99_us: f64,
-    /// 999 of 1,000.
-    pub p99_9_us: f64,
-    /// 9,999 of 10,000.
-    pub p99_99_us: f64,
-    /// The slowest.
-    pub max_us: f64,
-}
+use crate::latency::Latency;
 
 /// A run that ended well: every request was answered once, in order, and (with `--verify`) rightly.
 #[derive(Clone, Debug)]
@@ -47,15 +29,13 @@ pub struct LoadReport {
     pub requests_missed: u64,
     /// Bytes of all answers.
     pub answer_bytes: u64,
-    /// See [`Latency`].
+    /// Of requests sent after the warm-up, from the (intended) sending time to the answer's arrival.
     pub latency: Latency,
 }
 
 impl LoadReport {
     pub(super) fn new(options: &LoadOptions, tally: &Tally) -> LoadReport {
         let warmup_ns = options.warmup_effective().as_nanos() as u64;
-        let histogram = &tally.latency_ns;
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         LoadReport {
             options: options.clone(),
             sent: tally.sent,
@@ -66,15 +46,7 @@ impl LoadReport {
             vectors_verified: tally.vectors_verified,
             requests_missed: tally.requests_missed,
             answer_bytes: tally.answer_bytes,
-            latency: Latency {
-                count: histogram.len(),
-                p50_us: at(0.5),
-                p90_us: at(0.9),
-                p99_us: at(0.99),
-                p99_9_us: at(0.999),
-                p99_99_us: at(0.9999),
-                max_us: if histogram.is_empty() { 0.0 } else { histogram.max() as f64 / 1e3 },
-            },
+            latency: Latency::of(&tally.latency_ns),
         }
     }
 
@@ -104,6 +76,8 @@ impl LoadReport {
         let total = |total: &Total| json!({"requests": total.requests, "vectors": total.vectors, "bytes": total.bytes, "sum": total.sum});
         let reasons: serde_json::Map<String, Value> =
             self.refusals.iter().map(|(label, count)| (label.to_string(), json!(count))).collect();
+        let mut latency_us = json!({"count": self.latency.count});
+        self.latency.columns().for_each(|(name, us)| latency_us[name] = json!(us));
         json!({
             "to": options.to.to_string(),
             "mode": mode_label(options),
@@ -125,15 +99,7 @@ impl LoadReport {
             "vectors_verified": self.vectors_verified,
             "requests_missed": self.requests_missed,
             "answer_bytes": self.answer_bytes,
-            "latency_us": {
-                "count": self.latency.count,
-                "p50": self.latency.p50_us,
-                "p90": self.latency.p90_us,
-                "p99": self.latency.p99_us,
-                "p99.9": self.latency.p99_9_us,
-                "p99.99": self.latency.p99_99_us,
-                "max": self.latency.max_us,
-            },
+            "latency_us": latency_us,
         })
     }
 }
@@ -179,16 +145,6 @@ impl fmt::Display for LoadReport {
             self.requests_per_s(),
             self.megabytes_per_s()
         )?;
-        let latency = &self.latency;
-        writeln!(
-            f,
-            "latency us {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            "p50", "p90", "p99", "p99.9", "p99.99", "max"
-        )?;
-        write!(
-            f,
-            "{:<10} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>10.1}",
-            "", latency.p50_us, latency.p90_us, latency.p99_us, latency.p99_9_us, latency.p99_99_us, latency.max_us
-        )
+        write!(f, "latency us{}\n{:<10}{}", Latency::head(), "", self.latency)
     }
 }

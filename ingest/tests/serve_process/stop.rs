@@ -89,8 +89,10 @@ fn an_idle_service_stops_on_either_signal() {
                 assert_eq!(ended.code, Some(0), "{more}: {ended:?}");
                 let said: Vec<&str> = ended.stdout.lines().collect();
                 let lanes = if more.contains("--lanes 2") { 2 } else { 1 };
-                // A hint, a class pool, and of each lane's figures the rates, the shares of time, and a head over six latencies.
-                assert!(said[0].starts_with("totals ") && said.len() == 1 + (2 + 9) * lanes, "{ended:?}");
+                let threads = if more.contains("--stages threads") { 3 } else { 1 };
+                // A hint, a class pool, and of each lane's figures the rates, the shares of time of the IO thread and of the stages', and a head over
+                // six latencies.
+                assert!(said[0].starts_with("totals ") && said.len() == 1 + (2 + 9 + threads) * lanes, "{ended:?}");
                 assert!(said[1..].iter().all(|line| line.starts_with("lane ")), "{ended:?}");
                 assert!(said[1..=lanes].iter().all(|line| line.contains("high water")), "{ended:?}");
                 assert!(said[1 + lanes..=2 * lanes].iter().all(|line| line.contains("class pool hits=")), "{ended:?}");
