@@ -22,7 +22,6 @@
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |
 //! | SYNC S17 | a worker of a load test that is warm (`class/load_test/workers.rs`) | the first look at the counters | what it had counted |
 //! | SYNC S18 | the bytes of either count (`stream/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
-//! | SYNC S19 | an ended span of a stage's thread (`pipeline/thread_time.rs`) | a look at the time spent | that the span isn't open any more |
 
 use core::num::NonZeroU32;
 

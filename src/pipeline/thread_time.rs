@@ -46,21 +46,22 @@ const ACTIVITY_BITS: u32 = 2;
 /// In place of an activity: the thread hasn't begun, or has ended.
 const NOT_RUNNING: u64 = StageActivity::ALL.len() as u64;
 
-/// Written by the stage's thread alone, but for `told`.
+/// Whoever takes time out of `open` adds it to one of the sums, so none is counted twice.
 struct Cells {
-    /// Time by activity, up to the start of the one that goes on.
-    spent_ns: [AtomicU64; StageActivity::ALL.len()],
-    /// What goes on, and since when.
+    /// What goes on, and since when. The thread swaps it, and a reader that counts what goes on moves its start.
     open: AtomicU64,
-    /// The most that readers were told: two of them, or one twice, never see time go back.
-    told_ns: [AtomicU64; StageActivity::ALL.len()],
+    /// Time by activity, added by the thread alone.
+    ended_ns: [AtomicU64; StageActivity::ALL.len()],
+    /// Time by activity that readers took out of what went on.
+    looked_ns: [AtomicU64; StageActivity::ALL.len()],
 }
 
-impl Cells {
-    fn open(&self) -> (u64, u64) {
-        let open = self.open.load(Ordering::Relaxed);
-        (open & ((1 << ACTIVITY_BITS) - 1), open >> ACTIVITY_BITS)
-    }
+fn pack(activity: u64, since_ns: u64) -> u64 {
+    since_ns << ACTIVITY_BITS | activity
+}
+
+fn unpack(open: u64) -> (u64, u64) {
+    (open & ((1 << ACTIVITY_BITS) - 1), open >> ACTIVITY_BITS)
 }
 
 /// The thread's own end. Dropped, it tells that the thread has ended.
@@ -68,15 +69,14 @@ pub(super) struct ThreadClock {
     clock: Clock,
     cells: Arc<Cells>,
     /// As in the cells.
-    open: u64,
-    since_ns: u64,
+    activity: u64,
 }
 
 impl ThreadClock {
     pub(super) fn new(clock: Clock) -> Self {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        let cells = Cells { spent_ns: zeros(), open: AtomicU64::new(NOT_RUNNING), told_ns: zeros() };
-        Self { clock, cells: Arc::new(cells), open: NOT_RUNNING, since_ns: 0 }
+        let cells = Cells { open: AtomicU64::new(NOT_RUNNING), ended_ns: zeros(), looked_ns: zeros() };
+        Self { clock, cells: Arc::new(cells), activity: NOT_RUNNING }
     }
 
     pub(super) fn time(&self) -> ThreadTime {
@@ -86,34 +86,42 @@ impl ThreadClock {
     /// The thread does this from now on, if it doesn't already.
     #[inline]
     pub(super) fn begin(&mut self, activity: StageActivity) {
-        if self.open != activity as u64 {
+        if self.activity != activity as u64 {
             self.switch(activity as u64, self.clock.now_ns());
         }
     }
 
-    /// The thread does this from that moment on, if it doesn't already.
+    /// The thread does this from that moment on, if it doesn't already; not from before a moment that a reader has counted.
     pub(super) fn begin_at(&mut self, activity: StageActivity, ns: u64) {
-        if self.open != activity as u64 {
+        if self.activity != activity as u64 {
             self.switch(activity as u64, ns);
         }
     }
 
     #[cold]
     fn switch(&mut self, to: u64, ns: u64) {
-        let (was, since_ns) = (self.open, self.since_ns);
-        // A clock that goes back makes a span of nothing.
-        (self.open, self.since_ns) = (to, ns.max(since_ns));
-        self.cells.open.store(self.since_ns << ACTIVITY_BITS | to, Ordering::Relaxed);
-        if let Some(spent_ns) = self.cells.spent_ns.get(was as usize) {
-            // SYNC S19. After `open`: a reader misses a span that has just ended, and never counts it twice.
-            spent_ns.store(spent_ns.load(Ordering::Relaxed) + (self.since_ns - since_ns), Ordering::Release);
+        let open = &self.cells.open;
+        let (mut was, mut at_ns);
+        let mut seen = open.load(Ordering::Relaxed);
+        loop {
+            (was, at_ns) = unpack(seen);
+            // A clock that goes back makes a span of nothing.
+            let next = pack(to, ns.max(at_ns));
+            match open.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(moved) => seen = moved,
+            }
+        }
+        self.activity = to;
+        if let Some(ended_ns) = self.cells.ended_ns.get(was as usize) {
+            ended_ns.store(ended_ns.load(Ordering::Relaxed) + ns.saturating_sub(at_ns), Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for ThreadClock {
     fn drop(&mut self) {
-        if self.open != NOT_RUNNING {
+        if self.activity != NOT_RUNNING {
             self.switch(NOT_RUNNING, self.clock.now_ns());
         }
     }
@@ -130,28 +138,33 @@ pub struct ThreadTime {
 }
 
 impl ThreadTime {
-    /// Time spent on an activity, up to now if it goes on. It never goes back. All three add up to the time that the thread has run, but for
-    /// a span that ends at this moment, which may be missing.
+    /// Time spent on an activity, up to now if it goes on. It never goes back, and no moment is counted twice: all three never add up to more than the
+    /// thread has run. A span that ends at the moment of the look may be missing until the next.
     #[must_use]
     pub fn spent(&self, activity: StageActivity) -> Duration {
         self.spent_by(activity, || self.clock.now_ns())
     }
 
     fn spent_by(&self, activity: StageActivity, now_ns: impl FnOnce() -> u64) -> Duration {
-        // SYNC S19: who sees a span here sees that it isn't open any more.
-        let mut ns = self.cells.spent_ns[activity as usize].load(Ordering::Acquire);
-        let (open, since_ns) = self.cells.open();
+        let cells = &*self.cells;
+        let seen = cells.open.load(Ordering::Relaxed);
+        let (open, since_ns) = unpack(seen);
         if open == activity as u64 {
-            ns += now_ns().saturating_sub(since_ns);
+            let now_ns = now_ns().max(since_ns);
+            // Only if that still goes on, and nobody else has counted it.
+            let taken = cells.open.compare_exchange(seen, pack(open, now_ns), Ordering::Relaxed, Ordering::Relaxed);
+            if taken.is_ok() {
+                cells.looked_ns[activity as usize].fetch_add(now_ns - since_ns, Ordering::Relaxed);
+            }
         }
-        let before = self.cells.told_ns[activity as usize].fetch_max(ns, Ordering::Relaxed);
-        Duration::from_nanos(ns.max(before))
+        let sums = [&cells.ended_ns, &cells.looked_ns].map(|sums| sums[activity as usize].load(Ordering::Relaxed));
+        Duration::from_nanos(sums.iter().sum())
     }
 
     /// Whether the thread runs now.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.cells.open().0 != NOT_RUNNING
+        unpack(self.cells.open.load(Ordering::Relaxed)).0 != NOT_RUNNING
     }
 }
 
@@ -228,10 +241,31 @@ mod tests {
         assert_eq!(spent(&time, 2000), [1000, 0, 0]);
         // The last batch ended before the reader's look; and a clock that goes back.
         thread.begin_at(StageActivity::Idle, 1800);
-        assert_eq!(spent(&time, 2000), [1000, 200, 0]);
+        assert_eq!(spent(&time, 2300), [1000, 300, 0]);
         thread.begin_at(StageActivity::Busy, 1700);
-        assert_eq!(spent(&time, 1900), [1000, 200, 0]);
+        assert_eq!(spent(&time, 1900), [1000, 300, 0]);
         thread.begin(StageActivity::Idle);
-        assert_eq!(spent(&time, 0), [800 + END_NS - 1800, 200, 0]);
+        assert_eq!(spent(&time, 0), [1000 + END_NS - 2300, 300, 0]);
+    }
+
+    /// The thread goes on between a reader's look at what it does and the reader's look at the clock.
+    #[test]
+    fn a_reader_that_is_late_counts_no_span_twice() {
+        let mut thread = thread();
+        let time = thread.time();
+        thread.begin_at(StageActivity::Busy, 1000);
+        let late = |thread: &mut ThreadClock| {
+            thread.begin_at(StageActivity::Idle, 1100);
+            9000
+        };
+        assert_eq!(time.spent_by(StageActivity::Busy, || late(&mut thread)).as_nanos(), 100);
+        assert_eq!(spent(&time, 9000), [100, 7900, 0]);
+        // Another reader in between.
+        let other = || {
+            assert_eq!(spent(&time, 9100), [100, 8000, 0]);
+            9200
+        };
+        assert_eq!(time.spent_by(StageActivity::Idle, other).as_nanos(), 8000);
+        assert_eq!(spent(&time, 9200), [100, 8100, 0]);
     }
 }
