@@ -1,20 +1,18 @@
 //! An ingest service over the public API alone, for one client at a time:
-//!
 //! ```text
 //!   socket ─▶ pool ─▶ check ─▶ score ─▶ answer to the client        on one pinned thread
 //!                                └────▶ store                       on a thread of its own
 //! ```
 //! A frame is [`DIM`] `f32`, little-endian; its answer is their sum, or NaN for a vector that isn't finite, which isn't stored.
-//! A full ring is back-pressure: nothing is read, and the client waits. A stage that fails ends the service with its reason.
+//! A full ring is back-pressure: nothing is read, and the client waits; so does one that doesn't read. A stage that fails ends the service.
 //! `cargo run --example ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
 
-use std::cell::RefCell;
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{cell::RefCell, rc::Rc};
 
 use slipring::pipeline::{CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View};
 use slipring::ring::{PoolOptions, Received};
@@ -22,8 +20,7 @@ use slipring::ring::{PoolOptions, Received};
 /// Components of a vector.
 pub const DIM: usize = 64;
 const FRAME_BYTES: usize = DIM * size_of::<f32>();
-/// How long the thread waits for one thing before it looks at the others.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(5); // So long the thread waits for one thing before it looks at the others.
 
 /// Serves one client after the other until `stop` is set, then drains. `store` gets every good vector, in order.
 pub fn serve(
@@ -32,11 +29,9 @@ pub fn serve(
     mut store: impl FnMut(&[f32]) -> Result<(), String> + Send + 'static,
 ) -> Result<CloseReport, Box<dyn Error>> {
     let pool = PoolOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..PoolOptions::default() };
-    let spec = LaneSpec::new(pool, 1024)
-        .layer([StageSpec::inline("check")])
-        .layer([StageSpec::inline("score"), StageSpec::thread("store")]);
-    let cpu = CpuMask::read().cpus().first().copied().unwrap_or_default();
-    let mut started = spec.cpu(cpu, PinPolicy::Prefer).start::<()>()?;
+    let spec = LaneSpec::new(pool, 1024).layer([StageSpec::inline("check")]);
+    let spec = spec.layer([StageSpec::inline("score"), StageSpec::thread("store")]);
+    let mut started = spec.cpu(CpuMask::read().cpus()[0], PinPolicy::Prefer).start::<()>()?;
     let mut take = |name| started.stages.take(name).ok_or("the specification names every stage");
     let (check, score, sink) = (take("check")?, take("score")?, take("store")?);
     started.lane.attach(check, |view: View<'_, ()>| match view.as_f32s() {
@@ -60,7 +55,7 @@ pub fn serve(
     while served.is_ok() && !stop.load(Ordering::Acquire) && !lane.has_failed() {
         match listener.accept() {
             Ok((client, _)) => served = serve_client(&mut lane, client, &answers, stop),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => lane.wait(false, LOOK),
+            Err(error) if is_passing(&error) => lane.wait(false, LOOK),
             Err(error) => served = Err(error.into()),
         }
         lane.poll();
@@ -73,39 +68,43 @@ pub fn serve(
     }
 }
 
-/// Receives into the pool, cuts frames where they lie, answers. A client that goes, at whatever byte, is no error.
+fn is_passing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
+}
+
+/// Receives into the pool, cuts frames where they lie, answers all that came. A client that goes, at whatever byte, is no error.
 fn serve_client(
     lane: &mut Lane<()>,
     mut client: TcpStream,
     answers: &RefCell<Vec<u8>>,
     stop: &AtomicBool,
 ) -> Result<(), Box<dyn Error>> {
-    client.set_read_timeout(Some(LOOK))?;
-    client.set_nodelay(true)?;
-    let mut received: Option<Received> = None;
+    client.set_read_timeout(Some(LOOK)).and(client.set_write_timeout(Some(LOOK))).and(client.set_nodelay(true))?;
+    while lane.poll().processed > 0 {} // What the client before didn't stay for.
+    answers.borrow_mut().clear();
+    let (mut received, mut sends): (Option<Received>, _) = (None, true);
     while !stop.load(Ordering::Acquire) && !lane.has_failed() {
-        // The part of a frame moves in front of what follows it; whole frames, which a full ring has refused, are cut first.
-        let part = received.take_if(|rest| rest.len() < FRAME_BYTES).map_or(Vec::new(), |rest| rest.to_vec());
-        if received.is_none() {
+        let is_cut = |received: &Option<Received>| received.as_ref().is_none_or(|rest| rest.len() < FRAME_BYTES);
+        if sends && is_cut(&received) && answers.borrow().is_empty() {
+            let part = received.take().map_or(Vec::new(), |rest| rest.to_vec()); // Of a frame: it moves in front of the rest.
             let mut grant = lane.reserve_rest(2 * FRAME_BYTES)?;
             grant[..part.len()].copy_from_slice(&part);
-            let bytes = match client.read(&mut grant[part.len()..]) {
-                Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => 0,
-                Ok(0) | Err(_) => return Ok(()),
-                Ok(bytes) => bytes,
-            };
-            received = grant.received(part.len() + bytes).ok();
+            let read = client.read(&mut grant[part.len()..]);
+            sends = read.as_ref().map_or_else(is_passing, |bytes| *bytes > 0);
+            received = grant.received(part.len() + read.unwrap_or(0)).ok();
         }
         while let Some(rest) = received.as_mut().filter(|rest| rest.len() >= FRAME_BYTES && lane.free_slots() > 0) {
             lane.stage(rest.cut(0, FRAME_BYTES)?, ())?;
         }
         lane.flush();
-        if lane.poll().is_idle() && lane.free_slots() == 0 {
-            lane.wait(true, LOOK); // Full: nothing is read until the stages get on.
-        }
-        if client.write_all(&std::mem::take(&mut *answers.borrow_mut())).is_err() {
+        let is_idle = lane.poll().is_idle();
+        (is_idle && lane.free_slots() == 0).then(|| lane.wait(true, LOOK)); // Full: until the stages get on.
+        let sent = client.write(&answers.borrow());
+        let is_over = !sends && is_idle && is_cut(&received) && answers.borrow().is_empty();
+        if is_over || sent.as_ref().is_err_and(|error| !is_passing(error)) {
             return Ok(());
         }
+        answers.borrow_mut().drain(..sent.unwrap_or(0));
     }
     Ok(())
 }

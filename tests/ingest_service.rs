@@ -4,11 +4,12 @@
 mod ingest_service;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ingest_service::{DIM, serve};
 use slipring::pipeline::CloseReport;
@@ -126,4 +127,38 @@ fn a_full_ring_makes_the_client_wait_and_loses_nothing() {
     let (ended, stored) = service.stop();
     assert!(ended.unwrap().is_drained());
     assert_eq!(stored.len(), digits.len());
+}
+
+#[test]
+fn a_client_gets_all_of_its_own_answers_and_nobody_elses() {
+    let service = Service::start(|_| Ok(()));
+    let digits = digits();
+    // It sends more than a round of the stages takes, and says at once that this was all.
+    let mut client = TcpStream::connect(service.address).unwrap();
+    client.write_all(&bytes(&digits[..900])).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let answered = answers(&mut client, 900);
+    assert!(answered.iter().zip(&digits).all(|(answer, digit)| *answer == digit.iter().sum::<f32>()));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "everything is answered");
+    // One that goes without its answers, and one after it.
+    let mut gone = TcpStream::connect(service.address).unwrap();
+    gone.write_all(&bytes(&digits[..900])).unwrap();
+    drop(gone);
+    let mut client = TcpStream::connect(service.address).unwrap();
+    client.write_all(&bytes(&digits[1000..1001])).unwrap();
+    assert_eq!(answers(&mut client, 1), [digits[1000].iter().sum::<f32>()]);
+    assert!(service.stop().0.unwrap().is_drained());
+}
+
+#[test]
+fn a_client_that_does_not_read_waits_and_keeps_nobody_from_stopping() {
+    let service = Service::start(|_| Ok(()));
+    let mut client = TcpStream::connect(service.address).unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    // Until the service reads nothing more, because its answers find no place either.
+    let wire = bytes(&digits());
+    while client.write_all(&wire).is_ok() {}
+    let (told, ended) = channel();
+    thread::spawn(move || told.send(service.stop().0));
+    assert!(ended.recv_timeout(Duration::from_secs(60)).expect("it stops").unwrap().is_drained());
 }

@@ -12,7 +12,7 @@ use super::conn::Conn;
 use super::counters::Counter;
 use super::driver::Driver;
 use super::stream::Stream;
-use crate::notice::notice;
+use crate::notice::try_notice;
 
 /// How long accepting pauses when no descriptor is left, unless a connection ends before.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -96,7 +96,7 @@ impl Driver {
         self.accept_again_at = None;
         for (number, listener) in (0..).zip(&self.listeners) {
             if let Err(error) = self.poller.add_listener(listener, number) {
-                notice(format_args!("can't listen again: {error}"));
+                try_notice(format_args!("can't listen again: {error}"));
             }
         }
     }

@@ -14,7 +14,7 @@ use slipring::class::{
 };
 use slipring::region::Numa;
 
-use crate::notice::notice;
+use crate::notice::try_notice;
 use crate::protocol::{Limits, Mode, answer_bytes};
 
 /// A carry buffer for unfinished frames holds the largest one, and at least this much.
@@ -170,7 +170,7 @@ impl Classes {
             }
             Err(error) => {
                 if self.refusals == 0 {
-                    notice(format_args!("answers or frames wait for memory: {error}"));
+                    try_notice(format_args!("answers or frames wait for memory: {error}"));
                 }
                 self.refusals += 1;
                 self.is_short = true;

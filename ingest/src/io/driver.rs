@@ -25,7 +25,7 @@ use super::poller::{Bell, Poller, Ready};
 use super::receive::Wire;
 use super::table::Table;
 use super::watch::IoWatch;
-use crate::notice::notice;
+use crate::notice::try_notice;
 use crate::protocol::{Limits, Mode};
 use crate::stage::{ConnId, Request};
 
@@ -180,7 +180,9 @@ impl Driver {
 
     /// Everything but waiting; says whether anything moved.
     pub(super) fn round(&mut self) -> bool {
-        let read = self.read();
+        let moved = self.read();
+        // What a stall had held up may be taken without a receive.
+        let read = moved || self.duty.has_taken();
         if read {
             self.duty.end(Activity::Receive);
             self.duty.flushed();
@@ -298,7 +300,7 @@ impl Driver {
             }
         });
         if let Err(error) = watched {
-            notice(format_args!("epoll_wait: {error}"));
+            try_notice(format_args!("epoll_wait: {error}"));
         }
         for number in 0..self.listeners.len() {
             if listeners & (1 << number) != 0 {

@@ -130,6 +130,11 @@ impl Duty {
         }
     }
 
+    /// Whether requests were taken that no flush has followed yet.
+    pub(super) fn has_taken(&self) -> bool {
+        !self.received.is_empty()
+    }
+
     /// An activity that did something has ended.
     #[inline]
     pub(super) fn end(&mut self, activity: Activity) {

@@ -114,8 +114,8 @@ impl fmt::Display for IoFigures {
             }
         }
         write!(f, "\ntime{}", shares(Activity::ALL.map(Activity::label), self.times))?;
-        let overruns = self.counts[Counter::Overruns];
-        write!(f, "; longest round {:.3} ms, {overruns} above 10 ms", self.longest_round.as_secs_f64() * 1e3)?;
+        let (overruns, longest) = (self.counts[Counter::Overruns], self.longest_round.as_secs_f64() * 1e3);
+        write!(f, "; {overruns} rounds above 10 ms, the longest since the start {longest:.3} ms")?;
         for (name, times) in &self.stage_times {
             write!(f, "\ntime of {name}{}", shares(StageActivity::ALL.map(StageActivity::label), *times))?;
         }

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use super::error::ServeError;
 use super::metrics::Exporter;
-use crate::notice::notice;
+use crate::notice::try_notice;
 
 /// Clients that are served at once; a further one finds its connection closed.
 pub(super) const CLIENTS_MAX: usize = 8;
-/// How long a client may take for its request, and for reading the answer.
+/// How long a client may take, from its connection to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A request's line and headers, together.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -143,7 +143,7 @@ fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
         };
         if let Err(error) = thread::Builder::new().name("metrics-client".to_owned()).spawn(serve) {
             pages.clients.fetch_sub(1, Ordering::AcqRel);
-            notice(format_args!("--metrics: no thread for a client: {error}"));
+            try_notice(format_args!("--metrics: no thread for a client: {error}"));
             thread::sleep(PAUSE);
         }
     }
@@ -172,19 +172,10 @@ impl Answer {
 
 fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
-    client.set_write_timeout(Some(PATIENCE))?;
     let mut head = Vec::with_capacity(1024);
-    let (answer, with_body) = loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        client.set_read_timeout(Some(left))?;
+    let answer = loop {
         let mut bytes = [0; 1024];
-        let count = match client.read(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
+        let count = read_until(&mut client, &mut bytes, until)?;
         head.extend_from_slice(&bytes[..count]);
         if let Some(answer) = parse(&head, pages) {
             break answer;
@@ -193,41 +184,71 @@ fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
             return Ok(());
         }
     };
+    // Also of one that is wrong otherwise.
+    let with_body = !head.starts_with(b"HEAD ");
     let Answer { status, header, content_type, body } = answer;
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     );
-    client.write_all(head.as_bytes())?;
+    write_until(&mut client, head.as_bytes(), until)?;
     if with_body {
-        client.write_all(body.as_bytes())?;
+        write_until(&mut client, body.as_bytes(), until)?;
     }
     client.shutdown(std::net::Shutdown::Write)?;
     // What it still sends is read, or the kernel would reset the connection under the answer.
-    let mut rest = [0; 1024];
-    while Instant::now() < until && client.read(&mut rest)? > 0 {}
+    while read_until(&mut client, &mut [0; 1024], until)? > 0 {}
     Ok(())
 }
 
-/// The answer to a request whose head is complete or wrong, and whether its body is wanted; else none yet.
-fn parse(head: &[u8], pages: &Pages) -> Option<(Answer, bool)> {
+/// What is left until then, for a call that may take no longer.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+fn read_until(client: &mut TcpStream, bytes: &mut [u8], until: Instant) -> io::Result<usize> {
+    loop {
+        client.set_read_timeout(Some(left(until)?))?;
+        match client.read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// Also of a client that takes a piece now and then: a timeout of `write_all` would begin anew with each.
+fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        client.set_write_timeout(Some(left(until)?))?;
+        match client.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            written => bytes = &bytes[written?..],
+        }
+    }
+    Ok(())
+}
+
+/// The answer to a request whose head is complete or wrong; else none yet.
+fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
-    let wrong = |status, why: &str| Some((Answer::text(status, why), true));
     match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => {}
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return None,
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            return wrong("431 Request Header Fields Too Large", "at most 8 KiB and 64 headers");
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => {
+            return Some(Answer::text("431 Request Header Fields Too Large", "at most 8 KiB and 64 headers"));
         }
-        Err(error) => return wrong("400 Bad Request", &format!("no HTTP request: {error}")),
+        Err(error) => return Some(Answer::text("400 Bad Request", format!("no HTTP request: {error}"))),
     }
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     if !["GET", "HEAD"].contains(&method) {
-        let answer = Answer { header: "Allow: GET, HEAD\r\n", ..Answer::text("405 Method Not Allowed", "GET or HEAD") };
-        return Some((answer, true));
+        let answer = Answer::text("405 Method Not Allowed", "GET or HEAD");
+        return Some(Answer { header: "Allow: GET, HEAD\r\n", ..answer });
     }
-    let answer = match target.split('?').next().unwrap_or_default() {
+    // A target may name the host, as for a proxy.
+    let path = target.strip_prefix("http://").map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+    let answer = match path.split('?').next().unwrap_or_default() {
         "/metrics" => match pages.exporter.text() {
             Some(body) => Answer { content_type: OPENMETRICS, body, ..Answer::text("200 OK", "") },
             None => Answer::text("500 Internal Server Error", "the figures can't be written"),
@@ -236,7 +257,7 @@ fn parse(head: &[u8], pages: &Pages) -> Option<(Answer, bool)> {
         "/readyz" => Answer::of(pages.health.is_ready()),
         _ => Answer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
     };
-    Some((answer, method == "GET"))
+    Some(answer)
 }
 
 #[cfg(test)]
@@ -248,7 +269,7 @@ mod tests {
     }
 
     fn status(request: &str, pages: &Pages) -> Option<&'static str> {
-        parse(request.as_bytes(), pages).map(|(answer, _)| answer.status)
+        parse(request.as_bytes(), pages).map(|answer| answer.status)
     }
 
     #[test]
@@ -258,29 +279,75 @@ mod tests {
             assert_eq!(status(part, &pages), None, "{part}");
         }
         let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
+        let long_and_whole = format!("{long}\r\n\r\n");
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
         for (request, expected) in [
             ("GET /healthz HTTP/1.1\r\n\r\n", "200 OK"),
             ("GET /metrics?a=b HTTP/1.0\r\n\r\n", "200 OK"),
             ("HEAD /healthz HTTP/1.1\r\n\r\n", "200 OK"),
+            ("GET http://host:9901/healthz HTTP/1.1\r\n\r\n", "200 OK"),
+            ("GET http://host HTTP/1.1\r\n\r\n", "404 Not Found"),
             ("GET /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable"),
             ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
             ("GET /metrics/ HTTP/1.1\r\n\r\n", "404 Not Found"),
             ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
             ("\u{1}\u{0}\u{0}\u{0}vectors", "400 Bad Request"),
             (&long, "431 Request Header Fields Too Large"),
+            (&long_and_whole, "431 Request Header Fields Too Large"),
             (&many, "431 Request Header Fields Too Large"),
         ] {
             assert_eq!(status(request, &pages), Some(expected), "{request:.40}");
         }
-        assert!(parse(b"HEAD /healthz HTTP/1.1\r\n\r\n", &pages).is_some_and(|(_, with_body)| !with_body));
+    }
+
+    /// What a client at the other end of a connection is answered.
+    fn answered(request: &str) -> String {
+        let listener = bind("0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        answer(listener.accept().unwrap().0, &pages()).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn head_is_answered_without_a_body() {
+        for (request, status) in [("HEAD /healthz HTTP/1.1", "200"), ("HEAD / HTTP/1.1\r\n: a", "400")] {
+            let text = answered(&format!("{request}\r\n\r\n"));
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")) && text.ends_with("\r\n\r\n"), "{text}");
+        }
+        assert!(answered("GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
+    }
+
+    /// It takes a piece now and then, for ever.
+    #[test]
+    fn a_client_that_reads_slowly_has_no_more_than_its_time() {
+        let listener = bind("0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut served = listener.accept().unwrap().0;
+        let reader = thread::spawn(move || {
+            let mut piece = vec![0; 64 << 10];
+            while client.read(&mut piece).is_ok_and(|count| count > 0) {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let until = Instant::now() + Duration::from_millis(200);
+        // So much that it would take a minute.
+        let written = write_until(&mut served, &vec![0; 256 << 20], until);
+        assert!(
+            written.is_err_and(|error| matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock))
+        );
+        drop(served);
+        reader.join().unwrap();
     }
 
     #[test]
     fn health_follows_the_service() {
         let pages = pages();
         let said = |path: &str| {
-            let (answer, _) = parse(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &pages).unwrap();
+            let answer = parse(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(), &pages).unwrap();
             format!("{} {}", &answer.status[..3], answer.body.trim_end())
         };
         let both = || [said("/healthz"), said("/readyz")];

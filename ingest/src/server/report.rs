@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::ServeError;
 use crate::io::{IoFigures, IoWatch};
-use crate::notice::notice;
+use crate::notice::try_notice;
 
 /// The thread that reports. Dropped, it ends.
 #[derive(Debug)]
@@ -21,9 +21,10 @@ impl Reporter {
     /// Reports on these lanes, each time on what came since the last.
     pub(super) fn start(lanes: Arc<[IoWatch]>, every: Duration) -> Result<Self, ServeError> {
         let (over, is_over) = channel();
+        let before: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         let thread = thread::Builder::new()
             .name("report".to_owned())
-            .spawn(move || report(&lanes, every, &is_over))
+            .spawn(move || report(&lanes, before, every, &is_over))
             .map_err(|error| ServeError::io("--report-every", &error, "raise the thread limit"))?;
         Ok(Self { over: Some(over), thread: Some(thread) })
     }
@@ -37,13 +38,12 @@ impl Drop for Reporter {
     }
 }
 
-fn report(lanes: &[IoWatch], every: Duration, is_over: &Receiver<()>) {
-    let mut before: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
+fn report(lanes: &[IoWatch], mut before: Vec<IoFigures>, every: Duration, is_over: &Receiver<()>) {
     while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let now: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         for (number, (now, before)) in now.iter().zip(&before).enumerate() {
             let lines = now.clone().since(before).to_string();
-            lines.lines().for_each(|line| notice(format_args!("lane {number}: {line}")));
+            lines.lines().for_each(|line| try_notice(format_args!("lane {number}: {line}")));
         }
         before = now;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use slipring::pipeline::{ColumnReader, Outcome, PinPolicy, Stage, StageError, View, pin_current, unpin_current};
 
 use super::request::Request;
-use crate::notice::notice;
+use crate::notice::try_notice;
 use crate::protocol::Status;
 use crate::sink::{Sink, SinkError, Totals};
 
@@ -76,7 +76,7 @@ impl Store {
             Ok(()) => {
                 self.note_rows();
                 if self.complaint.take().is_some() {
-                    notice("the sink takes vectors again");
+                    try_notice("the sink takes vectors again");
                 }
                 Outcome::Done
             }
@@ -111,7 +111,7 @@ impl Store {
         self.retries += 1;
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
-            notice(format_args!("the sink can't take vectors, and tries again: {text}"));
+            try_notice(format_args!("the sink can't take vectors, and tries again: {text}"));
             self.complaint = Some(text);
         }
     }

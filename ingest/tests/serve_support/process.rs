@@ -1,6 +1,6 @@
 //! The real binary: for what only a process has, exit codes, signals, limits and standard output.
 
-use std::io::{BufRead, BufReader, PipeWriter, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::channel;
@@ -77,6 +77,13 @@ impl Process {
         let (reader, pipe) = std::io::pipe().unwrap();
         drop(reader);
         Self::start_with(command, pipe, None)
+    }
+
+    /// Starts it with a standard error that fills up, because its reader, which comes back, doesn't read.
+    #[track_caller]
+    pub fn start_unread(command: Command) -> (Self, PipeReader) {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        (Self::start_with(command, pipe, None), reader)
     }
 
     #[track_caller]

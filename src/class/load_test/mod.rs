@@ -9,7 +9,8 @@
 //!
 //! - Figures are those of the measured time; nobody's counters are reset for them.
 //! - A worker at a limit gives back what it holds before it waits: a limit of one buffer is slow, and
-//!   doesn't hang.
+//!   doesn't hang. Where others hold all buffers for longer than five seconds and than the test, it is
+//!   an error.
 //! - Between the counters the test itself takes nothing from the allocator.
 //!
 //! It doesn't warm the pool's memory up: that is [`ClassPool::warm_up`]'s. It can't tell its own gets

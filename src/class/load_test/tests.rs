@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::options::HELD;
 use super::workers::{Floor, Worker};
 use super::{LoadTest, LoadTestError, LoadTestReport};
-use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
+use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit};
 
 /// The interpreter is a thousand times slower.
 const WORKERS: usize = if cfg!(miri) { 3 } else { 100 };
@@ -99,6 +99,18 @@ fn a_run_that_comes_to_nothing_says_so() {
     let error = LoadTest { warm_up_operations: 0, ..short(2) }.run(&pool).unwrap_err();
     assert!(matches!(error, LoadTestError::NoOperation { .. }), "{error}");
     assert!(error.to_string().ends_with("in 20ms: give a longer `duration`"), "{error}");
+}
+
+/// Nobody would ever be warm.
+#[test]
+fn a_warm_up_without_a_buffer_ends() {
+    for at_limit in [AtLimit::Wait, AtLimit::Refuse] {
+        let pool = pool(1, at_limit);
+        let _all = [pool.get(64).unwrap(), pool.get(4096).unwrap()];
+        let error = short(2).run_between(&pool, || panic!("it began"), || ()).unwrap_err();
+        let is_limit = |cause: &GetError| matches!(cause, GetError::TimedOut { .. } | GetError::Exhausted { .. });
+        assert!(matches!(&error, LoadTestError::Get { operation: 0, cause, .. } if is_limit(cause)), "{error}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! Promises that each payload is verified before its buffer goes back, also what is left at the end,
 //! that all threads have ended when [`run`] returns, and that no limit of the pool stops them for
-//! good: who waits for a buffer holds none and has looked for one at every place.
+//! good: who waits for a buffer holds none and has looked for one at every place. Where others hold
+//! all of them, a worker gives up.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
@@ -26,6 +27,8 @@ const HANDED_OVER_PART: u64 = 8;
 const OPERATION_BITS: u32 = 40;
 /// How long a get at a limit waits until its worker looks around again.
 const PATIENCE: Duration = Duration::from_millis(1);
+/// For how long a worker that warms up waits for one buffer, or as long as the test if that is longer: then others hold them all.
+const GIVES_UP: Duration = Duration::from_secs(5);
 /// Between two looks at the clock: a test's end is late by at most this.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -209,15 +212,25 @@ impl<'f> Worker<'f> {
     /// A buffer. At a limit the worker gives back what it holds, then what lies at any place, and then
     /// waits for a while: so what all of them wait for isn't held by one of them.
     fn get(&mut self, len: usize) -> Result<Option<PooledBuf>, LoadTestError> {
-        let pool = self.floor.pool;
+        let (pool, mut waits_since) = (self.floor.pool, None);
         loop {
             let holds = self.held.iter().any(Option::is_some);
             let got = if holds { pool.try_get(len) } else { pool.get_timeout(len, PATIENCE) };
             match got {
                 Ok(buf) => return Ok(Some(buf)),
-                Err(GetError::Exhausted { .. } | GetError::TimedOut { .. }) => {}
-                Err(cause) => {
-                    return Err(LoadTestError::Get { worker: self.number, operation: self.done, cause });
+                Err(mut cause) => {
+                    let waited = waits_since.get_or_insert_with(Instant::now).elapsed();
+                    let may_pass = match &mut cause {
+                        GetError::Exhausted { .. } => true,
+                        GetError::TimedOut { timeout, .. } => {
+                            *timeout = waited;
+                            true
+                        }
+                        _ => false,
+                    };
+                    if !may_pass || waited > GIVES_UP.max(self.floor.test.duration) {
+                        return Err(LoadTestError::Get { worker: self.number, operation: self.done, cause });
+                    }
                 }
             }
             match self.oldest() {
