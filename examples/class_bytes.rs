@@ -1,6 +1,6 @@
 //! A pooled buffer as `Bytes`: slices share it without a copy, and the last one that is dropped gives it back.
 //!
-//!     cargo run --features bytes --example class_bytes
+//!     cargo run --features slipring/bytes --example class_bytes
 
 use std::error::Error;
 

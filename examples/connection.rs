@@ -21,8 +21,8 @@ struct Connection {
     streams: Vec<Stream>,
 }
 
-/// What a connection holds of its pool. Messages that are queued and messages that consumers hold are all that is in use: the
-/// difference is what is held.
+/// What a connection holds of its pool. Messages that are queued, that consumers hold or that are half assembled are all that is in use: the
+/// difference is held, by consumers where no message is half assembled.
 #[derive(Debug, PartialEq)]
 struct Gauges {
     queued_messages: u64,

@@ -2,7 +2,7 @@
 //!
 //! - A field that is missing has its default; one that nobody knows, or that stands twice, is refused.
 //! - Every error names the field, also where the format doesn't.
-//! - Times are numbers of seconds, `0.1` or `30`, in fields that end in `_secs`.
+//! - Times are numbers of seconds, `0.1` or `30`, in fields that end in `_secs`; to the nanosecond up to 48 days, where the digits of an `f64` end.
 //! - Where none is a choice (`part_bytes`), a format with nulls may write it, and TOML leaves it out.
 //! - What is read fits: the engine's and the pool's own checks run here too.
 //!
@@ -69,7 +69,7 @@ impl Value for Duration {
     }
 
     fn from_form(form: f64) -> Result<Self, String> {
-        Self::try_from_secs_f64(form).map_err(|_| format!("{form} is no time: give seconds, 0 or more"))
+        Self::try_from_secs_f64(form).map_err(|_| format!("{form} is no time: give seconds, 0 to a year"))
     }
 }
 
@@ -309,6 +309,11 @@ mod tests {
             "backoff_first_secs = -1",
             "{\"backoff_first_secs\": -1}",
             &["`backoff_first_secs`: -1 is no time"],
+        );
+        refused::<RangeOptions>(
+            "retry_after_max_secs = 31536001",
+            "{\"retry_after_max_secs\": 31536001}",
+            &["`retry_after_max_secs` is 31536001s: give at most a year"],
         );
         refused::<RangeOptions>(
             "request_timeout_secs = 0",

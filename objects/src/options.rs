@@ -109,6 +109,11 @@ impl RangeOptions {
                 format!("at most `backoff_max`, {:?}", self.backoff_max),
             );
         }
+        for (field, value) in [("backoff_max", self.backoff_max), ("retry_after_max", self.retry_after_max)] {
+            if value > TIMEOUT_MAX {
+                return refused(field, &value, "at most a year".to_owned());
+            }
+        }
         for (field, value) in [("request_timeout", Some(self.request_timeout)), ("total_timeout", self.total_timeout)] {
             if let Some(value) = value.filter(|value| value.is_zero() || *value > TIMEOUT_MAX) {
                 return refused(field, &value, "more than nothing and at most a year".to_owned());

@@ -1,4 +1,5 @@
-//! How long events take through a timed lane: one clock reading for each flush, and one for each batch of a stage.
+//! How long events take through a timed lane: one clock reading for each flush, and one for each batch of a stage. (What its thread does takes one more
+//! for each wait: see [`super::thread_time`].)
 //!
 //! ```text
 //!   flush k:  its stamp { last sequence, time } ─▶ the events are published

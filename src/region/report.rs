@@ -79,7 +79,7 @@ impl fmt::Display for RegionReport {
             None => writeln!(f, "node: unknown")?,
         }
         writeln!(f, "locked: {}", Size(self.locked_bytes))?;
-        write!(f, "touched: in {} ns", self.touch_ns)?;
+        write!(f, "touched: in {:.1} ms", self.touch_ns as f64 / 1e6)?;
         self.downgrades.iter().try_for_each(|downgrade| write!(f, "\ndowngrade: {downgrade}"))
     }
 }

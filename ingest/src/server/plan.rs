@@ -58,7 +58,7 @@ impl Plan {
         let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
         let lanes = place(options, CpuMask::read().cpus())?;
         if options.report_every == Some(Duration::ZERO) {
-            return Err(ServeError::Option("--report-every is 0s: give 1s or more, or leave it out".to_owned()));
+            return Err(ServeError::Option("--report-every is 0s: give 1ms or more, or leave it out".to_owned()));
         }
         let connections_max = connections_max(options)?;
         Ok(Self {
