@@ -43,7 +43,8 @@ const GROUPS: &str = "SLIPRING_BENCH_GROUPS";
 fn main() -> ExitCode {
     let restriction =
         |argument: &String| RESTRICTIONS.iter().find(|(flag, _)| flag == argument).map(|(_, group)| *group);
-    let (ours, theirs): (Vec<String>, Vec<String>) = env::args().skip(1).partition(|one| restriction(one).is_some());
+    let words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let (ours, theirs): (Vec<String>, Vec<String>) = words.partition(|one| restriction(one).is_some());
     if !ours.is_empty() {
         let groups: Vec<&str> = ours.iter().filter_map(restriction).collect();
         let program = env::current_exe().expect("a running program has a file");

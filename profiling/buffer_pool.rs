@@ -25,6 +25,7 @@ use buffer_pool::long_loop::{NAME, ops, whole_run};
 use long_run::ended;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
     ended(NAME, ops(&words).and_then(whole_run))
 }

@@ -159,6 +159,6 @@ fn a_client_that_does_not_read_waits_and_keeps_nobody_from_stopping() {
     let wire = bytes(&digits());
     while client.write_all(&wire).is_ok() {}
     let (told, ended) = channel();
-    thread::spawn(move || told.send(service.stop().0));
+    thread::spawn(move || drop(told.send(service.stop().0)));
     assert!(ended.recv_timeout(Duration::from_secs(60)).expect("it stops").unwrap().is_drained());
 }

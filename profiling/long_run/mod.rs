@@ -34,7 +34,8 @@ impl Ended {
 
 /// Runs `program` with the process's words. `body` returns the line that says what was verified.
 pub fn run(program: &Taken, body: impl FnOnce(&Options) -> Result<String, Ended>) -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
     if words.iter().any(|word| word == "--help" || word == "-h") {
         println!("{}", program.help());
         return ExitCode::SUCCESS;

@@ -98,7 +98,8 @@ impl Collector for Lanes {
         let help = "What the thread of a stage spends its time on";
         let mut family = encoder.encode_descriptor("slipring_stage_time", help, unit, MetricType::Counter)?;
         for lane in &lanes {
-            for StageTiming { stage, thread, .. } in &lane.timings {
+            // An inline stage's time is its lane's.
+            for StageTiming { stage, thread, .. } in lane.timings.iter().filter(|stage| stage.thread.has_run()) {
                 for activity in StageActivity::ALL {
                     let [lane, stage] = labels(lane.name, stage.as_str());
                     let labels = [lane, stage, ("activity", activity.label())];

@@ -161,6 +161,12 @@ impl ThreadTime {
         Duration::from_nanos(sums.iter().sum())
     }
 
+    /// Whether there is anything to tell: the thread runs, or has run.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.cells.open.load(Ordering::Relaxed) != NOT_RUNNING
+    }
+
     /// Whether the thread runs now.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -196,7 +202,7 @@ mod tests {
     fn what_goes_on_counts_up_to_now() {
         let mut thread = thread();
         let time = thread.time();
-        assert_eq!((spent(&time, 500), time.is_running()), ([0, 0, 0], false));
+        assert_eq!((spent(&time, 500), time.is_running(), time.has_run()), ([0, 0, 0], false, false));
         thread.begin_at(StageActivity::Idle, 1000);
         assert_eq!((spent(&time, 1300), time.is_running()), ([0, 300, 0], true));
         thread.begin_at(StageActivity::Busy, 1400);
@@ -205,7 +211,7 @@ mod tests {
         thread.begin_at(StageActivity::Retry, 2100);
         thread.begin_at(StageActivity::Busy, 3000);
         drop(thread);
-        assert_eq!((spent(&time, 9000), time.is_running()), ([750, 400, 900], false));
+        assert_eq!((spent(&time, 9000), time.is_running(), time.has_run()), ([750, 400, 900], false, true));
     }
 
     #[test]

@@ -60,14 +60,14 @@ impl IoWatch {
         latencies.extend(self.stages.iter().map(stage));
         latencies.push(("receive to sent".to_owned(), self.duty.to_sent.histogram()));
         let spent = |thread: &ThreadTime| StageActivity::ALL.map(|activity| thread.spent(activity));
-        let stage_times = self.stages.iter().map(|stage| (stage.stage.clone(), spent(&stage.thread)));
+        // An inline stage's time is the IO thread's.
+        let on_threads = self.stages.iter().filter(|stage| stage.thread.has_run());
         IoFigures {
             at: Instant::now(),
             seconds: times.iter().sum::<Duration>().as_secs_f64(),
             counts: self.counters.counts(),
             times,
-            // An inline stage's time is the IO thread's.
-            stage_times: stage_times.filter(|(_, times)| times.iter().any(|time| !time.is_zero())).collect(),
+            stage_times: on_threads.map(|stage| (stage.stage.clone(), spent(&stage.thread))).collect(),
             longest_round: self.duty.longest_round(),
             latencies,
             lane: self.lane.stats(PATIENCE),
