@@ -64,6 +64,13 @@ fn enqueue(mut enqueuer: Enqueuer, count: u64, mixed: bool, seed: u64) {
         let message = &mut bytes[..payload_len(number)];
         write_payload(message, number);
         pause(&mut draw);
+        if number + 1 == count {
+            // The last one lets the dequeuer run out of messages and sleep, also where this thread has been ahead all the time.
+            while enqueuer.stats().queued_messages > 0 {
+                thread::yield_now();
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
         loop {
             let outcome = match if mixed { draw.below(4) } else { 0 } {
                 0 => Some(enqueuer.enqueue_copy(message)),
