@@ -56,12 +56,18 @@ macro_rules! either {
 }
 
 impl<M: Meta> Poller<M> {
-    /// Shows at most `limit` events to `step` and releases those that are done. None: there is nothing. Whether something may still come
+    /// Shows at most `limit` events to `step`, after `begin`, and releases those that are done. None: there is nothing. Whether something may still come
     /// isn't asked here: the disruptor's shutdown isn't ordered with anything.
     #[inline]
-    pub(crate) fn drive(&mut self, limit: u64, mut step: impl FnMut(&Slot<M>) -> Step) -> Option<Batch> {
+    pub(crate) fn drive(
+        &mut self,
+        limit: u64,
+        begin: impl FnOnce(),
+        mut step: impl FnMut(&Slot<M>) -> Step,
+    ) -> Option<Batch> {
         either!(self, poller => {
             let mut guard = poller.take(limit).ok()?;
+            begin();
             let (mut done, mut end) = (0, End::All);
             let shown = catch_unwind(AssertUnwindSafe(|| {
                 for slot in &mut guard {

@@ -140,13 +140,12 @@ impl<M: Meta> Stage<M> {
             time.begin(StageActivity::Idle);
         }
         let error = loop {
-            let polled = self.poll(batch_max, |view| {
+            let begin = || {
                 if let Some(time) = &mut time {
                     time.begin(StageActivity::Busy);
                 }
-                handler(view)
-            });
-            match polled {
+            };
+            match self.poll_batch(batch_max, begin, &mut handler) {
                 Ok(Polled::Advanced(_)) => {
                     idle.reset();
                     retry = RETRY_MIN;

@@ -96,7 +96,18 @@ impl<M: Meta> Stage<M> {
     /// # Errors
     /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds events that were read ahead.
     #[inline]
-    pub fn poll(&mut self, max: usize, mut handler: impl FnMut(View<'_, M>) -> Outcome) -> Result<Polled, StageError> {
+    pub fn poll(&mut self, max: usize, handler: impl FnMut(View<'_, M>) -> Outcome) -> Result<Polled, StageError> {
+        self.poll_batch(max, || (), handler)
+    }
+
+    /// As [`Stage::poll`]; `begin` is called before the first event of a batch.
+    #[inline]
+    pub(super) fn poll_batch(
+        &mut self,
+        max: usize,
+        begin: impl FnOnce(),
+        mut handler: impl FnMut(View<'_, M>) -> Outcome,
+    ) -> Result<Polled, StageError> {
         self.reap_dropped_held()?;
         if !self.helds.is_empty() {
             return Err(StageError::Holding { since: self.released + 1 });
@@ -107,7 +118,7 @@ impl<M: Meta> Stage<M> {
         let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
         let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
         // By value: borrowed, what it captures would be kept in memory, 20 instructions a batch.
-        let driven = poller.drive(max as u64, move |slot| {
+        let driven = poller.drive(max as u64, begin, move |slot| {
             sequence += 1;
             match handler(View::new(slot, shared, sequence, index)) {
                 Outcome::Done => Step::Done,
