@@ -7,11 +7,12 @@ mod tidy {
     pub mod memory;
     pub mod shape;
     pub mod source;
+    pub mod twins;
     pub mod words;
 }
 
 use tidy::source::{Source, read, tree};
-use tidy::{memory, shape, words};
+use tidy::{memory, shape, twins, words};
 
 /// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations. Extend it on purpose.
 const UNSAFE_FILES: &[&str] = &[
@@ -77,6 +78,17 @@ fn assert_none(complaints: &[String]) {
 
 fn each(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
     tree().iter().flat_map(rule).collect()
+}
+
+#[test]
+fn twins_apply() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twins");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let twins: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "twin")).collect();
+    let name = |path: &std::path::Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let stale = |path: &std::path::PathBuf| twins::stale(&name(path), &std::fs::read_to_string(path).unwrap(), read);
+    let complaints: Vec<String> = twins.iter().flat_map(stale).collect();
+    assert!(twins.len() > 200 && complaints.is_empty(), "{complaints:#?}");
 }
 
 #[test]
