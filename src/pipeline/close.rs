@@ -8,6 +8,7 @@ use super::lane::Lane;
 use super::sleep::after;
 use super::slot::Meta;
 use super::state::{Rejection, StageState};
+use crate::ring::NONE;
 use crate::wake::shielded;
 
 /// How long the closing thread sleeps at most before it looks again: at inline stages, and at those that others poll.
@@ -78,6 +79,7 @@ impl<M: Meta> Lane<M> {
         self.flush();
         assert_eq!(self.staged(), self.published, "a flush leaves nothing");
         self.closing = true;
+        self.room_until = NONE;
         self.check();
         self.shared.close(self.published + 1);
     }

@@ -86,18 +86,22 @@ impl<P> Flow<P> {
         self.stages[self.layers[before].clone()].iter().map(StageState::progress).min().unwrap_or(NONE)
     }
 
+    /// How many layers there are.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// The sequence up to which every stage has released.
     pub(crate) fn consumed(&self) -> Sequence {
         self.available(self.layers.len())
     }
 
-    /// Flush: events up to `sequence` are in the ring.
+    /// Flush: events up to `sequence` are in the ring. Threads of the first layer are to be woken next.
     #[inline]
     pub(crate) fn publish(&self, sequence: Sequence) {
         debug_assert!(sequence > self.available(0) && self.closed_at() == i64::MAX);
         // SYNC S3: pairs with a sleeper's second look.
         self.published.0.store(sequence, Ordering::Release);
-        self.wake_layer(0);
     }
 
     /// A stage has released up to `sequence`. Always inlined, with the wake-up: it is 30 instructions of an event that comes alone.
@@ -108,6 +112,22 @@ impl<P> Flow<P> {
         debug_assert!(sequence > state.progress(), "stages move on");
         state.set_progress(sequence);
         self.wake_layer(state.layer + 1);
+    }
+
+    /// Whether stages of `layer` have threads of their own; behind the last one there are none.
+    pub(crate) fn has_threads(&self, layer: usize) -> bool {
+        self.stages.iter().any(|stage| stage.layer == layer && stage.party().is_some())
+    }
+
+    /// Wakes the threads that wait for events of `layer`, on the IO thread: a dead one's events are its own to release, in its next round.
+    #[inline]
+    pub(crate) fn wake_threads(&self, layer: usize) {
+        self.barrier.light();
+        for stage in &self.stages[self.layers[layer].clone()] {
+            if let Some(party) = stage.party().filter(|_| !stage.is_dead()) {
+                party.wake_if(ASLEEP);
+            }
+        }
     }
 
     /// Wakes whoever waits for events of `layer`; behind the last one, the IO thread if it is full.

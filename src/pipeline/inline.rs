@@ -1,15 +1,49 @@
 //! Inline stages: a stage and its handler, polled by the IO thread.
+//!
+//! They run on the thread that publishes, so they know by its own count what is published, and read slots where the lane has staged them. Their cursors in the
+//! disruptor, which let threads and the producer go on, follow: after each batch, or, where nobody but this thread looks at them, once the producer needs
+//! room.
 #![forbid(unsafe_code)]
 
-use super::slot::Meta;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::poller::text_of;
+use super::slot::{Meta, Slot};
 use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
 use super::view::View;
+use crate::ring::Sequence;
+
+/// A round of all inline stages of a lane: what they are given, and what they did.
+pub(super) struct Round<'l, M> {
+    /// The lane's own slots, by their place in the ring.
+    pub(super) slots: &'l [Slot<M>],
+    /// The last sequence that is published.
+    pub(super) published: Sequence,
+    /// Nobody looks at the stages' cursors before [`Inline::sync`].
+    pub(super) is_lazy: bool,
+    /// Events that were processed.
+    pub(super) processed: usize,
+    /// Up to where all of them in the last layer have released.
+    pub(super) through: Sequence,
+    /// A handler can't go on: [`Inline::die`] is to follow, once all cursors are where their stages are.
+    pub(super) is_stopped: bool,
+}
 
 /// A stage whose handler's type is forgotten: one indirect call a batch, not an event.
-pub(super) trait Inline {
-    /// One batch; says how many events were processed.
-    fn poll(&mut self) -> usize;
+pub(super) trait Inline<M> {
+    /// One batch of what is published.
+    fn poll(&mut self, round: &mut Round<'_, M>);
+
+    /// Moves its cursor in the disruptor to where it is, after those of all layers before.
+    fn sync(&mut self);
+
+    /// The number of its layer.
+    fn layer(&self) -> usize;
+
+    /// Records why its handler has stopped, if it has.
+    fn die(&mut self);
 
     /// Whether it said in its last round that an event is to be shown again.
     fn retries(&self) -> bool;
@@ -19,38 +53,124 @@ pub(super) struct InlineStage<M: Meta, F> {
     /// Gone once the stage has ended or is dead.
     stage: Option<Stage<M>>,
     handler: F,
+    layer: usize,
+    is_last: bool,
+    /// The next layer has threads.
+    wakes: bool,
+    batch_max: i64,
+    /// Nothing had ended it before it was attached; from then on nothing but its handler does.
+    is_live: bool,
+    /// Events that are processed, of which its cursor in the disruptor doesn't tell yet.
+    lag: u64,
+    /// Why its handler can't go on.
+    stopped: Option<String>,
     retries: bool,
 }
 
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
-    pub(super) fn new(mut stage: Stage<M>, handler: F) -> Self {
-        // What it did by hand isn't the lane's round.
-        let _by_hand = stage.take_processed_before_it_died();
-        assert_eq!(stage.state().placement, Placement::Inline, "the lane polls inline stages only");
-        Self { stage: Some(stage), handler, retries: false }
+    pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
+        let state = stage.state();
+        assert_eq!(state.placement, Placement::Inline, "the lane polls inline stages only");
+        let (layer, batch_max, is_live) = (state.layer, state.batch_max as i64, stage.is_live());
+        let (is_last, wakes) = (layer + 1 == stage.shared().layers(), stage.shared().has_threads(layer + 1));
+        Self {
+            stage: Some(stage),
+            handler,
+            layer,
+            is_last,
+            wakes,
+            batch_max,
+            is_live,
+            lag: 0,
+            stopped: None,
+            retries: false,
+        }
+    }
+
+    /// There is nothing to read: perhaps because the stream has ended, or a stage before it is dead.
+    #[inline(never)]
+    fn find_nothing(&mut self, round: &mut Round<'_, M>) {
+        let Some(stage) = self.stage.as_mut() else { return };
+        if self.is_last {
+            round.through = round.through.min(stage.released());
+        }
+        if !matches!(stage.find_nothing(), Ok(Polled::Idle)) {
+            // A dead stage has told the lane by itself.
+            (self.stage, self.retries) = (None, false);
+        }
+    }
+
+    /// The handler has stopped before the end of the batch; true if it can't go on.
+    #[cold]
+    fn stop(&mut self, shown: std::thread::Result<Outcome>) -> bool {
+        self.stopped = match shown {
+            Ok(Outcome::Fail(reason)) => Some(reason),
+            Ok(_) => None,
+            Err(payload) => Some(format!("panicked: {}", text_of(payload))),
+        };
+        self.retries = self.stopped.is_none();
+        self.stopped.is_some()
     }
 }
 
-impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline for InlineStage<M, F> {
-    fn poll(&mut self) -> usize {
-        let Some(stage) = self.stage.as_mut() else { return 0 };
-        let batch_max = stage.state().batch_max;
-        match stage.poll(batch_max, &mut self.handler) {
-            Ok(Polled::Idle) => 0,
-            Ok(Polled::Advanced(done)) => {
-                self.retries = false;
-                done
+impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> {
+    fn poll(&mut self, round: &mut Round<'_, M>) {
+        let Some(stage) = self.stage.as_mut().filter(|_| self.is_live) else { return self.find_nothing(round) };
+        let first = stage.released();
+        let available = if self.layer == 0 { round.published } else { stage.shared().available(self.layer) };
+        if available <= first {
+            return self.find_nothing(round);
+        }
+        let last = first + (available - first).min(self.batch_max);
+        let (slots, shared, index, handler) = (round.slots, &**stage.shared(), stage.index(), &mut self.handler);
+        let mut done = first;
+        let shown = catch_unwind(AssertUnwindSafe(|| {
+            while done < last {
+                let sequence = done + 1;
+                let slot = &slots[sequence as usize & (slots.len() - 1)];
+                match handler(View::new(slot, shared, sequence, index)) {
+                    Outcome::Done => {}
+                    Outcome::Reject(reason) => shared.reject(index, sequence, reason),
+                    other => return other,
+                }
+                done = sequence;
             }
-            Ok(Polled::Retry(done)) => {
-                self.retries = true;
-                done
+            Outcome::Done
+        }));
+        self.lag += (done - first) as u64;
+        if done > first {
+            if !round.is_lazy {
+                // Before its progress is told: whoever is woken by that finds the events.
+                stage.move_cursor(mem::take(&mut self.lag));
             }
-            Ok(Polled::Ended) | Err(_) => {
-                // A dead stage has told the lane by itself; what it processed before counts.
-                let done = stage.take_processed_before_it_died();
-                (self.stage, self.retries) = (None, false);
-                done
-            }
+            stage.move_inline(done, self.wakes);
+        }
+        round.processed += (done - first) as usize;
+        if self.is_last {
+            round.through = round.through.min(done);
+        }
+        self.retries = false;
+        if done < last {
+            round.is_stopped |= self.stop(shown);
+        }
+    }
+
+    fn sync(&mut self) {
+        let lag = mem::take(&mut self.lag);
+        if let Some(stage) = self.stage.as_mut().filter(|_| lag > 0) {
+            stage.move_cursor(lag);
+        }
+    }
+
+    fn layer(&self) -> usize {
+        self.layer
+    }
+
+    fn die(&mut self) {
+        if let Some(reason) = self.stopped.take()
+            && let Some(mut stage) = self.stage.take()
+        {
+            stage.die(&reason);
         }
     }
 

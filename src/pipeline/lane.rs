@@ -9,7 +9,7 @@ use super::claim::Claim;
 use super::error::{NotStaged, Refused, StageRefusal, WrongPlacement};
 use super::flow::Failure;
 use super::grant::LaneGrant;
-use super::inline::{Inline, InlineStage};
+use super::inline::{Inline, InlineStage, Round};
 use super::poller::Poller;
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
@@ -46,14 +46,22 @@ pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
     pub(super) ends: Ends<M>,
     pub(super) shared: Arc<LaneShared<M>>,
-    /// Staged slots, by their place in the ring, until they are flushed.
+    /// Slots by their place in the ring: staged ones until they are flushed, published ones for the inline stages.
     waiting: Box<[Slot<M>]>,
     /// Last sequence published, reclaimed.
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
     pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
-    pub(super) inline: Vec<Box<dyn Inline>>,
+    pub(super) inline: Vec<Box<dyn Inline<M>>>,
+    /// Every stage is attached and none has failed: nobody but this thread looks at the disruptor's cursors, so they move when the producer needs room.
+    is_lazy: bool,
+    /// The first layer has threads; inline stages are this thread's own.
+    wakes: bool,
+    /// Slots are free for the sequences below, as far as is known without a look at the stages; none once the lane is closing.
+    pub(super) room_until: Sequence,
+    /// Where the reclaimer's cursor in the disruptor is: the producer may publish a ring's length beyond it.
+    gate: Sequence,
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
@@ -75,7 +83,7 @@ impl<M: Meta> Lane<M> {
         let (published, reclaimed) = (NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
-        let (shared, is_timed) = (Arc::clone(shared), shared.timing.is_some());
+        let (shared, is_timed, wakes) = (Arc::clone(shared), shared.timing.is_some(), shared.has_threads(0));
         Self {
             pool,
             ends,
@@ -86,6 +94,10 @@ impl<M: Meta> Lane<M> {
             reclaim,
             wait,
             inline,
+            is_lazy: false,
+            wakes,
+            room_until: NONE + slots as i64 + 1,
+            gate: NONE,
             detached,
             closing: false,
             refused_ring: 0,
@@ -158,19 +170,53 @@ impl<M: Meta> Lane<M> {
 
     /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room. What has a sequence is
     /// published, also if the lane was poisoned meanwhile: [`CloseReport`](super::CloseReport) says what became of it.
+    #[inline]
     pub fn flush(&mut self) -> usize {
-        let count = (self.staged() - self.published) as usize;
-        if count == 0 {
-            return 0;
-        }
+        if self.staged() == self.published { 0 } else { self.flush_staged() }
+    }
+
+    #[inline(never)]
+    fn flush_staged(&mut self) -> usize {
         self.note_flush();
-        let (mask, first, waiting) = (self.waiting.len() - 1, self.published + 1, &self.waiting);
-        // Every entry is written: the crate would publish what an unfinished iterator left there.
-        let fill = |(entry, at): (&mut Slot<M>, Sequence)| *entry = waiting[at as usize & mask];
-        let sent = self.ends.producer.try_batch_publish(count, |entries| entries.zip(first..).for_each(fill)).is_ok();
-        assert!(sent, "the lane's count of the ring's room is right");
+        self.open_gate();
+        let count = (self.staged() - self.published) as usize;
+        // Two runs: up to the end of the ring, and from its start. Every entry is written: the crate would publish what an unfinished iterator left there.
+        let start = (self.published + 1) as usize & (self.waiting.len() - 1);
+        let near = count.min(self.waiting.len() - start);
+        let (head, tail) = (&self.waiting[start..start + near], &self.waiting[..count - near]);
+        let sent = self.ends.producer.try_batch_publish(count, |mut entries| {
+            head.iter().zip(entries.by_ref()).for_each(|(slot, entry)| *entry = *slot);
+            tail.iter().zip(entries).for_each(|(slot, entry)| *entry = *slot);
+        });
+        assert!(sent.is_ok(), "the lane's count of the ring's room is right");
         self.note_published();
         count
+    }
+
+    /// Before a publication: the reclaimer's cursor follows what is reclaimed, once the producer needs it.
+    #[inline(always)]
+    fn open_gate(&mut self) {
+        if self.staged() - self.gate > self.waiting.len() as i64 {
+            self.move_gate();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_gate(&mut self) {
+        self.sync_inline();
+        self.gate += self.ends.reclaimer.poll().map_or(0, |mut guard| {
+            let events = &mut guard;
+            events.len() as i64
+        });
+        assert!(self.gate >= self.reclaimed, "a stage's cursor moves before its progress is told");
+    }
+
+    /// Moves the cursors of all inline stages to where they are, layer after layer: none can pass the one before.
+    fn sync_inline(&mut self) {
+        for layer in 0..self.shared.layers() {
+            self.inline.iter_mut().filter(|stage| stage.layer() == layer).for_each(|stage| stage.sync());
+        }
     }
 
     /// Stages and publishes one slice.
@@ -197,6 +243,7 @@ impl<M: Meta> Lane<M> {
             return Err(WrongPlacement(stage));
         }
         self.inline.push(Box::new(InlineStage::new(stage, handler)));
+        self.is_lazy = self.inline.len() == self.shared.stages.len() && !self.shared.has_failed();
         Ok(())
     }
 
@@ -206,8 +253,15 @@ impl<M: Meta> Lane<M> {
         if self.shared.has_failed() {
             self.pump();
         }
-        let processed = self.inline.iter_mut().map(|stage| stage.poll()).sum();
-        let reclaimed = self.reclaim();
+        let (slots, published, is_lazy) = (&*self.waiting, self.published, self.is_lazy);
+        let (processed, through, is_stopped) = (0, published, false);
+        let mut round = Round { slots, published, is_lazy, processed, through, is_stopped };
+        self.inline.iter_mut().for_each(|stage| stage.poll(&mut round));
+        let Round { processed, through, is_stopped, .. } = round;
+        if is_stopped {
+            self.bury();
+        }
+        let reclaimed = if is_lazy { self.note_consumed(through) } else { self.reclaim() };
         if self.shared.figures.are_asked() {
             self.tell_figures();
         }
@@ -215,20 +269,33 @@ impl<M: Meta> Lane<M> {
         Progress { processed, reclaimed }
     }
 
+    /// Inline stages have stopped: they are dead once what they have processed is told.
+    #[cold]
+    fn bury(&mut self) {
+        self.sync_inline();
+        self.is_lazy = false;
+        self.inline.iter_mut().for_each(|stage| stage.die());
+    }
+
     /// Learns what all stages are done with, and frees it; says how many events that were.
     #[inline]
     pub fn reclaim(&mut self) -> usize {
-        let consumed = self.ends.reclaimer.poll().map_or(0, |mut guard| {
-            let events = &mut guard;
-            events.len()
-        });
-        if consumed > 0 {
-            self.reclaimed += consumed as i64;
-            assert!(self.reclaimed <= self.published, "nobody consumes what isn't published");
+        self.note_consumed(self.shared.consumed())
+    }
+
+    #[inline(always)]
+    fn note_consumed(&mut self, consumed: Sequence) -> usize {
+        let count = consumed - self.reclaimed;
+        if count > 0 {
+            assert!(consumed <= self.published, "nobody consumes what isn't published");
+            self.reclaimed = consumed;
+            if !self.closing {
+                self.room_until = consumed + self.waiting.len() as i64 + 1;
+            }
             self.set_released();
             self.check();
         }
-        consumed
+        count as usize
     }
 
     /// Slots that are free now, as far as is known without polling.
@@ -271,6 +338,15 @@ impl<M: Meta> Lane<M> {
 
     #[inline]
     fn room(&mut self) -> Result<(), Refused> {
+        if self.staged() + 1 < self.room_until && self.shared.poisoned().is_none() {
+            return Ok(());
+        }
+        self.find_room()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_room(&mut self) -> Result<(), Refused> {
         self.check_open()?;
         if self.free_slots() > 0 || self.reclaim() > 0 {
             return Ok(());
@@ -328,6 +404,10 @@ impl<M: Meta> Lane<M> {
             return sequence;
         }
         self.note_flush();
+        self.open_gate();
+        // Where inline stages read it.
+        let at = self.staged() as usize & (self.waiting.len() - 1);
+        self.waiting[at] = slot;
         let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
         self.note_published();
@@ -354,6 +434,9 @@ impl<M: Meta> Lane<M> {
     fn note_published(&mut self) {
         self.published = self.staged();
         self.shared.publish(self.published);
+        if self.wakes {
+            self.shared.wake_threads(0);
+        }
         if self.reclaim == Reclaim::OnOverwrite {
             self.set_released();
         }

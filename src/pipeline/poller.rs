@@ -126,7 +126,7 @@ impl<M: Meta> Pump for Poller<M> {
 }
 
 /// The message of a panic, if it has one. What was thrown may panic again when it is dropped: what that throws is leaked.
-fn text_of(payload: Box<dyn Any + Send>) -> String {
+pub(super) fn text_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

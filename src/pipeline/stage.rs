@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
 
 use super::error::StageError;
@@ -57,8 +56,6 @@ pub struct Stage<M: Meta> {
     spare: Vec<Vec<Slot<M>>>,
     /// It was told that no more will come: none is shown, whatever a stage before it still releases at that moment.
     is_cut_off: bool,
-    /// Events of its last batch that it processed before it died.
-    last_done: usize,
     /// Of a timed lane.
     timer: Option<StageTimer>,
 }
@@ -67,7 +64,7 @@ impl<M: Meta> Stage<M> {
     pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32, timer: Option<StageTimer>) -> Self {
         assert!((index as usize) < shared.stages.len());
         let (helds, spare) = (VecDeque::new(), Vec::new());
-        let (released, read, is_cut_off, last_done) = (NONE, NONE, false, 0);
+        let (released, read, is_cut_off) = (NONE, NONE, false);
         Self {
             poller: Some(poller),
             shared: Arc::clone(shared),
@@ -77,7 +74,6 @@ impl<M: Meta> Stage<M> {
             helds,
             spare,
             is_cut_off,
-            last_done,
             timer,
         }
     }
@@ -115,6 +111,8 @@ impl<M: Meta> Stage<M> {
         if self.is_cut_off {
             return self.idle();
         }
+        // Whoever is woken by a progress finds the events, or would spin until the cursor lets them through.
+        let is_told = cfg!(debug_assertions) && self.shared.available(self.state().layer) > self.released;
         let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
         let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
         // By value: borrowed, what it captures would be kept in memory, 20 instructions a batch.
@@ -130,15 +128,18 @@ impl<M: Meta> Stage<M> {
                 Outcome::Fail(reason) => Step::Fail(reason),
             }
         });
-        let Some(batch) = driven else { return self.idle() };
+        let Some(batch) = driven else {
+            debug_assert!(!is_told, "a stage's progress is told before its cursor moves");
+            return self.idle();
+        };
         self.move_to(self.released + batch.done as i64);
         self.read = self.released;
         self.check();
         match batch.end {
             End::All => Ok(Polled::Advanced(batch.done as usize)),
             End::Retry => Ok(Polled::Retry(batch.done as usize)),
-            End::Fail(reason) => Err(self.fail_after(batch.done, &reason)),
-            End::Panic(text) => Err(self.fail_after(batch.done, &format!("panicked: {text}"))),
+            End::Fail(reason) => Err(self.die(&reason)),
+            End::Panic(text) => Err(self.die(&format!("panicked: {text}"))),
         }
     }
 
@@ -238,6 +239,46 @@ impl<M: Meta> Stage<M> {
         &self.shared
     }
 
+    #[inline]
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether it may still be shown events: it hasn't ended, isn't dead, and nothing before it is.
+    pub(super) fn is_live(&self) -> bool {
+        self.poller.is_some() && !self.is_cut_off && !self.state().is_dead()
+    }
+
+    /// For a stage that its lane polls, and that has nothing to read.
+    pub(super) fn find_nothing(&mut self) -> Result<Polled, StageError> {
+        self.reap_dropped_held()?;
+        self.idle()
+    }
+
+    /// Moves its cursor in the disruptor on by `count` events, which it has processed.
+    #[inline(never)]
+    pub(super) fn move_cursor(&mut self, count: u64) {
+        if let Some(poller) = &mut self.poller {
+            poller.release(count);
+        }
+    }
+
+    /// As [`Stage::move_to`] on the IO thread itself, which needn't be woken; `wakes`: the next layer has threads.
+    #[inline(always)]
+    pub(super) fn move_inline(&mut self, released: Sequence, wakes: bool) {
+        (self.released, self.read) = (released, released);
+        if self.timer.is_some() {
+            self.note_release();
+        }
+        let state = self.state();
+        debug_assert!(released > state.progress(), "stages move on");
+        state.set_progress(released);
+        if wakes {
+            self.shared.wake_threads(state.layer + 1);
+        }
+        self.check();
+    }
+
     /// Whether there is something to do or to know: events beyond those read, the end, or a failure.
     pub(super) fn is_ready(&self) -> bool {
         let (state, shared, next) = (self.state(), &self.shared, self.read + 1);
@@ -286,18 +327,8 @@ impl<M: Meta> Stage<M> {
         })
     }
 
-    /// How many events of its last batch were processed before it died in it; told once.
-    pub(super) fn take_processed_before_it_died(&mut self) -> usize {
-        mem::take(&mut self.last_done)
-    }
-
     #[cold]
-    fn fail_after(&mut self, done: u64, reason: &str) -> StageError {
-        self.last_done = done as usize;
-        self.die(reason)
-    }
-
-    fn die(&mut self, reason: &str) -> StageError {
+    pub(super) fn die(&mut self, reason: &str) -> StageError {
         let poller = self.poller.take();
         self.shared.die(self.index, self.released + 1, reason, poller);
         self.failed()
