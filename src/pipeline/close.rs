@@ -80,6 +80,8 @@ impl<M: Meta> Lane<M> {
         assert_eq!(self.staged(), self.published, "a flush leaves nothing");
         self.closing = true;
         self.room_until = NONE;
+        // Stages end from now on, each with its cursor where it is.
+        self.end_lazy();
         self.check();
         self.shared.close(self.published + 1);
     }

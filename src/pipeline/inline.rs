@@ -5,7 +5,6 @@
 //! room.
 #![forbid(unsafe_code)]
 
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::poller::text_of;
@@ -60,8 +59,6 @@ pub(super) struct InlineStage<M: Meta, F> {
     batch_max: i64,
     /// Nothing had ended it before it was attached; from then on nothing but its handler does.
     is_live: bool,
-    /// Events that are processed, of which its cursor in the disruptor doesn't tell yet.
-    lag: u64,
     /// Why its handler can't go on.
     stopped: Option<String>,
     retries: bool,
@@ -73,18 +70,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
         assert_eq!(state.placement, Placement::Inline, "the lane polls inline stages only");
         let (layer, batch_max, is_live) = (state.layer, state.batch_max as i64, stage.is_live());
         let (is_last, wakes) = (layer + 1 == stage.shared().layers(), stage.shared().has_threads(layer + 1));
-        Self {
-            stage: Some(stage),
-            handler,
-            layer,
-            is_last,
-            wakes,
-            batch_max,
-            is_live,
-            lag: 0,
-            stopped: None,
-            retries: false,
-        }
+        Self { stage: Some(stage), handler, layer, is_last, wakes, batch_max, is_live, stopped: None, retries: false }
     }
 
     /// There is nothing to read: perhaps because the stream has ended, or a stage before it is dead.
@@ -100,16 +86,15 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
         }
     }
 
-    /// The handler has stopped before the end of the batch; true if it can't go on.
+    /// The handler has stopped before the end of the batch: for good, if that is known by now or it panicked.
     #[cold]
-    fn stop(&mut self, shown: std::thread::Result<Outcome>) -> bool {
-        self.stopped = match shown {
-            Ok(Outcome::Fail(reason)) => Some(reason),
-            Ok(_) => None,
-            Err(payload) => Some(format!("panicked: {}", text_of(payload))),
-        };
+    #[inline(never)]
+    fn stop(&mut self, shown: std::thread::Result<()>, round: &mut Round<'_, M>) {
+        if let Err(payload) = shown {
+            self.stopped = Some(format!("panicked: {}", text_of(payload)));
+        }
         self.retries = self.stopped.is_none();
-        self.stopped.is_some()
+        round.is_stopped |= self.stopped.is_some();
     }
 }
 
@@ -123,7 +108,8 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
         }
         let last = first + (available - first).min(self.batch_max);
         let (slots, shared, index, handler) = (round.slots, &**stage.shared(), stage.index(), &mut self.handler);
-        let mut done = first;
+        let (stopped, mut done) = (&mut self.stopped, first);
+        // Nothing comes back by value: an outcome would go through memory, eight instructions a batch.
         let shown = catch_unwind(AssertUnwindSafe(|| {
             while done < last {
                 let sequence = done + 1;
@@ -131,19 +117,17 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
                 match handler(View::new(slot, shared, sequence, index)) {
                     Outcome::Done => {}
                     Outcome::Reject(reason) => shared.reject(index, sequence, reason),
-                    other => return other,
+                    Outcome::Retry => break,
+                    Outcome::Fail(reason) => {
+                        *stopped = Some(reason);
+                        break;
+                    }
                 }
                 done = sequence;
             }
-            Outcome::Done
         }));
-        self.lag += (done - first) as u64;
         if done > first {
-            if !round.is_lazy {
-                // Before its progress is told: whoever is woken by that finds the events.
-                stage.move_cursor(mem::take(&mut self.lag));
-            }
-            stage.move_inline(done, self.wakes);
+            stage.move_inline(done, round.is_lazy, self.wakes);
         }
         round.processed += (done - first) as usize;
         if self.is_last {
@@ -151,15 +135,12 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
         }
         self.retries = false;
         if done < last {
-            round.is_stopped |= self.stop(shown);
+            self.stop(shown, round);
         }
     }
 
     fn sync(&mut self) {
-        let lag = mem::take(&mut self.lag);
-        if let Some(stage) = self.stage.as_mut().filter(|_| lag > 0) {
-            stage.move_cursor(lag);
-        }
+        self.stage.iter_mut().for_each(Stage::sync);
     }
 
     fn layer(&self) -> usize {

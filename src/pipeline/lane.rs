@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use disruptor::Producer;
-
 use super::claim::Claim;
 use super::error::{NotStaged, Refused, StageRefusal, WrongPlacement};
 use super::flow::Failure;
@@ -19,13 +17,17 @@ use super::start::Ends;
 use super::view::View;
 use crate::ring::{FlightId, NONE, PoolSlice, RingPool, Sequence};
 
+/// Events after which a round looks at how far the stages are, if the ring isn't small.
+const LOOK_EVENTS: usize = 64;
+
 /// What one round of [`Lane::poll`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Events that inline stages processed.
     pub processed: usize,
-    /// Events that every stage is done with since the last round.
+    /// Events that every stage is done with, newly found. While events are published a round looks at the threads of stages only now and then: see
+    /// [`Lane::poll`].
     pub reclaimed: usize,
 }
 
@@ -47,27 +49,32 @@ pub struct Lane<M: Meta> {
     pub(super) ends: Ends<M>,
     pub(super) shared: Arc<LaneShared<M>>,
     /// Slots by their place in the ring: staged ones until they are flushed, published ones for the inline stages.
-    waiting: Box<[Slot<M>]>,
+    pub(super) waiting: Box<[Slot<M>]>,
     /// Last sequence published, reclaimed.
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
     pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
     pub(super) inline: Vec<Box<dyn Inline<M>>>,
-    /// Every stage is attached and none has failed: nobody but this thread looks at the disruptor's cursors, so they move when the producer needs room.
+    /// Every stage is attached, none has failed and none ends yet: nobody but this thread looks at the disruptor's cursors, so they move when the producer needs room.
     is_lazy: bool,
     /// The first layer has threads; inline stages are this thread's own.
-    wakes: bool,
+    pub(super) wakes: bool,
     /// Slots are free for the sequences below, as far as is known without a look at the stages; none once the lane is closing.
     pub(super) room_until: Sequence,
+    /// The last layer has threads: how far they are is on lines that they write.
+    follows_threads: bool,
+    /// What was published by the last round, and from where on a round looks at such threads also while events are published.
+    polled: Sequence,
+    look_at: Sequence,
     /// Where the reclaimer's cursor in the disruptor is: the producer may publish a ring's length beyond it.
-    gate: Sequence,
+    pub(super) gate: Sequence,
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
-    is_timed: bool,
+    pub(super) is_timed: bool,
     /// Flushes of a timed lane.
-    flushes: u64,
+    pub(super) flushes: u64,
 }
 
 impl<M: Meta> Lane<M> {
@@ -83,7 +90,8 @@ impl<M: Meta> Lane<M> {
         let (published, reclaimed) = (NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
-        let (shared, is_timed, wakes) = (Arc::clone(shared), shared.timing.is_some(), shared.has_threads(0));
+        let (wakes, follows_threads) = (shared.has_threads(0), shared.has_threads(shared.layers() - 1));
+        let (shared, is_timed) = (Arc::clone(shared), shared.timing.is_some());
         Self {
             pool,
             ends,
@@ -97,6 +105,9 @@ impl<M: Meta> Lane<M> {
             is_lazy: false,
             wakes,
             room_until: NONE + slots as i64 + 1,
+            follows_threads,
+            polled: NONE,
+            look_at: NONE,
             gate: NONE,
             detached,
             closing: false,
@@ -168,52 +179,8 @@ impl<M: Meta> Lane<M> {
         Ok(self.put(Slot { span: Default::default(), meta }))
     }
 
-    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room. What has a sequence is
-    /// published, also if the lane was poisoned meanwhile: [`CloseReport`](super::CloseReport) says what became of it.
-    #[inline]
-    pub fn flush(&mut self) -> usize {
-        if self.staged() == self.published { 0 } else { self.flush_staged() }
-    }
-
-    #[inline(never)]
-    fn flush_staged(&mut self) -> usize {
-        self.note_flush();
-        self.open_gate();
-        let count = (self.staged() - self.published) as usize;
-        // Two runs: up to the end of the ring, and from its start. Every entry is written: the crate would publish what an unfinished iterator left there.
-        let start = (self.published + 1) as usize & (self.waiting.len() - 1);
-        let near = count.min(self.waiting.len() - start);
-        let (head, tail) = (&self.waiting[start..start + near], &self.waiting[..count - near]);
-        let sent = self.ends.producer.try_batch_publish(count, |mut entries| {
-            head.iter().zip(entries.by_ref()).for_each(|(slot, entry)| *entry = *slot);
-            tail.iter().zip(entries).for_each(|(slot, entry)| *entry = *slot);
-        });
-        assert!(sent.is_ok(), "the lane's count of the ring's room is right");
-        self.note_published();
-        count
-    }
-
-    /// Before a publication: the reclaimer's cursor follows what is reclaimed, once the producer needs it.
-    #[inline(always)]
-    fn open_gate(&mut self) {
-        if self.staged() - self.gate > self.waiting.len() as i64 {
-            self.move_gate();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn move_gate(&mut self) {
-        self.sync_inline();
-        self.gate += self.ends.reclaimer.poll().map_or(0, |mut guard| {
-            let events = &mut guard;
-            events.len() as i64
-        });
-        assert!(self.gate >= self.reclaimed, "a stage's cursor moves before its progress is told");
-    }
-
     /// Moves the cursors of all inline stages to where they are, layer after layer: none can pass the one before.
-    fn sync_inline(&mut self) {
+    pub(super) fn sync_inline(&mut self) {
         for layer in 0..self.shared.layers() {
             self.inline.iter_mut().filter(|stage| stage.layer() == layer).for_each(|stage| stage.sync());
         }
@@ -243,12 +210,15 @@ impl<M: Meta> Lane<M> {
             return Err(WrongPlacement(stage));
         }
         self.inline.push(Box::new(InlineStage::new(stage, handler)));
-        self.is_lazy = self.inline.len() == self.shared.stages.len() && !self.shared.has_failed();
+        self.is_lazy = self.inline.len() == self.shared.stages.len() && !self.shared.has_failed() && !self.closing;
         Ok(())
     }
 
-    /// One round: dead stages under `Detach`, inline stages (a batch each), the reclaimer. Call it in every idle loop and
+    /// One round: dead stages under `Detach`, inline stages (a batch each), and what all stages are done with. Call it in every idle loop and
     /// every stall.
+    ///
+    /// How far threads of the last layer are is on cache lines that they write: a round looks at them if nothing was published since the last one, or once a
+    /// quarter of the ring, 64 events at most. A claim without a slot or memory looks by itself, and [`Lane::reclaim`] and gauges always do.
     pub fn poll(&mut self) -> Progress {
         if self.shared.has_failed() {
             self.pump();
@@ -261,7 +231,11 @@ impl<M: Meta> Lane<M> {
         if is_stopped {
             self.bury();
         }
-        let reclaimed = if is_lazy { self.note_consumed(through) } else { self.reclaim() };
+        let reclaimed = match () {
+            () if is_lazy => self.note_consumed(through),
+            () if self.is_look_due() => self.reclaim(),
+            () => 0,
+        };
         if self.shared.figures.are_asked() {
             self.tell_figures();
         }
@@ -272,14 +246,28 @@ impl<M: Meta> Lane<M> {
     /// Inline stages have stopped: they are dead once what they have processed is told.
     #[cold]
     fn bury(&mut self) {
+        self.end_lazy();
+        self.inline.iter_mut().for_each(|stage| stage.die());
+    }
+
+    /// From now on the stages' cursors follow each batch.
+    pub(super) fn end_lazy(&mut self) {
         self.sync_inline();
         self.is_lazy = false;
-        self.inline.iter_mut().for_each(|stage| stage.die());
+    }
+
+    /// Whether a round is to look at how far the stages are.
+    #[inline]
+    fn is_look_due(&mut self) -> bool {
+        let is_quiet = self.polled == self.published;
+        self.polled = self.published;
+        !self.follows_threads || is_quiet || self.published >= self.look_at || self.shared.figures.are_asked()
     }
 
     /// Learns what all stages are done with, and frees it; says how many events that were.
     #[inline]
     pub fn reclaim(&mut self) -> usize {
+        self.look_at = self.published + (self.waiting.len() / 4).min(LOOK_EVENTS) as i64;
         self.note_consumed(self.shared.consumed())
     }
 
@@ -385,64 +373,6 @@ impl<M: Meta> Lane<M> {
         self.pool.staged()
     }
 
-    /// The slot of what the pool has staged last, which is free; its sequence.
-    #[inline]
-    pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
-        let (sequence, mask) = (self.staged(), self.waiting.len() - 1);
-        self.waiting[sequence as usize & mask] = slot;
-        self.check();
-        sequence
-    }
-
-    /// As [`Lane::put`] and [`Lane::flush`]. A lone slot goes into the ring from registers: read back from where it waits, it would be loaded by another
-    /// width than it was stored by, and wait until every store before it has left the core. Always inlined, or it would be passed through memory.
-    #[inline(always)]
-    pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
-        if self.staged() > self.published + 1 {
-            let sequence = self.put(slot);
-            self.flush();
-            return sequence;
-        }
-        self.note_flush();
-        self.open_gate();
-        // Where inline stages read it.
-        let at = self.staged() as usize & (self.waiting.len() - 1);
-        self.waiting[at] = slot;
-        let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
-        assert!(sent, "the lane's count of the ring's room is right");
-        self.note_published();
-        self.published
-    }
-
-    /// What is staged is about to be published.
-    #[inline(always)]
-    fn note_flush(&mut self) {
-        if self.is_timed {
-            self.time_flush();
-        }
-    }
-
-    #[cold]
-    fn time_flush(&mut self) {
-        if let Some(timing) = &self.shared.timing {
-            timing.note_flush(self.flushes, self.pool.staged());
-            self.flushes += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn note_published(&mut self) {
-        self.published = self.staged();
-        self.shared.publish(self.published);
-        if self.wakes {
-            self.shared.wake_threads(0);
-        }
-        if self.reclaim == Reclaim::OnOverwrite {
-            self.set_released();
-        }
-        self.check();
-    }
-
     /// The law that stands at the lane: in debug and in profile `checked`.
     #[inline]
     pub(super) fn check(&self) {
@@ -451,7 +381,7 @@ impl<M: Meta> Lane<M> {
         debug_assert!(self.pool.released() <= self.reclaimed);
     }
 
-    fn set_released(&mut self) {
+    pub(super) fn set_released(&mut self) {
         let released = match self.reclaim {
             Reclaim::OnConsume => self.reclaimed,
             Reclaim::OnOverwrite => self.published - self.waiting.len() as i64,

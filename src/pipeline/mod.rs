@@ -212,6 +212,7 @@ mod inline;
 mod lane;
 mod pin;
 mod poller;
+mod publish;
 mod pump;
 mod run;
 mod shared;

@@ -56,6 +56,8 @@ pub struct Stage<M: Meta> {
     spare: Vec<Vec<Slot<M>>>,
     /// It was told that no more will come: none is shown, whatever a stage before it still releases at that moment.
     is_cut_off: bool,
+    /// Events that it has processed and told of, of which its cursor in the disruptor doesn't tell yet: of a stage that its lane polls.
+    lag: u64,
     /// Of a timed lane.
     timer: Option<StageTimer>,
 }
@@ -64,7 +66,7 @@ impl<M: Meta> Stage<M> {
     pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32, timer: Option<StageTimer>) -> Self {
         assert!((index as usize) < shared.stages.len());
         let (helds, spare) = (VecDeque::new(), Vec::new());
-        let (released, read, is_cut_off) = (NONE, NONE, false);
+        let (released, read, is_cut_off, lag) = (NONE, NONE, false, 0);
         Self {
             poller: Some(poller),
             shared: Arc::clone(shared),
@@ -74,6 +76,7 @@ impl<M: Meta> Stage<M> {
             helds,
             spare,
             is_cut_off,
+            lag,
             timer,
         }
     }
@@ -255,28 +258,35 @@ impl<M: Meta> Stage<M> {
         self.idle()
     }
 
-    /// Moves its cursor in the disruptor on by `count` events, which it has processed.
-    #[inline(never)]
-    pub(super) fn move_cursor(&mut self, count: u64) {
-        if let Some(poller) = &mut self.poller {
-            poller.release(count);
-        }
-    }
-
-    /// As [`Stage::move_to`] on the IO thread itself, which needn't be woken; `wakes`: the next layer has threads.
+    /// A stage that its lane polls has processed up to `released`. Its cursor in the disruptor follows now, or, if `is_lazy`, with [`Stage::sync`]; always
+    /// before anybody is told who reads by it. The IO thread needn't be woken: it is here. `wakes`: the next layer has threads.
     #[inline(always)]
-    pub(super) fn move_inline(&mut self, released: Sequence, wakes: bool) {
+    pub(super) fn move_inline(&mut self, released: Sequence, is_lazy: bool, wakes: bool) {
+        self.lag += (released - self.released) as u64;
+        if !is_lazy {
+            self.sync();
+        }
         (self.released, self.read) = (released, released);
         if self.timer.is_some() {
             self.note_release();
         }
         let state = self.state();
         debug_assert!(released > state.progress(), "stages move on");
+        debug_assert!(self.lag == 0 || is_lazy && !wakes, "who is told of events finds them");
         state.set_progress(released);
         if wakes {
             self.shared.wake_threads(state.layer + 1);
         }
         self.check();
+    }
+
+    /// Moves its cursor in the disruptor to where it is, after those of all layers before.
+    #[inline(never)]
+    pub(super) fn sync(&mut self) {
+        let lag = std::mem::take(&mut self.lag);
+        if let Some(poller) = self.poller.as_mut().filter(|_| lag > 0) {
+            poller.release(lag);
+        }
     }
 
     /// Whether there is something to do or to know: events beyond those read, the end, or a failure.

@@ -1,5 +1,6 @@
 //! Tests of lanes, on the real disruptor. Each is named after what it reproduces; sizes are tiny, and threads really park.
 
+mod attached;
 mod close;
 mod column;
 mod dead;

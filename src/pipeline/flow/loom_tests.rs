@@ -1,7 +1,7 @@
 //! Every interleaving of deaths, the pump and the end: nobody sees a state before what explains it.
 //!
 //! Stand-ins: atomics of loom for the disruptor's cursors, Relaxed ones for the rows of a result column (loom shows an old value wherever
-//! nothing orders the read behind the write), and a Relaxed flag for the disruptor's shutdown.
+//! nothing orders the read behind the write), a cell of loom's for what a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::pipeline::spec::{PanicPolicy, StageSpec, Wait};
 use crate::pipeline::state::StageState;
 use crate::pipeline::wake::{ASLEEP, Party};
 use crate::ring::{NONE, Sequence};
-use crate::sync::model::{model, thread};
+use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicI64, AtomicU32, Ordering, yield_now};
 use crate::wake::Announced;
 
@@ -50,6 +50,8 @@ struct Lane {
     flow: Flow<Cursor>,
     cursors: Vec<Cursor>,
     rows: [AtomicI64; EVENTS as usize],
+    /// What stands under the first event: loom follows who may look at it.
+    bytes: UnsafeCell<()>,
     shutdown: AtomicU32,
 }
 
@@ -62,13 +64,20 @@ impl Lane {
         let cursors = stages.iter().map(|_| Cursor::new()).collect();
         let flow = Flow::new(stages, policy, BARRIER, Party::event().expect("a model of an event"));
         flow.publish(EVENTS - 1);
+        flow.wake_threads(0);
         let rows = [AtomicI64::new(0), AtomicI64::new(0)];
-        Arc::new(Self { flow, cursors, rows, shutdown: AtomicU32::new(0) })
+        Arc::new(Self { flow, cursors, rows, bytes: UnsafeCell::new(()), shutdown: AtomicU32::new(0) })
     }
 
     fn die(&self, stage: u32, first_missing: Sequence) {
         let poller = self.cursors[stage as usize].clone();
         self.flow.die(stage, first_missing, &format!("stage {stage}"), Some(poller));
+    }
+
+    /// A stage is done with the first event: its cursor first, as in `Stage::move_inline` and behind a batch of `Stage::poll`.
+    fn finish_first(&self, stage: usize) {
+        self.cursors[stage].release(0);
+        self.flow.advance(stage, 0);
     }
 
     fn write_row(&self, sequence: Sequence) {
@@ -112,6 +121,48 @@ fn loom_a_death_is_recorded_before_it_is_pumped() {
         lane.flow.pump(&mut detached);
         lane.read_rows();
         assert_eq!((lane.flow.stages[1].died_at(), lane.flow.consumed()), (1, NONE));
+    });
+}
+
+/// Two stages read an event at the same time, a third behind them, which learns of them by their cursors alone; the lane writes over it by progress.
+#[test]
+fn loom_what_is_reclaimed_is_read_by_nobody() {
+    model(|| {
+        let lane = Lane::new(PanicPolicy::Poison);
+        let first = spawn(&lane, |lane| {
+            lane.bytes.with(|_| ());
+            lane.finish_first(0);
+        });
+        let last = spawn(&lane, |lane| {
+            lane.bytes.with(|_| ());
+            lane.finish_first(1);
+            if lane.cursors[0].released() >= 0 {
+                lane.bytes.with(|_| ());
+                lane.finish_first(2);
+            }
+        });
+        if lane.flow.consumed() >= 0 {
+            lane.bytes.with_mut(|_| ());
+        }
+        [first, last].into_iter().for_each(|thread| thread.join().expect("it ends"));
+    });
+}
+
+/// What a thread writes of an event, an inline stage of the next layer reads, which learns of it by progress.
+#[test]
+fn loom_an_inline_stage_finds_what_the_threads_before_it_wrote() {
+    model(|| {
+        let lane = Lane::new(PanicPolicy::Poison);
+        lane.finish_first(0);
+        let writing = spawn(&lane, |lane| {
+            lane.bytes.with_mut(|_| ());
+            lane.finish_first(1);
+        });
+        if lane.flow.available(1) >= 0 {
+            lane.bytes.with(|_| ());
+            assert!(lane.cursors[1].released() >= 0, "its cursor moves first");
+        }
+        writing.join().expect("it ends");
     });
 }
 

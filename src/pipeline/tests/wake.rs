@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Lane, Outcome, Polled, Stage, StageSpec, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled,
-    publish, stage_number, start, tiny_spec,
+    LONG, Lane, Outcome, Polled, Stage, StageSpec, Wait, assert_no_wake_lost, await_sleep, by_hand, done, parked,
+    polled, publish, stage_number, start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 
@@ -111,6 +111,48 @@ fn a_thread_wakes_the_inline_stage_behind_it() {
 }
 
 #[test]
+fn an_inline_stage_wakes_the_thread_behind_it() {
+    let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]]);
+    let shared = Arc::clone(&started.lane.shared);
+    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
+    for number in 0..if cfg!(miri) { 2 } else { 20 } {
+        await_sleep(&shared, &["b"]);
+        publish(&mut started.lane, [number]);
+        assert_eq!(started.lane.poll().processed, 1);
+        while started.lane.reclaimed < number as i64 {
+            started.lane.wait(true, SHORT);
+            started.lane.reclaim();
+        }
+        assert_no_wake_lost(&shared);
+    }
+    assert!(started.lane.close(LONG).is_drained());
+    assert_eq!(thread.join().error, None);
+}
+
+/// The cursor of a stage in the disruptor, which lets events through, moves before its progress is told, which wakes the next: the other way round, the
+/// next is sent to sleep and woken over and over, and finds nothing. `Stage::poll` asserts it where it finds nothing.
+#[test]
+fn who_is_told_of_events_finds_them() {
+    let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b").wait(Wait::Spin)]]);
+    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
+    for number in 0..if cfg!(miri) { 20 } else { 20_000 } {
+        loop {
+            match stage_number(&mut started.lane, number) {
+                Ok(_) => break,
+                Err(refused) => assert!(refused.is_full(), "{refused}"),
+            }
+            started.lane.poll();
+        }
+        started.lane.flush();
+        assert_eq!(started.lane.poll().processed, 1);
+    }
+    assert!(started.lane.close(LONG).is_drained());
+    assert_eq!(thread.join().error, None);
+}
+
+#[test]
 fn failures_and_ends_wake_the_lane() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
     publish(&mut lane, [0]);
@@ -204,6 +246,22 @@ fn times_without_an_end_are_taken() {
     lane.begin_close();
     assert_eq!(polled(&mut a), Polled::Ended);
     assert!(lane.close(Duration::MAX).is_drained());
+}
+
+/// How far a thread of the last layer is is on a line that it writes: looked at for each event, the line would go back and forth for each.
+#[test]
+fn a_busy_lane_looks_at_its_threads_now_and_then() {
+    let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
+    let mut round = |numbers: std::ops::Range<u64>| {
+        publish(&mut lane, numbers);
+        let _idle = polled(&mut a);
+        lane.poll().reclaimed
+    };
+    // A quarter of the ring is two events.
+    let rounds = [round(0..1), round(1..2), round(2..3), round(3..4), round(4..7)];
+    assert_eq!(rounds, [1, 0, 2, 0, 4]);
+    // Nothing new: what is done is found at once.
+    assert_eq!((round(7..8), round(8..8), round(8..8)), (0, 1, 0));
 }
 
 /// Stages specified with threads, so that they have sleep words of their own, but polled by hand.

@@ -159,6 +159,8 @@ pub(super) struct Model {
     pub(super) events: Vec<Tag>,
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
+    /// What was published by the lane's last round.
+    pub(super) polled: Sequence,
     pub(super) refused_ring: u64,
     pub(super) closing: bool,
     pub(super) failure: Option<Failure>,
@@ -194,6 +196,7 @@ impl Model {
             events: Vec::new(),
             published: -1,
             reclaimed: -1,
+            polled: -1,
             refused_ring: 0,
             closing: false,
             failure: None,

@@ -1,0 +1,118 @@
+//! Publication: what is staged goes into the disruptor's ring, and to the inline stages.
+//!
+//! ```text
+//!   slot ─▶ its place in `waiting`, where inline stages read it ─▶ the ring's entry at the same place ─▶ the producer's cursor ─▶ the lane's count ─▶ wake-ups
+//! ```
+//! The disruptor lets the producer on by the reclaimer's cursor, which follows what is reclaimed only when the ring is used up: once a lap.
+#![forbid(unsafe_code)]
+
+use disruptor::Producer;
+
+use super::lane::Lane;
+use super::slot::{Meta, Slot};
+use super::spec::Reclaim;
+use crate::ring::Sequence;
+
+impl<M: Meta> Lane<M> {
+    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room. What has a sequence is
+    /// published, also if the lane was poisoned meanwhile: [`CloseReport`](super::CloseReport) says what became of it.
+    #[inline]
+    pub fn flush(&mut self) -> usize {
+        if self.staged() == self.published { 0 } else { self.flush_staged() }
+    }
+
+    #[inline(never)]
+    fn flush_staged(&mut self) -> usize {
+        self.note_flush();
+        self.open_gate();
+        let count = (self.staged() - self.published) as usize;
+        // Two runs: up to the end of the ring, and from its start. Every entry is written: the crate would publish what an unfinished iterator left there.
+        let start = (self.published + 1) as usize & (self.waiting.len() - 1);
+        let near = count.min(self.waiting.len() - start);
+        let (head, tail) = (&self.waiting[start..start + near], &self.waiting[..count - near]);
+        let sent = self.ends.producer.try_batch_publish(count, |mut entries| {
+            head.iter().zip(entries.by_ref()).for_each(|(slot, entry)| *entry = *slot);
+            tail.iter().zip(entries).for_each(|(slot, entry)| *entry = *slot);
+        });
+        assert!(sent.is_ok(), "the lane's count of the ring's room is right");
+        self.note_published();
+        count
+    }
+
+    /// Before a publication: the reclaimer's cursor follows what is reclaimed, once the producer needs it.
+    #[inline(always)]
+    fn open_gate(&mut self) {
+        if self.staged() - self.gate > self.waiting.len() as i64 {
+            self.move_gate();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_gate(&mut self) {
+        self.sync_inline();
+        self.gate += self.ends.reclaimer.poll().map_or(0, |mut guard| {
+            let events = &mut guard;
+            events.len() as i64
+        });
+        assert!(self.gate >= self.reclaimed, "a stage's cursor moves before its progress is told");
+    }
+
+    /// The slot of what the pool has staged last, which is free; its sequence.
+    #[inline]
+    pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
+        let (sequence, mask) = (self.staged(), self.waiting.len() - 1);
+        self.waiting[sequence as usize & mask] = slot;
+        self.check();
+        sequence
+    }
+
+    /// As [`Lane::put`] and [`Lane::flush`]. A lone slot goes into the ring from registers: read back from where it waits, it would be loaded by another
+    /// width than it was stored by, and wait until every store before it has left the core. Always inlined, or it would be passed through memory.
+    #[inline(always)]
+    pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
+        if self.staged() > self.published + 1 {
+            let sequence = self.put(slot);
+            self.flush();
+            return sequence;
+        }
+        self.note_flush();
+        self.open_gate();
+        // Where inline stages read it.
+        let at = self.staged() as usize & (self.waiting.len() - 1);
+        self.waiting[at] = slot;
+        let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
+        assert!(sent, "the lane's count of the ring's room is right");
+        self.note_published();
+        self.published
+    }
+
+    /// What is staged is about to be published.
+    #[inline(always)]
+    fn note_flush(&mut self) {
+        if self.is_timed {
+            self.time_flush();
+        }
+    }
+
+    #[cold]
+    fn time_flush(&mut self) {
+        if let Some(timing) = &self.shared.timing {
+            timing.note_flush(self.flushes, self.pool.staged());
+            self.flushes += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn note_published(&mut self) {
+        self.published = self.staged();
+        self.shared.publish(self.published);
+        if self.wakes {
+            self.shared.wake_threads(0);
+        }
+        if self.reclaim == Reclaim::OnOverwrite {
+            self.set_released();
+        }
+        self.check();
+    }
+}
