@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! owner                                  thief (one at a time: the registry's lock)
-//! store busy = 1                         store attention = 1
+//! store busy = 1                         set attention's bit
 //! light barrier                          heavy barrier
 //! load attention; set? go elsewhere      look a few times until busy = 0, else come again later
 //! put in or take out                     take everything out
-//! store busy = 0 (Release)               store attention = 0 (Release), unless somebody waits for the class
+//! store busy = 0 (Release)               clear the bit (Release), unless somebody waits for the class
 //! ```
 //! One of the two sees the other's store (see [`crate::barrier`]; a thief to whom the kernel refuses the heavy barrier naps in its place), so they are never both
-//! inside. (Asymmetric locking after the biased locks of
+//! inside. Where the light barrier is a fence, another bit of `attention` sends the owner there, so that the common way asks one question. (Asymmetric locking after the biased locks of
 //! virtual machines; mimalloc and tcmalloc keep lists by thread too, but nobody else can empty those.)
 //!
 //! Promises that what went in comes out once. It doesn't look at the bytes of a block.
@@ -22,10 +22,14 @@ use std::ptr;
 
 use super::block::{Batch, Block};
 use crate::barrier::Barrier;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 /// The most that one thread keeps of a class: a power of two, so that an index is masked and not compared.
 pub(crate) const BIN_SLOTS: usize = 32;
+
+/// Bits of a bin's `attention`.
+const STAY_OUT: u32 = 1;
+const FENCED: u32 = 2;
 
 /// How often a thief looks whether the owner has left. It holds a lock meanwhile, and the owner may have lost its CPU to the thief itself.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
@@ -50,7 +54,7 @@ impl AddAssign for BinCounts {
 pub(crate) struct Bin {
     /// 1 while the owner is inside.
     busy: AtomicU32,
-    /// 1 while the owner is to stay out.
+    /// [`STAY_OUT`] while the owner is to; always [`FENCED`] where the light barrier is a fence. Zero: the owner goes in.
     attention: AtomicU32,
     /// Blocks in `slots`, from the first on.
     len: AtomicU32,
@@ -70,7 +74,7 @@ impl Bin {
         assert!(kept_max as usize <= BIN_SLOTS, "a bin has {BIN_SLOTS} slots");
         Self {
             busy: AtomicU32::new(0),
-            attention: AtomicU32::new(attention.into()),
+            attention: AtomicU32::new(word(barrier, attention)),
             len: AtomicU32::new(0),
             kept_max,
             barrier,
@@ -151,7 +155,7 @@ impl Bin {
 
     /// A thief announces itself. The heavy barrier, or a nap, comes after it, once for all bins.
     pub(crate) fn announce(&self) {
-        self.attention.store(1, Ordering::Relaxed);
+        self.attention.store(word(self.barrier, true), Ordering::Relaxed);
     }
 
     /// A thief takes everything, after the heavy barrier; false, and nothing is taken, if the owner stays inside.
@@ -174,7 +178,7 @@ impl Bin {
     /// A thief lets the owner in again, or keeps it out.
     pub(crate) fn settle(&self, attention: bool) {
         // SYNC S9: the owner sees an emptied bin.
-        self.attention.store(attention.into(), Ordering::Release);
+        self.attention.store(word(self.barrier, attention), Ordering::Release);
     }
 
     pub(crate) fn kept_max(&self) -> u32 {
@@ -214,13 +218,23 @@ impl Bin {
     fn enter(&self) -> bool {
         debug_assert!(self.busy.load(Ordering::Relaxed) == 0, "a bin is entered by its owner alone");
         self.busy.store(1, Ordering::Relaxed);
-        self.barrier.light();
+        // The light barrier, where it is for the compiler alone.
+        compiler_fence(Ordering::SeqCst);
         // SYNC S9: what the last thief did is seen.
-        if self.attention.load(Ordering::Acquire) == 0 {
-            return true;
+        self.attention.load(Ordering::Acquire) == 0 || self.enter_fenced()
+    }
+
+    /// Somebody wants the bin, or the owner has to pass a fence before it can know.
+    #[cold]
+    #[inline(never)]
+    fn enter_fenced(&self) -> bool {
+        self.barrier.light();
+        // SYNC S9: as above.
+        let may = self.attention.load(Ordering::Acquire) & STAY_OUT == 0;
+        if !may {
+            self.leave();
         }
-        self.leave();
-        false
+        may
     }
 
     #[inline]
@@ -234,6 +248,11 @@ impl Bin {
         debug_assert!((index as usize) < BIN_SLOTS, "there is no slot {index}");
         &self.slots[index as usize % BIN_SLOTS]
     }
+}
+
+/// What the owner of a bin finds in `attention`.
+fn word(barrier: Barrier, stays_out: bool) -> u32 {
+    (if stays_out { STAY_OUT } else { 0 }) | (if barrier == Barrier::Fence { FENCED } else { 0 })
 }
 
 /// The owner's alone to write, so a plain load and store.

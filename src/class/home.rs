@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::bin::Bin;
 use super::block::{Batch, Block};
 use super::direct;
-use super::local;
+use super::local::{self, BinAt};
 use super::shared::{Class, Shared};
 
 /// Takes a block home.
@@ -19,12 +19,12 @@ use super::shared::{Class, Shared};
 /// - The class is the one that the block comes from, and the block was away, so that the pool lives.
 #[inline]
 pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
-    let (pool, index) = {
+    let (pool, bin) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
-        (class.pool, class.index)
+        (class.pool, class.bin)
     };
-    if let Some(block) = keep(pool, index, block) {
+    if let Some(block) = keep(pool, bin, block) {
         // SAFETY: I107. The block is still away.
         unsafe { give_far(class, block) };
     }
@@ -32,9 +32,9 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
 
 /// Into the thread's bin; handed back if it is full or not to be used, or isn't near.
 #[inline]
-fn keep(pool: u64, index: u32, block: Block) -> Option<Block> {
+fn keep(pool: u64, bin: BinAt, block: Block) -> Option<Block> {
     let mut block = Some(block);
-    let refused = local::with_bin(pool, index, |bin| bin.push(block.take()?));
+    let refused = local::with_bin(pool, bin, |bin| bin.push(block.take()?));
     refused.unwrap_or(block)
 }
 
@@ -64,7 +64,7 @@ fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
     let (mut block, mut batch) = (block, Batch::new());
     if class.kept_max > 0 && !class.is_hungry() && local::approach(shared) {
         // A thread that only drops had no bins yet, and one with many pools had others near.
-        match keep(class.pool, class.index, block) {
+        match keep(class.pool, class.bin, block) {
             None => return,
             Some(refused) => block = refused,
         }
@@ -74,7 +74,7 @@ fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
                 bin.halve(&mut batch)
             }
         };
-        local::with_bin(class.pool, class.index, make_room);
+        local::with_bin(class.pool, class.bin, make_room);
     }
     shared.finish(class, class.store.put(batch.chain([block]), 1));
 }

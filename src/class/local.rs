@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use super::bin::Bin;
 use super::number::{NEAR_POOLS, place};
 use super::shared::Shared;
+use super::table::CLASSES_MAX;
 use crate::sync::{AtomicBool, Ordering};
 
 /// What one thread keeps of one pool: a bin a class, and an unused one for direct buffers at the end.
@@ -58,16 +59,28 @@ thread_local! {
     static LOCALS: Locals = const { Locals(RefCell::new(Vec::new())) };
 }
 
-/// The bin of a class, if the thread has found the pool's bins before. `class` is one of the pool's, or the one behind them.
+/// Where the bin of a class lies behind the first of its pool, in bytes: an index would have to be multiplied at every operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BinAt(u32);
+
+impl BinAt {
+    /// Of the class with this index.
+    pub(crate) const fn of(class: usize) -> Self {
+        assert!(class <= CLASSES_MAX, "a pool has no more classes, and one for direct buffers");
+        Self((class * size_of::<Bin>()) as u32)
+    }
+}
+
+/// The bin of a class, if the thread has found the pool's bins before. `at` is that of one of the pool's classes, or of the one behind them.
 #[inline]
-pub(crate) fn with_bin<T>(pool: u64, class: u32, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
+pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {
         let Near { pool: there, bins } = near[place(pool)].get();
         if there != pool {
             return None;
         }
         // SAFETY: I103. The pool's bins are one more than its classes.
-        let bin = unsafe { bins.add(class as usize) };
+        let bin = unsafe { bins.byte_add(at.0 as usize) };
         // SAFETY: I103. The thread holds the `Local` of an entry of NEAR, which is its own, until it has cleared the entry.
         Some(use_bin(unsafe { &*bin }))
     })
@@ -75,7 +88,7 @@ pub(crate) fn with_bin<T>(pool: u64, class: u32, use_bin: impl FnOnce(&Bin) -> T
 
 /// Makes the bins of a pool near, and makes them if there are none; false if the thread can't have any.
 pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
-    if with_bin(shared.id(), 0, |_| ()).is_some() {
+    if with_bin(shared.id(), BinAt::of(0), |_| ()).is_some() {
         return true;
     }
     if HAS_ENDED.get() {

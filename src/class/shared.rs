@@ -14,7 +14,7 @@ use super::bin::{Bin, BinCounts};
 use super::block::{Batch, Block};
 use super::error::GetError;
 use super::idle::Period;
-use super::local::{self, Local};
+use super::local::{self, BinAt, Local};
 use super::memory::Memory;
 use super::number::Number;
 use super::options::{AtLimit, ClassOptions};
@@ -32,6 +32,8 @@ pub(crate) struct Class {
     pub(crate) pool: u64,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
+    /// Where the threads' bins of it are.
+    pub(crate) bin: BinAt,
     pub(crate) zero_on_return: bool,
     pub(crate) is_direct: bool,
     /// 0 for the class of direct buffers.
@@ -110,6 +112,7 @@ impl Shared {
                 Class {
                     pool: id,
                     index: index as u32,
+                    bin: BinAt::of(index),
                     zero_on_return: options.zero_on_return,
                     is_direct,
                     class_bytes,
@@ -270,7 +273,7 @@ impl Class {
     /// A buffer's memory from the thread's bin.
     #[inline]
     pub(crate) fn near(&self) -> Option<Block> {
-        local::with_bin(self.pool, self.index, Bin::pop).flatten()
+        local::with_bin(self.pool, self.bin, Bin::pop).flatten()
     }
 
     /// The bin has none: from the store, a new slab or other threads, else what the policy says.
@@ -342,7 +345,7 @@ impl Class {
             shared.finish(self, added);
         };
         if batch.len() > 0 {
-            local::with_bin(self.pool, self.index, |bin| bin.fill(&mut batch));
+            local::with_bin(self.pool, self.bin, |bin| bin.fill(&mut batch));
             if batch.len() > 0 {
                 // Somebody waits for the class by now.
                 shared.finish(self, self.store.put(batch, 0));

@@ -30,7 +30,7 @@ pub struct ClassTable {
     sizes: [usize; CLASSES_MAX + 1],
     classes: usize,
     /// The first class that may fit a length whose last byte's index has this many bits.
-    first: [u8; usize::BITS as usize + 1],
+    first: [u8; usize::BITS as usize],
 }
 
 impl ClassTable {
@@ -69,10 +69,10 @@ impl ClassTable {
         assert!(!from.is_empty() && from.len() <= CLASSES_MAX && from.is_sorted(), "not a table: {from:?}");
         let mut sizes = [usize::MAX; CLASSES_MAX + 1];
         sizes[..from.len()].copy_from_slice(from);
-        let mut first = [0; usize::BITS as usize + 1];
-        for (bits, first) in first.iter_mut().enumerate() {
-            // The smallest length whose last byte's index has so many bits.
-            let least = if bits == 0 { 0 } else { (1_usize << (bits - 1)).saturating_add(1) };
+        let mut first = [0; usize::BITS as usize];
+        for (top, first) in first.iter_mut().enumerate() {
+            // The smallest length whose last byte's index has this top bit. Without one, the index 0, it is with 1.
+            let least = if top == 0 { 0 } else { (1_usize << top).saturating_add(1) };
             *first = from.iter().filter(|&&bytes| bytes < least).count() as u8;
         }
         Self { sizes, classes: from.len(), first }
@@ -95,14 +95,15 @@ impl ClassTable {
     /// As [`ClassTable::class_of`]; the number of classes if none fits.
     #[inline]
     pub(crate) fn fit(&self, len: usize) -> usize {
-        let bits = usize::BITS - len.saturating_sub(1).leading_zeros();
-        let mut class = usize::from(self.first[bits as usize]);
-        // Only the classes of one power of two are passed: none in a table whose sizes double.
+        let top = (len.saturating_sub(1) | 1).ilog2();
+        let mut class = usize::from(self.first[top as usize]);
+        // Only the classes of one power of two are passed: none in a table whose sizes double. Behind the last stands a size that holds every length.
         while self.sizes[class] < len {
             class += 1;
         }
+        debug_assert!(class <= self.classes, "the size behind the last class holds {len}");
         debug_assert!(class == 0 || self.sizes[class - 1] < len, "class {class} isn't the smallest for {len}");
-        class.min(self.classes)
+        class
     }
 }
 

@@ -41,9 +41,20 @@ impl<T: Weigh> Inlet<T> {
         &self.shared
     }
 
-    /// Moves an item in, if there is room.
+    /// Moves an item in, if there is room. What isn't common is out of line and takes the item along, so that here it stays in registers.
     #[inline(always)]
     pub(crate) fn try_push(&mut self, item: T) -> Result<(), Refused<T>> {
+        if self.shared.end.is_set() || !self.producer.is_free(item.weight_bytes()) {
+            return self.try_push_far(item);
+        }
+        self.producer.put(item);
+        self.tell()
+    }
+
+    /// As [`Inlet::try_push`], where the queue has ended, or the dequeuing end is to be looked at for room.
+    #[cold]
+    #[inline(never)]
+    fn try_push_far(&mut self, item: T) -> Result<(), Refused<T>> {
         if self.shared.end.is_set() {
             return Err(Refused::Ended(item));
         }
@@ -51,6 +62,12 @@ impl<T: Weigh> Inlet<T> {
             return Err(Refused::Full(item, bound));
         }
         self.producer.put(item);
+        self.tell()
+    }
+
+    /// Something was pushed.
+    #[inline(always)]
+    fn tell(&mut self) -> Result<(), Refused<T>> {
         self.shared.barrier.light();
         if self.shared.dequeuer.word.is_at_least(ASLEEP) {
             return self.rouse();

@@ -6,8 +6,9 @@
 //!             dequeued         enqueued
 //! ```
 //! Two pairs of counters that only grow, messages and bytes: one is written by the producer, one by the consumer. Each end keeps its own pair as plain
-//! integers and a copy of the other's, which it looks at again only when the copy says that there is nothing to do. So the common push and pop take
-//! no lock, no read-modify-write and no line of the other end but the slot's. Counters wrap, and differences of them don't.
+//! integers, and what it may do by the other's as it saw it last: the producer how many messages and bytes still go in, the consumer how many messages are there. It
+//! looks again only when that is used up. So the common push and pop take no lock, no read-modify-write and no line of the other end but the slot's. Counters
+//! wrap, and differences of them don't.
 //!
 //! It promises: what was pushed is popped once, in order, or dropped with the ring; a message heavier than the byte bound goes in only when the ring is
 //! empty. It doesn't wait, wake, or know of an end: see [`super::shared`].
@@ -104,6 +105,7 @@ impl Side {
     }
 
     /// Called by its own end, when it looks at the other's count: that tells how much is queued.
+    #[inline]
     fn saw(&self, queued: Count) {
         for (most, seen) in [(&self.most_messages, queued.messages), (&self.most_bytes, queued.bytes)] {
             if seen > most.load(Ordering::Relaxed) {
@@ -126,9 +128,35 @@ impl Side {
     }
 }
 
+type Slot<T> = UnsafeCell<MaybeUninit<T>>;
+
+/// The slots, a power of two of them. Each end has them at hand.
+struct Slots<T>(std::sync::Arc<[Slot<T>]>);
+
+impl<T> Slots<T> {
+    fn new(messages_max: usize) -> Self {
+        assert!(messages_max > 0, "the options were checked");
+        let slots = (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit()));
+        Self(slots.collect())
+    }
+
+    #[inline]
+    fn at(&self, position: usize) -> &Slot<T> {
+        // SAFETY: I122. Masked by a power of two less one, the index is below it. (Checked, it could panic, and every item would go through memory, where a panic would
+        // find it.)
+        unsafe { self.0.get_unchecked(position & (self.0.len() - 1)) }
+    }
+}
+
+impl<T> Clone for Slots<T> {
+    fn clone(&self) -> Self {
+        Self(std::sync::Arc::clone(&self.0))
+    }
+}
+
 /// The slots and both counts.
 pub(crate) struct Ring<T> {
-    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    slots: Slots<T>,
     messages_max: usize,
     bytes_max: usize,
     pub(crate) enqueued: Padded<Side>,
@@ -136,18 +164,21 @@ pub(crate) struct Ring<T> {
 }
 
 // SAFETY: I120. A slot is touched by one end at a time, and the counts hand it over (SYNC S11, SYNC S12): items move between threads, nobody shares one.
-unsafe impl<T: Send> Sync for Ring<T> {}
+unsafe impl<T: Send> Sync for Slots<T> {}
+// SAFETY: I120. The same: they are shared by the two ends, wherever these are.
+unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T: Weigh> Ring<T> {
     /// A ring and its two ends. The options were checked. Counts begin at `none`: at zero, but where a test is about their wrap.
     pub(crate) fn ends(messages_max: usize, bytes_max: usize, none: Count) -> (Producer<T>, Consumer<T>) {
-        assert!(messages_max > 0 && bytes_max > 0, "the options were checked");
-        let slots = (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
+        assert!(bytes_max > 0, "the options were checked");
+        let slots = Slots::new(messages_max);
         let (enqueued, dequeued) = (Padded(Side::new(none)), Padded(Side::new(none)));
         assert!(bytes_max <= isize::MAX as usize, "a difference of counts is told from its wrap");
-        let ring = Arc::new(Self { slots, messages_max, bytes_max, enqueued, dequeued });
-        let producer = Producer { ring: Arc::clone(&ring), enqueued: none, dequeued: none };
-        (producer, Consumer { ring, dequeued: none, enqueued_messages: none.messages })
+        let ring = Arc::new(Self { slots: slots.clone(), messages_max, bytes_max, enqueued, dequeued });
+        let (free, bytes_below) = (messages_max, bytes_max + 1);
+        let producer = Producer { slots: slots.clone(), enqueued: none, free, bytes_below, ring: Arc::clone(&ring) };
+        (producer, Consumer { slots, dequeued: none, ready: 0, ring })
     }
 }
 
@@ -175,19 +206,12 @@ pub(super) fn of_one_moment(
 }
 
 impl<T> Ring<T> {
-    #[inline]
-    fn slot(&self, position: usize) -> &UnsafeCell<MaybeUninit<T>> {
-        debug_assert!(self.slots.len().is_power_of_two() && self.slots.len() >= self.messages_max);
-        &self.slots[position & (self.slots.len() - 1)]
-    }
-
     /// What was enqueued and dequeued so far: see [`of_one_moment`].
     pub(crate) fn counts(&self) -> (Count, Count) {
         of_one_moment(self.messages_max, || self.enqueued.0.load(), || self.dequeued.0.load())
     }
 
     /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.
-    #[inline]
     fn bound(&self, queued: Count, weight_bytes: usize) -> Option<Bound> {
         debug_assert!(queued.messages <= self.messages_max, "more is queued than the ring holds");
         if queued.messages >= self.messages_max {
@@ -208,7 +232,7 @@ impl<T> Drop for Ring<T> {
         let left = enqueued.since(dequeued).messages;
         assert!(left <= self.messages_max, "{left} messages are left in a ring of {}", self.messages_max);
         for position in 0..left {
-            self.slot(dequeued.messages.wrapping_add(position)).with_mut(|slot| {
+            self.slots.at(dequeued.messages.wrapping_add(position)).with_mut(|slot| {
                 // SAFETY: I121. Nobody else has the ring, and the slot lies between the counts.
                 let slot = unsafe { &mut *slot };
                 // SAFETY: I120. Between the counts a slot holds an item, and it is dropped once.
@@ -220,10 +244,13 @@ impl<T> Drop for Ring<T> {
 
 /// The end that pushes. There is one.
 pub(crate) struct Producer<T> {
-    ring: Arc<Ring<T>>,
+    slots: Slots<T>,
     enqueued: Count,
-    /// The consumer's count as it was seen last.
-    dequeued: Count,
+    /// How many messages still go in, by the consumer's count as it was seen last.
+    free: usize,
+    /// And a message of fewer bytes than these: none at all, behind one above the byte bound.
+    bytes_below: usize,
+    ring: Arc<Ring<T>>,
 }
 
 impl<T: Weigh> Producer<T> {
@@ -236,26 +263,34 @@ impl<T: Weigh> Producer<T> {
     #[inline(always)]
     pub(crate) fn put(&mut self, item: T) {
         let weight_bytes = item.weight_bytes();
-        assert!(self.enqueued.since(self.dequeued).messages < self.ring.messages_max, "there is room");
-        self.ring.slot(self.enqueued.messages).with_mut(|slot| {
+        assert!(self.free > 0, "there is room");
+        self.slots.at(self.enqueued.messages).with_mut(|slot| {
             // SAFETY: I120. The slot isn't between the counts, so it is the producer's and holds nothing.
             unsafe { slot.write(MaybeUninit::new(item)) }
         });
         self.enqueued = self.enqueued.plus(weight_bytes);
+        self.free -= 1;
+        self.bytes_below = self.bytes_below.saturating_sub(weight_bytes);
         self.ring.enqueued.0.store(self.enqueued);
         self.check();
     }
 
-    /// Whether an item of that weight goes in now.
+    /// Whether an item of that weight is known to go in, without a look at the consumer's count.
     #[inline(always)]
+    pub(crate) fn is_free(&self, weight_bytes: usize) -> bool {
+        self.free > 0 && weight_bytes < self.bytes_below
+    }
+
+    /// Whether an item of that weight goes in now.
     pub(crate) fn room(&mut self, weight_bytes: usize) -> Result<(), Bound> {
-        if self.ring.bound(self.enqueued.since(self.dequeued), weight_bytes).is_none() {
+        if self.is_free(weight_bytes) {
             return Ok(());
         }
-        self.dequeued = self.ring.dequeued.0.load();
-        self.check();
-        let queued = self.enqueued.since(self.dequeued);
+        let queued = self.enqueued.since(self.ring.dequeued.0.load());
         self.ring.enqueued.0.saw(queued);
+        self.free = self.ring.messages_max - queued.messages;
+        self.bytes_below = (self.ring.bytes_max + 1).saturating_sub(queued.bytes);
+        self.check();
         self.ring.bound(queued, weight_bytes).map_or(Ok(()), Err)
     }
 
@@ -264,20 +299,25 @@ impl<T: Weigh> Producer<T> {
         self.ring.bound(self.enqueued.since(self.ring.dequeued.0.load()), weight_bytes).is_none()
     }
 
-    /// The law of the ring as this end sees it.
+    /// The law of the ring as this end sees it: what it holds and what still goes in come to no more than the bounds.
     #[inline]
     fn check(&self) {
-        let queued = self.enqueued.since(self.dequeued);
-        debug_assert!(queued.messages <= self.ring.messages_max, "more is queued than the ring holds");
+        if cfg!(debug_assertions) {
+            let queued = self.enqueued.since(self.ring.dequeued.0.load());
+            debug_assert!(queued.messages + self.free <= self.ring.messages_max, "more than the ring holds");
+            let goes_in = queued.bytes.checked_add(self.bytes_below).is_some_and(|sum| sum <= self.ring.bytes_max + 1);
+            debug_assert!(goes_in || self.bytes_below == 0, "more bytes than may be queued");
+        }
     }
 }
 
 /// The end that pops. There is one.
 pub(crate) struct Consumer<T> {
-    ring: Arc<Ring<T>>,
+    slots: Slots<T>,
     dequeued: Count,
-    /// The producer's messages as they were seen last.
-    enqueued_messages: usize,
+    /// Messages that are there, by the producer's count as it was seen last.
+    ready: usize,
+    ring: Arc<Ring<T>>,
 }
 
 impl<T: Weigh> Consumer<T> {
@@ -290,20 +330,21 @@ impl<T: Weigh> Consumer<T> {
     /// Whether there is an item to take.
     #[inline(always)]
     pub(crate) fn is_ready(&mut self) -> bool {
-        self.dequeued.messages != self.enqueued_messages || self.look()
+        self.ready > 0 || self.look()
     }
 
     /// Moves the oldest item out, after [`Consumer::is_ready`] has said that there is one. As for [`Producer::put`].
     #[inline(always)]
     pub(crate) fn take(&mut self) -> T {
-        assert!(self.dequeued.messages != self.enqueued_messages, "there is an item");
-        let item = self.ring.slot(self.dequeued.messages).with(|slot| {
+        assert!(self.ready > 0, "there is an item");
+        let item = self.slots.at(self.dequeued.messages).with(|slot| {
             // SAFETY: I120. The slot lies between the counts, so it is the consumer's; it is read once, because the count moves on.
             unsafe { slot.read() }
         });
         // SAFETY: I120. Between the counts a slot holds an item.
         let item = unsafe { item.assume_init() };
         self.dequeued = self.dequeued.plus(item.weight_bytes());
+        self.ready -= 1;
         self.ring.dequeued.0.store(self.dequeued);
         self.check();
         item
@@ -312,9 +353,8 @@ impl<T: Weigh> Consumer<T> {
     /// Looks at the producer's count again: true if there is something.
     #[inline]
     fn look(&mut self) -> bool {
-        let enqueued = self.ring.enqueued.0.load();
-        let queued = enqueued.since(self.dequeued);
-        self.enqueued_messages = enqueued.messages;
+        let queued = self.ring.enqueued.0.load().since(self.dequeued);
+        self.ready = queued.messages;
         self.check();
         self.ring.dequeued.0.saw(queued);
         queued.messages > 0
@@ -329,7 +369,6 @@ impl<T: Weigh> Consumer<T> {
     /// The law of the ring as this end sees it.
     #[inline]
     fn check(&self) {
-        let queued = self.enqueued_messages.wrapping_sub(self.dequeued.messages);
-        debug_assert!(queued <= self.ring.messages_max, "more is queued than the ring holds");
+        debug_assert!(self.ready <= self.ring.messages_max, "more is queued than the ring holds");
     }
 }

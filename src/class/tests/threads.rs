@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::small;
-use crate::class::local::with_bin;
+use crate::class::local::{BinAt, with_bin};
 use crate::class::{AtLimit, ClassPool, ClassStats, PooledBuf};
 
 /// Every pool of a thread is found with a load and a comparison, whichever others there are.
@@ -18,7 +18,7 @@ fn pools_of_a_thread_stay_near() {
         pools.retain(|pool| pool.shared().has_place());
         let both = |first: &ClassPool, second: &ClassPool| {
             drop((first.get(64).unwrap(), second.get(64).unwrap()));
-            [first, second].iter().all(|pool| with_bin(pool.shared().id(), 0, |_| ()).is_some())
+            [first, second].iter().all(|pool| with_bin(pool.shared().id(), BinAt::of(0), |_| ()).is_some())
         };
         for (index, first) in pools.iter().enumerate() {
             assert!(
@@ -66,7 +66,7 @@ fn an_owner_inside_its_bin_holds_nobody_up() {
     let (end, ending) = channel::<()>();
     let owner = thread::spawn(move || {
         drop(theirs.get(64).unwrap());
-        with_bin(id, 0, |bin| {
+        with_bin(id, BinAt::of(0), |bin| {
             assert!(bin.occupy());
             inside.send(()).unwrap();
             let _ = wait.recv();
