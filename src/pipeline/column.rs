@@ -28,11 +28,12 @@ unsafe impl<T: Send + Sync> Sync for Cells<T> {}
 
 impl<T> Cells<T> {
     /// First cell of the row of `sequence`.
+    #[inline]
     fn row(&self, sequence: i64) -> *mut T {
         let row = (sequence as usize) & self.rows_mask;
         debug_assert!(sequence >= 0 && self.cells.len() == (self.rows_mask + 1) * self.width);
-        let cells = &self.cells[row * self.width..(row + 1) * self.width];
-        UnsafeCell::raw_get(cells.as_ptr())
+        // SAFETY: I43. There are as many rows as the mask tells apart, and one more than it.
+        UnsafeCell::raw_get(unsafe { self.cells.as_ptr().add(row * self.width) })
     }
 }
 
@@ -88,6 +89,7 @@ impl<T: Send + Sync> ColumnWriter<T> {
     ///
     /// # Errors
     /// The view isn't this column's stage's.
+    #[inline]
     pub fn row<'s, M: Meta>(&'s mut self, view: &'s View<'_, M>) -> Result<&'s mut [T], ColumnError> {
         if view.lane() != self.0.lane {
             return Err(ColumnError::OtherLane);
@@ -107,6 +109,7 @@ impl<T: Send + Sync> ColumnReader<T> {
     ///
     /// # Errors
     /// The view is of a stage in the same or an earlier layer, or the column's stage died before the event.
+    #[inline]
     pub fn row<'s, M: Meta>(&'s self, view: &'s View<'_, M>) -> Result<&'s [T], ColumnError> {
         if view.lane() != self.0.lane {
             return Err(ColumnError::OtherLane);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
-use super::view::View;
+use super::view::{StageId, View};
 use crate::ring::Sequence;
 
 /// A run of events, owned. Not Clone; views borrow it. Give it back with [`super::Stage::release`].
@@ -45,7 +45,8 @@ impl<M: Meta> Held<M> {
 
     /// Its events, in order.
     pub fn views(&self) -> impl Iterator<Item = View<'_, M>> {
-        let view = |(slot, sequence)| View::new(slot, &self.shared, sequence, self.stage);
+        let stage = StageId::of(&self.shared, self.stage);
+        let view = move |(slot, sequence)| View::new(slot, &self.shared, sequence, stage);
         self.slots.iter().zip(self.first..).map(view)
     }
 

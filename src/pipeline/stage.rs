@@ -11,7 +11,7 @@ use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
 use super::state::StageState;
 use super::timing::StageTimer;
-use super::view::View;
+use super::view::{StageId, View};
 use crate::ring::{Foreign, NONE, Sequence};
 
 /// What a handler says of an event.
@@ -118,10 +118,11 @@ impl<M: Meta> Stage<M> {
         let is_told = cfg!(debug_assertions) && self.shared.available(self.state().layer) > self.released;
         let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
         let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
+        let id = StageId::of(shared, index);
         // By value: borrowed, what it captures would be kept in memory, 20 instructions a batch.
         let driven = poller.drive(max as u64, begin, move |slot| {
             sequence += 1;
-            match handler(View::new(slot, shared, sequence, index)) {
+            match handler(View::new(slot, shared, sequence, id)) {
                 Outcome::Done => Step::Done,
                 Outcome::Retry => Step::Retry,
                 Outcome::Reject(reason) => {

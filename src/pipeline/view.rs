@@ -11,14 +11,29 @@ pub struct View<'a, M> {
     slot: &'a Slot<M>,
     shared: &'a LaneShared<M>,
     sequence: Sequence,
-    stage: u32,
+    stage: StageId,
+}
+
+/// Which stage a view is shown to: looked up once a batch.
+#[derive(Clone, Copy)]
+pub(super) struct StageId {
+    /// Its place among the lane's stages.
+    pub(super) index: u32,
+    pub(super) layer: u32,
+}
+
+impl StageId {
+    #[inline]
+    pub(super) fn of<M>(shared: &LaneShared<M>, index: u32) -> Self {
+        Self { index, layer: shared.stages[index as usize].layer as u32 }
+    }
 }
 
 impl<'a, M: Meta> View<'a, M> {
     /// The slot's sequence isn't released by `stage` while `'a` lasts.
     #[inline]
-    pub(super) fn new(slot: &'a Slot<M>, shared: &'a LaneShared<M>, sequence: Sequence, stage: u32) -> Self {
-        debug_assert!(sequence > shared.stages[stage as usize].progress());
+    pub(super) fn new(slot: &'a Slot<M>, shared: &'a LaneShared<M>, sequence: Sequence, stage: StageId) -> Self {
+        debug_assert!(sequence > shared.stages[stage.index as usize].progress());
         Self { slot, shared, sequence, stage }
     }
 
@@ -76,19 +91,23 @@ impl<'a, M: Meta> View<'a, M> {
         Retained::new(&self.shared.memory, self.slot.span)
     }
 
+    #[inline]
     pub(super) fn lane(&self) -> u32 {
         self.shared.id
     }
 
+    #[inline]
     pub(super) fn stage(&self) -> u32 {
-        self.stage
+        self.stage.index
     }
 
+    #[inline]
     pub(super) fn layer(&self) -> usize {
-        self.shared.stages[self.stage as usize].layer
+        self.stage.layer as usize
     }
 
     /// Whether `stage` has processed this event; a dead one hasn't, if it was detached.
+    #[inline]
     pub(super) fn was_processed_by(&self, stage: u32) -> bool {
         self.sequence < self.shared.stages[stage as usize].died_at()
     }

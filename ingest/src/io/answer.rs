@@ -28,6 +28,8 @@ pub(super) struct Answers {
     output_bytes: usize,
     answer_bytes_max: usize,
     refusal_bytes: usize,
+    /// Beside so many bytes an output holds one more answer, and all refusals.
+    owed_max: usize,
     in_flight_max: u32,
     /// Connections with something to send.
     pub(super) dirty: Vec<ConnId>,
@@ -46,6 +48,7 @@ impl Answers {
     ) -> Self {
         let answer_bytes_max = answer_bytes(Mode::Header, limits.max_vectors as usize);
         let refusal_bytes = answer_bytes(Mode::Header, 0);
+        let owed_max = output_bytes - (in_flight_max as usize + 1) * refusal_bytes - answer_bytes_max;
         Self {
             stage: Some(stage),
             verdicts,
@@ -53,20 +56,21 @@ impl Answers {
             output_bytes,
             answer_bytes_max,
             refusal_bytes,
+            owed_max,
             in_flight_max,
             dirty: Vec::new(),
         }
     }
 
-    /// Whether the output couldn't hold one more answer beside those that are owed.
+    /// Whether a connection has as many requests under way as it may, or its output couldn't hold one more answer beside those that are owed.
+    #[inline]
     pub(super) fn is_full(&self, conn: &Conn) -> bool {
-        self.owed(conn) + self.answer_bytes_max
-            > self.output_bytes - (self.in_flight_max as usize + 1) * self.refusal_bytes
+        conn.in_flight >= self.in_flight_max || self.owed(conn) > self.owed_max
     }
 
-    /// Whether it couldn't hold one more refusal and the last one.
+    /// The same of refusals, and the last one.
     pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
-        self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
+        conn.busy_in_flight >= self.in_flight_max || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
     }
 
     /// Whether the stage has seen the end of the stream, or failed.

@@ -72,13 +72,14 @@ pub struct Driver {
     /// Carry buffers filled so far.
     pub(super) carried: u64,
     pub(super) counters: Counters,
-    pub(super) in_flight_max: u32,
     pub(super) receive_min_bytes: usize,
     pub(super) receive_max_bytes: usize,
     /// The one receive that a full ring interrupted, and when it was; no socket is read before it is cut.
     pub(super) stalled: Option<(ConnId, Received, u64)>,
     /// When the bytes came that are being cut.
     pub(super) received_ns: u64,
+    /// Requests taken of these that aren't counted yet.
+    pub(super) taken: u32,
     pub(super) duty: Duty,
     /// The ring or the pool is full: nothing is read until something was reclaimed.
     pub(super) full: bool,
@@ -142,11 +143,11 @@ impl Driver {
             classes,
             carried: 0,
             counters: Counters::default(),
-            in_flight_max: options.in_flight_max,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
             receive_max_bytes: receive_bytes_max(&options.limits),
             stalled: None,
             received_ns: 0,
+            taken: 0,
             duty: Duty::new(options.clock, READS_MAX + 1),
             full: false,
             draining: false,
@@ -172,10 +173,15 @@ impl Driver {
     pub fn run(mut self) -> (IoReport, CloseReport, Instant) {
         let mut failure = None;
         while !self.stop.load(Ordering::Acquire) && failure.is_none() {
-            let busy = self.round();
-            failure = self.rest(busy);
+            failure = self.turn();
         }
         self.drain(failure)
+    }
+
+    /// One turn of [`Driver::run`]: a round, and a wait as the strategy says. Some: the lane has failed.
+    pub fn turn(&mut self) -> Option<String> {
+        let busy = self.round();
+        self.rest(busy)
     }
 
     /// Everything but waiting; says whether anything moved.

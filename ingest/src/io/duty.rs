@@ -120,13 +120,12 @@ impl Duty {
         self.clock.now_ns()
     }
 
-    /// One more request has been taken, which the receive of this moment had completed.
-    #[inline]
-    pub(super) fn took(&mut self, received_ns: u64) {
+    /// So many requests have been taken, which the receive of this moment had completed.
+    pub(super) fn took(&mut self, received_ns: u64, taken: u32) {
         let has_room = self.received.len() < self.received.capacity();
         match self.received.last_mut() {
-            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => *requests += 1,
-            _ => self.received.push((received_ns, 1)),
+            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => *requests += taken,
+            _ => self.received.push((received_ns, taken)),
         }
     }
 
@@ -250,7 +249,7 @@ mod tests {
         // A round: two receives of three requests, of which the third finds no place of its own; flushed at 1500, sent at 2000.
         at(1100);
         for received_ns in [1100, 1100, 1300, 1400] {
-            duty.took(received_ns);
+            duty.took(received_ns, 1);
         }
         at(1500);
         duty.end(Activity::Receive);

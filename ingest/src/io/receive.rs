@@ -1,8 +1,9 @@
 //! Receiving: straight into the pool, cut where it lies; what can't be cut waits.
 
-use slipring::pipeline::Refused;
+use slipring::pipeline::{Lane, Refused};
 use slipring::ring::{PoolSlice, Received};
 
+use super::answer::Answers;
 use super::classes::drop_front;
 use super::conn::{Conn, Phase};
 use super::counters::Counter;
@@ -72,7 +73,12 @@ impl Driver {
 
     /// Cuts whole frames off a receive where they lie. What is left moves to the connection's carry buffer, or stays as the
     /// lane's stalled receive if the lane is full.
-    pub(super) fn cut(&mut self, id: ConnId, mut received: Received) {
+    pub(super) fn cut(&mut self, id: ConnId, received: Received) {
+        self.cut_frames(id, received);
+        self.note_taken();
+    }
+
+    fn cut_frames(&mut self, id: ConnId, mut received: Received) {
         loop {
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { return };
             if received.is_empty() {
@@ -86,7 +92,7 @@ impl Driver {
                     _ => return,
                 },
             };
-            match self.admits(id, mode, &head) {
+            match admits(&self.answers, &mut self.lane, conn, mode, &head) {
                 Ok(None) => {
                     let (skip, len) = (head.header_bytes as usize, head.payload_bytes as usize);
                     let Ok(slice) = received.cut(skip, len) else { unreachable!("the frame is whole") };
@@ -201,6 +207,7 @@ impl Driver {
                 None => break,
             }
         }
+        self.note_taken();
         self.shorten_carry(id, at);
         taken
     }
@@ -219,7 +226,7 @@ impl Driver {
                 return None;
             }
         };
-        let verdict = self.admits(id, mode, &head);
+        let verdict = admits(&self.answers, &mut self.lane, conn, mode, &head);
         self.full |= matches!(verdict, Err(Stop::Full));
         match verdict.ok()? {
             Some(status) => self.stage_refusal(id, mode, &head, status),
@@ -252,26 +259,6 @@ impl Driver {
         }
     }
 
-    /// Whether there is room for a frame: `None` for a good one, the status of a refused one.
-    fn admits(&mut self, id: ConnId, mode: Mode, head: &FrameHead) -> Result<Option<Status>, Stop> {
-        let Some(conn) = self.table.get_mut(id) else { return Err(Stop::Closed) };
-        let mut status = head.refusal;
-        if conn.in_flight >= self.in_flight_max || self.answers.is_full(conn) {
-            // Only header mode has a word for it, and only so many of them fit its output.
-            if mode == Mode::Count
-                || conn.busy_in_flight >= self.in_flight_max
-                || self.answers.is_full_for_refusals(conn)
-            {
-                return Err(Stop::Capped);
-            }
-            status = Some(Status::Busy);
-        }
-        if self.lane.free_slots() == 0 && self.lane.reclaim() == 0 {
-            return Err(if self.lane.has_failed() { Stop::Closed } else { Stop::Full });
-        }
-        Ok(status)
-    }
-
     fn stage(&mut self, id: ConnId, mode: Mode, head: &FrameHead, slice: PoolSlice) {
         let (sequence, vectors, received_ns) = (head.sequence, head.vectors, self.received_ns);
         let request = Request { conn: id, sequence, vectors, status: Status::Ok, mode, received_ns };
@@ -290,10 +277,18 @@ impl Driver {
     }
 
     fn took(&mut self, id: ConnId, status: Status) {
-        self.counters.add(Counter::Requests, 1);
-        self.duty.took(self.received_ns);
+        self.taken += 1;
         if let Some(conn) = self.table.get_mut(id) {
             *if status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight } += 1;
+        }
+    }
+
+    /// Requests of one receive, or of one carry buffer, have been taken: they are counted together.
+    fn note_taken(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            self.counters.add(Counter::Requests, u64::from(taken));
+            self.duty.took(self.received_ns, taken);
         }
     }
 
@@ -342,11 +337,34 @@ impl Driver {
     }
 }
 
+/// Whether there is room for a frame: `None` for a good one, the status of a refused one.
+fn admits(
+    answers: &Answers,
+    lane: &mut Lane<Request>,
+    conn: &Conn,
+    mode: Mode,
+    head: &FrameHead,
+) -> Result<Option<Status>, Stop> {
+    let mut status = head.refusal;
+    if answers.is_full(conn) {
+        // Only header mode has a word for it, and only so many of them fit its output.
+        if mode == Mode::Count || answers.is_full_for_refusals(conn) {
+            return Err(Stop::Capped);
+        }
+        status = Some(Status::Busy);
+    }
+    if lane.free_slots() == 0 && lane.reclaim() == 0 {
+        return Err(if lane.has_failed() { Stop::Closed } else { Stop::Full });
+    }
+    Ok(status)
+}
+
 /// The wire's limits, with what they say about received bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wire(pub(super) crate::protocol::Limits);
 
 impl Wire {
+    #[inline]
     fn next(&self, conn: &mut Conn, bytes: &[u8]) -> Next {
         let mode = match conn.mode {
             Some(mode) => mode,

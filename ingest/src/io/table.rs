@@ -47,6 +47,7 @@ impl Table {
     }
 
     /// The connection, unless it is gone, also if another one took its place.
+    #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let place = self.places.get_mut(id.index as usize)?;
         place.conn.as_mut().filter(|_| place.generation == id.generation)

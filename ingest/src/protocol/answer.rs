@@ -29,6 +29,7 @@ pub fn encode_answer(mode: Mode, status: Status, sequence: u64, credits: u16, sc
 ///
 /// # Panics
 /// If a refusal comes with scores, an answer has more than 65535 of them, or `out` has another length: all are the server's own errors.
+#[inline]
 pub fn write_answer(mode: Mode, status: Status, sequence: u64, credits: u16, scores: &[f32], out: &mut [u8]) {
     assert_eq!(out.len(), answer_bytes(mode, scores.len()), "an answer has its own length");
     assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());

@@ -40,6 +40,7 @@ impl FrameHead {
 }
 
 /// Reads the header at the front of `bytes`. Never looks past it, so it costs the same for every payload.
+#[inline]
 pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     match mode {
         Mode::Count => count_front(bytes, limits),
@@ -47,6 +48,7 @@ pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     }
 }
 
+#[inline]
 fn count_front(bytes: &[u8], limits: &Limits) -> Front {
     if bytes.len() < COUNT_HEADER_BYTES {
         return Front::Partial;

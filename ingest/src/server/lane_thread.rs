@@ -143,15 +143,17 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
-    let (score_writer, scores) = spec.column::<f32>("score", plan.limits.max_vectors as usize).map_err(wrong)?;
+    let (dim, vectors_max) = (plan.limits.dim as usize, plan.limits.max_vectors as usize);
+    let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
+    let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
     // Before this thread is pinned, so that the ticker's isn't; its memory comes after it.
     let no_classes = |error| ServeError::classes(lane.number, &error);
     let mut classes = plan.classes().map_err(no_classes)?;
     let Started { lane: mut running, mut stages, report } = spec.start::<Request>().map_err(wrong)?;
     classes.map().map_err(no_classes)?;
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
-    let validate = validator(verdict_writer);
-    let score = scorer(plan.options.score, plan.limits.dim as usize, verdicts.clone(), score_writer);
+    let validate = validator(plan.options.score, dim, verdict_writer, result_writer);
+    let score = scorer(plan.options.score, verdicts.clone(), results, score_writer);
     if plan.options.stages == super::options::StagesWord::Inline {
         let refused = |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
         running.attach(stages.take("validate").ok_or_else(missing)?, validate).map_err(refused)?;

@@ -183,7 +183,8 @@ fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeErro
         return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
     }
     let owed_bytes = output_bytes(limits, options.in_flight) as u64;
-    let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 4);
+    // What validate adds up, and the scores.
+    let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 8);
     let sums = [
         ("--in-flight", u64::from(options.in_flight), owed_bytes, "the answers owed to one connection"),
         ("--slots", options.slots as u64, score_bytes, "the scores of a ring"),

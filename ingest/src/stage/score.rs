@@ -17,41 +17,39 @@ pub enum Score {
     None,
 }
 
-/// Partial sums that run side by side, so that additions don't wait for each other.
-const LANES: usize = 16;
+impl Score {
+    /// What the components of a vector are multiplied by, if by anything.
+    pub(super) fn weights(self, dim: usize) -> Option<Vec<f32>> {
+        (self == Self::Weighted).then(|| (1..=dim).map(|weight| weight as f32).collect())
+    }
+}
 
-/// The handler of the stage `score`: writes a score a vector into its column, for requests that validate let pass.
+/// The handler of the stage `score`: writes a score a vector into its column, for requests that validate let pass, from what validate added up.
 pub fn scorer(
     score: Score,
-    dim: usize,
     verdicts: ColumnReader<u8>,
+    results: ColumnReader<f32>,
     mut scores: ColumnWriter<f32>,
 ) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
-    let weights: Vec<f32> = (1..=dim).map(|weight| weight as f32).collect();
     move |view| {
-        let passed = match verdicts.row(&view) {
-            Ok(row) => row[0] == Status::Ok as u8,
-            Err(error) => return column_failed(error),
+        let (passed, results) = match (verdicts.row(&view), results.row(&view)) {
+            (Ok(row), Ok(results)) => (row[0] == Status::Ok as u8, results),
+            (Err(error), _) | (_, Err(error)) => return column_failed(error),
         };
         if !passed {
             return Outcome::Done;
         }
-        let Ok(rows) = view.rows(dim) else {
-            return Outcome::Fail("score: a payload isn't rows of the dimension".to_owned());
-        };
+        let vectors = view.meta().vectors as usize;
         let out = match scores.row(&view) {
             Ok(row) => row,
             Err(error) => return column_failed(error),
         };
-        if rows.len() > out.len() {
-            return Outcome::Fail(format!("score: {} vectors in a column of {}", rows.len(), out.len()));
-        }
-        for (out, row) in out.iter_mut().zip(&rows) {
-            *out = match score {
-                Score::Sum => sum(row),
-                Score::Weighted => dot(row, &weights),
-                Score::None => 0.0,
-            };
+        let (Some(out), Some(results)) = (out.get_mut(..vectors), results.get(..vectors)) else {
+            return Outcome::Fail(format!("score: {vectors} vectors in a column of fewer"));
+        };
+        match score {
+            Score::Sum | Score::Weighted => out.copy_from_slice(results),
+            Score::None => out.fill(0.0),
         }
         Outcome::Done
     }
@@ -59,25 +57,4 @@ pub fn scorer(
 
 fn column_failed(error: ColumnError) -> Outcome {
     Outcome::Fail(format!("score's columns: {error}"))
-}
-
-pub(super) fn sum(row: &[f32]) -> f32 {
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value);
-    }
-    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
-}
-
-pub(super) fn dot(row: &[f32], weights: &[f32]) -> f32 {
-    debug_assert_eq!(row.len(), weights.len());
-    let ((chunks, rest), (weight_chunks, weight_rest)) = (row.as_chunks::<LANES>(), weights.as_chunks::<LANES>());
-    let mut sums = [0.0f32; LANES];
-    for (chunk, weights) in chunks.iter().zip(weight_chunks) {
-        for ((sum, value), weight) in sums.iter_mut().zip(chunk).zip(weights) {
-            *sum += value * weight;
-        }
-    }
-    sums.iter().sum::<f32>() + rest.iter().zip(weight_rest).map(|(value, weight)| value * weight).sum::<f32>()
 }

@@ -3,13 +3,31 @@
 use slipring::pipeline::{ColumnWriter, Outcome, View};
 
 use super::request::Request;
+use super::rows::{Rows, all_finite};
+use super::score::Score;
 use crate::protocol::Status;
 
-/// The handler of the stage `validate`: writes what is to be answered into its column.
-pub fn validator(mut verdicts: ColumnWriter<u8>) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
+/// The handler of the stage `validate`: writes what is to be answered into its column, and beside it what each vector comes to by `score`. A sum that is
+/// finite says that what was added is, so a payload is read once for both.
+pub fn validator(
+    score: Score,
+    dim: usize,
+    mut verdicts: ColumnWriter<u8>,
+    mut results: ColumnWriter<f32>,
+) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
+    let (rows, weights) = (Rows::new(), score.weights(dim));
     move |view| {
         let status = match view.meta().status {
-            Status::Ok => judge(&view),
+            Status::Ok => {
+                let out = match results.row(&view) {
+                    Ok(row) => row,
+                    Err(error) => return Outcome::Fail(format!("validate's results: {error}")),
+                };
+                judge(&view, dim, out, |values, out| match &weights {
+                    Some(weights) => rows.dots(values, weights, out),
+                    None => rows.sums(values, dim, out),
+                })
+            }
             refused => refused,
         };
         match verdicts.row(&view) {
@@ -20,19 +38,23 @@ pub fn validator(mut verdicts: ColumnWriter<u8>) -> impl FnMut(View<'_, Request>
     }
 }
 
-fn judge(view: &View<'_, Request>) -> Status {
-    match view.as_f32s() {
-        Ok(values) if all_finite(values) => Status::Ok,
-        Ok(_) => Status::NotFinite,
-        // The parser cuts payloads at multiples of four: this is our own error, and the client's vectors aren't taken.
-        Err(_) => Status::Failed,
+#[inline]
+fn judge(
+    view: &View<'_, Request>,
+    dim: usize,
+    out: &mut [f32],
+    add_up: impl FnOnce(&[f32], &mut [f32]) -> bool,
+) -> Status {
+    let vectors = view.meta().vectors as usize;
+    match (view.as_f32s(), out.get_mut(..vectors)) {
+        (Ok(values), Some(out)) if values.len() == vectors * dim => {
+            if add_up(values, out) || all_finite(values) {
+                Status::Ok
+            } else {
+                Status::NotFinite
+            }
+        }
+        // The parser cuts payloads at whole vectors, and no more than a row holds: this is our own error, and the client's vectors aren't taken.
+        _ => Status::Failed,
     }
-}
-
-/// Whether no component is NaN or infinite: an exponent of all ones is either. Without a branch a component, so that it is
-/// done many at a time.
-pub(super) fn all_finite(values: &[f32]) -> bool {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let bad = |any: bool, value: &f32| any | (value.to_bits() & EXPONENT == EXPONENT);
-    values.chunks(64).all(|chunk| !chunk.iter().fold(false, bad))
 }

@@ -85,6 +85,21 @@ fn each_bad_frame_is_answered_by_its_status() {
     });
 }
 
+/// The sum of large components may be infinite without one of them being so: such vectors are taken, and that sum is their score.
+#[test]
+fn large_components_are_taken() {
+    within(Duration::from_secs(60), || {
+        let mut service = Service::start(DIM, "--max-vectors 8");
+        let mut client = service.header();
+        let large = [f32::MAX, f32::MAX, 1.0, 2.0];
+        client.send(1, &[large, [1.0, 2.0, 3.0, 4.0]].concat());
+        let answer = client.answer();
+        assert!(answer.is_ok() && answer.scores == [f32::INFINITY, 10.0], "{answer:?}");
+        drop(client);
+        assert_eq!(service.stop().counts.refused(), 0);
+    });
+}
+
 #[test]
 fn lost_framing_in_the_middle_of_header_mode_is_answered_last() {
     within(Duration::from_secs(60), || {

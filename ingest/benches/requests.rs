@@ -1,0 +1,143 @@
+//! Instructions of a request in the service, counted by callgrind: `scripts/callgrind` runs this and holds it against benches/instructions/limits.toml.
+//!
+//! ```text
+//!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers, compared
+//! ```
+//! The driver is the service's own, on the thread that is also the client; there is no sink, and no second thread has a part in it. What the client does is
+//! two calls of the system a batch.
+#![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
+use slipring::region::Numa;
+use slipring::ring::PoolOptions;
+use slipring_ingest::io::{
+    AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes, receive_bytes_max,
+};
+use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request};
+use slipring_ingest::stage::{Request, Score, scorer, validator};
+
+const DIM: u32 = 128;
+const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };
+/// Requests that are sent at once, and all of a benchmark; the script reads the second number here.
+const BATCH: usize = 32;
+const OPERATIONS: usize = 4096;
+const IN_FLIGHT: u32 = 64;
+/// Turns in which every answer has come: the first finds out that the socket is readable.
+const TURNS_MAX: usize = 16;
+
+struct Service {
+    driver: Driver,
+    client: UnixStream,
+    requests: Vec<u8>,
+    answers: Vec<u8>,
+    expected: Vec<u8>,
+}
+
+impl Service {
+    fn new(vectors: usize) -> Self {
+        let path = std::env::temp_dir().join(format!("slipring-requests-{}", std::process::id()));
+        let _absent = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).expect("a socket in the temporary folder");
+        listener.set_nonblocking(true).expect("any socket can");
+        let client = UnixStream::connect(&path).expect("somebody listens");
+        std::fs::remove_file(&path).expect("it is there");
+        client.set_nonblocking(true).expect("any socket can");
+        let values: Vec<f32> = (0..DIM as usize * vectors).map(|i| (i % 7) as f32).collect();
+        let (mut requests, mut expected) = (Vec::new(), Vec::new());
+        for _ in 0..BATCH {
+            encode_request(Mode::Count, DIM, 0, &values, &mut requests);
+            expected.extend((vectors as u32).to_le_bytes());
+            let score = |vector: &[f32]| vector.iter().sum::<f32>().to_le_bytes();
+            expected.extend(values.chunks_exact(DIM as usize).flat_map(score));
+        }
+        assert_eq!(
+            expected.len(),
+            BATCH * answer_bytes(Mode::Count, vectors),
+            "{COUNT_HEADER_BYTES} bytes and the scores"
+        );
+        let answers = vec![0; expected.len()];
+        let mut service = Self { driver: driver(Listener::Unix(listener)), client, requests, answers, expected };
+        service.batches(4);
+        service
+    }
+
+    fn batches(&mut self, batches: usize) {
+        for _ in 0..batches {
+            self.batch();
+            assert!(self.answers == self.expected, "every request is answered with its scores");
+        }
+    }
+
+    fn batch(&mut self) {
+        let (mut written, mut read) = (0, 0);
+        for _ in 0..TURNS_MAX {
+            // Full, or empty: later.
+            written += self.client.write(&self.requests[written..]).unwrap_or(0);
+            assert!(self.driver.turn().is_none(), "the lane goes on");
+            read += self.client.read(&mut self.answers[read..]).unwrap_or(0);
+            if read == self.answers.len() {
+                return;
+            }
+        }
+        panic!("{written} bytes were sent and {read} of {} came back", self.answers.len());
+    }
+}
+
+/// The lane of `serve`, without its sink.
+fn driver(listener: Listener) -> Driver {
+    let frame_bytes = LIMITS.frame_bytes_max(Mode::Header);
+    let pool = PoolOptions {
+        bytes: 8 << 20,
+        max_slice_bytes: frame_bytes,
+        chunk_bytes: Some(256 << 10),
+        window_bytes: Some(2 << 20),
+        pinned_chunks_max: Some(0),
+        ..PoolOptions::default()
+    };
+    let spec = LaneSpec::new(pool, 4096).reclaim(Reclaim::OnConsume).wait(Wait::Spin).timed(clock());
+    let spec =
+        ["validate", "score", "answer"].into_iter().fold(spec, |spec, name| spec.layer([StageSpec::inline(name)]));
+    let (vectors_max, dim) = (LIMITS.max_vectors as usize, DIM as usize);
+    let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).expect("a column");
+    let (result_writer, results) = spec.column::<f32>("validate", vectors_max).expect("a column");
+    let (score_writer, scores) = spec.column::<f32>("score", vectors_max).expect("a column");
+    let receive_bytes = receive_bytes_max(&LIMITS);
+    let mut classes = Classes::new(output_bytes(&LIMITS, IN_FLIGHT), frame_bytes, receive_bytes, 1 << 20, Numa::Any)
+        .expect("classes");
+    let Started { mut lane, mut stages, .. } = spec.start::<Request>().expect("the pool fits this machine");
+    classes.map().expect("memory");
+    let mut take = |name| stages.take(name).expect("it was specified");
+    lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer)).expect("it is inline");
+    lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer)).expect("it is inline");
+    let end = AnswerEnd { stage: take("answer"), verdicts, scores };
+    let options = DriverOptions {
+        limits: LIMITS,
+        connections_max: 4,
+        in_flight_max: IN_FLIGHT,
+        wait: Wait::Spin,
+        drain: Duration::from_secs(1),
+        clock: clock(),
+    };
+    let (bell, stop) = (Bell::new().expect("an event"), Arc::new(AtomicBool::new(false)));
+    Driver::new(lane, end, classes, vec![listener], bell, stop, &options).expect("epoll")
+}
+
+#[library_benchmark]
+#[bench::v1(args = (1), setup = Service::new)]
+#[bench::v8(args = (8), setup = Service::new)]
+fn request(mut service: Service) -> Service {
+    service.batches(black_box(OPERATIONS / BATCH));
+    service
+}
+
+library_benchmark_group!(name = service, benchmarks = [request]);
+
+main!(library_benchmark_groups = service);
