@@ -28,7 +28,7 @@
 //!   which queue it is. The seed's alone waits as its disruptor does; `seed-arc-patient` shows it with ours.
 //! - **Allocating.** All memory of the lane, the seed and the chunks is mapped and touched before the clock, on the publisher's pinned thread; channels are built with their
 //!   full capacity. Vectors come from the program's allocator (glibc's) on the publisher and are freed on the reader.
-//! - **Releasing.** The lane learns what was read from the disruptor's own cursors. A foreign channel tells nobody, so the chunks' reader counts what it has read on a cache
+//! - **Releasing.** The lane learns what was read from the position that its stage tells, a line of its own. A foreign channel tells nobody, so the chunks' reader counts what it has read on a cache
 //!   line of its own, a plain store for each payload, which the publisher loads once in a chunk.
 //! - **Pinning.** Publisher and reader are pinned to the first two CPUs that the process may use, in every contender, if the system lets them.
 //! - **What a lane does besides**, and the rivals with chunks don't: it isolates panics, wakes sleepers, keeps counters, allows several stages, and bounds what is
