@@ -5,7 +5,7 @@
 //! | name | store (Release) | load (Acquire) | what becomes visible |
 //! |---|---|---|---|
 //! | SYNC S1 | last drop of a retained handle (`ring/pins.rs`) | the owner's look at a chunk's pins | all reads through the handle are over |
-//! | SYNC S2 | a release of a batch, by a stage or by a reader of a `SliceRing`: the disruptor's cursor | a later stage's poll; the disruptor's look for a free event | all reads of the batch, and its pins, are over |
+//! | SYNC S2 | a release of a batch, by a stage or by a reader of a `SliceRing`: the disruptor's cursor | a later stage's poll; the reclaimer's poll and the disruptor's look for a free event | all reads of the batch, and its pins, are over |
 //! | SYNC S3 | a stage's progress (`pipeline/state.rs`), behind its cursor | the lane's reclaiming, an inline stage's look, a sleeper's second look | the same, and what the stage wrote; that there is work |
 //! | SYNC S4 | a stage's death (`pipeline/flow.rs`), and the number of the first that failed | every look at a stage, every idle loop | who failed and why |
 //! | SYNC S5 | close; the lane's going | every idle loop | where the stream ends; who was left behind |

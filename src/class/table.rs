@@ -29,7 +29,7 @@ pub struct ClassTable {
     /// Padded with a size that everything fits into, so that a search ends.
     sizes: [usize; CLASSES_MAX + 1],
     classes: usize,
-    /// The first class that may fit a length whose last byte's index has this many bits.
+    /// The first class that may fit a length whose last byte's index has this bit as its highest; the index 0 goes with 1.
     first: [u8; usize::BITS as usize],
 }
 

@@ -129,6 +129,7 @@ impl<M: Meta> Drop for Lane<M> {
     /// aren't done are late, not dead: no panic policy applies.
     fn drop(&mut self) {
         self.begin_close();
+        self.reclaim();
         self.tell_last_figures();
         // First, so that attached stages which aren't done are late by their own drop.
         self.shared.leave();

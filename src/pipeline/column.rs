@@ -1,7 +1,7 @@
 //! Result columns: what a stage writes beside the ring, row by row, for later layers.
 //!
 //! A column has a row for each slot of the ring. Its stage writes a row before it releases the event; stages of later layers
-//! read it before they release it. The disruptor's cursors order the two, as they order the slots themselves.
+//! read it before they release it. What orders the two is what shows the event to the later stage: a cursor of the disruptor, or the progress behind it.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
@@ -22,7 +22,7 @@ struct Cells<T> {
     layer: usize,
 }
 
-// SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by the disruptor's cursors; the bounds are those
+// SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by cursors or progress; the bounds are those
 // of values that are shared and handed over between threads.
 unsafe impl<T: Send + Sync> Sync for Cells<T> {}
 
@@ -32,7 +32,7 @@ impl<T> Cells<T> {
     fn row(&self, sequence: i64) -> *mut T {
         let row = (sequence as usize) & self.rows_mask;
         debug_assert!(sequence >= 0 && self.cells.len() == (self.rows_mask + 1) * self.width);
-        // SAFETY: I43. There are as many rows as the mask tells apart, and one more than it.
+        // SAFETY: I43. There is one row more than the mask.
         UnsafeCell::raw_get(unsafe { self.cells.as_ptr().add(row * self.width) })
     }
 }

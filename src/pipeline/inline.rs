@@ -68,7 +68,8 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
     pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
         let state = stage.state();
         assert_eq!(state.placement, Placement::Inline, "the lane polls inline stages only");
-        let (layer, batch_max, is_live) = (state.layer, state.batch_max as i64, stage.is_live());
+        let (layer, is_live) = (state.layer, stage.is_live());
+        let batch_max = i64::try_from(state.batch_max).unwrap_or(i64::MAX);
         let (is_last, wakes) = (layer + 1 == stage.shared().layers(), stage.shared().has_threads(layer + 1));
         Self { stage: Some(stage), handler, layer, is_last, wakes, batch_max, is_live, stopped: None, retries: false }
     }
@@ -92,6 +93,10 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
     fn stop(&mut self, shown: std::thread::Result<()>, round: &mut Round<'_, M>) {
         if let Err(payload) = shown {
             self.stopped = Some(format!("panicked: {}", text_of(payload)));
+        }
+        if let (Some(reason), Some(stage)) = (&self.stopped, &self.stage) {
+            // Under `Abort` no other handler runs any more.
+            stage.abort_if_asked(reason);
         }
         self.retries = self.stopped.is_none();
         round.is_stopped |= self.stopped.is_some();

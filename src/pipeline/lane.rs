@@ -57,7 +57,7 @@ pub struct Lane<M: Meta> {
     pub(super) wait: Wait,
     pub(super) inline: Vec<Box<dyn Inline<M>>>,
     /// Every stage is attached, none has failed and none ends yet: nobody but this thread looks at the disruptor's cursors, so they move when the producer needs room.
-    is_lazy: bool,
+    pub(super) is_lazy: bool,
     /// The first layer has threads; inline stages are this thread's own.
     pub(super) wakes: bool,
     /// Slots are free for the sequences below, as far as is known without a look at the stages; none once the lane is closing.
@@ -231,12 +231,13 @@ impl<M: Meta> Lane<M> {
         if is_stopped {
             self.bury();
         }
-        let reclaimed = match () {
+        let mut reclaimed = match () {
             () if is_lazy => self.note_consumed(through),
             () if self.is_look_due() => self.reclaim(),
             () => 0,
         };
         if self.shared.figures.are_asked() {
+            reclaimed += self.reclaim();
             self.tell_figures();
         }
         self.check();
@@ -261,7 +262,7 @@ impl<M: Meta> Lane<M> {
     fn is_look_due(&mut self) -> bool {
         let is_quiet = self.polled == self.published;
         self.polled = self.published;
-        !self.follows_threads || is_quiet || self.published >= self.look_at || self.shared.figures.are_asked()
+        !self.follows_threads || is_quiet || self.published >= self.look_at
     }
 
     /// Learns what all stages are done with, and frees it; says how many events that were.
@@ -274,6 +275,7 @@ impl<M: Meta> Lane<M> {
     #[inline(always)]
     fn note_consumed(&mut self, consumed: Sequence) -> usize {
         let count = consumed - self.reclaimed;
+        debug_assert!(count >= 0, "what is consumed stays consumed");
         if count > 0 {
             assert!(consumed <= self.published, "nobody consumes what isn't published");
             self.reclaimed = consumed;
@@ -282,8 +284,9 @@ impl<M: Meta> Lane<M> {
             }
             self.set_released();
             self.check();
+            return count as usize;
         }
-        count as usize
+        0
     }
 
     /// Slots that are free now, as far as is known without polling.

@@ -3,7 +3,7 @@
 //! By life cycle: a [`LaneSpec`] names the stages in layers and is started on the thread that will own the lane
 //! ([`LaneSpec::start`]), which gives a [`Lane`] (for that thread only) and [`Stage`] handles (Send). The thread claims slots with their memory, fills and
 //! stages them and flushes (or stages slices that it reserved or received before); stages see [`View`]s, inline ([`Lane::attach`], or [`Stage::poll`] by hand) or on threads
-//! ([`Stage::spawn`]), read ahead with [`Held`] and leave results in columns; the lane's reclaimer learns what all have
+//! ([`Stage::spawn`]), read ahead with [`Held`] and leave results in columns; the lane learns what all have
 //! passed, and the memory is free again. [`Lane::close`] drains it.
 //!
 //! ```

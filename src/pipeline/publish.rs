@@ -3,7 +3,8 @@
 //! ```text
 //!   slot ─▶ its place in `waiting`, where inline stages read it ─▶ the ring's entry at the same place ─▶ the producer's cursor ─▶ the lane's count ─▶ wake-ups
 //! ```
-//! The disruptor lets the producer on by the reclaimer's cursor, which follows what is reclaimed only when the ring is used up: once a lap.
+//! The disruptor lets the producer on by the reclaimer's cursor, which follows what is reclaimed only when the ring is used up: once a lap, or, where stages are
+//! a ring behind, with whatever they free.
 #![forbid(unsafe_code)]
 
 use disruptor::Producer;
@@ -50,7 +51,9 @@ impl<M: Meta> Lane<M> {
     #[cold]
     #[inline(never)]
     fn move_gate(&mut self) {
-        self.sync_inline();
+        if self.is_lazy {
+            self.sync_inline();
+        }
         self.gate += self.ends.reclaimer.poll().map_or(0, |mut guard| {
             let events = &mut guard;
             events.len() as i64

@@ -36,7 +36,7 @@ impl<M> LaneShared<M> {
         Self { id, memory, figures: Figures::new(slots), timing, flow, rejected }
     }
 
-    /// A stage rejects the event: later layers see it by the cursor that lets the event through.
+    /// A stage rejects the event: later layers see it by what lets the event through.
     #[cold]
     pub(super) fn reject(&self, stage: u32, sequence: Sequence, reason: String) {
         self.rejected[sequence as usize & (self.rejected.len() - 1)].store(sequence + 1, Ordering::Relaxed);

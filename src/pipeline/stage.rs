@@ -9,6 +9,7 @@ use super::held::Held;
 use super::poller::{End, Poller, Step};
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
+use super::spec::PanicPolicy;
 use super::state::StageState;
 use super::timing::StageTimer;
 use super::view::{StageId, View};
@@ -313,6 +314,7 @@ impl<M: Meta> Stage<M> {
     /// Nothing is there: because nothing was published, because the stream has ended, or because a stage before is dead.
     fn idle(&mut self) -> Result<Polled, StageError> {
         if self.helds.is_empty() && self.shared.end(self.index, self.released) {
+            debug_assert_eq!(self.lag, 0, "a stage ends with its cursor where it is");
             self.poller = None;
             return Ok(Polled::Ended);
         }
@@ -338,8 +340,16 @@ impl<M: Meta> Stage<M> {
         })
     }
 
+    /// Its handler can't go on: ends the process if that is the policy.
+    pub(super) fn abort_if_asked(&self, reason: &str) {
+        if self.shared.policy == PanicPolicy::Abort {
+            self.shared.die(self.index, self.released + 1, reason, None);
+        }
+    }
+
     #[cold]
     pub(super) fn die(&mut self, reason: &str) -> StageError {
+        debug_assert_eq!(self.lag, 0, "a stage dies with its cursor where it is");
         let poller = self.poller.take();
         self.shared.die(self.index, self.released + 1, reason, poller);
         self.failed()

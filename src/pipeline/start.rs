@@ -22,7 +22,7 @@ use crate::barrier::Barrier;
 use crate::region::RegionReport;
 use crate::ring::RingPool;
 
-/// The lane's own ends of the disruptor: it publishes, and its poller in the last layer learns what all have consumed.
+/// The lane's own ends of the disruptor: it publishes, and its poller in the last layer lets the producer go on.
 pub(super) struct Ends<M> {
     pub(super) producer: SingleProducer<Slot<M>, SingleConsumerBarrier>,
     pub(super) reclaimer: EventPoller<Slot<M>, MultiConsumerBarrier>,

@@ -43,7 +43,7 @@ impl Timing {
         &self.stamps[flush as usize & (self.stamps.len() - 1)]
     }
 
-    /// Before the flush of this number: it publishes events up to `last`. Relaxed: stages find it by the cursor that lets the events through.
+    /// Before the flush of this number: it publishes events up to `last`. Relaxed: stages find it by what lets the events through.
     #[cold]
     pub(super) fn note_flush(&self, flush: u64, last: Sequence) {
         self.note_flush_at(flush, last, self.clock.now_ns());

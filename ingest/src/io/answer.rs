@@ -48,6 +48,7 @@ impl Answers {
     ) -> Self {
         let answer_bytes_max = answer_bytes(Mode::Header, limits.max_vectors as usize);
         let refusal_bytes = answer_bytes(Mode::Header, 0);
+        assert!(in_flight_max > 0, "a connection may have a request under way");
         let owed_max = output_bytes - (in_flight_max as usize + 1) * refusal_bytes - answer_bytes_max;
         Self {
             stage: Some(stage),

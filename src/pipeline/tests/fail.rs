@@ -222,6 +222,18 @@ fn in_a_child(test: &str, stderr: impl Into<std::process::Stdio>) -> std::proces
 #[cfg(not(miri))]
 const CHILD: &str = "SLIPRING_TEST_CHILD";
 
+/// In a child: the first of two inline stages fails under `Abort`.
+#[cfg(not(miri))]
+fn fail_inline_under_abort() -> ! {
+    let layers = vec![vec![StageSpec::inline("fatal"), StageSpec::inline("next")]];
+    let mut started = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
+    let [fatal, next] = ["fatal", "next"].map(|name| started.stages.take(name).unwrap());
+    started.lane.attach(fatal, |_| Outcome::Fail("by design".to_owned())).unwrap();
+    started.lane.attach(next, |_| panic!("the next handler ran")).unwrap();
+    publish(&mut started.lane, 0..1);
+    unreachable!("the process goes on: {:?}", started.lane.poll());
+}
+
 /// In a child: a stage's thread fails under `Abort`.
 #[cfg(not(miri))]
 fn fail_under_abort() -> ! {
@@ -250,6 +262,18 @@ fn abort_ends_the_process_and_names_the_stage() {
 
 /// A pipe that nobody reads any more, and one that nobody reads though it is full: neither keeps the process alive.
 #[cfg(not(miri))]
+/// No handler runs any more, not even in the round of the failure.
+#[cfg(not(miri))]
+#[test]
+fn abort_comes_before_the_next_inline_stage() {
+    if std::env::var_os(CHILD).is_some() {
+        fail_inline_under_abort();
+    }
+    let child = in_a_child("abort_comes_before_the_next_inline_stage", std::process::Stdio::piped());
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(said.contains("stage `fatal` failed at sequence 0") && !said.contains("the next handler"), "{said}");
+}
+
 #[test]
 fn abort_ends_the_process_also_where_standard_error_is_broken() {
     use std::io::Write;

@@ -151,3 +151,13 @@ fn what_is_published_at_once_keeps_its_place() {
         expected = number + 1;
     }
 }
+
+#[test]
+fn a_batch_without_a_limit_is_all_there_is() {
+    for batch in [usize::MAX, 1 << 63, isize::MAX as usize] {
+        let mut started = start(8, vec![vec![StageSpec::inline("a").batch(batch)]]);
+        started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+        publish(&mut started.lane, 0..5);
+        assert_eq!(started.lane.poll().processed, 5);
+    }
+}

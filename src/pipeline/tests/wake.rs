@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Lane, Outcome, Polled, Stage, StageSpec, Wait, assert_no_wake_lost, await_sleep, by_hand, done, parked,
-    polled, publish, stage_number, start, tiny_spec,
+    LONG, Lane, Outcome, Polled, Stage, StageSpec, Started, Wait, assert_no_wake_lost, await_sleep, by_hand, done,
+    parked, polled, publish, stage_number, start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 
@@ -262,6 +262,18 @@ fn a_busy_lane_looks_at_its_threads_now_and_then() {
     assert_eq!(rounds, [1, 0, 2, 0, 4]);
     // Nothing new: what is done is found at once.
     assert_eq!((round(7..8), round(8..8), round(8..8)), (0, 1, 0));
+    // Of a large ring it is 64 events; they have no bytes, so that nobody looks for memory.
+    let Started { mut lane, mut stages, .. } = start(512, vec![vec![StageSpec::thread("a")]]);
+    let mut a = stages.take("a").unwrap();
+    let mut looks = Vec::new();
+    for number in 0..130 {
+        lane.stage_empty(number).unwrap();
+        lane.flush();
+        assert_eq!(a.poll(1, |_| Outcome::Done), Ok(Polled::Advanced(1)));
+        let reclaimed = lane.poll().reclaimed;
+        looks.extend((reclaimed > 0).then_some((number, reclaimed)));
+    }
+    assert_eq!(looks, [(0, 1), (64, 64), (128, 64)]);
 }
 
 /// Stages specified with threads, so that they have sleep words of their own, but polled by hand.
