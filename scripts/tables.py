@@ -244,6 +244,28 @@ def ahead_table(records):
     return grid(["case", "fastest rival", "rivals ahead", "its ns/op", "ours", "ours / its"], [[*cells, f"{ratio:.2f}"] for ratio, cells in found])
 
 
+def ranks_table(records):
+    """Of each case that all records have: ours among the contenders, by machine, and the fastest of the others beside it. Emulated ones don't count, nor our own variants."""
+    if len(records) < 2:
+        raise RecordError("ranks are of two machines at least")
+    is_rival = lambda row: not row["contender"].startswith(("slipring", "empty", "ladder")) and not row.get("emulated")
+    cells = lambda case: [of_machine(record, case) for record in records]
+
+    def of_machine(record, case):
+        ours, rivals = find(record, case, "slipring"), [row for row in record.rows if row["case"] == case and is_rival(row)]
+        if not ours or not rivals:
+            return None
+        best = min(rivals, key=number)
+        ahead = sum(number(row) < number(ours) for row in rivals)
+        return [f"{ns(number(ours))} ns, {ahead + 1} of {len(rivals) + 1}", f"{name(best)} {number(best) / number(ours):.2f}x"]
+
+    lines = [[f"`{case}`", *sum(of_all, [])] for case in cases_of(records[0]) if all(of_all := cells(case))]
+    if not lines:
+        raise RecordError("the records have no case in common")
+    machines = [Path(record.path).parent.name for record in records]
+    return grid(["case", *sum(([f"{machine}: ours", "its fastest rival takes"] for machine in machines), [])], lines)
+
+
 def ratio_of(records, above, below):
     """(ratio, what it was made of) from the first record that has both, or None: two runs are never mixed."""
     for record in records:
@@ -390,6 +412,7 @@ TABLES = {
     "load": load_table,
     "lanes": lanes_table,
     "rivals-ahead": ahead_table,
+    "ranks": ranks_table,
     "targets": targets_table,
     "class-targets": class_targets_table,
     "objects": objects_table,
