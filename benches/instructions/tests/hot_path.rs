@@ -37,26 +37,16 @@ const COLD: &[(&str, &[&str])] = &[
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that has gone.
     ("drop_slice", &["ChunkRef::end_last"]),
-    // A full ring is polled, and what is staged is flushed; a panic drops the slice.
-    (
-        "lane_claim_stage",
-        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::flush", "Lane<M>::reclaim", "ChunkRef::end_last"],
-    ),
+    // At the end of the room that is known a look is taken; a panic drops the slice.
+    ("lane_claim_stage", &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::end_last"]),
     // An empty bin is filled from the class's store; an unusual buffer is direct.
-    ("class_get", &["ClassPool::get_far", "barrier::full_fence"]),
-    ("class_drop", &["home::give_far", "barrier::full_fence", "memset"]),
+    ("class_get", &["ClassPool::get_far", "Bin::enter_fenced"]),
+    ("class_drop", &["home::give_far", "Bin::enter_fenced", "memset"]),
     // The other end's count is looked at once in a ring; whoever sleeps is woken; an end, or a refusal, is told.
-    ("queue_enqueue", &["Enqueuer::refused", "Inlet<T>::rouse", "Side::saw", "Sleeper::wake", "barrier::full_fence"]),
+    ("queue_enqueue", &["Enqueuer::refused", "Inlet<T>::rouse", "Inlet<T>::try_push_far", "barrier::full_fence"]),
     (
         "queue_dequeue",
-        &[
-            "Dequeuer::ended",
-            "Outlet<T>::at_empty",
-            "Side::saw",
-            "drop_in_place",
-            "Sleeper::wake",
-            "barrier::full_fence",
-        ],
+        &["Dequeuer::ended", "Outlet<T>::at_empty", "drop_in_place", "Sleeper::wake", "barrier::full_fence"],
     ),
 ];
 

@@ -1,20 +1,17 @@
-//! Instructions of a request in the service, counted by callgrind: `scripts/callgrind` runs this and holds it against benches/instructions/limits.toml.
+//! The service's own driver, on the thread that is also its client: what `benches/requests.rs` counts by callgrind.
 //!
 //! ```text
 //!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers, compared
 //! ```
-//! The driver is the service's own, on the thread that is also the client; there is no sink, and no second thread has a part in it. What the client does is
-//! two calls of the system a batch.
-#![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
+//! There is no sink, and no second thread has a part in it. What the client does is two calls of the system a batch.
+#![allow(missing_debug_implementations, reason = "nobody prints it")]
 
-use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gungraun::{library_benchmark, library_benchmark_group, main};
 use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::PoolOptions;
@@ -26,14 +23,14 @@ use slipring_ingest::stage::{Request, Score, scorer, validator};
 
 const DIM: u32 = 128;
 const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };
-/// Requests that are sent at once, and all of a benchmark; the script reads the second number here.
-const BATCH: usize = 32;
-const OPERATIONS: usize = 4096;
+/// Requests that are sent at once.
+pub const BATCH: usize = 32;
 const IN_FLIGHT: u32 = 64;
 /// Turns in which every answer has come: the first finds out that the socket is readable.
-const TURNS_MAX: usize = 16;
+const TURNS_MAX: usize = 100;
 
-struct Service {
+/// A driver, and the client's end of its one connection.
+pub struct Service {
     driver: Driver,
     client: UnixStream,
     requests: Vec<u8>,
@@ -42,7 +39,12 @@ struct Service {
 }
 
 impl Service {
-    fn new(vectors: usize) -> Self {
+    /// For requests of so many vectors; a few batches have been answered.
+    ///
+    /// # Panics
+    /// If the machine has no memory, socket or temporary folder for it.
+    #[must_use]
+    pub fn new(vectors: usize) -> Self {
         let path = std::env::temp_dir().join(format!("slipring-requests-{}", std::process::id()));
         let _absent = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a socket in the temporary folder");
@@ -69,7 +71,11 @@ impl Service {
         service
     }
 
-    fn batches(&mut self, batches: usize) {
+    /// Sends batches, one after the other, and compares every answer.
+    ///
+    /// # Panics
+    /// If an answer is missing or wrong.
+    pub fn batches(&mut self, batches: usize) {
         for _ in 0..batches {
             self.batch();
             assert!(self.answers == self.expected, "every request is answered with its scores");
@@ -130,14 +136,14 @@ fn driver(listener: Listener) -> Driver {
     Driver::new(lane, end, classes, vec![listener], bell, stop, &options).expect("epoll")
 }
 
-#[library_benchmark]
-#[bench::v1(args = (1), setup = Service::new)]
-#[bench::v8(args = (8), setup = Service::new)]
-fn request(mut service: Service) -> Service {
-    service.batches(black_box(OPERATIONS / BATCH));
-    service
+#[cfg(test)]
+mod tests {
+    use super::Service;
+
+    #[test]
+    fn every_answer_is_right() {
+        for vectors in [1, 8, 64] {
+            Service::new(vectors).batches(2);
+        }
+    }
 }
-
-library_benchmark_group!(name = service, benchmarks = [request]);
-
-main!(library_benchmark_groups = service);

@@ -1,0 +1,22 @@
+//! Instructions of a request in the service: `scripts/callgrind` runs this and holds it against benches/instructions/limits.toml.
+#![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
+
+use std::hint::black_box;
+
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use slipring_requests::{BATCH, Service};
+
+/// Requests of a benchmark; the script reads the number here.
+const OPERATIONS: usize = 4096;
+
+#[library_benchmark]
+#[bench::v1(args = (1), setup = Service::new)]
+#[bench::v8(args = (8), setup = Service::new)]
+fn request(mut service: Service) -> Service {
+    service.batches(black_box(OPERATIONS / BATCH));
+    service
+}
+
+library_benchmark_group!(name = service, benchmarks = [request]);
+
+main!(library_benchmark_groups = service);
