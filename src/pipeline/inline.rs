@@ -115,7 +115,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
         let (slots, shared, index, handler) = (round.slots, &**stage.shared(), stage.index(), &mut self.handler);
         let (stopped, mut done) = (&mut self.stopped, first);
         let id = StageId { index, layer: self.layer as u32 };
-        // Nothing comes back by value: an outcome would go through memory, eight instructions a batch.
+        // Nothing comes back by value: an outcome would go through memory.
         let shown = catch_unwind(AssertUnwindSafe(|| {
             while done < last {
                 let sequence = done + 1;

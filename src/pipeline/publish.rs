@@ -82,8 +82,7 @@ impl<M: Meta> Lane<M> {
         self.note_flush();
         self.open_gate();
         // Where inline stages read it.
-        let at = self.staged() as usize & (self.waiting.len() - 1);
-        self.waiting[at] = slot;
+        self.put(slot);
         let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
         self.note_published();

@@ -187,7 +187,7 @@ fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeErro
     let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 8);
     let sums = [
         ("--in-flight", u64::from(options.in_flight), owed_bytes, "the answers owed to one connection"),
-        ("--slots", options.slots as u64, score_bytes, "the scores of a ring"),
+        ("--slots", options.slots as u64, score_bytes, "the sums and scores of a ring"),
     ];
     for (flag, count, bytes, what) in sums {
         if bytes > BESIDE_BYTES_MAX {

@@ -103,7 +103,7 @@ fn total<S: Simd>(simd: S, [one, two, three, four]: [S::f32s; SUMS]) -> f32 {
     simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(one, two), simd.add_f32s(three, four)))
 }
 
-/// Whether no component is NaN or infinite: an exponent of all ones is either. Only where a sum isn't finite, which large components may come to as well.
+/// Whether no component is NaN or infinite: asked only where a sum isn't finite, which large components may come to as well.
 #[cold]
 #[inline(never)]
 pub(super) fn all_finite(values: &[f32]) -> bool {

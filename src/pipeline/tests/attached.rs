@@ -70,7 +70,7 @@ impl Known {
         Outcome::Done
     }
 
-    /// How many of so many events it does in one batch, and where it is then.
+    /// How many events it does in one batch.
     fn advance(&self, available: Sequence, done: Sequence) -> i64 {
         let batch = (available - done).min(self.batch_max);
         match self.whim.get() {
