@@ -181,6 +181,7 @@ impl<P> Flow<P> {
         self.wake_all();
     }
 
+    #[inline]
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire) != 0
     }
@@ -190,6 +191,12 @@ impl<P> Flow<P> {
     pub(crate) fn poisoned(&self) -> Option<u32> {
         let failed = self.failed.load(Ordering::Relaxed);
         (failed != 0 && self.policy == PanicPolicy::Poison).then(|| (failed - 1) as u32)
+    }
+
+    /// Whether more may come behind `sequence`, for every stage: a look without a loop.
+    #[inline]
+    pub(crate) fn goes_on_behind(&self, sequence: Sequence) -> bool {
+        sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 
     /// The sequence that no stage of `layer` will see, nor any behind it, because a stage before it is dead and nobody

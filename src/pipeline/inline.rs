@@ -11,7 +11,7 @@ use super::poller::text_of;
 use super::slot::{Meta, Slot};
 use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
-use super::view::{StageId, View};
+use super::view::View;
 use crate::ring::Sequence;
 
 /// A round of all inline stages of a lane: what they are given, and what they did.
@@ -112,9 +112,8 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
             return self.find_nothing(round);
         }
         let last = first + (available - first).min(self.batch_max);
-        let (slots, shared, index, handler) = (round.slots, &**stage.shared(), stage.index(), &mut self.handler);
+        let (slots, shared, id, handler) = (round.slots, &**stage.shared(), stage.id(), &mut self.handler);
         let (stopped, mut done) = (&mut self.stopped, first);
-        let id = StageId { index, layer: self.layer as u32 };
         // Nothing comes back by value: an outcome would go through memory.
         let shown = catch_unwind(AssertUnwindSafe(|| {
             while done < last {
@@ -122,7 +121,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
                 let slot = &slots[sequence as usize & (slots.len() - 1)];
                 match handler(View::new(slot, shared, sequence, id)) {
                     Outcome::Done => {}
-                    Outcome::Reject(reason) => shared.reject(index, sequence, reason),
+                    Outcome::Reject(reason) => shared.reject(id.index, sequence, reason),
                     Outcome::Retry => break,
                     Outcome::Fail(reason) => {
                         *stopped = Some(reason);

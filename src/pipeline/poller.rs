@@ -22,27 +22,13 @@ pub(crate) enum Poller<M> {
     Later(EventPoller<Slot<M>, MultiConsumerBarrier>),
 }
 
-/// What the handler says of one event.
-pub(crate) enum Step {
-    Done,
-    Retry,
-    Fail(String),
-}
-
-/// How a batch ended.
-pub(crate) enum End {
-    /// Every event that was taken is done.
-    All,
-    /// The handler asked to see this event again.
-    Retry,
-    Fail(String),
-    Panic(String),
-}
-
-/// What a poller found: so many events done and released, and how that ended.
+/// What a poller has shown.
 pub(crate) struct Batch {
+    /// Events that are done, and released.
     pub(crate) done: u64,
-    pub(crate) end: End,
+    /// Whether that is all it took: the handler neither stopped before the end nor panicked.
+    pub(crate) is_all: bool,
+    pub(crate) shown: std::thread::Result<()>,
 }
 
 /// Runs `$call` on whichever poller it is.
@@ -56,41 +42,36 @@ macro_rules! either {
 }
 
 impl<M: Meta> Poller<M> {
-    /// Shows at most `limit` events to `step`, after `begin`, and releases those that are done. None: there is nothing. Whether something may still come
-    /// isn't asked here: the disruptor's shutdown isn't ordered with anything.
+    /// Shows at most `limit` events to `step`, after `begin`, until it says no, and releases those before. None: there is nothing. Whether something may
+    /// still come isn't asked here: the disruptor's shutdown isn't ordered with anything.
     #[inline]
     pub(crate) fn drive(
         &mut self,
         limit: u64,
         begin: impl FnOnce(),
-        mut step: impl FnMut(&Slot<M>) -> Step,
+        mut step: impl FnMut(&Slot<M>) -> bool,
     ) -> Option<Batch> {
         either!(self, poller => {
             let mut guard = poller.take(limit).ok()?;
             begin();
-            let (mut done, mut end) = (0, End::All);
+            let mut events = &mut guard;
+            let (taken, mut done) = (events.len() as u64, 0);
+            // Nothing comes back by value: an outcome would go through memory.
             let shown = catch_unwind(AssertUnwindSafe(|| {
-                for slot in &mut guard {
-                    match step(slot) {
-                        Step::Done => done += 1,
-                        Step::Retry => return End::Retry,
-                        Step::Fail(why) => return End::Fail(why),
-                    }
+                while done < taken && events.next().is_some_and(&mut step) {
+                    done += 1;
                 }
-                End::All
             }));
-            match shown {
-                Ok(End::All) => drop(guard),
-                other => {
-                    mem::forget(guard);
-                    end = other.unwrap_or_else(|payload| End::Panic(text_of(payload)));
+            let is_all = done == taken;
+            if is_all {
+                drop(guard);
+            } else {
+                mem::forget(guard);
+                if done > 0 {
+                    drop(poller.take(done));
                 }
             }
-            assert!(done <= limit, "{done} events were shown, {limit} taken");
-            if done > 0 && !matches!(end, End::All) {
-                drop(poller.take(done));
-            }
-            Some(Batch { done, end })
+            Some(Batch { done, is_all, shown })
         })
     }
 

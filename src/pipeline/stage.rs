@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::StageError;
 use super::held::Held;
-use super::poller::{End, Poller, Step};
+use super::poller::{Batch, Poller, text_of};
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
 use super::spec::PanicPolicy;
@@ -49,7 +49,7 @@ pub enum Polled {
 pub struct Stage<M: Meta> {
     poller: Option<Poller<M>>,
     shared: Arc<LaneShared<M>>,
-    index: u32,
+    id: StageId,
     released: Sequence,
     read: Sequence,
     /// First and last sequence of every `Held` given out, and whether it came back.
@@ -65,13 +65,13 @@ pub struct Stage<M: Meta> {
 
 impl<M: Meta> Stage<M> {
     pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32, timer: Option<StageTimer>) -> Self {
-        assert!((index as usize) < shared.stages.len());
+        let id = StageId::of(shared, index);
         let (helds, spare) = (VecDeque::new(), Vec::new());
         let (released, read, is_cut_off, lag) = (NONE, NONE, false, 0);
         Self {
             poller: Some(poller),
             shared: Arc::clone(shared),
-            index,
+            id,
             released,
             read,
             helds,
@@ -108,43 +108,59 @@ impl<M: Meta> Stage<M> {
         begin: impl FnOnce(),
         mut handler: impl FnMut(View<'_, M>) -> Outcome,
     ) -> Result<Polled, StageError> {
+        // A death behind its back is that of a `Held`, which leaves `released` behind.
+        if self.released < self.read || self.is_cut_off {
+            return self.refuse();
+        }
+        let Some(poller) = self.poller.as_mut() else { return self.refuse() };
+        // Whoever is woken by a progress finds the events, or would spin until the cursor lets them through.
+        let is_told = cfg!(debug_assertions) && self.shared.available(self.id.layer as usize) > self.released;
+        let (shared, id, mut sequence, mut stopped) = (&*self.shared, self.id, self.released, None);
+        let driven = poller.drive(max as u64, begin, |slot| {
+            sequence += 1;
+            match handler(View::new(slot, shared, sequence, id)) {
+                Outcome::Done => return true,
+                Outcome::Reject(reason) => {
+                    shared.reject(id.index, sequence, reason);
+                    return true;
+                }
+                Outcome::Retry => {}
+                Outcome::Fail(reason) => stopped = Some(reason),
+            }
+            false
+        });
+        let Some(Batch { done, is_all, shown }) = driven else {
+            debug_assert!(!is_told, "a stage's progress is told before its cursor moves");
+            return self.idle();
+        };
+        self.move_to(self.released + done as i64);
+        self.read = self.released;
+        self.check();
+        if is_all { Ok(Polled::Advanced(done as usize)) } else { self.stop(done, stopped, shown) }
+    }
+
+    /// Nothing is shown: it has ended or died, it has seen all that a dead stage before it had finished, or it holds events.
+    #[cold]
+    fn refuse(&mut self) -> Result<Polled, StageError> {
         self.reap_dropped_held()?;
         if !self.helds.is_empty() {
             return Err(StageError::Holding { since: self.released + 1 });
         }
-        if self.is_cut_off {
-            return self.idle();
-        }
-        // Whoever is woken by a progress finds the events, or would spin until the cursor lets them through.
-        let is_told = cfg!(debug_assertions) && self.shared.available(self.state().layer) > self.released;
-        let Some(poller) = self.poller.as_mut() else { return Ok(Polled::Ended) };
-        let (shared, index, mut sequence) = (&*self.shared, self.index, self.released);
-        let id = StageId::of(shared, index);
-        // By value: borrowed, what it captures would be kept in memory, 20 instructions a batch.
-        let driven = poller.drive(max as u64, begin, move |slot| {
-            sequence += 1;
-            match handler(View::new(slot, shared, sequence, id)) {
-                Outcome::Done => Step::Done,
-                Outcome::Retry => Step::Retry,
-                Outcome::Reject(reason) => {
-                    shared.reject(index, sequence, reason);
-                    Step::Done
-                }
-                Outcome::Fail(reason) => Step::Fail(reason),
-            }
-        });
-        let Some(batch) = driven else {
-            debug_assert!(!is_told, "a stage's progress is told before its cursor moves");
-            return self.idle();
-        };
-        self.move_to(self.released + batch.done as i64);
-        self.read = self.released;
-        self.check();
-        match batch.end {
-            End::All => Ok(Polled::Advanced(batch.done as usize)),
-            End::Retry => Ok(Polled::Retry(batch.done as usize)),
-            End::Fail(reason) => Err(self.die(&reason)),
-            End::Panic(text) => Err(self.die(&format!("panicked: {text}"))),
+        if self.poller.is_none() { Ok(Polled::Ended) } else { self.idle() }
+    }
+
+    /// The handler has stopped before the end of the batch: for now, or, if it says why or panicked, for good.
+    #[cold]
+    fn stop(
+        &mut self,
+        done: u64,
+        stopped: Option<String>,
+        shown: std::thread::Result<()>,
+    ) -> Result<Polled, StageError> {
+        let panicked = |payload| format!("panicked: {}", text_of(payload));
+        match shown.map_or_else(|payload| Some(panicked(payload)), |()| stopped) {
+            Some(reason) => Err(self.die(&reason)),
+            None => Ok(Polled::Retry(done as usize)),
         }
     }
 
@@ -174,7 +190,7 @@ impl<M: Meta> Stage<M> {
         self.helds.push_back((first, self.read, false));
         self.note_oldest();
         self.check();
-        Ok(Some(Held::new(slots, first, self.index, &self.shared)))
+        Ok(Some(Held::new(slots, first, self.id.index, &self.shared)))
     }
 
     /// Gives events back. They are released once every older `Held` is: the release position is the oldest one alive.
@@ -182,7 +198,7 @@ impl<M: Meta> Stage<M> {
     /// # Errors
     /// The `Held` is another stage's: it comes back.
     pub fn release(&mut self, held: Held<M>) -> Result<(), Foreign<Held<M>>> {
-        if !held.is_of(self.index, &self.shared) {
+        if !held.is_of(self.id.index, &self.shared) {
             return Err(Foreign(held));
         }
         let first = held.first_sequence();
@@ -202,12 +218,12 @@ impl<M: Meta> Stage<M> {
             && !self.state().is_dead()
             && let Some(poller) = &mut self.poller
         {
-            if self.shared.stages[self.index as usize].settle_release(self.released, through) {
+            if self.shared.stages[self.id.index as usize].settle_release(self.released, through) {
                 poller.release((through - self.released) as u64);
                 self.move_to(through);
             } else {
                 // A later one went unreleased at this moment: dead before anybody asks.
-                self.shared.lose_held(self.index);
+                self.shared.lose_held(self.id.index);
             }
         }
         self.note_oldest();
@@ -237,7 +253,7 @@ impl<M: Meta> Stage<M> {
     }
 
     pub(super) fn state(&self) -> &StageState {
-        &self.shared.stages[self.index as usize]
+        &self.shared.stages[self.id.index as usize]
     }
 
     pub(super) fn shared(&self) -> &Arc<LaneShared<M>> {
@@ -245,8 +261,8 @@ impl<M: Meta> Stage<M> {
     }
 
     #[inline]
-    pub(super) fn index(&self) -> u32 {
-        self.index
+    pub(super) fn id(&self) -> StageId {
+        self.id
     }
 
     /// Whether it may still be shown events: it hasn't ended, isn't dead, and nothing before it is.
@@ -306,14 +322,20 @@ impl<M: Meta> Stage<M> {
             return Ok(());
         }
         if let Some(poller) = self.poller.take() {
-            self.shared.park(self.index, poller);
+            self.shared.park(self.id.index, poller);
         }
         Err(self.failed())
     }
 
     /// Nothing is there: because nothing was published, because the stream has ended, or because a stage before is dead.
+    #[inline]
     fn idle(&mut self) -> Result<Polled, StageError> {
-        if self.helds.is_empty() && self.shared.end(self.index, self.released) {
+        if self.shared.goes_on_behind(self.read) { Ok(Polled::Idle) } else { self.find_end() }
+    }
+
+    #[inline(never)]
+    fn find_end(&mut self) -> Result<Polled, StageError> {
+        if self.helds.is_empty() && self.shared.end(self.id.index, self.released) {
             debug_assert_eq!(self.lag, 0, "a stage ends with its cursor where it is");
             self.poller = None;
             return Ok(Polled::Ended);
@@ -332,7 +354,7 @@ impl<M: Meta> Stage<M> {
         }
         let layer = self.state().layer;
         let left =
-            |(stage, index): &(&StageState, u32)| (stage.layer < layer || *index == self.index) && stage.is_dead();
+            |(stage, index): &(&StageState, u32)| (stage.layer < layer || *index == self.id.index) && stage.is_dead();
         let left = self.shared.stages.iter().zip(0..).find(left);
         left.map_or(StageError::Ended, |(stage, _)| StageError::Left {
             stage: stage.name.clone(),
@@ -343,7 +365,7 @@ impl<M: Meta> Stage<M> {
     /// Its handler can't go on: ends the process if that is the policy.
     pub(super) fn abort_if_asked(&self, reason: &str) {
         if self.shared.policy == PanicPolicy::Abort {
-            self.shared.die(self.index, self.released + 1, reason, None);
+            self.shared.die(self.id.index, self.released + 1, reason, None);
         }
     }
 
@@ -351,14 +373,14 @@ impl<M: Meta> Stage<M> {
     pub(super) fn die(&mut self, reason: &str) -> StageError {
         debug_assert_eq!(self.lag, 0, "a stage dies with its cursor where it is");
         let poller = self.poller.take();
-        self.shared.die(self.index, self.released + 1, reason, poller);
+        self.shared.die(self.id.index, self.released + 1, reason, poller);
         self.failed()
     }
 
     /// Its lane has gone before it has seen the end: it is late. Nothing is gated by its poller any more.
     fn leave(&mut self) {
-        if self.poller.take().is_some() && !(self.helds.is_empty() && self.shared.end(self.index, self.released)) {
-            self.shared.leave_stage(self.index, self.released + 1);
+        if self.poller.take().is_some() && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released)) {
+            self.shared.leave_stage(self.id.index, self.released + 1);
         }
     }
 
@@ -369,7 +391,7 @@ impl<M: Meta> Stage<M> {
             if self.timer.is_some() {
                 self.note_release();
             }
-            self.shared.advance(self.index as usize, self.released);
+            self.shared.advance(self.id.index as usize, self.released);
         }
     }
 
@@ -409,7 +431,7 @@ impl<M: Meta> Drop for Stage<M> {
         }
         if self.shared.is_gone() {
             self.leave();
-        } else if !(self.helds.is_empty() && self.shared.end(self.index, self.released)) {
+        } else if !(self.helds.is_empty() && self.shared.end(self.id.index, self.released)) {
             self.die("its handle was dropped before the end of the stream");
         }
     }

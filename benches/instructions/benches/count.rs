@@ -16,6 +16,7 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
 use laps::{Empty, Slices, Slots};
 use slipring::class::{ClassOptions, ClassPool};
+use slipring::pipeline::{BATCH_DEFAULT, Lane, LaneSpec, Outcome, Polled as Found, Stage, StageSpec, View};
 use slipring::ring::{PoolOptions, RingPool};
 use slipring::stream::{Dequeuer, Enqueuer, QueueOptions, queue};
 
@@ -128,6 +129,62 @@ fn lane((mut laps, batch): (LaneLap, u64)) -> LaneLap {
     laps
 }
 
+/// A lane whose stage has a thread by its specification, which this thread plays: what both do for an event, and a look that finds nothing after each batch.
+struct Polled {
+    lane: Lane<()>,
+    stage: Stage<()>,
+    batch: u64,
+}
+
+impl Polled {
+    fn new(batch: u64) -> Self {
+        let spec = LaneSpec::new(options(CHUNK_BYTES, PAYLOAD_BYTES), EVENTS as usize);
+        let mut started = spec.layer([StageSpec::thread("read")]).start::<()>().expect("the pool fits this machine");
+        let stage = started.stages.take("read").expect("it was specified");
+        let mut polled = Self { lane: started.lane, stage, batch };
+        polled.lap();
+        polled
+    }
+
+    fn lap(&mut self) {
+        let (mut op, mut read) = (0u64, 0u64);
+        let mut handler = |view: View<'_, ()>| {
+            assert_eq!(view.bytes()[..8], read.to_le_bytes());
+            read += 1;
+            Outcome::Done
+        };
+        for _ in 0..EVENTS / self.batch {
+            for _ in 0..self.batch {
+                let mut claim = self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
+                claim[..8].copy_from_slice(&op.to_le_bytes());
+                if self.batch == 1 {
+                    claim.publish(());
+                } else {
+                    claim.stage(());
+                }
+                op += 1;
+            }
+            self.lane.flush();
+            while self.stage.poll(BATCH_DEFAULT, &mut handler) != Ok(Found::Idle) {}
+        }
+        assert_eq!(read, op, "what was published is consumed");
+    }
+
+    /// Ends the lane.
+    fn close(mut self) {
+        self.lane.begin_close();
+        assert_eq!(self.stage.poll(1, |_| Outcome::Done), Ok(Found::Ended));
+    }
+}
+
+#[library_benchmark]
+#[bench::b1(args = (1), setup = Polled::new, teardown = Polled::close)]
+#[bench::b64(args = (64), setup = Polled::new, teardown = Polled::close)]
+fn stage(mut polled: Polled) -> Polled {
+    (0..LANE_LAPS).for_each(|_| polled.lap());
+    polled
+}
+
 fn class_of(bytes: usize) -> (ClassPool, usize) {
     let pool = ClassPool::new(&ClassOptions::default()).expect("the default options are good");
     drop(pool.get(bytes).expect("there is no limit"));
@@ -165,6 +222,6 @@ fn stream((mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize)) -> (
     (enqueuer, dequeuer)
 }
 
-library_benchmark_group!(name = ring, benchmarks = [empty, slots, raii, empty_lane, lane, class, stream]);
+library_benchmark_group!(name = ring, benchmarks = [empty, slots, raii, empty_lane, lane, stage, class, stream]);
 
 main!(library_benchmark_groups = ring);
