@@ -10,34 +10,35 @@ from statistics import median
 
 from records import ROOT, RecordError, size_bytes, size_text
 
-FIT, BIG, FOUR, RANDOM = "touch8-mix-16x1024-fit", "touch8-mix-16x1024-2GiB", "write-4KiB-2GiB", "touch8-random-order"
-ONE, MANY, POLICIES = "two-512B-b1", "two-512B-b64", "two-512B-65536-b64"
-# Case, condition, (case and contender above the line), (below the line), relation, limit.
+# What ours is to be among the contenders of a run: group, what, case, whose, the worst place.
 TARGETS = [
-    ("8 bytes touched, 1-8 vectors of 16, 1024 slots, fitting pool", "`seed-arc` / slot path", (FIT, "seed-arc"), (FIT, "slipring"), ">=", 8),
-    ("", "slot path / `free-list`", (FIT, "slipring"), (FIT, "free-list"), "<=", 1),
-    ("", "`seed-arc` / RAII", (FIT, "seed-arc"), (FIT, "slipring-raii"), ">=", 7),
-    ("", "RAII / `bump-two-arenas`", (FIT, "slipring-raii"), (FIT, "bump-two-arenas"), "<=", 1.25),
-    ("the same, pool of 2 GiB", "`seed-arc` / slot path", (BIG, "seed-arc"), (BIG, "slipring"), ">=", 16),
-    ("", "`seed-arc` / RAII", (BIG, "seed-arc"), (BIG, "slipring-raii"), ">=", 13),
-    ("", "slot path / the same, fitting", (BIG, "slipring"), (FIT, "slipring"), "<=", 1.10),
-    ("", "RAII / the same, fitting", (BIG, "slipring-raii"), (FIT, "slipring-raii"), "<=", 1.10),
-    ("4 KiB written, pool of 2 GiB", "`seed-arc` / slot path", (FOUR, "seed-arc"), (FOUR, "slipring"), ">=", 3.4),
-    ("two threads, 512 B, pool of 1 GiB, batch 1", "lane / `seed-arc` over the disruptor", (ONE, "slipring"), (ONE, "seed-arc"), "<=", 0.45),
-    ("", "lane / `rtrb` with our chunks", (ONE, "slipring"), (ONE, "rtrb"), "<=", 1.10),
-    ("the same, batch 64", "lane / `seed-arc` over the disruptor", (MANY, "slipring"), (MANY, "seed-arc"), "<=", 0.45),
-    ("", "lane / `rtrb` with our chunks", (MANY, "slipring"), (MANY, "rtrb"), "<=", 1.15),
-    ("releases in random order", "random / in order, slot path", (RANDOM, "slipring"), (FIT, "slipring"), "<=", 2),
-    ("", "random / in order, RAII", (RANDOM, "slipring-raii"), (FIT, "slipring-raii"), "<=", 2),
-    ("65536 slots x 512 B, two threads", "on overwrite / on consume", (POLICIES, "slipring-overwrite"), (POLICIES, "slipring"), ">=", 2.2),
+    ("ring", "8 bytes touched, 1-8 vectors of 16, 1024 slots, fitting pool", "touch8-mix-16x1024-fit", "slipring", 1),
+    ("ring", "the same, a slice a slot", "touch8-mix-16x1024-fit", "slipring-raii", 3),
+    ("ring", "the same, pool of 2 GiB", "touch8-mix-16x1024-2GiB", "slipring", 1),
+    ("ring", "the same, a slice a slot", "touch8-mix-16x1024-2GiB", "slipring-raii", 3),
+    ("ring", "4 KiB written, pool of 2 GiB", "write-4KiB-2GiB", "slipring", 3),
+    ("ring", "releases in random order, pool of 4 MiB", "touch8-random-order", "slipring", 2),
+    ("ring", "two threads, 512 B, batch 1", "two-512B-b1", "slipring", 2),
+    ("ring", "two threads, 512 B, batch 64", "two-512B-b64", "slipring", 1),
+    ("class", "get + drop, one thread, 4 KiB class", "get-drop-4KiB-1t", "slipring", 3),
+    ("class", "get + drop, two threads with buffers of their own", "get-drop-4KiB-2t", "slipring", 3),
+    ("class", "one thread gets, another drops, 64 KiB", "cross-drop-64KiB", "slipring", 1),
+    ("queue", "enqueue + dequeue + done, two threads, 512 B", "queue-512B", "slipring", 1),
+    ("queue", "the same, 32 KiB", "queue-32KiB", "slipring", 1),
 ]
-CLASS_TARGETS = [
-    ("get + drop, one thread, 4 KiB class", "`s2` / ours", ("get-drop-4KiB-1t", "s2"), ("get-drop-4KiB-1t", "slipring"), ">=", 3),
-    ("", "ours / `tls-vec`", ("get-drop-4KiB-1t", "slipring"), ("get-drop-4KiB-1t", "tls-vec"), "<=", 1.5),
-    ("two threads, own buffers", "total rate / that of one thread", ("get-drop-4KiB-1t", "slipring"), ("get-drop-4KiB-2t", "slipring"), ">=", 1.8),
-    ("one thread gets, another drops, 64 KiB", "`mimalloc` / ours", ("cross-drop-64KiB", "mimalloc"), ("cross-drop-64KiB", "slipring"), ">=", 2),
-    ("enqueue + dequeue + done, two threads, 512 B", "`s3` / ours", ("queue-512B", "s3"), ("queue-512B", "slipring"), ">=", 3),
-    ("the same, 32 KiB", "`s3` / ours", ("queue-32KiB", "s3"), ("queue-32KiB", "slipring"), ">=", 10),
+# What, case, the case that is taken off, the most instructions.
+INSTRUCTION_TARGETS = [
+    ("an allocation and its release, slot path", "slots.mix", None, 30),
+    ("an allocation and its release, a slice a slot", "raii.mix", None, 30),
+    ("an event of a lane with an inline stage, batch 1", "lane.b1", None, 280),
+    ("the same, batch 8", "lane.b8", None, 115),
+    ("the same, batch 64", "lane.b64", None, 88),
+    ("an event of a lane and a stage with a thread, both sides, batch 1", "stage.b1", None, 280),
+    ("the same, batch 64", "stage.b64", None, 90),
+    ("get + drop of a class buffer", "class.b4k", None, 88),
+    ("in and out of a queue, the buffer's own left out", "stream.b512", "class.b4k", 110),
+    ("a request of the service, one vector", "request.v1", None, 1000),
+    ("the same, 8 vectors", "request.v8", None, 3000),
 ]
 # Figure, its column, whose, beside whom, relation, limit, what the seed's authors expected of such a pool.
 OBJECT_TARGETS = [
@@ -48,7 +49,6 @@ OBJECT_TARGETS = [
     ("large allocations, with the warm-up", "large_allocations_total", "slipring", "object_store", "<=", 0.02, ""),
     ("page faults an object, after the warm-up", "faults_per_object", "slipring", "slipring-unpooled", "<=", 0.01, ""),
 ]
-INSTRUCTIONS_MAX = 30
 SIZES_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "mimalloc", "jemalloc", "glibc", "seed-arc"]
 POOL_CONTENDERS = ["slipring", "slipring-raii", "free-list", "bump-two-arenas", "jemalloc", "seed-arc"]
 
@@ -233,8 +233,7 @@ def ahead_table(records):
     found = []
     for case in dict.fromkeys(row["case"] for row in record.rows):
         ours = find(record, case, "slipring")
-        is_rival = lambda row: not row["contender"].startswith(("slipring", "empty", "ladder")) and not row.get("emulated")
-        ahead = [row for row in record.rows if ours and row["case"] == case and is_rival(row) and number(row) < number(ours)]
+        ahead = [row for row in rivals_of(record, case) if ours and number(row) < number(ours)]
         if ahead:
             best = min(ahead, key=number)
             found.append((number(ours) / number(best), [f"`{case}`", name(best), len(ahead), ns(number(best)), ns(number(ours))]))
@@ -244,57 +243,76 @@ def ahead_table(records):
     return grid(["case", "fastest rival", "rivals ahead", "its ns/op", "ours", "ours / its"], [[*cells, f"{ratio:.2f}"] for ratio, cells in found])
 
 
+def rivals_of(record, case):
+    """Who stands in a ranking beside ours: emulated ones don't, nor our own variants."""
+    is_rival = lambda row: not row["contender"].startswith(("slipring", "empty", "ladder")) and not row.get("emulated")
+    return [row for row in record.rows if row["case"] == case and is_rival(row)]
+
+
+def rank_of(record, case, who):
+    """(place, of how many), or None where it isn't recorded."""
+    ours, rivals = find(record, case, who), rivals_of(record, case)
+    if not ours or not rivals:
+        return None
+    return sum(number(row) < number(ours) for row in rivals) + 1, len(rivals) + 1
+
+
+def machine_of(record):
+    return Path(record.path).parent.name
+
+
 def ranks_table(records):
-    """Of each case that all records have: ours among the contenders, by machine, and the fastest of the others beside it. Emulated ones don't count, nor our own variants."""
+    """Of each case that all records have: ours among the contenders, by machine, and the fastest of the others beside it."""
     if len(records) < 2:
         raise RecordError("ranks are of two machines at least")
-    is_rival = lambda row: not row["contender"].startswith(("slipring", "empty", "ladder")) and not row.get("emulated")
     cells = lambda case: [of_machine(record, case) for record in records]
 
     def of_machine(record, case):
-        ours, rivals = find(record, case, "slipring"), [row for row in record.rows if row["case"] == case and is_rival(row)]
-        if not ours or not rivals:
+        rank = rank_of(record, case, "slipring")
+        if not rank:
             return None
-        best = min(rivals, key=number)
-        ahead = sum(number(row) < number(ours) for row in rivals)
-        return [f"{ns(number(ours))} ns, {ahead + 1} of {len(rivals) + 1}", f"{name(best)} {number(best) / number(ours):.2f}x"]
+        ours, best = number(find(record, case, "slipring")), min(rivals_of(record, case), key=number)
+        return [f"{ns(ours)} ns, {rank[0]} of {rank[1]}", f"{name(best)} {number(best) / ours:.2f}x"]
 
     lines = [[f"`{case}`", *sum(of_all, [])] for case in cases_of(records[0]) if all(of_all := cells(case))]
     if not lines:
         raise RecordError("the records have no case in common")
-    machines = [Path(record.path).parent.name for record in records]
+    machines = map(machine_of, records)
     return grid(["case", *sum(([f"{machine}: ours", "its fastest rival takes"] for machine in machines), [])], lines)
 
 
-def ratio_of(records, above, below):
-    """(ratio, what it was made of) from the first record that has both, or None: two runs are never mixed."""
-    for record in records:
-        pair = find(record, *above), find(record, *below)
-        if all(pair):
-            return number(pair[0]) / number(pair[1]), pair
-    return None
+def targets_table(records, group):
+    """Ours among the contenders, machine by machine, and the place that it is to have."""
+
+    def verdict(record, case, who, worst):
+        rank = rank_of(record, case, who)
+        if not rank:
+            return "not recorded"
+        place = f"{rank[0]} of {rank[1]}"
+        return f"{place}, met" if rank[0] <= worst else f"{place}, **missed**"
+
+    shown = [target for target in TARGETS if target[0] == group]
+    if not shown:
+        raise RecordError(f"no targets are named {group}")
+    place = lambda worst: "first" if worst == 1 else f"{worst} or better"
+    lines = [
+        [what, f"`{case}`", f"`{who}`", place(worst), *(verdict(record, case, who, worst) for record in records)]
+        for _, what, case, who, worst in shown
+    ]
+    return grid(["what", "case", "ours", "target", *map(machine_of, records)], lines)
 
 
-def target_lines(records, targets):
+def instruction_targets_table(records):
+    (record,) = records
+    counted = {row["case"]: number(row, "instructions_per_op") for row in record.rows}
     lines = []
-    for case, condition, above, below, relation, limit in targets:
-        target = f"{'≥' if relation == '>=' else '≤'} {limit:g}x"
-        found = ratio_of(records, above, below)
-        if found is None:
-            lines.append([case, condition, target, "not recorded", ""])
+    for what, case, without, most in INSTRUCTION_TARGETS:
+        if not {case, without or case} <= counted.keys():
+            lines.append([what, f"≤ {most:,}", "not recorded", ""])
             continue
-        ratio, (row, _) = found
-        met = ratio >= limit if relation == ">=" else ratio <= limit
-        pool = f", pool of {size_text(pool_bytes(row))}" if case and above[0] == RANDOM and pool_bytes(row) else ""
-        # A third digit where two would show the limit itself and not say which side.
-        shown = f"{ratio:.3f}x" if abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
-        lines.append([case + pool, condition, target, shown, "met" if met else "**missed**"])
-    return lines
-
-
-def class_targets_table(records):
-    """The targets of the class pool and the receive queue."""
-    return grid(["case", "what", "target", "measured", ""], target_lines(records, CLASS_TARGETS))
+        count = counted[case] - (counted[without] if without else 0)
+        lines.append([what, f"≤ {most:,}", f"{count:,.1f}", "met" if count <= most else "**missed**"])
+    return grid(["instructions of", "target", "counted", ""], lines)
 
 
 def cases_of(record):
@@ -371,15 +389,6 @@ def go_table(records):
     return grid(["case", "contender", "ns/op", "from–to", "Go's is"], lines)
 
 
-def targets_table(records):
-    lines = target_lines(records, TARGETS)
-    for case, what in (("slots.mix", "slot path"), ("raii.mix", "RAII")):
-        counted = next((float(row["instructions_per_op"]) for record in records if (row := find(record, case, "slipring"))), None)
-        verdict = "" if counted is None else "met" if counted <= INSTRUCTIONS_MAX else "**missed**"
-        lines.append(["instructions of alloc + release, the loop subtracted", what, f"≤ {INSTRUCTIONS_MAX}", "not recorded" if counted is None else f"{counted:.1f}", verdict])
-    return grid(["case", "what", "target", "measured", ""], lines)
-
-
 def instructions_table(records):
     (record,) = records
     return grid(["case", "instructions", "limit"], [[f"`{row['case']}`", row["instructions_per_op"], row["limit"]] for row in record.rows])
@@ -414,7 +423,7 @@ TABLES = {
     "rivals-ahead": ahead_table,
     "ranks": ranks_table,
     "targets": targets_table,
-    "class-targets": class_targets_table,
+    "instruction-targets": instruction_targets_table,
     "objects": objects_table,
     "object-targets": object_targets_table,
     "pace": pace_table,
