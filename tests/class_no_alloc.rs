@@ -13,7 +13,8 @@ thread_local! {
 
 struct Counting;
 
-// SAFETY: I90. The system's allocator keeps the contract of the trait, and all calls go to it unchanged.
+// SAFETY: I90. The system's allocator keeps the contract of the trait, and all calls go to it
+// unchanged.
 unsafe impl GlobalAlloc for Counting {
     // SAFETY: I90. The caller's promises are passed on.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

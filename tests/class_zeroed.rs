@@ -21,7 +21,8 @@ static FREED: AtomicUsize = AtomicUsize::new(0);
 
 struct Looking;
 
-// SAFETY: I90. The system's allocator keeps the contract of the trait, and all calls go to it unchanged.
+// SAFETY: I90. The system's allocator keeps the contract of the trait, and all calls go to it
+// unchanged.
 unsafe impl GlobalAlloc for Looking {
     // SAFETY: I90. The caller's promises are passed on.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -88,7 +88,7 @@ fn a_child_takes_no_wake_up_of_its_parents() {
     let (mut lane, second, third) = lane(PanicPolicy::Poison);
     let is_readable = |lane: &Lane<u64>| {
         let mut entry = libc::pollfd { fd: lane.wake_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: I92. One entry that lives for the call.
+        // SAFETY: I92. One entry, which outlives the call.
         (unsafe { libc::poll(&raw mut entry, 1, 0) }) == 1
     };
     // A failure wakes whoever has said that it sleeps.

@@ -39,7 +39,8 @@ fn add(bytes: usize) {
     }
 }
 
-// SAFETY: I141. The system's allocator keeps the contract of the trait, and all calls go to it unchanged.
+// SAFETY: I141. The system's allocator keeps the contract of the trait, and all calls go to it
+// unchanged.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     // SAFETY: I141. The caller's promises are passed on.

@@ -9,7 +9,7 @@ use super::bin::BIN_SLOTS;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block(NonNull<u8>);
 
-// SAFETY: I100. A block is the only way to its bytes, and they belong to no thread.
+// SAFETY: I100. A block is the only way to its bytes, and no thread owns them.
 unsafe impl Send for Block {}
 
 impl Block {

@@ -171,7 +171,7 @@ impl PooledBuf {
 
     #[inline]
     fn class(&self) -> &Class {
-        // SAFETY: I107, I109. The pool, and with it the class, lives while one of its buffers does.
+        // SAFETY: I107, I109. The pool, and with it the class, outlives its buffers.
         unsafe { &*self.origin.class() }
     }
 }
@@ -180,7 +180,8 @@ impl Drop for PooledBuf {
     #[inline]
     fn drop(&mut self) {
         let class = if self.origin.is_zeroed() { zero(self.at, self.origin) } else { self.origin.0 };
-        // SAFETY: I107, I109. The buffer's class, and the buffer was away until now.
+        // SAFETY: I107, I109. It is the buffer's class, and the buffer was counted as away until
+        // now.
         unsafe { home::give(class, Block::new(self.at)) };
     }
 }
@@ -200,7 +201,8 @@ impl Deref for PooledBuf {
     #[inline]
     fn deref(&self) -> &[u8] {
         debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
-        // SAFETY: I100. The buffer owns its capacity's bytes, all initialised, and `len` is at most that.
+        // SAFETY: I100. The buffer owns its capacity's bytes, all initialised, and `len` is at most
+        // that.
         unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }
 }
@@ -208,7 +210,7 @@ impl Deref for PooledBuf {
 impl DerefMut for PooledBuf {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I100. As above, and it is borrowed for this alone.
+        // SAFETY: I100. As above, and the buffer is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
     }
 }

@@ -39,9 +39,9 @@ pub(crate) fn allocate(shared: &Arc<Shared>, len: usize) -> Result<Block, GetErr
 
 /// The capacity of a direct buffer.
 pub(crate) fn capacity(at: NonNull<u8>) -> usize {
-    // SAFETY: I105. `at` is a direct buffer's, so its header lies before it.
+    // SAFETY: I105. `at` is a direct buffer's payload, so its header comes right before it.
     let header = unsafe { at.sub(HEADER_BYTES) };
-    // SAFETY: I105. The header was written by `allocate` and never after.
+    // SAFETY: I105. `allocate` wrote the header, and nobody writes it again.
     unsafe { header.cast::<usize>().read() }
 }
 
@@ -51,16 +51,16 @@ pub(crate) fn free(shared: &Arc<Shared>, block: Block) {
     let layout = layout(capacity).expect("it had a layout when it was allocated");
     // SAFETY: I105. The allocation begins with the header.
     let base = unsafe { block.at().sub(HEADER_BYTES) };
-    // SAFETY: I105. Allocated with this layout, and the block was the only way to it.
+    // SAFETY: I105. It was allocated with this layout, and only the block could reach it.
     unsafe { dealloc(base.as_ptr(), layout) };
     shared.direct().counts.direct_puts.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: I105. The count that `allocate` took for this buffer.
+    // SAFETY: I105. `allocate` took this count for the buffer; it is given back once, here.
     unsafe { Arc::decrement_strong_count(Arc::as_ptr(shared)) };
 }
 
 /// Zeroes a whole buffer, also where the compiler thinks that nobody will look.
 pub(crate) fn zero(block: &Block, capacity: usize) {
-    // SAFETY: I100. Who holds the block owns its bytes, `capacity` of them.
+    // SAFETY: I100. The holder of the block owns its bytes, `capacity` of them.
     unsafe { block.at().write_bytes(0, capacity) };
     black_box(block.at());
 }

@@ -26,7 +26,7 @@ static OWN: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
 pub fn default_pool() -> &'static ClassPool {
     // SYNC S14: the pool's making is seen.
     let there = OWN.load(Ordering::Acquire);
-    // SAFETY: I108. Null, or a pool that lives for ever.
+    // SAFETY: I108. It is null, or a pool that lives forever.
     match unsafe { there.as_ref() } {
         Some(pool) if !pool.shared().is_foreign() => pool,
         _ => make(there),
@@ -41,12 +41,12 @@ fn make(before: *mut ClassPool) -> &'static ClassPool {
     let kept = match OWN.compare_exchange(before, made, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => made,
         Err(other) => {
-            // SAFETY: I108. Nobody else has seen this one.
+            // SAFETY: I108. Nobody else has seen this value.
             drop(unsafe { Box::from_raw(made) });
             other
         }
     };
-    // SAFETY: I108. It is in the static, and lives for ever.
+    // SAFETY: I108. It is in the static and lives forever.
     unsafe { &*kept }
 }
 

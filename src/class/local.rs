@@ -79,9 +79,10 @@ pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T)
         if there != pool {
             return None;
         }
-        // SAFETY: I103. The pool's bins are one more than its classes.
+        // SAFETY: I103. A pool has one bin more than it has classes.
         let bin = unsafe { bins.byte_add(at.0 as usize) };
-        // SAFETY: I103. The thread holds the `Local` of an entry of NEAR, which is its own, until it has cleared the entry.
+        // SAFETY: I103. The entry is this thread's own, and the thread keeps its `Local` until it
+        // has cleared the entry.
         Some(use_bin(unsafe { &*bin }))
     })
 }

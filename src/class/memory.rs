@@ -116,7 +116,8 @@ impl Memory {
             let (start, end) = (run.part.offset().next_multiple_of(unit), run.part.end() / unit * unit);
             assert!(run.part.offset() <= start && end <= run.part.end(), "a unit is outside of its run");
             let whole = Span::new(start, end.saturating_sub(start)).ok();
-            // SAFETY: I102. The blocks of the run are held here, so nobody else can reach their bytes, and `whole` is whole pages of them.
+            // SAFETY: I102. The caller holds the run's blocks, so nobody else can reach their
+            // bytes, and `whole` covers whole pages of them.
             let is_gone = whole.is_some_and(|whole| unsafe { run.slab.give_back(whole) });
             let base = run.slab.base().addr().get();
             for (block, is_idle) in run.blocks {
@@ -165,7 +166,8 @@ impl Memory {
         for offset in (0..self.class_bytes).step_by(self.page_bytes) {
             // SAFETY: I101. `offset` is less than the block's length.
             let byte = unsafe { block.at().add(offset) };
-            // SAFETY: I100. Who holds the block owns its bytes. Volatile, or the compiler might think that nobody will look.
+            // SAFETY: I100. The holder of the block owns its bytes. The write is volatile so that
+            // the compiler doesn't drop it as unread.
             unsafe { byte.write_volatile(0) };
         }
     }

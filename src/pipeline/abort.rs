@@ -20,10 +20,11 @@ fn say(line: &str) {
     // A pipe that is ready takes this much at once.
     let line = &line.as_bytes()[..line.len().min(libc::PIPE_BUF)];
     let mut entry = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: I47. One entry that lives for the call.
+    // SAFETY: I47. One entry, which outlives the call.
     let ready = unsafe { libc::poll(&raw mut entry, 1, PATIENCE_MS) };
     if ready == 1 && entry.revents == libc::POLLOUT {
-        // SAFETY: I47. As many bytes as are said, which live for the call. What it returns changes nothing: there is nowhere to tell it.
+        // SAFETY: I47. The pointer and the length are those of a slice that outlives the call. Its
+        // result is ignored: there is nowhere to report it.
         unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
     }
 }

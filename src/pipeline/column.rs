@@ -32,7 +32,7 @@ impl<T> Cells<T> {
     fn row(&self, sequence: i64) -> *mut T {
         let row = (sequence as usize) & self.rows_mask;
         debug_assert!(sequence >= 0 && self.cells.len() == (self.rows_mask + 1) * self.width);
-        // SAFETY: I43. There is one row more than the mask.
+        // SAFETY: I43. The number of rows is the mask plus one.
         UnsafeCell::raw_get(unsafe { self.cells.as_ptr().add(row * self.width) })
     }
 }
@@ -99,7 +99,8 @@ impl<T: Send + Sync> ColumnWriter<T> {
         }
         debug_assert!(view.sequence() >= 0 && self.0.width > 0);
         let row = self.0.row(view.sequence());
-        // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row; the writer is borrowed, so nobody else writes it.
+        // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row; the
+        // writer is borrowed, so nobody else writes it.
         Ok(unsafe { slice::from_raw_parts_mut(row, self.0.width) })
     }
 }
@@ -121,7 +122,8 @@ impl<T: Send + Sync> ColumnReader<T> {
             return Err(ColumnError::NotWritten);
         }
         let row = self.0.row(view.sequence());
-        // SAFETY: I43. The column's stage has released the event and this one hasn't: the row isn't written until the next lap.
+        // SAFETY: I43. The column's stage has released the event and this one hasn't: the row isn't
+        // written until the next lap.
         Ok(unsafe { slice::from_raw_parts(row, self.0.width) })
     }
 }

@@ -41,7 +41,7 @@ mod real {
                 return;
             }
             let one = 1u64.to_ne_bytes();
-            // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
+            // SAFETY: I47. Eight bytes, which outlive the call, and a descriptor that we own.
             let written = unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
             // A full counter is readable already, which is all that is wanted. Nothing else can fail on an eventfd of ours; were it so, a stage's thread is no place
             // to panic.
@@ -53,7 +53,7 @@ mod real {
                 return;
             }
             let mut count = [0u8; 8];
-            // SAFETY: I47. Eight bytes that live for the call, on a descriptor that we own.
+            // SAFETY: I47. Eight bytes, which outlive the call, and a descriptor that we own.
             let read = unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
             debug_assert!(read == 8 || would_block(), "the event can't be cleared: {}", Error::last_os_error());
         }

@@ -39,7 +39,7 @@ impl CpuMask {
         static MASK: StaticPtr<CpuMask> = StaticPtr::new(ptr::null_mut());
         // SYNC S15: the mask is seen.
         let there = MASK.load(Ordering::Acquire);
-        // SAFETY: I49. Null, or a mask that lives for ever.
+        // SAFETY: I49. It is null, or a mask that lives forever.
         if let Some(mask) = unsafe { there.as_ref() } {
             return mask;
         }
@@ -48,12 +48,12 @@ impl CpuMask {
         let kept = match MASK.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => made,
             Err(first) => {
-                // SAFETY: I49. Nobody else has seen this one.
+                // SAFETY: I49. Nobody else has seen this value.
                 drop(unsafe { Box::from_raw(made) });
                 first
             }
         };
-        // SAFETY: I49. It is in the static, and lives for ever.
+        // SAFETY: I49. It is in the static and lives forever.
         unsafe { &*kept }
     }
 
@@ -257,7 +257,8 @@ fn long_mask_of_current(mut mask_cpus: usize) -> Vec<usize> {
     assert!(mask_cpus > 0, "no number of doublings makes nothing longer");
     while mask_cpus <= MASK_CPUS_MAX {
         let mut words: Vec<libc::c_ulong> = vec![0; mask_cpus.div_ceil(WORD_BITS)];
-        // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel writes no more than it is told.
+        // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel writes no more
+        // than that.
         let result = unsafe { libc::sched_getaffinity(0, size_of_val(&words[..]), words.as_mut_ptr().cast()) };
         if result == 0 {
             return cpus_in(&words);

@@ -129,6 +129,7 @@ fn poll_fd(fd: BorrowedFd<'_>, timeout: Duration) {
         // Miri has no poll(2): the caller's loop looks again.
         return std::thread::yield_now();
     }
-    // SAFETY: I47. One entry that lives for the call. An interrupted call is a spurious wake-up, which callers expect.
+    // SAFETY: I47. One entry, which outlives the call. An interrupted call is a spurious wake-up,
+    // which callers expect.
     unsafe { libc::poll(&raw mut entry, 1, millis) };
 }

@@ -41,7 +41,8 @@ impl<'a, M: Meta> View<'a, M> {
     #[must_use]
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
-        // SAFETY: I40. The stage hasn't released this sequence while the view lives, so the chunk isn't reused.
+        // SAFETY: I40. The stage hasn't released this sequence while the view lives, so the chunk
+        // isn't reused.
         unsafe { self.shared.memory.bytes(self.slot.span) }
     }
 

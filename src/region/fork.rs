@@ -108,14 +108,14 @@ fn close(start: usize, len: usize) {
     let rights = [libc::PROT_READ | libc::PROT_WRITE, libc::PROT_NONE];
     for rights in rights {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
-        // SAFETY: I10. Nothing that is mapped is replaced, so no byte changes that anybody could see.
+        // SAFETY: I10. The call replaces no existing mapping, so no visible byte changes.
         let at = unsafe { libc::mmap(ptr::without_provenance_mut(start), len, rights, flags, -1, 0) };
         if at.addr() == start {
             return;
         }
         if at != libc::MAP_FAILED {
             // A kernel that doesn't know the flag chose another place, because this one is taken.
-            // SAFETY: I10. It is the mapping that was just made, and nobody has its pointer.
+            // SAFETY: I10. The mapping was just made, and nobody else has its pointer.
             unsafe { libc::munmap(at, len) };
             return;
         }

@@ -135,7 +135,8 @@ impl Mapping {
         assert!(self.inside.offset() > 0 && behind > 0, "a guard is missing");
         for (offset, len) in [(0, self.inside.offset()), (self.inside.end(), behind)] {
             let start = self.whole.as_mut_ptr().wrapping_add(offset).cast();
-            // SAFETY: I3. `offset` and `len` are the parts of our mapping outside `inside`, where no pointer is made.
+            // SAFETY: I3. `offset` and `len` are the parts of our mapping outside `inside`, where
+            // no pointer is made.
             let result = unsafe { libc::mprotect(start, len, libc::PROT_NONE) };
             checked(result.into())?;
         }
@@ -162,7 +163,8 @@ impl Mapping {
             Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         };
         let start = self.base().as_ptr().wrapping_add(offset);
-        // SAFETY: I2. The range is ours, and none of these six changes what its bytes are in this process.
+        // SAFETY: I2. The range is ours, and none of these six requests changes its bytes in this
+        // process.
         let result = unsafe { libc::madvise(start.cast(), len, advice) };
         checked(result.into())
     }
@@ -203,7 +205,8 @@ impl Mapping {
         let mask_bits = mask.len() * word_bits + 1;
         assert!(node < mask_bits - 1, "the bit of node {node} isn't in the mask");
         let (base, len) = (self.base().as_ptr(), self.len());
-        // SAFETY: I4. The range is ours, and `mask` holds the bits that are read and outlives the call.
+        // SAFETY: I4. The range is ours; `mask` holds all the bits that are read, and outlives the
+        // call.
         let result = unsafe { libc::syscall(libc::SYS_mbind, base, len, mode, mask.as_ptr(), mask_bits, 0) };
         checked(result)
     }
@@ -213,7 +216,7 @@ impl Mapping {
         if cfg!(miri) {
             return Ok(());
         }
-        // SAFETY: I2. The range is ours, and locking doesn't change what its bytes are.
+        // SAFETY: I2. The range is ours, and locking doesn't change its bytes.
         let result = unsafe { libc::mlock(self.base().as_ptr().cast(), self.len()) };
         checked(result.into())
     }
@@ -223,7 +226,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // In a child that was made past the C library the range is a hole, in which anything of the child's may lie by now.
         if self.left_out.as_ref().is_none_or(Listed::is_at_home) {
-            // SAFETY: I1. It is dropped once, here, and not used afterwards.
+            // SAFETY: I1. It is dropped once, here, and isn't used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.whole) };
         }
     }
@@ -237,7 +240,7 @@ pub(crate) fn page_bytes() -> usize {
     if known != 0 {
         return known as usize;
     }
-    // SAFETY: I5. The call takes no pointer and gives a number.
+    // SAFETY: I5. The call takes no pointer and returns a number.
     let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let bytes = usize::try_from(asked).ok().filter(|bytes| bytes.is_power_of_two());
     let bytes = bytes.expect("every machine has a page size");

@@ -90,10 +90,10 @@ impl Reserve {
         let page_bytes = self.mapping.page_bytes();
         assert!(part.offset().is_multiple_of(page_bytes) && part.len().is_multiple_of(page_bytes));
         assert!(part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
-        // SAFETY: I9. The range is inside our mapping, which lives, and the caller owns its bytes.
+        // SAFETY: I9. The range is inside our live mapping, and the caller owns its bytes.
         let start = unsafe { self.base().add(part.offset()) };
         if cfg!(miri) {
-            // SAFETY: I9. As above; this is all that giving back means to whoever looks at the bytes.
+            // SAFETY: I9. As above; to a reader of the bytes, giving back means just this.
             unsafe { start.write_bytes(0, part.len()) };
             return true;
         }

@@ -44,7 +44,8 @@ pub(crate) fn touch_by_loop(mapping: &Mapping) {
     for offset in (0..len).step_by(mapping.page_bytes()) {
         // SAFETY: I1. `offset` is less than the mapping's length, so the sum stays inside it.
         let byte = unsafe { base.add(offset) };
-        // SAFETY: I6. The byte is inside our fresh mapping, and nobody else has a pointer to it yet.
+        // SAFETY: I6. The byte is inside our fresh mapping, and nobody else has a pointer to it
+        // yet.
         unsafe { byte.write_volatile(0) };
     }
 }

@@ -98,7 +98,8 @@ impl Deref for Grant<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed, so it
+        // belongs to this grant alone.
         unsafe { slice::from_raw_parts(self.pool.start().as_ptr(), self.len) }
     }
 }
@@ -106,7 +107,8 @@ impl Deref for Grant<'_> {
 impl DerefMut for Grant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to this grant alone.
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed, so it
+        // belongs to this grant alone.
         unsafe { slice::from_raw_parts_mut(self.pool.start().as_ptr(), self.len) }
     }
 }
@@ -119,7 +121,7 @@ impl RingPool {
     #[inline]
     pub(crate) fn behind(&self, len: usize) -> &[u8] {
         assert!(self.holds_next(len), "what was claimed fits");
-        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed.
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed.
         unsafe { slice::from_raw_parts(self.start().as_ptr(), len) }
     }
 
@@ -127,7 +129,8 @@ impl RingPool {
     #[inline]
     pub(crate) fn behind_mut(&mut self, len: usize) -> &mut [u8] {
         assert!(self.holds_next(len), "what was claimed fits");
-        // SAFETY: I24, I29. The range is behind the write position and the pool is borrowed: it belongs to its borrower alone.
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed, so it
+        // belongs to the borrower alone.
         unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), len) }
     }
 }

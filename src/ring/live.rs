@@ -208,7 +208,8 @@ impl ChunkRef {
 
     #[inline]
     fn state(&self) -> &Chunk {
-        // SAFETY: I22. The state of the chunks lives as long as their owner, and every holder keeps that alive.
+        // SAFETY: I22. The chunks' state lives as long as their owner, which every holder keeps
+        // alive.
         unsafe { self.0.as_ref() }
     }
 }

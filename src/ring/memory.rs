@@ -56,9 +56,11 @@ impl Memory {
     #[inline]
     pub(crate) unsafe fn bytes<'a>(&self, span: Span) -> &'a [u8] {
         debug_assert!(span.offset + u64::from(span.len) <= self.region.bytes() as u64);
-        // SAFETY: I20. The range lies in the region (it was committed there), so the pointer stays inside one mapping.
+        // SAFETY: I20. The range lies in the region (it was committed there), so the pointer stays
+        // inside one mapping.
         let start = unsafe { self.region.base().add(span.offset as usize) };
-        // SAFETY: I21. The caller promises that the range was committed and isn't reused: nobody writes to it.
+        // SAFETY: I21. The caller promises that the range was committed and isn't reused: nobody
+        // writes to it.
         unsafe { slice::from_raw_parts(start.as_ptr(), span.len as usize) }
     }
 }

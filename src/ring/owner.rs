@@ -222,7 +222,8 @@ impl OwnerRef {
     /// Frees the state if nothing is counted in any chunk any more.
     pub(super) fn free_if_last(self) {
         if self.live() == 0 {
-            // SAFETY: I23. The pool is gone and nothing is counted: this is the last `OwnerRef`, and it came from a Box.
+            // SAFETY: I23. The pool is gone and every count is zero: this is the last `OwnerRef`,
+            // and it came from a Box.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });
         }
     }
@@ -233,7 +234,8 @@ impl Deref for OwnerRef {
 
     #[inline]
     fn deref(&self) -> &Owner {
-        // SAFETY: I22. The state lives as long as its pool or anything counted in `owner_live`, and every holder is one of those.
+        // SAFETY: I22. The state lives as long as its pool or anything counted in `owner_live`, and
+        // every holder is one of those.
         unsafe { self.0.as_ref() }
     }
 }

@@ -148,7 +148,8 @@ impl RingPool {
         }
         debug_assert!(staged.sequence() <= self.staged, "only this pool makes them");
         let start = self.owner.base.with_addr(staged.start());
-        // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released: releasing needs `&mut self`.
+        // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released:
+        // releasing needs `&mut self`.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len()) })
     }
 
@@ -231,7 +232,7 @@ impl RingPool {
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         debug_assert!(!self.position.is_null());
-        // SAFETY: I29. It is made from the region's base and isn't null.
+        // SAFETY: I29. It is derived from the region's base and isn't null.
         unsafe { NonNull::new_unchecked(self.position) }
     }
 

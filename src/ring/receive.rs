@@ -67,7 +67,8 @@ impl Deref for Received {
     fn deref(&self) -> &[u8] {
         // SAFETY: I20. The range lies in its chunk, which lies in the region.
         let start = unsafe { self.chunk.owner().base.add(self.cut) };
-        // SAFETY: I25. The range was reserved for this receive alone, nobody writes to it, and its chunk can't be reused while it is counted.
+        // SAFETY: I25. The range was reserved for this receive alone, nobody writes to it, and its
+        // chunk can't be reused while it is counted.
         unsafe { slice::from_raw_parts(start.as_ptr(), self.end - self.cut) }
     }
 }

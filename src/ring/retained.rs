@@ -68,7 +68,8 @@ impl Deref for Retained {
 
     fn deref(&self) -> &[u8] {
         debug_assert!(self.span.len == 0 || self.memory.pins().is_pinned(self.span.chunk));
-        // SAFETY: I26. The handle pins its chunk and keeps the region mapped for as long as it is borrowed.
+        // SAFETY: I26. The handle pins its chunk and keeps the region mapped for as long as it is
+        // borrowed.
         unsafe { self.memory.bytes(self.span) }
     }
 }

@@ -91,7 +91,8 @@ impl Deref for PoolSlice {
     #[inline]
     fn deref(&self) -> &[u8] {
         debug_assert!(self.chunk.is_live(), "a slice outlived its count");
-        // SAFETY: I21. The range is committed, so nobody writes to it, and its chunk can't be reused while it is counted.
+        // SAFETY: I21. The range is committed, so nobody writes to it, and its chunk can't be
+        // reused while it is counted.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
 }
@@ -126,7 +127,7 @@ impl core::fmt::Debug for PoolSlice {
 #[cfg(feature = "pipeline")]
 pub(crate) struct EventSlice(ManuallyDrop<PoolSlice>);
 
-// SAFETY: I31. It may lie on any thread and be forgotten there; what touches its chunk is unsafe to
+// SAFETY: I31. Any thread may hold and forget it; what touches its chunk is unsafe to
 // call, and asks for the owner's thread.
 #[cfg(feature = "pipeline")]
 unsafe impl Send for EventSlice {}

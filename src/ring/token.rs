@@ -84,14 +84,16 @@ impl Deref for Token {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: I25. The range was reserved for this token alone and its chunk can't be reused while it is counted.
+        // SAFETY: I25. The range was reserved for this token alone and its chunk can't be reused
+        // while it is counted.
         unsafe { slice::from_raw_parts(self.bytes().as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Token {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I25. The range was reserved for this token alone and its chunk can't be reused while it is counted.
+        // SAFETY: I25. The range was reserved for this token alone and its chunk can't be reused
+        // while it is counted.
         unsafe { slice::from_raw_parts_mut(self.bytes().as_ptr(), self.len) }
     }
 }

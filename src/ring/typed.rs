@@ -51,7 +51,8 @@ pub(crate) fn as_f32s(bytes: &[u8]) -> Result<&[f32], CastError> {
     if !bytes.len().is_multiple_of(UNIT) {
         return Err(CastError::Length { bytes: bytes.len(), unit_bytes: UNIT });
     }
-    // SAFETY: I27. Aligned, a whole number of units, inside `bytes`; every bit pattern is an `f32`.
+    // SAFETY: I27. It is aligned, a whole number of units and inside `bytes`; every bit pattern is
+    // an `f32`.
     Ok(unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / UNIT) })
 }
 

@@ -142,8 +142,8 @@ impl<T> Slots<T> {
 
     #[inline]
     fn at(&self, position: usize) -> &Slot<T> {
-        // SAFETY: I122. Masked by a power of two less one, the index is below it. (Checked, it could panic, and every item would go through memory, where a panic would
-        // find it.)
+        // SAFETY: I122. An index masked by a power of two less one is below that power. (A checked
+        // index could panic, and then every item would go through memory, where the unwinding finds it.)
         unsafe { self.0.get_unchecked(position & (self.0.len() - 1)) }
     }
 }
@@ -163,9 +163,10 @@ pub(crate) struct Ring<T> {
     pub(crate) dequeued: Padded<Side>,
 }
 
-// SAFETY: I120. A slot is touched by one end at a time, and the counts hand it over (SYNC S11, SYNC S12): items move between threads, nobody shares one.
+// SAFETY: I120. One end at a time touches a slot, and the counts hand it over (SYNC S11, SYNC S12).
+// Items move between threads; none is shared.
 unsafe impl<T: Send> Sync for Slots<T> {}
-// SAFETY: I120. The same: they are shared by the two ends, wherever these are.
+// SAFETY: I120. As above: the two ends share the slots, on whatever threads they are.
 unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T: Weigh> Ring<T> {
@@ -233,9 +234,9 @@ impl<T> Drop for Ring<T> {
         assert!(left <= self.messages_max, "{left} messages are left in a ring of {}", self.messages_max);
         for position in 0..left {
             self.slots.at(dequeued.messages.wrapping_add(position)).with_mut(|slot| {
-                // SAFETY: I121. Nobody else has the ring, and the slot lies between the counts.
+                // SAFETY: I121. Nobody else holds the ring, and the slot lies between the counts.
                 let slot = unsafe { &mut *slot };
-                // SAFETY: I120. Between the counts a slot holds an item, and it is dropped once.
+                // SAFETY: I120. A slot between the counts holds an item, which is dropped once.
                 unsafe { slot.assume_init_drop() };
             });
         }
@@ -265,7 +266,8 @@ impl<T: Weigh> Producer<T> {
         let weight_bytes = item.weight_bytes();
         assert!(self.free > 0, "there is room");
         self.slots.at(self.enqueued.messages).with_mut(|slot| {
-            // SAFETY: I120. The slot isn't between the counts, so it is the producer's and holds nothing.
+            // SAFETY: I120. The slot lies outside the counts, so it is the producer's and holds
+            // nothing.
             unsafe { slot.write(MaybeUninit::new(item)) }
         });
         self.enqueued = self.enqueued.plus(weight_bytes);
@@ -338,10 +340,11 @@ impl<T: Weigh> Consumer<T> {
     pub(crate) fn take(&mut self) -> T {
         assert!(self.ready > 0, "there is an item");
         let item = self.slots.at(self.dequeued.messages).with(|slot| {
-            // SAFETY: I120. The slot lies between the counts, so it is the consumer's; it is read once, because the count moves on.
+            // SAFETY: I120. The slot lies between the counts, so it is the consumer's. It is read
+            // once, because the count then moves past it.
             unsafe { slot.read() }
         });
-        // SAFETY: I120. Between the counts a slot holds an item.
+        // SAFETY: I120. A slot between the counts holds an item.
         let item = unsafe { item.assume_init() };
         self.dequeued = self.dequeued.plus(item.weight_bytes());
         self.ready -= 1;

@@ -18,10 +18,11 @@ pub fn forbid_membarrier() {
         step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: I91. Integers only: this thread gives up gaining privileges, without which no filter is taken.
+    // SAFETY: I91. Integers only. This thread gives up gaining privileges, which the kernel
+    // requires before it accepts a filter.
     let given_up = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     assert_eq!(given_up, 0, "{}", Error::last_os_error());
-    // SAFETY: I91. The filter names an array that lives to the end of this function.
+    // SAFETY: I91. The filter points at an array that lives to the end of this function.
     let installed = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
     if installed != 0 {
         return println!("this kernel takes no filter of system calls: {}", Error::last_os_error());

@@ -34,7 +34,7 @@ pub struct Block<A: Named> {
     allocator: PhantomData<A>,
 }
 
-// SAFETY: I140. The block is its owner's alone, and its allocator takes it back on any thread.
+// SAFETY: I140. A block has one owner, and its allocator takes it back on any thread.
 unsafe impl<A: Named> Send for Block<A> {}
 
 impl<A: Named> Block<A> {
@@ -42,7 +42,7 @@ impl<A: Named> Block<A> {
     pub fn new(bytes: usize) -> Result<Self, Exhausted> {
         let layout = Layout::from_size_align(bytes, ALIGN_BYTES).map_err(|_| Exhausted)?;
         assert!(bytes > 0, "a payload has 8 bytes at least");
-        // SAFETY: I86. The layout has a size.
+        // SAFETY: I86. The layout's size isn't zero.
         let start = unsafe { A::ALLOCATOR.alloc(layout) };
         Ok(Self { start: NonNull::new(start).ok_or(Exhausted)?, written: 0, layout, allocator: PhantomData })
     }
@@ -51,7 +51,8 @@ impl<A: Named> Block<A> {
 impl<A: Named> Drop for Block<A> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: I86. The block came from this allocator with this layout, and goes with its only owner.
+        // SAFETY: I86. The block came from this allocator with this layout, and goes with its only
+        // owner.
         unsafe { A::ALLOCATOR.dealloc(self.start.as_ptr(), self.layout) };
     }
 }
@@ -61,7 +62,7 @@ impl<A: Named> Deref for Block<A> {
 
     #[inline(always)]
     fn deref(&self) -> &[u8] {
-        // SAFETY: I86. So many bytes of the block have been written, and it is borrowed.
+        // SAFETY: I86. The first `written` bytes of the block are initialised, and it is borrowed.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.written) }
     }
 }
@@ -69,7 +70,8 @@ impl<A: Named> Deref for Block<A> {
 impl<A: Named> DerefMut for Block<A> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I86. So many bytes of the block have been written, and it is borrowed mutably.
+        // SAFETY: I86. The first `written` bytes of the block are initialised, and it is borrowed
+        // mutably.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.written) }
     }
 }
@@ -79,7 +81,8 @@ impl<A: Named> Growing for Block<A> {
     fn extend_from_slice(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.layout.size() - self.written, "the payload fits its block");
         let end = self.start.as_ptr().wrapping_add(self.written);
-        // SAFETY: I86. The block has room for them behind what was written, and nobody else borrows it.
+        // SAFETY: I86. The block has room for them after what was written, and nobody else borrows
+        // it.
         unsafe { end.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.written += bytes.len();
     }

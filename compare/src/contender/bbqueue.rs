@@ -22,7 +22,7 @@ use crate::case::Plan;
 struct Mapped(MmapRaw);
 
 impl Storage for Mapped {
-    // SAFETY: I87. Always the range of the one mapping, which nobody else touches.
+    // SAFETY: I87. It is always the range of the one mapping, which nobody else touches.
     unsafe fn ptr_len(&self) -> (NonNull<u8>, usize) {
         (NonNull::new(self.0.as_mut_ptr()).expect("a mapping isn't at zero"), self.0.len())
     }
@@ -68,7 +68,8 @@ impl Contender for BbQueue {
 
     fn verify_slot<R>(&mut self, entry: usize, check: impl FnOnce(&[u8]) -> R) -> R {
         let (place, bytes) = self.entries[entry];
-        // SAFETY: I87. The payload is committed and not released, and no grant exists while the contender is borrowed here.
+        // SAFETY: I87. The payload is committed and not released, and no grant exists while the
+        // contender is borrowed here.
         check(unsafe { slice::from_raw_parts(place.as_ptr(), bytes) })
     }
 }

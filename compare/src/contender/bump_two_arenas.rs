@@ -35,7 +35,8 @@ impl BumpTwoArenas {
         let start = arena.try_alloc_layout(all).map_err(|_| format!("an arena of {} B gives less", all.size()))?;
         assert_eq!(arena.chunk_capacity(), 0, "the arena has given all that it holds");
         advise_huge(start.as_ptr(), all.size());
-        // SAFETY: I80. The arena has just handed out this range of its chunk, and nothing else refers to it.
+        // SAFETY: I80. The arena has just handed out this range of its chunk, and nothing else
+        // refers to it.
         unsafe { start.write_bytes(0, all.size()) };
         arena.reset();
         Ok(arena)
@@ -64,7 +65,8 @@ impl Contender for BumpTwoArenas {
         }
         let layout = Layout::from_size_align(bytes, ALIGN_BYTES).map_err(|_| Exhausted)?;
         let start = self.arenas[self.current].try_alloc_layout(layout).map_err(|_| Exhausted)?;
-        // SAFETY: I80, I81. The arena has just handed out this range, and the only borrow of its memory ends with this call.
+        // SAFETY: I80, I81. The arena has just handed out this range, and the only borrow of its
+        // memory ends with this call.
         let payload = unsafe { slice::from_raw_parts_mut(start.as_ptr(), bytes) };
         fill.fill(op, payload);
         self.entries[entry] = (start, bytes);
@@ -73,7 +75,8 @@ impl Contender for BumpTwoArenas {
 
     fn verify_slot<R>(&mut self, entry: usize, check: impl FnOnce(&[u8]) -> R) -> R {
         let (start, bytes) = self.entries[entry];
-        // SAFETY: I80, I81. The range was handed out once, and the only borrow of its memory ends with this call.
+        // SAFETY: I80, I81. The range was handed out once, and the only borrow of its memory ends
+        // with this call.
         check(unsafe { slice::from_raw_parts(start.as_ptr(), bytes) })
     }
 }

@@ -51,7 +51,8 @@ pub fn advise_huge(start: *const u8, bytes: usize) {
     let from = start.addr().next_multiple_of(PAGE_BYTES);
     let len = (start.addr() + bytes - from) / PAGE_BYTES * PAGE_BYTES;
     let first = start.wrapping_add(from - start.addr()).cast_mut().cast();
-    // SAFETY: I85. The call takes an address and a length and changes no byte; an address that isn't mapped is an error value.
+    // SAFETY: I85. The call takes an address and a length and changes no byte; for an unmapped
+    // address it returns an error.
     let _ = unsafe { libc::madvise(first, len, libc::MADV_HUGEPAGE) };
 }
 

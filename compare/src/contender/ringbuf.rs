@@ -53,9 +53,10 @@ impl Contender for Ringbuf {
         let (first, second) = self.ring.vacant_slices_mut();
         let (padding, free) = if bytes <= first.len() { (0, first) } else { (first.len(), second) };
         let payload = free.get_mut(..bytes).ok_or(Exhausted)?;
-        // SAFETY: I88. The ring's bytes were all written once, and a byte that was skipped stays initialized.
+        // SAFETY: I88. The ring's bytes were all written once, and a byte that was skipped stays
+        // initialized.
         fill.fill(op, unsafe { payload.assume_init_mut() });
-        // SAFETY: I88. So many are vacant, and all of the ring's bytes are initialized.
+        // SAFETY: I88. That many bytes are vacant, and all of the ring's bytes are initialised.
         unsafe { self.ring.advance_write_index(padding + bytes) };
         let start = self.written + padding as u64;
         self.written = start + bytes as u64;

@@ -44,7 +44,8 @@ impl Rtrb {
         }
         let (before, after) = chunk.as_mut_slices();
         let payload = if padding == 0 { before } else { after };
-        // SAFETY: I88. The ring's bytes were all written once, and a byte that was read stays initialized.
+        // SAFETY: I88. The ring's bytes were all written once, and a byte that was read stays
+        // initialized.
         fill.fill(op, unsafe { payload.assume_init_mut() });
         // SAFETY: I88. As above, for the padding too.
         unsafe { chunk.commit_all() };
@@ -66,7 +67,7 @@ impl Contender for Rtrb {
         let (ring, _) = all.as_mut_slices();
         advise_huge(ring.as_ptr().cast(), ring.len());
         ring.fill(MaybeUninit::new(0));
-        // SAFETY: I88. Each of them has just been written.
+        // SAFETY: I88. Each of these bytes has just been written.
         unsafe { all.commit_all() };
         consumer.read_chunk(plan.pool_bytes).map_err(|error| error.to_string())?.commit_all();
         Ok(Self { producer, consumer, written: 0, released: 0, entries: vec![None; plan.slots] })

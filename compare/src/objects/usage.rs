@@ -34,10 +34,10 @@ pub fn thread() -> Usage {
 
 fn read(who: libc::c_int) -> Usage {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: I142. The place is this function's own, and lives until the call returns.
+    // SAFETY: I142. The place is a local of this function and lives until the call returns.
     let status = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
     assert!(status == 0, "the kernel knows of no process {who}");
-    // SAFETY: I142. Zeros are integers, and what the kernel writes over them is too.
+    // SAFETY: I142. The structure holds integers: zeros, and what the kernel writes over them.
     let usage = unsafe { usage.assume_init() };
     let us = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
     Usage {

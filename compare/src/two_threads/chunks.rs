@@ -58,7 +58,8 @@ pub struct Span {
 #[repr(align(128))]
 struct Cursor(AtomicU64);
 
-// SAFETY: I83. The bytes are written before the span is made, and nobody writes to them until the reader has counted it.
+// SAFETY: I83. The bytes are written before the span is made, and nobody writes to them until the
+// reader has counted it.
 unsafe impl Send for Span {}
 
 /// Both sides; maps and touches the pool on the calling thread.

@@ -48,15 +48,15 @@ struct Slice {
     read: Arc<AtomicU64>,
 }
 
-// SAFETY: I82. The bytes are written before the slice is published and only read as long as it is there.
+// SAFETY: I82. The bytes are written before the slice is published, and only read while it exists.
 unsafe impl Send for Slice {}
-// SAFETY: I82. The bytes are written before the slice is published and only read as long as it is there.
+// SAFETY: I82. The bytes are written before the slice is published, and only read while it exists.
 unsafe impl Sync for Slice {}
 
 impl Slice {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        // SAFETY: I82. The range is this slice's alone, and nobody writes to it.
+        // SAFETY: I82. The range belongs to this slice alone, and nobody writes to it.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 }

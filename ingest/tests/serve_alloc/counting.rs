@@ -37,25 +37,25 @@ fn count() {
     }
 }
 
-// SAFETY: I90. Each call is handed on to the system's allocator as it came.
+// SAFETY: I90. Each call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     // SAFETY: I90. The caller's promises are the system allocator's conditions.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: I90. Handed on as it came.
+        // SAFETY: I90. The arguments are passed on unchanged.
         unsafe { System.alloc(layout) }
     }
 
     // SAFETY: I90. The caller's promises are the system allocator's conditions.
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: I90. Handed on as it came.
+        // SAFETY: I90. The arguments are passed on unchanged.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     // SAFETY: I90. The caller's promises are the system allocator's conditions.
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         count();
-        // SAFETY: I90. Handed on as it came.
+        // SAFETY: I90. The arguments are passed on unchanged.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
 }

@@ -71,7 +71,7 @@ fn use_and_drop(pool: &ClassPool, parents: Parents<'_>) {
 
 /// The exit status of a child that does that, and what the parent goes on with.
 fn fork_and_wait<'a>(pool: &ClassPool, last: ClassPool, parents: Parents<'a>) -> (i32, ClassPool, Parents<'a>) {
-    // SAFETY: I92. The child runs its checks and ends; it returns to no code of the test's.
+    // SAFETY: I92. The child runs its checks and ends; it never returns into the test.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process for a child");
     if child == 0 {

@@ -10,7 +10,7 @@ use crate::region::{Numa, PageKind, Pages};
 
 /// What the child found, as its exit status.
 fn in_child(check: impl FnOnce()) -> i32 {
-    // SAFETY: I92. The child runs `check` and ends; it returns to no code of the test's.
+    // SAFETY: I92. The child runs `check` and ends; it never returns into the test.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process for a child");
     if child == 0 {
@@ -73,7 +73,7 @@ fn a_child_that_no_handler_saw_keeps_what_it_mapped_in_the_hole() {
     let status = in_child(|| {
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-        // SAFETY: I10. The child has nothing there but the zeros of the handler, which nobody looks at.
+        // SAFETY: I10. The child has only the handler's zeros there, and nobody reads them.
         let at = unsafe { libc::mmap(ptr::without_provenance_mut(range.offset()), range.len(), rights, flags, -1, 0) };
         assert_eq!(at.addr(), range.offset());
         let mine: *mut u8 = at.cast();

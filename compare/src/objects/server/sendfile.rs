@@ -15,7 +15,8 @@ pub fn send(file: &File, bytes: Range<u64>, socket: &TcpStream) -> io::Result<()
     let mut at = bytes.start.min(end).cast_signed();
     while at.unsigned_abs() < end {
         let left = usize::try_from(end - at.unsigned_abs()).unwrap_or(usize::MAX);
-        // SAFETY: I143. Both descriptors are open as long as the borrows live, and the position is this function's own.
+        // SAFETY: I143. Both descriptors are open while they are borrowed, and the position is a
+        // local of this function.
         let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut at, left) };
         match sent {
             0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter")),
