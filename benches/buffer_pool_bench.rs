@@ -34,17 +34,20 @@ use std::time::Duration;
 use criterion::Criterion;
 
 /// The flag that restricts a run, and its group.
-const RESTRICTIONS: [(&str, &str); 2] = [("--alloc-sizes", "alloc_sizes"), ("--pool-sizes", "pool_sizes")];
+const RESTRICTIONS: [(&str, &str); 2] =
+    [("--alloc-sizes", "alloc_sizes"), ("--pool-sizes", "pool_sizes")];
 /// Tells the process that takes over which groups it runs.
 const GROUPS: &str = "SLIPRING_BENCH_GROUPS";
 
 /// Criterion reads the process's arguments itself and refuses those that aren't its own: so ours
 /// are taken off, and the program starts over without.
 fn main() -> ExitCode {
-    let restriction =
-        |argument: &String| RESTRICTIONS.iter().find(|(flag, _)| flag == argument).map(|(_, group)| *group);
+    let restriction = |argument: &String| {
+        RESTRICTIONS.iter().find(|(flag, _)| flag == argument).map(|(_, group)| *group)
+    };
     let words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    let (ours, theirs): (Vec<String>, Vec<String>) = words.partition(|one| restriction(one).is_some());
+    let (ours, theirs): (Vec<String>, Vec<String>) =
+        words.partition(|one| restriction(one).is_some());
     if !ours.is_empty() {
         let groups: Vec<&str> = ours.iter().filter_map(restriction).collect();
         let program = env::current_exe().expect("a running program has a file");
@@ -53,15 +56,22 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let groups = env::var(GROUPS).ok();
-    let chosen = |group: &str| groups.as_ref().is_none_or(|groups| groups.split(',').any(|one| one == group));
+    let chosen = |group: &str| {
+        groups.as_ref().is_none_or(|groups| groups.split(',').any(|one| one == group))
+    };
     let is_timed = theirs.iter().any(|argument| argument == "--bench");
     if is_timed {
-        println!("An operation: a slice is allocated, one f32 is stored into it, and an older slice is let go.");
+        println!(
+            "An operation: a slice is allocated, one f32 is stored into it, and an older slice is let go."
+        );
         println!("`time` is per operation (ns/op), `thrpt` operations a second.\n");
     }
     // Half of the defaults: there are many cases. The arguments may say otherwise.
     let (warm_up, measurement) = (Duration::from_millis(1500), Duration::from_millis(2500));
-    let mut criterion = Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args();
+    let mut criterion = Criterion::default()
+        .warm_up_time(warm_up)
+        .measurement_time(measurement)
+        .configure_from_args();
     if chosen("alloc_sizes") {
         ring::sizes::alloc_sizes(&mut criterion);
     }

@@ -1,4 +1,5 @@
-//! Class pools beside the allocator: `cargo bench --bench class -- GROUP` with all of criterion's flags.
+//! Class pools beside the allocator: `cargo bench --bench class -- GROUP` with all of criterion's
+//! flags.
 //!
 //! ```text
 //!   a lap:      1024 times:  get ──▶ write ──▶ drop
@@ -14,8 +15,8 @@
 //! | `parallel` | 4 KiB and mixed, on 2 threads and on as many as there are CPUs |
 //!
 //! `empty-harness` is what a lap costs without memory. The times are of whole laps; divide by the
-//! elements that are shown. Without `--bench`, as `cargo test --bench class` runs it, each runs one lap.
-//! `slipring-compare -- class` measures more rivals, interleaved.
+//! elements that are shown. Without `--bench`, as `cargo test --bench class` runs it, each runs one
+//! lap. `slipring-compare -- class` measures more rivals, interleaved.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -32,7 +33,8 @@ const LAP: usize = 1024;
 const PIECE: [u8; 1 << 10] = [0x5a; 1 << 10];
 
 fn pool(zero_on_return: bool) -> ClassPool {
-    ClassPool::new(&ClassOptions { zero_on_return, ..ClassOptions::default() }).expect("the default options are good")
+    ClassPool::new(&ClassOptions { zero_on_return, ..ClassOptions::default() })
+        .expect("the default options are good")
 }
 
 fn get(pool: &ClassPool, len: usize) -> PooledBuf {
@@ -81,7 +83,8 @@ fn laps(
     });
 }
 
-/// A contender over a pool, which must have everything back in the end, and no more than one buffer of each class in use.
+/// A contender over a pool, which must have everything back in the end, and no more than one buffer
+/// of each class in use.
 fn pooled(
     group: &mut BenchmarkGroup<'_, WallTime>,
     (contender, case): (&str, &str),
@@ -110,7 +113,9 @@ fn get_drop(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("get_drop");
     for &len in ClassTable::wire().sizes() {
         let (case, lens) = (name(len), vec![len; LAP]);
-        pooled(&mut group, ("slipring", &case), (&pool(false), &lens), |mut buf, _| touch(&mut buf));
+        pooled(&mut group, ("slipring", &case), (&pool(false), &lens), |mut buf, _| {
+            touch(&mut buf)
+        });
         allocated(&mut group, &case, &lens);
     }
     group.finish();
@@ -133,7 +138,9 @@ fn zeroed(criterion: &mut Criterion) {
             buf.zero_on_drop();
             touch(&mut buf);
         });
-        pooled(&mut group, ("slipring-zero-on-return", &case), (&zeroing, &lens), |mut buf, _| touch(&mut buf));
+        pooled(&mut group, ("slipring-zero-on-return", &case), (&zeroing, &lens), |mut buf, _| {
+            touch(&mut buf)
+        });
         for pool in [plain, zeroing] {
             assert!(get(&pool, len)[..8] == [0; 8], "old bytes are left");
         }
@@ -164,7 +171,12 @@ fn grown(criterion: &mut Criterion) {
 }
 
 /// Wall time in which each of the threads runs so many laps.
-fn side_by_side(threads: usize, laps: u64, lens: &[usize], operation: impl Fn(usize) + Sync) -> Duration {
+fn side_by_side(
+    threads: usize,
+    laps: u64,
+    lens: &[usize],
+    operation: impl Fn(usize) + Sync,
+) -> Duration {
     let start = Barrier::new(threads + 1);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -199,10 +211,14 @@ fn parallel(criterion: &mut Criterion) {
             let stats = pool.stats();
             assert!(stats.classes.iter().all(|class| class.in_use == 0), "{stats}");
             group.bench_function(BenchmarkId::new("vec-zeroed", &case), |bencher| {
-                bencher.iter_custom(|laps| side_by_side(threads, laps, &lens, |len| touch(&mut vec![0; len])));
+                bencher.iter_custom(|laps| {
+                    side_by_side(threads, laps, &lens, |len| touch(&mut vec![0; len]))
+                });
             });
             group.bench_function(BenchmarkId::new("empty-harness", &case), |bencher| {
-                bencher.iter_custom(|laps| side_by_side(threads, laps, &lens, |len| _ = black_box(len)));
+                bencher.iter_custom(|laps| {
+                    side_by_side(threads, laps, &lens, |len| _ = black_box(len))
+                });
             });
         }
     }
@@ -212,7 +228,10 @@ fn parallel(criterion: &mut Criterion) {
 fn main() {
     // Half of the defaults: there are many cases. The arguments may say otherwise.
     let (warm_up, measurement) = (Duration::from_millis(1500), Duration::from_millis(2500));
-    let mut criterion = Criterion::default().warm_up_time(warm_up).measurement_time(measurement).configure_from_args();
+    let mut criterion = Criterion::default()
+        .warm_up_time(warm_up)
+        .measurement_time(measurement)
+        .configure_from_args();
     get_drop(&mut criterion);
     mixed_sizes(&mut criterion);
     zeroed(&mut criterion);

@@ -1,4 +1,5 @@
-//! Frames of two streams on one connection, each received straight into the buffer of its stream's message.
+//! Frames of two streams on one connection, each received straight into the buffer of its stream's
+//! message.
 //!
 //!     cargo run --example assembler
 

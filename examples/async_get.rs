@@ -31,14 +31,16 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let pool = ClassPool::new(&ClassOptions { limit: Limit::buffers(1), ..ClassOptions::default() })?;
+    let pool =
+        ClassPool::new(&ClassOptions { limit: Limit::buffers(1), ..ClassOptions::default() })?;
     let held = pool.get(100)?;
     let dropper = thread::spawn(move || {
         thread::sleep(Duration::from_millis(10));
         drop(held);
     });
     let capacity = block_on(async {
-        // The only buffer of the class is in use: the task sleeps, and no thread of an executor with it.
+        // The only buffer of the class is in use: the task sleeps, and no thread of an executor
+        // with it.
         let buf = pool.get_async(200).await?;
         Ok::<_, slipring::class::GetError>(buf.capacity())
     })?;

@@ -1,4 +1,5 @@
-//! A bound on memory, and the three things that a get at the bound may do: wait, be refused, or allocate.
+//! A bound on memory, and the three things that a get at the bound may do: wait, be refused, or
+//! allocate.
 //!
 //!     cargo run --example bounded_pool
 
@@ -10,7 +11,12 @@ use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Li
 
 fn pool(at_limit: AtLimit) -> Result<ClassPool, Box<dyn Error>> {
     let table = ClassTable::new(&[4 << 10, 64 << 10])?;
-    Ok(ClassPool::new(&ClassOptions { table, limit: Limit::buffers(2), at_limit, ..ClassOptions::default() })?)
+    Ok(ClassPool::new(&ClassOptions {
+        table,
+        limit: Limit::buffers(2),
+        at_limit,
+        ..ClassOptions::default()
+    })?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

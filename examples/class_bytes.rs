@@ -1,4 +1,5 @@
-//! A pooled buffer as `Bytes`: slices share it without a copy, and the last one that is dropped gives it back.
+//! A pooled buffer as `Bytes`: slices share it without a copy, and the last one that is dropped
+//! gives it back.
 //!
 //!     cargo run --features slipring/bytes --example class_bytes
 
@@ -17,7 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let request: Bytes = buf.into_bytes();
     let line = request.slice(..21);
     let path = line.slice(4..12);
-    assert_eq!((&path[..], path.as_ptr()), (&b"/vectors"[..], at.wrapping_add(4)), "no byte has moved");
+    assert_eq!(
+        (&path[..], path.as_ptr()),
+        (&b"/vectors"[..], at.wrapping_add(4)),
+        "no byte has moved"
+    );
 
     drop((request, line));
     assert_eq!(pool.stats().classes[0].in_use, 1, "the path holds the buffer");

@@ -1,4 +1,5 @@
-//! A class pool: buffers that are got on one thread and dropped on another, and what became of them.
+//! A class pool: buffers that are got on one thread and dropped on another, and what became of
+//! them.
 //!
 //!     cargo run --example class_pool
 

@@ -1,12 +1,15 @@
-//! A connection that owns a pool, and its streams, which share it: each has an assembler and a receive queue. One stream is closed
-//! while its messages are held elsewhere; they go back to the pool later, and the other streams never notice.
+//! A connection that owns a pool, and its streams, which share it: each has an assembler and a
+//! receive queue. One stream is closed while its messages are held elsewhere; they go back to the
+//! pool later, and the other streams never notice.
 //!
 //!     cargo run --example connection
 
 use std::error::Error;
 
 use slipring::class::{ClassOptions, ClassPool, Limit};
-use slipring::stream::{Assembler, Closer, Dequeuer, Enqueuer, Length, Message, QueueOptions, queue};
+use slipring::stream::{
+    Assembler, Closer, Dequeuer, Enqueuer, Length, Message, QueueOptions, queue,
+};
 
 /// The connection's side of one stream: what receives.
 struct Stream {
@@ -21,8 +24,9 @@ struct Connection {
     streams: Vec<Stream>,
 }
 
-/// What a connection holds of its pool. Messages that are queued, that consumers hold or that are half assembled are all that is in use: the
-/// difference is held, by consumers where no message is half assembled.
+/// What a connection holds of its pool. Messages that are queued, that consumers hold or that are
+/// half assembled are all that is in use: the difference is held, by consumers where no message is
+/// half assembled.
 #[derive(Debug, PartialEq)]
 struct Gauges {
     queued_messages: u64,
@@ -40,7 +44,8 @@ impl Connection {
 
     /// Opens a stream over the connection's pool; the consumer's end of it.
     fn open(&mut self) -> Result<Dequeuer, Box<dyn Error>> {
-        let (enqueuer, dequeuer) = queue(&self.pool, QueueOptions { messages: 16, bytes: 256 << 10 })?;
+        let (enqueuer, dequeuer) =
+            queue(&self.pool, QueueOptions { messages: 16, bytes: 256 << 10 })?;
         let (assembler, closer) = (Assembler::new(&self.pool, 64 << 10)?, enqueuer.closer());
         self.streams.push(Stream { assembler, enqueuer, closer });
         Ok(dequeuer)
@@ -63,8 +68,11 @@ impl Connection {
         let queues: Vec<_> = self.streams.iter().map(|stream| stream.closer.stats()).collect();
         let queued_messages = queues.iter().map(|queue| queue.queued_messages).sum();
         let classes = self.pool.stats().classes;
-        let in_use: Vec<_> =
-            classes.iter().map(|class| (class.class_bytes, class.in_use)).filter(|class| class.1 > 0).collect();
+        let in_use: Vec<_> = classes
+            .iter()
+            .map(|class| (class.class_bytes, class.in_use))
+            .filter(|class| class.1 > 0)
+            .collect();
         Gauges {
             queued_messages,
             queued_bytes: queues.iter().map(|queue| queue.queued_bytes).sum(),
@@ -96,8 +104,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     assert_eq!(connection.gauges(), all);
 
-    // The consumer of stream 1 takes two messages and keeps them on a thread of its own. Then the peer resets the stream.
-    let held: Vec<Message> = (0..2).filter_map(|_| consumers[1].try_dequeue().transpose()).collect::<Result<_, _>>()?;
+    // The consumer of stream 1 takes two messages and keeps them on a thread of its own. Then the
+    // peer resets the stream.
+    let held: Vec<Message> =
+        (0..2).filter_map(|_| consumers[1].try_dequeue().transpose()).collect::<Result<_, _>>()?;
     let (give_back, told) = std::sync::mpsc::channel::<()>();
     let keeper = std::thread::spawn(move || {
         let _asked = told.recv();
@@ -105,10 +115,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     connection.streams[1].closer.close("the peer reset the stream");
     let third = consumers[1].try_dequeue()?.ok_or("what was queued before the end is there")?;
-    assert!(third[..] == [3; 1_000] && consumers[1].try_dequeue().is_err(), "and then comes the reason");
+    assert!(
+        third[..] == [3; 1_000] && consumers[1].try_dequeue().is_err(),
+        "and then comes the reason"
+    );
     drop(third);
     let gauges = connection.gauges();
-    assert_eq!((gauges.queued_messages, gauges.held_messages), (6, 2), "closing waits for nobody: {gauges:?}");
+    assert_eq!(
+        (gauges.queued_messages, gauges.held_messages),
+        (6, 2),
+        "closing waits for nobody: {gauges:?}"
+    );
     assert!(connection.frame(1, b"late", true).is_err(), "the stream is closed");
 
     // The other streams go on, over the same buffers.
@@ -120,7 +137,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:?}\n{}", connection.gauges(), connection.pool.stats());
 
-    // What was held is returned when its holder is done with it: to the connection's pool, long after its stream.
+    // What was held is returned when its holder is done with it: to the connection's pool, long
+    // after its stream.
     give_back.send(())?;
     assert_eq!(keeper.join().expect("it ends"), 10_000);
     let none = Gauges { queued_messages: 0, queued_bytes: 0, held_messages: 0, in_use: Vec::new() };

@@ -3,9 +3,10 @@
 //!   socket ─▶ pool ─▶ check ─▶ score ─▶ answer to the client        on one pinned thread
 //!                                └────▶ store                       on a thread of its own
 //! ```
-//! A frame is [`DIM`] `f32`, little-endian; its answer is their sum, or NaN for a vector that isn't finite, which isn't stored.
-//! A full ring is back-pressure: nothing is read, and the client waits; so does one that doesn't read. A stage that fails ends the service.
-//! `cargo run --example ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
+//! A frame is [`DIM`] `f32`, little-endian; its answer is their sum, or NaN for a vector that isn't
+//! finite, which isn't stored. A full ring is back-pressure: nothing is read, and the client waits;
+//! so does one that doesn't read. A stage that fails ends the service. `cargo run --example
+//! ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -14,21 +15,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{cell::RefCell, rc::Rc};
 
-use slipring::pipeline::{CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View};
+use slipring::pipeline::{
+    CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View,
+};
 use slipring::ring::{PoolOptions, Received};
 
 /// Components of a vector.
 pub const DIM: usize = 64;
 const FRAME_BYTES: usize = DIM * size_of::<f32>();
-const LOOK: Duration = Duration::from_millis(5); // So long the thread waits for one thing before it looks at the others.
+/// How long the thread waits for one thing before it looks at the others.
+const LOOK: Duration = Duration::from_millis(5);
 
-/// Serves one client after the other until `stop` is set, then drains. `store` gets every good vector, in order.
+/// Serves one client after the other until `stop` is set, then drains. `store` gets every good
+/// vector, in order.
 pub fn serve(
     listener: &TcpListener,
     stop: &AtomicBool,
     mut store: impl FnMut(&[f32]) -> Result<(), String> + Send + 'static,
 ) -> Result<CloseReport, Box<dyn Error>> {
-    let pool = PoolOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..PoolOptions::default() };
+    let pool =
+        PoolOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..PoolOptions::default() };
     let spec = LaneSpec::new(pool, 1024).layer([StageSpec::inline("check")]);
     let spec = spec.layer([StageSpec::inline("score"), StageSpec::thread("store")]);
     let mut started = spec.cpu(CpuMask::read().cpus()[0], PinPolicy::Prefer).start::<()>()?;
@@ -47,7 +53,9 @@ pub fn serve(
         Outcome::Done
     })?;
     let sink = sink.spawn(move |view: View<'_, ()>| match view.as_f32s() {
-        Ok(vector) if !view.is_rejected() => store(vector).map_or_else(Outcome::Fail, |()| Outcome::Done),
+        Ok(vector) if !view.is_rejected() => {
+            store(vector).map_or_else(Outcome::Fail, |()| Outcome::Done)
+        }
         _ => Outcome::Done,
     })?;
     listener.set_nonblocking(true)?;
@@ -63,42 +71,56 @@ pub fn serve(
     println!("{:?}", lane.stats());
     let report = lane.close(Duration::from_secs(10));
     match &report.failure {
-        Some(failure) => Err(failure.to_string().into()), // Its reason says more than what it led to.
+        // Its reason says more than what it led to.
+        Some(failure) => Err(failure.to_string().into()),
         None => served.and(sink.join().error.map_or(Ok(report), |error| Err(error.into()))),
     }
 }
 
 fn is_passing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
 }
 
-/// Receives into the pool, cuts frames where they lie, answers all that came. A client that goes, at whatever byte, is no error.
+/// Receives into the pool, cuts frames where they lie, answers all that came. A client that goes,
+/// at whatever byte, is no error.
 fn serve_client(
     lane: &mut Lane<()>,
     mut client: TcpStream,
     answers: &RefCell<Vec<u8>>,
     stop: &AtomicBool,
 ) -> Result<(), Box<dyn Error>> {
-    client.set_read_timeout(Some(LOOK)).and(client.set_write_timeout(Some(LOOK))).and(client.set_nodelay(true))?;
+    client
+        .set_read_timeout(Some(LOOK))
+        .and(client.set_write_timeout(Some(LOOK)))
+        .and(client.set_nodelay(true))?;
     while lane.poll().processed > 0 {} // What the client before didn't stay for.
     answers.borrow_mut().clear();
     let (mut received, mut sends): (Option<Received>, _) = (None, true);
     while !stop.load(Ordering::Acquire) && !lane.has_failed() {
-        let is_cut = |received: &Option<Received>| received.as_ref().is_none_or(|rest| rest.len() < FRAME_BYTES);
+        let is_cut = |received: &Option<Received>| {
+            received.as_ref().is_none_or(|rest| rest.len() < FRAME_BYTES)
+        };
         if sends && is_cut(&received) && answers.borrow().is_empty() {
-            let part = received.take().map_or(Vec::new(), |rest| rest.to_vec()); // Of a frame: it moves in front of the rest.
+            // Part of a frame: it moves in front of what is received next.
+            let part = received.take().map_or(Vec::new(), |rest| rest.to_vec());
             let mut grant = lane.reserve_rest(2 * FRAME_BYTES)?;
             grant[..part.len()].copy_from_slice(&part);
             let read = client.read(&mut grant[part.len()..]);
             sends = read.as_ref().map_or_else(is_passing, |bytes| *bytes > 0);
             received = grant.received(part.len() + read.unwrap_or(0)).ok();
         }
-        while let Some(rest) = received.as_mut().filter(|rest| rest.len() >= FRAME_BYTES && lane.free_slots() > 0) {
+        while let Some(rest) =
+            received.as_mut().filter(|rest| rest.len() >= FRAME_BYTES && lane.free_slots() > 0)
+        {
             lane.stage(rest.cut(0, FRAME_BYTES)?, ())?;
         }
         lane.flush();
         let is_idle = lane.poll().is_idle();
-        (is_idle && lane.free_slots() == 0).then(|| lane.wait(true, LOOK)); // Full: until the stages get on.
+        // Full: until the stages get on.
+        (is_idle && lane.free_slots() == 0).then(|| lane.wait(true, LOOK));
         let sent = client.write(&answers.borrow());
         let is_over = !sends && is_idle && is_cut(&received) && answers.borrow().is_empty();
         if is_over || sent.as_ref().is_err_and(|error| !is_passing(error)) {
@@ -112,8 +134,11 @@ fn serve_client(
 #[allow(dead_code, reason = "the test that drives it has a main of its own")]
 fn main() -> Result<(), Box<dyn Error>> {
     static STOP: AtomicBool = AtomicBool::new(false);
-    let listener = TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:9900"))?;
-    std::thread::spawn(|| STOP.store(std::io::stdin().read_to_end(&mut Vec::new()).is_ok(), Ordering::Release));
+    let listener =
+        TcpListener::bind(std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:9900"))?;
+    std::thread::spawn(|| {
+        STOP.store(std::io::stdin().read_to_end(&mut Vec::new()).is_ok(), Ordering::Release)
+    });
     println!("{:?}", serve(&listener, &STOP, |_| Ok(()))?);
     Ok(())
 }

@@ -17,9 +17,14 @@ const DIM: usize = 128;
 fn main() -> Result<(), Box<dyn Error>> {
     // A ring of the largest requests, 8 vectors each, fits: nothing is given back before the ring
     // has gone round.
-    let pool = PoolOptions { bytes: 16 << 20, max_slice_bytes: 8 * DIM * size_of::<f32>(), ..PoolOptions::default() };
+    let pool = PoolOptions {
+        bytes: 16 << 20,
+        max_slice_bytes: 8 * DIM * size_of::<f32>(),
+        ..PoolOptions::default()
+    };
     let (mut ring, readers) = SliceRing::<u64>::new(&pool, SLOTS, 2)?;
-    let threads: Vec<_> = readers.into_iter().map(|reader| thread::spawn(move || sum(reader))).collect();
+    let threads: Vec<_> =
+        readers.into_iter().map(|reader| thread::spawn(move || sum(reader))).collect();
 
     let mut idle = Idle::new(Wait::default());
     for request in 0..REQUESTS {

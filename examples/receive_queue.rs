@@ -1,4 +1,5 @@
-//! A receive queue between two threads: messages move in and out without a copy, and an error ends it behind what is queued.
+//! A receive queue between two threads: messages move in and out without a copy, and an error ends
+//! it behind what is queued.
 //!
 //!     cargo run --example receive_queue
 
@@ -11,9 +12,11 @@ use slipring::stream::{QueueOptions, queue};
 const MESSAGES: u32 = 10_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The pool belongs to a connection, and each of its streams has a queue. Both bounds hold: a full queue makes the sender wait.
+    // The pool belongs to a connection, and each of its streams has a queue. Both bounds hold: a
+    // full queue makes the sender wait.
     let pool = ClassPool::new(&ClassOptions::default())?;
-    let (mut enqueuer, mut dequeuer) = queue(&pool, QueueOptions { messages: 64, bytes: 256 << 10 })?;
+    let (mut enqueuer, mut dequeuer) =
+        queue(&pool, QueueOptions { messages: 64, bytes: 256 << 10 })?;
     let closer = enqueuer.closer();
 
     let reader = thread::spawn(move || {
@@ -23,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Ok(Some(message)) => {
                     assert_eq!(message[..4], u32::to_be_bytes(next), "in order, and once");
                     next += 1;
-                    // The slot is free already, so a message may be kept; dropped, it goes back to the pool.
+                    // The slot is free already, so a message may be kept; dropped, it goes back to
+                    // the pool.
                     if next % 1000 == 0 {
                         held.push(message);
                     }

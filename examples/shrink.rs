@@ -1,4 +1,5 @@
-//! Warm-up before the first request, and shrinking after the last: what is resident, and when it goes.
+//! Warm-up before the first request, and shrinking after the last: what is resident, and when it
+//! goes.
 //!
 //!     cargo run --example shrink
 
@@ -21,7 +22,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{report}");
     assert_eq!(resident(), (100 * (4 + 64)) << 10);
     let buf = pool.get(60_000)?;
-    assert_eq!((pool.stats().classes[1].hits, pool.stats().classes[1].misses), (1, 0), "no page fault to come");
+    assert_eq!(
+        (pool.stats().classes[1].hits, pool.stats().classes[1].misses),
+        (1, 0),
+        "no page fault to come"
+    );
 
     // A thread looks now and then. Without one, call `pool.tick(Instant::now())` yourself.
     let ticker = pool.ticker(Duration::from_millis(5))?;

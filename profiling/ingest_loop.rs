@@ -1,11 +1,13 @@
-//! A long run of the service's data path in one process, for perf (profiling/README.md has the recipes).
+//! A long run of the service's data path in one process, for perf (profiling/README.md has the
+//! recipes).
 //!
 //! ```text
 //!   this thread     send a batch of requests ─▶ Unix socket ─┐                       ┌─▶ read and compare the answers of the batch before
 //!   thread lane-0         receive ─▶ cut frames in the pool ─▶ validate ─▶ score ─▶ answer          (inline)
 //!   thread sink-0                                                    └─▶ count the vectors
 //! ```
-//! The service is the real one with a null sink. One iteration is one request of one vector; every answer is compared, and the service's own totals at the end.
+//! The service is the real one with a null sink. One iteration is one request of one vector; every
+//! answer is compared, and the service's own totals at the end.
 
 mod long_run;
 
@@ -45,19 +47,27 @@ fn main() -> ExitCode {
 
 fn whole_run(options: &Options) -> Result<String, Ended> {
     if !options.payload_bytes.is_multiple_of(4) {
-        let text = format!("--payload is {}: a vector of f32 has a multiple of 4 bytes", options.payload_bytes);
+        let text = format!(
+            "--payload is {}: a vector of f32 has a multiple of 4 bytes",
+            options.payload_bytes
+        );
         return Err(Ended::Usage(text));
     }
     let dim = options.payload_bytes / 4;
     let place = Place::new()?;
-    let server =
-        Server::start(&serve_options(options, &place.socket())?, Arc::new(|| ())).map_err(|error| match error {
-            ServeError::Option(text) => Ended::Usage(text.replace("--dim, --max-vectors", "--payload")),
+    let server = Server::start(&serve_options(options, &place.socket())?, Arc::new(|| ()))
+        .map_err(|error| match error {
+            ServeError::Option(text) => {
+                Ended::Usage(text.replace("--dim, --max-vectors", "--payload"))
+            }
             ServeError::Refused(text) => Ended::Failed(text),
         })?;
     server.reports().for_each(|report| eprintln!("ingest_loop: thread lane-0 {}", report.pin));
     if let [_, cpu, ..] = CpuMask::read().cpus() {
-        eprintln!("ingest_loop: the sender is {}", pin_current(*cpu, PinPolicy::Prefer).map_err(Ended::failed)?);
+        eprintln!(
+            "ingest_loop: the sender is {}",
+            pin_current(*cpu, PinPolicy::Prefer).map_err(Ended::failed)?
+        );
     }
     let mut sender = Sender::connect(&place.socket(), dim, options.batch)?;
     sender.go(options.warm_up)?;
@@ -68,11 +78,14 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     let (ns, sent) = (progress.ns_per_iteration(), sender.sent);
     drop(sender);
     let totals = server.stop();
-    if !totals.is_drained() || totals.counts[Counter::VectorsAnswered] != sent || totals.vectors_in_segments != sent {
+    if !totals.is_drained()
+        || totals.counts[Counter::VectorsAnswered] != sent
+        || totals.vectors_in_segments != sent
+    {
         return Err(Ended::Failed(format!("{sent} vectors were sent, but: {totals}")));
     }
-    let copied_percent =
-        100.0 * totals.counts[Counter::CopiedBytes] as f64 / totals.counts[Counter::UncopiedBytes].max(1) as f64;
+    let copied_percent = 100.0 * totals.counts[Counter::CopiedBytes] as f64
+        / totals.counts[Counter::UncopiedBytes].max(1) as f64;
     Ok(format!(
         "{} iterations verified, vectors of {dim}; {copied_percent:.1} % of the bytes went through a carry buffer; {ns:.2} ns an iteration",
         options.iterations
@@ -82,13 +95,23 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
 /// The options of `slipring serve` that this run is.
 fn serve_options(options: &Options, socket: &Path) -> Result<ServeOptions, Ended> {
     let (dim, pool) = (options.payload_bytes / 4, options.pool_bytes);
-    // Threads that wait sleep: what is sampled is work, and on two CPUs the sink doesn't take turns with the sender.
-    let words = format!("--dim {dim} --max-vectors 1 --pool {pool} --sink null --in-flight {IN_FLIGHT} --wait park");
+    // Threads that wait sleep: what is sampled is work, and on two CPUs the sink doesn't take turns
+    // with the sender.
+    let words = format!(
+        "--dim {dim} --max-vectors 1 --pool {pool} --sink null --in-flight {IN_FLIGHT} --wait park"
+    );
     let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
     words.extend(["--unix".to_owned(), socket.display().to_string()]);
-    words.extend(options.window_bytes.into_iter().flat_map(|bytes| ["--window".to_owned(), bytes.to_string()]));
+    words.extend(
+        options
+            .window_bytes
+            .into_iter()
+            .flat_map(|bytes| ["--window".to_owned(), bytes.to_string()]),
+    );
     let command = ServeOptions::augment_args(clap::Command::new("serve").no_binary_name(true));
-    let parsed = command.try_get_matches_from(words).and_then(|matches| ServeOptions::from_arg_matches(&matches));
+    let parsed = command
+        .try_get_matches_from(words)
+        .and_then(|matches| ServeOptions::from_arg_matches(&matches));
     parsed.map_err(Ended::failed)
 }
 
@@ -99,8 +122,10 @@ impl Place {
     fn new() -> Result<Self, Ended> {
         static PLACES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = PLACES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("slipring-ingest-loop-{}-{number}", std::process::id()));
-        std::fs::create_dir(&folder).map_err(|error| Ended::Failed(format!("{}: {error}", folder.display())))?;
+        let folder = std::env::temp_dir()
+            .join(format!("slipring-ingest-loop-{}-{number}", std::process::id()));
+        std::fs::create_dir(&folder)
+            .map_err(|error| Ended::Failed(format!("{}: {error}", folder.display())))?;
         Ok(Self(folder))
     }
 
@@ -136,7 +161,8 @@ impl Sender {
         let mut requests = Vec::new();
         let vector = vec![1.0; dim];
         (0..batch).for_each(|_| encode_request(Mode::Count, dim as u32, 0, &vector, &mut requests));
-        let (request_bytes, answers) = (requests.len() / batch as usize, vec![0; ANSWER_BYTES * batch as usize]);
+        let (request_bytes, answers) =
+            (requests.len() / batch as usize, vec![0; ANSWER_BYTES * batch as usize]);
         Ok(Self { stream, requests, request_bytes, answers, dim, batch, sent: 0, answered: 0 })
     }
 
@@ -158,7 +184,8 @@ impl Sender {
         let requests = &mut self.requests[..count as usize * self.request_bytes];
         for (number, request) in (self.sent..).zip(requests.chunks_exact_mut(self.request_bytes)) {
             let first = (number % NUMBERS) as f32;
-            request[COUNT_HEADER_BYTES..COUNT_HEADER_BYTES + 4].copy_from_slice(&first.to_le_bytes());
+            request[COUNT_HEADER_BYTES..COUNT_HEADER_BYTES + 4]
+                .copy_from_slice(&first.to_le_bytes());
         }
         self.stream.write_all(requests).map_err(Ended::failed)?;
         self.sent += count;
@@ -168,13 +195,19 @@ impl Sender {
     #[inline(never)]
     fn compare_answers(&mut self, count: u64) -> Result<(), Ended> {
         let answers = &mut self.answers[..count as usize * ANSWER_BYTES];
-        self.stream.read_exact(answers).map_err(|error| Ended::Failed(format!("answer {}: {error}", self.answered)))?;
+        self.stream
+            .read_exact(answers)
+            .map_err(|error| Ended::Failed(format!("answer {}: {error}", self.answered)))?;
         let (answers, _) = answers.as_chunks::<ANSWER_BYTES>();
         for (number, answer) in (self.answered..).zip(answers) {
             let score = (number % NUMBERS) as f32 + (self.dim - 1) as f32;
-            let ([vectors, found], _) = answer.as_chunks::<4>() else { unreachable!("eight bytes are two fours") };
+            let ([vectors, found], _) = answer.as_chunks::<4>() else {
+                unreachable!("eight bytes are two fours")
+            };
             if u32::from_le_bytes(*vectors) != 1 || f32::from_le_bytes(*found) != score {
-                return Err(Ended::Failed(format!("answer {number} is {answer:?}, not one vector with score {score}")));
+                return Err(Ended::Failed(format!(
+                    "answer {number} is {answer:?}, not one vector with score {score}"
+                )));
             }
         }
         self.answered += count;
@@ -188,14 +221,26 @@ mod tests {
 
     fn small(words: &str) -> Result<String, Ended> {
         let words = format!("--iterations 3000 --warm-up 100 --pool 8MiB {words}");
-        whole_run(&Options::parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), &INGEST_LOOP)?)
+        whole_run(&Options::parse(
+            &words.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+            &INGEST_LOOP,
+        )?)
     }
 
     #[test]
     fn a_small_run_is_verified() {
-        for words in ["", "--batch 1", "--batch 128 --payload 8", "--payload 64KiB --batch 9", "--window 1MiB"] {
+        for words in [
+            "",
+            "--batch 1",
+            "--batch 128 --payload 8",
+            "--payload 64KiB --batch 9",
+            "--window 1MiB",
+        ] {
             let said = small(words);
-            assert!(said.as_ref().is_ok_and(|said| said.starts_with("3000 iterations verified")), "{words}: {said:?}");
+            assert!(
+                said.as_ref().is_ok_and(|said| said.starts_with("3000 iterations verified")),
+                "{words}: {said:?}"
+            );
         }
     }
 
@@ -210,7 +255,10 @@ mod tests {
             ("--written 8", "--written"),
         ] {
             let said = small(words);
-            assert!(matches!(&said, Err(Ended::Usage(text)) if text.contains(name)), "{words}: {said:?}");
+            assert!(
+                matches!(&said, Err(Ended::Usage(text)) if text.contains(name)),
+                "{words}: {said:?}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! A long run of a lane with one stage, for perf and callgrind (profiling/README.md has the recipes).
+//! A long run of a lane with one stage, for perf and callgrind (profiling/README.md has the
+//! recipes).
 //!
 //! ```text
 //!   lane's thread   publish_batch:  batch x { reserve ─▶ write the payload, its number first ─▶ stage }, flush
@@ -16,7 +17,8 @@ use std::time::Duration;
 
 use long_run::{Ended, Options, Progress, Stages, Taken, run};
 use slipring::pipeline::{
-    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
+    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View,
+    Wait,
 };
 use slipring::ring::{PoolError, PoolOptions};
 
@@ -58,7 +60,10 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     this.verified(options.warm_up + options.iterations)?;
     Ok(format!(
         "{} iterations verified, {} bytes read in each, {place}; window {} bytes, high water {}; {ns:.2} ns an iteration",
-        options.iterations, options.written_bytes, stats.pool.window_bytes, stats.pool.high_water_bytes
+        options.iterations,
+        options.written_bytes,
+        stats.pool.window_bytes,
+        stats.pool.high_water_bytes
     ))
 }
 
@@ -82,10 +87,13 @@ impl Loop {
         if let Some(cpu) = cpus.first() {
             spec = spec.cpu(*cpu, PinPolicy::Prefer);
         }
-        let Started { mut lane, mut stages, report } = spec.start::<()>().map_err(|error| match error {
-            LaneError::Pool(PoolError::Option { .. }) => Ended::Usage(format!("--pool, --window, --payload: {error}")),
-            other => Ended::failed(other),
-        })?;
+        let Started { mut lane, mut stages, report } =
+            spec.start::<()>().map_err(|error| match error {
+                LaneError::Pool(PoolError::Option { .. }) => {
+                    Ended::Usage(format!("--pool, --window, --payload: {error}"))
+                }
+                other => Ended::failed(other),
+            })?;
         eprintln!("pipeline: {}", report.pin);
         report.downgrades.iter().for_each(|downgrade| eprintln!("pipeline: {downgrade}"));
         let stage = stages.take("read").ok_or_else(|| Ended::failed("the stage is missing"))?;
@@ -104,7 +112,15 @@ impl Loop {
             None
         };
         let source = (0..options.written_bytes).map(|at| at as u8).collect();
-        Ok(Self { lane, stage, sum, source, payload_bytes: options.payload_bytes, next: 0, batch: options.batch })
+        Ok(Self {
+            lane,
+            stage,
+            sum,
+            source,
+            payload_bytes: options.payload_bytes,
+            next: 0,
+            batch: options.batch,
+        })
     }
 
     /// Publishes and waits until the last one is read.
@@ -160,7 +176,11 @@ impl Loop {
     }
 
     fn failure(&self, otherwise: impl ToString) -> Ended {
-        Ended::Failed(self.lane.failure().map_or_else(|| otherwise.to_string(), |failure| failure.to_string()))
+        Ended::Failed(
+            self.lane
+                .failure()
+                .map_or_else(|| otherwise.to_string(), |failure| failure.to_string()),
+        )
     }
 
     /// Closes the lane and compares the sum over all payloads with what it has to be.
@@ -174,11 +194,14 @@ impl Loop {
         }
         let rest = read_payload(&self.source).wrapping_sub(read_payload(&self.source[..8]));
         let numbers = (u128::from(all) * u128::from(all.saturating_sub(1)) / 2) as u64;
-        let (found, expected) = (self.sum.load(Ordering::Acquire), rest.wrapping_mul(all).wrapping_add(numbers));
+        let (found, expected) =
+            (self.sum.load(Ordering::Acquire), rest.wrapping_mul(all).wrapping_add(numbers));
         if found == expected {
             return Ok(());
         }
-        Err(Ended::failed(format!("the sum over {all} payloads is {found:#x}, it must be {expected:#x}")))
+        Err(Ended::failed(format!(
+            "the sum over {all} payloads is {found:#x}, it must be {expected:#x}"
+        )))
     }
 }
 
@@ -188,7 +211,9 @@ fn read_payload(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
     let mut last = [0; 8];
     last[..tail.len()].copy_from_slice(tail);
-    words.iter().fold(u64::from_le_bytes(last), |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+    words
+        .iter()
+        .fold(u64::from_le_bytes(last), |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
 #[cfg(test)]
@@ -203,7 +228,13 @@ mod tests {
     #[test]
     fn a_small_run_is_verified() {
         for stages in ["inline", "thread"] {
-            for words in ["", "--batch 1", "--written 8", "--payload 9", "--payload 3000 --written 2999 --batch 4096"] {
+            for words in [
+                "",
+                "--batch 1",
+                "--written 8",
+                "--payload 9",
+                "--payload 3000 --written 2999 --batch 4096",
+            ] {
                 let said = whole_run(&options(&format!("{words} --stages {stages}")).unwrap());
                 assert!(
                     said.as_ref().is_ok_and(|said| said.starts_with("5000 iterations verified")),
@@ -226,8 +257,10 @@ mod tests {
     fn a_stage_that_fails_ends_the_run() {
         for inline in [true, false] {
             let stage = if inline { StageSpec::inline("read") } else { StageSpec::thread("read") };
-            let pool = PoolOptions { bytes: 256 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
-            let Started { mut lane, mut stages, .. } = LaneSpec::new(pool, 64).layer([stage]).start::<()>().unwrap();
+            let pool =
+                PoolOptions { bytes: 256 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
+            let Started { mut lane, mut stages, .. } =
+                LaneSpec::new(pool, 64).layer([stage]).start::<()>().unwrap();
             let fails = |view: View<'_, ()>| match view.sequence() {
                 1000 => Outcome::Fail("by design".to_owned()),
                 _ => Outcome::Done,
@@ -240,9 +273,20 @@ mod tests {
                 Some(stage.spawn(fails).unwrap())
             };
             let sum = Arc::new(AtomicU64::new(0));
-            let mut this = Loop { lane, stage, sum, source: vec![1; 8], payload_bytes: 512, next: 0, batch: 8 };
+            let mut this = Loop {
+                lane,
+                stage,
+                sum,
+                source: vec![1; 8],
+                payload_bytes: 512,
+                next: 0,
+                batch: 8,
+            };
             let ended = this.go(5000);
-            assert!(matches!(ended, Err(Ended::Failed(text)) if text.contains("failed at sequence 1000")), "{inline}");
+            assert!(
+                matches!(ended, Err(Ended::Failed(text)) if text.contains("failed at sequence 1000")),
+                "{inline}"
+            );
             assert!(this.verified(5000).is_err());
         }
     }
@@ -251,6 +295,8 @@ mod tests {
     fn a_wrong_sum_fails() {
         let mut this = Loop::start(&options("--stages inline").unwrap()).unwrap();
         this.go(100).unwrap();
-        assert!(matches!(this.verified(101), Err(Ended::Failed(text)) if text.contains("the sum over 101")));
+        assert!(
+            matches!(this.verified(101), Err(Ended::Failed(text)) if text.contains("the sum over 101"))
+        );
     }
 }

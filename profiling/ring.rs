@@ -72,7 +72,11 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     let stats = this.pool.stats();
     Ok(format!(
         "{} iterations verified, {} bytes written in each of {}; window {} bytes, {} bytes of tail waste; {ns:.2} ns an iteration",
-        options.iterations, options.written_bytes, options.payload_bytes, stats.window_bytes, stats.tail_waste_bytes
+        options.iterations,
+        options.written_bytes,
+        options.payload_bytes,
+        stats.window_bytes,
+        stats.tail_waste_bytes
     ))
 }
 
@@ -89,10 +93,9 @@ impl Loop {
     #[inline(never)]
     fn stage_batch(&mut self, count: u64) -> Result<(), Ended> {
         for number in self.next..self.next + count {
-            let mut grant = self
-                .pool
-                .reserve(self.payload_bytes)
-                .map_err(|full| Ended::Usage(format!("--pool, --batch: a batch doesn't fit: {full}")))?;
+            let mut grant = self.pool.reserve(self.payload_bytes).map_err(|full| {
+                Ended::Usage(format!("--pool, --batch: a batch doesn't fit: {full}"))
+            })?;
             grant[..self.source.len()].copy_from_slice(&self.source);
             grant[..8].copy_from_slice(&number.to_le_bytes());
             let slice = grant.commit_all();
@@ -107,8 +110,11 @@ impl Loop {
         let first = self.next - self.staged.len() as u64;
         let last_written = self.source.len() - 1;
         for (number, staged) in (first..).zip(&self.staged) {
-            let bytes = self.pool.view(staged).ok_or_else(|| Ended::failed("a staged slice is gone"))?;
-            if bytes[..8] != number.to_le_bytes() || (last_written >= 8 && bytes[last_written] != 0xA5) {
+            let bytes =
+                self.pool.view(staged).ok_or_else(|| Ended::failed("a staged slice is gone"))?;
+            if bytes[..8] != number.to_le_bytes()
+                || (last_written >= 8 && bytes[last_written] != 0xA5)
+            {
                 return Err(Ended::failed(format!("slice {number} doesn't hold what was written")));
             }
             self.seen = self.seen.wrapping_add(number);
@@ -125,7 +131,10 @@ impl Loop {
         if (self.next, self.seen) == (all, expected) {
             return Ok(());
         }
-        Err(Ended::failed(format!("the sum of {} numbers is {}, not that of {all}", self.next, self.seen)))
+        Err(Ended::failed(format!(
+            "the sum of {} numbers is {}, not that of {all}",
+            self.next, self.seen
+        )))
     }
 }
 
@@ -136,12 +145,22 @@ mod tests {
     fn small(words: &str) -> Result<String, Ended> {
         let defaults = "--iterations 5000 --warm-up 100 --pool 256KiB";
         let words = format!("{defaults} {words}");
-        whole_run(&Options::parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), &RING)?)
+        whole_run(&Options::parse(
+            &words.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+            &RING,
+        )?)
     }
 
     #[test]
     fn a_small_run_is_verified() {
-        for words in ["", "--batch 1", "--written 8", "--payload 8", "--payload 3000 --batch 7", "--window 32KiB"] {
+        for words in [
+            "",
+            "--batch 1",
+            "--written 8",
+            "--payload 8",
+            "--payload 3000 --batch 7",
+            "--window 32KiB",
+        ] {
             let said = small(words).unwrap_or_else(|error| panic!("{words}: {error:?}"));
             assert!(said.starts_with("5000 iterations verified"), "{said}");
         }
@@ -156,7 +175,10 @@ mod tests {
             ("--payload 1MiB", "--payload"),
             ("--stages inline", "--stages"),
         ] {
-            assert!(matches!(small(words), Err(Ended::Usage(text)) if text.contains(name)), "{words}");
+            assert!(
+                matches!(small(words), Err(Ended::Usage(text)) if text.contains(name)),
+                "{words}"
+            );
         }
     }
 
@@ -164,13 +186,23 @@ mod tests {
     fn a_wrong_sum_fails() {
         let pool = PoolOptions { bytes: 256 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
         let (pool, source) = (RingPool::new(&pool).unwrap(), vec![0xA5; 16]);
-        let mut this = Loop { pool, source, payload_bytes: 512, staged: Vec::new(), next: 0, seen: 0, batch: 8 };
+        let mut this = Loop {
+            pool,
+            source,
+            payload_bytes: 512,
+            staged: Vec::new(),
+            next: 0,
+            seen: 0,
+            batch: 8,
+        };
         this.go(100).unwrap();
         assert_eq!(this.verified(100), Ok(()));
         this.seen += 1;
         assert!(matches!(this.verified(100), Err(Ended::Failed(_))));
         this.stage_batch(8).unwrap();
         this.next += 1;
-        assert!(matches!(this.check_and_release_batch(), Err(Ended::Failed(text)) if text.contains("slice 101")));
+        assert!(
+            matches!(this.check_and_release_batch(), Err(Ended::Failed(text)) if text.contains("slice 101"))
+        );
     }
 }

@@ -1,14 +1,19 @@
-//! A pair of barriers, one of them free: for two threads that each store one word and then load the other's.
+//! A pair of barriers, one of them free: for two threads that each store one word and then load the
+//! other's.
 //!
-//! Promises that one of the two at least sees the other's store, if the frequent side passes [`Barrier::light`] between its
-//! store and its load, and the rare side [`Barrier::try_heavy`], which said yes. The light one is a compiler fence and the heavy one
-//! `membarrier(2)`, which makes every core that runs a thread of this process pass a full fence; where that is missing, and
-//! under loom and Miri, both are SeqCst fences. (A SeqCst fence or read-modify-write on each publish costs 32 ns at batch 1;
-//! this costs nothing.) That `membarrier(2)` is as strong as a fence on every core is the kernel's promise.
+//! Promises that one of the two at least sees the other's store, if the frequent side passes
+//! [`Barrier::light`] between its store and its load, and the rare side [`Barrier::try_heavy`],
+//! which said yes. The light one is a compiler fence and the heavy one `membarrier(2)`, which makes
+//! every core that runs a thread of this process pass a full fence; where that is missing, and
+//! under loom and Miri, both are SeqCst fences. (A SeqCst fence or read-modify-write on each
+//! publish costs 32 ns at batch 1; this costs nothing.) That `membarrier(2)` is as strong as a
+//! fence on every core is the kernel's promise.
 //!
-//! A filter of system calls that is installed after the process has registered refuses the heavy side, thread by thread, while the other side goes on with its
-//! compiler fence. Then nothing is promised at once, and the rare side has to do without: a sleeper naps and looks again ([`crate::wake`]), and who can't look again,
-//! because it takes what the other side leaves, naps before it looks ([`Barrier::heavy_or_nap`]).
+//! A filter of system calls that is installed after the process has registered refuses the heavy
+//! side, thread by thread, while the other side goes on with its compiler fence. Then nothing is
+//! promised at once, and the rare side has to do without: a sleeper naps and looks again
+//! ([`crate::wake`]), and who can't look again, because it takes what the other side leaves, naps
+//! before it looks ([`Barrier::heavy_or_nap`]).
 #![allow(unsafe_code)]
 
 use std::thread;
@@ -37,7 +42,11 @@ impl Barrier {
         if cfg!(any(loom, miri)) {
             return Self::Fence;
         }
-        if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 { Self::Membarrier } else { Self::Fence }
+        if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 {
+            Self::Membarrier
+        } else {
+            Self::Fence
+        }
     }
 
     #[inline]
@@ -64,8 +73,10 @@ impl Barrier {
         }
     }
 
-    /// As [`Barrier::try_heavy`], and where that is refused a nap in its place. A core holds a store back for less than a microsecond, and an interrupt or a
-    /// switch to the kernel ends that: after the nap the other side's store is seen, if its load came before ours was there to be seen.
+    /// As [`Barrier::try_heavy`], and where that is refused a nap in its place. A core holds a
+    /// store back for less than a microsecond, and an interrupt or a switch to the kernel ends
+    /// that: after the nap the other side's store is seen, if its load came before ours was there
+    /// to be seen.
     pub(crate) fn heavy_or_nap(self) {
         if !self.try_heavy() {
             thread::sleep(SETTLED);

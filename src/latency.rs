@@ -1,12 +1,13 @@
-//! Latencies of one thread, readable from any: the buckets of an HDR histogram, counted without a locked instruction.
+//! Latencies of one thread, readable from any: the buckets of an HDR histogram, counted without a
+//! locked instruction.
 //!
-//! A [`Recorder`] belongs to the thread that measures: recording is a few plain loads and stores. Its
-//! [`Latencies`] are for any other thread, at any time: they don't ask the writer for anything, so they
-//! can also be read while it hangs. A [`Histogram`] is made when somebody reads.
+//! A [`Recorder`] belongs to the thread that measures: recording is a few plain loads and stores.
+//! Its [`Latencies`] are for any other thread, at any time: they don't ask the writer for anything,
+//! so they can also be read while it hangs. A [`Histogram`] is made when somebody reads.
 //!
-//! Precision: values below 256 ns are exact, larger ones are in buckets no wider than 1/128 of their
-//! value (two significant digits). Values above [`LATENCY_MAX_NS`] (73 minutes) count as that.
-//! Memory: 36 KiB for each recorder, allocated once.
+//! Precision: values below 256 ns are exact, larger ones are in buckets no wider than 1/128 of
+//! their value (two significant digits). Values above [`LATENCY_MAX_NS`] (73 minutes) count as
+//! that. Memory: 36 KiB for each recorder, allocated once.
 //!
 //! Source of the idea: Gil Tene's HdrHistogram, whose layout the buckets have.
 //!
@@ -41,8 +42,8 @@ const BUCKETS: usize = (LATENCY_MAX_NS.ilog2() - PRECISION_BITS + 2) as usize * 
 
 /// A monotonic clock whose readings are comparable between threads. `Copy`: give each thread one.
 ///
-/// A reading costs as much as some allocations, so it is read for each receive, flush, batch and send, and not for each
-/// event. A clock of yours may cost less ([`Clock::of`]).
+/// A reading costs as much as some allocations, so it is read for each receive, flush, batch and
+/// send, and not for each event. A clock of yours may cost less ([`Clock::of`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Source);
 
@@ -60,8 +61,9 @@ impl Clock {
         Self(Source::System(Instant::now()))
     }
 
-    /// A clock that says by `now_ns` how many nanoseconds have passed since a moment of its own, on whatever thread. One that goes back between
-    /// threads makes latencies of zero, and nothing worse.
+    /// A clock that says by `now_ns` how many nanoseconds have passed since a moment of its own, on
+    /// whatever thread. One that goes back between threads makes latencies of zero, and nothing
+    /// worse.
     #[must_use]
     pub fn of(now_ns: fn() -> u64) -> Self {
         Self(Source::Other(now_ns))
@@ -112,7 +114,8 @@ impl Recorder {
     /// `events` events took `ns` nanoseconds each.
     #[inline]
     pub fn record(&mut self, ns: u64, events: u64) {
-        // As the only writer does: no locked instruction. Of two writers at once, one would be lost.
+        // As the only writer does: no locked instruction. Of two writers at once, one would be
+        // lost.
         let count = &self.0.counts[bucket_of(ns)];
         count.store(count.load(Ordering::Relaxed).wrapping_add(events), Ordering::Relaxed);
         let sum_ns = &self.0.sum_ns;
@@ -140,7 +143,8 @@ impl Default for Recorder {
 pub struct Latencies(Arc<Buckets>);
 
 impl Latencies {
-    /// Every latency so far, in nanoseconds, with two significant digits. Cost: a look at 4,608 counters, and an allocation.
+    /// Every latency so far, in nanoseconds, with two significant digits. Cost: a look at 4,608
+    /// counters, and an allocation.
     #[must_use]
     pub fn histogram(&self) -> Histogram<u64> {
         let mut histogram = empty();
@@ -160,7 +164,8 @@ impl Latencies {
         self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// The sum of all latencies: with the count, the mean without the buckets' error. It ends at 2^64 ns, 584 years of waiting.
+    /// The sum of all latencies: with the count, the mean without the buckets' error. It ends at
+    /// 2^64 ns, 584 years of waiting.
     #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.0.sum_ns.load(Ordering::Relaxed))
@@ -181,7 +186,10 @@ impl fmt::Debug for Recorder {
 
 impl fmt::Debug for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Latencies").field("count", &self.count()).field("sum", &self.sum()).finish_non_exhaustive()
+        f.debug_struct("Latencies")
+            .field("count", &self.count())
+            .field("sum", &self.sum())
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,10 +203,20 @@ mod tests {
     fn buckets_follow_each_other_without_a_gap() {
         for bucket in 1..BUCKETS {
             let (lowest, before) = (lowest_ns(bucket), lowest_ns(bucket - 1));
-            assert_eq!((bucket_of(lowest), bucket_of(lowest - 1)), (bucket, bucket - 1), "{lowest}");
-            assert!((lowest - before) * STEPS as u64 <= lowest.max(STEPS as u64), "{before} to {lowest} is too wide");
+            assert_eq!(
+                (bucket_of(lowest), bucket_of(lowest - 1)),
+                (bucket, bucket - 1),
+                "{lowest}"
+            );
+            assert!(
+                (lowest - before) * STEPS as u64 <= lowest.max(STEPS as u64),
+                "{before} to {lowest} is too wide"
+            );
         }
-        assert_eq!((bucket_of(0), bucket_of(LATENCY_MAX_NS), bucket_of(u64::MAX)), (0, BUCKETS - 1, BUCKETS - 1));
+        assert_eq!(
+            (bucket_of(0), bucket_of(LATENCY_MAX_NS), bucket_of(u64::MAX)),
+            (0, BUCKETS - 1, BUCKETS - 1)
+        );
     }
 
     proptest! {

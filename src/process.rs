@@ -1,7 +1,9 @@
-//! Which process it is: a forked child has a copy of all that its parent made, and none of the parent's other threads.
+//! Which process it is: a forked child has a copy of all that its parent made, and none of the
+//! parent's other threads.
 //!
-//! Forks are counted by a handler of libc's `fork`, so that a look costs one load. A child made by the bare system call doesn't run it: where
-//! taking the one for the other would be unsound, the process's number is compared as well ([`Process::is_surely_current`]).
+//! Forks are counted by a handler of libc's `fork`, so that a look costs one load. A child made by
+//! the bare system call doesn't run it: where taking the one for the other would be unsound, the
+//! process's number is compared as well ([`Process::is_surely_current`]).
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -43,7 +45,8 @@ impl Process {
     }
 }
 
-/// Without a lock, which a fork in the middle would leave to the child for ever: two threads may install the handler twice, and a fork counts twice then.
+/// Without a lock, which a fork in the middle would leave to the child for ever: two threads may
+/// install the handler twice, and a fork counts twice then.
 fn watch() {
     static IS_WATCHED: AtomicBool = AtomicBool::new(false);
     // Miri neither forks nor knows the call.

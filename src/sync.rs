@@ -1,4 +1,5 @@
-//! The only file that names atomics: under `cfg(loom)` they are loom's, else the standard library's.
+//! The only file that names atomics: under `cfg(loom)` they are loom's, else the standard
+//! library's.
 //!
 //! Every ordering in the crate is paired by a name that stands at both of its ends:
 //!
@@ -43,12 +44,14 @@ pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
 /// Never modelled by loom: gauges, which meet loom's atomics in no test.
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// Nobody leaves a value half changed under a lock, so a panic elsewhere doesn't matter to the next.
+/// Nobody leaves a value half changed under a lock, so a panic elsewhere doesn't matter to the
+/// next.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four billion pools.
+/// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four
+/// billion pools.
 pub(crate) fn pool_id() -> NonZeroU32 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
@@ -86,8 +89,8 @@ mod threads {
         }
     }
 
-    /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a wake-up that comes
-    /// only by it is counted as lost.
+    /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a
+    /// wake-up that comes only by it is counted as lost.
     pub(crate) fn park() -> bool {
         const NET: std::time::Duration = std::time::Duration::from_secs(1);
         let start = std::time::Instant::now();
@@ -100,8 +103,9 @@ mod threads {
         std::thread::park_timeout(timeout);
     }
 
-    /// Between two looks at what another thread does in a few instructions, unless it has lost its CPU there. It sleeps rather than yields: a thread of a
-    /// real-time priority that yields gives its CPU to none of a lower one.
+    /// Between two looks at what another thread does in a few instructions, unless it has lost its
+    /// CPU there. It sleeps rather than yields: a thread of a real-time priority that yields gives
+    /// its CPU to none of a lower one.
     pub(crate) fn pause(look: u32) {
         if look < 2 {
             yield_now();
@@ -125,7 +129,8 @@ mod threads {
         static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));
     }
 
-    /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a join.
+    /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a
+    /// join.
     #[derive(Clone, Debug)]
     pub(crate) struct Thread(std::sync::Arc<(Mutex<bool>, Condvar)>);
 
@@ -171,7 +176,8 @@ pub(crate) mod model {
     pub(crate) use loom::{model, thread};
 }
 
-/// A lock under which a few instructions run, and that a forked child doesn't wait for: who holds it may be a thread that the child doesn't have.
+/// A lock under which a few instructions run, and that a forked child doesn't wait for: who holds
+/// it may be a thread that the child doesn't have.
 #[derive(Debug)]
 pub(crate) struct ForkLock<T> {
     mutex: Mutex<T>,

@@ -7,13 +7,16 @@
 //! load sleep word (Relaxed)               look again: is there work?
 //! set? clear it and wake                  no: sleep until the word is cleared
 //! ```
-//! One of the two sees the other's store: see [`crate::barrier`]. A [`SleepWord`] is that word alone; a [`Sleeper`] is the word with who
-//! sleeps under it: a thread, which parks, or an async task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks:
-//! on one CPU a woken thread may run at once, and a task's waker may run anything. One that panics, in a wake-up or when it goes, ends there, after the process's panic
-//! hook has told of it: whoever wakes others goes on to wake the rest.
+//! One of the two sees the other's store: see [`crate::barrier`]. A [`SleepWord`] is that word
+//! alone; a [`Sleeper`] is the word with who sleeps under it: a thread, which parks, or an async
+//! task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks: on
+//! one CPU a woken thread may run at once, and a task's waker may run anything. One that panics, in
+//! a wake-up or when it goes, ends there, after the process's panic hook has told of it: whoever
+//! wakes others goes on to wake the rest.
 //!
-//! Where the kernel refuses the heavy barrier, a waker may miss the word, so nobody relies on it: a thread naps for at most a millisecond ([`NAP`]) and
-//! looks again, over and over, and a task naps for less ([`TASK_NAP`]) in its poll and wakes itself. That costs time, and little of a CPU.
+//! Where the kernel refuses the heavy barrier, a waker may miss the word, so nobody relies on it: a
+//! thread naps for at most a millisecond ([`NAP`]) and looks again, over and over, and a task naps
+//! for less ([`TASK_NAP`]) in its poll and wakes itself. That costs time, and little of a CPU.
 //!
 //! One thread or task sleeps under a word at a time: its owner takes care of that.
 #![forbid(unsafe_code)]
@@ -30,7 +33,8 @@ use crate::sync::{AtomicU32, ForkLock, Ordering, Padded, Thread, current_thread,
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
 pub(crate) const ASLEEP: u32 = 1;
-/// A bit beside the level: nobody sleeps under this word any more, and whoever would wake learns it.
+/// A bit beside the level: nobody sleeps under this word any more, and whoever would wake learns
+/// it.
 const GONE: u32 = 1 << 31;
 /// A park without an end is looked after once in this time.
 const NET: Duration = Duration::from_secs(1);
@@ -59,15 +63,20 @@ impl SleepWord {
         self.0.0.load(Ordering::Acquire) & !GONE != AWAKE
     }
 
-    /// Clears the word; true if it was set. Read-modify-writes here and below, because loom keeps no single order of plain stores and swaps:
-    /// beside the barrier they cost nothing.
+    /// Clears the word; true if it was set. Read-modify-writes here and below, because loom keeps
+    /// no single order of plain stores and swaps: beside the barrier they cost nothing.
     pub(crate) fn clear(&self) -> bool {
         // SYNC S6: the sleeper sees what the waker did before.
         self.0.0.fetch_and(GONE, Ordering::AcqRel) & !GONE != AWAKE
     }
 
     /// The sleeper's half. `ready` looks again, after the barrier.
-    pub(crate) fn announce(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> Announced {
+    pub(crate) fn announce(
+        &self,
+        barrier: Barrier,
+        level: u32,
+        ready: impl Fn() -> bool,
+    ) -> Announced {
         debug_assert!(level > AWAKE && level < GONE);
         let before = self.0.0.swap(level, Ordering::AcqRel);
         assert!(before & GONE == 0, "nobody sleeps under a word that was left");
@@ -79,7 +88,8 @@ impl SleepWord {
         if is_heard { Announced::Asleep } else { Announced::Unheard }
     }
 
-    /// Nobody sleeps here any more. Whoever publishes after this returned sees it at its next look; what was published before is seen by the caller.
+    /// Nobody sleeps here any more. Whoever publishes after this returned sees it at its next look;
+    /// what was published before is seen by the caller.
     pub(crate) fn leave(&self, barrier: Barrier) {
         self.0.0.fetch_or(GONE, Ordering::AcqRel);
         barrier.heavy_or_nap();
@@ -108,7 +118,8 @@ pub(crate) enum Who {
     Task(Waker),
 }
 
-/// Whom to wake. Under its lock no waker is called, cloned or dropped, and a task's panics end here.
+/// Whom to wake. Under its lock no waker is called, cloned or dropped, and a task's panics end
+/// here.
 #[derive(Debug)]
 pub(crate) struct Registration(ForkLock<Option<Who>>);
 
@@ -126,7 +137,8 @@ impl Registration {
         shielded(|| drop(before));
     }
 
-    /// Wakes who is registered. A task registers at each poll and is let go of; a thread registers once a sleep, and may be woken early in it.
+    /// Wakes who is registered. A task registers at each poll and is let go of; a thread registers
+    /// once a sleep, and may be woken early in it.
     pub(crate) fn wake(&self) {
         let Some(mut registered) = self.0.lock() else { return };
         let who = match &*registered {
@@ -142,7 +154,8 @@ impl Registration {
     }
 }
 
-/// Runs what belongs to a task. Its panic has been told by the panic hook, and is no matter of who runs it: the other end of a queue, or a drop.
+/// Runs what belongs to a task. Its panic has been told by the panic hook, and is no matter of who
+/// runs it: the other end of a queue, or a drop.
 pub(crate) fn shielded(run: impl FnOnce()) {
     if cfg!(loom) {
         // A model's own reports are panics.
@@ -163,7 +176,8 @@ pub(crate) enum Slept {
     Woken,
     /// The time is over.
     TimedOut,
-    /// Work was there, seen by the clock twice, and nobody had woken it: a defect, which is counted.
+    /// Work was there, seen by the clock twice, and nobody had woken it: a defect, which is
+    /// counted.
     Lost,
 }
 
@@ -212,7 +226,8 @@ impl Sleeper {
         }
     }
 
-    /// Once a second it asks `ready`, in case a wake-up was lost. Work seen once may be so new that its wake-up is still on the way; seen twice, it isn't.
+    /// Once a second it asks `ready`, in case a wake-up was lost. Work seen once may be so new that
+    /// its wake-up is still on the way; seen twice, it isn't.
     fn until_woken(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
         let mut seen = false;
         while self.word.is_asleep() {
@@ -250,7 +265,13 @@ impl Sleeper {
     }
 
     /// As [`Sleeper::sleep`] for a task: true if it has to wait, and its waker will be woken.
-    pub(crate) fn poll(&self, barrier: Barrier, level: u32, context: &Context<'_>, ready: impl Fn() -> bool) -> bool {
+    pub(crate) fn poll(
+        &self,
+        barrier: Barrier,
+        level: u32,
+        context: &Context<'_>,
+        ready: impl Fn() -> bool,
+    ) -> bool {
         self.who.set(Some(Who::Task(context.waker().clone())));
         match self.word.announce(barrier, level, &ready) {
             Announced::Asleep => return true,

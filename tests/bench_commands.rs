@@ -29,7 +29,10 @@ fn count(words: &str) -> Result<u64, Ended> {
 fn a_small_run_is_verified_and_says_nanoseconds_per_operation() {
     for (count, held) in [(1, 1), (1000, 1000), (1024, 1024), (50_000, 1024)] {
         let said = whole_run(count).unwrap_or_else(|error| panic!("{count}: {error:?}"));
-        assert!(said.starts_with(&format!("{count} operations, {held} slices held and verified; ")), "{said}");
+        assert!(
+            said.starts_with(&format!("{count} operations, {held} slices held and verified; ")),
+            "{said}"
+        );
         assert!(said.ends_with(" ns/op"), "{said}");
     }
 }
@@ -43,11 +46,21 @@ fn one_count_is_all_that_is_taken() {
     );
     // What `target/release/deps/profile_buffer_pool-* 1000` comes to, where an older build lies
     // beside the newest.
-    let beside = format!("target/release/deps/{NAME}-0a1b.d target/release/deps/{NAME}-77ff {NAME}-77ff.d");
+    let beside =
+        format!("target/release/deps/{NAME}-0a1b.d target/release/deps/{NAME}-77ff {NAME}-77ff.d");
     assert_eq!((count(&beside), count(&format!("{beside} 1000"))), (Ok(by_default), Ok(1000)));
-    for wrong in
-        ["0", "-1", "many", "1.5", "--iterations", "1 2", "99999999999999999999", "--help", "./other-0a1b", NAME]
-    {
+    for wrong in [
+        "0",
+        "-1",
+        "many",
+        "1.5",
+        "--iterations",
+        "1 2",
+        "99999999999999999999",
+        "--help",
+        "./other-0a1b",
+        NAME,
+    ] {
         let named = wrong.split(' ').next_back().unwrap_or_default();
         assert!(matches!(count(wrong), Err(Ended::Usage(text)) if text.contains(named)), "{wrong}");
     }
@@ -57,7 +70,12 @@ fn one_count_is_all_that_is_taken() {
 fn a_held_slice_with_other_bytes_is_found() {
     use slipring::ring::{PoolOptions, RingPool};
 
-    let pool = RingPool::new(&PoolOptions { bytes: 1 << 20, max_slice_bytes: 64, ..PoolOptions::default() }).unwrap();
+    let pool = RingPool::new(&PoolOptions {
+        bytes: 1 << 20,
+        max_slice_bytes: 64,
+        ..PoolOptions::default()
+    })
+    .unwrap();
     let mut slices = laps::Slices::<4>::new(pool, 8);
     assert_eq!(slices.verify(), (None, 0));
     slices.lap(&[64; 5]);
@@ -70,15 +88,20 @@ fn a_held_slice_with_other_bytes_is_found() {
 
 /// The words behind `cargo bench` of every command in a document, up to what ends it.
 fn bench_commands(document: &str) -> Vec<Vec<String>> {
-    let commands = document.match_indices("cargo bench").map(|(at, found)| &document[at + found.len()..]);
+    let commands =
+        document.match_indices("cargo bench").map(|(at, found)| &document[at + found.len()..]);
     let ends = |text: &str| text.find(['`', '\n', '|', ';', '#']).unwrap_or(text.len());
-    commands.map(|text| text[..ends(text)].split_whitespace().map(str::to_owned).collect()).collect()
+    commands
+        .map(|text| text[..ends(text)].split_whitespace().map(str::to_owned).collect())
+        .collect()
 }
 
 /// The benchmarks of a manifest.
 fn benches(manifest: &str) -> BTreeSet<String> {
     let tables = manifest.split("[[bench]]").skip(1);
-    tables.filter_map(|table| Some(table.split("name = \"").nth(1)?.split('"').next()?.to_owned())).collect()
+    tables
+        .filter_map(|table| Some(table.split("name = \"").nth(1)?.split('"').next()?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -87,7 +110,9 @@ fn every_command_of_the_documents_exists() {
     let benches = benches(&manifest);
     assert!(benches.contains("buffer_pool_bench") && benches.contains(NAME), "{benches:?}");
     let mut seen = BTreeSet::new();
-    for path in ["README.md", "PERFORMANCE.md", "CONTRIBUTING.md", "profiling/README.md", "benches/ring.rs"] {
+    for path in
+        ["README.md", "PERFORMANCE.md", "CONTRIBUTING.md", "profiling/README.md", "benches/ring.rs"]
+    {
         for words in bench_commands(&read(path)) {
             let flags = words.iter().skip_while(|word| *word != "--").skip(1);
             let own: Vec<_> = words.iter().take_while(|word| *word != "--").collect();
@@ -98,17 +123,25 @@ fn every_command_of_the_documents_exists() {
                 _ => panic!("{path}: cargo bench {words:?}"),
             }
             for flag in flags.filter(|flag| flag.ends_with("-sizes")) {
-                assert!(source.contains(&format!("(\"{flag}\", ")), "{path}: {flag} is no flag of buffer_pool_bench");
+                assert!(
+                    source.contains(&format!("(\"{flag}\", ")),
+                    "{path}: {flag} is no flag of buffer_pool_bench"
+                );
             }
             seen.insert(words.join(" "));
         }
     }
-    for asked in ["--bench buffer_pool_bench -- --alloc-sizes", "--bench buffer_pool_bench -- --pool-sizes", "--no-run"]
-    {
+    for asked in [
+        "--bench buffer_pool_bench -- --alloc-sizes",
+        "--bench buffer_pool_bench -- --pool-sizes",
+        "--no-run",
+    ] {
         assert!(seen.contains(asked), "no document says cargo bench {asked}: {seen:?}");
     }
-    for asked in ["target/release/deps/profile_buffer_pool-*`", "target/release/deps/profile_buffer_pool-* 1000000000`"]
-    {
+    for asked in [
+        "target/release/deps/profile_buffer_pool-*`",
+        "target/release/deps/profile_buffer_pool-* 1000000000`",
+    ] {
         assert!(read("PERFORMANCE.md").contains(asked), "PERFORMANCE.md: {asked}");
     }
 }

@@ -1,4 +1,5 @@
-//! A forked child has copies of what the parent had, and one thread. What it makes itself works; what was the parent's answers, whatever other threads of the parent did at the fork
+//! A forked child has copies of what the parent had, and one thread. What it makes itself works;
+//! what was the parent's answers, whatever other threads of the parent did at the fork
 //! (`src/class/tests/fork.rs` holds each lock).
 
 #[allow(unsafe_code)]
@@ -6,14 +7,21 @@ mod forks;
 
 use std::time::{Duration, Instant};
 
-use slipring::class::{self, AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
+use slipring::class::{
+    self, AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf,
+};
 
 use forks::in_child;
 
 /// One class of 64 bytes.
 fn small(buffers: usize) -> ClassPool {
     let table = ClassTable::new(&[64]).unwrap();
-    ClassPool::new(&ClassOptions { table, limit: Limit::buffers(buffers), ..ClassOptions::default() }).unwrap()
+    ClassPool::new(&ClassOptions {
+        table,
+        limit: Limit::buffers(buffers),
+        ..ClassOptions::default()
+    })
+    .unwrap()
 }
 
 /// All that a pool does, from its beginning to its end.
@@ -21,14 +29,22 @@ fn lives(pool: ClassPool) {
     pool.warm_up(3).unwrap();
     let bufs: Vec<PooledBuf> = (0..50).map(|_| pool.get(1000).unwrap()).collect();
     let theirs = pool.clone();
-    std::thread::spawn(move || drop(bufs.into_iter().chain([theirs.get(1).unwrap()]).collect::<Vec<_>>()))
-        .join()
-        .unwrap();
+    std::thread::spawn(move || {
+        drop(bufs.into_iter().chain([theirs.get(1).unwrap()]).collect::<Vec<_>>())
+    })
+    .join()
+    .unwrap();
     drop(pool.get(1 << 20).unwrap());
     let stats = pool.stats();
-    assert_eq!((stats.classes[0].gets, stats.classes[0].in_use, stats.direct.puts), (51, 0, 1), "{stats}");
+    assert_eq!(
+        (stats.classes[0].gets, stats.classes[0].in_use, stats.direct.puts),
+        (51, 0, 1),
+        "{stats}"
+    );
     let start = Instant::now();
-    assert!((0..3).map(|period| pool.tick(start + Duration::from_secs(10 * period))).sum::<usize>() > 0);
+    assert!(
+        (0..3).map(|period| pool.tick(start + Duration::from_secs(10 * period))).sum::<usize>() > 0
+    );
     drop(pool.ticker(Duration::from_millis(1)).unwrap());
     pool.reset_stats();
     assert_eq!(pool.stats().classes[0].gets, 0);
@@ -120,7 +136,8 @@ fn a_threads_bins_end_with_the_child() {
 fn direct_buffers_are_freed_in_the_child() {
     let table = ClassTable::new(&[64]).unwrap();
     let (limit, at_limit) = (Limit::buffers(1), AtLimit::Fresh);
-    let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() }).unwrap();
+    let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() })
+        .unwrap();
     let pooled = pool.get(1).unwrap();
     let (fresh, large) = (pool.get(1).unwrap(), pool.get(100_000).unwrap());
     assert!(fresh.is_direct() && large.is_direct());
@@ -138,5 +155,9 @@ fn direct_buffers_are_freed_in_the_child() {
 fn a_ticker_of_the_parents_is_dropped_in_the_child() {
     let pool = small(9);
     let ticker = pool.ticker(Duration::from_millis(1)).unwrap();
-    assert_eq!(in_child(|| drop((ticker, pool))), 0, "the child waited for a thread that it hasn't");
+    assert_eq!(
+        in_child(|| drop((ticker, pool))),
+        0,
+        "the child waited for a thread that it hasn't"
+    );
 }

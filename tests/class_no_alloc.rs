@@ -1,4 +1,5 @@
-//! A get and a drop allocate nothing, also on a thread with more pools than it finds at once: a counting allocator watches.
+//! A get and a drop allocate nothing, also on a thread with more pools than it finds at once: a
+//! counting allocator watches.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -36,7 +37,8 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn pools_that_take_turns_allocate_nothing() {
     for count in [1, 2, 5, 100] {
-        let pools: Vec<ClassPool> = (0..count).map(|_| ClassPool::new(&ClassOptions::default()).unwrap()).collect();
+        let pools: Vec<ClassPool> =
+            (0..count).map(|_| ClassPool::new(&ClassOptions::default()).unwrap()).collect();
         let turn = || {
             for pool in &pools {
                 drop((pool.get(100).unwrap(), pool.get(3000).unwrap()));

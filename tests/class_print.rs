@@ -39,8 +39,12 @@ fn it_is_printed_or_refused() {
     reader.read_to_string(&mut printed).unwrap();
     // Before it may stand what the test's own program had begun to print.
     let (_, table) = printed.split_once("      class").expect("the table's head");
-    let figures = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>();
-    assert!(table.lines().any(|line| figures(line) == ["4096", "2", "2"]), "class, gets and puts: {table}");
+    let figures =
+        |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>();
+    assert!(
+        table.lines().any(|line| figures(line) == ["4096", "2", "2"]),
+        "class, gets and puts: {table}"
+    );
     assert!(table.ends_with(" %\n"), "{table}");
 
     let (reader, writer) = pipe();

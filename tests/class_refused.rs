@@ -1,4 +1,5 @@
-//! Class pools in a process that forbids itself `membarrier(2)` after it has registered for it: getters at the limit still take what other threads keep.
+//! Class pools in a process that forbids itself `membarrier(2)` after it has registered for it:
+//! getters at the limit still take what other threads keep.
 
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
@@ -17,8 +18,13 @@ const LONG: Duration = Duration::from_secs(20);
 /// One class of 64 bytes.
 fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
     let table = ClassTable::new(&[64]).unwrap();
-    ClassPool::new(&ClassOptions { table, limit: Limit::buffers(buffers), at_limit, ..ClassOptions::default() })
-        .unwrap()
+    ClassPool::new(&ClassOptions {
+        table,
+        limit: Limit::buffers(buffers),
+        at_limit,
+        ..ClassOptions::default()
+    })
+    .unwrap()
 }
 
 #[test]
@@ -36,7 +42,10 @@ fn what_an_idle_thread_keeps_is_taken_without_the_barrier() {
         let getter = thread::spawn(move || {
             forbid_membarrier();
             let both = [(); 2].map(|()| pool.get_timeout(64, LONG));
-            assert!(both.iter().all(Result::is_ok), "{at_limit:?}: {both:?} beside two buffers that nobody uses");
+            assert!(
+                both.iter().all(Result::is_ok),
+                "{at_limit:?}: {both:?} beside two buffers that nobody uses"
+            );
         });
         let got = getter.join();
         drop(go);
@@ -45,7 +54,8 @@ fn what_an_idle_thread_keeps_is_taken_without_the_barrier() {
     }
 }
 
-/// As `many_threads_share_few_buffers` of the unit tests: thieves that have only their naps never share a buffer with its owner.
+/// As `many_threads_share_few_buffers` of the unit tests: thieves that have only their naps never
+/// share a buffer with its owner.
 #[test]
 fn threads_share_few_buffers_without_the_barrier() {
     let pool = small(3, AtLimit::Wait);
@@ -55,7 +65,8 @@ fn threads_share_few_buffers_without_the_barrier() {
             thread::spawn(move || {
                 forbid_membarrier();
                 for _ in 0..100 {
-                    let mut buf: PooledBuf = pool.get_timeout(64, LONG).expect("a wake-up was lost");
+                    let mut buf: PooledBuf =
+                        pool.get_timeout(64, LONG).expect("a wake-up was lost");
                     buf.fill(mine);
                     thread::yield_now();
                     assert!(buf.iter().all(|&byte| byte == mine), "somebody else has this buffer");

@@ -1,4 +1,5 @@
-//! One thread gets buffers and another drops them, for long: what is dropped comes back, and memory stays flat.
+//! One thread gets buffers and another drops them, for long: what is dropped comes back, and memory
+//! stays flat.
 //!
 //! The long form is `SLIPRING_EVENTS=100000000 cargo test --release --test class_sustained`.
 
@@ -20,11 +21,16 @@ fn events() -> u64 {
 #[test]
 fn what_another_thread_drops_keeps_memory_flat() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
-    let (mut enqueuer, mut dequeuer) = queue(&pool, QueueOptions { messages: BETWEEN, bytes: 1 << 30 }).unwrap();
+    let (mut enqueuer, mut dequeuer) =
+        queue(&pool, QueueOptions { messages: BETWEEN, bytes: 1 << 30 }).unwrap();
     let consumer = thread::spawn(move || {
         let mut expected = 0_u64;
         while let Some(message) = dequeuer.dequeue().unwrap() {
-            assert_eq!(message[..8], expected.to_le_bytes(), "a buffer was overwritten, or came out of order");
+            assert_eq!(
+                message[..8],
+                expected.to_le_bytes(),
+                "a buffer was overwritten, or came out of order"
+            );
             expected += 1;
         }
         expected
@@ -36,16 +42,30 @@ fn what_another_thread_drops_keeps_memory_flat() {
         buf[..8].copy_from_slice(&event.to_le_bytes());
         enqueuer.enqueue(buf).unwrap();
         if event % (1 << 16) == 0 {
-            resident_max = pool.stats().classes.iter().map(|class| class.resident).max().unwrap_or(0).max(resident_max);
+            resident_max = pool
+                .stats()
+                .classes
+                .iter()
+                .map(|class| class.resident)
+                .max()
+                .unwrap_or(0)
+                .max(resident_max);
         }
     }
     enqueuer.finish();
     assert_eq!(consumer.join().unwrap(), events());
     let stats = pool.stats();
-    let last = stats.classes.iter().map(|class| class.resident).max().unwrap_or(0).max(resident_max);
+    let last =
+        stats.classes.iter().map(|class| class.resident).max().unwrap_or(0).max(resident_max);
     // Both threads' bins, what is between them and in their hands, and half a bin on its way.
-    assert!(last <= 2 * KEPT + BETWEEN as u64 + 2 + KEPT / 2, "{last} buffers of one class are resident\n{stats}");
-    assert!(stats.classes.iter().all(|class| class.in_use == 0 && class.gets == class.puts), "{stats}");
+    assert!(
+        last <= 2 * KEPT + BETWEEN as u64 + 2 + KEPT / 2,
+        "{last} buffers of one class are resident\n{stats}"
+    );
+    assert!(
+        stats.classes.iter().all(|class| class.in_use == 0 && class.gets == class.puts),
+        "{stats}"
+    );
     let misses: u64 = stats.classes.iter().map(|class| class.misses).sum();
     assert!(misses <= 4 * last, "memory was supplied again and again\n{stats}");
 }

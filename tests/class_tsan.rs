@@ -1,7 +1,9 @@
-//! A real class pool under ThreadSanitizer (`scripts/tsan`), and as an ordinary test with fewer rounds.
+//! A real class pool under ThreadSanitizer (`scripts/tsan`), and as an ordinary test with fewer
+//! rounds.
 //!
-//! Threads share nothing but the pool: what one wrote into a buffer and dropped, another gets and overwrites, by way of its own bin, the store, a thief and
-//! the line of those who wait. Nothing else orders the two, so that a race on a buffer's bytes stays visible.
+//! Threads share nothing but the pool: what one wrote into a buffer and dropped, another gets and
+//! overwrites, by way of its own bin, the store, a thief and the line of those who wait. Nothing
+//! else orders the two, so that a race on a buffer's bytes stays visible.
 
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
@@ -21,11 +23,18 @@ fn rounds() -> u64 {
 fn pool(buffers: usize, cache_bytes: usize) -> ClassPool {
     let table = ClassTable::new(&[64, 256]).unwrap();
     let limit = Limit::buffers(buffers);
-    ClassPool::new(&ClassOptions { table, limit, cache_bytes, at_limit: AtLimit::Wait, ..ClassOptions::default() })
-        .unwrap()
+    ClassPool::new(&ClassOptions {
+        table,
+        limit,
+        cache_bytes,
+        at_limit: AtLimit::Wait,
+        ..ClassOptions::default()
+    })
+    .unwrap()
 }
 
-/// Gets, writes, reads and drops; two at a time now and then, which may wait but never in a circle: the second isn't waited for.
+/// Gets, writes, reads and drops; two at a time now and then, which may wait but never in a circle:
+/// the second isn't waited for.
 fn work(pool: &ClassPool, mine: u8, rounds: u64) {
     for round in 0..rounds {
         let mut first = pool.get_timeout(64, Duration::from_secs(60)).expect("a wake-up was lost");
@@ -38,7 +47,10 @@ fn work(pool: &ClassPool, mine: u8, rounds: u64) {
         if round % 64 == 0 {
             pool.tick(Instant::now() + Duration::from_secs(20 * round));
         }
-        assert!(first.iter().all(|&byte| byte == mine), "somebody wrote into a buffer of this thread");
+        assert!(
+            first.iter().all(|&byte| byte == mine),
+            "somebody wrote into a buffer of this thread"
+        );
         assert!(second.iter().flat_map(|buf| buf.iter()).all(|&byte| byte == !mine));
     }
 }

@@ -1,5 +1,5 @@
-//! Direct buffers go back to the system's allocator, so what they hold then is seen by the allocator
-//! only: this one looks into each block of a certain size before it frees it.
+//! Direct buffers go back to the system's allocator, so what they hold then is seen by the
+//! allocator only: this one looks into each block of a certain size before it frees it.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -74,7 +74,9 @@ fn filled(pool: &ClassPool) -> PooledBuf {
 
 #[test]
 fn a_direct_buffer_is_zeroed_before_it_is_freed() {
-    let pool = |zero_on_return| ClassPool::new(&ClassOptions { zero_on_return, ..ClassOptions::default() }).unwrap();
+    let pool = |zero_on_return| {
+        ClassPool::new(&ClassOptions { zero_on_return, ..ClassOptions::default() }).unwrap()
+    };
     let (plain, zeroing) = (pool(false), pool(true));
     assert_eq!(left_by(|| drop(filled(&plain))), DIRECT_BYTES, "nobody asked for it");
     let told = || {
@@ -93,7 +95,8 @@ fn a_direct_buffer_is_zeroed_before_it_is_freed() {
 fn a_fresh_buffer_at_the_limit_is_zeroed_too() {
     let table = ClassTable::new(&[128 << 10]).unwrap();
     let (limit, at_limit) = (Limit::buffers(1), AtLimit::Fresh);
-    let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() }).unwrap();
+    let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() })
+        .unwrap();
     let _only = pool.get(1).unwrap();
     assert_eq!(left_by(|| class::put_zeroed(filled(&pool))), 0);
     assert_eq!(left_by(|| drop(filled(&pool))), DIRECT_BYTES);

@@ -1,4 +1,5 @@
-//! What the library works out once a process is worked out anew in a child that was forked in the middle of it, and never waited for.
+//! What the library works out once a process is worked out anew in a child that was forked in the
+//! middle of it, and never waited for.
 
 #[allow(unsafe_code)]
 mod forks;
@@ -14,7 +15,8 @@ use slipring::stream::{QueueOptions, queue};
 
 use forks::in_child;
 
-/// A process in which nobody has called `first` yet, and a child of it that is forked while a thread does.
+/// A process in which nobody has called `first` yet, and a child of it that is forked while a
+/// thread does.
 fn forked_while(first: impl Fn() + Sync, round: usize) -> i32 {
     in_child(|| {
         let began = AtomicBool::new(false);
@@ -42,11 +44,17 @@ fn a_queue_waits_in_a_child_that_was_forked_while_another_did() {
         let (_enqueuer, mut dequeuer) = queue(&pool, QueueOptions::default()).unwrap();
         assert!(dequeuer.dequeue_timeout(Duration::from_nanos(1)).is_err());
     };
-    assert!((0..ROUNDS).all(|round| forked_while(wait, round) == 0), "see above, or the child's alarm");
+    assert!(
+        (0..ROUNDS).all(|round| forked_while(wait, round) == 0),
+        "see above, or the child's alarm"
+    );
 }
 
 #[test]
 fn the_mask_is_read_in_a_child_that_was_forked_while_it_was() {
     let read = || assert!(!CpuMask::read().cpus().is_empty());
-    assert!((0..ROUNDS).all(|round| forked_while(read, round) == 0), "see above, or the child's alarm");
+    assert!(
+        (0..ROUNDS).all(|round| forked_while(read, round) == 0),
+        "see above, or the child's alarm"
+    );
 }

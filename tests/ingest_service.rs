@@ -1,4 +1,5 @@
-//! The example `ingest_service`, driven as an embedder's clients would: real vectors over a real socket, a stage that fails, a ring that fills.
+//! The example `ingest_service`, driven as an embedder's clients would: real vectors over a real
+//! socket, a stage that fails, a ring that fills.
 
 #[path = "../examples/ingest_service.rs"]
 mod ingest_service;
@@ -50,7 +51,9 @@ impl Service {
             kept.push(vector.to_vec());
             Ok(())
         };
-        let thread = thread::spawn(move || serve(&listener, &told, store).map_err(|error| error.to_string()));
+        let thread = thread::spawn(move || {
+            serve(&listener, &told, store).map_err(|error| error.to_string())
+        });
         Self { address, stop, stored, thread }
     }
 
@@ -76,11 +79,15 @@ fn real_vectors_are_answered_and_stored_in_order() {
     let mut sender = client.try_clone().unwrap();
     let wire = bytes(&digits);
     // In pieces that are no frames.
-    let sending = thread::spawn(move || wire.chunks(1000).for_each(|piece| sender.write_all(piece).unwrap()));
+    let sending =
+        thread::spawn(move || wire.chunks(1000).for_each(|piece| sender.write_all(piece).unwrap()));
     let answered = answers(&mut client, digits.len());
     sending.join().unwrap();
     for (number, (answer, digit)) in answered.iter().zip(&digits).enumerate() {
-        assert!(if number == 7 { answer.is_nan() } else { *answer == digit.iter().sum::<f32>() }, "{number}: {answer}");
+        assert!(
+            if number == 7 { answer.is_nan() } else { *answer == digit.iter().sum::<f32>() },
+            "{number}: {answer}"
+        );
     }
     // One that goes in the middle of a frame is no error, and another is served after it.
     client.write_all(&[0; 10]).unwrap();
@@ -91,13 +98,21 @@ fn real_vectors_are_answered_and_stored_in_order() {
     let (ended, stored) = service.stop();
     let report = ended.unwrap();
     assert!(report.is_drained() && report.consumed == 1798 && report.rejected() == 1, "{report:?}");
-    let good = digits.iter().enumerate().filter(|(number, _)| *number != 7).map(|(_, digit)| digit).chain([&digits[0]]);
+    let good = digits
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| *number != 7)
+        .map(|(_, digit)| digit)
+        .chain([&digits[0]]);
     assert!(stored.iter().map(Vec::as_slice).eq(good.map(|digit| &digit[..])));
 }
 
 #[test]
 fn a_stage_that_fails_ends_the_service_with_its_reason() {
-    let service = Service::start(|number| if number == 100 { Err("the disk is gone".to_owned()) } else { Ok(()) });
+    let service =
+        Service::start(
+            |number| if number == 100 { Err("the disk is gone".to_owned()) } else { Ok(()) },
+        );
     let mut client = TcpStream::connect(service.address).unwrap();
     // It ends while its client still sends.
     let wire = bytes(&digits());
@@ -111,8 +126,9 @@ fn a_stage_that_fails_ends_the_service_with_its_reason() {
 fn a_full_ring_makes_the_client_wait_and_loses_nothing() {
     // The sink takes nothing until it is let go on.
     let (go, gate): (Sender<()>, Receiver<()>) = channel();
-    let service =
-        Service::start(move |number| if number == 0 { gate.recv().map_err(|gone| gone.to_string()) } else { Ok(()) });
+    let service = Service::start(move |number| {
+        if number == 0 { gate.recv().map_err(|gone| gone.to_string()) } else { Ok(()) }
+    });
     let digits = digits();
     let mut client = TcpStream::connect(service.address).unwrap();
     let mut sender = client.try_clone().unwrap();
@@ -123,7 +139,9 @@ fn a_full_ring_makes_the_client_wait_and_loses_nothing() {
     go.send(()).unwrap();
     answered.extend(answers(&mut client, digits.len() - 1000));
     sending.join().unwrap();
-    assert!(answered.iter().zip(&digits).all(|(answer, digit)| *answer == digit.iter().sum::<f32>()));
+    assert!(
+        answered.iter().zip(&digits).all(|(answer, digit)| *answer == digit.iter().sum::<f32>())
+    );
     let (ended, stored) = service.stop();
     assert!(ended.unwrap().is_drained());
     assert_eq!(stored.len(), digits.len());
@@ -138,7 +156,9 @@ fn a_client_gets_all_of_its_own_answers_and_nobody_elses() {
     client.write_all(&bytes(&digits[..900])).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let answered = answers(&mut client, 900);
-    assert!(answered.iter().zip(&digits).all(|(answer, digit)| *answer == digit.iter().sum::<f32>()));
+    assert!(
+        answered.iter().zip(&digits).all(|(answer, digit)| *answer == digit.iter().sum::<f32>())
+    );
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "everything is answered");
     // One that goes without its answers, and one after it.
     let mut gone = TcpStream::connect(service.address).unwrap();

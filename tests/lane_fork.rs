@@ -1,4 +1,5 @@
-//! A forked child has a copy of a lane, without the threads of its stages: it ends it in any way, and the parent's lane goes on.
+//! A forked child has a copy of a lane, without the threads of its stages: it ends it in any way,
+//! and the parent's lane goes on.
 #![allow(unsafe_code)]
 
 mod forks;
@@ -6,7 +7,9 @@ mod forks;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use slipring::pipeline::{Lane, LaneSpec, Outcome, PanicPolicy, Polled, Stage, StageSpec, StageThread};
+use slipring::pipeline::{
+    Lane, LaneSpec, Outcome, PanicPolicy, Polled, Stage, StageSpec, StageThread,
+};
 use slipring::ring::PoolOptions;
 
 use forks::in_child;
@@ -16,11 +19,15 @@ const LONG: Duration = Duration::from_secs(60);
 /// An attached stage, a thread behind it, and one that is polled by hand at the end.
 fn lane(policy: PanicPolicy) -> (Lane<u64>, StageThread, Stage<u64>) {
     let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
-    let layers = [StageSpec::inline("first"), StageSpec::thread("second"), StageSpec::inline("third")];
-    let spec = layers.into_iter().fold(LaneSpec::new(pool, 64), |spec, stage| spec.layer([stage])).on_panic(policy);
+    let layers =
+        [StageSpec::inline("first"), StageSpec::thread("second"), StageSpec::inline("third")];
+    let spec = layers
+        .into_iter()
+        .fold(LaneSpec::new(pool, 64), |spec, stage| spec.layer([stage]))
+        .on_panic(policy);
     let mut started = spec.start::<u64>().expect("a small lane");
-    let [first, second, third] =
-        ["first", "second", "third"].map(|name| started.stages.take(name).expect("it was specified"));
+    let [first, second, third] = ["first", "second", "third"]
+        .map(|name| started.stages.take(name).expect("it was specified"));
     started.lane.attach(first, |_| Outcome::Done).expect("it is inline");
     let second = second.spawn(|_| Outcome::Done).expect("a thread");
     (started.lane, second, third)
@@ -50,10 +57,14 @@ fn a_child_ends_its_copy_and_the_parent_goes_on() {
                     1 => {
                         publish(&mut lane, 99);
                         let report = lane.close(Duration::from_millis(20));
-                        assert!(report.late.contains(&"second".to_owned()), "its thread isn't here: {report:?}");
+                        assert!(
+                            report.late.contains(&"second".to_owned()),
+                            "its thread isn't here: {report:?}"
+                        );
                     }
                     2 => {
-                        // The handle first, as an early return may do: under Abort that would end the child.
+                        // The handle first, as an early return may do: under Abort that would end
+                        // the child.
                         if policy != PanicPolicy::Abort {
                             drop(third.take());
                         }
@@ -87,7 +98,8 @@ fn a_child_ends_its_copy_and_the_parent_goes_on() {
 fn a_child_takes_no_wake_up_of_its_parents() {
     let (mut lane, second, third) = lane(PanicPolicy::Poison);
     let is_readable = |lane: &Lane<u64>| {
-        let mut entry = libc::pollfd { fd: lane.wake_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut entry =
+            libc::pollfd { fd: lane.wake_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: I92. One entry, which outlives the call.
         (unsafe { libc::poll(&raw mut entry, 1, 0) }) == 1
     };

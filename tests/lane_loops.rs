@@ -1,11 +1,14 @@
-//! The loop that README shows, behind stages that fail: it ends, whichever stage fails, wherever it runs, and whatever the policy is.
+//! The loop that README shows, behind stages that fail: it ends, whichever stage fails, wherever it
+//! runs, and whatever the policy is.
 //!
 //! The lines of the loop below are README's own: the first test compares them.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-use slipring::pipeline::{Lane, LaneSpec, Outcome, PanicPolicy, Refused, SpawnError, StageSpec, View};
+use slipring::pipeline::{
+    Lane, LaneSpec, Outcome, PanicPolicy, Refused, SpawnError, StageSpec, View,
+};
 use slipring::ring::PoolOptions;
 
 const EVENTS: u64 = 10_000;
@@ -13,10 +16,13 @@ const EVENTS: u64 = 10_000;
 // From here to the end of the function the lines are README's.
 fn publish(lane: &mut Lane<u64>) -> Result<(), Refused> {
     for request in 0..10_000u64 {
-        // Full: a server stops reading its sockets here, and its clients wait. An error if a stage has failed, or hangs.
+        // Full: a server stops reading its sockets here, and its clients wait. An error if a stage
+        // has failed, or hangs.
         lane.wait_for_room(512, Duration::from_secs(10))?;
         let mut claim = lane.claim(512)?; // A slot, and bytes to receive into.
-        claim.chunks_exact_mut(4).for_each(|component| component.copy_from_slice(&(request as f32).to_ne_bytes()));
+        claim
+            .chunks_exact_mut(4)
+            .for_each(|component| component.copy_from_slice(&(request as f32).to_ne_bytes()));
         claim.publish(request);
         lane.poll(); // Inline stages, and memory that all stages are done with.
     }
@@ -33,30 +39,45 @@ fn the_loop_is_the_one_that_readme_shows() {
     assert_eq!(of(include_str!("../README.md")), of(include_str!("lane_loops.rs")));
 }
 
-/// A lane of 64 slots whose three stages stand in three layers; one of them ends at event 100, as `ends` says.
+/// A lane of 64 slots whose three stages stand in three layers; one of them ends at event 100, as
+/// `ends` says.
 fn run(inline: bool, failing: usize, policy: PanicPolicy, ends: fn() -> Outcome) {
     let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
     let stage = if inline { StageSpec::inline } else { StageSpec::thread };
     let names = ["first", "second", "third"];
-    let spec = names.iter().fold(LaneSpec::new(pool, 64), |spec, name| spec.layer([stage(name)])).on_panic(policy);
+    let spec = names
+        .iter()
+        .fold(LaneSpec::new(pool, 64), |spec, name| spec.layer([stage(name)]))
+        .on_panic(policy);
     let mut started = spec.start::<u64>().expect("a small lane");
     let mut threads = Vec::new();
     for (index, stage) in started.stages.into_iter().enumerate() {
-        let handler =
-            move |view: View<'_, u64>| if index == failing && *view.meta() == 100 { ends() } else { Outcome::Done };
+        let handler = move |view: View<'_, u64>| {
+            if index == failing && *view.meta() == 100 { ends() } else { Outcome::Done }
+        };
         match stage.spawn(handler) {
             Ok(thread) => threads.push(thread),
-            Err(SpawnError::Placement(back)) => started.lane.attach(back.0, handler).expect("it is inline"),
+            Err(SpawnError::Placement(back)) => {
+                started.lane.attach(back.0, handler).expect("it is inline")
+            }
             Err(error) => panic!("{error}"),
         }
     }
     let ended = publish(&mut started.lane);
     let report = started.lane.close(Duration::from_secs(60));
-    let expected = if policy == PanicPolicy::Poison { Err(Refused::Poisoned(failing as u32)) } else { Ok(()) };
+    let expected =
+        if policy == PanicPolicy::Poison { Err(Refused::Poisoned(failing as u32)) } else { Ok(()) };
     assert_eq!(ended, expected, "{policy:?}, stage {failing}");
-    assert_eq!(report.failure.map(|failure| (failure.index as usize, failure.sequence)), Some((failing, 100)));
+    assert_eq!(
+        report.failure.map(|failure| (failure.index as usize, failure.sequence)),
+        Some((failing, 100))
+    );
     assert_eq!((report.stages[failing].processed, report.late), (100, Vec::new()));
-    let others = report.stages.iter().filter(|stage| stage.stage != names[failing]).map(|stage| stage.processed);
+    let others = report
+        .stages
+        .iter()
+        .filter(|stage| stage.stage != names[failing])
+        .map(|stage| stage.processed);
     if policy == PanicPolicy::Detach {
         assert!(others.into_iter().all(|processed| processed == EVENTS));
     }

@@ -1,5 +1,6 @@
-//! The IO thread doesn't allocate once its lane runs: a counting allocator watches it through full rings, full pools, chunk
-//! switches, inline stages, events read ahead, retained handles and sleeps. (Other threads may allocate: the count is by thread.)
+//! The IO thread doesn't allocate once its lane runs: a counting allocator watches it through full
+//! rings, full pools, chunk switches, inline stages, events read ahead, retained handles and
+//! sleeps. (Other threads may allocate: the count is by thread.)
 #![allow(unsafe_code)]
 
 mod lanes;
@@ -64,7 +65,8 @@ static ALLOCATOR: Counting = Counting;
 const SLOTS: usize = 64;
 const RETAIN: u64 = 64;
 
-/// Sixteen KiB, less than a ring of payloads: the pool runs full, and so does the ring when payloads are small.
+/// Sixteen KiB, less than a ring of payloads: the pool runs full, and so does the ring when
+/// payloads are small.
 fn spec() -> LaneSpec {
     let pool = PoolOptions {
         bytes: 4 * 4096,

@@ -1,8 +1,10 @@
-//! Sustained progress: hangs of sleeping and waking show only under load, so rings and pools are tiny, everybody who is idle
-//! goes to sleep, and the IO thread pauses now and then so that stages fall asleep as well.
+//! Sustained progress: hangs of sleeping and waking show only under load, so rings and pools are
+//! tiny, everybody who is idle goes to sleep, and the IO thread pauses now and then so that stages
+//! fall asleep as well.
 //!
-//! Two shapes of load: many small flushes (one event each) and few large ones (64 events). `SLIPRING_EVENTS` sets the sum of
-//! events of all runs. A run that stands still for a minute ends the process with what the lane last said of itself.
+//! Two shapes of load: many small flushes (one event each) and few large ones (64 events).
+//! `SLIPRING_EVENTS` sets the sum of events of all runs. A run that stands still for a minute ends
+//! the process with what the lane last said of itself.
 
 mod lanes;
 #[path = "lanes/no_membarrier.rs"]
@@ -26,7 +28,8 @@ const RINGS: [usize; 3] = [2, 16, 1024];
 /// Refusals between two snapshots of the lane.
 const SNAPSHOT: u64 = 16;
 
-/// Two chunks of 4 KiB, the smallest pool there is. The IO thread gets one CPU, the stages share another.
+/// Two chunks of 4 KiB, the smallest pool there is. The IO thread gets one CPU, the stages share
+/// another.
 fn start(slots: usize, wait: Wait) -> Started<u64> {
     let pool = PoolOptions {
         bytes: 2 * 4096,

@@ -5,10 +5,11 @@
 //! IO thread ─┤                                                 ├▶ last: reads ahead, verifies, reads the column
 //!            └▶ keeper: verifies, retains one of 64 ─▶ holder ─┘  (and the lane's reclaimer behind it)
 //! ```
-//! Four threads beside the IO thread. Slices travel through the ring alone; a channel carries only the retained handles, from
-//! the keeper to the holder. It orders what the keeper did before what the holder does, and nothing the other way: the
-//! holder takes without blocking, so that it never enters the list of waiting receivers which a sender looks at. What the
-//! holder reads is ordered before the owner's next write by the pins alone, so that a race on pool memory stays visible.
+//! Four threads beside the IO thread. Slices travel through the ring alone; a channel carries only
+//! the retained handles, from the keeper to the holder. It orders what the keeper did before what
+//! the holder does, and nothing the other way: the holder takes without blocking, so that it never
+//! enters the list of waiting receivers which a sender looks at. What the holder reads is ordered
+//! before the owner's next write by the pins alone, so that a race on pool memory stays visible.
 
 mod lanes;
 #[path = "lanes/no_membarrier.rs"]
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed, payload_len, write_payload};
 use slipring::pipeline::{
-    ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal, Reclaim, Refused,
-    SliceReader, SliceRing, Stage, StageSpec, View, Wait,
+    ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal,
+    Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, View, Wait,
 };
 use slipring::region::Pages;
 use slipring::ring::{Full, PoolOptions, Retained};
@@ -106,7 +107,8 @@ fn holder(handles: &Receiver<Handle>, seed: u64) -> u64 {
             Err(TryRecvError::Disconnected) => return taken,
         }
         if draw.below(KEPT) < kept.len() as u64 {
-            let (number, handle) = kept.swap_remove_back(draw.below(kept.len() as u64) as usize).expect("it is there");
+            let (number, handle) =
+                kept.swap_remove_back(draw.below(kept.len() as u64) as usize).expect("it is there");
             check_payload(&handle, number);
         }
     }
@@ -166,7 +168,9 @@ fn run(reclaim: Reclaim, wait: Wait, seed: u64) {
     let retained = holder.join().expect("the holder verified all");
     assert!(retained > 0, "no handle was ever retained");
     assert!(stats.stages.iter().all(|stage| stage.wakes_lost == 0), "{stats:#?}");
-    println!("{reclaim:?} {wait:?}: {events} events, {retained} retained, full (ring, pool) {refusals:?} times");
+    println!(
+        "{reclaim:?} {wait:?}: {events} events, {retained} retained, full (ring, pool) {refusals:?} times"
+    );
 }
 
 #[test]
@@ -193,7 +197,9 @@ fn on_overwrite_with_backoff() {
 fn read_slices(mut reader: SliceReader<u64>, seed: u64) -> u64 {
     let (mut draw, mut idle) = (Draw::new(seed), Idle::new(Wait::default()));
     loop {
-        match reader.poll(1 + draw.below(5) as usize, |view| check_payload(view.bytes(), *view.meta())) {
+        match reader
+            .poll(1 + draw.below(5) as usize, |view| check_payload(view.bytes(), *view.meta()))
+        {
             Polled::Ended => return reader.next_sequence() as u64,
             Polled::Idle => {
                 idle.pass();
@@ -208,9 +214,13 @@ fn read_slices(mut reader: SliceReader<u64>, seed: u64) -> u64 {
 #[test]
 fn slices_in_events() {
     let events = events(20_000) / RUNS;
-    let (mut ring, readers) = SliceRing::<u64>::new(&pool(Reclaim::OnOverwrite), SLOTS, 2).expect("a small ring");
-    let threads: Vec<_> =
-        readers.into_iter().zip(6..).map(|(reader, seed)| thread::spawn(move || read_slices(reader, seed))).collect();
+    let (mut ring, readers) =
+        SliceRing::<u64>::new(&pool(Reclaim::OnOverwrite), SLOTS, 2).expect("a small ring");
+    let threads: Vec<_> = readers
+        .into_iter()
+        .zip(6..)
+        .map(|(reader, seed)| thread::spawn(move || read_slices(reader, seed)))
+        .collect();
     let mut idle = Idle::new(Wait::default());
     for number in 0..events {
         let mut grant = ring.reserve(payload_len(number)).expect("the pool holds a ring");
@@ -224,7 +234,9 @@ fn slices_in_events() {
         idle.reset();
     }
     drop(ring);
-    threads.into_iter().for_each(|thread| assert_eq!(thread.join().expect("a reader verified all"), events));
+    threads
+        .into_iter()
+        .for_each(|thread| assert_eq!(thread.join().expect("a reader verified all"), events));
 }
 
 /// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.

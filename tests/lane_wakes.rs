@@ -1,4 +1,5 @@
-//! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full lane asleep for ever.
+//! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full
+//! lane asleep for ever.
 
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
@@ -9,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use slipring::pipeline::{
-    Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, Refused, StageError, StageSpec, Wait,
+    Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, Refused, StageError,
+    StageSpec, Wait,
 };
 use slipring::region::Pages;
 use slipring::ring::{PoolError, PoolOptions};
@@ -48,7 +50,8 @@ fn is_woken(lane: &Lane<u64>) -> bool {
     }
 }
 
-/// Nobody but the IO thread moves a dead stage on, so a release before it must wake that thread, not the dead one.
+/// Nobody but the IO thread moves a dead stage on, so a release before it must wake that thread,
+/// not the dead one.
 #[test]
 fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
     let spec = LaneSpec::new(pool(8, 2), SLOTS)
@@ -56,11 +59,15 @@ fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
         .layer([StageSpec::thread("alive")])
         .layer([StageSpec::thread("dead")]);
     let mut started = spec.start::<u64>().expect("a small lane");
-    let (mut lane, mut alive) = (started.lane, started.stages.take("alive").expect("it was specified"));
+    let (mut lane, mut alive) =
+        (started.lane, started.stages.take("alive").expect("it was specified"));
     drop(started.stages.take("dead"));
     fill(&mut lane);
     assert!(lane.poll().is_idle());
-    assert!(lane.prepare_sleep(true), "nothing is to be done: the events stand before the first stage");
+    assert!(
+        lane.prepare_sleep(true),
+        "nothing is to be done: the events stand before the first stage"
+    );
     assert!(!is_woken(&lane));
     assert_eq!(alive.poll(SLOTS, |_| Outcome::Done), Ok(Polled::Advanced(SLOTS)));
     assert!(is_woken(&lane), "the dead stage's events wait for the IO thread");
@@ -72,12 +79,14 @@ fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
     assert!(lane.close(Duration::from_secs(10)).late.is_empty());
 }
 
-/// The stage's thread sleeps while another drops what it has read ahead: that kills the stage, and the thread must learn it.
+/// The stage's thread sleeps while another drops what it has read ahead: that kills the stage, and
+/// the thread must learn it.
 #[test]
 fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
     let spec = LaneSpec::new(pool(8, 2), SLOTS).layer([StageSpec::thread("reader")]);
     let mut started = spec.start::<u64>().expect("a small lane");
-    let (mut lane, mut stage) = (started.lane, started.stages.take("reader").expect("it was specified"));
+    let (mut lane, mut stage) =
+        (started.lane, started.stages.take("reader").expect("it was specified"));
     fill(&mut lane);
     let held = stage.read(SLOTS).expect("it is alive").expect("events are there");
     let (told, tells) = channel();
@@ -87,7 +96,10 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
     });
     drop(held);
     let end = tells.recv_timeout(Duration::from_secs(20)).expect("the stage's thread sleeps on");
-    assert!(matches!(end, Err(StageError::Failed(ref failure)) if failure.stage == "reader"), "{end:?}");
+    assert!(
+        matches!(end, Err(StageError::Failed(ref failure)) if failure.stage == "reader"),
+        "{end:?}"
+    );
     thread.join().expect("the thread ends");
     assert_eq!(lane.reserve(8).map(drop), Err(Refused::Poisoned(0)));
 }
@@ -112,15 +124,17 @@ fn handles_alone_can_not_fill_a_lane() {
     }
 }
 
-/// A filter of system calls that comes when the lane is there takes the barrier from its sleepers: no wake-up can be relied on, so they look again by themselves,
-/// with a nap between two looks.
+/// A filter of system calls that comes when the lane is there takes the barrier from its sleepers:
+/// no wake-up can be relied on, so they look again by themselves, with a nap between two looks.
 #[test]
 fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
     let run = thread::spawn(|| {
-        let spec =
-            LaneSpec::new(pool(8, 2), SLOTS).wait(Wait::Park).layer([StageSpec::thread("reader").wait(Wait::Park)]);
+        let spec = LaneSpec::new(pool(8, 2), SLOTS)
+            .wait(Wait::Park)
+            .layer([StageSpec::thread("reader").wait(Wait::Park)]);
         let mut started = spec.start::<u64>().expect("a small lane");
-        let (mut lane, stage) = (started.lane, started.stages.take("reader").expect("it was specified"));
+        let (mut lane, stage) =
+            (started.lane, started.stages.take("reader").expect("it was specified"));
         no_membarrier::forbid_membarrier();
         let mut next = 0;
         let reader = stage.spawn(move |view| {
@@ -145,7 +159,8 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
             lane.wait(true, Duration::from_secs(10));
             lane.poll();
         }
-        // Nothing is to be done for a while: whoever goes to sleep must not come back at once, over and over.
+        // Nothing is to be done for a while: whoever goes to sleep must not come back at once, over
+        // and over.
         let (start, mut sleeps) = (Instant::now(), 0);
         while start.elapsed() < Duration::from_millis(20) {
             if lane.prepare_sleep(false) {
@@ -155,7 +170,11 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
             lane.awake();
             sleeps += 1;
         }
-        assert!(sleeps <= 1 + start.elapsed().as_millis(), "{sleeps} sleeps in {:?}", start.elapsed());
+        assert!(
+            sleeps <= 1 + start.elapsed().as_millis(),
+            "{sleeps} sleeps in {:?}",
+            start.elapsed()
+        );
         assert!(lane.close(Duration::from_secs(60)).late.is_empty());
         assert_eq!(reader.join().error, None);
     });

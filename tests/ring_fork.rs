@@ -1,4 +1,5 @@
-//! A forked child has a ring pool at the parent's addresses, and zeros in it: it may use it, and drop it, and touches nothing else.
+//! A forked child has a ring pool at the parent's addresses, and zeros in it: it may use it, and
+//! drop it, and touches nothing else.
 
 #[allow(unsafe_code)]
 mod forks;
@@ -11,7 +12,8 @@ use forks::in_child;
 const BYTES: usize = 4 << 20;
 
 fn pool(pages: Pages) -> RingPool {
-    let options = PoolOptions { bytes: BYTES, max_slice_bytes: 4096, pages, ..PoolOptions::default() };
+    let options =
+        PoolOptions { bytes: BYTES, max_slice_bytes: 4096, pages, ..PoolOptions::default() };
     RingPool::new(&options).expect("a small pool")
 }
 
@@ -23,7 +25,8 @@ fn a_child_reads_zeros_and_writes_its_own() {
     for pages in PAGES {
         let mut pool = pool(pages);
         let slice = pool.copy_in(&[7; 4096]).unwrap();
-        let (handle, mut token) = (slice.retain().unwrap(), pool.reserve(4096).unwrap().into_token());
+        let (handle, mut token) =
+            (slice.retain().unwrap(), pool.reserve(4096).unwrap().into_token());
         token.fill(7);
         let other = pool.copy_in(&[7; 100]).unwrap();
         let staged = pool.stage(other).unwrap();
@@ -35,7 +38,10 @@ fn a_child_reads_zeros_and_writes_its_own() {
             assert!(mine.iter().all(|&byte| byte == 8) && token.iter().all(|&byte| byte == 9));
         });
         assert_eq!(status, 0, "{pages}: the child's checks failed");
-        assert!(slice.iter().chain(handle.iter()).chain(token.iter()).all(|&byte| byte == 7), "{pages}");
+        assert!(
+            slice.iter().chain(handle.iter()).chain(token.iter()).all(|&byte| byte == 7),
+            "{pages}"
+        );
         assert_eq!(pool.view(&staged), Some(&[7; 100][..]));
     }
 }
@@ -47,8 +53,10 @@ fn what_a_child_maps_is_still_there_when_the_pool_is_dropped() {
         let (slice, second) = (pool.copy_in(&[7; 64]).unwrap(), pool.copy_in(&[7; 64]).unwrap());
         let handle = second.retain().unwrap();
         let status = in_child(|| {
-            // As large as the pool and smaller: what is mapped next goes into the first hole that holds it.
-            let mine: Vec<Vec<u8>> = [BYTES, BYTES / 2, BYTES / 4].map(|bytes| vec![5; bytes - 4096]).into();
+            // As large as the pool and smaller: what is mapped next goes into the first hole that
+            // holds it.
+            let mine: Vec<Vec<u8>> =
+                [BYTES, BYTES / 2, BYTES / 4].map(|bytes| vec![5; bytes - 4096]).into();
             drop((slice, second, pool, handle));
             assert!(mine.iter().flatten().all(|&byte| byte == 5));
         });

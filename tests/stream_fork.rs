@@ -1,4 +1,5 @@
-//! A forked child has a copy of a queue, and one thread of it: its calls and its drops answer, wherever the other threads were, and the parent's queue goes on.
+//! A forked child has a copy of a queue, and one thread of it: its calls and its drops answer,
+//! wherever the other threads were, and the parent's queue goes on.
 
 #[allow(unsafe_code)]
 mod forks;
@@ -10,14 +11,17 @@ use std::thread;
 use std::time::Duration;
 
 use slipring::class::{self, ClassOptions, ClassPool, PooledBuf};
-use slipring::stream::{CopyError, DequeueError, Dequeuer, End, EnqueueError, Enqueuer, Forked, QueueOptions, queue};
+use slipring::stream::{
+    CopyError, DequeueError, Dequeuer, End, EnqueueError, Enqueuer, Forked, QueueOptions, queue,
+};
 
 use forks::in_child;
 
 #[test]
 fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
-    let (enqueuer, mut dequeuer) = queue(&pool, QueueOptions { messages: 2, bytes: 1 << 20 }).unwrap();
+    let (enqueuer, mut dequeuer) =
+        queue(&pool, QueueOptions { messages: 2, bytes: 1 << 20 }).unwrap();
     let (own_in, own_out) = queue(&pool, QueueOptions::default()).unwrap();
     let closer = enqueuer.closer();
     let reader = thread::spawn(move || {
@@ -37,7 +41,9 @@ fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
     for _ in 0..forks {
         let status = in_child(|| {
             let (mut own_in, mut own_out) = own.take().expect("a queue");
-            own_in.try_enqueue(pool.get(1 << 20).expect("direct ones need no pool")).expect("there is room");
+            own_in
+                .try_enqueue(pool.get(1 << 20).expect("direct ones need no pool"))
+                .expect("there is room");
             assert!(own_out.try_dequeue().expect("it is open").is_some());
             drop(own_in);
             assert!(own_out.dequeue().expect("a clean end").is_none());
@@ -45,7 +51,11 @@ fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
             drop(enqueuer.take());
         });
         assert_eq!(status, 0, "the child's checks failed");
-        enqueuer.as_mut().expect("it is the parent's").enqueue_copy(b"a").expect("the parent's queue is open");
+        enqueuer
+            .as_mut()
+            .expect("it is the parent's")
+            .enqueue_copy(b"a")
+            .expect("the parent's queue is open");
     }
     drop((enqueuer, own));
     assert_eq!(reader.join().expect("the reader ends"), forks);
@@ -61,7 +71,8 @@ fn is_forked(end: &End) -> bool {
     matches!(end, End::Closed(error) if error.is::<Forked>())
 }
 
-/// Whoever would end the wait is a thread of the parent's. (Each takes its own copy of the ends in a child of its own.)
+/// Whoever would end the wait is a thread of the parent's. (Each takes its own copy of the ends in
+/// a child of its own.)
 #[test]
 fn a_call_that_would_wait_says_that_the_process_was_forked() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
@@ -81,11 +92,17 @@ fn a_call_that_would_wait_says_that_the_process_was_forked() {
         }),
         ("enqueue", |full, _| {
             let refused = full.enqueue(direct()).unwrap_err();
-            assert!(matches!(&refused, EnqueueError::Closed { end, .. } if is_forked(end)), "{refused}");
+            assert!(
+                matches!(&refused, EnqueueError::Closed { end, .. } if is_forked(end)),
+                "{refused}"
+            );
         }),
         ("enqueue_async", |full, _| {
-            let polled = pin!(full.enqueue_async(direct())).poll(&mut Context::from_waker(Waker::noop()));
-            assert!(matches!(polled, Poll::Ready(Err(EnqueueError::Closed { end, .. })) if is_forked(&end)));
+            let polled =
+                pin!(full.enqueue_async(direct())).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(
+                matches!(polled, Poll::Ready(Err(EnqueueError::Closed { end, .. })) if is_forked(&end))
+            );
         }),
         ("enqueue_copy", |full, _| {
             let refused = full.enqueue_copy(b"b").unwrap_err();

@@ -1,7 +1,9 @@
-//! Sustained progress of queues: a lost wake-up shows only under load, so queues are tiny, both ends sleep all the time and pause now and then at random, and
-//! threads, tasks, times and dropped futures meet at one queue.
+//! Sustained progress of queues: a lost wake-up shows only under load, so queues are tiny, both
+//! ends sleep all the time and pause now and then at random, and threads, tasks, times and dropped
+//! futures meet at one queue.
 //!
-//! `SLIPRING_EVENTS` sets the sum of messages of all runs. A run that stands still for a minute ends the process with what the queue last said of itself.
+//! `SLIPRING_EVENTS` sets the sum of messages of all runs. A run that stands still for a minute
+//! ends the process with what the queue last said of itself.
 
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
@@ -65,7 +67,8 @@ fn enqueue(mut enqueuer: Enqueuer, count: u64, mixed: bool, seed: u64) {
         write_payload(message, number);
         pause(&mut draw);
         if number + 1 == count {
-            // The last one lets the dequeuer run out of messages and sleep, also where this thread has been ahead all the time.
+            // The last one lets the dequeuer run out of messages and sleep, also where this thread
+            // has been ahead all the time.
             while enqueuer.stats().queued_messages > 0 {
                 thread::yield_now();
             }
@@ -74,7 +77,9 @@ fn enqueue(mut enqueuer: Enqueuer, count: u64, mixed: bool, seed: u64) {
         loop {
             let outcome = match if mixed { draw.below(4) } else { 0 } {
                 0 => Some(enqueuer.enqueue_copy(message)),
-                1 => Some(enqueuer.enqueue_copy_timeout(message, Duration::from_micros(draw.below(100)))),
+                1 => Some(
+                    enqueuer.enqueue_copy_timeout(message, Duration::from_micros(draw.below(100))),
+                ),
                 how => poll(enqueuer.enqueue_copy_async(message), how == 2),
             };
             match outcome {
@@ -151,7 +156,8 @@ fn threads_without_membarrier() {
     QUEUES.iter().for_each(|&options| run(options, true));
 }
 
-/// A filter that comes when the process has registered: no wake-up can be relied on, so those who sleep look again by themselves.
+/// A filter that comes when the process has registered: no wake-up can be relied on, so those who
+/// sleep look again by themselves.
 #[test]
 fn threads_and_tasks_whose_membarrier_is_forbidden_later() {
     for options in QUEUES {

@@ -1,12 +1,14 @@
-//! Real queues over a real pool under ThreadSanitizer (`scripts/tsan`), and as an ordinary test with fewer messages.
+//! Real queues over a real pool under ThreadSanitizer (`scripts/tsan`), and as an ordinary test
+//! with fewer messages.
 //!
 //! ```text
 //! filler ──queue──▶ relay: verifies, holds some, passes them on ──queue──▶ last: verifies, drops
 //!    ▲                                                                       │
 //!    └──────────────── buffers, by the pool that all three share ◀───────────┘
 //! ```
-//! Messages travel through queues alone, and buffers back through the pool alone: whatever else orders two threads would hide a race between them. Bounds are tiny,
-//! so that both ends sleep all the time, and the pool is as small as it can be, so that each buffer is written anew at once.
+//! Messages travel through queues alone, and buffers back through the pool alone: whatever else
+//! orders two threads would hide a race between them. Bounds are tiny, so that both ends sleep all
+//! the time, and the pool is as small as it can be, so that each buffer is written anew at once.
 
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
@@ -55,13 +57,14 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Each class has the least that can't stand still: while the relay waits for a buffer it holds some and one in its hand, its queue may be full, and the
-/// filler may have one in its hand.
+/// Each class has the least that can't stand still: while the relay waits for a buffer it holds
+/// some and one in its hand, its queue may be full, and the filler may have one in its hand.
 fn pool(messages: usize) -> ClassPool {
     let table = ClassTable::new(&[128, 1024]).expect("a table");
     assert!(table.class_of(PAYLOAD_BYTES_MAX).is_some());
     let (limit, at_limit) = (Limit::buffers(HELD + 1 + messages + 1 + 1), AtLimit::Wait);
-    ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() }).expect("a small pool")
+    ClassPool::new(&ClassOptions { table, limit, at_limit, ..ClassOptions::default() })
+        .expect("a small pool")
 }
 
 /// Enqueues messages, moved or copied, until all are or the queue is closed; says how many.
@@ -91,14 +94,16 @@ fn fill(mut enqueuer: Enqueuer, count: u64, wait: Wait) -> u64 {
 }
 
 fn next(dequeuer: &mut Dequeuer, wait: Wait) -> Option<Message> {
-    let next = if wait == Wait::Tasks { block_on(dequeuer.dequeue_async()) } else { dequeuer.dequeue() };
+    let next =
+        if wait == Wait::Tasks { block_on(dequeuer.dequeue_async()) } else { dequeuer.dequeue() };
     next.unwrap_or_else(|closed| {
         assert!(wait == Wait::Closed, "{closed}");
         None
     })
 }
 
-/// Holds messages, and drops them or passes them on, with their numbers in a queue of their own, in any order. Says how many it got.
+/// Holds messages, and drops them or passes them on, with their numbers in a queue of their own, in
+/// any order. Says how many it got.
 fn relay(mut dequeuer: Dequeuer, mut on: Enqueuer, seed: u64, wait: Wait) -> u64 {
     let (mut draw, mut held, mut number) = (Draw::new(seed), Vec::<(u64, Message)>::new(), 0);
     while let Some(message) = next(&mut dequeuer, wait) {
@@ -143,12 +148,17 @@ fn run(wait: Wait, messages: usize, bytes: usize, seed: u64) {
         }
         assert!(closer.close("reset"), "it is still open");
     }
-    let (filled, relayed) = (filler.join().expect("the filler"), relay.join().expect("the relay verified all"));
+    let (filled, relayed) =
+        (filler.join().expect("the filler"), relay.join().expect("the relay verified all"));
     assert_eq!(filled, relayed, "what was taken is dequeued");
     assert!(filled == count || wait == Wait::Closed);
     let passed_on = last.join().expect("the last one verified all");
     let stats = closer.stats();
-    assert_eq!((stats.queued_messages, stats.queued_bytes, stats.wakes_lost), (0, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.queued_messages, stats.queued_bytes, stats.wakes_lost),
+        (0, 0, 0),
+        "{stats:?}"
+    );
     assert!(pool.stats().classes.iter().all(|class| class.in_use == 0), "{:?}", pool.stats());
     println!("{filled} messages, {passed_on} passed on; {stats:?}");
 }

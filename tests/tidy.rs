@@ -1,20 +1,24 @@
-//! The rules of this repository that a reader's eye would miss, held by a test: each is a function over the source files that returns its
-//! complaints, and each is shown by a small wrong example to be able to fail.
+//! The rules of this repository that a reader's eye would miss, held by a test: each is a function
+//! over the source files that returns its complaints, and each is shown by a small wrong example to
+//! be able to fail.
 //!
-//! It reads every `.rs` file below the repository's root but builds nothing; what a file means to the compiler is clippy's business.
+//! It reads every `.rs` file below the repository's root but builds nothing; what a file means to
+//! the compiler is clippy's business.
 
 mod tidy {
     pub mod memory;
     pub mod shape;
     pub mod source;
     pub mod twins;
+    pub mod width;
     pub mod words;
 }
 
-use tidy::source::{Source, read, tree};
-use tidy::{memory, shape, twins, words};
+use tidy::source::{Source, pages, read, tree};
+use tidy::{memory, shape, twins, width, words};
 
-/// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations. Extend it on purpose.
+/// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations.
+/// Extend it on purpose.
 const UNSAFE_FILES: &[&str] = &[
     "compare/src/allocations.rs",
     "compare/src/contender/allocator.rs",
@@ -84,9 +88,12 @@ fn each(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
 fn twins_apply() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twins");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let twins: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "twin")).collect();
+    let twins: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "twin")).collect();
     let name = |path: &std::path::Path| path.file_stem().unwrap().to_string_lossy().into_owned();
-    let stale = |path: &std::path::PathBuf| twins::stale(&name(path), &std::fs::read_to_string(path).unwrap(), read);
+    let stale = |path: &std::path::PathBuf| {
+        twins::stale(&name(path), &std::fs::read_to_string(path).unwrap(), read)
+    };
     let complaints: Vec<String> = twins.iter().flat_map(stale).collect();
     assert!(twins.len() > 200 && complaints.is_empty(), "{complaints:#?}");
 }
@@ -94,8 +101,13 @@ fn twins_apply() {
 #[test]
 fn the_tree_is_found() {
     let files = tree();
-    for expected in ["src/lib.rs", "ingest/src/main.rs", "compare/src/main.rs", "tests/tidy.rs", "tests/tidy/source.rs"]
-    {
+    for expected in [
+        "src/lib.rs",
+        "ingest/src/main.rs",
+        "compare/src/main.rs",
+        "tests/tidy.rs",
+        "tests/tidy/source.rs",
+    ] {
         assert!(files.iter().any(|file| file.path == expected), "{expected} wasn't found");
     }
 }
@@ -131,6 +143,15 @@ fn files_are_short() {
 #[test]
 fn functions_are_short() {
     assert_none(&each(shape::function_length));
+}
+
+#[test]
+fn comments_and_pages_are_narrow() {
+    let pages = pages();
+    assert!(pages.iter().any(|path| path == "docs/INVARIANTS.md"), "{pages:?}");
+    assert_none(&each(width::of_comments));
+    let wide = pages.iter().flat_map(|path| width::of_page(path, &read(path)));
+    assert_none(&wide.collect::<Vec<_>>());
 }
 
 #[test]

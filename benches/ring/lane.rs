@@ -17,7 +17,11 @@ pub fn lane(criterion: &mut Criterion) {
             time_ops(bencher, EVENTS, || empty.lap(batch));
         });
         group.bench_function(BenchmarkId::new("publish-consume-inline", batch), |bencher| {
-            let pool = PoolOptions { bytes: 8 << 20, max_slice_bytes: PAYLOAD_BYTES, ..PoolOptions::default() };
+            let pool = PoolOptions {
+                bytes: 8 << 20,
+                max_slice_bytes: PAYLOAD_BYTES,
+                ..PoolOptions::default()
+            };
             let mut lane = LaneLap::new(pool);
             time_ops(bencher, EVENTS, || lane.lap(batch));
             lane.close();

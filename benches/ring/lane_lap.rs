@@ -1,4 +1,5 @@
-//! A lane on one thread, timed by `benches/ring.rs` and counted in instructions by `benches/instructions/benches/count.rs`.
+//! A lane on one thread, timed by `benches/ring.rs` and counted in instructions by
+//! `benches/instructions/benches/count.rs`.
 //!
 //! ```text
 //!   a lap: 4096 x { claim ─▶ write 8 bytes ─▶ stage }, flushed and polled in batches ─▶ the inline stage reads the 8 bytes
@@ -27,7 +28,8 @@ pub struct LaneLap {
 impl LaneLap {
     pub fn new(pool: PoolOptions) -> Self {
         let spec = LaneSpec::new(pool, EVENTS as usize).layer([StageSpec::inline("read")]);
-        let Started { mut lane, mut stages, .. } = spec.start::<()>().expect("the pool fits this machine");
+        let Started { mut lane, mut stages, .. } =
+            spec.start::<()>().expect("the pool fits this machine");
         let read = Rc::new(Cell::new(0u64));
         let counter = Rc::clone(&read);
         let handler = move |view: View<'_, ()>| {
@@ -43,7 +45,8 @@ impl LaneLap {
     pub fn lap(&mut self, batch: u64) {
         for _ in 0..EVENTS / batch {
             for _ in 0..batch {
-                let mut claim = self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
+                let mut claim =
+                    self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
                 claim[..8].copy_from_slice(&self.op.to_le_bytes());
                 if batch == 1 {
                     claim.publish(());
@@ -82,7 +85,8 @@ impl EmptyLaneLap {
             for entry in entries.iter_mut() {
                 *entry = self.op.to_le_bytes();
                 self.op += 1;
-                // No instruction, but it keeps the compiler from doing several entries at once, which it can't with a lane.
+                // No instruction, but it keeps the compiler from doing several entries at once,
+                // which it can't with a lane.
                 black_box(());
             }
             for entry in entries {

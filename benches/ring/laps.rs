@@ -6,7 +6,8 @@
 //!   a lap: for each entry { reserve ─▶ write the first bytes ─▶ commit ─▶ the entry, which lets go of what stood there }
 //! ```
 //!
-//! Every lap asserts what it has done. `T` is how many bytes of a payload are written: 8, or the 4 of one `f32`.
+//! Every lap asserts what it has done. `T` is how many bytes of a payload are written: 8, or the 4
+//! of one `f32`.
 
 use std::hint::black_box;
 
@@ -80,13 +81,17 @@ impl<const T: usize> Slices<T> {
 
     /// The operation whose slice doesn't hold what it wrote, if there is one, and how many slices
     /// are held.
-    #[allow(dead_code, reason = "a long run verifies all that is held; a benchmark each lap's last slice")]
+    #[allow(
+        dead_code,
+        reason = "a long run verifies all that is held; a benchmark each lap's last slice"
+    )]
     pub fn verify(&self) -> (Option<u64>, usize) {
         let entries = self.entries.len() as u64;
         // The newest operation that came to this entry.
         let newest = |entry: u64| entry + (self.op - 1 - entry) / entries * entries;
-        let mut held =
-            (0..).zip(&self.entries).filter_map(|(entry, slice)| slice.as_ref().map(|slice| (newest(entry), slice)));
+        let mut held = (0..)
+            .zip(&self.entries)
+            .filter_map(|(entry, slice)| slice.as_ref().map(|slice| (newest(entry), slice)));
         let count = self.entries.iter().flatten().count();
         (held.find(|(op, slice)| slice[..T] != op.to_le_bytes()[..T]).map(|(op, _)| op), count)
     }
@@ -110,7 +115,8 @@ impl<const T: usize> Empty<T> {
             assert!(bytes >= T, "a payload of {bytes} bytes has no room for {T}");
             touch::<T>(entry, op);
             op += 1;
-            // No instruction, but it keeps the compiler from doing several entries at once, which it can't with a pool.
+            // No instruction, but it keeps the compiler from doing several entries at once, which
+            // it can't with a pool.
             black_box(());
         }
         self.op = op;

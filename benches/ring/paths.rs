@@ -65,5 +65,7 @@ pub fn both_paths<const T: usize>(
 pub fn empty<const T: usize>(group: &mut BenchmarkGroup<'_, WallTime>) {
     let (mut empty, sizes) = (Empty::<T>::new(ENTRIES), vec![64; ENTRIES]);
     group.throughput(Throughput::Elements(1));
-    group.bench_function("empty-harness", |bencher| time_ops(bencher, ENTRIES as u64, || empty.lap(&sizes)));
+    group.bench_function("empty-harness", |bencher| {
+        time_ops(bencher, ENTRIES as u64, || empty.lap(&sizes))
+    });
 }

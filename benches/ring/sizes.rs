@@ -15,7 +15,13 @@ pub fn alloc_sizes(criterion: &mut Criterion) {
     empty::<F32_BYTES>(&mut group);
     for vectors in VECTORS {
         let bytes = vectors * 128 * F32_BYTES;
-        both_paths::<F32_BYTES>(&mut group, &format!("{vectors}x128"), ENTRIES, fitting_bytes(bytes), bytes);
+        both_paths::<F32_BYTES>(
+            &mut group,
+            &format!("{vectors}x128"),
+            ENTRIES,
+            fitting_bytes(bytes),
+            bytes,
+        );
     }
     group.finish();
 }

@@ -1,7 +1,8 @@
 //! Counts calls of the program's allocator while somebody asks for it.
 //!
-//! It stands before glibc for the whole program, so a contender that allocates from it pays for one load and one branch that isn't taken, two instructions of some dozens; the
-//! contenders `glibc`, `mimalloc` and `jemalloc` of `class` call their allocators directly and don't pass here.
+//! It stands before glibc for the whole program, so a contender that allocates from it pays for one
+//! load and one branch that isn't taken, two instructions of some dozens; the contenders `glibc`,
+//! `mimalloc` and `jemalloc` of `class` call their allocators directly and don't pass here.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -82,13 +83,15 @@ pub fn begin() {
     COUNTS.0.store(true, Ordering::Release);
 }
 
-/// Stops, and says how often any thread took memory from the program's allocator or gave it back since [`begin`].
+/// Stops, and says how often any thread took memory from the program's allocator or gave it back
+/// since [`begin`].
 pub fn end() -> u64 {
     COUNTS.0.store(false, Ordering::Release);
     CALLS.load(Ordering::Relaxed)
 }
 
-/// How often any thread asked for [`LARGE_BYTES`] or more since [`begin`]; a block that grows to it counts each time it grows.
+/// How often any thread asked for [`LARGE_BYTES`] or more since [`begin`]; a block that grows to it
+/// counts each time it grows.
 pub fn large() -> u64 {
     LARGE.load(Ordering::Relaxed)
 }

@@ -1,9 +1,11 @@
-//! What is measured: how much of a payload is written, how large payloads are, how many are alive, in which order they go, how large the pool is
-//! and on which pages it lies. Which cases a run has stands in [`crate::catalog`].
+//! What is measured: how much of a payload is written, how large payloads are, how many are alive,
+//! in which order they go, how large the pool is and on which pages it lies. Which cases a run has
+//! stands in [`crate::catalog`].
 
 use std::fmt::{self, Display};
 
-/// The seed of sizes and entries: the same lists in every run, so that two runs differ by the machine only.
+/// The seed of sizes and entries: the same lists in every run, so that two runs differ by the
+/// machine only.
 pub const SEED: u64 = 0x5eed_0f51;
 
 /// The list of sizes is prime in length, so that an entry meets another size on each lap.
@@ -30,20 +32,23 @@ pub enum Payload {
     Mixed,
     /// Always so many vectors.
     Vectors(usize),
-    /// Always so many bytes: for strides that are multiples of 4096, which meet the same sets of the cache.
+    /// Always so many bytes: for strides that are multiples of 4096, which meet the same sets of
+    /// the cache.
     Bytes(usize),
 }
 
 /// How large the pool is.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Pool {
-    /// The smallest power of two that holds `slots` of the largest payload; twice that where every payload is of that size, because an operation allocates
-    /// before it releases and the end of a pool, or of a chunk, leaves a tail.
+    /// The smallest power of two that holds `slots` of the largest payload; twice that where every
+    /// payload is of that size, because an operation allocates before it releases and the end of a
+    /// pool, or of a chunk, leaves a tail.
     Fit,
     Bytes(usize),
 }
 
-/// What the pool lies on. A contender whose memory isn't a mapping of ours takes part with [`Pages::Thp`] only.
+/// What the pool lies on. A contender whose memory isn't a mapping of ours takes part with
+/// [`Pages::Thp`] only.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Pages {
     /// 4 KiB, and no larger ones even where the kernel would give them.
@@ -59,11 +64,13 @@ pub enum Pages {
 pub enum Order {
     /// The oldest: entries are replaced 0, 1 ... slots - 1, 0.
     Oldest,
-    /// Any: after a first lap in order, each operation replaces an entry from a list that was drawn before the clock.
+    /// Any: after a first lap in order, each operation replaces an entry from a list that was drawn
+    /// before the clock.
     Random,
 }
 
-/// One case; its name says all of it: `touch8-mix-16x1024-fit` is 1 to 8 vectors of dimension 16, 1024 slots.
+/// One case; its name says all of it: `touch8-mix-16x1024-fit` is 1 to 8 vectors of dimension 16,
+/// 1024 slots.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub written: Written,
@@ -79,7 +86,8 @@ pub struct Case {
 /// What a contender must know before the first operation.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// Payloads alive at once; one more for the moment between an allocation and the release that follows.
+    /// Payloads alive at once; one more for the moment between an allocation and the release that
+    /// follows.
     pub slots: usize,
     pub largest_bytes: usize,
     pub pool_bytes: usize,
@@ -120,7 +128,9 @@ impl Case {
         match (self.order, self.payload) {
             (Order::Random, _) => format!("{written}-random-order"),
             (_, Payload::Mixed) => format!("{written}-mix-{dim}x{slots}-{pool}{pages}"),
-            (_, Payload::Vectors(vectors)) => format!("{written}-{vectors}v-{dim}x{slots}-{pool}{pages}"),
+            (_, Payload::Vectors(vectors)) => {
+                format!("{written}-{vectors}v-{dim}x{slots}-{pool}{pages}")
+            }
             (_, Payload::Bytes(bytes)) => format!("{written}-{}-{pool}{pages}", Size(bytes)),
         }
     }
@@ -166,7 +176,8 @@ impl Case {
             Payload::Mixed => (draw() % VECTORS_MAX + 1) * vector_bytes,
             _ => self.largest_bytes(),
         };
-        let narrow = |number: usize| u32::try_from(number).expect("sizes and slots are far below 4 Gi");
+        let narrow =
+            |number: usize| u32::try_from(number).expect("sizes and slots are far below 4 Gi");
         let sizes = (0..SIZES_COUNT).map(|_| narrow(size())).collect();
         let mut entries = || (0..ENTRIES_COUNT).map(|_| narrow(draw() % self.slots)).collect();
         Drawn { sizes, entries: (self.order == Order::Random).then(&mut entries) }
@@ -215,7 +226,8 @@ mod tests {
         assert_eq!((Case::FIT.plan().pool_bytes, Case::FIT.plan().largest_bytes), (512 << 10, 512));
         let sizes = Case::FIT.drawn().sizes;
         for vectors in 1..=8 {
-            let share = sizes.iter().filter(|&&bytes| bytes == vectors * 64).count() * 100 / sizes.len();
+            let share =
+                sizes.iter().filter(|&&bytes| bytes == vectors * 64).count() * 100 / sizes.len();
             assert!((10..=15).contains(&share), "{vectors} vectors: {share} %");
         }
         assert!(sizes.iter().all(|&bytes| (64..=512).contains(&bytes) && bytes % 64 == 0));
@@ -223,7 +235,10 @@ mod tests {
         assert!(mean.abs_diff(Case::FIT.mean_bytes()) < 8, "{mean} B");
 
         let fixed = Case { payload: Payload::Vectors(64), dim: 128, ..Case::FIT };
-        assert_eq!((fixed.name().as_str(), fixed.mean_bytes()), ("touch8-64v-128x1024-fit", 32 << 10));
+        assert_eq!(
+            (fixed.name().as_str(), fixed.mean_bytes()),
+            ("touch8-64v-128x1024-fit", 32 << 10)
+        );
         assert_eq!(fixed.plan().pool_bytes, 64 << 20, "room for one more before the oldest goes");
         assert!(fixed.drawn().sizes.iter().all(|&bytes| bytes == 32 << 10));
     }
@@ -240,7 +255,8 @@ mod tests {
 
     #[test]
     fn sizes_have_the_largest_whole_unit() {
-        let texts = [0, 24, 1 << 10, 9 << 10, 1 << 20, 2 << 30].map(|bytes| Size(bytes).to_string());
+        let texts =
+            [0, 24, 1 << 10, 9 << 10, 1 << 20, 2 << 30].map(|bytes| Size(bytes).to_string());
         assert_eq!(texts, ["0B", "24B", "1KiB", "9KiB", "1MiB", "2GiB"]);
     }
 }

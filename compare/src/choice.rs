@@ -11,7 +11,8 @@ use crate::report::{self, Report};
 /// What a run may choose.
 #[derive(Args, Clone, Default)]
 pub struct Choice {
-    /// The cases and contenders that targets are set for, with fewer and shorter repeats; in under a minute
+    /// The cases and contenders that targets are set for, with fewer and shorter repeats; in under
+    /// a minute
     #[arg(long)]
     pub quick: bool,
     /// One JSON object a line instead of a table; lines that aren't results carry no `case`
@@ -20,7 +21,8 @@ pub struct Choice {
     /// Only cases whose name contains this, or one of these with commas between them
     #[arg(long, value_delimiter = ',')]
     pub case: Vec<String>,
-    /// Only contenders whose name contains this, or one of these; also those that `--quick` leaves out
+    /// Only contenders whose name contains this, or one of these; also those that `--quick` leaves
+    /// out
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Repeats of each case and contender [default: 21, or 7 with --quick; of objects 7 and 3]
@@ -67,7 +69,10 @@ impl Choice {
     /// Refuses a run in which nothing would be measured.
     pub fn check(&self, cases: usize, contenders: usize) -> Result<(), Wrong> {
         let none = |option: &str, names: &[String], what: &str| {
-            Err(Wrong::Option(format!("--{option} {}: no such {what}; --list names them all", names.join(","))))
+            Err(Wrong::Option(format!(
+                "--{option} {}: no such {what}; --list names them all",
+                names.join(",")
+            )))
         };
         match (cases, contenders) {
             (0, _) => none("case", &self.case, "case"),
@@ -76,8 +81,8 @@ impl Choice {
         }
     }
 
-    /// Those of the cases and contenders that this run has, each with how it is named; none if it was to list them, which is done. `quick` are the contenders of
-    /// a quick run.
+    /// Those of the cases and contenders that this run has, each with how it is named; none if it
+    /// was to list them, which is done. `quick` are the contenders of a quick run.
     pub fn select<C, R>(
         &self,
         (mut cases, case_name): (Vec<C>, fn(&C) -> String),
@@ -86,8 +91,9 @@ impl Choice {
     ) -> Result<Selected<C, R>, Wrong> {
         cases.retain(|case| self.takes_case(&case_name(case)));
         let is_run = |name: &str| !self.quick_contenders() || quick.contains(&name);
-        contenders
-            .retain(|contender| self.takes_contender(contender_name(contender)) && is_run(contender_name(contender)));
+        contenders.retain(|contender| {
+            self.takes_contender(contender_name(contender)) && is_run(contender_name(contender))
+        });
         if self.list {
             report::list("cases", &cases.iter().map(case_name).collect::<Vec<_>>());
             report::list("contenders", &contenders.iter().map(contender_name).collect::<Vec<_>>());
@@ -147,9 +153,14 @@ mod tests {
 
     #[test]
     fn a_run_of_nothing_names_its_option() {
-        let choice = Choice { case: vec!["a".into(), "b".into()], only: vec!["c".into()], ..Choice::default() };
+        let choice = Choice {
+            case: vec!["a".into(), "b".into()],
+            only: vec!["c".into()],
+            ..Choice::default()
+        };
         assert!(choice.check(1, 1).is_ok());
-        let text = |wrong: Result<(), Wrong>| wrong.map_err(|wrong| wrong.text().to_owned()).unwrap_err();
+        let text =
+            |wrong: Result<(), Wrong>| wrong.map_err(|wrong| wrong.text().to_owned()).unwrap_err();
         assert_eq!(text(choice.check(0, 1)), "--case a,b: no such case; --list names them all");
         assert_eq!(text(choice.check(1, 0)), "--only c: no such contender; --list names them all");
     }
@@ -158,14 +169,25 @@ mod tests {
     fn what_is_run_is_selected_by_name() {
         let of = |choice: &Choice| {
             let cases = (vec![1, 2, 12], (|case: &i32| case.to_string()) as fn(&i32) -> String);
-            let contenders = (vec!["a", "b", "ab"], (|name: &&'static str| *name) as fn(&&'static str) -> &'static str);
+            let contenders = (
+                vec!["a", "b", "ab"],
+                (|name: &&'static str| *name) as fn(&&'static str) -> &'static str,
+            );
             choice.select(cases, contenders, &["b"])
         };
         let all = Choice::default();
         assert_eq!(of(&all).unwrap(), Some((vec![1, 2, 12], vec!["a", "b", "ab"])));
-        let named = Choice { case: vec!["2".into()], only: vec!["a".into()], quick: true, ..Choice::default() };
+        let named = Choice {
+            case: vec!["2".into()],
+            only: vec!["a".into()],
+            quick: true,
+            ..Choice::default()
+        };
         assert_eq!(of(&named).unwrap(), Some((vec![2, 12], vec!["a", "ab"])));
-        assert_eq!(of(&Choice { quick: true, ..Choice::default() }).unwrap(), Some((vec![1, 2, 12], vec!["b"])));
+        assert_eq!(
+            of(&Choice { quick: true, ..Choice::default() }).unwrap(),
+            Some((vec![1, 2, 12], vec!["b"]))
+        );
         assert!(of(&Choice { only: vec!["z".into()], ..Choice::default() }).is_err());
         assert!(of(&Choice { list: true, ..Choice::default() }).unwrap().is_none());
     }
@@ -174,10 +196,15 @@ mod tests {
     fn names_ask_for_what_a_quick_run_leaves_out() {
         let quick = Choice { quick: true, repeats: NonZero::new(2), ..Choice::default() };
         assert!(quick.quick_cases() && quick.quick_contenders());
-        assert_eq!((quick.rounds(QUICK, FULL).repeats, quick.rounds(QUICK, FULL).ops), (2, QUICK.ops));
+        assert_eq!(
+            (quick.rounds(QUICK, FULL).repeats, quick.rounds(QUICK, FULL).ops),
+            (2, QUICK.ops)
+        );
         let named = Choice { only: vec!["s2".into()], ..quick };
         assert!(named.quick_cases() && !named.quick_contenders());
-        assert!(named.takes_contender("s2") && !named.takes_contender("s3") && named.takes_case("any"));
+        assert!(
+            named.takes_contender("s2") && !named.takes_contender("s3") && named.takes_case("any")
+        );
         assert_eq!(Choice::default().rounds(QUICK, FULL).repeats, FULL.repeats);
     }
 }

@@ -1,5 +1,5 @@
-//! Runs the contenders: verified once, then timed in interleaved repeats, each on a contender built anew, so that where its pages lie is part of the
-//! spread and only one pool is alive at a time.
+//! Runs the contenders: verified once, then timed in interleaved repeats, each on a contender built
+//! anew, so that where its pages lie is part of the spread and only one pool is alive at a time.
 
 use std::fmt::{self, Display};
 use std::hint::black_box;
@@ -25,7 +25,8 @@ pub const FULL: Rounds = Rounds { repeats: 21, ops: 2_000_000, verified_ops: 500
 /// Warm-up before the clock, in laps of the entries.
 const WARM_LAPS: u64 = 8;
 
-/// Bytes that a repeat may write, and that the verified pass may: large payloads get fewer operations, so that no repeat takes much longer than the others.
+/// Bytes that a repeat may write, and that the verified pass may: large payloads get fewer
+/// operations, so that no repeat takes much longer than the others.
 const WRITTEN_BYTES_MAX: usize = 8 << 30;
 const VERIFIED_BYTES_MAX: usize = 1 << 30;
 
@@ -37,7 +38,11 @@ impl Rounds {
             Written::Touch8 => self.ops,
             Written::Whole => within(self.ops, WRITTEN_BYTES_MAX),
         };
-        Self { repeats: self.repeats, ops, verified_ops: within(self.verified_ops, VERIFIED_BYTES_MAX) }
+        Self {
+            repeats: self.repeats,
+            ops,
+            verified_ops: within(self.verified_ops, VERIFIED_BYTES_MAX),
+        }
     }
 }
 
@@ -47,7 +52,8 @@ pub struct Timing {
     /// What was emulated, where its design can't express the workload.
     pub emulated: Option<&'static str>,
     pub memory_bytes: usize,
-    /// By how much the process grew between the warm-up and the end, in the worst repeat; where a bench looks at it.
+    /// By how much the process grew between the warm-up and the end, in the worst repeat; where a
+    /// bench looks at it.
     pub growth_bytes: Option<usize>,
     /// One figure a repeat, in nanoseconds for each operation, sorted.
     pub ns_per_op: Vec<f64>,
@@ -55,7 +61,13 @@ pub struct Timing {
 
 impl Timing {
     pub fn new(contender: &'static str) -> Self {
-        Self { contender, emulated: None, memory_bytes: 0, growth_bytes: None, ns_per_op: Vec::new() }
+        Self {
+            contender,
+            emulated: None,
+            memory_bytes: 0,
+            growth_bytes: None,
+            ns_per_op: Vec::new(),
+        }
     }
 
     /// One more repeat.
@@ -100,8 +112,12 @@ impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Build(reason) => write!(f, "it can't be built: {reason}"),
-            Self::Exhausted { op, bytes } => write!(f, "operation {op} found no room for {bytes} B"),
-            Self::Corrupt { entry, op } => write!(f, "entry {entry} doesn't hold what operation {op} wrote"),
+            Self::Exhausted { op, bytes } => {
+                write!(f, "operation {op} found no room for {bytes} B")
+            }
+            Self::Corrupt { entry, op } => {
+                write!(f, "entry {entry} doesn't hold what operation {op} wrote")
+            }
         }
     }
 }
@@ -119,9 +135,17 @@ pub struct Runner {
 
 impl Runner {
     pub fn of<C: Contender>() -> Self {
-        let orders: &[Order] = if C::ANY_ORDER { &[Order::Oldest, Order::Random] } else { &[Order::Oldest] };
+        let orders: &[Order] =
+            if C::ANY_ORDER { &[Order::Oldest, Order::Random] } else { &[Order::Oldest] };
         let (verify, time) = (verify::<C>, time::<C>);
-        Self { name: C::NAME, emulated: C::EMULATED, orders, chooses_pages: C::CHOOSES_PAGES, verify, time }
+        Self {
+            name: C::NAME,
+            emulated: C::EMULATED,
+            orders,
+            chooses_pages: C::CHOOSES_PAGES,
+            verify,
+            time,
+        }
     }
 
     /// The same contender under another name, in these orders only.
@@ -135,26 +159,32 @@ impl Runner {
     }
 }
 
-/// All contenders that take part in one case: each verified, then the repeats in turn (A B C A B C ...).
+/// All contenders that take part in one case: each verified, then the repeats in turn (A B C A B C
+/// ...).
 pub fn measure(case: &Case, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
     let (drawn, rounds) = (case.drawn(), rounds.of(case));
-    let contenders: Vec<&Runner> = contenders.iter().filter(|runner| runner.takes_part(case)).collect();
+    let contenders: Vec<&Runner> =
+        contenders.iter().filter(|runner| runner.takes_part(case)).collect();
     let named = |runner: &Runner, failure: Failure| format!("{}: {failure}", runner.name);
-    let timing = |runner: &&Runner| Timing { emulated: runner.emulated, ..Timing::new(runner.name) };
+    let timing =
+        |runner: &&Runner| Timing { emulated: runner.emulated, ..Timing::new(runner.name) };
     let mut timings: Vec<Timing> = contenders.iter().map(timing).collect();
     for runner in &contenders {
-        (runner.verify)(&case.plan(), &drawn, rounds.verified_ops).map_err(|failure| named(runner, failure))?;
+        (runner.verify)(&case.plan(), &drawn, rounds.verified_ops)
+            .map_err(|failure| named(runner, failure))?;
     }
     for _ in 0..rounds.repeats {
         for (runner, timing) in contenders.iter().zip(&mut timings) {
-            let repeat = (runner.time)(case, &drawn, &rounds).map_err(|failure| named(runner, failure))?;
+            let repeat =
+                (runner.time)(case, &drawn, &rounds).map_err(|failure| named(runner, failure))?;
             timing.add(repeat.ns_per_op, repeat.memory_bytes);
         }
     }
     Ok(timings)
 }
 
-/// Runs `ops` operations from where `position` stands. Alone in its function, so that no contender's code depends on what stands around the clock.
+/// Runs `ops` operations from where `position` stands. Alone in its function, so that no
+/// contender's code depends on what stands around the clock.
 #[inline(never)]
 fn run<'a, C: Contender, E: Entries<'a>, F: Fill>(
     contender: &mut C,
@@ -162,11 +192,14 @@ fn run<'a, C: Contender, E: Entries<'a>, F: Fill>(
     ops: u64,
     fill: &F,
 ) -> Result<(), Failure> {
-    // A copy, so that the loop keeps it in registers: three stores an operation of its own would hide those of the contenders.
+    // A copy, so that the loop keeps it in registers: three stores an operation of its own would
+    // hide those of the contenders.
     let mut at = *position;
     for _ in 0..ops {
         let (op, entry, bytes) = at.next();
-        contender.put(entry, op, bytes, fill).map_err(|Exhausted| Failure::Exhausted { op, bytes })?;
+        contender
+            .put(entry, op, bytes, fill)
+            .map_err(|Exhausted| Failure::Exhausted { op, bytes })?;
     }
     *position = at;
     Ok(())
@@ -179,30 +212,48 @@ fn verify<C: Contender>(plan: &Plan, drawn: &Drawn, ops: u64) -> Result<(), Fail
     }
 }
 
-/// Writes whole payloads and reads each back, every byte, just before its entry is released, and all that are left at the end.
-fn verify_in<'a, C: Contender, E: Entries<'a>>(plan: &Plan, drawn: &'a Drawn, ops: u64) -> Result<(), Failure> {
+/// Writes whole payloads and reads each back, every byte, just before its entry is released, and
+/// all that are left at the end.
+fn verify_in<'a, C: Contender, E: Entries<'a>>(
+    plan: &Plan,
+    drawn: &'a Drawn,
+    ops: u64,
+) -> Result<(), Failure> {
     let mut contender = C::new(plan).map_err(Failure::Build)?;
     let mut position = Position::<E>::start(plan.slots, drawn);
     let mut held: Vec<Option<(u64, usize)>> = vec![None; plan.slots];
     let intact = |contender: &mut C, entry, (op, bytes): (u64, usize)| {
-        let whole = |payload: &[u8]| Pattern::holds(op, payload) && (payload.len() == bytes || !C::KEEPS_PAYLOAD);
-        if contender.verify_slot(entry, whole) { Ok(()) } else { Err(Failure::Corrupt { entry, op }) }
+        let whole = |payload: &[u8]| {
+            Pattern::holds(op, payload) && (payload.len() == bytes || !C::KEEPS_PAYLOAD)
+        };
+        if contender.verify_slot(entry, whole) {
+            Ok(())
+        } else {
+            Err(Failure::Corrupt { entry, op })
+        }
     };
     for _ in 0..ops {
         let (op, entry, bytes) = position.next();
         if let Some(written) = held[entry].replace((op, bytes)) {
             intact(&mut contender, entry, written)?;
         }
-        contender.put(entry, op, bytes, &Pattern).map_err(|Exhausted| Failure::Exhausted { op, bytes })?;
+        contender
+            .put(entry, op, bytes, &Pattern)
+            .map_err(|Exhausted| Failure::Exhausted { op, bytes })?;
     }
-    let mut left = held.iter().enumerate().filter_map(|(entry, written)| written.map(|written| (entry, written)));
+    let mut left = held
+        .iter()
+        .enumerate()
+        .filter_map(|(entry, written)| written.map(|written| (entry, written)));
     left.try_for_each(|(entry, written)| intact(&mut contender, entry, written))
 }
 
 fn time<C: Contender>(case: &Case, drawn: &Drawn, rounds: &Rounds) -> Result<Repeat, Failure> {
     match case.written {
         Written::Touch8 => time_filled::<C, _>(case, drawn, rounds, &Touch8),
-        Written::Whole => time_filled::<C, _>(case, drawn, rounds, &Copied::new(case.largest_bytes())),
+        Written::Whole => {
+            time_filled::<C, _>(case, drawn, rounds, &Copied::new(case.largest_bytes()))
+        }
     }
 }
 
@@ -269,7 +320,10 @@ mod tests {
     fn large_payloads_get_fewer_operations() {
         let case = Case { written: Written::Whole, payload: Payload::Bytes(32 << 10), ..Case::FIT };
         let rounds = FULL.of(&case);
-        assert_eq!((rounds.repeats, rounds.ops, rounds.verified_ops), (FULL.repeats, 256 << 10, 32 << 10));
+        assert_eq!(
+            (rounds.repeats, rounds.ops, rounds.verified_ops),
+            (FULL.repeats, 256 << 10, 32 << 10)
+        );
         let touched = FULL.of(&Case { written: Written::Touch8, ..case });
         assert_eq!((touched.ops, touched.verified_ops), (FULL.ops, 32 << 10));
         assert_eq!(QUICK.of(&Case::FIT).ops, QUICK.ops);
@@ -279,12 +333,27 @@ mod tests {
     fn every_contender_is_measured_in_every_repeat() {
         let rounds = Rounds { repeats: 3, ops: 1000, verified_ops: 1000 };
         for order in [Order::Oldest, Order::Random] {
-            let case = Case { written: Written::Whole, slots: 8, pool: Pool::Bytes(128 << 10), order, ..Case::FIT };
+            let case = Case {
+                written: Written::Whole,
+                slots: 8,
+                pool: Pool::Bytes(128 << 10),
+                order,
+                ..Case::FIT
+            };
             let contenders = contender::all();
             let timings = measure(&case, &contenders, &rounds).unwrap();
             let expected = contenders.iter().filter(|runner| runner.takes_part(&case));
-            assert!(expected.map(|runner| runner.name).eq(timings.iter().map(|timing| timing.contender)));
-            assert!(timings.iter().all(|timing| timing.ns_per_op.len() == 3 && timing.min_ns() <= timing.median_ns()));
+            assert!(
+                expected
+                    .map(|runner| runner.name)
+                    .eq(timings.iter().map(|timing| timing.contender))
+            );
+            assert!(
+                timings
+                    .iter()
+                    .all(|timing| timing.ns_per_op.len() == 3
+                        && timing.min_ns() <= timing.median_ns())
+            );
         }
     }
 
@@ -292,8 +361,15 @@ mod tests {
     fn an_overlap_is_caught_after_the_clock_too() {
         let rounds = Rounds { repeats: 1, ops: 1000, verified_ops: 0 };
         for order in [Order::Oldest, Order::Random] {
-            let case = Case { written: Written::Whole, slots: 8, pool: Pool::Bytes(1024), order, ..Case::FIT };
-            let failure = measure(&case, &[Runner::of::<Overlapping>()], &rounds).err().unwrap_or_default();
+            let case = Case {
+                written: Written::Whole,
+                slots: 8,
+                pool: Pool::Bytes(1024),
+                order,
+                ..Case::FIT
+            };
+            let failure =
+                measure(&case, &[Runner::of::<Overlapping>()], &rounds).err().unwrap_or_default();
             assert!(failure.starts_with("overlapping: entry"), "{failure}");
         }
     }

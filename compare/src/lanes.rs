@@ -1,12 +1,15 @@
-//! Lanes on 1, 2, 4, 8 and 16 CPUs: what one more lane costs the others. They share nothing of ours, so what they lose they lose to the machine: caches, memory, clock.
+//! Lanes on 1, 2, 4, 8 and 16 CPUs: what one more lane costs the others. They share nothing of
+//! ours, so what they lose they lose to the machine: caches, memory, clock.
 //!
 //! ```text
 //!   lanes-inline-2     CPU 0: lane, which reads itself        CPU 1: lane, which reads itself
 //!   lanes-threads-2    CPU 0: lane ──▶ CPU 2: reader          CPU 1: lane ──▶ CPU 3: reader
 //! ```
 //!
-//! An event is a payload of 512 B, written whole and published 64 at a time into a ring of 4096; the reader checks its number and the sum of its words. Every lane is pinned to a
-//! CPU that no other one uses, maps its pool there, warms up, and waits for the others before the clock. Where two CPUs are one core, one of them is used.
+//! An event is a payload of 512 B, written whole and published 64 at a time into a ring of 4096;
+//! the reader checks its number and the sum of its words. Every lane is pinned to a CPU that no
+//! other one uses, maps its pool there, warms up, and waits for the others before the clock. Where
+//! two CPUs are one core, one of them is used.
 
 use std::fs;
 use std::hint::spin_loop;
@@ -16,7 +19,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use slipring::pipeline::{CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, View, Wait};
+use slipring::pipeline::{
+    CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, View, Wait,
+};
 use slipring::ring::PoolOptions;
 
 use crate::contender::{Copied, Fill};
@@ -77,7 +82,8 @@ impl Reader {
     #[inline]
     fn read(&mut self, payload: &[u8]) {
         let (words, _) = payload.as_chunks::<8>();
-        let sum = words.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+        let sum =
+            words.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)));
         let expected = self.next.wrapping_add(self.word.wrapping_mul(words.len() as u64 - 1));
         if u64::from_le_bytes(words[0]) != self.next || sum != expected {
             self.seen.wrong.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +104,12 @@ struct Runner {
 }
 
 impl Runner {
-    fn start(cpu: usize, reader_cpu: Option<usize>, lanes: usize, pool_bytes: usize) -> Result<Self, String> {
+    fn start(
+        cpu: usize,
+        reader_cpu: Option<usize>,
+        lanes: usize,
+        pool_bytes: usize,
+    ) -> Result<Self, String> {
         let pool = PoolOptions {
             bytes: pool_bytes,
             max_slice_bytes: PAYLOAD_BYTES,
@@ -136,7 +147,8 @@ impl Runner {
         while self.published < until {
             self.wait_for(BATCH)?;
             for _ in 0..BATCH {
-                let mut grant = self.lane.reserve(PAYLOAD_BYTES).map_err(|full| full.to_string())?;
+                let mut grant =
+                    self.lane.reserve(PAYLOAD_BYTES).map_err(|full| full.to_string())?;
                 self.fill.fill(self.published, &mut grant);
                 let slice = grant.commit_all();
                 self.lane.stage(slice, ()).map_err(|refused| refused.to_string())?;
@@ -165,7 +177,8 @@ impl Runner {
     fn finish(self) -> Result<(), String> {
         let report = self.lane.close(CLOSE_WITHIN);
         let error = self.stage.and_then(|stage| stage.join().error);
-        let (events, wrong) = (self.seen.events.load(Ordering::Acquire), self.seen.wrong.load(Ordering::Acquire));
+        let (events, wrong) =
+            (self.seen.events.load(Ordering::Acquire), self.seen.wrong.load(Ordering::Acquire));
         if !report.is_drained() || error.is_some() || events != self.published || wrong > 0 {
             return Err(format!(
                 "{events} of {} events were read, {wrong} wrong: {report:?}, {error:?}",
@@ -182,8 +195,10 @@ fn repeat(shape: Shape, cpus: &[usize], rounds: Rounds) -> Result<(Vec<f64>, f64
     let lane = |at: usize| {
         let reader = shape.has_readers.then(|| cpus[shape.lanes + at]);
         let mut runner = Runner::start(cpus[at], reader, shape.lanes, rounds.pool_bytes);
-        let warm =
-            runner.as_mut().map_err(|why| why.clone()).and_then(|runner| runner.publish(WARM_LAPS * RING_SLOTS as u64));
+        let warm = runner
+            .as_mut()
+            .map_err(|why| why.clone())
+            .and_then(|runner| runner.publish(WARM_LAPS * RING_SLOTS as u64));
         // Also after an error: the others wait for all.
         barrier.wait();
         let (mut runner, start) = (runner?, Instant::now());
@@ -195,12 +210,19 @@ fn repeat(shape: Shape, cpus: &[usize], rounds: Rounds) -> Result<(Vec<f64>, f64
     let outcomes = thread::scope(|scope| {
         let lane = &lane;
         let threads: Vec<_> = (0..shape.lanes).map(|at| scope.spawn(move || lane(at))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Err("it panicked".to_owned()))).collect::<Vec<_>>()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err("it panicked".to_owned())))
+            .collect::<Vec<_>>()
     });
     let spans = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let (first, last) = (spans.iter().map(|span| span.0).min(), spans.iter().map(|span| span.1).max());
+    let (first, last) =
+        (spans.iter().map(|span| span.0).min(), spans.iter().map(|span| span.1).max());
     let all_ns = last.zip(first).map_or(0.0, |(last, first)| (last - first).as_secs_f64() * 1e9);
-    let each = spans.iter().map(|(start, end)| (*end - *start).as_secs_f64() * 1e9 / rounds.events as f64).collect();
+    let each = spans
+        .iter()
+        .map(|(start, end)| (*end - *start).as_secs_f64() * 1e9 / rounds.events as f64)
+        .collect();
     Ok((each, all_ns / (rounds.events as f64 * shape.lanes as f64)))
 }
 
@@ -223,7 +245,8 @@ fn measure(shapes: &[Shape], cpus: &[usize], rounds: Rounds) -> Result<Vec<Measu
     let mut measured: Vec<Measured> = shapes.iter().map(new).collect();
     for _ in 0..rounds.repeats {
         for Measured { shape, lane, slowest, all } in &mut measured {
-            let (each, all_ns) = repeat(*shape, cpus, rounds).map_err(|why| format!("{}: {why}", shape.name()))?;
+            let (each, all_ns) =
+                repeat(*shape, cpus, rounds).map_err(|why| format!("{}: {why}", shape.name()))?;
             lane.add(each.iter().sum::<f64>() / each.len() as f64, 0);
             slowest.add(each.iter().copied().fold(0.0, f64::max), 0);
             all.add(all_ns, 0);
@@ -263,9 +286,14 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
         );
     } else {
         println!("{} cores: one CPU of each is used\n", cpus.len());
-        println!("{:<20}{:>14}{:>14}{:>14}{:>10}", "case", "ns/event lane", "slowest lane", "ns/event all", "scaling");
+        println!(
+            "{:<20}{:>14}{:>14}{:>14}{:>10}",
+            "case", "ns/event lane", "slowest lane", "ns/event all", "scaling"
+        );
     }
-    let shapes = [false, true].into_iter().flat_map(|has_readers| COUNTS.map(|lanes| Shape { lanes, has_readers }));
+    let shapes = [false, true]
+        .into_iter()
+        .flat_map(|has_readers| COUNTS.map(|lanes| Shape { lanes, has_readers }));
     let (fitting, others): (Vec<_>, Vec<_>) = shapes.partition(|shape| shape.cpus() <= cpus.len());
     let measured = measure(&fitting, &cpus, rounds)?;
     for of in &measured {
@@ -276,7 +304,10 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
             println!("{}", line(of, scaling));
         } else {
             let [lane, slowest, all] = [&of.lane, &of.slowest, &of.all].map(Timing::median_ns);
-            println!("{:<20}{lane:>14.2}{slowest:>14.2}{all:>14.2}{scaling:>9.2}x", of.shape.name());
+            println!(
+                "{:<20}{lane:>14.2}{slowest:>14.2}{all:>14.2}{scaling:>9.2}x",
+                of.shape.name()
+            );
         }
     }
     for shape in others {
@@ -288,7 +319,8 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
 
 fn line(of: &Measured, scaling: f64) -> Value {
     let round = |value: f64| (value * 1000.0).round() / 1000.0;
-    let [min, q1, median, q3, max] = [0, 1, 2, 3, 4].map(|quartile| round(of.lane.quartile_ns(quartile)));
+    let [min, q1, median, q3, max] =
+        [0, 1, 2, 3, 4].map(|quartile| round(of.lane.quartile_ns(quartile)));
     json!({
         "bench": "lanes", "case": of.shape.name(), "contender": "slipring", "lanes": of.shape.lanes, "cpus_used": of.shape.cpus(),
         "ns_per_op": median, "ns_min": min, "ns_q1": q1, "ns_q3": q3, "ns_max": max, "repeats": of.lane.ns_per_op.len(),
@@ -306,20 +338,29 @@ mod tests {
     fn lanes_read_what_they_publish() {
         // As many as the machine has cores for, inline readers and readers on threads.
         let cpus = cores();
-        let shapes = [(1, false), (2, false), (1, true)].map(|(lanes, has_readers)| Shape { lanes, has_readers });
-        let fitting: Vec<Shape> = shapes.into_iter().filter(|shape| shape.cpus() <= cpus.len()).collect();
+        let shapes = [(1, false), (2, false), (1, true)]
+            .map(|(lanes, has_readers)| Shape { lanes, has_readers });
+        let fitting: Vec<Shape> =
+            shapes.into_iter().filter(|shape| shape.cpus() <= cpus.len()).collect();
         let measured = measure(&fitting, &cpus, SMALL).unwrap();
         assert!(
-            measured.iter().all(|of| of.all.ns_per_op.len() == 2 && of.lane.median_ns() <= of.slowest.quartile_ns(4))
+            measured.iter().all(|of| of.all.ns_per_op.len() == 2
+                && of.lane.median_ns() <= of.slowest.quartile_ns(4))
         );
         let line = line(&measured[0], 1.0);
-        assert_eq!((line["case"].as_str(), line["cpus_used"].as_u64()), (Some("lanes-inline-1"), Some(1)));
+        assert_eq!(
+            (line["case"].as_str(), line["cpus_used"].as_u64()),
+            (Some("lanes-inline-1"), Some(1))
+        );
     }
 
     #[test]
     fn a_cpu_that_isnt_there_is_an_error_of_its_lane() {
         let outcome = repeat(Shape { lanes: 2, has_readers: false }, &[cores()[0], 1 << 20], SMALL);
-        assert!(outcome.is_err_and(|why| why.contains("cpu")), "the other lane doesn't wait for ever");
+        assert!(
+            outcome.is_err_and(|why| why.contains("cpu")),
+            "the other lane doesn't wait for ever"
+        );
     }
 
     #[test]
@@ -332,6 +373,9 @@ mod tests {
         assert_eq!(seen.wrong.load(Ordering::Relaxed), 0);
         // The number is that of the event before.
         reader.read(&payload);
-        assert_eq!((seen.wrong.load(Ordering::Relaxed), seen.events.load(Ordering::Relaxed)), (1, 2));
+        assert_eq!(
+            (seen.wrong.load(Ordering::Relaxed), seen.events.load(Ordering::Relaxed)),
+            (1, 2)
+        );
     }
 }

@@ -7,9 +7,11 @@
 //!   op i:  allocate ──▶ write 8 bytes or all ──▶ entry i mod slots ──▶ what stood there is released
 //! ```
 //!
-//! Every contender runs the same operations on one thread, repeats are interleaved (A B C A B C ...), and payloads are verified: whole ones in
-//! a pass before the clock, the number of the operation after each timed pass. `empty-harness` is what the loop itself costs. The cases of two threads
-//! have a picture of their own in [`two_threads`]. All nanoseconds are only good beside each other, and on a machine that does nothing else.
+//! Every contender runs the same operations on one thread, repeats are interleaved (A B C A B C
+//! ...), and payloads are verified: whole ones in a pass before the clock, the number of the
+//! operation after each timed pass. `empty-harness` is what the loop itself costs. The cases of two
+//! threads have a picture of their own in [`two_threads`]. All nanoseconds are only good beside
+//! each other, and on a machine that does nothing else.
 
 mod allocations;
 mod case;
@@ -46,16 +48,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Allocate, write, keep `slots` payloads, release the oldest: on one thread, and with a reader on a second core
+    /// Allocate, write, keep `slots` payloads, release the oldest: on one thread, and with a reader
+    /// on a second core
     Ring(Options),
     /// What each ingredient of an operation costs: a bump ring and one ingredient more on each rung
     Ladder(Small),
-    /// The seed's own table with its own operation: 8 vectors of 128, one f32 stored, pools of 32 KiB to 2 GiB
+    /// The seed's own table with its own operation: 8 vectors of 128, one f32 stored, pools of 32
+    /// KiB to 2 GiB
     SeedTable(Small),
     /// Touched and untouched pools of 2 MiB to 2 GiB: the first lap through one, and those behind
     /// it
     Pretouch(Small),
-    /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with readers on further cores
+    /// Lanes on 1, 2, 4, 8 and 16 cores, as far as there are so many, with inline readers and with
+    /// readers on further cores
     Lanes(Small),
     /// Size-class pools: get and drop on one thread, on two, and across them
     Class(Timed),
@@ -63,9 +68,11 @@ enum Bench {
     ClassLoad(class::load::Options),
     /// Receive queues: enqueue, dequeue and done, on two threads
     Queue(Timed),
-    /// Objects of a store, each in one piece of memory: with pooled buffers, without, and by object_store alone
+    /// Objects of a store, each in one piece of memory: with pooled buffers, without, and by
+    /// object_store alone
     Objects(objects::Options),
-    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of four shapes
+    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against
+    /// stores of four shapes
     ObjectsPace(pace::Options),
     /// One variant of `objects` in this process
     #[command(name = objects::VARIANT, hide = true)]
@@ -108,11 +115,15 @@ impl Options {
         cases
     }
 
-    /// The contenders of one thread: with `--quick` the quick ones, unless others are asked for by name.
+    /// The contenders of one thread: with `--quick` the quick ones, unless others are asked for by
+    /// name.
     fn contenders(&self) -> Vec<harness::Runner> {
-        let quick = |name: &str| !self.choice.quick_contenders() || contender::QUICK.contains(&name);
+        let quick =
+            |name: &str| !self.choice.quick_contenders() || contender::QUICK.contains(&name);
         let mut contenders = contender::all();
-        contenders.retain(|contender| self.choice.takes_contender(contender.name) && quick(contender.name));
+        contenders.retain(|contender| {
+            self.choice.takes_contender(contender.name) && quick(contender.name)
+        });
         contenders
     }
 
@@ -135,7 +146,9 @@ fn main() -> ExitCode {
         Bench::Ring(options) if options.choice.list => list(&options),
         Bench::Ring(options) => run(&options),
         Bench::Ladder(options) => ladder(&options),
-        Bench::SeedTable(options) => seed_table::run(options.quick, options.json).map_err(Wrong::Case),
+        Bench::SeedTable(options) => {
+            seed_table::run(options.quick, options.json).map_err(Wrong::Case)
+        }
         Bench::Pretouch(options) => pretouch::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Lanes(options) => lanes::run(options.quick, options.json).map_err(Wrong::Case),
         Bench::Class(options) => class::run(&options),
@@ -157,21 +170,28 @@ fn main() -> ExitCode {
 
 fn list(options: &Options) -> Result<(), Wrong> {
     let (cases, of_two_threads) = (options.cases(), options.two_threads_cases());
-    let names = cases.iter().map(Case::name).chain(of_two_threads.iter().map(two_threads::Case::name));
+    let names =
+        cases.iter().map(Case::name).chain(of_two_threads.iter().map(two_threads::Case::name));
     report::list("cases", &names.collect::<Vec<_>>());
-    let mut names: Vec<&str> = options.contenders().iter().map(|contender| contender.name).collect();
+    let mut names: Vec<&str> =
+        options.contenders().iter().map(|contender| contender.name).collect();
     names.dedup();
     report::list("contenders of one thread", &names);
-    let names: Vec<&str> = options.two_threads_contenders().iter().map(|contender| contender.name).collect();
+    let names: Vec<&str> =
+        options.two_threads_contenders().iter().map(|contender| contender.name).collect();
     report::list("contenders of two threads", &names);
     Ok(())
 }
 
 fn run(options: &Options) -> Result<(), Wrong> {
     let (cases, of_two_threads) = (options.cases(), options.two_threads_cases());
-    let (contenders, two_threads_contenders) = (options.contenders(), options.two_threads_contenders());
+    let (contenders, two_threads_contenders) =
+        (options.contenders(), options.two_threads_contenders());
     let choice = &options.choice;
-    choice.check(cases.len() + of_two_threads.len(), contenders.len() + two_threads_contenders.len())?;
+    choice.check(
+        cases.len() + of_two_threads.len(),
+        contenders.len() + two_threads_contenders.len(),
+    )?;
     let (rounds, report) = (choice.rounds(harness::QUICK, harness::FULL), choice.report("ring"));
     report.head(&rounds);
     for case in &cases {
@@ -180,12 +200,14 @@ fn run(options: &Options) -> Result<(), Wrong> {
             continue;
         }
         if !contenders.iter().any(|contender| contender.takes_part(case)) {
-            let why = "none of the chosen contenders releases in this order, or lies on these pages";
+            let why =
+                "none of the chosen contenders releases in this order, or lies on these pages";
             report.skipped(&case.name(), why);
             continue;
         }
         report.plan(case, &rounds);
-        let results = harness::measure(case, &contenders, &rounds).map_err(|failure| failed(&case.name(), &failure))?;
+        let results = harness::measure(case, &contenders, &rounds)
+            .map_err(|failure| failed(&case.name(), &failure))?;
         report.results(&case.name(), &results);
     }
     if of_two_threads.is_empty() || two_threads_contenders.is_empty() {
@@ -201,7 +223,8 @@ fn run(options: &Options) -> Result<(), Wrong> {
     for case in &of_two_threads {
         let wrong = |failure: String| failed(&case.name(), &failure);
         let before_ns = two_threads::round_trip_ns(cpus).map_err(wrong)?;
-        let results = two_threads::measure(case, cpus, &two_threads_contenders, &rounds).map_err(wrong)?;
+        let results =
+            two_threads::measure(case, cpus, &two_threads_contenders, &rounds).map_err(wrong)?;
         let after_ns = two_threads::round_trip_ns(cpus).map_err(wrong)?;
         report.distance(&case.name(), [before_ns, after_ns]);
         report.results(&case.name(), &results);
@@ -209,14 +232,15 @@ fn run(options: &Options) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The ladder stands on one case, so that each rung differs from the one below by its ingredient only.
+/// The ladder stands on one case, so that each rung differs from the one below by its ingredient
+/// only.
 fn ladder(options: &Small) -> Result<(), Wrong> {
     let (case, rounds) = (Case::FIT, if options.quick { harness::QUICK } else { harness::FULL });
     let report = Report { bench: "ring", as_json: options.json };
     report.head(&rounds);
     report.plan(&case, &rounds);
-    let results =
-        harness::measure(&case, &contender::ladder(), &rounds).map_err(|failure| failed(&case.name(), &failure))?;
+    let results = harness::measure(&case, &contender::ladder(), &rounds)
+        .map_err(|failure| failed(&case.name(), &failure))?;
     report.results(&case.name(), &results);
     Ok(())
 }

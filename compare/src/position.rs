@@ -1,4 +1,5 @@
-//! Where a run stands: the next operation, its entry and its size, from what was drawn before the clock. The same sequence for every contender.
+//! Where a run stands: the next operation, its entry and its size, from what was drawn before the
+//! clock. The same sequence for every contender.
 
 use crate::case::Drawn;
 

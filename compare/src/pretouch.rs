@@ -51,7 +51,11 @@ struct Repeat {
     memory_bytes: usize,
 }
 
-const fn of(name: &'static str, pages: Pages, repeat: fn(&Plan, u64) -> Result<Repeat, String>) -> Variant {
+const fn of(
+    name: &'static str,
+    pages: Pages,
+    repeat: fn(&Plan, u64) -> Result<Repeat, String>,
+) -> Variant {
     Variant { name, pages, repeat }
 }
 
@@ -92,7 +96,9 @@ fn repeat<C: Contender>(
         let slots = plan.slots as u64;
         for op in ops {
             let full = |Exhausted| format!("operation {op} found no room");
-            contender.put((op % slots) as usize, op, black_box(PAYLOAD_BYTES), &OneF32).map_err(full)?;
+            contender
+                .put((op % slots) as usize, op, black_box(PAYLOAD_BYTES), &OneF32)
+                .map_err(full)?;
         }
         Ok::<f64, String>(per(start, count))
     };
@@ -112,13 +118,18 @@ fn per(start: Instant, count: u64) -> f64 {
 }
 
 /// All variants of one pool, interleaved: the timings of each moment.
-fn measure(pool_bytes: usize, repeats: usize, steady_ops: u64) -> Result<[Vec<Timing>; MOMENTS.len()], String> {
-    let mut timings =
-        MOMENTS.map(|_| VARIANTS.map(|variant| Timing::new(variant.name)).into_iter().collect::<Vec<_>>());
+fn measure(
+    pool_bytes: usize,
+    repeats: usize,
+    steady_ops: u64,
+) -> Result<[Vec<Timing>; MOMENTS.len()], String> {
+    let mut timings = MOMENTS
+        .map(|_| VARIANTS.map(|variant| Timing::new(variant.name)).into_iter().collect::<Vec<_>>());
     for _ in 0..repeats {
         for (at, variant) in VARIANTS.iter().enumerate() {
             let plan = Plan { pages: variant.pages, ..plan(pool_bytes) };
-            let repeat = (variant.repeat)(&plan, steady_ops).map_err(|why| format!("{}: {why}", variant.name))?;
+            let repeat = (variant.repeat)(&plan, steady_ops)
+                .map_err(|why| format!("{}: {why}", variant.name))?;
             for (timings, ns) in timings.iter_mut().zip(repeat.ns) {
                 timings[at].add(ns, repeat.memory_bytes);
             }
@@ -162,7 +173,11 @@ mod tests {
         for (moment, timings) in MOMENTS.iter().zip(timings) {
             assert_eq!(timings.len(), VARIANTS.len());
             for timing in timings {
-                assert!(timing.ns_per_op.len() == 2 && timing.min_ns() > 0.0, "{moment} of {}", timing.contender);
+                assert!(
+                    timing.ns_per_op.len() == 2 && timing.min_ns() > 0.0,
+                    "{moment} of {}",
+                    timing.contender
+                );
             }
         }
     }
@@ -183,7 +198,8 @@ mod tests {
 
         let file = std::fs::File::open("/proc/self/pagemap").expect("Linux tells its pages");
         let mut words = vec![0; mapping.len() / 4096 * 8];
-        file.read_exact_at(&mut words, (mapping.as_ptr().addr() / 4096 * 8) as u64).expect("a word a page");
+        file.read_exact_at(&mut words, (mapping.as_ptr().addr() / 4096 * 8) as u64)
+            .expect("a word a page");
         let is_present = |word: &&[u8]| word[7] & 0x80 != 0;
         words.chunks(8).filter(is_present).count()
     }

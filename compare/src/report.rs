@@ -1,4 +1,5 @@
-//! What a run prints: one JSON object for each case and contender, or a table. The machine and the options stand in a line without `case`.
+//! What a run prints: one JSON object for each case and contender, or a table. The machine and the
+//! options stand in a line without `case`.
 
 use std::fmt::Display;
 use std::fs;
@@ -22,7 +23,8 @@ impl Report {
     pub fn head(&self, rounds: &Rounds) {
         let machine = machine();
         if self.as_json {
-            let options = json!({ "repeats": rounds.repeats, "ops": rounds.ops, "sizes_seed": SEED });
+            let options =
+                json!({ "repeats": rounds.repeats, "ops": rounds.ops, "sizes_seed": SEED });
             println!("{}", json!({ "bench": self.bench, "machine": machine, "options": options }));
         } else {
             println!("{} repeats of {} operations on {machine}", rounds.repeats, rounds.ops);
@@ -39,7 +41,10 @@ impl Report {
             println!("{}", json!({ "bench": self.bench, "plan_of": case.name(), "plan": plan }));
         } else {
             let (pool, largest) = (Size(plan.pool_bytes), Size(plan.largest_bytes));
-            let text = format!("a pool of {pool} on {}, {} slots of up to {largest}", plan.pages, plan.slots);
+            let text = format!(
+                "a pool of {pool} on {}, {} slots of up to {largest}",
+                plan.pages, plan.slots
+            );
             println!("\n{text}, {ops} operations a repeat");
         }
     }
@@ -49,24 +54,41 @@ impl Report {
             for timing in timings {
                 println!("{}", self.result(case, timing));
             }
-            let memory: serde_json::Map<String, Value> =
-                timings.iter().map(|timing| (timing.contender.to_owned(), json!(timing.memory_bytes))).collect();
-            println!("{}", json!({ "bench": self.bench, "memory_bytes_of": case, "memory_bytes": memory }));
-            let grown = |timing: &Timing| Some((timing.contender.to_owned(), json!(timing.growth_bytes?)));
+            let memory: serde_json::Map<String, Value> = timings
+                .iter()
+                .map(|timing| (timing.contender.to_owned(), json!(timing.memory_bytes)))
+                .collect();
+            println!(
+                "{}",
+                json!({ "bench": self.bench, "memory_bytes_of": case, "memory_bytes": memory })
+            );
+            let grown =
+                |timing: &Timing| Some((timing.contender.to_owned(), json!(timing.growth_bytes?)));
             let growth: serde_json::Map<String, Value> = timings.iter().filter_map(grown).collect();
             if !growth.is_empty() {
-                println!("{}", json!({ "bench": self.bench, "growth_bytes_of": case, "growth_bytes": growth }));
+                println!(
+                    "{}",
+                    json!({ "bench": self.bench, "growth_bytes_of": case, "growth_bytes": growth })
+                );
             }
         } else {
-            let head = ["ns/op", "min", "q1", "q3", "max"].map(|name| format!("{name:>10}")).concat();
+            let head =
+                ["ns/op", "min", "q1", "q3", "max"].map(|name| format!("{name:>10}")).concat();
             println!("{case}\n{:<22}{head}{:>14}", "contender", "memory KiB");
             for timing in timings {
-                let name = format!("{}{}", timing.contender, if timing.emulated.is_some() { "*" } else { "" });
-                let figures =
-                    [2, 0, 1, 3, 4].map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile))).concat();
+                let name = format!(
+                    "{}{}",
+                    timing.contender,
+                    if timing.emulated.is_some() { "*" } else { "" }
+                );
+                let figures = [2, 0, 1, 3, 4]
+                    .map(|quartile| format!("{:>10.2}", timing.quartile_ns(quartile)))
+                    .concat();
                 println!("{name:<22}{figures}{:>14}", timing.memory_bytes >> 10);
             }
-            for (timing, why) in timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why))) {
+            for (timing, why) in
+                timings.iter().filter_map(|timing| timing.emulated.map(|why| (timing, why)))
+            {
                 println!("* {} is emulated: {why}", timing.contender);
             }
         }
@@ -129,7 +151,10 @@ fn rounded(ns: f64) -> f64 {
 pub fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(": "));
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .and_then(|rest| rest.split_once(": "));
     json!({
         "cpu": model.map_or("unknown", |(_, name)| name),
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
@@ -140,10 +165,15 @@ pub fn machine() -> Value {
     })
 }
 
-/// The commit of the working directory, with `-dirty` where files differ from it; none outside of a checkout.
+/// The commit of the working directory, with `-dirty` where files differ from it; none outside of a
+/// checkout.
 fn commit() -> Option<String> {
     let describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"];
-    let output = Command::new("git").args(describe).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new("git")
+        .args(describe)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
@@ -168,6 +198,8 @@ mod tests {
 
     #[test]
     fn the_machine_line_names_its_compiler() {
-        assert!(machine()["compiler"].as_str().is_some_and(|version| version.starts_with("rustc ")));
+        assert!(
+            machine()["compiler"].as_str().is_some_and(|version| version.starts_with("rustc "))
+        );
     }
 }

@@ -5,9 +5,9 @@
 //!   entries: half of what the pool holds, 4 at least, 1024 at most
 //! ```
 //!
-//! What this operation leaves out: nothing is published, nobody reads, 4 of 4096 bytes are written, all payloads are of one size, and few are alive. Memory is
-//! touched before the clock. A contender that has no room says so; here every pool has room for all
-//! of them.
+//! What this operation leaves out: nothing is published, nobody reads, 4 of 4096 bytes are written,
+//! all payloads are of one size, and few are alive. Memory is touched before the clock. A contender
+//! that has no room says so; here every pool has room for all of them.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,7 +15,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::case::{Pages, Plan, Size};
-use crate::contender::{Contender, EmptyHarness, Exhausted, Fill, Growing, SeedArc, Slipring, SlipringRaii};
+use crate::contender::{
+    Contender, EmptyHarness, Exhausted, Fill, Growing, SeedArc, Slipring, SlipringRaii,
+};
 use crate::harness::Timing;
 use crate::report::Report;
 
@@ -40,7 +42,8 @@ impl Fill for OneF32 {
     }
 }
 
-/// One contender: the name, and one repeat in a pool, which is nanoseconds an operation and the contender's memory.
+/// One contender: the name, and one repeat in a pool, which is nanoseconds an operation and the
+/// contender's memory.
 type Run = (&'static str, fn(&Plan, u64) -> Result<(f64, usize), String>);
 
 fn runs() -> [Run; 4] {
@@ -69,7 +72,9 @@ fn repeat<C: Contender>(plan: &Plan, ops: u64) -> Result<(f64, usize), String> {
         }
         Ok(())
     };
-    let no_room = |Exhausted| format!("no room for {} payloads of {PAYLOAD_BYTES} B and one more", plan.slots);
+    let no_room = |Exhausted| {
+        format!("no room for {} payloads of {PAYLOAD_BYTES} B and one more", plan.slots)
+    };
     let warm = WARM_LAPS * plan.slots as u64;
     run(&mut contender, 0..warm).map_err(no_room)?;
     let start = Instant::now();
@@ -98,13 +103,20 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
             let shape = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "ops": ops });
             println!("{}", json!({ "bench": "ring", "plan_of": case, "plan": shape }));
         }
-        let timings = measure(&plan, repeats, ops, |who, why| report.skipped(&format!("{case} of {who}"), why))?;
+        let timings = measure(&plan, repeats, ops, |who, why| {
+            report.skipped(&format!("{case} of {who}"), why)
+        })?;
         report.results(&case, &timings);
     }
     Ok(())
 }
 
-fn measure(plan: &Plan, repeats: usize, ops: u64, mut refused: impl FnMut(&str, &str)) -> Result<Vec<Timing>, String> {
+fn measure(
+    plan: &Plan,
+    repeats: usize,
+    ops: u64,
+    mut refused: impl FnMut(&str, &str),
+) -> Result<Vec<Timing>, String> {
     let mut timings: Vec<(Run, Timing)> = runs().map(|run| (run, Timing::new(run.0))).into();
     for _ in 0..repeats {
         let mut left = Vec::new();
@@ -137,13 +149,19 @@ mod tests {
     #[test]
     fn small_pools_run_and_a_refusal_has_a_name() {
         for bytes in [32 << 10, 64 << 10, 128 << 10] {
-            let timings = measure(&plan(bytes), 2, 1000, |who, why| panic!("{who} in {bytes}: {why}")).unwrap();
+            let timings =
+                measure(&plan(bytes), 2, 1000, |who, why| panic!("{who} in {bytes}: {why}"))
+                    .unwrap();
             assert!(timings.len() == 4 && timings.iter().all(|timing| timing.ns_per_op.len() == 2));
         }
         let mut refusals = Vec::new();
         let tight = Plan { slots: 8, ..plan(32 << 10) };
-        let timings = measure(&tight, 2, 1000, |who, why| refusals.push(format!("{who}: {why}"))).unwrap();
+        let timings =
+            measure(&tight, 2, 1000, |who, why| refusals.push(format!("{who}: {why}"))).unwrap();
         assert_eq!((timings.len(), refusals.len()), (1, 3), "{refusals:?}");
-        assert!(refusals.iter().all(|text| text.contains("no room for 8 payloads")), "{refusals:?}");
+        assert!(
+            refusals.iter().all(|text| text.contains("no room for 8 payloads")),
+            "{refusals:?}"
+        );
     }
 }

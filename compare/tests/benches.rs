@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 fn compare(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_slipring-compare")).args(arguments).output().expect("it starts")
+    Command::new(env!("CARGO_BIN_EXE_slipring-compare"))
+        .args(arguments)
+        .output()
+        .expect("it starts")
 }
 
 fn lines(output: &Output) -> Vec<serde_json::Value> {
@@ -16,8 +19,12 @@ fn lines(output: &Output) -> Vec<serde_json::Value> {
 fn results_have_the_promised_fields() {
     for (bench, case) in [("class", "get-drop-4KiB-1t"), ("queue", "queue-512B")] {
         let small = ["--quick", "--json", "--repeats", "1", "--ops", "1000"];
-        let lines = lines(&compare(&[&[bench, "--case", case, "--only", "slipring"], &small[..]].concat()));
-        assert!(lines[0]["machine"]["compiler"].is_string() && lines.iter().all(|line| line["bench"] == bench));
+        let lines =
+            lines(&compare(&[&[bench, "--case", case, "--only", "slipring"], &small[..]].concat()));
+        assert!(
+            lines[0]["machine"]["compiler"].is_string()
+                && lines.iter().all(|line| line["bench"] == bench)
+        );
         let result = lines.iter().find(|line| line["case"] == case).expect("a result");
         assert_eq!((&result["contender"], &result["repeats"]), (&"slipring".into(), &1.into()));
         for field in ["ns_per_op", "ns_min", "ns_q1", "ns_q3", "ns_max"] {
@@ -30,11 +37,19 @@ fn results_have_the_promised_fields() {
 #[test]
 fn pretouch_has_its_quick_form() {
     let lines = lines(&compare(&["pretouch", "--quick", "--json"]));
-    for case in ["pretouch-map-2MiB", "pretouch-first-2MiB", "pretouch-steady-2MiB", "pretouch-first-4MiB"] {
+    for case in
+        ["pretouch-map-2MiB", "pretouch-first-2MiB", "pretouch-steady-2MiB", "pretouch-first-4MiB"]
+    {
         let results: Vec<_> = lines.iter().filter(|line| line["case"] == case).collect();
         assert_eq!(results.len(), 6, "{case}");
-        assert!(results.iter().all(|line| line["ns_per_op"].as_f64() > Some(0.0)), "{case}: {results:?}");
-        assert!(results.iter().any(|line| line["contender"] == "seed-arc-4KiB-pages-untouched"), "{case}");
+        assert!(
+            results.iter().all(|line| line["ns_per_op"].as_f64() > Some(0.0)),
+            "{case}: {results:?}"
+        );
+        assert!(
+            results.iter().any(|line| line["contender"] == "seed-arc-4KiB-pages-untouched"),
+            "{case}"
+        );
     }
 }
 
@@ -54,10 +69,15 @@ fn allocation_sizes_are_a_sweep() {
 
 #[test]
 fn lists_and_wrong_names() {
-    for (bench, case, contender) in [("class", "cross-drop-64KiB", "tls-vec"), ("queue", "queue-32KiB", "s3")] {
+    for (bench, case, contender) in
+        [("class", "cross-drop-64KiB", "tls-vec"), ("queue", "queue-32KiB", "s3")]
+    {
         let output = compare(&[bench, "--list", "--quick"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && text.contains(case) && text.contains(contender), "{text}");
+        assert!(
+            output.status.success() && text.contains(case) && text.contains(contender),
+            "{text}"
+        );
         for (option, what) in [("--case", "case"), ("--only", "contender")] {
             let output = compare(&[bench, "--quick", option, "nothing-has-this-name"]);
             assert_eq!(output.status.code(), Some(2));

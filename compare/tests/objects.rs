@@ -1,4 +1,5 @@
-//! `objects` and `objects-pace` as a person starts them, with tiny objects: the lines that other programs read.
+//! `objects` and `objects-pace` as a person starts them, with tiny objects: the lines that other
+//! programs read.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -25,51 +26,96 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-const SMALL: [&str; 8] = ["--object-size", "2MiB", "--part-size", "512KiB", "--parallel", "2", "--objects", "3"];
+const SMALL: [&str; 8] =
+    ["--object-size", "2MiB", "--part-size", "512KiB", "--parallel", "2", "--objects", "3"];
 
 #[test]
 fn every_variant_has_the_promised_figures() {
     let lines = lines(&run(&[&["objects", "--json", "--repeats", "2"], &SMALL[..]].concat()));
     assert!(lines.iter().all(|line| line["bench"] == "objects"));
     assert!(lines[0]["machine"]["compiler"].is_string());
-    assert_eq!((&lines[0]["options"]["objects"], &lines[0]["options"]["object_bytes"]), (&3.into(), &(2 << 20).into()));
+    assert_eq!(
+        (&lines[0]["options"]["objects"], &lines[0]["options"]["object_bytes"]),
+        (&3.into(), &(2 << 20).into())
+    );
     let results = &lines[1..];
-    let contenders =
-        ["slipring", "slipring-roomy", "slipring-unpooled", "object_store", "object_store-parts", "object_store-get"];
-    let names =
-        ["s3-2MiB-x2", "memory-2MiB-x2", "file-2MiB-x2"].iter().flat_map(|case| contenders.map(|who| (*case, who)));
-    let found: Vec<_> =
-        results.iter().filter_map(|line| Some((line["case"].as_str()?, line["contender"].as_str()?))).collect();
+    let contenders = [
+        "slipring",
+        "slipring-roomy",
+        "slipring-unpooled",
+        "object_store",
+        "object_store-parts",
+        "object_store-get",
+    ];
+    let names = ["s3-2MiB-x2", "memory-2MiB-x2", "file-2MiB-x2"]
+        .iter()
+        .flat_map(|case| contenders.map(|who| (*case, who)));
+    let found: Vec<_> = results
+        .iter()
+        .filter_map(|line| Some((line["case"].as_str()?, line["contender"].as_str()?)))
+        .collect();
     assert_eq!(found, names.collect::<Vec<_>>());
-    for result in results {
-        assert_eq!(result["repeats"], 2);
-        for field in
-            ["ns_per_op", "ns_min", "ns_q1", "ns_q3", "ns_max", "bytes_per_second", "peak_rss_bytes", "base_rss_bytes"]
-        {
-            assert!(result[field].as_f64() > Some(0.0), "{field}: {result}");
+    results.iter().for_each(check_figures);
+}
+
+/// What holds for each line of a result.
+fn check_figures(result: &Value) {
+    assert_eq!(result["repeats"], 2);
+    for field in [
+        "ns_per_op",
+        "ns_min",
+        "ns_q1",
+        "ns_q3",
+        "ns_max",
+        "bytes_per_second",
+        "peak_rss_bytes",
+        "base_rss_bytes",
+    ] {
+        assert!(result[field].as_f64() > Some(0.0), "{field}: {result}");
+    }
+    let of = |name: &str| result[name].as_f64().unwrap_or_else(|| panic!("{name}: {result}"));
+    assert!(
+        of("cpu_seconds") >= 0.0
+            && of("verify_cpu_seconds") >= 0.0
+            && of("faults_per_object") >= 0.0
+    );
+    assert!(
+        of("base_rss_bytes") <= of("warm_peak_rss_bytes")
+            && of("warm_peak_rss_bytes") <= of("peak_rss_bytes")
+    );
+    assert!(
+        of("end_rss_bytes") <= of("peak_rss_bytes")
+            && of("large_allocations") <= of("large_allocations_total")
+    );
+    let contender = result["contender"].as_str().unwrap_or_default();
+    assert_eq!(
+        result["retries"].as_f64(),
+        contender.starts_with("slipring").then_some(0.0),
+        "{result}"
+    );
+    assert_eq!(
+        result["server_cpu_seconds"].is_number(),
+        result["case"] == "s3-2MiB-x2",
+        "{result}"
+    );
+    match contender {
+        // At most a buffer for each of two objects at once; from memory the second may be
+        // wanted only behind the warm-up.
+        "slipring" | "slipring-roomy" => {
+            assert!(of("large_allocations_total") <= 2.0, "{result}")
         }
-        let of = |name: &str| result[name].as_f64().unwrap_or_else(|| panic!("{name}: {result}"));
-        assert!(of("cpu_seconds") >= 0.0 && of("verify_cpu_seconds") >= 0.0 && of("faults_per_object") >= 0.0);
-        assert!(of("base_rss_bytes") <= of("warm_peak_rss_bytes") && of("warm_peak_rss_bytes") <= of("peak_rss_bytes"));
-        assert!(
-            of("end_rss_bytes") <= of("peak_rss_bytes") && of("large_allocations") <= of("large_allocations_total")
-        );
-        let contender = result["contender"].as_str().unwrap_or_default();
-        assert_eq!(result["retries"].as_f64(), contender.starts_with("slipring").then_some(0.0), "{result}");
-        assert_eq!(result["server_cpu_seconds"].is_number(), result["case"] == "s3-2MiB-x2", "{result}");
-        match contender {
-            // At most a buffer for each of two objects at once; from memory the second may be wanted only behind the warm-up.
-            "slipring" | "slipring-roomy" => assert!(of("large_allocations_total") <= 2.0, "{result}"),
-            "slipring-unpooled" => assert_eq!(of("large_allocations"), 3.0, "{result}"),
-            "object_store" | "object_store-parts" => assert!(of("large_allocations") >= 3.0, "{result}"),
-            _ => {}
+        "slipring-unpooled" => assert_eq!(of("large_allocations"), 3.0, "{result}"),
+        "object_store" | "object_store-parts" => {
+            assert!(of("large_allocations") >= 3.0, "{result}")
         }
+        _ => {}
     }
 }
 
 #[test]
 fn a_table_says_which_targets_are_met() {
-    let output = run(&[&["objects", "--quick", "--case", "memory", "--repeats", "1"], &SMALL[..]].concat());
+    let output =
+        run(&[&["objects", "--quick", "--case", "memory", "--repeats", "1"], &SMALL[..]].concat());
     let table = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for part in [
@@ -111,9 +157,12 @@ struct Server(Child, String);
 impl Server {
     fn start(folder: &str) -> Self {
         let mut command = compare(&["objects-server", folder]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        BufReader::new(child.stdout.as_mut().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("a line");
         Self(child, line.trim().strip_prefix("ready ").expect("ready").to_owned())
     }
 }
@@ -136,7 +185,8 @@ fn a_server_that_takes_no_objects_is_named() {
         .expect("it starts");
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stderr).contains(&format!("error: --endpoint {}, --bucket slipring: ", server.1)),
+        text(&output.stderr)
+            .contains(&format!("error: --endpoint {}, --bucket slipring: ", server.1)),
         "{}",
         text(&output.stderr)
     );
@@ -153,23 +203,38 @@ fn a_variant_that_gets_another_object_fails() {
 #[test]
 fn settings_are_compared_by_a_paused_clock() {
     let small = ["--quick", "--objects", "64", "--case", "far-4MiB,near-4MiB,throttling-4MiB"];
-    let lines = lines(&run(&[&["objects-pace", "--json", "--only", "default,4MiB-x8,4MiB-x128"], &small[..]].concat()));
+    let lines = lines(&run(&[
+        &["objects-pace", "--json", "--only", "default,4MiB-x8,4MiB-x128"],
+        &small[..],
+    ]
+    .concat()));
     assert_eq!((lines.len(), &lines[0]["options"]["clock"]), (1 + 3 * 3, &"paused".into()));
     let of = |case: &str, contender: &str, field: &str| {
-        let result = lines.iter().find(|line| line["case"] == case && line["contender"] == contender);
-        result.and_then(|line| line[field].as_f64()).unwrap_or_else(|| panic!("{field} of {contender} in {case}"))
+        let result =
+            lines.iter().find(|line| line["case"] == case && line["contender"] == contender);
+        result
+            .and_then(|line| line[field].as_f64())
+            .unwrap_or_else(|| panic!("{field} of {contender} in {case}"))
     };
     for contender in ["default", "4MiB-x8", "4MiB-x128"] {
         for shape in ["far", "near"] {
             let case = format!("{shape}-4MiB-x64");
-            assert_eq!((of(&case, contender, "failed"), of(&case, contender, "refused")), (0.0, 0.0));
+            assert_eq!(
+                (of(&case, contender, "failed"), of(&case, contender, "refused")),
+                (0.0, 0.0)
+            );
             assert!(of(&case, contender, "ns_per_op") >= of(&case, contender, "ns_min"));
         }
         assert!(of("throttling-4MiB-x64", contender, "in_flight_most") <= 16.0);
     }
-    // Eight requests of 40 MiB/s at most, and with 64 of them the store's own 800: the clock is the shape's.
-    assert!((150.0..320.0).contains(&(of("far-4MiB-x64", "4MiB-x8", "bytes_per_second") / 1048576.0)));
-    assert!((500.0..801.0).contains(&(of("far-4MiB-x64", "4MiB-x128", "bytes_per_second") / 1048576.0)));
+    // Eight requests of 40 MiB/s at most, and with 64 of them the store's own 800: the clock is the
+    // shape's.
+    assert!(
+        (150.0..320.0).contains(&(of("far-4MiB-x64", "4MiB-x8", "bytes_per_second") / 1048576.0))
+    );
+    assert!(
+        (500.0..801.0).contains(&(of("far-4MiB-x64", "4MiB-x128", "bytes_per_second") / 1048576.0))
+    );
     assert_eq!(of("throttling-4MiB-x64", "4MiB-x8", "refused"), 0.0);
     assert!(of("throttling-4MiB-x64", "4MiB-x128", "refused") > 0.0);
 }

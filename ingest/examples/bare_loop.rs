@@ -1,5 +1,6 @@
-//! The floor: one thread that receives count-mode frames and answers them, and does nothing else. No pool, no ring, no stages, no
-//! sink; answers are zeros. Compare `slipring load` against this with `slipring load` against `slipring serve`.
+//! The floor: one thread that receives count-mode frames and answers them, and does nothing else.
+//! No pool, no ring, no stages, no sink; answers are zeros. Compare `slipring load` against this
+//! with `slipring load` against `slipring serve`.
 //!
 //! `cargo run --release -p slipring-ingest --example bare_loop -- 127.0.0.1:9990 128`
 
@@ -22,7 +23,9 @@ struct Client {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let (Some(address), Some(dim)) = (args.next(), args.next()) else { return Err("bare_loop HOST:PORT DIM".into()) };
+    let (Some(address), Some(dim)) = (args.next(), args.next()) else {
+        return Err("bare_loop HOST:PORT DIM".into());
+    };
     let limits = Limits { dim: dim.parse()?, max_vectors: 64 };
     if let Some(cpu) = slipring::pipeline::CpuMask::read().cpus().first() {
         slipring::pipeline::pin_current(*cpu, slipring::pipeline::PinPolicy::Prefer)?;
@@ -30,7 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(&address)?;
     listener.set_nonblocking(true)?;
     let mut listener = mio::net::TcpListener::from_std(listener);
-    let (mut poll, mut events, mut clients, mut next) = (Poll::new()?, Events::with_capacity(256), HashMap::new(), 1);
+    let (mut poll, mut events, mut clients, mut next) =
+        (Poll::new()?, Events::with_capacity(256), HashMap::new(), 1);
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
     println!("ready tcp={address}");
     loop {
@@ -41,7 +45,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
                     poll.registry().register(&mut stream, Token(next), Interest::READABLE)?;
-                    clients.insert(next, Client { stream, bytes: vec![0; BUFFER_BYTES], filled: 0, out: Vec::new() });
+                    clients.insert(
+                        next,
+                        Client { stream, bytes: vec![0; BUFFER_BYTES], filled: 0, out: Vec::new() },
+                    );
                     next += 1;
                 }
             } else if let Some(client) = clients.get_mut(&event.token().0)
@@ -53,8 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Receives until nothing is there, answering whole frames; false once the client is gone. The load generator reads its answers, so the
-/// few bytes of an answer always fit the socket.
+/// Receives until nothing is there, answering whole frames; false once the client is gone. The load
+/// generator reads its answers, so the few bytes of an answer always fit the socket.
 fn serve(client: &mut Client, limits: &Limits) -> bool {
     let zeros = [0.0f32; 64];
     loop {
@@ -64,11 +71,19 @@ fn serve(client: &mut Client, limits: &Limits) -> bool {
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         }
         let mut at = 0;
-        while let Front::Frame(head) = front(Mode::Count, &client.bytes[at..client.filled], limits) {
+        while let Front::Frame(head) = front(Mode::Count, &client.bytes[at..client.filled], limits)
+        {
             if at + head.frame_bytes() > client.filled {
                 break;
             }
-            encode_answer(Mode::Count, Status::Ok, 0, 0, &zeros[..head.vectors as usize], &mut client.out);
+            encode_answer(
+                Mode::Count,
+                Status::Ok,
+                0,
+                0,
+                &zeros[..head.vectors as usize],
+                &mut client.out,
+            );
             at += head.frame_bytes();
         }
         client.bytes.copy_within(at..client.filled, 0);

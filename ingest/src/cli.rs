@@ -49,7 +49,8 @@ enum Command {
     Get(AnyWords),
 }
 
-/// The command line of a command that isn't in this build, so that it can say so whatever it is given.
+/// The command line of a command that isn't in this build, so that it can say so whatever it is
+/// given.
 #[cfg(not(feature = "objects"))]
 #[derive(Debug, clap::Args)]
 struct AnyWords {
@@ -114,7 +115,10 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
 /// Those of `load --help`.
 const LOAD_HEADINGS: &[(&str, &[&str])] = &[
     ("What to send", &["to", "dim", "vectors", "file", "seed", "mode"]),
-    ("How much", &["count", "duration", "warmup", "rate", "connections", "window", "threads", "timeout"]),
+    (
+        "How much",
+        &["count", "duration", "warmup", "rate", "connections", "window", "threads", "timeout"],
+    ),
     ("What to check and print", &["verify", "score", "json"]),
 ];
 
@@ -130,7 +134,18 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 const GET_HEADINGS: &[(&str, &[&str])] = &[
     ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
     ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
-    ("Requests", &["part_size", "concurrency", "parallel", "no_ranges", "retries", "timeout", "total_timeout"]),
+    (
+        "Requests",
+        &[
+            "part_size",
+            "concurrency",
+            "parallel",
+            "no_ranges",
+            "retries",
+            "timeout",
+            "total_timeout",
+        ],
+    ),
     ("What to print", &["json"]),
 ];
 #[cfg(not(feature = "objects"))]
@@ -157,7 +172,8 @@ const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout", "total_timeou
 fn named(option: Arg) -> Arg {
     let id = option.get_id().to_string();
     // `FILE` is a name that was given, though it looks like the one that every option gets.
-    let has_name = id == "file" || option.get_value_names().is_some_and(|names| names[0] != id.to_uppercase());
+    let has_name =
+        id == "file" || option.get_value_names().is_some_and(|names| names[0] != id.to_uppercase());
     if !option.get_action().takes_values() || has_name {
         option
     } else if !option.get_possible_values().is_empty() {
@@ -170,7 +186,11 @@ fn named(option: Arg) -> Arg {
 /// The command line with its options under headings, and one help text for `-h` and `--help`.
 fn command() -> clap::Command {
     let short_help = |command: clap::Command| {
-        let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help");
+        let help = Arg::new("help")
+            .short('h')
+            .long("help")
+            .action(ArgAction::HelpShort)
+            .help("Print help");
         command.disable_help_flag(true).arg(help).max_term_width(100)
     };
     let headed = |mut command: clap::Command, headings: &[(&'static str, &[&'static str])]| {
@@ -197,7 +217,8 @@ fn show(options: &DemoOptions) -> u8 {
             return 1;
         }
     }
-    let mut out: Box<dyn Write> = if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
+    let mut out: Box<dyn Write> =
+        if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     match demo::run(options, &mut out, &interrupted) {
         Ok(report) => {
             let told = if options.json { announce(report.to_json()) } else { announce(&report) };
@@ -223,7 +244,9 @@ fn send(options: &LoadOptions) -> u8 {
 
 fn try_windows(options: &SweepOptions) -> u8 {
     match sweep::run(options, |note| notice(format_args!("sweep: {note}"))) {
-        Ok(report) if options.json => printed("sweep", report.to_json().iter().try_for_each(announce)),
+        Ok(report) if options.json => {
+            printed("sweep", report.to_json().iter().try_for_each(announce))
+        }
         Ok(report) => printed("sweep", announce(&report)),
         Err(error) => {
             notice(format_args!("sweep: {error}"));
@@ -232,7 +255,8 @@ fn try_windows(options: &SweepOptions) -> u8 {
     }
 }
 
-/// The exit code of a command whose work is done: a result that couldn't be printed isn't a good one.
+/// The exit code of a command whose work is done: a result that couldn't be printed isn't a good
+/// one.
 fn printed(command: &str, told: io::Result<()>) -> u8 {
     if let Err(error) = &told {
         notice(format_args!("{command}: the result can't be written to standard output: {error}"));
@@ -289,17 +313,26 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let again = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         told_once(signal, &again).map_err(refused)?;
-        signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?).map_err(refused)?;
+        signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?)
+            .map_err(refused)?;
     }
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
         notice(format_args!("lane {lane}: {}", report.pin));
-        report.region.to_string().lines().for_each(|line| notice(format_args!("lane {lane}: {line}")));
-        report.downgrades.iter().for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
+        report
+            .region
+            .to_string()
+            .lines()
+            .for_each(|line| notice(format_args!("lane {lane}: {line}")));
+        report
+            .downgrades
+            .iter()
+            .for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
     }
-    // Whoever started it may have closed its end of the pipe, and may read no totals either: what it serves and stores is the same.
+    // Whoever started it may have closed its end of the pipe, and may read no totals either: what
+    // it serves and stores is the same.
     let _closed = announce(server.ready_line());
     while told.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
     let totals = server.stop();
@@ -307,7 +340,8 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     Ok(u8::from(!totals.is_drained()))
 }
 
-/// Writing past the limit of file sizes is an error, which can be told or waited on; the signal that comes with it would kill.
+/// Writing past the limit of file sizes is an error, which can be told or waited on; the signal
+/// that comes with it would kill.
 fn survive_file_limits() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
@@ -327,8 +361,12 @@ mod tests {
     fn every_option_stands_under_a_heading() {
         let command = command();
         command.clone().debug_assert();
-        let all =
-            [("serve", SERVE_HEADINGS), ("load", LOAD_HEADINGS), ("sweep", SWEEP_HEADINGS), ("get", GET_HEADINGS)];
+        let all = [
+            ("serve", SERVE_HEADINGS),
+            ("load", LOAD_HEADINGS),
+            ("sweep", SWEEP_HEADINGS),
+            ("get", GET_HEADINGS),
+        ];
         // Without its feature `get` has none.
         for (name, headings) in all.into_iter().filter(|(_, headings)| !headings.is_empty()) {
             let found = command.find_subcommand(name).expect("it is one of ours");
@@ -353,7 +391,11 @@ mod tests {
             (&["slipring", "serve", "--help"], 0),
             (&["slipring", "--version"], 0),
         ] {
-            assert_eq!(command().try_get_matches_from(line).unwrap_err().exit_code(), code, "{line:?}");
+            assert_eq!(
+                command().try_get_matches_from(line).unwrap_err().exit_code(),
+                code,
+                "{line:?}"
+            );
         }
     }
 }

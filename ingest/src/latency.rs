@@ -1,4 +1,5 @@
-//! What every report shows of latencies: p50 to p99.99 and the slowest, in microseconds, in columns of one width.
+//! What every report shows of latencies: p50 to p99.99 and the slowest, in microseconds, in columns
+//! of one width.
 
 use std::fmt;
 
@@ -21,7 +22,8 @@ impl Latency {
     #[must_use]
     pub fn of(histogram_ns: &Histogram<u64>) -> Self {
         let us = |(_, quantile)| {
-            let ns = if histogram_ns.is_empty() { 0 } else { histogram_ns.value_at_quantile(quantile) };
+            let ns =
+                if histogram_ns.is_empty() { 0 } else { histogram_ns.value_at_quantile(quantile) };
             ns as f64 / 1e3
         };
         Self { count: histogram_ns.len(), us: QUANTILES.map(us) }
@@ -55,7 +57,9 @@ mod tests {
         (1..=1000).for_each(|us| histogram.record(us * 1000).unwrap());
         let latency = Latency::of(&histogram);
         assert_eq!((latency.to_string().len(), latency.count), (Latency::head().len(), 1000));
-        for ((name, us), expected) in latency.columns().zip([500.0, 900.0, 990.0, 999.0, 1000.0, 1000.0]) {
+        for ((name, us), expected) in
+            latency.columns().zip([500.0, 900.0, 990.0, 999.0, 1000.0, 1000.0])
+        {
             assert!((us / expected - 1.0).abs() < 0.002, "{name} is {us}");
         }
     }

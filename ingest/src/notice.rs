@@ -1,7 +1,8 @@
 //! Notices and results: lines for whoever reads standard error and standard output.
 //!
-//! They never panic, as `println!` and `eprintln!` do once the reader has closed its end. A notice that nobody reads is no reason to end a
-//! service or to poison a lane. A result that can't be written is an error, which the caller is told.
+//! They never panic, as `println!` and `eprintln!` do once the reader has closed its end. A notice
+//! that nobody reads is no reason to end a service or to poison a lane. A result that can't be
+//! written is an error, which the caller is told.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -15,7 +16,8 @@ pub(crate) fn notice(text: impl Display) {
     let _closed = io::stderr().write_all(line(text).as_bytes());
 }
 
-/// One line on standard error for the threads of a service: where the reader is so slow that it would wait, it is left out, and the next says how many were.
+/// One line on standard error for the threads of a service: where the reader is so slow that it
+/// would wait, it is left out, and the next says how many were.
 pub(crate) fn try_notice(text: impl Display) {
     static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
     let mut stderr = io::stderr().lock();

@@ -1,13 +1,12 @@
-//! Standard output and standard error that take nothing, of the real binary: no panic, no exit code of another cause, and a result that nobody got
-//! isn't a good one.
+//! Standard output and standard error that take nothing, of the real binary: no panic, no exit code
+//! of another cause, and a result that nobody got isn't a good one.
 
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A sweep that takes no time.
-const SWEEP: &str =
-    "sweep --pool 1MiB --payload 64 --windows 64KiB --slots 64 --batch 8 --events 100 --repeats 1 --stages inline";
+const SWEEP: &str = "sweep --pool 1MiB --payload 64 --windows 64KiB --slots 64 --batch 8 --events 100 --repeats 1 --stages inline";
 
 /// Writing fails with "no space left".
 fn full() -> Stdio {
@@ -27,7 +26,12 @@ fn run(words: &str, stdout: Stdio, stderr: Stdio) -> Output {
 
 fn run_in(folder: &Path, words: &str, stdout: Stdio, stderr: Stdio) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
-    command.args(words.split_whitespace()).current_dir(folder).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    command
+        .args(words.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr);
     command.spawn().and_then(|child| child.wait_with_output()).expect("the binary can be started")
 }
 
@@ -41,7 +45,12 @@ fn a_result_that_cant_be_written_is_a_failure() {
             let _kept = std::fs::remove_dir_all(folder.path().join("data"));
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{words}: {said}");
-            assert!(said.contains("standard output") && said.contains(why) && !said.contains("panicked"), "{said}");
+            assert!(
+                said.contains("standard output")
+                    && said.contains(why)
+                    && !said.contains("panicked"),
+                "{said}"
+            );
         }
     }
 }
@@ -60,19 +69,29 @@ fn an_error_that_cant_be_told_is_the_same_error() {
         ("get", 2),
     ] {
         let expected = run(words, Stdio::null(), Stdio::piped());
-        assert_eq!(expected.status.code(), Some(code), "{words}: {}", String::from_utf8_lossy(&expected.stderr));
-        for (stdout, stderr) in [(Stdio::null(), full()), (Stdio::null(), closed()), (closed(), closed())] {
+        assert_eq!(
+            expected.status.code(),
+            Some(code),
+            "{words}: {}",
+            String::from_utf8_lossy(&expected.stderr)
+        );
+        for (stdout, stderr) in
+            [(Stdio::null(), full()), (Stdio::null(), closed()), (closed(), closed())]
+        {
             assert_eq!(run(words, stdout, stderr).status.code(), Some(code), "{words}");
         }
     }
 }
 
-/// Closed, not connected to nothing: the descriptors are free, and the first files that are opened must not take their places.
+/// Closed, not connected to nothing: the descriptors are free, and the first files that are opened
+/// must not take their places.
 #[test]
 fn closed_descriptors_are_no_files_of_ours() {
     let folder = tempfile::tempdir().expect("a folder");
     let line = format!("exec \"$0\" {SWEEP} >&- 2>&- <&-");
-    let status =
-        Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_slipring")]).current_dir(folder.path()).status();
+    let status = Command::new("sh")
+        .args(["-c", &line, env!("CARGO_BIN_EXE_slipring")])
+        .current_dir(folder.path())
+        .status();
     assert_eq!(status.expect("a shell").code(), Some(0));
 }

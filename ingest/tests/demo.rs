@@ -25,19 +25,38 @@ fn a_small_run_is_verified_and_its_folder_stays() {
     assert_eq!((report.digits.accepted.vectors, report.digits.accepted.sum), (1797, 561_718.0));
     let most = 1u64 << 20;
     // The bound leaves at most one request a connection unused.
-    assert!((most - 4 * 2052..=most).contains(&report.mixed.sent.bytes), "{}", report.mixed.sent.bytes);
+    assert!(
+        (most - 4 * 2052..=most).contains(&report.mixed.sent.bytes),
+        "{}",
+        report.mixed.sent.bytes
+    );
     // Read by whoever comes next, not only by the demonstration itself.
     let read = read_segments(&data).unwrap();
     assert_eq!(read.rows, 1797 + report.mixed.accepted.vectors);
     assert_eq!(read.sum, 561_718.0 + report.mixed.accepted.sum);
     let json = report.to_json();
-    assert_eq!((json["verified"].as_bool(), json["read"]["vectors"].as_u64()), (Some(true), Some(read.rows)));
+    assert_eq!(
+        (json["verified"].as_bool(), json["read"]["vectors"].as_u64()),
+        (Some(true), Some(read.rows))
+    );
 
     let text = format!("{}{report}", String::from_utf8(told).unwrap());
     assert!(text.lines().count() < 50, "{text}");
-    let path = data.canonicalize().unwrap().join("lane-0/seg-00000000000000000000.arrow").display().to_string();
+    let path = data
+        .canonicalize()
+        .unwrap()
+        .join("lane-0/seg-00000000000000000000.arrow")
+        .display()
+        .to_string();
     assert!(path.len() > 90 || text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    for part in ["pinned: ", "pool of 64 MiB", "window of ", "p99.99", "Everything was checked and is right.", &path] {
+    for part in [
+        "pinned: ",
+        "pool of 64 MiB",
+        "window of ",
+        "p99.99",
+        "Everything was checked and is right.",
+        &path,
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -56,7 +75,8 @@ fn an_interruption_removes_the_folder() {
 fn folders_that_exist_and_impossible_bounds_are_refused() {
     let above = tempfile::tempdir().unwrap();
     fs::write(above.path().join("file"), "mine").unwrap();
-    let taken = demo::run(&options(above.path()), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+    let taken =
+        demo::run(&options(above.path()), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
     assert!(taken.to_string().contains("name a new folder") && taken.exit_code() == 2, "{taken}");
     assert!(above.path().join("file").exists(), "a folder of somebody else's isn't removed");
 
@@ -73,7 +93,10 @@ fn the_binary_says_by_its_exit_code_what_became_of_it() {
     let demo = |data: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
         // From a folder that knows nothing of this repository.
-        command.args(["demo", "--json", "--seconds", "600", "--data"]).arg(data).current_dir(above.path());
+        command
+            .args(["demo", "--json", "--seconds", "600", "--data"])
+            .arg(data)
+            .current_dir(above.path());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };

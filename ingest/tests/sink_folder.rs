@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use slipring_ingest::sink::{DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, read_segments};
+use slipring_ingest::sink::{
+    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, read_segments,
+};
 
 /// Set in a child process: the folder it is to open.
 const CHILD: &str = "SLIPRING_TEST_FOLDER";
@@ -70,7 +72,10 @@ fn a_killed_process_holds_no_lock() {
     let dir = DataDir::open(folder.path(), 4).unwrap();
     let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     assert_eq!((log.next_sequence(), log.torn().len()), (0, 1));
-    assert!(fs::metadata(&log.torn()[0]).unwrap().len() > 64, "the rows that were flushed are kept");
+    assert!(
+        fs::metadata(&log.torn()[0]).unwrap().len() > 64,
+        "the rows that were flushed are kept"
+    );
 }
 
 #[test]
@@ -78,7 +83,10 @@ fn another_dimension_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/by/us");
     drop(DataDir::open(&path, 128).unwrap());
-    assert_eq!(fs::read_to_string(path.join("slipring.json")).unwrap().trim(), r#"{"dim":128,"format":1}"#);
+    assert_eq!(
+        fs::read_to_string(path.join("slipring.json")).unwrap().trim(),
+        r#"{"dim":128,"format":1}"#
+    );
     let error = refusal(&path, 64);
     let said = error.to_string();
     assert!(matches!(error, SinkError::OtherDimension { recorded: 128, asked: 64, .. }), "{said}");
@@ -151,7 +159,8 @@ fn a_folder_that_cannot_be_written_is_refused() {
         println!("refused: {error}");
         return;
     }
-    // The child runs as nobody if we are root, whom permissions don't stop; it needs a program that nobody may read.
+    // The child runs as nobody if we are root, whom permissions don't stop; it needs a program that
+    // nobody may read.
     let place = tempfile::tempdir().unwrap();
     let (program, folder) = (place.path().join("program"), place.path().join("closed"));
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();

@@ -1,7 +1,8 @@
-//! A full disk, and a file size limit: nothing accepted is lost or doubled, and the log goes on once there is space.
+//! A full disk, and a file size limit: nothing accepted is lost or doubled, and the log goes on
+//! once there is space.
 //!
-//! The full disk is a real one, a tmpfs of 1 MiB, which takes the right to mount; without it the same rows run into a file size limit
-//! only. The limit's test always runs, in a child process.
+//! The full disk is a real one, a tmpfs of 1 MiB, which takes the right to mount; without it the
+//! same rows run into a file size limit only. The limit's test always runs, in a child process.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -12,12 +13,14 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments};
+use slipring_ingest::sink::{
+    DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments,
+};
 
 const DIM: usize = 16;
 
-/// A tmpfs of 1 MiB. It is taken out of the file tree as soon as it is mounted and reached through an open folder from then on, so that the
-/// kernel clears it away however this process ends.
+/// A tmpfs of 1 MiB. It is taken out of the file tree as soon as it is mounted and reached through
+/// an open folder from then on, so that the kernel clears it away however this process ends.
 struct SmallDisk {
     path: PathBuf,
     _folder: File,
@@ -83,7 +86,8 @@ fn read_back(folder: &Path) -> Vec<f32> {
     values
 }
 
-/// Appends `count` rows a call until the log refuses, and returns how many it accepted and the refusal.
+/// Appends `count` rows a call until the log refuses, and returns how many it accepted and the
+/// refusal.
 fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) {
     let mut accepted = log.next_sequence();
     loop {
@@ -97,8 +101,15 @@ fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) 
     }
 }
 
-/// Checks that nothing gets through and nothing is taken, then makes space and checks that all goes on.
-fn refuse_then_recover(log: &mut SegmentLog, folder: &Path, count: usize, expect: &str, make_space: impl FnOnce()) {
+/// Checks that nothing gets through and nothing is taken, then makes space and checks that all goes
+/// on.
+fn refuse_then_recover(
+    log: &mut SegmentLog,
+    folder: &Path,
+    count: usize,
+    expect: &str,
+    make_space: impl FnOnce(),
+) {
     let (accepted, error) = append_until_refused(log, count);
     assert!(error.may_retry() && error.to_string().contains(expect), "{error}");
     for _ in 0..3 {
@@ -131,7 +142,8 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
     on_small_disk(|disk| {
         let folder = disk.path().join("data");
         let mut log = open(&folder, 1 << 20, 64);
-        // Short batches until the file ends so near to the end of a page that the footer needs another one.
+        // Short batches until the file ends so near to the end of a page that the footer needs
+        // another one.
         let part = folder.join("lane-0/seg-00000000000000000000.arrow.part");
         let near_end = |bytes: u64| bytes.is_multiple_of(4096) || bytes % 4096 > 4096 - 400;
         let mut count = 0;
@@ -159,7 +171,10 @@ fn a_full_disk_refuses_to_open_and_then_opens() {
         fs::create_dir(&folder).unwrap();
         disk.leave(0);
         let error = DataDir::open(&folder, DIM as u32).err().unwrap();
-        assert!(error.may_retry() && error.to_string().contains("free space on this disk"), "{error}");
+        assert!(
+            error.may_retry() && error.to_string().contains("free space on this disk"),
+            "{error}"
+        );
         disk.free();
         open(&folder, 1, 1).append(&rows(0, 1)).unwrap();
         assert!(read_back(&folder) == rows(0, 1));
@@ -177,7 +192,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        // All that a run accepts fits the empty disk, each row in a batch of its own and the files' pages included.
+        // All that a run accepts fits the empty disk, each row in a batch of its own and the files'
+        // pages included.
         8 => (0_usize..10).prop_map(Op::Append),
         1 => Just(Op::Flush),
         1 => Just(Op::Finish),
@@ -190,7 +206,8 @@ fn op() -> impl Strategy<Value = Op> {
 #[test]
 fn a_disk_that_fills_and_empties_loses_nothing() {
     on_small_disk(|disk| {
-        let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+        let config =
+            ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = proptest::test_runner::TestRunner::new(config);
         let strategy = (1_usize..20, 8_192_u64..40_000, prop::collection::vec(op(), 1..60));
         let refused = Cell::new(0);
@@ -216,7 +233,10 @@ fn a_disk_that_fills_and_empties_loses_nothing() {
             disk.leave(1 << 20);
             prop_assert_eq!(log.finish().unwrap().rows, model);
             drop(log);
-            prop_assert!(read_back(&folder) == rows(0, model as usize), "rows were lost, doubled or moved");
+            prop_assert!(
+                read_back(&folder) == rows(0, model as usize),
+                "rows were lost, doubled or moved"
+            );
             fs::remove_dir_all(&folder).unwrap();
             Ok(())
         });
@@ -242,11 +262,17 @@ fn a_file_size_limit_refuses_and_then_goes_on() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Only the soft limit, in blocks of 512 bytes, so that the child can raise it; the signal that goes with it is ignored, as services do.
+    // Only the soft limit, in blocks of 512 bytes, so that the child can raise it; the signal that
+    // goes with it is ignored, as services do.
     let script = r#"trap "" XFSZ; ulimit -S -f 195; exec "$0" --exact "$1" --nocapture"#;
     let mut child = Command::new("sh");
-    child.args(["-c", script]).arg(std::env::current_exe().unwrap()).arg(TEST).env(CHILD, folder.path());
+    child
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(TEST)
+        .env(CHILD, folder.path());
     let output = child.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("ran under a file size limit"), "{said}");
 }

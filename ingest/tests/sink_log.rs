@@ -11,7 +11,8 @@ use arrow_ipc::reader::FileReader;
 use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, Totals, for_each_batch, read_segments,
+    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, Totals,
+    for_each_batch, read_segments,
 };
 
 fn options(segment_bytes: u64, batch_rows: usize) -> SegmentOptions {
@@ -25,18 +26,25 @@ fn rows(first: u64, count: usize, dim: u32) -> Vec<f32> {
 
 fn read_back(dir: &Path) -> BTreeMap<u32, Vec<f32>> {
     let mut lanes: BTreeMap<u32, Vec<f32>> = BTreeMap::new();
-    for_each_batch(dir, |lane, _, rows| lanes.entry(lane).or_default().extend_from_slice(rows)).unwrap();
+    for_each_batch(dir, |lane, _, rows| lanes.entry(lane).or_default().extend_from_slice(rows))
+        .unwrap();
     lanes
 }
 
 /// Every file in a lane's folder with its bytes.
 fn files(dir: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(dir.join(format!("lane-{lane}"))).unwrap();
-    entries.map(|entry| entry.unwrap().path()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
 }
 
 fn names(dir: &Path, lane: u32) -> Vec<String> {
-    files(dir, lane).into_keys().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    files(dir, lane)
+        .into_keys()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +166,10 @@ fn lanes_count_on_their_own_and_names_carry_the_first_sequence() {
     for log in &mut logs {
         log.finish().unwrap();
     }
-    assert_eq!(names(folder.path(), 0), ["seg-00000000000000000000.arrow", "seg-00000000000000000004.arrow"]);
+    assert_eq!(
+        names(folder.path(), 0),
+        ["seg-00000000000000000000.arrow", "seg-00000000000000000004.arrow"]
+    );
     let summary = read_segments(folder.path()).unwrap();
     assert_eq!((summary.lanes, summary.rows), (BTreeMap::from([(0, 8), (10, 5)]), 13));
     assert_eq!(summary.segments, 4);
@@ -177,7 +188,8 @@ fn arrow_reads_each_segment() {
     for path in files(folder.path(), 7).into_keys() {
         let reader = FileReader::try_new(fs::File::open(path).unwrap(), None).unwrap();
         let schema = reader.schema();
-        let metadata = ["slipring.format", "slipring.dim", "slipring.lane"].map(|key| schema.metadata()[key].clone());
+        let metadata = ["slipring.format", "slipring.dim", "slipring.lane"]
+            .map(|key| schema.metadata()[key].clone());
         assert_eq!(metadata, ["1", "3", "7"]);
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let fields = [
@@ -233,21 +245,27 @@ fn what_a_crash_left_is_moved_aside_and_kept() {
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
     log.append(&rows(0, 6, 2)).unwrap();
     log.finish().unwrap();
-    // A copy of the folder with a segment at work is what a crash leaves; here it happens twice at the same sequence.
+    // A copy of the folder with a segment at work is what a crash leaves; here it happens twice at
+    // the same sequence.
     let crashed = tempfile::tempdir().unwrap();
     fs::create_dir(crashed.path().join("lane-0")).unwrap();
     for crash in 1..=2 {
         log.append(&rows(6, 5, 2)).unwrap();
         log.flush().unwrap();
         for (path, bytes) in files(folder.path(), 0) {
-            fs::write(crashed.path().join(path.strip_prefix(folder.path()).unwrap()), bytes).unwrap();
+            fs::write(crashed.path().join(path.strip_prefix(folder.path()).unwrap()), bytes)
+                .unwrap();
         }
-        let part = fs::read(folder.path().join("lane-0/seg-00000000000000000006.arrow.part")).unwrap();
+        let part =
+            fs::read(folder.path().join("lane-0/seg-00000000000000000006.arrow.part")).unwrap();
         let dir = DataDir::open(crashed.path(), 2).unwrap();
         let reopened = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
         assert_eq!((reopened.next_sequence(), reopened.torn().len()), (6, 1));
         assert_eq!(fs::read(&reopened.torn()[0]).unwrap(), part);
-        assert_eq!(names(crashed.path(), 0).iter().filter(|name| name.ends_with(".torn")).count(), crash);
+        assert_eq!(
+            names(crashed.path(), 0).iter().filter(|name| name.ends_with(".torn")).count(),
+            crash
+        );
     }
     let dir = DataDir::open(crashed.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
@@ -294,7 +312,10 @@ fn sinks_are_interchangeable() {
     for mut sink in sinks {
         // A sink goes to the thread that feeds it.
         let fed = std::thread::spawn(move || {
-            assert!(matches!(sink.append(&[1.0; 3]), Err(SinkError::PartialRow { values: 3, dim: 2 })));
+            assert!(matches!(
+                sink.append(&[1.0; 3]),
+                Err(SinkError::PartialRow { values: 3, dim: 2 })
+            ));
             sink.append(&rows(0, 7, 2)).unwrap();
             sink.flush().unwrap();
             assert_eq!(sink.finish().unwrap().rows, 7);

@@ -1,17 +1,21 @@
-//! Reading back: a folder that isn't whole is an error that names the file, never a panic and never fewer rows without a word.
+//! Reading back: a folder that isn't whole is an error that names the file, never a panic and never
+//! fewer rows without a word.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow_ipc::root_as_footer;
 use proptest::prelude::*;
-use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments};
+use slipring_ingest::sink::{
+    DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments,
+};
 
 /// A folder with three segments of four rows in lane 0.
 fn three_segments() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
-    let mut log = SegmentLog::open(&dir, 0, SegmentOptions { segment_bytes: 1, batch_rows: 4 }).unwrap();
+    let mut log =
+        SegmentLog::open(&dir, 0, SegmentOptions { segment_bytes: 1, batch_rows: 4 }).unwrap();
     log.append(&[0.5; 24]).unwrap();
     assert_eq!(log.finish().unwrap().segments, 3);
     folder
@@ -25,7 +29,9 @@ fn segment(folder: &Path, first_sequence: u64) -> PathBuf {
 fn batches_come_in_order_with_their_first_sequence() {
     let folder = three_segments();
     let mut seen = Vec::new();
-    let summary = for_each_batch(folder.path(), |lane, first, rows| seen.push((lane, first, rows.to_vec()))).unwrap();
+    let summary =
+        for_each_batch(folder.path(), |lane, first, rows| seen.push((lane, first, rows.to_vec())))
+            .unwrap();
     assert_eq!(seen, [(0, 0, vec![0.5; 8]), (0, 4, vec![0.5; 8]), (0, 8, vec![0.5; 8])]);
     assert_eq!((summary.rows, summary.segments), (12, 3));
     assert_eq!(read_segments(folder.path()).unwrap().sum, 12.0);
@@ -92,12 +98,15 @@ fn a_batch_outside_of_the_file_is_refused() {
     let folder = three_segments();
     let path = segment(folder.path(), 8);
     let whole = fs::read(&path).unwrap();
-    let footer_bytes = i32::from_le_bytes(whole[whole.len() - 10..whole.len() - 6].try_into().unwrap()) as usize;
+    let footer_bytes =
+        i32::from_le_bytes(whole[whole.len() - 10..whole.len() - 6].try_into().unwrap()) as usize;
     let footer = root_as_footer(&whole[whole.len() - 10 - footer_bytes..whole.len() - 10]).unwrap();
     let block = footer.recordBatches().unwrap().get(0).0;
     let at = whole.windows(block.len()).rposition(|window| window == block).unwrap();
     // A block is its offset, the length of its metadata, padding, and the length of its body.
-    for (figure, value) in [(0..8, i64::MAX), (0..8, -1), (0..8, 1 << 20), (8..12, 1 << 20), (16..24, 1 << 20)] {
+    for (figure, value) in
+        [(0..8, i64::MAX), (0..8, -1), (0..8, 1 << 20), (8..12, 1 << 20), (16..24, 1 << 20)]
+    {
         let mut bytes = whole.clone();
         let length = figure.len();
         bytes[at..][figure.clone()].copy_from_slice(&value.to_le_bytes()[..length]);
@@ -110,7 +119,8 @@ fn a_batch_outside_of_the_file_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// There is no checksum, so a changed component may go unseen; a changed length or offset must not lead to a panic.
+    /// There is no checksum, so a changed component may go unseen; a changed length or offset must
+    /// not lead to a panic.
     #[test]
     fn changed_bytes_lead_to_no_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let folder = three_segments();

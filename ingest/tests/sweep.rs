@@ -28,7 +28,10 @@ fn good(words: &str) -> String {
 
 #[track_caller]
 fn json(words: &str) -> Vec<Value> {
-    good(words).lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect()
+    good(words)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is an object"))
+        .collect()
 }
 
 #[track_caller]
@@ -46,20 +49,31 @@ fn refused(words: &str, names: &[&str]) {
 fn check_lines(lines: &[Value], windows: &[u64]) {
     let (result, tried) = lines.split_last().expect("a result");
     assert!(lines.iter().all(|line| line["bench"] == "sweep"), "{lines:?}");
-    assert_eq!(tried.iter().filter_map(|line| line["window_bytes"].as_u64()).collect::<Vec<_>>(), windows);
+    assert_eq!(
+        tried.iter().filter_map(|line| line["window_bytes"].as_u64()).collect::<Vec<_>>(),
+        windows
+    );
     for line in tried {
         let ns = |name: &str| line[name].as_f64().expect("a figure");
         assert!(
-            0.0 < ns("ns_min") && ns("ns_min") <= ns("ns_per_event") && ns("ns_per_event") <= ns("ns_max"),
+            0.0 < ns("ns_min")
+                && ns("ns_min") <= ns("ns_per_event")
+                && ns("ns_per_event") <= ns("ns_max"),
             "{line}"
         );
         assert_eq!(line["repeats"], 3);
     }
     assert!(windows.contains(&result["best_window_bytes"].as_u64().expect("a window")), "{result}");
     // The pool of 1 MiB bounds the default.
-    assert!((65536..=1 << 20).contains(&result["default_window_bytes"].as_u64().expect("a window")), "{result}");
+    assert!(
+        (65536..=1 << 20).contains(&result["default_window_bytes"].as_u64().expect("a window")),
+        "{result}"
+    );
     for name in ["l2_bytes", "l3_bytes"] {
-        assert!(result.get(name).is_some_and(|bytes| bytes.is_u64() || bytes.is_null()), "{result}");
+        assert!(
+            result.get(name).is_some_and(|bytes| bytes.is_u64() || bytes.is_null()),
+            "{result}"
+        );
     }
 }
 
@@ -80,11 +94,18 @@ fn every_window_is_tried_and_one_is_best() {
 fn the_setting_is_printed() {
     let said = good(&format!("{TINY} --stages inline"));
     let setting = said.lines().find(|line| line.starts_with("best: --window ")).expect("a setting");
-    assert!(setting.contains("of the fastest") && setting.contains("; default here: "), "{setting}");
-    assert!(said.contains("64KiB ") && said.contains("256KiB ") && said.contains("\ndefault: "), "{said}");
+    assert!(
+        setting.contains("of the fastest") && setting.contains("; default here: "),
+        "{setting}"
+    );
+    assert!(
+        said.contains("64KiB ") && said.contains("256KiB ") && said.contains("\ndefault: "),
+        "{said}"
+    );
 }
 
-/// A pool smaller than the ring holds is full all the time, odd sizes have tails, and small payloads have no room for their number.
+/// A pool smaller than the ring holds is full all the time, odd sizes have tails, and small
+/// payloads have no room for their number.
 #[test]
 fn full_pools_and_odd_payloads_arrive() {
     for words in [
@@ -96,8 +117,10 @@ fn full_pools_and_odd_payloads_arrive() {
         "--events 1 --repeats 1",
     ] {
         for stages in ["inline", "threads"].iter().take(CpuMask::read().cpus().len().min(2)) {
-            // Later words win only where clap takes them once: so those that are named here are left out above.
-            let named: Vec<&str> = words.split_whitespace().filter(|word| word.starts_with("--")).collect();
+            // Later words win only where clap takes them once: so those that are named here are
+            // left out above.
+            let named: Vec<&str> =
+                words.split_whitespace().filter(|word| word.starts_with("--")).collect();
             let pairs: Vec<&str> = TINY.split_whitespace().collect();
             let kept = pairs.chunks(2).filter(|pair| !named.contains(&pair[0])).flatten().copied();
             let kept = kept.collect::<Vec<_>>().join(" ");
@@ -139,9 +162,16 @@ fn one_cpu_means_inline_or_a_refusal() {
         pin_current(cpu, PinPolicy::Require).expect("it may run there");
         let output = sweep(&format!("{TINY} --json"));
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).contains("one CPU only: the stage runs inline"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("one CPU only: the stage runs inline"),
+            "{}",
+            text(&output.stderr)
+        );
         assert!(text(&output.stdout).contains("\"stages\":\"inline\""));
-        refused(&format!("{TINY} --stages threads"), &["--stages threads needs two CPUs", "--stages inline"]);
+        refused(
+            &format!("{TINY} --stages threads"),
+            &["--stages threads needs two CPUs", "--stages inline"],
+        );
     };
     std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

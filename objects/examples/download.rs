@@ -1,4 +1,5 @@
-//! Objects by their URLs, each in one pooled buffer: `cargo run -p slipring-objects --example download -- s3://bucket/key FILE ...`
+//! Objects by their URLs, each in one pooled buffer: `cargo run -p slipring-objects --example
+//! download -- s3://bucket/key FILE ...`
 //!
 //! Without arguments it fetches a file of its own, so that it runs anywhere.
 
@@ -25,8 +26,9 @@ fn run(mut urls: Vec<String>) -> Result<(), Box<dyn Error>> {
 }
 
 async fn download(urls: &[String]) -> Result<(), Box<dyn Error>> {
-    // Endpoint and credentials as object_store finds them: AWS_ENDPOINT, AWS_ACCESS_KEY_ID, ...
-    // By default into buffers of 1 to 256 MiB, 16 of each class at most; beyond that they are allocated.
+    // Endpoint and credentials as object_store finds them: AWS_ENDPOINT, AWS_ACCESS_KEY_ID, ... By
+    // default into buffers of 1 to 256 MiB, 16 of each class at most; beyond that they are
+    // allocated.
     let stores = Stores::from_env();
     for url in urls {
         let object = stores.download(url).await?;
@@ -41,7 +43,11 @@ async fn download(urls: &[String]) -> Result<(), Box<dyn Error>> {
     let pool = stores.engine().buffer_pool().expect("it is on by default");
     let classes = pool.stats().classes;
     assert!(classes.iter().all(|class| class.in_use == 0), "every buffer is back");
-    println!("{} objects, {} buffers reused", urls.len(), classes.iter().map(|class| class.hits).sum::<u64>());
+    println!(
+        "{} objects, {} buffers reused",
+        urls.len(),
+        classes.iter().map(|class| class.hits).sum::<u64>()
+    );
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! Options as text, feature `serde`: TOML, JSON or whatever else names its fields.
 //!
-//! - A field that is missing has its default; one that nobody knows, or that stands twice, is refused.
+//! - A field that is missing has its default; one that nobody knows, or that stands twice, is
+//!   refused.
 //! - Every error names the field, also where the format doesn't.
-//! - Times are numbers of seconds, `0.1` or `30`, in fields that end in `_secs`; to the nanosecond up to 48 days, where the digits of an `f64` end.
-//! - Where none is a choice (`part_bytes`), a format with nulls may write it, and TOML leaves it out.
+//! - Times are numbers of seconds, `0.1` or `30`, in fields that end in `_secs`; to the nanosecond
+//!   up to 48 days, where the digits of an `f64` end.
+//! - Where none is a choice (`part_bytes`), a format with nulls may write it, and TOML leaves it
+//!   out.
 //! - What is read fits: the engine's and the pool's own checks run here too.
 //!
 //! The derived implementations would take as many lines in attributes, and name no field in JSON.
@@ -37,7 +40,11 @@ trait Options: Default {
     const NAMES: &'static [&'static str];
 
     /// Reads the value of one of the names.
-    fn read<'de, M: MapAccess<'de>>(&mut self, name: &'static str, map: &mut M) -> Result<(), M::Error>;
+    fn read<'de, M: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        map: &mut M,
+    ) -> Result<(), M::Error>;
 
     fn check(&self) -> Result<(), OptionsError>;
 }
@@ -69,7 +76,8 @@ impl Value for Duration {
     }
 
     fn from_form(form: f64) -> Result<Self, String> {
-        Self::try_from_secs_f64(form).map_err(|_| format!("{form} is no time: give seconds, 0 to a year"))
+        Self::try_from_secs_f64(form)
+            .map_err(|_| format!("{form} is no time: give seconds, 0 to a year"))
     }
 }
 
@@ -92,12 +100,17 @@ impl Value for AtLimit {
     type Form = String;
 
     fn to_form(&self) -> String {
-        AT_LIMIT.iter().find(|(value, _)| value == self).map_or_else(String::new, |(_, word)| (*word).to_owned())
+        AT_LIMIT
+            .iter()
+            .find(|(value, _)| value == self)
+            .map_or_else(String::new, |(_, word)| (*word).to_owned())
     }
 
     fn from_form(form: String) -> Result<Self, String> {
         let found = AT_LIMIT.into_iter().find(|(_, word)| *word == form);
-        found.map(|(value, _)| value).ok_or_else(|| format!("`{form}` is none: give wait, refuse or fresh"))
+        found
+            .map(|(value, _)| value)
+            .ok_or_else(|| format!("`{form}` is none: give wait, refuse or fresh"))
     }
 }
 
@@ -170,7 +183,8 @@ named!(StoreOptions checked by |_| Ok(()), {
 
 /// The value that comes next; an error names the field.
 fn value<'de, M: MapAccess<'de>, T: Value>(name: &str, map: &mut M) -> Result<T, M::Error> {
-    let form: T::Form = map.next_value().map_err(|error| M::Error::custom(format_args!("`{name}`: {error}")))?;
+    let form: T::Form =
+        map.next_value().map_err(|error| M::Error::custom(format_args!("`{name}`: {error}")))?;
     T::from_form(form).map_err(|error| M::Error::custom(format_args!("`{name}`: {error}")))
 }
 
@@ -221,17 +235,26 @@ mod tests {
 
     #[test]
     fn the_words_of_the_configuration() {
-        let pool: PoolOptions = read("enabled = true\nmax_buffers_per_class = 16\nshrink_after_secs = 10\n");
-        assert_eq!(pool, PoolOptions::default());
         let pool: PoolOptions =
-            read("enabled = false\nmax_buffers_per_class = 3\nshrink_after_secs = 0\nat_limit = \"wait\"");
-        let expected =
-            PoolOptions { enabled: false, max_buffers_per_class: 3, shrink_after_secs: 0, at_limit: AtLimit::Wait };
+            read("enabled = true\nmax_buffers_per_class = 16\nshrink_after_secs = 10\n");
+        assert_eq!(pool, PoolOptions::default());
+        let pool: PoolOptions = read(
+            "enabled = false\nmax_buffers_per_class = 3\nshrink_after_secs = 0\nat_limit = \"wait\"",
+        );
+        let expected = PoolOptions {
+            enabled: false,
+            max_buffers_per_class: 3,
+            shrink_after_secs: 0,
+            at_limit: AtLimit::Wait,
+        };
         assert_eq!(pool, expected);
         let store: StoreOptions = read(
             "[buffer_pool]\nmax_buffers_per_class = 4\n[range]\nconcurrency = 8\nbackoff_first_secs = 0.25\nrequest_timeout_secs = 45\ntotal_timeout_secs = 600",
         );
-        assert_eq!(store.buffer_pool, Some(PoolOptions { max_buffers_per_class: 4, ..PoolOptions::default() }));
+        assert_eq!(
+            store.buffer_pool,
+            Some(PoolOptions { max_buffers_per_class: 4, ..PoolOptions::default() })
+        );
         let range = RangeOptions {
             concurrency: Some(8),
             backoff_first: Duration::from_millis(250),
@@ -254,7 +277,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         for at_limit in [AtLimit::Wait, AtLimit::Refuse, AtLimit::Fresh] {
-            let buffer_pool = Some(PoolOptions { at_limit, max_buffers_per_class: 1, ..PoolOptions::default() });
+            let buffer_pool =
+                Some(PoolOptions { at_limit, max_buffers_per_class: 1, ..PoolOptions::default() });
             let range = RangeOptions {
                 enabled: false,
                 part_bytes: Some(8 << 20),
@@ -269,12 +293,16 @@ mod tests {
                 total_timeout: Some(Duration::from_micros(3)),
             };
             let options = StoreOptions { buffer_pool, range };
-            let (toml, json) = (toml::to_string(&options).unwrap(), serde_json::to_string(&options).unwrap());
+            let (toml, json) =
+                (toml::to_string(&options).unwrap(), serde_json::to_string(&options).unwrap());
             assert_eq!(read::<StoreOptions>(&toml), options, "{toml}");
             assert_eq!(serde_json::from_str::<StoreOptions>(&json).unwrap(), options, "{json}");
         }
         let none = StoreOptions { buffer_pool: None, range: RangeOptions::default() };
-        assert_eq!(serde_json::from_str::<StoreOptions>(&serde_json::to_string(&none).unwrap()).unwrap(), none);
+        assert_eq!(
+            serde_json::from_str::<StoreOptions>(&serde_json::to_string(&none).unwrap()).unwrap(),
+            none
+        );
     }
 
     #[test]
@@ -331,7 +359,8 @@ mod tests {
             &["`range`: `retries`: invalid type"],
         );
         refused::<StoreOptions>("pool = 1", "{\"pool\": 1}", &["`pool`", "`buffer_pool`"]);
-        let twice = serde_json::from_str::<PoolOptions>("{\"enabled\": true, \"enabled\": true}").unwrap_err();
+        let twice = serde_json::from_str::<PoolOptions>("{\"enabled\": true, \"enabled\": true}")
+            .unwrap_err();
         assert!(twice.to_string().contains("duplicate field `enabled`"), "{twice}");
         let list = serde_json::from_str::<PoolOptions>("[]").unwrap_err().to_string();
         assert!(list.contains("max_buffers_per_class"), "{list}");

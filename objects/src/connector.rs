@@ -1,18 +1,21 @@
-//! The HTTP client of a store, watched: answers that the engine has to understand leave it as typed errors.
+//! The HTTP client of a store, watched: answers that the engine has to understand leave it as typed
+//! errors.
 //!
-//! object_store keeps the status of a failed request to itself and drops its `Retry-After`; both are read here, before it sees the answer. It
-//! adds no request and holds no connection of its own.
+//! object_store keeps the status of a failed request to itself and drops its `Retry-After`; both
+//! are read here, before it sees the answer. It adds no request and holds no connection of its own.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
 };
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
-/// An answer that isn't the object, as a source of an [`object_store::Error`]. Clients of [`Stores`](crate::Stores) say it by themselves; a store of your own does it to be understood.
+/// An answer that isn't the object, as a source of an [`object_store::Error`]. Clients of
+/// [`Stores`](crate::Stores) say it by themselves; a store of your own does it to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A status that object_store would only describe.
@@ -38,7 +41,9 @@ impl fmt::Display for Answer {
         match self {
             Self::Status { status, .. } => write!(f, "status {status}"),
             Self::RangeIgnored => write!(f, "the whole object when a part was asked for"),
-            Self::Shifted { start, end } => write!(f, "bytes {start} to {end} instead of those that were asked for"),
+            Self::Shifted { start, end } => {
+                write!(f, "bytes {start} to {end} instead of those that were asked for")
+            }
         }
     }
 }
@@ -66,14 +71,17 @@ impl HttpService for Watched {
         let status = response.status().as_u16();
         let answer = match status {
             200 if asked.is_some() => Answer::RangeIgnored,
-            206 if asked.is_some() => match asked.flatten().and_then(|asked| shifted(asked, response.headers())) {
-                Some(shifted) => shifted,
-                None => return Ok(response),
-            },
-            // Of 206 object_store would take a part for the whole when it asked for that.
-            206 | 408 | 416 | 429 | 500.. => {
-                Answer::Status { status, retry_after: retry_after(response.headers(), SystemTime::now()) }
+            206 if asked.is_some() => {
+                match asked.flatten().and_then(|asked| shifted(asked, response.headers())) {
+                    Some(shifted) => shifted,
+                    None => return Ok(response),
+                }
             }
+            // Of 206 object_store would take a part for the whole when it asked for that.
+            206 | 408 | 416 | 429 | 500.. => Answer::Status {
+                status,
+                retry_after: retry_after(response.headers(), SystemTime::now()),
+            },
             _ => return Ok(response),
         };
         Err(HttpError::new(HttpErrorKind::Unknown, answer))
@@ -86,9 +94,16 @@ fn bounds(value: &HeaderValue) -> Option<(u64, u64)> {
     Some((first.parse().ok()?, last.parse().ok()?))
 }
 
-/// What `Content-Range` says, if that isn't what was asked for, up to the object's end. One that says nothing is object_store's to refuse.
+/// What `Content-Range` says, if that isn't what was asked for, up to the object's end. One that
+/// says nothing is object_store's to refuse.
 fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
-    let (range, size) = headers.get("content-range")?.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (range, size) = headers
+        .get("content-range")?
+        .to_str()
+        .ok()?
+        .trim()
+        .strip_prefix("bytes ")?
+        .split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
     // No object has so many bytes, and whoever adds one to it would be at 0.
@@ -98,12 +113,15 @@ fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
     (!right).then_some(Answer::Shifted { start, end })
 }
 
-/// `Retry-After` as seconds, or as a date; a date that has passed is no wait. What is neither is as good as none.
+/// `Retry-After` as seconds, or as a date; a date that has passed is no wait. What is neither is as
+/// good as none.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get("retry-after")?.to_str().ok()?.trim();
     match value.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()),
+        Err(_) => {
+            Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
+        }
     }
 }
 
@@ -147,11 +165,17 @@ mod tests {
         ] {
             assert_eq!(answer(asked, said), None, "{asked}, {said}");
         }
-        for (said, start, end) in [("bytes 1-9/100", 1, 10), ("bytes 0-8/100", 0, 9), ("bytes 0-10/100", 0, 11)] {
+        for (said, start, end) in
+            [("bytes 1-9/100", 1, 10), ("bytes 0-8/100", 0, 9), ("bytes 0-10/100", 0, 11)]
+        {
             assert_eq!(answer("bytes=0-9", said), Some(Answer::Shifted { start, end }), "{said}");
         }
         for said in ["bytes 0-18446744073709551615/100", "bytes 0-18446744073709551615/*"] {
-            assert_eq!(answer("bytes=0-9", said), Some(Answer::Shifted { start: 0, end: u64::MAX }), "{said}");
+            assert_eq!(
+                answer("bytes=0-9", said),
+                Some(Answer::Shifted { start: 0, end: u64::MAX }),
+                "{said}"
+            );
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::options::{OptionsError, RangeOptions};
 use crate::retry::Budget;
 use crate::stats::{Counters, DownloadStats, EngineStats, PoolUse};
 
-/// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and counters.
+/// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and
+/// counters.
 ///
 /// Needs a tokio runtime with time, and with IO for stores that are reached over the network.
 ///
@@ -56,7 +57,8 @@ pub struct RangeEngine {
 /// An object that arrived.
 #[derive(Clone)]
 pub struct Download {
-    /// Its bytes, in one piece. The last clone or slice that is dropped gives the buffer back, on whichever thread.
+    /// Its bytes, in one piece. The last clone or slice that is dropped gives the buffer back, on
+    /// whichever thread.
     pub bytes: Bytes,
     /// What the store says of it.
     pub meta: ObjectMeta,
@@ -68,7 +70,8 @@ pub struct Download {
 pub(crate) struct Shared {
     pub(crate) options: RangeOptions,
     pub(crate) pool: Option<ClassPool>,
-    /// Allocates what the pool isn't for; none of its buffers is kept, and memory that isn't there is an error value.
+    /// Allocates what the pool isn't for; none of its buffers is kept, and memory that isn't there
+    /// is an error value.
     pub(crate) heap: ClassPool,
     pub(crate) budget: Budget,
     pub(crate) counters: Counters,
@@ -101,8 +104,9 @@ impl RangeEngine {
         })
     }
 
-    /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) and more; see
-    /// [`PoolOptions`](crate::PoolOptions) for one with the right classes. What other clones do stays theirs.
+    /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES)
+    /// and more; see [`PoolOptions`](crate::PoolOptions) for one with the right classes. What other
+    /// clones do stays theirs.
     #[must_use]
     pub fn with_buffer_pool(self, pool: ClassPool) -> Self {
         let options = &self.shared.options;
@@ -111,13 +115,19 @@ impl RangeEngine {
         engine
     }
 
-    /// Downloads an object into one buffer. Dropping the future cancels it and gives the buffer back.
+    /// Downloads an object into one buffer. Dropping the future cancels it and gives the buffer
+    /// back.
     ///
-    /// The object is copied once, from the client's receive buffer to its final place; a local file not at all.
+    /// The object is copied once, from the client's receive buffer to its final place; a local file
+    /// not at all.
     ///
     /// # Errors
     /// [`DownloadError`] names the object, the range and the cause.
-    pub async fn get(&self, store: &dyn ObjectStore, path: &Path) -> Result<Download, DownloadError> {
+    pub async fn get(
+        &self,
+        store: &dyn ObjectStore,
+        path: &Path,
+    ) -> Result<Download, DownloadError> {
         self.get_cancellable(store, path, &CancellationToken::new()).await
     }
 
@@ -133,7 +143,8 @@ impl RangeEngine {
     ) -> Result<Download, DownloadError> {
         let started = Instant::now();
         let engine = &*self.shared;
-        let job = Job { engine, store, path, retries: AtomicU32::new(0), ranges: AtomicU32::new(0) };
+        let job =
+            Job { engine, store, path, retries: AtomicU32::new(0), ranges: AtomicU32::new(0) };
         let ended = match cancel.run_until_cancelled(self.in_time(&job)).await {
             Some(ended) => ended,
             None => Err(job.failed(None, Cause::Cancelled)),
@@ -168,7 +179,10 @@ impl RangeEngine {
         self.shared.counters.snapshot()
     }
 
-    fn in_time<'a>(&self, job: &'a Job<'_>) -> impl Future<Output = Result<Arrived, DownloadError>> + Send + use<'a> {
+    fn in_time<'a>(
+        &self,
+        job: &'a Job<'_>,
+    ) -> impl Future<Output = Result<Arrived, DownloadError>> + Send + use<'a> {
         let total_timeout = self.shared.options.total_timeout;
         async move {
             let Some(total_timeout) = total_timeout else { return job.run().await };
@@ -191,11 +205,15 @@ impl fmt::Debug for Download {
 impl fmt::Debug for RangeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shared { options, pool, .. } = &*self.shared;
-        f.debug_struct("RangeEngine").field("options", options).field("pool", &pool.is_some()).finish_non_exhaustive()
+        f.debug_struct("RangeEngine")
+            .field("options", options)
+            .field("pool", &pool.is_some())
+            .finish_non_exhaustive()
     }
 }
 
-/// A pool with one tiny class, for which all but the tiniest objects are too large: their buffers are allocated and freed.
+/// A pool with one tiny class, for which all but the tiniest objects are too large: their buffers
+/// are allocated and freed.
 fn heap() -> ClassPool {
     let options = ClassOptions {
         table: ClassTable::new(&[64]).expect("one cache line is a class"),

@@ -15,7 +15,8 @@ use slipring::class::GetError;
 pub struct DownloadError {
     /// The object.
     pub object: Path,
-    /// The part of the object that it was about, the bytes of it that had come included; none if it was about the object.
+    /// The part of the object that it was about, the bytes of it that had come included; none if it
+    /// was about the object.
     pub range: Option<Range<u64>>,
     /// Retries of the whole object before.
     pub retries: u32,
@@ -133,15 +134,24 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(_) => write!(f, "not found; check the key, and that the endpoint is the right one"),
-            Self::Denied(cause) => write!(f, "denied; check what the credentials may read: {cause}"),
+            Self::NotFound(_) => {
+                write!(f, "not found; check the key, and that the endpoint is the right one")
+            }
+            Self::Denied(cause) => {
+                write!(f, "denied; check what the credentials may read: {cause}")
+            }
             Self::Unauthenticated(cause) => {
                 write!(f, "not authenticated; check the credentials in the environment: {cause}")
             }
             Self::Changed { field, before, now } => {
-                write!(f, "the object changed during the download ({field} was {before}, is {now}); get it again")
+                write!(
+                    f,
+                    "the object changed during the download ({field} was {before}, is {now}); get it again"
+                )
             }
-            Self::Short { expected_bytes, got_bytes } => write!(f, "{got_bytes} of {expected_bytes} bytes came"),
+            Self::Short { expected_bytes, got_bytes } => {
+                write!(f, "{got_bytes} of {expected_bytes} bytes came")
+            }
             Self::Long { expected_bytes } => write!(f, "more than {expected_bytes} bytes came"),
             Self::Shifted { got } => write!(f, "bytes {} to {} came instead", got.start, got.end),
             Self::Throttled { status, retry_after } => {
@@ -164,15 +174,22 @@ impl fmt::Display for Cause {
                     "{got_bytes} bytes came in {request_timeout:?}; raise `request_timeout` or lower `part_bytes`"
                 )
             }
-            Self::TotalTimeout { total_timeout } => write!(f, "not complete in {total_timeout:?}, the `total_timeout`"),
+            Self::TotalTimeout { total_timeout } => {
+                write!(f, "not complete in {total_timeout:?}, the `total_timeout`")
+            }
             Self::Cancelled => write!(f, "cancelled"),
             Self::Budget { retry_budget, last } => {
-                write!(f, "no retry, the engine's `retry_budget` of {retry_budget} is spent; last: {last}")
+                write!(
+                    f,
+                    "no retry, the engine's `retry_budget` of {retry_budget} is spent; last: {last}"
+                )
             }
             Self::Buffer { object_bytes, cause: Some(cause) } => {
                 write!(f, "no buffer for {object_bytes} bytes: {cause}")
             }
-            Self::Buffer { object_bytes, cause: None } => write!(f, "no memory has {object_bytes} bytes"),
+            Self::Buffer { object_bytes, cause: None } => {
+                write!(f, "no memory has {object_bytes} bytes")
+            }
             Self::Read(cause) => write!(f, "the file can't be read: {cause}"),
             Self::Store(cause) => write!(f, "{}", chain(cause)),
         }
@@ -195,7 +212,8 @@ impl Error for Cause {
     }
 }
 
-/// An error and what it came from, each once: some of the crates below repeat their source and some leave it out.
+/// An error and what it came from, each once: some of the crates below repeat their source and some
+/// leave it out.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -213,7 +231,10 @@ impl Cause {
     /// Whether the same request may well succeed a little later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Throttled { .. } | Self::Short { .. } | Self::Connection(_) | Self::RequestTimeout { .. } => true,
+            Self::Throttled { .. }
+            | Self::Short { .. }
+            | Self::Connection(_)
+            | Self::RequestTimeout { .. } => true,
             Self::Status { status } => *status == 408 || *status >= 500,
             _ => false,
         }

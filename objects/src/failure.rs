@@ -20,7 +20,8 @@ impl From<Error> for Cause {
 }
 
 impl Cause {
-    /// By what lies below: an answer that the connector kept, else a connection that failed, else the store's own complaint.
+    /// By what lies below: an answer that the connector kept, else a connection that failed, else
+    /// the store's own complaint.
     fn from_sources(error: Error) -> Self {
         let (mut connection, mut plain_http) = (false, false);
         let mut answer = None;
@@ -65,7 +66,10 @@ mod tests {
             answered(Answer::Status { status: 503, retry_after }),
             Cause::Throttled { status: 503, retry_after: found } if found == retry_after
         ));
-        assert!(matches!(answered(Answer::Status { status: 500, retry_after: None }), Cause::Status { status: 500 }));
+        assert!(matches!(
+            answered(Answer::Status { status: 500, retry_after: None }),
+            Cause::Status { status: 500 }
+        ));
         assert!(matches!(answered(Answer::RangeIgnored), Cause::RangeIgnored));
     }
 
@@ -75,7 +79,10 @@ mod tests {
         assert!(matches!(broken, Cause::Connection(_)) && broken.may_pass());
         assert!(!generic(io::Error::other("odd")).may_pass());
         let status = |status| Cause::Status { status };
-        assert_eq!([408, 416, 418, 500, 599].map(|code| status(code).may_pass()), [true, false, false, true, true]);
+        assert_eq!(
+            [408, 416, 418, 500, 599].map(|code| status(code).may_pass()),
+            [true, false, false, true, true]
+        );
         assert!(!Cause::Cancelled.may_pass());
     }
 }

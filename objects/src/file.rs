@@ -1,4 +1,5 @@
-//! Local files: read by `pread` straight into the buffer, on a thread of the runtime that may block.
+//! Local files: read by `pread` straight into the buffer, on a thread of the runtime that may
+//! block.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +25,8 @@ impl Drop for Wanted {
     }
 }
 
-/// Fills `into` with the file's bytes, from its start on. A file that changes under the reader is an error.
+/// Fills `into` with the file's bytes, from its start on. A file that changes under the reader is
+/// an error.
 pub(crate) async fn read(file: File, into: PooledBuf) -> Result<PooledBuf, Cause> {
     let wanted = Wanted(Arc::new(AtomicBool::new(true)));
     let still = Arc::clone(&wanted.0);
@@ -36,7 +38,8 @@ pub(crate) async fn read(file: File, into: PooledBuf) -> Result<PooledBuf, Cause
     }
 }
 
-/// An error if a file that should have no byte has one: what the system makes up when it is read has no size.
+/// An error if a file that should have no byte has one: what the system makes up when it is read
+/// has no size.
 pub(crate) fn check_empty(file: &File) -> Result<(), Cause> {
     match file.read_at(&mut [0], 0).map_err(Cause::Read)? {
         0 => Ok(()),
@@ -54,7 +57,11 @@ fn fill(file: &File, mut into: PooledBuf, wanted: &AtomicBool) -> Result<PooledB
         match file.read_exact_at(step, at as u64) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 let now = stamp(file).map_err(Cause::Read)?;
-                return Err(Cause::Changed { field: "size", before: size.to_string(), now: now.0.to_string() });
+                return Err(Cause::Changed {
+                    field: "size",
+                    before: size.to_string(),
+                    now: now.0.to_string(),
+                });
             }
             ended => ended.map_err(Cause::Read)?,
         }
@@ -101,14 +108,23 @@ mod tests {
     #[test]
     fn a_file_that_shrank_or_grew_is_no_object() {
         let wanted = AtomicBool::new(true);
-        assert!(matches!(fill(&file(b"less"), buffer(9), &wanted), Err(Cause::Changed { field: "size", .. })));
-        assert!(matches!(fill(&file(b"more of it"), buffer(9), &wanted), Err(Cause::Changed { .. })));
+        assert!(matches!(
+            fill(&file(b"less"), buffer(9), &wanted),
+            Err(Cause::Changed { field: "size", .. })
+        ));
+        assert!(matches!(
+            fill(&file(b"more of it"), buffer(9), &wanted),
+            Err(Cause::Changed { .. })
+        ));
     }
 
     #[test]
     fn a_file_without_a_size_is_not_empty_for_that() {
         assert!(check_empty(&file(b"")).is_ok());
-        assert!(matches!(check_empty(&File::open("/proc/self/stat").unwrap()), Err(Cause::Changed { .. })));
+        assert!(matches!(
+            check_empty(&File::open("/proc/self/stat").unwrap()),
+            Err(Cause::Changed { .. })
+        ));
     }
 
     #[test]

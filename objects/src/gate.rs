@@ -1,4 +1,5 @@
-//! [`Gate`]: turns for requests, in order of arrival; as many at once as the engine's concurrency says, or its [`Pace`].
+//! [`Gate`]: turns for requests, in order of arrival; as many at once as the engine's concurrency
+//! says, or its [`Pace`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +13,8 @@ use crate::retry::MOVED_BYTES;
 
 /// What lets requests through.
 ///
-/// `limit == free turns + turns taken - debt`: a limit that falls below the turns that are taken is reached as they end.
+/// `limit == free turns + turns taken - debt`: a limit that falls below the turns that are taken is
+/// reached as they end.
 #[derive(Debug)]
 pub(crate) struct Gate {
     turns: Semaphore,
@@ -72,7 +74,8 @@ impl Gate {
         self.turns.available_permits().saturating_sub(self.waiting.load(Ordering::Relaxed))
     }
 
-    /// A request whose turn began at `since` is over, and brought so many bytes. Those that brought next to nothing tell of errors, not of speed.
+    /// A request whose turn began at `since` is over, and brought so many bytes. Those that brought
+    /// next to nothing tell of errors, not of speed.
     pub(crate) fn took(&self, bytes: u64, since: Instant) {
         if bytes < MOVED_BYTES {
             return;
@@ -81,7 +84,10 @@ impl Gate {
         let rate = (bytes as f64 / seconds.max(1e-6)) as u64;
         let before = self.each.load(Ordering::Relaxed);
         // Of two at a time one may be lost: it is a mean.
-        self.each.store(if before == 0 { rate } else { before - before / 4 + rate / 4 }.max(1), Ordering::Relaxed);
+        self.each.store(
+            if before == 0 { rate } else { before - before / 4 + rate / 4 }.max(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// Bytes a second of one request, as those of late were.
@@ -118,7 +124,9 @@ impl Gate {
 
     /// Whether a turn that ends, or is to be added, was owed.
     fn pay(&self) -> bool {
-        self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| debt.checked_sub(1)).is_ok()
+        self.debt
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| debt.checked_sub(1))
+            .is_ok()
     }
 }
 
@@ -191,7 +199,11 @@ mod tests {
             gate.arrived(1 << 20);
             std::thread::sleep(Duration::from_micros(1));
         }
-        assert_eq!(gate.debt.load(Ordering::Relaxed), pace::START - limit(), "all turns are taken still");
+        assert_eq!(
+            gate.debt.load(Ordering::Relaxed),
+            pace::START - limit(),
+            "all turns are taken still"
+        );
         drop((waits, turns));
         assert_eq!(take(&gate).len(), limit());
     }

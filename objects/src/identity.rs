@@ -1,7 +1,8 @@
 //! Whether two answers are about the same object: by version, ETag, size and time.
 //!
-//! A store is asked for the first answer's ETag, and whatever it answers is compared: there are servers that read no `If-Match`. Only where there is no
-//! ETag that it could be asked for is the version named: naming it takes a right of its own, which those who may read needn't have.
+//! A store is asked for the first answer's ETag, and whatever it answers is compared: there are
+//! servers that read no `If-Match`. Only where there is no ETag that it could be asked for is the
+//! version named: naming it takes a right of its own, which those who may read needn't have.
 
 use object_store::{Error, GetOptions, ObjectMeta};
 
@@ -21,13 +22,17 @@ fn strong(meta: &ObjectMeta) -> Option<&String> {
 /// What a request that was pinned to the first answer was refused for.
 pub(crate) fn refused(error: Error, first: Option<&ObjectMeta>) -> Cause {
     let Some(first) = first else { return Cause::from(error) };
-    let changed =
-        |field, before: &str, now: &str| Cause::Changed { field, before: before.to_owned(), now: now.to_owned() };
+    let changed = |field, before: &str, now: &str| Cause::Changed {
+        field,
+        before: before.to_owned(),
+        now: now.to_owned(),
+    };
     if let Error::Precondition { .. } = error {
         return changed("ETag", shown(&first.e_tag), "another");
     }
     match Cause::from(error) {
-        // The object was there: now it is deleted, or its version is overwritten in a store that keeps none.
+        // The object was there: now it is deleted, or its version is overwritten in a store that
+        // keeps none.
         Cause::NotFound(_) => changed("object", "there", "gone"),
         // The range lies within the first answer's size.
         Cause::Status { status: 416 } => changed("size", &first.size.to_string(), "less"),
@@ -57,7 +62,11 @@ pub(crate) fn check(first: &ObjectMeta, now: &ObjectMeta) -> Result<(), Cause> {
         return changed("version", first.clone(), now.clone());
     }
     if strong(first).is_none() && first.last_modified != now.last_modified {
-        return changed("Last-Modified", first.last_modified.to_string(), now.last_modified.to_string());
+        return changed(
+            "Last-Modified",
+            first.last_modified.to_string(),
+            now.last_modified.to_string(),
+        );
     }
     Ok(())
 }
@@ -76,7 +85,13 @@ mod tests {
 
     fn meta(size: u64, e_tag: Option<&str>, second: u64) -> ObjectMeta {
         let last_modified = (SystemTime::UNIX_EPOCH + Duration::from_secs(second)).into();
-        ObjectMeta { location: Path::from("key"), last_modified, size, e_tag: e_tag.map(str::to_owned), version: None }
+        ObjectMeta {
+            location: Path::from("key"),
+            last_modified,
+            size,
+            e_tag: e_tag.map(str::to_owned),
+            version: None,
+        }
     }
 
     fn field(first: &ObjectMeta, now: &ObjectMeta) -> Option<&'static str> {
@@ -89,7 +104,11 @@ mod tests {
     #[test]
     fn whatever_tells_two_objects_apart_is_named() {
         let first = meta(9, Some("\"a\""), 7);
-        assert_eq!(field(&first, &meta(9, Some("\"a\""), 8)), None, "the same ETag is the same object");
+        assert_eq!(
+            field(&first, &meta(9, Some("\"a\""), 8)),
+            None,
+            "the same ETag is the same object"
+        );
         assert_eq!(field(&first, &meta(8, Some("\"a\""), 7)), Some("size"));
         assert_eq!(field(&first, &meta(9, Some("\"b\""), 7)), Some("ETag"));
         assert_eq!(field(&first, &meta(9, None, 7)), Some("ETag"));
@@ -97,8 +116,12 @@ mod tests {
         assert_eq!(field(&meta(9, None, 7), &meta(9, None, 7)), None);
         assert_eq!(field(&meta(9, None, 7), &meta(9, None, 8)), Some("Last-Modified"));
         let weak = |second| meta(9, Some("W/\"a\""), second);
-        assert_eq!((field(&weak(7), &weak(7)), field(&weak(7), &weak(8))), (None, Some("Last-Modified")));
-        let version = |version: &str| ObjectMeta { version: Some(version.to_owned()), ..meta(9, None, 0) };
+        assert_eq!(
+            (field(&weak(7), &weak(7)), field(&weak(7), &weak(8))),
+            (None, Some("Last-Modified"))
+        );
+        let version =
+            |version: &str| ObjectMeta { version: Some(version.to_owned()), ..meta(9, None, 0) };
         assert_eq!(field(&version("1"), &version("1")), None);
         assert_eq!(field(&version("1"), &version("2")), Some("version"));
     }
@@ -127,7 +150,10 @@ mod tests {
             pin(&mut options, &ObjectMeta { version: Some("3".to_owned()), ..meta(9, e_tag, 7) });
             (options.if_match.is_some(), options.version.is_some())
         };
-        assert_eq!([Some("\"a\""), Some("W/\"a\""), None].map(sent), [(true, false), (false, true), (false, true)]);
+        assert_eq!(
+            [Some("\"a\""), Some("W/\"a\""), None].map(sent),
+            [(true, false), (false, true), (false, true)]
+        );
     }
 
     #[test]
@@ -137,13 +163,17 @@ mod tests {
             super::refused(error, first)
         };
         let first = meta(9, Some("\"a\""), 7);
-        assert!(matches!(refused(Some(&first)), Cause::Changed { field: "ETag", before, .. } if before == "\"a\""));
+        assert!(
+            matches!(refused(Some(&first)), Cause::Changed { field: "ETag", before, .. } if before == "\"a\"")
+        );
         assert!(matches!(refused(None), Cause::Store(_)));
     }
 
     #[test]
     fn an_object_that_is_gone_after_its_first_answer_has_changed() {
-        let gone = |first| super::refused(Error::NotFound { path: "key".to_owned(), source: "404".into() }, first);
+        let gone = |first| {
+            super::refused(Error::NotFound { path: "key".to_owned(), source: "404".into() }, first)
+        };
         let first = meta(9, None, 7);
         assert!(matches!(gone(Some(&first)), Cause::Changed { field: "object", .. }));
         assert!(matches!(gone(None), Cause::NotFound(_)));
@@ -152,7 +182,9 @@ mod tests {
             let source = Box::new(HttpError::new(HttpErrorKind::Unknown, answer));
             super::refused(Error::Generic { store: "test", source }, first)
         };
-        assert!(matches!(behind_the_end(Some(&first)), Cause::Changed { field: "size", before, .. } if before == "9"));
+        assert!(
+            matches!(behind_the_end(Some(&first)), Cause::Changed { field: "size", before, .. } if before == "9")
+        );
         assert!(matches!(behind_the_end(None), Cause::Status { status: 416 }));
     }
 }

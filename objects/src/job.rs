@@ -5,8 +5,9 @@
 //!        └── its body is the first part ─────────────▲
 //! ```
 //!
-//! All parts are futures of one task and write into disjoint slices of one buffer, so dropping the download drops them and gives the buffer back at
-//! once; there is no task to wait for. Only a local file's reader lives on, for a step at most.
+//! All parts are futures of one task and write into disjoint slices of one buffer, so dropping the
+//! download drops them and gives the buffer back at once; there is no task to wait for. Only a
+//! local file's reader lives on, for a step at most.
 
 use std::fs::File;
 use std::ops::Range;
@@ -76,14 +77,19 @@ impl<'a> Job<'a> {
         let size = object.meta.size;
         self.engine.counters.expected(size);
         let Some(first) = first.filter(|_| size > 0) else {
-            return Ok(Arrived { bytes: Bytes::new(), meta: object.meta, pool: self.engine.past_pool() });
+            return Ok(Arrived {
+                bytes: Bytes::new(),
+                meta: object.meta,
+                pool: self.engine.past_pool(),
+            });
         };
         let now = self.buffer_now(size).map_err(|cause| self.failed(None, cause))?;
         let (first, (mut buffer, pool)) = match now {
             Some(buffer) => (Some(first), buffer),
             None => {
                 let is_file = matches!(first.result.payload, GetResultPayload::File(..));
-                // Those who hold buffers need this turn to get on, and whoever waits keeps no file open.
+                // Those who hold buffers need this turn to get on, and whoever waits keeps no file
+                // open.
                 drop(first);
                 let buffer = self.buffer_later(size).await?;
                 let again = if is_file { Some(self.open_again(&object).await?) } else { None };
@@ -91,9 +97,11 @@ impl<'a> Job<'a> {
             }
         };
         let buffer = match first {
-            Some(Opened { result: GetResult { payload: GetResultPayload::File(file, _), .. }, turn, .. }) => {
-                self.read(file, buffer, turn).await?
-            }
+            Some(Opened {
+                result: GetResult { payload: GetResultPayload::File(file, _), .. },
+                turn,
+                ..
+            }) => self.read(file, buffer, turn).await?,
             first => {
                 self.parts(&mut buffer, &object, first.map(Body::from), tries).await?;
                 buffer
@@ -102,19 +110,24 @@ impl<'a> Job<'a> {
         Ok(Arrived { bytes: buffer.into_bytes(), meta: object.meta, pool })
     }
 
-    /// What the object is, the answer with its first bytes or all, or none if it has no bytes, and the tries that its first part has left.
+    /// What the object is, the answer with its first bytes or all, or none if it has no bytes, and
+    /// the tries that its first part has left.
     async fn first(&self) -> Result<(Object, Option<Opened<'a>>, Tries<'a>), DownloadError> {
         let mut asked = self.engine.options.first_bytes().map(|bytes| 0..bytes);
         let mut tries = self.tries();
         loop {
             let mut cause = match self.open(asked.clone(), None).await {
-                // Nothing would tell if another range were of another object: it has to come in one answer.
-                Ok(Opened { result, .. }) if result.range.end < result.meta.size && !is_named(&result.meta) => {
+                // Nothing would tell if another range were of another object: it has to come in one
+                // answer.
+                Ok(Opened { result, .. })
+                    if result.range.end < result.meta.size && !is_named(&result.meta) =>
+                {
                     asked = None;
                     continue;
                 }
                 Ok(opened) => {
-                    let object = Object { meta: opened.result.meta.clone(), ranged: asked.is_some() };
+                    let object =
+                        Object { meta: opened.result.meta.clone(), ranged: asked.is_some() };
                     return Ok((object, Some(opened), tries));
                 }
                 // A server without ranges serves the whole.
@@ -135,8 +148,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The object's metadata if it is empty; else what its range was refused for, or what kept the whole from coming and may pass. It asks
-    /// for the whole, since what a HEAD says of a length isn't always true.
+    /// The object's metadata if it is empty; else what its range was refused for, or what kept the
+    /// whole from coming and may pass. It asks for the whole, since what a HEAD says of a length
+    /// isn't always true.
     async fn empty(&self, refused: Cause) -> Result<ObjectMeta, Cause> {
         match self.open(None, None).await {
             Ok(Opened { result, .. }) if result.meta.size == 0 => {
@@ -153,7 +167,9 @@ impl<'a> Job<'a> {
     /// The first answer once more.
     async fn open_again(&self, object: &Object) -> Result<Opened<'a>, DownloadError> {
         let asked = object.ranged.then(|| 0..self.first_bytes(object));
-        self.open(asked.clone(), Some(&object.meta)).await.map_err(|cause| self.failed(asked, cause))
+        self.open(asked.clone(), Some(&object.meta))
+            .await
+            .map_err(|cause| self.failed(asked, cause))
     }
 
     /// Bytes that the first answer has, also if it was given up.
@@ -163,11 +179,16 @@ impl<'a> Job<'a> {
     }
 
     /// Asks for a range, or for all; with `first`, of the object as its first answer had it.
-    async fn open(&self, asked: Option<Range<u64>>, first: Option<&ObjectMeta>) -> Result<Opened<'a>, Cause> {
+    async fn open(
+        &self,
+        asked: Option<Range<u64>>,
+        first: Option<&ObjectMeta>,
+    ) -> Result<Opened<'a>, Cause> {
         let turn = self.engine.gate.turn().await;
         let request_timeout = self.engine.options.request_timeout;
         let deadline = Instant::now() + request_timeout;
-        let mut options = GetOptions { range: asked.clone().map(Into::into), ..GetOptions::default() };
+        let mut options =
+            GetOptions { range: asked.clone().map(Into::into), ..GetOptions::default() };
         if let Some(first) = first {
             pin(&mut options, first);
         }
@@ -208,12 +229,20 @@ impl<'a> Job<'a> {
     async fn buffer_later(&self, size: u64) -> Result<(PooledBuf, PoolUse), DownloadError> {
         let pool = self.engine.pool.as_ref().expect("only a pool is waited for");
         let buffer = pool.get_async(size as usize).await;
-        buffer.map(pooled).map_err(|cause| self.failed(None, Cause::Buffer { object_bytes: size, cause: Some(cause) }))
+        buffer.map(pooled).map_err(|cause| {
+            self.failed(None, Cause::Buffer { object_bytes: size, cause: Some(cause) })
+        })
     }
 
-    async fn read(&self, file: File, buffer: PooledBuf, _turn: Turn<'a>) -> Result<PooledBuf, DownloadError> {
+    async fn read(
+        &self,
+        file: File,
+        buffer: PooledBuf,
+        _turn: Turn<'a>,
+    ) -> Result<PooledBuf, DownloadError> {
         let size = buffer.len() as u64;
-        let buffer = file::read(file, buffer).await.map_err(|cause| self.failed(Some(0..size), cause))?;
+        let buffer =
+            file::read(file, buffer).await.map_err(|cause| self.failed(Some(0..size), cause))?;
         self.arrived(size);
         Ok(buffer)
     }
@@ -227,7 +256,8 @@ impl<'a> Job<'a> {
         tries: Tries<'a>,
     ) -> Result<(), DownloadError> {
         let (gate, first_bytes) = (&self.engine.gate, self.first_bytes(object));
-        let part_bytes = self.engine.options.part_of(object.meta.size - first_bytes, gate.idle(), gate.each());
+        let part_bytes =
+            self.engine.options.part_of(object.meta.size - first_bytes, gate.idle(), gate.each());
         let (mut first, mut fetches) = (Some((body, tries)), FuturesUnordered::new());
         for part in Part::split(buffer, first_bytes as usize, part_bytes as usize) {
             // More could have no turn, and a large object has many.
@@ -253,7 +283,10 @@ impl<'a> Job<'a> {
             let before_bytes = part.filled_bytes();
             let opened = match body.take() {
                 Some(body) => Ok(body),
-                None => self.open(object.ranged.then(|| part.range()), Some(&object.meta)).await.map(Body::from),
+                None => self
+                    .open(object.ranged.then(|| part.range()), Some(&object.meta))
+                    .await
+                    .map(Body::from),
             };
             let ended = match opened {
                 Ok(body) => self.receive(&mut part, body).await,
@@ -263,7 +296,8 @@ impl<'a> Job<'a> {
                 self.arrived(part.filled_bytes());
                 return Ok(());
             };
-            // What came is kept, unless nothing vouches that the rest will fit; or it all came, and still the store said no.
+            // What came is kept, unless nothing vouches that the rest will fit; or it all came, and
+            // still the store said no.
             if !object.ranged || !is_named(&object.meta) || part.range().is_empty() {
                 part.restart();
             }
@@ -282,7 +316,8 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Waits until the next try, or ends the download. `kept_bytes`: what the last one brought for good.
+    /// Waits until the next try, or ends the download. `kept_bytes`: what the last one brought for
+    /// good.
     async fn again(
         &self,
         tries: &mut Tries<'_>,
@@ -309,7 +344,12 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn failed(&self, range: Option<Range<u64>>, cause: Cause) -> DownloadError {
-        DownloadError { object: self.path.clone(), range, retries: self.retries.load(Ordering::Relaxed), cause }
+        DownloadError {
+            object: self.path.clone(),
+            range,
+            retries: self.retries.load(Ordering::Relaxed),
+            cause,
+        }
     }
 }
 

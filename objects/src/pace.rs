@@ -1,11 +1,14 @@
 //! [`Pace`]: how many requests are worth having in flight, learnt from what they bring.
 //!
-//! A round is as many ranges as requests may be in flight. As long as a quarter more of them brings 5 % more bytes a second, there are a quarter more; when
-//! it doesn't, one step back, and a new trial after a number of rounds. A server that asks for patience gets a quarter less at once. Rounds in which
-//! nobody waited for a turn say nothing and don't count, nor does the time before a round's first range.
+//! A round is as many ranges as requests may be in flight. As long as a quarter more of them brings
+//! 5 % more bytes a second, there are a quarter more; when it doesn't, one step back, and a new
+//! trial after a number of rounds. A server that asks for patience gets a quarter less at once.
+//! Rounds in which nobody waited for a turn say nothing and don't count, nor does the time before a
+//! round's first range.
 //!
-//! Arithmetic only: the clock is an argument. The rule is the additive increase and multiplicative decrease of congestion control with a look
-//! at throughput, because a store that is at its limit slows all of its answers before it refuses any.
+//! Arithmetic only: the clock is an argument. The rule is the additive increase and multiplicative
+//! decrease of congestion control with a look at throughput, because a store that is at its limit
+//! slows all of its answers before it refuses any.
 
 use std::time::{Duration, Instant};
 
@@ -116,8 +119,16 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// A store with so many bytes a second for a request and for all, which refuses beyond `most`; runs `rounds` rounds of equal parts.
-    fn run(pace: &mut Pace, mut now: Instant, each: f64, all: f64, most: usize, rounds: usize) -> (usize, usize) {
+    /// A store with so many bytes a second for a request and for all, which refuses beyond `most`;
+    /// runs `rounds` rounds of equal parts.
+    fn run(
+        pace: &mut Pace,
+        mut now: Instant,
+        each: f64,
+        all: f64,
+        most: usize,
+        rounds: usize,
+    ) -> (usize, usize) {
         let (mut lowest, mut highest) = (usize::MAX, 0);
         for _ in 0..rounds {
             let in_flight = pace.limit();
@@ -156,7 +167,8 @@ mod tests {
         let mut pace = Pace::new(now);
         run(&mut pace, now, 40e6, 1e12, 16, 10);
         assert!(pace.limit() <= 16, "{} of 16", pace.limit());
-        let (lowest, highest) = run(&mut pace, now + Duration::from_secs(1000), 40e6, 1e12, 16, 200);
+        let (lowest, highest) =
+            run(&mut pace, now + Duration::from_secs(1000), 40e6, 1e12, 16, 200);
         assert!(lowest >= 10 && highest <= 20, "{lowest} to {highest} around 16");
     }
 
@@ -180,7 +192,8 @@ mod tests {
         // A line that is full: more requests bring nothing.
         for burst in 1..20 {
             let start = now + Duration::from_secs(1000 * burst);
-            (0..3 * MOST as u64).for_each(|ms| pace.arrived(start + Duration::from_millis(ms), 1 << 20, true));
+            (0..3 * MOST as u64)
+                .for_each(|ms| pace.arrived(start + Duration::from_millis(ms), 1 << 20, true));
             pace.arrived(start + Duration::from_secs(1), 1 << 20, false);
             assert!(pace.limit() <= START * 5 / 4, "{} in burst {burst}", pace.limit());
         }

@@ -1,7 +1,7 @@
 //! [`Part`]: a range of an object and the memory where it belongs.
 //!
-//! Promises that bytes land at their own place or nowhere: what came is counted from the range's start, and what came too much or too little is an
-//! error.
+//! Promises that bytes land at their own place or nowhere: what came is counted from the range's
+//! start, and what came too much or too little is an error.
 
 use std::ops::Range;
 
@@ -19,8 +19,13 @@ pub(crate) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The parts of an object, which `into` holds in whole: one of `first_bytes`, then others of `part_bytes`.
-    pub(crate) fn split(into: &'a mut [u8], first_bytes: usize, part_bytes: usize) -> impl Iterator<Item = Part<'a>> {
+    /// The parts of an object, which `into` holds in whole: one of `first_bytes`, then others of
+    /// `part_bytes`.
+    pub(crate) fn split(
+        into: &'a mut [u8],
+        first_bytes: usize,
+        part_bytes: usize,
+    ) -> impl Iterator<Item = Part<'a>> {
         let (first, rest) = into.split_at_mut(first_bytes);
         let rest = rest.chunks_mut(part_bytes).scan(first_bytes as u64, |end, into| {
             let start = *end;
@@ -65,7 +70,10 @@ impl<'a> Part<'a> {
             self.filled += chunk.len();
         }
         if self.filled < self.into.len() {
-            return Err(Cause::Short { expected_bytes: self.into.len() as u64, got_bytes: self.filled as u64 });
+            return Err(Cause::Short {
+                expected_bytes: self.into.len() as u64,
+                got_bytes: self.filled as u64,
+            });
         }
         Ok(())
     }
@@ -88,7 +96,10 @@ mod tests {
         let mut bytes = [0; 7];
         let mut part = Part::split(&mut bytes, 2, 5).nth(1).unwrap();
         assert_eq!(part.range(), 2..7);
-        assert!(matches!(feed(&mut part, &[b"ab", b"", b"c"]), Err(Cause::Short { expected_bytes: 5, got_bytes: 3 })));
+        assert!(matches!(
+            feed(&mut part, &[b"ab", b"", b"c"]),
+            Err(Cause::Short { expected_bytes: 5, got_bytes: 3 })
+        ));
         assert_eq!(part.range(), 5..7);
         assert!(feed(&mut part, &[b"de"]).is_ok());
         assert!(part.range().is_empty());

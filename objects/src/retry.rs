@@ -1,7 +1,8 @@
 //! Trying again: how often, after which wait, and out of which [`Budget`].
 //!
-//! Waits double and are drawn at random, so that many ranges that failed together don't come back together; the idea is old, see "Exponential
-//! backoff and jitter" in the AWS architecture blog, and its retry tokens are the budget here.
+//! Waits double and are drawn at random, so that many ranges that failed together don't come back
+//! together; the idea is old, see "Exponential backoff and jitter" in the AWS architecture blog,
+//! and its retry tokens are the budget here.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,7 +26,9 @@ impl Budget {
     }
 
     fn take(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
     }
 
     /// A range arrived.
@@ -52,7 +55,8 @@ impl<'a> Tries<'a> {
         Self { options, budget, left: options.retries, backoff: options.backoff_first }
     }
 
-    /// How long to wait before the next one, after a try that ended so and brought `kept_bytes` for good; the cause again if there is none.
+    /// How long to wait before the next one, after a try that ended so and brought `kept_bytes` for
+    /// good; the cause again if there is none.
     pub(crate) fn next(&mut self, cause: Cause, kept_bytes: u64) -> Result<Duration, Cause> {
         if matches!(cause, Cause::RequestTimeout { .. }) && kept_bytes >= MOVED_BYTES {
             (self.left, self.backoff) = (self.options.retries, self.options.backoff_first);
@@ -82,7 +86,12 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     fn options() -> RangeOptions {
-        RangeOptions { retries: 5, backoff_first: MS(100), backoff_max: MS(300), ..RangeOptions::default() }
+        RangeOptions {
+            retries: 5,
+            backoff_first: MS(100),
+            backoff_max: MS(300),
+            ..RangeOptions::default()
+        }
     }
 
     fn throttled(seconds: Option<u64>) -> Cause {
@@ -115,7 +124,10 @@ mod tests {
         let mut tries = Tries::new(&options, &budget);
         for _ in 0..10 {
             assert!(tries.next(slow(), MOVED_BYTES - 1).is_ok(), "a retry");
-            assert!((0..5).all(|_| tries.next(slow(), MOVED_BYTES).is_ok_and(|wait| wait.is_zero())), "none");
+            assert!(
+                (0..5).all(|_| tries.next(slow(), MOVED_BYTES).is_ok_and(|wait| wait.is_zero())),
+                "none"
+            );
             budget.give_back();
         }
         assert!(tries.next(slow(), 0).is_ok());
@@ -125,7 +137,10 @@ mod tests {
     #[test]
     fn what_can_not_pass_is_not_tried_again() {
         let (options, budget) = (options(), Budget::new(64));
-        assert!(matches!(Tries::new(&options, &budget).next(Cause::RangeIgnored, 0), Err(Cause::RangeIgnored)));
+        assert!(matches!(
+            Tries::new(&options, &budget).next(Cause::RangeIgnored, 0),
+            Err(Cause::RangeIgnored)
+        ));
     }
 
     #[test]

@@ -10,9 +10,11 @@ use std::time::Duration;
 pub enum PoolUse {
     /// The buffer pool.
     Hit,
-    /// Allocated: the object is larger than the pool's largest class, or its class was at the limit.
+    /// Allocated: the object is larger than the pool's largest class, or its class was at the
+    /// limit.
     Fresh,
-    /// Allocated: an object under [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) isn't worth a buffer of the pool.
+    /// Allocated: an object under [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) isn't worth a buffer
+    /// of the pool.
     Skip,
     /// Allocated: the engine has no pool.
     #[default]
@@ -67,7 +69,8 @@ pub struct EngineStats {
     pub bytes: u64,
     /// Ranges of those.
     pub ranges: u64,
-    /// Bytes of ranges that arrived, whatever becomes of their objects: together with the next it is how far all downloads are.
+    /// Bytes of ranges that arrived, whatever becomes of their objects: together with the next it
+    /// is how far all downloads are.
     pub received_bytes: u64,
     /// Bytes of objects whose size is known, since their first answer came.
     pub expected_bytes: u64,

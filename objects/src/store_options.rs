@@ -1,5 +1,5 @@
-//! What is asked of a store's downloads: [`StoreOptions`], from which [`Stores`](crate::Stores) makes
-//! its engine.
+//! What is asked of a store's downloads: [`StoreOptions`], from which [`Stores`](crate::Stores)
+//! makes its engine.
 
 use crate::engine::RangeEngine;
 use crate::options::{OptionsError, RangeOptions};
@@ -8,14 +8,15 @@ use crate::pool::PoolOptions;
 /// How [`Stores`](crate::Stores) downloads, pool included, so that whoever calls it wires nothing.
 /// Feature `serde` reads it from a text with these names.
 ///
-/// The pool is on by default. With a buffer for each object on its way, which is what it comes to where
-/// nobody waits, it takes about half of the processor time of no pool, and no more memory at the peak;
-/// PERFORMANCE.md ("Object downloads") has the figures and their record. What it costs is that memory
-/// stays for 10 to 20 s after the last download: up to `max_buffers_per_class` buffers of each class
-/// that was used, as far as objects reached into them.
+/// The pool is on by default. With a buffer for each object on its way, which is what it comes to
+/// where nobody waits, it takes about half of the processor time of no pool, and no more memory at
+/// the peak; PERFORMANCE.md ("Object downloads") has the figures and their record. What it costs is
+/// that memory stays for 10 to 20 s after the last download: up to `max_buffers_per_class` buffers
+/// of each class that was used, as far as objects reached into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The buffer pool. Default [`PoolOptions::default`]; none, or one that isn't `enabled`, for none.
+    /// The buffer pool. Default [`PoolOptions::default`]; none, or one that isn't `enabled`, for
+    /// none.
     pub buffer_pool: Option<PoolOptions>,
     /// How objects are fetched.
     pub range: RangeOptions,
@@ -51,7 +52,8 @@ mod tests {
         let has_pool = |options: StoreOptions| options.build().unwrap().buffer_pool().is_some();
         assert!(has_pool(StoreOptions::default()));
         assert!(!has_pool(StoreOptions { buffer_pool: None, ..StoreOptions::default() }));
-        let off = PoolOptions { enabled: false, max_buffers_per_class: 0, ..PoolOptions::default() };
+        let off =
+            PoolOptions { enabled: false, max_buffers_per_class: 0, ..PoolOptions::default() };
         assert!(!has_pool(StoreOptions { buffer_pool: Some(off), ..StoreOptions::default() }));
     }
 

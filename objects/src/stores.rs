@@ -28,13 +28,16 @@ use crate::store_options::StoreOptions;
 /// How often the pool looks for buffers that nobody needs.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The clients of stores, and the engine with its pool that downloads from them. Each keeps its connections, so a store is asked for many objects over few of them.
+/// The clients of stores, and the engine with its pool that downloads from them. Each keeps its
+/// connections, so a store is asked for many objects over few of them.
 ///
-/// `s3://bucket/key`, `gs://bucket/key`, `az://container/key`, `http://host/path`, `https://...`, `file:///path`, `memory:///key`; anything without
-/// a scheme is the path of a local file. Retries of the clients are off: the engine does them, and counts them.
+/// `s3://bucket/key`, `gs://bucket/key`, `az://container/key`, `http://host/path`, `https://...`,
+/// `file:///path`, `memory:///key`; anything without a scheme is the path of a local file. Retries
+/// of the clients are off: the engine does them, and counts them.
 ///
-/// [`Stores::download`] is all that a caller needs; how it downloads is [`StoreOptions`], by default into
-/// the buffers of a pool. [`Stores::open`] and an engine of one's own are for whoever chooses more.
+/// [`Stores::download`] is all that a caller needs; how it downloads is [`StoreOptions`], by
+/// default into the buffers of a pool. [`Stores::open`] and an engine of one's own are for whoever
+/// chooses more.
 ///
 /// ```no_run
 /// use slipring_objects::{PoolOptions, StoreOptions, Stores};
@@ -68,8 +71,11 @@ pub enum StoreError {
     /// The download failed.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// The system has no thread for the pool's ticker, so idle buffers would never give their memory back.
-    #[error("no thread that shrinks the buffer pool: {0}; set `shrink_after_secs` to 0 to do without")]
+    /// The system has no thread for the pool's ticker, so idle buffers would never give their
+    /// memory back.
+    #[error(
+        "no thread that shrinks the buffer pool: {0}; set `shrink_after_secs` to 0 to do without"
+    )]
     Ticker(#[source] io::Error),
 }
 
@@ -107,19 +113,21 @@ impl std::error::Error for UrlError {
 }
 
 impl Stores {
-    /// Endpoint and credentials from the environment, under object_store's own keys: `AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`,
-    /// `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_SERVICE_ACCOUNT` and all of their kind, `SERVICE_ACCOUNT` and `IDENTITY_ENDPOINT`.
+    /// Endpoint and credentials from the environment, under object_store's own keys:
+    /// `AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`, `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_SERVICE_ACCOUNT`
+    /// and all of their kind, `SERVICE_ACCOUNT` and `IDENTITY_ENDPOINT`.
     #[must_use]
     pub fn from_env() -> Self {
-        let variables =
-            env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let variables = env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         Self::new(variables.filter(|(key, _)| is_setting(key)))
     }
 
     /// The same from these settings; keys that a store doesn't know are left to others.
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
-        let settings = settings.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
+        let settings =
+            settings.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
         let engine = StoreOptions::default().build().expect("the defaults fit");
         Self { settings, clients: Mutex::default(), engine, ticker: Mutex::default() }
     }
@@ -139,8 +147,9 @@ impl Stores {
         &self.engine
     }
 
-    /// Downloads the object of a URL, as [`RangeEngine::get`] does, and sees to it that the pool shrinks
-    /// when nobody needs its buffers: by a thread, from the first call to the end of `self`.
+    /// Downloads the object of a URL, as [`RangeEngine::get`] does, and sees to it that the pool
+    /// shrinks when nobody needs its buffers: by a thread, from the first call to the end of
+    /// `self`.
     ///
     /// # Errors
     /// [`StoreError`]: the URL, or what kept the object from coming.
@@ -163,15 +172,17 @@ impl Stores {
     /// The client of the URL's store, made at the first call, and the object's key in it.
     ///
     /// # Errors
-    /// [`UrlError`] if it isn't the URL of an object, if it has a query or a fragment, which no store would be sent, if a local path is there and no
-    /// regular file, or if its store can't be set up.
+    /// [`UrlError`] if it isn't the URL of an object, if it has a query or a fragment, which no
+    /// store would be sent, if a local path is there and no regular file, or if its store can't be
+    /// set up.
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
         let failed = |cause| UrlError { url: url.to_owned(), cause };
         let parsed = parse(url).map_err(failed)?;
         if let Some(rest) = unsent(&parsed) {
             return Err(failed(rest.into()));
         }
-        let (scheme, key) = ObjectStoreScheme::parse(&parsed).map_err(|cause| failed(cause.into()))?;
+        let (scheme, key) =
+            ObjectStoreScheme::parse(&parsed).map_err(|cause| failed(cause.into()))?;
         if key.as_ref().is_empty() {
             return Err(failed("it names no object".into()));
         }
@@ -194,54 +205,83 @@ impl Stores {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    fn connect(&self, scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let retry = RetryConfig { max_retries: 0, backoff: BackoffConfig::default(), ..RetryConfig::default() };
-        // The engine times each request; a client's own limit would end long bodies behind its back.
+    fn connect(
+        &self,
+        scheme: &ObjectStoreScheme,
+        url: &Url,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let retry = RetryConfig {
+            max_retries: 0,
+            backoff: BackoffConfig::default(),
+            ..RetryConfig::default()
+        };
+        // The engine times each request; a client's own limit would end long bodies behind its
+        // back.
         let client = ClientOptions::new().with_timeout_disabled();
         /// The settings that this store knows.
         macro_rules! set_up {
             ($builder:expr, $client:expr) => {{
                 let builder = $builder.with_client_options($client);
-                let builder = self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
-                    Ok(key) => builder.with_config(key, value),
-                    Err(_) => builder,
-                });
-                Arc::new(builder.with_retry(retry).with_http_connector(Connector::default()).build()?)
+                let builder =
+                    self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
+                        Ok(key) => builder.with_config(key, value),
+                        Err(_) => builder,
+                    });
+                Arc::new(
+                    builder.with_retry(retry).with_http_connector(Connector::default()).build()?,
+                )
             }};
         }
         Ok(match scheme {
             ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
             ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
-            ObjectStoreScheme::AmazonS3 => set_up!(AmazonS3Builder::new().with_url(url.as_str()), client),
+            ObjectStoreScheme::AmazonS3 => {
+                set_up!(AmazonS3Builder::new().with_url(url.as_str()), client)
+            }
             ObjectStoreScheme::GoogleCloudStorage => {
                 set_up!(GoogleCloudStorageBuilder::new().with_url(url.as_str()), client)
             }
-            ObjectStoreScheme::MicrosoftAzure => set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str()), client),
-            ObjectStoreScheme::Http => {
-                // A URL that says http means it; the other stores are asked for by name, and want AWS_ALLOW_HTTP and its like.
-                set_up!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath]), client.with_allow_http(true))
+            ObjectStoreScheme::MicrosoftAzure => {
+                set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str()), client)
             }
-            _ => return Err(object_store::Error::NotSupported { source: "no client for this scheme".into() }),
+            ObjectStoreScheme::Http => {
+                // A URL that says http means it; the other stores are asked for by name, and want
+                // AWS_ALLOW_HTTP and its like.
+                set_up!(
+                    HttpBuilder::new().with_url(&url[..url::Position::BeforePath]),
+                    client.with_allow_http(true)
+                )
+            }
+            _ => {
+                return Err(object_store::Error::NotSupported {
+                    source: "no client for this scheme".into(),
+                });
+            }
         })
     }
 }
 
-/// Whether there is something else than a file: of a pipe or a device nobody knows the size, and opening one may wait for ever.
+/// Whether there is something else than a file: of a pipe or a device nobody knows the size, and
+/// opening one may wait for ever.
 fn is_odd_file(url: &Url) -> bool {
     let meta = url.to_file_path().ok().and_then(|path| path.metadata().ok());
     meta.is_some_and(|meta| !meta.is_file())
 }
 
-/// Whether a variable of the environment is one of object_store's keys, by its beginning where the keys have one in common.
+/// Whether a variable of the environment is one of object_store's keys, by its beginning where the
+/// keys have one in common.
 fn is_setting(key: &str) -> bool {
     ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| key.starts_with(prefix))
         || ["SERVICE_ACCOUNT", "IDENTITY_ENDPOINT"].contains(&key)
 }
 
-/// What is wrong with a URL that has more than a key: no store would be sent it, so another object than was meant might come.
+/// What is wrong with a URL that has more than a key: no store would be sent it, so another object
+/// than was meant might come.
 fn unsent(url: &Url) -> Option<String> {
     let part = |mark, instead, text: Option<&str>| {
-        text.map(|text| format!("`{mark}{text}` isn't part of a key; write {instead} for a {mark} of the key"))
+        text.map(|text| {
+            format!("`{mark}{text}` isn't part of a key; write {instead} for a {mark} of the key")
+        })
     };
     part('?', "%3F", url.query()).or_else(|| part('#', "%23", url.fragment()))
 }
@@ -253,7 +293,8 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
     }
     let mut file = path::absolute(url)?;
     if file.components().any(|part| part == path::Component::ParentDir) {
-        // A key has no `..`, and behind a link only the system knows where it leads. The file keeps its own name.
+        // A key has no `..`, and behind a link only the system knows where it leads. The file keeps
+        // its own name.
         let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
             return Err("it names no file".into());
         };
@@ -262,7 +303,8 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
     Url::from_file_path(&file).map_err(|()| "it isn't a path".into())
 }
 
-/// What two URLs have in common if one client serves both: all before the key, which may begin in the path's second part, behind a bucket.
+/// What two URLs have in common if one client serves both: all before the key, which may begin in
+/// the path's second part, behind a bucket.
 fn place(url: &Url, key: &Path) -> String {
     let before_path = &url[..url::Position::BeforePath];
     if Path::from_url_path(url.path()).is_ok_and(|path| path == *key) {
@@ -292,7 +334,13 @@ mod tests {
         let (second, _) = stores.open("s3://bucket/d").unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(stores.clients(), 1);
-        for other in ["s3://other/d", "http://127.0.0.1:1/x", "http://127.0.0.1:2/x", "memory:///x", "file:///x"] {
+        for other in [
+            "s3://other/d",
+            "http://127.0.0.1:1/x",
+            "http://127.0.0.1:2/x",
+            "memory:///x",
+            "file:///x",
+        ] {
             stores.open(other).unwrap();
         }
         assert_eq!(stores.clients(), 6);
@@ -322,14 +370,20 @@ mod tests {
         assert_eq!(stores.clients(), clients, "they stay");
         assert_eq!(stores.download(&file).await.unwrap().stats.pool, PoolUse::Off);
         assert!(stores.ticker.lock().unwrap().is_none());
-        let never = PoolOptions { shrink_after_secs: 0, max_buffers_per_class: 1, ..PoolOptions::default() };
-        let stores = stores.with_options(&StoreOptions { buffer_pool: Some(never), ..off }).unwrap();
+        let never = PoolOptions {
+            shrink_after_secs: 0,
+            max_buffers_per_class: 1,
+            ..PoolOptions::default()
+        };
+        let stores =
+            stores.with_options(&StoreOptions { buffer_pool: Some(never), ..off }).unwrap();
         assert_eq!(stores.download(&file).await.unwrap().stats.pool, PoolUse::Hit);
         assert_eq!(stores.engine().buffer_pool().unwrap().options().limit.buffers, 1);
         assert!(stores.ticker.lock().unwrap().is_none(), "nothing shrinks");
 
         let none = PoolOptions { max_buffers_per_class: 0, ..never };
-        let refused = stores.with_options(&StoreOptions { buffer_pool: Some(none), ..StoreOptions::default() });
+        let refused = stores
+            .with_options(&StoreOptions { buffer_pool: Some(none), ..StoreOptions::default() });
         assert_eq!(refused.unwrap_err().field, "max_buffers_per_class");
     }
 
@@ -337,7 +391,10 @@ mod tests {
     async fn a_download_says_what_kept_it() {
         let stores = Stores::default();
         let url = stores.download("gopher://x/y").await.unwrap_err();
-        assert!(matches!(&url, StoreError::Url(_)) && url.to_string().starts_with("gopher://x/y: "), "{url}");
+        assert!(
+            matches!(&url, StoreError::Url(_)) && url.to_string().starts_with("gopher://x/y: "),
+            "{url}"
+        );
         let missing = stores.download("memory:///none").await.unwrap_err();
         assert!(matches!(missing, StoreError::Download(_)), "{missing}");
     }
@@ -374,7 +431,10 @@ mod tests {
         std::fs::create_dir(folder.path().join("below")).unwrap();
         let up = folder.path().join("below/../a file.bin");
         let (_, key) = Stores::default().open(up.to_str().unwrap()).unwrap();
-        assert_eq!(format!("/{key}"), folder.path().canonicalize().unwrap().join("a file.bin").to_str().unwrap());
+        assert_eq!(
+            format!("/{key}"),
+            folder.path().canonicalize().unwrap().join("a file.bin").to_str().unwrap()
+        );
         let refused = Stores::default().open("below/..").unwrap_err().to_string();
         assert!(refused.contains("it names no file"), "{refused}");
     }
@@ -387,7 +447,10 @@ mod tests {
             ("file:///tmp/a#b", "`#b`", "%23"),
         ] {
             let refused = Stores::default().open(url).unwrap_err().to_string();
-            assert!(refused.starts_with(url) && refused.contains(part) && refused.contains(instead), "{refused}");
+            assert!(
+                refused.starts_with(url) && refused.contains(part) && refused.contains(instead),
+                "{refused}"
+            );
         }
         let (_, key) = Stores::default().open("memory:///what%3F%23").unwrap();
         assert_eq!(key.as_ref(), "what?#");
@@ -397,19 +460,28 @@ mod tests {
 
     #[test]
     fn settings_are_told_from_the_rest_of_the_environment() {
-        for key in
-            ["AWS_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME", "GOOGLE_BUCKET", "SERVICE_ACCOUNT", "IDENTITY_ENDPOINT"]
-        {
+        for key in [
+            "AWS_ENDPOINT",
+            "AZURE_STORAGE_ACCOUNT_NAME",
+            "GOOGLE_BUCKET",
+            "SERVICE_ACCOUNT",
+            "IDENTITY_ENDPOINT",
+        ] {
             assert!(is_setting(key), "{key}");
         }
-        assert!(["PATH", "MY_AWS_REGION", "SERVICE_ACCOUNTS", "aws"].iter().all(|key| !is_setting(key)));
+        assert!(
+            ["PATH", "MY_AWS_REGION", "SERVICE_ACCOUNTS", "aws"].iter().all(|key| !is_setting(key))
+        );
     }
 
     #[test]
     fn what_is_no_object_is_refused_with_what_to_do() {
         for url in ["s3://bucket", "s3://bucket/", "gopher://x/y", "http://", "file:///", ""] {
             let refused = Stores::default().open(url).unwrap_err().to_string();
-            assert!(refused.starts_with(&format!("{url}: ")) && refused.contains("give s3://"), "{refused}");
+            assert!(
+                refused.starts_with(&format!("{url}: ")) && refused.contains("give s3://"),
+                "{refused}"
+            );
         }
     }
 }

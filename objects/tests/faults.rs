@@ -1,5 +1,5 @@
-//! Downloads from a server that breaks every promise of HTTP: the right bytes come, or an error that names object, range and cause, and the
-//! buffer is back in either case.
+//! Downloads from a server that breaks every promise of HTTP: the right bytes come, or an error
+//! that names object, range and cause, and the buffer is back in either case.
 
 mod faults {
     pub mod answer;

@@ -1,4 +1,5 @@
-//! Local files: as many are open as there are turns, however many are asked for, and none of those that wait for a buffer.
+//! Local files: as many are open as there are turns, however many are asked for, and none of those
+//! that wait for a buffer.
 
 use std::fs;
 use std::future::Future;
@@ -15,7 +16,10 @@ const TURNS: usize = 2;
 
 /// Files of this folder that this process has open.
 fn open_files(folder: &Path) -> usize {
-    let open = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let open = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
     open.filter(|file| file.starts_with(folder)).count()
 }
 
@@ -23,17 +27,28 @@ fn open_files(folder: &Path) -> usize {
 async fn most_open(buffers: usize) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
-    let urls: Vec<String> = (0..FILES).map(|index| path.join(index.to_string()).display().to_string()).collect();
-    urls.iter().enumerate().for_each(|(index, url)| fs::write(url, vec![index as u8; FILE_BYTES]).unwrap());
-    let pool = PoolOptions { max_buffers_per_class: buffers, at_limit: AtLimit::Wait, ..PoolOptions::default() };
+    let urls: Vec<String> =
+        (0..FILES).map(|index| path.join(index.to_string()).display().to_string()).collect();
+    urls.iter()
+        .enumerate()
+        .for_each(|(index, url)| fs::write(url, vec![index as u8; FILE_BYTES]).unwrap());
+    let pool = PoolOptions {
+        max_buffers_per_class: buffers,
+        at_limit: AtLimit::Wait,
+        ..PoolOptions::default()
+    };
     let options = RangeOptions { concurrency: Some(TURNS), ..RangeOptions::default() };
-    let engine = RangeEngine::new(&options).unwrap().with_buffer_pool(pool.build().unwrap().unwrap());
+    let engine =
+        RangeEngine::new(&options).unwrap().with_buffer_pool(pool.build().unwrap().unwrap());
     let stores = Stores::default();
     let get = |(index, url): (usize, &String)| {
         let (engine, (store, path)) = (&engine, stores.open(url).unwrap());
         async move {
             let got = engine.get(&*store, &path).await.unwrap();
-            assert!(got.bytes.len() == FILE_BYTES && got.bytes.iter().all(|byte| *byte == index as u8), "{path}");
+            assert!(
+                got.bytes.len() == FILE_BYTES && got.bytes.iter().all(|byte| *byte == index as u8),
+                "{path}"
+            );
         }
     };
     let (mut all, mut most) = (pin!(join_all(urls.iter().enumerate().map(get))), 0);
@@ -66,7 +81,10 @@ async fn what_is_no_file_is_refused_before_it_is_opened() {
     for path in [folder.path(), &socket, Path::new("/dev/zero")] {
         for url in [path.display().to_string(), format!("file://{}", path.display())] {
             let refused = Stores::default().open(&url).unwrap_err().to_string();
-            assert!(refused.starts_with(&url) && refused.contains("isn't a regular file"), "{refused}");
+            assert!(
+                refused.starts_with(&url) && refused.contains("isn't a regular file"),
+                "{refused}"
+            );
         }
     }
     // What isn't there is known when it is asked for, as of any other store.

@@ -1,7 +1,10 @@
-//! One suite for every store: an object put by crate object_store comes back by the range engine, byte for byte, or as an error that says why not.
+//! One suite for every store: an object put by crate object_store comes back by the range engine,
+//! byte for byte, or as an error that says why not.
 //!
-//! Each test runs in memory and in a local folder, and where `SLIPRING_OBJECT_STORE` says: `scripts/objects` starts servers and sets it to a bucket
-//! (`s3://bucket`) of each in turn, with endpoint and credentials under object_store's own keys. A server that isn't there fails every test.
+//! Each test runs in memory and in a local folder, and where `SLIPRING_OBJECT_STORE` says:
+//! `scripts/objects` starts servers and sets it to a bucket (`s3://bucket`) of each in turn, with
+//! endpoint and credentials under object_store's own keys. A server that isn't there fails every
+//! test.
 
 mod real_servers {
     pub mod objects;
@@ -34,7 +37,10 @@ fn engine(options: &RangeOptions) -> RangeEngine {
 impl Place {
     /// Downloads what must arrive.
     async fn get(&self, engine: &RangeEngine, key: &str) -> Download {
-        engine.get(&*self.store, &self.path(key)).await.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        engine
+            .get(&*self.store, &self.path(key))
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// Requests of an object that is longer than its first request; a local file is read in one go.
@@ -48,8 +54,19 @@ async fn every_size_arrives() {
     for place in places("sizes") {
         let pool = small_pool();
         let engine = engine(&in_parts_of(PART)).with_buffer_pool(pool.clone());
-        let sizes =
-            [0, 1, MIB - 1, MIB, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 5, POOLED_MOST, POOLED_MOST + 1];
+        let sizes = [
+            0,
+            1,
+            MIB - 1,
+            MIB,
+            PART - 1,
+            PART,
+            PART + 1,
+            2 * PART,
+            3 * PART + 5,
+            POOLED_MOST,
+            POOLED_MOST + 1,
+        ];
         for (seed, size) in sizes.into_iter().enumerate() {
             let (key, bytes) = (format!("{size}"), object(seed, size));
             place.put(&key, &bytes).await;
@@ -68,7 +85,12 @@ async fn every_size_arrives() {
         let stats = engine.stats();
         assert_eq!((stats.objects, stats.failed), (sizes.len() as u64, 0), "{}", place.name);
         assert_eq!(stats.bytes, sizes.iter().sum::<usize>() as u64, "{}", place.name);
-        assert_eq!((stats.skipped, stats.hits, stats.fresh, stats.unpooled), (3, 7, 1, 0), "{}", place.name);
+        assert_eq!(
+            (stats.skipped, stats.hits, stats.fresh, stats.unpooled),
+            (3, 7, 1, 0),
+            "{}",
+            place.name
+        );
         assert_all_back(&pool, &place.name);
     }
 }
@@ -88,7 +110,12 @@ async fn small_parts_and_no_parts_are_the_same_object() {
         ] {
             let got = place.get(&engine(&options), "one").await;
             assert!(got.bytes == bytes, "{}, {options:?}: other bytes came", place.name);
-            assert_eq!(got.stats.ranges as usize, place.ranges(ranges), "{}, {options:?}", place.name);
+            assert_eq!(
+                got.stats.ranges as usize,
+                place.ranges(ranges),
+                "{}, {options:?}",
+                place.name
+            );
             assert_eq!(got.stats.pool, PoolUse::Off, "{}, {options:?}", place.name);
         }
     }
@@ -98,7 +125,9 @@ async fn small_parts_and_no_parts_are_the_same_object() {
 async fn an_object_that_is_not_there_is_named() {
     for place in places("none") {
         let pool = small_pool();
-        for options in [in_parts_of(PART), RangeOptions { enabled: false, ..RangeOptions::default() }] {
+        for options in
+            [in_parts_of(PART), RangeOptions { enabled: false, ..RangeOptions::default() }]
+        {
             let engine = engine(&options).with_buffer_pool(pool.clone());
             let path = place.path("not here");
             let error = engine.get(&*place.store, &path).await.unwrap_err();
@@ -114,12 +143,15 @@ async fn an_object_that_is_not_there_is_named() {
 #[tokio::test]
 async fn any_key_is_found_by_its_url() {
     for place in places("keys") {
-        for (seed, key) in ["a b", "ünï/çødé/∆", "100%", "%41", "a+b&c=d", "x.tar.gz", "q?r#s"].into_iter().enumerate()
+        for (seed, key) in ["a b", "ünï/çødé/∆", "100%", "%41", "a+b&c=d", "x.tar.gz", "q?r#s"]
+            .into_iter()
+            .enumerate()
         {
             let bytes = object(seed, 3000);
             place.put(key, &bytes).await;
             let url = place.url(key);
-            let (store, path) = place.open(&url).unwrap_or_else(|error| panic!("{}: {error}", place.name));
+            let (store, path) =
+                place.open(&url).unwrap_or_else(|error| panic!("{}: {error}", place.name));
             assert_eq!(path, place.path(key), "{}: {url}", place.name);
             let got = engine(&in_parts_of(1024)).get(&*store, &path).await;
             let got = got.unwrap_or_else(|error| panic!("{}, {key}: {error}", place.name));
@@ -134,7 +166,9 @@ async fn an_object_overwritten_between_two_parts_is_no_mixture() {
     for place in places("overwritten") {
         let pool = small_pool();
         let engine = engine(&in_parts_of(512 << 10)).with_buffer_pool(pool.clone());
-        for (case, size) in [("as long", 2 * MIB), ("longer", 2 * MIB + 1), ("shorter", MIB), ("empty", 0)] {
+        for (case, size) in
+            [("as long", 2 * MIB), ("longer", 2 * MIB + 1), ("shorter", MIB), ("empty", 0)]
+        {
             let (before, after) = (object(1, 2 * MIB), object(2, size));
             place.put(case, &before).await;
             let store = Overwriting::new(&place.store, &after);
@@ -142,11 +176,19 @@ async fn an_object_overwritten_between_two_parts_is_no_mixture() {
             assert!(store.is_done(), "{}, {case}: nothing was overwritten", place.name);
             match got {
                 // A local file that is replaced goes on to be read by whoever has it open.
-                Ok(got) => assert!(place.is_local && got.bytes == before, "{}, {case}: a mixture came", place.name),
+                Ok(got) => assert!(
+                    place.is_local && got.bytes == before,
+                    "{}, {case}: a mixture came",
+                    place.name
+                ),
                 Err(DownloadError { cause: Cause::Changed { .. }, .. }) => {}
                 Err(error) => panic!("{}, {case}: {error}", place.name),
             }
-            assert!(place.get(&engine, case).await.bytes == after, "{}, {case}: other bytes came", place.name);
+            assert!(
+                place.get(&engine, case).await.bytes == after,
+                "{}, {case}: other bytes came",
+                place.name
+            );
         }
         assert_all_back(&pool, &place.name);
     }

@@ -72,7 +72,9 @@ pub fn whole_run(ops: u64) -> Result<String, Ended> {
     let expected = ops.min(ENTRIES as u64) as usize;
     match wrong {
         Some(op) => Err(Ended::failed(format!("the slice of operation {op} was written over"))),
-        None if held != expected => Err(Ended::failed(format!("{held} slices are held, and {expected} should be"))),
+        None if held != expected => {
+            Err(Ended::failed(format!("{held} slices are held, and {expected} should be")))
+        }
         None => Ok(format!("{ops} operations, {held} slices held and verified; {ns:.2} ns/op")),
     }
 }

@@ -11,7 +11,8 @@ pub fn line(devices: &Path) -> &'static str {
     }
 }
 
-/// The CPU's own event source is called `cpu` on x86-64, `cpu_core` beside `cpu_atom` where there are two kinds, and `armv8_...` on ARM.
+/// The CPU's own event source is called `cpu` on x86-64, `cpu_core` beside `cpu_atom` where there
+/// are two kinds, and `armv8_...` on ARM.
 fn has_hardware_counters(devices: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(devices) else { return false };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

@@ -1,7 +1,9 @@
-//! What the profiling programs share: their command line, what they say while they run, and how they end.
+//! What the profiling programs share: their command line, what they say while they run, and how
+//! they end.
 //!
-//! By life cycle: words are read ([`Options`]), a line says whether the machine counts in hardware ([`counters`]), the loop warms up and then runs in twenty
-//! steps, each of which is reported ([`Progress`]), and the result is verified before a figure is printed ([`run`]).
+//! By life cycle: words are read ([`Options`]), a line says whether the machine counts in hardware
+//! ([`counters`]), the loop warms up and then runs in twenty steps, each of which is reported
+//! ([`Progress`]), and the result is verified before a figure is printed ([`run`]).
 //!
 //! Exit codes: 0 verified, 1 failed or wrong, 2 bad usage.
 #![allow(dead_code, unused_imports, reason = "each program uses its own part")]

@@ -30,7 +30,8 @@ pub struct Options {
     pub stages: Option<Stages>,
 }
 
-/// A program's name, what one iteration is, the options it takes beside `--iterations` and `--warm-up`, and its largest batch.
+/// A program's name, what one iteration is, the options it takes beside `--iterations` and
+/// `--warm-up`, and its largest batch.
 pub struct Taken {
     pub name: &'static str,
     pub iteration: &'static str,
@@ -46,15 +47,22 @@ const HELP: &[(&str, &str, &str)] = &[
     ("--written", "BYTES", "bytes of it that are written and read, at least 8 [default: all]"),
     ("--batch", "N", "iterations that go together [default: 64]"),
     ("--pool", "BYTES", "bytes of the pool [default: 64MiB]"),
-    ("--window", "BYTES", "bytes of it in rotation [default: the library's, by the machine's caches]"),
+    (
+        "--window",
+        "BYTES",
+        "bytes of it in rotation [default: the library's, by the machine's caches]",
+    ),
     ("--stages", "WORD", "thread or inline [default: thread, where there are two CPUs]"),
 ];
 
 impl Taken {
     pub fn help(&self) -> String {
-        let takes = |flag: &str| ["--iterations", "--warm-up"].contains(&flag) || self.flags.contains(&flag);
+        let takes = |flag: &str| {
+            ["--iterations", "--warm-up"].contains(&flag) || self.flags.contains(&flag)
+        };
         let lines = HELP.iter().filter(|(flag, ..)| takes(flag));
-        let lines = lines.map(|(flag, value, text)| format!("  {:<20} {text}\n", format!("{flag} {value}")));
+        let lines = lines
+            .map(|(flag, value, text)| format!("  {:<20} {text}\n", format!("{flag} {value}")));
         format!(
             "{}: a long loop for perf and callgrind; an iteration is {}.\n\n{}\nBYTES is 4096, 64KiB, 64MiB or 2GiB; N may have underscores. profiling/README.md has the recipes.",
             self.name,
@@ -83,7 +91,9 @@ impl Options {
             if !["--iterations", "--warm-up"].contains(&flag) && !program.flags.contains(&flag) {
                 return Err(Ended::Usage(format!("{flag:?} is no option")));
             }
-            let Some(value) = words.next() else { return Err(Ended::Usage(format!("{flag} has no value"))) };
+            let Some(value) = words.next() else {
+                return Err(Ended::Usage(format!("{flag} has no value")));
+            };
             match flag {
                 "--iterations" => options.iterations = count(flag, value, 1, 1 << 48)?,
                 "--warm-up" => options.warm_up = count(flag, value, 0, 1 << 48)?,
@@ -98,7 +108,10 @@ impl Options {
         if options.written_bytes == usize::MAX {
             options.written_bytes = options.payload_bytes;
         } else if options.written_bytes > options.payload_bytes {
-            let text = format!("--written is {}: --payload is only {}", options.written_bytes, options.payload_bytes);
+            let text = format!(
+                "--written is {}: --payload is only {}",
+                options.written_bytes, options.payload_bytes
+            );
             return Err(Ended::Usage(text));
         }
         Ok(options)
@@ -107,7 +120,9 @@ impl Options {
 
 fn count(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, Ended> {
     let given: Option<u64> = text.replace('_', "").parse().ok();
-    given.filter(|given| (least..=most).contains(given)).ok_or_else(|| out_of_range(flag, text, least, most))
+    given
+        .filter(|given| (least..=most).contains(given))
+        .ok_or_else(|| out_of_range(flag, text, least, most))
 }
 
 fn bytes(flag: &str, text: &str, least: u64, most: u64) -> Result<usize, Ended> {
@@ -116,7 +131,9 @@ fn bytes(flag: &str, text: &str, least: u64, most: u64) -> Result<usize, Ended> 
         .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))
         .unwrap_or((text, 1));
     let given = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
-    let given = given.filter(|given| (least..=most).contains(given)).and_then(|given| usize::try_from(given).ok());
+    let given = given
+        .filter(|given| (least..=most).contains(given))
+        .and_then(|given| usize::try_from(given).ok());
     given.ok_or_else(|| out_of_range(flag, text, least, most))
 }
 
@@ -150,7 +167,10 @@ mod tests {
     #[test]
     fn words_are_read() {
         let options = parse("").unwrap();
-        assert_eq!((options.iterations, options.payload_bytes, options.written_bytes), (100_000_000, 512, 512));
+        assert_eq!(
+            (options.iterations, options.payload_bytes, options.written_bytes),
+            (100_000_000, 512, 512)
+        );
         let options = parse(
             "--iterations 2_000 --warm-up 0 --payload 4KiB --written 8 --batch 256 --pool 1GiB --window 96KiB --stages inline",
         );
@@ -183,7 +203,10 @@ mod tests {
             "--nonsense 1",
         ] {
             let flag = wrong.split(' ').next().unwrap_or_default();
-            assert!(matches!(parse(wrong), Err(Ended::Usage(text)) if text.contains(flag)), "{wrong}");
+            assert!(
+                matches!(parse(wrong), Err(Ended::Usage(text)) if text.contains(flag)),
+                "{wrong}"
+            );
         }
         let few = Taken { flags: &[], ..ALL };
         assert!(Options::parse(&["--pool".to_owned(), "1MiB".to_owned()], &few).is_err());

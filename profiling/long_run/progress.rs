@@ -1,4 +1,5 @@
-//! Progress on standard error, and the clock: it is read twenty times a run, so it costs the loop nothing.
+//! Progress on standard error, and the clock: it is read twenty times a run, so it costs the loop
+//! nothing.
 
 use std::time::Instant;
 
@@ -23,9 +24,17 @@ impl Progress {
     pub fn next(&mut self) -> Option<u64> {
         if self.done > 0 {
             let (done, all) = (self.done, self.iterations);
-            eprintln!("{}: {done} of {all}, {:.2} ns an iteration so far", self.name, self.ns_per_iteration());
+            eprintln!(
+                "{}: {done} of {all}, {:.2} ns an iteration so far",
+                self.name,
+                self.ns_per_iteration()
+            );
         }
-        let step = self.iterations.div_ceil(STEPS).next_multiple_of(self.batch).min(self.iterations - self.done);
+        let step = self
+            .iterations
+            .div_ceil(STEPS)
+            .next_multiple_of(self.batch)
+            .min(self.iterations - self.done);
         self.done += step;
         (step > 0).then_some(step)
     }
@@ -42,11 +51,16 @@ mod tests {
 
     #[test]
     fn steps_add_up_and_are_whole_batches() {
-        for (iterations, batch) in [(1, 64), (64, 64), (1000, 1), (1000, 7), (100_000, 64), (12_345, 100)] {
+        for (iterations, batch) in
+            [(1, 64), (64, 64), (1000, 1), (1000, 7), (100_000, 64), (12_345, 100)]
+        {
             let mut progress = Progress::start("test", iterations, batch);
             let steps: Vec<u64> = std::iter::from_fn(|| progress.next()).collect();
             assert_eq!(steps.iter().sum::<u64>(), iterations);
-            assert!(steps.len() <= 20 && steps[..steps.len() - 1].iter().all(|step| step.is_multiple_of(batch)));
+            assert!(
+                steps.len() <= 20
+                    && steps[..steps.len() - 1].iter().all(|step| step.is_multiple_of(batch))
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! [`Bin`]: what one thread keeps of one class. Its owner puts in and takes out without a lock or a locked instruction; anybody
-//! may empty it.
+//! [`Bin`]: what one thread keeps of one class. Its owner puts in and takes out without a lock or a
+//! locked instruction; anybody may empty it.
 //!
 //! ```text
 //! owner                                  thief (one at a time: the registry's lock)
@@ -9,9 +9,11 @@
 //! put in or take out                     take everything out
 //! store busy = 0 (Release)               clear the bit (Release), unless somebody waits for the class
 //! ```
-//! One of the two sees the other's store (see [`crate::barrier`]; a thief to whom the kernel refuses the heavy barrier naps in its place), so they are never both
-//! inside. Where the light barrier is a fence, another bit of `attention` sends the owner there, so that the common way asks one question. (Asymmetric locking after the biased locks of
-//! virtual machines; mimalloc and tcmalloc keep lists by thread too, but nobody else can empty those.)
+//! One of the two sees the other's store (see [`crate::barrier`]; a thief to whom the kernel
+//! refuses the heavy barrier naps in its place), so they are never both inside. Where the light
+//! barrier is a fence, another bit of `attention` sends the owner there, so that the common way
+//! asks one question. (Asymmetric locking after the biased locks of virtual machines; mimalloc and
+//! tcmalloc keep lists by thread too, but nobody else can empty those.)
 //!
 //! Promises that what went in comes out once. It doesn't look at the bytes of a block.
 #![forbid(unsafe_code)]
@@ -24,14 +26,16 @@ use super::block::{Batch, Block};
 use crate::barrier::Barrier;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-/// The most that one thread keeps of a class: a power of two, so that an index is masked and not compared.
+/// The most that one thread keeps of a class: a power of two, so that an index is masked and not
+/// compared.
 pub(crate) const BIN_SLOTS: usize = 32;
 
 /// Bits of a bin's `attention`.
 const STAY_OUT: u32 = 1;
 const FENCED: u32 = 2;
 
-/// How often a thief looks whether the owner has left. It holds a lock meanwhile, and the owner may have lost its CPU to the thief itself.
+/// How often a thief looks whether the owner has left. It holds a lock meanwhile, and the owner may
+/// have lost its CPU to the thief itself.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 /// What owners took out of bins and put in.
@@ -54,7 +58,8 @@ impl AddAssign for BinCounts {
 pub(crate) struct Bin {
     /// 1 while the owner is inside.
     busy: AtomicU32,
-    /// [`STAY_OUT`] while the owner is to; always [`FENCED`] where the light barrier is a fence. Zero: the owner goes in.
+    /// [`STAY_OUT`] while the owner is to; always [`FENCED`] where the light barrier is a fence.
+    /// Zero: the owner goes in.
     attention: AtomicU32,
     /// Blocks in `slots`, from the first on.
     len: AtomicU32,
@@ -121,7 +126,8 @@ impl Bin {
         refused
     }
 
-    /// The owner moves blocks in that come from the class's shared store: as many as fit, and none if it is to stay out.
+    /// The owner moves blocks in that come from the class's shared store: as many as fit, and none
+    /// if it is to stay out.
     pub(crate) fn fill(&self, blocks: &mut Batch) {
         if !self.enter() {
             return;
@@ -144,10 +150,13 @@ impl Bin {
         let len = self.len.load(Ordering::Relaxed);
         let moved = len - len / 2;
         for index in 0..moved {
-            Block::from_raw(self.slot(index).load(Ordering::Relaxed)).into_iter().for_each(|block| out.push(block));
+            Block::from_raw(self.slot(index).load(Ordering::Relaxed))
+                .into_iter()
+                .for_each(|block| out.push(block));
         }
         for index in moved..len {
-            self.slot(index - moved).store(self.slot(index).load(Ordering::Relaxed), Ordering::Relaxed);
+            self.slot(index - moved)
+                .store(self.slot(index).load(Ordering::Relaxed), Ordering::Relaxed);
         }
         self.len.store(len - moved, Ordering::Relaxed);
         self.leave();
@@ -158,7 +167,8 @@ impl Bin {
         self.attention.store(word(self.barrier, true), Ordering::Relaxed);
     }
 
-    /// A thief takes everything, after the heavy barrier; false, and nothing is taken, if the owner stays inside.
+    /// A thief takes everything, after the heavy barrier; false, and nothing is taken, if the owner
+    /// stays inside.
     pub(crate) fn steal(&self, out: &mut Vec<Block>) -> bool {
         // SYNC S8: the owner has left, and what it did inside is seen.
         let mut looks = 0;
@@ -170,7 +180,9 @@ impl Bin {
             spin_loop();
         }
         let len = self.len.load(Ordering::Relaxed);
-        out.extend((0..len).filter_map(|index| Block::from_raw(self.slot(index).load(Ordering::Relaxed))));
+        out.extend(
+            (0..len).filter_map(|index| Block::from_raw(self.slot(index).load(Ordering::Relaxed))),
+        );
         self.len.store(0, Ordering::Relaxed);
         true
     }
@@ -192,10 +204,14 @@ impl Bin {
 
     /// What its owner took out and put in.
     pub(crate) fn counts(&self) -> BinCounts {
-        BinCounts { gets: self.gets.load(Ordering::Relaxed), puts: self.puts.load(Ordering::Relaxed) }
+        BinCounts {
+            gets: self.gets.load(Ordering::Relaxed),
+            puts: self.puts.load(Ordering::Relaxed),
+        }
     }
 
-    /// Whether it holds something and its owner hasn't used it since the last call, of which there is one at a time.
+    /// Whether it holds something and its owner hasn't used it since the last call, of which there
+    /// is one at a time.
     pub(crate) fn was_idle(&self) -> bool {
         let BinCounts { gets, puts } = self.counts();
         let used = gets.wrapping_add(puts);
@@ -216,7 +232,10 @@ impl Bin {
 
     #[inline]
     fn enter(&self) -> bool {
-        debug_assert!(self.busy.load(Ordering::Relaxed) == 0, "a bin is entered by its owner alone");
+        debug_assert!(
+            self.busy.load(Ordering::Relaxed) == 0,
+            "a bin is entered by its owner alone"
+        );
         self.busy.store(1, Ordering::Relaxed);
         // The light barrier, where it is for the compiler alone.
         compiler_fence(Ordering::SeqCst);

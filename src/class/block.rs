@@ -5,7 +5,8 @@ use std::ptr::NonNull;
 
 use super::bin::BIN_SLOTS;
 
-/// The first byte of a buffer's memory. Who holds it owns the buffer's bytes: it isn't Clone, and the pool makes one only.
+/// The first byte of a buffer's memory. Who holds it owns the buffer's bytes: it isn't Clone, and
+/// the pool makes one only.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block(NonNull<u8>);
 
@@ -16,7 +17,10 @@ impl Block {
     /// The only block over the bytes from `at` on.
     #[inline]
     pub(crate) fn new(at: NonNull<u8>) -> Self {
-        debug_assert!(at.addr().get().is_multiple_of(super::table::CLASS_UNIT_BYTES), "a buffer starts on a line");
+        debug_assert!(
+            at.addr().get().is_multiple_of(super::table::CLASS_UNIT_BYTES),
+            "a buffer starts on a line"
+        );
         Self(at)
     }
 

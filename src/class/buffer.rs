@@ -13,10 +13,12 @@ use super::error::LenError;
 use super::home;
 use super::shared::Class;
 
-/// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any thread gives it back.
+/// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any
+/// thread gives it back.
 ///
-/// It starts on a cache line. Its bytes are what the last owner left, or zero, unless the pool zeroes on return: then they are all zero. An owner whose bytes nobody
-/// else is to find calls [`PooledBuf::zero_on_drop`].
+/// It starts on a cache line. Its bytes are what the last owner left, or zero, unless the pool
+/// zeroes on return: then they are all zero. An owner whose bytes nobody else is to find calls
+/// [`PooledBuf::zero_on_drop`].
 ///
 /// There is one owner, so nothing can be given back twice, or to another pool:
 ///
@@ -38,9 +40,9 @@ pub struct PooledBuf {
     origin: Origin,
 }
 
-/// The class of a buffer and, in the lowest bit of the address, whether the buffer is zeroed when it
-/// is dropped. A class lies on a cache line, so the bit is free; a field of its own would make every
-/// move of a buffer longer, and the drop reads this one anyway.
+/// The class of a buffer and, in the lowest bit of the address, whether the buffer is zeroed when
+/// it is dropped. A class lies on a cache line, so the bit is free; a field of its own would make
+/// every move of a buffer longer, and the drop reads this one anyway.
 #[derive(Clone, Copy)]
 struct Origin(NonNull<Class>);
 
@@ -74,7 +76,11 @@ impl PooledBuf {
     /// A block of this class as a buffer.
     #[inline]
     pub(crate) fn new(block: Block, class: &Class, len: usize) -> Self {
-        debug_assert!(class.is_direct || len <= class.class_bytes, "{len} bytes in a class of {}", class.class_bytes);
+        debug_assert!(
+            class.is_direct || len <= class.class_bytes,
+            "{len} bytes in a class of {}",
+            class.class_bytes
+        );
         let block = ManuallyDrop::new(block);
         Self { at: block.at(), len, origin: Origin::of(class) }
     }
@@ -93,7 +99,8 @@ impl PooledBuf {
         self.len == 0
     }
 
-    /// The most that the payload can become: the class's size, or of a direct buffer what was asked for.
+    /// The most that the payload can become: the class's size, or of a direct buffer what was asked
+    /// for.
     #[must_use]
     #[inline]
     pub fn capacity(&self) -> usize {
@@ -107,7 +114,8 @@ impl PooledBuf {
         self.class().is_direct
     }
 
-    /// Changes the payload's length, to at most [`PooledBuf::capacity`]. No byte changes: what comes into sight is what was there.
+    /// Changes the payload's length, to at most [`PooledBuf::capacity`]. No byte changes: what
+    /// comes into sight is what was there.
     ///
     /// # Errors
     /// [`LenError`] if it doesn't fit; the buffer stays as it was.
@@ -140,9 +148,10 @@ impl PooledBuf {
     }
 
     /// From now on the buffer is zeroed in its whole capacity when it is dropped, whatever
-    /// [`ClassOptions::zero_on_return`](super::ClassOptions::zero_on_return) says: for a secret in a pool
-    /// whose other buffers needn't be zeroed. It can't be taken back, and goes with the buffer: to
-    /// another thread, through a queue, into `Bytes`. The buffer's next owner is free of it.
+    /// [`ClassOptions::zero_on_return`](super::ClassOptions::zero_on_return) says: for a secret in
+    /// a pool whose other buffers needn't be zeroed. It can't be taken back, and goes with the
+    /// buffer: to another thread, through a queue, into `Bytes`. The buffer's next owner is free of
+    /// it.
     ///
     /// It costs a bit now, and at the drop the writing of the whole capacity.
     ///
@@ -154,8 +163,8 @@ impl PooledBuf {
     /// | a drop in a forked child | zeroed in the child; the parent's copy is the parent's to drop |
     ///
     /// A core dump has the bytes of a direct buffer, and of others where
-    /// [`ClassOptions::dump`](super::ClassOptions::dump) says so. What was copied out of the buffer is its
-    /// new owner's, and what the kernel has swapped out may stay on the disk.
+    /// [`ClassOptions::dump`](super::ClassOptions::dump) says so. What was copied out of the buffer
+    /// is its new owner's, and what the kernel has swapped out may stay on the disk.
     ///
     /// ```
     /// let mut key = slipring::class::get(32)?;
@@ -179,14 +188,16 @@ impl PooledBuf {
 impl Drop for PooledBuf {
     #[inline]
     fn drop(&mut self) {
-        let class = if self.origin.is_zeroed() { zero(self.at, self.origin) } else { self.origin.0 };
+        let class =
+            if self.origin.is_zeroed() { zero(self.at, self.origin) } else { self.origin.0 };
         // SAFETY: I107, I109. It is the buffer's class, and the buffer was counted as away until
         // now.
         unsafe { home::give(class, Block::new(self.at)) };
     }
 }
 
-/// Zeroes all of a buffer that goes, and says to which class. By value, so that no buffer has to be in memory.
+/// Zeroes all of a buffer that goes, and says to which class. By value, so that no buffer has to be
+/// in memory.
 #[cold]
 fn zero(at: NonNull<u8>, origin: Origin) -> NonNull<Class> {
     // Not dropped: only its bytes change.
@@ -230,14 +241,19 @@ impl AsMut<[u8]> for PooledBuf {
 impl fmt::Debug for PooledBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (len, capacity) = (self.len, self.capacity());
-        write!(f, "PooledBuf {{ len: {len}, capacity: {capacity}, is_direct: {} }}", self.is_direct())
+        write!(
+            f,
+            "PooledBuf {{ len: {len}, capacity: {capacity}, is_direct: {} }}",
+            self.is_direct()
+        )
     }
 }
 
 #[cfg(feature = "bytes")]
 impl PooledBuf {
-    /// The payload as [`bytes::Bytes`], without a copy: clones and slices share the buffer, and the last of them that is dropped gives it back,
-    /// on whichever thread, zeroed if [`PooledBuf::zero_on_drop`] was called. It costs one small allocation.
+    /// The payload as [`bytes::Bytes`], without a copy: clones and slices share the buffer, and the
+    /// last of them that is dropped gives it back, on whichever thread, zeroed if
+    /// [`PooledBuf::zero_on_drop`] was called. It costs one small allocation.
     #[must_use]
     pub fn into_bytes(self) -> bytes::Bytes {
         bytes::Bytes::from_owner(self)

@@ -1,4 +1,5 @@
-//! Direct buffers: larger than the largest class, or fresh at a limit. From the system's allocator, and back to it.
+//! Direct buffers: larger than the largest class, or fresh at a limit. From the system's allocator,
+//! and back to it.
 //!
 //! ```text
 //!   │ header, 64 bytes: capacity │ payload, from a cache line on │

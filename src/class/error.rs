@@ -56,7 +56,9 @@ pub enum ClassError {
 impl fmt::Display for ClassError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TableLength { classes } => write!(f, "a table of {classes} classes: give 1 to {CLASSES_MAX} sizes"),
+            Self::TableLength { classes } => {
+                write!(f, "a table of {classes} classes: give 1 to {CLASSES_MAX} sizes")
+            }
             Self::ClassBytes { class, bytes } => write!(
                 f,
                 "size {class} of the table is {bytes} bytes: give a multiple of {CLASS_UNIT_BYTES} up to {CLASS_BYTES_MAX}"
@@ -73,7 +75,10 @@ impl fmt::Display for ClassError {
                 write!(f, "`shrink_after` is 0: give a time, or none to keep all memory")
             }
             Self::Pages { pages } => {
-                write!(f, "`pages` is {pages}, which can't be given back in parts: take 4k or prefer-thp")
+                write!(
+                    f,
+                    "`pages` is {pages}, which can't be given back in parts: take 4k or prefer-thp"
+                )
             }
             Self::Region(cause) => write!(f, "no memory for a class: {cause}"),
             Self::Forked => write!(f, "{FORKED}"),
@@ -94,9 +99,12 @@ impl std::error::Error for ClassError {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {
-    /// The class is at its limit, no buffer is free, and this `get` doesn't wait. All are in use, or on their way for a moment: with a thread that lost its CPU while it moved
-    /// some to or from the class's store, or with a [`tick`](super::ClassPool::tick) or [`warm_up`](super::ClassPool::warm_up), which hold what they change the pages of, tens of milliseconds
-    /// for hundreds of MiB. So it may be said for a moment while nothing is in use; a `get` that waits gets what comes back.
+    /// The class is at its limit, no buffer is free, and this `get` doesn't wait. All are in use,
+    /// or on their way for a moment: with a thread that lost its CPU while it moved some to or from
+    /// the class's store, or with a [`tick`](super::ClassPool::tick) or
+    /// [`warm_up`](super::ClassPool::warm_up), which hold what they change the pages of, tens of
+    /// milliseconds for hundreds of MiB. So it may be said for a moment while nothing is in use; a
+    /// `get` that waits gets what comes back.
     Exhausted {
         /// The class.
         class_bytes: usize,
@@ -128,7 +136,8 @@ pub enum GetError {
     Forked,
 }
 
-const FORKED: &str = "this process was forked from the one that made the pool: make a pool after the fork";
+const FORKED: &str =
+    "this process was forked from the one that made the pool: make a pool after the fork";
 
 impl fmt::Display for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,7 +156,10 @@ impl fmt::Display for GetError {
                 write!(f, "{asked_bytes} bytes asked, no allocation has more than {}", isize::MAX)
             }
             Self::OutOfMemory { asked_bytes } => {
-                write!(f, "the allocator has no {asked_bytes} bytes for a direct buffer: ask for less, or free memory")
+                write!(
+                    f,
+                    "the allocator has no {asked_bytes} bytes for a direct buffer: ask for less, or free memory"
+                )
             }
             Self::Region(cause) => write!(f, "no memory for the class: {cause}"),
             Self::Forked => write!(f, "{FORKED}"),
@@ -177,7 +189,10 @@ pub struct LenError {
 impl fmt::Display for LenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { asked_bytes, capacity_bytes } = self;
-        write!(f, "{asked_bytes} bytes don't fit into a buffer of {capacity_bytes}: get a larger one")
+        write!(
+            f,
+            "{asked_bytes} bytes don't fit into a buffer of {capacity_bytes}: get a larger one"
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! A pool for the whole process, behind plain functions: the wire table without a limit.
 //!
-//! Promises what any other pool does. It is made by the first call, and never goes; a forked child has one of its own.
+//! Promises what any other pool does. It is made by the first call, and never goes; a forked child
+//! has one of its own.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};
@@ -13,7 +14,8 @@ use super::pool::ClassPool;
 use super::stats::{PoolStats, WarmUp};
 use crate::sync::{Ordering, StaticPtr};
 
-/// Null, or a pool that lives for ever. No lock and no `OnceLock`: a fork while a thread makes the pool would leave it to the child for ever.
+/// Null, or a pool that lives for ever. No lock and no `OnceLock`: a fork while a thread makes the
+/// pool would leave it to the child for ever.
 static OWN: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
 
 /// The process's own pool.
@@ -59,7 +61,8 @@ pub fn get(len: usize) -> Result<PooledBuf, GetError> {
 }
 
 /// Drops a buffer, and zeroes it in its whole capacity before it goes back: what
-/// [`PooledBuf::zero_on_drop`] promises, now. A buffer of another pool goes back there, as by any drop.
+/// [`PooledBuf::zero_on_drop`] promises, now. A buffer of another pool goes back there, as by any
+/// drop.
 pub fn put_zeroed(mut buf: PooledBuf) {
     buf.zero_on_drop();
 }
@@ -78,12 +81,12 @@ pub fn stats() -> PoolStats {
     default_pool().stats()
 }
 
-/// Prints [`stats`] to standard output: a line for each class, one for direct buffers and the hit rate
-/// of all gets.
+/// Prints [`stats`] to standard output: a line for each class, one for direct buffers and the hit
+/// rate of all gets.
 ///
 /// # Errors
-/// That standard output didn't take it: its reader has gone, or the disk is full. It doesn't panic as
-/// `println!` does there.
+/// That standard output didn't take it: its reader has gone, or the disk is full. It doesn't panic
+/// as `println!` does there.
 pub fn print_stats() -> io::Result<()> {
     let (stats, mut stdout) = (stats(), io::stdout().lock());
     writeln!(stdout, "{stats}").and_then(|()| stdout.flush())

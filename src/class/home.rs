@@ -1,7 +1,9 @@
-//! A block's way home: to the bin of the thread that drops it, else to the class's store, else to the system.
+//! A block's way home: to the bin of the thread that drops it, else to the class's store, else to
+//! the system.
 //!
-//! Promises that nothing of the pool is used after its last block is home: that block takes the pool with it, if nobody has a handle. So a class comes as a
-//! pointer here: a reference among the arguments would have to stay valid until the call returns.
+//! Promises that nothing of the pool is used after its last block is home: that block takes the
+//! pool with it, if nobody has a handle. So a class comes as a pointer here: a reference among the
+//! arguments would have to stay valid until the call returns.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -16,7 +18,8 @@ use super::shared::{Class, Shared};
 /// Takes a block home.
 ///
 /// # Safety
-/// - The class is the one that the block comes from, and the block was away, so that the pool lives.
+/// - The class is the one that the block comes from, and the block was away, so that the pool
+///   lives.
 #[inline]
 pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     let (pool, bin) = {

@@ -1,7 +1,8 @@
 //! Shrinking: buffers that nobody has needed for a while give their pages back.
 //!
-//! Promises that what was needed within the last `shrink_after` keeps its pages, and that what wasn't loses them at the next look after twice that time. The
-//! policy is a pure function of the clock's time and a count; memory is touched without a lock held.
+//! Promises that what was needed within the last `shrink_after` keeps its pages, and that what
+//! wasn't loses them at the next look after twice that time. The policy is a pure function of the
+//! clock's time and a count; memory is touched without a lock held.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -27,7 +28,8 @@ impl Period {
     fn is_over(&mut self, now: Instant, shrink_after: Duration) -> bool {
         let since = *self.since.get_or_insert(now);
         // A clock that went back starts a period anew.
-        let is_over = now.checked_duration_since(since).is_some_and(|passed| passed >= shrink_after);
+        let is_over =
+            now.checked_duration_since(since).is_some_and(|passed| passed >= shrink_after);
         if is_over || now < since {
             self.since = Some(now);
         }
@@ -57,7 +59,10 @@ fn shrink(shared: &Shared, class: &Class) -> usize {
         return 0;
     }
     let GivenBack { cold, warm, neighbours } = class.memory.give_back(moved, neighbours);
-    assert!(cold.len() + warm.len() == count && neighbours.len() == beside, "a buffer was lost while it shrank");
+    assert!(
+        cold.len() + warm.len() == count && neighbours.len() == beside,
+        "a buffer was lost while it shrank"
+    );
     let shrunk = cold.len();
     class.store.count_shrunk(shrunk);
     shared.finish(class, class.store.move_in(cold, warm, neighbours));
@@ -75,7 +80,8 @@ pub struct Ticker {
 }
 
 impl ClassPool {
-    /// Starts a thread that calls [`ClassPool::tick`] every so often. It doesn't keep the pool alive.
+    /// Starts a thread that calls [`ClassPool::tick`] every so often. It doesn't keep the pool
+    /// alive.
     ///
     /// # Errors
     /// The system's, if it has no thread.
@@ -106,9 +112,11 @@ impl Drop for Ticker {
             return;
         }
         drop(stop);
-        // A waker that a tick wakes may drop the ticker on its own thread, which ends then without being waited for.
+        // A waker that a tick wakes may drop the ticker on its own thread, which ends then without
+        // being waited for.
         let others = thread.into_iter().filter(|thread| thread.thread().id() != current().id());
-        // It ends within a tick, and can't have panicked but by a failed assertion, which was printed.
+        // It ends within a tick, and can't have panicked but by a failed assertion, which was
+        // printed.
         others.for_each(|thread| drop(thread.join()));
     }
 }

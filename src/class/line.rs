@@ -1,6 +1,7 @@
 //! [`Place`]: a place in the line of a class, of a thread or of a task.
 //!
-//! Promises that a place is left when it is dropped, also by a panic, and that what it was granted at the last moment goes to the next.
+//! Promises that a place is left when it is dropped, also by a panic, and that what it was granted
+//! at the last moment goes to the next.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -33,8 +34,13 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Stands in line, unless there is a block by now; then takes back what threads keep: whatever comes home from now on comes to the store.
-    pub(crate) fn join(shared: &'a Arc<Shared>, class: &'a Class, waiter: Waiter) -> Result<Block, Self> {
+    /// Stands in line, unless there is a block by now; then takes back what threads keep: whatever
+    /// comes home from now on comes to the store.
+    pub(crate) fn join(
+        shared: &'a Arc<Shared>,
+        class: &'a Class,
+        waiter: Waiter,
+    ) -> Result<Block, Self> {
         let waiter = Arc::new(waiter);
         match class.store.enqueue(&waiter) {
             Some(block) => Ok(block),
@@ -55,7 +61,9 @@ impl<'a> Place<'a> {
                 self.is_over = true;
                 return Some(block);
             }
-            if until.is_some_and(|until| until <= Instant::now()) || gives_up.is_some_and(|gives_up| gives_up()) {
+            if until.is_some_and(|until| until <= Instant::now())
+                || gives_up.is_some_and(|gives_up| gives_up())
+            {
                 return self.leave();
             }
             if self.has_missed {

@@ -1,7 +1,8 @@
 //! The bins of a thread: one for each class of each pool that the thread has used.
 //!
-//! Promises that a thread's bins of the pools it uses are found with a load and a comparison, that bins are emptied when their thread ends,
-//! and that a thread that is ending, or never could have bins, still gets and drops buffers.
+//! Promises that a thread's bins of the pools it uses are found with a load and a comparison, that
+//! bins are emptied when their thread ends, and that a thread that is ending, or never could have
+//! bins, still gets and drops buffers.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +15,8 @@ use super::shared::Shared;
 use super::table::CLASSES_MAX;
 use crate::sync::{AtomicBool, Ordering};
 
-/// What one thread keeps of one pool: a bin a class, and an unused one for direct buffers at the end.
+/// What one thread keeps of one pool: a bin a class, and an unused one for direct buffers at the
+/// end.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) bins: Box<[Bin]>,
@@ -59,7 +61,8 @@ thread_local! {
     static LOCALS: Locals = const { Locals(RefCell::new(Vec::new())) };
 }
 
-/// Where the bin of a class lies behind the first of its pool, in bytes: an index would have to be multiplied at every operation.
+/// Where the bin of a class lies behind the first of its pool, in bytes: an index would have to be
+/// multiplied at every operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BinAt(u32);
 
@@ -71,7 +74,8 @@ impl BinAt {
     }
 }
 
-/// The bin of a class, if the thread has found the pool's bins before. `at` is that of one of the pool's classes, or of the one behind them.
+/// The bin of a class, if the thread has found the pool's bins before. `at` is that of one of the
+/// pool's classes, or of the one behind them.
 #[inline]
 pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {
@@ -87,7 +91,8 @@ pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T)
     })
 }
 
-/// Makes the bins of a pool near, and makes them if there are none; false if the thread can't have any.
+/// Makes the bins of a pool near, and makes them if there are none; false if the thread can't have
+/// any.
 pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
     if with_bin(shared.id(), BinAt::of(0), |_| ()).is_some() {
         return true;
@@ -108,14 +113,18 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
                 list.len() - 1
             });
             let local = &list[index];
-            assert!(local.pool == shared.id() && local.bins.len() == shared.classes.len(), "bins of another pool");
+            assert!(
+                local.pool == shared.id() && local.bins.len() == shared.classes.len(),
+                "bins of another pool"
+            );
             let near = Near { pool: local.pool, bins: local.bins.as_ptr() };
             NEAR.with(|all| all[place(local.pool)].set(near));
         })
         .is_ok()
 }
 
-/// Drops entries, after nothing points at them any more. Last, because it may wake tasks, and a waker may use any pool.
+/// Drops entries, after nothing points at them any more. Last, because it may wake tasks, and a
+/// waker may use any pool.
 fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool) {
     let (gone, kept) = list.take().into_iter().partition(|local| is_to_go(local));
     let gone: Vec<Arc<Local>> = gone;
@@ -129,7 +138,8 @@ fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool)
         });
     }
     for local in gone {
-        // In a forked child the pool's locks may be held for ever, and what the bins hold are copies.
+        // In a forked child the pool's locks may be held for ever, and what the bins hold are
+        // copies.
         if let Some(shared) = local.shared.upgrade()
             && !shared.is_foreign()
         {

@@ -4,10 +4,12 @@
 //!   slab   │ block │ block │ block │ block │ ...          blocks of one class, without gaps
 //!   pages  │ page      │ page      │ page      │ ...      given back where whole pages are nobody's
 //! ```
-//! The page is the machine's: 4 KiB on x86-64, up to 64 KiB elsewhere. The kernel gives back whole pages only, and takes more than it was told rather than refuse.
+//! The page is the machine's: 4 KiB on x86-64, up to 64 KiB elsewhere. The kernel gives back whole
+//! pages only, and takes more than it was told rather than refuse.
 //!
-//! Promises one block for each place in a slab. Slabs double in size from 1 to 16 MiB (a block at least), so a class is a few mappings, and they stay
-//! mapped until the pool goes: address space costs nothing, and pages are given back without unmapping.
+//! Promises one block for each place in a slab. Slabs double in size from 1 to 16 MiB (a block at
+//! least), so a class is a few mappings, and they stay mapped until the pool goes: address space
+//! costs nothing, and pages are given back without unmapping.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -33,7 +35,8 @@ pub(crate) struct Memory {
     numa: Numa,
     dump: bool,
     slabs: Mutex<Vec<Arc<Reserve>>>,
-    /// Held while a slab is mapped. The list of slabs isn't: who gives pages back meanwhile doesn't wait.
+    /// Held while a slab is mapped. The list of slabs isn't: who gives pages back meanwhile doesn't
+    /// wait.
     growth: Mutex<()>,
 }
 
@@ -69,7 +72,15 @@ impl Memory {
     fn with_pages(class_bytes: usize, options: &ClassOptions, page_bytes: usize) -> Self {
         assert!(page_bytes.is_power_of_two(), "pages of {page_bytes} bytes");
         let ClassOptions { pages, numa, dump, .. } = *options;
-        Self { class_bytes, page_bytes, pages, numa, dump, slabs: Mutex::new(Vec::new()), growth: Mutex::new(()) }
+        Self {
+            class_bytes,
+            page_bytes,
+            pages,
+            numa,
+            dump,
+            slabs: Mutex::new(Vec::new()),
+            growth: Mutex::new(()),
+        }
     }
 
     /// Whether so many blocks more fit under every limit, all of their pages supplied.
@@ -83,7 +94,10 @@ impl Memory {
     }
 
     /// Gives blocks their pages. Those that got none come second, with the reason.
-    pub(crate) fn populate(&self, blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>, Option<RegionError>) {
+    pub(crate) fn populate(
+        &self,
+        blocks: Vec<Block>,
+    ) -> (Vec<Block>, Vec<Block>, Option<RegionError>) {
         let slabs = lock(&self.slabs).clone();
         let (mut warm, mut cold, mut refusal) = (Vec::new(), Vec::new(), None);
         for run in self.runs(&slabs, blocks.into_iter().map(|block| (block, true)).collect()) {
@@ -104,17 +118,27 @@ impl Memory {
         (warm, cold, refusal)
     }
 
-    /// Takes the pages of idle blocks away, where whole pages are theirs and their neighbours', which have been without pages of their own. The
-    /// idle ones that keep their pages come second.
+    /// Takes the pages of idle blocks away, where whole pages are theirs and their neighbours',
+    /// which have been without pages of their own. The idle ones that keep their pages come second.
     pub(crate) fn give_back(&self, idle: Vec<Block>, neighbours: Vec<Block>) -> GivenBack {
         let slabs = lock(&self.slabs).clone();
-        let mut given =
-            GivenBack { cold: Vec::new(), warm: Vec::new(), neighbours: Vec::with_capacity(neighbours.len()) };
-        let all = idle.into_iter().map(|block| (block, true)).chain(neighbours.into_iter().map(|block| (block, false)));
+        let mut given = GivenBack {
+            cold: Vec::new(),
+            warm: Vec::new(),
+            neighbours: Vec::with_capacity(neighbours.len()),
+        };
+        let all = idle
+            .into_iter()
+            .map(|block| (block, true))
+            .chain(neighbours.into_iter().map(|block| (block, false)));
         for run in self.runs(&slabs, all.collect()) {
             let unit = self.unit_bytes();
-            let (start, end) = (run.part.offset().next_multiple_of(unit), run.part.end() / unit * unit);
-            assert!(run.part.offset() <= start && end <= run.part.end(), "a unit is outside of its run");
+            let (start, end) =
+                (run.part.offset().next_multiple_of(unit), run.part.end() / unit * unit);
+            assert!(
+                run.part.offset() <= start && end <= run.part.end(),
+                "a unit is outside of its run"
+            );
             let whole = Span::new(start, end.saturating_sub(start)).ok();
             // SAFETY: I102. The caller holds the run's blocks, so nobody else can reach their
             // bytes, and `whole` covers whole pages of them.
@@ -133,7 +157,8 @@ impl Memory {
         given
     }
 
-    /// The fewest bytes that are whole blocks and whole pages: a block's bytes, if those are whole pages.
+    /// The fewest bytes that are whole blocks and whole pages: a block's bytes, if those are whole
+    /// pages.
     pub(crate) fn unit_bytes(&self) -> usize {
         let shared_bits = self.class_bytes.trailing_zeros().min(self.page_bytes.trailing_zeros());
         self.class_bytes * (self.page_bytes >> shared_bits)
@@ -144,12 +169,19 @@ impl Memory {
         blocks.sort_unstable_by_key(|(block, _)| block.addr());
         let mut runs: Vec<Run<'a>> = Vec::new();
         for (block, mark) in blocks {
-            let slab =
-                slabs.iter().find(|slab| slab.contains(block.addr())).expect("a block lies in a slab of its class");
+            let slab = slabs
+                .iter()
+                .find(|slab| slab.contains(block.addr()))
+                .expect("a block lies in a slab of its class");
             let offset = block.addr() - slab.base().addr().get();
-            assert!(offset.is_multiple_of(self.class_bytes), "a block at {offset} of a class of {}", self.class_bytes);
-            let with =
-                |start: usize| Span::new(start, offset + self.class_bytes - start).expect("it lies in a mapping");
+            assert!(
+                offset.is_multiple_of(self.class_bytes),
+                "a block at {offset} of a class of {}",
+                self.class_bytes
+            );
+            let with = |start: usize| {
+                Span::new(start, offset + self.class_bytes - start).expect("it lies in a mapping")
+            };
             match runs.last_mut() {
                 Some(run) if std::ptr::eq(run.slab, &**slab) && run.part.end() == offset => {
                     run.part = with(run.part.offset());
@@ -184,7 +216,8 @@ impl Growing<'_> {
         assert!(slab.len() >= count * class_bytes, "a slab is smaller than its blocks");
         let base = slab.base();
         // The first block comes out first.
-        let blocks = (0..count).rev().map(|index| Block::new(place(base, index * class_bytes))).collect();
+        let blocks =
+            (0..count).rev().map(|index| Block::new(place(base, index * class_bytes))).collect();
         lock(&self.memory.slabs).push(Arc::new(slab));
         Ok(blocks)
     }

@@ -1,7 +1,9 @@
-//! [`Number`]: what tells a pool from all others of the process, and where a thread looks for the pool's bins.
+//! [`Number`]: what tells a pool from all others of the process, and where a thread looks for the
+//! pool's bins.
 //!
-//! Promises that no number is used twice, and that up to [`NEAR_POOLS`] pools that live at a time have a place each. A further pool shares its place: a thread that
-//! takes turns between two pools of one place searches a list at each turn.
+//! Promises that no number is used twice, and that up to [`NEAR_POOLS`] pools that live at a time
+//! have a place each. A further pool shares its place: a thread that takes turns between two pools
+//! of one place searches a list at each turn.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU64, Ordering};
@@ -9,7 +11,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// Pools whose bins a thread finds at once: so many entries has each thread.
 pub(crate) const NEAR_POOLS: usize = 32;
 
-/// The places that pools have, a bit each. No lock: a fork in the middle would leave it to the child for ever.
+/// The places that pools have, a bit each. No lock: a fork in the middle would leave it to the
+/// child for ever.
 #[derive(Debug)]
 struct Places(AtomicU64);
 
@@ -92,7 +95,8 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert!(ids.len() == numbers.len() && ids[0] > 0, "a number was used twice, or is 0");
-        let mut places: Vec<usize> = numbers.iter().filter(|at| at.has_place).map(|at| place(at.id())).collect();
+        let mut places: Vec<usize> =
+            numbers.iter().filter(|at| at.has_place).map(|at| place(at.id())).collect();
         let count = places.len();
         places.sort_unstable();
         places.dedup();

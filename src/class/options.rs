@@ -8,7 +8,8 @@ use super::error::ClassError;
 use super::table::ClassTable;
 use crate::region::{Numa, Pages};
 
-/// How a class pool is made. Every field has a default; [`ClassPool::new`](super::ClassPool::new) checks them all.
+/// How a class pool is made. Every field has a default; [`ClassPool::new`](super::ClassPool::new)
+/// checks them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassOptions {
     /// The sizes. Default [`ClassTable::wire`].
@@ -17,21 +18,24 @@ pub struct ClassOptions {
     pub limit: Limit,
     /// What `get` does when a class is at its limit. Default [`AtLimit::Wait`].
     pub at_limit: AtLimit,
-    /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next owner finds old bytes,
-    /// but of a buffer that was told to [`zero_on_drop`](super::PooledBuf::zero_on_drop).
+    /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next
+    /// owner finds old bytes, but of a buffer that was told to
+    /// [`zero_on_drop`](super::PooledBuf::zero_on_drop).
     pub zero_on_return: bool,
-    /// What one thread keeps of each class for itself at most, in bytes; 0 for none. A class of which less than two buffers fit
-    /// into it isn't kept by threads. Default 2 MiB, and never more than 32 buffers: of the wire table 4 MiB
-    /// for a thread that uses all of it. A getter at the limit, a shrinking pool and a
-    /// thread's end take all of it back.
+    /// What one thread keeps of each class for itself at most, in bytes; 0 for none. A class of
+    /// which less than two buffers fit into it isn't kept by threads. Default 2 MiB, and never more
+    /// than 32 buffers: of the wire table 4 MiB for a thread that uses all of it. A getter at the
+    /// limit, a shrinking pool and a thread's end take all of it back.
     pub cache_bytes: usize,
-    /// After how long buffers that nobody needed give their pages back; none for never. Default 10 s. Somebody has to call
-    /// [`ClassPool::tick`](super::ClassPool::tick), or start a [`Ticker`](super::Ticker).
+    /// After how long buffers that nobody needed give their pages back; none for never. Default 10
+    /// s. Somebody has to call [`ClassPool::tick`](super::ClassPool::tick), or start a
+    /// [`Ticker`](super::Ticker).
     pub shrink_after: Option<Duration>,
-    /// [`Pages::Small`] or [`Pages::PreferThp`]: reserved huge pages can't be given back in parts. Default small ones.
+    /// [`Pages::Small`] or [`Pages::PreferThp`]: reserved huge pages can't be given back in parts.
+    /// Default small ones.
     pub pages: Pages,
-    /// The NUMA node of every buffer. Default [`Numa::Local`]: that of the thread at whose request memory is mapped, which stays a
-    /// buffer's node wherever it is dropped.
+    /// The NUMA node of every buffer. Default [`Numa::Local`]: that of the thread at whose request
+    /// memory is mapped, which stays a buffer's node wherever it is dropped.
     pub numa: Numa,
     /// Whether core dumps hold the buffers' bytes. Default false.
     pub dump: bool,
@@ -78,7 +82,8 @@ impl Limit {
     }
 }
 
-/// What a `get` does when its class is at the limit and no buffer is free (see [`GetError::Exhausted`](super::GetError::Exhausted)).
+/// What a `get` does when its class is at the limit and no buffer is free (see
+/// [`GetError::Exhausted`](super::GetError::Exhausted)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtLimit {
     /// Waits until one comes back; in order of arrival.
@@ -86,7 +91,8 @@ pub enum AtLimit {
     Wait,
     /// Returns [`GetError::Exhausted`](super::GetError::Exhausted).
     Refuse,
-    /// Allocates directly; the buffer goes back to the system's allocator when it is dropped. Counted as fresh.
+    /// Allocates directly; the buffer goes back to the system's allocator when it is dropped.
+    /// Counted as fresh.
     Fresh,
 }
 
@@ -130,7 +136,8 @@ mod tests {
 
     #[test]
     fn fields_that_make_no_sense_are_refused() {
-        let options = ClassOptions { shrink_after: Some(Duration::ZERO), ..ClassOptions::default() };
+        let options =
+            ClassOptions { shrink_after: Some(Duration::ZERO), ..ClassOptions::default() };
         assert_eq!(options.check(), Err(ClassError::ShrinkAfterZero));
         for pages in [Pages::Prefer2M, Pages::Prefer1G, Pages::Require2M, Pages::Require1G] {
             let options = ClassOptions { pages, ..ClassOptions::default() };

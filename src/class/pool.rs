@@ -22,9 +22,12 @@ use crate::sync::Ordering;
 
 /// A thread-safe pool of buffers in size classes. It is a handle: clones share the pool.
 ///
-/// In a forked child a pool that the parent made gives what the thread's bin holds and then [`GetError::Forked`]; make another, or use the plain functions, which have a pool in each process.
+/// In a forked child a pool that the parent made gives what the thread's bin holds and then
+/// [`GetError::Forked`]; make another, or use the plain functions, which have a pool in each
+/// process.
 ///
-/// Dropping the last handle closes the pool: threads stop keeping buffers, buffers in use stay valid, and the memory goes with the last of them.
+/// Dropping the last handle closes the pool: threads stop keeping buffers, buffers in use stay
+/// valid, and the memory goes with the last of them.
 ///
 /// ```
 /// use slipring::class::{ClassOptions, ClassPool};
@@ -69,11 +72,13 @@ impl ClassPool {
         Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }
     }
 
-    /// A buffer of `len` bytes, of the smallest class that fits; of a length that fits into none, a direct one. 0 gives an empty buffer
-    /// of the smallest class. At the class's limit it waits, is refused, or gives a fresh direct buffer, as [`ClassOptions::at_limit`] says.
+    /// A buffer of `len` bytes, of the smallest class that fits; of a length that fits into none, a
+    /// direct one. 0 gives an empty buffer of the smallest class. At the class's limit it waits, is
+    /// refused, or gives a fresh direct buffer, as [`ClassOptions::at_limit`] says.
     ///
-    /// It costs a few nanoseconds from the thread's own bin, a short lock for every half a bin from the class's store, and page faults for memory
-    /// that nobody has used before (see [`ClassPool::warm_up`]).
+    /// It costs a few nanoseconds from the thread's own bin, a short lock for every half a bin from
+    /// the class's store, and page faults for memory that nobody has used before (see
+    /// [`ClassPool::warm_up`]).
     ///
     /// # Errors
     /// [`GetError`] says what is missing and what to do.
@@ -100,16 +105,19 @@ impl ClassPool {
         self.get_with(len, Patience::For(timeout))
     }
 
-    /// As [`ClassPool::get`], but a task waits, on any executor. A dropped future leaves the line, and what it was granted goes to the next.
+    /// As [`ClassPool::get`], but a task waits, on any executor. A dropped future leaves the line,
+    /// and what it was granted goes to the next.
     ///
-    /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be told from one that is slow: it keeps its place, and once it is served the class has a buffer
-    /// less. What such futures keep comes back when the last handle of the pool goes.
+    /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be told from one that
+    /// is slow: it keeps its place, and once it is served the class has a buffer less. What such
+    /// futures keep comes back when the last handle of the pool goes.
     pub fn get_async(&self, len: usize) -> Get<'_> {
         Get { pool: self, len, place: None }
     }
 
-    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as the limit allows; the report says what was reached. Those that it is about to
-    /// make resident count towards the limit, and nobody gets them before it is done with the class.
+    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as
+    /// the limit allows; the report says what was reached. Those that it is about to make resident
+    /// count towards the limit, and nobody gets them before it is done with the class.
     ///
     /// # Errors
     /// [`ClassError::Region`] names the limit that forbids it; what was reached before stays.
@@ -117,7 +125,8 @@ impl ClassPool {
         warm_up::warm_up(&self.shared, buffers)
     }
 
-    /// How each class stands, and what it has done since the pool was made or [`ClassPool::reset_stats`] was called.
+    /// How each class stands, and what it has done since the pool was made or
+    /// [`ClassPool::reset_stats`] was called.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         PoolStats::since_reset(&self.shared)
@@ -128,9 +137,11 @@ impl ClassPool {
         PoolStats::reset(&self.shared);
     }
 
-    /// Gives pages back that nobody has needed for [`ClassOptions::shrink_after`]; returns how many bytes. To be called now and then with a clock's
-    /// time, or leave it to a [`Ticker`](super::Ticker). Getters don't wait for it, but at the class's limit: while it gives pages of a buffer back nobody gets that one, and where
-    /// no other is free a `get` waits or is refused, as for one in use.
+    /// Gives pages back that nobody has needed for [`ClassOptions::shrink_after`]; returns how many
+    /// bytes. To be called now and then with a clock's time, or leave it to a
+    /// [`Ticker`](super::Ticker). Getters don't wait for it, but at the class's limit: while it
+    /// gives pages of a buffer back nobody gets that one, and where no other is free a `get` waits
+    /// or is refused, as for one in use.
     pub fn tick(&self, now: Instant) -> usize {
         idle::tick(&self.shared, now)
     }
@@ -151,7 +162,8 @@ impl ClassPool {
         &self.shared
     }
 
-    /// The smallest class that fits; one behind the last is that of direct buffers, of which no bin ever holds one.
+    /// The smallest class that fits; one behind the last is that of direct buffers, of which no bin
+    /// ever holds one.
     #[inline]
     fn class(&self, len: usize) -> &Class {
         &self.shared.classes[self.shared.options.table.fit(len)]
@@ -166,7 +178,8 @@ impl ClassPool {
         }
     }
 
-    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A thread that waits asks now and then whether it is to give up; that it did is told as `TimedOut`.
+    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A thread that waits asks now and then
+    /// whether it is to give up; that it did is told as `TimedOut`.
     pub(crate) fn get_unless(
         &self,
         len: usize,
@@ -217,7 +230,8 @@ impl ClassPool {
         };
         let timed_out = || {
             let (class_bytes, buffers_max) = (class.class_bytes, class.buffers_max(&self.shared));
-            let timeout = if let Patience::For(timeout) = patience { timeout } else { Duration::MAX };
+            let timeout =
+                if let Patience::For(timeout) = patience { timeout } else { Duration::MAX };
             GetError::TimedOut { class_bytes, buffers_max, timeout }
         };
         block.map(|block| PooledBuf::new(block, class, len)).ok_or_else(timed_out)

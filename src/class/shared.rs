@@ -1,10 +1,14 @@
-//! [`Shared`]: what all handles, buffers and threads of one pool share, and [`Class`], its part for one size.
+//! [`Shared`]: what all handles, buffers and threads of one pool share, and [`Class`], its part for
+//! one size.
 //!
-//! A buffer comes from the thread's bin, else from the class's store, else from a new slab, else, at the limit, from the bins of other threads; and
-//! whoever still has none waits, is refused, or gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin to the store.
+//! A buffer comes from the thread's bin, else from the class's store, else from a new slab, else,
+//! at the limit, from the bins of other threads; and whoever still has none waits, is refused, or
+//! gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin
+//! to the store.
 //!
-//! Locks, outermost first: the base of the counters or a class's growth; then the registry, a class's slabs or a class's store, none of which is taken under another. Whoever is
-//! woken is woken under none: a waker may use the pool.
+//! Locks, outermost first: the base of the counters or a class's growth; then the registry, a
+//! class's slabs or a class's store, none of which is taken under another. Whoever is woken is
+//! woken under none: a waker may use the pool.
 #![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -73,7 +77,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) locals: Vec<Arc<Local>>,
-    /// What ended threads had counted in their bins, by class. Here, under the lock under which their bins go: a reader finds each count in one of the two.
+    /// What ended threads had counted in their bins, by class. Here, under the lock under which
+    /// their bins go: a reader finds each count in one of the two.
     ended: Box<[BinCounts]>,
     /// No handle is left.
     is_closed: bool,
@@ -97,7 +102,8 @@ pub(crate) enum Answer {
     Wait,
 }
 
-/// How often a thief comes back for a bin whose owner was inside. An owner is inside for a few instructions, or has lost its CPU there.
+/// How often a thief comes back for a bin whose owner was inside. An owner is inside for a few
+/// instructions, or has lost its CPU there.
 const ROUNDS: u32 = 6;
 
 impl Shared {
@@ -117,7 +123,10 @@ impl Shared {
                     is_direct,
                     class_bytes,
                     kept_max: if is_direct { 0 } else { options.kept(class_bytes) },
-                    store: Store::new(if is_direct { usize::MAX } else { options.limit.of(class_bytes) }, me.clone()),
+                    store: Store::new(
+                        if is_direct { usize::MAX } else { options.limit.of(class_bytes) },
+                        me.clone(),
+                    ),
                     memory: Memory::new(class_bytes, &options),
                     counts: ClassCounts::default(),
                     period: Mutex::default(),
@@ -147,7 +156,8 @@ impl Shared {
         self.number.has_place()
     }
 
-    /// Whether this process is a child of the one that made the pool: its locks may be held by threads that aren't here.
+    /// Whether this process is a child of the one that made the pool: its locks may be held by
+    /// threads that aren't here.
     pub(crate) fn is_foreign(&self) -> bool {
         !self.process.is_current()
     }
@@ -161,8 +171,10 @@ impl Shared {
     pub(crate) fn register(self: &Arc<Self>) -> Arc<Local> {
         let mut registry = self.registry();
         let is_closed = registry.is_closed;
-        let bins =
-            self.classes.iter().map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
+        let bins = self
+            .classes
+            .iter()
+            .map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
         let local = Arc::new(Local::new(self.id(), bins.collect(), Arc::downgrade(self)));
         if is_closed {
             local.end();
@@ -187,7 +199,8 @@ impl Shared {
             left.push((class, blocks));
         }
         drop(registry);
-        left.into_iter().for_each(|(class, blocks)| self.finish(class, class.store.put(blocks.into_iter(), 0)));
+        left.into_iter()
+            .for_each(|(class, blocks)| self.finish(class, class.store.put(blocks.into_iter(), 0)));
     }
 
     /// Takes a class's blocks out of the threads' bins, of those that `which` picks.
@@ -212,7 +225,8 @@ impl Shared {
         Stolen { count, has_missed }
     }
 
-    /// As [`Shared::steal`], and again with pauses, without the lock, while owners stay inside; true if one still does.
+    /// As [`Shared::steal`], and again with pauses, without the lock, while owners stay inside;
+    /// true if one still does.
     pub(crate) fn take_back(&self, class: &Class, which: impl Fn(&Local) -> bool) -> bool {
         for round in 0..ROUNDS {
             if !self.steal(class, &which).has_missed {
@@ -223,8 +237,8 @@ impl Shared {
         true
     }
 
-    /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer. A bin whose owner stays inside is emptied when that thread
-    /// ends or uses another pool.
+    /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer. A
+    /// bin whose owner stays inside is emptied when that thread ends or uses another pool.
     pub(crate) fn close(&self) {
         if self.is_foreign() {
             return;
@@ -301,7 +315,8 @@ impl Class {
         shared.options.limit.of(self.class_bytes)
     }
 
-    /// A block if there is one without waiting. None: the class is at its limit, and everything is in use or on its way.
+    /// A block if there is one without waiting. None: the class is at its limit, and everything is
+    /// in use or on its way.
     pub(crate) fn get_now(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
         // A thread with many pools has the bins of others near.
         if self.kept_max > 0
@@ -338,7 +353,9 @@ impl Class {
                     Taken::NoMemory => {}
                     taken => break taken,
                 }
-                let slab = growing.slab(self.store.room().max(1)).map_err(|cause| GetError::Region(Box::new(cause)))?;
+                let slab = growing
+                    .slab(self.store.room().max(1))
+                    .map_err(|cause| GetError::Region(Box::new(cause)))?;
                 self.store.add_cold(slab)
             };
             // Without the lock: whoever waits is woken.

@@ -1,7 +1,8 @@
 //! What a pool has done and how it stands: by class, and for direct buffers.
 //!
-//! Promises that counting costs the threads nothing that they share: each counts in its own bins, and whoever asks adds up. A snapshot taken while
-//! others work is a little older in one place than in another, and a counter never goes back but by a reset.
+//! Promises that counting costs the threads nothing that they share: each counts in its own bins,
+//! and whoever asks adds up. A snapshot taken while others work is a little older in one place than
+//! in another, and a counter never goes back but by a reset.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -34,7 +35,8 @@ pub struct ClassStats {
     pub puts: u64,
     /// Gets that found a buffer with pages.
     pub hits: u64,
-    /// Gets that didn't: the buffer was new, had given its pages back, or was a fresh one at the limit.
+    /// Gets that didn't: the buffer was new, had given its pages back, or was a fresh one at the
+    /// limit.
     pub misses: u64,
     /// Fresh direct buffers at the limit; counted as direct ones too.
     pub fresh: u64,
@@ -142,10 +144,14 @@ impl PoolStats {
         self
     }
 
-    /// Since the pool was made, whatever was reset. Not in a forked child, which may wait for a lock of the parent's.
+    /// Since the pool was made, whatever was reset. Not in a forked child, which may wait for a
+    /// lock of the parent's.
     pub(super) fn now(shared: &Shared) -> Self {
         let sized = shared.classes.iter().filter(|class| !class.is_direct);
-        Self { classes: sized.map(|class| ClassStats::now(shared, class)).collect(), direct: DirectStats::now(shared) }
+        Self {
+            classes: sized.map(|class| ClassStats::now(shared, class)).collect(),
+            direct: DirectStats::now(shared),
+        }
     }
 
     /// In a forked child: what stands under locks of the parent's isn't known.
@@ -165,7 +171,8 @@ impl DirectStats {
         let counts = &shared.direct().counts;
         // Puts first, so that few are counted whose get isn't.
         let puts = counts.direct_puts.load(Ordering::Relaxed);
-        let (gets, bytes) = (counts.direct.load(Ordering::Relaxed), counts.direct_bytes.load(Ordering::Relaxed));
+        let (gets, bytes) =
+            (counts.direct.load(Ordering::Relaxed), counts.direct_bytes.load(Ordering::Relaxed));
         Self { gets, puts, bytes, in_use: gets.saturating_sub(puts) }
     }
 }
@@ -225,15 +232,25 @@ fn rate(hits: u64, gets: u64) -> f64 {
 
 impl fmt::Display for PoolStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["class", "gets", "puts", "hits", "misses", "rate %", "waits", "refused", "in use", "resident"];
+        let head = [
+            "class", "gets", "puts", "hits", "misses", "rate %", "waits", "refused", "in use",
+            "resident",
+        ];
         writeln!(f, "{}", head.map(|name| format!("{name:>11}")).concat())?;
         for class in &self.classes {
-            write!(f, "{:>11}{:>11}{:>11}{:>11}", class.class_bytes, class.gets, class.puts, class.hits)?;
+            write!(
+                f,
+                "{:>11}{:>11}{:>11}{:>11}",
+                class.class_bytes, class.gets, class.puts, class.hits
+            )?;
             write!(f, "{:>11}{:>11.3}{:>11}", class.misses, 100.0 * class.hit_rate(), class.waits)?;
             writeln!(f, "{:>11}{:>11}{:>11}", class.refusals, class.in_use, class.resident)?;
         }
         let DirectStats { gets, puts, bytes, in_use } = self.direct;
-        write!(f, "direct: {gets} allocated, {puts} freed, {bytes} bytes, {in_use} in use; hit rate of all gets ")?;
+        write!(
+            f,
+            "direct: {gets} allocated, {puts} freed, {bytes} bytes, {in_use} in use; hit rate of all gets "
+        )?;
         write!(f, "{:.3} %", 100.0 * self.hit_rate())
     }
 }

@@ -1,4 +1,5 @@
-//! [`Store`]: all blocks of a class that no thread keeps, and those who wait for one. Behind a lock that is held for a few moves.
+//! [`Store`]: all blocks of a class that no thread keeps, and those who wait for one. Behind a lock
+//! that is held for a few moves.
 //!
 //! ```text
 //!            take (warm)                     ┌── in use, or kept by a thread
@@ -9,8 +10,9 @@
 //!    └───────── │ moving │ ◀──────────────── free / cold
 //!               └────────┘ ──▶ cold   (no pages: never used, or given back)
 //! ```
-//! Promises that a block is in one of these places, that a class never has more resident ones than its limit, and that whoever waits longest is
-//! served first. It doesn't touch memory: whether a moving block gets or loses its pages is the caller's doing, without the lock.
+//! Promises that a block is in one of these places, that a class never has more resident ones than
+//! its limit, and that whoever waits longest is served first. It doesn't touch memory: whether a
+//! moving block gets or loses its pages is the caller's doing, without the lock.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -31,7 +33,8 @@ pub(crate) struct Store<K> {
 
 #[derive(Debug)]
 struct State<K> {
-    /// With pages; the one put in last comes out first, so the first ones are those that nobody has needed for longest.
+    /// With pages; the one put in last comes out first, so the first ones are those that nobody has
+    /// needed for longest.
     free: Vec<Block>,
     /// Without pages.
     cold: Vec<Block>,
@@ -42,7 +45,8 @@ struct State<K> {
     /// The fewest free ones since the last look of the shrinking policy.
     free_min: usize,
     waiting: VecDeque<Arc<Waiter>>,
-    /// Those who were granted a block and may not have looked yet. Weak: with the last count of a waiter its waker goes, which isn't for under a lock.
+    /// Those who were granted a block and may not have looked yet. Weak: with the last count of a
+    /// waiter its waker goes, which isn't for under a lock.
     granted: Vec<Weak<Waiter>>,
     counts: StoreCounts,
     /// Keeps the pool alive while blocks are away.
@@ -187,11 +191,13 @@ impl<K> Store<K> {
         (waiter.take(), self.serve(state))
     }
 
-    /// The last handle has gone. Who waits borrows one, so whoever is left here are futures that were forgotten: what they were granted comes back, and they are
-    /// handed out, to be dropped without the lock.
+    /// The last handle has gone. Who waits borrows one, so whoever is left here are futures that
+    /// were forgotten: what they were granted comes back, and they are handed out, to be dropped
+    /// without the lock.
     pub(crate) fn forsake(&self) -> (Vec<Arc<Waiter>>, After<K>) {
         let mut state = self.lock();
-        let mut forgotten: Vec<Arc<Waiter>> = state.granted.drain(..).filter_map(|waiter| waiter.upgrade()).collect();
+        let mut forgotten: Vec<Arc<Waiter>> =
+            state.granted.drain(..).filter_map(|waiter| waiter.upgrade()).collect();
         for block in forgotten.iter().filter_map(|waiter| waiter.take()) {
             state.away -= 1;
             state.free.push(block);
@@ -219,9 +225,14 @@ impl<K> Store<K> {
         idle
     }
 
-    /// Takes up to `count` blocks out that nobody has needed for longest, to take their pages away, and the cold ones that are less than `unit_bytes` from
-    /// one of them: they may share its pages.
-    pub(crate) fn move_out_idle(&self, count: usize, unit_bytes: usize) -> (Vec<Block>, Vec<Block>) {
+    /// Takes up to `count` blocks out that nobody has needed for longest, to take their pages away,
+    /// and the cold ones that are less than `unit_bytes` from one of them: they may share its
+    /// pages.
+    pub(crate) fn move_out_idle(
+        &self,
+        count: usize,
+        unit_bytes: usize,
+    ) -> (Vec<Block>, Vec<Block>) {
         let mut state = self.lock();
         let count = count.min(state.free.len());
         let mut idle: Vec<Block> = state.free.drain(..count).collect();
@@ -231,17 +242,20 @@ impl<K> Store<K> {
         let is_near = |cold: &mut Block| {
             let next = idle.partition_point(|block| block.addr() < cold.addr());
             let near = |block: &Block| block.addr().abs_diff(cold.addr()) < unit_bytes;
-            idle.get(next).is_some_and(near) || next.checked_sub(1).is_some_and(|before| near(&idle[before]))
+            idle.get(next).is_some_and(near)
+                || next.checked_sub(1).is_some_and(|before| near(&idle[before]))
         };
         let neighbours = state.cold.extract_if(.., is_near).collect();
         state.check();
         (idle, neighbours)
     }
 
-    /// Takes cold blocks out, to give them pages, until `resident` are resident, as far as the limit and the blocks go.
+    /// Takes cold blocks out, to give them pages, until `resident` are resident, as far as the
+    /// limit and the blocks go.
     pub(crate) fn move_out_cold(&self, resident: usize) -> Vec<Block> {
         let mut state = self.lock();
-        let more = resident.min(state.resident_max).saturating_sub(state.resident).min(state.cold.len());
+        let more =
+            resident.min(state.resident_max).saturating_sub(state.resident).min(state.cold.len());
         let kept = state.cold.len() - more;
         let moved = state.cold.split_off(kept);
         state.moving += moved.len();
@@ -250,8 +264,14 @@ impl<K> Store<K> {
         moved
     }
 
-    /// Takes back what was moved out: those without pages, those with, and those that had been cold before.
-    pub(crate) fn move_in(&self, cold: Vec<Block>, warm: Vec<Block>, neighbours: Vec<Block>) -> After<K> {
+    /// Takes back what was moved out: those without pages, those with, and those that had been cold
+    /// before.
+    pub(crate) fn move_in(
+        &self,
+        cold: Vec<Block>,
+        warm: Vec<Block>,
+        neighbours: Vec<Block>,
+    ) -> After<K> {
         let mut state = self.lock();
         assert!(state.moving >= cold.len() + warm.len(), "blocks came back that weren't moving");
         state.moving -= cold.len() + warm.len();
@@ -333,7 +353,10 @@ impl<K> State<K> {
             "a block is in two places or in none"
         );
         debug_assert!(self.resident <= self.resident_max, "a class is above its limit");
-        debug_assert!(self.waiting.is_empty() || self.free.is_empty(), "somebody waits beside a free block");
+        debug_assert!(
+            self.waiting.is_empty() || self.free.is_empty(),
+            "somebody waits beside a free block"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Size classes: which sizes a pool has, and which class a length belongs to.
 //!
-//! Promises the smallest class that fits, found without a search through all of them. It owns no memory.
+//! Promises the smallest class that fits, found without a search through all of them. It owns no
+//! memory.
 #![forbid(unsafe_code)]
 
 use super::error::ClassError;
@@ -14,8 +15,9 @@ pub(crate) const CLASS_BYTES_MAX: usize = 1 << 30;
 
 /// The sizes of a pool's buffers, ascending.
 ///
-/// Waste: a buffer of `len` bytes takes its class's size. In a table whose sizes double, that is less than twice `len` for all
-/// but the smallest class; in [`ClassTable::object`], whose sizes grow fourfold, less than four times.
+/// Waste: a buffer of `len` bytes takes its class's size. In a table whose sizes double, that is
+/// less than twice `len` for all but the smallest class; in [`ClassTable::object`], whose sizes
+/// grow fourfold, less than four times.
 ///
 /// ```
 /// use slipring::class::ClassTable;
@@ -29,7 +31,8 @@ pub struct ClassTable {
     /// Padded with a size that everything fits into, so that a search ends.
     sizes: [usize; CLASSES_MAX + 1],
     classes: usize,
-    /// The first class that may fit a length whose last byte's index has this bit as its highest; the index 0 goes with 1.
+    /// The first class that may fit a length whose last byte's index has this bit as its highest;
+    /// the index 0 goes with 1.
     first: [u8; usize::BITS as usize],
 }
 
@@ -46,7 +49,8 @@ impl ClassTable {
         Self::build(&[1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20])
     }
 
-    /// Sizes of your own, in bytes: 1 to 16 of them, ascending, each a multiple of 64 and at most 1 GiB.
+    /// Sizes of your own, in bytes: 1 to 16 of them, ascending, each a multiple of 64 and at most 1
+    /// GiB.
     ///
     /// # Errors
     /// [`ClassError`] names the size that breaks a rule.
@@ -59,19 +63,27 @@ impl ClassTable {
                 return Err(ClassError::ClassBytes { class, bytes });
             }
             if class > 0 && bytes <= sizes[class - 1] {
-                return Err(ClassError::TableOrder { class, bytes, before_bytes: sizes[class - 1] });
+                return Err(ClassError::TableOrder {
+                    class,
+                    bytes,
+                    before_bytes: sizes[class - 1],
+                });
             }
         }
         Ok(Self::build(sizes))
     }
 
     fn build(from: &[usize]) -> Self {
-        assert!(!from.is_empty() && from.len() <= CLASSES_MAX && from.is_sorted(), "not a table: {from:?}");
+        assert!(
+            !from.is_empty() && from.len() <= CLASSES_MAX && from.is_sorted(),
+            "not a table: {from:?}"
+        );
         let mut sizes = [usize::MAX; CLASSES_MAX + 1];
         sizes[..from.len()].copy_from_slice(from);
         let mut first = [0; usize::BITS as usize];
         for (top, first) in first.iter_mut().enumerate() {
-            // The smallest length whose last byte's index has this top bit. Without one, the index 0, it is with 1.
+            // The smallest length whose last byte's index has this top bit. Without one, the index
+            // 0, it is with 1.
             let least = if top == 0 { 0 } else { (1_usize << top).saturating_add(1) };
             *first = from.iter().filter(|&&bytes| bytes < least).count() as u8;
         }
@@ -97,12 +109,16 @@ impl ClassTable {
     pub(crate) fn fit(&self, len: usize) -> usize {
         let top = (len.saturating_sub(1) | 1).ilog2();
         let mut class = usize::from(self.first[top as usize]);
-        // Only the classes of one power of two are passed: none in a table whose sizes double. Behind the last stands a size that holds every length.
+        // Only the classes of one power of two are passed: none in a table whose sizes double.
+        // Behind the last stands a size that holds every length.
         while self.sizes[class] < len {
             class += 1;
         }
         debug_assert!(class <= self.classes, "the size behind the last class holds {len}");
-        debug_assert!(class == 0 || self.sizes[class - 1] < len, "class {class} isn't the smallest for {len}");
+        debug_assert!(
+            class == 0 || self.sizes[class - 1] < len,
+            "class {class} isn't the smallest for {len}"
+        );
         class
     }
 }
@@ -119,10 +135,19 @@ mod tests {
 
     #[test]
     fn edges_of_every_class() {
-        for table in [ClassTable::wire(), ClassTable::object(), ClassTable::new(&[64, 128, 192, 4160]).unwrap()] {
+        for table in [
+            ClassTable::wire(),
+            ClassTable::object(),
+            ClassTable::new(&[64, 128, 192, 4160]).unwrap(),
+        ] {
             for &bytes in table.sizes() {
                 for len in [0, 1, bytes - 1, bytes, bytes + 1, usize::MAX - 1, usize::MAX] {
-                    assert_eq!(table.class_of(len), naive(table.sizes(), len), "{len} in {:?}", table.sizes());
+                    assert_eq!(
+                        table.class_of(len),
+                        naive(table.sizes(), len),
+                        "{len} in {:?}",
+                        table.sizes()
+                    );
                 }
             }
         }
@@ -133,10 +158,19 @@ mod tests {
         let refused = |sizes: &[usize]| ClassTable::new(sizes).unwrap_err();
         assert!(matches!(refused(&[]), ClassError::TableLength { classes: 0 }));
         assert!(matches!(refused(&[64; 17]), ClassError::TableLength { classes: 17 }));
-        assert!(matches!(refused(&[128, 64]), ClassError::TableOrder { class: 1, bytes: 64, before_bytes: 128 }));
-        assert!(matches!(refused(&[64, 64]), ClassError::TableOrder { class: 1, .. }), "a duplicate");
+        assert!(matches!(
+            refused(&[128, 64]),
+            ClassError::TableOrder { class: 1, bytes: 64, before_bytes: 128 }
+        ));
+        assert!(
+            matches!(refused(&[64, 64]), ClassError::TableOrder { class: 1, .. }),
+            "a duplicate"
+        );
         for bytes in [0, 1, 100, usize::MAX, (1 << 30) + 64] {
-            assert!(matches!(refused(&[bytes]), ClassError::ClassBytes { class: 0, .. }), "{bytes}");
+            assert!(
+                matches!(refused(&[bytes]), ClassError::ClassBytes { class: 0, .. }),
+                "{bytes}"
+            );
         }
     }
 

@@ -15,9 +15,16 @@ use super::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 /// Two small classes, at most so many buffers of each.
 fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
     let table = ClassTable::new(&[64, 4096]).unwrap();
-    ClassPool::new(&ClassOptions { table, limit: Limit::buffers(buffers), at_limit, ..ClassOptions::default() })
-        .unwrap()
+    ClassPool::new(&ClassOptions {
+        table,
+        limit: Limit::buffers(buffers),
+        at_limit,
+        ..ClassOptions::default()
+    })
+    .unwrap()
 }
 
-/// Long enough that nothing but a lost wake-up lasts so long; scripts/twins, whose lost ones are on purpose, waits less.
-const LONG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
+/// Long enough that nothing but a lost wake-up lasts so long; scripts/twins, whose lost ones are on
+/// purpose, waits less.
+const LONG: Duration =
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });

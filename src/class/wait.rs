@@ -1,7 +1,8 @@
 //! [`Waiter`]: a thread or a task that waits for a buffer, and the place where it is put.
 //!
-//! Promises that a granted block is found by whoever looks next, and that a wake-up isn't lost: the grant comes before the wake-up, and
-//! the waiter looks again after it has said whom to wake. It doesn't know the line it stands in. A waker is somebody else's code: it is called, cloned and
+//! Promises that a granted block is found by whoever looks next, and that a wake-up isn't lost: the
+//! grant comes before the wake-up, and the waiter looks again after it has said whom to wake. It
+//! doesn't know the line it stands in. A waker is somebody else's code: it is called, cloned and
 //! dropped under no lock, and when it panics nobody else is the worse for it.
 #![forbid(unsafe_code)]
 
@@ -43,8 +44,9 @@ impl Waiter {
         assert!(before.is_null(), "two blocks were granted to one waiter");
     }
 
-    /// Wakes whoever waits, with no lock held. With the last count of the waiter a waker may go too: who gave the buffer back has others to wake, and may be in a
-    /// destructor, so its panics end here.
+    /// Wakes whoever waits, with no lock held. With the last count of the waiter a waker may go
+    /// too: who gave the buffer back has others to wake, and may be in a destructor, so its panics
+    /// end here.
     pub(crate) fn wake(self: Arc<Self>) {
         self.who.wake();
         shielded(|| drop(self));

@@ -15,14 +15,23 @@ pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, Cl
     }
     let start = Instant::now();
     let sized = shared.classes.iter().filter(|class| !class.is_direct);
-    let classes = sized.map(|class| warm_class(shared, class, buffers)).collect::<Result<Vec<_>, _>>()?;
+    let classes =
+        sized.map(|class| warm_class(shared, class, buffers)).collect::<Result<Vec<_>, _>>()?;
     Ok(WarmUp { classes, elapsed: start.elapsed() })
 }
 
-fn warm_class(shared: &Arc<Shared>, class: &Class, buffers: usize) -> Result<ClassWarmUp, ClassError> {
+fn warm_class(
+    shared: &Arc<Shared>,
+    class: &Class,
+    buffers: usize,
+) -> Result<ClassWarmUp, ClassError> {
     let wanted = buffers.min(class.store.view().resident_max);
-    // All of it before the first page: pages that the process may not have are its end, not an error.
-    class.memory.check_room(wanted.saturating_sub(class.store.resident())).map_err(ClassError::Region)?;
+    // All of it before the first page: pages that the process may not have are its end, not an
+    // error.
+    class
+        .memory
+        .check_room(wanted.saturating_sub(class.store.resident()))
+        .map_err(ClassError::Region)?;
     let mut touched = 0;
     loop {
         let cold = class.store.move_out_cold(wanted);

@@ -12,8 +12,8 @@ use super::table::{LANE, STAGE};
 use super::{distinct, encode_latencies, family};
 use crate::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming};
 
-/// Lanes under names, which are the label `lane`; the label `stage` is the stage's name. It holds a watch of each, which keeps no
-/// lane: one that has gone is left out.
+/// Lanes under names, which are the label `lane`; the label `stage` is the stage's name. It holds a
+/// watch of each, which keeps no lane: one that has gone is left out.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,8 +44,8 @@ struct Seen<'a> {
 }
 
 impl Lanes {
-    /// No lane yet. A scrape waits as long as `patience` for each lane's own figures, then takes the ones before: see
-    /// [`LaneWatch::stats`].
+    /// No lane yet. A scrape waits as long as `patience` for each lane's own figures, then takes
+    /// the ones before: see [`LaneWatch::stats`].
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self { patience, lanes: Vec::new() }
@@ -76,11 +76,17 @@ impl Collector for Lanes {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let lanes = self.seen();
         for metric in LANE {
-            family(&mut encoder, metric, lanes.iter().map(|lane| ([("lane", lane.name)], lane.stats.clone())))?;
+            family(
+                &mut encoder,
+                metric,
+                lanes.iter().map(|lane| ([("lane", lane.name)], lane.stats.clone())),
+            )?;
         }
         let labels = |lane, stage| [("lane", lane), ("stage", stage)];
         for metric in STAGE {
-            let stages = lanes.iter().flat_map(|lane| lane.stats.stages.iter().map(move |stage| (lane.name, stage)));
+            let stages = lanes
+                .iter()
+                .flat_map(|lane| lane.stats.stages.iter().map(move |stage| (lane.name, stage)));
             family(
                 &mut encoder,
                 metric,
@@ -96,10 +102,13 @@ impl Collector for Lanes {
             }
         }
         let help = "What the thread of a stage spends its time on";
-        let mut family = encoder.encode_descriptor("slipring_stage_time", help, unit, MetricType::Counter)?;
+        let mut family =
+            encoder.encode_descriptor("slipring_stage_time", help, unit, MetricType::Counter)?;
         for lane in &lanes {
             // An inline stage's time is its lane's.
-            for StageTiming { stage, thread, .. } in lane.timings.iter().filter(|stage| stage.thread.has_run()) {
+            for StageTiming { stage, thread, .. } in
+                lane.timings.iter().filter(|stage| stage.thread.has_run())
+            {
                 for activity in StageActivity::ALL {
                     let [lane, stage] = labels(lane.name, stage.as_str());
                     let labels = [lane, stage, ("activity", activity.label())];

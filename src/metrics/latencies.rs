@@ -7,10 +7,12 @@ use prometheus_client::encoding::{EncodeLabelSet, MetricEncoder};
 
 use crate::latency::Latencies;
 
-/// The first bucket ends at 1 us, and each further one at twice the time before: the last at 16.8 s, and one holds what is longer.
+/// The first bucket ends at 1 us, and each further one at twice the time before: the last at 16.8
+/// s, and one holds what is longer.
 const BUCKETS: u32 = 25;
 
-/// One sample of a family that is a histogram with unit seconds: for collectors of yours beside [`Lanes`](super::Lanes).
+/// One sample of a family that is a histogram with unit seconds: for collectors of yours beside
+/// [`Lanes`](super::Lanes).
 ///
 /// # Errors
 /// The encoder's own.
@@ -24,7 +26,8 @@ pub fn encode_latencies(
     sample.encode_histogram::<[(&str, &str); 0]>(sum, histogram.len(), &buckets(&histogram), None)
 }
 
-/// How many latencies end in each bucket: the upper ends in seconds, and the counts of each alone, which the encoder adds up.
+/// How many latencies end in each bucket: the upper ends in seconds, and the counts of each alone,
+/// which the encoder adds up.
 fn buckets(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
     let end_ns = |bucket: u32| 1000u64 << bucket;
     let mut below = 0;
@@ -47,7 +50,9 @@ mod tests {
     #[test]
     fn every_latency_is_in_one_bucket() {
         let mut histogram = Histogram::new_with_bounds(1, 1 << 40, 2).unwrap();
-        for (ns, count) in [(1, 1), (1000, 2), (1500, 4), (2000, 8), (16_777_216_000, 16), (30_000_000_000, 32)] {
+        for (ns, count) in
+            [(1, 1), (1000, 2), (1500, 4), (2000, 8), (16_777_216_000, 16), (30_000_000_000, 32)]
+        {
             histogram.record_n(ns, count).unwrap();
         }
         let buckets = buckets(&histogram);

@@ -9,7 +9,8 @@ use super::table::{CLASS, DIRECT};
 use super::{distinct, family};
 use crate::class::{ClassPool, ClassStats, PoolStats};
 
-/// Class pools under names, which are the label `pool`. It holds a handle of each, so the pools live as long as it does.
+/// Class pools under names, which are the label `pool`. It holds a handle of each, so the pools
+/// live as long as it does.
 ///
 /// All pools of a registry belong into one: a metric's head stands in a text only once.
 ///
@@ -40,16 +41,23 @@ impl Collector for Pools {
         // Each is looked at once: its figures fit each other.
         let pools: Vec<(&str, PoolStats)> =
             self.pools.iter().map(|(name, pool)| (name.as_str(), pool.stats())).collect();
-        let all = pools.iter().flat_map(|(name, stats)| stats.classes.iter().map(move |class| (*name, *class)));
+        let all = pools
+            .iter()
+            .flat_map(|(name, stats)| stats.classes.iter().map(move |class| (*name, *class)));
         let classes: Vec<(&str, String, ClassStats)> =
             all.map(|(name, class)| (name, class.class_bytes.to_string(), class)).collect();
         for metric in CLASS {
             let labels = |name, bytes| [("pool", name), ("class_bytes", bytes)];
-            let samples = classes.iter().map(|(name, bytes, class)| (labels(*name, bytes.as_str()), *class));
+            let samples =
+                classes.iter().map(|(name, bytes, class)| (labels(*name, bytes.as_str()), *class));
             family(&mut encoder, metric, samples)?;
         }
         for metric in DIRECT {
-            family(&mut encoder, metric, pools.iter().map(|(name, stats)| ([("pool", *name)], stats.direct)))?;
+            family(
+                &mut encoder,
+                metric,
+                pools.iter().map(|(name, stats)| ([("pool", *name)], stats.direct)),
+            )?;
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use super::table::QUEUE;
 use super::{distinct, family};
 use crate::stream::{Closer, QueueStats};
 
-/// Receive queues under names, which are the label `queue`. It holds a [`Closer`] of each, which outlives both ends.
+/// Receive queues under names, which are the label `queue`. It holds a [`Closer`] of each, which
+/// outlives both ends.
 ///
 /// ```
 /// use prometheus_client::registry::Registry;
@@ -41,7 +42,11 @@ impl Collector for Queues {
         let queues: Vec<(&str, QueueStats)> =
             self.queues.iter().map(|(name, queue)| (name.as_str(), queue.stats())).collect();
         for metric in QUEUE {
-            family(&mut encoder, metric, queues.iter().map(|(name, stats)| ([("queue", *name)], *stats)))?;
+            family(
+                &mut encoder,
+                metric,
+                queues.iter().map(|(name, stats)| ([("queue", *name)], *stats)),
+            )?;
         }
         Ok(())
     }

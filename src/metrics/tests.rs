@@ -1,4 +1,5 @@
-//! The text read back, as a scraper reads it: heads, types, units, and every figure against the snapshots.
+//! The text read back, as a scraper reads it: heads, types, units, and every figure against the
+//! snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,17 +18,29 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
     for line in lines {
         let words: Vec<&str> = line.splitn(4, ' ').collect();
         match words[..] {
-            ["#", "HELP", name, help] => assert!(helps.insert(name) && !help.is_empty(), "a second help: {line}"),
-            ["#", "TYPE", name, kind] => assert!(types.insert(name, kind).is_none(), "a second type: {line}"),
-            ["#", "UNIT", name, unit] => assert!(units.insert(name, unit).is_none(), "a second unit: {line}"),
+            ["#", "HELP", name, help] => {
+                assert!(helps.insert(name) && !help.is_empty(), "a second help: {line}")
+            }
+            ["#", "TYPE", name, kind] => {
+                assert!(types.insert(name, kind).is_none(), "a second type: {line}")
+            }
+            ["#", "UNIT", name, unit] => {
+                assert!(units.insert(name, unit).is_none(), "a second unit: {line}")
+            }
             _ => {
                 let (series, value) = line.rsplit_once(' ').expect("a value");
                 let (name, _) = series.split_once('{').expect("labels");
                 let family = name.strip_suffix("_total").unwrap_or(name);
                 let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-                assert!(types.get(family) == Some(&kind) && helps.contains(family), "without its head: {line}");
+                assert!(
+                    types.get(family) == Some(&kind) && helps.contains(family),
+                    "without its head: {line}"
+                );
                 assert_eq!(units.contains_key(family), family.ends_with("_bytes"), "{line}");
-                assert!(samples.insert(series.to_owned(), value.parse().expect("a figure")).is_none(), "twice: {line}");
+                assert!(
+                    samples.insert(series.to_owned(), value.parse().expect("a figure")).is_none(),
+                    "twice: {line}"
+                );
             }
         }
     }
@@ -36,11 +49,17 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
 }
 
 /// What `read` of each metric says, under the names that a scraper sees.
-fn expected<S>(metrics: &[Metric<S>], labels: &str, stats: &S, samples: &mut BTreeMap<String, u64>) {
+fn expected<S>(
+    metrics: &[Metric<S>],
+    labels: &str,
+    stats: &S,
+    samples: &mut BTreeMap<String, u64>,
+) {
     for metric in metrics {
         let unit = if metric.is_bytes { "_bytes" } else { "" };
         let total = if metric.kind == Kind::Counter { "_total" } else { "" };
-        let before = samples.insert(format!("{}{unit}{total}{{{labels}}}", metric.name), (metric.read)(stats));
+        let before = samples
+            .insert(format!("{}{unit}{total}{{{labels}}}", metric.name), (metric.read)(stats));
         assert!(before.is_none(), "two metrics of one name: {}", metric.name);
     }
 }
@@ -48,7 +67,12 @@ fn expected<S>(metrics: &[Metric<S>], labels: &str, stats: &S, samples: &mut BTr
 /// A pool of which every counter has moved.
 fn busy() -> ClassPool {
     let table = ClassTable::new(&[4096, 8192]).unwrap();
-    let options = ClassOptions { table, limit: Limit::buffers(2), at_limit: AtLimit::Fresh, ..ClassOptions::default() };
+    let options = ClassOptions {
+        table,
+        limit: Limit::buffers(2),
+        at_limit: AtLimit::Fresh,
+        ..ClassOptions::default()
+    };
     let pool = ClassPool::new(&options).unwrap();
     let held = [5000, 5000, 5000, 9000].map(|len| pool.get(len).unwrap());
     drop(pool.get(1).unwrap());
@@ -80,12 +104,17 @@ fn every_figure_of_every_pool_is_there_once() {
     drop(kept);
 }
 
-/// A figure that is added to the snapshots has to be added here: each is a word of the snapshot's own text.
+/// A figure that is added to the snapshots has to be added here: each is a word of the snapshot's
+/// own text.
 #[test]
 fn the_tables_leave_no_figure_out() {
     let stats = busy().stats();
     let fields = |debug: String| debug.matches(": ").count();
-    assert_eq!(table::CLASS.len(), fields(format!("{:?}", stats.classes[0])) - 1, "class_bytes is a label");
+    assert_eq!(
+        table::CLASS.len(),
+        fields(format!("{:?}", stats.classes[0])) - 1,
+        "class_bytes is a label"
+    );
     assert_eq!(table::DIRECT.len(), fields(format!("{:?}", stats.direct)));
     assert_eq!(table::QUEUE.len(), fields(format!("{:?}", crate::stream::QueueStats::default())));
 }
@@ -93,7 +122,8 @@ fn the_tables_leave_no_figure_out() {
 #[test]
 fn queues_stand_beside_pools_in_one_registry() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
-    let (mut enqueuer, mut dequeuer) = queue(&pool, QueueOptions { messages: 4, bytes: 1 << 20 }).unwrap();
+    let (mut enqueuer, mut dequeuer) =
+        queue(&pool, QueueOptions { messages: 4, bytes: 1 << 20 }).unwrap();
     enqueuer.try_enqueue_copy(b"first").unwrap();
     enqueuer.try_enqueue_copy(b"second").unwrap();
     drop(dequeuer.try_dequeue().unwrap());
@@ -118,7 +148,10 @@ fn names_are_told_apart_and_escaped() {
     let text = text(&[("a", &pool), ("a-2", &pool), ("a", &pool), ("say \"a\"\n\\", &pool)]);
     let samples = parse(&text);
     for name in ["a", "a-2", "a-3", r#"say \"a\"\n\\"#] {
-        assert!(samples.contains_key(&format!("slipring_direct_gets_total{{pool=\"{name}\"}}")), "{name} in {text}");
+        assert!(
+            samples.contains_key(&format!("slipring_direct_gets_total{{pool=\"{name}\"}}")),
+            "{name} in {text}"
+        );
     }
 }
 
@@ -139,7 +172,8 @@ mod lanes {
     #[test]
     fn every_figure_of_a_lane_is_there_once() {
         let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 64, ..PoolOptions::default() };
-        let spec = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).layer([StageSpec::inline("b")]);
+        let spec =
+            LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).layer([StageSpec::inline("b")]);
         let mut started = spec.timed(Clock::start()).start::<()>().unwrap();
         let fails = |view: View<'_, ()>| match view.sequence() {
             1 => Outcome::Reject("by design".to_owned()),
@@ -155,7 +189,9 @@ mod lanes {
         let stats = started.lane.stats();
         let watch = started.lane.watch();
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Lanes::new(Duration::ZERO).with("x", &watch).with("x", &watch)));
+        registry.register_collector(Box::new(
+            Lanes::new(Duration::ZERO).with("x", &watch).with("x", &watch),
+        ));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         let mut samples = BTreeMap::new();
@@ -166,13 +202,18 @@ mod lanes {
                 expected(table::STAGE, &labels, stage, &mut samples);
             }
         }
-        let is_timing = |line: &&str| line.contains("slipring_stage_latency") || line.contains("slipring_stage_time");
+        let is_timing = |line: &&str| {
+            line.contains("slipring_stage_latency") || line.contains("slipring_stage_time")
+        };
         let (timings, counts): (Vec<&str>, Vec<&str>) = text.lines().partition(is_timing);
         assert_eq!(parse(&(counts.join("\n") + "\n")), samples);
         for (stage, events) in [("a", 5), ("b", 0)] {
-            let count = format!("slipring_stage_latency_seconds_count{{lane=\"x\",stage=\"{stage}\"}} {events}");
-            let all =
-                format!("slipring_stage_latency_seconds_bucket{{le=\"+Inf\",lane=\"x\",stage=\"{stage}\"}} {events}");
+            let count = format!(
+                "slipring_stage_latency_seconds_count{{lane=\"x\",stage=\"{stage}\"}} {events}"
+            );
+            let all = format!(
+                "slipring_stage_latency_seconds_bucket{{le=\"+Inf\",lane=\"x\",stage=\"{stage}\"}} {events}"
+            );
             for sample in [count, all] {
                 assert!(timings.contains(&sample.as_str()), "{sample} in {timings:?}");
             }
@@ -184,7 +225,8 @@ mod lanes {
         assert!(!gone.contains("lane=\"x\""), "a lane that has gone is left out");
     }
 
-    /// As `the_tables_leave_no_figure_out`: a lane's pool counts too, its stages stand in a table of their own.
+    /// As `the_tables_leave_no_figure_out`: a lane's pool counts too, its stages stand in a table
+    /// of their own.
     #[test]
     fn the_tables_of_lanes_leave_no_figure_out() {
         let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };

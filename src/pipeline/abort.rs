@@ -1,4 +1,5 @@
-//! The end of the process under `PanicPolicy::Abort`: a line on standard error if it can be had, and the abort in any case.
+//! The end of the process under `PanicPolicy::Abort`: a line on standard error if it can be had,
+//! and the abort in any case.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -7,8 +8,9 @@ use std::fmt;
 #[cfg(not(miri))]
 const PATIENCE_MS: libc::c_int = 100;
 
-/// Says why and aborts. Standard error may be closed, full, or locked by a thread that waits for a reader: so it is written to by one system call, if it takes the line at
-/// once or soon, and nothing here panics.
+/// Says why and aborts. Standard error may be closed, full, or locked by a thread that waits for a
+/// reader: so it is written to by one system call, if it takes the line at once or soon, and
+/// nothing here panics.
 #[cold]
 pub(super) fn abort_saying(why: fmt::Arguments<'_>) -> ! {
     say(&format!("slipring: {why}\n"));

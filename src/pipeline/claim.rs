@@ -7,9 +7,11 @@ use super::lane::Lane;
 use super::slot::{Meta, Slot};
 use crate::ring::Sequence;
 
-/// Bytes to fill, with room in the ring for them: staging can't fail. Dropped or leaked, it has taken nothing.
+/// Bytes to fill, with room in the ring for them: staging can't fail. Dropped or leaked, it has
+/// taken nothing.
 ///
-/// Cheaper than [`super::Lane::reserve`] with [`super::Lane::stage`], because no slice is counted in between.
+/// Cheaper than [`super::Lane::reserve`] with [`super::Lane::stage`], because no slice is counted
+/// in between.
 #[must_use = "a claim that isn't staged gives its bytes and its slot back"]
 pub struct Claim<'l, M: Meta> {
     lane: &'l mut Lane<M>,
@@ -30,7 +32,8 @@ impl<'l, M: Meta> Claim<'l, M> {
         self.len = self.len.min(n);
     }
 
-    /// Puts the bytes into the slot, to be published by [`super::Lane::flush`]. Returns its sequence.
+    /// Puts the bytes into the slot, to be published by [`super::Lane::flush`]. Returns its
+    /// sequence.
     #[inline]
     pub fn stage(self, meta: M) -> Sequence {
         let span = self.lane.pool.stage_next_span(self.len);

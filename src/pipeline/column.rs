@@ -1,7 +1,8 @@
 //! Result columns: what a stage writes beside the ring, row by row, for later layers.
 //!
-//! A column has a row for each slot of the ring. Its stage writes a row before it releases the event; stages of later layers
-//! read it before they release it. What orders the two is what shows the event to the later stage: a cursor of the disruptor, or the progress behind it.
+//! A column has a row for each slot of the ring. Its stage writes a row before it releases the
+//! event; stages of later layers read it before they release it. What orders the two is what shows
+//! the event to the later stage: a cursor of the disruptor, or the progress behind it.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
@@ -22,8 +23,8 @@ struct Cells<T> {
     layer: usize,
 }
 
-// SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by cursors or progress; the bounds are those
-// of values that are shared and handed over between threads.
+// SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by cursors or
+// progress; the bounds are those of values that are shared and handed over between threads.
 unsafe impl<T: Send + Sync> Sync for Cells<T> {}
 
 impl<T> Cells<T> {
@@ -80,7 +81,8 @@ pub(super) fn column<T: Copy + Default>(
     let mut cells = Vec::new();
     cells.try_reserve_exact(count).ok()?;
     cells.resize_with(count, || UnsafeCell::new(T::default()));
-    let cells = Arc::new(Cells { cells: cells.into(), width, rows_mask: slots - 1, lane, stage, layer });
+    let cells =
+        Arc::new(Cells { cells: cells.into(), width, rows_mask: slots - 1, lane, stage, layer });
     Some((ColumnWriter(Arc::clone(&cells)), ColumnReader(cells)))
 }
 
@@ -90,7 +92,10 @@ impl<T: Send + Sync> ColumnWriter<T> {
     /// # Errors
     /// The view isn't this column's stage's.
     #[inline]
-    pub fn row<'s, M: Meta>(&'s mut self, view: &'s View<'_, M>) -> Result<&'s mut [T], ColumnError> {
+    pub fn row<'s, M: Meta>(
+        &'s mut self,
+        view: &'s View<'_, M>,
+    ) -> Result<&'s mut [T], ColumnError> {
         if view.lane() != self.0.lane {
             return Err(ColumnError::OtherLane);
         }
@@ -109,7 +114,8 @@ impl<T: Send + Sync> ColumnReader<T> {
     /// The row that the column's stage wrote for the event in `view`.
     ///
     /// # Errors
-    /// The view is of a stage in the same or an earlier layer, or the column's stage died before the event.
+    /// The view is of a stage in the same or an earlier layer, or the column's stage died before
+    /// the event.
     #[inline]
     pub fn row<'s, M: Meta>(&'s self, view: &'s View<'_, M>) -> Result<&'s [T], ColumnError> {
         if view.lane() != self.0.lane {

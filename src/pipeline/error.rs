@@ -36,7 +36,9 @@ pub enum LaneError {
 impl fmt::Display for LaneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Option { field, given, must } => write!(f, "`{field}` is {given}: it must be {must}"),
+            Self::Option { field, given, must } => {
+                write!(f, "`{field}` is {given}: it must be {must}")
+            }
             Self::Pool(e) => write!(f, "the lane's pool: {e}"),
             Self::Pin(e) => write!(f, "the lane's thread: {e}"),
             Self::Os { what, error } => write!(f, "{what}: {error}"),
@@ -71,12 +73,14 @@ impl From<PinError> for LaneError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// Every slot of the ring is taken: poll the lane, and stop reading until it has room. What was staged is published.
+    /// Every slot of the ring is taken: poll the lane, and stop reading until it has room. What was
+    /// staged is published.
     Ring {
         /// Slots of the ring.
         slots: usize,
     },
-    /// The pool has no room: [`Full::Pool`] means what [`Refused::Ring`] does, [`Full::TooLarge`] will be true for ever.
+    /// The pool has no room: [`Full::Pool`] means what [`Refused::Ring`] does, [`Full::TooLarge`]
+    /// will be true for ever.
     Pool(Full),
     /// A stage failed under the policy `Poison`: close the lane. The number is the stage's.
     Poisoned(u32),
@@ -102,10 +106,15 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Ring { slots } => {
-                write!(f, "all {slots} slots of the ring are taken: poll the lane, or raise `slots`")
+                write!(
+                    f,
+                    "all {slots} slots of the ring are taken: poll the lane, or raise `slots`"
+                )
             }
             Self::Pool(full) => full.fmt(f),
-            Self::Poisoned(stage) => write!(f, "stage {stage} failed and the lane is poisoned: close it"),
+            Self::Poisoned(stage) => {
+                write!(f, "stage {stage} failed and the lane is poisoned: close it")
+            }
             Self::Closed => f.write_str("the lane is closed"),
         }
     }
@@ -188,10 +197,16 @@ impl fmt::Display for PublishRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Full { slots } => {
-                write!(f, "a reader hasn't released the oldest of {slots} events: wait for it, or raise `slots`")
+                write!(
+                    f,
+                    "a reader hasn't released the oldest of {slots} events: wait for it, or raise `slots`"
+                )
             }
             Self::ReaderGone { reader } => {
-                write!(f, "the ring is full, and reader {reader}, which has gone, won't release it: drop the ring")
+                write!(
+                    f,
+                    "the ring is full, and reader {reader}, which has gone, won't release it: drop the ring"
+                )
             }
             Self::Foreign => f.write_str("the slice belongs to another pool"),
         }
@@ -254,7 +269,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An inline stage was given a thread, or the other way round, or a stage was given away that holds events. The handle comes back.
+/// An inline stage was given a thread, or the other way round, or a stage was given away that holds
+/// events. The handle comes back.
 #[derive(Debug)]
 pub struct WrongPlacement<S>(pub S);
 

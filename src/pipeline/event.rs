@@ -1,4 +1,5 @@
-//! The eventfd on which the IO thread sleeps: set, it makes the thread's poll call return, until it is cleared.
+//! The eventfd on which the IO thread sleeps: set, it makes the thread's poll call return, until it
+//! is cleared.
 #![allow(unsafe_code)]
 
 #[cfg(loom)]
@@ -18,7 +19,8 @@ mod real {
     use crate::pipeline::error::LaneError;
     use crate::process::Process;
 
-    /// A descriptor that is readable while the event is set. A forked child has it too, and leaves it alone: it would take its parent's wake-ups.
+    /// A descriptor that is readable while the event is set. A forked child has it too, and leaves
+    /// it alone: it would take its parent's wake-ups.
     #[derive(Debug)]
     pub(crate) struct Event {
         fd: OwnedFd,
@@ -42,10 +44,15 @@ mod real {
             }
             let one = 1u64.to_ne_bytes();
             // SAFETY: I47. Eight bytes, which outlive the call, and a descriptor that we own.
-            let written = unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-            // A full counter is readable already, which is all that is wanted. Nothing else can fail on an eventfd of ours; were it so, a stage's thread is no place
-            // to panic.
-            debug_assert!(written == 8 || would_block(), "a wake-up was lost: {}", Error::last_os_error());
+            let written =
+                unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            // A full counter is readable already, which is all that is wanted. Nothing else can
+            // fail on an eventfd of ours; were it so, a stage's thread is no place to panic.
+            debug_assert!(
+                written == 8 || would_block(),
+                "a wake-up was lost: {}",
+                Error::last_os_error()
+            );
         }
 
         pub(crate) fn clear(&self) {
@@ -54,8 +61,13 @@ mod real {
             }
             let mut count = [0u8; 8];
             // SAFETY: I47. Eight bytes, which outlive the call, and a descriptor that we own.
-            let read = unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-            debug_assert!(read == 8 || would_block(), "the event can't be cleared: {}", Error::last_os_error());
+            let read =
+                unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+            debug_assert!(
+                read == 8 || would_block(),
+                "the event can't be cleared: {}",
+                Error::last_os_error()
+            );
         }
 
         pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {

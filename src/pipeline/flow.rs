@@ -1,14 +1,17 @@
-//! The flow of a lane's events through its stages: how far each is, who failed, where the stream ends, who sleeps.
+//! The flow of a lane's events through its stages: how far each is, who failed, where the stream
+//! ends, who sleeps.
 //!
-//! It knows of a stage's poller only that it can be kept and that it can release everything, so that loom can run it over a
-//! model of the disruptor's cursors.
+//! It knows of a stage's poller only that it can be kept and that it can release everything, so
+//! that loom can run it over a model of the disruptor's cursors.
 //!
-//! Two rules of order hold it together, and `flow/loom_tests.rs` runs both under every interleaving:
+//! Two rules of order hold it together, and `flow/loom_tests.rs` runs both under every
+//! interleaving:
 //!
-//! - What explains a state is recorded before the state: the failure before the death, the death before the poller that
-//!   somebody else may then pump, and before the last `Held` is seen to be gone.
-//! - The stream's end is taken from `closed_at` alone. The disruptor's own shutdown is a Relaxed store: a stage may see it before
-//!   anything that the lane did earlier.
+//! - What explains a state is recorded before the state: the failure before the death, the death
+//!   before the poller that somebody else may then pump, and before the last `Held` is seen to be
+//!   gone.
+//! - The stream's end is taken from `closed_at` alone. The disruptor's own shutdown is a Relaxed
+//!   store: a stage may see it before anything that the lane did earlier.
 #![forbid(unsafe_code)]
 
 use super::abort::abort_saying;
@@ -53,16 +56,28 @@ pub(crate) struct Flow<P> {
     /// Number of the first stage that failed, and one; zero: none did.
     failed: AtomicI64,
     failure: ForkLock<Option<Failure>>,
-    /// Pollers of dead stages. They are never dropped before the lane: an unfinished one would gate it for ever.
+    /// Pollers of dead stages. They are never dropped before the lane: an unfinished one would gate
+    /// it for ever.
     parked: ForkLock<Vec<(u32, P)>>,
 }
 
 impl<P> Flow<P> {
-    pub(crate) fn new(stages: Vec<StageState>, policy: PanicPolicy, barrier: Barrier, io: Party) -> Self {
+    pub(crate) fn new(
+        stages: Vec<StageState>,
+        policy: PanicPolicy,
+        barrier: Barrier,
+        io: Party,
+    ) -> Self {
         let count = stages.last().map_or(0, |stage| stage.layer + 1);
-        let of = |layer| stages.partition_point(|s| s.layer < layer)..stages.partition_point(|s| s.layer <= layer);
+        let of = |layer| {
+            stages.partition_point(|s| s.layer < layer)
+                ..stages.partition_point(|s| s.layer <= layer)
+        };
         let layers: Box<[_]> = (0..count).map(of).collect();
-        assert!(!layers.is_empty() && layers.iter().all(|stages| !stages.is_empty()), "every layer has a stage");
+        assert!(
+            !layers.is_empty() && layers.iter().all(|stages| !stages.is_empty()),
+            "every layer has a stage"
+        );
         Self {
             layers,
             stages: stages.into(),
@@ -82,8 +97,14 @@ impl<P> Flow<P> {
     #[inline]
     pub(crate) fn available(&self, layer: usize) -> Sequence {
         // SYNC S3: as in `progress`.
-        let Some(before) = layer.checked_sub(1) else { return self.published.0.load(Ordering::Acquire) };
-        self.stages[self.layers[before].clone()].iter().map(StageState::progress).min().unwrap_or(NONE)
+        let Some(before) = layer.checked_sub(1) else {
+            return self.published.0.load(Ordering::Acquire);
+        };
+        self.stages[self.layers[before].clone()]
+            .iter()
+            .map(StageState::progress)
+            .min()
+            .unwrap_or(NONE)
     }
 
     /// How many layers there are.
@@ -96,7 +117,8 @@ impl<P> Flow<P> {
         self.available(self.layers.len())
     }
 
-    /// Flush: events up to `sequence` are in the ring. Threads of the first layer are to be woken next.
+    /// Flush: events up to `sequence` are in the ring. Threads of the first layer are to be woken
+    /// next.
     #[inline]
     pub(crate) fn publish(&self, sequence: Sequence) {
         debug_assert!(sequence > self.available(0) && self.closed_at() == i64::MAX);
@@ -104,11 +126,13 @@ impl<P> Flow<P> {
         self.published.0.store(sequence, Ordering::Release);
     }
 
-    /// A stage has released up to `sequence`. Always inlined, with the wake-up: it is 30 instructions of an event that comes alone.
+    /// A stage has released up to `sequence`. Always inlined, with the wake-up: it is 30
+    /// instructions of an event that comes alone.
     #[inline(always)]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
-        // Not compared with the layer before: its cursor, which lets events through, moves before its progress is told.
+        // Not compared with the layer before: its cursor, which lets events through, moves before
+        // its progress is told.
         debug_assert!(sequence > state.progress(), "stages move on");
         state.set_progress(sequence);
         self.wake_layer(state.layer + 1);
@@ -119,7 +143,8 @@ impl<P> Flow<P> {
         self.stages.iter().any(|stage| stage.layer == layer && stage.party().is_some())
     }
 
-    /// Wakes the threads that wait for events of `layer`, on the IO thread: a dead one's events are its own to release, in its next round.
+    /// Wakes the threads that wait for events of `layer`, on the IO thread: a dead one's events are
+    /// its own to release, in its next round.
     #[inline]
     pub(crate) fn wake_threads(&self, layer: usize) {
         self.barrier.light();
@@ -136,7 +161,8 @@ impl<P> Flow<P> {
         self.barrier.light();
         let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };
         for stage in &self.stages[stages.clone()] {
-            // A dead stage's events are released by the IO thread, if by anyone: nobody else would wake it to pump them.
+            // A dead stage's events are released by the IO thread, if by anyone: nobody else would
+            // wake it to pump them.
             stage.party().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
         }
     }
@@ -164,7 +190,8 @@ impl<P> Flow<P> {
         self.wake_all();
     }
 
-    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of the stream. False: it goes on.
+    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of
+    /// the stream. False: it goes on.
     pub(crate) fn end(&self, stage: u32, released: Sequence) -> bool {
         if released + 1 < self.closed_at() {
             return false;
@@ -199,11 +226,13 @@ impl<P> Flow<P> {
         sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 
-    /// The sequence that no stage of `layer` will see, nor any behind it, because a stage before it is dead and nobody
-    /// releases its events; `i64::MAX` if there is none. What the dead one has finished comes before it.
+    /// The sequence that no stage of `layer` will see, nor any behind it, because a stage before it
+    /// is dead and nobody releases its events; `i64::MAX` if there is none. What the dead one has
+    /// finished comes before it.
     pub(crate) fn cut_off_at(&self, layer: usize) -> Sequence {
         // SYNC S4: pairs with `fail`. SYNC S5: pairs with `leave`.
-        let is_poisoned = self.failed.load(Ordering::Acquire) != 0 && self.policy == PanicPolicy::Poison;
+        let is_poisoned =
+            self.failed.load(Ordering::Acquire) != 0 && self.policy == PanicPolicy::Poison;
         if !is_poisoned && !self.is_gone() {
             return i64::MAX;
         }
@@ -212,16 +241,21 @@ impl<P> Flow<P> {
         dead.map(|stage| stage.died_at().max(stage.progress() + 1)).min().unwrap_or(i64::MAX)
     }
 
-    /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't return. `first_missing` is the first
-    /// sequence that the stage won't process.
+    /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't
+    /// return. `first_missing` is the first sequence that the stage won't process.
     fn fail(&self, stage: u32, first_missing: Sequence, reason: &str) {
         let state = &self.stages[stage as usize];
-        debug_assert!(!state.has_ended(), "stage `{}` ended before it failed: {reason}", state.name);
+        debug_assert!(
+            !state.has_ended(),
+            "stage `{}` ended before it failed: {reason}",
+            state.name
+        );
         // None in a forked child whose parent was just failing: then nobody will know why.
         let mut failure = self.failure.lock();
         if let Some(failure @ None) = failure.as_deref_mut() {
             let (stage_name, reason) = (state.name.clone(), reason.to_owned());
-            *failure = Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
+            *failure =
+                Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
         }
         // SYNC S4: whoever sees the death, or the number, finds the failure.
         state.note_death(first_missing);
@@ -230,7 +264,10 @@ impl<P> Flow<P> {
         }
         drop(failure);
         if self.policy == PanicPolicy::Abort {
-            abort_saying(format_args!("stage `{}` failed at sequence {first_missing}: {reason}; aborting", state.name));
+            abort_saying(format_args!(
+                "stage `{}` failed at sequence {first_missing}: {reason}; aborting",
+                state.name
+            ));
         }
     }
 
@@ -243,8 +280,9 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A `Held` went unreleased: its events aren't processed, and its stage is dead behind what it has released. Told by whoever drops it, and by
-    /// the stage that finds its release refused: the first one that comes here lets both know.
+    /// A `Held` went unreleased: its events aren't processed, and its stage is dead behind what it
+    /// has released. Told by whoever drops it, and by the stage that finds its release refused: the
+    /// first one that comes here lets both know.
     pub(crate) fn lose_held(&self, stage: u32) {
         let state = &self.stages[stage as usize];
         let first_missing = state.settle_death();
@@ -255,16 +293,16 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A `Held` is dropped unreleased. Its loss is recorded first, and only then the `Held` is gone: the pump, which waits for that, shows nobody a
-    /// row that wasn't written.
+    /// A `Held` is dropped unreleased. Its loss is recorded first, and only then the `Held` is
+    /// gone: the pump, which waits for that, shows nobody a row that wasn't written.
     pub(crate) fn drop_held(&self, stage: u32) {
         self.lose_held(stage);
         self.stages[stage as usize].drop_held();
         self.wake_all();
     }
 
-    /// A stage is left by its lane before it has seen the end, or goes after its lane: it is late, not dead. Nothing fails; what stands behind
-    /// it learns that no more will come.
+    /// A stage is left by its lane before it has seen the end, or goes after its lane: it is late,
+    /// not dead. Nothing fails; what stands behind it learns that no more will come.
     pub(crate) fn leave_stage(&self, stage: u32, first_missing: Sequence) {
         self.stages[stage as usize].note_death(first_missing);
         self.wake_all();
@@ -298,8 +336,8 @@ impl<P> Flow<P> {
 }
 
 impl<P: Pump> Flow<P> {
-    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs. By the IO thread, under
-    /// `Detach`; `detached` are the pollers that it has.
+    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of
+    /// theirs. By the IO thread, under `Detach`; `detached` are the pollers that it has.
     pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
         if let Some(mut parked) = self.parked.lock() {
             detached.append(&mut parked);

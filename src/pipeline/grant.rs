@@ -5,10 +5,12 @@ use std::ops::{Deref, DerefMut};
 
 use crate::ring::{Grant, PoolSlice, Received, Token, TooLong};
 
-/// Bytes to fill, at most as many as were asked for. They hold whatever was there before: only what is committed is shown.
+/// Bytes to fill, at most as many as were asked for. They hold whatever was there before: only what
+/// is committed is shown.
 ///
-/// A pool's own [`Grant`] can also be staged at once, under the pool's next sequence. In a lane a sequence is a slot of its ring, which
-/// [`Lane::claim`](super::Lane::claim) takes together with the bytes.
+/// A pool's own [`Grant`] can also be staged at once, under the pool's next sequence. In a lane a
+/// sequence is a slot of its ring, which [`Lane::claim`](super::Lane::claim) takes together with
+/// the bytes.
 #[must_use = "a grant that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct LaneGrant<'l>(Grant<'l>);
@@ -40,12 +42,14 @@ impl<'l> LaneGrant<'l> {
         self.0.commit_all()
     }
 
-    /// Takes the range out of the lane's borrow, so that several ranges are filled while the lane goes on.
+    /// Takes the range out of the lane's borrow, so that several ranges are filled while the lane
+    /// goes on.
     pub fn into_token(self) -> Token {
         self.0.into_token()
     }
 
-    /// The first `n` bytes as a receive, to be cut into slices without a copy; the rest is given back.
+    /// The first `n` bytes as a receive, to be cut into slices without a copy; the rest is given
+    /// back.
     ///
     /// # Errors
     /// More than were reserved: the grant comes back.

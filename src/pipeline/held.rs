@@ -11,9 +11,10 @@ use crate::ring::Sequence;
 
 /// A run of events, owned. Not Clone; views borrow it. Give it back with [`super::Stage::release`].
 ///
-/// Dropped instead, it fails its stage: its events weren't processed. (Under `Detach` the lane goes on without the stage as soon as the stage's handle is used again or
-/// dropped: until then it holds the lane up, as any stage that does nothing.) Leaked, it blocks the lane, and the statistics name
-/// the stage and the sequence it holds.
+/// Dropped instead, it fails its stage: its events weren't processed. (Under `Detach` the lane goes
+/// on without the stage as soon as the stage's handle is used again or dropped: until then it holds
+/// the lane up, as any stage that does nothing.) Leaked, it blocks the lane, and the statistics
+/// name the stage and the sequence it holds.
 #[must_use = "dropping it unreleased fails the stage"]
 pub struct Held<M: Meta> {
     slots: Vec<Slot<M>>,
@@ -23,9 +24,17 @@ pub struct Held<M: Meta> {
 }
 
 impl<M: Meta> Held<M> {
-    pub(super) fn new(slots: Vec<Slot<M>>, first: Sequence, stage: u32, shared: &Arc<LaneShared<M>>) -> Self {
+    pub(super) fn new(
+        slots: Vec<Slot<M>>,
+        first: Sequence,
+        stage: u32,
+        shared: &Arc<LaneShared<M>>,
+    ) -> Self {
         debug_assert!(!slots.is_empty());
-        debug_assert!(first > shared.stages[stage as usize].progress(), "what is held isn't released");
+        debug_assert!(
+            first > shared.stages[stage as usize].progress(),
+            "what is held isn't released"
+        );
         shared.stages[stage as usize].add_held();
         Self { slots, first, stage, shared: Arc::clone(shared) }
     }
@@ -75,6 +84,9 @@ impl<M: Meta> Drop for Held<M> {
 
 impl<M: Meta> std::fmt::Debug for Held<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("first", &self.first).field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Held")
+            .field("first", &self.first)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }

@@ -13,14 +13,17 @@ const SPIN: Duration = Duration::from_micros(30);
 const YIELD: Duration = Duration::from_millis(1);
 /// Rounds of `Backoff` that spin before it yields.
 const SPIN_ROUNDS: u32 = 64;
-/// Right after work the next is about to be written, and every look takes the line away from its writer: the first rounds spin longer between two looks.
-/// (compare's `seed-arc` and `seed-arc-patient` differ by this alone: see the table of batch 1 in PERFORMANCE.md. Later rounds see work as soon as ever.)
+/// Right after work the next is about to be written, and every look takes the line away from its
+/// writer: the first rounds spin longer between two looks. (compare's `seed-arc` and
+/// `seed-arc-patient` differ by this alone: see the table of batch 1 in PERFORMANCE.md. Later
+/// rounds see work as soon as ever.)
 const PATIENT_ROUNDS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
 /// Looks at the clock are this many rounds apart: one costs about 22 ns.
 const CLOCK_ROUNDS: u32 = 16;
 
-/// The idleness of one thread: [`Idle::pass`] whenever it finds nothing, [`Idle::reset`] whenever it finds work.
+/// The idleness of one thread: [`Idle::pass`] whenever it finds nothing, [`Idle::reset`] whenever
+/// it finds work.
 #[derive(Debug)]
 pub struct Idle {
     wait: Wait,
@@ -36,8 +39,8 @@ impl Idle {
         Self { wait, shares_cpu: false, rounds: 0, since: None }
     }
 
-    /// For a thread on the CPU of those it waits for: it never spins, because they can't work meanwhile. `Park` sleeps at once
-    /// and `Backoff` yields at once.
+    /// For a thread on the CPU of those it waits for: it never spins, because they can't work
+    /// meanwhile. `Park` sleeps at once and `Backoff` yields at once.
     #[must_use]
     pub fn on_shared_cpu(wait: Wait) -> Self {
         Self { shares_cpu: true, ..Self::new(wait) }

@@ -1,8 +1,9 @@
 //! Inline stages: a stage and its handler, polled by the IO thread.
 //!
-//! They run on the thread that publishes, so they know by its own count what is published, and read slots where the lane has staged them. Their cursors in the
-//! disruptor, which let threads and the producer go on, follow: after each batch, or, where nobody but this thread looks at them, once the producer needs
-//! room.
+//! They run on the thread that publishes, so they know by its own count what is published, and read
+//! slots where the lane has staged them. Their cursors in the disruptor, which let threads and the
+//! producer go on, follow: after each batch, or, where nobody but this thread looks at them, once
+//! the producer needs room.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +27,8 @@ pub(super) struct Round<'l, M> {
     pub(super) processed: usize,
     /// Up to where all of them in the last layer have released.
     pub(super) through: Sequence,
-    /// A handler can't go on: [`Inline::die`] is to follow, once all cursors are where their stages are.
+    /// A handler can't go on: [`Inline::die`] is to follow, once all cursors are where their stages
+    /// are.
     pub(super) is_stopped: bool,
 }
 
@@ -70,11 +72,23 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
         assert_eq!(state.placement, Placement::Inline, "the lane polls inline stages only");
         let (layer, is_live) = (state.layer, stage.is_live());
         let batch_max = i64::try_from(state.batch_max).unwrap_or(i64::MAX);
-        let (is_last, wakes) = (layer + 1 == stage.shared().layers(), stage.shared().has_threads(layer + 1));
-        Self { stage: Some(stage), handler, layer, is_last, wakes, batch_max, is_live, stopped: None, retries: false }
+        let (is_last, wakes) =
+            (layer + 1 == stage.shared().layers(), stage.shared().has_threads(layer + 1));
+        Self {
+            stage: Some(stage),
+            handler,
+            layer,
+            is_last,
+            wakes,
+            batch_max,
+            is_live,
+            stopped: None,
+            retries: false,
+        }
     }
 
-    /// There is nothing to read: perhaps because the stream has ended, or a stage before it is dead.
+    /// There is nothing to read: perhaps because the stream has ended, or a stage before it is
+    /// dead.
     #[inline(never)]
     fn find_nothing(&mut self, round: &mut Round<'_, M>) {
         let Some(stage) = self.stage.as_mut() else { return };
@@ -87,7 +101,8 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
         }
     }
 
-    /// The handler has stopped before the end of the batch: for good, if that is known by now or it panicked.
+    /// The handler has stopped before the end of the batch: for good, if that is known by now or it
+    /// panicked.
     #[cold]
     #[inline(never)]
     fn stop(&mut self, shown: std::thread::Result<()>, round: &mut Round<'_, M>) {
@@ -105,14 +120,18 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
 
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> {
     fn poll(&mut self, round: &mut Round<'_, M>) {
-        let Some(stage) = self.stage.as_mut().filter(|_| self.is_live) else { return self.find_nothing(round) };
+        let Some(stage) = self.stage.as_mut().filter(|_| self.is_live) else {
+            return self.find_nothing(round);
+        };
         let first = stage.released();
-        let available = if self.layer == 0 { round.published } else { stage.shared().available(self.layer) };
+        let available =
+            if self.layer == 0 { round.published } else { stage.shared().available(self.layer) };
         if available <= first {
             return self.find_nothing(round);
         }
         let last = first + (available - first).min(self.batch_max);
-        let (slots, shared, id, handler) = (round.slots, &**stage.shared(), stage.id(), &mut self.handler);
+        let (slots, shared, id, handler) =
+            (round.slots, &**stage.shared(), stage.id(), &mut self.handler);
         let (stopped, mut done) = (&mut self.stopped, first);
         // Nothing comes back by value: an outcome would go through memory.
         let shown = catch_unwind(AssertUnwindSafe(|| {

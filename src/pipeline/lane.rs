@@ -26,8 +26,8 @@ const LOOK_EVENTS: usize = 64;
 pub struct Progress {
     /// Events that inline stages processed.
     pub processed: usize,
-    /// Events that every stage is done with, newly found. While events are published a round looks at the threads of stages only now and then: see
-    /// [`Lane::poll`].
+    /// Events that every stage is done with, newly found. While events are published a round looks
+    /// at the threads of stages only now and then: see [`Lane::poll`].
     pub reclaimed: usize,
 }
 
@@ -39,16 +39,17 @@ impl Progress {
     }
 }
 
-/// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but [`Lane::wait`],
-/// [`Lane::wait_for_room`] and [`Lane::close`], and those are bounded.
+/// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but
+/// [`Lane::wait`], [`Lane::wait_for_room`] and [`Lane::close`], and those are bounded.
 ///
-/// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. How much is staged is the pool's count: the lane has
-/// none of its own that could differ.
+/// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. How much is staged
+/// is the pool's count: the lane has none of its own that could differ.
 pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
     pub(super) ends: Ends<M>,
     pub(super) shared: Arc<LaneShared<M>>,
-    /// Slots by their place in the ring: staged ones until they are flushed, published ones for the inline stages.
+    /// Slots by their place in the ring: staged ones until they are flushed, published ones for the
+    /// inline stages.
     pub(super) waiting: Box<[Slot<M>]>,
     /// Last sequence published, reclaimed.
     pub(super) published: Sequence,
@@ -56,18 +57,22 @@ pub struct Lane<M: Meta> {
     pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
     pub(super) inline: Vec<Box<dyn Inline<M>>>,
-    /// Every stage is attached, none has failed and none ends yet: nobody but this thread looks at the disruptor's cursors, so they move when the producer needs room.
+    /// Every stage is attached, none has failed and none ends yet: nobody but this thread looks at
+    /// the disruptor's cursors, so they move when the producer needs room.
     pub(super) is_lazy: bool,
     /// The first layer has threads; inline stages are this thread's own.
     pub(super) wakes: bool,
-    /// Slots are free for the sequences below, as far as is known without a look at the stages; none once the lane is closing.
+    /// Slots are free for the sequences below, as far as is known without a look at the stages;
+    /// none once the lane is closing.
     pub(super) room_until: Sequence,
     /// The last layer has threads: how far they are is on lines that they write.
     follows_threads: bool,
-    /// What was published by the last round, and from where on a round looks at such threads also while events are published.
+    /// What was published by the last round, and from where on a round looks at such threads also
+    /// while events are published.
     polled: Sequence,
     look_at: Sequence,
-    /// Where the reclaimer's cursor in the disruptor is: the producer may publish a ring's length beyond it.
+    /// Where the reclaimer's cursor in the disruptor is: the producer may publish a ring's length
+    /// beyond it.
     pub(super) gate: Sequence,
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
@@ -86,11 +91,15 @@ impl<M: Meta> Lane<M> {
         reclaim: Reclaim,
         wait: Wait,
     ) -> Self {
-        assert!(slots.is_power_of_two() && slots >= 2, "{slots} slots passed the check of the specification");
+        assert!(
+            slots.is_power_of_two() && slots >= 2,
+            "{slots} slots passed the check of the specification"
+        );
         let (published, reclaimed) = (NONE, NONE);
         let waiting = vec![Slot::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
-        let (wakes, follows_threads) = (shared.has_threads(0), shared.has_threads(shared.layers() - 1));
+        let (wakes, follows_threads) =
+            (shared.has_threads(0), shared.has_threads(shared.layers() - 1));
         let (shared, is_timed) = (Arc::clone(shared), shared.timing.is_some());
         Self {
             pool,
@@ -117,7 +126,8 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// Reserves `len` bytes of the pool. A full pool publishes what is staged: it can't come back before.
+    /// Reserves `len` bytes of the pool. A full pool publishes what is staged: it can't come back
+    /// before.
     ///
     /// # Errors
     /// [`Refused::Pool`], [`Refused::Poisoned`] or [`Refused::Closed`]; it never blocks.
@@ -130,7 +140,8 @@ impl<M: Meta> Lane<M> {
         Ok(LaneGrant::new(self.pool.reserve(len)?))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose length isn't known.
+    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose
+    /// length isn't known.
     ///
     /// # Errors
     /// As [`Lane::reserve`] for `min`.
@@ -143,8 +154,8 @@ impl<M: Meta> Lane<M> {
         Ok(LaneGrant::new(self.pool.reserve_rest(min)?))
     }
 
-    /// Claims the next slot and `len` bytes of the pool for it: what is filled at once and never leaves this thread as a slice. A full ring or
-    /// pool publishes what is staged.
+    /// Claims the next slot and `len` bytes of the pool for it: what is filled at once and never
+    /// leaves this thread as a slice. A full ring or pool publishes what is staged.
     ///
     /// # Errors
     /// [`Refused::Ring`], or as [`Lane::reserve`]; it never blocks.
@@ -160,8 +171,9 @@ impl<M: Meta> Lane<M> {
     /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
     ///
     /// # Errors
-    /// [`Refused::Ring`] by the lane's own count, so that a flush can't fail; the slice and the metadata come back. A full ring
-    /// publishes what is staged: nothing can be added to that batch.
+    /// [`Refused::Ring`] by the lane's own count, so that a flush can't fail; the slice and the
+    /// metadata come back. A full ring publishes what is staged: nothing can be added to that
+    /// batch.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
         self.slot_of(slice, meta).map(|slot| self.put(slot))
@@ -179,10 +191,14 @@ impl<M: Meta> Lane<M> {
         Ok(self.put(Slot { span: Default::default(), meta }))
     }
 
-    /// Moves the cursors of all inline stages to where they are, layer after layer: none can pass the one before.
+    /// Moves the cursors of all inline stages to where they are, layer after layer: none can pass
+    /// the one before.
     pub(super) fn sync_inline(&mut self) {
         for layer in 0..self.shared.layers() {
-            self.inline.iter_mut().filter(|stage| stage.layer() == layer).for_each(|stage| stage.sync());
+            self.inline
+                .iter_mut()
+                .filter(|stage| stage.layer() == layer)
+                .for_each(|stage| stage.sync());
         }
     }
 
@@ -195,11 +211,16 @@ impl<M: Meta> Lane<M> {
         self.slot_of(slice, meta).map(|slot| self.put_and_flush(slot))
     }
 
-    /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of attaching.
+    /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of
+    /// attaching.
     ///
     /// # Errors
-    /// The stage has a thread in the specification, holds events that it read ahead, or is another lane's: it comes back.
-    #[expect(clippy::result_large_err, reason = "the handle comes back by value: once a stage, never in the hot path")]
+    /// The stage has a thread in the specification, holds events that it read ahead, or is another
+    /// lane's: it comes back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the handle comes back by value: once a stage, never in the hot path"
+    )]
     pub fn attach(
         &mut self,
         stage: Stage<M>,
@@ -210,15 +231,19 @@ impl<M: Meta> Lane<M> {
             return Err(WrongPlacement(stage));
         }
         self.inline.push(Box::new(InlineStage::new(stage, handler)));
-        self.is_lazy = self.inline.len() == self.shared.stages.len() && !self.shared.has_failed() && !self.closing;
+        self.is_lazy = self.inline.len() == self.shared.stages.len()
+            && !self.shared.has_failed()
+            && !self.closing;
         Ok(())
     }
 
-    /// One round: dead stages under `Detach`, inline stages (a batch each), and what all stages are done with. Call it in every idle loop and
-    /// every stall.
+    /// One round: dead stages under `Detach`, inline stages (a batch each), and what all stages are
+    /// done with. Call it in every idle loop and every stall.
     ///
-    /// How far threads of the last layer are is on cache lines that they write: a round looks at them if nothing was published since the last one, or once a
-    /// quarter of the ring, 64 events at most. A claim without a slot or memory looks by itself, and [`Lane::reclaim`] and gauges always do.
+    /// How far threads of the last layer are is on cache lines that they write: a round looks at
+    /// them if nothing was published since the last one, or once a quarter of the ring, 64 events
+    /// at most. A claim without a slot or memory looks by itself, and [`Lane::reclaim`] and gauges
+    /// always do.
     pub fn poll(&mut self) -> Progress {
         if self.shared.has_failed() {
             self.pump();
@@ -347,7 +372,8 @@ impl<M: Meta> Lane<M> {
         Err(Refused::Ring { slots: self.waiting.len() })
     }
 
-    /// The current chunk is too full for `len` bytes: opens the next, or publishes what holds the pool.
+    /// The current chunk is too full for `len` bytes: opens the next, or publishes what holds the
+    /// pool.
     #[cold]
     fn make_room(&mut self, len: usize) -> Result<(), Refused> {
         self.reclaim();
@@ -362,11 +388,17 @@ impl<M: Meta> Lane<M> {
     #[inline]
     fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotStaged<M>> {
         if let Err(refused) = self.room() {
-            return Err(NotStaged { why: StageRefusal::Refused(refused), slice: Some(slice), meta });
+            return Err(NotStaged {
+                why: StageRefusal::Refused(refused),
+                slice: Some(slice),
+                meta,
+            });
         }
         match self.pool.stage_span(slice) {
             Ok(span) => Ok(Slot { span, meta }),
-            Err(foreign) => Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta }),
+            Err(foreign) => {
+                Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta })
+            }
         }
     }
 
@@ -379,8 +411,15 @@ impl<M: Meta> Lane<M> {
     /// The law that stands at the lane: in debug and in profile `checked`.
     #[inline]
     pub(super) fn check(&self) {
-        debug_assert!(self.reclaimed >= NONE && self.reclaimed <= self.published && self.published <= self.staged());
-        debug_assert!(self.slots_in_use() <= self.waiting.len(), "more is staged than the ring holds");
+        debug_assert!(
+            self.reclaimed >= NONE
+                && self.reclaimed <= self.published
+                && self.published <= self.staged()
+        );
+        debug_assert!(
+            self.slots_in_use() <= self.waiting.len(),
+            "more is staged than the ring holds"
+        );
         debug_assert!(self.pool.released() <= self.reclaimed);
     }
 

@@ -1,10 +1,12 @@
 //! Lanes: a pinned thread, its pool, its disruptor and the stages behind it.
 //!
-//! By life cycle: a [`LaneSpec`] names the stages in layers and is started on the thread that will own the lane
-//! ([`LaneSpec::start`]), which gives a [`Lane`] (for that thread only) and [`Stage`] handles (Send). The thread claims slots with their memory, fills and
-//! stages them and flushes (or stages slices that it reserved or received before); stages see [`View`]s, inline ([`Lane::attach`], or [`Stage::poll`] by hand) or on threads
-//! ([`Stage::spawn`]), read ahead with [`Held`] and leave results in columns; the lane learns what all have
-//! passed, and the memory is free again. [`Lane::close`] drains it.
+//! By life cycle: a [`LaneSpec`] names the stages in layers and is started on the thread that will
+//! own the lane ([`LaneSpec::start`]), which gives a [`Lane`] (for that thread only) and [`Stage`]
+//! handles (Send). The thread claims slots with their memory, fills and stages them and flushes (or
+//! stages slices that it reserved or received before); stages see [`View`]s, inline
+//! ([`Lane::attach`], or [`Stage::poll`] by hand) or on threads ([`Stage::spawn`]), read ahead with
+//! [`Held`] and leave results in columns; the lane learns what all have passed, and the memory is
+//! free again. [`Lane::close`] drains it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,17 +33,21 @@
 //! Where the slices themselves should stand in the ring, without stages and layers, there is
 //! [`SliceRing`].
 //!
-//! It promises: claiming, reserving and publishing never wait for room and never spin; a panic releases nothing that wasn't processed, unless the policy is to go on without the
-//! stage; no wake-up is lost; no safe call, in any order, reads memory that is reused.
+//! It promises: claiming, reserving and publishing never wait for room and never spin; a panic
+//! releases nothing that wasn't processed, unless the policy is to go on without the stage; no
+//! wake-up is lost; no safe call, in any order, reads memory that is reused.
 //!
-//! In a forked child a lane is a copy without its stages' threads and with a pool of zeros: it may be dropped or closed, which waits for no lock of the parent's and
-//! takes nothing from it. Start another for work.
+//! In a forked child a lane is a copy without its stages' threads and with a pool of zeros: it may
+//! be dropped or closed, which waits for no lock of the parent's and takes nothing from it. Start
+//! another for work.
 //!
-//! It doesn't: share a lane between producers (start more lanes), resize, or hand out the disruptor's own closures over slots.
+//! It doesn't: share a lane between producers (start more lanes), resize, or hand out the
+//! disruptor's own closures over slots.
 //!
 //! # What doesn't compile
 //!
-//! A grant that is staged without a slot (a pool's own grant can be; a lane's sequences are slots of its ring, and [`Lane::claim`] takes both):
+//! A grant that is staged without a slot (a pool's own grant can be; a lane's sequences are slots
+//! of its ring, and [`Lane::claim`] takes both):
 //!
 //! ```compile_fail,E0599
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
@@ -237,7 +243,8 @@ pub use claim::Claim;
 pub use close::{CloseReport, StageEnd};
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{
-    LaneError, NotPublished, NotStaged, PublishRefusal, Refused, StageError, StageRefusal, WrongPlacement,
+    LaneError, NotPublished, NotStaged, PublishRefusal, Refused, StageError, StageRefusal,
+    WrongPlacement,
 };
 pub use flow::Failure;
 pub use grant::LaneGrant;

@@ -1,13 +1,14 @@
 //! Pinning: tying the calling thread to one CPU, and knowing which CPUs there are to choose from.
 //!
-//! Promises that an id is checked against the process's mask before the kernel sees it, that a failed pin is an error or
-//! a reported downgrade, and that it never panics. It doesn't keep other threads off the CPU: that is the
-//! administrator's (`isolcpus`, cpusets).
+//! Promises that an id is checked against the process's mask before the kernel sees it, that a
+//! failed pin is an error or a reported downgrade, and that it never panics. It doesn't keep other
+//! threads off the CPU: that is the administrator's (`isolcpus`, cpusets).
 //!
-//! Two traps decide the shape. Once a thread is pinned, it and every thread it starts see only that CPU: so the mask is
-//! read once, before the first pin, and [`unpin_current`] gives it back to threads that inherited a pin. And crate
-//! core_affinity, which does the work, reads and sets fixed masks of 1024 CPUs and panics past them: so larger ids and
-//! larger machines go to the kernel with a mask as long as it must be.
+//! Two traps decide the shape. Once a thread is pinned, it and every thread it starts see only that
+//! CPU: so the mask is read once, before the first pin, and [`unpin_current`] gives it back to
+//! threads that inherited a pin. And crate core_affinity, which does the work, reads and sets fixed
+//! masks of 1024 CPUs and panics past them: so larger ids and larger machines go to the kernel with
+//! a mask as long as it must be.
 #![allow(unsafe_code)]
 
 use crate::region::cpulist::CpuList;
@@ -32,10 +33,12 @@ pub struct CpuMask {
 }
 
 impl CpuMask {
-    /// The mask, as the first caller found it on its own thread: call it before anything is pinned. Later calls cost one
-    /// load. It is empty where the kernel doesn't tell (and under Miri), and then no pin is granted.
+    /// The mask, as the first caller found it on its own thread: call it before anything is pinned.
+    /// Later calls cost one load. It is empty where the kernel doesn't tell (and under Miri), and
+    /// then no pin is granted.
     pub fn read() -> &'static CpuMask {
-        /// Null, or a mask that lives for ever. No lock and no `OnceLock`: a fork while a thread reads the mask would leave it to the child for ever.
+        /// Null, or a mask that lives for ever. No lock and no `OnceLock`: a fork while a thread
+        /// reads the mask would leave it to the child for ever.
         static MASK: StaticPtr<CpuMask> = StaticPtr::new(ptr::null_mut());
         // SYNC S15: the mask is seen.
         let there = MASK.load(Ordering::Acquire);
@@ -45,14 +48,16 @@ impl CpuMask {
         }
         let made = Box::into_raw(Box::new(CpuMask { cpus: cpus_of_current() }));
         // SYNC S15: whoever finds it sees the mask.
-        let kept = match MASK.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => made,
-            Err(first) => {
-                // SAFETY: I49. Nobody else has seen this value.
-                drop(unsafe { Box::from_raw(made) });
-                first
-            }
-        };
+        let kept =
+            match MASK.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => made,
+                Err(first) => {
+                    // SAFETY: I49. Nobody else has seen this value.
+                    drop(unsafe { Box::from_raw(made) });
+                    first
+                }
+            };
         // SAFETY: I49. It is in the static and lives forever.
         unsafe { &*kept }
     }
@@ -108,7 +113,9 @@ impl fmt::Display for PinReport {
         match (self.asked, self.granted, &self.downgrade) {
             (_, Some(granted), _) => write!(f, "pinned: cpu {granted}"),
             (None, None, _) => write!(f, "pinned: no, not asked for"),
-            (Some(asked), None, Some(cause)) => write!(f, "pinned: no, cpu {asked} was asked for: {cause}"),
+            (Some(asked), None, Some(cause)) => {
+                write!(f, "pinned: no, cpu {asked} was asked for: {cause}")
+            }
             (Some(asked), None, None) => write!(f, "pinned: no, cpu {asked} was asked for"),
         }
     }
@@ -174,11 +181,12 @@ impl fmt::Display for PinError {
 
 impl std::error::Error for PinError {}
 
-/// Ties the calling thread to one CPU. Threads that it starts from now on inherit the pin: they call [`unpin_current`],
-/// or pin themselves elsewhere. Costs some system calls.
+/// Ties the calling thread to one CPU. Threads that it starts from now on inherit the pin: they
+/// call [`unpin_current`], or pin themselves elsewhere. Costs some system calls.
 ///
 /// # Errors
-/// Under [`PinPolicy::Require`], when the CPU isn't in the mask or the kernel refuses. The thread runs where it did.
+/// Under [`PinPolicy::Require`], when the CPU isn't in the mask or the kernel refuses. The thread
+/// runs where it did.
 pub fn pin_current(cpu: usize, policy: PinPolicy) -> Result<PinReport, PinError> {
     let mut report = PinReport { asked: Some(cpu), granted: None, downgrade: None };
     if cfg!(miri) {
@@ -193,8 +201,8 @@ pub fn pin_current(cpu: usize, policy: PinPolicy) -> Result<PinReport, PinError>
     Ok(report)
 }
 
-/// Lets the calling thread run on the whole mask again, as it was read at start. False when the kernel refused or the
-/// mask is unknown.
+/// Lets the calling thread run on the whole mask again, as it was read at start. False when the
+/// kernel refused or the mask is unknown.
 pub fn unpin_current() -> bool {
     let mask = CpuMask::read();
     !mask.cpus().is_empty() && set_cpus_of_current(mask.cpus()).is_ok()
@@ -207,7 +215,11 @@ fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
     assert!(cpu < MASK_CPUS_MAX, "the mask holds an id that no mask can hold");
     let result = if cpu < CORE_AFFINITY_CPUS {
         // The crate says only yes or no; the kernel's number is still there.
-        if core_affinity::set_for_current(CoreId { id: cpu }) { Ok(()) } else { Err(errno_of_last()) }
+        if core_affinity::set_for_current(CoreId { id: cpu }) {
+            Ok(())
+        } else {
+            Err(errno_of_last())
+        }
     } else {
         set_cpus_of_current(&[cpu])
     };
@@ -248,7 +260,10 @@ fn cpus_of_current() -> Vec<usize> {
     }
     cpus.sort_unstable();
     assert!(cpus.windows(2).all(|pair| pair[0] < pair[1]), "a CPU is listed twice");
-    assert!(cpus.last().is_none_or(|last| *last < MASK_CPUS_MAX), "a mask is longer than masks can be");
+    assert!(
+        cpus.last().is_none_or(|last| *last < MASK_CPUS_MAX),
+        "a mask is longer than masks can be"
+    );
     cpus
 }
 
@@ -259,7 +274,9 @@ fn long_mask_of_current(mut mask_cpus: usize) -> Vec<usize> {
         let mut words: Vec<libc::c_ulong> = vec![0; mask_cpus.div_ceil(WORD_BITS)];
         // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel writes no more
         // than that.
-        let result = unsafe { libc::sched_getaffinity(0, size_of_val(&words[..]), words.as_mut_ptr().cast()) };
+        let result = unsafe {
+            libc::sched_getaffinity(0, size_of_val(&words[..]), words.as_mut_ptr().cast())
+        };
         if result == 0 {
             return cpus_in(&words);
         }
@@ -279,11 +296,13 @@ fn set_cpus_of_current(cpus: &[usize]) -> Result<(), i32> {
     let words = mask_of(cpus).ok_or(libc::EINVAL)?;
     assert!(!words.is_empty(), "a mask without a word allows nothing");
     // SAFETY: I7. `words` is `size_of_val` bytes of integers, and the kernel only reads them.
-    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&words[..]), words.as_ptr().cast()) };
+    let result =
+        unsafe { libc::sched_setaffinity(0, size_of_val(&words[..]), words.as_ptr().cast()) };
     if result == 0 { Ok(()) } else { Err(errno_of_last()) }
 }
 
-/// The bits of some CPUs, in as many words as the largest id needs; None without CPUs or for an id no machine has.
+/// The bits of some CPUs, in as many words as the largest id needs; None without CPUs or for an id
+/// no machine has.
 fn mask_of(cpus: &[usize]) -> Option<Vec<libc::c_ulong>> {
     let last = *cpus.iter().max()?;
     if last >= MASK_CPUS_MAX {

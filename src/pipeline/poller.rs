@@ -1,8 +1,8 @@
 //! The disruptor's pollers, and the one way in which we read through them.
 //!
-//! Dropping an `EventGuard` releases all it covers, read or not, also while unwinding. So handlers run under
-//! `catch_unwind` inside the live guard; unless all of it is done the guard is forgotten, and exactly what is done is taken
-//! again and released.
+//! Dropping an `EventGuard` releases all it covers, read or not, also while unwinding. So handlers
+//! run under `catch_unwind` inside the live guard; unless all of it is done the guard is forgotten,
+//! and exactly what is done is taken again and released.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -42,8 +42,9 @@ macro_rules! either {
 }
 
 impl<M: Meta> Poller<M> {
-    /// Shows at most `limit` events to `step`, after `begin`, until it says no, and releases those before. None: there is nothing. Whether something may
-    /// still come isn't asked here: the disruptor's shutdown isn't ordered with anything.
+    /// Shows at most `limit` events to `step`, after `begin`, until it says no, and releases those
+    /// before. None: there is nothing. Whether something may still come isn't asked here: the
+    /// disruptor's shutdown isn't ordered with anything.
     #[inline]
     pub(crate) fn drive(
         &mut self,
@@ -106,7 +107,8 @@ impl<M: Meta> Pump for Poller<M> {
     }
 }
 
-/// The message of a panic, if it has one. What was thrown may panic again when it is dropped: what that throws is leaked.
+/// The message of a panic, if it has one. What was thrown may panic again when it is dropped: what
+/// that throws is leaked.
 pub(super) fn text_of(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());

@@ -3,8 +3,9 @@
 //! ```text
 //!   slot ─▶ its place in `waiting`, where inline stages read it ─▶ the ring's entry at the same place ─▶ the producer's cursor ─▶ the lane's count ─▶ wake-ups
 //! ```
-//! The disruptor lets the producer on by the reclaimer's cursor, which follows what is reclaimed only when the ring is used up: once a lap, or, where stages are
-//! a ring behind, with whatever they free.
+//! The disruptor lets the producer on by the reclaimer's cursor, which follows what is reclaimed
+//! only when the ring is used up: once a lap, or, where stages are a ring behind, with whatever
+//! they free.
 #![forbid(unsafe_code)]
 
 use disruptor::Producer;
@@ -15,8 +16,9 @@ use super::spec::Reclaim;
 use crate::ring::Sequence;
 
 impl<M: Meta> Lane<M> {
-    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted the ring's room. What has a sequence is
-    /// published, also if the lane was poisoned meanwhile: [`CloseReport`](super::CloseReport) says what became of it.
+    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted
+    /// the ring's room. What has a sequence is published, also if the lane was poisoned meanwhile:
+    /// [`CloseReport`](super::CloseReport) says what became of it.
     #[inline]
     pub fn flush(&mut self) -> usize {
         if self.staged() == self.published { 0 } else { self.flush_staged() }
@@ -27,7 +29,8 @@ impl<M: Meta> Lane<M> {
         self.note_flush();
         self.open_gate();
         let count = (self.staged() - self.published) as usize;
-        // Two runs: up to the end of the ring, and from its start. Every entry is written: the crate would publish what an unfinished iterator left there.
+        // Two runs: up to the end of the ring, and from its start. Every entry is written: the
+        // crate would publish what an unfinished iterator left there.
         let start = (self.published + 1) as usize & (self.waiting.len() - 1);
         let near = count.min(self.waiting.len() - start);
         let (head, tail) = (&self.waiting[start..start + near], &self.waiting[..count - near]);
@@ -40,7 +43,8 @@ impl<M: Meta> Lane<M> {
         count
     }
 
-    /// Before a publication: the reclaimer's cursor follows what is reclaimed, once the producer needs it.
+    /// Before a publication: the reclaimer's cursor follows what is reclaimed, once the producer
+    /// needs it.
     #[inline(always)]
     fn open_gate(&mut self) {
         if self.staged() - self.gate > self.waiting.len() as i64 {
@@ -70,8 +74,10 @@ impl<M: Meta> Lane<M> {
         sequence
     }
 
-    /// As [`Lane::put`] and [`Lane::flush`]. A lone slot goes into the ring from registers: read back from where it waits, it would be loaded by another
-    /// width than it was stored by, and wait until every store before it has left the core. Always inlined, or it would be passed through memory.
+    /// As [`Lane::put`] and [`Lane::flush`]. A lone slot goes into the ring from registers: read
+    /// back from where it waits, it would be loaded by another width than it was stored by, and
+    /// wait until every store before it has left the core. Always inlined, or it would be passed
+    /// through memory.
     #[inline(always)]
     pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
         if self.staged() > self.published + 1 {

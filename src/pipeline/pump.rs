@@ -1,4 +1,5 @@
-//! What the IO thread does for stages that are dead, and how it knows that there is something to do.
+//! What the IO thread does for stages that are dead, and how it knows that there is something to
+//! do.
 #![forbid(unsafe_code)]
 
 use super::lane::Lane;
@@ -8,7 +9,8 @@ use super::spec::{PanicPolicy, Placement};
 use super::state::StageState;
 
 impl<M: Meta> Lane<M> {
-    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of theirs.
+    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of
+    /// theirs.
     pub(super) fn pump(&mut self) {
         if self.shared.policy == PanicPolicy::Detach {
             self.shared.pump(&mut self.detached);
@@ -19,7 +21,9 @@ impl<M: Meta> Lane<M> {
     pub(super) fn is_ready(&self, full: bool) -> bool {
         let shared = &self.shared;
         let waits = |stage: &StageState| {
-            stage.placement == Placement::Inline && !stage.is_dead() && shared.available(stage.layer) > stage.progress()
+            stage.placement == Placement::Inline
+                && !stage.is_dead()
+                && shared.available(stage.layer) > stage.progress()
         };
         shared.stages.iter().any(waits)
             || shared.poisoned().is_some()
@@ -40,6 +44,7 @@ impl<M: Meta> Lane<M> {
             let stage = &shared.stages[*stage as usize];
             stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
         };
-        shared.policy == PanicPolicy::Detach && (shared.has_parked() || self.detached.iter().any(behind))
+        shared.policy == PanicPolicy::Detach
+            && (shared.has_parked() || self.detached.iter().any(behind))
     }
 }

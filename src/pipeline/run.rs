@@ -92,11 +92,16 @@ impl<M: Meta> std::fmt::Display for SpawnError<M> {
 impl<M: Meta> std::error::Error for SpawnError<M> {}
 
 impl<M: Meta> Stage<M> {
-    /// Starts the stage's thread, pinned as specified, and runs `handler` there to the end of the stream.
+    /// Starts the stage's thread, pinned as specified, and runs `handler` there to the end of the
+    /// stream.
     ///
     /// # Errors
-    /// The stage is specified as inline or holds events, or the system has no thread for it: it comes back.
-    #[expect(clippy::result_large_err, reason = "the handle comes back by value: once a stage, never in the hot path")]
+    /// The stage is specified as inline or holds events, or the system has no thread for it: it
+    /// comes back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the handle comes back by value: once a stage, never in the hot path"
+    )]
     pub fn spawn(
         self,
         handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static,
@@ -106,12 +111,15 @@ impl<M: Meta> Stage<M> {
             _ => return Err(SpawnError::Placement(WrongPlacement(self))),
         };
         let builder = thread::Builder::new().name(self.name().to_owned());
-        // A thread that doesn't start drops what it was given: the handle would be a stage that failed.
+        // A thread that doesn't start drops what it was given: the handle would be a stage that
+        // failed.
         let shelf = Arc::new(Mutex::new(Some(self)));
         let taken = Arc::clone(&shelf);
         let take = |shelf: &Mutex<Option<Self>>| {
             let stage = shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            stage.unwrap_or_else(|| unreachable!("it is taken once: by its thread, or after there was none"))
+            stage.unwrap_or_else(|| {
+                unreachable!("it is taken once: by its thread, or after there was none")
+            })
         };
         let thread = builder.spawn(move || {
             let pin = pin_as_specified(cpu);
@@ -133,8 +141,13 @@ impl<M: Meta> Stage<M> {
         self.run_with(handler, PinReport::unpinned())
     }
 
-    fn run_with(mut self, mut handler: impl FnMut(View<'_, M>) -> Outcome, pin: PinReport) -> StageReport {
-        let (mut idle, mut retry, batch_max) = (self.state().idle(), RETRY_MIN, self.state().batch_max);
+    fn run_with(
+        mut self,
+        mut handler: impl FnMut(View<'_, M>) -> Outcome,
+        pin: PinReport,
+    ) -> StageReport {
+        let (mut idle, mut retry, batch_max) =
+            (self.state().idle(), RETRY_MIN, self.state().batch_max);
         let mut time = self.timer_mut().and_then(StageTimer::take_thread);
         if let Some(time) = &mut time {
             time.begin(StageActivity::Idle);
@@ -171,8 +184,9 @@ impl<M: Meta> Stage<M> {
         StageReport { stage: state.name.clone(), processed, rejected: state.rejected(), pin, error }
     }
 
-    /// Waits as the stage's strategy says until there may be something to read or to learn: for loops over [`Stage::read`]. At
-    /// the end of the stream it returns at once, also while events are held: release them.
+    /// Waits as the stage's strategy says until there may be something to read or to learn: for
+    /// loops over [`Stage::read`]. At the end of the stream it returns at once, also while events
+    /// are held: release them.
     pub fn wait_for_work(&mut self) {
         let mut idle = self.state().idle();
         while !self.is_ready() {

@@ -1,4 +1,5 @@
-//! What the threads of a lane share: the flow of its events, its memory, which events were rejected, and its figures.
+//! What the threads of a lane share: the flow of its events, its memory, which events were
+//! rejected, and its figures.
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
@@ -39,12 +40,14 @@ impl<M> LaneShared<M> {
     /// A stage rejects the event: later layers see it by what lets the event through.
     #[cold]
     pub(super) fn reject(&self, stage: u32, sequence: Sequence, reason: String) {
-        self.rejected[sequence as usize & (self.rejected.len() - 1)].store(sequence + 1, Ordering::Relaxed);
+        self.rejected[sequence as usize & (self.rejected.len() - 1)]
+            .store(sequence + 1, Ordering::Relaxed);
         self.flow.stages[stage as usize].reject(sequence, reason);
     }
 
     pub(super) fn is_rejected(&self, sequence: Sequence) -> bool {
-        self.rejected[sequence as usize & (self.rejected.len() - 1)].load(Ordering::Relaxed) == sequence + 1
+        self.rejected[sequence as usize & (self.rejected.len() - 1)].load(Ordering::Relaxed)
+            == sequence + 1
     }
 }
 

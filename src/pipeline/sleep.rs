@@ -14,19 +14,22 @@ use crate::wake::{Announced, NAP};
 
 impl<M: Meta> Lane<M> {
     /// Readable when the IO thread is to wake. Put it into the set that the thread polls; between
-    /// [`Lane::prepare_sleep`] and [`Lane::awake`] a stage's release, a failure or the end makes it readable.
+    /// [`Lane::prepare_sleep`] and [`Lane::awake`] a stage's release, a failure or the end makes it
+    /// readable.
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.shared.io.fd().unwrap_or_else(|| unreachable!("the IO thread sleeps on an eventfd"))
     }
 
-    /// Announces a sleep: true if the thread may block on [`Lane::wake_fd`] now, false if there is work. `full`: it waits for
-    /// room as well, so anything to reclaim wakes it. What is staged is published first: nothing would publish it meanwhile. In
-    /// both cases call [`Lane::awake`] before anything else.
+    /// Announces a sleep: true if the thread may block on [`Lane::wake_fd`] now, false if there is
+    /// work. `full`: it waits for room as well, so anything to reclaim wakes it. What is staged is
+    /// published first: nothing would publish it meanwhile. In both cases call [`Lane::awake`]
+    /// before anything else.
     ///
-    /// Where a filter of system calls forbids `membarrier(2)` though the process had registered for it, no wake-up can be relied on: then this call naps for up
-    /// to a millisecond by itself and says false, and whoever calls it again and again learns of work a millisecond late. The same while an attached stage says
-    /// `Retry`: it is asked again after the nap.
+    /// Where a filter of system calls forbids `membarrier(2)` though the process had registered for
+    /// it, no wake-up can be relied on: then this call naps for up to a millisecond by itself and
+    /// says false, and whoever calls it again and again learns of work a millisecond late. The same
+    /// while an attached stage says `Retry`: it is asked again after the nap.
     #[must_use]
     pub fn prepare_sleep(&mut self, full: bool) -> bool {
         self.flush();
@@ -49,8 +52,8 @@ impl<M: Meta> Lane<M> {
         self.shared.io.awake();
     }
 
-    /// For a lane without sockets: waits, as its strategy says and for `timeout` at most, until there may be something to
-    /// do. `full` and what is staged as in [`Lane::prepare_sleep`].
+    /// For a lane without sockets: waits, as its strategy says and for `timeout` at most, until
+    /// there may be something to do. `full` and what is staged as in [`Lane::prepare_sleep`].
     pub fn wait(&mut self, full: bool, timeout: Duration) {
         self.flush();
         if self.retries() && !self.can_free(full) {
@@ -59,16 +62,18 @@ impl<M: Meta> Lane<M> {
         self.wait_until(full, after(timeout), |lane| lane.is_ready(full));
     }
 
-    /// Whether an attached stage said `Retry` in the last round: it is work, but not work to spin for.
+    /// Whether an attached stage said `Retry` in the last round: it is work, but not work to spin
+    /// for.
     fn retries(&self) -> bool {
         self.inline.iter().any(|stage| stage.retries())
     }
 
-    /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room, so that the next [`Lane::claim`] of as many is refused only
-    /// if a stage fails in between.
+    /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room, so that
+    /// the next [`Lane::claim`] of as many is refused only if a stage fails in between.
     ///
     /// # Errors
-    /// What a claim would say: at once if it is poisoned, closed or asked for too much; [`Refused::Ring`] or [`Refused::Pool`] after `timeout`.
+    /// What a claim would say: at once if it is poisoned, closed or asked for too much;
+    /// [`Refused::Ring`] or [`Refused::Pool`] after `timeout`.
     pub fn wait_for_room(&mut self, len: usize, timeout: Duration) -> Result<(), Refused> {
         let (until, refusals) = (after(timeout), self.refused_ring);
         loop {
@@ -92,7 +97,8 @@ impl<M: Meta> Lane<M> {
     pub(super) fn wait_until(&mut self, full: bool, until: Instant, ready: impl Fn(&Self) -> bool) {
         let mut idle = Idle::new(self.wait);
         while !ready(self) {
-            // However short the time is, others get a moment: whoever calls this in a loop doesn't keep a CPU from them.
+            // However short the time is, others get a moment: whoever calls this in a loop doesn't
+            // keep a CPU from them.
             let may_sleep = idle.pass();
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -89,8 +89,8 @@ use std::mem;
 use std::sync::Arc;
 
 use disruptor::{
-    BusySpin, EventGuard, EventPoller, MultiConsumerBarrier, Polling, Producer, SingleProducer, SingleProducerBarrier,
-    build_single_producer,
+    BusySpin, EventGuard, EventPoller, MultiConsumerBarrier, Polling, Producer, SingleProducer,
+    SingleProducerBarrier, build_single_producer,
 };
 
 use super::error::{LaneError, NotPublished, PublishRefusal};
@@ -100,7 +100,8 @@ use super::spec::{LaneSpec, Reclaim, StageSpec};
 use super::stage::Polled;
 use crate::region::RegionReport;
 use crate::ring::{
-    CastError, EventSlice, FlightId, Full, Memory, PoolOptions, PoolSlice, PoolStats, RingPool, Rows, Sequence, as_f32s,
+    CastError, EventSlice, FlightId, Full, Memory, PoolOptions, PoolSlice, PoolStats, RingPool,
+    Rows, Sequence, as_f32s,
 };
 use crate::sync::{AtomicU32, Ordering};
 
@@ -159,9 +160,14 @@ impl<M: Meta> SliceRing<M> {
     /// `slots` isn't a power of two from 2 to [`SLOTS_MAX`](super::SLOTS_MAX), `readers` isn't from
     /// 1 to [`READERS_MAX`], the pool is too small for the ring (the error says what it must be),
     /// or it couldn't be mapped.
-    pub fn new(pool: &PoolOptions, slots: usize, readers: usize) -> Result<(Self, Vec<SliceReader<M>>), LaneError> {
+    pub fn new(
+        pool: &PoolOptions,
+        slots: usize,
+        readers: usize,
+    ) -> Result<(Self, Vec<SliceReader<M>>), LaneError> {
         if !(1..=READERS_MAX).contains(&readers) {
-            let must = format!("from 1 to {READERS_MAX}: without a reader nothing would ever be released");
+            let must =
+                format!("from 1 to {READERS_MAX}: without a reader nothing would ever be released");
             return Err(LaneError::Option { field: "readers", given: readers.to_string(), must });
         }
         // The same ring as a lane's: its checks are ours.
@@ -398,19 +404,28 @@ impl<'a, M: Meta> SliceView<'a, M> {
 impl<M: Meta> std::fmt::Debug for SliceRing<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (slots, published) = (self.slots, self.published);
-        f.debug_struct("SliceRing").field("slots", &slots).field("published", &published).finish_non_exhaustive()
+        f.debug_struct("SliceRing")
+            .field("slots", &slots)
+            .field("published", &published)
+            .finish_non_exhaustive()
     }
 }
 
 impl<M: Meta> std::fmt::Debug for SliceReader<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SliceReader").field("number", &self.number).field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("SliceReader")
+            .field("number", &self.number)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 
 impl<M: std::fmt::Debug> std::fmt::Debug for SliceView<'_, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (sequence, meta) = (&self.sequence, &self.event.meta);
-        f.debug_struct("SliceView").field("sequence", sequence).field("meta", meta).finish_non_exhaustive()
+        f.debug_struct("SliceView")
+            .field("sequence", sequence)
+            .field("meta", meta)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,8 @@
 
 use crate::ring::Span;
 
-/// Metadata that travels in a slot: plain data, copied twice. Implemented for every type that qualifies.
+/// Metadata that travels in a slot: plain data, copied twice. Implemented for every type that
+/// qualifies.
 pub trait Meta: Copy + Default + Send + Sync + 'static {}
 
 impl<T: Copy + Default + Send + Sync + 'static> Meta for T {}

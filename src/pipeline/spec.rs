@@ -20,11 +20,12 @@ pub const BATCH_DEFAULT: usize = 256;
 /// When memory comes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reclaim {
-    /// When every stage has passed it. Nearly twice as fast at 65536 slots x 512 B (PERFORMANCE.md), and needs no size relation.
+    /// When every stage has passed it. Nearly twice as fast at 65536 slots x 512 B
+    /// (PERFORMANCE.md), and needs no size relation.
     #[default]
     OnConsume,
-    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the largest slices,
-    /// beside the chunks that may be pinned.
+    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the
+    /// largest slices, beside the chunks that may be pinned.
     OnOverwrite,
 }
 
@@ -36,18 +37,20 @@ pub enum Wait {
     /// Spins a little, yields for about a millisecond, then sleeps.
     #[default]
     Backoff,
-    /// Spins 20 to 50 us, then sleeps until it is woken. A stage pinned to the CPU of its lane doesn't spin first, in `Backoff`
-    /// neither: the lane couldn't work meanwhile.
+    /// Spins 20 to 50 us, then sleeps until it is woken. A stage pinned to the CPU of its lane
+    /// doesn't spin first, in `Backoff` neither: the lane couldn't work meanwhile.
     Park,
 }
 
 /// What a dead stage does to its lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
-    /// Allocation says `Poisoned` and dependents stop behind what it had processed. What is staged is still published.
+    /// Allocation says `Poisoned` and dependents stop behind what it had processed. What is staged
+    /// is still published.
     #[default]
     Poison,
-    /// The lane goes on without the stage: its events are released unprocessed, and its columns say so.
+    /// The lane goes on without the stage: its events are released unprocessed, and its columns say
+    /// so.
     Detach,
     /// The process aborts.
     Abort,
@@ -78,7 +81,12 @@ impl StageSpec {
     /// A stage that the IO thread polls.
     #[must_use]
     pub fn inline(name: &str) -> Self {
-        Self { name: name.to_owned(), placement: Placement::Inline, wait: Wait::default(), batch_max: BATCH_DEFAULT }
+        Self {
+            name: name.to_owned(),
+            placement: Placement::Inline,
+            wait: Wait::default(),
+            batch_max: BATCH_DEFAULT,
+        }
     }
 
     /// A stage with a thread of its own.
@@ -109,7 +117,8 @@ impl StageSpec {
     }
 }
 
-/// Everything a lane is made of. Its stages stand in layers: every stage of a layer follows all of the layer before.
+/// Everything a lane is made of. Its stages stand in layers: every stage of a layer follows all of
+/// the layer before.
 #[derive(Debug)]
 pub struct LaneSpec {
     pub(super) id: u32,
@@ -129,7 +138,18 @@ impl LaneSpec {
     #[must_use]
     pub fn new(pool: PoolOptions, slots: usize) -> Self {
         let (reclaim, panic, pin, wait) = Default::default();
-        Self { id: pool_id().get(), pool, slots, reclaim, panic, cpu: None, pin, wait, clock: None, layers: Vec::new() }
+        Self {
+            id: pool_id().get(),
+            pool,
+            slots,
+            reclaim,
+            panic,
+            cpu: None,
+            pin,
+            wait,
+            clock: None,
+            layers: Vec::new(),
+        }
     }
 
     /// Adds a layer behind those there are.
@@ -160,17 +180,20 @@ impl LaneSpec {
         self
     }
 
-    /// What the IO thread does when there is nothing to do: it matters to [`super::Lane::wait`] only.
+    /// What the IO thread does when there is nothing to do: it matters to [`super::Lane::wait`]
+    /// only.
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Times the lane by this clock: how long each event takes from its flush to its release by each stage, and what the stages' threads do.
+    /// Times the lane by this clock: how long each event takes from its flush to its release by
+    /// each stage, and what the stages' threads do.
     /// [`LaneWatch::timings`](super::LaneWatch::timings) tells. Default: not timed.
     ///
-    /// Cost: a clock reading for each flush, for each batch of a stage and for each wait of its thread; 32 bytes for each slot, and 36 KiB for each stage.
+    /// Cost: a clock reading for each flush, for each batch of a stage and for each wait of its
+    /// thread; 32 bytes for each slot, and 36 KiB for each stage.
     #[must_use]
     pub fn timed(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
@@ -197,7 +220,8 @@ impl LaneSpec {
         let mut index = 0;
         for (layer, stages) in self.layers.iter().enumerate() {
             if let Some(at) = stages.iter().position(|spec| spec.name == stage) {
-                return column(self.slots, width, self.id, index + at as u32, layer).ok_or_else(bad_width);
+                return column(self.slots, width, self.id, index + at as u32, layer)
+                    .ok_or_else(bad_width);
             }
             index += stages.len() as u32;
         }
@@ -208,7 +232,11 @@ impl LaneSpec {
     pub(super) fn check(&self) -> Result<(), LaneError> {
         check_slots(self.slots)?;
         if self.layers.is_empty() || self.layers.iter().any(Vec::is_empty) {
-            return Err(option("layers", self.layers.len(), "at least one layer, with at least one stage in each"));
+            return Err(option(
+                "layers",
+                self.layers.len(),
+                "at least one layer, with at least one stage in each",
+            ));
         }
         let mut names = HashSet::new();
         for spec in self.layers.iter().flatten() {
@@ -233,26 +261,38 @@ impl LaneSpec {
     pub(super) fn check_ring<M: Meta>(&self) -> Result<(), LaneError> {
         let slot_bytes = size_of::<Slot<M>>();
         // The ring itself, and what is staged beside it.
-        let had = (0..2).map(|_| Vec::<Slot<M>>::new().try_reserve_exact(self.slots)).all(|had| had.is_ok());
+        let had = (0..2)
+            .map(|_| Vec::<Slot<M>>::new().try_reserve_exact(self.slots))
+            .all(|had| had.is_ok());
         if had {
             Ok(())
         } else {
-            Err(option("slots", self.slots, &format!("as many as memory holds, of {slot_bytes} bytes each")))
+            Err(option(
+                "slots",
+                self.slots,
+                &format!("as many as memory holds, of {slot_bytes} bytes each"),
+            ))
         }
     }
 
     /// Whether the IO thread alone reads the pool.
     pub(super) fn readers(&self) -> Readers {
         let inline = |stage: &StageSpec| stage.placement == Placement::Inline;
-        if self.layers.iter().flatten().all(inline) { Readers::OwnCore } else { Readers::OtherCores }
+        if self.layers.iter().flatten().all(inline) {
+            Readers::OwnCore
+        } else {
+            Readers::OtherCores
+        }
     }
 
-    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the largest slices; and what may be
-    /// pinned comes on top, because a full lane must never wait for retained handles alone: whoever drops one wakes nobody.
+    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the
+    /// largest slices; and what may be pinned comes on top, because a full lane must never wait for
+    /// retained handles alone: whoever drops one wakes nobody.
     pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
         let pinned = layout.pinned_chunks_max();
         debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
-        if self.reclaim == Reclaim::OnConsume || layout.pool_bytes() >= self.overwrite_bytes(layout) {
+        if self.reclaim == Reclaim::OnConsume || layout.pool_bytes() >= self.overwrite_bytes(layout)
+        {
             return Ok(());
         }
         let must = format!(
@@ -269,11 +309,16 @@ impl LaneSpec {
         overwrite_bytes(layout, self.slots)
     }
 
-    /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned: so it is asked again.
+    /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned:
+    /// so it is asked again.
     fn overwrite_bytes_least(&self, layout: &Layout) -> usize {
         let mut least = self.overwrite_bytes(layout);
         for _ in 0..64 {
-            let Ok(larger) = PoolOptions { bytes: least, ..self.pool.clone() }.layout(self.readers()) else { break };
+            let Ok(larger) =
+                PoolOptions { bytes: least, ..self.pool.clone() }.layout(self.readers())
+            else {
+                break;
+            };
             let need = self.overwrite_bytes(&larger).next_multiple_of(larger.chunk_bytes());
             if larger.pool_bytes() >= need {
                 break;
@@ -283,7 +328,8 @@ impl LaneSpec {
         least
     }
 
-    /// The layers' sizes, and the stages as the lane knows them; spinning threads that would share a CPU are downgraded.
+    /// The layers' sizes, and the stages as the lane knows them; spinning threads that would share
+    /// a CPU are downgraded.
     pub(super) fn stages(&self, downgrades: &mut Vec<String>) -> (Vec<usize>, Vec<StageState>) {
         let mut spinning = Spinning::new(self);
         let mut states = Vec::new();
@@ -333,7 +379,9 @@ impl Spinning {
 
 /// What a pool of this layout must hold on overwrite, with a ring of so many slots.
 pub(super) fn overwrite_bytes(layout: &Layout, slots: usize) -> usize {
-    layout.bytes_for_slots(slots).saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
+    layout
+        .bytes_for_slots(slots)
+        .saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
 }
 
 fn check_slots(slots: usize) -> Result<(), LaneError> {

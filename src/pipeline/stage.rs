@@ -21,10 +21,12 @@ use crate::ring::{Foreign, NONE, Sequence};
 pub enum Outcome {
     /// It is processed: release it.
     Done,
-    /// Not now (a full disk): show it again at the next poll. What came before it in the batch is released.
+    /// Not now (a full disk): show it again at the next poll. What came before it in the batch is
+    /// released.
     Retry,
-    /// This event is bad, and the stage goes on with the next: it is counted, the first reason stands in the statistics, and
-    /// [`View::is_rejected`] tells later layers, which see the event like any other.
+    /// This event is bad, and the stage goes on with the next: it is counted, the first reason
+    /// stands in the statistics, and [`View::is_rejected`] tells later layers, which see the event
+    /// like any other.
     Reject(String),
     /// The stage can't go on: it has failed, and the lane's panic policy says what happens.
     Fail(String),
@@ -45,7 +47,8 @@ pub enum Polled {
 
 /// One consumer of slots. Send, not Clone: whoever holds it is its stage.
 ///
-/// Dropped before the end of the stream, it counts as a failed stage; after its lane has gone, as a late one.
+/// Dropped before the end of the stream, it counts as a failed stage; after its lane has gone, as a
+/// late one.
 pub struct Stage<M: Meta> {
     poller: Option<Poller<M>>,
     shared: Arc<LaneShared<M>>,
@@ -55,16 +58,23 @@ pub struct Stage<M: Meta> {
     /// First and last sequence of every `Held` given out, and whether it came back.
     helds: VecDeque<(Sequence, Sequence, bool)>,
     spare: Vec<Vec<Slot<M>>>,
-    /// It was told that no more will come: none is shown, whatever a stage before it still releases at that moment.
+    /// It was told that no more will come: none is shown, whatever a stage before it still releases
+    /// at that moment.
     is_cut_off: bool,
-    /// Events that it has processed and told of, of which its cursor in the disruptor doesn't tell yet: of a stage that its lane polls.
+    /// Events that it has processed and told of, of which its cursor in the disruptor doesn't tell
+    /// yet: of a stage that its lane polls.
     lag: u64,
     /// Of a timed lane.
     timer: Option<StageTimer>,
 }
 
 impl<M: Meta> Stage<M> {
-    pub(super) fn new(poller: Poller<M>, shared: &Arc<LaneShared<M>>, index: u32, timer: Option<StageTimer>) -> Self {
+    pub(super) fn new(
+        poller: Poller<M>,
+        shared: &Arc<LaneShared<M>>,
+        index: u32,
+        timer: Option<StageTimer>,
+    ) -> Self {
         let id = StageId::of(shared, index);
         let (helds, spare) = (VecDeque::new(), Vec::new());
         let (released, read, is_cut_off, lag) = (NONE, NONE, false, 0);
@@ -90,13 +100,18 @@ impl<M: Meta> Stage<M> {
 
     /// Shows at most `max` events to `handler`, in order, and releases those it is done with.
     ///
-    /// A panic of the handler is caught: the events before it are released, the stage is dead, and the lane's panic policy
-    /// applies. Cost: about 3 ns an event beside the handler.
+    /// A panic of the handler is caught: the events before it are released, the stage is dead, and
+    /// the lane's panic policy applies. Cost: about 3 ns an event beside the handler.
     ///
     /// # Errors
-    /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds events that were read ahead.
+    /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds
+    /// events that were read ahead.
     #[inline]
-    pub fn poll(&mut self, max: usize, handler: impl FnMut(View<'_, M>) -> Outcome) -> Result<Polled, StageError> {
+    pub fn poll(
+        &mut self,
+        max: usize,
+        handler: impl FnMut(View<'_, M>) -> Outcome,
+    ) -> Result<Polled, StageError> {
         self.poll_batch(max, || (), handler)
     }
 
@@ -113,8 +128,10 @@ impl<M: Meta> Stage<M> {
             return self.refuse();
         }
         let Some(poller) = self.poller.as_mut() else { return self.refuse() };
-        // Whoever is woken by a progress finds the events, or would spin until the cursor lets them through.
-        let is_told = cfg!(debug_assertions) && self.shared.available(self.id.layer as usize) > self.released;
+        // Whoever is woken by a progress finds the events, or would spin until the cursor lets them
+        // through.
+        let is_told =
+            cfg!(debug_assertions) && self.shared.available(self.id.layer as usize) > self.released;
         let (shared, id, mut sequence, mut stopped) = (&*self.shared, self.id, self.released, None);
         let driven = poller.drive(max as u64, begin, |slot| {
             sequence += 1;
@@ -139,7 +156,8 @@ impl<M: Meta> Stage<M> {
         if is_all { Ok(Polled::Advanced(done as usize)) } else { self.stop(done, stopped, shown) }
     }
 
-    /// Nothing is shown: it has ended or died, it has seen all that a dead stage before it had finished, or it holds events.
+    /// Nothing is shown: it has ended or died, it has seen all that a dead stage before it had
+    /// finished, or it holds events.
     #[cold]
     fn refuse(&mut self) -> Result<Polled, StageError> {
         self.reap_dropped_held()?;
@@ -149,7 +167,8 @@ impl<M: Meta> Stage<M> {
         if self.poller.is_none() { Ok(Polled::Ended) } else { self.idle() }
     }
 
-    /// The handler has stopped before the end of the batch: for now, or, if it says why or panicked, for good.
+    /// The handler has stopped before the end of the batch: for now, or, if it says why or
+    /// panicked, for good.
     #[cold]
     fn stop(
         &mut self,
@@ -164,7 +183,8 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Reads at most `max` events without releasing them. `None`: there are none now; see [`Stage::has_ended`].
+    /// Reads at most `max` events without releasing them. `None`: there are none now; see
+    /// [`Stage::has_ended`].
     ///
     /// # Errors
     /// The stage is dead, or has seen all that a dead stage before it had finished.
@@ -193,7 +213,8 @@ impl<M: Meta> Stage<M> {
         Ok(Some(Held::new(slots, first, self.id.index, &self.shared)))
     }
 
-    /// Gives events back. They are released once every older `Held` is: the release position is the oldest one alive.
+    /// Gives events back. They are released once every older `Held` is: the release position is the
+    /// oldest one alive.
     ///
     /// # Errors
     /// The `Held` is another stage's: it comes back.
@@ -235,7 +256,8 @@ impl<M: Meta> Stage<M> {
         Ok(())
     }
 
-    /// Whether every event of the stream is processed and released, and the stage has seen the end: by the call that found nothing more.
+    /// Whether every event of the stream is processed and released, and the stage has seen the end:
+    /// by the call that found nothing more.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state().has_ended()
@@ -276,8 +298,9 @@ impl<M: Meta> Stage<M> {
         self.idle()
     }
 
-    /// A stage that its lane polls has processed up to `released`. Its cursor in the disruptor follows now, or, if `is_lazy`, with [`Stage::sync`]; always
-    /// before anybody is told who reads by it. The IO thread needn't be woken: it is here. `wakes`: the next layer has threads.
+    /// A stage that its lane polls has processed up to `released`. Its cursor in the disruptor
+    /// follows now, or, if `is_lazy`, with [`Stage::sync`]; always before anybody is told who reads
+    /// by it. The IO thread needn't be woken: it is here. `wakes`: the next layer has threads.
     #[inline(always)]
     pub(super) fn move_inline(&mut self, released: Sequence, is_lazy: bool, wakes: bool) {
         self.lag += (released - self.released) as u64;
@@ -307,7 +330,8 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Whether there is something to do or to know: events beyond those read, the end, or a failure.
+    /// Whether there is something to do or to know: events beyond those read, the end, or a
+    /// failure.
     pub(super) fn is_ready(&self) -> bool {
         let (state, shared, next) = (self.state(), &self.shared, self.read + 1);
         shared.available(state.layer) >= next
@@ -316,7 +340,8 @@ impl<M: Meta> Stage<M> {
             || state.is_dead()
     }
 
-    /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays dead.
+    /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays
+    /// dead.
     fn reap_dropped_held(&mut self) -> Result<(), StageError> {
         if !self.state().is_dead() {
             return Ok(());
@@ -327,7 +352,8 @@ impl<M: Meta> Stage<M> {
         Err(self.failed())
     }
 
-    /// Nothing is there: because nothing was published, because the stream has ended, or because a stage before is dead.
+    /// Nothing is there: because nothing was published, because the stream has ended, or because a
+    /// stage before is dead.
     #[inline]
     fn idle(&mut self) -> Result<Polled, StageError> {
         if self.shared.goes_on_behind(self.read) { Ok(Polled::Idle) } else { self.find_end() }
@@ -347,14 +373,16 @@ impl<M: Meta> Stage<M> {
         Ok(Polled::Idle)
     }
 
-    /// Why it sees nothing more: a stage has failed, or one before it (or this one) was left by the lane.
+    /// Why it sees nothing more: a stage has failed, or one before it (or this one) was left by the
+    /// lane.
     fn failed(&self) -> StageError {
         if let Some(failure) = self.shared.failure() {
             return StageError::Failed(failure);
         }
         let layer = self.state().layer;
-        let left =
-            |(stage, index): &(&StageState, u32)| (stage.layer < layer || *index == self.id.index) && stage.is_dead();
+        let left = |(stage, index): &(&StageState, u32)| {
+            (stage.layer < layer || *index == self.id.index) && stage.is_dead()
+        };
         let left = self.shared.stages.iter().zip(0..).find(left);
         left.map_or(StageError::Ended, |(stage, _)| StageError::Left {
             stage: stage.name.clone(),
@@ -377,9 +405,12 @@ impl<M: Meta> Stage<M> {
         self.failed()
     }
 
-    /// Its lane has gone before it has seen the end: it is late. Nothing is gated by its poller any more.
+    /// Its lane has gone before it has seen the end: it is late. Nothing is gated by its poller any
+    /// more.
     fn leave(&mut self) {
-        if self.poller.take().is_some() && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released)) {
+        if self.poller.take().is_some()
+            && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released))
+        {
             self.shared.leave_stage(self.id.index, self.released + 1);
         }
     }
@@ -439,6 +470,9 @@ impl<M: Meta> Drop for Stage<M> {
 
 impl<M: Meta> std::fmt::Debug for Stage<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stage").field("name", &self.name()).field("released", &self.released).finish_non_exhaustive()
+        f.debug_struct("Stage")
+            .field("name", &self.name())
+            .field("released", &self.released)
+            .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use disruptor::{
-    BusySpin, EventPoller, MultiConsumerBarrier, SingleConsumerBarrier, SingleProducer, build_single_producer,
+    BusySpin, EventPoller, MultiConsumerBarrier, SingleConsumerBarrier, SingleProducer,
+    build_single_producer,
 };
 
 use super::error::LaneError;
@@ -22,7 +23,8 @@ use crate::barrier::Barrier;
 use crate::region::RegionReport;
 use crate::ring::RingPool;
 
-/// The lane's own ends of the disruptor: it publishes, and its poller in the last layer lets the producer go on.
+/// The lane's own ends of the disruptor: it publishes, and its poller in the last layer lets the
+/// producer go on.
 pub(super) struct Ends<M> {
     pub(super) producer: SingleProducer<Slot<M>, SingleConsumerBarrier>,
     pub(super) reclaimer: EventPoller<Slot<M>, MultiConsumerBarrier>,
@@ -52,7 +54,8 @@ pub struct LaneReport {
     pub downgrades: Vec<String>,
 }
 
-/// The stage handles of a lane that weren't taken yet. Dropped with handles left, it fails those stages.
+/// The stage handles of a lane that weren't taken yet. Dropped with handles left, it fails those
+/// stages.
 #[derive(Debug)]
 pub struct Stages<M: Meta>(Vec<Stage<M>>);
 
@@ -74,11 +77,12 @@ impl<M: Meta> IntoIterator for Stages<M> {
 }
 
 impl LaneSpec {
-    /// Starts the lane on the calling thread, which owns it from now on: pins the thread, maps and touches the pool, builds
-    /// the ring. Nothing allocates on this thread afterwards.
+    /// Starts the lane on the calling thread, which owns it from now on: pins the thread, maps and
+    /// touches the pool, builds the ring. Nothing allocates on this thread afterwards.
     ///
     /// # Errors
-    /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and refused.
+    /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and
+    /// refused.
     pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
         self.check()?;
         self.check_ring::<M>()?;
@@ -98,13 +102,15 @@ impl LaneSpec {
             Some(cpu) => pin_current(cpu, self.pin)?,
             None => PinReport::unpinned(),
         };
-        let mut downgrades: Vec<String> = pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
+        let mut downgrades: Vec<String> =
+            pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
         let pool = RingPool::read_on(self.readers(), &self.pool)?;
         let (layers, states) = self.stages(&mut downgrades);
         let flow = Flow::new(states, self.panic, Barrier::choose(), Party::event()?);
         let timed = self.clock.map(|clock| Timing::new(clock, self.slots, layers.iter().sum()));
         let (timing, timers) = timed.unzip();
-        let shared = Arc::new(LaneShared::new(self.id, Arc::clone(pool.memory()), self.slots, flow, timing));
+        let shared =
+            Arc::new(LaneShared::new(self.id, Arc::clone(pool.memory()), self.slots, flow, timing));
         let (ends, pollers) = build(self.slots, &layers);
         let mut timers = timers.into_iter().flatten();
         let stage = |(poller, index)| Stage::new(poller, &shared, index, timers.next());
@@ -118,7 +124,8 @@ impl LaneSpec {
 /// The disruptor: a poller a stage, layer after layer, and the reclaimer behind them all.
 fn build<M: Meta>(slots: usize, layers: &[usize]) -> (Ends<M>, Vec<Poller<M>>) {
     let mut pollers = Vec::new();
-    let mut first = build_single_producer(slots, Slot::<M>::default, BusySpin).with_multi_consumer();
+    let mut first =
+        build_single_producer(slots, Slot::<M>::default, BusySpin).with_multi_consumer();
     for _ in 0..layers[0] {
         let (poller, next) = first.new_event_poller();
         pollers.push(Poller::First(poller));

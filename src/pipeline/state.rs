@@ -1,4 +1,5 @@
-//! One stage as the other threads of its lane see it: how far it is, whether it is dead, what it holds and what it rejected.
+//! One stage as the other threads of its lane see it: how far it is, whether it is dead, what it
+//! holds and what it rejected.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -32,7 +33,8 @@ pub(crate) struct StageState {
     progress: Padded<AtomicI64>,
     /// The first sequence it didn't process, once it is dead or was left; `i64::MAX` before.
     died_at: AtomicI64,
-    /// Where its release stands while `Held`s are out, shifted by one; the lowest bit: one of them went unreleased. So the two settle which came first.
+    /// Where its release stands while `Held`s are out, shifted by one; the lowest bit: one of them
+    /// went unreleased. So the two settle which came first.
     settled: AtomicI64,
     /// Its `Held`s that are alive, and the sequence of the oldest (NONE without one).
     helds: AtomicI64,
@@ -106,7 +108,8 @@ impl StageState {
         self.died_at.fetch_min(first_missing, Ordering::AcqRel);
     }
 
-    /// Events that it has processed: what it released, without what was released for it after its death.
+    /// Events that it has processed: what it released, without what was released for it after its
+    /// death.
     pub(crate) fn processed(&self) -> u64 {
         ((self.progress() + 1).min(self.died_at())) as u64
     }
@@ -116,7 +119,8 @@ impl StageState {
         self.settled.store(released << 1, Ordering::Relaxed);
     }
 
-    /// The stage moves its release from `released` to `through`, unless a `Held` went unreleased before.
+    /// The stage moves its release from `released` to `through`, unless a `Held` went unreleased
+    /// before.
     pub(super) fn settle_release(&self, released: Sequence, through: Sequence) -> bool {
         let (now, then) = (released << 1, through << 1);
         self.settled.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -162,7 +166,8 @@ impl StageState {
     /// One more event is rejected; the first reason is kept.
     #[cold]
     pub(super) fn reject(&self, sequence: Sequence, reason: String) {
-        // The reason first: whoever sees the count finds it. Only the stage's own thread comes here, so nobody waits for another who is still writing.
+        // The reason first: whoever sees the count finds it. Only the stage's own thread comes
+        // here, so nobody waits for another who is still writing.
         if self.rejected.load(Ordering::Relaxed) == 0 {
             let _kept = self.rejection.set(Rejection { sequence, reason });
         }

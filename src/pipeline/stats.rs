@@ -18,8 +18,9 @@ pub struct StageStats {
     pub released: Sequence,
     /// Events that it could process now.
     pub behind: u64,
-    /// The oldest sequence that was read ahead and not given back, while `Held`s of it are alive. A leaked `Held` stays here; of one that was dropped elsewhere
-    /// the stage learns at its next call.
+    /// The oldest sequence that was read ahead and not given back, while `Held`s of it are alive. A
+    /// leaked `Held` stays here; of one that was dropped elsewhere the stage learns at its next
+    /// call.
     pub held_from: Option<Sequence>,
     /// Whether it has processed the whole stream.
     pub ended: bool,
@@ -29,11 +30,13 @@ pub struct StageStats {
     pub rejected: u64,
     /// The first of these.
     pub first_rejection: Option<Rejection>,
-    /// Sleeps that ended without a wake-up though there was work: a defect of ours if it isn't zero.
+    /// Sleeps that ended without a wake-up though there was work: a defect of ours if it isn't
+    /// zero.
     pub wakes_lost: u64,
 }
 
-/// A snapshot of a lane. Its owner takes one by [`Lane::stats`], any other thread by a [`LaneWatch`](super::LaneWatch).
+/// A snapshot of a lane. Its owner takes one by [`Lane::stats`], any other thread by a
+/// [`LaneWatch`](super::LaneWatch).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LaneStats {
@@ -53,7 +56,8 @@ pub struct LaneStats {
     pub stages: Vec<StageStats>,
 }
 
-/// What only the owner of a lane knows: the part of [`LaneStats`] that isn't shared with the stages.
+/// What only the owner of a lane knows: the part of [`LaneStats`] that isn't shared with the
+/// stages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnerStats {
     pub(crate) pool: PoolStats,
@@ -75,7 +79,11 @@ impl LaneStats {
     #[must_use]
     pub fn blocked_by(&self) -> Option<&str> {
         let last = i64::try_from(self.published).unwrap_or(i64::MAX) - 1;
-        let slowest = self.stages.iter().filter(|stage| stage.released < last).min_by_key(|stage| stage.released);
+        let slowest = self
+            .stages
+            .iter()
+            .filter(|stage| stage.released < last)
+            .min_by_key(|stage| stage.released);
         slowest.map(|stage| stage.name.as_str())
     }
 }
@@ -99,16 +107,22 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// What pool and window would have served so far. On overwrite it is at least what `start` asks for, which counts with a ring of the largest
-    /// slices. Cost: as [`RingPool::stats`](crate::ring::RingPool::stats).
+    /// What pool and window would have served so far. On overwrite it is at least what `start` asks
+    /// for, which counts with a ring of the largest slices. Cost: as
+    /// [`RingPool::stats`](crate::ring::RingPool::stats).
     #[must_use]
     pub fn right_size(&self) -> RightSize {
         let (stats, layout) = (self.pool.stats(), self.pool.layout());
         let least_bytes = match self.reclaim {
             Reclaim::OnConsume => 0,
-            Reclaim::OnOverwrite => overwrite_bytes(layout, self.free_slots() + self.slots_in_use()),
+            Reclaim::OnOverwrite => {
+                overwrite_bytes(layout, self.free_slots() + self.slots_in_use())
+            }
         };
-        debug_assert!(least_bytes <= layout.pool_bytes(), "the lane started with a smaller pool than it needs");
+        debug_assert!(
+            least_bytes <= layout.pool_bytes(),
+            "the lane started with a smaller pool than it needs"
+        );
         RightSize::of(&stats, layout, least_bytes)
     }
 
@@ -125,7 +139,8 @@ fn stage_stats<M>(shared: &LaneShared<M>, stage: &StageState) -> StageStats {
         name: stage.name.clone(),
         released,
         behind: (shared.available(stage.layer) - released).max(0) as u64,
-        held_from: Some(stage.held_from()).filter(|&sequence| sequence != NONE && stage.helds() > 0),
+        held_from: Some(stage.held_from())
+            .filter(|&sequence| sequence != NONE && stage.helds() > 0),
         ended: stage.has_ended(),
         died_at: Some(stage.died_at()).filter(|&sequence| sequence != i64::MAX),
         rejected: stage.rejected(),

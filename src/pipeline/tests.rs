@@ -1,4 +1,5 @@
-//! Tests of lanes, on the real disruptor. Each is named after what it reproduces; sizes are tiny, and threads really park.
+//! Tests of lanes, on the real disruptor. Each is named after what it reproduces; sizes are tiny,
+//! and threads really park.
 
 mod attached;
 mod close;
@@ -23,13 +24,16 @@ use std::time::Duration;
 
 use super::shared::LaneShared;
 use super::state::StageState;
-use super::{Lane, LaneSpec, Outcome, Polled, Refused, Stage, StageRefusal, StageSpec, Started, View, Wait};
+use super::{
+    Lane, LaneSpec, Outcome, Polled, Refused, Stage, StageRefusal, StageSpec, Started, View, Wait,
+};
 use crate::region::Pages;
 use crate::ring::model::is_filled;
 use crate::ring::{PoolOptions, Sequence};
 
 /// Long enough for anything but a hang; scripts/twins, whose hangs are on purpose, waits less.
-const LONG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
+const LONG: Duration =
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
 
 /// Eight chunks of 4 KiB.
 pub(super) fn tiny_pool() -> PoolOptions {
@@ -53,14 +57,18 @@ pub(super) fn start(slots: usize, layers: Vec<Vec<StageSpec>>) -> Started<u64> {
 }
 
 /// A lane of 8 slots whose stages, one in each layer, are polled by hand.
-fn by_hand<const N: usize>(spec: impl FnOnce(LaneSpec) -> LaneSpec, names: [&str; N]) -> (Lane<u64>, [Stage<u64>; N]) {
+fn by_hand<const N: usize>(
+    spec: impl FnOnce(LaneSpec) -> LaneSpec,
+    names: [&str; N],
+) -> (Lane<u64>, [Stage<u64>; N]) {
     let layers = names.iter().map(|name| vec![StageSpec::inline(name)]).collect();
     let mut started = spec(tiny_spec(8, layers)).start().expect("a tiny lane");
     let stages = names.map(|name| started.stages.take(name).expect("it was specified"));
     (started.lane, stages)
 }
 
-/// As many bytes as the number says, which also fills them. Every other one goes into its slot at once, the rest as slices.
+/// As many bytes as the number says, which also fills them. Every other one goes into its slot at
+/// once, the rest as slices.
 fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Refused> {
     let len = 8 + (number as usize * 37) % 900;
     let write = |bytes: &mut [u8]| {
@@ -91,7 +99,9 @@ fn publish(lane: &mut Lane<u64>, numbers: impl IntoIterator<Item = u64>) {
 
 fn assert_holds(bytes: &[u8], number: u64) {
     assert_eq!(bytes[..8], number.to_le_bytes());
-    assert!(bytes.len() == 8 + (number as usize * 37) % 900 && is_filled(&bytes[8..], number as u8));
+    assert!(
+        bytes.len() == 8 + (number as usize * 37) % 900 && is_filled(&bytes[8..], number as u8)
+    );
 }
 
 /// The handler that accepts an event when it is what `stage_number` staged under that sequence.
@@ -113,7 +123,8 @@ fn state<'a>(shared: &'a Arc<LaneShared<u64>>, name: &str) -> &'a StageState {
     shared.stages.iter().find(|stage| stage.name == name).expect("it was specified")
 }
 
-/// Until the stages' threads sleep: who has announced it looks once more behind the barrier, and what it sees there needs no wake-up.
+/// Until the stages' threads sleep: who has announced it looks once more behind the barrier, and
+/// what it sees there needs no wake-up.
 fn await_sleep(shared: &Arc<LaneShared<u64>>, names: &[&str]) {
     let asleep = |name: &&str| state(shared, name).party().expect("it has a thread").is_asleep();
     while !names.iter().all(asleep) {

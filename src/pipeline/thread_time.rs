@@ -4,8 +4,9 @@
 //!   busy: batches, one after the other ─▶ idle: nothing to read ─▶ busy ...
 //!                                       └▶ retry: the handler can't take the next event
 //! ```
-//! The clock is read where the first event after idleness or a retry is shown. Where work ends it was read already, for the latencies of the last
-//! batch. What goes on at the moment of a look counts up to that moment, so a handler that hangs is busy.
+//! The clock is read where the first event after idleness or a retry is shown. Where work ends it
+//! was read already, for the latencies of the last batch. What goes on at the moment of a look
+//! counts up to that moment, so a handler that hangs is busy.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -48,7 +49,8 @@ const NOT_RUNNING: u64 = StageActivity::ALL.len() as u64;
 
 /// Whoever takes time out of `open` adds it to one of the sums, so none is counted twice.
 struct Cells {
-    /// What goes on, and since when. The thread swaps it, and a reader that counts what goes on moves its start.
+    /// What goes on, and since when. The thread swaps it, and a reader that counts what goes on
+    /// moves its start.
     open: AtomicU64,
     /// Time by activity, added by the thread alone.
     ended_ns: [AtomicU64; StageActivity::ALL.len()],
@@ -75,7 +77,8 @@ pub(super) struct ThreadClock {
 impl ThreadClock {
     pub(super) fn new(clock: Clock) -> Self {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        let cells = Cells { open: AtomicU64::new(NOT_RUNNING), ended_ns: zeros(), looked_ns: zeros() };
+        let cells =
+            Cells { open: AtomicU64::new(NOT_RUNNING), ended_ns: zeros(), looked_ns: zeros() };
         Self { clock, cells: Arc::new(cells), activity: NOT_RUNNING }
     }
 
@@ -91,7 +94,8 @@ impl ThreadClock {
         }
     }
 
-    /// The thread does this from that moment on, if it doesn't already; not from before a moment that a reader has counted.
+    /// The thread does this from that moment on, if it doesn't already; not from before a moment
+    /// that a reader has counted.
     pub(super) fn begin_at(&mut self, activity: StageActivity, ns: u64) {
         if self.activity != activity as u64 {
             self.switch(activity as u64, ns);
@@ -114,7 +118,10 @@ impl ThreadClock {
         }
         self.activity = to;
         if let Some(ended_ns) = self.cells.ended_ns.get(was as usize) {
-            ended_ns.store(ended_ns.load(Ordering::Relaxed) + ns.saturating_sub(at_ns), Ordering::Relaxed);
+            ended_ns.store(
+                ended_ns.load(Ordering::Relaxed) + ns.saturating_sub(at_ns),
+                Ordering::Relaxed,
+            );
         }
     }
 }
@@ -127,10 +134,12 @@ impl Drop for ThreadClock {
     }
 }
 
-/// What the thread of a stage has done with its time so far: see [`LaneSpec::timed`](super::LaneSpec::timed). Send, Sync and Clone; it outlives the thread.
+/// What the thread of a stage has done with its time so far: see
+/// [`LaneSpec::timed`](super::LaneSpec::timed). Send, Sync and Clone; it outlives the thread.
 ///
-/// It tells of a thread that [`Stage::spawn`](super::Stage::spawn) or [`Stage::run`](super::Stage::run) drives. An inline stage spends its lane's time,
-/// and what your own loop does is yours to say: both have none.
+/// It tells of a thread that [`Stage::spawn`](super::Stage::spawn) or
+/// [`Stage::run`](super::Stage::run) drives. An inline stage spends its lane's time, and what your
+/// own loop does is yours to say: both have none.
 #[derive(Clone)]
 pub struct ThreadTime {
     clock: Clock,
@@ -138,8 +147,9 @@ pub struct ThreadTime {
 }
 
 impl ThreadTime {
-    /// Time spent on an activity, up to now if it goes on. It never goes back, and no moment is counted twice: all three never add up to more than the
-    /// thread has run. A span that ends at the moment of the look may be missing until the next.
+    /// Time spent on an activity, up to now if it goes on. It never goes back, and no moment is
+    /// counted twice: all three never add up to more than the thread has run. A span that ends at
+    /// the moment of the look may be missing until the next.
     #[must_use]
     pub fn spent(&self, activity: StageActivity) -> Duration {
         self.spent_by(activity, || self.clock.now_ns())
@@ -152,12 +162,18 @@ impl ThreadTime {
         if open == activity as u64 {
             let now_ns = now_ns().max(since_ns);
             // Only if that still goes on, and nobody else has counted it.
-            let taken = cells.open.compare_exchange(seen, pack(open, now_ns), Ordering::Relaxed, Ordering::Relaxed);
+            let taken = cells.open.compare_exchange(
+                seen,
+                pack(open, now_ns),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
             if taken.is_ok() {
                 cells.looked_ns[activity as usize].fetch_add(now_ns - since_ns, Ordering::Relaxed);
             }
         }
-        let sums = [&cells.ended_ns, &cells.looked_ns].map(|sums| sums[activity as usize].load(Ordering::Relaxed));
+        let sums = [&cells.ended_ns, &cells.looked_ns]
+            .map(|sums| sums[activity as usize].load(Ordering::Relaxed));
         Duration::from_nanos(sums.iter().sum())
     }
 
@@ -202,7 +218,10 @@ mod tests {
     fn what_goes_on_counts_up_to_now() {
         let mut thread = thread();
         let time = thread.time();
-        assert_eq!((spent(&time, 500), time.is_running(), time.has_run()), ([0, 0, 0], false, false));
+        assert_eq!(
+            (spent(&time, 500), time.is_running(), time.has_run()),
+            ([0, 0, 0], false, false)
+        );
         thread.begin_at(StageActivity::Idle, 1000);
         assert_eq!((spent(&time, 1300), time.is_running()), ([0, 300, 0], true));
         thread.begin_at(StageActivity::Busy, 1400);
@@ -211,7 +230,10 @@ mod tests {
         thread.begin_at(StageActivity::Retry, 2100);
         thread.begin_at(StageActivity::Busy, 3000);
         drop(thread);
-        assert_eq!((spent(&time, 9000), time.is_running(), time.has_run()), ([750, 400, 900], false, true));
+        assert_eq!(
+            (spent(&time, 9000), time.is_running(), time.has_run()),
+            ([750, 400, 900], false, true)
+        );
     }
 
     #[test]
@@ -230,7 +252,10 @@ mod tests {
             loop {
                 let is_over = !time.is_running() && before > Duration::ZERO;
                 let all = StageActivity::ALL.map(|activity| time.spent(activity)).iter().sum();
-                assert!(all >= before && all <= Duration::from_nanos(clock.now_ns()), "{before:?}, {all:?}");
+                assert!(
+                    all >= before && all <= Duration::from_nanos(clock.now_ns()),
+                    "{before:?}, {all:?}"
+                );
                 before = all;
                 if is_over {
                     break;
@@ -254,7 +279,8 @@ mod tests {
         assert_eq!(spent(&time, 0), [1000 + END_NS - 2300, 300, 0]);
     }
 
-    /// The thread goes on between a reader's look at what it does and the reader's look at the clock.
+    /// The thread goes on between a reader's look at what it does and the reader's look at the
+    /// clock.
     #[test]
     fn a_reader_that_is_late_counts_no_span_twice() {
         let mut thread = thread();

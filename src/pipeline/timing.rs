@@ -1,12 +1,14 @@
-//! How long events take through a timed lane: one clock reading for each flush, and one for each batch of a stage. (What its thread does takes one more
-//! for each wait: see [`super::thread_time`].)
+//! How long events take through a timed lane: one clock reading for each flush, and one for each
+//! batch of a stage. (What its thread does takes one more for each wait: see
+//! [`super::thread_time`].)
 //!
 //! ```text
 //!   flush k:  its stamp { last sequence, time } ─▶ the events are published
 //!   a stage has released up to n:  the events of each flush up to n took  now - time of its flush
 //! ```
-//! Stamps lie in a ring of their own, by the number of the flush. It has twice as many places as the lane has slots: a flush has at least one
-//! event, so a stamp is overwritten only by an event that is two rings ahead, and the lane gets no more than one ring ahead of what any stage has
+//! Stamps lie in a ring of their own, by the number of the flush. It has twice as many places as
+//! the lane has slots: a flush has at least one event, so a stamp is overwritten only by an event
+//! that is two rings ahead, and the lane gets no more than one ring ahead of what any stage has
 //! released. A stage looks at a stamp right behind its release, before it takes any more.
 #![forbid(unsafe_code)]
 
@@ -35,7 +37,8 @@ impl Timing {
         assert!(slots.is_power_of_two());
         let stamp = || Stamp { last: AtomicI64::new(NONE), at_ns: AtomicU64::new(0) };
         let stamps = (0..2 * slots).map(|_| stamp()).collect();
-        let (timers, stages): (Vec<_>, Vec<_>) = (0..stages).map(|_| StageTimer::new(clock)).unzip();
+        let (timers, stages): (Vec<_>, Vec<_>) =
+            (0..stages).map(|_| StageTimer::new(clock)).unzip();
         (Self { clock, stamps, stages: stages.into() }, timers)
     }
 
@@ -43,7 +46,8 @@ impl Timing {
         &self.stamps[flush as usize & (self.stamps.len() - 1)]
     }
 
-    /// Before the flush of this number: it publishes events up to `last`. Relaxed: stages find it by what lets the events through.
+    /// Before the flush of this number: it publishes events up to `last`. Relaxed: stages find it
+    /// by what lets the events through.
     #[cold]
     pub(super) fn note_flush(&self, flush: u64, last: Sequence) {
         self.note_flush_at(flush, last, self.clock.now_ns());
@@ -94,7 +98,8 @@ impl StageTimer {
         self.recorded_ns = now_ns;
         while self.recorded < released {
             let stamp = timing.stamp(self.flush);
-            let (last, at_ns) = (stamp.last.load(Ordering::Relaxed), stamp.at_ns.load(Ordering::Relaxed));
+            let (last, at_ns) =
+                (stamp.last.load(Ordering::Relaxed), stamp.at_ns.load(Ordering::Relaxed));
             assert!(
                 last > self.recorded,
                 "the stamp of a flush is there before its events, and until they are released"
@@ -142,7 +147,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Random flushes and releases over many laps, against a list with the flush time of every event. Two stages: the lane waits for the slower.
+        /// Random flushes and releases over many laps, against a list with the flush time of every
+        /// event. Two stages: the lane waits for the slower.
         #[test]
         fn every_event_is_recorded_once_with_the_time_of_its_flush(steps in prop::collection::vec((0usize..3, 1i64..=SLOTS), 1..200)) {
             let (timing, mut timers) = Timing::new(Clock::start(), SLOTS as usize, 2);

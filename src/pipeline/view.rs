@@ -5,7 +5,8 @@ use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
 use crate::ring::{CastError, RetainError, Retained, Rows, Sequence};
 
-/// One event: its bytes, its metadata, its sequence. It can't outlive the call, or the `Held`, that shows it.
+/// One event: its bytes, its metadata, its sequence. It can't outlive the call, or the `Held`, that
+/// shows it.
 #[derive(Clone, Copy)]
 pub struct View<'a, M> {
     slot: &'a Slot<M>,
@@ -32,7 +33,12 @@ impl StageId {
 impl<'a, M: Meta> View<'a, M> {
     /// The slot's sequence isn't released by `stage` while `'a` lasts.
     #[inline]
-    pub(super) fn new(slot: &'a Slot<M>, shared: &'a LaneShared<M>, sequence: Sequence, stage: StageId) -> Self {
+    pub(super) fn new(
+        slot: &'a Slot<M>,
+        shared: &'a LaneShared<M>,
+        sequence: Sequence,
+        stage: StageId,
+    ) -> Self {
         debug_assert!(sequence > shared.stages[stage.index as usize].progress());
         Self { slot, shared, sequence, stage }
     }
@@ -78,7 +84,8 @@ impl<'a, M: Meta> View<'a, M> {
         self.sequence
     }
 
-    /// Whether a stage rejected this event. Of an earlier layer: what a stage of the same layer says at that moment may show or not.
+    /// Whether a stage rejected this event. Of an earlier layer: what a stage of the same layer
+    /// says at that moment may show or not.
     #[must_use]
     pub fn is_rejected(&self) -> bool {
         self.shared.is_rejected(self.sequence)
@@ -116,6 +123,9 @@ impl<'a, M: Meta> View<'a, M> {
 
 impl<M: std::fmt::Debug> std::fmt::Debug for View<'_, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("sequence", &self.sequence).field("slot", self.slot).finish_non_exhaustive()
+        f.debug_struct("View")
+            .field("sequence", &self.sequence)
+            .field("slot", self.slot)
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! Who sleeps in a lane: the threads of stages, which park, and the IO thread, which waits in its own poll call. How no wake-up is lost stands at
-//! [`crate::wake`].
+//! Who sleeps in a lane: the threads of stages, which park, and the IO thread, which waits in its
+//! own poll call. How no wake-up is lost stands at [`crate::wake`].
 #![forbid(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
@@ -18,7 +18,8 @@ pub(crate) const ASLEEP_FULL: u32 = 2;
 pub(crate) enum Party {
     /// A stage's own thread.
     Thread(Sleeper),
-    /// The IO thread with all its inline stages: this event's descriptor is among what it waits for.
+    /// The IO thread with all its inline stages: this event's descriptor is among what it waits
+    /// for.
     Io { word: SleepWord, event: Event },
 }
 
@@ -61,13 +62,19 @@ impl Party {
     }
 
     /// The sleeper's half. `ready` looks again, after the barrier.
-    pub(crate) fn prepare(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> Announced {
+    pub(crate) fn prepare(
+        &self,
+        barrier: Barrier,
+        level: u32,
+        ready: impl Fn() -> bool,
+    ) -> Announced {
         debug_assert!(matches!(self, Self::Io { .. }), "a thread sleeps by `sleep`");
         debug_assert!(level == ASLEEP || level == ASLEEP_FULL);
         self.word().announce(barrier, level, ready)
     }
 
-    /// A stage's thread sleeps until somebody wakes it: false says that a wake-up was lost, which is a defect and counted.
+    /// A stage's thread sleeps until somebody wakes it: false says that a wake-up was lost, which
+    /// is a defect and counted.
     pub(crate) fn sleep(&self, barrier: Barrier, level: u32, ready: impl Fn() -> bool) -> bool {
         match self {
             Self::Thread(sleeper) => sleeper.sleep(barrier, level, None, ready) != Slept::Lost,
@@ -75,8 +82,9 @@ impl Party {
         }
     }
 
-    /// The IO thread is awake again: the word is cleared, and the event as well. A waker may still be about to set it
-    /// after having cleared the word, so it is cleared every time: left set, it would end every later sleep at once.
+    /// The IO thread is awake again: the word is cleared, and the event as well. A waker may still
+    /// be about to set it after having cleared the word, so it is cleared every time: left set, it
+    /// would end every later sleep at once.
     pub(crate) fn awake(&self) {
         self.word().clear();
         if let Self::Io { event, .. } = self {

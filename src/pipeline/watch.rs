@@ -1,7 +1,9 @@
-//! A lane's statistics on another thread: what the stages share is read at once, and what only the owner knows is asked of it.
+//! A lane's statistics on another thread: what the stages share is read at once, and what only the
+//! owner knows is asked of it.
 //!
-//! The owner looks at a flag once a round and pays for the figures only when somebody asked. It waits for no reader before it goes: figures that a reader is just
-//! copying are told again in the next round.
+//! The owner looks at a flag once a round and pays for the figures only when somebody asked. It
+//! waits for no reader before it goes: figures that a reader is just copying are told again in the
+//! next round.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -31,7 +33,12 @@ pub(crate) struct Figures {
 impl Figures {
     pub(super) fn new(slots: usize) -> Self {
         let latest = OwnerStats { slots, ..OwnerStats::default() };
-        Self { asked: AtomicBool::new(false), told: AtomicU64::new(0), latest: ForkLock::new(latest), slots }
+        Self {
+            asked: AtomicBool::new(false),
+            told: AtomicU64::new(0),
+            latest: ForkLock::new(latest),
+            slots,
+        }
     }
 
     #[inline]
@@ -57,7 +64,8 @@ impl Figures {
         self.told.fetch_add(1, Ordering::Release);
     }
 
-    /// In a forked child, where somebody may have held the lock at the fork, perhaps nothing but the number of slots.
+    /// In a forked child, where somebody may have held the lock at the fork, perhaps nothing but
+    /// the number of slots.
     fn latest(&self) -> OwnerStats {
         let latest = self.latest.lock().map(|latest| *latest);
         latest.unwrap_or_else(|| OwnerStats { slots: self.slots, ..OwnerStats::default() })
@@ -99,7 +107,10 @@ impl<M: Meta> Watched for LaneShared<M> {
             self.barrier.light();
             self.io.wake_if(ASLEEP);
         }
-        while figures.told.load(Ordering::Acquire) == told && !self.is_gone() && Instant::now() < until {
+        while figures.told.load(Ordering::Acquire) == told
+            && !self.is_gone()
+            && Instant::now() < until
+        {
             std::thread::sleep(LOOK);
         }
         LaneStats::of(figures.latest(), self)
@@ -108,11 +119,14 @@ impl<M: Meta> Watched for LaneShared<M> {
     fn timings(&self) -> Vec<StageTiming> {
         let timed = self.timing.as_ref().map_or(&[][..], |timing| timing.stages());
         let stages = self.stages.iter().map(|stage| stage.name.clone()).zip(timed.iter().cloned());
-        stages.map(|(stage, (latencies, thread))| StageTiming { stage, latencies, thread }).collect()
+        stages
+            .map(|(stage, (latencies, thread))| StageTiming { stage, latencies, thread })
+            .collect()
     }
 }
 
-/// A lane's statistics for any thread: Send, Sync and Clone. It doesn't keep the lane or its memory.
+/// A lane's statistics for any thread: Send, Sync and Clone. It doesn't keep the lane or its
+/// memory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -132,16 +146,18 @@ pub struct LaneWatch(Weak<dyn Watched>);
 impl LaneWatch {
     /// A snapshot, or `None` once the lane and all its stages are gone.
     ///
-    /// What stages do is read at once. The pool, the slots and what was published are the owner's: it is asked, is woken if it sleeps, and
-    /// answers in its next [`Lane::poll`]. If that takes longer than `patience`, these figures are those of the answer before.
+    /// What stages do is read at once. The pool, the slots and what was published are the owner's:
+    /// it is asked, is woken if it sleeps, and answers in its next [`Lane::poll`]. If that takes
+    /// longer than `patience`, these figures are those of the answer before.
     #[must_use]
     pub fn stats(&self, patience: Duration) -> Option<LaneStats> {
         self.0.upgrade().map(|lane| lane.stats(patience))
     }
 
-    /// How long events took from their flush to their release by each stage, and what its thread does, in the order of the specification: nothing of a
-    /// lane that isn't [timed](super::LaneSpec::timed). `None` once the lane and all its stages are gone. Nobody is asked or woken, so it tells also of
-    /// a lane that hangs.
+    /// How long events took from their flush to their release by each stage, and what its thread
+    /// does, in the order of the specification: nothing of a lane that isn't
+    /// [timed](super::LaneSpec::timed). `None` once the lane and all its stages are gone. Nobody is
+    /// asked or woken, so it tells also of a lane that hangs.
     #[must_use]
     pub fn timings(&self) -> Option<Vec<StageTiming>> {
         self.0.upgrade().map(|lane| lane.timings())

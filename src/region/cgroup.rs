@@ -1,7 +1,8 @@
 //! Memory limits of the process's control groups, versions 1 and 2, and of all their ancestors.
 //!
-//! Populating past such a limit isn't an error but SIGKILL, so it is read before anything is mapped. Promises the level
-//! that leaves the least room. It doesn't see limits outside its own cgroup namespace: nobody inside can.
+//! Populating past such a limit isn't an error but SIGKILL, so it is read before anything is
+//! mapped. Promises the level that leaves the least room. It doesn't see limits outside its own
+//! cgroup namespace: nobody inside can.
 
 use super::kernel::{Roots, number, read, stat_number};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ pub(crate) struct MemoryLimit {
     /// The file that sets it.
     pub(crate) file: PathBuf,
     pub(crate) limit_bytes: usize,
-    /// In use and not to be had back: page cache is left out, because the kernel drops it before it kills.
+    /// In use and not to be had back: page cache is left out, because the kernel drops it before it
+    /// kills.
     pub(crate) used_bytes: usize,
 }
 
@@ -38,9 +40,11 @@ const V1: Names = Names {
     used: "memory.usage_in_bytes",
     cache: ["total_inactive_file", "total_active_file"],
 };
-const V2: Names = Names { limit: "memory.max", used: "memory.current", cache: ["inactive_file", "active_file"] };
+const V2: Names =
+    Names { limit: "memory.max", used: "memory.current", cache: ["inactive_file", "active_file"] };
 
-/// The process's paths in the hierarchies that can limit memory, from the text of `/proc/self/cgroup`.
+/// The process's paths in the hierarchies that can limit memory, from the text of
+/// `/proc/self/cgroup`.
 #[derive(Debug, PartialEq, Eq)]
 struct Membership<'a> {
     v1: Option<&'a str>,
@@ -51,7 +55,10 @@ fn membership(text: &str) -> Membership<'_> {
     let mut found = Membership { v1: None, v2: None };
     for line in text.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(id), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Some(id), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
         if id == "0" && controllers.is_empty() {
             found.v2 = Some(path);
         } else if controllers.split(',').any(|name| name == "memory") {
@@ -82,8 +89,9 @@ pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
     level
 }
 
-/// The limits of a cgroup and its ancestors up to the mount. In a container the mount may already be the process's own
-/// cgroup while `path` still names it from the host's root: folders that aren't there are passed over.
+/// The limits of a cgroup and its ancestors up to the mount. In a container the mount may already
+/// be the process's own cgroup while `path` still names it from the host's root: folders that
+/// aren't there are passed over.
 fn limits_up(mount: &Path, path: &str, names: &Names) -> Vec<MemoryLimit> {
     // A path with `..` lies outside our namespace: what can be seen starts at the mount.
     let inside = path.trim_start_matches('/');
@@ -102,7 +110,11 @@ fn limit_of(folder: &Path, names: &Names) -> Option<MemoryLimit> {
     assert!(limit_bytes < UNLIMITED_BYTES, "no limit passed for one");
     let used_bytes = read(&folder.join(names.used)).and_then(|text| number(&text)).unwrap_or(0);
     let stat = read(&folder.join("memory.stat")).unwrap_or_default();
-    let cache_bytes = names.cache.iter().filter_map(|name| stat_number(&stat, name)).fold(0, usize::saturating_add);
+    let cache_bytes = names
+        .cache
+        .iter()
+        .filter_map(|name| stat_number(&stat, name))
+        .fold(0, usize::saturating_add);
     Some(MemoryLimit { file, limit_bytes, used_bytes: used_bytes.saturating_sub(cache_bytes) })
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// One past the largest id believed in a list; the kernel's own most is 8192. It bounds the memory that a strange file
-/// can cost.
+/// One past the largest id believed in a list; the kernel's own most is 8192. It bounds the memory
+/// that a strange file can cost.
 const IDS_MAX: usize = 1 << 16;
 
 /// The ids of a list, rising. An empty text is an empty list; anything that isn't a list is None.

@@ -5,18 +5,22 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a region wasn't mapped. Every variant names the limit, what was asked, what was allowed, and what to change. All
-/// figures are bytes or pages as their names say; `used_bytes` counts against `limit_bytes`; `errno` is the kernel's error
-/// number.
+/// Why a region wasn't mapped. Every variant names the limit, what was asked, what was allowed, and
+/// what to change. All figures are bytes or pages as their names say; `used_bytes` counts against
+/// `limit_bytes`; `errno` is the kernel's error number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the fields have the same few names in every variant, and are explained once above")]
+#[allow(
+    missing_docs,
+    reason = "the fields have the same few names in every variant, and are explained once above"
+)]
 pub enum RegionError {
     /// `bytes` is zero.
     ZeroBytes,
     /// `bytes`, rounded up to its pages, is more than one allocation may be.
     TooLarge { asked_bytes: usize },
-    /// A memory limit of the process's cgroup or one of its ancestors. Populating past it would be SIGKILL.
+    /// A memory limit of the process's cgroup or one of its ancestors. Populating past it would be
+    /// SIGKILL.
     Cgroup { file: PathBuf, asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The machine hasn't that much memory to give.
     Memory { asked_bytes: usize, available_bytes: usize },
@@ -24,7 +28,8 @@ pub enum RegionError {
     AddressSpace { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The process's limit of locked memory, RLIMIT_MEMLOCK.
     LockedMemory { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
-    /// The kernel's reserved pool of this page kind is too small or taken. `node` is set when one node was asked for.
+    /// The kernel's reserved pool of this page kind is too small or taken. `node` is set when one
+    /// node was asked for.
     HugePages { kind: PageKind, node: Option<u32>, needed_pages: usize, free_pages: usize },
     /// This kernel or CPU has no reserved pages of this kind.
     NoHugePages { kind: PageKind },
@@ -46,25 +51,30 @@ impl fmt::Display for RegionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use RegionError as E;
         match self {
-            E::ZeroBytes => write!(f, "bytes: 0 were asked for, the least is 1; set the region's size"),
+            E::ZeroBytes => {
+                f.write_str("bytes: 0 were asked for, the least is 1; set the region's size")
+            }
             E::TooLarge { asked_bytes } => {
-                write!(f, "bytes: {asked_bytes} were asked for, the most is {}; ask for less", isize::MAX)
+                let most = isize::MAX;
+                write!(f, "bytes: {asked_bytes} were asked for, the most is {most}; ask for less")
             }
             E::Cgroup { file, asked_bytes, limit_bytes, used_bytes } => {
-                let name = file.display();
-                fmt_limit(f, "bytes", &name, [*asked_bytes, *limit_bytes, *used_bytes], "raise it or ask for less")
+                let bytes = [*asked_bytes, *limit_bytes, *used_bytes];
+                fmt_limit(f, "bytes", &file.display(), bytes, "raise it or ask for less")
             }
             E::AddressSpace { asked_bytes, limit_bytes, used_bytes } => {
-                let fix = "raise it (`ulimit -v`) or ask for less";
-                fmt_limit(f, "bytes", &"RLIMIT_AS", [*asked_bytes, *limit_bytes, *used_bytes], fix)
+                let bytes = [*asked_bytes, *limit_bytes, *used_bytes];
+                fmt_limit(f, "bytes", &"RLIMIT_AS", bytes, "raise it (`ulimit -v`) or ask for less")
             }
             E::LockedMemory { asked_bytes, limit_bytes, used_bytes } => {
+                let bytes = [*asked_bytes, *limit_bytes, *used_bytes];
                 let fix = "raise it (`ulimit -l`, LimitMEMLOCK= in a unit) or grant CAP_IPC_LOCK";
-                fmt_limit(f, "lock", &"RLIMIT_MEMLOCK", [*asked_bytes, *limit_bytes, *used_bytes], fix)
+                fmt_limit(f, "lock", &"RLIMIT_MEMLOCK", bytes, fix)
             }
             E::Memory { asked_bytes, available_bytes } => {
                 let (asked, available) = (Size(*asked_bytes), Size(*available_bytes));
-                write!(f, "bytes: {asked} needed, {available} available (MemAvailable); free memory or ask for less")
+                write!(f, "bytes: {asked} needed, {available} available (MemAvailable); ")?;
+                write!(f, "free memory or ask for less")
             }
             E::HugePages { kind, node, needed_pages, free_pages } => {
                 let (place, file) = (Place(*node), pool_file(*kind, *node));
@@ -72,29 +82,34 @@ impl fmt::Display for RegionError {
                 write!(f, "reserve them, as root: echo {needed_pages} > {file}, or use prefer-thp")
             }
             E::NoHugePages { kind } => {
-                write!(f, "pages: this machine has no {kind} (no {}); use prefer-thp", pool_file(*kind, None))
+                let file = pool_file(*kind, None);
+                write!(f, "pages: this machine has no {kind} (no {file}); use prefer-thp")
             }
             E::NoSuchNode { node, nodes } => {
-                write!(f, "numa: node {node} has no memory or doesn't exist; choose one of {nodes:?}")
+                let fix = format_args!("choose one of {nodes:?}");
+                write!(f, "numa: node {node} has no memory or doesn't exist; {fix}")
             }
             E::NodeMemory { node, asked_bytes, available_bytes } => {
                 let (asked, available) = (Size(*asked_bytes), Size(*available_bytes));
-                write!(
-                    f,
-                    "numa: {asked} needed, {available} available on node {node}; ask for less, or use Numa::Local"
-                )
+                write!(f, "numa: {asked} needed, {available} available on node {node}; ")?;
+                write!(f, "ask for less, or use Numa::Local")
             }
             E::Map { kind, mapped_bytes, errno } => {
-                write!(f, "bytes: mapping {} of {kind} was refused: {}; ", Size(*mapped_bytes), Errno(*errno))?;
-                write!(f, "ask for less, or raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
+                let (size, errno) = (Size(*mapped_bytes), Errno(*errno));
+                write!(
+                    f,
+                    "bytes: mapping {size} of {kind} was refused: {errno}; ask for less, or "
+                )?;
+                write!(f, "raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
             }
             E::Bind { node, errno } => {
                 write!(f, "numa: binding to node {node} was refused: {}; ", Errno(*errno))?;
                 write!(f, "allow mbind (a container needs CAP_SYS_NICE for it) or use Numa::Any")
             }
             E::Populate { kind, mapped_bytes, errno } => {
-                write!(f, "bytes: no memory for {} of {kind}: {}; ", Size(*mapped_bytes), Errno(*errno))?;
-                write!(f, "ask for less, or raise the limit of the cgroup's memory or hugetlb controller")
+                let (size, errno) = (Size(*mapped_bytes), Errno(*errno));
+                write!(f, "bytes: no memory for {size} of {kind}: {errno}; ask for less, or ")?;
+                write!(f, "raise the limit of the cgroup's memory or hugetlb controller")
             }
             E::LockRefused { asked_bytes, errno } => {
                 write!(f, "lock: locking {} was refused: {}; ", Size(*asked_bytes), Errno(*errno))?;
@@ -105,7 +120,8 @@ impl fmt::Display for RegionError {
 }
 
 impl RegionError {
-    /// Asserts that the figures argue for the refusal: swapped or stale ones would send the reader after the wrong fix.
+    /// Asserts that the figures argue for the refusal: swapped or stale ones would send the reader
+    /// after the wrong fix.
     pub(super) fn check(&self) {
         use RegionError as E;
         match self {
@@ -114,7 +130,8 @@ impl RegionError {
             | E::LockedMemory { asked_bytes: asked, limit_bytes: limit, used_bytes: used } => {
                 assert!(asked.saturating_add(*used) > *limit, "refused what fits: {self:?}");
             }
-            E::Memory { asked_bytes, available_bytes } | E::NodeMemory { asked_bytes, available_bytes, .. } => {
+            E::Memory { asked_bytes, available_bytes }
+            | E::NodeMemory { asked_bytes, available_bytes, .. } => {
                 assert!(asked_bytes > available_bytes, "refused what is there: {self:?}");
             }
             E::HugePages { kind, needed_pages, free_pages, .. } => {
@@ -128,10 +145,15 @@ impl RegionError {
             }
             E::Bind { errno, .. } => assert!(*errno > 0, "refused without a number: {self:?}"),
             E::LockRefused { asked_bytes, errno } => {
-                assert!(*asked_bytes > 0 && *errno > 0, "nothing was locked or nothing refused: {self:?}");
+                assert!(
+                    *asked_bytes > 0 && *errno > 0,
+                    "nothing was locked or nothing refused: {self:?}"
+                );
             }
             E::ZeroBytes => {}
-            E::TooLarge { asked_bytes } => assert!(*asked_bytes > 0, "zero bytes are too few, not too many"),
+            E::TooLarge { asked_bytes } => {
+                assert!(*asked_bytes > 0, "zero bytes are too few, not too many")
+            }
         }
     }
 }
@@ -146,7 +168,10 @@ fn fmt_limit(
 ) -> fmt::Result {
     let [asked, most, used] = bytes;
     let (asked, most, used) = (Size(asked), Size(most), Size(used));
-    write!(f, "{field}: {asked} needed, but {limit} allows {most}, of which {used} are in use; {fix}")
+    write!(
+        f,
+        "{field}: {asked} needed, but {limit} allows {most}, of which {used} are in use; {fix}"
+    )
 }
 
 impl std::error::Error for RegionError {}
@@ -163,7 +188,8 @@ impl fmt::Display for Place {
 /// The file that reserves pages of a kind.
 fn pool_file(kind: PageKind, node: Option<u32>) -> String {
     let kib = kind.bytes(0) >> 10;
-    let folder = node.map_or("/sys/kernel/mm".to_owned(), |node| format!("/sys/devices/system/node/node{node}"));
+    let folder = node
+        .map_or("/sys/kernel/mm".to_owned(), |node| format!("/sys/devices/system/node/node{node}"));
     format!("{folder}/hugepages/hugepages-{kib}kB/nr_hugepages")
 }
 
@@ -197,7 +223,9 @@ impl fmt::Display for Size {
             0 => write!(f, "0 bytes"),
             _ if bytes.is_multiple_of(1 << 30) => write!(f, "{} GiB", bytes >> 30),
             _ if bytes.is_multiple_of(1 << 20) => write!(f, "{} MiB", bytes >> 20),
-            _ if bytes.is_multiple_of(1 << 10) && bytes < 1 << 20 => write!(f, "{} KiB", bytes >> 10),
+            _ if bytes.is_multiple_of(1 << 10) && bytes < 1 << 20 => {
+                write!(f, "{} KiB", bytes >> 10)
+            }
             _ if bytes < 1 << 20 => write!(f, "{bytes} bytes"),
             _ => write!(f, "{bytes} bytes ({} MiB)", bytes >> 20),
         }

@@ -27,7 +27,8 @@ impl FakeMachine {
         self
     }
 
-    /// Base pages of so many bytes, which the machine that runs the test must be able to map: no fewer than its own.
+    /// Base pages of so many bytes, which the machine that runs the test must be able to map: no
+    /// fewer than its own.
     pub(crate) fn pages_of(mut self, page_bytes: usize) -> FakeMachine {
         self.page_bytes = page_bytes;
         self

@@ -1,11 +1,14 @@
 //! Forked children: what becomes of a region there that must not be shared.
 //!
-//! A region whose bytes a child isn't to have is wiped in it: the range stays mapped and reads as zeros. Where the kernel can't do that (reserved huge pages, and
-//! Linux before 4.14) the range is left out of the child, and that hole would be open to whatever the child maps next, while the child's copies of the
-//! parent's handles still name it. So the holes are listed here, and the handler of a fork closes them, with zeros too.
+//! A region whose bytes a child isn't to have is wiped in it: the range stays mapped and reads as
+//! zeros. Where the kernel can't do that (reserved huge pages, and Linux before 4.14) the range is
+//! left out of the child, and that hole would be open to whatever the child maps next, while the
+//! child's copies of the parent's handles still name it. So the holes are listed here, and the
+//! handler of a fork closes them, with zeros too.
 //!
-//! Promises that a child of `fork` never finds foreign memory in a parent's region. It doesn't know of children made by the bare system call: those leak
-//! the region rather than unmap what they have in its place ([`Mapping`](super::map::Mapping)'s drop).
+//! Promises that a child of `fork` never finds foreign memory in a parent's region. It doesn't know
+//! of children made by the bare system call: those leak the region rather than unmap what they have
+//! in its place ([`Mapping`](super::map::Mapping)'s drop).
 #![allow(unsafe_code)]
 
 use std::ptr;
@@ -14,7 +17,8 @@ use super::span::Span;
 use crate::process::Process;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// Regions that may be left out at once; one more is shared with children, and says so. A list in static memory: the handler of a fork may take no lock.
+/// Regions that may be left out at once; one more is shared with children, and says so. A list in
+/// static memory: the handler of a fork may take no lock.
 const HOLES_MAX: usize = 256;
 /// A place that is taken and doesn't say yet by what. No region starts there.
 const TAKEN: u64 = 1;
@@ -36,7 +40,9 @@ impl<const N: usize> Holes<N> {
 
     /// The place of a range that is listed from now on, if one is free.
     fn list(&self, range: Span) -> Option<usize> {
-        let take = |hole: &Hole| hole.start.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let take = |hole: &Hole| {
+            hole.start.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
         let place = self.0.iter().position(take)?;
         self.0[place].len.store(range.len() as u64, Ordering::Relaxed);
         // A child made meanwhile sees the start with the length, or no start.
@@ -92,7 +98,8 @@ fn watch() -> bool {
     if IS_WATCHED.load(Ordering::Relaxed) {
         return true;
     }
-    // Two threads may both come here: to close a hole twice changes nothing, and a lock would be one that a child may find taken.
+    // Two threads may both come here: to close a hole twice changes nothing, and a lock would be
+    // one that a child may find taken.
     // SAFETY: I10. The handler makes system calls and reads statics, both allowed after a fork.
     let refused = unsafe { libc::pthread_atfork(None, None, Some(close_holes)) };
     IS_WATCHED.store(refused == 0, Ordering::Relaxed);
@@ -107,9 +114,13 @@ extern "C" fn close_holes() {
 fn close(start: usize, len: usize) {
     let rights = [libc::PROT_READ | libc::PROT_WRITE, libc::PROT_NONE];
     for rights in rights {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+        let flags = libc::MAP_PRIVATE
+            | libc::MAP_ANONYMOUS
+            | libc::MAP_NORESERVE
+            | libc::MAP_FIXED_NOREPLACE;
         // SAFETY: I10. The call replaces no existing mapping, so no visible byte changes.
-        let at = unsafe { libc::mmap(ptr::without_provenance_mut(start), len, rights, flags, -1, 0) };
+        let at =
+            unsafe { libc::mmap(ptr::without_provenance_mut(start), len, rights, flags, -1, 0) };
         if at.addr() == start {
             return;
         }

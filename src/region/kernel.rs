@@ -1,12 +1,14 @@
 //! What the kernel says in files: the roots of `/proc` and `/sys`, and the shapes their lines have.
 //!
-//! Promises that a missing or strange file is `None`, never a panic: containers hide files. Readers take the roots as a
-//! value, so that tests use a folder; under Miri, which has no such files, every read is `None`. Nothing is cached.
+//! Promises that a missing or strange file is `None`, never a panic: containers hide files. Readers
+//! take the roots as a value, so that tests use a folder; under Miri, which has no such files,
+//! every read is `None`. Nothing is cached.
 
 use super::map::page_bytes;
 use std::path::{Path, PathBuf};
 
-/// A machine, as far as a region asks it: where `/proc` and `/sys` are, and the bytes of a base page.
+/// A machine, as far as a region asks it: where `/proc` and `/sys` are, and the bytes of a base
+/// page.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
     pub(crate) proc_dir: PathBuf,

@@ -1,7 +1,9 @@
-//! Everything that would refuse a region, or kill the process for it, compared before the first page is mapped.
+//! Everything that would refuse a region, or kill the process for it, compared before the first
+//! page is mapped.
 //!
-//! Promises an error with the figures for each known limit. It isn't a reservation: memory that others take between the
-//! check and the touch is theirs, and a limit that can't be read limits nothing here.
+//! Promises an error with the figures for each known limit. It isn't a reservation: memory that
+//! others take between the check and the touch is theirs, and a limit that can't be read limits
+//! nothing here.
 
 use super::cgroup;
 use super::error::RegionError;
@@ -26,8 +28,8 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// What the cgroup is charged: the pages and their page tables, one table entry of 8 bytes for each 4 KiB (a huge
-    /// page keeps a spare table, for the day it is split).
+    /// What the cgroup is charged: the pages and their page tables, one table entry of 8 bytes for
+    /// each 4 KiB (a huge page keeps a spare table, for the day it is split).
     fn charged_bytes(&self) -> usize {
         self.resident_bytes.saturating_add(self.resident_bytes / 512)
     }
@@ -39,7 +41,10 @@ impl Need {
 
 /// Whether the need fits under every limit but that of locking.
 pub(crate) fn check(need: &Need, roots: &Roots) -> Result<(), RegionError> {
-    assert!(need.resident_bytes > 0 && need.address_bytes >= need.resident_bytes, "less mapped than used: {need:?}");
+    assert!(
+        need.resident_bytes > 0 && need.address_bytes >= need.resident_bytes,
+        "less mapped than used: {need:?}"
+    );
     check_address_space(need, roots)?;
     if need.kind.is_reserved() {
         return check_huge_pages(need, roots);
@@ -55,7 +60,11 @@ fn check_address_space(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let status = roots.read_proc("self/status").unwrap_or_default();
     let used_bytes = field_bytes(&status, "VmSize:").unwrap_or(0);
     if need.address_bytes > limit_bytes.saturating_sub(used_bytes) {
-        return Err(RegionError::AddressSpace { asked_bytes: need.address_bytes, limit_bytes, used_bytes });
+        return Err(RegionError::AddressSpace {
+            asked_bytes: need.address_bytes,
+            limit_bytes,
+            used_bytes,
+        });
     }
     Ok(())
 }
@@ -82,18 +91,31 @@ fn check_machine(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     Ok(())
 }
 
-/// A bound range that its node can't hold brings the out-of-memory killer, even while other nodes have memory.
+/// A bound range that its node can't hold brings the out-of-memory killer, even while other nodes
+/// have memory.
 fn check_node(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let Some(node) = need.node else { return Ok(()) };
-    let meminfo = roots.read_sys(&format!("devices/system/node/node{node}/meminfo")).unwrap_or_default();
+    let meminfo =
+        roots.read_sys(&format!("devices/system/node/node{node}/meminfo")).unwrap_or_default();
     // The lines open with `Node 0 `, unlike those of /proc/meminfo.
     let prefix = format!("Node {node} ");
-    let plain: String = meminfo.lines().filter_map(|line| line.strip_prefix(&prefix)).flat_map(|l| [l, "\n"]).collect();
+    let plain: String = meminfo
+        .lines()
+        .filter_map(|line| line.strip_prefix(&prefix))
+        .flat_map(|l| [l, "\n"])
+        .collect();
     let Some(free_bytes) = field_bytes(&plain, "MemFree:") else { return Ok(()) };
-    let cache_bytes = ["Inactive(file):", "Active(file):"].iter().filter_map(|name| field_bytes(&plain, name)).sum();
+    let cache_bytes = ["Inactive(file):", "Active(file):"]
+        .iter()
+        .filter_map(|name| field_bytes(&plain, name))
+        .sum();
     let available_bytes = free_bytes.saturating_add(cache_bytes);
     if need.resident_bytes > available_bytes {
-        return Err(RegionError::NodeMemory { node, asked_bytes: need.resident_bytes, available_bytes });
+        return Err(RegionError::NodeMemory {
+            node,
+            asked_bytes: need.resident_bytes,
+            available_bytes,
+        });
     }
     Ok(())
 }
@@ -105,8 +127,8 @@ fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let machine = |name: &str| roots.sys_number(&format!("kernel/mm/{pool}/{name}"));
     let Some(free) = machine("free_hugepages") else {
         // Without a readable /sys at all there is nothing to check, and mmap itself will answer.
-        let hidden =
-            roots.read_sys("kernel/mm/transparent_hugepage/enabled").is_none() && roots.read_proc("meminfo").is_none();
+        let hidden = roots.read_sys("kernel/mm/transparent_hugepage/enabled").is_none()
+            && roots.read_proc("meminfo").is_none();
         return if hidden { Ok(()) } else { Err(RegionError::NoHugePages { kind }) };
     };
     let reserved = machine("resv_hugepages").unwrap_or(0);
@@ -117,11 +139,18 @@ fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     if needed_pages > free_pages {
         return Err(RegionError::HugePages { kind, node: None, needed_pages, free_pages });
     }
-    // The reservation is the machine's, not the node's: touching more than the node has would be SIGBUS.
+    // The reservation is the machine's, not the node's: touching more than the node has would be
+    // SIGBUS.
     if let Some(node) = need.node {
-        let free_pages = roots.sys_number(&format!("devices/system/node/node{node}/{pool}/free_hugepages"));
+        let free_pages =
+            roots.sys_number(&format!("devices/system/node/node{node}/{pool}/free_hugepages"));
         if let Some(free_pages) = free_pages.filter(|free| needed_pages > *free) {
-            return Err(RegionError::HugePages { kind, node: Some(node), needed_pages, free_pages });
+            return Err(RegionError::HugePages {
+                kind,
+                node: Some(node),
+                needed_pages,
+                free_pages,
+            });
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Machines as values, for tests: whatever depends on caches, cores or pages is run on all of them, and never on the one that runs the tests.
+//! Machines as values, for tests: whatever depends on caches, cores or pages is run on all of them,
+//! and never on the one that runs the tests.
 
 use super::topology::Topology;
 
@@ -8,8 +9,15 @@ const MIB: usize = 1 << 20;
 /// Base pages of x86-64, of Apple's cores, and of some aarch64 kernels for servers.
 pub(crate) const PAGE_BYTES: [usize; 3] = [4 * KIB, 16 * KIB, 64 * KIB];
 
-const L2_BYTES: [Option<usize>; 7] =
-    [None, Some(256 * KIB), Some(512 * KIB), Some(MIB), Some(1280 * KIB), Some(2 * MIB), Some(4 * MIB)];
+const L2_BYTES: [Option<usize>; 7] = [
+    None,
+    Some(256 * KIB),
+    Some(512 * KIB),
+    Some(MIB),
+    Some(1280 * KIB),
+    Some(2 * MIB),
+    Some(4 * MIB),
+];
 const L3_BYTES: [Option<usize>; 8] = [
     None,
     Some(2 * MIB),

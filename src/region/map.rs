@@ -1,16 +1,18 @@
 //! The mapping under a region, and every system call about it.
 //!
-//! Promises an owned range of one page kind, between guards, that is unmapped when dropped on any thread. It decides
-//! nothing: which kind, which advice and what to do about a refusal is [`super::region`]'s.
+//! Promises an owned range of one page kind, between guards, that is unmapped when dropped on any
+//! thread. It decides nothing: which kind, which advice and what to do about a refusal is
+//! [`super::region`]'s.
 //!
 //! ```text
 //!   mmap start           base                          base + len          mmap end
 //!   │ guard (PROT_NONE)  │ the region, of one page kind │ guard (PROT_NONE) │
 //! ```
 //!
-//! The guards turn a write past either end, also one by the kernel for us, into a fault. They also keep the range a
-//! line of its own in smaps: neighbours of one kind are merged there. Reserved huge pages need none: they are never
-//! merged, and a guard would cost a whole huge page. Under Miri there are no guards and every request is a no-op.
+//! The guards turn a write past either end, also one by the kernel for us, into a fault. They also
+//! keep the range a line of its own in smaps: neighbours of one kind are merged there. Reserved
+//! huge pages need none: they are never merged, and a guard would cost a whole huge page. Under
+//! Miri there are no guards and every request is a no-op.
 #![allow(unsafe_code)]
 
 use super::fork::Listed;
@@ -25,7 +27,8 @@ use std::ptr::NonNull;
 /// An owned range, not yet backed by pages until it is touched.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// The whole mapping, guards included. Dropped with this, unless this is a child's copy of what it has a hole for.
+    /// The whole mapping, guards included. Dropped with this, unless this is a child's copy of what
+    /// it has a hole for.
     whole: ManuallyDrop<MmapRaw>,
     /// The region's place in it.
     inside: Span,
@@ -36,7 +39,8 @@ pub(crate) struct Mapping {
     left_out: Option<Listed>,
 }
 
-/// What is told to the kernel about the whole range. None of it changes a byte that this process sees.
+/// What is told to the kernel about the whole range. None of it changes a byte that this process
+/// sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Advice {
     HugePages,
@@ -54,12 +58,18 @@ pub(crate) enum Tie {
     Only,
 }
 
-/// What mmap is asked for, to hold `len` bytes of a page kind: the guards and the way to the next aligned address too.
-pub(crate) fn address_bytes(kind: PageKind, len: usize, page_bytes: usize) -> Result<usize, SpanError> {
+/// What mmap is asked for, to hold `len` bytes of a page kind: the guards and the way to the next
+/// aligned address too.
+pub(crate) fn address_bytes(
+    kind: PageKind,
+    len: usize,
+    page_bytes: usize,
+) -> Result<usize, SpanError> {
     if !has_guards(kind) {
         return Ok(len);
     }
-    // The base is at most one page kind past the first guard, and mmap's start is a multiple of a base page.
+    // The base is at most one page kind past the first guard, and mmap's start is a multiple of a
+    // base page.
     let extra = 2 * page_bytes + (kind.bytes(page_bytes) - page_bytes);
     Ok(Span::new(extra, len)?.end())
 }
@@ -71,15 +81,20 @@ fn has_guards(kind: PageKind) -> bool {
 impl Mapping {
     /// Maps `len` bytes, a multiple of the page kind, on a machine with base pages of `page_bytes`.
     pub(crate) fn new(kind: PageKind, len: usize, page_bytes: usize) -> Result<Mapping, i32> {
-        assert!(page_bytes.is_power_of_two() && page_bytes >= self::page_bytes(), "pages of {page_bytes} bytes");
+        assert!(
+            page_bytes.is_power_of_two() && page_bytes >= self::page_bytes(),
+            "pages of {page_bytes} bytes"
+        );
         let kind_bytes = kind.bytes(page_bytes);
-        // memmap2 can't unmap reserved huge pages whose length isn't a multiple of theirs: they would leak.
+        // memmap2 can't unmap reserved huge pages whose length isn't a multiple of theirs: they
+        // would leak.
         assert!(len > 0 && len.is_multiple_of(kind_bytes), "{len} bytes aren't whole {kind}");
         let whole_bytes = address_bytes(kind, len, page_bytes).map_err(|_| libc::ENOMEM)?;
         let mut options = MmapOptions::new();
         options.len(whole_bytes);
         if kind.is_reserved() {
-            // Never with NORESERVE: a missing page would then be SIGBUS on touch instead of an error here.
+            // Never with NORESERVE: a missing page would then be SIGBUS on touch instead of an
+            // error here.
             options.huge(u8::try_from(kind_bytes.trailing_zeros()).ok());
         }
         let whole = MmapRaw::from(options.map_anon().map_err(|error| number_of(&error))?);
@@ -90,15 +105,20 @@ impl Mapping {
             0
         };
         let inside = Span::new(offset, len).map_err(|_| libc::ENOMEM)?;
-        assert!(inside.end() <= whole.len(), "{inside:?} ends past its mapping of {whole_bytes} bytes");
-        let mapping = Mapping { whole: ManuallyDrop::new(whole), inside, kind, page_bytes, left_out: None };
+        assert!(
+            inside.end() <= whole.len(),
+            "{inside:?} ends past its mapping of {whole_bytes} bytes"
+        );
+        let mapping =
+            Mapping { whole: ManuallyDrop::new(whole), inside, kind, page_bytes, left_out: None };
         let aligned = cfg!(miri) || mapping.addresses().offset().is_multiple_of(kind_bytes);
         assert!(aligned, "a region starts in the middle of one of its {kind}");
         mapping.guard()?;
         Ok(mapping)
     }
 
-    /// The first byte. It is aligned to the page kind (under Miri to 4 KiB), and the pointer is good for all of `len`.
+    /// The first byte. It is aligned to the page kind (under Miri to 4 KiB), and the pointer is
+    /// good for all of `len`.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         let base = self.whole.as_mut_ptr().wrapping_add(self.inside.offset());
@@ -150,7 +170,10 @@ impl Mapping {
 
     /// Tells the kernel something about a part of the range.
     pub(crate) fn advise_part(&self, advice: Advice, offset: usize, len: usize) -> Result<(), i32> {
-        assert!(offset + len <= self.len() && offset.is_multiple_of(self.page_bytes), "not a part: {offset}, {len}");
+        assert!(
+            offset + len <= self.len() && offset.is_multiple_of(self.page_bytes),
+            "not a part: {offset}, {len}"
+        );
         if cfg!(miri) {
             return Ok(());
         }
@@ -169,7 +192,8 @@ impl Mapping {
         checked(result.into())
     }
 
-    /// Sees to it that a forked child has zeros in place of the range's bytes, and that a fork copies no page of it.
+    /// Sees to it that a forked child has zeros in place of the range's bytes, and that a fork
+    /// copies no page of it.
     pub(crate) fn keep_from_children(&mut self) -> Result<(), i32> {
         // Reserved huge pages are a file to the kernel: they can't be wiped.
         match self.advise(Advice::WipeOnFork) {
@@ -207,7 +231,8 @@ impl Mapping {
         let (base, len) = (self.base().as_ptr(), self.len());
         // SAFETY: I4. The range is ours; `mask` holds all the bits that are read, and outlives the
         // call.
-        let result = unsafe { libc::syscall(libc::SYS_mbind, base, len, mode, mask.as_ptr(), mask_bits, 0) };
+        let result =
+            unsafe { libc::syscall(libc::SYS_mbind, base, len, mode, mask.as_ptr(), mask_bits, 0) };
         checked(result)
     }
 
@@ -224,7 +249,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // In a child that was made past the C library the range is a hole, in which anything of the child's may lie by now.
+        // In a child that was made past the C library the range is a hole, in which anything of the
+        // child's may lie by now.
         if self.left_out.as_ref().is_none_or(Listed::is_at_home) {
             // SAFETY: I1. It is dropped once, here, and isn't used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.whole) };

@@ -2,21 +2,25 @@
 //!
 //! The life of a region:
 //!
-//! 1. **Ask.** The options of a pool say how many bytes, which [`Pages`], whether they are locked and on which NUMA node.
-//! 2. **Check.** That is first compared with every limit that would refuse it or, worse, kill the process:
-//!    the memory limits of the process's cgroups, address space, locked memory, free huge pages, available memory. A
-//!    refusal is a [`RegionError`] with the limit, the figures and the fix.
-//! 3. **Map and touch.** The calling thread maps, binds, touches every page and locks. It should be pinned already,
-//!    because untouched memory comes from the node of the CPU that touches it first.
-//! 4. **Report.** What the kernel granted is read back into a [`RegionReport`]. A [`Downgrade`] in it says what was
-//!    wished for and not granted, the likely cause and the fix.
+//! 1. **Ask.** The options of a pool say how many bytes, which [`Pages`], whether they are locked
+//!    and on which NUMA node.
+//! 2. **Check.** That is first compared with every limit that would refuse it or, worse, kill the
+//!    process: the memory limits of the process's cgroups, address space, locked memory, free huge
+//!    pages, available memory. A refusal is a [`RegionError`] with the limit, the figures and the
+//!    fix.
+//! 3. **Map and touch.** The calling thread maps, binds, touches every page and locks. It should be
+//!    pinned already, because untouched memory comes from the node of the CPU that touches it
+//!    first.
+//! 4. **Report.** What the kernel granted is read back into a [`RegionReport`]. A [`Downgrade`] in
+//!    it says what was wished for and not granted, the likely cause and the fix.
 //! 5. **Drop.** The last handle of a pool unmaps its region, on any thread.
 //!
-//! A region belongs to its pool ([`crate::ring`]) and is seen through its report only. It stays fully resident until it
-//! is dropped, because giving back a part would cost a whole huge page.
+//! A region belongs to its pool ([`crate::ring`]) and is seen through its report only. It stays
+//! fully resident until it is dropped, because giving back a part would cost a whole huge page.
 //!
-//! A forked child has the region of a ring pool at the same addresses, and zeros in it: its copies of the parent's slices and handles read as zeros, what it
-//! writes is its own, and a fork copies no page of the region.
+//! A forked child has the region of a ring pool at the same addresses, and zeros in it: its copies
+//! of the parent's slices and handles read as zeros, what it writes is its own, and a fork copies
+//! no page of the region.
 //!
 //! ```
 //! use slipring::region::Pages;
@@ -50,7 +54,10 @@ mod touch;
 #[cfg(all(test, not(miri)))]
 pub(crate) mod fake;
 #[cfg(test)]
-#[cfg_attr(any(miri, loom), allow(dead_code, reason = "some tests need files, or threads that loom knows"))]
+#[cfg_attr(
+    any(miri, loom),
+    allow(dead_code, reason = "some tests need files, or threads that loom knows")
+)]
 pub(crate) mod machines;
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,12 @@ use super::error::ParsePagesError;
 use std::fmt;
 use std::str::FromStr;
 
-/// What to map and how. Every field but `bytes` is a wish whose outcome the report tells; the `Require` values turn a
-/// wish into a condition.
+/// What to map and how. Every field but `bytes` is a wish whose outcome the report tells; the
+/// `Require` values turn a wish into a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RegionOptions {
-    /// Usable length in bytes, rounded up to a base page. Default 64 MiB. What is mapped is rounded up to the page kind.
+    /// Usable length in bytes, rounded up to a base page. Default 64 MiB. What is mapped is rounded
+    /// up to the page kind.
     pub(crate) bytes: usize,
     /// Which pages. Default [`Pages::PreferThp`].
     pub(crate) pages: Pages,
@@ -20,8 +21,8 @@ pub(crate) struct RegionOptions {
     pub(crate) numa: Numa,
     /// Whether core dumps hold the region's bytes. Default false: payloads stay out of dumps.
     pub(crate) dump: bool,
-    /// Whether a forked child inherits the region's bytes. Default false: in a child all of them are zero, and a fork never makes
-    /// the parent copy pages.
+    /// Whether a forked child inherits the region's bytes. Default false: in a child all of them
+    /// are zero, and a fork never makes the parent copy pages.
     pub(crate) fork: bool,
 }
 
@@ -41,7 +42,8 @@ impl Default for RegionOptions {
 /// Which pages a region is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pages {
-    /// Base pages (4 KiB on x86-64, up to 64 KiB on aarch64), and no huge page even where the kernel would give them unasked.
+    /// Base pages (4 KiB on x86-64, up to 64 KiB on aarch64), and no huge page even where the
+    /// kernel would give them unasked.
     Small,
     /// Transparent huge pages, else base pages. The length is rounded up to 2 MiB.
     #[default]
@@ -78,7 +80,9 @@ impl Pages {
             Pages::Small => &[PageKind::Small],
             Pages::PreferThp => &[PageKind::Thp, PageKind::Small],
             Pages::Prefer2M => &[PageKind::Huge2M, PageKind::Thp, PageKind::Small],
-            Pages::Prefer1G => &[PageKind::Huge1G, PageKind::Huge2M, PageKind::Thp, PageKind::Small],
+            Pages::Prefer1G => {
+                &[PageKind::Huge1G, PageKind::Huge2M, PageKind::Thp, PageKind::Small]
+            }
             Pages::Require2M => &[PageKind::Huge2M],
             Pages::Require1G => &[PageKind::Huge1G],
         }
@@ -117,7 +121,8 @@ pub enum Lock {
 /// On which NUMA node the pages of a region should lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Numa {
-    /// On the node of the CPU that maps the region; elsewhere when that node is full, which the report tells.
+    /// On the node of the CPU that maps the region; elsewhere when that node is full, which the
+    /// report tells.
     #[default]
     Local,
     /// On this node only. It is an error when the node doesn't exist or can't hold the region.
@@ -140,8 +145,9 @@ pub enum PageKind {
 }
 
 impl PageKind {
-    /// Bytes a page, where base pages have so many. A mapped length is a multiple of it. Transparent huge pages are larger than 2 MiB where
-    /// base pages are larger than 4 KiB: there a mapping gets some only where it holds a whole one.
+    /// Bytes a page, where base pages have so many. A mapped length is a multiple of it.
+    /// Transparent huge pages are larger than 2 MiB where base pages are larger than 4 KiB: there a
+    /// mapping gets some only where it holds a whole one.
     pub(crate) fn bytes(self, page_bytes: usize) -> usize {
         match self {
             PageKind::Small => page_bytes,
@@ -150,7 +156,8 @@ impl PageKind {
         }
     }
 
-    /// Whether the pages come from the kernel's reserved pool, outside the memory that others compete for.
+    /// Whether the pages come from the kernel's reserved pool, outside the memory that others
+    /// compete for.
     pub(crate) fn is_reserved(self) -> bool {
         matches!(self, PageKind::Huge2M | PageKind::Huge1G)
     }

@@ -1,6 +1,7 @@
 //! Placement: which NUMA node a region is tied to, and on which one it came to lie.
 //!
-//! Promises no system call on a machine of one node. It doesn't move pages that were touched before.
+//! Promises no system call on a machine of one node. It doesn't move pages that were touched
+//! before.
 
 use super::error::RegionError;
 use super::kernel::Roots;
@@ -41,7 +42,10 @@ impl Placement {
             }
         };
         assert!(tie.is_none() || nodes.len() > 1, "tied to the only node: {tie:?}");
-        assert!(tie.is_none_or(|(node, _)| nodes.contains(&node)), "tied to a node without memory: {tie:?}");
+        assert!(
+            tie.is_none_or(|(node, _)| nodes.contains(&node)),
+            "tied to a node without memory: {tie:?}"
+        );
         Ok(Placement { nodes, tie })
     }
 
@@ -55,13 +59,19 @@ impl Placement {
         let Some((node, tie)) = self.tie else { return Ok(None) };
         match (mapping.bind(node, tie), tie) {
             (Ok(()), _) => Ok(None),
-            (Err(errno), Tie::Preferred) => Ok(Some(Downgrade::Unbound { cause: RegionError::Bind { node, errno } })),
+            (Err(errno), Tie::Preferred) => {
+                Ok(Some(Downgrade::Unbound { cause: RegionError::Bind { node, errno } }))
+            }
             (Err(errno), Tie::Only) => Err(RegionError::Bind { node, errno }),
         }
     }
 
     /// The node that holds most of the touched mapping, and what isn't on the wanted one.
-    pub(crate) fn read_back(&self, mapping: &Mapping, roots: &Roots) -> (Option<u32>, Option<Downgrade>) {
+    pub(crate) fn read_back(
+        &self,
+        mapping: &Mapping,
+        roots: &Roots,
+    ) -> (Option<u32>, Option<Downgrade>) {
         if self.nodes.len() <= 1 {
             return (self.nodes.first().copied(), None);
         }
@@ -70,7 +80,8 @@ impl Placement {
         let most = by_node.iter().max_by_key(|(_, bytes)| *bytes).map(|(node, _)| *node);
         let downgrade = self.tie.and_then(|(node, _)| {
             let elsewhere = by_node.iter().filter(|(other, _)| *other != node);
-            let elsewhere_bytes = elsewhere.map(|(_, bytes)| bytes).sum::<usize>().min(mapping.len());
+            let elsewhere_bytes =
+                elsewhere.map(|(_, bytes)| bytes).sum::<usize>().min(mapping.len());
             (elsewhere_bytes > 0).then_some(Downgrade::Elsewhere { node, elsewhere_bytes })
         });
         (most, downgrade)

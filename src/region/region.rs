@@ -1,6 +1,8 @@
-//! [`Region`]: asks for a mapping in the right order, steps down where that is allowed, and reports.
+//! [`Region`]: asks for a mapping in the right order, steps down where that is allowed, and
+//! reports.
 //!
-//! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand out bytes.
+//! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand
+//! out bytes.
 
 use super::error::RegionError;
 use super::kernel::{Roots, chosen, field_word};
@@ -14,8 +16,8 @@ use super::span::align_up;
 use super::touch::touch;
 use std::ptr::NonNull;
 
-/// One mapped, touched range of memory. It is unmapped when dropped, on whichever thread that happens; there is one
-/// owner, so it isn't `Clone`.
+/// One mapped, touched range of memory. It is unmapped when dropped, on whichever thread that
+/// happens; there is one owner, so it isn't `Clone`.
 #[derive(Debug)]
 pub(crate) struct Region {
     mapping: Mapping,
@@ -33,20 +35,24 @@ struct Request<'a> {
 }
 
 impl Region {
-    /// Maps a region as asked. Call it on the thread that will own the memory, after pinning it: touching decides the
-    /// NUMA node.
+    /// Maps a region as asked. Call it on the thread that will own the memory, after pinning it:
+    /// touching decides the NUMA node.
     ///
-    /// It costs a touch of every page (0.2 to 1.3 µs for each 4 KiB, by page kind) and some files of `/proc` and `/sys`;
-    /// it allocates. Under Miri it maps plain memory and nothing else.
+    /// It costs a touch of every page (0.2 to 1.3 µs for each 4 KiB, by page kind) and some files
+    /// of `/proc` and `/sys`; it allocates. Under Miri it maps plain memory and nothing else.
     ///
     /// # Errors
-    /// A [`RegionError`] names the limit, the figure asked, the figure allowed, and the fix. Nothing stays mapped then.
+    /// A [`RegionError`] names the limit, the figure asked, the figure allowed, and the fix.
+    /// Nothing stays mapped then.
     pub(crate) fn map(options: &RegionOptions) -> Result<Region, RegionError> {
         Region::map_within(options, &Roots::system())
     }
 
     /// The same on a machine whose files lie elsewhere.
-    pub(crate) fn map_within(options: &RegionOptions, roots: &Roots) -> Result<Region, RegionError> {
+    pub(crate) fn map_within(
+        options: &RegionOptions,
+        roots: &Roots,
+    ) -> Result<Region, RegionError> {
         let mapped = Region::step_down(options, roots);
         match &mapped {
             Ok(region) => region.report.check(),
@@ -61,7 +67,8 @@ impl Region {
         if asked_bytes == 0 {
             return Err(RegionError::ZeroBytes);
         }
-        let bytes = align_up(asked_bytes, roots.page_bytes).map_err(|_| RegionError::TooLarge { asked_bytes })?;
+        let bytes = align_up(asked_bytes, roots.page_bytes)
+            .map_err(|_| RegionError::TooLarge { asked_bytes })?;
         let placement = Placement::choose(options.numa, roots)?;
         let request = Request { options, bytes, placement, roots };
         let ladder = if cfg!(miri) { &[PageKind::Small] } else { options.pages.ladder() };
@@ -89,9 +96,9 @@ impl Region {
         &self.report
     }
 
-    /// The first byte, on a base page at least. The pointer is good for reads and writes of all `bytes()`, which
-    /// are zero at first, for as long as the region lives. Who writes where is the caller's to settle (I8): no reference
-    /// to the region as a whole may ever be made.
+    /// The first byte, on a base page at least. The pointer is good for reads and writes of all
+    /// `bytes()`, which are zero at first, for as long as the region lives. Who writes where is the
+    /// caller's to settle (I8): no reference to the region as a whole may ever be made.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         debug_assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
@@ -105,20 +112,22 @@ impl Request<'_> {
         let page_bytes = self.roots.page_bytes;
         let too_large = |_| RegionError::TooLarge { asked_bytes: self.options.bytes };
         let mapped_bytes = align_up(self.bytes, kind.bytes(page_bytes)).map_err(too_large)?;
-        let address_bytes = map::address_bytes(kind, mapped_bytes, page_bytes).map_err(too_large)?;
+        let address_bytes =
+            map::address_bytes(kind, mapped_bytes, page_bytes).map_err(too_large)?;
         let node = self.placement.node_required();
-        limits::check(&Need { kind, address_bytes, resident_bytes: mapped_bytes, page_bytes, node }, self.roots)?;
+        limits::check(
+            &Need { kind, address_bytes, resident_bytes: mapped_bytes, page_bytes, node },
+            self.roots,
+        )?;
         let lock_refusal = self.check_lock(kind, mapped_bytes)?;
 
-        let mut mapping = Mapping::new(kind, mapped_bytes, page_bytes).map_err(|errno| RegionError::Map {
-            kind,
-            mapped_bytes,
-            errno,
-        })?;
+        let mut mapping = Mapping::new(kind, mapped_bytes, page_bytes)
+            .map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
         let mut downgrades = above.to_vec();
         let thp_refusal = self.advise(&mut mapping, &mut downgrades);
         downgrades.extend(self.placement.apply(&mapping)?);
-        let touched = touch(&mapping).map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
+        let touched =
+            touch(&mapping).map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
         if touched.by_loop {
             downgrades.push(Downgrade::TouchedByLoop);
         }
@@ -143,7 +152,11 @@ impl Request<'_> {
     }
 
     /// Whether locking can't succeed: an error where it is required, else what will refuse it.
-    fn check_lock(&self, kind: PageKind, mapped_bytes: usize) -> Result<Option<RegionError>, RegionError> {
+    fn check_lock(
+        &self,
+        kind: PageKind,
+        mapped_bytes: usize,
+    ) -> Result<Option<RegionError>, RegionError> {
         if self.options.lock == Lock::Off || kind.is_reserved() {
             return Ok(None);
         }
@@ -153,7 +166,8 @@ impl Request<'_> {
         }
     }
 
-    /// Everything the kernel must know before the first touch. Gives the kernel's number if it refuses huge pages.
+    /// Everything the kernel must know before the first touch. Gives the kernel's number if it
+    /// refuses huge pages.
     fn advise(&self, mapping: &mut Mapping, downgrades: &mut Vec<Downgrade>) -> Option<i32> {
         let thp_refusal = match mapping.kind() {
             PageKind::Thp => mapping.advise(Advice::HugePages).err(),
@@ -165,10 +179,14 @@ impl Request<'_> {
             PageKind::Huge2M | PageKind::Huge1G => None,
         };
         if !self.options.dump {
-            downgrades.extend(mapping.advise(Advice::DontDump).err().map(|errno| Downgrade::Dumped { errno }));
+            downgrades.extend(
+                mapping.advise(Advice::DontDump).err().map(|errno| Downgrade::Dumped { errno }),
+            );
         }
         if !self.options.fork {
-            downgrades.extend(mapping.keep_from_children().err().map(|errno| Downgrade::Forked { errno }));
+            downgrades.extend(
+                mapping.keep_from_children().err().map(|errno| Downgrade::Forked { errno }),
+            );
         }
         thp_refusal
     }
@@ -181,7 +199,11 @@ impl Request<'_> {
         let Err(errno) = mapping.lock() else { return Ok(None) };
         assert!(errno > 0, "refused without a number");
         let cause = RegionError::LockRefused { asked_bytes: mapping.len(), errno };
-        if self.options.lock == Lock::Require { Err(cause) } else { Ok(Some(Downgrade::Unlocked { cause })) }
+        if self.options.lock == Lock::Require {
+            Err(cause)
+        } else {
+            Ok(Some(Downgrade::Unlocked { cause }))
+        }
     }
 
     /// What the kernel says the mapping is made of.
@@ -197,8 +219,11 @@ impl Request<'_> {
             return smaps::Granted { pages, locked_bytes: 0 };
         }
         let text = self.roots.read_proc("self/smaps").unwrap_or_default();
-        // More than was mapped would be the figures of a neighbour that the kernel merged with ours.
-        let ours = |granted: &smaps::Granted| granted.pages.total_bytes().max(granted.locked_bytes) <= mapped_bytes;
+        // More than was mapped would be the figures of a neighbour that the kernel merged with
+        // ours.
+        let ours = |granted: &smaps::Granted| {
+            granted.pages.total_bytes().max(granted.locked_bytes) <= mapped_bytes
+        };
         let Some(granted) = smaps::granted(&text, mapping.addresses()).filter(ours) else {
             downgrades.push(Downgrade::Unread);
             return smaps::Granted::default();

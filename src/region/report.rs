@@ -1,10 +1,12 @@
-//! What a region got: [`RegionReport`], read back from the kernel after touching, one line for each fact.
+//! What a region got: [`RegionReport`], read back from the kernel after touching, one line for each
+//! fact.
 
 use super::error::{Errno, RegionError, Size};
 use super::options::PageKind;
 use std::fmt;
 
-/// What was granted. Its text has one line for each fact, and one for each downgrade with its likely cause and the fix.
+/// What was granted. Its text has one line for each fact, and one for each downgrade with its
+/// likely cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionReport {
@@ -57,8 +59,14 @@ impl PagesGranted {
 impl RegionReport {
     /// Asserts that no part is larger than the whole.
     pub(super) fn check(&self) {
-        assert!(self.asked_bytes > 0 && self.mapped_bytes >= self.asked_bytes, "less mapped than asked: {self:?}");
-        assert!(self.pages.total_bytes() <= self.mapped_bytes, "more granted than mapped: {self:?}");
+        assert!(
+            self.asked_bytes > 0 && self.mapped_bytes >= self.asked_bytes,
+            "less mapped than asked: {self:?}"
+        );
+        assert!(
+            self.pages.total_bytes() <= self.mapped_bytes,
+            "more granted than mapped: {self:?}"
+        );
         assert!(self.locked_bytes <= self.mapped_bytes, "more locked than mapped: {self:?}");
         self.downgrades.iter().for_each(|downgrade| downgrade.check(self.mapped_bytes));
     }
@@ -66,7 +74,12 @@ impl RegionReport {
 
 impl fmt::Display for RegionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "region: {} asked, {} mapped", Size(self.asked_bytes), Size(self.mapped_bytes))?;
+        writeln!(
+            f,
+            "region: {} asked, {} mapped",
+            Size(self.asked_bytes),
+            Size(self.mapped_bytes)
+        )?;
         write!(f, "pages:")?;
         let mut comma = "";
         for (kind, bytes) in self.pages.by_kind().into_iter().filter(|(_, bytes)| *bytes > 0) {
@@ -150,7 +163,8 @@ pub enum SmallPagesCause {
         /// The kernel's error number.
         errno: i32,
     },
-    /// The machine's huge pages are larger than 2 MiB, as where base pages are larger than 4 KiB: only what is as long, and happens to lie on one, gets any.
+    /// The machine's huge pages are larger than 2 MiB, as where base pages are larger than 4 KiB:
+    /// only what is as long, and happens to lie on one, gets any.
     Larger {
         /// Bytes of a transparent huge page.
         huge_bytes: usize,
@@ -162,12 +176,15 @@ pub enum SmallPagesCause {
 impl Downgrade {
     fn check(&self, region_bytes: usize) {
         match self {
-            Downgrade::Pages { cause, .. } | Downgrade::Unlocked { cause } | Downgrade::Unbound { cause } => {
-                cause.check()
-            }
+            Downgrade::Pages { cause, .. }
+            | Downgrade::Unlocked { cause }
+            | Downgrade::Unbound { cause } => cause.check(),
             Downgrade::SmallPages { small_bytes, mapped_bytes, .. } => {
                 assert!(*small_bytes > 0, "a downgrade of nothing");
-                assert!(small_bytes <= mapped_bytes && *mapped_bytes == region_bytes, "not this region: {self:?}");
+                assert!(
+                    small_bytes <= mapped_bytes && *mapped_bytes == region_bytes,
+                    "not this region: {self:?}"
+                );
             }
             Downgrade::Elsewhere { elsewhere_bytes, .. } => {
                 assert!(*elsewhere_bytes > 0, "a downgrade of nothing");
@@ -186,7 +203,12 @@ impl fmt::Display for Downgrade {
         match self {
             Downgrade::Pages { wanted, cause } => write!(f, "not in {wanted}: {cause}"),
             Downgrade::SmallPages { small_bytes, mapped_bytes, cause } => {
-                write!(f, "{} of {} are in small pages: {cause}", Size(*small_bytes), Size(*mapped_bytes))
+                write!(
+                    f,
+                    "{} of {} are in small pages: {cause}",
+                    Size(*small_bytes),
+                    Size(*mapped_bytes)
+                )
             }
             Downgrade::Unlocked { cause } => write!(f, "not locked: {cause}"),
             Downgrade::Unbound { cause } => write!(f, "not bound: {cause}"),
@@ -196,16 +218,30 @@ impl fmt::Display for Downgrade {
                 Size(*elsewhere_bytes)
             ),
             Downgrade::Dumped { errno } => {
-                write!(f, "core dumps hold the region: {}; limit them with `ulimit -c`", Errno(*errno))
+                write!(
+                    f,
+                    "core dumps hold the region: {}; limit them with `ulimit -c`",
+                    Errno(*errno)
+                )
             }
             Downgrade::Forked { errno } => {
-                write!(f, "forked children share the region: {}; don't fork after start", Errno(*errno))
+                write!(
+                    f,
+                    "forked children share the region: {}; don't fork after start",
+                    Errno(*errno)
+                )
             }
             Downgrade::TouchedByLoop => {
-                write!(f, "touched page by page: MADV_POPULATE_WRITE is missing, it needs Linux 5.14")
+                write!(
+                    f,
+                    "touched page by page: MADV_POPULATE_WRITE is missing, it needs Linux 5.14"
+                )
             }
             Downgrade::Unread => {
-                write!(f, "page kinds unknown: /proc/self/smaps doesn't show the region; mount /proc to see them")
+                write!(
+                    f,
+                    "page kinds unknown: /proc/self/smaps doesn't show the region; mount /proc to see them"
+                )
             }
         }
     }
@@ -216,13 +252,23 @@ impl fmt::Display for SmallPagesCause {
         const SWITCH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
         match self {
             SmallPagesCause::SwitchedOff => {
-                write!(f, "transparent huge pages are switched off; as root: echo madvise > {SWITCH}")
+                write!(
+                    f,
+                    "transparent huge pages are switched off; as root: echo madvise > {SWITCH}"
+                )
             }
             SmallPagesCause::SwitchedOffForProcess => {
-                write!(f, "transparent huge pages are switched off for this process (PR_SET_THP_DISABLE) by its parent")
+                write!(
+                    f,
+                    "transparent huge pages are switched off for this process (PR_SET_THP_DISABLE) by its parent"
+                )
             }
             SmallPagesCause::Unsupported { errno } => {
-                write!(f, "this kernel has no transparent huge pages: {}; use 4k or prefer-2m", Errno(*errno))
+                write!(
+                    f,
+                    "this kernel has no transparent huge pages: {}; use 4k or prefer-2m",
+                    Errno(*errno)
+                )
             }
             SmallPagesCause::Larger { huge_bytes } => {
                 write!(

@@ -1,7 +1,8 @@
 //! [`Reserve`]: a mapped range whose pages come when they are needed and are given back in parts.
 //!
-//! Promises the checks, guards, page kind and NUMA node of a [`Region`](super::Region), but not residency: who needs pages now asks for them. It
-//! doesn't know who uses which part; giving back a part that somebody reads would change bytes under them, so that call is unsafe.
+//! Promises the checks, guards, page kind and NUMA node of a [`Region`](super::Region), but not
+//! residency: who needs pages now asks for them. It doesn't know who uses which part; giving back a
+//! part that somebody reads would change bytes under them, so that call is unsafe.
 #![allow(unsafe_code)]
 
 use super::error::RegionError;
@@ -13,29 +14,40 @@ use super::placement::Placement;
 use super::span::{Span, align_up};
 use std::ptr::NonNull;
 
-/// One range of small or transparent huge pages. Its bytes are zero at first and after they were given back.
+/// One range of small or transparent huge pages. Its bytes are zero at first and after they were
+/// given back.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     mapping: Mapping,
 }
 
 impl Reserve {
-    /// Maps `bytes`, rounded up to the page kind. Limits are checked as if all of it were touched at once. A forked child inherits it.
-    pub(crate) fn map(bytes: usize, pages: Pages, numa: Numa, dump: bool) -> Result<Reserve, RegionError> {
+    /// Maps `bytes`, rounded up to the page kind. Limits are checked as if all of it were touched
+    /// at once. A forked child inherits it.
+    pub(crate) fn map(
+        bytes: usize,
+        pages: Pages,
+        numa: Numa,
+        dump: bool,
+    ) -> Result<Reserve, RegionError> {
         let (need, placement) = need(bytes, pages, numa)?;
         let (kind, mapped_bytes) = (need.kind, need.resident_bytes);
-        let mapping = Mapping::new(kind, mapped_bytes, page_bytes()).map_err(|errno| RegionError::Map {
-            kind,
-            mapped_bytes,
-            errno,
-        })?;
+        let mapping = Mapping::new(kind, mapped_bytes, page_bytes())
+            .map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
         // A kernel without huge pages refuses either, and gives small ones anyway.
-        let _ = mapping.advise(if kind == PageKind::Thp { Advice::HugePages } else { Advice::NoHugePages });
+        let _ = mapping.advise(if kind == PageKind::Thp {
+            Advice::HugePages
+        } else {
+            Advice::NoHugePages
+        });
         if !dump {
             let _ = mapping.advise(Advice::DontDump);
         }
         placement.apply(&mapping)?;
-        assert!(mapping.len() >= bytes && mapping.kind() == kind, "the mapping isn't what was asked for");
+        assert!(
+            mapping.len() >= bytes && mapping.kind() == kind,
+            "the mapping isn't what was asked for"
+        );
         Ok(Reserve { mapping })
     }
 
@@ -44,8 +56,8 @@ impl Reserve {
         need(bytes, pages, numa).map(|_| ())
     }
 
-    /// The first byte, on a page of its kind. The pointer is good for all `len()` bytes while the reserve lives. As with a region, no
-    /// reference to all of it may be made (I8).
+    /// The first byte, on a page of its kind. The pointer is good for all `len()` bytes while the
+    /// reserve lives. As with a region, no reference to all of it may be made (I8).
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.mapping.base()
     }
@@ -60,12 +72,17 @@ impl Reserve {
         addresses.offset() <= addr && addr < addresses.end()
     }
 
-    /// Supplies the pages that hold a part: nothing in it changes. False where the kernel doesn't know the request (before 5.14).
+    /// Supplies the pages that hold a part: nothing in it changes. False where the kernel doesn't
+    /// know the request (before 5.14).
     pub(crate) fn populate(&self, part: Span) -> Result<bool, RegionError> {
         let page_bytes = self.mapping.page_bytes();
         let start = part.offset() / page_bytes * page_bytes;
         let end = part.end().next_multiple_of(page_bytes).min(self.len());
-        assert!(start < end && part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
+        assert!(
+            start < end && part.end() <= self.len(),
+            "{part:?} isn't part of a reserve of {} bytes",
+            self.len()
+        );
         loop {
             match self.mapping.advise_part(Advice::PopulateWrite, start, end - start) {
                 Ok(()) => return Ok(true),
@@ -80,16 +97,21 @@ impl Reserve {
         }
     }
 
-    /// Gives the pages of a part back: its bytes are zero from now on, and it holds no memory. False if the kernel refused: nothing
-    /// has changed then.
+    /// Gives the pages of a part back: its bytes are zero from now on, and it holds no memory.
+    /// False if the kernel refused: nothing has changed then.
     ///
     /// # Safety
     /// - The part is whole base pages ([`page_bytes`]) inside the reserve.
-    /// - The caller owns every byte of it: nobody reads or writes there during the call, and no reference to it exists.
+    /// - The caller owns every byte of it: nobody reads or writes there during the call, and no
+    ///   reference to it exists.
     pub(crate) unsafe fn give_back(&self, part: Span) -> bool {
         let page_bytes = self.mapping.page_bytes();
         assert!(part.offset().is_multiple_of(page_bytes) && part.len().is_multiple_of(page_bytes));
-        assert!(part.end() <= self.len(), "{part:?} isn't part of a reserve of {} bytes", self.len());
+        assert!(
+            part.end() <= self.len(),
+            "{part:?} isn't part of a reserve of {} bytes",
+            self.len()
+        );
         // SAFETY: I9. The range is inside our live mapping, and the caller owns its bytes.
         let start = unsafe { self.base().add(part.offset()) };
         if cfg!(miri) {
@@ -104,15 +126,24 @@ impl Reserve {
 
 /// What a reserve will take, checked, and where it goes.
 fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), RegionError> {
-    assert!(matches!(pages, Pages::Small | Pages::PreferThp), "{pages} can't be given back in parts");
+    assert!(
+        matches!(pages, Pages::Small | Pages::PreferThp),
+        "{pages} can't be given back in parts"
+    );
     let kind = if pages == Pages::Small || cfg!(miri) { PageKind::Small } else { PageKind::Thp };
     let roots = Roots::system();
     let too_large = |_| RegionError::TooLarge { asked_bytes: bytes };
     let resident_bytes = align_up(bytes, kind.bytes(roots.page_bytes)).map_err(too_large)?;
-    let address_bytes = map::address_bytes(kind, resident_bytes, roots.page_bytes).map_err(too_large)?;
+    let address_bytes =
+        map::address_bytes(kind, resident_bytes, roots.page_bytes).map_err(too_large)?;
     let placement = Placement::choose(numa, &roots)?;
-    let need =
-        Need { kind, address_bytes, resident_bytes, page_bytes: roots.page_bytes, node: placement.node_required() };
+    let need = Need {
+        kind,
+        address_bytes,
+        resident_bytes,
+        page_bytes: roots.page_bytes,
+        node: placement.node_required(),
+    };
     limits::check(&need, &roots)?;
     Ok((need, placement))
 }
@@ -141,7 +172,8 @@ mod tests {
         // SAFETY: I90. Whole pages, and nobody else has the reserve.
         assert!(unsafe { reserve.give_back(Span::new(page_bytes(), 2 * page_bytes()).unwrap()) });
         // SAFETY: I90. As above.
-        let seen = [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * page_bytes() + 7).read() });
+        let seen =
+            [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * page_bytes() + 7).read() });
         assert_eq!(seen, [1, 0, 0, 4]);
         assert!(reserve.contains(reserve.base().addr().get() + reserve.len() - 1));
         assert!(!reserve.contains(reserve.base().addr().get() + reserve.len()));

@@ -1,7 +1,7 @@
 //! What the kernel granted a range, from the text of `/proc/self/smaps` and `/proc/self/numa_maps`.
 //!
-//! Pure: text in, figures out. It relies on the range being its own line of smaps, which the guards see to: without them
-//! the kernel merges neighbours of the same kind, and their figures.
+//! Pure: text in, figures out. It relies on the range being its own line of smaps, which the guards
+//! see to: without them the kernel merges neighbours of the same kind, and their figures.
 
 use super::kernel::field_bytes;
 use super::options::PageKind;
@@ -56,7 +56,8 @@ fn add_mapping(sum: &mut Granted, body: &str) {
     if reserved_bytes > 0 {
         let page_bytes = bytes("KernelPageSize:");
         let huge_1g = page_bytes == PageKind::Huge1G.bytes(0);
-        let kind = if huge_1g { &mut sum.pages.huge_1g_bytes } else { &mut sum.pages.huge_2m_bytes };
+        let kind =
+            if huge_1g { &mut sum.pages.huge_1g_bytes } else { &mut sum.pages.huge_2m_bytes };
         *kind += reserved_bytes;
         sum.locked_bytes += reserved_bytes;
     }
@@ -72,7 +73,9 @@ pub(crate) fn bytes_by_node(numa_maps: &str, range: Span) -> Vec<(u32, usize)> {
     for line in numa_maps.lines() {
         let mut words = line.split_whitespace();
         let first = words.next().and_then(|word| usize::from_str_radix(word, 16).ok());
-        let inside = first.and_then(|first| Span::new(first, 1).ok()).is_some_and(|first| range.overlaps(first));
+        let inside = first
+            .and_then(|first| Span::new(first, 1).ok())
+            .is_some_and(|first| range.overlaps(first));
         if !inside {
             continue;
         }

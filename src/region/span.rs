@@ -1,7 +1,8 @@
 //! Spans: an offset and a length, and the arithmetic about them.
 //!
-//! Promises that nothing overflows unseen: every sum is checked once, in [`Span::new`] or [`align_up`]. It owns no
-//! memory and knows no pointer; offsets count from whatever the caller counts from.
+//! Promises that nothing overflows unseen: every sum is checked once, in [`Span::new`] or
+//! [`align_up`]. It owns no memory and knows no pointer; offsets count from whatever the caller
+//! counts from.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -89,7 +90,9 @@ impl fmt::Display for SpanError {
             SpanError::TooLarge { offset, len } => {
                 write!(f, "a span of {len} bytes from {offset} on ends past {SPAN_BYTES_MAX}")
             }
-            SpanError::Align { align } => write!(f, "an alignment of {align} bytes isn't a power of two"),
+            SpanError::Align { align } => {
+                write!(f, "an alignment of {align} bytes isn't a power of two")
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Real maps of every page kind on the machine that runs the tests, whatever it grants, and on made-up ones.
+//! Real maps of every page kind on the machine that runs the tests, whatever it grants, and on
+//! made-up ones.
 
 use super::*;
 #[cfg(not(miri))]
@@ -12,11 +13,15 @@ fn options(bytes: usize, pages: Pages) -> RegionOptions {
     RegionOptions { bytes, pages, ..RegionOptions::default() }
 }
 
-/// What was granted less than asked, on any kernel and any number of nodes: not how the pages were touched, nor where they lie.
+/// What was granted less than asked, on any kernel and any number of nodes: not how the pages were
+/// touched, nor where they lie.
 #[cfg(not(miri))]
 fn granted_less(report: &RegionReport) -> Vec<Downgrade> {
     let elsewhere = |downgrade: &&Downgrade| {
-        matches!(downgrade, Downgrade::TouchedByLoop | Downgrade::Elsewhere { .. } | Downgrade::Unbound { .. })
+        matches!(
+            downgrade,
+            Downgrade::TouchedByLoop | Downgrade::Elsewhere { .. } | Downgrade::Unbound { .. }
+        )
     };
     report.downgrades.iter().filter(|downgrade| !elsewhere(downgrade)).cloned().collect()
 }
@@ -86,11 +91,14 @@ fn small_pages_are_all_small() {
     assert!(report.to_string().contains("pages: 4 MiB in base pages"), "{report}");
 }
 
-/// Whatever this machine grants, all of it is resident, and what is less than the wish is in the downgrades.
+/// Whatever this machine grants, all of it is resident, and what is less than the wish is in the
+/// downgrades.
 #[cfg(not(miri))]
 #[test]
 fn every_preference_is_granted_or_reported() {
-    for (pages, bytes) in [(Pages::PreferThp, 3 * MIB), (Pages::Prefer2M, 3 * MIB), (Pages::Prefer1G, 3 * MIB)] {
+    for (pages, bytes) in
+        [(Pages::PreferThp, 3 * MIB), (Pages::Prefer2M, 3 * MIB), (Pages::Prefer1G, 3 * MIB)]
+    {
         let region = Region::map(&options(bytes, pages)).unwrap();
         let report = region.report();
         assert_eq!(region.bytes(), bytes, "{pages}");
@@ -100,7 +108,11 @@ fn every_preference_is_granted_or_reported() {
             Pages::Prefer2M => report.pages.huge_2m_bytes,
             _ => report.pages.huge_1g_bytes,
         };
-        assert_eq!(granted < report.mapped_bytes, !granted_less(report).is_empty(), "{pages}: {report}");
+        assert_eq!(
+            granted < report.mapped_bytes,
+            !granted_less(report).is_empty(),
+            "{pages}: {report}"
+        );
         for downgrade in &report.downgrades {
             assert!(report.to_string().contains(&format!("\ndowngrade: {downgrade}")), "{report}");
         }
@@ -114,7 +126,10 @@ fn transparent_huge_pages_are_mapped_aligned_and_whole() {
     assert!(region.base().addr().get().is_multiple_of(2 * MIB));
     assert_eq!((region.bytes(), region.report().mapped_bytes), (5 * MIB, 6 * MIB));
     let unknown = |downgrade: &Downgrade| {
-        matches!(downgrade, Downgrade::SmallPages { cause: SmallPagesCause::Unsupported { .. }, .. })
+        matches!(
+            downgrade,
+            Downgrade::SmallPages { cause: SmallPagesCause::Unsupported { .. }, .. }
+        )
     };
     let advised = flags(&region).contains(&"hg".to_owned());
     assert!(advised != region.report().downgrades.iter().any(unknown), "{}", region.report());
@@ -133,12 +148,16 @@ fn required_pages_that_are_not_reserved_are_an_error() {
             matches!(error, RegionError::HugePages { .. } | RegionError::NoHugePages { .. }),
             "{pages} was refused for another reason: {text}"
         );
-        assert!(text.contains(&format!("hugepages-{kib}kB/nr_hugepages")) && text.contains("prefer-thp"), "{text}");
+        assert!(
+            text.contains(&format!("hugepages-{kib}kB/nr_hugepages"))
+                && text.contains("prefer-thp"),
+            "{text}"
+        );
     }
 }
 
-/// The made-up pool promises pages. Where the real one has them this is the test that they are granted; where it hasn't,
-/// the kernel's own refusal must step down or be the error.
+/// The made-up pool promises pages. Where the real one has them this is the test that they are
+/// granted; where it hasn't, the kernel's own refusal must step down or be the error.
 #[cfg(not(miri))]
 #[test]
 fn reserved_pages_are_granted_or_refused_by_the_kernel() {
@@ -155,9 +174,16 @@ fn reserved_pages_are_granted_or_refused_by_the_kernel() {
         Err(cause) => {
             let kind = PageKind::Huge2M;
             // A kernel without reserved pages has another number for it.
-            assert!(matches!(cause, RegionError::Map { mapped_bytes, .. } if mapped_bytes == 4 * MIB), "{cause}");
+            assert!(
+                matches!(cause, RegionError::Map { mapped_bytes, .. } if mapped_bytes == 4 * MIB),
+                "{cause}"
+            );
             let report = map(Pages::Prefer2M).unwrap().report().clone();
-            assert_eq!(report.downgrades.first(), Some(&Downgrade::Pages { wanted: kind, cause }), "{report}");
+            assert_eq!(
+                report.downgrades.first(),
+                Some(&Downgrade::Pages { wanted: kind, cause }),
+                "{report}"
+            );
             assert_eq!(report.pages.total_bytes(), 4 * MIB, "{report}");
         }
     }
@@ -167,7 +193,10 @@ fn reserved_pages_are_granted_or_refused_by_the_kernel() {
 #[test]
 fn neighbours_of_one_kind_are_reported_apart() {
     let regions: Vec<Region> = (0..4)
-        .map(|_| Region::map(&RegionOptions { fork: true, dump: true, ..options(MIB, Pages::Small) }).unwrap())
+        .map(|_| {
+            Region::map(&RegionOptions { fork: true, dump: true, ..options(MIB, Pages::Small) })
+                .unwrap()
+        })
         .collect();
     for region in &regions {
         assert_eq!(region.report().pages.small_bytes, MIB, "{}", region.report());
@@ -178,10 +207,12 @@ fn neighbours_of_one_kind_are_reported_apart() {
 #[test]
 fn dumps_and_forks_leave_the_region_out_unless_asked() {
     for (dump, fork) in [(false, false), (false, true), (true, false), (true, true)] {
-        let region = Region::map(&RegionOptions { dump, fork, ..options(64 << 10, Pages::Small) }).unwrap();
+        let region =
+            Region::map(&RegionOptions { dump, fork, ..options(64 << 10, Pages::Small) }).unwrap();
         let flags = flags(&region);
         assert_eq!(flags.contains(&"dd".to_owned()), !dump, "dump {dump}: {flags:?}");
-        let (wiped, left_out) = (flags.contains(&"wf".to_owned()), flags.contains(&"dc".to_owned()));
+        let (wiped, left_out) =
+            (flags.contains(&"wf".to_owned()), flags.contains(&"dc".to_owned()));
         assert_eq!(wiped || left_out, !fork, "fork {fork}: {flags:?}");
     }
 }
@@ -189,7 +220,8 @@ fn dumps_and_forks_leave_the_region_out_unless_asked() {
 #[cfg(not(miri))]
 #[test]
 fn a_lock_is_reported_or_its_refusal_is() {
-    let preferred = Region::map(&RegionOptions { lock: Lock::Prefer, ..options(MIB, Pages::Small) }).unwrap();
+    let preferred =
+        Region::map(&RegionOptions { lock: Lock::Prefer, ..options(MIB, Pages::Small) }).unwrap();
     let report = preferred.report();
     let refused = granted_less(report);
     match refused.as_slice() {
@@ -197,7 +229,8 @@ fn a_lock_is_reported_or_its_refusal_is() {
         [Downgrade::Unlocked { .. }] => assert_eq!(report.locked_bytes, 0, "{report}"),
         _ => panic!("{report}"),
     }
-    let required = Region::map(&RegionOptions { lock: Lock::Require, ..options(MIB, Pages::Small) });
+    let required =
+        Region::map(&RegionOptions { lock: Lock::Require, ..options(MIB, Pages::Small) });
     assert_eq!(required.is_ok(), refused.is_empty());
     let off = Region::map(&options(MIB, Pages::Small)).unwrap();
     assert_eq!(off.report().locked_bytes, 0);
@@ -210,7 +243,9 @@ fn a_lock_past_its_limit_is_an_error_or_a_downgrade() {
         .file("proc/self/limits", "Max locked memory         65536      65536      bytes\n")
         .file("proc/self/status", "VmLck:\t   0 kB\nCapEff:\t0000000000000000\n");
     let cause = RegionError::LockedMemory { asked_bytes: MIB, limit_bytes: 65536, used_bytes: 0 };
-    let map = |lock| Region::map_within(&RegionOptions { lock, ..options(MIB, Pages::Small) }, &machine.roots());
+    let map = |lock| {
+        Region::map_within(&RegionOptions { lock, ..options(MIB, Pages::Small) }, &machine.roots())
+    };
     assert_eq!(map(Lock::Require).unwrap_err(), cause);
     let report = map(Lock::Prefer).unwrap().report().clone();
     // The made-up machine has no smaps either, so nothing could be read back.
@@ -226,27 +261,46 @@ fn a_region_past_the_cgroup_limit_is_refused_before_it_is_mapped() {
         .file("proc/self/cgroup", "0::/site/app\n")
         .file("sys/fs/cgroup/site/memory.max", "8388608\n")
         .file("sys/fs/cgroup/site/memory.current", "4194304\n");
-    // Not the reserved kinds: where the machine has such pages they are granted, since this limit doesn't count them.
+    // Not the reserved kinds: where the machine has such pages they are granted, since this limit
+    // doesn't count them.
     for pages in [Pages::Small, Pages::PreferThp] {
         let error = Region::map_within(&options(6 * MIB, pages), &machine.roots()).unwrap_err();
-        assert!(matches!(error, RegionError::Cgroup { limit_bytes, .. } if limit_bytes == 8 * MIB), "{error}");
-        assert!(error.to_string().contains("site/memory.max allows 8 MiB, of which 4 MiB are in use"), "{error}");
+        assert!(
+            matches!(error, RegionError::Cgroup { limit_bytes, .. } if limit_bytes == 8 * MIB),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("site/memory.max allows 8 MiB, of which 4 MiB are in use"),
+            "{error}"
+        );
     }
     assert!(Region::map_within(&options(3 * MIB, Pages::Small), &machine.roots()).is_ok());
 }
 
-/// On every size of base pages that this machine can stand in for, whatever is asked is mapped, touched and reported.
+/// On every size of base pages that this machine can stand in for, whatever is asked is mapped,
+/// touched and reported.
 #[cfg(not(miri))]
 #[test]
 fn regions_are_mapped_on_machines_with_larger_pages() {
     for page in PAGE_BYTES.into_iter().filter(|page| *page >= page_bytes()) {
         let machine = FakeMachine::new(&format!("region-pages-{page}")).pages_of(page);
-        for (pages, bytes) in [(Pages::Small, 1), (Pages::Small, 3 * page + 1), (Pages::PreferThp, 5 * MIB)] {
-            let region = Region::map_within(&options(bytes, pages), &machine.roots_with_real_proc()).unwrap();
+        for (pages, bytes) in
+            [(Pages::Small, 1), (Pages::Small, 3 * page + 1), (Pages::PreferThp, 5 * MIB)]
+        {
+            let region =
+                Region::map_within(&options(bytes, pages), &machine.roots_with_real_proc())
+                    .unwrap();
             assert_eq!(region.bytes(), bytes.next_multiple_of(page), "{pages} of {page}");
             let report = region.report();
-            assert_eq!(report.pages.total_bytes(), report.mapped_bytes, "{pages} of {page}: {report}");
-            assert!(report.mapped_bytes.is_multiple_of(page) && region.base().addr().get().is_multiple_of(page));
+            assert_eq!(
+                report.pages.total_bytes(),
+                report.mapped_bytes,
+                "{pages} of {page}: {report}"
+            );
+            assert!(
+                report.mapped_bytes.is_multiple_of(page)
+                    && region.base().addr().get().is_multiple_of(page)
+            );
         }
     }
 }
@@ -258,8 +312,13 @@ fn the_cause_of_small_pages_is_named() {
     let machine = FakeMachine::new("region-thp").file(enabled, "always madvise [never]\n");
     assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOff);
     let errno = libc::EINVAL;
-    assert_eq!(small_pages_cause(Some(errno), &machine.roots()), SmallPagesCause::Unsupported { errno });
-    let machine = machine.file(enabled, "always [madvise] never\n").file("proc/self/status", "THP_enabled:\t0\n");
+    assert_eq!(
+        small_pages_cause(Some(errno), &machine.roots()),
+        SmallPagesCause::Unsupported { errno }
+    );
+    let machine = machine
+        .file(enabled, "always [madvise] never\n")
+        .file("proc/self/status", "THP_enabled:\t0\n");
     assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOffForProcess);
     let machine = machine.file("proc/self/status", "THP_enabled:\t1\n");
     assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
@@ -284,8 +343,8 @@ fn a_touch_by_loop_supplies_every_page() {
     assert_eq!(granted.pages.total_bytes(), 1 << 16);
 }
 
-/// The test is its own child: started again by a shell that limits the address space, it must get our error and not the
-/// kernel's, and must still map what fits.
+/// The test is its own child: started again by a shell that limits the address space, it must get
+/// our error and not the kernel's, and must still map what fits.
 #[cfg(not(miri))]
 #[test]
 fn a_process_with_little_address_space_is_refused_with_the_figures() {
@@ -293,16 +352,31 @@ fn a_process_with_little_address_space_is_refused_with_the_figures() {
     const LIMIT_BYTES: usize = 2 << 30;
     if std::env::var_os(ROLE).is_some() {
         let error = Region::map(&options(4 << 30, Pages::PreferThp)).unwrap_err();
-        let RegionError::AddressSpace { asked_bytes, limit_bytes, used_bytes } = error else { panic!("{error}") };
-        assert!(asked_bytes > 4 << 30 && limit_bytes == LIMIT_BYTES && used_bytes > 0 && used_bytes < LIMIT_BYTES);
-        assert_eq!(Mapping::new(PageKind::Small, 4 << 30, page_bytes()).err(), Some(libc::ENOMEM), "the limit is real");
+        let RegionError::AddressSpace { asked_bytes, limit_bytes, used_bytes } = error else {
+            panic!("{error}")
+        };
+        assert!(
+            asked_bytes > 4 << 30
+                && limit_bytes == LIMIT_BYTES
+                && used_bytes > 0
+                && used_bytes < LIMIT_BYTES
+        );
+        assert_eq!(
+            Mapping::new(PageKind::Small, 4 << 30, page_bytes()).err(),
+            Some(libc::ENOMEM),
+            "the limit is real"
+        );
         assert!(Region::map(&options(4 * MIB, Pages::PreferThp)).is_ok());
         return;
     }
     let test = std::env::current_exe().unwrap();
     let name = "region::tests::a_process_with_little_address_space_is_refused_with_the_figures";
     let child = std::process::Command::new("sh")
-        .args(["-c", "ulimit -v \"$1\" && exec \"$2\" --exact \"$3\" --nocapture --test-threads=1", "sh"])
+        .args([
+            "-c",
+            "ulimit -v \"$1\" && exec \"$2\" --exact \"$3\" --nocapture --test-threads=1",
+            "sh",
+        ])
         .args([&(LIMIT_BYTES >> 10).to_string(), test.to_str().unwrap(), name])
         .env(ROLE, "1")
         .output()

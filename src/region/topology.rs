@@ -1,17 +1,20 @@
 //! The machine's caches and NUMA nodes, as far as a lane wants to know them.
 //!
-//! Promises that what the kernel doesn't tell is None or absent, never an error. Reading costs some files a CPU: do it
-//! at start. It doesn't know which CPUs the process may use: that is the pinning's mask.
+//! Promises that what the kernel doesn't tell is None or absent, never an error. Reading costs some
+//! files a CPU: do it at start. It doesn't know which CPUs the process may use: that is the
+//! pinning's mask.
 
 use super::cpulist::{self, CpuList};
 use super::error::Size;
 use super::kernel::Roots;
 use std::fmt;
 
-/// The window's default is never larger than this, in bytes: past it a sweep of windows gained nothing.
+/// The window's default is never larger than this, in bytes: past it a sweep of windows gained
+/// nothing.
 const WINDOW_DEFAULT_BYTES_MAX: usize = 4 << 20;
 
-/// The default where all is read on the core that writes and its cache is unknown: half of a second level of 1 MiB.
+/// The default where all is read on the core that writes and its cache is unknown: half of a second
+/// level of 1 MiB.
 const WINDOW_OWN_CORE_DEFAULT_BYTES: usize = 512 << 10;
 
 /// No CPU has more entries of cache than this in the files read here; it bounds a walk over them.
@@ -46,8 +49,10 @@ impl Topology {
     }
 
     pub(crate) fn read_within(roots: &Roots) -> Topology {
-        let online = roots.read_sys("devices/system/cpu/online").and_then(|text| cpulist::parse(&text));
-        let mut cpus: Vec<CpuTopology> = online.unwrap_or_default().iter().map(|cpu| caches(roots, *cpu)).collect();
+        let online =
+            roots.read_sys("devices/system/cpu/online").and_then(|text| cpulist::parse(&text));
+        let mut cpus: Vec<CpuTopology> =
+            online.unwrap_or_default().iter().map(|cpu| caches(roots, *cpu)).collect();
         for (node, members) in cpus_by_node(roots) {
             for cpu in cpus.iter_mut().filter(|cpu| members.contains(&cpu.cpu)) {
                 cpu.node = Some(node);
@@ -59,12 +64,22 @@ impl Topology {
         Topology { cpus, nodes }
     }
 
-    /// A machine for tests: so many CPUs with caches of these sizes, of which so many share a third level.
+    /// A machine for tests: so many CPUs with caches of these sizes, of which so many share a third
+    /// level.
     #[cfg(test)]
-    pub(crate) fn of(cpus: usize, l2_bytes: Option<usize>, l3_bytes: Option<usize>, sharing: usize) -> Topology {
+    pub(crate) fn of(
+        cpus: usize,
+        l2_bytes: Option<usize>,
+        l3_bytes: Option<usize>,
+        sharing: usize,
+    ) -> Topology {
         let one = |cpu: usize| {
             let first = cpu / sharing * sharing;
-            let l3_cpus = if l3_bytes.is_some() { (first..cpus.min(first + sharing)).collect() } else { Vec::new() };
+            let l3_cpus = if l3_bytes.is_some() {
+                (first..cpus.min(first + sharing)).collect()
+            } else {
+                Vec::new()
+            };
             CpuTopology { cpu, l2_bytes, l3_bytes, l3_cpus, node: Some(0) }
         };
         Topology { cpus: (0..cpus).map(one).collect(), nodes: vec![0] }
@@ -97,8 +112,8 @@ impl Topology {
         &self.nodes
     }
 
-    /// How many of the lanes' CPUs share the third level of cache of `cpu`, itself included; at least 1. It is what
-    /// [`window_default_bytes`] divides by.
+    /// How many of the lanes' CPUs share the third level of cache of `cpu`, itself included; at
+    /// least 1. It is what [`window_default_bytes`] divides by.
     pub fn lanes_sharing(&self, cpu: usize, lane_cpus: &[usize]) -> usize {
         let shared = self.cpu(cpu).map_or(&[][..], |known| &known.l3_cpus);
         let lanes = lane_cpus.iter().filter(|lane| **lane == cpu || shared.contains(lane)).count();
@@ -126,9 +141,9 @@ impl fmt::Display for Topology {
     }
 }
 
-/// How many bytes of the pool should be in rotation: half of a lane's share of the third level of cache, so that the
-/// window and what is read beside it both stay there, and 4 MiB at most, which is also the answer where the cache is
-/// unknown. The ring pool fits the figure to its chunks.
+/// How many bytes of the pool should be in rotation: half of a lane's share of the third level of
+/// cache, so that the window and what is read beside it both stay there, and 4 MiB at most, which
+/// is also the answer where the cache is unknown. The ring pool fits the figure to its chunks.
 pub fn window_default_bytes(l3_bytes: Option<usize>, lanes_sharing: usize) -> usize {
     let Some(l3_bytes) = l3_bytes else { return WINDOW_DEFAULT_BYTES_MAX };
     let shares = lanes_sharing.max(1).saturating_mul(2);
@@ -136,12 +151,14 @@ pub fn window_default_bytes(l3_bytes: Option<usize>, lanes_sharing: usize) -> us
     (l3_bytes / shares).min(WINDOW_DEFAULT_BYTES_MAX)
 }
 
-/// The same where everything is read on the core that writes: half of its second level of cache, which nobody else uses. A second core's reads would
-/// have to fetch the lines from there, and then a larger window is better.
+/// The same where everything is read on the core that writes: half of its second level of cache,
+/// which nobody else uses. A second core's reads would have to fetch the lines from there, and then
+/// a larger window is better.
 ///
-/// Measured with 1 MiB of it, a 2 GiB pool, one thread: 1 to 8 vectors of 128 dimensions written whole, 256 alive, took 21 ns in a window of 512 KiB, 24 in 1 MiB,
-/// 29 in 4 MiB. With 8 bytes of 16-dimensional vectors touched, 1024 alive, all windows from 512 KiB to 4 MiB were within 3 % while the other core was idle; while it worked,
-/// 4 MiB took up to twice as long as 512 KiB.
+/// Measured with 1 MiB of it, a 2 GiB pool, one thread: 1 to 8 vectors of 128 dimensions written
+/// whole, 256 alive, took 21 ns in a window of 512 KiB, 24 in 1 MiB, 29 in 4 MiB. With 8 bytes of
+/// 16-dimensional vectors touched, 1024 alive, all windows from 512 KiB to 4 MiB were within 3 %
+/// while the other core was idle; while it worked, 4 MiB took up to twice as long as 512 KiB.
 pub(crate) fn window_own_core_default_bytes(l2_bytes: Option<usize>) -> usize {
     let window_bytes = l2_bytes.map_or(WINDOW_OWN_CORE_DEFAULT_BYTES, |l2_bytes| l2_bytes / 2);
     window_bytes.min(WINDOW_DEFAULT_BYTES_MAX)
@@ -149,19 +166,25 @@ pub(crate) fn window_own_core_default_bytes(l2_bytes: Option<usize>) -> usize {
 
 /// The nodes that have memory; empty without NUMA.
 pub(crate) fn memory_nodes(roots: &Roots) -> Vec<u32> {
-    let text =
-        roots.read_sys("devices/system/node/has_memory").or_else(|| roots.read_sys("devices/system/node/online"));
+    let text = roots
+        .read_sys("devices/system/node/has_memory")
+        .or_else(|| roots.read_sys("devices/system/node/online"));
     node_ids(text)
 }
 
 /// The node of a CPU.
 pub(crate) fn node_of_cpu(roots: &Roots, cpu: usize) -> Option<u32> {
-    cpus_by_node(roots).into_iter().find(|(_, members)| members.contains(&cpu)).map(|(node, _)| node)
+    cpus_by_node(roots)
+        .into_iter()
+        .find(|(_, members)| members.contains(&cpu))
+        .map(|(node, _)| node)
 }
 
 fn cpus_by_node(roots: &Roots) -> Vec<(u32, Vec<usize>)> {
     let nodes = node_ids(roots.read_sys("devices/system/node/online"));
-    let members = |node: u32| cpulist::parse(&roots.read_sys(&format!("devices/system/node/node{node}/cpulist"))?);
+    let members = |node: u32| {
+        cpulist::parse(&roots.read_sys(&format!("devices/system/node/node{node}/cpulist"))?)
+    };
     nodes.into_iter().filter_map(|node| Some((node, members(node)?))).collect()
 }
 
@@ -173,7 +196,9 @@ fn node_ids(text: Option<String>) -> Vec<u32> {
 fn caches(roots: &Roots, cpu: usize) -> CpuTopology {
     let mut known = CpuTopology { cpu, ..CpuTopology::default() };
     for index in 0..CACHES_MAX {
-        let file = |name: &str| roots.read_sys(&format!("devices/system/cpu/cpu{cpu}/cache/index{index}/{name}"));
+        let file = |name: &str| {
+            roots.read_sys(&format!("devices/system/cpu/cpu{cpu}/cache/index{index}/{name}"))
+        };
         let Some(level) = file("level") else { break };
         // Where a level is split, what is written and read lies in its other half.
         if file("type").is_some_and(|kind| kind.trim() == "Instruction") {
@@ -184,7 +209,9 @@ fn caches(roots: &Roots, cpu: usize) -> CpuTopology {
             "2" => known.l2_bytes = bytes,
             "3" => {
                 known.l3_bytes = bytes;
-                known.l3_cpus = file("shared_cpu_list").and_then(|text| cpulist::parse(&text)).unwrap_or_default();
+                known.l3_cpus = file("shared_cpu_list")
+                    .and_then(|text| cpulist::parse(&text))
+                    .unwrap_or_default();
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Touching: every page of a mapping is supplied now, by the thread that calls, and it is timed.
 //!
-//! Promises that no later write waits for a page. It is the first touch, so it decides the NUMA node, and it comes after
-//! all advice: huge pages asked for after the touch come late or never.
+//! Promises that no later write waits for a page. It is the first touch, so it decides the NUMA
+//! node, and it comes after all advice: huge pages asked for after the touch come late or never.
 #![allow(unsafe_code)]
 
 use super::map::{Advice, Mapping};
@@ -14,7 +14,8 @@ pub(crate) struct Touched {
     pub(crate) touch_ns: u64,
 }
 
-/// Touches the whole mapping; the error is the kernel's number. The mapping is fresh: nobody else has its pointer yet.
+/// Touches the whole mapping; the error is the kernel's number. The mapping is fresh: nobody else
+/// has its pointer yet.
 pub(crate) fn touch(mapping: &Mapping) -> Result<Touched, i32> {
     // Miri has neither real pages nor, isolated, a clock.
     if cfg!(miri) {

@@ -1,4 +1,5 @@
-//! Chunk arithmetic: offsets, strides and the shape of a pool. It owns no memory and knows no pointer.
+//! Chunk arithmetic: offsets, strides and the shape of a pool. It owns no memory and knows no
+//! pointer.
 //!
 //! ```text
 //! region   |<- chunk 0 ->|<- chunk 1 ->|<- chunk 2 ->| ...          chunk = offset >> shift
@@ -37,9 +38,15 @@ impl Layout {
         pinned_chunks_max: u32,
     ) -> Self {
         assert!(chunk_bytes.is_power_of_two() && chunk_bytes >= 2 * LINE_BYTES);
-        assert!((2..=chunks).contains(&window_chunks), "a window of {window_chunks} in {chunks} chunks");
+        assert!(
+            (2..=chunks).contains(&window_chunks),
+            "a window of {window_chunks} in {chunks} chunks"
+        );
         assert!(max_slice_bytes >= 1 && 2 * max_slice_bytes <= chunk_bytes);
-        assert!((pinned_chunks_max as usize) < chunks, "pins of {pinned_chunks_max} chunks of {chunks} fill the pool");
+        assert!(
+            (pinned_chunks_max as usize) < chunks,
+            "pins of {pinned_chunks_max} chunks of {chunks} fill the pool"
+        );
         Self {
             chunk_shift: chunk_bytes.trailing_zeros(),
             chunks: u32::try_from(chunks).expect("checked by the options"),
@@ -90,16 +97,24 @@ impl Layout {
         (chunk as usize) << self.chunk_shift
     }
 
-    /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to spare.
+    /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to
+    /// spare.
     #[cfg(any(feature = "pipeline", test))]
     pub(crate) fn bytes_for_slots(&self, slots: usize) -> usize {
-        let slice = if self.aliases() { stride(self.max_slice_bytes) } else { line_up(self.max_slice_bytes) };
+        let slice = if self.aliases() {
+            stride(self.max_slice_bytes)
+        } else {
+            line_up(self.max_slice_bytes)
+        };
         let filled = self.chunk_bytes().saturating_sub(slice).max(LINE_BYTES);
-        (slots.saturating_mul(slice).div_ceil(filled)).saturating_add(2).saturating_mul(self.chunk_bytes())
+        (slots.saturating_mul(slice).div_ceil(filled))
+            .saturating_add(2)
+            .saturating_mul(self.chunk_bytes())
     }
 }
 
-/// Where the next slice starts, relative to one of `len` bytes: the next line, and one more where strides would alias.
+/// Where the next slice starts, relative to one of `len` bytes: the next line, and one more where
+/// strides would alias.
 #[inline]
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
@@ -129,7 +144,8 @@ mod tests {
     #[test]
     fn bytes_for_slots_hold_the_slots() {
         let layout = Layout::new(4096, 16, 8, 2048, 4);
-        // One 2048-byte slice and the tail of a second that didn't fit: each chunk may hold one alone.
+        // One 2048-byte slice and the tail of a second that didn't fit: each chunk may hold one
+        // alone.
         assert_eq!(layout.bytes_for_slots(8), (8 + 2) * 4096);
         assert_eq!(layout.pool_bytes(), 16 * 4096);
         assert_eq!(layout.chunk_start(3), 3 * 4096);
@@ -139,11 +155,13 @@ mod tests {
     fn a_chunk_of_exactly_two_slices_has_no_line_to_spare() {
         let aliases = |chunk, largest| Layout::new(chunk, 4, 4, largest, 1).aliases();
         assert_eq!(
-            [(8192, 4096), (8192, 4033), (16384, 8192)].map(|(chunk, largest)| aliases(chunk, largest)),
+            [(8192, 4096), (8192, 4033), (16384, 8192)]
+                .map(|(chunk, largest)| aliases(chunk, largest)),
             [false; 3]
         );
         assert_eq!(
-            [(16384, 4096), (32768, 12288), (16384, 5000)].map(|(chunk, largest)| aliases(chunk, largest)),
+            [(16384, 4096), (32768, 12288), (16384, 5000)]
+                .map(|(chunk, largest)| aliases(chunk, largest)),
             [true; 3]
         );
         assert_eq!(Layout::new(8192, 8, 4, 4096, 1).bytes_for_slots(4), (4 + 2) * 8192);

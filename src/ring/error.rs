@@ -34,7 +34,10 @@ impl fmt::Display for Full {
                 )
             }
             Self::TooLarge { asked_bytes, max_slice_bytes } => {
-                write!(f, "{asked_bytes} bytes asked, `max_slice_bytes` is {max_slice_bytes}: raise it")
+                write!(
+                    f,
+                    "{asked_bytes} bytes asked, `max_slice_bytes` is {max_slice_bytes}: raise it"
+                )
             }
         }
     }
@@ -64,7 +67,9 @@ pub enum PoolError {
 impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Option { field, given, must, limit } => write!(f, "`{field}` is {given}: it must be {must} {limit}"),
+            Self::Option { field, given, must, limit } => {
+                write!(f, "`{field}` is {given}: it must be {must} {limit}")
+            }
             Self::Region(e) => write!(f, "the pool's region: {e}"),
         }
     }

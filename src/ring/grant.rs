@@ -1,7 +1,8 @@
 //! A grant: bytes reserved at the write position, borrowed from the pool.
 //!
-//! Because it borrows the pool, there is one at a time and nothing can be allocated behind it: until it is committed the
-//! pool counts nothing, so a grant that is dropped, or leaked, has cost nothing.
+//! Because it borrows the pool, there is one at a time and nothing can be allocated behind it:
+//! until it is committed the pool counts nothing, so a grant that is dropped, or leaked, has cost
+//! nothing.
 #![allow(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
@@ -15,7 +16,8 @@ use super::slice::PoolSlice;
 use super::staged::Staged;
 use super::token::Token;
 
-/// Bytes to fill, at most as many as were asked for. They hold whatever was there before: only what is committed is shown.
+/// Bytes to fill, at most as many as were asked for. They hold whatever was there before: only what
+/// is committed is shown.
 #[must_use = "a grant that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct Grant<'p> {
@@ -53,8 +55,9 @@ impl<'p> Grant<'p> {
         self.commit(len).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
-    /// Publishes all of it into the next sequence: the same as [`RingPool::stage`] of [`Grant::commit_all`], and cheaper, because no slice is
-    /// counted in between and none can be foreign.
+    /// Publishes all of it into the next sequence: the same as [`RingPool::stage`] of
+    /// [`Grant::commit_all`], and cheaper, because no slice is counted in between and none can be
+    /// foreign.
     #[inline]
     pub fn stage(self) -> Staged {
         self.pool.stage_next(self.len)
@@ -73,7 +76,8 @@ impl<'p> Grant<'p> {
         Token::new(chunk, start, self.len, self.pool.position())
     }
 
-    /// The first `n` bytes as a receive, to be cut into slices without a copy; the rest is given back.
+    /// The first `n` bytes as a receive, to be cut into slices without a copy; the rest is given
+    /// back.
     ///
     /// # Errors
     /// More than were reserved: the grant comes back.
@@ -113,8 +117,9 @@ impl DerefMut for Grant<'_> {
     }
 }
 
-/// A claim of a lane is a grant over again at each look: nothing moves the write position while the lane is borrowed by it. Grants themselves were checked when they
-/// were made: to look again took 8 instructions of 21.
+/// A claim of a lane is a grant over again at each look: nothing moves the write position while the
+/// lane is borrowed by it. Grants themselves were checked when they were made: to look again took 8
+/// instructions of 21.
 #[cfg(feature = "pipeline")]
 impl RingPool {
     /// The next `len` bytes.

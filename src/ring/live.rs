@@ -1,7 +1,7 @@
 //! The state of one chunk: what is alive in it, and how the pool and its slices reach it.
 //!
-//! A slice points at its chunk's state rather than at its owner: a drop is one decrement, and what the pool must know to allocate stands in
-//! the same cache line.
+//! A slice points at its chunk's state rather than at its owner: a drop is one decrement, and what
+//! the pool must know to allocate stands in the same cache line.
 #![allow(unsafe_code)]
 
 use core::cell::Cell;
@@ -10,15 +10,18 @@ use core::ptr::NonNull;
 use super::chunk::{Layout, NONE, Sequence, line_up, stride};
 use super::owner::OwnerRef;
 
-/// Owner only. A chunk is reusable when it is closed, nothing but the pool is counted in it, `last_seq <= released` and `pins == 0`.
+/// Owner only. A chunk is reusable when it is closed, nothing but the pool is counted in it,
+/// `last_seq <= released` and `pins == 0`.
 pub(super) struct Chunk {
-    /// Tokens, receives, reads in flight and slices that aren't in a slot; and the pool as long as it is there, so that a drop has to look further only
-    /// when the pool has gone. Too wide to overflow, whatever is leaked.
+    /// Tokens, receives, reads in flight and slices that aren't in a slot; and the pool as long as
+    /// it is there, so that a drop has to look further only when the pool has gone. Too wide to
+    /// overflow, whatever is leaked.
     owner_live: Cell<u64>,
-    /// The highest sequence staged from this chunk; for the current one it is noted when the chunk is closed, which spares a store a slice.
+    /// The highest sequence staged from this chunk; for the current one it is noted when the chunk
+    /// is closed, which spares a store a slice.
     last_seq: Cell<Sequence>,
-    /// Bytes of the largest slice. While a range of this chunk waits in `Owner::returned` it is 0, so that nothing seems to fit and the pool takes the
-    /// range back first.
+    /// Bytes of the largest slice. While a range of this chunk waits in `Owner::returned` it is 0,
+    /// so that nothing seems to fit and the pool takes the range back first.
     limit: Cell<usize>,
     /// The address where its slices must end.
     end: usize,
@@ -72,8 +75,8 @@ impl Chunk {
     }
 }
 
-/// A pointer to the state of a chunk whose owner is alive. Its holders are the pool, whose current chunk it is, and what is
-/// counted in that chunk.
+/// A pointer to the state of a chunk whose owner is alive. Its holders are the pool, whose current
+/// chunk it is, and what is counted in that chunk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkRef(NonNull<Chunk>);
 
@@ -99,7 +102,8 @@ impl ChunkRef {
         self.start() + self.owner().layout.chunk_bytes()
     }
 
-    /// Whether `len` bytes from `position`, which is the write position in this chunk, may be handed out at once.
+    /// Whether `len` bytes from `position`, which is the write position in this chunk, may be
+    /// handed out at once.
     #[inline]
     pub(super) fn fits(self, position: *mut u8, len: usize) -> bool {
         // An absurd length wraps, and is above the limit.
@@ -115,8 +119,9 @@ impl ChunkRef {
 
     /// Where the next slice starts behind `len` bytes from `position`.
     ///
-    /// The branch is the same for all slices of a pool; kept as one (a conditional move here costs 0.1 to 0.15 ns of 2, and a branch by the length costs 0.4 where
-    /// lengths are mixed around 4 KiB).
+    /// The branch is the same for all slices of a pool; kept as one (a conditional move here costs
+    /// 0.1 to 0.15 ns of 2, and a branch by the length costs 0.4 where lengths are mixed around 4
+    /// KiB).
     #[inline]
     pub(super) fn after(self, position: *mut u8, len: usize) -> *mut u8 {
         let stride = if self.state().aliases {
@@ -162,7 +167,8 @@ impl ChunkRef {
         live.set(live.get() + 1);
     }
 
-    /// A slice goes into a slot: a sequence protects it from now on. The pool, which holds this reference, keeps the chunk alive.
+    /// A slice goes into a slot: a sequence protects it from now on. The pool, which holds this
+    /// reference, keeps the chunk alive.
     #[inline]
     pub(super) fn count_staged(self) {
         let live = &self.state().owner_live;
@@ -170,8 +176,9 @@ impl ChunkRef {
         live.set(live.get() - 1);
     }
 
-    /// A sequence protects something in this chunk, which isn't the current one. An earlier one never takes the place of a later one: the chunk would be
-    /// written again under slots that aren't released.
+    /// A sequence protects something in this chunk, which isn't the current one. An earlier one
+    /// never takes the place of a later one: the chunk would be written again under slots that
+    /// aren't released.
     #[inline]
     pub(super) fn note_sequence(self, sequence: Sequence) {
         let last_seq = &self.state().last_seq;
@@ -194,11 +201,16 @@ impl ChunkRef {
     #[cfg(feature = "pipeline")]
     pub(super) fn count_off(self, count: u32) {
         let live = &self.state().owner_live;
-        assert!(live.get() > u64::from(count), "chunk {} has fewer slices than {count}", self.index());
+        assert!(
+            live.get() > u64::from(count),
+            "chunk {} has fewer slices than {count}",
+            self.index()
+        );
         live.set(live.get() - u64::from(count));
     }
 
-    /// The chunk's last count has gone, so the pool has. It can't unwind: a loop that drops slices would keep registers ready for that.
+    /// The chunk's last count has gone, so the pool has. It can't unwind: a loop that drops slices
+    /// would keep registers ready for that.
     #[cold]
     #[allow(improper_ctypes_definitions, reason = "it is called from Rust only")]
     extern "C" fn end_last(self) {
@@ -214,7 +226,8 @@ impl ChunkRef {
     }
 }
 
-/// Makes a branch the unlikely one, as `core::hint::cold_path` does since Rust 1.95: nothing is called, the branch stays a branch.
+/// Makes a branch the unlikely one, as `core::hint::cold_path` does since Rust 1.95: nothing is
+/// called, the branch stays a branch.
 #[cold]
 #[inline]
 fn unlikely() {}

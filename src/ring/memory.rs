@@ -1,6 +1,7 @@
 //! The part of a pool that outlives it and crosses threads: the region and the pins.
 //!
-//! Slots, views and retained handles name memory by [`Span`], plain integers; this is where they become bytes.
+//! Slots, views and retained handles name memory by [`Span`], plain integers; this is where they
+//! become bytes.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "pipeline")]
@@ -19,7 +20,8 @@ pub(crate) struct Span {
     pub(crate) chunk: u32,
 }
 
-/// Region and pins, shared by the pool, its lane's stages and every retained handle; unmapped with the last of them.
+/// Region and pins, shared by the pool, its lane's stages and every retained handle; unmapped with
+/// the last of them.
 #[derive(Debug)]
 pub(crate) struct Memory {
     region: Region,
@@ -28,7 +30,12 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(region: Region, layout: &Layout) -> Self {
-        assert!(region.bytes() >= layout.pool_bytes(), "{} of {} bytes mapped", region.bytes(), layout.pool_bytes());
+        assert!(
+            region.bytes() >= layout.pool_bytes(),
+            "{} of {} bytes mapped",
+            region.bytes(),
+            layout.pool_bytes()
+        );
         Self { region, pins: Pins::new(layout.chunks(), layout.pinned_chunks_max()) }
     }
 
@@ -52,7 +59,8 @@ impl Memory {
     /// # Safety
     /// For as long as the reference lives:
     /// - `span` is a range that this memory's pool has committed;
-    /// - its chunk isn't reused: it is counted in `owner_live`, or its slot isn't released, or it is pinned.
+    /// - its chunk isn't reused: it is counted in `owner_live`, or its slot isn't released, or it
+    ///   is pinned.
     #[inline]
     pub(crate) unsafe fn bytes<'a>(&self, span: Span) -> &'a [u8] {
         debug_assert!(span.offset + u64::from(span.len) <= self.region.bytes() as u64);

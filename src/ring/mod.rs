@@ -1,15 +1,18 @@
 //! The ring pool: the allocator of one thread, over one region.
 //!
-//! By life cycle: [`PoolOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes are reserved ([`Grant`]),
-//! owned while somebody else fills them ([`Token`], [`InFlight`]), committed ([`PoolSlice`]) or cut where they were received
-//! ([`Received`]); staged under a sequence and released by it ([`RingPool::stage`], [`RingPool::release`]); kept longer where
-//! that is needed ([`Retained`]).
+//! By life cycle: [`PoolOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes are
+//! reserved ([`Grant`]), owned while somebody else fills them ([`Token`], [`InFlight`]), committed
+//! ([`PoolSlice`]) or cut where they were received ([`Received`]); staged under a sequence and
+//! released by it ([`RingPool::stage`], [`RingPool::release`]); kept longer where that is needed
+//! ([`Retained`]).
 //!
-//! It promises: no slice overlaps another that is alive; memory is reused only when the owner's slices of its chunk are
-//! gone, its sequences are released and its pins are dropped, in whatever order and on whatever thread; the owner pays no
-//! lock, no locked instruction, no division and no reference count; nothing blocks.
+//! It promises: no slice overlaps another that is alive; memory is reused only when the owner's
+//! slices of its chunk are gone, its sequences are released and its pins are dropped, in whatever
+//! order and on whatever thread; the owner pays no lock, no locked instruction, no division and no
+//! reference count; nothing blocks.
 //!
-//! It doesn't: give single slices back (a chunk waits for its last one), grow, or serve two threads.
+//! It doesn't: give single slices back (a chunk waits for its last one), grow, or serve two
+//! threads.
 //!
 //! # Overwriting lets go
 //!
@@ -140,8 +143,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Sources of the ideas: chunked bump allocation with early wrap from arenas and LMAX's ring; reserve, fill, commit from
-//! bbqueue; two functions for local and remote return from mimalloc.
+//! Sources of the ideas: chunked bump allocation with early wrap from arenas and LMAX's ring;
+//! reserve, fill, commit from bbqueue; two functions for local and remote return from mimalloc.
 
 mod chunk;
 mod error;

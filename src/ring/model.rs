@@ -1,7 +1,9 @@
-//! The naive model of a pool: a list of live ranges with what was written to them, compared over random operations.
+//! The naive model of a pool: a list of live ranges with what was written to them, compared over
+//! random operations.
 //!
-//! After every operation each live range must still hold its bytes (so nothing overlaps and nothing is reused early); at
-//! the end, with everything gone, the whole pool must be there again. Sizes are tiny: wrap and full happen all the time.
+//! After every operation each live range must still hold its bytes (so nothing overlaps and nothing
+//! is reused early); at the end, with everything gone, the whole pool must be there again. Sizes
+//! are tiny: wrap and full happen all the time.
 
 mod cases;
 
@@ -31,7 +33,8 @@ pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> PoolOpt
     }
 }
 
-/// Whether every byte is this one. Compared with itself, moved by one: Miri does that in one step, and not byte by byte.
+/// Whether every byte is this one. Compared with itself, moved by one: Miri does that in one step,
+/// and not byte by byte.
 pub(crate) fn is_filled(bytes: &[u8], byte: u8) -> bool {
     bytes.first().is_none_or(|&first| first == byte && bytes[1..] == bytes[..bytes.len() - 1])
 }
@@ -55,7 +58,8 @@ pub(super) enum Op {
     DropRetained { pick: usize },
 }
 
-/// An operation from three random numbers: to let proptest choose among as many strategies takes it longer than the pool needs.
+/// An operation from three random numbers: to let proptest choose among as many strategies takes it
+/// longer than the pool needs.
 pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
     let (one, pick) = (usize::from(one), usize::from(two));
     let len = match one % 8 {
@@ -114,7 +118,19 @@ impl Model {
 
     pub(super) fn over(pool: RingPool) -> Self {
         let (slices, tokens, kept, staged, retained) = Default::default();
-        Self { pool, applied: 0, tag: 0, slices, tokens, kept, staged, told: -1, newest: i64::MAX, last: -1, retained }
+        Self {
+            pool,
+            applied: 0,
+            tag: 0,
+            slices,
+            tokens,
+            kept,
+            staged,
+            told: -1,
+            newest: i64::MAX,
+            last: -1,
+            retained,
+        }
     }
 
     fn next_tag(&mut self) -> u8 {
@@ -270,20 +286,28 @@ impl Model {
         let slices = self.slices.iter().map(|(slice, tag)| (&slice[..], *tag));
         let tokens = self.tokens.iter().map(|(token, tag)| (&token[..], *tag));
         let kept = self.kept.iter().map(|(received, tag)| (&received[..], *tag));
-        let staged = self.staged.iter().map(|(staged, tag)| (self.pool.view(staged).expect("not released"), *tag));
+        let staged = self
+            .staged
+            .iter()
+            .map(|(staged, tag)| (self.pool.view(staged).expect("not released"), *tag));
         let owned: Vec<_> = slices.chain(tokens).chain(kept).chain(staged).collect();
         let retained = self.retained.iter().map(|(handle, tag)| (&handle[..], *tag));
         for (bytes, tag) in owned.iter().copied().chain(retained) {
             assert!(is_filled(bytes, tag), "a live range was overwritten");
         }
-        let mut ranges: Vec<_> =
-            owned.iter().filter(|(b, _)| !b.is_empty()).map(|(b, _)| (b.as_ptr() as usize, b.len())).collect();
+        let mut ranges: Vec<_> = owned
+            .iter()
+            .filter(|(b, _)| !b.is_empty())
+            .map(|(b, _)| (b.as_ptr() as usize, b.len()))
+            .collect();
         ranges.sort_unstable();
         for pair in ranges.windows(2) {
             assert!(pair[0].0 + pair[0].1 <= pair[1].0, "live ranges overlap: {pair:?}");
         }
         let stats = self.pool.stats();
-        assert!(stats.in_use_bytes <= stats.pool_bytes && stats.high_water_bytes <= stats.pool_bytes);
+        assert!(
+            stats.in_use_bytes <= stats.pool_bytes && stats.high_water_bytes <= stats.pool_bytes
+        );
         assert!(stats.pinned_chunks <= 2);
     }
 
@@ -291,7 +315,11 @@ impl Model {
     fn check_full(&self) {
         let stats = self.pool.stats();
         let blocked = stats.blocked_by_sequence + stats.blocked_by_owner + stats.blocked_by_pins;
-        assert_eq!(blocked as usize * CHUNK, stats.pool_bytes, "full, but not everything is held: {stats:?}");
+        assert_eq!(
+            blocked as usize * CHUNK,
+            stats.pool_bytes,
+            "full, but not everything is held: {stats:?}"
+        );
     }
 
     /// With everything gone, the whole pool is there again.
@@ -309,7 +337,11 @@ impl Model {
             got.push(grant.commit_all());
         }
         let stats = self.pool.stats();
-        assert!(got.len() >= (stats.pool_bytes / CHUNK - 1) * 4, "only {} slices after recovery: {stats:?}", got.len());
+        assert!(
+            got.len() >= (stats.pool_bytes / CHUNK - 1) * 4,
+            "only {} slices after recovery: {stats:?}",
+            got.len()
+        );
     }
 }
 
@@ -326,16 +358,24 @@ proptest! {
     }
 }
 
-/// Whether a model looks at everything after so many operations: each time, but under Miri, where looking is what takes the time.
+/// Whether a model looks at everything after so many operations: each time, but under Miri, where
+/// looking is what takes the time.
 pub(crate) fn looks_after(operations: usize) -> bool {
     !cfg!(miri) || operations.is_multiple_of(8)
 }
 
-/// How many random runs: `SLIPRING_ROUNDS`, few under Miri. There the numbers come from a cheap generator: drawing them with
-/// proptest's own takes longer than what is tested.
+/// How many random runs: `SLIPRING_ROUNDS`, few under Miri. There the numbers come from a cheap
+/// generator: drawing them with proptest's own takes longer than what is tested.
 pub(crate) fn random_runs() -> ProptestConfig {
     let default = if cfg!(miri) { 4 } else { 256 };
-    let cases = std::env::var("SLIPRING_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(default);
+    let cases = std::env::var("SLIPRING_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(default);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    if cfg!(miri) { ProptestConfig { rng_algorithm: RngAlgorithm::XorShift, ..config } } else { config }
+    if cfg!(miri) {
+        ProptestConfig { rng_algorithm: RngAlgorithm::XorShift, ..config }
+    } else {
+        config
+    }
 }

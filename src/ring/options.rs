@@ -4,7 +4,9 @@ use core::borrow::Borrow;
 
 use super::chunk::{LINE_BYTES, Layout, stride};
 use super::error::PoolError;
-use crate::region::{Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes};
+use crate::region::{
+    Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes,
+};
 
 /// Smallest chunk: 4 KiB.
 pub const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -13,8 +15,9 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 30;
 /// Chunks a window has at least, where the pool holds so many and a second core reads.
 const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
-/// Chunks that a pool, and a window, are cut into by default, where slices are small enough. A chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool
-/// that was 6 to 10 % of an operation, at 8 it's the half.
+/// Chunks that a pool, and a window, are cut into by default, where slices are small enough. A
+/// chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool that was 6 to 10 % of an
+/// operation, at 8 it's the half.
 pub(super) const CHUNKS_DEFAULT_MIN: usize = 8;
 pub(super) const CHUNKS_OF_WINDOW_DEFAULT_MIN: usize = 4;
 
@@ -38,29 +41,34 @@ pub(crate) enum Readers {
 /// a line of 64 bytes more, because their strides would alias in the cache, unless a chunk is
 /// exactly two of the largest: such a chunk, which a pool of less than eight of them or
 /// `chunk_bytes` asks for, has no line to spare. A chunk's end costs several times an allocation:
-/// where a chunk holds two slices every second one pays it, so ask for sixteen of the largest or more. For N
-/// slices of the largest size alive at once, ask for
-/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for eight
-/// to fourteen times the live bytes, because a chunk waits for its last slice.
+/// where a chunk holds two slices every second one pays it, so ask for sixteen of the largest or
+/// more. For N slices of the largest size alive at once, ask for `N x largest x chunk / (chunk -
+/// largest) + 2 x chunk` bytes; released in random order, for eight to fourteen times the live
+/// bytes, because a chunk waits for its last slice.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
     /// Bytes of the pool; at least two chunks.
     pub bytes: usize,
-    /// Bytes of the largest slice. A lane that frees on overwrite counts on it: there it must also cover what is skipped in front of a
-    /// slice that is cut from a receive, and nothing larger may be committed out of `reserve_rest`, or the pool runs full.
+    /// Bytes of the largest slice. A lane that frees on overwrite counts on it: there it must also
+    /// cover what is skipped in front of a slice that is cut from a receive, and nothing larger may
+    /// be committed out of `reserve_rest`, or the pool runs full.
     pub max_slice_bytes: usize,
-    /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the largest power of two
-    /// that is at most 256 KiB, an eighth of the pool and a quarter of the window (an eighth of the default one of a lane with stages on threads), raised
-    /// to that minimum, and to twice that where the largest slices get a line against aliasing, if the pool then still has four and a chunk of that size is allowed.
+    /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the
+    /// largest power of two that is at most 256 KiB, an eighth of the pool and a quarter of the
+    /// window (an eighth of the default one of a lane with stages on threads), raised to that
+    /// minimum, and to twice that where the largest slices get a line against aliasing, if the pool
+    /// then still has four and a chunk of that size is allowed.
     pub chunk_bytes: Option<usize>,
     /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
-    /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least eight chunks; for a pool alone, and a lane whose stages
-    /// are all inline, min(4 MiB, L2 / 2), at least two chunks: what is read on the core that writes stays in its own cache.
+    /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least
+    /// eight chunks; for a pool alone, and a lane whose stages are all inline, min(4 MiB, L2 / 2),
+    /// at least two chunks: what is read on the core that writes stays in its own cache.
     pub window_bytes: Option<usize>,
     /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
     pub lanes_sharing_l3: usize,
-    /// Chunks that retained handles may pin at once: fewer than the pool has, so that pins alone never fill it (nobody is
-    /// woken when one goes). Default: a quarter of the chunks, at least one.
+    /// Chunks that retained handles may pin at once: fewer than the pool has, so that pins alone
+    /// never fill it (nobody is woken when one goes). Default: a quarter of the chunks, at least
+    /// one.
     pub pinned_chunks_max: Option<u32>,
     /// Page kind of the region.
     pub pages: Pages,
@@ -98,7 +106,8 @@ impl PoolOptions {
         }
     }
 
-    /// Checks every field and works out the layout; the machine's caches are read for the default window only.
+    /// Checks every field and works out the layout; the machine's caches are read for the default
+    /// window only.
     pub(crate) fn layout(&self, readers: Readers) -> Result<Layout, PoolError> {
         self.layout_on(Topology::read, readers)
     }
@@ -109,7 +118,8 @@ impl PoolOptions {
         topology: impl FnOnce() -> T,
         readers: Readers,
     ) -> Result<Layout, PoolError> {
-        let window_bytes = self.window_bytes.unwrap_or_else(|| self.window_default(topology().borrow(), readers));
+        let window_bytes =
+            self.window_bytes.unwrap_or_else(|| self.window_default(topology().borrow(), readers));
         let of_window_bytes = match (self.window_bytes, readers) {
             // The chunks that it has at least are no reason for a larger one than the caches are.
             (None, Readers::OtherCores) => window_bytes / WINDOW_CHUNKS_DEFAULT_MIN,
@@ -127,17 +137,25 @@ impl PoolOptions {
         }
         let chunks_max = u32::MAX as usize;
         if chunks > chunks_max {
-            let (must, limit) = ("in larger chunks, or at most", (chunks_max + 1) * chunk_bytes - 1);
+            let (must, limit) =
+                ("in larger chunks, or at most", (chunks_max + 1) * chunk_bytes - 1);
             return Err(PoolError::Option { field: "bytes", given: self.bytes, must, limit });
         }
         let window_chunks = match (self.window_bytes, readers) {
             (Some(window), _) if window < 2 * chunk_bytes => {
                 let (must, limit) = ("at least two chunks, that is", 2 * chunk_bytes);
-                return Err(PoolError::Option { field: "window_bytes", given: window, must, limit });
+                return Err(PoolError::Option {
+                    field: "window_bytes",
+                    given: window,
+                    must,
+                    limit,
+                });
             }
             (Some(window), _) => window / chunk_bytes,
             (None, Readers::OwnCore) => (window_bytes / chunk_bytes).max(2),
-            (None, Readers::OtherCores) => (window_bytes / chunk_bytes).max(WINDOW_CHUNKS_DEFAULT_MIN),
+            (None, Readers::OtherCores) => {
+                (window_bytes / chunk_bytes).max(WINDOW_CHUNKS_DEFAULT_MIN)
+            }
         };
         let pinned_max = self.pinned_chunks_max.unwrap_or(((chunks / 4) as u32).max(1));
         if pinned_max as usize >= chunks {
@@ -145,23 +163,38 @@ impl PoolOptions {
             let must = "fewer than the pool's chunks, that is at most";
             return Err(PoolError::Option { field: "pinned_chunks_max", given, must, limit });
         }
-        Ok(Layout::new(chunk_bytes, chunks, window_chunks.min(chunks), self.max_slice_bytes, pinned_max))
+        Ok(Layout::new(
+            chunk_bytes,
+            chunks,
+            window_chunks.min(chunks),
+            self.max_slice_bytes,
+            pinned_max,
+        ))
     }
 
     /// By the smallest caches: the lane may run, or move, where they are.
     fn window_default(&self, topology: &Topology, readers: Readers) -> usize {
         match readers {
             Readers::OwnCore => window_own_core_default_bytes(topology.l2_bytes_min()),
-            Readers::OtherCores => window_default_bytes(topology.l3_bytes_min(), self.lanes_sharing_l3.max(1)),
+            Readers::OtherCores => {
+                window_default_bytes(topology.l3_bytes_min(), self.lanes_sharing_l3.max(1))
+            }
         }
     }
 
     fn chunk(&self, of_window_bytes: usize) -> Result<usize, PoolError> {
         if self.max_slice_bytes == 0 || self.max_slice_bytes > CHUNK_BYTES_MAX / 2 {
             let (must, limit) = ("at least 1 and at most", CHUNK_BYTES_MAX / 2);
-            return Err(PoolError::Option { field: "max_slice_bytes", given: self.max_slice_bytes, must, limit });
+            return Err(PoolError::Option {
+                field: "max_slice_bytes",
+                given: self.max_slice_bytes,
+                must,
+                limit,
+            });
         }
-        let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES)).next_power_of_two().max(CHUNK_BYTES_MIN);
+        let least = (2 * self.max_slice_bytes.next_multiple_of(LINE_BYTES))
+            .next_power_of_two()
+            .max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
             let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
             // Exactly two of the largest have no line to spare against aliasing; a pool that has
@@ -192,9 +225,11 @@ impl PoolOptions {
     }
 }
 
-/// The chunk that a pool of these bytes wishes for, and a window of which a part may be a chunk; if slices are small enough. A power of two.
+/// The chunk that a pool of these bytes wishes for, and a window of which a part may be a chunk; if
+/// slices are small enough. A power of two.
 pub(super) fn chunk_wish_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
-    let wish_bytes = CHUNK_BYTES_DEFAULT_MAX.min(pool_bytes / CHUNKS_DEFAULT_MIN).min(of_window_bytes).max(1);
+    let wish_bytes =
+        CHUNK_BYTES_DEFAULT_MAX.min(pool_bytes / CHUNKS_DEFAULT_MIN).min(of_window_bytes).max(1);
     1 << wish_bytes.ilog2()
 }
 

@@ -1,8 +1,10 @@
-//! The state of the thread that owns a pool, as far as what outlives a call must reach it: plain cells, no atomics but the pins it looks at.
+//! The state of the thread that owns a pool, as far as what outlives a call must reach it: plain
+//! cells, no atomics but the pins it looks at.
 //!
-//! Tokens, receives and slices point at their chunk's state without a count of their own: each of them is one of its
-//! `owner_live`, and the state is freed by whichever comes last, the pool or the last of them. What only the pool itself needs
-//! (the write position, the sequences) stands in the pool, where the compiler may keep it in registers.
+//! Tokens, receives and slices point at their chunk's state without a count of their own: each of
+//! them is one of its `owner_live`, and the state is freed by whichever comes last, the pool or the
+//! last of them. What only the pool itself needs (the write position, the sequences) stands in the
+//! pool, where the compiler may keep it in registers.
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, RefCell};
@@ -29,7 +31,8 @@ pub(super) struct Owner {
     pub(super) layout: Layout,
     pub(super) memory: Arc<Memory>,
     pub(super) counters: Counters,
-    /// A range of the current chunk that nobody holds, as (end, start): it is free again if the write position stands at its end.
+    /// A range of the current chunk that nobody holds, as (end, start): it is free again if the
+    /// write position stands at its end.
     returned: Cell<Option<(usize, usize)>>,
     rotation: RefCell<Rotation>,
     /// Reads that were dropped while the kernel still had them: (number, chunk).
@@ -58,8 +61,9 @@ impl Owner {
         }
     }
 
-    /// The range from `used_to` to `position` of a chunk is held no more. If it turns out to be the newest, the pool takes it back before it
-    /// allocates again; else it comes back with its chunk, as tail waste.
+    /// The range from `used_to` to `position` of a chunk is held no more. If it turns out to be the
+    /// newest, the pool takes it back before it allocates again; else it comes back with its chunk,
+    /// as tail waste.
     pub(super) fn give_back(&self, chunk: u32, position: usize, used_to: usize) {
         let (end, start) = (position, line_up(used_to).min(position));
         debug_assert!(chunk < self.layout.chunks() && start <= end);
@@ -75,7 +79,8 @@ impl Owner {
             Some((known_end, known_start)) if known_end == start => (end, known_start),
             Some(known) => {
                 // Only the later one can be the newest.
-                let (newest, other) = if end > known.0 { ((end, start), known) } else { (known, (end, start)) };
+                let (newest, other) =
+                    if end > known.0 { ((end, start), known) } else { (known, (end, start)) };
                 debug_assert!(newest.1 >= other.0, "two ranges that were given back overlap");
                 self.counters.add_waste(other.0 - other.1);
                 newest
@@ -88,7 +93,10 @@ impl Owner {
     /// Takes back what was given back, if it is the newest; returns the write position.
     fn settle(&self, position: usize) -> usize {
         let Some((end, start)) = self.returned.take() else { return position };
-        debug_assert!(start < end && end <= position, "a range up to {end} was given back, {position} is written");
+        debug_assert!(
+            start < end && end <= position,
+            "a range up to {end} was given back, {position} is written"
+        );
         self.chunks[self.current.get() as usize].set_limit(self.layout.max_slice_bytes());
         if end == position {
             return start;
@@ -99,13 +107,17 @@ impl Owner {
 
     /// Bytes that were given back and will turn out to be waste.
     pub(super) fn waste_to_settle(&self, position: usize) -> usize {
-        self.returned.get().filter(|(end, _)| *end != position).map_or(0, |(end, start)| end - start)
+        self.returned
+            .get()
+            .filter(|(end, _)| *end != position)
+            .map_or(0, |(end, start)| end - start)
     }
 
-    /// Makes room for `len` bytes, in the current chunk or in the next; returns where the pool writes from now on. After an error nothing has changed.
+    /// Makes room for `len` bytes, in the current chunk or in the next; returns where the pool
+    /// writes from now on. After an error nothing has changed.
     ///
-    /// It takes and returns a copy: were it given the pool itself, the pool's address would be known outside, and the compiler would load every field
-    /// again after each write to a payload.
+    /// It takes and returns a copy: were it given the pool itself, the pool's address would be
+    /// known outside, and the compiler would load every field again after each write to a payload.
     #[cold]
     pub(super) fn make_room(
         &self,
@@ -123,7 +135,8 @@ impl Owner {
         if settled + len <= current.end() {
             return Ok((current, self.at(settled)));
         }
-        let next = self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, staged, released));
+        let next =
+            self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, staged, released));
         let Some(next) = next else {
             // The caller's position stays where it was: what was given back waits on.
             self.give_back(self.current.get(), position, settled);
@@ -135,7 +148,10 @@ impl Owner {
             current.note_sequence(staged);
         }
         self.counters.add_waste(current.end().saturating_sub(settled));
-        debug_assert!(self.returned.get().is_none(), "a chunk is closed after its range is settled");
+        debug_assert!(
+            self.returned.get().is_none(),
+            "a chunk is closed after its range is settled"
+        );
         self.current.set(next);
         let chunk = self.chunk(next);
         assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
@@ -153,7 +169,12 @@ impl Owner {
     }
 
     /// The one rule of reuse.
-    pub(super) fn blocked(&self, chunk: u32, staged: Sequence, released: Sequence) -> Option<Blocked> {
+    pub(super) fn blocked(
+        &self,
+        chunk: u32,
+        staged: Sequence,
+        released: Sequence,
+    ) -> Option<Blocked> {
         let state = &self.chunks[chunk as usize];
         let is_open = chunk == self.current.get() && staged > self.opened_at.get();
         let last_seq = if is_open { staged } else { state.last_seq() };
@@ -162,7 +183,8 @@ impl Owner {
         } else if last_seq > released {
             Some(Blocked::Sequence)
         } else if self.memory.pins().is_pinned(chunk) {
-            // `released` was loaded (Acquire) before the pins: a stage's pin is visible once its release is.
+            // `released` was loaded (Acquire) before the pins: a stage's pin is visible once its
+            // release is.
             Some(Blocked::Pinned)
         } else {
             None
@@ -201,7 +223,8 @@ impl Owner {
     }
 }
 
-/// A pointer to an [`Owner`] that is alive: it is held by its pool, or reached through a chunk that counts the holder.
+/// A pointer to an [`Owner`] that is alive: it is held by its pool, or reached through a chunk that
+/// counts the holder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnerRef(NonNull<Owner>);
 

@@ -1,8 +1,9 @@
 //! Pins: how retained handles, on any thread, keep a chunk from being reused.
 //!
-//! A pin is taken while the chunk is protected by something else (a slice, or a slot that isn't released), so the owner,
-//! who looks at `released` before it looks at the pins, sees it. At most `pinned_max` chunks carry pins at once: the first
-//! pin of a chunk needs a unit of that cap, and the last one gives it back.
+//! A pin is taken while the chunk is protected by something else (a slice, or a slot that isn't
+//! released), so the owner, who looks at `released` before it looks at the pins, sees it. At most
+//! `pinned_max` chunks carry pins at once: the first pin of a chunk needs a unit of that cap, and
+//! the last one gives it back.
 //!
 //! ```text
 //!   0 ──▶ undecided, k ask for the unit ──▶ k pins        one of them has it; a unit too many goes back
@@ -10,17 +11,19 @@
 //!                  ▼                                          ▼
 //!                  0                                          0
 //! ```
-//! Whoever gets no unit while others still ask for the same chunk waits for them, since theirs serves it too: for some looks,
-//! because a thread that isn't running could keep it waiting.
+//! Whoever gets no unit while others still ask for the same chunk waits for them, since theirs
+//! serves it too: for some looks, because a thread that isn't running could keep it waiting.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU32, Ordering, yield_now};
 
-/// Counts beyond this abort the process, as `Arc` does: it takes a billion leaked handles on one chunk.
+/// Counts beyond this abort the process, as `Arc` does: it takes a billion leaked handles on one
+/// chunk.
 const PINS_MAX: u32 = 1 << 30;
 /// Beside a count: nobody has a unit for the chunk yet.
 const UNDECIDED: u32 = 1 << 31;
-/// Looks at a chunk whose unit others are asking for. They are two steps away from the answer. loom lets them go on at the first.
+/// Looks at a chunk whose unit others are asking for. They are two steps away from the answer. loom
+/// lets them go on at the first.
 const LOOKS_MAX: u32 = if cfg!(loom) { 2 } else { 100 };
 
 /// One counter a chunk and the number of chunks that carry pins.
@@ -33,10 +36,15 @@ pub(crate) struct Pins {
 
 impl Pins {
     pub(crate) fn new(chunks: u32, pinned_max: u32) -> Self {
-        Self { counts: (0..chunks).map(|_| AtomicU32::new(0)).collect(), pinned: AtomicU32::new(0), pinned_max }
+        Self {
+            counts: (0..chunks).map(|_| AtomicU32::new(0)).collect(),
+            pinned: AtomicU32::new(0),
+            pinned_max,
+        }
     }
 
-    /// Adds a pin, or says that no further chunk may be pinned. The chunk must be protected for the length of this call.
+    /// Adds a pin, or says that no further chunk may be pinned. The chunk must be protected for the
+    /// length of this call.
     pub(crate) fn pin(&self, chunk: u32) -> bool {
         let count = &self.counts[chunk as usize];
         let (mut now, mut looks) = (count.load(Ordering::Relaxed), 0);
@@ -54,7 +62,8 @@ impl Pins {
                 continue;
             }
             let joined = if is_pinned { now + 1 } else { (now | UNDECIDED) + 1 };
-            // Relaxed: the chunk's protection is what publishes the pin to the owner, not this store.
+            // Relaxed: the chunk's protection is what publishes the pin to the owner, not this
+            // store.
             match count.compare_exchange_weak(now, joined, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) if is_pinned || self.decide(count) => return true,
                 Ok(_) => (now, looks) = (count.load(Ordering::Relaxed), 1),
@@ -63,7 +72,8 @@ impl Pins {
         }
     }
 
-    /// Asks for the chunk's unit on behalf of all who wait for it, the caller among them. False: there was none, and the caller's count is gone.
+    /// Asks for the chunk's unit on behalf of all who wait for it, the caller among them. False:
+    /// there was none, and the caller's count is gone.
     fn decide(&self, count: &AtomicU32) -> bool {
         let has_unit = self.take_unit();
         let decided = |now| match now {

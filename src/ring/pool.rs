@@ -39,18 +39,21 @@ use crate::sync::pool_id;
 
 /// The allocator of one thread over one region. Not Send, not Sync, not Clone.
 ///
-/// Cost of an allocation: two comparisons and an addition; of a chunk's end, once in a chunk, some dozens of instructions.
+/// Cost of an allocation: two comparisons and an addition; of a chunk's end, once in a chunk, some
+/// dozens of instructions.
 #[derive(Debug)]
 pub struct RingPool {
     pub(super) owner: OwnerRef,
-    /// Write position: where the next slice starts. On a line; at most one line past the end of the current chunk, which may be outside of the region.
+    /// Write position: where the next slice starts. On a line; at most one line past the end of the
+    /// current chunk, which may be outside of the region.
     position: *mut u8,
     current: ChunkRef,
     /// The last sequence staged.
     staged: Sequence,
     /// The read cursor as far as it was told: every stage has passed it.
     released: Sequence,
-    /// How many of the newest sequences are protected, whatever was told; see [`RingPool::keep_newest`].
+    /// How many of the newest sequences are protected, whatever was told; see
+    /// [`RingPool::keep_newest`].
     newest: Sequence,
     tag: PoolTag,
 }
@@ -73,23 +76,34 @@ impl RingPool {
         let owner = OwnerRef::new(layout, memory, id);
         let (current, position) = (owner.chunk(0), owner.at(0));
         let tag = PoolTag::new(id);
-        Ok(Self { owner, position, current, staged: NONE, released: NONE, newest: Sequence::MAX, tag })
+        Ok(Self {
+            owner,
+            position,
+            current,
+            staged: NONE,
+            released: NONE,
+            newest: Sequence::MAX,
+            tag,
+        })
     }
 
-    /// Reserves `len` bytes at the write position. What isn't committed is given back when the grant goes.
+    /// Reserves `len` bytes at the write position. What isn't committed is given back when the
+    /// grant goes.
     ///
     /// # Errors
     /// [`Full::TooLarge`] or [`Full::Pool`]; it never blocks.
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
-            (self.current, self.position) = self.owner.make_room(len, self.position, self.staged, self.released())?;
+            (self.current, self.position) =
+                self.owner.make_room(len, self.position, self.staged, self.released())?;
         }
         self.check();
         Ok(Grant::new(self, len))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose length isn't known.
+    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose
+    /// length isn't known.
     ///
     /// # Errors
     /// As [`RingPool::reserve`] for `min`.
@@ -97,7 +111,8 @@ impl RingPool {
         // Not even one byte left is no room for a receive.
         let min = min.max(1);
         if !self.fits(min) {
-            (self.current, self.position) = self.owner.make_room(min, self.position, self.staged, self.released())?;
+            (self.current, self.position) =
+                self.owner.make_room(min, self.position, self.staged, self.released())?;
         }
         let rest = self.room();
         debug_assert!(rest >= min);
@@ -115,7 +130,8 @@ impl RingPool {
         Ok(grant.commit_all())
     }
 
-    /// Puts a slice under the protection of the next sequence: it is counted no more, and lives until that is released.
+    /// Puts a slice under the protection of the next sequence: it is counted no more, and lives
+    /// until that is released.
     ///
     /// # Errors
     /// The slice of another pool comes back.
@@ -153,7 +169,8 @@ impl RingPool {
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len()) })
     }
 
-    /// Releases every slice up to `through`; what was never staged can't be released, what was, can't be taken back.
+    /// Releases every slice up to `through`; what was never staged can't be released, what was,
+    /// can't be taken back.
     #[inline]
     pub fn release(&mut self, through: Sequence) {
         if through > self.released {
@@ -162,8 +179,9 @@ impl RingPool {
         self.check();
     }
 
-    /// From now on the newest `slots` staged slices are protected and older ones are released, as in a ring of that many slots where staging
-    /// overwrites the oldest: without a call, and without a store an operation, because it is worked out when a chunk is full.
+    /// From now on the newest `slots` staged slices are protected and older ones are released, as
+    /// in a ring of that many slots where staging overwrites the oldest: without a call, and
+    /// without a store an operation, because it is worked out when a chunk is full.
     pub fn keep_newest(&mut self, slots: u32) {
         // What was released stays released.
         self.released = self.released();
@@ -172,7 +190,8 @@ impl RingPool {
         self.check();
     }
 
-    /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no such read.
+    /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no
+    /// such read.
     pub fn report_completion(&mut self, flight: FlightId) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
         chunk.drop_live();
@@ -223,7 +242,10 @@ impl RingPool {
         }
         owner.counters.fill(&mut stats);
         stats.tail_waste_bytes += owner.waste_to_settle(self.position()) as u64;
-        assert!(stats.in_use_bytes <= stats.pool_bytes && stats.window_bytes <= stats.pool_bytes, "{stats:?}");
+        assert!(
+            stats.in_use_bytes <= stats.pool_bytes && stats.window_bytes <= stats.pool_bytes,
+            "{stats:?}"
+        );
         assert!(stats.in_use_bytes == 0 || stats.high_water_bytes > 0, "{stats:?}");
         stats
     }
@@ -247,7 +269,8 @@ impl RingPool {
         self.current.end().saturating_sub(self.position())
     }
 
-    /// Moves the write position past `len` bytes, which its caller now owns: they are counted in the chunk that is returned.
+    /// Moves the write position past `len` bytes, which its caller now owns: they are counted in
+    /// the chunk that is returned.
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
@@ -299,7 +322,8 @@ impl RingPool {
         Span { offset, len: len as u32, chunk: self.current.index() }
     }
 
-    /// Whether the current chunk still holds `len` bytes. Unlike [`RingPool::fits`] it stays true when something is given back meanwhile.
+    /// Whether the current chunk still holds `len` bytes. Unlike [`RingPool::fits`] it stays true
+    /// when something is given back meanwhile.
     #[inline]
     #[cfg(feature = "pipeline")]
     pub(super) fn holds_next(&self, len: usize) -> bool {
@@ -314,10 +338,15 @@ impl RingPool {
         Ok(slice.span(self.owner.base))
     }
 
-    /// The count of the slice goes over to the next sequence. Sequences are counted here and nowhere else: a lane has no count of its own.
+    /// The count of the slice goes over to the next sequence. Sequences are counted here and
+    /// nowhere else: a lane has no count of its own.
     #[inline]
-    fn count_staged(&mut self, slice: PoolSlice) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
-        // The first comparison is enough for nearly all, and known to the compiler where a slice is staged right after its commit.
+    fn count_staged(
+        &mut self,
+        slice: PoolSlice,
+    ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
+        // The first comparison is enough for nearly all, and known to the compiler where a slice is
+        // staged right after its commit.
         let is_current = slice.chunk() == self.current;
         if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
@@ -356,23 +385,35 @@ impl RingPool {
     /// Opens a chunk that holds `len` bytes, if the current one doesn't.
     #[cfg(feature = "pipeline")]
     pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
-        (self.current, self.position) = self.owner.make_room(len, self.position, self.staged, self.released())?;
+        (self.current, self.position) =
+            self.owner.make_room(len, self.position, self.staged, self.released())?;
         self.check();
         Ok(())
     }
 
-    /// What holds between any two calls: the write position is on a line of the current chunk, or one line behind it after a stride
-    /// that would alias; nothing is released that wasn't staged; no more chunks are pinned than may be. Debug and profile
-    /// `checked` only; the chunks' own law is `Rotation::check`.
+    /// What holds between any two calls: the write position is on a line of the current chunk, or
+    /// one line behind it after a stride that would alias; nothing is released that wasn't staged;
+    /// no more chunks are pinned than may be. Debug and profile `checked` only; the chunks' own law
+    /// is `Rotation::check`.
     #[inline]
     fn check(&self) {
         if cfg!(debug_assertions) {
-            let (start, end, position) = (self.current.start(), self.current.end(), self.position());
-            assert!((start..=end + LINE_BYTES).contains(&position), "{position} isn't in the chunk at {start}");
+            let (start, end, position) =
+                (self.current.start(), self.current.end(), self.position());
+            assert!(
+                (start..=end + LINE_BYTES).contains(&position),
+                "{position} isn't in the chunk at {start}"
+            );
             assert!(position.is_multiple_of(LINE_BYTES), "slices start on lines");
-            assert!(NONE <= self.released && self.released <= self.staged, "released before it was staged");
+            assert!(
+                NONE <= self.released && self.released <= self.staged,
+                "released before it was staged"
+            );
             let layout = &self.owner.layout;
-            assert!(self.owner.memory.pins().pinned() <= layout.pinned_chunks_max(), "the cap on pins");
+            assert!(
+                self.owner.memory.pins().pinned() <= layout.pinned_chunks_max(),
+                "the cap on pins"
+            );
         }
     }
 }

@@ -8,10 +8,11 @@ use super::error::RetainError;
 use super::memory::{Memory, Span};
 use super::typed::{CastError, Rows, as_f32s};
 
-/// A counted handle. It pins one chunk, whose other bytes can't be reused either (none if it is empty), and keeps the
-/// region mapped.
+/// A counted handle. It pins one chunk, whose other bytes can't be reused either (none if it is
+/// empty), and keeps the region mapped.
 ///
-/// Cost: two atomic additions to make or clone one (about 17 ns), two to drop it. Retain the exception, not every event.
+/// Cost: two atomic additions to make or clone one (about 17 ns), two to drop it. Retain the
+/// exception, not every event.
 #[derive(Debug)]
 pub struct Retained {
     memory: Arc<Memory>,
@@ -19,9 +20,11 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// The span is protected for the length of this call: by its slice, or by a slot that isn't released.
+    /// The span is protected for the length of this call: by its slice, or by a slot that isn't
+    /// released.
     ///
-    /// No bytes need no pin; and the chunk that an event without a slice names isn't protected by its slot.
+    /// No bytes need no pin; and the chunk that an event without a slice names isn't protected by
+    /// its slot.
     pub(crate) fn new(memory: &Arc<Memory>, span: Span) -> Result<Self, RetainError> {
         if span.len > 0 && !memory.pins().pin(span.chunk) {
             return Err(RetainError { pinned_chunks_max: memory.pins().pinned_max() });

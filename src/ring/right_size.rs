@@ -1,11 +1,15 @@
 //! The right size: what pool and window would have served what a pool has seen.
 //!
-//! It promises: a pool of this size, asked for the same operations in the same order, refuses none of them. The chunk stays the same, so every slice and
-//! every receive falls into the same chunk as before; no more chunks than the high water were ever in use at once; and a free chunk is found wherever it
-//! stands. Two chunks come on top, so that a chunk that a reader has just left isn't written at once, and then the next power of two.
+//! It promises: a pool of this size, asked for the same operations in the same order, refuses none
+//! of them. The chunk stays the same, so every slice and every receive falls into the same chunk as
+//! before; no more chunks than the high water were ever in use at once; and a free chunk is found
+//! wherever it stands. Two chunks come on top, so that a chunk that a reader has just left isn't
+//! written at once, and then the next power of two.
 //!
-//! It can't know what wasn't seen: a longer burst, a slower stage, larger slices. Where the pool was full, it knows only that more was wanted. The high water
-//! counts chunks that aren't known to be free: exactly those in use where slices are staged and released in order, some more where they're dropped.
+//! It can't know what wasn't seen: a longer burst, a slower stage, larger slices. Where the pool
+//! was full, it knows only that more was wanted. The high water counts chunks that aren't known to
+//! be free: exactly those in use where slices are staged and released in order, some more where
+//! they're dropped.
 //!
 //! ```
 //! use slipring::ring::{PoolOptions, RingPool};
@@ -24,15 +28,19 @@
 use core::fmt;
 
 use super::chunk::Layout;
-use super::options::{CHUNKS_DEFAULT_MIN, CHUNKS_OF_WINDOW_DEFAULT_MIN, PoolOptions, chunk_wish_bytes};
+use super::options::{
+    CHUNKS_DEFAULT_MIN, CHUNKS_OF_WINDOW_DEFAULT_MIN, PoolOptions, chunk_wish_bytes,
+};
 use super::pool::RingPool;
 use super::stats::PoolStats;
 use super::window::IDLE_CHUNKS_MIN;
 
-/// What pool and window would have served what a pool has seen so far. Never more than the pool has.
+/// What pool and window would have served what a pool has seen so far. Never more than the pool
+/// has.
 ///
-/// `pool_bytes` and `window_bytes` are such that the default of [`PoolOptions::chunk_bytes`] is the chunk that the pool has, if it has its default:
-/// setting these two is enough. With a chunk of one's own, or retained handles, take [`RightSize::options`].
+/// `pool_bytes` and `window_bytes` are such that the default of [`PoolOptions::chunk_bytes`] is the
+/// chunk that the pool has, if it has its default: setting these two is enough. With a chunk of
+/// one's own, or retained handles, take [`RightSize::options`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RightSize {
@@ -42,9 +50,11 @@ pub struct RightSize {
     pub window_bytes: usize,
     /// Bytes of a chunk, as it is.
     pub chunk_bytes: usize,
-    /// Chunks that may be pinned: as many as now, or all but one of the smaller pool, which is more than were in use.
+    /// Chunks that may be pinned: as many as now, or all but one of the smaller pool, which is more
+    /// than were in use.
     pub pinned_chunks_max: u32,
-    /// The pool was full at least once: what was refused then would have needed more than `pool_bytes`, nobody knows how much.
+    /// The pool was full at least once: what was refused then would have needed more than
+    /// `pool_bytes`, nobody knows how much.
     pub is_lower_bound: bool,
 }
 
@@ -61,18 +71,27 @@ impl RightSize {
             let least_bytes = least_bytes.max(CHUNKS_DEFAULT_MIN * chunk_bytes);
             wanted_bytes.max(least_bytes).next_power_of_two().min(layout.pool_bytes())
         };
-        // What is alive beyond the window comes from the reserve: a burst is no reason for a larger one.
+        // What is alive beyond the window comes from the reserve: a burst is no reason for a larger
+        // one.
         let (window_now_bytes, least_bytes) =
             (layout.window_chunks() * chunk_bytes, CHUNKS_OF_WINDOW_DEFAULT_MIN * chunk_bytes);
-        let wished_bytes = wanted_bytes.max(least_bytes).next_power_of_two().min(window_now_bytes).min(pool_bytes);
-        let window_bytes = match chunk_wish_bytes(pool_bytes, wished_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN) {
-            // Said aloud, this window would make the default chunk a larger one.
-            wish if wish >= 2 * chunk_bytes => wished_bytes.min((2 * CHUNKS_OF_WINDOW_DEFAULT_MIN - 1) * chunk_bytes),
-            _ => wished_bytes,
-        };
-        let pinned_chunks_max = layout.pinned_chunks_max().min((pool_bytes / chunk_bytes) as u32 - 1);
+        let wished_bytes =
+            wanted_bytes.max(least_bytes).next_power_of_two().min(window_now_bytes).min(pool_bytes);
+        let window_bytes =
+            match chunk_wish_bytes(pool_bytes, wished_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN) {
+                // Said aloud, this window would make the default chunk a larger one.
+                wish if wish >= 2 * chunk_bytes => {
+                    wished_bytes.min((2 * CHUNKS_OF_WINDOW_DEFAULT_MIN - 1) * chunk_bytes)
+                }
+                _ => wished_bytes,
+            };
+        let pinned_chunks_max =
+            layout.pinned_chunks_max().min((pool_bytes / chunk_bytes) as u32 - 1);
         assert!(high_water_bytes <= pool_bytes && pool_bytes <= layout.pool_bytes());
-        assert!((2 * chunk_bytes..=pool_bytes).contains(&window_bytes), "a window of {window_bytes} in {pool_bytes}");
+        assert!(
+            (2 * chunk_bytes..=pool_bytes).contains(&window_bytes),
+            "a window of {window_bytes} in {pool_bytes}"
+        );
         Self { pool_bytes, window_bytes, chunk_bytes, pinned_chunks_max, is_lower_bound }
     }
 
@@ -93,7 +112,10 @@ impl fmt::Display for RightSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pool, window) = (self.pool_bytes, self.window_bytes);
         if self.is_lower_bound {
-            write!(f, "a pool of more than {pool} bytes would have been needed, nobody knows how many")
+            write!(
+                f,
+                "a pool of more than {pool} bytes would have been needed, nobody knows how many"
+            )
         } else {
             write!(f, "a pool of {pool} bytes with a window of {window} would have served")
         }

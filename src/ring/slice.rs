@@ -16,7 +16,8 @@ use super::memory::Span;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
 
-/// RAII: dropped, it is counted off its chunk. Not Clone, not Send; it may outlive its pool or lane.
+/// RAII: dropped, it is counted off its chunk. Not Clone, not Send; it may outlive its pool or
+/// lane.
 ///
 /// It is 24 bytes: a pointer to its chunk's state, one to its bytes, and its length.
 #[must_use = "dropping a slice gives its memory back"]
@@ -37,7 +38,8 @@ impl PoolSlice {
     /// The bytes as `f32`, in the machine's byte order.
     ///
     /// # Errors
-    /// The length isn't a multiple of four, or the slice doesn't start on one (possible only if it was cut from a receive).
+    /// The length isn't a multiple of four, or the slice doesn't start on one (possible only if it
+    /// was cut from a receive).
     pub fn as_f32s(&self) -> Result<&[f32], CastError> {
         as_f32s(self)
     }
@@ -80,7 +82,10 @@ impl PoolSlice {
     #[inline]
     pub(super) fn span(&self, base: NonNull<u8>) -> Span {
         let offset = self.start.addr().get() - base.addr().get();
-        debug_assert!(self.chunk.holds(offset, self.len as usize), "a slice lies in the chunk that counts it");
+        debug_assert!(
+            self.chunk.holds(offset, self.len as usize),
+            "a slice lies in the chunk that counts it"
+        );
         Span { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
     }
 }

@@ -32,7 +32,10 @@ impl Staged {
     #[inline]
     pub(super) fn new(sequence: Sequence, start: NonNull<u8>, len: usize, pool: PoolTag) -> Self {
         debug_assert!(u32::try_from(len).is_ok(), "a chunk is far below 4 GiB");
-        debug_assert!(sequence >= 0 && pool.0.get() as u32 == 0, "a number in the low half would change the length");
+        debug_assert!(
+            sequence >= 0 && pool.0.get() as u32 == 0,
+            "a number in the low half would change the length"
+        );
         Self { sequence, start: start.addr(), pool_and_len: pool.0 | u64::from(len as u32) }
     }
 

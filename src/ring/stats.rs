@@ -1,5 +1,5 @@
-//! What a pool knows of itself. Counting costs nothing per slice: it happens where chunks are closed and where
-//! something is refused.
+//! What a pool knows of itself. Counting costs nothing per slice: it happens where chunks are
+//! closed and where something is refused.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
@@ -51,7 +51,8 @@ pub struct PoolStats {
     pub high_water_bytes: usize,
     /// Chunks that wait for a slot's release, the current one included.
     pub blocked_by_sequence: u32,
-    /// Chunks that wait for a token, receive, read in flight or slice of the owner, the current one included.
+    /// Chunks that wait for a token, receive, read in flight or slice of the owner, the current one
+    /// included.
     pub blocked_by_owner: u32,
     /// Chunks that wait for a retained handle.
     pub blocked_by_pins: u32,
@@ -59,7 +60,8 @@ pub struct PoolStats {
     pub pinned_chunks: u32,
     /// The read cursor.
     pub released: Sequence,
-    /// Bytes that were given up at the end of chunks, and by grants that weren't the newest, since the start.
+    /// Bytes that were given up at the end of chunks, and by grants that weren't the newest, since
+    /// the start.
     pub tail_waste_bytes: u64,
     /// Allocations refused because no chunk was free.
     pub refused_pool: u64,

@@ -1,4 +1,5 @@
-//! A token: a grant that is owned, for bytes that somebody else, the kernel for one, is still filling.
+//! A token: a grant that is owned, for bytes that somebody else, the kernel for one, is still
+//! filling.
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;
@@ -13,15 +14,16 @@ use super::live::ChunkRef;
 use super::receive::Received;
 use super::slice::PoolSlice;
 
-/// Reserved bytes that are counted in their chunk. Dropped, they are given back: at once if nothing was allocated since,
-/// else with the chunk (counted as tail waste).
+/// Reserved bytes that are counted in their chunk. Dropped, they are given back: at once if nothing
+/// was allocated since, else with the chunk (counted as tail waste).
 #[must_use = "a token that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct Token {
     chunk: ChunkRef,
     start: usize,
     len: usize,
-    /// The write position that this token left behind: if it still stands there, the token is the newest.
+    /// The write position that this token left behind: if it still stands there, the token is the
+    /// newest.
     position: usize,
 }
 
@@ -107,7 +109,8 @@ pub struct FlightId {
     pub(super) number: u64,
 }
 
-/// A token that the kernel is writing to. No reference to its bytes exists; the pointer is for the submission.
+/// A token that the kernel is writing to. No reference to its bytes exists; the pointer is for the
+/// submission.
 ///
 /// Dropped, it keeps its chunk until [`super::RingPool::report_completion`] is told its number.
 #[must_use = "dropping it pins the chunk until the completion is reported"]
@@ -118,7 +121,8 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Where the kernel may write [`InFlight::capacity`] bytes, until it has reported completion and no longer.
+    /// Where the kernel may write [`InFlight::capacity`] bytes, until it has reported completion
+    /// and no longer.
     #[must_use]
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.token.bytes()

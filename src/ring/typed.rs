@@ -32,7 +32,10 @@ impl fmt::Display for CastError {
                 write!(f, "the slice starts {remainder} bytes off a multiple of 4: cut it on one")
             }
             Self::Length { bytes, unit_bytes } => {
-                write!(f, "{bytes} bytes are no multiple of {unit_bytes}: check `dim` and the length")
+                write!(
+                    f,
+                    "{bytes} bytes are no multiple of {unit_bytes}: check `dim` and the length"
+                )
             }
             Self::NoDimension => write!(f, "`dim` is 0: it must be at least 1"),
         }

@@ -7,11 +7,12 @@
 //!                      │ or pinned              ▼
 //!                      └──────────▶ parked    reserve (a burst takes from it)
 //! ```
-//! Pure bookkeeping over chunk numbers; whether a chunk is reusable is asked of the caller. Each chunk is in exactly one
-//! place, and every step is amortised O(1) but the last resort, which scans before it says that nothing is free.
+//! Pure bookkeeping over chunk numbers; whether a chunk is reusable is asked of the caller. Each
+//! chunk is in exactly one place, and every step is amortised O(1) but the last resort, which scans
+//! before it says that nothing is free.
 //!
-//! Reusing the warmest chunk (last in, first out) lost: 1.5-1.7x slower with a second core, whose cache still holds those
-//! lines. Marching through all of a big pool lost too: 3x slower.
+//! Reusing the warmest chunk (last in, first out) lost: 1.5-1.7x slower with a second core, whose
+//! cache still holds those lines. Marching through all of a big pool lost too: 3x slower.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -27,7 +28,8 @@ pub(crate) enum Blocked {
     Pinned,
 }
 
-/// Chunks that stay in rotation beyond what is alive, so that the chunk a reader has just left isn't written at once.
+/// Chunks that stay in rotation beyond what is alive, so that the chunk a reader has just left
+/// isn't written at once.
 pub(super) const IDLE_CHUNKS_MIN: usize = 2;
 /// Parked chunks looked at each time a chunk is closed.
 const PARKED_LOOKS: usize = 2;
@@ -67,7 +69,8 @@ impl Rotation {
         self.current
     }
 
-    /// Closes the current chunk and opens another, or says that none is free and changes nothing that matters.
+    /// Closes the current chunk and opens another, or says that none is free and changes nothing
+    /// that matters.
     pub(crate) fn advance(&mut self, blocked: impl Fn(u32) -> Option<Blocked>) -> Option<u32> {
         self.sweep(&blocked);
         let next = self.pick(&blocked)?;
@@ -92,10 +95,13 @@ impl Rotation {
 
     /// Chunks that may be in use, the current one first.
     pub(crate) fn busy_chunks(&self) -> impl Iterator<Item = u32> + '_ {
-        std::iter::once(self.current).chain(self.live.iter().copied()).chain(self.parked.iter().copied())
+        std::iter::once(self.current)
+            .chain(self.live.iter().copied())
+            .chain(self.parked.iter().copied())
     }
 
-    /// Moves what was released from `live` to `idle`, what is stuck to `parked`, what is too much to the reserve.
+    /// Moves what was released from `live` to `idle`, what is stuck to `parked`, what is too much
+    /// to the reserve.
     pub(crate) fn sweep(&mut self, blocked: &impl Fn(u32) -> Option<Blocked>) {
         while let Some(&front) = self.live.front() {
             match blocked(front) {
@@ -110,7 +116,9 @@ impl Rotation {
             let home = if blocked(chunk).is_none() { &mut self.idle } else { &mut self.parked };
             home.push_back(chunk);
         }
-        while self.idle.len() > IDLE_CHUNKS_MIN && self.live.len() + self.idle.len() + 1 > self.window {
+        while self.idle.len() > IDLE_CHUNKS_MIN
+            && self.live.len() + self.idle.len() + 1 > self.window
+        {
             let Some(chunk) = self.idle.pop_front() else { break };
             self.reserve.push(chunk);
         }
@@ -129,11 +137,15 @@ impl Rotation {
         if blocked(self.current).is_none() {
             return Some(self.current);
         }
-        Self::take_free(&mut self.parked, blocked).or_else(|| Self::take_free(&mut self.live, blocked))
+        Self::take_free(&mut self.parked, blocked)
+            .or_else(|| Self::take_free(&mut self.live, blocked))
     }
 
     /// The last resort: any free chunk of a queue, wherever it stands.
-    fn take_free(queue: &mut VecDeque<u32>, blocked: &impl Fn(u32) -> Option<Blocked>) -> Option<u32> {
+    fn take_free(
+        queue: &mut VecDeque<u32>,
+        blocked: &impl Fn(u32) -> Option<Blocked>,
+    ) -> Option<u32> {
         let at = queue.iter().position(|&chunk| blocked(chunk).is_none())?;
         queue.remove(at)
     }
@@ -141,7 +153,10 @@ impl Rotation {
     /// Each chunk is in one place.
     fn check(&self) {
         debug_assert!(self.busy_high <= self.chunks);
-        debug_assert_eq!(self.live.len() + self.idle.len() + self.parked.len() + self.reserve.len() + 1, self.chunks);
+        debug_assert_eq!(
+            self.live.len() + self.idle.len() + self.parked.len() + self.reserve.len() + 1,
+            self.chunks
+        );
     }
 }
 

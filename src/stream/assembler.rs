@@ -7,14 +7,19 @@
 //!   length known:     [abcde      ] one buffer of its class          -> moves into the queue: no byte is copied
 //!   length not known: [ab][cde    ] segments of ascending classes    -> gathered once
 //! ```
-//! It promises: no byte is copied more than once on the way from [`Assembler::space`] to the finished buffer, and none if the message fits into its first segment
-//! and fills more than a quarter of it. A finished message of `len` bytes takes a buffer of less than four times `len`, or of the smallest class that holds it:
-//! a message that filled a quarter of its segment or less is copied down, so that a small one doesn't pin a large class. Only where the pool has no smaller buffer now is a message
-//! that is whole handed out in what it lies in, if one of its segments holds it all. While it is assembled its
-//! segments take up to twice its length and the smallest class (four times, where classes grow fourfold), or what the frame at hand needs, and the gathering its length once more.
+//! It promises: no byte is copied more than once on the way from [`Assembler::space`] to the
+//! finished buffer, and none if the message fits into its first segment and fills more than a
+//! quarter of it. A finished message of `len` bytes takes a buffer of less than four times `len`,
+//! or of the smallest class that holds it: a message that filled a quarter of its segment or less
+//! is copied down, so that a small one doesn't pin a large class. Only where the pool has no
+//! smaller buffer now is a message that is whole handed out in what it lies in, if one of its
+//! segments holds it all. While it is assembled its segments take up to twice its length and the
+//! smallest class (four times, where classes grow fourfold), or what the frame at hand needs, and
+//! the gathering its length once more.
 //!
-//! It never waits: a pool that has no buffer now is an error value, and what was received stays, so that a thread which serves many streams isn't held up by one. It
-//! trusts a declared length up to the limit: keep that small, or take [`Length::Unknown`], where lengths are an attacker's.
+//! It never waits: a pool that has no buffer now is an error value, and what was received stays, so
+//! that a thread which serves many streams isn't held up by one. It trusts a declared length up to
+//! the limit: keep that small, or take [`Length::Unknown`], where lengths are an attacker's.
 #![forbid(unsafe_code)]
 
 use std::mem;
@@ -31,7 +36,8 @@ pub use error::AssembleError;
 /// What is known of a message's length before its bytes arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// It was declared: one buffer of the right class at once, and the message is whole when it is full.
+    /// It was declared: one buffer of the right class at once, and the message is whole when it is
+    /// full.
     Exact(usize),
     /// About so many bytes: the first segment's class, at most the largest, and no bound.
     Hint(usize),
@@ -47,7 +53,8 @@ pub struct AssemblerStats {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes of them that were copied: gathered from several segments, or down from one that was too large.
+    /// Bytes of them that were copied: gathered from several segments, or down from one that was
+    /// too large.
     pub copied_bytes: u64,
     /// Messages gathered from several segments.
     pub gathered: u64,
@@ -116,15 +123,18 @@ impl Assembler {
     /// Begins a message. A declared length gets its buffer now.
     ///
     /// # Errors
-    /// [`AssembleError::InProgress`]; [`AssembleError::TooLarge`] for a declared length above the limit; [`AssembleError::Pool`].
-    /// No message is under way then that wasn't before.
+    /// [`AssembleError::InProgress`]; [`AssembleError::TooLarge`] for a declared length above the
+    /// limit; [`AssembleError::Pool`]. No message is under way then that wasn't before.
     pub fn begin(&mut self, length: Length) -> Result<(), AssembleError> {
         if let Some(open) = &self.open {
             return Err(AssembleError::InProgress { bytes: open.total });
         }
         let first = match length {
             Length::Exact(bytes) if bytes > self.message_bytes_max => {
-                return Err(AssembleError::TooLarge { asked_bytes: bytes, message_bytes_max: self.message_bytes_max });
+                return Err(AssembleError::TooLarge {
+                    asked_bytes: bytes,
+                    message_bytes_max: self.message_bytes_max,
+                });
             }
             Length::Exact(bytes) => Some(self.pool.try_get(bytes)?),
             Length::Hint(_) | Length::Unknown => None,
@@ -136,13 +146,16 @@ impl Assembler {
         Ok(())
     }
 
-    /// Space to receive into, of 1 to `want` bytes: what is left of a frame, say. It lies in the current segment while that has room, else in a new one: of the class
-    /// after the last one's, or of the class that holds `want` if that is larger. Nothing is part of the message before
+    /// Space to receive into, of 1 to `want` bytes: what is left of a frame, say. It lies in the
+    /// current segment while that has room, else in a new one: of the class after the last one's,
+    /// or of the class that holds `want` if that is larger. Nothing is part of the message before
     /// [`Assembler::commit`]; what stands in the space is what the buffer's last owner left.
     ///
     /// # Errors
-    /// [`AssembleError::NotBegun`]; [`AssembleError::TooLarge`] or [`AssembleError::Overrun`] if `want` more bytes would be too many: the message is given up, and the
-    /// assembler is ready for the next. [`AssembleError::Pool`]: everything stays as it is, and the call may be made again.
+    /// [`AssembleError::NotBegun`]; [`AssembleError::TooLarge`] or [`AssembleError::Overrun`] if
+    /// `want` more bytes would be too many: the message is given up, and the assembler is ready for
+    /// the next. [`AssembleError::Pool`]: everything stays as it is, and the call may be made
+    /// again.
     pub fn space(&mut self, want: usize) -> Result<&mut [u8], AssembleError> {
         self.admit(want)?;
         let (pool, max) = (&self.pool, self.message_bytes_max);
@@ -201,8 +214,10 @@ impl Assembler {
     /// The whole message as one buffer.
     ///
     /// # Errors
-    /// [`AssembleError::NotBegun`]; [`AssembleError::Short`] if fewer bytes came than were declared; [`AssembleError::Pool`] if a buffer
-    /// to gather into isn't to be had now, and the last segment doesn't hold the whole message. The message stays, and the call may be made again.
+    /// [`AssembleError::NotBegun`]; [`AssembleError::Short`] if fewer bytes came than were
+    /// declared; [`AssembleError::Pool`] if a buffer to gather into isn't to be had now, and the
+    /// last segment doesn't hold the whole message. The message stays, and the call may be made
+    /// again.
     pub fn finish(&mut self) -> Result<PooledBuf, AssembleError> {
         let open = self.open.as_mut().ok_or(AssembleError::NotBegun)?;
         if let Length::Exact(bytes) = open.length

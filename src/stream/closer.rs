@@ -10,7 +10,8 @@ use super::stats::QueueStats;
 use crate::class::PooledBuf;
 use crate::sync::Arc;
 
-/// Closes a queue from any thread: for the teardown of a connection with all of its streams. It keeps no message and no pool alive.
+/// Closes a queue from any thread: for the teardown of a connection with all of its streams. It
+/// keeps no message and no pool alive.
 #[derive(Clone)]
 pub struct Closer(Arc<Shared<PooledBuf>>);
 
@@ -19,8 +20,9 @@ impl Closer {
         Self(Arc::clone(shared))
     }
 
-    /// Ends the queue: what is queued is dequeued first, then every dequeue says this error; enqueuers get their buffers back with it. It waits for
-    /// nobody. The first end wins: false, if there had been one.
+    /// Ends the queue: what is queued is dequeued first, then every dequeue says this error;
+    /// enqueuers get their buffers back with it. It waits for nobody. The first end wins: false, if
+    /// there had been one.
     pub fn close(&self, error: impl Into<Box<dyn Error + Send + Sync>>) -> bool {
         self.0.finish(End::Closed(error.into().into()))
     }

@@ -18,8 +18,9 @@ use super::outlet::{Outlet, Taken};
 use super::stats::QueueStats;
 use crate::class::PooledBuf;
 
-/// The end that takes messages out. It may go to another thread, but two can't use it at once. Dropping it closes the queue: enqueuers get their buffers back
-/// ([`End::Abandoned`]), what is queued goes home to the pool, and messages that were dequeued stay as they are.
+/// The end that takes messages out. It may go to another thread, but two can't use it at once.
+/// Dropping it closes the queue: enqueuers get their buffers back ([`End::Abandoned`]), what is
+/// queued goes home to the pool, and messages that were dequeued stay as they are.
 pub struct Dequeuer {
     outlet: Outlet<PooledBuf>,
     not_sync: PhantomData<Cell<()>>,
@@ -43,7 +44,8 @@ impl Dequeuer {
         }
     }
 
-    /// As [`Dequeuer::try_dequeue`], waiting for a message or the end: it spins for 30 us, then the thread sleeps.
+    /// As [`Dequeuer::try_dequeue`], waiting for a message or the end: it spins for 30 us, then the
+    /// thread sleeps.
     ///
     /// # Errors
     /// The error that the queue was closed with.
@@ -68,7 +70,8 @@ impl Dequeuer {
         }
     }
 
-    /// As [`Dequeuer::dequeue`], for a task of any runtime. A future that is dropped before it is done has taken nothing.
+    /// As [`Dequeuer::dequeue`], for a task of any runtime. A future that is dropped before it is
+    /// done has taken nothing.
     pub fn dequeue_async(&mut self) -> Dequeue<'_> {
         Dequeue { dequeuer: self }
     }
@@ -95,7 +98,10 @@ impl Dequeuer {
         match self.outlet.end() {
             Some(End::Closed(error)) => Err(Closed(error)),
             end => {
-                assert!(matches!(end, Some(End::Finished)), "only its drop abandons a queue: {end:?}");
+                assert!(
+                    matches!(end, Some(End::Finished)),
+                    "only its drop abandons a queue: {end:?}"
+                );
                 Ok(None)
             }
         }

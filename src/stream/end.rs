@@ -28,7 +28,9 @@ impl fmt::Display for End {
         match self {
             Self::Finished => f.write_str("the queue is finished"),
             Self::Closed(error) => write!(f, "the queue was closed: {error}"),
-            Self::Abandoned => f.write_str("the queue's dequeuer is gone: nobody takes messages any more"),
+            Self::Abandoned => {
+                f.write_str("the queue's dequeuer is gone: nobody takes messages any more")
+            }
         }
     }
 }
@@ -46,14 +48,17 @@ impl fmt::Display for EnqueuerPanicked {
 
 impl Error for EnqueuerPanicked {}
 
-/// This process was forked while the queue was open, and a call of one of its ends would have waited. The queue is the parent's: make another one.
+/// This process was forked while the queue was open, and a call of one of its ends would have
+/// waited. The queue is the parent's: make another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Forked;
 
 impl fmt::Display for Forked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this process was forked from the one that made the queue: make a queue after the fork")
+        f.write_str(
+            "this process was forked from the one that made the queue: make a queue after the fork",
+        )
     }
 }
 
@@ -64,10 +69,12 @@ const OPEN: u32 = 0;
 const ENDING: u32 = 1;
 const FINISHED: u32 = 2;
 const CLOSED: u32 = 3;
-/// In a forked child: nobody will end it. Needs no word of `end`, which somebody may have been about to set at the fork.
+/// In a forked child: nobody will end it. Needs no word of `end`, which somebody may have been
+/// about to set at the fork.
 const FORKED: u32 = 4;
 
-/// The end as both ends of a queue see it: a word to look at, and what it means. There is no lock: a forked child, or a waker, may be anywhere.
+/// The end as both ends of a queue see it: a word to look at, and what it means. There is no lock:
+/// a forked child, or a waker, may be anywhere.
 #[derive(Debug)]
 pub(crate) struct EndState {
     word: AtomicU32,
@@ -86,7 +93,8 @@ impl EndState {
         if self.word.compare_exchange(OPEN, ENDING, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             // In a forked child whoever did it isn't here, and never says how.
             self.end_if_forked();
-            // A moment later it is said. Not by spinning: a thread of a higher priority would keep the CPU from the one that says it.
+            // A moment later it is said. Not by spinning: a thread of a higher priority would keep
+            // the CPU from the one that says it.
             let mut looks = 0;
             while !self.is_set() {
                 pause(looks);
@@ -114,7 +122,8 @@ impl EndState {
         self.word.load(Ordering::Acquire) == FINISHED
     }
 
-    /// Called before a wait: in a forked child an open queue ends here, because those who would wake the caller aren't there.
+    /// Called before a wait: in a forked child an open queue ends here, because those who would
+    /// wake the caller aren't there.
     pub(crate) fn end_if_forked(&self) {
         if !self.made_by.is_current() && !self.is_set() {
             // SYNC S13
@@ -136,12 +145,16 @@ impl EndState {
 mod tests {
     use super::*;
 
-    /// As in a child that was forked while a thread, which the child doesn't have, was about to say how the queue ended.
+    /// As in a child that was forked while a thread, which the child doesn't have, was about to say
+    /// how the queue ended.
     #[test]
     fn a_forked_child_does_not_wait_for_who_was_ending_it() {
         let (word, end, made_by) = (AtomicU32::new(ENDING), OnceLock::new(), Process::other());
         let state = EndState { word, end, made_by };
         assert!(!state.set(End::Finished));
-        assert!(state.is_set() && matches!(state.get(), Some(End::Closed(error)) if error.is::<Forked>()));
+        assert!(
+            state.is_set()
+                && matches!(state.get(), Some(End::Closed(error)) if error.is::<Forked>())
+        );
     }
 }

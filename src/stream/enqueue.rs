@@ -25,12 +25,14 @@ impl Weigh for PooledBuf {
     }
 }
 
-/// The end that moves messages in. It may go to another thread, but two can't use it at once. Dropping it is the clean end, as [`Enqueuer::finish`]; dropped by a
-/// panic it closes with [`super::EnqueuerPanicked`], because what was queued may be half of what was meant.
+/// The end that moves messages in. It may go to another thread, but two can't use it at once.
+/// Dropping it is the clean end, as [`Enqueuer::finish`]; dropped by a panic it closes with
+/// [`super::EnqueuerPanicked`], because what was queued may be half of what was meant.
 pub struct Enqueuer {
     inlet: Inlet<PooledBuf>,
     pool: ClassPool,
-    /// The message of an [`Enqueue`]. It stands here, because a future that was forgotten can't let go of it.
+    /// The message of an [`Enqueue`]. It stands here, because a future that was forgotten can't let
+    /// go of it.
     waiting: Option<PooledBuf>,
     not_sync: PhantomData<Cell<()>>,
 }
@@ -62,19 +64,27 @@ impl Enqueuer {
     ///
     /// # Errors
     /// As [`Enqueuer::try_enqueue`].
-    pub fn enqueue_timeout(&mut self, buf: PooledBuf, timeout: Duration) -> Result<(), EnqueueError> {
-        self.inlet.push(buf, Instant::now().checked_add(timeout)).map_err(|refused| self.refused(refused))
+    pub fn enqueue_timeout(
+        &mut self,
+        buf: PooledBuf,
+        timeout: Duration,
+    ) -> Result<(), EnqueueError> {
+        self.inlet
+            .push(buf, Instant::now().checked_add(timeout))
+            .map_err(|refused| self.refused(refused))
     }
 
-    /// As [`Enqueuer::enqueue`], for a task of any runtime. A future that is dropped before it is done has enqueued nothing, and its buffer goes home with it
-    /// ([`Enqueue::into_buf`] takes it back). The buffer of one that is forgotten goes home with the enqueuer, or at its next call of this kind.
+    /// As [`Enqueuer::enqueue`], for a task of any runtime. A future that is dropped before it is
+    /// done has enqueued nothing, and its buffer goes home with it ([`Enqueue::into_buf`] takes it
+    /// back). The buffer of one that is forgotten goes home with the enqueuer, or at its next call
+    /// of this kind.
     pub fn enqueue_async(&mut self, buf: PooledBuf) -> Enqueue<'_> {
         self.waiting = Some(buf);
         Enqueue { enqueuer: self }
     }
 
-    /// Copies a message in, if there is room: into a buffer of the smallest class that holds it, outside of any lock. It asks for room first, so nothing
-    /// is copied in vain.
+    /// Copies a message in, if there is room: into a buffer of the smallest class that holds it,
+    /// outside of any lock. It asks for room first, so nothing is copied in vain.
     ///
     /// # Errors
     /// [`CopyError`]: a bound is met, the queue has ended, or the pool has no buffer now.
@@ -84,8 +94,9 @@ impl Enqueuer {
         self.put_copy(buf, bytes)
     }
 
-    /// As [`Enqueuer::try_enqueue_copy`], waiting for room, and for a buffer if the pool's policy is to wait. The queue's end ends both waits; one for a buffer looks at it a
-    /// hundred times a second.
+    /// As [`Enqueuer::try_enqueue_copy`], waiting for room, and for a buffer if the pool's policy
+    /// is to wait. The queue's end ends both waits; one for a buffer looks at it a hundred times a
+    /// second.
     ///
     /// # Errors
     /// [`CopyError::Closed`], or [`CopyError::Pool`] by the pool's policy.
@@ -99,7 +110,11 @@ impl Enqueuer {
     ///
     /// # Errors
     /// [`CopyError`].
-    pub fn enqueue_copy_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), CopyError> {
+    pub fn enqueue_copy_timeout(
+        &mut self,
+        bytes: &[u8],
+        timeout: Duration,
+    ) -> Result<(), CopyError> {
         let until = Instant::now().checked_add(timeout);
         self.wait_room(bytes.len(), until)?;
         let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
@@ -107,7 +122,8 @@ impl Enqueuer {
         self.put_copy(buf, bytes)
     }
 
-    /// As [`Enqueuer::enqueue_copy`], for a task of any runtime. The queue's end wakes it out of both waits.
+    /// As [`Enqueuer::enqueue_copy`], for a task of any runtime. The queue's end wakes it out of
+    /// both waits.
     ///
     /// # Errors
     /// As [`Enqueuer::enqueue_copy`].
@@ -162,7 +178,10 @@ impl Enqueuer {
     fn put_copy(&mut self, mut buf: PooledBuf, bytes: &[u8]) -> Result<(), CopyError> {
         buf.copy_from_slice(bytes);
         let enqueued = self.try_enqueue(buf);
-        debug_assert!(!matches!(enqueued, Err(EnqueueError::Full { .. })), "there was room, and nobody else takes it");
+        debug_assert!(
+            !matches!(enqueued, Err(EnqueueError::Full { .. })),
+            "there was room, and nobody else takes it"
+        );
         match enqueued {
             Ok(()) => Ok(()),
             Err(EnqueueError::Full { bound, .. }) => Err(CopyError::Full(bound)),
@@ -184,7 +203,9 @@ impl Enqueuer {
     fn wait_buf(&self, bytes: usize, timeout: Option<Duration>) -> Result<PooledBuf, CopyError> {
         let has_ended = || self.inlet.shared().end.is_set();
         let got = self.pool.get_unless(bytes, timeout, &has_ended);
-        got.map_err(|error| if has_ended() { CopyError::Closed(self.end()) } else { CopyError::Pool(error) })
+        got.map_err(|error| {
+            if has_ended() { CopyError::Closed(self.end()) } else { CopyError::Pool(error) }
+        })
     }
 
     fn no_room(&self, bound: Option<super::ring::Bound>) -> CopyError {

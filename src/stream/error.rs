@@ -12,7 +12,10 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Messages { limit } => {
-                write!(f, "{limit} messages are queued, as many as `messages` allows: dequeue, wait, or raise it")
+                write!(
+                    f,
+                    "{limit} messages are queued, as many as `messages` allows: dequeue, wait, or raise it"
+                )
             }
             Self::Bytes { asked_bytes, limit_bytes } => write!(
                 f,

@@ -30,7 +30,11 @@ pub(crate) fn ends<T: Weigh>(messages_max: usize, bytes_max: usize) -> (Inlet<T>
 }
 
 /// As [`ends`]; counts begin at `none`.
-pub(crate) fn ends_from<T: Weigh>(messages_max: usize, bytes_max: usize, none: Count) -> (Inlet<T>, Outlet<T>) {
+pub(crate) fn ends_from<T: Weigh>(
+    messages_max: usize,
+    bytes_max: usize,
+    none: Count,
+) -> (Inlet<T>, Outlet<T>) {
     let (producer, consumer) = Ring::ends(messages_max, bytes_max, none);
     let shared = Arc::new(Shared::new(&producer));
     (Inlet { producer, shared: Arc::clone(&shared), waits: false }, Outlet::new(consumer, shared))
@@ -41,7 +45,8 @@ impl<T: Weigh> Inlet<T> {
         &self.shared
     }
 
-    /// Moves an item in, if there is room. What isn't common is out of line and takes the item along, so that here it stays in registers.
+    /// Moves an item in, if there is room. What isn't common is out of line and takes the item
+    /// along, so that here it stays in registers.
     #[inline(always)]
     pub(crate) fn try_push(&mut self, item: T) -> Result<(), Refused<T>> {
         if self.shared.end.is_set() || !self.producer.is_free(item.weight_bytes()) {
@@ -51,7 +56,8 @@ impl<T: Weigh> Inlet<T> {
         self.tell()
     }
 
-    /// As [`Inlet::try_push`], where the queue has ended, or the dequeuing end is to be looked at for room.
+    /// As [`Inlet::try_push`], where the queue has ended, or the dequeuing end is to be looked at
+    /// for room.
     #[cold]
     #[inline(never)]
     fn try_push_far(&mut self, item: T) -> Result<(), Refused<T>> {
@@ -111,7 +117,11 @@ impl<T: Weigh> Inlet<T> {
     }
 
     /// As [`Inlet::push`] for a task. `item` is taken when it is done.
-    pub(crate) fn poll_push(&mut self, context: &Context<'_>, item: &mut Option<T>) -> Poll<Result<(), Refused<T>>> {
+    pub(crate) fn poll_push(
+        &mut self,
+        context: &Context<'_>,
+        item: &mut Option<T>,
+    ) -> Poll<Result<(), Refused<T>>> {
         loop {
             let next = item.take().expect("a future isn't polled after its end");
             match self.try_push(next) {
@@ -150,7 +160,9 @@ impl<T: Weigh> Inlet<T> {
     ) -> Poll<Result<(), Option<Bound>>> {
         loop {
             match self.room(weight_bytes) {
-                Err(Some(_)) if self.poll_room(context, weight_bytes).is_pending() => return Poll::Pending,
+                Err(Some(_)) if self.poll_room(context, weight_bytes).is_pending() => {
+                    return Poll::Pending;
+                }
                 Err(Some(_)) => (),
                 done => return Poll::Ready(done),
             }
@@ -173,7 +185,8 @@ impl<T: Weigh> Inlet<T> {
         Poll::Ready(())
     }
 
-    /// Waits for the end and for nothing else; ready at it. Room wakes the task as well: it polls again.
+    /// Waits for the end and for nothing else; ready at it. Room wakes the task as well: it polls
+    /// again.
     pub(crate) fn poll_end(&mut self, context: &Context<'_>) -> Poll<()> {
         // Before the poll, as for room.
         self.waits = true;
@@ -200,7 +213,11 @@ impl<T: Weigh> Drop for Inlet<T> {
         // Of a future that was forgotten.
         self.forget();
         let is_panic = std::thread::panicking();
-        let end = if is_panic { End::Closed(std::sync::Arc::new(EnqueuerPanicked)) } else { End::Finished };
+        let end = if is_panic {
+            End::Closed(std::sync::Arc::new(EnqueuerPanicked))
+        } else {
+            End::Finished
+        };
         self.shared.finish(end);
     }
 }

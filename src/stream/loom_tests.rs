@@ -1,7 +1,9 @@
-//! Every interleaving of both ends of a queue, and of a third that closes it: items arrive whole and in order, no wake-up is lost (loom reports when all
-//! threads wait for ever), and what isn't dequeued is handed back or dropped.
+//! Every interleaving of both ends of a queue, and of a third that closes it: items arrive whole
+//! and in order, no wake-up is lost (loom reports when all threads wait for ever), and what isn't
+//! dequeued is handed back or dropped.
 //!
-//! The slots are loom's cells, so a cursor that doesn't hand them over is a reported race. The barrier is the fence.
+//! The slots are loom's cells, so a cursor that doesn't hand them over is a reported race. The
+//! barrier is the fence.
 #![forbid(unsafe_code)]
 
 use std::task::{Context, Poll, Wake, Waker};
@@ -82,7 +84,9 @@ fn loom_items_arrive_whole_and_in_order() {
         let (mut inlet, mut outlet) = ends(1, 100);
         let alive = Arc::new(());
         let count = Arc::clone(&alive);
-        let enqueuer = thread::spawn(move || (1..=2).for_each(|number| assert!(push(&mut inlet, number, &count))));
+        let enqueuer = thread::spawn(move || {
+            (1..=2).for_each(|number| assert!(push(&mut inlet, number, &count)))
+        });
         assert_eq!(drain(&mut outlet), 2);
         enqueuer.join().expect("the enqueuer ends");
         drop(outlet);
@@ -107,7 +111,8 @@ fn error() -> End {
     End::Closed(std::sync::Arc::new(super::end::EnqueuerPanicked))
 }
 
-/// Whatever was taken before the error is dequeued, whatever comes after it is handed back, and nothing stays in the ring.
+/// Whatever was taken before the error is dequeued, whatever comes after it is handed back, and
+/// nothing stays in the ring.
 #[test]
 fn loom_close_meets_both_ends() {
     model(|| {
@@ -124,7 +129,11 @@ fn loom_close_meets_both_ends() {
         assert!(closer.join().expect("the closer ends"), "nobody else ended it");
         assert_eq!(dequeued, taken, "an item that was taken is dequeued");
         assert!(matches!(outlet.end(), Some(End::Closed(_))));
-        assert_eq!(Arc::strong_count(&alive), 1, "the queue keeps nothing, though both its ends are alive");
+        assert_eq!(
+            Arc::strong_count(&alive),
+            1,
+            "the queue keeps nothing, though both its ends are alive"
+        );
         drop((inlet, outlet));
     });
 }
@@ -184,7 +193,8 @@ fn loom_tasks_at_both_ends() {
     });
 }
 
-/// A future that was polled and dropped has taken no wake-up with it: the thread that waits after it gets its own.
+/// A future that was polled and dropped has taken no wake-up with it: the thread that waits after
+/// it gets its own.
 #[test]
 fn loom_a_dropped_future_takes_no_wake_up_with_it() {
     model(|| {
@@ -214,15 +224,19 @@ fn loom_an_end_moves_between_two_waits() {
     model(|| {
         let (mut inlet, mut outlet) = ends(1, 100);
         let alive = Arc::new(());
-        let enqueuer = thread::spawn(move || (1..=2).for_each(|number| assert!(push(&mut inlet, number, &alive))));
+        let enqueuer = thread::spawn(move || {
+            (1..=2).for_each(|number| assert!(push(&mut inlet, number, &alive)))
+        });
         assert!(matches!(outlet.pop(None), Taken::Item(Item(1, _))));
-        let second = thread::spawn(move || assert!(matches!(outlet.pop(None), Taken::Item(Item(2, _)))));
+        let second =
+            thread::spawn(move || assert!(matches!(outlet.pop(None), Taken::Item(Item(2, _)))));
         second.join().expect("the second dequeuer ends");
         enqueuer.join().expect("the enqueuer ends");
     });
 }
 
-/// A look from outside while a message goes out and the next comes in: it sees no more bytes than one of them has.
+/// A look from outside while a message goes out and the next comes in: it sees no more bytes than
+/// one of them has.
 #[test]
 fn loom_a_look_from_outside_keeps_to_the_bound() {
     model(|| {

@@ -6,8 +6,9 @@ use std::ops::Deref;
 
 use crate::class::PooledBuf;
 
-/// A message that was dequeued: its slot is free already, and dropping it is Done: the buffer goes back to its pool, on any thread, also after the queue
-/// is gone. Any number of them may be held; what is held is in use by the pool's own count ([`crate::class::PoolStats`]).
+/// A message that was dequeued: its slot is free already, and dropping it is Done: the buffer goes
+/// back to its pool, on any thread, also after the queue is gone. Any number of them may be held;
+/// what is held is in use by the pool's own count ([`crate::class::PoolStats`]).
 pub struct Message(PooledBuf);
 
 impl Message {

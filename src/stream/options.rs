@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-/// The most messages that a queue may be asked to hold: its slots are allocated when it is made, 24 bytes each.
+/// The most messages that a queue may be asked to hold: its slots are allocated when it is made, 24
+/// bytes each.
 pub(crate) const MESSAGES_MAX: usize = 1 << 20;
 /// The most bytes: far above what a host holds, far below where counters could run over.
 pub(crate) const BYTES_MAX: usize = 1 << 40;
@@ -13,8 +14,8 @@ pub(crate) const BYTES_MAX: usize = 1 << 40;
 pub struct QueueOptions {
     /// Messages, 1 to 2^20. The queue allocates a slot for each, rounded up to a power of two.
     pub messages: usize,
-    /// Bytes of all queued messages together, 1 to 2^40: of payload, not of the buffers' classes. A message above it is taken when the queue is
-    /// empty, so that it gets through at all.
+    /// Bytes of all queued messages together, 1 to 2^40: of payload, not of the buffers' classes. A
+    /// message above it is taken when the queue is empty, so that it gets through at all.
     pub bytes: usize,
 }
 

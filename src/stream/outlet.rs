@@ -118,7 +118,8 @@ impl<T: Weigh> Outlet<T> {
     }
 
     fn wait(&self, until: Option<Instant>) -> bool {
-        self.shared.wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
+        self.shared
+            .wait((&self.shared.dequeuer, &self.shared.ring.dequeued.0), until, || self.is_ready())
     }
 
     fn is_ready(&self) -> bool {

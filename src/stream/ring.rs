@@ -1,17 +1,21 @@
-//! The bounded ring of slots between the two ends: a single producer, a single consumer, two bounds.
+//! The bounded ring of slots between the two ends: a single producer, a single consumer, two
+//! bounds.
 //!
 //! ```text
 //!   slot:      . . . 7 8 9 A B . . .        messages: enqueued - dequeued <= messages_max
 //!                    ▲         ▲            bytes:    enqueued - dequeued <= bytes_max, or one message alone
 //!             dequeued         enqueued
 //! ```
-//! Two pairs of counters that only grow, messages and bytes: one is written by the producer, one by the consumer. Each end keeps its own pair as plain
-//! integers, and what it may do by the other's as it saw it last: the producer how many messages and bytes still go in, the consumer how many messages are there. It
-//! looks again only when that is used up. So the common push and pop take no lock, no read-modify-write and no line of the other end but the slot's. Counters
-//! wrap, and differences of them don't.
+//! Two pairs of counters that only grow, messages and bytes: one is written by the producer, one by
+//! the consumer. Each end keeps its own pair as plain integers, and what it may do by the other's
+//! as it saw it last: the producer how many messages and bytes still go in, the consumer how many
+//! messages are there. It looks again only when that is used up. So the common push and pop take no
+//! lock, no read-modify-write and no line of the other end but the slot's. Counters wrap, and
+//! differences of them don't.
 //!
-//! It promises: what was pushed is popped once, in order, or dropped with the ring; a message heavier than the byte bound goes in only when the ring is
-//! empty. It doesn't wait, wake, or know of an end: see [`super::shared`].
+//! It promises: what was pushed is popped once, in order, or dropped with the ring; a message
+//! heavier than the byte bound goes in only when the ring is empty. It doesn't wait, wake, or know
+//! of an end: see [`super::shared`].
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -36,7 +40,8 @@ pub enum Bound {
         /// That many.
         limit: usize,
     },
-    /// More bytes would be queued than `bytes` of [`super::QueueOptions`] allows. A message above that limit goes in when the queue is empty.
+    /// More bytes would be queued than `bytes` of [`super::QueueOptions`] allows. A message above
+    /// that limit goes in when the queue is empty.
     Bytes {
         /// Bytes of the message.
         asked_bytes: usize,
@@ -63,7 +68,8 @@ impl Count {
     }
 }
 
-/// What one end writes and others read: the count that hands slots over, and figures for the statistics.
+/// What one end writes and others read: the count that hands slots over, and figures for the
+/// statistics.
 #[derive(Debug, Default)]
 pub(crate) struct Side {
     messages: AtomicUsize,
@@ -83,8 +89,13 @@ impl Side {
     /// The bytes are stored first: who sees the messages sees at least their bytes.
     #[inline]
     fn store(&self, count: Count) {
-        debug_assert_eq!(count.messages.wrapping_sub(self.messages.load(Ordering::Relaxed)), 1, "one at a time");
-        // SYNC S18: a look from outside that sees the bytes sees what this end had seen of the other's count.
+        debug_assert_eq!(
+            count.messages.wrapping_sub(self.messages.load(Ordering::Relaxed)),
+            1,
+            "one at a time"
+        );
+        // SYNC S18: a look from outside that sees the bytes sees what this end had seen of the
+        // other's count.
         self.bytes.store(count.bytes, Ordering::Release);
         // SYNC S11 for the producer's count, SYNC S12 for the consumer's.
         self.messages.store(count.messages, Ordering::Release);
@@ -100,14 +111,17 @@ impl Side {
 
     /// The most that this end saw queued.
     pub(crate) fn most(&self) -> Count {
-        let [messages, bytes] = [&self.most_messages, &self.most_bytes].map(|most| most.load(Ordering::Relaxed));
+        let [messages, bytes] =
+            [&self.most_messages, &self.most_bytes].map(|most| most.load(Ordering::Relaxed));
         Count { messages, bytes }
     }
 
     /// Called by its own end, when it looks at the other's count: that tells how much is queued.
     #[inline]
     fn saw(&self, queued: Count) {
-        for (most, seen) in [(&self.most_messages, queued.messages), (&self.most_bytes, queued.bytes)] {
+        for (most, seen) in
+            [(&self.most_messages, queued.messages), (&self.most_bytes, queued.bytes)]
+        {
             if seen > most.load(Ordering::Relaxed) {
                 most.store(seen, Ordering::Relaxed);
             }
@@ -124,7 +138,9 @@ impl Side {
         for (counter, more) in [(&self.waits, true), (&self.wakes_lost, lost)] {
             counter.store(counter.load(Ordering::Relaxed) + usize::from(more), Ordering::Relaxed);
         }
-        debug_assert!(self.wakes_lost.load(Ordering::Relaxed) <= self.waits.load(Ordering::Relaxed));
+        debug_assert!(
+            self.wakes_lost.load(Ordering::Relaxed) <= self.waits.load(Ordering::Relaxed)
+        );
     }
 }
 
@@ -136,14 +152,16 @@ struct Slots<T>(std::sync::Arc<[Slot<T>]>);
 impl<T> Slots<T> {
     fn new(messages_max: usize) -> Self {
         assert!(messages_max > 0, "the options were checked");
-        let slots = (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit()));
+        let slots =
+            (0..messages_max.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit()));
         Self(slots.collect())
     }
 
     #[inline]
     fn at(&self, position: usize) -> &Slot<T> {
         // SAFETY: I122. An index masked by a power of two less one is below that power. (A checked
-        // index could panic, and then every item would go through memory, where the unwinding finds it.)
+        // index could panic, and then every item would go through memory, where the unwinding finds
+        // it.)
         unsafe { self.0.get_unchecked(position & (self.0.len() - 1)) }
     }
 }
@@ -170,21 +188,34 @@ unsafe impl<T: Send> Sync for Slots<T> {}
 unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T: Weigh> Ring<T> {
-    /// A ring and its two ends. The options were checked. Counts begin at `none`: at zero, but where a test is about their wrap.
-    pub(crate) fn ends(messages_max: usize, bytes_max: usize, none: Count) -> (Producer<T>, Consumer<T>) {
+    /// A ring and its two ends. The options were checked. Counts begin at `none`: at zero, but
+    /// where a test is about their wrap.
+    pub(crate) fn ends(
+        messages_max: usize,
+        bytes_max: usize,
+        none: Count,
+    ) -> (Producer<T>, Consumer<T>) {
         assert!(bytes_max > 0, "the options were checked");
         let slots = Slots::new(messages_max);
         let (enqueued, dequeued) = (Padded(Side::new(none)), Padded(Side::new(none)));
         assert!(bytes_max <= isize::MAX as usize, "a difference of counts is told from its wrap");
-        let ring = Arc::new(Self { slots: slots.clone(), messages_max, bytes_max, enqueued, dequeued });
+        let ring =
+            Arc::new(Self { slots: slots.clone(), messages_max, bytes_max, enqueued, dequeued });
         let (free, bytes_below) = (messages_max, bytes_max + 1);
-        let producer = Producer { slots: slots.clone(), enqueued: none, free, bytes_below, ring: Arc::clone(&ring) };
+        let producer = Producer {
+            slots: slots.clone(),
+            enqueued: none,
+            free,
+            bytes_below,
+            ring: Arc::clone(&ring),
+        };
         (producer, Consumer { slots, dequeued: none, ready: 0, ring })
     }
 }
 
-/// The two counts of a queue, enqueued and dequeued, as they were at one moment: the dequeued count didn't move while the other was looked at.
-/// Where it always does, the last look at it stands for both where it is ahead, so that what seems queued is never more than was, nor less than nothing.
+/// The two counts of a queue, enqueued and dequeued, as they were at one moment: the dequeued count
+/// didn't move while the other was looked at. Where it always does, the last look at it stands for
+/// both where it is ahead, so that what seems queued is never more than was, nor less than nothing.
 pub(super) fn of_one_moment(
     messages_max: usize,
     enqueued: impl Fn() -> Count,
@@ -203,7 +234,11 @@ pub(super) fn of_one_moment(
     let last = dequeued();
     let queued = more.since(last);
     // A difference below zero has wrapped.
-    if queued.messages > messages_max || queued.bytes > isize::MAX as usize { (last, last) } else { (more, last) }
+    if queued.messages > messages_max || queued.bytes > isize::MAX as usize {
+        (last, last)
+    } else {
+        (more, last)
+    }
 }
 
 impl<T> Ring<T> {
@@ -212,13 +247,15 @@ impl<T> Ring<T> {
         of_one_moment(self.messages_max, || self.enqueued.0.load(), || self.dequeued.0.load())
     }
 
-    /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one everything goes.
+    /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one
+    /// everything goes.
     fn bound(&self, queued: Count, weight_bytes: usize) -> Option<Bound> {
         debug_assert!(queued.messages <= self.messages_max, "more is queued than the ring holds");
         if queued.messages >= self.messages_max {
             return Some(Bound::Messages { limit: self.messages_max });
         }
-        let fits = self.bytes_max.checked_sub(queued.bytes).is_some_and(|room| weight_bytes <= room);
+        let fits =
+            self.bytes_max.checked_sub(queued.bytes).is_some_and(|room| weight_bytes <= room);
         if fits || queued.messages == 0 {
             return None;
         }
@@ -231,7 +268,11 @@ impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
         let (enqueued, dequeued) = self.counts();
         let left = enqueued.since(dequeued).messages;
-        assert!(left <= self.messages_max, "{left} messages are left in a ring of {}", self.messages_max);
+        assert!(
+            left <= self.messages_max,
+            "{left} messages are left in a ring of {}",
+            self.messages_max
+        );
         for position in 0..left {
             self.slots.at(dequeued.messages.wrapping_add(position)).with_mut(|slot| {
                 // SAFETY: I121. Nobody else holds the ring, and the slot lies between the counts.
@@ -259,8 +300,10 @@ impl<T: Weigh> Producer<T> {
         &self.ring
     }
 
-    /// Moves an item in, after [`Producer::room`] has said that it may. The two are apart, and always inlined, so that items travel in registers: one that is passed
-    /// through memory is read by another width than it was stored by, and waits until every store before it has left the core.
+    /// Moves an item in, after [`Producer::room`] has said that it may. The two are apart, and
+    /// always inlined, so that items travel in registers: one that is passed through memory is read
+    /// by another width than it was stored by, and waits until every store before it has left the
+    /// core.
     #[inline(always)]
     pub(crate) fn put(&mut self, item: T) {
         let weight_bytes = item.weight_bytes();
@@ -301,13 +344,20 @@ impl<T: Weigh> Producer<T> {
         self.ring.bound(self.enqueued.since(self.ring.dequeued.0.load()), weight_bytes).is_none()
     }
 
-    /// The law of the ring as this end sees it: what it holds and what still goes in come to no more than the bounds.
+    /// The law of the ring as this end sees it: what it holds and what still goes in come to no
+    /// more than the bounds.
     #[inline]
     fn check(&self) {
         if cfg!(debug_assertions) {
             let queued = self.enqueued.since(self.ring.dequeued.0.load());
-            debug_assert!(queued.messages + self.free <= self.ring.messages_max, "more than the ring holds");
-            let goes_in = queued.bytes.checked_add(self.bytes_below).is_some_and(|sum| sum <= self.ring.bytes_max + 1);
+            debug_assert!(
+                queued.messages + self.free <= self.ring.messages_max,
+                "more than the ring holds"
+            );
+            let goes_in = queued
+                .bytes
+                .checked_add(self.bytes_below)
+                .is_some_and(|sum| sum <= self.ring.bytes_max + 1);
             debug_assert!(goes_in || self.bytes_below == 0, "more bytes than may be queued");
         }
     }
@@ -335,7 +385,8 @@ impl<T: Weigh> Consumer<T> {
         self.ready > 0 || self.look()
     }
 
-    /// Moves the oldest item out, after [`Consumer::is_ready`] has said that there is one. As for [`Producer::put`].
+    /// Moves the oldest item out, after [`Consumer::is_ready`] has said that there is one. As for
+    /// [`Producer::put`].
     #[inline(always)]
     pub(crate) fn take(&mut self) -> T {
         assert!(self.ready > 0, "there is an item");

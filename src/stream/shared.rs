@@ -1,11 +1,14 @@
 //! What the two ends of a queue share beside the ring: how it ended, and who sleeps.
 //!
-//! After its cursor's store each end passes the light barrier and looks at the other's sleep word; before it sleeps it sets its own word, passes the heavy
-//! one and looks again (see [`crate::wake`]).
+//! After its cursor's store each end passes the light barrier and looks at the other's sleep word;
+//! before it sleeps it sets its own word, passes the heavy one and looks again (see
+//! [`crate::wake`]).
 //!
-//! The dequeuing end leaves, when it has seen the end or is dropped, in three steps: it marks its sleep word as left, passes the heavy barrier, and puts the
-//! consumer into `left`. An enqueuer that publishes too late for it sees the mark (its look comes after its store, as always) and takes its
-//! message back out of `left`. So a message is either dequeued or handed back, and nothing stays in a ring that nobody empties, without a word of that on the common path.
+//! The dequeuing end leaves, when it has seen the end or is dropped, in three steps: it marks its
+//! sleep word as left, passes the heavy barrier, and puts the consumer into `left`. An enqueuer
+//! that publishes too late for it sees the mark (its look comes after its store, as always) and
+//! takes its message back out of `left`. So a message is either dequeued or handed back, and
+//! nothing stays in a ring that nobody empties, without a word of that on the common path.
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;
@@ -20,7 +23,8 @@ use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// How long an end spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(30);
-/// Right after work the next is about to be written, and every look takes the line away from its writer: the first looks are further apart.
+/// Right after work the next is about to be written, and every look takes the line away from its
+/// writer: the first looks are further apart.
 const PATIENT_LOOKS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
 /// Looks at the clock are this many looks apart.
@@ -39,21 +43,30 @@ impl<T: Weigh> Shared<T> {
     pub(crate) fn new(producer: &Producer<T>) -> Self {
         let (end, enqueuer, dequeuer) = (EndState::new(), Sleeper::new(), Sleeper::new());
         let ring = Arc::clone(producer.ring());
-        Self { barrier: Barrier::choose(), end, enqueuer, dequeuer, ring, left: ForkLock::new(None) }
+        Self {
+            barrier: Barrier::choose(),
+            end,
+            enqueuer,
+            dequeuer,
+            ring,
+            left: ForkLock::new(None),
+        }
     }
 
     /// Ends the queue and wakes whoever waits; false if it had ended before.
     pub(crate) fn finish(&self, end: End) -> bool {
         let is_first = self.end.set(end);
         if is_first {
-            // Not by `wake_if`: a swap of the word and the sleeper's own are ordered without a barrier.
+            // Not by `wake_if`: a swap of the word and the sleeper's own are ordered without a
+            // barrier.
             self.enqueuer.wake();
             self.dequeuer.wake();
         }
         is_first
     }
 
-    /// Waits until `ready`, a look at the other end that it will wake for; false if the time is over.
+    /// Waits until `ready`, a look at the other end that it will wake for; false if the time is
+    /// over.
     pub(crate) fn wait(
         &self,
         (sleeper, side): (&Sleeper, &Side),
@@ -69,7 +82,8 @@ impl<T: Weigh> Shared<T> {
         slept != Slept::TimedOut
     }
 
-    /// The dequeuing end's last step: the oldest message if there still is one, else the consumer is left to the enqueuer.
+    /// The dequeuing end's last step: the oldest message if there still is one, else the consumer
+    /// is left to the enqueuer.
     pub(crate) fn leave(&self, consumer: &mut Option<Consumer<T>>) -> Option<T> {
         debug_assert!(self.end.is_set(), "nobody leaves an open queue");
         let mut left = self.left.lock();
@@ -95,9 +109,11 @@ impl<T: Weigh> Shared<T> {
     }
 }
 
-/// Whether spinning may help: on a single CPU nobody works meanwhile. loom has no time to spin away.
+/// Whether spinning may help: on a single CPU nobody works meanwhile. loom has no time to spin
+/// away.
 fn spins() -> bool {
-    /// What the system said; 0: nobody has asked. No lock, and no `OnceLock`: a forked child might find it taken.
+    /// What the system said; 0: nobody has asked. No lock, and no `OnceLock`: a forked child might
+    /// find it taken.
     static CPUS: AtomicU64 = AtomicU64::new(0);
     if cfg!(loom) {
         return false;

@@ -3,8 +3,10 @@
 
 use super::ring::{Ring, Weigh};
 
-/// A snapshot: each figure is right for a moment, not all for the same one, and no more seems queued than was. Who holds messages that were dequeued isn't counted here, because a message dropped on
-/// another thread would cost a locked instruction each: the pool's `in_use` less [`QueueStats::queued_messages`] says it, for all queues of the pool.
+/// A snapshot: each figure is right for a moment, not all for the same one, and no more seems
+/// queued than was. Who holds messages that were dequeued isn't counted here, because a message
+/// dropped on another thread would cost a locked instruction each: the pool's `in_use` less
+/// [`QueueStats::queued_messages`] says it, for all queues of the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueStats {
@@ -16,11 +18,13 @@ pub struct QueueStats {
     pub enqueued_messages: u64,
     /// Their bytes.
     pub enqueued_bytes: u64,
-    /// Messages that ever came out: dequeued, dropped with the dequeuer, or handed back because it had left.
+    /// Messages that ever came out: dequeued, dropped with the dequeuer, or handed back because it
+    /// had left.
     pub dequeued_messages: u64,
     /// Their bytes.
     pub dequeued_bytes: u64,
-    /// The most messages that were seen queued. Each end looks when it runs out of messages or room by what it knew, so a peak between two looks may be missed.
+    /// The most messages that were seen queued. Each end looks when it runs out of messages or room
+    /// by what it knew, so a peak between two looks may be missed.
     pub most_messages: u64,
     /// As [`QueueStats::most_messages`], in bytes.
     pub most_bytes: u64,

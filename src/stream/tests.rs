@@ -1,4 +1,5 @@
-//! Queues over real pools, with tiny classes and tiny bounds. What two threads may do to each other is in `loom_tests` and in tests/stream_tsan.rs.
+//! Queues over real pools, with tiny classes and tiny bounds. What two threads may do to each other
+//! is in `loom_tests` and in tests/stream_tsan.rs.
 
 mod bounds;
 mod end;
@@ -23,8 +24,13 @@ fn waiting_pool() -> ClassPool {
 
 fn pool(buffers: usize, at_limit: AtLimit) -> ClassPool {
     let table = ClassTable::new(&[64, 256, 1024]).expect("a table");
-    let options =
-        ClassOptions { table, limit: Limit::buffers(buffers), at_limit, shrink_after: None, ..ClassOptions::default() };
+    let options = ClassOptions {
+        table,
+        limit: Limit::buffers(buffers),
+        at_limit,
+        shrink_after: None,
+        ..ClassOptions::default()
+    };
     ClassPool::new(&options).expect("a small pool")
 }
 

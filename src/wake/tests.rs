@@ -1,4 +1,5 @@
-//! The clock's part of sleeping, which loom doesn't model: the second look once a second, and the end of a time. And what is kept of a task.
+//! The clock's part of sleeping, which loom doesn't model: the second look once a second, and the
+//! end of a time. And what is kept of a task.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::{ASLEEP, Barrier, NAP, Registration, Sleeper, Slept, TASK_NAP, Who};
 use crate::sync::{AtomicU32, ForkLock, Ordering, current_thread};
 
-/// Sleeps on a sleeper for work that is seen by the clock alone; `wake` gets the sleeper and the number of each look.
+/// Sleeps on a sleeper for work that is seen by the clock alone; `wake` gets the sleeper and the
+/// number of each look.
 fn sleep_past_the_clock(wake: impl Fn(&Sleeper, u32)) -> Slept {
     let (sleeper, looks) = (Sleeper::new(), Cell::new(0));
     sleeper.sleep(Barrier::choose(), ASLEEP, None, || {
@@ -19,7 +21,8 @@ fn sleep_past_the_clock(wake: impl Fn(&Sleeper, u32)) -> Slept {
     })
 }
 
-/// A waker that stored its work before the second look, and comes to the word just before the third is over.
+/// A waker that stored its work before the second look, and comes to the word just before the third
+/// is over.
 #[test]
 fn a_wake_up_that_is_on_the_way_is_not_lost() {
     let slept = sleep_past_the_clock(|sleeper, look| {
@@ -54,7 +57,10 @@ fn a_thread_whose_barrier_is_refused_naps_and_looks_again() {
     assert_eq!(sleeper.sleep(Barrier::Refused, ASLEEP, None, || look(4)), Slept::Woken);
     assert_eq!((looks.replace(0), sleeper.word.is_asleep()), (4, false));
     let (start, time) = (Instant::now(), 20 * NAP);
-    assert_eq!(sleeper.sleep(Barrier::Refused, ASLEEP, Some(start + time), || look(u32::MAX)), Slept::TimedOut);
+    assert_eq!(
+        sleeper.sleep(Barrier::Refused, ASLEEP, Some(start + time), || look(u32::MAX)),
+        Slept::TimedOut
+    );
     assert!(start.elapsed() >= time && !sleeper.word.is_asleep());
     // One look before the sleep, and one at each end of a nap.
     let naps = start.elapsed().as_micros() / NAP.as_micros();
@@ -109,7 +115,9 @@ fn a_word_that_was_left_stays_left() {
         let sleeper = Sleeper::new();
         sleeper.word.leave(barrier);
         sleeper.wake();
-        assert!(sleeper.word.is_gone() && !sleeper.word.is_asleep() && sleeper.word.is_at_least(ASLEEP));
+        assert!(
+            sleeper.word.is_gone() && !sleeper.word.is_asleep() && sleeper.word.is_at_least(ASLEEP)
+        );
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What the child found, as its exit status. A child that waits for what isn't there is ended by its alarm, which is a status too.
+/// What the child found, as its exit status. A child that waits for what isn't there is ended by
+/// its alarm, which is a status too.
 pub fn in_child(check: impl FnOnce()) -> i32 {
     // SAFETY: I92. The child runs `check` and ends; it never returns into the test.
     let child = unsafe { libc::fork() };

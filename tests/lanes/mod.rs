@@ -1,4 +1,5 @@
-//! What the race tests of lanes share: payloads that tell of themselves, and the loop of an IO thread that sleeps when it is full.
+//! What the race tests of lanes share: payloads that tell of themselves, and the loop of an IO
+//! thread that sleeps when it is full.
 
 mod payload;
 
@@ -7,10 +8,12 @@ use std::time::{Duration, Instant};
 pub use payload::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, payload_len, write_payload};
 use slipring::pipeline::{Lane, Refused, StageRefusal};
 
-/// A sleep of the IO thread that lasts this long was one without a wake-up: stages never take so long for one event.
+/// A sleep of the IO thread that lasts this long was one without a wake-up: stages never take so
+/// long for one event.
 const LOST: Duration = Duration::from_secs(50);
 
-/// Reserves, writes and stages the payload of that number, under it: as a slice, or, every third, into its slot at once.
+/// Reserves, writes and stages the payload of that number, under it: as a slice, or, every third,
+/// into its slot at once.
 pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Refused> {
     if number.is_multiple_of(3) {
         let mut claim = lane.claim(payload_len(number))?;
@@ -27,9 +30,10 @@ pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Refused> {
     })
 }
 
-/// Offers payloads 0 to `events` to an empty lane, flushed in groups of `group()`, until every stage is done with all of them.
-/// Refused, or with nothing left to offer, the thread polls what there is; `other` does what else it can and says whether that
-/// was anything; and if there was nothing the thread sleeps until it is woken.
+/// Offers payloads 0 to `events` to an empty lane, flushed in groups of `group()`, until every
+/// stage is done with all of them. Refused, or with nothing left to offer, the thread polls what
+/// there is; `other` does what else it can and says whether that was anything; and if there was
+/// nothing the thread sleeps until it is woken.
 pub fn feed(
     lane: &mut Lane<u64>,
     events: u64,

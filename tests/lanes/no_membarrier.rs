@@ -1,13 +1,14 @@
-//! A filter of system calls that refuses `membarrier(2)` to the calling thread and those it starts. What is started behind it settles for fences; what was started
-//! before it, in a process that had registered, finds its sleepers without their barrier.
+//! A filter of system calls that refuses `membarrier(2)` to the calling thread and those it starts.
+//! What is started behind it settles for fences; what was started before it, in a process that had
+//! registered, finds its sleepers without their barrier.
 #![allow(unsafe_code)]
 
 use std::io::Error;
 
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 
-/// Installs a filter that answers `membarrier` with EPERM. It can't be taken back: use it on a test's own thread. A kernel without such filters
-/// runs the test with the barrier that it has.
+/// Installs a filter that answers `membarrier` with EPERM. It can't be taken back: use it on a
+/// test's own thread. A kernel without such filters runs the test with the barrier that it has.
 pub fn forbid_membarrier() {
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut program = [
@@ -23,7 +24,8 @@ pub fn forbid_membarrier() {
     let given_up = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     assert_eq!(given_up, 0, "{}", Error::last_os_error());
     // SAFETY: I91. The filter points at an array that lives to the end of this function.
-    let installed = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+    let installed =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
     if installed != 0 {
         return println!("this kernel takes no filter of system calls: {}", Error::last_os_error());
     }

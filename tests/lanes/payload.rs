@@ -1,4 +1,5 @@
-//! Payloads that tell of themselves, and how many of them: what the race tests of lanes and queues share.
+//! Payloads that tell of themselves, and how many of them: what the race tests of lanes and queues
+//! share.
 
 /// Bytes of the largest payload.
 pub const PAYLOAD_BYTES_MAX: usize = 1000;
@@ -19,8 +20,8 @@ impl Draw {
     }
 }
 
-/// Length and bytes of a payload follow from its number, so that whoever sees it knows what must stand there. Most are
-/// small; one of four is up to the maximum.
+/// Length and bytes of a payload follow from its number, so that whoever sees it knows what must
+/// stand there. Most are small; one of four is up to the maximum.
 pub fn payload_len(number: u64) -> usize {
     let mut draw = Draw::new(number);
     let max = if draw.below(4) == 0 { PAYLOAD_BYTES_MAX } else { 120 };
@@ -40,7 +41,8 @@ pub fn write_payload(bytes: &mut [u8], number: u64) {
 #[track_caller]
 pub fn check_payload(bytes: &[u8], number: u64) {
     assert_eq!(bytes.len(), payload_len(number), "length of payload {number}");
-    let right = bytes.chunks(8).enumerate().all(|(at, part)| *part == word(number, at)[..part.len()]);
+    let right =
+        bytes.chunks(8).enumerate().all(|(at, part)| *part == word(number, at)[..part.len()]);
     assert!(right, "payload {number} isn't what was written");
 }
 

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Without progress for so long, a run hangs. scripts/twins, whose hangs are on purpose, waits less.
-pub const HANG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
+/// Without progress for so long, a run hangs. scripts/twins, whose hangs are on purpose, waits
+/// less.
+pub const HANG: Duration =
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
 
 /// What the watchdog looks at.
 pub struct Watch<S> {
@@ -18,7 +20,8 @@ pub struct Watch<S> {
 
 impl<S: Debug + Send + 'static> Watch<S> {
     pub fn start(name: String) -> (Arc<Self>, JoinHandle<()>) {
-        let (steps, is_over, snapshot) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None));
+        let (steps, is_over, snapshot) =
+            (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None));
         let watch = Arc::new(Self { steps, is_over, snapshot });
         let dog = Arc::clone(&watch);
         (watch, thread::spawn(move || dog.bark(&name)))
@@ -47,7 +50,10 @@ impl<S: Debug + Send + 'static> Watch<S> {
             if now != steps {
                 (steps, since) = (now, Instant::now());
             } else if since.elapsed() > HANG {
-                eprintln!("{name} hangs after {steps} steps; before, it was {:#?}", self.snapshot.lock());
+                eprintln!(
+                    "{name} hangs after {steps} steps; before, it was {:#?}",
+                    self.snapshot.lock()
+                );
                 std::process::abort();
             }
         }

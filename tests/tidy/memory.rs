@@ -19,14 +19,16 @@ pub fn atomics(file: &Source) -> Vec<String> {
         for (at, _) in file.code.match_indices(group) {
             let names = file.code[at..].split(';').next().unwrap_or_default();
             if words(names, "atomic").next().is_some() {
-                complaints.push(format!("{}: {group} takes atomics outside of src/sync.rs", file.path));
+                complaints
+                    .push(format!("{}: {group} takes atomics outside of src/sync.rs", file.path));
             }
         }
     }
     complaints
 }
 
-/// No static of the library holds a lock: a child that is forked while somebody holds it would wait for ever. (What loom models never forks.)
+/// No static of the library holds a lock: a child that is forked while somebody holds it would wait
+/// for ever. (What loom models never forks.)
 pub fn static_locks(file: &Source) -> Vec<String> {
     if !file.path.starts_with("src/") || file.path == "src/sync.rs" {
         return Vec::new();
@@ -50,18 +52,23 @@ pub fn unsafe_files(files: &[Source], allowed: &[&str]) -> Vec<String> {
         complaints.push(format!("{path}: holds unsafe but isn't in UNSAFE_FILES of tests/tidy.rs"));
     }
     for path in allowed.iter().filter(|path| !found.contains(path)) {
-        complaints.push(format!("{path}: stands in UNSAFE_FILES of tests/tidy.rs but holds no unsafe"));
+        complaints
+            .push(format!("{path}: stands in UNSAFE_FILES of tests/tidy.rs but holds no unsafe"));
     }
     complaints
 }
 
-/// The numbers that docs/INVARIANTS.md defines (`I7.` at the beginning of a line, after `-` or `**`), and what is wrong with them.
+/// The numbers that docs/INVARIANTS.md defines (`I7.` at the beginning of a line, after `-` or
+/// `**`), and what is wrong with them.
 pub fn invariants(document: &str) -> (BTreeSet<u32>, Vec<String>) {
     let (mut numbers, mut complaints) = (BTreeSet::new(), Vec::new());
     for line in document.lines() {
         let line = line.strip_prefix("- ").unwrap_or(line);
         let line = line.strip_prefix("**").unwrap_or(line);
-        let number = line.strip_prefix('I').and_then(|rest| rest.split_once('.')).and_then(|(n, _)| n.parse().ok());
+        let number = line
+            .strip_prefix('I')
+            .and_then(|rest| rest.split_once('.'))
+            .and_then(|(n, _)| n.parse().ok());
         if let Some(number) = number.filter(|&number| !numbers.insert(number)) {
             complaints.push(format!("docs/INVARIANTS.md: I{number} stands twice"));
         }
@@ -69,7 +76,8 @@ pub fn invariants(document: &str) -> (BTreeSet<u32>, Vec<String>) {
     (numbers, complaints)
 }
 
-/// Every `unsafe` has a comment above it (`// SAFETY: I7. why`, or a `# Safety` section on a function), and every comment cites numbers that exist.
+/// Every `unsafe` has a comment above it (`// SAFETY: I7. why`, or a `# Safety` section on a
+/// function), and every comment cites numbers that exist.
 pub fn safety_comments(file: &Source, numbers: &BTreeSet<u32>) -> Vec<String> {
     let code: Vec<&str> = file.code.lines().collect();
     let comments: Vec<&str> = file.comments.lines().collect();
@@ -84,14 +92,17 @@ pub fn safety_comments(file: &Source, numbers: &BTreeSet<u32>) -> Vec<String> {
             complaints.push(format!("{}: SAFETY cites no invariant", file.place(at)));
         }
         for number in cited.iter().filter(|number| !numbers.contains(number)) {
-            complaints.push(format!("{}: I{number} doesn't stand in docs/INVARIANTS.md", file.place(at)));
+            complaints
+                .push(format!("{}: I{number} doesn't stand in docs/INVARIANTS.md", file.place(at)));
         }
     }
     for at in (0..code.len()).filter(|&at| has_unsafe(code[at])) {
         let above = comment_above(&code, &comments, at);
-        let declares = words(code[at], "fn").next().is_some() || words(code[at], "trait").next().is_some();
+        let declares =
+            words(code[at], "fn").next().is_some() || words(code[at], "trait").next().is_some();
         if !(above.lines().any(argues) || declares && above.contains("# Safety")) {
-            complaints.push(format!("{}: unsafe without a SAFETY comment above it", file.place(at)));
+            complaints
+                .push(format!("{}: unsafe without a SAFETY comment above it", file.place(at)));
         }
     }
     complaints
@@ -101,19 +112,24 @@ fn argues(comment: &str) -> bool {
     comment.trim_start().starts_with("// SAFETY:")
 }
 
-/// A block, an impl, a function, a trait or an attribute; the type of a function pointer, `unsafe fn(u8)`, does nothing.
+/// A block, an impl, a function, a trait or an attribute; the type of a function pointer, `unsafe
+/// fn(u8)`, does nothing.
 fn has_unsafe(line: &str) -> bool {
     words(line, "unsafe").any(|at| !line[at + "unsafe".len()..].trim_start().starts_with("fn("))
 }
 
-/// The comment that ends above the statement around line `at`: attributes and the statement's own earlier lines are passed over.
+/// The comment that ends above the statement around line `at`: attributes and the statement's own
+/// earlier lines are passed over.
 fn comment_above(code: &[&str], comments: &[&str], at: usize) -> String {
     let continues = |line: &str| !line.is_empty() && !line.ends_with([';', '{', '}', ',']);
     let mut above = at;
-    while above > 0 && (code[above - 1].trim_start().starts_with("#[") || continues(code[above - 1].trim())) {
+    while above > 0
+        && (code[above - 1].trim_start().starts_with("#[") || continues(code[above - 1].trim()))
+    {
         above -= 1;
     }
-    let is_comment = |line: usize| code[line].trim().is_empty() && !comments[line].trim().is_empty();
+    let is_comment =
+        |line: usize| code[line].trim().is_empty() && !comments[line].trim().is_empty();
     let first = (0..above).rev().take_while(|&line| is_comment(line)).last().unwrap_or(above);
     comments[first..at].join("\n")
 }
@@ -146,9 +162,10 @@ fn wrong_atomics_are_refused() {
 
 #[test]
 fn wrong_statics_are_refused() {
-    for text in
-        ["    static SPINS: OnceLock<bool> = OnceLock::new();", "pub(crate) static A: Mutex<u8> = Mutex::new(1);"]
-    {
+    for text in [
+        "    static SPINS: OnceLock<bool> = OnceLock::new();",
+        "pub(crate) static A: Mutex<u8> = Mutex::new(1);",
+    ] {
         assert_eq!(static_locks(&Source::new("src/stream/shared.rs", text)).len(), 1, "{text}");
         assert!(static_locks(&Source::new("tests/forks/mod.rs", text)).is_empty());
     }
@@ -171,9 +188,13 @@ fn wrong_unsafe_files_are_refused() {
 
 #[test]
 fn wrong_safety_comments_are_refused() {
-    let (numbers, complaints) =
-        invariants("I1-I19: regions\nI1. One.\n- I2. Two.\n**I3.** Three.\n- **I4.** Four.\nIn short.\n");
-    assert_eq!((numbers.iter().copied().collect::<Vec<_>>(), complaints.len()), (vec![1, 2, 3, 4], 0));
+    let (numbers, complaints) = invariants(
+        "I1-I19: regions\nI1. One.\n- I2. Two.\n**I3.** Three.\n- **I4.** Four.\nIn short.\n",
+    );
+    assert_eq!(
+        (numbers.iter().copied().collect::<Vec<_>>(), complaints.len()),
+        (vec![1, 2, 3, 4], 0)
+    );
     assert_eq!(invariants("I1. One.\n- I1. Again.\n").1.len(), 1);
     let wrong = |text: &str| safety_comments(&Source::new("src/a.rs", text), &numbers).len();
     for good in [

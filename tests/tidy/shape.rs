@@ -20,12 +20,17 @@ pub fn file_length(file: &Source) -> Vec<String> {
 
 /// The median file below `prefix`.
 pub fn median_length(files: &[Source], prefix: &str) -> Vec<String> {
-    let mut lines: Vec<usize> =
-        files.iter().filter(|file| file.path.starts_with(prefix)).map(|file| file.text.lines().count()).collect();
+    let mut lines: Vec<usize> = files
+        .iter()
+        .filter(|file| file.path.starts_with(prefix))
+        .map(|file| file.text.lines().count())
+        .collect();
     lines.sort_unstable();
     match lines.get(lines.len() / 2) {
         Some(&median) if median > MEDIAN_LINES_MAX => {
-            vec![format!("{prefix}: the median file has {median} lines, {MEDIAN_LINES_MAX} is the limit")]
+            vec![format!(
+                "{prefix}: the median file has {median} lines, {MEDIAN_LINES_MAX} is the limit"
+            )]
         }
         _ => Vec::new(),
     }
@@ -38,7 +43,10 @@ pub fn function_length(file: &Source) -> Vec<String> {
     for (at, line) in lines.iter().enumerate().filter(|(_, line)| begins_function(line)) {
         let length = item_length(&lines[at..]);
         if length > FUNCTION_LINES_MAX {
-            complaints.push(format!("{}: {length} lines, {FUNCTION_LINES_MAX} is the limit:{line}", file.place(at)));
+            complaints.push(format!(
+                "{}: {length} lines, {FUNCTION_LINES_MAX} is the limit:{line}",
+                file.place(at)
+            ));
         }
     }
     complaints
@@ -46,8 +54,9 @@ pub fn function_length(file: &Source) -> Vec<String> {
 
 fn begins_function(line: &str) -> bool {
     let mut before = line.split_whitespace().take_while(|word| *word != "fn");
-    let qualifier =
-        |word: &str| word.starts_with("pub") || ["const", "async", "unsafe", "extern", "default"].contains(&word);
+    let qualifier = |word: &str| {
+        word.starts_with("pub") || ["const", "async", "unsafe", "extern", "default"].contains(&word)
+    };
     words(line, "fn").next().is_some()
         && before.all(|word| qualifier(word) || (word.ends_with(')') && !word.contains('(')))
 }
@@ -73,16 +82,23 @@ fn item_length(lines: &[&str]) -> usize {
 pub fn dead_files(files: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files {
-        let Some(prefix) = CRATES.iter().find(|prefix| file.path.starts_with(**prefix)) else { continue };
+        let Some(prefix) = CRATES.iter().find(|prefix| file.path.starts_with(**prefix)) else {
+            continue;
+        };
         let inner = &file.path[prefix.len()..];
         if ["lib.rs", "main.rs"].contains(&inner) || inner.starts_with("bin/") {
             continue;
         }
         let (name, parents) = parents(&file.path);
         let names = |parent: &&Source| {
-            words(&parent.code, "mod").any(|at| parent.code[at + 3..].trim_start().starts_with(&format!("{name};")))
+            words(&parent.code, "mod")
+                .any(|at| parent.code[at + 3..].trim_start().starts_with(&format!("{name};")))
         };
-        if !files.iter().filter(|parent| parents.contains(&parent.path)).any(|parent| names(&parent)) {
+        if !files
+            .iter()
+            .filter(|parent| parents.contains(&parent.path))
+            .any(|parent| names(&parent))
+        {
             complaints.push(format!("{}: no `mod {name};` in {}", file.path, parents.join(" or ")));
         }
     }
@@ -102,7 +118,9 @@ fn long_files_are_refused() {
     let of = |path: &str, lines: usize| Source::new(path, &"a\n".repeat(lines));
     assert!(file_length(&of("src/a.rs", FILE_LINES_MAX)).is_empty());
     assert_eq!(file_length(&of("src/a.rs", FILE_LINES_MAX + 1)).len(), 1);
-    let files = |middle: usize| [of("src/a.rs", 1), of("src/b.rs", middle), of("src/c.rs", 300), of("other/d.rs", 1)];
+    let files = |middle: usize| {
+        [of("src/a.rs", 1), of("src/b.rs", middle), of("src/c.rs", 300), of("other/d.rs", 1)]
+    };
     assert!(median_length(&files(MEDIAN_LINES_MAX), "src/").is_empty());
     assert_eq!(median_length(&files(MEDIAN_LINES_MAX + 1), "src/").len(), 1);
     assert!(median_length(&[], "src/").is_empty());
@@ -111,7 +129,8 @@ fn long_files_are_refused() {
 #[test]
 fn long_functions_are_refused() {
     let of = |head: &str, inner: usize, foot: &str| {
-        let text = format!("impl A {{\n    {head}\n{}    {foot}\n}}\n", "        a();\n".repeat(inner));
+        let text =
+            format!("impl A {{\n    {head}\n{}    {foot}\n}}\n", "        a();\n".repeat(inner));
         function_length(&Source::new("src/a.rs", &text)).len()
     };
     for head in [
@@ -120,7 +139,11 @@ fn long_functions_are_refused() {
         "pub(in crate::ring) fn a() {",
         "unsafe extern \"C\" fn a() {",
     ] {
-        assert_eq!((of(head, FUNCTION_LINES_MAX - 2, "}"), of(head, FUNCTION_LINES_MAX - 1, "}")), (0, 1), "{head}");
+        assert_eq!(
+            (of(head, FUNCTION_LINES_MAX - 2, "}"), of(head, FUNCTION_LINES_MAX - 1, "}")),
+            (0, 1),
+            "{head}"
+        );
     }
     assert_eq!(of("fn a();", 100, ""), 0, "a declaration has no body");
     assert_eq!(of("fn a(\n    );", 100, ""), 0, "a declaration of several lines has none either");

@@ -1,5 +1,5 @@
-//! Source files, with the same lines seen three ways: as they stand, code only, comments only. Literals are blank in both of the latter, so an
-//! example in a string is never taken for code.
+//! Source files, with the same lines seen three ways: as they stand, code only, comments only.
+//! Literals are blank in both of the latter, so an example in a string is never taken for code.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -36,20 +36,29 @@ pub fn read(path: &str) -> String {
 
 /// Every `.rs` file of the repository, sorted. Build output and hidden folders are left out.
 pub fn tree() -> Vec<Source> {
-    let mut paths = Vec::new();
-    walk(&root(), "", &mut paths);
-    paths.sort();
-    paths.iter().map(|path| Source::new(path, &read(path))).collect()
+    files(".rs").iter().map(|path| Source::new(path, &read(path))).collect()
 }
 
-fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
+/// The path of every Markdown page, likewise.
+pub fn pages() -> Vec<String> {
+    files(".md")
+}
+
+fn files(ending: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    walk(&root(), "", ending, &mut paths);
+    paths.sort();
+    paths
+}
+
+fn walk(folder: &Path, prefix: &str, ending: &str, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("a folder of the repository can be read") {
         let entry = entry.expect("an entry of the repository can be read");
         let name = entry.file_name().into_string().expect("names are UTF-8");
         let kind = entry.file_type().expect("an entry has a type");
         if kind.is_dir() && name != "target" && !name.starts_with(['.', '~']) {
-            walk(&entry.path(), &format!("{prefix}{name}/"), found);
-        } else if kind.is_file() && name.ends_with(".rs") {
+            walk(&entry.path(), &format!("{prefix}{name}/"), ending, found);
+        } else if kind.is_file() && name.ends_with(ending) {
             found.push(format!("{prefix}{name}"));
         }
     }
@@ -58,9 +67,9 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
 /// Byte offsets where `word` stands alone, not as a part of a longer name.
 pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    code.match_indices(word)
-        .map(|(at, _)| at)
-        .filter(move |&at| !joins(code[..at].chars().next_back()) && !joins(code[at + word.len()..].chars().next()))
+    code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
+        !joins(code[..at].chars().next_back()) && !joins(code[at + word.len()..].chars().next())
+    })
 }
 
 /// Splits a file into code and comments of the same lines.
@@ -90,8 +99,9 @@ enum Kind {
 /// The end and kind of what begins at `at`: a comment, a literal, a name, or one character of code.
 fn token(chars: &[char], at: usize) -> (usize, Kind) {
     let next = |n: usize| chars.get(at + n).copied().unwrap_or('\0');
-    let find =
-        |from: usize, wanted: &dyn Fn(usize) -> bool| (from..chars.len()).find(|&i| wanted(i)).unwrap_or(chars.len());
+    let find = |from: usize, wanted: &dyn Fn(usize) -> bool| {
+        (from..chars.len()).find(|&i| wanted(i)).unwrap_or(chars.len())
+    };
     match (chars[at], next(1)) {
         ('/', '/') => (find(at, &|i| chars[i] == '\n'), Kind::Comment),
         ('/', '*') => (block_comment_end(chars, at), Kind::Comment),
@@ -104,7 +114,9 @@ fn token(chars: &[char], at: usize) -> (usize, Kind) {
             let quote = find(end, &|i| chars[i] != '#');
             if ["r", "br", "cr"].contains(&raw.as_str()) && chars.get(quote) == Some(&'"') {
                 let hashes = quote - end;
-                let closes = |i: usize| chars[i] == '"' && (1..=hashes).all(|n| chars.get(i + n) == Some(&'#'));
+                let closes = |i: usize| {
+                    chars[i] == '"' && (1..=hashes).all(|n| chars.get(i + n) == Some(&'#'))
+                };
                 return ((find(quote + 1, &closes) + 1 + hashes).min(chars.len()), Kind::Literal);
             }
             (end, Kind::Code)

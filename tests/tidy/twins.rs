@@ -1,4 +1,5 @@
-//! Twins are wrong versions of texts that stand in the tree. One whose text has gone would fail, but only where all twins run, much later.
+//! Twins are wrong versions of texts that stand in the tree. One whose text has gone would fail,
+//! but only where all twins run, much later.
 
 /// What of a twin doesn't apply; `read` gives a file of the tree.
 pub fn stale(name: &str, twin: &str, read: impl Fn(&str) -> String) -> Vec<String> {
@@ -12,7 +13,9 @@ pub fn stale(name: &str, twin: &str, read: impl Fn(&str) -> String) -> Vec<Strin
             let text: Vec<&str> = lines.by_ref().take_while(|line| *line != "====").collect();
             let times = read(&file).matches(&text.join("\n")).count();
             if times != 1 {
-                complaints.push(format!("{name}: a text of its stands {times} times in {file}, not once"));
+                complaints.push(format!(
+                    "{name}: a text of its stands {times} times in {file}, not once"
+                ));
             }
             lines.by_ref().take_while(|line| *line != ">>>>").for_each(drop);
         }

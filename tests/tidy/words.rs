@@ -29,7 +29,11 @@ pub fn forbidden(file: &Source) -> Vec<String> {
 #[test]
 fn wrong_words_are_refused() {
     for word in OPEN {
-        assert_eq!(forbidden(&Source::new("a.rs", &format!("fn a() {{}}\n// {word}\n"))).len(), 1, "{word}");
+        assert_eq!(
+            forbidden(&Source::new("a.rs", &format!("fn a() {{}}\n// {word}\n"))).len(),
+            1,
+            "{word}"
+        );
     }
     assert_eq!(forbidden(&Source::new("src/utils.rs", "")).len(), 1);
     assert_eq!(forbidden(&Source::new("src/utils/a.rs", "")).len(), 1);

@@ -1,8 +1,11 @@
-//! Instructions of the hot path, counted under callgrind: `scripts/callgrind`, which holds them against `benches/instructions/limits.toml`.
+//! Instructions of the hot path, counted under callgrind: `scripts/callgrind`, which holds them
+//! against `benches/instructions/limits.toml`.
 //!
-//! Each benchmark runs [`OPERATIONS`] operations over a pool that is warm, so that the figures are those of the steady state, a chunk's end included. What a lap
-//! costs without a pool is counted by `empty` and `empty_lane`, and taken off by the script. Counts repeat exactly; they depend on the compiler and on
-//! nothing else, because the pool's chunk and window, which follow the machine's caches by default, are given here.
+//! Each benchmark runs [`OPERATIONS`] operations over a pool that is warm, so that the figures are
+//! those of the steady state, a chunk's end included. What a lap costs without a pool is counted by
+//! `empty` and `empty_lane`, and taken off by the script. Counts repeat exactly; they depend on the
+//! compiler and on nothing else, because the pool's chunk and window, which follow the machine's
+//! caches by default, are given here.
 #![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
 
 #[path = "../../ring/lane_lap.rs"]
@@ -16,7 +19,9 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
 use laps::{Empty, Slices, Slots};
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::pipeline::{BATCH_DEFAULT, Lane, LaneSpec, Outcome, Polled as Found, Stage, StageSpec, View};
+use slipring::pipeline::{
+    BATCH_DEFAULT, Lane, LaneSpec, Outcome, Polled as Found, Stage, StageSpec, View,
+};
 use slipring::ring::{PoolOptions, RingPool};
 use slipring::stream::{Dequeuer, Enqueuer, QueueOptions, queue};
 
@@ -66,7 +71,9 @@ fn empty_of(bytes: usize) -> Warm<Empty<8>> {
 }
 
 fn slots_of(bytes: usize) -> Warm<Slots<8>> {
-    warm(Slots::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+    warm(Slots::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| {
+        laps.lap(sizes)
+    })
 }
 
 /// Slices of half a chunk: every second one opens a chunk.
@@ -75,7 +82,9 @@ fn half_chunks_of(bytes: usize) -> Warm<Slots<8>> {
 }
 
 fn slices_of(bytes: usize) -> Warm<Slices<8>> {
-    warm(Slices::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
+    warm(Slices::new(pool(CHUNK_BYTES, PAYLOAD_BYTES), ENTRIES), bytes, |laps, sizes| {
+        laps.lap(sizes)
+    })
 }
 
 fn lane_of(batch: u64) -> (LaneLap, u64) {
@@ -129,7 +138,8 @@ fn lane((mut laps, batch): (LaneLap, u64)) -> LaneLap {
     laps
 }
 
-/// A lane whose stage has a thread by its specification, which this thread plays: what both do for an event, and a look that finds nothing after each batch.
+/// A lane whose stage has a thread by its specification, which this thread plays: what both do for
+/// an event, and a look that finds nothing after each batch.
 struct Polled {
     lane: Lane<()>,
     stage: Stage<()>,
@@ -139,7 +149,10 @@ struct Polled {
 impl Polled {
     fn new(batch: u64) -> Self {
         let spec = LaneSpec::new(options(CHUNK_BYTES, PAYLOAD_BYTES), EVENTS as usize);
-        let mut started = spec.layer([StageSpec::thread("read")]).start::<()>().expect("the pool fits this machine");
+        let mut started = spec
+            .layer([StageSpec::thread("read")])
+            .start::<()>()
+            .expect("the pool fits this machine");
         let stage = started.stages.take("read").expect("it was specified");
         let mut polled = Self { lane: started.lane, stage, batch };
         polled.lap();
@@ -155,7 +168,8 @@ impl Polled {
         };
         for _ in 0..EVENTS / self.batch {
             for _ in 0..self.batch {
-                let mut claim = self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
+                let mut claim =
+                    self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
                 claim[..8].copy_from_slice(&op.to_le_bytes());
                 if self.batch == 1 {
                     claim.publish(());
@@ -205,14 +219,17 @@ fn class((pool, bytes): (ClassPool, usize)) -> ClassPool {
 
 fn queue_of(bytes: usize) -> (Enqueuer, Dequeuer, usize) {
     let (pool, _) = class_of(bytes);
-    let (enqueuer, dequeuer) = queue(&pool, QueueOptions { messages: 64, bytes: 1 << 20 }).expect("good options");
+    let (enqueuer, dequeuer) =
+        queue(&pool, QueueOptions { messages: 64, bytes: 1 << 20 }).expect("good options");
     (enqueuer, dequeuer, bytes)
 }
 
 // Gets a buffer, moves it through a queue and drops it, all on one thread.
 #[library_benchmark]
 #[bench::b512(args = (512), setup = queue_of)]
-fn stream((mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize)) -> (Enqueuer, Dequeuer) {
+fn stream(
+    (mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize),
+) -> (Enqueuer, Dequeuer) {
     for op in 0..OPERATIONS as u64 {
         let mut buf = enqueuer.pool().get(black_box(bytes)).expect("the bin has one");
         buf[..8].copy_from_slice(&op.to_le_bytes());
@@ -222,6 +239,9 @@ fn stream((mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize)) -> (
     (enqueuer, dequeuer)
 }
 
-library_benchmark_group!(name = ring, benchmarks = [empty, slots, raii, empty_lane, lane, stage, class, stream]);
+library_benchmark_group!(
+    name = ring,
+    benchmarks = [empty, slots, raii, empty_lane, lane, stage, class, stream]
+);
 
 main!(library_benchmark_groups = ring);

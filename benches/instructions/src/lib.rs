@@ -1,4 +1,5 @@
-//! The hot path in named functions, as the compiler makes it: what `tests/hot_path.rs` disassembles.
+//! The hot path in named functions, as the compiler makes it: what `tests/hot_path.rs`
+//! disassembles.
 //!
 //! ```text
 //!   pool   alloc_stage: reserve ─▶ write 8 bytes ─▶ stage                 release: all up to a sequence
@@ -8,8 +9,9 @@
 //!   queue  queue_enqueue: move a filled buffer in                         queue_dequeue: move it out
 //! ```
 //!
-//! None of them is inlined into a caller, and the callers aren't known here, so each stands in the object file by its name and for any length.
-//! They measure nothing: `benches/count.rs` counts what the same operations cost in a loop.
+//! None of them is inlined into a caller, and the callers aren't known here, so each stands in the
+//! object file by its name and for any length. They measure nothing: `benches/count.rs` counts what
+//! the same operations cost in a loop.
 #![forbid(unsafe_code)]
 
 use slipring::class::{ClassPool, GetError, PooledBuf};

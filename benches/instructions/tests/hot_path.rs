@@ -1,11 +1,13 @@
-//! The hot path has no locked instruction, no exchange with memory, no fence and no division: read from the machine code of a release build.
+//! The hot path has no locked instruction, no exchange with memory, no fence and no division: read
+//! from the machine code of a release build.
 //!
 //! ```text
 //!   cargo build --release --lib ─▶ objdump of the .rlib ─▶ the named functions of src/lib.rs ─▶ every instruction, every function they call
 //! ```
 //!
-//! Calls aren't followed, so each must be of a function that is named here as cold; any other call is refused like a locked instruction. It needs
-//! `objdump`, of binutils, which the C linker that cargo needs brings along.
+//! Calls aren't followed, so each must be of a function that is named here as cold; any other call
+//! is refused like a locked instruction. It needs `objdump`, of binutils, which the C linker that
+//! cargo needs brings along.
 
 mod hot_path {
     pub mod listing;
@@ -22,13 +24,14 @@ use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
 use slipring::ring::{PoolOptions, RingPool};
 use slipring::stream::{QueueOptions, queue};
 use slipring_instructions::{
-    alloc_slice, alloc_stage, class_drop, class_get, drop_slice, lane_claim_stage, queue_dequeue, queue_enqueue,
-    release,
+    alloc_slice, alloc_stage, class_drop, class_get, drop_slice, lane_claim_stage, queue_dequeue,
+    queue_enqueue, release,
 };
 
 const CRATE: &str = "slipring_instructions";
 
-/// What each function of src/lib.rs may call, by the end of a path: what it does once in a chunk or never.
+/// What each function of src/lib.rs may call, by the end of a path: what it does once in a chunk or
+/// never.
 const COLD: &[(&str, &[&str])] = &[
     ("alloc_stage", &["Owner::make_room"]),
     // A slice that another pool owns comes back, and is dropped by its caller.
@@ -38,15 +41,28 @@ const COLD: &[(&str, &[&str])] = &[
     // The last slice of a pool that has gone.
     ("drop_slice", &["ChunkRef::end_last"]),
     // At the end of the room that is known a look is taken; a panic drops the slice.
-    ("lane_claim_stage", &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::end_last"]),
+    (
+        "lane_claim_stage",
+        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::end_last"],
+    ),
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["ClassPool::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["home::give_far", "Bin::enter_fenced", "memset"]),
-    // The other end's count is looked at once in a ring; whoever sleeps is woken; an end, or a refusal, is told.
-    ("queue_enqueue", &["Enqueuer::refused", "Inlet<T>::rouse", "Inlet<T>::try_push_far", "barrier::full_fence"]),
+    // The other end's count is looked at once in a ring; whoever sleeps is woken; an end, or a
+    // refusal, is told.
+    (
+        "queue_enqueue",
+        &["Enqueuer::refused", "Inlet<T>::rouse", "Inlet<T>::try_push_far", "barrier::full_fence"],
+    ),
     (
         "queue_dequeue",
-        &["Dequeuer::ended", "Outlet<T>::at_empty", "drop_in_place", "Sleeper::wake", "barrier::full_fence"],
+        &[
+            "Dequeuer::ended",
+            "Outlet<T>::at_empty",
+            "drop_in_place",
+            "Sleeper::wake",
+            "barrier::full_fence",
+        ],
     ),
 ];
 
@@ -86,14 +102,23 @@ fn the_hot_path_is_plain() {
     let all = compiled();
     let mut complained = String::new();
     for (name, cold) in COLD {
-        let of_name: Vec<&Function> = all.iter().filter(|function| function.is(CRATE, name)).collect();
+        let of_name: Vec<&Function> =
+            all.iter().filter(|function| function.is(CRATE, name)).collect();
         assert_eq!(of_name.len(), 1, "{name} stands {} times in the listing", of_name.len());
         let function = of_name[0];
-        assert!(function.instructions.iter().any(|one| one.mnemonic() == "ret"), "{name} isn't whole: {function}");
-        let mut called: Vec<String> = function.instructions.iter().filter_map(|one| target(function, one)).collect();
+        assert!(
+            function.instructions.iter().any(|one| one.mnemonic() == "ret"),
+            "{name} isn't whole: {function}"
+        );
+        let mut called: Vec<String> =
+            function.instructions.iter().filter_map(|one| target(function, one)).collect();
         called.sort_unstable();
         called.dedup();
-        println!("{name}: {} instructions, calls {}", function.instructions.len(), called.join(", "));
+        println!(
+            "{name}: {} instructions, calls {}",
+            function.instructions.len(),
+            called.join(", ")
+        );
         let found = complaints(function, cold);
         if !found.is_empty() {
             complained += &format!("{}\n{function}\n", found.join("\n"));

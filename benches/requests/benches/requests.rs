@@ -1,4 +1,5 @@
-//! Instructions of a request in the service: `scripts/callgrind` runs this and holds it against benches/instructions/limits.toml.
+//! Instructions of a request in the service: `scripts/callgrind` runs this and holds it against
+//! benches/instructions/limits.toml.
 #![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
 
 use std::hint::black_box;

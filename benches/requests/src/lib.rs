@@ -1,9 +1,11 @@
-//! The service's own driver, on the thread that is also its client: what `benches/requests.rs` counts by callgrind.
+//! The service's own driver, on the thread that is also its client: what `benches/requests.rs`
+//! counts by callgrind.
 //!
 //! ```text
 //!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers, compared
 //! ```
-//! There is no sink, and no second thread has a part in it. What the client does is two calls of the system a batch.
+//! There is no sink, and no second thread has a part in it. What the client does is two calls of
+//! the system a batch.
 #![allow(missing_debug_implementations, reason = "nobody prints it")]
 
 use std::io::{Read, Write};
@@ -16,7 +18,8 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::PoolOptions;
 use slipring_ingest::io::{
-    AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes, receive_bytes_max,
+    AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes,
+    receive_bytes_max,
 };
 use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request};
 use slipring_ingest::stage::{Request, Score, scorer, validator};
@@ -66,7 +69,8 @@ impl Service {
             "{COUNT_HEADER_BYTES} bytes and the scores"
         );
         let answers = vec![0; expected.len()];
-        let mut service = Self { driver: driver(Listener::Unix(listener)), client, requests, answers, expected };
+        let mut service =
+            Self { driver: driver(Listener::Unix(listener)), client, requests, answers, expected };
         service.batches(4);
         service
     }
@@ -108,21 +112,32 @@ fn driver(listener: Listener) -> Driver {
         pinned_chunks_max: Some(0),
         ..PoolOptions::default()
     };
-    let spec = LaneSpec::new(pool, 4096).reclaim(Reclaim::OnConsume).wait(Wait::Spin).timed(clock());
     let spec =
-        ["validate", "score", "answer"].into_iter().fold(spec, |spec, name| spec.layer([StageSpec::inline(name)]));
+        LaneSpec::new(pool, 4096).reclaim(Reclaim::OnConsume).wait(Wait::Spin).timed(clock());
+    let spec = ["validate", "score", "answer"]
+        .into_iter()
+        .fold(spec, |spec, name| spec.layer([StageSpec::inline(name)]));
     let (vectors_max, dim) = (LIMITS.max_vectors as usize, DIM as usize);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).expect("a column");
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).expect("a column");
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).expect("a column");
     let receive_bytes = receive_bytes_max(&LIMITS);
-    let mut classes = Classes::new(output_bytes(&LIMITS, IN_FLIGHT), frame_bytes, receive_bytes, 1 << 20, Numa::Any)
-        .expect("classes");
-    let Started { mut lane, mut stages, .. } = spec.start::<Request>().expect("the pool fits this machine");
+    let mut classes = Classes::new(
+        output_bytes(&LIMITS, IN_FLIGHT),
+        frame_bytes,
+        receive_bytes,
+        1 << 20,
+        Numa::Any,
+    )
+    .expect("classes");
+    let Started { mut lane, mut stages, .. } =
+        spec.start::<Request>().expect("the pool fits this machine");
     classes.map().expect("memory");
     let mut take = |name| stages.take(name).expect("it was specified");
-    lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer)).expect("it is inline");
-    lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer)).expect("it is inline");
+    lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer))
+        .expect("it is inline");
+    lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer))
+        .expect("it is inline");
     let end = AnswerEnd { stage: take("answer"), verdicts, scores };
     let options = DriverOptions {
         limits: LIMITS,

@@ -1,4 +1,5 @@
-//! What is measured: who drops, on how many threads, how large buffers are, what is written, how many are held.
+//! What is measured: who drops, on how many threads, how large buffers are, what is written, how
+//! many are held.
 
 use super::table;
 use crate::case::{SEED, Size};
@@ -83,10 +84,15 @@ impl Case {
         }
     }
 
-    /// The operations of a repeat: a sixteenth across threads, where some allocators take microseconds, and fewer where whole payloads are written.
+    /// The operations of a repeat: a sixteenth across threads, where some allocators take
+    /// microseconds, and fewer where whole payloads are written.
     pub fn ops(&self, ops: u64) -> u64 {
         let ops = if self.work == Work::Cross { ops / 16 } else { ops };
-        if self.written == Written::Whole { ops.min(WRITTEN_BYTES_MAX / self.longest_bytes() as u64) } else { ops }
+        if self.written == Written::Whole {
+            ops.min(WRITTEN_BYTES_MAX / self.longest_bytes() as u64)
+        } else {
+            ops
+        }
     }
 
     /// The operations of the verified pass, in which every byte is written and read twice.
@@ -160,9 +166,12 @@ mod tests {
         let quick = ["get-drop-4KiB-1t", "get-drop-4KiB-2t", "cross-drop-64KiB"];
         assert_eq!(names(true), quick);
         assert_eq!(names(false)[..3], quick);
-        for name in
-            ["get-drop-mix-2t-held16", "get-drop-64KiB-1t-whole", "cross-drop-mix", "get-drop-4KiB-1t-untouched"]
-        {
+        for name in [
+            "get-drop-mix-2t-held16",
+            "get-drop-64KiB-1t-whole",
+            "cross-drop-mix",
+            "get-drop-4KiB-1t-untouched",
+        ] {
             assert!(names(false).iter().any(|other| other == name), "{name}");
         }
         let mut sorted = names(false);
@@ -177,7 +186,8 @@ mod tests {
         let lengths = Case::own(1, Lengths::Mixed).drawn();
         assert!(lengths.iter().all(|&bytes| (8..=table::LARGEST_BYTES as u32).contains(&bytes)));
         for class in 0..table::BYTES.len() {
-            let of_class = lengths.iter().filter(|&&bytes| table::class_of(bytes as usize) == Some(class));
+            let of_class =
+                lengths.iter().filter(|&&bytes| table::class_of(bytes as usize) == Some(class));
             let share = of_class.count() * 100 / lengths.len();
             assert!((15..=18).contains(&share), "class {class}: {share} %");
         }

@@ -1,4 +1,5 @@
-//! One thread gets and writes, another checks and drops. They hand over through the same ring for every contender, one by one.
+//! One thread gets and writes, another checks and drops. They hand over through the same ring for
+//! every contender, one by one.
 
 use std::thread;
 use std::time::Instant;
@@ -45,7 +46,8 @@ fn get_all<'a, C: Pool, F: Marked>(
             let bytes = turn.drawn[at] as usize;
             at = if at + 1 == turn.drawn.len() { 0 } else { at + 1 };
             let got = local.get(op, bytes, turn.fill);
-            let mut buffer = got.map_err(|_: Exhausted| format!("operation {op} got no buffer of {bytes} B"))?;
+            let mut buffer =
+                got.map_err(|_: Exhausted| format!("operation {op} got no buffer of {bytes} B"))?;
             let mut patience = Patience::default();
             while let Err(PushError::Full(back)) = producer.push(buffer) {
                 buffer = back;
@@ -70,7 +72,8 @@ fn drop_all<'a, C: Pool, F: Marked>(
     turn.cpus.pin(1)?;
     let (mut local, mut idle) = (pool.local(), Idle::default());
     loop {
-        // Asked first: what the producer sent before it went is there when this says that it has gone.
+        // Asked first: what the producer sent before it went is there when this says that it has
+        // gone.
         let is_last = consumer.is_abandoned();
         let ready = consumer.slots();
         match consumer.read_chunk(ready) {

@@ -1,6 +1,8 @@
-//! Direct allocation: a block of exactly the payload's length for each get, freed by the drop, by explicit calls of the allocator while the process goes on with its own.
+//! Direct allocation: a block of exactly the payload's length for each get, freed by the drop, by
+//! explicit calls of the allocator while the process goes on with its own.
 //!
-//! All three are called alike, glibc too, so none pays for the program's allocator in between. A block may be freed on any thread; what that costs is the allocator's affair.
+//! All three are called alike, glibc too, so none pays for the program's allocator in between. A
+//! block may be freed on any thread; what that costs is the allocator's affair.
 
 use std::alloc::System;
 use std::hint::black_box;

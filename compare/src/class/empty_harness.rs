@@ -1,4 +1,5 @@
-//! What the loop itself costs: takes the length, writes 8 bytes, allocates nothing. Across threads the ring is part of the loop.
+//! What the loop itself costs: takes the length, writes 8 bytes, allocates nothing. Across threads
+//! the ring is part of the loop.
 
 use std::hint::black_box;
 

@@ -1,7 +1,9 @@
-//! A free list for each size class, owned by its caller: a vector of buffers, popped and pushed by hand. The least that a pool with classes can cost.
+//! A free list for each size class, owned by its caller: a vector of buffers, popped and pushed by
+//! hand. The least that a pool with classes can cost.
 //!
-//! Nothing stands between the caller and the list: no guard, no thread-local lookup, no bound, no counter. So it can't be forgotten by a guard, only by its caller, and a buffer that
-//! is dropped on another thread would stay there for ever: it takes no part across threads.
+//! Nothing stands between the caller and the list: no guard, no thread-local lookup, no bound, no
+//! counter. So it can't be forgotten by a guard, only by its caller, and a buffer that is dropped
+//! on another thread would stay there for ever: it takes no part across threads.
 
 use super::payload::Lent;
 use super::table;

@@ -1,4 +1,5 @@
-//! A vector that grows as it is written, in pieces of 2 KiB, as a reader that doesn't know the length does it: its capacity doubles, and what was written moves along.
+//! A vector that grows as it is written, in pieces of 2 KiB, as a reader that doesn't know the
+//! length does it: its capacity doubles, and what was written moves along.
 //!
 //! It holds only what was written, so it takes part where payloads are written whole.
 

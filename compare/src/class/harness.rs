@@ -1,4 +1,5 @@
-//! Runs the contenders: verified once, then timed in interleaved repeats (A B C A B C ...), each built anew, with its threads.
+//! Runs the contenders: verified once, then timed in interleaved repeats (A B C A B C ...), each
+//! built anew, with its threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -62,13 +63,20 @@ impl Runner {
 
     /// Whether the contender's design can express the case.
     pub fn takes_part(&self, case: &Case) -> bool {
-        (self.crosses || case.work != Work::Cross) && (self.has_length || case.written == Written::Whole)
+        (self.crosses || case.work != Work::Cross)
+            && (self.has_length || case.written == Written::Whole)
     }
 }
 
 /// All contenders that take part in one case.
-pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
-    let contenders: Vec<Runner> = contenders.iter().copied().filter(|runner| runner.takes_part(case)).collect();
+pub fn measure(
+    case: &Case,
+    cpus: Cpus,
+    contenders: &[Runner],
+    rounds: &Rounds,
+) -> Result<Vec<Timing>, String> {
+    let contenders: Vec<Runner> =
+        contenders.iter().copied().filter(|runner| runner.takes_part(case)).collect();
     for runner in &contenders {
         named(runner, || (runner.verify)(case, cpus, rounds.verified_ops))?;
     }
@@ -86,7 +94,8 @@ pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) 
 
 /// A contender that panics has failed, and its name is told.
 fn named<R>(runner: &Runner, run: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
-    let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()));
+    let outcome =
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()));
     outcome.map_err(|error| format!("{}: {error}", runner.name))
 }
 
@@ -102,10 +111,22 @@ fn time<C: Pool>(case: &Case, cpus: Cpus, rounds: &Rounds) -> Result<(Repeat, us
     let drawn = case.drawn();
     let warm_ops = WARM_OPS.min(rounds.ops);
     match case.written {
-        Written::Nothing => {
-            run::<C, _>(&Turn { case, cpus, drawn: &drawn, fill: &Untouched, warm_ops, ops: rounds.ops })
-        }
-        Written::Touch8 => run::<C, _>(&Turn { case, cpus, drawn: &drawn, fill: &Touch8, warm_ops, ops: rounds.ops }),
+        Written::Nothing => run::<C, _>(&Turn {
+            case,
+            cpus,
+            drawn: &drawn,
+            fill: &Untouched,
+            warm_ops,
+            ops: rounds.ops,
+        }),
+        Written::Touch8 => run::<C, _>(&Turn {
+            case,
+            cpus,
+            drawn: &drawn,
+            fill: &Touch8,
+            warm_ops,
+            ops: rounds.ops,
+        }),
         Written::Whole => {
             let fill = &Copied::new(case.longest_bytes());
             run::<C, _>(&Turn { case, cpus, drawn: &drawn, fill, warm_ops, ops: rounds.ops })

@@ -1,4 +1,5 @@
-//! lockfree-object-pool: its linear pool, a linked list of pages whose bits say which objects are free, one pool for each class. A get looks for the first free bit from the list's head.
+//! lockfree-object-pool: its linear pool, a linked list of pages whose bits say which objects are
+//! free, one pool for each class. A get looks for the first free bit from the list's head.
 
 use lockfree_object_pool::{LinearObjectPool, LinearReusable};
 
@@ -18,7 +19,8 @@ impl Pool for LockfreeObjectPool {
 
     fn new() -> Result<Self, String> {
         // Nothing is reset: a pooled buffer keeps its old bytes in every contender.
-        let of_bytes = |bytes| LinearObjectPool::new(move || vec![0; bytes].into_boxed_slice(), |_| ());
+        let of_bytes =
+            |bytes| LinearObjectPool::new(move || vec![0; bytes].into_boxed_slice(), |_| ());
         Ok(Self { classes: table::each(of_bytes) })
     }
 

@@ -1,4 +1,5 @@
-//! Size-class pools beside their rivals: get and drop on one thread, on two threads with buffers of their own, and across threads.
+//! Size-class pools beside their rivals: get and drop on one thread, on two threads with buffers of
+//! their own, and across threads.
 //!
 //! ```text
 //!   get-drop-…-1t   core A:  get ──▶ write 8 bytes ──▶ drop
@@ -6,12 +7,17 @@
 //!   cross-drop-…    core A:  get ──▶ write 8 bytes ──▶ ring of 256 (rtrb) ──▶ core B: check the 8 bytes ──▶ drop
 //! ```
 //!
-//! A name that ends in `untouched` writes nothing, `whole` copies the whole payload in from a warm buffer, `held16` keeps the newest 16 buffers and drops the oldest, and
-//! `mix` draws lengths before the clock: each class with the same chance, each length of the class too. Every contender takes the same lengths in the same order.
+//! A name that ends in `untouched` writes nothing, `whole` copies the whole payload in from a warm
+//! buffer, `held16` keeps the newest 16 buffers and drops the oldest, and `mix` draws lengths
+//! before the clock: each class with the same chance, each length of the class too. Every contender
+//! takes the same lengths in the same order.
 //!
-//! Payloads are verified: in a pass before the clock whole ones with several held, so that two owners of one buffer show, and after the clock what is still held. In `cross-drop`
-//! the other thread checks each payload, also while the clock runs. `memory_bytes` is what the process has grown by from before a contender was built to the end of its last
-//! repeat, and `growth_bytes` of `cross-drop` what it grew by between the warm-up and the end, in the worst repeat: flat memory is nothing there.
+//! Payloads are verified: in a pass before the clock whole ones with several held, so that two
+//! owners of one buffer show, and after the clock what is still held. In `cross-drop` the other
+//! thread checks each payload, also while the clock runs. `memory_bytes` is what the process has
+//! grown by from before a contender was built to the end of its last repeat, and `growth_bytes` of
+//! `cross-drop` what it grew by between the warm-up and the end, in the worst repeat: flat memory
+//! is nothing there.
 //!
 //! # Who takes part
 //! | contender | a get | a drop |
@@ -28,10 +34,14 @@
 //! | `sharded-slab` | a slot of the thread's shard, kept by its key | cleared by its key |
 //!
 //! # What is the same for all, and what isn't
-//! - Pools with classes have those of the wire table (2 to 64 KiB); direct allocations have the exact length.
-//! - Pinning: one thread on the first CPU that the process may use, the second on the next, if the system lets them.
-//! - A pool's buffers lie in initialised memory, as a network buffer must; a direct allocation doesn't initialise anything, and only what was written is read. That favours the allocators.
-//! - In `cross-drop` all contenders hand over by the same ring and wait alike, by the library's `Idle`.
+//! - Pools with classes have those of the wire table (2 to 64 KiB); direct allocations have the
+//!   exact length.
+//! - Pinning: one thread on the first CPU that the process may use, the second on the next, if the
+//!   system lets them.
+//! - A pool's buffers lie in initialised memory, as a network buffer must; a direct allocation
+//!   doesn't initialise anything, and only what was written is read. That favours the allocators.
+//! - In `cross-drop` all contenders hand over by the same ring and wait alike, by the library's
+//!   `Idle`.
 
 mod case;
 mod cross;
@@ -100,8 +110,8 @@ pub trait Pool: Sized + Sync {
 pub trait Local {
     type Buffer: Buffer;
 
-    /// Gets `bytes`, 64 KiB at most, and writes them by `fill`. Mark it `#[inline(always)]`, as `put`, so that no contender pays for a call that another
-    /// doesn't.
+    /// Gets `bytes`, 64 KiB at most, and writes them by `fill`. Mark it `#[inline(always)]`, as
+    /// `put`, so that no contender pays for a call that another doesn't.
     fn get(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Self::Buffer, Exhausted>;
 
     /// Gives it back, whoever got it.
@@ -113,8 +123,9 @@ pub trait Buffer: Send {
     /// Shows the payload, as far as it was written where nothing else is there.
     fn read<R>(&self, check: impl FnOnce(&[u8]) -> R) -> R;
 
-    /// Makes the compiler believe that the payload is looked at, by [`std::hint::black_box`] on a pointer or a key. Not on the buffer itself: that would force it
-    /// into memory, and a guard of three words would pay for what one of a single word doesn't.
+    /// Makes the compiler believe that the payload is looked at, by [`std::hint::black_box`] on a
+    /// pointer or a key. Not on the buffer itself: that would force it into memory, and a guard of
+    /// three words would pay for what one of a single word doesn't.
     fn be_seen(&self);
 }
 
@@ -139,7 +150,8 @@ pub fn contenders() -> Vec<Runner> {
 }
 
 /// The contenders of a quick run, whose figures targets are set for.
-const QUICK: [&str; 7] = ["empty-harness", "slipring", "s2", "tls-vec", "glibc", "mimalloc", "jemalloc"];
+const QUICK: [&str; 7] =
+    ["empty-harness", "slipring", "s2", "tls-vec", "glibc", "mimalloc", "jemalloc"];
 
 const ROUNDS_QUICK: Rounds = Rounds { repeats: 7, ops: 1_000_000, verified_ops: 20_000 };
 const ROUNDS_FULL: Rounds = Rounds { repeats: 21, ops: 2_000_000, verified_ops: 50_000 };
@@ -152,7 +164,9 @@ pub fn run(options: &Timed) -> Result<(), Wrong> {
     let choice = &options.choice;
     let cases = (case::cases(choice.quick_cases()), Case::name as fn(&Case) -> String);
     let contenders = (contenders(), (|contender| contender.name) as fn(&Runner) -> &'static str);
-    let Some((cases, contenders)) = choice.select(cases, contenders, &QUICK)? else { return Ok(()) };
+    let Some((cases, contenders)) = choice.select(cases, contenders, &QUICK)? else {
+        return Ok(());
+    };
     let (rounds, report) = (choice.rounds(ROUNDS_QUICK, ROUNDS_FULL), choice.report("class"));
     report.head(&rounds);
     for case in &cases {
@@ -166,7 +180,10 @@ pub fn run(options: &Timed) -> Result<(), Wrong> {
             }
         };
         for runner in contenders.iter().filter(|runner| !runner.takes_part(case)) {
-            report.skipped(&format!("{name} of {}", runner.name), "its design can't express the case");
+            report.skipped(
+                &format!("{name} of {}", runner.name),
+                "its design can't express the case",
+            );
         }
         if !contenders.iter().any(|runner| runner.takes_part(case)) {
             continue;

@@ -1,5 +1,6 @@
-//! A vector of buffers under a mutex for each class, and a guard that pushes its buffer back. The first pool that most programs have: correct on any thread, and every thread waits for
-//! every other.
+//! A vector of buffers under a mutex for each class, and a guard that pushes its buffer back. The
+//! first pool that most programs have: correct on any thread, and every thread waits for every
+//! other.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,7 +71,12 @@ impl<'a> Local for &'a MutexPool {
         let class = table::class_of(bytes).ok_or(Exhausted)?;
         let home = &self.free[class];
         let memory = lock(home).pop();
-        Ok(Lent::new(Guard { home, memory: memory.unwrap_or_else(|| table::fresh(class)) }, op, bytes, fill))
+        Ok(Lent::new(
+            Guard { home, memory: memory.unwrap_or_else(|| table::fresh(class)) },
+            op,
+            bytes,
+            fill,
+        ))
     }
 
     #[inline(always)]

@@ -1,4 +1,5 @@
-//! object-pool: a vector under parking_lot's mutex, one pool for each class. Its guard borrows the pool, which is its faster form.
+//! object-pool: a vector under parking_lot's mutex, one pool for each class. Its guard borrows the
+//! pool, which is its faster form.
 
 use object_pool::{Pool as Objects, Reusable};
 

@@ -1,4 +1,5 @@
-//! opool: a bounded lock-free queue of buffers, one pool for each class. Its guard borrows the pool, which is its faster form; what the full queue refuses is freed.
+//! opool: a bounded lock-free queue of buffers, one pool for each class. Its guard borrows the
+//! pool, which is its faster form; what the full queue refuses is freed.
 
 use opool::{Pool as Objects, PoolAllocator, RefGuard};
 
@@ -30,7 +31,11 @@ impl Pool for Opool {
 
     fn new() -> Result<Self, String> {
         let mut class = 0..;
-        Ok(Self { classes: table::each(|_| Objects::new(KEPT_MAX, Fresh(class.next().expect("it has no end")))) })
+        Ok(Self {
+            classes: table::each(|_| {
+                Objects::new(KEPT_MAX, Fresh(class.next().expect("it has no end")))
+            }),
+        })
     }
 
     fn local(&self) -> &Self {

@@ -13,8 +13,13 @@ use crate::contender::Exhausted;
 /// The distance between the numbers of two threads' operations, so that no two write the same.
 const OPS_OF_THREAD: u64 = 1 << 40;
 
-/// Runs so many threads at once over one pool; the figure is the wall time over the operations of all.
-pub fn run<C: Pool, F: Marked>(pool: &C, turn: &Turn<'_, F>, threads: usize) -> Result<Repeat, String> {
+/// Runs so many threads at once over one pool; the figure is the wall time over the operations of
+/// all.
+pub fn run<C: Pool, F: Marked>(
+    pool: &C,
+    turn: &Turn<'_, F>,
+    threads: usize,
+) -> Result<Repeat, String> {
     let gate = &Gate { missing: AtomicUsize::new(threads) };
     let outcomes: Vec<Result<(Instant, Instant), String>> = thread::scope(|scope| {
         let one = |thread| scope.spawn(move || one(pool, turn, thread, threads, gate));
@@ -68,7 +73,8 @@ fn one<C: Pool, F: Marked>(
     turn.cpus.pin(thread)?;
     let held: Vec<_> = (0..turn.case.held).map(|_| None).collect();
     let first = thread as u64 * OPS_OF_THREAD;
-    let mut run = Run { local: pool.local(), held, turn, first, done: 0, keeps_payload: C::KEEPS_PAYLOAD };
+    let mut run =
+        Run { local: pool.local(), held, turn, first, done: 0, keeps_payload: C::KEEPS_PAYLOAD };
     run.looked_at(turn.warm_ops)?;
     if turn.case.held == 1 {
         run.end()?;
@@ -106,7 +112,8 @@ impl<L: Local, F: Marked> Run<'_, L, F> {
             let bytes = lengths[at] as usize;
             // Wraps by comparison, here and below: a division would cost as much as a contender.
             at = if at + 1 == lengths.len() { 0 } else { at + 1 };
-            let buffer = self.local.get(op, bytes, fill).map_err(|_: Exhausted| no_room(op, bytes))?;
+            let buffer =
+                self.local.get(op, bytes, fill).map_err(|_: Exhausted| no_room(op, bytes))?;
             buffer.be_seen();
             self.local.put(buffer);
         }
@@ -123,7 +130,8 @@ impl<L: Local, F: Marked> Run<'_, L, F> {
         for op in self.first + self.done..self.first + self.done + ops {
             let bytes = lengths[at] as usize;
             at = if at + 1 == lengths.len() { 0 } else { at + 1 };
-            let buffer = self.local.get(op, bytes, fill).map_err(|_: Exhausted| no_room(op, bytes))?;
+            let buffer =
+                self.local.get(op, bytes, fill).map_err(|_: Exhausted| no_room(op, bytes))?;
             buffer.be_seen();
             if let Some(old) = self.held[entry].replace(buffer) {
                 self.local.put(old);
@@ -134,11 +142,15 @@ impl<L: Local, F: Marked> Run<'_, L, F> {
         Ok(())
     }
 
-    /// Operations without a clock: each payload is looked at when it is written and before it is dropped.
+    /// Operations without a clock: each payload is looked at when it is written and before it is
+    /// dropped.
     fn looked_at(&mut self, ops: u64) -> Result<(), String> {
         for done in self.done..self.done + ops {
             let (op, bytes) = (self.first + done, self.length_of(done));
-            let buffer = self.local.get(op, bytes, self.turn.fill).map_err(|_: Exhausted| no_room(op, bytes))?;
+            let buffer = self
+                .local
+                .get(op, bytes, self.turn.fill)
+                .map_err(|_: Exhausted| no_room(op, bytes))?;
             self.look(&buffer, done)?;
             let entry = (done % self.held.len() as u64) as usize;
             if let Some(old) = self.held[entry].replace(buffer) {
@@ -168,7 +180,8 @@ impl<L: Local, F: Marked> Run<'_, L, F> {
 
     fn look(&self, buffer: &L::Buffer, done: u64) -> Result<(), String> {
         let (op, bytes) = (self.first + done, self.length_of(done));
-        let has_length = |payload: &[u8]| payload.len() == bytes || !self.keeps_payload || !F::IS_WHOLE;
+        let has_length =
+            |payload: &[u8]| payload.len() == bytes || !self.keeps_payload || !F::IS_WHOLE;
         if buffer.read(|payload| has_length(payload) && self.turn.fill.holds(op, payload)) {
             return Ok(());
         }

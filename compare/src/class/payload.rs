@@ -1,4 +1,5 @@
-//! What the rivals' buffers have in common: a guard of their library over a class's memory, and the length that was asked for.
+//! What the rivals' buffers have in common: a guard of their library over a class's memory, and the
+//! length that was asked for.
 
 use std::hint::black_box;
 use std::ops::DerefMut;

@@ -25,7 +25,10 @@ mod tests {
     #[test]
     fn the_system_tells_it_in_kib() {
         let status = "Name:\ta\nVmHWM:\t 1300 kB\nVmRSS:\t    1234 kB\nVmData:\t 1 kB\n";
-        assert_eq!((of_status("VmRSS:", status), of_status("VmHWM:", status)), (1234 << 10, 1300 << 10));
+        assert_eq!(
+            (of_status("VmRSS:", status), of_status("VmHWM:", status)),
+            (1234 << 10, 1300 << 10)
+        );
         assert_eq!((of_status("VmRSS:", ""), of_status("VmRSS:", "VmRSS: many")), (0, 0));
         // The peak last: tests beside this one allocate meanwhile.
         let now = resident_bytes();

@@ -1,8 +1,12 @@
-//! The seed's size-classed pool, S2, written anew from its description: a runtime pool for each class ([`super::sync_pool`]), and statistics in plain shared counters.
+//! The seed's size-classed pool, S2, written anew from its description: a runtime pool for each
+//! class ([`super::sync_pool`]), and statistics in plain shared counters.
 //!
-//! An operation adds to five shared counters: on a get the gets and hits of the class and those of all, on a put the puts of the class. A put boxes the buffer's header (three words), because
-//! the runtime's pool takes values of any type by pointer; a get takes it out again. The seed leaves the freeing of headers to its collector, which does it on another
-//! thread and later; here the get frees it, at the allocator's best case. Its other defects are left out: lengths are checked, so nothing wrong is put.
+//! An operation adds to five shared counters: on a get the gets and hits of the class and those of
+//! all, on a put the puts of the class. A put boxes the buffer's header (three words), because the
+//! runtime's pool takes values of any type by pointer; a get takes it out again. The seed leaves
+//! the freeing of headers to its collector, which does it on another thread and later; here the get
+//! frees it, at the allocator's best case. Its other defects are left out: lengths are checked, so
+//! nothing wrong is put.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,13 +67,15 @@ fn add(counter: &AtomicU64) {
 
 impl Pool for S2 {
     const NAME: &'static str = "s2";
-    const EMULATED: Option<&'static str> =
-        Some("the design in Rust: a thread's slot stands for a processor's, and headers are freed at once");
+    const EMULATED: Option<&'static str> = Some(
+        "the design in Rust: a thread's slot stands for a processor's, and headers are freed at once",
+    );
 
     type Local<'a> = View<'a>;
 
     fn new() -> Result<Self, String> {
-        let classes = table::each(|_| Class { pool: SyncPool::new(), counters: Counters::default() });
+        let classes =
+            table::each(|_| Class { pool: SyncPool::new(), counters: Counters::default() });
         Ok(Self { classes, all: Counters::default() })
     }
 
@@ -123,7 +129,10 @@ mod tests {
         let sum = || {
             let of = |counters: &Counters| {
                 let Counters { gets, hits, misses, puts } = counters;
-                [gets, hits, misses, puts].map(|counter| counter.load(Ordering::Relaxed)).iter().sum::<u64>()
+                [gets, hits, misses, puts]
+                    .map(|counter| counter.load(Ordering::Relaxed))
+                    .iter()
+                    .sum::<u64>()
             };
             pool.classes.iter().map(|class| of(&class.counters)).sum::<u64>() + of(&pool.all)
         };

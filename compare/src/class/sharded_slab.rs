@@ -1,7 +1,9 @@
-//! sharded-slab: a slab with a shard for each thread and a free list for what other threads clear, one pool for each class.
+//! sharded-slab: a slab with a shard for each thread and a free list for what other threads clear,
+//! one pool for each class.
 //!
-//! A slab hands out keys, and a key is what a buffer is here: it crosses threads, where the guard that writes can't. The guard writes the payload at once and is dropped; reading looks the key
-//! up again, and the drop clears it. Clearing keeps the memory.
+//! A slab hands out keys, and a key is what a buffer is here: it crosses threads, where the guard
+//! that writes can't. The guard writes the payload at once and is dropped; reading looks the key up
+//! again, and the drop clears it. Clearing keeps the memory.
 
 use std::hint::black_box;
 
@@ -15,7 +17,8 @@ pub struct ShardedSlab {
     classes: [Slab<Memory>; table::BYTES.len()],
 }
 
-/// An object of the slab: nothing until its first use, because the slab makes whole pages of them at once.
+/// An object of the slab: nothing until its first use, because the slab makes whole pages of them
+/// at once.
 #[derive(Default)]
 pub struct Memory(Box<[u8]>);
 

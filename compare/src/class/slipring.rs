@@ -1,4 +1,5 @@
-//! slipring's class pool over the wire table, without limits: a guard that returns by itself, on any thread.
+//! slipring's class pool over the wire table, without limits: a guard that returns by itself, on
+//! any thread.
 
 use std::hint::black_box;
 

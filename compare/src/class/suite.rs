@@ -1,4 +1,5 @@
-//! The suite that every contender runs, in every case at a small size; and one that must not pass it.
+//! The suite that every contender runs, in every case at a small size; and one that must not pass
+//! it.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +17,8 @@ fn cpus() -> Cpus {
     Cpus::pick().unwrap_or_else(|_| Cpus::one())
 }
 
-/// A pool that hands each buffer out twice, as a double put makes it: the defect that verification exists for.
+/// A pool that hands each buffer out twice, as a double put makes it: the defect that verification
+/// exists for.
 struct TwoOwners;
 
 #[derive(Default)]
@@ -48,7 +50,8 @@ impl Local for Twice {
     type Buffer = Shared;
 
     fn get(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Shared, Exhausted> {
-        let fresh = || Shared { memory: Arc::new(Mutex::new(table::fresh(table::BYTES.len() - 1))), bytes };
+        let fresh =
+            || Shared { memory: Arc::new(Mutex::new(table::fresh(table::BYTES.len() - 1))), bytes };
         let again = self.again.take();
         let is_fresh = again.is_none();
         let shared = Shared { bytes, ..again.unwrap_or_else(fresh) };
@@ -74,10 +77,15 @@ fn every_contender_runs_every_case() {
     for case in case::cases(false) {
         let timings = measure(&case, cpus(), &contenders, &ROUNDS);
         let timings = timings.unwrap_or_else(|failure| panic!("{}: {failure}", case.name()));
-        let expected = contenders.iter().filter(|runner| runner.takes_part(&case)).map(|runner| runner.name);
+        let expected =
+            contenders.iter().filter(|runner| runner.takes_part(&case)).map(|runner| runner.name);
         assert!(expected.eq(timings.iter().map(|timing| timing.contender)), "{}", case.name());
         for timing in timings {
-            assert!(timing.ns_per_op.len() == ROUNDS.repeats && timing.min_ns() > 0.0, "{}", timing.contender);
+            assert!(
+                timing.ns_per_op.len() == ROUNDS.repeats && timing.min_ns() > 0.0,
+                "{}",
+                timing.contender
+            );
             assert_eq!(timing.growth_bytes.is_some(), case.work == Work::Cross);
         }
     }
@@ -86,20 +94,26 @@ fn every_contender_runs_every_case() {
 #[test]
 fn a_buffer_with_two_owners_is_caught_in_every_kind_of_work() {
     for case in case::cases(true) {
-        let failure = measure(&case, cpus(), &[Runner::of::<TwoOwners>()], &ROUNDS).err().unwrap_or_default();
+        let failure =
+            measure(&case, cpus(), &[Runner::of::<TwoOwners>()], &ROUNDS).err().unwrap_or_default();
         assert!(failure.starts_with("two-owners: "), "{}: {failure}", case.name());
     }
     // While the clock runs, across threads.
     let unverified = Rounds { verified_ops: 0, ..ROUNDS };
     let cross = case::cases(true)[2];
-    let failure = measure(&cross, cpus(), &[Runner::of::<TwoOwners>()], &unverified).err().unwrap_or_default();
+    let failure = measure(&cross, cpus(), &[Runner::of::<TwoOwners>()], &unverified)
+        .err()
+        .unwrap_or_default();
     assert!(failure.contains("isn't what was published"), "{failure}");
 }
 
 #[test]
 fn who_is_left_out_is_named() {
     let left_out = |case: &Case| {
-        let out = contenders().into_iter().filter(|runner| !runner.takes_part(case)).map(|runner| runner.name);
+        let out = contenders()
+            .into_iter()
+            .filter(|runner| !runner.takes_part(case))
+            .map(|runner| runner.name);
         out.collect::<Vec<_>>()
     };
     let [one, _, cross] = case::cases(true)[..] else { panic!("three quick cases") };

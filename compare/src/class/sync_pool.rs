@@ -1,9 +1,13 @@
-//! The runtime pool under both Go designs (sync.Pool), written anew as far as a thread can stand for a processor of that runtime.
+//! The runtime pool under both Go designs (sync.Pool), written anew as far as a thread can stand
+//! for a processor of that runtime.
 //!
-//! A processor has a private slot, which it takes and fills without an atomic instruction, and a list whose head is its own and whose tail others steal from. Here a thread's [`Shard`] is the
+//! A processor has a private slot, which it takes and fills without an atomic instruction, and a
+//! list whose head is its own and whose tail others steal from. Here a thread's [`Shard`] is the
 //! processor. What differs:
-//! - The private slot lies in the thread's view; the runtime pins its thread to find it. That favours this emulation.
-//! - The list stands under a mutex that nobody else holds as a rule, and that is waited for by spinning: two locked instructions an access, where the runtime's own deque needs one.
+//! - The private slot lies in the thread's view; the runtime pins its thread to find it. That
+//!   favours this emulation.
+//! - The list stands under a mutex that nobody else holds as a rule, and that is waited for by
+//!   spinning: two locked instructions an access, where the runtime's own deque needs one.
 //! - The garbage collector's clearing of idle objects isn't here. That favours this emulation too.
 
 use std::collections::VecDeque;
@@ -33,7 +37,10 @@ pub struct Shard<'a, T> {
 
 impl<T> SyncPool<T> {
     pub fn new() -> Self {
-        Self { lists: std::array::from_fn(|_| List(Mutex::default())), threads: AtomicUsize::new(0) }
+        Self {
+            lists: std::array::from_fn(|_| List(Mutex::default())),
+            threads: AtomicUsize::new(0),
+        }
     }
 
     /// The calling thread's part; made once for each thread.
@@ -78,7 +85,8 @@ impl<T> Shard<'_, T> {
     }
 }
 
-/// Takes a lock that is held for some nanoseconds only, without ever sleeping for it: with two threads at it all the time, the system calls of a sleep and a wake-up would be most of the
+/// Takes a lock that is held for some nanoseconds only, without ever sleeping for it: with two
+/// threads at it all the time, the system calls of a sleep and a wake-up would be most of the
 /// figure. What it guards is whole whenever the lock is free, so a panic elsewhere spoils nothing.
 #[inline]
 pub fn lock_spinning<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +96,8 @@ pub fn lock_spinning<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
             Ok(guard) => return guard,
             Err(TryLockError::Poisoned(guard)) => return guard.into_inner(),
             Err(TryLockError::WouldBlock) => {
-                // Twice as long each time, up to 64 hints: an attempt takes the line away from the holder.
+                // Twice as long each time, up to 64 hints: an attempt takes the line away from the
+                // holder.
                 (0..1 << rounds.min(6)).for_each(|_| spin_loop());
                 rounds += 1;
                 if rounds.is_multiple_of(1 << 12) {
@@ -110,7 +119,11 @@ mod tests {
         let (mut one, mut two) = (pool.shard(), pool.shard());
         assert_eq!(one.get(), None);
         (1..=4).for_each(|object| one.put(object));
-        assert_eq!((two.get(), one.get(), one.get()), (Some(2), Some(1), Some(4)), "the slot is the thread's alone");
+        assert_eq!(
+            (two.get(), one.get(), one.get()),
+            (Some(2), Some(1), Some(4)),
+            "the slot is the thread's alone"
+        );
         assert_eq!((two.get(), two.get(), one.get()), (Some(3), None, None));
     }
 }

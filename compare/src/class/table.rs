@@ -8,7 +8,8 @@ pub const LARGEST_BYTES: usize = BYTES[BYTES.len() - 1];
 /// The smallest class that holds so many bytes, if one does.
 #[inline(always)]
 pub fn class_of(bytes: usize) -> Option<usize> {
-    // The classes are powers of two, so the length of what is above the smallest one's bits is the class.
+    // The classes are powers of two, so the length of what is above the smallest one's bits is the
+    // class.
     let class = bytes.saturating_sub(1) >> BYTES[0].ilog2();
     let class = (usize::BITS - class.leading_zeros()) as usize;
     (class < BYTES.len()).then_some(class)

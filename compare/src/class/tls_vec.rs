@@ -1,7 +1,8 @@
-//! The simple pool that a good programmer writes in an hour: a thread-local vector of buffers for each class, and a guard that pushes its buffer back where it is dropped.
+//! The simple pool that a good programmer writes in an hour: a thread-local vector of buffers for
+//! each class, and a guard that pushes its buffer back where it is dropped.
 //!
-//! A buffer dropped on another thread stays on that thread, whose vector is bounded: what is above is freed. So memory is flat across threads, and there every get is an
-//! allocation.
+//! A buffer dropped on another thread stays on that thread, whose vector is bounded: what is above
+//! is freed. So memory is flat across threads, and there every get is an allocation.
 
 use std::cell::RefCell;
 
@@ -86,14 +87,16 @@ impl Local for TlsVec {
         let class = table::class_of(bytes).ok_or(Exhausted)?;
         let memory = FREE.with(|free| free.borrow_mut()[class].pop());
         let mut memory = memory.unwrap_or_else(|| table::fresh(class));
-        // Written before the guard is made: were it written through the guard, the compiler would keep that in memory for the sake of a panic.
+        // Written before the guard is made: were it written through the guard, the compiler would
+        // keep that in memory for the sake of a panic.
         fill.fill(op, &mut memory[..bytes]);
         Ok(Lent::written(Guard { memory }, bytes))
     }
 
     #[inline(always)]
     fn put(&mut self, mut buffer: Self::Buffer) {
-        // What the guard's drop does, which the compiler wouldn't inline here; it would leave this contender at twice its time.
+        // What the guard's drop does, which the compiler wouldn't inline here; it would leave this
+        // contender at twice its time.
         keep(std::mem::take(&mut buffer.guard.memory));
         std::mem::forget(buffer);
     }

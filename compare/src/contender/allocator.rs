@@ -1,5 +1,6 @@
-//! What `mimalloc` and `jemalloc` share: a block of exactly the payload's size for each operation, by explicit calls of the allocator, while
-//! the process goes on with its default one. Blocks are freed when their entry is replaced.
+//! What `mimalloc` and `jemalloc` share: a block of exactly the payload's size for each operation,
+//! by explicit calls of the allocator, while the process goes on with its default one. Blocks are
+//! freed when their entry is replaced.
 
 #![allow(unsafe_code)]
 
@@ -44,7 +45,12 @@ impl<A: Named> Block<A> {
         assert!(bytes > 0, "a payload has 8 bytes at least");
         // SAFETY: I86. The layout's size isn't zero.
         let start = unsafe { A::ALLOCATOR.alloc(layout) };
-        Ok(Self { start: NonNull::new(start).ok_or(Exhausted)?, written: 0, layout, allocator: PhantomData })
+        Ok(Self {
+            start: NonNull::new(start).ok_or(Exhausted)?,
+            written: 0,
+            layout,
+            allocator: PhantomData,
+        })
     }
 }
 
@@ -101,7 +107,13 @@ impl<A: Named> Contender for Allocator<A> {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let mut block = Block::new(bytes)?;
         fill.append(op, bytes, &mut block);
         self.entries[entry] = Some(block);

@@ -1,7 +1,8 @@
-//! The crate bbqueue, a ring of contiguous grants for one producer and one consumer: here one thread is both. Padding at the end of its buffer is its own affair.
+//! The crate bbqueue, a ring of contiguous grants for one producer and one consumer: here one
+//! thread is both. Padding at the end of its buffer is its own affair.
 //!
-//! What is emulated: it hands out no handle on bytes that were committed and not yet released, so an entry keeps their place, and its replacement
-//! releases the oldest bytes by their number.
+//! What is emulated: it hands out no handle on bytes that were committed and not yet released, so
+//! an entry keeps their place, and its replacement releases the oldest bytes by their number.
 
 #![allow(unsafe_code)]
 
@@ -38,8 +39,9 @@ pub struct BbQueue {
 impl Contender for BbQueue {
     const NAME: &'static str = "bbqueue";
     const CHOOSES_PAGES: bool = true;
-    const EMULATED: Option<&'static str> =
-        Some("one thread is producer and consumer; entries keep places, for which it has no handles");
+    const EMULATED: Option<&'static str> = Some(
+        "one thread is producer and consumer; entries keep places, for which it has no handles",
+    );
 
     fn new(plan: &Plan) -> Result<Self, String> {
         let memory = mapped_on(plan.pool_bytes, plan.pages)?;
@@ -53,14 +55,21 @@ impl Contender for BbQueue {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let mut grant = self.queue.stream_producer().grant_exact(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);
         let place = NonNull::from(&mut *grant).cast();
         grant.commit(bytes);
         let (_, released) = std::mem::replace(&mut self.entries[entry], (place, bytes));
         if released > 0 {
-            let oldest = self.queue.stream_consumer().read().expect("what an entry holds is in the queue");
+            let oldest =
+                self.queue.stream_consumer().read().expect("what an entry holds is in the queue");
             oldest.release(released);
         }
         Ok(())

@@ -1,8 +1,10 @@
-//! Two bumpalo arenas, used by laps in turn: while one takes the payloads of a lap, the entries of the lap before are replaced one by one, and when
-//! the lap ends none of them is left, so that arena is reset as a whole. Nothing is released one by one, which makes it fast, and nothing can be kept longer
-//! than a lap.
+//! Two bumpalo arenas, used by laps in turn: while one takes the payloads of a lap, the entries of
+//! the lap before are replaced one by one, and when the lap ends none of them is left, so that
+//! arena is reset as a whole. Nothing is released one by one, which makes it fast, and nothing can
+//! be kept longer than a lap.
 //!
-//! Each arena holds a lap of largest payloads, so in a pool that just fits this contender uses twice the memory of the others.
+//! Each arena holds a lap of largest payloads, so in a pool that just fits this contender uses
+//! twice the memory of the others.
 
 #![allow(unsafe_code)]
 
@@ -29,10 +31,13 @@ pub struct BumpTwoArenas {
 impl BumpTwoArenas {
     /// An arena of at least `bytes` that never grows, with all of its bytes written once.
     fn arena(bytes: usize) -> Result<Bump, String> {
-        let mut arena = Bump::try_with_capacity(bytes).map_err(|_| format!("an arena of {bytes} B was refused"))?;
+        let mut arena = Bump::try_with_capacity(bytes)
+            .map_err(|_| format!("an arena of {bytes} B was refused"))?;
         arena.set_allocation_limit(Some(arena.allocated_bytes()));
         let all = Layout::array::<u8>(arena.chunk_capacity()).map_err(|error| error.to_string())?;
-        let start = arena.try_alloc_layout(all).map_err(|_| format!("an arena of {} B gives less", all.size()))?;
+        let start = arena
+            .try_alloc_layout(all)
+            .map_err(|_| format!("an arena of {} B gives less", all.size()))?;
         assert_eq!(arena.chunk_capacity(), 0, "the arena has given all that it holds");
         advise_huge(start.as_ptr(), all.size());
         // SAFETY: I80. The arena has just handed out this range of its chunk, and nothing else
@@ -58,7 +63,13 @@ impl Contender for BumpTwoArenas {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         if entry == 0 {
             self.current = 1 - self.current;
             self.arenas[self.current].reset();

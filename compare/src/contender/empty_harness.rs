@@ -25,7 +25,13 @@ impl Contender for EmptyHarness {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, _fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        _fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         self.entries[entry] = op.to_le_bytes();
         // The size is read by every other contender, so it must be here.
         black_box(bytes);

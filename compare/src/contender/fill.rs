@@ -1,4 +1,5 @@
-//! How a payload is written. Every way puts the number of the operation into the first 8 bytes, which is what verification reads.
+//! How a payload is written. Every way puts the number of the operation into the first 8 bytes,
+//! which is what verification reads.
 
 use std::ops::DerefMut;
 
@@ -29,7 +30,8 @@ pub trait Fill {
     /// Into memory that the contender handed out.
     fn fill(&self, op: u64, payload: &mut [u8]);
 
-    /// Into what is empty and has room for `bytes`, for a contender whose fresh memory isn't initialized.
+    /// Into what is empty and has room for `bytes`, for a contender whose fresh memory isn't
+    /// initialized.
     fn append(&self, op: u64, bytes: usize, payload: &mut impl Growing);
 }
 
@@ -41,7 +43,8 @@ pub struct Copied {
     source: Vec<u8>,
 }
 
-/// The number of the operation over and over, so that one foreign byte shows. For the verified pass, not for the clock.
+/// The number of the operation over and over, so that one foreign byte shows. For the verified
+/// pass, not for the clock.
 pub struct Pattern;
 
 impl Fill for Touch8 {
@@ -98,6 +101,8 @@ impl Fill for Pattern {
     }
 
     fn append(&self, op: u64, bytes: usize, payload: &mut impl Growing) {
-        (0..bytes).step_by(8).for_each(|at| payload.extend_from_slice(&op.to_le_bytes()[..8.min(bytes - at)]));
+        (0..bytes)
+            .step_by(8)
+            .for_each(|at| payload.extend_from_slice(&op.to_le_bytes()[..8.min(bytes - at)]));
     }
 }

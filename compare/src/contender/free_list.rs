@@ -1,6 +1,7 @@
-//! A free list: the pool cut into buffers of the largest size, their numbers on a stack. What most programs write first, and hard to beat while
-//! payloads are alike: the newest released buffer is used next, so the working set is what is alive, in any pool. It pays in memory, the
-//! largest size for every payload.
+//! A free list: the pool cut into buffers of the largest size, their numbers on a stack. What most
+//! programs write first, and hard to beat while payloads are alike: the newest released buffer is
+//! used next, so the working set is what is alive, in any pool. It pays in memory, the largest size
+//! for every payload.
 
 use memmap2::MmapMut;
 
@@ -30,8 +31,10 @@ impl Contender for FreeList {
     const CHOOSES_PAGES: bool = true;
 
     fn new(plan: &Plan) -> Result<Self, String> {
-        // One buffer more than the pool holds: an operation allocates before it releases, and `fit` is exactly the slots.
-        let buffers = u32::try_from(plan.pool_bytes / plan.largest_bytes + 1).map_err(|error| error.to_string())?;
+        // One buffer more than the pool holds: an operation allocates before it releases, and `fit`
+        // is exactly the slots.
+        let buffers = u32::try_from(plan.pool_bytes / plan.largest_bytes + 1)
+            .map_err(|error| error.to_string())?;
         let memory = mapped_on(buffers as usize * plan.largest_bytes, plan.pages)?;
         // The lowest number on top, so that the first lap is in order.
         let free = (0..buffers).rev().collect();
@@ -43,7 +46,13 @@ impl Contender for FreeList {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let number = self.free.pop().ok_or(Exhausted)?;
         fill.fill(op, self.buffer(number, bytes));
         if let Some((old, _)) = self.entries[entry].replace((number, bytes as u32)) {

@@ -1,5 +1,6 @@
-//! The default allocator: a vector with the payload's capacity for each operation, freed when its entry is replaced. No pool, no limit, and the
-//! only contender whose payloads may live as long as they like and on any thread.
+//! The default allocator: a vector with the payload's capacity for each operation, freed when its
+//! entry is replaced. No pool, no limit, and the only contender whose payloads may live as long as
+//! they like and on any thread.
 
 use std::alloc::System;
 
@@ -31,7 +32,13 @@ impl Contender for Glibc {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let mut payload = Vec::with_capacity(bytes);
         fill.append(op, bytes, &mut payload);
         self.entries[entry] = payload;

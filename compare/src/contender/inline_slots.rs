@@ -1,6 +1,8 @@
-//! Slots that hold a buffer of the largest size inline, as a ring of fixed-size events does it: nothing is allocated, and nothing is released, because the
-//! new payload is written over the old one. It pays as the free list does, the largest size for every payload, and more: a payload lives in its slot and nowhere
-//! else, and goes when its slot is written again, so it never coexists with the one that replaces it.
+//! Slots that hold a buffer of the largest size inline, as a ring of fixed-size events does it:
+//! nothing is allocated, and nothing is released, because the new payload is written over the old
+//! one. It pays as the free list does, the largest size for every payload, and more: a payload
+//! lives in its slot and nowhere else, and goes when its slot is written again, so it never
+//! coexists with the one that replaces it.
 
 use memmap2::MmapMut;
 
@@ -35,7 +37,13 @@ impl Contender for InlineSlots {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let slot = &mut self.memory[entry * self.slot_bytes..][..LENGTH_BYTES + bytes];
         let (length, payload) = slot.split_at_mut(LENGTH_BYTES);
         length.copy_from_slice(&(bytes as u64).to_le_bytes());

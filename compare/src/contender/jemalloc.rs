@@ -1,4 +1,5 @@
-//! The allocator jemalloc, called explicitly: see [`super::allocator`]. Blocks come from a cache of the thread, in classes by size.
+//! The allocator jemalloc, called explicitly: see [`super::allocator`]. Blocks come from a cache of
+//! the thread, in classes by size.
 
 use tikv_jemallocator::Jemalloc as Allocating;
 

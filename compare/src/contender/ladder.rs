@@ -1,4 +1,5 @@
-//! The ladder: one bump ring, and on each rung one ingredient more, so that an operation's nanoseconds have names.
+//! The ladder: one bump ring, and on each rung one ingredient more, so that an operation's
+//! nanoseconds have names.
 //!
 //! ```text
 //!   empty-harness      takes the size, writes 8 bytes into the entry
@@ -8,8 +9,9 @@
 //!   ladder-arc         its entry holds the read cursor by an `Arc`, cloned with each allocation and dropped with each release
 //! ```
 //!
-//! The last rung is the seed's design again, built from the same parts as the others, so that each rung differs from the one below by its ingredient only. No rung has
-//! chunks or a window: they release in order, and a pool larger than the cache is marched through.
+//! The last rung is the seed's design again, built from the same parts as the others, so that each
+//! rung differs from the one below by its ingredient only. No rung has chunks or a window: they
+//! release in order, and a pool larger than the cache is marched through.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -153,7 +155,8 @@ impl Held for Added {
     }
 }
 
-/// Releases itself when dropped, through its own count of the cursor: three locked instructions in a life.
+/// Releases itself when dropped, through its own count of the cursor: three locked instructions in
+/// a life.
 struct Slice {
     range: Range,
     cursor: Arc<AtomicU64>,
@@ -228,7 +231,13 @@ impl<R: Rung> Contender for Ring<R> {
     }
 
     #[inline]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let range = self.allocate(bytes)?;
         fill.fill(op, &mut self.memory[range.offset..range.offset + bytes]);
         if let Some(old) = self.entries[entry].replace(R::Held::new(range, &self.cursor)) {
@@ -238,7 +247,8 @@ impl<R: Rung> Contender for Ring<R> {
     }
 
     fn verify_slot<T>(&mut self, entry: usize, check: impl FnOnce(&[u8]) -> T) -> T {
-        let Range { offset, bytes, .. } = *self.entries[entry].as_ref().expect("the entry has been put").range();
+        let Range { offset, bytes, .. } =
+            *self.entries[entry].as_ref().expect("the entry has been put").range();
         check(&self.memory[offset..offset + bytes])
     }
 }
@@ -254,10 +264,22 @@ mod tests {
         let rounds = Rounds { repeats: 2, ops: 2000, verified_ops: 20_000 };
         // Sizes that don't divide the pool: padding at every wrap.
         for (dim, pool_bytes) in [(16, 16 << 10), (3, 9 << 10)] {
-            let case = Case { written: Written::Whole, dim, slots: 8, pool: Pool::Bytes(pool_bytes), ..Case::FIT };
+            let case = Case {
+                written: Written::Whole,
+                dim,
+                slots: 8,
+                pool: Pool::Bytes(pool_bytes),
+                ..Case::FIT
+            };
             let timings = measure(&case, &ladder(), &rounds).unwrap();
             let names: Vec<&str> = timings.iter().map(|timing| timing.contender).collect();
-            let rungs = ["empty-harness", "ladder-plain", "ladder-modulo", "ladder-fetch-add", "ladder-arc"];
+            let rungs = [
+                "empty-harness",
+                "ladder-plain",
+                "ladder-modulo",
+                "ladder-fetch-add",
+                "ladder-arc",
+            ];
             assert_eq!((&names[..5], names.len()), (&rungs[..], 8));
         }
     }
@@ -267,7 +289,11 @@ mod tests {
         let case = Case { written: Written::Whole, slots: 8, pool: Pool::Bytes(1024), ..Case::FIT };
         for rung in ladder().into_iter().filter(|rung| rung.name.starts_with("ladder-")) {
             let outcome = (rung.verify)(&case.plan(), &case.drawn(), 2000);
-            assert!(matches!(outcome, Err(Failure::Exhausted { .. })), "{}: {outcome:?}", rung.name);
+            assert!(
+                matches!(outcome, Err(Failure::Exhausted { .. })),
+                "{}: {outcome:?}",
+                rung.name
+            );
         }
     }
 }

@@ -30,9 +30,12 @@ pub fn untouched_on(bytes: usize, pages: Pages) -> Result<MmapMut, String> {
     match pages {
         Pages::Small | Pages::Thp => options.len(bytes),
         // A length that isn't whole pages would leak the mapping when it is dropped.
-        Pages::Huge2M => options.len(bytes.next_multiple_of(HUGE_PAGE_BYTES)).huge(Some(HUGE_PAGE_BYTES.ilog2() as u8)),
+        Pages::Huge2M => options
+            .len(bytes.next_multiple_of(HUGE_PAGE_BYTES))
+            .huge(Some(HUGE_PAGE_BYTES.ilog2() as u8)),
     };
-    let memory = options.map_anon().map_err(|error| format!("{bytes} B of memory on {pages}: {error}"))?;
+    let memory =
+        options.map_anon().map_err(|error| format!("{bytes} B of memory on {pages}: {error}"))?;
     // Best effort: a kernel without huge pages is slower for every contender alike.
     let _ = match pages {
         Pages::Small => memory.advise(Advice::NoHugePage),
@@ -42,8 +45,9 @@ pub fn untouched_on(bytes: usize, pages: Pages) -> Result<MmapMut, String> {
     Ok(memory)
 }
 
-/// Asks for huge pages where a contender's library takes its pool from the global allocator, so that it doesn't lose for its pages. Called before the
-/// first touch; what is smaller than two huge pages is left alone.
+/// Asks for huge pages where a contender's library takes its pool from the global allocator, so
+/// that it doesn't lose for its pages. Called before the first touch; what is smaller than two huge
+/// pages is left alone.
 pub fn advise_huge(start: *const u8, bytes: usize) {
     if bytes < 2 * HUGE_PAGE_BYTES {
         return;
@@ -67,7 +71,11 @@ fn short_of(plan: &Plan, free: usize) -> Option<String> {
     // A contender may hold a payload more than the pool.
     let needed = (plan.pool_bytes + plan.largest_bytes).div_ceil(HUGE_PAGE_BYTES);
     let short = plan.pages == Pages::Huge2M && free < needed;
-    short.then(|| format!("{needed} reserved pages of 2 MiB are needed, {free} are free (set vm.nr_hugepages)"))
+    short.then(|| {
+        format!(
+            "{needed} reserved pages of 2 MiB are needed, {free} are free (set vm.nr_hugepages)"
+        )
+    })
 }
 
 #[cfg(test)]

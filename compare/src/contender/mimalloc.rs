@@ -1,5 +1,5 @@
-//! The allocator mimalloc, called explicitly: see [`super::allocator`]. Its free lists are sharded by page and by thread, so what one thread
-//! allocates and frees needs no atomic instruction.
+//! The allocator mimalloc, called explicitly: see [`super::allocator`]. Its free lists are sharded
+//! by page and by thread, so what one thread allocates and frees needs no atomic instruction.
 
 use mimalloc::MiMalloc;
 

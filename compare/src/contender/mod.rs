@@ -1,7 +1,8 @@
 //! The contenders, one file each, behind one trait.
 //!
-//! A contender is built with all of its memory touched, takes operations (`put`), shows what an entry holds (`verify_slot`), and is dropped.
-//! It owns the array of entries, because what stands in an entry is its own affair: a counted handle, an index, or integers only.
+//! A contender is built with all of its memory touched, takes operations (`put`), shows what an
+//! entry holds (`verify_slot`), and is dropped. It owns the array of entries, because what stands
+//! in an entry is its own affair: a counted handle, an index, or integers only.
 
 mod allocator;
 mod bbqueue;
@@ -38,7 +39,8 @@ pub use seed_arc::SeedArc;
 pub use slipring::Slipring;
 pub use slipring_raii::SlipringRaii;
 
-/// Takes payloads of any size up to the plan's largest, keeps the newest `slots` of them, and releases the oldest, or any.
+/// Takes payloads of any size up to the plan's largest, keeps the newest `slots` of them, and
+/// releases the oldest, or any.
 pub trait Contender: Sized {
     /// The name in results, in lower case with dashes.
     const NAME: &'static str;
@@ -49,7 +51,8 @@ pub trait Contender: Sized {
     /// Whether it can release any payload when another comes, not the oldest only.
     const ANY_ORDER: bool = false;
 
-    /// Whether its pool lies on the pages of the plan: a library that takes its pool from an allocator has no say.
+    /// Whether its pool lies on the pages of the plan: a library that takes its pool from an
+    /// allocator has no say.
     const CHOOSES_PAGES: bool = false;
 
     /// Why it can't express the workload by its own means, and what was done about it.
@@ -58,13 +61,22 @@ pub trait Contender: Sized {
     /// Allocates and touches everything. The error says what was refused.
     fn new(plan: &Plan) -> Result<Self, String>;
 
-    /// What it has reserved for payloads: the pool where that suffices, more where its design asks for more.
+    /// What it has reserved for payloads: the pool where that suffices, more where its design asks
+    /// for more.
     fn memory_bytes(&self) -> usize;
 
-    /// One operation: allocate `bytes`, write them by `fill`, put them into `entry`, release what stood there. Entries come in
-    /// order (0, 1 ... slots - 1, 0), or after a first lap in any order if [`Contender::ANY_ORDER`] says so. Mark it
-    /// `#[inline(always)]`: it has a caller for each order and way of writing, and left to itself the compiler makes some contenders pay for a call.
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted>;
+    /// One operation: allocate `bytes`, write them by `fill`, put them into `entry`, release what
+    /// stood there. Entries come in order (0, 1 ... slots - 1, 0), or after a first lap in any
+    /// order if [`Contender::ANY_ORDER`] says so. Mark it `#[inline(always)]`: it has a caller for
+    /// each order and way of writing, and left to itself the compiler makes some contenders pay for
+    /// a call.
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted>;
 
     /// Shows the payload that stands in an entry, which has been put.
     fn verify_slot<R>(&mut self, entry: usize, check: impl FnOnce(&[u8]) -> R) -> R;
@@ -79,7 +91,8 @@ pub fn all() -> Vec<Runner> {
     vec![
         Runner::of::<empty_harness::EmptyHarness>(),
         Runner::of::<slipring::Slipring>(),
-        // By its slot path it can't release in any order; then it is the pool with kept slices, under both names.
+        // By its slot path it can't release in any order; then it is the pool with kept slices,
+        // under both names.
         Runner::of::<slipring_raii::SlipringRaii>().named("slipring", &[Order::Random]),
         Runner::of::<slipring_raii::SlipringRaii>(),
         Runner::of::<seed_arc::SeedArc>(),
@@ -98,5 +111,12 @@ pub fn all() -> Vec<Runner> {
 }
 
 /// The contenders of a quick run, whose figures targets are set for.
-pub const QUICK: [&str; 7] =
-    ["empty-harness", "slipring", "slipring-raii", "seed-arc", "free-list", "bump-two-arenas", "glibc"];
+pub const QUICK: [&str; 7] = [
+    "empty-harness",
+    "slipring",
+    "slipring-raii",
+    "seed-arc",
+    "free-list",
+    "bump-two-arenas",
+    "glibc",
+];

@@ -1,7 +1,10 @@
-//! The crate ringbuf, a ring of elements, with bytes as elements, in its form for one thread (`LocalRb`).
+//! The crate ringbuf, a ring of elements, with bytes as elements, in its form for one thread
+//! (`LocalRb`).
 //!
-//! What is emulated: a payload in one piece (where the end of the ring would part it, what is left there is committed as padding) and holding on to
-//! committed bytes (an entry keeps their number and their place in the stream of bytes, and its replacement releases the oldest by their number).
+//! What is emulated: a payload in one piece (where the end of the ring would part it, what is left
+//! there is committed as padding) and holding on to committed bytes (an entry keeps their number
+//! and their place in the stream of bytes, and its replacement releases the oldest by their
+//! number).
 
 #![allow(unsafe_code)]
 
@@ -33,8 +36,9 @@ struct Held {
 
 impl Contender for Ringbuf {
     const NAME: &'static str = "ringbuf";
-    const EMULATED: Option<&'static str> =
-        Some("padding keeps payloads whole, and entries keep places in the stream, for which it has no handles");
+    const EMULATED: Option<&'static str> = Some(
+        "padding keeps payloads whole, and entries keep places in the stream, for which it has no handles",
+    );
 
     fn new(plan: &Plan) -> Result<Self, String> {
         let mut ring = LocalRb::<Heap<u8>>::new(plan.pool_bytes);
@@ -49,7 +53,13 @@ impl Contender for Ringbuf {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let (first, second) = self.ring.vacant_slices_mut();
         let (padding, free) = if bytes <= first.len() { (0, first) } else { (first.len(), second) };
         let payload = free.get_mut(..bytes).ok_or(Exhausted)?;

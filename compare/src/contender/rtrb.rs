@@ -1,7 +1,10 @@
-//! The crate rtrb, a ring of elements for one producer and one consumer, with bytes as elements; here one thread is both.
+//! The crate rtrb, a ring of elements for one producer and one consumer, with bytes as elements;
+//! here one thread is both.
 //!
-//! What is emulated: a payload in one piece (where the end of the ring would part it, what is left there is committed as padding) and holding on to
-//! committed bytes (an entry keeps their number and their place in the stream of bytes, and its replacement releases the oldest by their number).
+//! What is emulated: a payload in one piece (where the end of the ring would part it, what is left
+//! there is committed as padding) and holding on to committed bytes (an entry keeps their number
+//! and their place in the stream of bytes, and its replacement releases the oldest by their
+//! number).
 
 #![allow(unsafe_code)]
 
@@ -32,7 +35,8 @@ struct Held {
 }
 
 impl Rtrb {
-    /// Commits the next payload, and the padding before it: the place where its bytes begin in the stream.
+    /// Commits the next payload, and the padding before it: the place where its bytes begin in the
+    /// stream.
     #[inline(always)]
     fn push(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Held, ChunkError> {
         let mut padding = 0;
@@ -63,7 +67,8 @@ impl Contender for Rtrb {
 
     fn new(plan: &Plan) -> Result<Self, String> {
         let (mut producer, mut consumer) = RingBuffer::new(plan.pool_bytes);
-        let mut all = producer.write_chunk_uninit(plan.pool_bytes).map_err(|error| error.to_string())?;
+        let mut all =
+            producer.write_chunk_uninit(plan.pool_bytes).map_err(|error| error.to_string())?;
         let (ring, _) = all.as_mut_slices();
         advise_huge(ring.as_ptr().cast(), ring.len());
         ring.fill(MaybeUninit::new(0));
@@ -78,11 +83,20 @@ impl Contender for Rtrb {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let held = self.push(op, bytes, fill).map_err(|_| Exhausted)?;
         if let Some(old) = self.entries[entry].replace(held) {
             let released = old.padding + old.bytes;
-            self.consumer.read_chunk(released).expect("what an entry holds is in the ring").commit_all();
+            self.consumer
+                .read_chunk(released)
+                .expect("what an entry holds is in the ring")
+                .commit_all();
             self.released += released as u64;
         }
         Ok(())

@@ -1,8 +1,10 @@
-//! The seed's design, written anew: one mapped region, a plain write position, a read cursor that each dropped slice advances by `fetch_add`
-//! through its own `Arc`, `%` for the place of a position. Slices are dropped in the order of their allocation.
+//! The seed's design, written anew: one mapped region, a plain write position, a read cursor that
+//! each dropped slice advances by `fetch_add` through its own `Arc`, `%` for the place of a
+//! position. Slices are dropped in the order of their allocation.
 //!
-//! Two things differ from the original. A payload that doesn't fit before the end of the region skips what is left there: the original never gave these
-//! bytes back and ran full for ever, here the slice carries them and gives them back on its drop. And the slice holds offsets instead of a
+//! Two things differ from the original. A payload that doesn't fit before the end of the region
+//! skips what is left there: the original never gave these bytes back and ran full for ever, here
+//! the slice carries them and gives them back on its drop. And the slice holds offsets instead of a
 //! pointer, which costs a bounds check and spares the unsafe code.
 
 use std::sync::Arc;
@@ -49,7 +51,13 @@ impl<const GIVES_PADDING_BACK: bool> Seed<GIVES_PADDING_BACK> {
     pub fn over(memory: MmapMut, plan: &Plan) -> Self {
         assert!(memory.len() >= plan.pool_bytes, "{} bytes are mapped", memory.len());
         let entries = (0..plan.slots).map(|_| None).collect();
-        Self { memory, capacity_bytes: plan.pool_bytes as u64, written: 0, read: Arc::default(), entries }
+        Self {
+            memory,
+            capacity_bytes: plan.pool_bytes as u64,
+            written: 0,
+            read: Arc::default(),
+            entries,
+        }
     }
 
     #[inline(always)]
@@ -82,7 +90,13 @@ impl<const GIVES_PADDING_BACK: bool> Contender for Seed<GIVES_PADDING_BACK> {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let slice = self.allocate(bytes)?;
         fill.fill(op, &mut self.memory[slice.offset..slice.offset + bytes]);
         self.entries[entry] = Some(slice);

@@ -1,9 +1,11 @@
-//! The seed's later design, written anew: one static pool a thread. Slices reach its read cursor as a static of the thread, so that none carries an
-//! `Arc`, and nothing is cloned or counted.
+//! The seed's later design, written anew: one static pool a thread. Slices reach its read cursor as
+//! a static of the thread, so that none carries an `Arc`, and nothing is cloned or counted.
 //!
-//! What it was taken to be: everything else as in `seed-arc`. A plain write position, a read cursor that each dropped slice advances by a Relaxed `fetch_add`,
-//! `%` for the place of a position. The same two things differ from the original: padding is given back, and a slice holds offsets
-//! instead of a pointer. Because the cursor is static, a thread can have one such pool at a time, and a slice must be dropped on its pool's thread.
+//! What it was taken to be: everything else as in `seed-arc`. A plain write position, a read cursor
+//! that each dropped slice advances by a Relaxed `fetch_add`, `%` for the place of a position. The
+//! same two things differ from the original: padding is given back, and a slice holds offsets
+//! instead of a pointer. Because the cursor is static, a thread can have one such pool at a time,
+//! and a slice must be dropped on its pool's thread.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,7 +82,13 @@ impl Contender for SeedStatic {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let slice = self.allocate(bytes)?;
         fill.fill(op, &mut self.memory[slice.offset..slice.offset + bytes]);
         self.entries[entry] = Some(slice);
@@ -115,6 +123,10 @@ mod tests {
         drop(first);
         let mut second = SeedStatic::new(&plan).unwrap();
         (0..4).for_each(|entry| second.put(entry, 2, 512, &Pattern).unwrap());
-        assert_eq!(second.put(0, 3, 512, &Pattern), Err(Exhausted), "the pool is as large as it says");
+        assert_eq!(
+            second.put(0, 3, 512, &Pattern),
+            Err(Exhausted),
+            "the pool is as large as it says"
+        );
     }
 }

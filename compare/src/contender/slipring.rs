@@ -1,8 +1,10 @@
-//! Our pool by the slot path, as a lane takes it: reserve, write, stage. An entry holds integers, and the pool is told that the newest `slots` of them
-//! are protected: putting operation i into its entry releases sequence i - slots by count; nothing is dropped.
+//! Our pool by the slot path, as a lane takes it: reserve, write, stage. An entry holds integers,
+//! and the pool is told that the newest `slots` of them are protected: putting operation i into its
+//! entry releases sequence i - slots by count; nothing is dropped.
 //!
-//! Sequences are released in order only. A lane's user who lets go of payloads in any order keeps their slices instead of staging them, so where
-//! releases come in random order the name `slipring` stands for the same pool with kept slices, which is `slipring-raii`.
+//! Sequences are released in order only. A lane's user who lets go of payloads in any order keeps
+//! their slices instead of staging them, so where releases come in random order the name `slipring`
+//! stands for the same pool with kept slices, which is `slipring-raii`.
 
 use slipring::ring::{RingPool, Staged};
 
@@ -32,7 +34,13 @@ impl Contender for Slipring {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let mut grant = self.pool.reserve(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);
         self.entries[entry] = Some(grant.stage());

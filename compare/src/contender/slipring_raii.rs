@@ -1,4 +1,5 @@
-//! Our pool with RAII slices: an entry holds a `PoolSlice`, and replacing it drops the old one, in any order that the user likes.
+//! Our pool with RAII slices: an entry holds a `PoolSlice`, and replacing it drops the old one, in
+//! any order that the user likes.
 
 use slipring::ring::{PoolSlice, RingPool};
 
@@ -26,7 +27,13 @@ impl Contender for SlipringRaii {
     }
 
     #[inline(always)]
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         let mut grant = self.pool.reserve(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);
         self.entries[entry] = Some(grant.commit_all());

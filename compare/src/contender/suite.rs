@@ -1,4 +1,5 @@
-//! The suite that every contender runs, at sizes where wrap, full and lap end come every few operations; and two that must not pass it.
+//! The suite that every contender runs, at sizes where wrap, full and lap end come every few
+//! operations; and two that must not pass it.
 
 use super::seed_arc::Seed;
 use super::{Contender, Exhausted, Fill, Pattern, all};
@@ -26,7 +27,13 @@ impl Contender for Overlapping {
         self.memory.len()
     }
 
-    fn put(&mut self, entry: usize, op: u64, bytes: usize, fill: &impl Fill) -> Result<(), Exhausted> {
+    fn put(
+        &mut self,
+        entry: usize,
+        op: u64,
+        bytes: usize,
+        fill: &impl Fill,
+    ) -> Result<(), Exhausted> {
         if self.next + bytes > self.memory.len() {
             self.next = 0;
         }
@@ -52,7 +59,9 @@ fn verified(runner: &Runner, case: &Case) -> Result<(), Failure> {
 
 #[test]
 fn every_contender_keeps_what_it_was_given() {
-    for case in [case(2, 8, 8 << 10), case(16, 8, 16 << 10), case(16, 64, 64 << 10), case(3, 7, 9 << 10)] {
+    for case in
+        [case(2, 8, 8 << 10), case(16, 8, 16 << 10), case(16, 64, 64 << 10), case(3, 7, 9 << 10)]
+    {
         for runner in all() {
             assert_eq!(verified(&runner, &case), Ok(()), "{} in {}", runner.name, case.name());
         }
@@ -76,19 +85,23 @@ fn who_releases_in_any_order_keeps_what_it_was_given() {
     let rivals = ["free-list", "inline-slots", "glibc", "mimalloc", "jemalloc", "bytes"];
     assert_eq!(names[..3], ["empty-harness", "slipring", "slipring-raii"]);
     assert_eq!(names[3..], rivals);
-    // Whoever gives memory back in order only is caught, so that none of them takes part by mistake.
+    // Whoever gives memory back in order only is caught, so that none of them takes part by
+    // mistake.
     let seed = verified(&Runner::of::<Seed<true>>(), &random(8, 4096));
     assert!(matches!(seed, Err(Failure::Corrupt { .. })), "{seed:?}");
 }
 
 #[test]
 fn every_contender_refuses_before_it_overwrites() {
-    // From two largest payloads for eight entries to nearly enough, and many short runs, since each ends at its first refusal: what is
-    // alive, padding and the next payload meet the end of the pool in every proportion.
+    // From two largest payloads for eight entries to nearly enough, and many short runs, since each
+    // ends at its first refusal: what is alive, padding and the next payload meet the end of the
+    // pool in every proportion.
     for pool_bytes in (1024..4608).step_by(192) {
         let case = case(16, 8, pool_bytes);
         let sizes = case.drawn().sizes;
-        for (runner, start) in all().iter().flat_map(|runner| (0..40).map(move |start| (runner, start * 100))) {
+        for (runner, start) in
+            all().iter().flat_map(|runner| (0..40).map(move |start| (runner, start * 100)))
+        {
             let drawn = Drawn { sizes: sizes[start..start + 100].to_vec(), entries: None };
             let outcome = (runner.verify)(&case.plan(), &drawn, 100);
             assert!(
@@ -114,12 +127,16 @@ fn an_overlap_is_caught() {
 fn the_original_seed_loses_its_padding() {
     // 8 entries hold 768 B at most. Sizes that don't divide the pool leave padding at every wrap.
     let case = case(3, 8, 4096 - 8);
-    assert!(matches!(verified(&Runner::of::<Seed<false>>(), &case), Err(Failure::Exhausted { .. })));
+    assert!(matches!(
+        verified(&Runner::of::<Seed<false>>(), &case),
+        Err(Failure::Exhausted { .. })
+    ));
     assert_eq!(verified(&Runner::of::<Seed<true>>(), &case), Ok(()));
     // For ever: with each lap less is left, until nothing fits though nothing is alive.
     let mut original = Seed::<false>::new(&case.plan()).unwrap();
     let mut put = |op: u64| {
-        let refused = original.put(op as usize % 8, op, case.plan().largest_bytes, &Pattern).is_err();
+        let refused =
+            original.put(op as usize % 8, op, case.plan().largest_bytes, &Pattern).is_err();
         if refused {
             original.release_all();
         }

@@ -14,14 +14,19 @@ pub trait Fetch: Send + Sync {
     ///
     /// # Errors
     /// Why there is none.
-    fn fetch<'a>(&'a self, store: &'a dyn ObjectStore, path: &'a Path) -> BoxFuture<'a, Result<Bytes, String>>;
+    fn fetch<'a>(
+        &'a self,
+        store: &'a dyn ObjectStore,
+        path: &'a Path,
+    ) -> BoxFuture<'a, Result<Bytes, String>>;
 
     /// Requests that were made again, so far; none if it doesn't tell.
     fn retries(&self) -> Option<u64> {
         None
     }
 
-    /// Regions of 1 MiB and more that it mapped by itself or filled with pages again, so far: the program's allocator doesn't see them.
+    /// Regions of 1 MiB and more that it mapped by itself or filled with pages again, so far: the
+    /// program's allocator doesn't see them.
     fn mapped(&self) -> u64 {
         0
     }
@@ -49,9 +54,21 @@ pub const CONTENDERS: [Contender; 6] = [
     Contender { name: "slipring", client_retries: false, make: engine::pooled },
     Contender { name: "slipring-roomy", client_retries: false, make: engine::roomy },
     Contender { name: "slipring-unpooled", client_retries: false, make: engine::unpooled },
-    Contender { name: "object_store", client_retries: true, make: |plan| Ok(Box::new(plain::Ranges::new(plan))) },
-    Contender { name: "object_store-parts", client_retries: true, make: |plan| Ok(Box::new(plain::Parts::new(plan))) },
-    Contender { name: "object_store-get", client_retries: true, make: |_| Ok(Box::new(plain::Whole)) },
+    Contender {
+        name: "object_store",
+        client_retries: true,
+        make: |plan| Ok(Box::new(plain::Ranges::new(plan))),
+    },
+    Contender {
+        name: "object_store-parts",
+        client_retries: true,
+        make: |plan| Ok(Box::new(plain::Parts::new(plan))),
+    },
+    Contender {
+        name: "object_store-get",
+        client_retries: true,
+        make: |_| Ok(Box::new(plain::Whole)),
+    },
 ];
 
 /// Those of a quick run, whose figures targets are set for.

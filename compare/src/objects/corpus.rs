@@ -1,4 +1,5 @@
-//! The objects that are fetched: bytes that any process makes alike, and the folder where servers and the local store find them.
+//! The objects that are fetched: bytes that any process makes alike, and the folder where servers
+//! and the local store find them.
 //!
 //! ```text
 //!   block   │ step │ step │ step │ ...                  │
@@ -7,7 +8,8 @@
 //!   2                     ├──────── object_bytes ───────┤
 //! ```
 //!
-//! There are [`DISTINCT`] of them however many are fetched, so that a disk holds them; one that came in place of another shows in its checksum.
+//! There are [`DISTINCT`] of them however many are fetched, so that a disk holds them; one that
+//! came in place of another shows in its checksum.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -85,7 +87,8 @@ impl Folder {
         &self.0
     }
 
-    /// Writes all objects below `BUCKET`, through to the disk: written back later, they would disturb what is measured.
+    /// Writes all objects below `BUCKET`, through to the disk: written back later, they would
+    /// disturb what is measured.
     pub fn fill(&self, corpus: &Corpus) -> io::Result<()> {
         let bucket = self.0.join(BUCKET);
         fs::create_dir_all(&bucket)?;

@@ -17,8 +17,9 @@ struct Engine {
     pool: Option<ClassPool>,
 }
 
-/// Parts at their places in a buffer of a pool as [`PoolOptions`] has it by default, 16 buffers a class, but for what happens when all are in use: as in
-/// `slipring get`, which lets go of each object too, whoever finds none waits for one.
+/// Parts at their places in a buffer of a pool as [`PoolOptions`] has it by default, 16 buffers a
+/// class, but for what happens when all are in use: as in `slipring get`, which lets go of each
+/// object too, whoever finds none waits for one.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
@@ -31,11 +32,17 @@ pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
 /// # Errors
 /// Options that the engine or the pool refuses.
 pub fn roomy(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
-    over(plan, &PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() })
+    over(
+        plan,
+        &PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() },
+    )
 }
 
 fn over(plan: &Plan, options: &PoolOptions) -> Result<Box<dyn Fetch>, String> {
-    let pool = options.build().map_err(|error| error.to_string())?.ok_or("a pool is enabled by default")?;
+    let pool = options
+        .build()
+        .map_err(|error| error.to_string())?
+        .ok_or("a pool is enabled by default")?;
     Ok(Box::new(Engine { engine: engine(plan)?.with_buffer_pool(pool.clone()), pool: Some(pool) }))
 }
 
@@ -57,7 +64,11 @@ fn engine(plan: &Plan) -> Result<RangeEngine, String> {
 }
 
 impl Fetch for Engine {
-    fn fetch<'a>(&'a self, store: &'a dyn ObjectStore, path: &'a Path) -> BoxFuture<'a, Result<Bytes, String>> {
+    fn fetch<'a>(
+        &'a self,
+        store: &'a dyn ObjectStore,
+        path: &'a Path,
+    ) -> BoxFuture<'a, Result<Bytes, String>> {
         Box::pin(async move {
             let object = self.engine.get(store, path).await.map_err(|error| error.to_string())?;
             Ok(object.bytes)

@@ -1,4 +1,5 @@
-//! What a variant came to: its repeats, the median of each figure, and the line that other programs read.
+//! What a variant came to: its repeats, the median of each figure, and the line that other programs
+//! read.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,8 @@ impl Figures {
         self.by_name.get("ns_per_op").map_or(0, Vec::len)
     }
 
-    /// Quartile 0 is the least repeat, 2 the median, 4 the largest; between two repeats by their distance. None without such a figure.
+    /// Quartile 0 is the least repeat, 2 the median, 4 the largest; between two repeats by their
+    /// distance. None without such a figure.
     pub fn quartile(&self, name: &str, quartile: usize) -> Option<f64> {
         let values = self.by_name.get(name)?;
         let last = values.len().checked_sub(1)?;
@@ -47,7 +49,9 @@ impl Figures {
     /// The first fields are those of every bench; all others are medians.
     pub fn line(&self, bench: &str, case: &str, contender: &str) -> Value {
         let mut line = json!({ "bench": bench, "case": case, "contender": contender });
-        for (field, quartile) in [("ns_per_op", 2), ("ns_min", 0), ("ns_q1", 1), ("ns_q3", 3), ("ns_max", 4)] {
+        for (field, quartile) in
+            [("ns_per_op", 2), ("ns_min", 0), ("ns_q1", 1), ("ns_q3", 3), ("ns_max", 4)]
+        {
             line[field] = json!(self.quartile("ns_per_op", quartile).map(|ns| ns.round() as u64));
         }
         line["repeats"] = json!(self.repeats());
@@ -75,7 +79,11 @@ mod tests {
     fn a_line_has_the_median_of_each_figure() {
         let mut figures = Figures::default();
         for (ns, peak) in [(3e6, 30), (1e6, 10), (2e6, 50)] {
-            figures.add(&format!(r#"{{"ns_per_op":{ns},"peak_rss_bytes":{peak},"cpu_seconds":0.12345}}"#)).unwrap();
+            figures
+                .add(&format!(
+                    r#"{{"ns_per_op":{ns},"peak_rss_bytes":{peak},"cpu_seconds":0.12345}}"#
+                ))
+                .unwrap();
         }
         assert_eq!(
             figures.line("objects", "s3-64MiB-x32", "slipring"),
@@ -88,7 +96,12 @@ mod tests {
     #[test]
     fn what_are_no_figures_is_refused() {
         for odd in ["", "ready", "[1]", "{}", r#"{"ns_per_op":"1"}"#, r#"{"other":1}"#] {
-            assert!(Figures::default().add(odd).is_err_and(|text| text.contains("instead of its figures")), "{odd}");
+            assert!(
+                Figures::default()
+                    .add(odd)
+                    .is_err_and(|text| text.contains("instead of its figures")),
+                "{odd}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Objects of 64 MiB, 32 at once, each as one piece of memory: with pooled buffers, without, and by object_store alone.
+//! Objects of 64 MiB, 32 at once, each as one piece of memory: with pooled buffers, without, and by
+//! object_store alone.
 //!
 //! ```text
 //!   parent ──▶ server of files (a process)                 task 1 ─▶ fetch ─▶ checksum ─▶ drop ─┐
@@ -7,7 +8,8 @@
 //!          └───────┘                                       task 32 ─▶ ...                      ─┘
 //! ```
 //!
-//! A variant has a process of its own, so that its peak of memory, its faults and its processor time are nobody else's; see [`variant`] for what is measured when. An operation is one object.
+//! A variant has a process of its own, so that its peak of memory, its faults and its processor
+//! time are nobody else's; see [`variant`] for what is measured when. An operation is one object.
 //!
 //! # Cases
 //! | case | where objects come from |
@@ -26,14 +28,21 @@
 //! | `object_store`, `object_store-parts`, `object_store-get` | see [`plain`]; the first is what targets are set against |
 //!
 //! # What is the same for all, and what isn't
-//! - The store, its client and its connections' options; with slipring the client doesn't retry by itself, because the engine does and counts.
-//! - Part size for all that split. `object_store` leaves the cutting to object_store, which joins parts again that touch each other: one request an object, so 32 in flight. `slipring` and
+//! - The store, its client and its connections' options; with slipring the client doesn't retry by
+//!   itself, because the engine does and counts.
+//! - Part size for all that split. `object_store` leaves the cutting to object_store, which joins
+//!   parts again that touch each other: one request an object, so 32 in flight. `slipring` and
 //!   `object_store-parts` may have `--concurrency` in flight.
-//! - The server shares the machine's cores with the client. Its processor time stands beside the client's (`server_cpu_seconds`); with the memory store and the folder there is none.
-//! - `large_allocations_total` are requests of 1 MiB and more to the program's allocator, and regions of the pool that were mapped or filled with pages again; a block that grows
-//!   counts each time. Those of the client itself count too. `large_allocations` are those behind the warm-up, which fills the pool.
-//! - A peak is what 32 objects on their way take at once. Those who allocate for what has come already hold less than those who have a whole buffer from the first byte on; so the pool's peak is set by its number of
-//!   buffers, and `slipring-roomy` shows what twice as many cost and bring.
+//! - The server shares the machine's cores with the client. Its processor time stands beside the
+//!   client's (`server_cpu_seconds`); with the memory store and the folder there is none.
+//! - `large_allocations_total` are requests of 1 MiB and more to the program's allocator, and
+//!   regions of the pool that were mapped or filled with pages again; a block that grows counts
+//!   each time. Those of the client itself count too. `large_allocations` are those behind the
+//!   warm-up, which fills the pool.
+//! - A peak is what 32 objects on their way take at once. Those who allocate for what has come
+//!   already hold less than those who have a whole buffer from the first byte on; so the pool's
+//!   peak is set by its number of buffers, and `slipring-roomy` shows what twice as many cost and
+//!   bring.
 
 mod contender;
 mod corpus;
@@ -70,7 +79,8 @@ const REPEATS_FULL: usize = 3;
 const REPEATS_QUICK: usize = 3;
 const OBJECTS_FULL: usize = 100;
 
-/// A quick run begins nothing more after this, and leaves a repeat of a case out that isn't whole by then.
+/// A quick run begins nothing more after this, and leaves a repeat of a case out that isn't whole
+/// by then.
 const QUICK_LONGEST: Duration = Duration::from_secs(50);
 
 /// Runs the cases and prints them.
@@ -79,21 +89,30 @@ const QUICK_LONGEST: Duration = Duration::from_secs(50);
 /// An option that can't be, a server that doesn't start, or a variant that failed.
 pub fn run(options: &Options) -> Result<(), Wrong> {
     let (choice, began) = (&options.choice, Instant::now());
-    let sources = if options.endpoint.is_some() { vec![Source::Endpoint] } else { Source::OWN.to_vec() };
-    let cases = sources.into_iter().map(|source| (source, source.case(&options.server, &options.plan))).collect();
+    let sources =
+        if options.endpoint.is_some() { vec![Source::Endpoint] } else { Source::OWN.to_vec() };
+    let cases = sources
+        .into_iter()
+        .map(|source| (source, source.case(&options.server, &options.plan)))
+        .collect();
     let case_name = (|case| case.1.clone()) as fn(&(Source, String)) -> String;
     let contender_name = (|contender| contender.name) as fn(&Contender) -> &'static str;
-    let selected = choice.select((cases, case_name), (CONTENDERS.to_vec(), contender_name), &QUICK)?;
+    let selected =
+        choice.select((cases, case_name), (CONTENDERS.to_vec(), contender_name), &QUICK)?;
     let Some((cases, contenders)) = selected else { return Ok(()) };
     let repeats = choice.repeats(REPEATS_QUICK, REPEATS_FULL);
-    let objects =
-        options.objects.map_or(if choice.quick { options.plan.parallel.get() } else { OBJECTS_FULL }, NonZero::get);
+    let objects = options.objects.map_or(
+        if choice.quick { options.plan.parallel.get() } else { OBJECTS_FULL },
+        NonZero::get,
+    );
     let report = Report { as_json: choice.json };
     report.head(&options.plan, objects, repeats);
     let bench = Bench::prepare(options, &cases, objects)?;
     let mut results: Vec<Vec<report::Result>> = Vec::new();
     for _ in &cases {
-        results.push(contenders.iter().map(|contender| (contender.name, Figures::default())).collect());
+        results.push(
+            contenders.iter().map(|contender| (contender.name, Figures::default())).collect(),
+        );
     }
     for repeat in 0..repeats {
         // One repeat there is in any case.
@@ -116,12 +135,20 @@ struct Bench {
 
 impl Bench {
     /// Writes the objects and starts the server, as far as the cases need them.
-    fn prepare(options: &Options, cases: &[(Source, String)], objects: usize) -> Result<Self, Wrong> {
+    fn prepare(
+        options: &Options,
+        cases: &[(Source, String)],
+        objects: usize,
+    ) -> Result<Self, Wrong> {
         let has = |wanted: Source| cases.iter().any(|(source, _)| *source == wanted);
         let corpus = Corpus::new(options.plan.object_size);
         let folder = if has(Source::S3) || has(Source::File) {
-            let failed =
-                |error| Wrong::Case(format!("the objects can't be written to {}: {error}", env::temp_dir().display()));
+            let failed = |error| {
+                Wrong::Case(format!(
+                    "the objects can't be written to {}: {error}",
+                    env::temp_dir().display()
+                ))
+            };
             let folder = Folder::new().map_err(failed)?;
             folder.fill(&corpus).map_err(failed)?;
             Some(folder)
@@ -134,8 +161,11 @@ impl Bench {
         };
         if let Some(endpoint) = &options.endpoint {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Wrong::Case(format!("there is no runtime: {error}")))?;
-            runtime.block_on(source::upload(endpoint, &options.bucket, &corpus)).map_err(Wrong::Case)?;
+            let runtime =
+                runtime.map_err(|error| Wrong::Case(format!("there is no runtime: {error}")))?;
+            runtime
+                .block_on(source::upload(endpoint, &options.bucket, &corpus))
+                .map_err(Wrong::Case)?;
         }
         let common = Variant {
             plan: options.plan,
@@ -149,7 +179,11 @@ impl Bench {
             server_process: None,
         };
         let common = match &options.endpoint {
-            Some(endpoint) => Variant { endpoint: Some(endpoint.clone()), bucket: options.bucket.clone(), ..common },
+            Some(endpoint) => Variant {
+                endpoint: Some(endpoint.clone()),
+                bucket: options.bucket.clone(),
+                ..common
+            },
             None => common,
         };
         Ok(Self { common, server, _folder: folder })
@@ -178,11 +212,17 @@ impl Bench {
 
     /// Runs one variant; its line.
     fn measure(&self, source: Source, contender: &str) -> Result<String, String> {
-        let mut variant = Variant { source, contender: contender.to_owned(), ..self.common.clone() };
+        let mut variant =
+            Variant { source, contender: contender.to_owned(), ..self.common.clone() };
         if let (Source::S3, Some(server)) = (source, &self.server) {
-            (variant.endpoint, variant.server_process) = (Some(server.url.clone()), Some(server.child.id()));
+            (variant.endpoint, variant.server_process) =
+                (Some(server.url.clone()), Some(server.child.id()));
         }
-        let output = this_program()?.arg(VARIANT).args(variant.arguments()).stderr(Stdio::inherit()).output();
+        let output = this_program()?
+            .arg(VARIANT)
+            .args(variant.arguments())
+            .stderr(Stdio::inherit())
+            .output();
         let output = output.map_err(|error| format!("its process didn't start: {error}"))?;
         if !output.status.success() {
             return Err(format!("its process ended with {}", output.status));
@@ -192,7 +232,9 @@ impl Bench {
 }
 
 fn this_program() -> Result<Command, String> {
-    env::current_exe().map(Command::new).map_err(|error| format!("this program's file isn't known: {error}"))
+    env::current_exe()
+        .map(Command::new)
+        .map_err(|error| format!("this program's file isn't known: {error}"))
 }
 
 /// The built-in server, as long as the value lives.
@@ -209,9 +251,12 @@ impl Server {
         let mut command = this_program()?;
         command.arg(SERVER).arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
-        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or("the server has no pipes")?;
+        let (stdin, stdout) =
+            child.stdin.take().zip(child.stdout.take()).ok_or("the server has no pipes")?;
         let lines = BufReader::new(stdout).lines();
-        let url = lines.map_while(Result::ok).find_map(|line| Some(line.strip_prefix("ready ")?.to_owned()));
+        let url = lines
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.strip_prefix("ready ")?.to_owned()));
         let url = url.ok_or("the server ended before it was ready")?;
         Ok(Self { child, url, _stdin: stdin })
     }

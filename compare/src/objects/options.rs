@@ -8,17 +8,20 @@ use clap::Args;
 use super::source::Source;
 use crate::choice::Choice;
 
-/// Objects fetched whole: with pooled buffers, without, and by object_store alone; a process a variant.
+/// Objects fetched whole: with pooled buffers, without, and by object_store alone; a process a
+/// variant.
 #[derive(Args, Clone)]
 pub struct Options {
     #[command(flatten)]
     pub choice: Choice,
     #[command(flatten)]
     pub plan: Plan,
-    /// Objects that are measured, behind the warm-up [default: 100, or as many as are fetched at once with --quick]
+    /// Objects that are measured, behind the warm-up [default: 100, or as many as are fetched at
+    /// once with --quick]
     #[arg(long)]
     pub objects: Option<NonZero<usize>>,
-    /// A server of S3's interface to measure against, instead of the built-in one, a local folder and memory; credentials and region come from the environment (AWS_ACCESS_KEY_ID, ...)
+    /// A server of S3's interface to measure against, instead of the built-in one, a local folder
+    /// and memory; credentials and region come from the environment (AWS_ACCESS_KEY_ID, ...)
     #[arg(long)]
     pub endpoint: Option<String>,
     /// The bucket there; objects are written to it
@@ -100,9 +103,15 @@ impl Variant {
 /// A number of bytes, or a number and its unit; at least one byte, at most 1 TiB.
 fn size(text: &str) -> Result<usize, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0), ("", 0)];
-    let of_unit = |(unit, shift): &(&str, u32)| text.strip_suffix(unit)?.parse::<usize>().ok()?.checked_mul(1 << shift);
+    let of_unit = |(unit, shift): &(&str, u32)| {
+        text.strip_suffix(unit)?.parse::<usize>().ok()?.checked_mul(1 << shift)
+    };
     let bytes = units.iter().find_map(of_unit).filter(|bytes| (1..=1 << 40).contains(bytes));
-    bytes.ok_or_else(|| format!("`{text}` is no size: write bytes, or a number and KiB, MiB or GiB, 1 B to 1024 GiB"))
+    bytes.ok_or_else(|| {
+        format!(
+            "`{text}` is no size: write bytes, or a number and KiB, MiB or GiB, 1 B to 1024 GiB"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -119,7 +128,12 @@ mod tests {
     #[test]
     fn a_variant_comes_back_from_its_command_line() {
         let count = |number| NonZero::new(number).unwrap();
-        let plan = Plan { object_size: 5 << 20, part_size: 1 << 20, parallel: count(2), concurrency: count(3) };
+        let plan = Plan {
+            object_size: 5 << 20,
+            part_size: 1 << 20,
+            parallel: count(2),
+            concurrency: count(3),
+        };
         let mut variant = Variant {
             plan,
             contender: "slipring".to_owned(),
@@ -131,7 +145,9 @@ mod tests {
             checksums: vec![0, u32::MAX],
             server_process: Some(9),
         };
-        let back = |variant: &Variant| Line::parse_from([vec!["x".to_owned()], variant.arguments()].concat()).variant;
+        let back = |variant: &Variant| {
+            Line::parse_from([vec!["x".to_owned()], variant.arguments()].concat()).variant
+        };
         assert_eq!(back(&variant), variant);
         (variant.endpoint, variant.folder, variant.server_process) = (None, None, None);
         assert_eq!(back(&variant), variant);
@@ -140,11 +156,26 @@ mod tests {
     #[test]
     fn sizes_have_units_and_bounds() {
         let read = |text| size(text).ok();
-        assert_eq!(["64MiB", "1KiB", "2GiB", "7B", "7"].map(read), [64 << 20, 1 << 10, 2 << 30, 7, 7].map(Some));
-        for wrong in
-            ["", "0", "0MiB", "MiB", "-1", "1.5MiB", "64MB", "1025GiB", "99999999999999999999", "34359738368GiB"]
-        {
-            assert!(size(wrong).is_err_and(|error| error.contains(&format!("`{wrong}`"))), "{wrong}");
+        assert_eq!(
+            ["64MiB", "1KiB", "2GiB", "7B", "7"].map(read),
+            [64 << 20, 1 << 10, 2 << 30, 7, 7].map(Some)
+        );
+        for wrong in [
+            "",
+            "0",
+            "0MiB",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "64MB",
+            "1025GiB",
+            "99999999999999999999",
+            "34359738368GiB",
+        ] {
+            assert!(
+                size(wrong).is_err_and(|error| error.contains(&format!("`{wrong}`"))),
+                "{wrong}"
+            );
         }
     }
 }

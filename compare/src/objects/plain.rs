@@ -6,7 +6,8 @@
 //! | `object_store-parts` | its size, then `get_range` for each part, side by side | the parts, and that piece |
 //! | `object_store-get` | one, `get`, whose body is collected | that piece: object_store knows its length and allocates once |
 //!
-//! All leave retries to the client, which has them by default, and free what came as soon as it is copied.
+//! All leave retries to the client, which has them by default, and free what came as soon as it is
+//! copied.
 
 use std::ops::Range;
 
@@ -22,7 +23,9 @@ use super::options::Plan;
 
 /// The ranges of an object of `size` bytes.
 fn ranges(size: u64, part_bytes: u64) -> Vec<Range<u64>> {
-    (0..size.div_ceil(part_bytes)).map(|at| at * part_bytes..size.min((at + 1) * part_bytes)).collect()
+    (0..size.div_ceil(part_bytes))
+        .map(|at| at * part_bytes..size.min((at + 1) * part_bytes))
+        .collect()
 }
 
 /// Puts an object together; each part is freed when it is copied.
@@ -50,16 +53,22 @@ impl Ranges {
 }
 
 impl Fetch for Ranges {
-    fn fetch<'a>(&'a self, store: &'a dyn ObjectStore, path: &'a Path) -> BoxFuture<'a, Result<Bytes, String>> {
+    fn fetch<'a>(
+        &'a self,
+        store: &'a dyn ObjectStore,
+        path: &'a Path,
+    ) -> BoxFuture<'a, Result<Bytes, String>> {
         Box::pin(async move {
             let size = store.head(path).await.map_err(text)?.size;
-            let parts = store.get_ranges(path, &ranges(size, self.part_bytes)).await.map_err(text)?;
+            let parts =
+                store.get_ranges(path, &ranges(size, self.part_bytes)).await.map_err(text)?;
             Ok(concatenated(size, parts))
         })
     }
 }
 
-/// `get_range` for each part, side by side, and concatenate. So many requests are in flight, all objects together, as the engine may have.
+/// `get_range` for each part, side by side, and concatenate. So many requests are in flight, all
+/// objects together, as the engine may have.
 pub struct Parts {
     part_bytes: u64,
     in_flight: Semaphore,
@@ -74,14 +83,19 @@ impl Parts {
 }
 
 impl Fetch for Parts {
-    fn fetch<'a>(&'a self, store: &'a dyn ObjectStore, path: &'a Path) -> BoxFuture<'a, Result<Bytes, String>> {
+    fn fetch<'a>(
+        &'a self,
+        store: &'a dyn ObjectStore,
+        path: &'a Path,
+    ) -> BoxFuture<'a, Result<Bytes, String>> {
         let part = move |range: Range<u64>| async move {
             let _place = self.in_flight.acquire().await.map_err(|closed| closed.to_string())?;
             store.get_range(path, range).await.map_err(text)
         };
         Box::pin(async move {
             let size = store.head(path).await.map_err(text)?.size;
-            let parts = stream::iter(ranges(size, self.part_bytes)).map(part).buffered(self.at_once);
+            let parts =
+                stream::iter(ranges(size, self.part_bytes)).map(part).buffered(self.at_once);
             Ok(concatenated(size, parts.try_collect().await?))
         })
     }
@@ -91,7 +105,11 @@ impl Fetch for Parts {
 pub struct Whole;
 
 impl Fetch for Whole {
-    fn fetch<'a>(&'a self, store: &'a dyn ObjectStore, path: &'a Path) -> BoxFuture<'a, Result<Bytes, String>> {
+    fn fetch<'a>(
+        &'a self,
+        store: &'a dyn ObjectStore,
+        path: &'a Path,
+    ) -> BoxFuture<'a, Result<Bytes, String>> {
         Box::pin(async move { store.get(path).await.map_err(text)?.bytes().await.map_err(text) })
     }
 }

@@ -1,4 +1,5 @@
-//! What a run of `objects` prints: a line of JSON for each case and contender, or tables with the ratios that targets are set for.
+//! What a run of `objects` prints: a line of JSON for each case and contender, or tables with the
+//! ratios that targets are set for.
 
 use serde_json::json;
 
@@ -63,7 +64,9 @@ impl Report {
 
     pub fn results(&self, case: &str, results: &[Result]) {
         if self.as_json {
-            results.iter().for_each(|(contender, figures)| println!("{}", figures.line("objects", case, contender)));
+            results.iter().for_each(|(contender, figures)| {
+                println!("{}", figures.line("objects", case, contender))
+            });
             return;
         }
         let repeats = results.first().map_or(0, |(_, figures)| figures.repeats());
@@ -92,7 +95,9 @@ impl Report {
 /// A contender's cells; `-` where there is no figure.
 fn row(figures: &Figures) -> [String; 11] {
     let of = |name: &str, quartile: usize, unit: f64, digits: usize| {
-        figures.quartile(name, quartile).map_or("-".to_owned(), |value| format!("{:.digits$}", value / unit))
+        figures
+            .quartile(name, quartile)
+            .map_or("-".to_owned(), |value| format!("{:.digits$}", value / unit))
     };
     let large = |name: &str| figures.median(name).unwrap_or_default();
     let mib = (1 << 20) as f64;
@@ -114,13 +119,18 @@ fn row(figures: &Figures) -> [String; 11] {
 /// A line a target that both contenders have a figure for.
 fn ratios(results: &[Result]) -> Vec<String> {
     let median = |contender: &str, figure: &str| {
-        results.iter().find(|(name, _)| *name == contender).and_then(|(_, figures)| figures.median(figure))
+        results
+            .iter()
+            .find(|(name, _)| *name == contender)
+            .and_then(|(_, figures)| figures.median(figure))
     };
     let line = |target: &Target| {
-        let (ours, theirs) = (median(target.ours, target.figure)?, median(target.beside, target.figure)?);
+        let (ours, theirs) =
+            (median(target.ours, target.figure)?, median(target.beside, target.figure)?);
         let ratio = ours / theirs;
         let is_met = if target.is_least { ratio >= target.bound } else { ratio <= target.bound };
-        let (sign, verdict) = (if target.is_least { "≥" } else { "≤" }, if is_met { "met" } else { "missed" });
+        let (sign, verdict) =
+            (if target.is_least { "≥" } else { "≤" }, if is_met { "met" } else { "missed" });
         let Target { what, ours: who, beside, bound, .. } = *target;
         Some(format!("  {what}, {who} / {beside}: {ratio:.3}x, target {sign} {bound}x: {verdict}"))
     };

@@ -18,7 +18,8 @@ use crate::case::Size;
 pub enum Source {
     /// The built-in server, by S3's interface over a socket.
     S3,
-    /// The store of object_store that lies in the client's memory. A get there copies nothing: it counts a reference.
+    /// The store of object_store that lies in the client's memory. A get there copies nothing: it
+    /// counts a reference.
     Memory,
     /// Files of a folder whose pages are in memory.
     File,
@@ -46,15 +47,18 @@ impl Source {
     }
 }
 
-/// The store of a variant. `retries`: whether the client tries again by itself; it does by default, and mustn't where the engine does and counts.
+/// The store of a variant. `retries`: whether the client tries again by itself; it does by default,
+/// and mustn't where the engine does and counts.
 ///
 /// # Errors
 /// What the store misses.
 pub async fn open(variant: &Variant, retries: bool) -> Result<Arc<dyn ObjectStore>, String> {
-    let wrong = |error: object_store::Error| format!("the store of {}: {error}", variant.source.name());
+    let wrong =
+        |error: object_store::Error| format!("the store of {}: {error}", variant.source.name());
     match variant.source {
         Source::S3 | Source::Endpoint => {
-            let endpoint = variant.endpoint.as_deref().ok_or("the source is a server and needs --endpoint")?;
+            let endpoint =
+                variant.endpoint.as_deref().ok_or("the source is a server and needs --endpoint")?;
             server(endpoint, &variant.bucket, variant.source == Source::S3, retries).map_err(wrong)
         }
         Source::Memory => {
@@ -65,15 +69,27 @@ pub async fn open(variant: &Variant, retries: bool) -> Result<Arc<dyn ObjectStor
             Ok(Arc::new(store))
         }
         Source::File => {
-            let folder = variant.folder.as_ref().ok_or("the source is a folder and needs --folder")?;
-            Ok(Arc::new(LocalFileSystem::new_with_prefix(folder.join(&variant.bucket)).map_err(wrong)?))
+            let folder =
+                variant.folder.as_ref().ok_or("the source is a folder and needs --folder")?;
+            Ok(Arc::new(
+                LocalFileSystem::new_with_prefix(folder.join(&variant.bucket)).map_err(wrong)?,
+            ))
         }
     }
 }
 
-fn server(endpoint: &str, bucket: &str, is_own: bool, retries: bool) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn server(
+    endpoint: &str,
+    bucket: &str,
+    is_own: bool,
+    retries: bool,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
     // Our own asks for no signature, whatever stands in the environment.
-    let builder = if is_own { AmazonS3Builder::new().with_skip_signature(true) } else { AmazonS3Builder::from_env() };
+    let builder = if is_own {
+        AmazonS3Builder::new().with_skip_signature(true)
+    } else {
+        AmazonS3Builder::from_env()
+    };
     let builder = builder.with_endpoint(endpoint).with_bucket_name(bucket).with_allow_http(true);
     let retry = RetryConfig::default();
     let retry = if retries { retry } else { RetryConfig { max_retries: 0, ..retry } };

@@ -1,6 +1,7 @@
 //! What the kernel has counted for this process: processor time and page faults.
 //!
-//! Promises the time of all threads, also of those that have ended, in user and system mode. It knows nothing of other processes but the time of one that is named.
+//! Promises the time of all threads, also of those that have ended, in user and system mode. It
+//! knows nothing of other processes but the time of one that is named.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -39,7 +40,8 @@ fn read(who: libc::c_int) -> Usage {
     assert!(status == 0, "the kernel knows of no process {who}");
     // SAFETY: I142. The structure holds integers: zeros, and what the kernel writes over them.
     let usage = unsafe { usage.assume_init() };
-    let us = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
+    let us =
+        |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
     Usage {
         cpu_us: us(usage.ru_utime) + us(usage.ru_stime),
         faults: usage.ru_minflt.unsigned_abs() + usage.ru_majflt.unsigned_abs(),
@@ -75,7 +77,10 @@ mod tests {
             black_box(pages.iter().map(|&byte| u64::from(byte)).sum::<u64>());
         }
         let spent = process().since(before);
-        assert!(spent.cpu_us > 0 && spent.faults > 0 && thread().since(own).faults > 0, "{spent:?}");
+        assert!(
+            spent.cpu_us > 0 && spent.faults > 0 && thread().since(own).faults > 0,
+            "{spent:?}"
+        );
     }
 
     #[test]

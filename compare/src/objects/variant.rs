@@ -6,8 +6,10 @@
 //!                                                                        large allocations, clock
 //! ```
 //!
-//! `parallel` tasks take one object after the other: fetch it, verify its checksum, drop it. The checksum is of every byte. It runs inside of the window, the same work for every contender: it
-//! costs the clock what it costs, and its processor time, which is measured thread by thread, is taken out of `cpu_seconds` and stands in `verify_cpu_seconds`.
+//! `parallel` tasks take one object after the other: fetch it, verify its checksum, drop it. The
+//! checksum is of every byte. It runs inside of the window, the same work for every contender: it
+//! costs the clock what it costs, and its processor time, which is measured thread by thread, is
+//! taken out of `cpu_seconds` and stands in `verify_cpu_seconds`.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -36,7 +38,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// An object didn't come, or wasn't itself.
 pub fn run(variant: &Variant) -> Result<(), Wrong> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| Wrong::Case(format!("there is no runtime: {error}")))?;
     let figures = runtime.block_on(async {
         let late = |_| format!("it took longer than {} s", LONGEST.as_secs());
@@ -74,7 +77,8 @@ impl Work {
     /// The first object that didn't come, or wasn't itself.
     async fn until(self: &Arc<Self>, end: usize, parallel: usize) -> Result<(), String> {
         self.end.store(end, Ordering::Relaxed);
-        let tasks: Vec<_> = (0..parallel).map(|_| tokio::spawn(Arc::clone(self).worker())).collect();
+        let tasks: Vec<_> =
+            (0..parallel).map(|_| tokio::spawn(Arc::clone(self).worker())).collect();
         let mut outcome = Ok(());
         for task in tasks {
             let ended = task.await.map_err(|error| error.to_string()).and_then(|ended| ended);
@@ -97,7 +101,8 @@ impl Work {
             let bytes = self.fetch.fetch(&*self.store, &path).await.map_err(|why| failed(&why))?;
             // No await in between: it is one thread's time.
             let before = usage::thread();
-            let is_right = bytes.len() == self.object_bytes && checksum(&bytes) == self.checksums[which];
+            let is_right =
+                bytes.len() == self.object_bytes && checksum(&bytes) == self.checksums[which];
             self.verify_us.fetch_add(usage::thread().since(before).cpu_us, Ordering::Relaxed);
             if !is_right {
                 return Err(failed("it isn't the object: its length or its checksum differs"));
@@ -119,7 +124,8 @@ impl Work {
 async fn measure(variant: &Variant) -> Result<Value, String> {
     let name = &variant.contender;
     let contender = CONTENDERS.iter().find(|contender| contender.name == name);
-    let contender = contender.ok_or_else(|| format!("--contender {name}: there is none of this name"))?;
+    let contender =
+        contender.ok_or_else(|| format!("--contender {name}: there is none of this name"))?;
     if variant.checksums.len() != DISTINCT {
         return Err(format!("--checksums: {} of {DISTINCT}", variant.checksums.len()));
     }
@@ -140,7 +146,8 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
     work.until(parallel + objects, parallel).await?;
     let after = work.reading(variant.server_process);
     allocations::end();
-    let (seconds, spent) = (after.at.duration_since(before.at).as_secs_f64(), after.usage.since(before.usage));
+    let (seconds, spent) =
+        (after.at.duration_since(before.at).as_secs_f64(), after.usage.since(before.usage));
     let verify_us = after.verify_us - before.verify_us;
     // Before the peak, which is then at least as much.
     let end_rss = resident_bytes();

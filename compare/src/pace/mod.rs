@@ -1,11 +1,13 @@
-//! Does the range engine find its own pace? Fixed part sizes and concurrencies beside those that it chooses, against stores of four shapes.
+//! Does the range engine find its own pace? Fixed part sizes and concurrencies beside those that it
+//! chooses, against stores of four shapes.
 //!
 //! ```text
 //!   tasks ──▶ range engine, one setting ──▶ a store in memory behind two lines: its request's, and everybody's
 //! ```
 //!
-//! An operation is one object. Time is the runtime's, paused: it jumps to the next timer, so that a second of a slow store takes none, and what the machine does beside it doesn't show. What is left out by that is
-//! the client's own work, which `objects` measures. `--real-time` lets it pass.
+//! An operation is one object. Time is the runtime's, paused: it jumps to the next timer, so that a
+//! second of a slow store takes none, and what the machine does beside it doesn't show. What is
+//! left out by that is the client's own work, which `objects` measures. `--real-time` lets it pass.
 //!
 //! | shape | first byte | a request | all together | refuses |
 //! |---|---|---|---|---|
@@ -14,7 +16,9 @@
 //! | `throttling` | 10 ms | 40 MiB/s | 2000 MiB/s | with 503, beyond 16 in flight |
 //! | `slow` | 100 ms | 2 MiB/s | 8 MiB/s | nothing, but a request of 16 MiB beside 31 others takes longer than it may |
 //!
-//! Every setting starts from an engine that has learnt nothing. Retries are the engine's defaults; an object that they don't suffice for is `failed`, and its bytes don't count. Bytes are compared whole.
+//! Every setting starts from an engine that has learnt nothing. Retries are the engine's defaults;
+//! an object that they don't suffice for is `failed`, and its bytes don't count. Bytes are compared
+//! whole.
 
 mod setting;
 mod shape;
@@ -35,7 +39,8 @@ use setting::{SETTINGS, Setting};
 use shape::{SHAPES, Shape};
 use work::{WORKS, Work};
 
-/// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of four shapes.
+/// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of
+/// four shapes.
 #[derive(Args, Clone)]
 pub struct Options {
     #[command(flatten)]
@@ -61,7 +66,8 @@ const BENCH: &str = "objects-pace";
 pub fn run(options: &Options) -> Result<(), Wrong> {
     let choice = &options.choice;
     let cases = SHAPES.into_iter().flat_map(|shape| WORKS.map(|work| (shape, work))).collect();
-    let case_name = (|(shape, work)| format!("{}-{}", shape.name, work.name)) as fn(&(Shape, Work)) -> String;
+    let case_name =
+        (|(shape, work)| format!("{}-{}", shape.name, work.name)) as fn(&(Shape, Work)) -> String;
     let setting_name = (|setting| setting.name) as fn(&Setting) -> &'static str;
     let quick: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     let selected = choice.select((cases, case_name), (SETTINGS.to_vec(), setting_name), &quick)?;
@@ -76,7 +82,11 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     } else {
         println!("{repeats} repeats by a {clock} clock");
     }
-    let block = Bytes::from(vec![7_u8; WORKS.iter().map(|work| work.object_bytes).max().unwrap_or_default()]);
+    let block =
+        Bytes::from(vec![
+            7_u8;
+            WORKS.iter().map(|work| work.object_bytes).max().unwrap_or_default()
+        ]);
     for case in &cases {
         let (shape, work) = *case;
         let work = Work { objects: options.objects.map_or(work.objects, NonZero::get), ..work };
@@ -85,8 +95,10 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
             settings.iter().map(|setting| (*setting, Figures::default())).collect();
         for _ in 0..repeats {
             for (setting, figures) in &mut results {
-                let failed = |why: String| Wrong::Case(format!("{name} of {}: {why}", setting.name));
-                let outcome = wait(!options.real_time, work::run(shape, work, *setting, block.clone()));
+                let failed =
+                    |why: String| Wrong::Case(format!("{name} of {}: {why}", setting.name));
+                let outcome =
+                    wait(!options.real_time, work::run(shape, work, *setting, block.clone()));
                 let line = outcome.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
                 figures.add(&line.to_string()).map_err(failed)?;
             }
@@ -98,23 +110,28 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
 
 /// Runs to the end on this thread; a paused clock jumps whenever nothing else is to be done.
 fn wait<T>(paused: bool, future: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build()?;
     Ok(runtime.block_on(future))
 }
 
 fn print(as_json: bool, case: &str, results: &[(Setting, Figures)]) {
     if as_json {
-        results.iter().for_each(|(setting, figures)| println!("{}", figures.line(BENCH, case, setting.name)));
+        results
+            .iter()
+            .for_each(|(setting, figures)| println!("{}", figures.line(BENCH, case, setting.name)));
         return;
     }
     let heads = ["MiB/s", "from", "to", "failed", "retries", "requests", "refused", "in flight"];
     println!("\n{case}\n{:<14}{}", "setting", heads.map(|head| format!("{head:>10}")).concat());
     for (setting, figures) in results {
-        let rate =
-            [2, 0, 4].map(|quartile| figures.quartile("bytes_per_second", quartile).unwrap_or_default() / 1048576.0);
+        let rate = [2, 0, 4].map(|quartile| {
+            figures.quartile("bytes_per_second", quartile).unwrap_or_default() / 1048576.0
+        });
         let counts = ["failed", "retries", "requests", "refused", "in_flight_most"];
         let counts = counts.map(|name| figures.median(name).unwrap_or_default());
-        let cells: String = rate.iter().chain(&counts).map(|value| format!("{value:>10.0}")).collect();
+        let cells: String =
+            rate.iter().chain(&counts).map(|value| format!("{value:>10.0}")).collect();
         println!("{:<14}{cells}", setting.name);
     }
     let rate = |figures: &Figures| figures.median("bytes_per_second").unwrap_or_default();
@@ -124,6 +141,10 @@ fn print(as_json: bool, case: &str, results: &[(Setting, Figures)]) {
     let best = fixed.max_by(|(_, one), (_, other)| rate(one).total_cmp(&rate(other)));
     let default = results.iter().find(|(setting, _)| setting.name == "default");
     if let (Some((best, of_best)), Some((_, of_default))) = (best, default) {
-        println!("  default / the best fixed, {}: {:.2}x", best.name, rate(of_default) / rate(of_best));
+        println!(
+            "  default / the best fixed, {}: {:.2}x",
+            best.name,
+            rate(of_default) / rate(of_best)
+        );
     }
 }

@@ -26,9 +26,14 @@ pub const SETTINGS: [Setting; 9] = [
 ];
 
 impl Setting {
-    /// Retries are the defaults: a setting that the store refuses too often fails, as it would for a user.
+    /// Retries are the defaults: a setting that the store refuses too often fails, as it would for
+    /// a user.
     pub fn options(&self) -> RangeOptions {
-        RangeOptions { part_bytes: self.part_bytes, concurrency: self.concurrency, ..RangeOptions::default() }
+        RangeOptions {
+            part_bytes: self.part_bytes,
+            concurrency: self.concurrency,
+            ..RangeOptions::default()
+        }
     }
 
     /// Whether the engine chooses nothing by itself.

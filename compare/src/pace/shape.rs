@@ -1,4 +1,5 @@
-//! How a store answers: after which wait, how fast, and how many at once. And [`Line`], the arithmetic of what passes through it.
+//! How a store answers: after which wait, how fast, and how many at once. And [`Line`], the
+//! arithmetic of what passes through it.
 
 use std::time::Duration;
 
@@ -66,11 +67,12 @@ impl Line {
         Self { free_at, bytes_per_second, slack }
     }
 
-    /// When a piece that comes now has passed. Pieces that come late by less than the slack lose no time: clocks here go by milliseconds.
+    /// When a piece that comes now has passed. Pieces that come late by less than the slack lose no
+    /// time: clocks here go by milliseconds.
     pub fn pass(&mut self, now: Instant, bytes: usize) -> Instant {
         let idle_since = now.checked_sub(self.slack).unwrap_or(now);
-        self.free_at =
-            self.free_at.max(idle_since) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        self.free_at = self.free_at.max(idle_since)
+            + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         self.free_at
     }
 }

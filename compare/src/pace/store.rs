@@ -4,7 +4,8 @@
 //!   request ──▶ in flight? too many: 503 ──▶ first byte ──▶ 256 KiB through the request's line ──▶ through everybody's line ──▶ ...
 //! ```
 //!
-//! It does nothing else, so with a paused clock the only time that passes is what the shape asks for.
+//! It does nothing else, so with a paused clock the only time that passes is what the shape asks
+//! for.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +19,8 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use slipring_objects::Answer;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -28,7 +29,8 @@ use super::shape::{Line, Shape};
 
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What a socket holds while its reader does something else, and what the total forgives: a timer's step.
+/// What a socket holds while its reader does something else, and what the total forgives: a timer's
+/// step.
 const REQUEST_SLACK: Duration = Duration::from_millis(20);
 const TOTAL_SLACK: Duration = Duration::from_millis(2);
 
@@ -87,16 +89,22 @@ impl ShapedStore {
     fn body(&self, bytes: Bytes, entered: InFlight) -> BoxStream<'static, Result<Bytes>> {
         let own = Line::new(Instant::now(), self.shape.request_bytes_per_second, REQUEST_SLACK);
         let total = Arc::clone(&self.total);
-        let body = stream::unfold((bytes, own, total, entered), |(mut bytes, mut own, total, entered)| async move {
-            if bytes.is_empty() {
-                return None;
-            }
-            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
-            sleep_until(own.pass(Instant::now(), piece.len())).await;
-            let through = total.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now(), piece.len());
-            sleep_until(through).await;
-            Some((Ok(piece), (bytes, own, total, entered)))
-        });
+        let body = stream::unfold(
+            (bytes, own, total, entered),
+            |(mut bytes, mut own, total, entered)| async move {
+                if bytes.is_empty() {
+                    return None;
+                }
+                let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+                sleep_until(own.pass(Instant::now(), piece.len())).await;
+                let through = total
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pass(Instant::now(), piece.len());
+                sleep_until(through).await;
+                Some((Ok(piece), (bytes, own, total, entered)))
+            },
+        );
         body.boxed()
     }
 }
@@ -125,12 +133,18 @@ impl ObjectStore for ShapedStore {
         if is_head {
             return Ok(found);
         }
-        let (meta, range, attributes) = (found.meta.clone(), found.range.clone(), found.attributes.clone());
+        let (meta, range, attributes) =
+            (found.meta.clone(), found.range.clone(), found.attributes.clone());
         let payload = GetResultPayload::Stream(self.body(found.bytes().await?, entered));
         Ok(GetResult { payload, meta, range, attributes, extensions: Default::default() })
     }
 
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.inner.put_opts(location, payload, options).await
     }
 
@@ -142,7 +156,10 @@ impl ObjectStore for ShapedStore {
         self.inner.put_multipart_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 
@@ -182,7 +199,10 @@ mod tests {
             let refused = all.iter().filter(|outcome| outcome.is_err()).count();
             assert!(all.iter().flatten().all(|bytes| bytes.len() == len));
             assert_eq!(
-                (store.asked.refused.load(Ordering::Relaxed), store.asked.in_flight.load(Ordering::Relaxed)),
+                (
+                    store.asked.refused.load(Ordering::Relaxed),
+                    store.asked.in_flight.load(Ordering::Relaxed)
+                ),
                 (refused, 0)
             );
             (start.elapsed().as_millis(), refused)
@@ -193,7 +213,8 @@ mod tests {
     #[test]
     fn time_passes_as_the_shape_says() {
         let [far, near, throttling, slow] = SHAPES;
-        // 30 ms and 4 MiB at 40 MiB/s; twenty of them fill the whole line, and forty take twice as long.
+        // 30 ms and 4 MiB at 40 MiB/s; twenty of them fill the whole line, and forty take twice as
+        // long.
         for (requests, ms) in [(1, 130), (20, 130), (40, 230)] {
             let (took, refused) = fetch(far, 4 << 20, requests);
             assert!((ms..ms + 15).contains(&took) && refused == 0, "{requests}: {took} ms");

@@ -38,18 +38,25 @@ pub const WORKS: [Work; 3] = [
 ///
 /// # Errors
 /// Options that the engine refuses, or bytes that aren't the object's.
-pub async fn run(shape: Shape, work: Work, setting: Setting, block: Bytes) -> Result<Value, String> {
+pub async fn run(
+    shape: Shape,
+    work: Work,
+    setting: Setting,
+    block: Bytes,
+) -> Result<Value, String> {
     let inner = InMemory::new();
     let (path, bytes) = (Path::from("object"), block.slice(..work.object_bytes));
     inner.put(&path, bytes.clone().into()).await.map_err(|error| error.to_string())?;
     let store = Arc::new(ShapedStore::new(inner, shape));
     let engine = RangeEngine::new(&setting.options()).map_err(|error| error.to_string())?;
-    let pool = PoolOptions { max_buffers_per_class: work.parallel, ..PoolOptions::default() }.build();
+    let pool =
+        PoolOptions { max_buffers_per_class: work.parallel, ..PoolOptions::default() }.build();
     let pool = pool.map_err(|error| error.to_string())?.ok_or("a pool is enabled by default")?;
     let engine = engine.with_buffer_pool(pool);
     let (begun, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());
     let one = || {
-        let (engine, store, path, begun) = (engine.clone(), Arc::clone(&store), path.clone(), Arc::clone(&begun));
+        let (engine, store, path, begun) =
+            (engine.clone(), Arc::clone(&store), path.clone(), Arc::clone(&begun));
         let bytes = bytes.clone();
         async move {
             let mut failed = 0;

@@ -1,4 +1,5 @@
-//! What arrives with a message: its number, in the first and the last word under the clock, and in every word in the verified pass.
+//! What arrives with a message: its number, in the first and the last word under the clock, and in
+//! every word in the verified pass.
 
 /// How a message is written where it arrives, and looked at where it is dequeued.
 pub trait Arrival: Sync {

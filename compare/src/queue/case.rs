@@ -6,7 +6,8 @@ use crate::harness::Rounds;
 /// Messages that may be queued, in every case.
 const MESSAGES: usize = 256;
 
-/// Bytes that one repeat may copy, and that the verified pass may: large messages get fewer operations, so that no repeat takes much longer than the others.
+/// Bytes that one repeat may copy, and that the verified pass may: large messages get fewer
+/// operations, so that no repeat takes much longer than the others.
 const COPIED_BYTES_MAX: usize = 4 << 30;
 const VERIFIED_BYTES_MAX: usize = 64 << 20;
 
@@ -55,6 +56,9 @@ mod tests {
     fn long_messages_get_fewer_operations() {
         let rounds = Rounds { repeats: 3, ops: 1_000_000, verified_ops: 10_000 };
         let of = |case: &Case| (case.rounds(&rounds).ops, case.rounds(&rounds).verified_ops);
-        assert_eq!(cases(true).iter().map(of).collect::<Vec<_>>(), [(1_000_000, 10_000), (128 << 10, 2048)]);
+        assert_eq!(
+            cases(true).iter().map(of).collect::<Vec<_>>(),
+            [(1_000_000, 10_000), (128 << 10, 2048)]
+        );
     }
 }

@@ -29,7 +29,12 @@ impl Queue for EmptyHarness {
 
 impl Inlet for Producer<u64> {
     #[inline]
-    fn enqueue(&mut self, number: u64, _arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        _arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
         let mut patience = Patience::default();
         while let Err(PushError::Full(_)) = self.push(number) {
             patience.round(tally)?;
@@ -42,7 +47,8 @@ impl Outlet for Consumer<u64> {
     fn dequeue_all(mut self, _arrival: &impl Arrival, mut reader: Reader) -> Result<(), String> {
         let mut idle = Idle::default();
         loop {
-            // Asked first: what the producer sent before it went is there when this says that it has gone.
+            // Asked first: what the producer sent before it went is there when this says that it
+            // has gone.
             let is_last = self.is_abandoned();
             match self.pop() {
                 Ok(number) => {

@@ -1,4 +1,5 @@
-//! Runs the contenders: verified once, then timed in interleaved repeats (A B C A B C ...), each built anew, with its threads.
+//! Runs the contenders: verified once, then timed in interleaved repeats (A B C A B C ...), each
+//! built anew, with its threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -32,13 +33,19 @@ pub struct Runner {
 impl Runner {
     pub fn of<Q: Queue>() -> Self {
         let verify: Run = |case, cpus, ops| run::<Q>(case, cpus, 0, ops, &Whole);
-        let time: Run = |case, cpus, ops| run::<Q>(case, cpus, WARM_LAPS * case.messages as u64, ops, &Ends);
+        let time: Run =
+            |case, cpus, ops| run::<Q>(case, cpus, WARM_LAPS * case.messages as u64, ops, &Ends);
         Self { name: Q::NAME, emulated: Q::EMULATED, parks: Q::PARKS, verify, time }
     }
 }
 
 /// All contenders in one case.
-pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
+pub fn measure(
+    case: &Case,
+    cpus: Cpus,
+    contenders: &[Runner],
+    rounds: &Rounds,
+) -> Result<Vec<Timing>, String> {
     let named = |runner: &Runner, run: Run, ops: u64| {
         let outcome = catch_unwind(AssertUnwindSafe(|| run(case, cpus, ops)));
         let outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
@@ -64,7 +71,13 @@ pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) 
 }
 
 /// Builds a queue, sends `warm_ops` messages, and `ops` under the clock.
-fn run<Q: Queue>(case: &Case, cpus: Cpus, warm_ops: u64, ops: u64, arrival: &impl Arrival) -> Result<f64, String> {
+fn run<Q: Queue>(
+    case: &Case,
+    cpus: Cpus,
+    warm_ops: u64,
+    ops: u64,
+    arrival: &impl Arrival,
+) -> Result<f64, String> {
     let queue = Q::new(case).map_err(|error| format!("it can't be built: {error}"))?;
     let (inlet, outlet) = queue.ends()?;
     let (reader, tally) = Reader::new(Behind::Number);

@@ -1,15 +1,18 @@
-//! Receive queues beside their rivals: one thread receives messages and enqueues them, another dequeues, checks and is done with them.
+//! Receive queues beside their rivals: one thread receives messages and enqueues them, another
+//! dequeues, checks and is done with them.
 //!
 //! ```text
 //!   core A:  a message arrives ──▶ enqueue ──▶ 256 messages at most ──▶ core B: dequeue ──▶ check number at head and tail ──▶ done
 //! ```
 //!
-//! An operation is one message from its arrival until its buffer is back; the clock stops when the other thread is done with the last one. Every message is checked, also
-//! while the clock runs; in a pass before it, every byte.
+//! An operation is one message from its arrival until its buffer is back; the clock stops when the
+//! other thread is done with the last one. Every message is checked, also while the clock runs; in
+//! a pass before it, every byte.
 //!
 //! # Which bytes are written by whom
-//! A message arrives when the kernel writes it somewhere; that write costs every design the same and isn't part of the figure. What arrives is its number, in the first and the last 8
-//! bytes of the place where the kernel put it. From there on:
+//! A message arrives when the kernel writes it somewhere; that write costs every design the same
+//! and isn't part of the figure. What arrives is its number, in the first and the last 8 bytes of
+//! the place where the kernel put it. From there on:
 //!
 //! | contender | the message arrives in | then |
 //! |---|---|---|
@@ -22,14 +25,18 @@
 //! | `tokio-copy` | a packet buffer | is copied into `Bytes` from the heap |
 //! | `empty-harness` | nowhere | its number goes through rtrb: what a handover and the check cost |
 //!
-//! So `slipring` beside `s3` compares designs, and `slipring-copy` beside `s3` the same work. The rivals' channels take our buffers: they are rivals of the queue, not of
-//! the pool.
+//! So `slipring` beside `s3` compares designs, and `slipring-copy` beside `s3` the same work. The
+//! rivals' channels take our buffers: they are rivals of the queue, not of the pool.
 //!
 //! # What is the same for all, and what isn't
-//! - **Waiting.** A full queue is tried again by the house's patience, an empty one by the library's `Idle`; nobody parks. Names that end in `parks` wait as their library or design does it:
-//!   `slipring-parks` and `tokio-parks` by the blocking calls, `s3-parks` on its condition variable. `s3` without that is the better side of the design, and what it's held against.
-//! - **Bounds.** 256 messages. slipring's queue and S3's bound bytes too; the bound is set where it never binds first.
-//! - **Pinning.** Both threads, to the first two CPUs that the process may use, if the system lets them.
+//! - **Waiting.** A full queue is tried again by the house's patience, an empty one by the
+//!   library's `Idle`; nobody parks. Names that end in `parks` wait as their library or design does
+//!   it: `slipring-parks` and `tokio-parks` by the blocking calls, `s3-parks` on its condition
+//!   variable. `s3` without that is the better side of the design, and what it's held against.
+//! - **Bounds.** 256 messages. slipring's queue and S3's bound bytes too; the bound is set where it
+//!   never binds first.
+//! - **Pinning.** Both threads, to the first two CPUs that the process may use, if the system lets
+//!   them.
 
 mod arrival;
 mod case;
@@ -46,7 +53,9 @@ use std::num::NonZero;
 
 use crate::choice::{Timed, Wrong};
 use crate::harness::Rounds;
-use crate::two_threads::{Cpus, Crossbeam, Flume, Kanal, Reader, Rtrb, StdMpsc, Tally, round_trip_ns};
+use crate::two_threads::{
+    Cpus, Crossbeam, Flume, Kanal, Reader, Rtrb, StdMpsc, Tally, round_trip_ns,
+};
 use arrival::Arrival;
 use case::Case;
 use harness::Runner;
@@ -60,7 +69,8 @@ pub trait Queue: Sized + Sync {
     /// Why it can't express the workload by its own means, and what was done about it.
     const EMULATED: Option<&'static str> = None;
 
-    /// Whether it waits in the system: then it gets fewer operations, because each may take microseconds.
+    /// Whether it waits in the system: then it gets fewer operations, because each may take
+    /// microseconds.
     const PARKS: bool = false;
 
     type Inlet<'a>: Inlet + Send
@@ -83,7 +93,8 @@ pub trait Inlet {
     ///
     /// # Errors
     /// What was refused, or that the other end has gone: it never waits for ever.
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String>;
+    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally)
+    -> Result<(), String>;
 }
 
 /// Where messages come out.
@@ -117,8 +128,10 @@ fn contenders() -> Vec<Runner> {
     ]
 }
 
-/// The contenders of a quick run, whose figures targets are set for, and the condition variable of S3.
-const QUICK: [&str; 7] = ["empty-harness", "slipring", "slipring-copy", "s3", "s3-parks", "crossbeam", "flume"];
+/// The contenders of a quick run, whose figures targets are set for, and the condition variable of
+/// S3.
+const QUICK: [&str; 7] =
+    ["empty-harness", "slipring", "slipring-copy", "s3", "s3-parks", "crossbeam", "flume"];
 
 const ROUNDS_QUICK: Rounds = Rounds { repeats: 7, ops: 1_000_000, verified_ops: 20_000 };
 const ROUNDS_FULL: Rounds = Rounds { repeats: 21, ops: 2_000_000, verified_ops: 50_000 };
@@ -131,7 +144,9 @@ pub fn run(options: &Timed) -> Result<(), Wrong> {
     let choice = &options.choice;
     let cases = (case::cases(choice.quick_cases()), Case::name as fn(&Case) -> String);
     let contenders = (contenders(), (|contender| contender.name) as fn(&Runner) -> &'static str);
-    let Some((cases, contenders)) = choice.select(cases, contenders, &QUICK)? else { return Ok(()) };
+    let Some((cases, contenders)) = choice.select(cases, contenders, &QUICK)? else {
+        return Ok(());
+    };
     let (rounds, report) = (choice.rounds(ROUNDS_QUICK, ROUNDS_FULL), choice.report("queue"));
     report.head(&rounds);
     let cpus = match Cpus::pick() {

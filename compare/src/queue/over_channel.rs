@@ -1,4 +1,5 @@
-//! A rival's channel that carries messages in buffers of slipring's class pool, or copied into vectors from the heap.
+//! A rival's channel that carries messages in buffers of slipring's class pool, or copied into
+//! vectors from the heap.
 
 use std::marker::PhantomData;
 use std::ops::DerefMut;
@@ -19,7 +20,12 @@ pub trait Carried: Send + Sync + Sized + 'static {
     fn new(case: &Case) -> Result<Self, String>;
 
     /// Lets a message arrive.
-    fn arrive(&mut self, number: u64, bytes: usize, arrival: &impl Arrival) -> Result<Self::Message, String>;
+    fn arrive(
+        &mut self,
+        number: u64,
+        bytes: usize,
+        arrival: &impl Arrival,
+    ) -> Result<Self::Message, String>;
 }
 
 /// Buffers of the pool, into which the message was received.
@@ -40,7 +46,12 @@ impl Carried for Pooled {
     }
 
     #[inline]
-    fn arrive(&mut self, number: u64, bytes: usize, arrival: &impl Arrival) -> Result<PooledBuf, String> {
+    fn arrive(
+        &mut self,
+        number: u64,
+        bytes: usize,
+        arrival: &impl Arrival,
+    ) -> Result<PooledBuf, String> {
         let mut message = self.0.get(bytes).map_err(|error| error.to_string())?;
         arrival.write(number, &mut message);
         Ok(message)
@@ -74,7 +85,12 @@ impl Carried for Copied {
     }
 
     #[inline]
-    fn arrive(&mut self, number: u64, _bytes: usize, arrival: &impl Arrival) -> Result<Heap, String> {
+    fn arrive(
+        &mut self,
+        number: u64,
+        _bytes: usize,
+        arrival: &impl Arrival,
+    ) -> Result<Heap, String> {
         arrival.write(number, &mut self.packet);
         Ok(Heap(self.packet.clone()))
     }
@@ -117,9 +133,19 @@ where
 
 impl<C: Channel, M: Carried> Inlet for Sending<C, M> {
     #[inline]
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
         let (carried, bytes) = (&mut self.carried, self.bytes);
-        C::send(&mut self.sender, number..number + 1, |number| carried.arrive(number, bytes, arrival), tally)
+        C::send(
+            &mut self.sender,
+            number..number + 1,
+            |number| carried.arrive(number, bytes, arrival),
+            tally,
+        )
     }
 }
 

@@ -1,11 +1,15 @@
-//! The seed's receive ring, S3, written anew from its description: a ring under a mutex with two condition variables, over a pool that all streams of a connection share.
+//! The seed's receive ring, S3, written anew from its description: a ring under a mutex with two
+//! condition variables, over a pool that all streams of a connection share.
 //!
-//! Enqueue takes the lock, takes a buffer from the pool, copies the message in, and puts it into the ring. Dequeue takes the lock, hands the data out as a plain slice and advances at once.
-//! Done returns the buffer. Close wakes everybody and waits for nothing. The pool is the runtime's, as in S2 ([`crate::class::sync_pool`]), without a boxed header: what it holds is a
-//! pointer there too. Waiters are counted, and whoever wakes one takes it off the count, as the runtime does: one system call a
-//! wait, however many messages come until the waiter runs.
+//! Enqueue takes the lock, takes a buffer from the pool, copies the message in, and puts it into
+//! the ring. Dequeue takes the lock, hands the data out as a plain slice and advances at once. Done
+//! returns the buffer. Close wakes everybody and waits for nothing. The pool is the runtime's, as
+//! in S2 ([`crate::class::sync_pool`]), without a boxed header: what it holds is a pointer there
+//! too. Waiters are counted, and whoever wakes one takes it off the count, as the runtime does: one
+//! system call a wait, however many messages come until the waiter runs.
 //!
-//! Not here: the buffer that a second dequeue before Done loses; this consumer is done with each before the next.
+//! Not here: the buffer that a second dequeue before Done loses; this consumer is done with each
+//! before the next.
 
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +18,8 @@ use super::{Arrival, Case, Inlet, Outlet, Queue};
 use crate::class::sync_pool::{Shard, SyncPool, lock_spinning};
 use crate::two_threads::{Idle, Patience, Reader, Tally};
 
-/// `PARKS` sleeps for the lock and on the condition variables, as the design does; otherwise both are waited for by spinning, and an attempt is made again by the house's patience.
+/// `PARKS` sleeps for the lock and on the condition variables, as the design does; otherwise both
+/// are waited for by spinning, and an attempt is made again by the house's patience.
 pub struct S3<const PARKS: bool> {
     ring: Mutex<Ring>,
     not_full: Condvar,
@@ -47,7 +52,11 @@ impl<const PARKS: bool> S3<PARKS> {
     /// The ring is whole whenever the lock is free, so a panic elsewhere spoils nothing.
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        if PARKS { self.ring.lock().unwrap_or_else(PoisonError::into_inner) } else { lock_spinning(&self.ring) }
+        if PARKS {
+            self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        } else {
+            lock_spinning(&self.ring)
+        }
     }
 
     /// Copies a message in, under the lock; false if there is no room.
@@ -142,7 +151,13 @@ impl<const PARKS: bool> Queue for S3<PARKS> {
             closed: false,
         };
         let (not_full, not_empty) = Default::default();
-        Ok(Self { ring: Mutex::new(ring), not_full, not_empty, pool: SyncPool::new(), message_bytes })
+        Ok(Self {
+            ring: Mutex::new(ring),
+            not_full,
+            not_empty,
+            pool: SyncPool::new(),
+            message_bytes,
+        })
     }
 
     fn ends(&self) -> Result<(Copying<'_, PARKS>, Handing<'_, PARKS>), String> {
@@ -169,7 +184,12 @@ impl<const PARKS: bool> Drop for Handing<'_, PARKS> {
 
 impl<const PARKS: bool> Inlet for Copying<'_, PARKS> {
     #[inline]
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
         arrival.write(number, &mut self.packet);
         let mut patience = Patience::default();
         while !self.queue.try_enqueue(&self.packet, &mut self.shard) {
@@ -209,10 +229,16 @@ mod tests {
         let mut enqueue = |bytes: usize| queue.try_enqueue(&vec![1; bytes], &mut shard);
         assert!(enqueue(100), "an oversized one gets in when nothing is queued");
         assert!(!enqueue(1), "and nothing beside it");
-        assert_eq!(queue.try_dequeue().map(|buffer| buffer.map(|buffer| buffer.len())), Ok(Some(100)));
+        assert_eq!(
+            queue.try_dequeue().map(|buffer| buffer.map(|buffer| buffer.len())),
+            Ok(Some(100))
+        );
         assert_eq!([enqueue(16), enqueue(16), enqueue(0)], [true, true, false]);
         queue.close();
-        assert!(queue.try_dequeue().is_ok_and(|buffer| buffer.is_some()), "what is queued comes out first");
+        assert!(
+            queue.try_dequeue().is_ok_and(|buffer| buffer.is_some()),
+            "what is queued comes out first"
+        );
         assert!(queue.try_dequeue().is_ok_and(|buffer| buffer.is_some()));
         assert_eq!(queue.try_dequeue(), Err(Closed));
     }

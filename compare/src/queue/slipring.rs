@@ -1,7 +1,10 @@
-//! slipring's receive queue over a class pool: messages that were received into a buffer of the pool and move in, or that are copied in by the queue.
+//! slipring's receive queue over a class pool: messages that were received into a buffer of the
+//! pool and move in, or that are copied in by the queue.
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::stream::{CopyError, DequeueError, Dequeuer, EnqueueError, Enqueuer, QueueOptions, queue};
+use slipring::stream::{
+    CopyError, DequeueError, Dequeuer, EnqueueError, Enqueuer, QueueOptions, queue,
+};
 
 use super::{Arrival, Case, Inlet, Outlet, Queue};
 use crate::two_threads::{Idle, Patience, Reader, Tally};
@@ -54,8 +57,14 @@ impl<const PARKS: bool> Queue for Slipring<PARKS> {
 
 impl<const PARKS: bool> Inlet for Moving<PARKS> {
     #[inline]
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
-        let mut buf = self.enqueuer.pool().get(self.message_bytes).map_err(|error| error.to_string())?;
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
+        let mut buf =
+            self.enqueuer.pool().get(self.message_bytes).map_err(|error| error.to_string())?;
         arrival.write(number, &mut buf);
         if PARKS {
             return self.enqueuer.enqueue(buf).map_err(|error| error.to_string());
@@ -124,7 +133,12 @@ impl Queue for SlipringCopy {
 
 impl Inlet for Copying {
     #[inline]
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
         arrival.write(number, &mut self.packet);
         let mut patience = Patience::default();
         loop {

@@ -43,7 +43,12 @@ impl<const LOSES: bool> Queue for Wrong<LOSES> {
 }
 
 impl<const LOSES: bool> Inlet for Sending<LOSES> {
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, _tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        _tally: &Tally,
+    ) -> Result<(), String> {
         let mut message = vec![0; self.1];
         arrival.write(number, &mut message);
         if number == 100 && LOSES {
@@ -74,22 +79,35 @@ impl Outlet for Receiver<Vec<u8>> {
 fn every_contender_brings_every_message_through() {
     let contenders = contenders();
     // A queue that is full all the time, and lengths that are no class's.
-    let tight = [8, 16, 24].map(|message_bytes| Case { message_bytes: 8 * message_bytes, messages: 2 });
+    let tight =
+        [8, 16, 24].map(|message_bytes| Case { message_bytes: 8 * message_bytes, messages: 2 });
     for case in case::cases(false).into_iter().chain(tight) {
         let timings = measure(&case, cpus(), &contenders, &ROUNDS);
         let timings = timings.unwrap_or_else(|failure| panic!("{}: {failure}", case.name()));
-        assert!(contenders.iter().map(|runner| runner.name).eq(timings.iter().map(|timing| timing.contender)));
-        assert!(timings.iter().all(|timing| timing.ns_per_op.len() == ROUNDS.repeats && timing.min_ns() > 0.0));
+        assert!(
+            contenders
+                .iter()
+                .map(|runner| runner.name)
+                .eq(timings.iter().map(|timing| timing.contender))
+        );
+        assert!(
+            timings
+                .iter()
+                .all(|timing| timing.ns_per_op.len() == ROUNDS.repeats && timing.min_ns() > 0.0)
+        );
     }
 }
 
 #[test]
 fn a_lost_message_and_a_spoiled_one_are_caught() {
     let case = case::cases(true)[0];
-    for (what, runner) in [("lost", Runner::of::<Wrong<true>>()), ("spoiled", Runner::of::<Wrong<false>>())] {
+    for (what, runner) in
+        [("lost", Runner::of::<Wrong<true>>()), ("spoiled", Runner::of::<Wrong<false>>())]
+    {
         for verified_ops in [0, 500] {
-            let failure =
-                measure(&case, cpus(), &[runner], &Rounds { verified_ops, ..ROUNDS }).err().unwrap_or_default();
+            let failure = measure(&case, cpus(), &[runner], &Rounds { verified_ops, ..ROUNDS })
+                .err()
+                .unwrap_or_default();
             assert!(failure.starts_with("wrong: "), "{what}: {failure}");
         }
     }
@@ -103,5 +121,7 @@ fn names_are_those_that_others_rely_on() {
     sorted.sort_unstable();
     sorted.dedup();
     assert_eq!(sorted.len(), names.len(), "{names:?}");
-    assert!(["tokio", "rtrb", "crossbeam-vec", "slipring-copy"].iter().all(|name| names.contains(name)));
+    assert!(
+        ["tokio", "rtrb", "crossbeam-vec", "slipring-copy"].iter().all(|name| names.contains(name))
+    );
 }

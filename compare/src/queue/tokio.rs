@@ -1,4 +1,5 @@
-//! tokio's bounded channel with `Bytes`, outside of a runtime. By attempts as all others, or by its blocking calls, which park their thread.
+//! tokio's bounded channel with `Bytes`, outside of a runtime. By attempts as all others, or by its
+//! blocking calls, which park their thread.
 
 use bytes::Bytes;
 use slipring::class::{ClassOptions, ClassPool};
@@ -46,7 +47,8 @@ impl<const PARKS: bool> Queue for Tokio<PARKS> {
 
     fn ends(&self) -> Result<(Pooling<PARKS>, Receiving<PARKS>), String> {
         let (sender, receiver) = channel(self.case.messages);
-        let inlet = Pooling { sender, pool: self.pool.clone(), message_bytes: self.case.message_bytes };
+        let inlet =
+            Pooling { sender, pool: self.pool.clone(), message_bytes: self.case.message_bytes };
         Ok((inlet, Receiving(receiver)))
     }
 }
@@ -86,7 +88,12 @@ fn gone(tally: &Tally) -> String {
 
 impl<const PARKS: bool> Inlet for Pooling<PARKS> {
     #[inline]
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
         let mut message = self.pool.get(self.message_bytes).map_err(|error| error.to_string())?;
         arrival.write(number, &mut message);
         let message = message.into_bytes();
@@ -100,7 +107,12 @@ impl<const PARKS: bool> Inlet for Pooling<PARKS> {
 
 impl Inlet for Copying {
     #[inline]
-    fn enqueue(&mut self, number: u64, arrival: &impl Arrival, tally: &Tally) -> Result<(), String> {
+    fn enqueue(
+        &mut self,
+        number: u64,
+        arrival: &impl Arrival,
+        tally: &Tally,
+    ) -> Result<(), String> {
         arrival.write(number, &mut self.packet);
         send(&self.sender, Bytes::copy_from_slice(&self.packet), tally)
     }

@@ -1,4 +1,5 @@
-//! What is measured on two threads: the payload, how many are published at once, the pool, the ring.
+//! What is measured on two threads: the payload, how many are published at once, the pool, the
+//! ring.
 
 /// Slots of the ring, in every case but the one that is about the ring's length.
 pub const RING_SLOTS: usize = 4096;
@@ -6,7 +7,8 @@ pub const RING_SLOTS: usize = 4096;
 /// Payloads published at once.
 const BATCHES: [usize; 3] = [1, 8, 64];
 
-/// One case: `two-512B-b64` is payloads of 512 B, published 64 at a time; `two-512B-65536-b1` has a ring of 65536 slots.
+/// One case: `two-512B-b64` is payloads of 512 B, published 64 at a time; `two-512B-65536-b1` has a
+/// ring of 65536 slots.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub payload_bytes: usize,
@@ -25,7 +27,8 @@ impl Case {
             bytes if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
             bytes => format!("{bytes}B"),
         };
-        let slots = if self.slots == RING_SLOTS { String::new() } else { format!("{}-", self.slots) };
+        let slots =
+            if self.slots == RING_SLOTS { String::new() } else { format!("{}-", self.slots) };
         format!("two-{payload}-{slots}b{}", self.batch)
     }
 
@@ -50,7 +53,8 @@ pub fn cases(quick: bool) -> Vec<Case> {
     }
     cases.push(of_512(8));
     cases.extend([1, 64].map(|batch| Case { slots: 65536, ..of_512(batch) }));
-    // Eight bytes are the number of the payload and nothing else: what it costs to hand something over at all.
+    // Eight bytes are the number of the payload and nothing else: what it costs to hand something
+    // over at all.
     for (payload_bytes, pool_bytes) in [(8, 64 << 20), (4 << 10, 64 << 20)] {
         cases.extend(BATCHES.map(|batch| Case::of(payload_bytes, pool_bytes, batch)));
     }
@@ -65,7 +69,10 @@ mod tests {
     fn names_are_those_that_others_rely_on() {
         let names = |quick| cases(quick).iter().map(Case::name).collect::<Vec<_>>();
         assert_eq!(names(true), ["two-512B-b1", "two-512B-b64"]);
-        assert_eq!(names(false)[..4], ["two-512B-b1", "two-512B-b64", "two-512B-b8", "two-512B-65536-b1"]);
+        assert_eq!(
+            names(false)[..4],
+            ["two-512B-b1", "two-512B-b64", "two-512B-b8", "two-512B-65536-b1"]
+        );
         assert_eq!(names(false)[4], "two-512B-65536-b64");
         assert_eq!(names(false)[5..8], ["two-8B-b1", "two-8B-b8", "two-8B-b64"]);
         assert_eq!(names(false)[8..], ["two-4KiB-b1", "two-4KiB-b8", "two-4KiB-b64"]);

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Idle, Patience, Tally};
 
-/// One library's bounded channel between two threads. Neither end ever parks: a full channel is tried again by [`Patience`], an empty
-/// one by [`super::Idle`].
+/// One library's bounded channel between two threads. Neither end ever parks: a full channel is
+/// tried again by [`Patience`], an empty one by [`super::Idle`].
 pub trait Channel: 'static {
     /// The contender's name when our chunks carry the payloads.
     const NAME: &'static str;
@@ -18,7 +18,8 @@ pub trait Channel: 'static {
     /// A channel for `slots` messages, allocated at once.
     fn bounded<T: Send + 'static>(slots: usize) -> (Self::Sender<T>, Self::Receiver<T>);
 
-    /// Makes a message for each number and sends it: all of them at once where the library can, one by one where it can't.
+    /// Makes a message for each number and sends it: all of them at once where the library can, one
+    /// by one where it can't.
     ///
     /// # Errors
     /// Those of `make`, or the receiver has gone.

@@ -1,4 +1,5 @@
-//! The library's ring pool beside a foreign channel: what a careful user of the public API would build to get a lane's memory without its disruptor.
+//! The library's ring pool beside a foreign channel: what a careful user of the public API would
+//! build to get a lane's memory without its disruptor.
 //!
 //! ```text
 //!   publisher: RingPool ──▶ grant ──▶ write ──▶ stage ──▶ span (address, length, sequence) ──▶ channel ──▶ reader: reads the bytes
@@ -6,9 +7,11 @@
 //!                 └──────── release(sequence) ◀── looked at once a chunk ◀── count of spans read, a line of its own ──┘
 //! ```
 //!
-//! Chunk and window are those that a lane with a reader on another thread has by default, which a pool alone wouldn't choose. The count is stored plainly by the
-//! reader and loaded by the publisher once in a chunk, so neither pays a locked instruction. It promises that no span is read after its memory can be written again. It doesn't
-//! serve several readers: the count is one reader's.
+//! Chunk and window are those that a lane with a reader on another thread has by default, which a
+//! pool alone wouldn't choose. The count is stored plainly by the reader and loaded by the
+//! publisher once in a chunk, so neither pays a locked instruction. It promises that no span is
+//! read after its memory can be written again. It doesn't serve several readers: the count is one
+//! reader's.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -67,16 +70,27 @@ pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
     let l3_bytes = Topology::read().l3_bytes_min();
     let mut pool = map(case, l3_bytes)?;
     // No bytes: it keeps the region mapped and pins no chunk.
-    let memory = pool.copy_in(&[]).map_err(|full| full.to_string())?.retain().map_err(|error| error.to_string())?;
+    let memory = pool
+        .copy_in(&[])
+        .map_err(|full| full.to_string())?
+        .retain()
+        .map_err(|error| error.to_string())?;
     let line_bytes = case.payload_bytes.next_multiple_of(LINE_BYTES);
     let chunk_payloads = (pool.stats().chunk_bytes / line_bytes).max(1);
     let read = Arc::<Cursor>::default();
     let spans = Spans { _memory: memory, read: Arc::clone(&read), count: 0 };
-    let chunks = Chunks { pool, read, payload_bytes: case.payload_bytes, left: chunk_payloads, chunk_payloads };
+    let chunks = Chunks {
+        pool,
+        read,
+        payload_bytes: case.payload_bytes,
+        left: chunk_payloads,
+        chunk_payloads,
+    };
     Ok((chunks, spans))
 }
 
-/// A pool with the defaults of a lane that is read on another core, on a machine with so much shared cache.
+/// A pool with the defaults of a lane that is read on another core, on a machine with so much
+/// shared cache.
 fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
     let options = PoolOptions {
         bytes: case.pool_bytes,
@@ -92,7 +106,11 @@ fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
     }
     // On a machine with a small cache only: the same chunk, more of them in rotation.
     drop(pool);
-    let raised = PoolOptions { chunk_bytes: Some(chunk_bytes), window_bytes: Some(window_min_bytes), ..options };
+    let raised = PoolOptions {
+        chunk_bytes: Some(chunk_bytes),
+        window_bytes: Some(window_min_bytes),
+        ..options
+    };
     RingPool::new(&raised).map_err(|error| error.to_string())
 }
 
@@ -172,14 +190,17 @@ mod tests {
     const TINY: Case = Case { payload_bytes: 2040, batch: 1, pool_bytes: 32 << 10, slots: 8 };
 
     fn holds(op: u64) -> impl FnOnce(&[u8]) {
-        move |bytes| assert!(bytes.len() == TINY.payload_bytes && Pattern::holds(op, bytes), "payload {op}")
+        move |bytes| {
+            assert!(bytes.len() == TINY.payload_bytes && Pattern::holds(op, bytes), "payload {op}")
+        }
     }
 
     #[test]
     fn nothing_is_written_again_before_it_is_read() {
         let (mut chunks, mut spans) = chunks(&TINY).unwrap();
         let (mut made, mut held, mut read) = (0, VecDeque::new(), 0);
-        // As many as the pool takes, and then some are read: every time another share of what is alive.
+        // As many as the pool takes, and then some are read: every time another share of what is
+        // alive.
         for some in [1, 7, 16, 3, 9, 2, 15] {
             chunks.look();
             while let Ok(span) = chunks.try_put(made, &Pattern) {
@@ -198,11 +219,16 @@ mod tests {
 
     #[test]
     fn a_window_has_its_chunks_on_every_machine() {
-        for l3_bytes in [None, Some(64 << 10), Some(512 << 10), Some(1 << 20), Some(8 << 20), Some(256 << 20)] {
+        for l3_bytes in
+            [None, Some(64 << 10), Some(512 << 10), Some(1 << 20), Some(8 << 20), Some(256 << 20)]
+        {
             for pool_bytes in [32 << 10, 2 << 20, 64 << 20] {
                 let stats = map(&Case { pool_bytes, ..TINY }, l3_bytes).unwrap().stats();
                 let least = (WINDOW_CHUNKS_MIN * stats.chunk_bytes).min(pool_bytes);
-                assert!((least..=pool_bytes).contains(&stats.window_bytes), "{l3_bytes:?}: {stats:?}");
+                assert!(
+                    (least..=pool_bytes).contains(&stats.window_bytes),
+                    "{l3_bytes:?}: {stats:?}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The two CPUs of a run, and the threads on them: pinned if the system lets it, as a lane and its stages are.
+//! The two CPUs of a run, and the threads on them: pinned if the system lets it, as a lane and its
+//! stages are.
 
 use std::thread::{self, JoinHandle};
 
@@ -12,7 +13,8 @@ pub struct Cpus {
 }
 
 impl Cpus {
-    /// Both on the first CPU that this process may use: for what runs one thread, where there is no second CPU.
+    /// Both on the first CPU that this process may use: for what runs one thread, where there is no
+    /// second CPU.
     pub fn one() -> Self {
         let cpu = CpuMask::read().cpus().first().copied().unwrap_or(0);
         Self { publisher: cpu, reader: cpu }
@@ -31,7 +33,8 @@ impl Cpus {
         self.pin(0)
     }
 
-    /// Pins the calling thread, thread 0 to the first CPU and any other to the second. What isn't granted slows every contender alike.
+    /// Pins the calling thread, thread 0 to the first CPU and any other to the second. What isn't
+    /// granted slows every contender alike.
     pub fn pin(self, thread: usize) -> Result<(), String> {
         let cpu = if thread == 0 { self.publisher } else { self.reader };
         pin_current(cpu, PinPolicy::Prefer).map(|_granted| ()).map_err(|error| error.to_string())

@@ -1,4 +1,5 @@
-//! crossbeam-channel: a lock-free array for many senders and receivers. One message at a time, at both ends.
+//! crossbeam-channel: a lock-free array for many senders and receivers. One message at a time, at
+//! both ends.
 
 use std::ops::Range;
 

@@ -1,7 +1,8 @@
 //! How far the two CPUs are apart: a word that goes back and forth between them.
 //!
-//! Virtual CPUs move. On the machines of our records a round trip takes one of two times, and the figures of two threads follow it; so it is measured before and after each
-//! case, and a record says in which state it was taken.
+//! Virtual CPUs move. On the machines of our records a round trip takes one of two times, and the
+//! figures of two threads follow it; so it is measured before and after each case, and a record
+//! says in which state it was taken.
 
 use std::hint::spin_loop;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ const LOST: Duration = Duration::from_secs(10);
 #[repr(align(128))]
 struct Line(AtomicU64);
 
-/// Until the word is `value`; false if that takes too long, as where both share one CPU and nobody yields.
+/// Until the word is `value`; false if that takes too long, as where both share one CPU and nobody
+/// yields.
 fn await_value(line: &Line, value: u64) -> bool {
     let mut since = None;
     for round in 1u64.. {

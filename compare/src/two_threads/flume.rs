@@ -1,4 +1,5 @@
-//! flume: a queue under a mutex, for many senders and receivers; without its asynchronous half. One message at a time, at both ends.
+//! flume: a queue under a mutex, for many senders and receivers; without its asynchronous half. One
+//! message at a time, at both ends.
 
 use std::ops::Range;
 

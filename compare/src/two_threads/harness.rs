@@ -1,5 +1,5 @@
-//! Runs the contenders of two threads: verified once, then timed in interleaved repeats, each built anew on a thread of its own, so that its pinning
-//! stays there.
+//! Runs the contenders of two threads: verified once, then timed in interleaved repeats, each built
+//! anew on a thread of its own, so that its pinning stays there.
 
 use std::sync::Arc;
 use std::thread;
@@ -30,7 +30,12 @@ impl Runner {
 }
 
 /// All contenders in one case, interleaved.
-pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) -> Result<Vec<Timing>, String> {
+pub fn measure(
+    case: &Case,
+    cpus: Cpus,
+    contenders: &[Runner],
+    rounds: &Rounds,
+) -> Result<Vec<Timing>, String> {
     case.check()?;
     let on_a_thread = |runner: &Runner, run: &(dyn Fn() -> Repeat + Sync)| {
         let outcome = thread::scope(|scope| scope.spawn(run).join());
@@ -38,12 +43,16 @@ pub fn measure(case: &Case, cpus: Cpus, contenders: &[Runner], rounds: &Rounds) 
         outcome.unwrap_or_else(panicked).map_err(|error| format!("{}: {error}", runner.name))
     };
     for runner in contenders {
-        on_a_thread(runner, &|| (runner.verify)(case, cpus, rounds.verified_ops).map(|()| (0.0, 0)))?;
+        on_a_thread(runner, &|| {
+            (runner.verify)(case, cpus, rounds.verified_ops).map(|()| (0.0, 0))
+        })?;
     }
-    let mut timings: Vec<Timing> = contenders.iter().map(|runner| Timing::new(runner.name)).collect();
+    let mut timings: Vec<Timing> =
+        contenders.iter().map(|runner| Timing::new(runner.name)).collect();
     for _ in 0..rounds.repeats {
         for (runner, timing) in contenders.iter().zip(&mut timings) {
-            let (ns_per_op, memory_bytes) = on_a_thread(runner, &|| (runner.time)(case, cpus, rounds.ops))?;
+            let (ns_per_op, memory_bytes) =
+                on_a_thread(runner, &|| (runner.time)(case, cpus, rounds.ops))?;
             timing.add(ns_per_op, memory_bytes);
         }
     }
@@ -61,7 +70,12 @@ struct Run<C> {
 impl<C: TwoThreads> Run<C> {
     fn start(case: &Case, cpus: Cpus, behind: Behind) -> Result<Self, String> {
         let (reader, tally) = Reader::new(behind);
-        Ok(Self { contender: C::start(case, cpus, reader)?, tally, published: 0, batch: case.batch })
+        Ok(Self {
+            contender: C::start(case, cpus, reader)?,
+            tally,
+            published: 0,
+            batch: case.batch,
+        })
     }
 
     /// Publishes `ops` payloads, rounded up to whole batches, and waits until the last one is read.
@@ -82,7 +96,8 @@ fn verify<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Result<(), String
     run.contender.finish()
 }
 
-/// A payload that is its number and nothing else is stored, without the call that copies a longer one.
+/// A payload that is its number and nothing else is stored, without the call that copies a longer
+/// one.
 fn time<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Repeat {
     let copied = Copied::new(case.payload_bytes);
     let behind = Behind::Word(copied.word());
@@ -93,7 +108,13 @@ fn time<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64) -> Repeat {
     }
 }
 
-fn time_filled<C: TwoThreads>(case: &Case, cpus: Cpus, ops: u64, behind: Behind, fill: &impl Fill) -> Repeat {
+fn time_filled<C: TwoThreads>(
+    case: &Case,
+    cpus: Cpus,
+    ops: u64,
+    behind: Behind,
+    fill: &impl Fill,
+) -> Repeat {
     let mut run = Run::<C>::start(case, cpus, behind)?;
     run.publish((WARM_LAPS * case.slots) as u64, fill)?;
     let (before, start) = (run.published, Instant::now());
@@ -118,11 +139,14 @@ mod tests {
 
     #[test]
     fn every_contender_brings_every_payload_to_its_reader() {
-        // Pools that wrap within a few laps of a ring that is full all the time; a stride that is a multiple of nothing, and 8 bytes alone.
+        // Pools that wrap within a few laps of a ring that is full all the time; a stride that is a
+        // multiple of nothing, and 8 bytes alone.
         for (payload_bytes, batch) in [(520, 1), (520, 7), (520, 64), (8, 1), (8, 64)] {
             let case = Case { payload_bytes, batch, pool_bytes: 128 << 10, slots: 64 };
             let timings = measure(&case, cpus(), &contenders(false), &ROUNDS).unwrap();
-            assert!(timings.iter().all(|timing| timing.ns_per_op.len() == 1 && timing.min_ns() > 0.0));
+            assert!(
+                timings.iter().all(|timing| timing.ns_per_op.len() == 1 && timing.min_ns() > 0.0)
+            );
         }
     }
 
@@ -130,7 +154,8 @@ mod tests {
     fn names_are_those_that_others_rely_on() {
         let names = |quick| contenders(quick).iter().map(|runner| runner.name).collect::<Vec<_>>();
         assert_eq!(names(true), ["slipring", "seed-arc", "rtrb"]);
-        let ours = ["slipring", "slipring-overwrite", "slipring-slices", "seed-arc", "seed-arc-patient"];
+        let ours =
+            ["slipring", "slipring-overwrite", "slipring-slices", "seed-arc", "seed-arc-patient"];
         let chunks = ["rtrb", "crossbeam", "std-mpsc", "flume", "kanal"];
         assert_eq!(
             names(false),

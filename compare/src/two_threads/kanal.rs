@@ -1,4 +1,5 @@
-//! kanal: a queue under a spinning lock, for many senders and receivers; without its asynchronous half. One message at a time, at both ends.
+//! kanal: a queue under a spinning lock, for many senders and receivers; without its asynchronous
+//! half. One message at a time, at both ends.
 
 use std::ops::Range;
 

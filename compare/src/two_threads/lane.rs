@@ -1,9 +1,12 @@
-//! Our lane as it is, under both reclaim policies: the pool's defaults, one stage on a thread that spins.
+//! Our lane as it is, under both reclaim policies: the pool's defaults, one stage on a thread that
+//! spins.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipring::pipeline::{Lane, LaneSpec, Outcome, PinPolicy, Reclaim, Refused, StageSpec, StageThread, View, Wait};
+use slipring::pipeline::{
+    Lane, LaneSpec, Outcome, PinPolicy, Reclaim, Refused, StageSpec, StageThread, View, Wait,
+};
 use slipring::ring::PoolOptions;
 
 use super::{Case, Cpus, Patience, Reader, Tally, TwoThreads};
@@ -38,7 +41,8 @@ impl<const ON_OVERWRITE: bool> RealLane<ON_OVERWRITE> {
         Ok(())
     }
 
-    /// Waits, spinning, until the pool has room for a payload: only where it is smaller than the ring.
+    /// Waits, spinning, until the pool has room for a payload: only where it is smaller than the
+    /// ring.
     #[cold]
     fn wait_for_room(&mut self, refused: Refused) -> Result<(), String> {
         let (mut patience, mut refused) = (Patience::default(), refused);
@@ -57,8 +61,11 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
     const NAME: &'static str = if ON_OVERWRITE { "slipring-overwrite" } else { "slipring" };
 
     fn start(case: &Case, cpus: Cpus, mut reader: Reader) -> Result<Self, String> {
-        let pool =
-            PoolOptions { bytes: case.pool_bytes, max_slice_bytes: case.payload_bytes, ..PoolOptions::default() };
+        let pool = PoolOptions {
+            bytes: case.pool_bytes,
+            max_slice_bytes: case.payload_bytes,
+            ..PoolOptions::default()
+        };
         let spec = LaneSpec::new(pool, case.slots)
             .cpu(cpus.publisher, PinPolicy::Prefer)
             .reclaim(if ON_OVERWRITE { Reclaim::OnOverwrite } else { Reclaim::OnConsume })
@@ -72,7 +79,13 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
         };
         let stage = stage.spawn(handler).map_err(|error| error.to_string())?;
         let memory_bytes = started.report.region.mapped_bytes;
-        Ok(Self { lane: started.lane, stage, tally, payload_bytes: case.payload_bytes, memory_bytes })
+        Ok(Self {
+            lane: started.lane,
+            stage,
+            tally,
+            payload_bytes: case.payload_bytes,
+            memory_bytes,
+        })
     }
 
     fn memory_bytes(&self) -> usize {

@@ -1,4 +1,5 @@
-//! A rival's channel with our chunks: the payload lies in the ring pool of the publisher, a span travels.
+//! A rival's channel with our chunks: the payload lies in the ring pool of the publisher, a span
+//! travels.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -37,7 +38,12 @@ impl<C: Channel> TwoThreads for OverChunks<C> {
     #[inline]
     fn publish(&mut self, first: u64, count: usize, fill: &impl Fill) -> Result<(), String> {
         let (chunks, tally) = (&mut self.chunks, &*self.tally);
-        C::send(&mut self.sender, first..first + count as u64, |op| chunks.put(op, fill, tally), tally)
+        C::send(
+            &mut self.sender,
+            first..first + count as u64,
+            |op| chunks.put(op, fill, tally),
+            tally,
+        )
     }
 
     fn finish(self) -> Result<(), String> {

@@ -1,7 +1,8 @@
-//! A rival's channel with heap vectors: the publisher allocates one for each payload, the reader frees it.
+//! A rival's channel with heap vectors: the publisher allocates one for each payload, the reader
+//! frees it.
 //!
-//! The allocator is the program's, glibc's: memory freed on another thread than the one that allocated it is its slow case, and the usual one of a program that sends
-//! vectors.
+//! The allocator is the program's, glibc's: memory freed on another thread than the one that
+//! allocated it is its slow case, and the usual one of a program that sends vectors.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ impl<C: Channel> TwoThreads for OverVecs<C> {
         cpus.pin_publisher()?;
         let (sender, receiver) = C::bounded::<Vec<u8>>(case.slots);
         let tally = reader.tally();
-        let reader = cpus.spawn_reader(move || C::receive(receiver, |payload| reader.read(&payload)));
+        let reader =
+            cpus.spawn_reader(move || C::receive(receiver, |payload| reader.read(&payload)));
         let (payload_bytes, slots) = (case.payload_bytes, case.slots);
         Ok(Self { sender, reader, tally, payload_bytes, slots, channel: PhantomData })
     }

@@ -13,7 +13,8 @@ const STUCK: Duration = Duration::from_secs(20);
 /// Rounds between two looks: more than a wait for a reader that runs ever takes.
 const ROUNDS: u64 = 1 << 12;
 
-/// One wait of the publisher for its reader. Made for each wait; it costs nothing until the first look.
+/// One wait of the publisher for its reader. Made for each wait; it costs nothing until the first
+/// look.
 #[derive(Default)]
 pub struct Patience {
     rounds: u64,
@@ -57,8 +58,9 @@ impl Patience {
     }
 }
 
-/// The idleness of a reader; it ends by what its contender tells it. The library's own, for all contenders: how often a reader looks at a line that
-/// its writer is about to write decides more at batch 1 than which queue it is.
+/// The idleness of a reader; it ends by what its contender tells it. The library's own, for all
+/// contenders: how often a reader looks at a line that its writer is about to write decides more at
+/// batch 1 than which queue it is.
 pub struct Idle {
     idle: slipring::pipeline::Idle,
     rounds: u64,

@@ -1,4 +1,5 @@
-//! What the reader does with a payload, the same for every contender: adds up its words and checks number and sum.
+//! What the reader does with a payload, the same for every contender: adds up its words and checks
+//! number and sum.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,7 +83,8 @@ impl Reader {
             Behind::Number => self.read,
             Behind::Word(word) => word,
         };
-        let is_right = word(&payload[..8]) == self.read && sum == self.read.wrapping_add(behind.wrapping_mul(each));
+        let is_right = word(&payload[..8]) == self.read
+            && sum == self.read.wrapping_add(behind.wrapping_mul(each));
         self.note(is_right);
     }
 
@@ -104,8 +106,12 @@ impl Reader {
 
     #[cold]
     fn note_wrong(&self) {
-        let _first_wins =
-            self.tally.first_wrong.compare_exchange(0, self.read + 1, Ordering::AcqRel, Ordering::Acquire);
+        let _first_wins = self.tally.first_wrong.compare_exchange(
+            0,
+            self.read + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
     }
 }
 

@@ -1,7 +1,9 @@
-//! rtrb: a wait-free ring for one producer and one consumer, the only rival that publishes a batch at once.
+//! rtrb: a wait-free ring for one producer and one consumer, the only rival that publishes a batch
+//! at once.
 //!
-//! Batch 1 is a `push`. A larger batch waits until the ring has room for all of it, is written into a chunk of the ring and shown by one store. The reader
-//! takes what there is, at most 256 as a stage does, and gives the slots back by one store.
+//! Batch 1 is a `push`. A larger batch waits until the ring has room for all of it, is written into
+//! a chunk of the ring and shown by one store. The reader takes what there is, at most 256 as a
+//! stage does, and gives the slots back by one store.
 
 use std::iter;
 use std::ops::Range;
@@ -36,7 +38,9 @@ impl Channel for Rtrb {
     ) -> Result<(), String> {
         let count = (numbers.end - numbers.start) as usize;
         if count == 1 {
-            let push = |message| producer.push(message).map_err(|PushError::Full(back)| Refused::Full(back));
+            let push = |message| {
+                producer.push(message).map_err(|PushError::Full(back)| Refused::Full(back))
+            };
             return send_one_by_one(numbers, make, tally, push);
         }
         let (mut numbers, mut refused, mut patience) = (numbers, None, Patience::default());
@@ -48,7 +52,8 @@ impl Channel for Rtrb {
             }
         });
         loop {
-            // It looks at the reader's position only when the one it remembers isn't enough; asking for the free slots first would do so every time.
+            // It looks at the reader's position only when the one it remembers isn't enough; asking
+            // for the free slots first would do so every time.
             match producer.write_chunk_uninit(count) {
                 Ok(chunk) => {
                     chunk.fill_from_iter(messages);
@@ -62,7 +67,8 @@ impl Channel for Rtrb {
     fn receive<T: Send + 'static>(mut consumer: Consumer<T>, mut each: impl FnMut(T)) {
         let mut idle = Idle::default();
         loop {
-            // Asked first: what the producer sent before it went is there when this says that it has gone.
+            // Asked first: what the producer sent before it went is there when this says that it
+            // has gone.
             let is_last = consumer.is_abandoned();
             let ready = consumer.slots().min(TAKEN_MAX);
             match consumer.read_chunk(ready) {

@@ -1,8 +1,11 @@
-//! The seed's design over the disruptor: a slot holds a counted slice, and publishing into the slot a lap later drops it. As in the single-thread contender the padding is
-//! carried in the slice and given back.
+//! The seed's design over the disruptor: a slot holds a counted slice, and publishing into the slot
+//! a lap later drops it. As in the single-thread contender the padding is carried in the slice and
+//! given back.
 //!
-//! Its reader waits as the disruptor's own strategy does, a hint a look (`BusySpinWithSpinLoopHint`). `seed-arc-patient` waits as all others do here, by
-//! the library's [`slipring::pipeline::Idle`]: it says how much of the distance at batch 1 is waiting, and how much the design.
+//! Its reader waits as the disruptor's own strategy does, a hint a look
+//! (`BusySpinWithSpinLoopHint`). `seed-arc-patient` waits as all others do here, by the library's
+//! [`slipring::pipeline::Idle`]: it says how much of the distance at batch 1 is waiting, and how
+//! much the design.
 
 #![allow(unsafe_code)]
 
@@ -94,7 +97,10 @@ impl Pool {
     }
 }
 
-fn read_all<const PATIENT: bool>(mut poller: EventPoller<Entry, SingleProducerBarrier>, mut reader: Reader) {
+fn read_all<const PATIENT: bool>(
+    mut poller: EventPoller<Entry, SingleProducerBarrier>,
+    mut reader: Reader,
+) {
     let mut idle = Idle::default();
     loop {
         match poller.poll() {
@@ -115,13 +121,20 @@ impl<const PATIENT: bool> TwoThreads for SeedArc<PATIENT> {
     fn start(case: &Case, cpus: Cpus, reader: Reader) -> Result<Self, String> {
         cpus.pin_publisher()?;
         let pool = Pool::new(case.pool_bytes)?;
-        let (poller, builder) = build_single_producer(case.slots, || Entry::None, BusySpin).new_event_poller();
+        let (poller, builder) =
+            build_single_producer(case.slots, || Entry::None, BusySpin).new_event_poller();
         let (memory, tally) = (Arc::clone(&pool.memory), reader.tally());
         let reader = cpus.spawn_reader(move || {
             read_all::<PATIENT>(poller, reader);
             drop(memory);
         });
-        Ok(Self { producer: builder.build(), reader, pool, payload_bytes: case.payload_bytes, tally })
+        Ok(Self {
+            producer: builder.build(),
+            reader,
+            pool,
+            payload_bytes: case.payload_bytes,
+            tally,
+        })
     }
 
     fn memory_bytes(&self) -> usize {
@@ -144,7 +157,9 @@ impl<const PATIENT: bool> TwoThreads for SeedArc<PATIENT> {
         } else {
             while self
                 .producer
-                .try_batch_publish(count, |entries| entries.zip(first..).for_each(|(entry, op)| *entry = next(op)))
+                .try_batch_publish(count, |entries| {
+                    entries.zip(first..).for_each(|(entry, op)| *entry = next(op))
+                })
                 .is_err()
             {
                 patience.round(&self.tally)?;

@@ -38,9 +38,13 @@ impl TwoThreads for Slices {
 
     fn start(case: &Case, cpus: Cpus, reader: Reader) -> Result<Self, String> {
         cpus.pin_publisher()?;
-        let pool =
-            PoolOptions { bytes: case.pool_bytes, max_slice_bytes: case.payload_bytes, ..PoolOptions::default() };
-        let (ring, mut readers) = SliceRing::new(&pool, case.slots, 1).map_err(|error| error.to_string())?;
+        let pool = PoolOptions {
+            bytes: case.pool_bytes,
+            max_slice_bytes: case.payload_bytes,
+            ..PoolOptions::default()
+        };
+        let (ring, mut readers) =
+            SliceRing::new(&pool, case.slots, 1).map_err(|error| error.to_string())?;
         let slices = readers.pop().ok_or("the reader is missing")?;
         let tally = reader.tally();
         let reader = cpus.spawn_reader(move || read_all(slices, reader));
@@ -54,7 +58,8 @@ impl TwoThreads for Slices {
     #[inline]
     fn publish(&mut self, first: u64, count: usize, fill: &impl Fill) -> Result<(), String> {
         for op in first..first + count as u64 {
-            let mut grant = self.ring.reserve(self.payload_bytes).map_err(|full| full.to_string())?;
+            let mut grant =
+                self.ring.reserve(self.payload_bytes).map_err(|full| full.to_string())?;
             fill.fill(op, &mut grant);
             let (mut slice, mut patience) = (grant.commit_all(), Patience::default());
             while let Err(refused) = self.ring.publish(slice, ()) {

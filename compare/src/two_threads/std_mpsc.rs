@@ -1,4 +1,5 @@
-//! The standard library's `sync_channel`: a lock-free array, for many senders and one receiver. One message at a time, at both ends.
+//! The standard library's `sync_channel`: a lock-free array, for many senders and one receiver. One
+//! message at a time, at both ends.
 
 use std::ops::Range;
 

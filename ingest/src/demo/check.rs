@@ -48,8 +48,14 @@ pub(super) fn read(data: &Path, digits: &Rows) -> Result<Read, SinkError> {
     Ok(Read { summary: Summary { sum, ..summary }, digits_rows, digits_sum })
 }
 
-/// The verdicts. Sums are compared exactly: all components are multiples of 1/64, so f64 adds them without rounding in any order.
-pub(super) fn all(digits: &LoadReport, mixed: &LoadReport, totals: &Totals, read: &Read) -> Vec<Check> {
+/// The verdicts. Sums are compared exactly: all components are multiples of 1/64, so f64 adds them
+/// without rounding in any order.
+pub(super) fn all(
+    digits: &LoadReport,
+    mixed: &LoadReport,
+    totals: &Totals,
+    read: &Read,
+) -> Vec<Check> {
     let loads = [digits, mixed];
     let total = |of: fn(&LoadReport) -> u64| loads.iter().map(|load| of(load)).sum::<u64>();
     let sent = total(|load| load.sent.vectors);
@@ -63,13 +69,25 @@ pub(super) fn all(digits: &LoadReport, mixed: &LoadReport, totals: &Totals, read
         check(
             "answers",
             verified == sent && refused == 0,
-            format!("{} of {} scores are right; one answer a request, in order", grouped(verified), grouped(sent)),
+            format!(
+                "{} of {} scores are right; one answer a request, in order",
+                grouped(verified),
+                grouped(sent)
+            ),
         ),
-        check("stop", totals.is_drained() && totals.vectors_in_segments == accepted, drained(totals)),
+        check(
+            "stop",
+            totals.is_drained() && totals.vectors_in_segments == accepted,
+            drained(totals),
+        ),
         check(
             "count",
             rows == accepted,
-            format!("{} vectors accepted, {} read back from {segments}", grouped(accepted), grouped(rows)),
+            format!(
+                "{} vectors accepted, {} read back from {segments}",
+                grouped(accepted),
+                grouped(rows)
+            ),
         ),
         check(
             "sum",
@@ -93,7 +111,11 @@ fn drained(totals: &Totals) -> String {
         return "drained: everything that was answered is in a segment".to_owned();
     }
     let why: Vec<&str> = totals.failures.iter().chain(&totals.late).map(String::as_str).collect();
-    format!("{} answered vectors aren't in a segment; {}", grouped(totals.vectors_missing()), why.join("; "))
+    format!(
+        "{} answered vectors aren't in a segment; {}",
+        grouped(totals.vectors_missing()),
+        why.join("; ")
+    )
 }
 
 #[cfg(test)]

@@ -81,9 +81,10 @@ impl DemoError {
     /// The same, with what the service's end tells about a load that failed.
     pub(super) fn with_failures(self, totals: &Totals, data: &Path) -> Self {
         match self {
-            Self::Load { error, .. } => {
-                Self::Load { error, failures: format!("\n{totals}\nwhat was stored stays in {}", data.display()) }
-            }
+            Self::Load { error, .. } => Self::Load {
+                error,
+                failures: format!("\n{totals}\nwhat was stored stays in {}", data.display()),
+            },
             other => other,
         }
     }

@@ -1,4 +1,5 @@
-//! The demonstration's data folder: new, for this user only, removed unless it is kept; and the room that there is for it.
+//! The demonstration's data folder: new, for this user only, removed unless it is kept; and the
+//! room that there is for it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,9 +13,11 @@ use super::text::mib;
 
 /// Folders in the temporary folder that one process tries before it gives up.
 const NAMES_MAX: u32 = 1000;
-/// A file system that lies in memory: filling it takes memory from everybody. The kernel's type for it differs between machines.
+/// A file system that lies in memory: filling it takes memory from everybody. The kernel's type for
+/// it differs between machines.
 const TMPFS_MAGIC: i128 = 0x0102_1994;
-/// With less room than this there is no demonstration: the digits, the segments' frames and something to load.
+/// With less room than this there is no demonstration: the digits, the segments' frames and
+/// something to load.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
 
 /// The folder. Dropped, it is removed with all that is in it, unless it was kept.
@@ -25,8 +28,8 @@ pub(super) struct DemoFolder {
 }
 
 impl DemoFolder {
-    /// Creates `path`, or a folder of its own in the system's folder for temporary files. One that exists is never taken: somebody else may
-    /// have put it, or a link, there.
+    /// Creates `path`, or a folder of its own in the system's folder for temporary files. One that
+    /// exists is never taken: somebody else may have put it, or a link, there.
     pub(super) fn create(path: Option<&Path>) -> Result<Self, DemoError> {
         let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
         if let Some(path) = path {
@@ -60,7 +63,10 @@ impl DemoFolder {
 
     /// What may be written here.
     pub(super) fn room(&self) -> Result<Room, DemoError> {
-        let failed = |error: rustix::io::Errno| DemoError::Folder { path: self.path.clone(), error: error.into() };
+        let failed = |error: rustix::io::Errno| DemoError::Folder {
+            path: self.path.clone(),
+            error: error.into(),
+        };
         let disk = statvfs(&self.path).map_err(failed)?;
         let disk_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         let in_memory = i128::from(statfs(&self.path).map_err(failed)?.f_type) == TMPFS_MAGIC;
@@ -125,7 +131,10 @@ mod tests {
         let mut folder = DemoFolder::create(None).unwrap();
         let path = folder.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(matches!(DemoFolder::create(Some(&path)), Err(DemoError::Folder { .. })), "it isn't a new one");
+        assert!(
+            matches!(DemoFolder::create(Some(&path)), Err(DemoError::Folder { .. })),
+            "it isn't a new one"
+        );
         folder.keep();
         drop(folder);
         fs::write(path.join("file"), "kept").unwrap();
@@ -138,7 +147,11 @@ mod tests {
         let room = |free_bytes| Room { path: "/tmp".into(), free_bytes, in_memory: true };
         assert_eq!(room(1 << 30).bound(512 << 20).unwrap(), 512 << 20);
         assert_eq!(room(100 << 20).bound(512 << 20).unwrap(), 50 << 20);
-        assert!(room(100 << 20).lowered(50 << 20).contains("only 100 MiB are free at /tmp, which lies in memory"));
+        assert!(
+            room(100 << 20)
+                .lowered(50 << 20)
+                .contains("only 100 MiB are free at /tmp, which lies in memory")
+        );
         let refused = room(ROOM_BYTES_MIN - 1).bound(512 << 20).unwrap_err();
         assert!(refused.to_string().contains("at least 16 are needed"), "{refused}");
         assert!(DemoFolder::create(None).unwrap().room().is_ok());

@@ -1,13 +1,17 @@
-//! The demonstration, `slipring demo`: a service and its clients in one process, with every answer and every stored vector checked.
+//! The demonstration, `slipring demo`: a service and its clients in one process, with every answer
+//! and every stored vector checked.
 //!
-//! By life cycle: a new data folder, a service on a free loopback port with the command line's defaults, the 1797
-//! digits of `examples/data/` one at a time, a mixed load, the stop, the reading back, the checks ([`DemoReport`]).
+//! By life cycle: a new data folder, a service on a free loopback port with the command line's
+//! defaults, the 1797 digits of `examples/data/` one at a time, a mixed load, the stop, the reading
+//! back, the checks ([`DemoReport`]).
 //!
-//! It promises: a report whose [`DemoReport::is_verified`] holds means that all vectors that were sent were answered rightly, once and in order,
-//! and lie in segments, as many and with the same sum, the digits bit for bit. The folder stays, for whoever wants to look; it goes when the run is
-//! interrupted or doesn't start.
+//! It promises: a report whose [`DemoReport::is_verified`] holds means that all vectors that were
+//! sent were answered rightly, once and in order, and lie in segments, as many and with the same
+//! sum, the digits bit for bit. The folder stays, for whoever wants to look; it goes when the run
+//! is interrupted or doesn't start.
 //!
-//! It doesn't measure what a machine can do: service, sink and load share its CPUs, and the mixed load keeps requests waiting on purpose.
+//! It doesn't measure what a machine can do: service, sink and load share its CPUs, and the mixed
+//! load keeps requests waiting on purpose.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -40,30 +44,43 @@ const DIGITS: &[u8] = include_bytes!("../../../examples/data/digits-64.npy");
 const DIGITS_ROWS: u64 = 1797;
 const DIGITS_SUM: f64 = 561_718.0;
 
-/// Runs the demonstration and tells on `out` what goes on, without the results: those are the report's text. Ends early, and removes its
-/// folder, soon after `interrupted` becomes true.
+/// Runs the demonstration and tells on `out` what goes on, without the results: those are the
+/// report's text. Ends early, and removes its folder, soon after `interrupted` becomes true.
 ///
 /// # Errors
 /// Whatever kept it from coming to a verdict; a wrong verdict is in the report.
-pub fn run(options: &DemoOptions, out: &mut dyn Write, interrupted: &AtomicBool) -> Result<DemoReport, DemoError> {
+pub fn run(
+    options: &DemoOptions,
+    out: &mut dyn Write,
+    interrupted: &AtomicBool,
+) -> Result<DemoReport, DemoError> {
     let digits = Rows::from_npy(DIGITS, DIM).map_err(DemoError::Digits)?;
     send::check(options.seconds, options.bytes.0)?;
     let mut folder = DemoFolder::create(options.data.as_deref())?;
     let room = folder.room()?;
     let bytes_max = room.bound(options.bytes.0)?;
     let service = Service::start(folder.path())?;
-    text::say(out, "A service and its clients in one process: every answer and every stored vector is checked.\n");
+    text::say(
+        out,
+        "A service and its clients in one process: every answer and every stored vector is checked.\n",
+    );
     text::say(out, &service.granted());
     if bytes_max < options.bytes.0 {
         text::say(out, &room.lowered(bytes_max));
     }
     text::say(
         out,
-        &format!("sending   {} real vectors (handwritten digits), one request at a time", text::grouped(DIGITS_ROWS)),
+        &format!(
+            "sending   {} real vectors (handwritten digits), one request at a time",
+            text::grouped(DIGITS_ROWS)
+        ),
     );
     let mut sent = send::digits(&service, digits.clone(), interrupted).and_then(|digits| {
         let (seconds, mib) = (options.seconds, text::mib(bytes_max));
-        text::say(out, &format!("sending   generated vectors, 1 to 8 a request, for {seconds} s or {mib} MiB"));
+        text::say(
+            out,
+            &format!("sending   generated vectors, 1 to 8 a request, for {seconds} s or {mib} MiB"),
+        );
         Ok((digits, send::mixed(&service, options.seconds, bytes_max, interrupted)?))
     });
     let totals = service.stop();

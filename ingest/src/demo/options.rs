@@ -13,7 +13,8 @@ pub struct DemoOptions {
     /// Bytes of mixed load, at most
     #[arg(long, default_value = "512MiB", value_name = "SIZE")]
     pub bytes: Size,
-    /// A new folder for the segments; it stays [default: one in the temporary folder, which stays too]
+    /// A new folder for the segments; it stays [default: one in the temporary folder, which stays
+    /// too]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Print one JSON object instead of text

@@ -69,27 +69,52 @@ impl fmt::Display for DemoReport {
         for (name, load) in self.loads() {
             let total = &load.accepted;
             let (requests, vectors) = (grouped(total.requests), grouped(total.vectors));
-            let (mib, rate) = (total.bytes as f64 / f64::from(1 << 20), grouped(load.vectors_per_s() as u64));
-            writeln!(f, "  {name:<7} {requests:>10} {vectors:>10} {mib:>8.1} {:>8.2} {rate:>11}", load.seconds)?;
+            let (mib, rate) =
+                (total.bytes as f64 / f64::from(1 << 20), grouped(load.vectors_per_s() as u64));
+            writeln!(
+                f,
+                "  {name:<7} {requests:>10} {vectors:>10} {mib:>8.1} {:>8.2} {rate:>11}",
+                load.seconds
+            )?;
         }
         writeln!(f, "\nlatency us{}", Latency::head())?;
         for (name, load) in self.loads() {
             writeln!(f, "  {name:<8}{}", load.latency)?;
         }
-        writeln!(f, "  From sending a request to reading its answer. digits: one request at a time. mixed: 128 are")?;
-        writeln!(f, "  always under way, so most of it is waiting in line. Load and service share this machine.\n")?;
+        writeln!(
+            f,
+            "  From sending a request to reading its answer. digits: one request at a time. mixed: 128 are"
+        )?;
+        writeln!(
+            f,
+            "  always under way, so most of it is waiting in line. Load and service share this machine.\n"
+        )?;
         for check in &self.checks {
-            writeln!(f, "{} {:<8} {}", if check.holds { "ok   " } else { "WRONG" }, check.name, check.detail)?;
+            writeln!(
+                f,
+                "{} {:<8} {}",
+                if check.holds { "ok   " } else { "WRONG" },
+                check.name,
+                check.detail
+            )?;
         }
-        let (data, first) = (self.data.to_string_lossy(), self.data.join("lane-0/seg-00000000000000000000.arrow"));
-        let (segments, mib) = (counted(self.read.segments, "segment"), self.data_bytes as f64 / f64::from(1 << 20));
+        let (data, first) =
+            (self.data.to_string_lossy(), self.data.join("lane-0/seg-00000000000000000000.arrow"));
+        let (segments, mib) =
+            (counted(self.read.segments, "segment"), self.data_bytes as f64 / f64::from(1 << 20));
         writeln!(f, "\ndata      {data}: {segments}, {mib:.1} MiB, kept")?;
         writeln!(f, "          Look with pyarrow (pip install pyarrow), then remove it:\n")?;
-        writeln!(f, r#"python3 -c "import pyarrow.ipc as ipc, sys; print(ipc.open_file(sys.argv[1]).read_all())" \"#)?;
+        writeln!(
+            f,
+            r#"python3 -c "import pyarrow.ipc as ipc, sys; print(ipc.open_file(sys.argv[1]).read_all())" \"#
+        )?;
         writeln!(f, "  {}", quoted(&first.to_string_lossy()))?;
         writeln!(f, "rm -r {}", quoted(&data))?;
-        let verdict =
-            if self.is_verified() { "Everything was checked and is right." } else { "Something is WRONG, see above." };
+        let verdict = if self.is_verified() {
+            "Everything was checked and is right."
+        } else {
+            "Something is WRONG, see above."
+        };
         write!(f, "\n{verdict}")
     }
 }

@@ -14,8 +14,13 @@ use crate::load::{LoadOptions, LoadReport, Rows, Target, VectorRange, run_rows};
 /// How often an interruption is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The digits, once each and in their order, one at a time: what a request takes when nothing else waits.
-pub(super) fn digits(service: &Service, rows: Rows, interrupted: &AtomicBool) -> Result<LoadReport, DemoError> {
+/// The digits, once each and in their order, one at a time: what a request takes when nothing else
+/// waits.
+pub(super) fn digits(
+    service: &Service,
+    rows: Rows,
+    interrupted: &AtomicBool,
+) -> Result<LoadReport, DemoError> {
     let count = Some(rows.count() as u64);
     send(LoadOptions { connections: 1, window: 1, count, ..options(service) }, rows, interrupted)
 }
@@ -53,8 +58,13 @@ fn options(service: &Service) -> LoadOptions {
     LoadOptions { verify: true, ..LoadOptions::new(Target::Tcp(address), DIM) }
 }
 
-/// An interrupted load's thread isn't waited for: it ends when the service that is stopped next closes its connections.
-fn send(options: LoadOptions, rows: Rows, interrupted: &AtomicBool) -> Result<LoadReport, DemoError> {
+/// An interrupted load's thread isn't waited for: it ends when the service that is stopped next
+/// closes its connections.
+fn send(
+    options: LoadOptions,
+    rows: Rows,
+    interrupted: &AtomicBool,
+) -> Result<LoadReport, DemoError> {
     let (done, report) = sync_channel(1);
     let run = move || {
         if let Some(cpu) = load_cpu() {

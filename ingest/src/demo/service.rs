@@ -36,8 +36,10 @@ impl Service {
         options.listen = Some("127.0.0.1:0".to_owned());
         options.data = Some(data.to_owned());
         // What the service would take by itself, said aloud so that it can be shown.
-        let window_bytes =
-            window_default_bytes(Topology::read().l3_bytes_min(), 1).max(WINDOW_BYTES_MIN) / CHUNK_BYTES * CHUNK_BYTES;
+        let window_bytes = window_default_bytes(Topology::read().l3_bytes_min(), 1)
+            .max(WINDOW_BYTES_MIN)
+            / CHUNK_BYTES
+            * CHUNK_BYTES;
         options.window = Some(Size(window_bytes as u64));
         let first = match Server::start(&options, Arc::new(|| ())) {
             Ok(server) => return Ok(Self { server, options, refused: None }),
@@ -67,9 +69,14 @@ impl Service {
         if cfg!(debug_assertions) {
             text += "          built without --release: everything is many times slower than it should be\n";
         }
-        let address = self.address().map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
-        writeln!(text, "service   {address}, vectors of {DIM}, {}", counted(self.options.lanes.into(), "lane"))
-            .expect("a String grows");
+        let address =
+            self.address().map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+        writeln!(
+            text,
+            "service   {address}, vectors of {DIM}, {}",
+            counted(self.options.lanes.into(), "lane")
+        )
+        .expect("a String grows");
         for report in self.server.reports() {
             text += &self.lane(report);
         }
@@ -80,7 +87,8 @@ impl Service {
     }
 
     fn lane(&self, report: &LaneReport) -> String {
-        let load = load_cpu().map_or_else(String::new, |cpu| format!("; the load asks for cpu {cpu}"));
+        let load =
+            load_cpu().map_or_else(String::new, |cpu| format!("; the load asks for cpu {cpu}"));
         let mut text = format!("granted   IO thread {}{load}\n", report.pin);
         let (region, pages) = (&report.region, &report.region.pages);
         let kinds = [
@@ -95,17 +103,28 @@ impl Service {
             .map(|(kind, bytes)| format!("{} MiB in {kind}", mib(*bytes as u64)))
             .collect();
         let node = region.node.map_or_else(String::new, |node| format!(", node {node}"));
-        let (pool, window) = (mib(self.options.pool.0), mib(self.options.window.map_or(0, |window| window.0)));
+        let (pool, window) =
+            (mib(self.options.pool.0), mib(self.options.window.map_or(0, |window| window.0)));
         let touch_ms = region.touch_ns as f64 / 1e6;
-        text += &format!("          pool of {pool} MiB: {}{node}, touched in {touch_ms:.1} ms\n", kinds.join(", "));
-        text += &format!("          window of {window} MiB: the part in rotation; the rest is reserve for bursts\n");
-        let missing = region.downgrades.iter().map(ToString::to_string).chain(report.downgrades.iter().cloned());
+        text += &format!(
+            "          pool of {pool} MiB: {}{node}, touched in {touch_ms:.1} ms\n",
+            kinds.join(", ")
+        );
+        text += &format!(
+            "          window of {window} MiB: the part in rotation; the rest is reserve for bursts\n"
+        );
+        let missing = region
+            .downgrades
+            .iter()
+            .map(ToString::to_string)
+            .chain(report.downgrades.iter().cloned());
         missing.for_each(|downgrade| text += &wrap(&format!("not granted: {downgrade}")));
         text
     }
 }
 
-/// The CPU that the load is pinned to: the last one, where there is more than one, because the first is the IO thread's.
+/// The CPU that the load is pinned to: the last one, where there is more than one, because the
+/// first is the IO thread's.
 pub(super) fn load_cpu() -> Option<usize> {
     match CpuMask::read().cpus() {
         [_, .., last] => Some(*last),
@@ -123,7 +142,10 @@ fn defaults() -> ServeOptions {
 /// CPU, kernel and the CPUs allowed, as far as the system tells.
 fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
+    let model = info
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| line.split_once(": "));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let kernel = kernel.split(['-', '\n']).next().unwrap_or_default();
     let (model, mask) = (model.map_or("unknown CPU", |(_, model)| model.trim()), CpuMask::read());

@@ -14,8 +14,12 @@ pub(super) fn say(out: &mut dyn Write, lines: &str) {
 /// 1234567 as 1,234,567.
 pub(super) fn grouped(figure: u64) -> String {
     let digits = figure.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| str::from_utf8(group).unwrap_or(""))
+        .collect();
     groups.join(",")
 }
 
@@ -67,10 +71,16 @@ mod tests {
     fn figures_and_lines_are_readable() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([64 << 20, (64 << 20) + (1 << 19)].map(mib), ["64", "64.5"]);
-        assert_eq!([1, 1000].map(|figure| counted(figure, "segment")), ["1 segment", "1,000 segments"]);
+        assert_eq!(
+            [1, 1000].map(|figure| counted(figure, "segment")),
+            ["1 segment", "1,000 segments"]
+        );
         assert_eq!(wrap("a b"), "          a b\n");
         let long = wrap(&"word ".repeat(50));
-        assert!(long.lines().count() > 2 && long.lines().all(|line| line.len() <= COLUMNS), "{long}");
+        assert!(
+            long.lines().count() > 2 && long.lines().all(|line| line.len() <= COLUMNS),
+            "{long}"
+        );
         assert_eq!(quoted("/tmp/slipring-demo-1-0"), "/tmp/slipring-demo-1-0");
         assert_eq!(quoted("/tmp/it's mine"), r"'/tmp/it'\''s mine'");
     }

@@ -42,7 +42,9 @@ pub enum GetError {
         name: String,
     },
     /// Two objects for one file.
-    #[error("{first} and {second} would both be written to {name:?}; get them into two folders, one after the other")]
+    #[error(
+        "{first} and {second} would both be written to {name:?}; get them into two folders, one after the other"
+    )]
     SameName {
         /// One object.
         first: String,
@@ -95,11 +97,13 @@ impl GetError {
             "total_timeout" => "total-timeout",
             other => other,
         };
-        let limit = error.limit.trim_end_matches(", or none").trim_end_matches(", or leave the pool out");
+        let limit =
+            error.limit.trim_end_matches(", or none").trim_end_matches(", or leave the pool out");
         GetError::option(field, error.value, format!("give {limit}, or leave it out"))
     }
 
-    /// The exit code of `slipring get`: 2 for options, URLs and folders, 130 after an interruption (as shells say it), else 1.
+    /// The exit code of `slipring get`: 2 for options, URLs and folders, 130 after an interruption
+    /// (as shells say it), else 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

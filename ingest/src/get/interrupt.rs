@@ -9,7 +9,8 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 
-/// A token that the first SIGINT or SIGTERM cancels. A second one ends the process at once, with code 130 and whatever is unfinished.
+/// A token that the first SIGINT or SIGTERM cancels. A second one ends the process at once, with
+/// code 130 and whatever is unfinished.
 ///
 /// # Errors
 /// The system takes no handler, or gives no thread.

@@ -1,13 +1,17 @@
-//! Objects from storage, `slipring get`: fetched by ranges into buffers that may be used again, and then written, sent on, or only measured.
+//! Objects from storage, `slipring get`: fetched by ranges into buffers that may be used again, and
+//! then written, sent on, or only measured.
 //!
-//! By life cycle: the options and all names are checked, the folder is made or the service is asked for a connection, a few workers bring the
-//! objects ([`Outcome`]), and the end is a [`Report`].
+//! By life cycle: the options and all names are checked, the folder is made or the service is asked
+//! for a connection, a few workers bring the objects ([`Outcome`]), and the end is a [`Report`].
 //!
-//! It promises: nothing is fetched before everything that can be checked has been; an object that fails ends nobody else's; a file is whole or not
-//! there; of `--ingest` every answer is checked; memory is bounded by the objects under way ([`GetOptions::objects_at_once`]), and in the
-//! pool's classes by its buffers. An interruption ends everything within moments and leaves no unfinished file.
+//! It promises: nothing is fetched before everything that can be checked has been; an object that
+//! fails ends nobody else's; a file is whole or not there; of `--ingest` every answer is checked;
+//! memory is bounded by the objects under way ([`GetOptions::objects_at_once`]), and in the pool's
+//! classes by its buffers. An interruption ends everything within moments and leaves no unfinished
+//! file.
 //!
-//! It doesn't list buckets, doesn't go on where an earlier run was interrupted, and keeps no order between objects.
+//! It doesn't list buckets, doesn't go on where an earlier run was interrupted, and keeps no order
+//! between objects.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -39,18 +43,25 @@ use run::{Run, Service, To};
 /// How often the pool looks for buffers that nobody needs.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Gets the objects that the options name, and gives `told` what became of each when it is known. Blocks until all have ended, or until soon after
-/// `cancel` is cancelled.
+/// Gets the objects that the options name, and gives `told` what became of each when it is known.
+/// Blocks until all have ended, or until soon after `cancel` is cancelled.
 ///
 /// # Errors
-/// Whatever kept it from beginning, and an interruption; what happened to single objects is in the report.
-pub fn run(options: &GetOptions, cancel: &CancellationToken, told: impl FnMut(&Outcome)) -> Result<Report, GetError> {
+/// Whatever kept it from beginning, and an interruption; what happened to single objects is in the
+/// report.
+pub fn run(
+    options: &GetOptions,
+    cancel: &CancellationToken,
+    told: impl FnMut(&Outcome),
+) -> Result<Report, GetError> {
     let engine = options.engine()?;
     let objects = Object::open(&options.urls)?;
     let all = objects.len();
     let interrupted = |done| GetError::Interrupted { done, all, others: options.others() };
     let (to, client) = match (&options.output, &options.ingest) {
-        (Some(_), Some(to)) => return Err(GetError::option("ingest", to, "leave it or --output out".to_owned())),
+        (Some(_), Some(to)) => {
+            return Err(GetError::option("ingest", to, "leave it or --output out".to_owned()));
+        }
         (Some(path), None) => {
             object::check_names(&objects)?;
             (To::Folder(Folder::create(path)?), None)
@@ -72,10 +83,13 @@ pub fn run(options: &GetOptions, cancel: &CancellationToken, told: impl FnMut(&O
         (None, None) => (To::Nowhere, None),
     };
     let no_threads = |error| GetError::System { what: "threads", error };
-    let _ticker = engine.buffer_pool().map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
+    let _ticker =
+        engine.buffer_pool().map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
     let workers = options.objects_at_once().min(all);
-    let (progress, next, started) = (Progress::new(all, options.json), AtomicUsize::new(0), Instant::now());
+    let (progress, next, started) =
+        (Progress::new(all, options.json), AtomicUsize::new(0), Instant::now());
     let run = Run { objects, engine, to, cancel: cancel.clone(), progress, next };
     let outcomes = runtime.block_on(run.all(workers, client, told));
     let elapsed = started.elapsed();

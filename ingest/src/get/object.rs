@@ -45,7 +45,8 @@ impl Object {
 pub(super) fn check_names(objects: &[Object]) -> Result<(), GetError> {
     let mut seen: HashMap<&str, &Object> = HashMap::with_capacity(objects.len());
     for object in objects {
-        // The key has lost what a URL says by a slash at its end, or by dots: that it means a folder.
+        // The key has lost what a URL says by a slash at its end, or by dots: that it means a
+        // folder.
         let said = object.url.rsplit('/').next().unwrap_or_default();
         for name in [said, object.name()] {
             if ["", ".", ".."].contains(&name) {
@@ -67,13 +68,21 @@ mod tests {
 
     fn check(urls: &[&str]) -> Result<(), String> {
         let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
-        Object::open(&urls).and_then(|objects| check_names(&objects)).map_err(|error| error.to_string())
+        Object::open(&urls)
+            .and_then(|objects| check_names(&objects))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn names_are_the_last_parts_of_keys() {
         assert_eq!(
-            check(&["memory:///a/one", "memory:///b/two", "/tmp/a file", "/tmp/?", "http://host/x.npy%3Fa"]),
+            check(&[
+                "memory:///a/one",
+                "memory:///b/two",
+                "/tmp/a file",
+                "/tmp/?",
+                "http://host/x.npy%3Fa"
+            ]),
             Ok(())
         );
         for urls in [
@@ -82,7 +91,10 @@ mod tests {
             &["memory:///a%20b", "/tmp/a b"],
         ] {
             let error = check(urls).unwrap_err();
-            assert!(urls.iter().all(|url| error.contains(url)) && error.contains("two folders"), "{error}");
+            assert!(
+                urls.iter().all(|url| error.contains(url)) && error.contains("two folders"),
+                "{error}"
+            );
         }
     }
 

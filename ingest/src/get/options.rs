@@ -11,7 +11,8 @@ use crate::load::{Target, parse_duration};
 use crate::protocol::VECTORS_MAX;
 use crate::server::Size;
 
-/// Requests in flight that the number of objects under way follows from unless `--concurrency` says how many; the engine starts with them.
+/// Requests in flight that the number of objects under way follows from unless `--concurrency` says
+/// how many; the engine starts with them.
 const CONCURRENCY: usize = 32;
 /// Requests in flight for each object under way.
 const REQUESTS_AN_OBJECT: usize = 4;
@@ -21,16 +22,20 @@ const OBJECTS_AT_ONCE_MAX: usize = 16;
 /// What is fetched, where it goes, with which memory and by how many requests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GetOptions {
-    /// Objects: s3://bucket/key, gs://bucket/key, az://container/key, http(s)://host/path, file:///path or the path of a file
+    /// Objects: s3://bucket/key, gs://bucket/key, az://container/key, http(s)://host/path,
+    /// file:///path or the path of a file
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
-    /// Folder to write to, made if missing: one file an object, named by the last part of its key; files of these names are replaced
+    /// Folder to write to, made if missing: one file an object, named by the last part of its key;
+    /// files of these names are replaced
     #[arg(short, long, value_name = "DIR", conflicts_with = "ingest")]
     pub output: Option<PathBuf>,
-    /// Service to send the vectors of .npy, .fvecs and Arrow IPC objects to [default without --output: what is fetched is only measured]
+    /// Service to send the vectors of .npy, .fvecs and Arrow IPC objects to [default without
+    /// --output: what is fetched is only measured]
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub ingest: Option<Target>,
-    /// Arrow column of the vectors [default: the only fixed-size list of f32, or of several the one named vector]
+    /// Arrow column of the vectors [default: the only fixed-size list of f32, or of several the one
+    /// named vector]
     #[arg(long, value_name = "NAME", requires = "ingest")]
     pub column: Option<String>,
     /// Most vectors of a frame; at most the service's --max-vectors
@@ -39,10 +44,12 @@ pub struct GetOptions {
     /// Fetch into buffers that are used again
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Buffers of each class (1, 4, 16, 64, 256 MiB), in use or kept; at the limit an object waits. Implies --buffer-pool [default: 16]
+    /// Buffers of each class (1, 4, 16, 64, 256 MiB), in use or kept; at the limit an object waits.
+    /// Implies --buffer-pool [default: 16]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
-    /// Idle time after which buffers give their memory back, in whole seconds; 0s for never. Implies --buffer-pool [default: 10s]
+    /// Idle time after which buffers give their memory back, in whole seconds; 0s for never.
+    /// Implies --buffer-pool [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub buffer_pool_shrink_after: Option<Duration>,
     /// Bytes of a request [default: by the object's size, 1 to 16 MiB]
@@ -51,7 +58,8 @@ pub struct GetOptions {
     /// Requests in flight, over all objects [default: 32 at first, then what brings most]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Objects under way at once, each with a buffer as large as itself; more of them where they are small and far away [default: a quarter of --concurrency, 1 to 16]
+    /// Objects under way at once, each with a buffer as large as itself; more of them where they
+    /// are small and far away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object by one request
@@ -60,7 +68,8 @@ pub struct GetOptions {
     /// How often a request is repeated after what may pass: a broken connection, status 429 or 5xx
     #[arg(long, default_value_t = 4)]
     pub retries: u32,
-    /// Longest time of a request; what has come by then is kept. With --ingest, also the longest wait for the service
+    /// Longest time of a request; what has come by then is kept. With --ingest, also the longest
+    /// wait for the service
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
     /// Longest time of fetching an object, retries included [default: none]
@@ -97,9 +106,15 @@ impl GetOptions {
     /// The engine with its pool, or the first option that can't be. Takes no memory yet.
     pub(super) fn engine(&self) -> Result<RangeEngine, GetError> {
         if !(1..=VECTORS_MAX).contains(&self.max_vectors) {
-            return Err(GetError::option("max-vectors", self.max_vectors, format!("give 1 to {VECTORS_MAX}")));
+            return Err(GetError::option(
+                "max-vectors",
+                self.max_vectors,
+                format!("give 1 to {VECTORS_MAX}"),
+            ));
         }
-        if let Some(parallel) = self.parallel.filter(|parallel| !(1..=CONCURRENCY_MAX).contains(parallel)) {
+        if let Some(parallel) =
+            self.parallel.filter(|parallel| !(1..=CONCURRENCY_MAX).contains(parallel))
+        {
             return Err(GetError::option(
                 "parallel",
                 parallel,
@@ -133,8 +148,10 @@ impl GetOptions {
         let pool = PoolOptions {
             enabled: self.buffer_pool || size.is_some() || shrink_after.is_some(),
             max_buffers_per_class: size.unwrap_or(default.max_buffers_per_class),
-            shrink_after_secs: shrink_after.map_or(default.shrink_after_secs, |time| time.as_secs()),
-            // Every object is let go of when it is written or sent, so whoever waits gets its turn, and memory is bounded.
+            shrink_after_secs: shrink_after
+                .map_or(default.shrink_after_secs, |time| time.as_secs()),
+            // Every object is let go of when it is written or sent, so whoever waits gets its turn,
+            // and memory is bounded.
             at_limit: AtLimit::Wait,
         };
         pool.build().map_err(GetError::from_engine)
@@ -149,7 +166,8 @@ impl GetOptions {
         }
     }
 
-    /// How many objects are under way at most: `--parallel`, else a quarter of the requests in flight, from 1 to 16; 8 without `--concurrency`.
+    /// How many objects are under way at most: `--parallel`, else a quarter of the requests in
+    /// flight, from 1 to 16; 8 without `--concurrency`.
     pub fn objects_at_once(&self) -> usize {
         let quarter = self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_AN_OBJECT;
         self.parallel.unwrap_or(quarter.clamp(1, OBJECTS_AT_ONCE_MAX))
@@ -176,7 +194,10 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_command_line() {
         let urls = ["s3://bucket/a", "b"].map(str::to_owned);
-        assert_eq!(format!("{:?}", parsed("s3://bucket/a b")), format!("{:?}", GetOptions::new(urls)));
+        assert_eq!(
+            format!("{:?}", parsed("s3://bucket/a b")),
+            format!("{:?}", GetOptions::new(urls))
+        );
         assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
         assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
         // What `--help` says of the pool.
@@ -186,12 +207,18 @@ mod tests {
 
     #[test]
     fn each_option_of_the_pool_is_a_pool() {
-        let pool = |words: &str| parsed(words).engine().unwrap().buffer_pool().map(|pool| pool.options().clone());
+        let pool = |words: &str| {
+            parsed(words).engine().unwrap().buffer_pool().map(|pool| pool.options().clone())
+        };
         assert!(pool("a").is_none());
         let is = |words: &str, buffers, shrink_after: Option<u64>| {
             let options = pool(words).expect("it implies --buffer-pool");
             let expected = (buffers, shrink_after.map(Duration::from_secs), AtLimit::Wait);
-            assert_eq!((options.limit.buffers, options.shrink_after, options.at_limit), expected, "{words}");
+            assert_eq!(
+                (options.limit.buffers, options.shrink_after, options.at_limit),
+                expected,
+                "{words}"
+            );
         };
         is("a --buffer-pool", 16, Some(10));
         is("a --buffer-pool-size 3", 3, Some(10));
@@ -199,16 +226,26 @@ mod tests {
         is("a --buffer-pool-shrink-after 0s", 16, None);
         is("a --buffer-pool --buffer-pool-size 1 --buffer-pool-shrink-after 1s", 1, Some(1));
         let odd = parsed("a --buffer-pool-shrink-after 1500ms").engine().unwrap_err().to_string();
-        assert!(odd.contains("--buffer-pool-shrink-after is 1.5s") && odd.contains("whole seconds"), "{odd}");
+        assert!(
+            odd.contains("--buffer-pool-shrink-after is 1.5s") && odd.contains("whole seconds"),
+            "{odd}"
+        );
     }
 
     #[test]
     fn the_engine_has_what_was_asked_for() {
         let words = "a --part-size 8MiB --concurrency 32 --no-ranges";
-        assert!(Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).is_err());
-        let engine = parsed("a --part-size 8MiB --concurrency 32 --retries 0 --total-timeout 2m").engine().unwrap();
+        assert!(
+            Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).is_err()
+        );
+        let engine = parsed("a --part-size 8MiB --concurrency 32 --retries 0 --total-timeout 2m")
+            .engine()
+            .unwrap();
         let options = engine.options();
-        assert_eq!((options.enabled, options.part_bytes, options.concurrency), (true, Some(8 << 20), Some(32)));
+        assert_eq!(
+            (options.enabled, options.part_bytes, options.concurrency),
+            (true, Some(8 << 20), Some(32))
+        );
         assert_eq!((options.retries, options.total_timeout), (0, Some(Duration::from_secs(120))));
         assert!(!parsed("a --no-ranges").engine().unwrap().options().enabled);
     }
@@ -218,7 +255,10 @@ mod tests {
         let (output, ingest) = (Some("out".into()), Some("127.0.0.1:1".parse().unwrap()));
         let both = GetOptions { output, ingest, ..GetOptions::new(["a".to_owned()]) };
         let error = crate::get::run(&both, &CancellationToken::new(), |_| ()).unwrap_err();
-        assert!(error.to_string().contains("leave it or --output out") && error.exit_code() == 2, "{error}");
+        assert!(
+            error.to_string().contains("leave it or --output out") && error.exit_code() == 2,
+            "{error}"
+        );
     }
 
     #[test]
@@ -226,6 +266,9 @@ mod tests {
         let at_once = |words: &str| parsed(words).objects_at_once();
         assert_eq!(at_once("a"), 8);
         assert_eq!(at_once("a --concurrency 4 --parallel 100"), 100);
-        assert_eq!([1, 4, 32, 1024].map(|requests| at_once(&format!("a --concurrency {requests}"))), [1, 1, 8, 16]);
+        assert_eq!(
+            [1, 4, 32, 1024].map(|requests| at_once(&format!("a --concurrency {requests}"))),
+            [1, 1, 8, 16]
+        );
     }
 }

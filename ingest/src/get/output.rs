@@ -1,8 +1,9 @@
 //! Files of objects: whole under their names, or not there.
 //!
-//! A file is written under a temporary name beside it, and renamed when the last byte is in it. So a run that fails leaves no half file; one that is
-//! killed outright may leave `.slipring-get-*` files, which may be deleted. Nothing is synced: what a power failure keeps, and what a
-//! network's file system refuses after the last byte, is the system's choice.
+//! A file is written under a temporary name beside it, and renamed when the last byte is in it. So
+//! a run that fails leaves no half file; one that is killed outright may leave `.slipring-get-*`
+//! files, which may be deleted. Nothing is synced: what a power failure keeps, and what a network's
+//! file system refuses after the last byte, is the system's choice.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -24,7 +25,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes it if it isn't there. That it can be written is tried, so that it is known before anything is fetched.
+    /// Makes it if it isn't there. That it can be written is tried, so that it is known before
+    /// anything is fetched.
     pub(super) fn create(path: &Path) -> Result<Folder, GetError> {
         let failed = |error| GetError::Folder { path: path.to_owned(), error };
         fs::create_dir_all(path).map_err(failed)?;
@@ -34,7 +36,12 @@ impl Folder {
     }
 
     /// Writes a file, in place of one that has this name already. Blocks.
-    pub(super) fn write(&self, name: &str, bytes: &[u8], cancel: &CancellationToken) -> Result<(), ObjectError> {
+    pub(super) fn write(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        cancel: &CancellationToken,
+    ) -> Result<(), ObjectError> {
         let path = self.path.join(name);
         let failed = |error| ObjectError::Write { path: path.clone(), error };
         let mut file = self.unfinished().map_err(failed)?;
@@ -48,7 +55,8 @@ impl Folder {
         Ok(())
     }
 
-    /// A file under a temporary name that nobody has, removed when it is dropped with it. Who may read it is the umask's to say.
+    /// A file under a temporary name that nobody has, removed when it is dropped with it. Who may
+    /// read it is the umask's to say.
     fn unfinished(&self) -> io::Result<NamedTempFile> {
         let named = Permissions::from_mode(0o666);
         tempfile::Builder::new().prefix(".slipring-get-").permissions(named).tempfile_in(&self.path)
@@ -60,8 +68,10 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }

@@ -1,4 +1,5 @@
-//! Progress on a terminal: a bar of bytes, as far as sizes are known, a bar of objects, and a line for each one under way.
+//! Progress on a terminal: a bar of bytes, as far as sizes are known, a bar of objects, and a line
+//! for each one under way.
 //!
 //! Nothing is drawn where nobody looks: with `--json`, and when standard error isn't a terminal.
 
@@ -29,7 +30,8 @@ impl Progress {
         let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let lines = MultiProgress::with_draw_target(target);
         let bar = |template: &str, length| {
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             lines.add(ProgressBar::new(length).with_style(style))
         };
         let bytes = bar("{bar:30} {binary_bytes} of {binary_total_bytes}", 0);
@@ -47,7 +49,8 @@ impl Progress {
     pub(super) fn begin(&self, url: &str) -> Line {
         let style = ProgressStyle::with_template("{spinner} {prefix}: {msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = self.lines.insert_before(&self.bytes, ProgressBar::new_spinner().with_style(style));
+        let bar =
+            self.lines.insert_before(&self.bytes, ProgressBar::new_spinner().with_style(style));
         if !bar.is_hidden() {
             // It is a thread.
             bar.enable_steady_tick(TURN);
@@ -58,7 +61,12 @@ impl Progress {
     }
 
     /// An object has ended; `told` prints what there is to say of it, between the drawings.
-    pub(super) fn ended(&self, outcome: &Outcome, fetched_bytes: u64, mut told: impl FnMut(&Outcome)) {
+    pub(super) fn ended(
+        &self,
+        outcome: &Outcome,
+        fetched_bytes: u64,
+        mut told: impl FnMut(&Outcome),
+    ) {
         self.lines.suspend(|| told(outcome));
         self.objects.inc(1);
         self.objects.set_message(rate(fetched_bytes, self.objects.elapsed()));

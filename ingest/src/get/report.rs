@@ -38,7 +38,8 @@ impl Outcome {
         !matches!(self.error, Some(ObjectError::Cancelled))
     }
 
-    /// One object: what was fetched, with `--ingest` the vectors, and with a failure its `error`. An object that wasn't fetched has no `pool`.
+    /// One object: what was fetched, with `--ingest` the vectors, and with a failure its `error`.
+    /// An object that wasn't fetched has no `pool`.
     pub fn to_json(&self) -> Value {
         let fetched = self.fetched.as_ref();
         let mut line = json!({
@@ -83,9 +84,13 @@ impl Report {
 
     fn pool(&self) -> String {
         let count = |pool| self.fetched().filter(|stats| stats.pool == pool).count();
-        let all = [PoolUse::Hit, PoolUse::Fresh, PoolUse::Skip, PoolUse::Off].map(|pool| (count(pool), pool));
-        let said: Vec<String> =
-            all.iter().filter(|(count, _)| *count > 0).map(|(count, pool)| format!("{count} {pool}")).collect();
+        let all = [PoolUse::Hit, PoolUse::Fresh, PoolUse::Skip, PoolUse::Off]
+            .map(|pool| (count(pool), pool));
+        let said: Vec<String> = all
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, pool)| format!("{count} {pool}"))
+            .collect();
         said.join(", ")
     }
 }
@@ -109,7 +114,10 @@ impl fmt::Display for Report {
                 None => ["-"; 4].map(str::to_owned).into(),
             };
             let seconds = elapsed.as_secs_f64();
-            write!(f, "{size:>12} {ranges:>6} {retries:>7} {seconds:>9.3} {speed:>14}  {pool:<5} {url}")?;
+            write!(
+                f,
+                "{size:>12} {ranges:>6} {retries:>7} {seconds:>9.3} {speed:>14}  {pool:<5} {url}"
+            )?;
             if let Some(Sent { vectors, answered, .. }) = &outcome.sent {
                 write!(f, ": {answered} of {vectors} vectors answered")?;
             }

@@ -4,7 +4,8 @@
 //! next object ──▶ engine.get ──▶ its bytes ──▶ file, or frames to the service ──▶ outcome
 //!  (on the runtime's threads)      (on threads that may block)
 //! ```
-//! A worker takes the next object when it has let go of the one before, so memory is bounded by the number of workers.
+//! A worker takes the next object when it has let go of the one before, so memory is bounded by the
+//! number of workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,8 +55,9 @@ pub(super) struct Service {
 }
 
 impl Run {
-    /// Brings all objects by so many workers and gives `told` each outcome when it is there, but not those of interrupted objects of which nothing
-    /// has gone anywhere. `client` is for the first worker.
+    /// Brings all objects by so many workers and gives `told` each outcome when it is there, but
+    /// not those of interrupted objects of which nothing has gone anywhere. `client` is for the
+    /// first worker.
     pub(super) async fn all(
         self,
         workers: usize,
@@ -108,9 +110,15 @@ impl Run {
             let url = object.url.clone();
             Outcome { url, fetched, sent, retries, elapsed, error }
         };
-        let download = match self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await {
+        let download = match self
+            .engine
+            .get_cancellable(&*object.store, &object.path, &self.cancel)
+            .await
+        {
             Ok(download) => download,
-            Err(error) => return outcome(None, None, error.retries, started.elapsed(), Some(failed(error))),
+            Err(error) => {
+                return outcome(None, None, error.retries, started.elapsed(), Some(failed(error)));
+            }
         };
         let (bytes, stats) = (download.bytes, download.stats);
         let (sent, ended) = match &self.to {
@@ -128,8 +136,14 @@ impl Run {
         outcome(Some(stats), sent, stats.retries, stats.elapsed, ended.err())
     }
 
-    async fn write(&self, object: &Object, folder: &Folder, bytes: Bytes) -> Result<(), ObjectError> {
-        let (folder, name, cancel) = (folder.clone(), object.name().to_owned(), self.cancel.clone());
+    async fn write(
+        &self,
+        object: &Object,
+        folder: &Folder,
+        bytes: Bytes,
+    ) -> Result<(), ObjectError> {
+        let (folder, name, cancel) =
+            (folder.clone(), object.name().to_owned(), self.cancel.clone());
         blocking(move || folder.write(&name, &bytes, &cancel)).await
     }
 
@@ -140,7 +154,8 @@ impl Run {
         bytes: Bytes,
         client: &mut Option<Client>,
     ) -> (Sent, Result<(), ObjectError>) {
-        let (service, name, cancel) = (service.clone(), object.name().to_owned(), self.cancel.clone());
+        let (service, name, cancel) =
+            (service.clone(), object.name().to_owned(), self.cancel.clone());
         let mut held = client.take();
         let (held, sent, ended) = blocking(move || {
             let mut sent = Sent::default();
@@ -154,7 +169,8 @@ impl Run {
 }
 
 impl Service {
-    /// Sends an object's vectors over the connection that is held, or a new one; it is held on to if it can be used again. Blocks.
+    /// Sends an object's vectors over the connection that is held, or a new one; it is held on to
+    /// if it can be used again. Blocks.
     fn send(
         &self,
         held: &mut Option<Client>,

@@ -55,8 +55,11 @@ impl Driver {
                 Ok(stream) => self.admit(stream),
                 Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
                     Some(Errno::AGAIN) => return,
-                    Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return self.pause_accepting(),
-                    // This one connection is gone already, or a signal came: the next one may be there.
+                    Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                        return self.pause_accepting();
+                    }
+                    // This one connection is gone already, or a signal came: the next one may be
+                    // there.
                     _ => {}
                 },
             }

@@ -1,8 +1,9 @@
 //! Answers: the answering stage, the outputs it fills and how they're sent.
 //!
-//! The answering stage follows everything that can change an outcome and emits one answer a slot, in sequence order. It is polled
-//! here, on the IO thread, and the reclaimer follows it: a slot isn't used again before its answer is encoded, so encoding
-//! can't fail for lack of room in the ring, and no queue stands between.
+//! The answering stage follows everything that can change an outcome and emits one answer a slot,
+//! in sequence order. It is polled here, on the IO thread, and the reclaimer follows it: a slot
+//! isn't used again before its answer is encoded, so encoding can't fail for lack of room in the
+//! ring, and no queue stands between.
 
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
@@ -36,8 +37,9 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// `in_flight_max` requests of a connection may wait for their answers, and as many refusals beside them: `output_bytes` are enough for
-    /// all of these and the last refusal, when framing is lost.
+    /// `in_flight_max` requests of a connection may wait for their answers, and as many refusals
+    /// beside them: `output_bytes` are enough for all of these and the last refusal, when framing
+    /// is lost.
     pub(super) fn new(
         stage: Stage<Request>,
         verdicts: ColumnReader<u8>,
@@ -49,7 +51,8 @@ impl Answers {
         let answer_bytes_max = answer_bytes(Mode::Header, limits.max_vectors as usize);
         let refusal_bytes = answer_bytes(Mode::Header, 0);
         assert!(in_flight_max > 0, "a connection may have a request under way");
-        let owed_max = output_bytes - (in_flight_max as usize + 1) * refusal_bytes - answer_bytes_max;
+        let owed_max =
+            output_bytes - (in_flight_max as usize + 1) * refusal_bytes - answer_bytes_max;
         Self {
             stage: Some(stage),
             verdicts,
@@ -63,7 +66,8 @@ impl Answers {
         }
     }
 
-    /// Whether a connection has as many requests under way as it may, or its output couldn't hold one more answer beside those that are owed.
+    /// Whether a connection has as many requests under way as it may, or its output couldn't hold
+    /// one more answer beside those that are owed.
     #[inline]
     pub(super) fn is_full(&self, conn: &Conn) -> bool {
         conn.in_flight >= self.in_flight_max || self.owed(conn) > self.owed_max
@@ -71,7 +75,8 @@ impl Answers {
 
     /// The same of refusals, and the last one.
     pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
-        conn.busy_in_flight >= self.in_flight_max || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
+        conn.busy_in_flight >= self.in_flight_max
+            || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
     }
 
     /// Whether the stage has seen the end of the stream, or failed.
@@ -86,7 +91,12 @@ impl Answers {
     }
 
     /// Encodes what has been decided; says how many answers that were.
-    fn drain(&mut self, table: &mut Table, counters: &mut Counters, classes: &mut Classes) -> usize {
+    fn drain(
+        &mut self,
+        table: &mut Table,
+        counters: &mut Counters,
+        classes: &mut Classes,
+    ) -> usize {
         let Some(mut stage) = self.stage.take() else { return 0 };
         let polled = stage.poll(ANSWERS_MAX, |view| self.answer(&view, table, counters, classes));
         match polled {
@@ -115,11 +125,17 @@ impl Answers {
         {
             conn.out = classes.output();
             if conn.out.is_none() {
-                // The answer waits, and with it the slot: the ring fills up and nothing more is read.
+                // The answer waits, and with it the slot: the ring fills up and nothing more is
+                // read.
                 return Outcome::Retry;
             }
         }
-        let status = self.verdicts.row(view).ok().and_then(|row| Status::from_wire(row[0])).unwrap_or(Status::Failed);
+        let status = self
+            .verdicts
+            .row(view)
+            .ok()
+            .and_then(|row| Status::from_wire(row[0]))
+            .unwrap_or(Status::Failed);
         let scores = match self.scores.row(view) {
             Ok(row) if status == Status::Ok => &row[..request.vectors as usize],
             _ => &[],
@@ -131,10 +147,15 @@ impl Answers {
             return Outcome::Done;
         };
         // By what the parser counted it as, whatever became of it.
-        let in_flight = if request.status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight };
+        let in_flight = if request.status == Status::Busy {
+            &mut conn.busy_in_flight
+        } else {
+            &mut conn.in_flight
+        };
         debug_assert!(*in_flight > 0);
         *in_flight -= 1;
-        let credits = self.in_flight_max.saturating_sub(conn.in_flight).min(u32::from(u16::MAX)) as u16;
+        let credits =
+            self.in_flight_max.saturating_sub(conn.in_flight).min(u32::from(u16::MAX)) as u16;
         let Some(out) = conn.out.as_mut() else { unreachable!("it has an output") };
         let bytes = answer_bytes(request.mode, scores.len());
         if out.len() + bytes > self.output_bytes {

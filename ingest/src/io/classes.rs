@@ -1,16 +1,19 @@
 //! The class pool of a lane: where its outputs and carry buffers come from, beside the ring pool.
 //!
-//! Each lane has a pool of its own, because lanes share nothing: the IO thread alone gets and drops, so each of these is a few instructions on
-//! memory of the lane's own NUMA node. No thread waits for a buffer, and none is got where nothing is to be sent or kept: an idle connection
+//! Each lane has a pool of its own, because lanes share nothing: the IO thread alone gets and
+//! drops, so each of these is a few instructions on memory of the lane's own NUMA node. No thread
+//! waits for a buffer, and none is got where nothing is to be sent or kept: an idle connection
 //! holds no memory.
 //!
-//! It promises a bound on the bytes of carry buffers in use, of which one of each size is always to be had, and that memory that the system
-//! refuses is a value. It doesn't bound outputs: connections and their requests in flight do.
+//! It promises a bound on the bytes of carry buffers in use, of which one of each size is always to
+//! be had, and that memory that the system refuses is a value. It doesn't bound outputs:
+//! connections and their requests in flight do.
 
 use std::time::Duration;
 
 use slipring::class::{
-    AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, PoolStats, PooledBuf, Ticker,
+    AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, PoolStats, PooledBuf,
+    Ticker,
 };
 use slipring::region::Numa;
 
@@ -19,7 +22,8 @@ use crate::protocol::{Limits, Mode, answer_bytes};
 
 /// A carry buffer for unfinished frames holds the largest one, and at least this much.
 const CARRY_MIN_BYTES: usize = 32 << 10;
-/// Sizes beyond the wire table's are whole pages, so that each buffer can give its pages back by itself.
+/// Sizes beyond the wire table's are whole pages, so that each buffer can give its pages back by
+/// itself.
 const PAGE_BYTES: usize = 4 << 10;
 /// What the IO thread keeps at hand of each size: as many as a thread can keep.
 const KEPT_BUFFERS: usize = 32;
@@ -46,7 +50,8 @@ pub struct Classes {
     pool: ClassPool,
     _ticker: Ticker,
     output_bytes: usize,
-    /// For an unfinished frame, and for all of a receive; equal where the largest frame is as large as a receive.
+    /// For an unfinished frame, and for all of a receive; equal where the largest frame is as large
+    /// as a receive.
     carry_bytes: [usize; 2],
     carry_bytes_max: usize,
     /// Carry buffers in use, of either size.
@@ -59,14 +64,16 @@ pub struct Classes {
 
 /// Bytes of an output: `in_flight_max` answers and as many refusals, and one more for lost framing.
 pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
-    let (answer, refusal) = (answer_bytes(Mode::Header, limits.max_vectors as usize), answer_bytes(Mode::Header, 0));
+    let (answer, refusal) =
+        (answer_bytes(Mode::Header, limits.max_vectors as usize), answer_bytes(Mode::Header, 0));
     in_flight_max as usize * (answer + refusal) + refusal
 }
 
 impl Classes {
-    /// A pool without memory, for outputs of `output_bytes`, carry buffers for frames of `frame_bytes` and such for `receive_bytes`, those two together of
-    /// `carry_bytes_max` bytes, but one of each at least, all on the NUMA node. The calling thread
-    /// isn't pinned yet: the ticker's thread takes after it.
+    /// A pool without memory, for outputs of `output_bytes`, carry buffers for frames of
+    /// `frame_bytes` and such for `receive_bytes`, those two together of `carry_bytes_max` bytes,
+    /// but one of each at least, all on the NUMA node. The calling thread isn't pinned yet: the
+    /// ticker's thread takes after it.
     ///
     /// # Errors
     /// A size is larger than a class may be, or the system has no thread left.
@@ -83,8 +90,17 @@ impl Classes {
         let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
         // No other thread keeps any.
-        let cache_bytes = output_bytes.max(receive_bytes).next_multiple_of(PAGE_BYTES).saturating_mul(KEPT_BUFFERS);
-        let options = ClassOptions { table, at_limit: AtLimit::Refuse, cache_bytes, numa, ..ClassOptions::default() };
+        let cache_bytes = output_bytes
+            .max(receive_bytes)
+            .next_multiple_of(PAGE_BYTES)
+            .saturating_mul(KEPT_BUFFERS);
+        let options = ClassOptions {
+            table,
+            at_limit: AtLimit::Refuse,
+            cache_bytes,
+            numa,
+            ..ClassOptions::default()
+        };
         let pool = ClassPool::new(&options)?;
         let _ticker = pool.ticker(TICK)?;
         Ok(Self {
@@ -124,11 +140,14 @@ impl Classes {
         self.get(self.output_bytes)
     }
 
-    /// An empty buffer for `len` bytes of a receive, or none: the bound is reached, or memory is lacking.
+    /// An empty buffer for `len` bytes of a receive, or none: the bound is reached, or memory is
+    /// lacking.
     pub(super) fn carry(&mut self, len: usize) -> Option<PooledBuf> {
         debug_assert!(len <= self.carry_bytes[1], "{len} bytes are more than a receive");
         let size = usize::from(len > self.carry_bytes[0]);
-        if self.carried[size] > 0 && self.carried_bytes() + self.carry_bytes[size] > self.carry_bytes_max {
+        if self.carried[size] > 0
+            && self.carried_bytes() + self.carry_bytes[size] > self.carry_bytes_max
+        {
             return None;
         }
         let buffer = self.get(self.carry_bytes[size])?;
@@ -139,7 +158,11 @@ impl Classes {
     /// Takes a carry buffer back.
     pub(super) fn give_carry(&mut self, buffer: PooledBuf) {
         let size = usize::from(buffer.capacity() > self.carry_bytes[0]);
-        debug_assert!(self.carried[size] > 0, "no carry buffer of {} bytes is out", buffer.capacity());
+        debug_assert!(
+            self.carried[size] > 0,
+            "no carry buffer of {} bytes is out",
+            buffer.capacity()
+        );
         self.carried[size] -= 1;
     }
 
@@ -148,7 +171,8 @@ impl Classes {
         self.carried.iter().zip(self.carry_bytes).map(|(&count, bytes)| count * bytes).sum()
     }
 
-    /// Whether memory was refused since the last call: whoever waits for it is asked again after a pause.
+    /// Whether memory was refused since the last call: whoever waits for it is asked again after a
+    /// pause.
     pub(super) fn take_short(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
     }
@@ -206,7 +230,9 @@ mod tests {
     const KIB: usize = 1 << 10;
 
     fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> Classes {
-        let mut classes = Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local).unwrap();
+        let mut classes =
+            Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
+                .unwrap();
         classes.map().unwrap();
         classes
     }
@@ -281,6 +307,9 @@ mod tests {
     fn sizes_that_no_class_has_are_refused() {
         let refused = Classes::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
         assert!(refused.to_string().contains("1073745920"), "{refused}");
-        assert!(matches!(Classes::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local), Err(ClassesError::Class(_))));
+        assert!(matches!(
+            Classes::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
+            Err(ClassesError::Class(_))
+        ));
     }
 }

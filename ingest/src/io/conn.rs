@@ -16,11 +16,11 @@ use crate::protocol::Mode;
 pub(super) enum Phase {
     /// Requests may come.
     Open,
-    /// No more requests are taken: the client has ended its stream, framing is lost, or the service drains. What is owed is still
-    /// answered.
+    /// No more requests are taken: the client has ended its stream, framing is lost, or the service
+    /// drains. What is owed is still answered.
     Ending,
-    /// Everything is answered and our side has ended: what still comes is read and thrown away, so that the kernel doesn't
-    /// reset the connection under answers that the client hasn't read yet.
+    /// Everything is answered and our side has ended: what still comes is read and thrown away, so
+    /// that the kernel doesn't reset the connection under answers that the client hasn't read yet.
     Lingering,
 }
 
@@ -47,7 +47,8 @@ pub(super) struct Conn {
     pub(super) in_flight: u32,
     pub(super) busy_in_flight: u32,
     pub(super) readable: bool,
-    /// The end of its stream, or an error, waits behind what is to be read, and no further event will tell.
+    /// The end of its stream, or an error, waits behind what is to be read, and no further event
+    /// will tell.
     pub(super) hangup: bool,
     pub(super) writable: bool,
     /// It stands in the queue of those to read.
@@ -90,7 +91,8 @@ impl Conn {
         self.in_flight == 0 && self.busy_in_flight == 0 && self.out.is_none()
     }
 
-    /// A receive of `most` bytes gave `bytes`: a short one has emptied the socket, and more will be told, unless the end is next.
+    /// A receive of `most` bytes gave `bytes`: a short one has emptied the socket, and more will be
+    /// told, unless the end is next.
     pub(super) fn received(&mut self, bytes: usize, most: usize) {
         debug_assert!(bytes <= most);
         self.readable = bytes == most || self.hangup;

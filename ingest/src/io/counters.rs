@@ -1,4 +1,5 @@
-//! What a lane's IO thread counts: one table, written plainly by its owner and readable from any thread.
+//! What a lane's IO thread counts: one table, written plainly by its owner and readable from any
+//! thread.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};
@@ -10,8 +11,8 @@ use slipring::ring::{PoolStats, RightSize};
 
 use crate::protocol::Status;
 
-/// Everything that is counted, and what it is called: the variant, its label, its help. The labels are the words of the totals, and
-/// the names of the metrics behind `slipring_io_`.
+/// Everything that is counted, and what it is called: the variant, its label, its help. The labels
+/// are the words of the totals, and the names of the metrics behind `slipring_io_`.
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $name:ident $label:literal,)*) => {
         /// One counter of an IO thread. They count from the start on.
@@ -24,7 +25,8 @@ macro_rules! counters {
             /// All of them, in the order of a table.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Its name: lower case, words joined by an underscore. One that ends in `bytes` counts bytes.
+            /// Its name: lower case, words joined by an underscore. One that ends in `bytes` counts
+            /// bytes.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self {
@@ -54,7 +56,8 @@ counters! {
     Ended "ended",
     /// Connections that broke or were given up, with answers or an unfinished frame left
     Broken "broken",
-    /// Connections refused as busy and closed because --carry-bytes were held by unfinished frames, and theirs had waited longest
+    /// Connections refused as busy and closed because --carry-bytes were held by unfinished frames,
+    /// and theirs had waited longest
     OverCarryCap "over_carry_cap",
     /// Unfinished frames that the end of their stream cut off
     CutOff "cut_off",
@@ -99,7 +102,10 @@ pub struct Counters(Arc<Cells>);
 impl Default for Counters {
     fn default() -> Self {
         let zeros = || AtomicU64::new(0);
-        Self(Arc::new(Cells { counts: std::array::from_fn(|_| zeros()), answers: std::array::from_fn(|_| zeros()) }))
+        Self(Arc::new(Cells {
+            counts: std::array::from_fn(|_| zeros()),
+            answers: std::array::from_fn(|_| zeros()),
+        }))
     }
 }
 
@@ -159,7 +165,11 @@ impl Counts {
     /// Adds another lane's.
     pub fn add(&mut self, other: &Self) {
         let more = other.counts.iter().chain(&other.answers);
-        self.counts.iter_mut().chain(&mut self.answers).zip(more).for_each(|(sum, more)| *sum += more);
+        self.counts
+            .iter_mut()
+            .chain(&mut self.answers)
+            .zip(more)
+            .for_each(|(sum, more)| *sum += more);
     }
 
     /// Takes away what had been counted by an earlier moment.
@@ -211,14 +221,21 @@ impl fmt::Display for Counts {
             write!(f, "{}={} ", counter.label(), self[*counter])?;
         }
         write!(f, "refused={}", self.refused())?;
-        for status in Status::ALL.into_iter().filter(|&status| status != Status::Ok && self.answers(status) > 0) {
+        for status in Status::ALL
+            .into_iter()
+            .filter(|&status| status != Status::Ok && self.answers(status) > 0)
+        {
             write!(f, " refused_{}={}", status.label().replace('-', "_"), self.answers(status))?;
         }
-        let is_rest = |counter: &&Counter| ![SAID_FIRST, SAID_LAST, UNSAID].iter().any(|said| said.contains(counter));
+        let is_rest = |counter: &&Counter| {
+            ![SAID_FIRST, SAID_LAST, UNSAID].iter().any(|said| said.contains(counter))
+        };
         for counter in Counter::ALL.iter().filter(is_rest).filter(|&&counter| self[counter] > 0) {
             write!(f, " {}={}", counter.label(), self[*counter])?;
         }
-        SAID_LAST.iter().try_for_each(|counter| write!(f, " {}={}", counter.label(), self[*counter]))
+        SAID_LAST
+            .iter()
+            .try_for_each(|counter| write!(f, " {}={}", counter.label(), self[*counter]))
     }
 }
 
@@ -254,7 +271,11 @@ impl fmt::Display for ClassUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sum = |of: fn(&class::ClassStats) -> u64| self.0.classes.iter().map(of).sum::<u64>();
         let (hits, misses) = (sum(|class| class.hits), sum(|class| class.misses));
-        write!(f, "class pool hits={hits} misses={misses} resident_bytes={}", sum(|class| class.resident_bytes))
+        write!(
+            f,
+            "class pool hits={hits} misses={misses} resident_bytes={}",
+            sum(|class| class.resident_bytes)
+        )
     }
 }
 
@@ -278,7 +299,10 @@ mod tests {
             "connections=2 requests=0 vectors_answered=0 refused=1 refused_not_finite=1 stalls=3 uncopied_bytes=0 copied_bytes=5"
         );
         counts.add(&counts.clone());
-        assert_eq!((counts[Counter::Accepted], counts[Counter::Sleeps], counts.refused()), (4, 18, 2));
+        assert_eq!(
+            (counts[Counter::Accepted], counts[Counter::Sleeps], counts.refused()),
+            (4, 18, 2)
+        );
     }
 
     #[test]
@@ -289,7 +313,11 @@ mod tests {
         assert_eq!(labels.len(), Counter::ALL.len());
         for (at, counter) in Counter::ALL.iter().enumerate() {
             assert_eq!(*counter as usize, at);
-            assert!(!counter.help().is_empty() && !counter.help().ends_with('.'), "{counter:?}: {}", counter.help());
+            assert!(
+                !counter.help().is_empty() && !counter.help().ends_with('.'),
+                "{counter:?}: {}",
+                counter.help()
+            );
         }
     }
 }

@@ -6,7 +6,8 @@
 //!   |-- answers, and clients that end their side -|      whoever doesn't read holds this up, and nothing else
 //!           |-- stages, sink, last segment -------|      from the last request on: at half of the time at the latest
 //! ```
-//! Nothing is read any more from a client that may still send. What isn't done by the deadline is given up and counted.
+//! Nothing is read any more from a client that may still send. What isn't done by the deadline is
+//! given up and counted.
 
 use std::time::Instant;
 
@@ -38,8 +39,9 @@ impl Driver {
         (IoReport { counts, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
     }
 
-    /// Connections end once the whole frames that were received from them are taken, or now if `all` of them have to. When the last
-    /// has, the stream ends, so that stages and sink finish while clients still read.
+    /// Connections end once the whole frames that were received from them are taken, or now if
+    /// `all` of them have to. When the last has, the stream ends, so that stages and sink finish
+    /// while clients still read.
     fn end_drained(&mut self, all: bool) {
         if all {
             self.stalled = None;
@@ -47,7 +49,9 @@ impl Driver {
         let stalled = self.stalled.as_ref().map(|&(id, ..)| id);
         let mut open = false;
         for id in self.table.ids() {
-            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { continue };
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else {
+                continue;
+            };
             if !all && (Some(id) == stalled || self.limits.holds_whole_frame(conn)) {
                 open = true;
             } else {
@@ -66,19 +70,26 @@ impl Driver {
         ids.len()
     }
 
-    /// Ends the stream and drains it, answers included; the sink has as long as the deadline leaves.
+    /// Ends the stream and drains it, answers included; the sink has as long as the deadline
+    /// leaves.
     fn close_lane(mut self, until: Instant) -> (Counts, ClassUse, CloseReport) {
         self.stalled = None;
         self.lane.begin_close();
-        // Also if the lane has failed: the answering stage gets to its end, or finds that it waits for a dead one.
+        // Also if the lane has failed: the answering stage gets to its end, or finds that it waits
+        // for a dead one.
         while !self.answers.has_ended() && Instant::now() < until {
             let progress = self.lane.poll();
             if !self.drain_answers() && progress.is_idle() && !self.answers.has_ended() {
                 let pause = SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now()));
-                if self.classes.take_short() { std::thread::sleep(pause) } else { self.lane.wait(true, pause) }
+                if self.classes.take_short() {
+                    std::thread::sleep(pause)
+                } else {
+                    self.lane.wait(true, pause)
+                }
             }
         }
-        // The answering stage goes last: dropped before the end it would count as failed, not as late.
+        // The answering stage goes last: dropped before the end it would count as failed, not as
+        // late.
         let Self { lane, mut counters, answers, classes, .. } = self;
         counters.set(Counter::MemoryRefusals, classes.refusals());
         let close = lane.close(until.saturating_duration_since(Instant::now()));

@@ -38,8 +38,9 @@ pub(super) const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// A receive takes at least this much of a chunk's rest, unless frames are smaller.
 const RECEIVE_MIN_BYTES: usize = 16 << 10;
-/// And at most this much, unless frames are larger. Each receive ends in one send and one wake-up of the client, so a
-/// deep pipeline wants few of them; more than this brought nothing with 32 requests of 4 KiB in flight on each connection.
+/// And at most this much, unless frames are larger. Each receive ends in one send and one wake-up
+/// of the client, so a deep pipeline wants few of them; more than this brought nothing with 32
+/// requests of 4 KiB in flight on each connection.
 const RECEIVE_MAX_BYTES: usize = 128 << 10;
 
 /// What a driver is told.
@@ -74,7 +75,8 @@ pub struct Driver {
     pub(super) counters: Counters,
     pub(super) receive_min_bytes: usize,
     pub(super) receive_max_bytes: usize,
-    /// The one receive that a full ring interrupted, and when it was; no socket is read before it is cut.
+    /// The one receive that a full ring interrupted, and when it was; no socket is read before it
+    /// is cut.
     pub(super) stalled: Option<(ConnId, Received, u64)>,
     /// When the bytes came that are being cut.
     pub(super) received_ns: u64,
@@ -164,7 +166,8 @@ impl Driver {
     /// For any thread, while it runs and after.
     #[must_use]
     pub fn watch(&self) -> IoWatch {
-        let (counters, duty, lane) = (self.counters.reader(), self.duty.reader(), self.lane.watch());
+        let (counters, duty, lane) =
+            (self.counters.reader(), self.duty.reader(), self.lane.watch());
         let stages = lane.timings().unwrap_or_default();
         IoWatch { counters, duty, lane, stages, classes: self.classes.pool() }
     }
@@ -178,7 +181,8 @@ impl Driver {
         self.drain(failure)
     }
 
-    /// One turn of [`Driver::run`]: a round, and a wait as the strategy says. Some: the lane has failed.
+    /// One turn of [`Driver::run`]: a round, and a wait as the strategy says. Some: the lane has
+    /// failed.
     pub fn turn(&mut self) -> Option<String> {
         let busy = self.round();
         self.rest(busy)
@@ -254,12 +258,14 @@ impl Driver {
         if self.classes.take_short() {
             self.counters.set(Counter::MemoryRefusals, self.classes.refusals());
             waited = Activity::BlockedMemory;
-            // Asked again at once the kernel would say the same, and a lane with an answer in its ring doesn't sleep.
+            // Asked again at once the kernel would say the same, and a lane with an answer in its
+            // ring doesn't sleep.
             self.look(Some(SLEEP_UNRECLAIMED));
         } else if !asleep {
             self.look(Some(Duration::ZERO));
         } else {
-            // Between the announcement and the wait a release, an answer or a failure makes the lane's eventfd readable.
+            // Between the announcement and the wait a release, an answer or a failure makes the
+            // lane's eventfd readable.
             let timeout = self.sleep_max();
             if self.lane.prepare_sleep(self.full) {
                 self.counters.add(Counter::Sleeps, 1);
@@ -270,9 +276,11 @@ impl Driver {
         }
         self.duty.begin_round(waited);
         self.resume_accepting(false);
-        self.lane
-            .has_failed()
-            .then(|| self.lane.failure().map_or_else(|| "a stage failed".to_owned(), |failure| failure.to_string()))
+        self.lane.has_failed().then(|| {
+            self.lane
+                .failure()
+                .map_or_else(|| "a stage failed".to_owned(), |failure| failure.to_string())
+        })
     }
 
     fn sleep_max(&self) -> Duration {
@@ -334,7 +342,8 @@ impl Driver {
         }
     }
 
-    /// Ends a connection that is owed nothing: at once if the client has ended its side, else after it does.
+    /// Ends a connection that is owed nothing: at once if the client has ended its side, else after
+    /// it does.
     pub(super) fn end_if_answered(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase != Phase::Ending || !conn.owes_nothing() {
@@ -363,7 +372,8 @@ impl Driver {
     fn remove(&mut self, id: ConnId) {
         let Some(mut conn) = self.table.remove(id) else { return };
         self.drop_carry(&mut conn);
-        // Its descriptor may be the one that accepting waits for; closing it takes it out of the epoll set.
+        // Its descriptor may be the one that accepting waits for; closing it takes it out of the
+        // epoll set.
         drop::<Conn>(conn);
         self.resume_accepting(true);
     }

@@ -1,14 +1,16 @@
-//! The duty cycle of an IO thread: what it does with its time, and how long requests take, readable from any thread.
+//! The duty cycle of an IO thread: what it does with its time, and how long requests take, readable
+//! from any thread.
 //!
 //! ```text
 //! a round:  wait ─▶ receive and cut ─▶ flush, stages, reclaim ─▶ answers ─▶ send ─▶ ...
 //!           └ idle, or blocked by what the lane lacks, where nothing moved
 //! ```
-//! The clock is read where an activity that did something ends, at each receive and at each send, never for a vector. A round in which nothing moved
-//! is one reading.
+//! The clock is read where an activity that did something ends, at each receive and at each send,
+//! never for a vector. A round in which nothing moved is one reading.
 //!
-//! Latencies of requests: from the receive that completed a frame to its flush, and to the moment at which the kernel had taken all that
-//! the connection was owed by then. (From the flush to the end of each stage is the lane's own: see `LaneSpec::timed`.)
+//! Latencies of requests: from the receive that completed a frame to its flush, and to the moment
+//! at which the kernel had taken all that the connection was owed by then. (From the flush to the
+//! end of each stage is the lane's own: see `LaneSpec::timed`.)
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -40,8 +42,15 @@ pub enum Activity {
 
 impl Activity {
     /// All of them, in the order of a round.
-    pub const ALL: [Self; 7] =
-        [Self::Receive, Self::Stages, Self::Answer, Self::Send, Self::Idle, Self::BlockedFull, Self::BlockedMemory];
+    pub const ALL: [Self; 7] = [
+        Self::Receive,
+        Self::Stages,
+        Self::Answer,
+        Self::Send,
+        Self::Idle,
+        Self::BlockedFull,
+        Self::BlockedMemory,
+    ];
 
     /// Its name: lower case, words joined by an underscore.
     #[must_use]
@@ -97,7 +106,10 @@ pub(super) struct Duty {
 impl Duty {
     /// For rounds of at most so many receives.
     pub(super) fn new(clock: Clock, receives_max: usize) -> Self {
-        let cells = Cells { times_ns: std::array::from_fn(|_| AtomicU64::new(0)), longest_round_ns: AtomicU64::new(0) };
+        let cells = Cells {
+            times_ns: std::array::from_fn(|_| AtomicU64::new(0)),
+            longest_round_ns: AtomicU64::new(0),
+        };
         let now_ns = clock.now_ns();
         Self {
             clock,
@@ -174,7 +186,8 @@ impl Duty {
     }
 }
 
-/// Reads the duty cycle of an IO thread while it runs. Send, Sync and Clone; it outlives the thread.
+/// Reads the duty cycle of an IO thread while it runs. Send, Sync and Clone; it outlives the
+/// thread.
 #[derive(Clone, Debug)]
 pub struct DutyReader {
     cells: Arc<Cells>,
@@ -198,14 +211,16 @@ impl DutyReader {
     }
 }
 
-/// Requests of one connection that are answered and not sent, by the receive that completed them: as runs, few of them.
+/// Requests of one connection that are answered and not sent, by the receive that completed them:
+/// as runs, few of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsent {
     runs: [(u64, u32); RUNS],
     len: u8,
 }
 
-/// A connection whose answers wait for longer than that many receives is one that doesn't read: then the last run stands for what follows it.
+/// A connection whose answers wait for longer than that many receives is one that doesn't read:
+/// then the last run stands for what follows it.
 const RUNS: usize = 8;
 
 impl Unsent {
@@ -246,7 +261,8 @@ mod tests {
         let (mut duty, mut counters) =
             (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
         let reader = duty.reader();
-        // A round: two receives of three requests, of which the third finds no place of its own; flushed at 1500, sent at 2000.
+        // A round: two receives of three requests, of which the third finds no place of its own;
+        // flushed at 1500, sent at 2000.
         at(1100);
         for received_ns in [1100, 1100, 1300, 1400] {
             duty.took(received_ns, 1);
@@ -271,8 +287,14 @@ mod tests {
         assert_eq!(times, [500, OVERRUN_NS + 1, 0, 500, 7000, 0, 0]);
         assert_eq!(reader.longest_round(), Duration::from_nanos(OVERRUN_NS + 1));
         assert_eq!(counters.reader().counts()[Counter::Overruns], 1);
-        assert_eq!((reader.to_flush.count(), reader.to_flush.sum()), (4, Duration::from_nanos(2 * 400 + 2 * 200)));
-        assert_eq!((reader.to_sent.count(), reader.to_sent.sum()), (3, Duration::from_nanos(2 * 900 + 700)));
+        assert_eq!(
+            (reader.to_flush.count(), reader.to_flush.sum()),
+            (4, Duration::from_nanos(2 * 400 + 2 * 200))
+        );
+        assert_eq!(
+            (reader.to_sent.count(), reader.to_sent.sum()),
+            (3, Duration::from_nanos(2 * 900 + 700))
+        );
     }
 
     #[test]
@@ -291,7 +313,11 @@ mod tests {
         let within_ns = within.elapsed().as_nanos() as f64;
         let took_ns = (clock.now_ns() - start_ns) as f64;
         let around_ns = around.elapsed().as_nanos() as f64;
-        // Between the two, however long each reading is kept from its CPU; within 1 %, by which the counter's rate may be off.
-        assert!(within_ns * 0.99 <= took_ns && took_ns <= around_ns * 1.01, "{within_ns} <= {took_ns} <= {around_ns}");
+        // Between the two, however long each reading is kept from its CPU; within 1 %, by which the
+        // counter's rate may be off.
+        assert!(
+            within_ns * 0.99 <= took_ns && took_ns <= around_ns * 1.01,
+            "{within_ns} <= {took_ns} <= {around_ns}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Readiness: epoll, edge-triggered for connections, so that the steady state makes no system call but receive, send and
-//! one wait a round.
+//! Readiness: epoll, edge-triggered for connections, so that the steady state makes no system call
+//! but receive, send and one wait a round.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -71,10 +71,16 @@ impl Poller {
         let _gone = epoll::delete(&self.epoll, &*bell.0);
     }
 
-    /// Level-triggered and exclusive: one of the lanes that share a listener is woken for a connection, not all of them.
+    /// Level-triggered and exclusive: one of the lanes that share a listener is woken for a
+    /// connection, not all of them.
     pub(super) fn add_listener(&self, listener: impl AsFd, number: u32) -> std::io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        Ok(epoll::add(&self.epoll, listener, epoll::EventData::new_u64(pack(CONNS_MAX + number, 0)), flags)?)
+        Ok(epoll::add(
+            &self.epoll,
+            listener,
+            epoll::EventData::new_u64(pack(CONNS_MAX + number, 0)),
+            flags,
+        )?)
     }
 
     pub(super) fn remove(&self, fd: impl AsFd) {
@@ -82,14 +88,27 @@ impl Poller {
     }
 
     pub(super) fn add_conn(&self, stream: impl AsFd, id: ConnId) -> std::io::Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        Ok(epoll::add(&self.epoll, stream, epoll::EventData::new_u64(pack(id.index, id.generation)), flags)?)
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        Ok(epoll::add(
+            &self.epoll,
+            stream,
+            epoll::EventData::new_u64(pack(id.index, id.generation)),
+            flags,
+        )?)
     }
 
     /// Waits at most `timeout` (for ever without one) and hands over what is ready.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>, mut ready: impl FnMut(Ready)) -> std::io::Result<()> {
+    pub(super) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut ready: impl FnMut(Ready),
+    ) -> std::io::Result<()> {
         self.events.clear();
-        let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        let timeout = timeout
+            .map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) => {}
             // A signal: the round begins again.

@@ -59,7 +59,9 @@ impl Driver {
                 conn.received(bytes, most);
                 self.counters.add(Counter::Receives, 1);
                 self.received_ns = self.duty.now_ns();
-                let Ok(received) = grant.received(bytes) else { unreachable!("no more than was reserved") };
+                let Ok(received) = grant.received(bytes) else {
+                    unreachable!("no more than was reserved")
+                };
                 self.cut(id, received);
                 self.queue_read(id);
                 true
@@ -71,8 +73,8 @@ impl Driver {
         }
     }
 
-    /// Cuts whole frames off a receive where they lie. What is left moves to the connection's carry buffer, or stays as the
-    /// lane's stalled receive if the lane is full.
+    /// Cuts whole frames off a receive where they lie. What is left moves to the connection's carry
+    /// buffer, or stays as the lane's stalled receive if the lane is full.
     pub(super) fn cut(&mut self, id: ConnId, received: Received) {
         self.cut_frames(id, received);
         self.note_taken();
@@ -80,7 +82,9 @@ impl Driver {
 
     fn cut_frames(&mut self, id: ConnId, mut received: Received) {
         loop {
-            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else { return };
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.phase == Phase::Open) else {
+                return;
+            };
             if received.is_empty() {
                 return;
             }
@@ -95,7 +99,9 @@ impl Driver {
             match admits(&self.answers, &mut self.lane, conn, mode, &head) {
                 Ok(None) => {
                     let (skip, len) = (head.header_bytes as usize, head.payload_bytes as usize);
-                    let Ok(slice) = received.cut(skip, len) else { unreachable!("the frame is whole") };
+                    let Ok(slice) = received.cut(skip, len) else {
+                        unreachable!("the frame is whole")
+                    };
                     self.counters.add(Counter::UncopiedBytes, len as u64);
                     self.stage(id, mode, &head, slice);
                 }
@@ -144,14 +150,18 @@ impl Driver {
         let Some(mut carry) = carry else { return self.stall(id, rest) };
         let Some(conn) = self.table.get_mut(id) else { return self.classes.give_carry(carry) };
         debug_assert!(conn.carry.is_none());
-        let Ok(()) = carry.extend_from_slice(&rest) else { unreachable!("it was got for these bytes") };
+        let Ok(()) = carry.extend_from_slice(&rest) else {
+            unreachable!("it was got for these bytes")
+        };
         self.counters.add(Counter::CopiedBytes, rest.len() as u64);
         self.carried += 1;
-        (conn.carry, conn.carried_at, conn.carry_ns) = (Some(carry), self.carried, self.received_ns);
+        (conn.carry, conn.carried_at, conn.carry_ns) =
+            (Some(carry), self.carried, self.received_ns);
     }
 
-    /// Every carry buffer is taken. The frame that has waited longest is the least likely to be finished: its connection is refused, behind
-    /// what it is still owed. False: there is none, or no room for its refusal. Cost: a look at every connection.
+    /// Every carry buffer is taken. The frame that has waited longest is the least likely to be
+    /// finished: its connection is refused, behind what it is still owed. False: there is none, or
+    /// no room for its refusal. Cost: a look at every connection.
     fn refuse_oldest_carry(&mut self) -> bool {
         let Some(oldest) = self.table.oldest_carry() else { return false };
         let mode = self.table.get_mut(oldest).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
@@ -173,7 +183,9 @@ impl Driver {
             return false;
         }
         let had = carry.len();
-        let Ok(()) = carry.set_len(had + missing) else { unreachable!("it holds the largest frame") };
+        let Ok(()) = carry.set_len(had + missing) else {
+            unreachable!("it holds the largest frame")
+        };
         let moved = conn.stream.receive(&mut carry[had..]);
         let bytes = if let Moved::Bytes(bytes) = moved { bytes } else { 0 };
         carry.truncate(had + bytes);
@@ -194,7 +206,9 @@ impl Driver {
         let (mut at, mut taken) = (0, false);
         self.received_ns = self.table.get_mut(id).map_or(self.received_ns, |conn| conn.carry_ns);
         let open = |conn: &&mut Conn| conn.phase == Phase::Open;
-        while let Some(carry) = self.table.get_mut(id).filter(open).and_then(|conn| conn.carry.take()) {
+        while let Some(carry) =
+            self.table.get_mut(id).filter(open).and_then(|conn| conn.carry.take())
+        {
             let step = self.take_front(id, &carry[at..]);
             if let Some(conn) = self.table.get_mut(id) {
                 conn.carry = Some(carry);
@@ -247,7 +261,8 @@ impl Driver {
         Some(head.frame_bytes())
     }
 
-    /// Drops the first `taken` bytes of the carry buffer, and the buffer once it is empty or of no use any more.
+    /// Drops the first `taken` bytes of the carry buffer, and the buffer once it is empty or of no
+    /// use any more.
     fn shorten_carry(&mut self, id: ConnId, taken: usize) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let Some(mut carry) = conn.carry.take() else { return };
@@ -261,7 +276,8 @@ impl Driver {
 
     fn stage(&mut self, id: ConnId, mode: Mode, head: &FrameHead, slice: PoolSlice) {
         let (sequence, vectors, received_ns) = (head.sequence, head.vectors, self.received_ns);
-        let request = Request { conn: id, sequence, vectors, status: Status::Ok, mode, received_ns };
+        let request =
+            Request { conn: id, sequence, vectors, status: Status::Ok, mode, received_ns };
         if self.lane.stage(slice, request).is_ok() {
             self.took(id, Status::Ok);
         }
@@ -279,7 +295,8 @@ impl Driver {
     fn took(&mut self, id: ConnId, status: Status) {
         self.taken += 1;
         if let Some(conn) = self.table.get_mut(id) {
-            *if status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight } += 1;
+            *if status == Status::Busy { &mut conn.busy_in_flight } else { &mut conn.in_flight } +=
+                1;
         }
     }
 
@@ -292,9 +309,16 @@ impl Driver {
         }
     }
 
-    /// Framing is lost: one last answer, in its place behind those before it, and nothing more is taken.
+    /// Framing is lost: one last answer, in its place behind those before it, and nothing more is
+    /// taken.
     fn lose(&mut self, id: ConnId, mode: Mode, status: Status) -> Result<(), Stop> {
-        let head = FrameHead { header_bytes: 0, payload_bytes: 0, vectors: 0, sequence: 0, refusal: Some(status) };
+        let head = FrameHead {
+            header_bytes: 0,
+            payload_bytes: 0,
+            vectors: 0,
+            sequence: 0,
+            refusal: Some(status),
+        };
         // A last refusal is small: the caps leave room for it.
         if self.lane.free_slots() == 0 && self.lane.reclaim() == 0 {
             return Err(Stop::Full);
@@ -381,7 +405,8 @@ impl Wire {
         }
     }
 
-    /// Whether the connection's carry buffer holds a frame, or the loss of one, that isn't taken yet.
+    /// Whether the connection's carry buffer holds a frame, or the loss of one, that isn't taken
+    /// yet.
     pub(super) fn holds_whole_frame(&self, conn: &mut Conn) -> bool {
         let Some(carry) = conn.carry.take() else { return false };
         let holds = !matches!(self.next(conn, &carry), Next::Part);

@@ -21,7 +21,12 @@ struct Place {
 impl Table {
     /// Room for `conns_max` connections.
     pub(super) fn new(conns_max: usize) -> Self {
-        Self { places: Vec::with_capacity(conns_max), free: Vec::with_capacity(conns_max), taken: 0, conns_max }
+        Self {
+            places: Vec::with_capacity(conns_max),
+            free: Vec::with_capacity(conns_max),
+            taken: 0,
+            conns_max,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -54,7 +59,10 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
-        let place = self.places.get_mut(id.index as usize).filter(|place| place.generation == id.generation)?;
+        let place = self
+            .places
+            .get_mut(id.index as usize)
+            .filter(|place| place.generation == id.generation)?;
         let conn = place.conn.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.free.push(id.index);
@@ -64,17 +72,23 @@ impl Table {
 
     /// The connection whose carry buffer has waited longest.
     pub(super) fn oldest_carry(&self) -> Option<ConnId> {
-        let carrying =
-            |place: &Place| place.conn.as_ref().filter(|conn| conn.carry.is_some()).map(|conn| conn.carried_at);
+        let carrying = |place: &Place| {
+            place.conn.as_ref().filter(|conn| conn.carry.is_some()).map(|conn| conn.carried_at)
+        };
         let places = self.places.iter().enumerate();
-        let oldest = places.filter_map(|(index, place)| Some((carrying(place)?, index, place.generation))).min();
+        let oldest = places
+            .filter_map(|(index, place)| Some((carrying(place)?, index, place.generation)))
+            .min();
         oldest.map(|(_, index, generation)| ConnId { index: index as u32, generation })
     }
 
     /// The ids of all connections.
     pub(super) fn ids(&self) -> Vec<ConnId> {
         let id = |(index, place): (usize, &Place)| {
-            place.conn.is_some().then_some(ConnId { index: index as u32, generation: place.generation })
+            place
+                .conn
+                .is_some()
+                .then_some(ConnId { index: index as u32, generation: place.generation })
         };
         self.places.iter().enumerate().filter_map(id).collect()
     }

@@ -1,4 +1,5 @@
-//! A running lane seen from other threads: [`IoWatch`], and what it shows at one moment ([`IoFigures`]).
+//! A running lane seen from other threads: [`IoWatch`], and what it shows at one moment
+//! ([`IoFigures`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,10 +12,12 @@ use super::counters::{Counter, CountersReader, Counts};
 use super::duty::{Activity, DutyReader};
 use crate::latency::Latency;
 
-/// How long the IO thread may take to tell what only it knows; then its last answer stands. It answers once a round.
+/// How long the IO thread may take to tell what only it knows; then its last answer stands. It
+/// answers once a round.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What any thread may know of a lane while it runs. Nothing of it slows the IO thread but the reader's question, once a reading.
+/// What any thread may know of a lane while it runs. Nothing of it slows the IO thread but the
+/// reader's question, once a reading.
 #[derive(Clone, Debug)]
 pub struct IoWatch {
     /// What was counted.
@@ -23,7 +26,8 @@ pub struct IoWatch {
     pub duty: DutyReader,
     /// The lane itself, while it is there.
     pub lane: LaneWatch,
-    /// From the flush of a request to its release by each stage, and what the stages' threads do, also when the lane has gone.
+    /// From the flush of a request to its release by each stage, and what the stages' threads do,
+    /// also when the lane has gone.
     pub stages: Vec<StageTiming>,
     /// Its outputs and carry buffers.
     pub classes: ClassPool,
@@ -43,8 +47,8 @@ pub struct IoFigures {
     pub stage_times: Vec<(String, [Duration; StageActivity::ALL.len()])>,
     /// The longest round, sleep aside, since the start.
     pub longest_round: Duration,
-    /// Latencies in nanoseconds, in the order of a request's way: from its receive to its flush, from there to its release by each stage, and from its receive
-    /// to its answer's being sent.
+    /// Latencies in nanoseconds, in the order of a request's way: from its receive to its flush,
+    /// from there to its release by each stage, and from its receive to its answer's being sent.
     pub latencies: Vec<(String, Histogram<u64>)>,
     /// The lane at the later moment, while it is there.
     pub lane: Option<LaneStats>,
@@ -56,7 +60,9 @@ impl IoWatch {
     pub fn figures(&self) -> IoFigures {
         let times = Activity::ALL.map(|activity| self.duty.time(activity));
         let mut latencies = vec![("receive to flush".to_owned(), self.duty.to_flush.histogram())];
-        let stage = |timed: &StageTiming| (format!("flush to {}", timed.stage), timed.latencies.histogram());
+        let stage = |timed: &StageTiming| {
+            (format!("flush to {}", timed.stage), timed.latencies.histogram())
+        };
         latencies.extend(self.stages.iter().map(stage));
         latencies.push(("receive to sent".to_owned(), self.duty.to_sent.histogram()));
         let spent = |thread: &ThreadTime| StageActivity::ALL.map(|activity| thread.spent(activity));
@@ -67,7 +73,9 @@ impl IoWatch {
             seconds: times.iter().sum::<Duration>().as_secs_f64(),
             counts: self.counters.counts(),
             times,
-            stage_times: on_threads.map(|stage| (stage.stage.clone(), spent(&stage.thread))).collect(),
+            stage_times: on_threads
+                .map(|stage| (stage.stage.clone(), spent(&stage.thread)))
+                .collect(),
             longest_round: self.duty.longest_round(),
             latencies,
             lane: self.lane.stats(PATIENCE),
@@ -83,12 +91,15 @@ impl IoFigures {
         self.counts.subtract(&before.counts);
         subtract(&mut self.times, &before.times);
         for (name, times) in &mut self.stage_times {
-            if let Some((_, earlier)) = before.stage_times.iter().find(|(earlier, _)| earlier == name) {
+            if let Some((_, earlier)) =
+                before.stage_times.iter().find(|(earlier, _)| earlier == name)
+            {
                 subtract(times, earlier);
             }
         }
         for (name, histogram) in &mut self.latencies {
-            if let Some((_, earlier)) = before.latencies.iter().find(|(earlier, _)| earlier == name) {
+            if let Some((_, earlier)) = before.latencies.iter().find(|(earlier, _)| earlier == name)
+            {
                 // Both have the same bounds, and counts only grow.
                 let subtracted = histogram.subtract(earlier);
                 debug_assert!(subtracted.is_ok());
@@ -105,7 +116,8 @@ impl IoFigures {
 impl fmt::Display for IoFigures {
     /// Lines of a table, each a sentence of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (requests, vectors) = (self.per_second(Counter::Requests), self.per_second(Counter::VectorsAnswered));
+        let (requests, vectors) =
+            (self.per_second(Counter::Requests), self.per_second(Counter::VectorsAnswered));
         write!(f, "{:.1} s: {requests:.0} requests/s, {vectors:.0} vectors/s", self.seconds)?;
         if let Some(lane) = &self.lane {
             write!(f, "; {} of {} slots in use", lane.slots_in_use, lane.slots)?;
@@ -114,10 +126,15 @@ impl fmt::Display for IoFigures {
             }
         }
         write!(f, "\ntime{}", shares(Activity::ALL.map(Activity::label), self.times))?;
-        let (overruns, longest) = (self.counts[Counter::Overruns], self.longest_round.as_secs_f64() * 1e3);
+        let (overruns, longest) =
+            (self.counts[Counter::Overruns], self.longest_round.as_secs_f64() * 1e3);
         write!(f, "; {overruns} rounds above 10 ms, the longest since the start {longest:.3} ms")?;
         for (name, times) in &self.stage_times {
-            write!(f, "\ntime of {name}{}", shares(StageActivity::ALL.map(StageActivity::label), *times))?;
+            write!(
+                f,
+                "\ntime of {name}{}",
+                shares(StageActivity::ALL.map(StageActivity::label), *times)
+            )?;
         }
         write!(f, "\n{:<18}{} {:>11}", "latency us", Latency::head(), "requests")?;
         for (name, histogram) in &self.latencies {
@@ -136,5 +153,9 @@ fn subtract(times: &mut [Duration], before: &[Duration]) {
 fn shares<const N: usize>(names: [&str; N], times: [Duration; N]) -> String {
     let all = times.iter().sum::<Duration>().as_secs_f64();
     let percent = |time: Duration| if all > 0.0 { 100.0 * time.as_secs_f64() / all } else { 0.0 };
-    names.into_iter().zip(times).map(|(name, time)| format!(" {name}={:.1}%", percent(time))).collect()
+    names
+        .into_iter()
+        .zip(times)
+        .map(|(name, time)| format!(" {name}={:.1}%", percent(time)))
+        .collect()
 }

@@ -17,8 +17,14 @@ pub(super) struct Pending {
     pub(super) measured: bool,
 }
 
-/// What must hold for the answer to request number `request` with so many vectors, told from its header alone, so that a wrong count can't make the client wait for scores.
-pub(crate) fn check_head(mode: Mode, head: &AnswerHead, vectors: u32, request: u64) -> Result<(), Fault> {
+/// What must hold for the answer to request number `request` with so many vectors, told from its
+/// header alone, so that a wrong count can't make the client wait for scores.
+pub(crate) fn check_head(
+    mode: Mode,
+    head: &AnswerHead,
+    vectors: u32,
+    request: u64,
+) -> Result<(), Fault> {
     let expected = if head.status == Some(Status::Ok) { vectors } else { 0 };
     if head.vectors != expected {
         return Err(Fault::WrongCount { expected: vectors, got: head.vectors });
@@ -45,8 +51,14 @@ fn may_lose_framing(status: Status) -> bool {
     )
 }
 
-/// With `--verify`: good vectors are accepted with the right scores, others are refused. Returns the number of scores compared.
-pub(super) fn check_scores(source: &Source, head: &AnswerHead, pending: &Pending, scores: &[u8]) -> Result<u64, Fault> {
+/// With `--verify`: good vectors are accepted with the right scores, others are refused. Returns
+/// the number of scores compared.
+pub(super) fn check_scores(
+    source: &Source,
+    head: &AnswerHead,
+    pending: &Pending,
+    scores: &[u8],
+) -> Result<u64, Fault> {
     let rows = || source.expected(pending.row as usize, pending.vectors as usize);
     let finite = rows().all(|row| row.finite);
     if head.status != Some(Status::Ok) {

@@ -3,7 +3,8 @@
 //! ```text
 //! schedule ─▶ out (many frames, one write) ─▶ socket ─▶ input ─▶ in_flight.front() settled
 //! ```
-//! It ends by closing its sending half, and is done when the server has answered everything and closed too.
+//! It ends by closing its sending half, and is done when the server has answered everything and
+//! closed too.
 
 use std::collections::VecDeque;
 use std::io;
@@ -88,7 +89,8 @@ impl Connection {
         self.stream.register(registry, token)
     }
 
-    /// Takes note of an event; edges come once, so what they say is kept until the socket says "would block".
+    /// Takes note of an event; edges come once, so what they say is kept until the socket says
+    /// "would block".
     pub(super) fn note(&mut self, event: &mio::event::Event) {
         self.peer_closed |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.peer_closed;
@@ -103,14 +105,16 @@ impl Connection {
         self.schedule.missed()
     }
 
-    /// When this connection wants to send although nothing else happens; None while its window or its socket is full.
+    /// When this connection wants to send although nothing else happens; None while its window or
+    /// its socket is full.
     pub(super) fn due_ns(&self, plan: &Plan, now_ns: u64) -> Option<u64> {
         if self.phase != Phase::Sending || self.in_flight.len() >= plan.options.window as usize {
             return None;
         }
         match self.schedule.next(now_ns) {
             Next::At(at_ns) => Some(at_ns),
-            // Its time has come since the last look. With unsent bytes the socket's next edge drives it instead.
+            // Its time has come since the last look. With unsent bytes the socket's next edge
+            // drives it instead.
             Next::Now(at_ns) => self.out.is_empty().then_some(at_ns),
             Next::Over => None,
         }
@@ -119,7 +123,8 @@ impl Connection {
     /// An error if the connection waits and nothing has moved for the whole timeout.
     pub(super) fn check_stall(&self, plan: &Plan, now_ns: u64) -> Result<(), LoadError> {
         let timeout = plan.options.timeout;
-        let waits = self.phase == Phase::Ending || (self.phase == Phase::Sending && !self.in_flight.is_empty());
+        let waits = self.phase == Phase::Ending
+            || (self.phase == Phase::Sending && !self.in_flight.is_empty());
         if waits && now_ns.saturating_sub(self.progress_ns) > timeout.as_nanos() as u64 {
             let unanswered = self.in_flight.len() as u64;
             return Err(self.fault(Fault::Stalled { timeout, unanswered }));
@@ -168,7 +173,8 @@ impl Connection {
                 break;
             }
             if self.in_flight.is_empty() {
-                // The wait for an answer starts here, however long the connection had nothing to do.
+                // The wait for an answer starts here, however long the connection had nothing to
+                // do.
                 self.progress_ns = now_ns;
             }
             let request = self.answered + self.in_flight.len() as u64;
@@ -176,7 +182,12 @@ impl Connection {
             let sum = plan.sum(self.row_next, count);
             tally.sent.add(count, frame_bytes, sum);
             let measured = self.schedule.is_measured(intended_ns);
-            self.in_flight.push_back(Pending { row: self.row_next as u32, vectors: count, intended_ns, measured });
+            self.in_flight.push_back(Pending {
+                row: self.row_next as u32,
+                vectors: count,
+                intended_ns,
+                measured,
+            });
             self.schedule.take(frame_bytes as u64);
             self.row_next = (self.row_next + count as usize) % plan.source.count();
             self.vectors_next = vectors(&mut self.draw, options.vectors);
@@ -221,7 +232,8 @@ impl Connection {
                 }
                 Ok(count) => {
                     self.input_len += count;
-                    // A short read has emptied the socket, and whatever comes later makes a new edge.
+                    // A short read has emptied the socket, and whatever comes later makes a new
+                    // edge.
                     self.readable = count == room || self.peer_closed;
                     self.settle_all(plan, tally)?;
                 }

@@ -19,7 +19,8 @@ impl Draw {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `least` to `most`, both included. The multiplication's bias is below 2^-32 for u32 ranges.
+    /// A number from `least` to `most`, both included. The multiplication's bias is below 2^-32 for
+    /// u32 ranges.
     pub(super) fn between(&mut self, least: u32, most: u32) -> u32 {
         let span = u64::from(most - least) + 1;
         least + (((self.next() >> 32) * span) >> 32) as u32

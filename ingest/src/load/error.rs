@@ -59,7 +59,8 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The exit code of `slipring load`: 2 for options and files, 1 for everything that the server or the network did.
+    /// The exit code of `slipring load`: 2 for options and files, 1 for everything that the server
+    /// or the network did.
     pub fn exit_code(&self) -> u8 {
         match self {
             LoadError::Option { .. } | LoadError::File { .. } => 2,
@@ -191,7 +192,9 @@ pub enum FileError {
     #[error("it has {0} axes, 2 are needed; save array.reshape(-1, dim)")]
     NpyAxes(usize),
     /// Shape and size disagree.
-    #[error("its shape ({rows}, {dim}) doesn't fit its {bytes} bytes of components; it may be cut off")]
+    #[error(
+        "its shape ({rows}, {dim}) doesn't fit its {bytes} bytes of components; it may be cut off"
+    )]
     NpySize {
         /// First axis.
         rows: u64,
@@ -201,7 +204,9 @@ pub enum FileError {
         bytes: u64,
     },
     /// The size isn't whole rows of the first row's dimension.
-    #[error("its first row has {dim} components, but {bytes} bytes aren't whole rows of that; it may be cut off")]
+    #[error(
+        "its first row has {dim} components, but {bytes} bytes aren't whole rows of that; it may be cut off"
+    )]
     FvecsSize {
         /// Of the first row.
         dim: u32,

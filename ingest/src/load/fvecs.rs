@@ -5,9 +5,12 @@ use super::FileError;
 /// Bytes of the dimension before each row's components.
 pub(crate) const DIM_BYTES: usize = 4;
 
-/// The dimension, which every row has: then [`rows`] are whole. An image without a byte has no dimension.
+/// The dimension, which every row has: then [`rows`] are whole. An image without a byte has no
+/// dimension.
 pub(crate) fn parse(bytes: &[u8]) -> Result<u32, FileError> {
-    let Some((first, _)) = bytes.split_first_chunk::<DIM_BYTES>() else { return Err(FileError::Empty) };
+    let Some((first, _)) = bytes.split_first_chunk::<DIM_BYTES>() else {
+        return Err(FileError::Empty);
+    };
     let dim = u32::from_le_bytes(*first);
     if !(bytes.len() as u64).is_multiple_of(row_bytes(dim)) {
         return Err(FileError::FvecsSize { dim, bytes: bytes.len() as u64 });

@@ -1,16 +1,21 @@
-//! The load generator, `slipring load`: sends vectors, checks every answer, reports rates and latencies.
+//! The load generator, `slipring load`: sends vectors, checks every answer, reports rates and
+//! latencies.
 //!
-//! A run connects everything, fills every connection's window, settles answers in order, closes the sending halves, and reads to the end.
+//! A run connects everything, fills every connection's window, settles answers in order, closes the
+//! sending halves, and reads to the end.
 //!
-//! It promises: a report means that every request was answered exactly once, in order, with the right count, and with `--verify` the right
-//! scores; all else is an error that names the connection and the request. The same seed and options send the same requests on every
+//! It promises: a report means that every request was answered exactly once, in order, with the
+//! right count, and with `--verify` the right scores; all else is an error that names the
+//! connection and the request. The same seed and options send the same requests on every
 //! connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
 //!
-//! It doesn't measure a service that shares its cores fairly: pin both. Without `--rate` it is a closed loop, whose latencies leave out the
-//! requests that a stall kept from being sent; with `--rate` they count from the
-//! intended times, and a thread whose next request is due within a millisecond spins.
+//! It doesn't measure a service that shares its cores fairly: pin both. Without `--rate` it is a
+//! closed loop, whose latencies leave out the requests that a stall kept from being sent; with
+//! `--rate` they count from the intended times, and a thread whose next request is due within a
+//! millisecond spins.
 //!
-//! There are no modes, only options. Usual recipes, after `slipring load --to 127.0.0.1:9900 --dim 128`:
+//! There are no modes, only options. Usual recipes, after `slipring load --to 127.0.0.1:9900 --dim
+//! 128`:
 //!
 //! | what for | options |
 //! |---|---|
@@ -42,7 +47,9 @@ mod tests;
 pub use crate::stage::Score;
 pub use error::{Fault, FileError, LoadError};
 pub(crate) use options::parse_duration;
-pub use options::{BUFFERS_BYTES_MAX, CONNECTIONS_MAX, LoadOptions, THREADS_MAX, VectorRange, WINDOW_MAX};
+pub use options::{
+    BUFFERS_BYTES_MAX, CONNECTIONS_MAX, LoadOptions, THREADS_MAX, VectorRange, WINDOW_MAX,
+};
 pub use report::LoadReport;
 pub use rows::{FILE_BYTES_MAX, Rows};
 pub use tally::{Refusals, Total};
@@ -57,13 +64,13 @@ use source::Source;
 use tally::Tally;
 use worker::{Plan, Worker};
 
-/// Runs a load with the vectors that the options name. Blocks until it ends; see [`LoadError`] for how it can fail.
+/// Runs a load with the vectors that the options name. Blocks until it ends; see [`LoadError`] for
+/// how it can fail.
 pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
     options.check()?;
     let rows = match &options.file {
-        Some(path) => {
-            Rows::from_file(path, options.dim).map_err(|error| LoadError::File { path: path.clone(), error })?
-        }
+        Some(path) => Rows::from_file(path, options.dim)
+            .map_err(|error| LoadError::File { path: path.clone(), error })?,
         None => Rows::generated(options.dim, options.seed),
     };
     run_rows(options, rows)
@@ -73,21 +80,28 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
 pub fn run_rows(options: &LoadOptions, rows: Rows) -> Result<LoadReport, LoadError> {
     options.check()?;
     if rows.dim() != options.dim {
-        let (value, limit) = (options.dim.to_string(), format!("the vectors have {} components", rows.dim()));
+        let (value, limit) =
+            (options.dim.to_string(), format!("the vectors have {} components", rows.dim()));
         return Err(LoadError::Option { field: "dim", value, limit, fix: "pass their dimension" });
     }
     let source = Source::new(rows, options.score);
     let mut streams = Vec::with_capacity(options.connections as usize);
     for connection in 0..options.connections {
         let stream = options.to.connect(options.timeout);
-        streams.push(stream.map_err(|error| LoadError::Connect { connection, to: options.to.to_string(), error })?);
+        streams.push(stream.map_err(|error| LoadError::Connect {
+            connection,
+            to: options.to.to_string(),
+            error,
+        })?);
     }
     // The clock starts when the last connection stands, so that connecting is in nobody's latency.
-    let plan = Plan { options: options.clone(), source, start: Instant::now(), failed: OnceLock::new() };
+    let plan =
+        Plan { options: options.clone(), source, start: Instant::now(), failed: OnceLock::new() };
     let mut groups: Vec<Vec<Connection>> = (0..options.threads).map(|_| Vec::new()).collect();
     for (connection, stream) in (0..).zip(streams) {
         let first = plan.row_first(connection);
-        groups[(connection % options.threads) as usize].push(Connection::new(&plan, connection, stream, first));
+        groups[(connection % options.threads) as usize]
+            .push(Connection::new(&plan, connection, stream, first));
     }
     let tally = run_groups(&plan, groups)?;
     Ok(LoadReport::new(options, &tally))
@@ -95,9 +109,11 @@ pub fn run_rows(options: &LoadOptions, rows: Rows) -> Result<LoadReport, LoadErr
 
 /// One thread a group; the first error wins, whichever thread met it.
 fn run_groups(plan: &Plan, groups: Vec<Vec<Connection>>) -> Result<Tally, LoadError> {
-    let workers = groups.into_iter().map(|group| Worker::new(plan, group)).collect::<Result<Vec<_>, _>>()?;
+    let workers =
+        groups.into_iter().map(|group| Worker::new(plan, group)).collect::<Result<Vec<_>, _>>()?;
     let results: Vec<Result<Tally, LoadError>> = thread::scope(|scope| {
-        let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| worker.run())).collect();
+        let threads: Vec<_> =
+            workers.into_iter().map(|worker| scope.spawn(|| worker.run())).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -57,7 +57,8 @@ pub struct LoadOptions {
     /// Requests sent before this time aren't in the latencies [default: 1s, with --count 0s]
     #[arg(long, value_parser = parse_duration)]
     pub warmup: Option<Duration>,
-    /// Vectors from a .npy (<f4, 2 axes) or .fvecs file, sent in turn, over and over [default: drawn from --seed]
+    /// Vectors from a .npy (<f4, 2 axes) or .fvecs file, sent in turn, over and over [default:
+    /// drawn from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// How to speak: count (4-byte header) or header (16 bytes)
@@ -72,7 +73,8 @@ pub struct LoadOptions {
     /// Threads that send
     #[arg(long, default_value_t = 1)]
     pub threads: u32,
-    /// Requests a second in all, at intended times that latencies count from [default: as fast as the windows allow]
+    /// Requests a second in all, at intended times that latencies count from [default: as fast as
+    /// the windows allow]
     #[arg(long)]
     pub rate: Option<f64>,
     /// Seed of the vectors and of the counts
@@ -84,8 +86,9 @@ pub struct LoadOptions {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Bytes of requests after which no more are sent, whatever else bounds the run; not on the command line. The connections share them
-    /// evenly, and what is left of a share below the largest request isn't used.
+    /// Bytes of requests after which no more are sent, whatever else bounds the run; not on the
+    /// command line. The connections share them evenly, and what is left of a share below the
+    /// largest request isn't used.
     #[arg(skip)]
     pub bytes_max: Option<u64>,
 }
@@ -128,29 +131,56 @@ impl LoadOptions {
     pub fn check(&self) -> Result<(), LoadError> {
         let VectorRange { least, most } = self.vectors;
         if least == 0 || least > most {
-            return refuse("vectors", self.vectors, "1 to 65535, smaller number first", "say 1 or 1-8");
+            return refuse(
+                "vectors",
+                self.vectors,
+                "1 to 65535, smaller number first",
+                "say 1 or 1-8",
+            );
         }
         if let Err(error) = (Limits { dim: self.dim, max_vectors: most }).check() {
-            return refuse("dim", self.dim, format!("with --vectors {}, {error}", self.vectors), "lower one of them");
+            return refuse(
+                "dim",
+                self.dim,
+                format!("with --vectors {}, {error}", self.vectors),
+                "lower one of them",
+            );
         }
         within("connections", self.connections, CONNECTIONS_MAX)?;
         within("window", self.window, WINDOW_MAX)?;
         within("threads", self.threads, THREADS_MAX.min(self.connections))?;
         match (self.count, self.duration) {
             (Some(_), Some(_)) => {
-                return refuse("count", self.count.unwrap_or(0), "not together with --duration", "leave one out");
+                return refuse(
+                    "count",
+                    self.count.unwrap_or(0),
+                    "not together with --duration",
+                    "leave one out",
+                );
             }
-            (Some(0), None) => return refuse("count", 0, "at least 1", "leave it out to run for --duration"),
+            (Some(0), None) => {
+                return refuse("count", 0, "at least 1", "leave it out to run for --duration");
+            }
             (None, Some(Duration::ZERO)) => return refuse("duration", "0s", "above 0", "say 10s"),
             _ => {}
         }
         if let Some(rate) = self.rate.filter(|rate| !(1e-3..=1e9).contains(rate)) {
-            return refuse("rate", rate, "0.001 to 1000000000 requests a second", "leave it out for full speed");
+            return refuse(
+                "rate",
+                rate,
+                "0.001 to 1000000000 requests a second",
+                "leave it out for full speed",
+            );
         }
         if let Some(bytes_max) = self.bytes_max {
             let least = u64::from(self.connections) * self.request_bytes_max() as u64;
             if bytes_max < least {
-                return refuse("bytes", bytes_max, format!("at least {least}, one request a connection"), "raise it");
+                return refuse(
+                    "bytes",
+                    bytes_max,
+                    format!("at least {least}, one request a connection"),
+                    "raise it",
+                );
             }
             if self.rate.is_some() {
                 return refuse("bytes", bytes_max, "not together with --rate", "leave one out");
@@ -159,26 +189,39 @@ impl LoadOptions {
         if self.timeout.is_zero() {
             return refuse("timeout", "0s", "above 0", "say 30s");
         }
-        let times = [("duration", self.duration), ("warmup", self.warmup), ("timeout", Some(self.timeout))];
+        self.check_times()?;
+        self.check_buffers()
+    }
+
+    fn check_times(&self) -> Result<(), LoadError> {
+        let times =
+            [("duration", self.duration), ("warmup", self.warmup), ("timeout", Some(self.timeout))];
         for (field, time) in times {
             if let Some(time) = time.filter(|time| *time > TIME_MAX) {
                 return refuse(field, format!("{time:?}"), "at most a year", "say 10s, 2m or 1h");
             }
         }
-        self.check_buffers()
+        Ok(())
     }
 
     fn check_buffers(&self) -> Result<(), LoadError> {
         let buffers_bytes = u64::from(self.connections) * self.connection_bytes();
         if buffers_bytes > BUFFERS_BYTES_MAX {
-            let limit =
-                format!("their buffers would take {buffers_bytes} bytes, at most {BUFFERS_BYTES_MAX} are allowed");
-            return refuse("connections", self.connections, limit, "lower --connections, --window or --vectors");
+            let limit = format!(
+                "their buffers would take {buffers_bytes} bytes, at most {BUFFERS_BYTES_MAX} are allowed"
+            );
+            return refuse(
+                "connections",
+                self.connections,
+                limit,
+                "lower --connections, --window or --vectors",
+            );
         }
         Ok(())
     }
 
-    /// Bytes of one connection: what it gathers for a write, what it takes with a read, and one entry a request in flight.
+    /// Bytes of one connection: what it gathers for a write, what it takes with a read, and one
+    /// entry a request in flight.
     fn connection_bytes(&self) -> u64 {
         (self.out_bytes() + self.input_bytes() + self.window as usize * 32) as u64
     }
@@ -234,7 +277,11 @@ fn refuse(
 
 impl fmt::Display for VectorRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.least == self.most { write!(f, "{}", self.least) } else { write!(f, "{}-{}", self.least, self.most) }
+        if self.least == self.most {
+            write!(f, "{}", self.least)
+        } else {
+            write!(f, "{}-{}", self.least, self.most)
+        }
     }
 }
 
@@ -244,8 +291,12 @@ impl FromStr for VectorRange {
     fn from_str(text: &str) -> Result<VectorRange, String> {
         let (least, most) = text.split_once('-').unwrap_or((text, text));
         match (least.parse(), most.parse()) {
-            (Ok(least), Ok(most)) if (1..=most).contains(&least) && most <= 65_535 => Ok(VectorRange { least, most }),
-            _ => Err("1 to 65535, or a range with the smaller number first: 1, 64, 1-8".to_string()),
+            (Ok(least), Ok(most)) if (1..=most).contains(&least) && most <= 65_535 => {
+                Ok(VectorRange { least, most })
+            }
+            _ => {
+                Err("1 to 65535, or a range with the smaller number first: 1, 64, 1-8".to_string())
+            }
         }
     }
 }
@@ -269,7 +320,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("a whole number and its unit: 500ms, 10s, 2m or 1h".to_string()),
     };
-    let number: u64 = number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
-    let time = number.checked_mul(milliseconds).map(Duration::from_millis).filter(|time| *time <= TIME_MAX);
+    let number: u64 =
+        number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
+    let time = number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .filter(|time| *time <= TIME_MAX);
     time.ok_or_else(|| "at most a year (8760h)".to_string())
 }

@@ -29,7 +29,8 @@ pub struct LoadReport {
     pub requests_missed: u64,
     /// Bytes of all answers.
     pub answer_bytes: u64,
-    /// Of requests sent after the warm-up, from the (intended) sending time to the answer's arrival.
+    /// Of requests sent after the warm-up, from the (intended) sending time to the answer's
+    /// arrival.
     pub latency: Latency,
 }
 
@@ -124,18 +125,36 @@ impl fmt::Display for LoadReport {
             options.vectors,
             options.dim
         )?;
-        writeln!(f, "{:<9} {:>12} {:>12} {:>15}  sum of components", "", "requests", "vectors", "bytes")?;
-        for (name, total) in [("sent", &self.sent), ("accepted", &self.accepted), ("measured", &self.measured)] {
-            writeln!(f, "{name:<9} {:>12} {:>12} {:>15}  {}", total.requests, total.vectors, total.bytes, total.sum)?;
+        writeln!(
+            f,
+            "{:<9} {:>12} {:>12} {:>15}  sum of components",
+            "", "requests", "vectors", "bytes"
+        )?;
+        for (name, total) in
+            [("sent", &self.sent), ("accepted", &self.accepted), ("measured", &self.measured)]
+        {
+            writeln!(
+                f,
+                "{name:<9} {:>12} {:>12} {:>15}  {}",
+                total.requests, total.vectors, total.bytes, total.sum
+            )?;
         }
         for (label, count) in self.refusals.iter() {
             writeln!(f, "{:<9} {count:>12} ({label})", "refused")?;
         }
         if self.requests_missed > 0 {
-            writeln!(f, "{:<9} {:>12} (their time came while the windows were full)", "missed", self.requests_missed)?;
+            writeln!(
+                f,
+                "{:<9} {:>12} (their time came while the windows were full)",
+                "missed", self.requests_missed
+            )?;
         }
         if options.verify {
-            writeln!(f, "{:<9} {:>12} {:>12} scores are right", "verified", "", self.vectors_verified)?;
+            writeln!(
+                f,
+                "{:<9} {:>12} {:>12} scores are right",
+                "verified", "", self.vectors_verified
+            )?;
         }
         writeln!(
             f,

@@ -10,10 +10,12 @@ use super::{FileError, fvecs, npy};
 /// Most bytes of a file of vectors: it is kept in memory.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// Generated rows stay below this many bytes, so that the generator's own cache misses don't count as the server's latency.
+/// Generated rows stay below this many bytes, so that the generator's own cache misses don't count
+/// as the server's latency.
 const GENERATED_BYTES_MAX: usize = 512 << 10;
 
-/// Vectors of one dimension as the wire carries them: little-endian f32, row after row. At least one row.
+/// Vectors of one dimension as the wire carries them: little-endian f32, row after row. At least
+/// one row.
 #[derive(Clone, Debug)]
 pub struct Rows {
     dim: u32,
@@ -21,7 +23,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Rows drawn from `seed`: multiples of 1/64 in [-1, 1], whose sums are exact in f64 and, for usual dimensions, in f32 too.
+    /// Rows drawn from `seed`: multiples of 1/64 in [-1, 1], whose sums are exact in f64 and, for
+    /// usual dimensions, in f32 too.
     pub fn generated(dim: u32, seed: u64) -> Rows {
         let row_bytes = dim as usize * 4;
         let rows = (GENERATED_BYTES_MAX / row_bytes.max(1)).clamp(8, 1024);
@@ -102,7 +105,11 @@ impl Rows {
     /// The components of one row.
     pub(super) fn components(&self, row: usize) -> impl Iterator<Item = f32> + '_ {
         let at = row * self.row_bytes();
-        self.bytes[at..at + self.row_bytes()].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+        self.bytes[at..at + self.row_bytes()]
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
     }
 
     /// Appends `count` rows from `first` on to `out`, starting over after the last one.

@@ -1,4 +1,5 @@
-//! When a connection sends its next request, and when it has sent its last: pure arithmetic on nanoseconds since the start.
+//! When a connection sends its next request, and when it has sent its last: pure arithmetic on
+//! nanoseconds since the start.
 
 use super::LoadOptions;
 
@@ -19,7 +20,8 @@ pub(super) struct Schedule {
     sent: u64,
 }
 
-/// Open loop: request k of connection c is request `c + k x connections` of the run, meant for that number divided by the rate.
+/// Open loop: request k of connection c is request `c + k x connections` of the run, meant for that
+/// number divided by the rate.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     rate: f64,
@@ -46,7 +48,9 @@ impl Schedule {
             left: options.count.map(|count| share(count, connection, connections)),
             bytes_left: options.bytes_max.map(|bytes| bytes / u64::from(connections)),
             request_bytes_max: options.request_bytes_max() as u64,
-            end_ns: options.duration_effective().map(|duration| warmup_ns + duration.as_nanos() as u64),
+            end_ns: options
+                .duration_effective()
+                .map(|duration| warmup_ns + duration.as_nanos() as u64),
             warmup_ns,
             pace: options.rate.map(|rate| Pace { rate, connection, connections }),
             sent: 0,
@@ -55,7 +59,8 @@ impl Schedule {
 
     pub(super) fn next(&self, now_ns: u64) -> Next {
         let intended_ns = self.pace.map_or(now_ns, |pace| pace.intended_ns(self.sent));
-        let counted = self.left == Some(0) || self.bytes_left.is_some_and(|left| left < self.request_bytes_max);
+        let counted = self.left == Some(0)
+            || self.bytes_left.is_some_and(|left| left < self.request_bytes_max);
         if counted || self.end_ns.is_some_and(|end_ns| now_ns.max(intended_ns) >= end_ns) {
             Next::Over
         } else if intended_ns <= now_ns {
@@ -78,7 +83,8 @@ impl Schedule {
         intended_ns >= self.warmup_ns
     }
 
-    /// Requests that were meant for a time before the end and never sent, because the windows were full: the rate was too high.
+    /// Requests that were meant for a time before the end and never sent, because the windows were
+    /// full: the rate was too high.
     pub(super) fn missed(&self) -> u64 {
         match (self.pace, self.end_ns) {
             (Some(pace), Some(end_ns)) => pace.meant_before(end_ns).saturating_sub(self.sent),
@@ -95,11 +101,13 @@ impl Pace {
 
     fn meant_before(&self, end_ns: u64) -> u64 {
         let first = f64::from(self.connection);
-        ((end_ns as f64 / 1e9 * self.rate - first) / f64::from(self.connections)).ceil().max(0.0) as u64
+        ((end_ns as f64 / 1e9 * self.rate - first) / f64::from(self.connections)).ceil().max(0.0)
+            as u64
     }
 }
 
-/// Requests of one connection when `count` are dealt out evenly; the first ones get what is left over.
+/// Requests of one connection when `count` are dealt out evenly; the first ones get what is left
+/// over.
 fn share(count: u64, connection: u32, connections: u32) -> u64 {
     let connections = u64::from(connections);
     count / connections + u64::from(u64::from(connection) < count % connections)

@@ -9,7 +9,8 @@ pub(super) struct Expected {
     score: f64,
     /// How far a server that adds in f32, in any order, may be off.
     tolerance: f64,
-    /// The sum of the components; 0 if one of them isn't finite, because such a row is never accepted.
+    /// The sum of the components; 0 if one of them isn't finite, because such a row is never
+    /// accepted.
     pub(super) sum: f64,
     pub(super) finite: bool,
 }
@@ -57,7 +58,8 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(rows: Rows, score: Score) -> Source {
-        let expected = (0..rows.count()).map(|row| Expected::of(rows.components(row), score)).collect();
+        let expected =
+            (0..rows.count()).map(|row| Expected::of(rows.components(row), score)).collect();
         Source { rows, expected }
     }
 

@@ -56,9 +56,11 @@ impl Refusals {
         self.unnamed + self.by_status.iter().sum::<u64>()
     }
 
-    /// Reasons that occurred, with their counts. Count mode doesn't name one: its refusals are called `refused`.
+    /// Reasons that occurred, with their counts. Count mode doesn't name one: its refusals are
+    /// called `refused`.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let named = Status::ALL.iter().map(|status| (status.label(), self.by_status[*status as usize]));
+        let named =
+            Status::ALL.iter().map(|status| (status.label(), self.by_status[*status as usize]));
         named.chain([(label(None), self.unnamed)]).filter(|(_, count)| *count > 0)
     }
 
@@ -103,7 +105,8 @@ impl Tally {
             requests_missed: 0,
             answer_bytes: 0,
             last_answer_ns: 0,
-            latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("constant bounds are legal"),
+            latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+                .expect("constant bounds are legal"),
         }
     }
 

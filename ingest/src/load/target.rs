@@ -31,7 +31,9 @@ impl FromStr for Target {
             return Ok(Target::Unix(PathBuf::from(text)));
         }
         match text.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Some((host, port))
+                if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+            {
                 Ok(Target::Tcp(text.to_string()))
             }
             _ => Err("HOST:PORT with a port from 1 to 65535, or a path with a slash".to_string()),
@@ -67,11 +69,15 @@ impl Target {
                 Err(last)
             }
             Target::Unix(path) => {
-                // A full backlog says "would block" and gives no event, so all that is left is to ask again.
+                // A full backlog says "would block" and gives no event, so all that is left is to
+                // ask again.
                 let deadline = Instant::now() + timeout;
                 loop {
                     match UnixStream::connect(path) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                        Err(error)
+                            if error.kind() == io::ErrorKind::WouldBlock
+                                && Instant::now() < deadline =>
+                        {
                             thread::sleep(Duration::from_millis(1));
                         }
                         other => return other.map(Stream::Unix),

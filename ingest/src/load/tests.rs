@@ -1,4 +1,5 @@
-//! The parts without sockets: files, schedules, references, options. tests/load_run runs the whole against servers, right and wrong.
+//! The parts without sockets: files, schedules, references, options. tests/load_run runs the whole
+//! against servers, right and wrong.
 
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use super::draw::Draw;
 use super::schedule::{Next, Schedule, requests_before};
 use super::*;
 
-/// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a newline.
+/// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
+/// newline.
 fn npy(version: u8, descr: &str, fortran: &str, shape: &str, components: &[f32]) -> Vec<u8> {
-    let mut header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}");
+    let mut header =
+        format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}");
     let length_bytes = if version == 1 { 2 } else { 4 };
     let padding = 64 - (8 + length_bytes + header.len() + 1) % 64;
     header.push_str(&" ".repeat(padding));
@@ -41,7 +44,8 @@ fn options() -> LoadOptions {
 fn good_files_give_their_rows() {
     let components = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     for version in [1, 2] {
-        let rows = Rows::from_npy(&npy(version, "'<f4'", "False", "(2, 3)", &components), 3).unwrap();
+        let rows =
+            Rows::from_npy(&npy(version, "'<f4'", "False", "(2, 3)", &components), 3).unwrap();
         assert_eq!((rows.count(), rows.dim()), (2, 3));
         assert_eq!(rows.components(1).collect::<Vec<_>>(), [4.0, 5.0, 6.0]);
     }
@@ -51,8 +55,11 @@ fn good_files_give_their_rows() {
     // Appending starts over after the last row, more than once if it must.
     let mut out = Vec::new();
     rows.append(1, 4, &mut out);
-    let expected: Vec<u8> =
-        [3, 0, 3, 0].iter().flat_map(|at| &components[*at..at + 3]).flat_map(|c| c.to_le_bytes()).collect();
+    let expected: Vec<u8> = [3, 0, 3, 0]
+        .iter()
+        .flat_map(|at| &components[*at..at + 3])
+        .flat_map(|c| c.to_le_bytes())
+        .collect();
     assert_eq!(out, expected);
 }
 
@@ -149,19 +156,30 @@ fn an_open_loop_keeps_its_intended_times() {
 
 #[test]
 fn a_closed_loop_sends_at_once_until_its_end() {
-    let schedule = Schedule::new(&LoadOptions { duration: Some(Duration::from_secs(1)), ..options() }, 0);
+    let schedule =
+        Schedule::new(&LoadOptions { duration: Some(Duration::from_secs(1)), ..options() }, 0);
     assert_eq!(schedule.next(5), Next::Now(5));
-    assert_eq!(schedule.next(1_999_999_999), Next::Now(1_999_999_999), "a second of warm-up by default");
+    assert_eq!(
+        schedule.next(1_999_999_999),
+        Next::Now(1_999_999_999),
+        "a second of warm-up by default"
+    );
     assert_eq!((schedule.next(2_000_000_000), schedule.missed()), (Next::Over, 0));
     let counted = Schedule::new(&LoadOptions { count: Some(3), ..options() }, 3);
-    assert_eq!(counted.next(0), Next::Over, "three requests leave nothing for the fourth connection");
+    assert_eq!(
+        counted.next(0),
+        Next::Over,
+        "three requests leave nothing for the fourth connection"
+    );
 }
 
 #[test]
 fn bytes_end_a_run_before_its_time() {
     let vectors = VectorRange { least: 1, most: 2 };
-    // A request has up to 4 + 2 x 512 bytes; a share of 2 x 1028 + 100 ends when less than the largest is left.
-    let bounded = LoadOptions { vectors, connections: 3, bytes_max: Some(3 * (2 * 1028 + 100)), ..options() };
+    // A request has up to 4 + 2 x 512 bytes; a share of 2 x 1028 + 100 ends when less than the
+    // largest is left.
+    let bounded =
+        LoadOptions { vectors, connections: 3, bytes_max: Some(3 * (2 * 1028 + 100)), ..options() };
     bounded.check().unwrap();
     let mut schedule = Schedule::new(&bounded, 2);
     for bytes in [516, 516] {
@@ -171,7 +189,11 @@ fn bytes_end_a_run_before_its_time() {
     assert_eq!(schedule.next(0), Next::Now(0), "1124 bytes are left");
     schedule.take(516);
     assert_eq!(schedule.next(0), Next::Over, "608 bytes may not do for the next one");
-    assert_eq!(Schedule::new(&bounded, 0).next(11_000_000_000), Next::Over, "the default duration still holds");
+    assert_eq!(
+        Schedule::new(&bounded, 0).next(11_000_000_000),
+        Next::Over,
+        "the default duration still holds"
+    );
 }
 
 #[test]
@@ -179,12 +201,16 @@ fn references_allow_rounding_and_nothing_else() {
     let row = [0.1f32, 0.2, -0.3, 1e-3];
     let rows = Rows::from_npy(&npy(1, "'<f4'", "False", "(1, 4)", &row), 4).unwrap();
     let sum: f32 = row.iter().sum();
-    let weighted: f32 = row.iter().zip(1u16..).map(|(component, weight)| component * f32::from(weight)).sum();
+    let weighted: f32 =
+        row.iter().zip(1u16..).map(|(component, weight)| component * f32::from(weight)).sum();
     for (score, right) in [(Score::Sum, sum), (Score::Weighted, weighted), (Score::None, 0.0)] {
         let source = Source::new(rows.clone(), score);
         let row = source.expected(0, 1).next().unwrap();
         assert!(row.accepts(right), "{score:?}");
-        assert!(!row.accepts(right + 1e-4) && !row.accepts(f32::NAN) && !row.accepts(f32::INFINITY), "{score:?}");
+        assert!(
+            !row.accepts(right + 1e-4) && !row.accepts(f32::NAN) && !row.accepts(f32::INFINITY),
+            "{score:?}"
+        );
     }
     let generated = Source::new(Rows::generated(8, 7), Score::Sum);
     let total: f64 = generated.expected(0, generated.count()).map(|row| row.sum).sum();
@@ -202,11 +228,27 @@ fn bad_options_name_field_limit_and_fix() {
         (LoadOptions { connections: 0, ..options() }, "--connections is 0"),
         (LoadOptions { connections: 65_536, window: 65_536, ..options() }, "lower --connections"),
         (LoadOptions { vectors: VectorRange { least: 0, most: 0 }, ..options() }, "--vectors is 0"),
-        (LoadOptions { vectors: VectorRange { least: 8, most: 1 }, ..options() }, "--vectors is 8-1"),
-        (LoadOptions { vectors: VectorRange { least: 1, most: 70_000 }, ..options() }, "max-vectors is 70000"),
+        (
+            LoadOptions { vectors: VectorRange { least: 8, most: 1 }, ..options() },
+            "--vectors is 8-1",
+        ),
+        (
+            LoadOptions { vectors: VectorRange { least: 1, most: 70_000 }, ..options() },
+            "max-vectors is 70000",
+        ),
         (LoadOptions { dim: 0, ..options() }, "--dim is 0"),
-        (LoadOptions { dim: 65_535, vectors: VectorRange { least: 1, most: 65_535 }, ..options() }, "lower"),
-        (LoadOptions { count: Some(1), duration: Some(Duration::from_secs(1)), ..options() }, "leave one out"),
+        (
+            LoadOptions {
+                dim: 65_535,
+                vectors: VectorRange { least: 1, most: 65_535 },
+                ..options()
+            },
+            "lower",
+        ),
+        (
+            LoadOptions { count: Some(1), duration: Some(Duration::from_secs(1)), ..options() },
+            "leave one out",
+        ),
         (LoadOptions { count: Some(0), ..options() }, "--count is 0"),
         (LoadOptions { duration: Some(Duration::ZERO), ..options() }, "--duration is 0s"),
         (LoadOptions { duration: Some(Duration::MAX), ..options() }, "at most a year"),
@@ -215,7 +257,10 @@ fn bad_options_name_field_limit_and_fix() {
         (LoadOptions { rate: Some(f64::NAN), ..options() }, "--rate is NaN"),
         (LoadOptions { timeout: Duration::ZERO, ..options() }, "--timeout is 0s"),
         (LoadOptions { bytes_max: Some(2_063), ..options() }, "--bytes is 2063: at least 2064"),
-        (LoadOptions { bytes_max: Some(1 << 20), rate: Some(1.0), ..options() }, "not together with --rate"),
+        (
+            LoadOptions { bytes_max: Some(1 << 20), rate: Some(1.0), ..options() },
+            "not together with --rate",
+        ),
     ];
     for (options, expected) in table {
         let error = options.check().unwrap_err();
@@ -243,11 +288,19 @@ fn the_command_line_is_read() {
     let all = read(&all.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
     assert_eq!(all.to, Target::Unix("/tmp/s.sock".into()));
     assert_eq!((all.vectors, all.score), (VectorRange { least: 1, most: 8 }, Score::Weighted));
-    assert_eq!((all.duration, all.warmup), (Some(Duration::from_millis(500)), Some(Duration::from_secs(120))));
+    assert_eq!(
+        (all.duration, all.warmup),
+        (Some(Duration::from_millis(500)), Some(Duration::from_secs(120)))
+    );
     assert_eq!((all.timeout, all.rate), (Duration::from_secs(3600), Some(1000.5)));
-    for bad in
-        ["--vectors 8-1", "--vectors 0", "--vectors 1-70000", "--mode resp", "--duration 10", "--duration 9999999h"]
-    {
+    for bad in [
+        "--vectors 8-1",
+        "--vectors 0",
+        "--vectors 1-70000",
+        "--mode resp",
+        "--duration 10",
+        "--duration 9999999h",
+    ] {
         let error = read(&format!("load --to 127.0.0.1:9900 --dim 128 {bad}")).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{bad}");
     }

@@ -1,4 +1,5 @@
-//! One thread of the generator: waits for its connections' sockets and for the schedule, and drives what can move.
+//! One thread of the generator: waits for its connections' sockets and for the schedule, and drives
+//! what can move.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -41,20 +42,23 @@ impl Plan {
         self.options.mode.header_bytes() + vectors as usize * self.options.dim as usize * 4
     }
 
-    /// Appends request number `request` with `vectors` rows from `row` on. Rows lie in wire order, so this is a header and a copy.
+    /// Appends request number `request` with `vectors` rows from `row` on. Rows lie in wire order,
+    /// so this is a header and a copy.
     pub(super) fn append_request(&self, request: u64, row: usize, vectors: u32, out: &mut Vec<u8>) {
         let sequence = if self.options.mode == Mode::Header { request } else { 0 };
         encode_request_head(self.options.mode, self.options.dim, sequence, vectors, out);
         self.source.rows.append(row, vectors as usize, out);
     }
 
-    /// The row that a connection starts with: with a count of requests of one size the connections together send the rows in turn,
-    /// each as often as every other; else they start evenly spread.
+    /// The row that a connection starts with: with a count of requests of one size the connections
+    /// together send the rows in turn, each as often as every other; else they start evenly spread.
     pub(super) fn row_first(&self, connection: u32) -> usize {
         let (rows, connections) = (self.source.count() as u128, self.options.connections);
         let VectorRange { least, most } = self.options.vectors;
         let row = match self.options.count {
-            Some(count) if least == most => requests_before(count, connection, connections) as u128 * u128::from(least),
+            Some(count) if least == most => {
+                requests_before(count, connection, connections) as u128 * u128::from(least)
+            }
             _ => rows * u128::from(connection) / u128::from(connections),
         };
         (row % rows) as usize
@@ -84,7 +88,15 @@ impl<'a> Worker<'a> {
             connection.register(poll.registry(), Token(index))?;
         }
         let (live, is_due) = (connections.len(), vec![false; connections.len()]);
-        Ok(Worker { plan, poll, connections, live, tally: Tally::new(), due: BinaryHeap::with_capacity(live), is_due })
+        Ok(Worker {
+            plan,
+            poll,
+            connections,
+            live,
+            tally: Tally::new(),
+            due: BinaryHeap::with_capacity(live),
+            is_due,
+        })
     }
 
     /// Runs until every connection is done, one fails, or another thread has failed.
@@ -103,7 +115,11 @@ impl<'a> Worker<'a> {
     fn run_all(&mut self) -> Result<(), LoadError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let warmup = self.plan.options.warmup_effective();
-        let mut end_ns = self.plan.options.duration_effective().map(|duration| (warmup + duration).as_nanos() as u64);
+        let mut end_ns = self
+            .plan
+            .options
+            .duration_effective()
+            .map(|duration| (warmup + duration).as_nanos() as u64);
         let check_ns = CHECK_INTERVAL.min(self.plan.options.timeout).as_nanos() as u64;
         let mut check_at_ns = check_ns;
         for index in 0..self.connections.len() {
@@ -113,7 +129,9 @@ impl<'a> Worker<'a> {
             let now_ns = self.plan.now_ns();
             let next_ns = end_ns.unwrap_or(u64::MAX).min(check_at_ns);
             match self.poll.poll(&mut events, Some(self.patience(now_ns, next_ns))) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
                 _ => {}
             }
             for event in &events {
@@ -135,16 +153,20 @@ impl<'a> Worker<'a> {
                 if self.plan.failed.get().is_some() {
                     return Ok(());
                 }
-                self.connections.iter().try_for_each(|connection| connection.check_stall(self.plan, now_ns))?;
+                self.connections
+                    .iter()
+                    .try_for_each(|connection| connection.check_stall(self.plan, now_ns))?;
             }
         }
         Ok(())
     }
 
-    /// How long to sleep: not at all shortly before an intended time, because a sleeper wakes up to a millisecond late.
+    /// How long to sleep: not at all shortly before an intended time, because a sleeper wakes up to
+    /// a millisecond late.
     fn patience(&self, now_ns: u64, next_ns: u64) -> Duration {
         let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
-        let until_due = Duration::from_nanos(due_ns.saturating_sub(now_ns)).saturating_sub(WAKE_SLACK);
+        let until_due =
+            Duration::from_nanos(due_ns.saturating_sub(now_ns)).saturating_sub(WAKE_SLACK);
         // Whole milliseconds, rounded down, else the system rounds them up.
         let until_due = Duration::from_millis(until_due.as_millis() as u64);
         until_due.min(Duration::from_nanos(next_ns.saturating_sub(now_ns)))

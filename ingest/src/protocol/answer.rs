@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Range;
 
 use super::layout::{
-    CREDITS_AT, F32_BYTES, MAGIC, N_AT, SEQUENCE_AT, STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT, u16_at, u32_at,
-    u64_at,
+    CREDITS_AT, F32_BYTES, MAGIC, N_AT, SEQUENCE_AT, STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT,
+    u16_at, u32_at, u64_at,
 };
 use super::{Mode, Status};
 
@@ -14,12 +14,19 @@ pub const fn answer_bytes(mode: Mode, scores: usize) -> usize {
     mode.header_bytes() + scores * F32_BYTES
 }
 
-/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes. Count mode has no place for the status, sequence and
-/// credits; header mode carries them.
+/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes. Count mode has no
+/// place for the status, sequence and credits; header mode carries them.
 ///
 /// # Panics
 /// As [`write_answer`].
-pub fn encode_answer(mode: Mode, status: Status, sequence: u64, credits: u16, scores: &[f32], out: &mut Vec<u8>) {
+pub fn encode_answer(
+    mode: Mode,
+    status: Status,
+    sequence: u64,
+    credits: u16,
+    scores: &[f32],
+    out: &mut Vec<u8>,
+) {
     let at = out.len();
     out.resize(at + answer_bytes(mode, scores.len()), 0);
     write_answer(mode, status, sequence, credits, scores, &mut out[at..]);
@@ -28,12 +35,24 @@ pub fn encode_answer(mode: Mode, status: Status, sequence: u64, credits: u16, sc
 /// As [`encode_answer`], into bytes that are as long as the answer.
 ///
 /// # Panics
-/// If a refusal comes with scores, an answer has more than 65535 of them, or `out` has another length: all are the server's own errors.
+/// If a refusal comes with scores, an answer has more than 65535 of them, or `out` has another
+/// length: all are the server's own errors.
 #[inline]
-pub fn write_answer(mode: Mode, status: Status, sequence: u64, credits: u16, scores: &[f32], out: &mut [u8]) {
+pub fn write_answer(
+    mode: Mode,
+    status: Status,
+    sequence: u64,
+    credits: u16,
+    scores: &[f32],
+    out: &mut [u8],
+) {
     assert_eq!(out.len(), answer_bytes(mode, scores.len()), "an answer has its own length");
     assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());
-    assert!(status == Status::Ok || scores.is_empty(), "a refusal ({status}) has no scores, got {}", scores.len());
+    assert!(
+        status == Status::Ok || scores.is_empty(),
+        "a refusal ({status}) has no scores, got {}",
+        scores.len()
+    );
     let (head, rest) = out.split_at_mut(mode.header_bytes());
     match mode {
         Mode::Count => head.copy_from_slice(&(scores.len() as u32).to_le_bytes()),
@@ -77,7 +96,8 @@ pub enum AnswerError {
     Count(u32),
 }
 
-/// The header of the answer at the front of `bytes`; None if it isn't whole yet. The scores may still be missing.
+/// The header of the answer at the front of `bytes`; None if it isn't whole yet. The scores may
+/// still be missing.
 pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
     if bytes.len() < mode.header_bytes() {
         return Ok(None);
@@ -89,7 +109,13 @@ pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, Answe
                 return Err(AnswerError::Count(vectors));
             }
             let status = if vectors == 0 { None } else { Some(Status::Ok) };
-            AnswerHead { status, vectors, sequence: 0, credits: 0, bytes_total: answer_bytes(mode, vectors as usize) }
+            AnswerHead {
+                status,
+                vectors,
+                sequence: 0,
+                credits: 0,
+                bytes_total: answer_bytes(mode, vectors as usize),
+            }
         }
         Mode::Header => {
             if bytes[..MAGIC.len()] != MAGIC {
@@ -98,7 +124,8 @@ pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, Answe
             if bytes[VERSION_AT] != VERSION {
                 return Err(AnswerError::Version(bytes[VERSION_AT]));
             }
-            let status = Status::from_wire(bytes[STATUS_AT]).ok_or(AnswerError::Status(bytes[STATUS_AT]))?;
+            let status =
+                Status::from_wire(bytes[STATUS_AT]).ok_or(AnswerError::Status(bytes[STATUS_AT]))?;
             let vectors = u32::from(u16_at(bytes, N_AT));
             AnswerHead {
                 status: Some(status),
@@ -112,8 +139,12 @@ pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, Answe
     Ok(Some(head))
 }
 
-/// The whole answer at the front of `bytes`, and where in `bytes` its scores lie; None if it isn't whole yet.
-pub fn decode_answer(mode: Mode, bytes: &[u8]) -> Result<Option<(AnswerHead, Range<usize>)>, AnswerError> {
+/// The whole answer at the front of `bytes`, and where in `bytes` its scores lie; None if it isn't
+/// whole yet.
+pub fn decode_answer(
+    mode: Mode,
+    bytes: &[u8],
+) -> Result<Option<(AnswerHead, Range<usize>)>, AnswerError> {
     let head = answer_head(mode, bytes)?.filter(|head| bytes.len() >= head.bytes_total);
     Ok(head.map(|head| (head, mode.header_bytes()..head.bytes_total)))
 }
@@ -121,9 +152,15 @@ pub fn decode_answer(mode: Mode, bytes: &[u8]) -> Result<Option<(AnswerHead, Ran
 impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AnswerError::Magic(bytes) => write!(f, "an answer starts with bytes {bytes:?}, not with \"SR\""),
-            AnswerError::Version(version) => write!(f, "an answer has version {version}, this build reads {VERSION}"),
-            AnswerError::Status(status) => write!(f, "an answer has status {status}, unknown to this build"),
+            AnswerError::Magic(bytes) => {
+                write!(f, "an answer starts with bytes {bytes:?}, not with \"SR\"")
+            }
+            AnswerError::Version(version) => {
+                write!(f, "an answer has version {version}, this build reads {VERSION}")
+            }
+            AnswerError::Status(status) => {
+                write!(f, "an answer has status {status}, unknown to this build")
+            }
             AnswerError::Count(vectors) => {
                 write!(f, "an answer announces {vectors} scores, at most {VECTORS_MAX} are legal")
             }

@@ -1,8 +1,8 @@
 //! What stands at the front of a connection's bytes.
 
 use super::layout::{
-    COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT, VERSION, VERSION_AT,
-    u16_at, u32_at, u64_at,
+    COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT,
+    VERSION, VERSION_AT, u16_at, u32_at, u64_at,
 };
 use super::{Limits, Mode, Status};
 
@@ -39,7 +39,8 @@ impl FrameHead {
     }
 }
 
-/// Reads the header at the front of `bytes`. Never looks past it, so it costs the same for every payload.
+/// Reads the header at the front of `bytes`. Never looks past it, so it costs the same for every
+/// payload.
 #[inline]
 pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     match mode {
@@ -54,7 +55,8 @@ fn count_front(bytes: &[u8], limits: &Limits) -> Front {
         return Front::Partial;
     }
     let vectors = u32_at(bytes, 0);
-    let payload_bytes = (u64::from(vectors) * u64::from(limits.dim)).saturating_mul(F32_BYTES as u64);
+    let payload_bytes =
+        (u64::from(vectors) * u64::from(limits.dim)).saturating_mul(F32_BYTES as u64);
     if vectors > limits.max_vectors || payload_bytes > limits.payload_bytes_max() {
         return Front::Broken(Status::TooManyVectors);
     }
@@ -83,7 +85,8 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     let vectors = u32::from(u16_at(bytes, N_AT));
     let dim = u32::from(u16_at(bytes, DIM_AT));
     let payload_bytes = u64::from(vectors) * u64::from(dim) * F32_BYTES as u64;
-    // Zero vectors come first: nothing can have a wrong dimension. A wrong dimension comes before a wrong count, being its likely cause.
+    // Zero vectors come first: nothing can have a wrong dimension. A wrong dimension comes before a
+    // wrong count, being its likely cause.
     let refusal = if vectors == 0 {
         Some(Status::ZeroVectors)
     } else if dim != limits.dim {
@@ -93,7 +96,8 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     } else {
         None
     };
-    // A payload no longer than a legal one can be skipped; a longer one could hold the connection for ever.
+    // A payload no longer than a legal one can be skipped; a longer one could hold the connection
+    // for ever.
     if payload_bytes > limits.payload_bytes_max() {
         return Front::Broken(refusal.unwrap_or(Status::TooManyVectors));
     }

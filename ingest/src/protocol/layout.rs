@@ -31,10 +31,12 @@ pub(super) const MAGIC: [u8; 2] = *b"SR";
 /// The version of header mode that this build speaks.
 pub const VERSION: u8 = 1;
 
-/// Most vectors a frame may carry: the upper half of a count is zero, which is how count mode is told from everything else.
+/// Most vectors a frame may carry: the upper half of a count is zero, which is how count mode is
+/// told from everything else.
 pub const VECTORS_MAX: u32 = u16::MAX as u32;
 
-/// Most payload bytes of one frame, whatever the limits say: 256 MiB, so that every length fits a u32.
+/// Most payload bytes of one frame, whatever the limits say: 256 MiB, so that every length fits a
+/// u32.
 pub const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 
 pub(super) const VERSION_AT: usize = 2;

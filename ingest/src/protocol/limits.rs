@@ -26,8 +26,8 @@ pub enum LimitsError {
 }
 
 impl Limits {
-    /// Refuses limits that the wire can't express; [`super::front`] stays safe without this call, but refuses frames that the operator
-    /// believes legal.
+    /// Refuses limits that the wire can't express; [`super::front`] stays safe without this call,
+    /// but refuses frames that the operator believes legal.
     pub fn check(&self) -> Result<(), LimitsError> {
         if self.dim == 0 || self.dim > u32::from(u16::MAX) {
             return Err(LimitsError::Dim(self.dim));
@@ -36,7 +36,11 @@ impl Limits {
             return Err(LimitsError::MaxVectors(self.max_vectors));
         }
         let payload_bytes = u64::from(self.dim) * u64::from(self.max_vectors) * F32_BYTES as u64;
-        if payload_bytes > PAYLOAD_BYTES_MAX { Err(LimitsError::Payload(payload_bytes)) } else { Ok(()) }
+        if payload_bytes > PAYLOAD_BYTES_MAX {
+            Err(LimitsError::Payload(payload_bytes))
+        } else {
+            Ok(())
+        }
     }
 
     /// Bytes of the largest payload that [`super::front`] lets through.
@@ -55,7 +59,9 @@ impl fmt::Display for LimitsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LimitsError::Dim(dim) => write!(f, "dim is {dim}, must be 1 to 65535"),
-            LimitsError::MaxVectors(vectors) => write!(f, "max-vectors is {vectors}, must be 1 to {VECTORS_MAX}"),
+            LimitsError::MaxVectors(vectors) => {
+                write!(f, "max-vectors is {vectors}, must be 1 to {VECTORS_MAX}")
+            }
             LimitsError::Payload(bytes) => write!(
                 f,
                 "dim x max-vectors x 4 is {bytes} bytes, the largest payload is {PAYLOAD_BYTES_MAX}: lower max-vectors"

@@ -1,14 +1,16 @@
 //! The frames on the wire: pure functions from bytes to frames and back.
 //!
-//! A connection's first four bytes say how it speaks ([`detect`]); after that whole frames follow each other without a gap. The server asks
-//! [`front`] what stands at the front of the bytes it holds, and answers with [`encode_answer`]; a client writes with [`encode_request`] and
-//! reads with [`decode_answer`].
+//! A connection's first four bytes say how it speaks ([`detect`]); after that whole frames follow
+//! each other without a gap. The server asks [`front`] what stands at the front of the bytes it
+//! holds, and answers with [`encode_answer`]; a client writes with [`encode_request`] and reads
+//! with [`decode_answer`].
 //!
-//! It promises: nothing here reads a socket, keeps state, or panics on any bytes from the wire; every length is bounded by [`Limits`] before
-//! anyone waits for that many bytes; headers and payloads are multiples of four bytes, so a payload that starts aligned stays aligned.
+//! It promises: nothing here reads a socket, keeps state, or panics on any bytes from the wire;
+//! every length is bounded by [`Limits`] before anyone waits for that many bytes; headers and
+//! payloads are multiples of four bytes, so a payload that starts aligned stays aligned.
 //!
-//! It doesn't look into payloads: whether values are finite is the validate stage's business. docs/PROTOCOL.md is the page for strangers, and
-//! every example printed there is held by a test.
+//! It doesn't look into payloads: whether values are finite is the validate stage's business.
+//! docs/PROTOCOL.md is the page for strangers, and every example printed there is held by a test.
 //!
 //! ```
 //! use slipring_ingest::protocol::{Front, Limits, Mode, encode_request, front};
@@ -34,7 +36,9 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AnswerError, AnswerHead, answer_bytes, answer_head, decode_answer, encode_answer, write_answer};
+pub use answer::{
+    AnswerError, AnswerHead, answer_bytes, answer_head, decode_answer, encode_answer, write_answer,
+};
 pub use front::{FrameHead, Front, front};
 pub use layout::{COUNT_HEADER_BYTES, FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX, VECTORS_MAX, VERSION};
 pub use limits::{Limits, LimitsError};

@@ -7,7 +7,8 @@ use super::layout::{COUNT_HEADER_BYTES, FRAME_HEADER_BYTES, MAGIC};
 pub enum Mode {
     /// A bare u32 count before the vectors, and before the scores.
     Count,
-    /// A 16-byte header with magic, version, dimension, sequence, and in answers status and credits.
+    /// A 16-byte header with magic, version, dimension, sequence, and in answers status and
+    /// credits.
     Header,
 }
 
@@ -32,8 +33,9 @@ pub enum Detected {
     Unknown,
 }
 
-/// Tells the modes apart by the first four bytes: a count is at most 65535, so its bytes 2 and 3 are zero, which no text protocol sends.
-/// A wrong version still is header mode, so that [`super::front`] can answer `BadVersion`.
+/// Tells the modes apart by the first four bytes: a count is at most 65535, so its bytes 2 and 3
+/// are zero, which no text protocol sends. A wrong version still is header mode, so that
+/// [`super::front`] can answer `BadVersion`.
 pub fn detect(bytes: &[u8]) -> Detected {
     let [first, second, third, fourth, ..] = *bytes else { return Detected::Need };
     if third == 0 && fourth == 0 {

@@ -7,7 +7,8 @@ use super::*;
 
 const PAGE: &str = include_str!("../../../docs/PROTOCOL.md");
 
-/// The bytes of each fenced block that opens with "hex NAME"; what stands after three spaces is for people.
+/// The bytes of each fenced block that opens with "hex NAME"; what stands after three spaces is for
+/// people.
 fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     PAGE.split("```hex ")
         .skip(1)
@@ -24,8 +25,9 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
 fn tables(title: &str) -> Vec<Vec<Vec<&'static str>>> {
     let head = format!("\n\n| {title} |");
     let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect();
-    let rows =
-        |table: &'static str| table.lines().skip(2).take_while(|line| line.starts_with('|')).map(cells).collect();
+    let rows = |table: &'static str| {
+        table.lines().skip(2).take_while(|line| line.starts_with('|')).map(cells).collect()
+    };
     PAGE.match_indices(&head).map(|(at, _)| rows(PAGE[at..].trim_start())).collect()
 }
 
@@ -59,8 +61,13 @@ fn the_tables_carry_the_offsets() {
         tables(title).iter().map(|table| table.iter().map(row).collect()).collect()
     };
     let head = [("magic", 0), ("version", VERSION_AT)];
-    let request =
-        [("flags", FLAGS_AT), ("n", N_AT), ("dim", DIM_AT), ("sequence", SEQUENCE_AT), ("vectors", FRAME_HEADER_BYTES)];
+    let request = [
+        ("flags", FLAGS_AT),
+        ("n", N_AT),
+        ("dim", DIM_AT),
+        ("sequence", SEQUENCE_AT),
+        ("vectors", FRAME_HEADER_BYTES),
+    ];
     let answer = [
         ("status", STATUS_AT),
         ("n", N_AT),
@@ -80,10 +87,13 @@ fn the_tables_carry_the_offsets() {
 
 #[test]
 fn the_status_table_is_the_enum() {
-    let printed: Vec<(usize, &str)> = tables("status")[0].iter().map(|row| (row[0].parse().unwrap(), row[1])).collect();
-    let coded: Vec<(usize, &str)> = Status::ALL.iter().map(|status| (*status as usize, status.label())).collect();
+    let printed: Vec<(usize, &str)> =
+        tables("status")[0].iter().map(|row| (row[0].parse().unwrap(), row[1])).collect();
+    let coded: Vec<(usize, &str)> =
+        Status::ALL.iter().map(|status| (*status as usize, status.label())).collect();
     assert_eq!(printed, coded);
     assert!(
-        PAGE.contains(&format!("at most {PAYLOAD_BYTES_MAX}.")) && PAGE.contains(&format!("at most {VECTORS_MAX}"))
+        PAGE.contains(&format!("at most {PAYLOAD_BYTES_MAX}."))
+            && PAGE.contains(&format!("at most {VECTORS_MAX}"))
     );
 }

@@ -12,7 +12,8 @@ pub enum Status {
     ZeroVectors = 1,
     /// More vectors than the server's `max-vectors`. Framing is lost.
     TooManyVectors = 2,
-    /// Another dimension than the server's. Framing is lost only if the payload is longer than a legal one.
+    /// Another dimension than the server's. Framing is lost only if the payload is longer than a
+    /// legal one.
     WrongDimension = 3,
     /// A component is NaN or infinite.
     NotFinite = 4,

@@ -96,7 +96,8 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Walks a whole stream of random bytes as the server and as a client would: no panic, and every step goes forward or ends.
+/// Walks a whole stream of random bytes as the server and as a client would: no panic, and every
+/// step goes forward or ends.
 #[test]
 fn a_hundred_thousand_random_buffers() {
     let limits = Limits { dim: 3, max_vectors: 5 };
@@ -105,10 +106,16 @@ fn a_hundred_thousand_random_buffers() {
     for _ in 0..100_000 {
         let length = (next(&mut state) % 120) as usize;
         let mut bytes: Vec<u8> = (0..length).map(|_| next(&mut state) as u8).collect();
-        // Half the buffers start like a header and get small fields, else almost none would pass the first check.
+        // Half the buffers start like a header and get small fields, else almost none would pass
+        // the first check.
         if next(&mut state).is_multiple_of(2) && length >= 16 {
             bytes[..4].copy_from_slice(&[b'S', b'R', 1, 0]);
-            bytes[4..8].copy_from_slice(&[(next(&mut state) % 7) as u8, 0, (next(&mut state) % 4) as u8, 0]);
+            bytes[4..8].copy_from_slice(&[
+                (next(&mut state) % 7) as u8,
+                0,
+                (next(&mut state) % 4) as u8,
+                0,
+            ]);
         } else if length >= 4 {
             bytes[..4].copy_from_slice(&[(next(&mut state) % 7) as u8, 0, 0, 0]);
         }
@@ -135,7 +142,10 @@ fn a_hundred_thousand_random_buffers() {
             }
         }
     }
-    assert!(frames > 50_000 && broken > 10_000, "the buffers miss their targets: {frames} frames, {broken} broken");
+    assert!(
+        frames > 50_000 && broken > 10_000,
+        "the buffers miss their targets: {frames} frames, {broken} broken"
+    );
 }
 
 #[test]
@@ -166,7 +176,10 @@ fn count_mode_refuses_none_and_loses_framing_above_the_limit() {
     assert_eq!((zero.frame_bytes(), zero.refusal), (4, Some(Status::ZeroVectors)));
     assert_eq!(head_of(Mode::Count, &[64, 0, 0, 0], &limits).refusal, None);
     for broken in [65, 0xffff, 0x1_0000, u32::MAX] {
-        assert_eq!(front(Mode::Count, &broken.to_le_bytes(), &limits), Front::Broken(Status::TooManyVectors));
+        assert_eq!(
+            front(Mode::Count, &broken.to_le_bytes(), &limits),
+            Front::Broken(Status::TooManyVectors)
+        );
     }
 }
 
@@ -212,18 +225,33 @@ fn limits_name_the_field() {
 #[test]
 fn limits_that_nobody_checked_overflow_nothing() {
     let limits = Limits { dim: u32::MAX, max_vectors: u32::MAX };
-    assert_eq!(front(Mode::Count, &u32::MAX.to_le_bytes(), &limits), Front::Broken(Status::TooManyVectors));
+    assert_eq!(
+        front(Mode::Count, &u32::MAX.to_le_bytes(), &limits),
+        Front::Broken(Status::TooManyVectors)
+    );
     assert_eq!(limits.frame_bytes_max(Mode::Count) as u64, 4 + PAYLOAD_BYTES_MAX);
     let none = Limits { dim: u32::MAX, max_vectors: 0 };
-    assert_eq!(front(Mode::Count, &1u32.to_le_bytes(), &none), Front::Broken(Status::TooManyVectors));
+    assert_eq!(
+        front(Mode::Count, &1u32.to_le_bytes(), &none),
+        Front::Broken(Status::TooManyVectors)
+    );
 }
 
 #[test]
 fn a_stream_that_is_no_answer_is_an_error() {
     assert_eq!(decode_answer(Mode::Count, &[0, 0, 1, 0]), Err(AnswerError::Count(0x1_0000)));
-    assert_eq!(decode_answer(Mode::Header, &raw_header(b"HT", 1, 0, 0, 0)), Err(AnswerError::Magic(*b"HT")));
-    assert_eq!(decode_answer(Mode::Header, &raw_header(b"SR", 3, 0, 0, 0)), Err(AnswerError::Version(3)));
-    assert_eq!(decode_answer(Mode::Header, &raw_header(b"SR", 1, 11, 0, 0)), Err(AnswerError::Status(11)));
+    assert_eq!(
+        decode_answer(Mode::Header, &raw_header(b"HT", 1, 0, 0, 0)),
+        Err(AnswerError::Magic(*b"HT"))
+    );
+    assert_eq!(
+        decode_answer(Mode::Header, &raw_header(b"SR", 3, 0, 0, 0)),
+        Err(AnswerError::Version(3))
+    );
+    assert_eq!(
+        decode_answer(Mode::Header, &raw_header(b"SR", 1, 11, 0, 0)),
+        Err(AnswerError::Status(11))
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on threads of its own beside the lanes.
+//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on threads of its own
+//! beside the lanes.
 //!
 //! | path | 200 | 503 |
 //! |---|---|---|
@@ -6,8 +7,9 @@
 //! | `/readyz` | it accepts | it starts, drains, or has failed |
 //! | `/metrics` | always: OpenMetrics text | |
 //!
-//! It promises that a client that sends slowly, too much or nothing takes none of a lane's time: at most [`CLIENTS_MAX`] are
-//! served at once, each within [`PATIENCE`], one request a connection. It has no authentication and no encryption.
+//! It promises that a client that sends slowly, too much or nothing takes none of a lane's time: at
+//! most [`CLIENTS_MAX`] are served at once, each within [`PATIENCE`], one request a connection. It
+//! has no authentication and no encryption.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -43,7 +45,8 @@ pub(super) struct Health {
 
 impl Health {
     fn is_alive(&self) -> Result<(), &'static str> {
-        let failed = self.lane_ended.load(Ordering::Acquire) && !self.drains.load(Ordering::Acquire);
+        let failed =
+            self.lane_ended.load(Ordering::Acquire) && !self.drains.load(Ordering::Acquire);
         if failed { Err("a lane has failed") } else { Ok(()) }
     }
 
@@ -85,15 +88,24 @@ pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
         )));
     };
     TcpListener::bind(wish).map_err(|error| {
-        ServeError::io(format_args!("--metrics {address}"), &error, "choose another port, or stop who has it")
+        ServeError::io(
+            format_args!("--metrics {address}"),
+            &error,
+            "choose another port, or stop who has it",
+        )
     })
 }
 
 impl Admin {
     /// Serves the port.
-    pub(super) fn start(listener: TcpListener, health: Arc<Health>, exporter: Exporter) -> Result<Self, ServeError> {
-        let refused =
-            |error: io::Error| ServeError::io("--metrics", &error, "raise the limit of threads or descriptors");
+    pub(super) fn start(
+        listener: TcpListener,
+        health: Arc<Health>,
+        exporter: Exporter,
+    ) -> Result<Self, ServeError> {
+        let refused = |error: io::Error| {
+            ServeError::io("--metrics", &error, "raise the limit of threads or descriptors")
+        };
         let address = listener.local_addr().map_err(refused)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let pages = Arc::new(Pages { health, exporter, clients: AtomicUsize::new(0) });
@@ -159,7 +171,12 @@ struct Answer {
 
 impl Answer {
     fn text(status: &'static str, body: impl Into<String>) -> Self {
-        Self { status, header: "", content_type: "text/plain; charset=utf-8", body: body.into() + "\n" }
+        Self {
+            status,
+            header: "",
+            content_type: "text/plain; charset=utf-8",
+            body: body.into() + "\n",
+        }
     }
 
     fn of(state: Result<(), &'static str>) -> Self {
@@ -217,7 +234,8 @@ fn read_until(client: &mut TcpStream, bytes: &mut [u8], until: Instant) -> io::R
     }
 }
 
-/// Also of a client that takes a piece now and then: a timeout of `write_all` would begin anew with each.
+/// Also of a client that takes a piece now and then: a timeout of `write_all` would begin anew with
+/// each.
 fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         client.set_write_timeout(Some(left(until)?))?;
@@ -237,9 +255,14 @@ fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
         Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => {}
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return None,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-            return Some(Answer::text("431 Request Header Fields Too Large", "at most 8 KiB and 64 headers"));
+            return Some(Answer::text(
+                "431 Request Header Fields Too Large",
+                "at most 8 KiB and 64 headers",
+            ));
         }
-        Err(error) => return Some(Answer::text("400 Bad Request", format!("no HTTP request: {error}"))),
+        Err(error) => {
+            return Some(Answer::text("400 Bad Request", format!("no HTTP request: {error}")));
+        }
     }
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     if !["GET", "HEAD"].contains(&method) {
@@ -247,7 +270,9 @@ fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
         return Some(Answer { header: "Allow: GET, HEAD\r\n", ..answer });
     }
     // A target may name the host, as for a proxy.
-    let path = target.strip_prefix("http://").map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+    let path = target
+        .strip_prefix("http://")
+        .map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
     let answer = match path.split('?').next().unwrap_or_default() {
         "/metrics" => match pages.exporter.text() {
             Some(body) => Answer { content_type: OPENMETRICS, body, ..Answer::text("200 OK", "") },
@@ -275,7 +300,8 @@ mod tests {
     #[test]
     fn requests_are_answered_when_they_are_whole() {
         let pages = pages();
-        for part in ["", "GET", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"] {
+        for part in ["", "GET", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"]
+        {
             assert_eq!(status(part, &pages), None, "{part}");
         }
         let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
@@ -314,9 +340,14 @@ mod tests {
 
     #[test]
     fn head_is_answered_without_a_body() {
-        for (request, status) in [("HEAD /healthz HTTP/1.1", "200"), ("HEAD / HTTP/1.1\r\n: a", "400")] {
+        for (request, status) in
+            [("HEAD /healthz HTTP/1.1", "200"), ("HEAD / HTTP/1.1\r\n: a", "400")]
+        {
             let text = answered(&format!("{request}\r\n\r\n"));
-            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")) && text.ends_with("\r\n\r\n"), "{text}");
+            assert!(
+                text.starts_with(&format!("HTTP/1.1 {status} ")) && text.ends_with("\r\n\r\n"),
+                "{text}"
+            );
         }
         assert!(answered("GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     }
@@ -336,9 +367,10 @@ mod tests {
         let until = Instant::now() + Duration::from_millis(200);
         // So much that it would take a minute.
         let written = write_until(&mut served, &vec![0; 256 << 20], until);
-        assert!(
-            written.is_err_and(|error| matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock))
-        );
+        assert!(written.is_err_and(|error| matches!(
+            error.kind(),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+        )));
         drop(served);
         reader.join().unwrap();
     }
@@ -365,7 +397,10 @@ mod tests {
         assert!(bind("0").is_ok_and(|listener| listener.local_addr().unwrap().ip().is_loopback()));
         assert!(bind("127.0.0.1:0").is_ok());
         for wrong in ["localhost", "127.0.0.1", "70000", "a:b", ""] {
-            assert!(bind(wrong).is_err_and(|error| error.to_string().starts_with("--metrics ")), "{wrong}");
+            assert!(
+                bind(wrong).is_err_and(|error| error.to_string().starts_with("--metrics ")),
+                "{wrong}"
+            );
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Descriptors: how many connections the process has room for.
 //!
-//! A sink opens a file for each segment. If connections could take the last descriptor, idle clients would stop it, and with it
-//! everybody; so lanes take fewer connections than they were asked to, and say so.
+//! A sink opens a file for each segment. If connections could take the last descriptor, idle
+//! clients would stop it, and with it everybody; so lanes take fewer connections than they were
+//! asked to, and say so.
 
 use rustix::process::{Resource, getrlimit};
 
 use super::error::ServeError;
 use super::options::ServeOptions;
 
-/// What a lane opens beside its connections: epoll, its eventfd, its bell, two listeners, the segment at work, its folder while that is
-/// synced, and the connection that is accepted to be told that there is no place.
+/// What a lane opens beside its connections: epoll, its eventfd, its bell, two listeners, the
+/// segment at work, its folder while that is synced, and the connection that is accepted to be told
+/// that there is no place.
 const LANE_DESCRIPTORS: u64 = 8;
 /// The port of `--metrics`, its clients, and one that is turned away.
 const ADMIN_DESCRIPTORS: u64 = super::admin::CLIENTS_MAX as u64 + 2;
@@ -22,7 +24,8 @@ const OPEN_DEFAULT: u64 = 16;
 pub(super) fn connections_max(options: &ServeOptions) -> Result<u32, ServeError> {
     let (asked, lanes) = (options.max_connections, options.lanes);
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(asked) };
-    let open = std::fs::read_dir("/proc/self/fd").map_or(OPEN_DEFAULT, |entries| entries.count() as u64);
+    let open =
+        std::fs::read_dir("/proc/self/fd").map_or(OPEN_DEFAULT, |entries| entries.count() as u64);
     let admin = if options.metrics.is_some() { ADMIN_DESCRIPTORS } else { 0 };
     let taken = open + PROCESS_DESCRIPTORS + admin + u64::from(lanes) * LANE_DESCRIPTORS;
     match limit.saturating_sub(taken) / u64::from(lanes) {

@@ -13,8 +13,14 @@ pub(super) struct Hint<'a>(pub(super) &'a PoolUse);
 impl fmt::Display for Hint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PoolUse { stats, right_size } = self.0;
-        write!(f, "high water {} of {}", Rounded(stats.high_water_bytes), Rounded(stats.pool_bytes))?;
-        let (pool, window) = (Size(right_size.pool_bytes as u64), Size(right_size.window_bytes as u64));
+        write!(
+            f,
+            "high water {} of {}",
+            Rounded(stats.high_water_bytes),
+            Rounded(stats.pool_bytes)
+        )?;
+        let (pool, window) =
+            (Size(right_size.pool_bytes as u64), Size(right_size.window_bytes as u64));
         if right_size.is_lower_bound {
             let times = stats.refused_pool;
             write!(
@@ -49,8 +55,10 @@ mod tests {
     use super::*;
 
     fn used(slices: usize) -> PoolUse {
-        let options = PoolOptions { bytes: 4 << 20, max_slice_bytes: 1 << 10, ..PoolOptions::default() };
-        let mut pool = RingPool::new(&PoolOptions { window_bytes: Some(1 << 20), ..options }).unwrap();
+        let options =
+            PoolOptions { bytes: 4 << 20, max_slice_bytes: 1 << 10, ..PoolOptions::default() };
+        let mut pool =
+            RingPool::new(&PoolOptions { window_bytes: Some(1 << 20), ..options }).unwrap();
         let held: Vec<_> = (0..slices).filter_map(|_| pool.copy_in(&[1; 1 << 10]).ok()).collect();
         let pool = PoolUse { stats: pool.stats(), right_size: pool.right_size() };
         drop(held);
@@ -60,7 +68,10 @@ mod tests {
     #[test]
     fn a_hint_names_the_options_that_would_have_served() {
         let hint = Hint(&used(1200)).to_string();
-        assert_eq!(hint, "high water 1.2 MiB of 4 MiB; --pool 2MiB --window 1MiB would have served");
+        assert_eq!(
+            hint,
+            "high water 1.2 MiB of 4 MiB; --pool 2MiB --window 1MiB would have served"
+        );
         let full = Hint(&used(5000)).to_string();
         assert!(full.starts_with("high water 4 MiB of 4 MiB, full 904 times; "), "{full}");
         assert!(full.contains("more than --pool 4MiB"), "{full}");
@@ -68,7 +79,8 @@ mod tests {
 
     #[test]
     fn bytes_are_rounded_for_reading() {
-        let texts = [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| Rounded(bytes).to_string());
+        let texts =
+            [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| Rounded(bytes).to_string());
         assert_eq!(texts, ["0 KiB", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB"]);
     }
 }

@@ -14,7 +14,8 @@ use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
 use crate::stage::{Request, Store, StoreReport, scorer, validator};
 
-/// How long a sink that has nothing left to write may take after the deadline, before it is left alone.
+/// How long a sink that has nothing left to write may take after the deadline, before it is left
+/// alone.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// What became of a lane.
@@ -56,7 +57,8 @@ struct Ready {
 /// What a lane that runs tells its server.
 type Running = (LaneReport, IoWatch);
 
-/// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses would leave its clients waiting.
+/// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses
+/// would leave its clients waiting.
 struct OnEnd(Arc<dyn Fn() + Send + Sync>);
 
 impl Drop for OnEnd {
@@ -68,10 +70,12 @@ impl Drop for OnEnd {
 impl LaneThread {
     /// Starts the thread and waits until its memory is mapped and its stages run.
     pub(super) fn start(plan: &Plan, lane: &LanePlan, gear: LaneGear) -> Result<Self, ServeError> {
-        let bell =
-            Bell::new().map_err(|error| ServeError::io("a lane's bell", &error, "raise the descriptor limit"))?;
+        let bell = Bell::new().map_err(|error| {
+            ServeError::io("a lane's bell", &error, "raise the descriptor limit")
+        })?;
         let (started, result) = sync_channel(1);
-        let (plan, lane, its_bell, name) = (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
+        let (plan, lane, its_bell, name) =
+            (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
         let on_end = OnEnd(Arc::clone(&gear.on_end));
         let run = move || {
             let _on_end = on_end;
@@ -84,7 +88,9 @@ impl LaneThread {
         match result.recv() {
             Ok(Ok((report, watch))) => Ok(Self { report, watch, bell, thread }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(ServeError::Refused("a lane's thread ended before it was ready".to_owned())),
+            Err(_) => {
+                Err(ServeError::Refused("a lane's thread ended before it was ready".to_owned()))
+            }
         }
     }
 
@@ -98,10 +104,16 @@ impl LaneThread {
 
     pub(super) fn join(self) -> LaneEnd {
         self.thread.join().unwrap_or_else(|panic| {
-            let text =
-                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            let failure = format!("the IO thread panicked: {}", text.unwrap_or("without a message"));
-            LaneEnd { io: IoReport { failure: Some(failure), ..IoReport::default() }, ..LaneEnd::default() }
+            let text = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let failure =
+                format!("the IO thread panicked: {}", text.unwrap_or("without a message"));
+            LaneEnd {
+                io: IoReport { failure: Some(failure), ..IoReport::default() },
+                ..LaneEnd::default()
+            }
         })
     }
 }
@@ -123,7 +135,8 @@ fn serve_lane(
     };
     let _gone = started.send(Ok((ready.report, ready.watch)));
     let (io, close, until) = ready.driver.run();
-    let store = ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
+    let store =
+        ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
     let store = store.unwrap_or_else(|why| {
         let mut report = StoreReport::default();
@@ -132,14 +145,21 @@ fn serve_lane(
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
             RecvTimeoutError::Timeout => late.push("sink".to_owned()),
             // It isn't late: it will never report.
-            RecvTimeoutError::Disconnected => report.error = Some("the sink's thread panicked".to_owned()),
+            RecvTimeoutError::Disconnected => {
+                report.error = Some("the sink's thread panicked".to_owned())
+            }
         }
         report
     });
     LaneEnd { io, store, late }
 }
 
-fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Result<Ready, ServeError> {
+fn start_lane(
+    plan: &Plan,
+    lane: &LanePlan,
+    gear: LaneGear,
+    bell: Bell,
+) -> Result<Ready, ServeError> {
     let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
@@ -149,13 +169,15 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
     // Before this thread is pinned, so that the ticker's isn't; its memory comes after it.
     let no_classes = |error| ServeError::classes(lane.number, &error);
     let mut classes = plan.classes().map_err(no_classes)?;
-    let Started { lane: mut running, mut stages, report } = spec.start::<Request>().map_err(wrong)?;
+    let Started { lane: mut running, mut stages, report } =
+        spec.start::<Request>().map_err(wrong)?;
     classes.map().map_err(no_classes)?;
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
     let validate = validator(plan.options.score, dim, verdict_writer, result_writer);
     let score = scorer(plan.options.score, verdicts.clone(), results, score_writer);
     if plan.options.stages == super::options::StagesWord::Inline {
-        let refused = |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
+        let refused =
+            |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
         running.attach(stages.take("validate").ok_or_else(missing)?, validate).map_err(refused)?;
         running.attach(stages.take("score").ok_or_else(missing)?, score).map_err(refused)?;
     } else {
@@ -174,8 +196,10 @@ fn start_lane(plan: &Plan, lane: &LanePlan, gear: LaneGear, bell: Bell) -> Resul
         .spawn(run_store)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
     let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
-    let driver = Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
-    let driver = driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
+    let driver =
+        Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
+    let driver =
+        driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
     Ok(Ready { driver, store_done, rows_in_segments, report, watch })
 }
@@ -243,6 +267,9 @@ mod tests {
         stop.store(true, Ordering::Release);
         lane.ring();
         let end = lane.join();
-        assert_eq!((end.late, end.store.error.as_deref()), (Vec::new(), Some("the sink's thread panicked")));
+        assert_eq!(
+            (end.late, end.store.error.as_deref()),
+            (Vec::new(), Some("the sink's thread panicked"))
+        );
     }
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    sockopt,
 };
 
 use super::error::ServeError;
@@ -29,20 +30,32 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn bind(tcp: Option<&str>, unix: Option<&Path>, lanes: usize) -> Result<Self, ServeError> {
-        let mut all = Self { tcp: None, unix: None, unix_file: None, lanes: (0..lanes).map(|_| Vec::new()).collect() };
+    pub(super) fn bind(
+        tcp: Option<&str>,
+        unix: Option<&Path>,
+        lanes: usize,
+    ) -> Result<Self, ServeError> {
+        let mut all = Self {
+            tcp: None,
+            unix: None,
+            unix_file: None,
+            lanes: (0..lanes).map(|_| Vec::new()).collect(),
+        };
         if let Some(address) = tcp {
             let listeners = bind_tcp(address, lanes)?;
             all.tcp = listeners.first().and_then(|listener| listener.local_addr().ok());
-            all.lanes.iter_mut().zip(listeners).for_each(|(lane, listener)| lane.push(Listener::Tcp(listener)));
+            all.lanes
+                .iter_mut()
+                .zip(listeners)
+                .for_each(|(lane, listener)| lane.push(Listener::Tcp(listener)));
         }
         if let Some(path) = unix {
             let listener = bind_unix(path)?;
             (all.unix, all.unix_file) = (Some(path.to_owned()), file_of(path));
             for lane in &mut all.lanes {
-                let share = listener
-                    .try_clone()
-                    .map_err(|error| ServeError::io("--unix", &error, "raise the descriptor limit"))?;
+                let share = listener.try_clone().map_err(|error| {
+                    ServeError::io("--unix", &error, "raise the descriptor limit")
+                })?;
                 lane.push(Listener::Unix(share));
             }
         }
@@ -58,8 +71,10 @@ impl Listeners {
 impl Drop for Listeners {
     fn drop(&mut self) {
         // It may be gone already, or be somebody else's by now.
-        if let Some(path) =
-            self.unix.as_ref().filter(|path| self.unix_file.is_some() && file_of(path) == self.unix_file)
+        if let Some(path) = self
+            .unix
+            .as_ref()
+            .filter(|path| self.unix_file.is_some() && file_of(path) == self.unix_file)
         {
             let _gone = std::fs::remove_file(path);
         }
@@ -73,11 +88,18 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
             "--listen {address}: no such address; say HOST:PORT, 127.0.0.1:9900 for one"
         )));
     };
-    // SO_REUSEPORT would let a second service take half of the connections without an error: a plain bind tells first.
+    // SO_REUSEPORT would let a second service take half of the connections without an error: a
+    // plain bind tells first.
     let probe = TcpListener::bind(wish).map_err(|error| {
-        ServeError::io(format_args!("--listen {address}"), &error, "choose another port, or stop who has it")
+        ServeError::io(
+            format_args!("--listen {address}"),
+            &error,
+            "choose another port, or stop who has it",
+        )
     })?;
-    let failed = |error: io::Error| ServeError::io(format_args!("--listen {address}"), &error, "choose another port");
+    let failed = |error: io::Error| {
+        ServeError::io(format_args!("--listen {address}"), &error, "choose another port")
+    };
     let taken = probe.local_addr().map_err(failed)?;
     if lanes == 1 {
         probe.set_nonblocking(true).map_err(failed)?;
@@ -92,7 +114,12 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
 /// One of several listeners on a port: the kernel spreads connections over them.
 fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let socket = socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     bind(&socket, &address)?;
@@ -110,8 +137,9 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
         }
         match knock(path) {
             // It was left by a service that was killed.
-            Err(Errno::CONNREFUSED) => std::fs::remove_file(path)
-                .map_err(|error| ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it"))?,
+            Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(|error| {
+                ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it")
+            })?,
             Err(Errno::NOENT) => {}
             // Its queue may be full.
             Ok(()) | Err(Errno::AGAIN) => {
@@ -120,18 +148,23 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
                 )));
             }
             Err(error) => {
-                let what =
-                    format_args!("--unix {shown}: there is a socket that can't be asked whether somebody listens");
-                return Err(ServeError::io(what, &error.into(), "choose another path, or remove it"));
+                let what = format_args!(
+                    "--unix {shown}: there is a socket that can't be asked whether somebody listens"
+                );
+                return Err(ServeError::io(
+                    what,
+                    &error.into(),
+                    "choose another path, or remove it",
+                ));
             }
         }
     }
-    let listener = UnixListener::bind(path)
-        .map_err(|error| ServeError::io(format_args!("--unix {shown}"), &error, "choose a path that can be written"))?;
-    listener
-        .set_nonblocking(true)
-        .and_then(|()| Ok(listen(&listener, BACKLOG)?))
-        .map_err(|error| ServeError::io(format_args!("--unix {shown}"), &error, "choose another path"))?;
+    let listener = UnixListener::bind(path).map_err(|error| {
+        ServeError::io(format_args!("--unix {shown}"), &error, "choose a path that can be written")
+    })?;
+    listener.set_nonblocking(true).and_then(|()| Ok(listen(&listener, BACKLOG)?)).map_err(
+        |error| ServeError::io(format_args!("--unix {shown}"), &error, "choose another path"),
+    )?;
     Ok(listener)
 }
 

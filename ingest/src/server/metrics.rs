@@ -1,4 +1,5 @@
-//! What `/metrics` shows: the lanes and their class pools by the library's collectors, and what their IO threads count and time.
+//! What `/metrics` shows: the lanes and their class pools by the library's collectors, and what
+//! their IO threads count and time.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,8 +23,11 @@ pub(super) struct Exporter(Registry);
 
 impl Exporter {
     pub(super) fn new(lanes: &[IoWatch]) -> Self {
-        let named: Vec<(String, IoWatch)> =
-            lanes.iter().enumerate().map(|(number, lane)| (number.to_string(), lane.clone())).collect();
+        let named: Vec<(String, IoWatch)> = lanes
+            .iter()
+            .enumerate()
+            .map(|(number, lane)| (number.to_string(), lane.clone()))
+            .collect();
         let (mut of_lanes, mut of_pools) = (Lanes::new(PATIENCE), Pools::default());
         for (name, lane) in &named {
             of_lanes = of_lanes.with(name, &lane.lane);
@@ -49,14 +53,16 @@ struct Io(Vec<(String, IoWatch)>);
 
 impl Collector for Io {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let counts: Vec<_> = self.0.iter().map(|(name, lane)| (name.as_str(), lane.counters.counts())).collect();
+        let counts: Vec<_> =
+            self.0.iter().map(|(name, lane)| (name.as_str(), lane.counters.counts())).collect();
         for counter in Counter::ALL {
             let (name, unit) = match counter.label().strip_suffix("_bytes") {
                 Some(name) => (name, Some(&Unit::Bytes)),
                 None => (counter.label(), None),
             };
             let name = format!("slipring_io_{name}");
-            let mut family = encoder.encode_descriptor(&name, counter.help(), unit, MetricType::Counter)?;
+            let mut family =
+                encoder.encode_descriptor(&name, counter.help(), unit, MetricType::Counter)?;
             for (lane, counts) in &counts {
                 let labels = [("lane", *lane)];
                 let mut sample = family.encode_family(&labels)?;
@@ -64,12 +70,14 @@ impl Collector for Io {
             }
         }
         let help = "Answers by their status";
-        let mut family = encoder.encode_descriptor("slipring_io_answers", help, None, MetricType::Counter)?;
+        let mut family =
+            encoder.encode_descriptor("slipring_io_answers", help, None, MetricType::Counter)?;
         for (lane, counts) in &counts {
             for status in Status::ALL {
                 let labels = [("lane", *lane), ("status", status.label())];
                 let mut sample = family.encode_family(&labels)?;
-                sample.encode_counter::<[(&str, &str); 0], _, u64>(&counts.answers(status), None)?;
+                sample
+                    .encode_counter::<[(&str, &str); 0], _, u64>(&counts.answers(status), None)?;
             }
         }
         self.times(&mut encoder)
@@ -80,7 +88,8 @@ impl Io {
     fn times(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let seconds = Some(&Unit::Seconds);
         let help = "What the time of an IO thread goes into";
-        let mut family = encoder.encode_descriptor("slipring_io_time", help, seconds, MetricType::Counter)?;
+        let mut family =
+            encoder.encode_descriptor("slipring_io_time", help, seconds, MetricType::Counter)?;
         for (lane, watch) in &self.0 {
             for activity in Activity::ALL {
                 let labels = [("lane", lane.as_str()), ("activity", activity.label())];
@@ -90,17 +99,33 @@ impl Io {
             }
         }
         let help = "The longest round of an IO thread, sleep aside, since its start";
-        let mut family = encoder.encode_descriptor("slipring_io_longest_round", help, seconds, MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor(
+            "slipring_io_longest_round",
+            help,
+            seconds,
+            MetricType::Gauge,
+        )?;
         for (lane, watch) in &self.0 {
             let labels = [("lane", lane.as_str())];
             let mut sample = family.encode_family(&labels)?;
             sample.encode_gauge(&watch.duty.longest_round().as_secs_f64())?;
         }
         let help = "From the receive that completed a request to its flush, and to the sending of its answer";
-        let mut family = encoder.encode_descriptor("slipring_request_latency", help, seconds, MetricType::Histogram)?;
+        let mut family = encoder.encode_descriptor(
+            "slipring_request_latency",
+            help,
+            seconds,
+            MetricType::Histogram,
+        )?;
         for (lane, watch) in &self.0 {
-            for (until, latencies) in [("flush", &watch.duty.to_flush), ("sent", &watch.duty.to_sent)] {
-                encode_latencies(&mut family, &[("lane", lane.as_str()), ("until", until)], latencies)?;
+            for (until, latencies) in
+                [("flush", &watch.duty.to_flush), ("sent", &watch.duty.to_sent)]
+            {
+                encode_latencies(
+                    &mut family,
+                    &[("lane", lane.as_str()), ("until", until)],
+                    latencies,
+                )?;
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! The service: lanes that share a port and nothing else.
 //!
-//! By life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are bound, each lane starts on its own
-//! pinned thread; [`Server::stop`] drains them all with one deadline and says what became of every vector ([`Totals`]).
+//! By life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are
+//! bound, each lane starts on its own pinned thread; [`Server::stop`] drains them all with one
+//! deadline and says what became of every vector ([`Totals`]).
 
 mod admin;
 mod descriptors;
@@ -48,11 +49,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts all lanes and returns once they accept. `on_end` is called by every lane's thread that ends, also by itself.
+    /// Starts all lanes and returns once they accept. `on_end` is called by every lane's thread
+    /// that ends, also by itself.
     ///
     /// # Errors
     /// The option that doesn't fit, or what refused; nothing is left running or bound.
-    pub fn start(options: &ServeOptions, on_end: Arc<dyn Fn() + Send + Sync>) -> Result<Self, ServeError> {
+    pub fn start(
+        options: &ServeOptions,
+        on_end: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, ServeError> {
         let plan = Plan::new(options)?;
         if plan.connections_max < options.max_connections {
             notice(format_args!(
@@ -62,13 +67,16 @@ impl Server {
         }
         let data = match (options.sink, &options.data) {
             (SinkWord::Log, Some(path)) => Some(
-                DataDir::open(path, options.dim).map_err(|error| ServeError::Refused(format!("--data: {error}")))?,
+                DataDir::open(path, options.dim)
+                    .map_err(|error| ServeError::Refused(format!("--data: {error}")))?,
             ),
             _ => None,
         };
-        // Before a lane's thread is pinned: threads take after the one that starts them, and this one isn't.
+        // Before a lane's thread is pinned: threads take after the one that starts them, and this
+        // one isn't.
         let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
-        let mut listeners = Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
+        let mut listeners =
+            Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
         let per_lane = listeners.take_lanes();
         let health = Arc::new(Health::default());
         let ended = Arc::clone(&health);
@@ -76,11 +84,16 @@ impl Server {
             ended.lane_ended.store(true, Ordering::Release);
             on_end();
         });
-        let mut server = Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
+        let mut server =
+            Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
         for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
             let sink = server.sink(data.as_ref(), lane.number)?;
-            let gear =
-                LaneGear { listeners, sink, stop: Arc::clone(&server.health.drains), on_end: Arc::clone(&on_end) };
+            let gear = LaneGear {
+                listeners,
+                sink,
+                stop: Arc::clone(&server.health.drains),
+                on_end: Arc::clone(&on_end),
+            };
             // An error drops the server, which stops the lanes that run already.
             let thread = LaneThread::start(&server.plan, lane, gear)?;
             server.lanes.push(thread);
@@ -90,7 +103,8 @@ impl Server {
             server.reporter = Some(Reporter::start(Arc::clone(&watches), every)?);
         }
         if let Some(listener) = admin {
-            server.admin = Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
+            server.admin =
+                Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
         }
         server.health.accepts.store(true, Ordering::Release);
         Ok(server)
@@ -127,7 +141,8 @@ impl Server {
     /// Whether a lane has ended by itself, which it does only when it fails.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        !self.health.drains.load(Ordering::Acquire) && self.lanes.iter().any(LaneThread::is_finished)
+        !self.health.drains.load(Ordering::Acquire)
+            && self.lanes.iter().any(LaneThread::is_finished)
     }
 
     /// The one line that says that it accepts, and what it is.
@@ -143,7 +158,9 @@ impl Server {
         }
         let cpus: Vec<String> = self
             .reports()
-            .map(|report| report.pin.granted.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string()))
+            .map(|report| {
+                report.pin.granted.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string())
+            })
             .collect();
         line += &format!(
             " dim={} max-vectors={} lanes={} cpus={}",
@@ -161,8 +178,8 @@ impl Server {
         line
     }
 
-    /// Stops: nothing more is accepted or read, what was received is answered, and segments are completed; all within the
-    /// options' `drain`.
+    /// Stops: nothing more is accepted or read, what was received is answered, and segments are
+    /// completed; all within the options' `drain`.
     #[must_use]
     pub fn stop(mut self) -> Totals {
         self.end()
@@ -182,12 +199,21 @@ impl Server {
     }
 
     fn sink(&self, data: Option<&DataDir>, lane: u32) -> Result<Box<dyn Sink>, ServeError> {
-        let refused = |error: crate::sink::SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
-        let Some(data) = data else { return Ok(Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?)) };
-        let options = SegmentOptions { segment_bytes: self.plan.options.segment_bytes.0, ..SegmentOptions::default() };
+        let refused =
+            |error: crate::sink::SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
+        let Some(data) = data else {
+            return Ok(Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?));
+        };
+        let options = SegmentOptions {
+            segment_bytes: self.plan.options.segment_bytes.0,
+            ..SegmentOptions::default()
+        };
         let log = SegmentLog::open(data, lane, options).map_err(refused)?;
         for torn in log.torn() {
-            notice(format_args!("lane {lane}: a crash left an unfinished segment; it is kept as {}", torn.display()));
+            notice(format_args!(
+                "lane {lane}: a crash left an unfinished segment; it is kept as {}",
+                torn.display()
+            ));
         }
         Ok(Box::new(log))
     }

@@ -11,8 +11,9 @@ use slipring::region::{Numa, Pages};
 use crate::load::parse_duration;
 use crate::stage::Score;
 
-/// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold beside its pool:
-/// `carry-bytes` for unfinished frames, and `max-connections x in-flight x (largest answer + 16)` for answers.
+/// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold
+/// beside its pool: `carry-bytes` for unfinished frames, and `max-connections x in-flight x
+/// (largest answer + 16)` for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address [default: 127.0.0.1:9900, without --unix]
@@ -61,7 +62,8 @@ pub struct ServeOptions {
     /// Where validate and score run
     #[arg(long, value_enum, default_value_t = StagesWord::Inline)]
     pub stages: StagesWord,
-    /// What is answered for a vector: the sum of its components, their dot product with 1, 2, ... dim, or zero
+    /// What is answered for a vector: the sum of its components, their dot product with 1, 2, ...
+    /// dim, or zero
     #[arg(long, value_enum, default_value_t = Score::Sum)]
     pub score: Score,
     /// Where vectors go: Arrow segments, or nowhere
@@ -184,8 +186,9 @@ impl FromStr for Size {
             "GiB" | "G" => 1 << 30,
             other => return Err(format!("{other:?} is no unit: say 4096, 64KiB, 64MiB or 2GiB")),
         };
-        let count: u64 =
-            text[..digits].parse().map_err(|_| format!("{text:?} is no size: say 4096, 64KiB, 64MiB or 2GiB"))?;
+        let count: u64 = text[..digits]
+            .parse()
+            .map_err(|_| format!("{text:?} is no size: say 4096, 64KiB, 64MiB or 2GiB"))?;
         count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
     }
 }
@@ -240,7 +243,9 @@ mod tests {
     fn sizes_and_cpus_are_read() {
         assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
         assert_eq!("512".parse(), Ok(Size(512)));
-        for wrong in ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"] {
+        for wrong in
+            ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"]
+        {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");
         }
         for text in ["64MiB", "2GiB", "1536KiB", "1000", "0"] {

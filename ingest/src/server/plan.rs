@@ -45,7 +45,9 @@ pub(super) struct LanePlan {
 impl Plan {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
         let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
-        limits.check().map_err(|error| ServeError::Option(format!("--dim, --max-vectors: {error}")))?;
+        limits
+            .check()
+            .map_err(|error| ServeError::Option(format!("--dim, --max-vectors: {error}")))?;
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
@@ -55,10 +57,15 @@ impl Plan {
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
             ));
         }
-        let listen = options.listen.clone().or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
+        let listen = options
+            .listen
+            .clone()
+            .or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
         let lanes = place(options, CpuMask::read().cpus())?;
         if options.report_every == Some(Duration::ZERO) {
-            return Err(ServeError::Option("--report-every is 0s: give 1ms or more, or leave it out".to_owned()));
+            return Err(ServeError::Option(
+                "--report-every is 0s: give 1ms or more, or leave it out".to_owned(),
+            ));
         }
         let connections_max = connections_max(options)?;
         Ok(Self {
@@ -72,17 +79,20 @@ impl Plan {
         })
     }
 
-    /// A lane of this service, and the names of its stages: validate, score, then answer beside sink.
+    /// A lane of this service, and the names of its stages: validate, score, then answer beside
+    /// sink.
     pub(super) fn spec(&self, lane: &LanePlan) -> LaneSpec {
         let options = &self.options;
         let wait = Wait::from(options.wait);
         let pool = PoolOptions {
             bytes: options.pool.bytes(),
-            // A receive of one frame spends its header and the rest of its last line beside the payload, and on overwrite the pool has to hold
-            // a ring of those.
+            // A receive of one frame spends its header and the rest of its last line beside the
+            // payload, and on overwrite the pool has to hold a ring of those.
             max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
             window_bytes: options.window.map(super::options::Size::bytes),
-            lanes_sharing_l3: lane.cpu.map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
+            lanes_sharing_l3: lane
+                .cpu
+                .map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
             // No stage of ours retains anything.
             pinned_chunks_max: Some(0),
             pages: options.pages,
@@ -124,7 +134,13 @@ impl Plan {
         let Self { options, limits, .. } = self;
         let (output_bytes, frame_bytes) =
             (output_bytes(limits, options.in_flight), limits.frame_bytes_max(Mode::Header));
-        Classes::new(output_bytes, frame_bytes, receive_bytes_max(limits), options.carry_bytes.bytes(), options.node.0)
+        Classes::new(
+            output_bytes,
+            frame_bytes,
+            receive_bytes_max(limits),
+            options.carry_bytes.bytes(),
+            options.node.0,
+        )
     }
 
     fn lane_cpus(&self) -> Vec<usize> {
@@ -142,7 +158,8 @@ fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) 
     }
 }
 
-/// CPUs for IO threads and stages: as asked, else the first ones for IO and the others, in turn, for stages.
+/// CPUs for IO threads and stages: as asked, else the first ones for IO and the others, in turn,
+/// for stages.
 fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
     let lanes = options.lanes as usize;
     let io: Vec<usize> = match &options.cpus {
@@ -159,9 +176,10 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
         Some(ids) => ids.0.clone(),
         None => mask.iter().copied().filter(|cpu| !io.contains(cpu)).collect(),
     };
-    for (flag, asked, ids) in
-        [("--cpus", options.cpus.is_some(), &io), ("--stage-cpus", options.stage_cpus.is_some(), &stage)]
-    {
+    for (flag, asked, ids) in [
+        ("--cpus", options.cpus.is_some(), &io),
+        ("--stage-cpus", options.stage_cpus.is_some(), &stage),
+    ] {
         if let Some(cpu) = ids.iter().find(|cpu| asked && !mask.contains(cpu)) {
             return Err(ServeError::Option(format!(
                 "{flag}: there is no CPU {cpu} for this process; it may use {}",
@@ -171,13 +189,22 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
     }
     let plan = |lane: usize| {
         let cpu = io.get(lane).copied();
-        let nth = |n: usize| if stage.is_empty() { cpu } else { Some(stage[(lane * 3 + n) % stage.len()]) };
-        LanePlan { number: lane as u32, cpu, validate_cpu: nth(1), score_cpu: nth(2), sink_cpu: nth(0) }
+        let nth = |n: usize| {
+            if stage.is_empty() { cpu } else { Some(stage[(lane * 3 + n) % stage.len()]) }
+        };
+        LanePlan {
+            number: lane as u32,
+            cpu,
+            validate_cpu: nth(1),
+            score_cpu: nth(2),
+            sink_cpu: nth(0),
+        }
     };
     Ok((0..lanes).map(plan).collect())
 }
 
-/// What is allocated beside the pool has a bound too: an allocation that the system refuses would end the process.
+/// What is allocated beside the pool has a bound too: an allocation that the system refuses would
+/// end the process.
 fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeError> {
     if options.segment_bytes.0 == 0 {
         return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
@@ -186,7 +213,12 @@ fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeErro
     // What validate adds up, and the scores.
     let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 8);
     let sums = [
-        ("--in-flight", u64::from(options.in_flight), owed_bytes, "the answers owed to one connection"),
+        (
+            "--in-flight",
+            u64::from(options.in_flight),
+            owed_bytes,
+            "the answers owed to one connection",
+        ),
         ("--slots", options.slots as u64, score_bytes, "the sums and scores of a ring"),
     ];
     for (flag, count, bytes, what) in sums {
@@ -215,13 +247,19 @@ mod tests {
 
     fn placed(words: &str, mask: &[usize]) -> Vec<(Option<usize>, [Option<usize>; 3])> {
         let command = ServeOptions::augment_args(clap::Command::new("serve"));
-        let matches = command.try_get_matches_from(["serve", "--dim", "4"].into_iter().chain(words.split_whitespace()));
+        let matches = command.try_get_matches_from(
+            ["serve", "--dim", "4"].into_iter().chain(words.split_whitespace()),
+        );
         let options = ServeOptions::from_arg_matches(&matches.unwrap()).unwrap();
         let lanes = place(&options, mask).unwrap();
-        lanes.iter().map(|lane| (lane.cpu, [lane.sink_cpu, lane.validate_cpu, lane.score_cpu])).collect()
+        lanes
+            .iter()
+            .map(|lane| (lane.cpu, [lane.sink_cpu, lane.validate_cpu, lane.score_cpu]))
+            .collect()
     }
 
-    /// Machines are values here: one CPU, one that isn't the first, CPUs that were taken out, fewer than lanes, many.
+    /// Machines are values here: one CPU, one that isn't the first, CPUs that were taken out, fewer
+    /// than lanes, many.
     #[test]
     fn threads_are_placed_on_the_cpus_that_there_are() {
         let on = |cpu, stages: [usize; 3]| (Some(cpu), stages.map(Some));

@@ -41,8 +41,11 @@ impl Totals {
         self.pools.extend(end.io.pool.map(|pool| (number, pool)));
         self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
         // A sink that fails is the lane's failure as well.
-        for failure in
-            end.io.failure.iter().chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
+        for failure in end
+            .io
+            .failure
+            .iter()
+            .chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
         {
             self.failures.push(format!("lane {number}: {failure}"));
         }
@@ -58,7 +61,10 @@ impl Totals {
     /// Whether everything was answered and stored in time.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.failures.is_empty() && self.late.is_empty() && self.connections_left == 0 && self.vectors_missing() == 0
+        self.failures.is_empty()
+            && self.late.is_empty()
+            && self.connections_left == 0
+            && self.vectors_missing() == 0
     }
 }
 
@@ -88,7 +94,11 @@ impl fmt::Display for Totals {
             write!(f, "\nlate: {late} hadn't ended by the deadline")?;
         }
         if self.vectors_missing() > 0 {
-            write!(f, "\nmissing: {} answered vectors aren't in a segment", self.vectors_missing())?;
+            write!(
+                f,
+                "\nmissing: {} answered vectors aren't in a segment",
+                self.vectors_missing()
+            )?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The open batch: rows that were accepted and aren't encoded yet.
 //!
-//! Promises that rows are copied once into it and not again before they are encoded. It allocates at start; it grows past one batch only
-//! by what a single `append` brought while the disk refused.
+//! Promises that rows are copied once into it and not again before they are encoded. It allocates
+//! at start; it grows past one batch only by what a single `append` brought while the disk refused.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -23,8 +23,11 @@ pub(super) fn schema(dim: u32, lane: u32) -> SchemaRef {
         Field::new(SEQUENCE, DataType::UInt64, false),
         Field::new(VECTOR, DataType::FixedSizeList(Arc::new(item()), list_size(dim)), false),
     ];
-    let metadata =
-        [("slipring.format", "1".to_owned()), ("slipring.dim", dim.to_string()), ("slipring.lane", lane.to_string())];
+    let metadata = [
+        ("slipring.format", "1".to_owned()),
+        ("slipring.dim", dim.to_string()),
+        ("slipring.lane", lane.to_string()),
+    ];
     Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
@@ -52,7 +55,8 @@ impl OpenBatch {
         self.rows_max
     }
 
-    /// Bytes that a full batch comes to when it is encoded: its two columns, and 4 KiB for the headers of file and batch and for padding.
+    /// Bytes that a full batch comes to when it is encoded: its two columns, and 4 KiB for the
+    /// headers of file and batch and for padding.
     pub fn encoded_bytes(&self) -> usize {
         self.rows_max * (size_of::<u64>() + self.dim * size_of::<f32>()) + 4096
     }
@@ -87,19 +91,34 @@ impl OpenBatch {
         self.values.extend_from_slice(rows);
     }
 
-    /// Encodes the first `rows` rows into `writer` and takes them out of the batch. The encoder borrows the batch's memory as an Arrow
-    /// buffer and gives it back, so neither a copy nor an allocation of rows happens here; `writer` must not be able to fail.
-    pub fn encode<W: Write>(&mut self, rows: usize, first_sequence: u64, writer: &mut FileWriter<W>) {
+    /// Encodes the first `rows` rows into `writer` and takes them out of the batch. The encoder
+    /// borrows the batch's memory as an Arrow buffer and gives it back, so neither a copy nor an
+    /// allocation of rows happens here; `writer` must not be able to fail.
+    pub fn encode<W: Write>(
+        &mut self,
+        rows: usize,
+        first_sequence: u64,
+        writer: &mut FileWriter<W>,
+    ) {
         assert!(rows > 0 && rows <= self.rows(), "{rows} rows to encode of {}", self.rows());
         let held = Buffer::from_vec(std::mem::take(&mut self.values));
         let values = Float32Array::new(ScalarBuffer::new(held.clone(), 0, rows * self.dim), None);
-        let vectors = FixedSizeListArray::new(Arc::new(item()), list_size(self.dim as u32), Arc::new(values), None);
+        let vectors = FixedSizeListArray::new(
+            Arc::new(item()),
+            list_size(self.dim as u32),
+            Arc::new(values),
+            None,
+        );
         let sequences = UInt64Array::from_iter_values(first_sequence..first_sequence + rows as u64);
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![Arc::new(sequences), Arc::new(vectors)])
-            .expect("the columns were built for this schema");
+        let batch = RecordBatch::try_new(
+            Arc::clone(&self.schema),
+            vec![Arc::new(sequences), Arc::new(vectors)],
+        )
+        .expect("the columns were built for this schema");
         writer.write(&batch).expect("the writer writes to memory");
         drop(batch);
-        // The encoder keeps no reference once it has written; if a later version does, a copy is right, too, and only slower.
+        // The encoder keeps no reference once it has written; if a later version does, a copy is
+        // right, too, and only slower.
         self.values = held.into_vec().unwrap_or_else(|shared| shared.typed_data::<f32>().to_vec());
         self.values.drain(..rows * self.dim);
     }

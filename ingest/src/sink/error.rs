@@ -1,7 +1,7 @@
 //! Why a sink refused.
 //!
-//! Each error names what was asked, what stood against it and what to do. Those of the data folder start with `--data`, the option that
-//! names it.
+//! Each error names what was asked, what stood against it and what to do. Those of the data folder
+//! start with `--data`, the option that names it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,9 @@ pub enum SinkError {
         min: u64,
     },
     /// The rows given aren't whole rows.
-    #[error("{values} values aren't whole rows of {dim}; nothing was accepted, give a multiple of {dim}")]
+    #[error(
+        "{values} values aren't whole rows of {dim}; nothing was accepted, give a multiple of {dim}"
+    )]
     PartialRow {
         /// Values given.
         values: usize,
@@ -88,8 +90,9 @@ pub enum SinkError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The disk failed to take over bytes it had accepted. The kernel may have dropped them, and asking again would say `done` without
-    /// writing, so the segment stays under its unfinished name and nothing more is accepted.
+    /// The disk failed to take over bytes it had accepted. The kernel may have dropped them, and
+    /// asking again would say `done` without writing, so the segment stays under its unfinished
+    /// name and nothing more is accepted.
     #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is kept", path.display())]
     SyncFailed {
         /// The segment's file.
@@ -124,14 +127,18 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// Whether the same call may succeed later without a restart: once space was freed, for one, or a file was moved away.
+    /// Whether the same call may succeed later without a restart: once space was freed, for one, or
+    /// a file was moved away.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Exists { .. })
     }
 
     /// For `map_err`: an [`SinkError::Io`] with what was tried on which path.
-    pub(super) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + use<'a> {
+    pub(super) fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + use<'a> {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 }
@@ -141,7 +148,9 @@ fn fix(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free space on this disk: what was accepted is kept and written then"
         }
-        io::ErrorKind::FileTooLarge => "; raise the file size limit (ulimit -f) or lower the segment size",
+        io::ErrorKind::FileTooLarge => {
+            "; raise the file size limit (ulimit -f) or lower the segment size"
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "; give this user the right to write there or name another folder"
         }

@@ -1,8 +1,8 @@
 //! The data folder: one service's, for vectors of one dimension.
 //!
-//! Opening it creates it, locks it and records the dimension, or checks the recorded one. The lock is the kernel's (`flock`), so it goes
-//! with the process however that ends. It doesn't keep readers out, and it doesn't look into segments: [`SegmentLog`](super::SegmentLog)
-//! does.
+//! Opening it creates it, locks it and records the dimension, or checks the recorded one. The lock
+//! is the kernel's (`flock`), so it goes with the process however that ends. It doesn't keep
+//! readers out, and it doesn't look into segments: [`SegmentLog`](super::SegmentLog) does.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -14,7 +14,8 @@ use super::{DIM_MAX, SinkError, name};
 
 const FORMAT: u64 = 1;
 
-/// An open, locked data folder. The lock is held until this and every log opened from it are dropped.
+/// An open, locked data folder. The lock is held until this and every log opened from it are
+/// dropped.
 #[derive(Debug)]
 pub struct DataDir {
     shared: Arc<Shared>,
@@ -29,8 +30,9 @@ struct Shared {
     _lock: FolderLock,
 }
 
-/// The kernel's lock on the folder, given back by name: a child that another thread has forked and that hasn't started its program yet
-/// has this open file too, so that closing ours wouldn't end the lock.
+/// The kernel's lock on the folder, given back by name: a child that another thread has forked and
+/// that hasn't started its program yet has this open file too, so that closing ours wouldn't end
+/// the lock.
 #[derive(Debug)]
 struct FolderLock(File);
 
@@ -45,7 +47,8 @@ impl DataDir {
     /// Opens the folder at `path` for vectors of `dim` components, creating what is missing.
     ///
     /// # Errors
-    /// The path leads to a file, the folder can't be written, is locked, or holds vectors of another dimension.
+    /// The path leads to a file, the folder can't be written, is locked, or holds vectors of
+    /// another dimension.
     pub fn open(path: &Path, dim: u32) -> Result<Self, SinkError> {
         check_dim(dim)?;
         create_folder(path)?;
@@ -53,7 +56,9 @@ impl DataDir {
         match read_record(path)? {
             None => write_record(path, dim)?,
             Some(recorded) if recorded == dim => {}
-            Some(recorded) => return Err(SinkError::OtherDimension { path: path.into(), recorded, asked: dim }),
+            Some(recorded) => {
+                return Err(SinkError::OtherDimension { path: path.into(), recorded, asked: dim });
+            }
         }
         let shared = Shared { path: path.into(), dim, lanes: Mutex::default(), _lock: lock };
         Ok(Self { shared: Arc::new(shared) })
@@ -117,8 +122,12 @@ pub(super) fn read_record(path: &Path) -> Result<Option<u32>, SinkError> {
         let why = format!("format is {}, this version knows {FORMAT}", record["format"]);
         return Err(SinkError::Record { path, why });
     }
-    let dim = record["dim"].as_u64().and_then(|dim| u32::try_from(dim).ok()).filter(|dim| check_dim(*dim).is_ok());
-    dim.map(Some).ok_or_else(|| SinkError::Record { path, why: format!("dim is {}", record["dim"]) })
+    let dim = record["dim"]
+        .as_u64()
+        .and_then(|dim| u32::try_from(dim).ok())
+        .filter(|dim| check_dim(*dim).is_ok());
+    dim.map(Some)
+        .ok_or_else(|| SinkError::Record { path, why: format!("dim is {}", record["dim"]) })
 }
 
 /// Writes the record so that a crash leaves it whole or absent.
@@ -126,21 +135,31 @@ fn write_record(path: &Path, dim: u32) -> Result<(), SinkError> {
     let record = serde_json::json!({ "format": FORMAT, "dim": dim });
     let new = path.join(name::RECORD_NEW);
     let mut file = File::create(&new).map_err(SinkError::io("create", &new))?;
-    writeln!(file, "{record}").and_then(|()| file.sync_all()).map_err(SinkError::io("write", &new))?;
+    writeln!(file, "{record}")
+        .and_then(|()| file.sync_all())
+        .map_err(SinkError::io("write", &new))?;
     fs::rename(&new, path.join(name::RECORD)).map_err(SinkError::io("rename", &new))?;
     name::sync_folder(path)
 }
 
 fn create_folder(path: &Path) -> Result<(), SinkError> {
-    let exists = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty()).find(|folder| folder.exists());
+    let exists = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty())
+        .find(|folder| folder.exists());
     let exists = exists.unwrap_or(Path::new(""));
     fs::create_dir_all(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => SinkError::NotAFolder { path: path.into() },
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            SinkError::NotAFolder { path: path.into() }
+        }
         _ => SinkError::io("create the folder", path)(error),
     })?;
     // Each folder created is an entry of the one above it.
     for created in path.ancestors().take_while(|folder| *folder != exists) {
-        let above = created.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let above = created
+            .parent()
+            .filter(|above| !above.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         name::sync_folder(above)?;
     }
     Ok(())

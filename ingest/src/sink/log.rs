@@ -4,9 +4,10 @@
 //!   append ──copy──▶ open batch ──full──▶ memory of the segment ──▶ *.arrow.part ──segment_bytes──▶ *.arrow
 //!            once                encoded                         written                    complete
 //! ```
-//! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file once and in order, however often the disk
-//! refuses in between. Its memory is one open batch and one encoded one, plus, while the disk refuses, the rows of the one call in which it
-//! began to. It doesn't wait, retry or log: an error goes to the caller, who calls again.
+//! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file
+//! once and in order, however often the disk refuses in between. Its memory is one open batch and
+//! one encoded one, plus, while the disk refuses, the rows of the one call in which it began to. It
+//! doesn't wait, retry or log: an error goes to the caller, who calls again.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How a log cuts rows into batches and batches into segments.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentOptions {
-    /// A segment is completed once its file has this many bytes, and so is larger by up to one batch and the footer. At least 1.
+    /// A segment is completed once its file has this many bytes, and so is larger by up to one
+    /// batch and the footer. At least 1.
     pub segment_bytes: u64,
     /// Rows of a record batch, lowered to what 8 MiB of vectors hold. At least 1.
     pub batch_rows: usize,
@@ -50,9 +52,11 @@ impl SegmentOptions {
 
 /// The sink that writes a lane's rows into Arrow IPC segments.
 ///
-/// Law: rows accepted = rows in complete segments + rows of the segment at work + rows of the open batch.
+/// Law: rows accepted = rows in complete segments + rows of the segment at work + rows of the open
+/// batch.
 ///
-/// Dropped with rows that aren't in a segment it tries once to [`finish`](Sink::finish), and can't report a failure: call it yourself.
+/// Dropped with rows that aren't in a segment it tries once to [`finish`](Sink::finish), and can't
+/// report a failure: call it yourself.
 pub struct SegmentLog {
     folder: PathBuf,
     segment_bytes: u64,
@@ -71,11 +75,13 @@ pub struct SegmentLog {
 }
 
 impl SegmentLog {
-    /// Opens the log of a lane. Its sequence goes on after the last complete segment; a segment left at work by a crash is moved aside
-    /// under the ending `.torn`, see [`SegmentLog::torn`]. Reads the footer and the last batch of the last segment.
+    /// Opens the log of a lane. Its sequence goes on after the last complete segment; a segment
+    /// left at work by a crash is moved aside under the ending `.torn`, see [`SegmentLog::torn`].
+    /// Reads the footer and the last batch of the last segment.
     ///
     /// # Errors
-    /// An option out of range, a lane that has a log, a last segment that isn't whole or holds another dimension, and what the system says.
+    /// An option out of range, a lane that has a log, a last segment that isn't whole or holds
+    /// another dimension, and what the system says.
     pub fn open(dir: &DataDir, lane: u32, options: SegmentOptions) -> Result<Self, SinkError> {
         let options = options.validate(dir.dim())?;
         let claim = dir.claim(lane)?;
@@ -117,14 +123,15 @@ impl SegmentLog {
         self.rows_accepted
     }
 
-    /// Files of segments that a crash had left at work, as they are named now. Their rows were accepted and aren't in any segment, and
-    /// their sequences are given out again.
+    /// Files of segments that a crash had left at work, as they are named now. Their rows were
+    /// accepted and aren't in any segment, and their sequences are given out again.
     #[must_use]
     pub fn torn(&self) -> &[PathBuf] {
         &self.torn
     }
 
-    /// Does what is due: writes what is encoded, completes a segment that is large enough, encodes a full batch. Nothing is due after it.
+    /// Does what is due: writes what is encoded, completes a segment that is large enough, encodes
+    /// a full batch. Nothing is due after it.
     fn settle(&mut self) -> Result<(), SinkError> {
         loop {
             if let Some(segment) = &mut self.segment {
@@ -140,13 +147,18 @@ impl SegmentLog {
         }
     }
 
-    /// Moves the first rows of the open batch, encoded, into the segment's memory. That memory must have been drained.
+    /// Moves the first rows of the open batch, encoded, into the segment's memory. That memory must
+    /// have been drained.
     fn encode(&mut self, rows: usize) -> Result<(), SinkError> {
         let segment = match &mut self.segment {
             Some(segment) => segment,
             none => {
-                let created =
-                    Segment::create(&self.folder, self.batch_sequence, self.batch.schema(), &mut self.memory)?;
+                let created = Segment::create(
+                    &self.folder,
+                    self.batch_sequence,
+                    self.batch.schema(),
+                    &mut self.memory,
+                )?;
                 none.insert(created)
             }
         };
@@ -174,13 +186,18 @@ impl SegmentLog {
     }
 
     fn check(&self) {
-        debug_assert!(self.is_conserved(), "{} rows accepted, {:?} complete", self.rows_accepted, self.totals);
+        debug_assert!(
+            self.is_conserved(),
+            "{} rows accepted, {:?} complete",
+            self.rows_accepted,
+            self.totals
+        );
     }
 }
 
 impl Sink for SegmentLog {
-    /// Refuses rows for as long as earlier ones can't be written. An error that arises after these rows were taken comes back from the
-    /// next call.
+    /// Refuses rows for as long as earlier ones can't be written. An error that arises after these
+    /// rows were taken comes back from the next call.
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
         let count = self.batch.whole_rows(rows)?;
         self.settle()?;
@@ -212,7 +229,12 @@ impl Sink for SegmentLog {
         self.flush()?;
         self.complete_segment()?;
         self.check();
-        assert!(self.totals.rows == self.rows_accepted, "{:?} of {} rows", self.totals, self.rows_accepted);
+        assert!(
+            self.totals.rows == self.rows_accepted,
+            "{:?} of {} rows",
+            self.totals,
+            self.rows_accepted
+        );
         Ok(self.totals)
     }
 
@@ -223,7 +245,8 @@ impl Sink for SegmentLog {
 
 impl Drop for SegmentLog {
     fn drop(&mut self) {
-        // After a panic in here the law may not hold; then the segment stays at work rather than look complete.
+        // After a panic in here the law may not hold; then the segment stays at work rather than
+        // look complete.
         if self.is_conserved() && self.totals.rows < self.rows_accepted {
             let _ = self.finish();
         }

@@ -1,15 +1,20 @@
 //! Where a lane's batches go: the sinks, of which the segment log is the first.
 //!
 //! The life of a row, in order:
-//! 1. [`DataDir::open`] creates the data folder, locks it against a second service and checks the dimension recorded in it;
-//! 2. [`SegmentLog::open`] finds in `lane-K/` where the lane's sequence goes on, and moves what a crash left aside;
-//! 3. [`Sink::append`] copies rows into the open batch; a full batch is encoded and written to the segment at work, `*.arrow.part`;
-//! 4. a segment that has reached its size, and the last one at [`Sink::finish`], gets its footer, is synced and is renamed to `*.arrow`,
-//!    from when on any Arrow reader opens it; [`read_segments`] is ours.
+//! 1. [`DataDir::open`] creates the data folder, locks it against a second service and checks the
+//!    dimension recorded in it;
+//! 2. [`SegmentLog::open`] finds in `lane-K/` where the lane's sequence goes on, and moves what a
+//!    crash left aside;
+//! 3. [`Sink::append`] copies rows into the open batch; a full batch is encoded and written to the
+//!    segment at work, `*.arrow.part`;
+//! 4. a segment that has reached its size, and the last one at [`Sink::finish`], gets its footer,
+//!    is synced and is renamed to `*.arrow`, from when on any Arrow reader opens it;
+//!    [`read_segments`] is ours.
 //!
-//! Promised: `append` accepts all of its rows or none; what was accepted is written once, in order, whatever errors and retries lie
-//! between; no segment, whole or torn, is ever overwritten or deleted. Not promised: that accepted rows survive a crash before their
-//! segment is complete; the file of such a segment is kept, but nothing here reads it.
+//! Promised: `append` accepts all of its rows or none; what was accepted is written once, in order,
+//! whatever errors and retries lie between; no segment, whole or torn, is ever overwritten or
+//! deleted. Not promised: that accepted rows survive a crash before their segment is complete; the
+//! file of such a segment is kept, but nothing here reads it.
 
 mod batch;
 mod error;
@@ -29,11 +34,12 @@ pub use read::{Summary, for_each_batch, read_segments};
 
 /// The end of a lane: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
-    /// Takes whole rows, one after the other in `rows`. All are accepted or, with an error, none, and the caller may make the same call
-    /// again later. Copies the rows once.
+    /// Takes whole rows, one after the other in `rows`. All are accepted or, with an error, none,
+    /// and the caller may make the same call again later. Copies the rows once.
     ///
     /// # Errors
-    /// Rows that aren't whole; and whatever keeps the sink from taking them, see [`SinkError::may_retry`].
+    /// Rows that aren't whole; and whatever keeps the sink from taking them, see
+    /// [`SinkError::may_retry`].
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError>;
 
     /// Hands on what was accepted, without waiting for a full batch. Says nothing about durability.
@@ -42,13 +48,15 @@ pub trait Sink: Send {
     /// What couldn't be handed on is kept, and the next call of any method goes on with it.
     fn flush(&mut self) -> Result<(), SinkError>;
 
-    /// Completes all that was accepted and says what it came to. May be called again after an error, and rows may follow it.
+    /// Completes all that was accepted and says what it came to. May be called again after an
+    /// error, and rows may follow it.
     ///
     /// # Errors
     /// As [`Sink::flush`].
     fn finish(&mut self) -> Result<Totals, SinkError>;
 
-    /// Rows that have arrived where they were to go, since the sink was opened: accepted rows less these are what a crash would lose.
+    /// Rows that have arrived where they were to go, since the sink was opened: accepted rows less
+    /// these are what a crash would lose.
     fn rows_in_segments(&self) -> u64;
 }
 

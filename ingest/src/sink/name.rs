@@ -61,7 +61,8 @@ pub(super) struct Segments {
     pub parts: Vec<PathBuf>,
 }
 
-/// Reads the folder of a lane. A `.arrow` file that isn't named as a segment is an error: its rows would be left out without a word.
+/// Reads the folder of a lane. A `.arrow` file that isn't named as a segment is an error: its rows
+/// would be left out without a word.
 pub(super) fn segments(folder: &Path) -> Result<Segments, SinkError> {
     let mut found = Segments { complete: Vec::new(), parts: Vec::new() };
     for name in entries(folder)? {
@@ -71,7 +72,10 @@ pub(super) fn segments(folder: &Path) -> Result<Segments, SinkError> {
         } else if let Some(stem) = name.strip_suffix(".arrow") {
             let digits = stem.strip_prefix("seg-").filter(|digits| digits.len() == 20);
             let Some(first_sequence) = digits.and_then(|digits| digits.parse().ok()) else {
-                return Err(SinkError::Segment { path, why: "its name isn't seg-, 20 digits, .arrow".into() });
+                return Err(SinkError::Segment {
+                    path,
+                    why: "its name isn't seg-, 20 digits, .arrow".into(),
+                });
             };
             found.complete.push((first_sequence, path));
         }
@@ -83,7 +87,9 @@ pub(super) fn segments(folder: &Path) -> Result<Segments, SinkError> {
 
 /// Makes names created in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(SinkError::io("sync the folder", folder))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(SinkError::io("sync the folder", folder))
 }
 
 /// The names in a folder that are text; ours all are.

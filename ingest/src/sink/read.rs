@@ -1,7 +1,7 @@
 //! Reading segments back: for the demo, for tests, and for the next start of a log.
 //!
-//! Promises that every row is seen once, in sequence order, and that a missing or doubled one is an error. It reads complete segments only,
-//! takes no lock, and holds one record batch in memory.
+//! Promises that every row is seen once, in sequence order, and that a missing or doubled one is an
+//! error. It reads complete segments only, takes no lock, and holds one record batch in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,17 +30,25 @@ pub struct Summary {
 /// No data folder, a file that isn't whole, a gap in a lane's sequence.
 pub fn read_segments(dir: &Path) -> Result<Summary, SinkError> {
     let mut sum = 0.0;
-    let summary = for_each_batch(dir, |_, _, rows| sum = rows.iter().fold(sum, |sum, value| sum + f64::from(*value)))?;
+    let summary = for_each_batch(dir, |_, _, rows| {
+        sum = rows.iter().fold(sum, |sum, value| sum + f64::from(*value))
+    })?;
     Ok(Summary { sum, ..summary })
 }
 
-/// Calls `visit` with lane, sequence of the first row, and rows of every record batch in the data folder `dir`, in order. The summary's
-/// sum is left at 0.
+/// Calls `visit` with lane, sequence of the first row, and rows of every record batch in the data
+/// folder `dir`, in order. The summary's sum is left at 0.
 ///
 /// # Errors
 /// As [`read_segments`]; batches before the error have been visited.
-pub fn for_each_batch(dir: &Path, mut visit: impl FnMut(u32, u64, &[f32])) -> Result<Summary, SinkError> {
-    let missing = || SinkError::Record { path: dir.join(name::RECORD), why: "there is no record here".into() };
+pub fn for_each_batch(
+    dir: &Path,
+    mut visit: impl FnMut(u32, u64, &[f32]),
+) -> Result<Summary, SinkError> {
+    let missing = || SinkError::Record {
+        path: dir.join(name::RECORD),
+        why: "there is no record here".into(),
+    };
     let dim = folder::read_record(dir)?.ok_or_else(missing)?;
     let mut summary = Summary { dim, lanes: BTreeMap::new(), rows: 0, segments: 0, sum: 0.0 };
     let mut columns = Columns::default();
@@ -74,5 +82,8 @@ pub(super) fn next_sequence(path: &Path, dim: u32) -> Result<u64, SinkError> {
     let mut columns = Columns::default();
     segment.read(segment.batches().saturating_sub(1), &mut columns)?;
     let next = columns.sequences.last().and_then(|last| last.checked_add(1));
-    next.ok_or_else(|| SinkError::Segment { path: path.into(), why: "its last batch holds no sequence".into() })
+    next.ok_or_else(|| SinkError::Segment {
+        path: path.into(),
+        why: "its last batch holds no sequence".into(),
+    })
 }

@@ -1,8 +1,10 @@
 //! A complete segment, opened for reading.
 //!
-//! It reads what the log writes: Arrow IPC files of two columns without compression and without nulls. Every length and offset in the file
-//! is checked against the file before it is used, so that a damaged one is an error. Arrow's own reader takes them on trust, and allocates
-//! or panics by them; it is for files one knows to be whole. There are no checksums: damage to a component goes unseen.
+//! It reads what the log writes: Arrow IPC files of two columns without compression and without
+//! nulls. Every length and offset in the file is checked against the file before it is used, so
+//! that a damaged one is an error. Arrow's own reader takes them on trust, and allocates or panics
+//! by them; it is for files one knows to be whole. There are no checksums: damage to a component
+//! goes unseen.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +21,8 @@ use super::batch::{SEQUENCE, VECTOR};
 const TAIL_BYTES: usize = 10;
 /// Marker and length before the metadata of a record batch.
 const PREFIX_BYTES: usize = 8;
-/// The buffers of a record batch: validity and data of the sequences, validity of the vectors, validity and data of their components.
+/// The buffers of a record batch: validity and data of the sequences, validity of the vectors,
+/// validity and data of their components.
 const BUFFERS: usize = 5;
 const SEQUENCE_DATA: usize = 1;
 const COMPONENT_DATA: usize = 4;
@@ -47,10 +50,13 @@ impl SegmentReader {
         let mut reader = Self { file, path: path.into(), dim: dim as usize, blocks: Vec::new() };
         let file_bytes = reader.file.metadata().map_err(SinkError::io("read", path))?.len();
         let (footer, footer_at) = reader.read_footer(file_bytes)?;
-        let footer = root_as_footer(&footer).map_err(|error| reader.broken(format!("its footer: {error}")))?;
+        let footer = root_as_footer(&footer)
+            .map_err(|error| reader.broken(format!("its footer: {error}")))?;
         match dim_of(&footer) {
             Some(recorded) if recorded == dim => {}
-            Some(recorded) => return Err(SinkError::OtherDimension { path: path.into(), recorded, asked: dim }),
+            Some(recorded) => {
+                return Err(SinkError::OtherDimension { path: path.into(), recorded, asked: dim });
+            }
             None => return Err(reader.broken("its columns aren't a sequence and a vector")),
         }
         reader.blocks = footer.recordBatches().into_iter().flatten().copied().collect();
@@ -71,26 +77,34 @@ impl SegmentReader {
         let (at, body_at, end) =
             self.blocks.get(index).and_then(range).ok_or_else(|| self.broken("too few batches"))?;
         let metadata = self.read_bytes(at, body_at - at)?;
-        let message = metadata.get(PREFIX_BYTES..).and_then(|message| root_as_message(message).ok());
+        let message =
+            metadata.get(PREFIX_BYTES..).and_then(|message| root_as_message(message).ok());
         let batch = message.as_ref().and_then(|message| message.header_as_record_batch());
-        let batch = batch.ok_or_else(|| self.broken(format!("there is no record batch at byte {at}")))?;
+        let batch =
+            batch.ok_or_else(|| self.broken(format!("there is no record batch at byte {at}")))?;
         let buffers = batch.buffers().filter(|buffers| buffers.len() == BUFFERS);
         let nulls = batch.nodes().into_iter().flatten().any(|node| node.null_count() != 0);
         let plain = batch.compression().is_none() && !nulls;
-        let (Some(buffers), true, Ok(rows)) = (buffers, plain, usize::try_from(batch.length())) else {
-            return Err(self.broken(format!("the batch at byte {at} isn't laid out as the log does it")));
+        let (Some(buffers), true, Ok(rows)) = (buffers, plain, usize::try_from(batch.length()))
+        else {
+            return Err(
+                self.broken(format!("the batch at byte {at} isn't laid out as the log does it"))
+            );
         };
         let place = |index: usize, values: Option<usize>, size: usize| {
             let buffer = buffers.get(index);
             let start = body_at.checked_add(u64::try_from(buffer.offset()).ok()?)?;
             let bytes = u64::try_from(values?.checked_mul(size)?).ok()?;
-            let fits = bytes <= u64::try_from(buffer.length()).ok()? && start.checked_add(bytes)? <= end;
+            let fits =
+                bytes <= u64::try_from(buffer.length()).ok()? && start.checked_add(bytes)? <= end;
             fits.then_some(start)
         };
         let sequences_at = place(SEQUENCE_DATA, Some(rows), size_of::<u64>());
         let values_at = place(COMPONENT_DATA, rows.checked_mul(self.dim), size_of::<f32>());
         let (Some(sequences_at), Some(values_at)) = (sequences_at, values_at) else {
-            return Err(self.broken(format!("the batch at byte {at} has fewer than its {rows} rows")));
+            return Err(
+                self.broken(format!("the batch at byte {at} has fewer than its {rows} rows"))
+            );
         };
         columns.sequences.resize(rows, 0);
         columns.values.resize(rows * self.dim, 0.0);
@@ -100,11 +114,16 @@ impl SegmentReader {
 
     /// The footer and where it begins.
     fn read_footer(&self, file_bytes: u64) -> Result<(Vec<u8>, u64), SinkError> {
-        let before_tail = file_bytes.checked_sub(TAIL_BYTES as u64).ok_or_else(|| self.broken("it is too short"))?;
+        let before_tail = file_bytes
+            .checked_sub(TAIL_BYTES as u64)
+            .ok_or_else(|| self.broken("it is too short"))?;
         let mut tail = [0; TAIL_BYTES];
         self.read_exact(&mut tail, before_tail)?;
-        let footer_bytes = read_footer_length(tail).map_err(|error| self.broken(error.to_string()))? as u64;
-        let footer_at = before_tail.checked_sub(footer_bytes).ok_or_else(|| self.broken("its footer is cut"))?;
+        let footer_bytes =
+            read_footer_length(tail).map_err(|error| self.broken(error.to_string()))? as u64;
+        let footer_at = before_tail
+            .checked_sub(footer_bytes)
+            .ok_or_else(|| self.broken("its footer is cut"))?;
         Ok((self.read_bytes(footer_at, footer_bytes)?, footer_at))
     }
 
@@ -143,6 +162,7 @@ fn dim_of(footer: &Footer<'_>) -> Option<u32> {
     let named = sequence.name() == Some(SEQUENCE) && vector.name() == Some(VECTOR);
     let typed = integer.bitWidth() == 64 && !integer.is_signed();
     let single = item.type_as_floating_point()?.precision() == Precision::SINGLE;
-    let dim = u32::try_from(vector.type_as_fixed_size_list()?.listSize()).ok().filter(|dim| *dim > 0)?;
+    let dim =
+        u32::try_from(vector.type_as_fixed_size_list()?.listSize()).ok().filter(|dim| *dim > 0)?;
     (named && typed && single).then_some(dim)
 }

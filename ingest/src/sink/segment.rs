@@ -3,9 +3,10 @@
 //! ```text
 //!   rows ──encode──▶ memory ──write_at──▶ seg-N.arrow.part ──footer, sync, rename, sync of the folder──▶ seg-N.arrow
 //! ```
-//! Encoding goes to memory and can't fail; writing goes from there to a known offset and may stop after any byte, and a later call goes on
-//! at exactly that byte. Promises that each encoded byte is written once and that the final name appears only when the file is whole and on
-//! the disk. It doesn't decide when a segment is full.
+//! Encoding goes to memory and can't fail; writing goes from there to a known offset and may stop
+//! after any byte, and a later call goes on at exactly that byte. Promises that each encoded byte
+//! is written once and that the final name appears only when the file is whole and on the disk. It
+//! doesn't decide when a segment is full.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,8 +19,8 @@ use arrow_schema::Schema;
 use super::batch::OpenBatch;
 use super::{SinkError, name};
 
-/// Record batches a segment holds at most. Each has an entry of 24 bytes in the footer, so that one stays within about 1.5 MiB of memory
-/// however short the batches are that flushing leaves.
+/// Record batches a segment holds at most. Each has an entry of 24 bytes in the footer, so that one
+/// stays within about 1.5 MiB of memory however short the batches are that flushing leaves.
 const BATCHES_MAX: u64 = 1 << 16;
 
 /// What a segment needs of its file; tests put one that fails in its place.
@@ -62,12 +63,14 @@ enum Progress {
     Footer,
     Synced,
     Renamed,
-    /// See [`SinkError::SyncFailed`]: there is no way on from here. Carries the system's error number.
+    /// See [`SinkError::SyncFailed`]: there is no way on from here. Carries the system's error
+    /// number.
     SyncFailed(Option<i32>),
 }
 
 impl Segment<File> {
-    /// Creates the file of a segment in a lane's folder. `memory` is taken for the encoded bytes, unless there is an error.
+    /// Creates the file of a segment in a lane's folder. `memory` is taken for the encoded bytes,
+    /// unless there is an error.
     pub fn create(
         folder: &Path,
         first_sequence: u64,
@@ -76,17 +79,33 @@ impl Segment<File> {
     ) -> Result<Self, SinkError> {
         let part = name::part(folder, first_sequence);
         let disk = File::create_new(&part).map_err(SinkError::io("create", &part))?;
-        Ok(Self::new(disk, part, name::complete(folder, first_sequence), schema, std::mem::take(memory)))
+        Ok(Self::new(
+            disk,
+            part,
+            name::complete(folder, first_sequence),
+            schema,
+            std::mem::take(memory),
+        ))
     }
 }
 
 impl<D: Disk> Segment<D> {
     fn new(disk: D, part: PathBuf, complete: PathBuf, schema: &Schema, memory: Vec<u8>) -> Self {
         assert!(memory.is_empty(), "bytes of another segment: {}", memory.len());
-        let writer =
-            FileWriter::try_new(memory, schema).expect("the schema is our own and the writer writes to memory");
+        let writer = FileWriter::try_new(memory, schema)
+            .expect("the schema is our own and the writer writes to memory");
         let progress = Progress::Rows;
-        Self { disk, part, complete, writer, drained_bytes: 0, written_bytes: 0, rows: 0, batches: 0, progress }
+        Self {
+            disk,
+            part,
+            complete,
+            writer,
+            drained_bytes: 0,
+            written_bytes: 0,
+            rows: 0,
+            batches: 0,
+            progress,
+        }
     }
 
     pub fn rows(&self) -> u64 {
@@ -106,7 +125,10 @@ impl<D: Disk> Segment<D> {
     /// Encodes the first `rows` rows of `batch` into memory. The memory must have been drained.
     pub fn encode(&mut self, batch: &mut OpenBatch, rows: usize, first_sequence: u64) {
         assert!(self.progress == Progress::Rows, "a batch after the footer");
-        assert!(self.batches == 0 || self.writer.get_ref().is_empty(), "the memory holds one batch at a time");
+        assert!(
+            self.batches == 0 || self.writer.get_ref().is_empty(),
+            "the memory holds one batch at a time"
+        );
         batch.encode(rows, first_sequence, &mut self.writer);
         self.rows += rows as u64;
         self.batches += 1;
@@ -118,20 +140,30 @@ impl<D: Disk> Segment<D> {
         while self.written_bytes < encoded.len() {
             let offset_bytes = self.drained_bytes + self.written_bytes as u64;
             match self.disk.write_at(&encoded[self.written_bytes..], offset_bytes) {
-                Ok(0) => return Err(SinkError::io("write", &self.part)(io::ErrorKind::WriteZero.into())),
+                Ok(0) => {
+                    return Err(SinkError::io("write", &self.part)(
+                        io::ErrorKind::WriteZero.into(),
+                    ));
+                }
                 Ok(bytes) => self.written_bytes += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(SinkError::io("write", &self.part)(error)),
             }
         }
-        assert!(self.written_bytes == encoded.len(), "wrote {} of {}", self.written_bytes, encoded.len());
+        assert!(
+            self.written_bytes == encoded.len(),
+            "wrote {} of {}",
+            self.written_bytes,
+            encoded.len()
+        );
         self.drained_bytes += encoded.len() as u64;
         self.written_bytes = 0;
         self.writer.get_mut().clear();
         Ok(())
     }
 
-    /// Takes the segment to its final name. After an error the next call goes on with the step that failed.
+    /// Takes the segment to its final name. After an error the next call goes on with the step that
+    /// failed.
     pub fn complete(&mut self) -> Result<(), SinkError> {
         assert!(self.rows > 0, "a segment is created for its first batch");
         loop {
@@ -150,7 +182,9 @@ impl<D: Disk> Segment<D> {
                     self.rename()?;
                     Progress::Renamed
                 }
-                Progress::Renamed => return name::sync_folder(self.complete.parent().unwrap_or(Path::new("."))),
+                Progress::Renamed => {
+                    return name::sync_folder(self.complete.parent().unwrap_or(Path::new(".")));
+                }
                 Progress::SyncFailed(number) => return Err(self.sync_failed(number)),
             }
         }
@@ -158,7 +192,10 @@ impl<D: Disk> Segment<D> {
 
     /// The memory for the next segment, and the file's size.
     pub fn into_memory(self) -> (Vec<u8>, u64) {
-        assert!(self.progress == Progress::Renamed && self.writer.get_ref().is_empty(), "the segment isn't complete");
+        assert!(
+            self.progress == Progress::Renamed && self.writer.get_ref().is_empty(),
+            "the segment isn't complete"
+        );
         (self.writer.into_inner().expect("the footer is written"), self.drained_bytes)
     }
 
@@ -176,11 +213,13 @@ impl<D: Disk> Segment<D> {
     }
 
     fn sync_failed(&self, number: Option<i32>) -> SinkError {
-        let source = number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
+        let source =
+            number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
         SinkError::SyncFailed { path: self.part.clone(), source }
     }
 
-    /// The folder is locked and the name holds our sequence, so only a stranger's file can stand there; it isn't ours to overwrite.
+    /// The folder is locked and the name holds our sequence, so only a stranger's file can stand
+    /// there; it isn't ours to overwrite.
     fn rename(&self) -> Result<(), SinkError> {
         if self.complete.try_exists().map_err(SinkError::io("look for", &self.complete))? {
             return Err(SinkError::Exists { path: self.complete.clone() });

@@ -2,8 +2,8 @@
 
 use crate::protocol::{Mode, Status};
 
-/// A connection of a lane. A connection that takes the place of another has another generation, so an answer never goes
-/// to whoever came later.
+/// A connection of a lane. A connection that takes the place of another has another generation, so
+/// an answer never goes to whoever came later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnId {
     /// Its place in the lane's table.
@@ -12,7 +12,8 @@ pub struct ConnId {
     pub generation: u32,
 }
 
-/// A request in a slot. Refusals found by the parser take a slot too, without a payload, so answers keep their order.
+/// A request in a slot. Refusals found by the parser take a slot too, without a payload, so answers
+/// keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Who asked.
@@ -31,6 +32,13 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Self { conn: ConnId::default(), sequence: 0, vectors: 0, status: Status::Ok, mode: Mode::Count, received_ns: 0 }
+        Self {
+            conn: ConnId::default(),
+            sequence: 0,
+            vectors: 0,
+            status: Status::Ok,
+            mode: Mode::Count,
+            received_ns: 0,
+        }
     }
 }

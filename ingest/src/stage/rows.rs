@@ -1,4 +1,5 @@
-//! What rows of components come to, each read once: by the widest vector instructions that the machine has, chosen when the program runs (crate pulp).
+//! What rows of components come to, each read once: by the widest vector instructions that the
+//! machine has, chosen when the program runs (crate pulp).
 #![forbid(unsafe_code)]
 
 use pulp::{Arch, Simd, WithSimd};
@@ -16,7 +17,8 @@ impl Rows {
         Self(Arch::new())
     }
 
-    /// Of each row of `dim` components the sum, into `out`, row by row. True: all of these are finite, and so is every component.
+    /// Of each row of `dim` components the sum, into `out`, row by row. True: all of these are
+    /// finite, and so is every component.
     #[inline]
     pub(super) fn sums(self, values: &[f32], dim: usize, out: &mut [f32]) -> bool {
         debug_assert_eq!(values.len(), dim * out.len());
@@ -48,7 +50,9 @@ impl WithSimd for Sums<'_> {
             let (fours, ones) = vectors.as_chunks::<SUMS>();
             let mut sums = [simd.splat_f32s(0.0); SUMS];
             for four in fours {
-                sums.iter_mut().zip(four).for_each(|(sum, vector)| *sum = simd.add_f32s(*sum, *vector));
+                sums.iter_mut()
+                    .zip(four)
+                    .for_each(|(sum, vector)| *sum = simd.add_f32s(*sum, *vector));
             }
             sums.iter_mut().zip(ones).for_each(|(sum, vector)| *sum = simd.add_f32s(*sum, *vector));
             if !rest.is_empty() {
@@ -88,7 +92,8 @@ impl WithSimd for Dots<'_> {
                 *sum = simd.mul_add_e_f32s(*vector, *weight, *sum);
             }
             if !rest.is_empty() {
-                let (vector, weight) = (simd.partial_load_f32s(rest), simd.partial_load_f32s(weights_rest));
+                let (vector, weight) =
+                    (simd.partial_load_f32s(rest), simd.partial_load_f32s(weights_rest));
                 sums[SUMS - 1] = simd.mul_add_e_f32s(vector, weight, sums[SUMS - 1]);
             }
             *out = total(simd, sums);
@@ -103,7 +108,8 @@ fn total<S: Simd>(simd: S, [one, two, three, four]: [S::f32s; SUMS]) -> f32 {
     simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(one, two), simd.add_f32s(three, four)))
 }
 
-/// Whether no component is NaN or infinite: asked only where a sum isn't finite, which large components may come to as well.
+/// Whether no component is NaN or infinite: asked only where a sum isn't finite, which large
+/// components may come to as well.
 #[cold]
 #[inline(never)]
 pub(super) fn all_finite(values: &[f32]) -> bool {
@@ -128,26 +134,36 @@ mod tests {
         (1..=dim).map(|weight| weight as f32).collect()
     }
 
-    /// Both of each row, by the plain loop in f64; and the sums of what stands there without its sign, which bounds the rounding.
+    /// Both of each row, by the plain loop in f64; and the sums of what stands there without its
+    /// sign, which bounds the rounding.
     fn plain(values: &[f32], dim: usize) -> Vec<[(f64, f64); 2]> {
         let of = |row: &[f32]| {
             let terms = |row: &[f32]| row.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
-            let products =
-                || row.iter().zip(1u32..).map(|(value, weight)| f64::from(*value) * f64::from(weight)).collect();
-            let both = |terms: Vec<f64>| (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum());
+            let products = || {
+                row.iter()
+                    .zip(1u32..)
+                    .map(|(value, weight)| f64::from(*value) * f64::from(weight))
+                    .collect()
+            };
+            let both =
+                |terms: Vec<f64>| (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum());
             [both(terms(row)), both(products())]
         };
         values.chunks_exact(dim).map(of).collect()
     }
 
-    /// All of them against the plain loop: scores within the rounding of f32, and what they say of the components.
+    /// All of them against the plain loop: scores within the rounding of f32, and what they say of
+    /// the components.
     fn assert_agrees(values: &[f32], dim: usize) {
         let rows = values.len() / dim;
         let finite = values.iter().all(|value| value.is_finite());
         assert_eq!(all_finite(values), finite);
         for machine in machines() {
             let mut out = [vec![f32::NAN; rows], vec![f32::NAN; rows]];
-            let said = [machine.sums(values, dim, &mut out[0]), machine.dots(values, &weights(dim), &mut out[1])];
+            let said = [
+                machine.sums(values, dim, &mut out[0]),
+                machine.dots(values, &weights(dim), &mut out[1]),
+            ];
             for (kind, said) in said.into_iter().enumerate() {
                 assert!(!said || finite, "{machine:?} calls {values:?} finite");
                 assert_eq!(said, out[kind].iter().all(|score| score.is_finite()));
@@ -156,14 +172,17 @@ mod tests {
                 for (kind, (exact, bound)) in plain.into_iter().enumerate() {
                     let score = f64::from(out[kind][row]);
                     if score.is_finite() {
-                        let rounding =
-                            bound * dim as f64 * f64::from(f32::EPSILON) + dim as f64 * f64::from(f32::from_bits(1));
+                        let rounding = bound * dim as f64 * f64::from(f32::EPSILON)
+                            + dim as f64 * f64::from(f32::from_bits(1));
                         assert!(
                             (score - exact).abs() <= rounding,
                             "{machine:?}: {score} for {exact} in row {row} of {dim}"
                         );
                     } else {
-                        assert!(bound * (1.0 + 1e-4) > f64::from(f32::MAX), "{machine:?}: {score} for {exact}");
+                        assert!(
+                            bound * (1.0 + 1e-4) > f64::from(f32::MAX),
+                            "{machine:?}: {score} for {exact}"
+                        );
                     }
                 }
             }
@@ -175,18 +194,23 @@ mod tests {
     fn every_length_gives_what_the_plain_loop_gives() {
         for dim in 1..=200usize {
             for rows in [1, 3] {
-                let values: Vec<f32> = (0..dim * rows).map(|i| (i as f32 * 37.0) % 11.0 - 5.0).collect();
+                let values: Vec<f32> =
+                    (0..dim * rows).map(|i| (i as f32 * 37.0) % 11.0 - 5.0).collect();
                 for machine in machines() {
                     let mut out = vec![f32::NAN; rows];
                     assert!(machine.sums(&values, dim, &mut out));
                     let exact = plain(&values, dim);
                     assert!(
-                        out.iter().zip(&exact).all(|(score, exact)| f64::from(*score) == exact[0].0),
+                        out.iter()
+                            .zip(&exact)
+                            .all(|(score, exact)| f64::from(*score) == exact[0].0),
                         "{machine:?}, {dim}"
                     );
                     assert!(machine.dots(&values, &weights(dim), &mut out));
                     assert!(
-                        out.iter().zip(&exact).all(|(score, exact)| f64::from(*score) == exact[1].0),
+                        out.iter()
+                            .zip(&exact)
+                            .all(|(score, exact)| f64::from(*score) == exact[1].0),
                         "{machine:?}, {dim}"
                     );
                 }
@@ -215,7 +239,8 @@ mod tests {
             assert_agrees(&vec![f32::from_bits(1); dim], dim);
             let opposed = |i: usize| if i.is_multiple_of(2) { f32::MAX } else { f32::MIN };
             assert_agrees(&(0..dim).map(opposed).collect::<Vec<_>>(), dim);
-            let infinite = |i: usize| if i.is_multiple_of(2) { f32::INFINITY } else { f32::NEG_INFINITY };
+            let infinite =
+                |i: usize| if i.is_multiple_of(2) { f32::INFINITY } else { f32::NEG_INFINITY };
             assert_agrees(&(0..dim).map(infinite).collect::<Vec<_>>(), dim);
         }
         assert_agrees(&[], 4);

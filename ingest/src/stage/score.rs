@@ -24,7 +24,8 @@ impl Score {
     }
 }
 
-/// The handler of the stage `score`: writes a score a vector into its column, for requests that validate let pass, from what validate added up.
+/// The handler of the stage `score`: writes a score a vector into its column, for requests that
+/// validate let pass, from what validate added up.
 pub fn scorer(
     score: Score,
     verdicts: ColumnReader<u8>,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{ColumnReader, Outcome, PinPolicy, Stage, StageError, View, pin_current, unpin_current};
+use slipring::pipeline::{
+    ColumnReader, Outcome, PinPolicy, Stage, StageError, View, pin_current, unpin_current,
+};
 
 use super::request::Request;
 use crate::notice::try_notice;
@@ -37,10 +39,18 @@ pub struct StoreReport {
 }
 
 impl Store {
-    /// Feeds `sink` with what validate let pass; after the end of the stream the sink may take `finish_time` to complete its last segment.
+    /// Feeds `sink` with what validate let pass; after the end of the stream the sink may take
+    /// `finish_time` to complete its last segment.
     #[must_use]
     pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>, finish_time: Duration) -> Self {
-        Self { sink, verdicts, in_segments: Arc::default(), finish_time, retries: 0, complaint: None }
+        Self {
+            sink,
+            verdicts,
+            in_segments: Arc::default(),
+            finish_time,
+            retries: 0,
+            complaint: None,
+        }
     }
 
     /// Rows in complete segments so far; readable from any thread while the sink's runs.
@@ -59,9 +69,13 @@ impl Store {
         let ended = stage.run(|view| self.take(&view));
         let finished = self.finish();
         self.note_rows();
-        let failed =
-            ended.error.as_ref().map(StageError::to_string).or(finished.as_ref().err().map(ToString::to_string));
-        let totals = finished.unwrap_or(Totals { rows: self.sink.rows_in_segments(), ..Totals::default() });
+        let failed = ended
+            .error
+            .as_ref()
+            .map(StageError::to_string)
+            .or(finished.as_ref().err().map(ToString::to_string));
+        let totals =
+            finished.unwrap_or(Totals { rows: self.sink.rows_in_segments(), ..Totals::default() });
         StoreReport { totals, retries: self.retries, error: failed }
     }
 
@@ -71,7 +85,9 @@ impl Store {
             Ok(_) => return Outcome::Done,
             Err(error) => return Outcome::Fail(format!("the sink's column: {error}")),
         }
-        let Ok(values) = view.as_f32s() else { return Outcome::Fail("the sink: a payload isn't floats".to_owned()) };
+        let Ok(values) = view.as_f32s() else {
+            return Outcome::Fail("the sink: a payload isn't floats".to_owned());
+        };
         match self.sink.append(values) {
             Ok(()) => {
                 self.note_rows();

@@ -7,8 +7,9 @@ use super::rows::{Rows, all_finite};
 use super::score::Score;
 use crate::protocol::Status;
 
-/// The handler of the stage `validate`: writes what is to be answered into its column, and beside it what each vector comes to by `score`. A sum that is
-/// finite says that what was added is, so a payload is read once for both.
+/// The handler of the stage `validate`: writes what is to be answered into its column, and beside
+/// it what each vector comes to by `score`. A sum that is finite says that what was added is, so a
+/// payload is read once for both.
 pub fn validator(
     score: Score,
     dim: usize,
@@ -48,13 +49,10 @@ fn judge(
     let vectors = view.meta().vectors as usize;
     match (view.as_f32s(), out.get_mut(..vectors)) {
         (Ok(values), Some(out)) if values.len() == vectors * dim => {
-            if add_up(values, out) || all_finite(values) {
-                Status::Ok
-            } else {
-                Status::NotFinite
-            }
+            if add_up(values, out) || all_finite(values) { Status::Ok } else { Status::NotFinite }
         }
-        // The parser cuts payloads at whole vectors, and no more than a row holds: this is our own error, and the client's vectors aren't taken.
+        // The parser cuts payloads at whole vectors, and no more than a row holds: this is our own
+        // error, and the client's vectors aren't taken.
         _ => Status::Failed,
     }
 }

@@ -4,12 +4,16 @@
 //!   a repeat of a window:  start a lane ─▶ warm up ─▶ │ reserve ─▶ write a payload ─▶ stage ─▶ flush a batch ... │ ─▶ wait for the last
 //!                                                     │          the stage reads all of each payload            │
 //! ```
-//! The time of a repeat is what stands between the bars and the wait. Repeats are interleaved (each window once, then each again), and each starts a lane of its
-//! own, so where its pages lie is part of the spread. Every payload is checked by the stage: its length, its number, and the sum of its words.
+//! The time of a repeat is what stands between the bars and the wait. Repeats are interleaved (each
+//! window once, then each again), and each starts a lane of its own, so where its pages lie is part
+//! of the spread. Every payload is checked by the stage: its length, its number, and the sum of its
+//! words.
 //!
-//! It promises: what it names as best is the smallest window whose median is within 3 % of the fastest one; a smaller window leaves more of the cache to others.
+//! It promises: what it names as best is the smallest window whose median is within 3 % of the
+//! fastest one; a smaller window leaves more of the cache to others.
 //!
-//! It doesn't know your service: its payload is the one that is given, its stage only reads, and what else runs on the machine while it runs is in the figures.
+//! It doesn't know your service: its payload is the one that is given, its stage only reads, and
+//! what else runs on the machine while it runs is in the figures.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -28,11 +32,13 @@ use plan::Plan;
 /// Runs the sweep and blocks until it ends. `told` gets what wasn't granted, in words, once each.
 ///
 /// # Errors
-/// The option that doesn't fit, before anything is mapped where it can be known; what the system refused; or a payload that didn't arrive as it was written.
+/// The option that doesn't fit, before anything is mapped where it can be known; what the system
+/// refused; or a payload that didn't arrive as it was written.
 pub fn run(options: &SweepOptions, mut told: impl FnMut(&str)) -> Result<SweepReport, SweepError> {
     let plan = Plan::new(options)?;
     plan.notes.iter().for_each(|note| told(note));
-    // The default comes first: a lane with it runs a few payloads, so that a refusal comes before the long part.
+    // The default comes first: a lane with it runs a few payloads, so that a refusal comes before
+    // the long part.
     let first = run::repeat(&plan, None, plan.slots as u64)?;
     first.downgrades.iter().for_each(|downgrade| told(downgrade));
     let mut windows: Vec<WindowTimes> =

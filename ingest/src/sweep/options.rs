@@ -13,7 +13,8 @@ pub struct SweepOptions {
     /// Bytes of a payload, all written and all read
     #[arg(long, default_value = "512", value_name = "SIZE")]
     pub payload: Size,
-    /// Windows to try: 64KiB,1MiB or 64KiB-32MiB, which doubles [default: 64KiB-32MiB, as far as pool and payload allow]
+    /// Windows to try: 64KiB,1MiB or 64KiB-32MiB, which doubles [default: 64KiB-32MiB, as far as
+    /// pool and payload allow]
     #[arg(long, value_name = "LIST")]
     pub windows: Option<WindowList>,
     /// Payloads published together
@@ -39,7 +40,8 @@ pub struct SweepOptions {
     pub json: bool,
 }
 
-/// Windows in bytes, rising, none of them 0: `64KiB,1MiB`, or `64KiB-32MiB`, which doubles from the first to the last.
+/// Windows in bytes, rising, none of them 0: `64KiB,1MiB`, or `64KiB-32MiB`, which doubles from the
+/// first to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowList(Vec<u64>);
 
@@ -66,7 +68,10 @@ impl FromStr for WindowList {
                 return Err(format!("{part}: the first window is larger than the last"));
             }
             let doubled = |window: &u64| window.checked_mul(2);
-            windows.extend(std::iter::successors(Some(first.0), doubled).take_while(|&window| window <= last.0));
+            windows.extend(
+                std::iter::successors(Some(first.0), doubled)
+                    .take_while(|&window| window <= last.0),
+            );
         }
         windows.sort_unstable();
         windows.dedup();
@@ -80,7 +85,9 @@ mod tests {
 
     #[test]
     fn windows_are_read() {
-        let list = |text: &str| text.parse::<WindowList>().map(|list| list.0.iter().map(|bytes| bytes >> 10).collect());
+        let list = |text: &str| {
+            text.parse::<WindowList>().map(|list| list.0.iter().map(|bytes| bytes >> 10).collect())
+        };
         assert_eq!(list("64KiB-1MiB"), Ok(vec![64, 128, 256, 512, 1024]));
         assert_eq!(list("1MiB,64KiB,1MiB"), Ok(vec![64, 1024]));
         assert_eq!(list("64KiB-100KiB,3MiB"), Ok(vec![64, 3072]));

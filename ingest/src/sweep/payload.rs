@@ -1,4 +1,5 @@
-//! What a sweep writes and how it is known that it arrived: a pattern that begins with the payload's number.
+//! What a sweep writes and how it is known that it arrived: a pattern that begins with the
+//! payload's number.
 
 /// Bytes of the number at a payload's front, or fewer, if the payload is shorter.
 const NUMBER_BYTES: usize = 8;
@@ -13,7 +14,8 @@ pub(super) struct Payload {
 
 impl Payload {
     pub(super) fn new(bytes: usize) -> Self {
-        let mut pattern: Vec<u8> = (0..bytes as u64).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
+        let mut pattern: Vec<u8> =
+            (0..bytes as u64).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
         let number = bytes.min(NUMBER_BYTES);
         pattern[..number].fill(0);
         Self { sum: sum(&pattern), pattern }

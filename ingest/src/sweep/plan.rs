@@ -58,26 +58,33 @@ impl Plan {
 
 fn within(flag: &str, given: u64, least: u64, most: u64) -> Result<(), SweepError> {
     if given < least || given > most {
-        return Err(SweepError::Option(format!("{flag} is {given}: it must be from {least} to {most}")));
+        return Err(SweepError::Option(format!(
+            "{flag} is {given}: it must be from {least} to {most}"
+        )));
     }
     Ok(())
 }
 
 /// The windows, each of which holds two chunks of two payloads and fits the pool.
 fn windows(options: &SweepOptions) -> Result<Vec<usize>, SweepError> {
-    let least = 2 * (2 * options.payload.0.next_multiple_of(64)).next_power_of_two().max(CHUNK_BYTES_MIN as u64);
+    let least = 2
+        * (2 * options.payload.0.next_multiple_of(64))
+            .next_power_of_two()
+            .max(CHUNK_BYTES_MIN as u64);
     let (payload, pool, least_text) = (options.payload, options.pool, Size(least));
     if pool.0 < least {
-        let text =
-            format!("--pool is {pool}: payloads of {payload} need at least {least_text}, two chunks of two payloads");
+        let text = format!(
+            "--pool is {pool}: payloads of {payload} need at least {least_text}, two chunks of two payloads"
+        );
         return Err(SweepError::Option(text));
     }
     let Some(list) = &options.windows else {
         let (first, last) = WINDOWS_DEFAULT;
         let first = first.max(least).min(pool.0);
         let fits = |window: &u64| *window <= last.min(pool.0);
-        let all: Vec<u64> =
-            std::iter::successors(Some(first), |window| window.checked_mul(2)).take_while(fits).collect();
+        let all: Vec<u64> = std::iter::successors(Some(first), |window| window.checked_mul(2))
+            .take_while(fits)
+            .collect();
         // Payloads so large that the smallest window is beyond the usual ones.
         let all = if all.is_empty() { vec![first] } else { all };
         return Ok(all.into_iter().map(|window| Size(window).bytes()).collect());
@@ -105,17 +112,24 @@ fn place(options: &SweepOptions, mask: &[usize]) -> Result<Placed, SweepError> {
     let asked = options.cpus.as_ref().map(|CpuIds(ids)| ids.as_slice());
     if let Some(cpu) = asked.unwrap_or_default().iter().find(|cpu| !mask.contains(cpu)) {
         let known = CpuMask::read();
-        return Err(SweepError::Option(format!("--cpus: there is no CPU {cpu} for this process; it may use {known}")));
+        return Err(SweepError::Option(format!(
+            "--cpus: there is no CPU {cpu} for this process; it may use {known}"
+        )));
     }
     let cpus = asked.unwrap_or(mask);
     match (options.stages, cpus) {
         (Some(StagesWord::Inline), _) if asked.is_some_and(|ids| ids.len() != 1) => {
-            Err(SweepError::Option(format!("--cpus names {} CPUs: --stages inline runs on one", cpus.len())))
+            Err(SweepError::Option(format!(
+                "--cpus names {} CPUs: --stages inline runs on one",
+                cpus.len()
+            )))
         }
         (Some(StagesWord::Inline), _) => Ok((cpus.first().copied(), None, Vec::new())),
-        (_, [lane, stage, ..]) if asked.is_some_and(|ids| ids.len() != 2) || lane == stage => Err(SweepError::Option(
-            format!("--cpus: name two different CPUs, one for the lane and one for the stage, not {cpus:?}"),
-        )),
+        (_, [lane, stage, ..]) if asked.is_some_and(|ids| ids.len() != 2) || lane == stage => {
+            Err(SweepError::Option(format!(
+                "--cpus: name two different CPUs, one for the lane and one for the stage, not {cpus:?}"
+            )))
+        }
         (_, [lane, stage, ..]) => Ok((Some(*lane), Some(*stage), Vec::new())),
         (Some(StagesWord::Threads), _) => Err(SweepError::Option(format!(
             "--stages threads needs two CPUs, here there is {}: allow or name another, or say --stages inline",
@@ -141,7 +155,9 @@ mod tests {
     }
 
     fn plan(words: &str, mask: &[usize]) -> Result<Plan, SweepError> {
-        let options = Words::try_parse_from(["sweep"].into_iter().chain(words.split_whitespace())).unwrap().options;
+        let options = Words::try_parse_from(["sweep"].into_iter().chain(words.split_whitespace()))
+            .unwrap()
+            .options;
         Plan::on(&options, mask)
     }
 
@@ -160,8 +176,9 @@ mod tests {
 
     #[test]
     fn cpus_follow_the_mask_and_the_words() {
-        let cpus =
-            |words: &str, mask: &[usize]| plan(words, mask).map(|plan| (plan.cpu, plan.stage_cpu, plan.notes.len()));
+        let cpus = |words: &str, mask: &[usize]| {
+            plan(words, mask).map(|plan| (plan.cpu, plan.stage_cpu, plan.notes.len()))
+        };
         assert_eq!(cpus("", &[2, 5, 7]), Ok((Some(2), Some(5), 0)));
         assert_eq!(cpus("--cpus 7,2", &[2, 5, 7]), Ok((Some(7), Some(2), 0)));
         assert_eq!(cpus("--stages inline", &[2, 5]), Ok((Some(2), None, 0)));

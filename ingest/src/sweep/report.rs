@@ -8,7 +8,8 @@ use slipring::region::Topology;
 use super::plan::Plan;
 use crate::server::Size;
 
-/// A window counts as good as the fastest if it takes at most this much longer: less is lost in the spread.
+/// A window counts as good as the fastest if it takes at most this much longer: less is lost in the
+/// spread.
 const WITHIN_PERCENT: f64 = 3.0;
 
 /// The repeats of one window.
@@ -73,7 +74,8 @@ impl SweepReport {
 
     /// The windows that are as good as the fastest, rising; at least one.
     fn good(&self) -> impl Iterator<Item = &WindowTimes> {
-        let fastest_ns = self.windows.iter().map(WindowTimes::median_ns).fold(f64::INFINITY, f64::min);
+        let fastest_ns =
+            self.windows.iter().map(WindowTimes::median_ns).fold(f64::INFINITY, f64::min);
         let limit_ns = fastest_ns * (1.0 + WITHIN_PERCENT / 100.0);
         self.windows.iter().filter(move |window| window.median_ns() <= limit_ns)
     }
@@ -116,10 +118,13 @@ impl SweepReport {
         self.windows.iter().map(line).chain([result]).collect()
     }
 
-    /// The good windows as `1MiB-8MiB, 32MiB`: those that stand side by side among the tried ones together.
+    /// The good windows as `1MiB-8MiB, 32MiB`: those that stand side by side among the tried ones
+    /// together.
     fn good_ranges(&self) -> String {
         let good: Vec<usize> = self.good().map(|window| window.window_bytes).collect();
-        let runs = self.windows.chunk_by(|a, b| good.contains(&a.window_bytes) == good.contains(&b.window_bytes));
+        let runs = self
+            .windows
+            .chunk_by(|a, b| good.contains(&a.window_bytes) == good.contains(&b.window_bytes));
         let texts = runs.filter(|run| good.contains(&run[0].window_bytes)).map(|run| match run {
             [only] => only.size().to_string(),
             [first, .., last] => format!("{}-{}", first.size(), last.size()),
@@ -135,7 +140,9 @@ impl SweepReport {
             None => ("L2", self.l2_bytes),
         };
         match bytes {
-            Some(bytes) => format!("half of the {level} cache of {}, 4MiB at most", Size(bytes as u64)),
+            Some(bytes) => {
+                format!("half of the {level} cache of {}, 4MiB at most", Size(bytes as u64))
+            }
             None => format!("the {level} cache isn't reported"),
         }
     }
@@ -144,18 +151,30 @@ impl SweepReport {
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
-        let cpu = |cpu: Option<usize>| cpu.map_or_else(|| "any cpu".to_owned(), |cpu| format!("cpu {cpu}"));
-        let reader = if plan.stage_cpu.is_some() { cpu(plan.stage_cpu) } else { "the same, inline".to_owned() };
+        let cpu = |cpu: Option<usize>| {
+            cpu.map_or_else(|| "any cpu".to_owned(), |cpu| format!("cpu {cpu}"))
+        };
+        let reader = if plan.stage_cpu.is_some() {
+            cpu(plan.stage_cpu)
+        } else {
+            "the same, inline".to_owned()
+        };
         let (pool, payload) = (Size(plan.pool_bytes as u64), Size(plan.payload_bytes as u64));
-        writeln!(f, "payload {payload}, all written on {} and all read on {reader}", cpu(plan.cpu))?;
+        writeln!(
+            f,
+            "payload {payload}, all written on {} and all read on {reader}",
+            cpu(plan.cpu)
+        )?;
         writeln!(
             f,
             "pool {pool}, {} slots, batch {}; {} payloads, {} repeats, interleaved",
             plan.slots, plan.batch, plan.events, plan.repeats
         )?;
         writeln!(f, "\n{:>8} {:>12} {:>9} {:>9}", "window", "ns/event", "min", "max")?;
-        let (best, good) =
-            (self.best_window_bytes(), self.good().map(|window| window.window_bytes).collect::<Vec<_>>());
+        let (best, good) = (
+            self.best_window_bytes(),
+            self.good().map(|window| window.window_bytes).collect::<Vec<_>>(),
+        );
         for window in &self.windows {
             write!(
                 f,
@@ -206,7 +225,13 @@ mod tests {
             times
         };
         let windows = medians.iter().enumerate().map(times).collect();
-        SweepReport { plan, windows, default_window_bytes: 4 << 20, l2_bytes: Some(1 << 20), l3_bytes: None }
+        SweepReport {
+            plan,
+            windows,
+            default_window_bytes: 4 << 20,
+            l2_bytes: Some(1 << 20),
+            l3_bytes: None,
+        }
     }
 
     #[test]

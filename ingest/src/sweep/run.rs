@@ -1,10 +1,13 @@
-//! One repeat of one window: a lane of its own, on a thread of its own, so that its pinning stays there.
+//! One repeat of one window: a lane of its own, on a thread of its own, so that its pinning stays
+//! there.
 
 use std::hint::spin_loop;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait};
+use slipring::pipeline::{
+    Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
+};
 use slipring::ring::PoolOptions;
 
 use super::error::SweepError;
@@ -25,7 +28,11 @@ pub(super) struct Repeat {
 }
 
 /// Runs `events` payloads through a lane with this window.
-pub(super) fn repeat(plan: &Plan, window_bytes: Option<usize>, events: u64) -> Result<Repeat, SweepError> {
+pub(super) fn repeat(
+    plan: &Plan,
+    window_bytes: Option<usize>,
+    events: u64,
+) -> Result<Repeat, SweepError> {
     let run = || {
         let mut run = Run::start(plan, window_bytes)?;
         let window_bytes = run.lane.stats().pool.window_bytes;
@@ -70,7 +77,8 @@ impl Run {
             Some(cpu) => spec.cpu(cpu, PinPolicy::Prefer),
             None => spec,
         };
-        let Started { mut lane, mut stages, report } = spec.start::<()>().map_err(SweepError::lane)?;
+        let Started { mut lane, mut stages, report } =
+            spec.start::<()>().map_err(SweepError::lane)?;
         let Some(stage) = stages.take("read") else { return Err(failed("the stage is missing")) };
         let (payload, mut number) = (Payload::new(plan.payload_bytes), 0);
         let expected = payload.clone();
@@ -139,7 +147,11 @@ impl Run {
     }
 
     fn failure(&self, otherwise: impl ToString) -> SweepError {
-        SweepError::Failed(self.lane.failure().map_or_else(|| otherwise.to_string(), |failure| failure.to_string()))
+        SweepError::Failed(
+            self.lane
+                .failure()
+                .map_or_else(|| otherwise.to_string(), |failure| failure.to_string()),
+        )
     }
 
     fn finish(self) -> Result<(), SweepError> {

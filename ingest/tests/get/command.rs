@@ -16,7 +16,9 @@ pub fn get<S: AsRef<str>>(words: &[S]) -> Command {
     command.arg("get").args(words.iter().map(AsRef::as_ref));
     for (name, _) in std::env::vars_os() {
         let ours = name.to_string_lossy().to_ascii_lowercase();
-        if ours.ends_with("_proxy") || ["aws_", "azure_", "google_"].iter().any(|prefix| ours.starts_with(prefix)) {
+        if ours.ends_with("_proxy")
+            || ["aws_", "azure_", "google_"].iter().any(|prefix| ours.starts_with(prefix))
+        {
             command.env_remove(name);
         }
     }
@@ -26,7 +28,10 @@ pub fn get<S: AsRef<str>>(words: &[S]) -> Command {
 /// The same command, from a shell that has said this first.
 pub fn limited(shell: &str, command: Command) -> Command {
     let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(command.get_program()).args(command.get_args());
+    limited
+        .args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args());
     limited
 }
 
@@ -47,8 +52,11 @@ impl Ended {
     /// The line about the object whose URL ends so.
     #[track_caller]
     pub fn line(&self, url: &str) -> Value {
-        let found: Vec<Value> =
-            self.lines().into_iter().filter(|line| line["url"].as_str().unwrap().ends_with(url)).collect();
+        let found: Vec<Value> = self
+            .lines()
+            .into_iter()
+            .filter(|line| line["url"].as_str().unwrap().ends_with(url))
+            .collect();
         assert_eq!(found.len(), 1, "{url}: {self:?}");
         found[0].clone()
     }
@@ -89,7 +97,8 @@ pub fn run<S: AsRef<str>>(words: &[S]) -> Ended {
 /// The names in a folder, sorted.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

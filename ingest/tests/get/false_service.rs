@@ -15,14 +15,16 @@ use crate::support::{folder, wait_until};
 /// Frames of the object that is sent: one vector each.
 const FRAMES: usize = 3;
 
-/// A service that reads one frame of a vector of dimension 1, does `answer`, and keeps the connection or lets it go.
+/// A service that reads one frame of a vector of dimension 1, does `answer`, and keeps the
+/// connection or lets it go.
 fn falsely(keep: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut frame = vec![0; Limits { dim: 1, max_vectors: 1 }.frame_bytes_max(Mode::Header)];
+            let mut frame =
+                vec![0; Limits { dim: 1, max_vectors: 1 }.frame_bytes_max(Mode::Header)];
             if stream.read_exact(&mut frame).is_ok() {
                 answer(&mut stream);
             }
@@ -58,8 +60,12 @@ fn wrong_answers_fail_the_object() {
     ];
     for (bytes, expected) in cases {
         let to = falsely(false, move |stream| stream.write_all(&bytes).unwrap());
-        let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"]).assert_code(1);
-        assert!(ended.stderr.contains(expected) && ended.stderr.contains(&to), "{expected}: {ended:?}");
+        let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
+            .assert_code(1);
+        assert!(
+            ended.stderr.contains(expected) && ended.stderr.contains(&to),
+            "{expected}: {ended:?}"
+        );
         assert_eq!(ended.line("a.npy")["vectors_answered"], 0, "{ended:?}");
     }
 }
@@ -72,10 +78,15 @@ fn what_was_answered_before_the_end_is_counted() {
         // The others are read, so that closing isn't a reset.
         stream.read_exact(&mut [0; 2 * 20]).unwrap();
     });
-    let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"]).assert_code(1);
+    let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
+        .assert_code(1);
     assert!(ended.stderr.contains("ended with 2 frames unanswered"), "{ended:?}");
     let line = ended.line("a.npy");
-    assert_eq!((line["vectors_sent"].as_u64(), line["vectors_answered"].as_u64()), (Some(3), Some(1)), "{line}");
+    assert_eq!(
+        (line["vectors_sent"].as_u64(), line["vectors_answered"].as_u64()),
+        (Some(3), Some(1)),
+        "{line}"
+    );
 }
 
 #[test]
@@ -87,10 +98,15 @@ fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
         // By then the service knows no sequence any more.
         stream.write_all(&answered(Status::Busy, 0, &[])).unwrap();
     });
-    let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"]).assert_code(1);
+    let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
+        .assert_code(1);
     assert!(ended.stderr.contains("raise its --in-flight or --carry-bytes"), "{ended:?}");
     let line = ended.line("a.npy");
-    assert_eq!((line["vectors_answered"].as_u64(), line["vectors_refused"].as_u64()), (Some(1), Some(1)), "{line}");
+    assert_eq!(
+        (line["vectors_answered"].as_u64(), line["vectors_refused"].as_u64()),
+        (Some(1), Some(1)),
+        "{line}"
+    );
 }
 
 #[test]
@@ -105,7 +121,8 @@ fn a_deaf_service_is_given_up_or_interrupted() {
     let large = folder.path().join("large.npy");
     std::fs::write(&large, npy(&vec![1.0; 8 << 20], 1 << 12)).unwrap();
     let large = large.display().to_string();
-    let ended = run(&[&*large, "--ingest", &to, "--timeout", "300ms", "--max-vectors", "2048"]).assert_code(1);
+    let ended = run(&[&*large, "--ingest", &to, "--timeout", "300ms", "--max-vectors", "2048"])
+        .assert_code(1);
     assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
 
     let told = folder.path().join("told");
@@ -118,7 +135,10 @@ fn a_deaf_service_is_given_up_or_interrupted() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ended = wait(child).assert_code(130);
     // What the service may have is said, so that nobody sends it twice unawares.
-    for part in ["interrupted when 3 of its vectors were sent and 0 answered", "interrupted: 0 of 1 objects"] {
+    for part in [
+        "interrupted when 3 of its vectors were sent and 0 answered",
+        "interrupted: 0 of 1 objects",
+    ] {
         assert!(ended.stderr.contains(part), "{part}: {ended:?}");
     }
 }

@@ -48,9 +48,15 @@ fn objects_become_files() {
 
     assert_eq!(ended.lines().len(), 4);
     let line = ended.line("large.bin");
-    assert_eq!((line["url"].as_str().unwrap(), line["bytes"].as_u64()), (&*words[0], Some(large.len() as u64)));
+    assert_eq!(
+        (line["url"].as_str().unwrap(), line["bytes"].as_u64()),
+        (&*words[0], Some(large.len() as u64))
+    );
     assert_eq!((line["pool"].as_str(), line["retries"].as_u64()), (Some("hit"), Some(0)));
-    assert!(line["ranges"].as_u64().unwrap() > 1 && line["elapsed_ms"].as_f64().unwrap() > 0.0, "{line}");
+    assert!(
+        line["ranges"].as_u64().unwrap() > 1 && line["elapsed_ms"].as_f64().unwrap() > 0.0,
+        "{line}"
+    );
     let line = ended.line("a/empty");
     assert_eq!((line["bytes"].as_u64(), line["error"].as_str()), (Some(0), None));
     assert_eq!(ended.line("local file")["pool"], "skip");
@@ -71,15 +77,29 @@ fn endpoint_and_credentials_come_from_the_environment() {
     let out = folder.path().display().to_string();
     let words = ["s3://bucket/folder/key", "-o", &out, "--json"];
     let mut command = get(&words);
-    command.env("AWS_ENDPOINT", server.url("").trim_end_matches('/')).env("AWS_REGION", "us-east-1");
+    command
+        .env("AWS_ENDPOINT", server.url("").trim_end_matches('/'))
+        .env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
     // Plain HTTP is for whoever says so.
     let refused = wait(start(command)).assert_code(1);
-    assert!(refused.stderr.contains(words[0]) && refused.stderr.contains("AWS_ALLOW_HTTP=true"), "{refused:?}");
-    assert_eq!((refused.line("/key")["retries"].as_u64(), server.requests()), (Some(0), 0), "{refused:?}");
+    assert!(
+        refused.stderr.contains(words[0]) && refused.stderr.contains("AWS_ALLOW_HTTP=true"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        (refused.line("/key")["retries"].as_u64(), server.requests()),
+        (Some(0), 0),
+        "{refused:?}"
+    );
     let mut command = get(&words);
-    command.env("AWS_ENDPOINT", server.url("").trim_end_matches('/')).env("AWS_REGION", "us-east-1");
-    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").env("AWS_ALLOW_HTTP", "true");
+    command
+        .env("AWS_ENDPOINT", server.url("").trim_end_matches('/'))
+        .env("AWS_REGION", "us-east-1");
+    command
+        .env("AWS_ACCESS_KEY_ID", "a")
+        .env("AWS_SECRET_ACCESS_KEY", "b")
+        .env("AWS_ALLOW_HTTP", "true");
     let ended = wait(start(command)).assert_code(0);
     assert_eq!(ended.line("/key")["bytes"], 3000);
     assert_eq!(fs::read(folder.path().join("key")).unwrap(), bytes);
@@ -94,7 +114,8 @@ fn without_a_folder_it_is_measured() {
     let ended = run(&words).assert_code(0);
     assert_eq!(ended.stdout.matches("one.bin").count(), 12, "{ended:?}");
     assert!(
-        ended.stdout.contains("12 of 12 objects are there: 24.00 MiB in ") && ended.stdout.contains("pool: 12 hit")
+        ended.stdout.contains("12 of 12 objects are there: 24.00 MiB in ")
+            && ended.stdout.contains("pool: 12 hit")
     );
     assert_eq!(ended.stderr, "");
 }
@@ -111,15 +132,26 @@ fn a_failed_object_ends_nobody_elses() {
     let urls = ["first", "missing", "cut", "last"].map(|path| server.url(path));
     let [first, missing, cut, last] = &urls;
     for json in [&["--json"][..], &[]] {
-        let words: Vec<&str> = [&[&**first, missing, cut, last, "-o", &out, "--retries", "0"][..], json].concat();
+        let words: Vec<&str> =
+            [&[&**first, missing, cut, last, "-o", &out, "--retries", "0"][..], json].concat();
         let ended = run(&words).assert_code(1);
         let said: Vec<&str> = ended.stderr.lines().collect();
         assert_eq!(said.len(), 2, "{ended:?}");
-        assert!(said.iter().any(|line| line.contains(missing) && line.contains("not found")), "{ended:?}");
+        assert!(
+            said.iter().any(|line| line.contains(missing) && line.contains("not found")),
+            "{ended:?}"
+        );
         assert!(said.iter().any(|line| line.contains(cut)), "{ended:?}");
-        assert_eq!(names(folder.path()), ["first", "last"], "neither half files nor temporary ones");
+        assert_eq!(
+            names(folder.path()),
+            ["first", "last"],
+            "neither half files nor temporary ones"
+        );
         if json.is_empty() {
-            assert!(ended.stdout.contains("2 of 4 objects are there") && ended.stdout.matches("FAILED").count() == 2);
+            assert!(
+                ended.stdout.contains("2 of 4 objects are there")
+                    && ended.stdout.matches("FAILED").count() == 2
+            );
             continue;
         }
         assert_eq!(ended.lines().len(), 4);
@@ -133,22 +165,33 @@ fn a_failed_object_ends_nobody_elses() {
 #[test]
 fn a_file_beyond_the_limit_of_file_sizes_is_a_failed_object() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start([("large", Conduct::Right, noise(2 << 20)), ("small", Conduct::Right, noise(10))]);
+    let server = Server::start([
+        ("large", Conduct::Right, noise(2 << 20)),
+        ("small", Conduct::Right, noise(10)),
+    ]);
     let out = folder.path().display().to_string();
     let words = [&*server.url("large"), &server.url("small"), "-o", &out];
     let ended = wait(start(limited("ulimit -S -f 100", get(&words)))).assert_code(1);
-    assert!(ended.stderr.contains(&server.url("large")) && ended.stderr.contains("File too large"), "{ended:?}");
+    assert!(
+        ended.stderr.contains(&server.url("large")) && ended.stderr.contains("File too large"),
+        "{ended:?}"
+    );
     assert_eq!(names(folder.path()), ["small"]);
 }
 
 #[test]
 fn a_file_that_cannot_be_written_is_a_failed_object() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start([("taken", Conduct::Right, noise(10)), ("free", Conduct::Right, noise(10))]);
+    let server =
+        Server::start([("taken", Conduct::Right, noise(10)), ("free", Conduct::Right, noise(10))]);
     fs::create_dir(folder.path().join("taken")).unwrap();
     let out = folder.path().display().to_string();
-    let ended = run(&[&*server.url("taken"), &server.url("free"), "-o", &out, "--json"]).assert_code(1);
-    assert!(ended.stderr.contains(&server.url("taken")) && ended.stderr.contains("Is a directory"), "{ended:?}");
+    let ended =
+        run(&[&*server.url("taken"), &server.url("free"), "-o", &out, "--json"]).assert_code(1);
+    assert!(
+        ended.stderr.contains(&server.url("taken")) && ended.stderr.contains("Is a directory"),
+        "{ended:?}"
+    );
     // It was fetched, and that is measured.
     let line = ended.line("/taken");
     assert_eq!((line["bytes"].as_u64(), line["error"].is_string()), (Some(10), true));

@@ -1,4 +1,5 @@
-//! An HTTP server of a few objects: ranges, connections that stay, and objects that misbehave. It runs until the test process ends.
+//! An HTTP server of a few objects: ranges, connections that stay, and objects that misbehave. It
+//! runs until the test process ends.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -31,7 +32,8 @@ impl Server {
     pub fn start<const N: usize>(objects: [(&'static str, Conduct, Vec<u8>); N]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-        let objects: Objects = objects.into_iter().map(|(path, conduct, bytes)| (path, (conduct, bytes))).collect();
+        let objects: Objects =
+            objects.into_iter().map(|(path, conduct, bytes)| (path, (conduct, bytes))).collect();
         let (objects, counter) = (Arc::new(objects), Arc::clone(&requests));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -74,9 +76,10 @@ fn serve(stream: TcpStream, objects: &Objects, requests: &AtomicUsize) -> std::i
         let wanted = range.as_deref().and_then(|range| range.split_once('-'));
         let (head, body) = match wanted {
             None => ("HTTP/1.1 200 OK".to_owned(), &bytes[..]),
-            Some(_) if bytes.is_empty() => {
-                ("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */0".to_owned(), &bytes[..])
-            }
+            Some(_) if bytes.is_empty() => (
+                "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */0".to_owned(),
+                &bytes[..],
+            ),
             Some((first, last)) => {
                 let first: usize = first.parse().unwrap();
                 let last = last.parse().unwrap_or(usize::MAX).min(bytes.len() - 1);

@@ -25,8 +25,10 @@ pub fn digits() -> Vec<f32> {
 }
 
 pub fn npy(components: &[f32], dim: usize) -> Vec<u8> {
-    let header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dim}), }}\n", components.len() / dim);
+    let header = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dim}), }}\n",
+        components.len() / dim
+    );
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.bytes());
@@ -35,7 +37,10 @@ pub fn npy(components: &[f32], dim: usize) -> Vec<u8> {
 }
 
 pub fn fvecs(components: &[f32], dim: usize) -> Vec<u8> {
-    components.chunks(dim).flat_map(|row| [(dim as u32).to_le_bytes().to_vec(), wire(row)].concat()).collect()
+    components
+        .chunks(dim)
+        .flat_map(|row| [(dim as u32).to_le_bytes().to_vec(), wire(row)].concat())
+        .collect()
 }
 
 /// Batches of 500 rows, with a column of labels before the vectors.

@@ -10,8 +10,10 @@ use crate::support::{folder, wait_until};
 
 /// Threads of this name that a process has.
 fn count_threads(process: u32, wanted: &str) -> usize {
-    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    let threads =
+        std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let names =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
     names.filter(|name| name.trim() == wanted).count()
 }
 
@@ -27,8 +29,17 @@ fn an_interruption_leaves_whole_files_only() {
         // One object at a time, so that the last one doesn't begin.
         let out = folder.path().display().to_string();
         let urls = ["whole", "stalled", "never"].map(|path| server.url(path));
-        let child =
-            start(get(&[&*urls[0], &urls[1], &urls[2], "-o", &out, "--json", "--concurrency", "4", "--buffer-pool"]));
+        let child = start(get(&[
+            &*urls[0],
+            &urls[1],
+            &urls[2],
+            "-o",
+            &out,
+            "--json",
+            "--concurrency",
+            "4",
+            "--buffer-pool",
+        ]));
         wait_until("the stalled object is under way", || server.requests() == 2);
         wait_until("the pool is looked at", || count_threads(child.id(), "slipring-ticker") == 1);
         kill_process(Pid::from_child(&child), signal).unwrap();

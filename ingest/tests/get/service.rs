@@ -6,7 +6,9 @@ use slipring_ingest::sink::read_segments;
 
 use crate::command::run;
 use crate::http::{Conduct, Server};
-use crate::images::{DIGITS, DIGITS_SUM, DIM, arrow_file, arrow_stream, digits, digits_npy, fvecs, npy};
+use crate::images::{
+    DIGITS, DIGITS_SUM, DIM, arrow_file, arrow_stream, digits, digits_npy, fvecs, npy,
+};
 use crate::support::process::{Place, Process, serve};
 use crate::support::service::Service;
 use crate::support::{folder, segments, vector};
@@ -25,10 +27,12 @@ fn vectors_of_every_format_are_in_the_segments() {
     let npy = digits_npy().display().to_string();
     let urls = ["digits.fvecs", "digits.arrow", "stream"].map(|path| server.url(path));
     let to = process.said("tcp").unwrap().to_owned();
-    let ended = run(&[&*npy, &urls[0], &urls[1], &urls[2], "--ingest", &to, "--json"]).assert_code(0);
+    let ended =
+        run(&[&*npy, &urls[0], &urls[1], &urls[2], "--ingest", &to, "--json"]).assert_code(0);
     assert_eq!(ended.lines().len(), 4);
     for line in ended.lines() {
-        let counts = ["vectors_sent", "vectors_answered", "vectors_refused"].map(|key| line[key].as_u64().unwrap());
+        let counts = ["vectors_sent", "vectors_answered", "vectors_refused"]
+            .map(|key| line[key].as_u64().unwrap());
         assert_eq!(counts, [DIGITS, DIGITS, 0], "{line}");
     }
     assert_eq!(process.stop().code, Some(0));
@@ -42,7 +46,8 @@ fn rows_keep_their_order_in_frames_of_any_size() {
     let rows: Vec<f32> = (0..1001).flat_map(|id| vector(4, id)).collect();
     let file = folder.path().join("rows.arrow");
     fs::write(&file, arrow_file(&rows, 4)).unwrap();
-    for (words, max_vectors) in [("", "1"), ("--max-vectors 4096", "4096"), ("--in-flight 1", "7")] {
+    for (words, max_vectors) in [("", "1"), ("--max-vectors 4096", "4096"), ("--in-flight 1", "7")]
+    {
         let mut service = Service::start(4, words);
         let to = service.server().unix().unwrap().display().to_string();
         let file = file.display().to_string();
@@ -66,13 +71,25 @@ fn refused_vectors_are_counted_and_fail_the_object() {
     let to = service.target().to_string();
     let urls = ["nan.npy", "good.npy", "none.npy"].map(|path| server.url(path));
     // One connection for all three: what follows a refusal still arrives.
-    let words = [&*urls[0], &urls[1], &urls[2], "--ingest", &to, "--json", "--max-vectors", "10", "--concurrency", "4"];
+    let words = [
+        &*urls[0],
+        &urls[1],
+        &urls[2],
+        "--ingest",
+        &to,
+        "--json",
+        "--max-vectors",
+        "10",
+        "--concurrency",
+        "4",
+    ];
     let ended = run(&words).assert_code(1);
     for part in [&*urls[0], "10 of 100 vectors", "not-finite", "rows 20 to 29"] {
         assert!(ended.stderr.contains(part), "{part}: {ended:?}");
     }
     let line = ended.line("/nan.npy");
-    let counts = ["vectors_sent", "vectors_answered", "vectors_refused"].map(|key| line[key].as_u64().unwrap());
+    let counts = ["vectors_sent", "vectors_answered", "vectors_refused"]
+        .map(|key| line[key].as_u64().unwrap());
     assert_eq!((counts, line["bytes"].as_u64() > Some(1600)), ([100, 90, 10], true), "{line}");
     assert_eq!(ended.line("/good.npy")["vectors_answered"], 1);
     assert_eq!(ended.line("/none.npy")["vectors_sent"], 0);
@@ -104,8 +121,12 @@ fn what_no_service_takes_says_what_to_do() {
         ("empty.npy", "16", ["holds no vector", "", ""]),
     ] {
         let url = server.url(path);
-        let ended = run(&[&*url, "--ingest", &to, "--max-vectors", max_vectors, "--json"]).assert_code(1);
-        assert!(parts.iter().all(|part| ended.stderr.contains(part)) && ended.stderr.contains(&url), "{ended:?}");
+        let ended =
+            run(&[&*url, "--ingest", &to, "--max-vectors", max_vectors, "--json"]).assert_code(1);
+        assert!(
+            parts.iter().all(|part| ended.stderr.contains(part)) && ended.stderr.contains(&url),
+            "{ended:?}"
+        );
         assert_eq!(ended.line(path)["vectors_answered"], 0, "{ended:?}");
     }
     service.stop();

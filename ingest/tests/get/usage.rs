@@ -8,7 +8,8 @@ use crate::support::process::refused;
 fn names_that_clash_are_refused_before_anything_is_fetched() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
-    let server = Server::start([("a/name", Conduct::Right, vec![1]), ("b/name", Conduct::Right, vec![2])]);
+    let server =
+        Server::start([("a/name", Conduct::Right, vec![1]), ("b/name", Conduct::Right, vec![2])]);
     let [first, second] = ["a/name", "b/name"].map(|path| server.url(path));
     refused(get(&[&*first, &second, "-o", &out]), 2, &[&first, &second, "\"name\"", "two folders"]);
     for path in ["", "a/", "a/name/", "a/.."] {
@@ -41,7 +42,10 @@ fn bad_usage_names_the_option() {
         (&["x", "--parallel", "1025"], &["--parallel", "1 to 1024"]),
         (&["x", "--buffer-pool-size", "0"], &["--buffer-pool-size", "1 or more"]),
         (&["x", "--buffer-pool-shrink-after", "10"], &["--buffer-pool-shrink-after", "10s"]),
-        (&["x", "--buffer-pool-shrink-after", "500ms"], &["--buffer-pool-shrink-after", "whole seconds", "0s"]),
+        (
+            &["x", "--buffer-pool-shrink-after", "500ms"],
+            &["--buffer-pool-shrink-after", "whole seconds", "0s"],
+        ),
         (&["x", "--timeout", "0s"], &["--timeout"]),
         (&["x", "--total-timeout", "0s"], &["--total-timeout"]),
         (&["x", "--max-vectors", "0"], &["--max-vectors", "65535"]),
@@ -63,6 +67,10 @@ fn a_service_that_is_not_there_is_known_before_anything_is_fetched() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start([("a.npy", Conduct::Right, vec![1])]);
     let socket = folder.path().join("socket").display().to_string();
-    refused(get(&[&*server.url("a.npy"), "--ingest", &socket]), 1, &[&socket, "is the service running"]);
+    refused(
+        get(&[&*server.url("a.npy"), "--ingest", &socket]),
+        1,
+        &[&socket, "is the service running"],
+    );
     assert_eq!(server.requests(), 0);
 }

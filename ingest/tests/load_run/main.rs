@@ -1,4 +1,5 @@
-//! `slipring load` against servers on real sockets: right ones must give exact totals, wrong ones must make it fail, and say where.
+//! `slipring load` against servers on real sockets: right ones must give exact totals, wrong ones
+//! must make it fail, and say where.
 
 mod server;
 
@@ -35,8 +36,10 @@ fn free_path(name: &str) -> PathBuf {
 }
 
 fn npy(components: &[f32], dim: usize) -> Vec<u8> {
-    let header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dim}), }}\n", components.len() / dim);
+    let header = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {dim}), }}\n",
+        components.len() / dim
+    );
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.bytes());
@@ -46,17 +49,24 @@ fn npy(components: &[f32], dim: usize) -> Vec<u8> {
 
 fn assert_complete(report: &LoadReport, requests: u64) {
     assert_eq!((report.sent.requests, report.sent), (requests, report.accepted));
-    assert_eq!((report.measured, report.latency.count), (report.accepted, requests), "no warm-up with a count");
+    assert_eq!(
+        (report.measured, report.latency.count),
+        (report.accepted, requests),
+        "no warm-up with a count"
+    );
     assert_eq!((report.refusals.total(), report.requests_missed), (0, 0));
 }
 
 #[test]
 fn totals_are_exact_in_every_shape() {
     for mode in MODES {
-        for (connections, window, threads, most) in [(1, 1, 1, 1), (3, 5, 1, 8), (4, 64, 3, 64), (7, 2, 7, 3)] {
+        for (connections, window, threads, most) in
+            [(1, 1, 1, 1), (3, 5, 1, 8), (4, 64, 3, 64), (7, 2, 7, 3)]
+        {
             let (to, seen) = start(Conduct::Right, LIMITS);
             let vectors = VectorRange { least: 1, most };
-            let options = LoadOptions { mode, connections, window, threads, vectors, ..options(to) };
+            let options =
+                LoadOptions { mode, connections, window, threads, vectors, ..options(to) };
             let report = run(&options).unwrap();
             assert_complete(&report, 200);
             let seen = seen.lock().unwrap().clone();
@@ -64,10 +74,19 @@ fn totals_are_exact_in_every_shape() {
                 (seen.requests, seen.vectors, seen.connections),
                 (200, report.sent.vectors, u64::from(connections))
             );
-            assert_eq!(seen.sum, report.accepted.sum, "generated components add up exactly, in any order");
+            assert_eq!(
+                seen.sum, report.accepted.sum,
+                "generated components add up exactly, in any order"
+            );
             assert_eq!(report.vectors_verified, report.sent.vectors);
-            assert_eq!(report.sent.bytes, 200 * mode.header_bytes() as u64 + report.sent.vectors * 16);
-            assert_eq!(report.answer_bytes, 200 * mode.header_bytes() as u64 + report.sent.vectors * 4);
+            assert_eq!(
+                report.sent.bytes,
+                200 * mode.header_bytes() as u64 + report.sent.vectors * 16
+            );
+            assert_eq!(
+                report.answer_bytes,
+                200 * mode.header_bytes() as u64 + report.sent.vectors * 4
+            );
         }
     }
 }
@@ -84,9 +103,11 @@ fn the_same_seed_sends_the_same() {
 
 #[test]
 fn unix_sockets_and_every_score() {
-    for (conduct, score) in
-        [(Conduct::Right, Score::Sum), (Conduct::Weighted, Score::Weighted), (Conduct::Zeros, Score::None)]
-    {
+    for (conduct, score) in [
+        (Conduct::Right, Score::Sum),
+        (Conduct::Weighted, Score::Weighted),
+        (Conduct::Zeros, Score::None),
+    ] {
         let path = free_path(&format!("{conduct:?}.sock"));
         let (to, seen) = start_unix(conduct, path.clone());
         let report = run(&LoadOptions { score, ..options(to) }).unwrap();
@@ -95,7 +116,10 @@ fn unix_sockets_and_every_score() {
         std::fs::remove_file(path).unwrap();
     }
     let (to, _) = start(Conduct::Weighted, LIMITS);
-    assert!(matches!(fault(&options(to)).2, Fault::WrongScore { .. }), "verified against the wrong score");
+    assert!(
+        matches!(fault(&options(to)).2, Fault::WrongScore { .. }),
+        "verified against the wrong score"
+    );
 }
 
 #[test]
@@ -106,17 +130,24 @@ fn a_file_is_sent_in_turn_over_and_over() {
     let (to, seen) = start(Conduct::Right, LIMITS);
     // 3 connections, 35 requests of 2 vectors: 70 rows, 14 times each of the five.
     let vectors = VectorRange { least: 2, most: 2 };
-    let report =
-        run(&LoadOptions { vectors, count: Some(35), file: Some(path.clone()), ..options(to.clone()) }).unwrap();
+    let report = run(&LoadOptions {
+        vectors,
+        count: Some(35),
+        file: Some(path.clone()),
+        ..options(to.clone())
+    })
+    .unwrap();
     assert_eq!((report.sent.vectors, report.sent.sum), (70, 14.0 * 190.0));
     assert_eq!(seen.lock().unwrap().sum, report.sent.sum);
 
-    let error = run(&LoadOptions { dim: 5, file: Some(path.clone()), ..options(to.clone()) }).unwrap_err();
+    let error =
+        run(&LoadOptions { dim: 5, file: Some(path.clone()), ..options(to.clone()) }).unwrap_err();
     assert!(error.to_string().contains("pass --dim 4"), "{error}");
     assert_eq!(error.exit_code(), 2);
     std::fs::remove_file(&path).unwrap();
     for unreadable in [path, std::env::temp_dir()] {
-        let error = run(&LoadOptions { file: Some(unreadable), ..options(to.clone()) }).unwrap_err();
+        let error =
+            run(&LoadOptions { file: Some(unreadable), ..options(to.clone()) }).unwrap_err();
         assert!(matches!(error, LoadError::File { .. }), "{error}");
     }
 }
@@ -126,7 +157,8 @@ fn frames_larger_than_the_socket_takes() {
     let limits = Limits { dim: 4096, max_vectors: 64 };
     let (to, seen) = start(Conduct::Right, limits);
     let vectors = VectorRange { least: 60, most: 64 };
-    let report = run(&LoadOptions { dim: limits.dim, vectors, count: Some(40), ..options(to) }).unwrap();
+    let report =
+        run(&LoadOptions { dim: limits.dim, vectors, count: Some(40), ..options(to) }).unwrap();
     assert_complete(&report, 40);
     assert_eq!(seen.lock().unwrap().vectors, report.sent.vectors);
 }
@@ -143,14 +175,21 @@ fn answers_a_byte_at_a_time() {
 fn time_ends_a_run_and_warm_up_stays_out_of_the_latencies() {
     for rate in [None, Some(2_000.0)] {
         let (to, seen) = start(Conduct::Right, LIMITS);
-        let (duration, warmup) = (Some(Duration::from_millis(500)), Some(Duration::from_millis(300)));
-        let report = run(&LoadOptions { count: None, duration, warmup, rate, threads: 2, ..options(to) }).unwrap();
+        let (duration, warmup) =
+            (Some(Duration::from_millis(500)), Some(Duration::from_millis(300)));
+        let report =
+            run(&LoadOptions { count: None, duration, warmup, rate, threads: 2, ..options(to) })
+                .unwrap();
         assert_eq!(report.sent, report.accepted);
         assert_eq!(seen.lock().unwrap().vectors, report.sent.vectors);
         assert!(report.measured.requests < report.sent.requests && report.measured.requests > 0);
         assert_eq!(report.latency.count, report.measured.requests);
         if rate.is_some() {
-            assert_eq!(report.sent.requests + report.requests_missed, 1_600, "2000 a second for 0.8 s");
+            assert_eq!(
+                report.sent.requests + report.requests_missed,
+                1_600,
+                "2000 a second for 0.8 s"
+            );
         }
     }
 }
@@ -159,10 +198,12 @@ fn time_ends_a_run_and_warm_up_stays_out_of_the_latencies() {
 fn an_open_loop_sends_its_count() {
     let (to, _) = start(Conduct::Right, LIMITS);
     assert_complete(&run(&LoadOptions { rate: Some(5_000.0), ..options(to) }).unwrap(), 200);
-    // Longer between two requests than the timeout: a connection with nothing to wait for isn't stalled.
+    // Longer between two requests than the timeout: a connection with nothing to wait for isn't
+    // stalled.
     let (to, _) = start(Conduct::Right, LIMITS);
     let timeout = Duration::from_millis(600);
-    let idle = LoadOptions { rate: Some(1.25), count: Some(3), connections: 1, timeout, ..options(to) };
+    let idle =
+        LoadOptions { rate: Some(1.25), count: Some(3), connections: 1, timeout, ..options(to) };
     assert_complete(&run(&idle).unwrap(), 3);
 }
 
@@ -171,12 +212,16 @@ fn refusals_are_counted_by_status() {
     let (to, seen) = start(Conduct::RefuseEvery(5, Status::Busy), LIMITS);
     let report = run(&LoadOptions { mode: Mode::Header, connections: 2, ..options(to) }).unwrap();
     assert_eq!(report.refusals.iter().collect::<Vec<_>>(), [("busy", 40)]);
-    assert_eq!((report.sent.requests, report.accepted.requests, report.latency.count), (200, 160, 200));
+    assert_eq!(
+        (report.sent.requests, report.accepted.requests, report.latency.count),
+        (200, 160, 200)
+    );
     assert_eq!(seen.lock().unwrap().sum, report.accepted.sum);
 
     // The count mode doesn't say why, and good vectors must not be refused while verifying.
     let (to, _) = start(Conduct::RefuseEvery(5, Status::Failed), LIMITS);
-    let report = run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
+    let report =
+        run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
     assert_eq!(report.refusals.iter().collect::<Vec<_>>(), [("refused", 40)]);
     assert!(matches!(fault(&options(to)), (_, 0, Fault::Refused("refused"))));
 }
@@ -185,16 +230,29 @@ fn refusals_are_counted_by_status() {
 fn vectors_that_are_not_finite_must_be_refused() {
     let components = [1.0, 2.0, 3.0, 4.0, 5.0, f32::NAN, 7.0, 8.0, 1.0, f32::INFINITY, 3.0, 4.0];
     let rows = Rows::from_npy(&npy(&components, 4), 4).unwrap();
-    let one =
-        |to| LoadOptions { vectors: VectorRange { least: 1, most: 1 }, connections: 1, count: Some(9), ..options(to) };
+    let one = |to| LoadOptions {
+        vectors: VectorRange { least: 1, most: 1 },
+        connections: 1,
+        count: Some(9),
+        ..options(to)
+    };
     for mode in MODES {
         let (to, _) = start(Conduct::Right, LIMITS);
         let report = run_rows(&LoadOptions { mode, ..one(to) }, rows.clone()).unwrap();
-        assert_eq!((report.refusals.total(), report.accepted.vectors, report.accepted.sum), (6, 3, 30.0));
+        assert_eq!(
+            (report.refusals.total(), report.accepted.vectors, report.accepted.sum),
+            (6, 3, 30.0)
+        );
     }
     let (to, _) = start(Conduct::Credulous, LIMITS);
     let error = run_rows(&one(to), rows).unwrap_err();
-    assert!(matches!(error, LoadError::Connection { connection: 0, request: 1, fault: Fault::Accepted }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LoadError::Connection { connection: 0, request: 1, fault: Fault::Accepted }
+        ),
+        "{error}"
+    );
 }
 
 /// Connection, request and fault of a run that must fail.
@@ -212,20 +270,35 @@ fn wrong_servers_are_caught_at_the_request() {
         for window in [1, 5] {
             let fault_of = |conduct| {
                 let (to, _) = start(conduct, LIMITS);
-                let stalls = matches!(conduct, Conduct::Silent | Conduct::Missing(_) | Conduct::SwapWithNext(_));
-                let timeout = if stalls { Duration::from_millis(600) } else { Duration::from_secs(20) };
+                let stalls = matches!(
+                    conduct,
+                    Conduct::Silent | Conduct::Missing(_) | Conduct::SwapWithNext(_)
+                );
+                let timeout =
+                    if stalls { Duration::from_millis(600) } else { Duration::from_secs(20) };
                 let vectors = VectorRange { least: 1, most: 1 };
-                let (_, request, fault) = fault(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
+                let (_, request, fault) =
+                    fault(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
                 (request, fault)
             };
-            assert!(matches!(fault_of(Conduct::WrongScore(7)), (7, Fault::WrongScore { vector: 0, .. })));
-            assert!(matches!(fault_of(Conduct::WrongCount(8)), (8, Fault::WrongCount { expected: 1, got: 2 })));
+            assert!(matches!(
+                fault_of(Conduct::WrongScore(7)),
+                (7, Fault::WrongScore { vector: 0, .. })
+            ));
+            assert!(matches!(
+                fault_of(Conduct::WrongCount(8)),
+                (8, Fault::WrongCount { expected: 1, got: 2 })
+            ));
             assert!(matches!(fault_of(Conduct::Garbage(9)), (9, Fault::NoAnswer(_))));
-            assert!(matches!(fault_of(Conduct::CloseAfter(10)), (10, Fault::Closed { answered: 10, .. })));
+            assert!(matches!(
+                fault_of(Conduct::CloseAfter(10)),
+                (10, Fault::Closed { answered: 10, .. })
+            ));
             assert!(
                 matches!(fault_of(Conduct::Silent), (0, Fault::Stalled { unanswered, .. }) if unanswered == u64::from(window))
             );
-            // The same row twice in turn would hide a swap from the count mode: rows differ, so a score gives it away.
+            // The same row twice in turn would hide a swap from the count mode: rows differ, so a
+            // score gives it away.
             match (fault_of(Conduct::Missing(6)), mode, window) {
                 ((6, Fault::Stalled { unanswered: 1, .. }), _, 1) => {}
                 ((6, Fault::WrongScore { .. }), Mode::Count, 5) => {}
@@ -250,13 +323,17 @@ fn wrong_servers_are_caught_at_the_request() {
 
 #[test]
 fn the_end_of_the_stream_is_checked() {
-    // 12 requests, 4 a connection: the last answer twice, the last answer missing, and a server that doesn't close.
+    // 12 requests, 4 a connection: the last answer twice, the last answer missing, and a server
+    // that doesn't close.
     let last = |conduct| {
         let (to, _) = start(conduct, LIMITS);
         fault(&LoadOptions { count: Some(12), timeout: Duration::from_millis(600), ..options(to) })
     };
     assert!(matches!(last(Conduct::Twice(3)), (_, 4, Fault::Extra { .. })));
-    assert!(matches!(last(Conduct::Missing(3)), (_, 3, Fault::Closed { answered: 3, unanswered: 1, cause: None, .. })));
+    assert!(matches!(
+        last(Conduct::Missing(3)),
+        (_, 3, Fault::Closed { answered: 3, unanswered: 1, cause: None, .. })
+    ));
     assert!(matches!(last(Conduct::NeverCloses), (_, 4, Fault::Stalled { unanswered: 0, .. })));
 }
 
@@ -269,11 +346,15 @@ fn limits_that_differ_from_the_servers() {
         (report.refusals.iter().collect::<Vec<_>>(), report.accepted.requests),
         (vec![("wrong-dimension", 200)], 0)
     );
-    assert!(matches!(fault(&LoadOptions { verify: true, ..narrow }), (_, 0, Fault::Refused("wrong-dimension"))));
+    assert!(matches!(
+        fault(&LoadOptions { verify: true, ..narrow }),
+        (_, 0, Fault::Refused("wrong-dimension"))
+    ));
 
     let vectors = VectorRange { least: 65, most: 65 };
     for (mode, label) in [(Mode::Count, "refused"), (Mode::Header, "too-many-vectors")] {
-        let (_, request, fault) = fault(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
+        let (_, request, fault) =
+            fault(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
         assert!(
             matches!(fault, Fault::Closed { answered: 1, refusal: Some(found), .. } if found == label),
             "{fault:?}"
@@ -298,7 +379,10 @@ fn both_reports_carry_the_figures() {
     let (to, _) = start(Conduct::RefuseEvery(10, Status::Busy), LIMITS);
     let report = run(&LoadOptions { mode: Mode::Header, connections: 1, ..options(to) }).unwrap();
     let json = report.to_json();
-    assert_eq!((&json["sent"]["requests"], &json["accepted"]["requests"]), (&200.into(), &180.into()));
+    assert_eq!(
+        (&json["sent"]["requests"], &json["accepted"]["requests"]),
+        (&200.into(), &180.into())
+    );
     assert_eq!(json["refused"]["reasons"]["busy"], 20);
     assert_eq!(json["accepted"]["sum"], report.accepted.sum);
     for quantile in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
@@ -306,15 +390,22 @@ fn both_reports_carry_the_figures() {
     }
     assert!(report.latency.columns().is_sorted_by(|(_, earlier), (_, later)| earlier <= later));
     let table = report.to_string();
-    assert!(table.contains("vectors/s") && table.contains("(busy)") && table.contains("p99.99"), "{table}");
+    assert!(
+        table.contains("vectors/s") && table.contains("(busy)") && table.contains("p99.99"),
+        "{table}"
+    );
 }
 
-/// The Python client printed in docs/PROTOCOL.md, run as it stands but for the port. Machines without Python skip it.
+/// The Python client printed in docs/PROTOCOL.md, run as it stands but for the port. Machines
+/// without Python skip it.
 #[test]
 fn the_python_client_of_the_page_works() {
     let page = include_str!("../../../docs/PROTOCOL.md");
-    let client =
-        page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a client on the page");
+    let client = page
+        .split("```python\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a client on the page");
     assert!(client.contains("9900") && client.lines().count() <= 12);
     let (Target::Tcp(address), seen) = start(Conduct::Right, LIMITS) else { unreachable!() };
     let port = address.rsplit(':').next().unwrap();

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use slipring_ingest::load::Target;
-use slipring_ingest::protocol::{Detected, Front, Limits, Mode, Status, detect, encode_answer, front};
+use slipring_ingest::protocol::{
+    Detected, Front, Limits, Mode, Status, detect, encode_answer, front,
+};
 
 pub const LIMITS: Limits = Limits { dim: 4, max_vectors: 64 };
 
@@ -119,7 +121,14 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
                 Front::Frame(head) => {
                     let Some(frame) = input.get(at..at + head.frame_bytes()) else { break };
                     let payload = &frame[head.header_bytes as usize..];
-                    answers.take(mode, head.sequence, head.refusal, payload, limits.dim as usize, seen);
+                    answers.take(
+                        mode,
+                        head.sequence,
+                        head.refusal,
+                        payload,
+                        limits.dim as usize,
+                        seen,
+                    );
                     at += head.frame_bytes();
                 }
             }
@@ -164,10 +173,12 @@ impl Answers {
         dim: usize,
         seen: &Mutex<Seen>,
     ) {
-        let components: Vec<f32> = payload.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let components: Vec<f32> =
+            payload.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         let number = self.number;
         self.number += 1;
-        let finite = components.iter().all(|component| component.is_finite()) || self.conduct == Conduct::Credulous;
+        let finite = components.iter().all(|component| component.is_finite())
+            || self.conduct == Conduct::Credulous;
         let status = match (refusal, self.conduct) {
             (Some(status), _) => status,
             (None, Conduct::RefuseEvery(every, status)) if number.is_multiple_of(every) => status,
@@ -198,7 +209,9 @@ impl Answers {
             Conduct::Silent => {}
             Conduct::Missing(missing) if missing == number => {}
             Conduct::SwapWithNext(first) if first == number => self.kept = Some(answer),
-            Conduct::Twice(twice) if twice == number => self.out.extend([&answer[..], &answer[..]].concat()),
+            Conduct::Twice(twice) if twice == number => {
+                self.out.extend([&answer[..], &answer[..]].concat())
+            }
             Conduct::Garbage(from) if from == number => self.out.extend([0xee; 16]),
             _ => self.out.extend(answer),
         }
@@ -212,7 +225,9 @@ impl Answers {
 
 fn score(conduct: Conduct, row: &[f32]) -> f32 {
     match conduct {
-        Conduct::Weighted => row.iter().zip(1u16..).map(|(component, weight)| component * f32::from(weight)).sum(),
+        Conduct::Weighted => {
+            row.iter().zip(1u16..).map(|(component, weight)| component * f32::from(weight)).sum()
+        }
         Conduct::Zeros => 0.0,
         _ => row.iter().sum(),
     }

@@ -13,7 +13,8 @@ static WATCHED: AtomicI32 = AtomicI32::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// This thread's number, once asked. Without a destructor and initialised at compile time, so that reading it never allocates.
+    /// This thread's number, once asked. Without a destructor and initialised at compile time, so
+    /// that reading it never allocates.
     static NUMBER: Cell<RawPid> = const { Cell::new(0) };
 }
 
@@ -60,13 +61,17 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Counts from now on what the thread of this name asks for. False: not one thread has it now; a new one has its parent's name at first.
+/// Counts from now on what the thread of this name asks for. False: not one thread has it now; a
+/// new one has its parent's name at first.
 pub fn watch(name: &str) -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let named = |task: &PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
     let found: Vec<PathBuf> = tasks.filter(named).collect();
     let [only] = found.as_slice() else { return false };
-    let number = only.file_name().and_then(|number| number.to_str()).and_then(|number| number.parse().ok());
+    let number =
+        only.file_name().and_then(|number| number.to_str()).and_then(|number| number.parse().ok());
     WATCHED.store(number.expect("a thread's number"), Ordering::Relaxed);
     true
 }

@@ -1,5 +1,6 @@
-//! The IO thread allocates nothing in the steady state: a global allocator counts what the thread of lane 0 asks for, over a hundred
-//! thousand requests in whole and in broken frames, good ones and refused ones, over rings that run full.
+//! The IO thread allocates nothing in the steady state: a global allocator counts what the thread
+//! of lane 0 asks for, over a hundred thousand requests in whole and in broken frames, good ones
+//! and refused ones, over rings that run full.
 //!
 //! One test a process: the allocator is the process's, and so is the name of the thread.
 
@@ -23,7 +24,8 @@ const REQUESTS: u32 = 100_000;
 /// Requests under way at once: more than the ring holds.
 const BURST: u32 = 40;
 
-/// `requests` requests in bursts that are written in two pieces, so that a frame breaks in each. Every fifth is refused.
+/// `requests` requests in bursts that are written in two pieces, so that a frame breaks in each.
+/// Every fifth is refused.
 fn converse(client: &mut Client, draw: &mut Draw, requests: u32) {
     let mut bytes = Vec::new();
     for _ in 0..requests / BURST {
@@ -68,7 +70,8 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
             "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 3000 --segment-bytes 1MiB",
         );
         wait_until("one thread is lane-0", || counting::watch("lane-0"));
-        let address = |number: u64| if number.is_multiple_of(2) { service.tcp() } else { service.unix() };
+        let address =
+            |number: u64| if number.is_multiple_of(2) { service.tcp() } else { service.unix() };
         let client = |number: u64| {
             let mode = if number < CLIENTS / 2 { Mode::Count } else { Mode::Header };
             Client::new(&address(number), mode, DIM as u32)
@@ -90,7 +93,9 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
         let counts = totals.counts;
         assert!(counts[Counter::Requests] > u64::from(REQUESTS), "{counts}");
         assert!(
-            counts[Counter::CopiedBytes] > 0 && counts[Counter::UncopiedBytes] > 0 && counts[Counter::Stalls] > 0,
+            counts[Counter::CopiedBytes] > 0
+                && counts[Counter::UncopiedBytes] > 0
+                && counts[Counter::Stalls] > 0,
             "{counts}"
         );
     });
@@ -98,7 +103,8 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
 
 /// All clients with an unfinished frame at once: as many carry buffers as there can be.
 fn take_all_buffers(clients: &mut [Client], address: &Address) {
-    let requests: Vec<Vec<u8>> = clients.iter().map(|client| client.request(0, &vector(DIM, 0))).collect();
+    let requests: Vec<Vec<u8>> =
+        clients.iter().map(|client| client.request(0, &vector(DIM, 0))).collect();
     for (client, request) in clients.iter_mut().zip(&requests) {
         client.send_bytes(&request[..5]);
     }

@@ -1,5 +1,6 @@
-//! Sustained load over pools and rings so tiny that full is the normal state. Hangs of this kind of program show only here: a stall whose
-//! wake-up is lost, a direction that waits for the other. Every answer is verified, every vector counted, and a watchdog looks on.
+//! Sustained load over pools and rings so tiny that full is the normal state. Hangs of this kind of
+//! program show only here: a stall whose wake-up is lost, a direction that waits for the other.
+//! Every answer is verified, every vector counted, and a watchdog looks on.
 
 #[path = "../serve_support/mod.rs"]
 mod support;
@@ -47,7 +48,11 @@ fn assert_all_there(service: &mut Service, reports: &[LoadReport]) -> Totals {
         (totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments, summary.rows),
         (vectors, vectors, vectors)
     );
-    assert!((summary.sum - sum).abs() <= 1e-7 * summary.rows as f64, "{} stored, {sum} sent", summary.sum);
+    assert!(
+        (summary.sum - sum).abs() <= 1e-7 * summary.rows as f64,
+        "{} stored, {sum} sent",
+        summary.sum
+    );
     assert_eq!(totals.counts.refused(), refused, "{totals}");
     assert!(vectors > 100, "{totals}");
     totals
@@ -58,12 +63,16 @@ fn sustain(words: &str, connections: u32, window: u32, mode: Mode) {
     let words = merged(TINY, words);
     within(Duration::from_secs(90), move || {
         let mut service = Service::start(DIM, &words);
-        let report = load::run(&LoadOptions { mode, ..options(service.target(), connections, window) });
+        let report =
+            load::run(&LoadOptions { mode, ..options(service.target(), connections, window) });
         let report = report.unwrap_or_else(|error| panic!("{words}: {error}"));
         let totals = assert_all_there(&mut service, &[report]);
         let counts = &totals.counts;
         assert!(counts[Counter::Stalls] > 10, "it was never full: {totals}");
-        assert!(counts[Counter::UncopiedBytes] > 0 && (window == 1 || counts[Counter::CopiedBytes] > 0), "{totals}");
+        assert!(
+            counts[Counter::UncopiedBytes] > 0 && (window == 1 || counts[Counter::CopiedBytes] > 0),
+            "{totals}"
+        );
         // Each byte of a payload was cut where it lay or went through a carry buffer.
         assert!(
             counts[Counter::UncopiedBytes] + counts[Counter::CopiedBytes]
@@ -114,12 +123,15 @@ fn overwrite_makes_progress() {
     sustain("--reclaim overwrite --pool 32KiB --slots 4", 4, 64, Mode::Count);
 }
 
-/// Both shapes at once, over both kinds of socket; in header mode beyond its cap, so that refusals as busy mix in.
+/// Both shapes at once, over both kinds of socket; in header mode beyond its cap, so that refusals
+/// as busy mix in.
 #[test]
 fn both_shapes_at_once() {
     within(Duration::from_secs(90), || {
         let mut service = Service::start(DIM, &format!("{TINY} --in-flight 2 --wait backoff"));
-        let Address::Unix(path) = service.unix() else { unreachable!("it listens on a Unix socket") };
+        let Address::Unix(path) = service.unix() else {
+            unreachable!("it listens on a Unix socket")
+        };
         let loads = [
             LoadOptions { mode: Mode::Header, ..options(service.target(), 4, 64) },
             options(Target::Unix(path), 200, 1),
@@ -131,13 +143,17 @@ fn both_shapes_at_once() {
     });
 }
 
-/// Everything is written before the first answer is read, by several at once, many times more than the service holds. As long as the
-/// answers fit the way back nothing may wait for anything.
+/// Everything is written before the first answer is read, by several at once, many times more than
+/// the service holds. As long as the answers fit the way back nothing may wait for anything.
 #[test]
 fn writing_all_before_reading_any_does_not_deadlock() {
     within(Duration::from_secs(120), || {
-        let mut service = Service::start(256, "--max-vectors 8 --pool 64KiB --slots 4 --in-flight 16 --wait park");
-        // 16 MiB of requests a connection, and 16 KiB of answers. A Unix socket holds some 200 answers, however short they are.
+        let mut service = Service::start(
+            256,
+            "--max-vectors 8 --pool 64KiB --slots 4 --in-flight 16 --wait park",
+        );
+        // 16 MiB of requests a connection, and 16 KiB of answers. A Unix socket holds some 200
+        // answers, however short they are.
         let loads = [
             (service.tcp(), 2048),
             (service.tcp(), 2048),

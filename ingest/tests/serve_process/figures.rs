@@ -1,4 +1,5 @@
-//! What an operator sees of a service that runs: `/metrics`, `/healthz` and `/readyz`, `--report-every`, and the figures at the stop.
+//! What an operator sees of a service that runs: `/metrics`, `/healthz` and `/readyz`,
+//! `--report-every`, and the figures at the stop.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,7 +12,8 @@ use crate::support::client::Client;
 use crate::support::process::{Place, Process, refused, serve};
 use crate::support::{vector, within};
 
-/// What the port says to these bytes: the head of the answer, and its body; none if the client is turned away.
+/// What the port says to these bytes: the head of the answer, and its body; none if the client is
+/// turned away.
 fn try_said_to(process: &Process, bytes: &[u8]) -> Option<(String, String)> {
     let mut client = TcpStream::connect(process.said("metrics").expect("it has a port")).unwrap();
     let mut text = String::new();
@@ -38,8 +40,14 @@ fn got(process: &Process, path: &str) -> (String, String) {
 /// The samples of `/metrics` by name and labels.
 fn samples(process: &Process) -> BTreeMap<String, f64> {
     let (head, body) = got(process, "/metrics");
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("application/openmetrics-text"), "{head}");
-    assert!(head.contains(&format!("Content-Length: {}", body.len())) && body.ends_with("# EOF\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("application/openmetrics-text"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("Content-Length: {}", body.len())) && body.ends_with("# EOF\n"),
+        "{head}"
+    );
     let lines = body.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| line.rsplit_once(' ').unwrap())
@@ -72,7 +80,8 @@ fn a_scrape_shows_what_was_done() {
                 std::thread::yield_now();
             }
             let samples = samples(&process);
-            let of = |name: &str| *samples.get(name).unwrap_or_else(|| panic!("no {name} is there"));
+            let of =
+                |name: &str| *samples.get(name).unwrap_or_else(|| panic!("no {name} is there"));
             let of_lane = |name: &str| of(&format!("{name}{{lane=\"0\"}}"));
             assert_eq!(of_lane("slipring_io_requests_total"), 1001.0);
             assert_eq!(of_lane("slipring_io_vectors_answered_total"), 3000.0);
@@ -85,21 +94,38 @@ fn a_scrape_shows_what_was_done() {
                 assert_eq!(of(&format!("slipring_stage_released_events_total{labels}}}")), 1001.0);
                 assert_eq!(of(&format!("slipring_stage_latency_seconds_count{labels}}}")), 1001.0);
                 assert_eq!(
-                    of(&format!("slipring_stage_latency_seconds_bucket{{le=\"+Inf\",{}}}", &labels[1..])),
+                    of(&format!(
+                        "slipring_stage_latency_seconds_bucket{{le=\"+Inf\",{}}}",
+                        &labels[1..]
+                    )),
                     1001.0
                 );
                 assert!(of(&format!("slipring_stage_latency_seconds_sum{labels}}}")) > 0.0);
             }
-            assert_eq!(of("slipring_request_latency_seconds_count{lane=\"0\",until=\"flush\"}"), 1001.0);
+            assert_eq!(
+                of("slipring_request_latency_seconds_count{lane=\"0\",until=\"flush\"}"),
+                1001.0
+            );
             for activity in ["receive", "answer", "send", "idle"] {
-                assert!(of(&format!("slipring_io_time_seconds_total{{lane=\"0\",activity=\"{activity}\"}}")) > 0.0);
+                assert!(
+                    of(&format!(
+                        "slipring_io_time_seconds_total{{lane=\"0\",activity=\"{activity}\"}}"
+                    )) > 0.0
+                );
             }
             for activity in ["busy", "idle"] {
                 let labels = format!("{{lane=\"0\",stage=\"sink\",activity=\"{activity}\"}}");
-                assert!(of(&format!("slipring_stage_time_seconds_total{labels}")) > 0.0, "{activity}");
+                assert!(
+                    of(&format!("slipring_stage_time_seconds_total{labels}")) > 0.0,
+                    "{activity}"
+                );
             }
             assert!(of_lane("slipring_io_longest_round_seconds") > 0.0);
-            assert!(samples.keys().any(|name| name.starts_with("slipring_class_gets_total{pool=\"lane 0\"")));
+            assert!(
+                samples
+                    .keys()
+                    .any(|name| name.starts_with("slipring_class_gets_total{pool=\"lane 0\""))
+            );
         }
     });
 }
@@ -122,9 +148,11 @@ fn the_port_answers_whatever_others_do() {
         }
         let (head, body) = said_to(&process, b"HEAD /metrics HTTP/1.1\r\n\r\n");
         assert!(head.starts_with("HTTP/1.1 200 OK") && body.is_empty(), "{head}");
-        // Seven say nothing: an eighth is answered. Beside eight, or more, a client is turned away, and is answered when they have gone.
+        // Seven say nothing: an eighth is answered. Beside eight, or more, a client is turned away,
+        // and is answered when they have gone.
         let address = process.said("metrics").unwrap();
-        let mut silent: Vec<TcpStream> = (0..7).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let mut silent: Vec<TcpStream> =
+            (0..7).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(got(&process, "/healthz").0.starts_with("HTTP/1.1 200 OK"));
         while try_said_to(&process, b"GET /healthz HTTP/1.1\r\n\r\n").is_some() {
             silent.push(TcpStream::connect(address).unwrap());
@@ -145,7 +173,9 @@ fn a_service_that_drains_is_not_ready() {
         while process.is_running() {
             let Ok(mut asked) = TcpStream::connect(process.said("metrics").unwrap()) else { break };
             let mut text = String::new();
-            if asked.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").is_ok() && asked.read_to_string(&mut text).is_ok() {
+            if asked.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").is_ok()
+                && asked.read_to_string(&mut text).is_ok()
+            {
                 said.extend(text.split(' ').nth(1).map(str::to_owned));
             }
         }
@@ -164,8 +194,12 @@ fn reports_say_what_came_since_the_last() {
         std::thread::sleep(Duration::from_secs(1));
         drop(client);
         let ended = process.stop();
-        let reports: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" requests/s, ")).collect();
-        assert!(reports.len() >= 2 && reports.iter().all(|line| line.starts_with("slipring: lane 0: ")), "{ended:?}");
+        let reports: Vec<&str> =
+            ended.stderr.lines().filter(|line| line.contains(" requests/s, ")).collect();
+        assert!(
+            reports.len() >= 2 && reports.iter().all(|line| line.starts_with("slipring: lane 0: ")),
+            "{ended:?}"
+        );
         assert!(
             reports.last().is_some_and(|line| line.contains(": 0 requests/s")),
             "nothing came at the end: {ended:?}"
@@ -176,12 +210,20 @@ fn reports_say_what_came_since_the_last() {
             .filter_map(|line| line.strip_prefix("slipring: lane 0: receive to sent"))
             .map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap())
             .sum();
-        // The first report is about what came since it began to watch, which was before anything came.
+        // The first report is about what came since it began to watch, which was before anything
+        // came.
         assert_eq!(sent, 1001, "each request is in one report: {ended:?}");
-        let last = ended.stdout.lines().find(|line| line.starts_with("lane 0: receive to sent")).expect("a latency");
+        let last = ended
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("lane 0: receive to sent"))
+            .expect("a latency");
         assert!(last.ends_with(" 1001"), "{last}");
         for start in ["lane 0: time receive=", "lane 0: time of sink busy="] {
-            assert!(ended.stdout.lines().any(|line| line.starts_with(start)), "{start} in {ended:?}");
+            assert!(
+                ended.stdout.lines().any(|line| line.starts_with(start)),
+                "{start} in {ended:?}"
+            );
         }
     });
 }
@@ -190,7 +232,8 @@ fn reports_say_what_came_since_the_last() {
 fn reports_that_nobody_reads_keep_nothing_waiting() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let (mut process, mut reader) = Process::start_unread(serve(&place.words("--report-every 1ms")));
+        let (mut process, mut reader) =
+            Process::start_unread(serve(&place.words("--report-every 1ms")));
         // By then the pipe is full: a report is about a KiB.
         std::thread::sleep(Duration::from_secs(1));
         let mut client = Client::header(&process.tcp(), 4);
@@ -201,23 +244,31 @@ fn reports_that_nobody_reads_keep_nothing_waiting() {
         assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 1), "{ended:?}");
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        assert!(text.len() > 32 << 10 && text.lines().all(|line| line.starts_with("slipring: lane 0: ")));
+        assert!(
+            text.len() > 32 << 10
+                && text.lines().all(|line| line.starts_with("slipring: lane 0: "))
+        );
     });
 }
 
-/// What a full ring holds back is taken once there is room, without a receive: its flush counts as well.
+/// What a full ring holds back is taken once there is room, without a receive: its flush counts as
+/// well.
 #[test]
 fn requests_that_waited_in_a_stall_are_timed_like_any_other() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let mut process = Process::start(serve(&place.words("--metrics 0 --slots 8 --max-vectors 4")));
+        let mut process =
+            Process::start(serve(&place.words("--metrics 0 --slots 8 --max-vectors 4")));
         let mut client = Client::header(&process.tcp(), 4);
-        let requests: Vec<u8> = (0..64).flat_map(|id| client.request(id, &vector(4, id as u32))).collect();
+        let requests: Vec<u8> =
+            (0..64).flat_map(|id| client.request(id, &vector(4, id as u32))).collect();
         client.send_bytes(&requests);
         (0..64).for_each(|_| assert!(client.answer().is_ok()));
         let seen = samples(&process);
         for until in ["flush", "sent"] {
-            let count = seen[&format!("slipring_request_latency_seconds_count{{lane=\"0\",until=\"{until}\"}}")];
+            let count = seen[&format!(
+                "slipring_request_latency_seconds_count{{lane=\"0\",until=\"{until}\"}}"
+            )];
             assert_eq!(count, 64.0, "{until}");
         }
         assert!(seen["slipring_io_stalls_total{lane=\"0\"}"] > 0.0, "nothing stalled");

@@ -1,6 +1,7 @@
 //! A disk that is full: back-pressure, no loss, an end by the deadline.
 //!
-//! The disk is a tmpfs of 8 MiB, where mounting is allowed; the file size limit, which needs no right, runs everywhere.
+//! The disk is a tmpfs of 8 MiB, where mounting is allowed; the file size limit, which needs no
+//! right, runs everywhere.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ fn on_small_disk(test: impl FnOnce(SmallDisk) + Send + 'static) {
     }
 }
 
-/// Sends single vectors until the service stops reading. How many requests that were, and the bytes of the last one that it didn't take.
+/// Sends single vectors until the service stops reading. How many requests that were, and the bytes
+/// of the last one that it didn't take.
 fn send_until_stopped(client: &mut Client) -> (u32, Vec<u8>) {
     let (mut sent, mut last, mut rest) = (0, Instant::now(), Vec::new());
     let until = Instant::now() + Duration::from_secs(30);
@@ -49,10 +51,14 @@ fn a_disk_that_stays_full_ends_with_the_number() {
         let mut client = Client::count(&process.tcp(), 4);
         send_until_stopped(&mut client);
         let ended = process.stop();
-        let (answered, stored) = (ended.total("vectors_answered"), ended.total("vectors_in_segments"));
+        let (answered, stored) =
+            (ended.total("vectors_answered"), ended.total("vectors_in_segments"));
         assert!(ended.code == Some(1) && answered > stored, "{ended:?}");
         let missing = format!("missing: {} answered vectors", answered - stored);
-        assert!(ended.stdout.contains(&missing) && ended.stderr.contains("free space on this disk"), "{ended:?}");
+        assert!(
+            ended.stdout.contains(&missing) && ended.stderr.contains("free space on this disk"),
+            "{ended:?}"
+        );
         assert_eq!(segments::ids(&disk.path().join("data"), 4).len() as u64, stored);
     });
 }
@@ -69,11 +75,15 @@ fn a_disk_that_is_full_at_the_end_ends_with_the_number() {
         }
         disk.leave(0);
         let ended = process.stop();
-        assert!(ended.code == Some(1) && ended.stdout.contains("missing: 7 answered vectors"), "{ended:?}");
+        assert!(
+            ended.code == Some(1) && ended.stdout.contains("missing: 7 answered vectors"),
+            "{ended:?}"
+        );
     });
 }
 
-/// Space comes back while it serves: everything goes on, in order. Nobody reads its complaints, and that is no failure either.
+/// Space comes back while it serves: everything goes on, in order. Nobody reads its complaints, and
+/// that is no failure either.
 #[test]
 fn a_disk_with_space_again_loses_nothing() {
     on_small_disk(|disk| {
@@ -94,7 +104,11 @@ fn a_disk_with_space_again_loses_nothing() {
         client.end_sending();
         while client.answer_or_end().is_some_and(|answer| answer.is_ok()) {}
         let ended = process.stop();
-        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), u64::from(sent)), "{ended:?}");
+        assert_eq!(
+            (ended.code, ended.total("vectors_in_segments")),
+            (Some(0), u64::from(sent)),
+            "{ended:?}"
+        );
         assert_eq!(segments::ids(&disk.path().join("data"), 4), (0..sent).collect::<Vec<_>>());
     });
 }
@@ -135,20 +149,34 @@ fn a_file_size_limit_stops_reading_until_it_is_raised() {
         client.end_sending();
         while client.answer_or_end().is_some_and(|answer| answer.is_ok()) {}
         let ended = process.stop();
-        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), u64::from(sent)), "{ended:?}");
+        assert_eq!(
+            (ended.code, ended.total("vectors_in_segments")),
+            (Some(0), u64::from(sent)),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains("raise the file size limit"), "{ended:?}");
         assert_eq!(segments::ids(&folder.path().join("data"), 4), (0..sent).collect::<Vec<_>>());
     });
 }
 
-/// A disk that fails, not one that is full: a failed sync can't be repaired by asking again. The service ends by itself and says what is
-/// missing. The failure comes from strace, where that is there and may trace.
+/// A disk that fails, not one that is full: a failed sync can't be repaired by asking again. The
+/// service ends by itself and says what is missing. The failure comes from strace, where that is
+/// there and may trace.
 #[test]
 fn a_disk_that_fails_ends_the_service() {
     let strace = |more: &[&str]| {
         let mut command = Command::new("strace");
         command
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"])
+            .args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=fdatasync",
+                "-e",
+                "inject=fdatasync:error=EIO",
+            ])
             .args(more);
         command
     };
@@ -172,6 +200,9 @@ fn a_disk_that_fails_ends_the_service() {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         let said = ["failed: lane 0", "sync", "answered vectors aren't in a segment"];
         assert!(said.iter().all(|words| ended.stdout.contains(words)), "{ended:?}");
-        assert!(!ended.stdout.contains("late: "), "it waited for a stage that nobody polls: {ended:?}");
+        assert!(
+            !ended.stdout.contains("late: "),
+            "it waited for a stage that nobody polls: {ended:?}"
+        );
     });
 }

@@ -35,7 +35,9 @@ fn the_hinted_options_serve_the_same() {
             let (_, words) = line.split_once("; ").expect("a setting");
             let words = words.strip_suffix(" would have served").expect("a setting");
             assert!(
-                line.contains(" of 32 MiB; ") && words.starts_with("--pool ") && words.contains(" --window "),
+                line.contains(" of 32 MiB; ")
+                    && words.starts_with("--pool ")
+                    && words.contains(" --window "),
                 "{line}"
             );
             assert!(!words.contains("--pool 32MiB"), "nearly all of it was never used: {line}");

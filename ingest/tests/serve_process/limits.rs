@@ -11,10 +11,12 @@ use crate::support::{segments, vector, wait_until, within};
 
 /// A connection that may be refused for lack of a place: whether it is served.
 fn is_served(client: &mut Client) -> bool {
-    client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok() && !client.bytes_of_answer().is_empty()
+    client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok()
+        && !client.bytes_of_answer().is_empty()
 }
 
-/// Idle clients take every descriptor they can get. Those of the sink they don't get, so whoever has a place is served.
+/// Idle clients take every descriptor they can get. Those of the sink they don't get, so whoever
+/// has a place is served.
 #[test]
 fn idle_clients_leave_the_sink_its_descriptors() {
     within(Duration::from_secs(60), || {
@@ -40,8 +42,8 @@ fn idle_clients_leave_the_sink_its_descriptors() {
     });
 }
 
-/// The limit sinks below what is open while it runs. Accepting pauses, without spinning and without an end, and goes on when there is
-/// room again.
+/// The limit sinks below what is open while it runs. Accepting pauses, without spinning and without
+/// an end, and goes on when there is room again.
 #[test]
 fn no_descriptor_left_is_waited_out() {
     within(Duration::from_secs(60), || {
@@ -57,7 +59,10 @@ fn no_descriptor_left_is_waited_out() {
             client.send(0, &vector(4, 2));
         }
         std::thread::sleep(Duration::from_millis(500));
-        assert!(waiting.iter_mut().all(|client| client.take_answers().is_empty()), "one was accepted below the limit");
+        assert!(
+            waiting.iter_mut().all(|client| client.take_answers().is_empty()),
+            "one was accepted below the limit"
+        );
         assert!(is_served(&mut first), "those that are there are served");
         process.limit(Resource::Nofile, Some(1024));
         for client in &mut waiting {
@@ -91,10 +96,15 @@ fn ten_thousand_connections_opened_and_dropped() {
                     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
                 }
             }
-            wait_until("a new client is served", || is_served(&mut Client::count(&process.tcp(), 4)));
+            wait_until("a new client is served", || {
+                is_served(&mut Client::count(&process.tcp(), 4))
+            });
             let ended = process.stop();
             assert_eq!(ended.code, Some(0), "{ended:?}");
-            assert!(ended.total("connections") + ended.total("over_connection_cap") > 4_000, "{ended:?}");
+            assert!(
+                ended.total("connections") + ended.total("over_connection_cap") > 4_000,
+                "{ended:?}"
+            );
         }
     });
 }
@@ -102,19 +112,28 @@ fn ten_thousand_connections_opened_and_dropped() {
 #[test]
 fn too_few_descriptors_to_begin_with_are_named() {
     let place = Place::new();
-    refused(serve_in_shell("ulimit -n 16", &place.words("")), 1, &["descriptors is 16", "ulimit -n"]);
+    refused(
+        serve_in_shell("ulimit -n 16", &place.words("")),
+        1,
+        &["descriptors is 16", "ulimit -n"],
+    );
 }
 
 #[test]
 fn memory_beyond_a_limit_is_refused_by_its_name() {
     let place = Place::new();
-    refused(serve_in_shell("ulimit -v 1000000", &place.words("--pool 2GiB")), 1, &["RLIMIT_AS", "ulimit -v"]);
+    refused(
+        serve_in_shell("ulimit -v 1000000", &place.words("--pool 2GiB")),
+        1,
+        &["RLIMIT_AS", "ulimit -v"],
+    );
     refused(serve(&place.words("--pool 1000TiB")), 2, &["--pool"]);
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
 }
 
-/// The limit of its memory sinks while it runs: what is mapped so far goes round, who needs more than that waits, and is answered when there is
-/// memory again. A frame that can't be kept takes the place of the one that has waited longest.
+/// The limit of its memory sinks while it runs: what is mapped so far goes round, who needs more
+/// than that waits, and is answered when there is memory again. A frame that can't be kept takes
+/// the place of the one that has waited longest.
 #[test]
 fn memory_that_is_refused_later_is_waited_out() {
     within(Duration::from_secs(60), || {
@@ -155,7 +174,8 @@ fn memory_that_is_refused_later_is_waited_out() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
         assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
-        // It asks fifty times a second, for answers and for frames; a spinning thread does it thousands of times.
+        // It asks fifty times a second, for answers and for frames; a spinning thread does it
+        // thousands of times.
         let refusals = ended.total("memory_refusals");
         let most = 100 + refused.as_millis() as u64 / 5;
         assert!((3..=most).contains(&refusals), "{refusals} refusals in {refused:?}");

@@ -59,7 +59,8 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_refused() {
     });
 }
 
-/// A service that hangs with a full queue of connections is alive, and whoever asks doesn't hang with it.
+/// A service that hangs with a full queue of connections is alive, and whoever asks doesn't hang
+/// with it.
 #[test]
 fn a_unix_socket_with_a_full_queue_is_refused() {
     within(Duration::from_secs(60), || {
@@ -81,7 +82,11 @@ fn a_unix_socket_of_somebody_else_is_left_alone() {
     let socket = place.folder.path().join("socket");
     // A datagram socket answers a stream with "wrong type", for root as well.
     let _theirs = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
-    refused(serve(&place.words(&format!("--unix {}", socket.display()))), 1, &["--unix", "choose another path"]);
+    refused(
+        serve(&place.words(&format!("--unix {}", socket.display()))),
+        1,
+        &["--unix", "choose another path"],
+    );
     assert!(socket.exists(), "it was removed");
 }
 
@@ -91,13 +96,18 @@ fn a_regular_file_is_no_unix_socket() {
     let file = place.folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    refused(serve(&place.words(&format!("--unix {}", file.display()))), 1, &["--unix", "isn't a socket"]);
+    refused(
+        serve(&place.words(&format!("--unix {}", file.display()))),
+        1,
+        &["--unix", "isn't a socket"],
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     let long = format!("--unix /tmp/{}", "x".repeat(200));
     refused(serve(&place.words(&long)), 1, &["--unix"]);
 }
 
-/// Somebody removed the socket and another service took its place: the end of the first leaves it alone.
+/// Somebody removed the socket and another service took its place: the end of the first leaves it
+/// alone.
 #[test]
 fn the_socket_of_a_successor_stays() {
     within(Duration::from_secs(60), || {

@@ -10,14 +10,15 @@ use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};
 use crate::support::{score, segments, vector, within};
 
-/// A client that doesn't read its answers can't be drained. What it was answered is in the segments all the same: the sink has its
-/// own part of the deadline.
+/// A client that doesn't read its answers can't be drained. What it was answered is in the segments
+/// all the same: the sink has its own part of the deadline.
 #[test]
 fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
         let socket = place.folder.path().join("socket");
-        let words = format!("--drain 2s --max-vectors 4096 --pool 8MiB --unix {}", socket.display());
+        let words =
+            format!("--drain 2s --max-vectors 4096 --pool 8MiB --unix {}", socket.display());
         let mut process = Process::start(serve(&place.words(&words)));
         let mut good = Client::count(&process.tcp(), 4);
         for id in 0..100 {
@@ -34,7 +35,11 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections_left")), (Some(1), 1), "{ended:?}");
         assert!(!ended.stdout.contains("late: "), "the sink had no time: {ended:?}");
-        assert_eq!(ended.total("vectors_answered"), ended.total("vectors_in_segments"), "{ended:?}");
+        assert_eq!(
+            ended.total("vectors_answered"),
+            ended.total("vectors_in_segments"),
+            "{ended:?}"
+        );
         let rows = segments::rows(&place.data(), 4).remove(&0).unwrap();
         assert_eq!(rows.len() as u64, ended.total("vectors_in_segments"));
         assert!((0..100).all(|id| rows[id as usize] == vector(4, id)));
@@ -75,11 +80,14 @@ fn a_client_that_stays_is_no_failure() {
 fn an_idle_service_stops_on_either_signal() {
     within(Duration::from_secs(60), || {
         for signal in [Signal::TERM, Signal::INT] {
-            for more in ["", "--lanes 2 --stages threads", "--wait spin", "--wait backoff --sink null"] {
+            for more in
+                ["", "--lanes 2 --stages threads", "--wait spin", "--wait backoff --sink null"]
+            {
                 let place = Place::new();
                 let mut process = Process::start(serve(&place.words(more)));
                 assert_eq!(process.said("dim"), Some("4"));
-                // Ready says that it accepts: the first connection is served, and nothing else is said.
+                // Ready says that it accepts: the first connection is served, and nothing else is
+                // said.
                 let mut client = Client::count(&process.tcp(), 4);
                 client.send(0, &vector(4, 3));
                 assert_eq!(client.answer().scores, [score(4, 3)]);
@@ -90,12 +98,23 @@ fn an_idle_service_stops_on_either_signal() {
                 let said: Vec<&str> = ended.stdout.lines().collect();
                 let lanes = if more.contains("--lanes 2") { 2 } else { 1 };
                 let threads = if more.contains("--stages threads") { 3 } else { 1 };
-                // A hint, a class pool, and of each lane's figures the rates, the shares of time of the IO thread and of the stages', and a head over
-                // six latencies.
-                assert!(said[0].starts_with("totals ") && said.len() == 1 + (2 + 9 + threads) * lanes, "{ended:?}");
+                // A hint, a class pool, and of each lane's figures the rates, the shares of time of
+                // the IO thread and of the stages', and a head over six latencies.
+                assert!(
+                    said[0].starts_with("totals ") && said.len() == 1 + (2 + 9 + threads) * lanes,
+                    "{ended:?}"
+                );
                 assert!(said[1..].iter().all(|line| line.starts_with("lane ")), "{ended:?}");
-                assert!(said[1..=lanes].iter().all(|line| line.contains("high water")), "{ended:?}");
-                assert!(said[1 + lanes..=2 * lanes].iter().all(|line| line.contains("class pool hits=")), "{ended:?}");
+                assert!(
+                    said[1..=lanes].iter().all(|line| line.contains("high water")),
+                    "{ended:?}"
+                );
+                assert!(
+                    said[1 + lanes..=2 * lanes]
+                        .iter()
+                        .all(|line| line.contains("class pool hits=")),
+                    "{ended:?}"
+                );
                 assert!(!ended.stdout.contains("ready"), "ready is said once: {ended:?}");
             }
         }
@@ -107,7 +126,8 @@ fn load_until_closed(address: &Address, mode: Mode) -> u64 {
     let mut client = Client::new(address, mode, 4);
     let mut writer = client.twin();
     let sender = std::thread::spawn(move || {
-        let requests: Vec<u8> = (0..50).flat_map(|id| writer.request(id, &vector(4, 1).repeat(3))).collect();
+        let requests: Vec<u8> =
+            (0..50).flat_map(|id| writer.request(id, &vector(4, 1).repeat(3))).collect();
         while writer.try_send_bytes(&requests).is_ok() {}
     });
     let mut taken = 0;
@@ -144,7 +164,10 @@ fn a_signal_under_load_drains() {
             assert_eq!(ended.code, Some(0), "{more}: {ended:?}");
             let rows: usize = segments::rows(&place.data(), 4).values().map(Vec::len).sum();
             let stored = ended.total("vectors_in_segments");
-            assert!(taken > 0 && rows as u64 == stored && taken <= stored, "{taken} answered, {rows} rows, {ended:?}");
+            assert!(
+                taken > 0 && rows as u64 == stored && taken <= stored,
+                "{taken} answered, {rows} rows, {ended:?}"
+            );
             assert_eq!(ended.total("vectors_answered"), stored, "{ended:?}");
         }
     });
@@ -155,7 +178,8 @@ fn a_signal_under_load_drains() {
 fn what_a_load_had_accepted_is_in_the_segments() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let mut process = Process::start(serve(&place.words("--max-vectors 8 --segment-bytes 200KiB")));
+        let mut process =
+            Process::start(serve(&place.words("--max-vectors 8 --segment-bytes 200KiB")));
         let to = Target::Tcp(process.said("tcp").unwrap().to_owned());
         let options = LoadOptions {
             vectors: VectorRange { least: 1, most: 8 },
@@ -165,7 +189,11 @@ fn what_a_load_had_accepted_is_in_the_segments() {
         };
         let report = load::run(&options).unwrap();
         let ended = process.stop();
-        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), report.accepted.vectors), "{ended:?}");
+        assert_eq!(
+            (ended.code, ended.total("vectors_in_segments")),
+            (Some(0), report.accepted.vectors),
+            "{ended:?}"
+        );
         let summary = slipring_ingest::sink::read_segments(&place.data()).unwrap();
         assert_eq!(summary.rows, report.accepted.vectors);
         assert!(
@@ -183,10 +211,12 @@ fn a_second_signal_ends_it_at_once() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
         // Nobody reads these answers: without the second signal it would wait for a minute.
-        let mut process = Process::start(serve(&place.words("--drain 60s --max-vectors 1024 --pool 4MiB")));
+        let mut process =
+            Process::start(serve(&place.words("--drain 60s --max-vectors 1024 --pool 4MiB")));
         let mut deaf = Client::count(&process.tcp(), 4);
         let request = deaf.request(0, &vector(4, 1).repeat(1024));
-        // Until answers lie in the service, not only requests in the socket: those it could still drain.
+        // Until answers lie in the service, not only requests in the socket: those it could still
+        // drain.
         deaf.send_until_stopped(&request);
         process.signal(Signal::TERM);
         std::thread::sleep(Duration::from_millis(300));

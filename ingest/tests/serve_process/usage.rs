@@ -1,4 +1,5 @@
-//! Usage that is refused: exit code 2, and the option by its name. And folders that can't be used: exit code 1.
+//! Usage that is refused: exit code 2, and the option by its name. And folders that can't be used:
+//! exit code 1.
 
 use std::time::Duration;
 
@@ -19,7 +20,10 @@ fn what_no_memory_could_hold_is_usage() {
         ("--segment-bytes 0", &["--segment-bytes", "0"]),
         // The answers that a connection may be owed, and the scores of a ring.
         ("--in-flight 65536 --max-vectors 65535 --pool 64MiB", &["--in-flight", "--max-vectors"]),
-        ("--slots 8388608 --max-vectors 65535 --in-flight 1 --pool 64MiB", &["--slots", "--max-vectors"]),
+        (
+            "--slots 8388608 --max-vectors 65535 --in-flight 1 --pool 64MiB",
+            &["--slots", "--max-vectors"],
+        ),
         ("--reclaim overwrite --slots 4096 --pool 64KiB", &["--pool", "at least"]),
         // A node that isn't there, with those that are.
         ("--node 99999", &["--node 99999", "choose one of [0"]),
@@ -94,9 +98,18 @@ fn a_node_that_is_there_is_reported() {
             assert!(client.answer().is_ok());
             drop(client);
             let ended = process.stop();
-            let named = |lane: &&str| ended.stderr.lines().any(|line| line.contains(lane) && line.contains(": node: "));
-            let lanes = if words.contains("--lanes 2") { &["lane 0: ", "lane 1: "][..] } else { &["lane 0: "] };
-            assert!(ended.code == Some(0) && (!knows_nodes || lanes.iter().all(named)), "{ended:?}");
+            let named = |lane: &&str| {
+                ended.stderr.lines().any(|line| line.contains(lane) && line.contains(": node: "))
+            };
+            let lanes = if words.contains("--lanes 2") {
+                &["lane 0: ", "lane 1: "][..]
+            } else {
+                &["lane 0: "]
+            };
+            assert!(
+                ended.code == Some(0) && (!knows_nodes || lanes.iter().all(named)),
+                "{ended:?}"
+            );
         }
     });
 }
@@ -113,7 +126,11 @@ fn folders_that_cannot_be_used_are_refused() {
         refused(serve(&place.words("--dim 5")), 1, &["--data", "dimension 4, not 5", "--dim 4"]);
         let file = place.folder.path().join("file");
         std::fs::write(&file, "x").unwrap();
-        refused(serve(&place.words(&format!("--data {}", file.display()))), 1, &["--data", "name a folder"]);
+        refused(
+            serve(&place.words(&format!("--data {}", file.display()))),
+            1,
+            &["--data", "name a folder"],
+        );
         refused(serve(&place.words("--data /proc/nowhere")), 1, &["/proc/nowhere"]);
     });
 }
@@ -134,7 +151,11 @@ fn a_restart_adds_segments_and_overwrites_none() {
             }
             drop(client);
             let ended = process.stop();
-            assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 100), "{ended:?}");
+            assert_eq!(
+                (ended.code, ended.total("vectors_in_segments")),
+                (Some(0), 100),
+                "{ended:?}"
+            );
             assert_eq!(segments::ids(&place.data(), 4), ids, "sequences go on without a gap");
             let now = segments::files(&place.data(), 0);
             assert!(now.len() > files.len(), "a start adds segments");
@@ -146,7 +167,8 @@ fn a_restart_adds_segments_and_overwrites_none() {
     });
 }
 
-/// Killed in the middle, it leaves an unfinished segment, which is kept aside; complete ones stay as they are.
+/// Killed in the middle, it leaves an unfinished segment, which is kept aside; complete ones stay
+/// as they are.
 #[test]
 fn a_start_after_a_crash_keeps_what_it_finds() {
     within(Duration::from_secs(60), || {
@@ -158,7 +180,8 @@ fn a_start_after_a_crash_keeps_what_it_finds() {
             client.send(0, &vectors);
             assert!(client.answer().is_ok());
         }
-        let part = || std::fs::read_dir(place.data().join("lane-0")).into_iter().flatten().count() > 0;
+        let part =
+            || std::fs::read_dir(place.data().join("lane-0")).into_iter().flatten().count() > 0;
         crate::support::wait_until("a segment is at work", part);
         process.signal(rustix::process::Signal::KILL);
         assert_eq!(process.wait().code, None);

@@ -1,4 +1,5 @@
-//! A client that speaks the wire byte by byte, on either kind of socket, and never waits longer than [`PATIENCE`].
+//! A client that speaks the wire byte by byte, on either kind of socket, and never waits longer
+//! than [`PATIENCE`].
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -52,7 +53,8 @@ impl Client {
     pub fn new(address: &Address, mode: Mode, dim: u32) -> Self {
         let socket = match address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect_timeout(address, PATIENCE).expect("the service accepts");
+                let stream =
+                    TcpStream::connect_timeout(address, PATIENCE).expect("the service accepts");
                 stream.set_nodelay(true).unwrap();
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -125,8 +127,9 @@ impl Client {
         sent
     }
 
-    /// Sends these requests over and over, without reading an answer, until the service has taken nothing for a second: whatever lies between it
-    /// and this client is full. How many bytes it took.
+    /// Sends these requests over and over, without reading an answer, until the service has taken
+    /// nothing for a second: whatever lies between it and this client is full. How many bytes it
+    /// took.
     pub fn send_until_stopped(&mut self, requests: &[u8]) -> usize {
         let (mut sent, mut last) = (0, Instant::now());
         while last.elapsed() < Duration::from_secs(1) {
@@ -159,24 +162,35 @@ impl Client {
         loop {
             let decoded = decode_answer(self.mode, &self.input).expect("an answer by the protocol");
             if let Some((head, scores)) = decoded {
-                let floats = self.input[scores].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                let floats = self.input[scores]
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|bytes| f32::from_le_bytes(*bytes));
                 let (status, sequence, credits) = (head.status, head.sequence, head.credits);
                 let answer = Answer { status, sequence, credits, scores: floats.collect() };
                 self.input.drain(..head.bytes_total);
                 return Some(answer);
             }
             if self.read_more() == 0 {
-                assert!(self.input.is_empty(), "the stream ends within an answer: {:?}", self.input);
+                assert!(
+                    self.input.is_empty(),
+                    "the stream ends within an answer: {:?}",
+                    self.input
+                );
                 return None;
             }
         }
     }
 
-    /// The bytes of the next answer, or nothing if the service ends the connection instead, in whatever way.
+    /// The bytes of the next answer, or nothing if the service ends the connection instead, in
+    /// whatever way.
     #[track_caller]
     pub fn bytes_of_answer(&mut self) -> Vec<u8> {
         loop {
-            if let Some((head, _)) = decode_answer(self.mode, &self.input).expect("an answer by the protocol") {
+            if let Some((head, _)) =
+                decode_answer(self.mode, &self.input).expect("an answer by the protocol")
+            {
                 return self.input.drain(..head.bytes_total).collect();
             }
             match self.try_read_more() {
@@ -187,12 +201,15 @@ impl Client {
         }
     }
 
-    /// Sequence and scores of the next answer, or None if the service ends the connection instead, in whatever way.
+    /// Sequence and scores of the next answer, or None if the service ends the connection instead,
+    /// in whatever way.
     #[track_caller]
     pub fn next_if_served(&mut self) -> Option<(u64, Vec<f32>)> {
         let bytes = self.bytes_of_answer();
-        let (head, scores) = decode_answer(self.mode, &bytes).expect("an answer by the protocol")?;
-        let floats = bytes[scores].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let (head, scores) =
+            decode_answer(self.mode, &bytes).expect("an answer by the protocol")?;
+        let floats =
+            bytes[scores].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
         Some((head.sequence, floats.collect()))
     }
 
@@ -208,13 +225,16 @@ impl Client {
         answers
     }
 
-    /// Everything up to the end of the stream; the service has to end it. A reset counts as an end if `reset_too`.
+    /// Everything up to the end of the stream; the service has to end it. A reset counts as an end
+    /// if `reset_too`.
     #[track_caller]
     pub fn bytes_to_end(&mut self, reset_too: bool) -> Vec<u8> {
         loop {
             match self.try_read_more() {
                 Ok(0) => return std::mem::take(&mut self.input),
-                Err(error) if reset_too && is_reset(&error) => return std::mem::take(&mut self.input),
+                Err(error) if reset_too && is_reset(&error) => {
+                    return std::mem::take(&mut self.input);
+                }
                 other => drop(other.expect("the end of the stream")),
             }
         }
@@ -252,14 +272,18 @@ impl Client {
     /// Goes away with a reset instead of an end (TCP; a Unix socket has no reset).
     pub fn reset(self) {
         if let Socket::Tcp(stream) = &self.socket {
-            rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO)).unwrap();
+            rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))
+                .unwrap();
         }
     }
 }
 
 /// Whether a read failed because the other side was gone in the hard way.
 pub fn is_reset(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+    )
 }
 
 fn unix(path: &Path) -> UnixStream {

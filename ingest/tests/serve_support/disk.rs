@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tmpfs of 8 MiB. It is taken out of the file tree as soon as it is mounted and reached through an open folder from then on, so that the
-/// kernel clears it away however this process ends.
+/// A tmpfs of 8 MiB. It is taken out of the file tree as soon as it is mounted and reached through
+/// an open folder from then on, so that the kernel clears it away however this process ends.
 pub struct SmallDisk {
     path: PathBuf,
     _folder: File,

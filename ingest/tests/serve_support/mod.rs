@@ -1,6 +1,8 @@
-//! What the tests of the service share: the service in this process or as the real binary, clients on real sockets, a small disk.
+//! What the tests of the service share: the service in this process or as the real binary, clients
+//! on real sockets, a small disk.
 //!
-//! Every wait has a limit, so that a hang is a failed test that says where, not a test run that never ends.
+//! Every wait has a limit, so that a hang is a failed test that says where, not a test run that
+//! never ends.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
@@ -16,15 +18,20 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it; scripts/twins, whose hangs are on purpose, has less.
-pub const PATIENCE: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 30 });
+/// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it;
+/// scripts/twins, whose hangs are on purpose, has less.
+pub const PATIENCE: Duration =
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 30 });
 
-/// A new folder. Its path fits a Unix socket's address and has no space, also where the system's folder for temporary files is called otherwise.
+/// A new folder. Its path fits a Unix socket's address and has no space, also where the system's
+/// folder for temporary files is called otherwise.
 pub fn folder() -> TempDir {
     // An address holds 107 bytes.
     const PATH_BYTES_MAX: usize = 64;
     let above = std::env::temp_dir();
-    let fits = above.to_str().is_some_and(|path| path.len() <= PATH_BYTES_MAX && !path.contains(char::is_whitespace));
+    let fits = above
+        .to_str()
+        .is_some_and(|path| path.len() <= PATH_BYTES_MAX && !path.contains(char::is_whitespace));
     tempfile::tempdir_in(if fits { &above } else { Path::new("/tmp") }).unwrap()
 }
 
@@ -38,7 +45,9 @@ pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {
     match wait.recv_timeout(patience) {
         Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {patience:?}"),
         // It ended, or panicked and dropped its sender.
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p)),
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+            thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
+        }
     }
 }
 

@@ -51,7 +51,8 @@ pub fn serve_in_shell(shell: &str, words: &str) -> Command {
     command
 }
 
-/// Words for a service that listens on a free port and keeps its data below `folder`; `more` wins over them.
+/// Words for a service that listens on a free port and keeps its data below `folder`; `more` wins
+/// over them.
 pub fn words(folder: &Path, more: &str) -> String {
     let data = folder.join("data");
     let defaults = "--dim 4 --listen 127.0.0.1:0 --pool 1MiB --slots 256 --pages 4k --wait park";
@@ -79,7 +80,8 @@ impl Process {
         Self::start_with(command, pipe, None)
     }
 
-    /// Starts it with a standard error that fills up, because its reader, which comes back, doesn't read.
+    /// Starts it with a standard error that fills up, because its reader, which comes back, doesn't
+    /// read.
     #[track_caller]
     pub fn start_unread(command: Command) -> (Self, PipeReader) {
         let (reader, pipe) = std::io::pipe().unwrap();
@@ -87,8 +89,13 @@ impl Process {
     }
 
     #[track_caller]
-    fn start_with(mut command: Command, pipe: PipeWriter, stderr: Option<JoinHandle<String>>) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(pipe).spawn().unwrap();
+    fn start_with(
+        mut command: Command,
+        pipe: PipeWriter,
+        stderr: Option<JoinHandle<String>>,
+    ) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(pipe).spawn().unwrap();
         // The command holds our end of the pipe.
         drop(command);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -131,7 +138,8 @@ impl Process {
 
     fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a running process");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).expect("a running process");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
@@ -139,7 +147,12 @@ impl Process {
     pub fn limit(&self, resource: Resource, most: Option<u64>) {
         let hard = getrlimit(resource).maximum;
         let soft = most.map_or(hard, |most| Some(hard.map_or(most, |hard| hard.min(most))));
-        prlimit(Some(Pid::from_child(&self.child)), resource, Rlimit { current: soft, maximum: hard }).unwrap();
+        prlimit(
+            Some(Pid::from_child(&self.child)),
+            resource,
+            Rlimit { current: soft, maximum: hard },
+        )
+        .unwrap();
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -210,7 +223,8 @@ impl Ended {
 /// Runs a command that is to refuse at once; what it said, and its exit code.
 #[track_caller]
 pub fn refused(mut command: Command, code: i32, names: &[&str]) -> String {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_child(&child);
     let (done, wait) = channel();
     std::thread::spawn(move || done.send(child.wait_with_output()));

@@ -25,7 +25,8 @@ pub fn ids(data: &Path, dim: usize) -> Vec<u32> {
 /// Complete segments of a lane with their bytes, by name.
 pub fn files(data: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
     let folder = data.join(format!("lane-{lane}"));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let entries =
+        std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     let complete = entries.filter(|path| path.extension().is_some_and(|ending| ending == "arrow"));
     complete.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }

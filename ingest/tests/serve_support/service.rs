@@ -31,11 +31,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts with these words, on TCP and on a Unix socket, with small memory and threads that sleep.
+    /// Starts with these words, on TCP and on a Unix socket, with small memory and threads that
+    /// sleep.
     #[track_caller]
     pub fn start(dim: u32, words: &str) -> Self {
         let folder = super::folder();
-        let server = try_start(folder.path(), dim, words).unwrap_or_else(|error| panic!("{words}: {error}"));
+        let server =
+            try_start(folder.path(), dim, words).unwrap_or_else(|error| panic!("{words}: {error}"));
         Self { server: Some(server), dim, folder }
     }
 
@@ -99,6 +101,7 @@ pub fn try_start(folder: &Path, dim: u32, words: &str) -> Result<Server, ServeEr
 pub fn merged(defaults: &str, words: &str) -> String {
     let defaults: Vec<&str> = defaults.split_whitespace().collect();
     let named = |flag: &str| words.split_whitespace().any(|word| word == flag);
-    let kept: Vec<&str> = defaults.chunks(2).filter(|pair| !named(pair[0])).flatten().copied().collect();
+    let kept: Vec<&str> =
+        defaults.chunks(2).filter(|pair| !named(pair[0])).flatten().copied().collect();
     format!("{} {words}", kept.join(" "))
 }

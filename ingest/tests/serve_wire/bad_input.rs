@@ -1,4 +1,5 @@
-//! Frames that no server takes: each is answered as the protocol says, counted, and hurts nobody else.
+//! Frames that no server takes: each is answered as the protocol says, counted, and hurts nobody
+//! else.
 
 use std::time::Duration;
 
@@ -36,9 +37,21 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Status, u64, bool)> {
     vec![
         ("no vector", header([1, 0], 0, 4, 9), Status::ZeroVectors, 9, true),
         ("no vector and another dimension", header([1, 0], 0, 77, 9), Status::ZeroVectors, 9, true),
-        ("another dimension", with_payload(header([1, 0], 2, 3, 9), 6), Status::WrongDimension, 9, true),
+        (
+            "another dimension",
+            with_payload(header([1, 0], 2, 3, 9), 6),
+            Status::WrongDimension,
+            9,
+            true,
+        ),
         ("dimension 0", header([1, 0], 2, 0, 9), Status::WrongDimension, 9, true),
-        ("a longer payload of another dimension", header([1, 0], 8, 500, 9), Status::WrongDimension, 0, false),
+        (
+            "a longer payload of another dimension",
+            header([1, 0], 8, 500, 9),
+            Status::WrongDimension,
+            0,
+            false,
+        ),
         ("too many vectors", header([1, 0], 9, 4, 9), Status::TooManyVectors, 0, false),
         ("NaN", bad_float(f32::NAN), Status::NotFinite, 9, true),
         ("infinity", bad_float(f32::NEG_INFINITY), Status::NotFinite, 9, true),
@@ -63,7 +76,11 @@ fn each_bad_frame_is_answered_by_its_status() {
             assert!(answer.is_ok() && answer.scores == [score(4, good)], "{what}: {answer:?}");
             good += 1;
             let answer = client.answer();
-            assert_eq!((answer.status, answer.sequence, answer.scores.len()), (Some(status), sequence, 0), "{what}");
+            assert_eq!(
+                (answer.status, answer.sequence, answer.scores.len()),
+                (Some(status), sequence, 0),
+                "{what}"
+            );
             if lives {
                 client.send(3, &vector(4, good));
                 assert_eq!(client.answer().scores, [score(4, good)], "{what}");
@@ -85,7 +102,8 @@ fn each_bad_frame_is_answered_by_its_status() {
     });
 }
 
-/// The sum of large components may be infinite without one of them being so: such vectors are taken, and that sum is their score.
+/// The sum of large components may be infinite without one of them being so: such vectors are
+/// taken, and that sum is their score.
 #[test]
 fn large_components_are_taken() {
     within(Duration::from_secs(60), || {
@@ -154,7 +172,11 @@ fn random_bytes_hurt_nobody() {
         for seed in 0..300u64 {
             let mut draw = Draw(seed);
             let mode = if draw.below(2) == 0 { Mode::Count } else { Mode::Header };
-            let mut client = Client::new(&if draw.below(2) == 0 { service.tcp() } else { service.unix() }, mode, DIM);
+            let mut client = Client::new(
+                &if draw.below(2) == 0 { service.tcp() } else { service.unix() },
+                mode,
+                DIM,
+            );
             let bytes = random_frames(&client, &mut draw);
             for piece in bytes.chunks(1 + draw.below(200) as usize) {
                 if client.try_send_bytes(piece).is_err() {
@@ -172,7 +194,11 @@ fn random_bytes_hurt_nobody() {
             while !client.bytes_of_answer().is_empty() {
                 answers += 1;
             }
-            assert!(answers <= bytes.len() / 4, "seed {seed}: {answers} answers to {} bytes", bytes.len());
+            assert!(
+                answers <= bytes.len() / 4,
+                "seed {seed}: {answers} answers to {} bytes",
+                bytes.len()
+            );
             neighbour.send(seed, &vector(4, 1));
             assert_eq!(neighbour.answer().sequence, seed);
         }

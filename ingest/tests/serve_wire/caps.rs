@@ -114,27 +114,31 @@ fn beyond_the_connection_cap_a_connection_ends_at_once() {
         drop(clients.pop());
         wait_until("the free place is given", || {
             let mut client = service.count();
-            client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok() && !client.bytes_of_answer().is_empty()
+            client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok()
+                && !client.bytes_of_answer().is_empty()
         });
         let totals = service.stop();
         assert!(totals.counts[Counter::OverConnectionCap] >= 5, "{totals}");
     });
 }
 
-/// Where no carry buffer is left, the frame that has waited longest makes room: its connection is refused behind all that it is owed, also
-/// with a ring that is always full, and never just closed.
+/// Where no carry buffer is left, the frame that has waited longest makes room: its connection is
+/// refused behind all that it is owed, also with a ring that is always full, and never just closed.
 #[test]
 fn beyond_the_carry_cap_the_oldest_is_refused_last() {
     within(Duration::from_secs(120), || {
         for mode in [Mode::Count, Mode::Header] {
             // One buffer for all.
-            let mut service = Service::start(4, "--carry-bytes 1 --slots 2 --pool 8KiB --max-vectors 1");
+            let mut service =
+                Service::start(4, "--carry-bytes 1 --slots 2 --pool 8KiB --max-vectors 1");
             let mut refused = 0;
             for _ in 0..40 {
-                let mut clients: Vec<Client> = (0..8).map(|_| Client::new(&service.tcp(), mode, 4)).collect();
+                let mut clients: Vec<Client> =
+                    (0..8).map(|_| Client::new(&service.tcp(), mode, 4)).collect();
                 let half = clients[0].request(9, &vector(4, 9));
                 for client in &mut clients {
-                    let mut bytes: Vec<u8> = (0..5).flat_map(|id| client.request(id.into(), &vector(4, id))).collect();
+                    let mut bytes: Vec<u8> =
+                        (0..5).flat_map(|id| client.request(id.into(), &vector(4, id))).collect();
                     bytes.extend(&half[..7]);
                     client.send_bytes(&bytes);
                 }
@@ -144,10 +148,16 @@ fn beyond_the_carry_cap_the_oldest_is_refused_last() {
                     while let Some(answer) = client.answer_or_end() {
                         assert!(!told, "{mode:?}: an answer behind the last one");
                         told = answer.scores.is_empty();
-                        assert!(told || answer.scores == [score(4, answers)], "{mode:?}: {answer:?}");
+                        assert!(
+                            told || answer.scores == [score(4, answers)],
+                            "{mode:?}: {answer:?}"
+                        );
                         answers += u32::from(!told);
                     }
-                    assert!(told || answers == 5, "{mode:?}: closed after {answers} answers without a word");
+                    assert!(
+                        told || answers == 5,
+                        "{mode:?}: closed after {answers} answers without a word"
+                    );
                     refused += u64::from(told);
                 }
             }
@@ -162,7 +172,8 @@ fn beyond_the_carry_cap_the_oldest_is_refused_last() {
 #[test]
 fn unfinished_frames_give_way_to_clients_that_go_on() {
     within(Duration::from_secs(60), || {
-        let mut service = Service::start(4, "--carry-bytes 70000 --slots 4 --pool 8KiB --max-vectors 8");
+        let mut service =
+            Service::start(4, "--carry-bytes 70000 --slots 4 --pool 8KiB --max-vectors 8");
         let mut idle: Vec<Client> = (0..10).map(|_| service.header()).collect();
         for client in &mut idle {
             client.send_bytes(b"SR\x01");

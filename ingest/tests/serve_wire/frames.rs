@@ -10,8 +10,8 @@ use crate::support::client::Client;
 use crate::support::service::Service;
 use crate::support::{Draw, score, segments, vector, within};
 
-/// Long enough for the service to receive what was sent, so that the pieces arrive one by one. If it is too short, a test shows less and
-/// still passes.
+/// Long enough for the service to receive what was sent, so that the pieces arrive one by one. If
+/// it is too short, a test shows less and still passes.
 const PIECE_PAUSE: Duration = Duration::from_millis(1);
 
 #[test]
@@ -41,7 +41,10 @@ fn a_frame_may_break_at_every_byte() {
             }
         }
         let totals = service.stop();
-        assert!(totals.counts[Counter::CopiedBytes] > 0 && totals.counts[Counter::UncopiedBytes] > 0, "{totals}");
+        assert!(
+            totals.counts[Counter::CopiedBytes] > 0 && totals.counts[Counter::UncopiedBytes] > 0,
+            "{totals}"
+        );
         assert_eq!(segments::ids(&service.data(), 3), (0..sent).collect::<Vec<_>>());
     });
 }
@@ -50,9 +53,11 @@ fn a_frame_may_break_at_every_byte() {
 fn a_frame_may_come_byte_by_byte() {
     within(Duration::from_secs(60), || {
         let mut service = Service::start(3, "--max-vectors 8");
-        for (mode, address) in
-            [(Mode::Count, service.tcp()), (Mode::Header, service.tcp()), (Mode::Header, service.unix())]
-        {
+        for (mode, address) in [
+            (Mode::Count, service.tcp()),
+            (Mode::Header, service.tcp()),
+            (Mode::Header, service.unix()),
+        ] {
             let mut slow = Client::new(&address, mode, 3);
             let mut quick = service.count();
             for byte in slow.request(7, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) {
@@ -67,18 +72,22 @@ fn a_frame_may_come_byte_by_byte() {
     });
 }
 
-/// Frames of every size up to the largest, written in random pieces, over chunks that hold two of the largest.
+/// Frames of every size up to the largest, written in random pieces, over chunks that hold two of
+/// the largest.
 #[test]
 fn frames_may_cross_the_ends_of_chunks() {
     within(Duration::from_secs(120), || {
         for (dim, pool) in [(16, "8KiB"), (16, "16KiB"), (150, "128KiB")] {
-            let mut service = Service::start(dim, &format!("--max-vectors 24 --pool {pool} --slots 8"));
+            let mut service =
+                Service::start(dim, &format!("--max-vectors 24 --pool {pool} --slots 8"));
             let mut draw = Draw(u64::from(dim));
             for mode in [Mode::Count, Mode::Header] {
                 let mut client = Client::new(&service.tcp(), mode, dim);
-                let requests: Vec<Vec<f32>> =
-                    (0..400).map(|id| vector(dim as usize, id).repeat(1 + draw.below(24) as usize)).collect();
-                let bytes: Vec<u8> = requests.iter().flat_map(|vectors| client.request(3, vectors)).collect();
+                let requests: Vec<Vec<f32>> = (0..400)
+                    .map(|id| vector(dim as usize, id).repeat(1 + draw.below(24) as usize))
+                    .collect();
+                let bytes: Vec<u8> =
+                    requests.iter().flat_map(|vectors| client.request(3, vectors)).collect();
                 let mut writer = client.twin();
                 let seed = draw.next();
                 let sender = std::thread::spawn(move || {
@@ -90,19 +99,29 @@ fn frames_may_cross_the_ends_of_chunks() {
                     }
                 });
                 for (id, vectors) in requests.iter().enumerate() {
-                    let expected = vec![score(dim as usize, id as u32); vectors.len() / dim as usize];
-                    assert_eq!(client.answer().scores, expected, "request {id}, {mode:?}, pool {pool}");
+                    let expected =
+                        vec![score(dim as usize, id as u32); vectors.len() / dim as usize];
+                    assert_eq!(
+                        client.answer().scores,
+                        expected,
+                        "request {id}, {mode:?}, pool {pool}"
+                    );
                 }
                 sender.join().unwrap();
             }
             let totals = service.stop();
             assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
-            assert!(totals.counts[Counter::CopiedBytes] > 0 && totals.counts[Counter::UncopiedBytes] > 0, "{totals}");
+            assert!(
+                totals.counts[Counter::CopiedBytes] > 0
+                    && totals.counts[Counter::UncopiedBytes] > 0,
+                "{totals}"
+            );
         }
     });
 }
 
-/// Half a frame and then the end: it is dropped without an answer, whatever came before is answered.
+/// Half a frame and then the end: it is dropped without an answer, whatever came before is
+/// answered.
 #[test]
 fn half_a_frame_at_the_end_is_dropped() {
     within(Duration::from_secs(60), || {
@@ -129,7 +148,8 @@ fn half_a_frame_at_the_end_is_dropped() {
 #[test]
 fn half_frames_that_wait_hold_up_nobody() {
     within(Duration::from_secs(60), || {
-        let mut service = Service::start(16, "--max-vectors 8 --pool 8KiB --slots 4 --carry-bytes 4MiB");
+        let mut service =
+            Service::start(16, "--max-vectors 8 --pool 8KiB --slots 4 --carry-bytes 4MiB");
         let mut waiting: Vec<Client> = (0..60).map(|_| service.header()).collect();
         for client in &mut waiting {
             let frame = client.request(1, &vector(16, 1).repeat(8));

@@ -1,4 +1,5 @@
-//! The service on real sockets, in this process: what it answers, in which order, and what it refuses.
+//! The service on real sockets, in this process: what it answers, in which order, and what it
+//! refuses.
 
 #[path = "../serve_support/mod.rs"]
 mod support;

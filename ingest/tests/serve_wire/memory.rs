@@ -10,8 +10,9 @@ use crate::support::{folder, score, segments, vector, within};
 /// The least pool that `--reclaim overwrite` accepts for these words.
 fn least_pool(dim: u32, words: &str) -> u64 {
     let folder = folder();
-    let error =
-        try_start(folder.path(), dim, &format!("{words} --pool 8KiB")).expect_err("8 KiB are too little").to_string();
+    let error = try_start(folder.path(), dim, &format!("{words} --pool 8KiB"))
+        .expect_err("8 KiB are too little")
+        .to_string();
     let figure = error.split("at least ").nth(1).and_then(|rest| rest.split(' ').next());
     figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure in {error}"))
 }
@@ -20,13 +21,20 @@ fn least_pool(dim: u32, words: &str) -> u64 {
 #[test]
 fn the_least_pool_on_overwrite_holds_a_ring_of_lone_requests() {
     within(Duration::from_secs(60), || {
-        for (dim, mode) in [(16, Mode::Header), (16, Mode::Count), (15, Mode::Count), (1, Mode::Header)] {
+        for (dim, mode) in
+            [(16, Mode::Header), (16, Mode::Count), (15, Mode::Count), (1, Mode::Header)]
+        {
             let words = "--reclaim overwrite --slots 512 --max-vectors 1";
-            let mut service = Service::start(dim, &format!("{words} --pool {}", least_pool(dim, words)));
+            let mut service =
+                Service::start(dim, &format!("{words} --pool {}", least_pool(dim, words)));
             let mut client = if mode == Mode::Count { service.count() } else { service.header() };
             for id in 0..2000 {
                 client.send(id.into(), &vector(dim as usize, id));
-                assert_eq!(client.answer().scores, [score(dim as usize, id)], "{mode:?}, dimension {dim}");
+                assert_eq!(
+                    client.answer().scores,
+                    [score(dim as usize, id)],
+                    "{mode:?}, dimension {dim}"
+                );
             }
             drop(client);
             service.stop();

@@ -1,4 +1,5 @@
-//! One answer a request, in the order of the requests, whatever becomes of each; and the end of the stream.
+//! One answer a request, in the order of the requests, whatever becomes of each; and the end of the
+//! stream.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ enum Fate {
     Refused(Status),
 }
 
-/// `count` random requests, some of which are refused for the one or the other reason, and what becomes of them.
+/// `count` random requests, some of which are refused for the one or the other reason, and what
+/// becomes of them.
 fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
     let dim = client.dim as usize;
     let (mut bytes, mut fates) = (Vec::new(), Vec::new());
@@ -47,7 +49,8 @@ fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
     (bytes, fates)
 }
 
-/// Writes while it reads, checks every answer, half-closes and reads to the end. Returns the ids of the vectors that were taken.
+/// Writes while it reads, checks every answer, half-closes and reads to the end. Returns the ids of
+/// the vectors that were taken.
 fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> Vec<u32> {
     let mut client = Client::new(address, mode, dim);
     let mut draw = Draw(seed);
@@ -67,12 +70,20 @@ fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> V
         }
         match *fate {
             Fate::Taken(vectors) => {
-                assert_eq!(answer.scores, vec![score(dim as usize, id); vectors as usize], "request {id}, seed {seed}");
+                assert_eq!(
+                    answer.scores,
+                    vec![score(dim as usize, id); vectors as usize],
+                    "request {id}, seed {seed}"
+                );
                 taken.extend(vec![id; vectors as usize]);
             }
             Fate::Refused(status) => {
                 let expected = (mode == Mode::Header).then_some(status);
-                assert_eq!((answer.status, answer.scores.len()), (expected, 0), "request {id}, seed {seed}");
+                assert_eq!(
+                    (answer.status, answer.scores.len()),
+                    (expected, 0),
+                    "request {id}, seed {seed}"
+                );
             }
         }
     }
@@ -81,7 +92,8 @@ fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> V
     taken
 }
 
-/// Refusals take their place among the answers, with the stages inline and on threads, and leave nothing in a segment.
+/// Refusals take their place among the answers, with the stages inline and on threads, and leave
+/// nothing in a segment.
 #[test]
 fn answers_keep_the_order_of_requests() {
     within(Duration::from_secs(120), || {
@@ -92,7 +104,11 @@ fn answers_keep_the_order_of_requests() {
             "--stages threads --slots 4 --wait backoff --in-flight 4",
         ] {
             let mut service = Service::start(4, &format!("--max-vectors 16 {words}"));
-            let modes = if words.contains("in-flight") { vec![Mode::Count] } else { vec![Mode::Count, Mode::Header] };
+            let modes = if words.contains("in-flight") {
+                vec![Mode::Count]
+            } else {
+                vec![Mode::Count, Mode::Header]
+            };
             let mut taken = Vec::new();
             for mode in modes {
                 for (seed, address) in [(1, service.tcp()), (2, service.unix())] {
@@ -101,12 +117,17 @@ fn answers_keep_the_order_of_requests() {
             }
             let totals = service.stop();
             assert!(totals.counts.refused() > 20, "{totals}");
-            assert_eq!(segments::ids(&service.data(), 4), taken, "{words}: exactly what was taken, in order");
+            assert_eq!(
+                segments::ids(&service.data(), 4),
+                taken,
+                "{words}: exactly what was taken, in order"
+            );
         }
     });
 }
 
-/// Several at once: each sees its own order, and together they fill the segments with exactly what was taken.
+/// Several at once: each sees its own order, and together they fill the segments with exactly what
+/// was taken.
 #[test]
 fn clients_side_by_side_keep_their_order() {
     within(Duration::from_secs(120), || {
@@ -118,24 +139,31 @@ fn clients_side_by_side_keep_their_order() {
                 std::thread::spawn(move || converse(&address, mode, 4, number, 300))
             })
             .collect();
-        let mut taken: Vec<u32> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let mut taken: Vec<u32> =
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         service.stop();
-        let mut stored: Vec<u32> =
-            segments::rows(&service.data(), 4).values().flatten().map(|row| row[0] as u32).collect();
+        let mut stored: Vec<u32> = segments::rows(&service.data(), 4)
+            .values()
+            .flatten()
+            .map(|row| row[0] as u32)
+            .collect();
         taken.sort_unstable();
         stored.sort_unstable();
         assert_eq!(stored, taken);
     });
 }
 
-/// A connection belongs to one lane, and its vectors lie there in the order in which they were sent.
+/// A connection belongs to one lane, and its vectors lie there in the order in which they were
+/// sent.
 #[test]
 fn each_lane_holds_its_connections_in_order() {
     within(Duration::from_secs(60), || {
-        let mut service = Service::start(4, "--lanes 2 --slots 8 --pool 16KiB --segment-bytes 3000");
+        let mut service =
+            Service::start(4, "--lanes 2 --slots 8 --pool 16KiB --segment-bytes 3000");
         let clients: Vec<_> = (0..10u32)
             .map(|number| {
-                let mut client = Client::count(&if number % 2 == 0 { service.tcp() } else { service.unix() }, 4);
+                let mut client =
+                    Client::count(&if number % 2 == 0 { service.tcp() } else { service.unix() }, 4);
                 std::thread::spawn(move || {
                     for id in 0..300u32 {
                         client.send(0, &[id as f32, number as f32, 0.5, 0.25]);
@@ -152,7 +180,8 @@ fn each_lane_holds_its_connections_in_order() {
             let of = |rows: &Vec<Vec<f32>>| -> Vec<u32> {
                 rows.iter().filter(|row| row[1] == number as f32).map(|row| row[0] as u32).collect()
             };
-            let found: Vec<Vec<u32>> = lanes.values().map(of).filter(|ids| !ids.is_empty()).collect();
+            let found: Vec<Vec<u32>> =
+                lanes.values().map(of).filter(|ids| !ids.is_empty()).collect();
             assert_eq!(found, [(0..300).collect::<Vec<_>>()], "connection {number}");
         }
     });
@@ -162,18 +191,23 @@ fn each_lane_holds_its_connections_in_order() {
 #[test]
 fn half_close_loses_no_answer() {
     within(Duration::from_secs(120), || {
-        for words in ["", "--stages threads", "--slots 2 --pool 8KiB --in-flight 2", "--wait spin"] {
+        for words in ["", "--stages threads", "--slots 2 --pool 8KiB --in-flight 2", "--wait spin"]
+        {
             let mut service = Service::start(4, &format!("--max-vectors 8 {words}"));
             for round in 0..30 {
                 for mode in [Mode::Count, Mode::Header] {
                     let address = if round % 2 == 0 { service.tcp() } else { service.unix() };
                     let mut client = Client::new(&address, mode, 4);
-                    let bytes: Vec<u8> = (0..100).flat_map(|id| client.request(id.into(), &vector(4, id))).collect();
+                    let bytes: Vec<u8> =
+                        (0..100).flat_map(|id| client.request(id.into(), &vector(4, id))).collect();
                     client.send_bytes(&bytes);
                     client.end_sending();
                     let mut answers = 0;
                     while let Some(answer) = client.answer_or_end() {
-                        assert!(answer.is_ok() || answer.status == Some(Status::Busy), "{answer:?}");
+                        assert!(
+                            answer.is_ok() || answer.status == Some(Status::Busy),
+                            "{answer:?}"
+                        );
                         answers += 1;
                     }
                     assert_eq!(answers, 100, "{words}, {mode:?}");

@@ -18,7 +18,8 @@ fn vectors(draw: &mut Draw) -> Vec<f32> {
 }
 
 fn expected(words: &str, vectors: &[f32]) -> Vec<f32> {
-    let weighted = |row: &[f32]| row.iter().zip(1..).map(|(value, weight)| value * weight as f32).sum();
+    let weighted =
+        |row: &[f32]| row.iter().zip(1..).map(|(value, weight)| value * weight as f32).sum();
     vectors
         .chunks(DIM)
         .map(|row| match words {
@@ -29,30 +30,38 @@ fn expected(words: &str, vectors: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Requests, a few at a time, over every kind of connection; the rows that were sent to each lane can't be told apart, so they are
-/// compared as a set.
+/// Requests, a few at a time, over every kind of connection; the rows that were sent to each lane
+/// can't be told apart, so they are compared as a set.
 fn exercise(words: &str) {
     println!("{words}");
     let mut service = Service::start(DIM as u32, &format!("--max-vectors 8 {words}"));
     let mut sent: Vec<Vec<u32>> = Vec::new();
-    for (number, mode) in [(0, Mode::Count), (1, Mode::Header), (2, Mode::Count), (3, Mode::Header)] {
+    for (number, mode) in [(0, Mode::Count), (1, Mode::Header), (2, Mode::Count), (3, Mode::Header)]
+    {
         let address = if number < 2 { service.tcp() } else { service.unix() };
         let mut client = Client::new(&address, mode, DIM as u32);
         let mut draw = Draw(number);
         for round in 0..40 {
-            let requests: Vec<Vec<f32>> = (0..1 + draw.below(5)).map(|_| vectors(&mut draw)).collect();
-            let bytes: Vec<u8> = requests.iter().flat_map(|vectors| client.request(round, vectors)).collect();
+            let requests: Vec<Vec<f32>> =
+                (0..1 + draw.below(5)).map(|_| vectors(&mut draw)).collect();
+            let bytes: Vec<u8> =
+                requests.iter().flat_map(|vectors| client.request(round, vectors)).collect();
             client.send_bytes(&bytes);
             for vectors in &requests {
                 assert_eq!(client.answer().scores, expected(words, vectors), "{words}, {mode:?}");
-                sent.extend(vectors.chunks(DIM).map(|row| row.iter().map(|value| value.to_bits()).collect()));
+                sent.extend(
+                    vectors
+                        .chunks(DIM)
+                        .map(|row| row.iter().map(|value| value.to_bits()).collect()),
+                );
             }
         }
     }
     let totals = service.stop();
     assert_eq!(totals.counts[Counter::VectorsAnswered], sent.len() as u64, "{words}");
     let bits = |row: &Vec<f32>| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-    let mut stored: Vec<Vec<u32>> = segments::rows(&service.data(), DIM).values().flatten().map(bits).collect();
+    let mut stored: Vec<Vec<u32>> =
+        segments::rows(&service.data(), DIM).values().flatten().map(bits).collect();
     if !words.contains("--lanes") {
         assert!(stored == sent, "{words}: the segment holds what was sent, in order");
     }
@@ -71,9 +80,13 @@ fn scores_are_right() {
 #[test]
 fn stages_on_threads_answer_the_same() {
     within(Duration::from_secs(60), || {
-        ["--stages threads", "--stages threads --wait backoff --score weighted", "--stages threads --slots 2"]
-            .into_iter()
-            .for_each(exercise);
+        [
+            "--stages threads",
+            "--stages threads --wait backoff --score weighted",
+            "--stages threads --slots 2",
+        ]
+        .into_iter()
+        .for_each(exercise);
     });
 }
 

@@ -1,5 +1,5 @@
-//! An answer of the faulty server, written by hand so that every fault of the protocol is possible: the right answer is made first, the fault
-//! edits it, and one function writes what came of it.
+//! An answer of the faulty server, written by hand so that every fault of the protocol is possible:
+//! the right answer is made first, the fault edits it, and one function writes what came of it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,14 +86,17 @@ impl Answer {
         answer
     }
 
-    /// What the server with this fault says instead. Nothing is short, long or shifted where no range was asked for: then the answer is whatever the
-    /// object is, and nobody could tell.
+    /// What the server with this fault says instead. Nothing is short, long or shifted where no
+    /// range was asked for: then the answer is whatever the object is, and nobody could tell.
     pub fn faulty(fault: &Fault, request: &Request, object: Option<&Object>) -> Self {
-        // These don't ask whether the object is still the same one: nothing behind the client protects it.
+        // These don't ask whether the object is still the same one: nothing behind the client
+        // protects it.
         let unconditional = Request { if_match: None, ..request.clone() };
         let ranged = request.range.is_some() && request.method == "GET";
         let mut answer = match fault {
-            Fault::OtherEtag | Fault::NoEtag | Fault::Nameless | Fault::WeakEtag => Self::right(&unconditional, object),
+            Fault::OtherEtag | Fault::NoEtag | Fault::Nameless | Fault::WeakEtag => {
+                Self::right(&unconditional, object)
+            }
             Fault::Whole => Self::right(&Request { range: None, ..request.clone() }, object),
             Fault::Shifted { by } => Self::shifted(request, object, *by),
             Fault::Status { status, .. } => Self::of_status(*status),
@@ -136,7 +139,9 @@ impl Answer {
             Fault::Cut { after } => (self.body_cut, self.end) = (Some(after), End::Close),
             Fault::ResetBody { after } => (self.body_cut, self.end) = (Some(after), End::Reset),
             Fault::Stalled { after } => (self.body_cut, self.end) = (Some(after), End::Hold),
-            Fault::CutHeader => (self.header_cut, self.end) = (Some(self.header().len() - 2), End::Close),
+            Fault::CutHeader => {
+                (self.header_cut, self.end) = (Some(self.header().len() - 2), End::Close)
+            }
             Fault::ResetHeader => (self.header_cut, self.end) = (Some(20), End::Reset),
             Fault::Silent => (self.header_cut, self.end) = (Some(0), End::Hold),
             Fault::Slow { bytes, pause } => self.pace = Some((bytes, pause)),
@@ -149,7 +154,8 @@ impl Answer {
         let total = object.map_or(0, |object| object.bytes.len() as u64);
         let range = request.range.map_or(Some(0..total), |asked| asked.resolve(total));
         if let Some(range) = range.filter(|range| !range.is_empty() && request.method == "GET") {
-            // Forwards where the object has room, else backwards; the whole object can't be shifted, and loses its first bytes.
+            // Forwards where the object has room, else backwards; the whole object can't be
+            // shifted, and loses its first bytes.
             let by = by.max(1);
             let (first, end) = if range.end + by <= total {
                 (range.start + by, range.end + by)
@@ -165,7 +171,9 @@ impl Answer {
 
     fn resize(&mut self, by: u64) {
         let Some(range) = self.get("content-range").map(str::to_owned) else { return };
-        if let Some((range, Ok(total))) = range.split_once('/').map(|(range, total)| (range, total.parse::<u64>())) {
+        if let Some((range, Ok(total))) =
+            range.split_once('/').map(|(range, total)| (range, total.parse::<u64>()))
+        {
             self.set("content-range", format!("{range}/{}", total + by));
         }
     }
@@ -193,7 +201,9 @@ impl Answer {
         let value = match retry_after {
             RetryAfter::None => return,
             RetryAfter::Seconds(seconds) => seconds.to_string(),
-            RetryAfter::Date(seconds) => httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds)),
+            RetryAfter::Date(seconds) => {
+                httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
+            }
             RetryAfter::Garbage => "soon".to_owned(),
         };
         self.set("retry-after", value);
@@ -223,7 +233,11 @@ impl Answer {
     /// Writes the answer; true when the connection may carry another request.
     pub async fn write(&self, stream: &mut TcpStream, head: bool) -> io::Result<bool> {
         let header = self.header();
-        stream.write_all(&header.as_bytes()[..self.header_cut.unwrap_or(header.len()).min(header.len())]).await?;
+        stream
+            .write_all(
+                &header.as_bytes()[..self.header_cut.unwrap_or(header.len()).min(header.len())],
+            )
+            .await?;
         if self.header_cut.is_none() && !head {
             let body = &self.body[..self.body_cut.unwrap_or(self.body.len()).min(self.body.len())];
             let (piece_bytes, pause) = self.pace.unwrap_or((16 << 10, Duration::ZERO));
@@ -251,7 +265,8 @@ impl Answer {
         match self.end {
             End::KeepAlive => return Ok(true),
             End::Close => stream.shutdown().await?,
-            // Without a time to linger, closing is a reset, and the client loses what it hasn't read yet: it gets some time for that.
+            // Without a time to linger, closing is a reset, and the client loses what it hasn't
+            // read yet: it gets some time for that.
             End::Reset => {
                 tokio::time::sleep(BEFORE_RESET).await;
                 stream.set_zero_linger()?;

@@ -1,4 +1,5 @@
-//! One fault at one part of an object and what has to come of it, as a row of a table; each row runs over both clients.
+//! One fault at one part of an object and what has to come of it, as a row of a table; each row
+//! runs over both clients.
 
 use std::ops::Range;
 
@@ -31,7 +32,8 @@ pub enum Ends {
     Right(u32),
     /// With the cause of this name.
     Error(&'static str, u32),
-    /// An error, or the right bytes: what a client makes of it may depend on when it looks at its connection.
+    /// An error, or the right bytes: what a client makes of it may depend on when it looks at its
+    /// connection.
     Either,
 }
 
@@ -94,7 +96,10 @@ impl Case {
         let before = site.versions(KEY);
         let got = in_time(site.get(KEY), &what).await;
         let seen = site.server.take_seen();
-        let faulty = seen.iter().filter(|seen| seen.request.method == "GET" && seen.fault == self.fault).count();
+        let faulty = seen
+            .iter()
+            .filter(|seen| seen.request.method == "GET" && seen.fault == self.fault)
+            .count();
         assert!(faulty > 0, "{what}: the fault never came");
         match (got, self.ends) {
             (Ok(download), Ends::Right(retries)) => {
@@ -127,12 +132,19 @@ impl Case {
         };
         let part = if ranged { self.at.part() } else { 0..OBJECT_BYTES as u64 };
         assert_eq!(range, part, "{what}: {text}");
-        assert!(text.contains(&format!("bytes {} to {}", range.start, range.end)), "{what}: no range in: {text}");
+        assert!(
+            text.contains(&format!("bytes {} to {}", range.start, range.end)),
+            "{what}: no range in: {text}"
+        );
     }
 }
 
 fn assert_right(download: &Download, site: &Site, before: usize, what: &str) {
-    assert_eq!(site.versions(KEY).len(), before, "{what}: the object was replaced, and nobody noticed");
+    assert_eq!(
+        site.versions(KEY).len(),
+        before,
+        "{what}: the object was replaced, and nobody noticed"
+    );
     site.versions(KEY)[before - 1].assert_is(&download.bytes, what);
     assert_eq!(download.stats.bytes, OBJECT_BYTES as u64, "{what}");
 }

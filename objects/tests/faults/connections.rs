@@ -1,7 +1,9 @@
-//! Connections are kept: 100 objects of one store don't open 100 of them. A server that counts what it accepts says how many there were.
+//! Connections are kept: 100 objects of one store don't open 100 of them. A server that counts what
+//! it accepts says how many there were.
 //!
-//! On one thread the count is exact. On several, a connection whose answer has been read goes back to the client's pool on another thread, a moment
-//! after the next request may have asked for one: then a new one is opened, which is kept, too.
+//! On one thread the count is exact. On several, a connection whose answer has been read goes back
+//! to the client's pool on another thread, a moment after the next request may have asked for one:
+//! then a new one is opened, which is kept, too.
 
 use std::sync::Arc;
 
@@ -16,8 +18,9 @@ const OBJECT_BYTES: usize = 10_000;
 
 /// The faulty server, of which no fault is asked here, with a hundred objects.
 async fn start() -> (Server, Vec<Object>) {
-    let objects: Vec<_> =
-        (0..OBJECTS).map(|index| Object::new(&index.to_string(), index as u64, OBJECT_BYTES)).collect();
+    let objects: Vec<_> = (0..OBJECTS)
+        .map(|index| Object::new(&index.to_string(), index as u64, OBJECT_BYTES))
+        .collect();
     (Server::start(objects.clone()).await, objects)
 }
 
@@ -52,14 +55,20 @@ async fn objects_got_side_by_side_share_as_many_connections_as_requests_may_be_i
     .unwrap();
     join_all(objects.iter().map(|object| get(&engine, &stores, &server, object))).await;
     assert_eq!(server.take_seen().len(), OBJECTS * OBJECT_BYTES.div_ceil(PART_BYTES));
-    assert!((1..=CONCURRENCY).contains(&server.connections()), "{} connections", server.connections());
+    assert!(
+        (1..=CONCURRENCY).contains(&server.connections()),
+        "{} connections",
+        server.connections()
+    );
     assert_eq!(stores.clients(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_are_kept_on_several_threads_too() {
     let ((server, objects), stores) = (start().await, Stores::default());
-    let engine = RangeEngine::new(&RangeOptions { concurrency: Some(4), ..RangeOptions::default() }).unwrap();
+    let engine =
+        RangeEngine::new(&RangeOptions { concurrency: Some(4), ..RangeOptions::default() })
+            .unwrap();
     for object in &objects {
         get(&engine, &stores, &server, object).await;
     }
@@ -70,7 +79,9 @@ async fn connections_are_kept_on_several_threads_too() {
 
 #[tokio::test]
 async fn a_bucket_has_one_client_however_often_it_is_opened() {
-    let stores = Stores::new([("aws_skip_signature", "true")].map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let stores = Stores::new(
+        [("aws_skip_signature", "true")].map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
     let (first, _) = stores.open("s3://bucket/a").unwrap();
     let (second, path) = stores.open("s3://bucket/folder/b").unwrap();
     assert!(Arc::ptr_eq(&first, &second));

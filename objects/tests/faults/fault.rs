@@ -14,7 +14,8 @@ pub enum Fault {
     },
     /// The header, without the empty line that ends it, and then the connection ends.
     CutHeader,
-    /// Content-Length and body are shorter than Content-Range says: every header is true to the body but that one.
+    /// Content-Length and body are shorter than Content-Range says: every header is true to the
+    /// body but that one.
     Short {
         by: usize,
     },
@@ -185,8 +186,9 @@ impl Fault {
         }]
     }
 
-    /// The fault of this number in [`NAMES`], its numbers fit for parts of about `part_bytes`; nothing in it takes longer than some
-    /// milliseconds, except silence, which lasts as long as the client stands it.
+    /// The fault of this number in [`NAMES`], its numbers fit for parts of about `part_bytes`;
+    /// nothing in it takes longer than some milliseconds, except silence, which lasts as long as
+    /// the client stands it.
     fn random(kind: usize, random: &mut Rng, part_bytes: usize) -> Self {
         let bytes = random.usize(1..=part_bytes);
         match kind {

@@ -72,7 +72,10 @@ async fn later_requests_ask_for_the_object_of_the_first_answer() {
         // A weak ETag never matches: whoever sent it would be refused.
         site.server.set_plan(|_| Fault::WeakEtag);
         drop(site.get(KEY).await.unwrap());
-        assert!(site.server.take_seen().iter().all(|seen| seen.request.if_match.is_none()), "{client:?}");
+        assert!(
+            site.server.take_seen().iter().all(|seen| seen.request.if_match.is_none()),
+            "{client:?}"
+        );
     }
 }
 
@@ -105,7 +108,10 @@ async fn a_server_that_never_says_what_may_be_left_out_is_believed() {
             let site = Site::new(client, &options()).await;
             let always = fault.clone();
             site.server.set_plan(move |_| always.clone());
-            let download = site.get(KEY).await.unwrap_or_else(|error| panic!("{client:?}, {fault:?}: {error}"));
+            let download = site
+                .get(KEY)
+                .await
+                .unwrap_or_else(|error| panic!("{client:?}, {fault:?}: {error}"));
             site.versions(KEY)[0].assert_is(&download.bytes, &format!("{client:?}, {fault:?}"));
         }
     }
@@ -140,7 +146,8 @@ async fn what_has_no_name_comes_in_one_answer_or_again_from_its_start() {
         assert_eq!((download.stats.ranges, download.stats.retries), (1, 0));
         drop(download);
         // Between the answer that broke off and the next one, the object is replaced.
-        let mut faults = vec![Fault::Nameless, Fault::Replaced, Fault::Cut { after: 500_000 }, Fault::Nameless];
+        let mut faults =
+            vec![Fault::Nameless, Fault::Replaced, Fault::Cut { after: 500_000 }, Fault::Nameless];
         site.server.set_plan(move |_| faults.pop().unwrap_or(Fault::Nameless));
         match site.get(KEY).await {
             Ok(download) => site.versions(KEY)[1].assert_is(&download.bytes, "the new object"),

@@ -1,7 +1,8 @@
-//! Ten thousand random faults: whatever they do, a download is right or an error, and every buffer and every turn comes back.
+//! Ten thousand random faults: whatever they do, a download is right or an error, and every buffer
+//! and every turn comes back.
 //!
-//! The plain run draws fewer; `SLIPRING_FAULTS=10000` is the long form. `SLIPRING_SEED` repeats a run's draws (which request gets which of them
-//! is up to the order of arrival).
+//! The plain run draws fewer; `SLIPRING_FAULTS=10000` is the long form. `SLIPRING_SEED` repeats a
+//! run's draws (which request gets which of them is up to the order of arrival).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
@@ -28,7 +29,8 @@ const WORKERS: u64 = 12;
 const TURNS: usize = 16;
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 const ATTEMPTS_MAX: u32 = 50;
-/// One request in so many has a fault: an object of nine parts then has about even chances to come at all.
+/// One request in so many has a fault: an object of nine parts then has about even chances to come
+/// at all.
 const FAULTY_IN: u64 = 5;
 
 fn variable(name: &str) -> Option<u64> {
@@ -40,22 +42,30 @@ fn variable(name: &str) -> Option<u64> {
 type Outcomes = Mutex<BTreeMap<String, u64>>;
 
 /// Ends that a run goes on for, within reason.
-const WANTED: [&str; 6] = ["dropped", "Cancelled", "Changed", "right, skip", "right, hit", "right, fresh"];
+const WANTED: [&str; 6] =
+    ["dropped", "Cancelled", "Changed", "right, skip", "right, hit", "right, fresh"];
 
 fn goes_on(site: &Site, faults: u64, outcomes: &Outcomes) -> bool {
     let done = site.server.faults();
     let outcomes = outcomes.lock().unwrap();
-    done < faults || done < 10 * faults && WANTED.iter().any(|wanted| !outcomes.contains_key(*wanted))
+    done < faults
+        || done < 10 * faults && WANTED.iter().any(|wanted| !outcomes.contains_key(*wanted))
 }
 
-/// Sizes around all that the engine decides by: nothing, a part, the pool's first object, each class, and more than the largest.
+/// Sizes around all that the engine decides by: nothing, a part, the pool's first object, each
+/// class, and more than the largest.
 fn objects(random: &mut Rng) -> Vec<Object> {
     let part = PART_BYTES as usize;
     let mib = 1 << 20;
-    let mut sizes = vec![0, 1, part - 1, part, part + 1, 3 * part, mib - 1, mib, 1280 << 10, (1280 << 10) + 1];
+    let mut sizes =
+        vec![0, 1, part - 1, part, part + 1, 3 * part, mib - 1, mib, 1280 << 10, (1280 << 10) + 1];
     sizes.extend((0..6).map(|_| random.usize(mib..mib + mib / 2)));
     let seeds = (0..).step_by(1_000_000);
-    sizes.into_iter().zip(seeds).map(|(size, seed)| Object::new(&format!("bucket/{size}"), seed, size)).collect()
+    sizes
+        .into_iter()
+        .zip(seeds)
+        .map(|(size, seed)| Object::new(&format!("bucket/{size}"), seed, size))
+        .collect()
 }
 
 /// What one download is about to go through.
@@ -78,7 +88,8 @@ impl Attempt {
 
     async fn run(&self, site: &Site) -> Option<Result<Download, DownloadError>> {
         let cancel = CancellationToken::new();
-        let get = Polls::new(site.get_cancellable(&self.key, &cancel), self.polls.unwrap_or(u32::MAX));
+        let get =
+            Polls::new(site.get_cancellable(&self.key, &cancel), self.polls.unwrap_or(u32::MAX));
         let Some(turns) = self.cancel else { return get.await };
         let canceller = async {
             for _ in 0..turns {
@@ -101,10 +112,15 @@ fn assert_right(site: &Site, key: &str, before: usize, bytes: &[u8]) {
     let versions = site.versions(key);
     let right = versions[before - 1..].iter().any(|version| version.bytes == bytes);
     let old = versions.iter().any(|version| version.bytes == bytes);
-    assert!(right, "{key}: {} bytes that aren't the object's (an old version's: {old})", bytes.len());
+    assert!(
+        right,
+        "{key}: {} bytes that aren't the object's (an old version's: {old})",
+        bytes.len()
+    );
 }
 
-/// Slices of objects that live on for a while, so that buffers come back late and from other threads.
+/// Slices of objects that live on for a while, so that buffers come back late and from other
+/// threads.
 #[derive(Default)]
 struct Kept(VecDeque<Bytes>);
 
@@ -121,7 +137,13 @@ impl Kept {
     }
 }
 
-async fn work(site: Arc<Site>, keys: Arc<Vec<String>>, mut random: Rng, faults: u64, outcomes: Arc<Outcomes>) {
+async fn work(
+    site: Arc<Site>,
+    keys: Arc<Vec<String>>,
+    mut random: Rng,
+    faults: u64,
+    outcomes: Arc<Outcomes>,
+) {
     let mut kept = Kept::default();
     while goes_on(&site, faults, &outcomes) {
         let attempt = Attempt::random(&mut random, &keys);
@@ -142,7 +164,13 @@ async fn work(site: Arc<Site>, keys: Arc<Vec<String>>, mut random: Rng, faults: 
     }
 }
 
-async fn leak(client: Client, seed: u64, faults: u64, at_limit: AtLimit, concurrency: Option<usize>) {
+async fn leak(
+    client: Client,
+    seed: u64,
+    faults: u64,
+    at_limit: AtLimit,
+    concurrency: Option<usize>,
+) {
     let mut random = Rng::with_seed(seed);
     let options = RangeOptions {
         concurrency,
@@ -154,7 +182,8 @@ async fn leak(client: Client, seed: u64, faults: u64, at_limit: AtLimit, concurr
         ..options()
     };
     let mut objects = objects(&mut random);
-    let keys: Arc<Vec<String>> = Arc::new(objects.iter().map(|object| object.key.clone()).collect());
+    let keys: Arc<Vec<String>> =
+        Arc::new(objects.iter().map(|object| object.key.clone()).collect());
     objects.push(Object::new(KEY, 5, 3 << 20));
     let site = Arc::new(Site::with_objects(client, &options, pool(3, at_limit), objects).await);
     let mut deck = Deck::new(random.fork(), PART_BYTES as usize);
@@ -162,7 +191,13 @@ async fn leak(client: Client, seed: u64, faults: u64, at_limit: AtLimit, concurr
     let outcomes = Arc::new(Outcomes::default());
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..WORKERS {
-        workers.spawn(work(Arc::clone(&site), Arc::clone(&keys), random.fork(), faults, Arc::clone(&outcomes)));
+        workers.spawn(work(
+            Arc::clone(&site),
+            Arc::clone(&keys),
+            random.fork(),
+            faults,
+            Arc::clone(&outcomes),
+        ));
     }
     while let Some(worker) = workers.join_next().await {
         worker.unwrap();
@@ -186,13 +221,22 @@ fn report(site: &Site, outcomes: &BTreeMap<String, u64>) {
         assert!(outcomes.contains_key(outcome), "no download ended by: {outcome}");
     }
     let stats = site.engine.stats();
-    let right: u64 = outcomes.iter().filter(|(outcome, _)| outcome.starts_with("right")).map(|(_, count)| count).sum();
+    let right: u64 = outcomes
+        .iter()
+        .filter(|(outcome, _)| outcome.starts_with("right"))
+        .map(|(_, count)| count)
+        .sum();
     let failed = outcomes.values().sum::<u64>() - right - outcomes["dropped"];
-    assert_eq!((stats.objects, stats.failed), (right, failed), "the engine counts what it handed out");
+    assert_eq!(
+        (stats.objects, stats.failed),
+        (right, failed),
+        "the engine counts what it handed out"
+    );
     assert_eq!((stats.hits, stats.fresh), (outcomes["right, hit"], outcomes["right, fresh"]));
 }
 
-/// As many requests stand still side by side as there are turns. A lost turn shows as one request fewer, until the first of them is given up.
+/// As many requests stand still side by side as there are turns. A lost turn shows as one request
+/// fewer, until the first of them is given up.
 async fn assert_all_turns_are_back(site: &Site) {
     site.server.set_plan(|request| if request.first() == 0 { Fault::None } else { Fault::Silent });
     for _ in 0..ATTEMPTS_MAX {
@@ -206,8 +250,11 @@ async fn assert_all_turns_are_back(site: &Site) {
             }
             cancel.cancel();
         };
-        let (got, ()) =
-            in_time(async { tokio::join!(site.get_cancellable(KEY, &cancel), waiting) }, "all faults").await;
+        let (got, ()) = in_time(
+            async { tokio::join!(site.get_cancellable(KEY, &cancel), waiting) },
+            "all faults",
+        )
+        .await;
         assert_eq!(name(&failed(got, "it stands still").cause), "Cancelled");
         // On a busy machine they may have come one by one: then it's tried again.
         if at[TURNS] - at[1] < REQUEST_TIMEOUT / 2 {
@@ -221,7 +268,8 @@ fn run(client: Client, at_limit: AtLimit, concurrency: Option<usize>) {
     let seed = variable("SLIPRING_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     let faults = variable("SLIPRING_FAULTS").unwrap_or(FAULTS_IN_SHORT).div_ceil(3);
     println!("{client:?}, {at_limit:?}: {faults} faults, SLIPRING_SEED={seed}");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(leak(client, seed, faults, at_limit, concurrency));
 }
 

@@ -1,5 +1,5 @@
-//! Time that runs out, and downloads that nobody wants any more. Nothing here asserts that something was fast: what a limit ends would otherwise
-//! never end, and the test would hang.
+//! Time that runs out, and downloads that nobody wants any more. Nothing here asserts that
+//! something was fast: what a limit ends would otherwise never end, and the test would hang.
 
 use std::future::Future;
 use std::time::Duration;
@@ -39,14 +39,20 @@ fn assert_cause(error: &DownloadError, cause: &str, what: &str) {
 }
 
 /// Each standstill over each client, side by side: most of it is waiting.
-async fn each_standstill<F: Future<Output = ()>>(check: impl Fn(Client, &'static str, Fault, u64) -> F) {
-    let checks = [Client::Http, Client::S3].into_iter().flat_map(|client| standstills().map(|of| (client, of)));
-    join_all(checks.map(|(client, (what, fault, position))| check(client, what, fault, position))).await;
+async fn each_standstill<F: Future<Output = ()>>(
+    check: impl Fn(Client, &'static str, Fault, u64) -> F,
+) {
+    let checks = [Client::Http, Client::S3]
+        .into_iter()
+        .flat_map(|client| standstills().map(|of| (client, of)));
+    join_all(checks.map(|(client, (what, fault, position))| check(client, what, fault, position)))
+        .await;
 }
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_tried_again() {
-    // On a busy machine a sound request may take too long as well: there are retries enough for some of them.
+    // On a busy machine a sound request may take too long as well: there are retries enough for
+    // some of them.
     let patient = &RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
     let options = &RangeOptions { retries: 1, ..patient.clone() };
     each_standstill(|client, what, fault, position| async move {
@@ -75,15 +81,20 @@ async fn what_arrived_in_time_is_not_asked_for_again() {
     let options = RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
     let site = Site::new(Client::Http, &options).await;
     let position = MIDDLE;
-    for fault in
-        [Fault::Stalled { after: 1000 }, Fault::Cut { after: 1000 }, Fault::Short { by: PART_BYTES as usize - 1000 }]
-    {
+    for fault in [
+        Fault::Stalled { after: 1000 },
+        Fault::Cut { after: 1000 },
+        Fault::Short { by: PART_BYTES as usize - 1000 },
+    ] {
         site.server.set_fault_at(position, fault.clone(), 1);
         let download = site.get(KEY).await.unwrap();
         site.versions(KEY)[0].assert_is(&download.bytes, "resumed");
         let seen = site.server.take_seen();
-        let firsts: Vec<u64> =
-            seen.iter().filter(|seen| seen.request.covers(position)).map(|seen| seen.request.first()).collect();
+        let firsts: Vec<u64> = seen
+            .iter()
+            .filter(|seen| seen.request.covers(position))
+            .map(|seen| seen.request.first())
+            .collect();
         assert_eq!(firsts[..2], [4 * PART_BYTES, 4 * PART_BYTES + 1000], "{fault:?}");
         assert!(firsts.is_sorted(), "{fault:?}: {firsts:?}");
     }
@@ -97,7 +108,9 @@ async fn a_slow_store_is_not_a_broken_one() {
     let checks = [Client::Http, Client::S3].map(|client| async move {
         let site = Site::new(client, whole).await;
         site.server.set_plan(|_| Fault::Slow { bytes: 64 << 10, pause: MS(150) });
-        let download = in_time(site.get(KEY), "slow").await.unwrap_or_else(|error| panic!("{client:?}: {error}"));
+        let download = in_time(site.get(KEY), "slow")
+            .await
+            .unwrap_or_else(|error| panic!("{client:?}: {error}"));
         site.versions(KEY)[0].assert_is(&download.bytes, "slow");
         assert!(download.stats.retries > 0 && download.stats.ranges == 1, "{:?}", download.stats);
     });
@@ -143,7 +156,13 @@ async fn whoever_waits_for_a_buffer_holds_no_turn() {
     // One turn and one buffer: the download without the buffer lets the other one have the turn.
     let one = RangeOptions { concurrency: Some(1), ..options() };
     for client in [Client::Http, Client::S3] {
-        let site = Site::with_objects(client, &one, pool(1, AtLimit::Wait), [Object::new(KEY, 5, OBJECT_BYTES)]).await;
+        let site = Site::with_objects(
+            client,
+            &one,
+            pool(1, AtLimit::Wait),
+            [Object::new(KEY, 5, OBJECT_BYTES)],
+        )
+        .await;
         let get = || async { drop(site.get(KEY).await.unwrap()) };
         in_time(async { tokio::join!(get(), get(), get()) }, "one turn and one buffer").await;
         site.assert_sound("one turn and one buffer").await;
@@ -151,7 +170,12 @@ async fn whoever_waits_for_a_buffer_holds_no_turn() {
 }
 
 /// Polls `get` until the server has seen `requests`, then ends it by `end`.
-async fn when_asked<T>(site: &Site, requests: usize, get: impl Future<Output = T>, end: impl FnOnce()) -> Option<T> {
+async fn when_asked<T>(
+    site: &Site,
+    requests: usize,
+    get: impl Future<Output = T>,
+    end: impl FnOnce(),
+) -> Option<T> {
     let mut get = Box::pin(get);
     let mut seen = 0;
     while seen < requests {
@@ -175,7 +199,8 @@ async fn a_token_ends_a_download_wherever_it_stands() {
         for (what, fault, position) in standstills() {
             let cancel = CancellationToken::new();
             site.server.set_fault_at(position, fault, usize::MAX);
-            let ended = when_asked(&site, 1, site.get_cancellable(KEY, &cancel), || cancel.cancel()).await;
+            let ended =
+                when_asked(&site, 1, site.get_cancellable(KEY, &cancel), || cancel.cancel()).await;
             let Some(got) = ended else { panic!("{what}: it goes on") };
             let error = failed(got, what);
             assert_cause(&error, "Cancelled", what);

@@ -1,5 +1,6 @@
-//! An object of the faulty server. Its bytes are a pure function of its seed: a window of one table of random bytes, so any range can be sent
-//! without a copy and compared without computing it again, and a range of the wrong offset, version or object never compares equal.
+//! An object of the faulty server. Its bytes are a pure function of its seed: a window of one table
+//! of random bytes, so any range can be sent without a copy and compared without computing it
+//! again, and a range of the wrong offset, version or object never compares equal.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -31,14 +32,25 @@ pub struct Object {
 
 impl Object {
     pub fn new(key: &str, seed: u64, object_bytes: usize) -> Self {
-        assert!(object_bytes <= OBJECT_BYTES_MAX, "{object_bytes} bytes, {OBJECT_BYTES_MAX} are the most");
+        assert!(
+            object_bytes <= OBJECT_BYTES_MAX,
+            "{object_bytes} bytes, {OBJECT_BYTES_MAX} are the most"
+        );
         let windows = (TABLE_BYTES - OBJECT_BYTES_MAX) as u64;
         let first = fastrand::Rng::with_seed(seed).u64(..windows) as usize;
         let bytes = &TABLE[first..first + object_bytes];
         let crc = crc(bytes);
         // Versions are some seconds apart, so that their dates differ as well.
-        let last_modified = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seed));
-        Self { key: key.to_owned(), bytes, crc, etag: format!("\"{crc:016x}\""), last_modified, seed }
+        let last_modified =
+            httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seed));
+        Self {
+            key: key.to_owned(),
+            bytes,
+            crc,
+            etag: format!("\"{crc:016x}\""),
+            last_modified,
+            seed,
+        }
     }
 
     /// Another version under the same key, as long as this one.

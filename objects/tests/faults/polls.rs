@@ -1,4 +1,5 @@
-//! Cancellation at any await point: a download is polled so many times and dropped, for each number of times until it is complete.
+//! Cancellation at any await point: a download is polled so many times and dropped, for each number
+//! of times until it is complete.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -44,9 +45,14 @@ impl<F: Future> Future for Polls<F> {
 /// More polls than any download of these tests takes.
 const POLLS_MAX: u32 = 5000;
 
-/// A throttled first request, a body that breaks off, a redirect and a part that is silent once: all that a download ever waits for.
+/// A throttled first request, a body that breaks off, a redirect and a part that is silent once:
+/// all that a download ever waits for.
 fn trouble() -> impl FnMut(&super::request::Request) -> Fault + Send + 'static {
-    let mut once = vec![(900_000, Fault::Silent), (600_000, Fault::Cut { after: 1000 }), (0, Fault::status(503))];
+    let mut once = vec![
+        (900_000, Fault::Silent),
+        (600_000, Fault::Cut { after: 1000 }),
+        (0, Fault::status(503)),
+    ];
     move |request| {
         let found = once.iter().position(|(position, _)| request.covers(*position));
         found.map_or(Fault::None, |found| once.remove(found).1)
@@ -54,7 +60,9 @@ fn trouble() -> impl FnMut(&super::request::Request) -> Fault + Send + 'static {
 }
 
 async fn drop_at_each_poll(client: Client, options: &RangeOptions, at_limit: AtLimit) {
-    let site = Site::with_objects(client, options, pool(1, at_limit), [Object::new(KEY, 5, OBJECT_BYTES)]).await;
+    let site =
+        Site::with_objects(client, options, pool(1, at_limit), [Object::new(KEY, 5, OBJECT_BYTES)])
+            .await;
     for polls in 0..POLLS_MAX {
         site.server.set_plan(trouble());
         let ended = Polls::new(site.get(KEY), polls).await;
@@ -75,7 +83,11 @@ async fn drop_at_each_poll(client: Client, options: &RangeOptions, at_limit: AtL
 
 #[tokio::test]
 async fn a_download_can_be_dropped_at_any_await_point() {
-    let options = RangeOptions { request_timeout: std::time::Duration::from_millis(50), retries: 20, ..options() };
+    let options = RangeOptions {
+        request_timeout: std::time::Duration::from_millis(50),
+        retries: 20,
+        ..options()
+    };
     drop_at_each_poll(Client::Http, &options, AtLimit::Refuse).await;
     let one_by_one = RangeOptions { concurrency: Some(1), ..options };
     drop_at_each_poll(Client::S3, &one_by_one, AtLimit::Wait).await;
@@ -84,8 +96,13 @@ async fn a_download_can_be_dropped_at_any_await_point() {
 #[tokio::test]
 async fn a_download_can_be_dropped_while_it_waits_for_a_buffer() {
     for client in [Client::Http, Client::S3] {
-        let site =
-            Site::with_objects(client, &options(), pool(1, AtLimit::Wait), [Object::new(KEY, 5, OBJECT_BYTES)]).await;
+        let site = Site::with_objects(
+            client,
+            &options(),
+            pool(1, AtLimit::Wait),
+            [Object::new(KEY, 5, OBJECT_BYTES)],
+        )
+        .await;
         let mut held = Some(site.pool.get(OBJECT_BYTES).unwrap());
         let mut waiting = Box::pin(site.get(KEY));
         while site.pool.stats().classes.iter().all(|class| class.waiting == 0) {

@@ -1,4 +1,5 @@
-//! A request as the faulty server reads it: the few headers that a download sends, and nothing else of HTTP.
+//! A request as the faulty server reads it: the few headers that a download sends, and nothing else
+//! of HTTP.
 
 use std::io;
 use std::ops::Range;
@@ -50,12 +51,17 @@ impl Asked {
 
 impl Request {
     /// The next request of a connection; none when the client has closed it.
-    pub async fn read(stream: &mut (impl AsyncRead + Unpin), unread: &mut Vec<u8>) -> io::Result<Option<Self>> {
+    pub async fn read(
+        stream: &mut (impl AsyncRead + Unpin),
+        unread: &mut Vec<u8>,
+    ) -> io::Result<Option<Self>> {
         loop {
             if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 let header = String::from_utf8_lossy(&unread[..end]).into_owned();
                 unread.drain(..end + 4);
-                return Self::parse(&header).map(Some).ok_or_else(|| io::Error::other(format!("not HTTP: {header}")));
+                return Self::parse(&header)
+                    .map(Some)
+                    .ok_or_else(|| io::Error::other(format!("not HTTP: {header}")));
             }
             if unread.len() > HEADER_BYTES_MAX {
                 return Err(io::Error::other("a header without an end"));

@@ -1,5 +1,6 @@
-//! The faulty server: HTTP/1.1 on a port of its own, in the test's runtime. It serves objects by key, asks its plan for the fault of each request,
-//! and keeps a list of what it was asked. It knows no TLS, no upload and no listing.
+//! The faulty server: HTTP/1.1 on a port of its own, in the test's runtime. It serves objects by
+//! key, asks its plan for the fault of each request, and keeps a list of what it was asked. It
+//! knows no TLS, no upload and no listing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -49,7 +50,8 @@ impl Server {
     pub async fn start(objects: impl IntoIterator<Item = Object>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let objects = objects.into_iter().map(|object| (object.key.clone(), vec![object])).collect();
+        let objects =
+            objects.into_iter().map(|object| (object.key.clone(), vec![object])).collect();
         let shared = Arc::new(Shared {
             objects: Mutex::new(objects),
             plan: Mutex::new(Box::new(|_| Fault::None)),
@@ -109,7 +111,11 @@ impl Server {
     /// Answers with a fault.
     pub fn faults(&self) -> u64 {
         let log = self.shared.log.lock().unwrap();
-        log.fault_counts.iter().filter(|(name, _)| **name != Fault::None.name()).map(|(_, count)| count).sum()
+        log.fault_counts
+            .iter()
+            .filter(|(name, _)| **name != Fault::None.name())
+            .map(|(_, count)| count)
+            .sum()
     }
 
     pub fn connections(&self) -> usize {
@@ -145,7 +151,8 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         shared.note(&request, &fault);
         let object = shared.object(&request, &fault);
         if fault == Fault::Garbage {
-            tokio::io::AsyncWriteExt::write_all(&mut stream, b"*3\r\n+what?\r\n\0\0\r\n\r\n").await?;
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"*3\r\n+what?\r\n\0\0\r\n\r\n")
+                .await?;
             return Ok(());
         }
         let answer = Answer::faulty(&fault, &request, object.as_ref());

@@ -27,7 +27,8 @@ struct Said {
 
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Asks for `range` of `a` and reads until the server ends the connection or says nothing for a while.
+/// Asks for `range` of `a` and reads until the server ends the connection or says nothing for a
+/// while.
 async fn ask(server: &Server, range: &str, more: &str) -> Said {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = format!("GET /a HTTP/1.1\r\nhost: here\r\nrange: bytes={range}\r\n{more}\r\n");
@@ -44,7 +45,8 @@ async fn ask(server: &Server, range: &str, more: &str) -> Said {
             }
         }
     };
-    let split = said.windows(4).position(|four| four == b"\r\n\r\n").map_or(said.len(), |at| at + 4);
+    let split =
+        said.windows(4).position(|four| four == b"\r\n\r\n").map_or(said.len(), |at| at + 4);
     let body = said.split_off(split);
     Said { header: String::from_utf8_lossy(&said).into_owned(), body, ended }
 }
@@ -82,7 +84,10 @@ async fn a_sound_answer_is_right() {
     let server = Server::start([object.clone()]).await;
     assert!(ask(&server, "1000-", "").await.header.starts_with("HTTP/1.1 416 "));
     assert!(ask(&server, "0-", "if-match: \"b\"\r\n").await.header.starts_with("HTTP/1.1 412 "));
-    assert_eq!(ask(&server, "0-", &format!("if-match: {}\r\n", object.etag)).await.body, object.bytes);
+    assert_eq!(
+        ask(&server, "0-", &format!("if-match: {}\r\n", object.etag)).await.body,
+        object.bytes
+    );
     assert_eq!(server.connections(), 3);
 }
 
@@ -107,28 +112,49 @@ async fn ranges_and_headers_are_others() {
     let object = object();
     let right = object.range(100..200);
     let shifted = Fault::Shifted { by: 5 };
-    assert_said(shifted, &["bytes 105-204/1000", RIGHT_LENGTH], &[], object.range(105..205), Ended::Open).await;
+    assert_said(
+        shifted,
+        &["bytes 105-204/1000", RIGHT_LENGTH],
+        &[],
+        object.range(105..205),
+        Ended::Open,
+    )
+    .await;
     let back = Fault::Shifted { by: 850 };
     assert_said(back, &["bytes 199-199/1000"], &[], object.range(199..200), Ended::Open).await;
     assert_said(Fault::Resized { by: 5 }, &["bytes 100-199/1005"], &[], right, Ended::Open).await;
     let whole = ["HTTP/1.1 200 ", "content-length: 1000\r\n"];
     assert_said(Fault::Whole, &whole, &["content-range"], object.bytes, Ended::Open).await;
-    assert_said(Fault::NoContentRange, &[PARTIAL, RIGHT_LENGTH], &["content-range"], right, Ended::Open).await;
+    assert_said(
+        Fault::NoContentRange,
+        &[PARTIAL, RIGHT_LENGTH],
+        &["content-range"],
+        right,
+        Ended::Open,
+    )
+    .await;
     assert_said(Fault::NoEtag, &[RIGHT_RANGE], &["etag"], right, Ended::Open).await;
-    assert_said(Fault::NoLastModified, &[RIGHT_RANGE], &["last-modified"], right, Ended::Open).await;
-    assert_said(Fault::Nameless, &[RIGHT_RANGE], &["etag", "last-modified"], right, Ended::Open).await;
+    assert_said(Fault::NoLastModified, &[RIGHT_RANGE], &["last-modified"], right, Ended::Open)
+        .await;
+    assert_said(Fault::Nameless, &[RIGHT_RANGE], &["etag", "last-modified"], right, Ended::Open)
+        .await;
     assert_said(Fault::OtherEtag, &["etag: \"other-"], &[], right, Ended::Open).await;
-    assert_said(Fault::WeakEtag, &[&format!("etag: W/{}", object.etag)], &[], right, Ended::Open).await;
+    assert_said(Fault::WeakEtag, &[&format!("etag: W/{}", object.etag)], &[], right, Ended::Open)
+        .await;
     let new = object.replaced();
-    assert_said(Fault::Replaced, &[&new.etag], &[&object.etag], new.range(100..200), Ended::Open).await;
+    assert_said(Fault::Replaced, &[&new.etag], &[&object.etag], new.range(100..200), Ended::Open)
+        .await;
 }
 
 #[tokio::test]
 async fn statuses_say_when_to_come_again() {
     let status = |retry_after| Fault::Status { status: 503, retry_after };
-    assert_said(status(RetryAfter::None), &["HTTP/1.1 503 "], &["retry-after"], &[], Ended::Open).await;
-    assert_said(status(RetryAfter::Seconds(7)), &["retry-after: 7\r\n"], &[], &[], Ended::Open).await;
-    assert_said(status(RetryAfter::Date(7)), &["retry-after: ", " GMT\r\n"], &[], &[], Ended::Open).await;
+    assert_said(status(RetryAfter::None), &["HTTP/1.1 503 "], &["retry-after"], &[], Ended::Open)
+        .await;
+    assert_said(status(RetryAfter::Seconds(7)), &["retry-after: 7\r\n"], &[], &[], Ended::Open)
+        .await;
+    assert_said(status(RetryAfter::Date(7)), &["retry-after: ", " GMT\r\n"], &[], &[], Ended::Open)
+        .await;
     let to = Fault::Redirect { to: "b".to_owned() };
     assert_said(to, &["HTTP/1.1 302 ", "location: /b\r\n"], &[], &[], Ended::Open).await;
 }
@@ -139,7 +165,8 @@ async fn connections_end_or_stand_still() {
     assert_said(Fault::ResetHeader, &[], &["\r\n\r\n"], &[], Ended::Reset).await;
     assert_said(Fault::CutHeader, &[PARTIAL, RIGHT_RANGE], &["\r\n\r\n"], &[], Ended::Closed).await;
     assert_said(Fault::Silent, &[], &["HTTP"], &[], Ended::Open).await;
-    assert_said(Fault::Stalled { after: 30 }, &[RIGHT_LENGTH], &[], &right[..30], Ended::Open).await;
+    assert_said(Fault::Stalled { after: 30 }, &[RIGHT_LENGTH], &[], &right[..30], Ended::Open)
+        .await;
     assert_said(Fault::Garbage, &["what?"], &["HTTP"], &[], Ended::Closed).await;
     let slow = Fault::Slow { bytes: 1, pause: Duration::from_millis(1) };
     assert_said(slow, &[RIGHT_LENGTH], &[], right, Ended::Open).await;

@@ -1,4 +1,5 @@
-//! Where a download is tried: a faulty server, and an engine with a small pool that asks it through one of two clients.
+//! Where a download is tried: a faulty server, and an engine with a small pool that asks it through
+//! one of two clients.
 
 use std::future::Future;
 use std::time::Duration;
@@ -47,13 +48,26 @@ pub fn options() -> RangeOptions {
 pub fn pool(buffers: usize, at_limit: AtLimit) -> ClassPool {
     let table = ClassTable::new(&[64 << 10, 1088 << 10, 1280 << 10]).unwrap();
     let limit = Limit::buffers(buffers);
-    ClassPool::new(&ClassOptions { table, limit, at_limit, cache_bytes: 0, ..ClassOptions::default() }).unwrap()
+    ClassPool::new(&ClassOptions {
+        table,
+        limit,
+        at_limit,
+        cache_bytes: 0,
+        ..ClassOptions::default()
+    })
+    .unwrap()
 }
 
 impl Site {
     /// With the object [`KEY`].
     pub async fn new(client: Client, options: &RangeOptions) -> Self {
-        Self::with_objects(client, options, pool(2, AtLimit::Refuse), [Object::new(KEY, 5, OBJECT_BYTES)]).await
+        Self::with_objects(
+            client,
+            options,
+            pool(2, AtLimit::Refuse),
+            [Object::new(KEY, 5, OBJECT_BYTES)],
+        )
+        .await
     }
 
     pub async fn with_objects(
@@ -85,7 +99,11 @@ impl Site {
         self.engine.get(store.as_ref(), &path).await
     }
 
-    pub async fn get_cancellable(&self, key: &str, cancel: &CancellationToken) -> Result<Download, DownloadError> {
+    pub async fn get_cancellable(
+        &self,
+        key: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Download, DownloadError> {
         let (store, path) = self.stores.open(&self.url(key)).unwrap();
         self.engine.get_cancellable(store.as_ref(), &path, cancel).await
     }
@@ -116,9 +134,11 @@ impl Site {
 }
 
 /// Longer than anything here takes.
-const HANG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 100 });
+const HANG: Duration =
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 100 });
 
-/// What waits for a turn or a buffer that is lost waits for ever: that is told apart by waiting very long.
+/// What waits for a turn or a buffer that is lost waits for ever: that is told apart by waiting
+/// very long.
 pub async fn in_time<T>(ends: impl Future<Output = T>, what: &str) -> T {
     let Ok(ended) = tokio::time::timeout(HANG, ends).await else {
         panic!("{what}: no end, as if a turn or a buffer were lost");

@@ -28,8 +28,18 @@ async fn what_cannot_pass_is_not_tried_again() {
         ("no such range", Fault::status(416), "Status"),
         ("elsewhere", Fault::Redirect { to: "nowhere".to_owned() }, "NotFound"),
     ] {
-        let case = |at, cause| Case { name, fault: fault.clone(), at, times: 1, ends: Ends::Error(cause, 0) };
-        cases.extend([case(At::First, cause), case(At::Middle, "Changed"), case(At::Last, "Changed")]);
+        let case = |at, cause| Case {
+            name,
+            fault: fault.clone(),
+            at,
+            times: 1,
+            ends: Ends::Error(cause, 0),
+        };
+        cases.extend([
+            case(At::First, cause),
+            case(At::Middle, "Changed"),
+            case(At::Last, "Changed"),
+        ]);
     }
     run(cases).await;
 }
@@ -48,7 +58,13 @@ async fn what_may_pass_is_tried_again() {
         cases.extend(everywhere(always, Fault::status(status), ALWAYS, Ends::Error(cause, 2)));
     }
     let garbage = Fault::Status { status: 503, retry_after: RetryAfter::Garbage };
-    cases.push(Case { name: "come again soon", fault: garbage, at: At::Middle, times: 1, ends: Ends::Right(1) });
+    cases.push(Case {
+        name: "come again soon",
+        fault: garbage,
+        at: At::Middle,
+        times: 1,
+        ends: Ends::Right(1),
+    });
     run(cases).await;
 }
 
@@ -77,15 +93,20 @@ async fn an_empty_object_is_no_refusal() {
         let empty = site.get("bucket/empty").await.unwrap();
         assert!(empty.bytes.is_empty() && empty.meta.size == 0, "{client:?}: {empty:?}");
         assert_eq!((empty.stats.ranges, empty.stats.retries), (0, 0), "{client:?}: {empty:?}");
-        // The answer with its no bytes says so, not a HEAD, in which some servers say 0 of any object.
+        // The answer with its no bytes says so, not a HEAD, in which some servers say 0 of any
+        // object.
         let seen = site.server.take_seen();
-        assert!(seen.len() == 2 && seen.iter().all(|seen| seen.request.method == "GET"), "{client:?}: {seen:?}");
+        assert!(
+            seen.len() == 2 && seen.iter().all(|seen| seen.request.method == "GET"),
+            "{client:?}: {seen:?}"
+        );
         let mut busy = Some(Fault::status(503));
         site.server.set_plan(move |request| match request.range {
             Some(_) => Fault::None,
             None => busy.take().unwrap_or(Fault::None),
         });
-        let empty = site.get("bucket/empty").await.unwrap_or_else(|error| panic!("{client:?}: {error}"));
+        let empty =
+            site.get("bucket/empty").await.unwrap_or_else(|error| panic!("{client:?}: {error}"));
         assert_eq!((empty.bytes.len(), empty.stats.retries), (0, 1), "{client:?}: {empty:?}");
     }
 }
@@ -107,7 +128,10 @@ async fn assert_waits(client: Client, status: u16, retry_after: RetryAfter, at_l
         [first, second] => second.at - first.at,
         ref other => panic!("{} requests instead of two", other.len()),
     };
-    assert!(waited >= at_least, "{client:?}, {status}, {retry_after:?}: came back after {waited:?}");
+    assert!(
+        waited >= at_least,
+        "{client:?}, {status}, {retry_after:?}: came back after {waited:?}"
+    );
 }
 
 #[tokio::test]

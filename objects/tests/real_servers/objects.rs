@@ -1,4 +1,5 @@
-//! What objects hold: bytes of which no two ranges look alike, so that a part at a wrong place, a part twice and a part of another object show.
+//! What objects hold: bytes of which no two ranges look alike, so that a part at a wrong place, a
+//! part twice and a part of another object show.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
-//! [`Overwriting`]: a store in which somebody overwrites the object at the worst time, between its first part and the next.
+//! [`Overwriting`]: a store in which somebody overwrites the object at the worst time, between its
+//! first part and the next.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -8,12 +9,12 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// Passes all on; when the first answer of a `get` has begun, it puts other bytes there. No race: the engine asks for the rest only when it has that
-/// answer.
+/// Passes all on; when the first answer of a `get` has begun, it puts other bytes there. No race:
+/// the engine asks for the rest only when it has that answer.
 #[derive(Debug)]
 pub struct Overwriting {
     store: Arc<dyn ObjectStore>,
@@ -48,7 +49,12 @@ impl ObjectStore for Overwriting {
         Ok(answer)
     }
 
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.store.put_opts(location, payload, options).await
     }
 
@@ -60,7 +66,10 @@ impl ObjectStore for Overwriting {
         self.store.put_multipart_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.store.delete_stream(locations)
     }
 

@@ -71,6 +71,8 @@ impl Place {
     /// Puts an object by object_store alone, or fails the test.
     pub async fn put(&self, key: &str, bytes: &Bytes) {
         let put = self.store.put(&self.path(key), bytes.clone().into()).await;
-        put.unwrap_or_else(|error| panic!("{}: `{key}` can't be put; is the server there? {error}", self.name));
+        put.unwrap_or_else(|error| {
+            panic!("{}: `{key}` can't be put; is the server there? {error}", self.name)
+        });
     }
 }

@@ -1,7 +1,9 @@
-//! Every interleaving of a bin's owner and a thief, alone and around a store in which the thief waits.
+//! Every interleaving of a bin's owner and a thief, alone and around a store in which the thief
+//! waits.
 //!
-//! Stand-ins: addresses for blocks, and a cell of loom, which reports accesses that nothing orders, for the bytes of one. The barrier is the fence; that
-//! `membarrier(2)` is as strong is the kernel's promise.
+//! Stand-ins: addresses for blocks, and a cell of loom, which reports accesses that nothing orders,
+//! for the bytes of one. The barrier is the fence; that `membarrier(2)` is as strong is the
+//! kernel's promise.
 
 use std::sync::{Arc, Weak};
 
@@ -26,8 +28,13 @@ impl Pool {
     fn new() -> (Arc<Self>, Block) {
         let store = Store::new(1, Weak::new());
         finish(store.add_cold(vec![fake(1)]));
-        let Taken::Block(block) = store.take(0, &mut Batch::new()) else { unreachable!("there is one") };
-        (Arc::new(Self { bin: Bin::new(2, BARRIER, false), store, bytes: UnsafeCell::new(0) }), block)
+        let Taken::Block(block) = store.take(0, &mut Batch::new()) else {
+            unreachable!("there is one")
+        };
+        (
+            Arc::new(Self { bin: Bin::new(2, BARRIER, false), store, bytes: UnsafeCell::new(0) }),
+            block,
+        )
     }
 
     /// Who has the block owns its bytes.
@@ -97,7 +104,8 @@ fn loom_a_thief_and_the_owner_never_have_one_block() {
     });
 }
 
-/// The owner drops its buffer while another thread begins to wait: it is served, whether the buffer went to the bin or not.
+/// The owner drops its buffer while another thread begins to wait: it is served, whether the buffer
+/// went to the bin or not.
 #[test]
 fn loom_who_waits_gets_what_an_owner_drops() {
     model(|| {
@@ -126,7 +134,11 @@ fn loom_a_block_goes_round_those_who_wait() {
             let pool = Arc::clone(pool);
             move || {
                 let waiter = Arc::new(Waiter::thread());
-                let block = pool.store.enqueue(&waiter).or_else(|| waiter.sleep(None)).expect("without an end");
+                let block = pool
+                    .store
+                    .enqueue(&waiter)
+                    .or_else(|| waiter.sleep(None))
+                    .expect("without an end");
                 pool.write(&block);
                 finish(pool.store.put([block].into_iter(), 1));
             }

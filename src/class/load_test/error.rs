@@ -75,7 +75,10 @@ impl fmt::Display for LoadTestError {
                 "a buffer of {len} bytes doesn't hold what operation {operation} of worker {worker} wrote: it has two owners"
             ),
             Self::NoOperation { duration } => {
-                write!(f, "no worker came to an operation in {duration:?}: give a longer `duration`")
+                write!(
+                    f,
+                    "no worker came to an operation in {duration:?}: give a longer `duration`"
+                )
             }
             Self::HitRate { report } => write!(
                 f,

@@ -33,13 +33,15 @@ pub struct LoadTest {
     /// Threads that get and drop, 1 to 10,000. Default 100.
     pub workers: usize,
     /// Bytes that are asked for: each operation draws one of these sizes, and then a length of the
-    /// size's class up to it. Each fits into a class of the pool. Default those of [`ClassTable::wire`].
+    /// size's class up to it. Each fits into a class of the pool. Default those of
+    /// [`ClassTable::wire`].
     pub sizes: Vec<usize>,
     /// How often each payload is verified before its buffer goes back, at least once. Default 1.
     pub operations_per_buffer: u32,
     /// The least hit rate that passes, from 0 to 1. Default 0.95.
     pub min_hit_rate: f64,
-    /// Operations of each worker before the counters begin. Default 2000; with 0 the first gets count.
+    /// Operations of each worker before the counters begin. Default 2000; with 0 the first gets
+    /// count.
     pub warm_up_operations: u32,
 }
 
@@ -78,13 +80,25 @@ impl LoadTest {
         let largest_bytes = table.sizes()[table.sizes().len() - 1];
         let fits = |size: usize| size > 0 && table.class_of(size).is_some();
         if self.sizes.is_empty() {
-            return refused("sizes", &self.sizes, format!("one size or more, of 1 to {largest_bytes} bytes"));
+            return refused(
+                "sizes",
+                &self.sizes,
+                format!("one size or more, of 1 to {largest_bytes} bytes"),
+            );
         }
         if let Some(size) = self.sizes.iter().find(|&&size| !fits(size)) {
-            return refused("sizes", size, format!("1 to {largest_bytes} bytes, the pool's largest class"));
+            return refused(
+                "sizes",
+                size,
+                format!("1 to {largest_bytes} bytes, the pool's largest class"),
+            );
         }
         if self.operations_per_buffer == 0 {
-            return refused("operations_per_buffer", &self.operations_per_buffer, "1 or more".to_owned());
+            return refused(
+                "operations_per_buffer",
+                &self.operations_per_buffer,
+                "1 or more".to_owned(),
+            );
         }
         if !(0.0..=1.0).contains(&self.min_hit_rate) {
             return refused("min_hit_rate", &self.min_hit_rate, "0 to 1".to_owned());

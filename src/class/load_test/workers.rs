@@ -1,9 +1,9 @@
 //! The threads of a load test.
 //!
-//! Promises that each payload is verified before its buffer goes back, also what is left at the end,
-//! that all threads have ended when [`run`] returns, and that no limit of the pool stops them for
-//! good: who waits for a buffer holds none and has looked for one at every place. Where others hold
-//! all of them, a worker gives up.
+//! Promises that each payload is verified before its buffer goes back, also what is left at the
+//! end, that all threads have ended when [`run`] returns, and that no limit of the pool stops them
+//! for good: who waits for a buffer holds none and has looked for one at every place. Where others
+//! hold all of them, a worker gives up.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
@@ -27,7 +27,8 @@ const HANDED_OVER_PART: u64 = 8;
 const OPERATION_BITS: u32 = 40;
 /// How long a get at a limit waits until its worker looks around again.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// For how long a worker that warms up waits for one buffer, or as long as the test if that is longer: then others hold them all.
+/// For how long a worker that warms up waits for one buffer, or as long as the test if that is
+/// longer: then others hold them all.
 const GIVES_UP: Duration = Duration::from_secs(5);
 /// Between two looks at the clock: a test's end is late by at most this.
 const LOOK: Duration = Duration::from_millis(5);
@@ -40,7 +41,8 @@ pub(super) struct Written {
     len: usize,
 }
 
-/// What the workers share. But for `warm` its flags carry no data: what a worker came to is read after it was joined.
+/// What the workers share. But for `warm` its flags carry no data: what a worker came to is read
+/// after it was joined.
 pub(super) struct Floor<'a> {
     test: &'a LoadTest,
     pool: &'a ClassPool,
@@ -61,7 +63,8 @@ pub(super) struct Worker<'f> {
     done: u64,
 }
 
-/// Runs the test. What was counted is the pool's from its making on, whoever resets its counters meanwhile.
+/// Runs the test. What was counted is the pool's from its making on, whoever resets its counters
+/// meanwhile.
 pub(super) fn run(
     test: &LoadTest,
     pool: &ClassPool,
@@ -77,7 +80,10 @@ pub(super) fn run(
         let mut threads = Vec::with_capacity(test.workers);
         for number in 0..test.workers {
             let worker = Worker::new(&floor, number);
-            match Builder::new().name("slipring-load".to_owned()).spawn_scoped(scope, move || worker.run()) {
+            match Builder::new()
+                .name("slipring-load".to_owned())
+                .spawn_scoped(scope, move || worker.run())
+            {
                 Ok(thread) => threads.push(thread),
                 Err(cause) => {
                     let started = threads.len();
@@ -87,7 +93,8 @@ pub(super) fn run(
             }
         }
         let is_going = || !floor.is_over() && !threads.iter().any(ScopedJoinHandle::is_finished);
-        // SYNC S17: what they got while they warmed up is in the counters from which the test counts.
+        // SYNC S17: what they got while they warmed up is in the counters from which the test
+        // counts.
         while is_going() && floor.warm.load(Ordering::Acquire) < test.workers as u64 {
             thread::sleep(PATIENCE);
         }
@@ -109,7 +116,13 @@ pub(super) fn run(
     })?;
     let (workers, min_hit_rate) = (test.workers, test.min_hit_rate);
     let operations = floor.operations.load(Ordering::Relaxed);
-    Ok(LoadTestReport { workers, operations, elapsed, min_hit_rate, stats: PoolStats::now(pool.shared()).since(&base) })
+    Ok(LoadTestReport {
+        workers,
+        operations,
+        elapsed,
+        min_hit_rate,
+        stats: PoolStats::now(pool.shared()).since(&base),
+    })
 }
 
 /// Ends the workers also when a call of the caller's panics.
@@ -139,13 +152,20 @@ impl<'a> Floor<'a> {
     }
 
     /// Ends the workers, waits for all of them and verifies what they left; the first failure.
-    fn end(&self, threads: Vec<ScopedJoinHandle<'_, Result<(), LoadTestError>>>) -> Result<(), LoadTestError> {
+    fn end(
+        &self,
+        threads: Vec<ScopedJoinHandle<'_, Result<(), LoadTestError>>>,
+    ) -> Result<(), LoadTestError> {
         self.is_over.store(true, Ordering::Relaxed);
         threads.iter().for_each(|thread| thread.thread().unpark());
-        let join = |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
+        let join = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        };
         let ended: Vec<_> = threads.into_iter().map(join).collect();
         ended.into_iter().collect::<Result<(), _>>()?;
-        (0..self.places.len()).filter_map(|number| self.take_at(number)).try_for_each(|old| old.verify(self.test))
+        (0..self.places.len())
+            .filter_map(|number| self.take_at(number))
+            .try_for_each(|old| old.verify(self.test))
     }
 
     /// Puts it at a worker's place; what lay there.
@@ -205,12 +225,16 @@ impl<'f> Worker<'f> {
         let entry = (self.done % HELD as u64) as usize;
         self.done += 1;
         let Some(old) = self.held[entry].replace(Written::new(buf, number)) else { return Ok(()) };
-        let old = if self.done.is_multiple_of(HANDED_OVER_PART) { self.hand_over(old) } else { Some(old) };
+        let old = if self.done.is_multiple_of(HANDED_OVER_PART) {
+            self.hand_over(old)
+        } else {
+            Some(old)
+        };
         old.map_or(Ok(()), |old| old.verify(self.floor.test))
     }
 
-    /// A buffer. At a limit the worker gives back what it holds, then what lies at any place, and then
-    /// waits for a while: so what all of them wait for isn't held by one of them.
+    /// A buffer. At a limit the worker gives back what it holds, then what lies at any place, and
+    /// then waits for a while: so what all of them wait for isn't held by one of them.
     fn get(&mut self, len: usize) -> Result<Option<PooledBuf>, LoadTestError> {
         let (pool, mut waits_since) = (self.floor.pool, None);
         loop {
@@ -229,7 +253,11 @@ impl<'f> Worker<'f> {
                         _ => false,
                     };
                     if !may_pass || waited > GIVES_UP.max(self.floor.test.duration) {
-                        return Err(LoadTestError::Get { worker: self.number, operation: self.done, cause });
+                        return Err(LoadTestError::Get {
+                            worker: self.number,
+                            operation: self.done,
+                            cause,
+                        });
                     }
                 }
             }
@@ -295,7 +323,10 @@ impl Written {
     fn verify(self, test: &LoadTest) -> Result<(), LoadTestError> {
         let Self { buf, number, len } = self;
         let holds = || {
-            buf.len() == len && black_box(&buf[..]).chunks(8).all(|word| *word == number.to_le_bytes()[..word.len()])
+            buf.len() == len
+                && black_box(&buf[..])
+                    .chunks(8)
+                    .all(|word| *word == number.to_le_bytes()[..word.len()])
         };
         if (0..test.operations_per_buffer).all(|_| holds()) {
             return Ok(());

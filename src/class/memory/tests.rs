@@ -6,7 +6,8 @@ use crate::class::{ClassOptions, ClassTable};
 use crate::region::page_bytes;
 
 fn memory(class_bytes: usize) -> Memory {
-    let options = ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
+    let options =
+        ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
     Memory::new(class_bytes, &options)
 }
 
@@ -14,19 +15,28 @@ fn memory(class_bytes: usize) -> Memory {
 fn slabs_double_and_hold_as_many_as_there_is_room_for() {
     let wire = memory(64 << 10);
     assert_eq!(
-        [usize::MAX, usize::MAX, usize::MAX, 3].map(|room| wire.growing().slab(room).unwrap().len()),
+        [usize::MAX, usize::MAX, usize::MAX, 3].map(|room| wire
+            .growing()
+            .slab(room)
+            .unwrap()
+            .len()),
         [16, 16, 32, 3]
     );
     let object = memory(4 << 20);
     assert_eq!(
-        [usize::MAX, usize::MAX, usize::MAX, 1].map(|room| object.growing().slab(room).unwrap().len()),
+        [usize::MAX, usize::MAX, usize::MAX, 1].map(|room| object
+            .growing()
+            .slab(room)
+            .unwrap()
+            .len()),
         [1, 1, 2, 1]
     );
 }
 
 /// As on a machine with such pages.
 fn on(page_bytes: usize, class_bytes: usize) -> Memory {
-    let options = ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
+    let options =
+        ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
     Memory::with_pages(class_bytes, &options, page_bytes)
 }
 
@@ -54,7 +64,9 @@ fn units_are_whole_pages_and_whole_blocks() {
 #[test]
 fn only_whole_pages_go() {
     // No smaller ones than this machine has: its kernel gives back none.
-    for page_bytes in [4 << 10, 16 << 10, 64 << 10].into_iter().filter(|&bytes| bytes >= page_bytes()) {
+    for page_bytes in
+        [4 << 10, 16 << 10, 64 << 10].into_iter().filter(|&bytes| bytes >= page_bytes())
+    {
         whole_pages_go(&on(page_bytes, page_bytes / 2));
     }
 }
@@ -69,7 +81,11 @@ fn whole_pages_go(memory: &Memory) {
     let neighbour = idle.pop().unwrap();
     let (neighbour_addr, beside_addr) = (neighbour.addr(), idle[0].addr());
     let GivenBack { cold, warm, neighbours } = memory.give_back(idle, vec![neighbour]);
-    assert_eq!(warm.iter().map(Block::addr).collect::<Vec<_>>(), [beside_addr], "its page is the first block's too");
+    assert_eq!(
+        warm.iter().map(Block::addr).collect::<Vec<_>>(),
+        [beside_addr],
+        "its page is the first block's too"
+    );
     assert_eq!((cold.len(), neighbours.len(), neighbours[0].addr()), (3, 1, neighbour_addr));
 }
 

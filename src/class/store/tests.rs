@@ -1,4 +1,5 @@
-//! The store on one thread, against counts; the line of those who wait, and what becomes of moved blocks.
+//! The store on one thread, against counts; the line of those who wait, and what becomes of moved
+//! blocks.
 
 use std::sync::{Arc, Weak};
 
@@ -33,7 +34,11 @@ fn an_empty_store_says_why() {
     assert_eq!((store.take(0, &mut batch), batch.len()), (Taken::NoMemory, 0));
     assert!(store.add_cold(vec![fake(2), fake(3)]).woken.is_empty());
     let second = take(&store).unwrap();
-    assert_eq!(store.take(0, &mut batch), Taken::AtLimit, "a third has no room, though there is a block");
+    assert_eq!(
+        store.take(0, &mut batch),
+        Taken::AtLimit,
+        "a third has no room, though there is a block"
+    );
     let _ = store.put([first, second].into_iter(), 2);
     let Taken::Block(_) = store.take(9, &mut batch) else { panic!("they came back") };
     assert_eq!((batch.len(), store.room(), store.resident()), (1, 0, 2));
@@ -44,7 +49,9 @@ fn who_waits_comes_before_who_comes() {
     let store = store(1, 1);
     let block = take(&store).unwrap();
     let (first, second) = (waiter(), waiter());
-    assert!(store.enqueue(&first).is_none() && store.enqueue(&second).is_none() && store.is_hungry());
+    assert!(
+        store.enqueue(&first).is_none() && store.enqueue(&second).is_none() && store.is_hungry()
+    );
     let After { woken, is_sated, .. } = store.put([block].into_iter(), 1);
     assert!(woken.len() == 1 && Arc::ptr_eq(&woken[0], &first) && !is_sated);
     let block = first.take().unwrap();
@@ -61,7 +68,11 @@ fn what_is_given_back_serves_who_waits() {
     let block = take(&store).unwrap();
     let _ = store.put([block].into_iter(), 1);
     let (moved, neighbours) = store.move_out_idle(5, 128);
-    assert_eq!((moved.len(), neighbours.len()), (1, 1), "the next one in the page; the third lies behind");
+    assert_eq!(
+        (moved.len(), neighbours.len()),
+        (1, 1),
+        "the next one in the page; the third lies behind"
+    );
     let waiting = waiter();
     assert!(store.enqueue(&waiting).is_none(), "the block is moving, and counts");
     let After { woken, is_sated, .. } = store.move_in(moved, Vec::new(), neighbours);
@@ -169,7 +180,8 @@ impl Model {
 proptest! {
     #![proptest_config(random_runs())]
 
-    /// The store's own check holds after each operation; here it is that nobody has what another has, and that nobody waits for what is there.
+    /// The store's own check holds after each operation; here it is that nobody has what another
+    /// has, and that nobody waits for what is there.
     #[test]
     fn as_the_counts_say(resident_max in 1_usize..6, ops in prop::collection::vec(op(), 1..if cfg!(miri) { 60 } else { 150 })) {
         let (store, mut model) = (store(resident_max, 0), Model::default());

@@ -55,7 +55,9 @@ fn a_wait_ends_with_its_time() {
     let timeout = Duration::from_millis(5);
     let refused = pool.get_timeout(64, timeout).unwrap_err();
     assert_eq!(refused, GetError::TimedOut { class_bytes: 64, buffers_max: 1, timeout });
-    assert!(pool.get_timeout(64, Duration::ZERO).unwrap_err().to_string().contains("stayed in use"));
+    assert!(
+        pool.get_timeout(64, Duration::ZERO).unwrap_err().to_string().contains("stayed in use")
+    );
     let class = pool.stats().classes[0];
     assert_eq!((class.waits, class.waiting), (2, 0), "who gives up leaves the line");
     drop(held);
@@ -177,13 +179,18 @@ fn a_task_waits_in_line() {
     assert!(poll(get.as_mut(), &other).is_pending());
     drop(held);
     assert_eq!((first.count(), second.count()), (0, 1));
-    let Poll::Ready(Ok(buf)) = poll(get.as_mut(), &other) else { panic!("it was woken for nothing") };
+    let Poll::Ready(Ok(buf)) = poll(get.as_mut(), &other) else {
+        panic!("it was woken for nothing")
+    };
     assert_eq!(buf.len(), 64);
     let mut refused = pin!(pool.get_async(usize::MAX));
     assert!(matches!(poll(refused.as_mut(), &waker), Poll::Ready(Err(GetError::TooLarge { .. }))));
     let refusing = small(1, AtLimit::Refuse);
     let _held = refusing.get(64).unwrap();
-    assert!(matches!(poll(pin!(refusing.get_async(64)), &waker), Poll::Ready(Err(GetError::Exhausted { .. }))));
+    assert!(matches!(
+        poll(pin!(refusing.get_async(64)), &waker),
+        Poll::Ready(Err(GetError::Exhausted { .. }))
+    ));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A thread of the parent holds a lock while the process forks: in the child nobody ever lets go of it, and nothing of the pool waits for it.
+//! A thread of the parent holds a lock while the process forks: in the child nobody ever lets go of
+//! it, and nothing of the pool waits for it.
 #![allow(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::class::pool::Get;
 use crate::class::shared::Shared;
-use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf, Ticker};
+use crate::class::{
+    AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf, Ticker,
+};
 use crate::sync::lock;
 
 /// A lock's name, and what holds it while it calls.
@@ -70,7 +73,11 @@ fn use_and_drop(pool: &ClassPool, parents: Parents<'_>) {
 }
 
 /// The exit status of a child that does that, and what the parent goes on with.
-fn fork_and_wait<'a>(pool: &ClassPool, last: ClassPool, parents: Parents<'a>) -> (i32, ClassPool, Parents<'a>) {
+fn fork_and_wait<'a>(
+    pool: &ClassPool,
+    last: ClassPool,
+    parents: Parents<'a>,
+) -> (i32, ClassPool, Parents<'a>) {
     // SAFETY: I92. The child runs its checks and ends; it never returns into the test.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process for a child");
@@ -105,7 +112,8 @@ fn a_child_waits_for_no_lock_of_the_parents() {
     for (name, hold) in LOCKS {
         let (pool, last) = (pool(), pool());
         drop(last.get(64).unwrap());
-        let bufs: Vec<PooledBuf> = (0..40).map(|_| pool.get(64).unwrap()).chain([last.get(64).unwrap()]).collect();
+        let bufs: Vec<PooledBuf> =
+            (0..40).map(|_| pool.get(64).unwrap()).chain([last.get(64).unwrap()]).collect();
         let mut waiting = Box::pin(pool.get_async(64));
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let ticker = pool.ticker(Duration::from_secs(1)).unwrap();

@@ -8,7 +8,9 @@ use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit
 #[test]
 fn a_buffer_has_its_length_and_its_class() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
-    for (len, capacity) in [(0, 2048), (1, 2048), (2048, 2048), (2049, 4096), (65536, 65536), (65537, 65537)] {
+    for (len, capacity) in
+        [(0, 2048), (1, 2048), (2048, 2048), (2049, 4096), (65536, 65536), (65537, 65537)]
+    {
         let mut buf = pool.get(len).unwrap();
         assert_eq!((buf.len(), buf.capacity(), buf.is_direct()), (len, capacity, len > 65536));
         assert!(buf.as_ptr().addr().is_multiple_of(64));
@@ -16,7 +18,10 @@ fn a_buffer_has_its_length_and_its_class() {
         buf.set_len(capacity).unwrap();
         buf.fill(0x5a);
         let refused = buf.set_len(capacity + 1).unwrap_err();
-        assert_eq!((refused.asked_bytes, refused.capacity_bytes, buf.len()), (capacity + 1, capacity, capacity));
+        assert_eq!(
+            (refused.asked_bytes, refused.capacity_bytes, buf.len()),
+            (capacity + 1, capacity, capacity)
+        );
         buf.truncate(len / 2);
         assert_eq!(buf.len(), len / 2);
     }
@@ -54,7 +59,10 @@ fn a_buffer_that_is_dropped_is_the_next_one() {
     let again = pool.get(1).unwrap();
     assert_eq!(again.as_ptr(), at);
     let class = pool.stats().classes[0];
-    assert_eq!((class.gets, class.hits, class.misses, class.puts, class.in_use, class.resident), (2, 1, 1, 1, 1, 1));
+    assert_eq!(
+        (class.gets, class.hits, class.misses, class.puts, class.in_use, class.resident),
+        (2, 1, 1, 1, 1, 1)
+    );
     assert_eq!((class.reused_bytes, class.allocated_bytes, class.hit_rate()), (64, 64, 0.5));
 }
 
@@ -77,11 +85,21 @@ fn counters_are_reset_and_gauges_stay() {
     drop(gone);
     pool.reset_stats();
     let class = pool.stats().classes[0];
-    assert_eq!((class.gets, class.puts, class.misses, class.in_use, class.resident), (0, 0, 0, 1, 2));
+    assert_eq!(
+        (class.gets, class.puts, class.misses, class.in_use, class.resident),
+        (0, 0, 0, 1, 2)
+    );
     drop(pool.get(3).unwrap());
     let class = pool.stats().classes[0];
-    assert_eq!((class.gets, class.hits, class.puts, class.reused_bytes, class.in_use), (1, 1, 1, 64, 1));
-    assert!(pool.stats().to_string().contains("hit rate of all gets 100.000 %"), "{}", pool.stats());
+    assert_eq!(
+        (class.gets, class.hits, class.puts, class.reused_bytes, class.in_use),
+        (1, 1, 1, 64, 1)
+    );
+    assert!(
+        pool.stats().to_string().contains("hit rate of all gets 100.000 %"),
+        "{}",
+        pool.stats()
+    );
 }
 
 #[test]
@@ -109,11 +127,21 @@ fn many_pools_on_one_thread() {
     for round in 0..3_u8 {
         let mut bufs: Vec<PooledBuf> = pools.iter().map(|pool| pool.get(64).unwrap()).collect();
         bufs.iter_mut().enumerate().for_each(|(index, buf)| buf.fill(round ^ index as u8));
-        assert!(bufs.iter().enumerate().all(|(index, buf)| buf.iter().all(|&byte| byte == round ^ index as u8)));
+        assert!(
+            bufs.iter()
+                .enumerate()
+                .all(|(index, buf)| buf.iter().all(|&byte| byte == round ^ index as u8))
+        );
     }
-    assert!(pools.iter().all(|pool| pool.stats().classes[0].resident == 1), "each found what it had dropped");
+    assert!(
+        pools.iter().all(|pool| pool.stats().classes[0].resident == 1),
+        "each found what it had dropped"
+    );
     // In its bin, also where another pool's bins came between: the store's lock isn't for that.
-    assert!(pools.iter().all(|pool| pool.shared().classes[0].store.view().counts.warm == 0), "a bin was passed over");
+    assert!(
+        pools.iter().all(|pool| pool.shared().classes[0].store.view().counts.warm == 0),
+        "a bin was passed over"
+    );
     drop(pools);
     let _next = small(10, AtLimit::Wait).get(64).unwrap();
 }
@@ -124,7 +152,11 @@ fn a_thread_that_ends_leaves_its_bin() {
     let theirs = pool.clone();
     thread::spawn(move || drop([theirs.get(64).unwrap(), theirs.get(64).unwrap()])).join().unwrap();
     let class = pool.stats().classes[0];
-    assert_eq!((class.gets, class.puts, class.in_use, class.resident), (2, 2, 0, 2), "its counts stay");
+    assert_eq!(
+        (class.gets, class.puts, class.in_use, class.resident),
+        (2, 2, 0, 2),
+        "its counts stay"
+    );
     let all = [pool.get(64).unwrap(), pool.get(64).unwrap(), pool.get(64).unwrap()];
     assert_eq!(pool.stats().classes[0].misses, 3, "two were its own, and are found");
     drop(all);
@@ -167,12 +199,16 @@ fn a_panic_gives_its_buffers_back() {
     drop(pool.get(64).unwrap());
 }
 
-/// One thread gets, another drops: what is dropped comes back, and no more are made than are between the two.
+/// One thread gets, another drops: what is dropped comes back, and no more are made than are
+/// between the two.
 #[test]
 fn what_another_thread_drops_comes_back() {
     let rounds = if cfg!(miri) { 100 } else { 20_000 };
-    let pool =
-        ClassPool::new(&ClassOptions { table: ClassTable::new(&[64]).unwrap(), ..ClassOptions::default() }).unwrap();
+    let pool = ClassPool::new(&ClassOptions {
+        table: ClassTable::new(&[64]).unwrap(),
+        ..ClassOptions::default()
+    })
+    .unwrap();
     let (to_consumer, from_producer) = std::sync::mpsc::sync_channel::<PooledBuf>(8);
     let consumer = thread::spawn(move || {
         for (index, buf) in from_producer.iter().enumerate() {
@@ -196,7 +232,9 @@ fn what_another_thread_drops_comes_back() {
 #[test]
 fn zero_on_return_zeroes_the_whole_capacity() {
     let table = ClassTable::new(&[64, 4160]).unwrap();
-    let pool = ClassPool::new(&ClassOptions { table, zero_on_return: true, ..ClassOptions::default() }).unwrap();
+    let pool =
+        ClassPool::new(&ClassOptions { table, zero_on_return: true, ..ClassOptions::default() })
+            .unwrap();
     for capacity in [64, 4160] {
         let mut buf = pool.get(capacity).unwrap();
         buf.fill(0xff);
@@ -215,7 +253,10 @@ fn zero_on_return_zeroes_the_whole_capacity() {
 /// One buffer of a pool that zeroes nothing by itself: whole, and only what was told to be zeroed.
 #[test]
 fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
-    let pool = ClassPool::new(&ClassOptions { table: ClassTable::new(&[64, 4160]).unwrap(), ..Default::default() });
+    let pool = ClassPool::new(&ClassOptions {
+        table: ClassTable::new(&[64, 4160]).unwrap(),
+        ..Default::default()
+    });
     let pool = pool.unwrap();
     for capacity in [64, 4160] {
         let filled = |byte| {
@@ -227,7 +268,11 @@ fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
         assert_eq!((buf.capacity(), buf.len()), (capacity, capacity));
         buf.zero_on_drop();
         buf.zero_on_drop();
-        assert_eq!((buf.capacity(), buf.len(), buf.is_direct()), (capacity, capacity, false), "nothing else changes");
+        assert_eq!(
+            (buf.capacity(), buf.len(), buf.is_direct()),
+            (capacity, capacity, false),
+            "nothing else changes"
+        );
         assert!(buf.iter().all(|&byte| byte == 0xff), "it isn't dropped yet");
         buf.truncate(1);
         let at = buf.as_ptr();
@@ -247,7 +292,12 @@ fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
 #[test]
 fn zero_on_drop_holds_wherever_the_buffer_is_dropped() {
     let table = ClassTable::new(&[64]).unwrap();
-    let pool = ClassPool::new(&ClassOptions { table, limit: Limit::buffers(1), ..ClassOptions::default() }).unwrap();
+    let pool = ClassPool::new(&ClassOptions {
+        table,
+        limit: Limit::buffers(1),
+        ..ClassOptions::default()
+    })
+    .unwrap();
     let mut buf = pool.get(64).unwrap();
     buf.fill(0xff);
     buf.zero_on_drop();
@@ -305,7 +355,11 @@ fn bytes_return_the_buffer_with_the_last_of_them() {
     let at = buf.as_ptr();
     let bytes = buf.into_bytes();
     let (slice, clone) = (bytes.slice(3..6), bytes.clone());
-    assert_eq!((slice.as_ptr(), &slice[..]), (at.wrapping_add(3), &b"345"[..]), "nothing was copied");
+    assert_eq!(
+        (slice.as_ptr(), &slice[..]),
+        (at.wrapping_add(3), &b"345"[..]),
+        "nothing was copied"
+    );
     drop((bytes, clone));
     assert!(pool.try_get(10).is_err(), "a slice of it is alive");
     let (send, receive) = std::sync::mpsc::channel();
@@ -314,10 +368,13 @@ fn bytes_return_the_buffer_with_the_last_of_them() {
     assert_eq!(pool.try_get(10).unwrap().as_ptr(), at);
 }
 
-/// What S1 planned and its plan never did: objects one after the other reuse one buffer, and count it.
+/// What S1 planned and its plan never did: objects one after the other reuse one buffer, and count
+/// it.
 #[test]
 fn a_hundred_objects_use_one_buffer() {
-    let pool = ClassPool::new(&ClassOptions { table: ClassTable::object(), ..ClassOptions::default() }).unwrap();
+    let pool =
+        ClassPool::new(&ClassOptions { table: ClassTable::object(), ..ClassOptions::default() })
+            .unwrap();
     for object in 0..100_u8 {
         let mut buf = pool.get(33 << 20).unwrap();
         assert_eq!(buf.capacity(), 64 << 20);

@@ -1,4 +1,5 @@
-//! Random operations on one thread against a model: who has which bytes, and what the counters must be.
+//! Random operations on one thread against a model: who has which bytes, and what the counters must
+//! be.
 
 use std::time::{Duration, Instant};
 
@@ -46,8 +47,13 @@ impl Run {
     fn new(limit: usize, cache_bytes: usize) -> Self {
         let table = ClassTable::new(&SIZES).unwrap();
         let limit_of = Limit::buffers(limit);
-        let options =
-            ClassOptions { table, limit: limit_of, at_limit: AtLimit::Refuse, cache_bytes, ..ClassOptions::default() };
+        let options = ClassOptions {
+            table,
+            limit: limit_of,
+            at_limit: AtLimit::Refuse,
+            cache_bytes,
+            ..ClassOptions::default()
+        };
         let pool = ClassPool::new(&options).unwrap();
         Self { pool, limit, owned: Vec::new(), stamp: 0, now: Instant::now(), gets: [0; 3] }
     }
@@ -98,7 +104,9 @@ impl Run {
                 class.into_iter().for_each(|class| self.gets[class] += 1);
                 self.owned.push(Owned(buf, self.stamp));
             }
-            (Err(GetError::Exhausted { .. }), Some(class)) => assert_eq!(self.in_use(class), self.limit),
+            (Err(GetError::Exhausted { .. }), Some(class)) => {
+                assert_eq!(self.in_use(class), self.limit)
+            }
             (refused, class) => panic!("{refused:?} of {class:?}"),
         }
     }

@@ -4,7 +4,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::class::{AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
+use crate::class::{
+    AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf,
+};
 use crate::region::Pages;
 use crate::region::page_bytes;
 
@@ -13,7 +15,8 @@ const AFTER: Duration = Duration::from_secs(10);
 /// One class, without bins: what is dropped is in the store.
 fn one_class(bytes: usize, limit: Limit) -> ClassPool {
     let table = ClassTable::new(&[bytes]).unwrap();
-    ClassPool::new(&ClassOptions { table, limit, cache_bytes: 0, ..ClassOptions::default() }).unwrap()
+    ClassPool::new(&ClassOptions { table, limit, cache_bytes: 0, ..ClassOptions::default() })
+        .unwrap()
 }
 
 #[test]
@@ -26,14 +29,20 @@ fn a_warm_up_makes_distinct_buffers_resident() {
         let report = pool.warm_up(count).unwrap();
         let class = report.classes[0];
         assert_eq!((class.asked, class.resident, class.touched), (count, count, count));
-        assert!(report.to_string().contains(&format!("{count} of {count} buffers resident")), "{report}");
+        assert!(
+            report.to_string().contains(&format!("{count} of {count} buffers resident")),
+            "{report}"
+        );
         let faults = minor_faults();
         let mut all: Vec<PooledBuf> = (0..count).map(|_| pool.get(bytes).unwrap()).collect();
         all.iter_mut().for_each(|buf| buf.fill(1));
         if !cfg!(miri) {
             let pages = count * bytes / page_bytes();
             let more = minor_faults() - faults;
-            assert!(more < 20 || more < pages / 2, "{more} page faults in {pages} pages that were warm");
+            assert!(
+                more < 20 || more < pages / 2,
+                "{more} page faults in {pages} pages that were warm"
+            );
         }
         let mut places: Vec<usize> = all.iter().map(|buf| buf.as_ptr().addr()).collect();
         places.sort_unstable();
@@ -55,9 +64,12 @@ fn a_warm_up_stops_at_the_limit() {
     let pool = one_class(64, Limit::buffers(5));
     let class = pool.warm_up(9).unwrap().classes[0];
     assert_eq!((class.asked, class.resident, class.touched), (9, 5, 5));
-    let wire =
-        ClassPool::new(&ClassOptions { limit: Limit { bytes: 64 << 10, ..Limit::NONE }, ..ClassOptions::default() });
-    let residents: Vec<usize> = wire.unwrap().warm_up(3).unwrap().classes.iter().map(|class| class.resident).collect();
+    let wire = ClassPool::new(&ClassOptions {
+        limit: Limit { bytes: 64 << 10, ..Limit::NONE },
+        ..ClassOptions::default()
+    });
+    let residents: Vec<usize> =
+        wire.unwrap().warm_up(3).unwrap().classes.iter().map(|class| class.resident).collect();
     assert_eq!(residents, [3, 3, 3, 3, 2, 1]);
 }
 
@@ -115,7 +127,11 @@ fn a_page_goes_when_no_buffer_of_it_is_needed() {
     drop(bufs);
     (0..3).for_each(|period| _ = pool.tick(at(period)));
     let class = pool.stats().classes[0];
-    assert_eq!((class.resident, class.shrunk), (2, 2), "the neighbour of one in use keeps the page");
+    assert_eq!(
+        (class.resident, class.shrunk),
+        (2, 2),
+        "the neighbour of one in use keeps the page"
+    );
     assert!(kept.iter().all(|&byte| byte == 3));
     drop(kept);
     // All others of its page have been cold for long.
@@ -125,17 +141,28 @@ fn a_page_goes_when_no_buffer_of_it_is_needed() {
 
 #[test]
 fn a_pool_that_keeps_everything_never_shrinks() {
-    let pool = ClassPool::new(&ClassOptions { shrink_after: None, cache_bytes: 0, ..ClassOptions::default() }).unwrap();
+    let pool = ClassPool::new(&ClassOptions {
+        shrink_after: None,
+        cache_bytes: 0,
+        ..ClassOptions::default()
+    })
+    .unwrap();
     drop(pool.get(1).unwrap());
     let now = Instant::now();
-    assert_eq!([0, 100, 200].map(|seconds| pool.tick(now + Duration::from_secs(seconds))), [0, 0, 0]);
+    assert_eq!(
+        [0, 100, 200].map(|seconds| pool.tick(now + Duration::from_secs(seconds))),
+        [0, 0, 0]
+    );
     assert_eq!(pool.stats().classes[0].resident, 1);
 }
 
 #[test]
 fn a_ticker_ticks_until_it_is_dropped_or_the_pool_goes() {
-    let options =
-        ClassOptions { shrink_after: Some(Duration::from_millis(1)), cache_bytes: 0, ..ClassOptions::default() };
+    let options = ClassOptions {
+        shrink_after: Some(Duration::from_millis(1)),
+        cache_bytes: 0,
+        ..ClassOptions::default()
+    };
     let pool = ClassPool::new(&options).unwrap();
     let ticker = pool.ticker(Duration::ZERO).unwrap();
     drop(pool.get(1).unwrap());
@@ -153,7 +180,11 @@ fn huge_classes_work() {
     if cfg!(miri) {
         return;
     }
-    let options = ClassOptions { table: ClassTable::object(), pages: Pages::PreferThp, ..ClassOptions::default() };
+    let options = ClassOptions {
+        table: ClassTable::object(),
+        pages: Pages::PreferThp,
+        ..ClassOptions::default()
+    };
     let pool = ClassPool::new(&options).unwrap();
     let start = Instant::now();
     let mut buf = pool.get((4 << 20) + 1).unwrap();
@@ -177,13 +208,20 @@ fn a_class_that_no_memory_holds_is_an_error() {
     assert!(pool.get(1).is_ok(), "the pool works on");
 }
 
-/// As documented: while a tick holds the only buffer, a get that doesn't wait is refused, and one that does gets it.
+/// As documented: while a tick holds the only buffer, a get that doesn't wait is refused, and one
+/// that does gets it.
 #[test]
 fn what_a_tick_holds_is_refused_or_waited_for() {
     for at_limit in [AtLimit::Refuse, AtLimit::Wait] {
         let table = ClassTable::new(&[64]).unwrap();
         let (limit, cache_bytes) = (Limit::buffers(1), 0);
-        let pool = ClassPool::new(&ClassOptions { table, limit, at_limit, cache_bytes, ..ClassOptions::default() });
+        let pool = ClassPool::new(&ClassOptions {
+            table,
+            limit,
+            at_limit,
+            cache_bytes,
+            ..ClassOptions::default()
+        });
         let pool = pool.unwrap();
         drop(pool.get(1).unwrap());
         let class = &pool.shared().classes[0];
@@ -221,7 +259,9 @@ fn a_warm_up_beyond_the_limit_ends_while_others_get() {
                 }
             });
             seen.recv().unwrap();
-            let warm = pool.warm_up(1_000_000_000).expect("there is memory for all that the class may have");
+            let warm = pool
+                .warm_up(1_000_000_000)
+                .expect("there is memory for all that the class may have");
             assert!(warm.classes[0].resident <= buffers, "{warm:?}");
         });
     }

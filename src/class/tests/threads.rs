@@ -14,11 +14,14 @@ fn pools_of_a_thread_stay_near() {
     let counts: &[usize] = if cfg!(miri) { &[5] } else { &[2, 5, 9, 16] };
     for &count in counts {
         let mut pools: Vec<ClassPool> = (0..count).map(|_| small(10, AtLimit::Wait)).collect();
-        // Tests beside this one make pools too, on a machine of many cores more than there are places.
+        // Tests beside this one make pools too, on a machine of many cores more than there are
+        // places.
         pools.retain(|pool| pool.shared().has_place());
         let both = |first: &ClassPool, second: &ClassPool| {
             drop((first.get(64).unwrap(), second.get(64).unwrap()));
-            [first, second].iter().all(|pool| with_bin(pool.shared().id(), BinAt::of(0), |_| ()).is_some())
+            [first, second]
+                .iter()
+                .all(|pool| with_bin(pool.shared().id(), BinAt::of(0), |_| ()).is_some())
         };
         for (index, first) in pools.iter().enumerate() {
             assert!(
@@ -29,7 +32,8 @@ fn pools_of_a_thread_stay_near() {
     }
 }
 
-/// Counters of ended threads move from their bins to the class: a reader sees them in one place, at every moment.
+/// Counters of ended threads move from their bins to the class: a reader sees them in one place, at
+/// every moment.
 #[test]
 fn counters_never_go_back_while_threads_end() {
     let rounds = if cfg!(miri) { 5 } else { 300 };
@@ -39,7 +43,8 @@ fn counters_never_go_back_while_threads_end() {
     let ending = thread::spawn(move || {
         for _ in 0..rounds {
             let pool = theirs.clone();
-            let work = move || (0..100).for_each(|_| drop([pool.get(1).unwrap(), pool.get(2).unwrap()]));
+            let work =
+                move || (0..100).for_each(|_| drop([pool.get(1).unwrap(), pool.get(2).unwrap()]));
             thread::spawn(work).join().unwrap();
         }
         drop(ended);
@@ -47,7 +52,9 @@ fn counters_never_go_back_while_threads_end() {
     let mut before = ClassStats::default();
     while all_ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
         let now = pool.stats().classes[0];
-        let counters = |class: &ClassStats| [class.gets, class.puts, class.hits, class.misses, class.reused_bytes];
+        let counters = |class: &ClassStats| {
+            [class.gets, class.puts, class.hits, class.misses, class.reused_bytes]
+        };
         for (now, before) in counters(&now).into_iter().zip(counters(&before)) {
             assert!(now >= before, "a counter went from {before} back to {now}");
         }
@@ -57,7 +64,8 @@ fn counters_never_go_back_while_threads_end() {
     assert_eq!(pool.stats().classes[0].gets, 200 * rounds);
 }
 
-/// An owner that lost its CPU inside its bin: others don't wait for it, and whoever waits in line gets what it puts in.
+/// An owner that lost its CPU inside its bin: others don't wait for it, and whoever waits in line
+/// gets what it puts in.
 #[test]
 fn an_owner_inside_its_bin_holds_nobody_up() {
     let pool = small(1, AtLimit::Wait);
@@ -80,11 +88,14 @@ fn an_owner_inside_its_bin_holds_nobody_up() {
     assert!(pool.try_get(64).is_err(), "the only buffer is out of reach");
     assert_eq!(pool.stats().classes[0].in_use, 0, "the statistics don't wait either");
     let theirs = pool.clone();
-    let waits = thread::spawn(move || drop(theirs.get_timeout(64, super::LONG).expect("a buffer of an idle thread")));
+    let waits = thread::spawn(move || {
+        drop(theirs.get_timeout(64, super::LONG).expect("a buffer of an idle thread"))
+    });
     let mut task = Box::pin(pool.get_async(64));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(task.as_mut().poll(&mut context).is_pending());
-    // Both are in line, and both have looked into the bin in vain: a thread that comes later finds it open at its first look.
+    // Both are in line, and both have looked into the bin in vain: a thread that comes later finds
+    // it open at its first look.
     while pool.stats().classes[0].waiting < 2 {
         thread::yield_now();
     }
@@ -110,7 +121,10 @@ fn an_async_wait_is_a_wait_and_no_refusal() {
     let held: PooledBuf = pool.get(64).unwrap();
     let mut task = Box::pin(pool.get_async(64));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(task.as_mut().poll(&mut context).is_pending() && task.as_mut().poll(&mut context).is_pending());
+    assert!(
+        task.as_mut().poll(&mut context).is_pending()
+            && task.as_mut().poll(&mut context).is_pending()
+    );
     let class = pool.stats().classes[0];
     assert_eq!((class.waits, class.refusals, class.waiting), (1, 0, 1));
     drop(held);

@@ -26,7 +26,10 @@ impl<W: Fn() + Send + Sync, D: Fn() + Send + Sync> Drop for Calls<W, D> {
     }
 }
 
-fn waker(on_wake: impl Fn() + Send + Sync + 'static, on_drop: impl Fn() + Send + Sync + 'static) -> Waker {
+fn waker(
+    on_wake: impl Fn() + Send + Sync + 'static,
+    on_drop: impl Fn() + Send + Sync + 'static,
+) -> Waker {
     Waker::from(Arc::new(Calls(on_wake, on_drop)))
 }
 
@@ -52,14 +55,22 @@ fn a_waker_that_panics_loses_nobodys_wake_up() {
     assert!(first.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
     assert!(second.as_mut().poll(&mut Context::from_waker(&counts)).is_pending());
     let class = &shared.classes[0];
-    assert!(quiet(|| shared.finish(class, class.store.put(blocks.into_iter(), 2))), "who gives back isn't at fault");
+    assert!(
+        quiet(|| shared.finish(class, class.store.put(blocks.into_iter(), 2))),
+        "who gives back isn't at fault"
+    );
     assert_eq!(*woken.lock().unwrap(), 1, "the second was never woken");
     for future in [first, second] {
-        let Poll::Ready(Ok(buf)) = future.poll(&mut Context::from_waker(Waker::noop())) else { panic!("not served") };
+        let Poll::Ready(Ok(buf)) = future.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("not served")
+        };
         drop(buf);
     }
     // And threads keep buffers again.
-    assert!(class.near().map(|block| drop(PooledBuf::new(block, class, 0))).is_some(), "the bin stayed shut");
+    assert!(
+        class.near().map(|block| drop(PooledBuf::new(block, class, 0))).is_some(),
+        "the bin stayed shut"
+    );
 }
 
 /// A thread that ends wakes who waits; a panic in its destructors would end the process.
@@ -71,7 +82,9 @@ fn a_waker_that_panics_ends_no_thread() {
     let panics = waker(|| panic!("a waker that panics"), || ());
     let mut waiting = pin!(pool.get_async(1));
     assert!(waiting.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
-    std::thread::spawn(move || drop((held, theirs))).join().expect("the thread that drops isn't at fault");
+    std::thread::spawn(move || drop((held, theirs)))
+        .join()
+        .expect("the thread that drops isn't at fault");
     assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
@@ -84,7 +97,9 @@ fn a_future_that_unwinds_keeps_nothing() {
     assert!(waiting.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
     drop((panics, held));
     // The old waker goes with the next poll, which had been granted the buffer.
-    let polled = catch_unwind(AssertUnwindSafe(|| waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }));
     drop(polled);
     drop(waiting);
     assert!(pool.try_get(1).is_ok(), "the only buffer was lost");

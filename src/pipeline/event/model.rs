@@ -1,4 +1,5 @@
-//! What stands for the eventfd under loom, which models no system call: a flag, and a poll call that waits for it.
+//! What stands for the eventfd under loom, which models no system call: a flag, and a poll call
+//! that waits for it.
 #![forbid(unsafe_code)]
 
 use std::os::fd::BorrowedFd;

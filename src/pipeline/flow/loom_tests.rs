@@ -1,7 +1,8 @@
 //! Every interleaving of deaths, the pump and the end: nobody sees a state before what explains it.
 //!
-//! Stand-ins: atomics of loom for the disruptor's cursors, Relaxed ones for the rows of a result column (loom shows an old value wherever
-//! nothing orders the read behind the write), a cell of loom's for what a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
+//! Stand-ins: atomics of loom for the disruptor's cursors, Relaxed ones for the rows of a result
+//! column (loom shows an old value wherever nothing orders the read behind the write), a cell of
+//! loom's for what a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -56,17 +57,26 @@ struct Lane {
 }
 
 impl Lane {
-    /// Two stages in the first layer and one behind them, whose thread may sleep; all events are published.
+    /// Two stages in the first layer and one behind them, whose thread may sleep; all events are
+    /// published.
     fn new(policy: PanicPolicy) -> Arc<Self> {
-        let specs = [(StageSpec::inline("a"), 0), (StageSpec::inline("b"), 0), (StageSpec::thread("c"), 1)];
-        let stage = |(spec, layer): (StageSpec, usize)| StageState::new(&spec, layer, Wait::Park, None);
+        let specs =
+            [(StageSpec::inline("a"), 0), (StageSpec::inline("b"), 0), (StageSpec::thread("c"), 1)];
+        let stage =
+            |(spec, layer): (StageSpec, usize)| StageState::new(&spec, layer, Wait::Park, None);
         let stages: Vec<_> = specs.into_iter().map(stage).collect();
         let cursors = stages.iter().map(|_| Cursor::new()).collect();
         let flow = Flow::new(stages, policy, BARRIER, Party::event().expect("a model of an event"));
         flow.publish(EVENTS - 1);
         flow.wake_threads(0);
         let rows = [AtomicI64::new(0), AtomicI64::new(0)];
-        Arc::new(Self { flow, cursors, rows, bytes: UnsafeCell::new(()), shutdown: AtomicU32::new(0) })
+        Arc::new(Self {
+            flow,
+            cursors,
+            rows,
+            bytes: UnsafeCell::new(()),
+            shutdown: AtomicU32::new(0),
+        })
     }
 
     fn die(&self, stage: u32, first_missing: Sequence) {
@@ -74,7 +84,8 @@ impl Lane {
         self.flow.die(stage, first_missing, &format!("stage {stage}"), Some(poller));
     }
 
-    /// A stage is done with the first event: its cursor first, as in `Stage::move_inline` and behind a batch of `Stage::poll`.
+    /// A stage is done with the first event: its cursor first, as in `Stage::move_inline` and
+    /// behind a batch of `Stage::poll`.
     fn finish_first(&self, stage: usize) {
         self.cursors[stage].release(0);
         self.flow.advance(stage, 0);
@@ -84,7 +95,8 @@ impl Lane {
         self.rows[sequence as usize].store(sequence + 1, Ordering::Relaxed);
     }
 
-    /// The third stage looks at every event that both before it have let through: a row is there, or its absence is known.
+    /// The third stage looks at every event that both before it have let through: a row is there,
+    /// or its absence is known.
     fn read_rows(&self) {
         let available = self.cursors[..2].iter().map(Cursor::released).min().expect("two stages");
         for sequence in 0..=available {
@@ -124,7 +136,8 @@ fn loom_a_death_is_recorded_before_it_is_pumped() {
     });
 }
 
-/// Two stages read an event at the same time, a third behind them, which learns of them by their cursors alone; the lane writes over it by progress.
+/// Two stages read an event at the same time, a third behind them, which learns of them by their
+/// cursors alone; the lane writes over it by progress.
 #[test]
 fn loom_what_is_reclaimed_is_read_by_nobody() {
     model(|| {
@@ -148,7 +161,8 @@ fn loom_what_is_reclaimed_is_read_by_nobody() {
     });
 }
 
-/// What a thread writes of an event, an inline stage of the next layer reads, which learns of it by progress.
+/// What a thread writes of an event, an inline stage of the next layer reads, which learns of it by
+/// progress.
 #[test]
 fn loom_an_inline_stage_finds_what_the_threads_before_it_wrote() {
     model(|| {
@@ -172,7 +186,8 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.die(0, 0);
         lane.flow.stages[1].open_settlement(NONE);
-        // The first event is processed and held, the second is held; the later of the two goes first, and the stage's poller waits for the other.
+        // The first event is processed and held, the second is held; the later of the two goes
+        // first, and the stage's poller waits for the other.
         lane.flow.stages[1].add_held();
         lane.flow.stages[1].add_held();
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
@@ -192,7 +207,8 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     });
 }
 
-/// Two events are held one by one; the first is given back while the second goes unreleased elsewhere. What is released and where the stage died agree.
+/// Two events are held one by one; the first is given back while the second goes unreleased
+/// elsewhere. What is released and where the stage died agree.
 #[test]
 fn loom_a_release_and_a_death_agree() {
     model(|| {
@@ -217,7 +233,10 @@ fn loom_a_release_and_a_death_agree() {
         }
         state.drop_held();
         dropping.join().expect("it ends");
-        assert_eq!((state.died_at(), state.processed()), (state.progress() + 1, (state.progress() + 1) as u64));
+        assert_eq!(
+            (state.died_at(), state.processed()),
+            (state.progress() + 1, (state.progress() + 1) as u64)
+        );
         assert_eq!(lane.flow.failure().map(|failure| failure.sequence), Some(state.progress() + 1));
     });
 }
@@ -232,7 +251,11 @@ fn loom_a_failure_stands_before_the_death_that_it_explains() {
         let failure = lane.flow.failure();
         assert!(!is_dead || failure.is_some(), "dead, and nobody knows why");
         if let Some(stage) = lane.flow.poisoned() {
-            assert_eq!(lane.flow.failure().map(|failure| failure.index), Some(stage), "the first failure wins");
+            assert_eq!(
+                lane.flow.failure().map(|failure| failure.index),
+                Some(stage),
+                "the first failure wins"
+            );
         }
         for dying in [first, second] {
             dying.join().expect("it ends");
@@ -246,7 +269,9 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         let dying = spawn(&lane, |lane| lane.die(0, 0));
-        let Party::Io { event, .. } = &lane.flow.io else { unreachable!("the IO thread sleeps on an event") };
+        let Party::Io { event, .. } = &lane.flow.io else {
+            unreachable!("the IO thread sleeps on an event")
+        };
         let ready = || lane.flow.has_failed() && lane.flow.has_parked();
         while !ready() {
             if lane.flow.io.prepare(BARRIER, ASLEEP, ready) == Announced::Asleep {

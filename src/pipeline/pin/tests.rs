@@ -1,6 +1,7 @@
 use super::*;
 
-/// Runs on a thread of its own, so that no other test inherits a pin. The mask is read first, on this one.
+/// Runs on a thread of its own, so that no other test inherits a pin. The mask is read first, on
+/// this one.
 fn on_a_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     CpuMask::read();
     std::thread::scope(|scope| scope.spawn(body).join().expect("the thread panicked"))
@@ -10,8 +11,9 @@ fn on_a_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn each_allowed_cpu_is_granted() {
     for &cpu in CpuMask::read().cpus() {
-        let (report, seen) =
-            on_a_thread(|| (pin_current(cpu, PinPolicy::Require), core_affinity::get_core_ids().unwrap()));
+        let (report, seen) = on_a_thread(|| {
+            (pin_current(cpu, PinPolicy::Require), core_affinity::get_core_ids().unwrap())
+        });
         assert_eq!(report, Ok(PinReport { asked: Some(cpu), granted: Some(cpu), downgrade: None }));
         assert_eq!(seen, vec![CoreId { id: cpu }]);
     }
@@ -23,7 +25,10 @@ fn a_cpu_outside_the_mask_is_an_error_or_a_downgrade() {
     // 1024 and more would abort the process inside crate core_affinity.
     for cpu in [1023, 1024, 5000, MASK_CPUS_MAX, usize::MAX] {
         let allowed = CpuMask::read().cpus().to_vec();
-        assert!(!allowed.contains(&cpu), "a machine with {cpu} CPUs: choose another id for this test");
+        assert!(
+            !allowed.contains(&cpu),
+            "a machine with {cpu} CPUs: choose another id for this test"
+        );
         let error = PinError::NoSuchCpu { cpu, allowed };
         assert_eq!(on_a_thread(|| pin_current(cpu, PinPolicy::Require)), Err(error.clone()));
         let report = on_a_thread(|| pin_current(cpu, PinPolicy::Prefer)).unwrap();
@@ -36,10 +41,14 @@ fn a_cpu_outside_the_mask_is_an_error_or_a_downgrade() {
 #[cfg(not(miri))]
 #[test]
 fn the_kernel_refuses_a_cpu_that_the_mask_promised() {
-    // A mask that names CPUs the machine hasn't stands for one that shrank after start; both ways of pinning are tried.
+    // A mask that names CPUs the machine hasn't stands for one that shrank after start; both ways
+    // of pinning are tried.
     for cpu in [1000, 1030] {
         let stale = CpuMask { cpus: vec![cpu] };
-        assert_eq!(on_a_thread(|| pin(cpu, &stale)), Err(PinError::Refused { cpu, errno: libc::EINVAL }));
+        assert_eq!(
+            on_a_thread(|| pin(cpu, &stale)),
+            Err(PinError::Refused { cpu, errno: libc::EINVAL })
+        );
     }
 }
 

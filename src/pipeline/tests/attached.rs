@@ -1,8 +1,9 @@
-//! Inline stages that the lane polls, against a naive queue: attached in any order and at any time, in layers of one or two, with handlers that
-//! retry, reject, fail or panic in random places.
+//! Inline stages that the lane polls, against a naive queue: attached in any order and at any time,
+//! in layers of one or two, with handlers that retry, reject, fail or panic in random places.
 //!
-//! Each handler checks what it is shown: the next event of its stage, with its payload, and nothing that a stage of the layer before hasn't done. While
-//! nobody is dead, each round does exactly what the queue says.
+//! Each handler checks what it is shown: the next event of its stage, with its payload, and nothing
+//! that a stage of the layer before hasn't done. While nobody is dead, each round does exactly what
+//! the queue says.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -42,11 +43,20 @@ struct Known {
 impl Known {
     /// The handler: checks the event, and does what it is told.
     fn show(&self, before: &[Rc<Self>], view: &View<'_, u64>) -> Outcome {
-        assert!(!self.is_dead.get() && view.sequence() == self.done.get() + 1, "event {} is shown", view.sequence());
+        assert!(
+            !self.is_dead.get() && view.sequence() == self.done.get() + 1,
+            "event {} is shown",
+            view.sequence()
+        );
         assert_eq!(*view.meta() as i64, view.sequence());
         assert_holds(view.bytes(), *view.meta());
         let lags = |known: &&Rc<Self>| !known.is_dead.get() && known.done.get() < view.sequence();
-        assert_eq!(before.iter().filter(lags).count(), 0, "a stage before hasn't done event {}", view.sequence());
+        assert_eq!(
+            before.iter().filter(lags).count(),
+            0,
+            "a stage before hasn't done event {}",
+            view.sequence()
+        );
         let (events, whim) = self.whim.get();
         if events > 0 {
             self.whim.set((events - 1, whim));
@@ -64,7 +74,11 @@ impl Known {
                 _ => {}
             }
             self.done.set(view.sequence());
-            return if whim == Whim::Reject { Outcome::Reject("bad".to_owned()) } else { Outcome::Done };
+            return if whim == Whim::Reject {
+                Outcome::Reject("bad".to_owned())
+            } else {
+                Outcome::Done
+            };
         }
         self.done.set(view.sequence());
         Outcome::Done
@@ -119,7 +133,9 @@ impl Model {
 
     fn before(&self, at: usize) -> Vec<Rc<Known>> {
         let layer = self.known[at].layer;
-        layer.checked_sub(1).map_or(Vec::new(), |before| self.known[self.layers[before].clone()].to_vec())
+        layer
+            .checked_sub(1)
+            .map_or(Vec::new(), |before| self.known[self.layers[before].clone()].to_vec())
     }
 
     fn has_failed(&self) -> bool {
@@ -139,7 +155,9 @@ impl Model {
             }
             Err(Refused::Poisoned(_)) => assert!(self.has_failed()),
             // Both publish what is staged.
-            Err(refused) => assert!(refused.is_full() && self.lane.staged() == self.lane.published, "{refused}"),
+            Err(refused) => {
+                assert!(refused.is_full() && self.lane.staged() == self.lane.published, "{refused}")
+            }
         }
     }
 
@@ -172,7 +190,10 @@ impl Model {
         if let Some((processed, reclaimed)) = expected
             && !self.has_failed()
         {
-            assert_eq!((progress.processed, progress.reclaimed), (processed as usize, reclaimed as usize));
+            assert_eq!(
+                (progress.processed, progress.reclaimed),
+                (processed as usize, reclaimed as usize)
+            );
         }
         self.check();
     }
@@ -183,8 +204,10 @@ impl Model {
         let mut processed = 0;
         for &at in &self.attached {
             let known = &self.known[at];
-            let available =
-                known.layer.checked_sub(1).map_or(self.lane.published, |before| self.through(before, &done));
+            let available = known
+                .layer
+                .checked_sub(1)
+                .map_or(self.lane.published, |before| self.through(before, &done));
             let count = known.advance(available, done[at]);
             (done[at], processed) = (done[at] + count, processed + count);
         }
@@ -193,13 +216,15 @@ impl Model {
 
     fn check(&self) {
         let last = self.layers.len() - 1;
-        let alive = self.known[self.layers[last].clone()].iter().filter(|known| !known.is_dead.get());
+        let alive =
+            self.known[self.layers[last].clone()].iter().filter(|known| !known.is_dead.get());
         let slowest = alive.map(|known| known.done.get()).min().unwrap_or(self.lane.published);
         assert!(self.lane.reclaimed <= slowest, "what a stage hasn't done is reclaimed");
         assert!(self.lane.staged() - self.lane.reclaimed <= SLOTS);
     }
 
-    /// Everything that was published is seen by everybody who isn't dead or, where the lane is poisoned, behind the dead.
+    /// Everything that was published is seen by everybody who isn't dead or, where the lane is
+    /// poisoned, behind the dead.
     fn end(mut self, policy: PanicPolicy) {
         while !self.loose.is_empty() {
             self.attach(0);
@@ -212,9 +237,19 @@ impl Model {
         assert!(report.late.is_empty() && report.is_drained() != failed, "{report:?}");
         for (known, end) in self.known.iter().zip(&report.stages) {
             let done = (known.done.get() + 1) as u64;
-            assert_eq!((end.processed, end.rejected), (done, known.rejected.get()), "{}", end.stage);
+            assert_eq!(
+                (end.processed, end.rejected),
+                (done, known.rejected.get()),
+                "{}",
+                end.stage
+            );
             if !known.is_dead.get() && (!failed || policy == PanicPolicy::Detach) {
-                assert_eq!(known.done.get(), published, "stage {} hasn't seen everything", end.stage);
+                assert_eq!(
+                    known.done.get(),
+                    published,
+                    "stage {} hasn't seen everything",
+                    end.stage
+                );
             }
         }
     }

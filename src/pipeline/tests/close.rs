@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, View, assert_holds, by_hand, done, is_filled, polled, publish, stage_number,
-    start,
+    LONG, Outcome, Polled, StageSpec, View, assert_holds, by_hand, done, is_filled, polled,
+    publish, stage_number, start,
 };
 use crate::pipeline::PanicPolicy;
 
@@ -25,7 +25,8 @@ fn close_drains_what_is_staged() {
 
 #[test]
 fn a_late_stage_is_named_and_reads_on_in_memory_that_stays_mapped() {
-    let mut started = start(8, vec![vec![StageSpec::thread("late")], vec![StageSpec::thread("behind")]]);
+    let mut started =
+        start(8, vec![vec![StageSpec::thread("late")], vec![StageSpec::thread("behind")]]);
     let (go, wait) = channel::<()>();
     let late = started.stages.take("late").unwrap().spawn(move |view| {
         // Until the lane is long gone.
@@ -35,7 +36,10 @@ fn a_late_stage_is_named_and_reads_on_in_memory_that_stays_mapped() {
     let behind = started.stages.take("behind").unwrap().spawn(done).unwrap();
     publish(&mut started.lane, 0..5);
     let report = started.lane.close(Duration::ZERO);
-    assert_eq!((&report.late[..], report.consumed), (&["late".to_owned(), "behind".to_owned()][..], 0));
+    assert_eq!(
+        (&report.late[..], report.consumed),
+        (&["late".to_owned(), "behind".to_owned()][..], 0)
+    );
     assert!(!report.is_drained() && report.failure.is_none());
     drop(go);
     for thread in [late.unwrap(), behind] {
@@ -114,7 +118,11 @@ fn a_lane_with_a_failed_stage_isnt_drained_though_nothing_was_left() {
         assert_eq!(polled(&mut stage), Polled::Advanced(3));
         drop(stage);
         let report = lane.close(LONG);
-        assert_eq!((report.consumed, report.late.len(), report.is_drained()), (3, 0, false), "{report:?}");
+        assert_eq!(
+            (report.consumed, report.late.len(), report.is_drained()),
+            (3, 0, false),
+            "{report:?}"
+        );
     }
 }
 

@@ -1,10 +1,15 @@
 //! Result columns: written by their own stage, read by later layers, and by nobody else.
 
 use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, publish, tiny_spec};
-use crate::pipeline::{ColumnError, ColumnReader, ColumnWriter, LaneError, LaneSpec, PanicPolicy, Stage, View};
+use crate::pipeline::{
+    ColumnError, ColumnReader, ColumnWriter, LaneError, LaneSpec, PanicPolicy, Stage, View,
+};
 
 fn two_layers() -> LaneSpec {
-    tiny_spec(8, vec![vec![StageSpec::inline("a"), StageSpec::inline("b")], vec![StageSpec::inline("c")]])
+    tiny_spec(
+        8,
+        vec![vec![StageSpec::inline("a"), StageSpec::inline("b")], vec![StageSpec::inline("c")]],
+    )
 }
 
 fn column(spec: &LaneSpec, stage: &str) -> (ColumnWriter<f32>, ColumnReader<f32>) {
@@ -12,7 +17,10 @@ fn column(spec: &LaneSpec, stage: &str) -> (ColumnWriter<f32>, ColumnReader<f32>
 }
 
 /// What a column says to the first event that a stage sees, which isn't processed.
-fn ask(stage: &mut Stage<u64>, mut question: impl FnMut(View<'_, u64>) -> Option<ColumnError>) -> Option<ColumnError> {
+fn ask(
+    stage: &mut Stage<u64>,
+    mut question: impl FnMut(View<'_, u64>) -> Option<ColumnError>,
+) -> Option<ColumnError> {
     let mut answer = None;
     let polled = stage.poll(1, |view| {
         answer = question(view);
@@ -24,12 +32,16 @@ fn ask(stage: &mut Stage<u64>, mut question: impl FnMut(View<'_, u64>) -> Option
 
 #[test]
 fn a_later_layer_reads_what_the_columns_stage_wrote() {
-    let spec = tiny_spec(4, vec![vec![StageSpec::thread("score")], vec![StageSpec::thread("sink")]]);
+    let spec =
+        tiny_spec(4, vec![vec![StageSpec::thread("score")], vec![StageSpec::thread("sink")]]);
     let (mut writer, reader) = column(&spec, "score");
     let mut started = spec.start::<u64>().unwrap();
     let score = move |view: View<'_, u64>| {
         let row = writer.row(&view).expect("its own view");
-        assert!(row[1] == 0.0 || row[1] == (*view.meta() - 4) as f32, "a lap ago this row was written here");
+        assert!(
+            row[1] == 0.0 || row[1] == (*view.meta() - 4) as f32,
+            "a lap ago this row was written here"
+        );
         row.copy_from_slice(&[view.bytes().len() as f32, *view.meta() as f32]);
         done(view)
     };
@@ -64,17 +76,40 @@ fn other_stages_and_other_lanes_are_refused() {
     let (mut other, [mut stranger]) = by_hand(|spec| spec, ["a"]);
     publish(&mut other, [0]);
 
-    assert_eq!(ask(&mut stranger, |view| writer.row(&view).map(drop).err()), Some(ColumnError::OtherLane));
-    assert_eq!(ask(&mut stranger, |view| reader.row(&view).map(drop).err()), Some(ColumnError::OtherLane));
-    assert_eq!(ask(&mut b, |view| writer.row(&view).map(drop).err()), Some(ColumnError::WrongStage), "beside it");
+    assert_eq!(
+        ask(&mut stranger, |view| writer.row(&view).map(drop).err()),
+        Some(ColumnError::OtherLane)
+    );
+    assert_eq!(
+        ask(&mut stranger, |view| reader.row(&view).map(drop).err()),
+        Some(ColumnError::OtherLane)
+    );
+    assert_eq!(
+        ask(&mut b, |view| writer.row(&view).map(drop).err()),
+        Some(ColumnError::WrongStage),
+        "beside it"
+    );
     for stage in [&mut a, &mut b] {
         let answer = ask(stage, |view| reader.row(&view).map(drop).err());
-        assert_eq!(answer, Some(ColumnError::WrongStage), "nobody in its own layer reads while it may write");
+        assert_eq!(
+            answer,
+            Some(ColumnError::WrongStage),
+            "nobody in its own layer reads while it may write"
+        );
     }
     assert_eq!(ask(&mut a, |view| writer.row(&view).map(|row| row.fill(1.5)).err()), None);
-    [&mut a, &mut b].into_iter().for_each(|stage| assert_eq!(stage.poll(1, done), Ok(Polled::Advanced(1))));
-    assert_eq!(ask(&mut c, |view| writer.row(&view).map(drop).err()), Some(ColumnError::WrongStage), "nor later");
-    assert_eq!(ask(&mut c, |view| reader.row(&view).map(|row| assert_eq!(row, [1.5; 2])).err()), None);
+    [&mut a, &mut b]
+        .into_iter()
+        .for_each(|stage| assert_eq!(stage.poll(1, done), Ok(Polled::Advanced(1))));
+    assert_eq!(
+        ask(&mut c, |view| writer.row(&view).map(drop).err()),
+        Some(ColumnError::WrongStage),
+        "nor later"
+    );
+    assert_eq!(
+        ask(&mut c, |view| reader.row(&view).map(|row| assert_eq!(row, [1.5; 2])).err()),
+        None
+    );
 }
 
 #[test]
@@ -117,7 +152,10 @@ fn events_that_a_dead_stage_did_not_process_have_no_row() {
         Outcome::Done
     };
     assert_eq!(c.poll(4, look), Ok(Polled::Advanced(4)));
-    assert_eq!(rows, [Ok(7.0), Ok(7.0), Err(ColumnError::NotWritten), Err(ColumnError::NotWritten)]);
+    assert_eq!(
+        rows,
+        [Ok(7.0), Ok(7.0), Err(ColumnError::NotWritten), Err(ColumnError::NotWritten)]
+    );
 }
 
 #[test]
@@ -128,6 +166,9 @@ fn a_column_that_does_not_fit_names_its_field() {
     };
     let spec = two_layers();
     assert_eq!((field(&spec, "a", 0), field(&spec, "nobody", 1)), ("width", "stage"));
-    assert_eq!((field(&spec, "a", usize::MAX), field(&spec, "c", usize::MAX / 64)), ("width", "width"));
+    assert_eq!(
+        (field(&spec, "a", usize::MAX), field(&spec, "c", usize::MAX / 64)),
+        ("width", "width")
+    );
     assert_eq!(field(&tiny_spec(3, vec![vec![StageSpec::inline("a")]]), "a", 1), "slots");
 }

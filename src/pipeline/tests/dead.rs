@@ -1,12 +1,13 @@
-//! Stages behind a dead one: an error, no hang, whether the lane is poisoned, detached from it, or gone.
+//! Stages behind a dead one: an error, no hang, whether the lane is poisoned, detached from it, or
+//! gone.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, View, assert_no_wake_lost, await_sleep, by_hand, done, parked, polled, publish,
-    start, tiny_spec,
+    LONG, Outcome, Polled, StageSpec, View, assert_no_wake_lost, await_sleep, by_hand, done,
+    parked, polled, publish, start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, StageError};
 
@@ -16,7 +17,8 @@ fn fails(_: View<'_, u64>) -> Outcome {
 
 #[test]
 fn a_parked_stage_behind_a_dead_one_gets_an_error() {
-    let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")], vec![parked("c")]]);
+    let mut started =
+        start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")], vec![parked("c")]]);
     let shared = Arc::clone(&started.lane.shared);
     let [b, c] = ["b", "c"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
     let mut a = started.stages.take("a").unwrap();
@@ -26,7 +28,11 @@ fn a_parked_stage_behind_a_dead_one_gets_an_error() {
     a.poll(1, fails).unwrap_err();
     for (stage, report) in [("b", b.join()), ("c", c.join())] {
         let Some(StageError::Failed(failure)) = report.error else { panic!("{stage} goes on") };
-        assert_eq!((failure.stage.as_str(), report.processed), ("a", 2), "{stage} has seen what was finished");
+        assert_eq!(
+            (failure.stage.as_str(), report.processed),
+            ("a", 2),
+            "{stage} has seen what was finished"
+        );
     }
     let report = started.lane.close(LONG);
     assert_eq!((report.late.len(), report.consumed, report.published), (0, 2, 3));
@@ -65,7 +71,11 @@ fn a_detached_lane_goes_on_without_the_stage() {
     assert_eq!(polled(&mut b), Polled::Advanced(3));
     for lap in 1..20 {
         publish(&mut lane, 8 * lap..8 * lap + 5);
-        assert_eq!(b.poll(9, |_| Outcome::Done), Ok(Polled::Idle), "released by the lane's thread, in its own time");
+        assert_eq!(
+            b.poll(9, |_| Outcome::Done),
+            Ok(Polled::Idle),
+            "released by the lane's thread, in its own time"
+        );
         lane.poll();
         assert_eq!(b.poll(9, |_| Outcome::Done), Ok(Polled::Advanced(5)));
     }
@@ -84,12 +94,14 @@ fn a_detached_lane_goes_on_without_the_stage() {
 #[test]
 fn detached_threads_in_a_diamond_drain() {
     let middle = vec![parked("b"), parked("c")];
-    let spec = tiny_spec(8, vec![vec![parked("a")], middle, vec![parked("d")]]).on_panic(PanicPolicy::Detach);
+    let spec = tiny_spec(8, vec![vec![parked("a")], middle, vec![parked("d")]])
+        .on_panic(PanicPolicy::Detach);
     let mut started = spec.start::<u64>().unwrap();
     let shared = Arc::clone(&started.lane.shared);
     let dying = |view: View<'_, u64>| if *view.meta() == 7 { fails(view) } else { done(view) };
     let b = started.stages.take("b").unwrap().spawn(dying).unwrap();
-    let others = ["a", "c", "d"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    let others =
+        ["a", "c", "d"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
     for number in 0..50 {
         while let Err(full) = super::stage_number(&mut started.lane, number) {
             assert!(full.is_full(), "{full}");
@@ -107,7 +119,8 @@ fn detached_threads_in_a_diamond_drain() {
 #[test]
 fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
     for dies_with_the_lane in [false, true] {
-        let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]]).on_panic(PanicPolicy::Detach);
+        let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]])
+            .on_panic(PanicPolicy::Detach);
         let mut started = spec.start::<u64>().unwrap();
         let shared = Arc::clone(&started.lane.shared);
         let b = started.stages.take("b").unwrap().spawn(done).unwrap();
@@ -121,13 +134,18 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
             drop(a);
             drop(started.lane);
         }
-        assert!(shared.cut_off_at(1) < i64::MAX, "nobody pumps for it any more, and it would wait for ever");
+        assert!(
+            shared.cut_off_at(1) < i64::MAX,
+            "nobody pumps for it any more, and it would wait for ever"
+        );
         // What the lane leaves is late, and what was dropped while it was there has failed.
         match b.join().error {
             Some(StageError::Left { stage, sequence }) => {
                 assert_eq!((stage.as_str(), sequence, dies_with_the_lane), ("a", 0, true))
             }
-            Some(StageError::Failed(failure)) => assert_eq!((failure.stage.as_str(), dies_with_the_lane), ("a", false)),
+            Some(StageError::Failed(failure)) => {
+                assert_eq!((failure.stage.as_str(), dies_with_the_lane), ("a", false))
+            }
             other => panic!("it has seen the end: {other:?}"),
         }
         assert_no_wake_lost(&shared);
@@ -152,12 +170,16 @@ fn a_stage_that_waits_learns_of_its_own_death() {
     assert_no_wake_lost(&shared);
 }
 
-/// Two stages of a layer die, one after the other, while the lane pumps: the second one's death is known before anything of it is pumped.
+/// Two stages of a layer die, one after the other, while the lane pumps: the second one's death is
+/// known before anything of it is pumped.
 #[test]
 fn what_a_dying_stage_didnt_write_is_never_shown() {
     let rounds = if cfg!(miri) { 3 } else { 100 };
     for round in 0..rounds {
-        let layers = vec![vec![StageSpec::inline("a"), StageSpec::thread("b")], vec![StageSpec::inline("c")]];
+        let layers = vec![
+            vec![StageSpec::inline("a"), StageSpec::thread("b")],
+            vec![StageSpec::inline("c")],
+        ];
         let spec = tiny_spec(8, layers).on_panic(PanicPolicy::Detach);
         let (mut rows, column) = spec.column::<i64>("b", 1).unwrap();
         let mut started = spec.start::<u64>().unwrap();
@@ -179,9 +201,15 @@ fn what_a_dying_stage_didnt_write_is_never_shown() {
             let polled = c.poll(8, |view| {
                 match column.row(&view) {
                     Ok(row) => {
-                        assert_eq!((row[0], view.sequence() < round % 3), (view.sequence() + 1, true), "{round}")
+                        assert_eq!(
+                            (row[0], view.sequence() < round % 3),
+                            (view.sequence() + 1, true),
+                            "{round}"
+                        )
                     }
-                    Err(error) => assert!(view.sequence() >= round % 3, "event {}: {error}", view.sequence()),
+                    Err(error) => {
+                        assert!(view.sequence() >= round % 3, "event {}: {error}", view.sequence())
+                    }
                 }
                 Outcome::Done
             });

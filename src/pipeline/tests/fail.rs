@@ -1,8 +1,11 @@
-//! Handlers that panic, fail or ask for another time: what is finished is released, what isn't isn't.
+//! Handlers that panic, fail or ask for another time: what is finished is released, what isn't
+//! isn't.
 
 use std::panic::panic_any;
 
-use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state};
+use super::{
+    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
+};
 use crate::pipeline::{PanicPolicy, Refused, StageError, StageRefusal, View};
 
 /// Accepts events below `number` and panics at it.
@@ -14,16 +17,24 @@ fn panics_at(number: u64) -> impl FnMut(View<'_, u64>) -> Outcome {
 fn a_panic_in_the_middle_of_a_batch_releases_what_was_finished_and_no_more() {
     let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
     publish(&mut lane, 0..8);
-    let Err(StageError::Failed(failure)) = stage.poll(6, panics_at(3)) else { panic!("it goes on") };
+    let Err(StageError::Failed(failure)) = stage.poll(6, panics_at(3)) else {
+        panic!("it goes on")
+    };
     assert_eq!((failure.stage.as_str(), failure.index, failure.sequence), ("a", 0, 3));
     assert_eq!(failure.reason, "panicked: event 3 is bad");
     assert_eq!(stage.released(), 2);
     // The next layer sees the finished events, then why there are no more.
     assert_eq!(polled(&mut next), Polled::Advanced(3));
-    assert_eq!(next.poll(100, |_| panic!("an unfinished event")), Err(StageError::Failed(failure.clone())));
+    assert_eq!(
+        next.poll(100, |_| panic!("an unfinished event")),
+        Err(StageError::Failed(failure.clone()))
+    );
     assert_eq!((lane.poll().reclaimed, lane.failure()), (3, Some(failure)));
     let stats = lane.stats();
-    assert_eq!((stats.stages[0].died_at, stats.stages[0].released, stats.stages[1].died_at), (Some(3), 2, None));
+    assert_eq!(
+        (stats.stages[0].died_at, stats.stages[0].released, stats.stages[1].died_at),
+        (Some(3), 2, None)
+    );
 }
 
 #[test]
@@ -32,7 +43,11 @@ fn a_panic_at_the_first_event_releases_nothing() {
     publish(&mut lane, 0..2);
     assert!(stage.poll(100, panics_at(0)).is_err());
     assert!(next.poll(100, done).is_err() && lane.poll().reclaimed == 0);
-    assert_eq!((stage.poll(100, done), stage.read(1).is_err()), (next.poll(100, done), true), "the dead stay dead");
+    assert_eq!(
+        (stage.poll(100, done), stage.read(1).is_err()),
+        (next.poll(100, done), true),
+        "the dead stay dead"
+    );
 }
 
 #[test]
@@ -108,7 +123,11 @@ fn the_first_failure_wins() {
     let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
     publish(&mut started.lane, 0..2);
     let first = b.poll(1, |_| Outcome::Fail("first".to_owned())).unwrap_err();
-    assert_eq!(a.poll(100, panics_at(1)).unwrap_err(), first, "also the second is told of the first");
+    assert_eq!(
+        a.poll(100, panics_at(1)).unwrap_err(),
+        first,
+        "also the second is told of the first"
+    );
     drop((a, b));
     let StageError::Failed(failure) = first else { panic!("{first}") };
     assert_eq!((failure.reason.as_str(), failure.index), ("first", 1));
@@ -136,7 +155,8 @@ fn poison_refuses_everything_and_publishes_what_has_a_sequence() {
     assert!(!report.is_drained() && report.late.is_empty() && report.failure.is_some());
 }
 
-/// A lane that is poisoned while a claim, or a slice, is on its way: whoever got a sequence is published and told apart by the report.
+/// A lane that is poisoned while a claim, or a slice, is on its way: whoever got a sequence is
+/// published and told apart by the report.
 #[test]
 fn what_is_given_a_sequence_is_published_also_on_a_lane_that_was_poisoned_meanwhile() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
@@ -182,7 +202,10 @@ fn a_rejected_event_fails_nothing_and_later_layers_know_it() {
     assert_eq!(lane.failure(), None);
     let stats = lane.stats();
     let rejection = stats.stages[0].first_rejection.as_ref().expect("the first is kept");
-    assert_eq!((stats.stages[0].rejected, rejection.sequence, rejection.reason.as_str()), (16, 1, "1 is odd"));
+    assert_eq!(
+        (stats.stages[0].rejected, rejection.sequence, rejection.reason.as_str()),
+        (16, 1, "1 is odd")
+    );
     assert_eq!((stats.stages[1].rejected, &stats.stages[1].first_rejection), (0, &None));
     lane.begin_close();
     assert_eq!((polled(&mut first), polled(&mut second)), (Polled::Ended, Polled::Ended));
@@ -209,12 +232,15 @@ fn a_stage_dropped_before_the_end_counts_as_failed() {
     assert!(lane.close(std::time::Duration::ZERO).is_drained());
 }
 
-/// Runs the test of this name again in a process of its own, where `SLIPRING_TEST_CHILD` is set, with this standard error.
+/// Runs the test of this name again in a process of its own, where `SLIPRING_TEST_CHILD` is set,
+/// with this standard error.
 #[cfg(not(miri))]
 fn in_a_child(test: &str, stderr: impl Into<std::process::Stdio>) -> std::process::Output {
     let this = std::env::current_exe().expect("the test's own binary");
     let mut child = std::process::Command::new(this);
-    child.args(["--exact", &format!("pipeline::tests::fail::{test}"), "--nocapture"]).env(CHILD, "1");
+    child
+        .args(["--exact", &format!("pipeline::tests::fail::{test}"), "--nocapture"])
+        .env(CHILD, "1");
     child.stdout(std::process::Stdio::null()).stderr(stderr);
     child.spawn().and_then(std::process::Child::wait_with_output).expect("the child starts")
 }
@@ -226,7 +252,8 @@ const CHILD: &str = "SLIPRING_TEST_CHILD";
 #[cfg(not(miri))]
 fn fail_inline_under_abort() -> ! {
     let layers = vec![vec![StageSpec::inline("fatal"), StageSpec::inline("next")]];
-    let mut started = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
+    let mut started =
+        super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
     let [fatal, next] = ["fatal", "next"].map(|name| started.stages.take(name).unwrap());
     started.lane.attach(fatal, |_| Outcome::Fail("by design".to_owned())).unwrap();
     started.lane.attach(next, |_| panic!("the next handler ran")).unwrap();
@@ -238,9 +265,11 @@ fn fail_inline_under_abort() -> ! {
 #[cfg(not(miri))]
 fn fail_under_abort() -> ! {
     let layers = vec![vec![StageSpec::thread("fatal")]];
-    let mut started = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
-    let refuse =
-        |view: View<'_, u64>| if *view.meta() == 2 { Outcome::Fail("by design".to_owned()) } else { done(view) };
+    let mut started =
+        super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
+    let refuse = |view: View<'_, u64>| {
+        if *view.meta() == 2 { Outcome::Fail("by design".to_owned()) } else { done(view) }
+    };
     let stage = started.stages.take("fatal").unwrap().spawn(refuse).unwrap();
     publish(&mut started.lane, 0..4);
     let report = stage.join();
@@ -254,7 +283,8 @@ fn abort_ends_the_process_and_names_the_stage() {
     if std::env::var_os(CHILD).is_some() {
         fail_under_abort();
     }
-    let child = in_a_child("abort_ends_the_process_and_names_the_stage", std::process::Stdio::piped());
+    let child =
+        in_a_child("abort_ends_the_process_and_names_the_stage", std::process::Stdio::piped());
     assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
     let said = String::from_utf8_lossy(&child.stderr);
     assert!(said.contains("stage `fatal` failed at sequence 2"), "{said}");
@@ -267,12 +297,17 @@ fn abort_comes_before_the_next_inline_stage() {
     if std::env::var_os(CHILD).is_some() {
         fail_inline_under_abort();
     }
-    let child = in_a_child("abort_comes_before_the_next_inline_stage", std::process::Stdio::piped());
+    let child =
+        in_a_child("abort_comes_before_the_next_inline_stage", std::process::Stdio::piped());
     let said = String::from_utf8_lossy(&child.stderr);
-    assert!(said.contains("stage `fatal` failed at sequence 0") && !said.contains("the next handler"), "{said}");
+    assert!(
+        said.contains("stage `fatal` failed at sequence 0") && !said.contains("the next handler"),
+        "{said}"
+    );
 }
 
-/// A pipe that nobody reads any more, and one that nobody reads though it is full: neither keeps the process alive.
+/// A pipe that nobody reads any more, and one that nobody reads though it is full: neither keeps
+/// the process alive.
 #[cfg(not(miri))]
 #[test]
 fn abort_ends_the_process_also_where_standard_error_is_broken() {
@@ -294,7 +329,8 @@ fn abort_ends_the_process_also_where_standard_error_is_broken() {
     drop(reader);
 }
 
-/// A deadline that passes, and a lane that is dropped on an early return, fail nothing: what isn't done is late.
+/// A deadline that passes, and a lane that is dropped on an early return, fail nothing: what isn't
+/// done is late.
 #[cfg(not(miri))]
 #[test]
 fn a_late_inline_stage_doesnt_abort_the_process() {
@@ -308,14 +344,18 @@ fn a_late_inline_stage_doesnt_abort_the_process() {
         let layers = vec![vec![StageSpec::inline("retries")], vec![StageSpec::inline("behind")]];
         let spec = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort);
         let mut started = spec.start::<u64>().unwrap();
-        let [retries, behind] = ["retries", "behind"].map(|name| started.stages.take(name).unwrap());
+        let [retries, behind] =
+            ["retries", "behind"].map(|name| started.stages.take(name).unwrap());
         started.lane.attach(retries, |_| Outcome::Retry).unwrap();
         publish(&mut started.lane, 0..3);
         (started.lane, behind)
     };
     let (closed, mut behind) = lane();
     let report = closed.close(std::time::Duration::from_millis(1));
-    assert_eq!((report.late.as_slice(), report.failure), (&["retries".to_owned(), "behind".to_owned()][..], None));
+    assert_eq!(
+        (report.late.as_slice(), report.failure),
+        (&["retries".to_owned(), "behind".to_owned()][..], None)
+    );
     let error = behind.poll(1, done).unwrap_err().to_string();
     assert!(error.contains("`retries`") && error.contains("sequence 0"), "{error}");
     drop(behind);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number,
+    start, state,
 };
 use crate::pipeline::{Refused, SpawnError, Wait};
 use crate::ring::Full;
@@ -106,7 +107,11 @@ fn an_event_without_a_slice_has_no_bytes_and_pins_nothing() {
     let held = stage.read(1).unwrap().unwrap();
     let handle = held.views().next().unwrap().retain().unwrap();
     assert!(handle.is_empty() && handle.clone().is_empty());
-    assert_eq!(lane.stats().pool.pinned_chunks, 0, "the slot protects no chunk that a pin could be taken on");
+    assert_eq!(
+        lane.stats().pool.pinned_chunks,
+        0,
+        "the slot protects no chunk that a pin could be taken on"
+    );
     stage.release(held).unwrap();
     let seen = |view: View<'_, u64>| panic!("{view:?} was released");
     assert_eq!(stage.poll(1, seen), Ok(Polled::Idle));

@@ -1,8 +1,12 @@
-//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and kept while its stage is dead.
+//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and kept while its
+//! stage is dead.
 
 use std::thread;
 
-use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state, tiny_spec};
+use super::{
+    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
+    tiny_spec,
+};
 use crate::pipeline::{ColumnError, Held, PanicPolicy, Refused, SpawnError, StageError, View};
 use crate::ring::Foreign;
 
@@ -18,7 +22,8 @@ fn numbers(held: &Held<u64>) -> Vec<u64> {
 fn the_release_position_is_the_oldest_held_alive() {
     let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
     publish(&mut lane, 0..8);
-    let [one, two, three] = [2, 3, 100].map(|max| stage.read(max).unwrap().expect("there are events"));
+    let [one, two, three] =
+        [2, 3, 100].map(|max| stage.read(max).unwrap().expect("there are events"));
     assert_eq!([&one, &two, &three].map(numbers), [vec![0, 1], vec![2, 3, 4], vec![5, 6, 7]]);
     assert_eq!((one.len(), three.first_sequence()), (2, 5));
     assert!(stage.read(1).unwrap().is_none() && !stage.has_ended());
@@ -100,12 +105,17 @@ fn a_dropped_held_fails_its_stage() {
     assert_eq!(stage.read(1).map(drop), Err(StageError::Failed(failure.clone())));
     assert_eq!(numbers(&newer), [2], "its bytes stay as long as it does");
     stage.release(newer).unwrap();
-    assert_eq!(next.poll(1, |_| Outcome::Done), Err(StageError::Failed(failure)), "nothing unprocessed is shown");
+    assert_eq!(
+        next.poll(1, |_| Outcome::Done),
+        Err(StageError::Failed(failure)),
+        "nothing unprocessed is shown"
+    );
 }
 
 #[test]
 fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
-    let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a", "b"]);
+    let (mut lane, [mut stage, mut next]) =
+        by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a", "b"]);
     publish(&mut lane, 0..8);
     let [one, two] = [3, 2].map(|max| stage.read(max).unwrap().unwrap());
     drop(stage);
@@ -150,10 +160,14 @@ fn the_end_of_the_stream_waits_for_what_is_held() {
     stage.release(held).unwrap();
     assert!(stage.read(1).unwrap().is_none() && stage.has_ended());
     assert!(lane.close(std::time::Duration::ZERO).is_drained());
-    assert_eq!((stage.poll(1, done), stage.read(1).map(|held| held.is_none())), (Ok(Polled::Ended), Ok(true)));
+    assert_eq!(
+        (stage.poll(1, done), stage.read(1).map(|held| held.is_none())),
+        (Ok(Polled::Ended), Ok(true))
+    );
 }
 
-/// A row that its stage didn't write isn't shown, though the pump may run as soon as the `Held` is gone.
+/// A row that its stage didn't write isn't shown, though the pump may run as soon as the `Held` is
+/// gone.
 #[test]
 fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
     let rounds = if cfg!(miri) { 3 } else { 100 };
@@ -168,7 +182,8 @@ fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
         for view in early.views() {
             rows.row(&view).unwrap()[0] = view.sequence() + 1;
         }
-        // The later one goes first: the stage is dead behind what it had released, which is nothing.
+        // The later one goes first: the stage is dead behind what it had released, which is
+        // nothing.
         drop(late);
         assert_eq!(started.lane.stats().stages[0].died_at, Some(0));
         assert!(a.poll(1, done).is_err(), "its poller waits for the pump");
@@ -219,11 +234,13 @@ fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     assert_eq!(thread.join().processed, 2);
 }
 
-/// One `Held` is given back while a later one goes unreleased elsewhere: the stage, its failure, its report and the next layer agree where it died.
+/// One `Held` is given back while a later one goes unreleased elsewhere: the stage, its failure,
+/// its report and the next layer agree where it died.
 #[test]
 fn a_release_and_a_loss_at_the_same_moment_agree() {
     for round in 0..if cfg!(miri) { 5 } else { 300 } {
-        let (mut lane, [mut a, mut b]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a", "b"]);
+        let (mut lane, [mut a, mut b]) =
+            by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a", "b"]);
         publish(&mut lane, 0..8);
         let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
         let other = thread::spawn(move || drop(two));
@@ -233,15 +250,24 @@ fn a_release_and_a_loss_at_the_same_moment_agree() {
         let released = a.released();
         while let Ok(Polled::Advanced(_)) = b.poll(8, done) {}
         assert!(a.read(1).is_err());
-        assert_eq!(lane.failure().map(|failure| failure.sequence), Some(released + 1), "round {round}");
-        assert_eq!((b.released(), lane.stats().stages[0].died_at), (released, Some(released + 1)), "round {round}");
+        assert_eq!(
+            lane.failure().map(|failure| failure.sequence),
+            Some(released + 1),
+            "round {round}"
+        );
+        assert_eq!(
+            (b.released(), lane.stats().stages[0].died_at),
+            (released, Some(released + 1)),
+            "round {round}"
+        );
         drop(b);
         let report = lane.close(std::time::Duration::ZERO);
         assert_eq!(report.stages[0].processed, (released + 1) as u64, "round {round}");
     }
 }
 
-/// As above, with the other thread stopped right behind its first step: whose release is refused is dead at once, and shows no event twice.
+/// As above, with the other thread stopped right behind its first step: whose release is refused is
+/// dead at once, and shows no event twice.
 #[test]
 fn a_refused_release_is_a_death() {
     let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
@@ -255,8 +281,9 @@ fn a_refused_release_is_a_death() {
     assert_eq!((lane.failure(), a.released()), (Some(failure), -1));
 }
 
-/// A stage's thread that stopped right behind the first step of a release, while a later `Held` goes unreleased elsewhere: it is dead where its release ends,
-/// and late until it has released that far. So the report doesn't contradict the failure.
+/// A stage's thread that stopped right behind the first step of a release, while a later `Held`
+/// goes unreleased elsewhere: it is dead where its release ends, and late until it has released
+/// that far. So the report doesn't contradict the failure.
 #[test]
 fn a_dead_stage_that_still_releases_is_late() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);

@@ -1,8 +1,9 @@
-//! When memory comes back, and when it doesn't: what isn't staged yet, what is retained, and both reclaim policies.
+//! When memory comes back, and when it doesn't: what isn't staged yet, what is retained, and both
+//! reclaim policies.
 
 use super::{
-    Outcome, Polled, StageSpec, Started, View, assert_holds, by_hand, done, is_filled, polled, publish, stage_number,
-    start,
+    Outcome, Polled, StageSpec, Started, View, assert_holds, by_hand, done, is_filled, polled,
+    publish, stage_number, start,
 };
 use crate::pipeline::Reclaim;
 use crate::pipeline::Refused;
@@ -48,7 +49,10 @@ fn on_consume_an_event_is_freed_as_soon_as_every_stage_has_passed_it() {
     assert_eq!((last.poll(2, done), lane.reclaim()), (Ok(Polled::Advanced(2)), 2));
     let stats = lane.stats();
     assert_eq!((stats.pool.released, stats.reclaimed, lane.free_slots()), (1, 2, 4));
-    assert_eq!((last.poll(9, done), lane.reclaim(), lane.reclaim()), (Ok(Polled::Advanced(4)), 4, 0));
+    assert_eq!(
+        (last.poll(9, done), lane.reclaim(), lane.reclaim()),
+        (Ok(Polled::Advanced(4)), 4, 0)
+    );
     assert_eq!(lane.stats().pool.released, 5);
 }
 
@@ -57,9 +61,17 @@ fn on_overwrite_an_event_is_freed_exactly_one_ring_later() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec.reclaim(Reclaim::OnOverwrite), ["a"]);
     for number in 0..MANY {
         publish(&mut lane, [number]);
-        assert_eq!(lane.stats().pool.released, (number as i64 - 8).max(-1), "its slot was overwritten, and not before");
+        assert_eq!(
+            lane.stats().pool.released,
+            (number as i64 - 8).max(-1),
+            "its slot was overwritten, and not before"
+        );
         assert_eq!((polled(&mut stage), lane.poll().reclaimed), (Polled::Advanced(1), 1));
-        assert_eq!(lane.stats().pool.released, (number as i64 - 8).max(-1), "consuming frees nothing");
+        assert_eq!(
+            lane.stats().pool.released,
+            (number as i64 - 8).max(-1),
+            "consuming frees nothing"
+        );
     }
 }
 
@@ -136,7 +148,9 @@ fn a_claim_stands_while_others_are_given_back() {
     claim.fill(7);
     drop((slice, received));
     claim[299] = 8;
-    assert!(claim.as_ptr() == place && claim[..299].iter().all(|&byte| byte == 7) && claim[299] == 8);
+    assert!(
+        claim.as_ptr() == place && claim[..299].iter().all(|&byte| byte == 7) && claim[299] == 8
+    );
     claim.truncate(299);
     claim.truncate(1000);
     assert_eq!((claim.len(), claim.stage(1)), (299, 0));

@@ -1,7 +1,9 @@
-//! A whole lane against a naive queue: staged, flushed, polled, read ahead, held, retained and freed in random order, on one thread.
+//! A whole lane against a naive queue: staged, flushed, polled, read ahead, held, retained and
+//! freed in random order, on one thread.
 //!
-//! The model knows, for each sequence, which byte fills its slice, and for each stage, how far it is. After every operation each
-//! slice, held event and retained handle must still show its byte, and the lane must stand where the model does.
+//! The model knows, for each sequence, which byte fills its slice, and for each stage, how far it
+//! is. After every operation each slice, held event and retained handle must still show its byte,
+//! and the lane must stand where the model does.
 
 use proptest::prelude::*;
 
@@ -27,9 +29,11 @@ enum Op {
     DropRetained { pick: usize },
 }
 
-/// An operation from three random numbers: to let proptest choose among as many strategies takes it longer than the lane needs.
+/// An operation from three random numbers: to let proptest choose among as many strategies takes it
+/// longer than the lane needs.
 fn op((what, one, two): (u8, u16, u16)) -> Op {
-    let (stage, pick, max) = (usize::from(one) % STAGES, usize::from(two), 1 + usize::from(two) % 5);
+    let (stage, pick, max) =
+        (usize::from(one) % STAGES, usize::from(two), 1 + usize::from(two) % 5);
     match what % 32 {
         0..5 => Op::Commit { len: pick % 200 },
         5 | 6 => Op::Commit { len: pick % 1025 },
@@ -52,7 +56,8 @@ struct Modelled {
     helds: Vec<Held<u8>>,
     released: Sequence,
     read: Sequence,
-    /// First sequence and length of each `Held` given out, in order, until it and all before it are back.
+    /// First sequence and length of each `Held` given out, in order, until it and all before it are
+    /// back.
     out: Vec<(Sequence, usize, bool)>,
 }
 
@@ -84,9 +89,13 @@ impl Model {
     fn new(slots: usize, reclaim: Reclaim) -> Self {
         let pool = PoolOptions { bytes: 12 * 4096, pinned_chunks_max: Some(3), ..tiny_pool() };
         let first = [StageSpec::inline("0"), StageSpec::inline("1")];
-        let spec = LaneSpec::new(pool, slots).layer(first).layer([StageSpec::inline("2")]).reclaim(reclaim);
+        let spec = LaneSpec::new(pool, slots)
+            .layer(first)
+            .layer([StageSpec::inline("2")])
+            .reclaim(reclaim);
         let started = spec.start().expect("a tiny lane");
-        let new = |stage| Modelled { stage, helds: Vec::new(), released: -1, read: -1, out: Vec::new() };
+        let new =
+            |stage| Modelled { stage, helds: Vec::new(), released: -1, read: -1, out: Vec::new() };
         let stages: Vec<_> = started.stages.into_iter().map(new).collect();
         assert_eq!(stages.len(), STAGES);
         let (slices, retained, events) = Default::default();
@@ -109,7 +118,11 @@ impl Model {
     }
 
     fn available(&self, stage: usize) -> Sequence {
-        if stage < 2 { self.published } else { self.stages[0].released.min(self.stages[1].released) }
+        if stage < 2 {
+            self.published
+        } else {
+            self.stages[0].released.min(self.stages[1].released)
+        }
     }
 
     fn apply(&mut self, op: Op) {
@@ -124,7 +137,10 @@ impl Model {
             }
             Op::LanePoll => {
                 let reclaimed = self.lane.poll().reclaimed;
-                assert_eq!(self.lane.reclaimed, self.stages[2].released, "{reclaimed} were reclaimed");
+                assert_eq!(
+                    self.lane.reclaimed, self.stages[2].released,
+                    "{reclaimed} were reclaimed"
+                );
             }
             Op::Poll { stage, max, retry_at } => self.poll(stage, max, retry_at),
             Op::Read { stage, max } => self.read(stage, max),
@@ -172,7 +188,8 @@ impl Model {
             }
             Err(full) => {
                 assert!(
-                    matches!(full, Refused::Pool(Full::Pool { .. })) || (!room && matches!(full, Refused::Ring { .. })),
+                    matches!(full, Refused::Pool(Full::Pool { .. }))
+                        || (!room && matches!(full, Refused::Ring { .. })),
                     "{full}"
                 );
                 self.published = self.staged();
@@ -197,7 +214,11 @@ impl Model {
                 self.events.push(event);
             }
             Err(refused) => {
-                assert!(!room && refused.why == StageRefusal::Refused(Refused::Ring { slots: self.slots as usize }));
+                assert!(
+                    !room
+                        && refused.why
+                            == StageRefusal::Refused(Refused::Ring { slots: self.slots as usize })
+                );
                 self.slices.extend(refused.slice.map(|slice| (slice, event.unwrap_or(0))));
                 self.published = self.staged();
             }
@@ -215,7 +236,10 @@ impl Model {
             if shown > retry_at { Outcome::Retry } else { Outcome::Done }
         });
         if !modelled.out.is_empty() {
-            assert_eq!((polled, shown), (Err(StageError::Holding { since: modelled.released + 1 }), 0));
+            assert_eq!(
+                (polled, shown),
+                (Err(StageError::Holding { since: modelled.released + 1 }), 0)
+            );
             return;
         }
         let found = max.min((available - modelled.released) as usize);
@@ -248,7 +272,11 @@ impl Model {
         let Some(held) = take(&mut modelled.helds, pick) else { return };
         let first = held.first_sequence();
         modelled.stage.release(held).map_err(drop).expect("its own");
-        modelled.out.iter_mut().filter(|(from, ..)| *from == first).for_each(|(.., back)| *back = true);
+        modelled
+            .out
+            .iter_mut()
+            .filter(|(from, ..)| *from == first)
+            .for_each(|(.., back)| *back = true);
         while let Some(&(from, len, true)) = modelled.out.first() {
             modelled.released = from + len as i64 - 1;
             modelled.out.remove(0);
@@ -273,7 +301,11 @@ impl Model {
         assert_eq!(self.lane.pool.released(), freed);
         for modelled in &self.stages {
             assert_eq!(modelled.stage.released(), modelled.released);
-            modelled.helds.iter().flat_map(Held::views).for_each(|view| assert_shows(&view, &self.events));
+            modelled
+                .helds
+                .iter()
+                .flat_map(Held::views)
+                .for_each(|view| assert_shows(&view, &self.events));
         }
         for (slice, tag) in &self.slices {
             assert!(is_filled(slice, *tag), "a slice that isn't staged was overwritten");

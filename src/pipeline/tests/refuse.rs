@@ -1,7 +1,9 @@
-//! What is refused: by a full, poisoned or closed lane, and by the specification. Nothing is lost with a refusal.
+//! What is refused: by a full, poisoned or closed lane, and by the specification. Nothing is lost
+//! with a refusal.
 
 use super::{
-    Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number, tiny_pool, tiny_spec,
+    Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
+    tiny_pool, tiny_spec,
 };
 use crate::pipeline::spec::Placement;
 use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Reclaim, Refused, SpawnError, Wait};
@@ -14,11 +16,15 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
         stage_number(&mut lane, number).unwrap();
     }
     assert_eq!(lane.free_slots(), 0);
-    // Not one was published before, and the refusal publishes them: or whoever only polls waits for ever.
+    // Not one was published before, and the refusal publishes them: or whoever only polls waits for
+    // ever.
     assert_eq!(polled(&mut stage), Polled::Idle);
     let slice = lane.reserve(5).unwrap().commit_all();
     let refused = lane.stage(slice, 77).unwrap_err();
-    assert_eq!((refused.why, refused.meta), (StageRefusal::Refused(Refused::Ring { slots: 8 }), 77));
+    assert_eq!(
+        (refused.why, refused.meta),
+        (StageRefusal::Refused(Refused::Ring { slots: 8 }), 77)
+    );
     let refused_empty = lane.stage_empty(78).unwrap_err();
     assert!(refused_empty.slice.is_none() && refused_empty.meta == 78);
     assert_eq!((lane.stats().refused_ring, lane.flush()), (2, 0));
@@ -95,7 +101,9 @@ fn handles_of_the_wrong_placement_or_lane_come_back() {
     let (mut one, [a]) = by_hand(|spec| spec, ["a"]);
     let (mut two, _b) = by_hand(|spec| spec, ["b"]);
     let a = two.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::Placement(back)) = a.spawn(done) else { panic!("an inline stage got a thread") };
+    let Err(SpawnError::Placement(back)) = a.spawn(done) else {
+        panic!("an inline stage got a thread")
+    };
     one.attach(back.0, done).unwrap();
     let mut started = tiny_spec(8, vec![vec![StageSpec::thread("t")]]).start::<u64>().unwrap();
     let thread = started.stages.take("t").unwrap();
@@ -124,7 +132,10 @@ fn a_specification_that_does_not_fit_names_its_field() {
     }
     assert_eq!(field(tiny_spec(2, vec![])), "layers");
     assert_eq!(field(tiny_spec(2, vec![vec![StageSpec::inline("a")], vec![]])), "layers");
-    assert_eq!(field(tiny_spec(2, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("a")]])), "name");
+    assert_eq!(
+        field(tiny_spec(2, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("a")]])),
+        "name"
+    );
     assert_eq!(field(tiny_spec(2, vec![vec![StageSpec::inline("a").batch(0)]])), "batch");
     let pool = PoolOptions { bytes: 4096, ..tiny_pool() };
     assert_eq!(field(LaneSpec::new(pool, 2).layer([StageSpec::inline("a")])), "pool bytes");
@@ -132,12 +143,24 @@ fn a_specification_that_does_not_fit_names_its_field() {
 
 #[test]
 fn a_pool_smaller_than_the_ring_is_refused_on_overwrite() {
-    let spec = |slots, reclaim| tiny_spec(slots, vec![vec![StageSpec::inline("a")]]).reclaim(reclaim);
+    let spec =
+        |slots, reclaim| tiny_spec(slots, vec![vec![StageSpec::inline("a")]]).reclaim(reclaim);
     let error = spec(32, Reclaim::OnOverwrite).start::<u64>().map(drop).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("`pool.bytes` is 32768") && text.contains("32 slots") && text.contains("1024"), "{text}");
-    assert!(spec(8, Reclaim::OnOverwrite).start::<u64>().is_ok(), "eight slots fit beside two pinned chunks");
-    assert!(spec(32, Reclaim::OnConsume).start::<u64>().is_ok(), "on consume there is no such relation");
+    assert!(
+        text.contains("`pool.bytes` is 32768")
+            && text.contains("32 slots")
+            && text.contains("1024"),
+        "{text}"
+    );
+    assert!(
+        spec(8, Reclaim::OnOverwrite).start::<u64>().is_ok(),
+        "eight slots fit beside two pinned chunks"
+    );
+    assert!(
+        spec(32, Reclaim::OnConsume).start::<u64>().is_ok(),
+        "on consume there is no such relation"
+    );
 }
 
 #[test]
@@ -147,10 +170,17 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
     let started = tiny_spec(4, vec![vec![spin("first"), spin("second")]]).start::<u64>().unwrap();
     let waits: Vec<Wait> = started.lane.shared.stages.iter().map(|stage| stage.wait).collect();
     assert_eq!(waits, [Wait::Spin, Wait::Backoff]);
-    assert!(started.report.downgrades.iter().any(|text| text.contains("`second`")), "{:?}", started.report.downgrades);
+    assert!(
+        started.report.downgrades.iter().any(|text| text.contains("`second`")),
+        "{:?}",
+        started.report.downgrades
+    );
     assert_eq!(started.lane.shared.stages[0].placement, Placement::Thread { cpu: Some(cpu) });
     // The lane's own thread counts too.
-    let spec = tiny_spec(4, vec![(0..64).map(|n| StageSpec::thread(&n.to_string()).wait(Wait::Spin)).collect()]);
+    let spec = tiny_spec(
+        4,
+        vec![(0..64).map(|n| StageSpec::thread(&n.to_string()).wait(Wait::Spin)).collect()],
+    );
     let report = spec.wait(Wait::Spin).start::<u64>().unwrap().report;
     let cpus = crate::pipeline::CpuMask::read().cpus().len().max(1);
     assert_eq!(report.downgrades.len(), 64 - (cpus - 1).min(64));
@@ -162,21 +192,26 @@ fn a_stage_on_the_lanes_cpu_never_spins() {
     let park = |name| StageSpec::thread(name).wait(Wait::Park);
     let stages = vec![vec![park("there").cpu(cpu), park("anywhere")]];
     let started = tiny_spec(4, stages).cpu(cpu, PinPolicy::Prefer).start::<u64>().unwrap();
-    let sleeps_at_once: Vec<bool> = started.lane.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
+    let sleeps_at_once: Vec<bool> =
+        started.lane.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
     assert_eq!(sleeps_at_once, [true, false]);
 }
 
 #[test]
 fn a_name_that_no_thread_can_have_is_refused() {
     let layers = vec![vec![StageSpec::thread("no\0good")]];
-    let Err(LaneError::Option { field, .. }) = tiny_spec(8, layers).start::<u64>() else { panic!("it was taken") };
+    let Err(LaneError::Option { field, .. }) = tiny_spec(8, layers).start::<u64>() else {
+        panic!("it was taken")
+    };
     assert_eq!(field, "name");
 }
 
 #[test]
 fn a_column_of_nothing_is_refused() {
     let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")]]);
-    let Err(LaneError::Option { field, .. }) = spec.column::<()>("a", 1 << 60) else { panic!("it was taken") };
+    let Err(LaneError::Option { field, .. }) = spec.column::<()>("a", 1 << 60) else {
+        panic!("it was taken")
+    };
     assert_eq!(field, "column");
 }
 
@@ -185,7 +220,8 @@ fn a_column_of_nothing_is_refused() {
 #[test]
 fn a_lane_that_doesnt_start_leaves_its_thread_where_it_was() {
     let allowed = || std::fs::read_to_string("/proc/thread-self/status").expect("Linux has it");
-    let mask = || allowed().lines().find(|line| line.starts_with("Cpus_allowed_list")).map(str::to_owned);
+    let mask =
+        || allowed().lines().find(|line| line.starts_with("Cpus_allowed_list")).map(str::to_owned);
     let before = mask();
     let cpu = crate::pipeline::CpuMask::read().cpus()[0];
     let pool = PoolOptions { bytes: 1 << 45, ..tiny_pool() };

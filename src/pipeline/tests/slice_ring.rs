@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::tiny_pool;
 use crate::pipeline::{
-    Idle, Lane, LaneError, LaneSpec, Outcome, Polled, PublishRefusal, READERS_MAX, Reclaim, Refused, SliceReader,
-    SliceRing, Stage, StageRefusal, StageSpec, Started, View, Wait,
+    Idle, Lane, LaneError, LaneSpec, Outcome, Polled, PublishRefusal, READERS_MAX, Reclaim,
+    Refused, SliceReader, SliceRing, Stage, StageRefusal, StageSpec, Started, View, Wait,
 };
 use crate::ring::model::{is_filled, random_runs};
 use crate::ring::{Full, PoolOptions, PoolSlice};
@@ -38,7 +38,11 @@ fn publish(ring: &mut SliceRing<u64>, number: u64, len: usize) -> Result<i64, Pu
 fn read(reader: &mut SliceReader<u64>, limit: usize) -> Polled {
     reader.poll(limit, |view| {
         assert_eq!(view.sequence(), *view.meta() as i64);
-        assert!(is_filled(view.bytes(), *view.meta() as u8), "event {} was written over", view.sequence());
+        assert!(
+            is_filled(view.bytes(), *view.meta() as u8),
+            "event {} was written over",
+            view.sequence()
+        );
     })
 }
 
@@ -49,11 +53,18 @@ fn the_overwrite_drops_the_slice_that_stood_there() {
         let drops = ring.slices_in_events() == SLOTS as u64;
         assert_eq!(publish(&mut ring, number, 1000), Ok(number as i64));
         assert_eq!((drops, ring.slices_in_events()), (number >= 8, (number + 1).min(8)));
-        assert_eq!(ring.stats().released, (number as i64 - 8).max(-1), "its event was overwritten, and not before");
+        assert_eq!(
+            ring.stats().released,
+            (number as i64 - 8).max(-1),
+            "its event was overwritten, and not before"
+        );
         assert_eq!(read(&mut reader, 8), Polled::Advanced(1));
         assert_eq!(ring.stats().released, (number as i64 - 8).max(-1), "reading frees nothing");
     }
-    assert_eq!((ring.published(), reader.next_sequence(), ring.max_slice_bytes()), (100, 100, 1024));
+    assert_eq!(
+        (ring.published(), reader.next_sequence(), ring.max_slice_bytes()),
+        (100, 100, 1024)
+    );
     // Four of these to a chunk.
     assert_eq!(ring.stats().blocked_by_owner, 2, "{:?}", ring.stats());
 }
@@ -65,11 +76,20 @@ fn a_full_ring_gives_slice_and_metadata_back() {
     let slice = slice(&mut ring, 8, 10);
     let at = slice.as_ptr();
     let refused = ring.publish(slice, 8).expect_err("nothing was read");
-    assert_eq!((refused.why, refused.meta, refused.slice.as_ptr()), (PublishRefusal::Full { slots: 8 }, 8, at));
+    assert_eq!(
+        (refused.why, refused.meta, refused.slice.as_ptr()),
+        (PublishRefusal::Full { slots: 8 }, 8, at)
+    );
     assert!(refused.to_string().contains("`slots`"), "{refused}");
-    assert_eq!((read(&mut reader, 1), read(&mut reader, 0)), (Polled::Advanced(1), Polled::Advanced(0)));
+    assert_eq!(
+        (read(&mut reader, 1), read(&mut reader, 0)),
+        (Polled::Advanced(1), Polled::Advanced(0))
+    );
     assert_eq!(ring.publish(refused.slice, 8).ok(), Some(8));
-    assert_eq!((read(&mut reader, 100), read(&mut reader, 100)), (Polled::Advanced(8), Polled::Idle));
+    assert_eq!(
+        (read(&mut reader, 100), read(&mut reader, 100)),
+        (Polled::Advanced(8), Polled::Idle)
+    );
 }
 
 #[test]
@@ -126,7 +146,10 @@ fn a_ring_that_goes_first_leaves_its_bytes_to_its_readers() {
     // On another thread, which drops the events as well.
     thread::spawn(move || {
         assert_eq!(read(&mut reader, 4), Polled::Advanced(4));
-        assert_eq!((read(&mut reader, 4), read(&mut reader, 4)), (Polled::Advanced(2), Polled::Ended));
+        assert_eq!(
+            (read(&mut reader, 4), read(&mut reader, 4)),
+            (Polled::Advanced(2), Polled::Ended)
+        );
     })
     .join()
     .unwrap();
@@ -145,7 +168,9 @@ fn a_ring_that_nothing_was_published_on_ends() {
 fn a_panic_releases_nothing_of_its_batch() {
     let (mut ring, mut reader) = ring(&tiny_pool());
     (0..8).for_each(|number| assert_eq!(publish(&mut ring, number, 100), Ok(number as i64)));
-    let shown = catch_unwind(AssertUnwindSafe(|| reader.poll(8, |view| assert!(view.sequence() < 5, "on purpose"))));
+    let shown = catch_unwind(AssertUnwindSafe(|| {
+        reader.poll(8, |view| assert!(view.sequence() < 5, "on purpose"))
+    }));
     assert!(shown.is_err());
     assert_eq!(publish(&mut ring, 8, 100), Err(PublishRefusal::Full { slots: 8 }));
     assert_eq!(read(&mut reader, 8), Polled::Advanced(8), "the same events again");
@@ -167,7 +192,8 @@ fn foreign_slices_and_wrong_options_are_refused() {
         (PoolOptions { bytes: 6 * 4096, ..tiny_pool() }, 8, 1, "at least 28672 bytes"),
         (PoolOptions { max_slice_bytes: 0, ..tiny_pool() }, 8, 1, "`max_slice_bytes`"),
     ] {
-        let error: LaneError = SliceRing::<u64>::new(&pool, slots, readers).expect_err("it doesn't fit");
+        let error: LaneError =
+            SliceRing::<u64>::new(&pool, slots, readers).expect_err("it doesn't fit");
         assert!(error.to_string().contains(named), "{error}");
     }
     assert!(SliceRing::<()>::new(&tiny_pool(), 2, READERS_MAX).is_ok());
@@ -212,7 +238,8 @@ fn readers_on_threads_see_every_event_whole() {
             }
         }
     };
-    let threads: Vec<_> = readers.into_iter().map(|reader| thread::spawn(read_all(reader))).collect();
+    let threads: Vec<_> =
+        readers.into_iter().map(|reader| thread::spawn(read_all(reader))).collect();
     let mut idle = Idle::new(Wait::default());
     for number in 0..EVENTS {
         let mut next = slice(&mut ring, number, 1 + (number as usize * 37) % 1024);
@@ -248,7 +275,9 @@ impl Both {
     fn new(chunks: usize) -> Self {
         let pool = PoolOptions { bytes: chunks * 4096, ..tiny_pool() };
         let (ring, reader) = ring(&pool);
-        let spec = LaneSpec::new(pool, SLOTS).reclaim(Reclaim::OnOverwrite).layer([StageSpec::inline("a")]);
+        let spec = LaneSpec::new(pool, SLOTS)
+            .reclaim(Reclaim::OnOverwrite)
+            .layer([StageSpec::inline("a")]);
         let Started { lane, mut stages, .. } = spec.start().expect("a tiny lane");
         let stage = stages.take("a").expect("it was specified");
         let (alive, kept) = (Vec::new(), Vec::new());
@@ -267,7 +296,10 @@ impl Both {
             let (start, end) = (slice.as_ptr().addr(), slice.as_ptr().addr() + len);
             let kept = self.kept.iter().map(|kept| (kept[form].as_ptr().addr(), kept[form].len()));
             for (other, other_len) in self.alive.iter().map(|event| event[form]).chain(kept) {
-                assert!(end <= other || other + other_len <= start, "form {form} hands out what is alive");
+                assert!(
+                    end <= other || other + other_len <= start,
+                    "form {form} hands out what is alive"
+                );
             }
         }
         both
@@ -293,7 +325,9 @@ impl Both {
 
     fn read(&mut self, limit: usize) {
         let mut seen = Vec::new();
-        let by_ring = self.reader.poll(limit, |view| seen.push((view.sequence(), *view.meta(), view.bytes().to_vec())));
+        let by_ring = self
+            .reader
+            .poll(limit, |view| seen.push((view.sequence(), *view.meta(), view.bytes().to_vec())));
         let mut others = seen.into_iter();
         let by_lane = self.stage.poll(limit, |view: View<'_, u64>| {
             let (sequence, meta, bytes) = others.next().expect("the other form showed as many");
@@ -312,7 +346,10 @@ impl Both {
         let (ring, lane) = (self.ring.stats(), self.lane.stats().pool);
         let alive = self.published.min(SLOTS as u64);
         assert_eq!((self.ring.slices_in_events(), self.alive.len() as u64), (alive, alive));
-        assert_eq!((ring.released, lane.released), ((self.published - alive) as i64 - 1, ring.released));
+        assert_eq!(
+            (ring.released, lane.released),
+            ((self.published - alive) as i64 - 1, ring.released)
+        );
         assert_eq!((ring.refused_pool, lane.refused_pool), (0, 0));
         if self.out_of_order {
             // By count the open chunk is protected by the newest sequence, whichever chunk that is

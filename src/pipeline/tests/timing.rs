@@ -60,7 +60,9 @@ fn threads_tell_also_of_a_lane_that_does_nothing() {
         publish(&mut started.lane, [number]);
     }
     // The owner is asked for nothing.
-    let all_timed = || watch.timings().is_some_and(|all| all.iter().all(|stage| stage.latencies.count() == events));
+    let all_timed = || {
+        watch.timings().is_some_and(|all| all.iter().all(|stage| stage.latencies.count() == events))
+    };
     while !all_timed() {
         thread::yield_now();
     }
@@ -73,8 +75,9 @@ fn what_is_pumped_for_a_dead_stage_is_not_timed() {
     let (mut lane, [mut a, mut b]) =
         by_hand(|spec| spec.on_panic(PanicPolicy::Detach).timed(Clock::start()), ["a", "b"]);
     publish(&mut lane, 0..8);
-    let fails =
-        |view: View<'_, u64>| if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) };
+    let fails = |view: View<'_, u64>| {
+        if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) }
+    };
     assert!(a.poll(8, fails).is_err());
     lane.poll();
     polled(&mut b);
@@ -86,7 +89,8 @@ fn the_time_of_a_stage_thread_is_busy_idle_or_retry() {
     let spec = tiny_spec(8, vec![vec![parked("a"), StageSpec::inline("b")]]).timed(Clock::start());
     let (mut started, start) = (spec.start::<u64>().unwrap(), Instant::now());
     let timings = started.lane.watch().timings().unwrap();
-    let spent = |stage: usize| StageActivity::ALL.map(|activity| timings[stage].thread.spent(activity));
+    let spent =
+        |stage: usize| StageActivity::ALL.map(|activity| timings[stage].thread.spent(activity));
     assert_eq!((spent(0), timings[0].thread.is_running()), ([Duration::ZERO; 3], false));
     let mut asked = 0;
     // Its first event is taken at the second try, and takes a while.
@@ -106,7 +110,14 @@ fn the_time_of_a_stage_thread_is_busy_idle_or_retry() {
     assert!(started.lane.close(LONG).is_drained());
     assert_eq!(a.join().processed, 1);
     let ([busy, idle, retry], least) = (spent(0), Duration::from_millis(1));
-    assert!(busy >= 4 * least && retry >= least && busy + idle + retry <= start.elapsed(), "{:?}", spent(0));
+    assert!(
+        busy >= 4 * least && retry >= least && busy + idle + retry <= start.elapsed(),
+        "{:?}",
+        spent(0)
+    );
     // What the lane polls is the lane's time.
-    assert_eq!((spent(1), timings.iter().any(|stage| stage.thread.is_running())), ([Duration::ZERO; 3], false));
+    assert_eq!(
+        (spent(1), timings.iter().any(|stage| stage.thread.is_running())),
+        ([Duration::ZERO; 3], false)
+    );
 }

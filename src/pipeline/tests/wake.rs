@@ -1,7 +1,8 @@
-//! Every wake edge, one by one, with sleepers that sleep: threads that are parked, and an IO thread that has announced its sleep.
+//! Every wake edge, one by one, with sleepers that sleep: threads that are parked, and an IO thread
+//! that has announced its sleep.
 //!
-//! A wake-up of the IO thread shows in its eventfd, which is read here without waiting. A stage's thread whose wake-up is lost finds its
-//! work by itself after seconds, and that is counted.
+//! A wake-up of the IO thread shows in its eventfd, which is read here without waiting. A stage's
+//! thread whose wake-up is lost finds its work by itself after seconds, and that is counted.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Lane, Outcome, Polled, Stage, StageSpec, Started, Wait, assert_no_wake_lost, await_sleep, by_hand, done,
-    parked, polled, publish, stage_number, start, tiny_spec,
+    LONG, Lane, Outcome, Polled, Stage, StageSpec, Started, Wait, assert_no_wake_lost, await_sleep,
+    by_hand, done, parked, polled, publish, stage_number, start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 
@@ -57,7 +58,10 @@ fn the_last_layer_wakes_a_full_lane_and_no_other() {
     let (mut lane, [mut a, mut b]) = by_hand_on_threads(["a", "b"]);
     publish(&mut lane, 0..8);
     assert_eq!(stage_number(&mut lane, 8), Err(Refused::Ring { slots: 8 }));
-    assert!(!wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(8))), "nothing is free yet");
+    assert!(
+        !wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(8))),
+        "nothing is free yet"
+    );
     assert!(
         !wakes(&mut lane, false, || assert_eq!(b.poll(1, done), Ok(Polled::Advanced(1)))),
         "it doesn't wait for room"
@@ -92,7 +96,10 @@ fn a_full_lane_asleep_is_woken() {
 fn a_sleeper_publishes_what_is_staged() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
     stage_number(&mut lane, 0).unwrap();
-    assert!(wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(1))), "or both would wait for ever");
+    assert!(
+        wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(1))),
+        "or both would wait for ever"
+    );
     stage_number(&mut lane, 1).unwrap();
     lane.wait(false, Duration::ZERO);
     assert_eq!((polled(&mut a), lane.flush()), (Polled::Advanced(1), 0));
@@ -130,11 +137,13 @@ fn an_inline_stage_wakes_the_thread_behind_it() {
     assert_eq!(thread.join().error, None);
 }
 
-/// The cursor of a stage in the disruptor, which lets events through, moves before its progress is told, which wakes the next: the other way round, the
-/// next is sent to sleep and woken over and over, and finds nothing. `Stage::poll` asserts it where it finds nothing.
+/// The cursor of a stage in the disruptor, which lets events through, moves before its progress is
+/// told, which wakes the next: the other way round, the next is sent to sleep and woken over and
+/// over, and finds nothing. `Stage::poll` asserts it where it finds nothing.
 #[test]
 fn who_is_told_of_events_finds_them() {
-    let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b").wait(Wait::Spin)]]);
+    let mut started =
+        start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b").wait(Wait::Spin)]]);
     started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
     let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 20 } else { 20_000 } {
@@ -162,14 +171,18 @@ fn failures_and_ends_wake_the_lane() {
 
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
     lane.begin_close();
-    assert!(wakes(&mut lane, false, || assert_eq!(polled(&mut a), Polled::Ended)), "it may wait for this in `close`");
+    assert!(
+        wakes(&mut lane, false, || assert_eq!(polled(&mut a), Polled::Ended)),
+        "it may wait for this in `close`"
+    );
 }
 
 #[test]
 fn what_concerns_a_detached_stage_wakes_the_lane() {
     let (mut lane, [mut a, mut b, mut c]) = {
         let layers = ["a", "b", "c"].map(|name| vec![StageSpec::thread(name)]).to_vec();
-        let mut started = tiny_spec(8, layers).on_panic(PanicPolicy::Detach).start::<u64>().unwrap();
+        let mut started =
+            tiny_spec(8, layers).on_panic(PanicPolicy::Detach).start::<u64>().unwrap();
         let stages = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
         (started.lane, stages)
     };
@@ -212,11 +225,15 @@ fn a_dead_stage_that_nobody_gave_back_does_not_keep_the_lane_awake() {
 fn a_late_write_to_the_eventfd_does_not_keep_the_lane_awake() {
     let (mut lane, [_a]) = by_hand(|spec| spec, ["a"]);
     assert!(lane.prepare_sleep(true));
-    // The waker has cleared the word, and writes after the sleeper has looked: as if it had announced the next sleep by then.
+    // The waker has cleared the word, and writes after the sleeper has looked: as if it had
+    // announced the next sleep by then.
     lane.shared.io.wake();
     assert!(lane.prepare_sleep(true));
     lane.awake();
-    assert!(!was_woken(&lane), "it would be readable for ever, because nobody has cleared the word");
+    assert!(
+        !was_woken(&lane),
+        "it would be readable for ever, because nobody has cleared the word"
+    );
 }
 
 #[test]
@@ -248,7 +265,8 @@ fn times_without_an_end_are_taken() {
     assert!(lane.close(Duration::MAX).is_drained());
 }
 
-/// How far a thread of the last layer is is on a line that it writes: looked at for each event, the line would go back and forth for each.
+/// How far a thread of the last layer is is on a line that it writes: looked at for each event, the
+/// line would go back and forth for each.
 #[test]
 fn a_busy_lane_looks_at_its_threads_now_and_then() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);

@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{LONG, Outcome, Polled, by_hand, done, parked, polled, publish, stage_number, start, state};
+use super::{
+    LONG, Outcome, Polled, by_hand, done, parked, polled, publish, stage_number, start, state,
+};
 use crate::pipeline::{PanicPolicy, Refused};
 use crate::ring::Full;
 
@@ -31,7 +33,11 @@ fn another_thread_reads_what_the_owner_knows() {
     stage_number(&mut lane, 3).unwrap();
     drop(lane);
     let last = watch.stats(LONG).unwrap();
-    assert_eq!((last.published, last.slots_in_use), (4, 1), "a lane that goes tells its figures once more");
+    assert_eq!(
+        (last.published, last.slots_in_use),
+        (4, 1),
+        "a lane that goes tells its figures once more"
+    );
     drop(stage);
     assert_eq!(watch.stats(LONG), None, "it keeps nothing alive");
 }
@@ -66,11 +72,15 @@ fn waiting_for_room_ends_with_room_or_with_the_reason() {
 fn waiting_for_room_behind_a_failed_stage_ends() {
     for policy in [PanicPolicy::Poison, PanicPolicy::Detach] {
         let (mut lane, [stage]) = by_hand(|spec| spec.on_panic(policy), ["a"]);
-        lane.attach(stage, |view| if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) })
-            .unwrap();
-        let refused = (0..100)
-            .find_map(|number| lane.wait_for_room(908, LONG).and_then(|()| stage_number(&mut lane, number)).err());
-        let expected = if policy == PanicPolicy::Poison { Some(Refused::Poisoned(0)) } else { None };
+        lane.attach(stage, |view| {
+            if *view.meta() == 3 { Outcome::Fail("by design".to_owned()) } else { done(view) }
+        })
+        .unwrap();
+        let refused = (0..100).find_map(|number| {
+            lane.wait_for_room(908, LONG).and_then(|()| stage_number(&mut lane, number)).err()
+        });
+        let expected =
+            if policy == PanicPolicy::Poison { Some(Refused::Poisoned(0)) } else { None };
         assert_eq!(refused, expected);
         assert_eq!(state(&lane.shared, "a").processed(), 3);
     }
@@ -81,8 +91,9 @@ fn a_lane_that_goes_tells_its_last_figures_beside_readers() {
     for _ in 0..if cfg!(miri) { 3 } else { 200 } {
         let (mut lane, [_stage]) = by_hand(|spec| spec, ["a"]);
         let watch = lane.watch();
-        let readers = [watch.clone(), watch.clone()]
-            .map(|watch| thread::spawn(move || (0..20).for_each(|_| drop(watch.stats(Duration::ZERO)))));
+        let readers = [watch.clone(), watch.clone()].map(|watch| {
+            thread::spawn(move || (0..20).for_each(|_| drop(watch.stats(Duration::ZERO))))
+        });
         publish(&mut lane, 0..5);
         drop(lane);
         readers.into_iter().for_each(|reader| reader.join().unwrap());
@@ -99,7 +110,8 @@ fn waiting_for_room_is_one_refusal() {
     assert_eq!(lane.stats().refused_ring, 1);
 }
 
-/// A full disk behind an attached sink: the lane looks again after a nap, and not as fast as it can.
+/// A full disk behind an attached sink: the lane looks again after a nap, and not as fast as it
+/// can.
 #[cfg(not(miri))]
 #[test]
 fn a_stage_that_retries_is_no_work_to_spin_for() {

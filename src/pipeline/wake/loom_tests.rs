@@ -1,8 +1,10 @@
-//! Every interleaving of wakers and a sleeper: no wake-up is lost, or loom reports that all threads wait for ever.
+//! Every interleaving of wakers and a sleeper: no wake-up is lost, or loom reports that all threads
+//! wait for ever.
 //!
-//! Stand-ins: atomics of loom for the disruptor's cursors (`done`, one a waker) and for the end of the stream (`closed`), a
-//! flag with a condition variable for the eventfd. The barrier is the fence; that `membarrier(2)` is as strong as a fence on
-//! every core is the kernel's promise, not modelled.
+//! Stand-ins: atomics of loom for the disruptor's cursors (`done`, one a waker) and for the end of
+//! the stream (`closed`), a flag with a condition variable for the eventfd. The barrier is the
+//! fence; that `membarrier(2)` is as strong as a fence on every core is the kernel's promise, not
+//! modelled.
 
 use std::sync::Arc;
 
@@ -59,7 +61,9 @@ impl Lane {
 
     /// The IO thread waits: as `Lane::wait`, or the service's loop around its own poll call.
     fn poll_until(&self, ready: impl Fn() -> bool) {
-        let Party::Io { event, .. } = &self.party else { unreachable!("the IO thread sleeps on an event") };
+        let Party::Io { event, .. } = &self.party else {
+            unreachable!("the IO thread sleeps on an event")
+        };
         while !ready() {
             if self.party.prepare(BARRIER, self.level, &ready) == Announced::Asleep {
                 event.poll();
@@ -89,7 +93,8 @@ fn io_lane(level: u32) -> Arc<Lane> {
 }
 
 fn advance_twice(lane: &Lane) {
-    // Twice, so that what is left over from the first sleep (an unpark, a set event) meets the second.
+    // Twice, so that what is left over from the first sleep (an unpark, a set event) meets the
+    // second.
     (1..=2).for_each(|sequence| lane.advance(0, sequence));
 }
 
@@ -147,9 +152,13 @@ fn loom_a_full_io_thread_learns_every_release() {
 #[test]
 fn loom_a_full_io_thread_behind_two() {
     model(|| {
-        run(&io_lane(ASLEEP_FULL), &[|lane| lane.advance(0, 1), |lane| lane.advance(1, 1)], |lane| {
-            lane.poll_until(|| lane.available(2) >= 1);
-        });
+        run(
+            &io_lane(ASLEEP_FULL),
+            &[|lane| lane.advance(0, 1), |lane| lane.advance(1, 1)],
+            |lane| {
+                lane.poll_until(|| lane.available(2) >= 1);
+            },
+        );
     });
 }
 
@@ -164,7 +173,8 @@ fn loom_close_meets_an_io_thread_that_goes_to_sleep() {
     });
 }
 
-/// An event left set would make every later poll call return at once: the IO thread would never sleep again.
+/// An event left set would make every later poll call return at once: the IO thread would never
+/// sleep again.
 #[test]
 fn loom_an_event_is_cleared_by_the_next_awake() {
     model(|| {
@@ -179,7 +189,9 @@ fn loom_an_event_is_cleared_by_the_next_awake() {
             pass(lane);
         });
         pass(&lane);
-        let Party::Io { event, .. } = &lane.party else { unreachable!("the IO thread sleeps on an event") };
+        let Party::Io { event, .. } = &lane.party else {
+            unreachable!("the IO thread sleeps on an event")
+        };
         assert!(!event.is_set(), "a wake-up that is over still makes the event readable");
     });
 }

@@ -2,7 +2,8 @@ use super::*;
 #[cfg(not(miri))]
 use crate::region::fake::FakeMachine;
 
-const V1_AND_EMPTY_V2: &str = "9:name=systemd:/\n8:pids:/\n4:memory:/batch/job-7\n3:cpuset:/\n0::/\n";
+const V1_AND_EMPTY_V2: &str =
+    "9:name=systemd:/\n8:pids:/\n4:memory:/batch/job-7\n3:cpuset:/\n0::/\n";
 
 #[test]
 fn memberships_of_both_versions() {
@@ -20,14 +21,20 @@ fn an_ancestor_can_be_the_tightest() {
         .file("proc/self/cgroup", "0::/site/app/worker\n")
         .file("sys/fs/cgroup/site/memory.max", "1000000\n")
         .file("sys/fs/cgroup/site/memory.current", "900000\n")
-        .file("sys/fs/cgroup/site/memory.stat", "anon 1\ninactive_file 150000\nactive_file 50000\nslab 7\n")
+        .file(
+            "sys/fs/cgroup/site/memory.stat",
+            "anon 1\ninactive_file 150000\nactive_file 50000\nslab 7\n",
+        )
         .file("sys/fs/cgroup/site/app/memory.max", "max\n")
         .file("sys/fs/cgroup/site/app/memory.current", "12\n")
         .file("sys/fs/cgroup/site/app/worker/memory.max", "400000\n")
         .file("sys/fs/cgroup/site/app/worker/memory.current", "5000\n");
     let level = tightest(&machine.roots()).unwrap();
     assert_eq!(level.file, machine.sys("fs/cgroup/site/memory.max"));
-    assert_eq!((level.limit_bytes, level.used_bytes, level.room_bytes()), (1_000_000, 700_000, 300_000));
+    assert_eq!(
+        (level.limit_bytes, level.used_bytes, level.room_bytes()),
+        (1_000_000, 700_000, 300_000)
+    );
 }
 
 #[cfg(not(miri))]
@@ -40,7 +47,10 @@ fn version_1_has_its_own_names_and_word_for_unlimited() {
         .file("sys/fs/cgroup/memory/batch/memory.limit_in_bytes", "9223372036854771712\n")
         .file("sys/fs/cgroup/memory/batch/job-7/memory.limit_in_bytes", "500000\n")
         .file("sys/fs/cgroup/memory/batch/job-7/memory.usage_in_bytes", "90000\n")
-        .file("sys/fs/cgroup/memory/batch/job-7/memory.stat", "inactive_file 1\ntotal_inactive_file 30000\n");
+        .file(
+            "sys/fs/cgroup/memory/batch/job-7/memory.stat",
+            "inactive_file 1\ntotal_inactive_file 30000\n",
+        );
     let level = tightest(&machine.roots()).unwrap();
     assert_eq!(level.file, machine.sys("fs/cgroup/memory/batch/job-7/memory.limit_in_bytes"));
     assert_eq!(level.room_bytes(), 440_000);

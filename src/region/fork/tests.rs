@@ -47,7 +47,8 @@ fn mapping() -> Mapping {
 fn a_child_has_zeros_whether_the_range_is_wiped_or_left_out() {
     for left_out in [false, true] {
         let mut parents = mapping();
-        if left_out { parents.leave_out_of_children() } else { parents.keep_from_children() }.unwrap();
+        if left_out { parents.leave_out_of_children() } else { parents.keep_from_children() }
+            .unwrap();
         let mut parents = Some(parents);
         let status = in_child(|| {
             let theirs = parents.take().unwrap();
@@ -67,14 +68,24 @@ fn a_child_has_zeros_whether_the_range_is_wiped_or_left_out() {
 #[test]
 fn a_child_that_no_handler_saw_keeps_what_it_mapped_in_the_hole() {
     let mut parents = mapping();
-    // As if the C library hadn't been told: the range isn't on the list, and the process is another.
+    // As if the C library hadn't been told: the range isn't on the list, and the process is
+    // another.
     parents.leave_out_of_children().unwrap();
     let range = parents.addresses();
     let status = in_child(|| {
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         // SAFETY: I10. The child has only the handler's zeros there, and nobody reads them.
-        let at = unsafe { libc::mmap(ptr::without_provenance_mut(range.offset()), range.len(), rights, flags, -1, 0) };
+        let at = unsafe {
+            libc::mmap(
+                ptr::without_provenance_mut(range.offset()),
+                range.len(),
+                rights,
+                flags,
+                -1,
+                0,
+            )
+        };
         assert_eq!(at.addr(), range.offset());
         let mine: *mut u8 = at.cast();
         // SAFETY: I10. It was just mapped.
@@ -112,7 +123,10 @@ fn a_child_inherits_a_reserve() {
 fn a_full_list_takes_no_more_and_places_come_back() {
     let holes = Holes::<2>::new();
     let range = |offset| Span::new(offset, 10).unwrap();
-    assert_eq!((holes.list(range(100)), holes.list(range(200)), holes.list(range(300))), (Some(0), Some(1), None));
+    assert_eq!(
+        (holes.list(range(100)), holes.list(range(200)), holes.list(range(300))),
+        (Some(0), Some(1), None)
+    );
     holes.unlist(0);
     assert_eq!(holes.listed().collect::<Vec<_>>(), [(200, 10)]);
     assert_eq!(holes.list(range(300)), Some(0));

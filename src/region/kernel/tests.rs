@@ -15,8 +15,16 @@ fn fields_in_kb_are_bytes() {
     assert_eq!(field_bytes(STATUS, "VmLck:"), Some(8192));
     assert_eq!(field_bytes(STATUS, "VmSwap:"), None);
     assert_eq!(field_bytes("VmLck: many kB\n", "VmLck:"), None);
-    assert_eq!(field_bytes("HugePages_Free:   12\n", "HugePages_Free:"), None, "that one counts pages");
-    assert_eq!(field_bytes("VmLck: 18446744073709551615 kB\n", "VmLck:"), None, "the bytes don't fit");
+    assert_eq!(
+        field_bytes("HugePages_Free:   12\n", "HugePages_Free:"),
+        None,
+        "that one counts pages"
+    );
+    assert_eq!(
+        field_bytes("VmLck: 18446744073709551615 kB\n", "VmLck:"),
+        None,
+        "the bytes don't fit"
+    );
 }
 
 #[test]

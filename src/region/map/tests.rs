@@ -4,7 +4,8 @@ use crate::region::machines::PAGE_BYTES;
 
 #[test]
 fn a_base_is_aligned_to_its_page_kind() {
-    let kinds: &[PageKind] = if cfg!(miri) { &[PageKind::Small] } else { &[PageKind::Small, PageKind::Thp] };
+    let kinds: &[PageKind] =
+        if cfg!(miri) { &[PageKind::Small] } else { &[PageKind::Small, PageKind::Thp] };
     for &kind in kinds {
         let mapping = Mapping::new(kind, 2 * kind.bytes(page_bytes()), page_bytes()).unwrap();
         assert!(mapping.base().addr().get().is_multiple_of(kind.bytes(page_bytes())), "{kind}");
@@ -61,7 +62,8 @@ fn guards_are_around_a_mapping() {
 #[cfg(not(miri))]
 #[test]
 fn a_dropped_mapping_is_gone() {
-    // A length that nothing else in the process has: another thread may get the same addresses at once.
+    // A length that nothing else in the process has: another thread may get the same addresses at
+    // once.
     let mapping = Mapping::new(PageKind::Small, 37 * page_bytes(), page_bytes()).unwrap();
     let range = mapping.addresses();
     assert!(maps().iter().any(|(span, _)| *span == range), "the range is a line of its own");
@@ -90,7 +92,10 @@ fn larger_base_pages_are_kept_whole() {
     for page_bytes in PAGE_BYTES.into_iter().filter(|bytes| *bytes >= page_bytes()) {
         for kind in [PageKind::Small, PageKind::Thp] {
             let mapping = Mapping::new(kind, 2 * kind.bytes(page_bytes), page_bytes).unwrap();
-            assert!(mapping.base().addr().get().is_multiple_of(page_bytes), "{kind} on {page_bytes}");
+            assert!(
+                mapping.base().addr().get().is_multiple_of(page_bytes),
+                "{kind} on {page_bytes}"
+            );
             assert!(mapping.advise_part(Advice::DontDump, page_bytes, page_bytes).is_ok());
             crate::region::touch::touch_by_loop(&mapping);
         }
@@ -104,7 +109,8 @@ fn a_node_far_away_is_refused_and_not_written_past_the_mask() {
     // Past the most nodes that a kernel can be built for, 1024, but at the ends of words.
     for node in [1087, 1088, 2047, 4096] {
         assert!(mapping.bind(node, Tie::Only).is_err(), "node {node}");
-        // A mask cut one bit short would be empty for node 1087, which means `anywhere` here and succeeds.
+        // A mask cut one bit short would be empty for node 1087, which means `anywhere` here and
+        // succeeds.
         assert!(mapping.bind(node, Tie::Preferred).is_err(), "node {node}");
     }
     assert!(current_cpu().is_some());

@@ -16,7 +16,8 @@ fn two_nodes(name: &str, local: u32) -> FakeMachine {
 
 #[test]
 fn one_node_leaves_nothing_to_choose() {
-    let machine = FakeMachine::new("placement-one").file("sys/devices/system/node/has_memory", "0\n");
+    let machine =
+        FakeMachine::new("placement-one").file("sys/devices/system/node/has_memory", "0\n");
     for numa in [Numa::Any, Numa::Local, Numa::Node(0)] {
         assert_eq!(Placement::choose(numa, &machine.roots()).unwrap().tie, None);
     }
@@ -31,14 +32,18 @@ fn a_node_that_is_not_there_is_an_error() {
     assert_eq!(error, RegionError::NoSuchNode { node: 2, nodes: vec![0, 1] });
     assert!(error.to_string().contains("choose one of [0, 1]"), "{error}");
     // Where the kernel knows no nodes, all memory is on node 0.
-    let error = Placement::choose(Numa::Node(1), &FakeMachine::new("placement-none").roots()).unwrap_err();
+    let error =
+        Placement::choose(Numa::Node(1), &FakeMachine::new("placement-none").roots()).unwrap_err();
     assert_eq!(error, RegionError::NoSuchNode { node: 1, nodes: vec![0] });
 }
 
 #[test]
 fn two_nodes_are_told_apart() {
     let machine = two_nodes("placement-two", 1);
-    assert_eq!(Placement::choose(Numa::Local, &machine.roots()).unwrap().tie, Some((1, Tie::Preferred)));
+    assert_eq!(
+        Placement::choose(Numa::Local, &machine.roots()).unwrap().tie,
+        Some((1, Tie::Preferred))
+    );
     let named = Placement::choose(Numa::Node(0), &machine.roots()).unwrap();
     assert_eq!((named.tie, named.node_required()), (Some((0, Tie::Only)), Some(0)));
     assert_eq!(Placement::choose(Numa::Any, &machine.roots()).unwrap().tie, None);
@@ -47,7 +52,8 @@ fn two_nodes_are_told_apart() {
 /// What the kernel refused, the node it named, and what it put elsewhere.
 type Outcome = (Option<Downgrade>, Option<u32>, Option<Downgrade>);
 
-/// Ties a real mapping to a node of the fake machine and touches it: the real one has node 0 and no node 1.
+/// Ties a real mapping to a node of the fake machine and touches it: the real one has node 0 and no
+/// node 1.
 fn tied(machine: &FakeMachine, numa: Numa) -> Result<Outcome, RegionError> {
     let roots = machine.roots_with_real_proc();
     let placement = Placement::choose(numa, &roots)?;
@@ -60,8 +66,12 @@ fn tied(machine: &FakeMachine, numa: Numa) -> Result<Outcome, RegionError> {
 
 #[test]
 fn the_kernel_binds_and_tells_where_pages_lie() {
-    if Roots::system().read_sys("devices/system/node/has_memory").is_none_or(|nodes| nodes.trim() != "0") {
-        // On a machine with more nodes, or without NUMA, these fakes don't stand for a missing node.
+    if Roots::system()
+        .read_sys("devices/system/node/has_memory")
+        .is_none_or(|nodes| nodes.trim() != "0")
+    {
+        // On a machine with more nodes, or without NUMA, these fakes don't stand for a missing
+        // node.
         return;
     }
     let home = two_nodes("placement-home", 0);

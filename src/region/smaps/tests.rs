@@ -1,7 +1,7 @@
 use super::*;
 
-/// Three neighbours: half of the first is huge and all of it locked, the second is from the reserved pool, the third is
-/// a stranger.
+/// Three neighbours: half of the first is huge and all of it locked, the second is from the
+/// reserved pool, the third is a stranger.
 const SMAPS: &str = "\
 7f0000000000-7f0000400000 rw-p 00000000 00:00 0 
 Size:               4096 kB
@@ -43,12 +43,23 @@ fn range(first: usize, len: usize) -> Span {
 #[test]
 fn figures_are_those_of_the_range() {
     let base = 0x7f00_0000_0000;
-    let pages = PagesGranted { small_bytes: 2 * MIB, thp_bytes: 2 * MIB, ..PagesGranted::default() };
-    assert_eq!(granted(SMAPS, range(base, 4 * MIB)), Some(Granted { pages, locked_bytes: 4 * MIB }));
+    let pages =
+        PagesGranted { small_bytes: 2 * MIB, thp_bytes: 2 * MIB, ..PagesGranted::default() };
+    assert_eq!(
+        granted(SMAPS, range(base, 4 * MIB)),
+        Some(Granted { pages, locked_bytes: 4 * MIB })
+    );
     let pages = PagesGranted { huge_2m_bytes: 4 * MIB, ..PagesGranted::default() };
-    assert_eq!(granted(SMAPS, range(base + 4 * MIB, 4 * MIB)), Some(Granted { pages, locked_bytes: 4 * MIB }));
+    assert_eq!(
+        granted(SMAPS, range(base + 4 * MIB, 4 * MIB)),
+        Some(Granted { pages, locked_bytes: 4 * MIB })
+    );
     let sum = granted(SMAPS, range(base, 8 * MIB)).unwrap();
-    assert_eq!((sum.pages.total_bytes(), sum.locked_bytes), (8 * MIB, 8 * MIB), "a range the kernel split");
+    assert_eq!(
+        (sum.pages.total_bytes(), sum.locked_bytes),
+        (8 * MIB, 8 * MIB),
+        "a range the kernel split"
+    );
 }
 
 #[test]
@@ -64,7 +75,10 @@ fn reserved_pages_of_1_gib_are_told_by_their_size() {
     let text = "40000000-80000000 rw-p 00000000 00:0f 1 /anon_hugepage (deleted)\nKernelPageSize:  1048576 kB\n\
                 Private_Hugetlb: 1048576 kB\nLocked: 0 kB\n";
     let pages = PagesGranted { huge_1g_bytes: 1 << 30, ..PagesGranted::default() };
-    assert_eq!(granted(text, range(1 << 30, 1 << 30)), Some(Granted { pages, locked_bytes: 1 << 30 }));
+    assert_eq!(
+        granted(text, range(1 << 30, 1 << 30)),
+        Some(Granted { pages, locked_bytes: 1 << 30 })
+    );
 }
 
 #[test]

@@ -11,7 +11,10 @@ fn spans_that_cannot_be_are_errors() {
     assert_eq!(Span::new(0, 0), Err(SpanError::Empty));
     assert_eq!(Span::new(7, 0), Err(SpanError::Empty));
     assert_eq!(Span::new(1, usize::MAX), Err(SpanError::TooLarge { offset: 1, len: usize::MAX }));
-    assert_eq!(Span::new(1, SPAN_BYTES_MAX), Err(SpanError::TooLarge { offset: 1, len: SPAN_BYTES_MAX }));
+    assert_eq!(
+        Span::new(1, SPAN_BYTES_MAX),
+        Err(SpanError::TooLarge { offset: 1, len: SPAN_BYTES_MAX })
+    );
     assert_eq!(Span::new(0, SPAN_BYTES_MAX).map(Span::end), Ok(SPAN_BYTES_MAX));
 }
 

@@ -3,7 +3,14 @@ use super::*;
 use crate::region::fake::FakeMachine;
 
 #[cfg(not(miri))]
-fn cache(machine: FakeMachine, cpu: usize, index: usize, level: &str, size: &str, shared: &str) -> FakeMachine {
+fn cache(
+    machine: FakeMachine,
+    cpu: usize,
+    index: usize,
+    level: &str,
+    size: &str,
+    shared: &str,
+) -> FakeMachine {
     let folder = format!("sys/devices/system/cpu/cpu{cpu}/cache/index{index}");
     machine
         .file(&format!("{folder}/level"), level)
@@ -11,7 +18,8 @@ fn cache(machine: FakeMachine, cpu: usize, index: usize, level: &str, size: &str
         .file(&format!("{folder}/shared_cpu_list"), shared)
 }
 
-/// Four CPUs on two nodes, of which only the first has memory; CPUs 0 to 2 share a third level, CPU 3 has none.
+/// Four CPUs on two nodes, of which only the first has memory; CPUs 0 to 2 share a third level, CPU
+/// 3 has none.
 #[cfg(not(miri))]
 fn four_cpus(name: &str) -> FakeMachine {
     let mut machine = FakeMachine::new(name)
@@ -68,7 +76,10 @@ fn lanes_share_a_third_level() {
 #[test]
 fn this_machine_is_readable_and_a_silent_one_is_empty() {
     assert!(!Topology::read().cpus().is_empty(), "Linux lists its CPUs");
-    assert_eq!(Topology::read_within(&FakeMachine::new("topology-silent").roots()), Topology::default());
+    assert_eq!(
+        Topology::read_within(&FakeMachine::new("topology-silent").roots()),
+        Topology::default()
+    );
 }
 
 #[cfg(miri)]

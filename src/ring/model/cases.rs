@@ -7,7 +7,8 @@ use crate::ring::window::Blocked;
 
 #[test]
 fn padding_at_a_wrap_is_never_lost() {
-    // The seed's first version ran out for ever with mixed sizes, because a wrap's padding was never given back.
+    // The seed's first version ran out for ever with mixed sizes, because a wrap's padding was
+    // never given back.
     let mut pool = tiny(4, 4, 1);
     for round in 0..if cfg!(miri) { 100 } else { 10_000usize } {
         let bytes = vec![round as u8; 700 + (round * 577) % 1300];
@@ -24,14 +25,16 @@ fn a_small_pool_holds_the_payloads_that_its_bytes_are() {
     // Four payloads and a fifth that comes before the oldest goes, each of half a chunk whose
     // stride would alias.
     let bytes = 8 * 4096;
-    let pool = PoolOptions { bytes, max_slice_bytes: 4096, pages: Pages::Small, ..PoolOptions::default() };
+    let pool =
+        PoolOptions { bytes, max_slice_bytes: 4096, pages: Pages::Small, ..PoolOptions::default() };
     let mut pool = RingPool::new(&pool).unwrap();
     let all: Vec<_> = std::iter::from_fn(|| pool.copy_in(&[1; 4096]).ok()).collect();
     assert_eq!(all.len(), 8);
     drop(all);
     let mut entries = [const { None }; 4];
     for op in 0..1000 {
-        let slice = pool.copy_in(&[op as u8; 4096]).unwrap_or_else(|full| panic!("operation {op}: {full}"));
+        let slice =
+            pool.copy_in(&[op as u8; 4096]).unwrap_or_else(|full| panic!("operation {op}: {full}"));
         assert!(entries[op % 4].replace(slice).is_none_or(|old| is_filled(&old, (op - 4) as u8)));
     }
 }
@@ -82,28 +85,48 @@ fn a_token_may_go_while_a_grant_is_alive() {
     let grant = pool.reserve(64).unwrap();
     drop(token);
     drop(grant);
-    assert_eq!(pool.reserve(64).unwrap().as_ptr(), first.wrapping_add(320), "here nothing stands behind them");
+    assert_eq!(
+        pool.reserve(64).unwrap().as_ptr(),
+        first.wrapping_add(320),
+        "here nothing stands behind them"
+    );
     assert!(slice.iter().all(|&byte| byte == 5));
 }
 
 #[test]
 fn tokens_give_back_in_every_order() {
-    // Three in a row. One range is remembered until the pool allocates again, and grows by its neighbours: only the first token, dropped while the last
-    // one's range is remembered, becomes waste.
-    for (order, waste) in
-        [([0, 1, 2], 0), ([0, 2, 1], 64), ([1, 0, 2], 0), ([1, 2, 0], 0), ([2, 0, 1], 64), ([2, 1, 0], 0)]
-    {
+    // Three in a row. One range is remembered until the pool allocates again, and grows by its
+    // neighbours: only the first token, dropped while the last one's range is remembered, becomes
+    // waste.
+    for (order, waste) in [
+        ([0, 1, 2], 0),
+        ([0, 2, 1], 64),
+        ([1, 0, 2], 0),
+        ([1, 2, 0], 0),
+        ([2, 0, 1], 64),
+        ([2, 1, 0], 0),
+    ] {
         let mut pool = tiny(2, 2, 1);
         let first = pool.reserve(1).unwrap().as_ptr();
-        let mut tokens: Vec<_> = (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
+        let mut tokens: Vec<_> =
+            (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
         order.iter().for_each(|&at| drop(tokens[at].take()));
         assert_eq!(pool.stats().tail_waste_bytes, waste, "{order:?}");
-        assert_eq!(pool.reserve(1).unwrap().as_ptr(), first.wrapping_add(waste as usize), "{order:?}");
+        assert_eq!(
+            pool.reserve(1).unwrap().as_ptr(),
+            first.wrapping_add(waste as usize),
+            "{order:?}"
+        );
         // With an allocation in between, only the newest comes back at once.
-        let mut tokens: Vec<_> = (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
+        let mut tokens: Vec<_> =
+            (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
         drop(tokens[0].take());
         let full = pool.reserve(MAX + 1).unwrap_err();
-        assert_eq!(full, Full::TooLarge { asked_bytes: MAX + 1, max_slice_bytes: MAX }, "a refusal settles nothing");
+        assert_eq!(
+            full,
+            Full::TooLarge { asked_bytes: MAX + 1, max_slice_bytes: MAX },
+            "a refusal settles nothing"
+        );
         assert!(pool.reserve(1).is_ok());
         assert_eq!(pool.stats().tail_waste_bytes, waste + 64);
     }
@@ -146,8 +169,14 @@ fn full_says_so_and_recovers() {
     let held: Vec<_> = std::iter::from_fn(|| pool.copy_in(&[1; 1024]).ok()).collect();
     assert_eq!(held.len(), 2 * 4);
     assert_eq!(pool.reserve(1024).unwrap_err(), Full::Pool { asked_bytes: 1024, chunks: 2 });
-    assert_eq!(pool.reserve(MAX + 1).unwrap_err(), Full::TooLarge { asked_bytes: MAX + 1, max_slice_bytes: MAX });
-    assert_eq!(pool.reserve(usize::MAX).unwrap_err(), Full::TooLarge { asked_bytes: usize::MAX, max_slice_bytes: MAX });
+    assert_eq!(
+        pool.reserve(MAX + 1).unwrap_err(),
+        Full::TooLarge { asked_bytes: MAX + 1, max_slice_bytes: MAX }
+    );
+    assert_eq!(
+        pool.reserve(usize::MAX).unwrap_err(),
+        Full::TooLarge { asked_bytes: usize::MAX, max_slice_bytes: MAX }
+    );
     let stats = pool.stats();
     assert_eq!(
         (stats.refused_pool, stats.refused_too_large, stats.blocked_by_owner),
@@ -236,7 +265,8 @@ fn slices_are_cut_from_a_receive_without_a_copy() {
     assert_eq!(received.cut(4, 8).unwrap_err().available_bytes, 8);
     assert_eq!(received.cut(usize::MAX, 8).unwrap_err().asked_bytes, usize::MAX);
     drop(received);
-    // The unfinished frame's bytes were given back at once: the next grant starts on the line behind the last cut.
+    // The unfinished frame's bytes were given back at once: the next grant starts on the line
+    // behind the last cut.
     assert_eq!(pool.reserve(1).unwrap().as_ptr(), at.wrapping_add(64));
     assert_eq!(two.rows(2).unwrap().len(), 2);
     assert_eq!(two.rows(3).unwrap_err(), CastError::Length { bytes: 16, unit_bytes: 12 });
@@ -246,7 +276,8 @@ fn slices_are_cut_from_a_receive_without_a_copy() {
 #[test]
 fn rows_are_walked_by_value_and_by_reference() {
     let mut pool = tiny(2, 2, 1);
-    let bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|value| value.to_ne_bytes()).collect();
+    let bytes: Vec<u8> =
+        [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|value| value.to_ne_bytes()).collect();
     let slice = pool.copy_in(&bytes).unwrap();
     let mut seen = Vec::new();
     for row in slice.rows(2).unwrap() {
@@ -277,7 +308,12 @@ fn misaligned_bytes_are_no_floats() {
 
 #[test]
 fn options_name_the_field_that_does_not_fit() {
-    let good = PoolOptions { bytes: 1 << 20, max_slice_bytes: 100, pages: Pages::Small, ..PoolOptions::default() };
+    let good = PoolOptions {
+        bytes: 1 << 20,
+        max_slice_bytes: 100,
+        pages: Pages::Small,
+        ..PoolOptions::default()
+    };
     let field = |options: PoolOptions| match RingPool::new(&options) {
         Err(PoolError::Option { field, .. }) => field,
         other => panic!("{other:?}"),
@@ -286,17 +322,31 @@ fn options_name_the_field_that_does_not_fit() {
     assert_eq!(field(PoolOptions { bytes: 0, ..good.clone() }), "bytes");
     assert_eq!(field(PoolOptions { bytes: 4096, ..good.clone() }), "bytes");
     assert_eq!(field(PoolOptions { max_slice_bytes: 0, ..good.clone() }), "max_slice_bytes");
-    assert_eq!(field(PoolOptions { max_slice_bytes: usize::MAX, ..good.clone() }), "max_slice_bytes");
+    assert_eq!(
+        field(PoolOptions { max_slice_bytes: usize::MAX, ..good.clone() }),
+        "max_slice_bytes"
+    );
     assert_eq!(field(PoolOptions { chunk_bytes: Some(5000), ..good.clone() }), "chunk_bytes");
     assert_eq!(field(PoolOptions { chunk_bytes: Some(2048), ..good.clone() }), "chunk_bytes");
     assert_eq!(
         field(PoolOptions { window_bytes: Some(4096), chunk_bytes: Some(4096), ..good.clone() }),
         "window_bytes"
     );
-    assert_eq!(field(PoolOptions { bytes: 1 << 20, max_slice_bytes: 1 << 20, ..good.clone() }), "bytes");
-    let pins =
-        |max| PoolOptions { bytes: 4 * 4096, chunk_bytes: Some(4096), pinned_chunks_max: Some(max), ..good.clone() };
-    assert_eq!(field(pins(4)), "pinned_chunks_max", "pins alone could fill the pool, and no unpin wakes anyone");
+    assert_eq!(
+        field(PoolOptions { bytes: 1 << 20, max_slice_bytes: 1 << 20, ..good.clone() }),
+        "bytes"
+    );
+    let pins = |max| PoolOptions {
+        bytes: 4 * 4096,
+        chunk_bytes: Some(4096),
+        pinned_chunks_max: Some(max),
+        ..good.clone()
+    };
+    assert_eq!(
+        field(pins(4)),
+        "pinned_chunks_max",
+        "pins alone could fill the pool, and no unpin wakes anyone"
+    );
     assert!(RingPool::new(&pins(3)).is_ok() && RingPool::new(&pins(0)).is_ok());
 }
 
@@ -321,7 +371,8 @@ fn an_earlier_sequence_never_shortens_the_protection_of_a_chunk() {
     assert_eq!(pool.owner.blocked(1, 5, 5), None);
 }
 
-/// A number of 64 bits with the pool's in its high half ran into the next pool's after four billion reads.
+/// A number of 64 bits with the pool's in its high half ran into the next pool's after four billion
+/// reads.
 #[test]
 fn a_read_is_never_taken_for_another_pools_however_many_there_were() {
     let (mut one, mut two) = (tiny(2, 2, 1), tiny(2, 2, 1));
@@ -333,7 +384,11 @@ fn a_read_is_never_taken_for_another_pools_however_many_there_were() {
     let (id_first, id, id_later) = (first.id(), second.id(), much_later.id());
     drop((first, second, much_later));
     assert!(!one.report_completion(id) && !two.report_completion(id_later));
-    assert!(two.report_completion(id) && one.report_completion(id_later) && one.report_completion(id_first));
+    assert!(
+        two.report_completion(id)
+            && one.report_completion(id_later)
+            && one.report_completion(id_first)
+    );
 }
 
 #[test]
@@ -352,7 +407,11 @@ fn empty_slices_pin_nothing_and_are_counted() {
     let empty = pool.copy_in(&[]).unwrap();
     let handles = [empty.retain().unwrap(), empty.retain().unwrap()];
     assert!(handles[0].clone().is_empty() && pool.stats().pinned_chunks == 0);
-    assert_eq!(pool.copy_in(&[1; 1024]).unwrap().retain().unwrap().len(), 1024, "the one pin is still to be had");
+    assert_eq!(
+        pool.copy_in(&[1; 1024]).unwrap().retain().unwrap().len(),
+        1024,
+        "the one pin is still to be had"
+    );
     drop(pool);
     drop((handles, empty));
 }

@@ -15,7 +15,9 @@ fn machine(name: &str, cpus: &[(usize, usize)]) -> Topology {
     let mut machine = FakeMachine::new(&format!("options-{name}"))
         .file("sys/devices/system/cpu/online", &format!("0-{}\n", cpus.len() - 1));
     for (cpu, &(l2, l3)) in cpus.iter().enumerate() {
-        for (index, (level, kib)) in [(1, 48), (2, l2), (3, l3)].into_iter().filter(|(_, kib)| *kib > 0).enumerate() {
+        for (index, (level, kib)) in
+            [(1, 48), (2, l2), (3, l3)].into_iter().filter(|(_, kib)| *kib > 0).enumerate()
+        {
             let folder = format!("sys/devices/system/cpu/cpu{cpu}/cache/index{index}");
             machine = machine
                 .file(&format!("{folder}/level"), &format!("{level}\n"))
@@ -37,7 +39,8 @@ fn chosen(topology: &Topology, readers: Readers, options: &PoolOptions) -> (usiz
 #[test]
 fn the_window_follows_the_caches() {
     let pool = PoolOptions { bytes: 1 << 30, ..PoolOptions::default() };
-    // (name, caches a CPU in KiB, window and chunk with readers on other cores, the same on the own core)
+    // (name, caches a CPU in KiB, window and chunk with readers on other cores, the same on the own
+    // core)
     let cases: [(&str, &[(usize, usize)], _, _); 7] = [
         ("server", &[(1024, 32768); 4], (4096, 256), (512, 128)),
         ("large-l2", &[(2048, 107_520); 2], (4096, 256), (1024, 256)),
@@ -60,13 +63,22 @@ fn the_window_follows_the_caches() {
 #[test]
 fn lanes_on_one_cache_share_it_and_small_pools_bound_it() {
     let topology = machine("shared", &[(1024, 16384); 8]);
-    let windows =
-        |pool: PoolOptions| [Readers::OtherCores, Readers::OwnCore].map(|readers| chosen(&topology, readers, &pool).0);
+    let windows = |pool: PoolOptions| {
+        [Readers::OtherCores, Readers::OwnCore].map(|readers| chosen(&topology, readers, &pool).0)
+    };
     let pool = PoolOptions { bytes: 1 << 30, ..PoolOptions::default() };
     for (lanes, window) in [(0, 4096), (1, 4096), (2, 4096), (4, 2048), (8, 1024)] {
-        assert_eq!(windows(PoolOptions { lanes_sharing_l3: lanes, ..pool.clone() }), [window, 512], "{lanes} lanes");
+        assert_eq!(
+            windows(PoolOptions { lanes_sharing_l3: lanes, ..pool.clone() }),
+            [window, 512],
+            "{lanes} lanes"
+        );
     }
-    assert_eq!(windows(PoolOptions { bytes: MIB, ..pool.clone() }), [1024, 512], "no larger than the pool");
+    assert_eq!(
+        windows(PoolOptions { bytes: MIB, ..pool.clone() }),
+        [1024, 512],
+        "no larger than the pool"
+    );
     assert_eq!(windows(PoolOptions { bytes: 64 * KIB, ..pool.clone() }), [64, 64]);
     assert_eq!(
         windows(PoolOptions { window_bytes: Some(8 * MIB), ..pool.clone() }),
@@ -81,17 +93,26 @@ fn lanes_on_one_cache_share_it_and_small_pools_bound_it() {
 fn the_machine_is_read_only_when_it_is_needed() {
     let options = PoolOptions { window_bytes: Some(MIB), ..PoolOptions::default() };
     let read = || -> Topology { panic!("nobody asked for the caches") };
-    assert_eq!(options.layout_on(read, Readers::OwnCore).map(|layout| layout.window_chunks()).ok(), Some(4));
+    assert_eq!(
+        options.layout_on(read, Readers::OwnCore).map(|layout| layout.window_chunks()).ok(),
+        Some(4)
+    );
 }
 
 /// The chunk of a pool with everything else by default on one machine.
-fn default_chunk(topology: &Topology, readers: Readers, bytes: usize, max_slice_bytes: usize) -> usize {
+fn default_chunk(
+    topology: &Topology,
+    readers: Readers,
+    bytes: usize,
+    max_slice_bytes: usize,
+) -> usize {
     let options = PoolOptions { bytes, max_slice_bytes, ..PoolOptions::default() };
     options.layout_on(|| topology, readers).expect("the defaults fit").chunk_bytes()
 }
 
 #[test]
-fn a_default_chunk_holds_two_of_the_largest_slices_with_their_line_where_the_pool_is_large_enough() {
+fn a_default_chunk_holds_two_of_the_largest_slices_with_their_line_where_the_pool_is_large_enough()
+{
     for topology in topologies() {
         for readers in [Readers::OwnCore, Readers::OtherCores] {
             for max_slice_bytes in [1, 64, 4032, 4096, 32 * KIB, 100_000, 4 * MIB] {
@@ -101,15 +122,22 @@ fn a_default_chunk_holds_two_of_the_largest_slices_with_their_line_where_the_poo
                     }
                     let chunk = default_chunk(&topology, readers, bytes, max_slice_bytes);
                     let holds_two = 2 * stride(max_slice_bytes) <= chunk;
-                    assert!(holds_two || bytes / (2 * chunk) < 4, "{chunk} of {bytes} for {max_slice_bytes}");
-                    assert!(2 * max_slice_bytes <= chunk && chunk <= bytes / 2, "{chunk} of {bytes}");
+                    assert!(
+                        holds_two || bytes / (2 * chunk) < 4,
+                        "{chunk} of {bytes} for {max_slice_bytes}"
+                    );
+                    assert!(
+                        2 * max_slice_bytes <= chunk && chunk <= bytes / 2,
+                        "{chunk} of {bytes}"
+                    );
                 }
             }
         }
     }
 }
 
-/// The figures themselves, by the second level of cache: a quarter of half of it, unless the slices or the pool want something else.
+/// The figures themselves, by the second level of cache: a quarter of half of it, unless the slices
+/// or the pool want something else.
 #[test]
 fn the_default_chunk_follows_the_second_level_of_cache() {
     let cases = [
@@ -122,7 +150,11 @@ fn the_default_chunk_follows_the_second_level_of_cache() {
         let topology = Topology::of(2, Some(l2_kib * KIB), Some(32 * MIB), 2);
         for (bytes, max_slice_bytes, chunk_kib) in pools {
             let chunk = default_chunk(&topology, Readers::OwnCore, bytes, max_slice_bytes);
-            assert_eq!(chunk / KIB, chunk_kib, "{bytes} bytes, slices of {max_slice_bytes}, L2 of {l2_kib} KiB");
+            assert_eq!(
+                chunk / KIB,
+                chunk_kib,
+                "{bytes} bytes, slices of {max_slice_bytes}, L2 of {l2_kib} KiB"
+            );
         }
     }
 }
@@ -130,28 +162,39 @@ fn the_default_chunk_follows_the_second_level_of_cache() {
 #[test]
 fn what_no_chunk_can_hold_is_an_error() {
     // Two of the largest slices fill the largest chunk: they go without a line against aliasing.
-    let options = PoolOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..PoolOptions::default() };
+    let options =
+        PoolOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..PoolOptions::default() };
     for topology in topologies() {
         let layout = options.layout_on(|| &topology, Readers::OwnCore).expect("two slices a chunk");
-        assert_eq!((layout.chunk_bytes(), layout.chunks(), layout.aliases()), (CHUNK_BYTES_MAX, 8, false));
+        assert_eq!(
+            (layout.chunk_bytes(), layout.chunks(), layout.aliases()),
+            (CHUNK_BYTES_MAX, 8, false)
+        );
     }
-    let refused = PoolOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
-    let PoolError::Option { field, given, limit, .. } = refused.unwrap_err() else { panic!("it is an option") };
+    let refused =
+        PoolOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
+    let PoolError::Option { field, given, limit, .. } = refused.unwrap_err() else {
+        panic!("it is an option")
+    };
     assert_eq!((field, given), ("bytes", usize::MAX));
-    assert!(limit < given && limit > CHUNK_BYTES_MAX, "the limit is bytes, as what was given is: {limit}");
+    assert!(
+        limit < given && limit > CHUNK_BYTES_MAX,
+        "the limit is bytes, as what was given is: {limit}"
+    );
 }
 
 /// Any figure, and often one at the edge of something.
 fn figure() -> impl Strategy<Value = usize> {
-    let near = (0u32..64, 0usize..3).prop_map(|(shift, off)| (1usize << shift).wrapping_add(off).wrapping_sub(1));
+    let near = (0u32..64, 0usize..3)
+        .prop_map(|(shift, off)| (1usize << shift).wrapping_add(off).wrapping_sub(1));
     prop_oneof![4 => near, 2 => any::<usize>(), 1 => Just(0), 1 => Just(usize::MAX)]
 }
 
 fn any_options() -> impl Strategy<Value = PoolOptions> {
     let some = || proptest::option::of(figure());
     let pins = proptest::option::of(prop_oneof![any::<u32>(), 0u32..9]);
-    (figure(), figure(), some(), some(), figure(), pins).prop_map(|(bytes, slice, chunk, window, lanes, pins)| {
-        PoolOptions {
+    (figure(), figure(), some(), some(), figure(), pins).prop_map(
+        |(bytes, slice, chunk, window, lanes, pins)| PoolOptions {
             bytes,
             max_slice_bytes: slice,
             chunk_bytes: chunk,
@@ -159,14 +202,15 @@ fn any_options() -> impl Strategy<Value = PoolOptions> {
             lanes_sharing_l3: lanes,
             pinned_chunks_max: pins,
             ..PoolOptions::default()
-        }
-    })
+        },
+    )
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 64 } else { 20_000 }, ..random_runs() })]
 
-    /// Whatever is asked, on whatever machine: a layout that keeps its promises, or an error with the field, what was given and what is allowed.
+    /// Whatever is asked, on whatever machine: a layout that keeps its promises, or an error with
+    /// the field, what was given and what is allowed.
     #[test]
     fn options_give_a_layout_or_an_error_with_the_figures(
         options in any_options(), l2 in proptest::option::of(figure()), l3 in proptest::option::of(figure()), cpus in 1usize..4, other_cores: bool,

@@ -1,7 +1,7 @@
 //! Every interleaving of a stage, the holder of a retained handle and the owner of the pool.
 //!
-//! Stand-ins: an atomic of loom for the reclaimer's cursor, and a cell of loom, which reports every pair of accesses that
-//! nothing orders, for the bytes of the slice.
+//! Stand-ins: an atomic of loom for the reclaimer's cursor, and a cell of loom, which reports every
+//! pair of accesses that nothing orders, for the bytes of the slice.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,11 @@ struct Lane {
 
 impl Lane {
     fn new() -> Rc<Self> {
-        Rc::new(Self { pins: Pins::new(2, 1), cursor: AtomicU32::new(0), bytes: UnsafeCell::new(()) })
+        Rc::new(Self {
+            pins: Pins::new(2, 1),
+            cursor: AtomicU32::new(0),
+            bytes: UnsafeCell::new(()),
+        })
     }
 
     fn read(&self) {
@@ -139,7 +143,8 @@ fn loom_the_cap_holds_for_two_chunks() {
     model(|| contend(1, [0, 1]));
 }
 
-/// Two threads keep the one chunk that may be pinned: whoever comes second, at whatever moment, needs no unit.
+/// Two threads keep the one chunk that may be pinned: whoever comes second, at whatever moment,
+/// needs no unit.
 fn share(cap: u32) {
     let pins = Rc::new(Pins::new(2, cap));
     let other = thread::spawn({
@@ -167,7 +172,8 @@ fn loom_a_race_for_the_first_pin_takes_one_unit() {
     model(|| share(2));
 }
 
-/// Pins that come and go: a chunk that is let go while another thread pins it is either kept or pinned anew.
+/// Pins that come and go: a chunk that is let go while another thread pins it is either kept or
+/// pinned anew.
 #[test]
 fn loom_the_cap_holds_for_one_chunk() {
     model(|| contend(1, [CHUNK, CHUNK]));
@@ -188,7 +194,8 @@ fn loom_at_a_cap_of_none_everybody_leaves() {
     });
 }
 
-/// Two chunks of 4 KiB: one slice in the first, which is closed, and one of the owner's that keeps the second.
+/// Two chunks of 4 KiB: one slice in the first, which is closed, and one of the owner's that keeps
+/// the second.
 fn pool() -> RingPool {
     let options = PoolOptions {
         bytes: 2 * 4096,
@@ -201,14 +208,16 @@ fn pool() -> RingPool {
     RingPool::new(&options).expect("two chunks")
 }
 
-/// The same with the real pool and real handles: only the cursor and the tracked cell are stand-ins.
+/// The same with the real pool and real handles: only the cursor and the tracked cell are
+/// stand-ins.
 #[test]
 fn loom_the_real_pool_waits_for_a_handle() {
     model(|| {
         let mut pool = pool();
         let slice = pool.copy_in(&[7; 64]).expect("an empty pool");
         let span: Span = pool.stage_span(slice).expect("its own slice");
-        let rest = [(); 3].map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
+        let rest = [(); 3]
+            .map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
         let lane = Lane::new();
         let stage = thread::spawn({
             let (lane, memory) = (Rc::clone(&lane), Arc::clone(pool.memory()));

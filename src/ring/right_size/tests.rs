@@ -1,4 +1,5 @@
-//! The hint against what it promises: the same operations on a pool of the hinted size, and on one of the bare high water, are refused nowhere.
+//! The hint against what it promises: the same operations on a pool of the hinted size, and on one
+//! of the bare high water, are refused nowhere.
 
 use proptest::prelude::*;
 
@@ -12,7 +13,8 @@ use crate::ring::options::Readers;
 /// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.
 const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 160 };
 
-/// The chunks opened, the waste, what is alive at the end and what was refused: equal where the same went into the same chunks.
+/// The chunks opened, the waste, what is alive at the end and what was refused: equal where the
+/// same went into the same chunks.
 fn outcome(options: &PoolOptions, operations: &[(u8, u16, u16)]) -> (PoolStats, RightSize) {
     let mut model = Model::over(RingPool::new(options).expect("a pool of the hinted size"));
     operations.iter().for_each(|&numbers| model.apply(op(numbers)));
@@ -40,7 +42,8 @@ proptest! {
     }
 }
 
-/// Keeps the last `alive` slices of 1000 bytes, four a chunk, through some laps; says how often it was refused.
+/// Keeps the last `alive` slices of 1000 bytes, four a chunk, through some laps; says how often it
+/// was refused.
 fn run_fifo(pool: &mut RingPool, alive: i64) -> u64 {
     for _ in 0..alive * 4 {
         if let Ok(slice) = pool.copy_in(&[7; 1000]) {
@@ -62,9 +65,16 @@ fn the_hint_is_no_larger_than_it_has_to_be() {
     assert_eq!(chunks, 23, "{stats:?}");
     // A burst widens no window; and eight chunks of it would make the default chunk twice as large.
     assert_eq!((right.pool_bytes, right.window_bytes), (32 * CHUNK, 7 * CHUNK));
-    assert_eq!((right.chunk_bytes, right.pinned_chunks_max, right.is_lower_bound), (CHUNK, 0, false));
+    assert_eq!(
+        (right.chunk_bytes, right.pinned_chunks_max, right.is_lower_bound),
+        (CHUNK, 0, false)
+    );
     assert_eq!(run_fifo(&mut tiny(chunks, 8, 0), 88), 0);
-    assert_ne!(run_fifo(&mut tiny(chunks - 1, 8, 0), 88), 0, "one chunk less would not have served");
+    assert_ne!(
+        run_fifo(&mut tiny(chunks - 1, 8, 0), 88),
+        0,
+        "one chunk less would not have served"
+    );
     assert!(right.to_string().contains("131072 bytes with a window of 28672"), "{right}");
 }
 
@@ -88,17 +98,22 @@ fn pool_and_window_alone_keep_the_default_chunk() {
     let (mut cases, mut smaller) = (0, 0);
     // One CPU each: how many there are changes nothing here.
     let topologies = if cfg!(miri) { vec![Topology::default()] } else { topologies() };
-    for (at, topology) in topologies.iter().filter(|topology| topology.cpus().len() <= 1).enumerate() {
+    for (at, topology) in
+        topologies.iter().filter(|topology| topology.cpus().len() <= 1).enumerate()
+    {
         for (pool_shift, max_slice_bytes) in (14..if cfg!(miri) { 17 } else { 31 })
             .flat_map(|shift| [64, 3000, 40_000, 300_000].map(|slice_bytes| (shift, slice_bytes)))
         {
-            for window_bytes in [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)] {
+            for window_bytes in
+                [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)]
+            {
                 // A window that is named depends on no machine.
                 if at > 0 && window_bytes.is_some() {
                     continue;
                 }
                 let bytes = (1usize << pool_shift) + (1 << (pool_shift - 2));
-                let base = PoolOptions { bytes, max_slice_bytes, window_bytes, ..PoolOptions::default() };
+                let base =
+                    PoolOptions { bytes, max_slice_bytes, window_bytes, ..PoolOptions::default() };
                 for readers in [Readers::OwnCore, Readers::OtherCores] {
                     let (all, less) = keeps_the_chunk(&base, topology, readers);
                     (cases, smaller) = (cases + all, smaller + less);
@@ -118,10 +133,12 @@ fn keeps_the_chunk(base: &PoolOptions, topology: &Topology, readers: Readers) ->
     let Ok(layout) = layout_of(base) else { return (0, 0) };
     let (mut cases, mut smaller) = (0, 0);
     for busy in (1..=layout.chunks() as usize).step_by(1 + layout.chunks() as usize / 7) {
-        let stats = PoolStats { high_water_bytes: busy * layout.chunk_bytes(), ..PoolStats::default() };
+        let stats =
+            PoolStats { high_water_bytes: busy * layout.chunk_bytes(), ..PoolStats::default() };
         let right = RightSize::of(&stats, &layout, 0);
         let (bytes, window_bytes) = (right.pool_bytes, Some(right.window_bytes));
-        let again = layout_of(&PoolOptions { bytes, window_bytes, ..base.clone() }).expect("it fits");
+        let again =
+            layout_of(&PoolOptions { bytes, window_bytes, ..base.clone() }).expect("it fits");
         assert_eq!(again.chunk_bytes(), layout.chunk_bytes(), "{right:?} from {layout:?}");
         assert!(again.chunks() as usize >= busy && right.pool_bytes <= layout.pool_bytes());
         assert!(layout_of(&right.options(base)).is_ok(), "{right:?}");

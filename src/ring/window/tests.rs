@@ -25,7 +25,11 @@ impl Model {
 fn rotates_oldest_first_inside_the_window() {
     let mut rotation = Rotation::new(100, 4);
     let used: Vec<u32> = (0..40).map(|_| rotation.advance(|_| None).unwrap()).collect();
-    assert_eq!(used.iter().copied().collect::<HashSet<_>>().len(), 4, "the working set is the window: {used:?}");
+    assert_eq!(
+        used.iter().copied().collect::<HashSet<_>>().len(),
+        4,
+        "the working set is the window: {used:?}"
+    );
     for pair in used[4..].windows(4) {
         assert_eq!(pair.iter().copied().collect::<HashSet<_>>().len(), 4, "oldest first: {used:?}");
     }

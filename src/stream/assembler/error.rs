@@ -69,7 +69,10 @@ impl fmt::Display for AssembleError {
                 "a message of {asked_bytes} bytes, `message_bytes_max` is {message_bytes_max}: refuse the stream, or raise it"
             ),
             Self::Overrun { asked_bytes, declared_bytes } => {
-                write!(f, "{asked_bytes} bytes of a message that was declared with {declared_bytes}: refuse the stream")
+                write!(
+                    f,
+                    "{asked_bytes} bytes of a message that was declared with {declared_bytes}: refuse the stream"
+                )
             }
             Self::Short { bytes, declared_bytes } => {
                 write!(
@@ -78,7 +81,10 @@ impl fmt::Display for AssembleError {
                 )
             }
             Self::Commit { asked_bytes, lent_bytes } => {
-                write!(f, "{asked_bytes} bytes committed of a space of {lent_bytes}: commit what was received into it")
+                write!(
+                    f,
+                    "{asked_bytes} bytes committed of a space of {lent_bytes}: commit what was received into it"
+                )
             }
             Self::Pool(error) => write!(f, "no buffer for the message: {error}"),
         }

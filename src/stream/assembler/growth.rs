@@ -22,13 +22,19 @@ impl Open {
     }
 
     /// A further segment behind a full one, for at least one byte and at best `want`.
-    pub(super) fn grow(&mut self, pool: &ClassPool, max: usize, want: usize) -> Result<(), AssembleError> {
+    pub(super) fn grow(
+        &mut self,
+        pool: &ClassPool,
+        max: usize,
+        want: usize,
+    ) -> Result<(), AssembleError> {
         debug_assert_eq!(self.room(), 0, "a segment is filled before the next");
         self.grow_behind(pool, max, 0, want)
     }
 
-    /// As [`Open::grow`], when `head` bytes more fill the last segment; they are part of the message once the next is there. It holds `want` bytes, or
-    /// what its class does: that of the segment before and one up, if that is larger.
+    /// As [`Open::grow`], when `head` bytes more fill the last segment; they are part of the
+    /// message once the next is there. It holds `want` bytes, or what its class does: that of the
+    /// segment before and one up, if that is larger.
     pub(super) fn grow_behind(
         &mut self,
         pool: &ClassPool,
@@ -99,8 +105,8 @@ impl Open {
         into
     }
 
-    /// All segments, in order, in the last one, if it holds them all: the only one is the message as it lies, and what lies in the last of several is moved once,
-    /// behind the others.
+    /// All segments, in order, in the last one, if it holds them all: the only one is the message
+    /// as it lies, and what lies in the last of several is moved once, behind the others.
     pub(super) fn gather_where_it_lies(&mut self) -> Option<PooledBuf> {
         if self.segments.last().is_none_or(|last| last.capacity() < self.total) {
             return None;

@@ -1,4 +1,5 @@
-//! Messages of several streams whose frames arrive interleaved, against plain vectors: every byte, at most one copy of it, and no large class for a small message.
+//! Messages of several streams whose frames arrive interleaved, against plain vectors: every byte,
+//! at most one copy of it, and no large class for a small message.
 
 use proptest::prelude::*;
 
@@ -110,13 +111,19 @@ proptest! {
 fn a_message_in_one_segment_is_not_copied() {
     let pool = tiny_pool(4);
     let mut assembler = assembler(&pool);
-    for (length, bytes) in [(Length::Exact(900), 900), (Length::Hint(1000), 300), (Length::Unknown, 64)] {
+    for (length, bytes) in
+        [(Length::Exact(900), 900), (Length::Hint(1000), 300), (Length::Unknown, 64)]
+    {
         assembler.begin(length).unwrap();
         let at = assembler.space(bytes).unwrap().as_ptr();
         assembler.commit(0).unwrap();
         receive(&mut assembler, &vec![3; bytes], 50);
         let message = assembler.finish().unwrap();
-        assert_eq!((message.as_ptr(), message.len()), (at, bytes), "it stays where it was received");
+        assert_eq!(
+            (message.as_ptr(), message.len()),
+            (at, bytes),
+            "it stays where it was received"
+        );
     }
     assert_eq!(assembler.stats().copied_bytes, 0);
 }
@@ -127,7 +134,10 @@ fn an_unknown_length_takes_ascending_classes_and_one_copy() {
     let mut assembler = assembler(&pool);
     assembler.begin(Length::Unknown).unwrap();
     (0..320 / 5).for_each(|_| receive(&mut assembler, &[4; 5], 1));
-    assert_eq!(pool.stats().classes.iter().map(|class| class.in_use).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(
+        pool.stats().classes.iter().map(|class| class.in_use).collect::<Vec<_>>(),
+        [1, 1, 0]
+    );
     // A segment that was lent, and never filled, doesn't make a message of more segments.
     assembler.space(1).unwrap();
     let message = assembler.finish().unwrap();
@@ -155,13 +165,17 @@ fn a_quarter_of_a_segment_is_copied_down_and_more_is_not() {
 fn too_much_is_refused_and_the_next_message_is_not() {
     let pool = tiny_pool(8);
     let mut assembler = assembler(&pool);
-    for (length, part, name) in
-        [(Length::Unknown, 10, "large"), (Length::Hint(64), 10, "large"), (Length::Exact(20), 10, "overrun")]
-    {
+    for (length, part, name) in [
+        (Length::Unknown, 10, "large"),
+        (Length::Hint(64), 10, "large"),
+        (Length::Exact(20), 10, "overrun"),
+    ] {
         assembler.begin(length).unwrap();
         assembler.append(&vec![1; part]).unwrap();
         match assembler.space(usize::MAX).unwrap_err() {
-            AssembleError::TooLarge { message_bytes_max: MAX, asked_bytes: usize::MAX } => assert_eq!(name, "large"),
+            AssembleError::TooLarge { message_bytes_max: MAX, asked_bytes: usize::MAX } => {
+                assert_eq!(name, "large")
+            }
             AssembleError::Overrun { declared_bytes: 20, .. } => assert_eq!(name, "overrun"),
             other => panic!("{other}"),
         }
@@ -185,10 +199,19 @@ fn wrong_calls_are_errors_that_change_nothing() {
     assert!(matches!(assembler.finish(), Err(AssembleError::NotBegun)));
     assembler.begin(Length::Exact(8)).unwrap();
     assembler.append(b"four").unwrap();
-    assert!(matches!(assembler.begin(Length::Unknown), Err(AssembleError::InProgress { bytes: 4 })));
-    assert!(matches!(assembler.finish(), Err(AssembleError::Short { bytes: 4, declared_bytes: 8 })));
+    assert!(matches!(
+        assembler.begin(Length::Unknown),
+        Err(AssembleError::InProgress { bytes: 4 })
+    ));
+    assert!(matches!(
+        assembler.finish(),
+        Err(AssembleError::Short { bytes: 4, declared_bytes: 8 })
+    ));
     assert_eq!(assembler.space(2).unwrap().len(), 2);
-    assert!(matches!(assembler.commit(3), Err(AssembleError::Commit { asked_bytes: 3, lent_bytes: 2 })));
+    assert!(matches!(
+        assembler.commit(3),
+        Err(AssembleError::Commit { asked_bytes: 3, lent_bytes: 2 })
+    ));
     assembler.append(b"more").unwrap();
     assert!(
         matches!(assembler.commit(1), Err(AssembleError::Commit { lent_bytes: 0, .. })),
@@ -204,7 +227,8 @@ fn an_exhausted_pool_is_an_error_and_the_message_goes_on_later() {
     assembler.begin(Length::Unknown).unwrap();
     assembler.append(&[1; 60]).unwrap();
     let blocker = pool.get(200).unwrap();
-    let exhausted = |error| matches!(error, AssembleError::Pool(GetError::Exhausted { class_bytes: 256, .. }));
+    let exhausted =
+        |error| matches!(error, AssembleError::Pool(GetError::Exhausted { class_bytes: 256, .. }));
     // All or nothing: four bytes would fit.
     assert!(exhausted(assembler.append(&[2; 10]).unwrap_err()));
     assert_eq!(assembler.received_bytes(), Some(60));
@@ -226,7 +250,8 @@ fn an_exhausted_pool_is_an_error_and_the_message_goes_on_later() {
     assert_eq!(message[..], expected[..]);
 }
 
-/// At the limit of the class that would fit, what is whole is handed out where it lies: to wait for a smaller buffer could be to wait for ever.
+/// At the limit of the class that would fit, what is whole is handed out where it lies: to wait for
+/// a smaller buffer could be to wait for ever.
 #[test]
 fn a_whole_message_is_handed_out_as_it_is_when_a_smaller_buffer_is_not_to_be_had() {
     let pool = tiny_pool(1);
@@ -261,7 +286,9 @@ fn a_message_is_gathered_into_its_own_last_segment_when_no_other_buffer_is_to_be
 #[test]
 fn a_hint_is_no_demand() {
     let pool = tiny_pool(8);
-    for (hint, max) in [(1 << 46, 1 << 50), (usize::MAX, isize::MAX as usize), (2000, MAX), (0, MAX)] {
+    for (hint, max) in
+        [(1 << 46, 1 << 50), (usize::MAX, isize::MAX as usize), (2000, MAX), (0, MAX)]
+    {
         let mut assembler = Assembler::new(&pool, max).expect("a limit");
         assembler.begin(Length::Hint(hint)).expect("nothing is under way");
         assembler.append(b"a").expect("the pool has a buffer for that");

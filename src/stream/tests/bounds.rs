@@ -13,7 +13,8 @@ use crate::sync::{AtomicBool, Ordering};
 #[test]
 fn bounds_that_are_none_are_refused_by_name() {
     let pool = tiny_pool(1);
-    let refused = |messages, bytes| queue(&pool, QueueOptions { messages, bytes }).map(drop).unwrap_err();
+    let refused =
+        |messages, bytes| queue(&pool, QueueOptions { messages, bytes }).map(drop).unwrap_err();
     for given in [0, MESSAGES_MAX + 1, usize::MAX] {
         assert_eq!(refused(given, 1), QueueError { field: "messages", given, limit: MESSAGES_MAX });
     }
@@ -38,8 +39,14 @@ fn a_full_queue_hands_the_buffer_back_and_says_which_bound() {
     enqueuer.try_enqueue(message(&pool, 40, 3)).unwrap();
     enqueuer.try_enqueue(message(&pool, 0, 4)).unwrap();
     let full = enqueuer.try_enqueue(message(&pool, 0, 5)).unwrap_err();
-    assert!(matches!(full, EnqueueError::Full { bound: Bound::Messages { limit: 3 }, .. }), "{full}");
-    assert!(matches!(enqueuer.try_enqueue_copy(b"a"), Err(CopyError::Full(Bound::Messages { limit: 3 }))));
+    assert!(
+        matches!(full, EnqueueError::Full { bound: Bound::Messages { limit: 3 }, .. }),
+        "{full}"
+    );
+    assert!(matches!(
+        enqueuer.try_enqueue_copy(b"a"),
+        Err(CopyError::Full(Bound::Messages { limit: 3 }))
+    ));
     assert_eq!(full.into_buf().len(), 0);
     for (bytes, value) in [(60, 1), (40, 3), (0, 4)] {
         let message = dequeuer.try_dequeue().unwrap().expect("a message");
@@ -60,7 +67,10 @@ fn a_message_above_the_byte_bound_goes_in_alone() {
     ));
     drop(dequeuer.try_dequeue().unwrap());
     enqueuer.try_enqueue_copy(&[9; 500]).unwrap();
-    assert!(matches!(enqueuer.try_enqueue_copy(b"a"), Err(CopyError::Full(Bound::Bytes { asked_bytes: 1, .. }))));
+    assert!(matches!(
+        enqueuer.try_enqueue_copy(b"a"),
+        Err(CopyError::Full(Bound::Bytes { asked_bytes: 1, .. }))
+    ));
     assert_eq!(dequeuer.try_dequeue().unwrap().expect("a message")[..], [9; 500]);
     enqueuer.try_enqueue_copy(b"a").unwrap();
 }
@@ -70,7 +80,9 @@ fn a_pool_without_a_buffer_is_an_error_and_takes_nothing() {
     let pool = tiny_pool(1);
     let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 4, 1000);
     enqueuer.try_enqueue_copy(b"only").unwrap();
-    let exhausted = |result| matches!(result, Err(CopyError::Pool(GetError::Exhausted { class_bytes: 64, .. })));
+    let exhausted = |result| {
+        matches!(result, Err(CopyError::Pool(GetError::Exhausted { class_bytes: 64, .. })))
+    };
     assert!(exhausted(enqueuer.try_enqueue_copy(b"more")));
     assert!(exhausted(enqueuer.enqueue_copy(b"more")));
     assert_eq!(enqueuer.stats().queued_messages, 1);
@@ -112,7 +124,8 @@ fn figures_follow_what_happens() {
     drop(held);
 }
 
-/// A look from outside comes between two steps of the ends, and must not take messages of two moments for one queue's.
+/// A look from outside comes between two steps of the ends, and must not take messages of two
+/// moments for one queue's.
 #[test]
 fn a_look_from_outside_never_sees_more_than_the_bound() {
     let pool = tiny_pool(8);
@@ -127,16 +140,18 @@ fn a_look_from_outside_never_sees_more_than_the_bound() {
             }
         });
         let looks = if cfg!(miri) { 50 } else { 100_000 };
-        let most = (0..looks).map(|_| closer.stats()).fold((0, 0, 0), |(messages, bytes, over), stats| {
-            let back = stats.dequeued_messages.saturating_sub(stats.enqueued_messages);
-            (messages.max(stats.queued_messages), bytes.max(stats.queued_bytes), over.max(back))
-        });
+        let most =
+            (0..looks).map(|_| closer.stats()).fold((0, 0, 0), |(messages, bytes, over), stats| {
+                let back = stats.dequeued_messages.saturating_sub(stats.enqueued_messages);
+                (messages.max(stats.queued_messages), bytes.max(stats.queued_bytes), over.max(back))
+            });
         is_over.store(true, Ordering::Relaxed);
         assert!(most.0 <= 1 && most.1 <= 10 && most.2 == 0, "{most:?}");
     });
 }
 
-/// The same look with the ends stopped between its steps: one message goes out and one comes in after the first.
+/// The same look with the ends stopped between its steps: one message goes out and one comes in
+/// after the first.
 #[test]
 fn the_counts_of_a_look_are_of_one_moment() {
     let count = |messages| Count { messages, bytes: 10 * messages };
@@ -151,6 +166,7 @@ fn the_counts_of_a_look_are_of_one_moment() {
     // Its last look meets it between the two steps of a count: the bytes are one message ahead.
     let looks = Cell::new(0);
     let ahead = |messages| Count { messages, bytes: 10 * (messages + 1) };
-    let (more, less) = of_one_moment(1, || count(looks.get()), || ahead(looks.replace(looks.get() + 1)));
+    let (more, less) =
+        of_one_moment(1, || count(looks.get()), || ahead(looks.replace(looks.get() + 1)));
     assert!(more.since(less).bytes <= 10, "{more:?} and {less:?}");
 }

@@ -40,7 +40,10 @@ fn an_error_comes_behind_what_is_queued_and_stays() {
     assert_eq!(dequeuer.dequeue().unwrap().expect("a message")[..], [1]);
     for _ in 0..2 {
         let Closed(error) = dequeuer.dequeue().unwrap_err();
-        assert_eq!(error.downcast_ref::<Error>().expect("the error itself").kind(), ErrorKind::ConnectionReset);
+        assert_eq!(
+            error.downcast_ref::<Error>().expect("the error itself").kind(),
+            ErrorKind::ConnectionReset
+        );
         assert!(matches!(dequeuer.try_dequeue(), Err(DequeueError::Closed(_))));
     }
     let closed = enqueuer.try_enqueue(message(&pool, 2, 2)).unwrap_err();
@@ -145,7 +148,10 @@ fn the_end_reaches_a_thread_that_waits_for_the_pool() {
         let copied = heard.recv_timeout(LONG);
         drop(kept);
         waiting.join().unwrap();
-        assert!(matches!(copied, Ok(Err(CopyError::Closed(End::Closed(_))))), "{copied:?} while its buffer was kept");
+        assert!(
+            matches!(copied, Ok(Err(CopyError::Closed(End::Closed(_))))),
+            "{copied:?} while its buffer was kept"
+        );
         assert_eq!((in_use(&pool), pool.stats().classes[0].waiting), (0, 0));
     }
 }

@@ -1,4 +1,5 @@
-//! Both ends against a naive queue, over random operations: order, bounds, ends, and that every item is dropped once.
+//! Both ends against a naive queue, over random operations: order, bounds, ends, and that every
+//! item is dropped once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -80,8 +81,10 @@ impl Model {
             0..120 => self.push(usize::from(weight % 12)),
             120..240 => self.pop(),
             240..246 => {
-                let end =
-                    self.outlet.as_ref().map(|outlet| outlet.shared().finish(End::Closed(Arc::new(EnqueuerPanicked))));
+                let end = self
+                    .outlet
+                    .as_ref()
+                    .map(|outlet| outlet.shared().finish(End::Closed(Arc::new(EnqueuerPanicked))));
                 assert_eq!(end.unwrap_or(!self.ended), !self.ended, "the first end wins");
                 self.ended |= end.is_some();
             }
@@ -100,17 +103,26 @@ impl Model {
     }
 
     fn check(&self) {
-        assert_eq!(Arc::strong_count(&self.alive), self.queued.len() + 1, "as many are alive as are queued");
-        let shared = self.outlet.as_ref().map(Outlet::shared).or(self.inlet.as_ref().map(Inlet::shared));
+        assert_eq!(
+            Arc::strong_count(&self.alive),
+            self.queued.len() + 1,
+            "as many are alive as are queued"
+        );
+        let shared =
+            self.outlet.as_ref().map(Outlet::shared).or(self.inlet.as_ref().map(Inlet::shared));
         if let Some(shared) = shared {
             let stats = QueueStats::of(&shared.ring);
-            assert_eq!((stats.queued_messages, stats.queued_bytes), (self.queued.len() as u64, self.bytes() as u64));
+            assert_eq!(
+                (stats.queued_messages, stats.queued_bytes),
+                (self.queued.len() as u64, self.bytes() as u64)
+            );
             assert!(stats.most_messages <= self.messages_max as u64);
         }
     }
 }
 
-/// The ends of a queue leave nothing in it; a ring by itself drops what is left, on both sides of its own end.
+/// The ends of a queue leave nothing in it; a ring by itself drops what is left, on both sides of
+/// its own end.
 #[test]
 fn a_ring_drops_what_is_left() {
     let alive = Arc::new(());

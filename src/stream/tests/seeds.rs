@@ -7,7 +7,8 @@ use super::super::{Assembler, DequeueError, Length};
 use super::{in_use, message, tiny_pool, tiny_queue};
 use crate::class::{ClassOptions, ClassPool};
 
-/// There a message was copied under the ring's lock. Here no file of the way in and out names a lock or a read-modify-write, ...
+/// There a message was copied under the ring's lock. Here no file of the way in and out names a
+/// lock or a read-modify-write, ...
 // The text is the same under Miri, where a search takes seconds.
 #[cfg(not(miri))]
 #[test]
@@ -26,7 +27,8 @@ fn the_way_in_and_out_names_no_lock() {
     }
 }
 
-/// ... and whoever is slow to fill a message holds nobody up: neither the dequeuer of its own stream nor another stream of the pool.
+/// ... and whoever is slow to fill a message holds nobody up: neither the dequeuer of its own
+/// stream nor another stream of the pool.
 #[test]
 fn a_slow_copier_holds_nobody_up() {
     let pool = tiny_pool(8);
@@ -92,7 +94,8 @@ fn a_large_message_pins_nothing_once_it_is_done() {
     assert!(resident <= 16 * 2048, "{resident} bytes are kept");
 }
 
-/// As above for a message that came small where a large one was expected: its buffer is of the small class.
+/// As above for a message that came small where a large one was expected: its buffer is of the
+/// small class.
 #[test]
 fn a_small_message_pins_no_large_class() {
     let pool = tiny_pool(4);
@@ -115,12 +118,17 @@ fn gauges_go_down_after_a_close() {
         assert!(closer.close("the peer has gone"));
         assert_eq!((closer.stats().queued_messages, closer.stats().queued_bytes), (3, 30));
         if is_drained {
-            (1..=3).for_each(|value| assert_eq!(dequeuer.dequeue().unwrap().expect("a message")[..], [value; 10]));
+            (1..=3).for_each(|value| {
+                assert_eq!(dequeuer.dequeue().unwrap().expect("a message")[..], [value; 10])
+            });
             assert!(dequeuer.dequeue().is_err());
         } else {
             drop(dequeuer);
         }
-        assert_eq!((closer.stats().queued_messages, closer.stats().queued_bytes, in_use(&pool)), (0, 0, 0));
+        assert_eq!(
+            (closer.stats().queued_messages, closer.stats().queued_bytes, in_use(&pool)),
+            (0, 0, 0)
+        );
     }
 }
 

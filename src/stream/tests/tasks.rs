@@ -117,7 +117,10 @@ fn the_end_wakes_tasks() {
         assert!(poll(room.as_mut(), 2, &said).is_pending());
         assert!(closer.close("reset"));
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 2]);
-        assert!(matches!(poll(room, 2, &said), Poll::Ready(Err(CopyError::Closed(End::Closed(_))))));
+        assert!(matches!(
+            poll(room, 2, &said),
+            Poll::Ready(Err(CopyError::Closed(End::Closed(_))))
+        ));
         assert!(matches!(poll(next, 1, &said), Poll::Ready(Ok(Some(_)))));
     }
     assert!(block_on(dequeuer.dequeue_async()).is_err());
@@ -141,8 +144,15 @@ fn the_end_reaches_a_task_that_waits_for_the_pool() {
         assert!(poll(copy.as_mut(), 2, &said).is_pending());
         heard.try_iter().for_each(drop);
         assert!(closer.close("reset"));
-        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [2], "the task that waits for a buffer learns of the end");
-        assert!(matches!(poll(copy, 3, &said), Poll::Ready(Err(CopyError::Closed(End::Closed(_))))));
+        assert_eq!(
+            heard.try_iter().collect::<Vec<_>>(),
+            [2],
+            "the task that waits for a buffer learns of the end"
+        );
+        assert!(matches!(
+            poll(copy, 3, &said),
+            Poll::Ready(Err(CopyError::Closed(End::Closed(_))))
+        ));
     }
     assert_eq!(pool.stats().classes[0].waiting, 0);
     drop(kept);

@@ -1,4 +1,5 @@
-//! Wakers that misbehave, and futures that don't come to their end: nobody else loses a message, a wake-up or a buffer by them.
+//! Wakers that misbehave, and futures that don't come to their end: nobody else loses a message, a
+//! wake-up or a buffer by them.
 
 use std::future::Future;
 use std::mem::{ManuallyDrop, forget};
@@ -148,7 +149,8 @@ fn a_waker_that_panics_when_it_goes_hurts_nobody() {
     assert!(matches!(task.poll(next), Poll::Ready(Ok(Some(_)))));
 }
 
-/// What the ends can know of a future that was forgotten: it isn't waited for any more once its end is used again, or gone.
+/// What the ends can know of a future that was forgotten: it isn't waited for any more once its end
+/// is used again, or gone.
 #[test]
 fn a_forgotten_future_keeps_nothing_of_its_queue() {
     let pool = tiny_pool(8);
@@ -160,7 +162,11 @@ fn a_forgotten_future_keeps_nothing_of_its_queue() {
         forget(room);
     };
     forgotten(enqueuer.enqueue_async(message(&pool, 1, 1)));
-    assert_eq!((in_use(&pool), Arc::strong_count(&task)), (2, 2), "its buffer is with the end, and its waker");
+    assert_eq!(
+        (in_use(&pool), Arc::strong_count(&task)),
+        (2, 2),
+        "its buffer is with the end, and its waker"
+    );
     forgotten(enqueuer.enqueue_async(message(&pool, 1, 2)));
     assert_eq!((in_use(&pool), Arc::strong_count(&task)), (2, 2), "of the last one only");
     assert_eq!(&dequeuer.try_dequeue().unwrap().expect("a message")[..], b"a");

@@ -52,7 +52,8 @@ pub fn functions(listing: &str) -> Vec<Function> {
     for line in listing.lines() {
         if let Some((_, name)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
             found.push(Function { name: name.to_owned(), instructions: Vec::new() });
-        } else if let (Some((_, rest)), Some(function)) = (line.split_once(":\t"), found.last_mut()) {
+        } else if let (Some((_, rest)), Some(function)) = (line.split_once(":\t"), found.last_mut())
+        {
             function.instructions.push(instruction(rest));
         }
     }
@@ -64,7 +65,10 @@ fn instruction(text: &str) -> Instruction {
     let mut fields = text.split('\t');
     let code = fields.next().unwrap_or_default().trim_end().to_owned();
     let symbol = fields.next_back().map(|name| {
-        let end = name.rfind(['-', '+']).filter(|&at| name[at + 1..].starts_with("0x")).unwrap_or(name.len());
+        let end = name
+            .rfind(['-', '+'])
+            .filter(|&at| name[at + 1..].starts_with("0x"))
+            .unwrap_or(name.len());
         name[..end].to_owned()
     });
     Instruction { text: code, symbol }
@@ -85,7 +89,12 @@ Disassembly of section .text.b:
 ";
     let all = functions(listing);
     assert_eq!(all.iter().map(|f| f.instructions.len()).collect::<Vec<_>>(), [3, 1]);
-    assert!(all[0].is("a", "f") && !all[0].is("a", "f2") && all[1].is("a", "f2") && !all[1].is("a", "f"));
+    assert!(
+        all[0].is("a", "f")
+            && !all[0].is("a", "f2")
+            && all[1].is("a", "f2")
+            && !all[1].is("a", "f")
+    );
     let call = &all[0].instructions[1];
     assert_eq!((call.mnemonic(), call.symbol.as_deref()), ("call", Some("b::<impl c-d>::g")));
     assert_eq!(all[0].instructions[2].symbol, None);

@@ -2,8 +2,8 @@
 
 use super::listing::{Function, Instruction};
 
-/// A failed assertion, what unwinds from it and what is dropped on that way (which objdump names by its section): never in a run that goes on. By the
-/// beginning of their paths.
+/// A failed assertion, what unwinds from it and what is dropped on that way (which objdump names by
+/// its section): never in a run that goes on. By the beginning of their paths.
 const PANICS: &[&str] = &[
     "core::panicking::",
     "core::slice::index::",
@@ -31,12 +31,17 @@ fn refused(text: &str) -> Option<&'static str> {
     let mut words = text.split_whitespace();
     let mnemonic = words.next().unwrap_or_default();
     // `rep` and its like stand before the mnemonic as `lock` does.
-    let sized = |name: &str| mnemonic.strip_prefix(name).is_some_and(|size| ["", "b", "w", "l", "q"].contains(&size));
+    let sized = |name: &str| {
+        mnemonic.strip_prefix(name).is_some_and(|size| ["", "b", "w", "l", "q"].contains(&size))
+    };
     let starts = |names: &[&str]| names.iter().any(|name| mnemonic.starts_with(name));
     if cfg!(target_arch = "aarch64") {
         return if starts(&["udiv", "sdiv"]) {
             Some("a division")
-        } else if starts(&["ldxr", "ldaxr", "stxr", "stlxr", "cas", "swp", "ldadd", "ldclr", "ldset", "ldeor", "dmb"]) {
+        } else if starts(&[
+            "ldxr", "ldaxr", "stxr", "stlxr", "cas", "swp", "ldadd", "ldclr", "ldset", "ldeor",
+            "dmb",
+        ]) {
             Some("a read-modify-write or a fence")
         } else {
             None
@@ -59,8 +64,14 @@ fn refused(text: &str) -> Option<&'static str> {
 pub fn target(function: &Function, one: &Instruction) -> Option<String> {
     let mnemonic = one.mnemonic();
     let arm = cfg!(target_arch = "aarch64")
-        && (mnemonic.starts_with('b') && !mnemonic.starts_with("bi") && !mnemonic.starts_with("bf"));
-    if !(mnemonic.starts_with("call") || mnemonic.starts_with('j') || mnemonic.starts_with("notrack") || arm) {
+        && (mnemonic.starts_with('b')
+            && !mnemonic.starts_with("bi")
+            && !mnemonic.starts_with("bf"));
+    if !(mnemonic.starts_with("call")
+        || mnemonic.starts_with('j')
+        || mnemonic.starts_with("notrack")
+        || arm)
+    {
         return None;
     }
     if let Some(symbol) = &one.symbol {
@@ -72,13 +83,16 @@ pub fn target(function: &Function, one: &Instruction) -> Option<String> {
         return Some("through a pointer".to_owned());
     };
     let place = place.trim_end().trim_end_matches('>');
-    let is_own = place.strip_prefix(&function.name).is_some_and(|rest| rest.is_empty() || rest.starts_with("+0x"));
+    let is_own = place
+        .strip_prefix(&function.name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("+0x"));
     (!is_own).then(|| place.to_owned())
 }
 
 /// `path::to::it::h0123456789abcdef` is `path::to::it`.
 fn without_hash(path: &str) -> &str {
-    let hash = path.rfind("::h").filter(|&at| path[at + 3..].chars().all(|c| c.is_ascii_hexdigit()));
+    let hash =
+        path.rfind("::h").filter(|&at| path[at + 3..].chars().all(|c| c.is_ascii_hexdigit()));
     hash.map_or(path, |at| &path[..at])
 }
 
@@ -120,7 +134,10 @@ fn wrong_code_is_refused() {
     }
     let through_table = "call   *0x0(%rip)        # 9f <a::f+0x9f>";
     assert_eq!(judged(through_table, Some("slipring::ring::owner::Owner::make_room")), 0);
-    assert_eq!(judged(through_table, Some("slipring::ring::owner::Owner::make_room::h0123456789abcdef")), 0);
+    assert_eq!(
+        judged(through_table, Some("slipring::ring::owner::Owner::make_room::h0123456789abcdef")),
+        0
+    );
     assert_eq!(judged(through_table, Some("core::panicking::panic_fmt")), 0);
     assert_eq!(judged(through_table, Some("slipring::ring::owner::Owner::make_room_for")), 1);
     assert_eq!(judged("jmp    5 <a::f+0x5>", Some("b::g")), 1);

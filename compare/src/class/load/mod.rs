@@ -1,9 +1,9 @@
 //! The library's load test ([`LoadTest`]) as a command, with the calls of the heap beside it.
 //!
-//! A hit is a get that found a buffer with pages, as the pool counts it. The heap's calls are those of
-//! the program's allocator in any thread between the two counters; none is allowed, unless the test
-//! runs cold. The exit status is 0 if all went well, 3 below the hit rate or with calls of the heap, 2
-//! for options that can't be, 1 for a payload that isn't what was written.
+//! A hit is a get that found a buffer with pages, as the pool counts it. The heap's calls are those
+//! of the program's allocator in any thread between the two counters; none is allowed, unless the
+//! test runs cold. The exit status is 0 if all went well, 3 below the hit rate or with calls of the
+//! heap, 2 for options that can't be, 1 for a payload that isn't what was written.
 
 mod options;
 
@@ -22,7 +22,8 @@ use crate::report;
 /// # Errors
 /// A payload that isn't what was written, or a figure below its least.
 pub fn run(options: &Options) -> Result<(), Wrong> {
-    let pool = ClassPool::new(&ClassOptions::default()).map_err(|error| Wrong::Case(error.to_string()))?;
+    let pool =
+        ClassPool::new(&ClassOptions::default()).map_err(|error| Wrong::Case(error.to_string()))?;
     let test = options.test();
     // Twice what the workers hold: each thread's cache keeps some.
     let warm_up = if options.cold { None } else { Some(pool.warm_up(2 * test.buffers_max())) };
@@ -77,16 +78,25 @@ fn judge(
 }
 
 fn head(options: &Options, warm_up: Option<&WarmUp>) {
-    let resident = |warm_up: &WarmUp| warm_up.classes.iter().map(|class| class.resident).collect::<Vec<_>>();
+    let resident =
+        |warm_up: &WarmUp| warm_up.classes.iter().map(|class| class.resident).collect::<Vec<_>>();
     let resident = warm_up.map(resident);
     if options.json {
         let chosen = json!({ "workers": options.workers, "duration_s": options.duration.as_secs_f64(),
             "sizes": options.sizes.0, "min_hit_rate_percent": options.min_hit_rate,
             "operations_per_buffer": options.operations_per_buffer, "warm_buffers": resident });
-        println!("{}", json!({ "bench": "class-load", "machine": report::machine(), "options": chosen }));
+        println!(
+            "{}",
+            json!({ "bench": "class-load", "machine": report::machine(), "options": chosen })
+        );
     } else {
         let sizes: Vec<_> = options.sizes.0.iter().map(|&bytes| Size(bytes).to_string()).collect();
-        println!("{} workers for {:?}, sizes {}", options.workers, options.duration, sizes.join(" "));
+        println!(
+            "{} workers for {:?}, sizes {}",
+            options.workers,
+            options.duration,
+            sizes.join(" ")
+        );
         println!("warm buffers of each class: {resident:?}");
     }
 }
@@ -149,7 +159,8 @@ mod tests {
     #[test]
     fn the_verdict_is_about_the_rate_and_the_heap() {
         let verdict = |heap_calls, options: &Options| {
-            let (report, verdict) = judge(ended(options), heap_calls, options).expect("there is something to print");
+            let (report, verdict) =
+                judge(ended(options), heap_calls, options).expect("there is something to print");
             assert!(report.operations > 0);
             verdict.map_err(|wrong| wrong.text().to_owned())
         };
@@ -165,9 +176,13 @@ mod tests {
     #[test]
     fn what_has_nothing_to_print_is_an_error_of_its_kind() {
         let options = options(99.0, false);
-        let of = |test: LoadTest| test.run(&ClassPool::new(&ClassOptions::default()).expect("it has no limit"));
+        let of = |test: LoadTest| {
+            test.run(&ClassPool::new(&ClassOptions::default()).expect("it has no limit"))
+        };
         let field = of(LoadTest { sizes: Vec::new(), ..options.test() });
-        assert!(matches!(judge(field, 0, &options), Err(Wrong::Option(text)) if text.starts_with("`sizes`")));
+        assert!(
+            matches!(judge(field, 0, &options), Err(Wrong::Option(text)) if text.starts_with("`sizes`"))
+        );
         let duration = options.duration;
         let none = judge(Err(LoadTestError::NoOperation { duration }), 0, &options);
         assert!(matches!(none, Err(Wrong::Below(text)) if text.contains("`duration`")));

@@ -16,7 +16,8 @@ pub struct Options {
     /// How long they run after their warm-up: 10s, 500ms or 2m
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub duration: Duration,
-    /// Classes of the wire table that are asked for: `all`, or some of 2KiB, 4KiB, 8KiB, 16KiB, 32KiB and 64KiB with commas between them
+    /// Classes of the wire table that are asked for: `all`, or some of 2KiB, 4KiB, 8KiB, 16KiB,
+    /// 32KiB and 64KiB with commas between them
     #[arg(long, default_value = "all", value_parser = sizes)]
     pub sizes: Sizes,
     /// The least hit rate, in percent of the gets; below it the exit status is 3
@@ -38,9 +39,15 @@ pub struct Options {
 pub struct Sizes(pub Vec<usize>);
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time: write a number and its unit, as 10s, 500ms or 2m, 1 ms to 24 h");
+    let wrong = || {
+        format!(
+            "`{text}` is no time: write a number and its unit, as 10s, 500ms or 2m, 1 ms to 24 h"
+        )
+    };
     let units = [("ms", 1), ("s", 1000), ("m", 60_000)];
-    let of_unit = |(unit, ms): &(&str, u64)| Some(text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(*ms));
+    let of_unit = |(unit, ms): &(&str, u64)| {
+        Some(text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(*ms))
+    };
     let ms = units.iter().find_map(of_unit).flatten().ok_or_else(wrong)?;
     if (1..=24 * 3_600_000).contains(&ms) { Ok(Duration::from_millis(ms)) } else { Err(wrong()) }
 }
@@ -49,10 +56,13 @@ fn sizes(text: &str) -> Result<Sizes, String> {
     if text == "all" {
         return Ok(Sizes(table::BYTES.to_vec()));
     }
-    let class = |name: &str| table::BYTES.into_iter().find(|&bytes| Size(bytes).to_string() == name);
+    let class =
+        |name: &str| table::BYTES.into_iter().find(|&bytes| Size(bytes).to_string() == name);
     let known = || table::BYTES.map(|bytes| Size(bytes).to_string()).join(", ");
-    let each =
-        |name| class(name).ok_or_else(|| format!("`{name}` is no class of the wire table: `all`, or {}", known()));
+    let each = |name| {
+        class(name)
+            .ok_or_else(|| format!("`{name}` is no class of the wire table: `all`, or {}", known()))
+    };
     let mut sizes = text.split(',').map(each).collect::<Result<Vec<_>, _>>()?;
     sizes.sort_unstable();
     sizes.dedup();
@@ -71,9 +81,25 @@ mod tests {
     #[test]
     fn times_have_units_and_bounds() {
         let read = |text| duration(text).ok().map(|time| time.as_millis());
-        assert_eq!(["10s", "500ms", "2m", "1ms"].map(read), [Some(10_000), Some(500), Some(120_000), Some(1)]);
-        for wrong in ["", "10", "s", "0s", "-1s", "1h", "25000m", "99999999999999999999s", "18446744073709551615m"] {
-            assert!(duration(wrong).is_err_and(|error| error.contains(&format!("`{wrong}`"))), "{wrong}");
+        assert_eq!(
+            ["10s", "500ms", "2m", "1ms"].map(read),
+            [Some(10_000), Some(500), Some(120_000), Some(1)]
+        );
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "0s",
+            "-1s",
+            "1h",
+            "25000m",
+            "99999999999999999999s",
+            "18446744073709551615m",
+        ] {
+            assert!(
+                duration(wrong).is_err_and(|error| error.contains(&format!("`{wrong}`"))),
+                "{wrong}"
+            );
         }
     }
 
@@ -88,7 +114,10 @@ mod tests {
 
     #[test]
     fn rates_are_percents() {
-        assert_eq!(["0", "99.9", "100"].map(|text| percent(text).ok()), [Some(0.0), Some(99.9), Some(100.0)]);
+        assert_eq!(
+            ["0", "99.9", "100"].map(|text| percent(text).ok()),
+            [Some(0.0), Some(99.9), Some(100.0)]
+        );
         assert!(["-1", "100.1", "NaN", "inf", ""].iter().all(|text| percent(text).is_err()));
     }
 }

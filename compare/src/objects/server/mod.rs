@@ -1,11 +1,14 @@
-//! A server of objects as small as S3's clients let it be: `GET` and `HEAD` of files below a folder, with ranges, ETags and `If-Match`.
+//! A server of objects as small as S3's clients let it be: `GET` and `HEAD` of files below a
+//! folder, with ranges, ETags and `If-Match`.
 //!
 //! ```text
 //!   accept ──▶ a thread a connection:  read a request ──▶ write the head ──▶ sendfile from the page cache
 //! ```
 //!
-//! Promises the right bytes or a status, and little work of its own, so that the client is what is measured: no byte of an object passes through this process. It checks no signature, lists
-//! nothing, stores nothing, and serves whoever reaches it: it listens on 127.0.0.1 and belongs to the process that started it, with whose end it ends.
+//! Promises the right bytes or a status, and little work of its own, so that the client is what is
+//! measured: no byte of an object passes through this process. It checks no signature, lists
+//! nothing, stores nothing, and serves whoever reaches it: it listens on 127.0.0.1 and belongs to
+//! the process that started it, with whose end it ends.
 
 mod part;
 mod request;
@@ -41,8 +44,11 @@ const LAST_MODIFIED: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
 /// There is no port.
 pub fn run(options: &Options) -> Result<(), Wrong> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listener = listener.map_err(|error| Wrong::Case(format!("the server has no port: {error}")))?;
-    let address = listener.local_addr().map_err(|error| Wrong::Case(format!("the server has no address: {error}")))?;
+    let listener =
+        listener.map_err(|error| Wrong::Case(format!("the server has no port: {error}")))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Wrong::Case(format!("the server has no address: {error}")))?;
     println!("ready http://{address}");
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -87,10 +93,15 @@ impl Object {
         if names.iter().any(|name| matches!(*name, "" | "." | "..") || name.contains('\0')) {
             return None;
         }
-        let file = File::open(names.iter().fold(folder.to_owned(), |path, name| path.join(name))).ok()?;
+        let file =
+            File::open(names.iter().fold(folder.to_owned(), |path, name| path.join(name))).ok()?;
         let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
         let changed = about.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Some(Self { file, len: about.len(), etag: format!("\"{:x}-{:x}\"", about.len(), changed.as_nanos()) })
+        Some(Self {
+            file,
+            len: about.len(),
+            etag: format!("\"{:x}-{:x}\"", about.len(), changed.as_nanos()),
+        })
     }
 }
 
@@ -113,7 +124,12 @@ fn answer(request: &Request, folder: &Path, mut stream: &TcpStream) -> io::Resul
     let (status, bytes, range) = match part(request.range.as_deref(), object.len) {
         Part::Whole => ("200 OK", 0..object.len, String::new()),
         Part::Bytes(bytes) => {
-            let range = format!("content-range: bytes {}-{}/{}\r\n", bytes.start, bytes.end - 1, object.len);
+            let range = format!(
+                "content-range: bytes {}-{}/{}\r\n",
+                bytes.start,
+                bytes.end - 1,
+                object.len
+            );
             ("206 Partial Content", bytes, range)
         }
         Part::Nothing => {

@@ -30,7 +30,9 @@ impl Request {
             return Ok(None);
         }
         let mut words = line.split_whitespace();
-        let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
+        let (Some(method), Some(target), Some(version)) =
+            (words.next(), words.next(), words.next())
+        else {
             return Err(wrong("the first line isn't method, path and version"));
         };
         let path = resolved(target.split('?').next().unwrap_or_default());
@@ -46,7 +48,11 @@ impl Request {
                 return Err(wrong("the request ends within its head, or the head is too long"));
             }
             let Some((name, value)) = line.split_once(':') else {
-                return if line.trim().is_empty() { Ok(Some(request)) } else { Err(wrong("a header has no colon")) };
+                return if line.trim().is_empty() {
+                    Ok(Some(request))
+                } else {
+                    Err(wrong("a header has no colon"))
+                };
             };
             let value = value.trim();
             match name.to_ascii_lowercase().as_str() {
@@ -90,8 +96,14 @@ mod tests {
     fn requests_follow_each_other_on_a_connection() {
         let mut text: &[u8] = b"GET /b/a%20%C3%A4?x=1 HTTP/1.1\r\nHost: h\r\nRANGE: bytes=0-1\r\nIf-Match: \"e\"\r\n\r\nHEAD / HTTP/1.0\r\n\r\n";
         let first = Request::read(&mut text).unwrap().unwrap();
-        assert_eq!((first.method.as_str(), first.path.as_str(), first.closes), ("GET", "/b/a ä", false));
-        assert_eq!((first.range.as_deref(), first.if_match.as_deref()), (Some("bytes=0-1"), Some("\"e\"")));
+        assert_eq!(
+            (first.method.as_str(), first.path.as_str(), first.closes),
+            ("GET", "/b/a ä", false)
+        );
+        assert_eq!(
+            (first.range.as_deref(), first.if_match.as_deref()),
+            (Some("bytes=0-1"), Some("\"e\""))
+        );
         let second = Request::read(&mut text).unwrap().unwrap();
         assert_eq!((second.method.as_str(), second.closes, second.range), ("HEAD", true, None));
         assert_eq!(Request::read(&mut text).unwrap(), None);
@@ -101,7 +113,10 @@ mod tests {
     fn a_body_ends_the_connection() {
         for header in ["Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close"] {
             assert!(
-                read(format!("PUT /a HTTP/1.1\r\n{header}\r\n\r\n").as_bytes()).unwrap().unwrap().closes,
+                read(format!("PUT /a HTTP/1.1\r\n{header}\r\n\r\n").as_bytes())
+                    .unwrap()
+                    .unwrap()
+                    .closes,
                 "{header}"
             );
         }

@@ -1,6 +1,8 @@
-//! A range of a file to a socket, by the kernel alone: from the page cache, without a copy into this process.
+//! A range of a file to a socket, by the kernel alone: from the page cache, without a copy into
+//! this process.
 //!
-//! The standard library's `io::copy` reads and writes 8 KiB at a time here, because a file that changes meanwhile would change what is on its way; the bench's don't.
+//! The standard library's `io::copy` reads and writes 8 KiB at a time here, because a file that
+//! changes meanwhile would change what is on its way; the bench's don't.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -17,9 +19,15 @@ pub fn send(file: &File, bytes: Range<u64>, socket: &TcpStream) -> io::Result<()
         let left = usize::try_from(end - at.unsigned_abs()).unwrap_or(usize::MAX);
         // SAFETY: I143. Both descriptors are open while they are borrowed, and the position is a
         // local of this function.
-        let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut at, left) };
+        let sent =
+            unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut at, left) };
         match sent {
-            0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter")),
+            0 => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file became shorter",
+                ));
+            }
             1.. => {}
             _ => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => {}
@@ -42,7 +50,8 @@ mod tests {
         let path = env::temp_dir().join(format!("slipring-sendfile-{}", process::id()));
         let content: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
         File::create(&path).unwrap().write_all(&content).unwrap();
-        let (file, listener) = (File::open(&path).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (file, listener) =
+            (File::open(&path).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         fs::remove_file(&path).unwrap();
         let address = listener.local_addr().unwrap();
         let reader = thread::spawn(move || {
@@ -57,6 +66,8 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         drop(socket);
         let got = reader.join().unwrap();
-        assert!(got[..2_899_993] == content[7..2_900_000] && got[2_899_993..] == content[2_999_999..]);
+        assert!(
+            got[..2_899_993] == content[7..2_900_000] && got[2_899_993..] == content[2_999_999..]
+        );
     }
 }

@@ -12,7 +12,8 @@ use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use super::accept;
 use crate::objects::corpus::{BUCKET, Corpus, Folder, key};
 
-/// A server over `OBJECT_BYTES` objects; the folder goes with the value, the thread with the test's process.
+/// A server over `OBJECT_BYTES` objects; the folder goes with the value, the thread with the test's
+/// process.
 struct Served {
     folder: Folder,
     address: std::net::SocketAddr,
@@ -32,8 +33,15 @@ impl Served {
     }
 
     fn store(&self) -> impl ObjectStore {
-        let builder = AmazonS3Builder::new().with_endpoint(format!("http://{}", self.address)).with_region("any");
-        builder.with_bucket_name(BUCKET).with_allow_http(true).with_skip_signature(true).build().unwrap()
+        let builder = AmazonS3Builder::new()
+            .with_endpoint(format!("http://{}", self.address))
+            .with_region("any");
+        builder
+            .with_bucket_name(BUCKET)
+            .with_allow_http(true)
+            .with_skip_signature(true)
+            .build()
+            .unwrap()
     }
 
     /// What comes back for a request that no client would send.
@@ -64,7 +72,10 @@ fn objects_and_their_parts_are_the_files() {
             assert_eq!(part, whole.slice(range.start as usize..range.end as usize));
         }
         let matching = GetOptions::new().with_if_match(meta.e_tag).with_range(Some(7..9));
-        assert_eq!(store.get_opts(&path, matching).await.unwrap().bytes().await.unwrap(), whole.slice(7..9));
+        assert_eq!(
+            store.get_opts(&path, matching).await.unwrap().bytes().await.unwrap(),
+            whole.slice(7..9)
+        );
         let other = GetOptions::new().with_if_match(Some("\"another\"".to_owned()));
         assert!(matches!(store.get_opts(&path, other).await, Err(Error::Precondition { .. })));
         assert!(store.get_range(&path, 300_000..300_001).await.is_err());
@@ -76,11 +87,18 @@ fn objects_and_their_parts_are_the_files() {
 fn what_isnt_served_is_refused() {
     let served = Served::new();
     let outside = served.folder.path().parent().unwrap().join("outside");
-    for path in ["/slipring/../outside", "/%2e%2e/outside", "//object-0", "/slipring", "/", "object-0"] {
+    for path in
+        ["/slipring/../outside", "/%2e%2e/outside", "//object-0", "/slipring", "/", "object-0"]
+    {
         let answer = served.raw(&format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"));
         assert!(answer.starts_with("HTTP/1.1 404 "), "{path}, {}: {answer}", outside.display());
     }
-    assert!(served.raw("PUT /slipring/new HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc").starts_with("HTTP/1.1 405 "));
-    let behind = "GET /slipring/object-0 HTTP/1.1\r\nRange: bytes=300000-\r\nConnection: close\r\n\r\n";
+    assert!(
+        served
+            .raw("PUT /slipring/new HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+            .starts_with("HTTP/1.1 405 ")
+    );
+    let behind =
+        "GET /slipring/object-0 HTTP/1.1\r\nRange: bytes=300000-\r\nConnection: close\r\n\r\n";
     assert!(served.raw(behind).contains("content-range: bytes */300000\r\n"));
 }

@@ -1,4 +1,5 @@
-//! A verdict is worth something only if each check can fail: a small real run, damaged in one way after the other.
+//! A verdict is worth something only if each check can fail: a small real run, damaged in one way
+//! after the other.
 
 use std::sync::atomic::AtomicBool;
 
@@ -29,10 +30,14 @@ impl Run {
     fn wrong(&self) -> Vec<&'static str> {
         let read = read(&self.report.data, &self.digits).unwrap();
         let checks = all(&self.report.digits, &self.report.mixed, &self.totals, &read);
-        let wrong: Vec<&str> = checks.iter().filter(|check| !check.holds).map(|check| check.name).collect();
+        let wrong: Vec<&str> =
+            checks.iter().filter(|check| !check.holds).map(|check| check.name).collect();
         let report = DemoReport { checks, ..self.report.clone() };
         assert_eq!(report.is_verified(), wrong.is_empty());
-        assert_eq!(report.to_string().matches("WRONG").count(), if wrong.is_empty() { 0 } else { wrong.len() + 1 });
+        assert_eq!(
+            report.to_string().matches("WRONG").count(),
+            if wrong.is_empty() { 0 } else { wrong.len() + 1 }
+        );
         wrong
     }
 }

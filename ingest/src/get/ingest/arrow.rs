@@ -5,8 +5,9 @@
 //!  stream    │ schema │ dictionaries and batches ... │ a length of 0, or the end │
 //!  file      │ ARROW1 00 00 │ a stream │ footer: schema, and where each batch lies │ length │ ARROW1 │
 //! ```
-//! It reads metadata and gives places: no buffer of a body is copied, whatever its alignment. `arrow-ipc`'s own readers panic at places outside of the
-//! image, and an object is whatever somebody has put there.
+//! It reads metadata and gives places: no buffer of a body is copied, whatever its alignment.
+//! `arrow-ipc`'s own readers panic at places outside of the image, and an object is whatever
+//! somebody has put there.
 
 use std::ops::Range;
 
@@ -23,7 +24,8 @@ pub(super) const CONTINUATION: &[u8] = &[0xff; 4];
 /// Length of the footer and magic, at the end of a file.
 const TAIL_BYTES: usize = 10;
 
-/// The column's dimension, and where its rows lie: an entry a record batch, in the order of the image.
+/// The column's dimension, and where its rows lie: an entry a record batch, in the order of the
+/// image.
 pub(super) type Found = (u32, Vec<Range<usize>>);
 
 /// Finds a column of vectors in an image of the file format.
@@ -32,12 +34,14 @@ pub(super) fn file(bytes: &[u8], wanted: Option<&str>) -> Result<Found, ArrowErr
     let footer_bytes = read_footer_length(*tail).map_err(|_| ArrowError::NoFooter)?;
     let footer_at = before_tail.len().checked_sub(footer_bytes).ok_or(ArrowError::NoFooter)?;
     let damaged = |why| ArrowError::Damaged { at: footer_at as u64, why };
-    let footer = root_as_footer(&before_tail[footer_at..]).map_err(|error| damaged(error.to_string()))?;
+    let footer =
+        root_as_footer(&before_tail[footer_at..]).map_err(|error| damaged(error.to_string()))?;
     let schema = footer.schema().ok_or_else(|| damaged("the footer has no schema".to_owned()))?;
     let column = Column::find(&schema, footer.version(), wanted)?;
     let mut batches = Vec::new();
     for block in footer.recordBatches().into_iter().flatten() {
-        let at = usize::try_from(block.offset()).map_err(|_| damaged("a batch before the file".to_owned()))?;
+        let at = usize::try_from(block.offset())
+            .map_err(|_| damaged("a batch before the file".to_owned()))?;
         let placed = place(&before_tail[..footer_at], at)?.ok_or_else(|| no_batch(at))?;
         batches.push(column.rows(&placed.batch(at)?, placed.body, at)?);
     }
@@ -95,9 +99,11 @@ fn place(bytes: &[u8], at: usize) -> Result<Option<Placed<'_>>, ArrowError> {
     if !(MetadataVersion::V4..=MetadataVersion::V5).contains(&message.version()) {
         return Err(ArrowError::Version(message.version().0));
     }
-    let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| damaged("its body is negative".to_owned()))?;
+    let body_bytes = usize::try_from(message.bodyLength())
+        .map_err(|_| damaged("its body is negative".to_owned()))?;
     let body_at = at + head_bytes + length;
-    let end = body_at.checked_add(body_bytes).filter(|end| *end <= bytes.len()).ok_or_else(cut_off)?;
+    let end =
+        body_at.checked_add(body_bytes).filter(|end| *end <= bytes.len()).ok_or_else(cut_off)?;
     Ok(Some(Placed { message, body: body_at..end }))
 }
 

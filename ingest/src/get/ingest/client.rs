@@ -1,10 +1,13 @@
 //! A client of the service: one connection, frames in header mode, every answer checked.
 //!
-//! Header mode, because its frames carry the dimension: in count mode a service of another dimension would take other rows than these. The first
-//! frame goes alone, and its answer says how many the service lets a connection have under way; then up to [`WINDOW_MAX`] are. Their answers fit into
-//! what a socket holds, so the service never waits for this side to read, and writing without reading can't lock both up.
+//! Header mode, because its frames carry the dimension: in count mode a service of another
+//! dimension would take other rows than these. The first frame goes alone, and its answer says how
+//! many the service lets a connection have under way; then up to [`WINDOW_MAX`] are. Their answers
+//! fit into what a socket holds, so the service never waits for this side to read, and writing
+//! without reading can't lock both up.
 //!
-//! It blocks, on a thread that may; it looks for an interruption every [`LOOK`]. After an error the connection is of no use any more.
+//! It blocks, on a thread that may; it looks for an interruption every [`LOOK`]. After an error the
+//! connection is of no use any more.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -25,7 +28,8 @@ use crate::protocol::{AnswerHead, Mode, Status, answer_bytes, answer_head, encod
 
 /// Most frames without an answer.
 const WINDOW_MAX: usize = 32;
-/// Most bytes of answers that may be on their way: a small part of what any socket holds by default.
+/// Most bytes of answers that may be on their way: a small part of what any socket holds by
+/// default.
 const ANSWERS_BYTES_MAX: usize = 32 << 10;
 /// Frames gathered for one write, unless one is longer.
 const OUT_BYTES: usize = 256 << 10;
@@ -33,10 +37,12 @@ const OUT_BYTES: usize = 256 << 10;
 const LOOK: Duration = Duration::from_millis(100);
 const MODE: Mode = Mode::Header;
 
-/// What became of an object's vectors. Of an object that failed underway the service may have taken more than were answered.
+/// What became of an object's vectors. Of an object that failed underway the service may have taken
+/// more than were answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Vectors of the frames that were made for the service; where it failed underway, of the last of them some bytes may not have left.
+    /// Vectors of the frames that were made for the service; where it failed underway, of the last
+    /// of them some bytes may not have left.
     pub vectors: u64,
     /// Of those, answered with a score: received.
     pub answered: u64,
@@ -80,8 +86,9 @@ impl ReadWrite for UnixStream {
 }
 
 impl Client {
-    /// Connects; `timeout` bounds this and every wait for the service to move. It happens on a thread of its own, because nothing ends a name's
-    /// look-up or a handshake: interrupted, they are left to themselves.
+    /// Connects; `timeout` bounds this and every wait for the service to move. It happens on a
+    /// thread of its own, because nothing ends a name's look-up or a handshake: interrupted, they
+    /// are left to themselves.
     pub(crate) fn connect(
         target: &Target,
         timeout: Duration,
@@ -94,26 +101,33 @@ impl Client {
         let connected = loop {
             match wait.recv_timeout(LOOK) {
                 Ok(connected) => break connected,
-                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return Err(ClientError::Cancelled),
+                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => {
+                    return Err(ClientError::Cancelled);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break Err(io::Error::other("its thread ended")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Err(io::Error::other("its thread ended"));
+                }
             }
         };
         let stream = connected.map_err(failed)?;
         Ok(Client { to, stream, timeout, sequence: 0, window: 1, input: Vec::new() })
     }
 
-    /// The client, unless the service has ended the connection since its last answer. A service says nothing unasked.
+    /// The client, unless the service has ended the connection since its last answer. A service
+    /// says nothing unasked.
     pub(crate) fn if_open(mut self) -> Option<Client> {
         let looked = self.stream.set_nonblocking(true).and_then(|()| self.stream.read(&mut [0]));
         let is_silent = looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
         (is_silent && self.stream.set_nonblocking(false).is_ok()).then_some(self)
     }
 
-    /// Sends all vectors in frames of up to `max_vectors` and waits for every answer. `sent` counts up also where it fails.
+    /// Sends all vectors in frames of up to `max_vectors` and waits for every answer. `sent` counts
+    /// up also where it fails.
     ///
     /// # Errors
-    /// The connection's end, a service that doesn't move, an answer that isn't right, a refusal: see [`ClientError`].
+    /// The connection's end, a service that doesn't move, an answer that isn't right, a refusal:
+    /// see [`ClientError`].
     pub(crate) fn send(
         &mut self,
         vectors: &Vectors,
@@ -174,7 +188,9 @@ impl Client {
         let mut moved = Instant::now();
         loop {
             let fault = |fault| ClientError::Fault { to: self.to.clone(), fault };
-            if let Some(head) = answer_head(MODE, &self.input).map_err(|error| fault(Fault::NoAnswer(error)))? {
+            if let Some(head) =
+                answer_head(MODE, &self.input).map_err(|error| fault(Fault::NoAnswer(error)))?
+            {
                 check_head(MODE, &head, pending.vectors, pending.sequence).map_err(fault)?;
                 if self.input.len() >= head.bytes_total {
                     self.input.drain(..head.bytes_total);
@@ -209,8 +225,14 @@ impl Client {
                     bytes = &bytes[written..];
                     moved = Instant::now();
                 }
-                // Whatever it says instead is in its answers; without one, the end of the connection is the cause.
-                Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                // Whatever it says instead is in its answers; without one, the end of the
+                // connection is the cause.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                    ) =>
+                {
                     return Ok(());
                 }
                 Err(error) => self.wait_on(error, moved, unanswered, cancel)?,
@@ -275,7 +297,9 @@ mod tests {
     fn a_connection_that_was_ended_is_not_used_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let connect = || Client::connect(&target, Duration::from_secs(60), &CancellationToken::new()).unwrap();
+        let connect = || {
+            Client::connect(&target, Duration::from_secs(60), &CancellationToken::new()).unwrap()
+        };
         let mut client = connect();
         let (mut service, _) = listener.accept().unwrap();
         for byte in 1..4 {

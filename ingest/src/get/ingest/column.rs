@@ -1,11 +1,14 @@
 //! The column of vectors in a schema, and its components in a record batch.
 //!
-//! A batch lists its nodes (a length and a count of nulls for each field, children included) and its buffers without names: which ones are a
-//! column's follows from the types of all columns before it.
+//! A batch lists its nodes (a length and a count of nulls for each field, children included) and
+//! its buffers without names: which ones are a column's follows from the types of all columns
+//! before it.
 
 use std::ops::Range;
 
-use arrow_ipc::{Endianness, Field, MetadataVersion, Precision, RecordBatch, Schema, Type, UnionMode};
+use arrow_ipc::{
+    Endianness, Field, MetadataVersion, Precision, RecordBatch, Schema, Type, UnionMode,
+};
 
 use super::ArrowError;
 
@@ -33,7 +36,8 @@ struct Places {
 }
 
 impl Column {
-    /// The column named `wanted`; without a name, the column `vector`, or else the only one of vectors.
+    /// The column named `wanted`; without a name, the column `vector`, or else the only one of
+    /// vectors.
     pub(super) fn find(
         schema: &Schema<'_>,
         version: MetadataVersion,
@@ -46,8 +50,12 @@ impl Column {
         for field in schema.fields().into_iter().flatten() {
             let name = field.name().unwrap_or_default();
             match (dim(&field), before) {
-                (Some(dim), Some(before)) => found.push(Column { name: name.to_owned(), dim, before }),
-                (Some(_), None) => others.push(format!("{name} (behind a column of a type that is unknown here)")),
+                (Some(dim), Some(before)) => {
+                    found.push(Column { name: name.to_owned(), dim, before })
+                }
+                (Some(_), None) => {
+                    others.push(format!("{name} (behind a column of a type that is unknown here)"))
+                }
                 (None, _) => others.push(described(&field)),
             }
             before = before.and_then(|before| before.with(&field, version));
@@ -60,9 +68,12 @@ impl Column {
                 others: listed(&others),
             })?,
             None if found.len() == 1 => 0,
-            None if found.is_empty() => return Err(ArrowError::NoVectors { others: listed(&others) }),
-            None => named(USUAL_NAME)
-                .ok_or_else(|| ArrowError::Several { vectors: listed(found.iter().map(|column| &column.name)) })?,
+            None if found.is_empty() => {
+                return Err(ArrowError::NoVectors { others: listed(&others) });
+            }
+            None => named(USUAL_NAME).ok_or_else(|| ArrowError::Several {
+                vectors: listed(found.iter().map(|column| &column.name)),
+            })?,
         };
         Ok(found.swap_remove(at))
     }
@@ -71,7 +82,8 @@ impl Column {
         self.dim
     }
 
-    /// Where in the image the rows of the batch at its byte `at` lie, whose body is `body`: whole rows of f32.
+    /// Where in the image the rows of the batch at its byte `at` lie, whose body is `body`: whole
+    /// rows of f32.
     pub(super) fn rows(
         &self,
         batch: &RecordBatch<'_>,
@@ -84,7 +96,9 @@ impl Column {
         }
         let damaged = |why: &str| ArrowError::Damaged { at: at as u64, why: why.to_owned() };
         let rows = u64::try_from(batch.length()).map_err(|_| damaged("its length is negative"))?;
-        let items = rows.checked_mul(u64::from(self.dim)).ok_or_else(|| damaged("its length is beyond all memory"))?;
+        let items = rows
+            .checked_mul(u64::from(self.dim))
+            .ok_or_else(|| damaged("its length is beyond all memory"))?;
         let nodes = batch.nodes().ok_or_else(|| damaged("it has no columns"))?;
         for (index, length) in [(self.before.nodes, rows), (self.before.nodes + 1, items)] {
             if index >= nodes.len() || u64::try_from(nodes.get(index).length()) != Ok(length) {
@@ -96,10 +110,14 @@ impl Column {
         }
         let counts = batch.variadicBufferCounts();
         let views = counts.iter().flat_map(|counts| counts.iter()).take(self.before.views);
-        let extra = views.map(|count| usize::try_from(count).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
+        let extra = views
+            .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+            .fold(0, usize::saturating_add);
         let index = (self.before.buffers + ITEMS_AT).saturating_add(extra);
         let buffers = batch.buffers().filter(|buffers| index < buffers.len());
-        let buffer = *buffers.ok_or_else(|| damaged("it has fewer buffers than the schema says"))?.get(index);
+        let buffer = *buffers
+            .ok_or_else(|| damaged("it has fewer buffers than the schema says"))?
+            .get(index);
         let place = || {
             let start = body.start.checked_add(usize::try_from(buffer.offset()).ok()?)?;
             let bytes = usize::try_from(items.checked_mul(4)?).ok()?;
@@ -112,7 +130,8 @@ impl Column {
 }
 
 impl Places {
-    /// Those behind a field and its children too; none if its type is newer than what is known here.
+    /// Those behind a field and its children too; none if its type is newer than what is known
+    /// here.
     fn with(mut self, field: &Field<'_>, version: MetadataVersion) -> Option<Places> {
         if !(Type::ENUM_MIN + 1..=Type::ENUM_MAX).contains(&field.type_type().0) {
             return None;
@@ -126,16 +145,26 @@ impl Places {
         self.buffers += match field.type_type() {
             Type::Null | Type::RunEndEncoded => 0,
             Type::Struct_ | Type::FixedSizeList => 1,
-            Type::Binary | Type::Utf8 | Type::LargeBinary | Type::LargeUtf8 | Type::ListView | Type::LargeListView => 3,
+            Type::Binary
+            | Type::Utf8
+            | Type::LargeBinary
+            | Type::LargeUtf8
+            | Type::ListView
+            | Type::LargeListView => 3,
             Type::Union => {
-                let dense = field.type_as_union().is_some_and(|union| union.mode() == UnionMode::Dense);
+                let dense =
+                    field.type_as_union().is_some_and(|union| union.mode() == UnionMode::Dense);
                 1 + usize::from(dense) + usize::from(version < MetadataVersion::V5)
             }
             // Integers and the like, lists, maps, and what views have in any case.
             _ => 2,
         };
         self.views += usize::from(matches!(field.type_type(), Type::BinaryView | Type::Utf8View));
-        field.children().into_iter().flatten().try_fold(self, |places, child| places.with(&child, version))
+        field
+            .children()
+            .into_iter()
+            .flatten()
+            .try_fold(self, |places, child| places.with(&child, version))
     }
 }
 
@@ -149,7 +178,11 @@ fn dim(field: &Field<'_>) -> Option<u32> {
 }
 
 fn described(field: &Field<'_>) -> String {
-    format!("{} ({})", field.name().unwrap_or_default(), field.type_type().variant_name().unwrap_or("unknown"))
+    format!(
+        "{} ({})",
+        field.name().unwrap_or_default(),
+        field.type_type().variant_name().unwrap_or("unknown")
+    )
 }
 
 fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {

@@ -11,7 +11,9 @@ use crate::protocol::{LimitsError, Status};
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// Not by its first bytes, not by its name.
-    #[error("neither .npy nor Arrow IPC by its first bytes, nor named .fvecs: only those are ingested")]
+    #[error(
+        "neither .npy nor Arrow IPC by its first bytes, nor named .fvecs: only those are ingested"
+    )]
     Unknown,
     /// A bad `.npy` or `.fvecs`.
     #[error(transparent)]
@@ -34,7 +36,9 @@ pub enum ArrowError {
     #[error("the stream doesn't begin with a schema")]
     NoSchema,
     /// A message longer than what is left.
-    #[error("the message at byte {at} goes beyond the {bytes} bytes that are there; it may be cut off")]
+    #[error(
+        "the message at byte {at} goes beyond the {bytes} bytes that are there; it may be cut off"
+    )]
     CutOff {
         /// Where the message begins.
         at: u64,
@@ -76,7 +80,9 @@ pub enum ArrowError {
         others: String,
     },
     /// More than one column holds vectors, and none has the usual name.
-    #[error("several columns are fixed-size lists of f32, and none is named vector; choose with --column: {vectors}")]
+    #[error(
+        "several columns are fixed-size lists of f32, and none is named vector; choose with --column: {vectors}"
+    )]
     Several {
         /// Their names.
         vectors: String,
@@ -107,7 +113,10 @@ pub enum ClientError {
         error: io::Error,
     },
     /// The connection ended before all was answered.
-    #[error("--ingest {to}: the connection ended with {unanswered} frames unanswered{}", because(cause))]
+    #[error(
+        "--ingest {to}: the connection ended with {unanswered} frames unanswered{}",
+        because(cause)
+    )]
     Closed {
         /// Where to.
         to: String,
@@ -176,7 +185,9 @@ fn advice(status: Status) -> &'static str {
     match status {
         Status::WrongDimension => "its --dim is another one: use a service of this dimension",
         Status::TooManyVectors => "lower --max-vectors to that of the service",
-        Status::Busy => "its limits for one connection are reached: raise its --in-flight or --carry-bytes",
+        Status::Busy => {
+            "its limits for one connection are reached: raise its --in-flight or --carry-bytes"
+        }
         Status::ShuttingDown => "it is stopping: try again when it runs",
         Status::Failed => "see the service's own log",
         _ => "service and client don't speak the same version",

@@ -1,11 +1,13 @@
-//! The formats without a service: good images give their rows, bad ones say what to do, and none panics. tests/get has the service.
+//! The formats without a service: good images give their rows, bad ones say what to do, and none
+//! panics. tests/get has the service.
 
 use std::sync::Arc;
 
 use arrow_array::types::{Float32Type, Int32Type};
 use arrow_array::{
-    ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, ListArray,
-    NullArray, RecordBatch, RunArray, StringArray, StringViewArray, StructArray, UInt64Array, UnionArray,
+    ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array,
+    Int32Array, ListArray, NullArray, RecordBatch, RunArray, StringArray, StringViewArray,
+    StructArray, UInt64Array, UnionArray,
 };
 use arrow_ipc::Type;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
@@ -25,7 +27,9 @@ fn npy(descr: &str, shape: &str, components: &[f32]) -> Vec<u8> {
 }
 
 fn fvecs(rows: &[&[f32]]) -> Vec<u8> {
-    rows.iter().flat_map(|row| [(row.len() as u32).to_le_bytes().to_vec(), wire(row)].concat()).collect()
+    rows.iter()
+        .flat_map(|row| [(row.len() as u32).to_le_bytes().to_vec(), wire(row)].concat())
+        .collect()
 }
 
 fn wire(components: &[f32]) -> Vec<u8> {
@@ -38,7 +42,10 @@ fn lists(components: Vec<f32>, dim: i32) -> ArrayRef {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap()
 }
 
 fn file(batches: &[RecordBatch]) -> Vec<u8> {
@@ -55,7 +62,8 @@ fn stream(batches: &[RecordBatch]) -> Vec<u8> {
 
 /// All rows as the wire carries them, taken by threes.
 fn rows(bytes: Vec<u8>, name: &str, column: Option<&str>) -> Result<(u32, Vec<u8>), String> {
-    let vectors = Vectors::parse(&Bytes::from(bytes), name, column, 64).map_err(|error| error.to_string())?;
+    let vectors =
+        Vectors::parse(&Bytes::from(bytes), name, column, 64).map_err(|error| error.to_string())?;
     let (mut cursor, mut out) = (vectors.cursor(), Vec::new());
     while cursor.left() > 0 {
         cursor.take(cursor.left().min(3) as u32, &mut out);
@@ -70,10 +78,12 @@ fn crowd(name: &str, components: Vec<f32>, dim: i32) -> RecordBatch {
     let ints = [Some(vec![Some(1), None]), None];
     let inner: ArrayRef = Arc::new(StringArray::from(strings.to_vec()));
     let words: DictionaryArray<Int32Type> = ["x", "y"].into_iter().collect();
-    let structs = StructArray::from(vec![(Arc::new(Field::new("inner", DataType::Utf8, false)), inner)]);
+    let structs =
+        StructArray::from(vec![(Arc::new(Field::new("inner", DataType::Utf8, false)), inner)]);
     let flag: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
     let fields = UnionFields::try_new([0], [Field::new("flag", DataType::Boolean, true)]).unwrap();
-    let union = UnionArray::try_new(fields, vec![0, 0].into(), Some(vec![0, 1].into()), vec![flag]).unwrap();
+    let union = UnionArray::try_new(fields, vec![0, 0].into(), Some(vec![0, 1].into()), vec![flag])
+        .unwrap();
     batch(vec![
         ("id", Arc::new(UInt64Array::from(vec![1, 2])) as ArrayRef),
         ("text", Arc::new(StringArray::from(vec![Some("b"), None]))),
@@ -96,7 +106,10 @@ fn good_images_give_their_rows() {
     assert_eq!(rows(npy("'<f4'", "(4, 2)", &components), "a", None), all);
     let pairs: Vec<&[f32]> = components.chunks(2).collect();
     assert_eq!(rows(fvecs(&pairs), "a.fvecs", None), all);
-    let batches = [crowd("vector", components[..4].to_vec(), 2), crowd("vector", components[4..].to_vec(), 2)];
+    let batches = [
+        crowd("vector", components[..4].to_vec(), 2),
+        crowd("vector", components[4..].to_vec(), 2),
+    ];
     assert_eq!(rows(file(&batches), "a", None), all);
     assert_eq!(rows(stream(&batches), "a", None), all);
     // Behind a batch without a row.
@@ -119,19 +132,26 @@ fn behind_a_type_that_is_unknown_nothing_is_guessed() {
     ])]);
     // Wherever the column's type stands in the schema, one of these bytes is it.
     let [known, unknown] = [Type::Int.0, Type::ENUM_MAX + 1];
-    let refused = image.iter().enumerate().filter(|(_, byte)| **byte == known).filter_map(|(at, _)| {
-        let mut image = image.clone();
-        image[at] = unknown;
-        rows(image, "a", None).err()
-    });
+    let refused =
+        image.iter().enumerate().filter(|(_, byte)| **byte == known).filter_map(|(at, _)| {
+            let mut image = image.clone();
+            image[at] = unknown;
+            rows(image, "a", None).err()
+        });
     let said: Vec<String> = refused.collect();
-    assert!(said.iter().any(|said| said.contains("vector (behind a column of a type that is unknown")), "{said:?}");
+    assert!(
+        said.iter().any(|said| said.contains("vector (behind a column of a type that is unknown")),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn runs_before_the_column_are_passed() {
-    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2]), &StringArray::from(vec!["z"])).unwrap();
-    let image = batch(vec![("runs", Arc::new(runs) as ArrayRef), ("vector", lists(vec![1.0, 2.0], 1))]);
+    let runs =
+        RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2]), &StringArray::from(vec!["z"]))
+            .unwrap();
+    let image =
+        batch(vec![("runs", Arc::new(runs) as ArrayRef), ("vector", lists(vec![1.0, 2.0], 1))]);
     assert_eq!(rows(stream(&[image]), "a", None), Ok((1, wire(&[1.0, 2.0]))));
 }
 
@@ -154,14 +174,20 @@ fn the_column_is_the_named_one_or_vector_or_the_only_one() {
 fn other_types_say_what_to_do() {
     let wide: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0]));
     let item = Arc::new(Field::new("item", DataType::Float64, true));
-    let doubles = file(&[batch(vec![("v", Arc::new(FixedSizeListArray::new(item, 1, wide, None)) as ArrayRef)])]);
+    let doubles = file(&[batch(vec![(
+        "v",
+        Arc::new(FixedSizeListArray::new(item, 1, wide, None)) as ArrayRef,
+    )])]);
     let numbers = [Some(vec![Some(1), Some(2)])];
     let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(numbers));
     let variable = stream(&[batch(vec![("v", list)])]);
     let item = Arc::new(Field::new("item", DataType::Float32, true));
     let holes: ArrayRef = Arc::new(Float32Array::from(vec![Some(1.0), None]));
     let holes = FixedSizeListArray::new(item, 2, holes, None);
-    let missing = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>([Some(vec![Some(1.0)]), None], 1);
+    let missing = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(
+        [Some(vec![Some(1.0)]), None],
+        1,
+    );
     let whole = file(&[crowd("vector", vec![1.0, 2.0], 1)]);
     let table = [
         (doubles, "no column is a fixed-size list of f32, but v (FixedSizeList)"),

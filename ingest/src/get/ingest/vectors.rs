@@ -24,11 +24,12 @@ struct Part {
 }
 
 impl Vectors {
-    /// Finds the vectors of an object named `name`, to be sent in frames of up to `max_vectors`. Nothing is copied. Formats that say a
-    /// dimension without a row may hold none.
+    /// Finds the vectors of an object named `name`, to be sent in frames of up to `max_vectors`.
+    /// Nothing is copied. Formats that say a dimension without a row may hold none.
     ///
     /// # Errors
-    /// A format that isn't one of the three, an image that is damaged or that a service can't take: see [`FormatError`].
+    /// A format that isn't one of the three, an image that is damaged or that a service can't take:
+    /// see [`FormatError`].
     pub(crate) fn parse(
         bytes: &Bytes,
         name: &str,
@@ -113,7 +114,9 @@ impl Cursor<'_> {
             if part.skip_bytes == 0 {
                 out.extend_from_slice(bytes);
             } else {
-                bytes.chunks_exact(stride_bytes).for_each(|row| out.extend_from_slice(&row[part.skip_bytes..]));
+                bytes
+                    .chunks_exact(stride_bytes)
+                    .for_each(|row| out.extend_from_slice(&row[part.skip_bytes..]));
             }
             (self.row, count) = (self.row + rows, count - rows);
             if self.row == self.vectors.rows_of(part) {

@@ -32,10 +32,13 @@ impl Disk for FaultyDisk {
     fn write_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<usize> {
         match self.writes.borrow_mut().pop_front().unwrap_or(Fault::None) {
             Fault::None => FileExt::write_at(&self.file, bytes, offset_bytes),
-            Fault::Short(most) => FileExt::write_at(&self.file, &bytes[..most.min(bytes.len())], offset_bytes),
+            Fault::Short(most) => {
+                FileExt::write_at(&self.file, &bytes[..most.min(bytes.len())], offset_bytes)
+            }
             Fault::Nothing => Ok(0),
             Fault::Error(number) => Err(io::Error::from_raw_os_error(number)),
-            Fault::Lie => FileExt::write_at(&self.file, &bytes[..bytes.len() / 2], offset_bytes).map(|_| bytes.len()),
+            Fault::Lie => FileExt::write_at(&self.file, &bytes[..bytes.len() / 2], offset_bytes)
+                .map(|_| bytes.len()),
         }
     }
 
@@ -63,15 +66,18 @@ impl Fixture {
             writes: RefCell::new(writes.iter().copied().collect()),
             syncs: RefCell::new(syncs.iter().copied().collect()),
         };
-        let segment = Segment::new(disk, part, name::complete(folder.path(), 0), &schema, Vec::new());
+        let segment =
+            Segment::new(disk, part, name::complete(folder.path(), 0), &schema, Vec::new());
         Self { folder, segment, batch: OpenBatch::new(Arc::clone(&schema), DIM, 8) }
     }
 
-    /// Writes batches of these numbers of rows, tries each step until it succeeds, and returns the file's bytes.
+    /// Writes batches of these numbers of rows, tries each step until it succeeds, and returns the
+    /// file's bytes.
     fn write(&mut self, batches: &[usize]) -> Vec<u8> {
         let mut sequence = 0;
         for rows in batches {
-            let values: Vec<f32> = (0..rows * DIM as usize).map(|i| (sequence * 100 + i as u64) as f32).collect();
+            let values: Vec<f32> =
+                (0..rows * DIM as usize).map(|i| (sequence * 100 + i as u64) as f32).collect();
             assert!(self.batch.fill(&values).is_empty());
             self.segment.encode(&mut self.batch, *rows, sequence);
             sequence += *rows as u64;

@@ -29,7 +29,11 @@ pub(super) struct Ending {
 impl Ending {
     /// The report says it all, and nothing that isn't so.
     pub(super) fn check(&self, report: &CloseReport) {
-        assert_eq!((report.published, report.consumed), (self.published, self.consumed), "{report:?}");
+        assert_eq!(
+            (report.published, report.consumed),
+            (self.published, self.consumed),
+            "{report:?}"
+        );
         let processed: Vec<_> = report.stages.iter().map(|stage| stage.processed).collect();
         assert_eq!(processed, self.processed, "{report:?}");
         assert_eq!(report.late, self.late, "{report:?}");

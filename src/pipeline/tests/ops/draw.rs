@@ -107,36 +107,36 @@ fn max_of(number: usize) -> usize {
     [1, 2, 3, 5, 0, usize::MAX, 1, 2][number % 8]
 }
 
+fn reserve(one: usize, two: usize, meanwhile: Option<Box<Op>>) -> Op {
+    let into = match two % 12 {
+        0..5 => Into::Slice,
+        5..7 => Into::Token,
+        7..9 => Into::Received,
+        9 => Into::TooLong,
+        10 => Into::Dropped,
+        _ => Into::Leaked,
+    };
+    let rest = (two / 12).is_multiple_of(5);
+    Op::Reserve { len: len_of(one), rest, keep: two / 60, into, meanwhile }
+}
+
 /// An operation from three numbers. `deep`: it may hold another, which happens in the middle of it.
 fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
     let (stage, pick, turn) = (one % 4, two, turn(one, two));
     let inner = || match one / 4 % 36 {
         0..11 if deep => Some(Box::new(op(what.rotate_left(3) ^ two as u8, two, one, false))),
         // What matters most in the middle of something: a failure.
-        11 if deep => {
-            Some(Box::new(Op::Poll { stage, max: 1, turn: Turn { good: 0, then: Then::Fail }, meanwhile: None }))
-        }
+        11 if deep => Some(Box::new(Op::Poll {
+            stage,
+            max: 1,
+            turn: Turn { good: 0, then: Then::Fail },
+            meanwhile: None,
+        })),
         12 if deep => Some(Box::new(Op::DropStage { stage })),
         _ => None,
     };
     match what % 100 {
-        0..13 => {
-            let into = match two % 12 {
-                0..5 => Into::Slice,
-                5..7 => Into::Token,
-                7..9 => Into::Received,
-                9 => Into::TooLong,
-                10 => Into::Dropped,
-                _ => Into::Leaked,
-            };
-            Op::Reserve {
-                len: len_of(one),
-                rest: (two / 12).is_multiple_of(5),
-                keep: two / 60,
-                into,
-                meanwhile: inner(),
-            }
-        }
+        0..13 => reserve(one, two, inner()),
         13..27 => {
             use And::*;
             let and = [Publish, Publish, Publish, Stage, Stage, Stage, Drop, Leak][two % 8];
@@ -144,7 +144,8 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         }
         27..34 => {
             use Next::*;
-            let next = [Commit, Receive, TooLong, Drop, Submit, Complete, Abandon, Report, Commit][one % 9];
+            let next = [Commit, Receive, TooLong, Drop, Submit, Complete, Abandon, Report, Commit]
+                [one % 9];
             Op::Token { pick, keep: one / 9, next }
         }
         34..37 => Op::Cut { pick, skip: one % 90, len: one / 90 % 200 },

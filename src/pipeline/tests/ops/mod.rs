@@ -1,10 +1,12 @@
-//! A whole lane and everything that comes of it, under random operations: the lane, its stages by hand and attached, what they
-//! hold, columns, claims, grants, tokens, reads in flight, receives, slices, retained handles. Stages fail at any point, handles and
-//! `Held`s are dropped, grants and claims leaked, lanes end in any state, and all goes on behind each of these.
+//! A whole lane and everything that comes of it, under random operations: the lane, its stages by
+//! hand and attached, what they hold, columns, claims, grants, tokens, reads in flight, receives,
+//! slices, retained handles. Stages fail at any point, handles and `Held`s are dropped, grants and
+//! claims leaked, lanes end in any state, and all goes on behind each of these.
 //!
-//! On one thread ([`model`]) everything is predicted and compared after each operation. With stages on threads ([`threads`]) it is
-//! checked that each sees a gapless run of the right events, that nothing is shown behind a failure, that a column shows
-//! only what was written, and that every lane ends.
+//! On one thread ([`model`]) everything is predicted and compared after each operation. With stages
+//! on threads ([`threads`]) it is checked that each sees a gapless run of the right events, that
+//! nothing is shown behind a failure, that a column shows only what was written, and that every
+//! lane ends.
 
 mod calls;
 mod cases;
@@ -30,7 +32,9 @@ impl Model {
     fn apply(&mut self, op: Op) {
         let count = self.stages.len();
         match op {
-            Op::Reserve { len, rest, keep, into, meanwhile } => self.reserve(len, rest, keep, into, meanwhile),
+            Op::Reserve { len, rest, keep, into, meanwhile } => {
+                self.reserve(len, rest, keep, into, meanwhile)
+            }
             Op::Claim { len, keep, and, meanwhile } => self.claim(len, keep, and, meanwhile),
             Op::Token { pick, keep, next } => self.token(pick, keep, next),
             Op::Cut { pick, skip, len } => self.cut(pick, skip, len),
@@ -41,7 +45,8 @@ impl Model {
             Op::DropSlice { pick } => drop(take(&mut self.slices, pick)),
             Op::RetainSlice { pick } => {
                 let slice = self.slices.get(pick % self.slices.len().max(1));
-                let handle = slice.and_then(|(slice, serial, len)| Some((slice.retain().ok()?, *serial, *len)));
+                let handle = slice
+                    .and_then(|(slice, serial, len)| Some((slice.retain().ok()?, *serial, *len)));
                 self.retained.extend(handle);
             }
             Op::CloneRetained { pick } => {
@@ -56,7 +61,9 @@ impl Model {
             Op::Sleep { full } => self.sleep(full),
             Op::BeginClose => self.begin_close(),
             Op::End { close, turn } => self.end(close, turn),
-            Op::Poll { stage, max, turn, meanwhile } => self.poll(stage % count, max, turn, meanwhile),
+            Op::Poll { stage, max, turn, meanwhile } => {
+                self.poll(stage % count, max, turn, meanwhile)
+            }
             Op::Read { stage, max } => self.read(stage % count, max),
             Op::Release { stage, pick } => self.release(stage % count, pick),
             Op::ReleaseElsewhere { stage, pick } => self.release_elsewhere(stage % count, pick),
@@ -70,7 +77,8 @@ impl Model {
         self.check_sometimes();
     }
 
-    /// Everything that is held goes back, stages see their end, and a lane that lost nothing has all of its memory again.
+    /// Everything that is held goes back, stages see their end, and a lane that lost nothing has
+    /// all of its memory again.
     fn finish(mut self) {
         self.check();
         self.check_overlaps();
@@ -90,15 +98,20 @@ impl Model {
         self.check();
         let is_stuck = self.stages.iter().any(|stage| !stage.out.is_empty());
         let ending = self.ending();
-        assert!(is_stuck || self.gone || ending.late.is_empty(), "nobody has anything left to do: {:?}", ending.late);
+        assert!(
+            is_stuck || self.gone || ending.late.is_empty(),
+            "nobody has anything left to do: {:?}",
+            ending.late
+        );
         self.end(true, done);
         self.check();
     }
 
     /// Polls until nothing moves.
     fn run_dry(&mut self, turn: Turn) {
-        let moved =
-            |model: &Self| model.stages.iter().map(|stage| (stage.progress, stage.ended, stage.parked)).collect();
+        let moved = |model: &Self| {
+            model.stages.iter().map(|stage| (stage.progress, stage.ended, stage.parked)).collect()
+        };
         let mut before: Vec<_> = Vec::new();
         while before != moved(self) {
             before = moved(self);
@@ -119,7 +132,9 @@ impl Model {
         self.received.clear();
         self.retained.clear();
         let is_open = !self.closing && !self.is_poisoned() && self.consumed() == self.published;
-        let Some(lane) = self.lane.as_mut().filter(|_| is_open && self.shape.reclaim == Default::default()) else {
+        let Some(lane) =
+            self.lane.as_mut().filter(|_| is_open && self.shape.reclaim == Default::default())
+        else {
             return;
         };
         let mut got = Vec::new();

@@ -1,4 +1,5 @@
-//! The naive model: what a lane should be after each operation, in plain numbers, beside the real thing.
+//! The naive model: what a lane should be after each operation, in plain numbers, beside the real
+//! thing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +15,9 @@ use crate::pipeline::shared::LaneShared;
 use crate::pipeline::{Failure, Held, Lane, LaneSpec, PanicPolicy, Reclaim, Stage, StageSpec};
 use crate::region::Pages;
 use crate::ring::model::looks_after;
-use crate::ring::{FlightId, InFlight, PoolOptions, PoolSlice, Received, Retained, RingPool, Sequence, Token};
+use crate::ring::{
+    FlightId, InFlight, PoolOptions, PoolSlice, Received, Retained, RingPool, Sequence, Token,
+};
 
 pub(super) const CHUNK: usize = 4096;
 
@@ -30,7 +33,8 @@ pub(super) struct Shape {
     pub(super) threads: usize,
 }
 
-pub(super) const LAYERS: &[&[usize]] = &[&[1], &[2], &[1, 1], &[1, 2], &[2, 1], &[1, 1, 1], &[1, 2, 1], &[2, 2]];
+pub(super) const LAYERS: &[&[usize]] =
+    &[&[1], &[2], &[1, 1], &[1, 2], &[2, 1], &[1, 1, 1], &[1, 2, 1], &[2, 2]];
 
 impl Shape {
     pub(super) fn from_numbers(kind: u8, sizes: u8) -> Self {
@@ -63,9 +67,14 @@ impl Shape {
             spec = spec.layer(names.by_ref().take(stages).map(stage).collect::<Vec<_>>());
         }
         let count = self.layers.iter().sum();
-        let (own, all): (Vec<_>, Vec<_>) =
-            (0..count).map(|number: usize| spec.column(&number.to_string(), 1).expect("a column")).unzip();
-        let columns = own.into_iter().enumerate().map(|(stage, own)| Columns { stage, own, all: all.clone() });
+        let (own, all): (Vec<_>, Vec<_>) = (0..count)
+            .map(|number: usize| spec.column(&number.to_string(), 1).expect("a column"))
+            .unzip();
+        let columns = own.into_iter().enumerate().map(|(stage, own)| Columns {
+            stage,
+            own,
+            all: all.clone(),
+        });
         (spec, columns.collect())
     }
 
@@ -75,7 +84,8 @@ impl Shape {
     }
 }
 
-/// A lane, leaked where an assertion has failed: what a broken lane asserts while it is dropped would hide that.
+/// A lane, leaked where an assertion has failed: what a broken lane asserts while it is dropped
+/// would hide that.
 pub(super) struct Leaky(Option<Lane<Tag>>);
 
 impl Leaky {
@@ -181,7 +191,8 @@ impl Model {
         let (spec, columns) = shape.spec();
         let started = spec.start::<Tag>().expect("a tiny lane");
         let stages = started.stages.into_iter().zip(columns).enumerate();
-        let stages: Vec<_> = stages.map(|(at, (stage, columns))| modelled(at, &shape, stage, columns)).collect();
+        let stages: Vec<_> =
+            stages.map(|(at, (stage, columns))| modelled(at, &shape, stage, columns)).collect();
         let (slices, tokens, flights, received, retained) = Default::default();
         Self {
             layers: shape.stage_layers(),
@@ -215,7 +226,8 @@ impl Model {
         self.events.len() as i64 - 1
     }
 
-    /// The sequence up to which stages of `layer` find events; of the layer behind the last, what all have passed.
+    /// The sequence up to which stages of `layer` find events; of the layer behind the last, what
+    /// all have passed.
     pub(super) fn available(&self, layer: usize) -> Sequence {
         let before = self.stages.iter().zip(&self.layers).filter(|(_, of)| **of + 1 == layer);
         before.map(|(stage, _)| stage.progress).min().unwrap_or(self.published)
@@ -289,11 +301,14 @@ impl Model {
         }
     }
 
-    /// Everything that is alive shows what was written to it, and the lane says what the model says.
+    /// Everything that is alive shows what was written to it, and the lane says what the model
+    /// says.
     pub(super) fn check(&self) {
         self.slices.iter().for_each(|(slice, serial, len)| assert_shows(slice, *serial, *len));
         self.tokens.iter().for_each(|(token, serial, len)| assert_shows(token, *serial, *len));
-        self.received.iter().for_each(|(received, serial, len)| assert_shows(received, *serial, *len));
+        self.received
+            .iter()
+            .for_each(|(received, serial, len)| assert_shows(received, *serial, *len));
         self.retained.iter().for_each(|(handle, serial, len)| assert_shows(handle, *serial, *len));
         for (at, stage) in self.stages.iter().enumerate() {
             self.check_stage(at, stage);
@@ -301,7 +316,8 @@ impl Model {
         assert_eq!(self.shared.failure(), self.failure);
         let Some(lane) = &self.lane else { return };
         let stats = lane.stats();
-        let expected = ((self.published + 1) as u64, (self.reclaimed + 1) as u64, self.refused_ring);
+        let expected =
+            ((self.published + 1) as u64, (self.reclaimed + 1) as u64, self.refused_ring);
         assert_eq!((stats.published, stats.reclaimed, stats.refused_ring), expected);
         assert_eq!(stats.slots_in_use as i64, self.staged() - self.reclaimed, "slots in use");
         assert_eq!(lane.free_slots() + stats.slots_in_use, self.shape.slots);
@@ -314,10 +330,16 @@ impl Model {
         assert_eq!(lane.has_failed(), self.failure.is_some());
         assert!(lane.right_size().pool_bytes > 0);
         for (at, (real, stage)) in stats.stages.iter().zip(&self.stages).enumerate() {
-            assert_eq!((real.released, real.ended, real.died_at), (stage.progress, stage.ended, stage.died_at));
+            assert_eq!(
+                (real.released, real.ended, real.died_at),
+                (stage.progress, stage.ended, stage.died_at)
+            );
             assert_eq!(real.behind as i64, self.available(self.layers[at]) - stage.progress);
             let oldest = stage.out.first().map(|&(first, ..)| first);
-            assert!(real.held_from == oldest || stage.died_at.is_some(), "{real:?} holds {oldest:?}");
+            assert!(
+                real.held_from == oldest || stage.died_at.is_some(),
+                "{real:?} holds {oldest:?}"
+            );
             assert_eq!(real.wakes_lost, 0);
         }
     }
@@ -326,30 +348,52 @@ impl Model {
         for held in stage.helds.iter().chain(&stage.leaked) {
             let views = held.views().zip(held.first_sequence()..);
             for (view, sequence) in views {
-                assert_eq!((view.sequence(), *view.meta()), (sequence, self.events[sequence as usize]));
+                assert_eq!(
+                    (view.sequence(), *view.meta()),
+                    (sequence, self.events[sequence as usize])
+                );
                 assert_shows(view.bytes(), view.meta().serial, view.meta().len);
             }
         }
         let real = &self.shared.stages[at];
-        assert_eq!((real.progress(), real.has_ended()), (stage.progress, stage.ended), "stage {at}");
+        assert_eq!(
+            (real.progress(), real.has_ended()),
+            (stage.progress, stage.ended),
+            "stage {at}"
+        );
         assert_eq!(real.helds() as usize, stage.helds.len() + stage.leaked.len(), "stage {at}");
         if let Some(handle) = &stage.stage {
-            assert_eq!((handle.released(), handle.has_ended()), (stage.released, stage.ended), "stage {at}");
+            assert_eq!(
+                (handle.released(), handle.has_ended()),
+                (stage.released, stage.ended),
+                "stage {at}"
+            );
         }
     }
 
     /// No two things that are alive share a byte.
     pub(super) fn check_overlaps(&self) {
-        let owned =
-            self.slices.iter().map(|(slice, ..)| &slice[..]).chain(self.tokens.iter().map(|(token, ..)| &token[..]));
-        let held = self.stages.iter().flat_map(|stage| stage.helds.iter().chain(&stage.leaked)).flat_map(Held::views);
+        let owned = self
+            .slices
+            .iter()
+            .map(|(slice, ..)| &slice[..])
+            .chain(self.tokens.iter().map(|(token, ..)| &token[..]));
+        let held = self
+            .stages
+            .iter()
+            .flat_map(|stage| stage.helds.iter().chain(&stage.leaked))
+            .flat_map(Held::views);
         // Several stages may show the same event: it counts once.
         let shown: HashMap<_, _> = held.map(|view| (view.sequence(), view.bytes())).collect();
         let owned = owned.chain(self.received.iter().map(|(received, ..)| &received[..]));
-        let mut ranges: Vec<_> = owned.chain(shown.into_values()).map(<[u8]>::as_ptr_range).collect();
+        let mut ranges: Vec<_> =
+            owned.chain(shown.into_values()).map(<[u8]>::as_ptr_range).collect();
         ranges.retain(|range| !range.is_empty());
         ranges.sort_unstable_by_key(|range| range.start);
-        assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "live ranges overlap: {ranges:?}");
+        assert!(
+            ranges.windows(2).all(|pair| pair[0].end <= pair[1].start),
+            "live ranges overlap: {ranges:?}"
+        );
     }
 }
 

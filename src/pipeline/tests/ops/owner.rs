@@ -1,4 +1,5 @@
-//! What the thread of the lane does: reserve, claim, stage, publish, poll, end; and what it does with its own bytes.
+//! What the thread of the lane does: reserve, claim, stage, publish, poll, end; and what it does
+//! with its own bytes.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -40,12 +41,15 @@ impl Model {
         Err(Refused::Ring { slots: self.shape.slots })
     }
 
-    /// The lane has looked whether it had room for so many bytes: it may have reclaimed, and has published what was staged if
-    /// it says no.
+    /// The lane has looked whether it had room for so many bytes: it may have reclaimed, and has
+    /// published what was staged if it says no.
     fn made_room(&mut self, lane: &Lane<Tag>, asked: usize, refused: Option<Refused>) {
         let stats = lane.stats();
         let reclaimed = stats.reclaimed as i64 - 1;
-        assert!((self.reclaimed..=self.consumed()).contains(&reclaimed), "{reclaimed} were reclaimed");
+        assert!(
+            (self.reclaimed..=self.consumed()).contains(&reclaimed),
+            "{reclaimed} were reclaimed"
+        );
         self.reclaimed = reclaimed;
         match refused {
             None => return assert!(asked <= MAX),
@@ -67,7 +71,14 @@ impl Model {
         self.flushed();
     }
 
-    pub(super) fn reserve(&mut self, len: usize, rest: bool, keep: usize, into: Into, meanwhile: Option<Box<Op>>) {
+    pub(super) fn reserve(
+        &mut self,
+        len: usize,
+        rest: bool,
+        keep: usize,
+        into: Into,
+        meanwhile: Option<Box<Op>>,
+    ) {
         let Some(mut lane) = self.lane.take() else { return };
         let (shut, serial) = (self.shut(), self.next_serial());
         let asked = if rest { len.max(1) } else { len };
@@ -96,7 +107,9 @@ impl Model {
         let (len, n) = (grant.len(), keep % (grant.len() + 1));
         match into {
             Into::Slice if n == len => self.slices.push((grant.commit_all(), serial, n)),
-            Into::Slice => self.slices.push((grant.commit(n).expect("no more than was reserved"), serial, n)),
+            Into::Slice => {
+                self.slices.push((grant.commit(n).expect("no more than was reserved"), serial, n))
+            }
             Into::Token => self.tokens.push((grant.into_token(), serial, len)),
             Into::Received => self.received.push((grant.received(n).expect("it fits"), serial, n)),
             Into::TooLong => {
@@ -169,7 +182,10 @@ impl Model {
                     }
                 }
                 Err(refused) => {
-                    assert_eq!((Err(refused.why), refused.meta), (room.map_err(StageRefusal::Refused), tag));
+                    assert_eq!(
+                        (Err(refused.why), refused.meta),
+                        (room.map_err(StageRefusal::Refused), tag)
+                    );
                     self.slices.push((refused.slice.expect("it comes back"), serial, len));
                 }
             }
@@ -179,7 +195,8 @@ impl Model {
 
     pub(super) fn stage_foreign(&mut self) {
         let Some(mut lane) = self.lane.take() else { return };
-        let (room, slice) = (self.room(), self.foreign.copy_in(b"other").expect("a pool of its own"));
+        let (room, slice) =
+            (self.room(), self.foreign.copy_in(b"other").expect("a pool of its own"));
         let refused = lane.stage(slice, Tag::default()).expect_err("it is another pool's");
         assert_eq!(refused.why, room.err().map_or(StageRefusal::Foreign, StageRefusal::Refused));
         assert_eq!(&refused.slice.expect("it comes back")[..], b"other");
@@ -197,7 +214,10 @@ impl Model {
             }
             Err(refused) => {
                 assert!(refused.slice.is_none());
-                assert_eq!((Err(refused.why), refused.meta), (room.map_err(StageRefusal::Refused), tag));
+                assert_eq!(
+                    (Err(refused.why), refused.meta),
+                    (room.map_err(StageRefusal::Refused), tag)
+                );
             }
         }
         self.lane = Some(lane);
@@ -230,14 +250,18 @@ impl Model {
     /// Whether the lane's thread has something to do.
     fn has_work(&self, full: bool) -> bool {
         let behind = |at: &usize| self.available(self.layers[*at]) > self.stages[*at].progress;
-        let is_free = |at: &usize| self.stages[*at].helds.is_empty() && self.stages[*at].leaked.is_empty();
-        let inline = |at: &usize| self.stages[*at].inline && self.stages[*at].died_at.is_none() && behind(at);
+        let is_free =
+            |at: &usize| self.stages[*at].helds.is_empty() && self.stages[*at].leaked.is_empty();
+        let inline = |at: &usize| {
+            self.stages[*at].inline && self.stages[*at].died_at.is_none() && behind(at)
+        };
         let is_detached = self.shape.policy == PanicPolicy::Detach && self.failure.is_some();
         let untaken = self.detached.iter().any(|at| !self.stages[*at].taken);
         (0..self.stages.len()).any(|at| inline(&at))
             || self.is_poisoned()
             || (full && self.consumed() > self.reclaimed)
-            || (is_detached && (untaken || self.detached.iter().any(|at| is_free(at) && behind(at))))
+            || (is_detached
+                && (untaken || self.detached.iter().any(|at| is_free(at) && behind(at))))
     }
 
     pub(super) fn begin_close(&mut self) {
@@ -275,14 +299,20 @@ impl Model {
     pub(super) fn ending(&self) -> Ending {
         let is_over = |at: usize| {
             let stage = &self.stages[at];
-            stage.ended || stage.died_at.is_some() || stage.progress + 1 >= self.cut_off(self.layers[at])
+            stage.ended
+                || stage.died_at.is_some()
+                || stage.progress + 1 >= self.cut_off(self.layers[at])
         };
         let is_unpumped = |at: usize| {
-            !self.is_poisoned() && self.stages[at].died_at.is_some() && self.stages[at].progress < self.published
+            !self.is_poisoned()
+                && self.stages[at].died_at.is_some()
+                && self.stages[at].progress < self.published
         };
         let late = (0..self.stages.len()).filter(|&at| !is_over(at) || is_unpumped(at));
-        let processed: Vec<_> = self.stages.iter().map(|stage| (stage.released + 1) as u64).collect();
-        let (published, consumed) = ((self.published + 1) as u64, *processed.iter().min().expect("a stage"));
+        let processed: Vec<_> =
+            self.stages.iter().map(|stage| (stage.released + 1) as u64).collect();
+        let (published, consumed) =
+            ((self.published + 1) as u64, *processed.iter().min().expect("a stage"));
         Ending { published, consumed, processed, late: late.map(|at| at.to_string()).collect() }
     }
 

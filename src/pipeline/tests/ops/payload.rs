@@ -3,7 +3,8 @@
 use crate::pipeline::{ColumnError, ColumnReader, ColumnWriter, View};
 use crate::ring::Sequence;
 
-/// What the events' metadata say: where an event stands, the number of its bytes, and how many they are.
+/// What the events' metadata say: where an event stands, the number of its bytes, and how many they
+/// are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tag {
     pub(super) sequence: Sequence,
@@ -11,8 +12,8 @@ pub(super) struct Tag {
     pub(super) len: usize,
 }
 
-/// Bytes of one serial number. No two serial numbers share a pattern, and each byte depends on its address, so any part of them
-/// is told from bytes that were written later or elsewhere.
+/// Bytes of one serial number. No two serial numbers share a pattern, and each byte depends on its
+/// address, so any part of them is told from bytes that were written later or elsewhere.
 fn pattern(serial: u64, bytes: &[u8]) -> [u8; 8] {
     let mut pattern = serial.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
     pattern.rotate_left(bytes.as_ptr().addr() % 8);
@@ -34,7 +35,8 @@ pub(super) fn fill(bytes: &mut [u8], serial: u64) {
 /// Whether the bytes are still those of `serial`.
 pub(super) fn shows(bytes: &[u8], serial: u64) -> bool {
     let first = bytes.len().min(8);
-    bytes[..first] == pattern(serial, bytes)[..first] && bytes[first..] == bytes[..bytes.len() - first]
+    bytes[..first] == pattern(serial, bytes)[..first]
+        && bytes[first..] == bytes[..bytes.len() - first]
 }
 
 #[track_caller]
@@ -53,7 +55,8 @@ pub(super) struct Columns {
     pub(super) all: Vec<ColumnReader<u64>>,
 }
 
-/// What a stage saw of an event, to be judged outside of its handler: there a failed assertion would be one more failed stage.
+/// What a stage saw of an event, to be judged outside of its handler: there a failed assertion
+/// would be one more failed stage.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) sequence: Sequence,
@@ -70,13 +73,30 @@ impl Seen {
         let row = columns.own.row(view).expect("the stage's own column");
         row[0] = if processed { value(columns.stage, &tag) } else { UNPROCESSED };
         let rows = columns.all.iter().map(|column| column.row(view).map(|row| row[0])).collect();
-        Self { sequence: view.sequence(), tag, shows: shows(view.bytes(), tag.serial), len: view.bytes().len(), rows }
+        Self {
+            sequence: view.sequence(),
+            tag,
+            shows: shows(view.bytes(), tag.serial),
+            len: view.bytes().len(),
+            rows,
+        }
     }
 
-    /// Its bytes, its metadata and its rows are right. `layers` are those of all stages, `died_at` the first sequences that
-    /// they didn't process. A row that was looked at before its stage's death was known may still be there.
-    pub(super) fn check(&self, stage: usize, layers: &[usize], died_at: &[Option<Sequence>], threads: bool) {
-        assert_eq!((self.sequence, self.len), (self.tag.sequence, self.tag.len), "stage {stage} saw {self:?}");
+    /// Its bytes, its metadata and its rows are right. `layers` are those of all stages, `died_at`
+    /// the first sequences that they didn't process. A row that was looked at before its stage's
+    /// death was known may still be there.
+    pub(super) fn check(
+        &self,
+        stage: usize,
+        layers: &[usize],
+        died_at: &[Option<Sequence>],
+        threads: bool,
+    ) {
+        assert_eq!(
+            (self.sequence, self.len),
+            (self.tag.sequence, self.tag.len),
+            "stage {stage} saw {self:?}"
+        );
         assert!(self.shows, "the bytes of an event changed: stage {stage} saw {self:?}");
         for (other, row) in self.rows.iter().enumerate() {
             if threads && layers[other] < layers[stage] && *row == Ok(value(other, &self.tag)) {

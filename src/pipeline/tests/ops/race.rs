@@ -1,4 +1,5 @@
-//! The owner's thread of a lane whose stages run on threads, and what must be true once all is over.
+//! The owner's thread of a lane whose stages run on threads, and what must be true once all is
+//! over.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -58,7 +59,8 @@ impl Owner {
             22 => drop(take(&mut self.slices, pick)),
             23 => {
                 let slice = self.slices.last();
-                let handle = slice.and_then(|(slice, serial, len)| Some((slice.retain().ok()?, *serial, *len)));
+                let handle = slice
+                    .and_then(|(slice, serial, len)| Some((slice.retain().ok()?, *serial, *len)));
                 self.retained.extend(handle);
             }
             24 => drop(take(&mut self.retained, pick)),
@@ -170,7 +172,14 @@ fn shape(draw: &mut Draw) -> Shape {
     let policy = if draw.one_in(3) { PanicPolicy::Poison } else { PanicPolicy::Detach };
     let reclaim = if draw.one_in(4) { Reclaim::OnOverwrite } else { Reclaim::OnConsume };
     let layers = LAYERS[draw.below(6) as usize];
-    Shape { slots: 2 << draw.below(3), chunks: 8, layers, policy, reclaim, threads: draw.below(8) as usize | 4 }
+    Shape {
+        slots: 2 << draw.below(3),
+        chunks: 8,
+        layers,
+        policy,
+        reclaim,
+        threads: draw.below(8) as usize | 4,
+    }
 }
 
 /// One lane, from a seed: its stages run by hand on threads, by `spawn`, or attached.
@@ -184,7 +193,8 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
     let shape = shape(draw);
     let (spec, columns) = shape.spec();
     let mut started = spec.start::<Tag>().expect("a tiny lane");
-    let (table, shared) = (Table::new(Mutex::new(Some(Vec::new()))), Arc::clone(&started.lane.shared));
+    let (table, shared) =
+        (Table::new(Mutex::new(Some(Vec::new()))), Arc::clone(&started.lane.shared));
     let trouble = [10, 30, 1000][draw.below(3) as usize];
     let (mut runners, mut attached) = (Vec::new(), Vec::new());
     for (at, columns) in columns.into_iter().enumerate() {
@@ -202,8 +212,16 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
     }
     let patient = !draw.one_in(3);
     let (slices, tokens, retained) = Default::default();
-    let mut owner =
-        Owner { lane: started.lane, draw: draw.clone(), serial: 0, staged: -1, slices, tokens, retained, table };
+    let mut owner = Owner {
+        lane: started.lane,
+        draw: draw.clone(),
+        serial: 0,
+        staged: -1,
+        slices,
+        tokens,
+        retained,
+        table,
+    };
     (0..steps).for_each(|_| owner.step());
     owner.lane.flush();
     let stats = owner.lane.stats();
@@ -221,29 +239,48 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
 }
 
 /// Each stage saw what it should have, and the report says how it ended.
-fn judge(shape: &Shape, shared: &LaneShared<Tag>, logs: &[(usize, Log)], published: u64, report: Option<CloseReport>) {
-    let died_at: Vec<_> =
-        shared.stages.iter().map(|stage| Some(stage.died_at()).filter(|at| *at != i64::MAX)).collect();
+fn judge(
+    shape: &Shape,
+    shared: &LaneShared<Tag>,
+    logs: &[(usize, Log)],
+    published: u64,
+    report: Option<CloseReport>,
+) {
+    let died_at: Vec<_> = shared
+        .stages
+        .iter()
+        .map(|stage| Some(stage.died_at()).filter(|at| *at != i64::MAX))
+        .collect();
     for (at, log) in logs {
         log.check(*at, &shape.stage_layers(), &died_at);
-        assert!(log.processed <= published && (!log.ended || log.processed == published), "stage {at}: {shape:?}");
+        assert!(
+            log.processed <= published && (!log.ended || log.processed == published),
+            "stage {at}: {shape:?}"
+        );
         assert_eq!(shared.stages[*at].wakes_lost(), 0);
     }
     let lost_nothing = logs.iter().all(|(_, log)| log.processed == published);
     if let Some(report) = report {
         assert_eq!(report.published, published);
         let processed: Vec<_> = logs.iter().map(|(_, log)| log.processed).collect();
-        assert!(report.consumed <= *processed.iter().min().expect("a stage"), "{report:?}: {processed:?}");
+        assert!(
+            report.consumed <= *processed.iter().min().expect("a stage"),
+            "{report:?}: {processed:?}"
+        );
         assert_eq!(report.late, [""; 0], "{shape:?}");
         assert_eq!(report.is_drained(), lost_nothing && report.failure.is_none(), "{report:?}");
     }
     let is_left = shared.stages.iter().any(StageState::is_dead);
-    assert!(is_left || lost_nothing, "nobody failed nor was left, and something was lost: {shape:?}");
+    assert!(
+        is_left || lost_nothing,
+        "nobody failed nor was left, and something was lost: {shape:?}"
+    );
 }
 
 fn attach(lane: &mut Lane<Tag>, stage: Stage<Tag>, log: Log) -> Rc<RefCell<Log>> {
     let log = Rc::new(RefCell::new(log));
     let shared = Rc::clone(&log);
-    lane.attach(stage, move |view| shared.borrow_mut().show(&view)).expect("it is inline, and its own");
+    lane.attach(stage, move |view| shared.borrow_mut().show(&view))
+        .expect("it is inline, and its own");
     log
 }

@@ -67,7 +67,9 @@ impl Model {
             return StageError::Failed(failure.clone());
         }
         let left = |other: &usize| self.layers[*other] < self.layers[at] || *other == at;
-        let left = (0..self.stages.len()).filter(left).find_map(|other| Some((other, self.stages[other].died_at?)));
+        let left = (0..self.stages.len())
+            .filter(left)
+            .find_map(|other| Some((other, self.stages[other].died_at?)));
         let (stage, sequence) = left.expect("a stage was left");
         StageError::Left { stage: stage.to_string(), sequence }
     }
@@ -118,13 +120,23 @@ impl Model {
     fn check_seen(&self, at: usize, first: Sequence, seen: &[Seen], count: usize) {
         assert_eq!(seen.len(), count, "stage {at} is shown what is there, once");
         for (seen, sequence) in seen.iter().zip(first..) {
-            assert_eq!((seen.sequence, seen.tag), (sequence, self.events[sequence as usize]), "stage {at}");
+            assert_eq!(
+                (seen.sequence, seen.tag),
+                (sequence, self.events[sequence as usize]),
+                "stage {at}"
+            );
             seen.check(at, &self.layers, &self.died_at(), false);
         }
     }
 
     /// By hand; `meanwhile` comes in the middle of the first event.
-    pub(super) fn poll(&mut self, at: usize, max: usize, turn: Turn, mut meanwhile: Option<Box<Op>>) {
+    pub(super) fn poll(
+        &mut self,
+        at: usize,
+        max: usize,
+        turn: Turn,
+        mut meanwhile: Option<Box<Op>>,
+    ) {
         let Some(mut stage) = self.stages[at].stage.take() else { return };
         let mut columns = self.stages[at].columns.take().expect("it goes with the handle");
         let (finds, first) = (self.finds(at, max), self.stages[at].released + 1);
@@ -186,7 +198,8 @@ impl Model {
     pub(super) fn check_turns(&mut self) {
         for at in 0..self.stages.len() {
             let Some(script) = self.stages[at].script.clone() else { continue };
-            let (shows, first) = (std::mem::take(&mut self.stages[at].shows), self.stages[at].turn_from);
+            let (shows, first) =
+                (std::mem::take(&mut self.stages[at].shows), self.stages[at].turn_from);
             self.check_seen(at, first, &std::mem::take(&mut script.borrow_mut().1), shows);
         }
     }
@@ -194,7 +207,8 @@ impl Model {
     /// While events are published a round needn't look at threads of the last layer.
     fn may_look_later(&self) -> bool {
         let is_last = |at: usize| self.layers[at] + 1 == self.shape.layers.len();
-        self.published > self.polled && (0..self.stages.len()).any(|at| is_last(at) && !self.stages[at].inline)
+        self.published > self.polled
+            && (0..self.stages.len()).any(|at| is_last(at) && !self.stages[at].inline)
     }
 
     pub(super) fn poll_lane(&mut self, turn: Turn) {
@@ -222,11 +236,15 @@ impl Model {
         let Some(stage) = self.stages[at].stage.take() else { return };
         if !self.stages[at].inline || !self.stages[at].out.is_empty() {
             let lane = self.lane.as_mut().expect("it was looked at");
-            let refused = lane.attach(stage, |_| Outcome::Done).expect_err("it has a thread, or holds events");
+            let refused = lane
+                .attach(stage, |_| Outcome::Done)
+                .expect_err("it has a thread, or holds events");
             self.stages[at].stage = Some(refused.0);
             return;
         }
-        let Err(SpawnError::Placement(refused)) = stage.spawn(|_| Outcome::Done) else { panic!("it is inline") };
+        let Err(SpawnError::Placement(refused)) = stage.spawn(|_| Outcome::Done) else {
+            panic!("it is inline")
+        };
         let columns = self.stages[at].columns.take().expect("it goes with the handle");
         let script = Rc::new(RefCell::new((None, Vec::new())));
         self.stages[at].script = Some(Rc::clone(&script));
@@ -239,7 +257,8 @@ impl Model {
         let Some(mut stage) = self.stages[at].stage.take() else { return };
         let (layer, modelled) = (self.layers[at], &self.stages[at]);
         let (available, skip) = (self.available(layer), modelled.read - modelled.released);
-        let (is_dead, is_over, next) = (modelled.died_at.is_some(), modelled.ended, modelled.read + 1);
+        let (is_dead, is_over, next) =
+            (modelled.died_at.is_some(), modelled.ended, modelled.read + 1);
         let found = max.min((available - modelled.read).max(0) as usize);
         let read = stage.read(max);
         self.stages[at].stage = Some(stage);
@@ -267,7 +286,11 @@ impl Model {
     fn take_held(&mut self, at: usize, pick: usize, place: Place) -> Option<Held<Tag>> {
         let held = take(&mut self.stages[at].helds, pick)?;
         let first = held.first_sequence();
-        let entry = self.stages[at].out.iter_mut().find(|(from, ..)| *from == first).expect("it was given out");
+        let entry = self.stages[at]
+            .out
+            .iter_mut()
+            .find(|(from, ..)| *from == first)
+            .expect("it was given out");
         entry.2 = place;
         Some(held)
     }
@@ -302,7 +325,8 @@ impl Model {
 
     /// Another stage refuses what isn't its own.
     pub(super) fn release_elsewhere(&mut self, at: usize, pick: usize) {
-        let Some(other) = (0..self.stages.len()).find(|&other| other != at && self.stages[other].stage.is_some())
+        let Some(other) =
+            (0..self.stages.len()).find(|&other| other != at && self.stages[other].stage.is_some())
         else {
             return;
         };
@@ -374,7 +398,10 @@ impl Model {
 }
 
 /// The handler of an attached stage.
-fn scripted(mut columns: Columns, script: super::model::Script) -> impl FnMut(View<'_, Tag>) -> Outcome + 'static {
+fn scripted(
+    mut columns: Columns,
+    script: super::model::Script,
+) -> impl FnMut(View<'_, Tag>) -> Outcome + 'static {
     move |view| {
         let (turn, seen) = &mut *script.borrow_mut();
         let then = turn.expect("it was given a turn").says(seen.len());

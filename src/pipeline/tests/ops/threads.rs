@@ -1,4 +1,5 @@
-//! Stages on threads: each polls, reads ahead, releases, fails or goes at random, while the owner does what owners do.
+//! Stages on threads: each polls, reads ahead, releases, fails or goes at random, while the owner
+//! does what owners do.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -56,7 +57,18 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(draw: Draw, columns: Columns, trouble: u64, retries: bool) -> Self {
         let (seen, gaps, retained) = Default::default();
-        Self { draw, columns, trouble, retries, next: 0, seen, gaps, retained, processed: 0, ended: false }
+        Self {
+            draw,
+            columns,
+            trouble,
+            retries,
+            next: 0,
+            seen,
+            gaps,
+            retained,
+            processed: 0,
+            ended: false,
+        }
     }
 
     pub(super) fn show(&mut self, view: &View<'_, Tag>) -> Outcome {
@@ -80,7 +92,8 @@ impl Log {
     fn note(&mut self, view: &View<'_, Tag>, processed: bool) {
         self.seen.push(Seen::look(view, &mut self.columns, processed));
         if self.draw.one_in(16) {
-            let handle = view.retain().ok().map(|handle| (handle, view.meta().serial, view.meta().len));
+            let handle =
+                view.retain().ok().map(|handle| (handle, view.meta().serial, view.meta().len));
             self.retained.extend(handle);
         }
     }
@@ -151,7 +164,11 @@ impl Hand {
             Err(StageError::Holding { .. }) => return self.read(),
             Err(error) => return Err(error),
         }
-        assert_eq!(log.next, self.stage.released() + 1, "what is processed is released, and no more");
+        assert_eq!(
+            log.next,
+            self.stage.released() + 1,
+            "what is processed is released, and no more"
+        );
         self.read = self.stage.released();
         Ok(true)
     }
@@ -187,11 +204,19 @@ impl Hand {
         for _ in 0..2 {
             let polled = self.stage.poll(1, |_| Outcome::Retry);
             assert!(
-                matches!(polled, Err(StageError::Failed(_) | StageError::Left { .. } | StageError::Holding { .. })),
+                matches!(
+                    polled,
+                    Err(StageError::Failed(_)
+                        | StageError::Left { .. }
+                        | StageError::Holding { .. })
+                ),
                 "{polled:?} behind {error}"
             );
             let read = self.stage.read(1).map(|held| held.map(|held| held.len()));
-            assert!(matches!(read, Err(StageError::Failed(_) | StageError::Left { .. })), "{read:?} behind {error}");
+            assert!(
+                matches!(read, Err(StageError::Failed(_) | StageError::Left { .. })),
+                "{read:?} behind {error}"
+            );
         }
     }
 }
@@ -227,7 +252,9 @@ impl Runner {
             thread::yield_now();
         }
         match self {
-            Self::Hand(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Self::Hand(thread) => {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
             Self::Spawned(thread, log) => {
                 let report = thread.join();
                 let mut log = Arc::into_inner(log)
@@ -249,7 +276,10 @@ impl Log {
         self.retained.iter().for_each(|(handle, serial, len)| assert_shows(handle, *serial, *len));
         assert_eq!(self.gaps, [], "stage {stage}");
         let seen: HashSet<_> = self.seen.iter().map(|seen| seen.sequence as u64).collect();
-        assert!((0..self.processed).all(|at| seen.contains(&at)), "stage {stage} has processed what it never saw");
+        assert!(
+            (0..self.processed).all(|at| seen.contains(&at)),
+            "stage {stage} has processed what it never saw"
+        );
     }
 
     /// For an attached stage, whose handle the lane has.
