@@ -62,8 +62,9 @@ impl Clock {
     }
 
     /// A clock that says by `now_ns` how many nanoseconds have passed since a moment of its own, on
-    /// whatever thread. One that goes back between threads makes latencies of zero, and nothing
-    /// worse.
+    /// any thread. One that goes back makes latencies of zero, and nothing worse. `now_ns` must not
+    /// panic: it is called in the middle of publishing and releasing, so a panic in it ends the
+    /// process.
     #[must_use]
     pub fn of(now_ns: fn() -> u64) -> Self {
         Self(Source::Other(now_ns))
@@ -76,9 +77,23 @@ impl Clock {
         match self.0 {
             // 64 bits hold 584 years.
             Source::System(start) => start.elapsed().as_nanos() as u64,
-            Source::Other(now_ns) => now_ns(),
+            Source::Other(now_ns) => read(now_ns),
         }
     }
+}
+
+/// Reads a clock of the user's. The panic hook has said why it panicked, if it does.
+fn read(now_ns: fn() -> u64) -> u64 {
+    struct NoWayOut;
+    impl Drop for NoWayOut {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
+    let no_way_out = NoWayOut;
+    let ns = now_ns();
+    std::mem::forget(no_way_out);
+    ns
 }
 
 /// The buckets of one writer.

@@ -18,6 +18,9 @@ use super::table::CLASS_UNIT_BYTES;
 use crate::sync::Ordering;
 
 const HEADER_BYTES: usize = CLASS_UNIT_BYTES;
+/// The largest payload: with its header, and rounded up to lines, an allocation is at most
+/// `isize::MAX` bytes.
+pub(crate) const BYTES_MAX: usize = (isize::MAX as usize & !(CLASS_UNIT_BYTES - 1)) - HEADER_BYTES;
 
 /// Zeroed memory for `len` bytes; the pool lives until it is freed.
 pub(crate) fn allocate(shared: &Arc<Shared>, len: usize) -> Result<Block, GetError> {

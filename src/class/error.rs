@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::direct;
 use super::options::Limit;
 use super::table::{CLASS_BYTES_MAX, CLASS_UNIT_BYTES, CLASSES_MAX};
 use crate::region::{Pages, RegionError};
@@ -153,7 +154,7 @@ impl fmt::Display for GetError {
                 "all {buffers_max} buffers of the class of {class_bytes} bytes stayed in use for {timeout:?}: drop some, or raise `limit`"
             ),
             Self::TooLarge { asked_bytes } => {
-                write!(f, "{asked_bytes} bytes asked, no allocation has more than {}", isize::MAX)
+                write!(f, "{asked_bytes} bytes asked, a buffer holds at most {}", direct::BYTES_MAX)
             }
             Self::OutOfMemory { asked_bytes } => {
                 write!(

@@ -135,7 +135,8 @@ impl<M: Meta> Stage<M> {
         })
     }
 
-    /// Runs `handler` on the calling thread to the end of the stream.
+    /// Runs `handler` on the calling thread to the end of the stream. A stage that is specified as
+    /// inline has no strategy of waiting: it yields the CPU and looks again, over and over.
     #[must_use]
     pub fn run(self, handler: impl FnMut(View<'_, M>) -> Outcome) -> StageReport {
         self.run_with(handler, PinReport::unpinned())

@@ -95,7 +95,7 @@ impl StageSpec {
         Self { placement: Placement::Thread { cpu: None }, ..Self::inline(name) }
     }
 
-    /// Pins its thread (preferred: a failed pin is reported).
+    /// Gives it a thread of its own, pinned to this CPU (preferred: a failed pin is reported).
     #[must_use]
     pub fn cpu(mut self, cpu: usize) -> Self {
         self.placement = Placement::Thread { cpu: Some(cpu) };

@@ -37,7 +37,7 @@ pub enum Outcome {
 pub enum Polled {
     /// No event is there.
     Idle,
-    /// So many events were processed or rejected, and released.
+    /// This many events were processed or rejected, and released; none if none was asked for.
     Advanced(usize),
     /// So many were, and the next one is to be shown again later.
     Retry(usize),

@@ -78,7 +78,8 @@ impl<M: Meta> IntoIterator for Stages<M> {
 
 impl LaneSpec {
     /// Starts the lane on the calling thread, which owns it from now on: pins the thread, maps and
-    /// touches the pool, builds the ring. Nothing allocates on this thread afterwards.
+    /// touches the pool, builds the ring. Claiming, publishing, polling and reclaiming allocate
+    /// nothing afterwards; [`Lane::attach`] does, and so does the reason of a rejection.
     ///
     /// # Errors
     /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and

@@ -44,6 +44,8 @@ impl StageActivity {
 
 /// Bits of [`Cells::open`] that hold the activity; the other 62 hold 146 years.
 const ACTIVITY_BITS: u32 = 2;
+/// A reading beyond this counts as this. Spans follow each other, so no sum of them is larger.
+const NS_MAX: u64 = u64::MAX >> ACTIVITY_BITS;
 /// In place of an activity: the thread hasn't begun, or has ended.
 const NOT_RUNNING: u64 = StageActivity::ALL.len() as u64;
 
@@ -59,6 +61,7 @@ struct Cells {
 }
 
 fn pack(activity: u64, since_ns: u64) -> u64 {
+    debug_assert!(since_ns <= NS_MAX);
     since_ns << ACTIVITY_BITS | activity
 }
 
@@ -104,7 +107,7 @@ impl ThreadClock {
 
     #[cold]
     fn switch(&mut self, to: u64, ns: u64) {
-        let open = &self.cells.open;
+        let (open, ns) = (&self.cells.open, ns.min(NS_MAX));
         let (mut was, mut at_ns);
         let mut seen = open.load(Ordering::Relaxed);
         loop {
@@ -160,7 +163,7 @@ impl ThreadTime {
         let seen = cells.open.load(Ordering::Relaxed);
         let (open, since_ns) = unpack(seen);
         if open == activity as u64 {
-            let now_ns = now_ns().max(since_ns);
+            let now_ns = now_ns().clamp(since_ns, NS_MAX);
             // Only if that still goes on, and nobody else has counted it.
             let taken = cells.open.compare_exchange(
                 seen,
@@ -212,6 +215,19 @@ mod tests {
 
     fn spent(time: &ThreadTime, now_ns: u64) -> [u64; 3] {
         StageActivity::ALL.map(|activity| time.spent_by(activity, || now_ns).as_nanos() as u64)
+    }
+
+    #[test]
+    fn a_clock_that_jumps_wraps_no_sum() {
+        let mut thread = thread();
+        let time = thread.time();
+        for ns in [5, u64::MAX, 7, NS_MAX + 1, u64::MAX - 3] {
+            for activity in StageActivity::ALL {
+                thread.begin_at(activity, ns);
+                let sum: u64 = spent(&time, ns.wrapping_sub(9)).iter().sum();
+                assert!(sum <= NS_MAX, "{sum} of a clock that says {ns}");
+            }
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Enqueuer {
 
     /// The clean end: the dequeuer gets what is queued, and then learns that it was all.
     pub fn finish(self) {
-        drop(self);
+        self.inlet.finish();
     }
 
     /// Ends the queue with an error: see [`Closer::close`].

@@ -199,6 +199,11 @@ impl<T: Weigh> Inlet<T> {
         Poll::Ready(())
     }
 
+    /// The clean end, also in a destructor that a panic elsewhere runs: somebody asked for it.
+    pub(crate) fn finish(self) {
+        self.shared.finish(End::Finished);
+    }
+
     /// A future that polled is gone, or done.
     pub(crate) fn forget(&mut self) {
         if std::mem::take(&mut self.waits) {

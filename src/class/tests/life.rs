@@ -40,12 +40,15 @@ fn bytes_are_added_as_far_as_they_fit() {
 #[test]
 fn lengths_that_no_allocation_has_are_errors() {
     let pool = small(1, AtLimit::Wait);
-    for asked_bytes in [usize::MAX, isize::MAX as usize] {
+    let largest_bytes = super::super::direct::BYTES_MAX;
+    for asked_bytes in [usize::MAX, isize::MAX as usize, largest_bytes + 1] {
         assert_eq!(pool.get(asked_bytes).unwrap_err(), GetError::TooLarge { asked_bytes });
     }
     if !cfg!(miri) {
-        let asked_bytes = 1 << 62;
-        assert_eq!(pool.try_get(asked_bytes).unwrap_err(), GetError::OutOfMemory { asked_bytes });
+        for asked_bytes in [1 << 62, largest_bytes] {
+            let error = pool.try_get(asked_bytes).unwrap_err();
+            assert_eq!(error, GetError::OutOfMemory { asked_bytes });
+        }
     }
     assert_eq!(pool.stats().direct.gets, 0);
 }

@@ -306,6 +306,24 @@ fn abort_comes_before_the_next_inline_stage() {
     );
 }
 
+/// Unwound, it would leave a slot that is counted and not written, or events released unseen.
+#[cfg(not(miri))]
+#[test]
+fn a_clock_that_panics_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+    if std::env::var_os(CHILD).is_some() {
+        let clock = crate::latency::Clock::of(|| panic!("the clock has stopped"));
+        let spec = super::tiny_spec(8, vec![vec![StageSpec::inline("only")]]).timed(clock);
+        let mut started = spec.start::<u64>().unwrap();
+        publish(&mut started.lane, 0..1);
+        unreachable!("the process goes on");
+    }
+    let child = in_a_child("a_clock_that_panics_ends_the_process", std::process::Stdio::piped());
+    assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(said.contains("the clock has stopped"), "{said}");
+}
+
 /// A pipe that nobody reads any more, and one that nobody reads though it is full: neither keeps
 /// the process alive.
 #[cfg(not(miri))]

@@ -7,7 +7,9 @@ use std::thread;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::super::{Closed, Closer, CopyError, DequeueError, End, EnqueueError, EnqueuerPanicked};
+use super::super::{
+    Closed, Closer, CopyError, DequeueError, End, EnqueueError, Enqueuer, EnqueuerPanicked,
+};
 use super::{in_use, message, tiny_pool, tiny_queue, waiting_pool};
 
 fn reset() -> Error {
@@ -95,6 +97,28 @@ fn an_enqueuer_that_panics_does_not_end_cleanly() {
     let Closed(error) = dequeuer.dequeue().unwrap_err();
     assert!(error.is::<EnqueuerPanicked>(), "{error}");
     assert_eq!(in_use(&pool), 0);
+}
+
+/// A destructor that a panic elsewhere runs may finish: it was asked for by name.
+#[test]
+fn a_finish_in_an_unwind_is_the_clean_end() {
+    struct Farewell(Option<Enqueuer>);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let mut enqueuer = self.0.take().unwrap();
+            enqueuer.try_enqueue_copy(b"bye").unwrap();
+            enqueuer.finish();
+        }
+    }
+    let pool = tiny_pool(8);
+    let (enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 1000);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _farewell = Farewell(Some(enqueuer));
+        panic!("somewhere else");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(&dequeuer.try_dequeue().unwrap().unwrap()[..], b"bye");
+    assert!(dequeuer.dequeue().unwrap().is_none());
 }
 
 /// An error of the caller's own whose drop looks at the queue: it is dropped with no lock held.
