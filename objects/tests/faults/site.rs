@@ -116,7 +116,7 @@ impl Site {
 }
 
 /// Longer than anything here takes.
-const HANG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 100 });
+const HANG: Duration = Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 100 });
 
 /// What waits for a turn or a buffer that is lost waits for ever: that is told apart by waiting very long.
 pub async fn in_time<T>(ends: impl Future<Output = T>, what: &str) -> T {
