@@ -40,8 +40,9 @@ impl Progress {
 }
 
 /// Owned by the thread that started it: not Send, not Sync, not Clone. Nothing here blocks but
-/// [`Lane::wait`], [`Lane::wait_for_room`] and [`Lane::close`], and those are bounded; [`Lane::prepare_sleep`] naps
-/// for a millisecond where the kernel refuses the barrier that it needs.
+/// [`Lane::wait`], [`Lane::wait_for_room`] and [`Lane::close`], and those are bounded;
+/// [`Lane::prepare_sleep`] naps for a millisecond where the kernel refuses the barrier that it
+/// needs.
 ///
 /// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. How much is staged
 /// is the pool's count: the lane has none of its own that could differ.

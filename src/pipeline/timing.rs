@@ -141,11 +141,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ring::model::random_runs;
 
     const SLOTS: i64 = 8;
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { random_runs().cases.min(4) } else { 300 }, ..random_runs() })]
 
         /// Random flushes and releases over many laps, against a list with the flush time of every
         /// event. Two stages: the lane waits for the slower.

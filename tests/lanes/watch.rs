@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Without progress for so long, a run hangs. scripts/twins, whose hangs are on purpose, waits
 /// less.
 pub const HANG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 60 });
 
 /// What the watchdog looks at.
 pub struct Watch<S> {

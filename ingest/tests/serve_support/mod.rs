@@ -21,7 +21,7 @@ use tempfile::TempDir;
 /// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it;
 /// scripts/twins, whose hangs are on purpose, has less.
 pub const PATIENCE: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 30 });
+    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 30 });
 
 /// A new folder. Its path fits a Unix socket's address and has no space, also where the system's
 /// folder for temporary files is called otherwise.

@@ -83,7 +83,7 @@ fn fork_and_wait<'a>(
     assert!(child >= 0, "no process for a child");
     if child == 0 {
         // SAFETY: I92. The call takes an integer.
-        unsafe { libc::alarm(20) };
+        unsafe { libc::alarm(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 }) };
         let check = move || {
             use_and_drop(pool, parents);
             drop(last);

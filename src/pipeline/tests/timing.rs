@@ -9,8 +9,12 @@ use crate::pipeline::{Lane, PanicPolicy, Polled, StageActivity, StageTiming};
 
 fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
     let told = |StageTiming { stage, latencies, .. }: StageTiming| {
-        assert!(latencies.sum().as_nanos() >= u128::from(latencies.histogram().max()) / 2);
-        (stage, latencies.count())
+        let count = latencies.count();
+        // A histogram takes the interpreter seconds.
+        assert!(
+            count == 0 || latencies.sum().as_nanos() >= u128::from(latencies.histogram().max()) / 2
+        );
+        (stage, count)
     };
     lane.watch().timings().expect("the lane is there").into_iter().map(told).collect()
 }
