@@ -85,11 +85,10 @@ impl<M: Meta> Lane<M> {
             self.flush();
             return sequence;
         }
-        // Where inline stages read it. First: the pool has counted it, so from here on its place
-        // holds it, whatever the calls below do.
-        self.put(slot);
         self.note_flush();
         self.open_gate();
+        // Where inline stages read it.
+        self.put(slot);
         let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
         self.note_published();
