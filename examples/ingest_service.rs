@@ -5,8 +5,8 @@
 //! ```
 //! A frame is [`DIM`] `f32`, little-endian; its answer is their sum, or NaN for a vector that isn't
 //! finite, which isn't stored. A full ring is back-pressure: nothing is read, and the client waits;
-//! so does one that doesn't read. A stage that fails ends the service. `cargo run --example
-//! ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
+//! so does one that doesn't read. A stage that fails ends the service.
+//! `cargo run --example ingest_service -- 127.0.0.1:9900` serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};

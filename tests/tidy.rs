@@ -150,8 +150,11 @@ fn comments_and_pages_are_narrow() {
     let pages = pages();
     assert!(pages.iter().any(|path| path == "docs/INVARIANTS.md"), "{pages:?}");
     assert_none(&each(width::of_comments));
-    let wide = pages.iter().flat_map(|path| width::of_page(path, &read(path)));
-    assert_none(&wide.collect::<Vec<_>>());
+    let wrong = |path: &String| {
+        let text = read(path);
+        [width::of_page(path, &text), width::leading_markers(path, &text)].concat()
+    };
+    assert_none(&pages.iter().flat_map(wrong).collect::<Vec<_>>());
 }
 
 #[test]

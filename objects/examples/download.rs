@@ -1,5 +1,5 @@
-//! Objects by their URLs, each in one pooled buffer: `cargo run -p slipring-objects --example
-//! download -- s3://bucket/key FILE ...`
+//! Objects by their URLs, each in one pooled buffer:
+//! `cargo run -p slipring-objects --example download -- s3://bucket/key FILE ...`
 //!
 //! Without arguments it fetches a file of its own, so that it runs anywhere.
 

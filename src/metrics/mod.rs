@@ -54,8 +54,8 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::class::ClassPool;
 use table::{Kind, Metric};
 
-/// The metrics of these pools, by name, as text. It is complete where it ends with the line `#
-/// EOF`, and scrapers refuse one that isn't.
+/// The metrics of these pools, by name, as text. It is complete where it ends with the line
+/// `# EOF`, and scrapers refuse one that isn't.
 #[must_use]
 pub fn text(pools: &[(&str, &ClassPool)]) -> String {
     let mut all = Pools::default();

@@ -42,9 +42,9 @@ pub(crate) enum Readers {
 /// exactly two of the largest: such a chunk, which a pool of less than eight of them or
 /// `chunk_bytes` asks for, has no line to spare. A chunk's end costs several times an allocation:
 /// where a chunk holds two slices every second one pays it, so ask for sixteen of the largest or
-/// more. For N slices of the largest size alive at once, ask for `N x largest x chunk / (chunk -
-/// largest) + 2 x chunk` bytes; released in random order, for eight to fourteen times the live
-/// bytes, because a chunk waits for its last slice.
+/// more. For N slices of the largest size alive at once, ask for
+/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for eight
+/// to fourteen times the live bytes, because a chunk waits for its last slice.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
     /// Bytes of the pool; at least two chunks.

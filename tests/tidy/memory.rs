@@ -112,8 +112,8 @@ fn argues(comment: &str) -> bool {
     comment.trim_start().starts_with("// SAFETY:")
 }
 
-/// A block, an impl, a function, a trait or an attribute; the type of a function pointer, `unsafe
-/// fn(u8)`, does nothing.
+/// A block, an impl, a function, a trait or an attribute; the type of a function pointer,
+/// `unsafe fn(u8)`, does nothing.
 fn has_unsafe(line: &str) -> bool {
     words(line, "unsafe").any(|at| !line[at + "unsafe".len()..].trim_start().starts_with("fn("))
 }

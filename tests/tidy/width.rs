@@ -29,6 +29,13 @@ pub fn of_page(path: &str, text: &str) -> Vec<String> {
     wide.map(|(at, line)| complaint(&format!("{path}:{}", at + 1), line)).collect()
 }
 
+/// A marker that begins a line ends the paragraph before it: Markdown takes it for a block of HTML.
+pub fn leading_markers(path: &str, text: &str) -> Vec<String> {
+    let leads =
+        text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("<!-- value"));
+    leads.map(|(at, _)| format!("{path}:{}: put the marker behind a word", at + 1)).collect()
+}
+
 fn is_wide(line: &str, said: &str) -> bool {
     line.chars().count() > COLUMNS_MAX && !said.starts_with('|') && !line.contains("<!--")
 }
@@ -47,6 +54,13 @@ fn wide_comments_are_refused() {
     assert_eq!(of(&format!("//! ```text\n//! {wide}\n//! ```\n//! {wide}\n")), 1, "a fence ends");
     assert_eq!(of(&format!("//! ```text\n//! {wide}\na();\n/// {wide}\n")), 1, "with its comment");
     assert_eq!(of(&format!("//! | {wide} |\n")), 0, "a table");
+}
+
+#[test]
+fn leading_markers_are_refused() {
+    let of = |text: &str| leading_markers("a.md", text).len();
+    let marker = "<!-- value: a from b -->1<!-- end -->";
+    assert_eq!((of(&format!("takes {marker}")), of(&format!("takes\n  {marker}"))), (0, 1));
 }
 
 #[test]

@@ -14,8 +14,8 @@
 //! `--rate` they count from the intended times, and a thread whose next request is due within a
 //! millisecond spins.
 //!
-//! There are no modes, only options. Usual recipes, after `slipring load --to 127.0.0.1:9900 --dim
-//! 128`:
+//! There are no modes, only options. Usual recipes, after
+//! `slipring load --to 127.0.0.1:9900 --dim 128`:
 //!
 //! | what for | options |
 //! |---|---|

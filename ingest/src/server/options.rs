@@ -12,8 +12,8 @@ use crate::load::parse_duration;
 use crate::stage::Score;
 
 /// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold
-/// beside its pool: `carry-bytes` for unfinished frames, and `max-connections x in-flight x
-/// (largest answer + 16)` for answers.
+/// beside its pool: `carry-bytes` for unfinished frames, and
+/// `max-connections x in-flight x (largest answer + 16)` for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address [default: 127.0.0.1:9900, without --unix]
