@@ -1,19 +1,20 @@
-//! A pair of barriers, one of them free: for two threads that each store one word and then load the
+//! A pair of barriers, one of them free, for two threads that each store one word and then load the
 //! other's.
 //!
-//! Promises that one of the two at least sees the other's store, if the frequent side passes
-//! [`Barrier::light`] between its store and its load, and the rare side [`Barrier::try_heavy`],
-//! which said yes. The light one is a compiler fence and the heavy one `membarrier(2)`, which makes
-//! every core that runs a thread of this process pass a full fence; where that is missing, and
-//! under loom and Miri, both are SeqCst fences. (A SeqCst fence or read-modify-write on each
-//! publish costs 32 ns at batch 1; this costs nothing.) That `membarrier(2)` is as strong as a
-//! fence on every core is the kernel's promise.
+//! Promises that at least one of the two sees the other's store, if between its store and its load
+//! the frequent side passes [`Barrier::light`] and the rare side passes [`Barrier::try_heavy`],
+//! which must return true. The light barrier is a compiler fence. The heavy one is `membarrier(2)`,
+//! which makes every core that runs a thread of this process pass a full fence. Where
+//! `membarrier(2)` is missing, and under loom and Miri, both are SeqCst fences. (A SeqCst fence or
+//! read-modify-write per publish would cost tens of nanoseconds at batch 1; this pair costs the
+//! frequent side nothing.) The kernel promises that `membarrier(2)` is as strong as a fence on
+//! every core.
 //!
-//! A filter of system calls that is installed after the process has registered refuses the heavy
-//! side, thread by thread, while the other side goes on with its compiler fence. Then nothing is
-//! promised at once, and the rare side has to do without: a sleeper naps and looks again
-//! ([`crate::wake`]), and who can't look again, because it takes what the other side leaves, naps
-//! before it looks ([`Barrier::heavy_or_nap`]).
+//! A system call filter that is installed after the process has registered may refuse the heavy
+//! barrier, thread by thread, while the frequent side keeps its compiler fence. Then the pair
+//! promises nothing, and the rare side manages without it: a sleeper naps and looks again
+//! ([`crate::wake`]), and code that can't look again, because it takes over what the other side
+//! leaves, naps before it looks ([`Barrier::heavy_or_nap`]).
 #![allow(unsafe_code)]
 
 use std::thread;

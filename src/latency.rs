@@ -2,12 +2,12 @@
 //! locked instruction.
 //!
 //! A [`Recorder`] belongs to the thread that measures: recording is a few plain loads and stores.
-//! Its [`Latencies`] are for any other thread, at any time: they don't ask the writer for anything,
-//! so they can also be read while it hangs. A [`Histogram`] is made when somebody reads.
+//! Its [`Latencies`] can be read by any thread at any time. They need nothing from the writer, so
+//! they can be read even while it hangs. A [`Histogram`] is made when somebody reads.
 //!
 //! Precision: values below 256 ns are exact, larger ones are in buckets no wider than 1/128 of
-//! their value (two significant digits). Values above [`LATENCY_MAX_NS`] (73 minutes) count as
-//! that. Memory: 36 KiB for each recorder, allocated once.
+//! their value (two significant digits). Values above [`LATENCY_MAX_NS`] (73 minutes) are counted
+//! as that maximum. Memory: 36 KiB per recorder, allocated once.
 //!
 //! Source of the idea: Gil Tene's HdrHistogram, whose layout the buckets have.
 //!

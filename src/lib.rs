@@ -1,9 +1,9 @@
 //! Memory that moves with the ring: per-thread pools for low-latency ingest over the disruptor.
 //!
 //! A lane is a pinned thread that owns a ring of memory and a ring of slots. It reserves bytes in
-//! its pool, fills them (from a socket, for one), and publishes them to stages, which read them
-//! where they lie. When every stage has passed them, the memory is free again: no allocator, no
-//! reference count and no lock stand on that way.
+//! its pool, fills them (from a socket, for example), and publishes them to stages, which read them
+//! in place. Once every stage has passed them, the memory is free again. No allocator, reference
+//! count or lock is involved.
 //!
 //! ```
 //! use std::cell::Cell;
@@ -46,18 +46,18 @@
 //!
 //! # What it promises
 //!
-//! - Bytes that a stage, a slice or a retained handle can see are never written (a forked child has
-//!   zeros in their place), and their memory is reused only after the last of them is done with it,
-//!   in whatever order and on whatever thread that happens.
+//! - Bytes that a stage, a slice or a retained handle can see are never written (a forked child
+//!   sees zeros in their place). Their memory is reused only after the last of these is done with
+//!   it, in any order and on any thread.
 //! - Reserving and publishing never wait for room, never spin and, after the start, never allocate:
 //!   a full pool or ring is a value ([`ring::Full`], and `pipeline::Refused` of a lane) that says
-//!   what to do. Where a stage sleeps, publishing wakes it: a locked instruction, a lock that is
-//!   held for some instructions, and a system call. Stages that spin cost none of these.
+//!   what to do. If a stage sleeps, publishing wakes it, which costs a locked instruction, a lock
+//!   held for a few instructions, and a system call. A stage that spins costs none of these.
 //! - The working set is the window or what is alive, whichever is larger, however large the pool
 //!   is.
-//! - A stage that panics releases nothing that it hasn't processed (under `PanicPolicy::Detach` its
-//!   lane does that in its place, and says so); a lane that closes says how many events each stage
-//!   has processed.
+//! - A stage that panics releases nothing that it hasn't processed. (Under `PanicPolicy::Detach`
+//!   the lane releases those events in its place, and reports it.) A lane that closes reports how
+//!   many events each stage has processed.
 //! - Every misuse is a compile error, an error value, or documented and tested. Each `unsafe` block
 //!   cites an invariant that is written down in `docs/INVARIANTS.md`.
 //!

@@ -1,9 +1,9 @@
-//! Which process it is: a forked child has a copy of all that its parent made, and none of the
-//! parent's other threads.
+//! Identifies the current process. A forked child has a copy of everything its parent made, but
+//! none of the parent's other threads.
 //!
-//! Forks are counted by a handler of libc's `fork`, so that a look costs one load. A child made by
-//! the bare system call doesn't run it: where taking the one for the other would be unsound, the
-//! process's number is compared as well ([`Process::is_surely_current`]).
+//! A handler of libc's `fork` counts forks, so a check costs one load. A child made by the bare
+//! system call doesn't run the handler. Where mistaking it for the parent would be unsound, the
+//! process id is compared as well ([`Process::is_surely_current`]).
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};

@@ -1,7 +1,7 @@
-//! The only file that names atomics: under `cfg(loom)` they are loom's, else the standard
-//! library's.
+//! The only file that names atomics. They are loom's under `cfg(loom)`, and the standard library's
+//! otherwise.
 //!
-//! Every ordering in the crate is paired by a name that stands at both of its ends:
+//! Every memory ordering in the crate has a name, which is cited at both of its ends:
 //!
 //! | name | store (Release) | load (Acquire) | what becomes visible |
 //! |---|---|---|---|

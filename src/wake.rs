@@ -8,17 +8,17 @@
 //! set? clear it and wake                  no: sleep until the word is cleared
 //! ```
 //! One of the two sees the other's store: see [`crate::barrier`]. A [`SleepWord`] is that word
-//! alone; a [`Sleeper`] is the word with who sleeps under it: a thread, which parks, or an async
-//! task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks: on
-//! one CPU a woken thread may run at once, and a task's waker may run anything. One that panics, in
-//! a wake-up or when it goes, ends there, after the process's panic hook has told of it: whoever
-//! wakes others goes on to wake the rest.
+//! alone. A [`Sleeper`] is the word together with its sleeper: a thread, which parks, or an async
+//! task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks,
+//! because on one CPU a woken thread may run at once, and a task's waker may run anything. If a
+//! waker panics when it is called or dropped, the panic is caught after the process's panic hook
+//! has reported it, and the remaining sleepers are still woken.
 //!
-//! Where the kernel refuses the heavy barrier, a waker may miss the word, so nobody relies on it: a
-//! thread naps for at most a millisecond ([`NAP`]) and looks again, over and over, and a task naps
-//! for less ([`TASK_NAP`]) in its poll and wakes itself. That costs time, and little of a CPU.
+//! Where the kernel refuses the heavy barrier, a waker may miss the word, so nothing relies on it.
+//! A thread naps for at most a millisecond ([`NAP`]) and looks again, repeatedly. A task naps for
+//! less ([`TASK_NAP`]) in its poll and wakes itself. That costs latency, and little CPU.
 //!
-//! One thread or task sleeps under a word at a time: its owner takes care of that.
+//! Only one thread or task at a time sleeps under a word; the word's owner ensures that.
 #![forbid(unsafe_code)]
 
 use std::mem;

@@ -1,5 +1,5 @@
-//! [`Bin`]: what one thread keeps of one class. Its owner puts in and takes out without a lock or a
-//! locked instruction; anybody may empty it.
+//! [`Bin`]: the buffers of one class that one thread keeps. Its owner puts blocks in and takes them
+//! out without a lock or a locked instruction. Any thread may empty it.
 //!
 //! ```text
 //! owner                                  thief (one at a time: the registry's lock)
@@ -9,13 +9,13 @@
 //! put in or take out                     take everything out
 //! store busy = 0 (Release)               clear the bit (Release), unless somebody waits for the class
 //! ```
-//! One of the two sees the other's store (see [`crate::barrier`]; a thief to whom the kernel
-//! refuses the heavy barrier naps in its place), so they are never both inside. Where the light
-//! barrier is a fence, another bit of `attention` sends the owner there, so that the common way
-//! asks one question. (Asymmetric locking after the biased locks of virtual machines; mimalloc and
-//! tcmalloc keep lists by thread too, but nobody else can empty those.)
+//! One of the two sees the other's store (see [`crate::barrier`]; a thief to which the kernel
+//! refuses the heavy barrier naps instead), so they are never both inside. Where the light barrier
+//! is a fence, another bit of `attention` sends the owner to it, so that the common path tests one
+//! word. (Asymmetric locking after the biased locks of virtual machines; mimalloc and tcmalloc keep
+//! lists by thread too, but nobody else can empty those.)
 //!
-//! Promises that what went in comes out once. It doesn't look at the bytes of a block.
+//! Promises that each block that goes in comes out once. It doesn't touch a block's bytes.
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;

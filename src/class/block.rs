@@ -1,4 +1,4 @@
-//! [`Block`]: the memory of one buffer while nobody uses it.
+//! [`Block`]: the memory of one buffer while no buffer uses it.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;

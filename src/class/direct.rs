@@ -1,5 +1,5 @@
-//! Direct buffers: larger than the largest class, or fresh at a limit. From the system's allocator,
-//! and back to it.
+//! Direct buffers: those larger than the largest class, and fresh ones at a limit. They come from
+//! the system's allocator and go back to it.
 //!
 //! ```text
 //!   │ header, 64 bytes: capacity │ payload, from a cache line on │

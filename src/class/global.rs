@@ -1,7 +1,7 @@
 //! A pool for the whole process, behind plain functions: the wire table without a limit.
 //!
-//! Promises what any other pool does. It is made by the first call, and never goes; a forked child
-//! has one of its own.
+//! Promises what any other pool promises. The first call makes it, and it is never freed. A forked
+//! child has its own.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};

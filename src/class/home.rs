@@ -1,9 +1,9 @@
-//! A block's way home: to the bin of the thread that drops it, else to the class's store, else to
+//! Giving a block back: to the bin of the thread that drops it, else to the class's store, else to
 //! the system.
 //!
-//! Promises that nothing of the pool is used after its last block is home: that block takes the
-//! pool with it, if nobody has a handle. So a class comes as a pointer here: a reference among the
-//! arguments would have to stay valid until the call returns.
+//! Promises that nothing of the pool is used after its last block is back: giving back the last
+//! block frees the pool, if no handle is left. That is why the class is passed as a pointer here: a
+//! reference would have to stay valid until the call returns.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;

@@ -1,8 +1,8 @@
-//! Shrinking: buffers that nobody has needed for a while give their pages back.
+//! Shrinking: buffers that haven't been needed for a while give their pages back.
 //!
 //! Promises that what was needed within the last `shrink_after` keeps its pages, and that what
 //! wasn't loses them at the next look after twice that time. The policy is a pure function of the
-//! clock's time and a count; memory is touched without a lock held.
+//! time and a count. Memory is touched while no lock is held.
 #![forbid(unsafe_code)]
 
 use std::io;

@@ -1,7 +1,7 @@
 //! [`Place`]: a place in the line of a class, of a thread or of a task.
 //!
-//! Promises that a place is left when it is dropped, also by a panic, and that what it was granted
-//! at the last moment goes to the next.
+//! Promises that dropping a place leaves the line, also during a panic, and that a block granted to
+//! it at the last moment goes to the next in line.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

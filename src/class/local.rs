@@ -1,8 +1,8 @@
-//! The bins of a thread: one for each class of each pool that the thread has used.
+//! The bins of a thread: one per class of each pool that the thread has used.
 //!
-//! Promises that a thread's bins of the pools it uses are found with a load and a comparison, that
-//! bins are emptied when their thread ends, and that a thread that is ending, or never could have
-//! bins, still gets and drops buffers.
+//! Promises that a thread finds its bins with a load and a comparison, that bins are emptied when
+//! their thread ends, and that a thread that is ending, or that never could have bins, still gets
+//! and drops buffers.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};

@@ -4,11 +4,11 @@
 //!   slab   │ block │ block │ block │ block │ ...          blocks of one class, without gaps
 //!   pages  │ page      │ page      │ page      │ ...      given back where whole pages are nobody's
 //! ```
-//! The page is the machine's: 4 KiB on x86-64, up to 64 KiB elsewhere. The kernel gives back whole
-//! pages only, and takes more than it was told rather than refuse.
+//! Pages have the machine's size: 4 KiB on x86-64, up to 64 KiB elsewhere. The kernel takes back
+//! whole pages only, and rounds a range up rather than refuse it.
 //!
-//! Promises one block for each place in a slab. Slabs double in size from 1 to 16 MiB (a block at
-//! least), so a class is a few mappings, and they stay mapped until the pool goes: address space
+//! Promises one block per place in a slab. Slabs double in size from 1 to 16 MiB (but hold at least
+//! one block), so a class has few mappings. They stay mapped until the pool is freed: address space
 //! costs nothing, and pages are given back without unmapping.
 #![allow(unsafe_code)]
 

@@ -9,18 +9,19 @@
 //!    thread's own bin, without a lock or a locked instruction; the bin is filled from the class's
 //!    store, half a bin at a time.
 //! 3. **Use.** [`PooledBuf`] is a slice of bytes, on any thread.
-//! 4. **Drop.** It goes to the bin of the thread that drops it, so a thread that only drops hands
-//!    half a bin on to the store at a time, from where a thread that only gets takes it: memory
-//!    doesn't drift.
+//! 4. **Drop.** The buffer goes to the bin of the thread that drops it. A thread that only drops
+//!    passes half a bin at a time to the store, where a thread that only gets takes it. So memory
+//!    doesn't pile up on one thread.
 //! 5. **Wait.** At a class's [`Limit`], a getter first takes back what other threads keep in their
-//!    bins, then waits in line, is refused or gets a direct buffer, as [`AtLimit`] says. Nothing
-//!    that a thread merely keeps can starve another that waits; one that doesn't may be refused
-//!    while buffers are on their way for a moment ([`GetError::Exhausted`]). (A filter of system
-//!    calls that refuses `membarrier(2)` later costs each look at what others keep a millisecond.)
-//! 6. **Shrink.** What nobody needed for a while gives its pages back, by [`ClassPool::tick`].
+//!    bins, then waits in line, is refused or gets a direct buffer, as [`AtLimit`] says. Buffers
+//!    that a thread merely keeps never starve a getter that waits. A getter that doesn't wait may
+//!    be refused while buffers are briefly in transit ([`GetError::Exhausted`]). (If a system call
+//!    filter later refuses `membarrier(2)`, each look at other threads' bins takes a millisecond.)
+//! 6. **Shrink.** Buffers that haven't been needed for a while give their pages back, by
+//!    [`ClassPool::tick`].
 //!
-//! A forked child makes pools of its own, also the one behind the plain functions. What it has of
-//! its parent's never waits for a lock that another thread of the parent held at the fork:
+//! A forked child makes its own pools, also the one behind the plain functions. Its copies of its
+//! parent's pools never wait for a lock that another thread of the parent held at the fork:
 //!
 //! | in the child, of a pool that the parent made | |
 //! |---|---|
@@ -31,11 +32,11 @@
 //! | statistics | of the direct buffers; nothing is known of the classes |
 //! | warm-up, tick, a ticker's end, the last handle, the end of a thread | do nothing |
 //!
-//! It knows of forks by libc's `fork` only, which runs handlers: not of a bare `clone` or `_Fork`.
+//! It notices forks through libc's `fork` only, which runs handlers; not a bare `clone` or `_Fork`.
 //!
-//! Waste: the rest of the class behind the payload (see [`ClassTable`]), what threads keep
-//! ([`ClassOptions::cache_bytes`] for each class and thread, at most), and the part of a slab that
-//! wasn't used yet, which holds no pages.
+//! Waste: the unused end of a buffer (see [`ClassTable`]), what threads keep (at most
+//! [`ClassOptions::cache_bytes`] per class and thread), and the part of a slab that hasn't been
+//! used yet, which holds no pages.
 
 mod bin;
 mod block;

@@ -1,9 +1,9 @@
-//! [`Number`]: what tells a pool from all others of the process, and where a thread looks for the
-//! pool's bins.
+//! [`Number`]: distinguishes a pool from all others in the process, and says where a thread looks
+//! for the pool's bins.
 //!
-//! Promises that no number is used twice, and that up to [`NEAR_POOLS`] pools that live at a time
-//! have a place each. A further pool shares its place: a thread that takes turns between two pools
-//! of one place searches a list at each turn.
+//! Promises that no number is used twice, and that up to [`NEAR_POOLS`] pools alive at a time have
+//! a place each. A further pool shares a place: a thread that alternates between two pools in one
+//! place searches a list each time it switches.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What is asked of a class pool: [`ClassOptions`], checked in one place.
+//! The options of a class pool: [`ClassOptions`], checked in one place.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;

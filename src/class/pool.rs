@@ -1,4 +1,4 @@
-//! [`ClassPool`]: the handle through which buffers are got.
+//! [`ClassPool`]: the handle that buffers are got from.
 #![forbid(unsafe_code)]
 
 use std::future::Future;

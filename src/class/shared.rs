@@ -1,14 +1,14 @@
-//! [`Shared`]: what all handles, buffers and threads of one pool share, and [`Class`], its part for
-//! one size.
+//! [`Shared`]: the state shared by all handles, buffers and threads of one pool; and [`Class`], its
+//! part for one size.
 //!
 //! A buffer comes from the thread's bin, else from the class's store, else from a new slab, else,
-//! at the limit, from the bins of other threads; and whoever still has none waits, is refused, or
-//! gets a direct buffer. It goes back to the bin of the thread that drops it, and half a full bin
-//! to the store.
+//! at the limit, from the bins of other threads; and a getter that still has none waits, is
+//! refused, or gets a direct buffer. A dropped buffer goes to the bin of the dropping thread, and
+//! half of a full bin goes to the store.
 //!
 //! Locks, outermost first: the base of the counters or a class's growth; then the registry, a
-//! class's slabs or a class's store, none of which is taken under another. Whoever is woken is
-//! woken under none: a waker may use the pool.
+//! class's slabs or a class's store, none of which is taken while another is held. Waiters are
+//! woken with no lock held, because a waker may use the pool.
 #![forbid(unsafe_code)]
 
 use std::ptr::NonNull;

@@ -1,8 +1,8 @@
-//! What a pool has done and how it stands: by class, and for direct buffers.
+//! Statistics of a pool: what it has done and what it holds, by class and for direct buffers.
 //!
-//! Promises that counting costs the threads nothing that they share: each counts in its own bins,
-//! and whoever asks adds up. A snapshot taken while others work is a little older in one place than
-//! in another, and a counter never goes back but by a reset.
+//! Promises that counting touches nothing that threads share: each counts in its own bins, and the
+//! reader adds up. A snapshot taken while other threads work isn't of one moment. A counter never
+//! goes back, except by a reset.
 #![forbid(unsafe_code)]
 
 use std::fmt;

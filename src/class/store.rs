@@ -1,5 +1,5 @@
-//! [`Store`]: all blocks of a class that no thread keeps, and those who wait for one. Behind a lock
-//! that is held for a few moves.
+//! [`Store`]: all blocks of a class that no thread keeps, and the waiters for one. Its lock is held
+//! for a few moves only.
 //!
 //! ```text
 //!            take (warm)                     ┌── in use, or kept by a thread
@@ -10,9 +10,9 @@
 //!    └───────── │ moving │ ◀──────────────── free / cold
 //!               └────────┘ ──▶ cold   (no pages: never used, or given back)
 //! ```
-//! Promises that a block is in one of these places, that a class never has more resident ones than
-//! its limit, and that whoever waits longest is served first. It doesn't touch memory: whether a
-//! moving block gets or loses its pages is the caller's doing, without the lock.
+//! Promises that a block is in exactly one of these places, that a class never has more resident
+//! blocks than its limit, and that the longest waiter is served first. It doesn't touch memory: the
+//! caller populates a block or gives its pages back, without the lock.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;

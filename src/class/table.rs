@@ -1,4 +1,4 @@
-//! Size classes: which sizes a pool has, and which class a length belongs to.
+//! Size classes: the sizes that a pool has, and the class that a length belongs to.
 //!
 //! Promises the smallest class that fits, found without a search through all of them. It owns no
 //! memory.

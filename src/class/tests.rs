@@ -1,4 +1,4 @@
-//! The pool as its users see it.
+//! The pool through its public interface.
 
 mod bounds;
 mod fork;

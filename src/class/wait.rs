@@ -1,9 +1,10 @@
-//! [`Waiter`]: a thread or a task that waits for a buffer, and the place where it is put.
+//! [`Waiter`]: a thread or a task that waits for a buffer, and the place where the buffer is left
+//! for it.
 //!
-//! Promises that a granted block is found by whoever looks next, and that a wake-up isn't lost: the
-//! grant comes before the wake-up, and the waiter looks again after it has said whom to wake. It
-//! doesn't know the line it stands in. A waker is somebody else's code: it is called, cloned and
-//! dropped under no lock, and when it panics nobody else is the worse for it.
+//! Promises that the waiter's next look finds a granted block, and that no wake-up is lost: the
+//! grant comes before the wake-up, and the waiter looks again after it has registered. It doesn't
+//! know the line that it is in. A waker is foreign code: it is called, cloned and dropped with no
+//! lock held, and its panics affect nobody else.
 #![forbid(unsafe_code)]
 
 use std::ptr;

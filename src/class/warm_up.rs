@@ -1,4 +1,4 @@
-//! Warm-up: buffers get their pages before somebody needs them.
+//! Warm-up: buffers get their pages before they are needed.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The end of the process under `PanicPolicy::Abort`: a line on standard error if it can be had,
-//! and the abort in any case.
+//! The end of the process under `PanicPolicy::Abort`: a line on standard error if possible, and the
+//! abort in any case.
 #![allow(unsafe_code)]
 
 use std::fmt;

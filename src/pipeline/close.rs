@@ -1,4 +1,4 @@
-//! The end of a lane: drain with a deadline, or go at once.
+//! The end of a lane: drain with a deadline, or end at once.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};

@@ -1,8 +1,9 @@
 //! Result columns: what a stage writes beside the ring, row by row, for later layers.
 //!
-//! A column has a row for each slot of the ring. Its stage writes a row before it releases the
-//! event; stages of later layers read it before they release it. What orders the two is what shows
-//! the event to the later stage: a cursor of the disruptor, or the progress behind it.
+//! A column has one row per slot of the ring. Its stage writes a row before it releases the event;
+//! stages of later layers read the row before they release the event. The two are ordered by what
+//! lets the later stage see the event: a cursor of the disruptor, or the progress that is stored
+//! after it.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;

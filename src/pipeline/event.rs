@@ -1,5 +1,4 @@
-//! The eventfd on which the IO thread sleeps: set, it makes the thread's poll call return, until it
-//! is cleared.
+//! The eventfd that the IO thread sleeps on. While it is set, the thread's poll call returns.
 #![allow(unsafe_code)]
 
 #[cfg(loom)]

@@ -1,17 +1,16 @@
-//! The flow of a lane's events through its stages: how far each is, who failed, where the stream
-//! ends, who sleeps.
+//! The flow of a lane's events through its stages: each stage's progress, failures, the end of the
+//! stream, and who sleeps.
 //!
-//! It knows of a stage's poller only that it can be kept and that it can release everything, so
-//! that loom can run it over a model of the disruptor's cursors.
+//! All it knows of a stage's poller is that it can be kept and can release everything, so loom can
+//! run this module over a model of the disruptor's cursors.
 //!
-//! Two rules of order hold it together, and `flow/loom_tests.rs` runs both under every
+//! It rests on two rules of order, and `src/pipeline/flow/loom_tests.rs` checks both under every
 //! interleaving:
 //!
-//! - What explains a state is recorded before the state: the failure before the death, the death
-//!   before the poller that somebody else may then pump, and before the last `Held` is seen to be
-//!   gone.
-//! - The stream's end is taken from `closed_at` alone. The disruptor's own shutdown is a Relaxed
-//!   store: a stage may see it before anything that the lane did earlier.
+//! - The cause of a state is recorded before the state: the failure before the death; the death
+//!   before the poller is handed to the pump, and before the last `Held` is seen to be gone.
+//! - The end of the stream is read from `closed_at` only. The disruptor's own shutdown is a Relaxed
+//!   store, which a stage may see before earlier stores of the lane.
 #![forbid(unsafe_code)]
 
 use super::abort::abort_saying;

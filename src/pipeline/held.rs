@@ -1,4 +1,4 @@
-//! Events that a stage has read but not yet released: for fsync, or device work in flight.
+//! Events that a stage has read and not yet released: for fsync, or device work in flight.
 #![forbid(unsafe_code)]
 
 use std::mem;

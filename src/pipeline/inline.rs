@@ -1,9 +1,9 @@
 //! Inline stages: a stage and its handler, polled by the IO thread.
 //!
-//! They run on the thread that publishes, so they know by its own count what is published, and read
-//! slots where the lane has staged them. Their cursors in the disruptor, which let threads and the
-//! producer go on, follow: after each batch, or, where nobody but this thread looks at them, once
-//! the producer needs room.
+//! They run on the publishing thread, so they take the published position from the lane's own
+//! count, and read slots where the lane has staged them. Their cursors in the disruptor, which let
+//! threads and the producer continue, are moved later: after each batch or, if only this thread
+//! looks at them, when the producer needs room.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

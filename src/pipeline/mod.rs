@@ -1,12 +1,12 @@
-//! Lanes: a pinned thread, its pool, its disruptor and the stages behind it.
+//! Lanes. A lane is a pinned thread with its pool, its disruptor ring and the stages of that ring.
 //!
-//! By life cycle: a [`LaneSpec`] names the stages in layers and is started on the thread that will
-//! own the lane ([`LaneSpec::start`]), which gives a [`Lane`] (for that thread only) and [`Stage`]
-//! handles (Send). The thread claims slots with their memory, fills and stages them and flushes (or
-//! stages slices that it reserved or received before); stages see [`View`]s, inline
-//! ([`Lane::attach`], or [`Stage::poll`] by hand) or on threads ([`Stage::spawn`]), read ahead with
-//! [`Held`] and leave results in columns; the lane learns what all have passed, and the memory is
-//! free again. [`Lane::close`] drains it.
+//! The life cycle: a [`LaneSpec`] names the stages in layers. The thread that will own the lane
+//! starts it ([`LaneSpec::start`]) and gets a [`Lane`] (for that thread only) and [`Stage`] handles
+//! (Send). The thread claims slots with their memory, fills and stages them and flushes (or stages
+//! slices that it reserved or received before); stages see [`View`]s, inline ([`Lane::attach`], or
+//! [`Stage::poll`] by hand) or on threads ([`Stage::spawn`]), read ahead with [`Held`] and leave
+//! results in columns. Once the lane sees that all stages have passed an event, its memory is free
+//! again. [`Lane::close`] drains it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,16 +30,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where the slices themselves should stand in the ring, without stages and layers, there is
-//! [`SliceRing`].
+//! To keep the slices themselves in the ring, without stages and layers, use [`SliceRing`].
 //!
 //! It promises: claiming, reserving and publishing never wait for room and never spin; a panic
-//! releases nothing that wasn't processed, unless the policy is to go on without the stage; no
+//! releases nothing that wasn't processed, unless the policy is to continue without the stage; no
 //! wake-up is lost; no safe call, in any order, reads memory that is reused.
 //!
 //! In a forked child a lane is a copy without its stages' threads and with a pool of zeros: it may
-//! be dropped or closed, which waits for no lock of the parent's and takes nothing from it. Start
-//! another for work.
+//! be dropped or closed, which waits for no lock of the parent and takes nothing from it. To do
+//! work there, start another lane.
 //!
 //! It doesn't: share a lane between producers (start more lanes), resize, or hand out the
 //! disruptor's own closures over slots.

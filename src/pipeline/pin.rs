@@ -1,14 +1,14 @@
-//! Pinning: tying the calling thread to one CPU, and knowing which CPUs there are to choose from.
+//! Pinning: binding the calling thread to one CPU, and listing the CPUs to choose from.
 //!
 //! Promises that an id is checked against the process's mask before the kernel sees it, that a
 //! failed pin is an error or a reported downgrade, and that it never panics. It doesn't keep other
-//! threads off the CPU: that is the administrator's (`isolcpus`, cpusets).
+//! threads off the CPU: that is up to the administrator (`isolcpus`, cpusets).
 //!
-//! Two traps decide the shape. Once a thread is pinned, it and every thread it starts see only that
-//! CPU: so the mask is read once, before the first pin, and [`unpin_current`] gives it back to
-//! threads that inherited a pin. And crate core_affinity, which does the work, reads and sets fixed
-//! masks of 1024 CPUs and panics past them: so larger ids and larger machines go to the kernel with
-//! a mask as long as it must be.
+//! Two traps shape this module. Once a thread is pinned, it and every thread that it starts see
+//! only that CPU. So the mask is read once, before the first pin, and [`unpin_current`] restores it
+//! for threads that inherited a pin. And the crate core_affinity, which does the work, uses fixed
+//! masks of 1024 CPUs and panics beyond them. So larger ids and larger machines are handled by
+//! system calls with a mask as long as needed.
 #![allow(unsafe_code)]
 
 use crate::region::cpulist::CpuList;

@@ -1,8 +1,8 @@
-//! The disruptor's pollers, and the one way in which we read through them.
+//! The disruptor's pollers, and the only way in which we read through them.
 //!
-//! Dropping an `EventGuard` releases all it covers, read or not, also while unwinding. So handlers
-//! run under `catch_unwind` inside the live guard; unless all of it is done the guard is forgotten,
-//! and exactly what is done is taken again and released.
+//! Dropping an `EventGuard` releases every event that it covers, read or not, also during
+//! unwinding. So handlers run under `catch_unwind` while the guard is alive. If not all of its
+//! events are done, the guard is forgotten, and exactly the done ones are taken again and released.
 #![forbid(unsafe_code)]
 
 use std::any::Any;

@@ -1,11 +1,11 @@
-//! Publication: what is staged goes into the disruptor's ring, and to the inline stages.
+//! Publishing: staged events go into the disruptor's ring, and to the inline stages.
 //!
 //! ```text
 //!   slot ─▶ its place in `waiting`, where inline stages read it ─▶ the ring's entry at the same place ─▶ the producer's cursor ─▶ the lane's count ─▶ wake-ups
 //! ```
-//! The disruptor lets the producer on by the reclaimer's cursor, which follows what is reclaimed
-//! only when the ring is used up: once a lap, or, where stages are a ring behind, with whatever
-//! they free.
+//! The reclaimer's cursor limits how far the disruptor lets the producer go. The lane moves it up
+//! to what is reclaimed only when the ring is used up: once per lap or, if stages lag by a whole
+//! ring, whenever they free something.
 #![forbid(unsafe_code)]
 
 use disruptor::Producer;

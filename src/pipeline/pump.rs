@@ -1,5 +1,4 @@
-//! What the IO thread does for stages that are dead, and how it knows that there is something to
-//! do.
+//! What the IO thread does for dead stages, and how it knows that there is something to do.
 #![forbid(unsafe_code)]
 
 use super::lane::Lane;

@@ -1,5 +1,5 @@
-//! What the threads of a lane share: the flow of its events, its memory, which events were
-//! rejected, and its figures.
+//! What the threads of a lane share: the flow of its events, its memory, the rejected events, and
+//! its statistics.
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;

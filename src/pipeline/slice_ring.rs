@@ -9,8 +9,8 @@
 //! ```
 //! The pool's read cursor moves when an event is overwritten, a ring's length later: that is
 //! [`Reclaim::OnOverwrite`] of a lane, where an event holds integers and the release is a number.
-//! What is alive, and when it goes, is the same in both; what they cost, and when to take which,
-//! stands in DESIGN.md ("One mechanism, two forms").
+//! Both keep the same slices alive for the same time. DESIGN.md ("One mechanism, two forms") says
+//! what each costs and when to use it.
 //!
 //! ```
 //! use slipring::pipeline::{Polled, SliceRing};
@@ -36,12 +36,12 @@
 //! ```
 //!
 //! It promises: a slice in an event is dropped on the owner's thread and nowhere else, also at the
-//! end, whoever of owner and readers goes last; its bytes don't change before every reader has
+//! end, whether the owner or a reader is last; its bytes don't change before every reader has
 //! released the event; publishing never blocks and never spins; a panic in a handler releases
 //! nothing of its batch.
 //!
-//! It doesn't: wake anybody (readers spin, or wait by [`Idle`](super::Idle)), order readers in
-//! layers, give back memory before the ring has gone round, or go on without a reader.
+//! It doesn't: wake anybody (readers spin, or wait with [`Idle`](super::Idle)), order readers in
+//! layers, free memory before the ring has wrapped, or continue without a reader.
 //! [`Lane`](super::Lane) does all of these.
 //!
 //! # What doesn't compile

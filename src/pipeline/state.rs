@@ -1,4 +1,4 @@
-//! One stage as the other threads of its lane see it: how far it is, whether it is dead, what it
+//! One stage as the other threads of its lane see it: its progress, whether it is dead, what it
 //! holds and what it rejected.
 #![forbid(unsafe_code)]
 

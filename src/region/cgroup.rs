@@ -1,8 +1,8 @@
 //! Memory limits of the process's control groups, versions 1 and 2, and of all their ancestors.
 //!
-//! Populating past such a limit isn't an error but SIGKILL, so it is read before anything is
-//! mapped. Promises the level that leaves the least room. It doesn't see limits outside its own
-//! cgroup namespace: nobody inside can.
+//! Populating memory beyond such a limit ends in SIGKILL, not in an error, so the limits are read
+//! before anything is mapped. Promises to find the level that leaves the least room. It can't see
+//! limits outside its own cgroup namespace; nothing inside can.
 
 use super::kernel::{Roots, number, read, stat_number};
 use std::path::{Path, PathBuf};

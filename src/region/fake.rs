@@ -1,4 +1,4 @@
-//! A machine made of files: a folder that stands for `/proc` and `/sys` in tests.
+//! A machine made of files: a folder that replaces `/proc` and `/sys` in tests.
 
 use super::kernel::Roots;
 use super::map::page_bytes;

@@ -1,14 +1,14 @@
-//! Forked children: what becomes of a region there that must not be shared.
+//! Forked children: what happens there to a region that must not be shared.
 //!
-//! A region whose bytes a child isn't to have is wiped in it: the range stays mapped and reads as
-//! zeros. Where the kernel can't do that (reserved huge pages, and Linux before 4.14) the range is
-//! left out of the child, and that hole would be open to whatever the child maps next, while the
-//! child's copies of the parent's handles still name it. So the holes are listed here, and the
-//! handler of a fork closes them, with zeros too.
+//! A region whose bytes a child must not have is wiped there: the range stays mapped and reads as
+//! zeros. Where the kernel can't do that (reserved huge pages, and Linux before 4.14), the range is
+//! left out of the child. That hole could be filled by whatever the child maps next, while the
+//! child's copies of the parent's handles still name it. So the holes are listed here, and the fork
+//! handler fills them with zeros.
 //!
-//! Promises that a child of `fork` never finds foreign memory in a parent's region. It doesn't know
-//! of children made by the bare system call: those leak the region rather than unmap what they have
-//! in its place ([`Mapping`](super::map::Mapping)'s drop).
+//! Promises that a child of `fork` never finds foreign memory in a parent's region. It doesn't
+//! cover children made by the bare system call: those leak the region rather than unmap what is in
+//! its place ([`Mapping`](super::map::Mapping)'s drop).
 #![allow(unsafe_code)]
 
 use std::ptr;

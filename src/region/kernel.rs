@@ -1,4 +1,5 @@
-//! What the kernel says in files: the roots of `/proc` and `/sys`, and the shapes their lines have.
+//! What the kernel reports in files: the roots of `/proc` and `/sys`, and the formats of their
+//! lines.
 //!
 //! Promises that a missing or strange file is `None`, never a panic: containers hide files. Readers
 //! take the roots as a value, so that tests use a folder; under Miri, which has no such files,

@@ -1,9 +1,8 @@
-//! Everything that would refuse a region, or kill the process for it, compared before the first
-//! page is mapped.
+//! Every limit that would refuse a region, or get the process killed for it, checked before the
+//! first page is mapped.
 //!
-//! Promises an error with the figures for each known limit. It isn't a reservation: memory that
-//! others take between the check and the touch is theirs, and a limit that can't be read limits
-//! nothing here.
+//! Promises an error with the figures for each known limit. It isn't a reservation: others may take
+//! memory between the check and the touch. A limit that can't be read is ignored here.
 
 use super::cgroup;
 use super::error::RegionError;

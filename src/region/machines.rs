@@ -1,5 +1,5 @@
-//! Machines as values, for tests: whatever depends on caches, cores or pages is run on all of them,
-//! and never on the one that runs the tests.
+//! Machines as values, for tests. Tests of what depends on caches, cores or pages run on all of
+//! these machines, and don't depend on the one that runs them.
 
 use super::topology::Topology;
 

@@ -1,18 +1,18 @@
 //! The mapping under a region, and every system call about it.
 //!
 //! Promises an owned range of one page kind, between guards, that is unmapped when dropped on any
-//! thread. It decides nothing: which kind, which advice and what to do about a refusal is
-//! [`super::region`]'s.
+//! thread. It decides nothing: [`super::region`] chooses the kind and the advice, and handles
+//! refusals.
 //!
 //! ```text
 //!   mmap start           base                          base + len          mmap end
 //!   │ guard (PROT_NONE)  │ the region, of one page kind │ guard (PROT_NONE) │
 //! ```
 //!
-//! The guards turn a write past either end, also one by the kernel for us, into a fault. They also
-//! keep the range a line of its own in smaps: neighbours of one kind are merged there. Reserved
-//! huge pages need none: they are never merged, and a guard would cost a whole huge page. Under
-//! Miri there are no guards and every request is a no-op.
+//! The guards turn a write past either end into a fault, also a write by the kernel on our behalf.
+//! They also keep the range on its own line in smaps, where neighbours of one kind are merged.
+//! Reserved huge pages need no guards: they are never merged, and a guard would cost a whole huge
+//! page. Under Miri there are no guards and every request is a no-op.
 #![allow(unsafe_code)]
 
 use super::fork::Listed;

@@ -1,6 +1,6 @@
-//! What is asked of a region: `RegionOptions` and the words its fields take.
+//! The request for a region: `RegionOptions` and the values of its fields.
 //!
-//! Promises nothing about what is granted: that stands in [`crate::region::RegionReport`].
+//! Says nothing about what is granted; see [`crate::region::RegionReport`].
 
 use super::error::ParsePagesError;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! Placement: which NUMA node a region is tied to, and on which one it came to lie.
+//! Placement: the NUMA node that a region is bound to, and the node that its pages are on.
 //!
-//! Promises no system call on a machine of one node. It doesn't move pages that were touched
-//! before.
+//! Promises to make no system call on a machine with one node. It doesn't move pages that were
+//! touched before.
 
 use super::error::RegionError;
 use super::kernel::Roots;

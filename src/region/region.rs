@@ -1,4 +1,4 @@
-//! [`Region`]: asks for a mapping in the right order, steps down where that is allowed, and
+//! [`Region`]: requests a mapping in the right order, falls back where that is allowed, and
 //! reports.
 //!
 //! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand

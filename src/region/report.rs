@@ -1,4 +1,4 @@
-//! What a region got: [`RegionReport`], read back from the kernel after touching, one line for each
+//! What a region got: [`RegionReport`], read back from the kernel after touching. One line per
 //! fact.
 
 use super::error::{Errno, RegionError, Size};

@@ -1,8 +1,8 @@
-//! [`Reserve`]: a mapped range whose pages come when they are needed and are given back in parts.
+//! [`Reserve`]: a mapped range whose pages are populated on demand and given back in parts.
 //!
 //! Promises the checks, guards, page kind and NUMA node of a [`Region`](super::Region), but not
-//! residency: who needs pages now asks for them. It doesn't know who uses which part; giving back a
-//! part that somebody reads would change bytes under them, so that call is unsafe.
+//! residency: callers that need pages now ask for them. It doesn't know who uses which part. Giving
+//! back a part that somebody reads would change bytes under the reader, so that call is unsafe.
 #![allow(unsafe_code)]
 
 use super::error::RegionError;

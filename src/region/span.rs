@@ -1,8 +1,8 @@
 //! Spans: an offset and a length, and the arithmetic about them.
 //!
-//! Promises that nothing overflows unseen: every sum is checked once, in [`Span::new`] or
-//! [`align_up`]. It owns no memory and knows no pointer; offsets count from whatever the caller
-//! counts from.
+//! Promises that nothing overflows silently: every sum is checked once, in [`Span::new`] or
+//! [`align_up`]. It owns no memory and holds no pointer. Offsets are relative to a base that the
+//! caller chooses.
 #![forbid(unsafe_code)]
 
 use std::fmt;

@@ -1,8 +1,8 @@
-//! The machine's caches and NUMA nodes, as far as a lane wants to know them.
+//! The machine's caches and NUMA nodes, as far as a lane needs them.
 //!
-//! Promises that what the kernel doesn't tell is None or absent, never an error. Reading costs some
-//! files a CPU: do it at start. It doesn't know which CPUs the process may use: that is the
-//! pinning's mask.
+//! Promises that what the kernel doesn't report is None or absent, never an error. Reading opens
+//! several files per CPU, so do it at start. It doesn't know which CPUs the process may use: that
+//! is the pinning's mask.
 
 use super::cpulist::{self, CpuList};
 use super::error::Size;

@@ -1,7 +1,8 @@
-//! Touching: every page of a mapping is supplied now, by the thread that calls, and it is timed.
+//! Touching: the calling thread populates every page of a mapping now, and measures the time.
 //!
 //! Promises that no later write waits for a page. It is the first touch, so it decides the NUMA
-//! node, and it comes after all advice: huge pages asked for after the touch come late or never.
+//! node. It comes after all advice, because huge pages that are requested after the touch come late
+//! or never.
 #![allow(unsafe_code)]
 
 use super::map::{Advice, Mapping};

@@ -1,4 +1,4 @@
-//! Chunk arithmetic: offsets, strides and the shape of a pool. It owns no memory and knows no
+//! Chunk arithmetic: offsets, strides and the layout of a pool. It owns no memory and holds no
 //! pointer.
 //!
 //! ```text

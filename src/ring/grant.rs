@@ -1,7 +1,7 @@
 //! A grant: bytes reserved at the write position, borrowed from the pool.
 //!
-//! Because it borrows the pool, there is one at a time and nothing can be allocated behind it:
-//! until it is committed the pool counts nothing, so a grant that is dropped, or leaked, has cost
+//! A grant borrows the pool, so there is one at a time and nothing else can be allocated after it.
+//! The pool counts nothing until the grant is committed, so a grant that is dropped or leaked costs
 //! nothing.
 #![allow(unsafe_code)]
 

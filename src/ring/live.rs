@@ -1,7 +1,7 @@
 //! The state of one chunk: what is alive in it, and how the pool and its slices reach it.
 //!
-//! A slice points at its chunk's state rather than at its owner: a drop is one decrement, and what
-//! the pool must know to allocate stands in the same cache line.
+//! A slice points at its chunk's state rather than at its owner, so a drop is one decrement. What
+//! the pool needs in order to allocate is in the same cache line.
 #![allow(unsafe_code)]
 
 use core::cell::Cell;

@@ -1,7 +1,7 @@
 //! The part of a pool that outlives it and crosses threads: the region and the pins.
 //!
-//! Slots, views and retained handles name memory by [`Span`], plain integers; this is where they
-//! become bytes.
+//! Slots, views and retained handles name memory by [`Span`], which is plain integers. This module
+//! turns a span into bytes.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "pipeline")]

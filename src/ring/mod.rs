@@ -1,10 +1,10 @@
 //! The ring pool: the allocator of one thread, over one region.
 //!
-//! By life cycle: [`PoolOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes are
-//! reserved ([`Grant`]), owned while somebody else fills them ([`Token`], [`InFlight`]), committed
-//! ([`PoolSlice`]) or cut where they were received ([`Received`]); staged under a sequence and
-//! released by it ([`RingPool::stage`], [`RingPool::release`]); kept longer where that is needed
-//! ([`Retained`]).
+//! The life cycle: [`PoolOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes
+//! are reserved ([`Grant`]), owned while somebody else fills them ([`Token`], [`InFlight`]),
+//! committed ([`PoolSlice`]) or cut where they were received ([`Received`]); staged under a
+//! sequence and released by it ([`RingPool::stage`], [`RingPool::release`]); kept longer where that
+//! is needed ([`Retained`]).
 //!
 //! It promises: no slice overlaps another that is alive; memory is reused only when the owner's
 //! slices of its chunk are gone, its sequences are released and its pins are dropped, in whatever

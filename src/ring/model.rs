@@ -1,9 +1,9 @@
 //! The naive model of a pool: a list of live ranges with what was written to them, compared over
 //! random operations.
 //!
-//! After every operation each live range must still hold its bytes (so nothing overlaps and nothing
-//! is reused early); at the end, with everything gone, the whole pool must be there again. Sizes
-//! are tiny: wrap and full happen all the time.
+//! After every operation each live range must still hold its bytes, so nothing overlaps and nothing
+//! is reused early. At the end, when everything is dropped, the whole pool must be free again.
+//! Sizes are tiny, so the pool wraps and fills up all the time.
 
 mod cases;
 

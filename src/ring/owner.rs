@@ -1,10 +1,10 @@
-//! The state of the thread that owns a pool, as far as what outlives a call must reach it: plain
-//! cells, no atomics but the pins it looks at.
+//! The part of a pool's state that must be reachable by what outlives a call. It belongs to the
+//! pool's thread: plain cells, and no atomics but the pins it reads.
 //!
 //! Tokens, receives and slices point at their chunk's state without a count of their own: each of
-//! them is one of its `owner_live`, and the state is freed by whichever comes last, the pool or the
-//! last of them. What only the pool itself needs (the write position, the sequences) stands in the
-//! pool, where the compiler may keep it in registers.
+//! them is counted in its `owner_live`. The state is freed by the last holder to go, be it the pool
+//! or one of them. What only the pool needs (the write position, the sequences) is in the pool,
+//! where the compiler may keep it in registers.
 #![allow(unsafe_code)]
 
 use core::cell::{Cell, RefCell};

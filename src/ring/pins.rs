@@ -1,9 +1,9 @@
 //! Pins: how retained handles, on any thread, keep a chunk from being reused.
 //!
-//! A pin is taken while the chunk is protected by something else (a slice, or a slot that isn't
-//! released), so the owner, who looks at `released` before it looks at the pins, sees it. At most
-//! `pinned_max` chunks carry pins at once: the first pin of a chunk needs a unit of that cap, and
-//! the last one gives it back.
+//! A pin is taken while something else protects the chunk (a slice, or a slot that isn't released).
+//! The owner reads `released` before it reads the pins, so it sees the pin. At most `pinned_max`
+//! chunks carry pins at once: the first pin of a chunk needs a unit of that cap, and the last one
+//! gives it back.
 //!
 //! ```text
 //!   0 ──▶ undecided, k ask for the unit ──▶ k pins        one of them has it; a unit too many goes back
@@ -11,8 +11,9 @@
 //!                  ▼                                          ▼
 //!                  0                                          0
 //! ```
-//! Whoever gets no unit while others still ask for the same chunk waits for them, since theirs
-//! serves it too: for some looks, because a thread that isn't running could keep it waiting.
+//! A thread that gets no unit while others still ask for the same chunk waits for them, because
+//! their unit would serve it too. It waits for a bounded number of looks, because the others may
+//! not be running.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU32, Ordering, yield_now};

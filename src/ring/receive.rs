@@ -1,4 +1,4 @@
-//! A receive: bytes that are there, to be cut into slices where they lie.
+//! A receive: bytes that have arrived, to be cut into slices in place.
 //!
 //! ```text
 //! received   |hdr|payload.....|hdr|payload..|hdr|pay        cut(header, payload) makes a slice and moves on;

@@ -1,15 +1,15 @@
-//! The right size: what pool and window would have served what a pool has seen.
+//! The right size: the smallest pool and window that would have served everything a pool has seen.
 //!
 //! It promises: a pool of this size, asked for the same operations in the same order, refuses none
-//! of them. The chunk stays the same, so every slice and every receive falls into the same chunk as
-//! before; no more chunks than the high water were ever in use at once; and a free chunk is found
-//! wherever it stands. Two chunks come on top, so that a chunk that a reader has just left isn't
-//! written at once, and then the next power of two.
+//! of them. The chunk size stays the same, so every slice and every receive falls into the same
+//! chunk as before. No more chunks than the high water mark were ever in use at once, and a free
+//! chunk is found wherever it is. Two chunks are added, so that a chunk that a reader has just left
+//! isn't written at once, and the sum is rounded up to a power of two.
 //!
-//! It can't know what wasn't seen: a longer burst, a slower stage, larger slices. Where the pool
-//! was full, it knows only that more was wanted. The high water counts chunks that aren't known to
-//! be free: exactly those in use where slices are staged and released in order, some more where
-//! they're dropped.
+//! It can't know what it hasn't seen: a longer burst, a slower stage, larger slices. Where the pool
+//! was full, it knows only that more was needed. The high water mark counts chunks that aren't
+//! known to be free. Where slices are staged and released in order, these are exactly the chunks in
+//! use; where they are dropped, there are some more.
 //!
 //! ```
 //! use slipring::ring::{PoolOptions, RingPool};

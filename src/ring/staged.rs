@@ -1,4 +1,4 @@
-//! What a slot of a ring holds of a slice, for a pool that is used without a lane: integers.
+//! What a ring's slot stores for a slice, in a pool that is used without a lane: integers.
 #![forbid(unsafe_code)]
 
 use core::num::{NonZeroU32, NonZeroU64, NonZeroUsize};

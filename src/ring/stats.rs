@@ -1,5 +1,5 @@
-//! What a pool knows of itself. Counting costs nothing per slice: it happens where chunks are
-//! closed and where something is refused.
+//! Statistics of a pool. Counting costs nothing per slice: it happens when a chunk is closed and
+//! when something is refused.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;

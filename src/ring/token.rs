@@ -1,5 +1,4 @@
-//! A token: a grant that is owned, for bytes that somebody else, the kernel for one, is still
-//! filling.
+//! A token: an owned grant, for bytes that somebody else (such as the kernel) is still filling.
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;

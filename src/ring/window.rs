@@ -1,4 +1,5 @@
-//! Which chunk is written next: the hot window, the reserve and what is stuck.
+//! Chooses the chunk that is written next, from the hot window, the reserve and the chunks that are
+//! stuck.
 //!
 //! ```text
 //!            close                 released              reuse, oldest first
@@ -7,12 +8,12 @@
 //!                      │ or pinned              ▼
 //!                      └──────────▶ parked    reserve (a burst takes from it)
 //! ```
-//! Pure bookkeeping over chunk numbers; whether a chunk is reusable is asked of the caller. Each
-//! chunk is in exactly one place, and every step is amortised O(1) but the last resort, which scans
-//! before it says that nothing is free.
+//! This is bookkeeping over chunk numbers only; the caller says whether a chunk can be reused. Each
+//! chunk is in exactly one place. Every step is amortised O(1) except the last resort, a scan
+//! before it reports that nothing is free.
 //!
-//! Reusing the warmest chunk (last in, first out) lost: 1.5-1.7x slower with a second core, whose
-//! cache still holds those lines. Marching through all of a big pool lost too: 3x slower.
+//! Reusing the warmest chunk (last in, first out) was slower with a second core, whose cache still
+//! holds those lines. Marching through all of a big pool was slower too.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! From frames to messages: the bytes of one stream are received where they stay.
+//! From frames to messages: the bytes of one stream are received into the place where they stay.
 //!
 //! ```text
 //! frames of a connection     1:ab  2:xy  1:cd  1:e.       one assembler for each stream
@@ -10,16 +10,16 @@
 //! It promises: no byte is copied more than once on the way from [`Assembler::space`] to the
 //! finished buffer, and none if the message fits into its first segment and fills more than a
 //! quarter of it. A finished message of `len` bytes takes a buffer of less than four times `len`,
-//! or of the smallest class that holds it: a message that filled a quarter of its segment or less
-//! is copied down, so that a small one doesn't pin a large class. Only where the pool has no
-//! smaller buffer now is a message that is whole handed out in what it lies in, if one of its
-//! segments holds it all. While it is assembled its segments take up to twice its length and the
-//! smallest class (four times, where classes grow fourfold), or what the frame at hand needs, and
-//! the gathering its length once more.
+//! or of the smallest class that holds it. A message that filled a quarter of its segment or less
+//! is copied to a smaller buffer, so that a small message doesn't pin a large class. If the pool
+//! has no smaller buffer at that moment, a complete message that lies in one segment is handed out
+//! in that segment. While a message is assembled, its segments take up to twice its length plus the
+//! smallest class (four times, where classes grow fourfold), or what the current frame needs;
+//! gathering them takes its length once more.
 //!
-//! It never waits: a pool that has no buffer now is an error value, and what was received stays, so
-//! that a thread which serves many streams isn't held up by one. It trusts a declared length up to
-//! the limit: keep that small, or take [`Length::Unknown`], where lengths are an attacker's.
+//! It never waits: when the pool has no buffer it returns an error and keeps what was received, so
+//! that one stream doesn't hold up a thread that serves many. It trusts a declared length up to the
+//! limit. Where an attacker may choose lengths, keep the limit small or use [`Length::Unknown`].
 #![forbid(unsafe_code)]
 
 use std::mem;

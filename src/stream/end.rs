@@ -1,4 +1,4 @@
-//! How a queue ends: once, and by whoever is first.
+//! How a queue ends: once. The first end wins.
 #![forbid(unsafe_code)]
 
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! Why a message wasn't enqueued or dequeued. The caller's buffer comes back.
+//! Errors of enqueuing and dequeuing. The caller gets its buffer back.
 #![forbid(unsafe_code)]
 
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! The enqueuing end over any item: the producer, and waiting for room.
+//! The enqueuing end, generic over the item: the producer, and waiting for room.
 #![forbid(unsafe_code)]
 
 use std::task::{Context, Poll};

@@ -1,8 +1,8 @@
 //! Every interleaving of both ends of a queue, and of a third that closes it: items arrive whole
-//! and in order, no wake-up is lost (loom reports when all threads wait for ever), and what isn't
-//! dequeued is handed back or dropped.
+//! and in order, no wake-up is lost (loom reports it when all threads wait forever), and items that
+//! aren't dequeued are handed back or dropped.
 //!
-//! The slots are loom's cells, so a cursor that doesn't hand them over is a reported race. The
+//! The slots are loom's cells, so loom reports a race if a cursor doesn't hand them over. The
 //! barrier is the fence.
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,7 @@
 //! The life of a message:
 //!
 //! 1. **Assemble.** An [`Assembler`] receives the frames of one stream straight into a buffer of
-//!    the pool, however many there are and however long the message becomes.
+//!    the pool, whatever their number and the length of the message.
 //! 2. **Enqueue.** [`Enqueuer::enqueue`] moves the buffer in; [`Enqueuer::enqueue_copy`] gets one
 //!    and copies into it, outside of any lock.
 //! 3. **Dequeue.** [`Dequeuer::dequeue`] frees the slot at once and gives the [`Message`].
@@ -14,27 +14,27 @@
 //!    behind what is queued.
 //!
 //! It promises: moving a message in and out takes no lock, no read-modify-write and no copy;
-//! messages come out in order and once; what isn't dequeued is handed back or goes home to the
-//! pool; an enqueue that was answered with `Ok` before the end is dequeued, unless the dequeuer is
+//! messages come out in order and once; what isn't dequeued is handed back or returned to the pool;
+//! an enqueue that was answered with `Ok` before the end is dequeued, unless the dequeuer is
 //! dropped; closing waits for no message and for neither end, and a queue that is closed and
 //! drained counts nothing; no wake-up is lost, and a future that is dropped takes none with it. A
 //! waker that panics costs its own task a wake-up and nobody else anything; a future that is
 //! forgotten (`std::mem::forget`) keeps its waker and its buffer until its end is used for another,
 //! or is dropped.
 //!
-//! A process may forbid itself `membarrier(2)` when queues are there. They go on, slower: a thread
-//! that waits sleeps a millisecond at most and looks again, and a task that waits blocks its thread
-//! for a tenth of that at each poll and wakes itself. So allow the call in a filter, or install it
-//! before the first queue.
+//! A process may forbid itself `membarrier(2)` while queues exist. They go on, more slowly: a
+//! waiting thread sleeps for a millisecond at most and looks again, and a waiting task blocks its
+//! thread for a tenth of that at each poll and wakes itself. So allow the call in a filter, or
+//! install the filter before the first queue.
 //!
-//! A queue belongs to the process that made it. In a forked child no call and no drop of its ends
-//! waits for the parent's threads: what would wait says that the queue was closed, with [`Forked`].
-//! Nothing gets across.
+//! A queue belongs to the process that made it. In a forked child, no call on its ends and no drop
+//! of them waits for the parent's threads: a call that would wait reports that the queue was
+//! closed, with [`Forked`]. No message crosses between the two processes.
 //!
 //! It doesn't: serve two enqueuers or two dequeuers at a time, count the messages that are held
 //! (see [`QueueStats`]), or bound them: the pool's limit does. A pool at its limit may wait for
-//! messages that a dequeuer holds: who fills a queue on the thread that empties it takes the forms
-//! that don't wait.
+//! messages that a dequeuer holds, so code that fills and empties a queue on one thread must use
+//! the calls that don't wait.
 //!
 //! ```
 //! use slipring::class::{ClassOptions, ClassPool};

@@ -1,4 +1,4 @@
-//! The dequeuing end over any item: the consumer, and waiting for messages.
+//! The dequeuing end, generic over the item: the consumer, and waiting for messages.
 #![forbid(unsafe_code)]
 
 use std::task::{Context, Poll};

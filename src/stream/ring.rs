@@ -6,12 +6,12 @@
 //!                    ▲         ▲            bytes:    enqueued - dequeued <= bytes_max, or one message alone
 //!             dequeued         enqueued
 //! ```
-//! Two pairs of counters that only grow, messages and bytes: one is written by the producer, one by
-//! the consumer. Each end keeps its own pair as plain integers, and what it may do by the other's
-//! as it saw it last: the producer how many messages and bytes still go in, the consumer how many
-//! messages are there. It looks again only when that is used up. So the common push and pop take no
-//! lock, no read-modify-write and no line of the other end but the slot's. Counters wrap, and
-//! differences of them don't.
+//! There are two pairs of counters that only grow, of messages and bytes: the producer writes one
+//! pair, the consumer the other. Each end keeps its own pair as plain integers, and a budget from
+//! its last look at the other's: the producer how many messages and bytes still fit, the consumer
+//! how many messages are ready. It looks again only when the budget is used up. So the common push
+//! and pop take no lock, no read-modify-write and, apart from the slot's, no cache line of the
+//! other end. Counters wrap; their differences don't.
 //!
 //! It promises: what was pushed is popped once, in order, or dropped with the ring; a message
 //! heavier than the byte bound goes in only when the ring is empty. It doesn't wait, wake, or know

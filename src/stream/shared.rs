@@ -1,14 +1,14 @@
-//! What the two ends of a queue share beside the ring: how it ended, and who sleeps.
+//! What the two ends of a queue share apart from the ring: how it ended, and who sleeps.
 //!
-//! After its cursor's store each end passes the light barrier and looks at the other's sleep word;
-//! before it sleeps it sets its own word, passes the heavy one and looks again (see
+//! After storing its cursor, each end passes the light barrier and reads the other's sleep word.
+//! Before it sleeps, it sets its own word, passes the heavy barrier and looks again (see
 //! [`crate::wake`]).
 //!
 //! The dequeuing end leaves, when it has seen the end or is dropped, in three steps: it marks its
 //! sleep word as left, passes the heavy barrier, and puts the consumer into `left`. An enqueuer
-//! that publishes too late for it sees the mark (its look comes after its store, as always) and
-//! takes its message back out of `left`. So a message is either dequeued or handed back, and
-//! nothing stays in a ring that nobody empties, without a word of that on the common path.
+//! that publishes too late sees the mark (it looks after its store, as always) and takes its
+//! message back out of `left`. So a message is either dequeued or handed back, and none stays in a
+//! ring that nobody empties, at no cost on the common path.
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;

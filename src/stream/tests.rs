@@ -1,5 +1,5 @@
-//! Queues over real pools, with tiny classes and tiny bounds. What two threads may do to each other
-//! is in `loom_tests` and in tests/stream_tsan.rs.
+//! Queues over real pools, with tiny classes and tiny bounds. Interleavings of two threads are
+//! covered by `loom_tests` and tests/stream_tsan.rs.
 
 mod bounds;
 mod end;
