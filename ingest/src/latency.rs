@@ -1,5 +1,5 @@
-//! What every report shows of latencies: p50 to p99.99 and the slowest, in microseconds, in columns
-//! of one width.
+//! Latencies as every report shows them: p50 to p99.99 and the maximum, in microseconds, in columns
+//! of equal width.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The slipring service as a library: what the binary `slipring` is made of.
+//! The slipring service as a library; the binary `slipring` is a thin shell over it.
 //!
 //! It uses only the public API of the library `slipring`.
 

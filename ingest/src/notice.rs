@@ -1,8 +1,8 @@
-//! Notices and results: lines for whoever reads standard error and standard output.
+//! Notices and results: lines on standard error and standard output.
 //!
-//! They never panic, as `println!` and `eprintln!` do once the reader has closed its end. A notice
-//! that nobody reads is no reason to end a service or to poison a lane. A result that can't be
-//! written is an error, which the caller is told.
+//! They never panic, unlike `println!` and `eprintln!`, which do once the reader has closed its
+//! end. An unread notice is no reason to end a service or to poison a lane. If a result can't be
+//! written, the caller gets an error.
 
 use std::fmt::Display;
 use std::io::{self, Write};

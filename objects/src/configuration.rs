@@ -1,13 +1,12 @@
-//! Options as text, feature `serde`: TOML, JSON or whatever else names its fields.
+//! Options as text, feature `serde`: TOML, JSON or any other format with named fields.
 //!
-//! - A field that is missing has its default; one that nobody knows, or that stands twice, is
-//!   refused.
+//! - A missing field has its default. An unknown or repeated field is refused.
 //! - Every error names the field, also where the format doesn't.
 //! - Times are numbers of seconds, `0.1` or `30`, in fields that end in `_secs`; to the nanosecond
 //!   up to 48 days, where the digits of an `f64` end.
-//! - Where none is a choice (`part_bytes`), a format with nulls may write it, and TOML leaves it
-//!   out.
-//! - What is read fits: the engine's and the pool's own checks run here too.
+//! - Where none is a choice (`part_bytes`), a format with nulls may write null; TOML omits the
+//!   field.
+//! - The engine's and the pool's own checks run here too, so what is read is valid.
 //!
 //! The derived implementations would take as many lines in attributes, and name no field in JSON.
 

@@ -1,8 +1,8 @@
-//! The HTTP client of a store, watched: answers that the engine has to understand leave it as typed
+//! The HTTP client of a store, wrapped: answers that the engine must understand become typed
 //! errors.
 //!
-//! object_store keeps the status of a failed request to itself and drops its `Retry-After`; both
-//! are read here, before it sees the answer. It adds no request and holds no connection of its own.
+//! object_store hides the status of a failed request and drops its `Retry-After`. Both are read
+//! here, before object_store sees the answer. The wrapper adds no request and holds no connection.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! [`RangeEngine`]: the handle through which objects are downloaded.
+//! [`RangeEngine`]: the handle that downloads objects.
 
 use std::fmt;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Local files: read by `pread` straight into the buffer, on a thread of the runtime that may
+//! Local files: read with `pread` straight into the buffer, on a thread of the runtime that may
 //! block.
 
 use std::fs::File;

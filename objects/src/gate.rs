@@ -1,5 +1,5 @@
-//! [`Gate`]: turns for requests, in order of arrival; as many at once as the engine's concurrency
-//! says, or its [`Pace`].
+//! [`Gate`]: admits requests in order of arrival, up to the engine's concurrency or its [`Pace`] at
+//! once.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

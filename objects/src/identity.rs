@@ -1,8 +1,8 @@
 //! Whether two answers are about the same object: by version, ETag, size and time.
 //!
-//! A store is asked for the first answer's ETag, and whatever it answers is compared: there are
-//! servers that read no `If-Match`. Only where there is no ETag that it could be asked for is the
-//! version named: naming it takes a right of its own, which those who may read needn't have.
+//! Later requests ask for the first answer's ETag, and every answer is compared as well, because
+//! some servers ignore `If-Match`. The version is named only where there is no usable ETag: naming
+//! a version requires a permission of its own, which a reader may lack.
 
 use object_store::{Error, GetOptions, ObjectMeta};
 

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! All parts are futures of one task and write into disjoint slices of one buffer, so dropping the
-//! download drops them and gives the buffer back at once; there is no task to wait for. Only a
-//! local file's reader lives on, for a step at most.
+//! download drops them and gives the buffer back at once; there is no task to wait for. Only the
+//! reader of a local file may outlive it, by one step at most.
 
 use std::fs::File;
 use std::ops::Range;

@@ -3,21 +3,21 @@
 //!
 //! The life of a download:
 //!
-//! 1. **Open.** [`Stores::download`] takes a URL; [`Stores`] finds the URL's client, one a store,
-//!    and keeps its connections.
-//! 2. **Ask.** The first request asks for the first bytes and learns the size and the ETag on the
-//!    way.
+//! 1. **Open.** [`Stores::download`] takes a URL. [`Stores`] finds the client for it, one per
+//!    store, and keeps its connections.
+//! 2. **Ask.** The first request fetches the first bytes and learns the size and the ETag from the
+//!    answer.
 //! 3. **Buffer.** One buffer of the smallest class that holds the whole object, from the engine's
 //!    [`ClassPool`](slipring::class::ClassPool).
-//! 4. **Fetch.** The other ranges are asked for side by side; each chunk is written at its final
-//!    place. A local file is read there by `pread`.
+//! 4. **Fetch.** The other ranges are fetched concurrently, and each chunk is written at its final
+//!    place. A local file is read with `pread`.
 //! 5. **Check.** Every answer is about the same object and the range that was asked for, and has
 //!    its length; or the download is an error.
 //! 6. **Use.** [`Download::bytes`] gives the buffer back when its last clone or slice is dropped.
 //!
-//! It doesn't hold parts beside the object, doesn't start tasks, and never returns bytes that it
-//! can't account for. It doesn't check a checksum that the store may have: those are of whole
-//! objects, or of parts as they were uploaded.
+//! It keeps no parts besides the object, starts no tasks, and never returns bytes that it can't
+//! account for. It doesn't verify checksums that the store may have: those are of whole objects, or
+//! of parts as they were uploaded.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "serde")]

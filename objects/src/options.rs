@@ -1,4 +1,4 @@
-//! What is asked of a range engine: [`RangeOptions`], checked in one place.
+//! The options of a range engine: [`RangeOptions`], checked in one place.
 
 use std::fmt;
 use std::time::Duration;

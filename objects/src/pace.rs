@@ -1,14 +1,14 @@
-//! [`Pace`]: how many requests are worth having in flight, learnt from what they bring.
+//! [`Pace`]: how many requests to keep in flight, learnt from the throughput they give.
 //!
-//! A round is as many ranges as requests may be in flight. As long as a quarter more of them brings
-//! 5 % more bytes a second, there are a quarter more; when it doesn't, one step back, and a new
-//! trial after a number of rounds. A server that asks for patience gets a quarter less at once.
-//! Rounds in which nobody waited for a turn say nothing and don't count, nor does the time before a
+//! A round is as many ranges as requests may be in flight. As long as a quarter more requests give
+//! 5 % more bytes per second, the number grows by a quarter. When they don't, it goes back one step
+//! and tries again after some rounds. When a server asks for patience, the number shrinks by a
+//! quarter at once. Rounds in which no request waited don't count, nor does the time before a
 //! round's first range.
 //!
-//! Arithmetic only: the clock is an argument. The rule is the additive increase and multiplicative
-//! decrease of congestion control with a look at throughput, because a store that is at its limit
-//! slows all of its answers before it refuses any.
+//! It is arithmetic only; the clock is an argument. The rule is the additive increase and
+//! multiplicative decrease of congestion control, combined with throughput, because a store at its
+//! limit slows down all its answers before it refuses any.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! [`Part`]: a range of an object and the memory where it belongs.
 //!
-//! Promises that bytes land at their own place or nowhere: what came is counted from the range's
-//! start, and what came too much or too little is an error.
+//! Promises that bytes are written to their own place or not at all: they are counted from the
+//! range's start, and too many or too few are an error.
 
 use std::ops::Range;
 

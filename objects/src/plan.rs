@@ -1,4 +1,4 @@
-//! Which bytes each request asks for: arithmetic only.
+//! The bytes that each request asks for: arithmetic only.
 //!
 //! ```text
 //!  0          first          first + part                          size

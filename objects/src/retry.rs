@@ -1,8 +1,8 @@
-//! Trying again: how often, after which wait, and out of which [`Budget`].
+//! Retries: how many, after what wait, and from which [`Budget`].
 //!
-//! Waits double and are drawn at random, so that many ranges that failed together don't come back
-//! together; the idea is old, see "Exponential backoff and jitter" in the AWS architecture blog,
-//! and its retry tokens are the budget here.
+//! Waits double and are randomised, so that ranges that failed together don't retry together. See
+//! "Exponential backoff and jitter" in the AWS architecture blog; its retry tokens are the budget
+//! here.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What downloads have done: one by one, and for the engine as a whole.
+//! Statistics of downloads: of each, and of the engine as a whole.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! What is asked of a store's downloads: [`StoreOptions`], from which [`Stores`](crate::Stores)
-//! makes its engine.
+//! The options of a store's downloads: [`StoreOptions`], from which [`Stores`](crate::Stores) makes
+//! its engine.
 
 use crate::engine::RangeEngine;
 use crate::options::{OptionsError, RangeOptions};

@@ -1,4 +1,4 @@
-//! [`Stores`]: from a URL to the client of its store, one a store, kept alive, and to the object.
+//! [`Stores`]: maps a URL to the client of its store (one per store, kept alive) and to the object.
 
 use std::collections::HashMap;
 use std::env;

@@ -1,4 +1,4 @@
-//! Why a demonstration came to no verdict.
+//! Errors that end a demonstration without a verdict.
 
 use std::io;
 use std::path::{Path, PathBuf};

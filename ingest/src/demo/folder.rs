@@ -1,5 +1,5 @@
-//! The demonstration's data folder: new, for this user only, removed unless it is kept; and the
-//! room that there is for it.
+//! The demonstration's data folder: new, for this user only, and removed unless it is kept. Also
+//! the check for free space.
 
 use std::fs::{self, DirBuilder};
 use std::io;

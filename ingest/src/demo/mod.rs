@@ -1,14 +1,14 @@
 //! The demonstration, `slipring demo`: a service and its clients in one process, with every answer
 //! and every stored vector checked.
 //!
-//! By life cycle: a new data folder, a service on a free loopback port with the command line's
-//! defaults, the 1797 digits of `examples/data/` one at a time, a mixed load, the stop, the reading
-//! back, the checks ([`DemoReport`]).
+//! The life cycle: create a data folder, start a service on a free loopback port with the command
+//! line's defaults, send the 1797 digits of `examples/data/` one at a time, send a mixed load,
+//! stop, read back, check ([`DemoReport`]).
 //!
-//! It promises: a report whose [`DemoReport::is_verified`] holds means that all vectors that were
-//! sent were answered rightly, once and in order, and lie in segments, as many and with the same
-//! sum, the digits bit for bit. The folder stays, for whoever wants to look; it goes when the run
-//! is interrupted or doesn't start.
+//! It promises: if [`DemoReport::is_verified`] is true, all vectors that were sent were answered
+//! correctly, once and in order, and the segments hold the same number of vectors with the same
+//! sum, and the digits bit for bit. The folder is kept for inspection; it is removed if the run is
+//! interrupted or doesn't start.
 //!
 //! It doesn't measure what a machine can do: service, sink and load share its CPUs, and the mixed
 //! load keeps requests waiting on purpose.

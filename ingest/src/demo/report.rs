@@ -1,4 +1,4 @@
-//! What a demonstration found out: text for people, one JSON object for programs.
+//! The result of a demonstration: text for people, one JSON object for programs.
 
 use std::fmt;
 use std::path::PathBuf;

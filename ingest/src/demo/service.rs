@@ -1,4 +1,4 @@
-//! The service of a demonstration, and what it was granted.
+//! The service that a demonstration runs, and what it was granted.
 
 use std::fmt::Write;
 use std::fs;

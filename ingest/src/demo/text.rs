@@ -1,4 +1,4 @@
-//! How figures and lines are written for people.
+//! Formatting of figures and lines for people.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Why `slipring get` fetched nothing, or one object less.
+//! Errors of `slipring get`: of the whole run, and of one object.
 
 use std::io;
 use std::path::PathBuf;

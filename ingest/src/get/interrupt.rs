@@ -1,4 +1,4 @@
-//! Interruptions: SIGINT and SIGTERM as a token.
+//! Interruptions: SIGINT and SIGTERM as a cancellation token.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;

@@ -1,17 +1,16 @@
-//! Objects from storage, `slipring get`: fetched by ranges into buffers that may be used again, and
-//! then written, sent on, or only measured.
+//! Objects from storage, `slipring get`: fetched by ranges into reusable buffers, and then written,
+//! forwarded, or only measured.
 //!
-//! By life cycle: the options and all names are checked, the folder is made or the service is asked
-//! for a connection, a few workers bring the objects ([`Outcome`]), and the end is a [`Report`].
+//! The life cycle: options and names are checked, the folder is created or the service is connected
+//! to, a few workers download the objects ([`Outcome`]), and the run ends with a [`Report`].
 //!
-//! It promises: nothing is fetched before everything that can be checked has been; an object that
-//! fails ends nobody else's; a file is whole or not there; of `--ingest` every answer is checked;
-//! memory is bounded by the objects under way ([`GetOptions::objects_at_once`]), and in the pool's
-//! classes by its buffers. An interruption ends everything within moments and leaves no unfinished
-//! file.
+//! It promises: nothing is fetched before everything that can be checked is checked; a failed
+//! object doesn't stop the others; a file is complete or absent; with `--ingest` every answer is
+//! checked; memory is bounded by the objects in progress ([`GetOptions::objects_at_once`]) and, in
+//! the pool's classes, by its buffers. An interruption ends the run quickly and leaves no
+//! unfinished file.
 //!
-//! It doesn't list buckets, doesn't go on where an earlier run was interrupted, and keeps no order
-//! between objects.
+//! It doesn't list buckets, doesn't resume an interrupted run, and keeps no order between objects.
 #![forbid(unsafe_code)]
 
 mod error;

@@ -1,4 +1,4 @@
-//! The objects of a run: where each is, and what its file is called.
+//! The objects of a run: the location of each, and the name of its file.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,9 +1,9 @@
-//! Files of objects: whole under their names, or not there.
+//! Files of objects: complete under their names, or absent.
 //!
-//! A file is written under a temporary name beside it, and renamed when the last byte is in it. So
-//! a run that fails leaves no half file; one that is killed outright may leave `.slipring-get-*`
-//! files, which may be deleted. Nothing is synced: what a power failure keeps, and what a network's
-//! file system refuses after the last byte, is the system's choice.
+//! A file is written under a temporary name in the same folder, and renamed after its last byte. So
+//! a failed run leaves no partial file. A killed run may leave `.slipring-get-*` files, which can
+//! be deleted. Nothing is synced: what survives a power failure, and what a network file system
+//! refuses after the last byte, is up to the system.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};

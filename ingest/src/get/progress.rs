@@ -1,7 +1,7 @@
-//! Progress on a terminal: a bar of bytes, as far as sizes are known, a bar of objects, and a line
-//! for each one under way.
+//! Progress on a terminal: a bar of bytes (of known sizes), a bar of objects, and a line per object
+//! in progress.
 //!
-//! Nothing is drawn where nobody looks: with `--json`, and when standard error isn't a terminal.
+//! Nothing is drawn with `--json`, or when standard error isn't a terminal.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What became of the objects: a table for people, a JSON line an object for programs.
+//! The outcome of each object: a table for people, one JSON line per object for programs.
 
 use std::fmt;
 use std::time::Duration;

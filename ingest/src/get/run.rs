@@ -4,8 +4,8 @@
 //! next object ──▶ engine.get ──▶ its bytes ──▶ file, or frames to the service ──▶ outcome
 //!  (on the runtime's threads)      (on threads that may block)
 //! ```
-//! A worker takes the next object when it has let go of the one before, so memory is bounded by the
-//! number of workers.
+//! A worker takes the next object after it has freed the previous one, so the number of workers
+//! bounds the memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

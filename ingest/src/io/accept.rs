@@ -1,4 +1,4 @@
-//! Listeners and what they hand over.
+//! Listeners, and the sockets that they accept.
 
 use std::io;
 use std::net::TcpListener;

@@ -1,9 +1,9 @@
-//! Answers: the answering stage, the outputs it fills and how they're sent.
+//! Answers: the answering stage, the outputs that it fills, and sending them.
 //!
-//! The answering stage follows everything that can change an outcome and emits one answer a slot,
-//! in sequence order. It is polled here, on the IO thread, and the reclaimer follows it: a slot
-//! isn't used again before its answer is encoded, so encoding can't fail for lack of room in the
-//! ring, and no queue stands between.
+//! The answering stage comes after every stage that can change an outcome, and emits one answer per
+//! slot, in sequence order. The IO thread polls it here, and the reclaimer comes after it: a slot
+//! isn't reused before its answer is encoded. So encoding can't fail for lack of room in the ring,
+//! and no queue is needed in between.
 
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 

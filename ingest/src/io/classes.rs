@@ -1,13 +1,12 @@
-//! The class pool of a lane: where its outputs and carry buffers come from, beside the ring pool.
+//! The class pool of a lane, which provides its outputs and carry buffers.
 //!
-//! Each lane has a pool of its own, because lanes share nothing: the IO thread alone gets and
-//! drops, so each of these is a few instructions on memory of the lane's own NUMA node. No thread
-//! waits for a buffer, and none is got where nothing is to be sent or kept: an idle connection
-//! holds no memory.
+//! Each lane has its own pool, because lanes share nothing. Only the IO thread gets and drops, so
+//! both take a few instructions, on memory of the lane's own NUMA node. No thread waits for a
+//! buffer. An idle connection holds no buffer.
 //!
-//! It promises a bound on the bytes of carry buffers in use, of which one of each size is always to
-//! be had, and that memory that the system refuses is a value. It doesn't bound outputs:
-//! connections and their requests in flight do.
+//! It promises a bound on the bytes of carry buffers in use, that one of each size is always
+//! available, and that a refusal of memory is a value. It doesn't bound outputs: the number of
+//! connections and of their requests in flight does.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! One connection: its socket, what it has sent and we haven't cut, what we owe it.
+//! One connection: its socket, the bytes that it has sent and we haven't cut, and the answers that
+//! we owe it.
 //!
 //! ```text
 //! received: |......carry......|        owed: in flight (slots without an answer yet) + out (encoded, not sent)

@@ -1,5 +1,5 @@
-//! What a lane's IO thread counts: one table, written plainly by its owner and readable from any
-//! thread.
+//! The counters of a lane's IO thread: one table, written with plain stores by its owner and
+//! readable from any thread.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};

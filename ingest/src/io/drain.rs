@@ -1,4 +1,4 @@
-//! The end of a driver: one deadline, and everybody's share of it.
+//! The end of a driver, within one deadline.
 //!
 //! ```text
 //! told to stop     half of the time           deadline
@@ -6,8 +6,7 @@
 //!   |-- answers, and clients that end their side -|      whoever doesn't read holds this up, and nothing else
 //!           |-- stages, sink, last segment -------|      from the last request on: at half of the time at the latest
 //! ```
-//! Nothing is read any more from a client that may still send. What isn't done by the deadline is
-//! given up and counted.
+//! Nothing more is read from clients. What isn't done by the deadline is given up and counted.
 
 use std::time::Instant;
 

@@ -1,16 +1,16 @@
-//! The duty cycle of an IO thread: what it does with its time, and how long requests take, readable
+//! The duty cycle of an IO thread: how it spends its time, and how long requests take. Readable
 //! from any thread.
 //!
 //! ```text
 //! a round:  wait ─▶ receive and cut ─▶ flush, stages, reclaim ─▶ answers ─▶ send ─▶ ...
 //!           └ idle, or blocked by what the lane lacks, where nothing moved
 //! ```
-//! The clock is read where an activity that did something ends, at each receive and at each send,
-//! never for a vector. A round in which nothing moved is one reading.
+//! The clock is read at the end of each activity that did something, at each receive and at each
+//! send, and never per vector. An idle round takes one reading.
 //!
 //! Latencies of requests: from the receive that completed a frame to its flush, and to the moment
-//! at which the kernel had taken all that the connection was owed by then. (From the flush to the
-//! end of each stage is the lane's own: see `LaneSpec::timed`.)
+//! when the kernel had taken everything that the connection was owed at that time. (The lane
+//! measures from the flush to the end of each stage: see `LaneSpec::timed`.)
 
 use std::sync::Arc;
 use std::sync::OnceLock;

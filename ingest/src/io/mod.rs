@@ -1,15 +1,15 @@
 //! One lane's IO: sockets in, slots out, answers back.
 //!
-//! By life cycle of a byte: the listener accepts a connection (`accept`) into the table (`table`);
-//! a receive goes straight into the lane's pool and is cut into slices where it lies, and what is
-//! unfinished waits in a carry buffer (`receive`); the stages run; the answering stage encodes one
-//! answer a slot into its connection's output, which is sent (`answer`); the driver (`driver`) goes
-//! round, and sleeps when there is nothing to do, until it is told to stop (`drain`). Carry buffers
-//! and outputs come from the lane's class pool (`classes`).
+//! The life of a byte: the listener accepts a connection (`accept`) into the table (`table`). A
+//! receive goes straight into the lane's pool and is cut into slices in place; an incomplete frame
+//! waits in a carry buffer (`receive`). The stages run. The answering stage encodes one answer per
+//! slot into its connection's output, which is sent (`answer`). The driver (`driver`) repeats this,
+//! and sleeps when there is nothing to do, until it is stopped (`drain`). Carry buffers and outputs
+//! come from the lane's class pool (`classes`).
 //!
-//! It promises: one answer a request, in order, also after half-close; no answer to a connection
-//! that took another's place; a full ring or pool stops reading and closes nobody; every buffer is
-//! bounded.
+//! It promises: one answer per request, in order, also after half-close; no answer goes to a
+//! connection that has taken another's place in the table; a full ring or pool pauses reading and
+//! closes no connection; every buffer is bounded.
 
 mod accept;
 mod answer;

@@ -1,5 +1,5 @@
-//! Readiness: epoll, edge-triggered for connections, so that the steady state makes no system call
-//! but receive, send and one wait a round.
+//! Readiness: epoll, edge-triggered for connections, so that the steady state makes no system calls
+//! but receives, sends and one wait per round.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Receiving: straight into the pool, cut where it lies; what can't be cut waits.
+//! Receiving: straight into the pool, cut in place. What can't be cut yet waits.
 
 use slipring::pipeline::{Lane, Refused};
 use slipring::ring::{PoolSlice, Received};

@@ -1,4 +1,4 @@
-//! The connections of a lane, by place and generation.
+//! The connections of a lane, by index and generation.
 
 use super::conn::Conn;
 use crate::stage::ConnId;

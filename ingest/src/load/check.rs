@@ -1,4 +1,4 @@
-//! Whether an answer is the one that its request should get.
+//! Checks that an answer is the one that its request should get.
 
 use crate::protocol::{AnswerHead, Mode, Status};
 

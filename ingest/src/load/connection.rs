@@ -1,9 +1,9 @@
-//! One connection: fills its window with requests, and settles answers in order.
+//! One connection: fills its window with requests, and checks off answers in order.
 //!
 //! ```text
 //! schedule ─▶ out (many frames, one write) ─▶ socket ─▶ input ─▶ in_flight.front() settled
 //! ```
-//! It ends by closing its sending half, and is done when the server has answered everything and
+//! To end, it closes its sending half; it is done when the server has answered everything and has
 //! closed too.
 
 use std::collections::VecDeque;

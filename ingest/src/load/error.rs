@@ -1,4 +1,4 @@
-//! What can go wrong with a load, from a mistyped option to a wrong score.
+//! Errors of a load, from a mistyped option to a wrong score.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,18 +1,18 @@
 //! The load generator, `slipring load`: sends vectors, checks every answer, reports rates and
 //! latencies.
 //!
-//! A run connects everything, fills every connection's window, settles answers in order, closes the
-//! sending halves, and reads to the end.
+//! A run opens all connections, fills every connection's window, checks off answers in order,
+//! closes the sending halves, and reads to the end.
 //!
 //! It promises: a report means that every request was answered exactly once, in order, with the
-//! right count, and with `--verify` the right scores; all else is an error that names the
+//! right count, and with `--verify` the right scores; everything else is an error that names the
 //! connection and the request. The same seed and options send the same requests on every
 //! connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
 //!
-//! It doesn't measure a service that shares its cores fairly: pin both. Without `--rate` it is a
-//! closed loop, whose latencies leave out the requests that a stall kept from being sent; with
-//! `--rate` they count from the intended times, and a thread whose next request is due within a
-//! millisecond spins.
+//! It can't measure fairly a service that shares its cores: pin both. Without `--rate` it is a
+//! closed loop, whose latencies omit the requests that a stall kept from being sent. With `--rate`,
+//! latencies count from the intended send times, and a thread spins if its next request is due
+//! within a millisecond.
 //!
 //! There are no modes, only options. Usual recipes, after
 //! `slipring load --to 127.0.0.1:9900 --dim 128`:

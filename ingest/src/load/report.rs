@@ -1,4 +1,4 @@
-//! What a load found out: a table for people, one JSON object for programs.
+//! The result of a load: a table for people, one JSON object for programs.
 
 use std::fmt;
 

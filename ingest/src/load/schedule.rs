@@ -1,4 +1,4 @@
-//! When a connection sends its next request, and when it has sent its last: pure arithmetic on
+//! When a connection sends its next request, and whether it has sent its last: arithmetic on
 //! nanoseconds since the start.
 
 use super::LoadOptions;

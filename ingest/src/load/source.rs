@@ -1,4 +1,4 @@
-//! Rows with the answers they should get.
+//! Rows, and the answers that they should get.
 
 use super::Rows;
 use crate::stage::Score;

@@ -1,5 +1,5 @@
 //! One thread of the generator: waits for its connections' sockets and for the schedule, and drives
-//! what can move.
+//! those that are ready.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

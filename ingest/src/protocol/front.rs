@@ -1,4 +1,4 @@
-//! What stands at the front of a connection's bytes.
+//! What is at the front of a connection's bytes.
 
 use super::layout::{
     COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT,

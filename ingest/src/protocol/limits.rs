@@ -1,4 +1,4 @@
-//! The largest frame a server takes.
+//! The largest frame that a server accepts.
 
 use std::fmt;
 

@@ -1,15 +1,15 @@
 //! The frames on the wire: pure functions from bytes to frames and back.
 //!
-//! A connection's first four bytes say how it speaks ([`detect`]); after that whole frames follow
-//! each other without a gap. The server asks [`front`] what stands at the front of the bytes it
-//! holds, and answers with [`encode_answer`]; a client writes with [`encode_request`] and reads
-//! with [`decode_answer`].
+//! A connection's first four bytes say how it speaks ([`detect`]); after that, complete frames
+//! follow each other without a gap. The server asks [`front`] what is at the front of its bytes,
+//! and answers with [`encode_answer`]; a client writes with [`encode_request`] and reads with
+//! [`decode_answer`].
 //!
 //! It promises: nothing here reads a socket, keeps state, or panics on any bytes from the wire;
 //! every length is bounded by [`Limits`] before anyone waits for that many bytes; headers and
 //! payloads are multiples of four bytes, so a payload that starts aligned stays aligned.
 //!
-//! It doesn't look into payloads: whether values are finite is the validate stage's business.
+//! It doesn't look into payloads: the validate stage checks that values are finite.
 //! docs/PROTOCOL.md is the page for strangers, and every example printed there is held by a test.
 //!
 //! ```

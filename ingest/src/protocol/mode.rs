@@ -1,4 +1,4 @@
-//! How a connection speaks, and how its first four bytes tell.
+//! The modes of a connection, and how its first four bytes choose one.
 
 use super::layout::{COUNT_HEADER_BYTES, FRAME_HEADER_BYTES, MAGIC};
 

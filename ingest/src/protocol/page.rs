@@ -1,4 +1,4 @@
-//! docs/PROTOCOL.md against the code: examples, offsets, statuses and limits as they are printed.
+//! Checks docs/PROTOCOL.md against the code: examples, offsets, statuses and limits as printed.
 
 use std::collections::BTreeMap;
 

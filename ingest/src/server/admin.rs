@@ -1,5 +1,5 @@
-//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on threads of its own
-//! beside the lanes.
+//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on its own threads,
+//! apart from the lanes.
 //!
 //! | path | 200 | 503 |
 //! |---|---|---|
@@ -7,9 +7,9 @@
 //! | `/readyz` | it accepts | it starts, drains, or has failed |
 //! | `/metrics` | always: OpenMetrics text | |
 //!
-//! It promises that a client that sends slowly, too much or nothing takes none of a lane's time: at
-//! most [`CLIENTS_MAX`] are served at once, each within [`PATIENCE`], one request a connection. It
-//! has no authentication and no encryption.
+//! It promises that a client that sends slowly, too much or nothing takes no time from a lane: at
+//! most [`CLIENTS_MAX`] are served at once, each within [`PATIENCE`], with one request per
+//! connection. It has no authentication and no encryption.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};

@@ -1,8 +1,8 @@
-//! Descriptors: how many connections the process has room for.
+//! File descriptors: how many connections the process has room for.
 //!
-//! A sink opens a file for each segment. If connections could take the last descriptor, idle
-//! clients would stop it, and with it everybody; so lanes take fewer connections than they were
-//! asked to, and say so.
+//! A sink opens one file per segment. If connections could take the last descriptor, idle clients
+//! could stop the sink, and with it every client. So lanes accept fewer connections than
+//! configured, and report it.
 
 use rustix::process::{Resource, getrlimit};
 

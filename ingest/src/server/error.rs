@@ -1,4 +1,4 @@
-//! Why the service doesn't start.
+//! Errors of starting the service.
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,6 @@
-//! The hint at a stop: what was used of a lane's pool, and which options would have served.
+//! The hint at the end: how much of a lane's pool was used, and which options would have sufficed.
 //!
-//! It says nothing about the future: a burst that wasn't seen isn't in it.
+//! It says nothing about the future: it knows only the bursts that it has seen.
 
 use std::fmt;
 

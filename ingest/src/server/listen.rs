@@ -1,4 +1,4 @@
-//! Binding: one TCP listener a lane on one port, one Unix listener for all.
+//! Binding: one TCP listener per lane, all on one port, and one Unix listener for all lanes.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};

@@ -1,5 +1,5 @@
-//! What `/metrics` shows: the lanes and their class pools by the library's collectors, and what
-//! their IO threads count and time.
+//! The content of `/metrics`: lanes and class pools, by the library's collectors, and the counters
+//! and times of the IO threads.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The service: lanes that share a port and nothing else.
 //!
-//! By life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are
-//! bound, each lane starts on its own pinned thread; [`Server::stop`] drains them all with one
-//! deadline and says what became of every vector ([`Totals`]).
+//! The life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are
+//! bound, and each lane starts on its own pinned thread. [`Server::stop`] drains all lanes within
+//! one deadline and reports the outcome of every vector ([`Totals`]).
 
 mod admin;
 mod descriptors;

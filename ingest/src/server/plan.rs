@@ -1,4 +1,4 @@
-//! What the options come to: checked, with defaults filled in from the machine.
+//! The plan: options after all checks, with defaults filled in from the machine.
 
 use std::time::Duration;
 

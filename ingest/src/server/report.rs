@@ -1,4 +1,4 @@
-//! `--report-every`: each lane's figures on standard error, over and over, by a thread of its own.
+//! `--report-every`: each lane's figures on standard error, periodically, by a separate thread.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

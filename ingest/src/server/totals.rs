@@ -1,4 +1,4 @@
-//! What became of everything, when the service stops.
+//! The totals that the service reports when it stops.
 
 use std::fmt;
 

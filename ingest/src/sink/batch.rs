@@ -1,7 +1,8 @@
-//! The open batch: rows that were accepted and aren't encoded yet.
+//! The open batch: rows that are accepted and not yet encoded.
 //!
 //! Promises that rows are copied once into it and not again before they are encoded. It allocates
-//! at start; it grows past one batch only by what a single `append` brought while the disk refused.
+//! at start. It grows beyond one batch only by the rows of a single `append` that came while the
+//! disk refused.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Why a sink refused.
+//! Errors of a sink.
 //!
-//! Each error names what was asked, what stood against it and what to do. Those of the data folder
-//! start with `--data`, the option that names it.
+//! Each error names the request, the obstacle and the fix. Those of the data folder start with
+//! `--data`, the option that names it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! The data folder: one service's, for vectors of one dimension.
+//! The data folder: owned by one service, for vectors of one dimension.
 //!
 //! Opening it creates it, locks it and records the dimension, or checks the recorded one. The lock
-//! is the kernel's (`flock`), so it goes with the process however that ends. It doesn't keep
-//! readers out, and it doesn't look into segments: [`SegmentLog`](super::SegmentLog) does.
+//! is the kernel's (`flock`), so it is released when the process ends, in whatever way. It doesn't
+//! keep readers out, and it doesn't look into segments: [`SegmentLog`](super::SegmentLog) does.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};

@@ -6,8 +6,8 @@
 //! ```
 //! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file
 //! once and in order, however often the disk refuses in between. Its memory is one open batch and
-//! one encoded one, plus, while the disk refuses, the rows of the one call in which it began to. It
-//! doesn't wait, retry or log: an error goes to the caller, who calls again.
+//! one encoded batch, plus, while the disk refuses, the rows of the call during which that began.
+//! It doesn't wait, retry or log: it returns an error, and the caller calls again.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,20 +1,20 @@
-//! Where a lane's batches go: the sinks, of which the segment log is the first.
+//! Sinks: where a lane's batches go. The segment log is the first of them.
 //!
 //! The life of a row, in order:
 //! 1. [`DataDir::open`] creates the data folder, locks it against a second service and checks the
 //!    dimension recorded in it;
-//! 2. [`SegmentLog::open`] finds in `lane-K/` where the lane's sequence goes on, and moves what a
-//!    crash left aside;
+//! 2. [`SegmentLog::open`] finds in `lane-K/` where the lane's sequence continues, and sets aside
+//!    what a crash has left;
 //! 3. [`Sink::append`] copies rows into the open batch; a full batch is encoded and written to the
 //!    segment at work, `*.arrow.part`;
 //! 4. a segment that has reached its size, and the last one at [`Sink::finish`], gets its footer,
-//!    is synced and is renamed to `*.arrow`, from when on any Arrow reader opens it;
-//!    [`read_segments`] is ours.
+//!    is synced and renamed to `*.arrow`. From then on any Arrow reader opens it; ours is
+//!    [`read_segments`].
 //!
-//! Promised: `append` accepts all of its rows or none; what was accepted is written once, in order,
-//! whatever errors and retries lie between; no segment, whole or torn, is ever overwritten or
-//! deleted. Not promised: that accepted rows survive a crash before their segment is complete; the
-//! file of such a segment is kept, but nothing here reads it.
+//! Promised: `append` accepts all of its rows or none; accepted rows are written once, in order,
+//! despite errors and retries; no segment, whole or torn, is ever overwritten or deleted. Not
+//! promised: that accepted rows survive a crash before their segment is complete; the file of such
+//! a segment is kept, but nothing here reads it.
 
 mod batch;
 mod error;

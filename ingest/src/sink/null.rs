@@ -1,4 +1,4 @@
-//! The sink that keeps nothing: for measuring what lies before it.
+//! A sink that discards everything: for measuring what comes before it.
 
 use super::{Sink, SinkError, Totals};
 

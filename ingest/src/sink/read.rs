@@ -1,7 +1,7 @@
 //! Reading segments back: for the demo, for tests, and for the next start of a log.
 //!
-//! Promises that every row is seen once, in sequence order, and that a missing or doubled one is an
-//! error. It reads complete segments only, takes no lock, and holds one record batch in memory.
+//! Promises that every row is visited once, in sequence order, and that a missing or doubled row is
+//! an error. It reads complete segments only, takes no lock, and holds one record batch in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;

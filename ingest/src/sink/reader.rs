@@ -1,10 +1,10 @@
 //! A complete segment, opened for reading.
 //!
 //! It reads what the log writes: Arrow IPC files of two columns without compression and without
-//! nulls. Every length and offset in the file is checked against the file before it is used, so
-//! that a damaged one is an error. Arrow's own reader takes them on trust, and allocates or panics
-//! by them; it is for files one knows to be whole. There are no checksums: damage to a component
-//! goes unseen.
+//! nulls. Every length and offset in the file is checked against the file before it is used, so a
+//! damaged file is an error. Arrow's own reader trusts them, and may allocate or panic because of
+//! them; it is for files that are known to be intact. There are no checksums: damage to a component
+//! goes undetected.
 
 use std::fs::File;
 use std::io;

@@ -3,10 +3,10 @@
 //! ```text
 //!   rows ──encode──▶ memory ──write_at──▶ seg-N.arrow.part ──footer, sync, rename, sync of the folder──▶ seg-N.arrow
 //! ```
-//! Encoding goes to memory and can't fail; writing goes from there to a known offset and may stop
-//! after any byte, and a later call goes on at exactly that byte. Promises that each encoded byte
-//! is written once and that the final name appears only when the file is whole and on the disk. It
-//! doesn't decide when a segment is full.
+//! Encoding goes to memory and can't fail. Writing goes from there to a known offset; it may stop
+//! after any byte, and a later call continues at exactly that byte. Promises that each encoded byte
+//! is written once, and that the final name appears only when the file is complete and on the disk.
+//! It doesn't decide when a segment is full.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,8 +1,8 @@
 //! What happens to a request between the socket and the answer: validate, score, sink.
 //!
-//! Each is a handler for one stage of a lane. What they decide travels in result columns: validate
-//! writes a [`Status`](crate::protocol::Status) a slot and what each vector comes to, score writes
-//! a score a vector, and answer and sink read status and scores.
+//! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
+//! [`Status`](crate::protocol::Status) per slot and a result per vector, score writes a score per
+//! vector, and answer and sink read statuses and scores.
 
 mod request;
 mod rows;

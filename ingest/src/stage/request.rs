@@ -1,4 +1,4 @@
-//! What a slot carries beside its payload: who asked, and what the parser already found.
+//! What a slot carries besides its payload: who sent the request, and what the parser found.
 
 use crate::protocol::{Mode, Status};
 

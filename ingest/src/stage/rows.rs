@@ -1,5 +1,5 @@
-//! What rows of components come to, each read once: by the widest vector instructions that the
-//! machine has, chosen when the program runs (crate pulp).
+//! Sums over rows of components, reading each row once, with the widest vector instructions of the
+//! machine, chosen at run time (crate pulp).
 #![forbid(unsafe_code)]
 
 use pulp::{Arch, Simd, WithSimd};

@@ -1,4 +1,4 @@
-//! Score: what is answered for each vector.
+//! Score: the answer for each vector.
 
 use slipring::pipeline::{ColumnError, ColumnReader, ColumnWriter, Outcome, View};
 

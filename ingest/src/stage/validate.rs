@@ -1,4 +1,4 @@
-//! Validate: every component is finite.
+//! Validate: checks that every component is finite.
 
 use slipring::pipeline::{ColumnWriter, Outcome, View};
 

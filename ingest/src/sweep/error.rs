@@ -1,4 +1,4 @@
-//! Why a sweep has no result.
+//! Errors of a sweep.
 
 use std::fmt;
 

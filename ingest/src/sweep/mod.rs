@@ -4,16 +4,16 @@
 //!   a repeat of a window:  start a lane ─▶ warm up ─▶ │ reserve ─▶ write a payload ─▶ stage ─▶ flush a batch ... │ ─▶ wait for the last
 //!                                                     │          the stage reads all of each payload            │
 //! ```
-//! The time of a repeat is what stands between the bars and the wait. Repeats are interleaved (each
-//! window once, then each again), and each starts a lane of its own, so where its pages lie is part
-//! of the spread. Every payload is checked by the stage: its length, its number, and the sum of its
-//! words.
+//! The measured time of a repeat is the part between the bars and the wait. Repeats are interleaved
+//! (each window once, then each again), and each starts its own lane, so the placement of its pages
+//! is part of the spread. Every payload is checked by the stage: its length, its number, and the
+//! sum of its words.
 //!
-//! It promises: what it names as best is the smallest window whose median is within 3 % of the
-//! fastest one; a smaller window leaves more of the cache to others.
+//! It promises that the window it names as best is the smallest whose median is within 3 % of the
+//! fastest. A smaller window leaves more of the cache to others.
 //!
-//! It doesn't know your service: its payload is the one that is given, its stage only reads, and
-//! what else runs on the machine while it runs is in the figures.
+//! It doesn't know your service: the payload is the one that you specify, the stage only reads, and
+//! whatever else runs on the machine affects the figures.
 #![forbid(unsafe_code)]
 
 mod error;

@@ -1,5 +1,5 @@
-//! What a sweep writes and how it is known that it arrived: a pattern that begins with the
-//! payload's number.
+//! The payload of a sweep, and the check that it arrived: a pattern that begins with the payload's
+//! number.
 
 /// Bytes of the number at a payload's front, or fewer, if the payload is shorter.
 const NUMBER_BYTES: usize = 8;

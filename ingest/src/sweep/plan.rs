@@ -1,4 +1,4 @@
-//! What the options come to: checked before anything is mapped, with CPUs and windows filled in.
+//! The plan: options checked before anything is mapped, with CPUs and windows filled in.
 
 use slipring::pipeline::CpuMask;
 use slipring::ring::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};

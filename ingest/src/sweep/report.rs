@@ -1,4 +1,4 @@
-//! What a sweep found out: a table and a setting for people, JSON lines for programs.
+//! The result of a sweep: a table and a setting for people, JSON lines for programs.
 
 use std::fmt;
 

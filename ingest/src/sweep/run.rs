@@ -1,5 +1,5 @@
-//! One repeat of one window: a lane of its own, on a thread of its own, so that its pinning stays
-//! there.
+//! One repeat of one window: its own lane on its own thread, so that its pinning affects nothing
+//! else.
 
 use std::hint::spin_loop;
 use std::thread;

@@ -1,13 +1,13 @@
-//! Arrow IPC images: where the record batches lie, in a file and in a stream.
+//! Arrow IPC images: finds the record batches, in a file and in a stream.
 //!
 //! ```text
 //!  message   │ ffffffff │ length │ metadata: a flatbuffer │ body: buffers │      (before Arrow 0.15 without the first four bytes)
 //!  stream    │ schema │ dictionaries and batches ... │ a length of 0, or the end │
 //!  file      │ ARROW1 00 00 │ a stream │ footer: schema, and where each batch lies │ length │ ARROW1 │
 //! ```
-//! It reads metadata and gives places: no buffer of a body is copied, whatever its alignment.
-//! `arrow-ipc`'s own readers panic at places outside of the image, and an object is whatever
-//! somebody has put there.
+//! It reads metadata and returns positions; no body buffer is copied, whatever its alignment.
+//! `arrow-ipc`'s own readers panic at positions outside the image, and an object can contain
+//! anything.
 
 use std::ops::Range;
 

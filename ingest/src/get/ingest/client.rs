@@ -1,13 +1,13 @@
 //! A client of the service: one connection, frames in header mode, every answer checked.
 //!
-//! Header mode, because its frames carry the dimension: in count mode a service of another
-//! dimension would take other rows than these. The first frame goes alone, and its answer says how
-//! many the service lets a connection have under way; then up to [`WINDOW_MAX`] are. Their answers
-//! fit into what a socket holds, so the service never waits for this side to read, and writing
-//! without reading can't lock both up.
+//! It uses header mode because its frames carry the dimension: in count mode, a service with
+//! another dimension would read different rows. The first frame is sent alone; its answer says how
+//! many frames the service allows in flight on a connection. From then on up to [`WINDOW_MAX`] are
+//! in flight. Their answers fit into a socket's buffer, so the service never waits for this side to
+//! read, and writing without reading can't deadlock.
 //!
-//! It blocks, on a thread that may; it looks for an interruption every [`LOOK`]. After an error the
-//! connection is of no use any more.
+//! It blocks, so it runs on a thread that may, and checks for an interruption every [`LOOK`]. After
+//! an error the connection can't be used again.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,4 +1,4 @@
-//! Why an object's vectors didn't get into the service.
+//! Errors of sending an object's vectors to the service.
 
 use std::io;
 use std::ops::Range;

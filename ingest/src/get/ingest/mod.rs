@@ -1,16 +1,16 @@
-//! Vectors of a downloaded object into a running service.
+//! Sends the vectors of a downloaded object to a running service.
 //!
-//! By life cycle: [`Vectors`] finds the rows in the object's bytes, where they stay; [`Client`]
-//! copies them frame by frame to the service and checks every answer.
+//! The life cycle: [`Vectors`] finds the rows in the object's bytes, without copying them;
+//! [`Client`] sends them to the service frame by frame and checks every answer.
 //!
 //! ```text
 //!  .npy     header │ row row row ...                        one part
 //!  .fvecs   dim row │ dim row │ ...                         one part, whose rows have four bytes before them
 //!  Arrow    ... message │ batch: other columns, rows │ ...  a part a record batch
 //! ```
-//! It promises: an object is read by its first bytes (`.fvecs`, which has none of its own, by its
-//! name), damaged ones are errors and never panics, and the rows of an object arrive in their
-//! order. It doesn't look at components: the service refuses what isn't finite.
+//! It promises: the first bytes of an object decide its format (its name does for `.fvecs`, which
+//! has no magic number), a damaged object is an error and never a panic, and rows are sent in the
+//! object's order. It doesn't check components: the service refuses those that aren't finite.
 
 mod arrow;
 mod client;

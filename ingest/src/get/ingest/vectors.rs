@@ -1,4 +1,4 @@
-//! The rows of an object, where they lie in its bytes.
+//! The rows of an object, located in its bytes.
 
 use std::ops::Range;
 
