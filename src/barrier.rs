@@ -85,7 +85,7 @@ impl Barrier {
     }
 }
 
-/// Out of line, so that no locked instruction stands in the code of those who needn't pass one.
+/// Out of line, so that callers that don't need a fence contain no locked instruction.
 #[cold]
 #[inline(never)]
 fn full_fence() {

@@ -30,7 +30,7 @@ use hdrhistogram::Histogram;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The largest latency that is told apart, in nanoseconds: 2^42 - 1.
+/// The largest latency that is distinguished, in nanoseconds: 2^42 - 1.
 pub const LATENCY_MAX_NS: u64 = (1 << 42) - 1;
 
 /// A bucket's width is its value over 2^7, so that two digits are right.

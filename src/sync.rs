@@ -98,7 +98,7 @@ mod threads {
         start.elapsed() >= NET
     }
 
-    /// Parks for so long at most.
+    /// Parks for at most this long.
     pub(crate) fn park_for(timeout: std::time::Duration) {
         std::thread::park_timeout(timeout);
     }

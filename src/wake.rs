@@ -33,8 +33,7 @@ use crate::sync::{AtomicU32, ForkLock, Ordering, Padded, Thread, current_thread,
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
 pub(crate) const ASLEEP: u32 = 1;
-/// A bit beside the level: nobody sleeps under this word any more, and whoever would wake learns
-/// it.
+/// A bit next to the level: nobody sleeps under this word any more, which tells the wakers.
 const GONE: u32 = 1 << 31;
 /// A park without an end is looked after once in this time.
 const NET: Duration = Duration::from_secs(1);

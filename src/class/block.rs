@@ -86,7 +86,7 @@ impl Iterator for Batch {
     }
 }
 
-/// A block that stands for one: nobody looks at its bytes.
+/// A placeholder for a block: its bytes are never read.
 #[cfg(test)]
 pub(crate) fn fake(number: usize) -> Block {
     let at = std::ptr::without_provenance_mut(number * super::table::CLASS_UNIT_BYTES);

@@ -41,8 +41,8 @@ pub struct PooledBuf {
 }
 
 /// The class of a buffer and, in the lowest bit of the address, whether the buffer is zeroed when
-/// it is dropped. A class lies on a cache line, so the bit is free; a field of its own would make
-/// every move of a buffer longer, and the drop reads this one anyway.
+/// it is dropped. A class is aligned to a cache line, so the bit is free; a field of its own would
+/// make every move of a buffer longer, and the drop reads this one anyway.
 #[derive(Clone, Copy)]
 struct Origin(NonNull<Class>);
 

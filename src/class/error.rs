@@ -121,7 +121,7 @@ pub enum GetError {
         /// How long this `get` was to wait.
         timeout: Duration,
     },
-    /// No allocation can have so many bytes.
+    /// No allocation can be that large.
     TooLarge {
         /// Bytes asked for.
         asked_bytes: usize,

@@ -39,7 +39,7 @@ pub fn default_pool() -> &'static ClassPool {
 #[cold]
 fn make(before: *mut ClassPool) -> &'static ClassPool {
     let made = Box::into_raw(Box::new(ClassPool::of(ClassOptions::default())));
-    // SYNC S14: whoever finds it sees its making.
+    // SYNC S14: a thread that finds it sees it fully built.
     let kept = match OWN.compare_exchange(before, made, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => made,
         Err(other) => {

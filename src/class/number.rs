@@ -8,7 +8,8 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Pools whose bins a thread finds at once: so many entries has each thread.
+/// The number of pools whose bins a thread finds without a search; each thread has that many
+/// entries.
 pub(crate) const NEAR_POOLS: usize = 32;
 
 /// The places that pools have, a bit each. No lock: a fork in the middle would leave it to the

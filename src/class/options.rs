@@ -70,7 +70,7 @@ impl Limit {
     /// Only memory itself limits.
     pub const NONE: Limit = Limit { buffers: usize::MAX, bytes: usize::MAX };
 
-    /// At most so many buffers of each class.
+    /// At most this many buffers of each class.
     #[must_use]
     pub const fn buffers(buffers: usize) -> Self {
         Self { buffers, ..Self::NONE }

@@ -96,7 +96,7 @@ impl ClassPool {
         self.get_with(len, Patience::None)
     }
 
-    /// As [`ClassPool::get`], but it waits for so long at most.
+    /// As [`ClassPool::get`], with a limit on the wait.
     ///
     /// # Errors
     /// As `get`, and [`GetError::TimedOut`].
@@ -125,7 +125,7 @@ impl ClassPool {
         warm_up::warm_up(&self.shared, buffers)
     }
 
-    /// How each class stands, and what it has done since the pool was made or
+    /// The state of each class, and its counters since the pool was made or
     /// [`ClassPool::reset_stats`] was called.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
@@ -273,7 +273,7 @@ impl<'a> Get<'a> {
         self.pool.class(self.len)
     }
 
-    /// A buffer, an error, or none: then it stands in line.
+    /// A buffer, an error, or none: then it is in line.
     fn ask(&mut self) -> Result<Option<PooledBuf>, GetError> {
         let (pool, class, len) = (self.pool, self.class(), self.len);
         if let Some(block) = class.near() {

@@ -358,7 +358,7 @@ impl Class {
                     .map_err(|cause| GetError::Region(Box::new(cause)))?;
                 self.store.add_cold(slab)
             };
-            // Without the lock: whoever waits is woken.
+            // Without the lock: waiters are woken.
             shared.finish(self, added);
         };
         if batch.len() > 0 {

@@ -154,7 +154,7 @@ impl PoolStats {
         }
     }
 
-    /// In a forked child: what stands under locks of the parent's isn't known.
+    /// In a forked child: what the parent's locks protect isn't known.
     fn unknown(shared: &Shared) -> Self {
         let sized = shared.classes.iter().filter(|class| !class.is_direct);
         let unknown = |class: &Class| ClassStats {

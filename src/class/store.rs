@@ -53,7 +53,7 @@ struct State<K> {
     keep: Option<Arc<K>>,
 }
 
-/// What the store did itself; what threads did in their bins stands there.
+/// The store's own counters; threads count in their bins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoreCounts {
     /// Taken with pages.

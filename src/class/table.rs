@@ -109,8 +109,8 @@ impl ClassTable {
     pub(crate) fn fit(&self, len: usize) -> usize {
         let top = (len.saturating_sub(1) | 1).ilog2();
         let mut class = usize::from(self.first[top as usize]);
-        // Only the classes of one power of two are passed: none in a table whose sizes double.
-        // Behind the last stands a size that holds every length.
+        // Only the classes of one power of two are passed: none in a table whose sizes double. The
+        // last entry is followed by a size that holds every length.
         while self.sizes[class] < len {
             class += 1;
         }

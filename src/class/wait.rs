@@ -45,9 +45,9 @@ impl Waiter {
         assert!(before.is_null(), "two blocks were granted to one waiter");
     }
 
-    /// Wakes whoever waits, with no lock held. With the last count of the waiter a waker may go
-    /// too: who gave the buffer back has others to wake, and may be in a destructor, so its panics
-    /// end here.
+    /// Wakes the waiter, with no lock held. With the last count of the waiter a waker may go too:
+    /// who gave the buffer back has others to wake, and may be in a destructor, so its panics end
+    /// here.
     pub(crate) fn wake(self: Arc<Self>) {
         self.who.wake();
         shielded(|| drop(self));

@@ -44,7 +44,7 @@ fn warm_class(
                 let mut growing = class.memory.growing();
                 class.store.add_cold(growing.slab(missing).map_err(ClassError::Region)?)
             };
-            // Without the lock: whoever waits is woken.
+            // Without the lock: waiters are woken.
             shared.finish(class, added);
             continue;
         }

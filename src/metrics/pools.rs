@@ -12,7 +12,8 @@ use crate::class::{ClassPool, ClassStats, PoolStats};
 /// Class pools under names, which are the label `pool`. It holds a handle of each, so the pools
 /// live as long as it does.
 ///
-/// All pools of a registry belong into one: a metric's head stands in a text only once.
+/// All pools of a registry belong in one collector, because a text has each metric's header only
+/// once.
 ///
 /// ```
 /// use prometheus_client::registry::Registry;

@@ -69,7 +69,7 @@ pub struct ColumnWriter<T>(Arc<Cells<T>>);
 /// A reading end, for stages of later layers.
 pub struct ColumnReader<T>(Arc<Cells<T>>);
 
-/// Both ends of a column of `slots` rows of `width` values; None if there is no memory for so many.
+/// Both ends of a column of `slots` rows of `width` values; None if there isn't enough memory.
 pub(super) fn column<T: Copy + Default>(
     slots: usize,
     width: usize,

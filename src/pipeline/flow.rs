@@ -154,7 +154,8 @@ impl<P> Flow<P> {
         }
     }
 
-    /// Wakes whoever waits for events of `layer`; behind the last one, the IO thread if it is full.
+    /// Wakes those who wait for events of `layer`; after the last layer, the IO thread if it is
+    /// full.
     #[inline(always)]
     fn wake_layer(&self, layer: usize) {
         self.barrier.light();
@@ -256,7 +257,7 @@ impl<P> Flow<P> {
             *failure =
                 Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
         }
-        // SYNC S4: whoever sees the death, or the number, finds the failure.
+        // SYNC S4: a thread that sees the death, or the number, finds the failure.
         state.note_death(first_missing);
         if self.failed.load(Ordering::Relaxed) == 0 {
             self.failed.store(i64::from(stage) + 1, Ordering::Release);
@@ -301,7 +302,7 @@ impl<P> Flow<P> {
     }
 
     /// A stage is left by its lane before it has seen the end, or goes after its lane: it is late,
-    /// not dead. Nothing fails; what stands behind it learns that no more will come.
+    /// not dead. Nothing fails; later layers learn that no more events will come.
     pub(crate) fn leave_stage(&self, stage: u32, first_missing: Sequence) {
         self.stages[stage as usize].note_death(first_missing);
         self.wake_all();

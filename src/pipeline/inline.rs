@@ -96,7 +96,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
             round.through = round.through.min(stage.released());
         }
         if !matches!(stage.find_nothing(), Ok(Polled::Idle)) {
-            // A dead stage has told the lane by itself.
+            // A dead stage has already reported it to the lane.
             (self.stage, self.retries) = (None, false);
         }
     }

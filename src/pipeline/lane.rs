@@ -271,7 +271,7 @@ impl<M: Meta> Lane<M> {
         Progress { processed, reclaimed }
     }
 
-    /// Inline stages have stopped: they are dead once what they have processed is told.
+    /// Inline stages have stopped: they are dead once their progress is published.
     #[cold]
     fn bury(&mut self) {
         self.end_lazy();
@@ -386,7 +386,7 @@ impl<M: Meta> Lane<M> {
         Ok(opened?)
     }
 
-    /// What the next slot will hold of a slice: it stands under the next sequence from now on.
+    /// The contents of the next slot for a slice, which has the next sequence from now on.
     #[inline]
     fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotStaged<M>> {
         if let Err(refused) = self.room() {
@@ -410,7 +410,7 @@ impl<M: Meta> Lane<M> {
         self.pool.staged()
     }
 
-    /// The law that stands at the lane: in debug and in profile `checked`.
+    /// The invariant stated at [`Lane`]: checked in debug builds and in profile `checked`.
     #[inline]
     pub(super) fn check(&self) {
         debug_assert!(

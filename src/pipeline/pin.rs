@@ -47,7 +47,7 @@ impl CpuMask {
             return mask;
         }
         let made = Box::into_raw(Box::new(CpuMask { cpus: cpus_of_current() }));
-        // SYNC S15: whoever finds it sees the mask.
+        // SYNC S15: a thread that finds it sees the mask.
         let kept =
             match MASK.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire)
             {

@@ -97,8 +97,8 @@ impl<M: Meta> Lane<M> {
     pub(super) fn wait_until(&mut self, full: bool, until: Instant, ready: impl Fn(&Self) -> bool) {
         let mut idle = Idle::new(self.wait);
         while !ready(self) {
-            // However short the time is, others get a moment: whoever calls this in a loop doesn't
-            // keep a CPU from them.
+            // However short the time is, other threads get to run: a caller in a loop doesn't keep
+            // a CPU from them.
             let may_sleep = idle.pass();
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

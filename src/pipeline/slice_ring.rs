@@ -134,7 +134,7 @@ pub struct SliceRing<M: Meta> {
 /// is full, publishing says [`PublishRefusal::ReaderGone`].
 pub struct SliceReader<M: Meta> {
     poller: EventPoller<Event<M>, SingleProducerBarrier>,
-    /// Keeps what it reads mapped, whoever goes first.
+    /// Keeps what it reads mapped, in whatever order the two are dropped.
     pub(super) memory: Arc<Memory>,
     next: Sequence,
     number: u32,

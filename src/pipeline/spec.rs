@@ -109,7 +109,7 @@ impl StageSpec {
         self
     }
 
-    /// Events it takes at once, at least one; so long the next layer waits.
+    /// Most events per poll (at least 1). The next layer waits for the whole batch.
     #[must_use]
     pub fn batch(mut self, events_max: usize) -> Self {
         self.batch_max = events_max;
@@ -286,8 +286,8 @@ impl LaneSpec {
     }
 
     /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the
-    /// largest slices; and what may be pinned comes on top, because a full lane must never wait for
-    /// retained handles alone: whoever drops one wakes nobody.
+    /// largest slices; and what may be pinned comes on top, because a full lane must never wait
+    /// only for retained handles: dropping one wakes nobody.
     pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
         let pinned = layout.pinned_chunks_max();
         debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
@@ -377,7 +377,7 @@ impl Spinning {
     }
 }
 
-/// What a pool of this layout must hold on overwrite, with a ring of so many slots.
+/// The bytes that a pool of this layout must hold on overwrite, with a ring of this many slots.
 pub(super) fn overwrite_bytes(layout: &Layout, slots: usize) -> usize {
     layout
         .bytes_for_slots(slots)

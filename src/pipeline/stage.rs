@@ -45,7 +45,7 @@ pub enum Polled {
     Ended,
 }
 
-/// One consumer of slots. Send, not Clone: whoever holds it is its stage.
+/// One consumer of slots. Send, not Clone: its holder is the stage.
 ///
 /// Dropped before the end of the stream, it counts as a failed stage; after its lane has gone, as a
 /// late one.
@@ -58,11 +58,11 @@ pub struct Stage<M: Meta> {
     /// First and last sequence of every `Held` given out, and whether it came back.
     helds: VecDeque<(Sequence, Sequence, bool)>,
     spare: Vec<Vec<Slot<M>>>,
-    /// It was told that no more will come: none is shown, whatever a stage before it still releases
-    /// at that moment.
+    /// It has reported that no more events will come. None is shown from then on, whatever an
+    /// earlier stage still releases.
     is_cut_off: bool,
-    /// Events that it has processed and told of, of which its cursor in the disruptor doesn't tell
-    /// yet: of a stage that its lane polls.
+    /// Processed events that its progress includes and its cursor in the disruptor doesn't yet.
+    /// Only for stages that the lane polls.
     lag: u64,
     /// Of a timed lane.
     timer: Option<StageTimer>,
@@ -234,7 +234,7 @@ impl<M: Meta> Stage<M> {
             through = last;
             self.helds.pop_front();
         }
-        // What a dead stage gives back counts no more: its lane has been told where it died.
+        // What a dead stage gives back no longer counts: its lane already knows where it died.
         if through > self.released
             && !self.state().is_dead()
             && let Some(poller) = &mut self.poller

@@ -36,7 +36,7 @@ pub(super) struct Ends<M> {
 pub struct Started<M: Meta> {
     /// For the calling thread: not Send.
     pub lane: Lane<M>,
-    /// For whoever runs them: Send.
+    /// For the threads that run them: Send.
     pub stages: Stages<M>,
     /// What was granted.
     pub report: LaneReport,

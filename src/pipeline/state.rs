@@ -80,7 +80,7 @@ impl StageState {
 
     #[inline]
     pub(crate) fn progress(&self) -> Sequence {
-        // SYNC S3: whoever sees a sequence here finds its events released.
+        // SYNC S3: a thread that sees a sequence here finds its events released.
         self.progress.0.load(Ordering::Acquire)
     }
 
@@ -93,7 +93,7 @@ impl StageState {
     /// The first sequence that a dead stage, or one that was left, didn't process.
     #[inline]
     pub(crate) fn died_at(&self) -> Sequence {
-        // SYNC S4: whoever sees a death finds the failure that explains it.
+        // SYNC S4: a thread that sees a death finds the failure that explains it.
         self.died_at.load(Ordering::Acquire)
     }
 
@@ -166,8 +166,8 @@ impl StageState {
     /// One more event is rejected; the first reason is kept.
     #[cold]
     pub(super) fn reject(&self, sequence: Sequence, reason: String) {
-        // The reason first: whoever sees the count finds it. Only the stage's own thread comes
-        // here, so nobody waits for another who is still writing.
+        // The reason first: a thread that sees the count finds it. Only the stage's own thread
+        // comes here, so nobody waits for another who is still writing.
         if self.rejected.load(Ordering::Relaxed) == 0 {
             let _kept = self.rejection.set(Rejection { sequence, reason });
         }
@@ -176,7 +176,7 @@ impl StageState {
     }
 
     pub(crate) fn rejected(&self) -> u64 {
-        // SYNC S16: the first of them is told.
+        // SYNC S16: the first of them is visible.
         self.rejected.load(Ordering::Acquire) as u64
     }
 

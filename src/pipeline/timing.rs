@@ -32,7 +32,7 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// For a lane with so many slots and stages; a timer for each stage.
+    /// For a lane with this many slots and stages; one timer per stage.
     pub(super) fn new(clock: Clock, slots: usize, stages: usize) -> (Self, Vec<StageTimer>) {
         assert!(slots.is_power_of_two());
         let stamp = || Stamp { last: AtomicI64::new(NONE), at_ns: AtomicU64::new(0) };

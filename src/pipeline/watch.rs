@@ -21,10 +21,10 @@ use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
 /// How long a reader sleeps between two looks.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// The owner's figures, as it told them last.
+/// The owner's figures, as last published.
 pub(crate) struct Figures {
     asked: AtomicBool,
-    /// How often they were told.
+    /// How often they were published.
     told: AtomicU64,
     latest: ForkLock<OwnerStats>,
     slots: usize,

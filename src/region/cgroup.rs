@@ -78,7 +78,7 @@ pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
         levels.extend(limits_up(&cgroups.join("memory"), path, &V1));
     }
     if let Some(path) = found.v2 {
-        // With both versions mounted, version 2 lies one folder deeper.
+        // With both versions mounted, version 2 is one folder deeper.
         let unified = cgroups.join("unified");
         let mount = if unified.is_dir() { unified } else { cgroups };
         levels.extend(limits_up(&mount, path, &V2));
@@ -93,7 +93,7 @@ pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
 /// be the process's own cgroup while `path` still names it from the host's root: folders that
 /// aren't there are passed over.
 fn limits_up(mount: &Path, path: &str, names: &Names) -> Vec<MemoryLimit> {
-    // A path with `..` lies outside our namespace: what can be seen starts at the mount.
+    // A path with `..` is outside our namespace: the visible part starts at the mount.
     let inside = path.trim_start_matches('/');
     let inside = if inside.split('/').any(|part| part == "..") { "" } else { inside };
     let leaf = mount.join(inside);

@@ -46,7 +46,7 @@ pub(crate) fn read(path: &Path) -> Option<String> {
     if cfg!(miri) { None } else { std::fs::read_to_string(path).ok() }
 }
 
-/// A number that stands alone in a file.
+/// A number that is alone in a file.
 pub(crate) fn number(text: &str) -> Option<usize> {
     text.trim().parse().ok()
 }

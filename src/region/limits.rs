@@ -9,7 +9,7 @@ use super::error::RegionError;
 use super::kernel::{Roots, field_bytes, field_word, soft_limit};
 use super::options::PageKind;
 
-/// The bit of CAP_IPC_LOCK in a capability set: whoever has it may lock without a limit.
+/// The bit of CAP_IPC_LOCK in a capability set: a process that has it may lock without a limit.
 const CAP_IPC_LOCK: u32 = 14;
 
 /// What one attempt at mapping will take.

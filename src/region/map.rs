@@ -39,8 +39,7 @@ pub(crate) struct Mapping {
     left_out: Option<Listed>,
 }
 
-/// What is told to the kernel about the whole range. None of it changes a byte that this process
-/// sees.
+/// Advice to the kernel about the whole range. None of it changes a byte that this process sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Advice {
     HugePages,
@@ -146,7 +145,7 @@ impl Mapping {
         span.expect("an address range that was granted overflows")
     }
 
-    /// Takes away every right to what lies around the region.
+    /// Removes every access right to the bytes around the region.
     fn guard(&self) -> Result<(), i32> {
         if !has_guards(self.kind) {
             return Ok(());
@@ -205,7 +204,7 @@ impl Mapping {
 
     /// As [`Mapping::keep_from_children`], for what can't be wiped.
     pub(crate) fn leave_out_of_children(&mut self) -> Result<(), i32> {
-        // Listed first: whoever forks in between finds that there is no hole.
+        // Listed first: a fork in between finds that there is no hole.
         let listed = Listed::new(self.addresses()).ok_or(libc::ENOSPC)?;
         self.advise(Advice::DontFork)?;
         self.left_out = Some(listed);

@@ -127,7 +127,7 @@ pub enum Downgrade {
         /// What refused it.
         cause: RegionError,
     },
-    /// Part of the region lies on other nodes.
+    /// Part of the region is on other nodes.
     Elsewhere {
         /// The wanted node.
         node: u32,

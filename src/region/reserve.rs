@@ -66,7 +66,7 @@ impl Reserve {
         self.mapping.len()
     }
 
-    /// Whether an address lies in it.
+    /// Whether an address is in it.
     pub(crate) fn contains(&self, addr: usize) -> bool {
         let addresses = self.mapping.addresses();
         addresses.offset() <= addr && addr < addresses.end()

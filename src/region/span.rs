@@ -47,7 +47,7 @@ impl Span {
         self.offset + self.len
     }
 
-    /// Whether all of `other` lies inside.
+    /// Whether all of `other` is inside.
     pub(crate) fn contains(self, other: Span) -> bool {
         self.offset <= other.offset && other.end() <= self.end()
     }

@@ -200,7 +200,7 @@ fn caches(roots: &Roots, cpu: usize) -> CpuTopology {
             roots.read_sys(&format!("devices/system/cpu/cpu{cpu}/cache/index{index}/{name}"))
         };
         let Some(level) = file("level") else { break };
-        // Where a level is split, what is written and read lies in its other half.
+        // Where a level is split, data is in its other half.
         if file("type").is_some_and(|kind| kind.trim() == "Instruction") {
             continue;
         }

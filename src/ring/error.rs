@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::region::RegionError;
 
-/// Why an allocation got nothing. It never blocks; what to do stands with each case.
+/// Why an allocation failed. It never blocks; each case says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Full {

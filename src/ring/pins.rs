@@ -115,7 +115,7 @@ impl Pins {
     /// Whether a chunk carries pins. The owner loads `released` before it asks.
     #[inline]
     pub(crate) fn is_pinned(&self, chunk: u32) -> bool {
-        // SYNC S1: whoever sees zero here sees all reads through the handles as done.
+        // SYNC S1: a thread that sees zero here sees all reads through the handles as done.
         self.counts[chunk as usize].load(Ordering::Acquire) != 0
     }
 

@@ -50,9 +50,9 @@ pub struct RingPool {
     current: ChunkRef,
     /// The last sequence staged.
     staged: Sequence,
-    /// The read cursor as far as it was told: every stage has passed it.
+    /// The read cursor as last reported: every stage has passed it.
     released: Sequence,
-    /// How many of the newest sequences are protected, whatever was told; see
+    /// How many of the newest sequences are protected regardless of that; see
     /// [`RingPool::keep_newest`].
     newest: Sequence,
     tag: PoolTag,
@@ -296,7 +296,7 @@ impl RingPool {
         slice.chunk() == self.current || slice.chunk().is_owned_by(self.owner)
     }
 
-    /// Counts off so many slices of a chunk, which stand in events and won't be dropped any more.
+    /// Counts off slices of a chunk that are in events and won't be dropped any more.
     #[cfg(feature = "pipeline")]
     pub(crate) fn count_off(&mut self, chunk: u32, slices: u32) {
         self.owner.chunk(chunk).count_off(slices);

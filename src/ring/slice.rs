@@ -126,9 +126,9 @@ impl core::fmt::Debug for PoolSlice {
     }
 }
 
-/// A slice that stands in an event of a disruptor: any thread may read its bytes, and the thread
-/// that owns its pool takes it out again. It is counted in its chunk all the while, and has no drop
-/// of its own, because the last of a ring's threads drops the events.
+/// A slice in an event of a disruptor: any thread may read its bytes, and the thread that owns its
+/// pool takes it out again. It is counted in its chunk all the while, and has no drop of its own,
+/// because the last of a ring's threads drops the events.
 #[cfg(feature = "pipeline")]
 pub(crate) struct EventSlice(ManuallyDrop<PoolSlice>);
 

@@ -21,8 +21,7 @@ pub struct Token {
     chunk: ChunkRef,
     start: usize,
     len: usize,
-    /// The write position that this token left behind: if it still stands there, the token is the
-    /// newest.
+    /// The write position that this token left: if it is still there, the token is the newest.
     position: usize,
 }
 

@@ -142,7 +142,7 @@ impl Rotation {
             .or_else(|| Self::take_free(&mut self.live, blocked))
     }
 
-    /// The last resort: any free chunk of a queue, wherever it stands.
+    /// The last resort: any free chunk of a queue, wherever it is.
     fn take_free(
         queue: &mut VecDeque<u32>,
         blocked: &impl Fn(u32) -> Option<Blocked>,

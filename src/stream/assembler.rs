@@ -39,7 +39,8 @@ pub enum Length {
     /// It was declared: one buffer of the right class at once, and the message is whole when it is
     /// full.
     Exact(usize),
-    /// About so many bytes: the first segment's class, at most the largest, and no bound.
+    /// About this many bytes: chooses the first segment's class, at most the largest, and is no
+    /// bound.
     Hint(usize),
     /// Nothing: the first segment is of the smallest class.
     Unknown,
@@ -108,7 +109,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// For messages of up to so many bytes.
+    /// For messages of up to this many bytes.
     ///
     /// # Errors
     /// [`AssembleError::Limit`]: no message has 0 bytes at most, or more than fit into memory.
@@ -278,7 +279,7 @@ impl Assembler {
         self.check();
     }
 
-    /// Whether the message may have so many bytes more. One that may not is given up.
+    /// Whether the message may grow by this many bytes. If not, it is given up.
     fn admit(&mut self, more: usize) -> Result<(), AssembleError> {
         let open = self.open.as_ref().ok_or(AssembleError::NotBegun)?;
         let asked_bytes = open.total.saturating_add(more);

@@ -58,7 +58,7 @@ impl Dequeuer {
         }
     }
 
-    /// As [`Dequeuer::dequeue`], for so long at most.
+    /// As [`Dequeuer::dequeue`], with a limit on the wait.
     ///
     /// # Errors
     /// As [`Dequeuer::try_dequeue`].

@@ -78,7 +78,7 @@ const FORKED: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct EndState {
     word: AtomicU32,
-    /// Set by whoever moved the word on from `OPEN`, so nobody waits for anybody here.
+    /// Set by the thread that moved the word on from `OPEN`, so no thread waits here.
     end: OnceLock<End>,
     made_by: Process,
 }
@@ -91,7 +91,7 @@ impl EndState {
     /// Ends it; false if somebody else had.
     pub(crate) fn set(&self, end: End) -> bool {
         if self.word.compare_exchange(OPEN, ENDING, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            // In a forked child whoever did it isn't here, and never says how.
+            // In a forked child, the thread that did it doesn't exist, so the end is never set.
             self.end_if_forked();
             // A moment later it is said. Not by spinning: a thread of a higher priority would keep
             // the CPU from the one that says it.
@@ -105,7 +105,8 @@ impl EndState {
         let word = if matches!(end, End::Finished) { FINISHED } else { CLOSED };
         let is_first = self.end.set(end).is_ok();
         assert!(is_first, "who claims the end is alone");
-        // SYNC S13: whoever sees it finds the error, and what was enqueued before a clean end.
+        // SYNC S13: a thread that sees it finds the error, and what was enqueued before a clean
+        // end.
         self.word.store(word, Ordering::Release);
         true
     }

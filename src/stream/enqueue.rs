@@ -60,7 +60,7 @@ impl Enqueuer {
         self.inlet.push(buf, None).map_err(|refused| self.refused(refused))
     }
 
-    /// As [`Enqueuer::enqueue`], for so long at most.
+    /// As [`Enqueuer::enqueue`], with a limit on the wait.
     ///
     /// # Errors
     /// As [`Enqueuer::try_enqueue`].
@@ -106,7 +106,7 @@ impl Enqueuer {
         self.put_copy(buf, bytes)
     }
 
-    /// As [`Enqueuer::enqueue_copy`], for so long at most, both waits together.
+    /// As [`Enqueuer::enqueue_copy`], with a limit on both waits together.
     ///
     /// # Errors
     /// [`CopyError`].

@@ -53,7 +53,7 @@ impl<T: Weigh> Shared<T> {
         }
     }
 
-    /// Ends the queue and wakes whoever waits; false if it had ended before.
+    /// Ends the queue and wakes the waiters; false if it had already ended.
     pub(crate) fn finish(&self, end: End) -> bool {
         let is_first = self.end.set(end);
         if is_first {

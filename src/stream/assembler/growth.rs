@@ -4,7 +4,7 @@
 use super::{AssembleError, Length, Open};
 use crate::class::{ClassPool, PooledBuf};
 
-/// A message that fills one part in so many of its segment, or less, is copied down.
+/// A message that fills at most this fraction of its segment is copied to a smaller buffer.
 const OVERSIZE: usize = 4;
 
 impl Open {
