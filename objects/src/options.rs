@@ -23,7 +23,7 @@ pub struct RangeOptions {
     /// of `request_timeout`.
     pub part_bytes: Option<u64>,
     /// Requests in flight of the engine, over all of its downloads, 1 to [`CONCURRENCY_MAX`].
-    /// Default none: it starts with 32, takes more while that brings more bytes a second, up to
+    /// Default none: it starts with 32, takes more while that brings more bytes per second, up to
     /// 128, and less when a server says that there are too many.
     pub concurrency: Option<usize>,
     /// An object of up to so many bytes is fetched by one request. The first request asks for so

@@ -23,7 +23,7 @@ impl RangeOptions {
     /// Bytes of each part of the `rest_bytes` that the first request doesn't bring: `part_bytes`,
     /// or as many parts as there are `idle` turns, so that one object alone is fetched over all of
     /// them, and of many objects each over few; but no more than a request comes with in a quarter
-    /// of its time, by the bytes a second `each` has brought lately.
+    /// of its time, by the bytes per second that `each` has delivered recently.
     pub(crate) fn part_of(&self, rest_bytes: u64, idle: usize, each: Option<u64>) -> u64 {
         let spread = rest_bytes.div_ceil(idle.max(1) as u64).next_multiple_of(PART_BYTES_LEAST);
         let in_time = each.map_or(PART_BYTES_MOST, |each| in_time(each, self.request_timeout / 4));

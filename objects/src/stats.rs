@@ -40,7 +40,7 @@ pub struct DownloadStats {
     pub bytes: u64,
     /// Ranges that it was fetched in; 1 for an object in one piece, 0 for an empty one.
     pub ranges: u32,
-    /// Requests beyond one a range, after what may pass.
+    /// Requests beyond one per range, after what may pass.
     pub retries: u32,
     /// From the call to the last byte.
     pub elapsed: Duration,

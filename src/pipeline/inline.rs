@@ -32,7 +32,7 @@ pub(super) struct Round<'l, M> {
     pub(super) is_stopped: bool,
 }
 
-/// A stage whose handler's type is forgotten: one indirect call a batch, not an event.
+/// A stage whose handler's type is forgotten: one indirect call per batch, not per event.
 pub(super) trait Inline<M> {
     /// One batch of what is published.
     fn poll(&mut self, round: &mut Round<'_, M>);

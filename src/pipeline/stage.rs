@@ -101,7 +101,7 @@ impl<M: Meta> Stage<M> {
     /// Shows at most `max` events to `handler`, in order, and releases those it is done with.
     ///
     /// A panic of the handler is caught: the events before it are released, the stage is dead, and
-    /// the lane's panic policy applies. Cost: about 3 ns an event beside the handler.
+    /// the lane's panic policy applies. Cost: some nanoseconds per event, besides the handler.
     ///
     /// # Errors
     /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds

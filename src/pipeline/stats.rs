@@ -89,7 +89,8 @@ impl LaneStats {
 }
 
 impl<M: Meta> Lane<M> {
-    /// A snapshot. Cost: a look at every chunk in use and every stage, and an allocation a stage.
+    /// A snapshot. Cost: a look at every chunk in use and every stage, and one allocation per
+    /// stage.
     #[must_use]
     pub fn stats(&self) -> LaneStats {
         LaneStats::of(self.owner_stats(), &self.shared)

@@ -15,7 +15,7 @@ pub struct View<'a, M> {
     stage: StageId,
 }
 
-/// Which stage a view is shown to: looked up once a batch.
+/// Which stage a view is shown to: looked up once per batch.
 #[derive(Clone, Copy)]
 pub(super) struct StageId {
     /// Its place among the lane's stages.

@@ -1,7 +1,7 @@
 //! A lane's statistics on another thread: what the stages share is read at once, and what only the
 //! owner knows is asked of it.
 //!
-//! The owner looks at a flag once a round and pays for the figures only when somebody asked. It
+//! The owner looks at a flag once per round and pays for the figures only when somebody asked. It
 //! waits for no reader before it goes: figures that a reader is just copying are told again in the
 //! next round.
 #![forbid(unsafe_code)]

@@ -26,7 +26,7 @@ pub struct GetOptions {
     /// file:///path or the path of a file
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
-    /// Folder to write to, made if missing: one file an object, named by the last part of its key;
+    /// Folder to write to, made if missing: one file per object, named by the last part of its key;
     /// files of these names are replaced
     #[arg(short, long, value_name = "DIR", conflicts_with = "ingest")]
     pub output: Option<PathBuf>,

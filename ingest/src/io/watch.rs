@@ -13,7 +13,7 @@ use super::duty::{Activity, DutyReader};
 use crate::latency::Latency;
 
 /// How long the IO thread may take to tell what only it knows; then its last answer stands. It
-/// answers once a round.
+/// answers once per round.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What any thread may know of a lane while it runs. Nothing of it slows the IO thread but the

@@ -221,7 +221,7 @@ impl LoadOptions {
     }
 
     /// Bytes of one connection: what it gathers for a write, what it takes with a read, and one
-    /// entry a request in flight.
+    /// entry per request in flight.
     fn connection_bytes(&self) -> u64 {
         (self.out_bytes() + self.input_bytes() + self.window as usize * 32) as u64
     }

@@ -76,7 +76,7 @@ pub(super) struct Worker<'a> {
     connections: Vec<Connection>,
     live: usize,
     tally: Tally,
-    /// Open loop: at most one entry a connection, (intended time, index).
+    /// Open loop: at most one entry per connection, (intended time, index).
     due: BinaryHeap<Reverse<(u64, usize)>>,
     is_due: Vec<bool>,
 }

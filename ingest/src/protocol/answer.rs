@@ -73,7 +73,7 @@ pub fn write_answer(
 pub struct AnswerHead {
     /// What became of the request. None is a refusal in count mode, which doesn't say why.
     pub status: Option<Status>,
-    /// Scores that follow: one a vector, none in a refusal.
+    /// Scores that follow: one per vector, none in a refusal.
     pub vectors: u32,
     /// The request's own number; 0 in count mode and after lost framing.
     pub sequence: u64,

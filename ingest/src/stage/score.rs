@@ -24,7 +24,7 @@ impl Score {
     }
 }
 
-/// The handler of the stage `score`: writes a score a vector into its column, for requests that
+/// The handler of the stage `score`: writes one score per vector into its column, for requests that
 /// validate let pass, from what validate added up.
 pub fn scorer(
     score: Score,

@@ -24,7 +24,7 @@ pub(super) const CONTINUATION: &[u8] = &[0xff; 4];
 /// Length of the footer and magic, at the end of a file.
 const TAIL_BYTES: usize = 10;
 
-/// The column's dimension, and where its rows lie: an entry a record batch, in the order of the
+/// The column's dimension, and where its rows lie: one entry per record batch, in the order of the
 /// image.
 pub(super) type Found = (u32, Vec<Range<usize>>);
 
