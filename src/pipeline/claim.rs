@@ -7,8 +7,8 @@ use super::lane::Lane;
 use super::slot::{Meta, Slot};
 use crate::ring::Sequence;
 
-/// Bytes to fill, with room in the ring for them: staging can't fail. Dropped or leaked, it has
-/// taken nothing.
+/// Bytes to fill, and a free slot for them, so staging can't fail. A claim that is dropped or
+/// leaked takes nothing.
 ///
 /// Cheaper than [`super::Lane::reserve`] with [`super::Lane::stage`], because no slice is counted
 /// in between.
@@ -19,28 +19,27 @@ pub struct Claim<'l, M: Meta> {
 }
 
 impl<'l, M: Meta> Claim<'l, M> {
-    /// Of a lane with a free slot and `len` bytes in its current chunk.
+    /// The lane must have a free slot and `len` bytes in its current chunk.
     #[inline]
     pub(super) fn new(lane: &'l mut Lane<M>, len: usize) -> Self {
         debug_assert!(lane.free_slots() > 0 && lane.pool.fits(len));
         Self { lane, len }
     }
 
-    /// Gives back all but the first `n` bytes; more than were claimed changes nothing.
+    /// Keeps the first `n` bytes and gives back the rest. An `n` beyond the claim changes nothing.
     #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.len = self.len.min(n);
     }
 
-    /// Puts the bytes into the slot, to be published by [`super::Lane::flush`]. Returns its
-    /// sequence.
+    /// Puts the bytes into the slot, which [`super::Lane::flush`] publishes. Returns the sequence.
     #[inline]
     pub fn stage(self, meta: M) -> Sequence {
         let span = self.lane.pool.stage_next_span(self.len);
         self.lane.put(Slot { span, meta })
     }
 
-    /// Stages and publishes, with all that was staged before. Returns its sequence.
+    /// Stages the slot and publishes it, with everything staged before. Returns the sequence.
     #[inline]
     pub fn publish(self, meta: M) -> Sequence {
         let span = self.lane.pool.stage_next_span(self.len);

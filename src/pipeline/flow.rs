@@ -21,7 +21,7 @@ use crate::barrier::Barrier;
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, ForkLock, Ordering, Padded};
 
-/// Who failed first, and why.
+/// The first failure: which stage, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
@@ -35,13 +35,13 @@ pub struct Failure {
     pub sequence: Sequence,
 }
 
-/// What is done with the poller of a dead stage.
+/// What the pump needs of a dead stage's poller.
 pub(crate) trait Pump {
-    /// Releases all events there are; says how many.
+    /// Releases all available events and returns their number.
     fn release_all(&mut self) -> u64;
 }
 
-/// The shared state of a lane's stages, whose pollers are `P`.
+/// The shared state of a lane's stages. `P` is the type of their pollers.
 pub(crate) struct Flow<P> {
     pub(crate) stages: Box<[StageState]>,
     pub(crate) policy: PanicPolicy,
@@ -52,11 +52,11 @@ pub(crate) struct Flow<P> {
     closed_at: AtomicI64,
     /// One once the lane is gone: nobody pumps dead stages any more.
     gone: AtomicI64,
-    /// Number of the first stage that failed, and one; zero: none did.
+    /// Index of the first stage that failed, plus one; zero if none has.
     failed: AtomicI64,
     failure: ForkLock<Option<Failure>>,
-    /// Pollers of dead stages. They are never dropped before the lane: an unfinished one would gate
-    /// it for ever.
+    /// Pollers of dead stages. They are not dropped before the lane: an unfinished poller would
+    /// block the producer forever.
     parked: ForkLock<Vec<(u32, P)>>,
 }
 
@@ -116,7 +116,7 @@ impl<P> Flow<P> {
         self.available(self.layers.len())
     }
 
-    /// Flush: events up to `sequence` are in the ring. Threads of the first layer are to be woken
+    /// Events up to `sequence` are in the ring. The caller wakes the threads of the first layer
     /// next.
     #[inline]
     pub(crate) fn publish(&self, sequence: Sequence) {
@@ -125,25 +125,25 @@ impl<P> Flow<P> {
         self.published.0.store(sequence, Ordering::Release);
     }
 
-    /// A stage has released up to `sequence`. Always inlined, with the wake-up: it is 30
-    /// instructions of an event that comes alone.
+    /// A stage has released up to `sequence`. Always inlined, with the wake-up, because it is much
+    /// of the work for an event that comes alone.
     #[inline(always)]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
-        // Not compared with the layer before: its cursor, which lets events through, moves before
-        // its progress is told.
+        // This isn't compared with the layer before: that layer's cursor, which lets events
+        // through, moves before its progress is stored.
         debug_assert!(sequence > state.progress(), "stages move on");
         state.set_progress(sequence);
         self.wake_layer(state.layer + 1);
     }
 
-    /// Whether stages of `layer` have threads of their own; behind the last one there are none.
+    /// Whether stages of `layer` have their own threads; false after the last layer.
     pub(crate) fn has_threads(&self, layer: usize) -> bool {
         self.stages.iter().any(|stage| stage.layer == layer && stage.party().is_some())
     }
 
-    /// Wakes the threads that wait for events of `layer`, on the IO thread: a dead one's events are
-    /// its own to release, in its next round.
+    /// Wakes the threads that wait for events of `layer`. Called on the IO thread, which releases a
+    /// dead stage's events itself, in its next round.
     #[inline]
     pub(crate) fn wake_threads(&self, layer: usize) {
         self.barrier.light();
@@ -161,8 +161,8 @@ impl<P> Flow<P> {
         self.barrier.light();
         let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };
         for stage in &self.stages[stages.clone()] {
-            // A dead stage's events are released by the IO thread, if by anyone: nobody else would
-            // wake it to pump them.
+            // If anyone releases a dead stage's events, it is the IO thread, and nobody else would
+            // wake it to do so.
             stage.party().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
         }
     }
@@ -191,7 +191,7 @@ impl<P> Flow<P> {
     }
 
     /// Ends a stage that has nothing held and has released up to `released`, if that is the end of
-    /// the stream. False: it goes on.
+    /// the stream. Returns false if the stream goes on.
     pub(crate) fn end(&self, stage: u32, released: Sequence) -> bool {
         if released + 1 < self.closed_at() {
             return false;
@@ -201,7 +201,7 @@ impl<P> Flow<P> {
         true
     }
 
-    /// The lane is gone: what dead stages hold stays held.
+    /// The lane is gone: events of dead stages are not released any more.
     pub(crate) fn leave(&self) {
         // SYNC S5: pairs with `cut_off_at`.
         self.gone.store(1, Ordering::Release);
@@ -220,14 +220,14 @@ impl<P> Flow<P> {
         (failed != 0 && self.policy == PanicPolicy::Poison).then(|| (failed - 1) as u32)
     }
 
-    /// Whether more may come behind `sequence`, for every stage: a look without a loop.
+    /// Whether more events may come after `sequence`, for every stage. It doesn't loop over stages.
     #[inline]
     pub(crate) fn goes_on_behind(&self, sequence: Sequence) -> bool {
         sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 
-    /// The sequence that no stage of `layer` will see, nor any behind it, because a stage before it
-    /// is dead and nobody releases its events; `i64::MAX` if there is none. What the dead one has
+    /// The first sequence that no stage of `layer` will see, because an earlier stage is dead and
+    /// nobody releases its events; `i64::MAX` if there is none. Everything that the dead stage has
     /// finished comes before it.
     pub(crate) fn cut_off_at(&self, layer: usize) -> Sequence {
         // SYNC S4: pairs with `fail`. SYNC S5: pairs with `leave`.
@@ -237,7 +237,7 @@ impl<P> Flow<P> {
             return i64::MAX;
         }
         let dead = self.stages.iter().filter(|stage| stage.layer < layer && stage.is_dead());
-        // What is settled to be released will be; what was pumped is beyond the death.
+        // A release that has been settled will happen; what was pumped is beyond the death.
         dead.map(|stage| stage.died_at().max(stage.progress() + 1)).min().unwrap_or(i64::MAX)
     }
 
@@ -250,7 +250,7 @@ impl<P> Flow<P> {
             "stage `{}` ended before it failed: {reason}",
             state.name
         );
-        // None in a forked child whose parent was just failing: then nobody will know why.
+        // None in a forked child whose parent was failing at the fork: the cause is unknown there.
         let mut failure = self.failure.lock();
         if let Some(failure @ None) = failure.as_deref_mut() {
             let (stage_name, reason) = (state.name.clone(), reason.to_owned());
@@ -271,7 +271,7 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A stage is dead: recorded first, and only then may somebody else release what it still has.
+    /// A stage is dead. The death is recorded before anyone else may release the stage's events.
     pub(crate) fn die(&self, stage: u32, first_missing: Sequence, reason: &str, poller: Option<P>) {
         self.fail(stage, first_missing, reason);
         match poller {
@@ -280,9 +280,9 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A `Held` went unreleased: its events aren't processed, and its stage is dead behind what it
-    /// has released. Told by whoever drops it, and by the stage that finds its release refused: the
-    /// first one that comes here lets both know.
+    /// A `Held` was lost: its events aren't processed, and its stage is dead after what it has
+    /// released. Both the code that drops the `Held` and the stage whose release is refused call
+    /// this; the first call settles it for both.
     pub(crate) fn lose_held(&self, stage: u32) {
         let state = &self.stages[stage as usize];
         let first_missing = state.settle_death();
@@ -293,16 +293,16 @@ impl<P> Flow<P> {
         }
     }
 
-    /// A `Held` is dropped unreleased. Its loss is recorded first, and only then the `Held` is
-    /// gone: the pump, which waits for that, shows nobody a row that wasn't written.
+    /// A `Held` is dropped unreleased. The loss is recorded before the `Held` is counted off. The
+    /// pump waits for the latter, so nobody sees a row that wasn't written.
     pub(crate) fn drop_held(&self, stage: u32) {
         self.lose_held(stage);
         self.stages[stage as usize].drop_held();
         self.wake_all();
     }
 
-    /// A stage is left by its lane before it has seen the end, or goes after its lane: it is late,
-    /// not dead. Nothing fails; later layers learn that no more events will come.
+    /// The lane ends before a stage has seen the end, or the stage is dropped after its lane. Such
+    /// a stage is late, not dead. Nothing fails; later layers learn that no more events will come.
     pub(crate) fn leave_stage(&self, stage: u32, first_missing: Sequence) {
         self.stages[stage as usize].note_death(first_missing);
         self.wake_all();
@@ -322,22 +322,22 @@ impl<P> Flow<P> {
     /// Keeps the poller of a dead stage, whose death is recorded.
     pub(crate) fn park(&self, stage: u32, poller: P) {
         assert!(self.stages[stage as usize].is_dead(), "only the dead are pumped");
-        // Once the lane is gone nobody pumps, and nothing is gated.
+        // Once the lane is gone nobody pumps, and the poller blocks nothing.
         if let Some(mut parked) = self.parked.lock().filter(|_| !self.is_gone()) {
             parked.push((stage, poller));
         }
         self.wake_all();
     }
 
-    /// Whether pollers of dead stages wait to be taken.
+    /// Whether any pollers of dead stages are waiting for the pump.
     pub(crate) fn has_parked(&self) -> bool {
         self.parked.lock().is_some_and(|parked| !parked.is_empty())
     }
 }
 
 impl<P: Pump> Flow<P> {
-    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of
-    /// theirs. By the IO thread, under `Detach`; `detached` are the pollers that it has.
+    /// Releases the events of dead stages on their behalf, once no `Held` of theirs is left. Called
+    /// by the IO thread, under `Detach`; `detached` holds the pollers that it has taken.
     pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
         if let Some(mut parked) = self.parked.lock() {
             detached.append(&mut parked);

@@ -5,12 +5,12 @@ use std::ops::{Deref, DerefMut};
 
 use crate::ring::{Grant, PoolSlice, Received, Token, TooLong};
 
-/// Bytes to fill, at most as many as were asked for. They hold whatever was there before: only what
-/// is committed is shown.
+/// Bytes to fill, at most as many as were asked for. Their content is undefined until written; only
+/// committed bytes are visible to others.
 ///
-/// A pool's own [`Grant`] can also be staged at once, under the pool's next sequence. In a lane a
-/// sequence is a slot of its ring, which [`Lane::claim`](super::Lane::claim) takes together with
-/// the bytes.
+/// A pool's own [`Grant`] can also be staged at once, under the pool's next sequence. In a lane, a
+/// sequence belongs to a slot of the ring, which [`Lane::claim`](super::Lane::claim) takes together
+/// with the bytes.
 #[must_use = "a grant that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct LaneGrant<'l>(Grant<'l>);
@@ -21,7 +21,8 @@ impl<'l> LaneGrant<'l> {
         Self(grant)
     }
 
-    /// Gives back all but the first `n` bytes; more than were reserved changes nothing.
+    /// Keeps the first `n` bytes and gives back the rest. An `n` beyond the reservation changes
+    /// nothing.
     #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.0.truncate(n);
@@ -42,8 +43,8 @@ impl<'l> LaneGrant<'l> {
         self.0.commit_all()
     }
 
-    /// Takes the range out of the lane's borrow, so that several ranges are filled while the lane
-    /// goes on.
+    /// Ends the borrow of the lane and keeps the range, so that several ranges can be filled while
+    /// the lane goes on.
     pub fn into_token(self) -> Token {
         self.0.into_token()
     }

@@ -11,10 +11,10 @@ use crate::ring::Sequence;
 
 /// A run of events, owned. Not Clone; views borrow it. Give it back with [`super::Stage::release`].
 ///
-/// Dropped instead, it fails its stage: its events weren't processed. (Under `Detach` the lane goes
-/// on without the stage as soon as the stage's handle is used again or dropped: until then it holds
-/// the lane up, as any stage that does nothing.) Leaked, it blocks the lane, and the statistics
-/// name the stage and the sequence it holds.
+/// Dropping it instead fails its stage, because its events weren't processed. (Under `Detach` the
+/// lane continues without the stage as soon as the stage's handle is used again or dropped. Until
+/// then the lane waits, as for any idle stage.) Leaking it blocks the lane, and the statistics name
+/// the stage and the sequence.
 #[must_use = "dropping it unreleased fails the stage"]
 pub struct Held<M: Meta> {
     slots: Vec<Slot<M>>,
@@ -63,7 +63,7 @@ impl<M: Meta> Held<M> {
         self.stage == stage && Arc::ptr_eq(&self.shared, shared)
     }
 
-    /// Ends its life without failing the stage; the list of slots is used again.
+    /// Ends it without failing the stage, and returns the list of slots for reuse.
     pub(super) fn dissolve(mut self) -> Vec<Slot<M>> {
         self.shared.stages[self.stage as usize].drop_held();
         let slots = mem::take(&mut self.slots);
@@ -74,7 +74,7 @@ impl<M: Meta> Held<M> {
 
 impl<M: Meta> Drop for Held<M> {
     fn drop(&mut self) {
-        // Dissolved: nothing is held any more.
+        // It was dissolved: nothing is held any more.
         if self.slots.is_empty() {
             return;
         }

@@ -13,17 +13,17 @@ const SPIN: Duration = Duration::from_micros(30);
 const YIELD: Duration = Duration::from_millis(1);
 /// Rounds of `Backoff` that spin before it yields.
 const SPIN_ROUNDS: u32 = 64;
-/// Right after work the next is about to be written, and every look takes the line away from its
-/// writer: the first rounds spin longer between two looks. (compare's `seed-arc` and
-/// `seed-arc-patient` differ by this alone: see the table of batch 1 in PERFORMANCE.md. Later
-/// rounds see work as soon as ever.)
+/// Right after work, the next event is about to be written, and every look takes the cache line
+/// away from its writer. So the first rounds spin longer between looks. (`seed-arc` and
+/// `seed-arc-patient` in compare/ differ only in this; see the table for batch 1 in
+/// PERFORMANCE.md.)
 const PATIENT_ROUNDS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
-/// Looks at the clock are this many rounds apart: one costs about 22 ns.
+/// Rounds between two looks at the clock, which cost more than a round.
 const CLOCK_ROUNDS: u32 = 16;
 
-/// The idleness of one thread: [`Idle::pass`] whenever it finds nothing, [`Idle::reset`] whenever
-/// it finds work.
+/// How one thread idles: call [`Idle::pass`] when there is nothing to do, and [`Idle::reset`] when
+/// there was work.
 #[derive(Debug)]
 pub struct Idle {
     wait: Wait,
@@ -33,14 +33,14 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// For one thread that waits like this.
+    /// For a thread with this waiting strategy.
     #[must_use]
     pub fn new(wait: Wait) -> Self {
         Self { wait, shares_cpu: false, rounds: 0, since: None }
     }
 
-    /// For a thread on the CPU of those it waits for: it never spins, because they can't work
-    /// meanwhile. `Park` sleeps at once and `Backoff` yields at once.
+    /// For a thread that shares its CPU with the thread that it waits for: it never spins, because
+    /// the other can't run meanwhile. `Park` sleeps at once and `Backoff` yields at once.
     #[must_use]
     pub fn on_shared_cpu(wait: Wait) -> Self {
         Self { shares_cpu: true, ..Self::new(wait) }
@@ -52,7 +52,7 @@ impl Idle {
         (self.rounds, self.since) = (0, None);
     }
 
-    /// Passes a moment: spins or yields. True: it has been idle long enough to sleep.
+    /// Spins or yields for a moment. Returns true once it has idled long enough to sleep.
     pub fn pass(&mut self) -> bool {
         self.rounds = self.rounds.saturating_add(1);
         let patience = match self.wait {
@@ -78,7 +78,7 @@ impl Idle {
     #[inline]
     fn spin(&self) {
         if cfg!(miri) {
-            // Without preemption a thread that only spins would keep all others from running.
+            // Without preemption, a thread that only spins would keep all others from running.
             return thread::yield_now();
         }
         let pauses = if self.rounds <= PATIENT_ROUNDS { PATIENT_PAUSES } else { 1 };
@@ -98,7 +98,7 @@ mod tests {
     fn a_thread_on_a_shared_cpu_sleeps_at_once() {
         assert!(passes(Idle::on_shared_cpu(Wait::Park), 1));
         assert!(!passes(Idle::new(Wait::Park), CLOCK_ROUNDS - 1));
-        // It yields before it sleeps: those it waits for may need no more than that.
+        // It yields before it sleeps, because the other thread may need no more than that.
         assert!(!passes(Idle::on_shared_cpu(Wait::Backoff), CLOCK_ROUNDS - 1));
         assert!(!passes(Idle::on_shared_cpu(Wait::Spin), 10 * CLOCK_ROUNDS));
     }

@@ -15,29 +15,30 @@ use super::stage::{Outcome, Polled, Stage};
 use super::view::View;
 use crate::ring::Sequence;
 
-/// A round of all inline stages of a lane: what they are given, and what they did.
+/// One round over a lane's inline stages: their input, and what they did.
 pub(super) struct Round<'l, M> {
     /// The lane's own slots, by their place in the ring.
     pub(super) slots: &'l [Slot<M>],
     /// The last sequence that is published.
     pub(super) published: Sequence,
-    /// Nobody looks at the stages' cursors before [`Inline::sync`].
+    /// The stages' cursors aren't looked at before [`Inline::sync`].
     pub(super) is_lazy: bool,
     /// Events that were processed.
     pub(super) processed: usize,
-    /// Up to where all of them in the last layer have released.
+    /// The sequence up to which all inline stages of the last layer have released.
     pub(super) through: Sequence,
-    /// A handler can't go on: [`Inline::die`] is to follow, once all cursors are where their stages
-    /// are.
+    /// A handler can't continue. [`Inline::die`] must follow, once all cursors have caught up with
+    /// their stages.
     pub(super) is_stopped: bool,
 }
 
-/// A stage whose handler's type is forgotten: one indirect call per batch, not per event.
+/// A stage with a type-erased handler: one indirect call per batch, not per event.
 pub(super) trait Inline<M> {
-    /// One batch of what is published.
+    /// Processes one batch of published events.
     fn poll(&mut self, round: &mut Round<'_, M>);
 
-    /// Moves its cursor in the disruptor to where it is, after those of all layers before.
+    /// Moves its cursor in the disruptor up to its progress. The cursors of all earlier layers must
+    /// have been moved before.
     fn sync(&mut self);
 
     /// The number of its layer.
@@ -46,12 +47,12 @@ pub(super) trait Inline<M> {
     /// Records why its handler has stopped, if it has.
     fn die(&mut self);
 
-    /// Whether it said in its last round that an event is to be shown again.
+    /// Whether it asked in its last round to see an event again.
     fn retries(&self) -> bool;
 }
 
 pub(super) struct InlineStage<M: Meta, F> {
-    /// Gone once the stage has ended or is dead.
+    /// None once the stage has ended or is dead.
     stage: Option<Stage<M>>,
     handler: F,
     layer: usize,
@@ -59,9 +60,9 @@ pub(super) struct InlineStage<M: Meta, F> {
     /// The next layer has threads.
     wakes: bool,
     batch_max: i64,
-    /// Nothing had ended it before it was attached; from then on nothing but its handler does.
+    /// It hadn't ended when it was attached; from then on only its handler can end it.
     is_live: bool,
-    /// Why its handler can't go on.
+    /// Why its handler can't continue.
     stopped: Option<String>,
     retries: bool,
 }
@@ -87,8 +88,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
         }
     }
 
-    /// There is nothing to read: perhaps because the stream has ended, or a stage before it is
-    /// dead.
+    /// There is nothing to read, possibly because the stream has ended or an earlier stage is dead.
     #[inline(never)]
     fn find_nothing(&mut self, round: &mut Round<'_, M>) {
         let Some(stage) = self.stage.as_mut() else { return };
@@ -101,7 +101,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
         }
     }
 
-    /// The handler has stopped before the end of the batch: for good, if that is known by now or it
+    /// The handler has stopped before the end of the batch: for good, if it gave a reason or
     /// panicked.
     #[cold]
     #[inline(never)]
@@ -110,7 +110,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
             self.stopped = Some(format!("panicked: {}", text_of(payload)));
         }
         if let (Some(reason), Some(stage)) = (&self.stopped, &self.stage) {
-            // Under `Abort` no other handler runs any more.
+            // Under `Abort`, no other handler may run from here on.
             stage.abort_if_asked(reason);
         }
         self.retries = self.stopped.is_none();
@@ -133,7 +133,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
         let (slots, shared, id, handler) =
             (round.slots, &**stage.shared(), stage.id(), &mut self.handler);
         let (stopped, mut done) = (&mut self.stopped, first);
-        // Nothing comes back by value: an outcome would go through memory.
+        // The closure returns nothing: an outcome would be passed through memory.
         let shown = catch_unwind(AssertUnwindSafe(|| {
             while done < last {
                 let sequence = done + 1;

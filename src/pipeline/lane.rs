@@ -17,7 +17,7 @@ use super::start::Ends;
 use super::view::View;
 use crate::ring::{FlightId, NONE, PoolSlice, RingPool, Sequence};
 
-/// Events after which a round looks at how far the stages are, if the ring isn't small.
+/// Events after which a round looks at the stages' progress, unless the ring is small.
 const LOOK_EVENTS: usize = 64;
 
 /// What one round of [`Lane::poll`] did.
@@ -26,8 +26,8 @@ const LOOK_EVENTS: usize = 64;
 pub struct Progress {
     /// Events that inline stages processed.
     pub processed: usize,
-    /// Events that every stage is done with, newly found. While events are published a round looks
-    /// at the threads of stages only now and then: see [`Lane::poll`].
+    /// Events newly found to be done in every stage. While events are being published, a round
+    /// looks at stages with threads only occasionally: see [`Lane::poll`].
     pub reclaimed: usize,
 }
 
@@ -44,8 +44,8 @@ impl Progress {
 /// [`Lane::prepare_sleep`] naps for a millisecond where the kernel refuses the barrier that it
 /// needs.
 ///
-/// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. How much is staged
-/// is the pool's count: the lane has none of its own that could differ.
+/// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. The number staged
+/// is the pool's count; the lane keeps no second one.
 pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
     pub(super) ends: Ends<M>,
@@ -59,22 +59,22 @@ pub struct Lane<M: Meta> {
     pub(super) reclaim: Reclaim,
     pub(super) wait: Wait,
     pub(super) inline: Vec<Box<dyn Inline<M>>>,
-    /// Every stage is attached, none has failed and none ends yet: nobody but this thread looks at
-    /// the disruptor's cursors, so they move when the producer needs room.
+    /// Every stage is attached, none has failed, and the stream hasn't ended. Then only this thread
+    /// looks at the disruptor's cursors, so they are moved when the producer needs room.
     pub(super) is_lazy: bool,
-    /// The first layer has threads; inline stages are this thread's own.
+    /// The first layer has stages with threads, which publishing wakes.
     pub(super) wakes: bool,
-    /// Slots are free for the sequences below, as far as is known without a look at the stages;
-    /// none once the lane is closing.
+    /// Sequences below this have a free slot, as far as is known without looking at the stages. No
+    /// slot is free once the lane is closing.
     pub(super) room_until: Sequence,
-    /// The last layer has threads: how far they are is on lines that they write.
+    /// The last layer has stages with threads, whose progress is on cache lines that they write.
     follows_threads: bool,
-    /// What was published by the last round, and from where on a round looks at such threads also
-    /// while events are published.
+    /// The last sequence published at the previous round, and the one from which a round looks at
+    /// such stages even while events are being published.
     polled: Sequence,
     look_at: Sequence,
-    /// Where the reclaimer's cursor in the disruptor is: the producer may publish a ring's length
-    /// beyond it.
+    /// The position of the reclaimer's cursor in the disruptor. The producer may publish up to one
+    /// ring length beyond it.
     pub(super) gate: Sequence,
     pub(super) detached: Vec<(u32, Poller<M>)>,
     pub(super) closing: bool,
@@ -128,8 +128,8 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// Reserves `len` bytes of the pool. A full pool publishes what is staged: it can't come back
-    /// before.
+    /// Reserves `len` bytes of the pool. If the pool is full, everything staged is published,
+    /// because its memory can't come back before.
     ///
     /// # Errors
     /// [`Refused::Pool`], [`Refused::Poisoned`] or [`Refused::Closed`]; it never blocks.
@@ -142,8 +142,8 @@ impl<M: Meta> Lane<M> {
         Ok(LaneGrant::new(self.pool.reserve(len)?))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose
-    /// length isn't known.
+    /// Reserves the rest of the current chunk, at least `min` bytes, for a receive of unknown
+    /// length.
     ///
     /// # Errors
     /// As [`Lane::reserve`] for `min`.
@@ -156,8 +156,8 @@ impl<M: Meta> Lane<M> {
         Ok(LaneGrant::new(self.pool.reserve_rest(min)?))
     }
 
-    /// Claims the next slot and `len` bytes of the pool for it: what is filled at once and never
-    /// leaves this thread as a slice. A full ring or pool publishes what is staged.
+    /// Claims the next slot and `len` bytes of the pool for it, to be filled at once. If the ring
+    /// or the pool is full, everything staged is published.
     ///
     /// # Errors
     /// [`Refused::Ring`], or as [`Lane::reserve`]; it never blocks.
@@ -170,18 +170,18 @@ impl<M: Meta> Lane<M> {
         Ok(Claim::new(self, len))
     }
 
-    /// Puts a slice into the next slot, to be published by [`Lane::flush`]. Returns its sequence.
+    /// Puts a slice into the next slot, which [`Lane::flush`] publishes. Returns the sequence.
     ///
     /// # Errors
     /// [`Refused::Ring`] by the lane's own count, so that a flush can't fail; the slice and the
-    /// metadata come back. A full ring publishes what is staged: nothing can be added to that
-    /// batch.
+    /// metadata come back. If the ring is full, everything staged is published, because nothing can
+    /// be added to that batch.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
         self.slot_of(slice, meta).map(|slot| self.put(slot))
     }
 
-    /// Puts metadata without a slice into the next slot: its view has no bytes.
+    /// Puts metadata without a slice into the next slot. Its view has no bytes.
     ///
     /// # Errors
     /// As [`Lane::stage`].
@@ -193,8 +193,8 @@ impl<M: Meta> Lane<M> {
         Ok(self.put(Slot { span: Default::default(), meta }))
     }
 
-    /// Moves the cursors of all inline stages to where they are, layer after layer: none can pass
-    /// the one before.
+    /// Moves the cursors of all inline stages up to their progress, layer by layer, because none
+    /// can pass the layer before.
     pub(super) fn sync_inline(&mut self) {
         for layer in 0..self.shared.layers() {
             self.inline
@@ -213,12 +213,12 @@ impl<M: Meta> Lane<M> {
         self.slot_of(slice, meta).map(|slot| self.put_and_flush(slot))
     }
 
-    /// Gives an inline stage its handler; [`Lane::poll`] runs it from now on, in the order of
+    /// Gives an inline stage its handler. From now on [`Lane::poll`] runs it, in the order of
     /// attaching.
     ///
     /// # Errors
-    /// The stage has a thread in the specification, holds events that it read ahead, or is another
-    /// lane's: it comes back.
+    /// The stage is specified with a thread, holds events that it read ahead, or belongs to another
+    /// lane. It is returned.
     #[expect(
         clippy::result_large_err,
         reason = "the handle comes back by value: once a stage, never in the hot path"
@@ -239,13 +239,14 @@ impl<M: Meta> Lane<M> {
         Ok(())
     }
 
-    /// One round: dead stages under `Detach`, inline stages (a batch each), and what all stages are
-    /// done with. Call it in every idle loop and every stall.
+    /// One round: releases events of dead stages under `Detach`, runs inline stages (one batch
+    /// each), and reclaims what all stages are done with. Call it in every idle loop and every
+    /// stall.
     ///
-    /// How far threads of the last layer are is on cache lines that they write: a round looks at
-    /// them if nothing was published since the last one, or once a quarter of the ring, 64 events
-    /// at most. A claim without a slot or memory looks by itself, and [`Lane::reclaim`] and gauges
-    /// always do.
+    /// The progress of threads in the last layer is on cache lines that they write. So a round
+    /// looks at it only if nothing was published since the previous round, or after a quarter of
+    /// the ring (at most 64 events). A claim that finds no slot or memory looks by itself;
+    /// [`Lane::reclaim`] and gauges always look.
     pub fn poll(&mut self) -> Progress {
         if self.shared.has_failed() {
             self.pump();
@@ -292,7 +293,7 @@ impl<M: Meta> Lane<M> {
         !self.follows_threads || is_quiet || self.published >= self.look_at
     }
 
-    /// Learns what all stages are done with, and frees it; says how many events that were.
+    /// Finds what all stages are done with and frees it. Returns the number of events.
     #[inline]
     pub fn reclaim(&mut self) -> usize {
         self.look_at = self.published + (self.waiting.len() / 4).min(LOOK_EVENTS) as i64;
@@ -316,7 +317,7 @@ impl<M: Meta> Lane<M> {
         0
     }
 
-    /// Slots that are free now, as far as is known without polling.
+    /// Free slots, as far as is known without polling.
     #[must_use]
     pub fn free_slots(&self) -> usize {
         self.waiting.len() - self.slots_in_use()
@@ -328,13 +329,13 @@ impl<M: Meta> Lane<M> {
         self.shared.failure()
     }
 
-    /// Whether a stage failed: cheaper than [`Lane::failure`], for a look every round.
+    /// Whether a stage has failed. Cheaper than [`Lane::failure`], for a check in every round.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.shared.has_failed()
     }
 
-    /// Bytes of the largest slice.
+    /// The size of the largest slice, in bytes.
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {
         self.pool.max_slice_bytes()
@@ -374,8 +375,8 @@ impl<M: Meta> Lane<M> {
         Err(Refused::Ring { slots: self.waiting.len() })
     }
 
-    /// The current chunk is too full for `len` bytes: opens the next, or publishes what holds the
-    /// pool.
+    /// The current chunk has no room for `len` bytes: opens the next one, or publishes what fills
+    /// the pool.
     #[cold]
     fn make_room(&mut self, len: usize) -> Result<(), Refused> {
         self.reclaim();

@@ -16,9 +16,9 @@ use super::spec::Reclaim;
 use crate::ring::Sequence;
 
 impl<M: Meta> Lane<M> {
-    /// Publishes what is staged; says how many events that were. It can't fail: `stage` has counted
-    /// the ring's room. What has a sequence is published, also if the lane was poisoned meanwhile:
-    /// [`CloseReport`](super::CloseReport) says what became of it.
+    /// Publishes everything staged and returns the number of events. It can't fail, because `stage`
+    /// has counted the ring's room. Every event with a sequence is published, even if the lane was
+    /// poisoned meanwhile: [`CloseReport`](super::CloseReport) reports its outcome.
     #[inline]
     pub fn flush(&mut self) -> usize {
         if self.staged() == self.published { 0 } else { self.flush_staged() }
@@ -30,7 +30,7 @@ impl<M: Meta> Lane<M> {
         self.open_gate();
         let count = (self.staged() - self.published) as usize;
         // Two runs: up to the end of the ring, and from its start. Every entry is written: the
-        // crate would publish what an unfinished iterator left there.
+        // disruptor would publish whatever an unfinished iterator left there.
         let start = (self.published + 1) as usize & (self.waiting.len() - 1);
         let near = count.min(self.waiting.len() - start);
         let (head, tail) = (&self.waiting[start..start + near], &self.waiting[..count - near]);
@@ -43,7 +43,7 @@ impl<M: Meta> Lane<M> {
         count
     }
 
-    /// Before a publication: the reclaimer's cursor follows what is reclaimed, once the producer
+    /// Before publishing: moves the reclaimer's cursor up to what is reclaimed, if the producer
     /// needs it.
     #[inline(always)]
     fn open_gate(&mut self) {
@@ -65,7 +65,8 @@ impl<M: Meta> Lane<M> {
         assert!(self.gate >= self.reclaimed, "a stage's cursor moves before its progress is told");
     }
 
-    /// The slot of what the pool has staged last, which is free; its sequence.
+    /// Writes the slot of the range that the pool has staged last. The slot is free. Returns its
+    /// sequence.
     #[inline]
     pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
         let (sequence, mask) = (self.staged(), self.waiting.len() - 1);
@@ -75,9 +76,9 @@ impl<M: Meta> Lane<M> {
     }
 
     /// As [`Lane::put`] and [`Lane::flush`]. A lone slot goes into the ring from registers: read
-    /// back from where it waits, it would be loaded by another width than it was stored by, and
-    /// wait until every store before it has left the core. Always inlined, or it would be passed
-    /// through memory.
+    /// back from `waiting`, it would be loaded with another width than it was stored with, and
+    /// would wait until every earlier store has left the core. Always inlined, or it would be
+    /// passed through memory.
     #[inline(always)]
     pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
         if self.staged() > self.published + 1 {
@@ -87,7 +88,7 @@ impl<M: Meta> Lane<M> {
         }
         self.note_flush();
         self.open_gate();
-        // Where inline stages read it.
+        // Inline stages read it there.
         self.put(slot);
         let sent = self.ends.producer.try_publish(|entry| *entry = slot).is_ok();
         assert!(sent, "the lane's count of the ring's room is right");
@@ -95,7 +96,7 @@ impl<M: Meta> Lane<M> {
         self.published
     }
 
-    /// What is staged is about to be published.
+    /// Everything staged is about to be published.
     #[inline(always)]
     fn note_flush(&mut self) {
         if self.is_timed {

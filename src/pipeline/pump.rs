@@ -8,15 +8,14 @@ use super::spec::{PanicPolicy, Placement};
 use super::state::StageState;
 
 impl<M: Meta> Lane<M> {
-    /// Releases the events of dead stages in their place, once nothing reads through a `Held` of
-    /// theirs.
+    /// Releases the events of dead stages on their behalf, once no `Held` of theirs is left.
     pub(super) fn pump(&mut self) {
         if self.shared.policy == PanicPolicy::Detach {
             self.shared.pump(&mut self.detached);
         }
     }
 
-    /// Whether there is something for this thread to do; `full` if it waits for room as well.
+    /// Whether there is something for this thread to do. `full`: it waits for room as well.
     pub(super) fn is_ready(&self, full: bool) -> bool {
         let shared = &self.shared;
         let waits = |stage: &StageState| {
@@ -36,7 +35,7 @@ impl<M: Meta> Lane<M> {
         (full && shared.consumed() > self.reclaimed) || (shared.has_failed() && self.can_pump())
     }
 
-    /// Whether a dead stage holds others up and can be pumped.
+    /// Whether a dead stage blocks others and can be pumped.
     fn can_pump(&self) -> bool {
         let shared = &self.shared;
         let behind = |(stage, _): &(u32, Poller<M>)| {

@@ -13,23 +13,23 @@ use super::wake::{ASLEEP, ASLEEP_FULL};
 use crate::wake::{Announced, NAP};
 
 impl<M: Meta> Lane<M> {
-    /// Readable when the IO thread is to wake. Put it into the set that the thread polls; between
-    /// [`Lane::prepare_sleep`] and [`Lane::awake`] a stage's release, a failure or the end makes it
-    /// readable.
+    /// Readable when the IO thread should wake. Add it to the descriptors that the thread polls.
+    /// Between [`Lane::prepare_sleep`] and [`Lane::awake`], a stage's release, a failure or the end
+    /// makes it readable.
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.shared.io.fd().unwrap_or_else(|| unreachable!("the IO thread sleeps on an eventfd"))
     }
 
-    /// Announces a sleep: true if the thread may block on [`Lane::wake_fd`] now, false if there is
-    /// work. `full`: it waits for room as well, so anything to reclaim wakes it. What is staged is
-    /// published first: nothing would publish it meanwhile. In both cases call [`Lane::awake`]
-    /// before anything else.
+    /// Announces a sleep. Returns true if the thread may block on [`Lane::wake_fd`] now, false if
+    /// there is work. `full`: it waits for room as well, so anything to reclaim wakes it.
+    /// Everything staged is published first, because nothing would publish it during the sleep. In
+    /// both cases call [`Lane::awake`] before anything else.
     ///
-    /// Where a filter of system calls forbids `membarrier(2)` though the process had registered for
-    /// it, no wake-up can be relied on: then this call naps for up to a millisecond by itself and
-    /// says false, and whoever calls it again and again learns of work a millisecond late. The same
-    /// while an attached stage says `Retry`: it is asked again after the nap.
+    /// If a system call filter forbids `membarrier(2)` after the process has registered for it, no
+    /// wake-up can be relied on. Then this call naps for up to a millisecond and returns false, so
+    /// a caller in a loop learns of work a millisecond late. The same happens while an attached
+    /// stage says `Retry`: it is asked again after the nap.
     #[must_use]
     pub fn prepare_sleep(&mut self, full: bool) -> bool {
         self.flush();
@@ -47,13 +47,14 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// Takes the announcement back.
+    /// Withdraws the announcement.
     pub fn awake(&mut self) {
         self.shared.io.awake();
     }
 
-    /// For a lane without sockets: waits, as its strategy says and for `timeout` at most, until
-    /// there may be something to do. `full` and what is staged as in [`Lane::prepare_sleep`].
+    /// For a lane without sockets: waits until there may be something to do, with the lane's
+    /// strategy and for at most `timeout`. `full`, and what happens to staged events, are as in
+    /// [`Lane::prepare_sleep`].
     pub fn wait(&mut self, full: bool, timeout: Duration) {
         self.flush();
         if self.retries() && !self.can_free(full) {
@@ -62,25 +63,25 @@ impl<M: Meta> Lane<M> {
         self.wait_until(full, after(timeout), |lane| lane.is_ready(full));
     }
 
-    /// Whether an attached stage said `Retry` in the last round: it is work, but not work to spin
+    /// Whether an attached stage said `Retry` in the last round. That is work, but not work to spin
     /// for.
     fn retries(&self) -> bool {
         self.inline.iter().any(|stage| stage.retries())
     }
 
     /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room, so that
-    /// the next [`Lane::claim`] of as many is refused only if a stage fails in between.
+    /// the next [`Lane::claim`] of that many is refused only if a stage fails in between.
     ///
     /// # Errors
-    /// What a claim would say: at once if it is poisoned, closed or asked for too much;
+    /// Those of a claim: at once if the lane is poisoned or closed, or too much was asked for;
     /// [`Refused::Ring`] or [`Refused::Pool`] after `timeout`.
     pub fn wait_for_room(&mut self, len: usize, timeout: Duration) -> Result<(), Refused> {
         let (until, refusals) = (after(timeout), self.refused_ring);
         loop {
-            // However often it looks, it is one refusal.
+            // It counts as one refusal, however often it looks.
             self.refused_ring = self.refused_ring.min(refusals);
             let refused = match self.claim(len) {
-                // Dropped, it has taken nothing.
+                // Dropping the grant takes nothing.
                 Ok(_) => return Ok(()),
                 Err(refused) => refused,
             };
@@ -121,7 +122,7 @@ impl<M: Meta> Lane<M> {
     }
 }
 
-/// The end of a time that starts now; of a time without an end, in a century.
+/// The end of a duration that starts now; a century from now if it doesn't fit.
 pub(super) fn after(timeout: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     Instant::now() + timeout.min(CENTURY)

@@ -12,45 +12,46 @@ use crate::latency::Clock;
 use crate::ring::{Layout, PoolOptions, Readers};
 use crate::sync::pool_id;
 
-/// Most slots of a ring: a slot is some dozens of bytes.
+/// The most slots of a ring. A slot is a few dozen bytes.
 pub const SLOTS_MAX: usize = 1 << 24;
-/// Events that a stage takes at once, unless it says otherwise.
+/// The default for a stage's most events per poll.
 pub const BATCH_DEFAULT: usize = 256;
 
-/// When memory comes back.
+/// When memory is released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reclaim {
-    /// When every stage has passed it. Nearly twice as fast at 65536 slots x 512 B
-    /// (PERFORMANCE.md), and needs no size relation.
+    /// When every stage has passed the event. Faster with long rings (PERFORMANCE.md), and the pool
+    /// may have any size.
     #[default]
     OnConsume,
-    /// When its slot is overwritten, a ring's length later: the pool must hold a whole ring of the
-    /// largest slices, beside the chunks that may be pinned.
+    /// When the event's slot is overwritten, one ring length later. The pool must hold a whole ring
+    /// of the largest slices, plus the chunks that may be pinned.
     OnOverwrite,
 }
 
 /// What an idle thread does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
-    /// Spins: lowest latency, and the whole CPU. Two spinning threads on one CPU are downgraded.
+    /// Spins: the lowest latency, for a whole CPU. If two spinning threads share a CPU, one is
+    /// downgraded.
     Spin,
     /// Spins a little, yields for about a millisecond, then sleeps.
     #[default]
     Backoff,
-    /// Spins 20 to 50 us, then sleeps until it is woken. A stage pinned to the CPU of its lane
-    /// doesn't spin first, in `Backoff` neither: the lane couldn't work meanwhile.
+    /// Spins for 20 to 50 us, then sleeps until it is woken. A stage pinned to its lane's CPU
+    /// doesn't spin first (nor with `Backoff`), because the lane couldn't run meanwhile.
     Park,
 }
 
 /// What a dead stage does to its lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
-    /// Allocation says `Poisoned` and dependents stop behind what it had processed. What is staged
-    /// is still published.
+    /// Allocation returns `Poisoned`, and later layers stop after what the stage had processed.
+    /// What is staged is still published.
     #[default]
     Poison,
-    /// The lane goes on without the stage: its events are released unprocessed, and its columns say
-    /// so.
+    /// The lane continues without the stage: its events are released unprocessed, and its columns
+    /// report that.
     Detach,
     /// The process aborts.
     Abort,
@@ -61,7 +62,7 @@ pub enum PanicPolicy {
 pub(crate) enum Placement {
     /// On the IO thread, polled by it.
     Inline,
-    /// On a thread of its own, on this CPU or wherever the process may run.
+    /// On its own thread, on this CPU or on any that the process may use.
     Thread {
         /// The CPU.
         cpu: Option<usize>,
@@ -89,7 +90,7 @@ impl StageSpec {
         }
     }
 
-    /// A stage with a thread of its own.
+    /// A stage with its own thread.
     #[must_use]
     pub fn thread(name: &str) -> Self {
         Self { placement: Placement::Thread { cpu: None }, ..Self::inline(name) }
@@ -102,7 +103,7 @@ impl StageSpec {
         self
     }
 
-    /// What its thread does when there is nothing to do.
+    /// What its thread does while it is idle.
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -117,8 +118,8 @@ impl StageSpec {
     }
 }
 
-/// Everything a lane is made of. Its stages stand in layers: every stage of a layer follows all of
-/// the layer before.
+/// The specification of a lane. Its stages are in layers: every stage of a layer comes after all
+/// stages of the layer before.
 #[derive(Debug)]
 pub struct LaneSpec {
     pub(super) id: u32,
@@ -134,7 +135,7 @@ pub struct LaneSpec {
 }
 
 impl LaneSpec {
-    /// A lane over a pool of its own and a ring of `slots` (a power of two, at least 2).
+    /// A lane with its own pool and a ring of `slots` (a power of two, at least 2).
     #[must_use]
     pub fn new(pool: PoolOptions, slots: usize) -> Self {
         let (reclaim, panic, pin, wait) = Default::default();
@@ -152,14 +153,14 @@ impl LaneSpec {
         }
     }
 
-    /// Adds a layer behind those there are.
+    /// Adds a layer after the existing ones.
     #[must_use]
     pub fn layer(mut self, stages: impl IntoIterator<Item = StageSpec>) -> Self {
         self.layers.push(stages.into_iter().collect());
         self
     }
 
-    /// When memory comes back.
+    /// When memory is released.
     #[must_use]
     pub fn reclaim(mut self, reclaim: Reclaim) -> Self {
         self.reclaim = reclaim;
@@ -180,8 +181,7 @@ impl LaneSpec {
         self
     }
 
-    /// What the IO thread does when there is nothing to do: it matters to [`super::Lane::wait`]
-    /// only.
+    /// What the IO thread does while it is idle. It only affects [`super::Lane::wait`].
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -189,18 +189,18 @@ impl LaneSpec {
     }
 
     /// Times the lane by this clock: how long each event takes from its flush to its release by
-    /// each stage, and what the stages' threads do.
-    /// [`LaneWatch::timings`](super::LaneWatch::timings) tells. Default: not timed.
+    /// each stage, and how the stages' threads spend their time.
+    /// [`LaneWatch::timings`](super::LaneWatch::timings) returns the figures. Default: not timed.
     ///
-    /// Cost: a clock reading for each flush, for each batch of a stage and for each wait of its
-    /// thread; 32 bytes for each slot, and 36 KiB for each stage.
+    /// Cost: a clock reading per flush, per batch of a stage and per wait of its thread; 32 bytes
+    /// per slot and 36 KiB per stage.
     #[must_use]
     pub fn timed(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// A result column of `width` values a row, written by the stage of that name.
+    /// A result column with `width` values per row, written by the stage of that name.
     ///
     /// # Errors
     /// No stage has that name, the ring's length doesn't fit, or the width is 0.
@@ -228,7 +228,7 @@ impl LaneSpec {
         Err(option("stage", stage, "the name of a stage that was added before"))
     }
 
-    /// Checks every field but the pool's, which checks its own.
+    /// Checks every field but the pool's; the pool checks its own.
     pub(super) fn check(&self) -> Result<(), LaneError> {
         check_slots(self.slots)?;
         if self.layers.is_empty() || self.layers.iter().any(Vec::is_empty) {
@@ -257,10 +257,11 @@ impl LaneSpec {
         Ok(())
     }
 
-    /// Whether memory for the ring can be had: the disruptor would end the process where it can't.
+    /// Whether memory for the ring is available. If it weren't, the disruptor would end the
+    /// process.
     pub(super) fn check_ring<M: Meta>(&self) -> Result<(), LaneError> {
         let slot_bytes = size_of::<Slot<M>>();
-        // The ring itself, and what is staged beside it.
+        // The ring itself, and the lane's copy of its slots.
         let had = (0..2)
             .map(|_| Vec::<Slot<M>>::new().try_reserve_exact(self.slots))
             .all(|had| had.is_ok());
@@ -285,9 +286,9 @@ impl LaneSpec {
         }
     }
 
-    /// On overwrite nothing would ever be freed unless the pool holds more than a ring of the
-    /// largest slices; and what may be pinned comes on top, because a full lane must never wait
-    /// only for retained handles: dropping one wakes nobody.
+    /// On overwrite, nothing would ever be freed unless the pool holds more than a ring of the
+    /// largest slices. Pinned chunks come on top, because a full lane must never wait only for
+    /// retained handles: dropping one wakes nobody.
     pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
         let pinned = layout.pinned_chunks_max();
         debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
@@ -309,8 +310,8 @@ impl LaneSpec {
         overwrite_bytes(layout, self.slots)
     }
 
-    /// A pool that is large enough. A larger one may have larger chunks, and more of them pinned:
-    /// so it is asked again.
+    /// The size of a pool that is large enough. A larger pool may have larger chunks, and more of
+    /// them pinned, so the need is computed again.
     fn overwrite_bytes_least(&self, layout: &Layout) -> usize {
         let mut least = self.overwrite_bytes(layout);
         for _ in 0..64 {
@@ -328,8 +329,8 @@ impl LaneSpec {
         least
     }
 
-    /// The layers' sizes, and the stages as the lane knows them; spinning threads that would share
-    /// a CPU are downgraded.
+    /// The layers' sizes, and the state of each stage. Spinning threads that would share a CPU are
+    /// downgraded.
     pub(super) fn stages(&self, downgrades: &mut Vec<String>) -> (Vec<usize>, Vec<StageState>) {
         let mut spinning = Spinning::new(self);
         let mut states = Vec::new();
@@ -345,7 +346,7 @@ impl LaneSpec {
     }
 }
 
-/// Threads that spin, by CPU: two on one CPU take 8 ms for a round trip.
+/// Threads that spin, by CPU. Two on one CPU would wait for each other's time slices.
 struct Spinning {
     cpus: HashSet<Option<usize>>,
     threads: usize,

@@ -15,47 +15,47 @@ use super::timing::StageTimer;
 use super::view::{StageId, View};
 use crate::ring::{Foreign, NONE, Sequence};
 
-/// What a handler says of an event.
+/// A handler's result for an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It is processed: release it.
+    /// The event is processed: release it.
     Done,
-    /// Not now (a full disk): show it again at the next poll. What came before it in the batch is
-    /// released.
+    /// Not now (a full disk, for example): show the event again at the next poll. Earlier events of
+    /// the batch are released.
     Retry,
-    /// This event is bad, and the stage goes on with the next: it is counted, the first reason
-    /// stands in the statistics, and [`View::is_rejected`] tells later layers, which see the event
-    /// like any other.
+    /// The event is bad, and the stage continues with the next. It is counted, the statistics keep
+    /// the first reason, and later layers, which see the event like any other, can ask
+    /// [`View::is_rejected`].
     Reject(String),
-    /// The stage can't go on: it has failed, and the lane's panic policy says what happens.
+    /// The stage can't continue: it has failed, and the lane's panic policy applies.
     Fail(String),
 }
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// No event is there.
+    /// There are no events.
     Idle,
     /// This many events were processed or rejected, and released; none if none was asked for.
     Advanced(usize),
-    /// So many were, and the next one is to be shown again later.
+    /// This many were, and the next event will be shown again later.
     Retry(usize),
     /// The stream has ended: every event before its end is processed.
     Ended,
 }
 
-/// One consumer of slots. Send, not Clone: its holder is the stage.
+/// One consumer of events. Send, not Clone.
 ///
-/// Dropped before the end of the stream, it counts as a failed stage; after its lane has gone, as a
-/// late one.
+/// If it is dropped before the end of the stream, the stage counts as failed; if its lane is
+/// already gone, as late.
 pub struct Stage<M: Meta> {
     poller: Option<Poller<M>>,
     shared: Arc<LaneShared<M>>,
     id: StageId,
     released: Sequence,
     read: Sequence,
-    /// First and last sequence of every `Held` given out, and whether it came back.
+    /// First and last sequence of every `Held` that was handed out, and whether it came back.
     helds: VecDeque<(Sequence, Sequence, bool)>,
     spare: Vec<Vec<Slot<M>>>,
     /// It has reported that no more events will come. None is shown from then on, whatever an
@@ -98,14 +98,14 @@ impl<M: Meta> Stage<M> {
         &self.state().name
     }
 
-    /// Shows at most `max` events to `handler`, in order, and releases those it is done with.
+    /// Shows at most `max` events to `handler`, in order, and releases those that are done.
     ///
     /// A panic of the handler is caught: the events before it are released, the stage is dead, and
     /// the lane's panic policy applies. Cost: some nanoseconds per event, besides the handler.
     ///
     /// # Errors
-    /// The stage is dead, or has seen all that a dead stage before it had finished, or still holds
-    /// events that were read ahead.
+    /// The stage is dead, or has seen everything that an earlier dead stage had finished, or still
+    /// holds events that were read ahead.
     #[inline]
     pub fn poll(
         &mut self,
@@ -123,13 +123,14 @@ impl<M: Meta> Stage<M> {
         begin: impl FnOnce(),
         mut handler: impl FnMut(View<'_, M>) -> Outcome,
     ) -> Result<Polled, StageError> {
-        // A death behind its back is that of a `Held`, which leaves `released` behind.
+        // Only a lost `Held` kills the stage from outside, and while one is out, `released` is
+        // behind `read`.
         if self.released < self.read || self.is_cut_off {
             return self.refuse();
         }
         let Some(poller) = self.poller.as_mut() else { return self.refuse() };
-        // Whoever is woken by a progress finds the events, or would spin until the cursor lets them
-        // through.
+        // A stage that is woken by progress finds the events; otherwise it would spin until the
+        // cursor lets them through.
         let is_told =
             cfg!(debug_assertions) && self.shared.available(self.id.layer as usize) > self.released;
         let (shared, id, mut sequence, mut stopped) = (&*self.shared, self.id, self.released, None);
@@ -156,8 +157,8 @@ impl<M: Meta> Stage<M> {
         if is_all { Ok(Polled::Advanced(done as usize)) } else { self.stop(done, stopped, shown) }
     }
 
-    /// Nothing is shown: it has ended or died, it has seen all that a dead stage before it had
-    /// finished, or it holds events.
+    /// Nothing is shown: the stage has ended or died, it has seen everything that an earlier dead
+    /// stage had finished, or it holds events.
     #[cold]
     fn refuse(&mut self) -> Result<Polled, StageError> {
         self.reap_dropped_held()?;
@@ -167,8 +168,8 @@ impl<M: Meta> Stage<M> {
         if self.poller.is_none() { Ok(Polled::Ended) } else { self.idle() }
     }
 
-    /// The handler has stopped before the end of the batch: for now, or, if it says why or
-    /// panicked, for good.
+    /// The handler has stopped before the end of the batch: for good if it gave a reason or
+    /// panicked, else for now.
     #[cold]
     fn stop(
         &mut self,
@@ -183,11 +184,11 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Reads at most `max` events without releasing them. `None`: there are none now; see
+    /// Reads at most `max` events without releasing them. `None` means that there are none now; see
     /// [`Stage::has_ended`].
     ///
     /// # Errors
-    /// The stage is dead, or has seen all that a dead stage before it had finished.
+    /// The stage is dead, or has seen everything that an earlier dead stage had finished.
     pub fn read(&mut self, max: usize) -> Result<Option<Held<M>>, StageError> {
         self.reap_dropped_held()?;
         if self.is_cut_off {
@@ -213,11 +214,11 @@ impl<M: Meta> Stage<M> {
         Ok(Some(Held::new(slots, first, self.id.index, &self.shared)))
     }
 
-    /// Gives events back. They are released once every older `Held` is: the release position is the
-    /// oldest one alive.
+    /// Gives events back. They are released once every older `Held` is released: the oldest one
+    /// alive is the release position.
     ///
     /// # Errors
-    /// The `Held` is another stage's: it comes back.
+    /// The `Held` belongs to another stage. It is returned.
     pub fn release(&mut self, held: Held<M>) -> Result<(), Foreign<Held<M>>> {
         if !held.is_of(self.id.index, &self.shared) {
             return Err(Foreign(held));
@@ -243,21 +244,21 @@ impl<M: Meta> Stage<M> {
                 poller.release((through - self.released) as u64);
                 self.move_to(through);
             } else {
-                // A later one went unreleased at this moment: dead before anybody asks.
+                // A later `Held` was lost at this moment: the stage is dead before anybody asks.
                 self.shared.lose_held(self.id.index);
             }
         }
         self.note_oldest();
         self.check();
         if self.state().is_dead() {
-            // The pump of a dead stage waits for its last Held.
+            // The pump of a dead stage waits for the stage's last Held.
             self.shared.wake_all();
         }
         Ok(())
     }
 
-    /// Whether every event of the stream is processed and released, and the stage has seen the end:
-    /// by the call that found nothing more.
+    /// Whether every event of the stream is processed and released and the stage has seen the end,
+    /// which a call that finds nothing more does.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state().has_ended()
@@ -269,7 +270,7 @@ impl<M: Meta> Stage<M> {
         self.released
     }
 
-    /// Whether events that it read ahead aren't released.
+    /// Whether it holds events that it read ahead.
     pub(super) fn is_holding(&self) -> bool {
         !self.helds.is_empty()
     }
@@ -287,7 +288,8 @@ impl<M: Meta> Stage<M> {
         self.id
     }
 
-    /// Whether it may still be shown events: it hasn't ended, isn't dead, and nothing before it is.
+    /// Whether it may still be shown events: it hasn't ended and isn't dead, nor is an earlier
+    /// stage.
     pub(super) fn is_live(&self) -> bool {
         self.poller.is_some() && !self.is_cut_off && !self.state().is_dead()
     }
@@ -299,8 +301,9 @@ impl<M: Meta> Stage<M> {
     }
 
     /// A stage that its lane polls has processed up to `released`. Its cursor in the disruptor
-    /// follows now, or, if `is_lazy`, with [`Stage::sync`]; always before anybody is told who reads
-    /// by it. The IO thread needn't be woken: it is here. `wakes`: the next layer has threads.
+    /// moves now or, if `is_lazy`, in [`Stage::sync`]; in any case before those who read by it are
+    /// told. The IO thread needn't be woken: this is the IO thread. `wakes`: the next layer has
+    /// threads.
     #[inline(always)]
     pub(super) fn move_inline(&mut self, released: Sequence, is_lazy: bool, wakes: bool) {
         self.lag += (released - self.released) as u64;
@@ -321,7 +324,8 @@ impl<M: Meta> Stage<M> {
         self.check();
     }
 
-    /// Moves its cursor in the disruptor to where it is, after those of all layers before.
+    /// Moves its cursor in the disruptor up to its progress, after the cursors of all earlier
+    /// layers.
     #[inline(never)]
     pub(super) fn sync(&mut self) {
         let lag = std::mem::take(&mut self.lag);
@@ -330,8 +334,7 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Whether there is something to do or to know: events beyond those read, the end, or a
-    /// failure.
+    /// Whether there is something to do or to learn: unread events, the end, or a failure.
     pub(super) fn is_ready(&self) -> bool {
         let (state, shared, next) = (self.state(), &self.shared, self.read + 1);
         shared.available(state.layer) >= next
@@ -340,8 +343,7 @@ impl<M: Meta> Stage<M> {
             || state.is_dead()
     }
 
-    /// A `Held` that was dropped has failed this stage behind its back; and a dead stage stays
-    /// dead.
+    /// A `Held` that was dropped elsewhere has failed this stage; and a dead stage stays dead.
     fn reap_dropped_held(&mut self) -> Result<(), StageError> {
         if !self.state().is_dead() {
             return Ok(());
@@ -352,8 +354,8 @@ impl<M: Meta> Stage<M> {
         Err(self.failed())
     }
 
-    /// Nothing is there: because nothing was published, because the stream has ended, or because a
-    /// stage before is dead.
+    /// There are no events: nothing was published, the stream has ended, or an earlier stage is
+    /// dead.
     #[inline]
     fn idle(&mut self) -> Result<Polled, StageError> {
         if self.shared.goes_on_behind(self.read) { Ok(Polled::Idle) } else { self.find_end() }
@@ -373,8 +375,8 @@ impl<M: Meta> Stage<M> {
         Ok(Polled::Idle)
     }
 
-    /// Why it sees nothing more: a stage has failed, or one before it (or this one) was left by the
-    /// lane.
+    /// Why it sees no more events: a stage has failed, or the lane ended before this stage or an
+    /// earlier one was done.
     fn failed(&self) -> StageError {
         if let Some(failure) = self.shared.failure() {
             return StageError::Failed(failure);
@@ -390,7 +392,7 @@ impl<M: Meta> Stage<M> {
         })
     }
 
-    /// Its handler can't go on: ends the process if that is the policy.
+    /// Its handler can't continue: ends the process if that is the policy.
     pub(super) fn abort_if_asked(&self, reason: &str) {
         if self.shared.policy == PanicPolicy::Abort {
             self.shared.die(self.id.index, self.released + 1, reason, None);
@@ -405,8 +407,7 @@ impl<M: Meta> Stage<M> {
         self.failed()
     }
 
-    /// Its lane has gone before it has seen the end: it is late. Nothing is gated by its poller any
-    /// more.
+    /// Its lane is gone before it has seen the end: it is late. Its poller blocks nothing any more.
     fn leave(&mut self) {
         if self.poller.take().is_some()
             && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released))
@@ -439,7 +440,8 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// What was read is released or held, without a gap; in debug and in profile `checked`.
+    /// Checks that everything read is released or held, without a gap; in debug builds and in
+    /// profile `checked`.
     fn check(&self) {
         if !cfg!(debug_assertions) || self.state().is_dead() {
             return;

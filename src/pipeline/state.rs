@@ -20,37 +20,38 @@ pub struct Rejection {
     pub reason: String,
 }
 
-/// A stage as the others see it.
+/// A stage as other threads see it.
 pub(crate) struct StageState {
     pub(crate) name: String,
     pub(crate) layer: usize,
     pub(crate) placement: Placement,
     pub(crate) wait: Wait,
-    /// Its thread is pinned to the CPU of the lane's.
+    /// Its thread is pinned to the lane's CPU.
     shares_cpu: bool,
     pub(crate) batch_max: usize,
     /// The sequence up to which it has released.
     progress: Padded<AtomicI64>,
-    /// The first sequence it didn't process, once it is dead or was left; `i64::MAX` before.
+    /// The first sequence that it didn't process, once it is dead or late; `i64::MAX` before.
     died_at: AtomicI64,
-    /// Where its release stands while `Held`s are out, shifted by one; the lowest bit: one of them
-    /// went unreleased. So the two settle which came first.
+    /// Its release position while `Held`s are out, shifted left by one. The lowest bit is set when
+    /// a `Held` is lost. One word, so that it is settled which of the two came first.
     settled: AtomicI64,
-    /// Its `Held`s that are alive, and the sequence of the oldest (NONE without one).
+    /// The number of its live `Held`s, and the first sequence of the oldest (NONE without one).
     helds: AtomicI64,
     held_from: AtomicI64,
     ended: AtomicI64,
     /// Events that it rejected, and the first of them.
     rejected: AtomicI64,
     rejection: OnceLock<Rejection>,
-    /// Sleeps that ended without a wake-up though there was work: a defect if it isn't zero.
+    /// Sleeps that ended without a wake-up although there was work. A value other than zero is a
+    /// defect.
     wakes_lost: AtomicI64,
-    /// Its own thread's sleep word; inline stages sleep with the IO thread.
+    /// The sleep word of its own thread. Inline stages sleep with the IO thread.
     party: Option<Party>,
 }
 
 impl StageState {
-    /// `wait` is what the lane allows it, `lane_cpu` the CPU of the lane's own thread.
+    /// `wait` is the strategy that the lane allows it, `lane_cpu` the CPU of the lane's thread.
     pub(crate) fn new(spec: &StageSpec, layer: usize, wait: Wait, lane_cpu: Option<usize>) -> Self {
         let (placement, at) = (spec.placement, AtomicI64::new);
         Self {
@@ -90,7 +91,7 @@ impl StageState {
         self.progress.0.store(sequence, Ordering::Release);
     }
 
-    /// The first sequence that a dead stage, or one that was left, didn't process.
+    /// The first sequence that a dead or late stage didn't process.
     #[inline]
     pub(crate) fn died_at(&self) -> Sequence {
         // SYNC S4: a thread that sees a death finds the failure that explains it.
@@ -102,14 +103,14 @@ impl StageState {
         self.died_at() != i64::MAX
     }
 
-    /// It won't process `first_missing`; the lowest that is ever noted stays.
+    /// It won't process `first_missing`. The lowest value ever noted is kept.
     pub(super) fn note_death(&self, first_missing: Sequence) {
         // SYNC S4: pairs with `died_at`.
         self.died_at.fetch_min(first_missing, Ordering::AcqRel);
     }
 
-    /// Events that it has processed: what it released, without what was released for it after its
-    /// death.
+    /// Events that it has processed: those that it released, without those released for it after
+    /// its death.
     pub(crate) fn processed(&self) -> u64 {
         ((self.progress() + 1).min(self.died_at())) as u64
     }
@@ -126,7 +127,7 @@ impl StageState {
         self.settled.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// A `Held` goes unreleased: the first sequence that isn't released, now or ever.
+    /// A `Held` is lost: returns the first sequence that will never be released.
     pub(super) fn settle_death(&self) -> Sequence {
         (self.settled.fetch_or(1, Ordering::AcqRel) >> 1) + 1
     }
