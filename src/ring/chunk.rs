@@ -8,7 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-/// Slices start on lines of this many bytes.
+/// Slices start on multiples of this many bytes.
 pub(crate) const LINE_BYTES: usize = 64;
 /// Strides that are multiples of this many bytes alias the same cache sets: they get one more line.
 /// (Without it, an operation took twice the time.)
@@ -19,7 +19,7 @@ pub type Sequence = i64;
 /// Before the first sequence.
 pub(crate) const NONE: Sequence = -1;
 
-/// The shape of a pool, checked once.
+/// The layout of a pool, checked once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     chunk_shift: u32,
@@ -83,9 +83,9 @@ impl Layout {
         self.max_slice_bytes
     }
 
-    /// Whether strides that alias get a line more: slices can be so large, and two of the largest
-    /// fit into a chunk with that line. A chunk of exactly two has no room for it: it would hold
-    /// one, and half of the pool would be tail.
+    /// Whether strides that alias get an extra line: slices can be that large, and two of the
+    /// largest fit into a chunk together with the line. A chunk of exactly two has no room for it:
+    /// it would hold one slice, and half of the pool would be tail waste.
     pub(crate) fn aliases(&self) -> bool {
         let largest = line_up(self.max_slice_bytes);
         largest >= ALIAS_BYTES && stride(largest) + largest <= self.chunk_bytes()
@@ -113,12 +113,13 @@ impl Layout {
     }
 }
 
-/// Where the next slice starts, relative to one of `len` bytes: the next line, and one more where
-/// strides would alias.
+/// Where the next slice starts, relative to a slice of `len` bytes: on the next line, or one line
+/// further where strides would alias.
 #[inline]
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
-    // No bytes take a line as well: one case less, and a chunk holds a bounded number of slices.
+    // An empty slice takes a line as well: that saves a special case, and bounds the number of
+    // slices per chunk.
     let stride = if lines.is_multiple_of(ALIAS_BYTES) { lines + LINE_BYTES } else { lines };
     debug_assert!(stride >= len && stride < len + 2 * LINE_BYTES);
     stride
@@ -144,8 +145,8 @@ mod tests {
     #[test]
     fn bytes_for_slots_hold_the_slots() {
         let layout = Layout::new(4096, 16, 8, 2048, 4);
-        // One 2048-byte slice and the tail of a second that didn't fit: each chunk may hold one
-        // alone.
+        // One 2048-byte slice and the tail that a second one didn't fit into: a chunk may hold only
+        // one.
         assert_eq!(layout.bytes_for_slots(8), (8 + 2) * 4096);
         assert_eq!(layout.pool_bytes(), 16 * 4096);
         assert_eq!(layout.chunk_start(3), 3 * 4096);

@@ -8,14 +8,14 @@ use crate::region::RegionError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Full {
-    /// No chunk is reusable: something still holds them. The statistics say who.
+    /// No chunk can be reused, because something still holds each of them. The statistics say what.
     Pool {
         /// Bytes that were asked for.
         asked_bytes: usize,
-        /// Chunks of the pool, all of them busy.
+        /// The number of the pool's chunks, all of them busy.
         chunks: usize,
     },
-    /// No slice is ever that large: raise `max_slice_bytes` (and with it `chunk_bytes`).
+    /// No slice can be that large: raise `max_slice_bytes` (and with it `chunk_bytes`).
     TooLarge {
         /// Bytes that were asked for.
         asked_bytes: usize,
@@ -49,13 +49,13 @@ impl std::error::Error for Full {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// An option doesn't fit: its name, the figure given, and what it has to be.
+    /// An option is invalid: its name, the given value, and what it must be.
     Option {
         /// The field of [`super::PoolOptions`].
         field: &'static str,
-        /// The figure given.
+        /// The given value.
         given: usize,
-        /// What it has to be.
+        /// What it must be.
         must: &'static str,
         /// The figure of that limit.
         limit: usize,
@@ -90,13 +90,13 @@ impl From<RegionError> for PoolError {
     }
 }
 
-/// More bytes were committed or cut than there are. The value comes back in `back`.
+/// More bytes were committed or cut than there are. The value is returned in `back`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TooLong<T> {
-    /// Bytes that were named.
+    /// The number of bytes asked for.
     pub asked_bytes: usize,
-    /// Bytes there are.
+    /// The number of bytes available.
     pub available_bytes: usize,
     /// The grant, token or receive, as it was.
     pub back: T,
@@ -110,7 +110,7 @@ impl<T> fmt::Display for TooLong<T> {
 
 impl<T: fmt::Debug> std::error::Error for TooLong<T> {}
 
-/// A slice was given to a pool or lane that it doesn't come from. It comes back.
+/// A slice was given to a pool or lane that it doesn't come from. It is returned.
 #[derive(Debug)]
 pub struct Foreign<T>(pub T);
 

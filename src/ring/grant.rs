@@ -16,8 +16,8 @@ use super::slice::PoolSlice;
 use super::staged::Staged;
 use super::token::Token;
 
-/// Bytes to fill, at most as many as were asked for. They hold whatever was there before: only what
-/// is committed is shown.
+/// Bytes to fill, as many as were reserved. They hold whatever was there before; only committed
+/// bytes are visible to others.
 #[must_use = "a grant that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct Grant<'p> {
@@ -26,7 +26,7 @@ pub struct Grant<'p> {
 }
 
 impl<'p> Grant<'p> {
-    /// Over the next `len` bytes of the current chunk, which holds them.
+    /// A grant over the next `len` bytes of the current chunk, which must hold them.
     #[inline]
     pub(super) fn new(pool: &'p mut RingPool, len: usize) -> Self {
         debug_assert!(len <= pool.room());
@@ -55,7 +55,7 @@ impl<'p> Grant<'p> {
         self.commit(len).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
-    /// Publishes all of it into the next sequence: the same as [`RingPool::stage`] of
+    /// Commits and stages all of it under the next sequence. Same as [`RingPool::stage`] of
     /// [`Grant::commit_all`], and cheaper, because no slice is counted in between and none can be
     /// foreign.
     #[inline]
@@ -63,13 +63,15 @@ impl<'p> Grant<'p> {
         self.pool.stage_next(self.len)
     }
 
-    /// Gives back all but the first `n` bytes; more than were reserved changes nothing.
+    /// Keeps the first `n` bytes and gives back the rest. An `n` beyond the reservation changes
+    /// nothing.
     #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.len = self.len.min(n);
     }
 
-    /// Owned instead of borrowed, for bytes that are still being filled while the pool goes on.
+    /// Turns the grant into an owned token, for bytes that are still being filled while the pool
+    /// goes on.
     pub fn into_token(self) -> Token {
         let start = self.pool.position();
         let chunk = self.pool.take(self.len);
@@ -117,9 +119,9 @@ impl DerefMut for Grant<'_> {
     }
 }
 
-/// A claim of a lane is a grant over again at each look: nothing moves the write position while the
-/// lane is borrowed by it. Grants themselves were checked when they were made: to look again took 8
-/// instructions of 21.
+/// A lane's claim makes a new grant at each access: nothing moves the write position while the
+/// claim borrows the lane. Grants themselves aren't checked again, because they were checked when
+/// they were made.
 #[cfg(feature = "pipeline")]
 impl RingPool {
     /// The next `len` bytes.

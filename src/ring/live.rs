@@ -13,21 +13,21 @@ use super::owner::OwnerRef;
 /// Owner only. A chunk is reusable when it is closed, nothing but the pool is counted in it,
 /// `last_seq <= released` and `pins == 0`.
 pub(super) struct Chunk {
-    /// Tokens, receives, reads in flight and slices that aren't in a slot; and the pool as long as
-    /// it is there, so that a drop has to look further only when the pool has gone. Too wide to
+    /// The number of tokens, receives, reads in flight, slices that aren't in a slot, and the pool
+    /// while it exists. So a drop has more to do only if the pool is gone. It is too wide to
     /// overflow, whatever is leaked.
     owner_live: Cell<u64>,
-    /// The highest sequence staged from this chunk; for the current one it is noted when the chunk
-    /// is closed, which spares a store a slice.
+    /// The highest sequence staged from this chunk. For the current chunk it is recorded when the
+    /// chunk is closed, which saves one store per slice.
     last_seq: Cell<Sequence>,
-    /// Bytes of the largest slice. While a range of this chunk waits in `Owner::returned` it is 0,
-    /// so that nothing seems to fit and the pool takes the range back first.
+    /// The largest slice in bytes; 0 while a range of this chunk waits in `Owner::returned`, so
+    /// that nothing seems to fit and the pool takes the range back first.
     limit: Cell<usize>,
-    /// The address where its slices must end.
+    /// The end of the chunk, where its slices must end.
     end: usize,
-    /// Whether strides that alias get a line more ([`Layout::aliases`]).
+    /// Whether strides that alias get an extra line ([`Layout::aliases`]).
     aliases: bool,
-    /// Set as soon as the owner has its address.
+    /// Set once the owner has an address.
     owner: Cell<Option<OwnerRef>>,
     index: u32,
 }
@@ -55,12 +55,12 @@ impl Chunk {
         self.owner_live.get() > 1
     }
 
-    /// What is counted, the pool included.
+    /// The count, the pool included.
     pub(super) fn counted(&self) -> u64 {
         self.owner_live.get()
     }
 
-    /// The pool's count goes.
+    /// Removes the pool's count.
     pub(super) fn drop_pool(&self) {
         debug_assert!(self.owner_live.get() > 0, "a pool goes once");
         self.owner_live.set(self.owner_live.get() - 1);
@@ -81,7 +81,7 @@ impl Chunk {
 pub(super) struct ChunkRef(NonNull<Chunk>);
 
 impl ChunkRef {
-    /// Of a chunk that has its place in its owner's state.
+    /// The chunk must already be in its place in the owner's state.
     pub(super) fn new(chunk: &Chunk) -> Self {
         Self(NonNull::from(chunk))
     }
@@ -102,11 +102,11 @@ impl ChunkRef {
         self.start() + self.owner().layout.chunk_bytes()
     }
 
-    /// Whether `len` bytes from `position`, which is the write position in this chunk, may be
-    /// handed out at once.
+    /// Whether `len` bytes from `position`, which is the write position in this chunk, can be
+    /// handed out without further checks.
     #[inline]
     pub(super) fn fits(self, position: *mut u8, len: usize) -> bool {
-        // An absurd length wraps, and is above the limit.
+        // An absurd length wraps, and is then above the limit.
         position.addr().wrapping_add(len) <= self.state().end && len <= self.state().limit.get()
     }
 
@@ -117,11 +117,10 @@ impl ChunkRef {
         position.addr().saturating_add(len) <= self.state().end
     }
 
-    /// Where the next slice starts behind `len` bytes from `position`.
+    /// Where the next slice starts after `len` bytes from `position`.
     ///
-    /// The branch is the same for all slices of a pool; kept as one (a conditional move here costs
-    /// 0.1 to 0.15 ns of 2, and a branch by the length costs 0.4 where lengths are mixed around 4
-    /// KiB).
+    /// The branch goes the same way for all slices of a pool. It stays a branch: a conditional move
+    /// here is slower, and so is a branch on the length where lengths are mixed around 4 KiB.
     #[inline]
     pub(super) fn after(self, position: *mut u8, len: usize) -> *mut u8 {
         let stride = if self.state().aliases {
@@ -167,7 +166,7 @@ impl ChunkRef {
         live.set(live.get() + 1);
     }
 
-    /// A slice goes into a slot: a sequence protects it from now on. The pool, which holds this
+    /// A slice goes into a slot: from now on its sequence protects it. The pool, which holds this
     /// reference, keeps the chunk alive.
     #[inline]
     pub(super) fn count_staged(self) {
@@ -176,9 +175,9 @@ impl ChunkRef {
         live.set(live.get() - 1);
     }
 
-    /// A sequence protects something in this chunk, which isn't the current one. An earlier one
-    /// never takes the place of a later one: the chunk would be written again under slots that
-    /// aren't released.
+    /// A sequence protects something in this chunk, which isn't the current one. A lower sequence
+    /// never replaces a higher one: the chunk would be overwritten while slots in it aren't
+    /// released.
     #[inline]
     pub(super) fn note_sequence(self, sequence: Sequence) {
         let last_seq = &self.state().last_seq;
@@ -209,8 +208,8 @@ impl ChunkRef {
         live.set(live.get() - u64::from(count));
     }
 
-    /// The chunk's last count has gone, so the pool has. It can't unwind: a loop that drops slices
-    /// would keep registers ready for that.
+    /// The chunk's last count is gone, and so the pool is. It can't unwind: otherwise a loop that
+    /// drops slices would have to save registers for that.
     #[cold]
     #[allow(improper_ctypes_definitions, reason = "it is called from Rust only")]
     extern "C" fn end_last(self) {
@@ -226,8 +225,7 @@ impl ChunkRef {
     }
 }
 
-/// Makes a branch the unlikely one, as `core::hint::cold_path` does since Rust 1.95: nothing is
-/// called, the branch stays a branch.
+/// Marks a branch as unlikely, as `core::hint::cold_path` does since Rust 1.95, without a call.
 #[cold]
 #[inline]
 fn unlikely() {}

@@ -20,8 +20,8 @@ pub(crate) struct Span {
     pub(crate) chunk: u32,
 }
 
-/// Region and pins, shared by the pool, its lane's stages and every retained handle; unmapped with
-/// the last of them.
+/// Region and pins, shared by the pool, its lane's stages and every retained handle. The last of
+/// them unmaps the region.
 #[derive(Debug)]
 pub(crate) struct Memory {
     region: Region,

@@ -12,67 +12,69 @@ use crate::region::{
 pub const CHUNK_BYTES_MIN: usize = 4 << 10;
 /// Largest chunk: 1 GiB, so that a slice's length fits 32 bits.
 pub const CHUNK_BYTES_MAX: usize = 1 << 30;
-/// Chunks a window has at least, where the pool holds so many and a second core reads.
+/// The least chunks of a window, if the pool holds that many and a second core reads.
 const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
-/// Chunks that a pool, and a window, are cut into by default, where slices are small enough. A
-/// chunk's end costs 20 to 30 ns: at 16 chunks of a 512 KiB pool that was 6 to 10 % of an
-/// operation, at 8 it's the half.
+/// The default number of chunks in a pool, and in a window, if slices are small enough. More chunks
+/// mean that the cost of a chunk's end comes more often.
 pub(super) const CHUNKS_DEFAULT_MIN: usize = 8;
 pub(super) const CHUNKS_OF_WINDOW_DEFAULT_MIN: usize = 4;
 
-/// Where the pool's slices are read.
+/// The threads that read the pool's slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readers {
-    /// On the thread that owns the pool.
+    /// The thread that owns the pool.
     OwnCore,
-    /// On other threads as well.
+    /// Other threads as well.
     #[cfg_attr(not(feature = "pipeline"), allow(dead_code, reason = "only a lane has threads"))]
     OtherCores,
 }
 
-/// What a ring pool is made of. Only `bytes` has no default worth keeping.
+/// The options of a ring pool. Set `bytes`; the other defaults are usually right.
 ///
-/// All of the pool is touched when it is made: a limit of memory is an error then and not a signal
-/// later, and no slice waits for a page (PERFORMANCE.md, "Touched before the clock, and not").
-/// There is no option against it; ask for fewer bytes instead.
+/// All of the pool is touched when it is made. So a memory limit shows as an error then and not as
+/// a signal later, and no slice waits for a page (PERFORMANCE.md, "Touched before the clock, and
+/// not"). This can't be turned off; ask for fewer bytes instead.
 ///
-/// Tail waste is at most one largest slice a chunk. Slices whose length is a multiple of 4096 take
-/// a line of 64 bytes more, because their strides would alias in the cache, unless a chunk is
-/// exactly two of the largest: such a chunk, which a pool of less than eight of them or
-/// `chunk_bytes` asks for, has no line to spare. A chunk's end costs several times an allocation:
-/// where a chunk holds two slices every second one pays it, so ask for sixteen of the largest or
-/// more. For N slices of the largest size alive at once, ask for
-/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes; released in random order, for eight
-/// to fourteen times the live bytes, because a chunk waits for its last slice.
+/// Tail waste is at most one largest slice per chunk. Slices whose length is a multiple of 4096
+/// take an extra line of 64 bytes, because their strides would alias in the cache. The exception is
+/// a chunk of exactly two of the largest slices, which has no line to spare; a pool of less than
+/// eight largest slices has such chunks, or `chunk_bytes` asks for them. A chunk's end costs
+/// several times an allocation. In a chunk of two slices every second allocation pays it, so ask
+/// for sixteen largest slices or more. To keep N slices of the largest size alive at once, ask for
+/// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes. If slices are released in random
+/// order, ask for eight to fourteen times the live bytes, because a chunk waits for its last slice.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
-    /// Bytes of the pool; at least two chunks.
+    /// The size of the pool in bytes; at least two chunks.
     pub bytes: usize,
-    /// Bytes of the largest slice. A lane that frees on overwrite counts on it: there it must also
-    /// cover what is skipped in front of a slice that is cut from a receive, and nothing larger may
-    /// be committed out of `reserve_rest`, or the pool runs full.
+    /// The size of the largest slice in bytes. A lane that frees on overwrite relies on it: there
+    /// it must also cover what is skipped in front of a slice cut from a receive, and nothing
+    /// larger may be committed from `reserve_rest`, or the pool fills up.
     pub max_slice_bytes: usize,
-    /// Bytes of a chunk: a power of two, at least 4 KiB and two of the largest slice. Default: the
-    /// largest power of two that is at most 256 KiB, an eighth of the pool and a quarter of the
-    /// window (an eighth of the default one of a lane with stages on threads), raised to that
-    /// minimum, and to twice that where the largest slices get a line against aliasing, if the pool
-    /// then still has four and a chunk of that size is allowed.
+    /// The size of a chunk in bytes: a power of two, at least 4 KiB and at least two of the largest
+    /// slice. Default: the largest power of two that is at most 256 KiB, at most an eighth of the
+    /// pool, and at most a quarter of the window (an eighth of the default window of a lane with
+    /// stages on threads). It is raised to the minimum. Where the largest slices get an extra line
+    /// against aliasing, it is raised to twice the minimum, if the pool then still has four chunks
+    /// and chunks of that size are allowed.
     pub chunk_bytes: Option<usize>,
-    /// Bytes in rotation, the rest is reserve for bursts; at least two chunks, clamped to the pool.
-    /// Default: for a lane with stages on threads min(4 MiB, L3 / 2 / `lanes_sharing_l3`), at least
-    /// eight chunks; for a pool alone, and a lane whose stages are all inline, min(4 MiB, L2 / 2),
-    /// at least two chunks: what is read on the core that writes stays in its own cache.
+    /// Bytes in rotation; the rest of the pool is a reserve for bursts. At least two chunks,
+    /// clamped to the pool. Default for a lane with stages on threads: min(4 MiB, L3 / 2 /
+    /// `lanes_sharing_l3`), at least eight chunks. Default for a pool alone, and for a lane whose
+    /// stages are all inline: min(4 MiB, L2 / 2), at least two chunks, because data that is read on
+    /// the writing core stays in that core's cache.
     pub window_bytes: Option<usize>,
-    /// Lanes whose threads share one L3 cache; matters for the default of `window_bytes` only.
+    /// The number of lanes whose threads share one L3 cache. It affects only the default of
+    /// `window_bytes`.
     pub lanes_sharing_l3: usize,
-    /// Chunks that retained handles may pin at once: fewer than the pool has, so that pins alone
-    /// never fill it (nobody is woken when one goes). Default: a quarter of the chunks, at least
-    /// one.
+    /// The number of chunks that retained handles may pin at once: fewer than the pool has, so that
+    /// pins alone never fill it (dropping one wakes nobody). Default: a quarter of the chunks, at
+    /// least one.
     pub pinned_chunks_max: Option<u32>,
-    /// Page kind of the region.
+    /// The page kind of the region.
     pub pages: Pages,
-    /// Whether the region is locked into memory.
+    /// Whether the region is locked in memory.
     pub lock: Lock,
     /// The region's NUMA node.
     pub numa: Numa,
@@ -95,7 +97,7 @@ impl Default for PoolOptions {
 }
 
 impl PoolOptions {
-    /// The region these options ask for.
+    /// The region that these options ask for.
     pub(crate) fn region(&self, layout: &Layout) -> RegionOptions {
         RegionOptions {
             bytes: layout.pool_bytes(),
@@ -106,8 +108,8 @@ impl PoolOptions {
         }
     }
 
-    /// Checks every field and works out the layout; the machine's caches are read for the default
-    /// window only.
+    /// Checks every field and computes the layout. The machine's caches are read only for the
+    /// default window.
     pub(crate) fn layout(&self, readers: Readers) -> Result<Layout, PoolError> {
         self.layout_on(Topology::read, readers)
     }
@@ -121,7 +123,7 @@ impl PoolOptions {
         let window_bytes =
             self.window_bytes.unwrap_or_else(|| self.window_default(topology().borrow(), readers));
         let of_window_bytes = match (self.window_bytes, readers) {
-            // The chunks that it has at least are no reason for a larger one than the caches are.
+            // The minimum number of chunks doesn't justify a window larger than the caches.
             (None, Readers::OtherCores) => window_bytes / WINDOW_CHUNKS_DEFAULT_MIN,
             _ => window_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN,
         };
@@ -172,7 +174,7 @@ impl PoolOptions {
         ))
     }
 
-    /// By the smallest caches: the lane may run, or move, where they are.
+    /// Uses the smallest caches, because the lane may run or move there.
     fn window_default(&self, topology: &Topology, readers: Readers) -> usize {
         match readers {
             Readers::OwnCore => window_own_core_default_bytes(topology.l2_bytes_min()),
@@ -197,8 +199,8 @@ impl PoolOptions {
             .max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
             let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
-            // Exactly two of the largest have no line to spare against aliasing; a pool that has
-            // room for larger chunks has room for the lines.
+            // A chunk of exactly two largest slices has no line to spare against aliasing. A pool
+            // with room for larger chunks has room for the lines.
             let is_possible = chosen < CHUNK_BYTES_MAX && self.bytes / (2 * chosen) >= 4;
             if is_possible && 2 * stride(self.max_slice_bytes) > chosen {
                 chosen *= 2;
@@ -225,8 +227,8 @@ impl PoolOptions {
     }
 }
 
-/// The chunk that a pool of these bytes wishes for, and a window of which a part may be a chunk; if
-/// slices are small enough. A power of two.
+/// The preferred chunk size for a pool of this size and a window of which one part may be a chunk,
+/// if slices are small enough. A power of two.
 pub(super) fn chunk_wish_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
     let wish_bytes =
         CHUNK_BYTES_DEFAULT_MAX.min(pool_bytes / CHUNKS_DEFAULT_MIN).min(of_window_bytes).max(1);

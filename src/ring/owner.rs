@@ -24,18 +24,18 @@ use super::window::{Blocked, Rotation};
 /// The part of a pool that its tokens, receives and slices reach.
 pub(super) struct Owner {
     current: Cell<u32>,
-    /// What was staged last when the current chunk was opened: what came since protects it.
+    /// The last sequence when the current chunk was opened: later sequences protect the chunk.
     opened_at: Cell<Sequence>,
     chunks: Box<[Chunk]>,
     pub(super) base: NonNull<u8>,
     pub(super) layout: Layout,
     pub(super) memory: Arc<Memory>,
     pub(super) counters: Counters,
-    /// A range of the current chunk that nobody holds, as (end, start): it is free again if the
-    /// write position stands at its end.
+    /// A range of the current chunk that nobody holds, as (end, start). It is free again if the
+    /// write position is at its end.
     returned: Cell<Option<(usize, usize)>>,
     rotation: RefCell<Rotation>,
-    /// Reads that were dropped while the kernel still had them: (number, chunk).
+    /// Reads that were dropped while the kernel still owned them: (number, chunk).
     abandoned: RefCell<Vec<(FlightId, ChunkRef)>>,
     pool: NonZeroU32,
     next_flight: Cell<u64>,
@@ -61,9 +61,9 @@ impl Owner {
         }
     }
 
-    /// The range from `used_to` to `position` of a chunk is held no more. If it turns out to be the
-    /// newest, the pool takes it back before it allocates again; else it comes back with its chunk,
-    /// as tail waste.
+    /// The range from `used_to` to `position` of a chunk is no longer held. If it is the newest,
+    /// the pool takes it back before it allocates again. Otherwise it comes back with its chunk, as
+    /// tail waste.
     pub(super) fn give_back(&self, chunk: u32, position: usize, used_to: usize) {
         let (end, start) = (position, line_up(used_to).min(position));
         debug_assert!(chunk < self.layout.chunks() && start <= end);
@@ -90,7 +90,7 @@ impl Owner {
         self.chunks[chunk as usize].set_limit(0);
     }
 
-    /// Takes back what was given back, if it is the newest; returns the write position.
+    /// Takes the returned range back, if it is the newest. Returns the write position.
     fn settle(&self, position: usize) -> usize {
         let Some((end, start)) = self.returned.take() else { return position };
         debug_assert!(
@@ -105,7 +105,7 @@ impl Owner {
         position
     }
 
-    /// Bytes that were given back and will turn out to be waste.
+    /// Bytes that were given back and are waste.
     pub(super) fn waste_to_settle(&self, position: usize) -> usize {
         self.returned
             .get()
@@ -113,11 +113,11 @@ impl Owner {
             .map_or(0, |(end, start)| end - start)
     }
 
-    /// Makes room for `len` bytes, in the current chunk or in the next; returns where the pool
-    /// writes from now on. After an error nothing has changed.
+    /// Makes room for `len` bytes, in the current chunk or in the next one, and returns the new
+    /// write position. After an error nothing has changed.
     ///
-    /// It takes and returns a copy: were it given the pool itself, the pool's address would be
-    /// known outside, and the compiler would load every field again after each write to a payload.
+    /// It takes and returns a copy: if it were given the pool itself, the pool's address would
+    /// escape, and the compiler would reload every field after each write to a payload.
     #[cold]
     pub(super) fn make_room(
         &self,
@@ -138,7 +138,7 @@ impl Owner {
         let next =
             self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, staged, released));
         let Some(next) = next else {
-            // The caller's position stays where it was: what was given back waits on.
+            // The caller's position is unchanged, so the returned range keeps waiting.
             self.give_back(self.current.get(), position, settled);
             let chunks = self.layout.chunks() as usize;
             return Err(self.counters.refuse(Full::Pool { asked_bytes: len, chunks }));
@@ -223,8 +223,8 @@ impl Owner {
     }
 }
 
-/// A pointer to an [`Owner`] that is alive: it is held by its pool, or reached through a chunk that
-/// counts the holder.
+/// A pointer to a live [`Owner`], held by its pool or reached through a chunk that counts the
+/// holder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnerRef(NonNull<Owner>);
 
@@ -236,13 +236,13 @@ impl OwnerRef {
         owner
     }
 
-    /// The pool goes, and with it its count of every chunk; slices and tokens may stay.
+    /// The pool is dropped, and removes its count of every chunk. Slices and tokens may remain.
     pub(super) fn drop_pool(self) {
         self.chunks.iter().for_each(Chunk::drop_pool);
         self.free_if_last();
     }
 
-    /// Frees the state if nothing is counted in any chunk any more.
+    /// Frees the state if nothing is counted in any chunk.
     pub(super) fn free_if_last(self) {
         if self.live() == 0 {
             // SAFETY: I23. The pool is gone and every count is zero: this is the last `OwnerRef`,

@@ -18,16 +18,16 @@
 
 use crate::sync::{AtomicU32, Ordering, yield_now};
 
-/// Counts beyond this abort the process, as `Arc` does: it takes a billion leaked handles on one
+/// Counts beyond this abort the process, as with `Arc`. It takes a billion leaked handles on one
 /// chunk.
 const PINS_MAX: u32 = 1 << 30;
-/// Beside a count: nobody has a unit for the chunk yet.
+/// Set together with a count: nobody has a unit for the chunk yet.
 const UNDECIDED: u32 = 1 << 31;
-/// Looks at a chunk whose unit others are asking for. They are two steps away from the answer. loom
-/// lets them go on at the first.
+/// The number of looks at a chunk whose unit others are asking for. They are two steps away from
+/// the answer. Under loom one look is enough.
 const LOOKS_MAX: u32 = if cfg!(loom) { 2 } else { 100 };
 
-/// One counter a chunk and the number of chunks that carry pins.
+/// One counter per chunk, and the number of pinned chunks.
 #[derive(Debug)]
 pub(crate) struct Pins {
     counts: Box<[AtomicU32]>,
@@ -44,8 +44,8 @@ impl Pins {
         }
     }
 
-    /// Adds a pin, or says that no further chunk may be pinned. The chunk must be protected for the
-    /// length of this call.
+    /// Adds a pin, or reports that no further chunk may be pinned. The chunk must stay protected
+    /// during the call.
     pub(crate) fn pin(&self, chunk: u32) -> bool {
         let count = &self.counts[chunk as usize];
         let (mut now, mut looks) = (count.load(Ordering::Relaxed), 0);
@@ -53,7 +53,7 @@ impl Pins {
             abort_beyond_max(now & !UNDECIDED);
             let is_pinned = now != 0 && now & UNDECIDED == 0;
             if !is_pinned && looks > 0 {
-                // There was no unit to be had; perhaps others got one for this chunk.
+                // There was no unit left; others may have got one for this chunk.
                 if now == 0 || looks > LOOKS_MAX {
                     return false;
                 }
@@ -73,8 +73,8 @@ impl Pins {
         }
     }
 
-    /// Asks for the chunk's unit on behalf of all who wait for it, the caller among them. False:
-    /// there was none, and the caller's count is gone.
+    /// Asks for the chunk's unit on behalf of all who wait for it, including the caller. Returns
+    /// false if there was none; the caller's count is then removed.
     fn decide(&self, count: &AtomicU32) -> bool {
         let has_unit = self.take_unit();
         let decided = |now| match now {
@@ -85,7 +85,7 @@ impl Pins {
         };
         match count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, decided) {
             Ok(_) => has_unit,
-            // Somebody else's unit is enough for all, and has made the caller's count a pin.
+            // Another thread's unit is enough for all, and has made the caller's count a pin.
             Err(_) => {
                 if has_unit {
                     self.give_unit();
@@ -102,7 +102,7 @@ impl Pins {
         abort_beyond_max(before);
     }
 
-    /// Takes a pin away.
+    /// Removes a pin.
     pub(crate) fn unpin(&self, chunk: u32) {
         // SYNC S1: all reads through the handle come before this store.
         let before = self.counts[chunk as usize].fetch_sub(1, Ordering::Release);
@@ -112,14 +112,14 @@ impl Pins {
         }
     }
 
-    /// Whether a chunk carries pins. The owner loads `released` before it asks.
+    /// Whether a chunk is pinned. The owner loads `released` before it asks.
     #[inline]
     pub(crate) fn is_pinned(&self, chunk: u32) -> bool {
         // SYNC S1: a thread that sees zero here sees all reads through the handles as done.
         self.counts[chunk as usize].load(Ordering::Acquire) != 0
     }
 
-    /// Chunks that carry pins now; a gauge.
+    /// The number of chunks that are pinned now; a gauge.
     pub(crate) fn pinned(&self) -> u32 {
         self.pinned.load(Ordering::Relaxed)
     }
@@ -140,7 +140,7 @@ impl Pins {
     }
 }
 
-/// A count that wraps would free a chunk under its handles.
+/// A count that wrapped would free a chunk while handles still use it.
 fn abort_beyond_max(pins: u32) {
     if pins > PINS_MAX {
         std::process::abort();

@@ -39,13 +39,13 @@ use crate::sync::pool_id;
 
 /// The allocator of one thread over one region. Not Send, not Sync, not Clone.
 ///
-/// Cost of an allocation: two comparisons and an addition; of a chunk's end, once in a chunk, some
-/// dozens of instructions.
+/// An allocation costs two comparisons and an addition; a chunk's end, once per chunk, costs a few
+/// hundred instructions.
 #[derive(Debug)]
 pub struct RingPool {
     pub(super) owner: OwnerRef,
-    /// Write position: where the next slice starts. On a line; at most one line past the end of the
-    /// current chunk, which may be outside of the region.
+    /// The write position: where the next slice starts. It is on a line, and at most one line past
+    /// the end of the current chunk, so it may be outside the region.
     position: *mut u8,
     current: ChunkRef,
     /// The last sequence staged.
@@ -59,10 +59,11 @@ pub struct RingPool {
 }
 
 impl RingPool {
-    /// Maps the region on the calling thread, which should be the one that uses it, and pinned.
+    /// Maps the region on the calling thread, which should be the thread that uses it, already
+    /// pinned.
     ///
     /// # Errors
-    /// The option that doesn't fit, or why the region couldn't be mapped.
+    /// The invalid option, or why the region couldn't be mapped.
     pub fn new(options: &PoolOptions) -> Result<Self, PoolError> {
         Self::read_on(Readers::OwnCore, options)
     }
@@ -87,8 +88,8 @@ impl RingPool {
         })
     }
 
-    /// Reserves `len` bytes at the write position. What isn't committed is given back when the
-    /// grant goes.
+    /// Reserves `len` bytes at the write position. Dropping the grant gives back what isn't
+    /// committed.
     ///
     /// # Errors
     /// [`Full::TooLarge`] or [`Full::Pool`]; it never blocks.
@@ -102,13 +103,13 @@ impl RingPool {
         Ok(Grant::new(self, len))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose
-    /// length isn't known.
+    /// Reserves the rest of the current chunk, at least `min` bytes, for a receive of unknown
+    /// length.
     ///
     /// # Errors
     /// As [`RingPool::reserve`] for `min`.
     pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
-        // Not even one byte left is no room for a receive.
+        // A receive needs room for at least one byte.
         let min = min.max(1);
         if !self.fits(min) {
             (self.current, self.position) =
@@ -120,7 +121,7 @@ impl RingPool {
         Ok(Grant::new(self, rest))
     }
 
-    /// Reserves and fills in one go.
+    /// Reserves and fills in one call.
     ///
     /// # Errors
     /// As [`RingPool::reserve`].
@@ -130,18 +131,18 @@ impl RingPool {
         Ok(grant.commit_all())
     }
 
-    /// Puts a slice under the protection of the next sequence: it is counted no more, and lives
-    /// until that is released.
+    /// Protects a slice by the next sequence: it is no longer counted, and lives until that
+    /// sequence is released.
     ///
     /// # Errors
-    /// The slice of another pool comes back.
+    /// A slice of another pool is returned.
     #[inline]
     pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
         let slice = self.count_staged(slice)?;
         Ok(self.staged_at(slice.start(), slice.len()))
     }
 
-    /// Stages the next `len` bytes, which a grant held, as they are.
+    /// Stages the next `len` bytes, which a grant held, unchanged.
     #[inline]
     pub(super) fn stage_next(&mut self, len: usize) -> Staged {
         let start = self.start();
@@ -169,8 +170,8 @@ impl RingPool {
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len()) })
     }
 
-    /// Releases every slice up to `through`; what was never staged can't be released, what was,
-    /// can't be taken back.
+    /// Releases every slice up to sequence `through`. Sequences that were never staged are ignored,
+    /// and a release can't be undone.
     #[inline]
     pub fn release(&mut self, through: Sequence) {
         if through > self.released {
@@ -180,18 +181,18 @@ impl RingPool {
     }
 
     /// From now on the newest `slots` staged slices are protected and older ones are released, as
-    /// in a ring of that many slots where staging overwrites the oldest: without a call, and
-    /// without a store an operation, because it is worked out when a chunk is full.
+    /// in a ring of that many slots where staging overwrites the oldest. It needs no call and no
+    /// store per operation, because it is computed when a chunk is full.
     pub fn keep_newest(&mut self, slots: u32) {
-        // What was released stays released.
+        // Released sequences stay released.
         self.released = self.released();
         assert!(self.released <= self.staged, "nothing is released that wasn't staged");
         self.newest = Sequence::from(slots);
         self.check();
     }
 
-    /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. False: no
-    /// such read.
+    /// Reports that the kernel is done with a read whose [`super::InFlight`] was dropped. Returns
+    /// false if there is no such read.
     pub fn report_completion(&mut self, flight: FlightId) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
         chunk.drop_live();
@@ -199,19 +200,19 @@ impl RingPool {
         true
     }
 
-    /// What was granted when the region was mapped.
+    /// The report of what was granted when the region was mapped.
     #[must_use]
     pub fn region_report(&self) -> &RegionReport {
         self.owner.memory.region().report()
     }
 
-    /// Bytes of the largest slice.
+    /// The size of the largest slice in bytes.
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {
         self.owner.layout.max_slice_bytes()
     }
 
-    /// The pool's shape.
+    /// The pool's layout.
     pub(crate) fn layout(&self) -> &Layout {
         &self.owner.layout
     }
@@ -250,7 +251,7 @@ impl RingPool {
         stats
     }
 
-    /// Where the next slice starts; a grant over it fits.
+    /// Where the next slice starts; the grant must fit there.
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         debug_assert!(!self.position.is_null());
@@ -269,8 +270,8 @@ impl RingPool {
         self.current.end().saturating_sub(self.position())
     }
 
-    /// Moves the write position past `len` bytes, which its caller now owns: they are counted in
-    /// the chunk that is returned.
+    /// Moves the write position past `len` bytes, which the caller now owns. They are counted in
+    /// the returned chunk.
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
@@ -280,7 +281,7 @@ impl RingPool {
         self.current
     }
 
-    /// As [`RingPool::take`], for bytes that the next sequence protects at once.
+    /// As [`RingPool::take`], for bytes that the next sequence protects immediately.
     #[inline]
     fn take_staged(&mut self, len: usize) {
         debug_assert!(len <= self.room());
@@ -307,7 +308,7 @@ impl RingPool {
         &self.owner.memory
     }
 
-    /// Whether `len` bytes can be reserved at once.
+    /// Whether `len` bytes can be reserved without opening a chunk.
     #[inline]
     pub(crate) fn fits(&self, len: usize) -> bool {
         self.current.fits(self.position, len)
@@ -322,8 +323,8 @@ impl RingPool {
         Span { offset, len: len as u32, chunk: self.current.index() }
     }
 
-    /// Whether the current chunk still holds `len` bytes. Unlike [`RingPool::fits`] it stays true
-    /// when something is given back meanwhile.
+    /// Whether the current chunk still holds `len` bytes. Unlike [`RingPool::fits`], it stays true
+    /// when something is given back in between.
     #[inline]
     #[cfg(feature = "pipeline")]
     pub(super) fn holds_next(&self, len: usize) -> bool {
@@ -338,22 +339,22 @@ impl RingPool {
         Ok(slice.span(self.owner.base))
     }
 
-    /// The count of the slice goes over to the next sequence. Sequences are counted here and
-    /// nowhere else: a lane has no count of its own.
+    /// The next sequence takes over from the slice's count. Sequences are counted only here; a lane
+    /// has no count of its own.
     #[inline]
     fn count_staged(
         &mut self,
         slice: PoolSlice,
     ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
-        // The first comparison is enough for nearly all, and known to the compiler where a slice is
-        // staged right after its commit.
+        // The first comparison suffices in nearly all cases, and the compiler knows its result
+        // where a slice is staged right after its commit.
         let is_current = slice.chunk() == self.current;
         if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
         let slice = ManuallyDrop::new(slice);
         let sequence = self.staged + 1;
-        // The current chunk notes its last sequence when it is closed.
+        // The current chunk records its last sequence when it is closed.
         if !is_current {
             slice.chunk().note_sequence(sequence);
         }
@@ -382,7 +383,7 @@ impl RingPool {
         self.released.max(self.staged - self.newest)
     }
 
-    /// Opens a chunk that holds `len` bytes, if the current one doesn't.
+    /// Opens a chunk with room for `len` bytes, unless the current one has it.
     #[cfg(feature = "pipeline")]
     pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
         (self.current, self.position) =
@@ -391,10 +392,10 @@ impl RingPool {
         Ok(())
     }
 
-    /// What holds between any two calls: the write position is on a line of the current chunk, or
-    /// one line behind it after a stride that would alias; nothing is released that wasn't staged;
-    /// no more chunks are pinned than may be. Debug and profile `checked` only; the chunks' own law
-    /// is `Rotation::check`.
+    /// Invariants between any two calls: the write position is on a line of the current chunk, or
+    /// one line past its end after a stride that would alias; nothing is released that wasn't
+    /// staged; no more chunks are pinned than allowed. Checked in debug builds and in profile
+    /// `checked`; `Rotation::check` checks the chunks.
     #[inline]
     fn check(&self) {
         if cfg!(debug_assertions) {

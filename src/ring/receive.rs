@@ -13,7 +13,8 @@ use super::error::TooLong;
 use super::live::ChunkRef;
 use super::slice::PoolSlice;
 
-/// Received bytes, owned, counted in their chunk. It reads as the bytes that aren't cut yet.
+/// Received bytes, owned and counted in their chunk. It dereferences to the bytes that aren't cut
+/// yet.
 #[must_use = "what isn't cut is given back"]
 #[derive(Debug)]
 pub struct Received {
@@ -21,7 +22,7 @@ pub struct Received {
     /// Where the next cut starts.
     cut: usize,
     end: usize,
-    /// The write position that this receive left behind.
+    /// The write position after this receive.
     position: usize,
 }
 
@@ -32,10 +33,10 @@ impl Received {
         Self { chunk, cut: start, end: start + len, position }
     }
 
-    /// Skips `skip` bytes and makes the `len` bytes behind them a slice, without a copy.
+    /// Skips `skip` bytes and makes a slice of the `len` bytes after them, without a copy.
     ///
     /// # Errors
-    /// Fewer bytes are left: nothing is cut, and the receive is as it was.
+    /// Fewer bytes are left. Nothing is cut, and the receive is unchanged.
     #[inline]
     pub fn cut(&mut self, skip: usize, len: usize) -> Result<PoolSlice, TooLong<()>> {
         let available = self.end - self.cut;
@@ -53,7 +54,7 @@ impl Received {
         Ok(PoolSlice::new(self.chunk, start, len))
     }
 
-    /// Drops `n` bytes from the front, or as many as are left.
+    /// Drops `n` bytes from the front, or all that are left.
     pub fn skip(&mut self, n: usize) {
         self.cut += n.min(self.end - self.cut);
         debug_assert!(self.cut <= self.end);

@@ -8,11 +8,11 @@ use super::error::RetainError;
 use super::memory::{Memory, Span};
 use super::typed::{CastError, Rows, as_f32s};
 
-/// A counted handle. It pins one chunk, whose other bytes can't be reused either (none if it is
-/// empty), and keeps the region mapped.
+/// A counted handle. It pins one chunk (none if it is empty), so that chunk's other bytes can't be
+/// reused either, and keeps the region mapped.
 ///
-/// Cost: two atomic additions to make or clone one (about 17 ns), two to drop it. Retain the
-/// exception, not every event.
+/// Making or cloning one costs two atomic additions, dropping it two more. Retain the exceptions,
+/// not every event.
 #[derive(Debug)]
 pub struct Retained {
     memory: Arc<Memory>,
@@ -20,11 +20,9 @@ pub struct Retained {
 }
 
 impl Retained {
-    /// The span is protected for the length of this call: by its slice, or by a slot that isn't
-    /// released.
+    /// The span must be protected during this call, by its slice or by a slot that isn't released.
     ///
-    /// No bytes need no pin; and the chunk that an event without a slice names isn't protected by
-    /// its slot.
+    /// An empty span needs no pin; and the slot of an event without a slice protects no chunk.
     pub(crate) fn new(memory: &Arc<Memory>, span: Span) -> Result<Self, RetainError> {
         if span.len > 0 && !memory.pins().pin(span.chunk) {
             return Err(RetainError { pinned_chunks_max: memory.pins().pinned_max() });

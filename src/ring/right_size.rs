@@ -35,31 +35,32 @@ use super::pool::RingPool;
 use super::stats::PoolStats;
 use super::window::IDLE_CHUNKS_MIN;
 
-/// What pool and window would have served what a pool has seen so far. Never more than the pool
-/// has.
+/// The smallest pool and window that would have served everything a pool has seen so far. Never
+/// more than the pool has.
 ///
-/// `pool_bytes` and `window_bytes` are such that the default of [`PoolOptions::chunk_bytes`] is the
-/// chunk that the pool has, if it has its default: setting these two is enough. With a chunk of
-/// one's own, or retained handles, take [`RightSize::options`].
+/// If the pool has its default chunk size, setting `pool_bytes` and `window_bytes` is enough: the
+/// default of [`PoolOptions::chunk_bytes`] then stays the same. With another chunk size, or with
+/// retained handles, use [`RightSize::options`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RightSize {
-    /// Bytes of the pool: a power of two, or as many as it has.
+    /// The size of the pool in bytes: a power of two, or the present size.
     pub pool_bytes: usize,
     /// Bytes in rotation.
     pub window_bytes: usize,
-    /// Bytes of a chunk, as it is.
+    /// The size of a chunk in bytes, unchanged.
     pub chunk_bytes: usize,
-    /// Chunks that may be pinned: as many as now, or all but one of the smaller pool, which is more
-    /// than were in use.
+    /// The number of chunks that may be pinned: as now, or all but one of the smaller pool, which
+    /// is more than were in use.
     pub pinned_chunks_max: u32,
-    /// The pool was full at least once: what was refused then would have needed more than
-    /// `pool_bytes`, nobody knows how much.
+    /// The pool was full at least once. What was refused then would have needed more than
+    /// `pool_bytes`; how much more is unknown.
     pub is_lower_bound: bool,
 }
 
 impl RightSize {
-    /// From a snapshot of a pool with this layout; at least `least_bytes`, if it has them.
+    /// Computed from a snapshot of a pool with this layout. At least `least_bytes`, if the pool has
+    /// them.
     pub(crate) fn of(stats: &PoolStats, layout: &Layout, least_bytes: usize) -> Self {
         let (chunk_bytes, high_water_bytes) = (layout.chunk_bytes(), stats.high_water_bytes);
         assert!((chunk_bytes..=layout.pool_bytes()).contains(&high_water_bytes), "{stats:?}");
@@ -71,15 +72,15 @@ impl RightSize {
             let least_bytes = least_bytes.max(CHUNKS_DEFAULT_MIN * chunk_bytes);
             wanted_bytes.max(least_bytes).next_power_of_two().min(layout.pool_bytes())
         };
-        // What is alive beyond the window comes from the reserve: a burst is no reason for a larger
-        // one.
+        // Data alive beyond the window comes from the reserve, so a burst doesn't justify a larger
+        // window.
         let (window_now_bytes, least_bytes) =
             (layout.window_chunks() * chunk_bytes, CHUNKS_OF_WINDOW_DEFAULT_MIN * chunk_bytes);
         let wished_bytes =
             wanted_bytes.max(least_bytes).next_power_of_two().min(window_now_bytes).min(pool_bytes);
         let window_bytes =
             match chunk_wish_bytes(pool_bytes, wished_bytes / CHUNKS_OF_WINDOW_DEFAULT_MIN) {
-                // Said aloud, this window would make the default chunk a larger one.
+                // Set explicitly, this window would raise the default chunk size.
                 wish if wish >= 2 * chunk_bytes => {
                     wished_bytes.min((2 * CHUNKS_OF_WINDOW_DEFAULT_MIN - 1) * chunk_bytes)
                 }
@@ -123,7 +124,7 @@ impl fmt::Display for RightSize {
 }
 
 impl RingPool {
-    /// What pool and window would have served so far. Cost: as [`RingPool::stats`].
+    /// The smallest pool and window that would have served so far. Cost: as [`RingPool::stats`].
     #[must_use]
     pub fn right_size(&self) -> RightSize {
         RightSize::of(&self.stats(), self.layout(), 0)

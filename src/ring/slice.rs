@@ -16,10 +16,9 @@ use super::memory::Span;
 use super::retained::Retained;
 use super::typed::{CastError, Rows, as_f32s};
 
-/// RAII: dropped, it is counted off its chunk. Not Clone, not Send; it may outlive its pool or
-/// lane.
+/// A slice, freed when it is dropped. Not Clone, not Send. It may outlive its pool or lane.
 ///
-/// It is 24 bytes: a pointer to its chunk's state, one to its bytes, and its length.
+/// Its size is 24 bytes: a pointer to its chunk's state, a pointer to its bytes, and its length.
 #[must_use = "dropping a slice gives its memory back"]
 pub struct PoolSlice {
     chunk: ChunkRef,
@@ -52,10 +51,11 @@ impl PoolSlice {
         Rows::new(self, dim)
     }
 
-    /// A counted handle that is Send, Sync and Clone and keeps the chunk after this slice is gone.
+    /// A counted handle that is Send, Sync and Clone, and keeps the chunk after this slice is
+    /// dropped.
     ///
     /// # Errors
-    /// As many chunks as allowed are pinned already.
+    /// As many chunks as allowed are already pinned.
     pub fn retain(&self) -> Result<Retained, RetainError> {
         let owner = self.chunk.owner();
         Retained::new(&owner.memory, self.span(owner.base))
@@ -78,7 +78,7 @@ impl PoolSlice {
         self.start
     }
 
-    /// The integers a slot holds, in the region at `base`.
+    /// The integers that a slot stores for the slice, in the region at `base`.
     #[inline]
     pub(super) fn span(&self, base: NonNull<u8>) -> Span {
         let offset = self.start.addr().get() - base.addr().get();
@@ -127,7 +127,7 @@ impl core::fmt::Debug for PoolSlice {
 }
 
 /// A slice in an event of a disruptor: any thread may read its bytes, and the thread that owns its
-/// pool takes it out again. It is counted in its chunk all the while, and has no drop of its own,
+/// pool takes it out again. Meanwhile it stays counted in its chunk. It has no drop of its own,
 /// because the last of a ring's threads drops the events.
 #[cfg(feature = "pipeline")]
 pub(crate) struct EventSlice(ManuallyDrop<PoolSlice>);
@@ -148,10 +148,10 @@ impl EventSlice {
         Self(ManuallyDrop::new(slice))
     }
 
-    /// The slice as it was, to be dropped.
+    /// Turns it back into the slice, to be dropped.
     ///
     /// # Safety
-    /// - The calling thread owns the slice's pool, which is there.
+    /// - The calling thread owns the slice's pool, which still exists.
     /// - No reference that [`EventSlice::bytes`] gave is used any more.
     #[inline]
     pub(crate) unsafe fn into_slice(self) -> PoolSlice {

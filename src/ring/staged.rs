@@ -11,7 +11,7 @@ use super::chunk::Sequence;
 #[repr(C)]
 pub struct Staged {
     sequence: Sequence,
-    /// Its address; with the pool's region it is a pointer again.
+    /// Its address, which becomes a pointer again together with the pool's region.
     start: NonZeroUsize,
     /// The pool's number in the high half, the length in the low one: one store writes both.
     pool_and_len: NonZeroU64,

@@ -7,7 +7,7 @@ use core::cell::Cell;
 use super::chunk::Sequence;
 use super::error::Full;
 
-/// Plain counters of the owner.
+/// The owner's plain counters.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     tail_waste_bytes: Cell<u64>,
@@ -39,29 +39,29 @@ impl Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Bytes of the pool.
+    /// The size of the pool in bytes.
     pub pool_bytes: usize,
-    /// Bytes of a chunk.
+    /// The size of a chunk in bytes.
     pub chunk_bytes: usize,
     /// Bytes in rotation.
     pub window_bytes: usize,
-    /// Bytes of the chunks that are in use now, whole chunks.
+    /// Bytes of the chunks in use now, counting whole chunks.
     pub in_use_bytes: usize,
-    /// The most that `in_use_bytes` was when a chunk was closed.
+    /// The highest `in_use_bytes` at any closing of a chunk.
     pub high_water_bytes: usize,
-    /// Chunks that wait for a slot's release, the current one included.
+    /// Chunks waiting for a slot's release, including the current one.
     pub blocked_by_sequence: u32,
-    /// Chunks that wait for a token, receive, read in flight or slice of the owner, the current one
-    /// included.
+    /// Chunks waiting for a token, receive, read in flight or slice of the owner, including the
+    /// current one.
     pub blocked_by_owner: u32,
-    /// Chunks that wait for a retained handle.
+    /// Chunks waiting for a retained handle.
     pub blocked_by_pins: u32,
-    /// Chunks that retained handles pin.
+    /// Chunks pinned by retained handles.
     pub pinned_chunks: u32,
     /// The read cursor.
     pub released: Sequence,
-    /// Bytes that were given up at the end of chunks, and by grants that weren't the newest, since
-    /// the start.
+    /// Bytes lost since the start: at the ends of chunks, and in ranges that were given back and
+    /// weren't the newest.
     pub tail_waste_bytes: u64,
     /// Allocations refused because no chunk was free.
     pub refused_pool: u64,

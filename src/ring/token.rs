@@ -13,8 +13,8 @@ use super::live::ChunkRef;
 use super::receive::Received;
 use super::slice::PoolSlice;
 
-/// Reserved bytes that are counted in their chunk. Dropped, they are given back: at once if nothing
-/// was allocated since, else with the chunk (counted as tail waste).
+/// Reserved bytes, counted in their chunk. Dropping a token gives them back: at once if nothing was
+/// allocated since, else with the chunk (counted as tail waste).
 #[must_use = "a token that isn't committed gives its bytes back"]
 #[derive(Debug)]
 pub struct Token {
@@ -35,7 +35,7 @@ impl Token {
     /// Publishes the first `n` bytes as a slice.
     ///
     /// # Errors
-    /// More than were reserved: the token comes back.
+    /// More than were reserved. The token is returned.
     pub fn commit(self, n: usize) -> Result<PoolSlice, TooLong<Self>> {
         let mut received = self.received(n)?;
         Ok(received.cut(0, n).unwrap_or_else(|e| unreachable!("{e}")))
@@ -44,13 +44,13 @@ impl Token {
     /// The first `n` bytes as a receive, to be cut into slices without a copy.
     ///
     /// # Errors
-    /// More than were reserved: the token comes back.
+    /// More than were reserved. The token is returned.
     pub fn received(self, n: usize) -> Result<Received, TooLong<Self>> {
         if n > self.len {
             return Err(TooLong { asked_bytes: n, available_bytes: self.len, back: self });
         }
         let this = ManuallyDrop::new(self);
-        // The count of the chunk goes over to the receive.
+        // The receive takes over the token's count of the chunk.
         let end = this.start + n;
         debug_assert!(end <= this.position, "the write position is behind the token");
         this.chunk.give_back(this.position, end);
@@ -98,7 +98,7 @@ impl DerefMut for Token {
     }
 }
 
-/// Which read it is: no other of the process has the same, in whatever pool.
+/// The identity of a read: no other in the process has the same, in any pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlightId {
     /// The pool's number, which no other pool has.
@@ -110,7 +110,8 @@ pub struct FlightId {
 /// A token that the kernel is writing to. No reference to its bytes exists; the pointer is for the
 /// submission.
 ///
-/// Dropped, it keeps its chunk until [`super::RingPool::report_completion`] is told its number.
+/// If it is dropped, its chunk is kept until its number is passed to
+/// [`super::RingPool::report_completion`].
 #[must_use = "dropping it pins the chunk until the completion is reported"]
 #[derive(Debug)]
 pub struct InFlight {
@@ -119,26 +120,25 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Where the kernel may write [`InFlight::capacity`] bytes, until it has reported completion
-    /// and no longer.
+    /// Where the kernel may write [`InFlight::capacity`] bytes, until it reports completion.
     #[must_use]
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.token.bytes()
     }
 
-    /// Bytes the kernel may write.
+    /// The number of bytes that the kernel may write.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.token.len
     }
 
-    /// The number under which a completion is reported after this was dropped.
+    /// The number for reporting a completion after this was dropped.
     #[must_use]
     pub fn id(&self) -> FlightId {
         self.id
     }
 
-    /// The kernel is done: the bytes are ours again.
+    /// The kernel is done: turns it back into a token.
     pub fn complete(self) -> Token {
         let this = ManuallyDrop::new(self);
         let token = &*this.token;
@@ -148,7 +148,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // The count of the chunk stays behind, under this number.
+        // The count of the chunk remains, under this number.
         self.token.chunk.owner().abandon_flight(self.id, self.token.chunk);
     }
 }

@@ -9,19 +9,19 @@ use core::slice::ChunksExact;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CastError {
-    /// The first byte doesn't lie on a multiple of four: cut slices at multiples of four.
+    /// The first byte isn't at a multiple of four: cut slices at multiples of four.
     Misaligned {
-        /// The start's remainder.
+        /// The start modulo four.
         remainder: usize,
     },
     /// The length isn't a multiple of the unit.
     Length {
-        /// Bytes there are.
+        /// The number of bytes.
         bytes: usize,
-        /// Bytes of one `f32`, or of one row.
+        /// The size of one `f32`, or of one row.
         unit_bytes: usize,
     },
-    /// A row of no components.
+    /// A row with no components.
     NoDimension,
 }
 

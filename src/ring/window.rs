@@ -21,15 +21,15 @@ use std::collections::VecDeque;
 /// What keeps a closed chunk from being reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {
-    /// Grants, tokens or slices of the owner that aren't in a slot.
+    /// Grants, tokens, or slices of the owner that aren't in a slot.
     Owner,
-    /// A slot that isn't released yet.
+    /// A slot that isn't released.
     Sequence,
     /// Retained handles.
     Pinned,
 }
 
-/// Chunks that stay in rotation beyond what is alive, so that the chunk a reader has just left
+/// Chunks that stay in rotation beyond the live ones, so that a chunk that a reader has just left
 /// isn't written at once.
 pub(super) const IDLE_CHUNKS_MIN: usize = 2;
 /// Parked chunks looked at each time a chunk is closed.
@@ -70,7 +70,7 @@ impl Rotation {
         self.current
     }
 
-    /// Closes the current chunk and opens another, or says that none is free and changes nothing
+    /// Closes the current chunk and opens another, or reports that none is free and changes nothing
     /// that matters.
     pub(crate) fn advance(&mut self, blocked: impl Fn(u32) -> Option<Blocked>) -> Option<u32> {
         self.sweep(&blocked);
@@ -89,7 +89,7 @@ impl Rotation {
         self.live.len() + self.parked.len() + 1
     }
 
-    /// The most chunks that were busy at once.
+    /// The highest number of chunks busy at once.
     pub(crate) fn busy_high(&self) -> usize {
         self.busy_high
     }
@@ -101,8 +101,8 @@ impl Rotation {
             .chain(self.parked.iter().copied())
     }
 
-    /// Moves what was released from `live` to `idle`, what is stuck to `parked`, what is too much
-    /// to the reserve.
+    /// Moves released chunks from `live` to `idle`, stuck ones to `parked`, and surplus ones to the
+    /// reserve.
     pub(crate) fn sweep(&mut self, blocked: &impl Fn(u32) -> Option<Blocked>) {
         while let Some(&front) = self.live.front() {
             match blocked(front) {
