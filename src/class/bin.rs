@@ -26,19 +26,19 @@ use super::block::{Batch, Block};
 use crate::barrier::Barrier;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-/// The most that one thread keeps of a class: a power of two, so that an index is masked and not
-/// compared.
+/// The most blocks of a class that one thread keeps: a power of two, so that an index is masked
+/// rather than compared.
 pub(crate) const BIN_SLOTS: usize = 32;
 
-/// Bits of a bin's `attention`.
+/// The bits of a bin's `attention`.
 const STAY_OUT: u32 = 1;
 const FENCED: u32 = 2;
 
-/// How often a thief looks whether the owner has left. It holds a lock meanwhile, and the owner may
-/// have lost its CPU to the thief itself.
+/// How often a thief checks whether the owner has left. Meanwhile it holds a lock, and the owner
+/// may be waiting for the thief's own CPU.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
 
-/// What owners took out of bins and put in.
+/// Counts of what owners took out of bins and put in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BinCounts {
     pub(crate) gets: u64,
@@ -52,29 +52,30 @@ impl AddAssign for BinCounts {
     }
 }
 
-/// One class of one thread. On lines of its own: its owner writes it at every operation.
+/// The bin of one class in one thread. It has its own cache lines, because its owner writes it at
+/// every operation.
 #[repr(align(128))]
 #[derive(Debug)]
 pub(crate) struct Bin {
     /// 1 while the owner is inside.
     busy: AtomicU32,
-    /// [`STAY_OUT`] while the owner is to; always [`FENCED`] where the light barrier is a fence.
-    /// Zero: the owner goes in.
+    /// [`STAY_OUT`] while the owner must stay out; always [`FENCED`] where the light barrier is a
+    /// fence. If it is zero, the owner goes in.
     attention: AtomicU32,
-    /// Blocks in `slots`, from the first on.
+    /// The number of blocks in `slots`, which are the first ones.
     len: AtomicU32,
     kept_max: u32,
     barrier: Barrier,
     /// Written by the owner only.
     gets: AtomicU64,
     puts: AtomicU64,
-    /// What `gets` and `puts` were together when the shrinking policy looked last.
+    /// The sum of `gets` and `puts` at the shrinking policy's last look.
     seen: AtomicU64,
     slots: [AtomicPtr<u8>; BIN_SLOTS],
 }
 
 impl Bin {
-    /// An empty one for `kept_max` blocks. `attention`: the owner is to stay out at first.
+    /// An empty bin for `kept_max` blocks. With `attention`, the owner must stay out at first.
     pub(crate) fn new(kept_max: u32, barrier: Barrier, attention: bool) -> Self {
         assert!(kept_max as usize <= BIN_SLOTS, "a bin has {BIN_SLOTS} slots");
         Self {
@@ -90,7 +91,7 @@ impl Bin {
         }
     }
 
-    /// The owner takes out what it put in last.
+    /// The owner takes out the block that it put in last.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Block> {
         if !self.enter() {
@@ -107,7 +108,7 @@ impl Bin {
         popped
     }
 
-    /// The owner puts one in; it is handed back if the bin is full or not to be used.
+    /// The owner puts a block in. It is returned if the bin is full or must not be used.
     #[inline]
     pub(crate) fn push(&self, block: Block) -> Option<Block> {
         if !self.enter() {
@@ -126,8 +127,8 @@ impl Bin {
         refused
     }
 
-    /// The owner moves blocks in that come from the class's shared store: as many as fit, and none
-    /// if it is to stay out.
+    /// The owner moves blocks in from the class's store: as many as fit, and none if it must stay
+    /// out.
     pub(crate) fn fill(&self, blocks: &mut Batch) {
         if !self.enter() {
             return;
@@ -142,7 +143,7 @@ impl Bin {
         self.leave();
     }
 
-    /// The owner moves the older half out, to make room; nothing if it is to stay out.
+    /// The owner moves the older half out to make room; nothing if it must stay out.
     pub(crate) fn halve(&self, out: &mut Batch) {
         if !self.enter() {
             return;
@@ -162,15 +163,15 @@ impl Bin {
         self.leave();
     }
 
-    /// A thief announces itself. The heavy barrier, or a nap, comes after it, once for all bins.
+    /// A thief announces itself. The heavy barrier, or a nap, follows, once for all bins.
     pub(crate) fn announce(&self) {
         self.attention.store(word(self.barrier, true), Ordering::Relaxed);
     }
 
-    /// A thief takes everything, after the heavy barrier; false, and nothing is taken, if the owner
-    /// stays inside.
+    /// A thief takes everything, after the heavy barrier. Returns false, and takes nothing, if the
+    /// owner stays inside.
     pub(crate) fn steal(&self, out: &mut Vec<Block>) -> bool {
-        // SYNC S8: the owner has left, and what it did inside is seen.
+        // SYNC S8: the owner has left, and its changes are visible.
         let mut looks = 0;
         while self.busy.load(Ordering::Acquire) == 1 {
             looks += 1;
@@ -197,12 +198,12 @@ impl Bin {
         self.kept_max
     }
 
-    /// How many it holds at some moment.
+    /// The number of blocks that it holds, at some moment.
     pub(crate) fn held(&self) -> u32 {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// What its owner took out and put in.
+    /// Counts of what its owner took out and put in.
     pub(crate) fn counts(&self) -> BinCounts {
         BinCounts {
             gets: self.gets.load(Ordering::Relaxed),
@@ -210,8 +211,8 @@ impl Bin {
         }
     }
 
-    /// Whether it holds something and its owner hasn't used it since the last call, of which there
-    /// is one at a time.
+    /// Whether it holds blocks and its owner hasn't used it since the last call. Calls don't
+    /// overlap.
     pub(crate) fn was_idle(&self) -> bool {
         let BinCounts { gets, puts } = self.counts();
         let used = gets.wrapping_add(puts);
@@ -219,7 +220,7 @@ impl Bin {
         before == used && self.held() > 0
     }
 
-    /// As if the owner lost its CPU inside.
+    /// Acts as if the owner lost its CPU inside.
     #[cfg(test)]
     pub(crate) fn occupy(&self) -> bool {
         self.enter()
@@ -237,13 +238,13 @@ impl Bin {
             "a bin is entered by its owner alone"
         );
         self.busy.store(1, Ordering::Relaxed);
-        // The light barrier, where it is for the compiler alone.
+        // The light barrier, where it is a compiler fence.
         compiler_fence(Ordering::SeqCst);
-        // SYNC S9: what the last thief did is seen.
+        // SYNC S9: the last thief's changes are visible.
         self.attention.load(Ordering::Acquire) == 0 || self.enter_fenced()
     }
 
-    /// Somebody wants the bin, or the owner has to pass a fence before it can know.
+    /// A thief wants the bin, or the owner must pass a fence before it can know.
     #[cold]
     #[inline(never)]
     fn enter_fenced(&self) -> bool {
@@ -258,7 +259,7 @@ impl Bin {
 
     #[inline]
     fn leave(&self) {
-        // SYNC S8: a thief that sees this sees what was done inside.
+        // SYNC S8: a thief that sees this sees the owner's changes.
         self.busy.store(0, Ordering::Release);
     }
 
@@ -274,7 +275,7 @@ fn word(barrier: Barrier, stays_out: bool) -> u32 {
     (if stays_out { STAY_OUT } else { 0 }) | (if barrier == Barrier::Fence { FENCED } else { 0 })
 }
 
-/// The owner's alone to write, so a plain load and store.
+/// Only the owner writes it, so a plain load and store suffice.
 #[inline]
 fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);

@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use super::bin::BIN_SLOTS;
 
-/// The first byte of a buffer's memory. Who holds it owns the buffer's bytes: it isn't Clone, and
-/// the pool makes one only.
+/// The first byte of a buffer's memory. Its holder owns the buffer's bytes: it isn't Clone, and the
+/// pool makes only one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block(NonNull<u8>);
 
@@ -14,7 +14,7 @@ pub(crate) struct Block(NonNull<u8>);
 unsafe impl Send for Block {}
 
 impl Block {
-    /// The only block over the bytes from `at` on.
+    /// Makes the only block over the bytes from `at` on.
     #[inline]
     pub(crate) fn new(at: NonNull<u8>) -> Self {
         debug_assert!(
@@ -34,7 +34,7 @@ impl Block {
         self.0.as_ptr()
     }
 
-    /// What `into_raw` gave; none for null.
+    /// Takes back what `into_raw` returned; None for null.
     #[inline]
     pub(crate) fn from_raw(at: *mut u8) -> Option<Self> {
         NonNull::new(at).map(Self)
@@ -46,7 +46,7 @@ impl Block {
     }
 }
 
-/// A handful of blocks on their way between a bin and the shared store: no allocation.
+/// A few blocks in transit between a bin and the store, without an allocation.
 #[derive(Debug)]
 pub(crate) struct Batch {
     blocks: [Option<Block>; BIN_SLOTS],
@@ -58,14 +58,14 @@ impl Batch {
         Self { blocks: [const { None }; BIN_SLOTS], len: 0 }
     }
 
-    /// Adds one; there is room for all that a bin holds.
+    /// Adds a block. There is room for as many as a bin holds.
     pub(crate) fn push(&mut self, block: Block) {
         debug_assert!(self.len < BIN_SLOTS, "more blocks than a bin holds");
         self.blocks[self.len] = Some(block);
         self.len += 1;
     }
 
-    /// The one added last.
+    /// The block added last.
     pub(crate) fn pop(&mut self) -> Option<Block> {
         self.len = self.len.checked_sub(1)?;
         let popped = self.blocks[self.len].take();

@@ -41,7 +41,7 @@ pub struct PooledBuf {
 }
 
 /// The class of a buffer and, in the lowest bit of the address, whether the buffer is zeroed when
-/// it is dropped. A class is aligned to a cache line, so the bit is free; a field of its own would
+/// it is dropped. A class is aligned to a cache line, so the bit is free; a separate field would
 /// make every move of a buffer longer, and the drop reads this one anyway.
 #[derive(Clone, Copy)]
 struct Origin(NonNull<Class>);
@@ -50,7 +50,7 @@ const ZEROED: usize = 1;
 const _: () = assert!(align_of::<Class>() > ZEROED && ZEROED == true as usize, "the bit is free");
 
 impl Origin {
-    /// Of a pool that zeroes all of its buffers the bit is set from the beginning.
+    /// In a pool that zeroes all of its buffers, the bit is set from the start.
     #[inline]
     fn of(class: &Class) -> Self {
         Self(class.at().map_addr(|addr| addr | usize::from(class.zero_on_return)))
@@ -73,7 +73,7 @@ unsafe impl Send for PooledBuf {}
 unsafe impl Sync for PooledBuf {}
 
 impl PooledBuf {
-    /// A block of this class as a buffer.
+    /// Makes a buffer of a block of this class.
     #[inline]
     pub(crate) fn new(block: Block, class: &Class, len: usize) -> Self {
         debug_assert!(
@@ -85,7 +85,7 @@ impl PooledBuf {
         Self { at: block.at(), len, origin: Origin::of(class) }
     }
 
-    /// Bytes of payload: what was asked for, until [`PooledBuf::set_len`] says otherwise.
+    /// The payload's length: as requested, until [`PooledBuf::set_len`] changes it.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
@@ -99,26 +99,25 @@ impl PooledBuf {
         self.len == 0
     }
 
-    /// The most that the payload can become: the class's size, or of a direct buffer what was asked
-    /// for.
+    /// The largest possible payload: the class's size, or the requested length of a direct buffer.
     #[must_use]
     #[inline]
     pub fn capacity(&self) -> usize {
         if self.class().is_direct { direct::capacity(self.at) } else { self.class().class_bytes }
     }
 
-    /// Whether it comes from no class: too large for all of them, or fresh at a limit.
+    /// Whether it belongs to no class, being too large for all of them or fresh at a limit.
     #[must_use]
     #[inline]
     pub fn is_direct(&self) -> bool {
         self.class().is_direct
     }
 
-    /// Changes the payload's length, to at most [`PooledBuf::capacity`]. No byte changes: what
-    /// comes into sight is what was there.
+    /// Changes the payload's length, to at most [`PooledBuf::capacity`]. No byte changes: bytes
+    /// that become visible have their old values.
     ///
     /// # Errors
-    /// [`LenError`] if it doesn't fit; the buffer stays as it was.
+    /// [`LenError`] if it doesn't fit; the buffer is unchanged.
     #[inline]
     pub fn set_len(&mut self, len: usize) -> Result<(), LenError> {
         let capacity_bytes = self.capacity();
@@ -129,16 +128,16 @@ impl PooledBuf {
         Ok(())
     }
 
-    /// Shortens the payload; a larger length changes nothing.
+    /// Shortens the payload. A larger length changes nothing.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`LenError`] if they don't fit; the buffer stays as it was.
+    /// [`LenError`] if they don't fit; the buffer is unchanged.
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), LenError> {
         let (start, end) = (self.len, self.len.saturating_add(bytes.len()));
@@ -196,11 +195,11 @@ impl Drop for PooledBuf {
     }
 }
 
-/// Zeroes all of a buffer that goes, and says to which class. By value, so that no buffer has to be
-/// in memory.
+/// Zeroes a buffer that is being dropped, and returns its class. Takes it by value, so that no
+/// buffer has to be in memory.
 #[cold]
 fn zero(at: NonNull<u8>, origin: Origin) -> NonNull<Class> {
-    // Not dropped: only its bytes change.
+    // It isn't dropped here: only its bytes change.
     let buf = ManuallyDrop::new(PooledBuf { at, len: 0, origin });
     direct::zero(&Block::new(at), buf.capacity());
     buf.class().at()
@@ -251,9 +250,9 @@ impl fmt::Debug for PooledBuf {
 
 #[cfg(feature = "bytes")]
 impl PooledBuf {
-    /// The payload as [`bytes::Bytes`], without a copy: clones and slices share the buffer, and the
-    /// last of them that is dropped gives it back, on whichever thread, zeroed if
-    /// [`PooledBuf::zero_on_drop`] was called. It costs one small allocation.
+    /// The payload as [`bytes::Bytes`], without a copy: clones and slices share the buffer, and
+    /// dropping the last of them gives it back, on any thread, zeroed if
+    /// [`PooledBuf::zero_on_drop`] was called. This costs one small allocation.
     #[must_use]
     pub fn into_bytes(self) -> bytes::Bytes {
         bytes::Bytes::from_owner(self)

@@ -22,7 +22,7 @@ const HEADER_BYTES: usize = CLASS_UNIT_BYTES;
 /// `isize::MAX` bytes.
 pub(crate) const BYTES_MAX: usize = (isize::MAX as usize & !(CLASS_UNIT_BYTES - 1)) - HEADER_BYTES;
 
-/// Zeroed memory for `len` bytes; the pool lives until it is freed.
+/// Allocates zeroed memory for `len` bytes. The pool stays alive until it is freed.
 pub(crate) fn allocate(shared: &Arc<Shared>, len: usize) -> Result<Block, GetError> {
     let asked_bytes = len;
     let layout = layout(len).ok_or(GetError::TooLarge { asked_bytes })?;
@@ -36,7 +36,7 @@ pub(crate) fn allocate(shared: &Arc<Shared>, len: usize) -> Result<Block, GetErr
     let counts = &shared.direct().counts;
     counts.direct.fetch_add(1, Ordering::Relaxed);
     counts.direct_bytes.fetch_add(len as u64, Ordering::Relaxed);
-    // One count of the pool for each direct buffer, given back by `free`.
+    // One reference count of the pool per direct buffer, given back by `free`.
     let _ = Arc::into_raw(Arc::clone(shared));
     Ok(Block::new(at))
 }
@@ -62,7 +62,7 @@ pub(crate) fn free(shared: &Arc<Shared>, block: Block) {
     unsafe { Arc::decrement_strong_count(Arc::as_ptr(shared)) };
 }
 
-/// Zeroes a whole buffer, also where the compiler thinks that nobody will look.
+/// Zeroes a whole buffer, also where the compiler would drop the writes as unread.
 pub(crate) fn zero(block: &Block, capacity: usize) {
     // SAFETY: I100. The holder of the block owns its bytes, `capacity` of them.
     unsafe { block.at().write_bytes(0, capacity) };

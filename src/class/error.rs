@@ -9,32 +9,32 @@ use super::options::Limit;
 use super::table::{CLASS_BYTES_MAX, CLASS_UNIT_BYTES, CLASSES_MAX};
 use crate::region::{Pages, RegionError};
 
-/// Why a pool, or a warm-up, wasn't made.
+/// Errors of making or warming up a pool.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClassError {
     /// A table has no class, or too many.
     TableLength {
-        /// Classes asked for.
+        /// The number of classes.
         classes: usize,
     },
-    /// A size isn't one.
+    /// A size is invalid.
     ClassBytes {
-        /// Which entry of the table.
+        /// The index in the table.
         class: usize,
         /// Its size.
         bytes: usize,
     },
-    /// Sizes don't ascend.
+    /// The sizes don't ascend.
     TableOrder {
-        /// Which entry of the table.
+        /// The index in the table.
         class: usize,
         /// Its size.
         bytes: usize,
-        /// The entry before.
+        /// The size before it.
         before_bytes: usize,
     },
-    /// The limit doesn't let a class have one buffer.
+    /// The limit is below one buffer of a class.
     LimitBelowOne {
         /// The limit.
         limit: Limit,
@@ -43,14 +43,14 @@ pub enum ClassError {
     },
     /// `shrink_after` is zero.
     ShrinkAfterZero,
-    /// Pages that can't be given back in parts.
+    /// A page kind that can't be given back in parts.
     Pages {
-        /// What was asked for.
+        /// The requested page kind.
         pages: Pages,
     },
-    /// Memory wasn't to be had.
+    /// No memory was available.
     Region(RegionError),
-    /// A process that was forked from the pool's own.
+    /// The calling process was forked from the pool's own.
     Forked,
 }
 
@@ -96,29 +96,29 @@ impl std::error::Error for ClassError {
     }
 }
 
-/// Why there is no buffer.
+/// Errors of getting a buffer.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {
     /// The class is at its limit, no buffer is free, and this `get` doesn't wait. All are in use,
-    /// or on their way for a moment: with a thread that lost its CPU while it moved some to or from
-    /// the class's store, or with a [`tick`](super::ClassPool::tick) or
-    /// [`warm_up`](super::ClassPool::warm_up), which hold what they change the pages of, tens of
-    /// milliseconds for hundreds of MiB. So it may be said for a moment while nothing is in use; a
-    /// `get` that waits gets what comes back.
+    /// or briefly in transit: a thread may have lost its CPU while moving some to or from the
+    /// class's store, and a [`tick`](super::ClassPool::tick) or
+    /// [`warm_up`](super::ClassPool::warm_up) holds the buffers whose pages it changes, for tens of
+    /// milliseconds per hundreds of MiB. So this error is possible for a moment while nothing is in
+    /// use. A `get` that waits gets the next buffer that comes back.
     Exhausted {
         /// The class.
         class_bytes: usize,
-        /// Buffers that it may have.
+        /// The number of buffers that it may have.
         buffers_max: usize,
     },
-    /// As `Exhausted`, and none came back in time.
+    /// As `Exhausted`, and no buffer came back in time.
     TimedOut {
         /// The class.
         class_bytes: usize,
-        /// Buffers that it may have.
+        /// The number of buffers that it may have.
         buffers_max: usize,
-        /// How long this `get` was to wait.
+        /// The limit on this wait.
         timeout: Duration,
     },
     /// No allocation can be that large.
@@ -126,14 +126,14 @@ pub enum GetError {
         /// Bytes asked for.
         asked_bytes: usize,
     },
-    /// The system's allocator has no memory for a direct buffer.
+    /// The system allocator has no memory for a direct buffer.
     OutOfMemory {
         /// Bytes asked for.
         asked_bytes: usize,
     },
     /// The kernel has no memory for the class, or a limit forbids it.
     Region(Box<RegionError>),
-    /// A process that was forked from the pool's own.
+    /// The calling process was forked from the pool's own.
     Forked,
 }
 
@@ -177,13 +177,13 @@ impl std::error::Error for GetError {
     }
 }
 
-/// A length that a buffer can't have.
+/// A length beyond a buffer's capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LenError {
     /// Bytes asked for.
     pub asked_bytes: usize,
-    /// What the buffer holds at most.
+    /// The buffer's capacity.
     pub capacity_bytes: usize,
 }
 

@@ -14,8 +14,8 @@ use super::pool::ClassPool;
 use super::stats::{PoolStats, WarmUp};
 use crate::sync::{Ordering, StaticPtr};
 
-/// Null, or a pool that lives for ever. No lock and no `OnceLock`: a fork while a thread makes the
-/// pool would leave it to the child for ever.
+/// Null, or a pool that lives forever. There is no lock and no `OnceLock`, because a fork while a
+/// thread makes the pool would leave it locked in the child forever.
 static OWN: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
 
 /// The process's own pool.
@@ -26,7 +26,7 @@ static OWN: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
 /// # Ok::<(), slipring::class::GetError>(())
 /// ```
 pub fn default_pool() -> &'static ClassPool {
-    // SYNC S14: the pool's making is seen.
+    // SYNC S14: the pool is seen fully built.
     let there = OWN.load(Ordering::Acquire);
     // SAFETY: I108. It is null, or a pool that lives forever.
     match unsafe { there.as_ref() } {
@@ -60,9 +60,8 @@ pub fn get(len: usize) -> Result<PooledBuf, GetError> {
     default_pool().get(len)
 }
 
-/// Drops a buffer, and zeroes it in its whole capacity before it goes back: what
-/// [`PooledBuf::zero_on_drop`] promises, now. A buffer of another pool goes back there, as by any
-/// drop.
+/// Drops a buffer after zeroing its whole capacity, as [`PooledBuf::zero_on_drop`] would. A buffer
+/// of another pool goes back to that pool, as with any drop.
 pub fn put_zeroed(mut buf: PooledBuf) {
     buf.zero_on_drop();
 }
@@ -81,12 +80,12 @@ pub fn stats() -> PoolStats {
     default_pool().stats()
 }
 
-/// Prints [`stats`] to standard output: a line for each class, one for direct buffers and the hit
+/// Prints [`stats`] to standard output: one line per class, one for direct buffers, and the hit
 /// rate of all gets.
 ///
 /// # Errors
-/// That standard output didn't take it: its reader has gone, or the disk is full. It doesn't panic
-/// as `println!` does there.
+/// Standard output refused it: its reader is gone, or the disk is full. Unlike `println!`, it
+/// doesn't panic.
 pub fn print_stats() -> io::Result<()> {
     let (stats, mut stdout) = (stats(), io::stdout().lock());
     writeln!(stdout, "{stats}").and_then(|()| stdout.flush())

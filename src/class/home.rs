@@ -15,11 +15,11 @@ use super::direct;
 use super::local::{self, BinAt};
 use super::shared::{Class, Shared};
 
-/// Takes a block home.
+/// Gives a block back.
 ///
 /// # Safety
-/// - The class is the one that the block comes from, and the block was away, so that the pool
-///   lives.
+/// - The class is the one that the block comes from, and the block was counted as away, so the pool
+///   is alive.
 #[inline]
 pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     let (pool, bin) = {
@@ -33,7 +33,8 @@ pub(crate) unsafe fn give(class: NonNull<Class>, block: Block) {
     }
 }
 
-/// Into the thread's bin; handed back if it is full or not to be used, or isn't near.
+/// Puts the block into the thread's bin. It is returned if the bin is full, must not be used, or
+/// isn't near.
 #[inline]
 fn keep(pool: u64, bin: BinAt, block: Block) -> Option<Block> {
     let mut block = Some(block);
@@ -41,7 +42,7 @@ fn keep(pool: u64, bin: BinAt, block: Block) -> Option<Block> {
     refused.unwrap_or(block)
 }
 
-/// The thread's bin is full, or there is none, or somebody waits.
+/// The thread's bin is full or missing, or somebody waits.
 ///
 /// # Safety
 /// - As for [`give`].
@@ -61,17 +62,18 @@ fn give_to(shared: &Arc<Shared>, class: &Class, block: Block) {
         return direct::free(shared, block);
     }
     if shared.is_foreign() {
-        // A copy of the buffer, in a process that has a copy of the pool: it is forgotten.
+        // This is a forked child's copy of the buffer: it is forgotten.
         return;
     }
     let (mut block, mut batch) = (block, Batch::new());
     if class.kept_max > 0 && !class.is_hungry() && local::approach(shared) {
-        // A thread that only drops had no bins yet, and one with many pools had others near.
+        // A thread that only drops has no bins yet, and a thread with many pools has other bins
+        // near.
         match keep(class.pool, class.bin, block) {
             None => return,
             Some(refused) => block = refused,
         }
-        // A full bin hands its older half on.
+        // A full bin passes its older half on to the store.
         let make_room = |bin: &Bin| {
             if bin.held() == bin.kept_max() {
                 bin.halve(&mut batch)

@@ -24,7 +24,8 @@ pub(crate) struct Period {
 }
 
 impl Period {
-    /// True once in `shrink_after`: a period is over, and whatever stayed unused in it is to go.
+    /// Returns true once per `shrink_after`: a period is over, and pages that stayed unused in it
+    /// must go.
     fn is_over(&mut self, now: Instant, shrink_after: Duration) -> bool {
         let since = *self.since.get_or_insert(now);
         // A clock that went back starts a period anew.
@@ -37,7 +38,7 @@ impl Period {
     }
 }
 
-/// Looks at every class; the bytes that were given back.
+/// Looks at every class. Returns the number of bytes given back.
 pub(super) fn tick(shared: &Arc<Shared>, now: Instant) -> usize {
     let Some(shrink_after) = shared.options.shrink_after else { return 0 };
     if shared.is_foreign() {
@@ -51,7 +52,7 @@ pub(super) fn tick(shared: &Arc<Shared>, now: Instant) -> usize {
 /// A period of the class is over.
 fn shrink(shared: &Shared, class: &Class) -> usize {
     let idle = class.store.idle();
-    // What a thread kept through a whole period without using its bin is idle too.
+    // Blocks that a thread kept for a whole period without using its bin are idle too.
     let kept = shared.steal(class, |local| local.bins[class.index as usize].was_idle()).count;
     let (moved, neighbours) = class.store.move_out_idle(idle + kept, class.memory.unit_bytes());
     let (count, beside) = (moved.len(), neighbours.len());
@@ -69,22 +70,22 @@ fn shrink(shared: &Shared, class: &Class) -> usize {
     shrunk * class.class_bytes
 }
 
-/// A thread that calls [`ClassPool::tick`], until this is dropped or the pool has gone.
+/// A thread that calls [`ClassPool::tick`], until this handle is dropped or the pool is gone.
 #[derive(Debug)]
 pub struct Ticker {
-    /// Dropped, it ends the thread.
+    /// Dropping it ends the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Where the thread runs.
+    /// The handle of the thread.
     process: Process,
 }
 
 impl ClassPool {
-    /// Starts a thread that calls [`ClassPool::tick`] every so often. It doesn't keep the pool
+    /// Starts a thread that calls [`ClassPool::tick`] at this interval. It doesn't keep the pool
     /// alive.
     ///
     /// # Errors
-    /// The system's, if it has no thread.
+    /// The system's error, if it can't start a thread.
     pub fn ticker(&self, every: Duration) -> io::Result<Ticker> {
         let (stop, stopped) = channel();
         let shared = Arc::downgrade(self.shared());
@@ -95,7 +96,7 @@ impl ClassPool {
 }
 
 fn tick_until(stopped: &Receiver<()>, every: Duration, shared: &Weak<Shared>) {
-    // A time without a pause would keep a CPU busy.
+    // An interval of zero would keep a CPU busy.
     let every = every.max(Duration::from_millis(1));
     while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let Some(shared) = shared.upgrade() else { return };
@@ -107,15 +108,15 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         let (stop, thread) = (self.stop.take(), self.thread.take());
         if !self.process.is_current() {
-            // A forked child has no such thread, which may have held the channel's lock.
+            // A forked child doesn't have the thread, which may have held the channel's lock.
             mem::forget((stop, thread));
             return;
         }
         drop(stop);
-        // A waker that a tick wakes may drop the ticker on its own thread, which ends then without
-        // being waited for.
+        // A waker that a tick wakes may drop the ticker on the ticker's own thread, which then ends
+        // without being joined.
         let others = thread.into_iter().filter(|thread| thread.thread().id() != current().id());
-        // It ends within a tick, and can't have panicked but by a failed assertion, which was
+        // It ends within one tick. It can only have panicked by a failed assertion, which was
         // printed.
         others.for_each(|thread| drop(thread.join()));
     }

@@ -13,12 +13,12 @@ use super::buffer::PooledBuf;
 use super::shared::{Class, Shared};
 use super::wait::Waiter;
 
-/// How long a thread sleeps before it looks again into bins that it couldn't look into.
+/// How long a thread sleeps before it tries again to empty bins whose owners were inside.
 const AGAIN: Duration = Duration::from_millis(1);
-/// How long it sleeps before it asks again whether it is still to wait.
+/// How long it sleeps before it asks again whether to keep waiting.
 const ASK: Duration = Duration::from_millis(10);
 
-/// Whether who waits is to give up. None: nothing but time ends the wait.
+/// Asks whether the waiter should give up. None: only the time limit ends the wait.
 pub(crate) type GivesUp<'a> = Option<&'a dyn Fn() -> bool>;
 
 /// A place in line.
@@ -27,15 +27,15 @@ pub(crate) struct Place<'a> {
     shared: &'a Arc<Shared>,
     class: &'a Class,
     waiter: Arc<Waiter>,
-    /// An owner stayed inside its bin: what that holds has yet to be taken back.
+    /// An owner stayed inside its bin, which still has to be emptied.
     has_missed: bool,
-    /// Served, or left.
+    /// Whether it was served or has left.
     is_over: bool,
 }
 
 impl<'a> Place<'a> {
-    /// Stands in line, unless there is a block by now; then takes back what threads keep: whatever
-    /// comes home from now on comes to the store.
+    /// Joins the line, unless a block is available by now. Then empties the threads' bins; from now
+    /// on every block that is given back goes to the store.
     pub(crate) fn join(
         shared: &'a Arc<Shared>,
         class: &'a Class,
@@ -52,7 +52,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The calling thread sleeps until it is served, until then, or until it gives up.
+    /// The calling thread sleeps until it is served, the deadline passes, or it gives up.
     pub(crate) fn sleep(mut self, until: Option<Instant>, gives_up: GivesUp<'_>) -> Option<Block> {
         loop {
             let step = if self.has_missed { Some(AGAIN) } else { gives_up.map(|_| ASK) };
@@ -72,14 +72,14 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A task looks, and is woken by this waker if it has to wait.
+    /// A task checks, and is woken by this waker if it must wait.
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Block> {
         let mut served = self.waiter.poll(waker);
         if served.is_none() && self.has_missed {
             self.take_back();
             served = self.waiter.take();
             if served.is_none() && self.has_missed {
-                // A task doesn't sleep: it looks again when its turn comes.
+                // A task doesn't sleep; it checks again when it is woken.
                 waker.wake_by_ref();
             }
         }
@@ -91,11 +91,11 @@ impl<'a> Place<'a> {
         self.has_missed = self.shared.take_back(self.class, |_| true);
     }
 
-    /// Leaves the line, with what was granted at the last moment.
+    /// Leaves the line, with a block that was granted at the last moment, if any.
     fn leave(&mut self) -> Option<Block> {
         self.is_over = true;
         if self.shared.is_foreign() {
-            // The line is the parent's, and somebody may have held its lock.
+            // The line belongs to the parent, where somebody may have held its lock.
             return self.waiter.take();
         }
         let (block, after) = self.class.store.cancel(&self.waiter);

@@ -15,14 +15,14 @@ use super::shared::Shared;
 use super::table::CLASSES_MAX;
 use crate::sync::{AtomicBool, Ordering};
 
-/// What one thread keeps of one pool: a bin a class, and an unused one for direct buffers at the
-/// end.
+/// What one thread keeps of one pool: one bin per class, and an unused one for direct buffers at
+/// the end.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) bins: Box<[Bin]>,
     pool: u64,
     shared: Weak<Shared>,
-    /// The pool has gone, and the bins are empty for good.
+    /// The pool is gone, and the bins stay empty.
     is_over: AtomicBool,
 }
 
@@ -31,7 +31,7 @@ impl Local {
         Self { bins, pool, shared, is_over: AtomicBool::new(false) }
     }
 
-    /// Its pool goes.
+    /// Its pool is being freed.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -55,13 +55,13 @@ const NOWHERE: Near = Near { pool: 0, bins: ptr::null() };
 struct Locals(RefCell<Vec<Arc<Local>>>);
 
 thread_local! {
-    /// Neither has a destructor, so reading one is a load.
+    /// Neither has a destructor, so reading it is one load.
     static NEAR: [Cell<Near>; NEAR_POOLS] = const { [const { Cell::new(NOWHERE) }; NEAR_POOLS] };
     static HAS_ENDED: Cell<bool> = const { Cell::new(false) };
     static LOCALS: Locals = const { Locals(RefCell::new(Vec::new())) };
 }
 
-/// Where the bin of a class lies behind the first of its pool, in bytes: an index would have to be
+/// The offset in bytes of a class's bin from its pool's first bin. An index would have to be
 /// multiplied at every operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BinAt(u32);
@@ -74,8 +74,8 @@ impl BinAt {
     }
 }
 
-/// The bin of a class, if the thread has found the pool's bins before. `at` is that of one of the
-/// pool's classes, or of the one behind them.
+/// The bin of a class, if the thread has found the pool's bins before. `at` is the offset of one of
+/// the pool's classes, or of the one after them.
 #[inline]
 pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {
@@ -91,8 +91,8 @@ pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T)
     })
 }
 
-/// Makes the bins of a pool near, and makes them if there are none; false if the thread can't have
-/// any.
+/// Makes the bins of a pool near, creating them if necessary. Returns false if the thread can't
+/// have any.
 pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
     if with_bin(shared.id(), BinAt::of(0), |_| ()).is_some() {
         return true;
@@ -102,7 +102,7 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
     }
     LOCALS
         .try_with(|Locals(list)| {
-            // Bins of pools that have gone: nobody looks for them again.
+            // Bins of pools that are gone: nobody looks for them again.
             if list.borrow().iter().any(|local| local.is_over()) {
                 forget_if(list, Local::is_over);
             }
@@ -123,7 +123,7 @@ pub(crate) fn approach(shared: &Arc<Shared>) -> bool {
         .is_ok()
 }
 
-/// Drops entries, after nothing points at them any more. Last, because it may wake tasks, and a
+/// Drops entries that nothing points at any more. This comes last, because it may wake tasks, and a
 /// waker may use any pool.
 fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool) {
     let (gone, kept) = list.take().into_iter().partition(|local| is_to_go(local));
@@ -138,8 +138,7 @@ fn forget_if(list: &RefCell<Vec<Arc<Local>>>, is_to_go: impl Fn(&Local) -> bool)
         });
     }
     for local in gone {
-        // In a forked child the pool's locks may be held for ever, and what the bins hold are
-        // copies.
+        // In a forked child the pool's locks may be held forever, and the bins hold only copies.
         if let Some(shared) = local.shared.upgrade()
             && !shared.is_foreign()
         {

@@ -35,12 +35,12 @@ pub(crate) struct Memory {
     numa: Numa,
     dump: bool,
     slabs: Mutex<Vec<Arc<Reserve>>>,
-    /// Held while a slab is mapped. The list of slabs isn't: who gives pages back meanwhile doesn't
-    /// wait.
+    /// Held while a slab is mapped. The list of slabs isn't locked meanwhile, so giving pages back
+    /// doesn't wait.
     growth: Mutex<()>,
 }
 
-/// The right to add a slab: one thread at a time, and the others wait for it rather than map too.
+/// The right to add a slab: one thread at a time has it, and the others wait rather than map too.
 pub(crate) struct Growing<'a> {
     memory: &'a Memory,
     _growth: MutexGuard<'a, ()>,
@@ -53,14 +53,14 @@ struct Run<'a> {
     blocks: Vec<(Block, bool)>,
 }
 
-/// What became of blocks whose pages were to go.
+/// The result of taking pages away from blocks.
 #[derive(Debug)]
 pub(crate) struct GivenBack {
-    /// Idle ones without pages now.
+    /// Idle blocks, now without pages.
     pub(crate) cold: Vec<Block>,
-    /// Idle ones that share a page with one in use, or whose pages the kernel kept.
+    /// Idle blocks that share a page with one in use, or whose pages the kernel kept.
     pub(crate) warm: Vec<Block>,
-    /// All those that were cold before.
+    /// All blocks that were cold before.
     pub(crate) neighbours: Vec<Block>,
 }
 
@@ -83,7 +83,7 @@ impl Memory {
         }
     }
 
-    /// Whether so many blocks more fit under every limit, all of their pages supplied.
+    /// Whether this many more blocks, with all of their pages, fit under every limit.
     pub(crate) fn check_room(&self, blocks: usize) -> Result<(), RegionError> {
         let asked_bytes = blocks.saturating_mul(self.class_bytes);
         if asked_bytes == 0 { Ok(()) } else { Reserve::check(asked_bytes, self.pages, self.numa) }
@@ -93,7 +93,7 @@ impl Memory {
         Growing { memory: self, _growth: lock(&self.growth) }
     }
 
-    /// Gives blocks their pages. Those that got none come second, with the reason.
+    /// Populates blocks. Those that got no pages come second, with the reason.
     pub(crate) fn populate(
         &self,
         blocks: Vec<Block>,
@@ -118,8 +118,8 @@ impl Memory {
         (warm, cold, refusal)
     }
 
-    /// Takes the pages of idle blocks away, where whole pages are theirs and their neighbours',
-    /// which have been without pages of their own. The idle ones that keep their pages come second.
+    /// Takes the pages of idle blocks away, where whole pages belong to them and to cold
+    /// neighbours. The idle blocks that keep their pages come second.
     pub(crate) fn give_back(&self, idle: Vec<Block>, neighbours: Vec<Block>) -> GivenBack {
         let slabs = lock(&self.slabs).clone();
         let mut given = GivenBack {
@@ -157,8 +157,8 @@ impl Memory {
         given
     }
 
-    /// The fewest bytes that are whole blocks and whole pages: a block's bytes, if those are whole
-    /// pages.
+    /// The smallest number of bytes that is both whole blocks and whole pages: a block's size, if
+    /// that is whole pages.
     pub(crate) fn unit_bytes(&self) -> usize {
         let shared_bits = self.class_bytes.trailing_zeros().min(self.page_bytes.trailing_zeros());
         self.class_bytes * (self.page_bytes >> shared_bits)
@@ -193,7 +193,7 @@ impl Memory {
         runs
     }
 
-    /// Writes a zero into each page of a block that nobody uses: its bytes were zero.
+    /// Writes a zero into each page of an unused block, whose bytes were zero.
     fn touch(&self, block: &Block) {
         for offset in (0..self.class_bytes).step_by(self.page_bytes) {
             // SAFETY: I101. `offset` is less than the block's length.
@@ -206,7 +206,7 @@ impl Memory {
 }
 
 impl Growing<'_> {
-    /// Maps a slab of up to `room` blocks. It holds no pages yet.
+    /// Maps a slab of up to `room` blocks, without pages.
     pub(crate) fn slab(&mut self, room: usize) -> Result<Vec<Block>, RegionError> {
         assert!(room > 0, "a slab for no block");
         let Memory { class_bytes, pages, numa, dump, .. } = *self.memory;

@@ -12,8 +12,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// entries.
 pub(crate) const NEAR_POOLS: usize = 32;
 
-/// The places that pools have, a bit each. No lock: a fork in the middle would leave it to the
-/// child for ever.
+/// The places that are taken, one bit each. There is no lock, because a fork could leave it locked
+/// in the child forever.
 #[derive(Debug)]
 struct Places(AtomicU64);
 
@@ -29,7 +29,8 @@ pub(crate) struct Number {
 
 impl Number {
     pub(crate) fn new() -> Self {
-        // Numbers begin at 1, so none is 0; 2^59 pools take longer than the machine lasts.
+        // Numbers begin at 1, so none is 0. Making 2^59 pools would take longer than the machine
+        // lasts.
         let serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         let place = PLACES.take();
         let at = place.unwrap_or(serial % NEAR_POOLS as u64);

@@ -8,36 +8,35 @@ use super::error::ClassError;
 use super::table::ClassTable;
 use crate::region::{Numa, Pages};
 
-/// How a class pool is made. Every field has a default; [`ClassPool::new`](super::ClassPool::new)
-/// checks them all.
+/// The options of a class pool. Every field has a default;
+/// [`ClassPool::new`](super::ClassPool::new) checks them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassOptions {
     /// The sizes. Default [`ClassTable::wire`].
     pub table: ClassTable,
-    /// What each class may hold in memory at most, in use or not. Default [`Limit::NONE`].
+    /// The most memory that each class may hold, in use or not. Default [`Limit::NONE`].
     pub limit: Limit,
     /// What `get` does when a class is at its limit. Default [`AtLimit::Wait`].
     pub at_limit: AtLimit,
-    /// Whether a buffer is zeroed in its whole capacity when it is dropped. Default false: the next
-    /// owner finds old bytes, but of a buffer that was told to
-    /// [`zero_on_drop`](super::PooledBuf::zero_on_drop).
+    /// Whether the whole capacity of a buffer is zeroed when it is dropped. Default false: the next
+    /// owner finds old bytes, except after [`zero_on_drop`](super::PooledBuf::zero_on_drop).
     pub zero_on_return: bool,
-    /// What one thread keeps of each class for itself at most, in bytes; 0 for none. A class of
-    /// which less than two buffers fit into it isn't kept by threads. Default 2 MiB, and never more
-    /// than 32 buffers: of the wire table 4 MiB for a thread that uses all of it. A getter at the
-    /// limit, a shrinking pool and a thread's end take all of it back.
+    /// The most bytes of each class that one thread keeps; 0 for none. Threads don't keep a class
+    /// if less than two of its buffers fit. Default 2 MiB, and never more than 32 buffers: with the
+    /// wire table, 4 MiB for a thread that uses all classes. A getter at the limit, a shrinking
+    /// pool and the end of the thread take all of it back.
     pub cache_bytes: usize,
-    /// After how long buffers that nobody needed give their pages back; none for never. Default 10
-    /// s. Somebody has to call [`ClassPool::tick`](super::ClassPool::tick), or start a
+    /// The time after which unneeded buffers give their pages back; None for never. Default 10 s.
+    /// It requires calls of [`ClassPool::tick`](super::ClassPool::tick), or a
     /// [`Ticker`](super::Ticker).
     pub shrink_after: Option<Duration>,
     /// [`Pages::Small`] or [`Pages::PreferThp`]: reserved huge pages can't be given back in parts.
-    /// Default small ones.
+    /// Default: small pages.
     pub pages: Pages,
-    /// The NUMA node of every buffer. Default [`Numa::Local`]: that of the thread at whose request
-    /// memory is mapped, which stays a buffer's node wherever it is dropped.
+    /// The NUMA node of every buffer. Default [`Numa::Local`]: the node of the thread that causes
+    /// memory to be mapped, which stays a buffer's node wherever it is dropped.
     pub numa: Numa,
-    /// Whether core dumps hold the buffers' bytes. Default false.
+    /// Whether core dumps contain the buffers' bytes. Default false.
     pub dump: bool,
 }
 
@@ -57,17 +56,17 @@ impl Default for ClassOptions {
     }
 }
 
-/// A bound on one class: whichever of the two is reached first.
+/// A bound on one class: whichever of the two fields is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Buffers of the class.
     pub buffers: usize,
-    /// Bytes of the class's buffers, in their whole capacity.
+    /// Bytes of the class's buffers, counting whole capacities.
     pub bytes: usize,
 }
 
 impl Limit {
-    /// Only memory itself limits.
+    /// No limit but memory itself.
     pub const NONE: Limit = Limit { buffers: usize::MAX, bytes: usize::MAX };
 
     /// At most this many buffers of each class.
@@ -86,7 +85,7 @@ impl Limit {
 /// [`GetError::Exhausted`](super::GetError::Exhausted)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtLimit {
-    /// Waits until one comes back; in order of arrival.
+    /// Waits until a buffer comes back, in order of arrival.
     #[default]
     Wait,
     /// Returns [`GetError::Exhausted`](super::GetError::Exhausted).
@@ -112,7 +111,7 @@ impl ClassOptions {
         Ok(())
     }
 
-    /// Buffers of a class that one thread keeps: none, or two to [`BIN_SLOTS`].
+    /// The number of buffers of a class that one thread keeps: none, or two to [`BIN_SLOTS`].
     pub(crate) fn kept(&self, class_bytes: usize) -> u32 {
         let kept = (self.cache_bytes / class_bytes).min(BIN_SLOTS);
         if kept < 2 { 0 } else { kept as u32 }

@@ -46,7 +46,7 @@ pub struct ClassPool {
     _handle: Arc<Handle>,
 }
 
-/// One for all clones of a handle.
+/// Shared by all clones of a handle.
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
 
@@ -57,7 +57,7 @@ impl Drop for Handle {
 }
 
 impl ClassPool {
-    /// A pool that holds no memory yet.
+    /// Makes a pool, which holds no memory yet.
     ///
     /// # Errors
     /// [`ClassError`] names the field that doesn't fit.
@@ -66,18 +66,18 @@ impl ClassPool {
         Ok(Self::of(options.clone()))
     }
 
-    /// With options that were checked.
+    /// As `new`, with options that have been checked.
     pub(super) fn of(options: ClassOptions) -> Self {
         let shared = Shared::new(options);
         Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }
     }
 
-    /// A buffer of `len` bytes, of the smallest class that fits; of a length that fits into none, a
-    /// direct one. 0 gives an empty buffer of the smallest class. At the class's limit it waits, is
-    /// refused, or gives a fresh direct buffer, as [`ClassOptions::at_limit`] says.
+    /// Gets a buffer of `len` bytes from the smallest class that fits, or a direct buffer if no
+    /// class does. A `len` of 0 gives an empty buffer of the smallest class. At the class's limit
+    /// it waits, is refused, or gives a fresh direct buffer, as [`ClassOptions::at_limit`] says.
     ///
-    /// It costs a few nanoseconds from the thread's own bin, a short lock for every half a bin from
-    /// the class's store, and page faults for memory that nobody has used before (see
+    /// It costs a few nanoseconds from the thread's own bin, a short lock per half a bin from the
+    /// class's store, and page faults for memory that hasn't been used before (see
     /// [`ClassPool::warm_up`]).
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl ClassPool {
     /// As [`ClassPool::get`], but it never waits.
     ///
     /// # Errors
-    /// As `get`, and [`GetError::Exhausted`] where that would wait.
+    /// As `get`, and [`GetError::Exhausted`] where `get` would wait.
     #[inline]
     pub fn try_get(&self, len: usize) -> Result<PooledBuf, GetError> {
         self.get_with(len, Patience::None)
@@ -106,21 +106,21 @@ impl ClassPool {
     }
 
     /// As [`ClassPool::get`], but a task waits, on any executor. A dropped future leaves the line,
-    /// and what it was granted goes to the next.
+    /// and a buffer that it was granted goes to the next.
     ///
-    /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be told from one that
-    /// is slow: it keeps its place, and once it is served the class has a buffer less. What such
-    /// futures keep comes back when the last handle of the pool goes.
+    /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be distinguished from
+    /// a slow one: it keeps its place, and once it is served, the class has one buffer less. The
+    /// buffers of such futures come back when the last handle of the pool is dropped.
     pub fn get_async(&self, len: usize) -> Get<'_> {
         Get { pool: self, len, place: None }
     }
 
-    /// Makes `buffers` distinct buffers resident in each class, those in use included, as far as
-    /// the limit allows; the report says what was reached. Those that it is about to make resident
-    /// count towards the limit, and nobody gets them before it is done with the class.
+    /// Makes `buffers` distinct buffers resident in each class, including those in use, as far as
+    /// the limit allows. The report says what was reached. Buffers that are being made resident
+    /// count towards the limit, and can't be got before the class is done.
     ///
     /// # Errors
-    /// [`ClassError::Region`] names the limit that forbids it; what was reached before stays.
+    /// [`ClassError::Region`] names the limit that forbids it. What was reached before that stays.
     pub fn warm_up(&self, buffers: usize) -> Result<WarmUp, ClassError> {
         warm_up::warm_up(&self.shared, buffers)
     }
@@ -132,16 +132,16 @@ impl ClassPool {
         PoolStats::since_reset(&self.shared)
     }
 
-    /// Counts from zero on. Gauges stay: they say what is.
+    /// Resets the counters to zero. Gauges aren't affected.
     pub fn reset_stats(&self) {
         PoolStats::reset(&self.shared);
     }
 
-    /// Gives pages back that nobody has needed for [`ClassOptions::shrink_after`]; returns how many
-    /// bytes. To be called now and then with a clock's time, or leave it to a
-    /// [`Ticker`](super::Ticker). Getters don't wait for it, but at the class's limit: while it
-    /// gives pages of a buffer back nobody gets that one, and where no other is free a `get` waits
-    /// or is refused, as for one in use.
+    /// Gives back pages that weren't needed for [`ClassOptions::shrink_after`], and returns the
+    /// number of bytes. Call it now and then with the present time, or start a
+    /// [`Ticker`](super::Ticker). Getters don't wait for it, except at the class's limit: while it
+    /// gives a buffer's pages back, that buffer can't be got, and if no other is free, a `get`
+    /// waits or is refused as if it were in use.
     pub fn tick(&self, now: Instant) -> usize {
         idle::tick(&self.shared, now)
     }
@@ -162,8 +162,8 @@ impl ClassPool {
         &self.shared
     }
 
-    /// The smallest class that fits; one behind the last is that of direct buffers, of which no bin
-    /// ever holds one.
+    /// The smallest class that fits. The class after the last is that of direct buffers, which no
+    /// bin holds.
     #[inline]
     fn class(&self, len: usize) -> &Class {
         &self.shared.classes[self.shared.options.table.fit(len)]
@@ -178,8 +178,8 @@ impl ClassPool {
         }
     }
 
-    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A thread that waits asks now and then
-    /// whether it is to give up; that it did is told as `TimedOut`.
+    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A waiting thread asks now and then
+    /// whether to give up, which is then reported as `TimedOut`.
     pub(crate) fn get_unless(
         &self,
         len: usize,
@@ -220,7 +220,7 @@ impl ClassPool {
         gives_up: GivesUp<'_>,
     ) -> Result<PooledBuf, GetError> {
         let until = match patience {
-            // What no clock reaches is for ever.
+            // A deadline that no clock reaches means forever.
             Patience::For(timeout) => Instant::now().checked_add(timeout),
             Patience::None | Patience::Forever => None,
         };
@@ -237,7 +237,7 @@ impl ClassPool {
         block.map(|block| PooledBuf::new(block, class, len)).ok_or_else(timed_out)
     }
 
-    /// At the limit, where that allows it.
+    /// At the limit, if the policy allows it.
     fn fresh(&self, class: &Class, len: usize) -> Result<PooledBuf, GetError> {
         let fresh = self.direct(len)?;
         class.counts.direct.fetch_add(1, Ordering::Relaxed);
@@ -258,13 +258,13 @@ enum Patience {
     Forever,
 }
 
-/// A buffer to come: see [`ClassPool::get_async`].
+/// The future of a buffer: see [`ClassPool::get_async`].
 #[must_use = "a future does nothing unless it is awaited"]
 #[derive(Debug)]
 pub struct Get<'a> {
     pool: &'a ClassPool,
     len: usize,
-    /// Standing in line.
+    /// Its place in line.
     place: Option<Place<'a>>,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Class {
     pub(crate) pool: u64,
     /// Its place in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
-    /// Where the threads' bins of it are.
+    /// The offset of its bins in the threads' lists.
     pub(crate) bin: BinAt,
     pub(crate) zero_on_return: bool,
     pub(crate) is_direct: bool,
@@ -59,17 +59,17 @@ pub(crate) struct ClassCounts {
     pub(crate) refusals: AtomicU64,
 }
 
-/// What a pool is.
+/// The state shared by all handles, buffers and threads of one pool.
 #[derive(Debug)]
 pub(crate) struct Shared {
     number: Number,
     process: Process,
     pub(crate) options: ClassOptions,
-    /// One a size, and one for direct buffers at the end.
+    /// One per size, and one for direct buffers at the end.
     pub(crate) classes: Box<[Class]>,
     barrier: Barrier,
     registry: Mutex<Registry>,
-    /// What the counters were at the last reset.
+    /// The counters at the last reset.
     pub(crate) base: Mutex<Option<PoolStats>>,
 }
 
@@ -77,22 +77,22 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) locals: Vec<Arc<Local>>,
-    /// What ended threads had counted in their bins, by class. Here, under the lock under which
-    /// their bins go: a reader finds each count in one of the two.
+    /// The counts of ended threads, by class. They are here, under the lock that also removes bins,
+    /// so a reader finds each count in exactly one place.
     ended: Box<[BinCounts]>,
     /// No handle is left.
     is_closed: bool,
 }
 
-/// What a thief got.
+/// The result of emptying bins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stolen {
     pub(crate) count: usize,
-    /// An owner stayed inside its bin, which may hold something or soon will.
+    /// An owner stayed inside its bin, which may hold something, or soon will.
     pub(crate) has_missed: bool,
 }
 
-/// What a class gives to whom its bin gave nothing.
+/// What a class gives to a getter whose bin was empty.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Block(Block),
@@ -102,8 +102,8 @@ pub(crate) enum Answer {
     Wait,
 }
 
-/// How often a thief comes back for a bin whose owner was inside. An owner is inside for a few
-/// instructions, or has lost its CPU there.
+/// How often a thief returns to a bin whose owner was inside. An owner is inside for a few
+/// instructions only, unless it loses its CPU there.
 const ROUNDS: u32 = 6;
 
 impl Shared {
@@ -150,14 +150,14 @@ impl Shared {
         self.number.id()
     }
 
-    /// Not shared with another pool that lives.
+    /// Whether no other live pool shares it.
     #[cfg(test)]
     pub(crate) fn has_place(&self) -> bool {
         self.number.has_place()
     }
 
-    /// Whether this process is a child of the one that made the pool: its locks may be held by
-    /// threads that aren't here.
+    /// Whether this process is a child of the one that made the pool. Threads that don't exist here
+    /// may hold its locks.
     pub(crate) fn is_foreign(&self) -> bool {
         !self.process.is_current()
     }
@@ -167,7 +167,7 @@ impl Shared {
         &self.classes[self.classes.len() - 1]
     }
 
-    /// The bins of a thread that has none of this pool yet.
+    /// Makes the bins of a thread that has none of this pool yet.
     pub(crate) fn register(self: &Arc<Self>) -> Arc<Local> {
         let mut registry = self.registry();
         let is_closed = registry.is_closed;
@@ -183,7 +183,7 @@ impl Shared {
         local
     }
 
-    /// The thread of these bins ends, and calls this: nobody is inside them.
+    /// Called by the thread of these bins when it ends, so nobody is inside them.
     pub(crate) fn unregister(&self, local: &Arc<Local>) {
         let mut registry = self.registry();
         let before = registry.locals.len();
@@ -203,7 +203,7 @@ impl Shared {
             .for_each(|(class, blocks)| self.finish(class, class.store.put(blocks.into_iter(), 0)));
     }
 
-    /// Takes a class's blocks out of the threads' bins, of those that `which` picks.
+    /// Takes a class's blocks out of those threads' bins that `which` picks.
     pub(crate) fn steal(&self, class: &Class, which: impl Fn(&Local) -> bool) -> Stolen {
         let (mut blocks, mut has_missed) = (Vec::new(), false);
         let registry = self.registry();
@@ -225,8 +225,8 @@ impl Shared {
         Stolen { count, has_missed }
     }
 
-    /// As [`Shared::steal`], and again with pauses, without the lock, while owners stay inside;
-    /// true if one still does.
+    /// As [`Shared::steal`], repeated with pauses and without the lock while owners stay inside.
+    /// Returns true if one still does.
     pub(crate) fn take_back(&self, class: &Class, which: impl Fn(&Local) -> bool) -> bool {
         for round in 0..ROUNDS {
             if !self.steal(class, &which).has_missed {
@@ -237,8 +237,9 @@ impl Shared {
         true
     }
 
-    /// No handle is left: threads keep nothing any more, and the pool goes with its last buffer. A
-    /// bin whose owner stays inside is emptied when that thread ends or uses another pool.
+    /// No handle is left: threads keep nothing any more, and the pool is freed with its last
+    /// buffer. A bin whose owner stays inside is emptied when that thread ends or uses another
+    /// pool.
     pub(crate) fn close(&self) {
         if self.is_foreign() {
             return;
@@ -255,7 +256,8 @@ impl Shared {
         }
     }
 
-    /// What is left to do after a store's lock: in this order, because the last may free the pool.
+    /// What remains to be done after a store's lock is released. The order matters, because the
+    /// last step may free the pool.
     pub(crate) fn finish(&self, class: &Class, after: After<Shared>) {
         let After { woken, is_sated, keep } = after;
         woken.into_iter().for_each(Waiter::wake);
@@ -274,7 +276,7 @@ impl Shared {
 }
 
 impl Registry {
-    /// What the threads counted in their bins of a class, those that ended included.
+    /// The counts of all threads for a class, including threads that have ended.
     pub(crate) fn counts(&self, class: &Class) -> BinCounts {
         let index = class.index as usize;
         let mut sum = self.ended[index];
@@ -284,13 +286,14 @@ impl Registry {
 }
 
 impl Class {
-    /// A buffer's memory from the thread's bin.
+    /// Gets a block from the thread's bin.
     #[inline]
     pub(crate) fn near(&self) -> Option<Block> {
         local::with_bin(self.pool, self.bin, Bin::pop).flatten()
     }
 
-    /// The bin has none: from the store, a new slab or other threads, else what the policy says.
+    /// The bin is empty: gets a block from the store, a new slab or other threads; otherwise the
+    /// policy decides.
     #[cold]
     pub(crate) fn ask(&self, shared: &Arc<Shared>, may_wait: bool) -> Result<Answer, GetError> {
         if shared.is_foreign() {
@@ -315,10 +318,10 @@ impl Class {
         shared.options.limit.of(self.class_bytes)
     }
 
-    /// A block if there is one without waiting. None: the class is at its limit, and everything is
-    /// in use or on its way.
+    /// A block, if one is available without waiting. None: the class is at its limit, and
+    /// everything is in use or in transit.
     pub(crate) fn get_now(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
-        // A thread with many pools has the bins of others near.
+        // In a thread with many pools, the bins of others may be near.
         if self.kept_max > 0
             && local::approach(shared)
             && let Some(block) = self.near()
@@ -336,7 +339,7 @@ impl Class {
         self.take(shared)
     }
 
-    /// From the store, which gets a new slab if it has nothing and may have more.
+    /// From the store, which gets a new slab if it is empty and below its limit.
     fn take(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
         let is_kept = self.kept_max > 0 && local::approach(shared);
         let more = if is_kept { self.kept_max as usize / 2 } else { 0 };
@@ -348,7 +351,7 @@ impl Class {
             }
             let added = {
                 let mut growing = self.memory.growing();
-                // Another thread may have mapped a slab meanwhile.
+                // Another thread may have mapped a slab in the meantime.
                 match self.store.take(more, &mut batch) {
                     Taken::NoMemory => {}
                     taken => break taken,
@@ -364,7 +367,7 @@ impl Class {
         if batch.len() > 0 {
             local::with_bin(self.pool, self.bin, |bin| bin.fill(&mut batch));
             if batch.len() > 0 {
-                // Somebody waits for the class by now.
+                // By now somebody waits for the class.
                 shared.finish(self, self.store.put(batch, 0));
             }
         }

@@ -17,30 +17,30 @@ use crate::sync::{Ordering, lock};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// One for each size, ascending.
+    /// One per size, ascending.
     pub classes: Vec<ClassStats>,
-    /// Buffers that came from no class.
+    /// Buffers that belong to no class.
     pub direct: DirectStats,
 }
 
-/// One class. Counters count from the last reset on; gauges say what is.
+/// The figures of one class. Counters start at the last reset; gauges show the present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClassStats {
     /// The class's size.
     pub class_bytes: usize,
-    /// Buffers handed out, fresh ones at the limit included.
+    /// Buffers handed out, including fresh ones at the limit.
     pub gets: u64,
     /// Buffers that came back.
     pub puts: u64,
     /// Gets that found a buffer with pages.
     pub hits: u64,
-    /// Gets that didn't: the buffer was new, had given its pages back, or was a fresh one at the
-    /// limit.
+    /// Gets that found none: the buffer was new, had given its pages back, or was a fresh one at
+    /// the limit.
     pub misses: u64,
-    /// Fresh direct buffers at the limit; counted as direct ones too.
+    /// Fresh direct buffers at the limit; also counted as direct.
     pub fresh: u64,
-    /// Gets that had to wait, of threads and of tasks.
+    /// Gets that had to wait, by threads and by tasks.
     pub waits: u64,
     /// Gets that were refused at the limit without waiting.
     pub refusals: u64,
@@ -48,15 +48,15 @@ pub struct ClassStats {
     pub shrunk: u64,
     /// Bytes of hits, in whole buffers.
     pub reused_bytes: u64,
-    /// Bytes of misses, in whole buffers: what had to be supplied.
+    /// Bytes of misses, in whole buffers: memory that had to be populated.
     pub allocated_bytes: u64,
-    /// Gauge: buffers that somebody has.
+    /// Gauge: buffers in use.
     pub in_use: u64,
     /// Gauge: buffers with pages, in use or not.
     pub resident: u64,
-    /// Gauge: bytes of those.
+    /// Gauge: bytes of the resident buffers.
     pub resident_bytes: u64,
-    /// Gauge: who waits.
+    /// Gauge: waiters.
     pub waiting: u64,
     /// The limit.
     pub buffers_max: u64,
@@ -72,36 +72,36 @@ pub struct DirectStats {
     pub puts: u64,
     /// Bytes asked for.
     pub bytes: u64,
-    /// Gauge: those that somebody has.
+    /// Gauge: direct buffers in use.
     pub in_use: u64,
 }
 
-/// What a warm-up reached.
+/// The result of a warm-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WarmUp {
-    /// One for each size, ascending.
+    /// One per size, ascending.
     pub classes: Vec<ClassWarmUp>,
     /// How long it took.
     pub elapsed: Duration,
 }
 
-/// What a warm-up reached in one class.
+/// The result of a warm-up in one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClassWarmUp {
     /// The class's size.
     pub class_bytes: usize,
-    /// Buffers that were to be resident.
+    /// The requested number of resident buffers.
     pub asked: usize,
-    /// Buffers that are; fewer than asked where the limit says so.
+    /// The buffers that are resident; fewer than requested if the limit is lower.
     pub resident: usize,
-    /// Buffers that became so by this call.
+    /// The buffers that this call made resident.
     pub touched: usize,
 }
 
 impl ClassStats {
-    /// Hits of all gets, from 0 to 1; 1 if there was none.
+    /// The share of hits among all gets, from 0 to 1; 1 without any get.
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         rate(self.hits, self.gets)
@@ -109,11 +109,12 @@ impl ClassStats {
 }
 
 impl PoolStats {
-    /// Hits of all gets of all classes and direct ones, from 0 to 1; 1 if there was none.
+    /// The share of hits among the gets of all classes and direct buffers, from 0 to 1; 1 without
+    /// any get.
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         let sum = |of: fn(&ClassStats) -> u64| self.classes.iter().map(of).sum::<u64>();
-        // A fresh buffer at a limit is a get of its class already.
+        // A fresh buffer at a limit is already counted as a get of its class.
         let too_large = self.direct.gets.saturating_sub(sum(|class| class.fresh));
         rate(sum(|class| class.hits), sum(|class| class.gets) + too_large)
     }
@@ -122,7 +123,7 @@ impl PoolStats {
         if shared.is_foreign() {
             return Self::unknown(shared);
         }
-        // Under the lock of the base: a reset in between would be counted twice.
+        // Under the lock of the base, because a reset in between would be counted twice.
         let base = lock(&shared.base);
         let now = Self::now(shared);
         if let Some(base) = &*base { now.since(base) } else { now }
@@ -135,7 +136,7 @@ impl PoolStats {
         }
     }
 
-    /// What was counted after `base`, an earlier snapshot of the same pool; gauges stay.
+    /// The counts since `base`, an earlier snapshot of the same pool. Gauges are unchanged.
     pub(super) fn since(mut self, base: &Self) -> Self {
         self.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
         self.direct.gets = self.direct.gets.saturating_sub(base.direct.gets);
@@ -144,8 +145,8 @@ impl PoolStats {
         self
     }
 
-    /// Since the pool was made, whatever was reset. Not in a forked child, which may wait for a
-    /// lock of the parent's.
+    /// Counts since the pool was made, ignoring resets. Not for a forked child, which might wait
+    /// for a lock of the parent.
     pub(super) fn now(shared: &Shared) -> Self {
         let sized = shared.classes.iter().filter(|class| !class.is_direct);
         Self {
@@ -169,7 +170,7 @@ impl PoolStats {
 impl DirectStats {
     fn now(shared: &Shared) -> Self {
         let counts = &shared.direct().counts;
-        // Puts first, so that few are counted whose get isn't.
+        // Puts are read first, so that few puts are counted without their get.
         let puts = counts.direct_puts.load(Ordering::Relaxed);
         let (gets, bytes) =
             (counts.direct.load(Ordering::Relaxed), counts.direct_bytes.load(Ordering::Relaxed));
@@ -204,7 +205,7 @@ impl ClassStats {
         }
     }
 
-    /// Leaves what was counted after `base`.
+    /// Subtracts `base`.
     fn subtract(&mut self, base: &Self) {
         let counters: [fn(&mut Self) -> &mut u64; 10] = [
             |class| &mut class.gets,

@@ -22,31 +22,31 @@ use super::block::{Batch, Block};
 use super::wait::Waiter;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 
-/// The shared part of one class. `K` is what must live while blocks are away.
+/// The shared part of one class. `K` keeps alive what must outlive blocks that are away.
 #[derive(Debug)]
 pub(crate) struct Store<K> {
     state: Mutex<State<K>>,
-    /// 1 while somebody waits: threads keep nothing of the class then.
+    /// 1 while somebody waits; then threads keep nothing of the class.
     hungry: AtomicU32,
     owner: Weak<K>,
 }
 
 #[derive(Debug)]
 struct State<K> {
-    /// With pages; the one put in last comes out first, so the first ones are those that nobody has
-    /// needed for longest.
+    /// Blocks with pages. The last one in is the first one out, so those at the front have been
+    /// idle longest.
     free: Vec<Block>,
-    /// Without pages.
+    /// Blocks without pages.
     cold: Vec<Block>,
     resident: usize,
     resident_max: usize,
     away: usize,
     moving: usize,
-    /// The fewest free ones since the last look of the shrinking policy.
+    /// The lowest number of free blocks since the shrinking policy's last look.
     free_min: usize,
     waiting: VecDeque<Arc<Waiter>>,
-    /// Those who were granted a block and may not have looked yet. Weak: with the last count of a
-    /// waiter its waker goes, which isn't for under a lock.
+    /// Waiters that were granted a block and may not have seen it yet. Weak, because dropping the
+    /// last reference of a waiter drops its waker, which must not happen under a lock.
     granted: Vec<Weak<Waiter>>,
     counts: StoreCounts,
     /// Keeps the pool alive while blocks are away.
@@ -60,15 +60,15 @@ pub(crate) struct StoreCounts {
     pub(crate) warm: u64,
     /// Taken without.
     pub(crate) cold: u64,
-    /// Given back by an owner; what threads hand on isn't counted again.
+    /// Given back by an owner. Blocks that threads pass on aren't counted again.
     pub(crate) puts: u64,
-    /// Began to wait.
+    /// Waits that began.
     pub(crate) waits: u64,
-    /// Gave their pages back.
+    /// Blocks that gave their pages back.
     pub(crate) shrunk: u64,
 }
 
-/// How things stand at some moment.
+/// The state at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoreView {
     pub(crate) counts: StoreCounts,
@@ -77,28 +77,28 @@ pub(crate) struct StoreView {
     pub(crate) waiting: usize,
 }
 
-/// What a `take` got.
+/// The result of a `take`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Block(Block),
-    /// There is no block, but there may be more: add some cold ones.
+    /// There is no block, but the limit allows more: add some cold ones.
     NoMemory,
     AtLimit,
 }
 
-/// What is to be done after the store's lock is free.
+/// What to do after the store's lock is released.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct After<K> {
     pub(crate) woken: Vec<Arc<Waiter>>,
-    /// Nobody waits any more: threads may keep blocks again.
+    /// Nobody waits any more, so threads may keep blocks again.
     pub(crate) is_sated: bool,
-    /// The last block came home: the pool goes with this, if nobody has a handle.
+    /// The last block came back: dropping this frees the pool, if no handle is left.
     pub(crate) keep: Option<Arc<K>>,
 }
 
 impl<K> Store<K> {
-    /// What lives while blocks are away; none once it has gone.
+    /// Kept alive while blocks are away; None once it was released.
     pub(crate) fn owner(&self) -> Option<Arc<K>> {
         self.owner.upgrade()
     }
@@ -121,10 +121,10 @@ impl<K> Store<K> {
         Self { state: Mutex::new(state), hungry: AtomicU32::new(0), owner }
     }
 
-    /// Takes one block, and up to `more` warm ones beside it.
+    /// Takes one block, and up to `more` warm ones in addition.
     pub(crate) fn take(&self, more: usize, batch: &mut Batch) -> Taken {
         let mut state = self.lock();
-        // Where somebody waits there is nothing to take: what comes back is served first.
+        // While somebody waits there is nothing to take: waiters are served first.
         if let Some(block) = state.available(&self.owner) {
             for _ in 0..more.min(state.free.len()) {
                 state.free.pop().into_iter().for_each(|block| batch.push(block));
@@ -137,7 +137,7 @@ impl<K> Store<K> {
         if state.resident < state.resident_max { Taken::NoMemory } else { Taken::AtLimit }
     }
 
-    /// Takes blocks back. `puts` of them come from owners, the others from threads that kept them.
+    /// Takes blocks back: `puts` of them from owners, the others from threads that kept them.
     pub(crate) fn put(&self, blocks: impl Iterator<Item = Block>, puts: u64) -> After<K> {
         let mut state = self.lock();
         for block in blocks {
@@ -149,11 +149,11 @@ impl<K> Store<K> {
         self.serve(state)
     }
 
-    /// New blocks, without pages yet.
+    /// Adds new blocks, which have no pages yet.
     pub(crate) fn add_cold(&self, blocks: Vec<Block>) -> After<K> {
         let mut state = self.lock();
         state.cold.extend(blocks);
-        // Room for all there are: taking back never allocates.
+        // Reserves room for all blocks, so that taking back never allocates.
         let all = state.cold.len() + state.resident;
         assert!(all >= state.free.len(), "more are free than there are");
         let room = all - state.free.len().min(all);
@@ -161,7 +161,7 @@ impl<K> Store<K> {
         self.serve(state)
     }
 
-    /// Stands in line, unless there is a block by now.
+    /// Joins the line, unless a block is available by now.
     pub(crate) fn enqueue(&self, waiter: &Arc<Waiter>) -> Option<Block> {
         let mut state = self.lock();
         if let Some(block) = state.available(&self.owner) {
@@ -174,26 +174,26 @@ impl<K> Store<K> {
         None
     }
 
-    /// Stands in line, whatever there is.
+    /// Joins the line in any case.
     #[cfg(test)]
     pub(crate) fn enqueue_always(&self, waiter: &Arc<Waiter>) {
         self.lock().waiting.push_back(Arc::clone(waiter));
         self.hungry.store(1, Ordering::Release);
     }
 
-    /// Leaves the line; what was granted meanwhile is handed out.
+    /// Leaves the line. A block that was granted meanwhile is handed out.
     pub(crate) fn cancel(&self, waiter: &Arc<Waiter>) -> (Option<Block>, After<K>) {
         let mut state = self.lock();
         let before = state.waiting.len();
-        // The caller has a count of it, so no waker goes under the lock.
+        // The caller holds a reference, so no waker is dropped under the lock.
         state.waiting.retain(|other| !Arc::ptr_eq(other, waiter));
         assert!(state.waiting.len() + 1 >= before, "a waiter stood in line twice");
         (waiter.take(), self.serve(state))
     }
 
-    /// The last handle has gone. Who waits borrows one, so whoever is left here are futures that
-    /// were forgotten: what they were granted comes back, and they are handed out, to be dropped
-    /// without the lock.
+    /// The last handle is gone. Waiters borrow a handle, so those left here are futures that were
+    /// forgotten. Blocks that they were granted come back, and the waiters are returned, to be
+    /// dropped without the lock.
     pub(crate) fn forsake(&self) -> (Vec<Arc<Waiter>>, After<K>) {
         let mut state = self.lock();
         let mut forgotten: Vec<Arc<Waiter>> =
@@ -207,7 +207,7 @@ impl<K> Store<K> {
         (forgotten, self.serve(state))
     }
 
-    /// So many gave their pages back.
+    /// Records that this many gave their pages back.
     pub(crate) fn count_shrunk(&self, shrunk: usize) {
         self.lock().counts.shrunk += shrunk as u64;
     }
@@ -217,7 +217,7 @@ impl<K> Store<K> {
         self.hungry.load(Ordering::Acquire) == 1
     }
 
-    /// The free blocks of which nobody has needed one since the last call.
+    /// The number of free blocks that nobody has needed since the last call.
     pub(crate) fn idle(&self) -> usize {
         let mut state = self.lock();
         let idle = state.free_min;
@@ -225,9 +225,8 @@ impl<K> Store<K> {
         idle
     }
 
-    /// Takes up to `count` blocks out that nobody has needed for longest, to take their pages away,
-    /// and the cold ones that are less than `unit_bytes` from one of them: they may share its
-    /// pages.
+    /// Takes out up to `count` blocks, those idle longest, so that their pages can be taken away,
+    /// and the cold ones less than `unit_bytes` from one of them, which may share its pages.
     pub(crate) fn move_out_idle(
         &self,
         count: usize,
@@ -250,8 +249,8 @@ impl<K> Store<K> {
         (idle, neighbours)
     }
 
-    /// Takes cold blocks out, to give them pages, until `resident` are resident, as far as the
-    /// limit and the blocks go.
+    /// Takes cold blocks out to give them pages, until `resident` are resident, as far as the limit
+    /// and the blocks allow.
     pub(crate) fn move_out_cold(&self, resident: usize) -> Vec<Block> {
         let mut state = self.lock();
         let more =
@@ -264,8 +263,8 @@ impl<K> Store<K> {
         moved
     }
 
-    /// Takes back what was moved out: those without pages, those with, and those that had been cold
-    /// before.
+    /// Takes back the blocks that were moved out: those without pages, those with pages, and those
+    /// that had been cold before.
     pub(crate) fn move_in(
         &self,
         cold: Vec<Block>,
@@ -282,7 +281,7 @@ impl<K> Store<K> {
         self.serve(state)
     }
 
-    /// How many more blocks the class may have than there are.
+    /// The number of blocks that the class may still add.
     pub(crate) fn room(&self) -> usize {
         let state = self.lock();
         state.resident_max - state.resident
@@ -298,7 +297,7 @@ impl<K> Store<K> {
         StoreView { counts, resident, resident_max, waiting: waiting.len() }
     }
 
-    /// Hands out what there is to those who wait.
+    /// Hands out available blocks to the waiters.
     fn serve(&self, mut guard: MutexGuard<'_, State<K>>) -> After<K> {
         let state = &mut *guard;
         let mut woken = Vec::new();
@@ -325,7 +324,7 @@ impl<K> Store<K> {
 }
 
 impl<K> State<K> {
-    /// A block with pages, else one without, if the limit allows it.
+    /// A block with pages, or one without if the limit allows it.
     fn available(&mut self, owner: &Weak<K>) -> Option<Block> {
         let block = if let Some(block) = self.free.pop() {
             self.free_min = self.free_min.min(self.free.len());

@@ -6,9 +6,9 @@
 
 use super::error::ClassError;
 
-/// The most classes of a table.
+/// The largest number of classes in a table.
 pub(crate) const CLASSES_MAX: usize = 16;
-/// The smallest unit of a class: a cache line, so that every buffer starts on one.
+/// The unit of class sizes: a cache line, so that every buffer starts on one.
 pub(crate) const CLASS_UNIT_BYTES: usize = 64;
 /// The largest class.
 pub(crate) const CLASS_BYTES_MAX: usize = 1 << 30;
@@ -28,7 +28,7 @@ pub(crate) const CLASS_BYTES_MAX: usize = 1 << 30;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassTable {
-    /// Padded with a size that everything fits into, so that a search ends.
+    /// Padded with a size that holds everything, so that a search ends.
     sizes: [usize; CLASSES_MAX + 1],
     classes: usize,
     /// The first class that may fit a length whose last byte's index has this bit as its highest;
@@ -37,20 +37,19 @@ pub struct ClassTable {
 }
 
 impl ClassTable {
-    /// What requests, answers and messages need: 2, 4, 8, 16, 32 and 64 KiB.
+    /// For requests, answers and messages: 2, 4, 8, 16, 32 and 64 KiB.
     #[must_use]
     pub fn wire() -> Self {
         Self::build(&[2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10])
     }
 
-    /// What objects need: 1, 4, 16, 64 and 256 MiB.
+    /// For objects: 1, 4, 16, 64 and 256 MiB.
     #[must_use]
     pub fn object() -> Self {
         Self::build(&[1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20])
     }
 
-    /// Sizes of your own, in bytes: 1 to 16 of them, ascending, each a multiple of 64 and at most 1
-    /// GiB.
+    /// Custom sizes, in bytes: 1 to 16 of them, ascending, each a multiple of 64 and at most 1 GiB.
     ///
     /// # Errors
     /// [`ClassError`] names the size that breaks a rule.
@@ -96,7 +95,7 @@ impl ClassTable {
         &self.sizes[..self.classes]
     }
 
-    /// The smallest class that holds `len` bytes; none if the largest doesn't.
+    /// The smallest class that holds `len` bytes; None if the largest doesn't.
     #[must_use]
     #[inline]
     pub fn class_of(&self, len: usize) -> Option<usize> {
@@ -109,8 +108,8 @@ impl ClassTable {
     pub(crate) fn fit(&self, len: usize) -> usize {
         let top = (len.saturating_sub(1) | 1).ilog2();
         let mut class = usize::from(self.first[top as usize]);
-        // Only the classes of one power of two are passed: none in a table whose sizes double. The
-        // last entry is followed by a size that holds every length.
+        // The search passes only classes within one power of two: none in a table whose sizes
+        // double. The last entry is followed by a size that holds every length.
         while self.sizes[class] < len {
             class += 1;
         }

@@ -16,7 +16,7 @@ use super::block::Block;
 use crate::sync::{AtomicPtr, Ordering, current_thread, park, park_for};
 use crate::wake::{Registration, Who, shielded};
 
-/// One wait for one buffer: it is granted one at most.
+/// One wait for one buffer: at most one is granted.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     granted: AtomicPtr<u8>,
@@ -29,7 +29,7 @@ impl Waiter {
         Self::of(Some(Who::Thread(current_thread())))
     }
 
-    /// A task waits; its polls say whom to wake.
+    /// A task waits; its polls register whom to wake.
     pub(crate) fn task() -> Self {
         Self::of(None)
     }
@@ -38,16 +38,16 @@ impl Waiter {
         Self { granted: AtomicPtr::new(ptr::null_mut()), who: Registration::new(who) }
     }
 
-    /// Gives it a block; [`Waiter::wake`] comes after it, with no lock held.
+    /// Grants it a block. [`Waiter::wake`] follows, with no lock held.
     pub(crate) fn grant(&self, block: Block) {
         // SYNC S10: the waiter sees the block and its bytes.
         let before = self.granted.swap(block.into_raw(), Ordering::Release);
         assert!(before.is_null(), "two blocks were granted to one waiter");
     }
 
-    /// Wakes the waiter, with no lock held. With the last count of the waiter a waker may go too:
-    /// who gave the buffer back has others to wake, and may be in a destructor, so its panics end
-    /// here.
+    /// Wakes the waiter, with no lock held. Dropping the last reference of the waiter may drop a
+    /// waker too. The caller has others to wake, and may be in a destructor, so the waker's panics
+    /// are caught here.
     pub(crate) fn wake(self: Arc<Self>) {
         self.who.wake();
         shielded(|| drop(self));
@@ -59,7 +59,7 @@ impl Waiter {
         Block::from_raw(self.granted.swap(ptr::null_mut(), Ordering::Acquire))
     }
 
-    /// A thread sleeps until it is granted a block, or until then.
+    /// A thread sleeps until it is granted a block or the deadline passes.
     pub(crate) fn sleep(&self, until: Option<Instant>) -> Option<Block> {
         loop {
             if let Some(block) = self.take() {
@@ -77,7 +77,7 @@ impl Waiter {
         }
     }
 
-    /// A task looks, and is woken by this waker if there is nothing yet.
+    /// A task checks, and is woken by this waker if there is nothing yet.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Block> {
         if let Some(block) = self.take() {
             return Some(block);

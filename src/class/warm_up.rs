@@ -8,7 +8,7 @@ use super::error::ClassError;
 use super::shared::{Class, Shared};
 use super::stats::{ClassWarmUp, WarmUp};
 
-/// Each class on its own, the smallest first.
+/// Each class separately, the smallest first.
 pub(super) fn warm_up(shared: &Arc<Shared>, buffers: usize) -> Result<WarmUp, ClassError> {
     if shared.is_foreign() {
         return Err(ClassError::Forked);
@@ -26,8 +26,8 @@ fn warm_class(
     buffers: usize,
 ) -> Result<ClassWarmUp, ClassError> {
     let wanted = buffers.min(class.store.view().resident_max);
-    // All of it before the first page: pages that the process may not have are its end, not an
-    // error.
+    // All limits are checked before the first page, because populating pages beyond a limit ends
+    // the process instead of giving an error.
     class
         .memory
         .check_room(wanted.saturating_sub(class.store.resident()))
