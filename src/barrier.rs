@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::sync::{Ordering, compiler_fence, fence};
 
-/// A thousand times as long as a core holds a store back.
+/// A thousand times as long as a core can hold back a store.
 const SETTLED: Duration = Duration::from_millis(1);
 
 /// How the two sides order their stores and loads.
@@ -38,7 +38,7 @@ pub(crate) enum Barrier {
 }
 
 impl Barrier {
-    /// Registers this process for expedited membarriers, or settles for fences.
+    /// Registers this process for expedited membarriers, or falls back to fences.
     pub(crate) fn choose() -> Self {
         if cfg!(any(loom, miri)) {
             return Self::Fence;
@@ -60,7 +60,7 @@ impl Barrier {
         }
     }
 
-    /// False if the kernel refuses it to the calling thread: nothing is promised then.
+    /// Returns false if the kernel refuses it to the calling thread; then nothing is promised.
     #[must_use]
     pub(crate) fn try_heavy(self) -> bool {
         match self {
@@ -74,10 +74,9 @@ impl Barrier {
         }
     }
 
-    /// As [`Barrier::try_heavy`], and where that is refused a nap in its place. A core holds a
-    /// store back for less than a microsecond, and an interrupt or a switch to the kernel ends
-    /// that: after the nap the other side's store is seen, if its load came before ours was there
-    /// to be seen.
+    /// As [`Barrier::try_heavy`], with a nap in its place where that is refused. A core holds back
+    /// a store for less than a microsecond, and an interrupt or a switch to the kernel ends that.
+    /// So after the nap the other side's store is visible, if its load came before our store was.
     pub(crate) fn heavy_or_nap(self) {
         if !self.try_heavy() {
             thread::sleep(SETTLED);

@@ -33,7 +33,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// The largest latency that is distinguished, in nanoseconds: 2^42 - 1.
 pub const LATENCY_MAX_NS: u64 = (1 << 42) - 1;
 
-/// A bucket's width is its value over 2^7, so that two digits are right.
+/// A bucket's width is its value over 2^7, so two digits are correct.
 const PRECISION_BITS: u32 = 7;
 /// Buckets of one power of two.
 const STEPS: usize = 1 << PRECISION_BITS;
@@ -42,8 +42,8 @@ const BUCKETS: usize = (LATENCY_MAX_NS.ilog2() - PRECISION_BITS + 2) as usize * 
 
 /// A monotonic clock whose readings are comparable between threads. `Copy`: give each thread one.
 ///
-/// A reading costs as much as some allocations, so it is read for each receive, flush, batch and
-/// send, and not for each event. A clock of yours may cost less ([`Clock::of`]).
+/// A reading costs as much as several allocations, so the clock is read per receive, flush, batch
+/// and send, and not per event. Your own clock may cost less ([`Clock::of`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Source);
 
@@ -61,10 +61,9 @@ impl Clock {
         Self(Source::System(Instant::now()))
     }
 
-    /// A clock that says by `now_ns` how many nanoseconds have passed since a moment of its own, on
-    /// any thread. One that goes back makes latencies of zero, and nothing worse. `now_ns` must not
-    /// panic: it is called in the middle of publishing and releasing, so a panic in it ends the
-    /// process.
+    /// A clock whose `now_ns` returns the nanoseconds since some fixed moment, on any thread. If it
+    /// goes back, latencies become zero, and nothing worse happens. `now_ns` must not panic: it is
+    /// called in the middle of publishing and releasing, so a panic in it ends the process.
     #[must_use]
     pub fn of(now_ns: fn() -> u64) -> Self {
         Self(Source::Other(now_ns))
@@ -82,7 +81,7 @@ impl Clock {
     }
 }
 
-/// Reads a clock of the user's. The panic hook has said why it panicked, if it does.
+/// Reads a user's clock. If it panics, the panic hook has already reported why.
 #[inline]
 fn read(now_ns: fn() -> u64) -> u64 {
     struct NoWayOut;
@@ -130,8 +129,8 @@ impl Recorder {
     /// `events` events took `ns` nanoseconds each.
     #[inline]
     pub fn record(&mut self, ns: u64, events: u64) {
-        // As the only writer does: no locked instruction. Of two writers at once, one would be
-        // lost.
+        // No locked instruction, because there is one writer. Of two concurrent writes, one would
+        // be lost.
         let count = &self.0.counts[bucket_of(ns)];
         count.store(count.load(Ordering::Relaxed).wrapping_add(events), Ordering::Relaxed);
         let sum_ns = &self.0.sum_ns;
@@ -139,7 +138,7 @@ impl Recorder {
         sum_ns.store(sum_ns.load(Ordering::Relaxed).saturating_add(more), Ordering::Relaxed);
     }
 
-    /// What it records, for any thread.
+    /// The recorded latencies, for any thread.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
         Latencies(Arc::clone(&self.0))
@@ -154,13 +153,13 @@ impl Default for Recorder {
 
 /// What a [`Recorder`] has recorded so far. Send, Sync and Clone; it outlives the recorder.
 ///
-/// A reading beside a writer may miss the last events, and its parts may differ by them.
+/// A reading during a write may miss the last events, and its parts may differ by those.
 #[derive(Clone)]
 pub struct Latencies(Arc<Buckets>);
 
 impl Latencies {
-    /// Every latency so far, in nanoseconds, with two significant digits. Cost: a look at 4,608
-    /// counters, and an allocation.
+    /// Every latency so far, in nanoseconds, with two significant digits. Cost: a scan of 4,608
+    /// counters, and one allocation.
     #[must_use]
     pub fn histogram(&self) -> Histogram<u64> {
         let mut histogram = empty();

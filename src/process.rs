@@ -10,7 +10,7 @@ use std::alloc::{Layout, handle_alloc_error};
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// Forks on the way from the process that asked first to this one.
+/// The number of forks between the process that asked first and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 /// The process in which something was made.
@@ -21,7 +21,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// This one. Its forks are noticed from now on.
+    /// The current process. From now on its forks are noticed.
     pub(crate) fn current() -> Self {
         watch();
         Self { forks: FORKS.load(Ordering::Relaxed), id: std::process::id() }
@@ -33,13 +33,14 @@ impl Process {
         Self { forks: u64::MAX, id: 0 }
     }
 
-    /// Whether this is still the same process, and not a child that was made by libc's `fork`.
+    /// Whether this is still the same process, and not a child made by libc's `fork`.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
         self.forks == FORKS.load(Ordering::Relaxed)
     }
 
-    /// Whether this is still the same process, however a child was made. Costs a system call.
+    /// Whether this is still the same process, however a child may have been made. Costs a system
+    /// call.
     pub(crate) fn is_surely_current(self) -> bool {
         self.is_current() && self.id == std::process::id()
     }

@@ -44,14 +44,13 @@ pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
 /// Never modelled by loom: gauges, which meet loom's atomics in no test.
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// Nobody leaves a value half changed under a lock, so a panic elsewhere doesn't matter to the
-/// next.
+/// No value is left half changed under a lock, so a panic elsewhere doesn't affect later users.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A number for a pool or lane, never used twice in a process: it ends with the numbers, after four
-/// billion pools.
+/// A number for a pool or lane, never used twice in a process. After four billion of them, the
+/// process aborts.
 pub(crate) fn pool_id() -> NonZeroU32 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
@@ -67,7 +66,7 @@ mod threads {
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use std::thread::{Thread, current as current_thread, yield_now};
 
-    /// A cell with loom's interface: loom follows who may look into it.
+    /// A cell with loom's interface, so that loom checks accesses to it.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -89,8 +88,8 @@ mod threads {
         }
     }
 
-    /// Parks for a second at most; true if it was that long. Nothing depends on the bound: a
-    /// wake-up that comes only by it is counted as lost.
+    /// Parks for at most a second; returns true if it was that long. Nothing depends on the bound:
+    /// a wake-up that comes only by it is counted as lost.
     pub(crate) fn park() -> bool {
         const NET: std::time::Duration = std::time::Duration::from_secs(1);
         let start = std::time::Instant::now();
@@ -103,9 +102,9 @@ mod threads {
         std::thread::park_timeout(timeout);
     }
 
-    /// Between two looks at what another thread does in a few instructions, unless it has lost its
-    /// CPU there. It sleeps rather than yields: a thread of a real-time priority that yields gives
-    /// its CPU to none of a lower one.
+    /// Pauses between two looks at something that another thread does in a few instructions, unless
+    /// it loses its CPU. It sleeps rather than yields, because a real-time thread that yields
+    /// doesn't give its CPU to a lower priority.
     pub(crate) fn pause(look: u32) {
         if look < 2 {
             yield_now();
@@ -176,8 +175,8 @@ pub(crate) mod model {
     pub(crate) use loom::{model, thread};
 }
 
-/// A lock under which a few instructions run, and that a forked child doesn't wait for: who holds
-/// it may be a thread that the child doesn't have.
+/// A lock that is held for a few instructions, and that a forked child doesn't wait for: the holder
+/// may be a thread that the child doesn't have.
 #[derive(Debug)]
 pub(crate) struct ForkLock<T> {
     mutex: Mutex<T>,
@@ -195,7 +194,7 @@ impl<T> ForkLock<T> {
         Self { mutex: Mutex::new(value), made_by: Process::other() }
     }
 
-    /// None if somebody holds it.
+    /// None if it is held.
     #[cfg(feature = "pipeline")]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.mutex.try_lock() {
@@ -224,7 +223,7 @@ impl<T> ForkLock<T> {
     }
 }
 
-/// On two cache lines of its own: the prefetcher pulls lines in pairs.
+/// Alone on two cache lines, because the prefetcher loads lines in pairs.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub(crate) struct Padded<T>(pub(crate) T);

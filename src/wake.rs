@@ -35,7 +35,7 @@ const AWAKE: u32 = 0;
 pub(crate) const ASLEEP: u32 = 1;
 /// A bit next to the level: nobody sleeps under this word any more, which tells the wakers.
 const GONE: u32 = 1 << 31;
-/// A park without an end is looked after once in this time.
+/// A park without a time limit checks again after this time.
 const NET: Duration = Duration::from_secs(1);
 /// How long a thread without a barrier sleeps before it looks again.
 pub(crate) const NAP: Duration = Duration::from_millis(1);
@@ -99,7 +99,7 @@ impl SleepWord {
     }
 }
 
-/// What came of the announcement of a sleep.
+/// The result of announcing a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Announced {
     /// The word is set, and every waker will see it: sleep until it is cleared.
@@ -110,15 +110,15 @@ pub(crate) enum Announced {
     Unheard,
 }
 
-/// Who sleeps.
+/// The sleeper.
 #[derive(Debug)]
 pub(crate) enum Who {
     Thread(Thread),
     Task(Waker),
 }
 
-/// Whom to wake. Under its lock no waker is called, cloned or dropped, and a task's panics end
-/// here.
+/// The sleeper to wake. No waker is called, cloned or dropped under its lock, and a task's panics
+/// are caught here.
 #[derive(Debug)]
 pub(crate) struct Registration(ForkLock<Option<Who>>);
 
@@ -127,17 +127,17 @@ impl Registration {
         Self(ForkLock::new(who))
     }
 
-    /// Takes the place of who was registered.
+    /// Replaces the registered sleeper.
     pub(crate) fn set(&self, who: Option<Who>) {
         let Some(mut registered) = self.0.lock() else { return };
         let before = mem::replace(&mut *registered, who);
         drop(registered);
-        // With its last waker a task goes, and with it perhaps the future that sleeps here.
+        // Dropping a task's last waker may drop the task, and with it the future that sleeps here.
         shielded(|| drop(before));
     }
 
-    /// Wakes who is registered. A task registers at each poll and is let go of; a thread registers
-    /// once a sleep, and may be woken early in it.
+    /// Wakes the registered sleeper. A task registers at each poll and is removed; a thread
+    /// registers once per sleep, and may be woken early.
     pub(crate) fn wake(&self) {
         let Some(mut registered) = self.0.lock() else { return };
         let who = match &*registered {
@@ -153,8 +153,8 @@ impl Registration {
     }
 }
 
-/// Runs what belongs to a task. Its panic has been told by the panic hook, and is no matter of who
-/// runs it: the other end of a queue, or a drop.
+/// Runs code that belongs to a task. The panic hook has reported its panic, which doesn't concern
+/// the caller: the other end of a queue, or a drop.
 pub(crate) fn shielded(run: impl FnOnce()) {
     if cfg!(loom) {
         // A model's own reports are panics.
@@ -163,7 +163,7 @@ pub(crate) fn shielded(run: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
         && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {
-        // What panics in its drop may do so again: it is leaked.
+        // A value that panics in its drop may do so again, so it is leaked.
         mem::forget(again);
     }
 }
@@ -175,12 +175,11 @@ pub(crate) enum Slept {
     Woken,
     /// The time is over.
     TimedOut,
-    /// Work was there, seen by the clock twice, and nobody had woken it: a defect, which is
-    /// counted.
+    /// There was work, seen at two looks of the clock, and no wake-up: a defect, which is counted.
     Lost,
 }
 
-/// A word with who sleeps under it.
+/// A sleep word and its sleeper.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(crate) word: SleepWord,
@@ -192,7 +191,7 @@ impl Sleeper {
         Self { word: SleepWord::new(), who: Registration::new(None) }
     }
 
-    /// The waker's half. The light barrier comes before it, once for all whom it wakes.
+    /// The waker's half. The light barrier comes before it, once for all sleepers.
     #[inline]
     pub(crate) fn wake_if(&self, least: u32) {
         if self.word.is_at_least(least) {
@@ -225,8 +224,8 @@ impl Sleeper {
         }
     }
 
-    /// Once a second it asks `ready`, in case a wake-up was lost. Work seen once may be so new that
-    /// its wake-up is still on the way; seen twice, it isn't.
+    /// Once per second it asks `ready`, in case a wake-up was lost. Work that is seen once may be
+    /// so new that its wake-up is still coming; work seen twice isn't.
     fn until_woken(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
         let mut seen = false;
         while self.word.is_asleep() {
@@ -249,7 +248,7 @@ impl Sleeper {
         Slept::Woken
     }
 
-    /// Without the barrier a wake-up may come or not. No more is promised, so none is lost.
+    /// Without the barrier a wake-up isn't promised, so none counts as lost.
     fn by_naps(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
         while self.word.is_asleep() && !ready() {
             let left = until.map_or(NAP, |until| until.saturating_duration_since(Instant::now()));
@@ -287,7 +286,7 @@ impl Sleeper {
         false
     }
 
-    /// A task that polled doesn't wait any more: nothing of it is kept, and nothing will wake it.
+    /// A polled task stops waiting: nothing of it is kept, and nothing will wake it.
     pub(crate) fn forget(&self) {
         self.word.clear();
         self.who.set(None);

@@ -16,7 +16,7 @@ pub(crate) struct MemoryLimit {
     /// The file that sets it.
     pub(crate) file: PathBuf,
     pub(crate) limit_bytes: usize,
-    /// In use and not to be had back: page cache is left out, because the kernel drops it before it
+    /// In use and not reclaimable. Page cache isn't counted, because the kernel drops it before it
     /// kills.
     pub(crate) used_bytes: usize,
 }
@@ -68,7 +68,7 @@ fn membership(text: &str) -> Membership<'_> {
     found
 }
 
-/// The limit with the least room, or None where nothing limits memory.
+/// The limit with the least room, or None if nothing limits memory.
 pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
     let text = roots.read_proc("self/cgroup")?;
     let found = membership(&text);
@@ -90,8 +90,8 @@ pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
 }
 
 /// The limits of a cgroup and its ancestors up to the mount. In a container the mount may already
-/// be the process's own cgroup while `path` still names it from the host's root: folders that
-/// aren't there are passed over.
+/// be the process's own cgroup while `path` still names it from the host's root: missing folders
+/// are skipped.
 fn limits_up(mount: &Path, path: &str, names: &Names) -> Vec<MemoryLimit> {
     // A path with `..` is outside our namespace: the visible part starts at the mount.
     let inside = path.trim_start_matches('/');

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-/// One past the largest id believed in a list; the kernel's own most is 8192. It bounds the memory
-/// that a strange file can cost.
+/// One more than the largest id accepted in a list; the kernel's own maximum is 8192. It bounds the
+/// memory that a malformed file can cost.
 const IDS_MAX: usize = 1 << 16;
 
-/// The ids of a list, rising. An empty text is an empty list; anything that isn't a list is None.
+/// The ids of a list, ascending. An empty text is an empty list; anything that isn't a list is
+/// None.
 pub(crate) fn parse(text: &str) -> Option<Vec<usize>> {
     let mut ids = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
@@ -23,7 +24,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<usize>> {
     Some(ids)
 }
 
-/// Rising ids, shown as the kernel writes them.
+/// Ascending ids, displayed as the kernel writes them.
 pub(crate) struct CpuList<'a>(pub(crate) &'a [usize]);
 
 impl fmt::Display for CpuList<'_> {

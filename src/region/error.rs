@@ -17,12 +17,12 @@ use std::path::PathBuf;
 pub enum RegionError {
     /// `bytes` is zero.
     ZeroBytes,
-    /// `bytes`, rounded up to its pages, is more than one allocation may be.
+    /// `bytes`, rounded up to whole pages, exceeds the largest possible allocation.
     TooLarge { asked_bytes: usize },
-    /// A memory limit of the process's cgroup or one of its ancestors. Populating past it would be
-    /// SIGKILL.
+    /// A memory limit of the process's cgroup or one of its ancestors. Populating beyond it would
+    /// end in SIGKILL.
     Cgroup { file: PathBuf, asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
-    /// The machine hasn't that much memory to give.
+    /// The machine doesn't have that much memory available.
     Memory { asked_bytes: usize, available_bytes: usize },
     /// The process's limit of address space, RLIMIT_AS.
     AddressSpace { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
@@ -33,7 +33,7 @@ pub enum RegionError {
     HugePages { kind: PageKind, node: Option<u32>, needed_pages: usize, free_pages: usize },
     /// This kernel or CPU has no reserved pages of this kind.
     NoHugePages { kind: PageKind },
-    /// `numa` names a node without memory or none at all.
+    /// `numa` names a node without memory, or no node at all.
     NoSuchNode { node: u32, nodes: Vec<u32> },
     /// The node that `numa` names can't hold the region.
     NodeMemory { node: u32, asked_bytes: usize, available_bytes: usize },
@@ -120,8 +120,8 @@ impl fmt::Display for RegionError {
 }
 
 impl RegionError {
-    /// Asserts that the figures argue for the refusal: swapped or stale ones would send the reader
-    /// after the wrong fix.
+    /// Asserts that the figures explain the refusal. Swapped or stale figures would lead the reader
+    /// to the wrong fix.
     pub(super) fn check(&self) {
         use RegionError as E;
         match self {
@@ -158,7 +158,7 @@ impl RegionError {
     }
 }
 
-/// The sentence about a limit that is partly used. `bytes` are asked, limit, used.
+/// Writes the sentence about a limit that is partly used. `bytes` are asked, limit, used.
 fn fmt_limit(
     f: &mut fmt::Formatter<'_>,
     field: &str,
@@ -213,7 +213,7 @@ impl fmt::Display for ParsePagesError {
 
 impl std::error::Error for ParsePagesError {}
 
-/// Bytes as a person reads them: in the largest unit that is exact, else also in MiB.
+/// Bytes for people: in the largest exact unit, else in MiB as well.
 pub(super) struct Size(pub usize);
 
 impl fmt::Display for Size {

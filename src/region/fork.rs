@@ -17,13 +17,14 @@ use super::span::Span;
 use crate::process::Process;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// Regions that may be left out at once; one more is shared with children, and says so. A list in
-/// static memory: the handler of a fork may take no lock.
+/// The number of regions that can be excluded from children at once. Further regions are shared
+/// with children, and report it. The list is in static memory, because a fork handler must not take
+/// a lock.
 const HOLES_MAX: usize = 256;
-/// A place that is taken and doesn't say yet by what. No region starts there.
+/// A place that is taken, by a range not yet known. No region starts there.
 const TAKEN: u64 = 1;
 
-/// What will be a hole in a child: where it starts, and its length.
+/// The start and the length of what will be a hole in a child.
 struct Hole {
     start: AtomicU64,
     len: AtomicU64,
@@ -38,14 +39,14 @@ impl<const N: usize> Holes<N> {
         Self([const { Hole { start: AtomicU64::new(0), len: AtomicU64::new(0) } }; N])
     }
 
-    /// The place of a range that is listed from now on, if one is free.
+    /// Takes a place for a range, if one is free.
     fn list(&self, range: Span) -> Option<usize> {
         let take = |hole: &Hole| {
             hole.start.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
         let place = self.0.iter().position(take)?;
         self.0[place].len.store(range.len() as u64, Ordering::Relaxed);
-        // A child made meanwhile sees the start with the length, or no start.
+        // A child that is made meanwhile sees the start together with the length, or no start.
         self.0[place].start.store(range.offset() as u64, Ordering::Release);
         Some(place)
     }
@@ -72,7 +73,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Puts a range on the list. None: it is full, or there is no memory for the handler.
+    /// Adds a range to the list. None: the list is full, or there is no memory for the handler.
     pub(super) fn new(range: Span) -> Option<Listed> {
         if !watch() {
             return None;
@@ -92,7 +93,7 @@ impl Drop for Listed {
     }
 }
 
-/// Closes holes after forks from now on. False: there is no memory for the handler.
+/// From now on fills holes after forks. Returns false if there is no memory for the handler.
 fn watch() -> bool {
     static IS_WATCHED: AtomicBool = AtomicBool::new(false);
     if IS_WATCHED.load(Ordering::Relaxed) {
@@ -110,7 +111,7 @@ extern "C" fn close_holes() {
     HOLES.listed().for_each(|(start, len)| close(start, len));
 }
 
-/// Maps zeros into a hole, or at least keeps everybody else out of it.
+/// Maps zeros into a hole, or at least keeps others out of it.
 fn close(start: usize, len: usize) {
     let rights = [libc::PROT_READ | libc::PROT_WRITE, libc::PROT_NONE];
     for rights in rights {
@@ -131,7 +132,7 @@ fn close(start: usize, len: usize) {
             return;
         }
         if std::io::Error::last_os_error().raw_os_error() == Some(libc::EEXIST) {
-            // The fork came before the range was left out: the child has a copy of it.
+            // The fork came before the range was excluded: the child has a copy of it.
             return;
         }
     }

@@ -8,8 +8,7 @@
 use super::map::page_bytes;
 use std::path::{Path, PathBuf};
 
-/// A machine, as far as a region asks it: where `/proc` and `/sys` are, and the bytes of a base
-/// page.
+/// The machine as a region sees it: the roots of `/proc` and `/sys`, and the size of a base page.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
     pub(crate) proc_dir: PathBuf,
@@ -18,7 +17,7 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// The machine's own.
+    /// The real machine.
     pub(crate) fn system() -> Roots {
         Roots { proc_dir: "/proc".into(), sys_dir: "/sys".into(), page_bytes: page_bytes() }
     }

@@ -16,9 +16,9 @@ const CAP_IPC_LOCK: u32 = 14;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
     pub(crate) kind: PageKind,
-    /// What mmap will be asked for: guards and room for alignment included.
+    /// The length for mmap, including guards and room for alignment.
     pub(crate) address_bytes: usize,
-    /// What will be resident: a multiple of the page kind.
+    /// The resident length: a multiple of the page kind.
     pub(crate) resident_bytes: usize,
     /// Bytes of a base page.
     pub(crate) page_bytes: usize,
@@ -27,8 +27,8 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// What the cgroup is charged: the pages and their page tables, one table entry of 8 bytes for
-    /// each 4 KiB (a huge page keeps a spare table, for the day it is split).
+    /// What the cgroup is charged: the pages and their page tables, one entry of 8 bytes per 4 KiB
+    /// (a huge page keeps a spare table in case it is split).
     fn charged_bytes(&self) -> usize {
         self.resident_bytes.saturating_add(self.resident_bytes / 512)
     }
@@ -38,7 +38,7 @@ impl Need {
     }
 }
 
-/// Whether the need fits under every limit but that of locking.
+/// Whether the need fits under every limit except the one on locking.
 pub(crate) fn check(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     assert!(
         need.resident_bytes > 0 && need.address_bytes >= need.resident_bytes,
@@ -90,8 +90,8 @@ fn check_machine(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     Ok(())
 }
 
-/// A bound range that its node can't hold brings the out-of-memory killer, even while other nodes
-/// have memory.
+/// If a node can't hold a range that is bound to it, the out-of-memory killer comes, even while
+/// other nodes have memory.
 fn check_node(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let Some(node) = need.node else { return Ok(()) };
     let meminfo =
@@ -125,7 +125,7 @@ fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let pool = format!("hugepages/hugepages-{}kB", kind.bytes(need.page_bytes) >> 10);
     let machine = |name: &str| roots.sys_number(&format!("kernel/mm/{pool}/{name}"));
     let Some(free) = machine("free_hugepages") else {
-        // Without a readable /sys at all there is nothing to check, and mmap itself will answer.
+        // Without a readable /sys there is nothing to check, and mmap itself decides.
         let hidden = roots.read_sys("kernel/mm/transparent_hugepage/enabled").is_none()
             && roots.read_proc("meminfo").is_none();
         return if hidden { Ok(()) } else { Err(RegionError::NoHugePages { kind }) };

@@ -30,7 +30,7 @@ pub(crate) struct Mapping {
     /// The whole mapping, guards included. Dropped with this, unless this is a child's copy of what
     /// it has a hole for.
     whole: ManuallyDrop<MmapRaw>,
-    /// The region's place in it.
+    /// The region's place in the mapping.
     inside: Span,
     kind: PageKind,
     /// Bytes of a base page.
@@ -39,7 +39,7 @@ pub(crate) struct Mapping {
     left_out: Option<Listed>,
 }
 
-/// Advice to the kernel about the whole range. None of it changes a byte that this process sees.
+/// Advice to the kernel about the whole range. None of it changes a byte in this process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Advice {
     HugePages,
@@ -57,8 +57,8 @@ pub(crate) enum Tie {
     Only,
 }
 
-/// What mmap is asked for, to hold `len` bytes of a page kind: the guards and the way to the next
-/// aligned address too.
+/// The length for mmap that holds `len` bytes of a page kind, including the guards and the room for
+/// alignment.
 pub(crate) fn address_bytes(
     kind: PageKind,
     len: usize,
@@ -191,8 +191,8 @@ impl Mapping {
         checked(result.into())
     }
 
-    /// Sees to it that a forked child has zeros in place of the range's bytes, and that a fork
-    /// copies no page of it.
+    /// Makes a forked child see zeros in place of the range's bytes. A fork then copies no page of
+    /// it.
     pub(crate) fn keep_from_children(&mut self) -> Result<(), i32> {
         // Reserved huge pages are a file to the kernel: they can't be wiped.
         match self.advise(Advice::WipeOnFork) {
@@ -248,8 +248,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // In a child that was made past the C library the range is a hole, in which anything of the
-        // child's may lie by now.
+        // In a child that was made without the C library, the range is a hole, and the child may
+        // have mapped anything there.
         if self.left_out.as_ref().is_none_or(Listed::is_at_home) {
             // SAFETY: I1. It is dropped once, here, and isn't used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.whole) };

@@ -6,20 +6,20 @@ use super::error::ParsePagesError;
 use std::fmt;
 use std::str::FromStr;
 
-/// What to map and how. Every field but `bytes` is a wish whose outcome the report tells; the
-/// `Require` values turn a wish into a condition.
+/// What to map and how. Every field but `bytes` is a preference, and the report shows what was
+/// granted; the `Require` values turn a preference into a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RegionOptions {
-    /// Usable length in bytes, rounded up to a base page. Default 64 MiB. What is mapped is rounded
-    /// up to the page kind.
+    /// The usable length in bytes, rounded up to a base page. Default 64 MiB. The mapped length is
+    /// rounded up to the page kind.
     pub(crate) bytes: usize,
-    /// Which pages. Default [`Pages::PreferThp`].
+    /// The kind of pages. Default [`Pages::PreferThp`].
     pub(crate) pages: Pages,
     /// Whether the pages are locked in memory. Default [`Lock::Off`].
     pub(crate) lock: Lock,
-    /// On which NUMA node. Default [`Numa::Local`]. Means nothing on a machine of one node.
+    /// The NUMA node. Default [`Numa::Local`]. It has no effect on a machine with one node.
     pub(crate) numa: Numa,
-    /// Whether core dumps hold the region's bytes. Default false: payloads stay out of dumps.
+    /// Whether core dumps contain the region's bytes. Default false: payloads stay out of dumps.
     pub(crate) dump: bool,
     /// Whether a forked child inherits the region's bytes. Default false: in a child all of them
     /// are zero, and a fork never makes the parent copy pages.
@@ -39,7 +39,7 @@ impl Default for RegionOptions {
     }
 }
 
-/// Which pages a region is made of.
+/// The kind of pages that a region is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pages {
     /// Base pages (4 KiB on x86-64, up to 64 KiB on aarch64), and no huge page even where the
@@ -74,7 +74,7 @@ impl Pages {
         Pages::WORDS.iter().map(|(_, word)| *word)
     }
 
-    /// The page kinds to try, best first. Whatever the first one is refused for, the next is tried.
+    /// The page kinds to try, best first. If one is refused for any reason, the next is tried.
     pub(crate) fn ladder(self) -> &'static [PageKind] {
         match self {
             Pages::Small => &[PageKind::Small],
@@ -109,7 +109,7 @@ impl FromStr for Pages {
 /// Whether the pages of a region are locked in memory (`mlock`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lock {
-    /// Not asked for.
+    /// Not locked.
     #[default]
     Off,
     /// Locked if the kernel allows it, else a downgrade in the report.
@@ -118,16 +118,16 @@ pub enum Lock {
     Require,
 }
 
-/// On which NUMA node the pages of a region should lie.
+/// The NUMA node of a region's pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Numa {
-    /// On the node of the CPU that maps the region; elsewhere when that node is full, which the
-    /// report tells.
+    /// The node of the CPU that maps the region. If that node is full, pages come from elsewhere,
+    /// and the report says so.
     #[default]
     Local,
-    /// On this node only. It is an error when the node doesn't exist or can't hold the region.
+    /// This node only. It is an error if the node doesn't exist or can't hold the region.
     Node(u32),
-    /// Wherever the thread's own memory policy says.
+    /// Wherever the thread's memory policy says.
     Any,
 }
 

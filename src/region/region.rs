@@ -16,8 +16,8 @@ use super::span::align_up;
 use super::touch::touch;
 use std::ptr::NonNull;
 
-/// One mapped, touched range of memory. It is unmapped when dropped, on whichever thread that
-/// happens; there is one owner, so it isn't `Clone`.
+/// One mapped and touched range of memory. It is unmapped when it is dropped, on any thread. It has
+/// one owner, so it isn't `Clone`.
 #[derive(Debug)]
 pub(crate) struct Region {
     mapping: Mapping,
@@ -38,12 +38,12 @@ impl Region {
     /// Maps a region as asked. Call it on the thread that will own the memory, after pinning it:
     /// touching decides the NUMA node.
     ///
-    /// It costs a touch of every page (0.2 to 1.3 µs for each 4 KiB, by page kind) and some files
-    /// of `/proc` and `/sys`; it allocates. Under Miri it maps plain memory and nothing else.
+    /// It touches every page, reads some files of `/proc` and `/sys`, and allocates. Under Miri it
+    /// only maps plain memory.
     ///
     /// # Errors
-    /// A [`RegionError`] names the limit, the figure asked, the figure allowed, and the fix.
-    /// Nothing stays mapped then.
+    /// A [`RegionError`] names the limit, the requested figure, the allowed figure, and the fix.
+    /// Nothing stays mapped.
     pub(crate) fn map(options: &RegionOptions) -> Result<Region, RegionError> {
         Region::map_within(options, &Roots::system())
     }

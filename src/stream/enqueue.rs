@@ -84,7 +84,7 @@ impl Enqueuer {
     }
 
     /// Copies a message in, if there is room: into a buffer of the smallest class that holds it,
-    /// outside of any lock. It asks for room first, so nothing is copied in vain.
+    /// outside of any lock. It checks for room first, so nothing is copied in vain.
     ///
     /// # Errors
     /// [`CopyError`]: a bound is met, the queue has ended, or the pool has no buffer now.
@@ -95,8 +95,8 @@ impl Enqueuer {
     }
 
     /// As [`Enqueuer::try_enqueue_copy`], waiting for room, and for a buffer if the pool's policy
-    /// is to wait. The queue's end ends both waits; one for a buffer looks at it a hundred times a
-    /// second.
+    /// is to wait. The queue's end ends both waits; a wait for a buffer checks for it a hundred
+    /// times per second.
     ///
     /// # Errors
     /// [`CopyError::Closed`], or [`CopyError::Pool`] by the pool's policy.
@@ -139,7 +139,7 @@ impl Enqueuer {
             got => got.map(Some),
         });
         let got = got.await;
-        // In line no longer, before anything else is done.
+        // Leaves the line before anything else is done.
         drop((get, inlet));
         match got {
             Some(buf) => self.put_copy(buf?, bytes),
@@ -147,7 +147,7 @@ impl Enqueuer {
         }
     }
 
-    /// The clean end: the dequeuer gets what is queued, and then learns that it was all.
+    /// The clean end: the dequeuer gets everything queued, and then learns that there is no more.
     pub fn finish(self) {
         self.inlet.finish();
     }
@@ -169,7 +169,7 @@ impl Enqueuer {
         QueueStats::of(&self.inlet.shared().ring)
     }
 
-    /// Where copies get their buffers: a handle of the connection's pool.
+    /// A handle of the connection's pool, from which copies get their buffers.
     #[must_use]
     pub fn pool(&self) -> &ClassPool {
         &self.pool
@@ -231,7 +231,7 @@ impl fmt::Debug for Enqueuer {
     }
 }
 
-/// An inlet that a task polls: dropped with its future, it waits for nothing any more.
+/// An inlet that a task polls. When it is dropped with its future, it stops waiting.
 struct Polled<'a>(&'a mut Inlet<PooledBuf>);
 
 impl Drop for Polled<'_> {
@@ -248,7 +248,7 @@ pub struct Enqueue<'a> {
 }
 
 impl Enqueue<'_> {
-    /// The message, if it isn't enqueued yet: nothing will be.
+    /// Takes the message back, if it isn't enqueued yet; then nothing will be.
     #[must_use]
     pub fn into_buf(self) -> Option<PooledBuf> {
         self.enqueuer.waiting.take()

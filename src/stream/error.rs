@@ -29,7 +29,7 @@ impl fmt::Display for Bound {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EnqueueError {
-    /// A bound is met; with a time, it still was when the time was over.
+    /// A bound is reached, and with a time limit it still was at the end of it.
     Full {
         /// The message.
         buf: PooledBuf,
@@ -77,7 +77,7 @@ impl Error for EnqueueError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// A bound is met; with a time, it still was when the time was over. Nothing was copied.
+    /// A bound is reached, and with a time limit it still was at the end of it. Nothing was copied.
     Full(Bound),
     /// The queue has ended.
     Closed(End),
@@ -128,11 +128,11 @@ impl Error for Closed {
     }
 }
 
-/// Why there is no message. The clean end isn't an error.
+/// Errors of dequeuing. The clean end isn't an error.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DequeueError {
-    /// Nothing is queued; with a time, nothing was until it was over.
+    /// Nothing is queued, and with a time limit nothing was until its end.
     Empty,
     /// The queue was closed with an error.
     Closed(Closed),

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::sync::Arc;
 use crate::wake::ASLEEP;
 
-/// Why an item wasn't taken; it comes back.
+/// Why an item wasn't taken. The item is returned.
 pub(crate) enum Refused<T> {
     Full(T, Bound),
     Ended(T),
@@ -45,8 +45,8 @@ impl<T: Weigh> Inlet<T> {
         &self.shared
     }
 
-    /// Moves an item in, if there is room. What isn't common is out of line and takes the item
-    /// along, so that here it stays in registers.
+    /// Moves an item in, if there is room. The uncommon part is out of line and takes the item with
+    /// it, so that here the item stays in registers.
     #[inline(always)]
     pub(crate) fn try_push(&mut self, item: T) -> Result<(), Refused<T>> {
         if self.shared.end.is_set() || !self.producer.is_free(item.weight_bytes()) {
@@ -137,7 +137,7 @@ impl<T: Weigh> Inlet<T> {
         }
     }
 
-    /// Whether an item of that weight would be taken now; `Err(None)`: the queue has ended.
+    /// Whether an item of that weight would be accepted now. `Err(None)`: the queue has ended.
     pub(crate) fn room(&mut self, weight_bytes: usize) -> Result<(), Option<Bound>> {
         if self.shared.end.is_set() {
             return Err(None);
@@ -204,7 +204,7 @@ impl<T: Weigh> Inlet<T> {
         self.shared.finish(End::Finished);
     }
 
-    /// A future that polled is gone, or done.
+    /// A future that was polled is dropped, or done.
     pub(crate) fn forget(&mut self) {
         if std::mem::take(&mut self.waits) {
             self.shared.enqueuer.forget();
@@ -215,7 +215,7 @@ impl<T: Weigh> Inlet<T> {
 impl<T: Weigh> Drop for Inlet<T> {
     /// The clean end; in a panic it isn't one.
     fn drop(&mut self) {
-        // Of a future that was forgotten.
+        // For a future that was forgotten.
         self.forget();
         let is_panic = std::thread::panicking();
         let end = if is_panic {

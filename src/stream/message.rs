@@ -6,9 +6,9 @@ use std::ops::Deref;
 
 use crate::class::PooledBuf;
 
-/// A message that was dequeued: its slot is free already, and dropping it is Done: the buffer goes
-/// back to its pool, on any thread, also after the queue is gone. Any number of them may be held;
-/// what is held is in use by the pool's own count ([`crate::class::PoolStats`]).
+/// A message that was dequeued. Its slot is already free. Dropping it returns the buffer to its
+/// pool, on any thread, also after the queue is gone. Any number of messages may be held; the pool
+/// counts them as in use ([`crate::class::PoolStats`]).
 pub struct Message(PooledBuf);
 
 impl Message {
@@ -16,7 +16,8 @@ impl Message {
         Self(buf)
     }
 
-    /// The buffer itself: to be changed, kept, cut into shared parts, or enqueued elsewhere.
+    /// Turns it into the buffer, to change it, keep it, cut it into shared parts, or enqueue it
+    /// elsewhere.
     #[must_use]
     pub fn into_buf(self) -> PooledBuf {
         self.0

@@ -120,8 +120,8 @@ pub use stats::QueueStats;
 
 use crate::class::ClassPool;
 
-/// A queue over a connection's pool, which many queues share: its two ends. They keep the pool
-/// alive, and need nothing else of it but buffers for copies.
+/// Makes the two ends of a queue over a connection's pool, which many queues may share. They keep
+/// the pool alive, and otherwise need it only for copies.
 ///
 /// # Errors
 /// [`QueueError`] names the option that doesn't fit.

@@ -3,19 +3,20 @@
 
 use std::fmt;
 
-/// The most messages that a queue may be asked to hold: its slots are allocated when it is made, 24
-/// bytes each.
+/// The largest allowed number of messages. A queue allocates its slots when it is made, 24 bytes
+/// each.
 pub(crate) const MESSAGES_MAX: usize = 1 << 20;
-/// The most bytes: far above what a host holds, far below where counters could run over.
+/// The largest allowed number of bytes: far above any host's memory, far below where counters could
+/// overflow.
 pub(crate) const BYTES_MAX: usize = 1 << 40;
 
-/// How much may be queued. Both bounds hold at once.
+/// The bounds of a queue. Both hold at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueOptions {
     /// Messages, 1 to 2^20. The queue allocates a slot for each, rounded up to a power of two.
     pub messages: usize,
     /// Bytes of all queued messages together, 1 to 2^40: of payload, not of the buffers' classes. A
-    /// message above it is taken when the queue is empty, so that it gets through at all.
+    /// larger message is accepted only when the queue is empty, so that it gets through at all.
     pub bytes: usize,
 }
 
@@ -46,7 +47,7 @@ pub struct QueueError {
     pub field: &'static str,
     /// The figure given.
     pub given: usize,
-    /// The most it may be; the least is 1.
+    /// The largest allowed value; the smallest is 1.
     pub limit: usize,
 }
 

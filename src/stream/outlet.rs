@@ -10,12 +10,12 @@ use super::shared::Shared;
 use crate::sync::Arc;
 use crate::wake::ASLEEP;
 
-/// What the dequeuing end found.
+/// What the dequeuing end finds.
 pub(crate) enum Taken<T> {
     Item(T),
-    /// Nothing now.
+    /// Nothing yet.
     Empty,
-    /// Nothing any more.
+    /// Nothing more will come.
     Ended,
 }
 
@@ -64,7 +64,7 @@ impl<T: Weigh> Outlet<T> {
         if !self.shared.end.is_set() {
             return Taken::Empty;
         }
-        // Behind a clean end nobody publishes; at any other the enqueuer may be about to.
+        // After a clean end nobody publishes; at any other end the enqueuer may be about to.
         if !self.shared.end.is_finished() && !self.shared.dequeuer.word.is_gone() {
             self.shared.dequeuer.word.leave(self.shared.barrier);
         }
@@ -79,7 +79,7 @@ impl<T: Weigh> Outlet<T> {
         }
     }
 
-    /// As [`Outlet::try_pop`], waiting for a message or the end; empty: the time is over.
+    /// As [`Outlet::try_pop`], waiting for a message or the end. Empty means that the time is over.
     #[inline(always)]
     pub(crate) fn pop(&mut self, until: Option<Instant>) -> Taken<T> {
         match self.try_pop() {
@@ -126,7 +126,7 @@ impl<T: Weigh> Outlet<T> {
         self.consumer.as_ref().is_none_or(Consumer::has_more) || self.shared.end.is_set()
     }
 
-    /// A future that polled is gone, or done.
+    /// A future that was polled is dropped, or done.
     pub(crate) fn forget(&mut self) {
         if std::mem::take(&mut self.waits) {
             self.shared.dequeuer.forget();
@@ -140,9 +140,9 @@ impl<T: Weigh> Outlet<T> {
 }
 
 impl<T: Weigh> Drop for Outlet<T> {
-    /// Nobody takes messages any more: the enqueuer learns it, and what is queued goes.
+    /// No more messages are taken: the enqueuer learns it, and what is queued is dropped.
     fn drop(&mut self) {
-        // Of a future that was forgotten.
+        // For a future that was forgotten.
         self.forget();
         if self.consumer.is_none() {
             return;

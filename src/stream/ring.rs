@@ -22,13 +22,13 @@ use std::mem::MaybeUninit;
 
 use crate::sync::{Arc, AtomicUsize, Ordering, Padded, UnsafeCell};
 
-/// What counts against the byte bound. It doesn't change while the item is in the ring.
+/// The weight of an item against the byte bound. It doesn't change while the item is in the ring.
 pub(crate) trait Weigh {
     /// Bytes of the item.
     fn weight_bytes(&self) -> usize;
 }
 
-/// Looks at both counts before a snapshot settles for counts of two moments.
+/// The number of attempts before a snapshot accepts counts of two different moments.
 const LOOKS: usize = 8;
 
 /// Which bound a message met.
@@ -41,7 +41,7 @@ pub enum Bound {
         limit: usize,
     },
     /// More bytes would be queued than `bytes` of [`super::QueueOptions`] allows. A message above
-    /// that limit goes in when the queue is empty.
+    /// that limit is accepted only when the queue is empty.
     Bytes {
         /// Bytes of the message.
         asked_bytes: usize,
@@ -116,7 +116,7 @@ impl Side {
         Count { messages, bytes }
     }
 
-    /// Called by its own end, when it looks at the other's count: that tells how much is queued.
+    /// Called by its own end when it reads the other's count, which gives the number queued.
     #[inline]
     fn saw(&self, queued: Count) {
         for (most, seen) in
@@ -128,7 +128,7 @@ impl Side {
         }
     }
 
-    /// How often this end slept, and how often nobody woke it though there was work.
+    /// How often this end slept, and how often it wasn't woken although there was work.
     pub(crate) fn waits(&self) -> [usize; 2] {
         [&self.waits, &self.wakes_lost].map(|counter| counter.load(Ordering::Relaxed))
     }
@@ -146,7 +146,7 @@ impl Side {
 
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// The slots, a power of two of them. Each end has them at hand.
+/// The slots; their number is a power of two. Each end holds a pointer to them.
 struct Slots<T>(std::sync::Arc<[Slot<T>]>);
 
 impl<T> Slots<T> {
@@ -188,8 +188,8 @@ unsafe impl<T: Send> Sync for Slots<T> {}
 unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T: Weigh> Ring<T> {
-    /// A ring and its two ends. The options were checked. Counts begin at `none`: at zero, but
-    /// where a test is about their wrap.
+    /// A ring and its two ends. The options were checked. Counts begin at `none`: zero, except in
+    /// tests of their wrap.
     pub(crate) fn ends(
         messages_max: usize,
         bytes_max: usize,
@@ -247,8 +247,8 @@ impl<T> Ring<T> {
         of_one_moment(self.messages_max, || self.enqueued.0.load(), || self.dequeued.0.load())
     }
 
-    /// Which bound keeps `weight_bytes` out of a ring that holds `queued`. Into an empty one
-    /// everything goes.
+    /// The bound that keeps `weight_bytes` out of a ring that holds `queued`. An empty ring accepts
+    /// everything.
     fn bound(&self, queued: Count, weight_bytes: usize) -> Option<Bound> {
         debug_assert!(queued.messages <= self.messages_max, "more is queued than the ring holds");
         if queued.messages >= self.messages_max {
@@ -264,7 +264,7 @@ impl<T> Ring<T> {
 }
 
 impl<T> Drop for Ring<T> {
-    /// Both ends are gone: what they left goes with the ring.
+    /// Both ends are gone: the items left are dropped with the ring.
     fn drop(&mut self) {
         let (enqueued, dequeued) = self.counts();
         let left = enqueued.since(dequeued).messages;
@@ -288,9 +288,10 @@ impl<T> Drop for Ring<T> {
 pub(crate) struct Producer<T> {
     slots: Slots<T>,
     enqueued: Count,
-    /// How many messages still go in, by the consumer's count as it was seen last.
+    /// How many messages still fit, by the last look at the consumer's count.
     free: usize,
-    /// And a message of fewer bytes than these: none at all, behind one above the byte bound.
+    /// A message must have fewer bytes than this to fit. Nothing fits after a message above the
+    /// byte bound.
     bytes_below: usize,
     ring: Arc<Ring<T>>,
 }
@@ -320,13 +321,13 @@ impl<T: Weigh> Producer<T> {
         self.check();
     }
 
-    /// Whether an item of that weight is known to go in, without a look at the consumer's count.
+    /// Whether an item of that weight is known to fit, without a look at the consumer's count.
     #[inline(always)]
     pub(crate) fn is_free(&self, weight_bytes: usize) -> bool {
         self.free > 0 && weight_bytes < self.bytes_below
     }
 
-    /// Whether an item of that weight goes in now.
+    /// Whether an item of that weight fits now.
     pub(crate) fn room(&mut self, weight_bytes: usize) -> Result<(), Bound> {
         if self.is_free(weight_bytes) {
             return Ok(());
@@ -344,8 +345,8 @@ impl<T: Weigh> Producer<T> {
         self.ring.bound(self.enqueued.since(self.ring.dequeued.0.load()), weight_bytes).is_none()
     }
 
-    /// The law of the ring as this end sees it: what it holds and what still goes in come to no
-    /// more than the bounds.
+    /// The ring's invariant as this end sees it: what it holds plus what still fits is within the
+    /// bounds.
     #[inline]
     fn check(&self) {
         if cfg!(debug_assertions) {
@@ -367,7 +368,7 @@ impl<T: Weigh> Producer<T> {
 pub(crate) struct Consumer<T> {
     slots: Slots<T>,
     dequeued: Count,
-    /// Messages that are there, by the producer's count as it was seen last.
+    /// Messages that are ready, by the last look at the producer's count.
     ready: usize,
     ring: Arc<Ring<T>>,
 }
@@ -420,7 +421,7 @@ impl<T: Weigh> Consumer<T> {
         self.ring.enqueued.0.load().messages != self.dequeued.messages
     }
 
-    /// The law of the ring as this end sees it.
+    /// The ring's invariant as this end sees it.
     #[inline]
     fn check(&self) {
         debug_assert!(self.ready <= self.ring.messages_max, "more is queued than the ring holds");

@@ -23,8 +23,8 @@ use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// How long an end spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(30);
-/// Right after work the next is about to be written, and every look takes the line away from its
-/// writer: the first looks are further apart.
+/// Right after work, the next item is about to be written, and every look takes the cache line away
+/// from its writer. So the first looks are further apart.
 const PATIENT_LOOKS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
 /// Looks at the clock are this many looks apart.
@@ -65,7 +65,7 @@ impl<T: Weigh> Shared<T> {
         is_first
     }
 
-    /// Waits until `ready`, a look at the other end that it will wake for; false if the time is
+    /// Waits until `ready`, a condition that the other end wakes for. Returns false if the time is
     /// over.
     pub(crate) fn wait(
         &self,
@@ -109,11 +109,11 @@ impl<T: Weigh> Shared<T> {
     }
 }
 
-/// Whether spinning may help: on a single CPU nobody works meanwhile. loom has no time to spin
-/// away.
+/// Whether spinning may help: on a single CPU nobody else runs meanwhile. Under loom there is no
+/// time to pass.
 fn spins() -> bool {
-    /// What the system said; 0: nobody has asked. No lock, and no `OnceLock`: a forked child might
-    /// find it taken.
+    /// The system's answer; 0 before the first question. There is no lock and no `OnceLock`,
+    /// because a forked child might find it taken.
     static CPUS: AtomicU64 = AtomicU64::new(0);
     if cfg!(loom) {
         return false;

@@ -3,10 +3,10 @@
 
 use super::ring::{Ring, Weigh};
 
-/// A snapshot: each figure is right for a moment, not all for the same one, and no more seems
-/// queued than was. Who holds messages that were dequeued isn't counted here, because a message
-/// dropped on another thread would cost a locked instruction each: the pool's `in_use` less
-/// [`QueueStats::queued_messages`] says it, for all queues of the pool.
+/// A snapshot. Each figure is correct for some moment, though not all for the same one, and never
+/// more seems queued than was. Dequeued messages that are still held aren't counted, because that
+/// would cost a locked instruction per message dropped on another thread. The pool's `in_use` less
+/// [`QueueStats::queued_messages`] gives their number, for all queues of the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueStats {
@@ -14,17 +14,17 @@ pub struct QueueStats {
     pub queued_messages: u64,
     /// Their bytes.
     pub queued_bytes: u64,
-    /// Messages that ever went in.
+    /// All messages ever enqueued.
     pub enqueued_messages: u64,
     /// Their bytes.
     pub enqueued_bytes: u64,
-    /// Messages that ever came out: dequeued, dropped with the dequeuer, or handed back because it
+    /// All messages that ever left: dequeued, dropped with the dequeuer, or handed back because it
     /// had left.
     pub dequeued_messages: u64,
     /// Their bytes.
     pub dequeued_bytes: u64,
-    /// The most messages that were seen queued. Each end looks when it runs out of messages or room
-    /// by what it knew, so a peak between two looks may be missed.
+    /// The most messages seen queued. Each end looks when it runs out of messages or room as far as
+    /// it knows, so a peak between two looks may be missed.
     pub most_messages: u64,
     /// As [`QueueStats::most_messages`], in bytes.
     pub most_bytes: u64,
@@ -32,7 +32,8 @@ pub struct QueueStats {
     pub enqueue_waits: u64,
     /// How often the dequeuer slept, or its task waited, for a message.
     pub dequeue_waits: u64,
-    /// Sleeps that ended by the clock though there was something to do: a defect if it isn't zero.
+    /// Sleeps that ended by the clock although there was something to do. A value other than zero
+    /// is a defect.
     pub wakes_lost: u64,
 }
 
