@@ -14,12 +14,13 @@ use super::driver::Driver;
 use super::stream::Stream;
 use crate::notice::try_notice;
 
-/// How long accepting pauses when no descriptor is left, unless a connection ends before.
+/// How long accepting pauses when no descriptor is left, unless a connection ends earlier.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Connections taken in one round, so that a flood of them doesn't starve those there are.
+/// The most connections accepted in one round, so that a flood of them doesn't starve existing
+/// ones.
 const ACCEPTS_MAX: usize = 64;
 
-/// A listening socket of one lane: a TCP one of its own, or a share of the Unix one.
+/// A listening socket of one lane: its own TCP socket, or a duplicate of the Unix socket.
 #[derive(Debug)]
 pub enum Listener {
     /// One of several on the same port.
@@ -47,7 +48,7 @@ impl AsFd for Listener {
 }
 
 impl Driver {
-    /// Takes what waits at a listener.
+    /// Accepts the connections that wait at a listener.
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = self.listeners.get(number) else { return };
@@ -58,8 +59,7 @@ impl Driver {
                     Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                         return self.pause_accepting();
                     }
-                    // This one connection is gone already, or a signal came: the next one may be
-                    // there.
+                    // This connection is already gone, or a signal came; there may be another.
                     _ => {}
                 },
             }
@@ -68,7 +68,7 @@ impl Driver {
 
     fn admit(&mut self, stream: Stream) {
         if self.table.is_full() {
-            // Dropped: the client sees the end at once instead of waiting for a place.
+            // Dropped, so that the client sees the end at once instead of waiting for a place.
             self.counters.add(Counter::OverConnectionCap, 1);
             return;
         }
@@ -81,7 +81,8 @@ impl Driver {
         }
     }
 
-    /// A listener that is ready and can't be served would spin: it leaves the set for a while.
+    /// A listener that is ready and can't be served would make the loop spin, so it is removed from
+    /// the set for a while.
     fn pause_accepting(&mut self) {
         self.counters.add(Counter::AcceptPauses, 1);
         for listener in &self.listeners {

@@ -16,20 +16,20 @@ use super::table::Table;
 use crate::protocol::{Limits, Mode, Status, answer_bytes, write_answer};
 use crate::stage::{ConnId, Request};
 
-/// Answers taken in one round.
+/// The most answers encoded in one round.
 const ANSWERS_MAX: usize = 1024;
 
 /// The answering stage and what it reads; and the sizes of outputs.
 #[derive(Debug)]
 pub(super) struct Answers {
-    /// Gone once the stream has ended, or the stage has failed.
+    /// None once the stream has ended or the stage has failed.
     stage: Option<Stage<Request>>,
     verdicts: ColumnReader<u8>,
     scores: ColumnReader<f32>,
     output_bytes: usize,
     answer_bytes_max: usize,
     refusal_bytes: usize,
-    /// Beside so many bytes an output holds one more answer, and all refusals.
+    /// With at most this many bytes in it, an output has room for one more answer and all refusals.
     owed_max: usize,
     in_flight_max: u32,
     /// Connections with something to send.
@@ -37,9 +37,9 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// `in_flight_max` requests of a connection may wait for their answers, and as many refusals
-    /// beside them: `output_bytes` are enough for all of these and the last refusal, when framing
-    /// is lost.
+    /// Up to `in_flight_max` requests of a connection may wait for their answers, and as many
+    /// refusals as well. `output_bytes` suffice for all of these and for the last refusal, when
+    /// framing is lost.
     pub(super) fn new(
         stage: Stage<Request>,
         verdicts: ColumnReader<u8>,
@@ -66,14 +66,14 @@ impl Answers {
         }
     }
 
-    /// Whether a connection has as many requests under way as it may, or its output couldn't hold
-    /// one more answer beside those that are owed.
+    /// Whether a connection has as many requests in flight as it may, or its output has no room for
+    /// one more answer besides those that are owed.
     #[inline]
     pub(super) fn is_full(&self, conn: &Conn) -> bool {
         conn.in_flight >= self.in_flight_max || self.owed(conn) > self.owed_max
     }
 
-    /// The same of refusals, and the last one.
+    /// The same for refusals, including the last one.
     pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
         conn.busy_in_flight >= self.in_flight_max
             || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
@@ -90,7 +90,7 @@ impl Answers {
             + conn.busy_in_flight as usize * self.refusal_bytes
     }
 
-    /// Encodes what has been decided; says how many answers that were.
+    /// Encodes decided answers and returns their number.
     fn drain(
         &mut self,
         table: &mut Table,
@@ -105,7 +105,7 @@ impl Answers {
                 self.stage = Some(stage);
                 return count;
             }
-            // The lane knows of a failure by itself.
+            // The lane already knows of a failure.
             Ok(Polled::Ended) | Err(_) => {}
         }
         0
@@ -125,7 +125,7 @@ impl Answers {
         {
             conn.out = classes.output();
             if conn.out.is_none() {
-                // The answer waits, and with it the slot: the ring fills up and nothing more is
+                // The answer waits, and with it the slot. The ring fills up, and nothing more is
                 // read.
                 return Outcome::Retry;
             }
@@ -146,7 +146,7 @@ impl Answers {
             counters.add(Counter::Orphans, 1);
             return Outcome::Done;
         };
-        // By what the parser counted it as, whatever became of it.
+        // Counted as the parser counted it, whatever its outcome.
         let in_flight = if request.status == Status::Busy {
             &mut conn.busy_in_flight
         } else {
@@ -159,7 +159,7 @@ impl Answers {
         let Some(out) = conn.out.as_mut() else { unreachable!("it has an output") };
         let bytes = answer_bytes(request.mode, scores.len());
         if out.len() + bytes > self.output_bytes {
-            // What is sent makes room; the caps leave enough for what is owed.
+            // Sending makes room; the caps leave enough for everything owed.
             drop_front(out, conn.out_sent);
             conn.out_sent = 0;
         }
@@ -176,12 +176,12 @@ impl Answers {
 }
 
 impl Driver {
-    /// Encodes answers; says whether there were any.
+    /// Encodes answers. Returns whether there were any.
     pub(super) fn drain_answers(&mut self) -> bool {
         self.answers.drain(&mut self.table, &mut self.counters, &mut self.classes) > 0
     }
 
-    /// Sends what is encoded; says whether anything moved.
+    /// Sends encoded answers. Returns whether anything moved.
     pub(super) fn send_all(&mut self) -> bool {
         let mut moved = false;
         while let Some(id) = self.answers.dirty.pop() {
@@ -219,13 +219,13 @@ impl Driver {
         if conn.phase == Phase::Ending {
             self.end_if_answered(id);
         } else {
-            // What was capped may go on.
+            // A connection that was at its cap may continue.
             self.queue_read(id);
         }
         moved
     }
 
-    /// Takes the carry buffer of a connection back.
+    /// Takes back a connection's carry buffer.
     pub(super) fn drop_carry(&mut self, conn: &mut Conn) {
         conn.carry.take().into_iter().for_each(|carry| self.classes.give_carry(carry));
     }

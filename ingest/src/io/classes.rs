@@ -19,49 +19,49 @@ use slipring::region::Numa;
 use crate::notice::try_notice;
 use crate::protocol::{Limits, Mode, answer_bytes};
 
-/// A carry buffer for unfinished frames holds the largest one, and at least this much.
+/// The least size of a carry buffer for unfinished frames, which always holds the largest frame.
 const CARRY_MIN_BYTES: usize = 32 << 10;
-/// Sizes beyond the wire table's are whole pages, so that each buffer can give its pages back by
-/// itself.
+/// Sizes beyond the wire table are whole pages, so that each buffer can give its pages back
+/// separately.
 const PAGE_BYTES: usize = 4 << 10;
-/// What the IO thread keeps at hand of each size: as many as a thread can keep.
+/// How much of each size the IO thread keeps: as much as a thread can.
 const KEPT_BUFFERS: usize = 32;
-/// How often somebody looks for buffers that weren't needed for long.
+/// The interval of looking for buffers that haven't been needed for a while.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Why a lane has no class pool.
+/// Errors of making a lane's class pool.
 #[derive(Debug, thiserror::Error)]
 pub enum ClassesError {
-    /// A size that no class can have.
+    /// A size that is invalid for a class.
     #[error(transparent)]
     Class(#[from] ClassError),
     /// No memory for one buffer of each size.
     #[error(transparent)]
     Get(#[from] GetError),
-    /// No thread that gives pages back.
+    /// No thread for giving pages back.
     #[error("a ticker's thread: {0}; raise the thread limit")]
     Ticker(#[from] std::io::Error),
 }
 
-/// The pool, and what is out of it as carry buffers.
+/// The pool, and the account of its carry buffers.
 #[derive(Debug)]
 pub struct Classes {
     pool: ClassPool,
     _ticker: Ticker,
     output_bytes: usize,
-    /// For an unfinished frame, and for all of a receive; equal where the largest frame is as large
-    /// as a receive.
+    /// Sizes for an unfinished frame and for a whole receive; equal if the largest frame is as
+    /// large as a receive.
     carry_bytes: [usize; 2],
     carry_bytes_max: usize,
     /// Carry buffers in use, of either size.
     carried: [usize; 2],
     /// Times that the system refused memory.
     refusals: u64,
-    /// It has since somebody asked.
+    /// Whether it has refused since the last question.
     is_short: bool,
 }
 
-/// Bytes of an output: `in_flight_max` answers and as many refusals, and one more for lost framing.
+/// The size of an output: `in_flight_max` answers, as many refusals, and one more for lost framing.
 pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
     let (answer, refusal) =
         (answer_bytes(Mode::Header, limits.max_vectors as usize), answer_bytes(Mode::Header, 0));
@@ -69,10 +69,11 @@ pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
 }
 
 impl Classes {
-    /// A pool without memory, for outputs of `output_bytes`, carry buffers for frames of
-    /// `frame_bytes` and such for `receive_bytes`, those two together of `carry_bytes_max` bytes,
-    /// but one of each at least, all on the NUMA node. The calling thread isn't pinned yet: the
-    /// ticker's thread takes after it.
+    /// Makes a pool, which holds no memory yet, for outputs of `output_bytes` and carry buffers for
+    /// frames of `frame_bytes` and receives of `receive_bytes`. Carry buffers take up to
+    /// `carry_bytes_max` bytes together, but at least one of each size is allowed. All memory is on
+    /// the NUMA node. The calling thread must not be pinned yet, because the ticker's thread
+    /// inherits its mask.
     ///
     /// # Errors
     /// A size is larger than a class may be, or the system has no thread left.
@@ -88,7 +89,7 @@ impl Classes {
         let table = table([output_bytes, frame_bytes, receive_bytes])?;
         let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
-        // No other thread keeps any.
+        // No other thread keeps buffers.
         let cache_bytes = output_bytes
             .max(receive_bytes)
             .next_multiple_of(PAGE_BYTES)
@@ -114,11 +115,11 @@ impl Classes {
         })
     }
 
-    /// Maps one buffer of each size at least, on the pool's NUMA node or, if that is local, this
-    /// thread's. Pages come with their first use.
+    /// Maps at least one buffer of each size, on the pool's NUMA node or, if that is local, on this
+    /// thread's. Pages are populated on first use.
     ///
     /// # Errors
-    /// What the system or a limit refused.
+    /// The refusal of the system or of a limit.
     pub fn map(&mut self) -> Result<(), ClassesError> {
         let [frame_bytes, receive_bytes] = self.carry_bytes;
         let all = [self.output_bytes, frame_bytes, receive_bytes].map(|len| self.pool.try_get(len));
@@ -134,12 +135,12 @@ impl Classes {
         self.output_bytes
     }
 
-    /// An empty output, or none for lack of memory.
+    /// An empty output, or None for lack of memory.
     pub(super) fn output(&mut self) -> Option<PooledBuf> {
         self.get(self.output_bytes)
     }
 
-    /// An empty buffer for `len` bytes of a receive, or none: the bound is reached, or memory is
+    /// An empty buffer for `len` bytes of a receive, or None if the bound is reached or memory is
     /// lacking.
     pub(super) fn carry(&mut self, len: usize) -> Option<PooledBuf> {
         debug_assert!(len <= self.carry_bytes[1], "{len} bytes are more than a receive");
@@ -154,7 +155,7 @@ impl Classes {
         Some(buffer)
     }
 
-    /// Takes a carry buffer back.
+    /// Takes back a carry buffer.
     pub(super) fn give_carry(&mut self, buffer: PooledBuf) {
         let size = usize::from(buffer.capacity() > self.carry_bytes[0]);
         debug_assert!(
@@ -170,13 +171,12 @@ impl Classes {
         self.carried.iter().zip(self.carry_bytes).map(|(&count, bytes)| count * bytes).sum()
     }
 
-    /// Whether memory was refused since the last call: whoever waits for it is asked again after a
-    /// pause.
+    /// Whether memory was refused since the last call. If so, the caller tries again after a pause.
     pub(super) fn take_short(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
     }
 
-    /// Times that the system refused memory, and somebody had to wait.
+    /// How often the system refused memory, so that a client had to wait.
     pub(super) fn refusals(&self) -> u64 {
         self.refusals
     }
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_node_is_the_one_that_was_named() {
-        // Node 0 is everywhere; a machine of so many nodes as this isn't made.
+        // Node 0 exists everywhere; no machine has this many nodes.
         let of = |node| Classes::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
         assert!(of(0).map().is_ok());
         let refused = of(99_999).map().expect_err("there is no such node");

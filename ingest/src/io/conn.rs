@@ -12,16 +12,16 @@ use super::duty::Unsent;
 use super::stream::Stream;
 use crate::protocol::Mode;
 
-/// How far a connection is on its way out.
+/// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Requests may come.
     Open,
-    /// No more requests are taken: the client has ended its stream, framing is lost, or the service
-    /// drains. What is owed is still answered.
+    /// No more requests are accepted: the client has ended its stream, framing is lost, or the
+    /// service drains. Owed answers are still sent.
     Ending,
-    /// Everything is answered and our side has ended: what still comes is read and thrown away, so
-    /// that the kernel doesn't reset the connection under answers that the client hasn't read yet.
+    /// Everything is answered and our side has ended. Further bytes are read and discarded, so that
+    /// the kernel doesn't reset the connection before the client has read its answers.
     Lingering,
 }
 
@@ -31,30 +31,31 @@ pub(super) struct Conn {
     /// Known once four bytes are there.
     pub(super) mode: Option<Mode>,
     pub(super) phase: Phase,
-    /// The client's end of stream was seen.
+    /// Whether the client's end of stream was seen.
     pub(super) at_end: bool,
-    /// Received bytes from a frame boundary on, when they couldn't be cut where they were received.
+    /// Received bytes, starting at a frame boundary, that couldn't be cut in place.
     pub(super) carry: Option<PooledBuf>,
-    /// How many had been carried before: the smaller, the longer it waits.
+    /// The lane's count of carry buffers when this one was filled: the smaller, the longer it has
+    /// waited.
     pub(super) carried_at: u64,
     /// Encoded answers from `out_sent` on.
     pub(super) out: Option<PooledBuf>,
     pub(super) out_sent: usize,
-    /// When what is in `out` was received.
+    /// When the requests answered in `out` were received.
     pub(super) unsent: Unsent,
     /// When the carry buffer got its last bytes.
     pub(super) carry_ns: u64,
-    /// Requests in slots, good ones and those refused as busy.
+    /// The number of requests in slots, including those refused as busy.
     pub(super) in_flight: u32,
     pub(super) busy_in_flight: u32,
     pub(super) readable: bool,
-    /// The end of its stream, or an error, waits behind what is to be read, and no further event
-    /// will tell.
+    /// The end of its stream, or an error, comes after the bytes still to be read, and no further
+    /// event will report it.
     pub(super) hangup: bool,
     pub(super) writable: bool,
-    /// It stands in the queue of those to read.
+    /// Whether it is queued for reading.
     pub(super) queued: bool,
-    /// It stands in the list of those with something to send.
+    /// Whether it is in the list of those with something to send.
     pub(super) dirty: bool,
 }
 
@@ -73,7 +74,7 @@ impl Conn {
             carry_ns: 0,
             in_flight: 0,
             busy_in_flight: 0,
-            // A new socket may have both by the time it is registered.
+            // A new socket may be ready for both by the time it is registered.
             readable: true,
             writable: true,
             hangup: false,
@@ -87,13 +88,13 @@ impl Conn {
         self.out.as_ref().map_or(0, |out| out.len() - self.out_sent)
     }
 
-    /// Whether every request that was taken is answered and sent.
+    /// Whether every accepted request is answered and the answer is sent.
     pub(super) fn owes_nothing(&self) -> bool {
         self.in_flight == 0 && self.busy_in_flight == 0 && self.out.is_none()
     }
 
-    /// A receive of `most` bytes gave `bytes`: a short one has emptied the socket, and more will be
-    /// told, unless the end is next.
+    /// A receive of up to `most` bytes returned `bytes`. A short receive has emptied the socket,
+    /// and more data will be reported, unless the end is next.
     pub(super) fn received(&mut self, bytes: usize, most: usize) {
         debug_assert!(bytes <= most);
         self.readable = bytes == most || self.hangup;

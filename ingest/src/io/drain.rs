@@ -17,7 +17,7 @@ use super::counters::{ClassUse, Counter, Counts, IoReport, PoolUse};
 use super::driver::{Driver, SLEEP_UNRECLAIMED};
 
 impl Driver {
-    /// Drains; says until when the sink may take.
+    /// Drains, and returns the sink's deadline.
     pub(super) fn drain(mut self, mut failure: Option<String>) -> (IoReport, CloseReport, Instant) {
         let start = Instant::now();
         let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
@@ -38,9 +38,9 @@ impl Driver {
         (IoReport { counts, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
     }
 
-    /// Connections end once the whole frames that were received from them are taken, or now if
-    /// `all` of them have to. When the last has, the stream ends, so that stages and sink finish
-    /// while clients still read.
+    /// A connection ends once the complete frames received from it are taken; with `all`, every
+    /// connection ends now. When the last one has ended, the stream ends, so that stages and sink
+    /// finish while clients still read.
     fn end_drained(&mut self, all: bool) {
         if all {
             self.stalled = None;
@@ -62,20 +62,19 @@ impl Driver {
         }
     }
 
-    /// Connections that are still owed something.
+    /// Connections that are still owed answers.
     fn unanswered(&mut self) -> usize {
         let mut ids = self.table.ids();
         ids.retain(|&id| self.table.get_mut(id).is_some_and(|conn| conn.phase != Phase::Lingering));
         ids.len()
     }
 
-    /// Ends the stream and drains it, answers included; the sink has as long as the deadline
-    /// leaves.
+    /// Ends the stream and drains it, including answers. The sink has until the deadline.
     fn close_lane(mut self, until: Instant) -> (Counts, ClassUse, CloseReport) {
         self.stalled = None;
         self.lane.begin_close();
-        // Also if the lane has failed: the answering stage gets to its end, or finds that it waits
-        // for a dead one.
+        // Also if the lane has failed: the answering stage reaches the end, or finds that it waits
+        // for a dead stage.
         while !self.answers.has_ended() && Instant::now() < until {
             let progress = self.lane.poll();
             if !self.drain_answers() && progress.is_idle() && !self.answers.has_ended() {
@@ -87,8 +86,8 @@ impl Driver {
                 }
             }
         }
-        // The answering stage goes last: dropped before the end it would count as failed, not as
-        // late.
+        // The answering stage is dropped last: dropped before the end, it would count as failed,
+        // not as late.
         let Self { lane, mut counters, answers, classes, .. } = self;
         counters.set(Counter::MemoryRefusals, classes.refusals());
         let close = lane.close(until.saturating_duration_since(Instant::now()));

@@ -29,34 +29,35 @@ use crate::notice::try_notice;
 use crate::protocol::{Limits, Mode};
 use crate::stage::{ConnId, Request};
 
-/// Connections read in one round.
+/// The most connections read in one round.
 const READS_MAX: usize = 64;
 /// How long a connection that was answered in full may take to end its side.
 const LINGER: Duration = Duration::from_secs(1);
-/// Longest sleep while something isn't reclaimed (gauges stay fresh), and at all.
+/// The longest sleep while something isn't reclaimed (so that gauges stay fresh), and the longest
+/// at all.
 pub(super) const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// A receive takes at least this much of a chunk's rest, unless frames are smaller.
+/// A receive needs at least this much room in the chunk, unless frames are smaller.
 const RECEIVE_MIN_BYTES: usize = 16 << 10;
-/// And at most this much, unless frames are larger. Each receive ends in one send and one wake-up
-/// of the client, so a deep pipeline wants few of them; more than this brought nothing with 32
-/// requests of 4 KiB in flight on each connection.
+/// A receive takes at most this much, unless frames are larger. Each receive ends in one send and
+/// one wake-up of the client, so a deep pipeline needs few of them. A larger value gained nothing
+/// with 32 requests of 4 KiB in flight per connection.
 const RECEIVE_MAX_BYTES: usize = 128 << 10;
 
-/// What a driver is told.
+/// The options of a driver.
 #[derive(Clone, Debug)]
 pub struct DriverOptions {
-    /// Dimension and most vectors of a frame.
+    /// The dimension, and the most vectors of a frame.
     pub limits: Limits,
-    /// Connections at once.
+    /// The most connections at once.
     pub connections_max: usize,
-    /// Requests of one connection without an answer.
+    /// The most unanswered requests of one connection.
     pub in_flight_max: u32,
-    /// What the thread does when there is nothing to do.
+    /// What the thread does while it is idle.
     pub wait: Wait,
-    /// How long it drains.
+    /// The time limit for draining.
     pub drain: Duration,
-    /// What times are taken by.
+    /// The clock for all measurements.
     pub clock: Clock,
 }
 
@@ -70,20 +71,20 @@ pub struct Driver {
     pub(super) accept_again_at: Option<Instant>,
     pub(super) poller: Poller,
     pub(super) classes: Classes,
-    /// Carry buffers filled so far.
+    /// The number of carry buffers filled so far.
     pub(super) carried: u64,
     pub(super) counters: Counters,
     pub(super) receive_min_bytes: usize,
     pub(super) receive_max_bytes: usize,
-    /// The one receive that a full ring interrupted, and when it was; no socket is read before it
-    /// is cut.
+    /// The one receive that a full ring interrupted, and its time. No socket is read before it is
+    /// cut.
     pub(super) stalled: Option<(ConnId, Received, u64)>,
-    /// When the bytes came that are being cut.
+    /// When the bytes that are being cut were received.
     pub(super) received_ns: u64,
-    /// Requests taken of these that aren't counted yet.
+    /// Requests taken from these bytes that aren't counted yet.
     pub(super) taken: u32,
     pub(super) duty: Duty,
-    /// The ring or the pool is full: nothing is read until something was reclaimed.
+    /// The ring or the pool is full: nothing is read until something is reclaimed.
     pub(super) full: bool,
     pub(super) draining: bool,
     ready: VecDeque<ConnId>,
@@ -94,7 +95,7 @@ pub struct Driver {
     pub(super) drain_time: Duration,
 }
 
-/// Most bytes of one receive.
+/// The most bytes of one receive.
 pub fn receive_bytes_max(limits: &Limits) -> usize {
     limits.frame_bytes_max(Mode::Header).max(RECEIVE_MAX_BYTES)
 }
@@ -110,7 +111,7 @@ pub struct AnswerEnd {
 }
 
 impl Driver {
-    /// A driver over a lane that was started on this thread.
+    /// A driver for a lane that was started on this thread.
     ///
     /// # Errors
     /// The system has no descriptor left, or a listener can't be watched.
@@ -172,7 +173,7 @@ impl Driver {
         IoWatch { counters, duty, lane, stages, classes: self.classes.pool() }
     }
 
-    /// Serves until it is told to stop or its lane fails, then drains; says until when it may take.
+    /// Serves until it is stopped or its lane fails, then drains, and returns the sink's deadline.
     pub fn run(mut self) -> (IoReport, CloseReport, Instant) {
         let mut failure = None;
         while !self.stop.load(Ordering::Acquire) && failure.is_none() {
@@ -188,10 +189,10 @@ impl Driver {
         self.rest(busy)
     }
 
-    /// Everything but waiting; says whether anything moved.
+    /// Everything but waiting. Returns whether anything moved.
     pub(super) fn round(&mut self) -> bool {
         let moved = self.read();
-        // What a stall had held up may be taken without a receive.
+        // Frames that a stall had held up may be taken without a receive.
         let read = moved || self.duty.has_taken();
         if read {
             self.duty.end(Activity::Receive);
@@ -210,7 +211,7 @@ impl Driver {
         if sent {
             self.duty.end(Activity::Send);
         }
-        // With nothing in the ring, nothing will be reclaimed any more.
+        // If the ring is empty, nothing more will be reclaimed.
         self.full &= progress.reclaimed == 0 && self.lane.slots_in_use() > 0;
         self.end_lingering();
         let moved = read || !progress.is_idle() || answered || sent;
@@ -220,7 +221,7 @@ impl Driver {
         moved
     }
 
-    /// One receive each for those that are ready, unless the lane is full.
+    /// One receive per ready connection, unless the lane is full.
     fn read(&mut self) -> bool {
         if !self.full && !self.resume_stalled() {
             return true;
@@ -243,7 +244,7 @@ impl Driver {
         moved
     }
 
-    /// Waits as the strategy says, then takes what became ready. Some: the lane has failed.
+    /// Waits as the strategy says, then collects ready events. Some: the lane has failed.
     pub(super) fn rest(&mut self, busy: bool) -> Option<String> {
         let waiting_for_turn = (!self.ready.is_empty() || self.stalled.is_some()) && !self.full;
         let asleep = !busy && !waiting_for_turn && self.idle.pass();
@@ -258,8 +259,8 @@ impl Driver {
         if self.classes.take_short() {
             self.counters.set(Counter::MemoryRefusals, self.classes.refusals());
             waited = Activity::BlockedMemory;
-            // Asked again at once the kernel would say the same, and a lane with an answer in its
-            // ring doesn't sleep.
+            // If asked again at once, the kernel would refuse again, and a lane with an answer in
+            // its ring doesn't sleep.
             self.look(Some(SLEEP_UNRECLAIMED));
         } else if !asleep {
             self.look(Some(Duration::ZERO));
@@ -291,7 +292,7 @@ impl Driver {
 
     fn look(&mut self, timeout: Option<Duration>) {
         let (table, ready, dirty) = (&mut self.table, &mut self.ready, &mut self.answers.dirty);
-        // Listeners are few: a bit each.
+        // Listeners are few: one bit each.
         let mut listeners = 0u64;
         let watched = self.poller.wait(timeout, |event| match event {
             Ready::Nudge => {}
@@ -332,7 +333,7 @@ impl Driver {
         }
     }
 
-    /// No more requests are taken from a connection; what is owed is answered, then it ends.
+    /// No more requests are taken from a connection. Owed answers are sent, then it ends.
     pub(super) fn end_requests(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase == Phase::Open {
@@ -342,8 +343,8 @@ impl Driver {
         }
     }
 
-    /// Ends a connection that is owed nothing: at once if the client has ended its side, else after
-    /// it does.
+    /// Ends a connection that is owed nothing: at once if the client has ended its side, else once
+    /// it has.
     pub(super) fn end_if_answered(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase != Phase::Ending || !conn.owes_nothing() {
@@ -372,8 +373,7 @@ impl Driver {
     fn remove(&mut self, id: ConnId) {
         let Some(mut conn) = self.table.remove(id) else { return };
         self.drop_carry(&mut conn);
-        // Its descriptor may be the one that accepting waits for; closing it takes it out of the
-        // epoll set.
+        // Accepting may be waiting for its descriptor. Closing it removes it from the epoll set.
         drop::<Conn>(conn);
         self.resume_accepting(true);
     }

@@ -70,14 +70,14 @@ impl Activity {
 /// A round that takes longer, sleep aside, is an overrun: its clients wait.
 const OVERRUN_NS: u64 = 10_000_000;
 
-/// The processor's own counter where it is steady, which is read without the system.
+/// The processor's own counter where it is steady; reading it needs no system call.
 pub fn clock() -> Clock {
     static QUANTA: OnceLock<quanta::Clock> = OnceLock::new();
     fn now_ns() -> u64 {
         let clock = QUANTA.get_or_init(quanta::Clock::new);
         clock.delta_as_nanos(0, clock.raw())
     }
-    // Calibrated before anybody measures: it takes some milliseconds.
+    // Calibrated before the first measurement, which takes some milliseconds.
     now_ns();
     Clock::of(now_ns)
 }
@@ -104,7 +104,7 @@ pub(super) struct Duty {
 }
 
 impl Duty {
-    /// For rounds of at most so many receives.
+    /// For rounds of at most this many receives.
     pub(super) fn new(clock: Clock, receives_max: usize) -> Self {
         let cells = Cells {
             times_ns: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -132,7 +132,7 @@ impl Duty {
         self.clock.now_ns()
     }
 
-    /// So many requests have been taken, which the receive of this moment had completed.
+    /// This many requests were taken, which the present receive had completed.
     pub(super) fn took(&mut self, received_ns: u64, taken: u32) {
         let has_room = self.received.len() < self.received.capacity();
         match self.received.last_mut() {
@@ -141,7 +141,7 @@ impl Duty {
         }
     }
 
-    /// Whether requests were taken that no flush has followed yet.
+    /// Whether requests were taken that aren't flushed yet.
     pub(super) fn has_taken(&self) -> bool {
         !self.received.is_empty()
     }
@@ -154,7 +154,7 @@ impl Duty {
         self.last_ns = now_ns;
     }
 
-    /// What was received in this round is about to be flushed, at the end of an activity.
+    /// The requests received in this round are about to be flushed, at the end of an activity.
     pub(super) fn flushed(&mut self) {
         for (received_ns, requests) in self.received.drain(..) {
             self.to_flush.record(self.last_ns.saturating_sub(received_ns), u64::from(requests));
@@ -179,7 +179,7 @@ impl Duty {
         counters.add(Counter::Overruns, u64::from(took_ns > OVERRUN_NS));
     }
 
-    /// What follows the round has ended: the wait, or no more than a look at what is ready.
+    /// The wait after the round has ended, or just a look at what is ready.
     pub(super) fn begin_round(&mut self, waited: Activity) {
         self.end(waited);
         self.round_ns = self.last_ns;
@@ -211,16 +211,16 @@ impl DutyReader {
     }
 }
 
-/// Requests of one connection that are answered and not sent, by the receive that completed them:
-/// as runs, few of them.
+/// Requests of one connection that are answered and not sent, as a few runs, one per receive that
+/// completed them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsent {
     runs: [(u64, u32); RUNS],
     len: u8,
 }
 
-/// A connection whose answers wait for longer than that many receives is one that doesn't read:
-/// then the last run stands for what follows it.
+/// A connection whose answers wait for more receives than that doesn't read. Then the last run
+/// includes what follows it.
 const RUNS: usize = 8;
 
 impl Unsent {

@@ -12,12 +12,12 @@ use super::stream::Moved;
 use crate::protocol::{Detected, FrameHead, Front, Mode, Status, detect, front};
 use crate::stage::{ConnId, Request};
 
-/// Largest piece of the stream that is thrown away at once while a connection lingers.
+/// The most bytes discarded at once while a connection lingers.
 const DISCARD_BYTES: usize = 4096;
 
-/// What stands at the front of received bytes.
+/// What is at the front of received bytes.
 enum Next {
-    /// A whole frame, and how the connection speaks.
+    /// A complete frame, and the connection's mode.
     Whole(Mode, FrameHead),
     /// Not enough bytes.
     Part,
@@ -36,7 +36,7 @@ enum Stop {
 }
 
 impl Driver {
-    /// One receive of a connection; says whether anything moved.
+    /// One receive of a connection. Returns whether anything moved.
     pub(super) fn receive(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         match conn.phase {
@@ -73,8 +73,8 @@ impl Driver {
         }
     }
 
-    /// Cuts whole frames off a receive where they lie. What is left moves to the connection's carry
-    /// buffer, or stays as the lane's stalled receive if the lane is full.
+    /// Cuts complete frames from a receive, in place. The rest moves to the connection's carry
+    /// buffer or, if the lane is full, stays as the lane's stalled receive.
     pub(super) fn cut(&mut self, id: ConnId, received: Received) {
         self.cut_frames(id, received);
         self.note_taken();
@@ -116,7 +116,7 @@ impl Driver {
         }
     }
 
-    /// Goes on with the receive that a full lane interrupted; true if it is done.
+    /// Continues the receive that a full lane interrupted. Returns true once it is done.
     pub(super) fn resume_stalled(&mut self) -> bool {
         let Some((id, received, received_ns)) = self.stalled.take() else { return true };
         self.received_ns = received_ns;
@@ -139,14 +139,14 @@ impl Driver {
         false
     }
 
-    /// Moves what is left of a receive to a carry buffer.
+    /// Moves the rest of a receive to a carry buffer.
     fn carry(&mut self, id: ConnId, rest: Received) {
         let mut carry = self.classes.carry(rest.len());
         // More than one, where it needs a larger buffer than theirs.
         while carry.is_none() && self.refuse_oldest_carry() {
             carry = self.classes.carry(rest.len());
         }
-        // There is no room even for the refusal: all of this waits.
+        // There is no room even for the refusal, so all of this waits.
         let Some(mut carry) = carry else { return self.stall(id, rest) };
         let Some(conn) = self.table.get_mut(id) else { return self.classes.give_carry(carry) };
         debug_assert!(conn.carry.is_none());
@@ -160,8 +160,8 @@ impl Driver {
     }
 
     /// Every carry buffer is taken. The frame that has waited longest is the least likely to be
-    /// finished: its connection is refused, behind what it is still owed. False: there is none, or
-    /// no room for its refusal. Cost: a look at every connection.
+    /// completed, so its connection is refused, after the answers that it is still owed. Returns
+    /// false if there is none, or no room for its refusal. Cost: a look at every connection.
     fn refuse_oldest_carry(&mut self) -> bool {
         let Some(oldest) = self.table.oldest_carry() else { return false };
         let mode = self.table.get_mut(oldest).and_then(|conn| conn.mode).unwrap_or(Mode::Count);
@@ -177,7 +177,8 @@ impl Driver {
         }
         let Some(conn) = self.table.get_mut(id) else { return false };
         let Some(carry) = conn.carry.as_mut() else { return false };
-        // Up to the end of the frame and no further: what follows goes straight into the pool.
+        // Receives up to the end of the frame and no further, because what follows goes straight
+        // into the pool.
         let missing = self.limits.missing(conn.mode, carry);
         if missing == 0 || !conn.readable || self.draining {
             return false;
@@ -201,7 +202,7 @@ impl Driver {
         true
     }
 
-    /// Copies whole frames from the carry buffer into the pool; says whether one was taken.
+    /// Copies complete frames from the carry buffer into the pool. Returns whether one was taken.
     fn take_carried(&mut self, id: ConnId) -> bool {
         let (mut at, mut taken) = (0, false);
         self.received_ns = self.table.get_mut(id).map_or(self.received_ns, |conn| conn.carry_ns);
@@ -261,8 +262,8 @@ impl Driver {
         Some(head.frame_bytes())
     }
 
-    /// Drops the first `taken` bytes of the carry buffer, and the buffer once it is empty or of no
-    /// use any more.
+    /// Drops the first `taken` bytes of the carry buffer, and the buffer itself once it is empty or
+    /// useless.
     fn shorten_carry(&mut self, id: ConnId, taken: usize) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let Some(mut carry) = conn.carry.take() else { return };
@@ -281,7 +282,7 @@ impl Driver {
         if self.lane.stage(slice, request).is_ok() {
             self.took(id, Status::Ok);
         }
-        // Else the lane was poisoned a moment ago, and the driver ends with its next round.
+        // Otherwise the lane was poisoned a moment ago, and the driver ends in its next round.
     }
 
     fn stage_refusal(&mut self, id: ConnId, mode: Mode, head: &FrameHead, status: Status) {
@@ -309,8 +310,7 @@ impl Driver {
         }
     }
 
-    /// Framing is lost: one last answer, in its place behind those before it, and nothing more is
-    /// taken.
+    /// Framing is lost: one last answer follows those before it, and nothing more is taken.
     fn lose(&mut self, id: ConnId, mode: Mode, status: Status) -> Result<(), Stop> {
         let head = FrameHead {
             header_bytes: 0,
@@ -328,7 +328,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A receive that gave nothing.
+    /// A receive that returned no bytes.
     fn no_bytes(&mut self, id: ConnId, moved: &Moved) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         conn.readable = false;
@@ -345,7 +345,7 @@ impl Driver {
         true
     }
 
-    /// Throws away what still comes on a connection that is answered in full.
+    /// Discards further bytes of a connection that is fully answered.
     fn discard(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
         let mut bytes = [0u8; DISCARD_BYTES];
@@ -371,7 +371,7 @@ fn admits(
 ) -> Result<Option<Status>, Stop> {
     let mut status = head.refusal;
     if answers.is_full(conn) {
-        // Only header mode has a word for it, and only so many of them fit its output.
+        // Only header mode can express it, and only a limited number of them fit the output.
         if mode == Mode::Count || answers.is_full_for_refusals(conn) {
             return Err(Stop::Capped);
         }
@@ -405,8 +405,8 @@ impl Wire {
         }
     }
 
-    /// Whether the connection's carry buffer holds a frame, or the loss of one, that isn't taken
-    /// yet.
+    /// Whether the connection's carry buffer holds a complete frame, or lost framing, that isn't
+    /// taken yet.
     pub(super) fn holds_whole_frame(&self, conn: &mut Conn) -> bool {
         let Some(carry) = conn.carry.take() else { return false };
         let holds = !matches!(self.next(conn, &carry), Next::Part);
@@ -414,7 +414,7 @@ impl Wire {
         holds
     }
 
-    /// Bytes that the frame at the front still lacks, as far as can be said; 0 if it is whole.
+    /// The bytes that the frame at the front still lacks, as far as is known; 0 if it is complete.
     fn missing(&self, mode: Option<Mode>, bytes: &[u8]) -> usize {
         let header = mode.map_or(4, Mode::header_bytes);
         let whole = match mode.map(|mode| front(mode, bytes, &self.0)) {

@@ -12,12 +12,12 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// What a call on a socket came to.
+/// The result of a call on a socket.
 #[derive(Debug)]
 pub(super) enum Moved {
-    /// So many bytes; for a receive, at least one.
+    /// This many bytes; for a receive, at least one.
     Bytes(usize),
-    /// Nothing now: readiness will be told.
+    /// Nothing now; readiness will be reported.
     NotNow,
     /// The other side has ended its stream.
     End,
@@ -28,7 +28,7 @@ pub(super) enum Moved {
 impl Stream {
     pub(super) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        // Answers are small and gathered by ourselves: waiting for more would only delay them.
+        // Answers are small, and we gather them ourselves: waiting for more would only delay them.
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
     }
@@ -59,7 +59,7 @@ impl Stream {
 
     /// Says that nothing more will be sent.
     pub(super) fn end_sending(&self) {
-        // An error means that the other side is gone, which the next receive tells.
+        // An error means that the other side is gone, which the next receive reports.
         let _gone = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -76,7 +76,7 @@ impl AsFd for Stream {
     }
 }
 
-/// Makes a call again when a signal interrupted it.
+/// Repeats a call that a signal interrupted.
 fn again(mut call: impl FnMut() -> io::Result<usize>) -> Moved {
     loop {
         return match call() {

@@ -3,7 +3,7 @@
 use super::conn::Conn;
 use crate::stage::ConnId;
 
-/// A slab: places are used again, under another generation.
+/// A slab: indices are reused with another generation.
 #[derive(Debug)]
 pub(super) struct Table {
     places: Vec<Place>,
@@ -51,7 +51,7 @@ impl Table {
         id
     }
 
-    /// The connection, unless it is gone, also if another one took its place.
+    /// The connection, unless it is gone, even if another has taken its place.
     #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let place = self.places.get_mut(id.index as usize)?;

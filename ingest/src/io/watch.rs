@@ -12,19 +12,19 @@ use super::counters::{Counter, CountersReader, Counts};
 use super::duty::{Activity, DutyReader};
 use crate::latency::Latency;
 
-/// How long the IO thread may take to tell what only it knows; then its last answer stands. It
-/// answers once per round.
+/// How long the IO thread may take to report what only it knows. After that its last report is
+/// used. It answers once per round.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What any thread may know of a lane while it runs. Nothing of it slows the IO thread but the
-/// reader's question, once a reading.
+/// What any thread can read of a running lane. It costs the IO thread nothing but one report per
+/// reading.
 #[derive(Clone, Debug)]
 pub struct IoWatch {
     /// What was counted.
     pub counters: CountersReader,
-    /// What the time goes into.
+    /// Time by activity.
     pub duty: DutyReader,
-    /// The lane itself, while it is there.
+    /// The lane itself, while it exists.
     pub lane: LaneWatch,
     /// From the flush of a request to its release by each stage, and what the stages' threads do,
     /// also when the lane has gone.
@@ -50,7 +50,7 @@ pub struct IoFigures {
     /// Latencies in nanoseconds, in the order of a request's way: from its receive to its flush,
     /// from there to its release by each stage, and from its receive to its answer's being sent.
     pub latencies: Vec<(String, Histogram<u64>)>,
-    /// The lane at the later moment, while it is there.
+    /// The lane at the later moment, while it exists.
     pub lane: Option<LaneStats>,
 }
 
@@ -84,7 +84,7 @@ impl IoWatch {
 }
 
 impl IoFigures {
-    /// What came since `before`, which was taken earlier of the same lane.
+    /// The difference since `before`, an earlier reading of the same lane.
     #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
         self.seconds = self.at.saturating_duration_since(before.at).as_secs_f64();

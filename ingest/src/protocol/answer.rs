@@ -71,7 +71,7 @@ pub fn write_answer(
 /// The header of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerHead {
-    /// What became of the request. None is a refusal in count mode, which doesn't say why.
+    /// The outcome of the request. None is a refusal in count mode, which doesn't say why.
     pub status: Option<Status>,
     /// Scores that follow: one per vector, none in a refusal.
     pub vectors: u32,
@@ -83,7 +83,7 @@ pub struct AnswerHead {
     pub bytes_total: usize,
 }
 
-/// Bytes that are no answer; the stream can't be read further.
+/// Bytes that aren't an answer; the stream can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerError {
     /// The answer doesn't start with "SR".
@@ -96,7 +96,7 @@ pub enum AnswerError {
     Count(u32),
 }
 
-/// The header of the answer at the front of `bytes`; None if it isn't whole yet. The scores may
+/// The header of the answer at the front of `bytes`; None if it isn't complete yet. The scores may
 /// still be missing.
 pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
     if bytes.len() < mode.header_bytes() {
@@ -139,8 +139,8 @@ pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, Answe
     Ok(Some(head))
 }
 
-/// The whole answer at the front of `bytes`, and where in `bytes` its scores lie; None if it isn't
-/// whole yet.
+/// The complete answer at the front of `bytes`, and the position of its scores; None if it isn't
+/// complete yet.
 pub fn decode_answer(
     mode: Mode,
     bytes: &[u8],

@@ -6,12 +6,12 @@ use super::layout::{
 };
 use super::{Limits, Mode, Status};
 
-/// What stands at the front of `bytes` on a frame boundary.
+/// What is at the front of `bytes`, on a frame boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// Fewer bytes than a header.
     Partial,
-    /// The header is whole; the payload may not be there yet.
+    /// The header is complete; the payload may still be missing.
     Frame(FrameHead),
     /// Framing is lost: answer this with sequence 0, then close.
     Broken(Status),
@@ -28,7 +28,7 @@ pub struct FrameHead {
     pub vectors: u32,
     /// The client's own number, given back in the answer; 0 in count mode.
     pub sequence: u64,
-    /// Some: skip the payload and answer this; the connection lives on.
+    /// Some: skip the payload and answer this; the connection continues.
     pub refusal: Option<Status>,
 }
 
@@ -96,8 +96,8 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     } else {
         None
     };
-    // A payload no longer than a legal one can be skipped; a longer one could hold the connection
-    // for ever.
+    // A payload no longer than a legal one can be skipped; a longer one could block the connection
+    // forever.
     if payload_bytes > limits.payload_bytes_max() {
         return Front::Broken(refusal.unwrap_or(Status::TooManyVectors));
     }

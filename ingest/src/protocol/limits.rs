@@ -5,7 +5,7 @@ use std::fmt;
 use super::Mode;
 use super::layout::{F32_BYTES, PAYLOAD_BYTES_MAX, VECTORS_MAX};
 
-/// What a server takes: one dimension, and so many vectors a frame.
+/// The limits of a server: one dimension, and a number of vectors per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Components of every vector: 1 to 65535.
@@ -14,7 +14,7 @@ pub struct Limits {
     pub max_vectors: u32,
 }
 
-/// Limits that no server may start with.
+/// Limits that a server can't start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitsError {
     /// The dimension is 0 or doesn't fit the wire's u16.

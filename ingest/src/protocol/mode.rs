@@ -29,7 +29,8 @@ pub enum Detected {
     Need,
     /// Frames of this mode.
     Mode(Mode),
-    /// None of ours: RESP and HTTP today. Close, or hand it to who speaks it.
+    /// Not our protocol (RESP or HTTP, for example). Close the connection, or pass it to a handler
+    /// of that protocol.
     Unknown,
 }
 

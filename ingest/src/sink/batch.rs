@@ -56,8 +56,8 @@ impl OpenBatch {
         self.rows_max
     }
 
-    /// Bytes that a full batch comes to when it is encoded: its two columns, and 4 KiB for the
-    /// headers of file and batch and for padding.
+    /// The encoded size of a full batch: its two columns, and 4 KiB for the headers of file and
+    /// batch and for padding.
     pub fn encoded_bytes(&self) -> usize {
         self.rows_max * (size_of::<u64>() + self.dim * size_of::<f32>()) + 4096
     }
@@ -70,7 +70,7 @@ impl OpenBatch {
         &self.schema
     }
 
-    /// How many rows `values` are, if they are whole rows.
+    /// The number of rows in `values`, if they are whole rows.
     pub fn whole_rows(&self, values: &[f32]) -> Result<u64, SinkError> {
         if !values.len().is_multiple_of(self.dim) {
             return Err(SinkError::PartialRow { values: values.len(), dim: self.dim });
@@ -118,8 +118,8 @@ impl OpenBatch {
         .expect("the columns were built for this schema");
         writer.write(&batch).expect("the writer writes to memory");
         drop(batch);
-        // The encoder keeps no reference once it has written; if a later version does, a copy is
-        // right, too, and only slower.
+        // The encoder keeps no reference after writing. If a later version does, this copies
+        // instead, which is correct and only slower.
         self.values = held.into_vec().unwrap_or_else(|shared| shared.typed_data::<f32>().to_vec());
         self.values.drain(..rows * self.dim);
     }

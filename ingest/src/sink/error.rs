@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the data folder, a segment log or the reader of segments refused.
+/// Errors of the data folder, a segment log, or the reader of segments.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The data folder's path leads to a file.
@@ -20,7 +20,7 @@ pub enum SinkError {
     Locked {
         /// The folder.
         path: PathBuf,
-        /// The process that holds the lock, as it wrote itself down; `unknown` if it couldn't.
+        /// The process that holds the lock, as it recorded itself; `unknown` if it couldn't.
         holder: String,
     },
     /// The folder was made for vectors of another dimension.
@@ -29,14 +29,14 @@ pub enum SinkError {
         path.display()
     )]
     OtherDimension {
-        /// The folder, or the segment that says so.
+        /// The folder, or the segment with the other dimension.
         path: PathBuf,
         /// The dimension found.
         recorded: u32,
         /// The dimension asked for.
         asked: u32,
     },
-    /// A dimension that no folder can have.
+    /// A dimension beyond the limit.
     #[error("--dim {asked}: must be between 1 and {max}")]
     Dimension {
         /// The dimension asked for.
@@ -44,7 +44,7 @@ pub enum SinkError {
         /// The largest dimension.
         max: u32,
     },
-    /// The folder's record is missing or isn't one that this version wrote.
+    /// The folder's record is missing or wasn't written by this version.
     #[error("{}: {why}; name a data folder of this version of slipring", path.display())]
     Record {
         /// The record's file.
