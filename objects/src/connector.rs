@@ -14,15 +14,15 @@ use object_store::client::{
 };
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
-/// An answer that isn't the object, as a source of an [`object_store::Error`]. Clients of
-/// [`Stores`](crate::Stores) say it by themselves; a store of your own does it to be understood.
+/// An answer other than the object, as the source of an [`object_store::Error`]. Clients of
+/// [`Stores`](crate::Stores) set it themselves; your own store must set it to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A status that object_store would only describe.
     Status {
         /// HTTP's number.
         status: u16,
-        /// For how long the server wants to be left alone.
+        /// How long the server asks to wait.
         retry_after: Option<Duration>,
     },
     /// 200 for a part.
@@ -50,7 +50,7 @@ impl fmt::Display for Answer {
 
 impl std::error::Error for Answer {}
 
-/// Makes watched clients.
+/// Makes wrapped clients.
 #[derive(Debug, Default)]
 pub(crate) struct Connector(ReqwestConnector);
 
@@ -77,7 +77,8 @@ impl HttpService for Watched {
                     None => return Ok(response),
                 }
             }
-            // Of 206 object_store would take a part for the whole when it asked for that.
+            // object_store would take a part (206) for the whole object when it asked for the
+            // whole.
             206 | 408 | 416 | 429 | 500.. => Answer::Status {
                 status,
                 retry_after: retry_after(response.headers(), SystemTime::now()),
@@ -94,8 +95,8 @@ fn bounds(value: &HeaderValue) -> Option<(u64, u64)> {
     Some((first.parse().ok()?, last.parse().ok()?))
 }
 
-/// What `Content-Range` says, if that isn't what was asked for, up to the object's end. One that
-/// says nothing is object_store's to refuse.
+/// The range in `Content-Range`, if it isn't the requested one up to the object's end. object_store
+/// refuses a missing one.
 fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
     let (range, size) = headers
         .get("content-range")?
@@ -106,15 +107,15 @@ fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
         .split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
-    // No object has so many bytes, and whoever adds one to it would be at 0.
+    // No object has that many bytes, and adding one to it would overflow.
     let Some(end) = end.checked_add(1) else { return Some(Answer::Shifted { start, end }) };
     let size: u64 = size.parse().ok()?;
     let right = start == first && end == size.min(last.saturating_add(1));
     (!right).then_some(Answer::Shifted { start, end })
 }
 
-/// `Retry-After` as seconds, or as a date; a date that has passed is no wait. What is neither is as
-/// good as none.
+/// `Retry-After` as seconds, or as a date. A past date means no wait. Anything else counts as
+/// absent.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get("retry-after")?.to_str().ok()?.trim();
     match value.parse() {

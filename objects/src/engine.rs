@@ -57,12 +57,12 @@ pub struct RangeEngine {
 /// An object that arrived.
 #[derive(Clone)]
 pub struct Download {
-    /// Its bytes, in one piece. The last clone or slice that is dropped gives the buffer back, on
-    /// whichever thread.
+    /// Its bytes, in one piece. Dropping the last clone or slice gives the buffer back, on any
+    /// thread.
     pub bytes: Bytes,
-    /// What the store says of it.
+    /// The store's metadata of it.
     pub meta: ObjectMeta,
-    /// How it went.
+    /// Statistics of the download.
     pub stats: DownloadStats,
 }
 
@@ -70,8 +70,8 @@ pub struct Download {
 pub(crate) struct Shared {
     pub(crate) options: RangeOptions,
     pub(crate) pool: Option<ClassPool>,
-    /// Allocates what the pool isn't for; none of its buffers is kept, and memory that isn't there
-    /// is an error value.
+    /// Allocates what the pool isn't for. None of its buffers is kept, and lack of memory is an
+    /// error value.
     pub(crate) heap: ClassPool,
     pub(crate) budget: Budget,
     pub(crate) counters: Counters,
@@ -89,7 +89,7 @@ impl RangeEngine {
     /// An engine without a buffer pool.
     ///
     /// # Errors
-    /// [`OptionsError`] names the field that doesn't fit.
+    /// [`OptionsError`] names the invalid field.
     pub fn new(options: &RangeOptions) -> Result<Self, OptionsError> {
         options.check()?;
         Ok(Self {
@@ -105,8 +105,8 @@ impl RangeEngine {
     }
 
     /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES)
-    /// and more; see [`PoolOptions`](crate::PoolOptions) for one with the right classes. What other
-    /// clones do stays theirs.
+    /// and more; see [`PoolOptions`](crate::PoolOptions) for one with the right classes. Other
+    /// clones aren't affected.
     #[must_use]
     pub fn with_buffer_pool(self, pool: ClassPool) -> Self {
         let options = &self.shared.options;
@@ -131,7 +131,7 @@ impl RangeEngine {
         self.get_cancellable(store, path, &CancellationToken::new()).await
     }
 
-    /// As [`RangeEngine::get`], but whoever has the token can end it.
+    /// As [`RangeEngine::get`], but the token can cancel it.
     ///
     /// # Errors
     /// As `get`, and [`Cause::Cancelled`].

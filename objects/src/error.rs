@@ -9,7 +9,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use slipring::class::GetError;
 
-/// A download that failed. Its buffer has gone back.
+/// A failed download. Its buffer has been given back.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct DownloadError {
@@ -18,7 +18,7 @@ pub struct DownloadError {
     /// The part of the object that it was about, the bytes of it that had come included; none if it
     /// was about the object.
     pub range: Option<Range<u64>>,
-    /// Retries of the whole object before.
+    /// Retries of the whole object before this.
     pub retries: u32,
     /// Why.
     pub cause: Cause,
@@ -49,17 +49,17 @@ impl Error for DownloadError {
 pub enum Cause {
     /// There is no such object.
     NotFound(object_store::Error),
-    /// The credentials don't allow it.
+    /// The credentials don't permit it.
     Denied(object_store::Error),
-    /// There are no credentials, or they aren't valid.
+    /// There are no credentials, or they are invalid.
     Unauthenticated(object_store::Error),
-    /// The object was written anew between two of its ranges.
+    /// The object was overwritten between two of its ranges.
     Changed {
-        /// What tells.
+        /// The property that differs.
         field: &'static str,
-        /// As the first range had it.
+        /// Its value in the first answer.
         before: String,
-        /// As a later one has it.
+        /// Its value in a later answer.
         now: String,
     },
     /// A range ended before its end.
@@ -69,7 +69,7 @@ pub enum Cause {
         /// What came.
         got_bytes: u64,
     },
-    /// More came than was asked for.
+    /// More bytes came than were asked for.
     Long {
         /// What was asked for.
         expected_bytes: u64,
@@ -91,7 +91,7 @@ pub enum Cause {
         /// The status.
         status: u16,
     },
-    /// The server sent the whole object when a part was asked for.
+    /// The server sent the whole object instead of a part.
     RangeIgnored,
     /// The endpoint is reached without encryption, which has to be allowed.
     PlainHttp,

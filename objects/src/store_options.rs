@@ -32,7 +32,7 @@ impl StoreOptions {
     /// The engine, with the pool where one is asked for. It holds no memory yet.
     ///
     /// # Errors
-    /// [`OptionsError`] names the field that doesn't fit.
+    /// [`OptionsError`] names the invalid field.
     pub fn build(&self) -> Result<RangeEngine, OptionsError> {
         let engine = RangeEngine::new(&self.range)?;
         let pool = self.buffer_pool.map(|pool| pool.build()).transpose()?.flatten();

@@ -136,7 +136,7 @@ impl Stores {
     /// counters are new.
     ///
     /// # Errors
-    /// [`OptionsError`] names the field that doesn't fit.
+    /// [`OptionsError`] names the invalid field.
     pub fn with_options(self, options: &StoreOptions) -> Result<Self, OptionsError> {
         Ok(Self { engine: options.build()?, ticker: Mutex::default(), ..self })
     }

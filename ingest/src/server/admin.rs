@@ -22,19 +22,19 @@ use super::error::ServeError;
 use super::metrics::Exporter;
 use crate::notice::try_notice;
 
-/// Clients that are served at once; a further one finds its connection closed.
+/// The most clients served at once. A further client finds its connection closed.
 pub(super) const CLIENTS_MAX: usize = 8;
-/// How long a client may take, from its connection to the last byte of the answer.
+/// The time limit for a client, from its connection to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A request's line and headers, together.
+/// The largest size of a request's line and headers together.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
-/// How long accepting pauses when the system has no descriptor or no thread left.
+/// How long accepting pauses when the system has no descriptors or threads left.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What Prometheus is told.
+/// The content type for Prometheus.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How a service is, for those who ask.
+/// The health of a service.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     pub(super) accepts: AtomicBool,
@@ -59,7 +59,7 @@ impl Health {
     }
 }
 
-/// The port while it is served. Dropped, it is closed.
+/// The port while it is being served. Dropping it closes the port.
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) address: SocketAddr,
@@ -67,7 +67,7 @@ pub(super) struct Admin {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What all clients are answered from.
+/// The source of all answers.
 struct Pages {
     health: Arc<Health>,
     exporter: Exporter,
@@ -121,11 +121,12 @@ impl Admin {
 impl Drop for Admin {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        // It waits for a client: this is one. Where none can be made, it ends with the next.
+        // The thread waits for a client, so this connects as one. If that fails, it ends with the
+        // next client.
         if TcpStream::connect_timeout(&self.address, PATIENCE).is_ok()
             && let Some(thread) = self.thread.take()
         {
-            // Its panic has been told, and a port that is gone needs nothing more.
+            // Its panic has been reported, and a closed port needs nothing more.
             let _told = thread.join();
         }
     }
@@ -149,7 +150,7 @@ fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
         let pages = Arc::clone(pages);
         let its_pages = Arc::clone(&pages);
         let serve = move || {
-            // A client that goes early is its own affair.
+            // A client that leaves early needs no answer.
             let _gone = answer(client, &its_pages);
             its_pages.clients.fetch_sub(1, Ordering::AcqRel);
         };
@@ -161,7 +162,7 @@ fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
     }
 }
 
-/// What is answered: status, further header lines, type and body.
+/// An answer: status, further header lines, type and body.
 struct Answer {
     status: &'static str,
     header: &'static str,
@@ -201,7 +202,7 @@ fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
             return Ok(());
         }
     };
-    // Also of one that is wrong otherwise.
+    // Also for a request that is wrong otherwise.
     let with_body = !head.starts_with(b"HEAD ");
     let Answer { status, header, content_type, body } = answer;
     let length = body.len();
@@ -213,12 +214,13 @@ fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
         write_until(&mut client, body.as_bytes(), until)?;
     }
     client.shutdown(std::net::Shutdown::Write)?;
-    // What it still sends is read, or the kernel would reset the connection under the answer.
+    // Remaining bytes are read, because otherwise the kernel would reset the connection before the
+    // answer is read.
     while read_until(&mut client, &mut [0; 1024], until)? > 0 {}
     Ok(())
 }
 
-/// What is left until then, for a call that may take no longer.
+/// The time left until then, as a limit for one call.
 fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
@@ -234,8 +236,8 @@ fn read_until(client: &mut TcpStream, bytes: &mut [u8], until: Instant) -> io::R
     }
 }
 
-/// Also of a client that takes a piece now and then: a timeout of `write_all` would begin anew with
-/// each.
+/// Also for a client that reads a piece now and then: a timeout of `write_all` would restart with
+/// each piece.
 fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         client.set_write_timeout(Some(left(until)?))?;
@@ -247,7 +249,7 @@ fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::
     Ok(())
 }
 
-/// The answer to a request whose head is complete or wrong; else none yet.
+/// The answer to a request whose head is complete or wrong; None if more is needed.
 fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -269,7 +271,7 @@ fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
         let answer = Answer::text("405 Method Not Allowed", "GET or HEAD");
         return Some(Answer { header: "Allow: GET, HEAD\r\n", ..answer });
     }
-    // A target may name the host, as for a proxy.
+    // A target may include the host, as for a proxy.
     let path = target
         .strip_prefix("http://")
         .map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));

@@ -9,18 +9,18 @@ use rustix::process::{Resource, getrlimit};
 use super::error::ServeError;
 use super::options::ServeOptions;
 
-/// What a lane opens beside its connections: epoll, its eventfd, its bell, two listeners, the
-/// segment at work, its folder while that is synced, and the connection that is accepted to be told
-/// that there is no place.
+/// Descriptors of a lane besides its connections: epoll, its eventfd, its bell, two listeners, the
+/// open segment, its folder while that is synced, and a connection that is accepted only to be
+/// refused.
 const LANE_DESCRIPTORS: u64 = 8;
-/// The port of `--metrics`, its clients, and one that is turned away.
+/// Descriptors for `--metrics`: the port, its clients, and one that is refused.
 const ADMIN_DESCRIPTORS: u64 = super::admin::CLIENTS_MAX as u64 + 2;
-/// The data folder's lock, and some for whoever embeds the service.
+/// The data folder's lock, and some for programs that embed the service.
 const PROCESS_DESCRIPTORS: u64 = 4;
-/// What a process has open where that can't be read.
+/// The assumed number of open descriptors where it can't be read.
 const OPEN_DEFAULT: u64 = 16;
 
-/// Connections of each lane: as many as asked, or fewer.
+/// Connections per lane: as many as requested, or fewer.
 pub(super) fn connections_max(options: &ServeOptions) -> Result<u32, ServeError> {
     let (asked, lanes) = (options.max_connections, options.lanes);
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(asked) };

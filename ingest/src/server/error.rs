@@ -9,10 +9,10 @@ use slipring::ring::PoolError;
 
 use crate::io::ClassesError;
 
-/// A refusal to start, with the option, the figure and the fix in its text.
+/// A refusal to start. Its text has the option, the figure and the fix.
 #[derive(Debug)]
 pub enum ServeError {
-    /// An option doesn't fit: usage.
+    /// An option is invalid: a usage error.
     Option(String),
     /// The system, the disk or the network refused.
     Refused(String),
@@ -23,7 +23,7 @@ impl ServeError {
         Self::Refused(format!("{what}: {error}; {fix}"))
     }
 
-    /// What a lane refused, with the options of the command line instead of the library's fields.
+    /// An error of a lane, with the command line's options instead of the library's fields.
     pub(super) fn lane(number: u32, error: LaneError) -> Self {
         match error {
             LaneError::Option { field, given, must } => {
@@ -39,7 +39,7 @@ impl ServeError {
         }
     }
 
-    /// What a lane's class pool refused.
+    /// An error of a lane's class pool.
     pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
         Self::Refused(format!(
             "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, --max-vectors or --carry-bytes"

@@ -33,7 +33,7 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
-/// Bytes for reading, to one decimal.
+/// Bytes for people, with one decimal.
 struct Rounded(usize);
 
 impl fmt::Display for Rounded {

@@ -14,11 +14,10 @@ use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
 use crate::stage::{Request, Store, StoreReport, scorer, validator};
 
-/// How long a sink that has nothing left to write may take after the deadline, before it is left
-/// alone.
+/// How long a sink with nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What became of a lane.
+/// The outcome of a lane.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LaneEnd {
     pub(super) io: IoReport,
@@ -36,7 +35,7 @@ pub(super) struct LaneThread {
     thread: JoinHandle<LaneEnd>,
 }
 
-/// What a lane's thread is given.
+/// The input of a lane's thread.
 pub(super) struct LaneGear {
     pub(super) listeners: Vec<Listener>,
     pub(super) sink: Box<dyn Sink>,
@@ -54,11 +53,11 @@ struct Ready {
     watch: IoWatch,
 }
 
-/// What a lane that runs tells its server.
+/// What a running lane reports to its server.
 type Running = (LaneReport, IoWatch);
 
-/// Tells the server that a lane's thread has ended, also by a panic: a lane that nobody misses
-/// would leave its clients waiting.
+/// Reports to the server that a lane's thread has ended, also by a panic. Otherwise a lane could
+/// end unnoticed and leave its clients waiting.
 struct OnEnd(Arc<dyn Fn() + Send + Sync>);
 
 impl Drop for OnEnd {
@@ -128,7 +127,7 @@ fn serve_lane(
     let ready = match start_lane(plan, lane, gear, bell) {
         Ok(ready) => ready,
         Err(error) => {
-            // The server waits for this message, or is gone itself.
+            // The server waits for this message, or is itself gone.
             let _gone = started.send(Err(error));
             return LaneEnd::default();
         }
@@ -144,7 +143,7 @@ fn serve_lane(
         match why {
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
             RecvTimeoutError::Timeout => late.push("sink".to_owned()),
-            // It isn't late: it will never report.
+            // It isn't late; it will never report.
             RecvTimeoutError::Disconnected => {
                 report.error = Some("the sink's thread panicked".to_owned())
             }
@@ -166,7 +165,8 @@ fn start_lane(
     let (dim, vectors_max) = (plan.limits.dim as usize, plan.limits.max_vectors as usize);
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
-    // Before this thread is pinned, so that the ticker's isn't; its memory comes after it.
+    // Before this thread is pinned, so that the ticker's thread isn't. The memory is mapped
+    // afterwards.
     let no_classes = |error| ServeError::classes(lane.number, &error);
     let mut classes = plan.classes().map_err(no_classes)?;
     let Started { lane: mut running, mut stages, report } =

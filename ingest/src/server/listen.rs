@@ -15,17 +15,17 @@ use rustix::net::{
 use super::error::ServeError;
 use crate::io::Listener;
 
-/// Connections that may wait to be accepted.
+/// The most connections waiting to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// What a service listens on; the Unix socket's file goes with it.
+/// The listeners of a service. Dropping it removes the Unix socket's file.
 #[derive(Debug)]
 pub(super) struct Listeners {
     pub(super) tcp: Option<SocketAddr>,
     pub(super) unix: Option<PathBuf>,
-    /// Which file the Unix socket is: device and inode.
+    /// The identity of the Unix socket's file: device and inode.
     unix_file: Option<(u64, u64)>,
-    /// One list a lane.
+    /// One list per lane.
     lanes: Vec<Vec<Listener>>,
 }
 
@@ -70,7 +70,7 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        // It may be gone already, or be somebody else's by now.
+        // It may already be gone, or belong to somebody else.
         if let Some(path) = self
             .unix
             .as_ref()
@@ -88,8 +88,8 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
             "--listen {address}: no such address; say HOST:PORT, 127.0.0.1:9900 for one"
         )));
     };
-    // SO_REUSEPORT would let a second service take half of the connections without an error: a
-    // plain bind tells first.
+    // With SO_REUSEPORT a second service could take half of the connections without an error. A
+    // plain bind finds that out first.
     let probe = TcpListener::bind(wish).map_err(|error| {
         ServeError::io(
             format_args!("--listen {address}"),
@@ -103,7 +103,7 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
     let taken = probe.local_addr().map_err(failed)?;
     if lanes == 1 {
         probe.set_nonblocking(true).map_err(failed)?;
-        // The standard library lets only 128 wait.
+        // The standard library allows only 128 to wait.
         listen(&probe, BACKLOG).map_err(|error| failed(error.into()))?;
         return Ok(vec![probe]);
     }
@@ -136,7 +136,7 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
             )));
         }
         match knock(path) {
-            // It was left by a service that was killed.
+            // A killed service has left it.
             Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(|error| {
                 ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it")
             })?,
@@ -168,7 +168,7 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
     Ok(listener)
 }
 
-/// Whether somebody listens at a Unix socket. Never waits, also if that service hangs.
+/// Whether somebody listens on a Unix socket. Never waits, even if that service hangs.
 fn knock(path: &Path) -> Result<(), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -14,7 +14,7 @@ use slipring::metrics::{Lanes, Pools, encode_latencies};
 use crate::io::{Activity, Counter, IoWatch};
 use crate::protocol::Status;
 
-/// How long a scrape waits for what only an IO thread knows of its lane.
+/// How long a scrape waits for figures that only an IO thread has.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// All figures of a service, as text.
@@ -40,7 +40,7 @@ impl Exporter {
         Self(registry)
     }
 
-    /// The text, or none if it couldn't be written whole.
+    /// The text, or None if it couldn't be written completely.
     pub(super) fn text(&self) -> Option<String> {
         let mut text = String::new();
         encode(&mut text, &self.0).ok().map(|()| text)

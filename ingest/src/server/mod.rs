@@ -37,7 +37,7 @@ use metrics::Exporter;
 use plan::Plan;
 use report::Reporter;
 
-/// A service that runs. Dropped, it stops as [`Server::stop`] does.
+/// A running service. Dropping it stops it as [`Server::stop`] does.
 #[derive(Debug)]
 pub struct Server {
     plan: Plan,
@@ -49,11 +49,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts all lanes and returns once they accept. `on_end` is called by every lane's thread
-    /// that ends, also by itself.
+    /// Starts all lanes and returns once they accept. Every lane's thread calls `on_end` when it
+    /// ends, for whatever reason.
     ///
     /// # Errors
-    /// The option that doesn't fit, or what refused; nothing is left running or bound.
+    /// The invalid option, or the cause of a refusal. Nothing is left running or bound.
     pub fn start(
         options: &ServeOptions,
         on_end: Arc<dyn Fn() + Send + Sync>,
@@ -72,8 +72,8 @@ impl Server {
             ),
             _ => None,
         };
-        // Before a lane's thread is pinned: threads take after the one that starts them, and this
-        // one isn't.
+        // Started from this unpinned thread, because threads inherit the mask of the one that
+        // starts them.
         let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
         let mut listeners =
             Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
@@ -94,7 +94,7 @@ impl Server {
                 stop: Arc::clone(&server.health.drains),
                 on_end: Arc::clone(&on_end),
             };
-            // An error drops the server, which stops the lanes that run already.
+            // An error drops the server, which stops the lanes that are already running.
             let thread = LaneThread::start(&server.plan, lane, gear)?;
             server.lanes.push(thread);
         }
@@ -138,14 +138,14 @@ impl Server {
         self.lanes.iter().map(|lane| &lane.report)
     }
 
-    /// Whether a lane has ended by itself, which it does only when it fails.
+    /// Whether a lane has ended by itself, which means that it has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         !self.health.drains.load(Ordering::Acquire)
             && self.lanes.iter().any(LaneThread::is_finished)
     }
 
-    /// The one line that says that it accepts, and what it is.
+    /// The line that reports that it accepts, and its settings.
     #[must_use]
     pub fn ready_line(&self) -> String {
         let options = &self.plan.options;
@@ -178,8 +178,8 @@ impl Server {
         line
     }
 
-    /// Stops: nothing more is accepted or read, what was received is answered, and segments are
-    /// completed; all within the options' `drain`.
+    /// Stops: nothing more is accepted or read, received requests are answered, and segments are
+    /// completed, all within the options' `drain`.
     #[must_use]
     pub fn stop(mut self) -> Totals {
         self.end()

@@ -15,10 +15,10 @@ use crate::protocol::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
-/// Most bytes of the scores of one lane, and of the answers owed to one connection: 1 GiB.
+/// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
-/// A service that may be started.
+/// A service that can be started.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) options: ServeOptions,
@@ -79,15 +79,15 @@ impl Plan {
         })
     }
 
-    /// A lane of this service, and the names of its stages: validate, score, then answer beside
-    /// sink.
+    /// A lane of this service. Its stages are validate, score, and then answer and sink side by
+    /// side.
     pub(super) fn spec(&self, lane: &LanePlan) -> LaneSpec {
         let options = &self.options;
         let wait = Wait::from(options.wait);
         let pool = PoolOptions {
             bytes: options.pool.bytes(),
-            // A receive of one frame spends its header and the rest of its last line beside the
-            // payload, and on overwrite the pool has to hold a ring of those.
+            // A receive of one frame takes its header and the rest of its last line in addition to
+            // the payload, and on overwrite the pool must hold a ring of these.
             max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
             window_bytes: options.window.map(super::options::Size::bytes),
             lanes_sharing_l3: lane
@@ -129,7 +129,7 @@ impl Plan {
         }
     }
 
-    /// A lane's class pool, without memory yet.
+    /// A lane's class pool, which has no memory yet.
     pub(super) fn classes(&self) -> Result<Classes, ClassesError> {
         let Self { options, limits, .. } = self;
         let (output_bytes, frame_bytes) =
@@ -158,8 +158,8 @@ fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) 
     }
 }
 
-/// CPUs for IO threads and stages: as asked, else the first ones for IO and the others, in turn,
-/// for stages.
+/// CPUs for IO threads and stages: as requested, else the first ones for IO and the others, in
+/// turn, for stages.
 fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
     let lanes = options.lanes as usize;
     let io: Vec<usize> = match &options.cpus {
@@ -203,8 +203,7 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
     Ok((0..lanes).map(plan).collect())
 }
 
-/// What is allocated beside the pool has a bound too: an allocation that the system refuses would
-/// end the process.
+/// Memory besides the pool is bounded too, because a refused allocation would end the process.
 fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeError> {
     if options.segment_bytes.0 == 0 {
         return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));

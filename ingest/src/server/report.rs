@@ -9,16 +9,16 @@ use super::error::ServeError;
 use crate::io::{IoFigures, IoWatch};
 use crate::notice::try_notice;
 
-/// The thread that reports. Dropped, it ends.
+/// The reporting thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    /// Nothing is ever sent: its going ends the thread.
+    /// Nothing is ever sent; dropping it ends the thread.
     over: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Reporter {
-    /// Reports on these lanes, each time on what came since the last.
+    /// Reports on these lanes, each time on the difference since the last report.
     pub(super) fn start(lanes: Arc<[IoWatch]>, every: Duration) -> Result<Self, ServeError> {
         let (over, is_over) = channel();
         let before: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
@@ -33,7 +33,7 @@ impl Reporter {
 impl Drop for Reporter {
     fn drop(&mut self) {
         self.over = None;
-        // Its panic has been told.
+        // Its panic has been reported.
         let _told = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -17,15 +17,15 @@ pub struct Totals {
     pub segments: u64,
     /// Bytes of them.
     pub segment_bytes: u64,
-    /// Connections that were given up at the deadline.
+    /// Connections given up at the deadline.
     pub connections_left: usize,
     /// Why lanes or sinks failed.
     pub failures: Vec<String>,
     /// Stages that hadn't ended by the deadline.
     pub late: Vec<String>,
-    /// The lanes' pools: what was used of them, and what would have served.
+    /// The lanes' pools: what was used, and what would have sufficed.
     pub pools: Vec<(usize, PoolUse)>,
-    /// The lanes' class pools: how often an output or a carry buffer was at hand.
+    /// The lanes' class pools: how often an output or a carry buffer was ready.
     pub classes: Vec<(usize, ClassUse)>,
     /// The lanes' rates, shares of time and latencies, from start to stop.
     pub figures: Vec<(usize, IoFigures)>,
@@ -52,7 +52,7 @@ impl Totals {
         self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
     }
 
-    /// Vectors that were answered and aren't in a complete segment.
+    /// Vectors that were answered and aren't in any complete segment.
     #[must_use]
     pub fn vectors_missing(&self) -> u64 {
         self.counts[Counter::VectorsAnswered].saturating_sub(self.vectors_in_segments)

@@ -30,15 +30,14 @@ struct Shared {
     _lock: FolderLock,
 }
 
-/// The kernel's lock on the folder, given back by name: a child that another thread has forked and
-/// that hasn't started its program yet has this open file too, so that closing ours wouldn't end
-/// the lock.
+/// The kernel's lock on the folder, released explicitly: a forked child that hasn't started its
+/// program yet also has this open file, so closing ours wouldn't release the lock.
 #[derive(Debug)]
 struct FolderLock(File);
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // Nothing is lost if it fails: then the lock ends when the last copy of the file is closed.
+        // If this fails, the lock ends when the last copy of the file is closed.
         let _ = self.0.unlock();
     }
 }
@@ -64,7 +63,7 @@ impl DataDir {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Where the folder lies.
+    /// The path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
@@ -76,9 +75,9 @@ impl DataDir {
         self.shared.dim
     }
 
-    /// Claims a lane, so that two logs never write to one.
+    /// Claims a lane, so that no two logs write to it.
     pub(super) fn claim(&self, lane: u32) -> Result<LaneClaim, SinkError> {
-        // A set of integers is whole after a panic too.
+        // A set of integers is valid even after a panic.
         let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if !lanes.insert(lane) {
             return Err(SinkError::LaneInUse { path: self.path().into(), lane });
@@ -87,7 +86,7 @@ impl DataDir {
     }
 }
 
-/// The right to write to a lane; dropped, it is given back. Keeps the folder locked.
+/// The right to write to a lane. Dropping it gives the right back. It keeps the folder locked.
 #[derive(Debug)]
 pub(super) struct LaneClaim {
     shared: Arc<Shared>,
@@ -130,7 +129,7 @@ pub(super) fn read_record(path: &Path) -> Result<Option<u32>, SinkError> {
         .ok_or_else(|| SinkError::Record { path, why: format!("dim is {}", record["dim"]) })
 }
 
-/// Writes the record so that a crash leaves it whole or absent.
+/// Writes the record so that after a crash it is complete or absent.
 fn write_record(path: &Path, dim: u32) -> Result<(), SinkError> {
     let record = serde_json::json!({ "format": FORMAT, "dim": dim });
     let new = path.join(name::RECORD_NEW);
@@ -154,7 +153,7 @@ fn create_folder(path: &Path) -> Result<(), SinkError> {
         }
         _ => SinkError::io("create the folder", path)(error),
     })?;
-    // Each folder created is an entry of the one above it.
+    // Each created folder is an entry of the one above it.
     for created in path.ancestors().take_while(|folder| *folder != exists) {
         let above = created
             .parent()
@@ -186,7 +185,7 @@ fn take_lock(path: &Path) -> Result<FolderLock, SinkError> {
         }
         Err(TryLockError::Error(error)) => return Err(SinkError::io("lock", &lock)(error)),
     }
-    // The number only helps a person; a full disk isn't a reason to refuse the lock.
+    // The number only helps people; a full disk is no reason to refuse the lock.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(FolderLock(file))
 }

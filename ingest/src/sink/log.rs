@@ -17,14 +17,14 @@ use super::folder::LaneClaim;
 use super::segment::Segment;
 use super::{DataDir, Sink, SinkError, Totals, name, read};
 
-/// Vectors of a record batch in bytes, at most (but a batch holds at least one row).
+/// The most bytes of vectors in a record batch (which holds at least one row).
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// How a log cuts rows into batches and batches into segments.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentOptions {
-    /// A segment is completed once its file has this many bytes, and so is larger by up to one
-    /// batch and the footer. At least 1.
+    /// A segment is completed once its file has this many bytes, so it may be larger by one batch
+    /// and the footer. At least 1.
     pub segment_bytes: u64,
     /// Rows of a record batch, lowered to what 8 MiB of vectors hold. At least 1.
     pub batch_rows: usize,
@@ -52,11 +52,11 @@ impl SegmentOptions {
 
 /// The sink that writes a lane's rows into Arrow IPC segments.
 ///
-/// Law: rows accepted = rows in complete segments + rows of the segment at work + rows of the open
-/// batch.
+/// Invariant: rows accepted = rows in complete segments + rows of the open segment + rows of the
+/// open batch.
 ///
-/// Dropped with rows that aren't in a segment it tries once to [`finish`](Sink::finish), and can't
-/// report a failure: call it yourself.
+/// If it is dropped with rows that aren't in a segment, it tries once to [`finish`](Sink::finish),
+/// and can't report a failure. So call `finish` yourself.
 pub struct SegmentLog {
     folder: PathBuf,
     segment_bytes: u64,
@@ -70,18 +70,19 @@ pub struct SegmentLog {
     /// Of complete segments.
     totals: Totals,
     torn: Vec<PathBuf>,
-    /// Keeps the folder locked and other logs off this lane; last, so that it goes last.
+    /// Keeps the folder locked and other logs away from this lane. The last field, so that it is
+    /// dropped last.
     _claim: LaneClaim,
 }
 
 impl SegmentLog {
     /// Opens the log of a lane. Its sequence goes on after the last complete segment; a segment
-    /// left at work by a crash is moved aside under the ending `.torn`, see [`SegmentLog::torn`].
+    /// left unfinished by a crash is renamed with the ending `.torn`, see [`SegmentLog::torn`].
     /// Reads the footer and the last batch of the last segment.
     ///
     /// # Errors
-    /// An option out of range, a lane that has a log, a last segment that isn't whole or holds
-    /// another dimension, and what the system says.
+    /// An option out of range, a lane that already has a log, a last segment that is incomplete or
+    /// holds another dimension, and system errors.
     pub fn open(dir: &DataDir, lane: u32, options: SegmentOptions) -> Result<Self, SinkError> {
         let options = options.validate(dir.dim())?;
         let claim = dir.claim(lane)?;
@@ -123,15 +124,15 @@ impl SegmentLog {
         self.rows_accepted
     }
 
-    /// Files of segments that a crash had left at work, as they are named now. Their rows were
-    /// accepted and aren't in any segment, and their sequences are given out again.
+    /// The present names of segments that a crash left unfinished. Their rows were accepted and
+    /// aren't in any segment, and their sequences are used again.
     #[must_use]
     pub fn torn(&self) -> &[PathBuf] {
         &self.torn
     }
 
-    /// Does what is due: writes what is encoded, completes a segment that is large enough, encodes
-    /// a full batch. Nothing is due after it.
+    /// Does all pending work: writes encoded bytes, completes a segment that is large enough,
+    /// encodes a full batch.
     fn settle(&mut self) -> Result<(), SinkError> {
         loop {
             if let Some(segment) = &mut self.segment {
@@ -148,7 +149,7 @@ impl SegmentLog {
     }
 
     /// Moves the first rows of the open batch, encoded, into the segment's memory. That memory must
-    /// have been drained.
+    /// be empty.
     fn encode(&mut self, rows: usize) -> Result<(), SinkError> {
         let segment = match &mut self.segment {
             Some(segment) => segment,
@@ -196,8 +197,8 @@ impl SegmentLog {
 }
 
 impl Sink for SegmentLog {
-    /// Refuses rows for as long as earlier ones can't be written. An error that arises after these
-    /// rows were taken comes back from the next call.
+    /// Refuses rows while earlier ones can't be written. An error that arises after these rows were
+    /// accepted is returned by the next call.
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
         let count = self.batch.whole_rows(rows)?;
         self.settle()?;
@@ -245,8 +246,8 @@ impl Sink for SegmentLog {
 
 impl Drop for SegmentLog {
     fn drop(&mut self) {
-        // After a panic in here the law may not hold; then the segment stays at work rather than
-        // look complete.
+        // After a panic in here the invariant may not hold. Then the segment stays unfinished
+        // rather than look complete.
         if self.is_conserved() && self.totals.rows < self.rows_accepted {
             let _ = self.finish();
         }

@@ -32,31 +32,30 @@ pub use log::{SegmentLog, SegmentOptions};
 pub use null::NullSink;
 pub use read::{Summary, for_each_batch, read_segments};
 
-/// The end of a lane: takes rows in sequence order, on one thread at a time.
+/// The last station of a lane: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
-    /// Takes whole rows, one after the other in `rows`. All are accepted or, with an error, none,
-    /// and the caller may make the same call again later. Copies the rows once.
+    /// Takes complete rows, one after the other in `rows`. Either all are accepted or, with an
+    /// error, none, and the caller may repeat the call later. Copies the rows once.
     ///
     /// # Errors
-    /// Rows that aren't whole; and whatever keeps the sink from taking them, see
-    /// [`SinkError::may_retry`].
+    /// Incomplete rows, and whatever keeps the sink from taking them; see [`SinkError::may_retry`].
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError>;
 
-    /// Hands on what was accepted, without waiting for a full batch. Says nothing about durability.
+    /// Passes on accepted rows without waiting for a full batch. Promises nothing about durability.
     ///
     /// # Errors
-    /// What couldn't be handed on is kept, and the next call of any method goes on with it.
+    /// What couldn't be passed on is kept, and the next call of any method continues with it.
     fn flush(&mut self) -> Result<(), SinkError>;
 
-    /// Completes all that was accepted and says what it came to. May be called again after an
-    /// error, and rows may follow it.
+    /// Completes everything accepted and returns the totals. May be called again after an error,
+    /// and rows may follow.
     ///
     /// # Errors
     /// As [`Sink::flush`].
     fn finish(&mut self) -> Result<Totals, SinkError>;
 
-    /// Rows that have arrived where they were to go, since the sink was opened: accepted rows less
-    /// these are what a crash would lose.
+    /// Rows that have reached their destination since the sink was opened. A crash would lose the
+    /// accepted rows beyond these.
     fn rows_in_segments(&self) -> u64;
 }
 

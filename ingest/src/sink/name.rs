@@ -27,12 +27,12 @@ pub(super) fn complete(folder: &Path, first_sequence: u64) -> PathBuf {
     folder.join(format!("seg-{first_sequence:020}.arrow"))
 }
 
-/// The name of the same segment at work.
+/// The name of the same segment while it is open.
 pub(super) fn part(folder: &Path, first_sequence: u64) -> PathBuf {
     folder.join(format!("seg-{first_sequence:020}.arrow.part"))
 }
 
-/// A free name for a segment that a crash left at work.
+/// A free name for a segment that a crash left unfinished.
 pub(super) fn torn(part: &Path) -> Result<PathBuf, SinkError> {
     // `seg-N.arrow.part` without its two endings.
     let stem = part.with_extension("").with_extension("");
@@ -53,16 +53,16 @@ pub(super) fn lanes(dir: &Path) -> Result<Vec<u32>, SinkError> {
     Ok(lanes)
 }
 
-/// What lies in the folder of a lane.
+/// The content of a lane's folder.
 pub(super) struct Segments {
     /// First sequence and path of each complete segment, in order.
     pub complete: Vec<(u64, PathBuf)>,
-    /// Segments at work.
+    /// Open segments.
     pub parts: Vec<PathBuf>,
 }
 
-/// Reads the folder of a lane. A `.arrow` file that isn't named as a segment is an error: its rows
-/// would be left out without a word.
+/// Reads the folder of a lane. A `.arrow` file that isn't named like a segment is an error, because
+/// its rows would be omitted silently.
 pub(super) fn segments(folder: &Path) -> Result<Segments, SinkError> {
     let mut found = Segments { complete: Vec::new(), parts: Vec::new() };
     for name in entries(folder)? {
@@ -85,7 +85,7 @@ pub(super) fn segments(folder: &Path) -> Result<Segments, SinkError> {
     Ok(found)
 }
 
-/// Makes names created in a folder durable.
+/// Makes the names created in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())

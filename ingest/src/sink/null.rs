@@ -2,7 +2,7 @@
 
 use super::{Sink, SinkError, Totals};
 
-/// Counts rows and forgets them.
+/// Counts rows and discards them.
 #[derive(Debug)]
 pub struct NullSink {
     dim: usize,
@@ -38,7 +38,7 @@ impl Sink for NullSink {
         Ok(Totals { rows: self.rows, segments: 0, bytes: 0 })
     }
 
-    /// All rows counted: they were to go nowhere, and have.
+    /// All rows counted: they have reached their destination, which is nowhere.
     fn rows_in_segments(&self) -> u64 {
         self.rows
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::reader::{Columns, SegmentReader};
 use super::{SinkError, folder, name};
 
-/// What lies in a data folder.
+/// The content of a data folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Components of each vector.
@@ -27,7 +27,7 @@ pub struct Summary {
 /// Reads all complete segments of the data folder `dir` and sums them up.
 ///
 /// # Errors
-/// No data folder, a file that isn't whole, a gap in a lane's sequence.
+/// No data folder, an incomplete file, or a gap in a lane's sequence.
 pub fn read_segments(dir: &Path) -> Result<Summary, SinkError> {
     let mut sum = 0.0;
     let summary = for_each_batch(dir, |_, _, rows| {

@@ -39,12 +39,12 @@ pub(super) struct SegmentReader {
     file: File,
     path: PathBuf,
     dim: usize,
-    /// Where the record batches lie; all of them within the file.
+    /// The positions of the record batches, all within the file.
     blocks: Vec<Block>,
 }
 
 impl SegmentReader {
-    /// Opens a segment that is to hold vectors of `dim` components.
+    /// Opens a segment that should hold vectors of `dim` components.
     pub fn open(path: &Path, dim: u32) -> Result<Self, SinkError> {
         let file = File::open(path).map_err(SinkError::io("open", path))?;
         let mut reader = Self { file, path: path.into(), dim: dim as usize, blocks: Vec::new() };

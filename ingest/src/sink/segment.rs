@@ -19,15 +19,15 @@ use arrow_schema::Schema;
 use super::batch::OpenBatch;
 use super::{SinkError, name};
 
-/// Record batches a segment holds at most. Each has an entry of 24 bytes in the footer, so that one
-/// stays within about 1.5 MiB of memory however short the batches are that flushing leaves.
+/// The most record batches in a segment. Each has an entry of 24 bytes in the footer, so the footer
+/// stays within about 1.5 MiB however short flushing makes the batches.
 const BATCHES_MAX: u64 = 1 << 16;
 
-/// What a segment needs of its file; tests put one that fails in its place.
+/// What a segment needs of its file. Tests replace it with one that fails.
 pub(super) trait Disk {
-    /// Writes some of `bytes` at `offset_bytes` and says how many.
+    /// Writes some of `bytes` at `offset_bytes` and returns how many.
     fn write_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<usize>;
-    /// Returns when all that was written is on the disk.
+    /// Returns when everything written is on the disk.
     fn sync_data(&self) -> io::Result<()>;
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Segment<D> {
     disk: D,
     part: PathBuf,
     complete: PathBuf,
-    /// Its `Vec` holds what is encoded and not yet drained.
+    /// Its `Vec` holds encoded bytes that aren't dropped yet.
     writer: FileWriter<Vec<u8>>,
     /// Bytes of the file before those in `writer`.
     drained_bytes: u64,
@@ -122,7 +122,7 @@ impl<D: Disk> Segment<D> {
         self.progress != Progress::Rows || self.bytes() >= bytes_max || self.batches >= BATCHES_MAX
     }
 
-    /// Encodes the first `rows` rows of `batch` into memory. The memory must have been drained.
+    /// Encodes the first `rows` rows of `batch` into memory. The memory must be empty.
     pub fn encode(&mut self, batch: &mut OpenBatch, rows: usize, first_sequence: u64) {
         assert!(self.progress == Progress::Rows, "a batch after the footer");
         assert!(
@@ -134,7 +134,7 @@ impl<D: Disk> Segment<D> {
         self.batches += 1;
     }
 
-    /// Writes what is encoded to the file, as far as it goes.
+    /// Writes encoded bytes to the file, as far as possible.
     pub fn drain(&mut self) -> Result<(), SinkError> {
         let encoded = self.writer.get_ref();
         while self.written_bytes < encoded.len() {
@@ -162,8 +162,7 @@ impl<D: Disk> Segment<D> {
         Ok(())
     }
 
-    /// Takes the segment to its final name. After an error the next call goes on with the step that
-    /// failed.
+    /// Gives the segment its final name. After an error the next call repeats the failed step.
     pub fn complete(&mut self) -> Result<(), SinkError> {
         assert!(self.rows > 0, "a segment is created for its first batch");
         loop {
@@ -218,8 +217,8 @@ impl<D: Disk> Segment<D> {
         SinkError::SyncFailed { path: self.part.clone(), source }
     }
 
-    /// The folder is locked and the name holds our sequence, so only a stranger's file can stand
-    /// there; it isn't ours to overwrite.
+    /// The folder is locked and the name contains our sequence, so only a foreign file can be
+    /// there. It isn't ours to overwrite.
     fn rename(&self) -> Result<(), SinkError> {
         if self.complete.try_exists().map_err(SinkError::io("look for", &self.complete))? {
             return Err(SinkError::Exists { path: self.complete.clone() });

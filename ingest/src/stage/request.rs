@@ -2,8 +2,8 @@
 
 use crate::protocol::{Mode, Status};
 
-/// A connection of a lane. A connection that takes the place of another has another generation, so
-/// an answer never goes to whoever came later.
+/// A connection of a lane. A connection that reuses a place has another generation, so an answer
+/// never goes to a later connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnId {
     /// Its place in the lane's table.
@@ -16,7 +16,7 @@ pub struct ConnId {
 /// keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who asked.
+    /// The connection that sent it.
     pub conn: ConnId,
     /// The client's own number; 0 in count mode.
     pub sequence: u64,
@@ -24,9 +24,9 @@ pub struct Request {
     pub vectors: u32,
     /// `Ok`, or why the parser refused it.
     pub status: Status,
-    /// How the connection speaks.
+    /// The connection's mode.
     pub mode: Mode,
-    /// When the receive was that completed it, by the lane's clock.
+    /// The time of the receive that completed it, by the lane's clock.
     pub received_ns: u64,
 }
 

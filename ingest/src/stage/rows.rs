@@ -4,7 +4,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Sums that run side by side, so that additions don't wait for each other.
+/// The number of sums computed side by side, so that additions don't wait for each other.
 const SUMS: usize = 4;
 
 /// The vector instructions that rows are added up with.
@@ -12,20 +12,20 @@ const SUMS: usize = 4;
 pub(super) struct Rows(Arch);
 
 impl Rows {
-    /// By the widest that this machine has.
+    /// With the widest that this machine has.
     pub(super) fn new() -> Self {
         Self(Arch::new())
     }
 
-    /// Of each row of `dim` components the sum, into `out`, row by row. True: all of these are
-    /// finite, and so is every component.
+    /// Writes the sum of each row of `dim` components to `out`. Returns true if all sums are
+    /// finite, which means that every component is.
     #[inline]
     pub(super) fn sums(self, values: &[f32], dim: usize, out: &mut [f32]) -> bool {
         debug_assert_eq!(values.len(), dim * out.len());
         self.0.dispatch(Sums { values, dim, out })
     }
 
-    /// As [`Rows::sums`], of each row the dot product with `weights`, none of which is zero.
+    /// As [`Rows::sums`], for the dot product of each row with `weights`, none of which is zero.
     #[inline]
     pub(super) fn dots(self, values: &[f32], weights: &[f32], out: &mut [f32]) -> bool {
         debug_assert_eq!(values.len(), weights.len() * out.len());
@@ -108,8 +108,8 @@ fn total<S: Simd>(simd: S, [one, two, three, four]: [S::f32s; SUMS]) -> f32 {
     simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(one, two), simd.add_f32s(three, four)))
 }
 
-/// Whether no component is NaN or infinite: asked only where a sum isn't finite, which large
-/// components may come to as well.
+/// Whether no component is NaN or infinite. Needed only if a sum isn't finite, which large finite
+/// components can cause as well.
 #[cold]
 #[inline(never)]
 pub(super) fn all_finite(values: &[f32]) -> bool {

@@ -5,7 +5,7 @@ use slipring::pipeline::{ColumnError, ColumnReader, ColumnWriter, Outcome, View}
 use super::request::Request;
 use crate::protocol::Status;
 
-/// What the service answers for a vector.
+/// The service's answer for a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Score {
     /// The sum of its components.
@@ -18,7 +18,7 @@ pub enum Score {
 }
 
 impl Score {
-    /// What the components of a vector are multiplied by, if by anything.
+    /// The factors for the components of a vector, if any.
     pub(super) fn weights(self, dim: usize) -> Option<Vec<f32>> {
         (self == Self::Weighted).then(|| (1..=dim).map(|weight| weight as f32).collect())
     }

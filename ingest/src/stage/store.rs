@@ -13,14 +13,14 @@ use crate::notice::try_notice;
 use crate::protocol::Status;
 use crate::sink::{Sink, SinkError, Totals};
 
-/// How long it is before a sink that can't be finished is asked again.
+/// The pause before a sink that can't be finished is asked again.
 const FINISH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A sink and what was refused on the way to it.
 pub struct Store {
     sink: Box<dyn Sink>,
     verdicts: ColumnReader<u8>,
-    /// Rows in complete segments, for whoever gives up waiting for this thread.
+    /// Rows in complete segments, for the code that gives up waiting for this thread.
     in_segments: Arc<AtomicU64>,
     finish_time: Duration,
     retries: u64,
@@ -39,8 +39,8 @@ pub struct StoreReport {
 }
 
 impl Store {
-    /// Feeds `sink` with what validate let pass; after the end of the stream the sink may take
-    /// `finish_time` to complete its last segment.
+    /// Feeds `sink` with the vectors that validate accepted. After the end of the stream the sink
+    /// may take `finish_time` to complete its last segment.
     #[must_use]
     pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>, finish_time: Duration) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Store {
     /// Runs to the end of the stream on the calling thread, then completes the last segment.
     pub fn run(mut self, stage: Stage<Request>, cpu: Option<usize>) -> StoreReport {
         match cpu {
-            // The lane's own check has reported a CPU that can't be had.
+            // The lane's own check has reported an unavailable CPU.
             Some(cpu) => drop(pin_current(cpu, PinPolicy::Prefer)),
             None => drop(unpin_current()),
         }
@@ -108,7 +108,7 @@ impl Store {
         self.in_segments.store(self.sink.rows_in_segments(), Ordering::Relaxed);
     }
 
-    /// Completes the last segment; a disk that is full may be helped meanwhile.
+    /// Completes the last segment. While the disk is full, it waits for space.
     fn finish(&mut self) -> Result<Totals, SinkError> {
         let until = Instant::now() + self.finish_time;
         loop {
@@ -122,7 +122,7 @@ impl Store {
         }
     }
 
-    /// Says once what is wrong, not at every try.
+    /// Reports a problem once, not at every try.
     fn complain(&mut self, error: &SinkError) {
         self.retries += 1;
         let text = error.to_string();

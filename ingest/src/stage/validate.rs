@@ -7,8 +7,8 @@ use super::rows::{Rows, all_finite};
 use super::score::Score;
 use crate::protocol::Status;
 
-/// The handler of the stage `validate`: writes what is to be answered into its column, and beside
-/// it what each vector comes to by `score`. A sum that is finite says that what was added is, so a
+/// The handler of the stage `validate`: writes the status into its column, and the result of
+/// `score` for each vector into another. A finite sum means that its components are finite, so a
 /// payload is read once for both.
 pub fn validator(
     score: Score,
@@ -51,8 +51,8 @@ fn judge(
         (Ok(values), Some(out)) if values.len() == vectors * dim => {
             if add_up(values, out) || all_finite(values) { Status::Ok } else { Status::NotFinite }
         }
-        // The parser cuts payloads at whole vectors, and no more than a row holds: this is our own
-        // error, and the client's vectors aren't taken.
+        // The parser cuts payloads at whole vectors, and no more than a row holds. So this is our
+        // own error, and the client's vectors aren't accepted.
         _ => Status::Failed,
     }
 }

@@ -8,14 +8,14 @@ use slipring::ring::PoolError;
 /// A sweep that couldn't be run, with the option, the figure and the fix in its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SweepError {
-    /// An option doesn't fit: usage.
+    /// An option is invalid: a usage error.
     Option(String),
     /// The system refused, or a payload didn't arrive as it was written.
     Failed(String),
 }
 
 impl SweepError {
-    /// What a lane refused, with the options of the command line instead of the library's fields.
+    /// An error of a lane, with the command line's options instead of the library's fields.
     pub(super) fn lane(error: LaneError) -> Self {
         match error {
             LaneError::Option { field, given, must } => {
