@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// One line on standard error: it waits for a reader that is slow.
+/// Writes one line to standard error, waiting for a slow reader.
 pub(crate) fn notice(text: impl Display) {
     let _closed = io::stderr().write_all(line(text).as_bytes());
 }
 
-/// One line on standard error for the threads of a service: where the reader is so slow that it
-/// would wait, it is left out, and the next says how many were.
+/// Writes one line to standard error, for the threads of a service. If the reader is so slow that
+/// this would wait, the line is omitted, and the next line reports how many were.
 pub(crate) fn try_notice(text: impl Display) {
     static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
     let mut stderr = io::stderr().lock();
@@ -32,7 +32,7 @@ pub(crate) fn try_notice(text: impl Display) {
     let _closed = stderr.write_all((before + &line(text)).as_bytes());
 }
 
-/// At once, so that a pipe takes all of it or nothing.
+/// In one write, so that a pipe takes all of it or nothing.
 fn line(text: impl Display) -> String {
     format!("slipring: {text}\n")
 }
@@ -41,14 +41,14 @@ fn line(text: impl Display) -> String {
 fn takes(output: impl AsFd) -> bool {
     let mut entry = [PollFd::new(&output, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // What can't be asked is written to: a closed end says so at once.
+    // If it can't be polled, it is written to: a closed end fails at once.
     !matches!(poll(&mut entry, Some(&now)), Ok(0))
 }
 
-/// One line on standard output, at once.
+/// Writes one line to standard output immediately.
 ///
 /// # Errors
-/// That it wasn't taken: the reader is gone, or the disk is full.
+/// It wasn't accepted: the reader is gone, or the disk is full.
 pub(crate) fn announce(text: impl Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush())
@@ -67,7 +67,7 @@ mod tests {
             lines += 1;
         }
         assert!(lines >= 10, "{lines}");
-        // One that is gone refuses at once.
+        // A closed end refuses at once.
         drop(reader);
         assert!(takes(&writer) && writer.write_all(b"a").is_err());
     }

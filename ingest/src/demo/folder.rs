@@ -13,14 +13,14 @@ use super::text::mib;
 
 /// Folders in the temporary folder that one process tries before it gives up.
 const NAMES_MAX: u32 = 1000;
-/// A file system that lies in memory: filling it takes memory from everybody. The kernel's type for
-/// it differs between machines.
+/// A file system in memory: filling it takes memory from everybody. Its type number differs between
+/// machines.
 const TMPFS_MAGIC: i128 = 0x0102_1994;
-/// With less room than this there is no demonstration: the digits, the segments' frames and
-/// something to load.
+/// The least room for a demonstration: the digits, the segments' headers and footers, and something
+/// to load.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
 
-/// The folder. Dropped, it is removed with all that is in it, unless it was kept.
+/// The folder. Dropping it removes it with everything in it, unless it was kept.
 #[derive(Debug)]
 pub(super) struct DemoFolder {
     path: PathBuf,
@@ -28,8 +28,8 @@ pub(super) struct DemoFolder {
 }
 
 impl DemoFolder {
-    /// Creates `path`, or a folder of its own in the system's folder for temporary files. One that
-    /// exists is never taken: somebody else may have put it, or a link, there.
+    /// Creates `path`, or a new folder in the system's folder for temporary files. An existing one
+    /// is never used, because somebody else may have put it, or a link, there.
     pub(super) fn create(path: Option<&Path>) -> Result<Self, DemoError> {
         let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
         if let Some(path) = path {
@@ -61,7 +61,7 @@ impl DemoFolder {
         self.kept = false;
     }
 
-    /// What may be written here.
+    /// The bytes that may be written here.
     pub(super) fn room(&self) -> Result<Room, DemoError> {
         let failed = |error: rustix::io::Errno| DemoError::Folder {
             path: self.path.clone(),
@@ -79,13 +79,13 @@ impl DemoFolder {
 impl Drop for DemoFolder {
     fn drop(&mut self) {
         if !self.kept {
-            // Nothing in it was promised to anybody, and there is nobody left to tell.
+            // Nothing in it was promised to anybody, and an error couldn't be reported.
             let _gone = fs::remove_dir_all(&self.path);
         }
     }
 }
 
-/// What may be written to a folder.
+/// The bytes that may be written to a folder.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     path: PathBuf,
@@ -103,7 +103,7 @@ impl Room {
         Ok(asked_bytes.min(self.free_bytes / 2))
     }
 
-    /// That less is sent than was asked for, and why.
+    /// Why less is sent than was requested.
     pub(super) fn lowered(&self, bytes: u64) -> String {
         let whose = if self.in_memory { ", which lies in memory" } else { "" };
         format!(

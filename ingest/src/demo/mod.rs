@@ -44,11 +44,11 @@ const DIGITS: &[u8] = include_bytes!("../../../examples/data/digits-64.npy");
 const DIGITS_ROWS: u64 = 1797;
 const DIGITS_SUM: f64 = 561_718.0;
 
-/// Runs the demonstration and tells on `out` what goes on, without the results: those are the
-/// report's text. Ends early, and removes its folder, soon after `interrupted` becomes true.
+/// Runs the demonstration and reports its progress on `out`; the results are in the report. Ends
+/// early, and removes its folder, soon after `interrupted` becomes true.
 ///
 /// # Errors
-/// Whatever kept it from coming to a verdict; a wrong verdict is in the report.
+/// Whatever prevented a verdict. A negative verdict is in the report.
 pub fn run(
     options: &DemoOptions,
     out: &mut dyn Write,

@@ -14,7 +14,7 @@ use crate::load::{LoadOptions, LoadReport, Rows, Target, VectorRange, run_rows};
 /// How often an interruption is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The digits, once each and in their order, one at a time: what a request takes when nothing else
+/// Sends the digits, once each and in order, one at a time: measures a request when nothing else
 /// waits.
 pub(super) fn digits(
     service: &Service,
@@ -25,7 +25,7 @@ pub(super) fn digits(
     send(LoadOptions { connections: 1, window: 1, count, ..options(service) }, rows, interrupted)
 }
 
-/// Requests of 1 to 8 generated vectors, as fast as four windows of 32 allow.
+/// Sends requests of 1 to 8 generated vectors, as fast as four windows of 32 allow.
 pub(super) fn mixed(
     service: &Service,
     seconds: u64,
@@ -37,7 +37,7 @@ pub(super) fn mixed(
     send(options, rows, interrupted)
 }
 
-/// Refuses bounds that no load can keep, before anything is started.
+/// Refuses bounds that no load can meet, before anything is started.
 pub(super) fn check(seconds: u64, bytes_max: u64) -> Result<(), DemoError> {
     let to = Target::Tcp(String::new());
     Ok(mixed_options(LoadOptions::new(to, DIM), seconds, bytes_max).check()?)
@@ -58,8 +58,8 @@ fn options(service: &Service) -> LoadOptions {
     LoadOptions { verify: true, ..LoadOptions::new(Target::Tcp(address), DIM) }
 }
 
-/// An interrupted load's thread isn't waited for: it ends when the service that is stopped next
-/// closes its connections.
+/// An interrupted load's thread isn't joined: it ends when the service is stopped and closes its
+/// connections.
 fn send(
     options: LoadOptions,
     rows: Rows,
@@ -71,7 +71,7 @@ fn send(
             // Unpinned it is only slower.
             drop(pin_current(cpu, PinPolicy::Prefer));
         }
-        // Whoever was interrupted doesn't listen any more.
+        // After an interruption nobody listens any more.
         let _gone = done.send(run_rows(&options, rows));
     };
     thread::Builder::new().name("load".to_owned()).spawn(run).map_err(DemoError::Thread)?;

@@ -30,12 +30,12 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Starts it with the command line's defaults; where the pool is refused, with a small one.
+    /// Starts it with the command line's defaults or, if the pool is refused, with a small one.
     pub(super) fn start(data: &Path) -> Result<Self, DemoError> {
         let mut options = defaults();
         options.listen = Some("127.0.0.1:0".to_owned());
         options.data = Some(data.to_owned());
-        // What the service would take by itself, said aloud so that it can be shown.
+        // The service's own default, made explicit so that it can be shown.
         let window_bytes = window_default_bytes(Topology::read().l3_bytes_min(), 1)
             .max(WINDOW_BYTES_MIN)
             / CHUNK_BYTES

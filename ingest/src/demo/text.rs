@@ -6,7 +6,7 @@ use std::io::Write;
 const COLUMNS: usize = 96;
 const INDENT: usize = 10;
 
-/// Prints lines at once. Whoever reads them may have closed its end, and the demonstration goes on.
+/// Prints lines immediately. If the reader has closed its end, the demonstration goes on.
 pub(super) fn say(out: &mut dyn Write, lines: &str) {
     let _closed = writeln!(out, "{lines}").and_then(|()| out.flush());
 }

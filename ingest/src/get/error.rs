@@ -7,7 +7,7 @@ use slipring_objects::{DownloadError, OptionsError, UrlError};
 
 use super::ingest::{ClientError, FormatError, Sent};
 
-/// Engine's fields in the words of the command line, for whoever reads an error.
+/// The engine's fields in the words of the command line, for errors.
 const WORDS: &[(&str, &str)] = &[
     ("`part_bytes`", "--part-size"),
     ("`concurrency`", "--concurrency"),
@@ -17,7 +17,7 @@ const WORDS: &[(&str, &str)] = &[
     ("the engine's `retry_budget`", "the run's budget for retries"),
 ];
 
-/// Why a run didn't begin, or didn't end by itself.
+/// Errors that prevent or interrupt a run.
 #[derive(Debug, thiserror::Error)]
 pub enum GetError {
     /// An option that can't be run.
@@ -79,7 +79,7 @@ pub enum GetError {
         done: usize,
         /// Objects that were asked for.
         all: usize,
-        /// What became of the other objects.
+        /// The outcome of the other objects.
         others: &'static str,
     },
 }
@@ -114,7 +114,7 @@ impl GetError {
     }
 }
 
-/// Why one object isn't where it should be.
+/// Errors of one object.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// It wasn't fetched.
@@ -142,7 +142,7 @@ pub enum ObjectError {
     CancelledSending(Sent),
 }
 
-/// Range, retries and cause; the object is said by its URL.
+/// Range, retries and cause. The URL names the object.
 fn in_our_words(error: &DownloadError) -> String {
     let object = format!("object {}", error.object);
     let said = error.to_string();

@@ -10,10 +10,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGINT or SIGTERM cancels. A second one ends the process at once, with
-/// code 130 and whatever is unfinished.
+/// code 130, leaving work unfinished.
 ///
 /// # Errors
-/// The system takes no handler, or gives no thread.
+/// The system refuses the handler or the thread.
 pub fn cancel_on_signals() -> io::Result<CancellationToken> {
     let (mut told, tell) = UnixStream::pair()?;
     let again = Arc::new(AtomicBool::new(false));

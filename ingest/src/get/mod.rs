@@ -39,14 +39,14 @@ use output::Folder;
 use progress::Progress;
 use run::{Run, Service, To};
 
-/// How often the pool looks for buffers that nobody needs.
+/// The interval at which the pool looks for unneeded buffers.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Gets the objects that the options name, and gives `told` what became of each when it is known.
+/// Downloads the objects that the options name, and reports each outcome to `told` as it completes.
 /// Blocks until all have ended, or until soon after `cancel` is cancelled.
 ///
 /// # Errors
-/// Whatever kept it from beginning, and an interruption; what happened to single objects is in the
+/// Whatever prevented the start, and an interruption. The outcomes of single objects are in the
 /// report.
 pub fn run(
     options: &GetOptions,
@@ -72,7 +72,7 @@ pub fn run(
                 column: options.column.clone(),
                 max_vectors: options.max_vectors,
             };
-            // A service that isn't there is known before anything is fetched.
+            // A missing service is noticed before anything is fetched.
             let client = service.connect(cancel).map_err(|error| match error {
                 ClientError::Cancelled => interrupted(0),
                 error => GetError::Service(error),
@@ -92,7 +92,7 @@ pub fn run(
     let run = Run { objects, engine, to, cancel: cancel.clone(), progress, next };
     let outcomes = runtime.block_on(run.all(workers, client, told));
     let elapsed = started.elapsed();
-    // What may be left is a look-up of a name, which can take long and can't be ended.
+    // A name look-up may remain, which can take long and can't be cancelled.
     runtime.shutdown_background();
     let done = outcomes.iter().filter(|outcome| !outcome.is_cancelled()).count();
     if done < all {

@@ -41,12 +41,11 @@ impl Object {
     }
 }
 
-/// Refuses names that no file can have, and names that two objects have.
+/// Refuses names that are invalid for a file, and names that two objects share.
 pub(super) fn check_names(objects: &[Object]) -> Result<(), GetError> {
     let mut seen: HashMap<&str, &Object> = HashMap::with_capacity(objects.len());
     for object in objects {
-        // The key has lost what a URL says by a slash at its end, or by dots: that it means a
-        // folder.
+        // The key no longer shows that the URL named a folder, by a slash at its end or by dots.
         let said = object.url.rsplit('/').next().unwrap_or_default();
         for name in [said, object.name()] {
             if ["", ".", ".."].contains(&name) {

@@ -25,8 +25,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes it if it isn't there. That it can be written is tried, so that it is known before
-    /// anything is fetched.
+    /// Creates it if it is missing, and checks that it can be written, before anything is fetched.
     pub(super) fn create(path: &Path) -> Result<Folder, GetError> {
         let failed = |error| GetError::Folder { path: path.to_owned(), error };
         fs::create_dir_all(path).map_err(failed)?;
@@ -35,7 +34,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Writes a file, in place of one that has this name already. Blocks.
+    /// Writes a file, replacing one with this name. Blocks.
     pub(super) fn write(
         &self,
         name: &str,
@@ -55,8 +54,8 @@ impl Folder {
         Ok(())
     }
 
-    /// A file under a temporary name that nobody has, removed when it is dropped with it. Who may
-    /// read it is the umask's to say.
+    /// A file under an unused temporary name, removed if it is dropped with that name. The umask
+    /// decides who may read it.
     fn unfinished(&self) -> io::Result<NamedTempFile> {
         let named = Permissions::from_mode(0o666);
         tempfile::Builder::new().prefix(".slipring-get-").permissions(named).tempfile_in(&self.path)

@@ -12,10 +12,10 @@ use slipring_objects::EngineStats;
 
 use super::report::{Outcome, rate};
 
-/// How often what is seen turns.
+/// The interval of redrawing.
 pub(super) const TURN: Duration = Duration::from_millis(120);
 
-/// The bar and the lines. Its clones are the same.
+/// The bar and the lines. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     lines: MultiProgress,
@@ -39,7 +39,7 @@ impl Progress {
         Progress { lines, bytes, objects }
     }
 
-    /// How far the engine's downloads are.
+    /// The progress of the engine's downloads.
     pub(super) fn shows(&self, stats: &EngineStats) {
         self.bytes.set_length(stats.expected_bytes);
         self.bytes.set_position(stats.received_bytes);
@@ -60,7 +60,7 @@ impl Progress {
         Line(bar)
     }
 
-    /// An object has ended; `told` prints what there is to say of it, between the drawings.
+    /// An object has ended; `told` prints its result between two drawings.
     pub(super) fn ended(
         &self,
         outcome: &Outcome,

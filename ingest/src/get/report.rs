@@ -10,25 +10,25 @@ use slipring_objects::{DownloadStats, PoolUse};
 use super::ObjectError;
 use super::ingest::Sent;
 
-/// What became of one object.
+/// The outcome of one object.
 #[derive(Debug)]
 pub struct Outcome {
-    /// As it was asked for.
+    /// As it was requested.
     pub url: String,
-    /// How it was fetched, if it was.
+    /// Statistics of the download, if it succeeded.
     pub fetched: Option<DownloadStats>,
     /// What the service was sent, with `--ingest`.
     pub sent: Option<Sent>,
     /// Retries of its ranges.
     pub retries: u32,
-    /// Time until it was fetched, or until that failed; writing and sending aren't in it.
+    /// The time until the download succeeded or failed, without writing and sending.
     pub elapsed: Duration,
-    /// Why it isn't where it should be.
+    /// The error, if it failed.
     pub error: Option<ObjectError>,
 }
 
 impl Outcome {
-    /// Whether it was interrupted rather than at fault.
+    /// Whether it was interrupted rather than failed.
     pub(super) fn is_cancelled(&self) -> bool {
         matches!(self.error, Some(ObjectError::Cancelled | ObjectError::CancelledSending(_)))
     }
@@ -62,7 +62,7 @@ impl Outcome {
     }
 }
 
-/// What became of all of them.
+/// The outcomes of all objects.
 #[derive(Debug)]
 pub struct Report {
     /// In the order in which they ended.
@@ -72,7 +72,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every object is where it should be.
+    /// Whether every object succeeded.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.outcomes.iter().all(|outcome| outcome.error.is_none())
@@ -137,7 +137,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Bytes a second, for people.
+/// Bytes per second, for people.
 pub(super) fn rate(bytes: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };

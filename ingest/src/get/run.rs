@@ -33,7 +33,7 @@ pub(super) struct Run {
     pub(super) to: To,
     pub(super) cancel: CancellationToken,
     pub(super) progress: Progress,
-    /// The next object that nobody has begun.
+    /// The next object that isn't started.
     pub(super) next: AtomicUsize,
 }
 
@@ -55,9 +55,9 @@ pub(super) struct Service {
 }
 
 impl Run {
-    /// Brings all objects by so many workers and gives `told` each outcome when it is there, but
-    /// not those of interrupted objects of which nothing has gone anywhere. `client` is for the
-    /// first worker.
+    /// Downloads all objects with `workers` tasks and reports each outcome to `told` as it
+    /// completes, except those of interrupted objects that haven't been written or sent anywhere.
+    /// `client` is for the first worker.
     pub(super) async fn all(
         self,
         workers: usize,
@@ -88,7 +88,7 @@ impl Run {
             }
             outcomes.push(outcome);
         }
-        // A worker that panicked has left an object without an outcome: this panics, too.
+        // A worker that panicked has left an object without an outcome, so this panics too.
         working.join_all().await;
         run.progress.end();
         outcomes
@@ -169,8 +169,8 @@ impl Run {
 }
 
 impl Service {
-    /// Sends an object's vectors over the connection that is held, or a new one; it is held on to
-    /// if it can be used again. Blocks.
+    /// Sends an object's vectors over the kept connection or a new one, and keeps it if it can be
+    /// used again. Blocks.
     fn send(
         &self,
         held: &mut Option<Client>,

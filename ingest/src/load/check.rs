@@ -17,8 +17,8 @@ pub(super) struct Pending {
     pub(super) measured: bool,
 }
 
-/// What must hold for the answer to request number `request` with so many vectors, told from its
-/// header alone, so that a wrong count can't make the client wait for scores.
+/// Checks the answer to request number `request` with this many vectors by its header alone, so
+/// that a wrong count can't make the client wait for scores.
 pub(crate) fn check_head(
     mode: Mode,
     head: &AnswerHead,
@@ -29,7 +29,8 @@ pub(crate) fn check_head(
     if head.vectors != expected {
         return Err(Fault::WrongCount { expected: vectors, got: head.vectors });
     }
-    // A server that has lost the frames' borders doesn't know the sequence, answers 0 and closes.
+    // A server that has lost the frame boundaries doesn't know the sequence: it answers 0 and
+    // closes.
     let lost = head.sequence == 0 && head.status.is_some_and(may_lose_framing);
     if mode == Mode::Header && head.sequence != request && !lost {
         return Err(Fault::WrongSequence { got: head.sequence });

@@ -21,7 +21,7 @@ use super::target::Stream;
 use super::worker::Plan;
 use super::{Fault, LoadError, VectorRange};
 
-/// How far a connection is.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Sending,
@@ -45,12 +45,12 @@ pub(super) struct Connection {
     /// Frames not yet written; the first `out_at` bytes are.
     out: Vec<u8>,
     out_at: usize,
-    /// Answers not yet settled: the first `input_len` bytes.
+    /// Answers not yet processed: the first `input_len` bytes.
     input: Vec<u8>,
     input_len: usize,
     readable: bool,
     writable: bool,
-    /// The peer's end has been announced: a short read isn't the last one.
+    /// The peer has announced its end, so a short read isn't the last one.
     peer_closed: bool,
     /// Requests answered, which is the number of the oldest one without an answer.
     answered: u64,
@@ -89,8 +89,8 @@ impl Connection {
         self.stream.register(registry, token)
     }
 
-    /// Takes note of an event; edges come once, so what they say is kept until the socket says
-    /// "would block".
+    /// Records an event. Edges come only once, so readiness is kept until the socket says "would
+    /// block".
     pub(super) fn note(&mut self, event: &mio::event::Event) {
         self.peer_closed |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.peer_closed;
@@ -105,8 +105,8 @@ impl Connection {
         self.schedule.missed()
     }
 
-    /// When this connection wants to send although nothing else happens; None while its window or
-    /// its socket is full.
+    /// When this connection wants to send next, without other events; None while its window or its
+    /// socket is full.
     pub(super) fn due_ns(&self, plan: &Plan, now_ns: u64) -> Option<u64> {
         if self.phase != Phase::Sending || self.in_flight.len() >= plan.options.window as usize {
             return None;
@@ -132,7 +132,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Does all that the socket, the window and the schedule allow now.
+    /// Does everything that the socket, the window and the schedule allow now.
     pub(super) fn drive(&mut self, plan: &Plan, tally: &mut Tally) -> Result<(), LoadError> {
         self.step(plan, tally).map_err(|fault| self.fault(fault))
     }
@@ -162,7 +162,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Gathers frames while the window and the buffer have room and the schedule says so.
+    /// Gathers frames while the window and the buffer have room and the schedule allows it.
     fn fill(&mut self, plan: &Plan, tally: &mut Tally, now_ns: u64) {
         let options = &plan.options;
         while self.in_flight.len() < options.window as usize {
@@ -173,8 +173,7 @@ impl Connection {
                 break;
             }
             if self.in_flight.is_empty() {
-                // The wait for an answer starts here, however long the connection had nothing to
-                // do.
+                // The wait for an answer starts here, however long the connection was idle.
                 self.progress_ns = now_ns;
             }
             let request = self.answered + self.in_flight.len() as u64;
@@ -204,7 +203,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // The server may have said why before it closed.
+                    // The server may have given a reason before it closed.
                     self.readable = true;
                     self.peer_closed = true;
                     self.read(plan, tally)?;
@@ -245,7 +244,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Settles every whole answer in the input and keeps the rest, which is less than one answer.
+    /// Processes every complete answer in the input and keeps the rest, which is less than one
+    /// answer.
     fn settle_all(&mut self, plan: &Plan, tally: &mut Tally) -> Result<(), Fault> {
         let now_ns = plan.now_ns();
         self.progress_ns = now_ns;

@@ -1,6 +1,6 @@
 //! Small seeded numbers: the same seed sends the same requests on every machine.
 
-/// SplitMix64: passes through every u64 once, so no seed is a bad one.
+/// SplitMix64: passes through every u64 once, so no seed is bad.
 #[derive(Clone, Debug)]
 pub(super) struct Draw {
     state: u64,

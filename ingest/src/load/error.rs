@@ -8,7 +8,7 @@ use crate::protocol::AnswerError;
 
 use super::rows::FILE_BYTES_MAX;
 
-/// Why a load didn't end well.
+/// Errors of a load.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// An option that can't be run.
@@ -69,7 +69,7 @@ impl LoadError {
     }
 }
 
-/// What one connection did wrong.
+/// Errors of one connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The stream ended before every request was answered, or before all were sent.
@@ -88,7 +88,7 @@ pub enum Fault {
         /// The system's error; None is an orderly end of the stream.
         cause: Option<io::Error>,
     },
-    /// Nothing moved for the whole timeout.
+    /// No progress for the whole timeout.
     #[error("no progress for {timeout:?}, {unanswered} requests unanswered")]
     Stalled {
         /// The option `--timeout`.
@@ -147,7 +147,7 @@ fn because(cause: &Option<io::Error>) -> String {
     cause.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
 }
 
-/// Why a file of vectors can't be used.
+/// Errors of a file of vectors.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused.

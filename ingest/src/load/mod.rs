@@ -94,7 +94,8 @@ pub fn run_rows(options: &LoadOptions, rows: Rows) -> Result<LoadReport, LoadErr
             error,
         })?);
     }
-    // The clock starts when the last connection stands, so that connecting is in nobody's latency.
+    // The clock starts when the last connection is established, so that connecting isn't part of
+    // any latency.
     let plan =
         Plan { options: options.clone(), source, start: Instant::now(), failed: OnceLock::new() };
     let mut groups: Vec<Vec<Connection>> = (0..options.threads).map(|_| Vec::new()).collect();
@@ -107,7 +108,7 @@ pub fn run_rows(options: &LoadOptions, rows: Rows) -> Result<LoadReport, LoadErr
     Ok(LoadReport::new(options, &tally))
 }
 
-/// One thread a group; the first error wins, whichever thread met it.
+/// One thread per group. The first error wins, on whatever thread.
 fn run_groups(plan: &Plan, groups: Vec<Vec<Connection>>) -> Result<Tally, LoadError> {
     let workers =
         groups.into_iter().map(|group| Worker::new(plan, group)).collect::<Result<Vec<_>, _>>()?;

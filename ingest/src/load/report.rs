@@ -8,14 +8,14 @@ use super::LoadOptions;
 use super::tally::{Refusals, Tally, Total};
 use crate::latency::Latency;
 
-/// A run that ended well: every request was answered once, in order, and (with `--verify`) rightly.
+/// A successful run: every request was answered once, in order, and (with `--verify`) correctly.
 #[derive(Clone, Debug)]
 pub struct LoadReport {
     /// What was run.
     pub options: LoadOptions,
     /// All requests sent, warm-up included.
     pub sent: Total,
-    /// Those that the service took: what a sink must hold afterwards.
+    /// Those that the service accepted: what a sink must hold afterwards.
     pub accepted: Total,
     /// Those that it refused.
     pub refusals: Refusals,
@@ -25,7 +25,7 @@ pub struct LoadReport {
     pub seconds: f64,
     /// Vectors whose score was compared.
     pub vectors_verified: u64,
-    /// With `--rate`: requests whose time came but that full windows kept from being sent.
+    /// With `--rate`: requests that were due but weren't sent because windows were full.
     pub requests_missed: u64,
     /// Bytes of all answers.
     pub answer_bytes: u64,
@@ -51,22 +51,22 @@ impl LoadReport {
         }
     }
 
-    /// `amount` a measured second; 0 if nothing was measured.
+    /// `amount` per measured second; 0 if nothing was measured.
     fn rate(&self, amount: u64) -> f64 {
         if self.seconds > 0.0 { amount as f64 / self.seconds } else { 0.0 }
     }
 
-    /// Accepted vectors a measured second.
+    /// Accepted vectors per measured second.
     pub fn vectors_per_s(&self) -> f64 {
         self.rate(self.measured.vectors)
     }
 
-    /// Accepted requests a measured second.
+    /// Accepted requests per measured second.
     pub fn requests_per_s(&self) -> f64 {
         self.rate(self.measured.requests)
     }
 
-    /// Bytes of accepted requests a measured second, in units of 10^6.
+    /// Bytes of accepted requests per measured second, in units of 10^6.
     pub fn megabytes_per_s(&self) -> f64 {
         self.rate(self.measured.bytes) / 1e6
     }

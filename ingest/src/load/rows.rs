@@ -10,8 +10,8 @@ use super::{FileError, fvecs, npy};
 /// Most bytes of a file of vectors: it is kept in memory.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// Generated rows stay below this many bytes, so that the generator's own cache misses don't count
-/// as the server's latency.
+/// Generated rows stay below this many bytes, so that the generator's cache misses don't count as
+/// the server's latency.
 const GENERATED_BYTES_MAX: usize = 512 << 10;
 
 /// Vectors of one dimension as the wire carries them: little-endian f32, row after row. At least

@@ -10,7 +10,8 @@ pub(super) struct Schedule {
     left: Option<u64>,
     /// Bytes still to send; None without a bound.
     bytes_left: Option<u64>,
-    /// Less than this left is the end: what the next request takes is known only when it is drawn.
+    /// With less than this left, it ends: the size of the next request is known only when it is
+    /// drawn.
     request_bytes_max: u64,
     /// No request is sent from here on; None without a duration.
     end_ns: Option<u64>,
@@ -34,7 +35,7 @@ struct Pace {
 pub(super) enum Next {
     /// Send; the latency counts from this time.
     Now(u64),
-    /// Nothing before this time.
+    /// Nothing to send before this time.
     At(u64),
     /// Never again.
     Over,
@@ -70,7 +71,7 @@ impl Schedule {
         }
     }
 
-    /// Counts one request of so many bytes as sent.
+    /// Counts one request of this many bytes as sent.
     pub(super) fn take(&mut self, bytes: u64) {
         debug_assert!(self.left != Some(0), "the share is already sent");
         debug_assert!(bytes <= self.request_bytes_max);
@@ -106,8 +107,8 @@ impl Pace {
     }
 }
 
-/// Requests of one connection when `count` are dealt out evenly; the first ones get what is left
-/// over.
+/// Requests of one connection when `count` are distributed evenly; the first ones get the
+/// remainder.
 fn share(count: u64, connection: u32, connections: u32) -> u64 {
     let connections = u64::from(connections);
     count / connections + u64::from(u64::from(connection) < count % connections)

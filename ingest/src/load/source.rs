@@ -3,11 +3,11 @@
 use super::Rows;
 use crate::stage::Score;
 
-/// What a server should answer for one row.
+/// The expected answer for one row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected {
     score: f64,
-    /// How far a server that adds in f32, in any order, may be off.
+    /// The tolerance for a server that adds in f32, in any order.
     tolerance: f64,
     /// The sum of the components; 0 if one of them isn't finite, because such a row is never
     /// accepted.
@@ -30,7 +30,7 @@ impl Expected {
             scored += term;
             terms += f64::abs(term);
         }
-        // Past f32's range even finite components may overflow on the way, so any score is right.
+        // Beyond f32's range even finite components may overflow midway, so any score is accepted.
         let tolerance = match score {
             Score::None => 0.0,
             _ if terms > f64::from(f32::MAX) => f64::INFINITY,
@@ -67,7 +67,7 @@ impl Source {
         self.expected.len()
     }
 
-    /// What the `count` rows from `first` on should get, starting over after the last one.
+    /// The expected answers for the `count` rows from `first` on, starting over after the last one.
     pub(super) fn expected(&self, first: usize, count: usize) -> impl Iterator<Item = &Expected> {
         self.expected[first..].iter().chain(self.expected.iter().cycle()).take(count)
     }

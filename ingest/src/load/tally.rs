@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 
 use crate::protocol::Status;
 
-/// Longest latency that is told from longer ones: an hour.
+/// The longest latency that is distinguished: an hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
 /// Requests, their vectors and bytes, and the f64 sum of all their components.
@@ -77,7 +77,8 @@ pub(super) fn label(status: Option<Status>) -> &'static str {
     status.map_or("refused", Status::label)
 }
 
-/// One thread's counts. At a good end `sent.requests == accepted.requests + refusals.total()`.
+/// One thread's counts. After a successful run,
+/// `sent.requests == accepted.requests + refusals.total()`.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) sent: Total,

@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token};
 pub enum Target {
     /// HOST:PORT.
     Tcp(String),
-    /// The path of a Unix socket: whatever has a slash, or no colon.
+    /// The path of a Unix socket: anything with a slash, or without a colon.
     Unix(PathBuf),
 }
 
@@ -69,8 +69,8 @@ impl Target {
                 Err(last)
             }
             Target::Unix(path) => {
-                // A full backlog says "would block" and gives no event, so all that is left is to
-                // ask again.
+                // A full backlog says "would block" and gives no event, so the call must be
+                // repeated.
                 let deadline = Instant::now() + timeout;
                 loop {
                     match UnixStream::connect(path) {
@@ -110,7 +110,7 @@ impl Stream {
         }
     }
 
-    /// Half-close: no request follows, answers still come.
+    /// Half-close: no more requests follow, answers still come.
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),

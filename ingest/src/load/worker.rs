@@ -17,13 +17,13 @@ use super::source::Source;
 use super::tally::Tally;
 use super::{LoadError, LoadOptions, VectorRange};
 
-/// How late the system may wake a sleeper: intended times nearer than this are spun for.
+/// How late the system may wake a sleeper. For times closer than this the thread spins.
 const WAKE_SLACK: Duration = Duration::from_millis(1);
-/// How often stalls, and failures of other threads, are looked for.
+/// The interval of checking for stalls and for failures of other threads.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 1024;
 
-/// What all threads share and none changes.
+/// Shared by all threads and never changed.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) options: LoadOptions,
@@ -42,8 +42,8 @@ impl Plan {
         self.options.mode.header_bytes() + vectors as usize * self.options.dim as usize * 4
     }
 
-    /// Appends request number `request` with `vectors` rows from `row` on. Rows lie in wire order,
-    /// so this is a header and a copy.
+    /// Appends request number `request` with `vectors` rows from `row` on. Rows are stored in wire
+    /// order, so this writes a header and a copy.
     pub(super) fn append_request(&self, request: u64, row: usize, vectors: u32, out: &mut Vec<u8>) {
         let sequence = if self.options.mode == Mode::Header { request } else { 0 };
         encode_request_head(self.options.mode, self.options.dim, sequence, vectors, out);
@@ -161,8 +161,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// How long to sleep: not at all shortly before an intended time, because a sleeper wakes up to
-    /// a millisecond late.
+    /// How long to sleep. Shortly before an intended time it doesn't sleep, because a sleeper may
+    /// wake a millisecond late.
     fn patience(&self, now_ns: u64, next_ns: u64) -> Duration {
         let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
         let until_due =

@@ -29,11 +29,12 @@ pub use report::{SweepReport, WindowTimes};
 
 use plan::Plan;
 
-/// Runs the sweep and blocks until it ends. `told` gets what wasn't granted, in words, once each.
+/// Runs the sweep and blocks until it ends. `told` gets each thing that wasn't granted, in words,
+/// once.
 ///
 /// # Errors
-/// The option that doesn't fit, before anything is mapped where it can be known; what the system
-/// refused; or a payload that didn't arrive as it was written.
+/// An invalid option, if possible before anything is mapped; a refusal of the system; or a payload
+/// that didn't arrive as written.
 pub fn run(options: &SweepOptions, mut told: impl FnMut(&str)) -> Result<SweepReport, SweepError> {
     let plan = Plan::new(options)?;
     plan.notes.iter().for_each(|note| told(note));

@@ -1,7 +1,7 @@
 //! The payload of a sweep, and the check that it arrived: a pattern that begins with the payload's
 //! number.
 
-/// Bytes of the number at a payload's front, or fewer, if the payload is shorter.
+/// The bytes of the number at a payload's front; fewer if the payload is shorter.
 const NUMBER_BYTES: usize = 8;
 
 /// The payloads of one repeat.

@@ -9,7 +9,7 @@ use crate::server::{CpuIds, Size, StagesWord};
 
 const WINDOWS_DEFAULT: (u64, u64) = (64 << 10, 32 << 20);
 
-/// A sweep that may be run.
+/// A sweep that can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) pool_bytes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Plan {
     pub(super) slots: usize,
     pub(super) repeats: u32,
     pub(super) events: u64,
-    /// The lane's; None where the system doesn't tell which there are.
+    /// The lane's CPU; None if the system doesn't report CPUs.
     pub(super) cpu: Option<usize>,
     /// Where the stage's thread runs; None: the stage is inline.
     pub(super) stage_cpu: Option<usize>,
@@ -85,7 +85,7 @@ fn windows(options: &SweepOptions) -> Result<Vec<usize>, SweepError> {
         let all: Vec<u64> = std::iter::successors(Some(first), |window| window.checked_mul(2))
             .take_while(fits)
             .collect();
-        // Payloads so large that the smallest window is beyond the usual ones.
+        // The payloads are so large that the smallest window is beyond the usual ones.
         let all = if all.is_empty() { vec![first] } else { all };
         return Ok(all.into_iter().map(|window| Size(window).bytes()).collect());
     };

@@ -17,7 +17,7 @@ const WITHIN_PERCENT: f64 = 3.0;
 pub struct WindowTimes {
     /// Bytes in rotation.
     pub window_bytes: usize,
-    /// One figure a repeat, in nanoseconds for each payload, rising.
+    /// One figure per repeat, in nanoseconds per payload, ascending.
     pub ns_per_event: Vec<f64>,
 }
 
@@ -51,11 +51,11 @@ impl WindowTimes {
     }
 }
 
-/// A sweep that ended well: every payload arrived as it was written.
+/// A successful sweep: every payload arrived as written.
 #[derive(Clone, Debug)]
 pub struct SweepReport {
     plan: Plan,
-    /// Every window that was tried, rising.
+    /// Every window that was tried, ascending.
     pub windows: Vec<WindowTimes>,
     /// What a pool of this size has by default, for these readers, on this machine.
     pub default_window_bytes: usize,
@@ -72,7 +72,7 @@ impl SweepReport {
         Self { plan: plan.clone(), windows, default_window_bytes, l2_bytes, l3_bytes }
     }
 
-    /// The windows that are as good as the fastest, rising; at least one.
+    /// The windows that are as good as the fastest, ascending; at least one.
     fn good(&self) -> impl Iterator<Item = &WindowTimes> {
         let fastest_ns =
             self.windows.iter().map(WindowTimes::median_ns).fold(f64::INFINITY, f64::min);
@@ -89,7 +89,7 @@ impl SweepReport {
         self.good().next().map(|window| window.window_bytes).expect("a sweep has a window")
     }
 
-    /// A line a window, then one with the result.
+    /// One line per window, then one with the result.
     #[must_use]
     pub fn to_json(&self) -> Vec<Value> {
         let line = |window: &WindowTimes| {

@@ -14,10 +14,10 @@ use super::error::SweepError;
 use super::payload::Payload;
 use super::plan::Plan;
 
-/// Longest wait for what was published to be read, once nothing is published any more.
+/// The longest wait for the last published payloads to be read.
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a repeat came to.
+/// The result of a repeat.
 #[derive(Debug)]
 pub(super) struct Repeat {
     pub(super) ns_per_event: f64,
@@ -134,7 +134,7 @@ impl Run {
         Ok(())
     }
 
-    /// Runs the stage, if it is inline, and takes back what was read; spins if nothing was.
+    /// Runs the stage if it is inline, and reclaims what was read. Spins if there was nothing.
     fn pass(&mut self) -> Result<(), SweepError> {
         if !self.lane.poll().is_idle() {
             return Ok(());

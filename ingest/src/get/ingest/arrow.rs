@@ -24,8 +24,8 @@ pub(super) const CONTINUATION: &[u8] = &[0xff; 4];
 /// Length of the footer and magic, at the end of a file.
 const TAIL_BYTES: usize = 10;
 
-/// The column's dimension, and where its rows lie: one entry per record batch, in the order of the
-/// image.
+/// The column's dimension and the positions of its rows: one entry per record batch, in the order
+/// of the image.
 pub(super) type Found = (u32, Vec<Range<usize>>);
 
 /// Finds a column of vectors in an image of the file format.
@@ -55,7 +55,7 @@ pub(super) fn stream(bytes: &[u8], wanted: Option<&str>) -> Result<Found, ArrowE
     let column = Column::find(&schema, first.message.version(), wanted)?;
     let (mut batches, mut at) = (Vec::new(), first.body.end);
     while let Some(placed) = place(bytes, at)? {
-        // Dictionaries stand between the batches, and belong to other columns.
+        // Dictionaries come between the batches, and belong to other columns.
         if placed.message.header_as_dictionary_batch().is_none() {
             batches.push(column.rows(&placed.batch(at)?, placed.body.clone(), at)?);
         }
@@ -64,7 +64,7 @@ pub(super) fn stream(bytes: &[u8], wanted: Option<&str>) -> Result<Found, ArrowE
     Ok((column.dim(), batches))
 }
 
-/// A message and where its body lies, which is within the image.
+/// A message and the position of its body, within the image.
 struct Placed<'a> {
     message: Message<'a>,
     body: Range<usize>,

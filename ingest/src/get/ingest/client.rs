@@ -26,23 +26,22 @@ use crate::load::target::Stream;
 use crate::load::{Fault, Target};
 use crate::protocol::{AnswerHead, Mode, Status, answer_bytes, answer_head, encode_request_head};
 
-/// Most frames without an answer.
+/// The most unanswered frames.
 const WINDOW_MAX: usize = 32;
-/// Most bytes of answers that may be on their way: a small part of what any socket holds by
-/// default.
+/// The most bytes of answers in flight: a small part of any socket's default buffer.
 const ANSWERS_BYTES_MAX: usize = 32 << 10;
 /// Frames gathered for one write, unless one is longer.
 const OUT_BYTES: usize = 256 << 10;
-/// Longest wait without a look at the interruption and the timeout.
+/// The longest wait without checking for an interruption and the timeout.
 const LOOK: Duration = Duration::from_millis(100);
 const MODE: Mode = Mode::Header;
 
-/// What became of an object's vectors. Of an object that failed underway the service may have taken
+/// The outcome of an object's vectors. If an object failed midway, the service may have accepted
 /// more than were answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Vectors of the frames that were made for the service; where it failed underway, of the last
-    /// of them some bytes may not have left.
+    /// Vectors in the frames made for the service. After a failure midway, the last frame may not
+    /// have been sent completely.
     pub vectors: u64,
     /// Of those, answered with a score: received.
     pub answered: u64,
@@ -65,7 +64,7 @@ pub(crate) struct Client {
     timeout: Duration,
     sequence: u64,
     window: usize,
-    /// Received and not yet settled.
+    /// Received bytes that aren't processed yet.
     input: Vec<u8>,
 }
 
@@ -86,9 +85,9 @@ impl ReadWrite for UnixStream {
 }
 
 impl Client {
-    /// Connects; `timeout` bounds this and every wait for the service to move. It happens on a
-    /// thread of its own, because nothing ends a name's look-up or a handshake: interrupted, they
-    /// are left to themselves.
+    /// Connects. `timeout` bounds this and every wait for progress. It runs on its own thread,
+    /// because a name look-up or a handshake can't be cancelled; after an interruption they are
+    /// abandoned.
     pub(crate) fn connect(
         target: &Target,
         timeout: Duration,
@@ -114,16 +113,16 @@ impl Client {
         Ok(Client { to, stream, timeout, sequence: 0, window: 1, input: Vec::new() })
     }
 
-    /// The client, unless the service has ended the connection since its last answer. A service
-    /// says nothing unasked.
+    /// Returns the client, unless the service has closed the connection since its last answer. A
+    /// service never sends anything unasked.
     pub(crate) fn if_open(mut self) -> Option<Client> {
         let looked = self.stream.set_nonblocking(true).and_then(|()| self.stream.read(&mut [0]));
         let is_silent = looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
         (is_silent && self.stream.set_nonblocking(false).is_ok()).then_some(self)
     }
 
-    /// Sends all vectors in frames of up to `max_vectors` and waits for every answer. `sent` counts
-    /// up also where it fails.
+    /// Sends all vectors in frames of up to `max_vectors` and waits for every answer. `sent` is
+    /// updated even if this fails.
     ///
     /// # Errors
     /// The connection's end, a service that doesn't move, an answer that isn't right, a refusal:
@@ -178,7 +177,7 @@ impl Client {
         }
     }
 
-    /// The next answer, whole and taken out of the input; it has to be the one to `pending`.
+    /// Takes the next complete answer from the input. It must be the answer to `pending`.
     fn answer(
         &mut self,
         pending: &Pending,
@@ -225,7 +224,7 @@ impl Client {
                     bytes = &bytes[written..];
                     moved = Instant::now();
                 }
-                // Whatever it says instead is in its answers; without one, the end of the
+                // If the service has an explanation, it is in its answers; otherwise the end of the
                 // connection is the cause.
                 Err(error)
                     if matches!(
@@ -314,7 +313,7 @@ mod tests {
         while let Some(open) = client.if_open() {
             client = open;
         }
-        // Nor one on which something came that nobody asked for.
+        // Nor a connection that has sent something unasked.
         let mut client = connect();
         let (mut service, _) = listener.accept().unwrap();
         service.write_all(b"unasked").unwrap();

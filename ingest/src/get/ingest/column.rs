@@ -12,14 +12,14 @@ use arrow_ipc::{
 
 use super::ArrowError;
 
-/// The column that is meant where several could be: that of our own segments.
+/// The preferred column if there are several: the one in our own segments.
 pub(super) const USUAL_NAME: &str = "vector";
-/// Names that an error lists at most.
+/// The most names that an error lists.
 const LISTED_MAX: usize = 8;
-/// Where a list's buffers begin: its validity, its items' validity, its items.
+/// The buffers of a list: its validity, its items' validity, its items.
 const ITEMS_AT: usize = 2;
 
-/// A column of vectors, and what stands before it in a batch.
+/// A column of vectors, and what comes before it in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     name: String,
@@ -82,7 +82,7 @@ impl Column {
         self.dim
     }
 
-    /// Where in the image the rows of the batch at its byte `at` lie, whose body is `body`: whole
+    /// The position in the image of the rows of the batch at byte `at`, whose body is `body`: whole
     /// rows of f32.
     pub(super) fn rows(
         &self,
@@ -130,8 +130,7 @@ impl Column {
 }
 
 impl Places {
-    /// Those behind a field and its children too; none if its type is newer than what is known
-    /// here.
+    /// The nodes and buffers of a field and its children; None if its type is unknown here.
     fn with(mut self, field: &Field<'_>, version: MetadataVersion) -> Option<Places> {
         if !(Type::ENUM_MIN + 1..=Type::ENUM_MAX).contains(&field.type_type().0) {
             return None;
@@ -168,7 +167,7 @@ impl Places {
     }
 }
 
-/// The dimension of a field, if it is a fixed-size list of f32 and not behind a dictionary.
+/// The dimension of a field, if it is a fixed-size list of f32 and not dictionary-encoded.
 fn dim(field: &Field<'_>) -> Option<u32> {
     let item = field.children().filter(|children| children.len() == 1)?.get(0);
     let single = item.type_as_floating_point()?.precision() == Precision::SINGLE;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::load::{Fault, FileError};
 use crate::protocol::{LimitsError, Status};
 
-/// Why an object holds no vectors that can be sent.
+/// Errors of an object's format.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// Not by its first bytes, not by its name.
@@ -26,7 +26,7 @@ pub enum FormatError {
     Limits(LimitsError),
 }
 
-/// What is wrong with an Arrow image, or what of Arrow isn't read.
+/// Errors of an Arrow image, and unsupported features of Arrow.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrowError {
     /// The end of a file isn't there.
@@ -45,7 +45,7 @@ pub enum ArrowError {
         /// Of the image.
         bytes: u64,
     },
-    /// Metadata that says nothing, or something impossible.
+    /// Metadata that is empty or impossible.
     #[error("the message at byte {at} is damaged: {why}")]
     Damaged {
         /// Where the message begins.
@@ -101,7 +101,7 @@ pub enum ArrowError {
     },
 }
 
-/// Why a service didn't take an object's vectors.
+/// Errors of sending an object's vectors.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there.
@@ -125,7 +125,7 @@ pub enum ClientError {
         /// The system's error; None is an orderly end.
         cause: Option<io::Error>,
     },
-    /// Nothing moved for the whole timeout.
+    /// No progress for the whole timeout.
     #[error(
         "--ingest {to}: nothing moved for {timeout:?} with {unanswered} frames unanswered; is its disk full? raise --timeout to wait longer"
     )]
@@ -157,7 +157,7 @@ pub enum ClientError {
         /// Of the object.
         dim: u32,
     },
-    /// The service took the rest.
+    /// The service accepted the rest.
     #[error(
         "--ingest {to}: the service refused {refused} of {all} vectors ({}), the first ones in the frame of rows {} to {}",
         Status::NotFinite, rows.start, rows.end.saturating_sub(1)

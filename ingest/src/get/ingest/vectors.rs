@@ -8,7 +8,7 @@ use super::{FormatError, arrow};
 use crate::load::{FileError, fvecs, npy};
 use crate::protocol::Limits;
 
-/// Vectors of one dimension in the bytes of an object, which live as long as they do.
+/// Vectors of one dimension in the bytes of an object, which they borrow.
 #[derive(Clone, Debug)]
 pub(crate) struct Vectors {
     dim: u32,
@@ -25,11 +25,11 @@ struct Part {
 
 impl Vectors {
     /// Finds the vectors of an object named `name`, to be sent in frames of up to `max_vectors`.
-    /// Nothing is copied. Formats that say a dimension without a row may hold none.
+    /// Nothing is copied. Formats that record the dimension may have no rows.
     ///
     /// # Errors
-    /// A format that isn't one of the three, an image that is damaged or that a service can't take:
-    /// see [`FormatError`].
+    /// A format other than the three, a damaged image, or one that a service can't accept: see
+    /// [`FormatError`].
     pub(crate) fn parse(
         bytes: &Bytes,
         name: &str,
@@ -85,7 +85,7 @@ fn batches(found: arrow::Found, part: impl Fn(Range<usize>, usize) -> Part) -> (
     (dim, rows.into_iter().map(|rows| part(rows, 0)).collect())
 }
 
-/// Where a sender is in the rows.
+/// A sender's position in the rows.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     vectors: &'a Vectors,
@@ -101,7 +101,7 @@ impl Cursor<'_> {
         self.left
     }
 
-    /// Appends the next `count` rows to `out`; there must be so many left.
+    /// Appends the next `count` rows to `out`. That many must be left.
     pub(crate) fn take(&mut self, count: u32, out: &mut Vec<u8>) {
         assert!(u64::from(count) <= self.left, "{count} rows of {}", self.left);
         self.left -= u64::from(count);
