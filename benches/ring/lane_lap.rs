@@ -18,6 +18,22 @@ pub const EVENTS: u64 = 4096;
 /// Bytes of a payload.
 pub const PAYLOAD_BYTES: usize = 512;
 
+/// Publishes `batch` payloads, which begin with their numbers from `op` on.
+#[inline(always)]
+pub fn publish_batch(lane: &mut Lane<()>, batch: u64, op: &mut u64) {
+    for _ in 0..batch {
+        let mut claim = lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
+        claim[..8].copy_from_slice(&op.to_le_bytes());
+        if batch == 1 {
+            claim.publish(());
+        } else {
+            claim.stage(());
+        }
+        *op += 1;
+    }
+    lane.flush();
+}
+
 /// A lane with one inline stage that expects the numbers in order.
 pub struct LaneLap {
     lane: Lane<()>,
@@ -44,18 +60,7 @@ impl LaneLap {
     /// One lap in batches of `batch`.
     pub fn lap(&mut self, batch: u64) {
         for _ in 0..EVENTS / batch {
-            for _ in 0..batch {
-                let mut claim =
-                    self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
-                claim[..8].copy_from_slice(&self.op.to_le_bytes());
-                if batch == 1 {
-                    claim.publish(());
-                } else {
-                    claim.stage(());
-                }
-                self.op += 1;
-            }
-            self.lane.flush();
+            publish_batch(&mut self.lane, batch, &mut self.op);
             self.lane.poll();
         }
         assert_eq!(self.read.get(), self.op, "what was published is consumed");

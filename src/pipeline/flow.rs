@@ -222,7 +222,7 @@ impl<P> Flow<P> {
 
     /// Whether more events may come after `sequence`, for every stage. It doesn't loop over stages.
     #[inline]
-    pub(crate) fn goes_on_behind(&self, sequence: Sequence) -> bool {
+    pub(crate) fn goes_on_after(&self, sequence: Sequence) -> bool {
         sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 

@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::poller::text_of;
+use super::poller::panic_reason;
 use super::slot::{Meta, Slot};
 use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
@@ -107,7 +107,7 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
     #[inline(never)]
     fn stop(&mut self, shown: std::thread::Result<()>, round: &mut Round<'_, M>) {
         if let Err(payload) = shown {
-            self.stopped = Some(format!("panicked: {}", text_of(payload)));
+            self.stopped = Some(panic_reason(payload));
         }
         if let (Some(reason), Some(stage)) = (&self.stopped, &self.stage) {
             // Under `Abort`, no other handler may run from here on.

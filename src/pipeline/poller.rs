@@ -107,13 +107,13 @@ impl<M: Meta> Pump for Poller<M> {
     }
 }
 
-/// The message of a panic, if it has one. What was thrown may panic again when it is dropped: what
-/// that throws is leaked.
-pub(super) fn text_of(payload: Box<dyn Any + Send>) -> String {
+/// Why a handler that panicked can't continue: the panic's message, if it has one. The payload may
+/// panic again when it is dropped; what that throws is leaked.
+pub(super) fn panic_reason(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(again);
     }
-    text.unwrap_or_else(|| "a panic without a message".to_owned())
+    format!("panicked: {}", text.as_deref().unwrap_or("a panic without a message"))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::StageError;
 use super::held::Held;
-use super::poller::{Batch, Poller, text_of};
+use super::poller::{Batch, Poller, panic_reason};
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
 use super::spec::PanicPolicy;
@@ -177,8 +177,7 @@ impl<M: Meta> Stage<M> {
         stopped: Option<String>,
         shown: std::thread::Result<()>,
     ) -> Result<Polled, StageError> {
-        let panicked = |payload| format!("panicked: {}", text_of(payload));
-        match shown.map_or_else(|payload| Some(panicked(payload)), |()| stopped) {
+        match shown.map_or_else(|payload| Some(panic_reason(payload)), |()| stopped) {
             Some(reason) => Err(self.die(&reason)),
             None => Ok(Polled::Retry(done as usize)),
         }
@@ -358,7 +357,7 @@ impl<M: Meta> Stage<M> {
     /// dead.
     #[inline]
     fn idle(&mut self) -> Result<Polled, StageError> {
-        if self.shared.goes_on_behind(self.read) { Ok(Polled::Idle) } else { self.find_end() }
+        if self.shared.goes_on_after(self.read) { Ok(Polled::Idle) } else { self.find_end() }
     }
 
     #[inline(never)]

@@ -16,7 +16,7 @@ mod laps;
 use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
+use lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES, publish_batch};
 use laps::{Empty, Slices, Slots};
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::pipeline::{
@@ -167,18 +167,7 @@ impl Polled {
             Outcome::Done
         };
         for _ in 0..EVENTS / self.batch {
-            for _ in 0..self.batch {
-                let mut claim =
-                    self.lane.claim(black_box(PAYLOAD_BYTES)).expect("all before is consumed");
-                claim[..8].copy_from_slice(&op.to_le_bytes());
-                if self.batch == 1 {
-                    claim.publish(());
-                } else {
-                    claim.stage(());
-                }
-                op += 1;
-            }
-            self.lane.flush();
+            publish_batch(&mut self.lane, self.batch, &mut op);
             while self.stage.poll(BATCH_DEFAULT, &mut handler) != Ok(Found::Idle) {}
         }
         assert_eq!(read, op, "what was published is consumed");
