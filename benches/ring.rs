@@ -4,7 +4,7 @@
 //! | group | an operation |
 //! |---|---|
 //! | `alloc_touch` | a slice of 1 to 64 vectors of dimension 16, 8 bytes written into it, and an older one of 1024 let go |
-//! | `lane` | an event staged, flushed and polled, in batches on one thread |
+//! | `lane` | an event pushed, flushed and polled, in batches on one thread |
 //!
 //! `slots` is the slot path: an entry holds integers and a release is a number. `raii` is the pool
 //! alone: an entry holds a slice, and the next lap's drops it. Times are per operation; each lap

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::Read;
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::stream::{Assembler, Length, QueueOptions, queue};
+use slipring::queue::{Assembler, Length, QueueOptions, queue};
 
 /// A frame: stream, last frame of its message, length; then so many bytes.
 fn frame(stream: u8, is_last: bool, bytes: &[u8]) -> Vec<u8> {

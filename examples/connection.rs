@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use slipring::class::{ClassOptions, ClassPool, Limit};
-use slipring::stream::{
+use slipring::queue::{
     Assembler, Closer, Dequeuer, Enqueuer, Length, Message, QueueOptions, queue,
 };
 

@@ -18,7 +18,7 @@ use std::{cell::RefCell, rc::Rc};
 use slipring::pipeline::{
     CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View,
 };
-use slipring::ring::{PoolOptions, Received};
+use slipring::ring::{Received, RingOptions};
 
 /// Components of a vector.
 pub const DIM: usize = 64;
@@ -34,7 +34,7 @@ pub fn serve(
     mut store: impl FnMut(&[f32]) -> Result<(), String> + Send + 'static,
 ) -> Result<CloseReport, Box<dyn Error>> {
     let pool =
-        PoolOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..PoolOptions::default() };
+        RingOptions { bytes: 4 << 20, max_slice_bytes: 2 * FRAME_BYTES, ..RingOptions::default() };
     let spec = LaneSpec::new(pool, 1024).layer([StageSpec::inline("check")]);
     let spec = spec.layer([StageSpec::inline("score"), StageSpec::thread("store")]);
     let mut started = spec.cpu(CpuMask::read().cpus()[0], PinPolicy::Prefer).start::<()>()?;
@@ -115,7 +115,7 @@ fn serve_client(
         while let Some(rest) =
             received.as_mut().filter(|rest| rest.len() >= FRAME_BYTES && lane.free_slots() > 0)
         {
-            lane.stage(rest.cut(0, FRAME_BYTES)?, ())?;
+            lane.push(rest.cut(0, FRAME_BYTES)?, ())?;
         }
         lane.flush();
         let is_idle = lane.poll().is_idle();

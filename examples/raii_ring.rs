@@ -8,7 +8,7 @@ use std::error::Error;
 use std::thread;
 
 use slipring::pipeline::{Idle, Polled, PublishRefusal, SliceReader, SliceRing, Wait};
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 const REQUESTS: u64 = 100_000;
 const SLOTS: usize = 1024;
@@ -17,10 +17,10 @@ const DIM: usize = 128;
 fn main() -> Result<(), Box<dyn Error>> {
     // A ring of the largest requests, 8 vectors each, fits: nothing is given back before the ring
     // has gone round.
-    let pool = PoolOptions {
+    let pool = RingOptions {
         bytes: 16 << 20,
         max_slice_bytes: 8 * DIM * size_of::<f32>(),
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     let (mut ring, readers) = SliceRing::<u64>::new(&pool, SLOTS, 2)?;
     let threads: Vec<_> =

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::thread;
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::stream::{QueueOptions, queue};
+use slipring::queue::{QueueOptions, queue};
 
 const MESSAGES: u32 = 10_000;
 

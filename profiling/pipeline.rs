@@ -20,7 +20,7 @@ use slipring::pipeline::{
     CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View,
     Wait,
 };
-use slipring::ring::{PoolError, PoolOptions};
+use slipring::ring::{RingError, RingOptions};
 
 const SLOTS: usize = 4096;
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
@@ -76,12 +76,12 @@ impl Loop {
             (Stages::Thread, [_, cpu, ..]) => StageSpec::thread("read").cpu(*cpu).wait(Wait::Spin),
             (Stages::Thread, _) => StageSpec::thread("read").wait(Wait::Backoff),
         };
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: options.pool_bytes,
             max_slice_bytes: options.payload_bytes,
             window_bytes: options.window_bytes,
             pinned_chunks_max: Some(0),
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let mut spec = LaneSpec::new(pool, SLOTS).layer([stage]);
         if let Some(cpu) = cpus.first() {
@@ -89,7 +89,7 @@ impl Loop {
         }
         let Started { mut lane, mut stages, report } =
             spec.start::<()>().map_err(|error| match error {
-                LaneError::Pool(PoolError::Option { .. }) => {
+                LaneError::Pool(RingError::Option { .. }) => {
                     Ended::Usage(format!("--pool, --window, --payload: {error}"))
                 }
                 other => Ended::failed(other),
@@ -147,12 +147,12 @@ impl Loop {
                     grant[..self.source.len()].copy_from_slice(&self.source);
                     grant[..8].copy_from_slice(&self.next.to_le_bytes());
                     let slice = grant.commit_all();
-                    if let Err(refused) = self.lane.stage(slice, ()) {
+                    if let Err(refused) = self.lane.push(slice, ()) {
                         return Err(self.failure(refused));
                     }
                     self.next += 1;
                 }
-                // The pool is smaller than the ring; the refusal has published what was staged.
+                // The pool is smaller than the ring; the refusal has published what was pushed.
                 Err(refused) if refused.is_full() => self.pass()?,
                 Err(refused) => return Err(self.failure(refused)),
             }
@@ -258,7 +258,7 @@ mod tests {
         for inline in [true, false] {
             let stage = if inline { StageSpec::inline("read") } else { StageSpec::thread("read") };
             let pool =
-                PoolOptions { bytes: 256 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
+                RingOptions { bytes: 256 << 10, max_slice_bytes: 512, ..RingOptions::default() };
             let Started { mut lane, mut stages, .. } =
                 LaneSpec::new(pool, 64).layer([stage]).start::<()>().unwrap();
             let fails = |view: View<'_, ()>| match view.sequence() {

@@ -12,11 +12,11 @@ use std::process::ExitCode;
 
 use long_run::{Ended, Options, Progress, Taken, run};
 use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
-use slipring::ring::{PoolError, PoolOptions, RingPool, Staged};
+use slipring::ring::{Pushed, RingError, RingOptions, RingPool};
 
 const RING: Taken = Taken {
     name: "ring",
-    iteration: "one slice reserved, written, staged, looked at and released",
+    iteration: "one slice reserved, written, pushed, looked at and released",
     flags: &["--payload", "--written", "--batch", "--pool", "--window"],
     batch_max: 1 << 16,
 };
@@ -30,34 +30,34 @@ fn main() -> ExitCode {
     })
 }
 
-/// A pool, what is staged in it, and the sum of all numbers that were seen.
+/// A pool, what is pushed in it, and the sum of all numbers that were seen.
 struct Loop {
     pool: RingPool,
     source: Vec<u8>,
     payload_bytes: usize,
-    staged: Vec<Staged>,
+    pushed: Vec<Pushed>,
     next: u64,
     seen: u64,
     batch: u64,
 }
 
 fn whole_run(options: &Options) -> Result<String, Ended> {
-    let pool = PoolOptions {
+    let pool = RingOptions {
         bytes: options.pool_bytes,
         max_slice_bytes: options.payload_bytes,
         window_bytes: options.window_bytes,
         pinned_chunks_max: Some(0),
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     let pool = RingPool::new(&pool).map_err(|error| match error {
-        PoolError::Option { .. } => Ended::Usage(format!("--pool, --window, --payload: {error}")),
+        RingError::Option { .. } => Ended::Usage(format!("--pool, --window, --payload: {error}")),
         _ => Ended::failed(error),
     })?;
     let mut this = Loop {
         pool,
         source: vec![0xA5; options.written_bytes],
         payload_bytes: options.payload_bytes,
-        staged: Vec::with_capacity(options.batch as usize),
+        pushed: Vec::with_capacity(options.batch as usize),
         next: 0,
         seen: 0,
         batch: options.batch,
@@ -99,7 +99,7 @@ impl Loop {
             grant[..self.source.len()].copy_from_slice(&self.source);
             grant[..8].copy_from_slice(&number.to_le_bytes());
             let slice = grant.commit_all();
-            self.staged.push(self.pool.stage(slice).map_err(Ended::failed)?);
+            self.pushed.push(self.pool.push(slice).map_err(Ended::failed)?);
         }
         self.next += count;
         Ok(())
@@ -107,11 +107,11 @@ impl Loop {
 
     #[inline(never)]
     fn check_and_release_batch(&mut self) -> Result<(), Ended> {
-        let first = self.next - self.staged.len() as u64;
+        let first = self.next - self.pushed.len() as u64;
         let last_written = self.source.len() - 1;
-        for (number, staged) in (first..).zip(&self.staged) {
+        for (number, pushed) in (first..).zip(&self.pushed) {
             let bytes =
-                self.pool.view(staged).ok_or_else(|| Ended::failed("a staged slice is gone"))?;
+                self.pool.view(pushed).ok_or_else(|| Ended::failed("a pushed slice is gone"))?;
             if bytes[..8] != number.to_le_bytes()
                 || (last_written >= 8 && bytes[last_written] != 0xA5)
             {
@@ -119,10 +119,10 @@ impl Loop {
             }
             self.seen = self.seen.wrapping_add(number);
         }
-        if let Some(last) = self.staged.last() {
+        if let Some(last) = self.pushed.last() {
             self.pool.release(last.sequence());
         }
-        self.staged.clear();
+        self.pushed.clear();
         Ok(())
     }
 
@@ -184,13 +184,13 @@ mod tests {
 
     #[test]
     fn a_wrong_sum_fails() {
-        let pool = PoolOptions { bytes: 256 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
+        let pool = RingOptions { bytes: 256 << 10, max_slice_bytes: 512, ..RingOptions::default() };
         let (pool, source) = (RingPool::new(&pool).unwrap(), vec![0xA5; 16]);
         let mut this = Loop {
             pool,
             source,
             payload_bytes: 512,
-            staged: Vec::new(),
+            pushed: Vec::new(),
             next: 0,
             seen: 0,
             batch: 8,

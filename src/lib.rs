@@ -11,10 +11,10 @@
 //! use std::time::Duration;
 //!
 //! use slipring::pipeline::{LaneSpec, Outcome, StageSpec, View};
-//! use slipring::ring::PoolOptions;
+//! use slipring::ring::RingOptions;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+//! let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 //! let spec = LaneSpec::new(pool, 64).layer([StageSpec::inline("sum")]);
 //! // The calling thread owns the lane from here on. Ids of requests travel beside the bytes.
 //! let mut started = spec.start::<u64>()?;
@@ -78,7 +78,7 @@
 //! | reserve, fill, commit, take back | [`ring`] |
 //! | pin a thread, publish to stages, wait, drain | `pipeline` |
 //! | get and drop buffers in any order, on any thread | [`class`] |
-//! | assemble messages in them, pass them between two threads, close | [`stream`] |
+//! | assemble messages in them, pass them between two threads, close | [`queue`] |
 //!
 //! # Features
 //!
@@ -103,9 +103,9 @@ pub mod metrics;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 mod process;
+pub mod queue;
 pub mod region;
 pub mod ring;
-pub mod stream;
 mod sync;
 mod wake;
 

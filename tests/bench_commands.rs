@@ -68,12 +68,12 @@ fn one_count_is_all_that_is_taken() {
 
 #[test]
 fn a_held_slice_with_other_bytes_is_found() {
-    use slipring::ring::{PoolOptions, RingPool};
+    use slipring::ring::{RingOptions, RingPool};
 
-    let pool = RingPool::new(&PoolOptions {
+    let pool = RingPool::new(&RingOptions {
         bytes: 1 << 20,
         max_slice_bytes: 64,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     })
     .unwrap();
     let mut slices = laps::Slices::<4>::new(pool, 8);

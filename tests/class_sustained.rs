@@ -6,7 +6,7 @@
 use std::thread;
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::stream::{QueueOptions, queue};
+use slipring::queue::{QueueOptions, queue};
 
 /// Messages between the two threads at most.
 const BETWEEN: usize = 64;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::pipeline::CpuMask;
-use slipring::stream::{QueueOptions, queue};
+use slipring::queue::{QueueOptions, queue};
 
 use forks::in_child;
 

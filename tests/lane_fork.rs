@@ -10,7 +10,7 @@ use std::time::Duration;
 use slipring::pipeline::{
     Lane, LaneSpec, Outcome, PanicPolicy, Polled, Stage, StageSpec, StageThread,
 };
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use forks::in_child;
 
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// An attached stage, a thread behind it, and one that is polled by hand at the end.
 fn lane(policy: PanicPolicy) -> (Lane<u64>, StageThread, Stage<u64>) {
-    let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+    let pool = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
     let layers =
         [StageSpec::inline("first"), StageSpec::thread("second"), StageSpec::inline("third")];
     let spec = layers

@@ -9,7 +9,7 @@ use std::time::Duration;
 use slipring::pipeline::{
     Lane, LaneSpec, Outcome, PanicPolicy, Refused, SpawnError, StageSpec, View,
 };
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 const EVENTS: u64 = 10_000;
 
@@ -42,7 +42,7 @@ fn the_loop_is_the_one_that_readme_shows() {
 /// A lane of 64 slots whose three stages stand in three layers; one of them ends at event 100, as
 /// `ends` says.
 fn run(inline: bool, failing: usize, policy: PanicPolicy, ends: fn() -> Outcome) {
-    let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+    let pool = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
     let stage = if inline { StageSpec::inline } else { StageSpec::thread };
     let names = ["first", "second", "third"];
     let spec = names

@@ -14,7 +14,7 @@ use std::time::Duration;
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
 use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
 use slipring::region::Pages;
-use slipring::ring::{Full, PoolOptions, Retained};
+use slipring::ring::{Full, Retained, RingOptions};
 
 thread_local! {
     /// Calls of this thread that took or gave back memory.
@@ -68,14 +68,14 @@ const RETAIN: u64 = 64;
 /// Sixteen KiB, less than a ring of payloads: the pool runs full, and so does the ring when
 /// payloads are small.
 fn spec() -> LaneSpec {
-    let pool = PoolOptions {
+    let pool = RingOptions {
         bytes: 4 * 4096,
         max_slice_bytes: PAYLOAD_BYTES_MAX,
         chunk_bytes: Some(4096),
         window_bytes: Some(2 * 4096),
         pinned_chunks_max: Some(2),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     LaneSpec::new(pool, SLOTS)
         .wait(Wait::Park)

@@ -19,7 +19,7 @@ use std::time::Duration;
 use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
 use slipring::pipeline::{CpuMask, LaneSpec, Outcome, PinPolicy, StageSpec, Started, View, Wait};
 use slipring::region::Pages;
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 use watch::{HANG, Watch};
 
 /// The tests of this file, and the rings that each runs over.
@@ -31,13 +31,13 @@ const SNAPSHOT: u64 = 16;
 /// Two chunks of 4 KiB, the smallest pool there is. The IO thread gets one CPU, the stages share
 /// another.
 fn start(slots: usize, wait: Wait) -> Started<u64> {
-    let pool = PoolOptions {
+    let pool = RingOptions {
         bytes: 2 * 4096,
         max_slice_bytes: PAYLOAD_BYTES_MAX,
         chunk_bytes: Some(4096),
         window_bytes: Some(2 * 4096),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     let cpus = CpuMask::read().cpus().to_vec();
     let (io, stages) = (cpus[0], cpus[1 % cpus.len()]);

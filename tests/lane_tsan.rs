@@ -26,7 +26,7 @@ use slipring::pipeline::{
     Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, View, Wait,
 };
 use slipring::region::Pages;
-use slipring::ring::{Full, PoolOptions, Retained};
+use slipring::ring::{Full, Retained, RingOptions};
 
 /// The tests of this file share the events among them.
 const RUNS: u64 = 6;
@@ -39,19 +39,19 @@ const KEPT: u64 = 6;
 type Handle = (u64, Retained);
 
 /// As few chunks as the policy allows, so that each is reused all the time.
-fn pool(reclaim: Reclaim) -> PoolOptions {
+fn pool(reclaim: Reclaim) -> RingOptions {
     let chunks = match reclaim {
         Reclaim::OnConsume => 4,
         Reclaim::OnOverwrite => 28,
     };
-    PoolOptions {
+    RingOptions {
         bytes: chunks * 4096,
         max_slice_bytes: PAYLOAD_BYTES_MAX,
         chunk_bytes: Some(4096),
         window_bytes: Some(2 * 4096),
         pinned_chunks_max: Some(2),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     }
 }
 

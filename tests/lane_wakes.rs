@@ -14,7 +14,7 @@ use slipring::pipeline::{
     StageSpec, Wait,
 };
 use slipring::region::Pages;
-use slipring::ring::{PoolError, PoolOptions};
+use slipring::ring::{RingError, RingOptions};
 
 const SLOTS: usize = 4;
 /// Long enough that nothing but a lost wake-up waits so long. scripts/twins, whose hangs are on
@@ -22,15 +22,15 @@ const SLOTS: usize = 4;
 const LONG: Duration =
     Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 });
 
-fn pool(chunks: usize, pinned_chunks_max: u32) -> PoolOptions {
-    PoolOptions {
+fn pool(chunks: usize, pinned_chunks_max: u32) -> RingOptions {
+    RingOptions {
         bytes: chunks * 4096,
         max_slice_bytes: 1024,
         chunk_bytes: Some(4096),
         window_bytes: Some(2 * 4096),
         pinned_chunks_max: Some(pinned_chunks_max),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     }
 }
 
@@ -39,7 +39,7 @@ fn fill(lane: &mut Lane<u64>) {
         let slice = lane.reserve(8).expect("an empty pool").commit_all();
         lane.publish(slice, number).expect("an empty ring");
     }
-    assert_eq!(lane.stage_empty(0).map_err(|refused| refused.meta), Err(0), "the ring is full");
+    assert_eq!(lane.push_empty(0).map_err(|refused| refused.meta), Err(0), "the ring is full");
 }
 
 /// Whether a poll call on the lane's descriptor would return now. It takes the event away.
@@ -112,7 +112,7 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
 fn assert_refused(spec: LaneSpec, field_expected: &str) {
     match spec.layer([StageSpec::thread("any")]).start::<u64>() {
         Err(LaneError::Option { field, must, .. }) => assert_eq!(field, field_expected, "{must}"),
-        Err(LaneError::Pool(PoolError::Option { field, .. })) => assert_eq!(field, field_expected),
+        Err(LaneError::Pool(RingError::Option { field, .. })) => assert_eq!(field, field_expected),
         other => panic!("{other:?}"),
     }
 }
@@ -194,5 +194,5 @@ fn offer(lane: &mut Lane<u64>, number: u64) {
         lane.poll();
     }
     let slice = lane.reserve(8).expect("a slot is free").commit_all();
-    lane.stage(slice, number).expect("a slot is free");
+    lane.push(slice, number).expect("a slot is free");
 }

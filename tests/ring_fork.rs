@@ -5,7 +5,7 @@
 mod forks;
 
 use slipring::region::Pages;
-use slipring::ring::{PoolOptions, RingPool};
+use slipring::ring::{RingOptions, RingPool};
 
 use forks::in_child;
 
@@ -13,7 +13,7 @@ const BYTES: usize = 4 << 20;
 
 fn pool(pages: Pages) -> RingPool {
     let options =
-        PoolOptions { bytes: BYTES, max_slice_bytes: 4096, pages, ..PoolOptions::default() };
+        RingOptions { bytes: BYTES, max_slice_bytes: 4096, pages, ..RingOptions::default() };
     RingPool::new(&options).expect("a small pool")
 }
 
@@ -29,10 +29,10 @@ fn a_child_reads_zeros_and_writes_its_own() {
             (slice.retain().unwrap(), pool.reserve(4096).unwrap().into_token());
         token.fill(7);
         let other = pool.copy_in(&[7; 100]).unwrap();
-        let staged = pool.stage(other).unwrap();
+        let pushed = pool.push(other).unwrap();
         let status = in_child(|| {
             assert!(slice.iter().chain(handle.iter()).chain(token.iter()).all(|&byte| byte == 0));
-            assert_eq!(pool.view(&staged), Some(&[0; 100][..]));
+            assert_eq!(pool.view(&pushed), Some(&[0; 100][..]));
             token.fill(9);
             let mine = pool.copy_in(&[8; 4096]).expect("there is room");
             assert!(mine.iter().all(|&byte| byte == 8) && token.iter().all(|&byte| byte == 9));
@@ -42,7 +42,7 @@ fn a_child_reads_zeros_and_writes_its_own() {
             slice.iter().chain(handle.iter()).chain(token.iter()).all(|&byte| byte == 7),
             "{pages}"
         );
-        assert_eq!(pool.view(&staged), Some(&[7; 100][..]));
+        assert_eq!(pool.view(&pushed), Some(&[7; 100][..]));
     }
 }
 

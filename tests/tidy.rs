@@ -65,7 +65,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ring/slice.rs",
     "src/ring/token.rs",
     "src/ring/typed.rs",
-    "src/stream/ring.rs",
+    "src/queue/ring.rs",
     "tests/class_no_alloc.rs",
     "tests/class_print.rs",
     "tests/class_zeroed.rs",

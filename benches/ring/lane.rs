@@ -1,7 +1,7 @@
-//! The group over a lane: staged, flushed and polled on one thread.
+//! The group over a lane: pushed, flushed and polled on one thread.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use super::lane_lap::{EVENTS, EmptyLaneLap, LaneLap, PAYLOAD_BYTES};
 use super::paths::time_ops;
@@ -17,10 +17,10 @@ pub fn lane(criterion: &mut Criterion) {
             time_ops(bencher, EVENTS, || empty.lap(batch));
         });
         group.bench_function(BenchmarkId::new("publish-consume-inline", batch), |bencher| {
-            let pool = PoolOptions {
+            let pool = RingOptions {
                 bytes: 8 << 20,
                 max_slice_bytes: PAYLOAD_BYTES,
-                ..PoolOptions::default()
+                ..RingOptions::default()
             };
             let mut lane = LaneLap::new(pool);
             time_ops(bencher, EVENTS, || lane.lap(batch));

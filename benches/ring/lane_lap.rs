@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slipring::pipeline::{Lane, LaneSpec, Outcome, StageSpec, Started, View};
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 /// Events of a lap, and slots of the ring.
 pub const EVENTS: u64 = 4096;
@@ -27,7 +27,7 @@ pub fn publish_batch(lane: &mut Lane<()>, batch: u64, op: &mut u64) {
         if batch == 1 {
             claim.publish(());
         } else {
-            claim.stage(());
+            claim.push(());
         }
         *op += 1;
     }
@@ -42,7 +42,7 @@ pub struct LaneLap {
 }
 
 impl LaneLap {
-    pub fn new(pool: PoolOptions) -> Self {
+    pub fn new(pool: RingOptions) -> Self {
         let spec = LaneSpec::new(pool, EVENTS as usize).layer([StageSpec::inline("read")]);
         let Started { mut lane, mut stages, .. } =
             spec.start::<()>().expect("the pool fits this machine");

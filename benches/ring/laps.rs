@@ -11,7 +11,7 @@
 
 use std::hint::black_box;
 
-use slipring::ring::{PoolSlice, RingPool, Staged};
+use slipring::ring::{PoolSlice, Pushed, RingPool};
 
 /// The number of the operation, as far as it has room.
 #[inline]
@@ -27,7 +27,7 @@ fn assert_touched<const T: usize>(payload: &[u8], op: u64) {
 /// The slot path, as a lane takes it: an entry holds integers, and the oldest is released by count.
 pub struct Slots<const T: usize> {
     pool: RingPool,
-    entries: Vec<Option<Staged>>,
+    entries: Vec<Option<Pushed>>,
     op: u64,
 }
 
@@ -44,7 +44,7 @@ impl<const T: usize> Slots<T> {
         for (entry, &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
             let mut grant = self.pool.reserve(bytes).expect("the oldest is released");
             touch::<T>(&mut grant, op);
-            *entry = Some(grant.stage());
+            *entry = Some(grant.push());
             op += 1;
         }
         self.op = op;

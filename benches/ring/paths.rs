@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkGroup, BenchmarkId, Throughput};
-use slipring::ring::{PoolOptions, RingPool};
+use slipring::ring::{RingOptions, RingPool};
 
 use super::laps::{Empty, Slices, Slots};
 
@@ -18,7 +18,7 @@ pub const F32_BYTES: usize = size_of::<f32>();
 
 /// A pool with everything else by default.
 pub fn pool(bytes: usize, max_slice_bytes: usize) -> RingPool {
-    let options = PoolOptions { bytes, max_slice_bytes, ..PoolOptions::default() };
+    let options = RingOptions { bytes, max_slice_bytes, ..RingOptions::default() };
     RingPool::new(&options).expect("the pool fits this machine")
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use slipring::pipeline::{
     CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, View, Wait,
 };
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use crate::contender::{Copied, Fill};
 use crate::harness::Timing;
@@ -110,11 +110,11 @@ impl Runner {
         lanes: usize,
         pool_bytes: usize,
     ) -> Result<Self, String> {
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: pool_bytes,
             max_slice_bytes: PAYLOAD_BYTES,
             lanes_sharing_l3: lanes,
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let stage = match reader_cpu {
             Some(cpu) => StageSpec::thread("read").cpu(cpu).wait(Wait::Spin),
@@ -151,7 +151,7 @@ impl Runner {
                     self.lane.reserve(PAYLOAD_BYTES).map_err(|full| full.to_string())?;
                 self.fill.fill(self.published, &mut grant);
                 let slice = grant.commit_all();
-                self.lane.stage(slice, ()).map_err(|refused| refused.to_string())?;
+                self.lane.push(slice, ()).map_err(|refused| refused.to_string())?;
                 self.published += 1;
             }
             self.lane.flush();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slipring::class::AtLimit;
 
 use crate::options::{OptionsError, RangeOptions};
-use crate::pool::PoolOptions;
+use crate::pool::BufferPoolOptions;
 use crate::store_options::StoreOptions;
 
 /// What a field holds, and how it is written.
@@ -65,7 +65,7 @@ macro_rules! plain {
     )* };
 }
 
-plain!(bool, u32, u64, usize, Option<u64>, Option<usize>, RangeOptions, Option<PoolOptions>);
+plain!(bool, u32, u64, usize, Option<u64>, Option<usize>, RangeOptions, Option<BufferPoolOptions>);
 
 impl Value for Duration {
     type Form = f64;
@@ -153,7 +153,7 @@ macro_rules! named {
     };
 }
 
-named!(PoolOptions checked by PoolOptions::check, {
+named!(BufferPoolOptions checked by BufferPoolOptions::check, {
     "enabled" is enabled,
     "max_buffers_per_class" is max_buffers_per_class,
     "shrink_after_secs" is shrink_after_secs,
@@ -234,13 +234,13 @@ mod tests {
 
     #[test]
     fn the_words_of_the_configuration() {
-        let pool: PoolOptions =
+        let pool: BufferPoolOptions =
             read("enabled = true\nmax_buffers_per_class = 16\nshrink_after_secs = 10\n");
-        assert_eq!(pool, PoolOptions::default());
-        let pool: PoolOptions = read(
+        assert_eq!(pool, BufferPoolOptions::default());
+        let pool: BufferPoolOptions = read(
             "enabled = false\nmax_buffers_per_class = 3\nshrink_after_secs = 0\nat_limit = \"wait\"",
         );
-        let expected = PoolOptions {
+        let expected = BufferPoolOptions {
             enabled: false,
             max_buffers_per_class: 3,
             shrink_after_secs: 0,
@@ -252,7 +252,7 @@ mod tests {
         );
         assert_eq!(
             store.buffer_pool,
-            Some(PoolOptions { max_buffers_per_class: 4, ..PoolOptions::default() })
+            Some(BufferPoolOptions { max_buffers_per_class: 4, ..BufferPoolOptions::default() })
         );
         let range = RangeOptions {
             concurrency: Some(8),
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_the_default() {
         assert_eq!(read::<StoreOptions>(""), StoreOptions::default());
-        assert_eq!(read::<PoolOptions>(""), PoolOptions::default());
+        assert_eq!(read::<BufferPoolOptions>(""), BufferPoolOptions::default());
         assert_eq!(serde_json::from_str::<RangeOptions>("{}").unwrap(), RangeOptions::default());
         let off: StoreOptions = serde_json::from_str("{\"buffer_pool\": null}").unwrap();
         assert_eq!(off.buffer_pool, None);
@@ -276,8 +276,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         for at_limit in [AtLimit::Wait, AtLimit::Refuse, AtLimit::Fresh] {
-            let buffer_pool =
-                Some(PoolOptions { at_limit, max_buffers_per_class: 1, ..PoolOptions::default() });
+            let buffer_pool = Some(BufferPoolOptions {
+                at_limit,
+                max_buffers_per_class: 1,
+                ..BufferPoolOptions::default()
+            });
             let range = RangeOptions {
                 enabled: false,
                 part_bytes: Some(8 << 20),
@@ -306,28 +309,28 @@ mod tests {
 
     #[test]
     fn errors_name_the_field() {
-        refused::<PoolOptions>(
+        refused::<BufferPoolOptions>(
             "max_buffers = 3",
             "{\"max_buffers\": 3}",
             &["`max_buffers`", "`max_buffers_per_class`"],
         );
-        refused::<PoolOptions>("enabled = 1", "{\"enabled\": 1}", &["`enabled`", "boolean"]);
-        refused::<PoolOptions>(
+        refused::<BufferPoolOptions>("enabled = 1", "{\"enabled\": 1}", &["`enabled`", "boolean"]);
+        refused::<BufferPoolOptions>(
             "max_buffers_per_class = -1",
             "{\"max_buffers_per_class\": -1}",
             &["`max_buffers_per_class`", "-1"],
         );
-        refused::<PoolOptions>(
+        refused::<BufferPoolOptions>(
             "max_buffers_per_class = 0",
             "{\"max_buffers_per_class\": 0}",
             &["`max_buffers_per_class` is 0: give"],
         );
-        refused::<PoolOptions>(
+        refused::<BufferPoolOptions>(
             "shrink_after_secs = \"10s\"",
             "{\"shrink_after_secs\": \"10s\"}",
             &["`shrink_after_secs`", "10s"],
         );
-        refused::<PoolOptions>(
+        refused::<BufferPoolOptions>(
             "at_limit = \"block\"",
             "{\"at_limit\": \"block\"}",
             &["`at_limit`: `block` is none", "wait, refuse or fresh"],
@@ -358,10 +361,11 @@ mod tests {
             &["`range`: `retries`: invalid type"],
         );
         refused::<StoreOptions>("pool = 1", "{\"pool\": 1}", &["`pool`", "`buffer_pool`"]);
-        let twice = serde_json::from_str::<PoolOptions>("{\"enabled\": true, \"enabled\": true}")
-            .unwrap_err();
+        let twice =
+            serde_json::from_str::<BufferPoolOptions>("{\"enabled\": true, \"enabled\": true}")
+                .unwrap_err();
         assert!(twice.to_string().contains("duplicate field `enabled`"), "{twice}");
-        let list = serde_json::from_str::<PoolOptions>("[]").unwrap_err().to_string();
+        let list = serde_json::from_str::<BufferPoolOptions>("[]").unwrap_err().to_string();
         assert!(list.contains("max_buffers_per_class"), "{list}");
         assert!(
             toml::from_str::<RangeOptions>("backoff_max_secs = nan")

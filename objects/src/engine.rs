@@ -18,7 +18,7 @@ use crate::gate::Gate;
 use crate::job::{Arrived, Job};
 use crate::options::{OptionsError, RangeOptions};
 use crate::retry::Budget;
-use crate::stats::{Counters, DownloadStats, EngineStats, PoolUse};
+use crate::stats::{BufferPoolUse, Counters, DownloadStats, EngineStats};
 
 /// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and
 /// counters.
@@ -27,18 +27,18 @@ use crate::stats::{Counters, DownloadStats, EngineStats, PoolUse};
 ///
 /// ```
 /// use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
-/// use slipring_objects::{PoolOptions, PoolUse, RangeEngine, RangeOptions};
+/// use slipring_objects::{BufferPoolOptions, BufferPoolUse, RangeEngine, RangeOptions};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let store = InMemory::new();
 /// let path = Path::from("vectors.bin");
 /// store.put(&path, vec![7; 3 << 20].into()).await?;
 ///
-/// let pool = PoolOptions::default().build()?.expect("it is enabled");
+/// let pool = BufferPoolOptions::default().build()?.expect("it is enabled");
 /// let engine = RangeEngine::new(&RangeOptions { part_bytes: Some(1 << 20), ..Default::default() })?
 ///     .with_buffer_pool(pool.clone());
 /// let object = engine.get(&store, &path).await?;
-/// assert_eq!((object.bytes.len(), object.stats.ranges, object.stats.pool), (3 << 20, 3, PoolUse::Hit));
+/// assert_eq!((object.bytes.len(), object.stats.ranges, object.stats.pool), (3 << 20, 3, BufferPoolUse::Hit));
 ///
 /// let slice = object.bytes.slice(0..4);
 /// drop(object);
@@ -80,8 +80,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What memory past the pool is called.
-    pub(crate) fn past_pool(&self) -> PoolUse {
-        if self.pool.is_some() { PoolUse::Skip } else { PoolUse::Off }
+    pub(crate) fn past_pool(&self) -> BufferPoolUse {
+        if self.pool.is_some() { BufferPoolUse::Skip } else { BufferPoolUse::Off }
     }
 }
 
@@ -105,7 +105,7 @@ impl RangeEngine {
     }
 
     /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES)
-    /// and more; see [`PoolOptions`](crate::PoolOptions) for one with the right classes. Other
+    /// and more; see [`BufferPoolOptions`](crate::BufferPoolOptions) for one with the right classes. Other
     /// clones aren't affected.
     #[must_use]
     pub fn with_buffer_pool(self, pool: ClassPool) -> Self {

@@ -28,7 +28,7 @@ use crate::gate::Turn;
 use crate::identity::{check, is_named, pin, refused};
 use crate::part::Part;
 use crate::retry::Tries;
-use crate::stats::PoolUse;
+use crate::stats::BufferPoolUse;
 
 /// Objects below this aren't worth a buffer of the pool, whose smallest class it is.
 pub const POOL_FROM_BYTES: u64 = 1 << 20;
@@ -46,7 +46,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Arrived {
     pub(crate) bytes: Bytes,
     pub(crate) meta: ObjectMeta,
-    pub(crate) pool: PoolUse,
+    pub(crate) pool: BufferPoolUse,
 }
 
 /// An answer whose body is still to come.
@@ -211,7 +211,7 @@ impl<'a> Job<'a> {
     }
 
     /// A buffer for the whole object; none if that has to be waited for.
-    fn buffer_now(&self, size: u64) -> Result<Option<(PooledBuf, PoolUse)>, Cause> {
+    fn buffer_now(&self, size: u64) -> Result<Option<(PooledBuf, BufferPoolUse)>, Cause> {
         let failed = |cause| Cause::Buffer { object_bytes: size, cause };
         let len = usize::try_from(size).map_err(|_| failed(None))?;
         let Some(pool) = self.engine.pool.as_ref().filter(|_| size >= POOL_FROM_BYTES) else {
@@ -226,7 +226,7 @@ impl<'a> Job<'a> {
     }
 
     /// The buffer that had to be waited for.
-    async fn buffer_later(&self, size: u64) -> Result<(PooledBuf, PoolUse), DownloadError> {
+    async fn buffer_later(&self, size: u64) -> Result<(PooledBuf, BufferPoolUse), DownloadError> {
         let pool = self.engine.pool.as_ref().expect("only a pool is waited for");
         let buffer = pool.get_async(size as usize).await;
         buffer.map(pooled).map_err(|cause| {
@@ -361,7 +361,7 @@ impl<'a> From<Opened<'a>> for Body<'a> {
     }
 }
 
-fn pooled(buffer: PooledBuf) -> (PooledBuf, PoolUse) {
-    let pool = if buffer.is_direct() { PoolUse::Fresh } else { PoolUse::Hit };
+fn pooled(buffer: PooledBuf) -> (PooledBuf, BufferPoolUse) {
+    let pool = if buffer.is_direct() { BufferPoolUse::Fresh } else { BufferPoolUse::Hit };
     (buffer, pool)
 }

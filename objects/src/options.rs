@@ -74,7 +74,7 @@ impl Default for RangeOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionsError {
-    /// Its name in [`RangeOptions`] or [`PoolOptions`](crate::PoolOptions), or in a text that was
+    /// Its name in [`RangeOptions`] or [`BufferPoolOptions`](crate::BufferPoolOptions), or in a text that was
     /// read.
     pub field: &'static str,
     /// What was given.

@@ -1,4 +1,4 @@
-//! The buffer pool of downloads: [`PoolOptions`], in the words of its configuration.
+//! The buffer pool of downloads: [`BufferPoolOptions`], in the words of its configuration.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::options::OptionsError;
 /// Waste: the rest of an object's class, less than three quarters of a buffer; its pages are used
 /// only as far as an object reached into them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolOptions {
+pub struct BufferPoolOptions {
     /// Whether there is one. Default true.
     pub enabled: bool,
     /// Buffers that a class may have, in use or kept. Default 16.
@@ -28,7 +28,7 @@ pub struct PoolOptions {
     pub at_limit: AtLimit,
 }
 
-impl Default for PoolOptions {
+impl Default for BufferPoolOptions {
     fn default() -> Self {
         Self {
             enabled: true,
@@ -39,7 +39,7 @@ impl Default for PoolOptions {
     }
 }
 
-impl PoolOptions {
+impl BufferPoolOptions {
     /// The pool, or none if it isn't enabled. It holds no memory yet.
     ///
     /// # Errors
@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn the_pool_is_as_configured() {
-        let pool = PoolOptions::default().build().unwrap().unwrap();
+        let pool = BufferPoolOptions::default().build().unwrap().unwrap();
         assert_eq!(pool.table().sizes(), [1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20]);
         assert_eq!(pool.options().limit.buffers, 16);
         assert_eq!(pool.options().shrink_after, Some(Duration::from_secs(10)));
-        let never = PoolOptions { shrink_after_secs: 0, ..PoolOptions::default() }
+        let never = BufferPoolOptions { shrink_after_secs: 0, ..BufferPoolOptions::default() }
             .build()
             .unwrap()
             .unwrap();
@@ -101,10 +101,14 @@ mod tests {
     #[test]
     fn none_is_made_where_none_is_wanted_or_none_would_fit() {
         assert!(
-            PoolOptions { enabled: false, ..PoolOptions::default() }.build().unwrap().is_none()
+            BufferPoolOptions { enabled: false, ..BufferPoolOptions::default() }
+                .build()
+                .unwrap()
+                .is_none()
         );
-        let none =
-            PoolOptions { max_buffers_per_class: 0, ..PoolOptions::default() }.build().unwrap_err();
+        let none = BufferPoolOptions { max_buffers_per_class: 0, ..BufferPoolOptions::default() }
+            .build()
+            .unwrap_err();
         assert_eq!(
             none.to_string(),
             "`max_buffers_per_class` is 0: give 1 or more, or leave the pool out"

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Where an object's memory came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PoolUse {
+pub enum BufferPoolUse {
     /// The buffer pool.
     Hit,
     /// Allocated: the object is larger than the pool's largest class, or its class was at the
@@ -21,7 +21,7 @@ pub enum PoolUse {
     Off,
 }
 
-impl fmt::Display for PoolUse {
+impl fmt::Display for BufferPoolUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hit => "hit",
@@ -45,7 +45,7 @@ pub struct DownloadStats {
     /// From the call to the last byte.
     pub elapsed: Duration,
     /// Where its memory came from.
-    pub pool: PoolUse,
+    pub pool: BufferPoolUse,
 }
 
 impl DownloadStats {
@@ -78,7 +78,7 @@ pub struct EngineStats {
     pub retries: u64,
     /// Objects in a buffer of the pool.
     pub hits: u64,
-    /// Objects in memory allocated past the pool: see [`PoolUse::Fresh`].
+    /// Objects in memory allocated past the pool: see [`BufferPoolUse::Fresh`].
     pub fresh: u64,
     /// Objects too small for it.
     pub skipped: u64,
@@ -112,10 +112,10 @@ impl Counters {
         add(&self.bytes, stats.bytes);
         add(&self.ranges, u64::from(stats.ranges));
         let memory = match stats.pool {
-            PoolUse::Hit => &self.hits,
-            PoolUse::Fresh => &self.fresh,
-            PoolUse::Skip => &self.skipped,
-            PoolUse::Off => &self.unpooled,
+            BufferPoolUse::Hit => &self.hits,
+            BufferPoolUse::Fresh => &self.fresh,
+            BufferPoolUse::Skip => &self.skipped,
+            BufferPoolUse::Off => &self.unpooled,
         };
         add(memory, 1);
     }

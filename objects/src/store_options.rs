@@ -3,7 +3,7 @@
 
 use crate::engine::RangeEngine;
 use crate::options::{OptionsError, RangeOptions};
-use crate::pool::PoolOptions;
+use crate::pool::BufferPoolOptions;
 
 /// How [`Stores`](crate::Stores) downloads, pool included, so that whoever calls it wires nothing.
 /// Feature `serde` reads it from a text with these names.
@@ -15,16 +15,16 @@ use crate::pool::PoolOptions;
 /// of each class that was used, as far as objects reached into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The buffer pool. Default [`PoolOptions::default`]; none, or one that isn't `enabled`, for
+    /// The buffer pool. Default [`BufferPoolOptions::default`]; none, or one that isn't `enabled`, for
     /// none.
-    pub buffer_pool: Option<PoolOptions>,
+    pub buffer_pool: Option<BufferPoolOptions>,
     /// How objects are fetched.
     pub range: RangeOptions,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { buffer_pool: Some(PoolOptions::default()), range: RangeOptions::default() }
+        Self { buffer_pool: Some(BufferPoolOptions::default()), range: RangeOptions::default() }
     }
 }
 
@@ -52,15 +52,18 @@ mod tests {
         let has_pool = |options: StoreOptions| options.build().unwrap().buffer_pool().is_some();
         assert!(has_pool(StoreOptions::default()));
         assert!(!has_pool(StoreOptions { buffer_pool: None, ..StoreOptions::default() }));
-        let off =
-            PoolOptions { enabled: false, max_buffers_per_class: 0, ..PoolOptions::default() };
+        let off = BufferPoolOptions {
+            enabled: false,
+            max_buffers_per_class: 0,
+            ..BufferPoolOptions::default()
+        };
         assert!(!has_pool(StoreOptions { buffer_pool: Some(off), ..StoreOptions::default() }));
     }
 
     #[test]
     fn each_part_is_checked() {
         let refused = |options: StoreOptions| options.build().unwrap_err().field;
-        let pool = PoolOptions { max_buffers_per_class: 0, ..PoolOptions::default() };
+        let pool = BufferPoolOptions { max_buffers_per_class: 0, ..BufferPoolOptions::default() };
         assert_eq!(
             refused(StoreOptions { buffer_pool: Some(pool), ..StoreOptions::default() }),
             "max_buffers_per_class"

@@ -40,10 +40,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// chooses more.
 ///
 /// ```no_run
-/// use slipring_objects::{PoolOptions, StoreOptions, Stores};
+/// use slipring_objects::{BufferPoolOptions, StoreOptions, Stores};
 ///
 /// # async fn download() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = PoolOptions { max_buffers_per_class: 8, ..PoolOptions::default() };
+/// let pool = BufferPoolOptions { max_buffers_per_class: 8, ..BufferPoolOptions::default() };
 /// let options = StoreOptions { buffer_pool: Some(pool), ..StoreOptions::default() };
 /// let stores = Stores::from_env().with_options(&options)?;
 /// let object = stores.download("s3://bucket/key").await?;
@@ -349,7 +349,7 @@ mod tests {
     /// Without a caller's wiring: the second object is in the first one's buffer.
     #[tokio::test]
     async fn every_download_uses_the_pool_of_the_options() {
-        use crate::{PoolOptions, PoolUse};
+        use crate::{BufferPoolOptions, BufferPoolUse};
 
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("object").display().to_string();
@@ -358,7 +358,7 @@ mod tests {
         assert!(stores.ticker.lock().unwrap().is_none(), "nothing to shrink yet");
         for _ in 0..2 {
             let object = stores.download(&file).await.unwrap();
-            assert_eq!((object.bytes.len(), object.stats.pool), (3 << 20, PoolUse::Hit));
+            assert_eq!((object.bytes.len(), object.stats.pool), (3 << 20, BufferPoolUse::Hit));
         }
         let class = stores.engine().buffer_pool().unwrap().stats().classes[1];
         assert_eq!((class.gets, class.hits, class.in_use), (2, 1, 0));
@@ -368,20 +368,20 @@ mod tests {
         let off = StoreOptions { buffer_pool: None, ..StoreOptions::default() };
         let stores = stores.with_options(&off).unwrap();
         assert_eq!(stores.clients(), clients, "they stay");
-        assert_eq!(stores.download(&file).await.unwrap().stats.pool, PoolUse::Off);
+        assert_eq!(stores.download(&file).await.unwrap().stats.pool, BufferPoolUse::Off);
         assert!(stores.ticker.lock().unwrap().is_none());
-        let never = PoolOptions {
+        let never = BufferPoolOptions {
             shrink_after_secs: 0,
             max_buffers_per_class: 1,
-            ..PoolOptions::default()
+            ..BufferPoolOptions::default()
         };
         let stores =
             stores.with_options(&StoreOptions { buffer_pool: Some(never), ..off }).unwrap();
-        assert_eq!(stores.download(&file).await.unwrap().stats.pool, PoolUse::Hit);
+        assert_eq!(stores.download(&file).await.unwrap().stats.pool, BufferPoolUse::Hit);
         assert_eq!(stores.engine().buffer_pool().unwrap().options().limit.buffers, 1);
         assert!(stores.ticker.lock().unwrap().is_none(), "nothing shrinks");
 
-        let none = PoolOptions { max_buffers_per_class: 0, ..never };
+        let none = BufferPoolOptions { max_buffers_per_class: 0, ..never };
         let refused = stores
             .with_options(&StoreOptions { buffer_pool: Some(none), ..StoreOptions::default() });
         assert_eq!(refused.unwrap_err().field, "max_buffers_per_class");

@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use futures_util::future::{join_all, poll_fn};
 use slipring::class::AtLimit;
-use slipring_objects::{PoolOptions, RangeEngine, RangeOptions, Stores};
+use slipring_objects::{BufferPoolOptions, RangeEngine, RangeOptions, Stores};
 
 const FILES: usize = 40;
 const FILE_BYTES: usize = (1 << 20) + 17;
@@ -32,10 +32,10 @@ async fn most_open(buffers: usize) -> usize {
     urls.iter()
         .enumerate()
         .for_each(|(index, url)| fs::write(url, vec![index as u8; FILE_BYTES]).unwrap());
-    let pool = PoolOptions {
+    let pool = BufferPoolOptions {
         max_buffers_per_class: buffers,
         at_limit: AtLimit::Wait,
-        ..PoolOptions::default()
+        ..BufferPoolOptions::default()
     };
     let options = RangeOptions { concurrency: Some(TURNS), ..RangeOptions::default() };
     let engine =

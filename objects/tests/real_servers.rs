@@ -19,7 +19,7 @@ use real_servers::objects::object;
 use real_servers::overwrite::Overwriting;
 use real_servers::place::{Place, places};
 use real_servers::pool::{POOLED_MOST, assert_all_back, small_pool};
-use slipring_objects::{Cause, Download, DownloadError, PoolUse, RangeEngine, RangeOptions};
+use slipring_objects::{BufferPoolUse, Cause, Download, DownloadError, RangeEngine, RangeOptions};
 
 const MIB: usize = 1 << 20;
 /// Long enough for a part to be a buffer of the pool, and no multiple of anything.
@@ -76,9 +76,9 @@ async fn every_size_arrives() {
             assert_eq!((meta.size, stats.bytes), (size as u64, size as u64), "{case}");
             assert_eq!(stats.ranges as usize, place.ranges(size.div_ceil(PART)), "{case}");
             let expected = match size {
-                ..MIB => PoolUse::Skip,
-                MIB..=POOLED_MOST => PoolUse::Hit,
-                _ => PoolUse::Fresh,
+                ..MIB => BufferPoolUse::Skip,
+                MIB..=POOLED_MOST => BufferPoolUse::Hit,
+                _ => BufferPoolUse::Fresh,
             };
             assert_eq!(stats.pool, expected, "{case}");
         }
@@ -116,7 +116,7 @@ async fn small_parts_and_no_parts_are_the_same_object() {
                 "{}, {options:?}",
                 place.name
             );
-            assert_eq!(got.stats.pool, PoolUse::Off, "{}, {options:?}", place.name);
+            assert_eq!(got.stats.pool, BufferPoolUse::Off, "{}, {options:?}", place.name);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::laps::Slices;
 use crate::long_run::{Ended, Progress};
-use slipring::ring::{PoolOptions, RingPool};
+use slipring::ring::{RingOptions, RingPool};
 
 /// The program's name; its file's begins with it.
 pub const NAME: &str = "profile_buffer_pool";
@@ -53,7 +53,7 @@ fn is_beside(word: &str) -> bool {
 /// # Errors
 /// The pool that the machine refuses, or a slice that was written over.
 pub fn whole_run(ops: u64) -> Result<String, Ended> {
-    let pool = PoolOptions { max_slice_bytes: SLICE_BYTES, ..PoolOptions::default() };
+    let pool = RingOptions { max_slice_bytes: SLICE_BYTES, ..RingOptions::default() };
     let pool = RingPool::new(&pool).map_err(Ended::failed)?;
     let (mut slices, sizes) = (Slices::<4>::new(pool, ENTRIES), vec![SLICE_BYTES; ENTRIES]);
     // Steps are whole laps, but for the last.

@@ -11,7 +11,7 @@ use super::buffer::PooledBuf;
 use super::error::{ClassError, GetError};
 use super::options::ClassOptions;
 use super::pool::ClassPool;
-use super::stats::{PoolStats, WarmUp};
+use super::stats::{ClassPoolStats, WarmUp};
 use crate::sync::{Ordering, StaticPtr};
 
 /// Null, or a pool that lives forever. There is no lock and no `OnceLock`, because a fork while a
@@ -76,7 +76,7 @@ pub fn warm_up(buffers: usize) -> Result<WarmUp, ClassError> {
 
 /// [`ClassPool::stats`] of the process's pool.
 #[must_use]
-pub fn stats() -> PoolStats {
+pub fn stats() -> ClassPoolStats {
     default_pool().stats()
 }
 

@@ -70,5 +70,5 @@ pub use idle::Ticker;
 pub use load_test::{LoadTest, LoadTestError, LoadTestReport};
 pub use options::{AtLimit, ClassOptions, Limit};
 pub use pool::{ClassPool, Get};
-pub use stats::{ClassStats, ClassWarmUp, DirectStats, PoolStats, WarmUp};
+pub use stats::{ClassPoolStats, ClassStats, ClassWarmUp, DirectStats, WarmUp};
 pub use table::ClassTable;

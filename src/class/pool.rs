@@ -14,7 +14,7 @@ use super::idle;
 use super::line::{GivesUp, Place};
 use super::options::ClassOptions;
 use super::shared::{Answer, Class, Shared};
-use super::stats::{PoolStats, WarmUp};
+use super::stats::{ClassPoolStats, WarmUp};
 use super::table::ClassTable;
 use super::wait::Waiter;
 use super::warm_up;
@@ -128,13 +128,13 @@ impl ClassPool {
     /// The state of each class, and its counters since the pool was made or
     /// [`ClassPool::reset_stats`] was called.
     #[must_use]
-    pub fn stats(&self) -> PoolStats {
-        PoolStats::since_reset(&self.shared)
+    pub fn stats(&self) -> ClassPoolStats {
+        ClassPoolStats::since_reset(&self.shared)
     }
 
     /// Resets the counters to zero. Gauges aren't affected.
     pub fn reset_stats(&self) {
-        PoolStats::reset(&self.shared);
+        ClassPoolStats::reset(&self.shared);
     }
 
     /// Gives back pages that weren't needed for [`ClassOptions::shrink_after`], and returns the

@@ -22,7 +22,7 @@ use super::local::{self, BinAt, Local};
 use super::memory::Memory;
 use super::number::Number;
 use super::options::{AtLimit, ClassOptions};
-use super::stats::PoolStats;
+use super::stats::ClassPoolStats;
 use super::store::{After, Store, Taken};
 use super::wait::Waiter;
 use crate::barrier::Barrier;
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     barrier: Barrier,
     registry: Mutex<Registry>,
     /// The counters at the last reset.
-    pub(crate) base: Mutex<Option<PoolStats>>,
+    pub(crate) base: Mutex<Option<ClassPoolStats>>,
 }
 
 /// The threads that have bins.

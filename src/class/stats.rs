@@ -16,7 +16,7 @@ use crate::sync::{Ordering, lock};
 /// A snapshot of a pool: see [`ClassPool::stats`](super::ClassPool::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PoolStats {
+pub struct ClassPoolStats {
     /// One per size, ascending.
     pub classes: Vec<ClassStats>,
     /// Buffers that belong to no class.
@@ -108,7 +108,7 @@ impl ClassStats {
     }
 }
 
-impl PoolStats {
+impl ClassPoolStats {
     /// The share of hits among the gets of all classes and direct buffers, from 0 to 1; 1 without
     /// any get.
     #[must_use]
@@ -231,7 +231,7 @@ fn rate(hits: u64, gets: u64) -> f64 {
     if gets == 0 { 1.0 } else { hits as f64 / gets as f64 }
 }
 
-impl fmt::Display for PoolStats {
+impl fmt::Display for ClassPoolStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = [
             "class", "gets", "puts", "hits", "misses", "rate %", "waits", "refused", "in use",

@@ -21,9 +21,9 @@ use crate::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming};
 /// use slipring::latency::Clock;
 /// use slipring::metrics::Lanes;
 /// use slipring::pipeline::{LaneSpec, StageSpec};
-/// use slipring::ring::PoolOptions;
+/// use slipring::ring::RingOptions;
 ///
-/// let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+/// let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 /// let started = LaneSpec::new(pool, 64).layer([StageSpec::inline("sum")]).timed(Clock::start()).start::<()>()?;
 /// let mut registry = Registry::default();
 /// let lanes = Lanes::new(Duration::from_millis(100)).with("0", &started.lane.watch());

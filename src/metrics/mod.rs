@@ -6,7 +6,7 @@
 //! (`application/openmetrics-text; version=1.0.0`), which Prometheus scrapes.
 //!
 //! It promises: every figure of [`ClassStats`](crate::class::ClassStats),
-//! [`DirectStats`](crate::class::DirectStats), [`QueueStats`](crate::stream::QueueStats) and, with
+//! [`DirectStats`](crate::class::DirectStats), [`QueueStats`](crate::queue::QueueStats) and, with
 //! feature `pipeline`, of lanes and their stages, each with its help and unit; names, units and
 //! types that never change within a version; no two series of one name, also where two pools are
 //! given the same. It doesn't serve HTTP, and it keeps no history: a scrape takes a snapshot of

@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::table::{CLASS, DIRECT};
 use super::{distinct, family};
-use crate::class::{ClassPool, ClassStats, PoolStats};
+use crate::class::{ClassPool, ClassPoolStats, ClassStats};
 
 /// Class pools under names, which are the label `pool`. It holds a handle of each, so the pools
 /// live as long as it does.
@@ -40,7 +40,7 @@ impl Pools {
 impl Collector for Pools {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         // Each is looked at once: its figures fit each other.
-        let pools: Vec<(&str, PoolStats)> =
+        let pools: Vec<(&str, ClassPoolStats)> =
             self.pools.iter().map(|(name, pool)| (name.as_str(), pool.stats())).collect();
         let all = pools
             .iter()

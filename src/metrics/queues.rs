@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::table::QUEUE;
 use super::{distinct, family};
-use crate::stream::{Closer, QueueStats};
+use crate::queue::{Closer, QueueStats};
 
 /// Receive queues under names, which are the label `queue`. It holds a [`Closer`] of each, which
 /// outlives both ends.
@@ -15,12 +15,12 @@ use crate::stream::{Closer, QueueStats};
 /// ```
 /// use prometheus_client::registry::Registry;
 /// use slipring::metrics::Queues;
-/// use slipring::stream::{QueueOptions, queue};
+/// use slipring::queue::{QueueOptions, queue};
 ///
 /// let (enqueuer, _dequeuer) = queue(slipring::class::default_pool(), QueueOptions::default())?;
 /// let mut registry = Registry::default();
 /// registry.register_collector(Box::new(Queues::default().with("stream 1", &enqueuer.closer())));
-/// # Ok::<(), slipring::stream::QueueError>(())
+/// # Ok::<(), slipring::queue::QueueError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Queues {

@@ -5,7 +5,7 @@ use prometheus_client::metrics::MetricType;
 use crate::class::{ClassStats, DirectStats};
 #[cfg(feature = "pipeline")]
 use crate::pipeline::{LaneStats, StageStats};
-use crate::stream::QueueStats;
+use crate::queue::QueueStats;
 
 /// How a metric's figure moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ pub(super) const QUEUE: &[Metric<QueueStats>] = &[
 #[cfg(feature = "pipeline")]
 pub(super) const LANE: &[Metric<LaneStats>] = &[
     gauge("slipring_lane_slots", "Slots of the ring", |lane| lane.slots as u64),
-    gauge("slipring_lane_in_use_slots", "Slots in use, staged ones included", |lane| {
+    gauge("slipring_lane_in_use_slots", "Slots in use, pushed ones included", |lane| {
         lane.slots_in_use as u64
     }),
     counter("slipring_lane_published_events", "Events that were published", |lane| lane.published),

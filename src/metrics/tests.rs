@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::class::{AtLimit, ClassOptions, ClassTable, Limit};
-use crate::stream::{QueueOptions, queue};
+use crate::queue::{QueueOptions, queue};
 
 /// A text's samples by name and labels; the heads were checked.
 fn parse(text: &str) -> BTreeMap<String, u64> {
@@ -116,7 +116,7 @@ fn the_tables_leave_no_figure_out() {
         "class_bytes is a label"
     );
     assert_eq!(table::DIRECT.len(), fields(format!("{:?}", stats.direct)));
-    assert_eq!(table::QUEUE.len(), fields(format!("{:?}", crate::stream::QueueStats::default())));
+    assert_eq!(table::QUEUE.len(), fields(format!("{:?}", crate::queue::QueueStats::default())));
 }
 
 #[test]
@@ -167,11 +167,11 @@ mod lanes {
     use super::*;
     use crate::latency::Clock;
     use crate::pipeline::{LaneSpec, Outcome, StageSpec, View};
-    use crate::ring::PoolOptions;
+    use crate::ring::RingOptions;
 
     #[test]
     fn every_figure_of_a_lane_is_there_once() {
-        let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 64, ..PoolOptions::default() };
+        let pool = RingOptions { bytes: 1 << 20, max_slice_bytes: 64, ..RingOptions::default() };
         let spec =
             LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).layer([StageSpec::inline("b")]);
         let mut started = spec.timed(Clock::start()).start::<()>().unwrap();
@@ -229,7 +229,7 @@ mod lanes {
     /// of their own.
     #[test]
     fn the_tables_of_lanes_leave_no_figure_out() {
-        let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+        let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
         let started = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).start::<()>().unwrap();
         let stats = started.lane.stats();
         let fields = |debug: String| debug.matches(": ").count();

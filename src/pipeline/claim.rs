@@ -7,12 +7,12 @@ use super::lane::Lane;
 use super::slot::{Meta, Slot};
 use crate::ring::Sequence;
 
-/// Bytes to fill, and a free slot for them, so staging can't fail. A claim that is dropped or
+/// Bytes to fill, and a free slot for them, so pushing can't fail. A claim that is dropped or
 /// leaked takes nothing.
 ///
-/// Cheaper than [`super::Lane::reserve`] with [`super::Lane::stage`], because no slice is counted
+/// Cheaper than [`super::Lane::reserve`] with [`super::Lane::push`], because no slice is counted
 /// in between.
-#[must_use = "a claim that isn't staged gives its bytes and its slot back"]
+#[must_use = "a claim that isn't pushed gives its bytes and its slot back"]
 pub struct Claim<'l, M: Meta> {
     lane: &'l mut Lane<M>,
     len: usize,
@@ -34,15 +34,15 @@ impl<'l, M: Meta> Claim<'l, M> {
 
     /// Puts the bytes into the slot, which [`super::Lane::flush`] publishes. Returns the sequence.
     #[inline]
-    pub fn stage(self, meta: M) -> Sequence {
-        let span = self.lane.pool.stage_next_span(self.len);
+    pub fn push(self, meta: M) -> Sequence {
+        let span = self.lane.pool.push_next_span(self.len);
         self.lane.put(Slot { span, meta })
     }
 
-    /// Stages the slot and publishes it, with everything staged before. Returns the sequence.
+    /// Pushes the slot and publishes it, with everything pushed before. Returns the sequence.
     #[inline]
     pub fn publish(self, meta: M) -> Sequence {
-        let span = self.lane.pool.stage_next_span(self.len);
+        let span = self.lane.pool.push_next_span(self.len);
         self.lane.put_and_flush(Slot { span, meta })
     }
 }

@@ -74,7 +74,7 @@ impl StageEnd {
 }
 
 impl<M: Meta> Lane<M> {
-    /// Ends the stream behind what is staged: it is published, nothing more is taken, and stages
+    /// Ends the stream behind what is pushed: it is published, nothing more is taken, and stages
     /// see their end when they get there. Whoever polls inline stages by hand goes on polling, and
     /// then calls [`Lane::close`].
     pub fn begin_close(&mut self) {
@@ -82,7 +82,7 @@ impl<M: Meta> Lane<M> {
             return;
         }
         self.flush();
-        assert_eq!(self.staged(), self.published, "a flush leaves nothing");
+        assert_eq!(self.pushed(), self.published, "a flush leaves nothing");
         self.closing = true;
         self.room_until = NONE;
         // Stages end from now on, each with its cursor where it is.
@@ -137,7 +137,7 @@ impl<M: Meta> Lane<M> {
 }
 
 impl<M: Meta> Drop for Lane<M> {
-    /// Without a drain: what is staged is published, stages go on to the end, and the region stays
+    /// Without a drain: what is pushed is published, stages go on to the end, and the region stays
     /// mapped for them. Attached stages that aren't done are late, not dead: no panic policy
     /// applies.
     fn drop(&mut self) {

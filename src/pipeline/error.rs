@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::flow::Failure;
 use super::pin::PinError;
-use crate::ring::{Full, PoolError, PoolSlice, Sequence};
+use crate::ring::{Full, PoolSlice, RingError, Sequence};
 
 /// Why a lane couldn't be made.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum LaneError {
         must: String,
     },
     /// The pool couldn't be made.
-    Pool(PoolError),
+    Pool(RingError),
     /// The thread couldn't be pinned, and the policy is `Require`.
     Pin(PinError),
     /// A system call failed.
@@ -57,8 +57,8 @@ impl std::error::Error for LaneError {
     }
 }
 
-impl From<PoolError> for LaneError {
-    fn from(e: PoolError) -> Self {
+impl From<RingError> for LaneError {
+    fn from(e: RingError) -> Self {
         Self::Pool(e)
     }
 }
@@ -74,7 +74,7 @@ impl From<PinError> for LaneError {
 #[non_exhaustive]
 pub enum Refused {
     /// Every slot of the ring is taken: poll the lane, and stop reading until it has room. What was
-    /// staged is published.
+    /// pushed is published.
     Ring {
         /// Slots of the ring.
         slots: usize,
@@ -122,29 +122,29 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Why a slice wasn't staged. It comes back, with its metadata.
+/// Why a slice wasn't pushed. It comes back, with its metadata.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct NotStaged<M> {
+pub struct NotPushed<M> {
     /// Why.
-    pub why: StageRefusal,
+    pub why: PushRefusal,
     /// The slice, if there was one.
     pub slice: Option<PoolSlice>,
     /// The metadata.
     pub meta: M,
 }
 
-/// Why a slice wasn't staged.
+/// Why a slice wasn't pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum StageRefusal {
+pub enum PushRefusal {
     /// The ring is full, the lane is poisoned or closed.
     Refused(Refused),
     /// The slice belongs to another lane.
     Foreign,
 }
 
-impl fmt::Display for StageRefusal {
+impl fmt::Display for PushRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refused) => refused.fmt(f),
@@ -153,13 +153,13 @@ impl fmt::Display for StageRefusal {
     }
 }
 
-impl<M> fmt::Display for NotStaged<M> {
+impl<M> fmt::Display for NotPushed<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.why.fmt(f)
     }
 }
 
-impl<M: fmt::Debug> std::error::Error for NotStaged<M> {}
+impl<M: fmt::Debug> std::error::Error for NotPushed<M> {}
 
 /// Why a slice wasn't moved into an event of a [`SliceRing`](super::SliceRing). It comes back, with
 /// its metadata.

@@ -8,7 +8,7 @@ use crate::ring::{Grant, PoolSlice, Received, Token, TooLong};
 /// Bytes to fill, at most as many as were asked for. Their content is undefined until written; only
 /// committed bytes are visible to others.
 ///
-/// A pool's own [`Grant`] can also be staged at once, under the pool's next sequence. In a lane, a
+/// A pool's own [`Grant`] can also be pushed at once, under the pool's next sequence. In a lane, a
 /// sequence belongs to a slot of the ring, which [`Lane::claim`](super::Lane::claim) takes together
 /// with the bytes.
 #[must_use = "a grant that isn't committed gives its bytes back"]

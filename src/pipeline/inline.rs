@@ -1,7 +1,7 @@
 //! Inline stages: a stage and its handler, polled by the IO thread.
 //!
 //! They run on the publishing thread, so they take the published position from the lane's own
-//! count, and read slots where the lane has staged them. Their cursors in the disruptor, which let
+//! count, and read slots where the lane has pushed them. Their cursors in the disruptor, which let
 //! threads and the producer continue, are moved later: after each batch or, if only this thread
 //! looks at them, when the producer needs room.
 #![forbid(unsafe_code)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::claim::Claim;
-use super::error::{NotStaged, Refused, StageRefusal, WrongPlacement};
+use super::error::{NotPushed, PushRefusal, Refused, WrongPlacement};
 use super::flow::Failure;
 use super::grant::LaneGrant;
 use super::inline::{Inline, InlineStage, Round};
@@ -44,13 +44,13 @@ impl Progress {
 /// [`Lane::prepare_sleep`] naps for a millisecond where the kernel refuses the barrier that it
 /// needs.
 ///
-/// Always: `reclaimed <= published <= staged` and `staged - reclaimed <= slots`. The number staged
+/// Always: `reclaimed <= published <= pushed` and `pushed - reclaimed <= slots`. The number pushed
 /// is the pool's count; the lane keeps no second one.
 pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
     pub(super) ends: Ends<M>,
     pub(super) shared: Arc<LaneShared<M>>,
-    /// Slots by their place in the ring: staged ones until they are flushed, published ones for the
+    /// Slots by their place in the ring: pushed ones until they are flushed, published ones for the
     /// inline stages.
     pub(super) waiting: Box<[Slot<M>]>,
     /// Last sequence published, reclaimed.
@@ -128,7 +128,7 @@ impl<M: Meta> Lane<M> {
         }
     }
 
-    /// Reserves `len` bytes of the pool. If the pool is full, everything staged is published,
+    /// Reserves `len` bytes of the pool. If the pool is full, everything pushed is published,
     /// because its memory can't come back before.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl<M: Meta> Lane<M> {
     }
 
     /// Claims the next slot and `len` bytes of the pool for it, to be filled at once. If the ring
-    /// or the pool is full, everything staged is published.
+    /// or the pool is full, everything pushed is published.
     ///
     /// # Errors
     /// [`Refused::Ring`], or as [`Lane::reserve`]; it never blocks.
@@ -174,22 +174,22 @@ impl<M: Meta> Lane<M> {
     ///
     /// # Errors
     /// [`Refused::Ring`] by the lane's own count, so that a flush can't fail; the slice and the
-    /// metadata come back. If the ring is full, everything staged is published, because nothing can
+    /// metadata come back. If the ring is full, everything pushed is published, because nothing can
     /// be added to that batch.
     #[inline]
-    pub fn stage(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
+    pub fn push(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotPushed<M>> {
         self.slot_of(slice, meta).map(|slot| self.put(slot))
     }
 
     /// Puts metadata without a slice into the next slot. Its view has no bytes.
     ///
     /// # Errors
-    /// As [`Lane::stage`].
-    pub fn stage_empty(&mut self, meta: M) -> Result<Sequence, NotStaged<M>> {
+    /// As [`Lane::push`].
+    pub fn push_empty(&mut self, meta: M) -> Result<Sequence, NotPushed<M>> {
         if let Err(refused) = self.room() {
-            return Err(NotStaged { why: StageRefusal::Refused(refused), slice: None, meta });
+            return Err(NotPushed { why: PushRefusal::Refused(refused), slice: None, meta });
         }
-        self.pool.stage_nothing();
+        self.pool.push_nothing();
         Ok(self.put(Slot { span: Default::default(), meta }))
     }
 
@@ -207,9 +207,9 @@ impl<M: Meta> Lane<M> {
     /// Stages and publishes one slice.
     ///
     /// # Errors
-    /// As [`Lane::stage`].
+    /// As [`Lane::push`].
     #[inline]
-    pub fn publish(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotStaged<M>> {
+    pub fn publish(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotPushed<M>> {
         self.slot_of(slice, meta).map(|slot| self.put_and_flush(slot))
     }
 
@@ -357,7 +357,7 @@ impl<M: Meta> Lane<M> {
 
     #[inline]
     fn room(&mut self) -> Result<(), Refused> {
-        if self.staged() + 1 < self.room_until && self.shared.poisoned().is_none() {
+        if self.pushed() + 1 < self.room_until && self.shared.poisoned().is_none() {
             return Ok(());
         }
         self.find_room()
@@ -389,26 +389,22 @@ impl<M: Meta> Lane<M> {
 
     /// The contents of the next slot for a slice, which has the next sequence from now on.
     #[inline]
-    fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotStaged<M>> {
+    fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotPushed<M>> {
         if let Err(refused) = self.room() {
-            return Err(NotStaged {
-                why: StageRefusal::Refused(refused),
-                slice: Some(slice),
-                meta,
-            });
+            return Err(NotPushed { why: PushRefusal::Refused(refused), slice: Some(slice), meta });
         }
-        match self.pool.stage_span(slice) {
+        match self.pool.push_span(slice) {
             Ok(span) => Ok(Slot { span, meta }),
             Err(foreign) => {
-                Err(NotStaged { why: StageRefusal::Foreign, slice: Some(foreign.0), meta })
+                Err(NotPushed { why: PushRefusal::Foreign, slice: Some(foreign.0), meta })
             }
         }
     }
 
-    /// The last sequence staged.
+    /// The last sequence pushed.
     #[inline]
-    pub(super) fn staged(&self) -> Sequence {
-        self.pool.staged()
+    pub(super) fn pushed(&self) -> Sequence {
+        self.pool.pushed()
     }
 
     /// The invariant stated at [`Lane`]: checked in debug builds and in profile `checked`.
@@ -417,11 +413,11 @@ impl<M: Meta> Lane<M> {
         debug_assert!(
             self.reclaimed >= NONE
                 && self.reclaimed <= self.published
-                && self.published <= self.staged()
+                && self.published <= self.pushed()
         );
         debug_assert!(
             self.slots_in_use() <= self.waiting.len(),
-            "more is staged than the ring holds"
+            "more is pushed than the ring holds"
         );
         debug_assert!(self.pool.released() <= self.reclaimed);
     }
@@ -438,9 +434,9 @@ impl<M: Meta> Lane<M> {
 
 impl<M: Meta> std::fmt::Debug for Lane<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (staged, published, reclaimed) = (self.staged(), self.published, self.reclaimed);
+        let (pushed, published, reclaimed) = (self.pushed(), self.published, self.reclaimed);
         f.debug_struct("Lane")
-            .field("staged", &staged)
+            .field("pushed", &pushed)
             .field("published", &published)
             .field("reclaimed", &reclaimed)
             .finish_non_exhaustive()

@@ -11,9 +11,9 @@
 //! ```
 //! use std::time::Duration;
 //! use slipring::pipeline::{LaneSpec, Outcome, StageSpec, View};
-//! use slipring::ring::PoolOptions;
+//! use slipring::ring::RingOptions;
 //!
-//! let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+//! let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 //! let spec = LaneSpec::new(pool, 64).layer([StageSpec::thread("sum")]);
 //! let mut started = spec.start::<u32>()?;
 //! let stage = started.stages.take("sum").expect("it was specified");
@@ -24,7 +24,7 @@
 //! })?;
 //! let mut claim = started.lane.claim(4)?; // a slot and four bytes
 //! claim.copy_from_slice(b"four");
-//! claim.publish(7); // alone; a batch is staged, then flushed
+//! claim.publish(7); // alone; a batch is pushed, then flushed
 //! assert!(started.lane.close(Duration::from_secs(10)).is_drained());
 //! assert_eq!(sum.join().processed, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -45,23 +45,23 @@
 //!
 //! # What doesn't compile
 //!
-//! A grant that is staged without a slot (a pool's own grant can be; a lane's sequences are slots
+//! A grant that is pushed without a slot (a pool's own grant can be; a lane's sequences are slots
 //! of its ring, and [`Lane::claim`] takes both):
 //!
 //! ```compile_fail,E0599
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! lane.reserve(8).unwrap().stage();
+//! lane.reserve(8).unwrap().push();
 //! ```
 //!
 //! Two grants at once, and a lane that goes before its grant:
 //!
 //! ```compile_fail,E0499
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! let one = lane.reserve(8);
 //! let two = lane.reserve(8);
@@ -70,8 +70,8 @@
 //!
 //! ```compile_fail,E0505
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! let grant = lane.reserve(8).unwrap();
 //! drop(lane);
@@ -82,8 +82,8 @@
 //!
 //! ```compile_fail,E0382
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! let slice = lane.reserve(8).unwrap().commit_all();
 //! lane.publish(slice, 1).unwrap();
@@ -94,8 +94,8 @@
 //!
 //! ```compile_fail,E0521
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! # let mut stage = stages.take("a").unwrap();
 //! let mut kept = Vec::new();
@@ -109,8 +109,8 @@
 //!
 //! ```compile_fail,E0505
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! # let mut stage = stages.take("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
@@ -123,8 +123,8 @@
 //!
 //! ```compile_fail,E0505
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let (mut scores, _) = spec.column::<f32>("a", 1).unwrap();
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! # let mut stage = stages.take("a").unwrap();
@@ -139,16 +139,16 @@
 //!
 //! ```compile_fail,E0599
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! let second = lane.clone();
 //! ```
 //!
 //! ```compile_fail,E0599
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! # let mut stage = stages.take("a").unwrap();
 //! let second = stage.clone();
@@ -156,8 +156,8 @@
 //!
 //! ```compile_fail,E0599
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! # let mut stage = stages.take("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
@@ -168,16 +168,16 @@
 //!
 //! ```compile_fail,E0277
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! std::thread::spawn(move || drop(lane));
 //! ```
 //!
 //! ```compile_fail,E0277
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
 //! let slice = lane.reserve(8).unwrap().commit_all();
 //! std::thread::spawn(move || drop(slice));
@@ -187,8 +187,8 @@
 //!
 //! ```compile_fail,E0277
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-//! # use slipring::ring::PoolOptions;
-//! # let spec = LaneSpec::new(PoolOptions::default(), 64).layer([StageSpec::inline("a")]);
+//! # use slipring::ring::RingOptions;
+//! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! let started = spec.start::<String>();
 //! ```
 //!
@@ -242,7 +242,7 @@ pub use claim::Claim;
 pub use close::{CloseReport, StageEnd};
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{
-    LaneError, NotPublished, NotStaged, PublishRefusal, Refused, StageError, StageRefusal,
+    LaneError, NotPublished, NotPushed, PublishRefusal, PushRefusal, Refused, StageError,
     WrongPlacement,
 };
 pub use flow::Failure;

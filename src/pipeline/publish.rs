@@ -1,4 +1,4 @@
-//! Publishing: staged events go into the disruptor's ring, and to the inline stages.
+//! Publishing: pushed events go into the disruptor's ring, and to the inline stages.
 //!
 //! ```text
 //!   slot ─▶ its place in `waiting`, where inline stages read it ─▶ the ring's entry at the same place ─▶ the producer's cursor ─▶ the lane's count ─▶ wake-ups
@@ -16,19 +16,19 @@ use super::spec::Reclaim;
 use crate::ring::Sequence;
 
 impl<M: Meta> Lane<M> {
-    /// Publishes everything staged and returns the number of events. It can't fail, because `stage`
+    /// Publishes everything pushed and returns the number of events. It can't fail, because `push`
     /// has counted the ring's room. Every event with a sequence is published, even if the lane was
     /// poisoned meanwhile: [`CloseReport`](super::CloseReport) reports its outcome.
     #[inline]
     pub fn flush(&mut self) -> usize {
-        if self.staged() == self.published { 0 } else { self.flush_staged() }
+        if self.pushed() == self.published { 0 } else { self.flush_pushed() }
     }
 
     #[inline(never)]
-    fn flush_staged(&mut self) -> usize {
+    fn flush_pushed(&mut self) -> usize {
         self.note_flush();
         self.open_gate();
-        let count = (self.staged() - self.published) as usize;
+        let count = (self.pushed() - self.published) as usize;
         // Two runs: up to the end of the ring, and from its start. Every entry is written: the
         // disruptor would publish whatever an unfinished iterator left there.
         let start = (self.published + 1) as usize & (self.waiting.len() - 1);
@@ -47,7 +47,7 @@ impl<M: Meta> Lane<M> {
     /// needs it.
     #[inline(always)]
     fn open_gate(&mut self) {
-        if self.staged() - self.gate > self.waiting.len() as i64 {
+        if self.pushed() - self.gate > self.waiting.len() as i64 {
             self.move_gate();
         }
     }
@@ -65,11 +65,11 @@ impl<M: Meta> Lane<M> {
         assert!(self.gate >= self.reclaimed, "a stage's cursor moves before its progress is told");
     }
 
-    /// Writes the slot of the range that the pool has staged last. The slot is free. Returns its
+    /// Writes the slot of the range that the pool has pushed last. The slot is free. Returns its
     /// sequence.
     #[inline]
     pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
-        let (sequence, mask) = (self.staged(), self.waiting.len() - 1);
+        let (sequence, mask) = (self.pushed(), self.waiting.len() - 1);
         self.waiting[sequence as usize & mask] = slot;
         self.check();
         sequence
@@ -81,7 +81,7 @@ impl<M: Meta> Lane<M> {
     /// passed through memory.
     #[inline(always)]
     pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
-        if self.staged() > self.published + 1 {
+        if self.pushed() > self.published + 1 {
             let sequence = self.put(slot);
             self.flush();
             return sequence;
@@ -96,7 +96,7 @@ impl<M: Meta> Lane<M> {
         self.published
     }
 
-    /// Everything staged is about to be published.
+    /// Everything pushed is about to be published.
     #[inline(always)]
     fn note_flush(&mut self) {
         if self.is_timed {
@@ -107,14 +107,14 @@ impl<M: Meta> Lane<M> {
     #[cold]
     fn time_flush(&mut self) {
         if let Some(timing) = &self.shared.timing {
-            timing.note_flush(self.flushes, self.pool.staged());
+            timing.note_flush(self.flushes, self.pool.pushed());
             self.flushes += 1;
         }
     }
 
     #[inline(always)]
     fn note_published(&mut self) {
-        self.published = self.staged();
+        self.published = self.pushed();
         self.shared.publish(self.published);
         if self.wakes {
             self.shared.wake_threads(0);

@@ -23,7 +23,7 @@ impl<M: Meta> Lane<M> {
 
     /// Announces a sleep. Returns true if the thread may block on [`Lane::wake_fd`] now, false if
     /// there is work. `full`: it waits for room as well, so anything to reclaim wakes it.
-    /// Everything staged is published first, because nothing would publish it during the sleep. In
+    /// Everything pushed is published first, because nothing would publish it during the sleep. In
     /// both cases call [`Lane::awake`] before anything else.
     ///
     /// If a system call filter forbids `membarrier(2)` after the process has registered for it, no
@@ -53,7 +53,7 @@ impl<M: Meta> Lane<M> {
     }
 
     /// For a lane without sockets: waits until there may be something to do, with the lane's
-    /// strategy and for at most `timeout`. `full`, and what happens to staged events, are as in
+    /// strategy and for at most `timeout`. `full`, and what happens to pushed events, are as in
     /// [`Lane::prepare_sleep`].
     pub fn wait(&mut self, full: bool, timeout: Duration) {
         self.flush();

@@ -14,9 +14,9 @@
 //!
 //! ```
 //! use slipring::pipeline::{Polled, SliceRing};
-//! use slipring::ring::PoolOptions;
+//! use slipring::ring::RingOptions;
 //!
-//! let pool = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+//! let pool = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
 //! let (mut ring, mut readers) = SliceRing::<u64>::new(&pool, 64, 1)?;
 //! let mut reader = readers.remove(0); // Send: it usually goes to a thread of its own.
 //! for number in 0..1000 {
@@ -50,8 +50,8 @@
 //!
 //! ```compile_fail,E0277
 //! # use slipring::pipeline::SliceRing;
-//! # use slipring::ring::PoolOptions;
-//! # let (ring, readers) = SliceRing::<u64>::new(&PoolOptions::default(), 64, 1).unwrap();
+//! # use slipring::ring::RingOptions;
+//! # let (ring, readers) = SliceRing::<u64>::new(&RingOptions::default(), 64, 1).unwrap();
 //! std::thread::spawn(move || drop(ring));
 //! ```
 //!
@@ -59,8 +59,8 @@
 //!
 //! ```compile_fail,E0521
 //! # use slipring::pipeline::SliceRing;
-//! # use slipring::ring::PoolOptions;
-//! # let (ring, mut readers) = SliceRing::<u64>::new(&PoolOptions::default(), 64, 1).unwrap();
+//! # use slipring::ring::RingOptions;
+//! # let (ring, mut readers) = SliceRing::<u64>::new(&RingOptions::default(), 64, 1).unwrap();
 //! let mut kept = Vec::new();
 //! readers[0].poll(8, |view| kept.push(view.bytes()));
 //! ```
@@ -69,8 +69,8 @@
 //!
 //! ```compile_fail,E0382
 //! # use slipring::pipeline::SliceRing;
-//! # use slipring::ring::PoolOptions;
-//! # let (mut ring, readers) = SliceRing::<u64>::new(&PoolOptions::default(), 64, 1).unwrap();
+//! # use slipring::ring::RingOptions;
+//! # let (mut ring, readers) = SliceRing::<u64>::new(&RingOptions::default(), 64, 1).unwrap();
 //! let slice = ring.reserve(8).unwrap().commit_all();
 //! ring.publish(slice, 1).unwrap();
 //! assert_eq!(slice.len(), 8);
@@ -100,7 +100,7 @@ use super::spec::{LaneSpec, Reclaim, StageSpec};
 use super::stage::Polled;
 use crate::region::RegionReport;
 use crate::ring::{
-    CastError, EventSlice, FlightId, Full, Memory, PoolOptions, PoolSlice, PoolStats, RingPool,
+    CastError, EventSlice, FlightId, Full, Memory, PoolSlice, RingOptions, RingPool, RingStats,
     Rows, Sequence, as_f32s,
 };
 use crate::sync::{AtomicU32, Ordering};
@@ -161,7 +161,7 @@ impl<M: Meta> SliceRing<M> {
     /// 1 to [`READERS_MAX`], the pool is too small for the ring (the error says what it must be),
     /// or it couldn't be mapped.
     pub fn new(
-        pool: &PoolOptions,
+        pool: &RingOptions,
         slots: usize,
         readers: usize,
     ) -> Result<(Self, Vec<SliceReader<M>>), LaneError> {
@@ -273,9 +273,9 @@ impl<M: Meta> SliceRing<M> {
     /// A snapshot of the pool; its `released` is the newest sequence whose slice was dropped. Cost:
     /// a look at every chunk.
     #[must_use]
-    pub fn stats(&self) -> PoolStats {
+    pub fn stats(&self) -> RingStats {
         let released = (self.published - self.slices_in_events()) as Sequence - 1;
-        PoolStats { released, ..self.pool.stats() }
+        RingStats { released, ..self.pool.stats() }
     }
 
     /// Bytes of the largest slice.

@@ -9,7 +9,7 @@ use super::pin::{CpuMask, PinPolicy};
 use super::slot::{Meta, Slot};
 use super::state::StageState;
 use crate::latency::Clock;
-use crate::ring::{Layout, PoolOptions, Readers};
+use crate::ring::{Layout, Readers, RingOptions};
 use crate::sync::pool_id;
 
 /// The most slots of a ring. A slot is a few dozen bytes.
@@ -47,7 +47,7 @@ pub enum Wait {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
     /// Allocation returns `Poisoned`, and later layers stop after what the stage had processed.
-    /// What is staged is still published.
+    /// What is pushed is still published.
     #[default]
     Poison,
     /// The lane continues without the stage: its events are released unprocessed, and its columns
@@ -123,7 +123,7 @@ impl StageSpec {
 #[derive(Debug)]
 pub struct LaneSpec {
     pub(super) id: u32,
-    pub(super) pool: PoolOptions,
+    pub(super) pool: RingOptions,
     pub(super) slots: usize,
     pub(super) reclaim: Reclaim,
     pub(super) panic: PanicPolicy,
@@ -137,7 +137,7 @@ pub struct LaneSpec {
 impl LaneSpec {
     /// A lane with its own pool and a ring of `slots` (a power of two, at least 2).
     #[must_use]
-    pub fn new(pool: PoolOptions, slots: usize) -> Self {
+    pub fn new(pool: RingOptions, slots: usize) -> Self {
         let (reclaim, panic, pin, wait) = Default::default();
         Self {
             id: pool_id().get(),
@@ -316,7 +316,7 @@ impl LaneSpec {
         let mut least = self.overwrite_bytes(layout);
         for _ in 0..64 {
             let Ok(larger) =
-                PoolOptions { bytes: least, ..self.pool.clone() }.layout(self.readers())
+                RingOptions { bytes: least, ..self.pool.clone() }.layout(self.readers())
             else {
                 break;
             };

@@ -6,7 +6,7 @@ use super::shared::LaneShared;
 use super::slot::Meta;
 use super::spec::{Reclaim, overwrite_bytes};
 use super::state::{Rejection, StageState};
-use crate::ring::{NONE, PoolStats, RightSize, Sequence};
+use crate::ring::{NONE, RightSize, RingStats, Sequence};
 
 /// One stage in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +41,16 @@ pub struct StageStats {
 #[non_exhaustive]
 pub struct LaneStats {
     /// Its pool.
-    pub pool: PoolStats,
+    pub pool: RingStats,
     /// Slots of the ring.
     pub slots: usize,
-    /// Slots in use, staged ones included.
+    /// Slots in use, pushed ones included.
     pub slots_in_use: usize,
     /// Events published.
     pub published: u64,
     /// Events that every stage is done with.
     pub reclaimed: u64,
-    /// Staging refused because the ring was full.
+    /// Pushing refused because the ring was full.
     pub refused_ring: u64,
     /// Its stages, in the order of the specification.
     pub stages: Vec<StageStats>,
@@ -60,7 +60,7 @@ pub struct LaneStats {
 /// stages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnerStats {
-    pub(crate) pool: PoolStats,
+    pub(crate) pool: RingStats,
     pub(crate) slots: usize,
     pub(crate) slots_in_use: usize,
     pub(crate) published: u64,
@@ -127,10 +127,10 @@ impl<M: Meta> Lane<M> {
         RightSize::of(&stats, layout, least_bytes)
     }
 
-    /// Slots in use, staged ones included, as far as is known without polling.
+    /// Slots in use, pushed ones included, as far as is known without polling.
     #[must_use]
     pub fn slots_in_use(&self) -> usize {
-        (self.staged() - self.reclaimed) as usize
+        (self.pushed() - self.reclaimed) as usize
     }
 }
 

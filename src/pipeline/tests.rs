@@ -25,26 +25,26 @@ use std::time::Duration;
 use super::shared::LaneShared;
 use super::state::StageState;
 use super::{
-    Lane, LaneSpec, Outcome, Polled, Refused, Stage, StageRefusal, StageSpec, Started, View, Wait,
+    Lane, LaneSpec, Outcome, Polled, PushRefusal, Refused, Stage, StageSpec, Started, View, Wait,
 };
 use crate::region::Pages;
 use crate::ring::model::is_filled;
-use crate::ring::{PoolOptions, Sequence};
+use crate::ring::{RingOptions, Sequence};
 
 /// Long enough for anything but a hang; scripts/twins, whose hangs are on purpose, waits less.
 const LONG: Duration =
     Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
 
 /// Eight chunks of 4 KiB.
-pub(super) fn tiny_pool() -> PoolOptions {
-    PoolOptions {
+pub(super) fn tiny_pool() -> RingOptions {
+    RingOptions {
         bytes: 8 * 4096,
         max_slice_bytes: 1024,
         chunk_bytes: Some(4096),
         window_bytes: Some(4 * 4096),
         pinned_chunks_max: Some(2),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     }
 }
 
@@ -78,14 +78,14 @@ fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Refused> 
     if number.is_multiple_of(2) {
         let mut claim = lane.claim(len)?;
         write(&mut claim);
-        return Ok(claim.stage(number));
+        return Ok(claim.push(number));
     }
     let mut grant = lane.reserve(len)?;
     write(&mut grant);
     let slice = grant.commit_all();
-    lane.stage(slice, number).map_err(|refused| match refused.why {
-        StageRefusal::Refused(refused) => refused,
-        StageRefusal::Foreign => unreachable!("it is the lane's own slice"),
+    lane.push(slice, number).map_err(|refused| match refused.why {
+        PushRefusal::Refused(refused) => refused,
+        PushRefusal::Foreign => unreachable!("it is the lane's own slice"),
     })
 }
 
@@ -104,7 +104,7 @@ fn assert_holds(bytes: &[u8], number: u64) {
     );
 }
 
-/// The handler that accepts an event when it is what `stage_number` staged under that sequence.
+/// The handler that accepts an event when it is what `stage_number` pushed under that sequence.
 fn done(view: View<'_, u64>) -> Outcome {
     assert_holds(view.bytes(), *view.meta());
     assert_eq!(view.sequence(), *view.meta() as i64);

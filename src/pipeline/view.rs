@@ -31,7 +31,7 @@ impl StageId {
 }
 
 impl<'a, M: Meta> View<'a, M> {
-    /// The slot's sequence isn't released by `stage` while `'a` lasts.
+    /// The slot's sequence isn't released by `push` while `'a` lasts.
     #[inline]
     pub(super) fn new(
         slot: &'a Slot<M>,

@@ -131,9 +131,9 @@ impl<M: Meta> Watched for LaneShared<M> {
 /// ```
 /// use std::time::Duration;
 /// use slipring::pipeline::{LaneSpec, StageSpec};
-/// use slipring::ring::PoolOptions;
+/// use slipring::ring::RingOptions;
 ///
-/// let pool = PoolOptions { bytes: 1 << 20, ..PoolOptions::default() };
+/// let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 /// let started = LaneSpec::new(pool, 64).layer([StageSpec::inline("sum")]).start::<()>()?;
 /// let watch = started.lane.watch();
 /// let reader = std::thread::spawn(move || watch.stats(Duration::ZERO).map(|stats| stats.slots));

@@ -25,13 +25,13 @@
 //!
 //! ```
 //! use slipring::region::Pages;
-//! use slipring::ring::{PoolOptions, RingPool};
+//! use slipring::ring::{RingOptions, RingPool};
 //!
-//! let pool = RingPool::new(&PoolOptions { bytes: 1 << 20, pages: Pages::Small, ..PoolOptions::default() })?;
+//! let pool = RingPool::new(&RingOptions { bytes: 1 << 20, pages: Pages::Small, ..RingOptions::default() })?;
 //! let report = pool.region_report();
 //! assert_eq!(report.mapped_bytes, 1 << 20);
 //! println!("{report}");
-//! # Ok::<(), slipring::ring::PoolError>(())
+//! # Ok::<(), slipring::ring::RingError>(())
 //! ```
 
 mod cgroup;

@@ -48,10 +48,10 @@ impl std::error::Error for Full {}
 /// Why a pool couldn't be made.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum PoolError {
+pub enum RingError {
     /// An option is invalid: its name, the given value, and what it must be.
     Option {
-        /// The field of [`super::PoolOptions`].
+        /// The field of [`super::RingOptions`].
         field: &'static str,
         /// The given value.
         given: usize,
@@ -64,7 +64,7 @@ pub enum PoolError {
     Region(RegionError),
 }
 
-impl fmt::Display for PoolError {
+impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Option { field, given, must, limit } => {
@@ -75,7 +75,7 @@ impl fmt::Display for PoolError {
     }
 }
 
-impl std::error::Error for PoolError {
+impl std::error::Error for RingError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Option { .. } => None,
@@ -84,7 +84,7 @@ impl std::error::Error for PoolError {
     }
 }
 
-impl From<RegionError> for PoolError {
+impl From<RegionError> for RingError {
     fn from(e: RegionError) -> Self {
         Self::Region(e)
     }

@@ -11,9 +11,9 @@ use core::slice;
 use super::chunk::LINE_BYTES;
 use super::error::TooLong;
 use super::pool::RingPool;
+use super::pushed::Pushed;
 use super::receive::Received;
 use super::slice::PoolSlice;
-use super::staged::Staged;
 use super::token::Token;
 
 /// Bytes to fill, as many as were reserved. They hold whatever was there before; only committed
@@ -55,12 +55,12 @@ impl<'p> Grant<'p> {
         self.commit(len).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
-    /// Commits and stages all of it under the next sequence. Same as [`RingPool::stage`] of
+    /// Commits and pushes all of it under the next sequence. Same as [`RingPool::push`] of
     /// [`Grant::commit_all`], and cheaper, because no slice is counted in between and none can be
     /// foreign.
     #[inline]
-    pub fn stage(self) -> Staged {
-        self.pool.stage_next(self.len)
+    pub fn push(self) -> Pushed {
+        self.pool.push_next(self.len)
     }
 
     /// Keeps the first `n` bytes and gives back the rest. An `n` beyond the reservation changes

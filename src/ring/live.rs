@@ -17,7 +17,7 @@ pub(super) struct Chunk {
     /// while it exists. So a drop has more to do only if the pool is gone. It is too wide to
     /// overflow, whatever is leaked.
     owner_live: Cell<u64>,
-    /// The highest sequence staged from this chunk. For the current chunk it is recorded when the
+    /// The highest sequence pushed from this chunk. For the current chunk it is recorded when the
     /// chunk is closed, which saves one store per slice.
     last_seq: Cell<Sequence>,
     /// The largest slice in bytes; 0 while a range of this chunk waits in `Owner::returned`, so
@@ -169,7 +169,7 @@ impl ChunkRef {
     /// A slice goes into a slot: from now on its sequence protects it. The pool, which holds this
     /// reference, keeps the chunk alive.
     #[inline]
-    pub(super) fn count_staged(self) {
+    pub(super) fn count_pushed(self) {
         let live = &self.state().owner_live;
         debug_assert!(live.get() > 1, "only what is counted goes into a slot");
         live.set(live.get() - 1);

@@ -1,9 +1,9 @@
 //! The ring pool: the allocator of one thread, over one region.
 //!
-//! The life cycle: [`PoolOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes
+//! The life cycle: [`RingOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes
 //! are reserved ([`Grant`]), owned while somebody else fills them ([`Token`], [`InFlight`]),
-//! committed ([`PoolSlice`]) or cut where they were received ([`Received`]); staged under a
-//! sequence and released by it ([`RingPool::stage`], [`RingPool::release`]); kept longer where that
+//! committed ([`PoolSlice`]) or cut where they were received ([`Received`]); pushed under a
+//! sequence and released by it ([`RingPool::push`], [`RingPool::release`]); kept longer where that
 //! is needed ([`Retained`]).
 //!
 //! It promises: no slice overlaps another that is alive; memory is reused only when the owner's
@@ -20,24 +20,24 @@
 //! operations. By count a slot holds integers:
 //!
 //! ```
-//! # use slipring::ring::{PoolOptions, RingPool, Staged};
-//! # let options = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+//! # use slipring::ring::{RingOptions, RingPool, Pushed};
+//! # let options = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
 //! let mut pool = RingPool::new(&options)?;
 //! pool.keep_newest(4);
-//! let mut slots: [Option<Staged>; 4] = [None; 4];
+//! let mut slots: [Option<Pushed>; 4] = [None; 4];
 //! for op in 0..100 {
 //!     // The sequence of four operations ago is released; nothing is dropped.
-//!     slots[op % 4] = Some(pool.reserve(100)?.stage());
+//!     slots[op % 4] = Some(pool.reserve(100)?.push());
 //! }
-//! # assert!(slots.iter().flatten().all(|staged| pool.view(staged).is_some()));
+//! # assert!(slots.iter().flatten().all(|pushed| pool.view(pushed).is_some()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! By RAII it holds the slice, and overwriting the slot drops what stood there:
 //!
 //! ```
-//! # use slipring::ring::{PoolOptions, PoolSlice, RingPool};
-//! # let options = PoolOptions { bytes: 1 << 20, max_slice_bytes: 512, ..PoolOptions::default() };
+//! # use slipring::ring::{RingOptions, PoolSlice, RingPool};
+//! # let options = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
 //! let mut pool = RingPool::new(&options)?;
 //! let mut slots: [Option<PoolSlice>; 4] = [const { None }; 4];
 //! for op in 0..100 {
@@ -55,8 +55,8 @@
 //! Two grants at once:
 //!
 //! ```compile_fail,E0499
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let one = pool.reserve(8);
 //! let two = pool.reserve(8);
 //! drop((one, two));
@@ -65,40 +65,40 @@
 //! A grant, or an allocation beside it, after the pool is gone:
 //!
 //! ```compile_fail,E0505
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let grant = pool.reserve(8).unwrap();
 //! drop(pool);
 //! let slice = grant.commit_all();
 //! ```
 //!
-//! A slice used after it was staged:
+//! A slice used after it was pushed:
 //!
 //! ```compile_fail,E0382
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let slice = pool.copy_in(b"four").unwrap();
-//! let staged = pool.stage(slice).unwrap();
+//! let pushed = pool.push(slice).unwrap();
 //! assert_eq!(&slice[..], b"four");
 //! ```
 //!
-//! A view of a staged slice kept past its release:
+//! A view of a pushed slice kept past its release:
 //!
 //! ```compile_fail,E0502
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let slice = pool.copy_in(b"four").unwrap();
-//! let staged = pool.stage(slice).unwrap();
-//! let view = pool.view(&staged).unwrap();
-//! pool.release(staged.sequence());
+//! let pushed = pool.push(slice).unwrap();
+//! let view = pool.view(&pushed).unwrap();
+//! pool.release(pushed.sequence());
 //! assert_eq!(view, b"four");
 //! ```
 //!
 //! A slice cloned, which would be a double free:
 //!
 //! ```compile_fail,E0599
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let slice = pool.copy_in(b"four").unwrap();
 //! let copy = slice.clone();
 //! ```
@@ -106,28 +106,28 @@
 //! A pool, a slice, a token or a grant on another thread:
 //!
 //! ```compile_fail,E0277
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! std::thread::spawn(move || drop(pool));
 //! ```
 //!
 //! ```compile_fail,E0277
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let slice = pool.copy_in(b"four").unwrap();
 //! std::thread::spawn(move || drop(slice));
 //! ```
 //!
 //! ```compile_fail,E0277
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let token = pool.reserve(4).unwrap().into_token();
 //! std::thread::spawn(move || drop(token));
 //! ```
 //!
 //! ```compile_fail,E0277
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions::default()).unwrap();
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions::default()).unwrap();
 //! let grant = pool.reserve(4).unwrap();
 //! std::thread::scope(|scope| drop(scope.spawn(move || drop(grant))));
 //! ```
@@ -135,8 +135,8 @@
 //! Retained handles are made for other threads:
 //!
 //! ```
-//! # use slipring::ring::{PoolOptions, RingPool};
-//! # let mut pool = RingPool::new(&PoolOptions { bytes: 1 << 20, ..PoolOptions::default() })?;
+//! # use slipring::ring::{RingOptions, RingPool};
+//! # let mut pool = RingPool::new(&RingOptions { bytes: 1 << 20, ..RingOptions::default() })?;
 //! let handle = pool.copy_in(b"four")?.retain()?;
 //! drop(pool);
 //! assert_eq!(std::thread::spawn(move || handle.len()).join().unwrap(), 4);
@@ -155,11 +155,11 @@ mod options;
 mod owner;
 mod pins;
 mod pool;
+mod pushed;
 mod receive;
 mod retained;
 mod right_size;
 mod slice;
-mod staged;
 mod stats;
 mod token;
 mod typed;
@@ -169,16 +169,16 @@ mod window;
 pub(crate) mod model;
 
 pub use chunk::Sequence;
-pub use error::{Foreign, Full, PoolError, RetainError, TooLong};
+pub use error::{Foreign, Full, RetainError, RingError, TooLong};
 pub use grant::Grant;
-pub use options::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, PoolOptions};
+pub use options::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, RingOptions};
 pub use pool::RingPool;
+pub use pushed::Pushed;
 pub use receive::Received;
 pub use retained::Retained;
 pub use right_size::RightSize;
 pub use slice::PoolSlice;
-pub use staged::Staged;
-pub use stats::PoolStats;
+pub use stats::RingStats;
 pub use token::{FlightId, InFlight, Token};
 pub use typed::{CastError, Rows, RowsIter};
 

@@ -10,7 +10,7 @@ mod cases;
 use proptest::prelude::*;
 use proptest::test_runner::RngAlgorithm;
 
-use super::{Full, PoolOptions, PoolSlice, Received, Retained, RingPool, Staged, Token};
+use super::{Full, PoolSlice, Pushed, Received, Retained, RingOptions, RingPool, Token};
 use crate::region::Pages;
 
 pub(super) const CHUNK: usize = 4096;
@@ -21,15 +21,15 @@ pub(super) fn tiny(chunks: usize, window: usize, pinned: u32) -> RingPool {
     RingPool::new(&tiny_options(chunks, window, pinned)).expect("a tiny pool")
 }
 
-pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> PoolOptions {
-    PoolOptions {
+pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> RingOptions {
+    RingOptions {
         bytes: chunks * CHUNK,
         max_slice_bytes: MAX,
         chunk_bytes: Some(CHUNK),
         window_bytes: Some(window * CHUNK),
         pinned_chunks_max: Some(pinned),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     }
 }
 
@@ -49,8 +49,8 @@ pub(super) enum Op {
     Receive { len: usize, n: usize, cuts: Vec<(usize, usize)>, keep: bool },
     CutKept { pick: usize, len: usize },
     DropSlice { pick: usize },
-    Stage { pick: usize },
-    StageGrant { len: usize, keep: usize },
+    Push { pick: usize },
+    PushGrant { len: usize, keep: usize },
     KeepNewest { slots: u32 },
     Release { ahead: i64 },
     Retain { pick: usize },
@@ -80,8 +80,8 @@ pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
         }
         18..20 => Op::CutKept { pick, len: one % 100 },
         20..25 => Op::DropSlice { pick },
-        25..29 => Op::Stage { pick },
-        29..31 => Op::StageGrant { len, keep: pick },
+        25..29 => Op::Push { pick },
+        29..31 => Op::PushGrant { len, keep: pick },
         // Seldom with a bound: most runs are to fill up by what isn't released.
         31 => Op::KeepNewest { slots: if one % 4 == 0 { pick as u32 % 12 } else { u32::MAX } },
         32..35 => Op::Release { ahead: (pick % 12) as i64 },
@@ -99,7 +99,7 @@ pub(super) struct Model {
     slices: Vec<(PoolSlice, u8)>,
     tokens: Vec<(Token, u8)>,
     kept: Vec<(Received, u8)>,
-    staged: Vec<(Staged, u8)>,
+    pushed: Vec<(Pushed, u8)>,
     /// The sequences released by a call, and how many of the newest are protected.
     told: i64,
     newest: i64,
@@ -117,7 +117,7 @@ impl Model {
     }
 
     pub(super) fn over(pool: RingPool) -> Self {
-        let (slices, tokens, kept, staged, retained) = Default::default();
+        let (slices, tokens, kept, pushed, retained) = Default::default();
         Self {
             pool,
             applied: 0,
@@ -125,7 +125,7 @@ impl Model {
             slices,
             tokens,
             kept,
-            staged,
+            pushed,
             told: -1,
             newest: i64::MAX,
             last: -1,
@@ -174,13 +174,13 @@ impl Model {
                 }
             }
             Op::DropSlice { pick: at } => drop(pick(&mut self.slices, at)),
-            Op::Stage { pick: at } => {
+            Op::Push { pick: at } => {
                 if let Some((slice, tag)) = pick(&mut self.slices, at) {
-                    let staged = self.pool.stage(slice).expect("its own pool");
-                    self.note_staged(staged, tag);
+                    let pushed = self.pool.push(slice).expect("its own pool");
+                    self.note_pushed(pushed, tag);
                 }
             }
-            Op::StageGrant { len, keep } => self.stage_grant(len, keep),
+            Op::PushGrant { len, keep } => self.push_grant(len, keep),
             Op::KeepNewest { slots } => self.keep_newest(slots),
             Op::Release { ahead } => self.release(ahead),
             Op::Retain { pick: at } => {
@@ -203,14 +203,14 @@ impl Model {
         }
     }
 
-    fn stage_grant(&mut self, len: usize, keep: usize) {
+    fn push_grant(&mut self, len: usize, keep: usize) {
         let tag = self.next_tag();
         let Ok(mut grant) = self.pool.reserve(len) else { return };
         grant.truncate(keep);
         assert_eq!(grant.len(), len.min(keep));
         grant.fill(tag);
-        let staged = grant.stage();
-        self.note_staged(staged, tag);
+        let pushed = grant.push();
+        self.note_pushed(pushed, tag);
     }
 
     fn keep_newest(&mut self, slots: u32) {
@@ -232,19 +232,19 @@ impl Model {
         self.told.max(self.last - self.newest)
     }
 
-    fn note_staged(&mut self, staged: Staged, tag: u8) {
-        assert_eq!(staged.sequence(), self.last + 1);
+    fn note_pushed(&mut self, pushed: Pushed, tag: u8) {
+        assert_eq!(pushed.sequence(), self.last + 1);
         self.last += 1;
-        self.staged.push((staged, tag));
+        self.pushed.push((pushed, tag));
         self.forget_released();
     }
 
     fn forget_released(&mut self) {
         let released = self.released();
         assert_eq!(self.pool.stats().released, released);
-        let (pool, shown) = (&self.pool, |staged: &Staged| staged.sequence() > released);
-        assert!(self.staged.iter().all(|(staged, _)| pool.view(staged).is_some() == shown(staged)));
-        self.staged.retain(|(staged, _)| shown(staged));
+        let (pool, shown) = (&self.pool, |pushed: &Pushed| pushed.sequence() > released);
+        assert!(self.pushed.iter().all(|(pushed, _)| pool.view(pushed).is_some() == shown(pushed)));
+        self.pushed.retain(|(pushed, _)| shown(pushed));
     }
 
     fn alloc(&mut self, len: usize, commit: usize) {
@@ -286,11 +286,11 @@ impl Model {
         let slices = self.slices.iter().map(|(slice, tag)| (&slice[..], *tag));
         let tokens = self.tokens.iter().map(|(token, tag)| (&token[..], *tag));
         let kept = self.kept.iter().map(|(received, tag)| (&received[..], *tag));
-        let staged = self
-            .staged
+        let pushed = self
+            .pushed
             .iter()
-            .map(|(staged, tag)| (self.pool.view(staged).expect("not released"), *tag));
-        let owned: Vec<_> = slices.chain(tokens).chain(kept).chain(staged).collect();
+            .map(|(pushed, tag)| (self.pool.view(pushed).expect("not released"), *tag));
+        let owned: Vec<_> = slices.chain(tokens).chain(kept).chain(pushed).collect();
         let retained = self.retained.iter().map(|(handle, tag)| (&handle[..], *tag));
         for (bytes, tag) in owned.iter().copied().chain(retained) {
             assert!(is_filled(bytes, tag), "a live range was overwritten");
@@ -330,7 +330,7 @@ impl Model {
         kept.clear();
         retained.clear();
         self.pool.release(i64::MAX);
-        self.staged.clear();
+        self.pushed.clear();
         // Slices of 1024 bytes: four a chunk, whatever the current chunk still holds.
         let mut got = Vec::new();
         while let Ok(grant) = self.pool.reserve(1000) {

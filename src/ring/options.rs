@@ -3,7 +3,7 @@
 use core::borrow::Borrow;
 
 use super::chunk::{LINE_BYTES, Layout, stride};
-use super::error::PoolError;
+use super::error::RingError;
 use crate::region::{
     Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes,
 };
@@ -45,7 +45,7 @@ pub(crate) enum Readers {
 /// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes. If slices are released in random
 /// order, ask for eight to fourteen times the live bytes, because a chunk waits for its last slice.
 #[derive(Clone, Debug)]
-pub struct PoolOptions {
+pub struct RingOptions {
     /// The size of the pool in bytes; at least two chunks.
     pub bytes: usize,
     /// The size of the largest slice in bytes. A lane that frees on overwrite relies on it: there
@@ -80,7 +80,7 @@ pub struct PoolOptions {
     pub numa: Numa,
 }
 
-impl Default for PoolOptions {
+impl Default for RingOptions {
     fn default() -> Self {
         Self {
             bytes: 64 << 20,
@@ -96,7 +96,7 @@ impl Default for PoolOptions {
     }
 }
 
-impl PoolOptions {
+impl RingOptions {
     /// The region that these options ask for.
     pub(crate) fn region(&self, layout: &Layout) -> RegionOptions {
         RegionOptions {
@@ -110,7 +110,7 @@ impl PoolOptions {
 
     /// Checks every field and computes the layout. The machine's caches are read only for the
     /// default window.
-    pub(crate) fn layout(&self, readers: Readers) -> Result<Layout, PoolError> {
+    pub(crate) fn layout(&self, readers: Readers) -> Result<Layout, RingError> {
         self.layout_on(Topology::read, readers)
     }
 
@@ -119,7 +119,7 @@ impl PoolOptions {
         &self,
         topology: impl FnOnce() -> T,
         readers: Readers,
-    ) -> Result<Layout, PoolError> {
+    ) -> Result<Layout, RingError> {
         let window_bytes =
             self.window_bytes.unwrap_or_else(|| self.window_default(topology().borrow(), readers));
         let of_window_bytes = match (self.window_bytes, readers) {
@@ -130,7 +130,7 @@ impl PoolOptions {
         let chunk_bytes = self.chunk(of_window_bytes)?;
         let chunks = self.bytes / chunk_bytes;
         if chunks < 2 {
-            return Err(PoolError::Option {
+            return Err(RingError::Option {
                 field: "bytes",
                 given: self.bytes,
                 must: "at least two chunks, that is",
@@ -141,12 +141,12 @@ impl PoolOptions {
         if chunks > chunks_max {
             let (must, limit) =
                 ("in larger chunks, or at most", (chunks_max + 1) * chunk_bytes - 1);
-            return Err(PoolError::Option { field: "bytes", given: self.bytes, must, limit });
+            return Err(RingError::Option { field: "bytes", given: self.bytes, must, limit });
         }
         let window_chunks = match (self.window_bytes, readers) {
             (Some(window), _) if window < 2 * chunk_bytes => {
                 let (must, limit) = ("at least two chunks, that is", 2 * chunk_bytes);
-                return Err(PoolError::Option {
+                return Err(RingError::Option {
                     field: "window_bytes",
                     given: window,
                     must,
@@ -163,7 +163,7 @@ impl PoolOptions {
         if pinned_max as usize >= chunks {
             let (given, limit) = (pinned_max as usize, chunks - 1);
             let must = "fewer than the pool's chunks, that is at most";
-            return Err(PoolError::Option { field: "pinned_chunks_max", given, must, limit });
+            return Err(RingError::Option { field: "pinned_chunks_max", given, must, limit });
         }
         Ok(Layout::new(
             chunk_bytes,
@@ -184,10 +184,10 @@ impl PoolOptions {
         }
     }
 
-    fn chunk(&self, of_window_bytes: usize) -> Result<usize, PoolError> {
+    fn chunk(&self, of_window_bytes: usize) -> Result<usize, RingError> {
         if self.max_slice_bytes == 0 || self.max_slice_bytes > CHUNK_BYTES_MAX / 2 {
             let (must, limit) = ("at least 1 and at most", CHUNK_BYTES_MAX / 2);
-            return Err(PoolError::Option {
+            return Err(RingError::Option {
                 field: "max_slice_bytes",
                 given: self.max_slice_bytes,
                 must,
@@ -208,7 +208,7 @@ impl PoolOptions {
             return Ok(chosen);
         };
         if chunk < least {
-            return Err(PoolError::Option {
+            return Err(RingError::Option {
                 field: "chunk_bytes",
                 given: chunk,
                 must: "at least two of the largest slice and 4 KiB, that is",
@@ -216,7 +216,7 @@ impl PoolOptions {
             });
         }
         if !chunk.is_power_of_two() || chunk > CHUNK_BYTES_MAX {
-            return Err(PoolError::Option {
+            return Err(RingError::Option {
                 field: "chunk_bytes",
                 given: chunk,
                 must: "a power of two of at most",

@@ -123,7 +123,7 @@ impl Owner {
         &self,
         len: usize,
         position: *mut u8,
-        staged: Sequence,
+        pushed: Sequence,
         released: Sequence,
     ) -> Result<(ChunkRef, *mut u8), Full> {
         let max_slice_bytes = self.layout.max_slice_bytes();
@@ -136,16 +136,16 @@ impl Owner {
             return Ok((current, self.at(settled)));
         }
         let next =
-            self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, staged, released));
+            self.rotation.borrow_mut().advance(|chunk| self.blocked(chunk, pushed, released));
         let Some(next) = next else {
             // The caller's position is unchanged, so the returned range keeps waiting.
             self.give_back(self.current.get(), position, settled);
             let chunks = self.layout.chunks() as usize;
             return Err(self.counters.refuse(Full::Pool { asked_bytes: len, chunks }));
         };
-        debug_assert_eq!(self.blocked(next, staged, released), None, "chunk {next} isn't reusable");
-        if staged > self.opened_at.replace(staged) {
-            current.note_sequence(staged);
+        debug_assert_eq!(self.blocked(next, pushed, released), None, "chunk {next} isn't reusable");
+        if pushed > self.opened_at.replace(pushed) {
+            current.note_sequence(pushed);
         }
         self.counters.add_waste(current.end().saturating_sub(settled));
         debug_assert!(
@@ -172,12 +172,12 @@ impl Owner {
     pub(super) fn blocked(
         &self,
         chunk: u32,
-        staged: Sequence,
+        pushed: Sequence,
         released: Sequence,
     ) -> Option<Blocked> {
         let state = &self.chunks[chunk as usize];
-        let is_open = chunk == self.current.get() && staged > self.opened_at.get();
-        let last_seq = if is_open { staged } else { state.last_seq() };
+        let is_open = chunk == self.current.get() && pushed > self.opened_at.get();
+        let last_seq = if is_open { pushed } else { state.last_seq() };
         if state.is_held() {
             Some(Blocked::Owner)
         } else if last_seq > released {

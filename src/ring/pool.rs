@@ -1,16 +1,16 @@
-//! The ring pool: allocation, staging and release on one thread.
+//! The ring pool: allocation, pushing and release on one thread.
 //!
 //! Alone, it is used like this; a lane does the same over its disruptor.
 //!
 //! ```
-//! use slipring::ring::{PoolOptions, RingPool};
+//! use slipring::ring::{RingOptions, RingPool};
 //!
-//! let mut pool = RingPool::new(&PoolOptions { bytes: 1 << 20, ..PoolOptions::default() })?;
+//! let mut pool = RingPool::new(&RingOptions { bytes: 1 << 20, ..RingOptions::default() })?;
 //! let slice = pool.copy_in(b"four")?; // RAII: dropped, its chunk gets it back
-//! let staged = pool.stage(slice)?; // integers: protected by its sequence from now on
-//! assert_eq!(pool.view(&staged), Some(&b"four"[..]));
-//! pool.release(staged.sequence());
-//! assert_eq!(pool.view(&staged), None);
+//! let pushed = pool.push(slice)?; // integers: protected by its sequence from now on
+//! assert_eq!(pool.view(&pushed), Some(&b"four"[..]));
+//! pool.release(pushed.sequence());
+//! assert_eq!(pool.view(&pushed), None);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![allow(unsafe_code)]
@@ -21,17 +21,17 @@ use core::slice;
 use std::sync::Arc;
 
 use super::chunk::{LINE_BYTES, Layout, NONE, Sequence};
-use super::error::{Foreign, Full, PoolError};
+use super::error::{Foreign, Full, RingError};
 use super::grant::Grant;
 use super::live::ChunkRef;
 use super::memory::Memory;
 #[cfg(feature = "pipeline")]
 use super::memory::Span;
-use super::options::{PoolOptions, Readers};
+use super::options::{Readers, RingOptions};
 use super::owner::OwnerRef;
+use super::pushed::{PoolTag, Pushed};
 use super::slice::PoolSlice;
-use super::staged::{PoolTag, Staged};
-use super::stats::PoolStats;
+use super::stats::RingStats;
 use super::token::FlightId;
 use super::window::Blocked;
 use crate::region::{Region, RegionReport};
@@ -48,8 +48,8 @@ pub struct RingPool {
     /// the end of the current chunk, so it may be outside the region.
     position: *mut u8,
     current: ChunkRef,
-    /// The last sequence staged.
-    staged: Sequence,
+    /// The last sequence pushed.
+    pushed: Sequence,
     /// The read cursor as last reported: every stage has passed it.
     released: Sequence,
     /// How many of the newest sequences are protected regardless of that; see
@@ -64,12 +64,12 @@ impl RingPool {
     ///
     /// # Errors
     /// The invalid option, or why the region couldn't be mapped.
-    pub fn new(options: &PoolOptions) -> Result<Self, PoolError> {
+    pub fn new(options: &RingOptions) -> Result<Self, RingError> {
         Self::read_on(Readers::OwnCore, options)
     }
 
     /// As [`RingPool::new`], with the defaults for these readers.
-    pub(crate) fn read_on(readers: Readers, options: &PoolOptions) -> Result<Self, PoolError> {
+    pub(crate) fn read_on(readers: Readers, options: &RingOptions) -> Result<Self, RingError> {
         let layout = options.layout(readers)?;
         let region = Region::map(&options.region(&layout))?;
         let memory = Arc::new(Memory::new(region, &layout));
@@ -81,7 +81,7 @@ impl RingPool {
             owner,
             position,
             current,
-            staged: NONE,
+            pushed: NONE,
             released: NONE,
             newest: Sequence::MAX,
             tag,
@@ -97,7 +97,7 @@ impl RingPool {
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
             (self.current, self.position) =
-                self.owner.make_room(len, self.position, self.staged, self.released())?;
+                self.owner.make_room(len, self.position, self.pushed, self.released())?;
         }
         self.check();
         Ok(Grant::new(self, len))
@@ -113,7 +113,7 @@ impl RingPool {
         let min = min.max(1);
         if !self.fits(min) {
             (self.current, self.position) =
-                self.owner.make_room(min, self.position, self.staged, self.released())?;
+                self.owner.make_room(min, self.position, self.pushed, self.released())?;
         }
         let rest = self.room();
         debug_assert!(rest >= min);
@@ -137,56 +137,56 @@ impl RingPool {
     /// # Errors
     /// A slice of another pool is returned.
     #[inline]
-    pub fn stage(&mut self, slice: PoolSlice) -> Result<Staged, Foreign<PoolSlice>> {
-        let slice = self.count_staged(slice)?;
-        Ok(self.staged_at(slice.start(), slice.len()))
+    pub fn push(&mut self, slice: PoolSlice) -> Result<Pushed, Foreign<PoolSlice>> {
+        let slice = self.count_pushed(slice)?;
+        Ok(self.pushed_at(slice.start(), slice.len()))
     }
 
-    /// Stages the next `len` bytes, which a grant held, unchanged.
+    /// Pushes the next `len` bytes, which a grant held, unchanged.
     #[inline]
-    pub(super) fn stage_next(&mut self, len: usize) -> Staged {
+    pub(super) fn push_next(&mut self, len: usize) -> Pushed {
         let start = self.start();
-        self.take_staged(len);
-        self.staged_at(start, len)
+        self.take_pushed(len);
+        self.pushed_at(start, len)
     }
 
-    /// What was staged last.
+    /// What was pushed last.
     #[inline]
-    fn staged_at(&self, start: NonNull<u8>, len: usize) -> Staged {
-        Staged::new(self.staged, start, len, self.tag)
+    fn pushed_at(&self, start: NonNull<u8>, len: usize) -> Pushed {
+        Pushed::new(self.pushed, start, len, self.tag)
     }
 
-    /// The bytes of a staged slice, or `None` once it is released (or if another pool staged it).
+    /// The bytes of a pushed slice, or `None` once it is released (or if another pool pushed it).
     #[must_use]
     #[inline]
-    pub fn view(&self, staged: &Staged) -> Option<&[u8]> {
-        if !staged.is_of(self.tag) || staged.sequence() <= self.released() {
+    pub fn view(&self, pushed: &Pushed) -> Option<&[u8]> {
+        if !pushed.is_of(self.tag) || pushed.sequence() <= self.released() {
             return None;
         }
-        debug_assert!(staged.sequence() <= self.staged, "only this pool makes them");
-        let start = self.owner.base.with_addr(staged.start());
+        debug_assert!(pushed.sequence() <= self.pushed, "only this pool makes them");
+        let start = self.owner.base.with_addr(pushed.start());
         // SAFETY: I21, I30. This pool committed the range, and its sequence isn't released:
         // releasing needs `&mut self`.
-        Some(unsafe { slice::from_raw_parts(start.as_ptr(), staged.len()) })
+        Some(unsafe { slice::from_raw_parts(start.as_ptr(), pushed.len()) })
     }
 
-    /// Releases every slice up to sequence `through`. Sequences that were never staged are ignored,
+    /// Releases every slice up to sequence `through`. Sequences that were never pushed are ignored,
     /// and a release can't be undone.
     #[inline]
     pub fn release(&mut self, through: Sequence) {
         if through > self.released {
-            self.released = through.min(self.staged);
+            self.released = through.min(self.pushed);
         }
         self.check();
     }
 
-    /// From now on the newest `slots` staged slices are protected and older ones are released, as
-    /// in a ring of that many slots where staging overwrites the oldest. It needs no call and no
+    /// From now on the newest `slots` pushed slices are protected and older ones are released, as
+    /// in a ring of that many slots where pushing overwrites the oldest. It needs no call and no
     /// store per operation, because it is computed when a chunk is full.
     pub fn keep_newest(&mut self, slots: u32) {
         // Released sequences stay released.
         self.released = self.released();
-        assert!(self.released <= self.staged, "nothing is released that wasn't staged");
+        assert!(self.released <= self.pushed, "nothing is released that wasn't pushed");
         self.newest = Sequence::from(slots);
         self.check();
     }
@@ -219,20 +219,20 @@ impl RingPool {
 
     /// A snapshot. Cost: a look at every chunk in use.
     #[must_use]
-    pub fn stats(&self) -> PoolStats {
+    pub fn stats(&self) -> RingStats {
         let owner = &self.owner;
         let (layout, rotation) = (&owner.layout, owner.rotation());
-        let mut stats = PoolStats {
+        let mut stats = RingStats {
             pool_bytes: layout.pool_bytes(),
             chunk_bytes: layout.chunk_bytes(),
             window_bytes: layout.window_chunks() * layout.chunk_bytes(),
             high_water_bytes: rotation.busy_high() * layout.chunk_bytes(),
             pinned_chunks: owner.memory.pins().pinned(),
             released: self.released(),
-            ..PoolStats::default()
+            ..RingStats::default()
         };
         for chunk in rotation.busy_chunks() {
-            let count = match owner.blocked(chunk, self.staged, self.released()) {
+            let count = match owner.blocked(chunk, self.pushed, self.released()) {
                 Some(Blocked::Sequence) => &mut stats.blocked_by_sequence,
                 Some(Blocked::Owner) => &mut stats.blocked_by_owner,
                 Some(Blocked::Pinned) => &mut stats.blocked_by_pins,
@@ -283,10 +283,10 @@ impl RingPool {
 
     /// As [`RingPool::take`], for bytes that the next sequence protects immediately.
     #[inline]
-    fn take_staged(&mut self, len: usize) {
+    fn take_pushed(&mut self, len: usize) {
         debug_assert!(len <= self.room());
         self.position = self.current.after(self.position, len);
-        self.staged += 1;
+        self.pushed += 1;
         self.check();
     }
 
@@ -314,12 +314,12 @@ impl RingPool {
         self.current.fits(self.position, len)
     }
 
-    /// As [`RingPool::stage_next`], for a lane's slot.
+    /// As [`RingPool::push_next`], for a lane's slot.
     #[inline]
     #[cfg(feature = "pipeline")]
-    pub(crate) fn stage_next_span(&mut self, len: usize) -> Span {
+    pub(crate) fn push_next_span(&mut self, len: usize) -> Span {
         let offset = self.position() as u64;
-        self.take_staged(len);
+        self.take_pushed(len);
         Span { offset, len: len as u32, chunk: self.current.index() }
     }
 
@@ -331,70 +331,70 @@ impl RingPool {
         self.current.holds_next(self.position, len)
     }
 
-    /// As [`RingPool::stage`], for a lane's slot.
+    /// As [`RingPool::push`], for a lane's slot.
     #[inline]
     #[cfg(feature = "pipeline")]
-    pub(crate) fn stage_span(&mut self, slice: PoolSlice) -> Result<Span, Foreign<PoolSlice>> {
-        let slice = self.count_staged(slice)?;
+    pub(crate) fn push_span(&mut self, slice: PoolSlice) -> Result<Span, Foreign<PoolSlice>> {
+        let slice = self.count_pushed(slice)?;
         Ok(slice.span(self.owner.base))
     }
 
     /// The next sequence takes over from the slice's count. Sequences are counted only here; a lane
     /// has no count of its own.
     #[inline]
-    fn count_staged(
+    fn count_pushed(
         &mut self,
         slice: PoolSlice,
     ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
         // The first comparison suffices in nearly all cases, and the compiler knows its result
-        // where a slice is staged right after its commit.
+        // where a slice is pushed right after its commit.
         let is_current = slice.chunk() == self.current;
         if !is_current && !slice.chunk().is_owned_by(self.owner) {
             return Err(Foreign(slice));
         }
         let slice = ManuallyDrop::new(slice);
-        let sequence = self.staged + 1;
+        let sequence = self.pushed + 1;
         // The current chunk records its last sequence when it is closed.
         if !is_current {
             slice.chunk().note_sequence(sequence);
         }
-        slice.chunk().count_staged();
-        self.staged = sequence;
+        slice.chunk().count_pushed();
+        self.pushed = sequence;
         self.check();
         Ok(slice)
     }
 
     /// A sequence that carries no slice.
     #[cfg(feature = "pipeline")]
-    pub(crate) fn stage_nothing(&mut self) {
-        self.staged += 1;
+    pub(crate) fn push_nothing(&mut self) {
+        self.pushed += 1;
     }
 
-    /// The last sequence staged.
+    /// The last sequence pushed.
     #[inline]
     #[cfg(feature = "pipeline")]
-    pub(crate) fn staged(&self) -> Sequence {
-        self.staged
+    pub(crate) fn pushed(&self) -> Sequence {
+        self.pushed
     }
 
     /// The read cursor.
     #[inline]
     pub(crate) fn released(&self) -> Sequence {
-        self.released.max(self.staged - self.newest)
+        self.released.max(self.pushed - self.newest)
     }
 
     /// Opens a chunk with room for `len` bytes, unless the current one has it.
     #[cfg(feature = "pipeline")]
     pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
         (self.current, self.position) =
-            self.owner.make_room(len, self.position, self.staged, self.released())?;
+            self.owner.make_room(len, self.position, self.pushed, self.released())?;
         self.check();
         Ok(())
     }
 
     /// Invariants between any two calls: the write position is on a line of the current chunk, or
     /// one line past its end after a stride that would alias; nothing is released that wasn't
-    /// staged; no more chunks are pinned than allowed. Checked in debug builds and in profile
+    /// pushed; no more chunks are pinned than allowed. Checked in debug builds and in profile
     /// `checked`; `Rotation::check` checks the chunks.
     #[inline]
     fn check(&self) {
@@ -407,8 +407,8 @@ impl RingPool {
             );
             assert!(position.is_multiple_of(LINE_BYTES), "slices start on lines");
             assert!(
-                NONE <= self.released && self.released <= self.staged,
-                "released before it was staged"
+                NONE <= self.released && self.released <= self.pushed,
+                "released before it was pushed"
             );
             let layout = &self.owner.layout;
             assert!(

@@ -8,13 +8,13 @@
 //!
 //! It can't know what it hasn't seen: a longer burst, a slower stage, larger slices. Where the pool
 //! was full, it knows only that more was needed. The high water mark counts chunks that aren't
-//! known to be free. Where slices are staged and released in order, these are exactly the chunks in
+//! known to be free. Where slices are pushed and released in order, these are exactly the chunks in
 //! use; where they are dropped, there are some more.
 //!
 //! ```
-//! use slipring::ring::{PoolOptions, RingPool};
+//! use slipring::ring::{RingOptions, RingPool};
 //!
-//! let options = PoolOptions { bytes: 64 << 20, ..PoolOptions::default() };
+//! let options = RingOptions { bytes: 64 << 20, ..RingOptions::default() };
 //! let mut pool = RingPool::new(&options)?;
 //! let slice = pool.copy_in(b"four")?;
 //! let right = pool.right_size();
@@ -29,17 +29,17 @@ use core::fmt;
 
 use super::chunk::Layout;
 use super::options::{
-    CHUNKS_DEFAULT_MIN, CHUNKS_OF_WINDOW_DEFAULT_MIN, PoolOptions, chunk_wish_bytes,
+    CHUNKS_DEFAULT_MIN, CHUNKS_OF_WINDOW_DEFAULT_MIN, RingOptions, chunk_wish_bytes,
 };
 use super::pool::RingPool;
-use super::stats::PoolStats;
+use super::stats::RingStats;
 use super::window::IDLE_CHUNKS_MIN;
 
 /// The smallest pool and window that would have served everything a pool has seen so far. Never
 /// more than the pool has.
 ///
 /// If the pool has its default chunk size, setting `pool_bytes` and `window_bytes` is enough: the
-/// default of [`PoolOptions::chunk_bytes`] then stays the same. With another chunk size, or with
+/// default of [`RingOptions::chunk_bytes`] then stays the same. With another chunk size, or with
 /// retained handles, use [`RightSize::options`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,7 +61,7 @@ pub struct RightSize {
 impl RightSize {
     /// Computed from a snapshot of a pool with this layout. At least `least_bytes`, if the pool has
     /// them.
-    pub(crate) fn of(stats: &PoolStats, layout: &Layout, least_bytes: usize) -> Self {
+    pub(crate) fn of(stats: &RingStats, layout: &Layout, least_bytes: usize) -> Self {
         let (chunk_bytes, high_water_bytes) = (layout.chunk_bytes(), stats.high_water_bytes);
         assert!((chunk_bytes..=layout.pool_bytes()).contains(&high_water_bytes), "{stats:?}");
         let is_lower_bound = stats.refused_pool > 0;
@@ -98,8 +98,8 @@ impl RightSize {
 
     /// The options of a pool of this size; everything else is as in `base`.
     #[must_use]
-    pub fn options(&self, base: &PoolOptions) -> PoolOptions {
-        PoolOptions {
+    pub fn options(&self, base: &RingOptions) -> RingOptions {
+        RingOptions {
             bytes: self.pool_bytes,
             window_bytes: Some(self.window_bytes),
             chunk_bytes: Some(self.chunk_bytes),

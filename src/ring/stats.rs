@@ -28,7 +28,7 @@ impl Counters {
         why
     }
 
-    pub(super) fn fill(&self, stats: &mut PoolStats) {
+    pub(super) fn fill(&self, stats: &mut RingStats) {
         stats.tail_waste_bytes = self.tail_waste_bytes.get();
         stats.refused_pool = self.refused_pool.get();
         stats.refused_too_large = self.refused_too_large.get();
@@ -38,7 +38,7 @@ impl Counters {
 /// A snapshot of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PoolStats {
+pub struct RingStats {
     /// The size of the pool in bytes.
     pub pool_bytes: usize,
     /// The size of a chunk in bytes.

@@ -6,7 +6,7 @@ mod payload;
 use std::time::{Duration, Instant};
 
 pub use payload::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, payload_len, write_payload};
-use slipring::pipeline::{Lane, Refused, StageRefusal};
+use slipring::pipeline::{Lane, PushRefusal, Refused};
 
 /// A sleep of the IO thread that lasts this long was one without a wake-up: stages never take so
 /// long for one event.
@@ -18,14 +18,14 @@ pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Refused> {
     if number.is_multiple_of(3) {
         let mut claim = lane.claim(payload_len(number))?;
         write_payload(&mut claim, number);
-        claim.stage(number);
+        claim.push(number);
         return Ok(());
     }
     let mut grant = lane.reserve(payload_len(number))?;
     write_payload(&mut grant, number);
     let slice = grant.commit_all();
-    lane.stage(slice, number).map(drop).map_err(|refused| match refused.why {
-        StageRefusal::Refused(refused) => refused,
+    lane.push(slice, number).map(drop).map_err(|refused| match refused.why {
+        PushRefusal::Refused(refused) => refused,
         _ => unreachable!("the slice is this lane's"),
     })
 }

@@ -166,11 +166,11 @@ fn wrong_statics_are_refused() {
         "    static SPINS: OnceLock<bool> = OnceLock::new();",
         "pub(crate) static A: Mutex<u8> = Mutex::new(1);",
     ] {
-        assert_eq!(static_locks(&Source::new("src/stream/shared.rs", text)).len(), 1, "{text}");
+        assert_eq!(static_locks(&Source::new("src/queue/shared.rs", text)).len(), 1, "{text}");
         assert!(static_locks(&Source::new("tests/forks/mod.rs", text)).is_empty());
     }
     for text in ["static SPINS: AtomicU64 = AtomicU64::new(0);", "fn f(a: &'static Mutex<u8>);"] {
-        assert!(static_locks(&Source::new("src/stream/shared.rs", text)).is_empty(), "{text}");
+        assert!(static_locks(&Source::new("src/queue/shared.rs", text)).is_empty(), "{text}");
     }
 }
 

@@ -22,8 +22,8 @@ use slipring::class::{ClassOptions, ClassPool};
 use slipring::pipeline::{
     BATCH_DEFAULT, Lane, LaneSpec, Outcome, Polled as Found, Stage, StageSpec, View,
 };
-use slipring::ring::{PoolOptions, RingPool};
-use slipring::stream::{Dequeuer, Enqueuer, QueueOptions, queue};
+use slipring::queue::{Dequeuer, Enqueuer, QueueOptions, queue};
+use slipring::ring::{RingOptions, RingPool};
 
 /// Operations of a benchmark; the script reads the number here.
 const OPERATIONS: usize = 16384;
@@ -48,10 +48,10 @@ fn sizes(bytes: usize) -> Vec<usize> {
     (0..ENTRIES).map(|_| if bytes == MIX { draw() } else { bytes }).collect()
 }
 
-fn options(chunk_bytes: usize, max_slice_bytes: usize) -> PoolOptions {
+fn options(chunk_bytes: usize, max_slice_bytes: usize) -> RingOptions {
     let bytes = (ENTRIES * max_slice_bytes * 2).next_power_of_two();
     let (chunk_bytes, window_bytes) = (Some(chunk_bytes), Some(bytes));
-    PoolOptions { bytes, max_slice_bytes, chunk_bytes, window_bytes, ..PoolOptions::default() }
+    RingOptions { bytes, max_slice_bytes, chunk_bytes, window_bytes, ..RingOptions::default() }
 }
 
 fn pool(chunk_bytes: usize, max_slice_bytes: usize) -> RingPool {

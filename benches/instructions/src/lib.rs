@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   pool   alloc_stage: reserve ─▶ write 8 bytes ─▶ stage                 release: all up to a sequence
-//!   RAII   alloc_slice: reserve ─▶ write 8 bytes ─▶ commit                drop_slice, or stage_slice
+//!   RAII   alloc_slice: reserve ─▶ write 8 bytes ─▶ commit                drop_slice, or push_slice
 //!   lane   lane_claim_stage: claim a slot and bytes ─▶ write 8 bytes ─▶ stage
 //!   class  class_get: the thread's own bin                                class_drop: back into it
 //!   queue  queue_enqueue: move a filled buffer in                         queue_dequeue: move it out
@@ -16,24 +16,24 @@
 
 use slipring::class::{ClassPool, GetError, PooledBuf};
 use slipring::pipeline::{Lane, Refused};
-use slipring::ring::{Full, PoolSlice, RingPool, Sequence, Staged};
-use slipring::stream::{DequeueError, Dequeuer, EnqueueError, Enqueuer, Message};
+use slipring::queue::{DequeueError, Dequeuer, EnqueueError, Enqueuer, Message};
+use slipring::ring::{Full, PoolSlice, Pushed, RingPool, Sequence};
 
 /// The slot path's first half.
 ///
 /// # Errors
 /// As [`RingPool::reserve`].
 #[inline(never)]
-pub fn alloc_stage(pool: &mut RingPool, len: usize, op: u64) -> Result<Staged, Full> {
+pub fn alloc_stage(pool: &mut RingPool, len: usize, op: u64) -> Result<Pushed, Full> {
     let mut grant = pool.reserve(len)?;
     grant[..8].copy_from_slice(&op.to_le_bytes());
-    Ok(grant.stage())
+    Ok(grant.push())
 }
 
 /// A slice that was kept for a while goes into a slot.
 #[inline(never)]
-pub fn stage_slice(pool: &mut RingPool, slice: PoolSlice) -> Option<Staged> {
-    pool.stage(slice).ok()
+pub fn push_slice(pool: &mut RingPool, slice: PoolSlice) -> Option<Pushed> {
+    pool.push(slice).ok()
 }
 
 /// The slot path's second half.
@@ -67,7 +67,7 @@ pub fn drop_slice(slice: PoolSlice) {
 pub fn lane_claim_stage(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Sequence, Refused> {
     let mut claim = lane.claim(len)?;
     claim[..8].copy_from_slice(&op.to_le_bytes());
-    Ok(claim.stage(op))
+    Ok(claim.push(op))
 }
 
 /// A buffer from the thread's bin, if that has one.

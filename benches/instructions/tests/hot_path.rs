@@ -21,8 +21,8 @@ use hot_path::listing::{Function, functions};
 use hot_path::verdict::{complaints, target};
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
-use slipring::ring::{PoolOptions, RingPool};
-use slipring::stream::{QueueOptions, queue};
+use slipring::queue::{QueueOptions, queue};
+use slipring::ring::{RingOptions, RingPool};
 use slipring_instructions::{
     alloc_slice, alloc_stage, class_drop, class_get, drop_slice, lane_claim_stage, queue_dequeue,
     queue_enqueue, release,
@@ -35,7 +35,7 @@ const CRATE: &str = "slipring_instructions";
 const COLD: &[(&str, &[&str])] = &[
     ("alloc_stage", &["Owner::make_room"]),
     // A slice that another pool owns comes back, and is dropped by its caller.
-    ("stage_slice", &["ChunkRef::end_last"]),
+    ("push_slice", &["ChunkRef::end_last"]),
     ("release", &[]),
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that has gone.
@@ -129,14 +129,14 @@ fn the_hot_path_is_plain() {
 
 #[test]
 fn the_named_functions_do_what_they_say() {
-    let options = PoolOptions { bytes: 16 << 10, max_slice_bytes: 512, ..PoolOptions::default() };
+    let options = RingOptions { bytes: 16 << 10, max_slice_bytes: 512, ..RingOptions::default() };
     let mut pool = RingPool::new(&options).expect("16 KiB fit");
     let mut held = None;
     for op in 0..100 {
-        let staged = alloc_stage(&mut pool, 512, op).expect("all before is released");
-        assert_eq!(pool.view(&staged).expect("it isn't released")[..8], op.to_le_bytes());
-        release(&mut pool, staged.sequence());
-        assert!(pool.view(&staged).is_none());
+        let pushed = alloc_stage(&mut pool, 512, op).expect("all before is released");
+        assert_eq!(pool.view(&pushed).expect("it isn't released")[..8], op.to_le_bytes());
+        release(&mut pool, pushed.sequence());
+        assert!(pool.view(&pushed).is_none());
         let slice = alloc_slice(&mut pool, 512, op).expect("all before is dropped");
         assert_eq!(slice[..8], op.to_le_bytes());
         held.replace(slice).into_iter().for_each(drop_slice);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 use slipring_ingest::io::{
     AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes,
     receive_bytes_max,
@@ -104,13 +104,13 @@ impl Service {
 /// The lane of `serve`, without its sink.
 fn driver(listener: Listener) -> Driver {
     let frame_bytes = LIMITS.frame_bytes_max(Mode::Header);
-    let pool = PoolOptions {
+    let pool = RingOptions {
         bytes: 8 << 20,
         max_slice_bytes: frame_bytes,
         chunk_bytes: Some(256 << 10),
         window_bytes: Some(2 << 20),
         pinned_chunks_max: Some(0),
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     let spec =
         LaneSpec::new(pool, 4096).reclaim(Reclaim::OnConsume).wait(Wait::Spin).timed(clock());

@@ -2,7 +2,7 @@
 //! library's defaults for all the rest.
 
 use slipring::region;
-use slipring::ring::{CHUNK_BYTES_MIN, PoolOptions, RingPool};
+use slipring::ring::{CHUNK_BYTES_MIN, RingOptions, RingPool};
 
 use crate::case::{Pages, Plan};
 
@@ -18,6 +18,6 @@ pub fn ring_pool(plan: &Plan) -> Result<RingPool, String> {
         Pages::Huge2M => region::Pages::Require2M,
     };
     let options =
-        PoolOptions { bytes, max_slice_bytes: plan.largest_bytes, pages, ..PoolOptions::default() };
+        RingOptions { bytes, max_slice_bytes: plan.largest_bytes, pages, ..RingOptions::default() };
     RingPool::new(&options).map_err(|error| error.to_string())
 }

@@ -3,10 +3,10 @@
 //! entry releases sequence i - slots by count; nothing is dropped.
 //!
 //! Sequences are released in order only. A lane's user who lets go of payloads in any order keeps
-//! their slices instead of staging them, so where releases come in random order the name `slipring`
+//! their slices instead of pushing them, so where releases come in random order the name `slipring`
 //! stands for the same pool with kept slices, which is `slipring-raii`.
 
-use slipring::ring::{RingPool, Staged};
+use slipring::ring::{Pushed, RingPool};
 
 use super::ring_pool::ring_pool;
 use super::{Contender, Exhausted, Fill};
@@ -15,7 +15,7 @@ use crate::case::Plan;
 /// An entry is what a slot of a lane's ring holds: integers.
 pub struct Slipring {
     pool: RingPool,
-    entries: Vec<Option<Staged>>,
+    entries: Vec<Option<Pushed>>,
 }
 
 impl Contender for Slipring {
@@ -43,12 +43,12 @@ impl Contender for Slipring {
     ) -> Result<(), Exhausted> {
         let mut grant = self.pool.reserve(bytes).map_err(|_| Exhausted)?;
         fill.fill(op, &mut grant);
-        self.entries[entry] = Some(grant.stage());
+        self.entries[entry] = Some(grant.push());
         Ok(())
     }
 
     fn verify_slot<R>(&mut self, entry: usize, check: impl FnOnce(&[u8]) -> R) -> R {
-        let staged = self.entries[entry].expect("the entry has been put");
-        check(self.pool.view(&staged).expect("its sequence isn't released"))
+        let pushed = self.entries[entry].expect("the entry has been put");
+        check(self.pool.view(&pushed).expect("its sequence isn't released"))
     }
 }

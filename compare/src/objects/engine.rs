@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use slipring::class::{AtLimit, ClassPool};
-use slipring_objects::{PoolOptions, RangeEngine, RangeOptions};
+use slipring_objects::{BufferPoolOptions, RangeEngine, RangeOptions};
 
 use super::contender::Fetch;
 use super::options::Plan;
@@ -17,14 +17,14 @@ struct Engine {
     pool: Option<ClassPool>,
 }
 
-/// Parts at their places in a buffer of a pool as [`PoolOptions`] has it by default, 16 buffers a
+/// Parts at their places in a buffer of a pool as [`BufferPoolOptions`] has it by default, 16 buffers a
 /// class, but for what happens when all are in use: as in `slipring get`, which lets go of each
 /// object too, whoever finds none waits for one.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
 pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
-    over(plan, &PoolOptions { at_limit: AtLimit::Wait, ..PoolOptions::default() })
+    over(plan, &BufferPoolOptions { at_limit: AtLimit::Wait, ..BufferPoolOptions::default() })
 }
 
 /// The same with a buffer for each object that is fetched at once, so that nobody waits.
@@ -34,11 +34,14 @@ pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
 pub fn roomy(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
     over(
         plan,
-        &PoolOptions { max_buffers_per_class: plan.parallel.get(), ..PoolOptions::default() },
+        &BufferPoolOptions {
+            max_buffers_per_class: plan.parallel.get(),
+            ..BufferPoolOptions::default()
+        },
     )
 }
 
-fn over(plan: &Plan, options: &PoolOptions) -> Result<Box<dyn Fetch>, String> {
+fn over(plan: &Plan, options: &BufferPoolOptions) -> Result<Box<dyn Fetch>, String> {
     let pool = options
         .build()
         .map_err(|error| error.to_string())?

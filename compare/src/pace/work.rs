@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use serde_json::{Value, json};
-use slipring_objects::{PoolOptions, RangeEngine};
+use slipring_objects::{BufferPoolOptions, RangeEngine};
 use tokio::time::Instant;
 
 use super::setting::Setting;
@@ -50,7 +50,8 @@ pub async fn run(
     let store = Arc::new(ShapedStore::new(inner, shape));
     let engine = RangeEngine::new(&setting.options()).map_err(|error| error.to_string())?;
     let pool =
-        PoolOptions { max_buffers_per_class: work.parallel, ..PoolOptions::default() }.build();
+        BufferPoolOptions { max_buffers_per_class: work.parallel, ..BufferPoolOptions::default() }
+            .build();
     let pool = pool.map_err(|error| error.to_string())?.ok_or("a pool is enabled by default")?;
     let engine = engine.with_buffer_pool(pool);
     let (begun, began) = (Arc::new(AtomicUsize::new(0)), Instant::now());

@@ -2,7 +2,7 @@
 //! pool and move in, or that are copied in by the queue.
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::stream::{
+use slipring::queue::{
     CopyError, DequeueError, Dequeuer, EnqueueError, Enqueuer, QueueOptions, queue,
 };
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use slipring::region::{Topology, window_default_bytes};
-use slipring::ring::{Full, PoolOptions, PoolStats, Retained, RingPool, Sequence};
+use slipring::ring::{Full, Retained, RingOptions, RingPool, RingStats, Sequence};
 
 use super::{Case, Patience, Tally};
 use crate::contender::Fill;
@@ -92,21 +92,21 @@ pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
 /// A pool with the defaults of a lane that is read on another core, on a machine with so much
 /// shared cache.
 fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
-    let options = PoolOptions {
+    let options = RingOptions {
         bytes: case.pool_bytes,
         max_slice_bytes: case.payload_bytes,
         window_bytes: Some(window_default_bytes(l3_bytes, 1)),
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     let pool = RingPool::new(&options).map_err(|error| error.to_string())?;
-    let PoolStats { chunk_bytes, window_bytes, pool_bytes, .. } = pool.stats();
+    let RingStats { chunk_bytes, window_bytes, pool_bytes, .. } = pool.stats();
     let window_min_bytes = (WINDOW_CHUNKS_MIN * chunk_bytes).min(pool_bytes);
     if window_bytes >= window_min_bytes {
         return Ok(pool);
     }
     // On a machine with a small cache only: the same chunk, more of them in rotation.
     drop(pool);
-    let raised = PoolOptions {
+    let raised = RingOptions {
         chunk_bytes: Some(chunk_bytes),
         window_bytes: Some(window_min_bytes),
         ..options
@@ -139,8 +139,8 @@ impl Chunks {
         fill.fill(op, &mut grant);
         let slice = grant.commit_all();
         let (start, bytes) = (NonNull::from(&*slice).cast(), slice.len() as u32);
-        let Ok(staged) = self.pool.stage(slice) else { unreachable!("the slice is this pool's") };
-        Ok(Span { start, bytes, sequence: staged.sequence() as u32 })
+        let Ok(pushed) = self.pool.push(slice) else { unreachable!("the slice is this pool's") };
+        Ok(Span { start, bytes, sequence: pushed.sequence() as u32 })
     }
 
     /// Releases what the reader has counted.
@@ -156,7 +156,7 @@ impl Chunks {
     }
 
     #[cfg(test)]
-    pub fn pool_stats(&self) -> PoolStats {
+    pub fn pool_stats(&self) -> RingStats {
         self.pool.stats()
     }
 }

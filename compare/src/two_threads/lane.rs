@@ -7,7 +7,7 @@ use std::time::Duration;
 use slipring::pipeline::{
     Lane, LaneSpec, Outcome, PinPolicy, Reclaim, Refused, StageSpec, StageThread, View, Wait,
 };
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use super::{Case, Cpus, Patience, Reader, Tally, TwoThreads};
 use crate::contender::Fill;
@@ -61,10 +61,10 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
     const NAME: &'static str = if ON_OVERWRITE { "slipring-overwrite" } else { "slipring" };
 
     fn start(case: &Case, cpus: Cpus, mut reader: Reader) -> Result<Self, String> {
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: case.pool_bytes,
             max_slice_bytes: case.payload_bytes,
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let spec = LaneSpec::new(pool, case.slots)
             .cpu(cpus.publisher, PinPolicy::Prefer)
@@ -107,7 +107,7 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
             if count == 1 {
                 claim.publish(());
             } else {
-                claim.stage(());
+                claim.push(());
             }
         }
         self.lane.flush();
@@ -126,7 +126,7 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
 
 #[cfg(test)]
 impl Slipring {
-    pub fn pool_stats(&self) -> slipring::ring::PoolStats {
+    pub fn pool_stats(&self) -> slipring::ring::RingStats {
         self.lane.stats().pool
     }
 }

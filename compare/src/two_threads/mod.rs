@@ -43,7 +43,7 @@
 //! - **Pinning.** Publisher and reader are pinned to the first two CPUs that the process may use,
 //!   in every contender, if the system lets them.
 //! - **What a lane does besides**, and the rivals with chunks don't: it isolates panics, wakes
-//!   sleepers, keeps counters, allows several stages, and bounds what is staged. That is part of
+//!   sleepers, keeps counters, allows several stages, and bounds what is pushed. That is part of
 //!   its figures.
 
 mod case;

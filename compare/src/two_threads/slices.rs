@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use slipring::pipeline::{Polled, PublishRefusal, SliceReader, SliceRing};
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use super::cpus::join;
 use super::{Case, Cpus, Idle, Patience, Reader, Tally, TwoThreads};
@@ -38,10 +38,10 @@ impl TwoThreads for Slices {
 
     fn start(case: &Case, cpus: Cpus, reader: Reader) -> Result<Self, String> {
         cpus.pin_publisher()?;
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: case.pool_bytes,
             max_slice_bytes: case.payload_bytes,
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let (ring, mut readers) =
             SliceRing::new(&pool, case.slots, 1).map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use slipring::class::{AtLimit, ClassPool};
-use slipring_objects::{CONCURRENCY_MAX, PoolOptions, RangeEngine, RangeOptions};
+use slipring_objects::{BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOptions};
 
 use super::GetError;
 use crate::load::{Target, parse_duration};
@@ -139,13 +139,13 @@ impl GetOptions {
 
     /// The buffer pool that was asked for, by any of its options.
     fn pool(&self) -> Result<Option<ClassPool>, GetError> {
-        let default = PoolOptions::default();
+        let default = BufferPoolOptions::default();
         let (size, shrink_after) = (self.buffer_pool_size, self.buffer_pool_shrink_after);
         if let Some(odd) = shrink_after.filter(|time| time.subsec_nanos() > 0) {
             let fix = "give whole seconds, or 0s for never".to_owned();
             return Err(GetError::option("buffer-pool-shrink-after", format!("{odd:?}"), fix));
         }
-        let pool = PoolOptions {
+        let pool = BufferPoolOptions {
             enabled: self.buffer_pool || size.is_some() || shrink_after.is_some(),
             max_buffers_per_class: size.unwrap_or(default.max_buffers_per_class),
             shrink_after_secs: shrink_after
@@ -201,7 +201,8 @@ mod tests {
         assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
         assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
         // What `--help` says of the pool.
-        let PoolOptions { max_buffers_per_class, shrink_after_secs, .. } = PoolOptions::default();
+        let BufferPoolOptions { max_buffers_per_class, shrink_after_secs, .. } =
+            BufferPoolOptions::default();
         assert_eq!((max_buffers_per_class, shrink_after_secs), (16, 10));
     }
 

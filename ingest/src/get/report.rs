@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use slipring_objects::{DownloadStats, PoolUse};
+use slipring_objects::{BufferPoolUse, DownloadStats};
 
 use super::ObjectError;
 use super::ingest::Sent;
@@ -84,8 +84,9 @@ impl Report {
 
     fn pool(&self) -> String {
         let count = |pool| self.fetched().filter(|stats| stats.pool == pool).count();
-        let all = [PoolUse::Hit, PoolUse::Fresh, PoolUse::Skip, PoolUse::Off]
-            .map(|pool| (count(pool), pool));
+        let all =
+            [BufferPoolUse::Hit, BufferPoolUse::Fresh, BufferPoolUse::Skip, BufferPoolUse::Off]
+                .map(|pool| (count(pool), pool));
         let said: Vec<String> = all
             .iter()
             .filter(|(count, _)| *count > 0)
@@ -151,7 +152,7 @@ mod tests {
     fn outcomes() -> Report {
         let mut stats = DownloadStats::default();
         (stats.bytes, stats.ranges, stats.retries) = (3 << 20, 3, 1);
-        (stats.elapsed, stats.pool) = (Duration::from_millis(1500), PoolUse::Hit);
+        (stats.elapsed, stats.pool) = (Duration::from_millis(1500), BufferPoolUse::Hit);
         let good = Outcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use slipring::class::{
-    AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, PoolStats, PooledBuf,
+    AtLimit, ClassError, ClassOptions, ClassPool, ClassPoolStats, ClassTable, GetError, PooledBuf,
     Ticker,
 };
 use slipring::region::Numa;
@@ -181,7 +181,7 @@ impl Classes {
         self.refusals
     }
 
-    pub(super) fn stats(&self) -> PoolStats {
+    pub(super) fn stats(&self) -> ClassPoolStats {
         self.pool.stats()
     }
 

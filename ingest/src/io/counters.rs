@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use slipring::class;
-use slipring::ring::{PoolStats, RightSize};
+use slipring::ring::{RightSize, RingStats};
 
 use crate::protocol::Status;
 
@@ -258,14 +258,14 @@ pub struct IoReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolUse {
     /// The last snapshot.
-    pub stats: PoolStats,
+    pub stats: RingStats,
     /// What would have served.
     pub right_size: RightSize,
 }
 
 /// A lane's class pool at the end: outputs and carry buffers of every size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassUse(pub class::PoolStats);
+pub struct ClassUse(pub class::ClassPoolStats);
 
 impl fmt::Display for ClassUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -103,11 +103,11 @@ impl Driver {
                         unreachable!("the frame is whole")
                     };
                     self.counters.add(Counter::UncopiedBytes, len as u64);
-                    self.stage(id, mode, &head, slice);
+                    self.push(id, mode, &head, slice);
                 }
                 Ok(Some(status)) => {
                     received.skip(head.frame_bytes());
-                    self.stage_refusal(id, mode, &head, status);
+                    self.push_refusal(id, mode, &head, status);
                 }
                 Err(Stop::Full) => return self.stall(id, received),
                 Err(Stop::Capped) => return self.carry(id, received),
@@ -244,7 +244,7 @@ impl Driver {
         let verdict = admits(&self.answers, &mut self.lane, conn, mode, &head);
         self.full |= matches!(verdict, Err(Stop::Full));
         match verdict.ok()? {
-            Some(status) => self.stage_refusal(id, mode, &head, status),
+            Some(status) => self.push_refusal(id, mode, &head, status),
             None => {
                 let payload = &bytes[head.header_bytes as usize..head.frame_bytes()];
                 let mut grant = match self.lane.reserve(payload.len()) {
@@ -256,7 +256,7 @@ impl Driver {
                 };
                 grant.copy_from_slice(payload);
                 let slice = grant.commit_all();
-                self.stage(id, mode, &head, slice);
+                self.push(id, mode, &head, slice);
             }
         }
         Some(head.frame_bytes())
@@ -275,20 +275,20 @@ impl Driver {
         }
     }
 
-    fn stage(&mut self, id: ConnId, mode: Mode, head: &FrameHead, slice: PoolSlice) {
+    fn push(&mut self, id: ConnId, mode: Mode, head: &FrameHead, slice: PoolSlice) {
         let (sequence, vectors, received_ns) = (head.sequence, head.vectors, self.received_ns);
         let request =
             Request { conn: id, sequence, vectors, status: Status::Ok, mode, received_ns };
-        if self.lane.stage(slice, request).is_ok() {
+        if self.lane.push(slice, request).is_ok() {
             self.took(id, Status::Ok);
         }
         // Otherwise the lane was poisoned a moment ago, and the driver ends in its next round.
     }
 
-    fn stage_refusal(&mut self, id: ConnId, mode: Mode, head: &FrameHead, status: Status) {
+    fn push_refusal(&mut self, id: ConnId, mode: Mode, head: &FrameHead, status: Status) {
         let (sequence, received_ns) = (head.sequence, self.received_ns);
         let request = Request { conn: id, sequence, vectors: 0, status, mode, received_ns };
-        if self.lane.stage_empty(request).is_ok() {
+        if self.lane.push_empty(request).is_ok() {
             self.took(id, status);
         }
     }
@@ -323,7 +323,7 @@ impl Driver {
         if self.lane.free_slots() == 0 && self.lane.reclaim() == 0 {
             return Err(Stop::Full);
         }
-        self.stage_refusal(id, mode, &head, status);
+        self.push_refusal(id, mode, &head, status);
         self.end_requests(id);
         Ok(())
     }

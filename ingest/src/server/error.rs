@@ -5,7 +5,7 @@ use std::io;
 
 use slipring::pipeline::LaneError;
 use slipring::region::RegionError;
-use slipring::ring::PoolError;
+use slipring::ring::RingError;
 
 use crate::io::ClassesError;
 
@@ -29,10 +29,10 @@ impl ServeError {
             LaneError::Option { field, given, must } => {
                 Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
             }
-            LaneError::Pool(PoolError::Option { field, given, must, limit }) => {
+            LaneError::Pool(RingError::Option { field, given, must, limit }) => {
                 Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
             }
-            LaneError::Pool(PoolError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
+            LaneError::Pool(RingError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
                 Self::Option(format!("--node {node}: {error}"))
             }
             other => Self::Refused(format!("lane {number}: {other}")),

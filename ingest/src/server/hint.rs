@@ -50,15 +50,15 @@ impl fmt::Display for Rounded {
 
 #[cfg(test)]
 mod tests {
-    use slipring::ring::{PoolOptions, RingPool};
+    use slipring::ring::{RingOptions, RingPool};
 
     use super::*;
 
     fn used(slices: usize) -> PoolUse {
         let options =
-            PoolOptions { bytes: 4 << 20, max_slice_bytes: 1 << 10, ..PoolOptions::default() };
+            RingOptions { bytes: 4 << 20, max_slice_bytes: 1 << 10, ..RingOptions::default() };
         let mut pool =
-            RingPool::new(&PoolOptions { window_bytes: Some(1 << 20), ..options }).unwrap();
+            RingPool::new(&RingOptions { window_bytes: Some(1 << 20), ..options }).unwrap();
         let held: Vec<_> = (0..slices).filter_map(|_| pool.copy_in(&[1; 1 << 10]).ok()).collect();
         let pool = PoolUse { stats: pool.stats(), right_size: pool.right_size() };
         drop(held);

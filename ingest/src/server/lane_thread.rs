@@ -12,7 +12,7 @@ use super::error::ServeError;
 use super::plan::{LanePlan, Plan};
 use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
-use crate::stage::{Request, Store, StoreReport, scorer, validator};
+use crate::stage::{Request, SinkReport, SinkStage, scorer, validator};
 
 /// How long a sink with nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, Default)]
 pub(super) struct LaneEnd {
     pub(super) io: IoReport,
-    pub(super) store: StoreReport,
+    pub(super) sink: SinkReport,
     /// Stages that hadn't ended by the deadline.
     pub(super) late: Vec<String>,
 }
@@ -47,7 +47,7 @@ pub(super) struct LaneGear {
 /// A lane that runs on this thread, ready to serve.
 struct Ready {
     driver: Driver,
-    store_done: Receiver<StoreReport>,
+    sink_done: Receiver<SinkReport>,
     rows_in_segments: Arc<AtomicU64>,
     report: LaneReport,
     watch: IoWatch,
@@ -134,11 +134,11 @@ fn serve_lane(
     };
     let _gone = started.send(Ok((ready.report, ready.watch)));
     let (io, close, until) = ready.driver.run();
-    let store =
-        ready.store_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
+    let sink =
+        ready.sink_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
-    let store = store.unwrap_or_else(|why| {
-        let mut report = StoreReport::default();
+    let sink = sink.unwrap_or_else(|why| {
+        let mut report = SinkReport::default();
         report.totals.rows = ready.rows_in_segments.load(Ordering::Relaxed);
         match why {
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
@@ -150,7 +150,7 @@ fn serve_lane(
         }
         report
     });
-    LaneEnd { io, store, late }
+    LaneEnd { io, sink, late }
 }
 
 fn start_lane(
@@ -186,14 +186,14 @@ fn start_lane(
         drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let store = Store::new(gear.sink, verdicts.clone(), plan.options.drain);
-    let rows_in_segments = store.rows_in_segments();
-    let (done, store_done) = sync_channel(1);
+    let sink_stage = SinkStage::new(gear.sink, verdicts.clone(), plan.options.drain);
+    let rows_in_segments = sink_stage.rows_in_segments();
+    let (done, sink_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.take("sink").ok_or_else(missing)?, lane.sink_cpu);
-    let run_store = move || drop(done.send(store.run(sink, sink_cpu)));
+    let run_sink_stage = move || drop(done.send(sink_stage.run(sink, sink_cpu)));
     thread::Builder::new()
         .name(format!("sink-{}", lane.number))
-        .spawn(run_store)
+        .spawn(run_sink_stage)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
     let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
     let driver =
@@ -201,7 +201,7 @@ fn start_lane(
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
-    Ok(Ready { driver, store_done, rows_in_segments, report, watch })
+    Ok(Ready { driver, sink_done, rows_in_segments, report, watch })
 }
 
 #[cfg(test)]
@@ -268,7 +268,7 @@ mod tests {
         lane.ring();
         let end = lane.join();
         assert_eq!(
-            (end.late, end.store.error.as_deref()),
+            (end.late, end.sink.error.as_deref()),
             (Vec::new(), Some("the sink's thread panicked"))
         );
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use slipring::latency::Clock;
 use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
 use slipring::region::Topology;
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use super::descriptors::connections_max;
 use super::error::ServeError;
@@ -84,7 +84,7 @@ impl Plan {
     pub(super) fn spec(&self, lane: &LanePlan) -> LaneSpec {
         let options = &self.options;
         let wait = Wait::from(options.wait);
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: options.pool.bytes(),
             // A receive of one frame takes its header and the rest of its last line in addition to
             // the payload, and on overwrite the pool must hold a ring of these.
@@ -97,7 +97,7 @@ impl Plan {
             pinned_chunks_max: Some(0),
             pages: options.pages,
             numa: options.node.0,
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let stage = |name: &str, cpu: Option<usize>| match options.stages {
             StagesWord::Inline => StageSpec::inline(name),

@@ -34,9 +34,9 @@ pub struct Totals {
 impl Totals {
     pub(super) fn add(&mut self, number: usize, end: &LaneEnd) {
         self.counts.add(&end.io.counts);
-        self.vectors_in_segments += end.store.totals.rows;
-        self.segments += end.store.totals.segments;
-        self.segment_bytes += end.store.totals.bytes;
+        self.vectors_in_segments += end.sink.totals.rows;
+        self.segments += end.sink.totals.segments;
+        self.segment_bytes += end.sink.totals.bytes;
         self.connections_left += end.io.left;
         self.pools.extend(end.io.pool.map(|pool| (number, pool)));
         self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
@@ -45,7 +45,7 @@ impl Totals {
             .io
             .failure
             .iter()
-            .chain(end.store.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
+            .chain(end.sink.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
         {
             self.failures.push(format!("lane {number}: {failure}"));
         }

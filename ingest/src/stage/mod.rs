@@ -7,10 +7,10 @@
 mod request;
 mod rows;
 mod score;
-mod store;
+mod sink;
 mod validate;
 
 pub use request::{ConnId, Request};
 pub use score::{Score, scorer};
-pub use store::{Store, StoreReport};
+pub use sink::{SinkReport, SinkStage};
 pub use validate::validator;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use slipring::pipeline::LaneError;
-use slipring::ring::PoolError;
+use slipring::ring::RingError;
 
 /// A sweep that couldn't be run, with the option, the figure and the fix in its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl SweepError {
             LaneError::Option { field, given, must } => {
                 Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
             }
-            LaneError::Pool(PoolError::Option { field, given, must, limit }) => {
+            LaneError::Pool(RingError::Option { field, given, must, limit }) => {
                 Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
             }
             other => Self::Failed(other.to_string()),

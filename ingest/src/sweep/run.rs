@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use slipring::pipeline::{
     Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
 };
-use slipring::ring::PoolOptions;
+use slipring::ring::RingOptions;
 
 use super::error::SweepError;
 use super::payload::Payload;
@@ -61,12 +61,12 @@ struct Run {
 
 impl Run {
     fn start(plan: &Plan, window_bytes: Option<usize>) -> Result<Self, SweepError> {
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: plan.pool_bytes,
             max_slice_bytes: plan.payload_bytes,
             window_bytes,
             pinned_chunks_max: Some(0),
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let stage = match plan.stage_cpu {
             Some(cpu) => StageSpec::thread("read").cpu(cpu).wait(Wait::Spin),
@@ -115,10 +115,10 @@ impl Run {
                     Ok(mut grant) => {
                         self.payload.write(self.published, &mut grant);
                         let slice = grant.commit_all();
-                        self.lane.stage(slice, ()).map_err(failed)?;
+                        self.lane.push(slice, ()).map_err(failed)?;
                         self.published += 1;
                     }
-                    // A pool smaller than the ring; what is staged was published by the refusal.
+                    // A pool smaller than the ring; what is pushed was published by the refusal.
                     Err(refused) if refused.is_full() => self.pass()?,
                     Err(refused) => return Err(self.failure(refused)),
                 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::class::PoolStats;
+use crate::class::ClassPoolStats;
 
 /// What a load test came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub struct LoadTestReport {
     /// What was asked for: [`LoadTest::min_hit_rate`](super::LoadTest::min_hit_rate).
     pub min_hit_rate: f64,
     /// What the pool counted in that time; its gauges are those of the end.
-    pub stats: PoolStats,
+    pub stats: ClassPoolStats,
 }
 
 impl LoadTestReport {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::error::LoadTestError;
 use super::options::{HELD, LoadTest};
 use super::report::LoadTestReport;
-use crate::class::stats::PoolStats;
+use crate::class::stats::ClassPoolStats;
 use crate::class::{ClassPool, GetError, PooledBuf};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -102,7 +102,7 @@ pub(super) fn run(
             floor.end(threads)?;
             unreachable!("a worker ended before the test and without an error");
         }
-        let base = PoolStats::now(pool.shared());
+        let base = ClassPoolStats::now(pool.shared());
         begun();
         let start = Instant::now();
         floor.counts.store(true, Ordering::Relaxed);
@@ -121,7 +121,7 @@ pub(super) fn run(
         operations,
         elapsed,
         min_hit_rate,
-        stats: PoolStats::now(pool.shared()).since(&base),
+        stats: ClassPoolStats::now(pool.shared()).since(&base),
     })
 }
 

@@ -147,16 +147,16 @@ impl Model {
         done[self.layers[layer].clone()].iter().copied().min().expect("a layer has a stage")
     }
 
-    fn stage(&mut self) {
+    fn push(&mut self) {
         match stage_number(&mut self.lane, self.next) {
             Ok(sequence) => {
                 assert_eq!(sequence as u64, self.next);
                 self.next += 1;
             }
             Err(Refused::Poisoned(_)) => assert!(self.has_failed()),
-            // Both publish what is staged.
+            // Both publish what is pushed.
             Err(refused) => {
-                assert!(refused.is_full() && self.lane.staged() == self.lane.published, "{refused}")
+                assert!(refused.is_full() && self.lane.pushed() == self.lane.published, "{refused}")
             }
         }
     }
@@ -220,7 +220,7 @@ impl Model {
             self.known[self.layers[last].clone()].iter().filter(|known| !known.is_dead.get());
         let slowest = alive.map(|known| known.done.get()).min().unwrap_or(self.lane.published);
         assert!(self.lane.reclaimed <= slowest, "what a stage hasn't done is reclaimed");
-        assert!(self.lane.staged() - self.lane.reclaimed <= SLOTS);
+        assert!(self.lane.pushed() - self.lane.reclaimed <= SLOTS);
     }
 
     /// Everything that was published is seen by everybody who isn't dead or, where the lane is
@@ -231,7 +231,7 @@ impl Model {
         }
         self.lane.begin_close();
         let published = self.lane.published;
-        assert_eq!(published + 1, self.next as i64, "what is staged is published at the end");
+        assert_eq!(published + 1, self.next as i64, "what is pushed is published at the end");
         let report = self.lane.close(LONG);
         let failed = self.known.iter().any(|known| known.is_dead.get());
         assert!(report.late.is_empty() && report.is_drained() != failed, "{report:?}");
@@ -259,7 +259,7 @@ impl Model {
 fn apply(model: &mut Model, (what, one, two): (u8, u8, u8)) {
     let (pick, number) = (usize::from(one), usize::from(two));
     match what % 32 {
-        0..12 => model.stage(),
+        0..12 => model.push(),
         12..16 => drop(model.lane.flush()),
         16..25 => model.poll(),
         25 => model.attach(pick),

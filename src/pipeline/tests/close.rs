@@ -12,7 +12,7 @@ use super::{
 use crate::pipeline::PanicPolicy;
 
 #[test]
-fn close_drains_what_is_staged() {
+fn close_drains_what_is_pushed() {
     let mut started = start(8, vec![vec![StageSpec::inline("a").batch(1)]]);
     started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
     for number in 0..7 {
@@ -92,7 +92,7 @@ fn a_lane_may_go_while_slices_and_handles_live() {
 }
 
 #[test]
-fn a_lane_that_is_dropped_publishes_what_is_staged() {
+fn a_lane_that_is_dropped_publishes_what_is_pushed() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     stage_number(&mut lane, 0).unwrap();
     drop(lane);

@@ -6,7 +6,7 @@ use std::panic::panic_any;
 use super::{
     LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
 };
-use crate::pipeline::{PanicPolicy, Refused, StageError, StageRefusal, View};
+use crate::pipeline::{PanicPolicy, PushRefusal, Refused, StageError, View};
 
 /// Accepts events below `number` and panics at it.
 fn panics_at(number: u64) -> impl FnMut(View<'_, u64>) -> Outcome {
@@ -142,12 +142,12 @@ fn poison_refuses_everything_and_publishes_what_has_a_sequence() {
     publish(&mut lane, [0]);
     let early = lane.reserve(5).unwrap().commit_all();
     stage_number(&mut lane, 1).unwrap();
-    lane.stage_empty(2).unwrap();
+    lane.push_empty(2).unwrap();
     drop(stage.poll(1, panics_at(0)));
     assert_eq!(lane.reserve(1).unwrap_err(), Refused::Poisoned(0));
     assert_eq!(lane.reserve_rest(1).unwrap_err(), Refused::Poisoned(0));
-    let refused = lane.stage(early, 3).unwrap_err();
-    assert_eq!((refused.why, refused.meta), (StageRefusal::Refused(Refused::Poisoned(0)), 3));
+    let refused = lane.push(early, 3).unwrap_err();
+    assert_eq!((refused.why, refused.meta), (PushRefusal::Refused(Refused::Poisoned(0)), 3));
     assert_eq!(refused.slice.expect("it came back").len(), 5);
     assert_eq!((lane.flush(), lane.stats().published), (2, 3));
     let report = lane.close(LONG);

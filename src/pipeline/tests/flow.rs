@@ -102,7 +102,7 @@ fn a_ring_of_two_slots_works_for_many_laps() {
 #[test]
 fn an_event_without_a_slice_has_no_bytes_and_pins_nothing() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    assert_eq!(lane.stage_empty(7).unwrap(), 0);
+    assert_eq!(lane.push_empty(7).unwrap(), 0);
     lane.flush();
     let held = stage.read(1).unwrap().unwrap();
     let handle = held.views().next().unwrap().retain().unwrap();
@@ -136,22 +136,22 @@ fn rows_are_seen_where_they_were_written() {
     assert_eq!(sum, Ok(Polled::Advanced(1)));
 }
 
-/// A claim goes into the ring at once, alone or behind what is staged.
+/// A claim goes into the ring at once, alone or behind what is pushed.
 #[test]
 fn what_is_published_at_once_keeps_its_place() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     let mut expected = 0u64;
-    for staged_before in [0, 1, 3, 0, 2] {
-        for at in 0..staged_before {
+    for pushed_before in [0, 1, 3, 0, 2] {
+        for at in 0..pushed_before {
             stage_number(&mut lane, expected + at).unwrap();
         }
-        let number = expected + staged_before;
+        let number = expected + pushed_before;
         let mut claim = lane.claim(8 + (number as usize * 37) % 900).unwrap();
         claim.fill(number as u8);
         claim[..8].copy_from_slice(&number.to_le_bytes());
         assert_eq!(claim.publish(number), number as i64);
         // `done` compares each event with what stands under its sequence.
-        assert_eq!(polled(&mut stage), Polled::Advanced(staged_before as usize + 1));
+        assert_eq!(polled(&mut stage), Polled::Advanced(pushed_before as usize + 1));
         assert!(lane.poll().reclaimed > 0 && lane.free_slots() == lane.stats().slots);
         expected = number + 1;
     }

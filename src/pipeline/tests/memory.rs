@@ -1,4 +1,4 @@
-//! When memory comes back, and when it doesn't: what isn't staged yet, what is retained, and both
+//! When memory comes back, and when it doesn't: what isn't pushed yet, what is retained, and both
 //! reclaim policies.
 
 use super::{
@@ -13,7 +13,7 @@ use crate::ring::Full;
 const MANY: u64 = if cfg!(miri) { 48 } else { 200 };
 
 #[test]
-fn a_slice_not_yet_staged_when_its_chunk_closes_lives_for_ten_laps() {
+fn a_slice_not_yet_pushed_when_its_chunk_closes_lives_for_ten_laps() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     let mut grant = lane.reserve(500).unwrap();
     grant.fill(0xA5);
@@ -153,8 +153,8 @@ fn a_claim_stands_while_others_are_given_back() {
     );
     claim.truncate(299);
     claim.truncate(1000);
-    assert_eq!((claim.len(), claim.stage(1)), (299, 0));
-    // One that isn't staged has taken nothing.
+    assert_eq!((claim.len(), claim.push(1)), (299, 0));
+    // One that isn't pushed has taken nothing.
     drop(lane.claim(64).unwrap());
     let claim = lane.claim(64).unwrap();
     assert_eq!(claim.publish(2), 1);

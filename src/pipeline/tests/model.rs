@@ -1,4 +1,4 @@
-//! A whole lane against a naive queue: staged, flushed, polled, read ahead, held, retained and
+//! A whole lane against a naive queue: pushed, flushed, polled, read ahead, held, retained and
 //! freed in random order, on one thread.
 //!
 //! The model knows, for each sequence, which byte fills its slice, and for each stage, how far it
@@ -7,10 +7,10 @@
 
 use proptest::prelude::*;
 
-use super::{Lane, LaneSpec, Outcome, Polled, Stage, StageRefusal, StageSpec, View, tiny_pool};
+use super::{Lane, LaneSpec, Outcome, Polled, PushRefusal, Stage, StageSpec, View, tiny_pool};
 use crate::pipeline::{Held, Reclaim, Refused, StageError};
 use crate::ring::model::{is_filled, looks_after, random_runs};
-use crate::ring::{Full, PoolOptions, PoolSlice, Retained, Sequence};
+use crate::ring::{Full, PoolSlice, Retained, RingOptions, Sequence};
 
 const STAGES: usize = 3;
 
@@ -18,7 +18,7 @@ const STAGES: usize = 3;
 enum Op {
     Commit { len: usize },
     DropSlice { pick: usize },
-    Stage { pick: usize, empty: bool },
+    Push { pick: usize, empty: bool },
     Claim { len: usize, keep: usize },
     Flush,
     LanePoll,
@@ -38,7 +38,7 @@ fn op((what, one, two): (u8, u16, u16)) -> Op {
         0..5 => Op::Commit { len: pick % 200 },
         5 | 6 => Op::Commit { len: pick % 1025 },
         7 => Op::DropSlice { pick },
-        8..13 => Op::Stage { pick, empty: one % 10 == 0 },
+        8..13 => Op::Push { pick, empty: one % 10 == 0 },
         13 | 14 => Op::Claim { len: 1 + pick % 300, keep: usize::from(one) },
         15..18 => Op::Flush,
         18 | 19 => Op::LanePoll,
@@ -70,7 +70,7 @@ struct Model {
     tag: u8,
     slices: Vec<(PoolSlice, u8)>,
     retained: Vec<(Retained, u8)>,
-    /// The byte of every event ever staged; None without a slice.
+    /// The byte of every event ever pushed; None without a slice.
     events: Vec<Option<u8>>,
     published: Sequence,
 }
@@ -87,7 +87,7 @@ fn assert_shows(view: &View<'_, u8>, events: &[Option<u8>]) {
 
 impl Model {
     fn new(slots: usize, reclaim: Reclaim) -> Self {
-        let pool = PoolOptions { bytes: 12 * 4096, pinned_chunks_max: Some(3), ..tiny_pool() };
+        let pool = RingOptions { bytes: 12 * 4096, pinned_chunks_max: Some(3), ..tiny_pool() };
         let first = [StageSpec::inline("0"), StageSpec::inline("1")];
         let spec = LaneSpec::new(pool, slots)
             .layer(first)
@@ -113,7 +113,7 @@ impl Model {
         }
     }
 
-    fn staged(&self) -> Sequence {
+    fn pushed(&self) -> Sequence {
         self.events.len() as i64 - 1
     }
 
@@ -129,11 +129,11 @@ impl Model {
         match op {
             Op::Commit { len } => self.commit(len),
             Op::DropSlice { pick } => drop(take(&mut self.slices, pick)),
-            Op::Stage { pick, empty } => self.stage(pick, empty),
+            Op::Push { pick, empty } => self.push(pick, empty),
             Op::Claim { len, keep } => self.claim(len, keep),
             Op::Flush => {
-                assert_eq!(self.lane.flush() as i64, self.staged() - self.published);
-                self.published = self.staged();
+                assert_eq!(self.lane.flush() as i64, self.pushed() - self.published);
+                self.published = self.pushed();
             }
             Op::LanePoll => {
                 let reclaimed = self.lane.poll().reclaimed;
@@ -162,8 +162,8 @@ impl Model {
                 self.slices.push((grant.commit_all(), self.tag));
             }
             Err(Refused::Pool(Full::Pool { .. })) => {
-                // A full pool publishes what is staged, and every chunk of it is held by something.
-                self.published = self.staged();
+                // A full pool publishes what is pushed, and every chunk of it is held by something.
+                self.published = self.pushed();
                 let stats = self.lane.stats().pool;
                 if self.reclaim == Reclaim::OnConsume {
                     assert_eq!(stats.in_use_bytes, stats.pool_bytes, "{stats:?}");
@@ -173,17 +173,17 @@ impl Model {
         }
     }
 
-    /// A slot and its memory at once: staged, or given back if nothing of it is kept.
+    /// A slot and its memory at once: pushed, or given back if nothing of it is kept.
     fn claim(&mut self, len: usize, keep: usize) {
-        let room = self.staged() - self.stages[2].released < self.slots;
-        let sequence = self.staged() + 1;
+        let room = self.pushed() - self.stages[2].released < self.slots;
+        let sequence = self.pushed() + 1;
         self.tag = self.tag % 255 + 1;
         match self.lane.claim(len) {
             Ok(claim) if keep == 0 => assert!(room && claim.len() == len),
             Ok(mut claim) => {
                 claim.truncate(keep);
                 claim.fill(self.tag);
-                assert!(room && claim.stage(self.tag) == sequence);
+                assert!(room && claim.push(self.tag) == sequence);
                 self.events.push(Some(self.tag));
             }
             Err(full) => {
@@ -192,23 +192,23 @@ impl Model {
                         || (!room && matches!(full, Refused::Ring { .. })),
                     "{full}"
                 );
-                self.published = self.staged();
+                self.published = self.pushed();
             }
         }
     }
 
-    fn stage(&mut self, pick: usize, empty: bool) {
-        let room = self.staged() - self.stages[2].released < self.slots;
-        let sequence = self.staged() + 1;
-        let (staged, event) = if empty {
-            (self.lane.stage_empty(0), None)
+    fn push(&mut self, pick: usize, empty: bool) {
+        let room = self.pushed() - self.stages[2].released < self.slots;
+        let sequence = self.pushed() + 1;
+        let (pushed, event) = if empty {
+            (self.lane.push_empty(0), None)
         } else {
             let Some((slice, tag)) = take(&mut self.slices, pick) else { return };
             // A slice without bytes is told from an event without a slice by its metadata.
             let event = if slice.is_empty() { (0, None) } else { (tag, Some(tag)) };
-            (self.lane.stage(slice, event.0), event.1)
+            (self.lane.push(slice, event.0), event.1)
         };
-        match staged {
+        match pushed {
             Ok(got) => {
                 assert!(room && got == sequence);
                 self.events.push(event);
@@ -217,10 +217,10 @@ impl Model {
                 assert!(
                     !room
                         && refused.why
-                            == StageRefusal::Refused(Refused::Ring { slots: self.slots as usize })
+                            == PushRefusal::Refused(Refused::Ring { slots: self.slots as usize })
                 );
                 self.slices.extend(refused.slice.map(|slice| (slice, event.unwrap_or(0))));
-                self.published = self.staged();
+                self.published = self.pushed();
             }
         }
     }
@@ -292,7 +292,7 @@ impl Model {
     }
 
     fn check(&self) {
-        assert_eq!((self.lane.staged(), self.lane.published), (self.staged(), self.published));
+        assert_eq!((self.lane.pushed(), self.lane.published), (self.pushed(), self.published));
         assert!(self.lane.reclaimed <= self.stages[2].released);
         let freed = match self.reclaim {
             Reclaim::OnConsume => self.lane.reclaimed,
@@ -308,7 +308,7 @@ impl Model {
                 .for_each(|view| assert_shows(&view, &self.events));
         }
         for (slice, tag) in &self.slices {
-            assert!(is_filled(slice, *tag), "a slice that isn't staged was overwritten");
+            assert!(is_filled(slice, *tag), "a slice that isn't pushed was overwritten");
         }
         for (handle, tag) in &self.retained {
             assert!(is_filled(handle, *tag), "a retained handle was overwritten");
@@ -318,7 +318,7 @@ impl Model {
     /// Everything held comes back, every stage sees the end, and handles outlive the lane.
     fn end(mut self) {
         self.lane.begin_close();
-        self.published = self.staged();
+        self.published = self.pushed();
         for at in 0..STAGES {
             while !self.stages[at].helds.is_empty() {
                 self.release(at, 0);

@@ -2,12 +2,12 @@
 //! with a refusal.
 
 use super::{
-    Outcome, Polled, StageRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
+    Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
     tiny_pool, tiny_spec,
 };
 use crate::pipeline::spec::Placement;
 use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Reclaim, Refused, SpawnError, Wait};
-use crate::ring::{Full, PoolError, PoolOptions};
+use crate::ring::{Full, RingError, RingOptions};
 
 #[test]
 fn a_full_ring_is_known_by_the_lanes_own_count() {
@@ -20,17 +20,14 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
     // ever.
     assert_eq!(polled(&mut stage), Polled::Idle);
     let slice = lane.reserve(5).unwrap().commit_all();
-    let refused = lane.stage(slice, 77).unwrap_err();
-    assert_eq!(
-        (refused.why, refused.meta),
-        (StageRefusal::Refused(Refused::Ring { slots: 8 }), 77)
-    );
-    let refused_empty = lane.stage_empty(78).unwrap_err();
+    let refused = lane.push(slice, 77).unwrap_err();
+    assert_eq!((refused.why, refused.meta), (PushRefusal::Refused(Refused::Ring { slots: 8 }), 77));
+    let refused_empty = lane.push_empty(78).unwrap_err();
     assert!(refused_empty.slice.is_none() && refused_empty.meta == 78);
     assert_eq!((lane.stats().refused_ring, lane.flush()), (2, 0));
     assert_eq!(polled(&mut stage), Polled::Advanced(8));
     let slice = refused.slice.expect("it came back");
-    assert_eq!(lane.stage(slice, 8).unwrap(), 8, "staging looks at the reclaimer by itself");
+    assert_eq!(lane.push(slice, 8).unwrap(), 8, "pushing looks at the reclaimer by itself");
 }
 
 #[test]
@@ -43,7 +40,7 @@ fn a_full_pool_publishes_what_holds_it() {
         match started.lane.reserve(1000) {
             Ok(grant) => {
                 let slice = grant.commit_all();
-                started.lane.stage(slice, 0).unwrap();
+                started.lane.push(slice, 0).unwrap();
                 count += 1;
             }
             Err(full) => break full,
@@ -69,10 +66,10 @@ fn a_closed_lane_takes_nothing() {
     lane.begin_close();
     assert_eq!(lane.reserve(1).unwrap_err(), Refused::Closed);
     assert_eq!(lane.reserve_rest(1).unwrap_err(), Refused::Closed);
-    let refused = lane.stage(early, 1).unwrap_err();
+    let refused = lane.push(early, 1).unwrap_err();
     assert_eq!(
-        (refused.why, lane.stage_empty(1).unwrap_err().why),
-        (StageRefusal::Refused(Refused::Closed), refused.why)
+        (refused.why, lane.push_empty(1).unwrap_err().why),
+        (PushRefusal::Refused(Refused::Closed), refused.why)
     );
     assert_eq!(refused.slice.unwrap().len(), 5);
     assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(1), Polled::Ended));
@@ -84,16 +81,16 @@ fn a_slice_of_another_lane_comes_back() {
     let (mut one, [_a]) = by_hand(|spec| spec, ["a"]);
     let (mut two, [mut b]) = by_hand(|spec| spec, ["b"]);
     let slice = one.reserve(3).unwrap().commit_all();
-    let refused = two.stage(slice, 4).unwrap_err();
-    assert_eq!((refused.why, refused.meta), (StageRefusal::Foreign, 4));
+    let refused = two.push(slice, 4).unwrap_err();
+    assert_eq!((refused.why, refused.meta), (PushRefusal::Foreign, 4));
     assert_eq!((two.flush(), polled(&mut b)), (0, Polled::Idle));
-    one.stage(refused.slice.expect("it came back"), 0).unwrap();
+    one.push(refused.slice.expect("it came back"), 0).unwrap();
     assert_eq!(one.flush(), 1);
     // A pool that is gone isn't mistaken for one that may lie at its place.
     let orphan = one.reserve(3).unwrap().commit_all();
     drop(one);
     let (mut three, [_c]) = by_hand(|spec| spec, ["c"]);
-    assert_eq!(three.stage(orphan, 0).unwrap_err().why, StageRefusal::Foreign);
+    assert_eq!(three.push(orphan, 0).unwrap_err().why, PushRefusal::Foreign);
 }
 
 #[test]
@@ -119,7 +116,7 @@ fn handles_of_the_wrong_placement_or_lane_come_back() {
 fn field(spec: LaneSpec) -> String {
     match spec.start::<u64>() {
         Err(LaneError::Option { field, .. }) => field.to_owned(),
-        Err(LaneError::Pool(PoolError::Option { field, .. })) => format!("pool {field}"),
+        Err(LaneError::Pool(RingError::Option { field, .. })) => format!("pool {field}"),
         other => panic!("{:?}", other.map(drop)),
     }
 }
@@ -137,7 +134,7 @@ fn a_specification_that_does_not_fit_names_its_field() {
         "name"
     );
     assert_eq!(field(tiny_spec(2, vec![vec![StageSpec::inline("a").batch(0)]])), "batch");
-    let pool = PoolOptions { bytes: 4096, ..tiny_pool() };
+    let pool = RingOptions { bytes: 4096, ..tiny_pool() };
     assert_eq!(field(LaneSpec::new(pool, 2).layer([StageSpec::inline("a")])), "pool bytes");
 }
 
@@ -224,7 +221,7 @@ fn a_lane_that_doesnt_start_leaves_its_thread_where_it_was() {
         || allowed().lines().find(|line| line.starts_with("Cpus_allowed_list")).map(str::to_owned);
     let before = mask();
     let cpu = crate::pipeline::CpuMask::read().cpus()[0];
-    let pool = PoolOptions { bytes: 1 << 45, ..tiny_pool() };
+    let pool = RingOptions { bytes: 1 << 45, ..tiny_pool() };
     let spec = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).cpu(cpu, PinPolicy::Prefer);
     assert!(spec.start::<u64>().is_err(), "32 TiB");
     assert_eq!(mask(), before);

@@ -2,18 +2,18 @@
 
 use super::{by_hand, polled, publish, tiny_pool};
 use crate::pipeline::{LaneSpec, Polled, Reclaim, StageSpec, Started};
-use crate::ring::PoolOptions;
+use crate::ring::RingOptions;
 
 const CHUNK: usize = 4096;
 
-fn spec(pool: PoolOptions, reclaim: Reclaim) -> LaneSpec {
+fn spec(pool: RingOptions, reclaim: Reclaim) -> LaneSpec {
     LaneSpec::new(pool, 8).reclaim(reclaim).layer([StageSpec::inline("a")])
 }
 
 #[test]
 fn a_lane_of_the_hinted_size_serves_the_same() {
     for reclaim in [Reclaim::OnConsume, Reclaim::OnOverwrite] {
-        let mut pool = PoolOptions { bytes: 64 * CHUNK, ..tiny_pool() };
+        let mut pool = RingOptions { bytes: 64 * CHUNK, ..tiny_pool() };
         for _ in 0..2 {
             let mut started: Started<u64> =
                 spec(pool.clone(), reclaim).start().expect("the hint is accepted");
@@ -45,7 +45,7 @@ fn on_overwrite_the_hint_is_at_least_what_start_asks_for() {
     assert_eq!((polled(&mut stage), lane.reclaim()), (Polled::Advanced(1), 1));
     let right = lane.right_size();
     assert_eq!((lane.stats().pool.high_water_bytes, right.pool_bytes), (CHUNK, 8 * CHUNK));
-    let smaller = PoolOptions { bytes: 4 * CHUNK, ..right.options(&tiny_pool()) };
+    let smaller = RingOptions { bytes: 4 * CHUNK, ..right.options(&tiny_pool()) };
     let refused =
         spec(smaller, Reclaim::OnOverwrite).start::<u64>().expect_err("it is too small for a ring");
     assert!(refused.to_string().contains("pool.bytes"), "{refused}");

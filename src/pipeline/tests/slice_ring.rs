@@ -9,15 +9,15 @@ use proptest::prelude::*;
 
 use super::tiny_pool;
 use crate::pipeline::{
-    Idle, Lane, LaneError, LaneSpec, Outcome, Polled, PublishRefusal, READERS_MAX, Reclaim,
-    Refused, SliceReader, SliceRing, Stage, StageRefusal, StageSpec, Started, View, Wait,
+    Idle, Lane, LaneError, LaneSpec, Outcome, Polled, PublishRefusal, PushRefusal, READERS_MAX,
+    Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, Started, View, Wait,
 };
 use crate::ring::model::{is_filled, random_runs};
-use crate::ring::{Full, PoolOptions, PoolSlice};
+use crate::ring::{Full, PoolSlice, RingOptions};
 
 const SLOTS: usize = 8;
 
-fn ring(pool: &PoolOptions) -> (SliceRing<u64>, SliceReader<u64>) {
+fn ring(pool: &RingOptions) -> (SliceRing<u64>, SliceReader<u64>) {
     let (ring, mut readers) = SliceRing::new(pool, SLOTS, 1).expect("a tiny ring");
     (ring, readers.remove(0))
 }
@@ -189,8 +189,8 @@ fn foreign_slices_and_wrong_options_are_refused() {
         (tiny_pool(), 1, 1, "`slots`"),
         (tiny_pool(), 8, 0, "`readers`"),
         (tiny_pool(), 8, READERS_MAX + 1, "`readers`"),
-        (PoolOptions { bytes: 6 * 4096, ..tiny_pool() }, 8, 1, "at least 28672 bytes"),
-        (PoolOptions { max_slice_bytes: 0, ..tiny_pool() }, 8, 1, "`max_slice_bytes`"),
+        (RingOptions { bytes: 6 * 4096, ..tiny_pool() }, 8, 1, "at least 28672 bytes"),
+        (RingOptions { max_slice_bytes: 0, ..tiny_pool() }, 8, 1, "`max_slice_bytes`"),
     ] {
         let error: LaneError =
             SliceRing::<u64>::new(&pool, slots, readers).expect_err("it doesn't fit");
@@ -273,7 +273,7 @@ struct Both {
 
 impl Both {
     fn new(chunks: usize) -> Self {
-        let pool = PoolOptions { bytes: chunks * 4096, ..tiny_pool() };
+        let pool = RingOptions { bytes: chunks * 4096, ..tiny_pool() };
         let (ring, reader) = ring(&pool);
         let spec = LaneSpec::new(pool, SLOTS)
             .reclaim(Reclaim::OnOverwrite)
@@ -311,7 +311,7 @@ impl Both {
         let by_ring = self.ring.publish(of_ring, self.published).map_err(|refused| refused.why);
         let by_lane = self.lane.publish(of_lane, self.published).map_err(|refused| refused.why);
         if self.published - self.read == SLOTS as u64 {
-            let full = StageRefusal::Refused(Refused::Ring { slots: SLOTS });
+            let full = PushRefusal::Refused(Refused::Ring { slots: SLOTS });
             assert_eq!((by_ring, by_lane), (Err(PublishRefusal::Full { slots: SLOTS }), Err(full)));
             return;
         }

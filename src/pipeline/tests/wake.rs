@@ -93,7 +93,7 @@ fn a_full_lane_asleep_is_woken() {
 }
 
 #[test]
-fn a_sleeper_publishes_what_is_staged() {
+fn a_sleeper_publishes_what_is_pushed() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
     stage_number(&mut lane, 0).unwrap();
     assert!(
@@ -285,7 +285,7 @@ fn a_busy_lane_looks_at_its_threads_now_and_then() {
     let mut a = stages.take("a").unwrap();
     let mut looks = Vec::new();
     for number in 0..130 {
-        lane.stage_empty(number).unwrap();
+        lane.push_empty(number).unwrap();
         lane.flush();
         assert_eq!(a.poll(1, |_| Outcome::Done), Ok(Polled::Advanced(1)));
         let reclaimed = lane.poll().reclaimed;

@@ -1,6 +1,6 @@
 //! The cases that have a name: one, full, wrap, too large, misaligned, held, gone.
 
-use super::super::{CastError, Full, PoolError, PoolOptions, RingPool};
+use super::super::{CastError, Full, RingError, RingOptions, RingPool};
 use super::{CHUNK, MAX, is_filled, tiny};
 use crate::region::Pages;
 use crate::ring::window::Blocked;
@@ -14,8 +14,8 @@ fn padding_at_a_wrap_is_never_lost() {
         let bytes = vec![round as u8; 700 + (round * 577) % 1300];
         let slice = pool.copy_in(&bytes).expect("everything before was released");
         assert_eq!(&slice[..], &bytes[..]);
-        let staged = pool.stage(slice).unwrap();
-        pool.release(staged.sequence());
+        let pushed = pool.push(slice).unwrap();
+        pool.release(pushed.sequence());
     }
     assert!(pool.stats().tail_waste_bytes > 0);
 }
@@ -26,7 +26,7 @@ fn a_small_pool_holds_the_payloads_that_its_bytes_are() {
     // stride would alias.
     let bytes = 8 * 4096;
     let pool =
-        PoolOptions { bytes, max_slice_bytes: 4096, pages: Pages::Small, ..PoolOptions::default() };
+        RingOptions { bytes, max_slice_bytes: 4096, pages: Pages::Small, ..RingOptions::default() };
     let mut pool = RingPool::new(&pool).unwrap();
     let all: Vec<_> = std::iter::from_fn(|| pool.copy_in(&[1; 4096]).ok()).collect();
     assert_eq!(all.len(), 8);
@@ -154,7 +154,7 @@ fn slices_out_of_order_never_hand_out_live_memory() {
         assert!(is_filled(&old, 7));
     }
     let (one, two) = (pool_slice(&mut pool, 1), pool_slice(&mut pool, 2));
-    let (first, second) = (pool.stage(one).unwrap(), pool.stage(two).unwrap());
+    let (first, second) = (pool.push(one).unwrap(), pool.push(two).unwrap());
     pool.release(first.sequence());
     assert!(pool.view(&first).is_none() && pool.view(&second).is_some());
 }
@@ -192,8 +192,8 @@ fn retained_handles_pin_and_are_capped() {
     let mut pool = tiny(4, 2, 1);
     let slice = pool.copy_in(&[9; 100]).unwrap();
     let handle = slice.retain().unwrap();
-    let staged = pool.stage(slice).unwrap();
-    pool.release(staged.sequence());
+    let pushed = pool.push(slice).unwrap();
+    pool.release(pushed.sequence());
     for round in 0..100u8 {
         drop(pool.copy_in(&[round; 2000]).unwrap());
     }
@@ -223,10 +223,10 @@ fn the_pool_may_go_before_its_slices() {
 fn a_slice_of_another_pool_comes_back() {
     let (mut one, mut two) = (tiny(2, 2, 1), tiny(2, 2, 1));
     let slice = one.copy_in(b"one").unwrap();
-    let back = two.stage(slice).unwrap_err().0;
-    let staged = one.stage(back).unwrap();
-    assert_eq!(two.view(&staged), None, "another pool shows nothing");
-    assert_eq!(one.view(&staged), Some(&b"one"[..]));
+    let back = two.push(slice).unwrap_err().0;
+    let pushed = one.push(back).unwrap();
+    assert_eq!(two.view(&pushed), None, "another pool shows nothing");
+    assert_eq!(one.view(&pushed), Some(&b"one"[..]));
 }
 
 #[test]
@@ -308,35 +308,35 @@ fn misaligned_bytes_are_no_floats() {
 
 #[test]
 fn options_name_the_field_that_does_not_fit() {
-    let good = PoolOptions {
+    let good = RingOptions {
         bytes: 1 << 20,
         max_slice_bytes: 100,
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
-    let field = |options: PoolOptions| match RingPool::new(&options) {
-        Err(PoolError::Option { field, .. }) => field,
+    let field = |options: RingOptions| match RingPool::new(&options) {
+        Err(RingError::Option { field, .. }) => field,
         other => panic!("{other:?}"),
     };
     assert!(RingPool::new(&good).is_ok());
-    assert_eq!(field(PoolOptions { bytes: 0, ..good.clone() }), "bytes");
-    assert_eq!(field(PoolOptions { bytes: 4096, ..good.clone() }), "bytes");
-    assert_eq!(field(PoolOptions { max_slice_bytes: 0, ..good.clone() }), "max_slice_bytes");
+    assert_eq!(field(RingOptions { bytes: 0, ..good.clone() }), "bytes");
+    assert_eq!(field(RingOptions { bytes: 4096, ..good.clone() }), "bytes");
+    assert_eq!(field(RingOptions { max_slice_bytes: 0, ..good.clone() }), "max_slice_bytes");
     assert_eq!(
-        field(PoolOptions { max_slice_bytes: usize::MAX, ..good.clone() }),
+        field(RingOptions { max_slice_bytes: usize::MAX, ..good.clone() }),
         "max_slice_bytes"
     );
-    assert_eq!(field(PoolOptions { chunk_bytes: Some(5000), ..good.clone() }), "chunk_bytes");
-    assert_eq!(field(PoolOptions { chunk_bytes: Some(2048), ..good.clone() }), "chunk_bytes");
+    assert_eq!(field(RingOptions { chunk_bytes: Some(5000), ..good.clone() }), "chunk_bytes");
+    assert_eq!(field(RingOptions { chunk_bytes: Some(2048), ..good.clone() }), "chunk_bytes");
     assert_eq!(
-        field(PoolOptions { window_bytes: Some(4096), chunk_bytes: Some(4096), ..good.clone() }),
+        field(RingOptions { window_bytes: Some(4096), chunk_bytes: Some(4096), ..good.clone() }),
         "window_bytes"
     );
     assert_eq!(
-        field(PoolOptions { bytes: 1 << 20, max_slice_bytes: 1 << 20, ..good.clone() }),
+        field(RingOptions { bytes: 1 << 20, max_slice_bytes: 1 << 20, ..good.clone() }),
         "bytes"
     );
-    let pins = |max| PoolOptions {
+    let pins = |max| RingOptions {
         bytes: 4 * 4096,
         chunk_bytes: Some(4096),
         pinned_chunks_max: Some(max),

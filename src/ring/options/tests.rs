@@ -30,15 +30,15 @@ fn machine(name: &str, cpus: &[(usize, usize)]) -> Topology {
 }
 
 /// Window and chunk, in KiB, of a pool with small slices on such a machine.
-fn chosen(topology: &Topology, readers: Readers, options: &PoolOptions) -> (usize, usize) {
-    let options = PoolOptions { max_slice_bytes: 512, ..options.clone() };
+fn chosen(topology: &Topology, readers: Readers, options: &RingOptions) -> (usize, usize) {
+    let options = RingOptions { max_slice_bytes: 512, ..options.clone() };
     let layout = options.layout_on(|| topology, readers).expect("the defaults fit");
     (layout.window_chunks() * layout.chunk_bytes() / KIB, layout.chunk_bytes() / KIB)
 }
 
 #[test]
 fn the_window_follows_the_caches() {
-    let pool = PoolOptions { bytes: 1 << 30, ..PoolOptions::default() };
+    let pool = RingOptions { bytes: 1 << 30, ..RingOptions::default() };
     // (name, caches a CPU in KiB, window and chunk with readers on other cores, the same on the own
     // core)
     let cases: [(&str, &[(usize, usize)], _, _); 7] = [
@@ -63,35 +63,35 @@ fn the_window_follows_the_caches() {
 #[test]
 fn lanes_on_one_cache_share_it_and_small_pools_bound_it() {
     let topology = machine("shared", &[(1024, 16384); 8]);
-    let windows = |pool: PoolOptions| {
+    let windows = |pool: RingOptions| {
         [Readers::OtherCores, Readers::OwnCore].map(|readers| chosen(&topology, readers, &pool).0)
     };
-    let pool = PoolOptions { bytes: 1 << 30, ..PoolOptions::default() };
+    let pool = RingOptions { bytes: 1 << 30, ..RingOptions::default() };
     for (lanes, window) in [(0, 4096), (1, 4096), (2, 4096), (4, 2048), (8, 1024)] {
         assert_eq!(
-            windows(PoolOptions { lanes_sharing_l3: lanes, ..pool.clone() }),
+            windows(RingOptions { lanes_sharing_l3: lanes, ..pool.clone() }),
             [window, 512],
             "{lanes} lanes"
         );
     }
     assert_eq!(
-        windows(PoolOptions { bytes: MIB, ..pool.clone() }),
+        windows(RingOptions { bytes: MIB, ..pool.clone() }),
         [1024, 512],
         "no larger than the pool"
     );
-    assert_eq!(windows(PoolOptions { bytes: 64 * KIB, ..pool.clone() }), [64, 64]);
+    assert_eq!(windows(RingOptions { bytes: 64 * KIB, ..pool.clone() }), [64, 64]);
     assert_eq!(
-        windows(PoolOptions { window_bytes: Some(8 * MIB), ..pool.clone() }),
+        windows(RingOptions { window_bytes: Some(8 * MIB), ..pool.clone() }),
         [8192, 8192],
         "what is asked wins"
     );
-    let chunk = PoolOptions { chunk_bytes: Some(MIB), ..pool };
+    let chunk = RingOptions { chunk_bytes: Some(MIB), ..pool };
     assert_eq!(windows(chunk), [8192, 2048], "at least eight chunks, or two");
 }
 
 #[test]
 fn the_machine_is_read_only_when_it_is_needed() {
-    let options = PoolOptions { window_bytes: Some(MIB), ..PoolOptions::default() };
+    let options = RingOptions { window_bytes: Some(MIB), ..RingOptions::default() };
     let read = || -> Topology { panic!("nobody asked for the caches") };
     assert_eq!(
         options.layout_on(read, Readers::OwnCore).map(|layout| layout.window_chunks()).ok(),
@@ -106,7 +106,7 @@ fn default_chunk(
     bytes: usize,
     max_slice_bytes: usize,
 ) -> usize {
-    let options = PoolOptions { bytes, max_slice_bytes, ..PoolOptions::default() };
+    let options = RingOptions { bytes, max_slice_bytes, ..RingOptions::default() };
     options.layout_on(|| topology, readers).expect("the defaults fit").chunk_bytes()
 }
 
@@ -163,7 +163,7 @@ fn the_default_chunk_follows_the_second_level_of_cache() {
 fn what_no_chunk_can_hold_is_an_error() {
     // Two of the largest slices fill the largest chunk: they go without a line against aliasing.
     let options =
-        PoolOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..PoolOptions::default() };
+        RingOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..RingOptions::default() };
     for topology in topologies() {
         let layout = options.layout_on(|| &topology, Readers::OwnCore).expect("two slices a chunk");
         assert_eq!(
@@ -172,8 +172,8 @@ fn what_no_chunk_can_hold_is_an_error() {
         );
     }
     let refused =
-        PoolOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
-    let PoolError::Option { field, given, limit, .. } = refused.unwrap_err() else {
+        RingOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
+    let RingError::Option { field, given, limit, .. } = refused.unwrap_err() else {
         panic!("it is an option")
     };
     assert_eq!((field, given), ("bytes", usize::MAX));
@@ -190,18 +190,18 @@ fn figure() -> impl Strategy<Value = usize> {
     prop_oneof![4 => near, 2 => any::<usize>(), 1 => Just(0), 1 => Just(usize::MAX)]
 }
 
-fn any_options() -> impl Strategy<Value = PoolOptions> {
+fn any_options() -> impl Strategy<Value = RingOptions> {
     let some = || proptest::option::of(figure());
     let pins = proptest::option::of(prop_oneof![any::<u32>(), 0u32..9]);
     (figure(), figure(), some(), some(), figure(), pins).prop_map(
-        |(bytes, slice, chunk, window, lanes, pins)| PoolOptions {
+        |(bytes, slice, chunk, window, lanes, pins)| RingOptions {
             bytes,
             max_slice_bytes: slice,
             chunk_bytes: chunk,
             window_bytes: window,
             lanes_sharing_l3: lanes,
             pinned_chunks_max: pins,
-            ..PoolOptions::default()
+            ..RingOptions::default()
         },
     )
 }
@@ -226,7 +226,7 @@ proptest! {
                 prop_assert!(layout.pool_bytes() <= options.bytes && options.bytes - layout.pool_bytes() < chunk);
                 prop_assert!(options.chunk_bytes.is_none_or(|asked| asked == chunk));
             }
-            Err(PoolError::Option { field, given, must, limit }) => {
+            Err(RingError::Option { field, given, must, limit }) => {
                 let asked = match field {
                     "bytes" => options.bytes,
                     "max_slice_bytes" => options.max_slice_bytes,

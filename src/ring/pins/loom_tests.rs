@@ -10,7 +10,7 @@ use super::Pins;
 use crate::region::Pages;
 use crate::ring::memory::Span;
 use crate::ring::retained::Retained;
-use crate::ring::{Full, PoolOptions, RingPool};
+use crate::ring::{Full, RingOptions, RingPool};
 use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicU32, Ordering};
 
@@ -197,13 +197,13 @@ fn loom_at_a_cap_of_none_everybody_leaves() {
 /// Two chunks of 4 KiB: one slice in the first, which is closed, and one of the owner's that keeps
 /// the second.
 fn pool() -> RingPool {
-    let options = PoolOptions {
+    let options = RingOptions {
         bytes: 2 * 4096,
         max_slice_bytes: 2048,
         chunk_bytes: Some(4096),
         window_bytes: Some(2 * 4096),
         pages: Pages::Small,
-        ..PoolOptions::default()
+        ..RingOptions::default()
     };
     RingPool::new(&options).expect("two chunks")
 }
@@ -215,7 +215,7 @@ fn loom_the_real_pool_waits_for_a_handle() {
     model(|| {
         let mut pool = pool();
         let slice = pool.copy_in(&[7; 64]).expect("an empty pool");
-        let span: Span = pool.stage_span(slice).expect("its own slice");
+        let span: Span = pool.push_span(slice).expect("its own slice");
         let rest = [(); 3]
             .map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
         let lane = Lane::new();

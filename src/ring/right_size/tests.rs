@@ -15,7 +15,7 @@ const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 160 };
 
 /// The chunks opened, the waste, what is alive at the end and what was refused: equal where the
 /// same went into the same chunks.
-fn outcome(options: &PoolOptions, operations: &[(u8, u16, u16)]) -> (PoolStats, RightSize) {
+fn outcome(options: &RingOptions, operations: &[(u8, u16, u16)]) -> (RingStats, RightSize) {
     let mut model = Model::over(RingPool::new(options).expect("a pool of the hinted size"));
     operations.iter().for_each(|&numbers| model.apply(op(numbers)));
     (model.pool.stats(), model.pool.right_size())
@@ -47,8 +47,8 @@ proptest! {
 fn run_fifo(pool: &mut RingPool, alive: i64) -> u64 {
     for _ in 0..alive * 4 {
         if let Ok(slice) = pool.copy_in(&[7; 1000]) {
-            let staged = pool.stage(slice).expect("its own pool");
-            pool.release(staged.sequence() - alive);
+            let pushed = pool.push(slice).expect("its own pool");
+            pool.release(pushed.sequence() - alive);
         }
     }
     pool.stats().refused_pool
@@ -113,7 +113,7 @@ fn pool_and_window_alone_keep_the_default_chunk() {
                 }
                 let bytes = (1usize << pool_shift) + (1 << (pool_shift - 2));
                 let base =
-                    PoolOptions { bytes, max_slice_bytes, window_bytes, ..PoolOptions::default() };
+                    RingOptions { bytes, max_slice_bytes, window_bytes, ..RingOptions::default() };
                 for readers in [Readers::OwnCore, Readers::OtherCores] {
                     let (all, less) = keeps_the_chunk(&base, topology, readers);
                     (cases, smaller) = (cases + all, smaller + less);
@@ -128,17 +128,17 @@ fn pool_and_window_alone_keep_the_default_chunk() {
 }
 
 /// How many hints were checked, and how many of them were for a smaller pool.
-fn keeps_the_chunk(base: &PoolOptions, topology: &Topology, readers: Readers) -> (usize, usize) {
-    let layout_of = |options: &PoolOptions| options.layout_on(|| topology, readers);
+fn keeps_the_chunk(base: &RingOptions, topology: &Topology, readers: Readers) -> (usize, usize) {
+    let layout_of = |options: &RingOptions| options.layout_on(|| topology, readers);
     let Ok(layout) = layout_of(base) else { return (0, 0) };
     let (mut cases, mut smaller) = (0, 0);
     for busy in (1..=layout.chunks() as usize).step_by(1 + layout.chunks() as usize / 7) {
         let stats =
-            PoolStats { high_water_bytes: busy * layout.chunk_bytes(), ..PoolStats::default() };
+            RingStats { high_water_bytes: busy * layout.chunk_bytes(), ..RingStats::default() };
         let right = RightSize::of(&stats, &layout, 0);
         let (bytes, window_bytes) = (right.pool_bytes, Some(right.window_bytes));
         let again =
-            layout_of(&PoolOptions { bytes, window_bytes, ..base.clone() }).expect("it fits");
+            layout_of(&RingOptions { bytes, window_bytes, ..base.clone() }).expect("it fits");
         assert_eq!(again.chunk_bytes(), layout.chunk_bytes(), "{right:?} from {layout:?}");
         assert!(again.chunks() as usize >= busy && right.pool_bytes <= layout.pool_bytes());
         assert!(layout_of(&right.options(base)).is_ok(), "{right:?}");

@@ -8,11 +8,11 @@ use crate::ring::Sequence;
 pub(super) type Reserved<'l> = LaneGrant<'l>;
 
 /// The claim's sequence.
-pub(super) fn stage(claim: Claim<'_, Tag>, tag: Tag) -> Sequence {
-    claim.stage(tag)
+pub(super) fn push(claim: Claim<'_, Tag>, tag: Tag) -> Sequence {
+    claim.push(tag)
 }
 
-/// As [`stage`].
+/// As [`push`].
 pub(super) fn publish(claim: Claim<'_, Tag>, tag: Tag) -> Sequence {
     claim.publish(tag)
 }

@@ -29,7 +29,7 @@ pub(super) enum Into {
 /// What becomes of a claim.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum And {
-    Stage,
+    Push,
     Publish,
     Drop,
     Leak,
@@ -55,9 +55,9 @@ pub(super) enum Op {
     Token { pick: usize, keep: usize, next: Next },
     Cut { pick: usize, skip: usize, len: usize },
     DropReceived { pick: usize },
-    StageSlice { pick: usize, publish: bool },
-    StageForeign,
-    StageEmpty,
+    PushSlice { pick: usize, publish: bool },
+    PushForeign,
+    PushEmpty,
     DropSlice { pick: usize },
     RetainSlice { pick: usize },
     CloneRetained { pick: usize },
@@ -139,7 +139,7 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         0..13 => reserve(one, two, inner()),
         13..27 => {
             use And::*;
-            let and = [Publish, Publish, Publish, Stage, Stage, Stage, Drop, Leak][two % 8];
+            let and = [Publish, Publish, Publish, Push, Push, Push, Drop, Leak][two % 8];
             Op::Claim { len: len_of(one), keep: two / 8, and, meanwhile: inner() }
         }
         27..34 => {
@@ -150,9 +150,9 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         }
         34..37 => Op::Cut { pick, skip: one % 90, len: one / 90 % 200 },
         37 => Op::DropReceived { pick },
-        38..46 => Op::StageSlice { pick, publish: one.is_multiple_of(3) },
-        46 => Op::StageForeign,
-        47 => Op::StageEmpty,
+        38..46 => Op::PushSlice { pick, publish: one.is_multiple_of(3) },
+        46 => Op::PushForeign,
+        47 => Op::PushEmpty,
         48..50 => Op::DropSlice { pick },
         50 => Op::RetainSlice { pick },
         51 => Op::CloneRetained { pick },

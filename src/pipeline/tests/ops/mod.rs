@@ -39,9 +39,9 @@ impl Model {
             Op::Token { pick, keep, next } => self.token(pick, keep, next),
             Op::Cut { pick, skip, len } => self.cut(pick, skip, len),
             Op::DropReceived { pick } => drop(take(&mut self.received, pick)),
-            Op::StageSlice { pick, publish } => self.stage_slice(pick, publish),
-            Op::StageForeign => self.stage_foreign(),
-            Op::StageEmpty => self.stage_empty(),
+            Op::PushSlice { pick, publish } => self.push_slice(pick, publish),
+            Op::PushForeign => self.push_foreign(),
+            Op::PushEmpty => self.push_empty(),
             Op::DropSlice { pick } => drop(take(&mut self.slices, pick)),
             Op::RetainSlice { pick } => {
                 let slice = self.slices.get(pick % self.slices.len().max(1));

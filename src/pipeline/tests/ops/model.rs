@@ -16,7 +16,7 @@ use crate::pipeline::{Failure, Held, Lane, LaneSpec, PanicPolicy, Reclaim, Stage
 use crate::region::Pages;
 use crate::ring::model::looks_after;
 use crate::ring::{
-    FlightId, InFlight, PoolOptions, PoolSlice, Received, Retained, RingPool, Sequence, Token,
+    FlightId, InFlight, PoolSlice, Received, Retained, RingOptions, RingPool, Sequence, Token,
 };
 
 pub(super) const CHUNK: usize = 4096;
@@ -48,14 +48,14 @@ impl Shape {
 
     /// The specification, and the columns of its stages.
     pub(super) fn spec(&self) -> (LaneSpec, Vec<Columns>) {
-        let pool = PoolOptions {
+        let pool = RingOptions {
             bytes: self.chunks * CHUNK,
             max_slice_bytes: MAX,
             chunk_bytes: Some(CHUNK),
             window_bytes: Some(3 * CHUNK),
             pinned_chunks_max: Some(1),
             pages: Pages::Small,
-            ..PoolOptions::default()
+            ..RingOptions::default()
         };
         let mut spec = LaneSpec::new(pool, self.slots).reclaim(self.reclaim).on_panic(self.policy);
         let mut names = (0..).map(|number: usize| (number, number.to_string()));
@@ -165,7 +165,7 @@ pub(super) struct Model {
     /// Attached stages, and dead ones, in the order in which the lane looks at them.
     pub(super) attached: Vec<usize>,
     pub(super) detached: Vec<usize>,
-    /// Everything that was staged.
+    /// Everything that was pushed.
     pub(super) events: Vec<Tag>,
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
@@ -222,7 +222,7 @@ impl Model {
         }
     }
 
-    pub(super) fn staged(&self) -> Sequence {
+    pub(super) fn pushed(&self) -> Sequence {
         self.events.len() as i64 - 1
     }
 
@@ -319,7 +319,7 @@ impl Model {
         let expected =
             ((self.published + 1) as u64, (self.reclaimed + 1) as u64, self.refused_ring);
         assert_eq!((stats.published, stats.reclaimed, stats.refused_ring), expected);
-        assert_eq!(stats.slots_in_use as i64, self.staged() - self.reclaimed, "slots in use");
+        assert_eq!(stats.slots_in_use as i64, self.pushed() - self.reclaimed, "slots in use");
         assert_eq!(lane.free_slots() + stats.slots_in_use, self.shape.slots);
         let released = match self.shape.reclaim {
             Reclaim::OnConsume => self.reclaimed,

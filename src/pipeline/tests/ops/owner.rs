@@ -9,7 +9,7 @@ use super::draw::{And, Into, MAX, Next, Op, Turn};
 use super::model::{CHUNK, Leaky, Model};
 use super::payload::{Tag, assert_shows, fill};
 use super::take;
-use crate::pipeline::{Lane, PanicPolicy, Reclaim, Refused, StageRefusal};
+use crate::pipeline::{Lane, PanicPolicy, PushRefusal, Reclaim, Refused};
 use crate::ring::{Full, InFlight, Sequence};
 
 impl Model {
@@ -19,17 +19,17 @@ impl Model {
         first.filter(|_| self.is_poisoned()).or(self.closing.then_some(Refused::Closed))
     }
 
-    /// What is staged is published now.
+    /// What is pushed is published now.
     fn flushed(&mut self) {
-        self.published = self.staged();
+        self.published = self.pushed();
     }
 
-    /// Whether a slot can be had: if not, what is staged is published.
+    /// Whether a slot can be had: if not, what is pushed is published.
     fn room(&mut self) -> Result<(), Refused> {
         if let Some(why) = self.shut() {
             return Err(why);
         }
-        if self.staged() - self.reclaimed < self.shape.slots as i64 {
+        if self.pushed() - self.reclaimed < self.shape.slots as i64 {
             return Ok(());
         }
         if self.consumed() > self.reclaimed {
@@ -42,7 +42,7 @@ impl Model {
     }
 
     /// The lane has looked whether it had room for so many bytes: it may have reclaimed, and has
-    /// published what was staged if it says no.
+    /// published what was pushed if it says no.
     fn made_room(&mut self, lane: &Lane<Tag>, asked: usize, refused: Option<Refused>) {
         let stats = lane.stats();
         let reclaimed = stats.reclaimed as i64 - 1;
@@ -125,7 +125,7 @@ impl Model {
 
     pub(super) fn claim(&mut self, len: usize, keep: usize, and: And, meanwhile: Option<Box<Op>>) {
         let Some(mut lane) = self.lane.take() else { return };
-        let (room, serial, sequence) = (self.room(), self.next_serial(), self.staged() + 1);
+        let (room, serial, sequence) = (self.room(), self.next_serial(), self.pushed() + 1);
         let mut refused = None;
         match lane.claim(len) {
             Err(full) => refused = Some(full),
@@ -136,16 +136,16 @@ impl Model {
                 fill(&mut claim, serial);
                 assert_shows(&claim, serial, len.min(keep));
                 let tag = Tag { sequence, serial, len: len.min(keep) };
-                let staged = match and {
+                let pushed = match and {
                     And::Drop => return self.unclaimed(lane, len),
                     And::Leak => {
                         let _leaked = ManuallyDrop::new(claim);
                         return self.unclaimed(lane, len);
                     }
-                    And::Stage => calls::stage(claim, tag),
+                    And::Push => calls::push(claim, tag),
                     And::Publish => calls::publish(claim, tag),
                 };
-                self.claimed(tag, staged, matches!(and, And::Publish));
+                self.claimed(tag, pushed, matches!(and, And::Publish));
             }
         }
         match room {
@@ -160,20 +160,20 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    /// A claim was staged, whatever has become of the lane since.
-    fn claimed(&mut self, tag: Tag, staged: Sequence, publish: bool) {
-        assert_eq!(staged, tag.sequence);
+    /// A claim was pushed, whatever has become of the lane since.
+    fn claimed(&mut self, tag: Tag, pushed: Sequence, publish: bool) {
+        assert_eq!(pushed, tag.sequence);
         self.events.push(tag);
         if publish {
             self.flushed();
         }
     }
 
-    pub(super) fn stage_slice(&mut self, pick: usize, publish: bool) {
+    pub(super) fn push_slice(&mut self, pick: usize, publish: bool) {
         let Some(mut lane) = self.lane.take() else { return };
         if let Some((slice, serial, len)) = take(&mut self.slices, pick) {
-            let (room, tag) = (self.room(), Tag { sequence: self.staged() + 1, serial, len });
-            match if publish { lane.publish(slice, tag) } else { lane.stage(slice, tag) } {
+            let (room, tag) = (self.room(), Tag { sequence: self.pushed() + 1, serial, len });
+            match if publish { lane.publish(slice, tag) } else { lane.push(slice, tag) } {
                 Ok(sequence) => {
                     assert!(room.is_ok() && sequence == tag.sequence);
                     self.events.push(tag);
@@ -184,7 +184,7 @@ impl Model {
                 Err(refused) => {
                     assert_eq!(
                         (Err(refused.why), refused.meta),
-                        (room.map_err(StageRefusal::Refused), tag)
+                        (room.map_err(PushRefusal::Refused), tag)
                     );
                     self.slices.push((refused.slice.expect("it comes back"), serial, len));
                 }
@@ -193,21 +193,21 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    pub(super) fn stage_foreign(&mut self) {
+    pub(super) fn push_foreign(&mut self) {
         let Some(mut lane) = self.lane.take() else { return };
         let (room, slice) =
             (self.room(), self.foreign.copy_in(b"other").expect("a pool of its own"));
-        let refused = lane.stage(slice, Tag::default()).expect_err("it is another pool's");
-        assert_eq!(refused.why, room.err().map_or(StageRefusal::Foreign, StageRefusal::Refused));
+        let refused = lane.push(slice, Tag::default()).expect_err("it is another pool's");
+        assert_eq!(refused.why, room.err().map_or(PushRefusal::Foreign, PushRefusal::Refused));
         assert_eq!(&refused.slice.expect("it comes back")[..], b"other");
         self.lane = Some(lane);
     }
 
-    pub(super) fn stage_empty(&mut self) {
+    pub(super) fn push_empty(&mut self) {
         let Some(mut lane) = self.lane.take() else { return };
         let room = self.room();
-        let tag = Tag { sequence: self.staged() + 1, serial: self.next_serial(), len: 0 };
-        match lane.stage_empty(tag) {
+        let tag = Tag { sequence: self.pushed() + 1, serial: self.next_serial(), len: 0 };
+        match lane.push_empty(tag) {
             Ok(sequence) => {
                 assert!(room.is_ok() && sequence == tag.sequence);
                 self.events.push(tag);
@@ -216,7 +216,7 @@ impl Model {
                 assert!(refused.slice.is_none());
                 assert_eq!(
                     (Err(refused.why), refused.meta),
-                    (room.map_err(StageRefusal::Refused), tag)
+                    (room.map_err(PushRefusal::Refused), tag)
                 );
             }
         }
@@ -226,7 +226,7 @@ impl Model {
     pub(super) fn flush(&mut self) {
         let Some(lane) = &mut self.lane else { return };
         let flushed = lane.flush() as i64;
-        assert_eq!(flushed, self.staged() - self.published);
+        assert_eq!(flushed, self.pushed() - self.published);
         self.flushed();
     }
 

@@ -16,13 +16,13 @@ use crate::pipeline::state::StageState;
 use crate::pipeline::{CloseReport, Lane, PanicPolicy, Reclaim, Refused, Stage};
 use crate::ring::{Full, PoolSlice, Retained, Token};
 
-/// The owner: what it has staged and holds.
+/// The owner: what it has pushed and holds.
 struct Owner {
     lane: Lane<Tag>,
     draw: Draw,
     serial: u64,
-    /// Events that were staged, or published: sequences that were given out.
-    staged: i64,
+    /// Events that were pushed, or published: sequences that were given out.
+    pushed: i64,
     slices: Vec<(PoolSlice, u64, usize)>,
     tokens: Vec<(Token, u64, usize)>,
     retained: Vec<(Retained, u64, usize)>,
@@ -32,7 +32,7 @@ struct Owner {
 impl Owner {
     fn tag(&mut self, len: usize) -> Tag {
         self.serial += 1;
-        Tag { sequence: self.staged + 1, serial: self.serial, len }
+        Tag { sequence: self.pushed + 1, serial: self.serial, len }
     }
 
     fn len(&mut self) -> usize {
@@ -48,12 +48,12 @@ impl Owner {
         match self.draw.below(32) {
             0..12 => self.claim(),
             12..16 => self.reserve(),
-            16..20 => self.stage_slice(pick),
+            16..20 => self.push_slice(pick),
             20 => self.commit_token(pick),
             21 => {
                 let tag = self.tag(0);
-                if let Ok(sequence) = self.lane.stage_empty(tag) {
-                    self.note_staged(tag, sequence);
+                if let Ok(sequence) = self.lane.push_empty(tag) {
+                    self.note_pushed(tag, sequence);
                 }
             }
             22 => drop(take(&mut self.slices, pick)),
@@ -84,25 +84,25 @@ impl Owner {
         }
     }
 
-    fn note_staged(&mut self, tag: Tag, sequence: i64) {
+    fn note_pushed(&mut self, tag: Tag, sequence: i64) {
         assert_eq!(sequence, tag.sequence, "sequences follow without a gap");
-        self.staged = sequence;
+        self.pushed = sequence;
     }
 
     fn claim(&mut self) {
         let len = self.len();
         let tag = self.tag(len);
         let publish = self.draw.one_in(2);
-        let staged = match self.lane.claim(len) {
+        let pushed = match self.lane.claim(len) {
             Err(full) => return self.refused(full),
             Ok(mut claim) => {
                 fill(&mut claim, tag.serial);
-                if publish { calls::publish(claim, tag) } else { calls::stage(claim, tag) }
+                if publish { calls::publish(claim, tag) } else { calls::push(claim, tag) }
             }
         };
-        self.note_staged(tag, staged);
+        self.note_pushed(tag, pushed);
         if publish {
-            self.assert_published(staged);
+            self.assert_published(pushed);
         }
     }
 
@@ -128,13 +128,13 @@ impl Owner {
         }
     }
 
-    fn stage_slice(&mut self, pick: usize) {
+    fn push_slice(&mut self, pick: usize) {
         let Some((slice, serial, len)) = take(&mut self.slices, pick) else { return };
         let tag = Tag { serial, len, ..self.tag(len) };
         let publish = self.draw.one_in(2);
-        match if publish { self.lane.publish(slice, tag) } else { self.lane.stage(slice, tag) } {
+        match if publish { self.lane.publish(slice, tag) } else { self.lane.push(slice, tag) } {
             Ok(sequence) => {
-                self.note_staged(tag, sequence);
+                self.note_pushed(tag, sequence);
                 if publish {
                     self.assert_published(sequence);
                 }
@@ -216,7 +216,7 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
         lane: started.lane,
         draw: draw.clone(),
         serial: 0,
-        staged: -1,
+        pushed: -1,
         slices,
         tokens,
         retained,
