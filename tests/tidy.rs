@@ -40,7 +40,6 @@ const UNSAFE_FILES: &[&str] = &[
     "src/class/home.rs",
     "src/class/local.rs",
     "src/class/memory.rs",
-    "src/class/tests/fork.rs",
     "src/pipeline/abort.rs",
     "src/pipeline/column.rs",
     "src/pipeline/event.rs",
@@ -71,8 +70,8 @@ const UNSAFE_FILES: &[&str] = &[
     "tests/class_zeroed.rs",
     "tests/lane_fork.rs",
     "tests/lane_no_alloc.rs",
-    "tests/lanes/no_membarrier.rs",
-    "tests/forks/mod.rs",
+    "tests/support/src/fork.rs",
+    "tests/support/src/membarrier.rs",
 ];
 
 #[track_caller]

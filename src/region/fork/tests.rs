@@ -1,29 +1,12 @@
 //! Forks of this process, with regions of each kind: wiped, left out, and inherited.
 #![allow(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use slipring_test_support::in_child;
 
 use super::*;
 use crate::region::map::{Mapping, page_bytes};
 use crate::region::reserve::Reserve;
 use crate::region::{Numa, PageKind, Pages};
-
-/// What the child found, as its exit status.
-fn in_child(check: impl FnOnce()) -> i32 {
-    // SAFETY: I92. The child runs `check` and ends; it never returns into the test.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process for a child");
-    if child == 0 {
-        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. As above.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: I92. The status is a local integer.
-    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(waited, child);
-    status
-}
 
 const BYTES: usize = 1 << 20;
 

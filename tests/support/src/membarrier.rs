@@ -1,14 +1,17 @@
-//! A filter of system calls that refuses `membarrier(2)` to the calling thread and those it starts.
-//! What is started behind it settles for fences; what was started before it, in a process that had
-//! registered, finds its sleepers without their barrier.
+//! A filter of system calls that refuses `membarrier(2)` to the calling thread and the threads that
+//! it starts afterwards.
+//!
+//! Lanes and pools that are started afterwards use fences. Those that were started before, in a
+//! process that had registered for the barrier, find that their sleepers can't issue it.
 #![allow(unsafe_code)]
 
 use std::io::Error;
 
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 
-/// Installs a filter that answers `membarrier` with EPERM. It can't be taken back: use it on a
-/// test's own thread. A kernel without such filters runs the test with the barrier that it has.
+/// Installs a filter that answers `membarrier` with EPERM. A filter can't be removed: install it on
+/// a thread of the test's own. On a kernel without such filters nothing changes, and the test runs
+/// with the barrier.
 pub fn forbid_membarrier() {
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut program = [
@@ -27,7 +30,10 @@ pub fn forbid_membarrier() {
     let installed =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
     if installed != 0 {
-        return println!("this kernel takes no filter of system calls: {}", Error::last_os_error());
+        return println!(
+            "this kernel accepts no filter of system calls: {}",
+            Error::last_os_error()
+        );
     }
     // SAFETY: I91. Three integers.
     let answer = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) };
