@@ -98,6 +98,7 @@ mod barrier;
 pub mod class;
 #[cfg(feature = "pipeline")]
 pub mod latency;
+pub mod machine;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "pipeline")]

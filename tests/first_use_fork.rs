@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::pipeline::CpuMask;
+use slipring::machine::CpuMask;
 use slipring::queue::{QueueOptions, queue};
 
 use slipring_test_support::in_child;

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use lanes::feed;
-use slipring::pipeline::{CpuMask, LaneSpec, Outcome, PinPolicy, StageSpec, Started, View, Wait};
+use slipring::machine::{CpuMask, PinPolicy};
+use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::RingOptions;
 use slipring_test_support::{

@@ -4,10 +4,10 @@
 //! Promises an error with the figures for each known limit. It isn't a reservation: others may take
 //! memory between the check and the touch. A limit that can't be read is ignored here.
 
-use super::cgroup;
 use super::error::RegionError;
-use super::kernel::{Roots, field_bytes, field_word, soft_limit};
 use super::options::PageKind;
+use crate::machine::cgroup;
+use crate::machine::kernel::{Roots, field_bytes, field_word, soft_limit};
 
 /// The bit of CAP_IPC_LOCK in a capability set: a process that has it may lock without a limit.
 const CAP_IPC_LOCK: u32 = 14;

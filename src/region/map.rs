@@ -15,14 +15,17 @@
 //! page. Under Miri there are no guards and every request is a no-op.
 #![allow(unsafe_code)]
 
-use super::fork::Listed;
-use super::options::PageKind;
-use super::span::{Span, SpanError, align_up};
-use crate::sync::{AtomicU64, Ordering};
-use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::time::Instant;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::extent::{Extent, ExtentError, align_up};
+use super::holes::ListedHole;
+use super::options::PageKind;
+use crate::machine;
 
 /// An owned range, not yet backed by pages until it is touched.
 #[derive(Debug)]
@@ -31,12 +34,12 @@ pub(crate) struct Mapping {
     /// it has a hole for.
     whole: ManuallyDrop<MmapRaw>,
     /// The region's place in the mapping.
-    inside: Span,
+    inside: Extent,
     kind: PageKind,
     /// Bytes of a base page.
     page_bytes: usize,
     /// Set where children have a hole instead of the region.
-    left_out: Option<Listed>,
+    left_out: Option<ListedHole>,
 }
 
 /// Advice to the kernel about the whole range. None of it changes a byte in this process.
@@ -57,20 +60,27 @@ pub(crate) enum Tie {
     Only,
 }
 
+/// How the pages were supplied, and how long it took in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) by_loop: bool,
+    pub(crate) touch_ns: u64,
+}
+
 /// The length for mmap that holds `len` bytes of a page kind, including the guards and the room for
 /// alignment.
 pub(crate) fn address_bytes(
     kind: PageKind,
     len: usize,
     page_bytes: usize,
-) -> Result<usize, SpanError> {
+) -> Result<usize, ExtentError> {
     if !has_guards(kind) {
         return Ok(len);
     }
     // The base is at most one page kind past the first guard, and mmap's start is a multiple of a
     // base page.
     let extra = 2 * page_bytes + (kind.bytes(page_bytes) - page_bytes);
-    Ok(Span::new(extra, len)?.end())
+    Ok(Extent::new(extra, len)?.end())
 }
 
 fn has_guards(kind: PageKind) -> bool {
@@ -81,7 +91,7 @@ impl Mapping {
     /// Maps `len` bytes, a multiple of the page kind, on a machine with base pages of `page_bytes`.
     pub(crate) fn new(kind: PageKind, len: usize, page_bytes: usize) -> Result<Mapping, i32> {
         assert!(
-            page_bytes.is_power_of_two() && page_bytes >= self::page_bytes(),
+            page_bytes.is_power_of_two() && page_bytes >= machine::page_bytes(),
             "pages of {page_bytes} bytes"
         );
         let kind_bytes = kind.bytes(page_bytes);
@@ -99,11 +109,11 @@ impl Mapping {
         let whole = MmapRaw::from(options.map_anon().map_err(|error| number_of(&error))?);
         let start = whole.as_mut_ptr().addr();
         let offset = if has_guards(kind) {
-            align_up(start + self::page_bytes(), kind_bytes).map_err(|_| libc::ENOMEM)? - start
+            align_up(start + machine::page_bytes(), kind_bytes).map_err(|_| libc::ENOMEM)? - start
         } else {
             0
         };
-        let inside = Span::new(offset, len).map_err(|_| libc::ENOMEM)?;
+        let inside = Extent::new(offset, len).map_err(|_| libc::ENOMEM)?;
         assert!(
             inside.end() <= whole.len(),
             "{inside:?} ends past its mapping of {whole_bytes} bytes"
@@ -140,8 +150,8 @@ impl Mapping {
     }
 
     /// The addresses, as the kernel's files name them.
-    pub(crate) fn addresses(&self) -> Span {
-        let span = Span::new(self.base().as_ptr().addr(), self.inside.len());
+    pub(crate) fn addresses(&self) -> Extent {
+        let span = Extent::new(self.base().as_ptr().addr(), self.inside.len());
         span.expect("an address range that was granted overflows")
     }
 
@@ -204,8 +214,8 @@ impl Mapping {
 
     /// As [`Mapping::keep_from_children`], for what can't be wiped.
     pub(crate) fn leave_out_of_children(&mut self) -> Result<(), i32> {
-        // Listed first: a fork in between finds that there is no hole.
-        let listed = Listed::new(self.addresses()).ok_or(libc::ENOSPC)?;
+        // ListedHole first: a fork in between finds that there is no hole.
+        let listed = ListedHole::new(self.addresses()).ok_or(libc::ENOSPC)?;
         self.advise(Advice::DontFork)?;
         self.left_out = Some(listed);
         Ok(())
@@ -244,43 +254,56 @@ impl Mapping {
         let result = unsafe { libc::mlock(self.base().as_ptr().cast(), self.len()) };
         checked(result.into())
     }
+
+    /// Populates every page from the calling thread and measures the time; the error is the
+    /// kernel's number. It is the first touch, so it decides the NUMA node. It comes after all
+    /// advice, because huge pages that are requested after the touch come late or never. The
+    /// mapping is fresh: no other thread has its pointer yet.
+    pub(crate) fn touch(&self) -> Result<Touched, i32> {
+        // Miri has neither real pages nor, isolated, a clock.
+        if cfg!(miri) {
+            return Ok(Touched { by_loop: false, touch_ns: 0 });
+        }
+        let start = Instant::now();
+        let by_loop = loop {
+            match self.advise(Advice::PopulateWrite) {
+                Ok(()) => break false,
+                // A signal came between. The pages supplied so far stay, so the loop ends.
+                Err(libc::EINTR) => {}
+                // Linux before 5.14 doesn't know the request.
+                Err(libc::EINVAL) => {
+                    self.touch_by_loop();
+                    break true;
+                }
+                Err(errno) => return Err(errno),
+            }
+        };
+        let touch_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Ok(Touched { by_loop, touch_ns })
+    }
+
+    /// Writes a zero into each page: its bytes are zero already, and a read wouldn't supply a page.
+    pub(super) fn touch_by_loop(&self) {
+        let (base, len) = (self.base(), self.len());
+        for offset in (0..len).step_by(self.page_bytes()) {
+            // SAFETY: I1. `offset` is less than the mapping's length, so the sum stays inside it.
+            let byte = unsafe { base.add(offset) };
+            // SAFETY: I6. The byte is inside our fresh mapping, and nobody else has a pointer to it
+            // yet.
+            unsafe { byte.write_volatile(0) };
+        }
+    }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // In a child that was made without the C library, the range is a hole, and the child may
         // have mapped anything there.
-        if self.left_out.as_ref().is_none_or(Listed::is_at_home) {
+        if self.left_out.as_ref().is_none_or(ListedHole::is_in_own_process) {
             // SAFETY: I1. It is dropped once, here, and isn't used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.whole) };
         }
     }
-}
-
-/// Bytes of this machine's base pages.
-pub(crate) fn page_bytes() -> usize {
-    // No lock: a forked child might find it taken.
-    static PAGE_BYTES: AtomicU64 = AtomicU64::new(0);
-    let known = PAGE_BYTES.load(Ordering::Relaxed);
-    if known != 0 {
-        return known as usize;
-    }
-    // SAFETY: I5. The call takes no pointer and returns a number.
-    let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let bytes = usize::try_from(asked).ok().filter(|bytes| bytes.is_power_of_two());
-    let bytes = bytes.expect("every machine has a page size");
-    PAGE_BYTES.store(bytes as u64, Ordering::Relaxed);
-    bytes
-}
-
-/// The CPU that the calling thread runs on at this moment: it stays so only on a pinned thread.
-pub(crate) fn current_cpu() -> Option<usize> {
-    if cfg!(miri) {
-        return None;
-    }
-    // SAFETY: I5. The call takes no pointer and touches no memory of ours.
-    let cpu = unsafe { libc::sched_getcpu() };
-    usize::try_from(cpu).ok()
 }
 
 fn checked(result: i64) -> Result<(), i32> {

@@ -34,11 +34,9 @@
 //! # Ok::<(), slipring::ring::RingError>(())
 //! ```
 
-mod cgroup;
-pub(crate) mod cpulist;
 mod error;
-mod fork;
-mod kernel;
+pub(crate) mod extent;
+mod holes;
 mod limits;
 mod map;
 mod options;
@@ -47,28 +45,13 @@ mod placement;
 mod region;
 mod report;
 pub(crate) mod reserve;
-mod smaps;
-pub(crate) mod span;
-mod topology;
-mod touch;
 
-#[cfg(all(test, not(miri)))]
-pub(crate) mod fake;
-#[cfg(test)]
-#[cfg_attr(
-    any(miri, loom),
-    allow(dead_code, reason = "some tests need files, or threads that loom knows")
-)]
-pub(crate) mod machines;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ParsePagesError, RegionError};
-pub use options::{Lock, Numa, PageKind, Pages};
+pub use error::RegionError;
+pub use options::{Lock, Numa, PageKind, Pages, ParsePagesError};
 pub use report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
-pub use topology::{Topology, window_default_bytes};
 
-pub(crate) use map::page_bytes;
 pub(crate) use options::RegionOptions;
 pub(crate) use region::Region;
-pub(crate) use topology::window_own_core_default_bytes;

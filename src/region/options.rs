@@ -2,7 +2,6 @@
 //!
 //! Says nothing about what is granted; see [`crate::region::RegionReport`].
 
-use super::error::ParsePagesError;
 use std::fmt;
 use std::str::FromStr;
 
@@ -105,6 +104,26 @@ impl FromStr for Pages {
         found.map(|(pages, _)| *pages).ok_or_else(|| ParsePagesError { text: text.to_owned() })
     }
 }
+
+/// A word that isn't one of [`Pages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParsePagesError {
+    /// What was given.
+    pub text: String,
+}
+
+impl fmt::Display for ParsePagesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pages: {:?} isn't one of", self.text)?;
+        for (number, word) in Pages::words().enumerate() {
+            write!(f, "{} {word}", if number == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ParsePagesError {}
 
 /// Whether the pages of a region are locked in memory (`mlock`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

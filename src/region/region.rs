@@ -4,17 +4,16 @@
 //! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand
 //! out bytes.
 
+use std::ptr::NonNull;
+
 use super::error::RegionError;
-use super::kernel::{Roots, chosen, field_word};
+use super::extent::align_up;
 use super::limits::{self, Need};
 use super::map::{self, Advice, Mapping};
 use super::options::{Lock, PageKind, RegionOptions};
-use super::placement::Placement;
-use super::report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
-use super::smaps;
-use super::span::align_up;
-use super::touch::touch;
-use std::ptr::NonNull;
+use super::placement::NumaPlacement;
+use super::report::{self, Downgrade, Granted, PagesGranted, RegionReport, small_pages_cause};
+use crate::machine::kernel::Roots;
 
 /// One mapped and touched range of memory. It is unmapped when it is dropped, on any thread. It has
 /// one owner, so it isn't `Clone`.
@@ -26,11 +25,11 @@ pub(crate) struct Region {
 }
 
 /// What all attempts at one region share.
-struct Request<'a> {
+struct RegionRequest<'a> {
     options: &'a RegionOptions,
     /// The usable length.
     bytes: usize,
-    placement: Placement,
+    placement: NumaPlacement,
     roots: &'a Roots,
 }
 
@@ -69,8 +68,8 @@ impl Region {
         }
         let bytes = align_up(asked_bytes, roots.page_bytes)
             .map_err(|_| RegionError::TooLarge { asked_bytes })?;
-        let placement = Placement::choose(options.numa, roots)?;
-        let request = Request { options, bytes, placement, roots };
+        let placement = NumaPlacement::choose(options.numa, roots)?;
+        let request = RegionRequest { options, bytes, placement, roots };
         let ladder = if cfg!(miri) { &[PageKind::Small] } else { options.pages.ladder() };
         assert!(!ladder.is_empty(), "{} names no page kind", options.pages);
         let (above, last) = ladder.split_at(ladder.len() - 1);
@@ -106,7 +105,7 @@ impl Region {
     }
 }
 
-impl Request<'_> {
+impl RegionRequest<'_> {
     /// One page kind, from the limits to the report.
     fn attempt(&self, kind: PageKind, above: &[Downgrade]) -> Result<Region, RegionError> {
         let page_bytes = self.roots.page_bytes;
@@ -127,7 +126,7 @@ impl Request<'_> {
         let thp_refusal = self.advise(&mut mapping, &mut downgrades);
         downgrades.extend(self.placement.apply(&mapping)?);
         let touched =
-            touch(&mapping).map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
+            mapping.touch().map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
         if touched.by_loop {
             downgrades.push(Downgrade::TouchedByLoop);
         }
@@ -212,21 +211,21 @@ impl Request<'_> {
         mapping: &Mapping,
         thp_refusal: Option<i32>,
         downgrades: &mut Vec<Downgrade>,
-    ) -> smaps::Granted {
+    ) -> Granted {
         let mapped_bytes = mapping.len();
         if cfg!(miri) {
             let pages = PagesGranted { small_bytes: mapped_bytes, ..PagesGranted::default() };
-            return smaps::Granted { pages, locked_bytes: 0 };
+            return Granted { pages, locked_bytes: 0 };
         }
         let text = self.roots.read_proc("self/smaps").unwrap_or_default();
         // More than was mapped would be the figures of a neighbour that the kernel merged with
         // ours.
-        let ours = |granted: &smaps::Granted| {
+        let ours = |granted: &Granted| {
             granted.pages.total_bytes().max(granted.locked_bytes) <= mapped_bytes
         };
-        let Some(granted) = smaps::granted(&text, mapping.addresses()).filter(ours) else {
+        let Some(granted) = report::granted(&text, mapping.addresses()).filter(ours) else {
             downgrades.push(Downgrade::Unread);
-            return smaps::Granted::default();
+            return Granted::default();
         };
         let small_bytes = granted.pages.small_bytes;
         if mapping.kind() == PageKind::Thp && small_bytes > 0 {
@@ -234,24 +233,5 @@ impl Request<'_> {
             downgrades.push(Downgrade::SmallPages { small_bytes, mapped_bytes, cause });
         }
         granted
-    }
-}
-
-/// The likeliest reason for small pages where huge ones were asked for.
-pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPagesCause {
-    if let Some(errno) = refusal {
-        return SmallPagesCause::Unsupported { errno };
-    }
-    let switch = roots.read_sys("kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
-    let status = roots.read_proc("self/status").unwrap_or_default();
-    match (chosen(&switch), field_word(&status, "THP_enabled:")) {
-        (Some("never"), _) => SmallPagesCause::SwitchedOff,
-        (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
-        _ => match roots.sys_number("kernel/mm/transparent_hugepage/hpage_pmd_size") {
-            Some(huge_bytes) if huge_bytes > PageKind::Thp.bytes(roots.page_bytes) => {
-                SmallPagesCause::Larger { huge_bytes }
-            }
-            _ => SmallPagesCause::Fragmented,
-        },
     }
 }

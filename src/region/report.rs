@@ -1,9 +1,13 @@
 //! What a region got: [`RegionReport`], read back from the kernel after touching. One line per
 //! fact.
 
-use super::error::{Errno, RegionError, Size};
-use super::options::PageKind;
 use std::fmt;
+
+use super::error::RegionError;
+use super::extent::Extent;
+use super::options::PageKind;
+use crate::machine::format::{Errno, HumanBytes};
+use crate::machine::kernel::{Roots, chosen, field_bytes, field_word};
 
 /// What was granted. Its text has one line for each fact, and one for each downgrade with its
 /// likely cause and the fix.
@@ -77,13 +81,13 @@ impl fmt::Display for RegionReport {
         writeln!(
             f,
             "region: {} asked, {} mapped",
-            Size(self.asked_bytes),
-            Size(self.mapped_bytes)
+            HumanBytes(self.asked_bytes),
+            HumanBytes(self.mapped_bytes)
         )?;
         write!(f, "pages:")?;
         let mut comma = "";
         for (kind, bytes) in self.pages.by_kind().into_iter().filter(|(_, bytes)| *bytes > 0) {
-            write!(f, "{comma} {} in {kind}", Size(bytes))?;
+            write!(f, "{comma} {} in {kind}", HumanBytes(bytes))?;
             comma = ",";
         }
         writeln!(f, "{}", if comma.is_empty() { " unknown" } else { "" })?;
@@ -91,7 +95,7 @@ impl fmt::Display for RegionReport {
             Some(node) => writeln!(f, "node: {node}")?,
             None => writeln!(f, "node: unknown")?,
         }
-        writeln!(f, "locked: {}", Size(self.locked_bytes))?;
+        writeln!(f, "locked: {}", HumanBytes(self.locked_bytes))?;
         write!(f, "touched: in {:.1} ms", self.touch_ns as f64 / 1e6)?;
         self.downgrades.iter().try_for_each(|downgrade| write!(f, "\ndowngrade: {downgrade}"))
     }
@@ -206,8 +210,8 @@ impl fmt::Display for Downgrade {
                 write!(
                     f,
                     "{} of {} are in small pages: {cause}",
-                    Size(*small_bytes),
-                    Size(*mapped_bytes)
+                    HumanBytes(*small_bytes),
+                    HumanBytes(*mapped_bytes)
                 )
             }
             Downgrade::Unlocked { cause } => write!(f, "not locked: {cause}"),
@@ -215,7 +219,7 @@ impl fmt::Display for Downgrade {
             Downgrade::Elsewhere { node, elsewhere_bytes } => write!(
                 f,
                 "{} aren't on node {node}: it is likely full; free memory there or pin the lane to another node",
-                Size(*elsewhere_bytes)
+                HumanBytes(*elsewhere_bytes)
             ),
             Downgrade::Dumped { errno } => {
                 write!(
@@ -274,7 +278,7 @@ impl fmt::Display for SmallPagesCause {
                 write!(
                     f,
                     "this machine's transparent huge pages are of {}; use 4k, or a larger pool",
-                    Size(*huge_bytes)
+                    HumanBytes(*huge_bytes)
                 )
             }
             SmallPagesCause::Fragmented => {
@@ -286,3 +290,118 @@ impl fmt::Display for SmallPagesCause {
         }
     }
 }
+
+/// The likeliest reason for small pages where huge ones were asked for.
+pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPagesCause {
+    if let Some(errno) = refusal {
+        return SmallPagesCause::Unsupported { errno };
+    }
+    let switch = roots.read_sys("kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let status = roots.read_proc("self/status").unwrap_or_default();
+    match (chosen(&switch), field_word(&status, "THP_enabled:")) {
+        (Some("never"), _) => SmallPagesCause::SwitchedOff,
+        (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
+        _ => match roots.sys_number("kernel/mm/transparent_hugepage/hpage_pmd_size") {
+            Some(huge_bytes) if huge_bytes > PageKind::Thp.bytes(roots.page_bytes) => {
+                SmallPagesCause::Larger { huge_bytes }
+            }
+            _ => SmallPagesCause::Fragmented,
+        },
+    }
+}
+
+/// The figures of one range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) pages: PagesGranted,
+    pub(crate) locked_bytes: usize,
+}
+
+/// The figures of all mappings inside `range`, None when the text has none of them.
+pub(crate) fn granted(smaps: &str, range: Extent) -> Option<Granted> {
+    let mut sum = None;
+    let mut rest = smaps;
+    while let Some((span, body, next)) = next_mapping(rest) {
+        assert!(next.len() < rest.len(), "smaps isn't getting shorter");
+        if range.contains(span) {
+            add_mapping(sum.get_or_insert_default(), body);
+        }
+        rest = next;
+    }
+    sum
+}
+
+/// The first mapping of the text: its addresses, its fields, and the text behind it.
+fn next_mapping(text: &str) -> Option<(Extent, &str, &str)> {
+    let mut lines = text.split_inclusive('\n');
+    let mut skipped = 0;
+    let span = lines.find_map(|line| {
+        skipped += line.len();
+        header(line)
+    })?;
+    let body_len: usize = lines.take_while(|line| header(line).is_none()).map(str::len).sum();
+    let (body, next) = text[skipped..].split_at(body_len);
+    Some((span, body, next))
+}
+
+/// The addresses of a line like `7f0000000000-7f0000200000 rw-p 00000000 00:00 0`.
+fn header(line: &str) -> Option<Extent> {
+    let (first, end) = line.split_whitespace().next()?.split_once('-')?;
+    let first = usize::from_str_radix(first, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    Extent::new(first, end.checked_sub(first)?).ok()
+}
+
+fn add_mapping(sum: &mut Granted, body: &str) {
+    let bytes = |name| field_bytes(body, name).unwrap_or(0);
+    let reserved_bytes = bytes("Private_Hugetlb:") + bytes("Shared_Hugetlb:");
+    if reserved_bytes > 0 {
+        let page_bytes = bytes("KernelPageSize:");
+        let huge_1g = page_bytes == PageKind::Huge1G.bytes(0);
+        let kind =
+            if huge_1g { &mut sum.pages.huge_1g_bytes } else { &mut sum.pages.huge_2m_bytes };
+        *kind += reserved_bytes;
+        sum.locked_bytes += reserved_bytes;
+    }
+    let thp_bytes = bytes("AnonHugePages:");
+    sum.pages.thp_bytes += thp_bytes;
+    sum.pages.small_bytes += bytes("Rss:").saturating_sub(thp_bytes);
+    sum.locked_bytes += bytes("Locked:");
+}
+
+/// The bytes of `range` on each node, rising by node, from the text of numa_maps.
+pub(crate) fn bytes_by_node(numa_maps: &str, range: Extent) -> Vec<(u32, usize)> {
+    let mut nodes: Vec<(u32, usize)> = Vec::new();
+    for line in numa_maps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().and_then(|word| usize::from_str_radix(word, 16).ok());
+        let inside = first
+            .and_then(|first| Extent::new(first, 1).ok())
+            .is_some_and(|first| range.overlaps(first));
+        if !inside {
+            continue;
+        }
+        let words: Vec<&str> = words.collect();
+        let page_kib: Option<usize> =
+            words.iter().find_map(|word| word.strip_prefix("kernelpagesize_kB=")?.parse().ok());
+        for (node, pages) in words.iter().filter_map(|word| node_pages(word)) {
+            let bytes = pages.saturating_mul(page_kib.unwrap_or(4)).saturating_mul(1024);
+            match nodes.iter_mut().find(|(known, _)| *known == node) {
+                Some((_, sum)) => *sum += bytes,
+                None => nodes.push((node, bytes)),
+            }
+        }
+    }
+    nodes.sort_unstable();
+    assert!(nodes.windows(2).all(|pair| pair[0].0 < pair[1].0), "a node is counted twice");
+    nodes
+}
+
+/// The node and page count of a word like `N0=512`.
+fn node_pages(word: &str) -> Option<(u32, usize)> {
+    let (node, pages) = word.strip_prefix('N')?.split_once('=')?;
+    Some((node.parse().ok()?, pages.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

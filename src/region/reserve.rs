@@ -5,14 +5,16 @@
 //! back a part that somebody reads would change bytes under the reader, so that call is unsafe.
 #![allow(unsafe_code)]
 
-use super::error::RegionError;
-use super::kernel::Roots;
-use super::limits::{self, Need};
-use super::map::{self, Advice, Mapping, page_bytes};
-use super::options::{Numa, PageKind, Pages};
-use super::placement::Placement;
-use super::span::{Span, align_up};
 use std::ptr::NonNull;
+
+use super::error::RegionError;
+use super::extent::{Extent, align_up};
+use super::limits::{self, Need};
+use super::map::{self, Advice, Mapping};
+use super::options::{Numa, PageKind, Pages};
+use super::placement::NumaPlacement;
+use crate::machine::kernel::Roots;
+use crate::machine::page_bytes;
 
 /// One range of small or transparent huge pages. Its bytes are zero at first and after they were
 /// given back.
@@ -74,7 +76,7 @@ impl Reserve {
 
     /// Supplies the pages that hold a part: nothing in it changes. False where the kernel doesn't
     /// know the request (before 5.14).
-    pub(crate) fn populate(&self, part: Span) -> Result<bool, RegionError> {
+    pub(crate) fn populate(&self, part: Extent) -> Result<bool, RegionError> {
         let page_bytes = self.mapping.page_bytes();
         let start = part.offset() / page_bytes * page_bytes;
         let end = part.end().next_multiple_of(page_bytes).min(self.len());
@@ -104,7 +106,7 @@ impl Reserve {
     /// - The part is whole base pages ([`page_bytes`]) inside the reserve.
     /// - The caller owns every byte of it: nobody reads or writes there during the call, and no
     ///   reference to it exists.
-    pub(crate) unsafe fn give_back(&self, part: Span) -> bool {
+    pub(crate) unsafe fn give_back(&self, part: Extent) -> bool {
         let page_bytes = self.mapping.page_bytes();
         assert!(part.offset().is_multiple_of(page_bytes) && part.len().is_multiple_of(page_bytes));
         assert!(
@@ -125,7 +127,7 @@ impl Reserve {
 }
 
 /// What a reserve will take, checked, and where it goes.
-fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), RegionError> {
+fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, NumaPlacement), RegionError> {
     assert!(
         matches!(pages, Pages::Small | Pages::PreferThp),
         "{pages} can't be given back in parts"
@@ -136,7 +138,7 @@ fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), Reg
     let resident_bytes = align_up(bytes, kind.bytes(roots.page_bytes)).map_err(too_large)?;
     let address_bytes =
         map::address_bytes(kind, resident_bytes, roots.page_bytes).map_err(too_large)?;
-    let placement = Placement::choose(numa, &roots)?;
+    let placement = NumaPlacement::choose(numa, &roots)?;
     let need = Need {
         kind,
         address_bytes,
@@ -164,13 +166,13 @@ mod tests {
     #[test]
     fn what_is_given_back_is_zero_and_its_neighbours_are_not() {
         let reserve = reserve();
-        assert!(reserve.populate(Span::new(100, 2 * page_bytes()).unwrap()).unwrap());
+        assert!(reserve.populate(Extent::new(100, 2 * page_bytes()).unwrap()).unwrap());
         for page in 0..4 {
             // SAFETY: I90. Nobody else has the reserve.
             unsafe { byte(&reserve, page * page_bytes() + 7).write(page as u8 + 1) };
         }
         // SAFETY: I90. Whole pages, and nobody else has the reserve.
-        assert!(unsafe { reserve.give_back(Span::new(page_bytes(), 2 * page_bytes()).unwrap()) });
+        assert!(unsafe { reserve.give_back(Extent::new(page_bytes(), 2 * page_bytes()).unwrap()) });
         // SAFETY: I90. As above.
         let seen =
             [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * page_bytes() + 7).read() });

@@ -1,10 +1,13 @@
 //! Real maps of every page kind on the machine that runs the tests, whatever it grants, and on
 //! made-up ones.
 
+use super::map::Mapping;
+use super::report::granted;
 use super::*;
 #[cfg(not(miri))]
-use super::{fake::FakeMachine, machines::PAGE_BYTES, region::small_pages_cause};
-use super::{kernel::Roots, map::Mapping};
+use crate::machine::fake::{FakeMachine, PAGE_BYTES};
+use crate::machine::kernel::Roots;
+use crate::machine::page_bytes;
 
 #[cfg(not(miri))]
 const MIB: usize = 1 << 20;
@@ -305,41 +308,16 @@ fn regions_are_mapped_on_machines_with_larger_pages() {
     }
 }
 
-#[cfg(not(miri))]
-#[test]
-fn the_cause_of_small_pages_is_named() {
-    let enabled = "sys/kernel/mm/transparent_hugepage/enabled";
-    let machine = FakeMachine::new("region-thp").file(enabled, "always madvise [never]\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOff);
-    let errno = libc::EINVAL;
-    assert_eq!(
-        small_pages_cause(Some(errno), &machine.roots()),
-        SmallPagesCause::Unsupported { errno }
-    );
-    let machine = machine
-        .file(enabled, "always [madvise] never\n")
-        .file("proc/self/status", "THP_enabled:\t0\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOffForProcess);
-    let machine = machine.file("proc/self/status", "THP_enabled:\t1\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
-    let size = "sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
-    let machine = machine.file(size, "2097152\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
-    let larger = small_pages_cause(None, &machine.file(size, "33554432\n").roots());
-    assert_eq!(larger, SmallPagesCause::Larger { huge_bytes: 32 * MIB });
-    assert!(larger.to_string().contains("huge pages are of 32 MiB"), "{larger}");
-}
-
 #[test]
 fn a_touch_by_loop_supplies_every_page() {
     let mapping = Mapping::new(PageKind::Small, 1 << 16, page_bytes()).unwrap();
-    touch::touch_by_loop(&mapping);
+    mapping.touch_by_loop();
     if cfg!(miri) {
         // Miri checked that the writes stay inside; it has no pages to count.
         return;
     }
     let smaps = Roots::system().read_proc("self/smaps").unwrap();
-    let granted = smaps::granted(&smaps, mapping.addresses()).unwrap();
+    let granted = granted(&smaps, mapping.addresses()).unwrap();
     assert_eq!(granted.pages.total_bytes(), 1 << 16);
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 #[cfg(not(miri))]
-use crate::region::machines::PAGE_BYTES;
+use crate::machine::fake::PAGE_BYTES;
+use crate::machine::page_bytes;
 
 #[test]
 fn a_base_is_aligned_to_its_page_kind() {
@@ -32,13 +33,13 @@ fn every_byte_can_be_written_and_read() {
 
 /// The lines of /proc/self/maps: addresses and rights.
 #[cfg(not(miri))]
-fn maps() -> Vec<(Span, String)> {
+fn maps() -> Vec<(Extent, String)> {
     let parse = |line: &str| {
         let (addresses, rest) = line.split_once(' ')?;
         let (first, end) = addresses.split_once('-')?;
         let first = usize::from_str_radix(first, 16).ok()?;
         let end = usize::from_str_radix(end, 16).ok()?;
-        Some((Span::new(first, end - first).ok()?, rest.get(..4)?.to_owned()))
+        Some((Extent::new(first, end - first).ok()?, rest.get(..4)?.to_owned()))
     };
     std::fs::read_to_string("/proc/self/maps").unwrap().lines().filter_map(parse).collect()
 }
@@ -50,7 +51,7 @@ fn guards_are_around_a_mapping() {
     let (range, maps) = (mapping.addresses(), maps());
     // Asked address by address, because the kernel merges the guards of neighbours.
     let rights = |at: usize| {
-        let one = Span::new(at, 1).unwrap();
+        let one = Extent::new(at, 1).unwrap();
         maps.iter().find(|(span, _)| span.overlaps(one)).map(|(_, rights)| rights.as_str())
     };
     assert_eq!(rights(range.offset() - 1), Some("---p"));
@@ -97,7 +98,7 @@ fn larger_base_pages_are_kept_whole() {
                 "{kind} on {page_bytes}"
             );
             assert!(mapping.advise_part(Advice::DontDump, page_bytes, page_bytes).is_ok());
-            crate::region::touch::touch_by_loop(&mapping);
+            mapping.touch_by_loop();
         }
     }
 }
@@ -113,5 +114,4 @@ fn a_node_far_away_is_refused_and_not_written_past_the_mask() {
         // succeeds.
         assert!(mapping.bind(node, Tie::Preferred).is_err(), "node {node}");
     }
-    assert!(current_cpu().is_some());
 }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use slipring_test_support::random_runs;
 
 use super::*;
-use crate::region::Topology;
-use crate::region::machines::topologies;
+use crate::machine::Topology;
+use crate::machine::fake::topologies;
 use crate::ring::Full;
 use crate::ring::model::{CHUNK, MAX, Model, op, tiny, tiny_options};
 use crate::ring::options::Readers;

@@ -1,4 +1,6 @@
 use super::*;
+#[cfg(not(miri))]
+use crate::machine::fake::FakeMachine;
 
 /// Three neighbours: half of the first is huge and all of it locked, the second is from the
 /// reserved pool, the third is a stranger.
@@ -36,8 +38,8 @@ VmFlags: rd wr mr mw me gd ac
 
 const MIB: usize = 1 << 20;
 
-fn range(first: usize, len: usize) -> Span {
-    Span::new(first, len).unwrap()
+fn range(first: usize, len: usize) -> Extent {
+    Extent::new(first, len).unwrap()
 }
 
 #[test]
@@ -93,4 +95,29 @@ fn bytes_are_counted_by_node() {
     assert_eq!(bytes_by_node(text, range(base, 8 * MIB)), vec![(0, MIB), (1, 7 * MIB)]);
     assert_eq!(bytes_by_node(text, range(4096, 4096)), vec![]);
     assert_eq!(bytes_by_node("nonsense\n7f0000000000 Nx=1 N0=y\n", range(base, 4096)), vec![]);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn the_cause_of_small_pages_is_named() {
+    let enabled = "sys/kernel/mm/transparent_hugepage/enabled";
+    let machine = FakeMachine::new("region-thp").file(enabled, "always madvise [never]\n");
+    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOff);
+    let errno = libc::EINVAL;
+    assert_eq!(
+        small_pages_cause(Some(errno), &machine.roots()),
+        SmallPagesCause::Unsupported { errno }
+    );
+    let machine = machine
+        .file(enabled, "always [madvise] never\n")
+        .file("proc/self/status", "THP_enabled:\t0\n");
+    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOffForProcess);
+    let machine = machine.file("proc/self/status", "THP_enabled:\t1\n");
+    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
+    let size = "sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
+    let machine = machine.file(size, "2097152\n");
+    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
+    let larger = small_pages_cause(None, &machine.file(size, "33554432\n").roots());
+    assert_eq!(larger, SmallPagesCause::Larger { huge_bytes: 32 * MIB });
+    assert!(larger.to_string().contains("huge pages are of 32 MiB"), "{larger}");
 }

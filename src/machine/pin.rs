@@ -11,12 +11,14 @@
 //! system calls with a mask as long as needed.
 #![allow(unsafe_code)]
 
-use crate::region::cpulist::CpuList;
-use crate::sync::{Ordering, StaticPtr};
-use core_affinity::CoreId;
 use std::fmt;
 use std::io;
 use std::ptr;
+
+use core_affinity::CoreId;
+
+use super::format::{CpuList, Errno};
+use crate::sync::{Ordering, StaticPtr};
 
 /// The ids that crate core_affinity can take are less than this.
 const CORE_AFFINITY_CPUS: usize = 1024;
@@ -173,7 +175,7 @@ impl fmt::Display for PinError {
                 f,
                 "the kernel refused cpu {cpu}: {}; allow sched_setaffinity, or check that the cpu is online and still in \
                  the cpuset",
-                io::Error::from_raw_os_error(*errno)
+                Errno(*errno)
             ),
         }
     }
@@ -232,15 +234,15 @@ fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
 }
 
 /// The mask of the calling thread at a moment, to be restored.
-pub(super) struct Affinity(Vec<usize>);
+pub(crate) struct Affinity(Vec<usize>);
 
 impl Affinity {
-    pub(super) fn of_current() -> Self {
+    pub(crate) fn of_current() -> Self {
         Self(cpus_of_current())
     }
 
     /// As far as the kernel allows.
-    pub(super) fn restore(self) {
+    pub(crate) fn restore(self) {
         if !self.0.is_empty() {
             let _refused = set_cpus_of_current(&self.0);
         }

@@ -13,7 +13,7 @@
 
 use std::ptr;
 
-use super::span::Span;
+use super::extent::Extent;
 use crate::process::Process;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -40,7 +40,7 @@ impl<const N: usize> Holes<N> {
     }
 
     /// Takes a place for a range, if one is free.
-    fn list(&self, range: Span) -> Option<usize> {
+    fn list(&self, range: Extent) -> Option<usize> {
         let take = |hole: &Hole| {
             hole.start.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
@@ -67,27 +67,27 @@ impl<const N: usize> Holes<N> {
 
 /// A range on the list, until it is dropped. It belongs to one process.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct ListedHole {
     place: usize,
     process: Process,
 }
 
-impl Listed {
+impl ListedHole {
     /// Adds a range to the list. None: the list is full, or there is no memory for the handler.
-    pub(super) fn new(range: Span) -> Option<Listed> {
+    pub(super) fn new(range: Extent) -> Option<ListedHole> {
         if !watch() {
             return None;
         }
-        Some(Listed { place: HOLES.list(range)?, process: Process::current() })
+        Some(ListedHole { place: HOLES.list(range)?, process: Process::current() })
     }
 
     /// Whether this is the process that mapped the range.
-    pub(super) fn is_at_home(&self) -> bool {
+    pub(super) fn is_in_own_process(&self) -> bool {
         self.process.is_surely_current()
     }
 }
 
-impl Drop for Listed {
+impl Drop for ListedHole {
     fn drop(&mut self) {
         HOLES.unlist(self.place);
     }

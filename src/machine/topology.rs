@@ -4,10 +4,10 @@
 //! several files per CPU, so do it at start. It doesn't know which CPUs the process may use: that
 //! is the pinning's mask.
 
-use super::cpulist::{self, CpuList};
-use super::error::Size;
-use super::kernel::Roots;
 use std::fmt;
+
+use super::format::{CpuList, HumanBytes, parse_ids};
+use super::kernel::Roots;
 
 /// The window's default is never larger than this, in bytes: past it a sweep of windows gained
 /// nothing.
@@ -49,8 +49,7 @@ impl Topology {
     }
 
     pub(crate) fn read_within(roots: &Roots) -> Topology {
-        let online =
-            roots.read_sys("devices/system/cpu/online").and_then(|text| cpulist::parse(&text));
+        let online = roots.read_sys("devices/system/cpu/online").and_then(|text| parse_ids(&text));
         let mut cpus: Vec<CpuTopology> =
             online.unwrap_or_default().iter().map(|cpu| caches(roots, *cpu)).collect();
         for (node, members) in cpus_by_node(roots) {
@@ -127,7 +126,7 @@ impl fmt::Display for Topology {
             write!(f, "cpu {}:", known.cpu)?;
             for (level, bytes) in [("L2", known.l2_bytes), ("L3", known.l3_bytes)] {
                 match bytes {
-                    Some(bytes) => write!(f, " {level} {}", Size(bytes))?,
+                    Some(bytes) => write!(f, " {level} {}", HumanBytes(bytes))?,
                     None => write!(f, " {level} unknown")?,
                 }
             }
@@ -182,14 +181,13 @@ pub(crate) fn node_of_cpu(roots: &Roots, cpu: usize) -> Option<u32> {
 
 fn cpus_by_node(roots: &Roots) -> Vec<(u32, Vec<usize>)> {
     let nodes = node_ids(roots.read_sys("devices/system/node/online"));
-    let members = |node: u32| {
-        cpulist::parse(&roots.read_sys(&format!("devices/system/node/node{node}/cpulist"))?)
-    };
+    let members =
+        |node: u32| parse_ids(&roots.read_sys(&format!("devices/system/node/node{node}/cpulist"))?);
     nodes.into_iter().filter_map(|node| Some((node, members(node)?))).collect()
 }
 
 fn node_ids(text: Option<String>) -> Vec<u32> {
-    let ids = text.and_then(|text| cpulist::parse(&text)).unwrap_or_default();
+    let ids = text.and_then(|text| parse_ids(&text)).unwrap_or_default();
     ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
@@ -209,9 +207,8 @@ fn caches(roots: &Roots, cpu: usize) -> CpuTopology {
             "2" => known.l2_bytes = bytes,
             "3" => {
                 known.l3_bytes = bytes;
-                known.l3_cpus = file("shared_cpu_list")
-                    .and_then(|text| cpulist::parse(&text))
-                    .unwrap_or_default();
+                known.l3_cpus =
+                    file("shared_cpu_list").and_then(|text| parse_ids(&text)).unwrap_or_default();
             }
             _ => {}
         }

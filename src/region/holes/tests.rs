@@ -4,7 +4,8 @@
 use slipring_test_support::in_child;
 
 use super::*;
-use crate::region::map::{Mapping, page_bytes};
+use crate::machine::page_bytes;
+use crate::region::map::Mapping;
 use crate::region::reserve::Reserve;
 use crate::region::{Numa, PageKind, Pages};
 
@@ -105,7 +106,7 @@ fn a_child_inherits_a_reserve() {
 #[test]
 fn a_full_list_takes_no_more_and_places_come_back() {
     let holes = Holes::<2>::new();
-    let range = |offset| Span::new(offset, 10).unwrap();
+    let range = |offset| Extent::new(offset, 10).unwrap();
     assert_eq!(
         (holes.list(range(100)), holes.list(range(200)), holes.list(range(300))),
         (Some(0), Some(1), None)
