@@ -9,7 +9,7 @@
 //! | SYNC S2 | a release of a batch, by a stage or by a reader of a `SliceRing`: the disruptor's cursor | a later stage's poll; the reclaimer's poll and the disruptor's look for a free event | all reads of the batch, and its pins, are over |
 //! | SYNC S3 | a stage's progress (`pipeline/state.rs`), after its cursor | the lane's reclaiming, an inline stage's look, a sleeper's second look | the same, and what the stage wrote; that there is work |
 //! | SYNC S4 | a stage's death (`pipeline/flow.rs`), and the number of the first that failed | every look at a stage, every idle loop | who failed and why |
-//! | SYNC S5 | close; the lane's going | every idle loop | the last event; which stages the lane left running |
+//! | SYNC S5 | close; the lane's going | every idle loop | after how many events the lane ends; which stages are dead |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
 //! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | the look of a thread that steals from the bin | what the bin holds, and the bytes of it |

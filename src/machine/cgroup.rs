@@ -1,14 +1,14 @@
 //! Memory limits of the process's control groups, versions 1 and 2, and of all their ancestors.
 //!
 //! Populating memory beyond such a limit ends in SIGKILL, not in an error, so the limits are read
-//! before anything is mapped. Promises to find the level that leaves the least room. It can't see
-//! limits outside its own cgroup namespace; nothing inside can.
+//! before anything is mapped. Promises to find the level that leaves the least room. Limits outside
+//! the process's own cgroup namespace are invisible from inside.
 
 use std::path::{Path, PathBuf};
 
 use super::kernel::{Roots, number, read, stat_number};
 
-/// A limit from here on means none: version 1 writes `unlimited` as the largest multiple of a page.
+/// A limit this large means no limit: version 1 writes the largest multiple of a page for it.
 const UNLIMITED_BYTES: usize = 1 << 62;
 
 /// One level's limit.
@@ -17,8 +17,8 @@ pub(crate) struct MemoryLimit {
     /// The file that sets it.
     pub(crate) file: PathBuf,
     pub(crate) limit_bytes: usize,
-    /// In use and not reclaimable. Page cache isn't counted, because the kernel drops it before it
-    /// kills.
+    /// Bytes in use that the kernel can't drop. Page cache isn't counted, because the kernel drops
+    /// it before it kills.
     pub(crate) used_bytes: usize,
 }
 
@@ -29,7 +29,7 @@ impl MemoryLimit {
     }
 }
 
-/// The names that one version gives to its files.
+/// The file names of one version.
 struct Names {
     limit: &'static str,
     used: &'static str,
@@ -94,7 +94,7 @@ pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
 /// be the process's own cgroup while `path` still names it from the host's root: missing folders
 /// are skipped.
 fn limits_up(mount: &Path, path: &str, names: &Names) -> Vec<MemoryLimit> {
-    // A path with `..` is outside our namespace: the visible part starts at the mount.
+    // A path with `..` is outside our namespace, of which the mount is the visible part.
     let inside = path.trim_start_matches('/');
     let inside = if inside.split('/').any(|part| part == "..") { "" } else { inside };
     let leaf = mount.join(inside);

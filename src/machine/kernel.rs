@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     const STATUS: &str = "Name:\tslipring\nVmPeak:\t  105000 kB\nVmSize:\t  102400 kB\nVmLck:\t       8 kB\nTHP_enabled:\t1\n\
-                          CapEff:\t000001fffeffffff\n";
+        CapEff:\t000001fffeffffff\n";
     const LIMITS: &str = "\
-    Limit                     Soft Limit           Hard Limit           Units     
-    Max data size             unlimited            unlimited            bytes     
-    Max locked memory         8388608              16777216             bytes     
-    Max address space         unlimited            unlimited            bytes     
-    ";
+Limit                     Soft Limit           Hard Limit           Units     
+Max data size             unlimited            unlimited            bytes     
+Max locked memory         8388608              16777216             bytes     
+Max address space         unlimited            unlimited            bytes     
+";
 
     #[test]
     fn fields_in_kb_are_bytes() {

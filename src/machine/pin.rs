@@ -4,11 +4,11 @@
 //! failed pin is an error or a reported downgrade, and that it never panics. It doesn't keep other
 //! threads off the CPU: that is up to the administrator (`isolcpus`, cpusets).
 //!
-//! Two traps shape this module. Once a thread is pinned, it and every thread that it starts see
-//! only that CPU. So the mask is read once, before the first pin, and [`unpin_current`] restores it
-//! for threads that inherited a pin. And the crate core_affinity, which does the work, uses fixed
-//! masks of 1024 CPUs and panics beyond them. So larger ids and larger machines are handled by
-//! system calls with a mask as long as needed.
+//! Two traps shape this module. First, a pinned thread and every thread that it starts see only
+//! that CPU. So the mask is read once, before the first pin, and [`unpin_current`] restores it for
+//! threads that inherited a pin. Second, the crate core_affinity, which does the work, has masks of
+//! 1024 CPUs and panics beyond them. So larger ids and larger machines are handled by system calls
+//! with a mask as long as needed.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -20,10 +20,10 @@ use core_affinity::CoreId;
 use super::format::{CpuList, Errno};
 use crate::sync::{Ordering, StaticPtr};
 
-/// The ids that crate core_affinity can take are less than this.
+/// Crate core_affinity accepts ids below this.
 const CORE_AFFINITY_CPUS: usize = 1024;
 
-/// No mask is longer than this many CPUs: the kernel's own most is 8192.
+/// The longest mask, in CPUs; the kernel's own maximum is 8192.
 const MASK_CPUS_MAX: usize = 1 << 16;
 
 const WORD_BITS: usize = libc::c_ulong::BITS as usize;
@@ -35,12 +35,12 @@ pub struct CpuMask {
 }
 
 impl CpuMask {
-    /// The mask, as the first caller found it on its own thread: call it before anything is pinned.
-    /// Later calls cost one load. It is empty where the kernel doesn't tell (and under Miri), and
-    /// then no pin is granted.
+    /// The mask that the first caller found on its own thread, so call it before any thread is
+    /// pinned. Later calls cost one load. The mask is empty where the kernel doesn't report it (and
+    /// under Miri), and then no pin is granted.
     pub fn read() -> &'static CpuMask {
-        /// Null, or a mask that lives for ever. No lock and no `OnceLock`: a fork while a thread
-        /// reads the mask would leave it to the child for ever.
+        /// Null, or a mask that lives forever. It is neither a lock nor a `OnceLock`: a child
+        /// forked while a thread reads the mask would find that locked forever.
         static MASK: StaticPtr<CpuMask> = StaticPtr::new(ptr::null_mut());
         // SYNC S15: the mask is seen.
         let there = MASK.load(Ordering::Acquire);
@@ -55,7 +55,7 @@ impl CpuMask {
             {
                 Ok(_) => made,
                 Err(first) => {
-                    // SAFETY: I49. Nobody else has seen this value.
+                    // SAFETY: I49. No other thread has seen this value.
                     drop(unsafe { Box::from_raw(made) });
                     first
                 }
@@ -81,30 +81,30 @@ impl fmt::Display for CpuMask {
     }
 }
 
-/// What a failed pin is.
+/// What happens if a pin fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PinPolicy {
-    /// An error.
+    /// It is an error.
     Require,
-    /// A downgrade in the report.
+    /// The report has a downgrade.
     #[default]
     Prefer,
 }
 
-/// What became of a pin.
+/// The outcome of a pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PinReport {
-    /// The CPU asked for; None where no pin was.
+    /// The CPU that was asked for; None if none was.
     pub asked: Option<usize>,
-    /// The only CPU the thread now runs on; None where it may run on several.
+    /// The only CPU that the thread now runs on; None if it may run on several.
     pub granted: Option<usize>,
-    /// Why not, where a pin was asked for and not granted.
+    /// Why a pin that was asked for wasn't granted.
     pub downgrade: Option<PinDowngrade>,
 }
 
 impl PinReport {
-    /// The report of a thread for which no pin is asked.
+    /// The report of a thread for which no pin was asked.
     pub fn unpinned() -> PinReport {
         PinReport { asked: None, granted: None, downgrade: None }
     }
@@ -127,7 +127,7 @@ impl fmt::Display for PinReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PinDowngrade {
-    /// What would have been the error of [`PinPolicy::Require`].
+    /// What [`PinPolicy::Require`] would have returned as an error.
     Failed(PinError),
     /// Miri has no CPUs to pin to.
     NotUnderMiri,
@@ -153,7 +153,7 @@ pub enum PinError {
         /// The CPUs that can be asked for.
         allowed: Vec<usize>,
     },
-    /// The kernel refused, or the CPU was taken away.
+    /// The kernel refused, or removed the CPU from the thread's mask.
     Refused {
         /// The CPU asked for.
         cpu: usize,
@@ -183,12 +183,12 @@ impl fmt::Display for PinError {
 
 impl std::error::Error for PinError {}
 
-/// Ties the calling thread to one CPU. Threads that it starts from now on inherit the pin: they
-/// call [`unpin_current`], or pin themselves elsewhere. Costs some system calls.
+/// Pins the calling thread to one CPU. Threads that it starts afterwards inherit the pin: they call
+/// [`unpin_current`], or pin themselves elsewhere. Costs a few system calls.
 ///
 /// # Errors
-/// Under [`PinPolicy::Require`], when the CPU isn't in the mask or the kernel refuses. The thread
-/// runs where it did.
+/// Under [`PinPolicy::Require`], if the CPU isn't in the mask or the kernel refuses. The thread's
+/// mask is then unchanged.
 pub fn pin_current(cpu: usize, policy: PinPolicy) -> Result<PinReport, PinError> {
     let mut report = PinReport { asked: Some(cpu), granted: None, downgrade: None };
     if cfg!(miri) {
@@ -203,8 +203,8 @@ pub fn pin_current(cpu: usize, policy: PinPolicy) -> Result<PinReport, PinError>
     Ok(report)
 }
 
-/// Lets the calling thread run on the whole mask again, as it was read at start. False when the
-/// kernel refused or the mask is unknown.
+/// Lets the calling thread run on the whole mask again, as [`CpuMask::read`] first found it.
+/// Returns false if the kernel refuses or the mask is unknown.
 pub fn unpin_current() -> bool {
     let mask = CpuMask::read();
     !mask.cpus().is_empty() && set_cpus_of_current(mask.cpus()).is_ok()
@@ -216,7 +216,7 @@ fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
     }
     assert!(cpu < MASK_CPUS_MAX, "the mask holds an id that no mask can hold");
     let result = if cpu < CORE_AFFINITY_CPUS {
-        // The crate says only yes or no; the kernel's number is still there.
+        // The crate returns only a bool, but the kernel's error number is still set.
         if core_affinity::set_for_current(CoreId { id: cpu }) {
             Ok(())
         } else {
@@ -226,14 +226,14 @@ fn pin(cpu: usize, mask: &CpuMask) -> Result<(), PinError> {
         set_cpus_of_current(&[cpu])
     };
     result.map_err(|errno| PinError::Refused { cpu, errno })?;
-    // A cpuset that changed meanwhile can leave the thread elsewhere without an error.
+    // If a cpuset changes meanwhile, the thread can be elsewhere without an error.
     match cpus_of_current().as_slice() {
         [only] if *only == cpu => Ok(()),
         _ => Err(PinError::Refused { cpu, errno: libc::EINVAL }),
     }
 }
 
-/// The mask of the calling thread at a moment, to be restored.
+/// The calling thread's mask at one moment, to be restored later.
 pub(crate) struct Affinity(Vec<usize>);
 
 impl Affinity {
@@ -241,7 +241,7 @@ impl Affinity {
         Self(cpus_of_current())
     }
 
-    /// As far as the kernel allows.
+    /// Restores the mask as far as the kernel allows.
     pub(crate) fn restore(self) {
         if !self.0.is_empty() {
             let _refused = set_cpus_of_current(&self.0);
@@ -249,7 +249,7 @@ impl Affinity {
     }
 }
 
-/// The CPUs that the calling thread may run on at this moment; empty where the kernel doesn't tell.
+/// The CPUs that the calling thread may run on at this moment; empty where the kernel doesn't say.
 fn cpus_of_current() -> Vec<usize> {
     if cfg!(miri) {
         return Vec::new();
@@ -269,7 +269,7 @@ fn cpus_of_current() -> Vec<usize> {
     cpus
 }
 
-/// The same through a mask that grows from `mask_cpus` until the kernel takes it.
+/// The same, through a mask that grows from `mask_cpus` until the kernel accepts it.
 fn long_mask_of_current(mut mask_cpus: usize) -> Vec<usize> {
     assert!(mask_cpus > 0, "no number of doublings makes nothing longer");
     while mask_cpus <= MASK_CPUS_MAX {
@@ -290,7 +290,7 @@ fn long_mask_of_current(mut mask_cpus: usize) -> Vec<usize> {
     Vec::new()
 }
 
-/// Sets the calling thread's mask, however large the ids are; the error is the kernel's number.
+/// Sets the calling thread's mask, for ids of any size. The error is the kernel's number.
 fn set_cpus_of_current(cpus: &[usize]) -> Result<(), i32> {
     if cfg!(miri) {
         return Err(libc::ENOSYS);
@@ -303,8 +303,8 @@ fn set_cpus_of_current(cpus: &[usize]) -> Result<(), i32> {
     if result == 0 { Ok(()) } else { Err(errno_of_last()) }
 }
 
-/// The bits of some CPUs, in as many words as the largest id needs; None without CPUs or for an id
-/// no machine has.
+/// The bits of these CPUs, in as many words as the largest id needs. None without CPUs, or for an
+/// id that no machine has.
 fn mask_of(cpus: &[usize]) -> Option<Vec<libc::c_ulong>> {
     let last = *cpus.iter().max()?;
     if last >= MASK_CPUS_MAX {

@@ -1,7 +1,7 @@
 use super::*;
 
-/// Runs on a thread of its own, so that no other test inherits a pin. The mask is read first, on
-/// this one.
+/// Runs `body` on a thread of its own, so that no other test inherits a pin. This thread reads the
+/// mask first.
 fn on_a_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     CpuMask::read();
     std::thread::scope(|scope| scope.spawn(body).join().expect("the thread panicked"))
@@ -41,8 +41,8 @@ fn a_cpu_outside_the_mask_is_an_error_or_a_downgrade() {
 #[cfg(not(miri))]
 #[test]
 fn the_kernel_refuses_a_cpu_that_the_mask_promised() {
-    // A mask that names CPUs the machine hasn't stands for one that shrank after start; both ways
-    // of pinning are tried.
+    // A mask with CPUs that the machine doesn't have is like one that shrank after the start. Both
+    // ways of pinning are tried.
     for cpu in [1000, 1030] {
         let stale = CpuMask { cpus: vec![cpu] };
         assert_eq!(
