@@ -126,7 +126,8 @@ mod threads {
         static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));
     }
 
-    /// A thread's token. loom's own `unpark` also releases a thread that waits for a lock or a join.
+    /// A thread's token. loom's own `unpark` also releases a thread that waits for a lock or a
+    /// join.
     #[derive(Clone, Debug)]
     pub(crate) struct Thread(std::sync::Arc<(Mutex<bool>, Condvar)>);
 

@@ -10,7 +10,7 @@
 //! One of the two sees the other's store: see [`crate::barrier`]. A [`SleepWord`] is that word
 //! alone. A [`Sleeper`] is the word together with its sleeper: a thread, which parks, or an async
 //! task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks,
-//! because on one CPU a woken thread may run at once, and a task's waker may run anything. If a
+//! because on one CPU a woken thread may run immediately, and a task's waker may run anything. If a
 //! waker panics when it is called or dropped, the panic is caught after the process's panic hook
 //! has reported it, and the remaining sleepers are still woken.
 //!

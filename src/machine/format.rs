@@ -49,11 +49,11 @@ impl fmt::Display for CpuList<'_> {
 
 /// A byte count for people: in the largest unit that is exact, or in bytes with the MiB beside
 /// them.
-pub(crate) struct HumanBytes(pub(crate) usize);
+pub(crate) struct ByteSize(pub(crate) usize);
 
-impl fmt::Display for HumanBytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HumanBytes(bytes) = *self;
+        let ByteSize(bytes) = *self;
         match bytes {
             0 => write!(f, "0 bytes"),
             _ if bytes.is_multiple_of(1 << 30) => write!(f, "{} GiB", bytes >> 30),

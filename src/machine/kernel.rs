@@ -95,7 +95,7 @@ pub(crate) fn chosen(text: &str) -> Option<&str> {
 
 /// Bytes of this machine's base pages.
 pub(crate) fn page_bytes() -> usize {
-    // No lock: a forked child might find it taken.
+    // No lock: a child forked meanwhile would find it held.
     static PAGE_BYTES: AtomicU64 = AtomicU64::new(0);
     let known = PAGE_BYTES.load(Ordering::Relaxed);
     if known != 0 {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::format::{CpuList, HumanBytes, parse_ids};
+use super::format::{ByteSize, CpuList, parse_ids};
 use super::kernel::Roots;
 
 /// The largest default for a window, in bytes: in a sweep of windows, larger ones gained nothing.
@@ -125,7 +125,7 @@ impl fmt::Display for Topology {
             write!(f, "cpu {}:", known.cpu)?;
             for (level, bytes) in [("L2", known.l2_bytes), ("L3", known.l3_bytes)] {
                 match bytes {
-                    Some(bytes) => write!(f, " {level} {}", HumanBytes(bytes))?,
+                    Some(bytes) => write!(f, " {level} {}", ByteSize(bytes))?,
                     None => write!(f, " {level} unknown")?,
                 }
             }

@@ -1,27 +1,27 @@
-//! Why there is no region: [`RegionError`], with the limit, the figures and the fix.
+//! Why a region couldn't be mapped: [`RegionError`], with the limit, the figures and the fix.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::options::PageKind;
-use crate::machine::format::{Errno, HumanBytes};
+use crate::machine::format::{ByteSize, Errno};
 
-/// Why a region wasn't mapped. Every variant names the limit, what was asked, what was allowed, and
-/// what to change. All figures are bytes or pages as their names say; `used_bytes` counts against
-/// `limit_bytes`; `errno` is the kernel's error number.
+/// Why a region wasn't mapped. The text of every variant names the limit, the figure that was asked
+/// for, the figure that is allowed, and what to change. Figures are bytes or pages, as their names
+/// say. `used_bytes` counts against `limit_bytes`. `errno` is the kernel's error number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(
     missing_docs,
-    reason = "the fields have the same few names in every variant, and are explained once above"
+    reason = "the fields have the same few names in every variant, explained once above"
 )]
 pub enum RegionError {
     /// `bytes` is zero.
     ZeroBytes,
     /// `bytes`, rounded up to whole pages, exceeds the largest possible allocation.
     TooLarge { asked_bytes: usize },
-    /// A memory limit of the process's cgroup or one of its ancestors. Populating beyond it would
-    /// end in SIGKILL.
+    /// A memory limit of the process's cgroup or of one of its ancestors. Populating memory beyond
+    /// it would end in SIGKILL.
     Cgroup { file: PathBuf, asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The machine doesn't have that much memory available.
     Memory { asked_bytes: usize, available_bytes: usize },
@@ -29,7 +29,7 @@ pub enum RegionError {
     AddressSpace { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The process's limit of locked memory, RLIMIT_MEMLOCK.
     LockedMemory { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
-    /// The kernel's reserved pool of this page kind is too small or taken. `node` is set when one
+    /// The kernel's reserved pool of this page kind is too small or in use. `node` is set if one
     /// node was asked for.
     HugePages { kind: PageKind, node: Option<u32>, needed_pages: usize, free_pages: usize },
     /// This kernel or CPU has no reserved pages of this kind.
@@ -73,7 +73,7 @@ impl fmt::Display for RegionError {
                 fmt_limit(f, "lock", &"RLIMIT_MEMLOCK", bytes, fix)
             }
             E::Memory { asked_bytes, available_bytes } => {
-                let (asked, available) = (HumanBytes(*asked_bytes), HumanBytes(*available_bytes));
+                let (asked, available) = (ByteSize(*asked_bytes), ByteSize(*available_bytes));
                 write!(f, "bytes: {asked} needed, {available} available (MemAvailable); ")?;
                 write!(f, "free memory or ask for less")
             }
@@ -91,34 +91,27 @@ impl fmt::Display for RegionError {
                 write!(f, "numa: node {node} has no memory or doesn't exist; {fix}")
             }
             E::NodeMemory { node, asked_bytes, available_bytes } => {
-                let (asked, available) = (HumanBytes(*asked_bytes), HumanBytes(*available_bytes));
+                let (asked, available) = (ByteSize(*asked_bytes), ByteSize(*available_bytes));
                 write!(f, "numa: {asked} needed, {available} available on node {node}; ")?;
                 write!(f, "ask for less, or use Numa::Local")
             }
             E::Map { kind, mapped_bytes, errno } => {
-                let (size, errno) = (HumanBytes(*mapped_bytes), Errno(*errno));
-                write!(
-                    f,
-                    "bytes: mapping {size} of {kind} was refused: {errno}; ask for less, or "
-                )?;
-                write!(f, "raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
+                let (size, errno) = (ByteSize(*mapped_bytes), Errno(*errno));
+                write!(f, "bytes: mapping {size} of {kind} was refused: {errno}; ask for less, ")?;
+                write!(f, "or raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
             }
             E::Bind { node, errno } => {
                 write!(f, "numa: binding to node {node} was refused: {}; ", Errno(*errno))?;
                 write!(f, "allow mbind (a container needs CAP_SYS_NICE for it) or use Numa::Any")
             }
             E::Populate { kind, mapped_bytes, errno } => {
-                let (size, errno) = (HumanBytes(*mapped_bytes), Errno(*errno));
+                let (size, errno) = (ByteSize(*mapped_bytes), Errno(*errno));
                 write!(f, "bytes: no memory for {size} of {kind}: {errno}; ask for less, or ")?;
                 write!(f, "raise the limit of the cgroup's memory or hugetlb controller")
             }
             E::LockRefused { asked_bytes, errno } => {
-                write!(
-                    f,
-                    "lock: locking {} was refused: {}; ",
-                    HumanBytes(*asked_bytes),
-                    Errno(*errno)
-                )?;
+                let (size, errno) = (ByteSize(*asked_bytes), Errno(*errno));
+                write!(f, "lock: locking {size} was refused: {errno}; ")?;
                 write!(f, "raise RLIMIT_MEMLOCK (`ulimit -l`) or grant CAP_IPC_LOCK")
             }
         }
@@ -164,7 +157,8 @@ impl RegionError {
     }
 }
 
-/// Writes the sentence about a limit that is partly used. `bytes` are asked, limit, used.
+/// Writes the sentence about a limit that is partly used. `bytes` are the bytes asked for, the
+/// limit, and the bytes in use.
 fn fmt_limit(
     f: &mut fmt::Formatter<'_>,
     field: &str,
@@ -173,7 +167,7 @@ fn fmt_limit(
     fix: &str,
 ) -> fmt::Result {
     let [asked, most, used] = bytes;
-    let (asked, most, used) = (HumanBytes(asked), HumanBytes(most), HumanBytes(used));
+    let (asked, most, used) = (ByteSize(asked), ByteSize(most), ByteSize(used));
     write!(
         f,
         "{field}: {asked} needed, but {limit} allows {most}, of which {used} are in use; {fix}"

@@ -47,7 +47,7 @@ impl Extent {
         self.offset + self.len
     }
 
-    /// Whether all of `other` is inside.
+    /// Whether all of `other` is inside this one.
     pub(crate) fn contains(self, other: Extent) -> bool {
         self.offset <= other.offset && other.end() <= self.end()
     }

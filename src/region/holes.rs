@@ -1,13 +1,13 @@
-//! Forked children: what happens there to a region that must not be shared.
+//! The holes that regions leave in forked children, and the fork handler that fills them.
 //!
 //! A region whose bytes a child must not have is wiped there: the range stays mapped and reads as
 //! zeros. Where the kernel can't do that (reserved huge pages, and Linux before 4.14), the range is
-//! left out of the child. That hole could be filled by whatever the child maps next, while the
-//! child's copies of the parent's handles still name it. So the holes are listed here, and the fork
-//! handler fills them with zeros.
+//! left out of the child. The child's next mapping could fill that hole, while its copies of the
+//! parent's handles still point there. So the holes are listed here, and the fork handler fills
+//! them with zeros.
 //!
 //! Promises that a child of `fork` never finds foreign memory in a parent's region. It doesn't
-//! cover children made by the bare system call: those leak the region rather than unmap what is in
+//! cover children made by the bare system call. Those leak the region rather than unmap what is in
 //! its place ([`Mapping`](super::map::Mapping)'s drop).
 #![allow(unsafe_code)]
 
@@ -17,12 +17,12 @@ use super::extent::Extent;
 use crate::process::Process;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// The number of regions that can be excluded from children at once. Further regions are shared
-/// with children, and report it. The list is in static memory, because a fork handler must not take
-/// a lock.
+/// The number of regions that can be left out of children at the same time. Further regions are
+/// shared with children, and their reports say so. The list is in static memory, because a fork
+/// handler must not take a lock.
 const HOLES_MAX: usize = 256;
-/// A place that is taken, by a range not yet known. No region starts there.
-const TAKEN: u64 = 1;
+/// The start of an entry that is in use and has no range yet. No region starts there.
+const IN_USE: u64 = 1;
 
 /// The start and the length of what will be a hole in a child.
 struct Hole {
@@ -39,27 +39,27 @@ impl<const N: usize> Holes<N> {
         Self([const { Hole { start: AtomicU64::new(0), len: AtomicU64::new(0) } }; N])
     }
 
-    /// Takes a place for a range, if one is free.
+    /// Lists a range and returns the number of its entry; None if the list is full.
     fn list(&self, range: Extent) -> Option<usize> {
-        let take = |hole: &Hole| {
-            hole.start.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let claim = |hole: &Hole| {
+            hole.start.compare_exchange(0, IN_USE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
-        let place = self.0.iter().position(take)?;
-        self.0[place].len.store(range.len() as u64, Ordering::Relaxed);
-        // A child that is made meanwhile sees the start together with the length, or no start.
-        self.0[place].start.store(range.offset() as u64, Ordering::Release);
-        Some(place)
+        let entry = self.0.iter().position(claim)?;
+        self.0[entry].len.store(range.len() as u64, Ordering::Relaxed);
+        // A child that is forked meanwhile sees the start together with the length, or no start.
+        self.0[entry].start.store(range.offset() as u64, Ordering::Release);
+        Some(entry)
     }
 
-    fn unlist(&self, place: usize) {
-        self.0[place].start.store(0, Ordering::Relaxed);
+    fn unlist(&self, entry: usize) {
+        self.0[entry].start.store(0, Ordering::Relaxed);
     }
 
-    /// Starts and lengths of what is listed.
+    /// Starts and lengths of the listed ranges.
     fn listed(&self) -> impl Iterator<Item = (usize, usize)> {
         let read = |hole: &Hole| {
             let start = hole.start.load(Ordering::Acquire);
-            (start > TAKEN).then(|| (start as usize, hole.len.load(Ordering::Relaxed) as usize))
+            (start > IN_USE).then(|| (start as usize, hole.len.load(Ordering::Relaxed) as usize))
         };
         self.0.iter().filter_map(read)
     }
@@ -68,17 +68,18 @@ impl<const N: usize> Holes<N> {
 /// A range on the list, until it is dropped. It belongs to one process.
 #[derive(Debug)]
 pub(super) struct ListedHole {
-    place: usize,
+    entry: usize,
     process: Process,
 }
 
 impl ListedHole {
-    /// Adds a range to the list. None: the list is full, or there is no memory for the handler.
+    /// Adds a range to the list. None if the list is full, or if there is no memory for the
+    /// handler.
     pub(super) fn new(range: Extent) -> Option<ListedHole> {
         if !watch() {
             return None;
         }
-        Some(ListedHole { place: HOLES.list(range)?, process: Process::current() })
+        Some(ListedHole { entry: HOLES.list(range)?, process: Process::current() })
     }
 
     /// Whether this is the process that mapped the range.
@@ -89,18 +90,18 @@ impl ListedHole {
 
 impl Drop for ListedHole {
     fn drop(&mut self) {
-        HOLES.unlist(self.place);
+        HOLES.unlist(self.entry);
     }
 }
 
-/// From now on fills holes after forks. Returns false if there is no memory for the handler.
+/// Installs the fork handler. Returns false if there is no memory for it.
 fn watch() -> bool {
     static IS_WATCHED: AtomicBool = AtomicBool::new(false);
     if IS_WATCHED.load(Ordering::Relaxed) {
         return true;
     }
-    // Two threads may both come here: to close a hole twice changes nothing, and a lock would be
-    // one that a child may find taken.
+    // Two threads may both come here. Closing a hole twice changes nothing, and a lock could be
+    // held at a fork, which the child would never see released.
     // SAFETY: I10. The handler makes system calls and reads statics, both allowed after a fork.
     let refused = unsafe { libc::pthread_atfork(None, None, Some(close_holes)) };
     IS_WATCHED.store(refused == 0, Ordering::Relaxed);
@@ -111,7 +112,7 @@ extern "C" fn close_holes() {
     HOLES.listed().for_each(|(start, len)| close(start, len));
 }
 
-/// Maps zeros into a hole, or at least keeps others out of it.
+/// Maps zeros into a hole, or at least blocks it for other mappings.
 fn close(start: usize, len: usize) {
     let rights = [libc::PROT_READ | libc::PROT_WRITE, libc::PROT_NONE];
     for rights in rights {
@@ -126,8 +127,9 @@ fn close(start: usize, len: usize) {
             return;
         }
         if at != libc::MAP_FAILED {
-            // A kernel that doesn't know the flag chose another place, because this one is taken.
-            // SAFETY: I10. The mapping was just made, and nobody else has its pointer.
+            // A kernel that doesn't know the flag chose another address, because this one is in
+            // use.
+            // SAFETY: I10. The mapping was just made, and no other code has its pointer.
             unsafe { libc::munmap(at, len) };
             return;
         }

@@ -1,17 +1,17 @@
-//! The mapping under a region, and every system call about it.
+//! The mapping under a region, and all system calls on it.
 //!
-//! Promises an owned range of one page kind, between guards, that is unmapped when dropped on any
-//! thread. It decides nothing: [`super::region`] chooses the kind and the advice, and handles
-//! refusals.
+//! Promises an owned range of one page kind, between guards, that is unmapped when it is dropped,
+//! on any thread. It decides nothing: [`super::region`] chooses the kind and the advice, and
+//! handles refusals.
 //!
 //! ```text
 //!   mmap start           base                          base + len          mmap end
 //!   │ guard (PROT_NONE)  │ the region, of one page kind │ guard (PROT_NONE) │
 //! ```
 //!
-//! The guards turn a write past either end into a fault, also a write by the kernel on our behalf.
-//! They also keep the range on its own line in smaps, where neighbours of one kind are merged.
-//! Reserved huge pages need no guards: they are never merged, and a guard would cost a whole huge
+//! The guards turn a write past either end into a fault, even a write by the kernel on our behalf.
+//! They also make the range a line of its own in smaps, where neighbours of one kind are merged.
+//! Reserved huge pages have no guards: they are never merged, and a guard would cost a whole huge
 //! page. Under Miri there are no guards and every request is a no-op.
 #![allow(unsafe_code)]
 
@@ -30,10 +30,10 @@ use crate::machine;
 /// An owned range, not yet backed by pages until it is touched.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// The whole mapping, guards included. Dropped with this, unless this is a child's copy of what
-    /// it has a hole for.
+    /// The whole mapping, including the guards. It is unmapped when this is dropped, except in a
+    /// child that has a hole in its place.
     whole: ManuallyDrop<MmapRaw>,
-    /// The region's place in the mapping.
+    /// Where the region is in the mapping.
     inside: Extent,
     kind: PageKind,
     /// Bytes of a base page.
@@ -67,7 +67,7 @@ pub(crate) struct Touched {
     pub(crate) touch_ns: u64,
 }
 
-/// The length for mmap that holds `len` bytes of a page kind, including the guards and the room for
+/// The length for mmap that is enough for `len` bytes of a page kind, the guards, and the
 /// alignment.
 pub(crate) fn address_bytes(
     kind: PageKind,
@@ -77,8 +77,8 @@ pub(crate) fn address_bytes(
     if !has_guards(kind) {
         return Ok(len);
     }
-    // The base is at most one page kind past the first guard, and mmap's start is a multiple of a
-    // base page.
+    // The base is at most one page of the kind after the first guard, and mmap's start is a
+    // multiple of a base page.
     let extra = 2 * page_bytes + (kind.bytes(page_bytes) - page_bytes);
     Ok(Extent::new(extra, len)?.end())
 }
@@ -102,7 +102,7 @@ impl Mapping {
         let mut options = MmapOptions::new();
         options.len(whole_bytes);
         if kind.is_reserved() {
-            // Never with NORESERVE: a missing page would then be SIGBUS on touch instead of an
+            // Never with NORESERVE: then a missing page would be SIGBUS at the touch instead of an
             // error here.
             options.huge(u8::try_from(kind_bytes.trailing_zeros()).ok());
         }
@@ -144,7 +144,7 @@ impl Mapping {
         self.kind
     }
 
-    /// Bytes of a base page: what a part of the range is a multiple of, for the kernel.
+    /// Bytes of a base page. The kernel accepts parts of the range that are multiples of it.
     pub(crate) fn page_bytes(&self) -> usize {
         self.page_bytes
     }
@@ -160,9 +160,9 @@ impl Mapping {
         if !has_guards(self.kind) {
             return Ok(());
         }
-        let behind = self.whole.len() - self.inside.end();
-        assert!(self.inside.offset() > 0 && behind > 0, "a guard is missing");
-        for (offset, len) in [(0, self.inside.offset()), (self.inside.end(), behind)] {
+        let after = self.whole.len() - self.inside.end();
+        assert!(self.inside.offset() > 0 && after > 0, "a guard is missing");
+        for (offset, len) in [(0, self.inside.offset()), (self.inside.end(), after)] {
             let start = self.whole.as_mut_ptr().wrapping_add(offset).cast();
             // SAFETY: I3. `offset` and `len` are the parts of our mapping outside `inside`, where
             // no pointer is made.
@@ -172,12 +172,12 @@ impl Mapping {
         Ok(())
     }
 
-    /// Tells the kernel something about the whole range; the error is the kernel's number.
+    /// Advises the kernel about the whole range. The error is the kernel's number.
     pub(crate) fn advise(&self, advice: Advice) -> Result<(), i32> {
         self.advise_part(advice, 0, self.len())
     }
 
-    /// Tells the kernel something about a part of the range.
+    /// Advises the kernel about a part of the range.
     pub(crate) fn advise_part(&self, advice: Advice, offset: usize, len: usize) -> Result<(), i32> {
         assert!(
             offset + len <= self.len() && offset.is_multiple_of(self.page_bytes),
@@ -201,7 +201,7 @@ impl Mapping {
         checked(result.into())
     }
 
-    /// Makes a forked child see zeros in place of the range's bytes. A fork then copies no page of
+    /// Makes a forked child see zeros in place of the range's bytes. Then a fork copies no page of
     /// it.
     pub(crate) fn keep_from_children(&mut self) -> Result<(), i32> {
         // Reserved huge pages are a file to the kernel: they can't be wiped.
@@ -212,16 +212,16 @@ impl Mapping {
         }
     }
 
-    /// As [`Mapping::keep_from_children`], for what can't be wiped.
+    /// As [`Mapping::keep_from_children`], for a range that can't be wiped.
     pub(crate) fn leave_out_of_children(&mut self) -> Result<(), i32> {
-        // ListedHole first: a fork in between finds that there is no hole.
+        // Listed first: a fork in between finds the range mapped, so there is no hole to fill.
         let listed = ListedHole::new(self.addresses()).ok_or(libc::ENOSPC)?;
         self.advise(Advice::DontFork)?;
         self.left_out = Some(listed);
         Ok(())
     }
 
-    /// Ties the pages that will be touched to a node.
+    /// Binds the pages that will be touched to a node.
     pub(crate) fn bind(&self, node: u32, tie: Tie) -> Result<(), i32> {
         if cfg!(miri) {
             return Ok(());
@@ -234,7 +234,7 @@ impl Mapping {
         let node = node as usize;
         let mut mask: Vec<libc::c_ulong> = vec![0; node / word_bits + 1];
         mask[node / word_bits] |= 1 << (node % word_bits);
-        // The kernel takes one off this number before it reads the mask.
+        // The kernel subtracts one from this number before it reads the mask.
         let mask_bits = mask.len() * word_bits + 1;
         assert!(node < mask_bits - 1, "the bit of node {node} isn't in the mask");
         let (base, len) = (self.base().as_ptr(), self.len());
@@ -288,8 +288,8 @@ impl Mapping {
         for offset in (0..len).step_by(self.page_bytes()) {
             // SAFETY: I1. `offset` is less than the mapping's length, so the sum stays inside it.
             let byte = unsafe { base.add(offset) };
-            // SAFETY: I6. The byte is inside our fresh mapping, and nobody else has a pointer to it
-            // yet.
+            // SAFETY: I6. The byte is inside our fresh mapping, and no other thread has a pointer
+            // to it yet.
             unsafe { byte.write_volatile(0) };
         }
     }
@@ -311,7 +311,7 @@ fn checked(result: i64) -> Result<(), i32> {
     if result == 0 { Ok(()) } else { Err(number_of(&io::Error::last_os_error())) }
 }
 
-/// The kernel's number of an error; memmap2 may fail by its own check, which is about the length.
+/// The kernel's number of an error. An error of memmap2's own check, of the length, has none.
 fn number_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EINVAL)
 }

@@ -1,7 +1,7 @@
 //! Placement: the NUMA node that a region is bound to, and the node that its pages are on.
 //!
-//! Promises to make no system call on a machine with one node. It doesn't move pages that were
-//! touched before.
+//! Promises to make no system call on a machine with one node. It doesn't move pages that have been
+//! touched.
 
 use super::error::RegionError;
 use super::map::{Mapping, Tie};
@@ -20,7 +20,8 @@ pub(crate) struct NumaPlacement {
 }
 
 impl NumaPlacement {
-    /// Decides for the calling thread, which should be pinned: its CPU's node is the local one.
+    /// Decides for the calling thread, which should be pinned: the node of its CPU is the local
+    /// one.
     pub(crate) fn choose(numa: Numa, roots: &Roots) -> Result<NumaPlacement, RegionError> {
         let nodes = memory_nodes(roots);
         let tie = match numa {
@@ -65,7 +66,8 @@ impl NumaPlacement {
         }
     }
 
-    /// The node that holds most of the touched mapping, and what isn't on the wanted one.
+    /// The node that holds most of the touched mapping, and a downgrade if some of it isn't on the
+    /// requested node.
     pub(crate) fn read_back(
         &self,
         mapping: &Mapping,
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_are_told_apart() {
+    fn two_nodes_are_distinguished() {
         let machine = two_nodes("placement-two", 1);
         assert_eq!(
             NumaPlacement::choose(Numa::Local, &machine.roots()).unwrap().tie,
@@ -138,11 +140,11 @@ mod tests {
         assert_eq!(NumaPlacement::choose(Numa::Any, &machine.roots()).unwrap().tie, None);
     }
 
-    /// What the kernel refused, the node it named, and what it put elsewhere.
+    /// What the kernel refused, the node that it reports, and what it put on other nodes.
     type Outcome = (Option<Downgrade>, Option<u32>, Option<Downgrade>);
 
-    /// Ties a real mapping to a node of the fake machine and touches it: the real one has node 0 and no
-    /// node 1.
+    /// Ties a real mapping to a node of the fake machine and touches it. The real machine has node
+    /// 0 and no node 1.
     fn tied(machine: &FakeMachine, numa: Numa) -> Result<Outcome, RegionError> {
         let roots = machine.roots_with_real_proc();
         let placement = NumaPlacement::choose(numa, &roots)?;
@@ -154,29 +156,29 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_binds_and_tells_where_pages_lie() {
+    fn the_kernel_binds_and_reports_the_nodes_of_pages() {
         if Roots::system()
             .read_sys("devices/system/node/has_memory")
             .is_none_or(|nodes| nodes.trim() != "0")
         {
-            // On a machine with more nodes, or without NUMA, these fakes don't stand for a missing
-            // node.
+            // On a machine with more nodes, or without NUMA, node 1 of the fake machines isn't
+            // missing.
             return;
         }
-        let home = two_nodes("placement-home", 0);
-        if matches!(tied(&home, Numa::Node(0)), Err(RegionError::Bind { .. })) {
-            // A container may forbid the call altogether.
+        let local = two_nodes("placement-local", 0);
+        if matches!(tied(&local, Numa::Node(0)), Err(RegionError::Bind { .. })) {
+            // A container may forbid the call.
             return;
         }
-        assert_eq!(tied(&home, Numa::Local), Ok((None, Some(0), None)));
-        assert_eq!(tied(&home, Numa::Node(0)), Ok((None, Some(0), None)));
-        let away = two_nodes("placement-away", 1);
+        assert_eq!(tied(&local, Numa::Local), Ok((None, Some(0), None)));
+        assert_eq!(tied(&local, Numa::Node(0)), Ok((None, Some(0), None)));
+        let remote = two_nodes("placement-remote", 1);
         let cause = RegionError::Bind { node: 1, errno: libc::EINVAL };
         let elsewhere = Downgrade::Elsewhere { node: 1, elsewhere_bytes: 64 << 10 };
         assert_eq!(
-            tied(&away, Numa::Local),
+            tied(&remote, Numa::Local),
             Ok((Some(Downgrade::Unbound { cause: cause.clone() }), Some(0), Some(elsewhere)))
         );
-        assert_eq!(tied(&away, Numa::Node(1)), Err(cause));
+        assert_eq!(tied(&remote, Numa::Node(1)), Err(cause));
     }
 }

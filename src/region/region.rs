@@ -1,8 +1,8 @@
 //! [`Region`]: requests a mapping in the right order, falls back where that is allowed, and
 //! reports.
 //!
-//! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand
-//! out bytes.
+//! Promises resident memory for as long as the region lives, on any thread that holds it. It
+//! doesn't hand out bytes; that is [`crate::ring`].
 
 use std::ptr::NonNull;
 
@@ -15,8 +15,8 @@ use super::placement::NumaPlacement;
 use super::report::{self, Downgrade, Granted, PagesGranted, RegionReport, small_pages_cause};
 use crate::machine::kernel::Roots;
 
-/// One mapped and touched range of memory. It is unmapped when it is dropped, on any thread. It has
-/// one owner, so it isn't `Clone`.
+/// One mapped and touched range of memory. It is unmapped when it is dropped, on any thread. It
+/// isn't `Clone`: it has one owner.
 #[derive(Debug)]
 pub(crate) struct Region {
     mapping: Mapping,
@@ -24,7 +24,7 @@ pub(crate) struct Region {
     report: RegionReport,
 }
 
-/// What all attempts at one region share.
+/// What all attempts at mapping one region share.
 struct RegionRequest<'a> {
     options: &'a RegionOptions,
     /// The usable length.
@@ -34,8 +34,8 @@ struct RegionRequest<'a> {
 }
 
 impl Region {
-    /// Maps a region as asked. Call it on the thread that will own the memory, after pinning it:
-    /// touching decides the NUMA node.
+    /// Maps a region. Call it on the thread that will own the memory, after pinning it, because the
+    /// touch decides the NUMA node.
     ///
     /// It touches every page, reads some files of `/proc` and `/sys`, and allocates. Under Miri it
     /// only maps plain memory.
@@ -47,7 +47,7 @@ impl Region {
         Region::map_within(options, &Roots::system())
     }
 
-    /// The same on a machine whose files lie elsewhere.
+    /// The same, on a machine whose files are elsewhere.
     pub(crate) fn map_within(
         options: &RegionOptions,
         roots: &Roots,
@@ -84,7 +84,7 @@ impl Region {
         request.attempt(last[0], &downgrades)
     }
 
-    /// Usable bytes from the base on: what was asked for, rounded up to a base page.
+    /// Usable bytes from the base on: the bytes asked for, rounded up to a base page.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -95,9 +95,9 @@ impl Region {
         &self.report
     }
 
-    /// The first byte, on a base page at least. The pointer is good for reads and writes of all
-    /// `bytes()`, which are zero at first, for as long as the region lives. Who writes where is the
-    /// caller's to settle (I8): no reference to the region as a whole may ever be made.
+    /// The first byte, aligned to a base page at least. The pointer is good for reads and writes of
+    /// all `bytes()`, which are zero at first, for as long as the region lives. The caller decides
+    /// which code writes where (I8): no reference to the region as a whole may ever be made.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         debug_assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
@@ -150,7 +150,7 @@ impl RegionRequest<'_> {
         Ok(Region { mapping, bytes: self.bytes, report })
     }
 
-    /// Whether locking can't succeed: an error where it is required, else what will refuse it.
+    /// What will refuse the lock, if anything: an error if the lock is required, else the refusal.
     fn check_lock(
         &self,
         kind: PageKind,
@@ -165,7 +165,7 @@ impl RegionRequest<'_> {
         }
     }
 
-    /// Everything the kernel must know before the first touch. Gives the kernel's number if it
+    /// Gives all advice that must come before the first touch. Returns the kernel's number if it
     /// refuses huge pages.
     fn advise(&self, mapping: &mut Mapping, downgrades: &mut Vec<Downgrade>) -> Option<i32> {
         let thp_refusal = match mapping.kind() {
@@ -190,7 +190,7 @@ impl RegionRequest<'_> {
         thp_refusal
     }
 
-    /// Locks what was touched, if it was asked for.
+    /// Locks what was touched, if that was requested.
     fn lock(&self, mapping: &Mapping) -> Result<Option<Downgrade>, RegionError> {
         if self.options.lock == Lock::Off || mapping.kind().is_reserved() {
             return Ok(None);
@@ -218,8 +218,7 @@ impl RegionRequest<'_> {
             return Granted { pages, locked_bytes: 0 };
         }
         let text = self.roots.read_proc("self/smaps").unwrap_or_default();
-        // More than was mapped would be the figures of a neighbour that the kernel merged with
-        // ours.
+        // Figures larger than the mapping include a neighbour that the kernel has merged with it.
         let ours = |granted: &Granted| {
             granted.pages.total_bytes().max(granted.locked_bytes) <= mapped_bytes
         };

@@ -1,5 +1,5 @@
-//! Real maps of every page kind on the machine that runs the tests, whatever it grants, and on
-//! made-up ones.
+//! Regions of every page kind, mapped on the machine that runs the tests, whatever it grants, and
+//! on made-up machines.
 
 use super::map::Mapping;
 use super::report::granted;
@@ -16,8 +16,8 @@ fn options(bytes: usize, pages: Pages) -> RegionOptions {
     RegionOptions { bytes, pages, ..RegionOptions::default() }
 }
 
-/// What was granted less than asked, on any kernel and any number of nodes: not how the pages were
-/// touched, nor where they lie.
+/// The downgrades that mean the same on any kernel and any number of nodes: not how the pages were
+/// touched, nor on which node they are.
 #[cfg(not(miri))]
 fn granted_less(report: &RegionReport) -> Vec<Downgrade> {
     let elsewhere = |downgrade: &&Downgrade| {
@@ -94,7 +94,7 @@ fn small_pages_are_all_small() {
     assert!(report.to_string().contains("pages: 4 MiB in base pages"), "{report}");
 }
 
-/// Whatever this machine grants, all of it is resident, and what is less than the wish is in the
+/// Whatever this machine grants, all of it is resident, and what it didn't grant is in the
 /// downgrades.
 #[cfg(not(miri))]
 #[test]
@@ -159,8 +159,8 @@ fn required_pages_that_are_not_reserved_are_an_error() {
     }
 }
 
-/// The made-up pool promises pages. Where the real one has them this is the test that they are
-/// granted; where it hasn't, the kernel's own refusal must step down or be the error.
+/// The made-up pool promises pages. If the real pool has them, they must be granted. If it doesn't,
+/// the kernel's refusal must become a step down or the error.
 #[cfg(not(miri))]
 #[test]
 fn reserved_pages_are_granted_or_refused_by_the_kernel() {
@@ -264,8 +264,8 @@ fn a_region_past_the_cgroup_limit_is_refused_before_it_is_mapped() {
         .file("proc/self/cgroup", "0::/site/app\n")
         .file("sys/fs/cgroup/site/memory.max", "8388608\n")
         .file("sys/fs/cgroup/site/memory.current", "4194304\n");
-    // Not the reserved kinds: where the machine has such pages they are granted, since this limit
-    // doesn't count them.
+    // Not the reserved kinds: a machine that has such pages grants them, because this limit doesn't
+    // count them.
     for pages in [Pages::Small, Pages::PreferThp] {
         let error = Region::map_within(&options(6 * MIB, pages), &machine.roots()).unwrap_err();
         assert!(
@@ -280,7 +280,7 @@ fn a_region_past_the_cgroup_limit_is_refused_before_it_is_mapped() {
     assert!(Region::map_within(&options(3 * MIB, Pages::Small), &machine.roots()).is_ok());
 }
 
-/// On every size of base pages that this machine can stand in for, whatever is asked is mapped,
+/// With every size of base pages that this machine can represent, whatever is asked for is mapped,
 /// touched and reported.
 #[cfg(not(miri))]
 #[test]
@@ -321,8 +321,8 @@ fn a_touch_by_loop_supplies_every_page() {
     assert_eq!(granted.pages.total_bytes(), 1 << 16);
 }
 
-/// The test is its own child: started again by a shell that limits the address space, it must get
-/// our error and not the kernel's, and must still map what fits.
+/// The test starts itself again from a shell that limits the address space. There it must get our
+/// error and not the kernel's, and must still map what fits.
 #[cfg(not(miri))]
 #[test]
 fn a_process_with_little_address_space_is_refused_with_the_figures() {

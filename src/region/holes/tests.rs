@@ -1,4 +1,4 @@
-//! Forks of this process, with regions of each kind: wiped, left out, and inherited.
+//! Forks of this process with regions of each kind: wiped, left out, and inherited.
 #![allow(unsafe_code)]
 
 use slipring_test_support::in_child;
@@ -52,14 +52,14 @@ fn a_child_has_zeros_whether_the_range_is_wiped_or_left_out() {
 #[test]
 fn a_child_that_no_handler_saw_keeps_what_it_mapped_in_the_hole() {
     let mut parents = mapping();
-    // As if the C library hadn't been told: the range isn't on the list, and the process is
-    // another.
+    // As if the child had been made without the C library: the range isn't on the list, and the
+    // process is another one.
     parents.leave_out_of_children().unwrap();
     let range = parents.addresses();
     let status = in_child(|| {
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-        // SAFETY: I10. The child has only the handler's zeros there, and nobody reads them.
+        // SAFETY: I10. The child has only the handler's zeros there, and no code reads them.
         let at = unsafe {
             libc::mmap(
                 ptr::without_provenance_mut(range.offset()),
@@ -104,7 +104,7 @@ fn a_child_inherits_a_reserve() {
 }
 
 #[test]
-fn a_full_list_takes_no_more_and_places_come_back() {
+fn a_full_list_refuses_and_entries_are_reused() {
     let holes = Holes::<2>::new();
     let range = |offset| Extent::new(offset, 10).unwrap();
     assert_eq!(

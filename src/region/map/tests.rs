@@ -63,8 +63,7 @@ fn guards_are_around_a_mapping() {
 #[cfg(not(miri))]
 #[test]
 fn a_dropped_mapping_is_gone() {
-    // A length that nothing else in the process has: another thread may get the same addresses at
-    // once.
+    // A length that no other mapping has: another thread may get the same addresses immediately.
     let mapping = Mapping::new(PageKind::Small, 37 * page_bytes(), page_bytes()).unwrap();
     let range = mapping.addresses();
     assert!(maps().iter().any(|(span, _)| *span == range), "the range is a line of its own");
@@ -75,7 +74,7 @@ fn a_dropped_mapping_is_gone() {
 #[cfg(not(miri))]
 #[test]
 fn what_the_kernel_cannot_map_is_its_number() {
-    // More than any processor can address, however much is promised to whom.
+    // More than any processor can address, even with overcommit.
     let bytes = 1 << 62;
     assert_eq!(Mapping::new(PageKind::Small, bytes, page_bytes()).err(), Some(libc::ENOMEM));
     for page_bytes in PAGE_BYTES {
@@ -86,7 +85,7 @@ fn what_the_kernel_cannot_map_is_its_number() {
     }
 }
 
-/// On a machine with larger base pages everything lies on those, guards too.
+/// On a machine with larger base pages everything is a multiple of those, also the guards.
 #[cfg(not(miri))]
 #[test]
 fn larger_base_pages_are_kept_whole() {

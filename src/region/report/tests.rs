@@ -2,8 +2,8 @@ use super::*;
 #[cfg(not(miri))]
 use crate::machine::fake::FakeMachine;
 
-/// Three neighbours: half of the first is huge and all of it locked, the second is from the
-/// reserved pool, the third is a stranger.
+/// Three neighbours. Half of the first is huge, and all of it is locked. The second is from the
+/// reserved pool. The third belongs to something else.
 const SMAPS: &str = "\
 7f0000000000-7f0000400000 rw-p 00000000 00:00 0 
 Size:               4096 kB
@@ -73,7 +73,7 @@ fn a_mapping_that_reaches_out_of_the_range_does_not_count() {
 }
 
 #[test]
-fn reserved_pages_of_1_gib_are_told_by_their_size() {
+fn reserved_pages_of_1_gib_are_recognised_by_their_size() {
     let text = "40000000-80000000 rw-p 00000000 00:0f 1 /anon_hugepage (deleted)\nKernelPageSize:  1048576 kB\n\
                 Private_Hugetlb: 1048576 kB\nLocked: 0 kB\n";
     let pages = PagesGranted { huge_1g_bytes: 1 << 30, ..PagesGranted::default() };
