@@ -146,49 +146,40 @@
 //! Sources of the ideas: chunked bump allocation with early wrap from arenas and LMAX's ring;
 //! reserve, fill, commit from bbqueue; two functions for local and remote return from mimalloc.
 
-mod chunk;
 mod error;
 mod grant;
-mod live;
+mod layout;
 mod memory;
 mod options;
 mod owner;
 mod pins;
 mod pool;
-mod pushed;
-mod receive;
-mod retained;
-mod right_size;
+mod rows;
 mod slice;
 mod stats;
-mod token;
-mod typed;
 mod window;
 
 #[cfg(all(test, not(loom)))]
 pub(crate) mod model;
 
-pub use chunk::Sequence;
 pub use error::{Foreign, Full, RetainError, RingError, TooLong};
-pub use grant::Grant;
+pub use grant::{Grant, InFlight, Token};
+pub use layout::Sequence;
+pub use memory::Retained;
 pub use options::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, RingOptions};
+pub use owner::FlightId;
 pub use pool::RingPool;
-pub use pushed::Pushed;
-pub use receive::Received;
-pub use retained::Retained;
-pub use right_size::RightSize;
-pub use slice::PoolSlice;
-pub use stats::RingStats;
-pub use token::{FlightId, InFlight, Token};
-pub use typed::{CastError, Rows, RowsIter};
+pub use rows::{CastError, Rows, RowsIter};
+pub use slice::{PoolSlice, Pushed, Received};
+pub use stats::{RightSize, RingStats};
 
 #[cfg(feature = "pipeline")]
-pub(crate) use chunk::{Layout, NONE};
+pub(crate) use layout::{Layout, NONE, RingSpan};
 #[cfg(feature = "pipeline")]
-pub(crate) use memory::{Memory, Span};
+pub(crate) use memory::RingMemory;
 #[cfg(feature = "pipeline")]
 pub(crate) use options::Readers;
 #[cfg(feature = "pipeline")]
-pub(crate) use slice::EventSlice;
+pub(crate) use rows::as_f32s;
 #[cfg(feature = "pipeline")]
-pub(crate) use typed::as_f32s;
+pub(crate) use slice::EventSlice;

@@ -2,8 +2,8 @@
 
 use core::borrow::Borrow;
 
-use super::chunk::{LINE_BYTES, Layout, stride};
 use super::error::RingError;
+use super::layout::{LINE_BYTES, Layout, stride};
 use crate::region::{
     Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes,
 };
@@ -198,7 +198,7 @@ impl RingOptions {
             .next_power_of_two()
             .max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
+            let mut chosen = preferred_chunk_bytes(self.bytes, of_window_bytes).max(least);
             // A chunk of exactly two largest slices has no line to spare against aliasing. A pool
             // with room for larger chunks has room for the lines.
             let is_possible = chosen < CHUNK_BYTES_MAX && self.bytes / (2 * chosen) >= 4;
@@ -229,7 +229,7 @@ impl RingOptions {
 
 /// The preferred chunk size for a pool of this size and a window of which one part may be a chunk,
 /// if slices are small enough. A power of two.
-pub(super) fn chunk_wish_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
+pub(super) fn preferred_chunk_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
     let wish_bytes =
         CHUNK_BYTES_DEFAULT_MAX.min(pool_bytes / CHUNKS_DEFAULT_MIN).min(of_window_bytes).max(1);
     1 << wish_bytes.ilog2()

@@ -35,15 +35,15 @@ const CRATE: &str = "slipring_instructions";
 const COLD: &[(&str, &[&str])] = &[
     ("alloc_stage", &["Owner::make_room"]),
     // A slice that another pool owns comes back, and is dropped by its caller.
-    ("push_slice", &["ChunkRef::end_last"]),
+    ("push_slice", &["ChunkRef::last_holder_gone"]),
     ("release", &[]),
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that has gone.
-    ("drop_slice", &["ChunkRef::end_last"]),
+    ("drop_slice", &["ChunkRef::last_holder_gone"]),
     // At the end of the room that is known a look is taken; a panic drops the slice.
     (
         "lane_claim_stage",
-        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::end_last"],
+        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::last_holder_gone"],
     ),
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["ClassPool::get_far", "Bin::enter_fenced"]),

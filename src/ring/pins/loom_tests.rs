@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::Pins;
 use crate::region::Pages;
-use crate::ring::memory::Span;
-use crate::ring::retained::Retained;
+use crate::ring::layout::RingSpan;
+use crate::ring::memory::Retained;
 use crate::ring::{Full, RingOptions, RingPool};
 use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicU32, Ordering};
@@ -215,7 +215,7 @@ fn loom_the_real_pool_waits_for_a_handle() {
     model(|| {
         let mut pool = pool();
         let slice = pool.copy_in(&[7; 64]).expect("an empty pool");
-        let span: Span = pool.push_span(slice).expect("its own slice");
+        let span: RingSpan = pool.push_span(slice).expect("its own slice");
         let rest = [(); 3]
             .map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
         let lane = Lane::new();

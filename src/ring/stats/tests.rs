@@ -1,20 +1,20 @@
-//! The hint against what it promises: the same operations on a pool of the hinted size, and on one
-//! of the bare high water, are refused nowhere.
+//! Checks what the right size promises: the same operations are never refused, neither by a pool of
+//! that size nor by one of exactly the high water mark.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::region::Topology;
 use crate::region::machines::topologies;
-use crate::ring::Full;
+use crate::ring::{Full, RingPool};
 use crate::ring::model::{CHUNK, MAX, Model, op, random_runs, tiny, tiny_options};
 use crate::ring::options::Readers;
 
 /// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.
 const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 160 };
 
-/// The chunks opened, the waste, what is alive at the end and what was refused: equal where the
-/// same went into the same chunks.
+/// The chunks opened, the waste, what is held at the end and what was refused. These are equal if
+/// the same slices went into the same chunks.
 fn outcome(options: &RingOptions, operations: &[(u8, u16, u16)]) -> (RingStats, RightSize) {
     let mut model = Model::over(RingPool::new(options).expect("a pool of the hinted size"));
     operations.iter().for_each(|&numbers| model.apply(op(numbers)));
@@ -30,7 +30,7 @@ proptest! {
         let (seen, right) = outcome(&base, &operations);
         assert!(seen.refused_pool == 0 && !right.is_lower_bound, "the large pool holds everything");
         assert!(right.pool_bytes < 2 * (seen.high_water_bytes + 2 * CHUNK).max(8 * CHUNK), "{right:?} for {seen:?}");
-        // Of fewer than three chunks not two may be pinned.
+        // A pool of fewer than three chunks doesn't allow two pins.
         let bare = tiny_options((seen.high_water_bytes / CHUNK).max(3), 2, 2);
         for options in [right.options(&base), bare] {
             let (again, _) = outcome(&options, &operations);
@@ -42,13 +42,13 @@ proptest! {
     }
 }
 
-/// Keeps the last `alive` slices of 1000 bytes, four a chunk, through some laps; says how often it
-/// was refused.
-fn run_fifo(pool: &mut RingPool, alive: i64) -> u64 {
-    for _ in 0..alive * 4 {
+/// Holds the last `held` slices of 1000 bytes, four per chunk, for some laps. Returns how often the
+/// pool refused.
+fn run_fifo(pool: &mut RingPool, held: i64) -> u64 {
+    for _ in 0..held * 4 {
         if let Ok(slice) = pool.copy_in(&[7; 1000]) {
             let pushed = pool.push(slice).expect("its own pool");
-            pool.release(pushed.sequence() - alive);
+            pool.release(pushed.sequence() - held);
         }
     }
     pool.stats().refused_pool
@@ -60,10 +60,10 @@ fn the_hint_is_no_larger_than_it_has_to_be() {
     let mut pool = RingPool::new(&base).unwrap();
     assert_eq!(run_fifo(&mut pool, 88), 0);
     let (stats, right) = (pool.stats(), pool.right_size());
-    // 88 slices fill 22 chunks, and one more is written.
+    // 88 slices fill 22 chunks, and one more chunk is being written.
     let chunks = stats.high_water_bytes / CHUNK;
     assert_eq!(chunks, 23, "{stats:?}");
-    // A burst widens no window; and eight chunks of it would make the default chunk twice as large.
+    // A burst doesn't widen the window. A window of eight chunks would double the default chunk.
     assert_eq!((right.pool_bytes, right.window_bytes), (32 * CHUNK, 7 * CHUNK));
     assert_eq!(
         (right.chunk_bytes, right.pinned_chunks_max, right.is_lower_bound),
@@ -89,14 +89,14 @@ fn a_pool_that_was_full_gives_a_lower_bound() {
     let right = pool.right_size();
     assert_eq!((right.pool_bytes, right.is_lower_bound), (4 * CHUNK, true));
     assert_eq!(pool.stats().high_water_bytes, right.pool_bytes, "all of it was in use");
-    assert!(right.to_string().contains("more than 16384 bytes"), "{right}");
+    assert!(right.to_string().contains("more than a pool of 16384 bytes"), "{right}");
 }
 
-/// All of it by default but what is named, on every machine.
+/// Everything but the named options is the default, on every machine.
 #[test]
 fn pool_and_window_alone_keep_the_default_chunk() {
     let (mut cases, mut smaller) = (0, 0);
-    // One CPU each: how many there are changes nothing here.
+    // Machines with one CPU: the number of CPUs makes no difference here.
     let topologies = if cfg!(miri) { vec![Topology::default()] } else { topologies() };
     for (at, topology) in
         topologies.iter().filter(|topology| topology.cpus().len() <= 1).enumerate()
@@ -107,7 +107,7 @@ fn pool_and_window_alone_keep_the_default_chunk() {
             for window_bytes in
                 [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)]
             {
-                // A window that is named depends on no machine.
+                // An explicit window doesn't depend on the machine.
                 if at > 0 && window_bytes.is_some() {
                     continue;
                 }
@@ -127,7 +127,7 @@ fn pool_and_window_alone_keep_the_default_chunk() {
     );
 }
 
-/// How many hints were checked, and how many of them were for a smaller pool.
+/// The number of sizes that were checked, and how many of them were for a smaller pool.
 fn keeps_the_chunk(base: &RingOptions, topology: &Topology, readers: Readers) -> (usize, usize) {
     let layout_of = |options: &RingOptions| options.layout_on(|| topology, readers);
     let Ok(layout) = layout_of(base) else { return (0, 0) };
