@@ -35,7 +35,7 @@ impl RingPool {
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
         if !self.fits(len) {
-            self.open_chunk(len)?;
+            self.find_room(len)?;
         }
         self.check();
         Ok(Grant::new(self, len))
@@ -50,7 +50,7 @@ impl RingPool {
         // A receive needs room for at least one byte.
         let min = min.max(1);
         if !self.fits(min) {
-            self.open_chunk(min)?;
+            self.find_room(min)?;
         }
         let rest = self.room();
         debug_assert!(rest >= min);

@@ -20,8 +20,8 @@ pub type Sequence = i64;
 /// Before the first sequence.
 pub(crate) const NONE: Sequence = -1;
 
-/// A range of a pool's region, as a lane's slot stores it. It holds integers, so it is Send and Sync
-/// by itself; [`super::RingMemory`] turns it into bytes.
+/// A range of a pool's region, as a lane's slot stores it. It is integers, so it is Send and Sync
+/// by itself. `RingMemory::bytes` turns it into bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RingSpan {
     pub(crate) offset: u64,

@@ -1,8 +1,8 @@
 //! The part of a pool that outlives it and crosses threads: the region with its pins, and the
 //! retained handles that hold them.
 //!
-//! Slots, views and retained handles name memory by [`RingSpan`], which is plain integers. This module
-//! turns a span into bytes.
+//! Slots, views and retained handles name memory by a [`RingSpan`], which is plain integers. This
+//! module turns a span into bytes.
 #![allow(unsafe_code)]
 
 use core::ops::Deref;
@@ -44,7 +44,7 @@ impl RingMemory {
         &self.pins
     }
 
-    /// Whether the `len` bytes from `start` lie in the region.
+    /// Whether the `len` bytes from `start` are inside the region.
     #[cfg(feature = "pipeline")]
     pub(crate) fn holds(&self, start: NonNull<u8>, len: usize) -> bool {
         let offset = start.addr().get().checked_sub(self.region.base().addr().get());
@@ -56,13 +56,13 @@ impl RingMemory {
     /// # Safety
     /// For as long as the reference lives:
     /// - `span` is a range that this memory's pool has committed;
-    /// - its chunk isn't reused: it is held (the `holders` of its chunk count it), or its slot isn't released, or it
+    /// - its chunk isn't reused: the chunk's `holders` count it, or its slot isn't released, or it
     ///   is pinned.
     #[inline]
     pub(crate) unsafe fn bytes<'a>(&self, span: RingSpan) -> &'a [u8] {
         debug_assert!(span.offset + u64::from(span.len) <= self.region.bytes() as u64);
-        // SAFETY: I20. The range lies in the region (it was committed there), so the pointer stays
-        // inside one mapping.
+        // SAFETY: I20. The range is inside the region (it was committed there), so the pointer
+        // stays inside one mapping.
         let start = unsafe { self.region.base().add(span.offset as usize) };
         // SAFETY: I21. The caller promises that the range was committed and isn't reused, so no
         // thread writes to it.
@@ -70,8 +70,8 @@ impl RingMemory {
     }
 }
 
-/// A counted handle. It pins one chunk (none if it is empty), so that chunk's other bytes can't be
-/// reused either, and keeps the region mapped.
+/// A counted handle of a slice's bytes, for any thread. It pins one chunk (none if it is empty), so
+/// that chunk's other bytes can't be reused either, and it holds the region, which stays mapped.
 ///
 /// Making or cloning one costs two atomic additions, dropping it two more. Retain the exceptions,
 /// not every event.
@@ -131,7 +131,7 @@ impl Deref for Retained {
 
     fn deref(&self) -> &[u8] {
         debug_assert!(self.span.len == 0 || self.memory.pins().is_pinned(self.span.chunk));
-        // SAFETY: I26. The handle pins its chunk and keeps the region mapped for as long as it is
+        // SAFETY: I26. The handle pins its chunk and holds the region for as long as it is
         // borrowed.
         unsafe { self.memory.bytes(self.span) }
     }

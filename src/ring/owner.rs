@@ -1,6 +1,6 @@
-//! The part of a pool's state that slices, tokens and receives reach after a call has returned: one
-//! [`Chunk`] per chunk, and the [`Owner`] of them all. It belongs to the pool's thread: plain cells,
-//! and no atomics but the pins it reads.
+//! The part of a pool's state that slices, tokens and receives reach after a call has returned: a
+//! [`Chunk`] for each chunk, and the [`Owner`] of them all. It belongs to the pool's thread: plain
+//! cells, and no atomics but the pins it reads.
 //!
 //! A slice points at its chunk's state rather than at the owner, so a drop is one decrement. What
 //! the pool needs in order to allocate is in the same cache line. What only the pool needs (the
@@ -79,8 +79,8 @@ impl Chunk {
     }
 }
 
-/// A pointer to the state of a chunk whose owner exists. It is kept by the pool, whose current chunk
-/// it is, and by the chunk's holders.
+/// A pointer to the state of a chunk whose owner exists. The pool has one to its current chunk, and
+/// each holder has one to the chunk that it holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkRef(NonNull<Chunk>);
 
@@ -110,7 +110,7 @@ impl ChunkRef {
     /// handed out without further checks.
     #[inline]
     pub(super) fn fits(self, position: *mut u8, len: usize) -> bool {
-        // An absurd length wraps, and is then above the limit.
+        // The sum wraps only for a length that is above the limit anyway.
         position.addr().wrapping_add(len) <= self.state().end && len <= self.state().limit.get()
     }
 
@@ -123,8 +123,9 @@ impl ChunkRef {
 
     /// Where the next slice starts after `len` bytes from `position`.
     ///
-    /// The branch goes the same way for all slices of a pool. It stays a branch: a conditional move
-    /// here is slower, and so is a branch on the length where lengths are mixed around 4 KiB.
+    /// The branch is the same for all slices of a pool, so it is predicted. It stays a branch: a
+    /// conditional move here is slower, and so is a branch on the length where lengths vary around
+    /// 4 KiB.
     #[inline]
     pub(super) fn after(self, position: *mut u8, len: usize) -> *mut u8 {
         let stride = if self.state().aliases {
@@ -223,8 +224,8 @@ impl ChunkRef {
 
     #[inline]
     fn state(&self) -> &Chunk {
-        // SAFETY: I22. The chunks' state lives as long as their owner, which every holder keeps
-        // alive.
+        // SAFETY: I22. The chunks' state lives as long as their owner, and no owner is freed while
+        // one of its chunks has a holder.
         unsafe { self.0.as_ref() }
     }
 }
@@ -252,7 +253,7 @@ pub struct FlightId {
 /// The chunks of a pool, and what decides which of them is written next.
 pub(super) struct Owner {
     current: Cell<u32>,
-    /// The last sequence when the current chunk was opened: later sequences protect the chunk.
+    /// The last sequence when the current chunk was opened. Later sequences protect that chunk.
     opened_at: Cell<Sequence>,
     chunks: Box<[Chunk]>,
     pub(super) base: NonNull<u8>,

@@ -35,8 +35,8 @@ use crate::sync::pool_id;
 
 /// The allocator of one thread over one region. Not Send, not Sync, not Clone.
 ///
-/// An allocation costs two comparisons and an addition; a chunk's end, once per chunk, costs a few
-/// hundred instructions.
+/// An allocation costs two comparisons and an addition. The end of a chunk costs many times as
+/// much, once per chunk.
 #[derive(Debug)]
 pub struct RingPool {
     pub(super) owner: OwnerRef,
@@ -48,7 +48,7 @@ pub struct RingPool {
     pushed: Sequence,
     /// The read cursor as last reported: every stage has passed this sequence.
     released: Sequence,
-    /// How many of the newest sequences are protected regardless of that; see
+    /// The number of newest sequences that are protected regardless of the cursor; see
     /// [`RingPool::keep_newest`].
     newest: Sequence,
     tag: PoolTag,
@@ -95,7 +95,7 @@ impl RingPool {
         Ok(self.pushed_at(slice.start(), slice.len()))
     }
 
-    /// Pushes the next `len` bytes, which a grant held, unchanged.
+    /// Pushes the next `len` bytes, which were a grant.
     #[inline]
     pub(super) fn push_next(&mut self, len: usize) -> Pushed {
         let start = self.start();
@@ -134,8 +134,8 @@ impl RingPool {
     }
 
     /// From now on the newest `slots` pushed slices are protected and older ones are released, as
-    /// in a ring of that many slots where pushing overwrites the oldest. It needs no call and no
-    /// store per operation, because it is computed when a chunk is full.
+    /// in a ring of that many slots where pushing overwrites the oldest. This costs no call and no
+    /// store per operation, because what is released is computed when a chunk is full.
     pub fn keep_newest(&mut self, slots: u32) {
         // Released sequences stay released.
         self.released = self.released();
@@ -210,6 +210,27 @@ impl RingPool {
         RightSize::of(&self.stats(), self.layout(), 0)
     }
 
+    /// Makes room for `len` bytes, in the current chunk if a returned range is enough, else in the
+    /// next one.
+    #[inline(always)]
+    pub(super) fn find_room(&mut self, len: usize) -> Result<(), Full> {
+        (self.current, self.position) =
+            self.owner.make_room(len, self.position, self.pushed, self.released())?;
+        Ok(())
+    }
+
+    /// Whether `len` bytes can be reserved without opening a chunk.
+    #[inline]
+    pub(crate) fn fits(&self, len: usize) -> bool {
+        self.current.fits(self.position, len)
+    }
+
+    /// Bytes left in the current chunk.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.current.end().saturating_sub(self.position())
+    }
+
     /// Where the next slice starts.
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
@@ -221,12 +242,6 @@ impl RingPool {
     /// The write position as an offset of the region.
     pub(super) fn position(&self) -> usize {
         self.position.addr() - self.owner.base.addr().get()
-    }
-
-    /// Bytes left in the current chunk.
-    #[inline]
-    pub(super) fn room(&self) -> usize {
-        self.current.end().saturating_sub(self.position())
     }
 
     /// Moves the write position past `len` bytes, which the caller now owns. They hold the returned
@@ -249,57 +264,8 @@ impl RingPool {
         self.check();
     }
 
-    /// Whether the slice was committed here.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn owns(&self, slice: &PoolSlice) -> bool {
-        slice.chunk() == self.current || slice.chunk().is_owned_by(self.owner)
-    }
-
-    /// Releases `slices` slices of a chunk that are in events and won't be dropped.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn release_slices(&mut self, chunk: u32, slices: u32) {
-        self.owner.chunk(chunk).remove_holders(slices);
-    }
-
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn memory(&self) -> &Arc<RingMemory> {
-        &self.owner.memory
-    }
-
-    /// Whether `len` bytes can be reserved without opening a chunk.
-    #[inline]
-    pub(crate) fn fits(&self, len: usize) -> bool {
-        self.current.fits(self.position, len)
-    }
-
-    /// As [`RingPool::push_next`], for a lane's slot.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn push_next_span(&mut self, len: usize) -> RingSpan {
-        let offset = self.position() as u64;
-        self.push_range(len);
-        RingSpan { offset, len: len as u32, chunk: self.current.index() }
-    }
-
-    /// Whether the current chunk has `len` more bytes. Unlike [`RingPool::fits`], it stays true when
-    /// a range is returned in between.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(super) fn holds_next(&self, len: usize) -> bool {
-        self.current.holds_next(self.position, len)
-    }
-
-    /// As [`RingPool::push`], for a lane's slot.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn push_span(&mut self, slice: PoolSlice) -> Result<RingSpan, Foreign<PoolSlice>> {
-        let slice = self.push_slice(slice)?;
-        Ok(slice.span(self.owner.base))
-    }
-
-    /// The next sequence protects the slice in place of its hold on the chunk. Sequences are counted
-    /// only in this file; a lane has no count of its own.
+    /// The next sequence protects the slice in place of its hold on the chunk. Sequences are
+    /// counted only in this file; a lane has no count of its own.
     #[inline]
     fn push_slice(
         &mut self,
@@ -323,60 +289,10 @@ impl RingPool {
         Ok(slice)
     }
 
-    /// A sequence that carries no slice.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn push_nothing(&mut self) {
-        self.pushed += 1;
-    }
-
-    /// The last sequence pushed.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn pushed(&self) -> Sequence {
-        self.pushed
-    }
-
     /// The read cursor.
     #[inline]
     pub(crate) fn released(&self) -> Sequence {
         self.released.max(self.pushed - self.newest)
-    }
-
-    /// Makes room for `len` bytes, in the current chunk if a returned range is enough, else in the
-    /// next one.
-    #[inline(always)]
-    pub(super) fn open_chunk(&mut self, len: usize) -> Result<(), Full> {
-        (self.current, self.position) =
-            self.owner.make_room(len, self.position, self.pushed, self.released())?;
-        Ok(())
-    }
-
-    /// As [`RingPool::open_chunk`], out of line.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
-        self.open_chunk(len)?;
-        self.check();
-        Ok(())
-    }
-
-    /// The next `len` bytes. A claim of a lane asks for them at each access: nothing moves the write
-    /// position while the claim borrows the lane.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn next_bytes(&self, len: usize) -> &[u8] {
-        assert!(self.holds_next(len), "the claimed bytes fit into the chunk");
-        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed.
-        unsafe { slice::from_raw_parts(self.start().as_ptr(), len) }
-    }
-
-    /// The next `len` bytes, to be filled.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn next_bytes_mut(&mut self, len: usize) -> &mut [u8] {
-        assert!(self.holds_next(len), "the claimed bytes fit into the chunk");
-        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed, so it
-        // belongs to the borrower alone.
-        unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), len) }
     }
 
     /// Invariants between any two calls: the write position is on a line of the current chunk, or
@@ -403,6 +319,83 @@ impl RingPool {
                 "the cap on pins"
             );
         }
+    }
+}
+
+/// What a lane and a slice ring need beyond that.
+#[cfg(feature = "pipeline")]
+impl RingPool {
+    /// As [`RingPool::find_room`], out of line.
+    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
+        self.find_room(len)?;
+        self.check();
+        Ok(())
+    }
+
+    /// The next `len` bytes. A lane's claim asks for them at each access: nothing moves the write
+    /// position while the claim borrows the lane.
+    #[inline]
+    pub(crate) fn next_bytes(&self, len: usize) -> &[u8] {
+        assert!(self.holds_next(len), "the claimed bytes fit into the chunk");
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed.
+        unsafe { slice::from_raw_parts(self.start().as_ptr(), len) }
+    }
+
+    /// The next `len` bytes, to be filled.
+    #[inline]
+    pub(crate) fn next_bytes_mut(&mut self, len: usize) -> &mut [u8] {
+        assert!(self.holds_next(len), "the claimed bytes fit into the chunk");
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed, so it
+        // belongs to the borrower alone.
+        unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), len) }
+    }
+
+    /// Whether the current chunk has `len` more bytes. Unlike [`RingPool::fits`], it stays true if
+    /// a range is returned in between.
+    #[inline]
+    pub(super) fn holds_next(&self, len: usize) -> bool {
+        self.current.holds_next(self.position, len)
+    }
+
+    /// As [`RingPool::push_next`], for a lane's slot.
+    #[inline]
+    pub(crate) fn push_next_span(&mut self, len: usize) -> RingSpan {
+        let offset = self.position() as u64;
+        self.push_range(len);
+        RingSpan { offset, len: len as u32, chunk: self.current.index() }
+    }
+
+    /// As [`RingPool::push`], for a lane's slot.
+    #[inline]
+    pub(crate) fn push_span(&mut self, slice: PoolSlice) -> Result<RingSpan, Foreign<PoolSlice>> {
+        let slice = self.push_slice(slice)?;
+        Ok(slice.span(self.owner.base))
+    }
+
+    /// A sequence that carries no slice.
+    pub(crate) fn push_nothing(&mut self) {
+        self.pushed += 1;
+    }
+
+    /// The last sequence pushed.
+    #[inline]
+    pub(crate) fn pushed(&self) -> Sequence {
+        self.pushed
+    }
+
+    /// Whether the slice was committed here.
+    #[inline]
+    pub(crate) fn owns(&self, slice: &PoolSlice) -> bool {
+        slice.chunk() == self.current || slice.chunk().is_owned_by(self.owner)
+    }
+
+    /// Releases `slices` slices of a chunk that are in events and won't be dropped.
+    pub(crate) fn release_slices(&mut self, chunk: u32, slices: u32) {
+        self.owner.chunk(chunk).remove_holders(slices);
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<RingMemory> {
+        &self.owner.memory
     }
 }
 

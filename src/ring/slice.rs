@@ -1,15 +1,15 @@
 //! Slices: committed, immutable ranges of a ring pool.
 //!
-//! | type | what protects the bytes | where it may go |
+//! | type | what protects the bytes | threads |
 //! |---|---|---|
-//! | [`PoolSlice`] | a hold on its chunk, until it is dropped | stays on the pool's thread |
-//! | [`Pushed`] | the sequence it was pushed under, until that is released | anywhere: it is integers |
-//! | `EventSlice` | as [`PoolSlice`], inside an event of a disruptor | any thread may read the bytes |
-//! | [`Received`] | a hold on its chunk; slices are cut from it | stays on the pool's thread |
+//! | [`PoolSlice`] | a hold on its chunk, until it is dropped | the pool's own |
+//! | [`Pushed`] | its sequence, until that is released | any: it is integers |
+//! | `EventSlice` | as [`PoolSlice`], in an event of a disruptor | any may read the bytes |
+//! | [`Received`] | a hold on its chunk; slices are cut from it | the pool's own |
 //!
 //! ```text
-//! received   |hdr|payload.....|hdr|payload..|hdr|pay     cut(header, payload) makes a slice and moves on;
-//!            ^cut             ^             ^    ^end    dropping the receive gives back what isn't cut
+//! received   |hdr|payload.....|hdr|payload..|hdr|pay     cut(header, payload) makes a slice;
+//!            ^cut             ^             ^    ^end    a drop gives back what isn't cut
 //! ```
 #![allow(unsafe_code)]
 
@@ -226,7 +226,7 @@ impl EventSlice {
         ManuallyDrop::into_inner(self.0)
     }
 
-    /// The bytes, on any thread. `memory` is the pool's memory, and stays mapped while they are used.
+    /// The bytes, on any thread. `memory` is the pool's, and stays mapped while they are used.
     ///
     /// # Safety
     /// For as long as the reference lives, the slice isn't taken out of its event; or its pool was
@@ -241,8 +241,8 @@ impl EventSlice {
     }
 }
 
-/// Received bytes, which slices are cut from. It holds its chunk, and dereferences to the bytes that
-/// aren't cut yet.
+/// Received bytes, from which slices are cut. It holds its chunk, and dereferences to the bytes
+/// that aren't cut yet.
 #[must_use = "what isn't cut is given back"]
 #[derive(Debug)]
 pub struct Received {

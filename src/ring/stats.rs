@@ -9,11 +9,11 @@
 //!
 //! It promises: a pool of this size, asked for the same operations in the same order, refuses none
 //! of them. The chunk size stays the same, so every slice and every receive falls into the same
-//! chunk as before. No more chunks than the high water mark were ever in use at the same time, and a free
-//! chunk is found wherever it is. Two chunks are added, so that a chunk that a reader has just left
+//! chunk as before. No more chunks than the high water mark were ever in use at the same time, and
+//! a free chunk is always found. Two chunks are added, so that a chunk that a reader has just left
 //! isn't written immediately, and the sum is rounded up to a power of two.
 //!
-//! It can't know what it hasn't seen: a longer burst, a slower stage, larger slices. Where the pool
+//! It can't know what it hasn't seen: a longer burst, a slower stage, larger slices. If the pool
 //! was full, it knows only that more was needed. The high water mark counts chunks that aren't
 //! known to be free. Where slices are pushed and released in order, these are exactly the chunks in
 //! use; where they are dropped, there are some more.
@@ -119,8 +119,7 @@ pub struct RightSize {
     pub window_bytes: usize,
     /// The size of a chunk in bytes, unchanged.
     pub chunk_bytes: usize,
-    /// The number of chunks that may be pinned: as now, or all but one of the smaller pool, which
-    /// is more than were in use.
+    /// The number of chunks that may be pinned: as now, or all but one chunk of the smaller pool.
     pub pinned_chunks_max: u32,
     /// The pool was full at least once. What was refused then would have needed more than
     /// `pool_bytes`; how much more is unknown.

@@ -18,7 +18,7 @@
 
 use std::collections::VecDeque;
 
-/// What keeps a closed chunk from being reused.
+/// Why a closed chunk can't be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {
     /// Tokens, receives, reads in flight, or slices of the owner that aren't in a slot.
@@ -73,8 +73,8 @@ impl Rotation {
         self.current
     }
 
-    /// Closes the current chunk and opens another, or reports that none is free and changes nothing
-    /// that matters.
+    /// Closes the current chunk and opens another one. If none is free, it returns `None` and the
+    /// current chunk stays open.
     pub(crate) fn advance(&mut self, blocked: impl Fn(u32) -> Option<Blocked>) -> Option<u32> {
         self.sweep(&blocked);
         let next = self.pick(&blocked)?;
@@ -190,6 +190,10 @@ mod tests {
         }
     }
 
+    fn why(pick: u32) -> Blocked {
+        [Blocked::Owner, Blocked::Pinned, Blocked::Sequence][pick as usize % 3]
+    }
+
     #[test]
     fn rotates_oldest_first_inside_the_window() {
         let mut rotation = Rotation::new(100, 4);
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn two_chunks_take_turns_and_one_restarts() {
+    fn two_chunks_alternate_and_one_restarts() {
         let mut rotation = Rotation::new(2, 2);
         assert_eq!(rotation.advance(|_| None), Some(1));
         assert_eq!(rotation.advance(|_| None), Some(0));
@@ -253,7 +257,10 @@ mod tests {
         fn hands_out_only_free_chunks(
             chunks in 2u32..12,
             window in 2usize..12,
-            steps in proptest::collection::vec((0u8..4, any::<u32>()), 1..if cfg!(miri) { 50 } else { 200 }),
+            steps in proptest::collection::vec(
+                (0u8..4, any::<u32>()),
+                1..if cfg!(miri) { 50 } else { 200 },
+            ),
         ) {
             let mut rotation = Rotation::new(chunks, window.min(chunks as usize));
             let mut model = Model::new(chunks);
@@ -264,13 +271,16 @@ mod tests {
                     0 | 1 => match rotation.advance(model.ask()) {
                         Some(next) => {
                             prop_assert_eq!(model.blocked[next as usize], None);
-                            model.blocked[before as usize] = Some(match pick % 3 { 0 => Blocked::Owner, 1 => Blocked::Pinned, _ => Blocked::Sequence });
-                            if next == before { model.blocked[before as usize] = None; }
+                            model.blocked[before as usize] = (next != before).then_some(why(pick));
                         }
-                        None => prop_assert!(model.blocked.iter().all(Option::is_some), "a free chunk was overlooked"),
+                        None => {
+                            let is_full = model.blocked.iter().all(Option::is_some);
+                            prop_assert!(is_full, "a free chunk was overlooked");
+                        }
                     },
                     2 => model.blocked[(pick % chunks) as usize] = None,
-                    _ => if pick % 7 == 0 { model.blocked.fill(None) } else { model.blocked[before as usize] = Some(Blocked::Sequence) },
+                    _ if pick % 7 == 0 => model.blocked.fill(None),
+                    _ => model.blocked[before as usize] = Some(Blocked::Sequence),
                 }
             }
             model.blocked.fill(None);

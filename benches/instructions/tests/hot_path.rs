@@ -43,7 +43,12 @@ const COLD: &[(&str, &[&str])] = &[
     // At the end of the room that is known a look is taken; a panic drops the slice.
     (
         "lane_claim_stage",
-        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::last_holder_gone"],
+        &[
+            "Owner::make_room",
+            "Lane<M>::make_room",
+            "Lane<M>::find_room",
+            "ChunkRef::last_holder_gone",
+        ],
     ),
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["ClassPool::get_far", "Bin::enter_fenced"]),
