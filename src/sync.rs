@@ -15,14 +15,14 @@
 //! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | a thief's look at the bin | what the bin holds, and the bytes of it |
 //! | SYNC S9 | a thief lets go of a bin | the thread's next entry | that it is empty |
 //! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
-//! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
-//! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
-//! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
+//! | SYNC S11 | the enqueuer's count (`queue/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
+//! | SYNC S12 | the dequeuer's count (`queue/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
+//! | SYNC S13 | the end of a queue (`queue/shared.rs`) | both ends | how it ended, and every message before a clean end |
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 //! | SYNC S15 | the process's mask of CPUs (`pipeline/pin.rs`) | a reading of it | the mask |
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |
 //! | SYNC S17 | a worker of a load test that is warm (`class/load_test/workers.rs`) | the first look at the counters | what it had counted |
-//! | SYNC S18 | the bytes of either count (`stream/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
+//! | SYNC S18 | the bytes of either count (`queue/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
 
 use core::num::NonZeroU32;
 

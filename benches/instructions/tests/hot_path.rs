@@ -57,7 +57,12 @@ const COLD: &[(&str, &[&str])] = &[
     // refusal, is told.
     (
         "queue_enqueue",
-        &["Enqueuer::refused", "Inlet<T>::rouse", "Inlet<T>::try_push_far", "barrier::full_fence"],
+        &[
+            "Enqueuer::refused",
+            "Inlet<T>::notify_slow",
+            "Inlet<T>::try_push_slow",
+            "barrier::full_fence",
+        ],
     ),
     (
         "queue_dequeue",
