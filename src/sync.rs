@@ -17,7 +17,7 @@
 //! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
 //! | SYNC S11 | the enqueuer's count (`queue/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
 //! | SYNC S12 | the dequeuer's count (`queue/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
-//! | SYNC S13 | the end of a queue (`queue/end.rs`) | both ends | how it ended, and every message before a clean end |
+//! | SYNC S13 | the end of a queue (`queue/shared.rs`) | both ends | how it ended, and every message before a clean end |
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 //! | SYNC S15 | the process's mask of CPUs (`machine/pin.rs`) | a reading of it | the mask |
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |

@@ -121,7 +121,7 @@ fn run(wait: Wait, messages: usize, bytes: usize, seed: u64) {
         while closer.stats().dequeued_messages < count / 2 {
             thread::yield_now();
         }
-        assert!(closer.close("reset"), "it is still open");
+        assert!(closer.close_with("reset"), "it is still open");
     }
     let (filled, relayed) =
         (filler.join().expect("the filler"), relay.join().expect("the relay verified all"));

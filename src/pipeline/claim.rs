@@ -52,14 +52,14 @@ impl<M: Meta> Deref for Claim<'_, M> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.lane.pool.behind(self.len)
+        self.lane.pool.next_bytes(self.len)
     }
 }
 
 impl<M: Meta> DerefMut for Claim<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.lane.pool.behind_mut(self.len)
+        self.lane.pool.next_bytes_mut(self.len)
     }
 }
 

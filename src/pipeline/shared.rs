@@ -9,13 +9,13 @@ use super::flow::Flow;
 use super::poller::Poller;
 use super::timing::Timing;
 use super::watch::Figures;
-use crate::ring::{Memory, Sequence};
+use crate::ring::{RingMemory, Sequence};
 use crate::sync::{AtomicI64, Ordering};
 
 /// Shared by the lane, its stages and everything held by them; the region stays mapped as long.
 pub(crate) struct LaneShared<M> {
     pub(crate) id: u32,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory: Arc<RingMemory>,
     pub(crate) figures: Figures,
     /// Of a timed lane.
     pub(super) timing: Option<Timing>,
@@ -27,7 +27,7 @@ pub(crate) struct LaneShared<M> {
 impl<M> LaneShared<M> {
     pub(crate) fn new(
         id: u32,
-        memory: Arc<Memory>,
+        memory: Arc<RingMemory>,
         slots: usize,
         flow: Flow<Poller<M>>,
         timing: Option<Timing>,

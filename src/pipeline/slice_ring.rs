@@ -100,7 +100,7 @@ use super::spec::{LaneSpec, Reclaim, StageSpec};
 use super::stage::Polled;
 use crate::region::RegionReport;
 use crate::ring::{
-    CastError, EventSlice, FlightId, Full, Memory, PoolSlice, RingOptions, RingPool, RingStats,
+    CastError, EventSlice, FlightId, Full, PoolSlice, RingMemory, RingOptions, RingPool, RingStats,
     Rows, Sequence, as_f32s,
 };
 use crate::sync::{AtomicU32, Ordering};
@@ -135,7 +135,7 @@ pub struct SliceRing<M: Meta> {
 pub struct SliceReader<M: Meta> {
     poller: EventPoller<Event<M>, SingleProducerBarrier>,
     /// Keeps what it reads mapped, in whatever order the two are dropped.
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<RingMemory>,
     next: Sequence,
     number: u32,
     gone: Arc<AtomicU32>,
@@ -144,7 +144,7 @@ pub struct SliceReader<M: Meta> {
 /// One event as a reader sees it, for the length of a call of its handler.
 pub struct SliceView<'a, M> {
     event: &'a Event<M>,
-    memory: &'a Memory,
+    memory: &'a RingMemory,
     sequence: Sequence,
 }
 
@@ -176,7 +176,7 @@ impl<M: Meta> SliceRing<M> {
         spec.check()?;
         spec.check_ring::<M>()?;
         spec.check_pool(&pool.layout(spec.readers())?)?;
-        let pool = RingPool::read_on(spec.readers(), pool)?;
+        let pool = RingPool::with_readers(spec.readers(), pool)?;
         let event = || Event { slice: None, meta: M::default() };
         let mut builder = build_single_producer(slots, event, BusySpin).with_multi_consumer();
         let gone = Arc::new(AtomicU32::new(NONE_GONE));
@@ -306,7 +306,7 @@ impl<M: Meta> Drop for SliceRing<M> {
     /// is dropped later, on whatever thread, has nothing left to do.
     fn drop(&mut self) {
         for (chunk, &slices) in (0..).zip(&self.in_events) {
-            self.pool.count_off(chunk, slices);
+            self.pool.release_slices(chunk, slices);
         }
     }
 }

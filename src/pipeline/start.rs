@@ -105,7 +105,7 @@ impl LaneSpec {
         };
         let mut downgrades: Vec<String> =
             pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
-        let pool = RingPool::read_on(self.readers(), &self.pool)?;
+        let pool = RingPool::with_readers(self.readers(), &self.pool)?;
         let (layers, states) = self.stages(&mut downgrades);
         let flow = Flow::new(states, self.panic, Barrier::choose(), Party::event()?);
         let timed = self.clock.map(|clock| Timing::new(clock, self.slots, layers.iter().sum()));

@@ -1,5 +1,5 @@
-//! Chunk arithmetic: offsets, strides and the layout of a pool. It owns no memory and holds no
-//! pointer.
+//! The layout of a pool: offsets, strides and the integers that name a range. It owns no memory and
+//! holds no pointer.
 //!
 //! ```text
 //! region   |<- chunk 0 ->|<- chunk 1 ->|<- chunk 2 ->| ...          chunk = offset >> shift
@@ -11,13 +11,23 @@
 /// Slices start on multiples of this many bytes.
 pub(crate) const LINE_BYTES: usize = 64;
 /// Strides that are multiples of this many bytes alias the same cache sets: they get one more line.
-/// (Without it, an operation took twice the time.)
+/// (Without that line, an operation is markedly slower.)
 const ALIAS_BYTES: usize = 4096;
 
-/// Number of a slot in a lane's stream, from 0. `NONE` (-1) is before the first.
+/// The number of an event in its pipeline, or of a slice in the order of pushing, from 0. `NONE`
+/// (-1) is before the first.
 pub type Sequence = i64;
 /// Before the first sequence.
 pub(crate) const NONE: Sequence = -1;
+
+/// A range of a pool's region, as a lane's slot stores it. It is integers, so it is Send and Sync
+/// by itself. `RingMemory::bytes` turns it into bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RingSpan {
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+    pub(crate) chunk: u32,
+}
 
 /// The layout of a pool, checked once.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +107,7 @@ impl Layout {
         (chunk as usize) << self.chunk_shift
     }
 
-    /// Bytes of a pool in which `slots` slices of the largest size can be alive with two chunks to
+    /// Bytes of a pool in which `slots` slices of the largest size can be held with two chunks to
     /// spare.
     #[cfg(any(feature = "pipeline", test))]
     pub(crate) fn bytes_for_slots(&self, slots: usize) -> usize {
@@ -118,8 +128,8 @@ impl Layout {
 #[inline]
 pub(crate) fn stride(len: usize) -> usize {
     let lines = line_up(len);
-    // An empty slice takes a line as well: that saves a special case, and bounds the number of
-    // slices per chunk.
+    // An empty slice also gets a line. That saves a special case, and bounds the number of slices
+    // per chunk.
     let stride = if lines.is_multiple_of(ALIAS_BYTES) { lines + LINE_BYTES } else { lines };
     debug_assert!(stride >= len && stride < len + 2 * LINE_BYTES);
     stride

@@ -1,5 +1,5 @@
-//! The hint against what it promises: the same operations on a pool of the hinted size, and on one
-//! of the bare high water, are refused nowhere.
+//! Checks what the right size promises: the same operations are never refused, neither by a pool of
+//! that size nor by one of exactly the high water mark.
 
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
@@ -7,15 +7,15 @@ use slipring_test_support::random_runs;
 use super::*;
 use crate::machine::Topology;
 use crate::machine::fake::topologies;
-use crate::ring::Full;
 use crate::ring::model::{CHUNK, MAX, Model, op, tiny, tiny_options};
 use crate::ring::options::Readers;
+use crate::ring::{Full, RingPool};
 
 /// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.
 const OPERATIONS_MAX: usize = if cfg!(miri) { 60 } else { 160 };
 
-/// The chunks opened, the waste, what is alive at the end and what was refused: equal where the
-/// same went into the same chunks.
+/// The chunks opened, the waste, what is held at the end and what was refused. These are equal if
+/// the same slices went into the same chunks.
 fn outcome(options: &RingOptions, operations: &[(u8, u16, u16)]) -> (RingStats, RightSize) {
     let mut model = Model::over(RingPool::new(options).expect("a pool of the hinted size"));
     operations.iter().for_each(|&numbers| model.apply(op(numbers)));
@@ -26,30 +26,36 @@ proptest! {
     #![proptest_config(random_runs())]
 
     #[test]
-    fn a_pool_of_the_hinted_size_refuses_nothing(window in 2usize..40, operations in proptest::collection::vec(any::<(u8, u16, u16)>(), 1..OPERATIONS_MAX)) {
+    fn a_pool_of_the_hinted_size_refuses_nothing(
+        window in 2usize..40,
+        operations in proptest::collection::vec(any::<(u8, u16, u16)>(), 1..OPERATIONS_MAX),
+    ) {
         let base = tiny_options(OPERATIONS_MAX + 3, window, 2);
         let (seen, right) = outcome(&base, &operations);
         assert!(seen.refused_pool == 0 && !right.is_lower_bound, "the large pool holds everything");
-        assert!(right.pool_bytes < 2 * (seen.high_water_bytes + 2 * CHUNK).max(8 * CHUNK), "{right:?} for {seen:?}");
-        // Of fewer than three chunks not two may be pinned.
+        let bytes_max = 2 * (seen.high_water_bytes + 2 * CHUNK).max(8 * CHUNK);
+        assert!(right.pool_bytes < bytes_max, "{right:?} for {seen:?}");
+        // A pool of fewer than three chunks doesn't allow two pins.
         let bare = tiny_options((seen.high_water_bytes / CHUNK).max(3), 2, 2);
         for options in [right.options(&base), bare] {
             let (again, _) = outcome(&options, &operations);
             assert_eq!(again.refused_pool, 0, "{right:?} wasn't enough for {seen:?}: {again:?}");
-            assert_eq!((again.refused_too_large, again.released), (seen.refused_too_large, seen.released));
-            assert_eq!(again.tail_waste_bytes, seen.tail_waste_bytes, "the same slices fell into other chunks");
-            assert_eq!(again.pinned_chunks, seen.pinned_chunks);
+            let [waste, waste_seen] = [again, seen].map(|stats| stats.tail_waste_bytes);
+            assert_eq!(waste, waste_seen, "the same slices fell into other chunks");
+            let figures =
+                |stats: RingStats| (stats.refused_too_large, stats.released, stats.pinned_chunks);
+            assert_eq!(figures(again), figures(seen));
         }
     }
 }
 
-/// Keeps the last `alive` slices of 1000 bytes, four a chunk, through some laps; says how often it
-/// was refused.
-fn run_fifo(pool: &mut RingPool, alive: i64) -> u64 {
-    for _ in 0..alive * 4 {
+/// Holds the last `held` slices of 1000 bytes, four per chunk, for some laps. Returns how often the
+/// pool refused.
+fn run_fifo(pool: &mut RingPool, held: i64) -> u64 {
+    for _ in 0..held * 4 {
         if let Ok(slice) = pool.copy_in(&[7; 1000]) {
             let pushed = pool.push(slice).expect("its own pool");
-            pool.release(pushed.sequence() - alive);
+            pool.release(pushed.sequence() - held);
         }
     }
     pool.stats().refused_pool
@@ -61,10 +67,10 @@ fn the_hint_is_no_larger_than_it_has_to_be() {
     let mut pool = RingPool::new(&base).unwrap();
     assert_eq!(run_fifo(&mut pool, 88), 0);
     let (stats, right) = (pool.stats(), pool.right_size());
-    // 88 slices fill 22 chunks, and one more is written.
+    // 88 slices fill 22 chunks, and one more chunk is being written.
     let chunks = stats.high_water_bytes / CHUNK;
     assert_eq!(chunks, 23, "{stats:?}");
-    // A burst widens no window; and eight chunks of it would make the default chunk twice as large.
+    // A burst doesn't widen the window. A window of eight chunks would double the default chunk.
     assert_eq!((right.pool_bytes, right.window_bytes), (32 * CHUNK, 7 * CHUNK));
     assert_eq!(
         (right.chunk_bytes, right.pinned_chunks_max, right.is_lower_bound),
@@ -90,14 +96,14 @@ fn a_pool_that_was_full_gives_a_lower_bound() {
     let right = pool.right_size();
     assert_eq!((right.pool_bytes, right.is_lower_bound), (4 * CHUNK, true));
     assert_eq!(pool.stats().high_water_bytes, right.pool_bytes, "all of it was in use");
-    assert!(right.to_string().contains("more than 16384 bytes"), "{right}");
+    assert!(right.to_string().contains("more than a pool of 16384 bytes"), "{right}");
 }
 
-/// All of it by default but what is named, on every machine.
+/// Everything but the named options is the default, on every machine.
 #[test]
 fn pool_and_window_alone_keep_the_default_chunk() {
     let (mut cases, mut smaller) = (0, 0);
-    // One CPU each: how many there are changes nothing here.
+    // Machines with one CPU: the number of CPUs makes no difference here.
     let topologies = if cfg!(miri) { vec![Topology::default()] } else { topologies() };
     for (at, topology) in
         topologies.iter().filter(|topology| topology.cpus().len() <= 1).enumerate()
@@ -108,7 +114,7 @@ fn pool_and_window_alone_keep_the_default_chunk() {
             for window_bytes in
                 [None, Some(96 << 10), Some(640 << 10), Some(1 << 20), Some(7 << 20)]
             {
-                // A window that is named depends on no machine.
+                // An explicit window doesn't depend on the machine.
                 if at > 0 && window_bytes.is_some() {
                     continue;
                 }
@@ -128,7 +134,7 @@ fn pool_and_window_alone_keep_the_default_chunk() {
     );
 }
 
-/// How many hints were checked, and how many of them were for a smaller pool.
+/// The number of sizes that were checked, and how many of them were for a smaller pool.
 fn keeps_the_chunk(base: &RingOptions, topology: &Topology, readers: Readers) -> (usize, usize) {
     let layout_of = |options: &RingOptions| options.layout_on(|| topology, readers);
     let Ok(layout) = layout_of(base) else { return (0, 0) };

@@ -5,7 +5,7 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::slice::ChunksExact;
 
-/// Why bytes can't be read as `f32` or as rows.
+/// Why bytes can't be read as `f32` values or as rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CastError {
@@ -29,12 +29,15 @@ impl fmt::Display for CastError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Misaligned { remainder } => {
-                write!(f, "the slice starts {remainder} bytes off a multiple of 4: cut it on one")
+                write!(
+                    f,
+                    "the slice starts {remainder} bytes after a multiple of 4: cut it at a multiple"
+                )
             }
             Self::Length { bytes, unit_bytes } => {
                 write!(
                     f,
-                    "{bytes} bytes are no multiple of {unit_bytes}: check `dim` and the length"
+                    "{bytes} bytes aren't a multiple of {unit_bytes}: check `dim` and the length"
                 )
             }
             Self::NoDimension => write!(f, "`dim` is 0: it must be at least 1"),
@@ -83,13 +86,13 @@ impl<'a> Rows<'a> {
         Ok(Self { values, dim })
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.values.len() / self.dim
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
