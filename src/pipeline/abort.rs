@@ -12,7 +12,7 @@ const PATIENCE_MS: libc::c_int = 100;
 /// reader: so it is written to by one system call, if it takes the line at once or soon, and
 /// nothing here panics.
 #[cold]
-pub(super) fn abort_saying(why: fmt::Arguments<'_>) -> ! {
+pub(super) fn abort_with(why: fmt::Arguments<'_>) -> ! {
     say(&format!("slipring: {why}\n"));
     std::process::abort()
 }

@@ -4,7 +4,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::lane::Lane;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use crate::ring::Sequence;
 
 /// Bytes to fill, and a free slot for them, so pushing can't fail. A claim that is dropped or
@@ -36,14 +36,14 @@ impl<'l, M: Meta> Claim<'l, M> {
     #[inline]
     pub fn push(self, meta: M) -> Sequence {
         let span = self.lane.pool.push_next_span(self.len);
-        self.lane.put(Slot { span, meta })
+        self.lane.put(LaneEvent { span, meta })
     }
 
     /// Pushes the slot and publishes it, with everything pushed before. Returns the sequence.
     #[inline]
     pub fn publish(self, meta: M) -> Sequence {
         let span = self.lane.pool.push_next_span(self.len);
-        self.lane.put_and_flush(Slot { span, meta })
+        self.lane.put_and_flush(LaneEvent { span, meta })
     }
 }
 

@@ -74,7 +74,7 @@ impl StageEnd {
 }
 
 impl<M: Meta> Lane<M> {
-    /// Ends the stream behind what is pushed: it is published, nothing more is taken, and stages
+    /// DisruptorEnds the stream behind what is pushed: it is published, nothing more is taken, and stages
     /// see their end when they get there. Whoever polls inline stages by hand goes on polling, and
     /// then calls [`Lane::close`].
     pub fn begin_close(&mut self) {
@@ -143,9 +143,9 @@ impl<M: Meta> Drop for Lane<M> {
     fn drop(&mut self) {
         self.begin_close();
         self.reclaim();
-        self.tell_last_figures();
+        self.publish_last_figures();
         // First, so that attached stages which aren't done are late by their own drop.
-        self.shared.leave();
+        self.shared.set_gone();
         // A handler that panics when it is dropped has said so; the lane's report stands.
         self.inline.drain(..).for_each(|stage| shielded(|| drop(stage)));
     }

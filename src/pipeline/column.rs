@@ -15,7 +15,7 @@ use super::slot::Meta;
 use super::view::View;
 
 /// Ring length times row width.
-struct Cells<T> {
+struct ColumnCells<T> {
     cells: Box<[UnsafeCell<T>]>,
     width: usize,
     rows_mask: usize,
@@ -26,9 +26,9 @@ struct Cells<T> {
 
 // SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by cursors or
 // progress; the bounds are those of values that are shared and handed over between threads.
-unsafe impl<T: Send + Sync> Sync for Cells<T> {}
+unsafe impl<T: Send + Sync> Sync for ColumnCells<T> {}
 
-impl<T> Cells<T> {
+impl<T> ColumnCells<T> {
     /// First cell of the row of `sequence`.
     #[inline]
     fn row(&self, sequence: i64) -> *mut T {
@@ -64,10 +64,10 @@ impl fmt::Display for ColumnError {
 impl std::error::Error for ColumnError {}
 
 /// The writing end, for the column's own stage. Not Clone.
-pub struct ColumnWriter<T>(Arc<Cells<T>>);
+pub struct ColumnWriter<T>(Arc<ColumnCells<T>>);
 
 /// A reading end, for stages of later layers.
-pub struct ColumnReader<T>(Arc<Cells<T>>);
+pub struct ColumnReader<T>(Arc<ColumnCells<T>>);
 
 /// Both ends of a column of `slots` rows of `width` values; None if there isn't enough memory.
 pub(super) fn column<T: Copy + Default>(
@@ -83,7 +83,7 @@ pub(super) fn column<T: Copy + Default>(
     cells.try_reserve_exact(count).ok()?;
     cells.resize_with(count, || UnsafeCell::new(T::default()));
     let cells =
-        Arc::new(Cells { cells: cells.into(), width, rows_mask: slots - 1, lane, stage, layer });
+        Arc::new(ColumnCells { cells: cells.into(), width, rows_mask: slots - 1, lane, stage, layer });
     Some((ColumnWriter(Arc::clone(&cells)), ColumnReader(cells)))
 }
 

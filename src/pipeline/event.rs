@@ -5,10 +5,10 @@
 mod model;
 
 #[cfg(loom)]
-pub(crate) use model::Event;
+pub(crate) use model::EventFd;
 
 #[cfg(not(loom))]
-pub(crate) use real::Event;
+pub(crate) use real::EventFd;
 
 #[cfg(not(loom))]
 mod real {
@@ -21,12 +21,12 @@ mod real {
     /// A descriptor that is readable while the event is set. A forked child has it too, and leaves
     /// it alone: it would take its parent's wake-ups.
     #[derive(Debug)]
-    pub(crate) struct Event {
+    pub(crate) struct EventFd {
         fd: OwnedFd,
         process: Process,
     }
 
-    impl Event {
+    impl EventFd {
         pub(crate) fn new() -> Result<Self, LaneError> {
             // SAFETY: I47. The call takes two integers and touches no memory of ours.
             let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };

@@ -13,10 +13,10 @@
 //!   store, which a stage may see before earlier stores of the lane.
 #![forbid(unsafe_code)]
 
-use super::abort::abort_saying;
+use super::abort::abort_with;
 use super::spec::PanicPolicy;
 use super::state::StageState;
-use super::wake::{ASLEEP, ASLEEP_FULL, Party};
+use super::wake::{ASLEEP, ASLEEP_FULL, LaneSleeper};
 use crate::barrier::Barrier;
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, ForkLock, Ordering, Padded};
@@ -46,7 +46,7 @@ pub(crate) struct Flow<P> {
     pub(crate) stages: Box<[StageState]>,
     pub(crate) policy: PanicPolicy,
     pub(crate) barrier: Barrier,
-    pub(crate) io: Party,
+    pub(crate) io: LaneSleeper,
     layers: Box<[std::ops::Range<usize>]>,
     published: Padded<AtomicI64>,
     closed_at: AtomicI64,
@@ -57,7 +57,7 @@ pub(crate) struct Flow<P> {
     failure: ForkLock<Option<Failure>>,
     /// Pollers of dead stages. They are not dropped before the lane: an unfinished poller would
     /// block the producer forever.
-    parked: ForkLock<Vec<(u32, P)>>,
+    to_pump: ForkLock<Vec<(u32, P)>>,
 }
 
 impl<P> Flow<P> {
@@ -65,7 +65,7 @@ impl<P> Flow<P> {
         stages: Vec<StageState>,
         policy: PanicPolicy,
         barrier: Barrier,
-        io: Party,
+        io: LaneSleeper,
     ) -> Self {
         let count = stages.last().map_or(0, |stage| stage.layer + 1);
         let of = |layer| {
@@ -88,7 +88,7 @@ impl<P> Flow<P> {
             gone: AtomicI64::new(0),
             failed: AtomicI64::new(0),
             failure: ForkLock::new(None),
-            parked: ForkLock::new(Vec::new()),
+            to_pump: ForkLock::new(Vec::new()),
         }
     }
 
@@ -139,7 +139,7 @@ impl<P> Flow<P> {
 
     /// Whether stages of `layer` have their own threads; false after the last layer.
     pub(crate) fn has_threads(&self, layer: usize) -> bool {
-        self.stages.iter().any(|stage| stage.layer == layer && stage.party().is_some())
+        self.stages.iter().any(|stage| stage.layer == layer && stage.sleeper().is_some())
     }
 
     /// Wakes the threads that wait for events of `layer`. Called on the IO thread, which releases a
@@ -148,8 +148,8 @@ impl<P> Flow<P> {
     pub(crate) fn wake_threads(&self, layer: usize) {
         self.barrier.light();
         for stage in &self.stages[self.layers[layer].clone()] {
-            if let Some(party) = stage.party().filter(|_| !stage.is_dead()) {
-                party.wake_if(ASLEEP);
+            if let Some(sleeper) = stage.sleeper().filter(|_| !stage.is_dead()) {
+                sleeper.wake_if(ASLEEP);
             }
         }
     }
@@ -163,13 +163,13 @@ impl<P> Flow<P> {
         for stage in &self.stages[stages.clone()] {
             // If anyone releases a dead stage's events, it is the IO thread, and nobody else would
             // wake it to do so.
-            stage.party().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
+            stage.sleeper().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
         }
     }
 
     pub(crate) fn wake_all(&self) {
         self.barrier.light();
-        self.stages.iter().filter_map(StageState::party).for_each(|party| party.wake_if(ASLEEP));
+        self.stages.iter().filter_map(StageState::sleeper).for_each(|sleeper| sleeper.wake_if(ASLEEP));
         self.io.wake_if(ASLEEP);
     }
 
@@ -190,7 +190,7 @@ impl<P> Flow<P> {
         self.wake_all();
     }
 
-    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of
+    /// DisruptorEnds a stage that has nothing held and has released up to `released`, if that is the end of
     /// the stream. Returns false if the stream goes on.
     pub(crate) fn end(&self, stage: u32, released: Sequence) -> bool {
         if released + 1 < self.closed_at() {
@@ -202,7 +202,7 @@ impl<P> Flow<P> {
     }
 
     /// The lane is gone: events of dead stages are not released any more.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn set_gone(&self) {
         // SYNC S5: pairs with `cut_off_at`.
         self.gone.store(1, Ordering::Release);
         self.wake_all();
@@ -222,7 +222,7 @@ impl<P> Flow<P> {
 
     /// Whether more events may come after `sequence`, for every stage. It doesn't loop over stages.
     #[inline]
-    pub(crate) fn goes_on_after(&self, sequence: Sequence) -> bool {
+    pub(crate) fn may_continue_after(&self, sequence: Sequence) -> bool {
         sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 
@@ -243,7 +243,7 @@ impl<P> Flow<P> {
 
     /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't
     /// return. `first_missing` is the first sequence that the stage won't process.
-    fn fail(&self, stage: u32, first_missing: Sequence, reason: &str) {
+    fn record_failure(&self, stage: u32, first_missing: Sequence, reason: &str) {
         let state = &self.stages[stage as usize];
         debug_assert!(
             !state.has_ended(),
@@ -258,13 +258,13 @@ impl<P> Flow<P> {
                 Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
         }
         // SYNC S4: a thread that sees the death, or the number, finds the failure.
-        state.note_death(first_missing);
+        state.record_death(first_missing);
         if self.failed.load(Ordering::Relaxed) == 0 {
             self.failed.store(i64::from(stage) + 1, Ordering::Release);
         }
         drop(failure);
         if self.policy == PanicPolicy::Abort {
-            abort_saying(format_args!(
+            abort_with(format_args!(
                 "stage `{}` failed at sequence {first_missing}: {reason}; aborting",
                 state.name
             ));
@@ -272,10 +272,10 @@ impl<P> Flow<P> {
     }
 
     /// A stage is dead. The death is recorded before anyone else may release the stage's events.
-    pub(crate) fn die(&self, stage: u32, first_missing: Sequence, reason: &str, poller: Option<P>) {
-        self.fail(stage, first_missing, reason);
+    pub(crate) fn fail_stage(&self, stage: u32, first_missing: Sequence, reason: &str, poller: Option<P>) {
+        self.record_failure(stage, first_missing, reason);
         match poller {
-            Some(poller) => self.park(stage, poller),
+            Some(poller) => self.hand_to_pump(stage, poller),
             None => self.wake_all(),
         }
     }
@@ -283,28 +283,28 @@ impl<P> Flow<P> {
     /// A `Held` was lost: its events aren't processed, and its stage is dead after what it has
     /// released. Both the code that drops the `Held` and the stage whose release is refused call
     /// this; the first call settles it for both.
-    pub(crate) fn lose_held(&self, stage: u32) {
+    pub(crate) fn fail_for_lost_held(&self, stage: u32) {
         let state = &self.stages[stage as usize];
-        let first_missing = state.settle_death();
+        let first_missing = state.mark_held_lost();
         if self.is_gone() {
-            state.note_death(first_missing);
+            state.record_death(first_missing);
         } else {
-            self.fail(stage, first_missing, "a Held was dropped unreleased");
+            self.record_failure(stage, first_missing, "a Held was dropped unreleased");
         }
     }
 
     /// A `Held` is dropped unreleased. The loss is recorded before the `Held` is counted off. The
     /// pump waits for the latter, so nobody sees a row that wasn't written.
     pub(crate) fn drop_held(&self, stage: u32) {
-        self.lose_held(stage);
-        self.stages[stage as usize].drop_held();
+        self.fail_for_lost_held(stage);
+        self.stages[stage as usize].remove_held();
         self.wake_all();
     }
 
     /// The lane ends before a stage has seen the end, or the stage is dropped after its lane. Such
     /// a stage is late, not dead. Nothing fails; later layers learn that no more events will come.
-    pub(crate) fn leave_stage(&self, stage: u32, first_missing: Sequence) {
-        self.stages[stage as usize].note_death(first_missing);
+    pub(crate) fn record_late_stage(&self, stage: u32, first_missing: Sequence) {
+        self.stages[stage as usize].record_death(first_missing);
         self.wake_all();
     }
 
@@ -320,18 +320,18 @@ impl<P> Flow<P> {
     }
 
     /// Keeps the poller of a dead stage, whose death is recorded.
-    pub(crate) fn park(&self, stage: u32, poller: P) {
+    pub(crate) fn hand_to_pump(&self, stage: u32, poller: P) {
         assert!(self.stages[stage as usize].is_dead(), "only the dead are pumped");
         // Once the lane is gone nobody pumps, and the poller blocks nothing.
-        if let Some(mut parked) = self.parked.lock().filter(|_| !self.is_gone()) {
+        if let Some(mut parked) = self.to_pump.lock().filter(|_| !self.is_gone()) {
             parked.push((stage, poller));
         }
         self.wake_all();
     }
 
     /// Whether any pollers of dead stages are waiting for the pump.
-    pub(crate) fn has_parked(&self) -> bool {
-        self.parked.lock().is_some_and(|parked| !parked.is_empty())
+    pub(crate) fn has_pollers_to_pump(&self) -> bool {
+        self.to_pump.lock().is_some_and(|parked| !parked.is_empty())
     }
 }
 
@@ -339,7 +339,7 @@ impl<P: Pump> Flow<P> {
     /// Releases the events of dead stages on their behalf, once no `Held` of theirs is left. Called
     /// by the IO thread, under `Detach`; `detached` holds the pollers that it has taken.
     pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
-        if let Some(mut parked) = self.parked.lock() {
+        if let Some(mut parked) = self.to_pump.lock() {
             detached.append(&mut parked);
         }
         for (stage, poller) in detached {

@@ -43,7 +43,7 @@ impl<'l> LaneGrant<'l> {
         self.0.commit_all()
     }
 
-    /// Ends the borrow of the lane and keeps the range, so that several ranges can be filled while
+    /// DisruptorEnds the borrow of the lane and keeps the range, so that several ranges can be filled while
     /// the lane goes on.
     pub fn into_token(self) -> Token {
         self.0.into_token()

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::shared::LaneShared;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use super::view::{StageId, View};
 use crate::ring::Sequence;
 
@@ -17,7 +17,7 @@ use crate::ring::Sequence;
 /// the stage and the sequence.
 #[must_use = "dropping it unreleased fails the stage"]
 pub struct Held<M: Meta> {
-    slots: Vec<Slot<M>>,
+    slots: Vec<LaneEvent<M>>,
     first: Sequence,
     stage: u32,
     shared: Arc<LaneShared<M>>,
@@ -25,7 +25,7 @@ pub struct Held<M: Meta> {
 
 impl<M: Meta> Held<M> {
     pub(super) fn new(
-        slots: Vec<Slot<M>>,
+        slots: Vec<LaneEvent<M>>,
         first: Sequence,
         stage: u32,
         shared: &Arc<LaneShared<M>>,
@@ -63,9 +63,9 @@ impl<M: Meta> Held<M> {
         self.stage == stage && Arc::ptr_eq(&self.shared, shared)
     }
 
-    /// Ends it without failing the stage, and returns the list of slots for reuse.
-    pub(super) fn dissolve(mut self) -> Vec<Slot<M>> {
-        self.shared.stages[self.stage as usize].drop_held();
+    /// DisruptorEnds it without failing the stage, and returns the list of slots for reuse.
+    pub(super) fn into_events(mut self) -> Vec<LaneEvent<M>> {
+        self.shared.stages[self.stage as usize].remove_held();
         let slots = mem::take(&mut self.slots);
         debug_assert!(!slots.is_empty());
         slots

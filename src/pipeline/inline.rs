@@ -9,8 +9,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::poller::panic_reason;
-use super::slot::{Meta, Slot};
-use super::spec::Placement;
+use super::slot::{Meta, LaneEvent};
+use super::spec::StagePlacement;
 use super::stage::{Outcome, Polled, Stage};
 use super::view::View;
 use crate::ring::Sequence;
@@ -18,7 +18,7 @@ use crate::ring::Sequence;
 /// One round over a lane's inline stages: their input, and what they did.
 pub(super) struct Round<'l, M> {
     /// The lane's own slots, by their place in the ring.
-    pub(super) slots: &'l [Slot<M>],
+    pub(super) slots: &'l [LaneEvent<M>],
     /// The last sequence that is published.
     pub(super) published: Sequence,
     /// The stages' cursors aren't looked at before [`Inline::sync`].
@@ -70,7 +70,7 @@ pub(super) struct InlineStage<M: Meta, F> {
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
     pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
         let state = stage.state();
-        assert_eq!(state.placement, Placement::Inline, "the lane polls inline stages only");
+        assert_eq!(state.placement, StagePlacement::Inline, "the lane polls inline stages only");
         let (layer, is_live) = (state.layer, stage.is_live());
         let batch_max = i64::try_from(state.batch_max).unwrap_or(i64::MAX);
         let (is_last, wakes) =

@@ -8,12 +8,12 @@ use super::error::{NotPushed, PushRefusal, Refused, WrongPlacement};
 use super::flow::Failure;
 use super::grant::LaneGrant;
 use super::inline::{Inline, InlineStage, Round};
-use super::poller::Poller;
+use super::poller::StagePoller;
 use super::shared::LaneShared;
-use super::slot::{Meta, Slot};
-use super::spec::{Placement, Reclaim, Wait};
+use super::slot::{Meta, LaneEvent};
+use super::spec::{StagePlacement, Reclaim, Wait};
 use super::stage::{Outcome, Stage};
-use super::start::Ends;
+use super::start::DisruptorEnds;
 use super::view::View;
 use crate::ring::{FlightId, NONE, PoolSlice, RingPool, Sequence};
 
@@ -48,11 +48,11 @@ impl Progress {
 /// is the pool's count; the lane keeps no second one.
 pub struct Lane<M: Meta> {
     pub(super) pool: RingPool,
-    pub(super) ends: Ends<M>,
+    pub(super) ends: DisruptorEnds<M>,
     pub(super) shared: Arc<LaneShared<M>>,
     /// Slots by their place in the ring: pushed ones until they are flushed, published ones for the
     /// inline stages.
-    pub(super) waiting: Box<[Slot<M>]>,
+    pub(super) waiting: Box<[LaneEvent<M>]>,
     /// Last sequence published, reclaimed.
     pub(super) published: Sequence,
     pub(super) reclaimed: Sequence,
@@ -76,7 +76,7 @@ pub struct Lane<M: Meta> {
     /// The position of the reclaimer's cursor in the disruptor. The producer may publish up to one
     /// ring length beyond it.
     pub(super) gate: Sequence,
-    pub(super) detached: Vec<(u32, Poller<M>)>,
+    pub(super) detached: Vec<(u32, StagePoller<M>)>,
     pub(super) closing: bool,
     pub(super) refused_ring: u64,
     pub(super) is_timed: bool,
@@ -87,7 +87,7 @@ pub struct Lane<M: Meta> {
 impl<M: Meta> Lane<M> {
     pub(super) fn new(
         pool: RingPool,
-        ends: Ends<M>,
+        ends: DisruptorEnds<M>,
         shared: &Arc<LaneShared<M>>,
         slots: usize,
         reclaim: Reclaim,
@@ -98,7 +98,7 @@ impl<M: Meta> Lane<M> {
             "{slots} slots passed the check of the specification"
         );
         let (published, reclaimed) = (NONE, NONE);
-        let waiting = vec![Slot::default(); slots].into();
+        let waiting = vec![LaneEvent::default(); slots].into();
         let (inline, detached) = (Vec::new(), Vec::new());
         let (wakes, follows_threads) =
             (shared.has_threads(0), shared.has_threads(shared.layers() - 1));
@@ -190,7 +190,7 @@ impl<M: Meta> Lane<M> {
             return Err(NotPushed { why: PushRefusal::Refused(refused), slice: None, meta });
         }
         self.pool.push_nothing();
-        Ok(self.put(Slot { span: Default::default(), meta }))
+        Ok(self.put(LaneEvent { span: Default::default(), meta }))
     }
 
     /// Moves the cursors of all inline stages up to their progress, layer by layer, because none
@@ -228,7 +228,7 @@ impl<M: Meta> Lane<M> {
         stage: Stage<M>,
         handler: impl FnMut(View<'_, M>) -> Outcome + 'static,
     ) -> Result<(), WrongPlacement<Stage<M>>> {
-        let is_inline = stage.state().placement == Placement::Inline;
+        let is_inline = stage.state().placement == StagePlacement::Inline;
         if !is_inline || stage.is_holding() || !Arc::ptr_eq(stage.shared(), &self.shared) {
             return Err(WrongPlacement(stage));
         }
@@ -257,16 +257,16 @@ impl<M: Meta> Lane<M> {
         self.inline.iter_mut().for_each(|stage| stage.poll(&mut round));
         let Round { processed, through, is_stopped, .. } = round;
         if is_stopped {
-            self.bury();
+            self.fail_stopped_inline();
         }
         let mut reclaimed = match () {
             () if is_lazy => self.note_consumed(through),
             () if self.is_look_due() => self.reclaim(),
             () => 0,
         };
-        if self.shared.figures.are_asked() {
+        if self.shared.figures.are_requested() {
             reclaimed += self.reclaim();
-            self.tell_figures();
+            self.publish_figures();
         }
         self.check();
         Progress { processed, reclaimed }
@@ -274,7 +274,7 @@ impl<M: Meta> Lane<M> {
 
     /// Inline stages have stopped: they are dead once their progress is published.
     #[cold]
-    fn bury(&mut self) {
+    fn fail_stopped_inline(&mut self) {
         self.end_lazy();
         self.inline.iter_mut().for_each(|stage| stage.die());
     }
@@ -389,12 +389,12 @@ impl<M: Meta> Lane<M> {
 
     /// The contents of the next slot for a slice, which has the next sequence from now on.
     #[inline]
-    fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<Slot<M>, NotPushed<M>> {
+    fn slot_of(&mut self, slice: PoolSlice, meta: M) -> Result<LaneEvent<M>, NotPushed<M>> {
         if let Err(refused) = self.room() {
             return Err(NotPushed { why: PushRefusal::Refused(refused), slice: Some(slice), meta });
         }
         match self.pool.push_span(slice) {
-            Ok(span) => Ok(Slot { span, meta }),
+            Ok(span) => Ok(LaneEvent { span, meta }),
             Err(foreign) => {
                 Err(NotPushed { why: PushRefusal::Foreign, slice: Some(foreign.0), meta })
             }

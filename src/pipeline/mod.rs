@@ -16,7 +16,7 @@
 //! let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 //! let spec = LaneSpec::new(pool, 64).layer([StageSpec::thread("sum")]);
 //! let mut started = spec.start::<u32>()?;
-//! let stage = started.stages.take("sum").expect("it was specified");
+//! let stage = started.stages.remove("sum").expect("it was specified");
 //! let sum = stage.spawn(|view: View<'_, u32>| {
 //!     assert_eq!(view.bytes(), b"four");
 //!     assert_eq!(*view.meta(), 7);
@@ -97,7 +97,7 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let mut kept = Vec::new();
 //! stage.poll(8, |view| {
 //!     kept.push(view.bytes());
@@ -112,7 +112,7 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
 //! let view = held.views().next().unwrap();
 //! stage.release(held).unwrap();
@@ -127,7 +127,7 @@
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let (mut scores, _) = spec.column::<f32>("a", 1).unwrap();
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
 //! let view = held.views().next().unwrap();
 //! let row = scores.row(&view).unwrap();
@@ -150,7 +150,7 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let second = stage.clone();
 //! ```
 //!
@@ -159,7 +159,7 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
 //! let second = held.clone();
 //! ```

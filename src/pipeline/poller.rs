@@ -12,18 +12,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use disruptor::{EventPoller, MultiConsumerBarrier, SingleProducerBarrier};
 
 use super::flow::Pump;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 
 /// The crate's trait of barriers can't be named, so the two kinds of poller stand side by side.
-pub(crate) enum Poller<M> {
+pub(crate) enum StagePoller<M> {
     /// Of the first layer: it follows the producer.
-    First(EventPoller<Slot<M>, SingleProducerBarrier>),
+    First(EventPoller<LaneEvent<M>, SingleProducerBarrier>),
     /// Of a later layer: it follows all stages of the layer before.
-    Later(EventPoller<Slot<M>, MultiConsumerBarrier>),
+    Later(EventPoller<LaneEvent<M>, MultiConsumerBarrier>),
 }
 
 /// What a poller has shown.
-pub(crate) struct Batch {
+pub(crate) struct StageBatch {
     /// Events that are done, and released.
     pub(crate) done: u64,
     /// Whether that is all it took: the handler neither stopped before the end nor panicked.
@@ -35,13 +35,13 @@ pub(crate) struct Batch {
 macro_rules! either {
     ($poller:expr, $name:ident => $call:expr) => {
         match $poller {
-            Poller::First($name) => $call,
-            Poller::Later($name) => $call,
+            StagePoller::First($name) => $call,
+            StagePoller::Later($name) => $call,
         }
     };
 }
 
-impl<M: Meta> Poller<M> {
+impl<M: Meta> StagePoller<M> {
     /// Shows at most `limit` events to `step`, after `begin`, until it says no, and releases those
     /// before. None: there is nothing. Whether something may still come isn't asked here: the
     /// disruptor's shutdown isn't ordered with anything.
@@ -50,8 +50,8 @@ impl<M: Meta> Poller<M> {
         &mut self,
         limit: u64,
         begin: impl FnOnce(),
-        mut step: impl FnMut(&Slot<M>) -> bool,
-    ) -> Option<Batch> {
+        mut step: impl FnMut(&LaneEvent<M>) -> bool,
+    ) -> Option<StageBatch> {
         either!(self, poller => {
             let mut guard = poller.take(limit).ok()?;
             begin();
@@ -72,12 +72,12 @@ impl<M: Meta> Poller<M> {
                     drop(poller.take(done));
                 }
             }
-            Some(Batch { done, is_all, shown })
+            Some(StageBatch { done, is_all, shown })
         })
     }
 
     /// Copies at most `max` events behind the first `skip` unreleased ones, and releases nothing.
-    pub(crate) fn read(&mut self, skip: u64, max: u64, into: &mut Vec<Slot<M>>) {
+    pub(crate) fn read(&mut self, skip: u64, max: u64, into: &mut Vec<LaneEvent<M>>) {
         either!(self, poller => {
             let Ok(mut guard) = poller.take(skip.saturating_add(max)) else { return };
             into.extend((&mut guard).skip(skip as usize).copied());
@@ -101,7 +101,7 @@ impl<M: Meta> Poller<M> {
     }
 }
 
-impl<M: Meta> Pump for Poller<M> {
+impl<M: Meta> Pump for StagePoller<M> {
     fn release_all(&mut self) -> u64 {
         self.release_some(u64::MAX)
     }

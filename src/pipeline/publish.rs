@@ -11,7 +11,7 @@
 use disruptor::Producer;
 
 use super::lane::Lane;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use super::spec::Reclaim;
 use crate::ring::Sequence;
 
@@ -68,7 +68,7 @@ impl<M: Meta> Lane<M> {
     /// Writes the slot of the range that the pool has pushed last. The slot is free. Returns its
     /// sequence.
     #[inline]
-    pub(super) fn put(&mut self, slot: Slot<M>) -> Sequence {
+    pub(super) fn put(&mut self, slot: LaneEvent<M>) -> Sequence {
         let (sequence, mask) = (self.pushed(), self.waiting.len() - 1);
         self.waiting[sequence as usize & mask] = slot;
         self.check();
@@ -80,7 +80,7 @@ impl<M: Meta> Lane<M> {
     /// would wait until every earlier store has left the core. Always inlined, or it would be
     /// passed through memory.
     #[inline(always)]
-    pub(super) fn put_and_flush(&mut self, slot: Slot<M>) -> Sequence {
+    pub(super) fn put_and_flush(&mut self, slot: LaneEvent<M>) -> Sequence {
         if self.pushed() > self.published + 1 {
             let sequence = self.put(slot);
             self.flush();

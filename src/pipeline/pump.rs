@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::lane::Lane;
-use super::poller::Poller;
+use super::poller::StagePoller;
 use super::slot::Meta;
-use super::spec::{PanicPolicy, Placement};
+use super::spec::{PanicPolicy, StagePlacement};
 use super::state::StageState;
 
 impl<M: Meta> Lane<M> {
@@ -19,13 +19,13 @@ impl<M: Meta> Lane<M> {
     pub(super) fn is_ready(&self, full: bool) -> bool {
         let shared = &self.shared;
         let waits = |stage: &StageState| {
-            stage.placement == Placement::Inline
+            stage.placement == StagePlacement::Inline
                 && !stage.is_dead()
                 && shared.available(stage.layer) > stage.progress()
         };
         shared.stages.iter().any(waits)
             || shared.poisoned().is_some()
-            || shared.figures.are_asked()
+            || shared.figures.are_requested()
             || self.can_free(full)
     }
 
@@ -38,11 +38,11 @@ impl<M: Meta> Lane<M> {
     /// Whether a dead stage blocks others and can be pumped.
     fn can_pump(&self) -> bool {
         let shared = &self.shared;
-        let behind = |(stage, _): &(u32, Poller<M>)| {
+        let behind = |(stage, _): &(u32, StagePoller<M>)| {
             let stage = &shared.stages[*stage as usize];
             stage.helds() == 0 && shared.available(stage.layer) > stage.progress()
         };
         shared.policy == PanicPolicy::Detach
-            && (shared.has_parked() || self.detached.iter().any(behind))
+            && (shared.has_pollers_to_pump() || self.detached.iter().any(behind))
     }
 }

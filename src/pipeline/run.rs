@@ -9,7 +9,7 @@ use super::error::{LaneError, StageError, WrongPlacement};
 use super::idle::Idle;
 use super::pin::{PinPolicy, PinReport, pin_current, unpin_current};
 use super::slot::Meta;
-use super::spec::Placement;
+use super::spec::StagePlacement;
 use super::stage::{Outcome, Polled, Stage};
 use super::thread_time::StageActivity;
 use super::timing::StageTimer;
@@ -64,7 +64,7 @@ impl StageThread {
 #[non_exhaustive]
 pub enum SpawnError<M: Meta> {
     /// The stage is specified as inline, or holds events that it read ahead.
-    Placement(WrongPlacement<Stage<M>>),
+    StagePlacement(WrongPlacement<Stage<M>>),
     /// The system has no thread for it.
     Os {
         /// What the system says.
@@ -83,7 +83,7 @@ impl<M: Meta> std::fmt::Debug for SpawnError<M> {
 impl<M: Meta> std::fmt::Display for SpawnError<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Placement(e) => e.fmt(f),
+            Self::StagePlacement(e) => e.fmt(f),
             Self::Os { error, .. } => error.fmt(f),
         }
     }
@@ -107,8 +107,8 @@ impl<M: Meta> Stage<M> {
         handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static,
     ) -> Result<StageThread, SpawnError<M>> {
         let cpu = match self.state().placement {
-            Placement::Thread { cpu } if !self.is_holding() => cpu,
-            _ => return Err(SpawnError::Placement(WrongPlacement(self))),
+            StagePlacement::Thread { cpu } if !self.is_holding() => cpu,
+            _ => return Err(SpawnError::StagePlacement(WrongPlacement(self))),
         };
         let builder = thread::Builder::new().name(self.name().to_owned());
         // A thread that doesn't start drops what it was given: the handle would be a stage that
@@ -149,7 +149,7 @@ impl<M: Meta> Stage<M> {
     ) -> StageReport {
         let (mut idle, mut retry, batch_max) =
             (self.state().idle(), RETRY_MIN, self.state().batch_max);
-        let mut time = self.timer_mut().and_then(StageTimer::take_thread);
+        let mut time = self.timer_mut().and_then(StageTimer::take_thread_clock);
         if let Some(time) = &mut time {
             time.begin(StageActivity::Idle);
         }
@@ -202,8 +202,8 @@ impl<M: Meta> Stage<M> {
         }
         idle.reset();
         // An inline stage sleeps with the IO thread, never here.
-        let Some(party) = self.state().party() else { return thread::yield_now() };
-        if !party.sleep(self.shared().barrier, ASLEEP, || self.is_ready()) {
+        let Some(sleeper) = self.state().sleeper() else { return thread::yield_now() };
+        if !sleeper.sleep(self.shared().barrier, ASLEEP, || self.is_ready()) {
             self.state().count_lost_wake();
         }
     }

@@ -6,9 +6,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::flow::Flow;
-use super::poller::Poller;
+use super::poller::StagePoller;
 use super::timing::Timing;
-use super::watch::Figures;
+use super::watch::LaneFigures;
 use crate::ring::{Memory, Sequence};
 use crate::sync::{AtomicI64, Ordering};
 
@@ -16,10 +16,10 @@ use crate::sync::{AtomicI64, Ordering};
 pub(crate) struct LaneShared<M> {
     pub(crate) id: u32,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) figures: Figures,
+    pub(crate) figures: LaneFigures,
     /// Of a timed lane.
     pub(super) timing: Option<Timing>,
-    flow: Flow<Poller<M>>,
+    flow: Flow<StagePoller<M>>,
     /// By slot: one more than the sequence that was rejected there last.
     rejected: Box<[AtomicI64]>,
 }
@@ -29,12 +29,12 @@ impl<M> LaneShared<M> {
         id: u32,
         memory: Arc<Memory>,
         slots: usize,
-        flow: Flow<Poller<M>>,
+        flow: Flow<StagePoller<M>>,
         timing: Option<Timing>,
     ) -> Self {
         assert!(slots.is_power_of_two());
         let rejected = (0..slots).map(|_| AtomicI64::new(0)).collect();
-        Self { id, memory, figures: Figures::new(slots), timing, flow, rejected }
+        Self { id, memory, figures: LaneFigures::new(slots), timing, flow, rejected }
     }
 
     /// A stage rejects the event: later layers see it by what lets the event through.
@@ -52,7 +52,7 @@ impl<M> LaneShared<M> {
 }
 
 impl<M> Deref for LaneShared<M> {
-    type Target = Flow<Poller<M>>;
+    type Target = Flow<StagePoller<M>>;
 
     #[inline]
     fn deref(&self) -> &Self::Target {

@@ -109,7 +109,7 @@ use crate::sync::{AtomicU32, Ordering};
 pub const READERS_MAX: usize = 64;
 
 /// One event of the ring.
-struct Event<M> {
+struct SliceEvent<M> {
     /// None before the ring has come round to it for the first time.
     slice: Option<EventSlice>,
     meta: M,
@@ -120,7 +120,7 @@ struct Event<M> {
 /// Always: `slices_in_events <= published`, and at most the ring's length.
 pub struct SliceRing<M: Meta> {
     pool: RingPool,
-    producer: SingleProducer<Event<M>, MultiConsumerBarrier>,
+    producer: SingleProducer<SliceEvent<M>, MultiConsumerBarrier>,
     /// Slices in events, by their chunk: what the ring's end has to count off.
     in_events: Box<[u32]>,
     slots: usize,
@@ -133,7 +133,7 @@ pub struct SliceRing<M: Meta> {
 /// Dropped before the stream has ended, it keeps the events that it hasn't released: once the ring
 /// is full, publishing says [`PublishRefusal::ReaderGone`].
 pub struct SliceReader<M: Meta> {
-    poller: EventPoller<Event<M>, SingleProducerBarrier>,
+    poller: EventPoller<SliceEvent<M>, SingleProducerBarrier>,
     /// Keeps what it reads mapped, in whatever order the two are dropped.
     pub(super) memory: Arc<Memory>,
     next: Sequence,
@@ -143,7 +143,7 @@ pub struct SliceReader<M: Meta> {
 
 /// One event as a reader sees it, for the length of a call of its handler.
 pub struct SliceView<'a, M> {
-    event: &'a Event<M>,
+    event: &'a SliceEvent<M>,
     memory: &'a Memory,
     sequence: Sequence,
 }
@@ -177,7 +177,7 @@ impl<M: Meta> SliceRing<M> {
         spec.check_ring::<M>()?;
         spec.check_pool(&pool.layout(spec.readers())?)?;
         let pool = RingPool::read_on(spec.readers(), pool)?;
-        let event = || Event { slice: None, meta: M::default() };
+        let event = || SliceEvent { slice: None, meta: M::default() };
         let mut builder = build_single_producer(slots, event, BusySpin).with_multi_consumer();
         let gone = Arc::new(AtomicU32::new(NONE_GONE));
         let mut ends = Vec::with_capacity(readers);
@@ -318,7 +318,7 @@ impl<M: Meta> SliceReader<M> {
     /// goes on to the caller and releases none of the batch: the same events are shown again.
     pub fn poll(&mut self, limit: usize, mut handler: impl FnMut(SliceView<'_, M>)) -> Polled {
         let mut batch = match self.poller.take(limit as u64) {
-            Ok(guard) => Batch(Some(guard)),
+            Ok(guard) => SliceBatch(Some(guard)),
             Err(Polling::NoEvents) => return Polled::Idle,
             Err(Polling::Shutdown) => return Polled::Ended,
         };
@@ -344,9 +344,9 @@ impl<M: Meta> SliceReader<M> {
 
 /// Events that are being shown. Dropped while unwinding, it releases none of them: the disruptor's
 /// guard would release all, read or not.
-struct Batch<'p, M>(Option<EventGuard<'p, Event<M>, SingleProducerBarrier>>);
+struct SliceBatch<'p, M>(Option<EventGuard<'p, SliceEvent<M>, SingleProducerBarrier>>);
 
-impl<M> Drop for Batch<'_, M> {
+impl<M> Drop for SliceBatch<'_, M> {
     fn drop(&mut self) {
         if let Some(guard) = self.0.take() {
             mem::forget(guard);

@@ -11,7 +11,7 @@ impl<T: Copy + Default + Send + Sync + 'static> Meta for T {}
 
 /// Integers and the user's metadata: Send and Sync by itself, and nothing is dropped at shutdown.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Slot<M> {
+pub(crate) struct LaneEvent<M> {
     pub(crate) span: Span,
     pub(crate) meta: M,
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
 use super::pin::{CpuMask, PinPolicy};
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use super::state::StageState;
 use crate::latency::Clock;
 use crate::ring::{Layout, Readers, RingOptions};
@@ -59,7 +59,7 @@ pub enum PanicPolicy {
 
 /// Where a stage runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placement {
+pub(crate) enum StagePlacement {
     /// On the IO thread, polled by it.
     Inline,
     /// On its own thread, on this CPU or on any that the process may use.
@@ -73,7 +73,7 @@ pub(crate) enum Placement {
 #[derive(Clone, Debug)]
 pub struct StageSpec {
     pub(super) name: String,
-    pub(super) placement: Placement,
+    pub(super) placement: StagePlacement,
     wait: Wait,
     pub(super) batch_max: usize,
 }
@@ -84,7 +84,7 @@ impl StageSpec {
     pub fn inline(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            placement: Placement::Inline,
+            placement: StagePlacement::Inline,
             wait: Wait::default(),
             batch_max: BATCH_DEFAULT,
         }
@@ -93,13 +93,13 @@ impl StageSpec {
     /// A stage with its own thread.
     #[must_use]
     pub fn thread(name: &str) -> Self {
-        Self { placement: Placement::Thread { cpu: None }, ..Self::inline(name) }
+        Self { placement: StagePlacement::Thread { cpu: None }, ..Self::inline(name) }
     }
 
     /// Gives it a thread of its own, pinned to this CPU (preferred: a failed pin is reported).
     #[must_use]
     pub fn cpu(mut self, cpu: usize) -> Self {
-        self.placement = Placement::Thread { cpu: Some(cpu) };
+        self.placement = StagePlacement::Thread { cpu: Some(cpu) };
         self
     }
 
@@ -260,10 +260,10 @@ impl LaneSpec {
     /// Whether memory for the ring is available. If it weren't, the disruptor would end the
     /// process.
     pub(super) fn check_ring<M: Meta>(&self) -> Result<(), LaneError> {
-        let slot_bytes = size_of::<Slot<M>>();
+        let slot_bytes = size_of::<LaneEvent<M>>();
         // The ring itself, and the lane's copy of its slots.
         let had = (0..2)
-            .map(|_| Vec::<Slot<M>>::new().try_reserve_exact(self.slots))
+            .map(|_| Vec::<LaneEvent<M>>::new().try_reserve_exact(self.slots))
             .all(|had| had.is_ok());
         if had {
             Ok(())
@@ -278,7 +278,7 @@ impl LaneSpec {
 
     /// Whether the IO thread alone reads the pool.
     pub(super) fn readers(&self) -> Readers {
-        let inline = |stage: &StageSpec| stage.placement == Placement::Inline;
+        let inline = |stage: &StageSpec| stage.placement == StagePlacement::Inline;
         if self.layers.iter().flatten().all(inline) {
             Readers::OwnCore
         } else {
@@ -359,7 +359,7 @@ impl Spinning {
     }
 
     fn admit(&mut self, spec: &StageSpec, downgrades: &mut Vec<String>) -> Wait {
-        let Placement::Thread { cpu } = spec.placement else { return spec.wait };
+        let StagePlacement::Thread { cpu } = spec.placement else { return spec.wait };
         if spec.wait != Wait::Spin {
             return spec.wait;
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::error::StageError;
 use super::held::Held;
-use super::poller::{Batch, Poller, panic_reason};
+use super::poller::{StageBatch, StagePoller, panic_reason};
 use super::shared::LaneShared;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use super::spec::PanicPolicy;
 use super::state::StageState;
 use super::timing::StageTimer;
@@ -50,14 +50,14 @@ pub enum Polled {
 /// If it is dropped before the end of the stream, the stage counts as failed; if its lane is
 /// already gone, as late.
 pub struct Stage<M: Meta> {
-    poller: Option<Poller<M>>,
+    poller: Option<StagePoller<M>>,
     shared: Arc<LaneShared<M>>,
     id: StageId,
     released: Sequence,
     read: Sequence,
     /// First and last sequence of every `Held` that was handed out, and whether it came back.
     helds: VecDeque<(Sequence, Sequence, bool)>,
-    spare: Vec<Vec<Slot<M>>>,
+    spare: Vec<Vec<LaneEvent<M>>>,
     /// It has reported that no more events will come. None is shown from then on, whatever an
     /// earlier stage still releases.
     is_cut_off: bool,
@@ -70,7 +70,7 @@ pub struct Stage<M: Meta> {
 
 impl<M: Meta> Stage<M> {
     pub(super) fn new(
-        poller: Poller<M>,
+        poller: StagePoller<M>,
         shared: &Arc<LaneShared<M>>,
         index: u32,
         timer: Option<StageTimer>,
@@ -131,7 +131,7 @@ impl<M: Meta> Stage<M> {
         let Some(poller) = self.poller.as_mut() else { return self.refuse() };
         // A stage that is woken by progress finds the events; otherwise it would spin until the
         // cursor lets them through.
-        let is_told =
+        let has_progress =
             cfg!(debug_assertions) && self.shared.available(self.id.layer as usize) > self.released;
         let (shared, id, mut sequence, mut stopped) = (&*self.shared, self.id, self.released, None);
         let driven = poller.drive(max as u64, begin, |slot| {
@@ -147,8 +147,8 @@ impl<M: Meta> Stage<M> {
             }
             false
         });
-        let Some(Batch { done, is_all, shown }) = driven else {
-            debug_assert!(!is_told, "a stage's progress is told before its cursor moves");
+        let Some(StageBatch { done, is_all, shown }) = driven else {
+            debug_assert!(!has_progress, "a stage's progress is told before its cursor moves");
             return self.idle();
         };
         self.move_to(self.released + done as i64);
@@ -161,7 +161,7 @@ impl<M: Meta> Stage<M> {
     /// stage had finished, or it holds events.
     #[cold]
     fn refuse(&mut self) -> Result<Polled, StageError> {
-        self.reap_dropped_held()?;
+        self.check_alive()?;
         if !self.helds.is_empty() {
             return Err(StageError::Holding { since: self.released + 1 });
         }
@@ -189,7 +189,7 @@ impl<M: Meta> Stage<M> {
     /// # Errors
     /// The stage is dead, or has seen everything that an earlier dead stage had finished.
     pub fn read(&mut self, max: usize) -> Result<Option<Held<M>>, StageError> {
-        self.reap_dropped_held()?;
+        self.check_alive()?;
         if self.is_cut_off {
             return self.idle().map(|_| None);
         }
@@ -203,7 +203,7 @@ impl<M: Meta> Stage<M> {
             return self.idle().map(|_| None);
         }
         if self.helds.is_empty() {
-            self.state().open_settlement(self.released);
+            self.state().set_held_release(self.released);
         }
         let first = self.read + 1;
         self.read += slots.len() as i64;
@@ -228,7 +228,7 @@ impl<M: Meta> Stage<M> {
         if let Some((_, _, back)) = entry {
             *back = true;
         }
-        self.spare.push(held.dissolve());
+        self.spare.push(held.into_events());
         let mut through = self.released;
         while let Some(&(_, last, true)) = self.helds.front() {
             through = last;
@@ -239,12 +239,12 @@ impl<M: Meta> Stage<M> {
             && !self.state().is_dead()
             && let Some(poller) = &mut self.poller
         {
-            if self.shared.stages[self.id.index as usize].settle_release(self.released, through) {
+            if self.shared.stages[self.id.index as usize].move_held_release(self.released, through) {
                 poller.release((through - self.released) as u64);
                 self.move_to(through);
             } else {
                 // A later `Held` was lost at this moment: the stage is dead before anybody asks.
-                self.shared.lose_held(self.id.index);
+                self.shared.fail_for_lost_held(self.id.index);
             }
         }
         self.note_oldest();
@@ -295,7 +295,7 @@ impl<M: Meta> Stage<M> {
 
     /// For a stage that its lane polls, and that has nothing to read.
     pub(super) fn find_nothing(&mut self) -> Result<Polled, StageError> {
-        self.reap_dropped_held()?;
+        self.check_alive()?;
         self.idle()
     }
 
@@ -343,12 +343,12 @@ impl<M: Meta> Stage<M> {
     }
 
     /// A `Held` that was dropped elsewhere has failed this stage; and a dead stage stays dead.
-    fn reap_dropped_held(&mut self) -> Result<(), StageError> {
+    fn check_alive(&mut self) -> Result<(), StageError> {
         if !self.state().is_dead() {
             return Ok(());
         }
         if let Some(poller) = self.poller.take() {
-            self.shared.park(self.id.index, poller);
+            self.shared.hand_to_pump(self.id.index, poller);
         }
         Err(self.failed())
     }
@@ -357,11 +357,11 @@ impl<M: Meta> Stage<M> {
     /// dead.
     #[inline]
     fn idle(&mut self) -> Result<Polled, StageError> {
-        if self.shared.goes_on_after(self.read) { Ok(Polled::Idle) } else { self.find_end() }
+        if self.shared.may_continue_after(self.read) { Ok(Polled::Idle) } else { self.check_end() }
     }
 
     #[inline(never)]
-    fn find_end(&mut self) -> Result<Polled, StageError> {
+    fn check_end(&mut self) -> Result<Polled, StageError> {
         if self.helds.is_empty() && self.shared.end(self.id.index, self.released) {
             debug_assert_eq!(self.lag, 0, "a stage ends with its cursor where it is");
             self.poller = None;
@@ -394,7 +394,7 @@ impl<M: Meta> Stage<M> {
     /// Its handler can't continue: ends the process if that is the policy.
     pub(super) fn abort_if_asked(&self, reason: &str) {
         if self.shared.policy == PanicPolicy::Abort {
-            self.shared.die(self.id.index, self.released + 1, reason, None);
+            self.shared.fail_stage(self.id.index, self.released + 1, reason, None);
         }
     }
 
@@ -402,7 +402,7 @@ impl<M: Meta> Stage<M> {
     pub(super) fn die(&mut self, reason: &str) -> StageError {
         debug_assert_eq!(self.lag, 0, "a stage dies with its cursor where it is");
         let poller = self.poller.take();
-        self.shared.die(self.id.index, self.released + 1, reason, poller);
+        self.shared.fail_stage(self.id.index, self.released + 1, reason, poller);
         self.failed()
     }
 
@@ -411,7 +411,7 @@ impl<M: Meta> Stage<M> {
         if self.poller.take().is_some()
             && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released))
         {
-            self.shared.leave_stage(self.id.index, self.released + 1);
+            self.shared.record_late_stage(self.id.index, self.released + 1);
         }
     }
 

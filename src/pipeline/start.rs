@@ -12,22 +12,22 @@ use super::error::LaneError;
 use super::flow::Flow;
 use super::lane::Lane;
 use super::pin::{Affinity, CpuMask, PinReport, pin_current};
-use super::poller::Poller;
+use super::poller::StagePoller;
 use super::shared::LaneShared;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use super::spec::LaneSpec;
 use super::stage::Stage;
 use super::timing::Timing;
-use super::wake::Party;
+use super::wake::LaneSleeper;
 use crate::barrier::Barrier;
 use crate::region::RegionReport;
 use crate::ring::RingPool;
 
 /// The lane's own ends of the disruptor: it publishes, and its poller in the last layer lets the
 /// producer go on.
-pub(super) struct Ends<M> {
-    pub(super) producer: SingleProducer<Slot<M>, SingleConsumerBarrier>,
-    pub(super) reclaimer: EventPoller<Slot<M>, MultiConsumerBarrier>,
+pub(super) struct DisruptorEnds<M> {
+    pub(super) producer: SingleProducer<LaneEvent<M>, SingleConsumerBarrier>,
+    pub(super) reclaimer: EventPoller<LaneEvent<M>, MultiConsumerBarrier>,
 }
 
 /// A lane that runs, and the handles of its stages.
@@ -107,7 +107,7 @@ impl LaneSpec {
             pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
         let pool = RingPool::read_on(self.readers(), &self.pool)?;
         let (layers, states) = self.stages(&mut downgrades);
-        let flow = Flow::new(states, self.panic, Barrier::choose(), Party::event()?);
+        let flow = Flow::new(states, self.panic, Barrier::choose(), LaneSleeper::io()?);
         let timed = self.clock.map(|clock| Timing::new(clock, self.slots, layers.iter().sum()));
         let (timing, timers) = timed.unzip();
         let shared =
@@ -123,13 +123,13 @@ impl LaneSpec {
 }
 
 /// The disruptor: a poller a stage, layer after layer, and the reclaimer behind them all.
-fn build<M: Meta>(slots: usize, layers: &[usize]) -> (Ends<M>, Vec<Poller<M>>) {
+fn build<M: Meta>(slots: usize, layers: &[usize]) -> (DisruptorEnds<M>, Vec<StagePoller<M>>) {
     let mut pollers = Vec::new();
     let mut first =
-        build_single_producer(slots, Slot::<M>::default, BusySpin).with_multi_consumer();
+        build_single_producer(slots, LaneEvent::<M>::default, BusySpin).with_multi_consumer();
     for _ in 0..layers[0] {
         let (poller, next) = first.new_event_poller();
-        pollers.push(Poller::First(poller));
+        pollers.push(StagePoller::First(poller));
         first = next;
     }
     let mut later = first.and_then();
@@ -137,12 +137,12 @@ fn build<M: Meta>(slots: usize, layers: &[usize]) -> (Ends<M>, Vec<Poller<M>>) {
         let mut layer = later.with_multi_consumer();
         for _ in 0..stages {
             let (poller, next) = layer.new_event_poller();
-            pollers.push(Poller::Later(poller));
+            pollers.push(StagePoller::Later(poller));
             layer = next;
         }
         later = layer.and_then();
     }
     assert_eq!(pollers.len(), layers.iter().sum::<usize>(), "a poller for each stage");
     let (reclaimer, last) = later.new_event_poller();
-    (Ends { producer: last.build(), reclaimer }, pollers)
+    (DisruptorEnds { producer: last.build(), reclaimer }, pollers)
 }

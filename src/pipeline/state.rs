@@ -5,8 +5,8 @@
 use std::sync::OnceLock;
 
 use super::idle::Idle;
-use super::spec::{Placement, StageSpec, Wait};
-use super::wake::Party;
+use super::spec::{StagePlacement, StageSpec, Wait};
+use super::wake::LaneSleeper;
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, Ordering, Padded};
 
@@ -24,7 +24,7 @@ pub struct Rejection {
 pub(crate) struct StageState {
     pub(crate) name: String,
     pub(crate) layer: usize,
-    pub(crate) placement: Placement,
+    pub(crate) placement: StagePlacement,
     pub(crate) wait: Wait,
     /// Its thread is pinned to the lane's CPU.
     shares_cpu: bool,
@@ -35,7 +35,7 @@ pub(crate) struct StageState {
     died_at: AtomicI64,
     /// Its release position while `Held`s are out, shifted left by one. The lowest bit is set when
     /// a `Held` is lost. One word, so that it is settled which of the two came first.
-    settled: AtomicI64,
+    held_release: AtomicI64,
     /// The number of its live `Held`s, and the first sequence of the oldest (NONE without one).
     helds: AtomicI64,
     held_from: AtomicI64,
@@ -47,7 +47,7 @@ pub(crate) struct StageState {
     /// defect.
     wakes_lost: AtomicI64,
     /// The sleep word of its own thread. Inline stages sleep with the IO thread.
-    party: Option<Party>,
+    sleeper: Option<LaneSleeper>,
 }
 
 impl StageState {
@@ -59,18 +59,18 @@ impl StageState {
             layer,
             placement,
             wait,
-            shares_cpu: matches!(placement, Placement::Thread { cpu } if cpu.is_some() && cpu == lane_cpu),
+            shares_cpu: matches!(placement, StagePlacement::Thread { cpu } if cpu.is_some() && cpu == lane_cpu),
             batch_max: spec.batch_max,
             progress: Padded(at(NONE)),
             died_at: at(i64::MAX),
-            settled: at(NONE << 1),
+            held_release: at(NONE << 1),
             helds: at(0),
             held_from: at(NONE),
             ended: at(0),
             rejected: at(0),
             rejection: OnceLock::new(),
             wakes_lost: at(0),
-            party: matches!(placement, Placement::Thread { .. }).then(Party::thread),
+            sleeper: matches!(placement, StagePlacement::Thread { .. }).then(LaneSleeper::thread),
         }
     }
 
@@ -104,7 +104,7 @@ impl StageState {
     }
 
     /// It won't process `first_missing`. The lowest value ever noted is kept.
-    pub(super) fn note_death(&self, first_missing: Sequence) {
+    pub(super) fn record_death(&self, first_missing: Sequence) {
         // SYNC S4: pairs with `died_at`.
         self.died_at.fetch_min(first_missing, Ordering::AcqRel);
     }
@@ -116,20 +116,20 @@ impl StageState {
     }
 
     /// The first `Held` goes out; everything up to `released` is released.
-    pub(super) fn open_settlement(&self, released: Sequence) {
-        self.settled.store(released << 1, Ordering::Relaxed);
+    pub(super) fn set_held_release(&self, released: Sequence) {
+        self.held_release.store(released << 1, Ordering::Relaxed);
     }
 
     /// The stage moves its release from `released` to `through`, unless a `Held` went unreleased
     /// before.
-    pub(super) fn settle_release(&self, released: Sequence, through: Sequence) -> bool {
+    pub(super) fn move_held_release(&self, released: Sequence, through: Sequence) -> bool {
         let (now, then) = (released << 1, through << 1);
-        self.settled.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.held_release.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// A `Held` is lost: returns the first sequence that will never be released.
-    pub(super) fn settle_death(&self) -> Sequence {
-        (self.settled.fetch_or(1, Ordering::AcqRel) >> 1) + 1
+    pub(super) fn mark_held_lost(&self) -> Sequence {
+        (self.held_release.fetch_or(1, Ordering::AcqRel) >> 1) + 1
     }
 
     #[inline]
@@ -150,7 +150,7 @@ impl StageState {
         self.helds.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn drop_held(&self) {
+    pub(crate) fn remove_held(&self) {
         // SYNC S7: pairs with the pump's look at `helds`.
         let before = self.helds.fetch_sub(1, Ordering::Release);
         debug_assert!(before > 0, "a Held goes once");
@@ -194,7 +194,7 @@ impl StageState {
     }
 
     #[inline]
-    pub(crate) fn party(&self) -> Option<&Party> {
-        self.party.as_ref()
+    pub(crate) fn sleeper(&self) -> Option<&LaneSleeper> {
+        self.sleeper.as_ref()
     }
 }

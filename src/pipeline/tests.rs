@@ -63,7 +63,7 @@ fn by_hand<const N: usize>(
 ) -> (Lane<u64>, [Stage<u64>; N]) {
     let layers = names.iter().map(|name| vec![StageSpec::inline(name)]).collect();
     let mut started = spec(tiny_spec(8, layers)).start().expect("a tiny lane");
-    let stages = names.map(|name| started.stages.take(name).expect("it was specified"));
+    let stages = names.map(|name| started.stages.remove(name).expect("it was specified"));
     (started.lane, stages)
 }
 
@@ -126,7 +126,7 @@ fn state<'a>(shared: &'a Arc<LaneShared<u64>>, name: &str) -> &'a StageState {
 /// Until the stages' threads sleep: who has announced it looks once more behind the barrier, and
 /// what it sees there needs no wake-up.
 fn await_sleep(shared: &Arc<LaneShared<u64>>, names: &[&str]) {
-    let asleep = |name: &&str| state(shared, name).party().expect("it has a thread").is_asleep();
+    let asleep = |name: &&str| state(shared, name).sleeper().expect("it has a thread").is_asleep();
     while !names.iter().all(asleep) {
         thread::yield_now();
     }

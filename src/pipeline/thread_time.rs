@@ -42,7 +42,7 @@ impl StageActivity {
     }
 }
 
-/// Bits of [`Cells::open`] that hold the activity; the other 62 hold 146 years.
+/// Bits of [`ActivityTimes::open`] that hold the activity; the other 62 hold 146 years.
 const ACTIVITY_BITS: u32 = 2;
 /// A reading beyond this counts as this. Spans follow each other, so no sum of them is larger.
 const NS_MAX: u64 = u64::MAX >> ACTIVITY_BITS;
@@ -50,7 +50,7 @@ const NS_MAX: u64 = u64::MAX >> ACTIVITY_BITS;
 const NOT_RUNNING: u64 = StageActivity::ALL.len() as u64;
 
 /// Whoever takes time out of `open` adds it to one of the sums, so none is counted twice.
-struct Cells {
+struct ActivityTimes {
     /// What goes on, and since when. The thread swaps it, and a reader that counts what goes on
     /// moves its start.
     open: AtomicU64,
@@ -72,21 +72,21 @@ fn unpack(open: u64) -> (u64, u64) {
 /// The thread's own end. Dropped, it tells that the thread has ended.
 pub(super) struct ThreadClock {
     clock: Clock,
-    cells: Arc<Cells>,
-    /// As in the cells.
+    times: Arc<ActivityTimes>,
+    /// As in the times.
     activity: u64,
 }
 
 impl ThreadClock {
     pub(super) fn new(clock: Clock) -> Self {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        let cells =
-            Cells { open: AtomicU64::new(NOT_RUNNING), ended_ns: zeros(), looked_ns: zeros() };
-        Self { clock, cells: Arc::new(cells), activity: NOT_RUNNING }
+        let times =
+            ActivityTimes { open: AtomicU64::new(NOT_RUNNING), ended_ns: zeros(), looked_ns: zeros() };
+        Self { clock, times: Arc::new(times), activity: NOT_RUNNING }
     }
 
     pub(super) fn time(&self) -> ThreadTime {
-        ThreadTime { clock: self.clock, cells: Arc::clone(&self.cells) }
+        ThreadTime { clock: self.clock, times: Arc::clone(&self.times) }
     }
 
     /// The thread does this from now on, if it doesn't already.
@@ -107,7 +107,7 @@ impl ThreadClock {
 
     #[cold]
     fn switch(&mut self, to: u64, ns: u64) {
-        let (open, ns) = (&self.cells.open, ns.min(NS_MAX));
+        let (open, ns) = (&self.times.open, ns.min(NS_MAX));
         let (mut was, mut at_ns);
         let mut seen = open.load(Ordering::Relaxed);
         loop {
@@ -120,7 +120,7 @@ impl ThreadClock {
             }
         }
         self.activity = to;
-        if let Some(ended_ns) = self.cells.ended_ns.get(was as usize) {
+        if let Some(ended_ns) = self.times.ended_ns.get(was as usize) {
             ended_ns.store(
                 ended_ns.load(Ordering::Relaxed) + ns.saturating_sub(at_ns),
                 Ordering::Relaxed,
@@ -146,7 +146,7 @@ impl Drop for ThreadClock {
 #[derive(Clone)]
 pub struct ThreadTime {
     clock: Clock,
-    cells: Arc<Cells>,
+    times: Arc<ActivityTimes>,
 }
 
 impl ThreadTime {
@@ -159,23 +159,23 @@ impl ThreadTime {
     }
 
     fn spent_by(&self, activity: StageActivity, now_ns: impl FnOnce() -> u64) -> Duration {
-        let cells = &*self.cells;
-        let seen = cells.open.load(Ordering::Relaxed);
+        let times = &*self.times;
+        let seen = times.open.load(Ordering::Relaxed);
         let (open, since_ns) = unpack(seen);
         if open == activity as u64 {
             let now_ns = now_ns().clamp(since_ns, NS_MAX);
             // Only if that still goes on, and nobody else has counted it.
-            let taken = cells.open.compare_exchange(
+            let taken = times.open.compare_exchange(
                 seen,
                 pack(open, now_ns),
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             );
             if taken.is_ok() {
-                cells.looked_ns[activity as usize].fetch_add(now_ns - since_ns, Ordering::Relaxed);
+                times.looked_ns[activity as usize].fetch_add(now_ns - since_ns, Ordering::Relaxed);
             }
         }
-        let sums = [&cells.ended_ns, &cells.looked_ns]
+        let sums = [&times.ended_ns, &times.looked_ns]
             .map(|sums| sums[activity as usize].load(Ordering::Relaxed));
         Duration::from_nanos(sums.iter().sum())
     }
@@ -183,13 +183,13 @@ impl ThreadTime {
     /// Whether there is anything to tell: the thread runs, or has run.
     #[must_use]
     pub fn has_run(&self) -> bool {
-        self.cells.open.load(Ordering::Relaxed) != NOT_RUNNING
+        self.times.open.load(Ordering::Relaxed) != NOT_RUNNING
     }
 
     /// Whether the thread runs now.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        unpack(self.cells.open.load(Ordering::Relaxed)).0 != NOT_RUNNING
+        unpack(self.times.open.load(Ordering::Relaxed)).0 != NOT_RUNNING
     }
 }
 

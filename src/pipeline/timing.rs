@@ -114,7 +114,7 @@ impl StageTimer {
 
 impl StageTimer {
     /// For the stage's thread, once.
-    pub(super) fn take_thread(&mut self) -> Option<ThreadClock> {
+    pub(super) fn take_thread_clock(&mut self) -> Option<ThreadClock> {
         self.thread.take()
     }
 

@@ -2,14 +2,14 @@
 #![allow(unsafe_code)]
 
 use super::shared::LaneShared;
-use super::slot::{Meta, Slot};
+use super::slot::{Meta, LaneEvent};
 use crate::ring::{CastError, RetainError, Retained, Rows, Sequence};
 
 /// One event: its bytes, its metadata, its sequence. It can't outlive the call, or the `Held`, that
 /// shows it.
 #[derive(Clone, Copy)]
 pub struct View<'a, M> {
-    slot: &'a Slot<M>,
+    slot: &'a LaneEvent<M>,
     shared: &'a LaneShared<M>,
     sequence: Sequence,
     stage: StageId,
@@ -34,7 +34,7 @@ impl<'a, M: Meta> View<'a, M> {
     /// The slot's sequence isn't released by `push` while `'a` lasts.
     #[inline]
     pub(super) fn new(
-        slot: &'a Slot<M>,
+        slot: &'a LaneEvent<M>,
         shared: &'a LaneShared<M>,
         sequence: Sequence,
         stage: StageId,

@@ -5,7 +5,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::error::LaneError;
-use super::event::Event;
+use super::event::EventFd;
 use crate::barrier::Barrier;
 pub(crate) use crate::wake::ASLEEP;
 use crate::wake::{Announced, SleepWord, Sleeper, Slept};
@@ -15,21 +15,21 @@ pub(crate) const ASLEEP_FULL: u32 = 2;
 
 /// One that may sleep.
 #[derive(Debug)]
-pub(crate) enum Party {
+pub(crate) enum LaneSleeper {
     /// A stage's own thread.
     Thread(Sleeper),
     /// The IO thread with all its inline stages: this event's descriptor is among what it waits
     /// for.
-    Io { word: SleepWord, event: Event },
+    Io { word: SleepWord, event: EventFd },
 }
 
-impl Party {
+impl LaneSleeper {
     pub(crate) fn thread() -> Self {
         Self::Thread(Sleeper::new())
     }
 
-    pub(crate) fn event() -> Result<Self, LaneError> {
-        Ok(Self::Io { word: SleepWord::new(), event: Event::new()? })
+    pub(crate) fn io() -> Result<Self, LaneError> {
+        Ok(Self::Io { word: SleepWord::new(), event: EventFd::new()? })
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! A lane's statistics on another thread: what the stages share is read at once, and what only the
 //! owner knows is asked of it.
 //!
-//! The owner looks at a flag once per round and pays for the figures only when somebody asked. It
+//! The owner looks at a flag once per round and pays for the figures only when somebody requested. It
 //! waits for no reader before it goes: figures that a reader is just copying are told again in the
 //! next round.
 #![forbid(unsafe_code)]
@@ -22,46 +22,46 @@ use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
 const LOOK: Duration = Duration::from_micros(200);
 
 /// The owner's figures, as last published.
-pub(crate) struct Figures {
-    asked: AtomicBool,
+pub(crate) struct LaneFigures {
+    requested: AtomicBool,
     /// How often they were published.
-    told: AtomicU64,
+    published: AtomicU64,
     latest: ForkLock<OwnerStats>,
     slots: usize,
 }
 
-impl Figures {
+impl LaneFigures {
     pub(super) fn new(slots: usize) -> Self {
         let latest = OwnerStats { slots, ..OwnerStats::default() };
         Self {
-            asked: AtomicBool::new(false),
-            told: AtomicU64::new(0),
+            requested: AtomicBool::new(false),
+            published: AtomicU64::new(0),
             latest: ForkLock::new(latest),
             slots,
         }
     }
 
     #[inline]
-    pub(super) fn are_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+    pub(super) fn are_requested(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, stats: OwnerStats) {
-        self.asked.store(false, Ordering::Relaxed);
+    fn publish(&self, stats: OwnerStats) {
+        self.requested.store(false, Ordering::Relaxed);
         match self.latest.try_lock() {
             Some(mut latest) => *latest = stats,
             // A reader copies the last ones: again in the next round.
-            None => return self.asked.store(true, Ordering::Relaxed),
+            None => return self.requested.store(true, Ordering::Relaxed),
         }
-        self.told.fetch_add(1, Ordering::Release);
+        self.published.fetch_add(1, Ordering::Release);
     }
 
     /// There is no next round.
-    fn tell_last(&self, stats: OwnerStats) {
+    fn publish_last(&self, stats: OwnerStats) {
         if let Some(mut latest) = self.latest.lock() {
             *latest = stats;
         }
-        self.told.fetch_add(1, Ordering::Release);
+        self.published.fetch_add(1, Ordering::Release);
     }
 
     /// In a forked child, where somebody may have held the lock at the fork, perhaps nothing but
@@ -76,18 +76,18 @@ impl<M: Meta> Lane<M> {
     /// A handle through which any thread can read this lane's statistics.
     #[must_use]
     pub fn watch(&self) -> LaneWatch {
-        self.tell_figures();
+        self.publish_figures();
         let shared: Arc<dyn Watched> = self.shared.clone();
         LaneWatch(Arc::downgrade(&shared))
     }
 
     #[cold]
-    pub(super) fn tell_figures(&self) {
-        self.shared.figures.tell(self.owner_stats());
+    pub(super) fn publish_figures(&self) {
+        self.shared.figures.publish(self.owner_stats());
     }
 
-    pub(super) fn tell_last_figures(&self) {
-        self.shared.figures.tell_last(self.owner_stats());
+    pub(super) fn publish_last_figures(&self) {
+        self.shared.figures.publish_last(self.owner_stats());
     }
 }
 
@@ -101,13 +101,13 @@ trait Watched: Send + Sync {
 impl<M: Meta> Watched for LaneShared<M> {
     fn stats(&self, patience: Duration) -> LaneStats {
         let (figures, until) = (&self.figures, super::sleep::after(patience));
-        let told = figures.told.load(Ordering::Acquire);
+        let published = figures.published.load(Ordering::Acquire);
         if !self.is_gone() {
-            figures.asked.store(true, Ordering::Relaxed);
+            figures.requested.store(true, Ordering::Relaxed);
             self.barrier.light();
             self.io.wake_if(ASLEEP);
         }
-        while figures.told.load(Ordering::Acquire) == told
+        while figures.published.load(Ordering::Acquire) == published
             && !self.is_gone()
             && Instant::now() < until
         {

@@ -8,12 +8,12 @@ use crate::pipeline::error::LaneError;
 use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug)]
-pub(crate) struct Event {
+pub(crate) struct EventFd {
     is_set: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Event {
+impl EventFd {
     pub(crate) fn new() -> Result<Self, LaneError> {
         Ok(Self { is_set: Mutex::new(false), changed: Condvar::new() })
     }

@@ -11,7 +11,7 @@ use super::{Flow, Pump};
 use crate::barrier::Barrier;
 use crate::pipeline::spec::{PanicPolicy, StageSpec, Wait};
 use crate::pipeline::state::StageState;
-use crate::pipeline::wake::{ASLEEP, Party};
+use crate::pipeline::wake::{ASLEEP, LaneSleeper};
 use crate::ring::{NONE, Sequence};
 use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicI64, AtomicU32, Ordering, yield_now};
@@ -66,7 +66,7 @@ impl Lane {
             |(spec, layer): (StageSpec, usize)| StageState::new(&spec, layer, Wait::Park, None);
         let stages: Vec<_> = specs.into_iter().map(stage).collect();
         let cursors = stages.iter().map(|_| Cursor::new()).collect();
-        let flow = Flow::new(stages, policy, BARRIER, Party::event().expect("a model of an event"));
+        let flow = Flow::new(stages, policy, BARRIER, LaneSleeper::io().expect("a model of an event"));
         flow.publish(EVENTS - 1);
         flow.wake_threads(0);
         let rows = [AtomicI64::new(0), AtomicI64::new(0)];
@@ -81,7 +81,7 @@ impl Lane {
 
     fn die(&self, stage: u32, first_missing: Sequence) {
         let poller = self.cursors[stage as usize].clone();
-        self.flow.die(stage, first_missing, &format!("stage {stage}"), Some(poller));
+        self.flow.fail_stage(stage, first_missing, &format!("stage {stage}"), Some(poller));
     }
 
     /// A stage is done with the first event: its cursor first, as in `Stage::move_inline` and
@@ -185,7 +185,7 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.die(0, 0);
-        lane.flow.stages[1].open_settlement(NONE);
+        lane.flow.stages[1].set_held_release(NONE);
         // The first event is processed and held, the second is held; the later of the two goes
         // first, and the stage's poller waits for the other.
         lane.flow.stages[1].add_held();
@@ -193,7 +193,7 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
         let reaping = spawn(&lane, |lane| {
             if lane.flow.stages[1].is_dead() {
-                lane.flow.park(1, lane.cursors[1].clone());
+                lane.flow.hand_to_pump(1, lane.cursors[1].clone());
             }
             lane.flow.drop_held(1);
         });
@@ -214,24 +214,24 @@ fn loom_a_release_and_a_death_agree() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         let state = &lane.flow.stages[1];
-        state.open_settlement(NONE);
+        state.set_held_release(NONE);
         state.add_held();
         state.add_held();
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
         if !state.is_dead() {
-            if state.settle_release(NONE, 0) {
+            if state.move_held_release(NONE, 0) {
                 lane.write_row(0);
                 lane.cursors[1].release(0);
                 lane.flow.advance(1, 0);
             } else {
-                lane.flow.lose_held(1);
+                lane.flow.fail_for_lost_held(1);
                 assert!(
                     state.is_dead() && lane.flow.failure().is_some(),
                     "whose release is refused is dead, and knows why"
                 );
             }
         }
-        state.drop_held();
+        state.remove_held();
         dropping.join().expect("it ends");
         assert_eq!(
             (state.died_at(), state.processed()),
@@ -269,10 +269,10 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         let dying = spawn(&lane, |lane| lane.die(0, 0));
-        let Party::Io { event, .. } = &lane.flow.io else {
+        let LaneSleeper::Io { event, .. } = &lane.flow.io else {
             unreachable!("the IO thread sleeps on an event")
         };
-        let ready = || lane.flow.has_failed() && lane.flow.has_parked();
+        let ready = || lane.flow.has_failed() && lane.flow.has_pollers_to_pump();
         while !ready() {
             if lane.flow.io.prepare(BARRIER, ASLEEP, ready) == Announced::Asleep {
                 event.poll();
@@ -317,13 +317,13 @@ fn loom_whoever_waits_behind_a_stage_that_is_left_is_woken() {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.flow.close(EVENTS);
         let leaving = spawn(&lane, |lane| {
-            lane.flow.leave_stage(0, 0);
-            lane.flow.leave();
+            lane.flow.record_late_stage(0, 0);
+            lane.flow.set_gone();
         });
         let ready = || lane.flow.cut_off_at(1) <= 0;
         while !ready() {
-            let party = lane.flow.stages[2].party().expect("it has a thread");
-            assert!(party.sleep(BARRIER, ASLEEP, ready), "a wake-up was lost");
+            let sleeper = lane.flow.stages[2].sleeper().expect("it has a thread");
+            assert!(sleeper.sleep(BARRIER, ASLEEP, ready), "a wake-up was lost");
         }
         assert_eq!((lane.flow.cut_off_at(1), lane.flow.failure()), (0, None));
         leaving.join().expect("it ends");

@@ -14,7 +14,7 @@ use crate::pipeline::PanicPolicy;
 #[test]
 fn close_drains_what_is_pushed() {
     let mut started = start(8, vec![vec![StageSpec::inline("a").batch(1)]]);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
     for number in 0..7 {
         stage_number(&mut started.lane, number).unwrap();
     }
@@ -28,12 +28,12 @@ fn a_late_stage_is_named_and_reads_on_in_memory_that_stays_mapped() {
     let mut started =
         start(8, vec![vec![StageSpec::thread("late")], vec![StageSpec::thread("behind")]]);
     let (go, wait) = channel::<()>();
-    let late = started.stages.take("late").unwrap().spawn(move |view| {
+    let late = started.stages.remove("late").unwrap().spawn(move |view| {
         // Until the lane is long gone.
         while wait.recv().is_ok() {}
         done(view)
     });
-    let behind = started.stages.take("behind").unwrap().spawn(done).unwrap();
+    let behind = started.stages.remove("behind").unwrap().spawn(done).unwrap();
     publish(&mut started.lane, 0..5);
     let report = started.lane.close(Duration::ZERO);
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_lane_that_is_dropped_publishes_what_is_pushed() {
 #[test]
 fn a_lane_that_was_never_used_ends_well() {
     let mut started = start(2, vec![vec![StageSpec::thread("a")]]);
-    let a = started.stages.take("a").unwrap().spawn(|_| Outcome::Done).unwrap();
+    let a = started.stages.remove("a").unwrap().spawn(|_| Outcome::Done).unwrap();
     let report = started.lane.close(LONG);
     assert!(report.is_drained() && report.published == 0);
     assert_eq!(a.join().error, None);
@@ -138,7 +138,7 @@ impl Drop for Bomb {
 #[test]
 fn a_handler_whose_drop_panics_takes_no_report_with_it() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b")]]);
-    let [a, b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let [a, b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
     let with_a_bomb = || {
         let bomb = Bomb;
         move |view: View<'_, u64>| {

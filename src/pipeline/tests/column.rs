@@ -51,8 +51,8 @@ fn a_later_layer_reads_what_the_columns_stage_wrote() {
         done(view)
     };
     let threads = [
-        started.stages.take("score").unwrap().spawn(score).unwrap(),
-        started.stages.take("sink").unwrap().spawn(sink).unwrap(),
+        started.stages.remove("score").unwrap().spawn(score).unwrap(),
+        started.stages.remove("sink").unwrap().spawn(sink).unwrap(),
     ];
     let mut next = 0;
     while next < if cfg!(miri) { 20 } else { 2000 } {
@@ -71,7 +71,7 @@ fn other_stages_and_other_lanes_are_refused() {
     let spec = two_layers();
     let (mut writer, reader) = column(&spec, "a");
     let mut started = spec.start::<u64>().unwrap();
-    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, [0]);
     let (mut other, [mut stranger]) = by_hand(|spec| spec, ["a"]);
     publish(&mut other, [0]);
@@ -117,7 +117,7 @@ fn a_row_is_written_through_a_held_too() {
     let spec = two_layers();
     let (mut writer, reader) = column(&spec, "a");
     let mut started = spec.start::<u64>().unwrap();
-    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..3);
     let held = a.read(3).unwrap().unwrap();
     for view in held.views() {
@@ -138,7 +138,7 @@ fn events_that_a_dead_stage_did_not_process_have_no_row() {
     let spec = spec.on_panic(PanicPolicy::Detach);
     let (mut writer, reader) = column(&spec, "a");
     let mut started = spec.start::<u64>().unwrap();
-    let [mut a, mut c] = ["a", "c"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut c] = ["a", "c"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..4);
     let dying = |view: View<'_, u64>| {
         writer.row(&view).unwrap().fill(7.0);

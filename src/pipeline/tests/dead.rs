@@ -20,8 +20,8 @@ fn a_parked_stage_behind_a_dead_one_gets_an_error() {
     let mut started =
         start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")], vec![parked("c")]]);
     let shared = Arc::clone(&started.lane.shared);
-    let [b, c] = ["b", "c"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
-    let mut a = started.stages.take("a").unwrap();
+    let [b, c] = ["b", "c"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
+    let mut a = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..3);
     assert_eq!(a.poll(2, done), Ok(Polled::Advanced(2)));
     await_sleep(&shared, &["b", "c"]);
@@ -99,9 +99,9 @@ fn detached_threads_in_a_diamond_drain() {
     let mut started = spec.start::<u64>().unwrap();
     let shared = Arc::clone(&started.lane.shared);
     let dying = |view: View<'_, u64>| if *view.meta() == 7 { fails(view) } else { done(view) };
-    let b = started.stages.take("b").unwrap().spawn(dying).unwrap();
+    let b = started.stages.remove("b").unwrap().spawn(dying).unwrap();
     let others =
-        ["a", "c", "d"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+        ["a", "c", "d"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     for number in 0..50 {
         while let Err(full) = super::stage_number(&mut started.lane, number) {
             assert!(full.is_full(), "{full}");
@@ -123,8 +123,8 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
             .on_panic(PanicPolicy::Detach);
         let mut started = spec.start::<u64>().unwrap();
         let shared = Arc::clone(&started.lane.shared);
-        let b = started.stages.take("b").unwrap().spawn(done).unwrap();
-        let a = started.stages.take("a").unwrap();
+        let b = started.stages.remove("b").unwrap().spawn(done).unwrap();
+        let a = started.stages.remove("a").unwrap();
         publish(&mut started.lane, 0..3);
         await_sleep(&shared, &["b"]);
         if dies_with_the_lane {
@@ -156,7 +156,7 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
 fn a_stage_that_waits_learns_of_its_own_death() {
     let mut started = start(8, vec![vec![parked("a")]]);
     let shared = Arc::clone(&started.lane.shared);
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..2);
     let held = stage.read(2).unwrap().unwrap();
     let waiting = thread::spawn(move || {
@@ -183,7 +183,7 @@ fn what_a_dying_stage_didnt_write_is_never_shown() {
         let spec = tiny_spec(8, layers).on_panic(PanicPolicy::Detach);
         let (mut rows, column) = spec.column::<i64>("b", 1).unwrap();
         let mut started = spec.start::<u64>().unwrap();
-        let [a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+        let [a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
         publish(&mut started.lane, 0..8);
         drop(a);
         let dying = thread::spawn(move || {

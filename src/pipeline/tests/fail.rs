@@ -61,7 +61,7 @@ fn a_panic_that_panics_again_when_it_is_dropped_is_caught() {
     }
     let mut started = start(8, vec![vec![StageSpec::inline("a")]]);
     let explode = |_: View<'_, u64>| -> Outcome { panic_any(Bomb) };
-    started.lane.attach(started.stages.take("a").unwrap(), explode).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), explode).unwrap();
     publish(&mut started.lane, [0]);
     assert!(started.lane.poll().is_idle());
     assert_eq!(started.lane.failure().unwrap().reason, "panicked: a panic without a message");
@@ -92,7 +92,7 @@ fn retry_shows_the_same_event_again_and_releases_the_earlier_ones() {
 fn a_thread_that_retries_gets_there() {
     let mut started = start(8, vec![vec![super::parked("a")]]);
     let mut refusals = 3;
-    let stage = started.stages.take("a").unwrap().spawn(move |view| {
+    let stage = started.stages.remove("a").unwrap().spawn(move |view| {
         if *view.meta() == 2 && refusals > 0 {
             refusals -= 1;
             return Outcome::Retry;
@@ -120,7 +120,7 @@ fn fail_gives_its_reason_and_releases_the_earlier_ones() {
 #[test]
 fn the_first_failure_wins() {
     let mut started = start(8, vec![vec![StageSpec::inline("a"), StageSpec::inline("b")]]);
-    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..2);
     let first = b.poll(1, |_| Outcome::Fail("first".to_owned())).unwrap_err();
     assert_eq!(
@@ -254,7 +254,7 @@ fn fail_inline_under_abort() -> ! {
     let layers = vec![vec![StageSpec::inline("fatal"), StageSpec::inline("next")]];
     let mut started =
         super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
-    let [fatal, next] = ["fatal", "next"].map(|name| started.stages.take(name).unwrap());
+    let [fatal, next] = ["fatal", "next"].map(|name| started.stages.remove(name).unwrap());
     started.lane.attach(fatal, |_| Outcome::Fail("by design".to_owned())).unwrap();
     started.lane.attach(next, |_| panic!("the next handler ran")).unwrap();
     publish(&mut started.lane, 0..1);
@@ -270,7 +270,7 @@ fn fail_under_abort() -> ! {
     let refuse = |view: View<'_, u64>| {
         if *view.meta() == 2 { Outcome::Fail("by design".to_owned()) } else { done(view) }
     };
-    let stage = started.stages.take("fatal").unwrap().spawn(refuse).unwrap();
+    let stage = started.stages.remove("fatal").unwrap().spawn(refuse).unwrap();
     publish(&mut started.lane, 0..4);
     let report = stage.join();
     unreachable!("the process goes on: {report:?}, {:?}", started.lane.failure());
@@ -368,7 +368,7 @@ fn a_late_inline_stage_doesnt_abort_the_process() {
         let spec = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort);
         let mut started = spec.start::<u64>().unwrap();
         let [retries, behind] =
-            ["retries", "behind"].map(|name| started.stages.take(name).unwrap());
+            ["retries", "behind"].map(|name| started.stages.remove(name).unwrap());
         started.lane.attach(retries, |_| Outcome::Retry).unwrap();
         publish(&mut started.lane, 0..3);
         (started.lane, behind)

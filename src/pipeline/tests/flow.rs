@@ -17,7 +17,7 @@ fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     for stage in started.stages {
         match stage.spawn(done) {
             Ok(thread) => threads.push(thread),
-            Err(SpawnError::Placement(back)) => started.lane.attach(back.0, done).expect("inline"),
+            Err(SpawnError::StagePlacement(back)) => started.lane.attach(back.0, done).expect("inline"),
             Err(error) => panic!("{error}"),
         }
     }
@@ -80,7 +80,7 @@ fn a_batch_is_never_larger_than_its_limit() {
     assert_eq!(polled(&mut stage), Polled::Idle);
 
     let mut started = start(8, vec![vec![StageSpec::inline("a").batch(2)]]);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
     publish(&mut started.lane, 0..5);
     let batches: Vec<usize> = (0..4).map(|_| started.lane.poll().processed).collect();
     assert_eq!(batches, [2, 2, 1, 0]);
@@ -89,7 +89,7 @@ fn a_batch_is_never_larger_than_its_limit() {
 #[test]
 fn a_ring_of_two_slots_works_for_many_laps() {
     let mut started = start(2, vec![vec![StageSpec::inline("a")]]);
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     for lap in 0..50 {
         publish(&mut started.lane, [2 * lap, 2 * lap + 1]);
         assert_eq!(stage_number(&mut started.lane, 9), Err(Refused::Ring { slots: 2 }));
@@ -161,7 +161,7 @@ fn what_is_published_at_once_keeps_its_place() {
 fn a_batch_without_a_limit_is_all_there_is() {
     for batch in [usize::MAX, 1 << 63, isize::MAX as usize] {
         let mut started = start(8, vec![vec![StageSpec::inline("a").batch(batch)]]);
-        started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+        started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
         publish(&mut started.lane, 0..5);
         assert_eq!(started.lane.poll().processed, 5);
     }

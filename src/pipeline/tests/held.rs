@@ -176,7 +176,7 @@ fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
         let spec = tiny_spec(8, layers).on_panic(PanicPolicy::Detach);
         let (mut rows, column) = spec.column::<i64>("a", 1).unwrap();
         let mut started = spec.start::<u64>().unwrap();
-        let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+        let [mut a, mut b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
         publish(&mut started.lane, 0..8);
         let [early, late] = [3, 5].map(|events| a.read(events).unwrap().unwrap());
         for view in early.views() {
@@ -220,11 +220,11 @@ fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
 #[test]
 fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     let mut started = start(8, vec![vec![StageSpec::inline("a"), StageSpec::thread("b")]]);
-    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..2);
     let [from_a, from_b] = [&mut a, &mut b].map(|stage| stage.read(2).unwrap().unwrap());
     let mut a = started.lane.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::Placement(back)) = b.spawn(done) else { panic!("it was taken") };
+    let Err(SpawnError::StagePlacement(back)) = b.spawn(done) else { panic!("it was taken") };
     let mut b = back.0;
     a.release(from_a).unwrap();
     b.release(from_b).unwrap();
@@ -273,7 +273,7 @@ fn a_refused_release_is_a_death() {
     let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
     publish(&mut lane, 0..8);
     let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
-    assert_eq!(state(&lane.shared, "a").settle_death(), 0);
+    assert_eq!(state(&lane.shared, "a").mark_held_lost(), 0);
     a.release(one).unwrap();
     let failure = lane.failure().expect("it is dead");
     assert_eq!((failure.sequence, a.poll(8, done)), (0, Err(StageError::Failed(failure.clone()))));
@@ -289,7 +289,7 @@ fn a_dead_stage_that_still_releases_is_late() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..8);
     let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
-    assert!(state(&lane.shared, "a").settle_release(-1, 3));
+    assert!(state(&lane.shared, "a").move_held_release(-1, 3));
     drop(two);
     let report = lane.close(std::time::Duration::from_millis(10));
     assert_eq!((report.late.as_slice(), report.stages[0].processed), (&["a".to_owned()][..], 0));

@@ -5,7 +5,7 @@ use super::{
     Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
     tiny_pool, tiny_spec,
 };
-use crate::pipeline::spec::Placement;
+use crate::pipeline::spec::StagePlacement;
 use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Reclaim, Refused, SpawnError, Wait};
 use crate::ring::{Full, RingError, RingOptions};
 
@@ -34,7 +34,7 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
 fn a_full_pool_publishes_what_holds_it() {
     let layers = vec![vec![StageSpec::inline("a")]];
     let mut started = tiny_spec(64, layers).start::<u64>().unwrap();
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     let mut count = 0;
     let full = loop {
         match started.lane.reserve(1000) {
@@ -98,13 +98,13 @@ fn handles_of_the_wrong_placement_or_lane_come_back() {
     let (mut one, [a]) = by_hand(|spec| spec, ["a"]);
     let (mut two, _b) = by_hand(|spec| spec, ["b"]);
     let a = two.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::Placement(back)) = a.spawn(done) else {
+    let Err(SpawnError::StagePlacement(back)) = a.spawn(done) else {
         panic!("an inline stage got a thread")
     };
     one.attach(back.0, done).unwrap();
     let mut started = tiny_spec(8, vec![vec![StageSpec::thread("t")]]).start::<u64>().unwrap();
-    let thread = started.stages.take("t").unwrap();
-    assert!(started.stages.take("t").is_none());
+    let thread = started.stages.remove("t").unwrap();
+    assert!(started.stages.remove("t").is_none());
     let thread = started.lane.attach(thread, done).unwrap_err().0;
     publish(&mut one, 0..3);
     assert_eq!(one.poll().processed, 3);
@@ -172,7 +172,7 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
         "{:?}",
         started.report.downgrades
     );
-    assert_eq!(started.lane.shared.stages[0].placement, Placement::Thread { cpu: Some(cpu) });
+    assert_eq!(started.lane.shared.stages[0].placement, StagePlacement::Thread { cpu: Some(cpu) });
     // The lane's own thread counts too.
     let spec = tiny_spec(
         4,

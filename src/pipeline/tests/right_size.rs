@@ -17,7 +17,7 @@ fn a_lane_of_the_hinted_size_serves_the_same() {
         for _ in 0..2 {
             let mut started: Started<u64> =
                 spec(pool.clone(), reclaim).start().expect("the hint is accepted");
-            let mut stage = started.stages.take("a").expect("it was specified");
+            let mut stage = started.stages.remove("a").expect("it was specified");
             for lap in 0..10 {
                 publish(&mut started.lane, lap * 8..lap * 8 + 8);
                 assert_eq!((polled(&mut stage), started.lane.reclaim()), (Polled::Advanced(8), 8));

@@ -279,7 +279,7 @@ impl Both {
             .reclaim(Reclaim::OnOverwrite)
             .layer([StageSpec::inline("a")]);
         let Started { lane, mut stages, .. } = spec.start().expect("a tiny lane");
-        let stage = stages.take("a").expect("it was specified");
+        let stage = stages.remove("a").expect("it was specified");
         let (alive, kept) = (Vec::new(), Vec::new());
         Self { ring, reader, lane, stage, alive, kept, published: 0, read: 0, out_of_order: false }
     }

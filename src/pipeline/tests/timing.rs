@@ -56,7 +56,7 @@ fn a_lane_that_is_not_timed_tells_nothing() {
 fn threads_tell_also_of_a_lane_that_does_nothing() {
     let spec = tiny_spec(8, vec![vec![parked("a")], vec![parked("b")]]).timed(Clock::start());
     let mut started = spec.start::<u64>().unwrap();
-    let threads = ["a", "b"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    let threads = ["a", "b"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     let watch = started.lane.watch();
     let events = if cfg!(miri) { 16 } else { 400 };
     for number in 0..events {
@@ -103,8 +103,8 @@ fn the_time_of_a_stage_thread_is_busy_idle_or_retry() {
         thread::sleep(Duration::from_millis(2));
         if asked == 1 { Outcome::Retry } else { done(view) }
     };
-    let a = started.stages.take("a").unwrap().spawn(handler).unwrap();
-    started.lane.attach(started.stages.take("b").unwrap(), done).unwrap();
+    let a = started.stages.remove("a").unwrap().spawn(handler).unwrap();
+    started.lane.attach(started.stages.remove("b").unwrap(), done).unwrap();
     // A look counts what goes on.
     while spent(0)[StageActivity::Idle as usize].is_zero() {
         thread::yield_now();

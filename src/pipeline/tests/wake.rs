@@ -38,7 +38,7 @@ fn wakes(lane: &mut Lane<u64>, full: bool, then: impl FnOnce() + Send) -> bool {
 fn flush_wakes_the_first_layer_and_its_release_the_next() {
     let mut started = start(8, vec![vec![parked("a")], vec![parked("b")]]);
     let shared = Arc::clone(&started.lane.shared);
-    let threads = ["a", "b"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    let threads = ["a", "b"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     for number in 0..if cfg!(miri) { 2 } else { 200 } {
         await_sleep(&shared, &["a", "b"]);
         publish(&mut started.lane, [number]);
@@ -77,7 +77,7 @@ fn the_last_layer_wakes_a_full_lane_and_no_other() {
 fn a_full_lane_asleep_is_woken() {
     let mut started = start(8, vec![vec![parked("a")]]);
     let shared = Arc::clone(&started.lane.shared);
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..8);
     let other = thread::spawn(move || {
         while !cfg!(miri) && !shared.io.is_asleep() {
@@ -108,8 +108,8 @@ fn a_sleeper_publishes_what_is_pushed() {
 #[test]
 fn a_thread_wakes_the_inline_stage_behind_it() {
     let mut started = start(8, vec![vec![StageSpec::thread("a")], vec![StageSpec::inline("b")]]);
-    let mut a = started.stages.take("a").unwrap();
-    started.lane.attach(started.stages.take("b").unwrap(), done).unwrap();
+    let mut a = started.stages.remove("a").unwrap();
+    started.lane.attach(started.stages.remove("b").unwrap(), done).unwrap();
     publish(&mut started.lane, 0..2);
     assert!(wakes(&mut started.lane, false, || assert_eq!(polled(&mut a), Polled::Advanced(2))));
     assert!(!started.lane.prepare_sleep(false), "the inline stage has work");
@@ -121,8 +121,8 @@ fn a_thread_wakes_the_inline_stage_behind_it() {
 fn an_inline_stage_wakes_the_thread_behind_it() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]]);
     let shared = Arc::clone(&started.lane.shared);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
-    let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
+    let thread = started.stages.remove("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 2 } else { 20 } {
         await_sleep(&shared, &["b"]);
         publish(&mut started.lane, [number]);
@@ -144,8 +144,8 @@ fn an_inline_stage_wakes_the_thread_behind_it() {
 fn who_is_told_of_events_finds_them() {
     let mut started =
         start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b").wait(Wait::Spin)]]);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
-    let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
+    let thread = started.stages.remove("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 20 } else { 20_000 } {
         loop {
             match stage_number(&mut started.lane, number) {
@@ -183,7 +183,7 @@ fn what_concerns_a_detached_stage_wakes_the_lane() {
         let layers = ["a", "b", "c"].map(|name| vec![StageSpec::thread(name)]).to_vec();
         let mut started =
             tiny_spec(8, layers).on_panic(PanicPolicy::Detach).start::<u64>().unwrap();
-        let stages = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+        let stages = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
         (started.lane, stages)
     };
     publish(&mut lane, 0..3);
@@ -240,7 +240,7 @@ fn a_late_write_to_the_eventfd_does_not_keep_the_lane_awake() {
 fn a_handle_that_changes_threads_is_woken_where_it_sleeps() {
     let mut started = start(8, vec![vec![parked("a")]]);
     let shared = Arc::clone(&started.lane.shared);
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     for number in 0..2 {
         let waiting = thread::spawn(move || -> Stage<u64> {
             stage.wait_for_work();
@@ -282,7 +282,7 @@ fn a_busy_lane_looks_at_its_threads_now_and_then() {
     assert_eq!((round(7..8), round(8..8), round(8..8)), (0, 1, 0));
     // Of a large ring it is 64 events; they have no bytes, so that nobody looks for memory.
     let Started { mut lane, mut stages, .. } = start(512, vec![vec![StageSpec::thread("a")]]);
-    let mut a = stages.take("a").unwrap();
+    let mut a = stages.remove("a").unwrap();
     let mut looks = Vec::new();
     for number in 0..130 {
         lane.push_empty(number).unwrap();
@@ -297,6 +297,6 @@ fn a_busy_lane_looks_at_its_threads_now_and_then() {
 /// Stages specified with threads, so that they have sleep words of their own, but polled by hand.
 fn by_hand_on_threads<const N: usize>(names: [&str; N]) -> (Lane<u64>, [Stage<u64>; N]) {
     let mut started = start(8, names.iter().map(|name| vec![StageSpec::thread(name)]).collect());
-    let stages = names.map(|name| started.stages.take(name).unwrap());
+    let stages = names.map(|name| started.stages.remove(name).unwrap());
     (started.lane, stages)
 }

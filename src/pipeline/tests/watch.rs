@@ -23,7 +23,7 @@ fn another_thread_reads_what_the_owner_knows() {
     // Answers what was asked last: from here on only the reader asks.
     lane.poll();
     let reader = thread::spawn(move || (watch.stats(LONG).unwrap(), watch));
-    while !lane.shared.figures.are_asked() {
+    while !lane.shared.figures.are_requested() {
         // Asleep until the reader wakes it.
         lane.wait(false, LONG);
     }
@@ -45,7 +45,7 @@ fn another_thread_reads_what_the_owner_knows() {
 #[test]
 fn waiting_for_room_ends_with_room_or_with_the_reason() {
     let mut started = start(8, vec![vec![parked("slow")]]);
-    let slow = started.stages.take("slow").unwrap().spawn(done).unwrap();
+    let slow = started.stages.remove("slow").unwrap().spawn(done).unwrap();
     let events = if cfg!(miri) { 40 } else { 1000 };
     for number in 0..events {
         started.lane.wait_for_room(908, LONG).unwrap();

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::{ASLEEP, ASLEEP_FULL, Announced, Party};
+use super::{ASLEEP, ASLEEP_FULL, Announced, LaneSleeper};
 use crate::barrier::Barrier;
 use crate::sync::model::{model, thread};
 use crate::sync::{AtomicU32, Ordering};
@@ -17,30 +17,30 @@ const BARRIER: Barrier = Barrier::Fence;
 
 /// What a lane shares, cut down to what waking needs.
 struct Lane {
-    party: Party,
+    sleeper: LaneSleeper,
     done: [AtomicU32; 2],
     closed: AtomicU32,
     level: u32,
 }
 
 impl Lane {
-    fn new(party: Party, level: u32) -> Arc<Self> {
+    fn new(sleeper: LaneSleeper, level: u32) -> Arc<Self> {
         let zero = || AtomicU32::new(0);
-        Arc::new(Self { party, done: [zero(), zero()], closed: zero(), level })
+        Arc::new(Self { sleeper, done: [zero(), zero()], closed: zero(), level })
     }
 
     /// As `LaneShared::advance`: the cursor, then the barrier, then the sleep word.
     fn advance(&self, waker: usize, sequence: u32) {
         self.done[waker].store(sequence, Ordering::Release);
         BARRIER.light();
-        self.party.wake_if(self.level);
+        self.sleeper.wake_if(self.level);
     }
 
     /// As `LaneShared::close`.
     fn close(&self) {
         self.closed.store(1, Ordering::Release);
         BARRIER.light();
-        self.party.wake_if(ASLEEP);
+        self.sleeper.wake_if(ASLEEP);
     }
 
     /// As `LaneShared::available` behind a layer of `wakers` stages.
@@ -55,20 +55,20 @@ impl Lane {
     /// A stage's thread waits for an event: as `Stage::wait`, without the spinning before.
     fn sleep_until(&self, ready: impl Fn() -> bool) {
         while !ready() {
-            assert!(self.party.sleep(BARRIER, self.level, &ready), "a wake-up was lost");
+            assert!(self.sleeper.sleep(BARRIER, self.level, &ready), "a wake-up was lost");
         }
     }
 
     /// The IO thread waits: as `Lane::wait`, or the service's loop around its own poll call.
     fn poll_until(&self, ready: impl Fn() -> bool) {
-        let Party::Io { event, .. } = &self.party else {
+        let LaneSleeper::Io { event, .. } = &self.sleeper else {
             unreachable!("the IO thread sleeps on an event")
         };
         while !ready() {
-            if self.party.prepare(BARRIER, self.level, &ready) == Announced::Asleep {
+            if self.sleeper.prepare(BARRIER, self.level, &ready) == Announced::Asleep {
                 event.poll();
             }
-            self.party.awake();
+            self.sleeper.awake();
         }
     }
 }
@@ -85,11 +85,11 @@ fn run(lane: &Arc<Lane>, wakers: &[fn(&Lane)], sleeper: impl FnOnce(&Lane)) {
 }
 
 fn thread_lane() -> Arc<Lane> {
-    Lane::new(Party::thread(), ASLEEP)
+    Lane::new(LaneSleeper::thread(), ASLEEP)
 }
 
 fn io_lane(level: u32) -> Arc<Lane> {
-    Lane::new(Party::event().expect("the model's event"), level)
+    Lane::new(LaneSleeper::io().expect("the model's event"), level)
 }
 
 fn advance_twice(lane: &Lane) {
@@ -181,15 +181,15 @@ fn loom_an_event_is_cleared_by_the_next_awake() {
         let lane = io_lane(ASLEEP);
         // A socket, say, makes the poll call return: nobody waits for the event here.
         let pass = |lane: &Lane| {
-            let _may_sleep = lane.party.prepare(BARRIER, ASLEEP, || false);
-            lane.party.awake();
+            let _may_sleep = lane.sleeper.prepare(BARRIER, ASLEEP, || false);
+            lane.sleeper.awake();
         };
         run(&lane, &[|lane| lane.advance(0, 1)], |lane| {
             pass(lane);
             pass(lane);
         });
         pass(&lane);
-        let Party::Io { event, .. } = &lane.party else {
+        let LaneSleeper::Io { event, .. } = &lane.sleeper else {
             unreachable!("the IO thread sleeps on an event")
         };
         assert!(!event.is_set(), "a wake-up that is over still makes the event readable");

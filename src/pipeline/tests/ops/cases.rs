@@ -64,7 +64,7 @@ fn nothing_is_held_behind_the_last_held() {
 fn a_batch_that_ends_in_a_failure_counts_what_was_processed() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")]]);
     let handler = |view: View<'_, u64>| if *view.meta() < 2 { done(view) } else { fails(view) };
-    started.lane.attach(started.stages.take("a").unwrap(), handler).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), handler).unwrap();
     publish(&mut started.lane, 0..3);
     assert_eq!(started.lane.poll().processed, 2);
 }

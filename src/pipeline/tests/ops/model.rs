@@ -282,7 +282,7 @@ impl Model {
         assert_eq!(*ours, real, "the first failure wins");
     }
 
-    pub(super) fn park(&mut self, at: usize) {
+    pub(super) fn hand_to_pump(&mut self, at: usize) {
         if !self.stages[at].parked {
             self.stages[at].parked = true;
             self.detached.push(at);

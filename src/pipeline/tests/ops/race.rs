@@ -198,7 +198,7 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
     let trouble = [10, 30, 1000][draw.below(3) as usize];
     let (mut runners, mut attached) = (Vec::new(), Vec::new());
     for (at, columns) in columns.into_iter().enumerate() {
-        let stage = started.stages.take(&at.to_string()).expect("it was specified");
+        let stage = started.stages.remove(&at.to_string()).expect("it was specified");
         let (inline, own) = (shape.threads >> at & 1 == 0, Draw(draw.below(u64::MAX)));
         let spawned = !inline && draw.one_in(2);
         let log = Log::new(own, columns, trouble, !spawned);

@@ -78,7 +78,7 @@ impl Model {
     fn settle(&mut self, at: usize, finds: Finds, turn: Turn) -> Result<Polled, StageError> {
         match finds {
             Finds::Dead => {
-                self.park(at);
+                self.hand_to_pump(at);
                 Err(self.failed(at))
             }
             Finds::Holding => Err(StageError::Holding { since: self.stages[at].released + 1 }),
@@ -98,7 +98,7 @@ impl Model {
                     _ if done == found => Ok(Polled::Advanced(done)),
                     Then::Retry => Ok(Polled::Retry(done)),
                     _ => {
-                        self.park(at);
+                        self.hand_to_pump(at);
                         self.die(at);
                         Err(self.failed(at))
                     }
@@ -242,7 +242,7 @@ impl Model {
             self.stages[at].stage = Some(refused.0);
             return;
         }
-        let Err(SpawnError::Placement(refused)) = stage.spawn(|_| Outcome::Done) else {
+        let Err(SpawnError::StagePlacement(refused)) = stage.spawn(|_| Outcome::Done) else {
             panic!("it is inline")
         };
         let columns = self.stages[at].columns.take().expect("it goes with the handle");
@@ -263,7 +263,7 @@ impl Model {
         let read = stage.read(max);
         self.stages[at].stage = Some(stage);
         if is_dead {
-            self.park(at);
+            self.hand_to_pump(at);
             assert_eq!(read.map(drop), Err(self.failed(at)));
         } else if is_over {
             assert!(matches!(read, Ok(None)));
@@ -392,7 +392,7 @@ impl Model {
         if self.gone {
             return self.leave(at);
         }
-        self.park(at);
+        self.hand_to_pump(at);
         self.die(at);
     }
 }
