@@ -203,63 +203,45 @@
 //! goes_to_threads::<slipring::pipeline::ColumnReader<f32>>();
 //! ```
 
-mod abort;
-mod claim;
-mod close;
 mod column;
 mod error;
-mod event;
+mod event_ring;
 mod flow;
-mod grant;
-mod held;
-mod idle;
 mod inline;
 mod lane;
+mod lane_ring;
+mod lane_wait;
 mod pin;
-mod poller;
-mod publish;
-mod pump;
-mod run;
+mod policy;
 mod shared;
-mod sleep;
 mod slice_ring;
-mod slot;
 mod spec;
 mod stage;
-mod start;
+mod stage_thread;
 mod state;
 mod stats;
-mod thread_time;
+mod syscalls;
 mod timing;
 mod view;
-mod wake;
-mod watch;
+mod wait;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use claim::Claim;
-pub use close::{CloseReport, StageEnd};
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{
-    LaneError, NotPublished, NotPushed, PublishRefusal, PushRefusal, Refused, StageError,
-    WrongPlacement,
+    Failure, LaneError, NotPublished, NotPushed, PublishRefusal, PushRefusal, Refused, Rejection,
+    StageError, WrongPlacement,
 };
-pub use flow::Failure;
-pub use grant::LaneGrant;
-pub use held::Held;
-pub use idle::Idle;
-pub use lane::{Lane, Progress};
+pub use lane::{Lane, LaneGrant, Progress};
+pub use lane_ring::Claim;
 pub use pin::{CpuMask, PinDowngrade, PinError, PinPolicy, PinReport, pin_current, unpin_current};
-pub use run::{SpawnError, StageReport, StageThread};
+pub use policy::{BATCH_DEFAULT, Meta, PanicPolicy, Reclaim, StageSpec, Wait};
 pub use slice_ring::{READERS_MAX, SliceReader, SliceRing, SliceView};
-pub use slot::Meta;
-pub use spec::{BATCH_DEFAULT, LaneSpec, PanicPolicy, Reclaim, SLOTS_MAX, StageSpec, Wait};
+pub use spec::{LaneReport, LaneSpec, SLOTS_MAX, Stages, Started};
 pub use stage::{Outcome, Polled, Stage};
-pub use start::{LaneReport, Stages, Started};
-pub use state::Rejection;
-pub use stats::{LaneStats, StageStats};
-pub use thread_time::{StageActivity, ThreadTime};
-pub use timing::StageTiming;
-pub use view::View;
-pub use watch::LaneWatch;
+pub use stage_thread::{SpawnError, StageReport, StageThread};
+pub use stats::{CloseReport, LaneStats, LaneWatch, StageEnd, StageStats};
+pub use timing::{StageActivity, StageTiming, ThreadTime};
+pub use view::{Held, View};
+pub use wait::Idle;

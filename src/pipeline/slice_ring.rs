@@ -94,9 +94,9 @@ use disruptor::{
 };
 
 use super::error::{LaneError, NotPublished, PublishRefusal};
-use super::grant::LaneGrant;
-use super::slot::Meta;
-use super::spec::{LaneSpec, Reclaim, StageSpec};
+use super::lane::LaneGrant;
+use super::policy::{Meta, Reclaim, StageSpec};
+use super::spec::LaneSpec;
 use super::stage::Polled;
 use crate::region::RegionReport;
 use crate::ring::{

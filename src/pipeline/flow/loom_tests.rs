@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::{Flow, Pump};
 use crate::barrier::Barrier;
-use crate::pipeline::spec::{PanicPolicy, StageSpec, Wait};
+use crate::pipeline::policy::{PanicPolicy, StageSpec, Wait};
 use crate::pipeline::state::StageState;
-use crate::pipeline::wake::{ASLEEP, LaneSleeper};
+use crate::pipeline::wait::{ASLEEP, LaneSleeper};
 use crate::ring::{NONE, Sequence};
 use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicI64, AtomicU32, Ordering, yield_now};
@@ -66,7 +66,8 @@ impl Lane {
             |(spec, layer): (StageSpec, usize)| StageState::new(&spec, layer, Wait::Park, None);
         let stages: Vec<_> = specs.into_iter().map(stage).collect();
         let cursors = stages.iter().map(|_| Cursor::new()).collect();
-        let flow = Flow::new(stages, policy, BARRIER, LaneSleeper::io().expect("a model of an event"));
+        let flow =
+            Flow::new(stages, policy, BARRIER, LaneSleeper::io().expect("a model of an eventfd"));
         flow.publish(EVENTS - 1);
         flow.wake_threads(0);
         let rows = [AtomicI64::new(0), AtomicI64::new(0)];
@@ -269,13 +270,13 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         let dying = spawn(&lane, |lane| lane.die(0, 0));
-        let LaneSleeper::Io { event, .. } = &lane.flow.io else {
-            unreachable!("the IO thread sleeps on an event")
+        let LaneSleeper::Io { event_fd, .. } = &lane.flow.io else {
+            unreachable!("the IO thread sleeps on an eventfd")
         };
         let ready = || lane.flow.has_failed() && lane.flow.has_pollers_to_pump();
         while !ready() {
             if lane.flow.io.prepare(BARRIER, ASLEEP, ready) == Announced::Asleep {
-                event.poll();
+                event_fd.poll();
             }
             lane.flow.io.awake();
         }

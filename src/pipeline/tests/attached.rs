@@ -156,7 +156,10 @@ impl Model {
             Err(Refused::Poisoned(_)) => assert!(self.has_failed()),
             // Both publish what is pushed.
             Err(refused) => {
-                assert!(refused.is_full() && self.lane.pushed() == self.lane.published, "{refused}")
+                assert!(
+                    refused.is_full() && self.lane.ring.pushed() == self.lane.ring.published,
+                    "{refused}"
+                )
             }
         }
     }
@@ -207,20 +210,20 @@ impl Model {
             let available = known
                 .layer
                 .checked_sub(1)
-                .map_or(self.lane.published, |before| self.through(before, &done));
+                .map_or(self.lane.ring.published, |before| self.through(before, &done));
             let count = known.advance(available, done[at]);
             (done[at], processed) = (done[at] + count, processed + count);
         }
-        (processed, self.through(self.layers.len() - 1, &done) - self.lane.reclaimed)
+        (processed, self.through(self.layers.len() - 1, &done) - self.lane.ring.reclaimed)
     }
 
     fn check(&self) {
         let last = self.layers.len() - 1;
         let alive =
             self.known[self.layers[last].clone()].iter().filter(|known| !known.is_dead.get());
-        let slowest = alive.map(|known| known.done.get()).min().unwrap_or(self.lane.published);
-        assert!(self.lane.reclaimed <= slowest, "what a stage hasn't done is reclaimed");
-        assert!(self.lane.pushed() - self.lane.reclaimed <= SLOTS);
+        let slowest = alive.map(|known| known.done.get()).min().unwrap_or(self.lane.ring.published);
+        assert!(self.lane.ring.reclaimed <= slowest, "what a stage hasn't done is reclaimed");
+        assert!(self.lane.ring.pushed() - self.lane.ring.reclaimed <= SLOTS);
     }
 
     /// Everything that was published is seen by everybody who isn't dead or, where the lane is
@@ -230,7 +233,7 @@ impl Model {
             self.attach(0);
         }
         self.lane.begin_close();
-        let published = self.lane.published;
+        let published = self.lane.ring.published;
         assert_eq!(published + 1, self.next as i64, "what is pushed is published at the end");
         let report = self.lane.close(LONG);
         let failed = self.known.iter().any(|known| known.is_dead.get());

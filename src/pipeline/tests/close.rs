@@ -61,7 +61,7 @@ fn an_inline_stage_that_nobody_polls_is_late() {
 fn a_lane_may_go_while_slices_and_handles_live() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..4);
-    let shared = Arc::clone(&lane.shared);
+    let shared = Arc::clone(&lane.ring.shared);
     let slice = {
         let mut grant = lane.reserve(300).unwrap();
         grant.fill(9);

@@ -19,7 +19,7 @@ fn fails(_: View<'_, u64>) -> Outcome {
 fn a_parked_stage_behind_a_dead_one_gets_an_error() {
     let mut started =
         start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")], vec![parked("c")]]);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let [b, c] = ["b", "c"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     let mut a = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..3);
@@ -97,7 +97,7 @@ fn detached_threads_in_a_diamond_drain() {
     let spec = tiny_spec(8, vec![vec![parked("a")], middle, vec![parked("d")]])
         .on_panic(PanicPolicy::Detach);
     let mut started = spec.start::<u64>().unwrap();
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let dying = |view: View<'_, u64>| if *view.meta() == 7 { fails(view) } else { done(view) };
     let b = started.stages.remove("b").unwrap().spawn(dying).unwrap();
     let others =
@@ -122,7 +122,7 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
         let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]])
             .on_panic(PanicPolicy::Detach);
         let mut started = spec.start::<u64>().unwrap();
-        let shared = Arc::clone(&started.lane.shared);
+        let shared = Arc::clone(&started.lane.ring.shared);
         let b = started.stages.remove("b").unwrap().spawn(done).unwrap();
         let a = started.stages.remove("a").unwrap();
         publish(&mut started.lane, 0..3);
@@ -155,7 +155,7 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
 #[test]
 fn a_stage_that_waits_learns_of_its_own_death() {
     let mut started = start(8, vec![vec![parked("a")]]);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let mut stage = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..2);
     let held = stage.read(2).unwrap().unwrap();

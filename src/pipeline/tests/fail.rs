@@ -133,7 +133,7 @@ fn the_first_failure_wins() {
     assert_eq!((failure.reason.as_str(), failure.index), ("first", 1));
     assert_eq!(started.lane.failure(), Some(failure));
     assert_eq!(started.lane.reserve(1).unwrap_err(), Refused::Poisoned(1));
-    assert_eq!(state(&started.lane.shared, "a").died_at(), 1);
+    assert_eq!(state(&started.lane.ring.shared, "a").died_at(), 1);
 }
 
 #[test]

@@ -12,12 +12,12 @@ use crate::ring::Full;
 
 fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     let mut started = start(16, layers);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let mut threads = Vec::new();
     for stage in started.stages {
         match stage.spawn(done) {
             Ok(thread) => threads.push(thread),
-            Err(SpawnError::StagePlacement(back)) => started.lane.attach(back.0, done).expect("inline"),
+            Err(SpawnError::Placement(back)) => started.lane.attach(back.0, done).expect("inline"),
             Err(error) => panic!("{error}"),
         }
     }
@@ -96,7 +96,7 @@ fn a_ring_of_two_slots_works_for_many_laps() {
         assert_eq!(polled(&mut stage), Polled::Advanced(2));
     }
     assert_eq!((started.lane.reclaim(), started.lane.free_slots()), (2, 2));
-    assert_eq!(state(&started.lane.shared, "a").progress(), 99);
+    assert_eq!(state(&started.lane.ring.shared, "a").progress(), 99);
 }
 
 #[test]

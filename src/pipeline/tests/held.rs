@@ -130,7 +130,7 @@ fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
     assert_eq!((lane.poll().reclaimed, polled(&mut next)), (0, Polled::Idle));
     drop(two);
     lane.poll();
-    assert_eq!(state(&lane.shared, "a").progress(), 7);
+    assert_eq!(state(&lane.ring.shared, "a").progress(), 7);
     assert_eq!((polled(&mut next), lane.poll().reclaimed), (Polled::Advanced(8), 8));
     assert!(stage_number(&mut lane, 8).is_ok(), "the lane goes on without the stage");
 }
@@ -224,7 +224,7 @@ fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     publish(&mut started.lane, 0..2);
     let [from_a, from_b] = [&mut a, &mut b].map(|stage| stage.read(2).unwrap().unwrap());
     let mut a = started.lane.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::StagePlacement(back)) = b.spawn(done) else { panic!("it was taken") };
+    let Err(SpawnError::Placement(back)) = b.spawn(done) else { panic!("it was taken") };
     let mut b = back.0;
     a.release(from_a).unwrap();
     b.release(from_b).unwrap();
@@ -273,7 +273,7 @@ fn a_refused_release_is_a_death() {
     let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
     publish(&mut lane, 0..8);
     let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
-    assert_eq!(state(&lane.shared, "a").mark_held_lost(), 0);
+    assert_eq!(state(&lane.ring.shared, "a").mark_held_lost(), 0);
     a.release(one).unwrap();
     let failure = lane.failure().expect("it is dead");
     assert_eq!((failure.sequence, a.poll(8, done)), (0, Err(StageError::Failed(failure.clone()))));
@@ -289,7 +289,7 @@ fn a_dead_stage_that_still_releases_is_late() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..8);
     let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
-    assert!(state(&lane.shared, "a").move_held_release(-1, 3));
+    assert!(state(&lane.ring.shared, "a").move_held_release(-1, 3));
     drop(two);
     let report = lane.close(std::time::Duration::from_millis(10));
     assert_eq!((report.late.as_slice(), report.stages[0].processed), (&["a".to_owned()][..], 0));

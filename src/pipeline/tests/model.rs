@@ -138,7 +138,7 @@ impl Model {
             Op::LanePoll => {
                 let reclaimed = self.lane.poll().reclaimed;
                 assert_eq!(
-                    self.lane.reclaimed, self.stages[2].released,
+                    self.lane.ring.reclaimed, self.stages[2].released,
                     "{reclaimed} were reclaimed"
                 );
             }
@@ -292,13 +292,16 @@ impl Model {
     }
 
     fn check(&self) {
-        assert_eq!((self.lane.pushed(), self.lane.published), (self.pushed(), self.published));
-        assert!(self.lane.reclaimed <= self.stages[2].released);
+        assert_eq!(
+            (self.lane.ring.pushed(), self.lane.ring.published),
+            (self.pushed(), self.published)
+        );
+        assert!(self.lane.ring.reclaimed <= self.stages[2].released);
         let freed = match self.reclaim {
-            Reclaim::OnConsume => self.lane.reclaimed,
+            Reclaim::OnConsume => self.lane.ring.reclaimed,
             Reclaim::OnOverwrite => (self.published - self.slots).max(-1),
         };
-        assert_eq!(self.lane.pool.released(), freed);
+        assert_eq!(self.lane.ring.pool.released(), freed);
         for modelled in &self.stages {
             assert_eq!(modelled.stage.released(), modelled.released);
             modelled

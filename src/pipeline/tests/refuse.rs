@@ -5,7 +5,7 @@ use super::{
     Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
     tiny_pool, tiny_spec,
 };
-use crate::pipeline::spec::StagePlacement;
+use crate::pipeline::policy::StagePlacement;
 use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Reclaim, Refused, SpawnError, Wait};
 use crate::ring::{Full, RingError, RingOptions};
 
@@ -98,7 +98,7 @@ fn handles_of_the_wrong_placement_or_lane_come_back() {
     let (mut one, [a]) = by_hand(|spec| spec, ["a"]);
     let (mut two, _b) = by_hand(|spec| spec, ["b"]);
     let a = two.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::StagePlacement(back)) = a.spawn(done) else {
+    let Err(SpawnError::Placement(back)) = a.spawn(done) else {
         panic!("an inline stage got a thread")
     };
     one.attach(back.0, done).unwrap();
@@ -165,14 +165,17 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
     let cpu = crate::pipeline::CpuMask::read().cpus().first().copied().unwrap_or(0);
     let spin = |name| StageSpec::thread(name).cpu(cpu).wait(Wait::Spin);
     let started = tiny_spec(4, vec![vec![spin("first"), spin("second")]]).start::<u64>().unwrap();
-    let waits: Vec<Wait> = started.lane.shared.stages.iter().map(|stage| stage.wait).collect();
+    let waits: Vec<Wait> = started.lane.ring.shared.stages.iter().map(|stage| stage.wait).collect();
     assert_eq!(waits, [Wait::Spin, Wait::Backoff]);
     assert!(
         started.report.downgrades.iter().any(|text| text.contains("`second`")),
         "{:?}",
         started.report.downgrades
     );
-    assert_eq!(started.lane.shared.stages[0].placement, StagePlacement::Thread { cpu: Some(cpu) });
+    assert_eq!(
+        started.lane.ring.shared.stages[0].placement,
+        StagePlacement::Thread { cpu: Some(cpu) }
+    );
     // The lane's own thread counts too.
     let spec = tiny_spec(
         4,
@@ -190,7 +193,7 @@ fn a_stage_on_the_lanes_cpu_never_spins() {
     let stages = vec![vec![park("there").cpu(cpu), park("anywhere")]];
     let started = tiny_spec(4, stages).cpu(cpu, PinPolicy::Prefer).start::<u64>().unwrap();
     let sleeps_at_once: Vec<bool> =
-        started.lane.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
+        started.lane.ring.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
     assert_eq!(sleeps_at_once, [true, false]);
 }
 

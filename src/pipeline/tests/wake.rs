@@ -37,7 +37,7 @@ fn wakes(lane: &mut Lane<u64>, full: bool, then: impl FnOnce() + Send) -> bool {
 #[test]
 fn flush_wakes_the_first_layer_and_its_release_the_next() {
     let mut started = start(8, vec![vec![parked("a")], vec![parked("b")]]);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let threads = ["a", "b"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     for number in 0..if cfg!(miri) { 2 } else { 200 } {
         await_sleep(&shared, &["a", "b"]);
@@ -76,7 +76,7 @@ fn the_last_layer_wakes_a_full_lane_and_no_other() {
 #[test]
 fn a_full_lane_asleep_is_woken() {
     let mut started = start(8, vec![vec![parked("a")]]);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let mut stage = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..8);
     let other = thread::spawn(move || {
@@ -120,14 +120,14 @@ fn a_thread_wakes_the_inline_stage_behind_it() {
 #[test]
 fn an_inline_stage_wakes_the_thread_behind_it() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]]);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
     let thread = started.stages.remove("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 2 } else { 20 } {
         await_sleep(&shared, &["b"]);
         publish(&mut started.lane, [number]);
         assert_eq!(started.lane.poll().processed, 1);
-        while started.lane.reclaimed < number as i64 {
+        while started.lane.ring.reclaimed < number as i64 {
             started.lane.wait(true, SHORT);
             started.lane.reclaim();
         }
@@ -227,7 +227,7 @@ fn a_late_write_to_the_eventfd_does_not_keep_the_lane_awake() {
     assert!(lane.prepare_sleep(true));
     // The waker has cleared the word, and writes after the sleeper has looked: as if it had
     // announced the next sleep by then.
-    lane.shared.io.wake();
+    lane.ring.shared.io.wake();
     assert!(lane.prepare_sleep(true));
     lane.awake();
     assert!(
@@ -239,7 +239,7 @@ fn a_late_write_to_the_eventfd_does_not_keep_the_lane_awake() {
 #[test]
 fn a_handle_that_changes_threads_is_woken_where_it_sleeps() {
     let mut started = start(8, vec![vec![parked("a")]]);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let mut stage = started.stages.remove("a").unwrap();
     for number in 0..2 {
         let waiting = thread::spawn(move || -> Stage<u64> {

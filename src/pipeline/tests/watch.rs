@@ -23,7 +23,7 @@ fn another_thread_reads_what_the_owner_knows() {
     // Answers what was asked last: from here on only the reader asks.
     lane.poll();
     let reader = thread::spawn(move || (watch.stats(LONG).unwrap(), watch));
-    while !lane.shared.figures.are_requested() {
+    while !lane.ring.shared.figures.are_requested() {
         // Asleep until the reader wakes it.
         lane.wait(false, LONG);
     }
@@ -82,7 +82,7 @@ fn waiting_for_room_behind_a_failed_stage_ends() {
         let expected =
             if policy == PanicPolicy::Poison { Some(Refused::Poisoned(0)) } else { None };
         assert_eq!(refused, expected);
-        assert_eq!(state(&lane.shared, "a").processed(), 3);
+        assert_eq!(state(&lane.ring.shared, "a").processed(), 3);
     }
 }
 

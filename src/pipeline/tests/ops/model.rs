@@ -196,7 +196,7 @@ impl Model {
         let (slices, tokens, flights, received, retained) = Default::default();
         Self {
             layers: shape.stage_layers(),
-            shared: Arc::clone(&started.lane.shared),
+            shared: Arc::clone(&started.lane.ring.shared),
             foreign: RingPool::new(&tiny_pool()).expect("a tiny pool"),
             shape,
             lane: Some(Leaky(Some(started.lane))),

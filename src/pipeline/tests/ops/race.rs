@@ -194,7 +194,7 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
     let (spec, columns) = shape.spec();
     let mut started = spec.start::<Tag>().expect("a tiny lane");
     let (table, shared) =
-        (Table::new(Mutex::new(Some(Vec::new()))), Arc::clone(&started.lane.shared));
+        (Table::new(Mutex::new(Some(Vec::new()))), Arc::clone(&started.lane.ring.shared));
     let trouble = [10, 30, 1000][draw.below(3) as usize];
     let (mut runners, mut attached) = (Vec::new(), Vec::new());
     for (at, columns) in columns.into_iter().enumerate() {

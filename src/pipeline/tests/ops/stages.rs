@@ -242,7 +242,7 @@ impl Model {
             self.stages[at].stage = Some(refused.0);
             return;
         }
-        let Err(SpawnError::StagePlacement(refused)) = stage.spawn(|_| Outcome::Done) else {
+        let Err(SpawnError::Placement(refused)) = stage.spawn(|_| Outcome::Done) else {
             panic!("it is inline")
         };
         let columns = self.stages[at].columns.take().expect("it goes with the handle");

@@ -61,12 +61,12 @@ impl Lane {
 
     /// The IO thread waits: as `Lane::wait`, or the service's loop around its own poll call.
     fn poll_until(&self, ready: impl Fn() -> bool) {
-        let LaneSleeper::Io { event, .. } = &self.sleeper else {
-            unreachable!("the IO thread sleeps on an event")
+        let LaneSleeper::Io { event_fd, .. } = &self.sleeper else {
+            unreachable!("the IO thread sleeps on an eventfd")
         };
         while !ready() {
             if self.sleeper.prepare(BARRIER, self.level, &ready) == Announced::Asleep {
-                event.poll();
+                event_fd.poll();
             }
             self.sleeper.awake();
         }
@@ -89,7 +89,7 @@ fn thread_lane() -> Arc<Lane> {
 }
 
 fn io_lane(level: u32) -> Arc<Lane> {
-    Lane::new(LaneSleeper::io().expect("the model's event"), level)
+    Lane::new(LaneSleeper::io().expect("the model of an eventfd"), level)
 }
 
 fn advance_twice(lane: &Lane) {
@@ -189,9 +189,9 @@ fn loom_an_event_is_cleared_by_the_next_awake() {
             pass(lane);
         });
         pass(&lane);
-        let LaneSleeper::Io { event, .. } = &lane.sleeper else {
-            unreachable!("the IO thread sleeps on an event")
+        let LaneSleeper::Io { event_fd, .. } = &lane.sleeper else {
+            unreachable!("the IO thread sleeps on an eventfd")
         };
-        assert!(!event.is_set(), "a wake-up that is over still makes the event readable");
+        assert!(!event_fd.is_set(), "a wake-up that is over still makes the eventfd readable");
     });
 }
