@@ -94,7 +94,8 @@ pub(super) fn column<T: Copy + Default>(
 }
 
 impl<T: Send + Sync> ColumnWriter<T> {
-    /// The row of the event in `view`. At first it holds what was written there one ring length ago.
+    /// The row of the event in `view`. At first it holds what was written there one ring length
+    /// ago.
     ///
     /// # Errors
     /// The view wasn't shown to this column's stage.

@@ -79,8 +79,8 @@ impl From<PinError> for LaneError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// Every slot of the ring is in use: poll the lane, and stop reading until it has room. What was
-    /// pushed is published.
+    /// Every slot of the ring is in use: poll the lane, and stop reading until it has room. What
+    /// was pushed is published.
     Ring {
         /// Slots of the ring.
         slots: usize,
@@ -190,7 +190,8 @@ pub enum PublishRefusal {
         /// Events of the ring.
         slots: usize,
     },
-    /// The ring is full, and a reader that was dropped will never release its events: drop the ring.
+    /// The ring is full, and a reader that was dropped will never release its events: drop the
+    /// ring.
     ReaderGone {
         /// The reader's number.
         reader: usize,

@@ -42,8 +42,8 @@ pub(crate) struct Flow<P> {
     /// Index of the first stage that failed, plus one; zero if none has.
     failed: AtomicI64,
     failure: ForkLock<Option<Failure>>,
-    /// Pollers of dead stages. They are not dropped before the lane: a poller that never reaches the
-    /// end would block the producer for ever.
+    /// Pollers of dead stages. They are not dropped before the lane: a poller that never reaches
+    /// the end would block the producer for ever.
     to_pump: ForkLock<Vec<(u32, P)>>,
 }
 
@@ -112,8 +112,8 @@ impl<P> Flow<P> {
         self.published.0.store(sequence, Ordering::Release);
     }
 
-    /// Records that a stage has released up to `sequence`, and wakes the next layer. Always inlined,
-    /// because it is much of the work for an event that comes alone.
+    /// Records that a stage has released up to `sequence`, and wakes the next layer. Always
+    /// inlined, because it is much of the work for an event that comes alone.
     #[inline(always)]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
@@ -217,8 +217,8 @@ impl<P> Flow<P> {
         sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 
-    /// The first sequence that no stage of `layer` will see, because an earlier stage is dead and its
-    /// events aren't released; `i64::MAX` if there is none. All events that the dead stage has
+    /// The first sequence that no stage of `layer` will see, because an earlier stage is dead and
+    /// its events aren't released; `i64::MAX` if there is none. All events that the dead stage has
     /// processed come before it.
     pub(crate) fn cut_off_at(&self, layer: usize) -> Sequence {
         // SYNC S4: pairs with `record_failure`. SYNC S5: pairs with `set_gone`.
@@ -233,8 +233,8 @@ impl<P> Flow<P> {
         dead.map(|stage| stage.died_at().max(stage.progress() + 1)).min().unwrap_or(i64::MAX)
     }
 
-    /// Records that a stage is dead, and why. Only the first failure is recorded. Under `Abort` this
-    /// doesn't return. `first_missing` is the first sequence that the stage won't process.
+    /// Records that a stage is dead, and why. Only the first failure is recorded. Under `Abort`
+    /// this doesn't return. `first_missing` is the first sequence that the stage won't process.
     fn record_failure(&self, stage: u32, first_missing: Sequence, reason: &str) {
         let state = &self.stages[stage as usize];
         debug_assert!(
@@ -242,8 +242,8 @@ impl<P> Flow<P> {
             "stage `{}` ended before it failed: {reason}",
             state.name
         );
-        // The lock is None in a forked child if the parent held it at the fork. The cause is unknown
-        // there.
+        // The lock is None in a forked child if the parent held it at the fork. The cause is
+        // unknown there.
         let mut failure = self.failure.lock();
         if let Some(failure @ None) = failure.as_deref_mut() {
             let (stage_name, reason) = (state.name.clone(), reason.to_owned());
@@ -335,8 +335,8 @@ impl<P> Flow<P> {
 }
 
 impl<P: Pump> Flow<P> {
-    /// Releases the events of dead stages on their behalf, once none of their `Held`s is left. Called
-    /// by the IO thread, under `Detach`; `detached` holds the pollers that it pumps.
+    /// Releases the events of dead stages on their behalf, once none of their `Held`s is left.
+    /// Called by the IO thread, under `Detach`; `detached` holds the pollers that it pumps.
     pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
         if let Some(mut to_pump) = self.to_pump.lock() {
             detached.append(&mut to_pump);

@@ -1,9 +1,9 @@
 //! Inline stages: a stage and its handler, polled by the IO thread.
 //!
-//! They run on the publishing thread, so they use the lane's own count of published events, and read
-//! the events that the lane has pushed, in the lane's own slots. Their cursors in the disruptor,
-//! which let threads and the producer continue, are moved later: after each batch or, if only this
-//! thread looks at them, when the producer needs room.
+//! They run on the publishing thread, so they use the lane's own count of published events, and
+//! read the events that the lane has pushed, in the lane's own slots. Their cursors in the
+//! disruptor, which let threads and the producer continue, are moved later: after each batch or, if
+//! only this thread looks at them, when the producer needs room.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,8 +26,8 @@ pub(super) struct Round<'l, M> {
     pub(super) processed: usize,
     /// The sequence up to which all inline stages of the last layer have released.
     pub(super) through: Sequence,
-    /// A handler can't continue. [`Inline::fail_if_stopped`] must follow, once all cursors have caught
-    /// up with their stages.
+    /// A handler can't continue. [`Inline::fail_if_stopped`] must follow, once all cursors have
+    /// caught up with their stages.
     pub(super) is_stopped: bool,
 }
 

@@ -82,8 +82,8 @@ impl<M: Meta> Lane<M> {
         Ok(LaneGrant::new(self.ring.pool.reserve(len)?))
     }
 
-    /// Reserves everything that is left of the current chunk, at least `min` bytes, for a receive of
-    /// unknown length.
+    /// Reserves everything that is left of the current chunk, at least `min` bytes, for a receive
+    /// of unknown length.
     ///
     /// # Errors
     /// As [`Lane::reserve`] for `min`.

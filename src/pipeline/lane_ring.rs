@@ -1,4 +1,5 @@
-//! The owner's side of a lane's ring: memory and slots are claimed, filled, published and reclaimed.
+//! The owner's side of a lane's ring: memory and slots are claimed, filled, published and
+//! reclaimed.
 //!
 //! ```text
 //!   event ─▶ its slot in `events`, where inline stages read it ─▶ the same slot of the disruptor
@@ -200,8 +201,8 @@ impl<M: Meta> LaneRing<M> {
         self.note_flush();
         self.open_gate();
         let count = (self.pushed() - self.published) as usize;
-        // There are two runs: up to the end of the ring, and from its start. Every entry is written:
-        // if the iterator ended early, the disruptor would publish whatever it left there.
+        // There are two runs: up to the end of the ring, and from its start. Every entry is
+        // written: if the iterator ended early, the disruptor would publish whatever it left there.
         let start = (self.published + 1) as usize & (self.events.len() - 1);
         let near = count.min(self.events.len() - start);
         let (head, tail) = (&self.events[start..start + near], &self.events[..count - near]);

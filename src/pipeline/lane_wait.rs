@@ -77,8 +77,8 @@ impl<M: Meta> Lane<M> {
         self.ring.inline.iter().any(|stage| stage.retries())
     }
 
-    /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room. Then the
-    /// next [`Lane::claim`] of that length is refused only if a stage fails in between.
+    /// For a lane without sockets: polls and waits until a claim of `len` bytes finds room. Then
+    /// the next [`Lane::claim`] of that length is refused only if a stage fails in between.
     ///
     /// # Errors
     /// Those of a claim: immediately if the lane is poisoned or closed, or if `len` is too large;
@@ -162,17 +162,17 @@ impl<M: Meta> Lane<M> {
     }
 
     /// Publishes what is pushed and ends the stream after it: nothing more goes in, and each stage
-    /// ends when it gets there. A caller that polls inline stages itself continues to poll them, and
-    /// then calls [`Lane::close`].
+    /// ends when it gets there. A caller that polls inline stages itself continues to poll them,
+    /// and then calls [`Lane::close`].
     pub fn begin_close(&mut self) {
         if !self.ring.closing {
             self.ring.close();
         }
     }
 
-    /// Closes the lane and waits until every stage has ended, or until the deadline. Late stages are
-    /// named in the report, and continue on their own. Attached inline stages are polled from here;
-    /// a poisoned lane ends as soon as its threads do.
+    /// Closes the lane and waits until every stage has ended, or until the deadline. Late stages
+    /// are named in the report, and continue on their own. Attached inline stages are polled from
+    /// here; a poisoned lane ends as soon as its threads do.
     #[must_use]
     pub fn close(mut self, deadline: Duration) -> CloseReport {
         self.begin_close();
@@ -201,8 +201,8 @@ impl<M: Meta> Lane<M> {
     /// haven't seen all that an earlier dead stage had processed.
     fn late(&self) -> Vec<String> {
         let shared = &self.ring.shared;
-        // A dead stage may be about to release what it had processed. Then the position of its death
-        // is ahead of its progress for a moment.
+        // A dead stage may be about to release what it had processed. Then the position of its
+        // death is ahead of its progress for a moment.
         let is_over = |stage: &StageState| {
             stage.has_ended()
                 || stage.progress() + 1 >= stage.died_at().min(shared.cut_off_at(stage.layer))

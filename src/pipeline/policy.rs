@@ -1,5 +1,5 @@
-//! What is chosen for a lane and its stages: when memory is reclaimed, what an idle thread does, what
-//! a dead stage does to its lane, where a stage runs, and what metadata must be.
+//! What is chosen for a lane and its stages: when memory is reclaimed, what an idle thread does,
+//! what a dead stage does to its lane, where a stage runs, and what metadata must be.
 #![forbid(unsafe_code)]
 
 use crate::ring::Layout;

@@ -142,7 +142,8 @@ impl LaneFigures {
         self.published.fetch_add(1, Ordering::Release);
     }
 
-    /// In a forked child, if the parent held the lock at the fork, this is only the number of slots.
+    /// In a forked child, if the parent held the lock at the fork, this is only the number of
+    /// slots.
     fn latest(&self) -> OwnerStats {
         let latest = self.latest.lock().map(|latest| *latest);
         latest.unwrap_or_else(|| OwnerStats { slots: self.slots, ..OwnerStats::default() })

@@ -22,8 +22,8 @@ pub enum Outcome {
     /// Not now (a full disk, for example): show the event again at the next poll. Earlier events of
     /// the batch are released.
     Retry,
-    /// The event is bad, and the stage continues with the next. The statistics count rejected events
-    /// and contain the first reason. Later layers see the event like any other, and
+    /// The event is bad, and the stage continues with the next. The statistics count rejected
+    /// events and contain the first reason. Later layers see the event like any other, and
     /// [`View::is_rejected`] is true for it.
     Reject(String),
     /// The stage can't continue: it has failed, and the lane's panic policy applies.
@@ -45,8 +45,8 @@ pub enum Polled {
 
 /// One consumer of events. Send, not Clone.
 ///
-/// If the handle is dropped before the end of the stream, the stage counts as failed; if its lane is
-/// already gone, as late.
+/// If the handle is dropped before the end of the stream, the stage counts as failed; if its lane
+/// is already gone, as late.
 pub struct Stage<M: Meta> {
     poller: Option<StagePoller<M>>,
     shared: Arc<LaneShared<M>>,
@@ -255,8 +255,8 @@ impl<M: Meta> Stage<M> {
         Ok(())
     }
 
-    /// Whether every event of the stream is processed and released and the stage has seen the end. It
-    /// sees the end in a call that finds no more events.
+    /// Whether every event of the stream is processed and released and the stage has seen the end.
+    /// It sees the end in a call that finds no more events.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state().has_ended()
@@ -300,8 +300,8 @@ impl<M: Meta> Stage<M> {
 
     /// A stage that its lane polls has processed up to `released`. Its cursor in the disruptor
     /// moves now or, if `is_lazy`, in [`Stage::sync`]; in any case before threads that read by the
-    /// cursor are woken. The IO thread needn't be woken, because it is the caller. `wakes`: the next
-    /// layer has threads.
+    /// cursor are woken. The IO thread needn't be woken, because it is the caller. `wakes`: the
+    /// next layer has threads.
     #[inline(always)]
     pub(super) fn move_inline(&mut self, released: Sequence, is_lazy: bool, wakes: bool) {
         self.lag += (released - self.released) as u64;
@@ -377,8 +377,8 @@ impl<M: Meta> Stage<M> {
         Ok(Polled::Idle)
     }
 
-    /// Why the stage sees no more events: a stage has failed, or the lane ended before this stage or
-    /// an earlier one had processed all events.
+    /// Why the stage sees no more events: a stage has failed, or the lane ended before this stage
+    /// or an earlier one had processed all events.
     fn failed(&self) -> StageError {
         if let Some(failure) = self.shared.failure() {
             return StageError::Failed(failure);
@@ -410,8 +410,8 @@ impl<M: Meta> Stage<M> {
         self.failed()
     }
 
-    /// The stage is dropped after its lane. It is late unless it has seen the end. Its poller no longer
-    /// blocks anything.
+    /// The stage is dropped after its lane. It is late unless it has seen the end. Its poller no
+    /// longer blocks anything.
     fn end_after_lane(&mut self) {
         if self.poller.take().is_some()
             && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released))

@@ -108,8 +108,8 @@ impl<M: Meta> Stage<M> {
             _ => return Err(SpawnError::Placement(WrongPlacement(self))),
         };
         let builder = thread::Builder::new().name(self.name().to_owned());
-        // If the thread doesn't start, its closure is dropped. A handle that the closure owned would
-        // be dropped with it, and the stage would fail.
+        // If the thread doesn't start, its closure is dropped. A handle that the closure owned
+        // would be dropped with it, and the stage would fail.
         let handle = Arc::new(Mutex::new(Some(self)));
         let shared_handle = Arc::clone(&handle);
         let take_stage = |handle: &Mutex<Option<Self>>| {
@@ -184,8 +184,8 @@ impl<M: Meta> Stage<M> {
     }
 
     /// Waits, by the stage's strategy, until there may be something to read or to report. Made for
-    /// loops over [`Stage::read`]. At the end of the stream it returns immediately, even while events
-    /// are held: release them.
+    /// loops over [`Stage::read`]. At the end of the stream it returns immediately, even while
+    /// events are held: release them.
     pub fn wait_for_work(&mut self) {
         let mut idle = self.state().idle();
         while !self.is_ready() {

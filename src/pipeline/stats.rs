@@ -23,8 +23,9 @@ pub struct StageStats {
     pub released: Sequence,
     /// Events that it could process now.
     pub behind: u64,
-    /// The oldest sequence that was read ahead and not given back, while `Held`s are alive. A leaked
-    /// `Held` stays here. If a `Held` was dropped elsewhere, the stage learns it at its next call.
+    /// The oldest sequence that was read ahead and not given back, while `Held`s are alive. A
+    /// leaked `Held` stays here. If a `Held` was dropped elsewhere, the stage learns it at its next
+    /// call.
     pub held_from: Option<Sequence>,
     /// Whether it has processed every event up to the end of the stream.
     pub ended: bool,

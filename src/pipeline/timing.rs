@@ -6,10 +6,10 @@
 //!   flush k:  its stamp { last sequence, time } ─▶ the events are published
 //!   a stage has released up to n:  the events of each flush up to n took  now - time of its flush
 //! ```
-//! Stamps are in a ring of their own, by the number of the flush. It has twice as many places as the
-//! lane has slots: a flush has at least one event, so a stamp is overwritten only by an event that
-//! is two rings ahead, and the lane gets no more than one ring ahead of what any stage has released.
-//! A stage reads a stamp right after its release, before it polls any more events.
+//! Stamps are in a ring of their own, by the number of the flush. It has twice as many places as
+//! the lane has slots: a flush has at least one event, so a stamp is overwritten only by an event
+//! that is two rings ahead, and the lane gets no more than one ring ahead of what any stage has
+//! released. A stage reads a stamp right after its release, before it polls any more events.
 //!
 //! What a stage's thread does is recorded by the thread itself and read from any:
 //!
@@ -58,8 +58,8 @@ impl Timing {
         &self.stamps[flush as usize & (self.stamps.len() - 1)]
     }
 
-    /// Called before the flush of this number, which publishes events up to `last`. Relaxed is enough,
-    /// because what lets the events through also orders the stamp before the stages' reads.
+    /// Called before the flush of this number, which publishes events up to `last`. Relaxed is
+    /// enough, because what lets the events through also orders the stamp before the stages' reads.
     #[cold]
     pub(super) fn note_flush(&self, flush: u64, last: Sequence) {
         self.note_flush_at(flush, last, self.clock.now_ns());
@@ -232,8 +232,8 @@ impl ThreadClock {
         }
     }
 
-    /// The thread began this activity at that moment, unless it is already the current one. Time that
-    /// a reader has already counted stays with the activity before.
+    /// The thread began this activity at that moment, unless it is already the current one. Time
+    /// that a reader has already counted stays with the activity before.
     pub(super) fn begin_at(&mut self, activity: StageActivity, ns: u64) {
         if self.activity != activity as u64 {
             self.switch(activity as u64, ns);
@@ -285,9 +285,9 @@ pub struct ThreadTime {
 }
 
 impl ThreadTime {
-    /// Time spent on an activity, up to now if it is the current one. The result never decreases, and
-    /// no moment is counted twice, so the three never add up to more than the thread has run. A span
-    /// that ends while this is called may be missing until the next call.
+    /// Time spent on an activity, up to now if it is the current one. The result never decreases,
+    /// and no moment is counted twice, so the three never add up to more than the thread has run. A
+    /// span that ends while this is called may be missing until the next call.
     #[must_use]
     pub fn spent(&self, activity: StageActivity) -> Duration {
         self.spent_by(activity, || self.clock.now_ns())

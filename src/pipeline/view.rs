@@ -1,5 +1,5 @@
-//! What a stage sees of an event: a [`View`] for the length of a call, or views of a [`Held`], which
-//! the stage has read ahead and not yet released (for fsync, or for device work under way).
+//! What a stage sees of an event: a [`View`] for the length of a call, or views of a [`Held`],
+//! which the stage has read ahead and not yet released (for fsync, or for device work under way).
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -119,7 +119,8 @@ impl<'a, M: Meta> View<'a, M> {
         self.stage.layer as usize
     }
 
-    /// Whether `stage` has processed this event. False if the stage was detached and died before it.
+    /// Whether `stage` has processed this event. False if the stage was detached and died before
+    /// it.
     #[inline]
     pub(super) fn was_processed_by(&self, stage: u32) -> bool {
         self.sequence < self.shared.stages[stage as usize].died_at()
