@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::{LONG, Lane, Outcome, Stage, StageSpec, View, assert_holds, stage_number, tiny_spec};
+use super::{LONG, Lane, Outcome, Stage, StageSpec, View, assert_holds, push_number, tiny_spec};
 use crate::pipeline::{PanicPolicy, Reclaim, Refused};
 use crate::ring::model::random_runs;
 use crate::ring::{NONE, Sequence};
@@ -148,7 +148,7 @@ impl Model {
     }
 
     fn push(&mut self) {
-        match stage_number(&mut self.lane, self.next) {
+        match push_number(&mut self.lane, self.next) {
             Ok(sequence) => {
                 assert_eq!(sequence as u64, self.next);
                 self.next += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     LONG, Outcome, Polled, StageSpec, View, assert_holds, by_hand, done, is_filled, polled,
-    publish, stage_number, start,
+    publish, push_number, start,
 };
 use crate::pipeline::PanicPolicy;
 
@@ -16,7 +16,7 @@ fn close_drains_what_is_pushed() {
     let mut started = start(8, vec![vec![StageSpec::inline("a").batch(1)]]);
     started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
     for number in 0..7 {
-        stage_number(&mut started.lane, number).unwrap();
+        push_number(&mut started.lane, number).unwrap();
     }
     let report = started.lane.close(LONG);
     assert!(report.is_drained(), "{report:?}");
@@ -94,7 +94,7 @@ fn a_lane_may_go_while_slices_and_handles_live() {
 #[test]
 fn a_lane_that_is_dropped_publishes_what_is_pushed() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    stage_number(&mut lane, 0).unwrap();
+    push_number(&mut lane, 0).unwrap();
     drop(lane);
     assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(1), Polled::Ended));
     assert!(stage.has_ended());

@@ -56,7 +56,7 @@ fn a_later_layer_reads_what_the_columns_stage_wrote() {
     ];
     let mut next = 0;
     while next < if cfg!(miri) { 20 } else { 2000 } {
-        if super::stage_number(&mut started.lane, next).is_ok() {
+        if super::push_number(&mut started.lane, next).is_ok() {
             next += 1;
         } else if started.lane.poll().is_idle() {
             started.lane.wait(true, LONG);

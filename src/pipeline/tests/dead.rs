@@ -103,7 +103,7 @@ fn detached_threads_in_a_diamond_drain() {
     let others =
         ["a", "c", "d"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     for number in 0..50 {
-        while let Err(full) = super::stage_number(&mut started.lane, number) {
+        while let Err(full) = super::push_number(&mut started.lane, number) {
             assert!(full.is_full(), "{full}");
             if started.lane.poll().is_idle() {
                 started.lane.wait(true, LONG);

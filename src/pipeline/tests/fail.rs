@@ -4,7 +4,7 @@
 use std::panic::panic_any;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, push_number, start, state,
 };
 use crate::pipeline::{PanicPolicy, PushRefusal, Refused, StageError, View};
 
@@ -141,7 +141,7 @@ fn poison_refuses_everything_and_publishes_what_has_a_sequence() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, [0]);
     let early = lane.reserve(5).unwrap().commit_all();
-    stage_number(&mut lane, 1).unwrap();
+    push_number(&mut lane, 1).unwrap();
     lane.push_empty(2).unwrap();
     drop(stage.poll(1, panics_at(0)));
     assert_eq!(lane.reserve(1).unwrap_err(), Refused::Poisoned(0));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number,
+    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, push_number,
     start, state,
 };
 use crate::pipeline::{Refused, SpawnError, Wait};
@@ -23,7 +23,7 @@ fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     }
     let mut next = 0;
     while next < events {
-        match stage_number(&mut started.lane, next) {
+        match push_number(&mut started.lane, next) {
             Ok(_) => next += 1,
             Err(Refused::Ring { .. } | Refused::Pool(Full::Pool { .. })) => {
                 if started.lane.poll().is_idle() {
@@ -92,7 +92,7 @@ fn a_ring_of_two_slots_works_for_many_laps() {
     let mut stage = started.stages.remove("a").unwrap();
     for lap in 0..50 {
         publish(&mut started.lane, [2 * lap, 2 * lap + 1]);
-        assert_eq!(stage_number(&mut started.lane, 9), Err(Refused::Ring { slots: 2 }));
+        assert_eq!(push_number(&mut started.lane, 9), Err(Refused::Ring { slots: 2 }));
         assert_eq!(polled(&mut stage), Polled::Advanced(2));
     }
     assert_eq!((started.lane.reclaim(), started.lane.free_slots()), (2, 2));
@@ -143,7 +143,7 @@ fn what_is_published_at_once_keeps_its_place() {
     let mut expected = 0u64;
     for pushed_before in [0, 1, 3, 0, 2] {
         for at in 0..pushed_before {
-            stage_number(&mut lane, expected + at).unwrap();
+            push_number(&mut lane, expected + at).unwrap();
         }
         let number = expected + pushed_before;
         let mut claim = lane.claim(8 + (number as usize * 37) % 900).unwrap();

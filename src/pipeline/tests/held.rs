@@ -4,7 +4,7 @@
 use std::thread;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, push_number, start, state,
     tiny_spec,
 };
 use crate::pipeline::{ColumnError, Held, PanicPolicy, Refused, SpawnError, StageError, View};
@@ -64,7 +64,7 @@ fn a_held_keeps_its_bytes_while_the_lane_runs_full() {
         stage.release(held).unwrap();
     }
     for number in 8..100 {
-        assert_eq!(stage_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
+        assert_eq!(push_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
         assert_eq!((lane.poll().reclaimed, numbers(&oldest)), (0, vec![0]));
     }
     stage.release(oldest).unwrap();
@@ -123,7 +123,7 @@ fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
         // Were it pumped, the lane would go round and overwrite what the Helds show.
         lane.poll();
         next.poll(100, |_| panic!("nothing may be released")).unwrap();
-        assert_eq!(stage_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
+        assert_eq!(push_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
         assert_eq!([&one, &two].map(numbers), [vec![0, 1, 2], vec![3, 4]]);
     }
     drop(one);
@@ -132,7 +132,7 @@ fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
     lane.poll();
     assert_eq!(state(&lane.ring.shared, "a").progress(), 7);
     assert_eq!((polled(&mut next), lane.poll().reclaimed), (Polled::Advanced(8), 8));
-    assert!(stage_number(&mut lane, 8).is_ok(), "the lane goes on without the stage");
+    assert!(push_number(&mut lane, 8).is_ok(), "the lane goes on without the stage");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     Outcome, Polled, StageSpec, Started, View, assert_holds, by_hand, done, is_filled, polled,
-    publish, stage_number, start,
+    publish, push_number, start,
 };
 use crate::pipeline::Reclaim;
 use crate::pipeline::Refused;
@@ -134,7 +134,7 @@ fn retained_handles_keep_their_chunk_and_are_capped() {
     assert!(refused > 0 && lane.stats().pool.pinned_chunks == 2);
     std::thread::spawn(move || drop(kept)).join().unwrap();
     assert_eq!(lane.stats().pool.pinned_chunks, 0);
-    assert!(stage_number(&mut lane, MANY).is_ok());
+    assert!(push_number(&mut lane, MANY).is_ok());
 }
 
 /// What is given back while a claim is open doesn't move it.

@@ -2,7 +2,7 @@
 //! with a refusal.
 
 use super::{
-    Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
+    Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, push_number,
     tiny_pool, tiny_spec,
 };
 use crate::pipeline::policy::StagePlacement;
@@ -13,7 +13,7 @@ use crate::ring::{Full, RingError, RingOptions};
 fn a_full_ring_is_known_by_the_lanes_own_count() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     for number in 0..8 {
-        stage_number(&mut lane, number).unwrap();
+        push_number(&mut lane, number).unwrap();
     }
     assert_eq!(lane.free_slots(), 0);
     // Not one was published before, and the refusal publishes them: or whoever only polls waits for
@@ -60,7 +60,7 @@ fn a_full_pool_publishes_what_holds_it() {
 #[test]
 fn a_closed_lane_takes_nothing() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    stage_number(&mut lane, 0).unwrap();
+    push_number(&mut lane, 0).unwrap();
     let early = lane.reserve(5).unwrap().commit_all();
     lane.begin_close();
     lane.begin_close();

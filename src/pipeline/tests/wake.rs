@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{
     LONG, Lane, Outcome, Polled, Stage, StageSpec, Started, Wait, assert_no_wake_lost, await_sleep,
-    by_hand, done, parked, polled, publish, stage_number, start, tiny_spec,
+    by_hand, done, parked, polled, publish, push_number, start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 
@@ -57,7 +57,7 @@ fn flush_wakes_the_first_layer_and_its_release_the_next() {
 fn the_last_layer_wakes_a_full_lane_and_no_other() {
     let (mut lane, [mut a, mut b]) = by_hand_on_threads(["a", "b"]);
     publish(&mut lane, 0..8);
-    assert_eq!(stage_number(&mut lane, 8), Err(Refused::Ring { slots: 8 }));
+    assert_eq!(push_number(&mut lane, 8), Err(Refused::Ring { slots: 8 }));
     assert!(
         !wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(8))),
         "nothing is free yet"
@@ -70,7 +70,7 @@ fn the_last_layer_wakes_a_full_lane_and_no_other() {
     assert!(wakes(&mut lane, true, || assert_eq!(polled(&mut b), Polled::Advanced(7))));
     assert!(!lane.prepare_sleep(true), "and it looks again before it sleeps");
     lane.awake();
-    assert!(stage_number(&mut lane, 8).is_ok());
+    assert!(push_number(&mut lane, 8).is_ok());
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_full_lane_asleep_is_woken() {
         (polled(&mut stage), stage)
     });
     // Miri has no poll(2): there the wait returns at once.
-    while stage_number(&mut started.lane, 8) == Err(Refused::Ring { slots: 8 }) {
+    while push_number(&mut started.lane, 8) == Err(Refused::Ring { slots: 8 }) {
         started.lane.wait(true, SHORT);
     }
     assert_eq!(other.join().unwrap().0, Polled::Advanced(8));
@@ -95,12 +95,12 @@ fn a_full_lane_asleep_is_woken() {
 #[test]
 fn a_sleeper_publishes_what_is_pushed() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
-    stage_number(&mut lane, 0).unwrap();
+    push_number(&mut lane, 0).unwrap();
     assert!(
         wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(1))),
         "or both would wait for ever"
     );
-    stage_number(&mut lane, 1).unwrap();
+    push_number(&mut lane, 1).unwrap();
     lane.wait(false, Duration::ZERO);
     assert_eq!((polled(&mut a), lane.flush()), (Polled::Advanced(1), 0));
 }
@@ -148,7 +148,7 @@ fn who_is_told_of_events_finds_them() {
     let thread = started.stages.remove("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 20 } else { 20_000 } {
         loop {
-            match stage_number(&mut started.lane, number) {
+            match push_number(&mut started.lane, number) {
                 Ok(_) => break,
                 Err(refused) => assert!(refused.is_full(), "{refused}"),
             }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, by_hand, done, parked, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, by_hand, done, parked, polled, publish, push_number, start, state,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 use crate::ring::Full;
@@ -30,7 +30,7 @@ fn another_thread_reads_what_the_owner_knows() {
     lane.poll();
     let (stats, watch) = reader.join().unwrap();
     assert_eq!((stats.published, stats.reclaimed, stats.pool.released), (3, 3, 2));
-    stage_number(&mut lane, 3).unwrap();
+    push_number(&mut lane, 3).unwrap();
     drop(lane);
     let last = watch.stats(LONG).unwrap();
     assert_eq!(
@@ -49,7 +49,7 @@ fn waiting_for_room_ends_with_room_or_with_the_reason() {
     let events = if cfg!(miri) { 40 } else { 1000 };
     for number in 0..events {
         started.lane.wait_for_room(908, LONG).unwrap();
-        stage_number(&mut started.lane, number).expect("there is room");
+        push_number(&mut started.lane, number).expect("there is room");
     }
     assert_eq!(
         started.lane.wait_for_room(1025, LONG),
@@ -77,7 +77,7 @@ fn waiting_for_room_behind_a_failed_stage_ends() {
         })
         .unwrap();
         let refused = (0..100).find_map(|number| {
-            lane.wait_for_room(908, LONG).and_then(|()| stage_number(&mut lane, number)).err()
+            lane.wait_for_room(908, LONG).and_then(|()| push_number(&mut lane, number)).err()
         });
         let expected =
             if policy == PanicPolicy::Poison { Some(Refused::Poisoned(0)) } else { None };
