@@ -12,7 +12,6 @@ mod memory;
 mod model;
 mod ops;
 mod refuse;
-mod right_size;
 mod slice_ring;
 mod timing;
 mod wake;
@@ -109,6 +108,11 @@ fn done(view: View<'_, u64>) -> Outcome {
     assert_holds(view.bytes(), *view.meta());
     assert_eq!(view.sequence(), *view.meta() as i64);
     Outcome::Done
+}
+
+/// Removes one element, if there is any.
+fn remove_any<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.swap_remove(pick % from.len()))
 }
 
 fn polled(stage: &mut Stage<u64>) -> Polled {

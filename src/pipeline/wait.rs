@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_on_a_shared_cpu_sleeps_at_once() {
+    fn a_thread_on_a_shared_cpu_sleeps_without_spinning() {
         assert!(passes(Idle::on_shared_cpu(Wait::Park), 1));
         assert!(!passes(Idle::new(Wait::Park), CLOCK_ROUNDS - 1));
         // `Backoff` yields before it sleeps, because the other thread may need no more than that.

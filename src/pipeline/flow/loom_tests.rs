@@ -1,8 +1,8 @@
-//! Every interleaving of deaths, the pump and the end: nobody sees a state before what explains it.
+//! Every interleaving of deaths, the pump and the end: no thread sees a state before its cause.
 //!
-//! Stand-ins: atomics of loom for the disruptor's cursors, Relaxed ones for the rows of a result
-//! column (loom shows an old value wherever nothing orders the read behind the write), a cell of
-//! loom's for what a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
+//! Models: loom's atomics for the disruptor's cursors, Relaxed ones for the rows of a result column
+//! (loom shows an old value wherever nothing orders the read after the write), loom's cell for what
+//! a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::wake::Announced;
 const BARRIER: Barrier = Barrier::Fence;
 const EVENTS: i64 = 2;
 
-/// The disruptor's cursor of one stage, behind events that are all published.
+/// The disruptor's cursor of one stage. All events are published.
 #[derive(Clone)]
 struct Cursor(Arc<AtomicI64>);
 
@@ -51,13 +51,13 @@ struct Lane {
     flow: Flow<Cursor>,
     cursors: Vec<Cursor>,
     rows: [AtomicI64; EVENTS as usize],
-    /// What stands under the first event: loom follows who may look at it.
+    /// The bytes of the first event. Loom checks which accesses are ordered.
     bytes: UnsafeCell<()>,
     shutdown: AtomicU32,
 }
 
 impl Lane {
-    /// Two stages in the first layer and one behind them, whose thread may sleep; all events are
+    /// Two stages in the first layer and one after them, whose thread may sleep. All events are
     /// published.
     fn new(policy: PanicPolicy) -> Arc<Self> {
         let specs =
@@ -85,9 +85,9 @@ impl Lane {
         self.flow.fail_stage(stage, first_missing, &format!("stage {stage}"), Some(poller));
     }
 
-    /// A stage is done with the first event: its cursor first, as in `Stage::move_inline` and
-    /// behind a batch of `Stage::poll`.
-    fn finish_first(&self, stage: usize) {
+    /// A stage has processed the first event. Its cursor moves first, as in `Stage::move_inline`
+    /// and after a batch of `Stage::poll`.
+    fn release_first(&self, stage: usize) {
         self.cursors[stage].release(0);
         self.flow.advance(stage, 0);
     }
@@ -137,22 +137,22 @@ fn loom_a_death_is_recorded_before_it_is_pumped() {
     });
 }
 
-/// Two stages read an event at the same time, a third behind them, which learns of them by their
-/// cursors alone; the lane writes over it by progress.
+/// Two stages read an event at the same time. A third after them learns of it by their cursors
+/// alone. The lane overwrites it by their progress.
 #[test]
-fn loom_what_is_reclaimed_is_read_by_nobody() {
+fn loom_no_stage_reads_what_is_reclaimed() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
         let first = spawn(&lane, |lane| {
             lane.bytes.with(|_| ());
-            lane.finish_first(0);
+            lane.release_first(0);
         });
         let last = spawn(&lane, |lane| {
             lane.bytes.with(|_| ());
-            lane.finish_first(1);
+            lane.release_first(1);
             if lane.cursors[0].released() >= 0 {
                 lane.bytes.with(|_| ());
-                lane.finish_first(2);
+                lane.release_first(2);
             }
         });
         if lane.flow.consumed() >= 0 {
@@ -168,10 +168,10 @@ fn loom_what_is_reclaimed_is_read_by_nobody() {
 fn loom_an_inline_stage_finds_what_the_threads_before_it_wrote() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
-        lane.finish_first(0);
+        lane.release_first(0);
         let writing = spawn(&lane, |lane| {
             lane.bytes.with_mut(|_| ());
-            lane.finish_first(1);
+            lane.release_first(1);
         });
         if lane.flow.available(1) >= 0 {
             lane.bytes.with(|_| ());
@@ -187,8 +187,8 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.die(0, 0);
         lane.flow.stages[1].set_held_release(NONE);
-        // The first event is processed and held, the second is held; the later of the two goes
-        // first, and the stage's poller waits for the other.
+        // The first event is processed and held, the second is held. The later of the two is
+        // dropped first, and the stage's poller waits for the other.
         lane.flow.stages[1].add_held();
         lane.flow.stages[1].add_held();
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
@@ -208,7 +208,7 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     });
 }
 
-/// Two events are held one by one; the first is given back while the second goes unreleased
+/// Two events are held one by one. The first is given back while the second is dropped unreleased
 /// elsewhere. What is released and where the stage died agree.
 #[test]
 fn loom_a_release_and_a_death_agree() {
@@ -243,14 +243,14 @@ fn loom_a_release_and_a_death_agree() {
 }
 
 #[test]
-fn loom_a_failure_stands_before_the_death_that_it_explains() {
+fn loom_a_failure_is_recorded_before_the_death_that_it_explains() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
         let first = spawn(&lane, |lane| lane.die(0, 0));
         let second = spawn(&lane, |lane| lane.die(1, 0));
         let is_dead = lane.flow.stages[0].is_dead();
         let failure = lane.flow.failure();
-        assert!(!is_dead || failure.is_some(), "dead, and nobody knows why");
+        assert!(!is_dead || failure.is_some(), "dead, and the cause is unknown");
         if let Some(stage) = lane.flow.poisoned() {
             assert_eq!(
                 lane.flow.failure().map(|failure| failure.index),
@@ -288,14 +288,14 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
 }
 
 #[test]
-fn loom_a_stage_ends_behind_the_last_event_and_not_before() {
+fn loom_a_stage_ends_after_the_last_event_and_not_before() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
         let closing = spawn(&lane, |lane| {
             lane.flow.close(EVENTS);
             lane.shutdown.store(1, Ordering::Relaxed);
         });
-        // The disruptor's shutdown may be seen before the lane's end: it says nothing.
+        // The disruptor's shutdown may be seen before the lane's end. It means nothing.
         let _seen = lane.shutdown.load(Ordering::Relaxed);
         let mut released = NONE;
         while !lane.flow.end(0, released) {
@@ -313,7 +313,7 @@ fn loom_a_stage_ends_behind_the_last_event_and_not_before() {
 }
 
 #[test]
-fn loom_whoever_waits_behind_a_stage_that_is_left_is_woken() {
+fn loom_a_stage_after_a_late_one_is_woken() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.flow.close(EVENTS);

@@ -1,4 +1,4 @@
-//! Result columns: written by their own stage, read by later layers, and by nobody else.
+//! Result columns: written by their own stage, read by later layers, and by no other stage.
 
 use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, publish, tiny_spec};
 use crate::pipeline::{
@@ -16,7 +16,7 @@ fn column(spec: &LaneSpec, stage: &str) -> (ColumnWriter<f32>, ColumnReader<f32>
     spec.column(stage, 2).expect("the stage was specified")
 }
 
-/// What a column says to the first event that a stage sees, which isn't processed.
+/// The column's result for the first event that a stage sees. The event isn't processed.
 fn ask(
     stage: &mut Stage<u64>,
     mut question: impl FnMut(View<'_, u64>) -> Option<ColumnError>,
@@ -94,7 +94,7 @@ fn other_stages_and_other_lanes_are_refused() {
         assert_eq!(
             answer,
             Some(ColumnError::WrongStage),
-            "nobody in its own layer reads while it may write"
+            "no stage of its own layer reads while it may write"
         );
     }
     assert_eq!(ask(&mut a, |view| writer.row(&view).map(|row| row.fill(1.5)).err()), None);
@@ -165,7 +165,7 @@ fn a_column_that_does_not_fit_names_its_field() {
         other => panic!("{:?}", other.map(drop)),
     };
     let spec = two_layers();
-    assert_eq!((field(&spec, "a", 0), field(&spec, "nobody", 1)), ("width", "stage"));
+    assert_eq!((field(&spec, "a", 0), field(&spec, "unknown", 1)), ("width", "stage"));
     assert_eq!(
         (field(&spec, "a", usize::MAX), field(&spec, "c", usize::MAX / 64)),
         ("width", "width")

@@ -1,5 +1,5 @@
-//! Stages behind a dead one: an error, no hang, whether the lane is poisoned, detached from it, or
-//! gone.
+//! Stages after a dead one get an error and don't hang, whether the lane is poisoned, continues
+//! without the dead stage, or is gone.
 
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +16,7 @@ fn fails(_: View<'_, u64>) -> Outcome {
 }
 
 #[test]
-fn a_parked_stage_behind_a_dead_one_gets_an_error() {
+fn a_parked_stage_after_a_dead_one_gets_an_error() {
     let mut started =
         start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")], vec![parked("c")]]);
     let shared = Arc::clone(&started.lane.ring.shared);
@@ -27,11 +27,11 @@ fn a_parked_stage_behind_a_dead_one_gets_an_error() {
     await_sleep(&shared, &["b", "c"]);
     a.poll(1, fails).unwrap_err();
     for (stage, report) in [("b", b.join()), ("c", c.join())] {
-        let Some(StageError::Failed(failure)) = report.error else { panic!("{stage} goes on") };
+        let Some(StageError::Failed(failure)) = report.error else { panic!("{stage} continues") };
         assert_eq!(
             (failure.stage.as_str(), report.processed),
             ("a", 2),
-            "{stage} has seen what was finished"
+            "{stage} has seen what was processed"
         );
     }
     let report = started.lane.close(LONG);
@@ -40,12 +40,12 @@ fn a_parked_stage_behind_a_dead_one_gets_an_error() {
 }
 
 #[test]
-fn layers_behind_a_dead_stage_finish_what_it_had_finished() {
+fn layers_after_a_dead_stage_process_what_it_had_processed() {
     let (mut lane, [mut a, mut b, mut c]) = by_hand(|spec| spec, ["a", "b", "c"]);
     publish(&mut lane, 0..6);
     assert_eq!(a.poll(4, done), Ok(Polled::Advanced(4)));
     a.poll(1, fails).unwrap_err();
-    // The last layer waits: the middle one still has finished events to pass on.
+    // The last layer waits, because the middle one still has processed events to pass on.
     assert_eq!(
         (polled(&mut c), b.poll(3, done), polled(&mut c)),
         (Polled::Idle, Ok(Polled::Advanced(3)), Polled::Advanced(3))
@@ -54,7 +54,7 @@ fn layers_behind_a_dead_stage_finish_what_it_had_finished() {
     assert_eq!(polled(&mut c), Polled::Advanced(1));
     assert!(c.poll(9, done).is_err() && b.poll(9, done).is_err());
     assert_eq!(lane.poll().reclaimed, 4);
-    assert!(lane.close(Duration::ZERO).late.is_empty(), "nobody has anything left to do");
+    assert!(lane.close(Duration::ZERO).late.is_empty(), "no stage has anything left to do");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn detached_threads_in_a_diamond_drain() {
 }
 
 #[test]
-fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
+fn a_lane_that_is_dropped_leaves_no_stage_waiting_after_a_detached_one() {
     for dies_with_the_lane in [false, true] {
         let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]])
             .on_panic(PanicPolicy::Detach);
@@ -136,9 +136,10 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
         }
         assert!(
             shared.cut_off_at(1) < i64::MAX,
-            "nobody pumps for it any more, and it would wait for ever"
+            "nothing pumps for it any more, and it would wait for ever"
         );
-        // What the lane leaves is late, and what was dropped while it was there has failed.
+        // Stages that the lane didn't wait for are late, and stages that were dropped before the
+        // lane have failed.
         match b.join().error {
             Some(StageError::Left { stage, sequence }) => {
                 assert_eq!((stage.as_str(), sequence, dies_with_the_lane), ("a", 0, true))
@@ -165,13 +166,13 @@ fn a_stage_that_waits_learns_of_its_own_death() {
     });
     await_sleep(&shared, &["a"]);
     drop(held);
-    let Err(StageError::Failed(failure)) = waiting.join().unwrap() else { panic!("it goes on") };
+    let Err(StageError::Failed(failure)) = waiting.join().unwrap() else { panic!("it continues") };
     assert!(failure.reason.contains("Held"), "{failure}");
     assert_no_wake_lost(&shared);
 }
 
-/// Two stages of a layer die, one after the other, while the lane pumps: the second one's death is
-/// known before anything of it is pumped.
+/// Two stages of a layer die, one after the other, while the lane pumps. The death of the second is
+/// known before any of its events is pumped.
 #[test]
 fn what_a_dying_stage_didnt_write_is_never_shown() {
     let rounds = if cfg!(miri) { 3 } else { 100 };

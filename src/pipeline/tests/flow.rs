@@ -110,7 +110,7 @@ fn an_event_without_a_slice_has_no_bytes_and_pins_nothing() {
     assert_eq!(
         lane.stats().pool.pinned_chunks,
         0,
-        "the slot protects no chunk that a pin could be taken on"
+        "the slot protects no chunk that could be pinned"
     );
     stage.release(held).unwrap();
     let seen = |view: View<'_, u64>| panic!("{view:?} was released");
@@ -136,9 +136,9 @@ fn rows_are_seen_where_they_were_written() {
     assert_eq!(sum, Ok(Polled::Advanced(1)));
 }
 
-/// A claim goes into the ring at once, alone or behind what is pushed.
+/// A claim is published directly into the ring, alone or after what is pushed.
 #[test]
-fn what_is_published_at_once_keeps_its_place() {
+fn what_is_published_alone_stays_in_order() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     let mut expected = 0u64;
     for pushed_before in [0, 1, 3, 0, 2] {
@@ -150,7 +150,7 @@ fn what_is_published_at_once_keeps_its_place() {
         claim.fill(number as u8);
         claim[..8].copy_from_slice(&number.to_le_bytes());
         assert_eq!(claim.publish(number), number as i64);
-        // `done` compares each event with what stands under its sequence.
+        // `done` compares each event with what was pushed under its sequence.
         assert_eq!(polled(&mut stage), Polled::Advanced(pushed_before as usize + 1));
         assert!(lane.poll().reclaimed > 0 && lane.free_slots() == lane.stats().slots);
         expected = number + 1;

@@ -1,4 +1,4 @@
-//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and kept while its
+//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and held while its
 //! stage is dead.
 
 use std::thread;
@@ -28,7 +28,7 @@ fn the_release_position_is_the_oldest_held_alive() {
     assert_eq!((one.len(), three.first_sequence()), (2, 5));
     assert!(stage.read(1).unwrap().is_none() && !stage.has_ended());
     assert_eq!(stage.poll(1, done), Err(StageError::Holding { since: 0 }));
-    // Out of order: nothing moves until the oldest is back.
+    // Out of order: nothing is released until the oldest is given back.
     stage.release(two).unwrap();
     assert_eq!((stage.released(), polled(&mut next)), (-1, Polled::Idle));
     assert_eq!(lane.stats().stages[0].held_from, Some(0));
@@ -48,15 +48,15 @@ fn the_held_of_another_stage_comes_back() {
     publish(&mut lane, [0]);
     publish(&mut other, [0]);
     let held = stage.read(1).unwrap().unwrap();
-    let Err(Foreign(held)) = next.release(held) else { panic!("it was taken") };
-    let Err(Foreign(held)) = twin.release(held) else { panic!("it was taken") };
+    let Err(Foreign(held)) = next.release(held) else { panic!("it was accepted") };
+    let Err(Foreign(held)) = twin.release(held) else { panic!("it was accepted") };
     assert_eq!(polled(&mut next), Polled::Idle);
     stage.release(held).unwrap();
     assert_eq!((polled(&mut next), polled(&mut twin)), (Polled::Advanced(1), Polled::Advanced(1)));
 }
 
 #[test]
-fn a_held_keeps_its_bytes_while_the_lane_runs_full() {
+fn the_bytes_of_a_held_stay_while_the_lane_runs_full() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..8);
     let oldest = stage.read(1).unwrap().unwrap();
@@ -96,7 +96,7 @@ fn a_dropped_held_fails_its_stage() {
     publish(&mut lane, 0..4);
     let held = stage.read(2).unwrap().unwrap();
     let newer = stage.read(1).unwrap().unwrap();
-    // On whatever thread.
+    // Any thread may drop it.
     std::thread::spawn(move || drop(held)).join().unwrap();
     let failure = lane.failure().expect("its events weren't processed");
     assert_eq!((failure.stage.as_str(), failure.sequence), ("a", 0));
@@ -120,7 +120,7 @@ fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
     let [one, two] = [3, 2].map(|max| stage.read(max).unwrap().unwrap());
     drop(stage);
     for number in 8..60 {
-        // Were it pumped, the lane would go round and overwrite what the Helds show.
+        // If the stage were pumped, the lane would wrap and overwrite what the Helds show.
         lane.poll();
         next.poll(100, |_| panic!("nothing may be released")).unwrap();
         assert_eq!(push_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
@@ -132,7 +132,7 @@ fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
     lane.poll();
     assert_eq!(state(&lane.ring.shared, "a").progress(), 7);
     assert_eq!((polled(&mut next), lane.poll().reclaimed), (Polled::Advanced(8), 8));
-    assert!(push_number(&mut lane, 8).is_ok(), "the lane goes on without the stage");
+    assert!(push_number(&mut lane, 8).is_ok(), "the lane continues without the stage");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn the_end_of_the_stream_waits_for_what_is_held() {
     publish(&mut lane, 0..3);
     let held = stage.read(3).unwrap().unwrap();
     lane.begin_close();
-    // The end has been read, so this returns, though it can't have ended.
+    // The end has been read, so this returns, although the stage can't have ended.
     stage.wait_for_work();
     assert!(stage.read(1).unwrap().is_none() && !stage.has_ended());
     stage.release(held).unwrap();
@@ -166,8 +166,8 @@ fn the_end_of_the_stream_waits_for_what_is_held() {
     );
 }
 
-/// A row that its stage didn't write isn't shown, though the pump may run as soon as the `Held` is
-/// gone.
+/// A row that its stage didn't write isn't shown, although the pump may run as soon as the `Held`
+/// is dropped.
 #[test]
 fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
     let rounds = if cfg!(miri) { 3 } else { 100 };
@@ -182,7 +182,7 @@ fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
         for view in early.views() {
             rows.row(&view).unwrap()[0] = view.sequence() + 1;
         }
-        // The later one goes first: the stage is dead behind what it had released, which is
+        // The later one is dropped first. The stage is dead after what it had released, which is
         // nothing.
         drop(late);
         assert_eq!(started.lane.stats().stages[0].died_at, Some(0));
@@ -224,7 +224,7 @@ fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     publish(&mut started.lane, 0..2);
     let [from_a, from_b] = [&mut a, &mut b].map(|stage| stage.read(2).unwrap().unwrap());
     let mut a = started.lane.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::Placement(back)) = b.spawn(done) else { panic!("it was taken") };
+    let Err(SpawnError::Placement(back)) = b.spawn(done) else { panic!("it was accepted") };
     let mut b = back.0;
     a.release(from_a).unwrap();
     b.release(from_b).unwrap();
@@ -234,8 +234,8 @@ fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     assert_eq!(thread.join().processed, 2);
 }
 
-/// One `Held` is given back while a later one goes unreleased elsewhere: the stage, its failure,
-/// its report and the next layer agree where it died.
+/// One `Held` is given back while a later one is dropped elsewhere. The stage, its failure, its
+/// report and the next layer agree on where it died.
 #[test]
 fn a_release_and_a_loss_at_the_same_moment_agree() {
     for round in 0..if cfg!(miri) { 5 } else { 300 } {
@@ -266,8 +266,8 @@ fn a_release_and_a_loss_at_the_same_moment_agree() {
     }
 }
 
-/// As above, with the other thread stopped right behind its first step: whose release is refused is
-/// dead at once, and shows no event twice.
+/// As above, with the other thread stopped right after its first step. A stage whose release is
+/// refused is dead immediately, and shows no event twice.
 #[test]
 fn a_refused_release_is_a_death() {
     let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
@@ -281,9 +281,9 @@ fn a_refused_release_is_a_death() {
     assert_eq!((lane.failure(), a.released()), (Some(failure), -1));
 }
 
-/// A stage's thread that stopped right behind the first step of a release, while a later `Held`
-/// goes unreleased elsewhere: it is dead where its release ends, and late until it has released
-/// that far. So the report doesn't contradict the failure.
+/// A stage's thread has stopped right after the first step of a release, while a later `Held` is
+/// dropped elsewhere. The stage is dead where its release ends, and late until it has released that
+/// far. So the report doesn't contradict the failure.
 #[test]
 fn a_dead_stage_that_still_releases_is_late() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);

@@ -1,5 +1,5 @@
-//! What is refused: by a full, poisoned or closed lane, and by the specification. Nothing is lost
-//! with a refusal.
+//! Refusals by a full, poisoned or closed lane, and by the specification. No slice is lost by a
+//! refusal.
 
 use super::{
     Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, push_number,
@@ -16,8 +16,8 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
         push_number(&mut lane, number).unwrap();
     }
     assert_eq!(lane.free_slots(), 0);
-    // Not one was published before, and the refusal publishes them: or whoever only polls waits for
-    // ever.
+    // None was published before. The refusal publishes them, because otherwise a caller that only
+    // polls would wait for ever.
     assert_eq!(polled(&mut stage), Polled::Idle);
     let slice = lane.reserve(5).unwrap().commit_all();
     let refused = lane.push(slice, 77).unwrap_err();
@@ -26,7 +26,7 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
     assert!(refused_empty.slice.is_none() && refused_empty.meta == 78);
     assert_eq!((lane.stats().refused_ring, lane.flush()), (2, 0));
     assert_eq!(polled(&mut stage), Polled::Advanced(8));
-    let slice = refused.slice.expect("it came back");
+    let slice = refused.slice.expect("it is returned");
     assert_eq!(lane.push(slice, 8).unwrap(), 8, "pushing looks at the reclaimer by itself");
 }
 
@@ -58,7 +58,7 @@ fn a_full_pool_publishes_what_holds_it() {
 }
 
 #[test]
-fn a_closed_lane_takes_nothing() {
+fn a_closed_lane_accepts_nothing() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     push_number(&mut lane, 0).unwrap();
     let early = lane.reserve(5).unwrap().commit_all();
@@ -84,9 +84,9 @@ fn a_slice_of_another_lane_comes_back() {
     let refused = two.push(slice, 4).unwrap_err();
     assert_eq!((refused.why, refused.meta), (PushRefusal::Foreign, 4));
     assert_eq!((two.flush(), polled(&mut b)), (0, Polled::Idle));
-    one.push(refused.slice.expect("it came back"), 0).unwrap();
+    one.push(refused.slice.expect("it is returned"), 0).unwrap();
     assert_eq!(one.flush(), 1);
-    // A pool that is gone isn't mistaken for one that may lie at its place.
+    // A pool that was dropped isn't mistaken for a newer one at the same address.
     let orphan = one.reserve(3).unwrap().commit_all();
     drop(one);
     let (mut three, [_c]) = by_hand(|spec| spec, ["c"]);
@@ -176,7 +176,7 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
         started.lane.ring.shared.stages[0].placement,
         StagePlacement::Thread { cpu: Some(cpu) }
     );
-    // The lane's own thread counts too.
+    // The lane's own thread counts as well.
     let spec = tiny_spec(
         4,
         vec![(0..64).map(|n| StageSpec::thread(&n.to_string()).wait(Wait::Spin)).collect()],
@@ -201,7 +201,7 @@ fn a_stage_on_the_lanes_cpu_never_spins() {
 fn a_name_that_no_thread_can_have_is_refused() {
     let layers = vec![vec![StageSpec::thread("no\0good")]];
     let Err(LaneError::Option { field, .. }) = tiny_spec(8, layers).start::<u64>() else {
-        panic!("it was taken")
+        panic!("it was accepted")
     };
     assert_eq!(field, "name");
 }
@@ -210,12 +210,12 @@ fn a_name_that_no_thread_can_have_is_refused() {
 fn a_column_of_nothing_is_refused() {
     let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")]]);
     let Err(LaneError::Option { field, .. }) = spec.column::<()>("a", 1 << 60) else {
-        panic!("it was taken")
+        panic!("it was accepted")
     };
     assert_eq!(field, "column");
 }
 
-/// The pin comes before the pool, and goes with the error.
+/// The thread is pinned before the pool is mapped, and unpinned if that fails.
 #[cfg(not(miri))]
 #[test]
 fn a_lane_that_doesnt_start_leaves_its_thread_where_it_was() {

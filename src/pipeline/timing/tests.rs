@@ -63,7 +63,7 @@ fn a_clock_that_jumps_wraps_no_sum() {
         for activity in StageActivity::ALL {
             thread.begin_at(activity, ns);
             let sum: u64 = spent(&time, ns.wrapping_sub(9)).iter().sum();
-            assert!(sum <= NS_MAX, "{sum} of a clock that says {ns}");
+            assert!(sum <= NS_MAX, "{sum} by a clock that reads {ns}");
         }
     }
 }
@@ -121,7 +121,7 @@ fn time_never_goes_back() {
     let time = thread.time();
     thread.begin_at(StageActivity::Busy, 1000);
     assert_eq!(spent(&time, 2000), [1000, 0, 0]);
-    // The last batch ended before the reader's look; and a clock that goes back.
+    // The last batch ended before the reader's look. Then a clock that goes back.
     thread.begin_at(StageActivity::Idle, 1800);
     assert_eq!(spent(&time, 2300), [1000, 300, 0]);
     thread.begin_at(StageActivity::Busy, 1700);
@@ -130,7 +130,7 @@ fn time_never_goes_back() {
     assert_eq!(spent(&time, 0), [1000 + END_NS - 2300, 300, 0]);
 }
 
-/// The thread goes on between a reader's look at what it does and the reader's look at the
+/// The thread changes its activity between a reader's look at the activity and its look at the
 /// clock.
 #[test]
 fn a_reader_that_is_late_counts_no_span_twice() {
