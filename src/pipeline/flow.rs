@@ -117,8 +117,8 @@ impl<P> Flow<P> {
     #[inline(always)]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
-        // It may be ahead of the progress of the layer before, because that layer moves its cursor,
-        // which lets events through, before it stores its progress.
+        // `sequence` may be ahead of the progress of the layer before, because that layer moves its
+        // cursor, which lets events through, before it stores its progress.
         debug_assert!(sequence > state.progress(), "progress only increases");
         state.set_progress(sequence);
         self.wake_layer(state.layer + 1);

@@ -1,12 +1,12 @@
-//! Lanes. A lane is a pinned thread with its ring pool and its *pipeline*: a disruptor ring with the
-//! stages of that ring. A *stage* is a consumer of the lane's events, and an *event* is what a slot
-//! of the ring holds.
+//! Lanes. A lane is a pinned thread with its ring pool and its *pipeline*: a disruptor ring with
+//! the stages of that ring. A *stage* is a consumer of the lane's events, and an *event* is what a
+//! slot of the ring holds.
 //!
 //! The life cycle:
 //!
 //! 1. Specify: a [`LaneSpec`] names the stages in layers.
-//! 2. Start ([`LaneSpec::start`]): the thread that will own the lane gets a [`Lane`], for that thread
-//!    only, and [`Stage`] handles, which are Send.
+//! 2. Start ([`LaneSpec::start`]): the thread that will own the lane gets a [`Lane`], for that
+//!    thread only, and [`Stage`] handles, which are Send.
 //! 3. Publish: the thread claims slots with their memory, fills and pushes them and flushes. Or it
 //!    pushes slices that it reserved or received before.
 //! 4. Process: stages see [`View`]s, inline ([`Lane::attach`], or [`Stage::poll`] by hand) or on
@@ -46,9 +46,9 @@
 //!   stage.
 //! - No wake-up is lost.
 //! - No safe call, in any order, reads memory that is reused.
-//! - In a forked child a lane is a copy without its stages' threads and with a pool of zeros. It may
-//!   be dropped or closed, which waits for no lock of the parent and changes nothing there. To do
-//!   work in the child, start another lane.
+//! - In a forked child a lane is a copy without its stages' threads and with a pool of zeros. It
+//!   may be dropped or closed, which waits for no lock of the parent and changes nothing there. To
+//!   do work in the child, start another lane.
 //!
 //! Doesn't share a lane between producers (start more lanes), resize, or hand out the disruptor's
 //! own closures over slots.

@@ -37,8 +37,8 @@
 //!
 //! Promises:
 //!
-//! - A slice in an event is dropped on the owner's thread and nowhere else, also at the end, whether
-//!   the owner or a reader is dropped last.
+//! - A slice in an event is dropped on the owner's thread and nowhere else, also at the end,
+//!   whether the owner or a reader is dropped last.
 //! - The slice's bytes don't change before every reader has released the event.
 //! - Publishing never blocks and never spins.
 //! - If a handler panics, no event of its batch is released.

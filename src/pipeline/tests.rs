@@ -127,8 +127,8 @@ fn state<'a>(shared: &'a Arc<LaneShared<u64>>, name: &str) -> &'a StageState {
     shared.stages.iter().find(|stage| stage.name == name).expect("it was specified")
 }
 
-/// Waits until the stages' threads sleep. A thread that has announced its sleep looks once more after
-/// the barrier, and what it sees there needs no wake-up.
+/// Waits until the stages' threads sleep. A thread that has announced its sleep looks once more
+/// after the barrier, and what it sees there needs no wake-up.
 fn await_sleep(shared: &Arc<LaneShared<u64>>, names: &[&str]) {
     let asleep = |name: &&str| state(shared, name).sleeper().expect("it has a thread").is_asleep();
     while !names.iter().all(asleep) {
