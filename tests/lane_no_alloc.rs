@@ -107,7 +107,7 @@ fn the_counter_counts() {
 fn the_io_thread_does_not_allocate() {
     let mut started = spec().start::<u64>().expect("a small lane");
     let mut lane = started.lane;
-    let mut take = |name| started.stages.take(name).expect("it was specified");
+    let mut take = |name| started.stages.remove(name).expect("it was specified");
     let (retain, verify, mut ahead) = (take("retain"), take("verify"), take("ahead"));
     // The last two handles are kept, each until the next but one comes.
     let kept: Rc<RefCell<[Option<Retained>; 2]>> = Rc::default();

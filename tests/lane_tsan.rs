@@ -145,7 +145,7 @@ fn run(reclaim: Reclaim, wait: Wait, seed: u64) {
     let mut started = spec.start::<u64>().expect("a small lane");
     let (sender, receiver) = channel();
     let holder = thread::spawn(move || holder(&receiver, seed));
-    let mut take = |name| started.stages.take(name).expect("it was specified");
+    let mut take = |name| started.stages.remove(name).expect("it was specified");
     let (a, b, c) = (take("first"), take("keeper"), take("last"));
     let a = a.spawn(first(writer)).expect("a thread");
     let b = b.spawn(keeper(sender)).expect("a thread");

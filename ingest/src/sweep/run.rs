@@ -78,7 +78,7 @@ impl Run {
         };
         let Started { mut lane, mut stages, report } =
             spec.start::<()>().map_err(SweepError::lane)?;
-        let Some(stage) = stages.take("read") else { return Err(failed("the stage is missing")) };
+        let Some(stage) = stages.remove("read") else { return Err(failed("the stage is missing")) };
         let (payload, mut number) = (Payload::new(plan.payload_bytes), 0);
         let expected = payload.clone();
         let read = move |view: View<'_, ()>| {

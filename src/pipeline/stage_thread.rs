@@ -1,4 +1,4 @@
-//! The thread of a stage: poll, wait, end.
+//! The thread of a stage: it polls, waits, and ends with the stream.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Mutex};
@@ -6,18 +6,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::error::{LaneError, StageError, WrongPlacement};
-use super::idle::Idle;
-use super::slot::Meta;
-use super::spec::Placement;
+use super::policy::{Meta, StagePlacement};
 use super::stage::{Outcome, Polled, Stage};
-use super::thread_time::StageActivity;
-use super::timing::StageTimer;
+use super::timing::{StageActivity, StageTimer};
 use super::view::View;
-use super::wake::ASLEEP;
+use super::wait::{ASLEEP, Idle};
 use crate::machine::{PinPolicy, PinReport, pin_current, unpin_current};
 use crate::wake::shielded;
 
-/// First pause after a handler said Retry, and the longest.
+/// The first pause after a handler returned Retry, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(1);
 const RETRY_MAX: Duration = Duration::from_millis(100);
 
@@ -27,17 +24,17 @@ const RETRY_MAX: Duration = Duration::from_millis(100);
 pub struct StageReport {
     /// The stage's name.
     pub stage: String,
-    /// Events it processed, rejected ones included.
+    /// Events it processed, including rejected ones.
     pub processed: u64,
     /// Events it rejected.
     pub rejected: u64,
     /// Where it ran.
     pub pin: PinReport,
-    /// Why it ended before the stream did, if so.
+    /// Why it ended before the end of the stream, if it did.
     pub error: Option<StageError>,
 }
 
-/// The running thread of a stage. Dropped, the thread goes on by itself.
+/// The running thread of a stage. If this is dropped, the thread continues on its own.
 #[derive(Debug)]
 pub struct StageThread {
     thread: JoinHandle<StageReport>,
@@ -47,29 +44,29 @@ impl StageThread {
     /// Waits until the stage has ended.
     ///
     /// # Panics
-    /// Never by the handler's doing: its panics are caught and stand in the report.
+    /// Not because of the handler, whose panics are caught and reported.
     #[must_use]
     pub fn join(self) -> StageReport {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Whether it has ended.
+    /// Whether the stage has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
 }
 
-/// Why a stage's thread wasn't started. The handle comes back.
+/// Why a stage's thread wasn't started. The handle is returned.
 #[non_exhaustive]
 pub enum SpawnError<M: Meta> {
     /// The stage is specified as inline, or holds events that it read ahead.
     Placement(WrongPlacement<Stage<M>>),
-    /// The system has no thread for it.
+    /// The system couldn't start a thread.
     Os {
-        /// What the system says.
+        /// The system's error.
         error: LaneError,
-        /// The handle: spawn it again, or run it here.
+        /// The handle: spawn it again, or run it on the calling thread.
         stage: Stage<M>,
     },
 }
@@ -96,47 +93,48 @@ impl<M: Meta> Stage<M> {
     /// stream.
     ///
     /// # Errors
-    /// The stage is specified as inline or holds events, or the system has no thread for it: it
-    /// comes back.
+    /// The stage is specified as inline or holds events, or the system couldn't start a thread. The
+    /// handle is returned.
     #[expect(
         clippy::result_large_err,
-        reason = "the handle comes back by value: once a stage, never in the hot path"
+        reason = "the handle is returned by value: once per stage, never in the hot path"
     )]
     pub fn spawn(
         self,
         handler: impl FnMut(View<'_, M>) -> Outcome + Send + 'static,
     ) -> Result<StageThread, SpawnError<M>> {
         let cpu = match self.state().placement {
-            Placement::Thread { cpu } if !self.is_holding() => cpu,
+            StagePlacement::Thread { cpu } if !self.is_holding() => cpu,
             _ => return Err(SpawnError::Placement(WrongPlacement(self))),
         };
         let builder = thread::Builder::new().name(self.name().to_owned());
-        // A thread that doesn't start drops what it was given: the handle would be a stage that
-        // failed.
-        let shelf = Arc::new(Mutex::new(Some(self)));
-        let taken = Arc::clone(&shelf);
-        let take = |shelf: &Mutex<Option<Self>>| {
-            let stage = shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        // If the thread doesn't start, its closure is dropped. A handle that the closure owned
+        // would be dropped with it, and the stage would fail.
+        let handle = Arc::new(Mutex::new(Some(self)));
+        let shared_handle = Arc::clone(&handle);
+        let take_stage = |handle: &Mutex<Option<Self>>| {
+            let stage = handle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             stage.unwrap_or_else(|| {
-                unreachable!("it is taken once: by its thread, or after there was none")
+                unreachable!("taken once: by the thread, or here if it didn't start")
             })
         };
         let thread = builder.spawn(move || {
             let pin = pin_as_specified(cpu);
             let mut handler = handler;
-            let report = take(&taken).run_with(&mut handler, pin);
-            // A handler that panics when it is dropped has said so; the report stands.
+            let report = take_stage(&shared_handle).run_with(&mut handler, pin);
+            // If the handler panics in its drop, the panic hook has reported it. The report is
+            // returned all the same.
             shielded(|| drop(handler));
             report
         });
         thread.map(|thread| StageThread { thread }).map_err(|error| {
             let error = LaneError::Os { what: "starting a stage's thread", error };
-            SpawnError::Os { error, stage: take(&shelf) }
+            SpawnError::Os { error, stage: take_stage(&handle) }
         })
     }
 
     /// Runs `handler` on the calling thread to the end of the stream. A stage that is specified as
-    /// inline has no strategy of waiting: it yields the CPU and looks again, over and over.
+    /// inline never sleeps: while there are no events, it yields the CPU and looks again.
     #[must_use]
     pub fn run(self, handler: impl FnMut(View<'_, M>) -> Outcome) -> StageReport {
         self.run_with(handler, PinReport::unpinned())
@@ -149,7 +147,7 @@ impl<M: Meta> Stage<M> {
     ) -> StageReport {
         let (mut idle, mut retry, batch_max) =
             (self.state().idle(), RETRY_MIN, self.state().batch_max);
-        let mut time = self.timer_mut().and_then(StageTimer::take_thread);
+        let mut time = self.timer_mut().and_then(StageTimer::take_thread_clock);
         if let Some(time) = &mut time {
             time.begin(StageActivity::Idle);
         }
@@ -185,9 +183,9 @@ impl<M: Meta> Stage<M> {
         StageReport { stage: state.name.clone(), processed, rejected: state.rejected(), pin, error }
     }
 
-    /// Waits as the stage's strategy says until there may be something to read or to learn: for
-    /// loops over [`Stage::read`]. At the end of the stream it returns at once, also while events
-    /// are held: release them.
+    /// Waits, by the stage's strategy, until there may be something to read or to report. Made for
+    /// loops over [`Stage::read`]. At the end of the stream it returns immediately, even while
+    /// events are held: release them.
     pub fn wait_for_work(&mut self) {
         let mut idle = self.state().idle();
         while !self.is_ready() {
@@ -195,21 +193,22 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// One moment of idleness: spin, yield or sleep.
+    /// Spins, yields or sleeps once.
     fn wait(&self, idle: &mut Idle) {
         if !idle.pass() {
             return;
         }
         idle.reset();
         // An inline stage sleeps with the IO thread, never here.
-        let Some(party) = self.state().party() else { return thread::yield_now() };
-        if !party.sleep(self.shared().barrier, ASLEEP, || self.is_ready()) {
+        let Some(sleeper) = self.state().sleeper() else { return thread::yield_now() };
+        if !sleeper.sleep(self.shared().barrier, ASLEEP, || self.is_ready()) {
             self.state().count_lost_wake();
         }
     }
 }
 
-/// A thread inherits the IO thread's core: without a CPU of its own it goes back to the whole mask.
+/// A thread inherits the affinity of the IO thread. If it has no CPU of its own, it gets back the
+/// process's mask.
 fn pin_as_specified(cpu: Option<usize>) -> PinReport {
     let Some(cpu) = cpu else {
         unpin_current();
