@@ -1,17 +1,15 @@
-//! Sustained progress: hangs of sleeping and waking show only under load, so rings and pools are
-//! tiny, everybody who is idle goes to sleep, and the IO thread pauses now and then so that stages
-//! fall asleep as well.
+//! Sustained progress. Hangs of sleeping and waking show only under load, so rings and pools are
+//! tiny, every idle thread goes to sleep, and the IO thread sometimes pauses so that stages fall
+//! asleep as well.
 //!
-//! Two shapes of load: many small flushes (one event each) and few large ones (64 events).
-//! `SLIPRING_EVENTS` sets the sum of events of all runs. A run that stands still for a minute ends
-//! the process with what the lane last said of itself.
+//! There are two shapes of load: many small flushes (of one event) and few large ones (of 64
+//! events). `SLIPRING_EVENTS` sets the number of events of all runs together. A run without
+//! progress for a minute ends the process and prints the last statistics of the lane.
 
-mod lanes;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lanes::feed;
 use slipring::machine::{CpuMask, PinPolicy};
 use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View, Wait};
 use slipring::region::Pages;
@@ -20,14 +18,16 @@ use slipring_test_support::{
     Draw, PAYLOAD_BYTES_MAX, Watch, check_payload, events, forbid_membarrier, patience,
 };
 
-/// The tests of this file, and the rings that each runs over.
+use crate::lanes::feed;
+
+/// The number of tests in this file, and the slots of the rings that each test uses.
 const TESTS: u64 = 5;
 const RINGS: [usize; 3] = [2, 16, 1024];
 /// Refusals between two snapshots of the lane.
 const SNAPSHOT: u64 = 16;
 
-/// Two chunks of 4 KiB, the smallest pool there is. The IO thread gets one CPU, the stages share
-/// another.
+/// A lane over two chunks of 4 KiB, the smallest pool. The IO thread has one CPU, and the stages
+/// share another.
 fn start(slots: usize, wait: Wait) -> Started<u64> {
     let pool = RingOptions {
         bytes: 2 * 4096,
@@ -71,7 +71,7 @@ fn run(slots: usize, wait: Wait, flush: u64) {
     }
     let mut draw = Draw::new(flush + slots as u64);
     let group = || {
-        // About as long as a stage spins, or yields, before it sleeps.
+        // About as long as a stage spins or yields before it sleeps.
         if draw.below(256) < flush.min(16) {
             let longest_us = if wait == Wait::Park { 100 } else { 2000 };
             thread::sleep(Duration::from_micros(draw.below(longest_us)));
@@ -120,7 +120,7 @@ fn large_flushes_with_backoff() {
     RINGS.iter().for_each(|&slots| run(slots, Wait::Backoff, 64));
 }
 
-/// The fallback of the barrier: both sides of the sleep protocol fence.
+/// Without the barrier both sides of the sleep protocol use fences.
 #[test]
 fn small_flushes_parked_without_membarrier() {
     forbid_membarrier();

@@ -1,8 +1,7 @@
-//! The loop that README shows, behind stages that fail: it ends, whichever stage fails, wherever it
-//! runs, and whatever the policy is.
+//! The loop that README shows, with stages that fail. It ends whichever stage fails, on whichever
+//! thread, and under every policy.
 //!
-//! The lines of the loop below are README's own: the first test compares them.
-#![forbid(unsafe_code)]
+//! The lines of the loop below are those of README; the first test compares them.
 
 use std::time::Duration;
 
@@ -36,11 +35,11 @@ fn the_loop_is_the_one_that_readme_shows() {
         let end = start + text[start..].find("\n    }\n").expect("its end");
         text[start..end].to_owned()
     };
-    assert_eq!(of(include_str!("../README.md")), of(include_str!("lane_loops.rs")));
+    assert_eq!(of(include_str!("../../README.md")), of(include_str!("loops.rs")));
 }
 
-/// A lane of 64 slots whose three stages stand in three layers; one of them ends at event 100, as
-/// `ends` says.
+/// Runs the loop over a lane of 64 slots with three stages in three layers. At event 100 the stage
+/// `failing` does what `ends` does.
 fn run(inline: bool, failing: usize, policy: PanicPolicy, ends: fn() -> Outcome) {
     let pool = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
     let stage = if inline { StageSpec::inline } else { StageSpec::thread };
@@ -85,7 +84,7 @@ fn run(inline: bool, failing: usize, policy: PanicPolicy, ends: fn() -> Outcome)
 }
 
 #[test]
-fn it_ends_behind_a_failed_stage() {
+fn the_loop_ends_after_a_stage_failed() {
     for policy in [PanicPolicy::Poison, PanicPolicy::Detach] {
         for failing in 0..3 {
             for inline in [true, false] {
@@ -96,7 +95,7 @@ fn it_ends_behind_a_failed_stage() {
 }
 
 #[test]
-fn it_ends_behind_a_stage_that_panicked() {
+fn the_loop_ends_after_a_stage_panicked() {
     for inline in [true, false] {
         run(inline, 1, PanicPolicy::Poison, || panic!("by design"));
     }

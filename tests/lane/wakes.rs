@@ -1,5 +1,5 @@
-//! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full
-//! lane asleep for ever.
+//! Edges of waking, one by one: which thread must wake which when a stage is dead, and what could
+//! leave a full lane asleep forever.
 
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::channel;
@@ -12,11 +12,11 @@ use slipring::pipeline::{
 };
 use slipring::region::Pages;
 use slipring::ring::{RingError, RingOptions};
+use slipring_test_support::{forbid_membarrier, patience};
 
 const SLOTS: usize = 4;
-/// Long enough that nothing but a lost wake-up waits so long. scripts/twins, whose hangs are on
-/// purpose, waits less.
-const LONG: Duration = slipring_test_support::patience(20);
+/// Only a lost wake-up lets anything wait this long.
+const LONG: Duration = patience(20);
 
 fn pool(chunks: usize, pinned_chunks_max: u32) -> RingOptions {
     RingOptions {
@@ -38,7 +38,7 @@ fn fill(lane: &mut Lane<u64>) {
     assert_eq!(lane.push_empty(0).map_err(|refused| refused.meta), Err(0), "the ring is full");
 }
 
-/// Whether a poll call on the lane's descriptor would return now. It takes the event away.
+/// Whether a poll call on the lane's descriptor would return now. This clears the descriptor.
 fn is_woken(lane: &Lane<u64>) -> bool {
     let fd = lane.wake_fd().try_clone_to_owned().expect("a descriptor");
     match std::fs::File::from(fd).read(&mut [0; 8]) {
@@ -50,8 +50,8 @@ fn is_woken(lane: &Lane<u64>) -> bool {
     }
 }
 
-/// Nobody but the IO thread moves a dead stage on, so a release before it must wake that thread,
-/// not the dead one.
+/// Only the IO thread releases the events of a dead stage. So an earlier stage's release must wake
+/// that thread, and not the dead stage's.
 #[test]
 fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
     let spec = LaneSpec::new(pool(8, 2), SLOTS)
@@ -64,10 +64,7 @@ fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
     drop(started.stages.remove("dead"));
     fill(&mut lane);
     assert!(lane.poll().is_idle());
-    assert!(
-        lane.prepare_sleep(true),
-        "nothing is to be done: the events stand before the first stage"
-    );
+    assert!(lane.prepare_sleep(true), "there is nothing to do: the events are at the first stage");
     assert!(!is_woken(&lane));
     assert_eq!(alive.poll(SLOTS, |_| Outcome::Done), Ok(Polled::Advanced(SLOTS)));
     assert!(is_woken(&lane), "the dead stage's events wait for the IO thread");
@@ -79,8 +76,8 @@ fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
     assert!(lane.close(Duration::from_secs(10)).late.is_empty());
 }
 
-/// The stage's thread sleeps while another drops what it has read ahead: that kills the stage, and
-/// the thread must learn it.
+/// The stage's thread sleeps while another thread drops what the stage has read ahead. That fails
+/// the stage, and its thread must wake up and see it.
 #[test]
 fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
     let spec = LaneSpec::new(pool(8, 2), SLOTS).layer([StageSpec::thread("reader")]);
@@ -89,13 +86,13 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
         (started.lane, started.stages.remove("reader").expect("it was specified"));
     fill(&mut lane);
     let held = stage.read(SLOTS).expect("it is alive").expect("events are there");
-    let (told, tells) = channel();
+    let (result, results) = channel();
     let thread = thread::spawn(move || {
         stage.wait_for_work();
-        told.send(stage.read(1).map(|held| held.is_some())).expect("the test listens");
+        result.send(stage.read(1).map(|held| held.is_some())).expect("the test listens");
     });
     drop(held);
-    let end = tells.recv_timeout(LONG).expect("the stage's thread sleeps on");
+    let end = results.recv_timeout(LONG).expect("the stage's thread still sleeps");
     assert!(
         matches!(end, Err(StageError::Failed(ref failure)) if failure.stage == "reader"),
         "{end:?}"
@@ -113,7 +110,7 @@ fn assert_refused(spec: LaneSpec, field_expected: &str) {
     }
 }
 
-/// A dropped handle wakes nobody, so a lane whose whole pool can be pinned could sleep for ever.
+/// A dropped handle wakes no thread, so a lane whose whole pool can be pinned could sleep forever.
 #[test]
 fn handles_alone_can_not_fill_a_lane() {
     assert_refused(LaneSpec::new(pool(8, 8), SLOTS), "pinned_chunks_max");
@@ -124,8 +121,8 @@ fn handles_alone_can_not_fill_a_lane() {
     }
 }
 
-/// A filter of system calls that comes when the lane is there takes the barrier from its sleepers:
-/// no wake-up can be relied on, so they look again by themselves, with a nap between two looks.
+/// A filter of system calls that is installed after the lane has started refuses the barrier to its
+/// sleepers. They can't rely on a wake-up, so they nap and look again, repeatedly.
 #[test]
 fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
     let run = thread::spawn(|| {
@@ -135,12 +132,12 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
         let mut started = spec.start::<u64>().expect("a small lane");
         let (mut lane, stage) =
             (started.lane, started.stages.remove("reader").expect("it was specified"));
-        slipring_test_support::forbid_membarrier();
+        forbid_membarrier();
         let mut next = 0;
         let reader = stage.spawn(move |view| {
             assert_eq!(*view.meta(), next, "events come in order");
             next += 1;
-            // Now and then longer than the IO thread spins, so that it sleeps.
+            // Sometimes longer than the IO thread spins, so that it sleeps.
             if next.is_multiple_of(7) {
                 thread::sleep(Duration::from_micros(200));
             }
@@ -149,7 +146,7 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
         let reader = reader.expect("a thread");
         for number in 0..500 {
             offer(&mut lane, number);
-            // Now and then longer than the stage spins, so that it sleeps.
+            // Sometimes longer than the stage spins, so that it sleeps.
             if number % 5 == 0 {
                 lane.flush();
                 thread::sleep(Duration::from_micros(200));
@@ -159,12 +156,12 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
             lane.wait(true, Duration::from_secs(10));
             lane.poll();
         }
-        // Nothing is to be done for a while: whoever goes to sleep must not come back at once, over
-        // and over.
+        // There is nothing to do for a while. A thread that goes to sleep must not return
+        // immediately, over and over.
         let (start, mut sleeps) = (Instant::now(), 0);
         while start.elapsed() < Duration::from_millis(20) {
             if lane.prepare_sleep(false) {
-                // It may block: the kernel took no filter.
+                // It may block: the kernel accepts no filter.
                 thread::sleep(Duration::from_millis(1));
             }
             lane.awake();
@@ -181,7 +178,7 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
     run.join().expect("the lane runs to its end");
 }
 
-/// Stages an event, waiting for room.
+/// Pushes an event, and waits for room before.
 fn offer(lane: &mut Lane<u64>, number: u64) {
     while lane.free_slots() == 0 {
         assert!(!lane.has_failed(), "the stage has failed");
