@@ -1,24 +1,25 @@
-//! A pool for the whole process, behind plain functions: the wire table without a limit.
+//! The process's own pool, used through plain functions: the wire table without a limit. And
+//! [`PooledBuf::direct`], which needs no pool.
 //!
-//! Promises what any other pool promises. The first call makes it, and it is never freed. A forked
-//! child has its own.
+//! The pool promises what any other pool promises. The first call makes it, and it is never freed.
+//! A forked child has a pool of its own.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};
 use std::ptr;
 
 use super::buffer::PooledBuf;
-use super::error::{ClassError, GetError};
-use super::number::Number;
-use super::options::ClassOptions;
+use super::get::{GetError, get_direct};
+use super::options::{ClassError, ClassOptions};
 use super::pool::ClassPool;
+use super::shared::PoolNumber;
 use super::stats::{ClassPoolStats, WarmUp};
 use crate::sync::{Ordering, StaticPtr};
 
 /// Null, or a pool that lives forever. There is no lock and no `OnceLock`, because a fork while a
 /// thread makes the pool would leave it locked in the child forever.
 static OWN: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
-/// As [`OWN`], of the buffers that are in no other pool. Its classes are never used.
+/// As [`OWN`]: the pool that counts the buffers of [`PooledBuf::direct`]. Its classes aren't used.
 static DIRECT: StaticPtr<ClassPool> = StaticPtr::new(ptr::null_mut());
 
 /// The process's own pool.
@@ -34,11 +35,12 @@ pub fn default_pool() -> &'static ClassPool {
     // SAFETY: I108. It is null, or a pool that lives forever.
     match unsafe { there.as_ref() } {
         Some(pool) if !pool.shared().is_foreign() => pool,
-        _ => make(&OWN, there, || ClassPool::of(ClassOptions::default(), Number::new())),
+        _ => make(&OWN, there, || ClassPool::of(ClassOptions::default(), PoolNumber::new())),
     }
 }
 
-/// The first call of this process: replaces what was found there, unless another thread did.
+/// The first call of this process: makes a pool and replaces what was found there, unless another
+/// thread has done so.
 #[cold]
 fn make(
     at: &StaticPtr<ClassPool>,
@@ -50,7 +52,7 @@ fn make(
     let kept = match at.compare_exchange(before, made, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => made,
         Err(other) => {
-            // SAFETY: I108. Nobody else has seen this value.
+            // SAFETY: I108. No other thread has seen this value.
             drop(unsafe { Box::from_raw(made) });
             other
         }
@@ -59,17 +61,17 @@ fn make(
     unsafe { &*kept }
 }
 
-/// The pool that [`PooledBuf::direct`] counts its buffers in. A forked child goes on with its
-/// parent's: direct buffers need no lock.
+/// The pool of [`PooledBuf::direct`]. A forked child uses its copy of the parent's, because direct
+/// buffers need no lock.
 fn direct_pool() -> &'static ClassPool {
     // SYNC S14: the pool is seen fully built.
     let there = DIRECT.load(Ordering::Acquire);
     // SAFETY: I108. It is null, or a pool that lives forever.
     match unsafe { there.as_ref() } {
         Some(pool) => pool,
-        None => {
-            make(&DIRECT, there, || ClassPool::of(ClassOptions::default(), Number::without_place()))
-        }
+        None => make(&DIRECT, there, || {
+            ClassPool::of(ClassOptions::default(), PoolNumber::without_place())
+        }),
     }
 }
 
@@ -99,7 +101,7 @@ impl PooledBuf {
     /// [`GetError::TooLarge`] if no allocation can have `len` bytes, and [`GetError::OutOfMemory`]
     /// if the allocator has no memory for them.
     pub fn direct(len: usize) -> Result<Self, GetError> {
-        direct_pool().direct(len)
+        get_direct(direct_pool().shared(), len)
     }
 }
 

@@ -39,36 +39,28 @@
 //! used yet, which holds no pages.
 
 mod bin;
-mod block;
 mod buffer;
-mod direct;
-mod error;
+mod get;
 mod global;
-mod home;
-mod idle;
-mod line;
 mod load_test;
-mod local;
 mod memory;
-mod number;
 mod options;
 mod pool;
+mod put;
 mod shared;
+mod shrink;
 mod stats;
 mod store;
-mod table;
-mod wait;
-mod warm_up;
+mod threads;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use buffer::PooledBuf;
-pub use error::{ClassError, GetError, LenError};
+pub use buffer::{LenError, PooledBuf};
+pub use get::{Get, GetError};
 pub use global::{default_pool, get, print_stats, put_zeroed, reset_stats, stats, warm_up};
-pub use idle::Ticker;
 pub use load_test::{LoadTest, LoadTestError, LoadTestReport};
-pub use options::{AtLimit, ClassOptions, Limit};
-pub use pool::{ClassPool, Get};
+pub use options::{AtLimit, ClassError, ClassOptions, ClassTable, Limit};
+pub use pool::ClassPool;
+pub use shrink::Ticker;
 pub use stats::{ClassPoolStats, ClassStats, ClassWarmUp, DirectStats, WarmUp};
-pub use table::ClassTable;

@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::options::HELD;
-use super::workers::{Floor, Worker};
-use super::{LoadTest, LoadTestError, LoadTestReport};
+use super::workers::{LoadTestWorker, Workers};
+use super::{HELD, LoadTest, LoadTestError, LoadTestReport};
 use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit};
 
 /// The interpreter is a thousand times slower.
@@ -223,8 +222,8 @@ fn a_payload_that_is_not_what_was_written_is_found() {
         |buf| buf.truncate(buf.len() - 1),
     ];
     for spoil in spoils {
-        let floor = Floor::new(&test, &pool);
-        let mut worker = Worker::new(&floor, 0);
+        let all = Workers::new(&test, &pool);
+        let mut worker = LoadTestWorker::new(&all, 0);
         (0..2 * HELD).for_each(|_| worker.turn().unwrap());
         let spoilt = worker.held[0].as_mut().unwrap();
         let len = spoilt.buf.len();
@@ -247,8 +246,8 @@ fn lengths_are_those_of_the_sizes_classes() {
     let pool = pool(usize::MAX, AtLimit::Wait);
     let drawn = |sizes: Vec<usize>| {
         let test = LoadTest { sizes, ..short(1) };
-        let floor = Floor::new(&test, &pool);
-        let mut worker = Worker::new(&floor, 0);
+        let all = Workers::new(&test, &pool);
+        let mut worker = LoadTestWorker::new(&all, 0);
         let lengths: Vec<usize> = (0..2000).map(|_| worker.draw_length()).collect();
         (lengths.iter().copied().min().unwrap(), lengths.into_iter().max().unwrap())
     };
