@@ -8,7 +8,7 @@
 //! store busy = 1                         lock the owner out: set a bit of `attention`
 //! light barrier                          heavy barrier
 //! load attention; locked out? leave      wait a few looks for busy = 0, else come again later
-//! put a block in or take one out         take everything out
+//! put a block in, or take one out        take everything out
 //! store busy = 0 (Release)               clear the bit (Release), unless there are waiters
 //! ```
 //! One of the two sees the other's store (see [`crate::barrier`]), so they are never both inside.

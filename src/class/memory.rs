@@ -190,7 +190,7 @@ impl Slabs {
                 "a unit is outside of its run"
             );
             let whole = Span::new(start, end.saturating_sub(start)).ok();
-            // SAFETY: I102. The caller holds the run's blocks, so nobody else can reach their
+            // SAFETY: I102. The caller holds the run's blocks, so nothing else can reach their
             // bytes, and `whole` covers whole pages of them.
             let is_gone = whole.is_some_and(|whole| unsafe { run.slab.give_back(whole) });
             let base = run.slab.base().addr().get();

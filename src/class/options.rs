@@ -310,7 +310,7 @@ impl fmt::Display for ClassError {
             Self::Pages { pages } => {
                 write!(
                     f,
-                    "`pages` is {pages}, which can't be given back in parts: take 4k or prefer-thp"
+                    "`pages` is {pages}, which can't be given back in parts: give 4k or prefer-thp"
                 )
             }
             Self::Region(cause) => write!(f, "no memory for a class: {cause}"),

@@ -1,8 +1,8 @@
 //! The state of one pool: [`ClassShared`], which all handles, buffers and threads of the pool share;
 //! [`Class`], its part for one size; and [`ThreadBins`], what one thread keeps.
 //!
-//! The steps that use it are [`get`](super::get), [`put`](super::put), [`threads`](super::threads)
-//! and [`shrink`](super::shrink).
+//! The steps that use it are in [`get`](mod@super::get), [`put`](super::put),
+//! [`threads`](super::threads) and [`shrink`](super::shrink).
 //!
 //! Locks, outermost first: the base of the counters or a class's growth; then the registry, a
 //! class's slabs or a class's store, none of which is locked while another of them is. Waiters are

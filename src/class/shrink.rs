@@ -47,13 +47,13 @@ fn shrink(shared: &ClassShared, class: &Class) -> usize {
     // Blocks that a thread kept for a whole period without using its bin are idle too.
     let kept = empty_bins(shared, class, |thread| thread.bin(class).was_idle()).count;
     let (moved, neighbours) = class.store.move_out_idle(idle + kept, class.slabs.unit_bytes());
-    let (count, beside) = (moved.len(), neighbours.len());
+    let (count, neighbour_count) = (moved.len(), neighbours.len());
     if count == 0 {
         return 0;
     }
     let GivenBack { cold, warm, neighbours } = class.slabs.give_back(moved, neighbours);
     assert!(
-        cold.len() + warm.len() == count && neighbours.len() == beside,
+        cold.len() + warm.len() == count && neighbours.len() == neighbour_count,
         "a block was lost while it shrank"
     );
     let shrunk = cold.len();

@@ -183,9 +183,7 @@ pub(super) const LANE: &[Metric<LaneStats>] = &[
         lane.slots_in_use as u64
     }),
     counter("slipring_lane_published_events", "Events that were published", |lane| lane.published),
-    counter("slipring_lane_reclaimed_events", "Events that were reclaimed", |lane| {
-        lane.reclaimed
-    }),
+    counter("slipring_lane_reclaimed_events", "Events that were reclaimed", |lane| lane.reclaimed),
     counter(
         "slipring_lane_ring_refusals",
         "Claims and pushes refused because the ring was full",

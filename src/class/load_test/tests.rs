@@ -131,7 +131,7 @@ fn a_run_that_comes_to_nothing_says_so() {
     assert!(error.to_string().ends_with("in 20ms: give a longer `duration`"), "{error}");
 }
 
-/// Nobody would ever be warm.
+/// Otherwise no worker would ever be warm.
 #[test]
 fn a_warm_up_without_a_buffer_ends() {
     for at_limit in [AtLimit::Wait, AtLimit::Refuse] {
@@ -190,7 +190,7 @@ fn the_callers_calls_stand_around_what_is_counted() {
         let in_use: u64 = pool.stats().classes.iter().map(|class| class.in_use).sum();
         assert!(
             in_use <= 2,
-            "nobody works: at most one lies at each place, and {in_use} are in use"
+            "no worker runs: at most one is at each place, and {in_use} are in use"
         );
         assert!(
             pool.stats().classes.iter().map(|class| class.gets).sum::<u64>() > 0,
@@ -231,7 +231,7 @@ fn a_payload_that_is_not_what_was_written_is_found() {
         let error =
             (0..3 * HELD).find_map(|_| worker.turn().err()).expect("it is verified when it goes");
         assert!(
-            matches!(error, LoadTestError::Corrupt { worker: 0, operation: 4, len: told } if told == len),
+            matches!(error, LoadTestError::Corrupt { worker: 0, operation: 4, len: found } if found == len),
             "{error:?}"
         );
         let text = format!(
