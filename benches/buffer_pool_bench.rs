@@ -15,9 +15,9 @@
 //!
 //! `raii` is exactly that operation: an entry of a plain `Vec` holds the slice, and replacing it
 //! drops the old one. `slots` does the same by counts, as a lane does: an entry holds integers.
-//! Times are per operation, and each lap asserts what it has done. `empty-harness` is the cost of an
-//! operation without a pool. Without `--bench`, as `cargo test --bench buffer_pool_bench` runs it,
-//! every case runs one lap, and no pool is larger than 4 MiB.
+//! Times are per operation, and each lap asserts what it has done. `empty-harness` is the cost of
+//! an operation without a pool. Without `--bench`, as `cargo test --bench buffer_pool_bench` runs
+//! it, every case runs one lap, and no pool is larger than 4 MiB.
 
 mod ring {
     pub mod laps;
@@ -38,8 +38,8 @@ const RESTRICTIONS: [(&str, &str); 2] =
 /// The variable with the groups to run, for the process that replaces this one.
 const GROUPS: &str = "SLIPRING_BENCH_GROUPS";
 
-/// Criterion reads the process's arguments itself and refuses those that aren't its own. So ours are
-/// removed, and the program is started again without them.
+/// Criterion reads the process's arguments itself and refuses those that aren't its own. So ours
+/// are removed, and the program is started again without them.
 fn main() -> ExitCode {
     let restriction = |argument: &String| {
         RESTRICTIONS.iter().find(|(flag, _)| flag == argument).map(|(_, group)| *group)

@@ -15,8 +15,8 @@
 //! | `parallel` | 4 KiB and mixed, on 2 threads and on as many as there are CPUs |
 //!
 //! `empty-harness` is the cost of a lap without memory. Times are per lap: divide by the elements
-//! that are shown. Without `--bench`, as `cargo test --bench class` runs it, each case runs one lap.
-//! `slipring-compare -- class` measures more rivals, interleaved.
+//! that are shown. Without `--bench`, as `cargo test --bench class` runs it, each case runs one
+//! lap. `slipring-compare -- class` measures more rivals, interleaved.
 
 use std::hint::black_box;
 use std::sync::Barrier;

@@ -57,7 +57,8 @@ fn what_another_thread_drops_keeps_memory_flat() {
     let stats = pool.stats();
     let last =
         stats.classes.iter().map(|class| class.resident).max().unwrap_or(0).max(resident_max);
-    // Both threads' bins, what is between them, one buffer in each thread, and half a bin in transit.
+    // Both threads' bins, what is between them, one buffer in each thread, and half a bin in
+    // transit.
     assert!(
         last <= 2 * KEPT + BETWEEN as u64 + 2 + KEPT / 2,
         "{last} buffers of one class are resident\n{stats}"

@@ -2,8 +2,8 @@
 //! rounds.
 //!
 //! Threads share nothing but the pool. One writes into a buffer and drops it; another gets it and
-//! overwrites it. The buffer goes through a bin, the store, a thread that empties bins, or a waiter.
-//! Nothing else orders the two threads, so that a race on a buffer's bytes stays visible.
+//! overwrites it. The buffer goes through a bin, the store, a thread that empties bins, or a
+//! waiter. Nothing else orders the two threads, so that a race on a buffer's bytes stays visible.
 
 #[path = "lanes/no_membarrier.rs"]
 mod no_membarrier;
@@ -33,8 +33,8 @@ fn pool(buffers: usize, cache_bytes: usize) -> ClassPool {
     .unwrap()
 }
 
-/// Gets, writes, reads and drops, now and then two buffers at a time. It doesn't wait for the second,
-/// so that threads never wait for each other in a circle.
+/// Gets, writes, reads and drops, now and then two buffers at a time. It doesn't wait for the
+/// second, so that threads never wait for each other in a circle.
 fn work(pool: &ClassPool, mine: u8, rounds: u64) {
     for round in 0..rounds {
         let mut first = pool.get_timeout(64, Duration::from_secs(60)).expect("a wake-up was lost");

@@ -53,8 +53,8 @@ unsafe impl GlobalAlloc for Looking {
 #[global_allocator]
 static ALLOCATOR: Looking = Looking;
 
-/// The number of bytes that aren't zero in the block that this frees. One test at a time, because the
-/// figures are the program's.
+/// The number of bytes that aren't zero in the block that this frees. One test at a time, because
+/// the figures are the program's.
 #[track_caller]
 fn left_by(free: impl FnOnce()) -> usize {
     static ALONE: Mutex<()> = Mutex::new(());

@@ -20,9 +20,9 @@ const SLICE_BYTES: usize = 8 * 128 * size_of::<f32>();
 /// The number of operations: the one positional argument, if there is one.
 ///
 /// # Errors
-/// Anything else is bad usage, except for what cargo and a shell add: `--bench`, and files beside the
-/// program whose names begin with its name. The shell expands `profile_buffer_pool-*` to them: each
-/// build has a list of its sources there, and older builds stay.
+/// Anything else is bad usage, except for what cargo and a shell add: `--bench`, and files beside
+/// the program whose names begin with its name. The shell expands `profile_buffer_pool-*` to them:
+/// each build has a list of its sources there, and older builds stay.
 pub fn ops(words: &[String]) -> Result<u64, Ended> {
     let mut given = None;
     for word in words.iter().filter(|word| *word != "--bench" && !is_beside(word)) {

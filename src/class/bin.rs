@@ -14,8 +14,8 @@
 //! One of the two sees the other's store (see [`crate::barrier`]), so they are never both inside.
 //! An emptying thread to which the kernel refuses the heavy barrier naps instead. Where the light
 //! barrier is a fence, another bit of `attention` sends the owner to it, so that the common path
-//! tests one word. (This is asymmetric locking, after the biased locks of virtual machines. mimalloc
-//! and tcmalloc keep lists by thread too, but no other thread can empty those.)
+//! tests one word. (This is asymmetric locking, after the biased locks of virtual machines.
+//! mimalloc and tcmalloc keep lists by thread too, but no other thread can empty those.)
 //!
 //! Promises that each block that goes in comes out once. It doesn't touch a block's bytes.
 #![forbid(unsafe_code)]
@@ -34,8 +34,8 @@ const LOCKED_OUT: u32 = 1;
 /// The other bit: the owner passes a fence before it goes in.
 const FENCED: u32 = 2;
 
-/// How often an emptying thread looks whether the owner has left. Meanwhile it holds a lock, and the
-/// owner may be waiting for the emptying thread's CPU.
+/// How often an emptying thread looks whether the owner has left. Meanwhile it holds a lock, and
+/// the owner may be waiting for the emptying thread's CPU.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 /// The numbers of blocks that owners took out of bins and put in.
@@ -52,8 +52,8 @@ impl AddAssign for BinCounts {
     }
 }
 
-/// The bin of one class in one thread. It has cache lines of its own, because its owner writes to it
-/// in every operation.
+/// The bin of one class in one thread. It has cache lines of its own, because its owner writes to
+/// it in every operation.
 #[repr(align(128))]
 #[derive(Debug)]
 pub(crate) struct Bin {

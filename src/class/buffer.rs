@@ -146,8 +146,8 @@ impl PooledBuf {
     }
 
     /// From now on, dropping the buffer zeroes its whole capacity, whatever
-    /// [`ClassOptions::zero_on_return`](super::ClassOptions::zero_on_return) says: for a secret in a
-    /// pool whose other buffers needn't be zeroed. This can't be undone. It goes with the buffer:
+    /// [`ClassOptions::zero_on_return`](super::ClassOptions::zero_on_return) says: for a secret in
+    /// a pool whose other buffers needn't be zeroed. This can't be undone. It goes with the buffer:
     /// to another thread, through a queue, into `Bytes`. It doesn't affect the buffer's next owner.
     ///
     /// It costs setting a bit now, and writing the whole capacity when the buffer is dropped.

@@ -396,9 +396,9 @@ impl Future for Get<'_> {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {
-    /// The class is at its limit, no buffer is free, and this `get` doesn't wait. All buffers are in
-    /// use, or briefly in transit: a thread may have lost its CPU while it moved some to or from the
-    /// class's store, and a [`tick`](super::ClassPool::tick) or
+    /// The class is at its limit, no buffer is free, and this `get` doesn't wait. All buffers are
+    /// in use, or briefly in transit: a thread may have lost its CPU while it moved some to or from
+    /// the class's store, and a [`tick`](super::ClassPool::tick) or
     /// [`warm_up`](super::ClassPool::warm_up) holds the buffers whose pages it changes, for tens of
     /// milliseconds per hundreds of MiB. So this error is possible for a moment while no buffer is
     /// in use. A `get` that waits gets the next buffer that comes back.

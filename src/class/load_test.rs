@@ -13,8 +13,9 @@
 //!   than the test, that is an error.
 //! - While the counters run, the test itself allocates nothing.
 //!
-//! It doesn't warm up the pool's memory: that is [`ClassPool::warm_up`](super::ClassPool::warm_up)'s
-//! task. It can't distinguish its gets from those of others that use the pool at the same time.
+//! It doesn't warm up the pool's memory: that is
+//! [`ClassPool::warm_up`](super::ClassPool::warm_up)'s task. It can't distinguish its gets from
+//! those of others that use the pool at the same time.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -52,8 +53,8 @@ pub struct LoadTest {
     pub duration: Duration,
     /// The number of threads that get and drop, 1 to 10,000. Default 100.
     pub workers: usize,
-    /// The sizes to get, in bytes. Each operation draws one of them, and then a length up to it that
-    /// belongs to the same class. Each must fit into a class of the pool. Default: those of
+    /// The sizes to get, in bytes. Each operation draws one of them, and then a length up to it
+    /// that belongs to the same class. Each must fit into a class of the pool. Default: those of
     /// [`ClassTable::wire`].
     pub sizes: Vec<usize>,
     /// How often each payload is verified before its buffer goes back; at least once. Default 1.
@@ -144,7 +145,8 @@ pub struct LoadTestReport {
 }
 
 impl LoadTestReport {
-    /// The share of hits among all gets, from 0 to 1. A hit is a get that found a buffer with pages.
+    /// The share of hits among all gets, from 0 to 1. A hit is a get that found a buffer with
+    /// pages.
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         self.stats.hit_rate()

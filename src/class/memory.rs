@@ -90,7 +90,8 @@ pub(crate) struct Slabs {
     growth: Mutex<()>,
 }
 
-/// The right to map a slab. One thread at a time has it; the others wait, rather than map slabs too.
+/// The right to map a slab. One thread at a time has it; the others wait, rather than map slabs
+/// too.
 pub(crate) struct Growing<'a> {
     slabs: &'a Slabs,
     _growth: MutexGuard<'a, ()>,

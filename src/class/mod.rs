@@ -3,20 +3,21 @@
 //!
 //! The life of a buffer:
 //!
-//! 1. **Map.** A class maps slabs when it needs them, on the pool's NUMA node, after the limits were
-//!    checked. A slab is cut into blocks, one per buffer.
+//! 1. **Map.** A class maps slabs when it needs them, on the pool's NUMA node, after the limits
+//!    were checked. A slab is cut into blocks, one per buffer.
 //! 2. **Get.** [`ClassPool::get`] finds the smallest class that fits and gets a buffer from the
-//!    thread's own *bin*, without a lock or a locked instruction. The bin is filled from the class's
-//!    *store*, half a bin at a time.
+//!    thread's own *bin*, without a lock or a locked instruction. The bin is filled from the
+//!    class's *store*, half a bin at a time.
 //! 3. **Use.** [`PooledBuf`] is a slice of bytes, on any thread.
 //! 4. **Drop.** The buffer goes to the bin of the thread that drops it. A thread that only drops
 //!    passes half a bin at a time to the store, where a thread that only gets finds it. So memory
 //!    doesn't pile up on one thread.
 //! 5. **Wait.** At a class's [`Limit`], a getter first empties the bins of other threads. Then it
 //!    waits, is refused or gets a direct buffer, as [`AtLimit`] says. Buffers that a thread merely
-//!    keeps never starve a getter that waits. A getter that doesn't wait may be refused while buffers
-//!    are briefly in transit ([`GetError::Exhausted`]). If a system call filter refuses
-//!    `membarrier(2)` after the pool was made, each look at other threads' bins takes a millisecond.
+//!    keeps never starve a getter that waits. A getter that doesn't wait may be refused while
+//!    buffers are briefly in transit ([`GetError::Exhausted`]). If a system call filter refuses
+//!    `membarrier(2)` after the pool was made, each look at other threads' bins takes a
+//!    millisecond.
 //! 6. **Shrink.** Buffers that haven't been needed for a while give their pages back, in
 //!    [`ClassPool::tick`].
 //!
@@ -33,12 +34,12 @@
 //! | warm-up | [`ClassError::Forked`] |
 //! | tick, a ticker's end, the last handle, the end of a thread | do nothing |
 //!
-//! Forks are noticed through libc's `fork` only, which runs handlers, and not through a bare `clone`
-//! or `_Fork`.
+//! Forks are noticed through libc's `fork` only, which runs handlers, and not through a bare
+//! `clone` or `_Fork`.
 //!
 //! Waste: the unused end of a buffer (see [`ClassTable`]), what threads keep (at most
-//! [`ClassOptions::cache_bytes`] per class and thread), and the part of a slab that hasn't been used
-//! yet, which has no pages.
+//! [`ClassOptions::cache_bytes`] per class and thread), and the part of a slab that hasn't been
+//! used yet, which has no pages.
 
 mod bin;
 mod buffer;

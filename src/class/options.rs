@@ -33,8 +33,8 @@ pub struct ClassOptions {
     pub limit: Limit,
     /// What `get` does when a class is at its limit. Default [`AtLimit::Wait`].
     pub at_limit: AtLimit,
-    /// Whether a buffer's whole capacity is zeroed when it is dropped. Default false: the next owner
-    /// finds old bytes, except after [`zero_on_drop`](super::PooledBuf::zero_on_drop).
+    /// Whether a buffer's whole capacity is zeroed when it is dropped. Default false: the next
+    /// owner finds old bytes, except after [`zero_on_drop`](super::PooledBuf::zero_on_drop).
     pub zero_on_return: bool,
     /// The most bytes of each class that one thread keeps for itself; 0 for none. A class of which
     /// fewer than two buffers fit isn't kept. Default 2 MiB, and never more than 32 buffers: with
@@ -48,8 +48,8 @@ pub struct ClassOptions {
     /// [`Pages::Small`], the default, or [`Pages::PreferThp`]. Reserved huge pages are refused,
     /// because they can't be given back in parts.
     pub pages: Pages,
-    /// The NUMA node of every buffer. Default [`Numa::Local`]: the node of the thread whose get maps
-    /// the memory. A buffer stays on its node, wherever it is dropped.
+    /// The NUMA node of every buffer. Default [`Numa::Local`]: the node of the thread whose get
+    /// maps the memory. A buffer stays on its node, wherever it is dropped.
     pub numa: Numa,
     /// Whether core dumps contain the buffers' bytes. Default false.
     pub dump: bool,
@@ -136,8 +136,8 @@ impl ClassOptions {
 /// The sizes of a pool's buffers, ascending.
 ///
 /// Waste: a buffer of `len` bytes occupies its class's size. In a table whose sizes double, that is
-/// less than twice `len` for all but the smallest class. In [`ClassTable::object`], whose sizes grow
-/// fourfold, it is less than four times `len`.
+/// less than twice `len` for all but the smallest class. In [`ClassTable::object`], whose sizes
+/// grow fourfold, it is less than four times `len`.
 ///
 /// ```
 /// use slipring::class::ClassTable;

@@ -174,8 +174,8 @@ impl ClassPool {
         }
     }
 
-    /// As [`ClassPool::stats`], ignoring resets. Not for a forked child, which might wait for a lock
-    /// of its parent.
+    /// As [`ClassPool::stats`], ignoring resets. Not for a forked child, which might wait for a
+    /// lock of its parent.
     pub(super) fn all_stats(&self) -> ClassPoolStats {
         let classes = self.shared.sized().iter().map(|class| ClassStats::of(&self.shared, class));
         ClassPoolStats { classes: classes.collect(), direct: DirectStats::of(&self.shared) }
@@ -198,8 +198,8 @@ impl ClassPool {
     }
 }
 
-/// No handle is left: threads stop keeping blocks, and the pool is freed with its last buffer. A bin
-/// whose owner stays inside is emptied when that thread ends or uses another pool.
+/// No handle is left: threads stop keeping blocks, and the pool is freed with its last buffer. A
+/// bin whose owner stays inside is emptied when that thread ends or uses another pool.
 impl Drop for Handle {
     fn drop(&mut self) {
         let shared = &self.0;
@@ -221,8 +221,8 @@ impl Drop for Handle {
 
 fn warm_up(shared: &ClassShared, class: &Class, buffers: usize) -> Result<ClassWarmUp, ClassError> {
     let wanted = buffers.min(class.store.view().resident_max);
-    // All limits are checked before the first page, because populating pages beyond a limit ends the
-    // process instead of giving an error.
+    // All limits are checked before the first page, because populating pages beyond a limit ends
+    // the process instead of giving an error.
     class
         .slabs
         .check_room(wanted.saturating_sub(class.store.resident()))

@@ -1,5 +1,5 @@
-//! The state of one pool: [`ClassShared`], which all handles, buffers and threads of the pool share;
-//! [`Class`], its part for one size; and [`ThreadBins`], what one thread keeps.
+//! The state of one pool: [`ClassShared`], which all handles, buffers and threads of the pool
+//! share; [`Class`], its part for one size; and [`ThreadBins`], what one thread keeps.
 //!
 //! The steps that use it are in [`get`](mod@super::get), [`put`](super::put),
 //! [`threads`](super::threads) and [`shrink`](super::shrink).
@@ -46,8 +46,8 @@ pub(crate) struct Class {
 /// What slow paths count.
 #[derive(Debug, Default)]
 pub(crate) struct ClassCounts {
-    /// Direct buffers: all of the pool's for the class of direct buffers, else the fresh ones at the
-    /// class's limit.
+    /// Direct buffers: all of the pool's for the class of direct buffers, else the fresh ones at
+    /// the class's limit.
     pub(crate) direct: AtomicU64,
     pub(crate) direct_puts: AtomicU64,
     pub(crate) direct_bytes: AtomicU64,
@@ -246,8 +246,8 @@ pub(crate) const NEAR_POOLS: usize = 32;
 /// thread looks for the pool's bins: the pool's *place*.
 ///
 /// No number is used twice. Up to [`NEAR_POOLS`] pools alive at a time have a place each. A further
-/// pool shares a place: a thread that alternates between two pools of one place searches a list each
-/// time it switches.
+/// pool shares a place: a thread that alternates between two pools of one place searches a list
+/// each time it switches.
 #[derive(Debug)]
 pub(crate) struct PoolNumber {
     id: u64,

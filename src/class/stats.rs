@@ -1,8 +1,8 @@
 //! What a pool counts: [`ClassPoolStats`], by class and for direct buffers; and what a warm-up
 //! reached: [`WarmUp`].
 //!
-//! - Counting touches nothing that threads share: each thread counts in its own bins, and the reader
-//!   adds up.
+//! - Counting touches nothing that threads share: each thread counts in its own bins, and the
+//!   reader adds up.
 //! - A snapshot that is read while other threads work isn't of one moment.
 //! - A counter never goes back, except by a reset.
 #![forbid(unsafe_code)]
@@ -32,8 +32,8 @@ pub struct ClassStats {
     pub puts: u64,
     /// Gets that found a buffer with pages.
     pub hits: u64,
-    /// Gets that found none: the buffer was new, had given its pages back, or was a fresh one at the
-    /// limit.
+    /// Gets that found none: the buffer was new, had given its pages back, or was a fresh one at
+    /// the limit.
     pub misses: u64,
     /// Fresh direct buffers at the limit; also counted as direct.
     pub fresh: u64,

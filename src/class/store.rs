@@ -36,8 +36,8 @@ use crate::sync::{
 };
 use crate::wake::{Registration, Who, shielded};
 
-/// The blocks of one class that no thread keeps. `K` is the pool, which must outlive the blocks that
-/// are away.
+/// The blocks of one class that no thread keeps. `K` is the pool, which must outlive the blocks
+/// that are away.
 #[derive(Debug)]
 pub(crate) struct Store<K> {
     state: Mutex<State<K>>,
@@ -208,8 +208,8 @@ impl<K> Store<K> {
         (waiter.take_granted(), self.serve(state))
     }
 
-    /// Removes all waiters after the last handle was dropped. Waiters borrow a handle, so those left
-    /// here are futures that were forgotten. The blocks that they were granted come back. The
+    /// Removes all waiters after the last handle was dropped. Waiters borrow a handle, so those
+    /// left here are futures that were forgotten. The blocks that they were granted come back. The
     /// waiters are returned, to be dropped without the lock.
     pub(crate) fn remove_forgotten(&self) -> (Vec<Arc<Waiter>>, Unlocked<K>) {
         let mut state = self.lock();
@@ -241,8 +241,8 @@ impl<K> Store<K> {
         idle
     }
 
-    /// Takes out up to `count` blocks, those free longest, so that their pages can be given back, and
-    /// the cold ones less than `unit_bytes` away from one of them, which may share its pages.
+    /// Takes out up to `count` blocks, those free longest, so that their pages can be given back,
+    /// and the cold ones less than `unit_bytes` away from one of them, which may share its pages.
     pub(crate) fn move_out_idle(
         &self,
         count: usize,
@@ -407,8 +407,8 @@ impl Waiter {
     }
 
     /// Wakes the waiter, with no lock held. Dropping the last reference to the waiter may drop a
-    /// waker too. The caller has others to wake, and may be in a destructor, so a waker's panics are
-    /// caught here.
+    /// waker too. The caller has others to wake, and may be in a destructor, so a waker's panics
+    /// are caught here.
     pub(crate) fn wake(self: Arc<Self>) {
         self.registration.wake();
         shielded(|| drop(self));

@@ -23,7 +23,7 @@ fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
     .unwrap()
 }
 
-/// Long enough that only a lost wake-up takes so long. scripts/twins, which loses wake-ups on purpose,
-/// waits less.
+/// Long enough that only a lost wake-up takes so long. scripts/twins, which loses wake-ups on
+/// purpose, waits less.
 const LONG: Duration =
     Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });

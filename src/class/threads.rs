@@ -40,8 +40,8 @@ thread_local! {
 /// instructions only, unless it loses its CPU there.
 const ROUNDS: u32 = 6;
 
-/// Calls `use_bin` with the thread's bin of a class, if the pool's bins are near. `at` is the offset
-/// of one of the pool's classes.
+/// Calls `use_bin` with the thread's bin of a class, if the pool's bins are near. `at` is the
+/// offset of one of the pool's classes.
 #[inline]
 pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {

@@ -83,8 +83,8 @@ impl Collector for Pools {
     }
 }
 
-/// Receive queues by name, which is the label `queue`. It holds a [`Closer`] of each, which outlives
-/// both ends.
+/// Receive queues by name, which is the label `queue`. It holds a [`Closer`] of each, which
+/// outlives both ends.
 ///
 /// ```
 /// use prometheus_client::registry::Registry;

@@ -122,8 +122,8 @@ impl Collector for Lanes {
     }
 }
 
-/// The first bucket ends at 1 us, and each further one at twice the time of the one before: the last
-/// at 16.8 s. One more bucket holds what is longer.
+/// The first bucket ends at 1 us, and each further one at twice the time of the one before: the
+/// last at 16.8 s. One more bucket holds what is longer.
 const BUCKETS: u32 = 25;
 
 /// Encodes one sample of a family that is a histogram in seconds. It is for your own collectors.

@@ -226,8 +226,8 @@ mod lanes {
         assert!(!gone.contains("lane=\"x\""), "a lane that is gone is left out");
     }
 
-    /// As `the_tables_leave_no_figure_out`. A lane's table includes the figures of its pool; its stages
-    /// have a table of their own.
+    /// As `the_tables_leave_no_figure_out`. A lane's table includes the figures of its pool; its
+    /// stages have a table of their own.
     #[test]
     fn the_tables_of_lanes_leave_no_figure_out() {
         let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };

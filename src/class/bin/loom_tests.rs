@@ -1,5 +1,5 @@
-//! Every interleaving of a bin's owner and an emptying thread, alone and around a store in which the
-//! emptying thread waits.
+//! Every interleaving of a bin's owner and an emptying thread, alone and around a store in which
+//! the emptying thread waits.
 //!
 //! Stand-ins: addresses for blocks, and a cell of loom, which reports accesses that nothing orders,
 //! for the bytes of one. The barrier is the fence; that `membarrier(2)` is as strong is the

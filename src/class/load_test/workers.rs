@@ -67,15 +67,15 @@ impl LoadTest {
     /// Runs the test and blocks until all of its threads have ended.
     ///
     /// # Errors
-    /// [`LoadTestError`]: a field that doesn't fit, a get that failed, a payload that isn't what was
-    /// written, or a hit rate below [`LoadTest::min_hit_rate`], with the report.
+    /// [`LoadTestError`]: a field that doesn't fit, a get that failed, a payload that isn't what
+    /// was written, or a hit rate below [`LoadTest::min_hit_rate`], with the report.
     pub fn run(&self, pool: &ClassPool) -> Result<LoadTestReport, LoadTestError> {
         self.run_between(pool, || (), || ())
     }
 
-    /// As [`LoadTest::run`], with calls on this thread for a measurement of the caller: `begun` when
-    /// all workers are warm and wait, `ended` when the time is over and they still run. A test that
-    /// fails earlier doesn't make the calls.
+    /// As [`LoadTest::run`], with calls on this thread for a measurement of the caller: `begun`
+    /// when all workers are warm and wait, `ended` when the time is over and they still run. A test
+    /// that fails earlier doesn't make the calls.
     ///
     /// # Errors
     /// As `run`.
@@ -127,7 +127,8 @@ fn run(
             }
         }
         let is_going = || !all.is_over() && !threads.iter().any(ScopedJoinHandle::is_finished);
-        // SYNC S17: what the workers got while they warmed up is in the base of the test's counters.
+        // SYNC S17: what the workers got while they warmed up is in the base of the test's
+        // counters.
         while is_going() && all.warm.load(Ordering::Acquire) < test.workers as u64 {
             thread::sleep(GET_TIMEOUT);
         }
@@ -184,7 +185,8 @@ impl<'a> Workers<'a> {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Ends the workers, waits for all of them and verifies what they left. Returns the first failure.
+    /// Ends the workers, waits for all of them and verifies what they left. Returns the first
+    /// failure.
     fn end(
         &self,
         threads: Vec<ScopedJoinHandle<'_, Result<(), LoadTestError>>>,
@@ -250,8 +252,8 @@ impl<'w> LoadTestWorker<'w> {
         self.give_back_all()
     }
 
-    /// One operation: get, write, and verify and drop the oldest. Does nothing if the test ends while
-    /// it is at a limit.
+    /// One operation: get, write, and verify and drop the oldest. Does nothing if the test ends
+    /// while it is at a limit.
     pub(super) fn turn(&mut self) -> Result<(), LoadTestError> {
         let len = self.draw_length();
         let Some(buf) = self.get(len)? else { return Ok(()) };
@@ -267,9 +269,9 @@ impl<'w> LoadTestWorker<'w> {
         old.map_or(Ok(()), |old| old.verify(self.all.test))
     }
 
-    /// Gets a buffer. At a limit the worker gives back what it holds, then what is at any place, and
-    /// then waits for a while: so no worker holds what all of them wait for. None if the test is
-    /// over.
+    /// Gets a buffer. At a limit the worker gives back what it holds, then what is at any place,
+    /// and then waits for a while: so no worker holds what all of them wait for. None if the test
+    /// is over.
     fn get(&mut self, len: usize) -> Result<Option<PooledBuf>, LoadTestError> {
         let (pool, mut waits_since) = (self.all.pool, None);
         loop {

@@ -34,8 +34,8 @@ fn pools_of_a_thread_stay_near() {
     }
 }
 
-/// Counters of ended threads move from their bins to the registry. A reader sees them in exactly one
-/// place at every moment.
+/// Counters of ended threads move from their bins to the registry. A reader sees them in exactly
+/// one place at every moment.
 #[test]
 fn counters_never_go_back_while_threads_end() {
     let rounds = if cfg!(miri) { 5 } else { 300 };
