@@ -2,8 +2,6 @@
 //! and the parent's lane goes on.
 #![allow(unsafe_code)]
 
-mod forks;
-
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use slipring::pipeline::{
 };
 use slipring::ring::RingOptions;
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -27,7 +25,7 @@ fn lane(policy: PanicPolicy) -> (Lane<u64>, StageThread, Stage<u64>) {
         .on_panic(policy);
     let mut started = spec.start::<u64>().expect("a small lane");
     let [first, second, third] = ["first", "second", "third"]
-        .map(|name| started.stages.take(name).expect("it was specified"));
+        .map(|name| started.stages.remove(name).expect("it was specified"));
     started.lane.attach(first, |_| Outcome::Done).expect("it is inline");
     let second = second.spawn(|_| Outcome::Done).expect("a thread");
     (started.lane, second, third)

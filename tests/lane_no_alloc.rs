@@ -11,10 +11,11 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
+use lanes::feed;
 use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::{Full, Retained, RingOptions};
+use slipring_test_support::{Draw, PAYLOAD_BYTES_MAX, check_payload, events};
 
 thread_local! {
     /// Calls of this thread that took or gave back memory.
@@ -106,7 +107,7 @@ fn the_counter_counts() {
 fn the_io_thread_does_not_allocate() {
     let mut started = spec().start::<u64>().expect("a small lane");
     let mut lane = started.lane;
-    let mut take = |name| started.stages.take(name).expect("it was specified");
+    let mut take = |name| started.stages.remove(name).expect("it was specified");
     let (retain, verify, mut ahead) = (take("retain"), take("verify"), take("ahead"));
     // The last two handles are kept, each until the next but one comes.
     let kept: Rc<RefCell<[Option<Retained>; 2]>> = Rc::default();

@@ -1,9 +1,6 @@
 //! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full
 //! lane asleep for ever.
 
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -19,8 +16,7 @@ use slipring::ring::{RingError, RingOptions};
 const SLOTS: usize = 4;
 /// Long enough that nothing but a lost wake-up waits so long. scripts/twins, whose hangs are on
 /// purpose, waits less.
-const LONG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 });
+const LONG: Duration = slipring_test_support::patience(20);
 
 fn pool(chunks: usize, pinned_chunks_max: u32) -> RingOptions {
     RingOptions {
@@ -64,8 +60,8 @@ fn a_full_io_thread_wakes_to_pump_a_dead_stage() {
         .layer([StageSpec::thread("dead")]);
     let mut started = spec.start::<u64>().expect("a small lane");
     let (mut lane, mut alive) =
-        (started.lane, started.stages.take("alive").expect("it was specified"));
-    drop(started.stages.take("dead"));
+        (started.lane, started.stages.remove("alive").expect("it was specified"));
+    drop(started.stages.remove("dead"));
     fill(&mut lane);
     assert!(lane.poll().is_idle());
     assert!(
@@ -90,7 +86,7 @@ fn a_stage_wakes_when_its_held_is_dropped_elsewhere() {
     let spec = LaneSpec::new(pool(8, 2), SLOTS).layer([StageSpec::thread("reader")]);
     let mut started = spec.start::<u64>().expect("a small lane");
     let (mut lane, mut stage) =
-        (started.lane, started.stages.take("reader").expect("it was specified"));
+        (started.lane, started.stages.remove("reader").expect("it was specified"));
     fill(&mut lane);
     let held = stage.read(SLOTS).expect("it is alive").expect("events are there");
     let (told, tells) = channel();
@@ -138,8 +134,8 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
             .layer([StageSpec::thread("reader").wait(Wait::Park)]);
         let mut started = spec.start::<u64>().expect("a small lane");
         let (mut lane, stage) =
-            (started.lane, started.stages.take("reader").expect("it was specified"));
-        no_membarrier::forbid_membarrier();
+            (started.lane, started.stages.remove("reader").expect("it was specified"));
+        slipring_test_support::forbid_membarrier();
         let mut next = 0;
         let reader = stage.spawn(move |view| {
             assert_eq!(*view.meta(), next, "events come in order");

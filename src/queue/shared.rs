@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use super::ring::{Consumer, Producer, QueueRing, QueueStats, Side, Weigh};
 use crate::barrier::Barrier;
 use crate::class::PooledBuf;
-use crate::process::Process;
-use crate::sync::{Arc, AtomicU32, AtomicU64, ForkLock, Ordering, pause};
+use crate::process::{ForkLock, Process};
+use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, pause};
 use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// The error that a queue was closed with. Both ends get the same one.

@@ -251,7 +251,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::ring::model::random_runs())]
+        #![proptest_config(slipring_test_support::random_runs())]
 
         #[test]
         fn hands_out_only_free_chunks(

@@ -168,7 +168,7 @@ fn the_named_functions_do_what_they_say() {
         assert_eq!(view.bytes()[..8], view.meta().to_le_bytes());
         Outcome::Done
     };
-    lane.attach(stages.take("read").expect("it was specified"), read).expect("it is inline");
+    lane.attach(stages.remove("read").expect("it was specified"), read).expect("it is inline");
     for op in 0..100 {
         assert_eq!(lane_claim_stage(&mut lane, 512, op), Ok(op as i64));
         assert_eq!((lane.flush(), lane.poll().processed), (1, 1));

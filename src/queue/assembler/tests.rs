@@ -2,11 +2,11 @@
 //! byte arrives, with at most one copy, and a small message is in no large class.
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::{AssembleError, Assembler, Length, PooledBuf};
 use crate::class::{ClassPool, GetError};
 use crate::queue::tests::{in_use, tiny_pool};
-use crate::ring::model::random_runs;
 
 const MAX: usize = 5000;
 

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::super::dequeue::{Outlet, Popped};
 use super::super::enqueue::{Inlet, QueueRefusal, ends_from};
 use super::super::ring::{Count, QueueRing, Weigh};
 use super::super::{Bound, End, EnqueuerPanicked, QueueStats};
-use crate::ring::model::random_runs;
 
 /// A number, its weight, and a share in the count of the items that exist.
 struct Item(u32, usize, #[expect(dead_code, reason = "its count is read")] Arc<()>);

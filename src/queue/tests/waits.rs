@@ -5,8 +5,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use slipring_test_support::block_on;
 
 use super::super::{CopyError, DequeueError, End, EnqueueError};
 use super::{in_use, message, tiny_pool, tiny_queue, waiting_pool};
@@ -71,25 +73,6 @@ fn close_wakes_both_ends() {
         assert_eq!(thread.join().unwrap(), "the queue was closed: reset");
     }
     drop((dequeuer, empty_in));
-}
-
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Parked(thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Sends its name when it is woken.

@@ -1,8 +1,10 @@
 //! Single cases: an empty pool, a full one, a wrap, too large, misaligned, held, and dropped before
 //! its slices.
 
+use slipring_test_support::is_filled;
+
 use super::super::{CastError, Full, RingError, RingOptions, RingPool};
-use super::{CHUNK, MAX, is_filled, tiny};
+use super::{CHUNK, MAX, tiny};
 use crate::region::Pages;
 use crate::ring::window::Blocked;
 

@@ -2,11 +2,12 @@
 //! that size nor by one of exactly the high water mark.
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::*;
-use crate::region::Topology;
-use crate::region::machines::topologies;
-use crate::ring::model::{CHUNK, MAX, Model, op, random_runs, tiny, tiny_options};
+use crate::machine::Topology;
+use crate::machine::fake::topologies;
+use crate::ring::model::{CHUNK, MAX, Model, op, tiny, tiny_options};
 use crate::ring::options::Readers;
 use crate::ring::{Full, RingPool};
 
