@@ -18,3 +18,4 @@ pub mod server;
 pub mod sink;
 pub mod stage;
 pub mod sweep;
+pub mod units;

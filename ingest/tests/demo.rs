@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use slipring_ingest::demo::{self, DemoError, DemoOptions};
-use slipring_ingest::server::Size;
 use slipring_ingest::sink::read_segments;
+use slipring_ingest::units::Size;
 
 fn options(data: &Path) -> DemoOptions {
     DemoOptions { seconds: 600, bytes: Size(1 << 20), data: Some(data.to_owned()), json: false }

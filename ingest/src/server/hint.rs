@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::options::Size;
 use crate::io::PoolUse;
+use crate::units::Size;
 
 /// One lane's line, without the lane.
 pub(super) struct Hint<'a>(pub(super) &'a PoolUse);

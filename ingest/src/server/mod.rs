@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use slipring::pipeline::LaneReport;
 
 pub use error::ServeError;
-pub use options::{CpuIds, Node, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
+pub use options::{Node, ReclaimWord, ServeOptions, SinkWord, StagesWord, WaitWord};
 pub use totals::Totals;
 
 use crate::io::IoWatch;

@@ -1,6 +1,5 @@
 //! The options of `slipring serve`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,8 +7,8 @@ use std::time::Duration;
 use slipring::pipeline::{Reclaim, Wait};
 use slipring::region::{Numa, Pages};
 
-use crate::load::parse_duration;
 use crate::stage::Score;
+use crate::units::{CpuIds, Size, parse_duration};
 
 /// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold
 /// beside its pool: `carry-bytes` for unfinished frames, and
@@ -170,91 +169,12 @@ pub enum SinkWord {
     Null,
 }
 
-/// Bytes, as people write them: 4096, 64MiB, 2GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let unit: u64 = match &text[digits..] {
-            "" | "B" => 1,
-            "KiB" | "K" | "k" => 1 << 10,
-            "MiB" | "M" => 1 << 20,
-            "GiB" | "G" => 1 << 30,
-            other => return Err(format!("{other:?} is no unit: say 4096, 64KiB, 64MiB or 2GiB")),
-        };
-        let count: u64 = text[..digits]
-            .parse()
-            .map_err(|_| format!("{text:?} is no size: say 4096, 64KiB, 64MiB or 2GiB"))?;
-        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
-    }
-}
-
-impl fmt::Display for Size {
-    /// In the largest unit that says it exactly, so that it can be given again.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(bytes, _)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
-            Some((bytes, unit)) => f.pad(&format!("{}{unit}", self.0 / bytes)),
-            None => f.pad(&self.0.to_string()),
-        }
-    }
-}
-
-impl Size {
-    /// As a length in memory.
-    #[must_use]
-    pub fn bytes(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-/// CPU numbers: 0,2,4-7.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuIds(pub Vec<usize>);
-
-impl FromStr for CpuIds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut ids = Vec::new();
-        for part in text.split(',') {
-            let wrong = || format!("{part:?} is no CPU: say 0, 0,2 or 0-3");
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last): (usize, usize) =
-                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
-            if first > last || last >= 1 << 16 {
-                return Err(wrong());
-            }
-            ids.extend(first..=last);
-        }
-        Ok(Self(ids))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_cpus_are_read() {
-        assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
-        assert_eq!("512".parse(), Ok(Size(512)));
-        for wrong in
-            ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"]
-        {
-            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
-        }
-        for text in ["64MiB", "2GiB", "1536KiB", "1000", "0"] {
-            assert_eq!(text.parse::<Size>().map(|size| size.to_string()).as_deref(), Ok(text));
-        }
-        assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
-        for wrong in ["", "a", "3-1", "1,", "-", "70000"] {
-            assert!(wrong.parse::<CpuIds>().is_err(), "{wrong}");
-        }
+    fn nodes_are_read() {
         assert_eq!(
             ["local", "0", "17"].map(str::parse),
             [Numa::Local, Numa::Node(0), Numa::Node(17)].map(|node| Ok(Node(node)))

@@ -89,7 +89,7 @@ impl Plan {
             // A receive of one frame takes its header and the rest of its last line in addition to
             // the payload, and on overwrite the pool must hold a ring of these.
             max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
-            window_bytes: options.window.map(super::options::Size::bytes),
+            window_bytes: options.window.map(crate::units::Size::bytes),
             lanes_sharing_l3: lane
                 .cpu
                 .map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),

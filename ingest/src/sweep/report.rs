@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipring::region::Topology;
 
 use super::plan::Plan;
-use crate::server::Size;
+use crate::units::Size;
 
 /// A window counts as good as the fastest if it takes at most this much longer: less is lost in the
 /// spread.

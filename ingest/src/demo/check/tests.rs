@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use super::super::{DIGITS, DemoOptions, DemoReport};
 use super::*;
 use crate::io::Counter;
-use crate::server::Size;
 use crate::sink::{DataDir, SegmentLog, SegmentOptions, Sink};
+use crate::units::Size;
 
 struct Run {
     digits: Rows,
