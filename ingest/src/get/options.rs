@@ -8,8 +8,8 @@ use slipring_objects::{BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOpt
 
 use super::GetError;
 use crate::load::Target;
-use crate::protocol::VECTORS_MAX;
 use crate::units::{Size, parse_duration};
+use crate::wire::frames::VECTORS_MAX;
 
 /// Requests in flight that the number of objects under way follows from unless `--concurrency` says
 /// how many; the engine starts with them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::protocol::{Limits, Mode, answer_bytes};
+use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 use super::{LoadError, Target};
 use crate::stage::Score;

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use slipring::metrics::{Lanes, Pools, encode_latencies};
 
 use crate::io::{Activity, Counter, IoWatch};
-use crate::protocol::Status;
+use crate::wire::frames::Status;
 
 /// How long a scrape waits for figures that only an IO thread has.
 const PATIENCE: Duration = Duration::from_millis(50);

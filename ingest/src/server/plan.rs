@@ -11,7 +11,7 @@ use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
 use crate::io::{Classes, ClassesError, DriverOptions, clock, output_bytes, receive_bytes_max};
-use crate::protocol::{Limits, Mode};
+use crate::wire::frames::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;

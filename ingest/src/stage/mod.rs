@@ -1,7 +1,7 @@
 //! What happens to a request between the socket and the answer: validate, score, sink.
 //!
 //! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
-//! [`Status`](crate::protocol::Status) per slot and a result per vector, score writes a score per
+//! [`Status`](crate::wire::frames::Status) per slot and a result per vector, score writes a score per
 //! vector, and answer and sink read statuses and scores.
 
 mod request;

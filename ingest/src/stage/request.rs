@@ -1,6 +1,6 @@
 //! What a slot carries besides its payload: who sent the request, and what the parser found.
 
-use crate::protocol::{Mode, Status};
+use crate::wire::frames::{Mode, Status};
 
 /// A connection of a lane. A connection that reuses a place has another generation, so an answer
 /// never goes to a later connection.

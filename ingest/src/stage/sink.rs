@@ -10,8 +10,8 @@ use slipring::pipeline::{
 
 use super::request::Request;
 use crate::notice::try_notice;
-use crate::protocol::Status;
 use crate::sink::{Sink, SinkError, Totals};
+use crate::wire::frames::Status;
 
 /// The pause before a sink that can't be finished is asked again.
 const FINISH_PAUSE: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
-use slipring_ingest::protocol::{Limits, Mode, Status, encode_answer, encode_request};
+use slipring_ingest::wire::frames::{Limits, Mode, Status, encode_answer, encode_request};
 
 use crate::command::{get, run, start, wait};
 use crate::http::{Conduct, Server};

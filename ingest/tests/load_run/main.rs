@@ -11,7 +11,7 @@ use server::{Conduct, LIMITS, start, start_unix};
 use slipring_ingest::load::{
     Fault, LoadError, LoadOptions, LoadReport, Rows, Score, Target, VectorRange, run, run_rows,
 };
-use slipring_ingest::protocol::{Limits, Mode, Status};
+use slipring_ingest::wire::frames::{Limits, Mode, Status};
 
 const MODES: [Mode; 2] = [Mode::Count, Mode::Header];
 

@@ -12,7 +12,7 @@ mod support;
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::{Mode, Status};
+use slipring_ingest::wire::frames::{Mode, Status};
 
 use support::client::{Address, Client};
 use support::service::Service;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::load::{self, LoadOptions, LoadReport, Target, VectorRange};
-use slipring_ingest::protocol::Mode;
 use slipring_ingest::server::Totals;
 use slipring_ingest::sink::read_segments;
+use slipring_ingest::wire::frames::Mode;
 
 use support::client::{Address, Client};
 use support::service::{Service, merged};

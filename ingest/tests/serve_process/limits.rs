@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
-use slipring_ingest::protocol::Status;
+use slipring_ingest::wire::frames::Status;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, refused, serve, serve_in_shell};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use slipring_ingest::load::{self, LoadOptions, Target, VectorRange};
-use slipring_ingest::protocol::Mode;
+use slipring_ingest::wire::frames::Mode;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use slipring_ingest::protocol::{Mode, Status, decode_answer, encode_request};
+use slipring_ingest::wire::frames::{Mode, Status, decode_answer, encode_request};
 
 use super::PATIENCE;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::{Mode, Status};
+use slipring_ingest::wire::frames::{Mode, Status};
 
 use crate::support::client::Client;
 use crate::support::service::Service;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slipring_ingest::protocol::Mode;
+use slipring_ingest::wire::frames::Mode;
 
 use crate::support::service::{Service, try_start};
 use crate::support::{folder, score, segments, vector, within};

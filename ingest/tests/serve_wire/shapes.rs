@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::Mode;
+use slipring_ingest::wire::frames::Mode;
 
 use crate::support::client::Client;
 use crate::support::service::Service;

@@ -13,7 +13,7 @@
 //! docs/PROTOCOL.md is the page for strangers, and every example printed there is held by a test.
 //!
 //! ```
-//! use slipring_ingest::protocol::{Front, Limits, Mode, encode_request, front};
+//! use slipring_ingest::wire::frames::{Front, Limits, Mode, encode_request, front};
 //!
 //! let limits = Limits { dim: 2, max_vectors: 64 };
 //! let mut bytes = Vec::new();
@@ -24,25 +24,19 @@
 #![forbid(unsafe_code)]
 
 mod answer;
-mod front;
 mod layout;
-mod limits;
-mod mode;
 mod request;
-mod status;
 
-#[cfg(test)]
-mod page;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{
-    AnswerError, AnswerHead, answer_bytes, answer_head, decode_answer, encode_answer, write_answer,
+    AnswerError, AnswerHead, Status, answer_bytes, answer_head, decode_answer, encode_answer,
+    write_answer,
 };
-pub use front::{FrameHead, Front, front};
-pub use layout::{COUNT_HEADER_BYTES, FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX, VECTORS_MAX, VERSION};
-pub use limits::{Limits, LimitsError};
-pub use mode::{Detected, Mode, detect};
-pub use request::encode_request;
+pub use layout::{
+    COUNT_HEADER_BYTES, Detected, FRAME_HEADER_BYTES, Limits, LimitsError, Mode, PAYLOAD_BYTES_MAX,
+    VECTORS_MAX, VERSION, detect,
+};
 pub(crate) use request::encode_request_head;
-pub use status::Status;
+pub use request::{FrameHead, Front, encode_request, front};

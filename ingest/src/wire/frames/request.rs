@@ -1,10 +1,10 @@
-//! What is at the front of a connection's bytes.
+//! Requests: [`front`] reads them for the server, [`encode_request`] writes them for a client.
 
+use super::answer::Status;
 use super::layout::{
-    COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, MAGIC, N_AT, SEQUENCE_AT,
-    VERSION, VERSION_AT, u16_at, u32_at, u64_at,
+    COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, Limits, MAGIC, Mode, N_AT,
+    SEQUENCE_AT, VECTORS_MAX, VERSION, VERSION_AT, put_f32s, u16_at, u32_at, u64_at,
 };
-use super::{Limits, Mode, Status};
 
 /// What is at the front of `bytes`, on a frame boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,4 +108,55 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
         sequence: u64_at(bytes, SEQUENCE_AT),
         refusal,
     })
+}
+
+/// Appends one request with all of `vectors` (rows of `dim`) to `out`. Count mode ignores
+/// `sequence`.
+///
+/// # Panics
+/// If `dim` is 0 or above 65535, if `vectors` isn't whole rows of it, or if there are more rows
+/// than 65535: the frame can't be expressed.
+pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out: &mut Vec<u8>) {
+    assert!(dim > 0 && dim <= u32::from(u16::MAX), "dim is {dim}, must be 1 to 65535");
+    assert!(
+        vectors.len().is_multiple_of(dim as usize),
+        "{} components aren't rows of {dim}",
+        vectors.len()
+    );
+    let count = vectors.len() / dim as usize;
+    assert!(count <= VECTORS_MAX as usize, "{count} vectors don't fit one frame");
+    encode_request_head(mode, dim, sequence, count as u32, out);
+    put_f32s(vectors, out);
+}
+
+/// Appends only a request's header: the caller appends `count` rows of `dim` itself, which lie in
+/// wire order somewhere.
+///
+/// # Panics
+/// If `dim` or `count` doesn't fit the wire's u16, which [`Limits::check`] rules out.
+pub(crate) fn encode_request_head(
+    mode: Mode,
+    dim: u32,
+    sequence: u64,
+    count: u32,
+    out: &mut Vec<u8>,
+) {
+    assert!(
+        dim <= u32::from(u16::MAX) && count <= VECTORS_MAX,
+        "{count} vectors of {dim} don't fit one frame"
+    );
+    match mode {
+        Mode::Count => {
+            out.reserve(COUNT_HEADER_BYTES);
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        Mode::Header => {
+            out.reserve(FRAME_HEADER_BYTES);
+            out.extend_from_slice(&MAGIC);
+            out.extend_from_slice(&[VERSION, 0]);
+            out.extend_from_slice(&(count as u16).to_le_bytes());
+            out.extend_from_slice(&(dim as u16).to_le_bytes());
+            out.extend_from_slice(&sequence.to_le_bytes());
+        }
+    }
 }
