@@ -115,13 +115,13 @@ fn refuse_then_recover(
     for _ in 0..3 {
         assert!(log.append(&rows(accepted, 5)).is_err());
         assert!(log.flush().is_err());
-        assert!(log.finish().is_err());
+        assert!(log.close().is_err());
         assert_eq!((log.next_sequence(), log.rows_accepted()), (accepted, accepted));
     }
     make_space();
     log.append(&rows(accepted, 5)).unwrap();
     log.append(&rows(accepted + 5, 200)).unwrap();
-    let totals = log.finish().unwrap();
+    let totals = log.close().unwrap();
     assert_eq!(totals.rows, accepted + 205);
     assert!(read_back(folder) == rows(0, totals.rows as usize), "rows were lost, doubled or moved");
     assert_eq!(read_segments(folder).unwrap().rows, totals.rows);
@@ -154,12 +154,12 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
         }
         disk.leave(0);
         for _ in 0..2 {
-            let error = log.finish().unwrap_err();
+            let error = log.close().unwrap_err();
             assert!(matches!(error, SinkError::Io { action: "write", .. }), "{error}");
             assert!(log.append(&rows(count, 1)).is_err(), "the segment must be completed first");
         }
         disk.free();
-        assert_eq!(log.finish().unwrap().rows, count);
+        assert_eq!(log.close().unwrap().rows, count);
         assert!(read_back(&folder) == rows(0, count as usize));
     });
 }
@@ -196,7 +196,7 @@ fn op() -> impl Strategy<Value = Op> {
         // pages included.
         8 => (0_usize..10).prop_map(Op::Append),
         1 => Just(Op::Flush),
-        1 => Just(Op::Finish),
+        1 => Just(Op::Close),
         2 => (0_u64..20_000).prop_map(Op::Leave),
         2 => Just(Op::Free),
     ]
@@ -224,14 +224,14 @@ fn a_disk_that_fills_and_empties_loses_nothing() {
                         note(done);
                     }
                     Op::Flush => note(log.flush().is_ok()),
-                    Op::Finish => note(log.finish().is_ok()),
+                    Op::Close => note(log.close().is_ok()),
                     Op::Leave(free_bytes) => disk.leave(free_bytes),
                     Op::Free => disk.leave(1 << 20),
                 }
                 prop_assert_eq!((log.next_sequence(), log.rows_accepted()), (model, model));
             }
             disk.leave(1 << 20);
-            prop_assert_eq!(log.finish().unwrap().rows, model);
+            prop_assert_eq!(log.close().unwrap().rows, model);
             drop(log);
             prop_assert!(
                 read_back(&folder) == rows(0, model as usize),

@@ -11,7 +11,7 @@ use arrow_ipc::reader::FileReader;
 use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, Totals,
+    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, SinkTotals,
     for_each_batch, read_segments,
 };
 
@@ -52,7 +52,7 @@ enum Op {
     Append(usize),
     AppendPart,
     Flush,
-    Finish,
+    Close,
     Restart,
 }
 
@@ -61,7 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (0_usize..20).prop_map(Op::Append),
         1 => Just(Op::AppendPart),
         2 => Just(Op::Flush),
-        1 => Just(Op::Finish),
+        1 => Just(Op::Close),
         1 => Just(Op::Restart),
     ]
 }
@@ -97,13 +97,13 @@ proptest! {
                 }
                 Op::AppendPart => {}
                 Op::Flush => log.flush().unwrap(),
-                Op::Finish => {
-                    let totals = log.finish().unwrap();
+                Op::Close => {
+                    let totals = log.close().unwrap();
                     prop_assert_eq!(totals.rows, model - before_start);
                     prop_assert_eq!(log.rows_in_segments(), totals.rows);
                 }
                 Op::Restart => {
-                    log.finish().unwrap();
+                    log.close().unwrap();
                     drop(log);
                     let now = files(folder.path(), 3);
                     prop_assert!(complete.iter().all(|(path, bytes)| now.get(path) == Some(bytes)), "a segment changed");
@@ -117,7 +117,7 @@ proptest! {
             prop_assert_eq!(log.rows_accepted(), model - before_start);
             prop_assert!(log.rows_in_segments() <= log.rows_accepted());
         }
-        log.finish().unwrap();
+        log.close().unwrap();
         drop(log);
         let expected = rows(0, model as usize, dim);
         prop_assert_eq!(&read_back(folder.path()).remove(&3).unwrap_or_default(), &expected);
@@ -134,8 +134,8 @@ fn an_empty_log_leaves_no_file() {
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     log.append(&[]).unwrap();
     log.flush().unwrap();
-    assert_eq!(log.finish().unwrap(), Totals::default());
-    assert_eq!(log.finish().unwrap(), Totals::default());
+    assert_eq!(log.close().unwrap(), SinkTotals::default());
+    assert_eq!(log.close().unwrap(), SinkTotals::default());
     assert!(names(folder.path(), 0).is_empty());
     assert_eq!(read_segments(folder.path()).unwrap().lanes, BTreeMap::from([(0, 0)]));
 }
@@ -148,10 +148,10 @@ fn one_row_of_small_and_large_dimension() {
         let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
         let row: Vec<f32> = (0..dim).map(|i| i as f32 - 0.5).collect();
         log.append(&row).unwrap();
-        let totals = log.finish().unwrap();
+        let totals = log.close().unwrap();
         let file = folder.path().join("lane-0/seg-00000000000000000000.arrow");
         let file_bytes = fs::metadata(&file).unwrap().len();
-        assert_eq!(totals, Totals { rows: 1, segments: 1, bytes: file_bytes });
+        assert_eq!(totals, SinkTotals { rows: 1, segments: 1, bytes: file_bytes });
         assert_eq!(read_back(folder.path())[&0], row);
     }
 }
@@ -164,7 +164,7 @@ fn lanes_count_on_their_own_and_names_carry_the_first_sequence() {
     logs[0].append(&rows(0, 8, 2)).unwrap();
     logs[1].append(&rows(0, 5, 2)).unwrap();
     for log in &mut logs {
-        log.finish().unwrap();
+        log.close().unwrap();
     }
     assert_eq!(
         names(folder.path(), 0),
@@ -182,7 +182,7 @@ fn arrow_reads_each_segment() {
     let dir = DataDir::open(folder.path(), 3).unwrap();
     let mut log = SegmentLog::open(&dir, 7, options(2000, 4)).unwrap();
     log.append(&rows(0, 30, 3)).unwrap();
-    let totals = log.finish().unwrap();
+    let totals = log.close().unwrap();
     assert!(totals.segments > 1);
     let (mut sequences, mut values) = (Vec::new(), Vec::new());
     for path in files(folder.path(), 7).into_keys() {
@@ -244,7 +244,7 @@ fn what_a_crash_left_is_moved_aside_and_kept() {
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
     log.append(&rows(0, 6, 2)).unwrap();
-    log.finish().unwrap();
+    log.close().unwrap();
     // A copy of the folder with a segment at work is what a crash leaves; here it happens twice at
     // the same sequence.
     let crashed = tempfile::tempdir().unwrap();
@@ -270,7 +270,7 @@ fn what_a_crash_left_is_moved_aside_and_kept() {
     let dir = DataDir::open(crashed.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     log.append(&rows(6, 1, 2)).unwrap();
-    log.finish().unwrap();
+    log.close().unwrap();
     assert_eq!(read_back(crashed.path())[&0], rows(0, 7, 2));
     let expected = [
         "seg-00000000000000000000.arrow",
@@ -290,16 +290,16 @@ fn finish_goes_on_once_a_file_in_its_way_is_gone() {
     fs::write(&stranger, "not ours").unwrap();
     log.append(&rows(0, 6, 2)).unwrap();
     for _ in 0..2 {
-        let error = log.finish().unwrap_err();
+        let error = log.close().unwrap_err();
         assert!(matches!(error, SinkError::Exists { .. }) && error.may_retry(), "{error}");
         assert!(log.append(&rows(6, 1, 2)).is_err(), "the segment must be completed first");
         assert_eq!((log.rows_in_segments(), log.next_sequence()), (0, 6));
     }
     assert_eq!(fs::read(&stranger).unwrap(), b"not ours");
     fs::remove_file(&stranger).unwrap();
-    assert_eq!(log.finish().unwrap().rows, 6);
+    assert_eq!(log.close().unwrap().rows, 6);
     log.append(&rows(6, 1, 2)).unwrap();
-    assert_eq!(log.finish().unwrap().segments, 2);
+    assert_eq!(log.close().unwrap().segments, 2);
     assert_eq!(read_back(folder.path())[&0], rows(0, 7, 2));
 }
 
@@ -318,7 +318,7 @@ fn sinks_are_interchangeable() {
             ));
             sink.append(&rows(0, 7, 2)).unwrap();
             sink.flush().unwrap();
-            assert_eq!(sink.finish().unwrap().rows, 7);
+            assert_eq!(sink.close().unwrap().rows, 7);
             sink.rows_in_segments()
         });
         assert_eq!(fed.join().unwrap(), 7);

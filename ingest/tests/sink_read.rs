@@ -17,7 +17,7 @@ fn three_segments() -> tempfile::TempDir {
     let mut log =
         SegmentLog::open(&dir, 0, SegmentOptions { segment_bytes: 1, batch_rows: 4 }).unwrap();
     log.append(&[0.5; 24]).unwrap();
-    assert_eq!(log.finish().unwrap().segments, 3);
+    assert_eq!(log.close().unwrap().segments, 3);
     folder
 }
 
@@ -112,7 +112,7 @@ fn a_batch_outside_of_the_file_is_refused() {
         bytes[at..][figure.clone()].copy_from_slice(&value.to_le_bytes()[..length]);
         fs::write(&path, &bytes).unwrap();
         let error = read_segments(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("lies outside of its"), "{figure:?}: {error}");
+        assert!(error.to_string().contains("is outside of its"), "{figure:?}: {error}");
     }
 }
 

@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::server::ServeOptions;
-    use crate::sink::{SinkError, Totals};
+    use crate::sink::{SinkError, SinkTotals};
 
     #[test]
     fn a_lane_that_panics_is_missed() {
@@ -241,7 +241,7 @@ mod tests {
             Ok(())
         }
 
-        fn finish(&mut self) -> Result<Totals, SinkError> {
+        fn close(&mut self) -> Result<SinkTotals, SinkError> {
             panic!("made up")
         }
 

@@ -9,7 +9,8 @@ use super::layout::{
     VERSION_AT, u16_at, u32_at, u64_at,
 };
 
-/// The outcome that an answer carries. In count mode only `Ok` and "not `Ok`" reach the client.
+/// The outcome that an answer carries. In count mode the client can only distinguish `Ok` from all
+/// others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Status {
@@ -17,7 +18,7 @@ pub enum Status {
     Ok = 0,
     /// The request carried no vector.
     ZeroVectors = 1,
-    /// More vectors than the server's `max-vectors`. Framing is lost.
+    /// More vectors than the server's `max-vectors` allows. Framing is lost.
     TooManyVectors = 2,
     /// Another dimension than the server's. Framing is lost only if the payload is longer than a
     /// legal one.
@@ -30,11 +31,11 @@ pub enum Status {
     BadVersion = 6,
     /// A flag that this version doesn't know. Framing is lost.
     BadFlags = 7,
-    /// The connection's own cap is reached; send again later. Header mode only.
+    /// The connection has its limit of requests in flight; send again later. Header mode only.
     Busy = 8,
-    /// The server drains and takes no more.
+    /// The server is stopping and accepts no more requests.
     ShuttingDown = 9,
-    /// The server's own failure: a stage or the sink stopped.
+    /// The server has failed: a stage or the sink stopped.
     Failed = 10,
 }
 
@@ -54,7 +55,7 @@ impl Status {
         Status::Failed,
     ];
 
-    /// The status with this number on the wire, or None if no version has named it.
+    /// The status with this number on the wire; None if the number is unknown.
     pub fn from_wire(number: u8) -> Option<Status> {
         Status::ALL.get(usize::from(number)).copied()
     }
@@ -83,13 +84,13 @@ impl fmt::Display for Status {
     }
 }
 
-/// Bytes of an answer with this many scores; a refusal has none.
+/// Bytes of an answer with `scores` scores. A refusal has none.
 pub const fn answer_bytes(mode: Mode, scores: usize) -> usize {
     mode.header_bytes() + scores * F32_BYTES
 }
 
-/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes. Count mode has no
-/// place for the status, sequence and credits; header mode carries them.
+/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes. Only header mode
+/// has fields for the status, sequence and credits.
 ///
 /// # Panics
 /// As [`write_answer`].
@@ -106,11 +107,11 @@ pub fn encode_answer(
     write_answer(mode, status, sequence, credits, scores, &mut out[at..]);
 }
 
-/// As [`encode_answer`], into bytes that are as long as the answer.
+/// As [`encode_answer`], into a buffer that is exactly as long as the answer.
 ///
 /// # Panics
-/// If a refusal comes with scores, an answer has more than 65535 of them, or `out` has another
-/// length: all are the server's own errors.
+/// If a refusal comes with scores, if there are more than 65535 scores, or if `out` has another
+/// length. All are errors of the server itself.
 #[inline]
 pub fn write_answer(
     mode: Mode,
@@ -120,14 +121,14 @@ pub fn write_answer(
     scores: &[f32],
     out: &mut [u8],
 ) {
-    assert_eq!(out.len(), answer_bytes(mode, scores.len()), "an answer has its own length");
+    assert_eq!(out.len(), answer_bytes(mode, scores.len()), "`out` is as long as the answer");
     assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());
     assert!(
         status == Status::Ok || scores.is_empty(),
         "a refusal ({status}) has no scores, got {}",
         scores.len()
     );
-    let (head, rest) = out.split_at_mut(mode.header_bytes());
+    let (head, score_bytes) = out.split_at_mut(mode.header_bytes());
     match mode {
         Mode::Count => head.copy_from_slice(&(scores.len() as u32).to_le_bytes()),
         Mode::Header => {
@@ -138,16 +139,16 @@ pub fn write_answer(
             head[SEQUENCE_AT..].copy_from_slice(&sequence.to_le_bytes());
         }
     }
-    let (places, _) = rest.as_chunks_mut::<F32_BYTES>();
-    places.iter_mut().zip(scores).for_each(|(place, score)| *place = score.to_le_bytes());
+    let (fields, _) = score_bytes.as_chunks_mut::<F32_BYTES>();
+    fields.iter_mut().zip(scores).for_each(|(field, score)| *field = score.to_le_bytes());
 }
 
 /// The header of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerHead {
-    /// The outcome of the request. None is a refusal in count mode, which doesn't say why.
+    /// The outcome of the request. None for a refusal in count mode, which carries no reason.
     pub status: Option<Status>,
-    /// Scores that follow: one per vector, none in a refusal.
+    /// Number of scores that follow: one per vector, none in a refusal.
     pub vectors: u32,
     /// The request's own number; 0 in count mode and after lost framing.
     pub sequence: u64,
@@ -157,7 +158,7 @@ pub struct AnswerHead {
     pub bytes_total: usize,
 }
 
-/// Bytes that aren't an answer; the stream can't be read any further.
+/// Bytes that aren't an answer. Nothing after them can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerError {
     /// The answer doesn't start with "SR".
@@ -170,8 +171,8 @@ pub enum AnswerError {
     Count(u32),
 }
 
-/// The header of the answer at the front of `bytes`; None if it isn't complete yet. The scores may
-/// still be missing.
+/// The header of the answer at the front of `bytes`; None if the header isn't complete yet. The
+/// scores may still be missing.
 pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
     if bytes.len() < mode.header_bytes() {
         return Ok(None);
@@ -213,8 +214,8 @@ pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, Answe
     Ok(Some(head))
 }
 
-/// The complete answer at the front of `bytes`, and the position of its scores; None if it isn't
-/// complete yet.
+/// The complete answer at the front of `bytes`, and the range of its scores; None if the answer
+/// isn't complete yet.
 pub fn decode_answer(
     mode: Mode,
     bytes: &[u8],

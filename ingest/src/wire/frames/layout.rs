@@ -34,12 +34,12 @@ pub(super) const MAGIC: [u8; 2] = *b"SR";
 /// The version of header mode that this build speaks.
 pub const VERSION: u8 = 1;
 
-/// Most vectors a frame may carry: the upper half of a count is zero, which is how count mode is
-/// told from everything else.
+/// Most vectors in one frame. The upper half of a count is therefore zero, which distinguishes count
+/// mode from everything else.
 pub const VECTORS_MAX: u32 = u16::MAX as u32;
 
-/// Most payload bytes of one frame, whatever the limits say: 256 MiB, so that every length fits a
-/// u32.
+/// Most payload bytes of one frame, even if the limits allow more: 256 MiB, so that every length fits
+/// a u32.
 pub const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 
 pub(super) const VERSION_AT: usize = 2;
@@ -75,10 +75,10 @@ pub(super) fn put_f32s(values: &[f32], out: &mut Vec<u8>) {
     }
 }
 
-/// The two ways to speak frames. A connection keeps the one its first four bytes chose.
+/// The two formats of frames. The first four bytes of a connection choose one for all its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// A bare u32 count before the vectors, and before the scores.
+    /// A u32 count before the vectors, and before the scores.
     Count,
     /// A 16-byte header with magic, version, dimension, sequence, and in answers status and
     /// credits.
@@ -95,20 +95,20 @@ impl Mode {
     }
 }
 
-/// What the first bytes of a connection say.
+/// The mode that the first bytes of a connection choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detected {
-    /// Fewer than four bytes: ask again with more.
+    /// Fewer than four bytes: call again with more.
     Need,
     /// Frames of this mode.
     Mode(Mode),
-    /// Not our protocol (RESP or HTTP, for example). Close the connection, or pass it to a handler
+    /// Another protocol (RESP or HTTP, for example). Close the connection, or pass it to a handler
     /// of that protocol.
     Unknown,
 }
 
-/// Tells the modes apart by the first four bytes: a count is at most 65535, so its bytes 2 and 3
-/// are zero, which no text protocol sends. A wrong version still is header mode, so that
+/// Distinguishes the modes by the first four bytes. A count is at most 65535, so its bytes 2 and 3
+/// are zero, which no text protocol sends. A wrong version is still header mode, so that
 /// [`front`](super::front) can answer `BadVersion`.
 pub fn detect(bytes: &[u8]) -> Detected {
     let [first, second, third, fourth, ..] = *bytes else { return Detected::Need };
@@ -121,7 +121,7 @@ pub fn detect(bytes: &[u8]) -> Detected {
     }
 }
 
-/// The limits of a server: one dimension, and a number of vectors per frame.
+/// The limits of a server: its one dimension, and the most vectors per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Components of every vector: 1 to 65535.
@@ -137,13 +137,13 @@ pub enum LimitsError {
     Dim(u32),
     /// The vector count is 0 or doesn't fit the wire's u16.
     MaxVectors(u32),
-    /// dim x max_vectors x 4 bytes are more than [`PAYLOAD_BYTES_MAX`].
+    /// dim x max_vectors x 4 bytes exceed [`PAYLOAD_BYTES_MAX`]. Holds the bytes.
     Payload(u64),
 }
 
 impl Limits {
-    /// Refuses limits that the wire can't express; [`front`](super::front) stays safe without this call,
-    /// but refuses frames that the operator believes legal.
+    /// Refuses limits that the wire can't express. Without this call [`front`](super::front) stays
+    /// safe, but refuses frames that the operator believes legal.
     pub fn check(&self) -> Result<(), LimitsError> {
         if self.dim == 0 || self.dim > u32::from(u16::MAX) {
             return Err(LimitsError::Dim(self.dim));

@@ -1,16 +1,20 @@
 //! The frames on the wire: pure functions from bytes to frames and back.
 //!
-//! A connection's first four bytes say how it speaks ([`detect`]); after that, complete frames
-//! follow each other without a gap. The server asks [`front`] what is at the front of its bytes,
-//! and answers with [`encode_answer`]; a client writes with [`encode_request`] and reads with
+//! The first four bytes of a connection choose its mode ([`detect`]). From then on complete frames
+//! follow each other without a gap. The server reads requests with [`front`] and writes answers
+//! with [`encode_answer`]; a client writes requests with [`encode_request`] and reads answers with
 //! [`decode_answer`].
 //!
-//! It promises: nothing here reads a socket, keeps state, or panics on any bytes from the wire;
-//! every length is bounded by [`Limits`] before anyone waits for that many bytes; headers and
-//! payloads are multiples of four bytes, so a payload that starts aligned stays aligned.
+//! Promises:
+//! - Nothing here reads a socket, keeps state, or panics on any bytes from the wire.
+//! - Every length is bounded by [`Limits`] before anyone waits for that many bytes.
+//! - Headers and payloads are multiples of four bytes, so a payload that starts aligned stays
+//!   aligned.
 //!
-//! It doesn't look into payloads: the validate stage checks that values are finite.
-//! docs/PROTOCOL.md is the page for strangers, and every example printed there is held by a test.
+//! Doesn't look into payloads: the validate stage checks that components are finite.
+//!
+//! docs/PROTOCOL.md describes the frames for authors of clients; a test compares every example
+//! printed there with this code.
 //!
 //! ```
 //! use slipring_ingest::wire::frames::{Front, Limits, Mode, encode_request, front};

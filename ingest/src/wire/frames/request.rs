@@ -6,14 +6,14 @@ use super::layout::{
     SEQUENCE_AT, VECTORS_MAX, VERSION, VERSION_AT, put_f32s, u16_at, u32_at, u64_at,
 };
 
-/// What is at the front of `bytes`, on a frame boundary.
+/// The result of [`front`], for bytes that start on a frame boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// Fewer bytes than a header.
     Partial,
     /// The header is complete; the payload may still be missing.
     Frame(FrameHead),
-    /// Framing is lost: answer this with sequence 0, then close.
+    /// Framing is lost: answer with this status and sequence 0, then close the connection.
     Broken(Status),
 }
 
@@ -26,9 +26,9 @@ pub struct FrameHead {
     pub payload_bytes: u32,
     /// Vectors that the header announces.
     pub vectors: u32,
-    /// The client's own number, given back in the answer; 0 in count mode.
+    /// The client's own number, returned in the answer; 0 in count mode.
     pub sequence: u64,
-    /// Some: skip the payload and answer this; the connection continues.
+    /// If set, skip the payload and answer with this status; the connection continues.
     pub refusal: Option<Status>,
 }
 
@@ -39,7 +39,7 @@ impl FrameHead {
     }
 }
 
-/// Reads the header at the front of `bytes`. Never looks past it, so it costs the same for every
+/// Reads the header at the front of `bytes` and nothing after it, so the cost doesn't depend on the
 /// payload.
 #[inline]
 pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
@@ -85,8 +85,8 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     let vectors = u32::from(u16_at(bytes, N_AT));
     let dim = u32::from(u16_at(bytes, DIM_AT));
     let payload_bytes = u64::from(vectors) * u64::from(dim) * F32_BYTES as u64;
-    // Zero vectors come first: nothing can have a wrong dimension. A wrong dimension comes before a
-    // wrong count, being its likely cause.
+    // Zero vectors are checked first: they have no dimension that could be wrong. The dimension is
+    // checked before the count, because a wrong dimension is a likely cause of a wrong count.
     let refusal = if vectors == 0 {
         Some(Status::ZeroVectors)
     } else if dim != limits.dim {
@@ -96,7 +96,7 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     } else {
         None
     };
-    // A payload no longer than a legal one can be skipped; a longer one could block the connection
+    // A payload up to the largest legal one can be skipped. A longer one could block the connection
     // forever.
     if payload_bytes > limits.payload_bytes_max() {
         return Front::Broken(refusal.unwrap_or(Status::TooManyVectors));
@@ -129,8 +129,8 @@ pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out:
     put_f32s(vectors, out);
 }
 
-/// Appends only a request's header: the caller appends `count` rows of `dim` itself, which lie in
-/// wire order somewhere.
+/// Appends only the header of a request. The caller appends the `count` rows of `dim` components
+/// itself, from memory that already holds them in wire order.
 ///
 /// # Panics
 /// If `dim` or `count` doesn't fit the wire's u16, which [`Limits::check`] rules out.

@@ -32,14 +32,21 @@ fn raw_header(magic: &[u8; 2], version: u8, flags: u8, n: u16, dim: u16) -> Vec<
 
 proptest! {
     #[test]
-    fn a_request_reads_back(dim in 1u32..20, rows in 1usize..9, sequence: u64, seed: u32, tail in vec(any::<u8>(), 0..40)) {
+    fn a_request_reads_back(
+        dim in 1u32..20,
+        rows in 1usize..9,
+        sequence: u64,
+        seed: u32,
+        tail in vec(any::<u8>(), 0..40),
+    ) {
         let limits = Limits { dim, max_vectors: 8 };
         let values: Vec<f32> = (0..rows as u32 * dim).map(|i| (i ^ seed) as f32).collect();
         for mode in MODES {
             let mut bytes = Vec::new();
             encode_request(mode, dim, sequence, &values, &mut bytes);
             let frame_bytes = bytes.len();
-            prop_assert!(frame_bytes <= limits.frame_bytes_max(mode) && frame_bytes.is_multiple_of(4));
+            prop_assert!(frame_bytes <= limits.frame_bytes_max(mode));
+            prop_assert!(frame_bytes.is_multiple_of(4));
             prop_assert_eq!(detect(&bytes), Detected::Mode(mode));
             bytes.extend(&tail);
             let head = head_of(mode, &bytes, &limits);
@@ -49,16 +56,22 @@ proptest! {
             let payload: Vec<f32> = bytes[head.header_bytes as usize..head.frame_bytes()]
                 .chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
             prop_assert_eq!(payload, &values[..]);
-            // Every prefix is either too short for a header or already the same frame.
+            // Every prefix is too short for a header or already gives the same frame.
             for length in 0..frame_bytes {
-                let expected = if length < mode.header_bytes() { Front::Partial } else { Front::Frame(head) };
+                let is_partial = length < mode.header_bytes();
+                let expected = if is_partial { Front::Partial } else { Front::Frame(head) };
                 prop_assert_eq!(front(mode, &bytes[..length], &limits), expected);
             }
         }
     }
 
     #[test]
-    fn an_answer_reads_back(scores in vec(any::<f32>(), 1..70), sequence: u64, credits: u16, refused in 0usize..11) {
+    fn an_answer_reads_back(
+        scores in vec(any::<f32>(), 1..70),
+        sequence: u64,
+        credits: u16,
+        refused in 0usize..11,
+    ) {
         for mode in MODES {
             let status = Status::ALL[refused];
             let scores = if status == Status::Ok { &scores[..] } else { &[] };
@@ -70,14 +83,16 @@ proptest! {
             }
             bytes.extend([0xff; 3]);
             let (head, range) = decode_answer(mode, &bytes).unwrap().unwrap();
-            prop_assert_eq!((head.vectors as usize, head.bytes_total), (scores.len(), bytes.len() - 3));
+            prop_assert_eq!(head.vectors as usize, scores.len());
+            prop_assert_eq!(head.bytes_total, bytes.len() - 3);
             let expected: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
             prop_assert_eq!(&bytes[range], &expected[..]);
             let (status, sequence, credits) = match mode {
                 Mode::Header => (Some(status), sequence, credits),
                 Mode::Count => ((status == Status::Ok).then_some(Status::Ok), 0, 0),
             };
-            prop_assert_eq!((head.status, head.sequence, head.credits), (status, sequence, credits));
+            let found = (head.status, head.sequence, head.credits);
+            prop_assert_eq!(found, (status, sequence, credits));
         }
     }
 
@@ -88,13 +103,14 @@ proptest! {
             if let Front::Frame(head) = front(mode, &bytes, &limits) {
                 prop_assert!(head.frame_bytes() <= limits.frame_bytes_max(mode));
                 prop_assert!(head.refusal.is_some() || head.vectors <= max_vectors);
-                prop_assert!(head.payload_bytes.is_multiple_of(4) && u64::from(head.payload_bytes) <= PAYLOAD_BYTES_MAX);
+                prop_assert!(head.payload_bytes.is_multiple_of(4));
+                prop_assert!(u64::from(head.payload_bytes) <= PAYLOAD_BYTES_MAX);
             }
         }
     }
 }
 
-/// A small xorshift: the same 10^5 buffers on every run.
+/// Xorshift: the same 10^5 buffers on every run.
 fn next(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -102,8 +118,8 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Walks a whole stream of random bytes as the server and as a client would: no panic, and every
-/// step goes forward or ends.
+/// Reads random bytes as the server and as a client would. Nothing panics, and every step advances or
+/// ends the reading.
 #[test]
 fn a_hundred_thousand_random_buffers() {
     let limits = Limits { dim: 3, max_vectors: 5 };
@@ -112,8 +128,8 @@ fn a_hundred_thousand_random_buffers() {
     for _ in 0..100_000 {
         let length = (next(&mut state) % 120) as usize;
         let mut bytes: Vec<u8> = (0..length).map(|_| next(&mut state) as u8).collect();
-        // Half the buffers start like a header and get small fields, else almost none would pass
-        // the first check.
+        // Half of the buffers start like a header and have small fields. Otherwise hardly any would
+        // pass the first check.
         if next(&mut state).is_multiple_of(2) && length >= 16 {
             bytes[..4].copy_from_slice(&[b'S', b'R', 1, 0]);
             bytes[4..8].copy_from_slice(&[
@@ -244,7 +260,7 @@ fn limits_that_nobody_checked_overflow_nothing() {
 }
 
 #[test]
-fn a_stream_that_is_no_answer_is_an_error() {
+fn bytes_that_are_no_answer_are_an_error() {
     assert_eq!(decode_answer(Mode::Count, &[0, 0, 1, 0]), Err(AnswerError::Count(0x1_0000)));
     assert_eq!(
         decode_answer(Mode::Header, &raw_header(b"HT", 1, 0, 0, 0)),
