@@ -185,7 +185,7 @@ fn a_full_disk_refuses_to_open_and_then_opens() {
 enum Op {
     Append(usize),
     Flush,
-    Finish,
+    Close,
     Leave(u64),
     Free,
 }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::error::ServeError;
 use super::metrics::Exporter;
+use super::options::ServeError;
 use crate::notice::try_notice;
 
 /// The most clients served at once. A further client finds its connection closed.
@@ -68,7 +68,7 @@ pub(super) struct Admin {
 }
 
 /// The source of all answers.
-struct Pages {
+struct AdminPages {
     health: Arc<Health>,
     exporter: Exporter,
     clients: AtomicUsize,
@@ -108,7 +108,7 @@ impl Admin {
         };
         let address = listener.local_addr().map_err(refused)?;
         let is_over = Arc::new(AtomicBool::new(false));
-        let pages = Arc::new(Pages { health, exporter, clients: AtomicUsize::new(0) });
+        let pages = Arc::new(AdminPages { health, exporter, clients: AtomicUsize::new(0) });
         let over = Arc::clone(&is_over);
         let thread = thread::Builder::new()
             .name("metrics".to_owned())
@@ -132,7 +132,7 @@ impl Drop for Admin {
     }
 }
 
-fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
+fn accept(listener: &TcpListener, pages: &Arc<AdminPages>, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Acquire) {
         let client = match listener.accept() {
             Ok((client, _)) => client,
@@ -163,14 +163,14 @@ fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
 }
 
 /// An answer: status, further header lines, type and body.
-struct Answer {
+struct HttpAnswer {
     status: &'static str,
     header: &'static str,
     content_type: &'static str,
     body: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn text(status: &'static str, body: impl Into<String>) -> Self {
         Self {
             status,
@@ -188,7 +188,7 @@ impl Answer {
     }
 }
 
-fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
+fn answer(mut client: TcpStream, pages: &AdminPages) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     let mut head = Vec::with_capacity(1024);
     let answer = loop {
@@ -204,7 +204,7 @@ fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
     };
     // Also for a request that is wrong otherwise.
     let with_body = !head.starts_with(b"HEAD ");
-    let Answer { status, header, content_type, body } = answer;
+    let HttpAnswer { status, header, content_type, body } = answer;
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -250,26 +250,26 @@ fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::
 }
 
 /// The answer to a request whose head is complete or wrong; None if more is needed.
-fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
+fn parse(head: &[u8], pages: &AdminPages) -> Option<HttpAnswer> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
         Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => {}
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return None,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-            return Some(Answer::text(
+            return Some(HttpAnswer::text(
                 "431 Request Header Fields Too Large",
                 "at most 8 KiB and 64 headers",
             ));
         }
         Err(error) => {
-            return Some(Answer::text("400 Bad Request", format!("no HTTP request: {error}")));
+            return Some(HttpAnswer::text("400 Bad Request", format!("no HTTP request: {error}")));
         }
     }
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     if !["GET", "HEAD"].contains(&method) {
-        let answer = Answer::text("405 Method Not Allowed", "GET or HEAD");
-        return Some(Answer { header: "Allow: GET, HEAD\r\n", ..answer });
+        let answer = HttpAnswer::text("405 Method Not Allowed", "GET or HEAD");
+        return Some(HttpAnswer { header: "Allow: GET, HEAD\r\n", ..answer });
     }
     // A target may include the host, as for a proxy.
     let path = target
@@ -277,12 +277,14 @@ fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
         .map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
     let answer = match path.split('?').next().unwrap_or_default() {
         "/metrics" => match pages.exporter.text() {
-            Some(body) => Answer { content_type: OPENMETRICS, body, ..Answer::text("200 OK", "") },
-            None => Answer::text("500 Internal Server Error", "the figures can't be written"),
+            Some(body) => {
+                HttpAnswer { content_type: OPENMETRICS, body, ..HttpAnswer::text("200 OK", "") }
+            }
+            None => HttpAnswer::text("500 Internal Server Error", "the figures can't be written"),
         },
-        "/healthz" => Answer::of(pages.health.is_alive()),
-        "/readyz" => Answer::of(pages.health.is_ready()),
-        _ => Answer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
+        "/healthz" => HttpAnswer::of(pages.health.is_alive()),
+        "/readyz" => HttpAnswer::of(pages.health.is_ready()),
+        _ => HttpAnswer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
     };
     Some(answer)
 }
@@ -291,11 +293,15 @@ fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
 mod tests {
     use super::*;
 
-    fn pages() -> Pages {
-        Pages { health: Arc::default(), exporter: Exporter::new(&[]), clients: AtomicUsize::new(0) }
+    fn pages() -> AdminPages {
+        AdminPages {
+            health: Arc::default(),
+            exporter: Exporter::new(&[]),
+            clients: AtomicUsize::new(0),
+        }
     }
 
-    fn status(request: &str, pages: &Pages) -> Option<&'static str> {
+    fn status(request: &str, pages: &AdminPages) -> Option<&'static str> {
         parse(request.as_bytes(), pages).map(|answer| answer.status)
     }
 

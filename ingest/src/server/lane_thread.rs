@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement};
 
-use super::error::ServeError;
-use super::plan::{LanePlan, Plan};
+use super::options::ServeError;
+use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
 use crate::stage::{Request, SinkReport, SinkStage, scorer, validator};
@@ -45,7 +45,7 @@ pub(super) struct LaneGear {
 }
 
 /// A lane that runs on this thread, ready to serve.
-struct Ready {
+struct ReadyLane {
     driver: Driver,
     sink_done: Receiver<SinkReport>,
     rows_in_segments: Arc<AtomicU64>,
@@ -68,7 +68,11 @@ impl Drop for OnEnd {
 
 impl LaneThread {
     /// Starts the thread and waits until its memory is mapped and its stages run.
-    pub(super) fn start(plan: &Plan, lane: &LanePlan, gear: LaneGear) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        plan: &ServePlan,
+        lane: &LanePlan,
+        gear: LaneGear,
+    ) -> Result<Self, ServeError> {
         let bell = Bell::new().map_err(|error| {
             ServeError::io("a lane's bell", &error, "raise the descriptor limit")
         })?;
@@ -118,7 +122,7 @@ impl LaneThread {
 }
 
 fn serve_lane(
-    plan: &Plan,
+    plan: &ServePlan,
     lane: &LanePlan,
     gear: LaneGear,
     bell: Bell,
@@ -154,11 +158,11 @@ fn serve_lane(
 }
 
 fn start_lane(
-    plan: &Plan,
+    plan: &ServePlan,
     lane: &LanePlan,
     gear: LaneGear,
     bell: Bell,
-) -> Result<Ready, ServeError> {
+) -> Result<ReadyLane, ServeError> {
     let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
@@ -201,7 +205,7 @@ fn start_lane(
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
-    Ok(Ready { driver, sink_done, rows_in_segments, report, watch })
+    Ok(ReadyLane { driver, sink_done, rows_in_segments, report, watch })
 }
 
 #[cfg(test)]
@@ -255,7 +259,7 @@ mod tests {
         let words = "serve --dim 4 --sink null --pool 1MiB --slots 256 --pages 4k --wait park";
         let command = ServeOptions::augment_args(clap::Command::new("serve"));
         let matches = command.try_get_matches_from(words.split(' ')).unwrap();
-        let plan = Plan::new(&ServeOptions::from_arg_matches(&matches).unwrap()).unwrap();
+        let plan = ServePlan::new(&ServeOptions::from_arg_matches(&matches).unwrap()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let gear = LaneGear {
             listeners: Vec::new(),

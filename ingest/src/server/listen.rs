@@ -12,7 +12,7 @@ use rustix::net::{
     sockopt,
 };
 
-use super::error::ServeError;
+use super::options::ServeError;
 use crate::io::Listener;
 
 /// The most connections waiting to be accepted.

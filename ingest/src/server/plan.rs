@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use slipring::latency::Clock;
 use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
 use slipring::region::Topology;
 use slipring::ring::RingOptions;
 
-use super::descriptors::connections_max;
-use super::error::ServeError;
-use super::options::{ServeOptions, SinkWord, StagesWord};
+use super::admin::CLIENTS_MAX;
+use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
 use crate::io::{Classes, ClassesError, DriverOptions, clock, output_bytes, receive_bytes_max};
 use crate::wire::frames::{Limits, Mode};
 
@@ -18,9 +18,20 @@ const LANES_MAX: u32 = 256;
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
+/// Descriptors of a lane besides its connections: epoll, its eventfd, its bell, two listeners, the
+/// open segment, its folder while that is synced, and a connection that is accepted only to be
+/// refused.
+const LANE_DESCRIPTORS: u64 = 8;
+/// Descriptors for `--metrics`: the port, its clients, and one that is refused.
+const ADMIN_DESCRIPTORS: u64 = CLIENTS_MAX as u64 + 2;
+/// The data folder's lock, and some for programs that embed the service.
+const PROCESS_DESCRIPTORS: u64 = 4;
+/// The assumed number of open descriptors where it can't be read.
+const OPEN_DEFAULT: u64 = 16;
+
 /// A service that can be started.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct ServePlan {
     pub(super) options: ServeOptions,
     pub(super) listen: Option<String>,
     pub(super) limits: Limits,
@@ -42,7 +53,7 @@ pub(super) struct LanePlan {
     pub(super) sink_cpu: Option<usize>,
 }
 
-impl Plan {
+impl ServePlan {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
         let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
         limits
@@ -236,6 +247,22 @@ fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
         return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
     }
     Ok(())
+}
+
+/// Connections per lane: as many as requested, or fewer.
+fn connections_max(options: &ServeOptions) -> Result<u32, ServeError> {
+    let (asked, lanes) = (options.max_connections, options.lanes);
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(asked) };
+    let open =
+        std::fs::read_dir("/proc/self/fd").map_or(OPEN_DEFAULT, |entries| entries.count() as u64);
+    let admin = if options.metrics.is_some() { ADMIN_DESCRIPTORS } else { 0 };
+    let taken = open + PROCESS_DESCRIPTORS + admin + u64::from(lanes) * LANE_DESCRIPTORS;
+    match limit.saturating_sub(taken) / u64::from(lanes) {
+        0 => Err(ServeError::Refused(format!(
+            "the limit of descriptors is {limit}, and {lanes} lanes need {taken} before the first connection: raise it (ulimit -n)"
+        ))),
+        room => Ok(u32::try_from(room).unwrap_or(u32::MAX).min(asked)),
+    }
 }
 
 #[cfg(test)]
