@@ -1,4 +1,4 @@
-//! One lane of the service: its IO thread, from pinning to the last segment.
+//! The IO thread of one lane: starts the lane, serves until it is stopped, and waits for its sink.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
 use crate::stage::{Request, SinkReport, SinkStage, scorer, validator};
 
-/// How long a sink with nothing left to write may take after the deadline.
+/// How long a sink that has nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The outcome of a lane.
@@ -40,11 +40,11 @@ pub(super) struct LaneGear {
     pub(super) listeners: Vec<Listener>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) stop: Arc<AtomicBool>,
-    /// Called when the thread ends, for whatever reason.
+    /// Called when the thread ends, for any reason.
     pub(super) on_end: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// A lane that runs on this thread, ready to serve.
+/// A lane that is started and ready to serve.
 struct ReadyLane {
     driver: Driver,
     sink_done: Receiver<SinkReport>,
@@ -56,7 +56,7 @@ struct ReadyLane {
 /// What a running lane reports to its server.
 type Running = (LaneReport, IoWatch);
 
-/// Reports to the server that a lane's thread has ended, also by a panic. Otherwise a lane could
+/// Reports to the server that a lane's thread has ended, even by a panic. Otherwise a lane could
 /// end unnoticed and leave its clients waiting.
 struct OnEnd(Arc<dyn Fn() + Send + Sync>);
 
@@ -97,7 +97,7 @@ impl LaneThread {
         }
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         self.bell.ring();
     }
 
@@ -131,7 +131,7 @@ fn serve_lane(
     let ready = match start_lane(plan, lane, gear, bell) {
         Ok(ready) => ready,
         Err(error) => {
-            // The server waits for this message, or is itself gone.
+            // The server waits for this message, unless it is gone itself.
             let _gone = started.send(Err(error));
             return LaneEnd::default();
         }
@@ -147,7 +147,7 @@ fn serve_lane(
         match why {
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
             RecvTimeoutError::Timeout => late.push("sink".to_owned()),
-            // It isn't late; it will never report.
+            // The sink isn't late; it will never report.
             RecvTimeoutError::Disconnected => {
                 report.error = Some("the sink's thread panicked".to_owned())
             }
@@ -169,8 +169,8 @@ fn start_lane(
     let (dim, vectors_max) = (plan.limits.dim as usize, plan.limits.max_vectors as usize);
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
-    // Before this thread is pinned, so that the ticker's thread isn't. The memory is mapped
-    // afterwards.
+    // Created before this thread is pinned, so that the ticker's thread isn't pinned. The memory is
+    // mapped afterwards.
     let no_classes = |error| ServeError::classes(lane.number, &error);
     let mut classes = plan.classes().map_err(no_classes)?;
     let Started { lane: mut running, mut stages, report } =
@@ -186,7 +186,7 @@ fn start_lane(
         running.attach(stages.take("score").ok_or_else(missing)?, score).map_err(refused)?;
     } else {
         let refused = |error: SpawnError<Request>| ServeError::Refused(error.to_string());
-        // They run to the end of the stream by themselves.
+        // These threads end by themselves when the lane is closed.
         drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
@@ -217,12 +217,12 @@ mod tests {
     use crate::sink::{SinkError, SinkTotals};
 
     #[test]
-    fn a_lane_that_panics_is_missed() {
-        let told = Arc::new(AtomicU64::new(0));
+    fn a_lane_that_panics_is_reported() {
+        let reports = Arc::new(AtomicU64::new(0));
         let on_end = OnEnd(Arc::new({
-            let told = Arc::clone(&told);
+            let reports = Arc::clone(&reports);
             move || {
-                told.fetch_add(1, Ordering::Relaxed);
+                reports.fetch_add(1, Ordering::Relaxed);
             }
         }));
         let thread = thread::spawn(move || {
@@ -230,7 +230,7 @@ mod tests {
             panic!("made up");
         });
         assert!(thread.join().is_err());
-        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(reports.load(Ordering::Relaxed), 1);
     }
 
     #[derive(Debug)]
@@ -269,7 +269,7 @@ mod tests {
         };
         let lane = LaneThread::start(&plan, &plan.lanes[0], gear).unwrap();
         stop.store(true, Ordering::Release);
-        lane.ring();
+        lane.wake();
         let end = lane.join();
         assert_eq!(
             (end.late, end.sink.error.as_deref()),

@@ -1,4 +1,4 @@
-//! The options of `slipring serve`, and the error of a start that they or the system prevent.
+//! The options of `slipring serve`, and the error with which the service refuses to start.
 
 use std::fmt;
 use std::io;
@@ -14,9 +14,9 @@ use crate::io::ClassesError;
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, parse_duration};
 
-/// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold
-/// beside its pool: `carry-bytes` for unfinished frames, and
-/// `max-connections x in-flight x (largest answer + 16)` for answers.
+/// What is served and where, with which memory and on which CPUs. Besides its pool a lane may hold
+/// at most `carry-bytes` for unfinished frames, and
+/// `max-connections x in-flight x (largest answer + 16)` bytes for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address [default: 127.0.0.1:9900, without --unix]
@@ -173,7 +173,7 @@ pub enum SinkWord {
     Null,
 }
 
-/// A refusal to start. Its text has the option, the figure and the fix.
+/// A refusal to start. Its text names the option, the figure and the fix.
 #[derive(Debug)]
 pub enum ServeError {
     /// An option is invalid: a usage error.
@@ -187,7 +187,8 @@ impl ServeError {
         Self::Refused(format!("{what}: {error}; {fix}"))
     }
 
-    /// An error of a lane, with the command line's options instead of the library's fields.
+    /// An error of a lane. It names the options of the command line instead of the library's
+    /// fields.
     pub(super) fn lane(number: u32, error: LaneError) -> Self {
         match error {
             LaneError::Option { field, given, must } => {
@@ -206,11 +207,12 @@ impl ServeError {
     /// An error of a lane's class pool.
     pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
         Self::Refused(format!(
-            "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, --max-vectors or --carry-bytes"
+            "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, \
+            --max-vectors or --carry-bytes"
         ))
     }
 
-    /// 2 for usage, 1 for everything else.
+    /// The exit code: 2 for a usage error, 1 for everything else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -220,7 +222,7 @@ impl ServeError {
     }
 }
 
-/// The option behind a field of a lane or its pool.
+/// The option that sets a field of a lane or its pool.
 fn flag(field: &'static str) -> &'static str {
     match field {
         "bytes" | "pool.bytes" => "--pool",

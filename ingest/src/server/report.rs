@@ -1,7 +1,6 @@
-//! What the service reports about itself: each lane's figures while it runs (`--report-every`), and
-//! the totals when it stops, with the options that each lane's pool would have needed.
-//!
-//! These options say nothing about the future: they follow from the bursts seen so far.
+//! The reports of the service: each lane's figures while it runs (`--report-every`), and the totals
+//! when it stops. The totals include the sizes that would have sufficed for each lane's pool. Those
+//! follow from the bursts seen so far and don't predict the next ones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,25 +17,25 @@ use crate::units::Size;
 /// The sums over all lanes.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// What IO threads counted.
+    /// The counters of the IO threads.
     pub counts: Counts,
-    /// Vectors in complete segments (with a null sink: counted).
+    /// Vectors in complete segments; with a null sink, vectors counted.
     pub vectors_in_segments: u64,
     /// Complete segments.
     pub segments: u64,
-    /// Bytes of them.
+    /// Bytes of the complete segments.
     pub segment_bytes: u64,
-    /// Connections given up at the deadline.
+    /// Connections still open at the deadline.
     pub connections_left: usize,
     /// Why lanes or sinks failed.
     pub failures: Vec<String>,
     /// Stages that hadn't ended by the deadline.
     pub late: Vec<String>,
-    /// The lanes' pools: what was used, and what would have sufficed.
+    /// By lane, how much of its pool was used, and which sizes would have sufficed.
     pub pools: Vec<(usize, PoolUse)>,
-    /// The lanes' class pools: how often an output or a carry buffer was ready.
+    /// By lane, how often its class pool had an output or a carry buffer ready.
     pub classes: Vec<(usize, ClassUse)>,
-    /// The lanes' rates, shares of time and latencies, from start to stop.
+    /// By lane, rates, shares of time and latencies from start to stop.
     pub figures: Vec<(usize, IoFigures)>,
 }
 
@@ -49,7 +48,7 @@ impl Totals {
         self.connections_left += end.io.left;
         self.pools.extend(end.io.pool.map(|pool| (number, pool)));
         self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
-        // A sink that fails is the lane's failure as well.
+        // A sink's failure may also be the lane's failure; it is reported once.
         for failure in end
             .io
             .failure
@@ -61,7 +60,7 @@ impl Totals {
         self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
     }
 
-    /// Vectors that were answered and aren't in any complete segment.
+    /// Vectors that were answered and are in no complete segment.
     #[must_use]
     pub fn vectors_missing(&self) -> u64 {
         self.counts[Counter::VectorsAnswered].saturating_sub(self.vectors_in_segments)
@@ -116,7 +115,7 @@ impl fmt::Display for Totals {
 /// The reporting thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    /// Nothing is ever sent; dropping it ends the thread.
+    /// Nothing is ever sent. Dropping the sender ends the thread.
     over: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -138,7 +137,7 @@ impl Drop for Reporter {
     fn drop(&mut self) {
         self.over = None;
         // Its panic has been reported.
-        let _told = self.thread.take().map(JoinHandle::join);
+        let _panicked = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -153,7 +152,7 @@ fn report(lanes: &[IoWatch], mut before: Vec<IoFigures>, every: Duration, is_ove
     }
 }
 
-/// One lane's line, without the lane.
+/// How much of a lane's pool was used, and which options would have sufficed.
 pub(super) struct Hint<'a>(pub(super) &'a PoolUse);
 
 impl fmt::Display for Hint<'_> {
@@ -171,7 +170,8 @@ impl fmt::Display for Hint<'_> {
             let times = stats.refused_pool;
             write!(
                 f,
-                ", full {times} times; clients waited, and only more than --pool {pool} would have served without"
+                ", full {times} times; clients waited, and only more than --pool {pool} would have \
+                served without"
             )
         } else {
             write!(f, "; --pool {pool} --window {window} would have served")
@@ -179,7 +179,7 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
-/// Bytes for people, with one decimal.
+/// A number of bytes with one decimal, for reading.
 struct Rounded(usize);
 
 impl fmt::Display for Rounded {

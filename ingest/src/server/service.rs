@@ -30,11 +30,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts all lanes and returns once they accept. Every lane's thread calls `on_end` when it
-    /// ends, for whatever reason.
+    /// Starts all lanes and returns once they accept connections. Every lane's thread calls
+    /// `on_end` when it ends, for any reason.
     ///
     /// # Errors
-    /// The invalid option, or the cause of a refusal. Nothing is left running or bound.
+    /// An invalid option, or the cause of a refusal. Nothing is left running or bound.
     pub fn start(
         options: &ServeOptions,
         on_end: Arc<dyn Fn() + Send + Sync>,
@@ -42,7 +42,8 @@ impl Server {
         let plan = ServePlan::new(options)?;
         if plan.connections_max < options.max_connections {
             notice(format_args!(
-                "a lane takes {} connections, not --max-connections {}: the limit of descriptors leaves no more (ulimit -n)",
+                "a lane takes {} connections, not --max-connections {}: the limit of descriptors \
+                leaves no more (ulimit -n)",
                 plan.connections_max, options.max_connections
             ));
         }
@@ -53,8 +54,8 @@ impl Server {
             ),
             _ => None,
         };
-        // Started from this unpinned thread, because threads inherit the mask of the one that
-        // starts them.
+        // The threads of this port are started from this thread, which isn't pinned, because a
+        // thread inherits the CPUs of the thread that starts it.
         let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
         let mut listeners =
             Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
@@ -91,24 +92,24 @@ impl Server {
         Ok(server)
     }
 
-    /// Each lane, for any thread.
+    /// A watch on each lane, which any thread may read.
     pub fn watches(&self) -> impl Iterator<Item = &IoWatch> {
         self.lanes.iter().map(|lane| &lane.watch)
     }
 
-    /// Where it serves `/metrics`.
+    /// The address of `/metrics`.
     #[must_use]
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
     }
 
-    /// Where it listens on TCP.
+    /// The TCP address that it listens on.
     #[must_use]
     pub fn tcp(&self) -> Option<SocketAddr> {
         self.listeners.tcp
     }
 
-    /// Where it listens on a Unix socket.
+    /// The path of the Unix socket that it listens on.
     #[must_use]
     pub fn unix(&self) -> Option<&Path> {
         self.listeners.unix.as_deref()
@@ -119,14 +120,14 @@ impl Server {
         self.lanes.iter().map(|lane| &lane.report)
     }
 
-    /// Whether a lane has ended by itself, which means that it has failed.
+    /// Whether a lane has ended without being stopped, which means that it has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         !self.health.drains.load(Ordering::Acquire)
             && self.lanes.iter().any(LaneThread::is_finished)
     }
 
-    /// The line that reports that it accepts, and its settings.
+    /// The line that reports readiness, with the addresses and the settings in effect.
     #[must_use]
     pub fn ready_line(&self) -> String {
         let options = &self.plan.options;
@@ -159,8 +160,8 @@ impl Server {
         line
     }
 
-    /// Stops: nothing more is accepted or read, received requests are answered, and segments are
-    /// completed, all within the options' `drain`.
+    /// Stops the service. Nothing more is accepted or read, received requests are answered, and
+    /// segments are completed, all within the time of the option `drain`.
     #[must_use]
     pub fn stop(mut self) -> Totals {
         self.end()
@@ -168,7 +169,7 @@ impl Server {
 
     fn end(&mut self) -> Totals {
         self.health.drains.store(true, Ordering::Release);
-        self.lanes.iter().for_each(LaneThread::ring);
+        self.lanes.iter().for_each(LaneThread::wake);
         let mut totals = Totals::default();
         self.reporter = None;
         for (number, lane) in self.lanes.drain(..).enumerate() {

@@ -16,7 +16,8 @@ pub enum SinkError {
         path: PathBuf,
     },
     /// Another process, or another [`DataDir`](super::DataDir) of this process, holds the folder.
-    #[error("--data {}: the folder is in use by process {holder}; stop that service or name another folder", path.display())]
+    #[error("--data {}: the folder is in use by process {holder}; stop that service or name \
+        another folder", path.display())]
     Locked {
         /// The folder.
         path: PathBuf,
@@ -26,7 +27,8 @@ pub enum SinkError {
     },
     /// The folder was made for vectors of another dimension.
     #[error(
-        "--data {}: the folder holds vectors of dimension {recorded}, not {asked}; use --dim {recorded} or name another folder",
+        "--data {}: the folder holds vectors of dimension {recorded}, not {asked}; use --dim \
+        {recorded} or name another folder",
         path.display()
     )]
     OtherDimension {
@@ -94,7 +96,8 @@ pub enum SinkError {
     /// The disk failed to store bytes that it had accepted. The kernel may have dropped them, and a
     /// second sync would report success without writing them. So the segment keeps its unfinished
     /// name, and nothing more is accepted.
-    #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is kept", path.display())]
+    #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is \
+        kept", path.display())]
     SyncFailed {
         /// The segment's file.
         path: PathBuf,
@@ -116,7 +119,8 @@ pub enum SinkError {
         why: String,
     },
     /// Rows are missing or duplicated.
-    #[error("{}: found sequence {found}, expected {expected}; a segment is missing or was added", path.display())]
+    #[error("{}: found sequence {found}, expected {expected}; a segment is missing or was \
+        added", path.display())]
     Gap {
         /// The segment with the unexpected sequence.
         path: PathBuf,

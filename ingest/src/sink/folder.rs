@@ -1,12 +1,14 @@
 //! The data folder: owned by one service, for vectors of one dimension.
 //!
 //! ```text
-//! DIR/slipring.lock                               locked while a service works here; holds its process id
-//! DIR/slipring.json                               format and dimension
-//! DIR/lane-K/seg-00000000000000000000.arrow       complete; the number is the sequence of its first row
-//! DIR/lane-K/seg-00000000000000016384.arrow.part  open
-//! DIR/lane-K/seg-00000000000000016384.torn        left open by a crash, then `.2.torn` and so on
+//! DIR/slipring.lock                     locked while a service works here; holds its process id
+//! DIR/slipring.json                     format and dimension
+//! DIR/lane-K/seg-(20 digits).arrow      complete
+//! DIR/lane-K/seg-(20 digits).arrow.part open
+//! DIR/lane-K/seg-(20 digits).torn       left open by a crash; the next ones `.2.torn` and so on
 //! ```
+//! The digits are the sequence of a segment's first row: `seg-00000000000000016384.arrow`.
+//!
 //! Opening the folder creates it, locks it, and records the dimension or checks the recorded one.
 //! The lock is the kernel's (`flock`), so it is released when the process ends, in whatever way. It
 //! doesn't keep readers out. This file knows all names in the folder, but nothing of the content of

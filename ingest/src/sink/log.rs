@@ -1,8 +1,8 @@
 //! The segment log of a lane: rows in, complete segments out.
 //!
 //! ```text
-//!   append ──copy──▶ open batch ──full──▶ memory of the segment ──▶ *.arrow.part ──segment_bytes──▶ *.arrow
-//!            once                encoded                         written                    complete
+//!   append ──copy──▶ open batch ──full──▶ memory of the ──write──▶ *.arrow.part ──size──▶ *.arrow
+//!            once                encode   open segment                         complete
 //! ```
 //! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file
 //! once and in order, even if the disk refuses repeatedly in between. Its memory is one open batch
@@ -25,8 +25,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How a log cuts rows into batches and batches into segments.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentOptions {
-    /// A segment is completed once its file has at least this many bytes, so it may be larger by one
-    /// batch and the footer. At least 1.
+    /// A segment is completed once its file has at least this many bytes, so it may be larger by
+    /// one batch and the footer. At least 1.
     pub segment_bytes: u64,
     /// Rows of a record batch, at most as many as fit in 8 MiB of vectors. At least 1.
     pub batch_rows: usize,
@@ -57,8 +57,8 @@ impl SegmentOptions {
 /// Invariant: rows accepted = rows in complete segments + rows of the open segment + rows of the
 /// open batch.
 ///
-/// If it is dropped with rows that aren't in a complete segment, it tries once to [`close`](Sink::close), and
-/// can't report a failure. So call `close` yourself.
+/// If it is dropped with rows that aren't in a complete segment, it tries once to
+/// [`close`](Sink::close), and can't report a failure. So call `close` yourself.
 pub struct SegmentLog {
     folder: PathBuf,
     segment_bytes: u64,
@@ -72,8 +72,8 @@ pub struct SegmentLog {
     /// Of the complete segments.
     totals: SinkTotals,
     torn: Vec<PathBuf>,
-    /// Keeps the folder locked and prevents another log for this lane. The last field, so that it is
-    /// dropped last.
+    /// Keeps the folder locked and prevents another log for this lane. The last field, so that it
+    /// is dropped last.
     _claim: LaneClaim,
 }
 
@@ -126,8 +126,8 @@ impl SegmentLog {
         self.rows_accepted
     }
 
-    /// The new names of the segments that a crash left unfinished. Their rows were accepted but are in
-    /// no complete segment, and their sequences are used again.
+    /// The new names of the segments that a crash left unfinished. Their rows were accepted but are
+    /// in no complete segment, and their sequences are used again.
     #[must_use]
     pub fn torn(&self) -> &[PathBuf] {
         &self.torn
@@ -247,8 +247,8 @@ impl Sink for SegmentLog {
 
 impl Drop for SegmentLog {
     fn drop(&mut self) {
-        // After a panic inside the log the invariant may not hold. Then the segment stays unfinished
-        // rather than appear complete.
+        // After a panic inside the log the invariant may not hold. Then the segment stays
+        // unfinished rather than appear complete.
         if self.is_conserved() && self.totals.rows < self.rows_accepted {
             let _ = self.close();
         }

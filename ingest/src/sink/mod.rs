@@ -32,8 +32,8 @@ pub use reader::{Summary, for_each_batch, read_segments};
 
 /// Where a lane's vectors go: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
-    /// Appends complete rows, which follow each other in `rows`. Either all are accepted or, with an
-    /// error, none, and the caller may repeat the call later. Copies the rows once.
+    /// Appends complete rows, which follow each other in `rows`. Either all are accepted or, with
+    /// an error, none, and the caller may repeat the call later. Copies the rows once.
     ///
     /// # Errors
     /// Incomplete rows, and anything that keeps the sink from accepting them; see

@@ -4,11 +4,11 @@
 //! is an error. It reads complete segments only, takes no lock, and holds one record batch in
 //! memory.
 //!
-//! It reads only what the log writes: Arrow IPC files of two columns without compression and without
-//! nulls. Every length and offset in a file is checked against the file before it is used, so a
-//! damaged file is an error. Arrow's own reader trusts them, and may allocate or panic because of
-//! them; it is for files that are known to be intact. There are no checksums: damage to a component
-//! goes undetected.
+//! It reads only what the log writes: Arrow IPC files of two columns without compression and
+//! without nulls. Every length and offset in a file is checked against the file before it is used,
+//! so a damaged file is an error. Arrow's own reader trusts them, and may allocate or panic because
+//! of them; it is for files that are known to be intact. There are no checksums: damage to a
+//! component goes undetected.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -2,7 +2,9 @@
 //! whose rows are accepted and not yet encoded.
 //!
 //! ```text
-//!   rows ──encode──▶ memory ──write_at──▶ seg-N.arrow.part ──footer, sync, rename, sync of the folder──▶ seg-N.arrow
+//!   rows ──encode──▶ memory ──write_at──▶ seg-N.arrow.part ──complete──▶ seg-N.arrow
+//!
+//!   complete: write the footer, sync the file, rename it, sync the folder
 //! ```
 //! Encoding goes to memory and can't fail. Writing goes from memory to a known offset of the file.
 //! It may stop after any byte, and a later call continues at exactly that byte.
@@ -264,7 +266,8 @@ impl<D: Disk> Segment<D> {
         self.batches += 1;
     }
 
-    /// Writes the encoded bytes to the file, as far as the disk accepts them, and empties the memory.
+    /// Writes the encoded bytes to the file, as far as the disk accepts them, and empties the
+    /// memory.
     pub fn write_encoded(&mut self) -> Result<(), SinkError> {
         let encoded = self.writer.get_ref();
         while self.written_bytes < encoded.len() {
@@ -347,8 +350,8 @@ impl<D: Disk> Segment<D> {
         SinkError::SyncFailed { path: self.part.clone(), source }
     }
 
-    /// The folder is locked and the name contains our sequence, so a file of that name isn't ours, and
-    /// we don't overwrite it.
+    /// The folder is locked and the name contains our sequence, so a file of that name isn't ours,
+    /// and we don't overwrite it.
     fn rename(&self) -> Result<(), SinkError> {
         if self.complete.try_exists().map_err(SinkError::io("look for", &self.complete))? {
             return Err(SinkError::Exists { path: self.complete.clone() });

@@ -12,8 +12,8 @@ pub struct ConnId {
     pub generation: u32,
 }
 
-/// A request in a slot. A request that the parser refused has a slot too, without a payload, so that
-/// answers keep their order.
+/// A request in a slot. A request that the parser refused has a slot too, without a payload, so
+/// that answers keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The connection that sent it.

@@ -152,8 +152,8 @@ mod tests {
         values.chunks_exact(dim).map(of).collect()
     }
 
-    /// Compares every instruction set with the plain loop: scores agree within the rounding of f32, and
-    /// so does the verdict whether all components are finite.
+    /// Compares every instruction set with the plain loop: scores agree within the rounding of f32,
+    /// and so does the verdict whether all components are finite.
     fn assert_agrees(values: &[f32], dim: usize) {
         let rows = values.len() / dim;
         let finite = values.iter().all(|value| value.is_finite());

@@ -34,12 +34,12 @@ pub(super) const MAGIC: [u8; 2] = *b"SR";
 /// The version of header mode that this build speaks.
 pub const VERSION: u8 = 1;
 
-/// Most vectors in one frame. The upper half of a count is therefore zero, which distinguishes count
-/// mode from everything else.
+/// Most vectors in one frame. The upper half of a count is therefore zero, which distinguishes
+/// count mode from everything else.
 pub const VECTORS_MAX: u32 = u16::MAX as u32;
 
-/// Most payload bytes of one frame, even if the limits allow more: 256 MiB, so that every length fits
-/// a u32.
+/// Most payload bytes of one frame, even if the limits allow more: 256 MiB, so that every length
+/// fits a u32.
 pub const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 
 pub(super) const VERSION_AT: usize = 2;
@@ -180,7 +180,8 @@ impl fmt::Display for LimitsError {
             }
             LimitsError::Payload(bytes) => write!(
                 f,
-                "dim x max-vectors x 4 is {bytes} bytes, the largest payload is {PAYLOAD_BYTES_MAX}: lower max-vectors"
+                "dim x max-vectors x 4 is {bytes} bytes, the largest payload is \
+                {PAYLOAD_BYTES_MAX}: lower max-vectors"
             ),
         }
     }

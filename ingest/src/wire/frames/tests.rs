@@ -118,8 +118,8 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Reads random bytes as the server and as a client would. Nothing panics, and every step advances or
-/// ends the reading.
+/// Reads random bytes as the server and as a client would. Nothing panics, and every step advances
+/// or ends the reading.
 #[test]
 fn a_hundred_thousand_random_buffers() {
     let limits = Limits { dim: 3, max_vectors: 5 };
