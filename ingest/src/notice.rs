@@ -19,15 +19,15 @@ pub(crate) fn notice(text: impl Display) {
 /// Writes one line to standard error, for the threads of a service. If the reader is so slow that
 /// this would wait, the line is omitted, and the next line reports how many were omitted.
 pub(crate) fn try_notice(text: impl Display) {
-    static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+    static OMITTED: AtomicU64 = AtomicU64::new(0);
     let mut stderr = io::stderr().lock();
     if !is_writable(&stderr) {
-        LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        OMITTED.fetch_add(1, Ordering::Relaxed);
         return;
     }
-    let before = match LEFT_OUT.swap(0, Ordering::Relaxed) {
+    let before = match OMITTED.swap(0, Ordering::Relaxed) {
         0 => String::new(),
-        lines => line(format_args!("{lines} lines are left out here: nobody read standard error")),
+        lines => line(format_args!("{lines} lines are omitted here: standard error was not read in time")),
     };
     let _closed = stderr.write_all((before + &line(text)).as_bytes());
 }

@@ -111,7 +111,7 @@ impl FromStr for Node {
             _ => text
                 .parse()
                 .map(|node| Self(Numa::Node(node)))
-                .map_err(|_| format!("{text:?} is no node: say local or 0")),
+                .map_err(|_| format!("{text:?} isn't a node: say local or 0")),
         }
     }
 }
