@@ -27,7 +27,9 @@ pub(crate) fn try_notice(text: impl Display) {
     }
     let before = match OMITTED.swap(0, Ordering::Relaxed) {
         0 => String::new(),
-        lines => line(format_args!("{lines} lines are omitted here: standard error was not read in time")),
+        lines => line(format_args!(
+            "{lines} lines are omitted here: standard error was not read in time"
+        )),
     };
     let _closed = stderr.write_all((before + &line(text)).as_bytes());
 }

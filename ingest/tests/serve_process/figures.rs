@@ -1,5 +1,5 @@
-//! What an operator sees of a service that runs: `/metrics`, `/healthz` and `/readyz`,
-//! `--report-every`, and the figures at the stop.
+//! What an operator sees of a running service: `/metrics`, `/healthz` and `/readyz`,
+//! `--report-every`, the figures at the stop, and the sizes that would have sufficed for the pools.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::client::Client;
-use crate::support::process::{Place, Process, refused, serve};
+use crate::support::process::{Ended, Place, Process, refused, serve};
 use crate::support::{vector, within};
 
 /// What the port says to these bytes: the head of the answer, and its body; none if the client is
@@ -283,4 +283,45 @@ fn a_port_that_is_taken_is_refused() {
     let place = Place::new();
     let words = place.words(&format!("--metrics {}", taken.local_addr().unwrap()));
     refused(serve(&words), 1, &["--metrics", "choose another port"]);
+}
+
+/// A thousand small requests, one at a time, then a stop.
+fn served(words: &str) -> Ended {
+    let place = Place::new();
+    let mut process = Process::start(serve(&place.words(words)));
+    let mut client = Client::count(&process.tcp(), 4);
+    for id in 0..1000 {
+        client.send(0, &vector(4, id));
+        assert!(client.answer().is_ok());
+    }
+    drop(client);
+    let ended = process.stop();
+    assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 1000), "{ended:?}");
+    ended
+}
+
+fn hint(ended: &Ended) -> &str {
+    let line = ended.stdout.lines().find_map(|line| line.strip_prefix("lane 0: high water "));
+    line.unwrap_or_else(|| panic!("no hint in {ended:?}"))
+}
+
+#[test]
+fn the_hinted_options_serve_the_same() {
+    within(Duration::from_secs(60), || {
+        for policy in ["consume --slots 256", "overwrite --slots 256"] {
+            let first = served(&format!("--pool 32MiB --reclaim {policy}"));
+            let line = hint(&first);
+            let (_, words) = line.split_once("; ").expect("a setting");
+            let words = words.strip_suffix(" would have served").expect("a setting");
+            assert!(
+                line.contains(" of 32 MiB; ")
+                    && words.starts_with("--pool ")
+                    && words.contains(" --window "),
+                "{line}"
+            );
+            assert!(!words.contains("--pool 32MiB"), "nearly all of it was never used: {line}");
+            let again = served(&format!("{words} --reclaim {policy}"));
+            assert!(!hint(&again).contains("full"), "{words}: {}", hint(&again));
+        }
+    });
 }

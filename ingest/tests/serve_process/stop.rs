@@ -8,7 +8,7 @@ use slipring_ingest::wire::frames::Mode;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};
-use crate::support::{score, segments, vector, within};
+use crate::support::{data, score, vector, within};
 
 /// A client that doesn't read its answers can't be drained. What it was answered is in the segments
 /// all the same: the sink has its own part of the deadline.
@@ -40,7 +40,7 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
             ended.total("vectors_in_segments"),
             "{ended:?}"
         );
-        let rows = segments::rows(&place.data(), 4).remove(&0).unwrap();
+        let rows = data::rows(&place.data(), 4).remove(&0).unwrap();
         assert_eq!(rows.len() as u64, ended.total("vectors_in_segments"));
         assert!((0..100).all(|id| rows[id as usize] == vector(4, id)));
     });
@@ -162,7 +162,7 @@ fn a_signal_under_load_drains() {
             let ended = process.wait();
             let taken: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
             assert_eq!(ended.code, Some(0), "{more}: {ended:?}");
-            let rows: usize = segments::rows(&place.data(), 4).values().map(Vec::len).sum();
+            let rows: usize = data::rows(&place.data(), 4).values().map(Vec::len).sum();
             let stored = ended.total("vectors_in_segments");
             assert!(
                 taken > 0 && rows as u64 == stored && taken <= stored,

@@ -1,4 +1,4 @@
-//! Caps: what a connection and a lane may hold, and what happens beyond.
+//! Limits of a connection, a lane and a pool, and what happens beyond them.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
 
 use crate::support::client::Client;
-use crate::support::service::Service;
-use crate::support::{score, segments, vector, wait_until, within};
+use crate::support::service::{Service, try_start};
+use crate::support::{data, folder, score, vector, wait_until, within};
 
 /// All of these requests in one write.
 fn burst(client: &mut Client, ids: std::ops::Range<u32>) {
@@ -67,7 +67,7 @@ fn beyond_the_in_flight_cap_header_mode_is_busy() {
         let totals = service.stop();
         assert_eq!(totals.counts.answers(Status::Busy), busy.len() as u64);
         // Refused ones aren't there, until they were taken.
-        assert_eq!(segments::ids(&service.data(), 4), [ok, busy].concat());
+        assert_eq!(data::ids(&service.data(), 4), [ok, busy].concat());
     });
 }
 
@@ -192,5 +192,41 @@ fn unfinished_frames_give_way_to_clients_that_go_on() {
         drop((idle, good));
         let totals = service.stop();
         assert!(totals.counts[Counter::OverCarryCap] >= 9, "{totals}");
+    });
+}
+
+/// The least pool that `--reclaim overwrite` accepts for these words.
+fn least_pool(dim: u32, words: &str) -> u64 {
+    let folder = folder();
+    let error = try_start(folder.path(), dim, &format!("{words} --pool 8KiB"))
+        .expect_err("8 KiB are too little")
+        .to_string();
+    let figure = error.split("at least ").nth(1).and_then(|rest| rest.split(' ').next());
+    figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure in {error}"))
+}
+
+/// Each request comes alone, so each receive spends a header and a line's rest beside the payload.
+#[test]
+fn the_least_pool_on_overwrite_holds_a_ring_of_lone_requests() {
+    within(Duration::from_secs(60), || {
+        for (dim, mode) in
+            [(16, Mode::Header), (16, Mode::Count), (15, Mode::Count), (1, Mode::Header)]
+        {
+            let words = "--reclaim overwrite --slots 512 --max-vectors 1";
+            let mut service =
+                Service::start(dim, &format!("{words} --pool {}", least_pool(dim, words)));
+            let mut client = if mode == Mode::Count { service.count() } else { service.header() };
+            for id in 0..2000 {
+                client.send(id.into(), &vector(dim as usize, id));
+                assert_eq!(
+                    client.answer().scores,
+                    [score(dim as usize, id)],
+                    "{mode:?}, dimension {dim}"
+                );
+            }
+            drop(client);
+            service.stop();
+            assert_eq!(data::ids(&service.data(), dim as usize), (0..2000).collect::<Vec<_>>());
+        }
     });
 }

@@ -7,7 +7,7 @@ use slipring_ingest::wire::frames::Mode;
 
 use crate::support::client::Client;
 use crate::support::service::Service;
-use crate::support::{Draw, segments, within};
+use crate::support::{Draw, data, within};
 
 const DIM: usize = 33;
 
@@ -61,7 +61,7 @@ fn exercise(words: &str) {
     assert_eq!(totals.counts[Counter::VectorsAnswered], sent.len() as u64, "{words}");
     let bits = |row: &Vec<f32>| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     let mut stored: Vec<Vec<u32>> =
-        segments::rows(&service.data(), DIM).values().flatten().map(bits).collect();
+        data::rows(&service.data(), DIM).values().flatten().map(bits).collect();
     if !words.contains("--lanes") {
         assert!(stored == sent, "{words}: the segment holds what was sent, in order");
     }

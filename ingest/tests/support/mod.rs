@@ -6,9 +6,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
-pub mod disk;
+pub mod data;
 pub mod process;
-pub mod segments;
 pub mod service;
 
 use std::path::Path;

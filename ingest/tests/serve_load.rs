@@ -2,7 +2,6 @@
 //! program show only here: a stall whose wake-up is lost, a direction that waits for the other.
 //! Every answer is verified, every vector counted, and a watchdog looks on.
 
-#[path = "../serve_support/mod.rs"]
 mod support;
 
 use std::time::Duration;

@@ -5,10 +5,8 @@
 //! same rows run into a file size limit only. The limit's test always runs, in a child process.
 
 use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -17,59 +15,9 @@ use slipring_ingest::sink::{
     DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments,
 };
 
+use crate::support::data::on_small_disk;
+
 const DIM: usize = 16;
-
-/// A tmpfs of 1 MiB. It is taken out of the file tree as soon as it is mounted and reached through
-/// an open folder from then on, so that the kernel clears it away however this process ends.
-struct SmallDisk {
-    path: PathBuf,
-    _folder: File,
-}
-
-impl SmallDisk {
-    fn mount() -> Result<Self, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "slipring-test"]).arg(folder.path());
-        let output = mount.output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into());
-        }
-        let open = File::open(folder.path());
-        let unmounted = Command::new("umount").arg("-l").arg(folder.path()).status();
-        assert!(unmounted.unwrap().success());
-        let open = open.unwrap();
-        Ok(Self { path: format!("/proc/self/fd/{}", open.as_raw_fd()).into(), _folder: open })
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Fills the disk but for this many bytes, rounded by the disk to pages.
-    fn leave(&self, free_bytes: u64) {
-        let ballast = self.path().join("ballast");
-        let mut file = File::create(&ballast).unwrap();
-        while file.write_all(&[7; 4096]).is_ok() {}
-        let bytes = file.metadata().unwrap().len();
-        file.set_len(bytes.saturating_sub(free_bytes)).unwrap();
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.path().join("ballast")).unwrap();
-    }
-}
-
-/// Runs `test` on a small disk, or says why the limit's test has to do.
-fn on_small_disk(test: impl FnOnce(&SmallDisk)) {
-    match SmallDisk::mount() {
-        Ok(disk) => {
-            println!("ran on a tmpfs of 1 MiB");
-            test(&disk);
-        }
-        Err(why) => println!("no tmpfs here ({}); only the file size limit was tested", why.trim()),
-    }
-}
 
 fn rows(first: u64, count: usize) -> Vec<f32> {
     (0..count * DIM).map(|i| (first * DIM as u64 + i as u64) as f32).collect()
@@ -129,7 +77,7 @@ fn refuse_then_recover(
 
 #[test]
 fn a_full_disk_refuses_and_then_goes_on() {
-    on_small_disk(|disk| {
+    on_small_disk(1, |disk| {
         let folder = disk.path().join("data");
         disk.leave(300 << 10);
         let mut log = open(&folder, 100 << 10, 64);
@@ -139,7 +87,7 @@ fn a_full_disk_refuses_and_then_goes_on() {
 
 #[test]
 fn a_full_disk_refuses_the_footer_and_then_takes_it() {
-    on_small_disk(|disk| {
+    on_small_disk(1, |disk| {
         let folder = disk.path().join("data");
         let mut log = open(&folder, 1 << 20, 64);
         // Short batches until the file ends so near to the end of a page that the footer needs
@@ -166,7 +114,7 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
 
 #[test]
 fn a_full_disk_refuses_to_open_and_then_opens() {
-    on_small_disk(|disk| {
+    on_small_disk(1, |disk| {
         let folder = disk.path().join("data");
         fs::create_dir(&folder).unwrap();
         disk.leave(0);
@@ -205,7 +153,7 @@ fn op() -> impl Strategy<Value = Op> {
 /// Random calls while the disk fills and empties; the model is the number of rows accepted.
 #[test]
 fn a_disk_that_fills_and_empties_loses_nothing() {
-    on_small_disk(|disk| {
+    on_small_disk(1, |disk| {
         let config =
             ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = proptest::test_runner::TestRunner::new(config);
@@ -248,7 +196,7 @@ fn a_disk_that_fills_and_empties_loses_nothing() {
 
 #[test]
 fn a_file_size_limit_refuses_and_then_goes_on() {
-    const TEST: &str = "a_file_size_limit_refuses_and_then_goes_on";
+    const TEST: &str = "full::a_file_size_limit_refuses_and_then_goes_on";
     const CHILD: &str = "SLIPRING_TEST_LIMITED";
     if let Some(folder) = std::env::var_os(CHILD) {
         let folder = Path::new(&folder);

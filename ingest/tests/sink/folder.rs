@@ -41,7 +41,7 @@ fn a_second_opening_in_the_process_is_refused() {
 
 #[test]
 fn a_second_process_is_refused() {
-    const TEST: &str = "a_second_process_is_refused";
+    const TEST: &str = "folder::a_second_process_is_refused";
     if let Some(folder) = std::env::var_os(CHILD) {
         let error = refusal(Path::new(&folder), 4);
         println!("refused: {error}");
@@ -58,7 +58,7 @@ fn a_second_process_is_refused() {
 
 #[test]
 fn a_killed_process_holds_no_lock() {
-    const TEST: &str = "a_killed_process_holds_no_lock";
+    const TEST: &str = "folder::a_killed_process_holds_no_lock";
     if let Some(folder) = std::env::var_os(CHILD) {
         let dir = DataDir::open(Path::new(&folder), 4).unwrap();
         let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
@@ -151,7 +151,7 @@ fn a_path_to_a_file_is_refused() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_refused() {
-    const TEST: &str = "a_folder_that_cannot_be_written_is_refused";
+    const TEST: &str = "folder::a_folder_that_cannot_be_written_is_refused";
     if let Some(folder) = std::env::var_os(CHILD) {
         let error = refusal(Path::new(&folder), 4);
         println!("refused: {error}");
