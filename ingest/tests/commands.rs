@@ -1,4 +1,4 @@
-//! The commands `demo`, `sweep` and, in a build without it, `get`; and all of them when their output
+//! The commands `demo` and `sweep`, `get` in a build without it, and all commands when their output
 //! can't be written.
 
 use std::fs;
@@ -23,18 +23,18 @@ fn options(data: &Path) -> DemoOptions {
 fn a_small_run_is_verified_and_its_folder_stays() {
     let above = tempfile::tempdir().unwrap();
     let data = above.path().join("new");
-    let mut told = Vec::new();
-    let report = demo::run(&options(&data), &mut told, &AtomicBool::new(false)).unwrap();
+    let mut output = Vec::new();
+    let report = demo::run(&options(&data), &mut output, &AtomicBool::new(false)).unwrap();
     assert!(report.is_verified(), "{report}");
     assert_eq!((report.digits.accepted.vectors, report.digits.accepted.sum), (1797, 561_718.0));
     let most = 1u64 << 20;
-    // The bound leaves at most one request a connection unused.
+    // At most one request per connection stays below the bound.
     assert!(
         (most - 4 * 2052..=most).contains(&report.mixed.sent.bytes),
         "{}",
         report.mixed.sent.bytes
     );
-    // Read by whoever comes next, not only by the demonstration itself.
+    // Read here again, and not only by the demonstration itself.
     let read = read_segments(&data).unwrap();
     assert_eq!(read.rows, 1797 + report.mixed.accepted.vectors);
     assert_eq!(read.sum, 561_718.0 + report.mixed.accepted.sum);
@@ -44,7 +44,7 @@ fn a_small_run_is_verified_and_its_folder_stays() {
         (Some(true), Some(read.rows))
     );
 
-    let text = format!("{}{report}", String::from_utf8(told).unwrap());
+    let text = format!("{}{report}", String::from_utf8(output).unwrap());
     assert!(text.lines().count() < 50, "{text}");
     let path = data
         .canonicalize()
@@ -79,24 +79,24 @@ fn an_interruption_removes_the_folder() {
 fn folders_that_exist_and_impossible_bounds_are_refused() {
     let above = tempfile::tempdir().unwrap();
     fs::write(above.path().join("file"), "mine").unwrap();
-    let taken =
+    let error =
         demo::run(&options(above.path()), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
-    assert!(taken.to_string().contains("name a new folder") && taken.exit_code() == 2, "{taken}");
-    assert!(above.path().join("file").exists(), "a folder of somebody else's isn't removed");
+    assert!(error.to_string().contains("name a new folder") && error.exit_code() == 2, "{error}");
+    assert!(above.path().join("file").exists(), "an existing folder isn't removed");
 
     let data = above.path().join("new");
     let tiny = DemoOptions { bytes: Size(1), ..options(&data) };
     let tiny = demo::run(&tiny, &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
     assert!(tiny.to_string().contains("--bytes is 1: at least") && tiny.exit_code() == 2, "{tiny}");
-    assert!(!data.exists(), "it was refused before anything was made");
+    assert!(!data.exists(), "it was refused before anything was created");
 }
 
 #[test]
-fn the_binary_says_by_its_exit_code_what_became_of_it() {
+fn the_exit_code_says_how_the_demo_ended() {
     let above = tempfile::tempdir().unwrap();
     let demo = |data: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
-        // From a folder that knows nothing of this repository.
+        // Run from a folder outside of this repository.
         command
             .args(["demo", "--json", "--seconds", "600", "--data"])
             .arg(data)
@@ -111,7 +111,7 @@ fn the_binary_says_by_its_exit_code_what_became_of_it() {
 
     let stopped = above.path().join("stopped");
     let child = demo(&stopped).args(["--bytes", "1GiB"]).spawn().unwrap();
-    // The service has its record before it accepts, and signals are caught before that.
+    // The record is written before the service accepts, and signals are handled before that.
     while !stopped.join("slipring.json").exists() {
         thread::sleep(Duration::from_millis(2));
     }
@@ -122,8 +122,9 @@ fn the_binary_says_by_its_exit_code_what_became_of_it() {
     assert!(!stopped.exists());
 }
 
-/// Sizes that take no time; later words win.
-const TINY: &str = "--pool 1MiB --payload 64 --windows 64KiB-256KiB --slots 64 --batch 8 --events 2000 --repeats 3";
+/// Sizes for a quick run. Options given later replace these.
+const TINY: &str = "--pool 1MiB --payload 64 --windows 64KiB-256KiB --slots 64 --batch 8 --events \
+    2000 --repeats 3";
 
 fn sweep(words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
@@ -135,7 +136,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("it prints UTF-8")
 }
 
-/// Standard output of a run that has to be good.
+/// The standard output of a run that must succeed.
 #[track_caller]
 fn good(words: &str) -> String {
     let output = sweep(words);
@@ -221,7 +222,7 @@ fn the_setting_is_printed() {
     );
 }
 
-/// A pool smaller than the ring holds is full all the time, odd sizes have tails, and small
+/// A pool smaller than what the ring can hold is always full, odd sizes leave remainders, and small
 /// payloads have no room for their number.
 #[test]
 fn full_pools_and_odd_payloads_arrive() {
@@ -234,14 +235,14 @@ fn full_pools_and_odd_payloads_arrive() {
         "--events 1 --repeats 1",
     ] {
         for stages in ["inline", "threads"].iter().take(CpuMask::read().cpus().len().min(2)) {
-            // Later words win only where clap takes them once: so those that are named here are
-            // left out above.
+            // clap accepts these options once only, so those named here are removed from the
+            // defaults.
             let named: Vec<&str> =
                 words.split_whitespace().filter(|word| word.starts_with("--")).collect();
             let pairs: Vec<&str> = TINY.split_whitespace().collect();
-            let kept = pairs.chunks(2).filter(|pair| !named.contains(&pair[0])).flatten().copied();
-            let kept = kept.collect::<Vec<_>>().join(" ");
-            good(&format!("{kept} {words} --stages {stages}"));
+            let others = pairs.chunks(2).filter(|pair| !named.contains(&pair[0])).flatten();
+            let others = others.copied().collect::<Vec<_>>().join(" ");
+            good(&format!("{others} {words} --stages {stages}"));
         }
     }
 }
@@ -275,7 +276,7 @@ fn bad_usage_names_the_option_and_the_fix() {
 fn one_cpu_means_inline_or_a_refusal() {
     let run = || {
         let cpu = *CpuMask::read().cpus().first().expect("this process runs somewhere");
-        // What this thread starts sees only this CPU.
+        // Processes that this thread starts may use only this CPU.
         pin_current(cpu, PinPolicy::Require).expect("it may run there");
         let output = sweep(&format!("{TINY} --json"));
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -293,15 +294,16 @@ fn one_cpu_means_inline_or_a_refusal() {
     std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// A sweep that takes no time.
-const SWEEP: &str = "sweep --pool 1MiB --payload 64 --windows 64KiB --slots 64 --batch 8 --events 100 --repeats 1 --stages inline";
+/// A quick sweep.
+const SWEEP: &str = "sweep --pool 1MiB --payload 64 --windows 64KiB --slots 64 --batch 8 --events \
+    100 --repeats 1 --stages inline";
 
-/// Writing fails with "no space left".
+/// A file to which every write fails with "no space left".
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").expect("Linux has it").into()
 }
 
-/// Writing fails with "broken pipe".
+/// A pipe to which every write fails with "broken pipe".
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -343,9 +345,9 @@ fn a_result_that_cant_be_written_is_a_failure() {
     }
 }
 
-/// What went wrong decides the exit code, not that nobody could be told.
+/// The error decides the exit code, even when its text can't be written.
 #[test]
-fn an_error_that_cant_be_told_is_the_same_error() {
+fn an_error_that_cant_be_written_has_the_same_exit_code() {
     for (words, code) in [
         ("serve --dim 4", 2),
         ("serve --dim 4 --sink null --unix /proc/nowhere", 1),
@@ -371,10 +373,10 @@ fn an_error_that_cant_be_told_is_the_same_error() {
     }
 }
 
-/// Closed, not connected to nothing: the descriptors are free, and the first files that are opened
-/// must not take their places.
+/// The standard descriptors are closed, not redirected. Their numbers are free, and the files
+/// opened first must not get them.
 #[test]
-fn closed_descriptors_are_no_files_of_ours() {
+fn closed_descriptors_are_not_reused_for_our_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let line = format!("exec \"$0\" {SWEEP} >&- 2>&- <&-");
     let status = Command::new("sh")

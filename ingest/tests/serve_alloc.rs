@@ -1,8 +1,9 @@
-//! The IO thread allocates nothing in the steady state: a global allocator counts what the thread
-//! of lane 0 asks for, over a hundred thousand requests in whole and in broken frames, good ones
-//! and refused ones, over rings that run full.
+//! The IO thread allocates nothing in the steady state. A global allocator counts the allocations
+//! of the thread of lane 0 during a hundred thousand requests: in complete and in broken frames,
+//! accepted and refused, over rings that fill up.
 //!
-//! One test a process: the allocator is the process's, and so is the name of the thread.
+//! One test per process, because the allocator belongs to the process, and so does the name of the
+//! thread.
 
 mod support;
 
@@ -18,11 +19,11 @@ use support::{Draw, score, vector, wait_until, within};
 const DIM: usize = 16;
 const CLIENTS: u64 = 4;
 const REQUESTS: u32 = 100_000;
-/// Requests under way at once: more than the ring holds.
+/// Requests in flight per client: more than the ring holds.
 const BURST: u32 = 40;
 
-/// `requests` requests in bursts that are written in two pieces, so that a frame breaks in each.
-/// Every fifth is refused.
+/// Sends `requests` requests in bursts. Each burst is written in two pieces, so that a frame breaks
+/// in it. Every fifth request is refused.
 fn converse(client: &mut Client, draw: &mut Draw, requests: u32) {
     let mut bytes = Vec::new();
     for _ in 0..requests / BURST {
@@ -49,7 +50,7 @@ fn converse(client: &mut Client, draw: &mut Draw, requests: u32) {
     }
 }
 
-/// Every client at once, as often as said.
+/// Runs all clients side by side, each with `requests` requests.
 fn converse_all(clients: &mut [Client], requests: u32) {
     std::thread::scope(|scope| {
         for (seed, client) in (0..).zip(clients) {
@@ -64,7 +65,8 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
         // An output of 188 KiB is larger than every other buffer.
         let mut service = Service::start(
             DIM as u32,
-            "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 3000 --segment-bytes 1MiB",
+            "--max-vectors 8 --slots 32 --pool 64KiB --wait backoff --in-flight 3000 \
+            --segment-bytes 1MiB",
         );
         wait_until("one thread is lane-0", || counting::watch("lane-0"));
         let address =
@@ -74,7 +76,7 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
             Client::new(&address(number), mode, DIM as u32)
         };
         let mut clients: Vec<Client> = (0..CLIENTS).map(client).collect();
-        // Buffers are made when they are first needed, and go round from then on.
+        // Buffers are allocated when they are first needed, and reused from then on.
         converse_all(&mut clients, 8_000);
         take_all_buffers(&mut clients, &service.tcp());
         assert!(counting::allocations() > 0, "the counter doesn't count");
@@ -98,14 +100,14 @@ fn the_io_thread_allocates_nothing_in_the_steady_state() {
     });
 }
 
-/// All clients with an unfinished frame at once: as many carry buffers as there can be.
+/// Lets every client have an unfinished frame at the same time, so that all carry buffers are used.
 fn take_all_buffers(clients: &mut [Client], address: &Address) {
     let requests: Vec<Vec<u8>> =
         clients.iter().map(|client| client.request(0, &vector(DIM, 0))).collect();
     for (client, request) in clients.iter_mut().zip(&requests) {
         client.send_bytes(&request[..5]);
     }
-    // Another's answer comes from a later round.
+    // An answer to another client comes from a later round.
     let mut other = Client::count(address, DIM as u32);
     for _ in 0..20 {
         other.send(0, &vector(DIM, 1));
@@ -122,7 +124,7 @@ fn take_all_buffers(clients: &mut [Client], address: &Address) {
     }
 }
 
-/// A global allocator that counts what one thread asks for.
+/// A global allocator that counts the allocations of one thread.
 mod counting {
     #![allow(unsafe_code)]
 
@@ -133,13 +135,13 @@ mod counting {
 
     use rustix::thread::{RawPid, gettid};
 
-    /// The thread that is watched: its number in the kernel, 0 for none.
+    /// The thread that is watched: its id in the kernel, 0 for none.
     static WATCHED: AtomicI32 = AtomicI32::new(0);
     static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
     thread_local! {
-        /// This thread's number, once asked. Without a destructor and initialised at compile time, so
-        /// that reading it never allocates.
+        /// This thread's id, once it has been read. It has no destructor and is initialised at
+        /// compile time, so that reading it never allocates.
         static NUMBER: Cell<RawPid> = const { Cell::new(0) };
     }
 
@@ -186,8 +188,8 @@ mod counting {
         }
     }
 
-    /// Counts from now on what the thread of this name asks for. False: not one thread has it now; a
-    /// new one has its parent's name at first.
+    /// From now on counts the allocations of the thread of this name. Returns false unless exactly
+    /// one thread has the name; a new thread has its parent's name at first.
     pub fn watch(name: &str) -> bool {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
         let named = |task: &PathBuf| {

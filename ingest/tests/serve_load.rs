@@ -1,6 +1,6 @@
-//! Sustained load over pools and rings so tiny that full is the normal state. Hangs of this kind of
-//! program show only here: a stall whose wake-up is lost, a direction that waits for the other.
-//! Every answer is verified, every vector counted, and a watchdog looks on.
+//! Sustained load over pools and rings so small that they are usually full. Some hangs of such a
+//! program show only here: a stall whose wake-up is lost, or two directions that wait for each
+//! other. Every answer is verified, every vector is counted, and every test has a time limit.
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::{score, vector, within};
 /// How long each load runs.
 const TIME: Duration = Duration::from_secs(2);
 const DIM: u32 = 16;
-/// A request is at most 8 vectors of 64 bytes: two chunks of 4 KiB hold about a dozen.
+/// A request has at most 8 vectors of 64 bytes: two chunks of 4 KiB hold about a dozen.
 const TINY: &str = "--max-vectors 8 --pool 8KiB --slots 4 --segment-bytes 4MiB";
 
 fn options(to: Target, connections: u32, window: u32) -> LoadOptions {
@@ -35,7 +35,7 @@ fn options(to: Target, connections: u32, window: u32) -> LoadOptions {
     }
 }
 
-/// Whatever was answered is stored, once, and comes to the same sum.
+/// Everything answered is stored once, and the sums agree.
 #[track_caller]
 fn assert_all_there(service: &mut Service, reports: &[LoadReport]) -> Totals {
     let totals = service.stop();
@@ -57,7 +57,7 @@ fn assert_all_there(service: &mut Service, reports: &[LoadReport]) -> Totals {
     totals
 }
 
-/// One load over a tiny service, by these words.
+/// One load over a tiny service with these words.
 fn sustain(words: &str, connections: u32, window: u32, mode: Mode) {
     let words = merged(TINY, words);
     within(Duration::from_secs(90), move || {
@@ -72,7 +72,8 @@ fn sustain(words: &str, connections: u32, window: u32, mode: Mode) {
             counts[Counter::UncopiedBytes] > 0 && (window == 1 || counts[Counter::CopiedBytes] > 0),
             "{totals}"
         );
-        // Each byte of a payload was cut where it lay or went through a carry buffer.
+        // Each byte of a payload was used where it was received, or was copied through a carry
+        // buffer.
         assert!(
             counts[Counter::UncopiedBytes] + counts[Counter::CopiedBytes]
                 >= counts[Counter::VectorsAnswered] * u64::from(DIM) * 4,
@@ -116,14 +117,15 @@ fn spinning_threads_make_progress() {
     sustain("--wait spin --slots 8", 8, 16, Mode::Count);
 }
 
-/// On overwrite memory comes back a ring later: the pool holds a ring, and the ring is always full.
+/// On overwrite memory is reclaimed one ring later: the pool holds a ring full of slices, and the
+/// ring is always full.
 #[test]
 fn overwrite_makes_progress() {
     sustain("--reclaim overwrite --pool 32KiB --slots 4", 4, 64, Mode::Count);
 }
 
-/// Both shapes at once, over both kinds of socket; in header mode beyond its cap, so that refusals
-/// as busy mix in.
+/// Both shapes side by side, over both kinds of socket. Header mode exceeds its limit, so that some
+/// requests are refused as busy.
 #[test]
 fn both_shapes_at_once() {
     within(Duration::from_secs(90), || {
@@ -142,8 +144,9 @@ fn both_shapes_at_once() {
     });
 }
 
-/// Everything is written before the first answer is read, by several at once, many times more than
-/// the service holds. As long as the answers fit the way back nothing may wait for anything.
+/// Several clients write all requests before they read the first answer: many times more than the
+/// service holds. As long as the answers fit the buffers on their way back, nothing may wait
+/// forever.
 #[test]
 fn writing_all_before_reading_any_does_not_deadlock() {
     within(Duration::from_secs(120), || {
@@ -151,8 +154,8 @@ fn writing_all_before_reading_any_does_not_deadlock() {
             256,
             "--max-vectors 8 --pool 64KiB --slots 4 --in-flight 16 --wait park",
         );
-        // 16 MiB of requests a connection, and 16 KiB of answers. A Unix socket holds some 200
-        // answers, however short they are.
+        // 16 MiB of requests per connection, and 16 KiB of answers. A Unix socket holds some 200
+        // answers, no matter how short they are.
         let loads = [
             (service.tcp(), 2048),
             (service.tcp(), 2048),

@@ -1,5 +1,4 @@
-//! Objects into files, or into nothing; interruptions; and what is refused before anything is
-//! fetched.
+//! Objects into files, or into nothing; interruptions; and refusals before anything is fetched.
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,7 +10,7 @@ use crate::support::{Draw, folder, wait_until};
 use crate::tools::{Conduct, Server};
 use crate::tools::{get, limited, names, run, start, wait};
 
-/// Bytes that no two places share by chance.
+/// Bytes in which no two positions agree except by chance.
 fn noise(len: usize) -> Vec<u8> {
     let mut draw = Draw(len as u64);
     let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| draw.next().to_le_bytes()).collect();
@@ -66,7 +65,7 @@ fn objects_become_files() {
     assert_eq!((line["bytes"].as_u64(), line["error"].as_str()), (Some(0), None));
     assert_eq!(ended.line("local file")["pool"], "skip");
 
-    // Once more, over the files that are there, without pool and ranges.
+    // Once more, replacing the files, without a pool and without ranges.
     let ended = run(&[&*words[0], "-o", &words[5], "--json", "--no-ranges"]).assert_code(0);
     let line = ended.line("large.bin");
     assert_eq!((line["pool"].as_str(), line["ranges"].as_u64()), (Some("off"), Some(1)));
@@ -86,7 +85,7 @@ fn endpoint_and_credentials_come_from_the_environment() {
         .env("AWS_ENDPOINT", server.url("").trim_end_matches('/'))
         .env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
-    // Plain HTTP is for whoever says so.
+    // Plain HTTP must be allowed explicitly.
     let refused = wait(start(command)).assert_code(1);
     assert!(
         refused.stderr.contains(words[0]) && refused.stderr.contains("AWS_ALLOW_HTTP=true"),
@@ -113,7 +112,8 @@ fn endpoint_and_credentials_come_from_the_environment() {
 #[test]
 fn without_a_folder_it_is_measured() {
     let server = Server::start([("one.bin", Conduct::Right, noise(2 << 20))]);
-    // Many times the same, through two buffers: whoever finds none waits for one.
+    // The same object many times, through two buffers: a download that finds no buffer waits for
+    // one.
     let mut words = vec![server.url("one.bin"); 12];
     words.extend(["--buffer-pool-size", "2", "--concurrency", "64"].map(str::to_owned));
     let ended = run(&words).assert_code(0);
@@ -126,7 +126,7 @@ fn without_a_folder_it_is_measured() {
 }
 
 #[test]
-fn a_failed_object_ends_nobody_elses() {
+fn a_failed_object_leaves_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start([
         ("first", Conduct::Right, noise(1000)),
@@ -197,13 +197,13 @@ fn a_file_that_cannot_be_written_is_a_failed_object() {
         ended.stderr.contains(&server.url("taken")) && ended.stderr.contains("Is a directory"),
         "{ended:?}"
     );
-    // It was fetched, and that is measured.
+    // The object was fetched, and that is measured.
     let line = ended.line("/taken");
     assert_eq!((line["bytes"].as_u64(), line["error"].is_string()), (Some(10), true));
     assert_eq!(names(folder.path()), ["free", "taken"]);
 }
 
-/// Threads of this name that a process has.
+/// The number of threads of this name in a process.
 fn count_threads(process: u32, wanted: &str) -> usize {
     let threads =
         std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
@@ -221,7 +221,7 @@ fn an_interruption_leaves_whole_files_only() {
             ("stalled", Conduct::Stall, vec![2; 100_000]),
             ("never", Conduct::Right, vec![3; 1000]),
         ]);
-        // One object at a time, so that the last one doesn't begin.
+        // One object at a time, so that the last one isn't started.
         let out = folder.path().display().to_string();
         let urls = ["whole", "stalled", "never"].map(|path| server.url(path));
         let child = start(get(&[
@@ -250,7 +250,7 @@ fn connecting_is_interrupted_too() {
     let folder = folder();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
-    // Nobody accepts, and the line of those who wait is full.
+    // Nothing accepts, and the queue of waiting connections is full.
     rustix::net::listen(&listener, 0).unwrap();
     let _first = UnixStream::connect(&socket).unwrap();
     let to = socket.display().to_string();
@@ -273,7 +273,7 @@ fn names_that_clash_are_refused_before_anything_is_fetched() {
         refused(get(&[&*first, &server.url(path), "-o", &out]), 2, &[&server.url(path)]);
     }
     assert_eq!((server.requests(), names(folder.path()).len()), (0, 0));
-    // Without files nothing clashes.
+    // Without files no names can clash.
     run(&[first, second]).assert_code(0);
 }
 

@@ -1,5 +1,5 @@
-//! `--ingest`: vectors of objects in a real service; and services that violate the protocol, each of
-//! which must fail the object and be named.
+//! `--ingest`: vectors of objects in a real service; and services that violate the protocol, each
+//! of which must make the object fail and be named.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -27,12 +27,12 @@ fn vectors_of_every_format_are_in_the_segments() {
     let server = Server::start([
         ("digits.fvecs", Conduct::Right, fvecs(&digits, DIM)),
         ("digits.arrow", Conduct::Right, arrow_file(&digits, DIM)),
-        // By its first bytes, whatever its name.
+        // Recognised by its first bytes, not by its name.
         ("stream", Conduct::Right, arrow_stream(&digits, DIM)),
     ]);
     let npy = digits_npy().display().to_string();
     let urls = ["digits.fvecs", "digits.arrow", "stream"].map(|path| server.url(path));
-    let to = process.said("tcp").unwrap().to_owned();
+    let to = process.ready_value("tcp").unwrap().to_owned();
     let ended =
         run(&[&*npy, &urls[0], &urls[1], &urls[2], "--ingest", &to, "--json"]).assert_code(0);
     assert_eq!(ended.lines().len(), 4);
@@ -139,24 +139,24 @@ fn what_no_service_takes_says_what_to_do() {
     assert!(data::ids(&service.data(), 4).is_empty());
 }
 
-/// Frames of the object that is sent: one vector each.
+/// Frames of the object: one vector each.
 const FRAMES: usize = 3;
 
-/// A service that reads one frame of a vector of dimension 1, does `answer`, and keeps the
-/// connection or lets it go.
-fn falsely(keep: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
+/// A service that reads one frame with a vector of dimension 1, calls `answer`, and keeps the
+/// connection open or closes it.
+fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
-        let mut kept = Vec::new();
+        let mut open = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut frame =
                 vec![0; Limits { dim: 1, max_vectors: 1 }.frame_bytes_max(Mode::Header)];
             if stream.read_exact(&mut frame).is_ok() {
                 answer(&mut stream);
             }
-            if keep {
-                kept.push(stream);
+            if keep_open {
+                open.push(stream);
             }
         }
     });
@@ -186,7 +186,7 @@ fn wrong_answers_fail_the_object() {
         (Vec::new(), "ended with 1 frames unanswered"),
     ];
     for (bytes, expected) in cases {
-        let to = falsely(false, move |stream| stream.write_all(&bytes).unwrap());
+        let to = false_service(false, move |stream| stream.write_all(&bytes).unwrap());
         let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
             .assert_code(1);
         assert!(
@@ -200,9 +200,9 @@ fn wrong_answers_fail_the_object() {
 #[test]
 fn what_was_answered_before_the_end_is_counted() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
-    let to = falsely(false, |stream| {
+    let to = false_service(false, |stream| {
         stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
-        // The others are read, so that closing isn't a reset.
+        // The other frames are read, so that closing the connection isn't a reset.
         stream.read_exact(&mut [0; 2 * 20]).unwrap();
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
@@ -219,10 +219,10 @@ fn what_was_answered_before_the_end_is_counted() {
 #[test]
 fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
-    let to = falsely(false, |stream| {
+    let to = false_service(false, |stream| {
         stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
         stream.read_exact(&mut [0; 2 * 20]).unwrap();
-        // By then the service knows no sequence any more.
+        // At that point the service no longer knows the sequence of the frame.
         stream.write_all(&answered(Status::Busy, 0, &[])).unwrap();
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
@@ -237,13 +237,14 @@ fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
 }
 
 #[test]
-fn a_deaf_service_is_given_up_or_interrupted() {
+fn a_deaf_service_times_out_or_is_interrupted() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
-    let to = falsely(true, |_| ());
+    let to = false_service(true, |_| ());
     let url = server.url("a.npy");
     let ended = run(&[&*url, "--ingest", &to, "--timeout", "300ms"]).assert_code(1);
     assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
-    // One that stops reading in the middle of a frame that no socket holds.
+    // A service that stops reading in the middle of a frame that is larger than the sockets'
+    // buffers.
     let folder = folder();
     let large = folder.path().join("large.npy");
     std::fs::write(&large, npy(&vec![1.0; 8 << 20], 1 << 12)).unwrap();
@@ -252,16 +253,17 @@ fn a_deaf_service_is_given_up_or_interrupted() {
         .assert_code(1);
     assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
 
-    let told = folder.path().join("told");
-    let to = falsely(true, {
-        let told = told.clone();
-        move |_| std::fs::write(&told, "it has a frame").unwrap()
+    let received = folder.path().join("received");
+    let to = false_service(true, {
+        let received = received.clone();
+        move |_| std::fs::write(&received, "it has a frame").unwrap()
     });
     let child = start(get(&[&*url, "--ingest", &to]));
-    wait_until("a frame is sent", || told.exists());
+    wait_until("a frame is sent", || received.exists());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ended = wait(child).assert_code(130);
-    // What the service may have is said, so that nobody sends it twice unawares.
+    // The error says how many vectors the service may have, so that the operator doesn't
+    // unknowingly send them twice.
     for part in [
         "interrupted when 3 of its vectors were sent and 0 answered",
         "interrupted: 0 of 1 objects",

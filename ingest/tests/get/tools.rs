@@ -23,7 +23,7 @@ use slipring_ingest::load::Rows;
 use crate::support::PATIENCE;
 use crate::support::process::BINARY;
 
-/// `slipring get` with these words, and nothing of our own environment's storage.
+/// `slipring get` with these words, without the variables for storage in our own environment.
 pub fn get<S: AsRef<str>>(words: &[S]) -> Command {
     let mut command = Command::new(BINARY);
     command.arg("get").args(words.iter().map(AsRef::as_ref));
@@ -38,7 +38,7 @@ pub fn get<S: AsRef<str>>(words: &[S]) -> Command {
     command
 }
 
-/// The same command, from a shell that has said this first.
+/// The same command, run by a shell after this line.
 pub fn limited(shell: &str, command: Command) -> Command {
     let mut limited = Command::new("sh");
     limited
@@ -48,7 +48,7 @@ pub fn limited(shell: &str, command: Command) -> Command {
     limited
 }
 
-/// A run that is over.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -62,7 +62,7 @@ impl Ended {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The line about the object whose URL ends so.
+    /// The line about the object whose URL ends with `url`.
     #[track_caller]
     pub fn line(&self, url: &str) -> Value {
         let found: Vec<Value> = self
@@ -86,7 +86,7 @@ pub fn start(mut command: Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits for the end.
+/// Waits for the end of the process.
 #[track_caller]
 pub fn wait(child: Child) -> Ended {
     let pid = Pid::from_child(&child);
@@ -101,7 +101,7 @@ pub fn wait(child: Child) -> Ended {
     Ended { code: status.code(), stdout: text(&stdout), stderr: text(&stderr) }
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 #[track_caller]
 pub fn run<S: AsRef<str>>(words: &[S]) -> Ended {
     wait(start(get(words)))
@@ -120,22 +120,22 @@ pub fn names(folder: &Path) -> Vec<String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conduct {
     Right,
-    /// Half of every body, then the end of the connection.
+    /// Sends half of every body, then closes the connection.
     Cut,
-    /// Half of every body, then nothing.
+    /// Sends half of every body, then nothing.
     Stall,
 }
 
 pub struct Server {
     address: SocketAddr,
-    /// Requests whose answer has begun.
+    /// Number of requests whose answer has begun.
     requests: Arc<AtomicUsize>,
 }
 
 type Objects = BTreeMap<&'static str, (Conduct, Vec<u8>)>;
 
 impl Server {
-    /// Serves these objects by their paths, without the slash in front.
+    /// Serves these objects by their paths, which have no leading slash.
     pub fn start<const N: usize>(objects: [(&'static str, Conduct, Vec<u8>); N]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -145,7 +145,7 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (objects, counter) = (Arc::clone(&objects), Arc::clone(&counter));
-                // A client that goes away ends its thread, and nothing else.
+                // A client that disconnects ends its own thread only.
                 thread::spawn(move || serve(stream, &objects, &counter));
             }
         });
@@ -209,7 +209,7 @@ fn serve(stream: TcpStream, objects: &Objects, requests: &AtomicUsize) -> std::i
 }
 
 pub const DIM: usize = 64;
-/// As examples/data/README.md says.
+/// The figures of examples/data/README.md.
 pub const DIGITS: u64 = 1797;
 pub const DIGITS_SUM: f64 = 561_718.0;
 
@@ -217,7 +217,7 @@ pub fn digits_npy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data/digits-64.npy")
 }
 
-/// The digits' components.
+/// The components of the digits.
 pub fn digits() -> Vec<f32> {
     let rows = Rows::from_npy(&fs::read(digits_npy()).unwrap(), DIM as u32).unwrap();
     rows.bytes().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()

@@ -1,8 +1,8 @@
 //! Limits of the system: descriptors, memory, huge pages, CPUs, and a full disk. On a full disk the
 //! service holds back its clients, loses nothing, and ends by its deadline.
 //!
-//! The full disk is a tmpfs of 8 MiB, where mounting is allowed. The file size limit, which needs no
-//! privilege, is tested everywhere.
+//! The full disk is a tmpfs of 8 MiB, where mounting is allowed. The file size limit, which needs
+//! no privilege, is tested everywhere.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::support::data::on_small_disk;
 use crate::support::process::{BINARY, Place, Process, refused, serve, serve_in_shell, words};
 use crate::support::{data, folder, vector, wait_until, within};
 
-/// A connection that may be refused for lack of a place: whether it is served.
+/// Whether a connection is served; it may be closed because the service has too many.
 fn is_served(client: &mut Client) -> bool {
     client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok()
         && !client.bytes_of_answer().is_empty()
 }
 
-/// Idle clients take every descriptor they can get. Those of the sink they don't get, so whoever
-/// has a place is served.
+/// Idle clients take every descriptor that they can get, but not those of the sink. So every
+/// accepted client is served.
 #[test]
 fn idle_clients_leave_the_sink_its_descriptors() {
     within(Duration::from_secs(60), || {
@@ -33,7 +33,7 @@ fn idle_clients_leave_the_sink_its_descriptors() {
         let mut clients: Vec<Client> = (0..100).map(|_| Client::count(&address, 4)).collect();
         let served = clients.iter_mut().map(is_served).filter(|served| *served).count();
         assert!((20..64).contains(&served), "{served} of 100 were served");
-        // More rows than memory holds: segments are opened, completed and opened again.
+        // More rows than the memory holds: segments are opened, completed and opened again.
         let vectors: Vec<f32> = (0..64).flat_map(|id| vector(4, id)).collect();
         for _ in 0..600 {
             clients[0].send(0, &vectors);
@@ -48,8 +48,8 @@ fn idle_clients_leave_the_sink_its_descriptors() {
     });
 }
 
-/// The limit sinks below what is open while it runs. Accepting pauses, without spinning and without
-/// an end, and goes on when there is room again.
+/// The limit is lowered below the number of open descriptors while the service runs. Accepting
+/// pauses, without spinning and without ending, and continues once there is room again.
 #[test]
 fn no_descriptor_left_is_waited_out() {
     within(Duration::from_secs(60), || {
@@ -78,7 +78,7 @@ fn no_descriptor_left_is_waited_out() {
         drop((first, waiting));
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections")), (Some(0), 51), "{ended:?}");
-        // Pauses of a tenth of a second each; a spinning thread counts none or thousands.
+        // A pause takes a tenth of a second. A spinning thread would count none or thousands.
         let pauses = ended.total("accept_pauses");
         let most = 2 + paused.as_millis() as u64 / 50;
         assert!((1..=most).contains(&pauses), "{pauses} pauses in {paused:?}");
@@ -94,7 +94,7 @@ fn ten_thousand_connections_opened_and_dropped() {
             let Address::Tcp(address) = process.tcp() else { unreachable!("it listens on TCP") };
             for connection in 0..5_000u32 {
                 let stream = std::net::TcpStream::connect(address).unwrap();
-                // Some with half a frame, some with a reset.
+                // Some connections send half a frame, some end with a reset.
                 if connection % 3 == 0 {
                     let _sent = std::io::Write::write(&mut &stream, &[1, 0, 0, 0, 9]);
                 }
@@ -137,21 +137,22 @@ fn memory_beyond_a_limit_is_refused_by_its_name() {
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
 }
 
-/// The limit of its memory sinks while it runs: what is mapped so far goes round, who needs more
-/// than that waits, and is answered when there is memory again. A frame that can't be kept takes
-/// the place of the one that has waited longest.
+/// The limit of memory is lowered while the service runs. Mapped buffers are reused. A client that
+/// needs more than those waits, and is answered once there is memory again. A frame that finds no
+/// carry buffer replaces the one that has waited longest.
 #[test]
 fn memory_that_is_refused_later_is_waited_out() {
     within(Duration::from_secs(60), || {
         // One output and three carry buffers are mapped at the start.
         let place = Place::new();
-        let words = "--sink null --dim 1 --max-vectors 65535 --in-flight 16 --pool 32MiB --carry-bytes 64MiB";
+        let words = "--sink null --dim 1 --max-vectors 65535 --in-flight 16 --pool 32MiB \
+            --carry-bytes 64MiB";
         let mut process = Process::start(serve(&place.words(words)));
         let address = process.tcp();
         let mut other = Client::count(&address, 1);
         other.send(0, &[1.0]);
         assert!(other.answer().is_ok());
-        // Its output holds what it doesn't read.
+        // Its output buffer holds the answers that it doesn't read.
         let mut deaf = Client::count(&address, 1);
         let mut late: Vec<Client> = (0..5).map(|_| Client::header(&address, 1)).collect();
         let request = deaf.request(0, &vec![1.0; 65_535]);
@@ -180,8 +181,8 @@ fn memory_that_is_refused_later_is_waited_out() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
         assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
-        // It asks fifty times a second, for answers and for frames; a spinning thread does it
-        // thousands of times.
+        // The service asks for memory fifty times a second, for answers and for frames. A spinning
+        // thread would ask thousands of times.
         let refusals = ended.total("memory_refusals");
         let most = 100 + refused.as_millis() as u64 / 5;
         assert!((3..=most).contains(&refusals), "{refusals} refusals in {refused:?}");
@@ -190,7 +191,7 @@ fn memory_that_is_refused_later_is_waited_out() {
 
 #[test]
 fn huge_pages_that_are_required_and_absent_are_named() {
-    // Those that lie ready, and those that the kernel would make.
+    // Free huge pages, and those that the kernel would make on demand.
     let pages = ["free_hugepages", "nr_overcommit_hugepages"].map(|name| {
         let path = format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{name}");
         std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0u64)
@@ -200,7 +201,7 @@ fn huge_pages_that_are_required_and_absent_are_named() {
     let place = Place::new();
     let pool = format!("--pages require-2m --pool {}MiB", (pages + 8) * 2);
     refused(serve(&place.words(&pool)), 1, &["nr_hugepages"]);
-    // Preferred, they are done without.
+    // When huge pages are only preferred, the service starts without them.
     assert_eq!(Process::start(serve(&place.words("--pages prefer-2m"))).stop().code, Some(0));
 }
 
@@ -214,28 +215,29 @@ fn cpus_that_do_not_exist_are_usage() {
     refused(serve(&place.words("--cpus x")), 2, &["--cpus"]);
 }
 
-/// Sends single vectors until the service stops reading. How many requests that were, and the bytes
-/// of the last one that it didn't take.
+/// Sends single vectors until the service stops reading. Returns the number of requests, and the
+/// bytes of the last one that weren't sent.
 fn send_until_stopped(client: &mut Client) -> (u32, Vec<u8>) {
-    let (mut sent, mut last, mut rest) = (0, Instant::now(), Vec::new());
+    let (mut sent, mut last, mut unsent) = (0, Instant::now(), Vec::new());
     let until = Instant::now() + Duration::from_secs(30);
     while last.elapsed() < Duration::from_secs(1) {
         assert!(Instant::now() < until, "{sent} requests, and the service still reads");
-        while rest.len() < 4096 {
-            rest.extend(client.request(0, &vector(4, sent)));
+        while unsent.len() < 4096 {
+            unsent.extend(client.request(0, &vector(4, sent)));
             sent += 1;
         }
-        let some = client.send_some(&rest);
-        rest.drain(..some);
+        let some = client.send_some(&unsent);
+        unsent.drain(..some);
         if some > 0 {
             last = Instant::now();
         }
         assert!(client.take_answers().iter().all(|answer| answer.is_ok()));
     }
-    (sent, rest)
+    (sent, unsent)
 }
 
-/// The disk stays full: what is missing is said, what was written is whole.
+/// The disk stays full: the totals say how many vectors are missing, and the segments that were
+/// written are complete.
 #[test]
 fn a_disk_that_stays_full_ends_with_the_number() {
     on_small_disk(8, |disk| {
@@ -256,7 +258,7 @@ fn a_disk_that_stays_full_ends_with_the_number() {
     });
 }
 
-/// Rows that lie in the sink's memory when the disk fills: the last segment can't even be created.
+/// Rows are in the sink's memory when the disk fills up: the last segment can't even be created.
 #[test]
 fn a_disk_that_is_full_at_the_end_ends_with_the_number() {
     on_small_disk(8, |disk| {
@@ -275,21 +277,21 @@ fn a_disk_that_is_full_at_the_end_ends_with_the_number() {
     });
 }
 
-/// Space comes back while it serves: everything goes on, in order. Nobody reads its complaints, and
-/// that is no failure either.
+/// Space is freed while the service runs: everything continues, in order. Its notices aren't read,
+/// which is no failure either.
 #[test]
 fn a_disk_with_space_again_loses_nothing() {
     on_small_disk(8, |disk| {
         disk.leave(200 << 10);
-        // A Unix socket's buffers don't grow, so that all that is sent fits the disk.
+        // The buffers of a Unix socket don't grow, so everything sent fits on the disk.
         let folder = folder();
         let socket = folder.path().join("socket");
         let more = format!("--in-flight 64 --unix {}", socket.display());
         let mut process = Process::start_unheard(serve(&words(disk.path(), &more)));
         let mut client = Client::count(&Address::Unix(socket), 4);
-        let (mut sent, rest) = send_until_stopped(&mut client);
+        let (mut sent, unsent) = send_until_stopped(&mut client);
         disk.free();
-        client.send_bytes(&rest);
+        client.send_bytes(&unsent);
         for _ in 0..100 {
             client.send(0, &vector(4, sent));
             sent += 1;
@@ -306,7 +308,7 @@ fn a_disk_with_space_again_loses_nothing() {
     });
 }
 
-/// Space comes back while it drains, later than a sink would be patient by itself.
+/// Space is freed while the service drains, later than the sink would wait by itself.
 #[test]
 fn a_disk_with_space_again_in_time_is_a_clean_stop() {
     on_small_disk(8, |disk| {
@@ -327,7 +329,7 @@ fn a_disk_with_space_again_in_time_is_a_clean_stop() {
     });
 }
 
-/// A limit of file sizes refuses as a full disk does; it doesn't kill.
+/// A limit of file sizes makes writes fail as a full disk does; it doesn't kill the service.
 #[test]
 fn a_file_size_limit_stops_reading_until_it_is_raised() {
     within(Duration::from_secs(90), || {
@@ -335,10 +337,10 @@ fn a_file_size_limit_stops_reading_until_it_is_raised() {
         let words = words(folder.path(), "--in-flight 64");
         let mut process = Process::start(serve_in_shell("ulimit -S -f 100", &words));
         let mut client = Client::count(&process.tcp(), 4);
-        let (sent, rest) = send_until_stopped(&mut client);
+        let (sent, unsent) = send_until_stopped(&mut client);
         assert!(process.is_running(), "{:?}", process.wait());
         process.limit(Resource::Fsize, None);
-        client.send_bytes(&rest);
+        client.send_bytes(&unsent);
         client.end_sending();
         while client.answer_or_end().is_some_and(|answer| answer.is_ok()) {}
         let ended = process.stop();
@@ -352,9 +354,9 @@ fn a_file_size_limit_stops_reading_until_it_is_raised() {
     });
 }
 
-/// A disk that fails, not one that is full: a failed sync can't be repaired by asking again. The
-/// service ends by itself and says what is missing. The failure comes from strace, where that is
-/// there and may trace.
+/// A disk that fails instead of being full: a failed sync can't be repaired by another one. The
+/// service ends by itself and says how many vectors are missing. strace causes the failure, where
+/// it is installed and may trace.
 #[test]
 fn a_disk_that_fails_ends_the_service() {
     let strace = |more: &[&str]| {
@@ -382,7 +384,7 @@ fn a_disk_that_fails_ends_the_service() {
         command.args(words(folder.path(), "--segment-bytes 1").split(' '));
         let mut process = Process::start(command);
         let mut client = Client::count(&process.tcp(), 4);
-        // More than a batch of rows, so that a segment has to be completed.
+        // More rows than one batch, so that a segment is completed.
         let request = client.request(0, &vector(4, 1).repeat(64));
         for _ in 0..300 {
             if client.try_send_bytes(&request).is_err() {
@@ -395,7 +397,7 @@ fn a_disk_that_fails_ends_the_service() {
         assert!(said.iter().all(|words| ended.stdout.contains(words)), "{ended:?}");
         assert!(
             !ended.stdout.contains("late: "),
-            "it waited for a stage that nobody polls: {ended:?}"
+            "it waited for a stage that is no longer polled: {ended:?}"
         );
     });
 }

@@ -1,4 +1,4 @@
-//! The service as a process: exit codes, signals, limits, disks and what stands in its way.
+//! The service as a process: exit codes, signals, limits, disks, and conflicts with other services.
 
 #[path = "../support/mod.rs"]
 mod support;

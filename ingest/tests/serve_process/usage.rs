@@ -1,5 +1,5 @@
-//! Refusals: wrong usage with exit code 2 and the name of the option; folders that can't be used, and
-//! ports and sockets that are in use, with exit code 1.
+//! Refusals: with exit code 2 and the name of the option for wrong usage; with exit code 1 for
+//! folders that can't be used, and for ports and sockets that are in use.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -27,7 +27,7 @@ fn what_no_memory_could_hold_is_usage() {
             &["--slots", "--max-vectors"],
         ),
         ("--reclaim overwrite --slots 4096 --pool 64KiB", &["--pool", "at least"]),
-        // A node that isn't there, with those that are.
+        // A node that doesn't exist: the error names those that do.
         ("--node 99999", &["--node 99999", "choose one of [0"]),
     ];
     for (words, names) in cases {
@@ -82,12 +82,12 @@ fn figures_that_are_none_are_usage() {
         println!("{option} {bad}");
         refused(serve(&place.words(&format!("{option} {bad}"))), 2, &[option]);
     }
-    // Each fits, but their product doesn't.
+    // Each value is legal, but their product isn't.
     refused(serve(&place.words("--dim 65535 --max-vectors 65535")), 2, &["max-vectors"]);
 }
 
-/// Every machine has node 0: it is taken, and the report of each lane names it where the kernel
-/// knows nodes at all.
+/// Every machine has node 0: it is accepted, and the report of each lane names it if the kernel
+/// supports nodes.
 #[test]
 fn a_node_that_is_there_is_reported() {
     within(Duration::from_secs(60), || {
@@ -137,7 +137,7 @@ fn folders_that_cannot_be_used_are_refused() {
     });
 }
 
-/// A start goes on where the last one ended: sequences continue, and no file is touched again.
+/// A start continues where the last run ended: sequences continue, and no file is changed.
 #[test]
 fn a_restart_adds_segments_and_overwrites_none() {
     within(Duration::from_secs(60), || {
@@ -169,8 +169,8 @@ fn a_restart_adds_segments_and_overwrites_none() {
     });
 }
 
-/// Killed in the middle, it leaves an unfinished segment, which is kept aside; complete ones stay
-/// as they are.
+/// A killed service leaves an unfinished segment, which is renamed and kept. Complete segments stay
+/// unchanged.
 #[test]
 fn a_start_after_a_crash_keeps_what_it_finds() {
     within(Duration::from_secs(60), || {
@@ -205,11 +205,11 @@ fn a_port_in_use_is_refused_with_any_number_of_lanes() {
         for (first, second) in [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")] {
             let (place, other) = (Place::new(), Place::new());
             let mut process = Process::start(serve(&place.words(&format!("--lanes {first}"))));
-            let port = process.said("tcp").unwrap();
+            let port = process.ready_value("tcp").unwrap();
             let words = other.words(&format!("--listen {port} --lanes {second}"));
             refused(serve(&words), 1, &["--listen", port, "choose another port"]);
             assert_eq!(process.stop().code, Some(0));
-            // And when the first is gone, the port is free at once.
+            // Once the first has ended, the port is free immediately.
             assert_eq!(Process::start(serve(&words)).stop().code, Some(0));
         }
     });
@@ -220,7 +220,7 @@ fn addresses_that_make_no_sense_are_usage() {
     let place = Place::new();
     for address in ["nonsense", "127.0.0.1", "127.0.0.1:99999", "no such host:1"] {
         let mut command = serve(&words_without_listen(&place));
-        // With a space in it, it is no word of ours.
+        // This address contains a space, so it can't be one of our words.
         command.args(["--listen", address]);
         refused(command, 2, &["--listen"]);
     }
@@ -232,7 +232,7 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_refused() {
         let (place, other) = (Place::new(), Place::new());
         let socket = place.folder.path().join("socket");
         let more = format!("--unix {}", socket.display());
-        // Killed: its socket stays behind.
+        // A killed service leaves its socket.
         let mut killed = Process::start(serve(&place.words(&more)));
         killed.signal(rustix::process::Signal::KILL);
         assert_eq!(killed.wait().code, None);
@@ -242,7 +242,7 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_refused() {
         client.send(0, &vector(4, 1));
         assert!(client.answer().is_ok());
         refused(serve(&other.words(&more)), 1, &["--unix", "another service listens there"]);
-        // Asking did no harm.
+        // The attempt of the second service does no harm.
         client.send(0, &vector(4, 2));
         assert!(client.answer().is_ok());
         assert_eq!(process.stop().code, Some(0));
@@ -250,8 +250,8 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_refused() {
     });
 }
 
-/// A service that hangs with a full queue of connections is alive, and whoever asks doesn't hang
-/// with it.
+/// A service that hangs with a full queue of connections is alive, and a service that wants its
+/// socket doesn't hang with it.
 #[test]
 fn a_unix_socket_with_a_full_queue_is_refused() {
     within(Duration::from_secs(60), || {
@@ -266,12 +266,12 @@ fn a_unix_socket_with_a_full_queue_is_refused() {
     });
 }
 
-/// A socket that doesn't let us ask may well be alive.
+/// A socket that we can't connect to may belong to a running service.
 #[test]
 fn a_unix_socket_of_somebody_else_is_left_alone() {
     let place = Place::new();
     let socket = place.folder.path().join("socket");
-    // A datagram socket answers a stream with "wrong type", for root as well.
+    // Connecting a stream to a datagram socket fails with "wrong type", for root too.
     let _theirs = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
     refused(
         serve(&place.words(&format!("--unix {}", socket.display()))),
@@ -297,8 +297,8 @@ fn a_regular_file_is_no_unix_socket() {
     refused(serve(&place.words(&long)), 1, &["--unix"]);
 }
 
-/// Somebody removed the socket and another service took its place: the end of the first leaves it
-/// alone.
+/// The socket was removed and another service has one at the same path. The end of the first
+/// service doesn't remove it.
 #[test]
 fn the_socket_of_a_successor_stays() {
     within(Duration::from_secs(60), || {

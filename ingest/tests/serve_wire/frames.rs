@@ -1,5 +1,5 @@
-//! Frames: wherever the border of a receive or of a chunk falls, the answer is the same. Frames that
-//! no server accepts are answered as the protocol says, are counted, and harm no other connection.
+//! Frames: the answer doesn't depend on where a receive or a chunk ends. Frames that no server
+//! accepts are answered as the protocol says, are counted, and harm no other connection.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::service::Service;
 use crate::support::{Draw, data, score, vector, within};
 
 /// Long enough for the service to receive what was sent, so that the pieces arrive one by one. If
-/// it is too short, a test shows less and still passes.
+/// it is too short, the test shows less and still passes.
 const PIECE_PAUSE: Duration = Duration::from_millis(1);
 
 #[test]
@@ -24,7 +24,7 @@ fn a_frame_may_break_at_every_byte() {
             let mut client = Client::new(&service.tcp(), mode, 3);
             let length = client.request(0, &vector(3, 0)).len();
             for border in 0..=length {
-                // Three frames in two pieces: the border falls into the second.
+                // Three frames in two pieces: the border is in the second frame.
                 let mut bytes = Vec::new();
                 for id in sent..sent + 3 {
                     bytes.extend(client.request(id.into(), &vector(3, id)));
@@ -63,7 +63,7 @@ fn a_frame_may_come_byte_by_byte() {
             let mut quick = service.count();
             for byte in slow.request(7, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) {
                 slow.send_bytes(&[byte]);
-                // A client that takes its time takes nobody else's.
+                // A slow client doesn't delay others.
                 quick.send(0, &vector(3, 5));
                 assert_eq!(quick.answer().scores, [score(3, 5)]);
             }
@@ -89,7 +89,7 @@ fn frames_may_cross_the_ends_of_chunks() {
                     .collect();
                 let bytes: Vec<u8> =
                     requests.iter().flat_map(|vectors| client.request(3, vectors)).collect();
-                let mut writer = client.twin();
+                let mut writer = client.second_handle();
                 let seed = draw.next();
                 let sender = std::thread::spawn(move || {
                     let (mut at, mut draw) = (0, Draw(seed));
@@ -121,8 +121,8 @@ fn frames_may_cross_the_ends_of_chunks() {
     });
 }
 
-/// Half a frame and then the end: it is dropped without an answer, whatever came before is
-/// answered.
+/// Half a frame and then the end: the frame is dropped without an answer, and everything before it
+/// is answered.
 #[test]
 fn half_a_frame_at_the_end_is_dropped() {
     within(Duration::from_secs(60), || {
@@ -145,9 +145,9 @@ fn half_a_frame_at_the_end_is_dropped() {
     });
 }
 
-/// Half a frame and then nothing: it waits, and holds no memory of the pool.
+/// Half a frame and then nothing: the frame waits, and holds no memory of the pool.
 #[test]
-fn half_frames_that_wait_hold_up_nobody() {
+fn half_frames_that_wait_delay_no_other_client() {
     within(Duration::from_secs(60), || {
         let mut service =
             Service::start(16, "--max-vectors 8 --pool 8KiB --slots 4 --carry-bytes 4MiB");
@@ -172,7 +172,7 @@ fn half_frames_that_wait_hold_up_nobody() {
 
 const DIM: u32 = 4;
 
-/// A header-mode header with these fields; version 1 and no flags unless `bytes_2_3` say otherwise.
+/// A header of header mode with these fields; `bytes_2_3` are the version and the flags.
 fn header(bytes_2_3: [u8; 2], n: u16, dim: u16, sequence: u64) -> Vec<u8> {
     let mut bytes = b"SR".to_vec();
     bytes.extend(bytes_2_3);
@@ -182,7 +182,7 @@ fn header(bytes_2_3: [u8; 2], n: u16, dim: u16, sequence: u64) -> Vec<u8> {
     bytes
 }
 
-/// What is sent, what status it gets with which sequence, and whether the connection lives on.
+/// Name, bytes, status and sequence of the answer, and whether the connection continues.
 fn cases() -> Vec<(&'static str, Vec<u8>, Status, u64, bool)> {
     let with_payload = |mut head: Vec<u8>, floats: usize| {
         head.extend(std::iter::repeat_n(1.0f32.to_le_bytes(), floats).flatten());
@@ -229,7 +229,8 @@ fn each_bad_frame_is_answered_by_its_status() {
         let mut good = 0;
         for (what, bytes, status, sequence, lives) in cases() {
             let mut client = service.header();
-            // Good ones around it: order holds, and the refused one leaves nothing behind.
+            // Good requests before and after it: the order is kept, and the refused one leaves
+            // nothing.
             client.send(1, &vector(4, good));
             client.send_bytes(&bytes);
             let answer = client.answer();
@@ -262,8 +263,8 @@ fn each_bad_frame_is_answered_by_its_status() {
     });
 }
 
-/// The sum of large components may be infinite without one of them being so: such vectors are
-/// taken, and that sum is their score.
+/// The sum of large components may be infinite although each of them is finite. Such vectors are
+/// accepted, and that sum is their score.
 #[test]
 fn large_components_are_taken() {
     within(Duration::from_secs(60), || {
@@ -298,7 +299,8 @@ fn count_mode_refuses_with_zero() {
     within(Duration::from_secs(60), || {
         let mut service = Service::start(DIM, "--max-vectors 8");
         let mut client = service.count();
-        // Refused and alive: no vector, NaN, infinity; in one write with good ones.
+        // Refused while the connection continues: no vector, NaN, infinity; in one write with good
+        // requests.
         let mut bytes = vec![0; 4];
         for value in [1.0, f32::NAN, 2.0, f32::INFINITY] {
             bytes.extend(client.request(0, &[value, 0.0, 0.0, 0.0]));
@@ -323,9 +325,10 @@ fn count_mode_refuses_with_zero() {
     });
 }
 
-/// Whatever comes, the service answers by the protocol or closes, and goes on for everybody else.
+/// To any bytes the service answers by the protocol or closes the connection, and it continues to
+/// serve all others.
 #[test]
-fn random_bytes_hurt_nobody() {
+fn random_bytes_harm_no_other_connection() {
     within(Duration::from_secs(120), || {
         let mut service = Service::start(DIM, "--max-vectors 8 --slots 16 --pool 32KiB");
         let mut neighbour = service.header();
@@ -344,7 +347,7 @@ fn random_bytes_hurt_nobody() {
                 }
             }
             client.end_sending();
-            // `bytes_of_answer` fails on bytes that are no answer.
+            // `bytes_of_answer` fails if the bytes aren't an answer.
             client.mode = if bytes.len() < 4 || bytes[2..4] == [0, 0] || bytes[..2] != *b"SR" {
                 Mode::Count
             } else {
@@ -369,7 +372,7 @@ fn random_bytes_hurt_nobody() {
     });
 }
 
-/// Good frames, some of them with a byte changed, cut short or with noise between them.
+/// Good frames, some with a changed byte, some cut short, some with noise after them.
 fn random_frames(client: &Client, draw: &mut Draw) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..draw.below(8) {

@@ -1,4 +1,4 @@
-//! The service's options, one by one: each answers the same questions rightly.
+//! The options of the service, one by one: with each the answers are correct.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{Draw, data, within};
 
 const DIM: usize = 33;
 
-/// Small integers, so that every order of adding gives the same figure.
+/// Small integers, so that the order of additions doesn't change the sum.
 fn vectors(draw: &mut Draw) -> Vec<f32> {
     let count = 1 + draw.below(8) as usize;
     (0..count * DIM).map(|_| draw.below(200) as f32 - 100.0).collect()
@@ -30,8 +30,8 @@ fn expected(words: &str, vectors: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Requests, a few at a time, over every kind of connection; the rows that were sent to each lane
-/// can't be told apart, so they are compared as a set.
+/// Sends requests, a few at a time, over every kind of connection. Which rows went to which lane is
+/// unknown, so the rows are compared as a set.
 fn exercise(words: &str) {
     println!("{words}");
     let mut service = Service::start(DIM as u32, &format!("--max-vectors 8 {words}"));

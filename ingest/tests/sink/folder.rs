@@ -1,4 +1,4 @@
-//! The data folder: what it refuses, and whom it keeps out.
+//! The data folder: what it refuses, and which services it excludes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use slipring_ingest::sink::{
     DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, read_segments,
 };
 
-/// Set in a child process: the folder it is to open.
+/// Set in a child process: the folder that it is to open.
 const CHILD: &str = "SLIPRING_TEST_FOLDER";
 
 /// A child process that runs the test of this name again.
@@ -31,7 +31,7 @@ fn a_second_opening_in_the_process_is_refused() {
     let error = refusal(folder.path(), 4);
     assert!(matches!(error, SinkError::Locked { .. }) && !error.may_retry(), "{error}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
-    // A log goes to another thread and may live longer than the handle it was opened from.
+    // A log moves to another thread and may live longer than the handle it was opened from.
     let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     drop(dir);
     assert!(matches!(refusal(folder.path(), 4), SinkError::Locked { .. }));
@@ -159,8 +159,8 @@ fn a_folder_that_cannot_be_written_is_refused() {
         println!("refused: {error}");
         return;
     }
-    // The child runs as nobody if we are root, whom permissions don't stop; it needs a program that
-    // nobody may read.
+    // Permissions don't stop root, so as root the child runs as user `nobody`. It needs a copy of
+    // the program that this user may read.
     let place = tempfile::tempdir().unwrap();
     let (program, folder) = (place.path().join("program"), place.path().join("closed"));
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();

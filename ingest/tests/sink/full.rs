@@ -1,8 +1,8 @@
-//! A full disk, and a file size limit: nothing accepted is lost or doubled, and the log goes on
+//! A full disk, and a file size limit: no accepted row is lost or duplicated, and the log continues
 //! once there is space.
 //!
-//! The full disk is a real one, a tmpfs of 1 MiB, which takes the right to mount; without it the
-//! same rows run into a file size limit only. The limit's test always runs, in a child process.
+//! The full disk is a real one, a tmpfs of 1 MiB, which needs the right to mount. Without it only
+//! the file size limit is tested, in a child process.
 
 use std::cell::Cell;
 use std::fs;
@@ -34,8 +34,8 @@ fn read_back(folder: &Path) -> Vec<f32> {
     values
 }
 
-/// Appends `count` rows a call until the log refuses, and returns how many it accepted and the
-/// refusal.
+/// Appends `count` rows per call until the log refuses. Returns how many rows it has accepted, and
+/// the refusal.
 fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) {
     let mut accepted = log.next_sequence();
     loop {
@@ -49,8 +49,8 @@ fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) 
     }
 }
 
-/// Checks that nothing gets through and nothing is taken, then makes space and checks that all goes
-/// on.
+/// Checks that no call succeeds and no row is accepted, then makes space and checks that everything
+/// continues.
 fn refuse_then_recover(
     log: &mut SegmentLog,
     folder: &Path,
@@ -71,7 +71,10 @@ fn refuse_then_recover(
     log.append(&rows(accepted + 5, 200)).unwrap();
     let totals = log.close().unwrap();
     assert_eq!(totals.rows, accepted + 205);
-    assert!(read_back(folder) == rows(0, totals.rows as usize), "rows were lost, doubled or moved");
+    assert!(
+        read_back(folder) == rows(0, totals.rows as usize),
+        "rows were lost, duplicated or moved"
+    );
     assert_eq!(read_segments(folder).unwrap().rows, totals.rows);
 }
 
@@ -90,8 +93,8 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
     on_small_disk(1, |disk| {
         let folder = disk.path().join("data");
         let mut log = open(&folder, 1 << 20, 64);
-        // Short batches until the file ends so near to the end of a page that the footer needs
-        // another one.
+        // Writes short batches until the file ends so near to the end of a page that the footer
+        // needs another page.
         let part = folder.join("lane-0/seg-00000000000000000000.arrow.part");
         let near_end = |bytes: u64| bytes.is_multiple_of(4096) || bytes % 4096 > 4096 - 400;
         let mut count = 0;
@@ -140,8 +143,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        // All that a run accepts fits the empty disk, each row in a batch of its own and the files'
-        // pages included.
+        // All rows of a run fit the empty disk, even with each row in its own batch and the files
+        // rounded up to pages.
         8 => (0_usize..10).prop_map(Op::Append),
         1 => Just(Op::Flush),
         1 => Just(Op::Close),
@@ -150,7 +153,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Random calls while the disk fills and empties; the model is the number of rows accepted.
+/// Random calls while the disk fills up and is freed. The model is the number of rows accepted.
 #[test]
 fn a_disk_that_fills_and_empties_loses_nothing() {
     on_small_disk(1, |disk| {
@@ -183,7 +186,7 @@ fn a_disk_that_fills_and_empties_loses_nothing() {
             drop(log);
             prop_assert!(
                 read_back(&folder) == rows(0, model as usize),
-                "rows were lost, doubled or moved"
+                "rows were lost, duplicated or moved"
             );
             fs::remove_dir_all(&folder).unwrap();
             Ok(())
@@ -201,7 +204,7 @@ fn a_file_size_limit_refuses_and_then_goes_on() {
     if let Some(folder) = std::env::var_os(CHILD) {
         let folder = Path::new(&folder);
         let mut log = open(folder, 1 << 20, 64);
-        // Calls of several batches, so that one of them is cut short by the limit.
+        // Each call has several batches, so that the limit interrupts one of them.
         refuse_then_recover(&mut log, folder, 250, "raise the file size limit", || {
             let limit = getrlimit(Resource::Fsize);
             setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -210,8 +213,8 @@ fn a_file_size_limit_refuses_and_then_goes_on() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Only the soft limit, in blocks of 512 bytes, so that the child can raise it; the signal that
-    // goes with it is ignored, as services do.
+    // Only the soft limit is set, in blocks of 512 bytes, so that the child can raise it. The
+    // signal that the limit raises is ignored, as in the service.
     let script = r#"trap "" XFSZ; ulimit -S -f 195; exec "$0" --exact "$1" --nocapture"#;
     let mut child = Command::new("sh");
     child

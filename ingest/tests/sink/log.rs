@@ -22,7 +22,7 @@ fn options(segment_bytes: u64, batch_rows: usize) -> SegmentOptions {
     SegmentOptions { segment_bytes, batch_rows }
 }
 
-/// Rows of `dim` components, each its own number.
+/// Rows of `dim` components, each a different number.
 fn rows(first: u64, count: usize, dim: u32) -> Vec<f32> {
     (0..count * dim as usize).map(|i| (first * u64::from(dim) + i as u64) as f32).collect()
 }
@@ -34,7 +34,7 @@ fn read_back(dir: &Path) -> BTreeMap<u32, Vec<f32>> {
     lanes
 }
 
-/// Every file in a lane's folder with its bytes.
+/// The bytes of every file in a lane's folder.
 fn files(dir: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(dir.join(format!("lane-{lane}"))).unwrap();
     entries
@@ -69,8 +69,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A configuration that runs this many cases and records no failure.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn rows_come_back_as_the_model_has_them(
@@ -95,8 +100,9 @@ proptest! {
                 }
                 Op::AppendPart if dim > 1 => {
                     let part = rows(model, 3, dim);
-                    let refused = matches!(log.append(&part[1..]), Err(SinkError::PartialRow { .. }));
-                    prop_assert!(refused);
+                    let outcome = log.append(&part[1..]);
+                    let is_refused = matches!(outcome, Err(SinkError::PartialRow { .. }));
+                    prop_assert!(is_refused);
                 }
                 Op::AppendPart => {}
                 Op::Flush => log.flush().unwrap(),
@@ -109,7 +115,8 @@ proptest! {
                     log.close().unwrap();
                     drop(log);
                     let now = files(folder.path(), 3);
-                    prop_assert!(complete.iter().all(|(path, bytes)| now.get(path) == Some(bytes)), "a segment changed");
+                    let is_same = complete.iter().all(|(path, bytes)| now.get(path) == Some(bytes));
+                    prop_assert!(is_same, "a segment changed");
                     complete = now;
                     log = open();
                     prop_assert_eq!(log.torn().len(), 0);
@@ -126,7 +133,8 @@ proptest! {
         prop_assert_eq!(&read_back(folder.path()).remove(&3).unwrap_or_default(), &expected);
         let summary = read_segments(folder.path()).unwrap();
         prop_assert_eq!((summary.rows, summary.dim), (model, dim));
-        prop_assert_eq!(summary.sum, expected.iter().fold(0.0, |sum, value| sum + f64::from(*value)));
+        let sum = expected.iter().fold(0.0, |sum, value| sum + f64::from(*value));
+        prop_assert_eq!(summary.sum, sum);
     }
 }
 
@@ -178,7 +186,7 @@ fn lanes_count_on_their_own_and_names_carry_the_first_sequence() {
     assert_eq!(summary.segments, 4);
 }
 
-/// Arrow's own reader, which shares no code with ours, takes each segment as it stands.
+/// Arrow's own reader, which shares no code with ours, reads each segment.
 #[test]
 fn arrow_reads_each_segment() {
     let folder = tempfile::tempdir().unwrap();
@@ -242,13 +250,13 @@ fn a_dropped_log_completes_its_segment() {
 }
 
 #[test]
-fn what_a_crash_left_is_moved_aside_and_kept() {
+fn what_a_crash_left_is_renamed_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
     log.append(&rows(0, 6, 2)).unwrap();
     log.close().unwrap();
-    // A copy of the folder with a segment at work is what a crash leaves; here it happens twice at
+    // A copy of the folder with an open segment is what a crash leaves. Here that happens twice at
     // the same sequence.
     let crashed = tempfile::tempdir().unwrap();
     fs::create_dir(crashed.path().join("lane-0")).unwrap();
@@ -285,7 +293,7 @@ fn what_a_crash_left_is_moved_aside_and_kept() {
 }
 
 #[test]
-fn finish_goes_on_once_a_file_in_its_way_is_gone() {
+fn close_succeeds_once_a_file_in_its_way_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
@@ -313,7 +321,7 @@ fn sinks_are_interchangeable() {
     let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     let sinks: [Box<dyn Sink>; 2] = [Box::new(log), Box::new(NullSink::new(2).unwrap())];
     for mut sink in sinks {
-        // A sink goes to the thread that feeds it.
+        // A sink moves to the thread that appends to it.
         let fed = std::thread::spawn(move || {
             assert!(matches!(
                 sink.append(&[1.0; 3]),
@@ -372,7 +380,7 @@ fn a_segment_under_another_name_is_a_gap() {
     fs::copy(segment(folder.path(), 4), segment(folder.path(), 12)).unwrap();
     let error = read_segments(folder.path()).unwrap_err();
     assert!(matches!(error, SinkError::Gap { expected: 12, found: 4, .. }), "{error}");
-    // Its rows would fit, but its name says otherwise, and a start goes by names.
+    // Its rows would fit, but its name doesn't, and the next start relies on names.
     fs::rename(segment(folder.path(), 12), folder.path().join("copy")).unwrap();
     fs::rename(segment(folder.path(), 8), segment(folder.path(), 9)).unwrap();
     let error = read_segments(folder.path()).unwrap_err();
@@ -410,7 +418,8 @@ fn a_segment_cut_anywhere_is_refused() {
     }
 }
 
-/// A footer that sends the reader beyond the file, by each of the three figures of its first batch.
+/// A footer that leads the reader outside of the file, by each of the three figures of its first
+/// batch.
 #[test]
 fn a_batch_outside_of_the_file_is_refused() {
     let folder = three_segments();
@@ -435,12 +444,14 @@ fn a_batch_outside_of_the_file_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(256))]
 
-    /// There is no checksum, so a changed component may go unseen; a changed length or offset must
-    /// not lead to a panic.
+    /// There is no checksum, so a changed component may go undetected. A changed length or offset
+    /// must not cause a panic.
     #[test]
-    fn changed_bytes_lead_to_no_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn changed_bytes_lead_to_no_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
         let folder = three_segments();
         let path = segment(folder.path(), 8);
         let mut bytes = fs::read(&path).unwrap();

@@ -30,11 +30,11 @@ pub struct Client {
     socket: Socket,
     pub mode: Mode,
     pub dim: u32,
-    /// Received and not yet taken.
+    /// Bytes received and not yet returned.
     input: Vec<u8>,
 }
 
-/// An answer as it came. Count mode has no status but "not refused".
+/// A decoded answer. Count mode has no status except "not refused".
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub status: Option<Status>,
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Another handle on the same connection, for a thread that only reads or only writes.
-    pub fn twin(&self) -> Self {
+    pub fn second_handle(&self) -> Self {
         let socket = match &self.socket {
             Socket::Tcp(stream) => Socket::Tcp(stream.try_clone().unwrap()),
             Socket::Unix(stream) => Socket::Unix(stream.try_clone().unwrap()),
@@ -100,7 +100,7 @@ impl Client {
         self.try_send_bytes(bytes).expect("the service reads");
     }
 
-    /// As [`Client::send_bytes`], for a service that may close while we send.
+    /// As [`Client::send_bytes`], for a service that may close the connection meanwhile.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.write_all(bytes),
@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    /// Sends without ever blocking; says how many bytes the socket took.
+    /// Sends without blocking, and returns how many bytes the socket accepted.
     pub fn send_some(&mut self, bytes: &[u8]) -> usize {
         self.set_nonblocking(true);
         let mut sent = 0;
@@ -127,9 +127,8 @@ impl Client {
         sent
     }
 
-    /// Sends these requests over and over, without reading an answer, until the service has taken
-    /// nothing for a second: whatever lies between it and this client is full. How many bytes it
-    /// took.
+    /// Sends these requests repeatedly, without reading an answer, until the service has accepted
+    /// nothing for a second: every buffer on the way is full. Returns how many bytes were sent.
     pub fn send_until_stopped(&mut self, requests: &[u8]) -> usize {
         let (mut sent, mut last) = (0, Instant::now());
         while last.elapsed() < Duration::from_secs(1) {
@@ -150,17 +149,18 @@ impl Client {
         }
     }
 
-    /// The next answer; it has to come.
+    /// The next answer; the test fails if none comes.
     #[track_caller]
     pub fn answer(&mut self) -> Answer {
         self.answer_or_end().expect("an answer, not the end of the stream")
     }
 
-    /// The next answer, or None at the end of the stream.
+    /// The next answer; None if the service has closed the connection.
     #[track_caller]
     pub fn answer_or_end(&mut self) -> Option<Answer> {
         loop {
-            let decoded = decode_answer(self.mode, &self.input).expect("an answer by the protocol");
+            let decoded =
+                decode_answer(self.mode, &self.input).expect("an answer that follows the protocol");
             if let Some((head, scores)) = decoded {
                 let floats = self.input[scores]
                     .as_chunks::<4>()
@@ -183,13 +183,12 @@ impl Client {
         }
     }
 
-    /// The bytes of the next answer, or nothing if the service ends the connection instead, in
-    /// whatever way.
+    /// The bytes of the next answer; nothing if the connection ends instead, by a close or a reset.
     #[track_caller]
     pub fn bytes_of_answer(&mut self) -> Vec<u8> {
         loop {
             if let Some((head, _)) =
-                decode_answer(self.mode, &self.input).expect("an answer by the protocol")
+                decode_answer(self.mode, &self.input).expect("an answer that follows the protocol")
             {
                 return self.input.drain(..head.bytes_total).collect();
             }
@@ -201,32 +200,35 @@ impl Client {
         }
     }
 
-    /// Sequence and scores of the next answer, or None if the service ends the connection instead,
-    /// in whatever way.
+    /// Sequence and scores of the next answer; None if the connection ends instead, by a close or a
+    /// reset.
     #[track_caller]
     pub fn next_if_served(&mut self) -> Option<(u64, Vec<f32>)> {
         let bytes = self.bytes_of_answer();
         let (head, scores) =
-            decode_answer(self.mode, &bytes).expect("an answer by the protocol")?;
+            decode_answer(self.mode, &bytes).expect("an answer that follows the protocol")?;
         let floats =
             bytes[scores].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
         Some((head.sequence, floats.collect()))
     }
 
-    /// The answers that are there now; never waits.
+    /// The answers that have arrived; never waits.
     pub fn take_answers(&mut self) -> Vec<Answer> {
         self.set_nonblocking(true);
         while self.try_read_more().is_ok_and(|count| count > 0) {}
         self.set_nonblocking(false);
         let mut answers = Vec::new();
-        while decode_answer(self.mode, &self.input).expect("an answer by the protocol").is_some() {
+        while decode_answer(self.mode, &self.input)
+            .expect("an answer that follows the protocol")
+            .is_some()
+        {
             answers.extend(self.answer_or_end());
         }
         answers
     }
 
-    /// Everything up to the end of the stream; the service has to end it. A reset counts as an end
-    /// if `reset_too`.
+    /// All bytes until the service closes the connection, which it must do. With `reset_too` a
+    /// reset also counts as the end.
     #[track_caller]
     pub fn bytes_to_end(&mut self, reset_too: bool) -> Vec<u8> {
         loop {
@@ -240,7 +242,7 @@ impl Client {
         }
     }
 
-    /// The service has nothing more to say and ends.
+    /// Expects that the service closes the connection without another answer.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.answer_or_end(), None, "an answer to nothing");
@@ -261,7 +263,7 @@ impl Client {
         Ok(count)
     }
 
-    /// Half-close: nothing more is sent.
+    /// Half-close: no more is sent.
     pub fn end_sending(&self) {
         let _gone = match &self.socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -269,7 +271,7 @@ impl Client {
         };
     }
 
-    /// Goes away with a reset instead of an end (TCP; a Unix socket has no reset).
+    /// Closes the connection with a reset (only on TCP; a Unix socket has no reset).
     pub fn reset(self) {
         if let Socket::Tcp(stream) = &self.socket {
             rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))
@@ -278,7 +280,7 @@ impl Client {
     }
 }
 
-/// Whether a read failed because the other side was gone in the hard way.
+/// Whether a read failed because the other side reset the connection.
 pub fn is_reset(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),

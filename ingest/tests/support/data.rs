@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use slipring_ingest::sink::for_each_batch;
 
-/// A tmpfs of a few MiB. It is taken out of the file tree as soon as it is mounted and reached through
-/// an open folder from then on, so that the kernel clears it away however this process ends.
+/// A tmpfs of a few MiB. It is removed from the file tree as soon as it is mounted, and is reached
+/// through an open folder from then on, so that the kernel frees it when this process ends, in
+/// whatever way.
 pub struct SmallDisk {
     path: PathBuf,
     _folder: File,
 }
 
 impl SmallDisk {
-    /// Mounts it, or says why that can't be.
+    /// Mounts a disk, or returns why that is impossible.
     pub fn mount(mib: u32) -> Result<Self, String> {
         let folder = super::folder();
         let mut mount = Command::new("mount");
@@ -31,7 +32,7 @@ impl SmallDisk {
         let open = File::open(folder.path());
         assert!(Command::new("umount").arg("-l").arg(folder.path()).status().unwrap().success());
         let open = open.unwrap();
-        // Other processes reach it through this one's descriptors.
+        // Other processes reach the disk through this process's descriptor.
         let path = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd()).into();
         Ok(Self { path, _folder: open })
     }
@@ -40,7 +41,7 @@ impl SmallDisk {
         &self.path
     }
 
-    /// Fills the disk but for this many bytes, rounded by the disk to pages.
+    /// Fills the disk except for this many bytes, which the disk rounds to pages.
     pub fn leave(&self, free_bytes: u64) {
         let ballast = self.path().join("ballast");
         let mut file = File::create(&ballast).unwrap();
@@ -54,8 +55,8 @@ impl SmallDisk {
     }
 }
 
-/// Runs `test` on a small disk, within a time limit; without the right to mount it says that only the
-/// file size limit was tested.
+/// Runs `test` on a small disk, within a time limit. Without the right to mount, it prints that
+/// only the file size limit was tested.
 pub fn on_small_disk(mib: u32, test: impl FnOnce(&SmallDisk) + Send + 'static) {
     match SmallDisk::mount(mib) {
         Ok(disk) => super::within(Duration::from_secs(90), move || test(&disk)),
@@ -63,7 +64,7 @@ pub fn on_small_disk(mib: u32, test: impl FnOnce(&SmallDisk) + Send + 'static) {
     }
 }
 
-/// The rows of each lane, in sequence order; gaps and doubles are errors of the reader.
+/// The rows of each lane, in sequence order. Missing and duplicated rows are errors of the reader.
 #[track_caller]
 pub fn rows(data: &Path, dim: usize) -> BTreeMap<u32, Vec<Vec<f32>>> {
     let mut lanes: BTreeMap<u32, Vec<Vec<f32>>> = BTreeMap::new();
@@ -80,7 +81,7 @@ pub fn ids(data: &Path, dim: usize) -> Vec<u32> {
     rows(data, dim).remove(&0).unwrap_or_default().iter().map(|row| row[0] as u32).collect()
 }
 
-/// Complete segments of a lane with their bytes, by name.
+/// The complete segments of a lane: the bytes of each, by name.
 pub fn files(data: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
     let folder = data.join(format!("lane-{lane}"));
     let entries =

@@ -1,8 +1,8 @@
-//! What the tests of the service share: the service in this process or as the real binary, clients
-//! on real sockets, a small disk.
+//! Support for the tests of this package: the service in this process or as the real binary,
+//! clients on real sockets, and a small disk.
 //!
-//! Every wait has a limit, so that a hang is a failed test that says where, not a test run that
-//! never ends.
+//! Every wait has a limit, so that a hang is a failed test that names its place, and not a test run
+//! that never ends.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
@@ -17,15 +17,15 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it;
-/// scripts/twins, whose hangs are on purpose, has less.
+/// Longest wait for anything that must happen. A slow machine needs part of it, a hang all of it.
+/// scripts/twins, whose hangs are deliberate, uses less.
 pub const PATIENCE: Duration =
     Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 30 });
 
-/// A new folder. Its path fits a Unix socket's address and has no space, also where the system's
-/// folder for temporary files is called otherwise.
+/// A new folder. Its path is short enough for a Unix socket's address and has no space, even where
+/// the system's folder for temporary files has.
 pub fn folder() -> TempDir {
-    // An address holds 107 bytes.
+    // An address of a Unix socket holds 107 bytes.
     const PATH_BYTES_MAX: usize = 64;
     let above = std::env::temp_dir();
     let fits = above
@@ -34,7 +34,7 @@ pub fn folder() -> TempDir {
     tempfile::tempdir_in(if fits { &above } else { Path::new("/tmp") }).unwrap()
 }
 
-/// Runs `test` on a thread of its own and fails if it isn't over in time.
+/// Runs `test` on its own thread, and fails if it takes longer than `patience`.
 pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {
     let (done, wait) = channel();
     let thread = thread::spawn(move || {
@@ -43,14 +43,14 @@ pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {
     });
     match wait.recv_timeout(patience) {
         Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {patience:?}"),
-        // It ended, or panicked and dropped its sender.
+        // The test ended, or it panicked and dropped its sender.
         Ok(()) | Err(RecvTimeoutError::Disconnected) => {
             thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
         }
     }
 }
 
-/// Waits until `ready` says so.
+/// Waits until `ready` returns true.
 #[track_caller]
 pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + PATIENCE;
@@ -60,19 +60,19 @@ pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// One vector whose sum is known exactly: `id`, then ones.
+/// A vector whose sum is known exactly: `id`, then ones.
 pub fn vector(dim: usize, id: u32) -> Vec<f32> {
     let mut vector = vec![1.0; dim];
     vector[0] = id as f32;
     vector
 }
 
-/// What `--score sum` answers for [`vector`].
+/// The score of [`vector`] with `--score sum`.
 pub fn score(dim: usize, id: u32) -> f32 {
     id as f32 + (dim - 1) as f32
 }
 
-/// Numbers that repeat with their seed (splitmix64).
+/// Pseudorandom numbers from a seed (splitmix64).
 pub struct Draw(pub u64);
 
 impl Draw {

@@ -1,4 +1,4 @@
-//! The real binary: for what only a process has, exit codes, signals, limits and standard output.
+//! The real binary, for what only a process has: exit codes, signals, limits and standard output.
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
@@ -15,32 +15,33 @@ use super::service::merged;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_slipring");
 
-/// A service that runs as its own process; killed when it is dropped.
+/// A service in its own process. Dropping it kills the process.
 pub struct Process {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
     stderr: Option<JoinHandle<String>>,
-    /// The line that says that it accepts.
+    /// The line that reports readiness.
     pub ready: String,
 }
 
-/// How a process ended and what it said.
+/// The exit code and the output of a process.
 #[derive(Debug)]
 pub struct Ended {
-    /// None: by a signal.
+    /// None if a signal ended the process.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// `slipring serve` with these words and small memory; nothing is started yet.
+/// `slipring serve` with these words, not started yet.
 pub fn serve(words: &str) -> Command {
     let mut command = Command::new(BINARY);
     command.arg("serve").args(words.split_whitespace());
     command
 }
 
-/// `slipring serve` behind a line of shell that ends in `exec "$0" "$@"`: limits, for one.
+/// `slipring serve` after a line of shell, which sets limits, for example. The shell then runs
+/// `exec "$0" "$@"`.
 pub fn serve_in_shell(shell: &str, words: &str) -> Command {
     let mut command = Command::new("sh");
     command
@@ -51,8 +52,8 @@ pub fn serve_in_shell(shell: &str, words: &str) -> Command {
     command
 }
 
-/// Words for a service that listens on a free port and keeps its data below `folder`; `more` wins
-/// over them.
+/// Words for a service with little memory that listens on a free port and keeps its data below
+/// `folder`. Options in `more` replace these.
 pub fn words(folder: &Path, more: &str) -> String {
     let data = folder.join("data");
     let defaults = "--dim 4 --listen 127.0.0.1:0 --pool 1MiB --slots 256 --pages 4k --wait park";
@@ -60,7 +61,7 @@ pub fn words(folder: &Path, more: &str) -> String {
 }
 
 impl Process {
-    /// Starts it and waits for its ready line.
+    /// Starts the service and waits for its ready line.
     #[track_caller]
     pub fn start(command: Command) -> Self {
         let (mut errors, pipe) = std::io::pipe().unwrap();
@@ -72,7 +73,7 @@ impl Process {
         Self::start_with(command, pipe, Some(reader))
     }
 
-    /// Starts it with a standard error that nobody reads: every write to it fails.
+    /// Starts the service with a standard error whose reader is closed: every write to it fails.
     #[track_caller]
     pub fn start_unheard(command: Command) -> Self {
         let (reader, pipe) = std::io::pipe().unwrap();
@@ -80,8 +81,8 @@ impl Process {
         Self::start_with(command, pipe, None)
     }
 
-    /// Starts it with a standard error that fills up, because its reader, which comes back, doesn't
-    /// read.
+    /// Starts the service with a standard error that fills up. Returns the reader, which doesn't
+    /// read until the test does.
     #[track_caller]
     pub fn start_unread(command: Command) -> (Self, PipeReader) {
         let (reader, pipe) = std::io::pipe().unwrap();
@@ -96,7 +97,7 @@ impl Process {
     ) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(pipe).spawn().unwrap();
-        // The command holds our end of the pipe.
+        // The command holds our end of the pipe open.
         drop(command);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, line) = channel();
@@ -113,25 +114,25 @@ impl Process {
     }
 
     /// The value of `name=` in the ready line.
-    pub fn said(&self, name: &str) -> Option<&str> {
+    pub fn ready_value(&self, name: &str) -> Option<&str> {
         self.ready.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
     #[track_caller]
     pub fn tcp(&self) -> Address {
-        Address::Tcp(self.said("tcp").expect("it listens on TCP").parse().unwrap())
+        Address::Tcp(self.ready_value("tcp").expect("it listens on TCP").parse().unwrap())
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Memory that it has in use.
+    /// Memory in use by the process.
     pub fn resident_bytes(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// Addresses that it has mapped.
+    /// Size of the mapped addresses of the process.
     pub fn address_bytes(&self) -> u64 {
         self.memory("VmSize:")
     }
@@ -143,7 +144,8 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
-    /// Sets its soft limit; none: as high as the hard one, which it has from this process.
+    /// Sets the soft limit of the process; with None, to the hard limit, which it has inherited
+    /// from this process.
     pub fn limit(&self, resource: Resource, most: Option<u64>) {
         let hard = getrlimit(resource).maximum;
         let soft = most.map_or(hard, |most| Some(hard.map_or(most, |hard| hard.min(most))));
@@ -163,12 +165,12 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Closes our end of its standard output and standard error's reader goes on.
+    /// Closes our end of the standard output. The reader of standard error continues.
     pub fn close_stdout(&mut self) {
         drop(self.stdout.take());
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     #[track_caller]
     pub fn wait(&mut self) -> Ended {
         let until = Instant::now() + PATIENCE;
@@ -178,7 +180,7 @@ impl Process {
             }
             if Instant::now() > until {
                 let _gone = self.child.kill();
-                panic!("the service doesn't end; it said on stderr: {}", self.said_on_stderr());
+                panic!("the service doesn't end; its standard error: {}", self.stderr_text());
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         };
@@ -187,7 +189,7 @@ impl Process {
             stdout.read_to_end(&mut text).unwrap();
         }
         let stdout = String::from_utf8_lossy(&text).into_owned();
-        Ended { code: status.code(), stdout, stderr: self.said_on_stderr() }
+        Ended { code: status.code(), stdout, stderr: self.stderr_text() }
     }
 
     /// SIGTERM, then [`Process::wait`].
@@ -197,7 +199,7 @@ impl Process {
         self.wait()
     }
 
-    fn said_on_stderr(&mut self) -> String {
+    fn stderr_text(&mut self) -> String {
         self.stderr.take().map_or_else(String::new, |reader| reader.join().unwrap_or_default())
     }
 }
@@ -210,7 +212,7 @@ impl Drop for Process {
 }
 
 impl Ended {
-    /// The figure after `name=` in the totals, 0 if it isn't named.
+    /// The figure after `name=` in the totals; 0 if there is none.
     pub fn total(&self, name: &str) -> u64 {
         let words = self.stdout.split_whitespace();
         words
@@ -220,7 +222,8 @@ impl Ended {
     }
 }
 
-/// Runs a command that is to refuse at once; what it said, and its exit code.
+/// Runs a command that must refuse immediately with this exit code and these names in its error.
+/// Returns its standard error.
 #[track_caller]
 pub fn refused(mut command: Command, code: i32, names: &[&str]) -> String {
     let child =
@@ -235,7 +238,7 @@ pub fn refused(mut command: Command, code: i32, names: &[&str]) -> String {
     let output: Output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(output.stdout.is_empty(), "it said ready: {}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.stdout.is_empty(), "it printed: {}", String::from_utf8_lossy(&output.stdout));
     for name in names {
         assert!(said.contains(name), "{name:?} isn't named in {said:?}");
     }
@@ -243,7 +246,7 @@ pub fn refused(mut command: Command, code: i32, names: &[&str]) -> String {
     said
 }
 
-/// A folder for one test, and the words that serve from it.
+/// A folder for one test, and the words for a service in it.
 pub struct Place {
     pub folder: tempfile::TempDir,
 }

@@ -1,4 +1,4 @@
-//! The service in this process: its own options, its totals as a value.
+//! The service in this process, with its totals as a value.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ struct Words {
     options: ServeOptions,
 }
 
-/// Options as the command line says them, separated by spaces.
+/// Options from words of the command line, separated by spaces.
 pub fn options(words: &str) -> ServeOptions {
     Words::try_parse_from(["serve"].into_iter().chain(words.split_whitespace()))
         .expect("words of the command line")
         .options
 }
 
-/// A running service with a data folder of its own; dropped, it stops.
+/// A running service with its own data folder. Dropping it stops it.
 pub struct Service {
     server: Option<Server>,
     pub dim: u32,
@@ -31,8 +31,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts with these words, on TCP and on a Unix socket, with small memory and threads that
-    /// sleep.
+    /// Starts a service with these words, on TCP and on a Unix socket, with little memory and with
+    /// threads that sleep when idle.
     #[track_caller]
     pub fn start(dim: u32, words: &str) -> Self {
         let folder = super::folder();
@@ -69,7 +69,7 @@ impl Service {
         data(self.folder.path())
     }
 
-    /// Stops, which has to be clean, and hands over the totals; the folder lives on.
+    /// Stops the service, which must drain completely, and returns the totals. The folder stays.
     #[track_caller]
     pub fn stop(&mut self) -> Totals {
         let totals = self.stop_somehow();
@@ -77,7 +77,7 @@ impl Service {
         totals
     }
 
-    /// Stops, however clean.
+    /// Stops the service, whether it drains completely or not.
     pub fn stop_somehow(&mut self) -> Totals {
         self.server.take().expect("it runs").stop()
     }
@@ -87,17 +87,19 @@ fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// Starts a service in `folder`, or says why not. Later words win.
+/// Starts a service in `folder`, or returns the error. Options in `words` replace the defaults.
 pub fn try_start(folder: &Path, dim: u32, words: &str) -> Result<Server, ServeError> {
     let defaults = format!(
-        "--dim {dim} --listen 127.0.0.1:0 --unix {} --data {} --pool 1MiB --slots 256 --pages 4k --wait park",
+        "--dim {dim} --listen 127.0.0.1:0 --unix {} --data {} --pool 1MiB --slots 256 --pages 4k \
+        --wait park",
         folder.join("socket").display(),
         data(folder).display()
     );
     Server::start(&options(&merged(&defaults, words)), Arc::new(|| ()))
 }
 
-/// `words`, and those of `defaults` whose options they don't name. All options are pairs.
+/// `words`, after those pairs of `defaults` whose options `words` doesn't name. Every option must
+/// be a pair.
 pub fn merged(defaults: &str, words: &str) -> String {
     let defaults: Vec<&str> = defaults.split_whitespace().collect();
     let named = |flag: &str| words.split_whitespace().any(|word| word == flag);
