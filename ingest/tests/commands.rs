@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring_ingest::demo::{self, DemoError, DemoOptions};
 use slipring_ingest::sink::read_segments;
 use slipring_ingest::units::Size;

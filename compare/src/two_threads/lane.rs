@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipring::machine::PinPolicy;
 use slipring::pipeline::{
-    Lane, LaneSpec, Outcome, PinPolicy, Reclaim, Refused, StageSpec, StageThread, View, Wait,
+    Lane, LaneSpec, Outcome, Reclaim, Refused, StageSpec, StageThread, View, Wait,
 };
 use slipring::ring::RingOptions;
 

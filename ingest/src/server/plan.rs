@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use slipring::latency::Clock;
-use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
-use slipring::region::Topology;
+use slipring::machine::{CpuMask, PinPolicy, Topology};
+use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;

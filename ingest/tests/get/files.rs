@@ -4,15 +4,16 @@ use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::process::{Pid, Signal, kill_process};
+use slipring_test_support::{Draw, wait_until};
 
+use crate::support::folder;
 use crate::support::process::refused;
-use crate::support::{Draw, folder, wait_until};
 use crate::tools::{Conduct, Server};
 use crate::tools::{get, limited, names, run, start, wait};
 
 /// Bytes in which no two positions agree except by chance.
 fn noise(len: usize) -> Vec<u8> {
-    let mut draw = Draw(len as u64);
+    let mut draw = Draw::new(len as u64);
     let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| draw.next().to_le_bytes()).collect();
     bytes.truncate(len);
     bytes

@@ -9,10 +9,11 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::sink::read_segments;
 use slipring_ingest::wire::frames::{Limits, Mode, Status, encode_answer, encode_request};
+use slipring_test_support::wait_until;
 
 use crate::support::process::{Place, Process, serve};
 use crate::support::service::Service;
-use crate::support::{data, folder, vector, wait_until};
+use crate::support::{data, folder, vector};
 use crate::tools::{Conduct, Server};
 use crate::tools::{
     DIGITS, DIGITS_SUM, DIM, arrow_file, arrow_stream, digits, digits_npy, fvecs, npy,

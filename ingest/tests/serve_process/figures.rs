@@ -7,10 +7,11 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use slipring_test_support::within;
 
 use crate::support::client::Client;
 use crate::support::process::{Ended, Place, Process, refused, serve};
-use crate::support::{vector, within};
+use crate::support::vector;
 
 /// The answer of the port to these bytes: its head and its body; None if the client is turned away.
 fn try_said_to(process: &Process, bytes: &[u8]) -> Option<(String, String)> {

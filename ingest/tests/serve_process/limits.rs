@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Signal};
 use slipring_ingest::wire::frames::Status;
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::data::on_small_disk;
 use crate::support::process::{BINARY, Place, Process, refused, serve, serve_in_shell, words};
-use crate::support::{data, folder, vector, wait_until, within};
+use crate::support::{data, folder, vector};
 
 /// Whether a connection is served; it may be closed because the service has too many.
 fn is_served(client: &mut Client) -> bool {

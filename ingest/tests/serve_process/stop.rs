@@ -5,10 +5,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use slipring_ingest::load::{self, LoadOptions, Target, VectorRange};
 use slipring_ingest::wire::frames::Mode;
+use slipring_test_support::within;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};
-use crate::support::{data, score, vector, within};
+use crate::support::{data, score, vector};
 
 /// A client that doesn't read its answers can't be drained. Its answered vectors are in the
 /// segments nevertheless, because the sink has its own share of the time before the deadline.

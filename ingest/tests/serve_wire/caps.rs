@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::Client;
 use crate::support::service::{Service, try_start};
-use crate::support::{data, folder, score, vector, wait_until, within};
+use crate::support::{data, folder, score, vector};
 
 /// Sends all of these requests in one write.
 fn burst(client: &mut Client, ids: std::ops::Range<u32>) {

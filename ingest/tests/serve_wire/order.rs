@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
+use slipring_test_support::{Draw, wait_until, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::service::Service;
-use crate::support::{Draw, data, score, vector, wait_until, within};
+use crate::support::{data, score, vector};
 
 /// The answer that a request must get.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +54,7 @@ fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
 /// the accepted vectors.
 fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> Vec<u32> {
     let mut client = Client::new(address, mode, dim);
-    let mut draw = Draw(seed);
+    let mut draw = Draw::new(seed);
     let (bytes, fates) = mixed(&client, &mut draw, count);
     let mut writer = client.second_handle();
     let sender = std::thread::spawn(move || {
@@ -297,7 +298,7 @@ fn an_answer_never_goes_to_a_successor() {
     within(Duration::from_secs(120), || {
         let mut service =
             Service::start(4, "--max-connections 2 --slots 64 --stages threads --lanes 1");
-        let mut draw = Draw(11);
+        let mut draw = Draw::new(11);
         for life in 0..400u32 {
             let mut dying = service.header();
             let bytes: Vec<u8> =
@@ -340,7 +341,7 @@ fn resets_under_load_harm_no_other_client() {
         let mut service = Service::start(4, "--slots 8 --pool 16KiB --max-vectors 8");
         let address = service.tcp();
         let killer = std::thread::spawn(move || {
-            let mut draw = Draw(5);
+            let mut draw = Draw::new(5);
             for _ in 0..300 {
                 let mut client = Client::new(
                     &address,

@@ -59,7 +59,7 @@ impl SmallDisk {
 /// only the file size limit was tested.
 pub fn on_small_disk(mib: u32, test: impl FnOnce(&SmallDisk) + Send + 'static) {
     match SmallDisk::mount(mib) {
-        Ok(disk) => super::within(Duration::from_secs(90), move || test(&disk)),
+        Ok(disk) => slipring_test_support::within(Duration::from_secs(90), move || test(&disk)),
         Err(why) => println!("no tmpfs here ({why}); only the file size limit was tested"),
     }
 }
