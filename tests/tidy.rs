@@ -33,7 +33,7 @@ const UNSAFE_FILES: &[&str] = &[
     "compare/src/objects/usage.rs",
     "compare/src/two_threads/chunks.rs",
     "compare/src/two_threads/seed_arc.rs",
-    "ingest/tests/serve_alloc/counting.rs",
+    "ingest/tests/serve_alloc.rs",
     "src/barrier.rs",
     "src/class/buffer.rs",
     "src/class/global.rs",

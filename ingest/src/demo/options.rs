@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::server::Size;
+use crate::units::Size;
 
 /// How long, how much, and where to.
 #[derive(Clone, Debug, clap::Args)]

@@ -13,7 +13,8 @@ use slipring::region::PageKind;
 
 use super::text::{counted, mib, wrap};
 use super::{DIM, DemoError};
-use crate::server::{ServeOptions, Server, Size, Totals};
+use crate::server::{ServeOptions, Server, Totals};
+use crate::units::Size;
 
 /// The pool when the usual one is refused.
 const POOL_BYTES_SMALL: u64 = 8 << 20;

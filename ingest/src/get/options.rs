@@ -7,9 +7,9 @@ use slipring::class::{AtLimit, ClassPool};
 use slipring_objects::{BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOptions};
 
 use super::GetError;
-use crate::load::{Target, parse_duration};
-use crate::protocol::VECTORS_MAX;
-use crate::server::Size;
+use crate::load::Target;
+use crate::units::{Size, parse_duration};
+use crate::wire::frames::VECTORS_MAX;
 
 /// Requests in flight that the number of objects under way follows from unless `--concurrency` says
 /// how many; the engine starts with them.

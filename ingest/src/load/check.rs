@@ -1,6 +1,6 @@
 //! Checks that an answer is the one that its request should get.
 
-use crate::protocol::{AnswerHead, Mode, Status};
+use crate::wire::frames::{AnswerHead, Mode, Status};
 
 use super::Fault;
 use super::source::Source;

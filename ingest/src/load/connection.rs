@@ -11,7 +11,7 @@ use std::io;
 
 use mio::{Registry, Token};
 
-use crate::protocol::{AnswerHead, Status, answer_head};
+use crate::wire::frames::{AnswerHead, Status, answer_head};
 
 use super::check::{Pending, check_head, check_scores};
 use super::draw::Draw;

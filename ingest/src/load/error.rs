@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::protocol::AnswerError;
+use crate::wire::frames::AnswerError;
 
 use super::rows::FILE_BYTES_MAX;
 

@@ -46,7 +46,6 @@ mod tests;
 
 pub use crate::stage::Score;
 pub use error::{Fault, FileError, LoadError};
-pub(crate) use options::parse_duration;
 pub use options::{
     BUFFERS_BYTES_MAX, CONNECTIONS_MAX, LoadOptions, THREADS_MAX, VectorRange, WINDOW_MAX,
 };

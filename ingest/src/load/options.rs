@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::protocol::{Limits, Mode, answer_bytes};
+use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 use super::{LoadError, Target};
 use crate::stage::Score;
+use crate::units::{TIME_MAX, parse_duration};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -23,8 +24,6 @@ pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 /// How long such a run warms up.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(1);
-/// Longest time of any option: it keeps every sum of nanoseconds within 64 bits.
-const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Unsent bytes that a connection gathers for one write, if its window holds so many.
 const OUT_BYTES: usize = 256 << 10;
 /// Answers that a connection takes with one read, if its window holds so many.
@@ -307,24 +306,4 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
         "header" => Ok(Mode::Header),
         _ => Err("count or header".to_string()),
     }
-}
-
-/// A whole number and its unit: ms, s, m or h.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("a whole number and its unit: 500ms, 10s, 2m or 1h".to_string()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
-    let time = number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .filter(|time| *time <= TIME_MAX);
-    time.ok_or_else(|| "at most a year (8760h)".to_string())
 }

@@ -107,8 +107,8 @@ impl LoadReport {
 
 fn mode_label(options: &LoadOptions) -> &'static str {
     match options.mode {
-        crate::protocol::Mode::Count => "count",
-        crate::protocol::Mode::Header => "header",
+        crate::wire::frames::Mode::Count => "count",
+        crate::wire::frames::Mode::Header => "header",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::protocol::Status;
+use crate::wire::frames::Status;
 
 /// The longest latency that is distinguished: an hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;

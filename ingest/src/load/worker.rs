@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use crate::protocol::{Mode, encode_request_head};
+use crate::wire::frames::{Mode, encode_request_head};
 
 use super::connection::Connection;
 use super::schedule::requests_before;

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::server::{CpuIds, Size, StagesWord};
+use crate::server::StagesWord;
+use crate::units::{CpuIds, Size};
 
 /// What is run, and how often.
 #[derive(Clone, Debug, clap::Args)]

@@ -5,7 +5,8 @@ use slipring::ring::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 
 use super::error::SweepError;
 use super::options::SweepOptions;
-use crate::server::{CpuIds, Size, StagesWord};
+use crate::server::StagesWord;
+use crate::units::{CpuIds, Size};
 
 const WINDOWS_DEFAULT: (u64, u64) = (64 << 10, 32 << 20);
 

@@ -24,7 +24,9 @@ use super::{ClientError, Vectors};
 use crate::load::check::check_head;
 use crate::load::target::Stream;
 use crate::load::{Fault, Target};
-use crate::protocol::{AnswerHead, Mode, Status, answer_bytes, answer_head, encode_request_head};
+use crate::wire::frames::{
+    AnswerHead, Mode, Status, answer_bytes, answer_head, encode_request_head,
+};
 
 /// The most unanswered frames.
 const WINDOW_MAX: usize = 32;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::load::{Fault, FileError};
-use crate::protocol::{LimitsError, Status};
+use crate::wire::frames::{LimitsError, Status};
 
 /// Errors of an object's format.
 #[derive(Debug, thiserror::Error)]

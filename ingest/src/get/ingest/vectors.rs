@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{FormatError, arrow};
 use crate::load::{FileError, fvecs, npy};
-use crate::protocol::Limits;
+use crate::wire::frames::Limits;
 
 /// Vectors of one dimension in the bytes of an object, which they borrow.
 #[derive(Clone, Debug)]
