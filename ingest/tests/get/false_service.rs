@@ -56,7 +56,7 @@ fn wrong_answers_fail_the_object() {
         (answered(Status::Failed, 0, &[]), "see the service's own log"),
         (answered(Status::Busy, 0, &[]), "raise its --in-flight"),
         (request, "not with \"SR\""),
-        (Vec::new(), "ended with 1 frames unanswered"),
+        (Vec::new(), "ended with 1 requests unanswered"),
     ];
     for (bytes, expected) in cases {
         let to = falsely(false, move |stream| stream.write_all(&bytes).unwrap());
@@ -80,7 +80,7 @@ fn what_was_answered_before_the_end_is_counted() {
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
         .assert_code(1);
-    assert!(ended.stderr.contains("ended with 2 frames unanswered"), "{ended:?}");
+    assert!(ended.stderr.contains("ended with 2 requests unanswered"), "{ended:?}");
     let line = ended.line("a.npy");
     assert_eq!(
         (line["vectors_sent"].as_u64(), line["vectors_answered"].as_u64()),
@@ -115,7 +115,10 @@ fn a_deaf_service_is_given_up_or_interrupted() {
     let to = falsely(true, |_| ());
     let url = server.url("a.npy");
     let ended = run(&[&*url, "--ingest", &to, "--timeout", "300ms"]).assert_code(1);
-    assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("nothing moved for 300ms with 1 requests unanswered"),
+        "{ended:?}"
+    );
     // One that stops reading in the middle of a frame that no socket holds.
     let folder = folder();
     let large = folder.path().join("large.npy");
@@ -123,7 +126,10 @@ fn a_deaf_service_is_given_up_or_interrupted() {
     let large = large.display().to_string();
     let ended = run(&[&*large, "--ingest", &to, "--timeout", "300ms", "--max-vectors", "2048"])
         .assert_code(1);
-    assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("nothing moved for 300ms with 1 requests unanswered"),
+        "{ended:?}"
+    );
 
     let told = folder.path().join("told");
     let to = falsely(true, {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field};
-use slipring_ingest::load::Rows;
+use slipring_ingest::vectors::VectorRows;
 
 pub const DIM: usize = 64;
 /// As examples/data/README.md says.
@@ -20,7 +20,7 @@ pub fn digits_npy() -> PathBuf {
 
 /// The digits' components.
 pub fn digits() -> Vec<f32> {
-    let rows = Rows::from_npy(&fs::read(digits_npy()).unwrap(), DIM as u32).unwrap();
+    let rows = VectorRows::from_npy(&fs::read(digits_npy()).unwrap(), DIM as u32).unwrap();
     rows.bytes().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
