@@ -30,14 +30,14 @@ pub(crate) struct ClientConnection {
 /// An answer that belongs to its request. [`ClientConnection::scores`] has its scores until the
 /// next [`ClientConnection::receive`].
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CheckedAnswer {
     pub(crate) head: AnswerHead,
     scores: Range<usize>,
 }
 
 /// The result of one read from the socket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
+pub(crate) struct ClientRead {
     /// Bytes received; 0 at the end of the stream.
     pub(crate) bytes: usize,
     /// Whether they fill the input, so that the socket may hold more.
@@ -72,7 +72,7 @@ impl ClientConnection {
     }
 
     /// Reads once from the socket.
-    pub(crate) fn receive(&mut self) -> io::Result<Received> {
+    pub(crate) fn receive(&mut self) -> io::Result<ClientRead> {
         self.input.copy_within(self.answered..self.received, 0);
         self.received -= self.answered;
         self.answered = 0;
@@ -80,7 +80,7 @@ impl ClientConnection {
         let bytes = self.socket.read(room)?;
         let is_full = bytes == room.len();
         self.received += bytes;
-        Ok(Received { bytes, is_full })
+        Ok(ClientRead { bytes, is_full })
     }
 
     /// Received bytes that aren't processed yet.
@@ -94,7 +94,7 @@ impl ClientConnection {
         &mut self,
         vectors: u32,
         sequence: u64,
-    ) -> Result<Option<Answer>, WrongAnswer> {
+    ) -> Result<Option<CheckedAnswer>, WrongAnswer> {
         let bytes = &self.input[self.answered..self.received];
         let Some(head) = answer_head(self.mode, bytes)? else { return Ok(None) };
         check_head(self.mode, &head, vectors, sequence)?;
@@ -103,11 +103,11 @@ impl ClientConnection {
         }
         let scores = self.answered + self.mode.header_bytes()..self.answered + head.bytes_total;
         self.answered += head.bytes_total;
-        Ok(Some(Answer { head, scores }))
+        Ok(Some(CheckedAnswer { head, scores }))
     }
 
     /// The scores of the last answer, as the wire carries them.
-    pub(crate) fn scores(&self, answer: &Answer) -> &[u8] {
+    pub(crate) fn scores(&self, answer: &CheckedAnswer) -> &[u8] {
         &self.input[answer.scores.clone()]
     }
 }

@@ -7,7 +7,7 @@
 //! It promises: an answer is returned only if its count and its sequence are those of its request;
 //! everything else is a [`WrongAnswer`]. A connection's memory is allocated when it is opened.
 //!
-//! It doesn't wait, retry or time out, and it has no opinion on refusals: its users do and have.
+//! It doesn't wait, retry or time out, and it doesn't judge refusals: that is up to its users.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -15,5 +15,5 @@ mod connection;
 mod target;
 
 pub use check::WrongAnswer;
-pub(crate) use connection::{Answer, ClientConnection};
+pub(crate) use connection::{CheckedAnswer, ClientConnection};
 pub use target::Target;

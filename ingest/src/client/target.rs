@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 /// The address of a service.
@@ -92,7 +90,7 @@ impl Target {
     }
 }
 
-/// A connected socket, TCP or Unix: from here on both are used alike.
+/// A connected socket. Once they are connected, TCP and Unix sockets are used alike.
 #[derive(Debug)]
 pub(super) struct ClientSocket(OwnedFd);
 
@@ -121,13 +119,14 @@ impl ClientSocket {
 #[cfg(feature = "objects")]
 impl ClientSocket {
     pub(super) fn set_blocking(&self, blocks: bool) -> io::Result<()> {
-        Ok(ioctl_fionbio(&self.0, !blocks)?)
+        Ok(rustix::io::ioctl_fionbio(&self.0, !blocks)?)
     }
 
-    /// The longest time that a read or a write blocks; after it they fail with "would block".
+    /// The longest time that a read or a write blocks. After it they fail with "would block".
     pub(super) fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        let socket = self.0.as_fd();
-        set_socket_timeout(socket, Timeout::Recv, Some(timeout))?;
-        Ok(set_socket_timeout(socket, Timeout::Send, Some(timeout))?)
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+        set_socket_timeout(&self.0, Timeout::Recv, Some(timeout))?;
+        Ok(set_socket_timeout(&self.0, Timeout::Send, Some(timeout))?)
     }
 }

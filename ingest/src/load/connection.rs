@@ -17,7 +17,7 @@ use super::options::VectorRange;
 use super::plan::{LoadPlan, LoadRequest};
 use super::report::Tally;
 use super::schedule::{NextSend, Schedule};
-use crate::client::{Answer, ClientConnection};
+use crate::client::{CheckedAnswer, ClientConnection};
 use crate::protocol::Status;
 use crate::vectors::Draw;
 
@@ -265,7 +265,7 @@ impl LoadConnection {
         plan: &LoadPlan,
         tally: &mut Tally,
         request: &LoadRequest,
-        answer: &Answer,
+        answer: &CheckedAnswer,
         now_ns: u64,
     ) -> Result<(), ConnectionError> {
         let head = &answer.head;

@@ -1,15 +1,15 @@
 //! The load generator, `slipring load`: sends vectors, checks every answer, reports rates and
 //! latencies.
 //!
-//! A run opens all connections, fills every connection's window, checks off answers in order,
-//! closes the sending halves, and reads to the end.
+//! The life cycle: [`run`] opens all connections, keeps the window of each filled, checks answers in
+//! order, closes the sending halves, and reads to the end ([`LoadReport`]).
 //!
 //! It promises: a report means that every request was answered exactly once, in order, with the
 //! right count, and with `--verify` the right scores; everything else is an error that names the
 //! connection and the request. The same seed and options send the same requests on every
 //! connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
 //!
-//! It can't measure fairly a service that shares its cores: pin both. Without `--rate` it is a
+//! It can't fairly measure a service that shares its cores: pin both. Without `--rate` it is a
 //! closed loop, whose latencies omit the requests that a stall kept from being sent. With `--rate`,
 //! latencies count from the intended send times, and a thread spins if its next request is due
 //! within a millisecond.
@@ -17,13 +17,13 @@
 //! There are no modes, only options. Usual recipes, after
 //! `slipring load --to 127.0.0.1:9900 --dim 128`:
 //!
-//! | what for | options |
+//! | purpose | options |
 //! |---|---|
-//! | smoke: does it work at all | `--connections 1 --window 1 --count 100 --verify` |
-//! | pipeline: order and borders of frames | `--connections 8 --window 256 --vectors 1-8 --count 1000000 --verify` |
-//! | bench: the most it takes | `--connections 4 --window 32 --vectors 8 --duration 10s --warmup 1s` |
-//! | latency: one at a time | `--connections 1 --window 1 --duration 10s` |
-//! | sustain: a rate, stalls counted | `--rate 50000 --window 1024 --duration 10m --warmup 5s` |
+//! | smoke test: whether it works at all | `--connections 1 --window 1 --count 100 --verify` |
+//! | correctness: order and frame boundaries | `--connections 8 --window 256 --vectors 1-8 --count 1000000 --verify` |
+//! | throughput: the highest rate | `--connections 4 --window 32 --vectors 8 --duration 10s --warmup 1s` |
+//! | latency: one request at a time | `--connections 1 --window 1 --duration 10s` |
+//! | endurance: a fixed rate, with stalls counted | `--rate 50000 --window 1024 --duration 10m --warmup 5s` |
 #![forbid(unsafe_code)]
 
 mod connection;
