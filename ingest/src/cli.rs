@@ -1,13 +1,10 @@
 //! The command line: `slipring demo | serve | load | sweep | get`.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::demo::{self, DemoOptions};
 #[cfg(feature = "objects")]
@@ -15,6 +12,7 @@ use crate::get::{self, GetOptions, GetOutcome};
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
 use crate::server::{ServeError, ServeOptions, Server};
+use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -214,13 +212,13 @@ fn command() -> clap::Command {
 }
 
 fn run_demo(options: &DemoOptions) -> u8 {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        if let Err(error) = set_on_signal(signal, &interrupted) {
+    let interrupted = match flag_on_signals(1) {
+        Ok(flag) => flag,
+        Err(error) => {
             notice(format_args!("demo: signals: {error}"));
             return 1;
         }
-    }
+    };
     let mut out: Box<dyn Write> =
         if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     match demo::run(options, &mut out, &interrupted) {
@@ -313,16 +311,11 @@ fn run_serve(options: &ServeOptions) -> u8 {
 /// immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
-    let (mut signalled, signal_end) = UnixStream::pair().map_err(refused)?;
-    let again = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        set_on_signal(signal, &again).map_err(refused)?;
-        signal_hook::low_level::pipe::register(signal, signal_end.try_clone().map_err(refused)?)
-            .map_err(refused)?;
-    }
+    let signals = SignalWait::new(1).map_err(refused)?;
+    let wake = signals.sender().map_err(refused)?;
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
-    let server = Server::start(options, Arc::new(move || drop((&signal_end).write(b"x"))))?;
+    let server = Server::start(options, Arc::new(move || drop((&wake).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
         notice(format_args!("lane {lane}: {}", report.pin));
         report
@@ -338,23 +331,10 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     // The process that started this one may have closed its end of the pipe. The service runs all
     // the same.
     let _closed = announce(server.ready_line());
-    while signalled.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+    signals.wait();
     let totals = server.stop();
     let _closed = announce(&totals);
     Ok(u8::from(!totals.is_drained()))
-}
-
-/// Ignores the signal that would kill the process when a file reaches the size limit. Writing then
-/// fails with an error, which can be reported or waited on.
-fn survive_file_limits() -> io::Result<()> {
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
-}
-
-/// The first signal sets `flag`; a second one ends the process.
-fn set_on_signal(signal: i32, flag: &Arc<AtomicBool>) -> io::Result<()> {
-    signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(flag))?;
-    signal_hook::flag::register(signal, Arc::clone(flag))?;
-    Ok(())
 }
 
 #[cfg(test)]

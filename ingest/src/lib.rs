@@ -16,6 +16,7 @@ pub mod load;
 mod notice;
 pub mod protocol;
 pub mod server;
+mod signals;
 pub mod sink;
 pub mod stage;
 pub mod sweep;

@@ -124,8 +124,8 @@ impl ClientConnection {
     /// Whether the service has neither closed the connection nor sent anything unasked since its
     /// last answer. The connection must block, and blocks again afterwards.
     pub(crate) fn is_silent(&self) -> bool {
-        let looked = self.socket.set_blocking(false).and_then(|()| self.socket.read(&mut [0]));
-        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let read = self.socket.set_blocking(false).and_then(|()| self.socket.read(&mut [0]));
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             && self.socket.set_blocking(true).is_ok()
     }
 }

@@ -13,11 +13,11 @@ use super::text::mib;
 
 /// Folders in the temporary folder that one process tries before it gives up.
 const NAMES_MAX: u32 = 1000;
-/// A file system in memory: filling it takes memory from all processes. The width of the type number
-/// differs between machines.
+/// A file system in memory: filling it takes memory from all processes. The width of the type
+/// number differs between machines.
 const TMPFS_MAGIC: i128 = 0x0102_1994;
-/// The least room for a demonstration: the digits, the segments' headers and footers, and some mixed
-/// load.
+/// The least room for a demonstration: the digits, the segments' headers and footers, and some
+/// mixed load.
 const ROOM_BYTES_MIN: u64 = 16 << 20;
 
 /// The folder. Dropping this removes it with everything in it, unless it stays.

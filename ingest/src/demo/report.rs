@@ -1,5 +1,5 @@
-//! The verdict of a demonstration: reads the segments back, checks them, and reports everything as text
-//! for people and one JSON object for programs.
+//! The verdict of a demonstration: reads the segments back, checks them, and reports everything as
+//! text for people and one JSON object for programs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //!
 //! Header mode, because its requests carry the dimension: in count mode, a service with another
 //! dimension would read different rows. The first request is sent alone; its answer says how many
-//! requests the service allows in flight on a connection. From then on up to [`WINDOW_MAX`] are in
+//! requests the service allows in flight per connection. From then on up to [`WINDOW_MAX`] are in
 //! flight. Their answers fit into a socket's buffer, so the service never waits for this side to
 //! read, and writing without reading can't deadlock.
 //!

@@ -38,7 +38,7 @@ pub enum GetRunError {
     #[error(transparent)]
     Url(#[from] UrlError),
     /// An object whose name can't be a file's.
-    #[error("{url}: its last part, {name:?}, is no name for a file; get it without --output")]
+    #[error("{url}: its last part, {name:?}, can't be the name of a file; get it without --output")]
     Name {
         /// The object.
         url: String,
@@ -47,7 +47,7 @@ pub enum GetRunError {
     },
     /// Two objects whose files would have the same name.
     #[error(
-        "{first} and {second} would both be written to {name:?}; get them into two folders, one after the other"
+        "{first} and {second} would both be written to {name:?}; get them into two folders, in two runs"
     )]
     SameName {
         /// One object.
@@ -121,10 +121,10 @@ impl GetRunError {
 /// Errors of one object.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// It couldn't be downloaded.
+    /// The object couldn't be downloaded.
     #[error("{}", with_options(.0))]
     Download(Box<DownloadError>),
-    /// Its file couldn't be written.
+    /// The object's file couldn't be written.
     #[error("{}: {error}", path.display())]
     Write {
         /// The file.
@@ -132,17 +132,17 @@ pub enum ObjectError {
         /// The system's error.
         error: io::Error,
     },
-    /// Its vectors can't be read.
+    /// The object's vectors can't be read.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Its vectors weren't all accepted.
+    /// The service didn't accept all of the object's vectors.
     #[error(transparent)]
     Service(#[from] ClientError),
-    /// The run was interrupted before any of its vectors or bytes were sent or stored.
+    /// The run was interrupted before the object was written or any of its vectors sent.
     #[error("interrupted")]
     Cancelled,
-    /// The run was interrupted while its vectors were sent.
-    #[error("interrupted when {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
+    /// The run was interrupted while the object's vectors were being sent.
+    #[error("interrupted after {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
     CancelledSending(Sent),
 }
 
@@ -185,7 +185,7 @@ pub enum ClientError {
     },
     /// No progress for the whole timeout.
     #[error(
-        "--ingest {to}: nothing moved for {timeout:?} with {unanswered} requests unanswered; is its disk full? raise --timeout to wait longer"
+        "--ingest {to}: no progress for {timeout:?} with {unanswered} requests unanswered; is its disk full? raise --timeout to wait longer"
     )]
     Stalled {
         /// Address of the service.
@@ -241,10 +241,10 @@ fn because(cause: &Option<io::Error>) -> String {
 
 fn advice(status: Status) -> &'static str {
     match status {
-        Status::WrongDimension => "its --dim is another one: use a service of this dimension",
-        Status::TooManyVectors => "lower --max-vectors to that of the service",
+        Status::WrongDimension => "its --dim is different: use a service of this dimension",
+        Status::TooManyVectors => "lower --max-vectors to the service's",
         Status::Busy => {
-            "its limits for one connection are reached: raise its --in-flight or --carry-bytes"
+            "its limits per connection are reached: raise its --in-flight or --carry-bytes"
         }
         Status::ShuttingDown => "it is stopping: try again when it runs",
         Status::Failed => "see the service's own log",
@@ -256,7 +256,7 @@ fn advice(status: Status) -> &'static str {
 /// object's key: the URL is printed before it.
 fn with_options(error: &DownloadError) -> String {
     let object = format!("object {}", error.object);
-    let said = error.to_string();
-    let said = said.strip_prefix(&object).unwrap_or(&said).trim_start_matches([',', ':', ' ']);
-    FIELDS.iter().fold(said.to_owned(), |text, (field, option)| text.replace(field, option))
+    let full = error.to_string();
+    let text = full.strip_prefix(&object).unwrap_or(&full).trim_start_matches([',', ':', ' ']);
+    FIELDS.iter().fold(text.to_owned(), |text, (field, option)| text.replace(field, option))
 }

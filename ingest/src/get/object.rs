@@ -59,9 +59,10 @@ impl GetObject {
 pub(super) fn check_names(objects: &[GetObject]) -> Result<(), GetRunError> {
     let mut seen: HashMap<&str, &GetObject> = HashMap::with_capacity(objects.len());
     for object in objects {
-        // The URL may name a folder, by a slash at its end or by dots, which the key no longer shows.
-        let said = object.url.rsplit('/').next().unwrap_or_default();
-        for name in [said, object.name()] {
+        // The URL may name a folder, by a slash at its end or by dots, which the key no longer
+        // shows.
+        let last_part = object.url.rsplit('/').next().unwrap_or_default();
+        for name in [last_part, object.name()] {
             if ["", ".", ".."].contains(&name) {
                 return Err(GetRunError::Name { url: object.url.clone(), name: name.to_owned() });
             }
@@ -161,7 +162,10 @@ mod tests {
     fn urls_of_folders_are_refused() {
         for url in ["memory:///dir/", "memory:///dir/file/.."] {
             let error = check(&[url]).unwrap_err();
-            assert!(error.contains(url) && error.contains("no name for a file"), "{error}");
+            assert!(
+                error.contains(url) && error.contains("can't be the name of a file"),
+                "{error}"
+            );
         }
     }
 
@@ -190,13 +194,13 @@ mod tests {
         assert_eq!(mode("large"), mode("plain"));
         fs::remove_file(path.join("plain")).unwrap();
 
-        // A folder has the name: renaming fails, and nothing else is left.
-        fs::create_dir(path.join("taken")).unwrap();
-        let error = folder.write("taken", b"x", &cancel).unwrap_err().to_string();
-        assert!(error.contains("taken"), "{error}");
+        // A folder has this name: renaming fails, and no other file is left.
+        fs::create_dir(path.join("folder")).unwrap();
+        let error = folder.write("folder", b"x", &cancel).unwrap_err().to_string();
+        assert!(error.contains("folder"), "{error}");
         cancel.cancel();
         assert!(matches!(folder.write("late", b"x", &cancel), Err(ObjectError::Cancelled)));
-        assert_eq!(names(&path), ["empty", "large", "taken"]);
+        assert_eq!(names(&path), ["empty", "folder", "large"]);
     }
 
     #[test]

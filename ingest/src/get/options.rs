@@ -27,7 +27,7 @@ pub struct GetOptions {
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
     /// Folder to write to, created if missing: one file per object, named by the last part of its
-    /// key; existing files are replaced
+    /// key; existing files with these names are replaced
     #[arg(short, long, value_name = "DIR", conflicts_with = "ingest")]
     pub output: Option<PathBuf>,
     /// Service to send the vectors of .npy, .fvecs and Arrow IPC objects to [default without
@@ -48,7 +48,8 @@ pub struct GetOptions {
     /// object waits. Implies --buffer-pool [default: 16]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
-    /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies --buffer-pool [default: 10s]
+    /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
+    /// --buffer-pool [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub buffer_pool_shrink_after: Option<Duration>,
     /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB]
@@ -203,7 +204,7 @@ mod tests {
         );
         assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
         assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
-        // What `--help` says of the pool.
+        // These figures are in the help text.
         let BufferPoolOptions { max_buffers_per_class, shrink_after_secs, .. } =
             BufferPoolOptions::default();
         assert_eq!((max_buffers_per_class, shrink_after_secs), (16, 10));

@@ -1,5 +1,5 @@
-//! The outcomes of a run: lines and bars on a terminal while it runs, a table for people, JSON lines
-//! for programs.
+//! The outcomes of a run: lines and bars on a terminal while it runs, a table for people, JSON
+//! lines for programs.
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
@@ -89,12 +89,12 @@ impl GetReport {
         let all =
             [BufferPoolUse::Hit, BufferPoolUse::Fresh, BufferPoolUse::Skip, BufferPoolUse::Off]
                 .map(|pool| (count(pool), pool));
-        let said: Vec<String> = all
+        let counts: Vec<String> = all
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, pool)| format!("{count} {pool}"))
             .collect();
-        said.join(", ")
+        counts.join(", ")
     }
 }
 

@@ -7,15 +7,13 @@
 //! A task starts the next object after it has freed the previous one, so the number of tasks bounds
 //! the memory.
 
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use slipring_objects::{Cause, DownloadError, RangeEngine};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -28,6 +26,7 @@ use super::object::{GetObject, OutputFolder, check_names};
 use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
 use crate::client::Target;
+use crate::signals::SignalWait;
 use crate::vectors::VectorImage;
 
 /// The interval at which the pool looks for unneeded buffers.
@@ -305,17 +304,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// # Errors
 /// The system refuses the handler or the thread.
 pub fn cancel_on_signals() -> io::Result<CancellationToken> {
-    let (mut signalled, signal_end) = UnixStream::pair()?;
-    let again = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&again))?;
-        signal_hook::flag::register(signal, Arc::clone(&again))?;
-        signal_hook::low_level::pipe::register(signal, signal_end.try_clone()?)?;
-    }
+    let signals = SignalWait::new(130)?;
     let token = CancellationToken::new();
     let cancel = token.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        while signalled.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+        signals.wait();
         cancel.cancel();
     })?;
     Ok(token)

@@ -52,7 +52,7 @@ pub(super) struct LoadConnection {
     peer_closed: bool,
     /// Number of requests answered, and so the number of the oldest one in flight.
     answered: u64,
-    /// When bytes moved last.
+    /// When bytes were sent or received last.
     progress_ns: u64,
     refusal: Option<&'static str>,
 }
@@ -131,14 +131,14 @@ impl LoadConnection {
 
     /// Does everything that the socket, the window and the schedule allow now.
     pub(super) fn drive(&mut self, plan: &LoadPlan, tally: &mut Tally) -> Result<(), LoadError> {
-        self.step(plan, tally).map_err(|error| self.with_position(error))
+        self.try_drive(plan, tally).map_err(|error| self.with_position(error))
     }
 
     fn with_position(&self, error: ConnectionError) -> LoadError {
         LoadError::Connection { connection: self.index, request: self.answered, error }
     }
 
-    fn step(&mut self, plan: &LoadPlan, tally: &mut Tally) -> Result<(), ConnectionError> {
+    fn try_drive(&mut self, plan: &LoadPlan, tally: &mut Tally) -> Result<(), ConnectionError> {
         self.read(plan, tally)?;
         while self.phase == LoadPhase::Sending {
             let now_ns = plan.now_ns();
@@ -226,8 +226,8 @@ impl LoadConnection {
                     self.phase = LoadPhase::Done;
                 }
                 Ok(received) => {
-                    // A read that doesn't fill the input has emptied the socket, and whatever comes
-                    // later makes a new edge.
+                    // A read that doesn't fill the input has emptied the socket, and bytes that
+                    // come later make a new edge.
                     self.readable = received.is_full || self.peer_closed;
                     self.process_answers(plan, tally)?;
                 }

@@ -1,7 +1,7 @@
 //! The load generator, `slipring load`: sends vectors, checks every answer, reports rates and
 //! latencies.
 //!
-//! The life cycle: [`run`] opens all connections, keeps the window of each filled, checks answers in
+//! The life cycle: [`run`] opens all connections, fills the window of each, checks answers in
 //! order, closes the sending halves, and reads to the end ([`LoadReport`]).
 //!
 //! It promises: a report means that every request was answered exactly once, in order, with the
@@ -10,7 +10,7 @@
 //! connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
 //!
 //! It can't fairly measure a service that shares its cores: pin both. Without `--rate` it is a
-//! closed loop, whose latencies omit the requests that a stall kept from being sent. With `--rate`,
+//! closed loop, whose latencies omit the requests that a stall delayed. With `--rate`,
 //! latencies count from the intended send times, and a thread spins if its next request is due
 //! within a millisecond.
 //!

@@ -20,16 +20,16 @@ pub const THREADS_MAX: u32 = 256;
 /// Most memory for the buffers of all connections.
 pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
 
-/// How long a run without `--count` and `--duration` measures.
+/// Duration of the measurement without `--count` and `--duration`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
-/// How long such a run warms up.
+/// Duration of the warm-up without `--count` and `--warmup`.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(1);
 /// Most unsent bytes that a connection gathers for one write; fewer if its window is smaller.
 const OUT_BYTES: usize = 256 << 10;
 /// Most bytes of answers that a connection reads at a time; fewer if its window is smaller.
 const INPUT_BYTES: usize = 64 << 10;
 
-/// What to send, where, how fast, and what to check.
+/// What a load sends, where to, how fast, and what it checks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadOptions {
     /// Address of the service: HOST:PORT, or the path of a Unix socket
@@ -85,7 +85,7 @@ pub struct LoadOptions {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Most bytes of requests, whatever else bounds the run; not on the command line. Each
+    /// Most bytes of requests, beside the other bounds of the run; not on the command line. Each
     /// connection has an equal share, and stops when the largest request no longer fits into it.
     #[arg(skip)]
     pub bytes_max: Option<u64>,
@@ -125,7 +125,8 @@ impl LoadOptions {
         }
     }
 
-    /// Refuses options that can't be run, naming the first offending one. [`super::run`] calls this.
+    /// Refuses options that can't be run, and names the first offending one. [`super::run`] calls
+    /// this.
     pub fn check(&self) -> Result<(), LoadError> {
         let VectorRange { least, most } = self.vectors;
         if least == 0 || least > most {
@@ -241,12 +242,12 @@ impl LoadOptions {
         bytes.max(INPUT_BYTES.min(bytes.saturating_mul(self.window as usize)))
     }
 
-    /// How long the warm-up takes, whose requests don't count in the latencies.
+    /// Duration of the warm-up, whose requests don't count in the latencies.
     pub fn warmup_effective(&self) -> Duration {
         self.warmup.unwrap_or(if self.count.is_some() { Duration::ZERO } else { WARMUP_DEFAULT })
     }
 
-    /// How long the run measures; None if it ends when the count is sent.
+    /// Duration of the measurement; None if the run ends when the count is sent.
     pub fn duration_effective(&self) -> Option<Duration> {
         self.duration.or(if self.count.is_some() { None } else { Some(DURATION_DEFAULT) })
     }

@@ -1,5 +1,5 @@
-//! The parts without sockets: schedules, references, options. tests/load_run runs whole loads against
-//! right and wrong servers.
+//! The parts without sockets: schedules, references, options. tests/load_run runs whole loads
+//! against right and wrong servers.
 
 use std::time::Duration;
 

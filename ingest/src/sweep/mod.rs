@@ -13,7 +13,7 @@
 //! fastest. A smaller window leaves more of the cache to others.
 //!
 //! It doesn't know your service: the payload is the one that you specify, the stage only reads, and
-//! whatever else runs on the machine affects the figures.
+//! everything else that runs on the machine affects the figures.
 #![forbid(unsafe_code)]
 
 mod options;

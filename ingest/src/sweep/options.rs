@@ -1,5 +1,5 @@
-//! The options of `slipring sweep`, and the plan made of them: checked before anything is mapped, with
-//! CPUs and windows filled in.
+//! The options of `slipring sweep`, and the plan made of them: checked before anything is mapped,
+//! with CPUs and windows filled in.
 
 use std::fmt;
 use std::str::FromStr;

@@ -19,8 +19,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of the number at the start of a payload; fewer if the payload is shorter.
 const NUMBER_BYTES: usize = 8;
 
-/// Runs the sweep and blocks until it ends. Passes each notice about what wasn't granted to `notice`,
-/// once.
+/// Runs the sweep and blocks until it ends. Passes each notice about what wasn't granted to
+/// `notice`, once.
 ///
 /// # Errors
 /// An invalid option, if possible before anything is mapped; a refusal of the system; or a payload

@@ -6,7 +6,7 @@
 //!  stream    │ schema │ dictionaries and batches ... │ a length of 0, or the end │
 //!  file      │ ARROW1 00 00 │ a stream │ footer: schema, and the position of each batch │ length │ ARROW1 │
 //! ```
-//! It reads metadata and returns positions; no body buffer is copied, whatever its alignment.
+//! It reads metadata and returns positions; no body buffer is copied, regardless of its alignment.
 //! `arrow-ipc`'s own readers panic at positions outside the image, and an object can contain
 //! anything.
 //!
