@@ -268,6 +268,8 @@ fn failure(options: &LoadOptions) -> (u32, u64, ConnectionError) {
 
 #[test]
 fn wrong_servers_are_caught_at_the_request() {
+    use ConnectionError::{Answer, Closed, Extra, Stalled, WrongScore};
+
     for mode in MODES {
         for window in [1, 5] {
             let failure_of = |conduct| {
@@ -285,53 +287,41 @@ fn wrong_servers_are_caught_at_the_request() {
             };
             assert!(matches!(
                 failure_of(Conduct::WrongScore(7)),
-                (7, ConnectionError::WrongScore { vector: 0, .. })
+                (7, WrongScore { vector: 0, .. })
             ));
             assert!(matches!(
                 failure_of(Conduct::WrongCount(8)),
-                (8, ConnectionError::Answer(WrongAnswer::Count { expected: 1, got: 2 }))
+                (8, Answer(WrongAnswer::Count { expected: 1, got: 2 }))
             ));
             assert!(matches!(
                 failure_of(Conduct::Garbage(9)),
-                (9, ConnectionError::Answer(WrongAnswer::Unreadable(_)))
+                (9, Answer(WrongAnswer::Unreadable(_)))
             ));
             assert!(matches!(
                 failure_of(Conduct::CloseAfter(10)),
-                (10, ConnectionError::Closed { answered: 10, .. })
+                (10, Closed { answered: 10, .. })
             ));
             assert!(
-                matches!(failure_of(Conduct::Silent), (0, ConnectionError::Stalled { unanswered, .. }) if unanswered == u64::from(window))
+                matches!(failure_of(Conduct::Silent), (0, Stalled { unanswered, .. }) if unanswered == u64::from(window))
             );
             // The same row twice in turn would hide a swap from the count mode: rows differ, so a
             // score gives it away.
             match (failure_of(Conduct::Missing(6)), mode, window) {
-                ((6, ConnectionError::Stalled { unanswered: 1, .. }), _, 1) => {}
-                ((6, ConnectionError::WrongScore { .. }), Mode::Count, 5) => {}
-                (
-                    (6, ConnectionError::Answer(WrongAnswer::Sequence { got: 7 })),
-                    Mode::Header,
-                    5,
-                ) => {}
+                ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
+                ((6, WrongScore { .. }), Mode::Count, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
             match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
-                ((6, ConnectionError::Stalled { .. }), _, 1) => {}
-                ((6, ConnectionError::WrongScore { .. }), Mode::Count, 5) => {}
-                (
-                    (6, ConnectionError::Answer(WrongAnswer::Sequence { got: 7 })),
-                    Mode::Header,
-                    5,
-                ) => {}
+                ((6, Stalled { .. }), _, 1) => {}
+                ((6, WrongScore { .. }), Mode::Count, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
             match (failure_of(Conduct::Twice(6)), mode, window) {
-                ((7, ConnectionError::Extra { .. }), _, 1) => {}
-                ((7, ConnectionError::WrongScore { .. }), Mode::Count, _) => {}
-                (
-                    (7, ConnectionError::Answer(WrongAnswer::Sequence { got: 6 })),
-                    Mode::Header,
-                    _,
-                ) => {}
+                ((7, Extra { .. }), _, 1) => {}
+                ((7, WrongScore { .. }), Mode::Count, _) => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 6 })), Mode::Header, _) => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
