@@ -1,5 +1,5 @@
-//! What every client of the service needs: `slipring load` and `slipring get --ingest` are built on
-//! it.
+//! The parts that all clients of the service share: `slipring load` and `slipring get --ingest` are
+//! built on them.
 //!
 //! The life cycle: a [`Target`] is connected to, a connection sends requests and receives answers,
 //! and each answer is checked against its request.

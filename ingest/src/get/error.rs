@@ -71,7 +71,7 @@ pub enum GetRunError {
     /// The system refuses a thread, or a handler of signals.
     #[error("{what}: {error}")]
     System {
-        /// What was requested.
+        /// The request that was refused.
         what: &'static str,
         /// The system's error.
         error: io::Error,
@@ -200,7 +200,7 @@ pub enum ClientError {
     Answer {
         /// Address of the service.
         to: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         error: WrongAnswer,
     },
     /// A refusal after which nothing more is sent.

@@ -159,7 +159,7 @@ impl GetOptions {
         pool.build().map_err(GetRunError::from_engine)
     }
 
-    /// What an interruption leaves of the objects that aren't complete.
+    /// The fate of incomplete objects after an interruption, as text.
     pub(super) fn others(&self) -> &'static str {
         match (&self.output, &self.ingest) {
             (Some(_), _) => "unfinished files are removed",

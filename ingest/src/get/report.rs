@@ -130,7 +130,7 @@ impl fmt::Display for GetReport {
         let good = self.outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
         write!(
             f,
-            "{good} of {} objects are there: {} in {:.3} s, {}; pool: {}",
+            "{good} of {} objects arrived: {} in {:.3} s, {}; pool: {}",
             self.outcomes.len(),
             HumanBytes(bytes),
             self.elapsed.as_secs_f64(),
@@ -221,7 +221,7 @@ impl GetProgress {
 pub(super) struct ObjectLine(ProgressBar);
 
 impl ObjectLine {
-    /// Shows what is being done with the object.
+    /// Shows the current step of the object.
     pub(super) fn set_step(&self, what: &'static str) {
         self.0.set_message(what);
     }
@@ -285,7 +285,7 @@ mod tests {
             "2.00 MiB/s",
             "s3://b/good: 10 of 10 vectors answered\n",
             "s3://b/bad FAILED\n",
-            "1 of 2 objects are there: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
+            "1 of 2 objects arrived: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -16,11 +16,11 @@ pub enum LoadError {
     Option {
         /// The option's name without the dashes.
         field: &'static str,
-        /// What was given.
+        /// The value given.
         value: String,
-        /// What is legal.
+        /// The legal values.
         limit: String,
-        /// What to do.
+        /// The fix.
         fix: &'static str,
     },
     /// The file of vectors can't be read.
@@ -28,7 +28,7 @@ pub enum LoadError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it can't be read.
         error: FileError,
     },
     /// A connection couldn't be opened.
@@ -50,7 +50,7 @@ pub enum LoadError {
         connection: u32,
         /// The oldest request without an answer, numbered from 0 on its connection.
         request: u64,
-        /// What happened.
+        /// The cause.
         error: ConnectionError,
     },
     /// The system's readiness calls failed.

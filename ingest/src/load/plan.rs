@@ -1,4 +1,4 @@
-//! The plan of a run: what is sent, what should be answered, and from when the time counts. All
+//! The plan of a run: the rows to send, the answers to expect, and the start of the clock. All
 //! threads share it.
 
 use std::sync::OnceLock;

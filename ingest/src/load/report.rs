@@ -17,7 +17,7 @@ const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// A successful run: every request was answered once, in order, and (with `--verify`) correctly.
 #[derive(Clone, Debug)]
 pub struct LoadReport {
-    /// What was run.
+    /// The options of the run.
     pub options: LoadOptions,
     /// All requests that were sent, warm-up included.
     pub sent: Total,

@@ -59,7 +59,7 @@ pub enum ArrowError {
     Damaged {
         /// Where the message begins.
         at: u64,
-        /// What is wrong.
+        /// The damage.
         why: String,
     },
     /// Written by an Arrow before 0.8, or newer than this build knows.

@@ -1,4 +1,4 @@
-//! Each check must be able to fail: a small real run, damaged in one way after the other.
+//! Each check can fail: a small real run is damaged in one way after another.
 
 use std::sync::atomic::AtomicBool;
 
