@@ -40,10 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             left -= received;
         }
         if head[1] == 1 {
-            enqueuer.enqueue(assembler.finish()?)?;
+            enqueuer.enqueue(assembler.complete()?)?;
         }
     }
-    enqueuer.finish();
+    enqueuer.close();
     for expected in &messages {
         let message = dequeuer.dequeue()?.ok_or("a message is missing")?;
         assert!(message[..] == expected[..], "{} bytes came of {}", message.len(), expected.len());

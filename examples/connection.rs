@@ -59,7 +59,7 @@ impl Connection {
         }
         assembler.append(bytes)?;
         if is_last {
-            enqueuer.try_enqueue(assembler.finish()?)?;
+            enqueuer.try_enqueue(assembler.complete()?)?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let _asked = told.recv();
         held.iter().map(|message| message.len()).sum::<usize>()
     });
-    connection.streams[1].closer.close("the peer reset the stream");
+    connection.streams[1].closer.close_with("the peer reset the stream");
     let third = consumers[1].try_dequeue()?.ok_or("what was queued before the end is there")?;
     assert!(
         third[..] == [3; 1_000] && consumers[1].try_dequeue().is_err(),

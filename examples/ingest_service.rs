@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{cell::RefCell, rc::Rc};
 
-use slipring::pipeline::{
-    CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View,
-};
+use slipring::machine::{CpuMask, PinPolicy};
+use slipring::pipeline::{CloseReport, Lane, LaneSpec, Outcome, StageSpec, View};
 use slipring::ring::{Received, RingOptions};
 
 /// Components of a vector.
@@ -38,7 +37,7 @@ pub fn serve(
     let spec = LaneSpec::new(pool, 1024).layer([StageSpec::inline("check")]);
     let spec = spec.layer([StageSpec::inline("score"), StageSpec::thread("store")]);
     let mut started = spec.cpu(CpuMask::read().cpus()[0], PinPolicy::Prefer).start::<()>()?;
-    let mut take = |name| started.stages.take(name).ok_or("the specification names every stage");
+    let mut take = |name| started.stages.remove(name).ok_or("the specification names every stage");
     let (check, score, sink) = (take("check")?, take("score")?, take("store")?);
     started.lane.attach(check, |view: View<'_, ()>| match view.as_f32s() {
         Ok(vector) if vector.iter().all(|component| component.is_finite()) => Outcome::Done,

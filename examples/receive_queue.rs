@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         buf[..4].copy_from_slice(&number.to_be_bytes());
         enqueuer.enqueue(buf)?;
     }
-    closer.close("the peer reset the stream");
+    closer.close_with("the peer reset the stream");
     let (read, held, error) = reader.join().expect("the reader ends");
     assert_eq!((read, held), (MESSAGES, 10), "what was queued came before the error");
     assert_eq!(error, "the queue was closed: the peer reset the stream");

@@ -52,7 +52,7 @@ fn what_another_thread_drops_keeps_memory_flat() {
                 .max(resident_max);
         }
     }
-    enqueuer.finish();
+    enqueuer.close();
     assert_eq!(consumer.join().unwrap(), events());
     let stats = pool.stats();
     let last =

@@ -1,9 +1,6 @@
 //! A forked child has a copy of a queue, and one thread of it: its calls and its drops answer,
 //! wherever the other threads were, and the parent's queue goes on.
 
-#[allow(unsafe_code)]
-mod forks;
-
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +12,7 @@ use slipring::queue::{
     CopyError, DequeueError, Dequeuer, End, EnqueueError, Enqueuer, Forked, QueueOptions, queue,
 };
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 #[test]
 fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
@@ -47,7 +44,7 @@ fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
             assert!(own_out.try_dequeue().expect("it is open").is_some());
             drop(own_in);
             assert!(own_out.dequeue().expect("a clean end").is_none());
-            closer.close("the child closes its copy");
+            closer.close_with("the child closes its copy");
             drop(enqueuer.take());
         });
         assert_eq!(status, 0, "the child's checks failed");
@@ -68,7 +65,7 @@ fn direct() -> PooledBuf {
 }
 
 fn is_forked(end: &End) -> bool {
-    matches!(end, End::Closed(error) if error.is::<Forked>())
+    matches!(end, End::Error(error) if error.is::<Forked>())
 }
 
 /// Whoever would end the wait is a thread of the parent's. (Each takes its own copy of the ends in

@@ -53,7 +53,8 @@ impl LaneLap {
             counter.set(counter.get() + 1);
             Outcome::Done
         };
-        lane.attach(stages.take("read").expect("it was specified"), handler).expect("it is inline");
+        lane.attach(stages.remove("read").expect("it was specified"), handler)
+            .expect("it is inline");
         Self { lane, read, op: 0 }
     }
 

@@ -19,9 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use slipring::pipeline::{
-    CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, View, Wait,
-};
+use slipring::machine::{CpuMask, PinPolicy};
+use slipring::pipeline::{Lane, LaneSpec, Outcome, StageSpec, StageThread, View, Wait};
 use slipring::ring::RingOptions;
 
 use crate::contender::{Copied, Fill};
@@ -131,7 +130,7 @@ impl Runner {
             reader.read(view.bytes());
             Outcome::Done
         };
-        let stage = started.stages.take("read").ok_or("the stage is missing")?;
+        let stage = started.stages.remove("read").ok_or("the stage is missing")?;
         let stage = if reader_cpu.is_some() {
             Some(stage.spawn(handler).map_err(|error| error.to_string())?)
         } else {

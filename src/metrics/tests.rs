@@ -179,7 +179,7 @@ mod lanes {
             1 => Outcome::Reject("by design".to_owned()),
             _ => Outcome::Done,
         };
-        let a = started.stages.take("a").unwrap();
+        let a = started.stages.remove("a").unwrap();
         started.lane.attach(a, fails).unwrap();
         for _ in 0..5 {
             started.lane.claim(8).unwrap().publish(());

@@ -133,7 +133,7 @@ fn driver(listener: Listener) -> Driver {
     let Started { mut lane, mut stages, .. } =
         spec.start::<Request>().expect("the pool fits this machine");
     classes.map().expect("memory");
-    let mut take = |name| stages.take(name).expect("it was specified");
+    let mut take = |name| stages.remove(name).expect("it was specified");
     lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer))
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer))

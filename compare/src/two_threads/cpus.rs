@@ -1,9 +1,8 @@
 //! The two CPUs of a run, and the threads on them: pinned if the system lets it, as a lane and its
 //! stages are.
 
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use std::thread::{self, JoinHandle};
-
-use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
 
 /// One CPU for the publisher and one for the reader.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,8 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
-use slipring::pipeline::{CpuMask, LaneReport, PinPolicy, pin_current};
-use slipring::region::{PageKind, Topology, window_default_bytes};
+use slipring::machine::{CpuMask, PinPolicy, Topology, pin_current, window_default_bytes};
+use slipring::pipeline::LaneReport;
+use slipring::region::PageKind;
 
 use super::options::{DIM, DemoError};
 use super::text::{counted, mib, wrap};

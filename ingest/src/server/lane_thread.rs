@@ -178,24 +178,26 @@ fn start_lane(
     if plan.options.stages == super::options::StagesWord::Inline {
         let refused =
             |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
-        running.attach(stages.take("validate").ok_or_else(missing)?, validate).map_err(refused)?;
-        running.attach(stages.take("score").ok_or_else(missing)?, score).map_err(refused)?;
+        running
+            .attach(stages.remove("validate").ok_or_else(missing)?, validate)
+            .map_err(refused)?;
+        running.attach(stages.remove("score").ok_or_else(missing)?, score).map_err(refused)?;
     } else {
         let refused = |error: SpawnError<Request>| ServeError::Refused(error.to_string());
         // They run to the end of the stream by themselves.
-        drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
-        drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
+        drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
+        drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
     let sink_stage = SinkStage::new(gear.sink, verdicts.clone(), plan.options.drain);
     let rows_in_segments = sink_stage.rows_in_segments();
     let (done, sink_done) = sync_channel(1);
-    let (sink, sink_cpu) = (stages.take("sink").ok_or_else(missing)?, lane.sink_cpu);
+    let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
     let run_sink_stage = move || drop(done.send(sink_stage.run(sink, sink_cpu)));
     thread::Builder::new()
         .name(format!("sink-{}", lane.number))
         .spawn(run_sink_stage)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
-    let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
+    let end = AnswerEnd { stage: stages.remove("answer").ok_or_else(missing)?, verdicts, scores };
     let driver =
         Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
     let driver =

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use slipring::pipeline::{CpuMask, LaneError};
+use slipring::machine::CpuMask;
+use slipring::pipeline::LaneError;
 use slipring::ring::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, RingError};
 
 use crate::server::StagesWord;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value, json};
-use slipring::region::Topology;
+use slipring::machine::Topology;
 
 use super::options::SweepPlan;
 use crate::units::Size;

@@ -5,9 +5,8 @@ use std::hint::spin_loop;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{
-    Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
-};
+use slipring::machine::PinPolicy;
+use slipring::pipeline::{Lane, LaneSpec, Outcome, StageSpec, StageThread, Started, View, Wait};
 use slipring::ring::RingOptions;
 
 use super::options::{SweepError, SweepOptions, SweepPlan};
@@ -108,7 +107,7 @@ impl SweepRun {
         };
         let Started { mut lane, mut stages, report } =
             spec.start::<()>().map_err(SweepError::lane)?;
-        let Some(stage) = stages.take("read") else { return Err(failed("the stage is missing")) };
+        let Some(stage) = stages.remove("read") else { return Err(failed("the stage is missing")) };
         let (payload, mut number) = (SweepPayload::new(plan.payload_bytes), 0);
         let expected = payload.clone();
         let read = move |view: View<'_, ()>| {

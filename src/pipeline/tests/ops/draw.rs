@@ -1,6 +1,7 @@
 //! The operations of the model, and how they are drawn from random numbers.
 
-/// How a handler's batch goes: so many events are processed, then this is said.
+/// The course of a handler's batch: the number of events that it processes, and what it returns
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     pub(super) good: usize,
@@ -15,7 +16,7 @@ pub(super) enum Then {
     Panic,
 }
 
-/// What becomes of reserved bytes.
+/// What is done with reserved bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Into {
     Slice,
@@ -26,7 +27,7 @@ pub(super) enum Into {
     Leaked,
 }
 
-/// What becomes of a claim.
+/// What is done with a claim.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum And {
     Push,
@@ -35,7 +36,7 @@ pub(super) enum And {
     Leak,
 }
 
-/// What becomes of a token, or of a read in flight.
+/// What is done with a token, or with a read in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
     Commit,
@@ -80,7 +81,7 @@ pub(super) enum Op {
     DropStage { stage: usize },
 }
 
-/// Largest slice of the model's lanes.
+/// The largest slice of the model's lanes.
 pub(super) const MAX: usize = 1024;
 
 fn len_of(number: usize) -> usize {
@@ -120,12 +121,13 @@ fn reserve(one: usize, two: usize, meanwhile: Option<Box<Op>>) -> Op {
     Op::Reserve { len: len_of(one), rest, keep: two / 60, into, meanwhile }
 }
 
-/// An operation from three numbers. `deep`: it may hold another, which happens in the middle of it.
+/// An operation from three numbers. `deep`: it may contain another, which happens in the middle of
+/// it.
 fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
     let (stage, pick, turn) = (one % 4, two, turn(one, two));
     let inner = || match one / 4 % 36 {
         0..11 if deep => Some(Box::new(op(what.rotate_left(3) ^ two as u8, two, one, false))),
-        // What matters most in the middle of something: a failure.
+        // What matters most in the middle of an operation is a failure.
         11 if deep => Some(Box::new(Op::Poll {
             stage,
             max: 1,
