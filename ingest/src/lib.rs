@@ -6,6 +6,7 @@
 compile_error!("the wire and the segments are little-endian; big-endian machines aren't supported");
 
 pub mod cli;
+pub mod client;
 pub mod demo;
 #[cfg(feature = "objects")]
 pub mod get;
@@ -14,8 +15,10 @@ pub mod latency;
 pub mod load;
 mod notice;
 pub mod server;
+mod signals;
 pub mod sink;
 pub mod stage;
 pub mod sweep;
 pub mod units;
+pub mod vectors;
 pub mod wire;

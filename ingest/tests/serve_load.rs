@@ -6,8 +6,9 @@ mod support;
 
 use std::time::Duration;
 
+use slipring_ingest::client::Target;
 use slipring_ingest::io::Counter;
-use slipring_ingest::load::{self, LoadOptions, LoadReport, Target, VectorRange};
+use slipring_ingest::load::{self, LoadOptions, LoadReport, VectorRange};
 use slipring_ingest::server::Totals;
 use slipring_ingest::sink::read_segments;
 use slipring_ingest::wire::frames::Mode;

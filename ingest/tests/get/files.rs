@@ -120,7 +120,7 @@ fn without_a_folder_it_is_measured() {
     let ended = run(&words).assert_code(0);
     assert_eq!(ended.stdout.matches("one.bin").count(), 12, "{ended:?}");
     assert!(
-        ended.stdout.contains("12 of 12 objects are there: 24.00 MiB in ")
+        ended.stdout.contains("12 of 12 objects arrived: 24.00 MiB in ")
             && ended.stdout.contains("pool: 12 hit")
     );
     assert_eq!(ended.stderr, "");
@@ -155,7 +155,7 @@ fn a_failed_object_leaves_the_others() {
         );
         if json.is_empty() {
             assert!(
-                ended.stdout.contains("2 of 4 objects are there")
+                ended.stdout.contains("2 of 4 objects arrived")
                     && ended.stdout.matches("FAILED").count() == 2
             );
             continue;

@@ -184,7 +184,7 @@ fn wrong_answers_fail_the_object() {
         (answered(Status::Failed, 0, &[]), "see the service's own log"),
         (answered(Status::Busy, 0, &[]), "raise its --in-flight"),
         (request, "not with \"SR\""),
-        (Vec::new(), "ended with 1 frames unanswered"),
+        (Vec::new(), "ended with 1 requests unanswered"),
     ];
     for (bytes, expected) in cases {
         let to = false_service(false, move |stream| stream.write_all(&bytes).unwrap());
@@ -208,7 +208,7 @@ fn what_was_answered_before_the_end_is_counted() {
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
         .assert_code(1);
-    assert!(ended.stderr.contains("ended with 2 frames unanswered"), "{ended:?}");
+    assert!(ended.stderr.contains("ended with 2 requests unanswered"), "{ended:?}");
     let line = ended.line("a.npy");
     assert_eq!(
         (line["vectors_sent"].as_u64(), line["vectors_answered"].as_u64()),
@@ -243,7 +243,7 @@ fn a_deaf_service_times_out_or_is_interrupted() {
     let to = false_service(true, |_| ());
     let url = server.url("a.npy");
     let ended = run(&[&*url, "--ingest", &to, "--timeout", "300ms"]).assert_code(1);
-    assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
+    assert!(ended.stderr.contains("no progress for 300ms with 1 requests unanswered"), "{ended:?}");
     // A service that stops reading in the middle of a frame that is larger than the sockets'
     // buffers.
     let folder = folder();
@@ -252,7 +252,7 @@ fn a_deaf_service_times_out_or_is_interrupted() {
     let large = large.display().to_string();
     let ended = run(&[&*large, "--ingest", &to, "--timeout", "300ms", "--max-vectors", "2048"])
         .assert_code(1);
-    assert!(ended.stderr.contains("nothing moved for 300ms with 1 frames unanswered"), "{ended:?}");
+    assert!(ended.stderr.contains("no progress for 300ms with 1 requests unanswered"), "{ended:?}");
 
     let received = folder.path().join("received");
     let to = false_service(true, {
@@ -266,7 +266,7 @@ fn a_deaf_service_times_out_or_is_interrupted() {
     // The error says how many vectors the service may have, so that the operator doesn't
     // unknowingly send them twice.
     for part in [
-        "interrupted when 3 of its vectors were sent and 0 answered",
+        "interrupted after 3 of its vectors were sent and 0 answered",
         "interrupted: 0 of 1 objects",
     ] {
         assert!(ended.stderr.contains(part), "{part}: {ended:?}");

@@ -18,7 +18,7 @@ use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use slipring_ingest::load::Rows;
+use slipring_ingest::vectors::VectorRows;
 
 use crate::support::PATIENCE;
 use crate::support::process::BINARY;
@@ -219,7 +219,7 @@ pub fn digits_npy() -> PathBuf {
 
 /// The components of the digits.
 pub fn digits() -> Vec<f32> {
-    let rows = Rows::from_npy(&fs::read(digits_npy()).unwrap(), DIM as u32).unwrap();
+    let rows = VectorRows::from_npy(&fs::read(digits_npy()).unwrap(), DIM as u32).unwrap();
     rows.bytes().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 

@@ -8,9 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use server::{Conduct, LIMITS, start, start_unix};
+use slipring_ingest::client::{Target, WrongAnswer};
 use slipring_ingest::load::{
-    Fault, LoadError, LoadOptions, LoadReport, Rows, Score, Target, VectorRange, run, run_rows,
+    ConnectionError, LoadError, LoadOptions, LoadReport, Score, VectorRange, run, run_rows,
 };
+use slipring_ingest::vectors::VectorRows;
 use slipring_ingest::wire::frames::{Limits, Mode, Status};
 
 const MODES: [Mode; 2] = [Mode::Count, Mode::Header];
@@ -117,7 +119,7 @@ fn unix_sockets_and_every_score() {
     }
     let (to, _) = start(Conduct::Weighted, LIMITS);
     assert!(
-        matches!(fault(&options(to)).2, Fault::WrongScore { .. }),
+        matches!(failure(&options(to)).2, ConnectionError::WrongScore { .. }),
         "verified against the wrong score"
     );
 }
@@ -223,13 +225,13 @@ fn refusals_are_counted_by_status() {
     let report =
         run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
     assert_eq!(report.refusals.iter().collect::<Vec<_>>(), [("refused", 40)]);
-    assert!(matches!(fault(&options(to)), (_, 0, Fault::Refused("refused"))));
+    assert!(matches!(failure(&options(to)), (_, 0, ConnectionError::Refused("refused"))));
 }
 
 #[test]
 fn vectors_that_are_not_finite_must_be_refused() {
     let components = [1.0, 2.0, 3.0, 4.0, 5.0, f32::NAN, 7.0, 8.0, 1.0, f32::INFINITY, 3.0, 4.0];
-    let rows = Rows::from_npy(&npy(&components, 4), 4).unwrap();
+    let rows = VectorRows::from_npy(&npy(&components, 4), 4).unwrap();
     let one = |to| LoadOptions {
         vectors: VectorRange { least: 1, most: 1 },
         connections: 1,
@@ -249,26 +251,28 @@ fn vectors_that_are_not_finite_must_be_refused() {
     assert!(
         matches!(
             error,
-            LoadError::Connection { connection: 0, request: 1, fault: Fault::Accepted }
+            LoadError::Connection { connection: 0, request: 1, error: ConnectionError::Accepted }
         ),
         "{error}"
     );
 }
 
-/// The connection, request and fault of a run that must fail.
-fn fault(options: &LoadOptions) -> (u32, u64, Fault) {
+/// Connection, request and error of a run that must fail.
+fn failure(options: &LoadOptions) -> (u32, u64, ConnectionError) {
     match run(options) {
-        Err(LoadError::Connection { connection, request, fault }) => (connection, request, fault),
-        Err(other) => panic!("expected a connection's fault, got {other}"),
+        Err(LoadError::Connection { connection, request, error }) => (connection, request, error),
+        Err(other) => panic!("expected a connection's error, got {other}"),
         Ok(report) => panic!("a wrong server passed: {report}"),
     }
 }
 
 #[test]
 fn wrong_servers_are_caught_at_the_request() {
+    use ConnectionError::{Answer, Closed, Extra, Stalled, WrongScore};
+
     for mode in MODES {
         for window in [1, 5] {
-            let fault_of = |conduct| {
+            let failure_of = |conduct| {
                 let (to, _) = start(conduct, LIMITS);
                 let stalls = matches!(
                     conduct,
@@ -277,43 +281,47 @@ fn wrong_servers_are_caught_at_the_request() {
                 let timeout =
                     if stalls { Duration::from_millis(600) } else { Duration::from_secs(20) };
                 let vectors = VectorRange { least: 1, most: 1 };
-                let (_, request, fault) =
-                    fault(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
-                (request, fault)
+                let (_, request, error) =
+                    failure(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
+                (request, error)
             };
             assert!(matches!(
-                fault_of(Conduct::WrongScore(7)),
-                (7, Fault::WrongScore { vector: 0, .. })
+                failure_of(Conduct::WrongScore(7)),
+                (7, WrongScore { vector: 0, .. })
             ));
             assert!(matches!(
-                fault_of(Conduct::WrongCount(8)),
-                (8, Fault::WrongCount { expected: 1, got: 2 })
+                failure_of(Conduct::WrongCount(8)),
+                (8, Answer(WrongAnswer::Count { expected: 1, got: 2 }))
             ));
-            assert!(matches!(fault_of(Conduct::Garbage(9)), (9, Fault::NoAnswer(_))));
             assert!(matches!(
-                fault_of(Conduct::CloseAfter(10)),
-                (10, Fault::Closed { answered: 10, .. })
+                failure_of(Conduct::Garbage(9)),
+                (9, Answer(WrongAnswer::Unreadable(_)))
+            ));
+            assert!(matches!(
+                failure_of(Conduct::CloseAfter(10)),
+                (10, Closed { answered: 10, .. })
             ));
             assert!(
-                matches!(fault_of(Conduct::Silent), (0, Fault::Stalled { unanswered, .. }) if unanswered == u64::from(window))
+                matches!(failure_of(Conduct::Silent), (0, Stalled { unanswered, .. }) if unanswered == u64::from(window))
             );
-            // Equal rows would hide a swap in count mode. The rows differ, so a score reveals it.
-            match (fault_of(Conduct::Missing(6)), mode, window) {
-                ((6, Fault::Stalled { unanswered: 1, .. }), _, 1) => {}
-                ((6, Fault::WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Fault::WrongSequence { got: 7 }), Mode::Header, 5) => {}
+            // The same row twice in turn would hide a swap from the count mode: rows differ, so a
+            // score gives it away.
+            match (failure_of(Conduct::Missing(6)), mode, window) {
+                ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
+                ((6, WrongScore { .. }), Mode::Count, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
-            match (fault_of(Conduct::SwapWithNext(6)), mode, window) {
-                ((6, Fault::Stalled { .. }), _, 1) => {}
-                ((6, Fault::WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Fault::WrongSequence { got: 7 }), Mode::Header, 5) => {}
+            match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
+                ((6, Stalled { .. }), _, 1) => {}
+                ((6, WrongScore { .. }), Mode::Count, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
-            match (fault_of(Conduct::Twice(6)), mode, window) {
-                ((7, Fault::Extra { .. }), _, 1) => {}
-                ((7, Fault::WrongScore { .. }), Mode::Count, _) => {}
-                ((7, Fault::WrongSequence { got: 6 }), Mode::Header, _) => {}
+            match (failure_of(Conduct::Twice(6)), mode, window) {
+                ((7, Extra { .. }), _, 1) => {}
+                ((7, WrongScore { .. }), Mode::Count, _) => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 6 })), Mode::Header, _) => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
@@ -326,14 +334,21 @@ fn the_end_of_the_stream_is_checked() {
     // server that doesn't close.
     let last = |conduct| {
         let (to, _) = start(conduct, LIMITS);
-        fault(&LoadOptions { count: Some(12), timeout: Duration::from_millis(600), ..options(to) })
+        failure(&LoadOptions {
+            count: Some(12),
+            timeout: Duration::from_millis(600),
+            ..options(to)
+        })
     };
-    assert!(matches!(last(Conduct::Twice(3)), (_, 4, Fault::Extra { .. })));
+    assert!(matches!(last(Conduct::Twice(3)), (_, 4, ConnectionError::Extra { .. })));
     assert!(matches!(
         last(Conduct::Missing(3)),
-        (_, 3, Fault::Closed { answered: 3, unanswered: 1, cause: None, .. })
+        (_, 3, ConnectionError::Closed { answered: 3, unanswered: 1, cause: None, .. })
     ));
-    assert!(matches!(last(Conduct::NeverCloses), (_, 4, Fault::Stalled { unanswered: 0, .. })));
+    assert!(matches!(
+        last(Conduct::NeverCloses),
+        (_, 4, ConnectionError::Stalled { unanswered: 0, .. })
+    ));
 }
 
 #[test]
@@ -346,17 +361,17 @@ fn limits_that_differ_from_the_servers() {
         (vec![("wrong-dimension", 200)], 0)
     );
     assert!(matches!(
-        fault(&LoadOptions { verify: true, ..narrow }),
-        (_, 0, Fault::Refused("wrong-dimension"))
+        failure(&LoadOptions { verify: true, ..narrow }),
+        (_, 0, ConnectionError::Refused("wrong-dimension"))
     ));
 
     let vectors = VectorRange { least: 65, most: 65 };
     for (mode, label) in [(Mode::Count, "refused"), (Mode::Header, "too-many-vectors")] {
-        let (_, request, fault) =
-            fault(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
+        let (_, request, error) =
+            failure(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
         assert!(
-            matches!(fault, Fault::Closed { answered: 1, refusal: Some(found), .. } if found == label),
-            "{fault:?}"
+            matches!(error, ConnectionError::Closed { answered: 1, refusal: Some(found), .. } if found == label),
+            "{error:?}"
         );
         assert_eq!(request, 1);
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use slipring_ingest::load::Target;
+use slipring_ingest::client::Target;
 use slipring_ingest::wire::frames::{
     Detected, Front, Limits, Mode, Status, detect, encode_answer, front,
 };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use slipring_ingest::load::{self, LoadOptions, Target, VectorRange};
+use slipring_ingest::client::Target;
+use slipring_ingest::load::{self, LoadOptions, VectorRange};
 use slipring_ingest::wire::frames::Mode;
 use slipring_test_support::within;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use slipring_ingest::load::Target;
+use slipring_ingest::client::Target;
 use slipring_ingest::server::{ServeError, ServeOptions, Server, Totals};
 use tempfile::TempDir;
 

@@ -1,22 +1,24 @@
-//! Where to connect, and a socket of either kind.
+//! The address of a service, and a socket connected to it.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, ToSocketAddrs};
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpStream, UnixStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-/// A service's address.
+/// The address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// HOST:PORT.
     Tcp(String),
-    /// The path of a Unix socket: anything with a slash, or without a colon.
+    /// The path of a Unix socket: any text with a slash, or without a colon.
     Unix(PathBuf),
 }
 
@@ -51,17 +53,17 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Connects within `timeout`; the socket doesn't block, and TCP sends at once what it is given.
-    pub(crate) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
+    /// Connects within `timeout`. The socket doesn't block, and TCP sends small writes immediately.
+    pub(super) fn connect(&self, timeout: Duration) -> io::Result<ClientSocket> {
         match self {
             Target::Tcp(address) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for address in address.to_socket_addrs()? {
-                    match std::net::TcpStream::connect_timeout(&address, timeout) {
+                    match TcpStream::connect_timeout(&address, timeout) {
                         Ok(stream) => {
                             stream.set_nonblocking(true)?;
                             stream.set_nodelay(true)?;
-                            return Ok(Stream::Tcp(TcpStream::from_std(stream)));
+                            return Ok(ClientSocket(stream.into()));
                         }
                         Err(error) => last = error,
                     }
@@ -69,18 +71,18 @@ impl Target {
                 Err(last)
             }
             Target::Unix(path) => {
-                // A full backlog says "would block" and gives no event, so the call must be
-                // repeated.
+                // With a full backlog the system says "would block" and reports no event later, so
+                // the call is repeated.
                 let deadline = Instant::now() + timeout;
                 loop {
-                    match UnixStream::connect(path) {
+                    match mio::net::UnixStream::connect(path) {
                         Err(error)
                             if error.kind() == io::ErrorKind::WouldBlock
                                 && Instant::now() < deadline =>
                         {
                             thread::sleep(Duration::from_millis(1));
                         }
-                        other => return other.map(Stream::Unix),
+                        connected => return Ok(ClientSocket(connected?.into())),
                     }
                 }
             }
@@ -88,41 +90,43 @@ impl Target {
     }
 }
 
-/// A connected socket that doesn't block.
+/// A connected socket. Once they are connected, TCP and Unix sockets are used alike.
 #[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+pub(super) struct ClientSocket(OwnedFd);
 
-impl Stream {
-    pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(room),
-            Stream::Unix(stream) => stream.read(room),
-        }
+impl ClientSocket {
+    pub(super) fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.0, room)?)
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(&self.0, bytes, SendFlags::NOSIGNAL)?)
     }
 
     /// Half-close: no more requests follow, answers still come.
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
+        Ok(shutdown(&self.0, Shutdown::Write)?)
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    /// Registers the socket for edges of both directions, until it is dropped.
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        match self {
-            Stream::Tcp(stream) => registry.register(stream, token, interest),
-            Stream::Unix(stream) => registry.register(stream, token, interest),
-        }
+        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, interest)
+    }
+}
+
+/// For clients that block.
+#[cfg(feature = "objects")]
+impl ClientSocket {
+    pub(super) fn set_blocking(&self, blocks: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.0, !blocks)?)
+    }
+
+    /// The longest time that a read or a write blocks. After it they fail with "would block".
+    pub(super) fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+        set_socket_timeout(&self.0, Timeout::Recv, Some(timeout))?;
+        Ok(set_socket_timeout(&self.0, Timeout::Send, Some(timeout))?)
     }
 }

@@ -1,94 +1,120 @@
-//! One thread of the generator: waits for its connections' sockets and for the schedule, and drives
-//! those that are ready.
+//! The run: opens the connections, shares them out to threads, and drives those that are ready.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::wire::frames::{Mode, encode_request_head};
+use super::connection::LoadConnection;
+use super::error::LoadError;
+use super::options::LoadOptions;
+use super::plan::{ExpectedRows, LoadPlan};
+use super::report::{LoadReport, Tally};
+use crate::client::ClientConnection;
+use crate::vectors::VectorRows;
 
-use super::connection::Connection;
-use super::schedule::requests_before;
-use super::source::Source;
-use super::tally::Tally;
-use super::{LoadError, LoadOptions, VectorRange};
-
-/// How late the system may wake a sleeper. For times closer than this the thread spins.
+/// How late the system may wake a sleeping thread. For times closer than this the thread spins.
 const WAKE_SLACK: Duration = Duration::from_millis(1);
-/// The interval of checking for stalls and for failures of other threads.
+/// The interval between checks for stalls and for failures of other threads.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 1024;
 
-/// Shared by all threads and never changed.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) options: LoadOptions,
-    pub(super) source: Source,
-    pub(super) start: Instant,
-    /// Set by the thread that fails, so that the others stop.
-    pub(super) failed: OnceLock<()>,
+/// Runs a load with the vectors that the options name. Blocks until it ends.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
+    options.check()?;
+    let rows = match &options.file {
+        Some(path) => VectorRows::from_file(path, options.dim)
+            .map_err(|error| LoadError::File { path: path.clone(), error })?,
+        None => VectorRows::generated(options.dim, options.seed),
+    };
+    run_rows(options, rows)
 }
 
-impl Plan {
-    pub(super) fn now_ns(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+/// As [`run`], with these vectors instead of those of `options.file`.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, LoadError> {
+    options.check()?;
+    if rows.dim() != options.dim {
+        let (value, limit) =
+            (options.dim.to_string(), format!("the vectors have {} components", rows.dim()));
+        return Err(LoadError::Option { field: "dim", value, limit, fix: "pass their dimension" });
     }
-
-    pub(super) fn request_bytes(&self, vectors: u32) -> usize {
-        self.options.mode.header_bytes() + vectors as usize * self.options.dim as usize * 4
+    let rows = ExpectedRows::new(rows, options.score);
+    let mut connections = Vec::with_capacity(options.connections as usize);
+    for connection in 0..options.connections {
+        let opened = ClientConnection::open(
+            &options.to,
+            options.mode,
+            options.input_bytes(),
+            options.timeout,
+        );
+        connections.push(opened.map_err(|error| LoadError::Connect {
+            connection,
+            to: options.to.to_string(),
+            error,
+        })?);
     }
-
-    /// Appends request number `request` with `vectors` rows from `row` on. Rows are stored in wire
-    /// order, so this writes a header and a copy.
-    pub(super) fn append_request(&self, request: u64, row: usize, vectors: u32, out: &mut Vec<u8>) {
-        let sequence = if self.options.mode == Mode::Header { request } else { 0 };
-        encode_request_head(self.options.mode, self.options.dim, sequence, vectors, out);
-        self.source.rows.append(row, vectors as usize, out);
+    // The clock starts when the last connection is established, so that connecting isn't part of
+    // any latency.
+    let plan = LoadPlan::new(options.clone(), rows);
+    let mut groups: Vec<Vec<LoadConnection>> = (0..options.threads).map(|_| Vec::new()).collect();
+    for (index, connection) in (0..).zip(connections) {
+        groups[(index % options.threads) as usize]
+            .push(LoadConnection::new(&plan, index, connection));
     }
-
-    /// The row that a connection starts with: with a count of requests of one size the connections
-    /// together send the rows in turn, each as often as every other; else they start evenly spread.
-    pub(super) fn row_first(&self, connection: u32) -> usize {
-        let (rows, connections) = (self.source.count() as u128, self.options.connections);
-        let VectorRange { least, most } = self.options.vectors;
-        let row = match self.options.count {
-            Some(count) if least == most => {
-                requests_before(count, connection, connections) as u128 * u128::from(least)
-            }
-            _ => rows * u128::from(connection) / u128::from(connections),
-        };
-        (row % rows) as usize
-    }
-
-    /// The f64 sum of the rows' components.
-    pub(super) fn sum(&self, row: usize, vectors: u32) -> f64 {
-        self.source.expected(row, vectors as usize).map(|row| row.sum).sum()
-    }
+    let tally = run_groups(&plan, groups)?;
+    Ok(LoadReport::new(options, &tally))
 }
 
-pub(super) struct Worker<'a> {
-    plan: &'a Plan,
+/// Runs one thread per group. Returns the error of the first group that failed.
+fn run_groups(plan: &LoadPlan, groups: Vec<Vec<LoadConnection>>) -> Result<Tally, LoadError> {
+    let workers = groups
+        .into_iter()
+        .map(|group| LoadWorker::new(plan, group))
+        .collect::<Result<Vec<_>, _>>()?;
+    let results: Vec<Result<Tally, LoadError>> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            workers.into_iter().map(|worker| scope.spawn(|| worker.run())).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut total = Tally::new();
+    for result in results {
+        total.merge(&result?);
+    }
+    Ok(total)
+}
+
+/// One thread of the generator. It waits for its connections' sockets and for the schedule.
+struct LoadWorker<'a> {
+    plan: &'a LoadPlan,
     poll: Poll,
-    connections: Vec<Connection>,
+    connections: Vec<LoadConnection>,
     live: usize,
     tally: Tally,
-    /// Open loop: at most one entry per connection, (intended time, index).
+    /// With `--rate`: at most one entry per connection, (intended time, index).
     due: BinaryHeap<Reverse<(u64, usize)>>,
     is_due: Vec<bool>,
 }
 
-impl<'a> Worker<'a> {
-    pub(super) fn new(plan: &'a Plan, mut connections: Vec<Connection>) -> io::Result<Worker<'a>> {
+impl<'a> LoadWorker<'a> {
+    fn new(plan: &'a LoadPlan, mut connections: Vec<LoadConnection>) -> io::Result<LoadWorker<'a>> {
         let poll = Poll::new()?;
         for (index, connection) in connections.iter_mut().enumerate() {
             connection.register(poll.registry(), Token(index))?;
         }
         let (live, is_due) = (connections.len(), vec![false; connections.len()]);
-        Ok(Worker {
+        Ok(LoadWorker {
             plan,
             poll,
             connections,
@@ -100,14 +126,14 @@ impl<'a> Worker<'a> {
     }
 
     /// Runs until every connection is done, one fails, or another thread has failed.
-    pub(super) fn run(mut self) -> Result<Tally, LoadError> {
+    fn run(mut self) -> Result<Tally, LoadError> {
         let result = self.run_all();
         if result.is_err() {
             // Only the first failure matters; a second set is refused and that is fine.
             let _ = self.plan.failed.set(());
         }
         result.map(|()| {
-            self.tally.requests_missed = self.connections.iter().map(Connection::missed).sum();
+            self.tally.requests_missed = self.connections.iter().map(LoadConnection::missed).sum();
             self.tally
         })
     }
@@ -128,7 +154,7 @@ impl<'a> Worker<'a> {
         while self.live > 0 {
             let now_ns = self.plan.now_ns();
             let next_ns = end_ns.unwrap_or(u64::MAX).min(check_at_ns);
-            match self.poll.poll(&mut events, Some(self.patience(now_ns, next_ns))) {
+            match self.poll.poll(&mut events, Some(self.sleep_time(now_ns, next_ns))) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error.into());
                 }
@@ -142,7 +168,7 @@ impl<'a> Worker<'a> {
             let now_ns = self.plan.now_ns();
             self.drive_due(now_ns)?;
             if end_ns.is_some_and(|end_ns| now_ns >= end_ns) {
-                // Idle connections get no event that tells them to stop.
+                // Idle connections get no event, so they learn the end here.
                 end_ns = None;
                 for index in 0..self.connections.len() {
                     self.drive(index)?;
@@ -161,9 +187,9 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// How long to sleep. Shortly before an intended time it doesn't sleep, because a sleeper may
+    /// How long to sleep. Shortly before an intended time the thread doesn't sleep, because it may
     /// wake a millisecond late.
-    fn patience(&self, now_ns: u64, next_ns: u64) -> Duration {
+    fn sleep_time(&self, now_ns: u64, next_ns: u64) -> Duration {
         let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
         let until_due =
             Duration::from_nanos(due_ns.saturating_sub(now_ns)).saturating_sub(WAKE_SLACK);

@@ -1,5 +1,5 @@
-//! The formats without a service: good images give their rows, bad ones say what to do, and none
-//! panics. tests/get has the service.
+//! Good images give their rows, bad ones say what to do, and none panics. tests/get sends them to a
+//! service.
 
 use std::sync::Arc;
 
@@ -12,18 +12,30 @@ use arrow_array::{
 use arrow_ipc::Type;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, UnionFields};
-use bytes::Bytes;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::Vectors;
+use super::*;
 
-fn npy(descr: &str, shape: &str, components: &[f32]) -> Vec<u8> {
-    let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n");
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
+/// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
+/// newline.
+fn npy_image(version: u8, descr: &str, fortran: &str, shape: &str, components: &[f32]) -> Vec<u8> {
+    let mut header =
+        format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}");
+    let length_bytes = if version == 1 { 2 } else { 4 };
+    let padding = 64 - (8 + length_bytes + header.len() + 1) % 64;
+    header.push_str(&" ".repeat(padding));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY".to_vec();
+    bytes.extend([version, 0]);
+    bytes.extend(&(header.len() as u32).to_le_bytes()[..length_bytes]);
     bytes.extend(header.bytes());
     bytes.extend(wire(components));
     bytes
+}
+
+fn npy(descr: &str, shape: &str, components: &[f32]) -> Vec<u8> {
+    npy_image(1, descr, "False", shape, components)
 }
 
 fn fvecs(rows: &[&[f32]]) -> Vec<u8> {
@@ -60,19 +72,21 @@ fn stream(batches: &[RecordBatch]) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-/// All rows as the wire carries them, taken by threes.
+/// All rows as the wire carries them, appended three at a time.
 fn rows(bytes: Vec<u8>, name: &str, column: Option<&str>) -> Result<(u32, Vec<u8>), String> {
-    let vectors =
-        Vectors::parse(&Bytes::from(bytes), name, column, 64).map_err(|error| error.to_string())?;
-    let (mut cursor, mut out) = (vectors.cursor(), Vec::new());
+    let image = VectorImage::parse(&bytes, name, column)
+        .and_then(|image| image.check_limits(64).map(|()| image))
+        .map_err(|error| error.to_string())?;
+    let (mut cursor, mut out) = (image.cursor(), Vec::new());
     while cursor.left() > 0 {
-        cursor.take(cursor.left().min(3) as u32, &mut out);
+        cursor.append_rows(cursor.left().min(3), &mut out);
     }
-    assert_eq!(out.len() as u64, vectors.rows() * u64::from(vectors.dim()) * 4);
-    Ok((vectors.dim(), out))
+    assert_eq!(out.len() as u64, image.rows() * u64::from(image.dim()) * 4);
+    Ok((image.dim(), out))
 }
 
-/// Columns of every layout that a batch can have, before and after one of vectors; two rows.
+/// Two rows of columns of every layout that a batch can have, with a column of vectors among
+/// them.
 fn crowd(name: &str, components: Vec<f32>, dim: i32) -> RecordBatch {
     let strings = ["a", "a string that is longer than what a view holds itself"];
     let ints = [Some(vec![Some(1), None]), None];
@@ -112,25 +126,25 @@ fn good_images_give_their_rows() {
     ];
     assert_eq!(rows(file(&batches), "a", None), all);
     assert_eq!(rows(stream(&batches), "a", None), all);
-    // Behind a batch without a row.
+    // After a batch without rows.
     let batches = [batches[0].slice(0, 0), batches[0].clone(), batches[1].clone()];
     assert_eq!(rows(file(&batches), "a", Some("vector")), all);
-    // A stream may end without saying so, and a slice of an array is written without the rest.
+    // A stream may end without an end mark, and of a sliced array only the slice is written.
     let cut = stream(&batches);
     assert_eq!(rows(cut[..cut.len() - 8].to_vec(), "a", None), all);
     assert_eq!(rows(file(&[batches[2].slice(1, 1)]), "a", None), Ok((2, wire(&components[6..]))));
-    // No row, but a dimension.
+    // No rows, but a dimension.
     assert_eq!(rows(npy("'<f4'", "(0, 2)", &[]), "a", None), Ok((2, Vec::new())));
     assert_eq!(rows(file(&[batches[0].clone()]), "a", None), Ok((2, Vec::new())));
 }
 
 #[test]
-fn behind_a_type_that_is_unknown_nothing_is_guessed() {
+fn nothing_is_guessed_after_an_unknown_type() {
     let image = stream(&[batch(vec![
         ("id", Arc::new(UInt64Array::from(vec![1, 2])) as ArrayRef),
         ("vector", lists(vec![1.0, 2.0], 1)),
     ])]);
-    // Wherever the column's type stands in the schema, one of these bytes is it.
+    // One of these bytes is the type of the first column.
     let [known, unknown] = [Type::Int.0, Type::ENUM_MAX + 1];
     let refused =
         image.iter().enumerate().filter(|(_, byte)| **byte == known).filter_map(|(at, _)| {
@@ -140,13 +154,13 @@ fn behind_a_type_that_is_unknown_nothing_is_guessed() {
         });
     let said: Vec<String> = refused.collect();
     assert!(
-        said.iter().any(|said| said.contains("vector (behind a column of a type that is unknown")),
+        said.iter().any(|said| said.contains("vector (after a column of an unknown type")),
         "{said:?}"
     );
 }
 
 #[test]
-fn runs_before_the_column_are_passed() {
+fn a_run_end_encoded_column_before_the_vectors_is_skipped() {
     let runs =
         RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2]), &StringArray::from(vec!["z"]))
             .unwrap();
@@ -222,15 +236,93 @@ fn other_types_say_what_to_do() {
 }
 
 #[test]
-fn frames_beyond_the_wire_are_refused_before_memory_is_taken() {
-    let bytes = Bytes::from(npy("'<f4'", "(1, 2)", &[1.0, 2.0]));
-    assert!(Vectors::parse(&bytes, "a", None, 65_535).is_ok());
-    let wide = Bytes::from(npy("'<f4'", "(1, 20000)", &[0.0; 20_000]));
-    let error = Vectors::parse(&wide, "a", None, 65_535).unwrap_err().to_string();
+fn requests_that_the_wire_cannot_carry_are_refused() {
+    let limits = |bytes: &[u8]| VectorImage::parse(bytes, "a", None).unwrap().check_limits(65_535);
+    assert!(limits(&npy("'<f4'", "(1, 2)", &[1.0, 2.0])).is_ok());
+    let error = limits(&npy("'<f4'", "(1, 20000)", &[0.0; 20_000])).unwrap_err().to_string();
     assert!(error.contains("lower max-vectors"), "{error}");
 }
 
+#[test]
+fn good_files_give_rows_in_wire_order() {
+    let components = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    for version in [1, 2] {
+        let rows =
+            VectorRows::from_npy(&npy_image(version, "'<f4'", "False", "(2, 3)", &components), 3)
+                .unwrap();
+        assert_eq!((rows.count(), rows.dim()), (2, 3));
+        assert_eq!(rows.components(1).collect::<Vec<_>>(), [4.0, 5.0, 6.0]);
+    }
+    let rows = VectorRows::from_fvecs(&fvecs(&[&components[..3], &components[3..]]), 3).unwrap();
+    assert_eq!(rows.components(0).chain(rows.components(1)).collect::<Vec<_>>(), components);
+
+    // Appending continues with the first row after the last one, as often as needed.
+    let mut out = Vec::new();
+    rows.append(1, 4, &mut out);
+    let expected: Vec<u8> = [3, 0, 3, 0]
+        .iter()
+        .flat_map(|at| &components[*at..at + 3])
+        .flat_map(|c| c.to_le_bytes())
+        .collect();
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn bad_files_say_what_to_do() {
+    let two = [1.0, 2.0];
+    let table = [
+        (npy_image(1, "'<f4'", "False", "(1, 2)", &two), 3, "--dim 2"),
+        (npy_image(1, "'>f4'", "False", "(1, 2)", &two), 2, "astype('<f4')"),
+        (npy_image(1, "'<f8'", "False", "(1, 1)", &two), 1, "'<f8'"),
+        (npy_image(1, "[('a', '<f4')]", "False", "(1, 2)", &two), 2, "astype"),
+        (npy_image(1, "'<f4'", "True", "(1, 2)", &two), 2, "ascontiguousarray"),
+        (npy_image(1, "'<f4'", "False", "(2,)", &two), 2, "reshape(-1, dim)"),
+        (npy_image(1, "'<f4'", "False", "(1, 1, 2)", &two), 2, "3 axes"),
+        (npy_image(1, "'<f4'", "False", "(2, 2)", &two), 2, "cut off"),
+        (npy_image(1, "'<f4'", "False", "(18446744073709551615, 2)", &two), 2, "cut off"),
+        (npy_image(1, "'<f4'", "False", "(0, 2)", &[]), 2, "holds no vector"),
+        (npy_image(3, "'<f4'", "False", "(1, 2)", &two), 2, "version 3"),
+        (npy_image(1, "'<f4'", "False", "(1, 2)", &two)[..30].to_vec(), 2, "cut off"),
+        (b"PK\x03\x04 an npz file".to_vec(), 2, "neither"),
+    ];
+    for (bytes, dim, expected) in table {
+        let message = VectorRows::from_npy(&bytes, dim).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+    }
+    let table = [
+        (fvecs(&[&two]), 3, "--dim 2"),
+        (fvecs(&[&two])[..9].to_vec(), 2, "cut off"),
+        (fvecs(&[&two[..1], &two[..0], &two[..0]]), 1, "row 1 has 0"),
+        (Vec::new(), 2, "no vector"),
+        (vec![0xff; 64], 2, "cut off"),
+    ];
+    for (bytes, dim, expected) in table {
+        let message = VectorRows::from_fvecs(&bytes, dim).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+    }
+}
+
 proptest! {
+    /// Damaged files are errors: any byte of a good one replaced, any end cut off.
+    #[test]
+    fn no_file_panics(at in 0usize..150, byte: u8, cut in 0usize..150, noise in vec(any::<u8>(), 0..60)) {
+        let mut bytes = npy_image(1, "'<f4'", "False", "(1, 2)", &[1.0, 2.0]);
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        bytes.truncate(length - cut % length);
+        let _ = VectorRows::from_npy(&bytes, 2);
+        let _ = VectorRows::from_npy(&[b"\x93NUMPY\x01\x00", &noise[..]].concat(), 2);
+        let _ = VectorRows::from_fvecs(&noise, 2);
+    }
+
+    #[test]
+    fn draws_stay_in_their_range(seed: u64, least in 1u32..70, span in 0u32..70) {
+        let mut draw = Draw::new(seed);
+        let drawn: Vec<u32> = (0..2_000).map(|_| draw.between(least, least + span)).collect();
+        prop_assert!(drawn.iter().all(|n| (least..=least + span).contains(n)));
+        prop_assert!(drawn.contains(&least) && drawn.contains(&(least + span)));
+    }
+
     /// Damaged images are errors or other rows: bytes of a good one replaced, any end cut off.
     #[test]
     fn no_image_panics(kind in 0usize..4, edits in prop::collection::vec((any::<u32>(), any::<u8>()), 0..4), cut: u32) {
@@ -245,7 +337,7 @@ proptest! {
         for (at, byte) in edits {
             bytes[at as usize % length] = byte;
         }
-        // Half of them keep their end.
+        // Half of them aren't cut.
         bytes.truncate(length - (cut as usize % (2 * length)).saturating_sub(length));
         drop(rows(bytes, "a.fvecs", None));
     }

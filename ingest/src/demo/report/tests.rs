@@ -1,35 +1,40 @@
-//! A verdict is worth something only if each check can fail: a small real run, damaged in one way
-//! after the other.
+//! Each check can fail: a small real run is damaged in one way after another.
 
 use std::sync::atomic::AtomicBool;
 
-use super::super::{DIGITS, DemoOptions, DemoReport};
+use super::super::options::DIGITS;
+use super::super::{DemoOptions, run};
 use super::*;
 use crate::io::Counter;
 use crate::sink::{DataDir, SegmentLog, SegmentOptions, Sink};
 use crate::units::Size;
 
-struct Run {
-    digits: Rows,
+struct VerifiedRun {
+    digits: VectorRows,
     report: DemoReport,
     totals: Totals,
     _folder: tempfile::TempDir,
 }
 
-fn run() -> Run {
+fn verified_run() -> VerifiedRun {
     let folder = tempfile::tempdir().unwrap();
     let data = Some(folder.path().join("new"));
     let options = DemoOptions { seconds: 600, bytes: Size(256 << 10), data, json: false };
-    let report = super::super::run(&options, &mut Vec::new(), &AtomicBool::new(false)).unwrap();
+    let report = run(&options, &mut Vec::new(), &AtomicBool::new(false)).unwrap();
     let totals = Totals { vectors_in_segments: report.read.rows, ..Totals::default() };
-    Run { digits: Rows::from_npy(DIGITS, DIM).unwrap(), report, totals, _folder: folder }
+    VerifiedRun {
+        digits: VectorRows::from_npy(DIGITS, DIM).unwrap(),
+        report,
+        totals,
+        _folder: folder,
+    }
 }
 
-impl Run {
+impl VerifiedRun {
     /// The names of the checks that don't hold.
     fn wrong(&self) -> Vec<&'static str> {
-        let read = read(&self.report.data, &self.digits).unwrap();
-        let checks = all(&self.report.digits, &self.report.mixed, &self.totals, &read);
+        let stored = read_segments(&self.report.data, &self.digits).unwrap();
+        let checks = check_all(&self.report.digits, &self.report.mixed, &self.totals, &stored);
         let wrong: Vec<&str> =
             checks.iter().filter(|check| !check.holds).map(|check| check.name).collect();
         let report = DemoReport { checks, ..self.report.clone() };
@@ -44,7 +49,7 @@ impl Run {
 
 #[test]
 fn every_kind_of_damage_is_noticed() {
-    let mut run = run();
+    let mut run = verified_run();
     assert_eq!(run.wrong(), [""; 0]);
 
     run.report.mixed.vectors_verified -= 1;
@@ -65,12 +70,12 @@ fn every_kind_of_damage_is_noticed() {
     // One bit of one component of the last digit.
     let mut bytes = DIGITS.to_vec();
     *bytes.last_mut().unwrap() ^= 1;
-    run.digits = Rows::from_npy(&bytes, DIM).unwrap();
+    run.digits = VectorRows::from_npy(&bytes, DIM).unwrap();
     assert_eq!(run.wrong(), ["digits"]);
-    run.digits = Rows::from_npy(DIGITS, DIM).unwrap();
+    run.digits = VectorRows::from_npy(DIGITS, DIM).unwrap();
     assert_eq!(run.wrong(), [""; 0]);
 
-    // A row that nobody sent.
+    // A row that wasn't sent.
     let folder = DataDir::open(&run.report.data, DIM).unwrap();
     let mut log = SegmentLog::open(&folder, 0, SegmentOptions::default()).unwrap();
     log.append(&[0.5; DIM as usize]).unwrap();
