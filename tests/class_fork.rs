@@ -141,11 +141,14 @@ fn direct_buffers_are_freed_in_the_child() {
     let pooled = pool.get(1).unwrap();
     let (fresh, large) = (pool.get(1).unwrap(), pool.get(100_000).unwrap());
     assert!(fresh.is_direct() && large.is_direct());
+    let in_no_pool = PooledBuf::direct(100_000).unwrap();
     let status = in_child(|| {
         drop((fresh, large));
         drop(pool.get(100_000).unwrap());
         let direct = pool.stats().direct;
         assert_eq!((direct.gets, direct.puts, direct.in_use), (3, 3, 0));
+        drop(in_no_pool);
+        drop(PooledBuf::direct(100_000).unwrap());
         drop((pooled, pool));
     });
     assert_eq!(status, 0, "the child's checks failed");

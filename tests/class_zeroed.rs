@@ -89,6 +89,13 @@ fn a_direct_buffer_is_zeroed_before_it_is_freed() {
     assert_eq!(left_by(|| class::put_zeroed(filled(&plain))), 0);
     assert_eq!(left_by(|| drop(filled(&zeroing))), 0);
     assert_eq!(left_by(|| class::put_zeroed(filled(&zeroing))), 0);
+    let in_no_pool = || {
+        let mut buf = PooledBuf::direct(DIRECT_BYTES).unwrap();
+        buf.fill(0xff);
+        buf.zero_on_drop();
+    };
+    assert_eq!(left_by(in_no_pool), 0);
+    assert_eq!(class::stats().direct.gets, 0, "the process's pool counted it");
 }
 
 #[test]

@@ -106,7 +106,8 @@ impl PooledBuf {
         if self.class().is_direct { direct::capacity(self.at) } else { self.class().class_bytes }
     }
 
-    /// Whether it belongs to no class, being too large for all of them or fresh at a limit.
+    /// Whether it belongs to no class: too large for all of them, fresh at a limit, or made by
+    /// [`PooledBuf::direct`].
     #[must_use]
     #[inline]
     pub fn is_direct(&self) -> bool {

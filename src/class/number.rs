@@ -37,6 +37,12 @@ impl Number {
         Self { id: serial * NEAR_POOLS as u64 + at, has_place: place.is_some() }
     }
 
+    /// For a pool whose bins no thread looks for: all places stay free for others.
+    pub(crate) fn without_place() -> Self {
+        let serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { id: serial * NEAR_POOLS as u64 + serial % NEAR_POOLS as u64, has_place: false }
+    }
+
     #[cfg(test)]
     pub(crate) fn has_place(&self) -> bool {
         self.has_place
@@ -103,5 +109,11 @@ mod tests {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), count, "two living pools have one place");
+    }
+
+    #[test]
+    fn a_number_without_a_place_leaves_the_places_to_others() {
+        let (without, next) = (Number::without_place(), Number::new());
+        assert!(!without.has_place() && without.id() > 0 && without.id() != next.id());
     }
 }

@@ -12,6 +12,7 @@ use super::direct;
 use super::error::{ClassError, GetError};
 use super::idle;
 use super::line::{GivesUp, Place};
+use super::number::Number;
 use super::options::ClassOptions;
 use super::shared::{Answer, Class, Shared};
 use super::stats::{ClassPoolStats, WarmUp};
@@ -63,12 +64,12 @@ impl ClassPool {
     /// [`ClassError`] names the field that doesn't fit.
     pub fn new(options: &ClassOptions) -> Result<Self, ClassError> {
         options.check()?;
-        Ok(Self::of(options.clone()))
+        Ok(Self::of(options.clone(), Number::new()))
     }
 
     /// As `new`, with options that have been checked.
-    pub(super) fn of(options: ClassOptions) -> Self {
-        let shared = Shared::new(options);
+    pub(super) fn of(options: ClassOptions, number: Number) -> Self {
+        let shared = Shared::new(options, number);
         Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }
     }
 
@@ -244,7 +245,8 @@ impl ClassPool {
         Ok(fresh)
     }
 
-    fn direct(&self, len: usize) -> Result<PooledBuf, GetError> {
+    /// Allocates a direct buffer, whatever the length.
+    pub(super) fn direct(&self, len: usize) -> Result<PooledBuf, GetError> {
         let block = direct::allocate(&self.shared, len)?;
         Ok(PooledBuf::new(block, self.shared.direct(), len))
     }

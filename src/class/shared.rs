@@ -107,10 +107,9 @@ pub(crate) enum Answer {
 const ROUNDS: u32 = 6;
 
 impl Shared {
-    pub(crate) fn new(options: ClassOptions) -> Arc<Self> {
+    pub(crate) fn new(options: ClassOptions, number: Number) -> Arc<Self> {
         let process = Process::current();
         Arc::new_cyclic(|me| {
-            let number = Number::new();
             let id = number.id();
             let sizes = options.table.sizes().iter().copied().chain([0]);
             let class = |(index, class_bytes): (usize, usize)| {

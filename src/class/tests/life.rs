@@ -82,6 +82,27 @@ fn direct_buffers_are_counted_apart() {
 }
 
 #[test]
+fn a_direct_buffer_needs_no_pool() {
+    for len in [0, 1, 64, 100_000] {
+        let mut buf = PooledBuf::direct(len).unwrap();
+        assert_eq!((buf.len(), buf.capacity(), buf.is_direct()), (len, len, true));
+        assert!(buf.as_ptr().addr().is_multiple_of(64) && buf.iter().all(|&byte| byte == 0));
+        buf.fill(0xa5);
+        assert!(buf.set_len(len + 1).is_err());
+        thread::spawn(move || drop(buf)).join().unwrap();
+    }
+    let again = PooledBuf::direct(100_000).unwrap();
+    assert!(again.iter().all(|&byte| byte == 0), "bytes of an earlier buffer were found");
+    let asked_bytes = usize::MAX;
+    assert_eq!(PooledBuf::direct(asked_bytes).unwrap_err(), GetError::TooLarge { asked_bytes });
+    if !cfg!(miri) {
+        let asked_bytes = 1 << 62;
+        let refused = PooledBuf::direct(asked_bytes).unwrap_err();
+        assert_eq!(refused, GetError::OutOfMemory { asked_bytes });
+    }
+}
+
+#[test]
 fn counters_are_reset_and_gauges_stay() {
     let pool = small(10, AtLimit::Wait);
     let (_kept, gone) = (pool.get(64).unwrap(), pool.get(64).unwrap());
