@@ -11,11 +11,10 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lanes::feed;
+use lanes::{feed, pool};
 use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
-use slipring::region::Pages;
-use slipring::ring::{Full, Retained, RingOptions};
-use slipring_test_support::{Draw, PAYLOAD_BYTES_MAX, check_payload, events};
+use slipring::ring::{Full, Retained};
+use slipring_test_support::{Draw, check_payload, events};
 
 thread_local! {
     /// Allocations and deallocations of this thread.
@@ -69,16 +68,7 @@ const RETAIN: u64 = 64;
 /// The pool has 16 KiB, less than a ring of payloads. So the pool runs full, and also the ring when
 /// payloads are small.
 fn spec() -> LaneSpec {
-    let pool = RingOptions {
-        bytes: 4 * 4096,
-        max_slice_bytes: PAYLOAD_BYTES_MAX,
-        chunk_bytes: Some(4096),
-        window_bytes: Some(2 * 4096),
-        pinned_chunks_max: Some(2),
-        pages: Pages::Small,
-        ..RingOptions::default()
-    };
-    LaneSpec::new(pool, SLOTS)
+    LaneSpec::new(pool(4), SLOTS)
         .wait(Wait::Park)
         .layer([StageSpec::inline("retain").batch(7), StageSpec::thread("verify").wait(Wait::Park)])
         .layer([StageSpec::inline("ahead")])

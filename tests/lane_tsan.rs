@@ -18,15 +18,14 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lanes::feed;
+use lanes::{feed, pool};
 use slipring::pipeline::{
     ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal,
     Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, View, Wait,
 };
-use slipring::region::Pages;
 use slipring::ring::{Full, Retained, RingOptions};
 use slipring_test_support::{
-    Draw, PAYLOAD_BYTES_MAX, check_payload, events, forbid_membarrier, payload_len, write_payload,
+    Draw, check_payload, events, forbid_membarrier, payload_len, write_payload,
 };
 
 /// The number of tests in this file; they share the events among them.
@@ -40,24 +39,15 @@ const KEPT: u64 = 6;
 type Handle = (u64, Retained);
 
 /// A pool with as few chunks as the policy allows, so that each is reused all the time.
-fn pool(reclaim: Reclaim) -> RingOptions {
-    let chunks = match reclaim {
-        Reclaim::OnConsume => 4,
-        Reclaim::OnOverwrite => 28,
-    };
-    RingOptions {
-        bytes: chunks * 4096,
-        max_slice_bytes: PAYLOAD_BYTES_MAX,
-        chunk_bytes: Some(4096),
-        window_bytes: Some(2 * 4096),
-        pinned_chunks_max: Some(2),
-        pages: Pages::Small,
-        ..RingOptions::default()
+fn smallest_pool(reclaim: Reclaim) -> RingOptions {
+    match reclaim {
+        Reclaim::OnConsume => pool(4),
+        Reclaim::OnOverwrite => pool(28),
     }
 }
 
 fn spec(reclaim: Reclaim, wait: Wait) -> LaneSpec {
-    let pool = pool(reclaim);
+    let pool = smallest_pool(reclaim);
     let stage = |name| StageSpec::thread(name).wait(wait).batch(5);
     LaneSpec::new(pool, SLOTS)
         .reclaim(reclaim)
@@ -215,8 +205,8 @@ fn read_slices(mut reader: SliceReader<u64>, seed: u64) -> u64 {
 #[test]
 fn slices_in_events() {
     let events = events(20_000) / RUNS;
-    let (mut ring, readers) =
-        SliceRing::<u64>::new(&pool(Reclaim::OnOverwrite), SLOTS, 2).expect("a small ring");
+    let (mut ring, readers) = SliceRing::<u64>::new(&smallest_pool(Reclaim::OnOverwrite), SLOTS, 2)
+        .expect("a small ring");
     let threads: Vec<_> = readers
         .into_iter()
         .zip(6..)

@@ -21,11 +21,11 @@ impl FromStr for Size {
             "KiB" | "K" | "k" => 1 << 10,
             "MiB" | "M" => 1 << 20,
             "GiB" | "G" => 1 << 30,
-            other => return Err(format!("{other:?} is no unit: say 4096, 64KiB, 64MiB or 2GiB")),
+            other => return Err(format!("{other:?} isn't a unit: say 4096, 64KiB, 64MiB or 2GiB")),
         };
         let count: u64 = text[..digits]
             .parse()
-            .map_err(|_| format!("{text:?} is no size: say 4096, 64KiB, 64MiB or 2GiB"))?;
+            .map_err(|_| format!("{text:?} isn't a size: say 4096, 64KiB, 64MiB or 2GiB"))?;
         count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
     }
 }
@@ -59,7 +59,7 @@ impl FromStr for CpuIds {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut ids = Vec::new();
         for part in text.split(',') {
-            let wrong = || format!("{part:?} is no CPU: say 0, 0,2 or 0-3");
+            let wrong = || format!("{part:?} isn't a CPU: say 0, 0,2 or 0-3");
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last): (usize, usize) =
                 (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);

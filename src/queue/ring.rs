@@ -207,22 +207,22 @@ pub(super) fn consistent_counts(
     dequeued: impl Fn() -> Count,
 ) -> (Count, Count) {
     let mut before = dequeued();
-    let mut in_count = enqueued();
+    let mut enqueued_now = enqueued();
     for _ in 0..ATTEMPTS {
         let again = dequeued();
         if again == before {
-            return (in_count, before);
+            return (enqueued_now, before);
         }
         before = again;
-        in_count = enqueued();
+        enqueued_now = enqueued();
     }
     let last = dequeued();
-    let queued = in_count.since(last);
+    let queued = enqueued_now.since(last);
     // A difference below zero has wrapped.
     if queued.messages > messages_max || queued.bytes > isize::MAX as usize {
         (last, last)
     } else {
-        (in_count, last)
+        (enqueued_now, last)
     }
 }
 

@@ -119,6 +119,7 @@ impl fmt::Debug for Closer {
     }
 }
 
+/// The state that the two ends of one queue and its closers share.
 pub(crate) struct QueueShared<T: Weigh> {
     pub(crate) barrier: Barrier,
     pub(crate) end: EndState,

@@ -12,13 +12,10 @@ use std::time::Duration;
 
 use slipring::machine::{CpuMask, PinPolicy};
 use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View, Wait};
-use slipring::region::Pages;
 use slipring::ring::RingOptions;
-use slipring_test_support::{
-    Draw, PAYLOAD_BYTES_MAX, Watch, check_payload, events, forbid_membarrier, patience,
-};
+use slipring_test_support::{Draw, Watch, check_payload, events, forbid_membarrier, patience};
 
-use crate::lanes::feed;
+use crate::lanes::{feed, pool};
 
 /// The number of tests in this file, and the slots of the rings that each test uses.
 const TESTS: u64 = 5;
@@ -29,14 +26,7 @@ const SNAPSHOT: u64 = 16;
 /// A lane over two chunks of 4 KiB, the smallest pool. The IO thread has one CPU, and the stages
 /// share another.
 fn start(slots: usize, wait: Wait) -> Started<u64> {
-    let pool = RingOptions {
-        bytes: 2 * 4096,
-        max_slice_bytes: PAYLOAD_BYTES_MAX,
-        chunk_bytes: Some(4096),
-        window_bytes: Some(2 * 4096),
-        pages: Pages::Small,
-        ..RingOptions::default()
-    };
+    let pool = RingOptions { pinned_chunks_max: None, ..pool(2) };
     let cpus = CpuMask::read().cpus().to_vec();
     let (io, stages) = (cpus[0], cpus[1 % cpus.len()]);
     let stage = |name| StageSpec::thread(name).wait(wait).cpu(stages).batch(16);

@@ -10,24 +10,17 @@ use slipring::pipeline::{
     Lane, LaneError, LaneSpec, Outcome, PanicPolicy, Polled, Reclaim, Refused, StageError,
     StageSpec, Wait,
 };
-use slipring::region::Pages;
 use slipring::ring::{RingError, RingOptions};
 use slipring_test_support::{forbid_membarrier, patience};
+
+use crate::lanes;
 
 const SLOTS: usize = 4;
 /// Only a lost wake-up lets anything wait this long.
 const LONG: Duration = patience(20);
 
 fn pool(chunks: usize, pinned_chunks_max: u32) -> RingOptions {
-    RingOptions {
-        bytes: chunks * 4096,
-        max_slice_bytes: 1024,
-        chunk_bytes: Some(4096),
-        window_bytes: Some(2 * 4096),
-        pinned_chunks_max: Some(pinned_chunks_max),
-        pages: Pages::Small,
-        ..RingOptions::default()
-    }
+    RingOptions { pinned_chunks_max: Some(pinned_chunks_max), ..lanes::pool(chunks) }
 }
 
 fn fill(lane: &mut Lane<u64>) {

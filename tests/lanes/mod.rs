@@ -4,11 +4,27 @@
 use std::time::{Duration, Instant};
 
 use slipring::pipeline::{Lane, PushRefusal, Refused};
-use slipring_test_support::{payload_len, write_payload};
+use slipring::region::Pages;
+use slipring::ring::RingOptions;
+use slipring_test_support::{PAYLOAD_BYTES_MAX, payload_len, write_payload};
 
 /// A sleep of the IO thread that lasts this long had no wake-up: no stage works this long on one
 /// event.
 const LOST: Duration = Duration::from_secs(50);
+
+/// A pool of `chunks` chunks of 4 KiB, so small that it runs full and each chunk is reused all the
+/// time.
+pub fn pool(chunks: usize) -> RingOptions {
+    RingOptions {
+        bytes: chunks * 4096,
+        max_slice_bytes: PAYLOAD_BYTES_MAX,
+        chunk_bytes: Some(4096),
+        window_bytes: Some(2 * 4096),
+        pinned_chunks_max: Some(2),
+        pages: Pages::Small,
+        ..RingOptions::default()
+    }
+}
 
 /// Reserves memory for the payload of this number, writes it and pushes it. Every third payload
 /// goes through a claim, which pushes it from its slot; the others are slices.

@@ -21,8 +21,10 @@ use slipring_ingest::io::{
     AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes,
     receive_bytes_max,
 };
-use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request};
 use slipring_ingest::stage::{Request, Score, scorer, validator};
+use slipring_ingest::wire::frames::{
+    COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request,
+};
 
 const DIM: u32 = 128;
 const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };

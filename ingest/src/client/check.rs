@@ -1,6 +1,6 @@
 //! The check that an answer belongs to its request.
 
-use crate::protocol::{AnswerError, AnswerHead, Mode, Status};
+use crate::wire::frames::{AnswerError, AnswerHead, Mode, Status};
 
 /// An answer against the rules of the protocol.
 #[derive(Debug, thiserror::Error)]

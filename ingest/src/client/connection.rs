@@ -14,7 +14,7 @@ use mio::{Registry, Token};
 
 use super::check::{WrongAnswer, check_head};
 use super::target::{ClientSocket, Target};
-use crate::protocol::{AnswerHead, Mode, answer_head};
+use crate::wire::frames::{AnswerHead, Mode, answer_head};
 
 /// A connection to a service.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{ClientError, Sent};
 use crate::client::{ClientConnection, Target};
-use crate::protocol::{AnswerHead, Mode, Status, answer_bytes, encode_request_head};
 use crate::vectors::VectorImage;
+use crate::wire::frames::{AnswerHead, Mode, Status, answer_bytes, encode_request_head};
 
 /// The most requests in flight.
 const WINDOW_MAX: usize = 32;

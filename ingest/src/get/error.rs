@@ -8,8 +8,8 @@ use std::time::Duration;
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
 use crate::client::WrongAnswer;
-use crate::protocol::Status;
 use crate::vectors::FormatError;
+use crate::wire::frames::Status;
 
 /// Fields of the engine, and the options that set them.
 const FIELDS: &[(&str, &str)] = &[

@@ -8,8 +8,8 @@ use slipring_objects::{BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOpt
 
 use super::error::GetRunError;
 use crate::client::Target;
-use crate::protocol::VECTORS_MAX;
 use crate::units::{Size, parse_duration};
+use crate::wire::frames::VECTORS_MAX;
 
 /// Requests in flight that the engine starts with. The number of objects under way follows from
 /// them unless `--concurrency` is given.

@@ -18,8 +18,8 @@ use super::plan::{LoadPlan, LoadRequest};
 use super::report::Tally;
 use super::schedule::{NextSend, Schedule};
 use crate::client::{CheckedAnswer, ClientConnection};
-use crate::protocol::Status;
 use crate::vectors::Draw;
+use crate::wire::frames::Status;
 
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

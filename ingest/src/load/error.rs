@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::WrongAnswer;
-use crate::protocol::Status;
 use crate::vectors::FileError;
+use crate::wire::frames::Status;
 
 /// Errors of a load.
 #[derive(Debug, thiserror::Error)]

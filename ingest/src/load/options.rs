@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::error::LoadError;
 use crate::client::Target;
-use crate::protocol::{Limits, Mode, answer_bytes};
 use crate::stage::Score;
 use crate::units::{TIME_MAX, parse_duration};
+use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;

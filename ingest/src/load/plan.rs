@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::error::{ConnectionError, refusal_label};
 use super::options::{LoadOptions, VectorRange};
 use super::schedule::requests_before;
-use crate::protocol::{AnswerHead, Mode, Status, encode_request_head};
 use crate::stage::Score;
 use crate::vectors::VectorRows;
+use crate::wire::frames::{AnswerHead, Mode, Status, encode_request_head};
 
 /// Shared by all threads and never changed, except for `failed`.
 #[derive(Debug)]

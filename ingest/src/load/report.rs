@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::error::refusal_label;
 use super::options::LoadOptions;
 use crate::latency::Latency;
-use crate::protocol::{Mode, Status};
+use crate::wire::frames::{Mode, Status};
 
 /// The longest latency that is distinguished: an hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;

@@ -1,18 +1,22 @@
-//! The options of `slipring serve`.
+//! The options of `slipring serve`, and the error with which the service refuses to start.
 
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use slipring::pipeline::{Reclaim, Wait};
-use slipring::region::{Numa, Pages};
+use slipring::pipeline::{LaneError, Reclaim, Wait};
+use slipring::region::{Numa, Pages, RegionError};
+use slipring::ring::RingError;
 
+use crate::io::ClassesError;
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, parse_duration};
 
-/// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold
-/// beside its pool: `carry-bytes` for unfinished frames, and
-/// `max-connections x in-flight x (largest answer + 16)` for answers.
+/// What is served and where, with which memory and on which CPUs. Besides its pool a lane may hold
+/// at most `carry-bytes` for unfinished frames, and
+/// `max-connections x in-flight x (largest answer + 16)` bytes for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address [default: 127.0.0.1:9900, without --unix]
@@ -107,7 +111,7 @@ impl FromStr for Node {
             _ => text
                 .parse()
                 .map(|node| Self(Numa::Node(node)))
-                .map_err(|_| format!("{text:?} is no node: say local or 0")),
+                .map_err(|_| format!("{text:?} isn't a node: say local or 0")),
         }
     }
 }
@@ -168,6 +172,76 @@ pub enum SinkWord {
     /// Nothing: vectors are counted.
     Null,
 }
+
+/// A refusal to start. Its text names the option, the figure and the fix.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An option is invalid: a usage error.
+    Option(String),
+    /// The system, the disk or the network refused.
+    Refused(String),
+}
+
+impl ServeError {
+    pub(super) fn io(what: impl fmt::Display, error: &io::Error, fix: &str) -> Self {
+        Self::Refused(format!("{what}: {error}; {fix}"))
+    }
+
+    /// An error of a lane. It names the options of the command line instead of the library's
+    /// fields.
+    pub(super) fn lane(number: u32, error: LaneError) -> Self {
+        match error {
+            LaneError::Option { field, given, must } => {
+                Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
+            }
+            LaneError::Pool(RingError::Option { field, given, must, limit }) => {
+                Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
+            }
+            LaneError::Pool(RingError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
+                Self::Option(format!("--node {node}: {error}"))
+            }
+            other => Self::Refused(format!("lane {number}: {other}")),
+        }
+    }
+
+    /// An error of a lane's class pool.
+    pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
+        Self::Refused(format!(
+            "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, \
+            --max-vectors or --carry-bytes"
+        ))
+    }
+
+    /// The exit code: 2 for a usage error, 1 for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Option(_) => 2,
+            Self::Refused(_) => 1,
+        }
+    }
+}
+
+/// The option that sets a field of a lane or its pool.
+fn flag(field: &'static str) -> &'static str {
+    match field {
+        "bytes" | "pool.bytes" => "--pool",
+        "window_bytes" => "--window",
+        "slots" => "--slots",
+        "max_slice_bytes" | "width" => "--max-vectors",
+        other => other,
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(text) | Self::Refused(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::arrow::{self, ArrowError};
 use super::fvecs::{self, FvecsError};
 use super::npy::{self, NpyError};
-use crate::protocol::{Limits, LimitsError};
+use crate::wire::frames::{Limits, LimitsError};
 
 /// The formats of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

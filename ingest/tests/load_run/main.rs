@@ -1,5 +1,5 @@
-//! `slipring load` against servers on real sockets: right ones must give exact totals, wrong ones
-//! must make it fail, and say where.
+//! `slipring load` against servers on real sockets. Correct servers give exact totals; with a wrong
+//! one it fails, and names the request.
 
 mod server;
 
@@ -12,8 +12,8 @@ use slipring_ingest::client::{Target, WrongAnswer};
 use slipring_ingest::load::{
     ConnectionError, LoadError, LoadOptions, LoadReport, Score, VectorRange, run, run_rows,
 };
-use slipring_ingest::protocol::{Limits, Mode, Status};
 use slipring_ingest::vectors::VectorRows;
+use slipring_ingest::wire::frames::{Limits, Mode, Status};
 
 const MODES: [Mode; 2] = [Mode::Count, Mode::Header];
 
@@ -30,7 +30,7 @@ fn options(to: Target) -> LoadOptions {
     }
 }
 
-/// A path that is free for this test; short, as a Unix socket's address has to be.
+/// An unused path for this test, short enough for a Unix socket's address.
 fn free_path(name: &str) -> PathBuf {
     let path = Path::new("/tmp").join(format!("slipring-load-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
@@ -200,8 +200,8 @@ fn time_ends_a_run_and_warm_up_stays_out_of_the_latencies() {
 fn an_open_loop_sends_its_count() {
     let (to, _) = start(Conduct::Right, LIMITS);
     assert_complete(&run(&LoadOptions { rate: Some(5_000.0), ..options(to) }).unwrap(), 200);
-    // Longer between two requests than the timeout: a connection with nothing to wait for isn't
-    // stalled.
+    // The time between two requests is longer than the timeout: a connection that waits for nothing
+    // isn't stalled.
     let (to, _) = start(Conduct::Right, LIMITS);
     let timeout = Duration::from_millis(600);
     let idle =
@@ -220,7 +220,7 @@ fn refusals_are_counted_by_status() {
     );
     assert_eq!(seen.lock().unwrap().sum, report.accepted.sum);
 
-    // The count mode doesn't say why, and good vectors must not be refused while verifying.
+    // Count mode carries no reason. While verifying, valid vectors must not be refused.
     let (to, _) = start(Conduct::RefuseEvery(5, Status::Failed), LIMITS);
     let report =
         run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
@@ -330,8 +330,8 @@ fn wrong_servers_are_caught_at_the_request() {
 
 #[test]
 fn the_end_of_the_stream_is_checked() {
-    // 12 requests, 4 a connection: the last answer twice, the last answer missing, and a server
-    // that doesn't close.
+    // 12 requests, 4 per connection: the last answer sent twice, the last answer missing, and a
+    // server that doesn't close.
     let last = |conduct| {
         let (to, _) = start(conduct, LIMITS);
         failure(&LoadOptions {
@@ -378,9 +378,9 @@ fn limits_that_differ_from_the_servers() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_target_without_a_server_is_an_error() {
     let (to, _) = start(Conduct::Right, LIMITS);
-    for to in [Target::Unix(free_path("nobody.sock")), Target::Tcp("127.0.0.1:1".to_string())] {
+    for to in [Target::Unix(free_path("absent.sock")), Target::Tcp("127.0.0.1:1".to_string())] {
         let error = run(&options(to)).unwrap_err();
         assert!(matches!(error, LoadError::Connect { connection: 0, .. }), "{error}");
         assert_eq!(error.exit_code(), 1);
@@ -410,7 +410,7 @@ fn both_reports_carry_the_figures() {
     );
 }
 
-/// The Python client printed in docs/PROTOCOL.md, run as it stands but for the port. Machines
+/// The Python client printed in docs/PROTOCOL.md, run unchanged except for the port. Machines
 /// without Python skip it.
 #[test]
 fn the_python_client_of_the_page_works() {
@@ -418,7 +418,7 @@ fn the_python_client_of_the_page_works() {
     let client = page
         .split("```python\n")
         .nth(1)
-        .and_then(|rest| rest.split("```").next())
+        .and_then(|after| after.split("```").next())
         .expect("a client on the page");
     assert!(client.contains("9900") && client.lines().count() <= 12);
     let (Target::Tcp(address), seen) = start(Conduct::Right, LIMITS) else { unreachable!() };

@@ -74,11 +74,11 @@ fn a_lane_may_go_while_slices_and_handles_live() {
     let mut token = lane.reserve(64).unwrap().into_token();
     let from_slice = slice.retain().unwrap();
     let mut from_view = None;
-    let keep = |view: super::View<'_, u64>| {
+    let retain = |view: super::View<'_, u64>| {
         from_view = Some(view.retain().unwrap());
         done(view)
     };
-    assert_eq!(stage.poll(1, keep), Ok(Polled::Advanced(1)));
+    assert_eq!(stage.poll(1, retain), Ok(Polled::Advanced(1)));
     drop(lane);
     // What was published can still be read, and the stream has an end.
     assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(3), Polled::Ended));

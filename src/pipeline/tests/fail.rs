@@ -281,8 +281,8 @@ fn abort_ends_the_process_and_names_the_stage() {
     let child =
         in_a_child("abort_ends_the_process_and_names_the_stage", std::process::Stdio::piped());
     assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
-    let said = String::from_utf8_lossy(&child.stderr);
-    assert!(said.contains("stage `fatal` failed at sequence 2"), "{said}");
+    let stderr = String::from_utf8_lossy(&child.stderr);
+    assert!(stderr.contains("stage `fatal` failed at sequence 2"), "{stderr}");
 }
 
 /// No other handler runs, not even in the round of the failure.
@@ -294,10 +294,11 @@ fn abort_comes_before_the_next_inline_stage() {
     }
     let child =
         in_a_child("abort_comes_before_the_next_inline_stage", std::process::Stdio::piped());
-    let said = String::from_utf8_lossy(&child.stderr);
+    let stderr = String::from_utf8_lossy(&child.stderr);
     assert!(
-        said.contains("stage `fatal` failed at sequence 0") && !said.contains("the next handler"),
-        "{said}"
+        stderr.contains("stage `fatal` failed at sequence 0")
+            && !stderr.contains("the next handler"),
+        "{stderr}"
     );
 }
 
@@ -320,8 +321,8 @@ fn a_clock_that_panics_ends_the_process() {
     }
     let child = in_a_child("a_clock_that_panics_ends_the_process", std::process::Stdio::piped());
     assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
-    let said = String::from_utf8_lossy(&child.stderr);
-    assert!(said.contains("the clock has stopped"), "{said}");
+    let stderr = String::from_utf8_lossy(&child.stderr);
+    assert!(stderr.contains("the clock has stopped"), "{stderr}");
 }
 
 /// A pipe whose reading end is closed, and one that is full and isn't read: neither prevents the

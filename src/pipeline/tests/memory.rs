@@ -111,13 +111,13 @@ fn on_overwrite_larger_slices_than_were_promised_fill_the_pool_and_say_so() {
 #[test]
 fn retained_handles_pin_their_chunk_and_are_capped() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    let mut kept = Vec::new();
+    let mut retained = Vec::new();
     let (mut refused, mut next) = (0, 0);
     while next < MANY {
         publish(&mut lane, [next]);
-        let keep = |view: View<'_, u64>| {
+        let retain = |view: View<'_, u64>| {
             match view.retain() {
-                Ok(handle) => kept.push((handle, *view.meta())),
+                Ok(handle) => retained.push((handle, *view.meta())),
                 Err(error) => {
                     assert_eq!(error.pinned_chunks_max, 2);
                     refused += 1;
@@ -125,13 +125,13 @@ fn retained_handles_pin_their_chunk_and_are_capped() {
             }
             done(view)
         };
-        assert_eq!(stage.poll(1, keep), Ok(Polled::Advanced(1)));
+        assert_eq!(stage.poll(1, retain), Ok(Polled::Advanced(1)));
         lane.reclaim();
-        kept.iter().for_each(|(handle, number)| assert_holds(handle, *number));
+        retained.iter().for_each(|(handle, number)| assert_holds(handle, *number));
         next += 1;
     }
     assert!(refused > 0 && lane.stats().pool.pinned_chunks == 2);
-    std::thread::spawn(move || drop(kept)).join().unwrap();
+    std::thread::spawn(move || drop(retained)).join().unwrap();
     assert_eq!(lane.stats().pool.pinned_chunks, 0);
     assert!(push_number(&mut lane, MANY).is_ok());
 }

@@ -21,7 +21,7 @@ enum Op {
     Commit { len: usize },
     DropSlice { pick: usize },
     Push { pick: usize, empty: bool },
-    Claim { len: usize, keep: usize },
+    Claim { len: usize, used: usize },
     Flush,
     LanePoll,
     Poll { stage: usize, max: usize, retry_at: usize },
@@ -41,7 +41,7 @@ fn op((what, one, two): (u8, u16, u16)) -> Op {
         5 | 6 => Op::Commit { len: pick % 1025 },
         7 => Op::DropSlice { pick },
         8..13 => Op::Push { pick, empty: one % 10 == 0 },
-        13 | 14 => Op::Claim { len: 1 + pick % 300, keep: usize::from(one) },
+        13 | 14 => Op::Claim { len: 1 + pick % 300, used: usize::from(one) },
         15..18 => Op::Flush,
         18 | 19 => Op::LanePoll,
         20..25 => Op::Poll { stage, max, retry_at: usize::from(one) / STAGES % 12 },
@@ -132,7 +132,7 @@ impl Model {
             Op::Commit { len } => self.commit(len),
             Op::DropSlice { pick } => drop(remove_any(&mut self.slices, pick)),
             Op::Push { pick, empty } => self.push(pick, empty),
-            Op::Claim { len, keep } => self.claim(len, keep),
+            Op::Claim { len, used } => self.claim(len, used),
             Op::Flush => {
                 assert_eq!(self.lane.flush() as i64, self.pushed() - self.published);
                 self.published = self.pushed();
@@ -176,14 +176,14 @@ impl Model {
     }
 
     /// Claims a slot and its memory: pushed, or given back if no byte of it is used.
-    fn claim(&mut self, len: usize, keep: usize) {
+    fn claim(&mut self, len: usize, used: usize) {
         let room = self.pushed() - self.stages[2].released < self.slots;
         let sequence = self.pushed() + 1;
         self.tag = self.tag % 255 + 1;
         match self.lane.claim(len) {
-            Ok(claim) if keep == 0 => assert!(room && claim.len() == len),
+            Ok(claim) if used == 0 => assert!(room && claim.len() == len),
             Ok(mut claim) => {
-                claim.truncate(keep);
+                claim.truncate(used);
                 claim.fill(self.tag);
                 assert!(room && claim.push(self.tag) == sequence);
                 self.events.push(Some(self.tag));

@@ -265,7 +265,7 @@ struct Both {
     /// The published events whose slices are alive, oldest first: at most a ring of them.
     alive: Vec<[(usize, usize); 2]>,
     /// Slices that aren't published yet.
-    kept: Vec<[PoolSlice; 2]>,
+    outside: Vec<[PoolSlice; 2]>,
     published: u64,
     read: u64,
     /// Whether a slice was published after one that was committed later.
@@ -281,8 +281,18 @@ impl Both {
             .layer([StageSpec::inline("a")]);
         let Started { lane, mut stages, .. } = spec.start().expect("a tiny lane");
         let stage = stages.remove("a").expect("it was specified");
-        let (alive, kept) = (Vec::new(), Vec::new());
-        Self { ring, reader, lane, stage, alive, kept, published: 0, read: 0, out_of_order: false }
+        let (alive, outside) = (Vec::new(), Vec::new());
+        Self {
+            ring,
+            reader,
+            lane,
+            stage,
+            alive,
+            outside,
+            published: 0,
+            read: 0,
+            out_of_order: false,
+        }
     }
 
     /// Reserves a slice in either pool, filled with the number that the next event will have. It
@@ -297,8 +307,11 @@ impl Both {
         let both = [of_ring.commit_all(), of_lane.commit_all()];
         for (form, slice) in both.iter().enumerate() {
             let (start, end) = (slice.as_ptr().addr(), slice.as_ptr().addr() + len);
-            let kept = self.kept.iter().map(|kept| (kept[form].as_ptr().addr(), kept[form].len()));
-            for (other, other_len) in self.alive.iter().map(|event| event[form]).chain(kept) {
+            let outside = self
+                .outside
+                .iter()
+                .map(|outside| (outside[form].as_ptr().addr(), outside[form].len()));
+            for (other, other_len) in self.alive.iter().map(|event| event[form]).chain(outside) {
                 assert!(
                     end <= other || other + other_len <= start,
                     "form {form} hands out what is alive"
@@ -369,9 +382,9 @@ impl Both {
     }
 }
 
-fn run(ops: Vec<(u8, u16)>, keeps: bool) {
+fn run(ops: Vec<(u8, u16)>, holds_outside: bool) {
     // At worst, each slice that is held uses a chunk in addition to the ring's.
-    let mut both = Both::new(if keeps { 24 } else { 8 });
+    let mut both = Both::new(if holds_outside { 24 } else { 8 });
     for (what, number) in ops {
         let len = match number % 4 {
             0 => 1 + usize::from(number) % 1024,
@@ -384,12 +397,12 @@ fn run(ops: Vec<(u8, u16)>, keeps: bool) {
                 both.publish(slices);
             }
             4..6 => both.read(1 + usize::from(number) % 4),
-            6 if keeps && both.kept.len() < 4 => {
+            6 if holds_outside && both.outside.len() < 4 => {
                 let slices = both.commit(len);
-                both.kept.push(slices);
+                both.outside.push(slices);
             }
-            7 if keeps && !both.kept.is_empty() => {
-                let slices = both.kept.swap_remove(usize::from(number) % both.kept.len());
+            7 if holds_outside && !both.outside.is_empty() => {
+                let slices = both.outside.swap_remove(usize::from(number) % both.outside.len());
                 both.out_of_order = true;
                 if number % 3 > 0 {
                     both.publish(slices);

@@ -8,7 +8,7 @@ use crate::latency::Clock;
 use crate::pipeline::{Lane, PanicPolicy, Polled, StageActivity, StageTiming};
 
 fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
-    let told = |StageTiming { stage, latencies, .. }: StageTiming| {
+    let count_of = |StageTiming { stage, latencies, .. }: StageTiming| {
         let count = latencies.count();
         // The interpreter needs seconds for a histogram.
         assert!(
@@ -16,7 +16,7 @@ fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
         );
         (stage, count)
     };
-    lane.watch().timings().expect("the lane is there").into_iter().map(told).collect()
+    lane.watch().timings().expect("the lane is there").into_iter().map(count_of).collect()
 }
 
 #[test]

@@ -18,10 +18,10 @@ proptest! {
         let (mut flushed_at, mut flushes, mut now_ns) = (Vec::new(), 0, 0);
         let mut released = [NONE; 2];
         let mut expected = [Recorder::new(), Recorder::new()];
-        for (who, events) in steps {
+        for (actor, events) in steps {
             now_ns += 100;
             let published = flushed_at.len() as i64 - 1;
-            if who == 2 {
+            if actor == 2 {
                 let last = (published + events).min(released[0].min(released[1]) + SLOTS);
                 if last > published {
                     timing.note_flush_at(flushes, last, now_ns);
@@ -30,13 +30,13 @@ proptest! {
                 }
                 continue;
             }
-            let through = (released[who] + events).min(published);
-            if through > released[who] {
-                for at_ns in &flushed_at[(released[who] + 1) as usize..=through as usize] {
-                    expected[who].record(now_ns - at_ns, 1);
+            let through = (released[actor] + events).min(published);
+            if through > released[actor] {
+                for at_ns in &flushed_at[(released[actor] + 1) as usize..=through as usize] {
+                    expected[actor].record(now_ns - at_ns, 1);
                 }
-                timers[who].note_release_at(&timing, through, now_ns);
-                released[who] = through;
+                timers[actor].note_release_at(&timing, through, now_ns);
+                released[actor] = through;
             }
         }
         for ((latencies, _), expected) in timing.stages().iter().zip(&expected) {

@@ -79,6 +79,6 @@ fn every_kind_of_damage_is_noticed() {
     let folder = DataDir::open(&run.report.data, DIM).unwrap();
     let mut log = SegmentLog::open(&folder, 0, SegmentOptions::default()).unwrap();
     log.append(&[0.5; DIM as usize]).unwrap();
-    log.finish().unwrap();
+    log.close().unwrap();
     assert_eq!(run.wrong(), ["count", "sum"]);
 }

@@ -51,9 +51,9 @@ pub(super) enum Next {
 
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Reserve { len: usize, rest: bool, keep: usize, into: Into, meanwhile: Option<Box<Op>> },
-    Claim { len: usize, keep: usize, and: And, meanwhile: Option<Box<Op>> },
-    Token { pick: usize, keep: usize, next: Next },
+    Reserve { len: usize, all_left: bool, used: usize, into: Into, meanwhile: Option<Box<Op>> },
+    Claim { len: usize, used: usize, and: And, meanwhile: Option<Box<Op>> },
+    Token { pick: usize, used: usize, next: Next },
     Cut { pick: usize, skip: usize, len: usize },
     DropReceived { pick: usize },
     PushSlice { pick: usize, publish: bool },
@@ -117,8 +117,8 @@ fn reserve(one: usize, two: usize, meanwhile: Option<Box<Op>>) -> Op {
         10 => Into::Dropped,
         _ => Into::Leaked,
     };
-    let rest = (two / 12).is_multiple_of(5);
-    Op::Reserve { len: len_of(one), rest, keep: two / 60, into, meanwhile }
+    let all_left = (two / 12).is_multiple_of(5);
+    Op::Reserve { len: len_of(one), all_left, used: two / 60, into, meanwhile }
 }
 
 /// An operation from three numbers. `deep`: it may contain another, which happens in the middle of
@@ -142,13 +142,13 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         13..27 => {
             use And::*;
             let and = [Publish, Publish, Publish, Push, Push, Push, Drop, Leak][two % 8];
-            Op::Claim { len: len_of(one), keep: two / 8, and, meanwhile: inner() }
+            Op::Claim { len: len_of(one), used: two / 8, and, meanwhile: inner() }
         }
         27..34 => {
             use Next::*;
             let next = [Commit, Receive, TooLong, Drop, Submit, Complete, Abandon, Report, Commit]
                 [one % 9];
-            Op::Token { pick, keep: one / 9, next }
+            Op::Token { pick, used: one / 9, next }
         }
         34..37 => Op::Cut { pick, skip: one % 90, len: one / 90 % 200 },
         37 => Op::DropReceived { pick },

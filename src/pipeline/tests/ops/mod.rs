@@ -29,11 +29,11 @@ impl Model {
     fn apply(&mut self, op: Op) {
         let count = self.stages.len();
         match op {
-            Op::Reserve { len, rest, keep, into, meanwhile } => {
-                self.reserve(len, rest, keep, into, meanwhile)
+            Op::Reserve { len, all_left, used, into, meanwhile } => {
+                self.reserve(len, all_left, used, into, meanwhile)
             }
-            Op::Claim { len, keep, and, meanwhile } => self.claim(len, keep, and, meanwhile),
-            Op::Token { pick, keep, next } => self.token(pick, keep, next),
+            Op::Claim { len, used, and, meanwhile } => self.claim(len, used, and, meanwhile),
+            Op::Token { pick, used, next } => self.token(pick, used, next),
             Op::Cut { pick, skip, len } => self.cut(pick, skip, len),
             Op::DropReceived { pick } => drop(remove_any(&mut self.received, pick)),
             Op::PushSlice { pick, publish } => self.push_slice(pick, publish),

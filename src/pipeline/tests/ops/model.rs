@@ -177,7 +177,7 @@ pub(super) struct Modelled {
     pub(super) died_at: Option<Sequence>,
     pub(super) parked: bool,
     /// Its lane has its poller.
-    pub(super) taken: bool,
+    pub(super) is_pumped: bool,
     /// The first event of an attached stage's round, and the number of events it is shown.
     pub(super) turn_from: Sequence,
     pub(super) shows: usize,
@@ -448,7 +448,7 @@ fn modelled(at: usize, shape: &Shape, stage: Stage<Tag>, columns: Columns) -> Mo
         processed,
         died_at,
         parked,
-        taken: false,
+        is_pumped: false,
         turn_from: 0,
         shows: 0,
         ended,

@@ -73,26 +73,28 @@ impl Model {
     pub(super) fn reserve(
         &mut self,
         len: usize,
-        rest: bool,
-        keep: usize,
+        all_left: bool,
+        used: usize,
         into: Into,
         meanwhile: Option<Box<Op>>,
     ) {
         let Some(mut lane) = self.lane.take() else { return };
         let (shut, serial) = (self.shut(), self.next_serial());
-        let asked = if rest { len.max(1) } else { len };
-        let reserved = if rest { lane.reserve_rest(len) } else { lane.reserve(len) };
+        let asked = if all_left { len.max(1) } else { len };
+        let reserved = if all_left { lane.reserve_rest(len) } else { lane.reserve(len) };
         let mut refused = None;
         match reserved {
             Err(full) => refused = Some(full),
             Ok(mut grant) => {
-                assert!(shut.is_none() && (grant.len() == len || (rest && grant.len() >= asked)));
+                assert!(
+                    shut.is_none() && (grant.len() == len || (all_left && grant.len() >= asked))
+                );
                 meanwhile.into_iter().for_each(|op| self.apply(*op));
-                if keep.is_multiple_of(4) {
-                    grant.truncate(keep / 4);
+                if used.is_multiple_of(4) {
+                    grant.truncate(used / 4);
                 }
                 fill(&mut grant, serial);
-                self.use_grant(grant, serial, keep, into);
+                self.use_grant(grant, serial, used, into);
             }
         }
         match shut {
@@ -102,8 +104,8 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    fn use_grant(&mut self, grant: LaneGrant<'_>, serial: u64, keep: usize, into: Into) {
-        let (len, n) = (grant.len(), keep % (grant.len() + 1));
+    fn use_grant(&mut self, grant: LaneGrant<'_>, serial: u64, used: usize, into: Into) {
+        let (len, n) = (grant.len(), used % (grant.len() + 1));
         match into {
             Into::Slice if n == len => self.slices.push((grant.commit_all(), serial, n)),
             Into::Slice => {
@@ -122,7 +124,7 @@ impl Model {
         }
     }
 
-    pub(super) fn claim(&mut self, len: usize, keep: usize, and: And, meanwhile: Option<Box<Op>>) {
+    pub(super) fn claim(&mut self, len: usize, used: usize, and: And, meanwhile: Option<Box<Op>>) {
         let Some(mut lane) = self.lane.take() else { return };
         let (room, serial, sequence) = (self.room(), self.next_serial(), self.pushed() + 1);
         let mut refused = None;
@@ -131,10 +133,10 @@ impl Model {
             Ok(mut claim) => {
                 assert!(room.is_ok() && claim.len() == len);
                 meanwhile.into_iter().for_each(|op| self.apply(*op));
-                claim.truncate(keep);
+                claim.truncate(used);
                 fill(&mut claim, serial);
-                assert_shows(&claim, serial, len.min(keep));
-                let tag = Tag { sequence, serial, len: len.min(keep) };
+                assert_shows(&claim, serial, len.min(used));
+                let tag = Tag { sequence, serial, len: len.min(used) };
                 let pushed = match and {
                     And::Drop => return self.unclaimed(lane, len),
                     And::Leak => {
@@ -255,12 +257,12 @@ impl Model {
             self.stages[*at].inline && self.stages[*at].died_at.is_none() && behind(at)
         };
         let is_detached = self.shape.policy == PanicPolicy::Detach && self.failure.is_some();
-        let untaken = self.detached.iter().any(|at| !self.stages[*at].taken);
+        let unpumped = self.detached.iter().any(|at| !self.stages[*at].is_pumped);
         (0..self.stages.len()).any(|at| inline(&at))
             || self.is_poisoned()
             || (full && self.consumed() > self.reclaimed)
             || (is_detached
-                && (untaken || self.detached.iter().any(|at| is_free(at) && behind(at))))
+                && (unpumped || self.detached.iter().any(|at| is_free(at) && behind(at))))
     }
 
     pub(super) fn begin_close(&mut self) {
@@ -315,7 +317,7 @@ impl Model {
         Ending { published, consumed, processed, late: late.map(|at| at.to_string()).collect() }
     }
 
-    pub(super) fn token(&mut self, pick: usize, keep: usize, next: Next) {
+    pub(super) fn token(&mut self, pick: usize, used: usize, next: Next) {
         if matches!(next, Next::Complete | Next::Abandon) {
             let Some((flight, serial, len)) = remove_any(&mut self.flights, pick) else { return };
             assert_eq!(flight.capacity(), len);
@@ -329,7 +331,7 @@ impl Model {
             return self.report_completion(pick);
         }
         let Some((token, serial, len)) = remove_any(&mut self.tokens, pick) else { return };
-        let n = keep % (len + 1);
+        let n = used % (len + 1);
         match next {
             Next::Commit => self.slices.push((token.commit(n).expect("it fits"), serial, n)),
             Next::Receive => self.received.push((token.received(n).expect("it fits"), serial, n)),

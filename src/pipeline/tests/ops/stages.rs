@@ -175,7 +175,7 @@ impl Model {
     pub(super) fn expect_poll_of_lane(&mut self, turn: Turn) -> Progress {
         let is_detached = self.failure.is_some() && !self.is_poisoned();
         for at in self.detached.clone().into_iter().filter(|_| is_detached) {
-            self.stages[at].taken = true;
+            self.stages[at].is_pumped = true;
             if self.stages[at].helds.is_empty() && self.stages[at].leaked.is_empty() {
                 self.stages[at].progress = self.available(self.layers[at]);
             }
