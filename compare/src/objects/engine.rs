@@ -9,7 +9,7 @@ use slipring_objects::{BufferPoolOptions, RangeEngine, RangeOptions};
 
 use super::contender::Fetch;
 use super::options::Plan;
-use crate::allocations::LARGE_BYTES;
+use crate::heap::LARGE_BYTES;
 
 /// An engine and, with one, its pool.
 struct Engine {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::figures::Figures;
 use super::options::Plan;
-use crate::case::Size;
+use crate::payload::Size;
 use crate::report::machine;
 
 /// Where results go.

@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 
 use super::corpus::{Corpus, DISTINCT, key};
 use super::options::{Plan, Variant};
-use crate::case::Size;
+use crate::payload::Size;
 
 /// A case, but for its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
