@@ -34,7 +34,7 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Counts a call that asks for so many bytes; a call that frees asks for none.
+/// Counts a call that asks for this many bytes; a call that frees asks for none.
 #[inline]
 fn count(bytes: usize) {
     if COUNTS.0.load(Ordering::Relaxed) {

@@ -33,9 +33,9 @@ pub struct Runner<S, E = String> {
     pub emulated: Option<&'static str>,
     /// Whether its design can express the setting.
     pub takes_part: fn(&S) -> bool,
-    /// So many operations with whole payloads, each checked byte by byte.
+    /// Runs this many operations with whole payloads, each checked byte by byte.
     pub verify: fn(&S, u64) -> Result<(), E>,
-    /// So many operations under the clock.
+    /// Runs this many operations under the clock.
     pub time: fn(&S, u64) -> Result<Repeat, E>,
 }
 

@@ -174,7 +174,7 @@ fn add(counter: &AtomicU64) {
 impl Pool for ClassedGoPool {
     const NAME: &'static str = "go-pool";
     const EMULATED: Option<&'static str> = Some(
-        "the design in Rust: a thread's slot stands for a processor's, and headers are freed at once",
+        "Go's design in Rust: a thread's slot replaces a processor's, and a get frees the header",
     );
 
     type Local<'a> = View<'a>;

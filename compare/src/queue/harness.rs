@@ -13,7 +13,7 @@ use crate::threads::{Placed, Reader, Tally, Words};
 /// Warm-up before the clock, in laps of the queue's bound.
 const WARM_LAPS: u64 = 32;
 
-/// A contender that parks gets one of so many operations.
+/// A contender that parks gets the operations divided by this.
 const PARKED_OPS_PART: u64 = 16;
 
 /// A case and its CPUs.

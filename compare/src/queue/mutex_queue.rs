@@ -134,7 +134,7 @@ impl<const PARKS: bool> Queue for MutexQueue<PARKS> {
     const NAME: &'static str = if PARKS { "mutex-queue-parks" } else { "mutex-queue" };
     const PARKS: bool = PARKS;
     const EMULATED: Option<&'static str> =
-        Some("the design in Rust: a thread's slot of the shared pool stands for a processor's");
+        Some("Go's design in Rust: a thread's slot of the shared pool replaces a processor's");
 
     type Inlet<'a> = Copying<'a, PARKS>;
     type Outlet<'a> = Handing<'a, PARKS>;

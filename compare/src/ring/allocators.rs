@@ -158,8 +158,8 @@ impl Contender for BytesBlocks {
         fill.append(op, bytes, &mut self.block);
         // Split at the payload's end, not at the end of the written bytes, so that the room for the
         // unwritten ones belongs to the payload.
-        let rest = self.block.split_off(bytes);
-        self.entries[entry] = mem::replace(&mut self.block, rest).freeze();
+        let next = self.block.split_off(bytes);
+        self.entries[entry] = mem::replace(&mut self.block, next).freeze();
         Ok(())
     }
 

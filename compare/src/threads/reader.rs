@@ -127,7 +127,7 @@ impl Drop for Reader {
 
 /// A reader without progress for this long has stalled. scripts/twins, whose hangs are on purpose,
 /// waits less.
-const STUCK: Duration =
+const STALLED: Duration =
     Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 });
 /// Rounds between two looks: more than any wait for a running reader takes.
 const ROUNDS: u64 = 1 << 12;
@@ -165,7 +165,7 @@ impl Patience {
             return Err(format!("the reader has gone after {read} payloads"));
         }
         match self.seen {
-            Some((seen, since)) if seen == read && since.elapsed() > STUCK => {
+            Some((seen, since)) if seen == read && since.elapsed() > STALLED => {
                 Err(format!("the reader has read {read} payloads and makes no progress"))
             }
             Some((seen, _)) if seen == read => Ok(()),
@@ -239,9 +239,9 @@ mod tests {
         reader.read(&payload(0));
         reader.read(&payload(1));
         assert_eq!(tally.wait(2), Ok(()));
-        let mut spoiled = payload(2);
-        spoiled[63] ^= 1;
-        reader.read(&spoiled);
+        let mut changed = payload(2);
+        changed[63] ^= 1;
+        reader.read(&changed);
         assert!(tally.wait(3).unwrap_err().contains("payload 2"));
         let (mut reader, tally) = Reader::new(Words::Number);
         reader.read(&payload(1));

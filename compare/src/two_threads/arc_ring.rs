@@ -5,7 +5,7 @@
 //! Its reader waits by the disruptor's own strategy, one spin hint per look
 //! (`BusySpinWithSpinLoopHint`). `arc-ring-patient` waits as all others do here, by the library's
 //! [`slipring::pipeline::Idle`]. The difference between the two is the part of waiting in the figures
-//! at batch 1; the rest is the design.
+//! at batch 1; what remains is the design.
 
 #![allow(unsafe_code)]
 
@@ -92,7 +92,7 @@ impl Pool {
         }
         let offset = if padding == 0 { place as usize } else { 0 };
         self.written += held;
-        // SAFETY: I82. The range lies in the mapping.
+        // SAFETY: I82. The range is inside the mapping.
         let start = unsafe { self.start.add(offset) };
         // SAFETY: I82. The range isn't held by any slice, so this is the only reference to it.
         fill.fill(op, unsafe { slice::from_raw_parts_mut(start.as_ptr(), bytes) });

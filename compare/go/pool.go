@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// The size-classed pool of the seed's design S2, written anew: 2 to 64 KiB, a sync.Pool for each class, statistics by atomic counters that all goroutines share.
+// A size-class pool from 2 to 64 KiB: a sync.Pool for each class, and statistics by atomic counters
+// that all goroutines share.
 
 const (
 	smallestShift = 11
@@ -23,18 +24,18 @@ type class struct {
 	counters
 }
 
-type s2 struct {
+type classPool struct {
 	classes [classes]class
 	all     counters
 }
 
-// classOf is the smallest class that holds so many bytes.
+// classOf is the smallest class that holds this many bytes.
 func classOf(size int) int {
 	return bits.Len(uint(size-1) >> smallestShift)
 }
 
-// get adds to four counters: the gets and the hits of the class, and those of all.
-func (p *s2) get(size int) []byte {
+// get adds to four counters: the gets and the hits of the class, and those of all classes.
+func (p *classPool) get(size int) []byte {
 	if size > largestBytes {
 		return make([]byte, size)
 	}
@@ -52,8 +53,8 @@ func (p *s2) get(size int) []byte {
 	return make([]byte, 1<<(smallestShift+number))[:size]
 }
 
-// put adds to one counter, and the conversion to an interface boxes the slice's header.
-func (p *s2) put(buffer []byte) {
+// put adds to one counter. The conversion to an interface boxes the slice's header.
+func (p *classPool) put(buffer []byte) {
 	if cap(buffer) > largestBytes || cap(buffer) < 1<<smallestShift {
 		atomic.AddUint64(&p.all.discards, 1)
 		return

@@ -2,14 +2,14 @@ package main
 
 import "sync"
 
-// The receive ring of the seed's design S3, written anew: a ring under a mutex with two condition variables, over a pool that all streams of a connection share. The
-// message is copied in under the lock.
+// A receive queue: a ring under a mutex with two condition variables, over a pool that all queues of a
+// connection share. The message is copied in under the lock.
 
 type sharedPool struct {
 	pool sync.Pool
 }
 
-// get gives a buffer of at least so many bytes. What the pool holds is a pointer, so that nothing is boxed.
+// get returns a buffer of at least this many bytes. The pool holds pointers, so that nothing is boxed.
 func (p *sharedPool) get(size int) *[]byte {
 	if found, ok := p.pool.Get().(*[]byte); ok && cap(*found) >= size {
 		*found = (*found)[:size]
@@ -23,7 +23,7 @@ func (p *sharedPool) put(buffer *[]byte) {
 	p.pool.Put(buffer)
 }
 
-type s3 struct {
+type mutexQueue struct {
 	lock              sync.Mutex
 	notFull, notEmpty *sync.Cond
 	pool              *sharedPool
@@ -34,20 +34,20 @@ type s3 struct {
 	held              *[]byte
 }
 
-func newS3(pool *sharedPool, messages, bytesMax int) *s3 {
-	ring := &s3{pool: pool, slots: make([]*[]byte, messages), bytesMax: bytesMax}
+func newMutexQueue(pool *sharedPool, messages, bytesMax int) *mutexQueue {
+	ring := &mutexQueue{pool: pool, slots: make([]*[]byte, messages), bytesMax: bytesMax}
 	ring.notFull, ring.notEmpty = sync.NewCond(&ring.lock), sync.NewCond(&ring.lock)
 	return ring
 }
 
-// hasRoom lets a message above the bytes in when nothing is queued.
-func (r *s3) hasRoom(size int) bool {
+// hasRoom is true for a message larger than the byte limit when nothing is queued.
+func (r *mutexQueue) hasRoom(size int) bool {
 	queued := r.head - r.tail
 	return queued < len(r.slots) && (queued == 0 || r.bytes+size <= r.bytesMax)
 }
 
-// enqueue copies a message in; false when the ring was closed.
-func (r *s3) enqueue(message []byte) bool {
+// enqueue copies a message in; false if the queue was closed.
+func (r *mutexQueue) enqueue(message []byte) bool {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	for !r.hasRoom(len(message)) && !r.closed {
@@ -65,8 +65,9 @@ func (r *s3) enqueue(message []byte) bool {
 	return true
 }
 
-// dequeue hands the oldest message out as a plain slice and advances at once; false at the end.
-func (r *s3) dequeue() ([]byte, bool) {
+// dequeue hands the oldest message out as a plain slice and advances; false once the queue is closed and
+// empty.
+func (r *mutexQueue) dequeue() ([]byte, bool) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	for r.head == r.tail && !r.closed {
@@ -83,14 +84,14 @@ func (r *s3) dequeue() ([]byte, bool) {
 	return *r.held, true
 }
 
-// done gives the buffer of the last dequeue back.
-func (r *s3) done() {
+// done puts the buffer of the last dequeue back.
+func (r *mutexQueue) done() {
 	r.pool.put(r.held)
 	r.held = nil
 }
 
-// close wakes everybody and waits for nothing.
-func (r *s3) close() {
+// close wakes all waiters and waits for nothing.
+func (r *mutexQueue) close() {
 	r.lock.Lock()
 	r.closed = true
 	r.lock.Unlock()
