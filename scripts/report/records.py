@@ -1,4 +1,5 @@
-"""What a committed record is: a CSV file under benches/record/HOST/, with its provenance in comment lines above the header.
+"""Records: CSV files under benches/record/HOST/, with their provenance in comment lines above the
+header.
 
     # command: cargo run --release -p slipring-compare -- ring --quick --json
     # commit: 0123abc
@@ -8,8 +9,11 @@
     bench,case,contender,ns_per_op,ns_min,...
     ring,touch8-mix-16x1024-fit,slipring,2.144,...
 
-A key may stand several times (`command`, `skipped`). Nothing of this is a program of its own; `scripts/record` and its
-neighbours import it. It doesn't judge figures.
+A key may occur several times (`command`, `skipped`).
+
+Committed records are evidence and are never changed. Some of them use names that contenders, cases
+and commands had earlier. `read_record` translates these by one table, below, so that pages show the
+present names, and commands as one types them today. This module doesn't judge figures.
 """
 
 import csv
@@ -22,19 +26,39 @@ import subprocess
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "benches/record"
-# Above this many runnable threads on average somebody else is at work, and times mean nothing.
+# Above this many runnable threads on average other programs are running, and times mean nothing.
 LOAD_MAX = 0.5
-# These come first in a record, in this order; what else a line holds follows.
-COLUMNS = ["bench", "case", "contender", "ns_per_op", "ns_min", "ns_q1", "ns_q3", "ns_max", "repeats", "emulated", "memory_bytes"]
-# Records and what is generated from them don't make a tree dirty: taking one record must not spoil the next one's provenance.
+# The first columns of a record, in this order; all others follow.
+COLUMNS = ["bench", "case", "contender", "ns_per_op", "ns_min", "ns_q1", "ns_q3", "ns_max"]
+COLUMNS += ["repeats", "emulated", "memory_bytes"]
+# Records and generated pages don't make a tree dirty: taking one record must not change the
+# provenance of the next one.
 GENERATED = [":!benches/record", ":!PERFORMANCE.md"]
+# The names of contenders in older records, and what they are called now.
+OLD_CONTENDERS = {
+    "seed-arc": "arc-ring",
+    "seed-arc-patient": "arc-ring-patient",
+    "seed-arc-touched": "arc-ring-touched",
+    "seed-arc-untouched": "arc-ring-untouched",
+    "seed-arc-4KiB-pages-touched": "arc-ring-4KiB-pages-touched",
+    "seed-arc-4KiB-pages-untouched": "arc-ring-4KiB-pages-untouched",
+    "seed-static": "static-ring",
+    "s2": "go-pool",
+    "s3": "mutex-queue",
+    "s3-parks": "mutex-queue-parks",
+    "go-s2": "go-sync-pool",
+    "go-s3": "go-mutex-queue",
+}
+# The same for the first part of a case's name, and for subcommands of slipring-compare.
+OLD_CASES = {"seed-8x128-": "fixed-8x128-"}
+OLD_COMMANDS = {"seed-table": "fixed-size"}
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 class RecordError(Exception):
-    """A record, or what should become one, can't be used; the message says which, why, and what to do."""
+    """A record, or the text of one, is unusable. The message says which, why, and what to do."""
 
 
 class Record:
@@ -50,26 +74,48 @@ class Record:
         return [value for name, value in self.meta if name == key]
 
 
+def new_contender(name):
+    return OLD_CONTENDERS.get(name, name)
+
+
+def new_case(name):
+    old = next((old for old in OLD_CASES if name.startswith(old)), "")
+    return OLD_CASES[old] + name[len(old) :] if old else name
+
+
+def new_command(text):
+    """A command as it is typed today: subcommands and contenders by their present names."""
+    name = lambda found: new_contender(found[0])
+    text = re.sub(r"(?<=--only )\S+", lambda only: re.sub(r"[^,]+", name, only[0]), text)
+    return re.sub(r"(?<= -- )[\w-]+", lambda found: OLD_COMMANDS.get(found[0], found[0]), text)
+
+
 def read_record(path):
+    """A record with present names, whatever names the file has."""
     meta, lines = [], []
     for line in Path(path).read_text().splitlines():
         if line.startswith("# "):
             key, colon, value = line[2:].partition(": ")
             if not colon:
                 raise RecordError(f"{path}: {line!r} isn't `# key: value`")
-            meta.append((key, value))
+            meta.append((key, new_command(value) if key == "command" else value))
         elif line:
             lines.append(line)
     rows = list(csv.DictReader(lines))
     broken = next((row for row in rows if None in row or None in row.values()), None)
     if not rows or broken:
-        raise RecordError(f"{path}: a header and rows of its length are needed; record it anew. {broken or ''}")
+        reason = "a header and rows of its length are needed; record it again."
+        raise RecordError(f"{path}: {reason} {broken or ''}")
+    for row in rows:
+        names = {"case": new_case, "contender": new_contender}
+        row |= {key: new(row[key]) for key, new in names.items() if key in row}
     return Record(meta, rows, path)
 
 
 def write_record(path, meta, rows):
     columns = [name for name in COLUMNS if any(name in row for row in rows)]
-    columns += [name for name in dict.fromkeys(key for row in rows for key in row) if name not in columns]
+    found = dict.fromkeys(key for row in rows for key in row)
+    columns += [name for name in found if name not in columns]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as out:
@@ -79,9 +125,14 @@ def write_record(path, meta, rows):
         writer.writerows(rows)
 
 
+def plain(value):
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
 def parse_lines(text):
-    """JSON lines of a benchmark: (meta, rows). A line is a row if it has a `case` or a `window_bytes`; the others say what was measured on, what
-    was skipped, and how large the pool of a case and the memory of a contender was, which becomes columns."""
+    """JSON lines of a benchmark as (meta, rows). A line is a row if it has a `case` or a
+    `window_bytes`. The others are about the machine, about skipped cases, and about the pool of a
+    case and the memory of a contender, which become columns."""
     meta, rows, memory, plans = [], [], {}, {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -100,11 +151,13 @@ def parse_lines(text):
             meta.append(("skipped", f"{entry['skipped']}: {entry.get('why', 'no reason given')}"))
         else:
             flat = [(key, value) for key, value in entry.items() if key != "bench"]
-            meta += [(key, json.dumps(value, sort_keys=True) if isinstance(value, dict) else value) for key, value in flat]
+            meta += [(key, plain(value)) for key, value in flat]
     for row in rows:
         if row.get("emulated") in (True, False):
             row["emulated"] = "yes" if row["emulated"] else ""
-        of_case = {"memory_bytes": memory.get(row.get("case"), {}).get(row.get("contender")), **plans.get(row.get("case"), {})}
+        case = row.get("case")
+        of_case = {"memory_bytes": memory.get(case, {}).get(row.get("contender"))}
+        of_case |= plans.get(case, {})
         for key, value in of_case.items():
             if value is not None:
                 row.setdefault(key, value)
@@ -122,13 +175,14 @@ def read_text(path):
 
 def output_of(*command):
     try:
-        return subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True).stdout.strip()
+        done = subprocess.run(command, cwd=ROOT, check=True, text=True, capture_output=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 def cpu_fields():
-    """Vendor, family, model and name of the first CPU, as Linux tells them."""
+    """Vendor, family, model and name of the first CPU, from /proc/cpuinfo."""
     fields = {}
     for line in read_text("/proc/cpuinfo").split("\n\n")[0].splitlines():
         key, _, value = line.partition(":")
@@ -137,13 +191,15 @@ def cpu_fields():
 
 
 def microarchitecture(fields):
-    """AMD's by family and model, because a virtual machine's model name often says `AMD EPYC` only; empty where it isn't known."""
+    """AMD's by family and model, because a virtual machine's model name is often only `AMD EPYC`.
+    Empty if unknown."""
     number = lambda key: int(fields.get(key, "-1")) if fields.get(key, "").isdigit() else -1
     family, model = number("cpu family"), number("model")
     if fields.get("vendor_id") != "AuthenticAMD":
         return ""
     if family == 25:
-        return "zen4" if 0x10 <= model <= 0x1F or 0x60 <= model <= 0x7F or model >= 0xA0 else "zen3"
+        is_zen4 = 0x10 <= model <= 0x1F or 0x60 <= model <= 0x7F or model >= 0xA0
+        return "zen4" if is_zen4 else "zen3"
     return {23: "zen2" if model >= 0x30 else "zen1", 26: "zen5"}.get(family, "")
 
 
@@ -151,7 +207,8 @@ def host_name(fields=None, cpus=None):
     """A short name of the machine's kind, never of the machine: amd-epyc-zen5-2cpu."""
     fields = cpu_fields() if fields is None else fields
     cpus = len(os.sched_getaffinity(0)) if cpus is None else cpus
-    name = re.sub(r"\((R|TM|C)\)|\bCPU\b|\bProcessor\b|\b\d+-Core\b|@.*", " ", fields.get("model name", "unknown"), flags=re.I)
+    noise = r"\((R|TM|C)\)|\bCPU\b|\bProcessor\b|\b\d+-Core\b|@.*"
+    name = re.sub(noise, " ", fields.get("model name", "unknown"), flags=re.I)
     parts = re.findall(r"[a-z0-9]+", name.lower()) + [microarchitecture(fields), f"{cpus}cpu"]
     return "-".join(part for part in parts if part)
 
@@ -167,7 +224,7 @@ def caches():
 
 
 def build_provenance():
-    """Where the program came from."""
+    """The source and the compiler of the program."""
     changed = output_of("git", "status", "--porcelain", "--", ".", *GENERATED)
     return [
         ("commit", output_of("git", "rev-parse", "HEAD")),
@@ -177,15 +234,17 @@ def build_provenance():
 
 
 def machine_provenance():
-    """Where it ran."""
+    """The machine it ran on."""
     fields = cpu_fields()
+    meminfo = read_text("/proc/meminfo").splitlines()
+    memory = (line.split(":")[1].strip() for line in meminfo if line.startswith("MemTotal"))
     return [
         ("kernel", platform.release()),
         ("cpu", fields.get("model name", platform.machine())),
         ("cpus", len(os.sched_getaffinity(0))),
         ("virtual", "yes" if "hypervisor" in fields.get("flags", "").split() else "no"),
         ("caches", caches()),
-        ("memory", next((line.split(":")[1].strip() for line in read_text("/proc/meminfo").splitlines() if line.startswith("MemTotal")), "unknown")),
+        ("memory", next(memory, "unknown")),
         ("thp", read_text("/sys/kernel/mm/transparent_hugepage/enabled")),
         ("busy_before", f"{busy_percent():.0f} %"),
         ("date", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")),
@@ -193,7 +252,7 @@ def machine_provenance():
 
 
 def busy_percent(seconds=1.0):
-    """How much of all CPUs is used by whoever runs now, and by the hypervisor's other guests."""
+    """The share of all CPUs that running programs and the hypervisor's other guests use."""
     ticks = lambda: [int(word) for word in read_text("/proc/stat").splitlines()[0].split()[1:]]
     before = ticks()
     time.sleep(seconds)
@@ -203,14 +262,15 @@ def busy_percent(seconds=1.0):
 
 
 def load_warning(load, limit=LOAD_MAX):
-    """What to say about a load average, or None."""
+    """A warning about a load average, or None."""
     if load <= limit:
         return None
-    return f"warning: the load average is {load:.2f}, above {limit}: times of a busy machine mean nothing; wait, or stop what runs"
+    advice = "times of a busy machine mean nothing; wait, or stop what runs"
+    return f"warning: the load average is {load:.2f}, above {limit}: {advice}"
 
 
 def size_bytes(text):
-    """`32KiB` in bytes; None if it is no size."""
+    """`32KiB` in bytes; None if it isn't a size."""
     found = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB)", text)
     return int(found[1]) * UNITS[found[2]] if found else None
 
@@ -223,6 +283,6 @@ def size_text(count):
 
 
 def cache_bytes(record, level):
-    """The size of a cache of the record's machine from `caches: L2 1024K, ...`; None if it isn't known."""
+    """A cache's size on the record's machine, from `caches: L2 1024K, ...`; None if unknown."""
     found = re.search(rf"\b{level} (\d+)([KM])", record.get("caches"))
     return int(found[1]) * {"K": 1 << 10, "M": 1 << 20}[found[2]] if found else None
