@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{cell::RefCell, rc::Rc};
 
-use slipring::pipeline::{
-    CloseReport, CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, View,
-};
+use slipring::machine::{CpuMask, PinPolicy};
+use slipring::pipeline::{CloseReport, Lane, LaneSpec, Outcome, StageSpec, View};
 use slipring::ring::{Received, RingOptions};
 
 /// Components of a vector.

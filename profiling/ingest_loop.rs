@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
 use long_run::{Ended, Options, Progress, Taken, run};
-use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Mode, encode_request};
 use slipring_ingest::server::{ServeError, ServeOptions, Server};

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use long_run::{Ended, Options, Progress, Stages, Taken, run};
+use slipring::machine::{CpuMask, PinPolicy};
 use slipring::pipeline::{
-    CpuMask, Lane, LaneError, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View,
-    Wait,
+    Lane, LaneError, LaneSpec, Outcome, StageSpec, StageThread, Started, View, Wait,
 };
 use slipring::ring::{RingError, RingOptions};
 

@@ -11,7 +11,7 @@ mod long_run;
 use std::process::ExitCode;
 
 use long_run::{Ended, Options, Progress, Taken, run};
-use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring::ring::{Pushed, RingError, RingOptions, RingPool};
 
 const RING: Taken = Taken {

@@ -1,5 +1,5 @@
-//! A pair of barriers, one of them free, for two threads that each store one word and then load the
-//! other's.
+//! A pair of barriers, one of them free, for two threads: each stores a word of its own and then
+//! loads the other thread's word.
 //!
 //! Promises that at least one of the two sees the other's store, if between its store and its load
 //! the frequent side passes [`Barrier::light`] and the rare side passes [`Barrier::try_heavy`],
@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use crate::sync::{Ordering, compiler_fence, fence};
 
-/// A thousand times as long as a core can hold back a store.
-const SETTLED: Duration = Duration::from_millis(1);
+/// After this time a store is visible: a thousand times as long as a core can hold it back.
+const STORE_VISIBLE_AFTER: Duration = Duration::from_millis(1);
 
 /// How the two sides order their stores and loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +74,12 @@ impl Barrier {
         }
     }
 
-    /// As [`Barrier::try_heavy`], with a nap in its place where that is refused. A core holds back
+    /// As [`Barrier::try_heavy`], or a nap where the kernel refuses that. A core holds back
     /// a store for less than a microsecond, and an interrupt or a switch to the kernel ends that.
     /// So after the nap the other side's store is visible, if its load came before our store was.
     pub(crate) fn heavy_or_nap(self) {
         if !self.try_heavy() {
-            thread::sleep(SETTLED);
+            thread::sleep(STORE_VISIBLE_AFTER);
         }
     }
 }

@@ -2,14 +2,14 @@
 //! locked instruction.
 //!
 //! A [`Recorder`] belongs to the thread that measures: recording is a few plain loads and stores.
-//! Its [`Latencies`] can be read by any thread at any time. They need nothing from the writer, so
-//! they can be read even while it hangs. A [`Histogram`] is made when somebody reads.
+//! Its [`Latencies`] can be read by any thread at any time. A reader needs nothing from the writer,
+//! so it can read even while the writer hangs. A [`Histogram`] is made at each reading.
 //!
 //! Precision: values below 256 ns are exact, larger ones are in buckets no wider than 1/128 of
 //! their value (two significant digits). Values above [`LATENCY_MAX_NS`] (73 minutes) are counted
 //! as that maximum. Memory: 36 KiB per recorder, allocated once.
 //!
-//! Source of the idea: Gil Tene's HdrHistogram, whose layout the buckets have.
+//! The buckets have the layout of Gil Tene's HdrHistogram.
 //!
 //! ```
 //! use slipring::latency::{Clock, Recorder};
@@ -37,7 +37,8 @@ pub const LATENCY_MAX_NS: u64 = (1 << 42) - 1;
 const PRECISION_BITS: u32 = 7;
 /// Buckets of one power of two.
 const STEPS: usize = 1 << PRECISION_BITS;
-/// The first power of two is in buckets of width 1, and every further one takes [`STEPS`] more.
+/// Values below `2 * STEPS` have buckets of width 1. Every further power of two has [`STEPS`]
+/// buckets.
 const BUCKETS: usize = (LATENCY_MAX_NS.ilog2() - PRECISION_BITS + 2) as usize * STEPS;
 
 /// A monotonic clock whose readings are comparable between threads. `Copy`: give each thread one.
@@ -45,11 +46,11 @@ const BUCKETS: usize = (LATENCY_MAX_NS.ilog2() - PRECISION_BITS + 2) as usize * 
 /// A reading costs as much as several allocations, so the clock is read per receive, flush, batch
 /// and send, and not per event. Your own clock may cost less ([`Clock::of`]).
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Copy, Debug)]
-enum Source {
-    /// The system's monotonic clock, from this moment on.
+enum ClockSource {
+    /// The system's monotonic clock, since this moment.
     System(Instant),
     Other(fn() -> u64),
 }
@@ -58,7 +59,7 @@ impl Clock {
     /// The system's monotonic clock, which starts now.
     #[must_use]
     pub fn start() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(ClockSource::System(Instant::now()))
     }
 
     /// A clock whose `now_ns` returns the nanoseconds since some fixed moment, on any thread. If it
@@ -66,7 +67,7 @@ impl Clock {
     /// called in the middle of publishing and releasing, so a panic in it ends the process.
     #[must_use]
     pub fn of(now_ns: fn() -> u64) -> Self {
-        Self(Source::Other(now_ns))
+        Self(ClockSource::Other(now_ns))
     }
 
     /// Nanoseconds since its start.
@@ -75,8 +76,8 @@ impl Clock {
     pub fn now_ns(&self) -> u64 {
         match self.0 {
             // 64 bits hold 584 years.
-            Source::System(start) => start.elapsed().as_nanos() as u64,
-            Source::Other(now_ns) => read(now_ns),
+            ClockSource::System(start) => start.elapsed().as_nanos() as u64,
+            ClockSource::Other(now_ns) => read(now_ns),
         }
     }
 }
@@ -129,7 +130,7 @@ impl Recorder {
     /// `events` events took `ns` nanoseconds each.
     #[inline]
     pub fn record(&mut self, ns: u64, events: u64) {
-        // No locked instruction, because there is one writer. Of two concurrent writes, one would
+        // No locked instruction: there is one writer. With two, one of two concurrent writes would
         // be lost.
         let count = &self.0.counts[bucket_of(ns)];
         count.store(count.load(Ordering::Relaxed).wrapping_add(events), Ordering::Relaxed);
@@ -166,7 +167,7 @@ impl Latencies {
         for (bucket, count) in self.0.counts.iter().enumerate() {
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
-                // What is out of its bounds saturates, and nothing is: both have the same.
+                // Nothing saturates: the histogram has the bounds of the recorder.
                 histogram.saturating_record_n(lowest_ns(bucket), count);
             }
         }
@@ -179,8 +180,8 @@ impl Latencies {
         self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// The sum of all latencies: with the count, the mean without the buckets' error. It ends at
-    /// 2^64 ns, 584 years of waiting.
+    /// The sum of all latencies. With the count it gives a mean without the buckets' error. It
+    /// saturates at 2^64 ns, 584 years.
     #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.0.sum_ns.load(Ordering::Relaxed))
@@ -211,6 +212,7 @@ impl fmt::Debug for Latencies {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
+    use slipring_test_support::random_runs;
 
     use super::*;
 
@@ -235,7 +237,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 64 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 64 }, ..random_runs() })]
 
         /// Against the crate's own recording.
         #[test]

@@ -2,7 +2,7 @@
 //!
 //! A lane is a pinned thread that owns a ring of memory and a ring of slots. It reserves bytes in
 //! its pool, fills them (from a socket, for example), and publishes them to stages, which read them
-//! in place. Once every stage has passed them, the memory is free again. No allocator, reference
+//! in place. Once every stage has processed them, the memory is reclaimed. No allocator, reference
 //! count or lock is involved.
 //!
 //! ```
@@ -16,7 +16,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 //! let spec = LaneSpec::new(pool, 64).layer([StageSpec::inline("sum")]);
-//! // The calling thread owns the lane from here on. Ids of requests travel beside the bytes.
+//! // The calling thread owns the lane from here on. Each event carries the id of its request.
 //! let mut started = spec.start::<u64>()?;
 //! println!("{}", started.report.region);
 //!
@@ -35,7 +35,7 @@
 //!     claim[..4].copy_from_slice(&1.5f32.to_ne_bytes());
 //!     claim[4..].copy_from_slice(&0.5f32.to_ne_bytes());
 //!     claim.publish(request);
-//!     // Runs inline stages and takes memory back; a loop over sockets does it once a round.
+//!     // Runs inline stages and reclaims memory. A loop over sockets does this once per round.
 //!     started.lane.poll();
 //! }
 //! assert!(started.lane.close(Duration::from_secs(10)).is_drained());
@@ -47,17 +47,17 @@
 //! # What it promises
 //!
 //! - Bytes that a stage, a slice or a retained handle can see are never written (a forked child
-//!   sees zeros in their place). Their memory is reused only after the last of these is done with
+//!   sees zeros in their place). Their memory is reused only after the last of these has released
 //!   it, in any order and on any thread.
 //! - Reserving and publishing never wait for room, never spin and, after the start, never allocate:
 //!   a full pool or ring is a value ([`ring::Full`], and `pipeline::Refused` of a lane) that says
 //!   what to do. If a stage sleeps, publishing wakes it, which costs a locked instruction, a lock
 //!   held for a few instructions, and a system call. A stage that spins costs none of these.
-//! - The working set is the window or what is alive, whichever is larger, however large the pool
-//!   is.
-//! - A stage that panics releases nothing that it hasn't processed. (Under `PanicPolicy::Detach`
-//!   the lane releases those events in its place, and reports it.) A lane that closes reports how
-//!   many events each stage has processed.
+//! - The working set is the window or the live bytes, whichever is larger. The size of the pool
+//!   doesn't matter.
+//! - A stage that panics releases no event that it hasn't processed. (Under `PanicPolicy::Detach`
+//!   the lane releases those events instead, and reports it.) A lane that closes reports how many
+//!   events each stage has processed.
 //! - Every misuse is a compile error, an error value, or documented and tested. Each `unsafe` block
 //!   cites an invariant that is written down in `docs/INVARIANTS.md`.
 //!
@@ -66,17 +66,18 @@
 //! - Store anything, or talk to a network: that is the service built on it (package
 //!   `slipring-ingest`).
 //! - Share a lane between producers, or grow one: start more lanes.
-//! - Give back single slices: a chunk waits for its last one, so memory released in random order
-//!   needs eight to fourteen times the live bytes.
-//! - Run on anything but Linux with 64 bits: x86-64 and aarch64 are checked.
+//! - Reclaim single slices: a chunk is reused once its last slice is released. So releasing in
+//!   random order needs eight to fourteen times the live bytes.
+//! - Run on anything but 64-bit Linux. Checked are x86-64 and aarch64.
 //!
 //! # By life cycle
 //!
 //! | step | where |
 //! |---|---|
-//! | map memory, check the limits first, report what was granted | [`region`] |
-//! | reserve, fill, commit, take back | [`ring`] |
-//! | pin a thread, publish to stages, wait, drain | `pipeline` |
+//! | read the caches and the NUMA nodes, pin a thread | [`machine`] |
+//! | check the limits, map memory, report what was granted | [`region`] |
+//! | reserve, fill, commit, push, release | [`ring`] |
+//! | start a lane, push events to its stages, wait, close | `pipeline` |
 //! | get and drop buffers in any order, on any thread | [`class`] |
 //! | assemble messages in them, pass them between two threads, close | [`queue`] |
 //!
@@ -84,20 +85,21 @@
 //!
 //! | feature | what it adds | crates |
 //! |---|---|---|
-//! | none | regions, ring pools, class pools and receive queues | libc, memmap2 |
-//! | `pipeline` (default) | lanes and stages, and how long events take | disruptor, core_affinity, hdrhistogram |
+//! | none | the machine, regions, ring pools, class pools and receive queues | libc, memmap2 |
+//! | `pipeline` (default) | lanes and stages, latencies, pinning | disruptor, core_affinity, hdrhistogram |
 //! | `bytes` | buffers of class pools as `Bytes` | bytes |
 //! | `metrics` | what class pools and receive queues have done, for Prometheus | prometheus-client |
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(
-    "slipring needs Linux and pointers of 64 bits: it maps memory, reads limits and wakes threads by Linux's own calls"
+    "slipring needs 64-bit Linux: it maps memory, reads limits and wakes threads with Linux's own system calls"
 );
 
 mod barrier;
 pub mod class;
 #[cfg(feature = "pipeline")]
 pub mod latency;
+pub mod machine;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "pipeline")]

@@ -7,26 +7,24 @@
 //! |---|---|---|---|
 //! | SYNC S1 | last drop of a retained handle (`ring/pins.rs`) | the owner's look at a chunk's pins | all reads through the handle are over |
 //! | SYNC S2 | a release of a batch, by a stage or by a reader of a `SliceRing`: the disruptor's cursor | a later stage's poll; the reclaimer's poll and the disruptor's look for a free event | all reads of the batch, and its pins, are over |
-//! | SYNC S3 | a stage's progress (`pipeline/state.rs`), behind its cursor | the lane's reclaiming, an inline stage's look, a sleeper's second look | the same, and what the stage wrote; that there is work |
+//! | SYNC S3 | a stage's progress (`pipeline/state.rs`), after its cursor | the lane's reclaiming, an inline stage's look, a sleeper's second look | the same, and what the stage wrote; that there is work |
 //! | SYNC S4 | a stage's death (`pipeline/flow.rs`), and the number of the first that failed | every look at a stage, every idle loop | who failed and why |
-//! | SYNC S5 | close; the lane's going | every idle loop | where the stream ends; who was left behind |
+//! | SYNC S5 | close; the lane's going | every idle loop | after how many events the lane ends; which stages are dead |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
-//! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | a thief's look at the bin | what the bin holds, and the bytes of it |
-//! | SYNC S9 | a thief lets go of a bin | the thread's next entry | that it is empty |
+//! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | the look of a thread that steals from the bin | what the bin holds, and the bytes of it |
+//! | SYNC S9 | a thread that steals leaves the bin | the thread's next entry | that it is empty |
 //! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
-//! | SYNC S11 | the enqueuer's count (`stream/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
-//! | SYNC S12 | the dequeuer's count (`stream/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
-//! | SYNC S13 | the end of a queue (`stream/end.rs`) | both ends | how it ended, and every message before a clean end |
+//! | SYNC S11 | the enqueuer's count (`queue/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
+//! | SYNC S12 | the dequeuer's count (`queue/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
+//! | SYNC S13 | the end of a queue (`queue/end.rs`) | both ends | how it ended, and every message before a clean end |
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
-//! | SYNC S15 | the process's mask of CPUs (`pipeline/pin.rs`) | a reading of it | the mask |
+//! | SYNC S15 | the process's mask of CPUs (`machine/pin.rs`) | a reading of it | the mask |
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |
 //! | SYNC S17 | a worker of a load test that is warm (`class/load_test/workers.rs`) | the first look at the counters | what it had counted |
-//! | SYNC S18 | the bytes of either count (`stream/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
+//! | SYNC S18 | the bytes of either count (`queue/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
 
 use core::num::NonZeroU32;
-
-use crate::process::Process;
 
 #[cfg(all(feature = "pipeline", not(loom)))]
 pub(crate) use std::sync::atomic::AtomicI64;
@@ -44,13 +42,13 @@ pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
 /// Never modelled by loom: gauges, which meet loom's atomics in no test.
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// No value is left half changed under a lock, so a panic elsewhere doesn't affect later users.
+/// Locks a mutex, poisoned or not: no holder leaves a value half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A number for a pool or lane, never used twice in a process. After four billion of them, the
-/// process aborts.
+/// A number for a pool or lane, never used twice in a process. The process aborts after four
+/// billion of them.
 pub(crate) fn pool_id() -> NonZeroU32 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
@@ -88,8 +86,8 @@ mod threads {
         }
     }
 
-    /// Parks for at most a second; returns true if it was that long. Nothing depends on the bound:
-    /// a wake-up that comes only by it is counted as lost.
+    /// Parks for at most a second; returns true if it took that long. Nothing depends on the bound:
+    /// a wake-up that it replaces is counted as lost.
     pub(crate) fn park() -> bool {
         const NET: std::time::Duration = std::time::Duration::from_secs(1);
         let start = std::time::Instant::now();
@@ -128,14 +126,14 @@ mod threads {
         static CURRENT: Thread = Thread(std::sync::Arc::new((Mutex::new(false), Condvar::new())));
     }
 
-    /// A thread's token. loom's own `unpark` lets go also of a thread that waits for a lock or a
+    /// A thread's token. loom's own `unpark` also releases a thread that waits for a lock or a
     /// join.
     #[derive(Clone, Debug)]
     pub(crate) struct Thread(std::sync::Arc<(Mutex<bool>, Condvar)>);
 
     impl Thread {
         pub(crate) fn unpark(&self) {
-            *self.0.0.lock().expect("nobody panics with a token") = true;
+            *self.0.0.lock().expect("no thread panics while it holds a token") = true;
             self.0.1.notify_one();
         }
     }
@@ -144,83 +142,35 @@ mod threads {
         CURRENT.with(Thread::clone)
     }
 
-    /// loom models no compiler fence: the fallback is what is modelled.
+    /// loom doesn't model compiler fences. The models use the fallback, full fences.
     pub(crate) fn compiler_fence(_: super::Ordering) {}
 
     pub(crate) fn pause(_: u32) {
         yield_now();
     }
 
-    /// loom has no clock: it parks until somebody unparks.
+    /// loom has no clock, so this parks until another thread unparks it.
     pub(crate) fn park_for(_: std::time::Duration) {
         park();
     }
 
-    /// Parks until somebody unparks.
+    /// Parks until another thread unparks it.
     pub(crate) fn park() -> bool {
         let Thread(token) = current_thread();
-        let mut is_there = token.0.lock().expect("nobody panics with a token");
+        let mut is_there = token.0.lock().expect("no thread panics while it holds a token");
         while !*is_there {
-            is_there = token.1.wait(is_there).expect("nobody panics with a token");
+            is_there = token.1.wait(is_there).expect("no thread panics while it holds a token");
         }
         *is_there = false;
         false
     }
 }
 
-/// What the loom tests are made of.
+/// What loom tests use beside the types above.
 #[cfg(all(test, loom))]
 pub(crate) mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::{model, thread};
-}
-
-/// A lock that is held for a few instructions, and that a forked child doesn't wait for: the holder
-/// may be a thread that the child doesn't have.
-#[derive(Debug)]
-pub(crate) struct ForkLock<T> {
-    mutex: Mutex<T>,
-    made_by: Process,
-}
-
-impl<T> ForkLock<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self { mutex: Mutex::new(value), made_by: Process::current() }
-    }
-
-    /// As one that was made before this process was forked.
-    #[cfg(all(test, not(loom)))]
-    pub(crate) fn forked(value: T) -> Self {
-        Self { mutex: Mutex::new(value), made_by: Process::other() }
-    }
-
-    /// None if it is held.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.mutex.try_lock() {
-            Ok(guard) => Some(guard),
-            // Nobody leaves a value half changed.
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// None in a forked child, if somebody held it at the fork.
-    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, T>> {
-        /// A thread of the child's own has let go of it before that many tries.
-        const TRIES_MAX: u32 = 1000;
-        let mut tries = 0;
-        // loom looks at each try as at a lock of its own.
-        while !cfg!(loom) && tries < TRIES_MAX {
-            match self.mutex.try_lock() {
-                Ok(guard) => return Some(guard),
-                Err(_) if self.made_by.is_surely_current() => break,
-                Err(_) => yield_now(),
-            }
-            tries += 1;
-        }
-        (tries < TRIES_MAX).then(|| lock(&self.mutex))
-    }
 }
 
 /// Alone on two cache lines, because the prefetcher loads lines in pairs.

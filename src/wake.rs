@@ -10,7 +10,7 @@
 //! One of the two sees the other's store: see [`crate::barrier`]. A [`SleepWord`] is that word
 //! alone. A [`Sleeper`] is the word together with its sleeper: a thread, which parks, or an async
 //! task, which is woken by its waker. Wakers are called, cloned and dropped outside of locks,
-//! because on one CPU a woken thread may run at once, and a task's waker may run anything. If a
+//! because on one CPU a woken thread may run immediately, and a task's waker may run anything. If a
 //! waker panics when it is called or dropped, the panic is caught after the process's panic hook
 //! has reported it, and the remaining sleepers are still woken.
 //!
@@ -28,21 +28,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::barrier::Barrier;
-use crate::sync::{AtomicU32, ForkLock, Ordering, Padded, Thread, current_thread, park, park_for};
+use crate::process::ForkLock;
+use crate::sync::{AtomicU32, Ordering, Padded, Thread, current_thread, park, park_for};
 
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
 pub(crate) const ASLEEP: u32 = 1;
-/// A bit next to the level: nobody sleeps under this word any more, which tells the wakers.
+/// A bit beside the level: no thread or task sleeps under this word any more. Wakers see it.
 const GONE: u32 = 1 << 31;
 /// A park without a time limit checks again after this time.
 const NET: Duration = Duration::from_secs(1);
 /// How long a thread without a barrier sleeps before it looks again.
 pub(crate) const NAP: Duration = Duration::from_millis(1);
-/// As [`NAP`] for a task: other tasks of its thread wait meanwhile.
+/// As [`NAP`], for a task: other tasks of its thread wait during the nap.
 const TASK_NAP: Duration = Duration::from_micros(100);
 
-/// The word alone.
+/// The level at which one thread or task sleeps, or that it is awake, or gone.
 #[derive(Debug)]
 pub(crate) struct SleepWord(Padded<AtomicU32>);
 
@@ -51,7 +52,7 @@ impl SleepWord {
         Self(Padded(AtomicU32::new(AWAKE)))
     }
 
-    /// The waker's look, behind the light barrier: asleep at this level or deeper, or gone.
+    /// The waker's look, after the light barrier: asleep at this level or deeper, or gone.
     #[inline]
     pub(crate) fn is_at_least(&self, least: u32) -> bool {
         self.0.0.load(Ordering::Relaxed) >= least
@@ -62,14 +63,15 @@ impl SleepWord {
         self.0.0.load(Ordering::Acquire) & !GONE != AWAKE
     }
 
-    /// Clears the word; true if it was set. Read-modify-writes here and below, because loom keeps
-    /// no single order of plain stores and swaps: beside the barrier they cost nothing.
+    /// Clears the word; true if it was set. This and the writes below are read-modify-writes,
+    /// because loom keeps no single order of plain stores and swaps. Compared with the barrier they
+    /// cost nothing.
     pub(crate) fn clear(&self) -> bool {
         // SYNC S6: the sleeper sees what the waker did before.
         self.0.0.fetch_and(GONE, Ordering::AcqRel) & !GONE != AWAKE
     }
 
-    /// The sleeper's half. `ready` looks again, after the barrier.
+    /// The sleeper's half: sets the word and passes the heavy barrier. Then `ready` looks again.
     pub(crate) fn announce(
         &self,
         barrier: Barrier,
@@ -78,7 +80,7 @@ impl SleepWord {
     ) -> Announced {
         debug_assert!(level > AWAKE && level < GONE);
         let before = self.0.0.swap(level, Ordering::AcqRel);
-        assert!(before & GONE == 0, "nobody sleeps under a word that was left");
+        assert!(before & GONE == 0, "a sleep under a word that was left");
         let is_heard = barrier.try_heavy();
         if ready() {
             self.clear();
@@ -87,8 +89,8 @@ impl SleepWord {
         if is_heard { Announced::Asleep } else { Announced::Unheard }
     }
 
-    /// Nobody sleeps here any more. Whoever publishes after this returned sees it at its next look;
-    /// what was published before is seen by the caller.
+    /// Marks that nothing sleeps here any more. What is published after this has returned finds the
+    /// mark at its next look; what was published before is visible to the caller.
     pub(crate) fn leave(&self, barrier: Barrier) {
         self.0.0.fetch_or(GONE, Ordering::AcqRel);
         barrier.heavy_or_nap();
@@ -110,9 +112,9 @@ pub(crate) enum Announced {
     Unheard,
 }
 
-/// The sleeper.
+/// How to wake a sleeper.
 #[derive(Debug)]
-pub(crate) enum Who {
+pub(crate) enum WakeHandle {
     Thread(Thread),
     Task(Waker),
 }
@@ -120,17 +122,17 @@ pub(crate) enum Who {
 /// The sleeper to wake. No waker is called, cloned or dropped under its lock, and a task's panics
 /// are caught here.
 #[derive(Debug)]
-pub(crate) struct Registration(ForkLock<Option<Who>>);
+pub(crate) struct Registration(ForkLock<Option<WakeHandle>>);
 
 impl Registration {
-    pub(crate) fn new(who: Option<Who>) -> Self {
-        Self(ForkLock::new(who))
+    pub(crate) fn new(handle: Option<WakeHandle>) -> Self {
+        Self(ForkLock::new(handle))
     }
 
     /// Replaces the registered sleeper.
-    pub(crate) fn set(&self, who: Option<Who>) {
+    pub(crate) fn set(&self, handle: Option<WakeHandle>) {
         let Some(mut registered) = self.0.lock() else { return };
-        let before = mem::replace(&mut *registered, who);
+        let before = mem::replace(&mut *registered, handle);
         drop(registered);
         // Dropping a task's last waker may drop the task, and with it the future that sleeps here.
         shielded(|| drop(before));
@@ -140,14 +142,14 @@ impl Registration {
     /// registers once per sleep, and may be woken early.
     pub(crate) fn wake(&self) {
         let Some(mut registered) = self.0.lock() else { return };
-        let who = match &*registered {
-            Some(Who::Thread(thread)) => Some(Who::Thread(thread.clone())),
+        let handle = match &*registered {
+            Some(WakeHandle::Thread(thread)) => Some(WakeHandle::Thread(thread.clone())),
             _ => registered.take(),
         };
         drop(registered);
-        match who {
-            Some(Who::Thread(thread)) => thread.unpark(),
-            Some(Who::Task(waker)) => shielded(|| waker.wake()),
+        match handle {
+            Some(WakeHandle::Thread(thread)) => thread.unpark(),
+            Some(WakeHandle::Task(waker)) => shielded(|| waker.wake()),
             None => (),
         }
     }
@@ -171,9 +173,9 @@ pub(crate) fn shielded(run: impl FnOnce()) {
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slept {
-    /// Somebody woke it, or there was work before it slept.
+    /// It was woken, or there was work before it slept.
     Woken,
-    /// The time is over.
+    /// The time was over.
     TimedOut,
     /// There was work, seen at two looks of the clock, and no wake-up: a defect, which is counted.
     Lost,
@@ -183,12 +185,12 @@ pub(crate) enum Slept {
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     pub(crate) word: SleepWord,
-    who: Registration,
+    registration: Registration,
 }
 
 impl Sleeper {
     pub(crate) fn new() -> Self {
-        Self { word: SleepWord::new(), who: Registration::new(None) }
+        Self { word: SleepWord::new(), registration: Registration::new(None) }
     }
 
     /// The waker's half. The light barrier comes before it, once for all sleepers.
@@ -199,15 +201,15 @@ impl Sleeper {
         }
     }
 
-    /// Wakes, whatever it sleeps for.
+    /// Wakes it, whatever it sleeps for.
     #[cold]
     pub(crate) fn wake(&self) {
         if self.word.clear() {
-            self.who.wake();
+            self.registration.wake();
         }
     }
 
-    /// Sleeps until somebody wakes it, or until the time is over.
+    /// Sleeps until it is woken, or until the time is over.
     pub(crate) fn sleep(
         &self,
         barrier: Barrier,
@@ -215,18 +217,18 @@ impl Sleeper {
         until: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> Slept {
-        // Each time: the handle may have moved to another thread since.
-        self.who.set(Some(Who::Thread(current_thread())));
+        // At each sleep, because the sleeper may have moved to another thread since the last.
+        self.registration.set(Some(WakeHandle::Thread(current_thread())));
         match self.word.announce(barrier, level, &ready) {
             Announced::Ready => Slept::Woken,
-            Announced::Asleep => self.until_woken(until, ready),
-            Announced::Unheard => self.by_naps(until, ready),
+            Announced::Asleep => self.park_until_woken(until, ready),
+            Announced::Unheard => self.nap_until_ready(until, ready),
         }
     }
 
-    /// Once per second it asks `ready`, in case a wake-up was lost. Work that is seen once may be
-    /// so new that its wake-up is still coming; work seen twice isn't.
-    fn until_woken(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
+    /// Asks `ready` once per second, in case a wake-up was lost. Work that is seen once may be so
+    /// new that its wake-up is still coming. Work that is seen twice isn't.
+    fn park_until_woken(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
         let mut seen = false;
         while self.word.is_asleep() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -249,7 +251,7 @@ impl Sleeper {
     }
 
     /// Without the barrier a wake-up isn't promised, so none counts as lost.
-    fn by_naps(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
+    fn nap_until_ready(&self, until: Option<Instant>, ready: impl Fn() -> bool) -> Slept {
         while self.word.is_asleep() && !ready() {
             let left = until.map_or(NAP, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -262,7 +264,7 @@ impl Sleeper {
         Slept::Woken
     }
 
-    /// As [`Sleeper::sleep`] for a task: true if it has to wait, and its waker will be woken.
+    /// As [`Sleeper::sleep`], for a task. Returns true if it has to wait; then its waker is called.
     pub(crate) fn poll(
         &self,
         barrier: Barrier,
@@ -270,7 +272,7 @@ impl Sleeper {
         context: &Context<'_>,
         ready: impl Fn() -> bool,
     ) -> bool {
-        self.who.set(Some(Who::Task(context.waker().clone())));
+        self.registration.set(Some(WakeHandle::Task(context.waker().clone())));
         match self.word.announce(barrier, level, &ready) {
             Announced::Asleep => return true,
             Announced::Ready => (),
@@ -286,10 +288,10 @@ impl Sleeper {
         false
     }
 
-    /// A polled task stops waiting: nothing of it is kept, and nothing will wake it.
+    /// A polled task stops waiting: its waker is dropped, and nothing will wake it.
     pub(crate) fn forget(&self) {
         self.word.clear();
-        self.who.set(None);
+        self.registration.set(None);
     }
 }
 

@@ -2,16 +2,13 @@
 //! what was the parent's answers, whatever other threads of the parent did at the fork
 //! (`src/class/tests/fork.rs` holds each lock).
 
-#[allow(unsafe_code)]
-mod forks;
-
 use std::time::{Duration, Instant};
 
 use slipring::class::{
     self, AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf,
 };
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 /// One class of 64 bytes.
 fn small(buffers: usize) -> ClassPool {

@@ -2,15 +2,13 @@
 //! gone. One test, so that no other thread holds the output's lock while the process forks.
 #![allow(unsafe_code)]
 
-mod forks;
-
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use slipring::class;
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 /// Both ends of a pipe: what is read from the first was written to the second.
 fn pipe() -> (File, OwnedFd) {

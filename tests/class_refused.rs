@@ -1,20 +1,16 @@
 //! Class pools in a process that forbids itself `membarrier(2)` after it has registered for it:
 //! getters at the limit still take what other threads keep.
 
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};
 
-use no_membarrier::forbid_membarrier;
+use slipring_test_support::forbid_membarrier;
 
 /// Long enough that nothing but a starved getter waits so long.
-const LONG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 });
+const LONG: Duration = slipring_test_support::patience(20);
 
 /// One class of 64 bytes.
 fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {

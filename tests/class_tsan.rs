@@ -5,9 +5,6 @@
 //! overwrites, by way of its own bin, the store, a thief and the line of those who wait. Nothing
 //! else orders the two, so that a race on a buffer's bytes stays visible.
 
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,7 +85,7 @@ fn few_buffers_go_round_by_the_store() {
 fn few_buffers_go_round_without_membarrier() {
     let made = pool(1, 4096);
     thread::spawn(move || {
-        no_membarrier::forbid_membarrier();
+        slipring_test_support::forbid_membarrier();
         run(&pool(6, 4096));
         // A pool that was made without the filter: this thread naps before it looks into bins.
         let keeps = made.get(64).unwrap();

@@ -1,19 +1,16 @@
 //! What the library works out once a process is worked out anew in a child that was forked in the
 //! middle of it, and never waited for.
 
-#[allow(unsafe_code)]
-mod forks;
-
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use slipring::class::{ClassOptions, ClassPool};
-use slipring::pipeline::CpuMask;
+use slipring::machine::CpuMask;
 use slipring::queue::{QueueOptions, queue};
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 /// A process in which nobody has called `first` yet, and a child of it that is forked while a
 /// thread does.

@@ -2,8 +2,6 @@
 //! and the parent's lane goes on.
 #![allow(unsafe_code)]
 
-mod forks;
-
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use slipring::pipeline::{
 };
 use slipring::ring::RingOptions;
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 const LONG: Duration = Duration::from_secs(60);
 

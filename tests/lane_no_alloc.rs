@@ -11,10 +11,11 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
+use lanes::feed;
 use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::{Full, Retained, RingOptions};
+use slipring_test_support::{Draw, PAYLOAD_BYTES_MAX, check_payload, events};
 
 thread_local! {
     /// Calls of this thread that took or gave back memory.

@@ -7,20 +7,18 @@
 //! the process with what the lane last said of itself.
 
 mod lanes;
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-#[path = "lanes/watch.rs"]
-mod watch;
-
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed};
-use slipring::pipeline::{CpuMask, LaneSpec, Outcome, PinPolicy, StageSpec, Started, View, Wait};
+use lanes::feed;
+use slipring::machine::{CpuMask, PinPolicy};
+use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View, Wait};
 use slipring::region::Pages;
 use slipring::ring::RingOptions;
-use watch::{HANG, Watch};
+use slipring_test_support::{
+    Draw, PAYLOAD_BYTES_MAX, Watch, check_payload, events, forbid_membarrier, patience,
+};
 
 /// The tests of this file, and the rings that each runs over.
 const TESTS: u64 = 5;
@@ -91,7 +89,7 @@ fn run(slots: usize, wait: Wait, flush: u64) {
         false
     });
     let stats = started.lane.stats();
-    let report = started.lane.close(HANG);
+    let report = started.lane.close(patience(60));
     assert!(report.is_drained() && report.published == events, "{name}: {report:?}");
     for thread in threads {
         let report = thread.join();
@@ -125,6 +123,6 @@ fn large_flushes_with_backoff() {
 /// The fallback of the barrier: both sides of the sleep protocol fence.
 #[test]
 fn small_flushes_parked_without_membarrier() {
-    no_membarrier::forbid_membarrier();
+    forbid_membarrier();
     RINGS.iter().for_each(|&slots| run(slots, Wait::Park, 1));
 }

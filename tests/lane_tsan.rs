@@ -12,21 +12,21 @@
 //! before the owner's next write by the pins alone, so that a race on pool memory stays visible.
 
 mod lanes;
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lanes::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, feed, payload_len, write_payload};
+use lanes::feed;
 use slipring::pipeline::{
     ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal,
     Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, View, Wait,
 };
 use slipring::region::Pages;
 use slipring::ring::{Full, Retained, RingOptions};
+use slipring_test_support::{
+    Draw, PAYLOAD_BYTES_MAX, check_payload, events, forbid_membarrier, payload_len, write_payload,
+};
 
 /// The tests of this file share the events among them.
 const RUNS: u64 = 6;
@@ -242,6 +242,6 @@ fn slices_in_events() {
 /// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.
 #[test]
 fn on_consume_parked_with_fences() {
-    no_membarrier::forbid_membarrier();
+    forbid_membarrier();
     run(Reclaim::OnConsume, Wait::Park, 5);
 }

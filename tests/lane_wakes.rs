@@ -1,9 +1,6 @@
 //! Edges of waking, one by one: who must wake whom when a stage is dead, and what could keep a full
 //! lane asleep for ever.
 
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -19,8 +16,7 @@ use slipring::ring::{RingError, RingOptions};
 const SLOTS: usize = 4;
 /// Long enough that nothing but a lost wake-up waits so long. scripts/twins, whose hangs are on
 /// purpose, waits less.
-const LONG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 });
+const LONG: Duration = slipring_test_support::patience(20);
 
 fn pool(chunks: usize, pinned_chunks_max: u32) -> RingOptions {
     RingOptions {
@@ -139,7 +135,7 @@ fn a_lane_runs_to_its_end_though_membarrier_is_forbidden_after_its_start() {
         let mut started = spec.start::<u64>().expect("a small lane");
         let (mut lane, stage) =
             (started.lane, started.stages.take("reader").expect("it was specified"));
-        no_membarrier::forbid_membarrier();
+        slipring_test_support::forbid_membarrier();
         let mut next = 0;
         let reader = stage.spawn(move |view| {
             assert_eq!(*view.meta(), next, "events come in order");

@@ -1,9 +1,6 @@
 //! A forked child has a copy of a queue, and one thread of it: its calls and its drops answer,
 //! wherever the other threads were, and the parent's queue goes on.
 
-#[allow(unsafe_code)]
-mod forks;
-
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +12,7 @@ use slipring::queue::{
     CopyError, DequeueError, Dequeuer, End, EnqueueError, Enqueuer, Forked, QueueOptions, queue,
 };
 
-use forks::in_child;
+use slipring_test_support::in_child;
 
 #[test]
 fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {

@@ -5,13 +5,6 @@
 //! `SLIPRING_EVENTS` sets the sum of messages of all runs. A run that stands still for a minute
 //! ends the process with what the queue last said of itself.
 
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-#[path = "lanes/payload.rs"]
-mod payload;
-#[path = "lanes/watch.rs"]
-mod watch;
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,10 +12,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use payload::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, payload_len, write_payload};
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::queue::{CopyError, Dequeuer, Enqueuer, QueueOptions, QueueStats, queue};
-use watch::Watch;
+use slipring_test_support::{
+    Draw, PAYLOAD_BYTES_MAX, Watch, check_payload, events, forbid_membarrier, payload_len,
+    write_payload,
+};
 
 /// The tests of this file, and the queues that each runs over.
 const TESTS: u64 = 4;
@@ -152,7 +147,7 @@ fn threads_tasks_times_and_dropped_futures() {
 /// The fallback of the barrier: both sides of the sleep protocol fence.
 #[test]
 fn threads_without_membarrier() {
-    no_membarrier::forbid_membarrier();
+    forbid_membarrier();
     QUEUES.iter().for_each(|&options| run(options, true));
 }
 
@@ -162,7 +157,7 @@ fn threads_without_membarrier() {
 fn threads_and_tasks_whose_membarrier_is_forbidden_later() {
     for options in QUEUES {
         // Each queue on a thread of its own: what is made behind the filter settles for fences.
-        let run = thread::spawn(move || run_after(options, true, no_membarrier::forbid_membarrier));
+        let run = thread::spawn(move || run_after(options, true, forbid_membarrier));
         run.join().expect("the run ends");
     }
 }

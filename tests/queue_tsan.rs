@@ -10,20 +10,14 @@
 //! orders two threads would hide a race between them. Bounds are tiny, so that both ends sleep all
 //! the time, and the pool is as small as it can be, so that each buffer is written anew at once.
 
-#[path = "lanes/no_membarrier.rs"]
-mod no_membarrier;
-#[path = "lanes/payload.rs"]
-mod payload;
+use std::thread;
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-
-use payload::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, payload_len, write_payload};
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 use slipring::queue::{Dequeuer, Enqueuer, Message, QueueOptions, queue};
+use slipring_test_support::{
+    Draw, PAYLOAD_BYTES_MAX, block_on, check_payload, events, forbid_membarrier, payload_len,
+    write_payload,
+};
 
 /// The tests of this file share the messages among them.
 const RUNS: u64 = 4;
@@ -36,25 +30,6 @@ enum Wait {
     Tasks,
     /// Threads, and somebody who closes the first queue in the middle.
     Closed,
-}
-
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Parked(thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Each class has the least that can't stand still: while the relay waits for a buffer it holds
@@ -181,6 +156,6 @@ fn close_meets_threads() {
 /// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.
 #[test]
 fn threads_without_membarrier() {
-    no_membarrier::forbid_membarrier();
+    forbid_membarrier();
     run(Wait::Threads, 3, 1500, 4);
 }

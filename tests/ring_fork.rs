@@ -1,13 +1,9 @@
 //! A forked child has a ring pool at the parent's addresses, and zeros in it: it may use it, and
 //! drop it, and touches nothing else.
 
-#[allow(unsafe_code)]
-mod forks;
-
 use slipring::region::Pages;
 use slipring::ring::{RingOptions, RingPool};
-
-use forks::in_child;
+use slipring_test_support::in_child;
 
 const BYTES: usize = 4 << 20;
 

@@ -6,7 +6,9 @@
 //! the compiler is clippy's business.
 
 mod tidy {
+    pub mod circles;
     pub mod memory;
+    pub mod names;
     pub mod shape;
     pub mod source;
     pub mod twins;
@@ -15,7 +17,7 @@ mod tidy {
 }
 
 use tidy::source::{Source, pages, read, tree};
-use tidy::{memory, shape, twins, width, words};
+use tidy::{circles, memory, names, shape, twins, width, words};
 
 /// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations.
 /// Extend it on purpose.
@@ -37,21 +39,21 @@ const UNSAFE_FILES: &[&str] = &[
     "src/class/home.rs",
     "src/class/local.rs",
     "src/class/memory.rs",
-    "src/class/tests/fork.rs",
+    "src/machine/kernel.rs",
+    "src/machine/pin.rs",
     "src/pipeline/abort.rs",
     "src/pipeline/column.rs",
     "src/pipeline/event.rs",
-    "src/pipeline/pin.rs",
     "src/pipeline/sleep.rs",
     "src/pipeline/slice_ring.rs",
     "src/pipeline/view.rs",
     "src/process.rs",
-    "src/region/fork.rs",
-    "src/region/fork/tests.rs",
+    "src/queue/ring.rs",
+    "src/region/holes.rs",
+    "src/region/holes/tests.rs",
     "src/region/map.rs",
     "src/region/map/tests.rs",
     "src/region/reserve.rs",
-    "src/region/touch.rs",
     "src/ring/grant.rs",
     "src/ring/live.rs",
     "src/ring/memory.rs",
@@ -62,14 +64,13 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ring/slice.rs",
     "src/ring/token.rs",
     "src/ring/typed.rs",
-    "src/queue/ring.rs",
     "tests/class_no_alloc.rs",
     "tests/class_print.rs",
     "tests/class_zeroed.rs",
     "tests/lane_fork.rs",
     "tests/lane_no_alloc.rs",
-    "tests/lanes/no_membarrier.rs",
-    "tests/forks/mod.rs",
+    "tests/support/src/fork.rs",
+    "tests/support/src/membarrier.rs",
 ];
 
 #[track_caller]
@@ -152,6 +153,30 @@ fn comments_and_pages_are_narrow() {
         [width::of_page(path, &text), width::leading_markers(path, &text)].concat()
     };
     assert_none(&pages.iter().flat_map(wrong).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_form_no_circle() {
+    assert_none(&circles::circles(&tree()));
+}
+
+#[test]
+fn one_name_is_one_type() {
+    assert_none(&names::doubled(&tree()));
+}
+
+#[test]
+fn names_and_comments_say_what_is_done() {
+    assert_none(&each(names::identifiers));
+    assert_none(&each(names::phrases));
+    let page = |path: &String| names::phrases_of_page(path, &read(path));
+    assert_none(
+        &pages()
+            .iter()
+            .filter(|path| *path != "docs/ORIGINS.md")
+            .flat_map(page)
+            .collect::<Vec<_>>(),
+    );
 }
 
 #[test]

@@ -19,9 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use slipring::pipeline::{
-    CpuMask, Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, View, Wait,
-};
+use slipring::machine::{CpuMask, PinPolicy};
+use slipring::pipeline::{Lane, LaneSpec, Outcome, StageSpec, StageThread, View, Wait};
 use slipring::ring::RingOptions;
 
 use crate::measure::Timing;

@@ -27,8 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("bare_loop HOST:PORT DIM".into());
     };
     let limits = Limits { dim: dim.parse()?, max_vectors: 64 };
-    if let Some(cpu) = slipring::pipeline::CpuMask::read().cpus().first() {
-        slipring::pipeline::pin_current(*cpu, slipring::pipeline::PinPolicy::Prefer)?;
+    if let Some(cpu) = slipring::machine::CpuMask::read().cpus().first() {
+        slipring::machine::pin_current(*cpu, slipring::machine::PinPolicy::Prefer)?;
     }
     let listener = TcpListener::bind(&address)?;
     listener.set_nonblocking(true)?;

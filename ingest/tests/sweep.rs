@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
 
 /// Sizes that take no time; later words win.
 const TINY: &str = "--pool 1MiB --payload 64 --windows 64KiB-256KiB --slots 64 --batch 8 --events 2000 --repeats 3";

@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::options::ClassOptions;
+use crate::machine::page_bytes;
+use crate::region::extent::Extent;
 use crate::region::reserve::Reserve;
-use crate::region::span::Span;
-use crate::region::{Numa, Pages, RegionError, page_bytes};
+use crate::region::{Numa, Pages, RegionError};
 use crate::sync::{Mutex, MutexGuard, lock};
 
 const SLAB_BYTES_MIN: usize = 1 << 20;
@@ -49,7 +50,7 @@ pub(crate) struct Growing<'a> {
 /// Blocks next to each other in one slab, each with a mark of the caller's.
 struct Run<'a> {
     slab: &'a Reserve,
-    part: Span,
+    part: Extent,
     blocks: Vec<(Block, bool)>,
 }
 
@@ -139,7 +140,7 @@ impl Memory {
                 run.part.offset() <= start && end <= run.part.end(),
                 "a unit is outside of its run"
             );
-            let whole = Span::new(start, end.saturating_sub(start)).ok();
+            let whole = Extent::new(start, end.saturating_sub(start)).ok();
             // SAFETY: I102. The caller holds the run's blocks, so nobody else can reach their
             // bytes, and `whole` covers whole pages of them.
             let is_gone = whole.is_some_and(|whole| unsafe { run.slab.give_back(whole) });
@@ -180,7 +181,7 @@ impl Memory {
                 self.class_bytes
             );
             let with = |start: usize| {
-                Span::new(start, offset + self.class_bytes - start).expect("it lies in a mapping")
+                Extent::new(start, offset + self.class_bytes - start).expect("it lies in a mapping")
             };
             match runs.last_mut() {
                 Some(run) if std::ptr::eq(run.slab, &**slab) && run.part.end() == offset => {

@@ -125,8 +125,8 @@ impl ClassTable {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::ring::model::random_runs;
     use proptest::prelude::*;
+    use slipring_test_support::random_runs;
 
     fn naive(sizes: &[usize], len: usize) -> Option<usize> {
         sizes.iter().position(|&bytes| bytes >= len)

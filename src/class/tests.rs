@@ -26,5 +26,4 @@ fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
 
 /// Long enough that nothing but a lost wake-up lasts so long; scripts/twins, whose lost ones are on
 /// purpose, waits less.
-const LONG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
+const LONG: Duration = slipring_test_support::patience(60);

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::block::Block;
 use crate::sync::{AtomicPtr, Ordering, current_thread, park, park_for};
-use crate::wake::{Registration, Who, shielded};
+use crate::wake::{Registration, WakeHandle, shielded};
 
 /// One wait for one buffer: at most one is granted.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// The calling thread waits.
     pub(crate) fn thread() -> Self {
-        Self::of(Some(Who::Thread(current_thread())))
+        Self::of(Some(WakeHandle::Thread(current_thread())))
     }
 
     /// A task waits; its polls register whom to wake.
@@ -34,7 +34,7 @@ impl Waiter {
         Self::of(None)
     }
 
-    fn of(who: Option<Who>) -> Self {
+    fn of(who: Option<WakeHandle>) -> Self {
         Self { granted: AtomicPtr::new(ptr::null_mut()), who: Registration::new(who) }
     }
 
@@ -82,7 +82,7 @@ impl Waiter {
         if let Some(block) = self.take() {
             return Some(block);
         }
-        self.who.set(Some(Who::Task(waker.clone())));
+        self.who.set(Some(WakeHandle::Task(waker.clone())));
         self.take()
     }
 }

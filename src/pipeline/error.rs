@@ -4,7 +4,7 @@
 use core::fmt;
 
 use super::flow::Failure;
-use super::pin::PinError;
+use crate::machine::PinError;
 use crate::ring::{Full, PoolSlice, RingError, Sequence};
 
 /// Why a lane couldn't be made.

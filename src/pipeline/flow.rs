@@ -18,8 +18,9 @@ use super::spec::PanicPolicy;
 use super::state::StageState;
 use super::wake::{ASLEEP, ASLEEP_FULL, Party};
 use crate::barrier::Barrier;
+use crate::process::ForkLock;
 use crate::ring::{NONE, Sequence};
-use crate::sync::{AtomicI64, ForkLock, Ordering, Padded};
+use crate::sync::{AtomicI64, Ordering, Padded};
 
 /// The first failure: which stage, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

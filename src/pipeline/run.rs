@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::error::{LaneError, StageError, WrongPlacement};
 use super::idle::Idle;
-use super::pin::{PinPolicy, PinReport, pin_current, unpin_current};
 use super::slot::Meta;
 use super::spec::Placement;
 use super::stage::{Outcome, Polled, Stage};
@@ -15,6 +14,7 @@ use super::thread_time::StageActivity;
 use super::timing::StageTimer;
 use super::view::View;
 use super::wake::ASLEEP;
+use crate::machine::{PinPolicy, PinReport, pin_current, unpin_current};
 use crate::wake::shielded;
 
 /// First pause after a handler said Retry, and the longest.

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
-use super::pin::{CpuMask, PinPolicy};
 use super::slot::{Meta, Slot};
 use super::state::StageState;
 use crate::latency::Clock;
+use crate::machine::{CpuMask, PinPolicy};
 use crate::ring::{Layout, Readers, RingOptions};
 use crate::sync::pool_id;
 

@@ -11,7 +11,6 @@ use disruptor::{
 use super::error::LaneError;
 use super::flow::Flow;
 use super::lane::Lane;
-use super::pin::{Affinity, CpuMask, PinReport, pin_current};
 use super::poller::Poller;
 use super::shared::LaneShared;
 use super::slot::{Meta, Slot};
@@ -20,6 +19,7 @@ use super::stage::Stage;
 use super::timing::Timing;
 use super::wake::Party;
 use crate::barrier::Barrier;
+use crate::machine::{Affinity, CpuMask, PinReport, pin_current};
 use crate::region::RegionReport;
 use crate::ring::RingPool;
 

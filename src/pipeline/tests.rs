@@ -22,18 +22,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use slipring_test_support::is_filled;
+
 use super::shared::LaneShared;
 use super::state::StageState;
 use super::{
     Lane, LaneSpec, Outcome, Polled, PushRefusal, Refused, Stage, StageSpec, Started, View, Wait,
 };
 use crate::region::Pages;
-use crate::ring::model::is_filled;
 use crate::ring::{RingOptions, Sequence};
 
 /// Long enough for anything but a hang; scripts/twins, whose hangs are on purpose, waits less.
-const LONG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 10 } else { 60 });
+const LONG: Duration = slipring_test_support::patience(60);
 
 /// Eight chunks of 4 KiB.
 pub(super) fn tiny_pool() -> RingOptions {

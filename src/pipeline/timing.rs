@@ -139,9 +139,9 @@ pub struct StageTiming {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
+    use slipring_test_support::random_runs;
 
     use super::*;
-    use crate::ring::model::random_runs;
 
     const SLOTS: i64 = 8;
 

@@ -16,7 +16,8 @@ use super::slot::Meta;
 use super::stats::{LaneStats, OwnerStats};
 use super::timing::StageTiming;
 use super::wake::ASLEEP;
-use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
+use crate::process::ForkLock;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// How long a reader sleeps between two looks.
 const LOOK: Duration = Duration::from_micros(200);

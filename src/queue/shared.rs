@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use super::end::{End, EndState};
 use super::ring::{Consumer, Producer, Ring, Side, Weigh};
 use crate::barrier::Barrier;
-use crate::sync::{Arc, AtomicU64, ForkLock, Ordering};
+use crate::process::ForkLock;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::wake::{ASLEEP, Sleeper, Slept};
 
 /// How long an end spins before it sleeps.

@@ -1,26 +1,27 @@
-//! Why there is no region: [`RegionError`], with the limit, the figures and the fix.
+//! Why a region couldn't be mapped: [`RegionError`], with the limit, the figures and the fix.
 
-use super::options::{PageKind, Pages};
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
-/// Why a region wasn't mapped. Every variant names the limit, what was asked, what was allowed, and
-/// what to change. All figures are bytes or pages as their names say; `used_bytes` counts against
-/// `limit_bytes`; `errno` is the kernel's error number.
+use super::options::PageKind;
+use crate::machine::format::{ByteSize, Errno};
+
+/// Why a region wasn't mapped. The text of every variant names the limit, the figure that was asked
+/// for, the figure that is allowed, and what to change. Figures are bytes or pages, as their names
+/// say. `used_bytes` counts against `limit_bytes`. `errno` is the kernel's error number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(
     missing_docs,
-    reason = "the fields have the same few names in every variant, and are explained once above"
+    reason = "the fields have the same few names in every variant, explained once above"
 )]
 pub enum RegionError {
     /// `bytes` is zero.
     ZeroBytes,
     /// `bytes`, rounded up to whole pages, exceeds the largest possible allocation.
     TooLarge { asked_bytes: usize },
-    /// A memory limit of the process's cgroup or one of its ancestors. Populating beyond it would
-    /// end in SIGKILL.
+    /// A memory limit of the process's cgroup or of one of its ancestors. Populating memory beyond
+    /// it would end in SIGKILL.
     Cgroup { file: PathBuf, asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The machine doesn't have that much memory available.
     Memory { asked_bytes: usize, available_bytes: usize },
@@ -28,7 +29,7 @@ pub enum RegionError {
     AddressSpace { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The process's limit of locked memory, RLIMIT_MEMLOCK.
     LockedMemory { asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
-    /// The kernel's reserved pool of this page kind is too small or taken. `node` is set when one
+    /// The kernel's reserved pool of this page kind is too small or in use. `node` is set if one
     /// node was asked for.
     HugePages { kind: PageKind, node: Option<u32>, needed_pages: usize, free_pages: usize },
     /// This kernel or CPU has no reserved pages of this kind.
@@ -72,12 +73,12 @@ impl fmt::Display for RegionError {
                 fmt_limit(f, "lock", &"RLIMIT_MEMLOCK", bytes, fix)
             }
             E::Memory { asked_bytes, available_bytes } => {
-                let (asked, available) = (Size(*asked_bytes), Size(*available_bytes));
+                let (asked, available) = (ByteSize(*asked_bytes), ByteSize(*available_bytes));
                 write!(f, "bytes: {asked} needed, {available} available (MemAvailable); ")?;
                 write!(f, "free memory or ask for less")
             }
             E::HugePages { kind, node, needed_pages, free_pages } => {
-                let (place, file) = (Place(*node), pool_file(*kind, *node));
+                let (place, file) = (OnNode(*node), pool_file(*kind, *node));
                 write!(f, "pages: {needed_pages} {kind} needed, {free_pages} free{place}; ")?;
                 write!(f, "reserve them, as root: echo {needed_pages} > {file}, or use prefer-thp")
             }
@@ -90,29 +91,27 @@ impl fmt::Display for RegionError {
                 write!(f, "numa: node {node} has no memory or doesn't exist; {fix}")
             }
             E::NodeMemory { node, asked_bytes, available_bytes } => {
-                let (asked, available) = (Size(*asked_bytes), Size(*available_bytes));
+                let (asked, available) = (ByteSize(*asked_bytes), ByteSize(*available_bytes));
                 write!(f, "numa: {asked} needed, {available} available on node {node}; ")?;
                 write!(f, "ask for less, or use Numa::Local")
             }
             E::Map { kind, mapped_bytes, errno } => {
-                let (size, errno) = (Size(*mapped_bytes), Errno(*errno));
-                write!(
-                    f,
-                    "bytes: mapping {size} of {kind} was refused: {errno}; ask for less, or "
-                )?;
-                write!(f, "raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
+                let (size, errno) = (ByteSize(*mapped_bytes), Errno(*errno));
+                write!(f, "bytes: mapping {size} of {kind} was refused: {errno}; ask for less, ")?;
+                write!(f, "or raise RLIMIT_DATA, vm.max_map_count or vm.overcommit_ratio")
             }
             E::Bind { node, errno } => {
                 write!(f, "numa: binding to node {node} was refused: {}; ", Errno(*errno))?;
                 write!(f, "allow mbind (a container needs CAP_SYS_NICE for it) or use Numa::Any")
             }
             E::Populate { kind, mapped_bytes, errno } => {
-                let (size, errno) = (Size(*mapped_bytes), Errno(*errno));
+                let (size, errno) = (ByteSize(*mapped_bytes), Errno(*errno));
                 write!(f, "bytes: no memory for {size} of {kind}: {errno}; ask for less, or ")?;
                 write!(f, "raise the limit of the cgroup's memory or hugetlb controller")
             }
             E::LockRefused { asked_bytes, errno } => {
-                write!(f, "lock: locking {} was refused: {}; ", Size(*asked_bytes), Errno(*errno))?;
+                let (size, errno) = (ByteSize(*asked_bytes), Errno(*errno));
+                write!(f, "lock: locking {size} was refused: {errno}; ")?;
                 write!(f, "raise RLIMIT_MEMLOCK (`ulimit -l`) or grant CAP_IPC_LOCK")
             }
         }
@@ -158,7 +157,8 @@ impl RegionError {
     }
 }
 
-/// Writes the sentence about a limit that is partly used. `bytes` are asked, limit, used.
+/// Writes the sentence about a limit that is partly used. `bytes` are the bytes asked for, the
+/// limit, and the bytes in use.
 fn fmt_limit(
     f: &mut fmt::Formatter<'_>,
     field: &str,
@@ -167,7 +167,7 @@ fn fmt_limit(
     fix: &str,
 ) -> fmt::Result {
     let [asked, most, used] = bytes;
-    let (asked, most, used) = (Size(asked), Size(most), Size(used));
+    let (asked, most, used) = (ByteSize(asked), ByteSize(most), ByteSize(used));
     write!(
         f,
         "{field}: {asked} needed, but {limit} allows {most}, of which {used} are in use; {fix}"
@@ -177,9 +177,9 @@ fn fmt_limit(
 impl std::error::Error for RegionError {}
 
 /// " on node 3", or nothing.
-struct Place(Option<u32>);
+struct OnNode(Option<u32>);
 
-impl fmt::Display for Place {
+impl fmt::Display for OnNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |node| write!(f, " on node {node}"))
     }
@@ -191,52 +191,4 @@ fn pool_file(kind: PageKind, node: Option<u32>) -> String {
     let folder = node
         .map_or("/sys/kernel/mm".to_owned(), |node| format!("/sys/devices/system/node/node{node}"));
     format!("{folder}/hugepages/hugepages-{kib}kB/nr_hugepages")
-}
-
-/// A word that isn't one of [`Pages`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ParsePagesError {
-    /// What was given.
-    pub text: String,
-}
-
-impl fmt::Display for ParsePagesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pages: {:?} isn't one of", self.text)?;
-        for (number, word) in Pages::words().enumerate() {
-            write!(f, "{} {word}", if number == 0 { "" } else { "," })?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ParsePagesError {}
-
-/// Bytes for people: in the largest exact unit, else in MiB as well.
-pub(super) struct Size(pub usize);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Size(bytes) = *self;
-        match bytes {
-            0 => write!(f, "0 bytes"),
-            _ if bytes.is_multiple_of(1 << 30) => write!(f, "{} GiB", bytes >> 30),
-            _ if bytes.is_multiple_of(1 << 20) => write!(f, "{} MiB", bytes >> 20),
-            _ if bytes.is_multiple_of(1 << 10) && bytes < 1 << 20 => {
-                write!(f, "{} KiB", bytes >> 10)
-            }
-            _ if bytes < 1 << 20 => write!(f, "{bytes} bytes"),
-            _ => write!(f, "{bytes} bytes ({} MiB)", bytes >> 20),
-        }
-    }
-}
-
-/// An error number as a sentence.
-pub(super) struct Errno(pub i32);
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        io::Error::from_raw_os_error(self.0).fmt(f)
-    }
 }

@@ -1,18 +1,18 @@
-//! Every limit that would refuse a region, or get the process killed for it, checked before the
-//! first page is mapped.
+//! The limits that would refuse a region, or get the process killed for it. All are checked before
+//! the first page is mapped.
 //!
-//! Promises an error with the figures for each known limit. It isn't a reservation: others may take
-//! memory between the check and the touch. A limit that can't be read is ignored here.
+//! Promises an error with the figures for each known limit. The check reserves nothing: other
+//! processes may use the memory before it is touched. A limit that can't be read is ignored here.
 
-use super::cgroup;
 use super::error::RegionError;
-use super::kernel::{Roots, field_bytes, field_word, soft_limit};
 use super::options::PageKind;
+use crate::machine::cgroup;
+use crate::machine::kernel::{Roots, field_bytes, field_word, soft_limit};
 
 /// The bit of CAP_IPC_LOCK in a capability set: a process that has it may lock without a limit.
 const CAP_IPC_LOCK: u32 = 14;
 
-/// What one attempt at mapping will take.
+/// What one attempt at mapping needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
     pub(crate) kind: PageKind,
@@ -27,8 +27,8 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// What the cgroup is charged: the pages and their page tables, one entry of 8 bytes per 4 KiB
-    /// (a huge page keeps a spare table in case it is split).
+    /// Bytes charged to the cgroup: the pages and their page tables, with one entry of 8 bytes per
+    /// 4 KiB. (A huge page has a spare table, for the case that it is split.)
     fn charged_bytes(&self) -> usize {
         self.resident_bytes.saturating_add(self.resident_bytes / 512)
     }
@@ -38,7 +38,7 @@ impl Need {
     }
 }
 
-/// Whether the need fits under every limit except the one on locking.
+/// Checks the need against every limit except the one on locking.
 pub(crate) fn check(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     assert!(
         need.resident_bytes > 0 && need.address_bytes >= need.resident_bytes,
@@ -90,13 +90,13 @@ fn check_machine(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     Ok(())
 }
 
-/// If a node can't hold a range that is bound to it, the out-of-memory killer comes, even while
-/// other nodes have memory.
+/// Checks the node. If it can't hold a range that is bound to it, the out-of-memory killer comes,
+/// even while other nodes have memory.
 fn check_node(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     let Some(node) = need.node else { return Ok(()) };
     let meminfo =
         roots.read_sys(&format!("devices/system/node/node{node}/meminfo")).unwrap_or_default();
-    // The lines open with `Node 0 `, unlike those of /proc/meminfo.
+    // The lines start with `Node 0 `, unlike those of /proc/meminfo.
     let prefix = format!("Node {node} ");
     let plain: String = meminfo
         .lines()
@@ -131,15 +131,15 @@ fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
         return if hidden { Ok(()) } else { Err(RegionError::NoHugePages { kind }) };
     };
     let reserved = machine("resv_hugepages").unwrap_or(0);
-    // Pages over the pool's size that mmap may still make, where the administrator allows any.
+    // Pages beyond the pool's size that mmap may still add, where the administrator allows any.
     let surplus_most = machine("nr_overcommit_hugepages").unwrap_or(0);
     let surplus = surplus_most.saturating_sub(machine("surplus_hugepages").unwrap_or(0));
     let free_pages = free.saturating_sub(reserved).saturating_add(surplus);
     if needed_pages > free_pages {
         return Err(RegionError::HugePages { kind, node: None, needed_pages, free_pages });
     }
-    // The reservation is the machine's, not the node's: touching more than the node has would be
-    // SIGBUS.
+    // The kernel reserves pages for the machine, not for a node. Touching more than the node has
+    // would be SIGBUS.
     if let Some(node) = need.node {
         let free_pages =
             roots.sys_number(&format!("devices/system/node/node{node}/{pool}/free_hugepages"));
@@ -155,7 +155,7 @@ fn check_huge_pages(need: &Need, roots: &Roots) -> Result<(), RegionError> {
     Ok(())
 }
 
-/// Whether `asked_bytes` more may be locked.
+/// Checks whether `asked_bytes` more may be locked.
 pub(crate) fn check_lock(asked_bytes: usize, roots: &Roots) -> Result<(), RegionError> {
     assert!(asked_bytes > 0, "nothing is to be locked");
     let status = roots.read_proc("self/status").unwrap_or_default();
@@ -171,7 +171,8 @@ pub(crate) fn check_lock(asked_bytes: usize, roots: &Roots) -> Result<(), Region
     Ok(())
 }
 
-/// Whether the process has CAP_IPC_LOCK; root has it unless it was taken away, as containers do.
+/// Whether the process has CAP_IPC_LOCK. Root has it, except where it was removed, as in
+/// containers.
 fn may_lock_without_limit(status: &str) -> bool {
     let set = field_word(status, "CapEff:").and_then(|word| u64::from_str_radix(word, 16).ok());
     set.is_some_and(|set| set & (1 << CAP_IPC_LOCK) != 0)

@@ -1,42 +1,45 @@
-//! The mapping under a region, and every system call about it.
+//! The mapping under a region, and all system calls on it.
 //!
-//! Promises an owned range of one page kind, between guards, that is unmapped when dropped on any
-//! thread. It decides nothing: [`super::region`] chooses the kind and the advice, and handles
-//! refusals.
+//! Promises an owned range of one page kind, between guards, that is unmapped when it is dropped,
+//! on any thread. It decides nothing: [`super::region`] chooses the kind and the advice, and
+//! handles refusals.
 //!
 //! ```text
 //!   mmap start           base                          base + len          mmap end
 //!   │ guard (PROT_NONE)  │ the region, of one page kind │ guard (PROT_NONE) │
 //! ```
 //!
-//! The guards turn a write past either end into a fault, also a write by the kernel on our behalf.
-//! They also keep the range on its own line in smaps, where neighbours of one kind are merged.
-//! Reserved huge pages need no guards: they are never merged, and a guard would cost a whole huge
+//! The guards turn a write past either end into a fault, even a write by the kernel on our behalf.
+//! They also make the range a line of its own in smaps, where neighbours of one kind are merged.
+//! Reserved huge pages have no guards: they are never merged, and a guard would cost a whole huge
 //! page. Under Miri there are no guards and every request is a no-op.
 #![allow(unsafe_code)]
 
-use super::fork::Listed;
-use super::options::PageKind;
-use super::span::{Span, SpanError, align_up};
-use crate::sync::{AtomicU64, Ordering};
-use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::time::Instant;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::extent::{Extent, ExtentError, align_up};
+use super::holes::ListedHole;
+use super::options::PageKind;
+use crate::machine;
 
 /// An owned range, not yet backed by pages until it is touched.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// The whole mapping, guards included. Dropped with this, unless this is a child's copy of what
-    /// it has a hole for.
+    /// The whole mapping, including the guards. It is unmapped when this is dropped, except in a
+    /// child that has a hole in its place.
     whole: ManuallyDrop<MmapRaw>,
-    /// The region's place in the mapping.
-    inside: Span,
+    /// Where the region is in the mapping.
+    inside: Extent,
     kind: PageKind,
     /// Bytes of a base page.
     page_bytes: usize,
     /// Set where children have a hole instead of the region.
-    left_out: Option<Listed>,
+    left_out: Option<ListedHole>,
 }
 
 /// Advice to the kernel about the whole range. None of it changes a byte in this process.
@@ -57,20 +60,27 @@ pub(crate) enum Tie {
     Only,
 }
 
-/// The length for mmap that holds `len` bytes of a page kind, including the guards and the room for
+/// How the pages were supplied, and how long it took in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) by_loop: bool,
+    pub(crate) touch_ns: u64,
+}
+
+/// The length for mmap that is enough for `len` bytes of a page kind, the guards, and the
 /// alignment.
 pub(crate) fn address_bytes(
     kind: PageKind,
     len: usize,
     page_bytes: usize,
-) -> Result<usize, SpanError> {
+) -> Result<usize, ExtentError> {
     if !has_guards(kind) {
         return Ok(len);
     }
-    // The base is at most one page kind past the first guard, and mmap's start is a multiple of a
-    // base page.
+    // The base is at most one page of the kind after the first guard, and mmap's start is a
+    // multiple of a base page.
     let extra = 2 * page_bytes + (kind.bytes(page_bytes) - page_bytes);
-    Ok(Span::new(extra, len)?.end())
+    Ok(Extent::new(extra, len)?.end())
 }
 
 fn has_guards(kind: PageKind) -> bool {
@@ -81,7 +91,7 @@ impl Mapping {
     /// Maps `len` bytes, a multiple of the page kind, on a machine with base pages of `page_bytes`.
     pub(crate) fn new(kind: PageKind, len: usize, page_bytes: usize) -> Result<Mapping, i32> {
         assert!(
-            page_bytes.is_power_of_two() && page_bytes >= self::page_bytes(),
+            page_bytes.is_power_of_two() && page_bytes >= machine::page_bytes(),
             "pages of {page_bytes} bytes"
         );
         let kind_bytes = kind.bytes(page_bytes);
@@ -92,18 +102,18 @@ impl Mapping {
         let mut options = MmapOptions::new();
         options.len(whole_bytes);
         if kind.is_reserved() {
-            // Never with NORESERVE: a missing page would then be SIGBUS on touch instead of an
+            // Never with NORESERVE: then a missing page would be SIGBUS at the touch instead of an
             // error here.
             options.huge(u8::try_from(kind_bytes.trailing_zeros()).ok());
         }
         let whole = MmapRaw::from(options.map_anon().map_err(|error| number_of(&error))?);
         let start = whole.as_mut_ptr().addr();
         let offset = if has_guards(kind) {
-            align_up(start + self::page_bytes(), kind_bytes).map_err(|_| libc::ENOMEM)? - start
+            align_up(start + machine::page_bytes(), kind_bytes).map_err(|_| libc::ENOMEM)? - start
         } else {
             0
         };
-        let inside = Span::new(offset, len).map_err(|_| libc::ENOMEM)?;
+        let inside = Extent::new(offset, len).map_err(|_| libc::ENOMEM)?;
         assert!(
             inside.end() <= whole.len(),
             "{inside:?} ends past its mapping of {whole_bytes} bytes"
@@ -134,14 +144,14 @@ impl Mapping {
         self.kind
     }
 
-    /// Bytes of a base page: what a part of the range is a multiple of, for the kernel.
+    /// Bytes of a base page. The kernel accepts parts of the range that are multiples of it.
     pub(crate) fn page_bytes(&self) -> usize {
         self.page_bytes
     }
 
     /// The addresses, as the kernel's files name them.
-    pub(crate) fn addresses(&self) -> Span {
-        let span = Span::new(self.base().as_ptr().addr(), self.inside.len());
+    pub(crate) fn addresses(&self) -> Extent {
+        let span = Extent::new(self.base().as_ptr().addr(), self.inside.len());
         span.expect("an address range that was granted overflows")
     }
 
@@ -150,9 +160,9 @@ impl Mapping {
         if !has_guards(self.kind) {
             return Ok(());
         }
-        let behind = self.whole.len() - self.inside.end();
-        assert!(self.inside.offset() > 0 && behind > 0, "a guard is missing");
-        for (offset, len) in [(0, self.inside.offset()), (self.inside.end(), behind)] {
+        let after = self.whole.len() - self.inside.end();
+        assert!(self.inside.offset() > 0 && after > 0, "a guard is missing");
+        for (offset, len) in [(0, self.inside.offset()), (self.inside.end(), after)] {
             let start = self.whole.as_mut_ptr().wrapping_add(offset).cast();
             // SAFETY: I3. `offset` and `len` are the parts of our mapping outside `inside`, where
             // no pointer is made.
@@ -162,12 +172,12 @@ impl Mapping {
         Ok(())
     }
 
-    /// Tells the kernel something about the whole range; the error is the kernel's number.
+    /// Advises the kernel about the whole range. The error is the kernel's number.
     pub(crate) fn advise(&self, advice: Advice) -> Result<(), i32> {
         self.advise_part(advice, 0, self.len())
     }
 
-    /// Tells the kernel something about a part of the range.
+    /// Advises the kernel about a part of the range.
     pub(crate) fn advise_part(&self, advice: Advice, offset: usize, len: usize) -> Result<(), i32> {
         assert!(
             offset + len <= self.len() && offset.is_multiple_of(self.page_bytes),
@@ -191,7 +201,7 @@ impl Mapping {
         checked(result.into())
     }
 
-    /// Makes a forked child see zeros in place of the range's bytes. A fork then copies no page of
+    /// Makes a forked child see zeros in place of the range's bytes. Then a fork copies no page of
     /// it.
     pub(crate) fn keep_from_children(&mut self) -> Result<(), i32> {
         // Reserved huge pages are a file to the kernel: they can't be wiped.
@@ -202,16 +212,16 @@ impl Mapping {
         }
     }
 
-    /// As [`Mapping::keep_from_children`], for what can't be wiped.
+    /// As [`Mapping::keep_from_children`], for a range that can't be wiped.
     pub(crate) fn leave_out_of_children(&mut self) -> Result<(), i32> {
-        // Listed first: a fork in between finds that there is no hole.
-        let listed = Listed::new(self.addresses()).ok_or(libc::ENOSPC)?;
+        // Listed first: a fork in between finds the range mapped, so there is no hole to fill.
+        let listed = ListedHole::new(self.addresses()).ok_or(libc::ENOSPC)?;
         self.advise(Advice::DontFork)?;
         self.left_out = Some(listed);
         Ok(())
     }
 
-    /// Ties the pages that will be touched to a node.
+    /// Binds the pages that will be touched to a node.
     pub(crate) fn bind(&self, node: u32, tie: Tie) -> Result<(), i32> {
         if cfg!(miri) {
             return Ok(());
@@ -224,7 +234,7 @@ impl Mapping {
         let node = node as usize;
         let mut mask: Vec<libc::c_ulong> = vec![0; node / word_bits + 1];
         mask[node / word_bits] |= 1 << (node % word_bits);
-        // The kernel takes one off this number before it reads the mask.
+        // The kernel subtracts one from this number before it reads the mask.
         let mask_bits = mask.len() * word_bits + 1;
         assert!(node < mask_bits - 1, "the bit of node {node} isn't in the mask");
         let (base, len) = (self.base().as_ptr(), self.len());
@@ -244,43 +254,56 @@ impl Mapping {
         let result = unsafe { libc::mlock(self.base().as_ptr().cast(), self.len()) };
         checked(result.into())
     }
+
+    /// Populates every page from the calling thread and measures the time; the error is the
+    /// kernel's number. It is the first touch, so it decides the NUMA node. It comes after all
+    /// advice, because huge pages that are requested after the touch come late or never. The
+    /// mapping is fresh: no other thread has its pointer yet.
+    pub(crate) fn touch(&self) -> Result<Touched, i32> {
+        // Miri has neither real pages nor, isolated, a clock.
+        if cfg!(miri) {
+            return Ok(Touched { by_loop: false, touch_ns: 0 });
+        }
+        let start = Instant::now();
+        let by_loop = loop {
+            match self.advise(Advice::PopulateWrite) {
+                Ok(()) => break false,
+                // A signal came between. The pages supplied so far stay, so the loop ends.
+                Err(libc::EINTR) => {}
+                // Linux before 5.14 doesn't know the request.
+                Err(libc::EINVAL) => {
+                    self.touch_by_loop();
+                    break true;
+                }
+                Err(errno) => return Err(errno),
+            }
+        };
+        let touch_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Ok(Touched { by_loop, touch_ns })
+    }
+
+    /// Writes a zero into each page: its bytes are zero already, and a read wouldn't supply a page.
+    pub(super) fn touch_by_loop(&self) {
+        let (base, len) = (self.base(), self.len());
+        for offset in (0..len).step_by(self.page_bytes()) {
+            // SAFETY: I1. `offset` is less than the mapping's length, so the sum stays inside it.
+            let byte = unsafe { base.add(offset) };
+            // SAFETY: I6. The byte is inside our fresh mapping, and no other thread has a pointer
+            // to it yet.
+            unsafe { byte.write_volatile(0) };
+        }
+    }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // In a child that was made without the C library, the range is a hole, and the child may
         // have mapped anything there.
-        if self.left_out.as_ref().is_none_or(Listed::is_at_home) {
+        if self.left_out.as_ref().is_none_or(ListedHole::is_in_own_process) {
             // SAFETY: I1. It is dropped once, here, and isn't used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.whole) };
         }
     }
-}
-
-/// Bytes of this machine's base pages.
-pub(crate) fn page_bytes() -> usize {
-    // No lock: a forked child might find it taken.
-    static PAGE_BYTES: AtomicU64 = AtomicU64::new(0);
-    let known = PAGE_BYTES.load(Ordering::Relaxed);
-    if known != 0 {
-        return known as usize;
-    }
-    // SAFETY: I5. The call takes no pointer and returns a number.
-    let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let bytes = usize::try_from(asked).ok().filter(|bytes| bytes.is_power_of_two());
-    let bytes = bytes.expect("every machine has a page size");
-    PAGE_BYTES.store(bytes as u64, Ordering::Relaxed);
-    bytes
-}
-
-/// The CPU that the calling thread runs on at this moment: it stays so only on a pinned thread.
-pub(crate) fn current_cpu() -> Option<usize> {
-    if cfg!(miri) {
-        return None;
-    }
-    // SAFETY: I5. The call takes no pointer and touches no memory of ours.
-    let cpu = unsafe { libc::sched_getcpu() };
-    usize::try_from(cpu).ok()
 }
 
 fn checked(result: i64) -> Result<(), i32> {
@@ -288,7 +311,7 @@ fn checked(result: i64) -> Result<(), i32> {
     if result == 0 { Ok(()) } else { Err(number_of(&io::Error::last_os_error())) }
 }
 
-/// The kernel's number of an error; memmap2 may fail by its own check, which is about the length.
+/// The kernel's number of an error. An error of memmap2's own check, of the length, has none.
 fn number_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EINVAL)
 }

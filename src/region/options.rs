@@ -1,8 +1,6 @@
-//! The request for a region: `RegionOptions` and the values of its fields.
-//!
-//! Says nothing about what is granted; see [`crate::region::RegionReport`].
+//! The request for a region: `RegionOptions` and the values of its fields. What is granted is in
+//! [`crate::region::RegionReport`].
 
-use super::error::ParsePagesError;
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,8 +40,8 @@ impl Default for RegionOptions {
 /// The kind of pages that a region is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pages {
-    /// Base pages (4 KiB on x86-64, up to 64 KiB on aarch64), and no huge page even where the
-    /// kernel would give them unasked.
+    /// Base pages (4 KiB on x86-64, up to 64 KiB on aarch64). No huge pages, even where the kernel
+    /// would use them by itself.
     Small,
     /// Transparent huge pages, else base pages. The length is rounded up to 2 MiB.
     #[default]
@@ -59,7 +57,7 @@ pub enum Pages {
 }
 
 impl Pages {
-    /// All of them with the words of the command line.
+    /// All values with their words on the command line.
     const WORDS: [(Pages, &'static str); 6] = [
         (Pages::Small, "4k"),
         (Pages::PreferThp, "prefer-thp"),
@@ -106,6 +104,26 @@ impl FromStr for Pages {
     }
 }
 
+/// A text that isn't a word of [`Pages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParsePagesError {
+    /// The text.
+    pub text: String,
+}
+
+impl fmt::Display for ParsePagesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pages: {:?} isn't one of", self.text)?;
+        for (number, word) in Pages::words().enumerate() {
+            write!(f, "{} {word}", if number == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ParsePagesError {}
+
 /// Whether the pages of a region are locked in memory (`mlock`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lock {
@@ -121,13 +139,13 @@ pub enum Lock {
 /// The NUMA node of a region's pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Numa {
-    /// The node of the CPU that maps the region. If that node is full, pages come from elsewhere,
+    /// The node of the CPU that maps the region. If that node is full, pages come from other nodes,
     /// and the report says so.
     #[default]
     Local,
     /// This node only. It is an error if the node doesn't exist or can't hold the region.
     Node(u32),
-    /// Wherever the thread's memory policy says.
+    /// As the thread's memory policy says.
     Any,
 }
 
@@ -145,9 +163,9 @@ pub enum PageKind {
 }
 
 impl PageKind {
-    /// Bytes a page, where base pages have so many. A mapped length is a multiple of it.
-    /// Transparent huge pages are larger than 2 MiB where base pages are larger than 4 KiB: there a
-    /// mapping gets some only where it holds a whole one.
+    /// Bytes per page, on a machine with base pages of `page_bytes`. A mapped length is a multiple
+    /// of it. Transparent huge pages are larger than 2 MiB where base pages are larger than 4 KiB.
+    /// There a mapping gets one only where it contains all of it.
     pub(crate) fn bytes(self, page_bytes: usize) -> usize {
         match self {
             PageKind::Small => page_bytes,
@@ -156,8 +174,8 @@ impl PageKind {
         }
     }
 
-    /// Whether the pages come from the kernel's reserved pool, outside the memory that others
-    /// compete for.
+    /// Whether the pages come from the kernel's reserved pool, apart from the memory that all
+    /// processes compete for.
     pub(crate) fn is_reserved(self) -> bool {
         matches!(self, PageKind::Huge2M | PageKind::Huge1G)
     }

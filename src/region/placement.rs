@@ -1,33 +1,33 @@
 //! Placement: the NUMA node that a region is bound to, and the node that its pages are on.
 //!
-//! Promises to make no system call on a machine with one node. It doesn't move pages that were
-//! touched before.
+//! Promises to make no system call on a machine with one node. It doesn't move pages that have been
+//! touched.
 
 use super::error::RegionError;
-use super::kernel::Roots;
-use super::map::{self, Mapping, Tie};
+use super::map::{Mapping, Tie};
 use super::options::Numa;
-use super::report::Downgrade;
-use super::smaps::bytes_by_node;
-use super::topology::{memory_nodes, node_of_cpu};
+use super::report::{Downgrade, bytes_by_node};
+use crate::machine::kernel::{Roots, current_cpu};
+use crate::machine::topology::{memory_nodes, node_of_cpu};
 
 /// Where the pages should come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Placement {
+pub(crate) struct NumaPlacement {
     /// The nodes that have memory.
     nodes: Vec<u32>,
     /// The node to tie to, if there is a choice.
     tie: Option<(u32, Tie)>,
 }
 
-impl Placement {
-    /// Decides for the calling thread, which should be pinned: its CPU's node is the local one.
-    pub(crate) fn choose(numa: Numa, roots: &Roots) -> Result<Placement, RegionError> {
+impl NumaPlacement {
+    /// Decides for the calling thread, which should be pinned: the node of its CPU is the local
+    /// one.
+    pub(crate) fn choose(numa: Numa, roots: &Roots) -> Result<NumaPlacement, RegionError> {
         let nodes = memory_nodes(roots);
         let tie = match numa {
             Numa::Any => None,
             Numa::Local if nodes.len() > 1 => {
-                let local = map::current_cpu().and_then(|cpu| node_of_cpu(roots, cpu));
+                let local = current_cpu().and_then(|cpu| node_of_cpu(roots, cpu));
                 local.filter(|node| nodes.contains(node)).map(|node| (node, Tie::Preferred))
             }
             Numa::Local => None,
@@ -46,7 +46,7 @@ impl Placement {
             tie.is_none_or(|(node, _)| nodes.contains(&node)),
             "tied to a node without memory: {tie:?}"
         );
-        Ok(Placement { nodes, tie })
+        Ok(NumaPlacement { nodes, tie })
     }
 
     /// The node that must hold everything, if one must.
@@ -66,7 +66,8 @@ impl Placement {
         }
     }
 
-    /// The node that holds most of the touched mapping, and what isn't on the wanted one.
+    /// The node that holds most of the touched mapping, and a downgrade if some of it isn't on the
+    /// requested node.
     pub(crate) fn read_back(
         &self,
         mapping: &Mapping,
@@ -88,5 +89,96 @@ impl Placement {
     }
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+    use crate::machine::fake::FakeMachine;
+    use crate::machine::page_bytes;
+    use crate::region::options::PageKind;
+
+    /// Nodes 0 and 1; every CPU belongs to `local`.
+    fn two_nodes(name: &str, local: u32) -> FakeMachine {
+        FakeMachine::new(name)
+            .file("sys/devices/system/node/online", "0-1\n")
+            .file("sys/devices/system/node/has_memory", "0-1\n")
+            .file(&format!("sys/devices/system/node/node{local}/cpulist"), "0-9999\n")
+    }
+
+    #[test]
+    fn one_node_leaves_nothing_to_choose() {
+        let machine =
+            FakeMachine::new("placement-one").file("sys/devices/system/node/has_memory", "0\n");
+        for numa in [Numa::Any, Numa::Local, Numa::Node(0)] {
+            assert_eq!(NumaPlacement::choose(numa, &machine.roots()).unwrap().tie, None);
+        }
+        let silent = FakeMachine::new("placement-silent");
+        assert_eq!(NumaPlacement::choose(Numa::Node(0), &silent.roots()).unwrap().tie, None);
+    }
+
+    #[test]
+    fn a_node_that_is_not_there_is_an_error() {
+        let machine = two_nodes("placement-missing", 0);
+        let error = NumaPlacement::choose(Numa::Node(2), &machine.roots()).unwrap_err();
+        assert_eq!(error, RegionError::NoSuchNode { node: 2, nodes: vec![0, 1] });
+        assert!(error.to_string().contains("choose one of [0, 1]"), "{error}");
+        // Where the kernel knows no nodes, all memory is on node 0.
+        let error =
+            NumaPlacement::choose(Numa::Node(1), &FakeMachine::new("placement-none").roots())
+                .unwrap_err();
+        assert_eq!(error, RegionError::NoSuchNode { node: 1, nodes: vec![0] });
+    }
+
+    #[test]
+    fn two_nodes_are_distinguished() {
+        let machine = two_nodes("placement-two", 1);
+        assert_eq!(
+            NumaPlacement::choose(Numa::Local, &machine.roots()).unwrap().tie,
+            Some((1, Tie::Preferred))
+        );
+        let named = NumaPlacement::choose(Numa::Node(0), &machine.roots()).unwrap();
+        assert_eq!((named.tie, named.node_required()), (Some((0, Tie::Only)), Some(0)));
+        assert_eq!(NumaPlacement::choose(Numa::Any, &machine.roots()).unwrap().tie, None);
+    }
+
+    /// What the kernel refused, the node that it reports, and what it put on other nodes.
+    type Outcome = (Option<Downgrade>, Option<u32>, Option<Downgrade>);
+
+    /// Ties a real mapping to a node of the fake machine and touches it. The real machine has node
+    /// 0 and no node 1.
+    fn tied(machine: &FakeMachine, numa: Numa) -> Result<Outcome, RegionError> {
+        let roots = machine.roots_with_real_proc();
+        let placement = NumaPlacement::choose(numa, &roots)?;
+        let mapping = Mapping::new(PageKind::Small, 64 << 10, page_bytes()).unwrap();
+        let refused = placement.apply(&mapping)?;
+        mapping.touch().unwrap();
+        let (node, elsewhere) = placement.read_back(&mapping, &roots);
+        Ok((refused, node, elsewhere))
+    }
+
+    #[test]
+    fn the_kernel_binds_and_reports_the_nodes_of_pages() {
+        if Roots::system()
+            .read_sys("devices/system/node/has_memory")
+            .is_none_or(|nodes| nodes.trim() != "0")
+        {
+            // On a machine with more nodes, or without NUMA, node 1 of the fake machines isn't
+            // missing.
+            return;
+        }
+        let local = two_nodes("placement-local", 0);
+        if matches!(tied(&local, Numa::Node(0)), Err(RegionError::Bind { .. })) {
+            // A container may forbid the call.
+            return;
+        }
+        assert_eq!(tied(&local, Numa::Local), Ok((None, Some(0), None)));
+        assert_eq!(tied(&local, Numa::Node(0)), Ok((None, Some(0), None)));
+        let remote = two_nodes("placement-remote", 1);
+        let cause = RegionError::Bind { node: 1, errno: libc::EINVAL };
+        let elsewhere = Downgrade::Elsewhere { node: 1, elsewhere_bytes: 64 << 10 };
+        assert_eq!(
+            tied(&remote, Numa::Local),
+            Ok((Some(Downgrade::Unbound { cause: cause.clone() }), Some(0), Some(elsewhere)))
+        );
+        assert_eq!(tied(&remote, Numa::Node(1)), Err(cause));
+    }
+}

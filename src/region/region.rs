@@ -1,23 +1,22 @@
 //! [`Region`]: requests a mapping in the right order, falls back where that is allowed, and
 //! reports.
 //!
-//! Promises resident memory for as long as it lives, on any thread that holds it. It doesn't hand
-//! out bytes.
+//! Promises resident memory for as long as the region lives, on any thread that holds it. It
+//! doesn't hand out bytes; that is [`crate::ring`].
+
+use std::ptr::NonNull;
 
 use super::error::RegionError;
-use super::kernel::{Roots, chosen, field_word};
+use super::extent::align_up;
 use super::limits::{self, Need};
 use super::map::{self, Advice, Mapping};
 use super::options::{Lock, PageKind, RegionOptions};
-use super::placement::Placement;
-use super::report::{Downgrade, PagesGranted, RegionReport, SmallPagesCause};
-use super::smaps;
-use super::span::align_up;
-use super::touch::touch;
-use std::ptr::NonNull;
+use super::placement::NumaPlacement;
+use super::report::{self, Downgrade, Granted, PagesGranted, RegionReport, small_pages_cause};
+use crate::machine::kernel::Roots;
 
-/// One mapped and touched range of memory. It is unmapped when it is dropped, on any thread. It has
-/// one owner, so it isn't `Clone`.
+/// One mapped and touched range of memory. It is unmapped when it is dropped, on any thread. It
+/// isn't `Clone`: it has one owner.
 #[derive(Debug)]
 pub(crate) struct Region {
     mapping: Mapping,
@@ -25,18 +24,18 @@ pub(crate) struct Region {
     report: RegionReport,
 }
 
-/// What all attempts at one region share.
-struct Request<'a> {
+/// What all attempts at mapping one region share.
+struct RegionRequest<'a> {
     options: &'a RegionOptions,
     /// The usable length.
     bytes: usize,
-    placement: Placement,
+    placement: NumaPlacement,
     roots: &'a Roots,
 }
 
 impl Region {
-    /// Maps a region as asked. Call it on the thread that will own the memory, after pinning it:
-    /// touching decides the NUMA node.
+    /// Maps a region. Call it on the thread that will own the memory, after pinning it, because the
+    /// touch decides the NUMA node.
     ///
     /// It touches every page, reads some files of `/proc` and `/sys`, and allocates. Under Miri it
     /// only maps plain memory.
@@ -48,7 +47,7 @@ impl Region {
         Region::map_within(options, &Roots::system())
     }
 
-    /// The same on a machine whose files lie elsewhere.
+    /// The same, on a machine whose files are elsewhere.
     pub(crate) fn map_within(
         options: &RegionOptions,
         roots: &Roots,
@@ -69,8 +68,8 @@ impl Region {
         }
         let bytes = align_up(asked_bytes, roots.page_bytes)
             .map_err(|_| RegionError::TooLarge { asked_bytes })?;
-        let placement = Placement::choose(options.numa, roots)?;
-        let request = Request { options, bytes, placement, roots };
+        let placement = NumaPlacement::choose(options.numa, roots)?;
+        let request = RegionRequest { options, bytes, placement, roots };
         let ladder = if cfg!(miri) { &[PageKind::Small] } else { options.pages.ladder() };
         assert!(!ladder.is_empty(), "{} names no page kind", options.pages);
         let (above, last) = ladder.split_at(ladder.len() - 1);
@@ -85,7 +84,7 @@ impl Region {
         request.attempt(last[0], &downgrades)
     }
 
-    /// Usable bytes from the base on: what was asked for, rounded up to a base page.
+    /// Usable bytes from the base on: the bytes asked for, rounded up to a base page.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -96,9 +95,9 @@ impl Region {
         &self.report
     }
 
-    /// The first byte, on a base page at least. The pointer is good for reads and writes of all
-    /// `bytes()`, which are zero at first, for as long as the region lives. Who writes where is the
-    /// caller's to settle (I8): no reference to the region as a whole may ever be made.
+    /// The first byte, aligned to a base page at least. The pointer is good for reads and writes of
+    /// all `bytes()`, which are zero at first, for as long as the region lives. The caller decides
+    /// which code writes where (I8): no reference to the region as a whole may ever be made.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         debug_assert!(self.bytes <= self.mapping.len(), "more usable bytes than mapped ones");
@@ -106,7 +105,7 @@ impl Region {
     }
 }
 
-impl Request<'_> {
+impl RegionRequest<'_> {
     /// One page kind, from the limits to the report.
     fn attempt(&self, kind: PageKind, above: &[Downgrade]) -> Result<Region, RegionError> {
         let page_bytes = self.roots.page_bytes;
@@ -127,7 +126,7 @@ impl Request<'_> {
         let thp_refusal = self.advise(&mut mapping, &mut downgrades);
         downgrades.extend(self.placement.apply(&mapping)?);
         let touched =
-            touch(&mapping).map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
+            mapping.touch().map_err(|errno| RegionError::Populate { kind, mapped_bytes, errno })?;
         if touched.by_loop {
             downgrades.push(Downgrade::TouchedByLoop);
         }
@@ -151,7 +150,7 @@ impl Request<'_> {
         Ok(Region { mapping, bytes: self.bytes, report })
     }
 
-    /// Whether locking can't succeed: an error where it is required, else what will refuse it.
+    /// What will refuse the lock, if anything: an error if the lock is required, else the refusal.
     fn check_lock(
         &self,
         kind: PageKind,
@@ -166,7 +165,7 @@ impl Request<'_> {
         }
     }
 
-    /// Everything the kernel must know before the first touch. Gives the kernel's number if it
+    /// Gives all advice that must come before the first touch. Returns the kernel's number if it
     /// refuses huge pages.
     fn advise(&self, mapping: &mut Mapping, downgrades: &mut Vec<Downgrade>) -> Option<i32> {
         let thp_refusal = match mapping.kind() {
@@ -191,7 +190,7 @@ impl Request<'_> {
         thp_refusal
     }
 
-    /// Locks what was touched, if it was asked for.
+    /// Locks what was touched, if that was requested.
     fn lock(&self, mapping: &Mapping) -> Result<Option<Downgrade>, RegionError> {
         if self.options.lock == Lock::Off || mapping.kind().is_reserved() {
             return Ok(None);
@@ -212,21 +211,20 @@ impl Request<'_> {
         mapping: &Mapping,
         thp_refusal: Option<i32>,
         downgrades: &mut Vec<Downgrade>,
-    ) -> smaps::Granted {
+    ) -> Granted {
         let mapped_bytes = mapping.len();
         if cfg!(miri) {
             let pages = PagesGranted { small_bytes: mapped_bytes, ..PagesGranted::default() };
-            return smaps::Granted { pages, locked_bytes: 0 };
+            return Granted { pages, locked_bytes: 0 };
         }
         let text = self.roots.read_proc("self/smaps").unwrap_or_default();
-        // More than was mapped would be the figures of a neighbour that the kernel merged with
-        // ours.
-        let ours = |granted: &smaps::Granted| {
+        // Figures larger than the mapping include a neighbour that the kernel has merged with it.
+        let ours = |granted: &Granted| {
             granted.pages.total_bytes().max(granted.locked_bytes) <= mapped_bytes
         };
-        let Some(granted) = smaps::granted(&text, mapping.addresses()).filter(ours) else {
+        let Some(granted) = report::granted(&text, mapping.addresses()).filter(ours) else {
             downgrades.push(Downgrade::Unread);
-            return smaps::Granted::default();
+            return Granted::default();
         };
         let small_bytes = granted.pages.small_bytes;
         if mapping.kind() == PageKind::Thp && small_bytes > 0 {
@@ -234,24 +232,5 @@ impl Request<'_> {
             downgrades.push(Downgrade::SmallPages { small_bytes, mapped_bytes, cause });
         }
         granted
-    }
-}
-
-/// The likeliest reason for small pages where huge ones were asked for.
-pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPagesCause {
-    if let Some(errno) = refusal {
-        return SmallPagesCause::Unsupported { errno };
-    }
-    let switch = roots.read_sys("kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
-    let status = roots.read_proc("self/status").unwrap_or_default();
-    match (chosen(&switch), field_word(&status, "THP_enabled:")) {
-        (Some("never"), _) => SmallPagesCause::SwitchedOff,
-        (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
-        _ => match roots.sys_number("kernel/mm/transparent_hugepage/hpage_pmd_size") {
-            Some(huge_bytes) if huge_bytes > PageKind::Thp.bytes(roots.page_bytes) => {
-                SmallPagesCause::Larger { huge_bytes }
-            }
-            _ => SmallPagesCause::Fragmented,
-        },
     }
 }

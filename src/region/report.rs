@@ -1,28 +1,35 @@
-//! What a region got: [`RegionReport`], read back from the kernel after touching. One line per
-//! fact.
+//! What a region got: [`RegionReport`], and reading it back from the kernel after the touch, from
+//! the texts of `/proc/self/smaps` and `/proc/self/numa_maps`.
+//!
+//! Reading back relies on the range being a line of its own in smaps. Its guards ensure that:
+//! without them the kernel merges neighbours of the same kind, and adds their figures.
 
-use super::error::{Errno, RegionError, Size};
-use super::options::PageKind;
 use std::fmt;
 
-/// What was granted. Its text has one line for each fact, and one for each downgrade with its
-/// likely cause and the fix.
+use super::error::RegionError;
+use super::extent::Extent;
+use super::options::PageKind;
+use crate::machine::format::{ByteSize, Errno};
+use crate::machine::kernel::{Roots, chosen, field_bytes, field_word};
+
+/// What was granted. Its text has one line per fact, and one per downgrade with the likely cause
+/// and the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RegionReport {
     /// The bytes that were asked for.
     pub asked_bytes: usize,
-    /// What is mapped and touched: the asked bytes rounded up to the page kind.
+    /// The bytes that are mapped and touched: the asked bytes, rounded up to the page kind.
     pub mapped_bytes: usize,
     /// The mapped bytes by page kind.
     pub pages: PagesGranted,
-    /// The NUMA node that holds most of it; None where the kernel doesn't tell.
+    /// The NUMA node that holds most of it; None where the kernel doesn't report it.
     pub node: Option<u32>,
-    /// Bytes that can't be swapped out: locked ones, and reserved huge pages.
+    /// Bytes that can't be swapped out: locked pages, and reserved huge pages.
     pub locked_bytes: usize,
-    /// What touching every page took, in nanoseconds.
+    /// How long touching every page took, in nanoseconds.
     pub touch_ns: u64,
-    /// The wishes that weren't granted.
+    /// What was requested and not granted.
     pub downgrades: Vec<Downgrade>,
 }
 
@@ -41,7 +48,7 @@ pub struct PagesGranted {
 }
 
 impl PagesGranted {
-    /// All of them.
+    /// The sum.
     pub fn total_bytes(&self) -> usize {
         self.small_bytes + self.thp_bytes + self.huge_2m_bytes + self.huge_1g_bytes
     }
@@ -77,13 +84,13 @@ impl fmt::Display for RegionReport {
         writeln!(
             f,
             "region: {} asked, {} mapped",
-            Size(self.asked_bytes),
-            Size(self.mapped_bytes)
+            ByteSize(self.asked_bytes),
+            ByteSize(self.mapped_bytes)
         )?;
         write!(f, "pages:")?;
         let mut comma = "";
         for (kind, bytes) in self.pages.by_kind().into_iter().filter(|(_, bytes)| *bytes > 0) {
-            write!(f, "{comma} {} in {kind}", Size(bytes))?;
+            write!(f, "{comma} {} in {kind}", ByteSize(bytes))?;
             comma = ",";
         }
         writeln!(f, "{}", if comma.is_empty() { " unknown" } else { "" })?;
@@ -91,28 +98,28 @@ impl fmt::Display for RegionReport {
             Some(node) => writeln!(f, "node: {node}")?,
             None => writeln!(f, "node: unknown")?,
         }
-        writeln!(f, "locked: {}", Size(self.locked_bytes))?;
+        writeln!(f, "locked: {}", ByteSize(self.locked_bytes))?;
         write!(f, "touched: in {:.1} ms", self.touch_ns as f64 / 1e6)?;
         self.downgrades.iter().try_for_each(|downgrade| write!(f, "\ndowngrade: {downgrade}"))
     }
 }
 
-/// A wish that wasn't granted, and why.
+/// A request that wasn't granted, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Downgrade {
-    /// The region is of another page kind than `wanted`, the next one down.
+    /// The page kind `wanted` was refused, and the region has the next one.
     Pages {
         /// The kind that was tried.
         wanted: PageKind,
         /// What refused it.
         cause: RegionError,
     },
-    /// Transparent huge pages were wanted, and some or all of the region is in small pages.
+    /// Transparent huge pages were requested, and some or all of the region is in small pages.
     SmallPages {
         /// Bytes in small pages.
         small_bytes: usize,
-        /// Of so many.
+        /// Bytes of the region.
         mapped_bytes: usize,
         /// The likely cause.
         cause: SmallPagesCause,
@@ -122,19 +129,19 @@ pub enum Downgrade {
         /// What refused it.
         cause: RegionError,
     },
-    /// The kernel refused to bind the range to the local node; the first touch still prefers it.
+    /// The kernel refused to bind the range to the local node. The first touch still prefers it.
     Unbound {
         /// What refused it.
         cause: RegionError,
     },
     /// Part of the region is on other nodes.
     Elsewhere {
-        /// The wanted node.
+        /// The requested node.
         node: u32,
         /// Bytes that aren't on it.
         elsewhere_bytes: usize,
     },
-    /// Core dumps will hold the region's bytes; the kernel's error number.
+    /// Core dumps will hold the region's bytes.
     Dumped {
         /// The kernel's error number.
         errno: i32,
@@ -163,8 +170,8 @@ pub enum SmallPagesCause {
         /// The kernel's error number.
         errno: i32,
     },
-    /// The machine's huge pages are larger than 2 MiB, as where base pages are larger than 4 KiB:
-    /// only what is as long, and happens to lie on one, gets any.
+    /// The machine's huge pages are larger than 2 MiB, as they are where base pages are larger than
+    /// 4 KiB. Only a region that contains all of one gets any.
     Larger {
         /// Bytes of a transparent huge page.
         huge_bytes: usize,
@@ -206,8 +213,8 @@ impl fmt::Display for Downgrade {
                 write!(
                     f,
                     "{} of {} are in small pages: {cause}",
-                    Size(*small_bytes),
-                    Size(*mapped_bytes)
+                    ByteSize(*small_bytes),
+                    ByteSize(*mapped_bytes)
                 )
             }
             Downgrade::Unlocked { cause } => write!(f, "not locked: {cause}"),
@@ -215,7 +222,7 @@ impl fmt::Display for Downgrade {
             Downgrade::Elsewhere { node, elsewhere_bytes } => write!(
                 f,
                 "{} aren't on node {node}: it is likely full; free memory there or pin the lane to another node",
-                Size(*elsewhere_bytes)
+                ByteSize(*elsewhere_bytes)
             ),
             Downgrade::Dumped { errno } => {
                 write!(
@@ -274,7 +281,7 @@ impl fmt::Display for SmallPagesCause {
                 write!(
                     f,
                     "this machine's transparent huge pages are of {}; use 4k, or a larger pool",
-                    Size(*huge_bytes)
+                    ByteSize(*huge_bytes)
                 )
             }
             SmallPagesCause::Fragmented => {
@@ -286,3 +293,118 @@ impl fmt::Display for SmallPagesCause {
         }
     }
 }
+
+/// The likeliest cause of small pages where huge ones were requested.
+pub(super) fn small_pages_cause(refusal: Option<i32>, roots: &Roots) -> SmallPagesCause {
+    if let Some(errno) = refusal {
+        return SmallPagesCause::Unsupported { errno };
+    }
+    let switch = roots.read_sys("kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let status = roots.read_proc("self/status").unwrap_or_default();
+    match (chosen(&switch), field_word(&status, "THP_enabled:")) {
+        (Some("never"), _) => SmallPagesCause::SwitchedOff,
+        (_, Some("0")) => SmallPagesCause::SwitchedOffForProcess,
+        _ => match roots.sys_number("kernel/mm/transparent_hugepage/hpage_pmd_size") {
+            Some(huge_bytes) if huge_bytes > PageKind::Thp.bytes(roots.page_bytes) => {
+                SmallPagesCause::Larger { huge_bytes }
+            }
+            _ => SmallPagesCause::Fragmented,
+        },
+    }
+}
+
+/// What the kernel granted to one range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) pages: PagesGranted,
+    pub(crate) locked_bytes: usize,
+}
+
+/// The sum over all mappings of smaps inside `range`; None if there are none.
+pub(crate) fn granted(smaps: &str, range: Extent) -> Option<Granted> {
+    let mut sum = None;
+    let mut rest = smaps;
+    while let Some((span, body, next)) = next_mapping(rest) {
+        assert!(next.len() < rest.len(), "smaps isn't getting shorter");
+        if range.contains(span) {
+            add_mapping(sum.get_or_insert_default(), body);
+        }
+        rest = next;
+    }
+    sum
+}
+
+/// The first mapping of the text: its addresses, its fields, and the text after it.
+fn next_mapping(text: &str) -> Option<(Extent, &str, &str)> {
+    let mut lines = text.split_inclusive('\n');
+    let mut skipped = 0;
+    let span = lines.find_map(|line| {
+        skipped += line.len();
+        header(line)
+    })?;
+    let body_len: usize = lines.take_while(|line| header(line).is_none()).map(str::len).sum();
+    let (body, next) = text[skipped..].split_at(body_len);
+    Some((span, body, next))
+}
+
+/// The addresses of a line like `7f0000000000-7f0000200000 rw-p 00000000 00:00 0`.
+fn header(line: &str) -> Option<Extent> {
+    let (first, end) = line.split_whitespace().next()?.split_once('-')?;
+    let first = usize::from_str_radix(first, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    Extent::new(first, end.checked_sub(first)?).ok()
+}
+
+fn add_mapping(sum: &mut Granted, body: &str) {
+    let bytes = |name| field_bytes(body, name).unwrap_or(0);
+    let reserved_bytes = bytes("Private_Hugetlb:") + bytes("Shared_Hugetlb:");
+    if reserved_bytes > 0 {
+        let page_bytes = bytes("KernelPageSize:");
+        let huge_1g = page_bytes == PageKind::Huge1G.bytes(0);
+        let kind =
+            if huge_1g { &mut sum.pages.huge_1g_bytes } else { &mut sum.pages.huge_2m_bytes };
+        *kind += reserved_bytes;
+        sum.locked_bytes += reserved_bytes;
+    }
+    let thp_bytes = bytes("AnonHugePages:");
+    sum.pages.thp_bytes += thp_bytes;
+    sum.pages.small_bytes += bytes("Rss:").saturating_sub(thp_bytes);
+    sum.locked_bytes += bytes("Locked:");
+}
+
+/// The bytes of `range` per node, from the text of numa_maps, rising by node.
+pub(crate) fn bytes_by_node(numa_maps: &str, range: Extent) -> Vec<(u32, usize)> {
+    let mut nodes: Vec<(u32, usize)> = Vec::new();
+    for line in numa_maps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().and_then(|word| usize::from_str_radix(word, 16).ok());
+        let inside = first
+            .and_then(|first| Extent::new(first, 1).ok())
+            .is_some_and(|first| range.overlaps(first));
+        if !inside {
+            continue;
+        }
+        let words: Vec<&str> = words.collect();
+        let page_kib: Option<usize> =
+            words.iter().find_map(|word| word.strip_prefix("kernelpagesize_kB=")?.parse().ok());
+        for (node, pages) in words.iter().filter_map(|word| node_pages(word)) {
+            let bytes = pages.saturating_mul(page_kib.unwrap_or(4)).saturating_mul(1024);
+            match nodes.iter_mut().find(|(known, _)| *known == node) {
+                Some((_, sum)) => *sum += bytes,
+                None => nodes.push((node, bytes)),
+            }
+        }
+    }
+    nodes.sort_unstable();
+    assert!(nodes.windows(2).all(|pair| pair[0].0 < pair[1].0), "a node is counted twice");
+    nodes
+}
+
+/// The node and page count of a word like `N0=512`.
+fn node_pages(word: &str) -> Option<(u32, usize)> {
+    let (node, pages) = word.strip_prefix('N')?.split_once('=')?;
+    Some((node.parse().ok()?, pages.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

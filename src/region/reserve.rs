@@ -1,20 +1,23 @@
 //! [`Reserve`]: a mapped range whose pages are populated on demand and given back in parts.
 //!
 //! Promises the checks, guards, page kind and NUMA node of a [`Region`](super::Region), but not
-//! residency: callers that need pages now ask for them. It doesn't know who uses which part. Giving
-//! back a part that somebody reads would change bytes under the reader, so that call is unsafe.
+//! residency: callers that need pages now ask for them. It doesn't know which parts are in use.
+//! Giving back a part that is being read would change bytes under the reader, so that call is
+//! unsafe.
 #![allow(unsafe_code)]
 
-use super::error::RegionError;
-use super::kernel::Roots;
-use super::limits::{self, Need};
-use super::map::{self, Advice, Mapping, page_bytes};
-use super::options::{Numa, PageKind, Pages};
-use super::placement::Placement;
-use super::span::{Span, align_up};
 use std::ptr::NonNull;
 
-/// One range of small or transparent huge pages. Its bytes are zero at first and after they were
+use super::error::RegionError;
+use super::extent::{Extent, align_up};
+use super::limits::{self, Need};
+use super::map::{self, Advice, Mapping};
+use super::options::{Numa, PageKind, Pages};
+use super::placement::NumaPlacement;
+use crate::machine::kernel::Roots;
+use crate::machine::page_bytes;
+
+/// One range of small or transparent huge pages. Its bytes are zero at first, and after they were
 /// given back.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -22,8 +25,8 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// Maps `bytes`, rounded up to the page kind. Limits are checked as if all of it were touched
-    /// at once. A forked child inherits it.
+    /// Maps `bytes`, rounded up to the page kind. Limits are checked as if all of them were touched
+    /// now. A forked child inherits the range.
     pub(crate) fn map(
         bytes: usize,
         pages: Pages,
@@ -34,7 +37,7 @@ impl Reserve {
         let (kind, mapped_bytes) = (need.kind, need.resident_bytes);
         let mapping = Mapping::new(kind, mapped_bytes, page_bytes())
             .map_err(|errno| RegionError::Map { kind, mapped_bytes, errno })?;
-        // A kernel without huge pages refuses either, and gives small ones anyway.
+        // A kernel without huge pages refuses both kinds of advice, and gives small pages anyway.
         let _ = mapping.advise(if kind == PageKind::Thp {
             Advice::HugePages
         } else {
@@ -51,7 +54,7 @@ impl Reserve {
         Ok(Reserve { mapping })
     }
 
-    /// Whether `bytes` more, all of them touched, fit under every limit.
+    /// Checks whether `bytes` more, all of them touched, fit under every limit.
     pub(crate) fn check(bytes: usize, pages: Pages, numa: Numa) -> Result<(), RegionError> {
         need(bytes, pages, numa).map(|_| ())
     }
@@ -66,15 +69,15 @@ impl Reserve {
         self.mapping.len()
     }
 
-    /// Whether an address is in it.
+    /// Whether an address is in the range.
     pub(crate) fn contains(&self, addr: usize) -> bool {
         let addresses = self.mapping.addresses();
         addresses.offset() <= addr && addr < addresses.end()
     }
 
-    /// Supplies the pages that hold a part: nothing in it changes. False where the kernel doesn't
-    /// know the request (before 5.14).
-    pub(crate) fn populate(&self, part: Span) -> Result<bool, RegionError> {
+    /// Populates the pages that hold a part; no byte changes. Returns false where the kernel
+    /// doesn't know the request (before 5.14).
+    pub(crate) fn populate(&self, part: Extent) -> Result<bool, RegionError> {
         let page_bytes = self.mapping.page_bytes();
         let start = part.offset() / page_bytes * page_bytes;
         let end = part.end().next_multiple_of(page_bytes).min(self.len());
@@ -86,7 +89,7 @@ impl Reserve {
         loop {
             match self.mapping.advise_part(Advice::PopulateWrite, start, end - start) {
                 Ok(()) => return Ok(true),
-                // A signal came between; the pages supplied so far stay, so this ends.
+                // A signal came between. The pages supplied so far stay, so the loop ends.
                 Err(libc::EINTR) => {}
                 Err(libc::EINVAL) => return Ok(false),
                 Err(errno) => {
@@ -97,14 +100,14 @@ impl Reserve {
         }
     }
 
-    /// Gives the pages of a part back: its bytes are zero from now on, and it holds no memory.
-    /// False if the kernel refused: nothing has changed then.
+    /// Gives the pages of a part back. Afterwards its bytes are zero, and it holds no memory.
+    /// Returns false if the kernel refuses; then nothing has changed.
     ///
     /// # Safety
     /// - The part is whole base pages ([`page_bytes`]) inside the reserve.
-    /// - The caller owns every byte of it: nobody reads or writes there during the call, and no
-    ///   reference to it exists.
-    pub(crate) unsafe fn give_back(&self, part: Span) -> bool {
+    /// - The caller owns every byte of it: nothing else reads or writes there during the call, and
+    ///   no reference to it exists.
+    pub(crate) unsafe fn give_back(&self, part: Extent) -> bool {
         let page_bytes = self.mapping.page_bytes();
         assert!(part.offset().is_multiple_of(page_bytes) && part.len().is_multiple_of(page_bytes));
         assert!(
@@ -115,7 +118,7 @@ impl Reserve {
         // SAFETY: I9. The range is inside our live mapping, and the caller owns its bytes.
         let start = unsafe { self.base().add(part.offset()) };
         if cfg!(miri) {
-            // SAFETY: I9. As above; to a reader of the bytes, giving back means just this.
+            // SAFETY: I9. As above. For a reader of the bytes, giving back means only this.
             unsafe { start.write_bytes(0, part.len()) };
             return true;
         }
@@ -124,8 +127,8 @@ impl Reserve {
     }
 }
 
-/// What a reserve will take, checked, and where it goes.
-fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), RegionError> {
+/// What a reserve needs, checked against the limits, and its placement.
+fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, NumaPlacement), RegionError> {
     assert!(
         matches!(pages, Pages::Small | Pages::PreferThp),
         "{pages} can't be given back in parts"
@@ -136,7 +139,7 @@ fn need(bytes: usize, pages: Pages, numa: Numa) -> Result<(Need, Placement), Reg
     let resident_bytes = align_up(bytes, kind.bytes(roots.page_bytes)).map_err(too_large)?;
     let address_bytes =
         map::address_bytes(kind, resident_bytes, roots.page_bytes).map_err(too_large)?;
-    let placement = Placement::choose(numa, &roots)?;
+    let placement = NumaPlacement::choose(numa, &roots)?;
     let need = Need {
         kind,
         address_bytes,
@@ -164,13 +167,13 @@ mod tests {
     #[test]
     fn what_is_given_back_is_zero_and_its_neighbours_are_not() {
         let reserve = reserve();
-        assert!(reserve.populate(Span::new(100, 2 * page_bytes()).unwrap()).unwrap());
+        assert!(reserve.populate(Extent::new(100, 2 * page_bytes()).unwrap()).unwrap());
         for page in 0..4 {
-            // SAFETY: I90. Nobody else has the reserve.
+            // SAFETY: I90. The test has the reserve to itself.
             unsafe { byte(&reserve, page * page_bytes() + 7).write(page as u8 + 1) };
         }
-        // SAFETY: I90. Whole pages, and nobody else has the reserve.
-        assert!(unsafe { reserve.give_back(Span::new(page_bytes(), 2 * page_bytes()).unwrap()) });
+        // SAFETY: I90. Whole pages, and the test has the reserve to itself.
+        assert!(unsafe { reserve.give_back(Extent::new(page_bytes(), 2 * page_bytes()).unwrap()) });
         // SAFETY: I90. As above.
         let seen =
             [0, 1, 2, 3].map(|page| unsafe { byte(&reserve, page * page_bytes() + 7).read() });

@@ -1,10 +1,13 @@
-//! Real maps of every page kind on the machine that runs the tests, whatever it grants, and on
-//! made-up ones.
+//! Regions of every page kind, mapped on the machine that runs the tests, whatever it grants, and
+//! on made-up machines.
 
+use super::map::Mapping;
+use super::report::granted;
 use super::*;
 #[cfg(not(miri))]
-use super::{fake::FakeMachine, machines::PAGE_BYTES, region::small_pages_cause};
-use super::{kernel::Roots, map::Mapping};
+use crate::machine::fake::{FakeMachine, PAGE_BYTES};
+use crate::machine::kernel::Roots;
+use crate::machine::page_bytes;
 
 #[cfg(not(miri))]
 const MIB: usize = 1 << 20;
@@ -13,8 +16,8 @@ fn options(bytes: usize, pages: Pages) -> RegionOptions {
     RegionOptions { bytes, pages, ..RegionOptions::default() }
 }
 
-/// What was granted less than asked, on any kernel and any number of nodes: not how the pages were
-/// touched, nor where they lie.
+/// The downgrades that mean the same on any kernel and any number of nodes: not how the pages were
+/// touched, nor on which node they are.
 #[cfg(not(miri))]
 fn granted_less(report: &RegionReport) -> Vec<Downgrade> {
     let elsewhere = |downgrade: &&Downgrade| {
@@ -91,7 +94,7 @@ fn small_pages_are_all_small() {
     assert!(report.to_string().contains("pages: 4 MiB in base pages"), "{report}");
 }
 
-/// Whatever this machine grants, all of it is resident, and what is less than the wish is in the
+/// Whatever this machine grants, all of it is resident, and what it didn't grant is in the
 /// downgrades.
 #[cfg(not(miri))]
 #[test]
@@ -156,8 +159,8 @@ fn required_pages_that_are_not_reserved_are_an_error() {
     }
 }
 
-/// The made-up pool promises pages. Where the real one has them this is the test that they are
-/// granted; where it hasn't, the kernel's own refusal must step down or be the error.
+/// The made-up pool promises pages. If the real pool has them, they must be granted. If it doesn't,
+/// the kernel's refusal must become a step down or the error.
 #[cfg(not(miri))]
 #[test]
 fn reserved_pages_are_granted_or_refused_by_the_kernel() {
@@ -261,8 +264,8 @@ fn a_region_past_the_cgroup_limit_is_refused_before_it_is_mapped() {
         .file("proc/self/cgroup", "0::/site/app\n")
         .file("sys/fs/cgroup/site/memory.max", "8388608\n")
         .file("sys/fs/cgroup/site/memory.current", "4194304\n");
-    // Not the reserved kinds: where the machine has such pages they are granted, since this limit
-    // doesn't count them.
+    // Not the reserved kinds: a machine that has such pages grants them, because this limit doesn't
+    // count them.
     for pages in [Pages::Small, Pages::PreferThp] {
         let error = Region::map_within(&options(6 * MIB, pages), &machine.roots()).unwrap_err();
         assert!(
@@ -277,7 +280,7 @@ fn a_region_past_the_cgroup_limit_is_refused_before_it_is_mapped() {
     assert!(Region::map_within(&options(3 * MIB, Pages::Small), &machine.roots()).is_ok());
 }
 
-/// On every size of base pages that this machine can stand in for, whatever is asked is mapped,
+/// With every size of base pages that this machine can represent, whatever is asked for is mapped,
 /// touched and reported.
 #[cfg(not(miri))]
 #[test]
@@ -305,46 +308,21 @@ fn regions_are_mapped_on_machines_with_larger_pages() {
     }
 }
 
-#[cfg(not(miri))]
-#[test]
-fn the_cause_of_small_pages_is_named() {
-    let enabled = "sys/kernel/mm/transparent_hugepage/enabled";
-    let machine = FakeMachine::new("region-thp").file(enabled, "always madvise [never]\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOff);
-    let errno = libc::EINVAL;
-    assert_eq!(
-        small_pages_cause(Some(errno), &machine.roots()),
-        SmallPagesCause::Unsupported { errno }
-    );
-    let machine = machine
-        .file(enabled, "always [madvise] never\n")
-        .file("proc/self/status", "THP_enabled:\t0\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::SwitchedOffForProcess);
-    let machine = machine.file("proc/self/status", "THP_enabled:\t1\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
-    let size = "sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
-    let machine = machine.file(size, "2097152\n");
-    assert_eq!(small_pages_cause(None, &machine.roots()), SmallPagesCause::Fragmented);
-    let larger = small_pages_cause(None, &machine.file(size, "33554432\n").roots());
-    assert_eq!(larger, SmallPagesCause::Larger { huge_bytes: 32 * MIB });
-    assert!(larger.to_string().contains("huge pages are of 32 MiB"), "{larger}");
-}
-
 #[test]
 fn a_touch_by_loop_supplies_every_page() {
     let mapping = Mapping::new(PageKind::Small, 1 << 16, page_bytes()).unwrap();
-    touch::touch_by_loop(&mapping);
+    mapping.touch_by_loop();
     if cfg!(miri) {
         // Miri checked that the writes stay inside; it has no pages to count.
         return;
     }
     let smaps = Roots::system().read_proc("self/smaps").unwrap();
-    let granted = smaps::granted(&smaps, mapping.addresses()).unwrap();
+    let granted = granted(&smaps, mapping.addresses()).unwrap();
     assert_eq!(granted.pages.total_bytes(), 1 << 16);
 }
 
-/// The test is its own child: started again by a shell that limits the address space, it must get
-/// our error and not the kernel's, and must still map what fits.
+/// The test starts itself again from a shell that limits the address space. There it must get our
+/// error and not the kernel's, and must still map what fits.
 #[cfg(not(miri))]
 #[test]
 fn a_process_with_little_address_space_is_refused_with_the_figures() {

@@ -8,7 +8,7 @@
 mod cases;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngAlgorithm;
+use slipring_test_support::{is_filled, looks_after, random_runs};
 
 use super::{Full, PoolSlice, Pushed, Received, Retained, RingOptions, RingPool, Token};
 use crate::region::Pages;
@@ -31,12 +31,6 @@ pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> RingOpt
         pages: Pages::Small,
         ..RingOptions::default()
     }
-}
-
-/// Whether every byte is this one. Compared with itself, moved by one: Miri does that in one step,
-/// and not byte by byte.
-pub(crate) fn is_filled(bytes: &[u8], byte: u8) -> bool {
-    bytes.first().is_none_or(|&first| first == byte && bytes[1..] == bytes[..bytes.len() - 1])
 }
 
 #[derive(Debug)]
@@ -355,27 +349,5 @@ proptest! {
             model.apply(op(numbers));
         }
         model.drain();
-    }
-}
-
-/// Whether a model looks at everything after so many operations: each time, but under Miri, where
-/// looking is what takes the time.
-pub(crate) fn looks_after(operations: usize) -> bool {
-    !cfg!(miri) || operations.is_multiple_of(8)
-}
-
-/// How many random runs: `SLIPRING_ROUNDS`, few under Miri. There the numbers come from a cheap
-/// generator: drawing them with proptest's own takes longer than what is tested.
-pub(crate) fn random_runs() -> ProptestConfig {
-    let default = if cfg!(miri) { 4 } else { 256 };
-    let cases = std::env::var("SLIPRING_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(default);
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    if cfg!(miri) {
-        ProptestConfig { rng_algorithm: RngAlgorithm::XorShift, ..config }
-    } else {
-        config
     }
 }

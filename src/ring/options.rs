@@ -4,9 +4,8 @@ use core::borrow::Borrow;
 
 use super::chunk::{LINE_BYTES, Layout, stride};
 use super::error::RingError;
-use crate::region::{
-    Lock, Numa, Pages, RegionOptions, Topology, window_default_bytes, window_own_core_default_bytes,
-};
+use crate::machine::{Topology, window_default_bytes, window_own_core_default_bytes};
+use crate::region::{Lock, Numa, Pages, RegionOptions};
 
 /// Smallest chunk: 4 KiB.
 pub const CHUNK_BYTES_MIN: usize = 4 << 10;

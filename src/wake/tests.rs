@@ -1,13 +1,14 @@
-//! The clock's part of sleeping, which loom doesn't model: the second look once a second, and the
-//! end of a time. And what is kept of a task.
+//! What loom doesn't model of sleeping: the looks once per second, and timeouts. Also, which
+//! handles to a task remain.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::{ASLEEP, Barrier, NAP, Registration, Sleeper, Slept, TASK_NAP, Who};
-use crate::sync::{AtomicU32, ForkLock, Ordering, current_thread};
+use super::{ASLEEP, Barrier, NAP, Registration, Sleeper, Slept, TASK_NAP, WakeHandle};
+use crate::process::ForkLock;
+use crate::sync::{AtomicU32, Ordering, current_thread};
 
 /// Sleeps on a sleeper for work that is seen by the clock alone; `wake` gets the sleeper and the
 /// number of each look.
@@ -21,8 +22,8 @@ fn sleep_past_the_clock(wake: impl Fn(&Sleeper, u32)) -> Slept {
     })
 }
 
-/// A waker that stored its work before the second look, and comes to the word just before the third
-/// is over.
+/// The waker stored its work before the second look, and clears the word just before the third look
+/// returns.
 #[test]
 fn a_wake_up_that_is_on_the_way_is_not_lost() {
     let slept = sleep_past_the_clock(|sleeper, look| {
@@ -39,14 +40,14 @@ fn a_wake_up_that_never_comes_is_lost() {
 }
 
 #[test]
-fn a_time_ends_and_leaves_nobody_asleep() {
+fn a_timeout_leaves_the_word_clear() {
     let sleeper = Sleeper::new();
     let until = Instant::now() + Duration::from_millis(5);
     assert_eq!(sleeper.sleep(Barrier::choose(), ASLEEP, Some(until), || false), Slept::TimedOut);
     assert!(Instant::now() >= until && !sleeper.word.is_asleep());
 }
 
-/// Without the barrier nobody is woken for sure: here nobody is woken at all.
+/// Without the barrier a wake-up isn't certain. Here there is none at all.
 #[test]
 fn a_thread_whose_barrier_is_refused_naps_and_looks_again() {
     let (sleeper, looks) = (Sleeper::new(), Cell::new(0));
@@ -62,7 +63,7 @@ fn a_thread_whose_barrier_is_refused_naps_and_looks_again() {
         Slept::TimedOut
     );
     assert!(start.elapsed() >= time && !sleeper.word.is_asleep());
-    // One look before the sleep, and one at each end of a nap.
+    // One look before the sleep, and one at the end of each nap.
     let naps = start.elapsed().as_micros() / NAP.as_micros();
     assert!(u128::from(looks.get()) <= naps + 3, "{} looks in {naps} ms", looks.get());
 }
@@ -95,7 +96,7 @@ fn a_task_whose_barrier_is_refused_naps_and_wakes_itself() {
     assert_eq!((Arc::strong_count(&task), sleeper.word.is_asleep()), (2, false));
 }
 
-/// A waker keeps its task alive: one that isn't waited for any more must not.
+/// A waker keeps its task alive, so the waker of a task that no longer waits must be dropped.
 #[test]
 fn nothing_is_kept_of_a_task_that_was_woken_or_forgotten() {
     let (sleeper, task) = (Sleeper::new(), Arc::new(Task::default()));
@@ -123,10 +124,10 @@ fn a_word_that_was_left_stays_left() {
 
 /// As in a child that was forked while a thread, which the child doesn't have, was inside.
 #[test]
-fn a_forked_child_does_not_wait_for_who_was_registering() {
+fn a_forked_child_does_not_wait_for_a_registering_thread() {
     let registration = Registration(ForkLock::forked(None));
-    registration.set(Some(Who::Thread(current_thread())));
-    let inside = registration.0.lock().expect("nobody is inside");
+    registration.set(Some(WakeHandle::Thread(current_thread())));
+    let inside = registration.0.lock().expect("no thread is inside");
     registration.set(None);
     registration.wake();
     assert!(registration.0.lock().is_none() && inside.is_some());

@@ -1,12 +1,10 @@
 //! What the race tests of lanes share: payloads that tell of themselves, and the loop of an IO
 //! thread that sleeps when it is full.
 
-mod payload;
-
 use std::time::{Duration, Instant};
 
-pub use payload::{Draw, PAYLOAD_BYTES_MAX, check_payload, events, payload_len, write_payload};
 use slipring::pipeline::{Lane, PushRefusal, Refused};
+use slipring_test_support::{payload_len, write_payload};
 
 /// A sleep of the IO thread that lasts this long was one without a wake-up: stages never take so
 /// long for one event.

@@ -2,7 +2,7 @@
 
 use super::source::{Source, words};
 
-const FILE_LINES_MAX: usize = 500;
+const FILE_LINES_MAX: usize = 600;
 const MEDIAN_LINES_MAX: usize = 170;
 const FUNCTION_LINES_MAX: usize = 69;
 

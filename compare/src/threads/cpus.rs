@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{CpuMask, PinPolicy, pin_current};
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
 
 /// One CPU for the publisher and one for the reader.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -20,7 +20,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use slipring::region::{Topology, window_default_bytes};
+use slipring::machine::{Topology, window_default_bytes};
 use slipring::ring::{Full, Retained, RingOptions, RingPool, RingStats, Sequence};
 
 use super::case::Case;

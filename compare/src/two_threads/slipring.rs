@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use slipring::machine::PinPolicy;
 use slipring::pipeline::{
-    Lane, LaneSpec, Outcome, PinPolicy, Polled, PublishRefusal, Reclaim, Refused, SliceReader,
-    SliceRing, StageSpec, StageThread, View, Wait,
+    Lane, LaneSpec, Outcome, Polled, PublishRefusal, Reclaim, Refused, SliceReader, SliceRing,
+    StageSpec, StageThread, View, Wait,
 };
 use slipring::ring::RingOptions;
 

@@ -5,11 +5,10 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use slipring::pipeline::{PinPolicy, pin_current};
-
 use super::service::{Service, load_cpu};
 use super::{DIM, DemoError};
 use crate::load::{LoadOptions, LoadReport, Rows, Target, VectorRange, run_rows};
+use slipring::machine::{PinPolicy, pin_current};
 
 /// How often an interruption is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, FromArgMatches};
-use slipring::pipeline::{CpuMask, LaneReport};
-use slipring::region::{PageKind, Topology, window_default_bytes};
+use slipring::machine::{CpuMask, Topology, window_default_bytes};
+use slipring::pipeline::LaneReport;
+use slipring::region::PageKind;
 
 use super::text::{counted, mib, wrap};
 use super::{DIM, DemoError};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use slipring::latency::Clock;
-use slipring::pipeline::{CpuMask, LaneSpec, PinPolicy, StageSpec, Wait};
-use slipring::region::Topology;
+use slipring::machine::{CpuMask, PinPolicy, Topology};
+use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::descriptors::connections_max;

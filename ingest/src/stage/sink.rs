@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{
-    ColumnReader, Outcome, PinPolicy, Stage, StageError, View, pin_current, unpin_current,
-};
+use slipring::machine::{PinPolicy, pin_current, unpin_current};
+use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
 use super::request::Request;
 use crate::notice::try_notice;

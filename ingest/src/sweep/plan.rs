@@ -1,6 +1,6 @@
 //! The plan: options checked before anything is mapped, with CPUs and windows filled in.
 
-use slipring::pipeline::CpuMask;
+use slipring::machine::CpuMask;
 use slipring::ring::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 
 use super::error::SweepError;

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use serde_json::{Value, json};
-use slipring::region::Topology;
 
 use super::plan::Plan;
 use crate::server::Size;
+use slipring::machine::Topology;
 
 /// A window counts as good as the fastest if it takes at most this much longer: less is lost in the
 /// spread.

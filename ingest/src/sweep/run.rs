@@ -5,9 +5,8 @@ use std::hint::spin_loop;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{
-    Lane, LaneSpec, Outcome, PinPolicy, StageSpec, StageThread, Started, View, Wait,
-};
+use slipring::machine::PinPolicy;
+use slipring::pipeline::{Lane, LaneSpec, Outcome, StageSpec, StageThread, Started, View, Wait};
 use slipring::ring::RingOptions;
 
 use super::error::SweepError;

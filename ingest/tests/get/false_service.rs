@@ -6,11 +6,12 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::protocol::{Limits, Mode, Status, encode_answer, encode_request};
+use slipring_test_support::wait_until;
 
 use crate::command::{get, run, start, wait};
 use crate::http::{Conduct, Server};
 use crate::images::npy;
-use crate::support::{folder, wait_until};
+use crate::support::folder;
 
 /// Frames of the object that is sent: one vector each.
 const FRAMES: usize = 3;

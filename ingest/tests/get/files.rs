@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use slipring_test_support::Draw;
+
 use crate::command::{get, limited, names, run, start, wait};
 use crate::http::{Conduct, Server};
-use crate::support::Draw;
 
 /// Bytes that no two places share by chance.
 fn noise(len: usize) -> Vec<u8> {
-    let mut draw = Draw(len as u64);
+    let mut draw = Draw::new(len as u64);
     let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| draw.next().to_le_bytes()).collect();
     bytes.truncate(len);
     bytes

@@ -3,10 +3,11 @@
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::process::{Pid, Signal, kill_process};
+use slipring_test_support::wait_until;
 
 use crate::command::{get, names, start, wait};
 use crate::http::{Conduct, Server};
-use crate::support::{folder, wait_until};
+use crate::support::folder;
 
 /// Threads of this name that a process has.
 fn count_threads(process: u32, wanted: &str) -> usize {

@@ -14,9 +14,10 @@ use std::time::Duration;
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
 
+use slipring_test_support::{Draw, wait_until, within};
 use support::client::{Address, Client};
 use support::service::Service;
-use support::{Draw, score, vector, wait_until, within};
+use support::{score, vector};
 
 const DIM: usize = 16;
 const CLIENTS: u64 = 4;
@@ -56,7 +57,7 @@ fn converse(client: &mut Client, draw: &mut Draw, requests: u32) {
 fn converse_all(clients: &mut [Client], requests: u32) {
     std::thread::scope(|scope| {
         for (seed, client) in (0..).zip(clients) {
-            scope.spawn(move || converse(client, &mut Draw(seed), requests));
+            scope.spawn(move || converse(client, &mut Draw::new(seed), requests));
         }
     });
 }

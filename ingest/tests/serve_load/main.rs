@@ -13,9 +13,10 @@ use slipring_ingest::protocol::Mode;
 use slipring_ingest::server::Totals;
 use slipring_ingest::sink::read_segments;
 
+use slipring_test_support::within;
 use support::client::{Address, Client};
 use support::service::{Service, merged};
-use support::{score, vector, within};
+use support::{score, vector};
 
 /// How long each load runs.
 const TIME: Duration = Duration::from_secs(2);

@@ -7,10 +7,11 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use slipring_test_support::within;
 
 use crate::support::client::Client;
 use crate::support::process::{Place, Process, refused, serve};
-use crate::support::{vector, within};
+use crate::support::vector;
 
 /// What the port says to these bytes: the head of the answer, and its body; none if the client is
 /// turned away.

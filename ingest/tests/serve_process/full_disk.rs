@@ -7,11 +7,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Signal};
+use slipring_test_support::within;
 
 use crate::support::client::{Address, Client};
 use crate::support::disk::SmallDisk;
 use crate::support::process::{BINARY, Process, serve, serve_in_shell, words};
-use crate::support::{folder, segments, vector, within};
+use crate::support::{folder, segments, vector};
 
 /// Runs `test` on a small disk, or says why the limit's test has to do.
 fn on_small_disk(test: impl FnOnce(SmallDisk) + Send + 'static) {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use slipring_test_support::within;
+
 use crate::support::client::Client;
 use crate::support::process::{Ended, Place, Process, serve};
-use crate::support::{vector, within};
+use crate::support::vector;
 
 /// A thousand small requests, one at a time, then a stop.
 fn served(words: &str) -> Ended {

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use slipring_ingest::protocol::Status;
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, refused, serve, serve_in_shell};
-use crate::support::{segments, vector, wait_until, within};
+use crate::support::{segments, vector};
 
 /// A connection that may be refused for lack of a place: whether it is served.
 fn is_served(client: &mut Client) -> bool {

@@ -4,9 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use slipring_test_support::within;
+
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, refused, serve};
-use crate::support::{vector, within};
+use crate::support::vector;
 
 #[test]
 fn a_port_in_use_is_refused_with_any_number_of_lanes() {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use slipring_ingest::load::{self, LoadOptions, Target, VectorRange};
 use slipring_ingest::protocol::Mode;
+use slipring_test_support::within;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};
-use crate::support::{score, segments, vector, within};
+use crate::support::{score, segments, vector};
 
 /// A client that doesn't read its answers can't be drained. What it was answered is in the segments
 /// all the same: the sink has its own part of the deadline.

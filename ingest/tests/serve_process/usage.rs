@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use slipring_test_support::{wait_until, within};
+
 use crate::support::client::Client;
 use crate::support::process::{Place, Process, refused, serve};
-use crate::support::{segments, vector, within};
+use crate::support::{segments, vector};
 
 #[test]
 fn what_no_memory_could_hold_is_usage() {
@@ -182,7 +184,7 @@ fn a_start_after_a_crash_keeps_what_it_finds() {
         }
         let part =
             || std::fs::read_dir(place.data().join("lane-0")).into_iter().flatten().count() > 0;
-        crate::support::wait_until("a segment is at work", part);
+        wait_until("a segment is at work", part);
         process.signal(rustix::process::Signal::KILL);
         assert_eq!(process.wait().code, None);
         drop(client);

@@ -12,16 +12,13 @@ pub mod segments;
 pub mod service;
 
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 /// Longest wait for anything that has to happen. Slow machines need some of it, a hang all of it;
 /// scripts/twins, whose hangs are on purpose, has less.
-pub const PATIENCE: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 30 });
+pub const PATIENCE: Duration = slipring_test_support::patience(30);
 
 /// A new folder. Its path fits a Unix socket's address and has no space, also where the system's
 /// folder for temporary files is called otherwise.
@@ -35,32 +32,6 @@ pub fn folder() -> TempDir {
     tempfile::tempdir_in(if fits { &above } else { Path::new("/tmp") }).unwrap()
 }
 
-/// Runs `test` on a thread of its own and fails if it isn't over in time.
-pub fn within(patience: Duration, test: impl FnOnce() + Send + 'static) {
-    let (done, wait) = channel();
-    let thread = thread::spawn(move || {
-        test();
-        let _gone = done.send(());
-    });
-    match wait.recv_timeout(patience) {
-        Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {patience:?}"),
-        // It ended, or panicked and dropped its sender.
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-            thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
-        }
-    }
-}
-
-/// Waits until `ready` says so.
-#[track_caller]
-pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + PATIENCE;
-    while !ready() {
-        assert!(std::time::Instant::now() < until, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// One vector whose sum is known exactly: `id`, then ones.
 pub fn vector(dim: usize, id: u32) -> Vec<f32> {
     let mut vector = vec![1.0; dim];
@@ -71,22 +42,4 @@ pub fn vector(dim: usize, id: u32) -> Vec<f32> {
 /// What `--score sum` answers for [`vector`].
 pub fn score(dim: usize, id: u32) -> f32 {
     id as f32 + (dim - 1) as f32
-}
-
-/// Numbers that repeat with their seed (splitmix64).
-pub struct Draw(pub u64);
-
-impl Draw {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }

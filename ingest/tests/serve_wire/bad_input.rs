@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
+use slipring_test_support::{Draw, within};
 
 use crate::support::client::Client;
 use crate::support::service::Service;
-use crate::support::{Draw, score, segments, vector, within};
+use crate::support::{score, segments, vector};
 
 const DIM: u32 = 4;
 
@@ -170,7 +171,7 @@ fn random_bytes_hurt_nobody() {
         let mut service = Service::start(DIM, "--max-vectors 8 --slots 16 --pool 32KiB");
         let mut neighbour = service.header();
         for seed in 0..300u64 {
-            let mut draw = Draw(seed);
+            let mut draw = Draw::new(seed);
             let mode = if draw.below(2) == 0 { Mode::Count } else { Mode::Header };
             let mut client = Client::new(
                 &if draw.below(2) == 0 { service.tcp() } else { service.unix() },

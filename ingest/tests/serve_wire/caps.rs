@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::Client;
 use crate::support::service::Service;
-use crate::support::{score, segments, vector, wait_until, within};
+use crate::support::{score, segments, vector};
 
 /// All of these requests in one write.
 fn burst(client: &mut Client, ids: std::ops::Range<u32>) {

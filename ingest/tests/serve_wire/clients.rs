@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::Mode;
+use slipring_test_support::{Draw, wait_until, within};
 
 use crate::support::client::Client;
 use crate::support::service::Service;
-use crate::support::{Draw, score, segments, vector, wait_until, within};
+use crate::support::{score, segments, vector};
 
 /// It stops being read when its output is full; others don't notice; when it reads, everything is
 /// there, in order.
@@ -87,7 +88,7 @@ fn an_answer_never_goes_to_a_successor() {
     within(Duration::from_secs(120), || {
         let mut service =
             Service::start(4, "--max-connections 2 --slots 64 --stages threads --lanes 1");
-        let mut draw = Draw(11);
+        let mut draw = Draw::new(11);
         for life in 0..400u32 {
             let mut dying = service.header();
             let bytes: Vec<u8> =
@@ -130,7 +131,7 @@ fn resets_under_load_hurt_nobody() {
         let mut service = Service::start(4, "--slots 8 --pool 16KiB --max-vectors 8");
         let address = service.tcp();
         let killer = std::thread::spawn(move || {
-            let mut draw = Draw(5);
+            let mut draw = Draw::new(5);
             for _ in 0..300 {
                 let mut client = Client::new(
                     &address,

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::Mode;
+use slipring_test_support::{Draw, within};
 
 use crate::support::client::Client;
 use crate::support::service::Service;
-use crate::support::{Draw, score, segments, vector, within};
+use crate::support::{score, segments, vector};
 
 /// Long enough for the service to receive what was sent, so that the pieces arrive one by one. If
 /// it is too short, a test shows less and still passes.
@@ -80,7 +81,7 @@ fn frames_may_cross_the_ends_of_chunks() {
         for (dim, pool) in [(16, "8KiB"), (16, "16KiB"), (150, "128KiB")] {
             let mut service =
                 Service::start(dim, &format!("--max-vectors 24 --pool {pool} --slots 8"));
-            let mut draw = Draw(u64::from(dim));
+            let mut draw = Draw::new(u64::from(dim));
             for mode in [Mode::Count, Mode::Header] {
                 let mut client = Client::new(&service.tcp(), mode, dim);
                 let requests: Vec<Vec<f32>> = (0..400)
@@ -91,7 +92,7 @@ fn frames_may_cross_the_ends_of_chunks() {
                 let mut writer = client.twin();
                 let seed = draw.next();
                 let sender = std::thread::spawn(move || {
-                    let (mut at, mut draw) = (0, Draw(seed));
+                    let (mut at, mut draw) = (0, Draw::new(seed));
                     while at < bytes.len() {
                         let end = bytes.len().min(at + 1 + draw.below(9000) as usize);
                         writer.send_bytes(&bytes[at..end]);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use slipring_ingest::protocol::Mode;
+use slipring_test_support::within;
 
 use crate::support::service::{Service, try_start};
-use crate::support::{folder, score, segments, vector, within};
+use crate::support::{folder, score, segments, vector};
 
 /// The least pool that `--reclaim overwrite` accepts for these words.
 fn least_pool(dim: u32, words: &str) -> u64 {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::{Mode, Status};
+use slipring_test_support::{Draw, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::service::Service;
-use crate::support::{Draw, score, segments, vector, within};
+use crate::support::{score, segments, vector};
 
 /// What a request is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +54,7 @@ fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
 /// the vectors that were taken.
 fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> Vec<u32> {
     let mut client = Client::new(address, mode, dim);
-    let mut draw = Draw(seed);
+    let mut draw = Draw::new(seed);
     let (bytes, fates) = mixed(&client, &mut draw, count);
     let mut writer = client.twin();
     let sender = std::thread::spawn(move || {

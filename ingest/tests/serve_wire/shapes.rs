@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use slipring_ingest::io::Counter;
 use slipring_ingest::protocol::Mode;
+use slipring_test_support::{Draw, within};
 
 use crate::support::client::Client;
+use crate::support::segments;
 use crate::support::service::Service;
-use crate::support::{Draw, segments, within};
 
 const DIM: usize = 33;
 
@@ -40,7 +41,7 @@ fn exercise(words: &str) {
     {
         let address = if number < 2 { service.tcp() } else { service.unix() };
         let mut client = Client::new(&address, mode, DIM as u32);
-        let mut draw = Draw(number);
+        let mut draw = Draw::new(number);
         for round in 0..40 {
             let requests: Vec<Vec<f32>> =
                 (0..1 + draw.below(5)).map(|_| vectors(&mut draw)).collect();

@@ -134,8 +134,7 @@ impl Site {
 }
 
 /// Longer than anything here takes.
-const HANG: Duration =
-    Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 100 });
+const HANG: Duration = slipring_test_support::patience(100);
 
 /// What waits for a turn or a buffer that is lost waits for ever: that is told apart by waiting
 /// very long.

@@ -1,11 +1,11 @@
 //! The bin on one thread, against a list.
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::{BIN_SLOTS, Batch, Bin, BinCounts};
 use crate::barrier::Barrier;
 use crate::class::block::{Block, fake};
-use crate::ring::model::random_runs;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {

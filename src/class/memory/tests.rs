@@ -3,7 +3,7 @@
 use super::{GivenBack, Memory};
 use crate::class::block::Block;
 use crate::class::{ClassOptions, ClassTable};
-use crate::region::page_bytes;
+use crate::machine::page_bytes;
 
 fn memory(class_bytes: usize) -> Memory {
     let options =

@@ -4,10 +4,10 @@
 use std::sync::{Arc, Weak};
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::{After, Batch, Block, Store, Taken, Waiter};
 use crate::class::block::fake;
-use crate::ring::model::random_runs;
 
 fn store(resident_max: usize, cold: usize) -> Store<()> {
     let store = Store::new(resident_max, Weak::new());

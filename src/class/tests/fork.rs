@@ -1,14 +1,14 @@
 //! A thread of the parent holds a lock while the process forks: in the child nobody ever lets go of
 //! it, and nothing of the pool waits for it.
-#![allow(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use slipring_test_support::in_child;
 
 use crate::class::pool::Get;
 use crate::class::shared::Shared;
@@ -72,32 +72,6 @@ fn use_and_drop(pool: &ClassPool, parents: Parents<'_>) {
     drop(ClassPool::new(&ClassOptions::default()).unwrap().get(1).unwrap());
 }
 
-/// The exit status of a child that does that, and what the parent goes on with.
-fn fork_and_wait<'a>(
-    pool: &ClassPool,
-    last: ClassPool,
-    parents: Parents<'a>,
-) -> (i32, ClassPool, Parents<'a>) {
-    // SAFETY: I92. The child runs its checks and ends; it never returns into the test.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process for a child");
-    if child == 0 {
-        // SAFETY: I92. The call takes an integer.
-        unsafe { libc::alarm(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 }) };
-        let check = move || {
-            use_and_drop(pool, parents);
-            drop(last);
-        };
-        let status = i32::from(catch_unwind(AssertUnwindSafe(check)).is_err());
-        // SAFETY: I92. Destructors of this thread run, and are part of the check.
-        unsafe { libc::exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: I92. The status is a local integer.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    (status, last, parents)
-}
-
 fn pool() -> ClassPool {
     let table = ClassTable::new(&[64, 4096]).unwrap();
     let (limit, at_limit) = (Limit::buffers(40), AtLimit::Wait);
@@ -128,12 +102,14 @@ fn a_child_waits_for_no_lock_of_the_parents() {
             });
         });
         is_held.recv().unwrap();
-        let (status, ..) = {
-            let forked = fork_and_wait(&pool, last, Parents { waiting, bufs, ticker });
-            drop(go);
-            holder.join().unwrap();
-            forked
-        };
+        let mut inherited = Some((last, Parents { waiting, bufs, ticker }));
+        let status = in_child(|| {
+            let (last, parents) = inherited.take().unwrap();
+            use_and_drop(&pool, parents);
+            drop(last);
+        });
+        drop(go);
+        holder.join().unwrap();
         assert_eq!(status, 0, "the lock of the {name} was held");
     }
 }

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use slipring_test_support::{looks_after, random_runs};
 
 use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
-use crate::ring::model::{looks_after, random_runs};
 
 const SIZES: [usize; 3] = [64, 192, 4096];
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::class::{
     AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf,
 };
+use crate::machine::page_bytes;
 use crate::region::Pages;
-use crate::region::page_bytes;
 
 const AFTER: Duration = Duration::from_secs(10);
 

@@ -10,10 +10,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::{LONG, Lane, Outcome, Stage, StageSpec, View, assert_holds, stage_number, tiny_spec};
 use crate::pipeline::{PanicPolicy, Reclaim, Refused};
-use crate::ring::model::random_runs;
 use crate::ring::{NONE, Sequence};
 
 const SLOTS: i64 = 8;

@@ -6,10 +6,10 @@
 //! and the lane must stand where the model does.
 
 use proptest::prelude::*;
+use slipring_test_support::{is_filled, looks_after, random_runs};
 
 use super::{Lane, LaneSpec, Outcome, Polled, PushRefusal, Stage, StageSpec, View, tiny_pool};
 use crate::pipeline::{Held, Reclaim, Refused, StageError};
-use crate::ring::model::{is_filled, looks_after, random_runs};
 use crate::ring::{Full, PoolSlice, Retained, RingOptions, Sequence};
 
 const STAGES: usize = 3;

@@ -5,8 +5,9 @@ use super::{
     Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
     tiny_pool, tiny_spec,
 };
+use crate::machine::PinPolicy;
 use crate::pipeline::spec::Placement;
-use crate::pipeline::{LaneError, LaneSpec, PinPolicy, Reclaim, Refused, SpawnError, Wait};
+use crate::pipeline::{LaneError, LaneSpec, Reclaim, Refused, SpawnError, Wait};
 use crate::ring::{Full, RingError, RingOptions};
 
 #[test]
@@ -162,7 +163,7 @@ fn a_pool_smaller_than_the_ring_is_refused_on_overwrite() {
 
 #[test]
 fn two_spinning_threads_on_one_cpu_are_downgraded() {
-    let cpu = crate::pipeline::CpuMask::read().cpus().first().copied().unwrap_or(0);
+    let cpu = crate::machine::CpuMask::read().cpus().first().copied().unwrap_or(0);
     let spin = |name| StageSpec::thread(name).cpu(cpu).wait(Wait::Spin);
     let started = tiny_spec(4, vec![vec![spin("first"), spin("second")]]).start::<u64>().unwrap();
     let waits: Vec<Wait> = started.lane.shared.stages.iter().map(|stage| stage.wait).collect();
@@ -179,13 +180,13 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
         vec![(0..64).map(|n| StageSpec::thread(&n.to_string()).wait(Wait::Spin)).collect()],
     );
     let report = spec.wait(Wait::Spin).start::<u64>().unwrap().report;
-    let cpus = crate::pipeline::CpuMask::read().cpus().len().max(1);
+    let cpus = crate::machine::CpuMask::read().cpus().len().max(1);
     assert_eq!(report.downgrades.len(), 64 - (cpus - 1).min(64));
 }
 
 #[test]
 fn a_stage_on_the_lanes_cpu_never_spins() {
-    let cpu = crate::pipeline::CpuMask::read().cpus().first().copied().unwrap_or(0);
+    let cpu = crate::machine::CpuMask::read().cpus().first().copied().unwrap_or(0);
     let park = |name| StageSpec::thread(name).wait(Wait::Park);
     let stages = vec![vec![park("there").cpu(cpu), park("anywhere")]];
     let started = tiny_spec(4, stages).cpu(cpu, PinPolicy::Prefer).start::<u64>().unwrap();
@@ -220,7 +221,7 @@ fn a_lane_that_doesnt_start_leaves_its_thread_where_it_was() {
     let mask =
         || allowed().lines().find(|line| line.starts_with("Cpus_allowed_list")).map(str::to_owned);
     let before = mask();
-    let cpu = crate::pipeline::CpuMask::read().cpus()[0];
+    let cpu = crate::machine::CpuMask::read().cpus()[0];
     let pool = RingOptions { bytes: 1 << 45, ..tiny_pool() };
     let spec = LaneSpec::new(pool, 8).layer([StageSpec::inline("a")]).cpu(cpu, PinPolicy::Prefer);
     assert!(spec.start::<u64>().is_err(), "32 TiB");

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread;
 
 use proptest::prelude::*;
+use slipring_test_support::{is_filled, random_runs};
 
 use super::tiny_pool;
 use crate::pipeline::{
     Idle, Lane, LaneError, LaneSpec, Outcome, Polled, PublishRefusal, PushRefusal, READERS_MAX,
     Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, Started, View, Wait,
 };
-use crate::ring::model::{is_filled, random_runs};
 use crate::ring::{Full, PoolSlice, RingOptions};
 
 const SLOTS: usize = 8;

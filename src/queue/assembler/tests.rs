@@ -2,11 +2,11 @@
 //! at most one copy of it, and no large class for a small message.
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::{AssembleError, Assembler, Length, PooledBuf};
 use crate::class::{ClassPool, GetError};
 use crate::queue::tests::{in_use, tiny_pool};
-use crate::ring::model::random_runs;
 
 const MAX: usize = 5000;
 

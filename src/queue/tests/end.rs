@@ -150,8 +150,7 @@ fn the_error_of_a_close_that_came_too_late_is_dropped_outside_of_locks() {
 /// The other side keeps what it got, and the pool has no more.
 #[test]
 fn the_end_reaches_a_thread_that_waits_for_the_pool() {
-    const LONG: Duration =
-        Duration::from_secs(if option_env!("SLIPRING_HURRY").is_some() { 5 } else { 20 });
+    const LONG: Duration = slipring_test_support::patience(20);
     for timeout in [None, Some(2 * LONG)] {
         let pool = waiting_pool();
         let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 8, 1000);

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::super::end::{End, EnqueuerPanicked};
 use super::super::inlet::{Inlet, Refused, ends_from};
 use super::super::outlet::{Outlet, Taken};
 use super::super::ring::{Bound, Count, Ring, Weigh};
 use super::super::stats::QueueStats;
-use crate::ring::model::random_runs;
 
 /// A number, its weight, and a share in the count of those that are alive.
 struct Item(u32, usize, #[expect(dead_code, reason = "its count is looked at")] Arc<()>);

@@ -1,6 +1,6 @@
 use super::*;
 #[cfg(not(miri))]
-use crate::region::fake::FakeMachine;
+use crate::machine::fake::FakeMachine;
 
 #[cfg(not(miri))]
 const MIB: usize = 1 << 20;

@@ -1,6 +1,7 @@
 use super::*;
 #[cfg(not(miri))]
-use crate::region::machines::PAGE_BYTES;
+use crate::machine::fake::PAGE_BYTES;
+use crate::machine::page_bytes;
 
 #[test]
 fn a_base_is_aligned_to_its_page_kind() {
@@ -32,13 +33,13 @@ fn every_byte_can_be_written_and_read() {
 
 /// The lines of /proc/self/maps: addresses and rights.
 #[cfg(not(miri))]
-fn maps() -> Vec<(Span, String)> {
+fn maps() -> Vec<(Extent, String)> {
     let parse = |line: &str| {
         let (addresses, rest) = line.split_once(' ')?;
         let (first, end) = addresses.split_once('-')?;
         let first = usize::from_str_radix(first, 16).ok()?;
         let end = usize::from_str_radix(end, 16).ok()?;
-        Some((Span::new(first, end - first).ok()?, rest.get(..4)?.to_owned()))
+        Some((Extent::new(first, end - first).ok()?, rest.get(..4)?.to_owned()))
     };
     std::fs::read_to_string("/proc/self/maps").unwrap().lines().filter_map(parse).collect()
 }
@@ -50,7 +51,7 @@ fn guards_are_around_a_mapping() {
     let (range, maps) = (mapping.addresses(), maps());
     // Asked address by address, because the kernel merges the guards of neighbours.
     let rights = |at: usize| {
-        let one = Span::new(at, 1).unwrap();
+        let one = Extent::new(at, 1).unwrap();
         maps.iter().find(|(span, _)| span.overlaps(one)).map(|(_, rights)| rights.as_str())
     };
     assert_eq!(rights(range.offset() - 1), Some("---p"));
@@ -62,8 +63,7 @@ fn guards_are_around_a_mapping() {
 #[cfg(not(miri))]
 #[test]
 fn a_dropped_mapping_is_gone() {
-    // A length that nothing else in the process has: another thread may get the same addresses at
-    // once.
+    // A length that no other mapping has: another thread may get the same addresses immediately.
     let mapping = Mapping::new(PageKind::Small, 37 * page_bytes(), page_bytes()).unwrap();
     let range = mapping.addresses();
     assert!(maps().iter().any(|(span, _)| *span == range), "the range is a line of its own");
@@ -74,7 +74,7 @@ fn a_dropped_mapping_is_gone() {
 #[cfg(not(miri))]
 #[test]
 fn what_the_kernel_cannot_map_is_its_number() {
-    // More than any processor can address, however much is promised to whom.
+    // More than any processor can address, even with overcommit.
     let bytes = 1 << 62;
     assert_eq!(Mapping::new(PageKind::Small, bytes, page_bytes()).err(), Some(libc::ENOMEM));
     for page_bytes in PAGE_BYTES {
@@ -85,7 +85,7 @@ fn what_the_kernel_cannot_map_is_its_number() {
     }
 }
 
-/// On a machine with larger base pages everything lies on those, guards too.
+/// On a machine with larger base pages everything is a multiple of those, also the guards.
 #[cfg(not(miri))]
 #[test]
 fn larger_base_pages_are_kept_whole() {
@@ -97,7 +97,7 @@ fn larger_base_pages_are_kept_whole() {
                 "{kind} on {page_bytes}"
             );
             assert!(mapping.advise_part(Advice::DontDump, page_bytes, page_bytes).is_ok());
-            crate::region::touch::touch_by_loop(&mapping);
+            mapping.touch_by_loop();
         }
     }
 }
@@ -113,5 +113,4 @@ fn a_node_far_away_is_refused_and_not_written_past_the_mask() {
         // succeeds.
         assert!(mapping.bind(node, Tie::Preferred).is_err(), "node {node}");
     }
-    assert!(current_cpu().is_some());
 }

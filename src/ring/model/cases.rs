@@ -1,7 +1,9 @@
 //! The cases that have a name: one, full, wrap, too large, misaligned, held, gone.
 
+use slipring_test_support::is_filled;
+
 use super::super::{CastError, Full, RingError, RingOptions, RingPool};
-use super::{CHUNK, MAX, is_filled, tiny};
+use super::{CHUNK, MAX, tiny};
 use crate::region::Pages;
 use crate::ring::window::Blocked;
 

@@ -1,11 +1,11 @@
 //! Window and chunk by default, on machines made of files.
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::*;
-use crate::region::fake::FakeMachine;
-use crate::region::machines::topologies;
-use crate::ring::model::random_runs;
+use crate::machine::fake::FakeMachine;
+use crate::machine::fake::topologies;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;

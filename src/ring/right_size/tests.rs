@@ -2,12 +2,13 @@
 //! of the bare high water, are refused nowhere.
 
 use proptest::prelude::*;
+use slipring_test_support::random_runs;
 
 use super::*;
-use crate::region::Topology;
-use crate::region::machines::topologies;
+use crate::machine::Topology;
+use crate::machine::fake::topologies;
 use crate::ring::Full;
-use crate::ring::model::{CHUNK, MAX, Model, op, random_runs, tiny, tiny_options};
+use crate::ring::model::{CHUNK, MAX, Model, op, tiny, tiny_options};
 use crate::ring::options::Readers;
 
 /// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.

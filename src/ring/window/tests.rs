@@ -74,7 +74,7 @@ fn two_chunks_take_turns_and_one_restarts() {
 }
 
 proptest! {
-    #![proptest_config(crate::ring::model::random_runs())]
+    #![proptest_config(slipring_test_support::random_runs())]
 
     #[test]
     fn hands_out_only_free_chunks(

@@ -20,9 +20,9 @@ mod threads;
 
 use proptest::prelude::*;
 
-use crate::ring::model::random_runs;
 use draw::{Op, Then, Turn, op_from};
 use model::{Model, Shape};
+use slipring_test_support::random_runs;
 
 fn take<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
     (!from.is_empty()).then(|| from.swap_remove(pick % from.len()))

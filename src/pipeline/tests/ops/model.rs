@@ -8,13 +8,14 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use slipring_test_support::looks_after;
+
 use super::super::tiny_pool;
 use super::draw::{MAX, Turn};
 use super::payload::{Columns, Seen, Tag, assert_shows};
 use crate::pipeline::shared::LaneShared;
 use crate::pipeline::{Failure, Held, Lane, LaneSpec, PanicPolicy, Reclaim, Stage, StageSpec};
 use crate::region::Pages;
-use crate::ring::model::looks_after;
 use crate::ring::{
     FlightId, InFlight, PoolSlice, Received, Retained, RingOptions, RingPool, Sequence, Token,
 };
