@@ -1,6 +1,6 @@
-// Two designs as Go programs build them: a size-class pool over sync.Pool and a receive queue under a
-// mutex, with the standard library only. It runs the cases of slipring-compare's `class` and `queue`
-// under the same names, with the same operations, and prints lines of the same form.
+// Two designs as Go programs build them: a size-class pool over sync.Pool and a receive queue under
+// a mutex, with the standard library only. It runs the cases of slipring-compare's `class` and
+// `queue` under the same names, with the same operations, and prints lines of the same form.
 // scripts/go-compare runs it beside ours.
 package main
 
@@ -91,8 +91,8 @@ func getDrop(goroutines, ops int) (time.Duration, error) {
 	return elapsed, nil
 }
 
-// queue lets messages arrive in a packet buffer, enqueues them, and checks the number at head and tail
-// of each on another goroutine.
+// queue lets messages arrive in a packet buffer, enqueues them, and checks the number at head and
+// tail of each on another goroutine.
 func queue(messageBytes, ops int) (time.Duration, error) {
 	ring := newMutexQueue(new(sharedPool), messages, messages*messageBytes)
 	warm, finished := make(chan struct{}), make(chan error, 1)

@@ -2,14 +2,15 @@ package main
 
 import "sync"
 
-// A receive queue: a ring under a mutex with two condition variables, over a pool that all queues of a
-// connection share. The message is copied in under the lock.
+// A receive queue: a ring under a mutex with two condition variables, over a pool that all queues
+// of a connection share. The message is copied in under the lock.
 
 type sharedPool struct {
 	pool sync.Pool
 }
 
-// get returns a buffer of at least this many bytes. The pool holds pointers, so that nothing is boxed.
+// get returns a buffer of at least this many bytes. The pool holds pointers, so that nothing is
+// boxed.
 func (p *sharedPool) get(size int) *[]byte {
 	if found, ok := p.pool.Get().(*[]byte); ok && cap(*found) >= size {
 		*found = (*found)[:size]
@@ -65,8 +66,8 @@ func (r *mutexQueue) enqueue(message []byte) bool {
 	return true
 }
 
-// dequeue hands the oldest message out as a plain slice and advances; false once the queue is closed and
-// empty.
+// dequeue hands the oldest message out as a plain slice and advances; false once the queue is
+// closed and empty.
 func (r *mutexQueue) dequeue() ([]byte, bool) {
 	r.lock.Lock()
 	defer r.lock.Unlock()

@@ -13,7 +13,8 @@ pub use crate::report::Wrong;
 /// The cases and contenders of a run.
 #[derive(Args, Clone, Default)]
 pub struct Choice {
-    /// The cases and contenders that have targets, with fewer and shorter repeats; in under a minute
+    /// The cases and contenders that have targets, with fewer and shorter repeats; in under a
+    /// minute
     #[arg(long)]
     pub quick: bool,
     /// One JSON object per line instead of a table; lines that aren't results carry no `case`

@@ -1,9 +1,10 @@
 //! The heap: the program's allocator, which counts its calls on demand, and the allocators that
 //! contenders call explicitly.
 //!
-//! The counting allocator wraps glibc's for the whole program. A contender that allocates through it
-//! pays for one load and one branch that isn't taken, which is two of several dozen instructions. A
-//! contender that calls an allocator explicitly, by [`Block`], doesn't go through it.
+//! The counting allocator wraps glibc's for the whole program. A contender that allocates through
+//! it pays for one load and one branch that isn't taken, which is two of several dozen
+//! instructions. A contender that calls an allocator explicitly, by [`Block`], doesn't go through
+//! it.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -100,8 +101,8 @@ pub fn end() -> u64 {
     CALLS.load(Ordering::Relaxed)
 }
 
-/// How many calls asked for [`LARGE_BYTES`] or more since [`begin`]. A block that grows to that size
-/// counts each time it grows.
+/// How many calls asked for [`LARGE_BYTES`] or more since [`begin`]. A block that grows to that
+/// size counts each time it grows.
 pub fn large() -> u64 {
     LARGE.load(Ordering::Relaxed)
 }

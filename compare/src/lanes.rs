@@ -1,15 +1,15 @@
-//! Lanes on 1, 2, 4, 8 and 16 CPUs: the cost of one more lane to the others. Lanes share no state of
-//! ours, so any loss is due to the machine: caches, memory, clock.
+//! Lanes on 1, 2, 4, 8 and 16 CPUs: the cost of one more lane to the others. Lanes share no state
+//! of ours, so any loss is due to the machine: caches, memory, clock.
 //!
 //! ```text
 //!   lanes-inline-2     CPU 0: lane, which reads itself        CPU 1: lane, which reads itself
 //!   lanes-threads-2    CPU 0: lane ──▶ CPU 2: reader          CPU 1: lane ──▶ CPU 3: reader
 //! ```
 //!
-//! An event is a payload of 512 B, written whole and published 64 at a time into a ring of 4096. The
-//! reader checks its number and the sum of its words. Every lane is pinned to a CPU that no other one
-//! uses, maps its pool there, warms up, and waits for the others before the clock. Of two CPUs on one
-//! core only one is used.
+//! An event is a payload of 512 B, written whole and published 64 at a time into a ring of 4096.
+//! The reader checks its number and the sum of its words. Every lane is pinned to a CPU that no
+//! other one uses, maps its pool there, warms up, and waits for the others before the clock. Of two
+//! CPUs on one core only one is used.
 
 use std::fs;
 use std::hint::spin_loop;

@@ -1,11 +1,11 @@
 //! Rivals of slipring behind one trait per family, measured in one run.
 //!
 //! The contenders are in families: [`ring`] on one thread and on [`two_threads`], [`class`] and
-//! [`queue`]. A family is a folder of the same shape: `case.rs` says what is measured, `contender.rs`
-//! has the trait of its contenders, `harness.rs` verifies and times one of them, `run.rs` lists them and
-//! runs the cases, and `suite.rs` checks that every contender gives the right result and that
-//! defective ones don't pass. [`measure`] interleaves the repeats of all of them (A B C A B C ...).
-//! In every family `empty-harness` is the cost of the loop itself.
+//! [`queue`]. A family is a folder of the same shape: `case.rs` says what is measured,
+//! `contender.rs` has the trait of its contenders, `harness.rs` verifies and times one of them,
+//! `run.rs` lists them and runs the cases, and `suite.rs` checks that every contender gives the
+//! right result and that defective ones don't pass. [`measure`] interleaves the repeats of all of
+//! them (A B C A B C ...). In every family `empty-harness` is the cost of the loop itself.
 //!
 //! Nanoseconds are comparable only within one run, and only on a machine that does nothing else.
 
@@ -42,15 +42,16 @@ enum Bench {
     /// Allocate, write, keep `slots` payloads, release the oldest: on one thread, and with a reader
     /// on a second core
     Ring(ring::Options),
-    /// The cost of each ingredient of an operation: a plain ring, and one ingredient more on each rung
+    /// The cost of each ingredient of an operation: a plain ring, and one ingredient more on each
+    /// rung
     Ladder(Small),
     /// Payloads of one size in pools of 32 KiB to 2 GiB: 8 vectors of 128, one f32 stored in each
     FixedSize(Small),
-    /// Touched and untouched pools of 2 MiB to 2 GiB: the first lap through a pool, and the following
-    /// ones
+    /// Touched and untouched pools of 2 MiB to 2 GiB: the first lap through a pool, and the
+    /// following ones
     Pretouch(Small),
-    /// Lanes on 1, 2, 4, 8 and 16 cores, as far as the machine has them, with inline readers and with
-    /// readers on further cores
+    /// Lanes on 1, 2, 4, 8 and 16 cores, as far as the machine has them, with inline readers and
+    /// with readers on further cores
     Lanes(Small),
     /// Size-class pools: get and drop on one thread, on two, and across them
     Class(Timed),
@@ -61,8 +62,8 @@ enum Bench {
     /// Objects of a store, each in one piece of memory: with pooled buffers, without, and by
     /// object_store alone
     Objects(objects::Options),
-    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against simulated
-    /// stores of four shapes
+    /// Fixed part sizes and concurrencies beside those that the range engine chooses, against
+    /// simulated stores of four shapes
     ObjectsPace(pace::Options),
     /// One variant of `objects` in this process
     #[command(name = objects::VARIANT, hide = true)]

@@ -1,7 +1,8 @@
-//! Memory: pools for contenders that have none of their own, and the resident memory of the process.
+//! Memory: pools for contenders that have none of their own, and the resident memory of the
+//! process.
 //!
-//! A pool is one anonymous mapping on the pages of the plan, with every page touched, except for the
-//! bench that compares touched with untouched pools. It is the same for all contenders.
+//! A pool is one anonymous mapping on the pages of the plan, with every page touched, except for
+//! the bench that compares touched with untouched pools. It is the same for all contenders.
 
 #![allow(unsafe_code)]
 

@@ -8,8 +8,8 @@ use std::ops::DerefMut;
 
 use bytes::BytesMut;
 
-/// The seed of everything that is drawn before the clock: the same lists in every run, so that two
-/// runs differ by the machine only.
+/// All lists are drawn from this seed, the same ones in every run, so that two runs differ by the
+/// machine only.
 pub const SEED: u64 = 0x5eed_0f51;
 
 /// Numbers drawn from [`SEED`] by xorshift64, which is enough to keep a branch predictor from

@@ -1,5 +1,5 @@
-//! What a run prints: one JSON object per case and contender, or a table. The machine and the options
-//! are in a line without `case`. And how a run ends early.
+//! What a run prints: one JSON object per case and contender, or a table. The machine and the
+//! options are in a line without `case`. And how a run ends early.
 
 use std::fmt::Display;
 use std::fs;
@@ -110,8 +110,8 @@ impl Report {
         }
     }
 
-    /// Measures and reports a case of two threads, with the distance of the two CPUs before and after
-    /// it.
+    /// Measures and reports a case of two threads, with the distance of the two CPUs before and
+    /// after it.
     ///
     /// # Errors
     /// The measurement failed; the text names the case.

@@ -20,8 +20,8 @@ pub type Jemalloc = Direct<tikv_jemallocator::Jemalloc>;
 
 /// A block of exactly the payload's length for each get, freed by the drop.
 ///
-/// All three allocators are called explicitly, glibc too, so none pays for the program's allocator in
-/// between. A block may be freed on any thread; the cost of that is the allocator's.
+/// All three allocators are called explicitly, glibc too, so none pays for the program's allocator
+/// in between. A block may be freed on any thread; the cost of that is the allocator's.
 pub struct Direct<A: Named>(PhantomData<A>);
 
 impl<A: Named + Sync> Pool for Direct<A> {
@@ -65,8 +65,8 @@ impl<A: Named> Buffer for Block<A> {
 
 const PIECE_BYTES: usize = 2 << 10;
 
-/// `growable-vec`: a vector that grows as it is written, in pieces of 2 KiB, as in a reader that doesn't
-/// know the length. Its capacity doubles, and the written bytes move along.
+/// `growable-vec`: a vector that grows as it is written, in pieces of 2 KiB, as in a reader that
+/// doesn't know the length. Its capacity doubles, and the written bytes move along.
 ///
 /// It holds only written bytes, so it takes part where payloads are written whole.
 pub struct GrowableVec;

@@ -1,5 +1,5 @@
-//! What is measured: who drops, on how many threads, how large buffers are, what is written, how many
-//! are held. And the classes of the rivals that have any.
+//! What is measured: who drops, on how many threads, how large buffers are, what is written, how
+//! many are held. And the classes of the rivals that have any.
 
 use crate::measure::Rounds;
 use crate::payload::{Draw, Size, narrow};
@@ -24,7 +24,8 @@ pub fn each_class<T>(of: impl FnMut(usize) -> T) -> [T; CLASS_BYTES.len()] {
     CLASS_BYTES.map(of)
 }
 
-/// A new buffer of a class: initialised, and on pages of its own only if the allocator chooses them.
+/// A new buffer of a class: initialised, and on pages of its own only if the allocator chooses
+/// them.
 #[cold]
 pub fn fresh(class: usize) -> Box<[u8]> {
     vec![0; CLASS_BYTES[class]].into_boxed_slice()

@@ -37,8 +37,8 @@ pub trait Pool: Sized + Sync {
 pub trait Local {
     type Buffer: Buffer;
 
-    /// Gets `bytes`, 64 KiB at most, and writes them by `fill`. Mark it `#[inline(always)]`, as `put`,
-    /// so that no contender pays for a call that another doesn't.
+    /// Gets `bytes`, 64 KiB at most, and writes them by `fill`. Mark it `#[inline(always)]`, as
+    /// `put`, so that no contender pays for a call that another doesn't.
     fn get(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Self::Buffer, Exhausted>;
 
     /// Puts a buffer back, whichever thread got it.
@@ -50,9 +50,9 @@ pub trait Buffer: Send {
     /// Passes the payload to `check`; only its written part where the rest isn't initialised.
     fn read<R>(&self, check: impl FnOnce(&[u8]) -> R) -> R;
 
-    /// Makes the compiler assume that the payload is read, by [`std::hint::black_box`] on a pointer or
-    /// a key. Not on the buffer itself: that would force it into memory, and a guard of three words
-    /// would pay for what one of a single word doesn't.
+    /// Makes the compiler assume that the payload is read, by [`std::hint::black_box`] on a pointer
+    /// or a key. Not on the buffer itself: that would force it into memory, and a guard of three
+    /// words would pay for what one of a single word doesn't.
     fn be_seen(&self);
 }
 
@@ -67,8 +67,8 @@ impl Fill for Untouched {
     fn append(&self, _op: u64, _bytes: usize, _payload: &mut impl Growing) {}
 }
 
-/// A buffer of most rivals: a guard of their library over a class's memory, of which `bytes` are the
-/// payload.
+/// A buffer of most rivals: a guard of their library over a class's memory, of which `bytes` are
+/// the payload.
 pub struct Lent<G> {
     pub guard: G,
     bytes: usize,

@@ -11,12 +11,12 @@ use super::case::{CLASS_BYTES, class_of, each_class, fresh};
 use super::contender::{Buffer, Lent, Local, Pool};
 use crate::payload::{Exhausted, Fill};
 
-/// `sharded-slab`: a slab with a shard for each thread and a free list for the slots that other threads
-/// clear.
+/// `sharded-slab`: a slab with a shard for each thread and a free list for the slots that other
+/// threads clear.
 ///
-/// A slab hands out keys, and here a buffer is a key: it crosses threads, which the guard that writes
-/// can't. The guard writes the payload immediately and is dropped; a read looks the key up again, and
-/// the drop clears it. Clearing keeps the memory.
+/// A slab hands out keys, and here a buffer is a key: it crosses threads, which the guard that
+/// writes can't. The guard writes the payload immediately and is dropped; a read looks the key up
+/// again, and the drop clears it. Clearing keeps the memory.
 pub struct ShardedSlab {
     classes: [sharded_slab::Pool<Memory>; CLASS_BYTES.len()],
 }
@@ -92,8 +92,8 @@ impl<'a> Local for &'a ShardedSlab {
     }
 }
 
-/// `object-pool`: a vector under parking_lot's mutex. Its guard borrows the pool, which is its faster
-/// form.
+/// `object-pool`: a vector under parking_lot's mutex. Its guard borrows the pool, which is its
+/// faster form.
 pub struct ObjectPool {
     classes: [object_pool::Pool<Box<[u8]>>; CLASS_BYTES.len()],
 }
@@ -130,8 +130,8 @@ impl<'a> Local for &'a ObjectPool {
 /// The most buffers that a class keeps: more than any case has alive.
 const KEPT_MAX: usize = 1024;
 
-/// `opool`: a bounded lock-free queue of buffers. Its guard borrows the pool, which is its faster form;
-/// a buffer that the full queue refuses is freed.
+/// `opool`: a bounded lock-free queue of buffers. Its guard borrows the pool, which is its faster
+/// form; a buffer that the full queue refuses is freed.
 pub struct Opool {
     classes: [opool::Pool<Fresh, Box<[u8]>>; CLASS_BYTES.len()],
 }
@@ -179,8 +179,8 @@ impl<'a> Local for &'a Opool {
     }
 }
 
-/// `lockfree-object-pool`: its linear pool, a linked list of pages whose bits mark the free objects. A
-/// get looks for the first free bit from the list's head.
+/// `lockfree-object-pool`: its linear pool, a linked list of pages whose bits mark the free
+/// objects. A get looks for the first free bit from the list's head.
 pub struct LockfreeObjectPool {
     classes: [LinearObjectPool<Box<[u8]>>; CLASS_BYTES.len()],
 }

@@ -1,5 +1,5 @@
-//! `go-pool`: a size-class pool as Go programs build it from `sync.Pool`, and that pool itself, which
-//! the queue's `mutex-queue` uses too.
+//! `go-pool`: a size-class pool as Go programs build it from `sync.Pool`, and that pool itself,
+//! which the queue's `mutex-queue` uses too.
 
 use std::collections::VecDeque;
 use std::hint::{black_box, spin_loop};
@@ -16,11 +16,11 @@ const SHARDS: usize = 8;
 
 /// Go's `sync.Pool`, written anew as far as a thread can replace a processor of Go's runtime.
 ///
-/// A processor has a private slot, which it empties and fills without an atomic instruction, and a list
-/// whose head is its own and from whose tail other processors steal. Here a thread's [`Shard`] is the
-/// processor. The differences:
-/// - The private slot is in the thread's view; Go's runtime pins its thread to find it. That favours
-///   this emulation.
+/// A processor has a private slot, which it empties and fills without an atomic instruction, and a
+/// list whose head is its own and from whose tail other processors steal. Here a thread's [`Shard`]
+/// is the processor. The differences:
+/// - The private slot is in the thread's view; Go's runtime pins its thread to find it. That
+///   favours this emulation.
 /// - The list is under a mutex, which is rarely contended and waited for by spinning: two locked
 ///   instructions per access, where the runtime's own deque needs one.
 /// - The garbage collector's clearing of idle objects is missing. That favours this emulation too.
@@ -91,8 +91,8 @@ impl<T> Shard<'_, T> {
 }
 
 /// Acquires a lock that is held for some nanoseconds only, without ever sleeping for it: with two
-/// threads contending all the time, the system calls to sleep and wake would be most of the figure. The
-/// guarded value is whole whenever the lock is free, so a panic elsewhere does no harm.
+/// threads contending all the time, the system calls to sleep and wake would be most of the figure.
+/// The guarded value is whole whenever the lock is free, so a panic elsewhere does no harm.
 #[inline]
 pub fn lock_spinning<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     let mut rounds = 0u64;
@@ -114,14 +114,14 @@ pub fn lock_spinning<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
-/// `go-pool`: a size-class pool as a Go program builds it: one [`GoPool`] per class, and statistics in
-/// plain shared counters.
+/// `go-pool`: a size-class pool as a Go program builds it: one [`GoPool`] per class, and statistics
+/// in plain shared counters.
 ///
-/// An operation adds to five shared counters: a get to the gets and hits of the class and to those of
-/// all classes, a put to the puts of the class. A put boxes the buffer's header (three words), because
-/// the runtime's pool holds values of any type by pointer; a get unboxes it. In Go the collector frees
-/// headers, on another thread and later; here the get frees them, in the allocator's best case. Lengths
-/// are checked, so no buffer is put into a wrong class.
+/// An operation adds to five shared counters: a get to the gets and hits of the class and to those
+/// of all classes, a put to the puts of the class. A put boxes the buffer's header (three words),
+/// because the runtime's pool holds values of any type by pointer; a get unboxes it. In Go the
+/// collector frees headers, on another thread and later; here the get frees them, in the
+/// allocator's best case. Lengths are checked, so no buffer is put into a wrong class.
 pub struct ClassedGoPool {
     classes: [Class; CLASS_BYTES.len()],
     all: Counters,

@@ -1,5 +1,5 @@
-//! How a contender of `class` is verified and timed, each time built anew, with its threads. Repeats
-//! are interleaved by [`crate::measure`].
+//! How a contender of `class` is verified and timed, each time built anew, with its threads.
+//! Repeats are interleaved by [`crate::measure`].
 
 use super::case::{Case, Work, Written};
 use super::contender::{Marked, Pool, Untouched};

@@ -16,11 +16,11 @@ thread_local! {
     static FREE: RefCell<[Vec<Box<[u8]>>; CLASS_BYTES.len()]> = const { RefCell::new([const { Vec::new() }; CLASS_BYTES.len()]) };
 }
 
-/// `tls-vec`: the simple pool that a good programmer writes in an hour. A thread-local vector of buffers
-/// for each class, and a guard that pushes its buffer to the vector of the dropping thread.
+/// `tls-vec`: the simple pool that a good programmer writes in an hour. A thread-local vector of
+/// buffers for each class, and a guard that pushes its buffer to the vector of the dropping thread.
 ///
-/// A buffer dropped on another thread stays on that thread, whose vector is bounded: buffers above the
-/// bound are freed. So memory is flat across threads, and every get is an allocation there.
+/// A buffer dropped on another thread stays on that thread, whose vector is bounded: buffers above
+/// the bound are freed. So memory is flat across threads, and every get is an allocation there.
 pub struct TlsVec;
 
 /// Pushes its buffer to the vector of the thread that drops it.
@@ -89,8 +89,8 @@ impl Local for TlsVec {
         let class = class_of(bytes).ok_or(Exhausted)?;
         let memory = FREE.with(|free| free.borrow_mut()[class].pop());
         let mut memory = memory.unwrap_or_else(|| fresh(class));
-        // Written before the guard is made: if it were written through the guard, the compiler would
-        // keep the guard in memory because of a possible panic.
+        // Written before the guard is made: if it were written through the guard, the compiler
+        // would keep the guard in memory because of a possible panic.
         fill.fill(op, &mut memory[..bytes]);
         Ok(Lent::written(TlsGuard { memory }, bytes))
     }
@@ -104,9 +104,9 @@ impl Local for TlsVec {
     }
 }
 
-/// `mutex-pool`: a vector of buffers under a mutex for each class, and a guard that pushes its buffer
-/// back. The first pool that most programs have: correct on any thread, and every thread waits for
-/// every other.
+/// `mutex-pool`: a vector of buffers under a mutex for each class, and a guard that pushes its
+/// buffer back. The first pool that most programs have: correct on any thread, and every thread
+/// waits for every other.
 pub struct MutexPool {
     free: [Mutex<Vec<Box<[u8]>>>; CLASS_BYTES.len()],
 }
@@ -183,12 +183,13 @@ impl<'a> Local for &'a MutexPool {
     }
 }
 
-/// `free-list`: a free list for each size class, owned by its caller: a vector of buffers, popped and
-/// pushed by hand. The least that a pool with classes can cost. Each thread has lists of its own.
+/// `free-list`: a free list for each size class, owned by its caller: a vector of buffers, popped
+/// and pushed by hand. The least that a pool with classes can cost. Each thread has lists of its
+/// own.
 ///
-/// There is no guard, no thread-local lookup, no bound and no counter between the caller and the list.
-/// So the caller must not forget to put a buffer back, and a buffer that is dropped on another thread
-/// would stay there for ever: it takes no part across threads.
+/// There is no guard, no thread-local lookup, no bound and no counter between the caller and the
+/// list. So the caller must not forget to put a buffer back, and a buffer that is dropped on
+/// another thread would stay there for ever: it takes no part across threads.
 pub struct FreeList;
 
 #[derive(Default)]

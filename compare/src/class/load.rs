@@ -1,9 +1,9 @@
 //! The library's load test ([`LoadTest`]) as a command, which counts the calls of the heap too.
 //!
-//! A hit is a get that found a buffer with pages, as the pool counts it. The heap's calls are those of
-//! the program's allocator in any thread between warm-up and end; none is allowed, unless the test
-//! runs cold. The exit status is 0 if the test passed, 3 below the hit rate or with calls of the heap,
-//! 2 for invalid options, and 1 for a payload that isn't what was written.
+//! A hit is a get that found a buffer with pages, as the pool counts it. The heap's calls are those
+//! of the program's allocator in any thread between warm-up and end; none is allowed, unless the
+//! test runs cold. The exit status is 0 if the test passed, 3 below the hit rate or with calls of
+//! the heap, 2 for invalid options, and 1 for a payload that isn't what was written.
 
 use std::time::Duration;
 

@@ -8,15 +8,16 @@
 //! ```
 //!
 //! In a case named `untouched` nothing is written; in `whole` the payload is copied in from a warm
-//! buffer; in `held16` the newest 16 buffers are kept and the oldest is dropped; and for `mix` lengths
-//! are drawn before the clock: each class equally likely, and each length of the class too. Every
-//! contender gets the same lengths in the same order.
+//! buffer; in `held16` the newest 16 buffers are kept and the oldest is dropped; and for `mix`
+//! lengths are drawn before the clock: each class equally likely, and each length of the class too.
+//! Every contender gets the same lengths in the same order.
 //!
-//! Payloads are verified: whole ones in a pass before the clock, with several held, so that two owners
-//! of one buffer show; and after the clock those that are still held. In `cross-drop` the other thread
-//! checks each payload, also while the clock runs. `memory_bytes` is the growth of the process from
-//! before a contender was built to the end of its last repeat. `growth_bytes` of `cross-drop` is the
-//! growth between the warm-up and the end, in the worst repeat; it is zero if memory is flat.
+//! Payloads are verified: whole ones in a pass before the clock, with several held, so that two
+//! owners of one buffer show; and after the clock those that are still held. In `cross-drop` the
+//! other thread checks each payload, also while the clock runs. `memory_bytes` is the growth of the
+//! process from before a contender was built to the end of its last repeat. `growth_bytes` of
+//! `cross-drop` is the growth between the warm-up and the end, in the worst repeat; it is zero if
+//! memory is flat.
 //!
 //! # Who takes part
 //! | contender | a get | a drop |
@@ -33,10 +34,10 @@
 //! | `sharded-slab` | a slot of the thread's shard, found by its key | cleared by its key |
 //!
 //! # What is the same for all, and what isn't
-//! - Pools with classes have those of the wire table (2 to 64 KiB); direct allocations have the exact
-//!   length.
-//! - Pinning: the first thread is pinned to the first CPU that the process may use, the second to the
-//!   next, if the system allows it.
+//! - Pools with classes have those of the wire table (2 to 64 KiB); direct allocations have the
+//!   exact length.
+//! - Pinning: the first thread is pinned to the first CPU that the process may use, the second to
+//!   the next, if the system allows it.
 //! - A pool's buffers are initialised memory, as a network buffer must be. A direct allocation
 //!   initialises nothing, and only written bytes are read. That favours the allocators.
 //! - In `cross-drop` all contenders hand over by the same ring and wait in the same way, by the

@@ -43,8 +43,8 @@ fn no_room(op: u64, bytes: usize) -> String {
 /// The distance between the numbers of two threads' operations, so that no two write the same.
 const OPS_OF_THREAD: u64 = 1 << 40;
 
-/// Runs this many threads over one pool, each dropping what it got itself. The figure is the wall time
-/// divided by the operations of all.
+/// Runs this many threads over one pool, each dropping what it got itself. The figure is the wall
+/// time divided by the operations of all.
 pub fn own<C: Pool, F: Marked>(
     pool: &C,
     turn: &Turn<'_, F>,
@@ -172,7 +172,8 @@ impl<L: Local, F: Marked> Run<'_, L, F> {
         Ok(())
     }
 
-    /// Operations without a clock: each payload is checked when it is written and before it is dropped.
+    /// Operations without a clock: each payload is checked when it is written and before it is
+    /// dropped.
     fn checked(&mut self, ops: u64) -> Result<(), String> {
         for done in self.done..self.done + ops {
             let (op, bytes) = (self.first + done, self.length_of(done));
@@ -227,9 +228,9 @@ const RING: usize = 256;
 
 type BufferOf<'a, C> = <<C as Pool>::Local<'a> as Local>::Buffer;
 
-/// Runs two threads over one pool: one gets and writes, the other checks and drops. They hand over one
-/// by one, through the same ring for every contender. The clock stops when the last payload has been
-/// dropped.
+/// Runs two threads over one pool: one gets and writes, the other checks and drops. They hand over
+/// one by one, through the same ring for every contender. The clock stops when the last payload has
+/// been dropped.
 pub fn cross<C: Pool, F: Marked>(pool: &C, turn: &Turn<'_, F>) -> Result<Figures, String> {
     let (producer, consumer) = RingBuffer::new(RING);
     let (reader, tally) = Reader::new(Words::Number);

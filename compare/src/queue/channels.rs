@@ -1,5 +1,5 @@
-//! Channels of other crates that carry messages in buffers of slipring's class pool, or copied to the
-//! heap: those of [`crate::threads`], and tokio's.
+//! Channels of other crates that carry messages in buffers of slipring's class pool, or copied to
+//! the heap: those of [`crate::threads`], and tokio's.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -169,9 +169,9 @@ impl<C: Channel, M: Carried> Outlet for ChannelOutlet<C, M> {
     }
 }
 
-/// `tokio` and `tokio-parks`: tokio's bounded channel outside of a runtime, with messages in buffers of
-/// slipring's class pool, as `Bytes`. With `PARKS` both ends wait by the blocking calls, which park
-/// their thread.
+/// `tokio` and `tokio-parks`: tokio's bounded channel outside of a runtime, with messages in
+/// buffers of slipring's class pool, as `Bytes`. With `PARKS` both ends wait by the blocking calls,
+/// which park their thread.
 pub struct Tokio<const PARKS: bool> {
     pool: ClassPool,
     case: Case,

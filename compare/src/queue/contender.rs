@@ -46,15 +46,16 @@ pub trait Inlet {
 
 /// The end where messages come out.
 pub trait Outlet {
-    /// Dequeues until the queue is closed and drained. Checks each message, drops it, and counts it.
+    /// Dequeues until the queue is closed and drained. Checks each message, drops it, and counts
+    /// it.
     ///
     /// # Errors
     /// The queue ended with an error.
     fn dequeue_all(self, arrival: &impl Arrival, reader: Reader) -> Result<(), String>;
 }
 
-/// How a message is written where it arrives, and checked where it is dequeued: the number in the first
-/// and the last word under the clock, and in every word in the verified pass.
+/// How a message is written where it arrives, and checked where it is dequeued: the number in the
+/// first and the last word under the clock, and in every word in the verified pass.
 pub trait Arrival: Sync {
     fn write(&self, number: u64, message: &mut [u8]);
 
@@ -94,8 +95,8 @@ impl Arrival for Whole {
     }
 }
 
-/// `empty-harness`: the cost of a handover and of the check without a message, whose number goes through
-/// rtrb.
+/// `empty-harness`: the cost of a handover and of the check without a message, whose number goes
+/// through rtrb.
 pub struct EmptyHarness {
     ends: Mutex<Option<(Producer<u64>, Consumer<u64>)>>,
 }

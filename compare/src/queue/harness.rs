@@ -1,5 +1,5 @@
-//! How a contender of `queue` is verified and timed, each time built anew, with its threads. Repeats
-//! are interleaved by [`crate::measure`].
+//! How a contender of `queue` is verified and timed, each time built anew, with its threads.
+//! Repeats are interleaved by [`crate::measure`].
 
 use std::thread;
 use std::time::Instant;

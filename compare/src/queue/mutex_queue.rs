@@ -1,12 +1,12 @@
-//! `mutex-queue`: a receive queue as a Go program builds it: a ring under a mutex with two condition
-//! variables, over a pool that all queues share.
+//! `mutex-queue`: a receive queue as a Go program builds it: a ring under a mutex with two
+//! condition variables, over a pool that all queues share.
 //!
 //! Enqueue locks, gets a buffer from the pool, copies the message in, and puts it into the ring.
-//! Dequeue locks, hands the data out as a plain slice, and advances. The consumer then puts the buffer
-//! back. Close wakes all waiters and waits for nothing. The pool is `sync.Pool` ([`GoPool`]), without a
-//! boxed header: there too it holds a pointer. Waiters are counted, and a wake-up subtracts the waiter
-//! that it wakes, as Go's runtime does: one system call per wait, however many messages come before the
-//! waiter runs.
+//! Dequeue locks, hands the data out as a plain slice, and advances. The consumer then puts the
+//! buffer back. Close wakes all waiters and waits for nothing. The pool is `sync.Pool`
+//! ([`GoPool`]), without a boxed header: there too it holds a pointer. Waiters are counted, and a
+//! wake-up subtracts the waiter that it wakes, as Go's runtime does: one system call per wait,
+//! however many messages come before the waiter runs.
 //!
 //! Not emulated: a second dequeue before the first buffer is put back, which loses a buffer in the
 //! original. This consumer puts each buffer back before it dequeues the next.
@@ -19,8 +19,8 @@ use super::contender::{Arrival, Inlet, Outlet, Queue};
 use crate::class::{GoPool, Shard, lock_spinning};
 use crate::threads::{Idle, Patience, Reader, Tally};
 
-/// `mutex-queue`, and `mutex-queue-parks` where `PARKS` is true. With `PARKS` it sleeps for the lock and
-/// on the condition variables, as the design does; without, it spins for both.
+/// `mutex-queue`, and `mutex-queue-parks` where `PARKS` is true. With `PARKS` it sleeps for the
+/// lock and on the condition variables, as the design does; without, it spins for both.
 pub struct MutexQueue<const PARKS: bool> {
     ring: Mutex<Ring>,
     not_full: Condvar,

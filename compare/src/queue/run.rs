@@ -34,8 +34,8 @@ pub fn contenders() -> Vec<Runner> {
     ]
 }
 
-/// The contenders of a quick run, which have targets or are in one, and `mutex-queue` with its condition
-/// variable.
+/// The contenders of a quick run, which have targets or are in one, and `mutex-queue` with its
+/// condition variable.
 pub const QUICK: [&str; 7] = [
     "empty-harness",
     "slipring",

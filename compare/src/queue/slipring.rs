@@ -1,5 +1,5 @@
-//! slipring's receive queue over a class pool: messages that were received into a buffer of the pool
-//! and move in, or that the queue copies in.
+//! slipring's receive queue over a class pool: messages that were received into a buffer of the
+//! pool and move in, or that the queue copies in.
 
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::queue::{
@@ -29,7 +29,8 @@ impl Bounded {
     }
 }
 
-/// `slipring` and `slipring-parks`: messages move. With `PARKS` both ends wait by the blocking calls.
+/// `slipring` and `slipring-parks`: messages move. With `PARKS` both ends wait by the blocking
+/// calls.
 pub struct Slipring<const PARKS: bool>(Bounded);
 
 pub struct Moving<const PARKS: bool> {

@@ -1,5 +1,5 @@
-//! The suite that every contender of `queue` runs at a small size. Two defective contenders must not
-//! pass it.
+//! The suite that every contender of `queue` runs at a small size. Two defective contenders must
+//! not pass it.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

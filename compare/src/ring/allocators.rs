@@ -19,9 +19,9 @@ use crate::heap::{Block, Named};
 use crate::memory::advise_huge;
 use crate::payload::{Exhausted, Fill};
 
-/// `glibc`: the default allocator. Each operation makes a vector with the payload's capacity, which is
-/// freed when its entry is replaced. No pool and no limit, and the only contender whose payloads may
-/// live as long as they like and on any thread.
+/// `glibc`: the default allocator. Each operation makes a vector with the payload's capacity, which
+/// is freed when its entry is replaced. No pool and no limit, and the only contender whose payloads
+/// may live as long as they like and on any thread.
 pub struct Glibc {
     entries: Vec<Vec<u8>>,
 }
@@ -108,8 +108,8 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// on any thread.
 ///
 /// A block is used again when all of its payloads are gone and nothing else was reserved meanwhile;
-/// otherwise a new one comes from the default allocator. So no pool can be full, and a block's memory
-/// is freed only after its last payload.
+/// otherwise a new one comes from the default allocator. So no pool can be full, and a block's
+/// memory is freed only after its last payload.
 pub struct BytesBlocks {
     block: BytesMut,
     block_bytes: usize,
@@ -170,13 +170,14 @@ impl Contender for BytesBlocks {
 
 const ALIGN_BYTES: usize = 64;
 
-/// `bump-two-arenas`: two bumpalo arenas, used in turn, one per lap. While one holds the payloads of
-/// this lap, the entries of the lap before are replaced one by one. When the lap ends none of them is
-/// left, so their arena is reset as a whole. Nothing is released by itself, which makes it fast, and
-/// nothing can be kept longer than a lap.
+/// `bump-two-arenas`: two bumpalo arenas, used in turn, one per lap. While one holds the payloads
+/// of this lap, the entries of the lap before are replaced one by one. When the lap ends none of
+/// them is left, so their arena is reset as a whole. Nothing is released by itself, which makes it
+/// fast, and nothing can be kept longer than a lap.
 ///
-/// Each arena holds a lap of largest payloads, so in a pool that just fits this contender uses twice
-/// the memory of the others. An entry is the place and length of a payload in one of the arenas.
+/// Each arena holds a lap of largest payloads, so in a pool that just fits this contender uses
+/// twice the memory of the others. An entry is the place and length of a payload in one of the
+/// arenas.
 pub struct BumpTwoArenas {
     arenas: [Bump; 2],
     /// The arena of this lap.

@@ -1,11 +1,11 @@
-//! `arc-ring` and `static-ring`: rings without chunks, whose slices advance a shared read cursor when
-//! they are dropped. They are the designs that this library's ring replaces (docs/ORIGINS.md),
+//! `arc-ring` and `static-ring`: rings without chunks, whose slices advance a shared read cursor
+//! when they are dropped. They are the designs that this library's ring replaces (docs/ORIGINS.md),
 //! written anew.
 //!
 //! Two things differ from the originals. A payload that doesn't fit before the end of the region
 //! skips the bytes that are left there. The original never released these bytes and stayed full for
-//! ever; here the slice carries them and releases them when it is dropped. And a slice holds offsets
-//! instead of a pointer, which costs a bounds check and needs no unsafe code.
+//! ever; here the slice carries them and releases them when it is dropped. And a slice holds
+//! offsets instead of a pointer, which costs a bounds check and needs no unsafe code.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -18,12 +18,13 @@ use super::contender::Contender;
 use crate::memory::mapped_on;
 use crate::payload::{Exhausted, Fill};
 
-/// `arc-ring`: a ring whose slices hold an `Arc` of the read cursor, as [`CountedRing`] describes it.
+/// `arc-ring`: a ring whose slices hold an `Arc` of the read cursor, as [`CountedRing`] describes
+/// it.
 pub type ArcRing = CountedRing<true>;
 
 /// One mapped region, a plain write position, a read cursor that each dropped slice advances by
-/// `fetch_add` through its own `Arc`, and `%` for the place of a position. Slices are dropped in the
-/// order of their allocation.
+/// `fetch_add` through its own `Arc`, and `%` for the place of a position. Slices are dropped in
+/// the order of their allocation.
 ///
 /// `GIVES_PADDING_BACK` is false for a defective form that a test shows: see the module.
 pub struct CountedRing<const GIVES_PADDING_BACK: bool> {

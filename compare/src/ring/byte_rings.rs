@@ -1,5 +1,5 @@
-//! Rings of bytes from three crates: bbqueue, rtrb and ringbuf. Each holds the payloads in order; the
-//! entries that name them are emulated.
+//! Rings of bytes from three crates: bbqueue, rtrb and ringbuf. Each holds the payloads in order;
+//! the entries that name them are emulated.
 
 #![allow(unsafe_code)]
 
@@ -41,8 +41,8 @@ impl Storage for Mapped {
     }
 }
 
-/// `bbqueue`: a ring of contiguous grants for one producer and one consumer; here one thread is both.
-/// It handles the padding at the end of its buffer itself.
+/// `bbqueue`: a ring of contiguous grants for one producer and one consumer; here one thread is
+/// both. It handles the padding at the end of its buffer itself.
 ///
 /// What is emulated: it has no handle on bytes that are committed and not yet released. So an entry
 /// keeps their place, and its replacement releases the oldest bytes by their number.
@@ -104,9 +104,10 @@ impl Contender for BbQueue {
 /// `rtrb`: a ring of elements for one producer and one consumer, with bytes as elements; here one
 /// thread is both.
 ///
-/// What is emulated: a payload in one piece (where the end of the ring would split it, the bytes left
-/// there are committed as padding), and holding committed bytes (an entry keeps their number and their
-/// place in the stream of bytes, and its replacement releases the oldest bytes by their number).
+/// What is emulated: a payload in one piece (where the end of the ring would split it, the bytes
+/// left there are committed as padding), and holding committed bytes (an entry keeps their number
+/// and their place in the stream of bytes, and its replacement releases the oldest bytes by their
+/// number).
 ///
 /// An entry is a place in the stream of bytes.
 pub struct Rtrb {
@@ -119,7 +120,8 @@ pub struct Rtrb {
 }
 
 impl Rtrb {
-    /// Commits the next payload and the padding before it. Returns the payload's place in the stream.
+    /// Commits the next payload and the padding before it. Returns the payload's place in the
+    /// stream.
     #[inline(always)]
     fn push(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Held, ChunkError> {
         let mut padding = 0;
@@ -197,9 +199,10 @@ impl Contender for Rtrb {
 
 /// `ringbuf`: a ring of elements, with bytes as elements, in its form for one thread (`LocalRb`).
 ///
-/// What is emulated: a payload in one piece (where the end of the ring would split it, the bytes left
-/// there are committed as padding), and holding committed bytes (an entry keeps their number and their
-/// place in the stream of bytes, and its replacement releases the oldest bytes by their number).
+/// What is emulated: a payload in one piece (where the end of the ring would split it, the bytes
+/// left there are committed as padding), and holding committed bytes (an entry keeps their number
+/// and their place in the stream of bytes, and its replacement releases the oldest bytes by their
+/// number).
 ///
 /// An entry is a place in the stream of bytes.
 pub struct Ringbuf {

@@ -41,8 +41,8 @@ pub enum Payload {
     Mixed,
     /// Always this many vectors.
     Vectors(usize),
-    /// Always this many bytes: for strides that are multiples of 4096, which map to the same sets of
-    /// the cache.
+    /// Always this many bytes: for strides that are multiples of 4096, which map to the same sets
+    /// of the cache.
     Bytes(usize),
 }
 
@@ -66,8 +66,8 @@ pub enum Order {
     Random,
 }
 
-/// One case. Its name describes it completely: `touch8-mix-16x1024-fit` is 1 to 8 vectors of dimension 16,
-/// 1024 slots.
+/// One case. Its name describes it completely: `touch8-mix-16x1024-fit` is 1 to 8 vectors of
+/// dimension 16, 1024 slots.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub written: Written,
@@ -159,8 +159,8 @@ impl Case {
         }
     }
 
-    /// How much of the rounds this case gets: large payloads get fewer operations, so that no repeat
-    /// takes much longer than the others.
+    /// How much of the rounds this case gets: large payloads get fewer operations, so that no
+    /// repeat takes much longer than the others.
     pub fn rounds(&self, rounds: &Rounds) -> Rounds {
         let within = |ops: u64, bytes: usize| ops.min((bytes / self.mean_bytes()) as u64);
         let ops = match self.written {
@@ -200,9 +200,9 @@ const SLOTS: usize = 1024;
 
 /// The pool for releases in random order: the smallest power of two in which our pool never refuses
 /// a payload. There it needs several times the live bytes, because a chunk is reclaimed only after
-/// its last slice. With 288 KiB alive on average, two million operations need at most 3 MiB with the
-/// default chunks and 3.5 MiB with chunks of 256 KiB; a pool of 2 MiB refuses with every chunk size
-/// from 64 KiB on.
+/// its last slice. With 288 KiB alive on average, two million operations need at most 3 MiB with
+/// the default chunks and 3.5 MiB with chunks of 256 KiB; a pool of 2 MiB refuses with every chunk
+/// size from 64 KiB on.
 const RANDOM_ORDER_POOL_BYTES: usize = 4 << 20;
 
 /// A series of cases that differ by one size, for a plot.

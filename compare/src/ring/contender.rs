@@ -1,8 +1,8 @@
 //! The trait of all contenders on one thread, and the empty one.
 //!
 //! A contender is built with all of its memory touched, runs operations (`put`), shows the payload
-//! of an entry (`verify_slot`), and is dropped. It owns the array of entries, because it decides what
-//! an entry holds: a counted handle, an index, or integers only.
+//! of an entry (`verify_slot`), and is dropped. It owns the array of entries, because it decides
+//! what an entry holds: a counted handle, an index, or integers only.
 
 use std::hint::black_box;
 
@@ -35,10 +35,10 @@ pub trait Contender: Sized {
     fn memory_bytes(&self) -> usize;
 
     /// One operation: allocates `bytes`, writes them by `fill`, stores the payload in `entry`, and
-    /// releases the entry's previous payload. Entries come in order (0, 1 ... slots - 1, 0), or after
-    /// a first lap in any order if [`Contender::ANY_ORDER`] is true. Mark it `#[inline(always)]`: it
-    /// has a caller for each order and way of writing, and otherwise the compiler makes some
-    /// contenders pay for a call.
+    /// releases the entry's previous payload. Entries come in order (0, 1 ... slots - 1, 0), or
+    /// after a first lap in any order if [`Contender::ANY_ORDER`] is true. Mark it
+    /// `#[inline(always)]`: it has a caller for each order and way of writing, and otherwise the
+    /// compiler makes some contenders pay for a call.
     fn put(
         &mut self,
         entry: usize,

@@ -6,9 +6,10 @@
 //!   entries: half of what the pool holds, from 4 to 1024
 //! ```
 //!
-//! What this operation leaves out: nothing is published, nothing is read, 4 of 4096 bytes are written,
-//! all payloads have one size, and few are alive. Memory is touched before the clock. A contender
-//! without room for its entries is reported as skipped; these pools have room for all of them.
+//! What this operation leaves out: nothing is published, nothing is read, 4 of 4096 bytes are
+//! written, all payloads have one size, and few are alive. Memory is touched before the clock. A
+//! contender without room for its entries is reported as skipped; these pools have room for all of
+//! them.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -45,8 +46,8 @@ impl Fill for OneF32 {
     }
 }
 
-/// One contender: its name, and a function that runs one repeat in a pool and returns nanoseconds per
-/// operation and the contender's memory.
+/// One contender: its name, and a function that runs one repeat in a pool and returns nanoseconds
+/// per operation and the contender's memory.
 type Run = (&'static str, fn(&Plan, u64) -> Result<(f64, usize), String>);
 
 fn runs() -> [Run; 4] {

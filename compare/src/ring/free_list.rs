@@ -9,8 +9,8 @@ use crate::payload::{Exhausted, Fill};
 
 /// `free-list`: the pool cut into buffers of the largest size, with their numbers on a stack. Most
 /// programs write this first, and it is hard to beat while payloads are alike: the newest released
-/// buffer is used next, so the working set is what is alive, in any pool. Its price is memory: every
-/// payload occupies the largest size.
+/// buffer is used next, so the working set is what is alive, in any pool. Its price is memory:
+/// every payload occupies the largest size.
 ///
 /// An entry is the number of a buffer and the length of its payload.
 pub struct FreeList {
@@ -76,10 +76,10 @@ const LENGTH_BYTES: usize = size_of::<u64>();
 /// Slots start on a cache line, as events that are padded against false sharing do.
 const ALIGN_BYTES: usize = 64;
 
-/// `inline-slots`: slots with a buffer of the largest size inside, as in a ring of fixed-size events.
-/// Nothing is allocated and nothing is released, because the new payload overwrites the old one. Its
-/// price is that of the free list and more: a payload exists only in its slot and only until the slot
-/// is written again, so it is never alive together with the one that replaces it.
+/// `inline-slots`: slots with a buffer of the largest size inside, as in a ring of fixed-size
+/// events. Nothing is allocated and nothing is released, because the new payload overwrites the old
+/// one. Its price is that of the free list and more: a payload exists only in its slot and only
+/// until the slot is written again, so it is never alive together with the one that replaces it.
 ///
 /// An entry is a slot: a length and a buffer.
 pub struct InlineSlots {

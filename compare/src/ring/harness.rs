@@ -82,8 +82,8 @@ fn run<'a, C: Contender, E: Entries<'a>, F: Fill>(
     ops: u64,
     fill: &F,
 ) -> Result<(), Failure> {
-    // A copy, so that the loop keeps it in registers: three stores per operation would hide those of
-    // the contenders.
+    // A copy, so that the loop keeps it in registers: three stores per operation would hide those
+    // of the contenders.
     let mut at = *position;
     for _ in 0..ops {
         let (op, entry, bytes) = at.next();
@@ -103,8 +103,8 @@ fn verify<C: Contender>(setting: &Setting, ops: u64) -> Result<(), Failure> {
     }
 }
 
-/// Writes whole payloads and reads every byte of each one back just before its entry is replaced, or
-/// at the end.
+/// Writes whole payloads and reads every byte of each one back just before its entry is replaced,
+/// or at the end.
 fn verify_in<'a, C: Contender, E: Entries<'a>>(
     plan: &Plan,
     drawn: &'a Drawn,

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The last rung is `arc-ring` again, built from the same parts as the others, so that each rung
-//! differs from the one below only by its ingredient. No rung has chunks or a window: they release in
-//! order, and step through all of a pool that is larger than the cache.
+//! differs from the one below only by its ingredient. No rung has chunks or a window: they release
+//! in order, and step through all of a pool that is larger than the cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,7 +61,8 @@ trait Held {
     fn release(self, cursor: &mut Self::Cursor);
 }
 
-/// The place of a payload, and the bytes that its release frees: its own and the padding before them.
+/// The place of a payload, and the bytes that its release frees: its own and the padding before
+/// them.
 struct Range {
     offset: usize,
     bytes: usize,
@@ -158,8 +159,8 @@ impl Held for Added {
     }
 }
 
-/// Releases itself when dropped, through its own reference to the cursor: three locked instructions in
-/// its life.
+/// Releases itself when dropped, through its own reference to the cursor: three locked instructions
+/// in its life.
 struct Slice {
     range: Range,
     cursor: Arc<AtomicU64>,

@@ -1,5 +1,5 @@
-//! Ring pools beside their rivals, on one thread: allocate, write, keep `slots` payloads, release the
-//! oldest or any.
+//! Ring pools beside their rivals, on one thread: allocate, write, keep `slots` payloads, release
+//! the oldest or any.
 //!
 //! ```text
 //!   sizes drawn before the clock:   288 64 512 128 ...

@@ -26,13 +26,13 @@ fn ring_pool(plan: &Plan) -> Result<RingPool, String> {
     RingPool::new(&options).map_err(|error| error.to_string())
 }
 
-/// `slipring`: our pool by the slot path, as a lane uses it: reserve, write, push. An entry holds the
-/// integers that a slot of a lane's ring holds. The pool protects the newest `slots` payloads:
+/// `slipring`: our pool by the slot path, as a lane uses it: reserve, write, push. An entry holds
+/// the integers that a slot of a lane's ring holds. The pool protects the newest `slots` payloads:
 /// putting operation i into its entry releases sequence i - slots by count, and nothing is dropped.
 ///
 /// Sequences are released in order only. A user of a lane who releases payloads in any order keeps
-/// their slices instead of pushing them. So where releases come in random order, the name `slipring`
-/// means the same pool with kept slices, which is `slipring-raii`.
+/// their slices instead of pushing them. So where releases come in random order, the name
+/// `slipring` means the same pool with kept slices, which is `slipring-raii`.
 pub struct Slipring {
     pool: RingPool,
     entries: Vec<Option<Pushed>>,

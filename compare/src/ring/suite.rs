@@ -1,5 +1,5 @@
-//! The suite that every contender runs, at sizes where wrap, full and the end of a lap come every few
-//! operations. Two defective contenders must not pass it.
+//! The suite that every contender runs, at sizes where wrap, full and the end of a lap come every
+//! few operations. Two defective contenders must not pass it.
 
 use super::arc_ring::CountedRing;
 use super::case::{Case, Drawn, Order, Plan, Pool, Sweep, Written, all, swept};
@@ -96,9 +96,9 @@ fn a_contender_that_releases_in_any_order_keeps_its_payloads() {
 
 #[test]
 fn every_contender_refuses_before_it_overwrites() {
-    // Pools from two largest payloads for eight entries to nearly enough, and many short runs, since
-    // each ends at its first refusal: the live payloads, the padding and the next payload meet the
-    // end of the pool in every proportion.
+    // Pools from two largest payloads for eight entries to nearly enough, and many short runs,
+    // since each ends at its first refusal: the live payloads, the padding and the next payload
+    // meet the end of the pool in every proportion.
     for pool_bytes in (1024..4608).step_by(192) {
         let case = case(16, 8, pool_bytes);
         let sizes = case.drawn().sizes;

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::reader::{Idle, Patience, Tally};
 
-/// One library's bounded channel between two threads. Neither end ever parks: a full channel is tried
-/// again by [`Patience`], an empty one by [`Idle`].
+/// One library's bounded channel between two threads. Neither end ever parks: a full channel is
+/// tried again by [`Patience`], an empty one by [`Idle`].
 pub trait Channel: 'static {
     /// The contender's name when our chunks carry the payloads.
     const NAME: &'static str;
@@ -19,8 +19,8 @@ pub trait Channel: 'static {
     /// A channel for `slots` messages, allocated in full.
     fn bounded<T: Send + 'static>(slots: usize) -> (Self::Sender<T>, Self::Receiver<T>);
 
-    /// Makes a message for each number and sends it: as one batch where the library has one, else one
-    /// by one.
+    /// Makes a message for each number and sends it: as one batch where the library has one, else
+    /// one by one.
     ///
     /// # Errors
     /// `make` failed, or the receiver has gone.
@@ -195,8 +195,8 @@ const BATCH_MAX: usize = slipring::pipeline::BATCH_DEFAULT;
 /// `rtrb`: a wait-free ring for one producer and one consumer, and the only rival that publishes a
 /// batch by one store.
 ///
-/// Batch 1 is a `push`. A larger batch waits until the ring has room for all of it, is written into a
-/// chunk of the ring, and becomes visible by one store. The reader reads up to 256 messages, as a
+/// Batch 1 is a `push`. A larger batch waits until the ring has room for all of it, is written into
+/// a chunk of the ring, and becomes visible by one store. The reader reads up to 256 messages, as a
 /// stage does, and frees their slots by one store.
 pub struct Rtrb;
 
@@ -234,8 +234,8 @@ impl Channel for Rtrb {
             }
         });
         loop {
-            // It reads the consumer's position only if the cached one leaves too little room; asking
-            // for the free slots first would read it every time.
+            // It reads the consumer's position only if the cached one leaves too little room;
+            // asking for the free slots first would read it every time.
             match producer.write_chunk_uninit(count) {
                 Ok(chunk) => {
                     chunk.fill_from_iter(messages);

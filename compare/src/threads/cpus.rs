@@ -17,8 +17,8 @@ pub struct Cpus {
 }
 
 impl Cpus {
-    /// Both on the first CPU that this process may use: for a case of one thread on a machine without a
-    /// second CPU.
+    /// Both on the first CPU that this process may use: for a case of one thread on a machine
+    /// without a second CPU.
     pub fn one() -> Self {
         let cpu = CpuMask::read().cpus().first().copied().unwrap_or(0);
         Self { publisher: cpu, reader: cpu }
@@ -37,8 +37,8 @@ impl Cpus {
         self.pin(0)
     }
 
-    /// Pins the calling thread: thread 0 to the first CPU, any other to the second. A refused pin slows
-    /// every contender alike.
+    /// Pins the calling thread: thread 0 to the first CPU, any other to the second. A refused pin
+    /// slows every contender alike.
     pub fn pin(self, thread: usize) -> Result<(), String> {
         let cpu = if thread == 0 { self.publisher } else { self.reader };
         pin_current(cpu, PinPolicy::Prefer).map(|_granted| ()).map_err(|error| error.to_string())
@@ -96,8 +96,8 @@ fn await_value(line: &Line, value: u64) -> bool {
 /// Nanoseconds of a round trip of a word between the two CPUs, as a mean of thousands.
 ///
 /// Virtual CPUs move. On the machines of our records a round trip takes one of two times, and the
-/// figures of two threads follow it. So it is measured before and after each case, and a record shows
-/// in which state it was taken.
+/// figures of two threads follow it. So it is measured before and after each case, and a record
+/// shows in which state it was taken.
 pub fn round_trip_ns(cpus: Cpus) -> Result<f64, String> {
     let (there, back) = (Arc::<Line>::default(), Arc::<Line>::default());
     let (to, fro) = (Arc::clone(&there), Arc::clone(&back));

@@ -1,5 +1,5 @@
-//! What the families on two threads share: the two CPUs and their distance, the waiting publisher and
-//! the checking reader, and the channels of other crates.
+//! What the families on two threads share: the two CPUs and their distance, the waiting publisher
+//! and the checking reader, and the channels of other crates.
 
 mod channel;
 mod cpus;

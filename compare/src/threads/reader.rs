@@ -1,5 +1,5 @@
-//! The reader of a run on two threads, its tally, and how both sides wait: by spinning, without ever
-//! sleeping.
+//! The reader of a run on two threads, its tally, and how both sides wait: by spinning, without
+//! ever sleeping.
 
 use std::hint::spin_loop;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use slipring::pipeline::Wait;
 #[derive(Default)]
 pub struct Tally {
     read: Line,
-    /// One more than the number of the first payload that wasn't what was published; 0 if there is none.
+    /// One more than the number of the first payload that wasn't what was published; 0 if there is
+    /// none.
     first_wrong: AtomicU64,
     /// Its thread has ended or panicked.
     has_gone: AtomicBool,
@@ -48,8 +49,8 @@ impl Tally {
     }
 }
 
-/// The reader: it adds up a payload's words and checks number and sum, the same for every contender.
-/// When dropped, it marks its tally as ended.
+/// The reader: it adds up a payload's words and checks number and sum, the same for every
+/// contender. When dropped, it marks its tally as ended.
 pub struct Reader {
     tally: Arc<Tally>,
     read: u64,
@@ -132,8 +133,8 @@ const STALLED: Duration =
 /// Rounds between two looks: more than any wait for a running reader takes.
 const ROUNDS: u64 = 1 << 12;
 
-/// One wait of the publisher for its reader: it spins, and looks from time to time whether the reader
-/// still makes progress. Made for each wait; it costs nothing until the first look.
+/// One wait of the publisher for its reader: it spins, and looks from time to time whether the
+/// reader still makes progress. Made for each wait; it costs nothing until the first look.
 #[derive(Default)]
 pub struct Patience {
     rounds: u64,
@@ -177,8 +178,8 @@ impl Patience {
     }
 }
 
-/// An idle reader's wait. It is the library's own, for all contenders: at batch 1, how often a reader
-/// looks at a line that its writer is about to write matters more than which queue it is.
+/// An idle reader's wait. It is the library's own, for all contenders: at batch 1, how often a
+/// reader looks at a line that its writer is about to write matters more than which queue it is.
 pub struct Idle {
     idle: slipring::pipeline::Idle,
     rounds: u64,

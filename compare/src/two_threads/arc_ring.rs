@@ -1,11 +1,11 @@
-//! `arc-ring` over a disruptor: a slot holds a slice with an `Arc` of the read cursor, and publishing
-//! into the slot a lap later drops it. As in the contender on one thread, the slice carries the
-//! padding before it and releases it too.
+//! `arc-ring` over a disruptor: a slot holds a slice with an `Arc` of the read cursor, and
+//! publishing into the slot a lap later drops it. As in the contender on one thread, the slice
+//! carries the padding before it and releases it too.
 //!
 //! Its reader waits by the disruptor's own strategy, one spin hint per look
 //! (`BusySpinWithSpinLoopHint`). `arc-ring-patient` waits as all others do here, by the library's
-//! [`slipring::pipeline::Idle`]. The difference between the two is the part of waiting in the figures
-//! at batch 1; what remains is the design.
+//! [`slipring::pipeline::Idle`]. The difference between the two is the part of waiting in the
+//! figures at batch 1; what remains is the design.
 
 #![allow(unsafe_code)]
 

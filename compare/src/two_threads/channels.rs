@@ -55,8 +55,8 @@ impl<C: Channel> TwoThreads for OverChunks<C> {
 
 /// A channel of heap vectors: the publisher allocates one for each payload, the reader frees it.
 ///
-/// The allocator is the program's, glibc's. Freeing memory on another thread than the allocating one is
-/// its slow case, and the usual case of a program that sends vectors.
+/// The allocator is the program's, glibc's. Freeing memory on another thread than the allocating
+/// one is its slow case, and the usual case of a program that sends vectors.
 pub struct OverVecs<C: Channel> {
     sender: C::Sender<Vec<u8>>,
     reader: JoinHandle<()>,

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Chunk and window have the defaults of a lane with a reader on another thread, which a pool alone
-//! wouldn't choose. The reader stores the count plainly and the publisher loads it once per chunk, so
-//! neither pays for a locked instruction.
+//! wouldn't choose. The reader stores the count plainly and the publisher loads it once per chunk,
+//! so neither pays for a locked instruction.
 //!
 //! Promises: no span is read after its memory can be written again. Doesn't: serve several readers,
 //! because the count is one reader's.
@@ -92,8 +92,8 @@ pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
     Ok((chunks, spans))
 }
 
-/// A pool with the defaults of a lane that is read on another core, for a machine with this much shared
-/// cache.
+/// A pool with the defaults of a lane that is read on another core, for a machine with this much
+/// shared cache.
 fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
     let options = RingOptions {
         bytes: case.pool_bytes,
@@ -201,8 +201,8 @@ mod tests {
     fn nothing_is_written_again_before_it_is_read() {
         let (mut chunks, mut spans) = chunks(&TINY).unwrap();
         let (mut made, mut held, mut read) = (0, VecDeque::new(), 0);
-        // As many spans as the pool has room for; then some of them are read, each time another share
-        // of the live ones.
+        // As many spans as the pool has room for; then some of them are read, each time another
+        // share of the live ones.
         for some in [1, 7, 16, 3, 9, 2, 15] {
             chunks.look();
             while let Ok(span) = chunks.try_put(made, &Pattern) {

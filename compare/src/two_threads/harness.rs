@@ -1,5 +1,5 @@
-//! How a contender on two threads is verified and timed, each time built anew on a thread of its own,
-//! so that its pinning ends with that thread. Repeats are interleaved by [`crate::measure`].
+//! How a contender on two threads is verified and timed, each time built anew on a thread of its
+//! own, so that its pinning ends with that thread. Repeats are interleaved by [`crate::measure`].
 
 use std::sync::Arc;
 use std::thread;

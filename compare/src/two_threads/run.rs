@@ -11,7 +11,8 @@ use crate::measure::Rounds;
 use crate::report::Report;
 use crate::threads::{Cpus, Crossbeam, Flume, Kanal, Rtrb, StdMpsc};
 
-/// The contenders in the order of a round; the quick ones are those that targets are measured against.
+/// The contenders in the order of a round; the quick ones are those that targets are measured
+/// against.
 pub fn contenders(quick: bool) -> Vec<Runner> {
     if quick {
         return vec![

@@ -140,8 +140,8 @@ impl Slipring {
 const BATCH_MAX: usize = 256;
 
 /// `slipring-slices`: the RAII form of `slipring-overwrite`. The slice moves into an event of a
-/// disruptor, and overwriting the event a ring later drops it. Events are published one by one, which
-/// is the only way that this API has.
+/// disruptor, and overwriting the event a ring later drops it. Events are published one by one,
+/// which is the only way that this API has.
 pub struct SlipringSlices {
     ring: SliceRing<()>,
     reader: JoinHandle<()>,

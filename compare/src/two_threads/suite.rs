@@ -1,5 +1,5 @@
-//! The suite that every contender on two threads runs, at sizes where ring and pool are full all the
-//! time; and readers that end too early.
+//! The suite that every contender on two threads runs, at sizes where ring and pool are full all
+//! the time; and readers that end too early.
 
 use super::case::Case;
 use super::harness::{Setting, measure};
