@@ -1,21 +1,21 @@
-//! Class pools beside the allocator: `cargo bench --bench class -- GROUP` with all of criterion's
-//! flags.
+//! Class pools compared with the allocator: `cargo bench --bench class -- GROUP`, with all of
+//! criterion's flags.
 //!
 //! ```text
-//!   a lap:      1024 times:  get ──▶ write ──▶ drop
-//!   in parallel: each thread laps over the one pool; the time is the wall's, for all of them together
+//!   a lap:       1024 times:  get ──▶ write ──▶ drop
+//!   in parallel: each thread runs laps over one pool; the time is wall time, for all of them together
 //! ```
 //!
-//! | group | a payload |
+//! | group | payloads |
 //! |---|---|
 //! | `get_drop` | 2 to 64 KiB, 8 bytes written |
 //! | `mixed` | each class with the same chance, each length of it, 8 bytes written |
-//! | `zeroed` | as `get_drop`, zeroed when it goes: by the buffer, by its pool; beside `vec![0; len]`, which is zeroed when it comes |
-//! | `grown` | as `get_drop`, written whole by appending 1 KiB at a time; beside a `Vec` that grows |
+//! | `zeroed` | as `get_drop`, zeroed at the drop, by the buffer or by its pool; compared with `vec![0; len]`, which is zeroed at the allocation |
+//! | `grown` | as `get_drop`, filled by appending 1 KiB at a time; compared with a `Vec` that grows |
 //! | `parallel` | 4 KiB and mixed, on 2 threads and on as many as there are CPUs |
 //!
-//! `empty-harness` is what a lap costs without memory. The times are of whole laps; divide by the
-//! elements that are shown. Without `--bench`, as `cargo test --bench class` runs it, each runs one
+//! `empty-harness` is the cost of a lap without memory. Times are per lap: divide by the elements
+//! that are shown. Without `--bench`, as `cargo test --bench class` runs it, each case runs one
 //! lap. `slipring-compare -- class` measures more rivals, interleaved.
 
 use std::hint::black_box;
@@ -27,9 +27,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use slipring::class::{ClassOptions, ClassPool, ClassTable, PooledBuf};
 
-/// Operations of a lap.
+/// The number of operations of a lap.
 const LAP: usize = 1024;
-/// What is appended at a time.
+/// The bytes that are appended at a time.
 const PIECE: [u8; 1 << 10] = [0x5a; 1 << 10];
 
 fn pool(zero_on_return: bool) -> ClassPool {
@@ -41,7 +41,7 @@ fn get(pool: &ClassPool, len: usize) -> PooledBuf {
     pool.get(len).expect("there is no limit")
 }
 
-/// Writes the first 8 bytes, and makes the compiler believe that somebody looks.
+/// Writes the first 8 bytes, and makes the compiler assume that they are read.
 fn touch(payload: &mut [u8]) {
     payload[..8].copy_from_slice(&0x0123_4567_89ab_cdef_u64.to_le_bytes());
     black_box(payload);
@@ -83,8 +83,7 @@ fn laps(
     });
 }
 
-/// A contender over a pool, which must have everything back in the end, and no more than one buffer
-/// of each class in use.
+/// A contender over a pool. In the end every buffer must be back, and few may have been made.
 fn pooled(
     group: &mut BenchmarkGroup<'_, WallTime>,
     (contender, case): (&str, &str),
@@ -98,7 +97,7 @@ fn pooled(
     assert!(gets == 0 || gets >= lens.len() as u64, "a lap was left out: {stats}");
 }
 
-/// The allocator, which has no classes: exactly the length.
+/// The allocator, which has no classes: it allocates exactly the length.
 fn allocated(group: &mut BenchmarkGroup<'_, WallTime>, case: &str, lens: &[usize]) {
     laps(group, "empty-harness", case, lens, |len| _ = black_box(len));
     laps(group, "vec-with-capacity", case, lens, |len| {
@@ -170,7 +169,7 @@ fn grown(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Wall time in which each of the threads runs so many laps.
+/// The wall time in which each thread runs this many laps.
 fn side_by_side(
     threads: usize,
     laps: u64,
@@ -187,7 +186,7 @@ fn side_by_side(
         }
         start.wait();
         let started = Instant::now();
-        // The scope waits for all threads; what they take to end is in the time, some microseconds.
+        // The scope waits for all threads. The time includes their ends, some microseconds.
         started
     })
     .elapsed()
@@ -226,7 +225,7 @@ fn parallel(criterion: &mut Criterion) {
 }
 
 fn main() {
-    // Half of the defaults: there are many cases. The arguments may say otherwise.
+    // Half of the defaults, because there are many cases. Arguments override it.
     let (warm_up, measurement) = (Duration::from_millis(1500), Duration::from_millis(2500));
     let mut criterion = Criterion::default()
         .warm_up_time(warm_up)

@@ -9,14 +9,14 @@ use std::io::Read;
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::queue::{Assembler, Length, QueueOptions, queue};
 
-/// A frame: stream, last frame of its message, length; then so many bytes.
+/// A frame: the stream, whether it is the last frame of its message, the length, and the bytes.
 fn frame(stream: u8, is_last: bool, bytes: &[u8]) -> Vec<u8> {
     let len = u16::try_from(bytes.len()).expect("a small frame").to_be_bytes();
     [&[stream, is_last.into(), len[0], len[1]], bytes].concat()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Two messages, their frames mixed: a short one, and one that outgrows four classes.
+    // Two messages with interleaved frames: a short one, and one that outgrows four classes.
     let messages = [vec![1; 1_000], vec![2; 57_000]];
     let mut wire = frame(1, false, &messages[1][..1_400]);
     wire.extend(frame(0, true, &messages[0]));
@@ -40,13 +40,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             left -= received;
         }
         if head[1] == 1 {
-            enqueuer.enqueue(assembler.finish()?)?;
+            enqueuer.enqueue(assembler.complete()?)?;
         }
     }
-    enqueuer.finish();
+    enqueuer.close();
     for expected in &messages {
         let message = dequeuer.dequeue()?.ok_or("a message is missing")?;
-        assert!(message[..] == expected[..], "{} bytes came of {}", message.len(), expected.len());
+        assert!(
+            message[..] == expected[..],
+            "{} bytes arrived of {}",
+            message.len(),
+            expected.len()
+        );
     }
     assert!(dequeuer.dequeue()?.is_none(), "the clean end");
     let copied = streams.map(|assembler| assembler.stats().copied_bytes);

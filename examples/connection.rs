@@ -1,6 +1,6 @@
-//! A connection that owns a pool, and its streams, which share it: each has an assembler and a
-//! receive queue. One stream is closed while its messages are held elsewhere; they go back to the
-//! pool later, and the other streams never notice.
+//! A connection owns a pool, and its streams share it: each has an assembler and a receive queue.
+//! One stream is closed while its messages are held elsewhere. They return to the pool later, and
+//! the other streams aren't affected.
 //!
 //!     cargo run --example connection
 
@@ -11,28 +11,28 @@ use slipring::queue::{
     Assembler, Closer, Dequeuer, Enqueuer, Length, Message, QueueOptions, queue,
 };
 
-/// The connection's side of one stream: what receives.
+/// The receiving side of one stream.
 struct Stream {
     assembler: Assembler,
     enqueuer: Enqueuer,
     closer: Closer,
 }
 
-/// The pool is the connection's own: no stream and no queue makes one, and none outlives its bound.
+/// A connection with its own pool, which bounds the memory of all of its streams together.
 struct Connection {
     pool: ClassPool,
     streams: Vec<Stream>,
 }
 
-/// What a connection holds of its pool. Messages that are queued, that consumers hold or that are
-/// half assembled are all that is in use: the difference is held, by consumers where no message is
-/// half assembled.
+/// How a connection's pool is used. A buffer in use belongs to a message that is queued, that a
+/// consumer holds or that is being assembled. So if no message is being assembled, the buffers that
+/// aren't queued are held by consumers.
 #[derive(Debug, PartialEq)]
 struct Gauges {
     queued_messages: u64,
     queued_bytes: u64,
     held_messages: u64,
-    /// By class: its bytes, and its buffers in use. Classes that nobody uses are left out.
+    /// For each class in use: its bytes, and its buffers in use.
     in_use: Vec<(usize, u64)>,
 }
 
@@ -42,7 +42,7 @@ impl Connection {
         Ok(Self { pool: ClassPool::new(&options)?, streams: Vec::new() })
     }
 
-    /// Opens a stream over the connection's pool; the consumer's end of it.
+    /// Opens a stream over the connection's pool. Returns the consumer's end.
     fn open(&mut self) -> Result<Dequeuer, Box<dyn Error>> {
         let (enqueuer, dequeuer) =
             queue(&self.pool, QueueOptions { messages: 16, bytes: 256 << 10 })?;
@@ -51,7 +51,8 @@ impl Connection {
         Ok(dequeuer)
     }
 
-    /// A frame of a stream: its last completes the message, which moves into the stream's queue.
+    /// A frame of a stream. The last frame completes the message, which moves into the stream's
+    /// queue.
     fn frame(&mut self, stream: usize, bytes: &[u8], is_last: bool) -> Result<(), Box<dyn Error>> {
         let Stream { assembler, enqueuer, .. } = &mut self.streams[stream];
         if assembler.received_bytes().is_none() {
@@ -59,7 +60,7 @@ impl Connection {
         }
         assembler.append(bytes)?;
         if is_last {
-            enqueuer.try_enqueue(assembler.finish()?)?;
+            enqueuer.try_enqueue(assembler.complete()?)?;
         }
         Ok(())
     }
@@ -104,27 +105,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     assert_eq!(connection.gauges(), all);
 
-    // The consumer of stream 1 takes two messages and keeps them on a thread of its own. Then the
+    // The consumer of stream 1 dequeues two messages and holds them on another thread. Then the
     // peer resets the stream.
     let held: Vec<Message> =
         (0..2).filter_map(|_| consumers[1].try_dequeue().transpose()).collect::<Result<_, _>>()?;
-    let (give_back, told) = std::sync::mpsc::channel::<()>();
-    let keeper = std::thread::spawn(move || {
-        let _asked = told.recv();
+    let (drop_held, asked) = std::sync::mpsc::channel::<()>();
+    let holder = std::thread::spawn(move || {
+        let _ended = asked.recv();
         held.iter().map(|message| message.len()).sum::<usize>()
     });
-    connection.streams[1].closer.close("the peer reset the stream");
-    let third = consumers[1].try_dequeue()?.ok_or("what was queued before the end is there")?;
+    connection.streams[1].closer.close_with("the peer reset the stream");
+    let third = consumers[1].try_dequeue()?.ok_or("a message that was queued is missing")?;
     assert!(
         third[..] == [3; 1_000] && consumers[1].try_dequeue().is_err(),
-        "and then comes the reason"
+        "the error comes after what was queued"
     );
     drop(third);
     let gauges = connection.gauges();
     assert_eq!(
         (gauges.queued_messages, gauges.held_messages),
         (6, 2),
-        "closing waits for nobody: {gauges:?}"
+        "closing doesn't wait for held messages: {gauges:?}"
     );
     assert!(connection.frame(1, b"late", true).is_err(), "the stream is closed");
 
@@ -137,10 +138,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:?}\n{}", connection.gauges(), connection.pool.stats());
 
-    // What was held is returned when its holder is done with it: to the connection's pool, long
-    // after its stream.
-    give_back.send(())?;
-    assert_eq!(keeper.join().expect("it ends"), 10_000);
+    // The held messages return to the connection's pool when their holder drops them, long after
+    // their stream was closed.
+    drop_held.send(())?;
+    assert_eq!(holder.join().expect("the holder ends"), 10_000);
     let none = Gauges { queued_messages: 0, queued_bytes: 0, held_messages: 0, in_use: Vec::new() };
     assert_eq!(connection.gauges(), none);
     Ok(())

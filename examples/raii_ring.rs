@@ -1,6 +1,6 @@
 //! Slices that move into the events of a disruptor: the IO thread allocates and publishes, the ring
 //! wraps, and the same thread drops the old slice when it overwrites its event. A lane does the
-//! same by count; DESIGN.md ("One mechanism, two forms") says when to take which.
+//! same by count. `slipring::ring` ("Overwriting releases") compares the two.
 //!
 //!     cargo run --example raii_ring
 
@@ -15,8 +15,8 @@ const SLOTS: usize = 1024;
 const DIM: usize = 128;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A ring of the largest requests, 8 vectors each, fits: nothing is given back before the ring
-    // has gone round.
+    // The pool has room for a ring of the largest requests, 8 vectors each: no slice is dropped
+    // before the ring wraps.
     let pool = RingOptions {
         bytes: 16 << 20,
         max_slice_bytes: 8 * DIM * size_of::<f32>(),
@@ -32,8 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut grant = ring.reserve(vectors * DIM * size_of::<f32>())?;
         grant[..4].copy_from_slice(&(vectors as f32).to_ne_bytes());
         let mut slice = grant.commit_all();
-        // It moves into the event; the slice of `SLOTS` requests ago is dropped on this thread. A
-        // full ring gives it back.
+        // The slice moves into the event. The slice of `SLOTS` requests ago is dropped on this
+        // thread. A full ring hands the new slice back.
         while let Err(refused) = ring.publish(slice, request) {
             match refused.why {
                 PublishRefusal::Full { .. } => idle.pass(),
@@ -45,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     assert_eq!((ring.published(), ring.slices_in_events()), (REQUESTS, SLOTS as u64));
     println!("{:?}", ring.stats());
-    // The last slices go here, while readers may still be at their bytes: the region stays mapped
-    // for them.
+    // The last slices are dropped here, while readers may still read their bytes: the region stays
+    // mapped for them.
     drop(ring);
     for thread in threads {
         assert_eq!(thread.join().expect("a reader ends"), (1..=8).sum::<u64>() * REQUESTS / 8);
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads the first component of every request, where it lies.
+/// Reads the first component of every request in place.
 fn sum(mut reader: SliceReader<u64>) -> u64 {
     let (mut sum, mut idle) = (0, Idle::new(Wait::default()));
     loop {

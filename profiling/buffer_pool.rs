@@ -7,9 +7,8 @@
 //!   perf record -g target/release/deps/profile_buffer_pool-* 1000000000
 //! ```
 //!
-//! `cargo bench` runs it too, beside the other benchmarks: it takes the `--bench` that comes with
-//! that. Its tests are those of tests/bench_commands.rs, because cargo gives a program of this kind
-//! no test harness.
+//! `cargo bench` runs it too, and passes `--bench`, which it accepts. Its tests are in
+//! tests/bench_commands.rs, because cargo gives a program of this kind no test harness.
 
 mod buffer_pool {
     pub mod long_loop;

@@ -22,8 +22,8 @@ use clap::{Args, FromArgMatches};
 use long_run::{Ended, Options, Progress, Taken, run};
 use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Mode, encode_request};
 use slipring_ingest::server::{ServeError, ServeOptions, Server};
+use slipring_ingest::wire::frames::{COUNT_HEADER_BYTES, Mode, encode_request};
 
 /// Requests that the service takes before it stops reading; two batches are under way.
 const IN_FLIGHT: u64 = 256;

@@ -96,7 +96,7 @@ impl Loop {
             })?;
         eprintln!("pipeline: {}", report.pin);
         report.downgrades.iter().for_each(|downgrade| eprintln!("pipeline: {downgrade}"));
-        let stage = stages.take("read").ok_or_else(|| Ended::failed("the stage is missing"))?;
+        let stage = stages.remove("read").ok_or_else(|| Ended::failed("the stage is missing"))?;
         let (sum, written) = (Arc::new(AtomicU64::new(0)), options.written_bytes);
         let (told, mut total) = (Arc::clone(&sum), 0u64);
         let read = move |view: View<'_, ()>| {
@@ -265,7 +265,7 @@ mod tests {
                 1000 => Outcome::Fail("by design".to_owned()),
                 _ => Outcome::Done,
             };
-            let stage = stages.take("read").unwrap();
+            let stage = stages.remove("read").unwrap();
             let stage = if inline {
                 lane.attach(stage, fails).unwrap();
                 None

@@ -20,7 +20,7 @@
 //! let mut started = spec.start::<u64>()?;
 //! println!("{}", started.report.region);
 //!
-//! let (sum, total) = (started.stages.take("sum").expect("it was specified"), Rc::new(Cell::new(0.0)));
+//! let (sum, total) = (started.stages.remove("sum").expect("it was specified"), Rc::new(Cell::new(0.0)));
 //! let sum_total = Rc::clone(&total);
 //! started.lane.attach(sum, move |view: View<'_, u64>| match view.as_f32s() {
 //!     Ok(components) => {

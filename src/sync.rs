@@ -11,13 +11,13 @@
 //! | SYNC S4 | a stage's death (`pipeline/flow.rs`), and the number of the first that failed | every look at a stage, every idle loop | who failed and why |
 //! | SYNC S5 | close; the lane's going | every idle loop | after how many events the lane ends; which stages are dead |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
-//! | SYNC S7 | drop of a `Held` (`pipeline/held.rs`) | the pump of a dead stage | all reads through the `Held` are over |
-//! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | the look of a thread that steals from the bin | what the bin holds, and the bytes of it |
-//! | SYNC S9 | a thread that steals leaves the bin | the thread's next entry | that it is empty |
-//! | SYNC S10 | a buffer handed to a waiter (`class/wait.rs`) | the waiter's look | the buffer, and its bytes |
+//! | SYNC S7 | drop of a `Held` (`pipeline/view.rs`) | the pump of a dead stage | all reads through the `Held` are over |
+//! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | an emptying thread's look at the bin | what the bin holds, and the bytes of it |
+//! | SYNC S9 | an emptying thread lets the owner in again | the owner's next entry | that it is empty |
+//! | SYNC S10 | a buffer granted to a waiter (`class/store.rs`) | the waiter's look | the buffer, and its bytes |
 //! | SYNC S11 | the enqueuer's count (`queue/ring.rs`) | the dequeuer's look for messages | what the slots hold, and the bytes of it |
 //! | SYNC S12 | the dequeuer's count (`queue/ring.rs`) | the enqueuer's look for room | all reads of the slots are over |
-//! | SYNC S13 | the end of a queue (`queue/end.rs`) | both ends | how it ended, and every message before a clean end |
+//! | SYNC S13 | the end of a queue (`queue/shared.rs`) | both ends | how it ended, and every message before a clean end |
 //! | SYNC S14 | the process's own class pool (`class/global.rs`) | a call of a plain function | the pool |
 //! | SYNC S15 | the process's mask of CPUs (`machine/pin.rs`) | a reading of it | the mask |
 //! | SYNC S16 | a stage's rejection (`pipeline/state.rs`) | a snapshot's look at the count | the first reason |

@@ -1,6 +1,6 @@
-//! The commands that time and profile the ring pool, as they stand in the documents: every one
-//! names a benchmark and flags that exist, and the long loop that cargo gives no test harness
-//! (`profile_buffer_pool`) runs here in small.
+//! The commands in the documents that time and profile the ring pool. Every one names a benchmark
+//! and flags that exist. The long loop to which cargo gives no test harness (`profile_buffer_pool`)
+//! runs here with small counts.
 
 #[path = "../benches/ring/laps.rs"]
 #[allow(dead_code, reason = "the benchmarks use the other laps")]
@@ -38,14 +38,14 @@ fn a_small_run_is_verified_and_says_nanoseconds_per_operation() {
 }
 
 #[test]
-fn one_count_is_all_that_is_taken() {
+fn one_count_is_the_only_argument() {
     let by_default = if cfg!(debug_assertions) { 100_000 } else { 100_000_000 };
     assert_eq!(
         [count(""), count("--bench"), count("1000000000"), count("--bench 7")].map(Result::unwrap),
         [by_default, by_default, 1_000_000_000, 7]
     );
-    // What `target/release/deps/profile_buffer_pool-* 1000` comes to, where an older build lies
-    // beside the newest.
+    // What `target/release/deps/profile_buffer_pool-* 1000` expands to where there is also an older
+    // build.
     let beside =
         format!("target/release/deps/{NAME}-0a1b.d target/release/deps/{NAME}-77ff {NAME}-77ff.d");
     assert_eq!((count(&beside), count(&format!("{beside} 1000"))), (Ok(by_default), Ok(1000)));
@@ -81,12 +81,12 @@ fn a_held_slice_with_other_bytes_is_found() {
     slices.lap(&[64; 5]);
     assert_eq!(slices.verify(), (None, 5));
     slices.lap(&[64; 8]);
-    // The first lap was short, so entries hold other operations than the place of each says.
+    // The first lap was short, so entries hold other operations than their places suggest.
     assert_eq!(slices.verify().1, 8);
     assert!(slices.verify().0.is_some());
 }
 
-/// The words behind `cargo bench` of every command in a document, up to what ends it.
+/// The words after `cargo bench` in every command of a document.
 fn bench_commands(document: &str) -> Vec<Vec<String>> {
     let commands =
         document.match_indices("cargo bench").map(|(at, found)| &document[at + found.len()..]);
@@ -96,7 +96,7 @@ fn bench_commands(document: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The benchmarks of a manifest.
+/// The names of the benchmarks in a manifest.
 fn benches(manifest: &str) -> BTreeSet<String> {
     let tables = manifest.split("[[bench]]").skip(1);
     tables

@@ -1,5 +1,5 @@
-//! A forked child has copies of what the parent had, and one thread. What it makes itself works;
-//! what was the parent's answers, whatever other threads of the parent did at the fork
+//! A forked child has copies of what its parent had, and one thread. What it makes itself works.
+//! What its parent made never blocks, whatever other threads of the parent did at the fork
 //! (`src/class/tests/fork.rs` holds each lock).
 
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn small(buffers: usize) -> ClassPool {
     .unwrap()
 }
 
-/// All that a pool does, from its beginning to its end.
+/// Everything that a pool does, from its beginning to its end.
 fn lives(pool: ClassPool) {
     pool.warm_up(3).unwrap();
     let bufs: Vec<PooledBuf> = (0..50).map(|_| pool.get(1000).unwrap()).collect();
@@ -64,7 +64,7 @@ fn a_pool_of_the_parents_gives_copies_and_then_refuses() {
     });
     assert_eq!(status, 0, "the child's checks failed");
     assert!(held.iter().all(|&byte| byte == 1), "the child wrote into the parent's buffer");
-    // The parent goes on.
+    // The parent's pool still works.
     drop(held);
     assert_eq!(pool.get(3000).unwrap().len(), 3000);
     assert_eq!(pool.stats().classes[0].in_use, 0);
@@ -138,11 +138,14 @@ fn direct_buffers_are_freed_in_the_child() {
     let pooled = pool.get(1).unwrap();
     let (fresh, large) = (pool.get(1).unwrap(), pool.get(100_000).unwrap());
     assert!(fresh.is_direct() && large.is_direct());
+    let in_no_pool = PooledBuf::direct(100_000).unwrap();
     let status = in_child(|| {
         drop((fresh, large));
         drop(pool.get(100_000).unwrap());
         let direct = pool.stats().direct;
         assert_eq!((direct.gets, direct.puts, direct.in_use), (3, 3, 0));
+        drop(in_no_pool);
+        drop(PooledBuf::direct(100_000).unwrap());
         drop((pooled, pool));
     });
     assert_eq!(status, 0, "the child's checks failed");
@@ -155,6 +158,6 @@ fn a_ticker_of_the_parents_is_dropped_in_the_child() {
     assert_eq!(
         in_child(|| drop((ticker, pool))),
         0,
-        "the child waited for a thread that it hasn't"
+        "the child waited for a thread that it doesn't have"
     );
 }

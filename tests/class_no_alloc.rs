@@ -1,5 +1,5 @@
-//! A get and a drop allocate nothing, also on a thread with more pools than it finds at once: a
-//! counting allocator watches.
+//! A get and a drop allocate nothing, even on a thread with more pools than it finds without a
+//! search. A counting allocator checks this.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,7 +8,7 @@ use std::cell::Cell;
 use slipring::class::{ClassOptions, ClassPool};
 
 thread_local! {
-    /// Calls of this thread that took memory.
+    /// Calls of this thread that allocate.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -47,6 +47,6 @@ fn pools_that_take_turns_allocate_nothing() {
         turn();
         let before = CALLS.get();
         (0..10).for_each(|_| turn());
-        assert_eq!(CALLS.get() - before, 0, "a thread of {count} pools allocates");
+        assert_eq!(CALLS.get() - before, 0, "a thread with {count} pools allocates");
     }
 }

@@ -1,5 +1,5 @@
-//! Class pools in a process that forbids itself `membarrier(2)` after it has registered for it:
-//! getters at the limit still take what other threads keep.
+//! Class pools in a process that forbids itself `membarrier(2)` after it has registered for it.
+//! Getters at the limit still get what other threads keep.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -9,7 +9,7 @@ use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit, Poole
 
 use slipring_test_support::forbid_membarrier;
 
-/// Long enough that nothing but a starved getter waits so long.
+/// Long enough that only a starved getter waits so long.
 const LONG: Duration = slipring_test_support::patience(20);
 
 /// One class of 64 bytes.
@@ -25,7 +25,7 @@ fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
 }
 
 #[test]
-fn what_an_idle_thread_keeps_is_taken_without_the_barrier() {
+fn what_an_idle_thread_keeps_is_used_without_the_barrier() {
     for at_limit in [AtLimit::Wait, AtLimit::Refuse] {
         let pool = small(2, at_limit);
         let ((ready, is_ready), (go, wait)) = (channel(), channel::<()>());
@@ -41,7 +41,7 @@ fn what_an_idle_thread_keeps_is_taken_without_the_barrier() {
             let both = [(); 2].map(|()| pool.get_timeout(64, LONG));
             assert!(
                 both.iter().all(Result::is_ok),
-                "{at_limit:?}: {both:?} beside two buffers that nobody uses"
+                "{at_limit:?}: {both:?}, though two buffers are free"
             );
         });
         let got = getter.join();
@@ -51,7 +51,7 @@ fn what_an_idle_thread_keeps_is_taken_without_the_barrier() {
     }
 }
 
-/// As `many_threads_share_few_buffers` of the unit tests: thieves that have only their naps never
+/// As `many_threads_share_few_buffers` of the unit tests: emptying threads that can only nap never
 /// share a buffer with its owner.
 #[test]
 fn threads_share_few_buffers_without_the_barrier() {
@@ -66,7 +66,10 @@ fn threads_share_few_buffers_without_the_barrier() {
                         pool.get_timeout(64, LONG).expect("a wake-up was lost");
                     buf.fill(mine);
                     thread::yield_now();
-                    assert!(buf.iter().all(|&byte| byte == mine), "somebody else has this buffer");
+                    assert!(
+                        buf.iter().all(|&byte| byte == mine),
+                        "this buffer has another owner too"
+                    );
                 }
             })
         })

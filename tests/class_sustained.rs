@@ -1,5 +1,5 @@
-//! One thread gets buffers and another drops them, for long: what is dropped comes back, and memory
-//! stays flat.
+//! One thread gets buffers and another drops them, for a long time: dropped buffers come back, and
+//! memory stays flat.
 //!
 //! The long form is `SLIPRING_EVENTS=100000000 cargo test --release --test class_sustained`.
 
@@ -8,9 +8,9 @@ use std::thread;
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::queue::{QueueOptions, queue};
 
-/// Messages between the two threads at most.
+/// The most messages between the two threads.
 const BETWEEN: usize = 64;
-/// Buffers that a thread keeps of a class at most, and half as many on their way to it or from it.
+/// The most buffers of a class that a thread keeps. Half as many are in transit to or from it.
 const KEPT: u64 = 32;
 
 fn events() -> u64 {
@@ -52,12 +52,13 @@ fn what_another_thread_drops_keeps_memory_flat() {
                 .max(resident_max);
         }
     }
-    enqueuer.finish();
+    enqueuer.close();
     assert_eq!(consumer.join().unwrap(), events());
     let stats = pool.stats();
     let last =
         stats.classes.iter().map(|class| class.resident).max().unwrap_or(0).max(resident_max);
-    // Both threads' bins, what is between them and in their hands, and half a bin on its way.
+    // Both threads' bins, what is between them, one buffer in each thread, and half a bin in
+    // transit.
     assert!(
         last <= 2 * KEPT + BETWEEN as u64 + 2 + KEPT / 2,
         "{last} buffers of one class are resident\n{stats}"
@@ -67,5 +68,5 @@ fn what_another_thread_drops_keeps_memory_flat() {
         "{stats}"
     );
     let misses: u64 = stats.classes.iter().map(|class| class.misses).sum();
-    assert!(misses <= 4 * last, "memory was supplied again and again\n{stats}");
+    assert!(misses <= 4 * last, "memory was populated again and again\n{stats}");
 }

@@ -1,9 +1,9 @@
 //! A real class pool under ThreadSanitizer (`scripts/tsan`), and as an ordinary test with fewer
 //! rounds.
 //!
-//! Threads share nothing but the pool: what one wrote into a buffer and dropped, another gets and
-//! overwrites, by way of its own bin, the store, a thief and the line of those who wait. Nothing
-//! else orders the two, so that a race on a buffer's bytes stays visible.
+//! Threads share nothing but the pool. One writes into a buffer and drops it; another gets it and
+//! overwrites it. The buffer goes through a bin, the store, a thread that empties bins, or a
+//! waiter. Nothing else orders the two threads, so that a race on a buffer's bytes stays visible.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,8 +30,8 @@ fn pool(buffers: usize, cache_bytes: usize) -> ClassPool {
     .unwrap()
 }
 
-/// Gets, writes, reads and drops; two at a time now and then, which may wait but never in a circle:
-/// the second isn't waited for.
+/// Gets, writes, reads and drops, now and then two buffers at a time. It doesn't wait for the
+/// second, so that threads never wait for each other in a circle.
 fn work(pool: &ClassPool, mine: u8, rounds: u64) {
     for round in 0..rounds {
         let mut first = pool.get_timeout(64, Duration::from_secs(60)).expect("a wake-up was lost");
@@ -46,7 +46,7 @@ fn work(pool: &ClassPool, mine: u8, rounds: u64) {
         }
         assert!(
             first.iter().all(|&byte| byte == mine),
-            "somebody wrote into a buffer of this thread"
+            "another thread wrote into a buffer of this one"
         );
         assert!(second.iter().flat_map(|buf| buf.iter()).all(|&byte| byte == !mine));
     }
@@ -66,28 +66,28 @@ fn run(pool: &ClassPool) {
 }
 
 #[test]
-fn few_buffers_go_round_by_bins_and_thieves() {
+fn buffers_change_hands_through_bins() {
     run(&pool(6, 4096));
 }
 
 #[test]
-fn few_buffers_go_round_by_the_line() {
+fn buffers_change_hands_through_waiters() {
     run(&pool(2, 4096));
 }
 
 #[test]
-fn few_buffers_go_round_by_the_store() {
+fn buffers_change_hands_through_the_store() {
     run(&pool(5, 0));
 }
 
-/// Without membarrier both sides pass fences: another choice of the same pool.
+/// Without membarrier both sides pass fences: the pool's other kind of barrier.
 #[test]
-fn few_buffers_go_round_without_membarrier() {
+fn buffers_change_hands_without_membarrier() {
     let made = pool(1, 4096);
     thread::spawn(move || {
         slipring_test_support::forbid_membarrier();
         run(&pool(6, 4096));
-        // A pool that was made without the filter: this thread naps before it looks into bins.
+        // This pool was made without the filter: this thread naps before it empties bins.
         let keeps = made.get(64).unwrap();
         assert!(made.try_get(64).is_err());
         drop(keeps);

@@ -1,5 +1,5 @@
-//! Direct buffers go back to the system's allocator, so what they hold then is seen by the
-//! allocator only: this one looks into each block of a certain size before it frees it.
+//! Direct buffers go back to the system's allocator, and only the allocator sees what they hold
+//! then. The allocator of this program looks into each block of a certain size before it frees it.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use slipring::class::{self, AtLimit, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};
 
-/// No other block of this program has as many bytes.
+/// No other block of this program has this size.
 const DIRECT_BYTES: usize = 77_777;
-/// What a direct buffer has before its payload.
+/// The header of a direct buffer, before its payload.
 const HEADER_BYTES: usize = 64;
 
-/// Bytes that weren't zero in the blocks of that size that were freed.
+/// The number of bytes that weren't zero in freed blocks of that size.
 static LEFT_BYTES: AtomicUsize = AtomicUsize::new(0);
-/// Such blocks.
+/// The number of such blocks.
 static FREED: AtomicUsize = AtomicUsize::new(0);
 
 struct Looking;
@@ -53,7 +53,8 @@ unsafe impl GlobalAlloc for Looking {
 #[global_allocator]
 static ALLOCATOR: Looking = Looking;
 
-/// What the blocks hold that this frees. One test at a time: the figures are the program's.
+/// The number of bytes that aren't zero in the block that this frees. One test at a time, because
+/// the figures are the program's.
 #[track_caller]
 fn left_by(free: impl FnOnce()) -> usize {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -78,17 +79,24 @@ fn a_direct_buffer_is_zeroed_before_it_is_freed() {
         ClassPool::new(&ClassOptions { zero_on_return, ..ClassOptions::default() }).unwrap()
     };
     let (plain, zeroing) = (pool(false), pool(true));
-    assert_eq!(left_by(|| drop(filled(&plain))), DIRECT_BYTES, "nobody asked for it");
-    let told = || {
+    assert_eq!(left_by(|| drop(filled(&plain))), DIRECT_BYTES, "zeroing wasn't asked for");
+    let marked = || {
         let mut buf = filled(&plain);
         buf.zero_on_drop();
         assert_eq!((buf.capacity(), buf.is_direct(), buf[0]), (DIRECT_BYTES, true, 0xff));
         drop(buf);
     };
-    assert_eq!(left_by(told), 0);
+    assert_eq!(left_by(marked), 0);
     assert_eq!(left_by(|| class::put_zeroed(filled(&plain))), 0);
     assert_eq!(left_by(|| drop(filled(&zeroing))), 0);
     assert_eq!(left_by(|| class::put_zeroed(filled(&zeroing))), 0);
+    let in_no_pool = || {
+        let mut buf = PooledBuf::direct(DIRECT_BYTES).unwrap();
+        buf.fill(0xff);
+        buf.zero_on_drop();
+    };
+    assert_eq!(left_by(in_no_pool), 0);
+    assert_eq!(class::stats().direct.gets, 0, "the process's pool counted it");
 }
 
 #[test]

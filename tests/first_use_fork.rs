@@ -1,5 +1,5 @@
-//! What the library works out once a process is worked out anew in a child that was forked in the
-//! middle of it, and never waited for.
+//! What the library finds out once per process. A child that is forked while another thread finds
+//! it out does so again, and never waits for that thread.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,25 +9,25 @@ use std::time::Duration;
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::machine::CpuMask;
 use slipring::queue::{QueueOptions, queue};
-
 use slipring_test_support::in_child;
 
-/// A process in which nobody has called `first` yet, and a child of it that is forked while a
-/// thread does.
+/// In a process in which `first` hasn't been called yet, a thread calls it, and meanwhile a child
+/// is forked that calls it as well.
 fn forked_while(first: impl Fn() + Sync, round: usize) -> i32 {
     in_child(|| {
         let began = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
                 began.store(true, Ordering::Relaxed);
-                // The copy is made somewhere in the fork: each time at another moment of the call.
+                // The process is copied somewhere in the fork, each time at another moment of the
+                // call.
                 (0..round % 50 * 200).for_each(|_| spin_loop());
                 first();
             });
             while !began.load(Ordering::Relaxed) {
                 spin_loop();
             }
-            assert_eq!(in_child(&first), 0, "a child waits for a thread that it hasn't");
+            assert_eq!(in_child(&first), 0, "a child waits for a thread that it doesn't have");
         });
     })
 }
@@ -43,7 +43,7 @@ fn a_queue_waits_in_a_child_that_was_forked_while_another_did() {
     };
     assert!(
         (0..ROUNDS).all(|round| forked_while(wait, round) == 0),
-        "see above, or the child's alarm"
+        "the child's message is above; if there is none, its alarm ended it"
     );
 }
 
@@ -52,6 +52,6 @@ fn the_mask_is_read_in_a_child_that_was_forked_while_it_was() {
     let read = || assert!(!CpuMask::read().cpus().is_empty());
     assert!(
         (0..ROUNDS).all(|round| forked_while(read, round) == 0),
-        "see above, or the child's alarm"
+        "the child's message is above; if there is none, its alarm ended it"
     );
 }

@@ -1,5 +1,5 @@
-//! The example `ingest_service`, driven as an embedder's clients would: real vectors over a real
-//! socket, a stage that fails, a ring that fills.
+//! The example `ingest_service`, driven as clients of an embedder would: real vectors over a real
+//! socket, a stage that fails, a ring that fills up.
 
 #[path = "../examples/ingest_service.rs"]
 mod ingest_service;
@@ -38,12 +38,12 @@ struct Service {
 }
 
 impl Service {
-    /// `store` sees the number of each vector before it is kept.
+    /// Starts it. `store` gets the number of each vector before the vector is stored.
     fn start(mut store: impl FnMut(usize) -> Result<(), String> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
         let stored = Arc::new(Mutex::new(Vec::new()));
-        let (told, kept) = (Arc::clone(&stop), Arc::clone(&stored));
+        let (is_over, kept) = (Arc::clone(&stop), Arc::clone(&stored));
         let store = move |vector: &[f32]| {
             let mut kept = kept.lock().unwrap();
             let number = kept.len();
@@ -52,7 +52,7 @@ impl Service {
             Ok(())
         };
         let thread = thread::spawn(move || {
-            serve(&listener, &told, store).map_err(|error| error.to_string())
+            serve(&listener, &is_over, store).map_err(|error| error.to_string())
         });
         Self { address, stop, stored, thread }
     }
@@ -78,7 +78,7 @@ fn real_vectors_are_answered_and_stored_in_order() {
     let mut client = TcpStream::connect(service.address).unwrap();
     let mut sender = client.try_clone().unwrap();
     let wire = bytes(&digits);
-    // In pieces that are no frames.
+    // In pieces that aren't frames.
     let sending =
         thread::spawn(move || wire.chunks(1000).for_each(|piece| sender.write_all(piece).unwrap()));
     let answered = answers(&mut client, digits.len());
@@ -89,7 +89,7 @@ fn real_vectors_are_answered_and_stored_in_order() {
             "{number}: {answer}"
         );
     }
-    // One that goes in the middle of a frame is no error, and another is served after it.
+    // A client that disconnects in the middle of a frame is no error, and the next one is served.
     client.write_all(&[0; 10]).unwrap();
     drop(client);
     let mut client = TcpStream::connect(service.address).unwrap();
@@ -124,7 +124,7 @@ fn a_stage_that_fails_ends_the_service_with_its_reason() {
 
 #[test]
 fn a_full_ring_makes_the_client_wait_and_loses_nothing() {
-    // The sink takes nothing until it is let go on.
+    // The stage `store` waits until the test lets it go on.
     let (go, gate): (Sender<()>, Receiver<()>) = channel();
     let service = Service::start(move |number| {
         if number == 0 { gate.recv().map_err(|gone| gone.to_string()) } else { Ok(()) }
@@ -134,7 +134,8 @@ fn a_full_ring_makes_the_client_wait_and_loses_nothing() {
     let mut sender = client.try_clone().unwrap();
     let wire = bytes(&digits);
     let sending = thread::spawn(move || sender.write_all(&wire).unwrap());
-    // Slots for 1,024 vectors: the inline stages have seen all of them, and nothing more is taken.
+    // There are slots for 1,024 vectors. The inline stages have processed all of them, and the
+    // service reads no more.
     let mut answered = answers(&mut client, 1000);
     go.send(()).unwrap();
     answered.extend(answers(&mut client, digits.len() - 1000));
@@ -148,10 +149,10 @@ fn a_full_ring_makes_the_client_wait_and_loses_nothing() {
 }
 
 #[test]
-fn a_client_gets_all_of_its_own_answers_and_nobody_elses() {
+fn a_client_gets_all_of_its_own_answers_and_no_others() {
     let service = Service::start(|_| Ok(()));
     let digits = digits();
-    // It sends more than a round of the stages takes, and says at once that this was all.
+    // It sends more than one poll of the stages processes, and shuts down its side immediately.
     let mut client = TcpStream::connect(service.address).unwrap();
     client.write_all(&bytes(&digits[..900])).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -160,7 +161,7 @@ fn a_client_gets_all_of_its_own_answers_and_nobody_elses() {
         answered.iter().zip(&digits).all(|(answer, digit)| *answer == digit.iter().sum::<f32>())
     );
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "everything is answered");
-    // One that goes without its answers, and one after it.
+    // A client that disconnects without its answers, and one after it.
     let mut gone = TcpStream::connect(service.address).unwrap();
     gone.write_all(&bytes(&digits[..900])).unwrap();
     drop(gone);
@@ -171,14 +172,14 @@ fn a_client_gets_all_of_its_own_answers_and_nobody_elses() {
 }
 
 #[test]
-fn a_client_that_does_not_read_waits_and_keeps_nobody_from_stopping() {
+fn a_client_that_does_not_read_waits_and_does_not_prevent_the_end() {
     let service = Service::start(|_| Ok(()));
     let mut client = TcpStream::connect(service.address).unwrap();
     client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    // Until the service reads nothing more, because its answers find no place either.
+    // Until the service reads no more, because there is no room for its answers either.
     let wire = bytes(&digits());
     while client.write_all(&wire).is_ok() {}
-    let (told, ended) = channel();
-    thread::spawn(move || drop(told.send(service.stop().0)));
+    let (sender, ended) = channel();
+    thread::spawn(move || drop(sender.send(service.stop().0)));
     assert!(ended.recv_timeout(Duration::from_secs(60)).expect("it stops").unwrap().is_drained());
 }

@@ -1,5 +1,5 @@
-//! A forked child has a copy of a lane, without the threads of its stages: it ends it in any way,
-//! and the parent's lane goes on.
+//! A forked child has a copy of a lane, without the threads of its stages. The child may end its
+//! copy in any way, and the parent's lane goes on.
 #![allow(unsafe_code)]
 
 use std::os::fd::AsRawFd;
@@ -9,12 +9,11 @@ use slipring::pipeline::{
     Lane, LaneSpec, Outcome, PanicPolicy, Polled, Stage, StageSpec, StageThread,
 };
 use slipring::ring::RingOptions;
-
 use slipring_test_support::in_child;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// An attached stage, a thread behind it, and one that is polled by hand at the end.
+/// Three layers: an attached stage, a stage on a thread, and a stage that the test polls.
 fn lane(policy: PanicPolicy) -> (Lane<u64>, StageThread, Stage<u64>) {
     let pool = RingOptions { bytes: 1 << 20, max_slice_bytes: 512, ..RingOptions::default() };
     let layers =
@@ -25,7 +24,7 @@ fn lane(policy: PanicPolicy) -> (Lane<u64>, StageThread, Stage<u64>) {
         .on_panic(policy);
     let mut started = spec.start::<u64>().expect("a small lane");
     let [first, second, third] = ["first", "second", "third"]
-        .map(|name| started.stages.take(name).expect("it was specified"));
+        .map(|name| started.stages.remove(name).expect("it was specified"));
     started.lane.attach(first, |_| Outcome::Done).expect("it is inline");
     let second = second.spawn(|_| Outcome::Done).expect("a thread");
     (started.lane, second, third)
@@ -43,7 +42,7 @@ fn a_child_ends_its_copy_and_the_parent_goes_on() {
     for policy in [PanicPolicy::Poison, PanicPolicy::Detach, PanicPolicy::Abort] {
         let (mut lane, second, mut third) = lane(policy);
         (0..10).for_each(|request| publish(&mut lane, request));
-        // The child takes them out of its own copies.
+        // In `Option`s, so that the child can move its own copies out.
         let (mut lane, mut third) =
             (Some(lane), Some(third.poll(5, |_| Outcome::Done).map(|_| third).expect("it lives")));
         for way in 0..4 {
@@ -61,7 +60,7 @@ fn a_child_ends_its_copy_and_the_parent_goes_on() {
                         );
                     }
                     2 => {
-                        // The handle first, as an early return may do: under Abort that would end
+                        // The handle first, as an early return may do. Under Abort that would end
                         // the child.
                         if policy != PanicPolicy::Abort {
                             drop(third.take());
@@ -91,9 +90,9 @@ fn a_child_ends_its_copy_and_the_parent_goes_on() {
     }
 }
 
-/// The descriptor is one for both: a child that cleared it would take its parent's wake-up.
+/// Parent and child share the descriptor. A child that cleared it would lose its parent's wake-up.
 #[test]
-fn a_child_takes_no_wake_up_of_its_parents() {
+fn a_child_loses_no_wake_up_of_its_parents() {
     let (mut lane, second, third) = lane(PanicPolicy::Poison);
     let is_readable = |lane: &Lane<u64>| {
         let mut entry =
@@ -101,12 +100,12 @@ fn a_child_takes_no_wake_up_of_its_parents() {
         // SAFETY: I92. One entry, which outlives the call.
         (unsafe { libc::poll(&raw mut entry, 1, 0) }) == 1
     };
-    // A failure wakes whoever has said that it sleeps.
+    // A failure wakes a thread that has prepared to sleep.
     assert!(lane.prepare_sleep(true), "there is nothing to do");
     drop(third);
     assert!(is_readable(&lane));
     assert_eq!(in_child(|| lane.awake()), 0);
-    assert!(is_readable(&lane), "the child has taken it");
+    assert!(is_readable(&lane), "the child has cleared it");
     assert_eq!(in_child(|| assert!(!lane.prepare_sleep(false), "it is poisoned")), 0);
     lane.awake();
     assert!(!is_readable(&lane));

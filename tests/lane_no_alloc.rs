@@ -1,6 +1,6 @@
-//! The IO thread doesn't allocate once its lane runs: a counting allocator watches it through full
+//! The IO thread doesn't allocate once its lane runs. A counting allocator watches it through full
 //! rings, full pools, chunk switches, inline stages, events read ahead, retained handles and
-//! sleeps. (Other threads may allocate: the count is by thread.)
+//! sleeps. (Other threads may allocate: each thread has its own count.)
 #![allow(unsafe_code)]
 
 mod lanes;
@@ -11,14 +11,13 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lanes::feed;
+use lanes::{feed, pool};
 use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
-use slipring::region::Pages;
-use slipring::ring::{Full, Retained, RingOptions};
-use slipring_test_support::{Draw, PAYLOAD_BYTES_MAX, check_payload, events};
+use slipring::ring::{Full, Retained};
+use slipring_test_support::{Draw, check_payload, events};
 
 thread_local! {
-    /// Calls of this thread that took or gave back memory.
+    /// Allocations and deallocations of this thread.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -66,25 +65,16 @@ static ALLOCATOR: Counting = Counting;
 const SLOTS: usize = 64;
 const RETAIN: u64 = 64;
 
-/// Sixteen KiB, less than a ring of payloads: the pool runs full, and so does the ring when
+/// The pool has 16 KiB, less than a ring of payloads. So the pool runs full, and also the ring when
 /// payloads are small.
 fn spec() -> LaneSpec {
-    let pool = RingOptions {
-        bytes: 4 * 4096,
-        max_slice_bytes: PAYLOAD_BYTES_MAX,
-        chunk_bytes: Some(4096),
-        window_bytes: Some(2 * 4096),
-        pinned_chunks_max: Some(2),
-        pages: Pages::Small,
-        ..RingOptions::default()
-    };
-    LaneSpec::new(pool, SLOTS)
+    LaneSpec::new(pool(4), SLOTS)
         .wait(Wait::Park)
         .layer([StageSpec::inline("retain").batch(7), StageSpec::thread("verify").wait(Wait::Park)])
         .layer([StageSpec::inline("ahead")])
 }
 
-/// Reads ahead twice and releases in the other order; says whether there was anything.
+/// Reads ahead twice and releases in reverse order. Returns whether there was an event.
 fn read_ahead(stage: &mut Stage<u64>) -> bool {
     let first = stage.read(5).expect("no stage fails");
     let second = stage.read(5).expect("no stage fails");
@@ -107,9 +97,9 @@ fn the_counter_counts() {
 fn the_io_thread_does_not_allocate() {
     let mut started = spec().start::<u64>().expect("a small lane");
     let mut lane = started.lane;
-    let mut take = |name| started.stages.take(name).expect("it was specified");
+    let mut take = |name| started.stages.remove(name).expect("it was specified");
     let (retain, verify, mut ahead) = (take("retain"), take("verify"), take("ahead"));
-    // The last two handles are kept, each until the next but one comes.
+    // Keeps the last two handles: each is dropped when the next but one comes.
     let kept: Rc<RefCell<[Option<Retained>; 2]>> = Rc::default();
     let keep = Rc::clone(&kept);
     let retain_some = move |view: View<'_, u64>| {
@@ -139,7 +129,7 @@ fn the_io_thread_does_not_allocate() {
         feed(&mut lane, events, || 1 + draw.below(12), other);
     };
     let events = events(100_000);
-    // Lists of events read ahead grow to their size in the first laps.
+    // In the first laps, lists of events read ahead grow to their final size.
     pass(40 * SLOTS as u64);
     let before = CALLS.get();
     pass(events);

@@ -5,58 +5,49 @@
 //! IO thread ─┤                                                 ├▶ last: reads ahead, verifies, reads the column
 //!            └▶ keeper: verifies, retains one of 64 ─▶ holder ─┘  (and the lane's reclaimer behind it)
 //! ```
-//! Four threads beside the IO thread. Slices travel through the ring alone; a channel carries only
-//! the retained handles, from the keeper to the holder. It orders what the keeper did before what
-//! the holder does, and nothing the other way: the holder takes without blocking, so that it never
-//! enters the list of waiting receivers which a sender looks at. What the holder reads is ordered
-//! before the owner's next write by the pins alone, so that a race on pool memory stays visible.
+//! There are four threads beside the IO thread. Slices travel only through the ring. A channel
+//! carries the retained handles from the keeper to the holder. It orders what the keeper did before
+//! what the holder does, and nothing in the other direction: the holder receives without blocking,
+//! so that it never enters the list of waiting receivers, which a sender reads. So only the pins
+//! order the holder's reads before the owner's next write, and a race on pool memory stays visible.
 
 mod lanes;
+
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lanes::feed;
+use lanes::{feed, pool};
 use slipring::pipeline::{
     ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal,
     Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, View, Wait,
 };
-use slipring::region::Pages;
 use slipring::ring::{Full, Retained, RingOptions};
 use slipring_test_support::{
-    Draw, PAYLOAD_BYTES_MAX, check_payload, events, forbid_membarrier, payload_len, write_payload,
+    Draw, check_payload, events, forbid_membarrier, payload_len, write_payload,
 };
 
-/// The tests of this file share the events among them.
+/// The number of tests in this file; they share the events among them.
 const RUNS: u64 = 6;
 const SLOTS: usize = 64;
-/// One event of so many is retained.
+/// Every event with a multiple of this number is retained.
 const RETAIN: u64 = 64;
-/// Handles and `Held`s that are kept at once, to be let go of in any order.
+/// Handles and `Held`s that are alive at the same time, to be dropped in any order.
 const KEPT: u64 = 6;
 
 type Handle = (u64, Retained);
 
-/// As few chunks as the policy allows, so that each is reused all the time.
-fn pool(reclaim: Reclaim) -> RingOptions {
-    let chunks = match reclaim {
-        Reclaim::OnConsume => 4,
-        Reclaim::OnOverwrite => 28,
-    };
-    RingOptions {
-        bytes: chunks * 4096,
-        max_slice_bytes: PAYLOAD_BYTES_MAX,
-        chunk_bytes: Some(4096),
-        window_bytes: Some(2 * 4096),
-        pinned_chunks_max: Some(2),
-        pages: Pages::Small,
-        ..RingOptions::default()
+/// A pool with as few chunks as the policy allows, so that each is reused all the time.
+fn smallest_pool(reclaim: Reclaim) -> RingOptions {
+    match reclaim {
+        Reclaim::OnConsume => pool(4),
+        Reclaim::OnOverwrite => pool(28),
     }
 }
 
 fn spec(reclaim: Reclaim, wait: Wait) -> LaneSpec {
-    let pool = pool(reclaim);
+    let pool = smallest_pool(reclaim);
     let stage = |name| StageSpec::thread(name).wait(wait).batch(5);
     LaneSpec::new(pool, SLOTS)
         .reclaim(reclaim)
@@ -65,7 +56,7 @@ fn spec(reclaim: Reclaim, wait: Wait) -> LaneSpec {
         .layer([stage("last")])
 }
 
-/// What the first stage leaves in its row for the last one.
+/// What the first stage writes into its row for the last stage.
 fn result(number: u64) -> [u64; 2] {
     [number, !number]
 }
@@ -83,17 +74,17 @@ fn keeper(handles: Sender<Handle>) -> impl FnMut(View<'_, u64>) -> Outcome {
     move |view| {
         let number = *view.meta();
         check_payload(view.bytes(), number);
-        // At the cap nothing is retained: the holder is slow.
+        // At the limit of retained chunks nothing is retained: the holder is slow.
         if number.is_multiple_of(RETAIN)
             && let Ok(handle) = view.retain()
         {
-            handles.send((number, handle)).expect("the holder takes until the end");
+            handles.send((number, handle)).expect("the holder receives until the end");
         }
         Outcome::Done
     }
 }
 
-/// Verifies and drops handles in any order; says how many it got.
+/// Verifies handles and drops them in any order. Returns how many it received.
 fn holder(handles: &Receiver<Handle>, seed: u64) -> u64 {
     let (mut draw, mut kept, mut taken) = (Draw::new(seed), VecDeque::<Handle>::new(), 0);
     loop {
@@ -114,7 +105,7 @@ fn holder(handles: &Receiver<Handle>, seed: u64) -> u64 {
     }
 }
 
-/// Reads ahead and releases in any order, to the end of the stream; says how many events it saw.
+/// Reads ahead and releases in any order, until the lane ends. Returns how many events it saw.
 fn last(mut stage: Stage<u64>, column: &ColumnReader<u64>, seed: u64) -> u64 {
     let (mut draw, mut helds, mut seen) = (Draw::new(seed), Vec::<Held<u64>>::new(), 0);
     loop {
@@ -145,7 +136,7 @@ fn run(reclaim: Reclaim, wait: Wait, seed: u64) {
     let mut started = spec.start::<u64>().expect("a small lane");
     let (sender, receiver) = channel();
     let holder = thread::spawn(move || holder(&receiver, seed));
-    let mut take = |name| started.stages.take(name).expect("it was specified");
+    let mut take = |name| started.stages.remove(name).expect("it was specified");
     let (a, b, c) = (take("first"), take("keeper"), take("last"));
     let a = a.spawn(first(writer)).expect("a thread");
     let b = b.spawn(keeper(sender)).expect("a thread");
@@ -193,7 +184,7 @@ fn on_overwrite_with_backoff() {
     run(Reclaim::OnOverwrite, Wait::Backoff, 4);
 }
 
-/// Verifies every event where it lies, in batches of one to five; says how many there were.
+/// Verifies every event in place, in batches of one to five. Returns how many there were.
 fn read_slices(mut reader: SliceReader<u64>, seed: u64) -> u64 {
     let (mut draw, mut idle) = (Draw::new(seed), Idle::new(Wait::default()));
     loop {
@@ -209,13 +200,13 @@ fn read_slices(mut reader: SliceReader<u64>, seed: u64) -> u64 {
     }
 }
 
-/// Slices in the events of a ring: the owner drops what it overwrites, two readers are at the
-/// bytes, and whoever of the three goes last drops the events.
+/// Slices in the slots of a ring. The owner drops what it overwrites, two readers read the bytes,
+/// and the last of the three to go drops the slots.
 #[test]
 fn slices_in_events() {
     let events = events(20_000) / RUNS;
-    let (mut ring, readers) =
-        SliceRing::<u64>::new(&pool(Reclaim::OnOverwrite), SLOTS, 2).expect("a small ring");
+    let (mut ring, readers) = SliceRing::<u64>::new(&smallest_pool(Reclaim::OnOverwrite), SLOTS, 2)
+        .expect("a small ring");
     let threads: Vec<_> = readers
         .into_iter()
         .zip(6..)
@@ -239,7 +230,8 @@ fn slices_in_events() {
         .for_each(|thread| assert_eq!(thread.join().expect("a reader verified all"), events));
 }
 
-/// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.
+/// ThreadSanitizer sees neither fences nor membarriers. Only sleeping depends on them, no data
+/// does.
 #[test]
 fn on_consume_parked_with_fences() {
     forbid_membarrier();

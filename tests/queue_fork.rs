@@ -1,5 +1,5 @@
-//! A forked child has a copy of a queue, and one thread of it: its calls and its drops answer,
-//! wherever the other threads were, and the parent's queue goes on.
+//! A forked child has a copy of a queue, and only the thread that forked. Its calls and its drops
+//! return, wherever the other threads were, and the parent's queue goes on.
 
 use std::future::Future;
 use std::pin::pin;
@@ -32,7 +32,7 @@ fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
             }
         }
     });
-    // The child takes them out of its own copies.
+    // Each child drops its own copies.
     let (mut enqueuer, mut own) = (Some(enqueuer), Some((own_in, own_out)));
     let forks = 30;
     for _ in 0..forks {
@@ -44,7 +44,7 @@ fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
             assert!(own_out.try_dequeue().expect("it is open").is_some());
             drop(own_in);
             assert!(own_out.dequeue().expect("a clean end").is_none());
-            closer.close("the child closes its copy");
+            closer.close_with("the child closes its copy");
             drop(enqueuer.take());
         });
         assert_eq!(status, 0, "the child's checks failed");
@@ -61,17 +61,17 @@ fn a_forked_child_drops_its_ends_and_the_parent_goes_on() {
 type Wait = fn(&mut Enqueuer, &mut Dequeuer);
 
 fn direct() -> PooledBuf {
-    class::get(1 << 22).expect("a buffer that is in no class needs no pool")
+    class::get(1 << 22).expect("a buffer above all classes needs no pool")
 }
 
 fn is_forked(end: &End) -> bool {
-    matches!(end, End::Closed(error) if error.is::<Forked>())
+    matches!(end, End::Error(error) if error.is::<Forked>())
 }
 
-/// Whoever would end the wait is a thread of the parent's. (Each takes its own copy of the ends in
-/// a child of its own.)
+/// Only a thread of the parent could end the wait. (Each call runs in a child of its own, on its
+/// own copy of the ends.)
 #[test]
-fn a_call_that_would_wait_says_that_the_process_was_forked() {
+fn a_call_that_would_wait_reports_that_the_process_was_forked() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
     let ends = || queue(&pool, QueueOptions { messages: 1, bytes: 1 << 20 }).unwrap();
     let (_open, mut empty) = ends();

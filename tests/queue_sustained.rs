@@ -1,9 +1,9 @@
-//! Sustained progress of queues: a lost wake-up shows only under load, so queues are tiny, both
-//! ends sleep all the time and pause now and then at random, and threads, tasks, times and dropped
-//! futures meet at one queue.
+//! Sustained progress of queues. A lost wake-up shows only under load, so queues are tiny, both
+//! ends sleep all the time and pause at random, and threads, tasks, time limits and dropped futures
+//! use the same queue.
 //!
-//! `SLIPRING_EVENTS` sets the sum of messages of all runs. A run that stands still for a minute
-//! ends the process with what the queue last said of itself.
+//! `SLIPRING_EVENTS` sets the sum of messages of all runs. A run without progress for a minute ends
+//! the process and prints the last statistics of the queue.
 
 use std::future::Future;
 use std::pin::pin;
@@ -35,7 +35,7 @@ impl Wake for Parked {
     }
 }
 
-/// Polls a future to its end, or once if it isn't `patient`.
+/// Polls a future until it is ready, or once if not `patient`.
 fn poll<F: Future>(future: F, patient: bool) -> Option<F::Output> {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Parked(thread::current())));
@@ -48,7 +48,7 @@ fn poll<F: Future>(future: F, patient: bool) -> Option<F::Output> {
     }
 }
 
-/// Longer than an end spins, one time of 32.
+/// Pauses in one call of 32, mostly for longer than an end spins.
 fn pause(draw: &mut Draw) {
     if draw.below(32) == 0 {
         thread::sleep(Duration::from_micros(draw.below(150)));
@@ -62,8 +62,8 @@ fn enqueue(mut enqueuer: Enqueuer, count: u64, mixed: bool, seed: u64) {
         write_payload(message, number);
         pause(&mut draw);
         if number + 1 == count {
-            // The last one lets the dequeuer run out of messages and sleep, also where this thread
-            // has been ahead all the time.
+            // Before the last message the dequeuer runs out of messages and sleeps, also if this
+            // thread has been ahead all the time.
             while enqueuer.stats().queued_messages > 0 {
                 thread::yield_now();
             }
@@ -103,7 +103,8 @@ fn dequeue(mut dequeuer: Dequeuer, watch: &Watch<QueueStats>, mixed: bool, seed:
         number += 1;
         watch.step();
         let stats = dequeuer.stats();
-        // At once: with a second for each, the end would never come.
+        // Checked for each message: a lost wake-up costs a second, so a run with many would not
+        // end.
         assert_eq!(stats.wakes_lost, 0, "{stats:?}");
         if number.is_multiple_of(256) {
             watch.saw(stats);
@@ -115,7 +116,7 @@ fn run(options: QueueOptions, mixed: bool) {
     run_after(options, mixed, || ());
 }
 
-/// `start` comes when the queue is there, before its two ends' threads.
+/// `start` is called after the queue is made and before its ends are used.
 fn run_after(options: QueueOptions, mixed: bool, start: impl FnOnce()) {
     let count = events(45_000) / TESTS / QUEUES.len() as u64;
     let name = format!("{options:?}, mixed: {mixed}");
@@ -130,7 +131,7 @@ fn run_after(options: QueueOptions, mixed: bool, start: impl FnOnce()) {
     filler.join().expect("the enqueuer ends");
     watch.end(dog);
     let stats = closer.stats();
-    assert!(stats.dequeue_waits > 0, "{name}: nobody slept: {stats:?}");
+    assert!(stats.dequeue_waits > 0, "{name}: the dequeuer never slept: {stats:?}");
     assert_eq!((stats.wakes_lost, stats.queued_messages), (0, 0), "{name}: {stats:?}");
 }
 
@@ -144,19 +145,20 @@ fn threads_tasks_times_and_dropped_futures() {
     QUEUES.iter().for_each(|&options| run(options, true));
 }
 
-/// The fallback of the barrier: both sides of the sleep protocol fence.
+/// The fallback of the barrier: both sides of the sleep protocol use fences.
 #[test]
 fn threads_without_membarrier() {
     forbid_membarrier();
     QUEUES.iter().for_each(|&options| run(options, true));
 }
 
-/// A filter that comes when the process has registered: no wake-up can be relied on, so those who
-/// sleep look again by themselves.
+/// A filter is installed after the process has registered for membarrier. No wake-up is certain
+/// then, so threads and tasks that sleep check again by themselves.
 #[test]
 fn threads_and_tasks_whose_membarrier_is_forbidden_later() {
     for options in QUEUES {
-        // Each queue on a thread of its own: what is made behind the filter settles for fences.
+        // Each queue is made on a thread of its own: a queue that is made after the filter uses
+        // fences from the start.
         let run = thread::spawn(move || run_after(options, true, forbid_membarrier));
         run.join().expect("the run ends");
     }

@@ -6,9 +6,9 @@
 //!    ▲                                                                       │
 //!    └──────────────── buffers, by the pool that all three share ◀───────────┘
 //! ```
-//! Messages travel through queues alone, and buffers back through the pool alone: whatever else
-//! orders two threads would hide a race between them. Bounds are tiny, so that both ends sleep all
-//! the time, and the pool is as small as it can be, so that each buffer is written anew at once.
+//! Messages travel only through queues, and buffers return only through the pool: anything else
+//! that orders two threads would hide a race between them. Bounds are tiny, so that both ends sleep
+//! all the time, and the pool is as small as possible, so that each buffer is soon written again.
 
 use std::thread;
 
@@ -21,19 +21,20 @@ use slipring_test_support::{
 
 /// The tests of this file share the messages among them.
 const RUNS: u64 = 4;
-/// Messages that the relay holds at once.
+/// The most messages that the relay holds.
 const HELD: usize = 6;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Wait {
     Threads,
     Tasks,
-    /// Threads, and somebody who closes the first queue in the middle.
+    /// Threads, and the first queue is closed in the middle.
     Closed,
 }
 
-/// Each class has the least that can't stand still: while the relay waits for a buffer it holds
-/// some and one in its hand, its queue may be full, and the filler may have one in its hand.
+/// Each class has the fewest buffers with which the run can't block: while the relay waits for a
+/// buffer it holds `HELD` messages and one that it has just dequeued, its queue may be full, and
+/// the filler may have a buffer that it fills.
 fn pool(messages: usize) -> ClassPool {
     let table = ClassTable::new(&[128, 1024]).expect("a table");
     assert!(table.class_of(PAYLOAD_BYTES_MAX).is_some());
@@ -42,12 +43,13 @@ fn pool(messages: usize) -> ClassPool {
         .expect("a small pool")
 }
 
-/// Enqueues messages, moved or copied, until all are or the queue is closed; says how many.
+/// Enqueues messages, moved or copied, until all are enqueued or the queue is closed. Returns how
+/// many were enqueued.
 fn fill(mut enqueuer: Enqueuer, count: u64, wait: Wait) -> u64 {
     let mut copy = vec![0; PAYLOAD_BYTES_MAX];
     for number in 0..count {
         let bytes = payload_len(number);
-        let is_taken = if number.is_multiple_of(3) {
+        let is_enqueued = if number.is_multiple_of(3) {
             write_payload(&mut copy[..bytes], number);
             match wait {
                 Wait::Tasks => block_on(enqueuer.enqueue_copy_async(&copy[..bytes])).is_ok(),
@@ -61,7 +63,7 @@ fn fill(mut enqueuer: Enqueuer, count: u64, wait: Wait) -> u64 {
                 _ => enqueuer.enqueue(buf).is_ok(),
             }
         };
-        if !is_taken {
+        if !is_enqueued {
             return number;
         }
     }
@@ -77,8 +79,8 @@ fn next(dequeuer: &mut Dequeuer, wait: Wait) -> Option<Message> {
     })
 }
 
-/// Holds messages, and drops them or passes them on, with their numbers in a queue of their own, in
-/// any order. Says how many it got.
+/// Holds messages, and drops them or passes them on in any order, each after a message with its
+/// number. Returns how many it dequeued.
 fn relay(mut dequeuer: Dequeuer, mut on: Enqueuer, seed: u64, wait: Wait) -> u64 {
     let (mut draw, mut held, mut number) = (Draw::new(seed), Vec::<(u64, Message)>::new(), 0);
     while let Some(message) = next(&mut dequeuer, wait) {
@@ -89,15 +91,15 @@ fn relay(mut dequeuer: Dequeuer, mut on: Enqueuer, seed: u64, wait: Wait) -> u64
             let (number, message) = held.swap_remove(draw.below(held.len() as u64) as usize);
             check_payload(&message, number);
             if draw.below(2) == 0 {
-                on.enqueue_copy(&number.to_le_bytes()).expect("the last one takes all");
-                on.enqueue(message.into_buf()).expect("the last one takes all");
+                on.enqueue_copy(&number.to_le_bytes()).expect("the last one dequeues all");
+                on.enqueue(message.into_buf()).expect("the last one dequeues all");
             }
         }
     }
     number
 }
 
-/// Verifies and drops what comes: a number, then its message.
+/// Verifies and drops what it dequeues: a number, then its message.
 fn last(mut dequeuer: Dequeuer) -> u64 {
     let mut count = 0;
     while let Some(number) = dequeuer.dequeue().expect("a clean end") {
@@ -112,20 +114,20 @@ fn run(wait: Wait, messages: usize, bytes: usize, seed: u64) {
     let count = events(20_000) / RUNS;
     let pool = pool(messages);
     let ends = || queue(&pool, QueueOptions { messages, bytes }).expect("small bounds");
-    let ((enqueuer, dequeuer), (on, behind)) = (ends(), ends());
+    let ((enqueuer, dequeuer), (on, out)) = (ends(), ends());
     let closer = enqueuer.closer();
     let filler = thread::spawn(move || fill(enqueuer, count, wait));
     let relay = thread::spawn(move || relay(dequeuer, on, seed, wait));
-    let last = thread::spawn(move || last(behind));
+    let last = thread::spawn(move || last(out));
     if wait == Wait::Closed {
         while closer.stats().dequeued_messages < count / 2 {
             thread::yield_now();
         }
-        assert!(closer.close("reset"), "it is still open");
+        assert!(closer.close_with("reset"), "it is still open");
     }
     let (filled, relayed) =
         (filler.join().expect("the filler"), relay.join().expect("the relay verified all"));
-    assert_eq!(filled, relayed, "what was taken is dequeued");
+    assert_eq!(filled, relayed, "what was enqueued is dequeued");
     assert!(filled == count || wait == Wait::Closed);
     let passed_on = last.join().expect("the last one verified all");
     let stats = closer.stats();
@@ -153,7 +155,7 @@ fn close_meets_threads() {
     run(Wait::Closed, 4, 600, 3);
 }
 
-/// ThreadSanitizer sees neither fences nor membarriers: no data depends on them, only sleep.
+/// ThreadSanitizer sees neither fences nor membarriers. No data depends on them, only sleeping.
 #[test]
 fn threads_without_membarrier() {
     forbid_membarrier();

@@ -1,5 +1,5 @@
-//! A forked child has a ring pool at the parent's addresses, and zeros in it: it may use it, and
-//! drop it, and touches nothing else.
+//! A forked child has a copy of a ring pool at the parent's addresses, filled with zeros. It may
+//! use and drop that pool, and touches nothing else.
 
 use slipring::region::Pages;
 use slipring::ring::{RingOptions, RingPool};
@@ -13,7 +13,7 @@ fn pool(pages: Pages) -> RingPool {
     RingPool::new(&options).expect("a small pool")
 }
 
-/// Reserved pages, where the machine has some, can't be wiped: they go another way.
+/// Reserved huge pages, if the machine has some, can't be wiped on fork: they need another way.
 const PAGES: [Pages; 3] = [Pages::Small, Pages::PreferThp, Pages::Prefer2M];
 
 #[test]
@@ -43,20 +43,20 @@ fn a_child_reads_zeros_and_writes_its_own() {
 }
 
 #[test]
-fn what_a_child_maps_is_still_there_when_the_pool_is_dropped() {
+fn what_a_child_maps_stays_mapped_when_the_pool_is_dropped() {
     for pages in PAGES {
         let mut pool = pool(pages);
         let (slice, second) = (pool.copy_in(&[7; 64]).unwrap(), pool.copy_in(&[7; 64]).unwrap());
         let handle = second.retain().unwrap();
         let status = in_child(|| {
-            // As large as the pool and smaller: what is mapped next goes into the first hole that
-            // holds it.
+            // As large as the pool, and smaller: the next mapping goes into the first hole that is
+            // large enough.
             let mine: Vec<Vec<u8>> =
                 [BYTES, BYTES / 2, BYTES / 4].map(|bytes| vec![5; bytes - 4096]).into();
             drop((slice, second, pool, handle));
             assert!(mine.iter().flatten().all(|&byte| byte == 5));
         });
-        assert_eq!(status, 0, "{pages}: the child's memory went with the parent's pool");
+        assert_eq!(status, 0, "{pages}: the child's memory was unmapped with the parent's pool");
     }
 }
 
@@ -68,7 +68,7 @@ fn a_child_makes_pools_of_its_own() {
         let slice = mine.copy_in(&[3; 100]).unwrap();
         drop(parents);
         assert!(slice.iter().all(|&byte| byte == 3));
-        // And a child of the child.
+        // The same in a child of the child.
         let status = in_child(|| assert!(slice.iter().all(|&byte| byte == 0)));
         assert_eq!(status, 0);
     });

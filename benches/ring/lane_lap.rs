@@ -2,7 +2,8 @@
 //! `benches/instructions/benches/count.rs`.
 //!
 //! ```text
-//!   a lap: 4096 x { claim ─▶ write 8 bytes ─▶ stage }, flushed and polled in batches ─▶ the inline stage reads the 8 bytes
+//!   a lap: 4096 x { claim ─▶ write 8 bytes ─▶ push }, flushed and polled in batches
+//!          ─▶ the inline stage reads the 8 bytes
 //! ```
 
 use std::cell::Cell;
@@ -18,7 +19,7 @@ pub const EVENTS: u64 = 4096;
 /// Bytes of a payload.
 pub const PAYLOAD_BYTES: usize = 512;
 
-/// Publishes `batch` payloads, which begin with their numbers from `op` on.
+/// Publishes `batch` payloads. Each begins with its number, from `op` on.
 #[inline(always)]
 pub fn publish_batch(lane: &mut Lane<()>, batch: u64, op: &mut u64) {
     for _ in 0..batch {
@@ -53,7 +54,8 @@ impl LaneLap {
             counter.set(counter.get() + 1);
             Outcome::Done
         };
-        lane.attach(stages.take("read").expect("it was specified"), handler).expect("it is inline");
+        lane.attach(stages.remove("read").expect("it was specified"), handler)
+            .expect("it is inline");
         Self { lane, read, op: 0 }
     }
 
@@ -90,8 +92,8 @@ impl EmptyLaneLap {
             for entry in entries.iter_mut() {
                 *entry = self.op.to_le_bytes();
                 self.op += 1;
-                // No instruction, but it keeps the compiler from doing several entries at once,
-                // which it can't with a lane.
+                // No instruction, but it prevents the compiler from vectorizing over entries, which
+                // it can't do with a lane.
                 black_box(());
             }
             for entry in entries {

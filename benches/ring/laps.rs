@@ -1,19 +1,20 @@
-//! The laps that are timed by `benches/ring.rs` and `benches/buffer_pool_bench.rs`, run for long by
-//! `profiling/buffer_pool.rs`, and counted in instructions by
-//! `benches/instructions/benches/count.rs`.
+//! The laps that `benches/ring.rs` and `benches/buffer_pool_bench.rs` time,
+//! `profiling/buffer_pool.rs` runs for a long time, and `benches/instructions/benches/count.rs`
+//! counts in instructions.
 //!
 //! ```text
-//!   a lap: for each entry { reserve ─▶ write the first bytes ─▶ commit ─▶ the entry, which lets go of what stood there }
+//!   a lap: for each entry { reserve ─▶ write the first bytes ─▶ commit ─▶ store it in the entry,
+//!                           which releases the entry's previous slice }
 //! ```
 //!
-//! Every lap asserts what it has done. `T` is how many bytes of a payload are written: 8, or the 4
-//! of one `f32`.
+//! Every lap asserts what it has done. `T` is the number of bytes that are written to a payload: 8,
+//! or the 4 of one `f32`.
 
 use std::hint::black_box;
 
 use slipring::ring::{PoolSlice, Pushed, RingPool};
 
-/// The number of the operation, as far as it has room.
+/// Writes the number of the operation, or its first bytes.
 #[inline]
 fn touch<const T: usize>(payload: &mut [u8], op: u64) {
     payload[..T].copy_from_slice(&op.to_le_bytes()[..T]);
@@ -24,7 +25,7 @@ fn assert_touched<const T: usize>(payload: &[u8], op: u64) {
     assert_eq!(payload[..T], op.to_le_bytes()[..T], "operation {op} was written over");
 }
 
-/// The slot path, as a lane takes it: an entry holds integers, and the oldest is released by count.
+/// The slot path, as in a lane: an entry holds integers, and the oldest is released by count.
 pub struct Slots<const T: usize> {
     pool: RingPool,
     entries: Vec<Option<Pushed>>,
@@ -65,7 +66,7 @@ impl<const T: usize> Slices<T> {
         Self { pool, entries: (0..entries).map(|_| None).collect(), op: 0 }
     }
 
-    /// One lap, with a size for each entry; the last one of a run may have fewer.
+    /// One lap, with a size for each entry. The last lap of a run may have fewer sizes.
     pub fn lap(&mut self, sizes_bytes: &[usize]) {
         let mut op = self.op;
         for (entry, &bytes) in self.entries.iter_mut().zip(sizes_bytes) {
@@ -79,15 +80,15 @@ impl<const T: usize> Slices<T> {
         assert_touched::<T>(last.expect("a lap fills every entry"), op - 1);
     }
 
-    /// The operation whose slice doesn't hold what it wrote, if there is one, and how many slices
-    /// are held.
+    /// The operation whose slice doesn't contain what was written, if there is one, and the number
+    /// of slices that are held.
     #[allow(
         dead_code,
-        reason = "a long run verifies all that is held; a benchmark each lap's last slice"
+        reason = "a long run verifies all held slices; a benchmark only the last of each lap"
     )]
     pub fn verify(&self) -> (Option<u64>, usize) {
         let entries = self.entries.len() as u64;
-        // The newest operation that came to this entry.
+        // The newest operation on this entry.
         let newest = |entry: u64| entry + (self.op - 1 - entry) / entries * entries;
         let mut held = (0..)
             .zip(&self.entries)
@@ -115,8 +116,8 @@ impl<const T: usize> Empty<T> {
             assert!(bytes >= T, "a payload of {bytes} bytes has no room for {T}");
             touch::<T>(entry, op);
             op += 1;
-            // No instruction, but it keeps the compiler from doing several entries at once, which
-            // it can't with a pool.
+            // No instruction, but it prevents the compiler from vectorizing over entries, which it
+            // can't do with a pool.
             black_box(());
         }
         self.op = op;

@@ -1,5 +1,4 @@
-//! How the groups over the pool alone are timed: one case on both paths, in nanoseconds per
-//! operation.
+//! How the groups over a pool by itself are timed: one case on both paths, per operation.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +8,20 @@ use slipring::ring::{RingOptions, RingPool};
 
 use super::laps::{Empty, Slices, Slots};
 
-/// Entries of a lap, where the pool has room for so many.
+/// The entries of a lap, if the pool has room for them.
 pub const ENTRIES: usize = 1024;
-/// Vectors of an allocation, in the groups that go through its sizes.
+/// Vectors per allocation, in the groups that compare its sizes.
 pub const VECTORS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// One `f32`.
 pub const F32_BYTES: usize = size_of::<f32>();
 
-/// A pool with everything else by default.
+/// A pool with these sizes and defaults for everything else.
 pub fn pool(bytes: usize, max_slice_bytes: usize) -> RingPool {
     let options = RingOptions { bytes, max_slice_bytes, ..RingOptions::default() };
     RingPool::new(&options).expect("the pool fits this machine")
 }
 
-/// Bytes of the smallest power of two that holds the entries and two chunks to spare.
+/// The smallest power of two of bytes with room for the entries and two more chunks.
 pub fn fitting_bytes(slice_bytes: usize) -> usize {
     (ENTRIES * slice_bytes * 5 / 4).next_power_of_two()
 }
@@ -35,7 +34,7 @@ pub fn time_ops(bencher: &mut Bencher<'_>, ops_per_lap: u64, mut lap: impl FnMut
         let start = Instant::now();
         (0..laps).for_each(|_| lap());
         let elapsed = start.elapsed().mul_f64(ops as f64 / (laps * ops_per_lap) as f64);
-        // Criterion divides by it.
+        // Criterion divides by the time, so it can't be zero.
         elapsed.max(Duration::from_nanos(1))
     });
 }
@@ -61,7 +60,7 @@ pub fn both_paths<const T: usize>(
     });
 }
 
-/// What an operation costs without a pool.
+/// The cost of an operation without a pool.
 pub fn empty<const T: usize>(group: &mut BenchmarkGroup<'_, WallTime>) {
     let (mut empty, sizes) = (Empty::<T>::new(ENTRIES), vec![64; ENTRIES]);
     group.throughput(Throughput::Elements(1));

@@ -1,4 +1,4 @@
-//! The groups of `buffer_pool_bench`: by what is allocated, and by how large the pool is.
+//! The groups of `buffer_pool_bench`: by the size of an allocation, and by the size of the pool.
 
 use criterion::Criterion;
 
@@ -6,10 +6,10 @@ use super::paths::{ENTRIES, F32_BYTES, VECTORS, both_paths, empty, fitting_bytes
 
 /// 8 vectors of 128 `f32`: the allocation of the group over pool sizes.
 const EIGHT_VECTORS_BYTES: usize = 8 * 128 * F32_BYTES;
-/// Pools of the tests' small size are no larger.
+/// The largest pool in a run that isn't timed, as in the tests.
 const UNTIMED_POOL_BYTES_MAX: usize = 4 << 20;
 
-/// Allocation sizes: vectors of 128 `f32`, the pool fitting.
+/// Allocation sizes: vectors of 128 `f32`, in a pool that fits them.
 pub fn alloc_sizes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("alloc_sizes");
     empty::<F32_BYTES>(&mut group);
@@ -42,16 +42,16 @@ pub fn pool_sizes(criterion: &mut Criterion, is_timed: bool) {
     group.finish();
 }
 
-/// Half of what the pool holds, 4 at least and 1024 at most, as in the seed's table
-/// (`slipring-compare seed-table`). 16 KiB hold four payloads, and an allocation comes before the
-/// drop: there it is as many as fit.
+/// Half of the payloads that the pool holds, at least 4 and at most 1024, as in `slipring-compare
+/// seed-table`. A pool of 16 KiB holds four payloads, and an allocation comes before the drop, so
+/// there it is the number that fits.
 fn entries(pool_bytes: usize) -> usize {
     (pool_bytes / EIGHT_VECTORS_BYTES / 2).clamp(4, ENTRIES).min(entries_that_fit(pool_bytes))
 }
 
-/// How many slices a pool holds beside the one that is allocated before the oldest goes: counted,
-/// because where chunks end is the pool's affair. A chunk less than it holds, because the oldest is
-/// freed with its chunk.
+/// The number of slices that a pool holds beside the one that is allocated before the oldest is
+/// dropped. It is counted by trying, because only the pool knows where chunks end. It is one chunk
+/// less than the pool holds, because the oldest slice is reclaimed with its whole chunk.
 fn entries_that_fit(pool_bytes: usize) -> usize {
     let mut pool = pool(pool_bytes, EIGHT_VECTORS_BYTES);
     let mut held = Vec::new();

@@ -130,7 +130,7 @@ impl Runner {
             reader.read(view.bytes());
             Outcome::Done
         };
-        let stage = started.stages.take("read").ok_or("the stage is missing")?;
+        let stage = started.stages.remove("read").ok_or("the stage is missing")?;
         let stage = if reader_cpu.is_some() {
             Some(stage.spawn(handler).map_err(|error| error.to_string())?)
         } else {

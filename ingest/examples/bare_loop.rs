@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 
 use mio::{Events, Interest, Poll, Token};
-use slipring_ingest::protocol::{Front, Limits, Mode, Status, encode_answer, front};
+use slipring_ingest::wire::frames::{Front, Limits, Mode, Status, encode_answer, front};
 
 const BUFFER_BYTES: usize = 64 << 10;
 

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 log.flush()?;
             }
         }
-        log.finish()?;
+        log.close()?;
         rows += log.next_sequence();
         sum += (0..log.next_sequence()).flat_map(row).map(f64::from).sum::<f64>();
     }

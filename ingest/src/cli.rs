@@ -1,20 +1,18 @@
 //! The command line: `slipring demo | serve | load | sweep | get`.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::demo::{self, DemoOptions};
 #[cfg(feature = "objects")]
-use crate::get::{self, GetOptions, Outcome};
+use crate::get::{self, GetOptions, GetOutcome};
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
 use crate::server::{ServeError, ServeOptions, Server};
+use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -27,30 +25,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a service, send it real vectors, check every answer and every stored vector
+    /// Start a service, send real vectors to it, check every answer and every stored vector
     #[command(after_help = DEMO_EXIT)]
     Demo(DemoOptions),
-    /// Take vectors off sockets and write them to Arrow segments
+    /// Receive vectors from sockets and write them to Arrow segments
     #[command(after_help = SERVE_EXIT)]
     Serve(Box<ServeOptions>),
     /// Send vectors to a service, check its answers and measure it
     #[command(after_help = LOAD_EXIT)]
     Load(Box<LoadOptions>),
-    /// Find the window that is best on this machine, and print the setting
+    /// Find the best window for this machine, and print the setting
     #[command(after_help = SWEEP_EXIT)]
     Sweep(Box<SweepOptions>),
-    /// Get objects from storage: into files, or their vectors into a service
+    /// Download objects from storage, and write them to files or send their vectors to a service
     #[cfg(feature = "objects")]
     #[command(after_help = GET_EXIT)]
     Get(Box<GetOptions>),
-    /// Get objects from storage (not in this build: `slipring get --help` says how to have it)
+    /// Download objects from storage (not in this build: see `slipring get --help`)
     #[cfg(not(feature = "objects"))]
     #[command(after_help = GET_BUILD)]
     Get(AnyWords),
 }
 
-/// The command line of a command that isn't in this build, so that it can say so whatever it is
-/// given.
+/// The command line of a command that isn't in this build. It accepts any arguments, so that the
+/// command can say so.
 #[cfg(not(feature = "objects"))]
 #[derive(Debug, clap::Args)]
 struct AnyWords {
@@ -65,24 +63,27 @@ Examples:
   slipring load --to 127.0.0.1:9900 --dim 128 --vectors 1-8 --duration 10s --verify
   slipring sweep --payload 4KiB
 
-`slipring COMMAND --help` lists a command's options. Exit codes: 0 good, 1 failed, 2 bad usage.";
+`slipring COMMAND --help` lists a command's options. Exit codes: 0 success, 1 failure, 2 bad usage.";
 
 const DEMO_EXIT: &str = "\
-Exit codes: 0 everything verified, 1 failed, 2 bad usage, 130 interrupted (the folder is removed).";
+Exit codes: 0 everything is verified; 1 failure; 2 bad usage; 130 interrupted, the folder is removed.";
 
 const SERVE_EXIT: &str = "\
 SIZE is 4096, 64KiB, 64MiB or 2GiB; LIST is 0,2 or 0-3; TIME is 500ms, 10s or 2m.
-Prints a line `ready ...` once it accepts. SIGTERM or SIGINT drains it, a second one ends it.
-Exit codes: 0 drained; 1 it couldn't start, or says what is missing in the segments; 2 bad usage.";
+Prints a line `ready ...` when it accepts connections. SIGTERM or SIGINT drains it, a second one ends
+it immediately.
+Exit codes: 0 drained; 1 it couldn't start, or it prints what is missing in the segments; 2 bad
+usage.";
 
 const LOAD_EXIT: &str = "\
-TIME is 500ms, 10s or 2m. Without --rate every connection keeps its window full, and a latency is
-mostly waiting in line; with --rate requests have intended times, and latencies count from those.
-Exit codes: 0 all answered once, in order, and with --verify rightly; 1 not so; 2 bad usage.";
+TIME is 500ms, 10s or 2m. Without --rate, every connection fills its window, and most of a latency is
+waiting in line. With --rate, requests have intended send times, from which latencies count.
+Exit codes: 0 every request was answered once, in order, and with --verify correctly; 1 not so; 2 bad
+usage.";
 
 const SWEEP_EXIT: &str = "\
-SIZE is 4096, 64KiB, 64MiB or 2GiB. Prints a line a window and `best: --window SIZE`, which
-serve takes. Run it while nothing else does: what runs beside it is in its figures.
+SIZE is 4096, 64KiB, 64MiB or 2GiB. Prints a line per window and `best: --window SIZE`, an option of
+serve. Run it on an otherwise idle machine: other programs affect its figures.
 Exit codes: 0 every payload arrived; 1 it couldn't run; 2 bad usage.";
 
 #[cfg(feature = "objects")]
@@ -90,12 +91,12 @@ const GET_EXIT: &str = "\
 SIZE is 4096, 64KiB, 64MiB or 2GiB; TIME is 500ms, 10s or 2m. Endpoint and credentials come from the
 environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store.
-A file appears under its name when it is whole. Column pool: hit, a buffer of the pool; fresh, new
+A file appears under its name when it is complete. Column pool: hit, a buffer of the pool; fresh, new
 memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
-Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool, with --ingest
-vectors_sent, vectors_answered and vectors_refused, and error if the object failed.
-Exit codes: 0 all objects are where they should be; 1 some aren't: URL and cause on standard error;
-2 bad usage, nothing was fetched; 130 interrupted, unfinished files are removed.";
+Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
+also vectors_sent, vectors_answered and vectors_refused; and error if the object failed.
+Exit codes: 0 every object arrived; 1 some didn't: URL and cause are on standard error; 2 bad usage,
+nothing was fetched; 130 interrupted, incomplete files are removed.";
 
 #[cfg(not(feature = "objects"))]
 const GET_BUILD: &str = "\
@@ -112,7 +113,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
     ("Figures", &["metrics", "report_every"]),
 ];
 
-/// Those of `load --help`.
+/// The headings of `load --help`.
 const LOAD_HEADINGS: &[(&str, &[&str])] = &[
     ("What to send", &["to", "dim", "vectors", "file", "seed", "mode"]),
     (
@@ -122,14 +123,14 @@ const LOAD_HEADINGS: &[(&str, &[&str])] = &[
     ("What to check and print", &["verify", "score", "json"]),
 ];
 
-/// Those of `sweep --help`.
+/// The headings of `sweep --help`.
 const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
     ("What to run", &["payload", "batch", "events", "repeats", "json"]),
     ("Memory", &["pool", "windows", "slots"]),
     ("Threads", &["stages", "cpus"]),
 ];
 
-/// Those of `get --help`.
+/// The headings of `get --help`.
 #[cfg(feature = "objects")]
 const GET_HEADINGS: &[(&str, &[&str])] = &[
     ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
@@ -151,16 +152,16 @@ const GET_HEADINGS: &[(&str, &[&str])] = &[
 #[cfg(not(feature = "objects"))]
 const GET_HEADINGS: &[(&str, &[&str])] = &[];
 
-/// Runs what the arguments say. Exit codes: 0 good, 1 failed, 2 bad usage.
+/// Runs the command that the arguments name. Exit codes: 0 success, 1 failure, 2 bad usage.
 #[must_use]
 pub fn run() -> ExitCode {
     let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let code = match parsed.unwrap_or_else(|error| error.exit()).command {
-        Command::Demo(options) => show(&options),
-        Command::Serve(options) => serve(&options),
-        Command::Load(options) => send(&options),
-        Command::Sweep(options) => try_windows(&options),
-        Command::Get(options) => bring(&options),
+        Command::Demo(options) => run_demo(&options),
+        Command::Serve(options) => run_serve(&options),
+        Command::Load(options) => run_load(&options),
+        Command::Sweep(options) => run_sweep(&options),
+        Command::Get(options) => run_get(&options),
     };
     ExitCode::from(code)
 }
@@ -168,10 +169,10 @@ pub fn run() -> ExitCode {
 /// Options whose value is a time.
 const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout", "total_timeout", "report_every"];
 
-/// The option with a short name for its value, unless it has one of its own.
-fn named(option: Arg) -> Arg {
+/// The option with a short name for its value, unless it has its own.
+fn with_value_name(option: Arg) -> Arg {
     let id = option.get_id().to_string();
-    // `FILE` is a name that was given, though it looks like the one that every option gets.
+    // `FILE` was given on purpose, although it is the default name too.
     let has_name =
         id == "file" || option.get_value_names().is_some_and(|names| names[0] != id.to_uppercase());
     if !option.get_action().takes_values() || has_name {
@@ -196,7 +197,8 @@ fn command() -> clap::Command {
     let headed = |mut command: clap::Command, headings: &[(&'static str, &[&'static str])]| {
         for (heading, options) in headings {
             for option in *options {
-                command = command.mut_arg(option, |arg| named(arg).help_heading(*heading));
+                command =
+                    command.mut_arg(option, |arg| with_value_name(arg).help_heading(*heading));
             }
         }
         short_help(command)
@@ -209,20 +211,20 @@ fn command() -> clap::Command {
         .mut_subcommand("get", |command| headed(command, GET_HEADINGS))
 }
 
-fn show(options: &DemoOptions) -> u8 {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        if let Err(error) = told_once(signal, &interrupted) {
+fn run_demo(options: &DemoOptions) -> u8 {
+    let interrupted = match flag_on_signals(1) {
+        Ok(flag) => flag,
+        Err(error) => {
             notice(format_args!("demo: signals: {error}"));
             return 1;
         }
-    }
+    };
     let mut out: Box<dyn Write> =
         if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     match demo::run(options, &mut out, &interrupted) {
         Ok(report) => {
-            let told = if options.json { announce(report.to_json()) } else { announce(&report) };
-            u8::from(!report.is_verified()).max(printed("demo", told))
+            let written = if options.json { announce(report.to_json()) } else { announce(&report) };
+            u8::from(!report.is_verified()).max(print_code("demo", written))
         }
         Err(error) => {
             notice(format_args!("demo: {error}"));
@@ -231,10 +233,10 @@ fn show(options: &DemoOptions) -> u8 {
     }
 }
 
-fn send(options: &LoadOptions) -> u8 {
+fn run_load(options: &LoadOptions) -> u8 {
     match load::run(options) {
-        Ok(report) if options.json => printed("load", announce(report.to_json())),
-        Ok(report) => printed("load", announce(&report)),
+        Ok(report) if options.json => print_code("load", announce(report.to_json())),
+        Ok(report) => print_code("load", announce(&report)),
         Err(error) => {
             notice(format_args!("load: {error}"));
             error.exit_code()
@@ -242,12 +244,12 @@ fn send(options: &LoadOptions) -> u8 {
     }
 }
 
-fn try_windows(options: &SweepOptions) -> u8 {
+fn run_sweep(options: &SweepOptions) -> u8 {
     match sweep::run(options, |note| notice(format_args!("sweep: {note}"))) {
         Ok(report) if options.json => {
-            printed("sweep", report.to_json().iter().try_for_each(announce))
+            print_code("sweep", report.to_json().iter().try_for_each(announce))
         }
-        Ok(report) => printed("sweep", announce(&report)),
+        Ok(report) => print_code("sweep", announce(&report)),
         Err(error) => {
             notice(format_args!("sweep: {error}"));
             error.exit_code()
@@ -255,33 +257,32 @@ fn try_windows(options: &SweepOptions) -> u8 {
     }
 }
 
-/// The exit code of a command whose work is done: a result that couldn't be printed isn't a good
-/// one.
-fn printed(command: &str, told: io::Result<()>) -> u8 {
-    if let Err(error) = &told {
+/// The exit code of a command after it has printed its result: printing must have succeeded.
+fn print_code(command: &str, written: io::Result<()>) -> u8 {
+    if let Err(error) = &written {
         notice(format_args!("{command}: the result can't be written to standard output: {error}"));
     }
-    u8::from(told.is_err())
+    u8::from(written.is_err())
 }
 
 #[cfg(feature = "objects")]
-fn bring(options: &GetOptions) -> u8 {
+fn run_get(options: &GetOptions) -> u8 {
     let mut lines = Ok(());
-    let told = |outcome: &Outcome| {
+    let report = |outcome: &GetOutcome| {
         if let Some(error) = &outcome.error {
             notice(format_args!("get: {}: {error}", outcome.url));
         }
-        // The first line that isn't taken is the last one tried.
+        // After the first line that can't be written, no other is tried.
         if options.json && lines.is_ok() {
             lines = announce(outcome.to_json());
         }
     };
     let cancel = survive_file_limits().and_then(|()| get::cancel_on_signals());
-    let cancel = cancel.map_err(|error| get::GetError::System { what: "signals", error });
-    match cancel.and_then(|cancel| get::run(options, &cancel, told)) {
+    let cancel = cancel.map_err(|error| get::GetRunError::System { what: "signals", error });
+    match cancel.and_then(|cancel| get::run(options, &cancel, report)) {
         Ok(report) => {
             let lines = if options.json { lines } else { announce(&report) };
-            u8::from(!report.is_complete()).max(printed("get", lines))
+            u8::from(!report.is_complete()).max(print_code("get", lines))
         }
         Err(error) => {
             notice(format_args!("get: {error}"));
@@ -291,12 +292,12 @@ fn bring(options: &GetOptions) -> u8 {
 }
 
 #[cfg(not(feature = "objects"))]
-fn bring(_: &AnyWords) -> u8 {
+fn run_get(_: &AnyWords) -> u8 {
     notice(format_args!("get: {GET_BUILD}"));
     2
 }
 
-fn serve(options: &ServeOptions) -> u8 {
+fn run_serve(options: &ServeOptions) -> u8 {
     match serve_until_signal(options) {
         Ok(code) => code,
         Err(error) => {
@@ -306,19 +307,15 @@ fn serve(options: &ServeOptions) -> u8 {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, or until a lane fails; a second signal ends the process at once.
+/// Serves until SIGTERM or SIGINT, or until a lane fails. A second signal ends the process
+/// immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
-    let (mut told, tell) = UnixStream::pair().map_err(refused)?;
-    let again = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        told_once(signal, &again).map_err(refused)?;
-        signal_hook::low_level::pipe::register(signal, tell.try_clone().map_err(refused)?)
-            .map_err(refused)?;
-    }
+    let signals = SignalWait::new(1).map_err(refused)?;
+    let wake = signals.sender().map_err(refused)?;
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
-    let server = Server::start(options, Arc::new(move || drop((&tell).write(b"x"))))?;
+    let server = Server::start(options, Arc::new(move || drop((&wake).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
         notice(format_args!("lane {lane}: {}", report.pin));
         report
@@ -331,26 +328,13 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
             .iter()
             .for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
     }
-    // Whoever started it may have closed its end of the pipe, and may read no totals either: what
-    // it serves and stores is the same.
+    // The process that started this one may have closed its end of the pipe. The service runs all
+    // the same.
     let _closed = announce(server.ready_line());
-    while told.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+    signals.wait();
     let totals = server.stop();
     let _closed = announce(&totals);
     Ok(u8::from(!totals.is_drained()))
-}
-
-/// Writing past the limit of file sizes is an error, which can be told or waited on; the signal
-/// that comes with it would kill.
-fn survive_file_limits() -> io::Result<()> {
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
-}
-
-/// The first signal sets `told`; a second one ends the process.
-fn told_once(signal: i32, told: &Arc<AtomicBool>) -> io::Result<()> {
-    signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(told))?;
-    signal_hook::flag::register(signal, Arc::clone(told))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -358,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_stands_under_a_heading() {
+    fn every_option_has_a_heading() {
         let command = command();
         command.clone().debug_assert();
         let all = [
@@ -367,7 +351,7 @@ mod tests {
             ("sweep", SWEEP_HEADINGS),
             ("get", GET_HEADINGS),
         ];
-        // Without its feature `get` has none.
+        // Without its feature, `get` has no headings.
         for (name, headings) in all.into_iter().filter(|(_, headings)| !headings.is_empty()) {
             let found = command.find_subcommand(name).expect("it is one of ours");
             for option in found.get_arguments().filter(|option| option.get_id() != "help") {

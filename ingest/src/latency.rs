@@ -1,24 +1,24 @@
-//! Latencies as every report shows them: p50 to p99.99 and the maximum, in microseconds, in columns
-//! of equal width.
+//! Latencies in the form that every report shows: p50 to p99.99 and the maximum, in microseconds,
+//! in columns of equal width.
 
 use std::fmt;
 
 use hdrhistogram::Histogram;
 
-/// The columns: their names, and the quantile of each.
+/// The columns: the name and the quantile of each.
 const QUANTILES: [(&str, f64); 6] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("max", 1.0)];
 
-/// The quantiles of a histogram of nanoseconds. Displayed, it is a row of a table.
+/// The quantiles of a histogram of nanoseconds. Its `Display` is a row of a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latency {
-    /// Latencies measured.
+    /// Number of latencies measured.
     pub count: u64,
     us: [f64; QUANTILES.len()],
 }
 
 impl Latency {
-    /// All zeros where nothing was measured.
+    /// The quantiles of `histogram_ns`; all zeros if nothing was measured.
     #[must_use]
     pub fn of(histogram_ns: &Histogram<u64>) -> Self {
         let us = |(_, quantile)| {
@@ -29,13 +29,13 @@ impl Latency {
         Self { count: histogram_ns.len(), us: QUANTILES.map(us) }
     }
 
-    /// The names of the columns, above their values.
+    /// The names of the columns, as the head of a table.
     #[must_use]
     pub fn head() -> String {
         QUANTILES.map(|(name, _)| format!(" {name:>10}")).concat()
     }
 
-    /// Each column's name and microseconds, from the fastest.
+    /// The name and the microseconds of each column, in ascending order.
     pub fn columns(&self) -> impl Iterator<Item = (&'static str, f64)> {
         QUANTILES.into_iter().zip(self.us).map(|((name, _), us)| (name, us))
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_their_names() {
+    fn columns_are_below_their_names() {
         let mut histogram = Histogram::new_with_bounds(1, 1 << 40, 3).unwrap();
         (1..=1000).for_each(|us| histogram.record(us * 1000).unwrap());
         let latency = Latency::of(&histogram);

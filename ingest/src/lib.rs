@@ -6,6 +6,7 @@
 compile_error!("the wire and the segments are little-endian; big-endian machines aren't supported");
 
 pub mod cli;
+pub mod client;
 pub mod demo;
 #[cfg(feature = "objects")]
 pub mod get;
@@ -13,8 +14,11 @@ pub mod io;
 pub mod latency;
 pub mod load;
 mod notice;
-pub mod protocol;
 pub mod server;
+mod signals;
 pub mod sink;
 pub mod stage;
 pub mod sweep;
+pub mod units;
+pub mod vectors;
+pub mod wire;

@@ -19,18 +19,16 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slipring::class::AtLimit;
 
-use crate::options::{OptionsError, RangeOptions};
-use crate::pool::BufferPoolOptions;
-use crate::store_options::StoreOptions;
+use crate::options::{BufferPoolOptions, OptionsError, RangeOptions, StoreOptions};
 
-/// What a field holds, and how it is written.
+/// A field's value, and how it is written.
 trait Value: Sized {
-    /// As it is written.
+    /// The written form.
     type Form: Serialize + DeserializeOwned;
 
     fn to_form(&self) -> Self::Form;
 
-    /// The error says what fits.
+    /// The error says which values are valid.
     fn from_form(form: Self::Form) -> Result<Self, String>;
 }
 
@@ -48,7 +46,7 @@ trait Options: Default {
     fn check(&self) -> Result<(), OptionsError>;
 }
 
-/// What is written as it is.
+/// Values that are written as they are.
 macro_rules! plain {
     ($($kind:ty),*) => { $(
         impl Value for $kind {
@@ -129,7 +127,7 @@ macro_rules! named {
 
             fn check(&self) -> Result<(), OptionsError> {
                 let check: fn(&Self) -> Result<(), OptionsError> = $check;
-                // Under the name that stands in the text.
+                // Under the name in the text.
                 check(self).map_err(|error| match error.field {
                     $(stringify!($field) => OptionsError { field: $name, ..error },)*
                     _ => error,
@@ -174,13 +172,13 @@ named!(RangeOptions checked by RangeOptions::check, {
     "total_timeout_secs" is total_timeout,
 });
 
-// Its fields check themselves as they are read.
+// Its fields are checked as they are read.
 named!(StoreOptions checked by |_| Ok(()), {
     "buffer_pool" is buffer_pool,
     "range" is range,
 });
 
-/// The value that comes next; an error names the field.
+/// Reads the next value; an error names the field.
 fn value<'de, M: MapAccess<'de>, T: Value>(name: &str, map: &mut M) -> Result<T, M::Error> {
     let form: T::Form =
         map.next_value().map_err(|error| M::Error::custom(format_args!("`{name}`: {error}")))?;

@@ -17,26 +17,26 @@ use object_store::{ClientOptions, HeaderMap, HeaderValue};
 /// An answer other than the object, as the source of an [`object_store::Error`]. Clients of
 /// [`Stores`](crate::Stores) set it themselves; your own store must set it to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A status that object_store would only describe.
+pub enum StoreAnswer {
+    /// A status that object_store gives as text only.
     Status {
-        /// HTTP's number.
+        /// The HTTP status.
         status: u16,
         /// How long the server asks to wait.
         retry_after: Option<Duration>,
     },
     /// 200 for a part.
     RangeIgnored,
-    /// Another range than the one that was asked for.
+    /// Another range than was asked for.
     Shifted {
-        /// The first byte that came.
+        /// The first byte that was sent.
         start: u64,
-        /// The one behind the last.
+        /// One past the last byte that was sent.
         end: u64,
     },
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for StoreAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status { status, .. } => write!(f, "status {status}"),
@@ -48,7 +48,7 @@ impl fmt::Display for Answer {
     }
 }
 
-impl std::error::Error for Answer {}
+impl std::error::Error for StoreAnswer {}
 
 /// Makes wrapped clients.
 #[derive(Debug, Default)]
@@ -56,21 +56,21 @@ pub(crate) struct Connector(ReqwestConnector);
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Watched(self.0.connect(options)?)))
+        Ok(HttpClient::new(WatchedClient(self.0.connect(options)?)))
     }
 }
 
 #[derive(Debug)]
-struct Watched(HttpClient);
+struct WatchedClient(HttpClient);
 
 #[async_trait]
-impl HttpService for Watched {
+impl HttpService for WatchedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let asked = request.headers().get("range").map(bounds);
         let response = self.0.execute(request).await?;
         let status = response.status().as_u16();
         let answer = match status {
-            200 if asked.is_some() => Answer::RangeIgnored,
+            200 if asked.is_some() => StoreAnswer::RangeIgnored,
             206 if asked.is_some() => {
                 match asked.flatten().and_then(|asked| shifted(asked, response.headers())) {
                     Some(shifted) => shifted,
@@ -79,7 +79,7 @@ impl HttpService for Watched {
             }
             // object_store would take a part (206) for the whole object when it asked for the
             // whole.
-            206 | 408 | 416 | 429 | 500.. => Answer::Status {
+            206 | 408 | 416 | 429 | 500.. => StoreAnswer::Status {
                 status,
                 retry_after: retry_after(response.headers(), SystemTime::now()),
             },
@@ -97,7 +97,7 @@ fn bounds(value: &HeaderValue) -> Option<(u64, u64)> {
 
 /// The range in `Content-Range`, if it isn't the requested one up to the object's end. object_store
 /// refuses a missing one.
-fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
+fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<StoreAnswer> {
     let (range, size) = headers
         .get("content-range")?
         .to_str()
@@ -108,10 +108,10 @@ fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<Answer> {
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
     // No object has that many bytes, and adding one to it would overflow.
-    let Some(end) = end.checked_add(1) else { return Some(Answer::Shifted { start, end }) };
+    let Some(end) = end.checked_add(1) else { return Some(StoreAnswer::Shifted { start, end }) };
     let size: u64 = size.parse().ok()?;
     let right = start == first && end == size.min(last.saturating_add(1));
-    (!right).then_some(Answer::Shifted { start, end })
+    (!right).then_some(StoreAnswer::Shifted { start, end })
 }
 
 /// `Retry-After` as seconds, or as a date. A past date means no wait. Anything else counts as
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn another_range_is_told_from_the_right_one() {
+    fn another_range_than_was_asked_for_is_noticed() {
         let answer = |asked: &'static str, said: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert("content-range", HeaderValue::from_static(said));
@@ -158,7 +158,7 @@ mod tests {
         for (asked, said) in [
             ("bytes=0-9", "bytes 0-9/100"),
             ("bytes=90-109", "bytes 90-99/100"),
-            // Not for this function to say.
+            // Not decided by this function.
             ("bytes=-5", "bytes 95-99/100"),
             ("bytes=5-", "bytes 5-99/100"),
             ("bytes=0-9", "bytes */100"),
@@ -169,12 +169,16 @@ mod tests {
         for (said, start, end) in
             [("bytes 1-9/100", 1, 10), ("bytes 0-8/100", 0, 9), ("bytes 0-10/100", 0, 11)]
         {
-            assert_eq!(answer("bytes=0-9", said), Some(Answer::Shifted { start, end }), "{said}");
+            assert_eq!(
+                answer("bytes=0-9", said),
+                Some(StoreAnswer::Shifted { start, end }),
+                "{said}"
+            );
         }
         for said in ["bytes 0-18446744073709551615/100", "bytes 0-18446744073709551615/*"] {
             assert_eq!(
                 answer("bytes=0-9", said),
-                Some(Answer::Shifted { start: 0, end: u64::MAX }),
+                Some(StoreAnswer::Shifted { start: 0, end: u64::MAX }),
                 "{said}"
             );
         }

@@ -9,16 +9,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
-use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
+use slipring::class::ClassPool;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, DownloadError};
 use crate::gate::Gate;
-use crate::job::{Arrived, Job};
-use crate::options::{OptionsError, RangeOptions};
+use crate::job::{Arrived, EngineShared, Job};
+use crate::options::{OptionsError, RangeOptions, StoreOptions};
 use crate::retry::Budget;
-use crate::stats::{BufferPoolUse, Counters, DownloadStats, EngineStats};
+use crate::stats::{DownloadCounters, DownloadStats, EngineStats};
 
 /// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and
 /// counters.
@@ -51,38 +51,19 @@ use crate::stats::{BufferPoolUse, Counters, DownloadStats, EngineStats};
 /// ```
 #[derive(Clone)]
 pub struct RangeEngine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
 }
 
 /// An object that arrived.
 #[derive(Clone)]
 pub struct Download {
-    /// Its bytes, in one piece. Dropping the last clone or slice gives the buffer back, on any
+    /// The object's bytes, in one piece. Dropping the last clone or slice gives the buffer back, on any
     /// thread.
     pub bytes: Bytes,
-    /// The store's metadata of it.
+    /// The store's metadata of the object.
     pub meta: ObjectMeta,
     /// Statistics of the download.
     pub stats: DownloadStats,
-}
-
-/// What clones of an engine share.
-pub(crate) struct Shared {
-    pub(crate) options: RangeOptions,
-    pub(crate) pool: Option<ClassPool>,
-    /// Allocates what the pool isn't for. None of its buffers is kept, and lack of memory is an
-    /// error value.
-    pub(crate) heap: ClassPool,
-    pub(crate) budget: Budget,
-    pub(crate) counters: Counters,
-    pub(crate) gate: Gate,
-}
-
-impl Shared {
-    /// What memory past the pool is called.
-    pub(crate) fn past_pool(&self) -> BufferPoolUse {
-        if self.pool.is_some() { BufferPoolUse::Skip } else { BufferPoolUse::Off }
-    }
 }
 
 impl RangeEngine {
@@ -93,12 +74,11 @@ impl RangeEngine {
     pub fn new(options: &RangeOptions) -> Result<Self, OptionsError> {
         options.check()?;
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(EngineShared {
                 options: options.clone(),
                 pool: None,
-                heap: heap(),
                 budget: Budget::new(options.retry_budget),
-                counters: Counters::default(),
+                counters: DownloadCounters::default(),
                 gate: Gate::new(options.concurrency),
             }),
         })
@@ -111,15 +91,15 @@ impl RangeEngine {
     pub fn with_buffer_pool(self, pool: ClassPool) -> Self {
         let options = &self.shared.options;
         let mut engine = Self::new(options).expect("checked when the engine was made");
-        Arc::get_mut(&mut engine.shared).expect("nobody else has it yet").pool = Some(pool);
+        Arc::get_mut(&mut engine.shared).expect("it has no clone yet").pool = Some(pool);
         engine
     }
 
     /// Downloads an object into one buffer. Dropping the future cancels it and gives the buffer
     /// back.
     ///
-    /// The object is copied once, from the client's receive buffer to its final place; a local file
-    /// not at all.
+    /// An object is copied once, from the client's receive buffer to its place; a local file isn't
+    /// copied.
     ///
     /// # Errors
     /// [`DownloadError`] names the object, the range and the cause.
@@ -161,19 +141,19 @@ impl RangeEngine {
         Ok(Download { bytes, meta, stats })
     }
 
-    /// The options that it was made with.
+    /// The options of this engine.
     #[must_use]
     pub fn options(&self) -> &RangeOptions {
         &self.shared.options
     }
 
-    /// The pool that it was given.
+    /// The pool of this engine.
     #[must_use]
     pub fn buffer_pool(&self) -> Option<&ClassPool> {
         self.shared.pool.as_ref()
     }
 
-    /// What its downloads have done so far.
+    /// Counters of all downloads so far.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
         self.shared.counters.snapshot()
@@ -196,7 +176,7 @@ impl RangeEngine {
 
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Its bytes would be all that one sees.
+        // The bytes would hide the rest.
         let Self { bytes: _, meta, stats } = self;
         f.debug_struct("Download").field("meta", meta).field("stats", stats).finish_non_exhaustive()
     }
@@ -204,7 +184,7 @@ impl fmt::Debug for Download {
 
 impl fmt::Debug for RangeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { options, pool, .. } = &*self.shared;
+        let EngineShared { options, pool, .. } = &*self.shared;
         f.debug_struct("RangeEngine")
             .field("options", options)
             .field("pool", &pool.is_some())
@@ -212,16 +192,48 @@ impl fmt::Debug for RangeEngine {
     }
 }
 
-/// A pool with one tiny class, for which all but the tiniest objects are too large: their buffers
-/// are allocated and freed.
-fn heap() -> ClassPool {
-    let options = ClassOptions {
-        table: ClassTable::new(&[64]).expect("one cache line is a class"),
-        limit: Limit::NONE,
-        at_limit: AtLimit::Refuse,
-        cache_bytes: 0,
-        shrink_after: None,
-        ..ClassOptions::default()
-    };
-    ClassPool::new(&options).expect("the options are right")
+impl StoreOptions {
+    /// Makes the engine, with its pool if it has one. The pool holds no memory yet.
+    ///
+    /// # Errors
+    /// [`OptionsError`] names the invalid field.
+    pub fn build(&self) -> Result<RangeEngine, OptionsError> {
+        let engine = RangeEngine::new(&self.range)?;
+        let pool = self.buffer_pool.map(|pool| pool.build()).transpose()?.flatten();
+        Ok(match pool {
+            Some(pool) => engine.with_buffer_pool(pool),
+            None => engine,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::BufferPoolOptions;
+
+    #[test]
+    fn there_is_a_pool_unless_it_is_off() {
+        let has_pool = |options: StoreOptions| options.build().unwrap().buffer_pool().is_some();
+        assert!(has_pool(StoreOptions::default()));
+        assert!(!has_pool(StoreOptions { buffer_pool: None, ..StoreOptions::default() }));
+        let off = BufferPoolOptions {
+            enabled: false,
+            max_buffers_per_class: 0,
+            ..BufferPoolOptions::default()
+        };
+        assert!(!has_pool(StoreOptions { buffer_pool: Some(off), ..StoreOptions::default() }));
+    }
+
+    #[test]
+    fn each_part_is_checked() {
+        let refused = |options: StoreOptions| options.build().unwrap_err().field;
+        let pool = BufferPoolOptions { max_buffers_per_class: 0, ..BufferPoolOptions::default() };
+        assert_eq!(
+            refused(StoreOptions { buffer_pool: Some(pool), ..StoreOptions::default() }),
+            "max_buffers_per_class"
+        );
+        let range = RangeOptions { concurrency: Some(0), ..RangeOptions::default() };
+        assert_eq!(refused(StoreOptions { range, ..StoreOptions::default() }), "concurrency");
+    }
 }

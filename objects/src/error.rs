@@ -1,4 +1,5 @@
-//! Why a download failed: the object, the range and the cause.
+//! Why a download failed: the object, the range and the cause; and which [`Cause`] a store's error
+//! is.
 
 use std::error::Error;
 use std::fmt;
@@ -6,8 +7,11 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use object_store::client::HttpError;
 use object_store::path::Path;
 use slipring::class::GetError;
+
+use crate::connector::StoreAnswer;
 
 /// A failed download. Its buffer has been given back.
 #[derive(Debug)]
@@ -15,12 +19,12 @@ use slipring::class::GetError;
 pub struct DownloadError {
     /// The object.
     pub object: Path,
-    /// The part of the object that it was about, the bytes of it that had come included; none if it
-    /// was about the object.
+    /// The range that failed, including its bytes that had arrived; `None` if the error is about the
+    /// whole object.
     pub range: Option<Range<u64>>,
-    /// Retries of the whole object before this.
+    /// Retries of the whole object before this error.
     pub retries: u32,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
 }
 
@@ -62,24 +66,24 @@ pub enum Cause {
         /// Its value in a later answer.
         now: String,
     },
-    /// A range ended before its end.
+    /// A range ended too early.
     Short {
-        /// Its length.
+        /// The range's length.
         expected_bytes: u64,
-        /// What came.
+        /// Bytes that arrived.
         got_bytes: u64,
     },
-    /// More bytes came than were asked for.
+    /// More bytes arrived than were asked for.
     Long {
-        /// What was asked for.
+        /// Bytes that were asked for.
         expected_bytes: u64,
     },
-    /// Another range came than was asked for.
+    /// Another range arrived than was asked for.
     Shifted {
-        /// What came.
+        /// The range that arrived.
         got: Range<u64>,
     },
-    /// The server asks for patience: status 429 or 503.
+    /// The server has too many requests: status 429 or 503.
     Throttled {
         /// The status.
         status: u16,
@@ -93,7 +97,7 @@ pub enum Cause {
     },
     /// The server sent the whole object instead of a part.
     RangeIgnored,
-    /// The endpoint is reached without encryption, which has to be allowed.
+    /// The endpoint is unencrypted, which has to be allowed.
     PlainHttp,
     /// The connection failed.
     Connection(object_store::Error),
@@ -111,23 +115,23 @@ pub enum Cause {
     },
     /// It was cancelled.
     Cancelled,
-    /// It could be tried again, but the engine's budget for that is spent.
+    /// A retry was possible, but the engine's budget of retries is spent.
     Budget {
         /// The option.
         retry_budget: u32,
-        /// What happened last.
+        /// The last error.
         last: Box<Cause>,
     },
     /// No memory for the object.
     Buffer {
         /// The object's size.
         object_bytes: u64,
-        /// Why; none if no address space has so many bytes.
+        /// Why; `None` if the size exceeds the address space.
         cause: Option<GetError>,
     },
     /// A local file couldn't be read.
     Read(io::Error),
-    /// Something else, in the store's own words.
+    /// Another error of the store.
     Store(object_store::Error),
 }
 
@@ -150,10 +154,12 @@ impl fmt::Display for Cause {
                 )
             }
             Self::Short { expected_bytes, got_bytes } => {
-                write!(f, "{got_bytes} of {expected_bytes} bytes came")
+                write!(f, "{got_bytes} of {expected_bytes} bytes arrived")
             }
-            Self::Long { expected_bytes } => write!(f, "more than {expected_bytes} bytes came"),
-            Self::Shifted { got } => write!(f, "bytes {} to {} came instead", got.start, got.end),
+            Self::Long { expected_bytes } => write!(f, "more than {expected_bytes} bytes arrived"),
+            Self::Shifted { got } => {
+                write!(f, "bytes {} to {} arrived instead", got.start, got.end)
+            }
             Self::Throttled { status, retry_after } => {
                 write!(f, "throttled (status {status}")?;
                 if let Some(wait) = retry_after {
@@ -171,7 +177,7 @@ impl fmt::Display for Cause {
             Self::RequestTimeout { request_timeout, got_bytes } => {
                 write!(
                     f,
-                    "{got_bytes} bytes came in {request_timeout:?}; raise `request_timeout` or lower `part_bytes`"
+                    "{got_bytes} bytes arrived in {request_timeout:?}; raise `request_timeout` or lower `part_bytes`"
                 )
             }
             Self::TotalTimeout { total_timeout } => {
@@ -188,7 +194,7 @@ impl fmt::Display for Cause {
                 write!(f, "no buffer for {object_bytes} bytes: {cause}")
             }
             Self::Buffer { object_bytes, cause: None } => {
-                write!(f, "no memory has {object_bytes} bytes")
+                write!(f, "{object_bytes} bytes exceed the address space")
             }
             Self::Read(cause) => write!(f, "the file can't be read: {cause}"),
             Self::Store(cause) => write!(f, "{}", chain(cause)),
@@ -212,8 +218,7 @@ impl Error for Cause {
     }
 }
 
-/// An error and what it came from, each once: some of the crates below repeat their source and some
-/// leave it out.
+/// An error and its sources, each once: some crates repeat their source in their text, others don't.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -228,7 +233,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 impl Cause {
-    /// Whether the same request may well succeed a little later.
+    /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Throttled { .. }
@@ -238,5 +243,84 @@ impl Cause {
             Self::Status { status } => *status == 408 || *status >= 500,
             _ => false,
         }
+    }
+}
+
+impl From<object_store::Error> for Cause {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound(error),
+            object_store::Error::PermissionDenied { .. } => Self::Denied(error),
+            object_store::Error::Unauthenticated { .. } => Self::Unauthenticated(error),
+            _ => Self::from_sources(error),
+        }
+    }
+}
+
+impl Cause {
+    /// Looks through the error's sources: an answer that the connector kept, else a failed connection,
+    /// else the store's own error.
+    fn from_sources(error: object_store::Error) -> Self {
+        let (mut connection, mut plain_http) = (false, false);
+        let mut answer = None;
+        let mut below = error.source();
+        while let Some(source) = below {
+            connection |= source.is::<HttpError>();
+            // The HTTP client has no type for this error.
+            plain_http |= source.to_string() == "URL scheme is not allowed";
+            answer = answer.or(source.downcast_ref::<StoreAnswer>().copied());
+            below = source.source();
+        }
+        match answer {
+            Some(StoreAnswer::RangeIgnored) => Self::RangeIgnored,
+            Some(StoreAnswer::Shifted { start, end }) => Self::Shifted { got: start..end },
+            Some(StoreAnswer::Status { status: status @ (429 | 503), retry_after }) => {
+                Self::Throttled { status, retry_after }
+            }
+            Some(StoreAnswer::Status { status, .. }) => Self::Status { status },
+            None if plain_http => Self::PlainHttp,
+            None if connection => Self::Connection(error),
+            None => Self::Store(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::client::HttpErrorKind;
+    use std::io;
+    use std::time::Duration;
+
+    fn generic(source: impl std::error::Error + Send + Sync + 'static) -> Cause {
+        Cause::from(object_store::Error::Generic { store: "test", source: Box::new(source) })
+    }
+
+    #[test]
+    fn an_answer_is_found_below_what_wraps_it() {
+        let answered = |answer| generic(HttpError::new(HttpErrorKind::Unknown, answer));
+        let retry_after = Some(Duration::from_secs(2));
+        assert!(matches!(
+            answered(StoreAnswer::Status { status: 503, retry_after }),
+            Cause::Throttled { status: 503, retry_after: found } if found == retry_after
+        ));
+        assert!(matches!(
+            answered(StoreAnswer::Status { status: 500, retry_after: None }),
+            Cause::Status { status: 500 }
+        ));
+        assert!(matches!(answered(StoreAnswer::RangeIgnored), Cause::RangeIgnored));
+    }
+
+    #[test]
+    fn errors_that_may_pass_are_distinguished() {
+        let broken = generic(HttpError::new(HttpErrorKind::Interrupted, io::Error::other("gone")));
+        assert!(matches!(broken, Cause::Connection(_)) && broken.may_pass());
+        assert!(!generic(io::Error::other("odd")).may_pass());
+        let status = |status| Cause::Status { status };
+        assert_eq!(
+            [408, 416, 418, 500, 599].map(|code| status(code).may_pass()),
+            [true, false, false, true, true]
+        );
+        assert!(!Cause::Cancelled.may_pass());
     }
 }

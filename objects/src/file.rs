@@ -13,7 +13,7 @@ use tokio::task;
 
 use crate::error::Cause;
 
-/// What is read between two looks at whether anybody still wants it.
+/// Bytes that are read before the next check whether the download was dropped.
 const STEP_BYTES: usize = 8 << 20;
 
 /// Tells the reading thread that the download was dropped.
@@ -38,8 +38,8 @@ pub(crate) async fn read(file: File, into: PooledBuf) -> Result<PooledBuf, Cause
     }
 }
 
-/// An error if a file that should have no byte has one: what the system makes up when it is read
-/// has no size.
+/// An error if a file without a size has bytes: files that the system generates when they are read
+/// have no size.
 pub(crate) fn check_empty(file: &File) -> Result<(), Cause> {
     match file.read_at(&mut [0], 0).map_err(Cause::Read)? {
         0 => Ok(()),

@@ -14,12 +14,12 @@ pub(crate) fn pin(options: &mut GetOptions, first: &ObjectMeta) {
     options.version = first.version.clone().filter(|_| options.if_match.is_none());
 }
 
-/// The ETag that says: the same bytes. By the rules of If-Match a weak one never matches.
+/// The ETag, if it is strong: by the rules of If-Match a weak one never matches.
 fn strong(meta: &ObjectMeta) -> Option<&String> {
     meta.e_tag.as_ref().filter(|e_tag| !e_tag.starts_with("W/"))
 }
 
-/// What a request that was pinned to the first answer was refused for.
+/// Why a request that was pinned to the first answer was refused.
 pub(crate) fn refused(error: Error, first: Option<&ObjectMeta>) -> Cause {
     let Some(first) = first else { return Cause::from(error) };
     let changed = |field, before: &str, now: &str| Cause::Changed {
@@ -34,15 +34,15 @@ pub(crate) fn refused(error: Error, first: Option<&ObjectMeta>) -> Cause {
         // The object was there: now it is deleted, or its version is overwritten in a store that
         // keeps none.
         Cause::NotFound(_) => changed("object", "there", "gone"),
-        // The range lies within the first answer's size.
+        // The range is within the size of the first answer.
         Cause::Status { status: 416 } => changed("size", &first.size.to_string(), "less"),
         cause => cause,
     }
 }
 
-/// Whether anything tells this object from its successor.
+/// Whether anything distinguishes this object from a later version.
 pub(crate) fn is_named(meta: &ObjectMeta) -> bool {
-    // object_store puts the beginning of time where a server said none.
+    // object_store uses the beginning of time if a server sends no time.
     meta.e_tag.is_some() || meta.version.is_some() || meta.last_modified.timestamp() != 0
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn check(first: &ObjectMeta, now: &ObjectMeta) -> Result<(), Cause> {
     if first.size != now.size {
         return changed("size", first.size.to_string(), now.size.to_string());
     }
-    // A server that names the object once and not again doesn't vouch for it.
+    // If only one answer has an ETag, nothing says that they are the same object.
     if first.e_tag != now.e_tag {
         return changed("ETag", shown(&first.e_tag).to_owned(), shown(&now.e_tag).to_owned());
     }
@@ -78,7 +78,7 @@ fn shown(e_tag: &Option<String>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::Answer;
+    use crate::connector::StoreAnswer;
     use object_store::client::{HttpError, HttpErrorKind};
     use object_store::path::Path;
     use std::time::{Duration, SystemTime};
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_tells_two_objects_apart_is_named() {
+    fn the_property_that_differs_is_named() {
         let first = meta(9, Some("\"a\""), 7);
         assert_eq!(
             field(&first, &meta(9, Some("\"a\""), 8)),
@@ -178,7 +178,7 @@ mod tests {
         assert!(matches!(gone(Some(&first)), Cause::Changed { field: "object", .. }));
         assert!(matches!(gone(None), Cause::NotFound(_)));
         let behind_the_end = |first| {
-            let answer = Answer::Status { status: 416, retry_after: None };
+            let answer = StoreAnswer::Status { status: 416, retry_after: None };
             let source = Box::new(HttpError::new(HttpErrorKind::Unknown, answer));
             super::refused(Error::Generic { store: "test", source }, first)
         };

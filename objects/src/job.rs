@@ -18,69 +18,85 @@ use futures_util::TryStreamExt;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
-use slipring::class::{GetError, PooledBuf};
+use slipring::class::{ClassPool, GetError, PooledBuf};
 use tokio::time::{self, Instant};
 
-use crate::engine::Shared;
 use crate::error::{Cause, DownloadError};
 use crate::file;
-use crate::gate::Turn;
+use crate::gate::{Gate, Turn};
 use crate::identity::{check, is_named, pin, refused};
+use crate::options::RangeOptions;
 use crate::part::Part;
-use crate::retry::Tries;
-use crate::stats::BufferPoolUse;
+use crate::retry::{Budget, Tries};
+use crate::stats::{BufferPoolUse, DownloadCounters};
 
-/// Objects below this aren't worth a buffer of the pool, whose smallest class it is.
+/// Objects below this size don't use the pool; it is the pool's smallest class.
 pub const POOL_FROM_BYTES: u64 = 1 << 20;
 
-/// An object on its way.
+/// What clones of an engine share.
+pub(crate) struct EngineShared {
+    pub(crate) options: RangeOptions,
+    pub(crate) pool: Option<ClassPool>,
+    pub(crate) budget: Budget,
+    pub(crate) counters: DownloadCounters,
+    pub(crate) gate: Gate,
+}
+
+impl EngineShared {
+    /// How memory that isn't the pool's is reported.
+    pub(crate) fn unpooled_use(&self) -> BufferPoolUse {
+        if self.pool.is_some() { BufferPoolUse::Skip } else { BufferPoolUse::Off }
+    }
+}
+
+/// One download.
 pub(crate) struct Job<'a> {
-    pub(crate) engine: &'a Shared,
+    pub(crate) engine: &'a EngineShared,
     pub(crate) store: &'a dyn ObjectStore,
     pub(crate) path: &'a Path,
     pub(crate) retries: AtomicU32,
     pub(crate) ranges: AtomicU32,
 }
 
-/// What a job ends with.
+/// A finished download.
 pub(crate) struct Arrived {
     pub(crate) bytes: Bytes,
     pub(crate) meta: ObjectMeta,
     pub(crate) pool: BufferPoolUse,
 }
 
-/// An answer whose body is still to come.
+/// An answer whose body hasn't been read.
 struct Opened<'a> {
     result: GetResult,
     deadline: Instant,
-    /// One of the requests in flight, until the body is in.
+    /// Counts as a request in flight until the body has been read.
     turn: Turn<'a>,
 }
 
-/// A body on its way, and its request's turn.
+/// A body that is being read, and its request's turn.
 struct Body<'a> {
     chunks: BoxStream<'static, object_store::Result<Bytes>>,
     deadline: Instant,
     turn: Turn<'a>,
 }
 
-/// An object as its first answer describes it.
-struct Object {
+/// What the first answer says about the object.
+struct FirstAnswer {
     meta: ObjectMeta,
-    /// Whether it is asked for by ranges.
+    /// Whether the object is fetched by ranges.
     ranged: bool,
 }
 
 impl<'a> Job<'a> {
     pub(crate) async fn run(&self) -> Result<Arrived, DownloadError> {
-        let (object, first, tries) = self.first().await?;
+        let (object, first, tries) = self.ask_first().await?;
         let size = object.meta.size;
         self.engine.counters.expected(size);
         let Some(first) = first.filter(|_| size > 0) else {
             return Ok(Arrived {
                 bytes: Bytes::new(),
                 meta: object.meta,
-                pool: self.engine.past_pool(),
+                pool: self.engine.unpooled_use(),
             });
         };
         let now = self.buffer_now(size).map_err(|cause| self.failed(None, cause))?;
@@ -88,8 +104,8 @@ impl<'a> Job<'a> {
             Some(buffer) => (Some(first), buffer),
             None => {
                 let is_file = matches!(first.result.payload, GetResultPayload::File(..));
-                // Those who hold buffers need this turn to get on, and whoever waits keeps no file
-                // open.
+                // Downloads that hold buffers need this turn to go on, and a download that waits keeps
+                // no file open.
                 drop(first);
                 let buffer = self.buffer_later(size).await?;
                 let again = if is_file { Some(self.open_again(&object).await?) } else { None };
@@ -110,15 +126,17 @@ impl<'a> Job<'a> {
         Ok(Arrived { bytes: buffer.into_bytes(), meta: object.meta, pool })
     }
 
-    /// What the object is, the answer with its first bytes or all, or none if it has no bytes, and
-    /// the tries that its first part has left.
-    async fn first(&self) -> Result<(Object, Option<Opened<'a>>, Tries<'a>), DownloadError> {
+    /// Returns what the first answer says, the answer itself (`None` if the object is empty), and
+    /// the tries that are left for the first part.
+    async fn ask_first(
+        &self,
+    ) -> Result<(FirstAnswer, Option<Opened<'a>>, Tries<'a>), DownloadError> {
         let mut asked = self.engine.options.first_bytes().map(|bytes| 0..bytes);
         let mut tries = self.tries();
         loop {
             let mut cause = match self.open(asked.clone(), None).await {
-                // Nothing would tell if another range were of another object: it has to come in one
-                // answer.
+                // The object can't be identified, so a later range could be of another object: fetch
+                // it in one answer.
                 Ok(Opened { result, .. })
                     if result.range.end < result.meta.size && !is_named(&result.meta) =>
                 {
@@ -127,30 +145,30 @@ impl<'a> Job<'a> {
                 }
                 Ok(opened) => {
                     let object =
-                        Object { meta: opened.result.meta.clone(), ranged: asked.is_some() };
+                        FirstAnswer { meta: opened.result.meta.clone(), ranged: asked.is_some() };
                     return Ok((object, Some(opened), tries));
                 }
-                // A server without ranges serves the whole.
+                // A server without ranges sends the whole object.
                 Err(Cause::RangeIgnored) if asked.is_some() => {
                     asked = None;
                     continue;
                 }
                 Err(cause) => cause,
             };
-            // No range lies in an empty object, and each store has its own words for that.
+            // An empty object has no range, and each store reports that differently.
             if asked.is_some() && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 }) {
                 cause = match self.empty(cause).await {
-                    Ok(meta) => return Ok((Object { meta, ranged: false }, None, tries)),
+                    Ok(meta) => return Ok((FirstAnswer { meta, ranged: false }, None, tries)),
                     Err(cause) => cause,
                 };
             }
-            self.again(&mut tries, asked.clone(), cause, 0).await?;
+            self.wait_to_retry(&mut tries, asked.clone(), cause, 0).await?;
         }
     }
 
-    /// The object's metadata if it is empty; else what its range was refused for, or what kept the
-    /// whole from coming and may pass. It asks for the whole, since what a HEAD says of a length
-    /// isn't always true.
+    /// Returns the metadata if the object is empty; otherwise why its range was refused, or an error
+    /// that may pass. Asks for the whole object, because some servers answer a HEAD with a wrong
+    /// length.
     async fn empty(&self, refused: Cause) -> Result<ObjectMeta, Cause> {
         match self.open(None, None).await {
             Ok(Opened { result, .. }) if result.meta.size == 0 => {
@@ -164,21 +182,22 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The first answer once more.
-    async fn open_again(&self, object: &Object) -> Result<Opened<'a>, DownloadError> {
+    /// Asks for the first answer again.
+    async fn open_again(&self, object: &FirstAnswer) -> Result<Opened<'a>, DownloadError> {
         let asked = object.ranged.then(|| 0..self.first_bytes(object));
         self.open(asked.clone(), Some(&object.meta))
             .await
             .map_err(|cause| self.failed(asked, cause))
     }
 
-    /// Bytes that the first answer has, also if it was given up.
-    fn first_bytes(&self, object: &Object) -> u64 {
+    /// Bytes of the first answer, also if it was given up.
+    fn first_bytes(&self, object: &FirstAnswer) -> u64 {
         let size = object.meta.size;
         self.engine.options.first_bytes().filter(|_| object.ranged).unwrap_or(size).min(size)
     }
 
-    /// Asks for a range, or for all; with `first`, of the object as its first answer had it.
+    /// Asks for a range, or for the whole object. With `first`, the answer must be about the object
+    /// of the first answer.
     async fn open(
         &self,
         asked: Option<Range<u64>>,
@@ -210,13 +229,13 @@ impl<'a> Job<'a> {
         Ok(Opened { result, deadline, turn })
     }
 
-    /// A buffer for the whole object; none if that has to be waited for.
+    /// A buffer for the whole object; `None` if the download has to wait for one.
     fn buffer_now(&self, size: u64) -> Result<Option<(PooledBuf, BufferPoolUse)>, Cause> {
         let failed = |cause| Cause::Buffer { object_bytes: size, cause };
         let len = usize::try_from(size).map_err(|_| failed(None))?;
         let Some(pool) = self.engine.pool.as_ref().filter(|_| size >= POOL_FROM_BYTES) else {
-            let buffer = self.engine.heap.try_get(len).map_err(|cause| failed(Some(cause)))?;
-            return Ok(Some((buffer, self.engine.past_pool())));
+            let buffer = PooledBuf::direct(len).map_err(|cause| failed(Some(cause)))?;
+            return Ok(Some((buffer, self.engine.unpooled_use())));
         };
         match pool.try_get(len) {
             Ok(buffer) => Ok(Some(pooled(buffer))),
@@ -225,9 +244,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The buffer that had to be waited for.
+    /// Waits for a buffer of the pool.
     async fn buffer_later(&self, size: u64) -> Result<(PooledBuf, BufferPoolUse), DownloadError> {
-        let pool = self.engine.pool.as_ref().expect("only a pool is waited for");
+        let pool = self.engine.pool.as_ref().expect("downloads wait for pools only");
         let buffer = pool.get_async(size as usize).await;
         buffer.map(pooled).map_err(|cause| {
             self.failed(None, Cause::Buffer { object_bytes: size, cause: Some(cause) })
@@ -247,20 +266,23 @@ impl<'a> Job<'a> {
         Ok(buffer)
     }
 
-    /// Fills the buffer, the first part from the body that is open already.
+    /// Fills the buffer; the first part comes from the body that is already open.
     async fn parts(
         &self,
         buffer: &mut [u8],
-        object: &Object,
+        object: &FirstAnswer,
         body: Option<Body<'a>>,
         tries: Tries<'a>,
     ) -> Result<(), DownloadError> {
         let (gate, first_bytes) = (&self.engine.gate, self.first_bytes(object));
-        let part_bytes =
-            self.engine.options.part_of(object.meta.size - first_bytes, gate.idle(), gate.each());
+        let part_bytes = self.engine.options.part_of(
+            object.meta.size - first_bytes,
+            gate.idle(),
+            gate.bytes_per_second(),
+        );
         let (mut first, mut fetches) = (Some((body, tries)), FuturesUnordered::new());
         for part in Part::split(buffer, first_bytes as usize, part_bytes as usize) {
-            // More could have no turn, and a large object has many.
+            // More fetches than turns would only wait, and a large object has many parts.
             if fetches.len() == gate.most() {
                 fetches.try_next().await?;
             }
@@ -271,11 +293,11 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// One part, with as many requests as it takes.
+    /// Fetches one part, with as many requests as that takes.
     async fn fetch(
         &self,
         mut part: Part<'_>,
-        object: &Object,
+        object: &FirstAnswer,
         mut body: Option<Body<'a>>,
         mut tries: Tries<'a>,
     ) -> Result<(), DownloadError> {
@@ -296,29 +318,28 @@ impl<'a> Job<'a> {
                 self.arrived(part.filled_bytes());
                 return Ok(());
             };
-            // What came is kept, unless nothing vouches that the rest will fit; or it all came, and
-            // still the store said no.
+            // What arrived is kept, unless the rest may be of another object, or all of it arrived
+            // and the store still reported an error.
             if !object.ranged || !is_named(&object.meta) || part.range().is_empty() {
                 part.restart();
             }
             let kept_bytes = part.filled_bytes().saturating_sub(before_bytes);
-            self.again(&mut tries, Some(part.whole()), cause, kept_bytes).await?;
+            self.wait_to_retry(&mut tries, Some(part.whole()), cause, kept_bytes).await?;
         }
     }
 
     async fn receive(&self, part: &mut Part<'_>, mut body: Body<'a>) -> Result<(), Cause> {
         let before_bytes = part.filled_bytes();
         let received = time::timeout_at(body.deadline, part.receive(&mut body.chunks)).await;
-        self.engine.gate.took(part.filled_bytes() - before_bytes, body.turn.since());
+        self.engine.gate.note_speed(part.filled_bytes() - before_bytes, body.turn.since());
         received.unwrap_or_else(|_| {
             let request_timeout = self.engine.options.request_timeout;
             Err(Cause::RequestTimeout { request_timeout, got_bytes: part.filled_bytes() })
         })
     }
 
-    /// Waits until the next try, or ends the download. `kept_bytes`: what the last one brought for
-    /// good.
-    async fn again(
+    /// Waits until the next try, or ends the download. `kept_bytes` is what the last try added.
+    async fn wait_to_retry(
         &self,
         tries: &mut Tries<'_>,
         range: Option<Range<u64>>,
@@ -336,7 +357,7 @@ impl<'a> Job<'a> {
         self.ranges.fetch_add(1, Ordering::Relaxed);
         self.engine.counters.received(bytes);
         self.engine.gate.arrived(bytes);
-        self.engine.budget.give_back();
+        self.engine.budget.refund();
     }
 
     fn tries(&self) -> Tries<'a> {
@@ -356,7 +377,7 @@ impl<'a> Job<'a> {
 impl<'a> From<Opened<'a>> for Body<'a> {
     fn from(opened: Opened<'a>) -> Self {
         let Opened { result, deadline, turn } = opened;
-        // A file, too, if a store has it for one range and not for another.
+        // Also a file, if a store answers one range with a file and another without.
         Self { chunks: result.into_stream(), deadline, turn }
     }
 }

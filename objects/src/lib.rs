@@ -25,27 +25,24 @@ mod configuration;
 mod connector;
 mod engine;
 mod error;
-mod failure;
 mod file;
 mod gate;
 mod identity;
 mod job;
 mod options;
-mod pace;
 mod part;
-mod plan;
-mod pool;
 mod retry;
 mod stats;
-mod store_options;
 mod stores;
 
-pub use connector::Answer;
+pub use connector::StoreAnswer;
 pub use engine::{Download, RangeEngine};
 pub use error::{Cause, DownloadError};
 pub use job::POOL_FROM_BYTES;
-pub use options::{CONCURRENCY_MAX, OptionsError, PART_BYTES_MIN, RangeOptions};
-pub use pool::BufferPoolOptions;
+pub use options::{
+    BufferPoolOptions, CONCURRENCY_MAX, OptionsError, PART_BYTES_MIN, RangeOptions, StoreOptions,
+};
+
 pub use stats::{BufferPoolUse, DownloadStats, EngineStats};
-pub use store_options::StoreOptions;
+
 pub use stores::{StoreError, Stores, UrlError};

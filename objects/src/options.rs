@@ -1,54 +1,57 @@
-//! The options of a range engine: [`RangeOptions`], checked in one place.
+//! The options of downloads: [`RangeOptions`] (how objects are fetched), [`BufferPoolOptions`] (the
+//! pool that they are written to) and [`StoreOptions`] (both). Each is checked in one function.
 
 use std::fmt;
 use std::time::Duration;
 
+use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
+use slipring::region::Pages;
+
 /// The most requests in flight of one engine.
 pub const CONCURRENCY_MAX: usize = 1024;
-/// The smallest part that can be asked for: below it a request's headers are as long as its body.
+/// The smallest part: below it a request's headers are as long as its body.
 pub const PART_BYTES_MIN: u64 = 1 << 10;
 
-/// The longest limit of time: more would be none.
+/// The longest limit of time; more would be no limit.
 const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How a [`RangeEngine`](crate::RangeEngine) downloads. Every field has a default;
 /// [`RangeEngine::new`](crate::RangeEngine::new) checks them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeOptions {
-    /// Whether an object is fetched by several requests at once. Default true; false is one request
-    /// an object.
+    /// Whether an object is fetched by several concurrent requests. Default true; false is one request
+    /// per object.
     pub enabled: bool,
-    /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: the object's size over the turns
-    /// that are idle, from 1 to 16 MiB, and no more than a request has lately brought in a quarter
-    /// of `request_timeout`.
+    /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: the object's size divided by the
+    /// idle turns, from 1 to 16 MiB, and no more than a request has lately received in a quarter of
+    /// `request_timeout`.
     pub part_bytes: Option<u64>,
     /// Requests in flight of the engine, over all of its downloads, 1 to [`CONCURRENCY_MAX`].
-    /// Default none: it starts with 32, takes more while that brings more bytes per second, up to
-    /// 128, and less when a server says that there are too many.
+    /// Default none: it starts with 32, goes up to 128 while more requests receive more bytes per
+    /// second, and goes down when a server says that there are too many.
     pub concurrency: Option<usize>,
-    /// An object of up to so many bytes is fetched by one request. The first request asks for so
-    /// much, or for one part if that is more, before the size is known: no request is spent on the
-    /// size alone. Default none: one part if `part_bytes` says how long that is, else 2 MiB.
+    /// An object of up to this size is fetched by one request. The first request asks for this many
+    /// bytes, or for one part if that is more, before the size is known; no request asks for the size
+    /// alone. Default none: `part_bytes` if it is given, else 2 MiB.
     pub threshold_bytes: Option<u64>,
-    /// How often one range is asked for again, after what may pass. Default 4; 0 for never.
+    /// How often a range is retried after an error that may pass. Default 4; 0 for never.
     pub retries: u32,
-    /// Retries of the whole engine: each takes one, each range that arrives gives one back. It is
-    /// what keeps a broken store from being asked `retries` times as often. Default 64.
+    /// Retries of the whole engine: each retry takes one, each range that arrives gives one back. So a
+    /// broken store isn't asked `retries` times as often. Default 64.
     pub retry_budget: u32,
-    /// The wait before the first retry of a range; it doubles from one to the next, and each is
-    /// drawn between half of it and all. Default 100 ms.
+    /// The wait before the first retry of a range. It doubles with each retry, and is drawn between
+    /// half of it and all of it. Default 100 ms.
     pub backoff_first: Duration,
     /// The longest such wait. Default 5 s.
     pub backoff_max: Duration,
-    /// The longest `Retry-After` that is waited for; a server that asks for more has refused.
-    /// Default 60 s.
+    /// The longest `Retry-After` that the engine waits for; a longer one is a refusal. Default 60 s.
     pub retry_after_max: Duration,
-    /// How long one request may take, body included, at most a year. What arrived by then is kept,
-    /// and the rest is asked for again: as a retry, unless that were 64 KiB or more, since a slow
-    /// store isn't a broken one. A local file is read without it. Default 30 s.
+    /// How long one request may take, including its body; at most a year. What has arrived by then is
+    /// kept, and the rest is asked for again: as a retry, unless 64 KiB or more have arrived, because
+    /// a slow store isn't a broken one. Doesn't apply to local files. Default 30 s.
     pub request_timeout: Duration,
-    /// How long one object may take, waiting for its turn and for a buffer included; at most a
-    /// year. Default none.
+    /// How long one object may take, including waits for a turn and for a buffer; at most a year.
+    /// Default none.
     pub total_timeout: Option<Duration>,
 }
 
@@ -70,16 +73,16 @@ impl Default for RangeOptions {
     }
 }
 
-/// A field that doesn't fit.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionsError {
-    /// Its name in [`RangeOptions`] or [`BufferPoolOptions`](crate::BufferPoolOptions), or in a text that was
+    /// The field's name in [`RangeOptions`] or [`BufferPoolOptions`](crate::BufferPoolOptions), or in a text that was
     /// read.
     pub field: &'static str,
-    /// What was given.
+    /// The value that was given.
     pub value: String,
-    /// What fits.
+    /// The values that are valid.
     pub limit: String,
 }
 
@@ -149,6 +152,100 @@ impl RangeOptions {
     }
 }
 
+/// The pool of a [`RangeEngine`](crate::RangeEngine): classes of 1, 4, 16, 64 and 256 MiB.
+///
+/// Waste: the unused end of an object's buffer, less than three quarters of it. Its pages are used
+/// only as far as an object has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferPoolOptions {
+    /// Whether there is a pool. Default true.
+    pub enabled: bool,
+    /// The most buffers per class, in use or free. Default 16.
+    pub max_buffers_per_class: usize,
+    /// Seconds after which buffers that weren't needed give their pages back; 0 for never. Default
+    /// 10. It needs calls of [`ClassPool::tick`], or a [`Ticker`](slipring::class::Ticker).
+    pub shrink_after_secs: u64,
+    /// What happens at the limit. Default [`AtLimit::Fresh`], which never waits: a caller who keeps
+    /// all objects of a run needs more buffers than the limit. A caller who drops each object can use
+    /// [`AtLimit::Wait`], which bounds the memory.
+    pub at_limit: AtLimit,
+}
+
+impl Default for BufferPoolOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_buffers_per_class: 16,
+            shrink_after_secs: 10,
+            at_limit: AtLimit::Fresh,
+        }
+    }
+}
+
+impl BufferPoolOptions {
+    /// Makes the pool; `None` if it isn't enabled. It holds no memory yet.
+    ///
+    /// # Errors
+    /// [`OptionsError`] if a class may have no buffer.
+    pub fn build(&self) -> Result<Option<ClassPool>, OptionsError> {
+        self.check()?;
+        if !self.enabled {
+            return Ok(None);
+        }
+        let shrink_after = Duration::from_secs(self.shrink_after_secs);
+        let options = ClassOptions {
+            table: ClassTable::object(),
+            limit: Limit::buffers(self.max_buffers_per_class),
+            at_limit: self.at_limit,
+            shrink_after: (!shrink_after.is_zero()).then_some(shrink_after),
+            // Objects are written and read on different threads, so a cache per thread gains nothing.
+            cache_bytes: 0,
+            pages: Pages::PreferThp,
+            ..ClassOptions::default()
+        };
+        ClassPool::new(&options).map(Some).map_err(|error| self.refused(error.to_string()))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        if self.enabled && self.max_buffers_per_class == 0 {
+            return Err(self.refused("1 or more, or leave the pool out".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The only field that the pool's own check may refuse.
+    fn refused(&self, limit: String) -> OptionsError {
+        OptionsError {
+            field: "max_buffers_per_class",
+            value: self.max_buffers_per_class.to_string(),
+            limit,
+        }
+    }
+}
+
+/// How [`Stores`](crate::Stores) downloads, including its pool. Feature `serde` reads it from a text
+/// with these names.
+///
+/// The pool is on by default. With a buffer for each object on its way, which is what it comes to
+/// where nobody waits, it takes about half of the processor time of no pool, and no more memory at
+/// the peak; PERFORMANCE.md ("Object downloads") has the figures and their record. What it costs is
+/// that memory stays for 10 to 20 s after the last download: up to `max_buffers_per_class` buffers
+/// of each class that was used, as far as objects reached into them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// The buffer pool. Default [`BufferPoolOptions::default`]; `None`, or one that isn't `enabled`, is
+    /// no pool.
+    pub buffer_pool: Option<BufferPoolOptions>,
+    /// How objects are fetched.
+    pub range: RangeOptions,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { buffer_pool: Some(BufferPoolOptions::default()), range: RangeOptions::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +298,36 @@ mod tests {
         assert!(
             refused(|options| options.total_timeout = Some(Duration::MAX))
                 .ends_with("at most a year")
+        );
+    }
+
+    #[test]
+    fn the_pool_is_as_configured() {
+        let pool = BufferPoolOptions::default().build().unwrap().unwrap();
+        assert_eq!(pool.table().sizes(), [1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20]);
+        assert_eq!(pool.options().limit.buffers, 16);
+        assert_eq!(pool.options().shrink_after, Some(Duration::from_secs(10)));
+        let never = BufferPoolOptions { shrink_after_secs: 0, ..BufferPoolOptions::default() }
+            .build()
+            .unwrap()
+            .unwrap();
+        assert_eq!(never.options().shrink_after, None);
+    }
+
+    #[test]
+    fn none_is_made_where_none_is_wanted_or_none_would_fit() {
+        assert!(
+            BufferPoolOptions { enabled: false, ..BufferPoolOptions::default() }
+                .build()
+                .unwrap()
+                .is_none()
+        );
+        let none = BufferPoolOptions { max_buffers_per_class: 0, ..BufferPoolOptions::default() }
+            .build()
+            .unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "`max_buffers_per_class` is 0: give 1 or more, or leave the pool out"
         );
     }
 }

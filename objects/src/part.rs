@@ -1,16 +1,60 @@
-//! [`Part`]: a range of an object and the memory where it belongs.
+//! [`Part`]: a range of an object and the memory where it belongs; and which ranges are asked for.
 //!
-//! Promises that bytes are written to their own place or not at all: they are counted from the
+//! ```text
+//!  0          first          first + part                          size
+//!  │ request 0 │   request 1   │   request 2   │   ...   │ the rest │
+//! ```
+//!
+//! Request 0 is sent before the size is known, so its length can't depend on the size.
+//!
+//! It promises that bytes are written to their own place or not at all: they are counted from the
 //! range's start, and too many or too few are an error.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use crate::error::Cause;
+use crate::options::RangeOptions;
 
-/// One range on its way.
+/// A part has between these two sizes, unless `part_bytes` gives one. Below, a request waits longer
+/// than its body takes; above, a retry is expensive and the last part delays the object.
+const PART_BYTES_LEAST: u64 = 1 << 20;
+const PART_BYTES_MOST: u64 = 16 << 20;
+/// Bytes of the first request unless the options give a size: few, because the other requests wait
+/// for its answer.
+const FIRST_BYTES: u64 = 2 << 20;
+
+impl RangeOptions {
+    /// Bytes of each part of the `rest_bytes` that the first request doesn't fetch: `part_bytes`, or
+    /// the rest divided by the `idle` turns, so that one object alone uses all turns and each of many
+    /// objects uses few. A part has no more bytes than a request receives in a quarter of its time,
+    /// at the `each` bytes per second of recent requests.
+    pub(crate) fn part_of(&self, rest_bytes: u64, idle: usize, each: Option<u64>) -> u64 {
+        let spread = rest_bytes.div_ceil(idle.max(1) as u64).next_multiple_of(PART_BYTES_LEAST);
+        let in_time = each.map_or(PART_BYTES_MOST, |each| in_time(each, self.request_timeout / 4));
+        self.part_bytes.unwrap_or(spread.min(in_time).clamp(PART_BYTES_LEAST, PART_BYTES_MOST))
+    }
+
+    /// Bytes that the first request asks for; `None` for the whole object.
+    pub(crate) fn first_bytes(&self) -> Option<u64> {
+        let part_bytes = self.part_bytes.unwrap_or(if self.threshold_bytes.is_some() {
+            PART_BYTES_LEAST
+        } else {
+            FIRST_BYTES
+        });
+        self.enabled.then(|| self.threshold_bytes.unwrap_or_default().max(part_bytes))
+    }
+}
+
+/// Whole MiB that arrive in `time`.
+fn in_time(bytes_per_second: u64, time: Duration) -> u64 {
+    (bytes_per_second as f64 * time.as_secs_f64()) as u64 / PART_BYTES_LEAST * PART_BYTES_LEAST
+}
+
+/// One range that is being fetched.
 #[derive(Debug)]
 pub(crate) struct Part<'a> {
     start: u64,
@@ -19,7 +63,7 @@ pub(crate) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The parts of an object, which `into` holds in whole: one of `first_bytes`, then others of
+    /// Splits the memory of a whole object into parts: one of `first_bytes`, then others of
     /// `part_bytes`.
     pub(crate) fn split(
         into: &'a mut [u8],
@@ -35,27 +79,27 @@ impl<'a> Part<'a> {
         std::iter::once(Part { start: 0, into: first, filled: 0 }).chain(rest)
     }
 
-    /// What is missing.
+    /// The range that is missing.
     pub(crate) fn range(&self) -> Range<u64> {
         self.start + self.filled as u64..self.start + self.into.len() as u64
     }
 
-    /// All of it, whatever came.
+    /// The whole range, whatever has arrived.
     pub(crate) fn whole(&self) -> Range<u64> {
         self.start..self.start + self.into.len() as u64
     }
 
-    /// Forgets what came: nothing says that the rest will be of the same object.
+    /// Discards what arrived: the rest may be of another object.
     pub(crate) fn restart(&mut self) {
         self.filled = 0;
     }
 
-    /// What came, of what belongs there.
+    /// Bytes that have arrived.
     pub(crate) fn filled_bytes(&self) -> u64 {
         self.filled as u64
     }
 
-    /// Takes in what comes: exactly what is missing, or an error. What came before the error stays.
+    /// Receives exactly what is missing, or fails. What arrived before the error stays.
     pub(crate) async fn receive(
         &mut self,
         mut chunks: impl Stream<Item = object_store::Result<Bytes>> + Unpin,
@@ -85,6 +129,44 @@ mod tests {
     use futures_util::stream;
     use proptest::prelude::*;
 
+    #[test]
+    fn one_object_uses_all_turns_and_each_of_many_uses_few() {
+        let options = RangeOptions::default();
+        let mib = |rest: u64, idle| options.part_of(rest << 20, idle, None) >> 20;
+        assert_eq!(
+            [0, 1, 31, 62, 310, 496, 4096].map(|rest| mib(rest, 31)),
+            [1, 1, 1, 2, 10, 16, 16]
+        );
+        assert_eq!([mib(62, 8), mib(62, 1), mib(62, 0)], [8, 16, 16]);
+        assert_eq!(options.part_of(u64::MAX - (2 << 20), 128, None), 16 << 20);
+        assert_eq!(
+            RangeOptions { part_bytes: Some(4096), ..options }.part_of(1 << 40, 31, Some(1)),
+            4096
+        );
+    }
+
+    #[test]
+    fn a_part_arrives_in_a_quarter_of_a_requests_time() {
+        let options =
+            RangeOptions { request_timeout: Duration::from_secs(20), ..RangeOptions::default() };
+        let mib = |each| options.part_of(1 << 40, 1, Some(each)) >> 20;
+        assert_eq!([0, 1, 100 << 10, 1 << 20, 1 << 21, u64::MAX].map(mib), [1, 1, 1, 5, 10, 16]);
+        assert_eq!(options.part_of(3 << 20, 1, Some(1 << 20)), 3 << 20);
+    }
+
+    #[test]
+    fn the_first_request_is_a_part_or_all_below_the_threshold() {
+        let first = |part_bytes, threshold_bytes, enabled| {
+            RangeOptions { part_bytes, threshold_bytes, enabled, ..RangeOptions::default() }
+                .first_bytes()
+        };
+        assert_eq!(first(None, None, true), Some(2 << 20));
+        assert_eq!(first(None, Some(0), true), Some(1 << 20));
+        assert_eq!(first(Some(4096), None, true), Some(4096));
+        assert_eq!(first(Some(4096), Some(10_000), true), Some(10_000));
+        assert_eq!(first(Some(4096), Some(10_000), false), None);
+    }
+
     fn feed(part: &mut Part<'_>, chunks: &[&'static [u8]]) -> Result<(), Cause> {
         let chunks: Vec<_> = chunks.iter().map(|&chunk| Ok(Bytes::from_static(chunk))).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -92,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_goes_on_where_it_stopped() {
+    fn a_range_continues_where_it_stopped() {
         let mut bytes = [0; 7];
         let mut part = Part::split(&mut bytes, 2, 5).nth(1).unwrap();
         assert_eq!(part.range(), 2..7);

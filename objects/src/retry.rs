@@ -1,4 +1,4 @@
-//! Retries: how many, after what wait, and from which [`Budget`].
+//! Retries: how many, after which wait, and from which [`Budget`].
 //!
 //! Waits double and are randomised, so that ranges that failed together don't retry together. See
 //! "Exponential backoff and jitter" in the AWS architecture blog; its retry tokens are the budget
@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::error::Cause;
 use crate::options::RangeOptions;
 
-/// A request that brought so much before its end is slow and not broken, and tells how slow.
+/// A request that received this many bytes before it ended is slow and not broken.
 pub(crate) const MOVED_BYTES: u64 = 64 << 10;
 
-/// Retries that the engine has left, over all of its downloads.
+/// Retries that are left to the engine, for all of its downloads.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: AtomicU32,
@@ -25,15 +25,15 @@ impl Budget {
         Self { left: AtomicU32::new(most), most }
     }
 
-    fn take(&self) -> bool {
+    fn spend(&self) -> bool {
         self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok()
     }
 
-    /// A range arrived.
-    pub(crate) fn give_back(&self) {
-        // Full is the common case, and costs no write.
+    /// Gives one retry back, because a range arrived.
+    pub(crate) fn refund(&self) {
+        // A full budget is the common case, and costs no write.
         if self.left.load(Ordering::Relaxed) < self.most {
             let more = |left| (left < self.most).then_some(left + 1);
             let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -55,8 +55,8 @@ impl<'a> Tries<'a> {
         Self { options, budget, left: options.retries, backoff: options.backoff_first }
     }
 
-    /// How long to wait before the next one, after a try that ended so and brought `kept_bytes` for
-    /// good; the cause again if there is none.
+    /// How long to wait before the next try, after one that ended with `cause` and added `kept_bytes`;
+    /// the cause if there is no next try.
     pub(crate) fn next(&mut self, cause: Cause, kept_bytes: u64) -> Result<Duration, Cause> {
         if matches!(cause, Cause::RequestTimeout { .. }) && kept_bytes >= MOVED_BYTES {
             (self.left, self.backoff) = (self.options.retries, self.options.backoff_first);
@@ -69,7 +69,7 @@ impl<'a> Tries<'a> {
         if !cause.may_pass() || self.left == 0 || asked > self.options.retry_after_max {
             return Err(cause);
         }
-        if !self.budget.take() {
+        if !self.budget.spend() {
             return Err(Cause::Budget { retry_budget: self.budget.most, last: Box::new(cause) });
         }
         self.left -= 1;
@@ -128,7 +128,7 @@ mod tests {
                 (0..5).all(|_| tries.next(slow(), MOVED_BYTES).is_ok_and(|wait| wait.is_zero())),
                 "none"
             );
-            budget.give_back();
+            budget.refund();
         }
         assert!(tries.next(slow(), 0).is_ok());
         assert!(matches!(tries.next(slow(), MOVED_BYTES - 1), Err(Cause::RequestTimeout { .. })));
@@ -149,10 +149,10 @@ mod tests {
         let next = || Tries::new(&options, &budget).next(throttled(None), 0);
         assert!(next().is_ok() && next().is_ok());
         assert!(matches!(next(), Err(Cause::Budget { retry_budget: 2, .. })));
-        budget.give_back();
+        budget.refund();
         assert!(next().is_ok() && next().is_err());
         for _ in 0..5 {
-            budget.give_back();
+            budget.refund();
         }
         assert!(next().is_ok() && next().is_ok() && next().is_err());
     }

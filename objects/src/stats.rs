@@ -13,8 +13,7 @@ pub enum BufferPoolUse {
     /// Allocated: the object is larger than the pool's largest class, or its class was at the
     /// limit.
     Fresh,
-    /// Allocated: an object under [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) isn't worth a buffer
-    /// of the pool.
+    /// Allocated: an object under [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) doesn't use the pool.
     Skip,
     /// Allocated: the engine has no pool.
     #[default]
@@ -36,11 +35,11 @@ impl fmt::Display for BufferPoolUse {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DownloadStats {
-    /// Of the object.
+    /// Size of the object.
     pub bytes: u64,
-    /// Ranges that it was fetched in; 1 for an object in one piece, 0 for an empty one.
+    /// Ranges that the object was fetched in; 1 for an object in one piece, 0 for an empty one.
     pub ranges: u32,
-    /// Requests beyond one per range, after what may pass.
+    /// Requests in addition to one per range, after errors that may pass.
     pub retries: u32,
     /// From the call to the last byte.
     pub elapsed: Duration,
@@ -49,7 +48,7 @@ pub struct DownloadStats {
 }
 
 impl DownloadStats {
-    /// Bytes a second; 0 for an object that took no time.
+    /// Bytes per second; 0 for an object that took no time.
     #[must_use]
     pub fn bytes_per_second(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
@@ -63,24 +62,24 @@ impl DownloadStats {
 pub struct EngineStats {
     /// Objects that arrived.
     pub objects: u64,
-    /// Objects that ended in an error; dropped downloads aren't among them.
+    /// Downloads that ended in an error, without those that were dropped.
     pub failed: u64,
-    /// Bytes of those that arrived.
+    /// Bytes of the objects that arrived.
     pub bytes: u64,
-    /// Ranges of those.
+    /// Ranges of the objects that arrived.
     pub ranges: u64,
-    /// Bytes of ranges that arrived, whatever becomes of their objects: together with the next it
-    /// is how far all downloads are.
+    /// Bytes of all ranges that arrived, also of objects that fail later. With `expected_bytes`, this
+    /// is the progress of all downloads.
     pub received_bytes: u64,
-    /// Bytes of objects whose size is known, since their first answer came.
+    /// Bytes of all objects whose size is known from their first answer.
     pub expected_bytes: u64,
-    /// Retries, of failed objects too.
+    /// Retries, also those of failed objects.
     pub retries: u64,
     /// Objects in a buffer of the pool.
     pub hits: u64,
-    /// Objects in memory allocated past the pool: see [`BufferPoolUse::Fresh`].
+    /// Objects in allocated memory: see [`BufferPoolUse::Fresh`].
     pub fresh: u64,
-    /// Objects too small for it.
+    /// Objects that were too small for the pool.
     pub skipped: u64,
     /// Objects without a pool.
     pub unpooled: u64,
@@ -88,7 +87,7 @@ pub struct EngineStats {
 
 /// The counters behind [`EngineStats`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct DownloadCounters {
     objects: AtomicU64,
     failed: AtomicU64,
     bytes: AtomicU64,
@@ -106,7 +105,7 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
-impl Counters {
+impl DownloadCounters {
     pub(crate) fn arrived(&self, stats: &DownloadStats) {
         add(&self.objects, 1);
         add(&self.bytes, stats.bytes);

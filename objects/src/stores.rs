@@ -22,10 +22,9 @@ use url::Url;
 use crate::connector::Connector;
 use crate::engine::{Download, RangeEngine};
 use crate::error::DownloadError;
-use crate::options::OptionsError;
-use crate::store_options::StoreOptions;
+use crate::options::{OptionsError, StoreOptions};
 
-/// How often the pool looks for buffers that nobody needs.
+/// How often the pool looks for buffers that aren't needed.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The clients of stores, and the engine with its pool that downloads from them. Each keeps its
@@ -35,9 +34,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// `file:///path`, `memory:///key`; anything without a scheme is the path of a local file. Retries
 /// of the clients are off: the engine does them, and counts them.
 ///
-/// [`Stores::download`] is all that a caller needs; how it downloads is [`StoreOptions`], by
-/// default into the buffers of a pool. [`Stores::open`] and an engine of one's own are for whoever
-/// chooses more.
+/// [`Stores::download`] is all that most callers need. [`StoreOptions`] configures it; by default it
+/// downloads into the buffers of a pool. Use [`Stores::open`] with an engine of your own for more
+/// control.
 ///
 /// ```no_run
 /// use slipring_objects::{BufferPoolOptions, StoreOptions, Stores};
@@ -53,15 +52,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Debug)]
 pub struct Stores {
-    /// Keys of object_store in small letters, and their values.
+    /// Keys of object_store in lower case, and their values.
     settings: Vec<(String, String)>,
     clients: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     engine: RangeEngine,
-    /// Of the engine's pool, from the first download on: who only opens needs no thread.
+    /// The ticker of the engine's pool, from the first download on: opening needs no thread.
     ticker: Mutex<Option<Ticker>>,
 }
 
-/// Why [`Stores::download`] has no object.
+/// Why [`Stores::download`] failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -123,7 +122,7 @@ impl Stores {
         Self::new(variables.filter(|(key, _)| is_setting(key)))
     }
 
-    /// The same from these settings; keys that a store doesn't know are left to others.
+    /// Takes settings from `settings`; a store ignores keys that it doesn't know.
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
         let settings =
@@ -132,7 +131,7 @@ impl Stores {
         Self { settings, clients: Mutex::default(), engine, ticker: Mutex::default() }
     }
 
-    /// The same stores, downloading so. Clients that were made stay; the engine, its pool and its
+    /// The same stores with these options. Existing clients stay; the engine, its pool and its
     /// counters are new.
     ///
     /// # Errors
@@ -147,20 +146,19 @@ impl Stores {
         &self.engine
     }
 
-    /// Downloads the object of a URL, as [`RangeEngine::get`] does, and sees to it that the pool
-    /// shrinks when nobody needs its buffers: by a thread, from the first call to the end of
-    /// `self`.
+    /// Downloads the object of a URL, as [`RangeEngine::get`] does. A thread shrinks the pool when its
+    /// buffers aren't needed, from the first call until `self` is dropped.
     ///
     /// # Errors
-    /// [`StoreError`]: the URL, or what kept the object from coming.
+    /// [`StoreError`]: the URL is invalid, or the download failed.
     pub async fn download(&self, url: &str) -> Result<Download, StoreError> {
         let (store, path) = self.open(url)?;
-        self.tick().map_err(StoreError::Ticker)?;
+        self.start_ticker().map_err(StoreError::Ticker)?;
         Ok(self.engine.get(&*store, &path).await?)
     }
 
-    /// Starts the ticker, unless it runs or nothing shrinks.
-    fn tick(&self) -> io::Result<()> {
+    /// Starts the ticker, unless it runs or the pool never shrinks.
+    fn start_ticker(&self) -> io::Result<()> {
         let pool = self.engine.buffer_pool().filter(|pool| pool.options().shrink_after.is_some());
         let mut ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(pool), None) = (pool, &*ticker) {
@@ -169,12 +167,11 @@ impl Stores {
         Ok(())
     }
 
-    /// The client of the URL's store, made at the first call, and the object's key in it.
+    /// The client of the URL's store, made by the first call, and the object's key in the store.
     ///
     /// # Errors
-    /// [`UrlError`] if it isn't the URL of an object, if it has a query or a fragment, which no
-    /// store would be sent, if a local path is there and no regular file, or if its store can't be
-    /// set up.
+    /// [`UrlError`] if the URL names no object; if it has a query or a fragment, which wouldn't be
+    /// sent to the store; if a local path isn't a regular file; or if the store can't be set up.
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
         let failed = |cause| UrlError { url: url.to_owned(), cause };
         let parsed = parse(url).map_err(failed)?;
@@ -215,8 +212,7 @@ impl Stores {
             backoff: BackoffConfig::default(),
             ..RetryConfig::default()
         };
-        // The engine times each request; a client's own limit would end long bodies behind its
-        // back.
+        // The engine has a time limit per request; a client's own limit would end long bodies.
         let client = ClientOptions::new().with_timeout_disabled();
         /// The settings that this store knows.
         macro_rules! set_up {
@@ -245,8 +241,7 @@ impl Stores {
                 set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str()), client)
             }
             ObjectStoreScheme::Http => {
-                // A URL that says http means it; the other stores are asked for by name, and want
-                // AWS_ALLOW_HTTP and its like.
+                // A URL with http asks for it; the other stores need AWS_ALLOW_HTTP and its like.
                 set_up!(
                     HttpBuilder::new().with_url(&url[..url::Position::BeforePath]),
                     client.with_allow_http(true)
@@ -261,22 +256,22 @@ impl Stores {
     }
 }
 
-/// Whether there is something else than a file: of a pipe or a device nobody knows the size, and
-/// opening one may wait for ever.
+/// Whether the path exists and isn't a regular file: a pipe or a device has no size, and opening one
+/// may wait for ever.
 fn is_odd_file(url: &Url) -> bool {
     let meta = url.to_file_path().ok().and_then(|path| path.metadata().ok());
     meta.is_some_and(|meta| !meta.is_file())
 }
 
-/// Whether a variable of the environment is one of object_store's keys, by its beginning where the
-/// keys have one in common.
+/// Whether an environment variable is one of object_store's keys, by its prefix where the keys have
+/// one.
 fn is_setting(key: &str) -> bool {
     ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| key.starts_with(prefix))
         || ["SERVICE_ACCOUNT", "IDENTITY_ENDPOINT"].contains(&key)
 }
 
-/// What is wrong with a URL that has more than a key: no store would be sent it, so another object
-/// than was meant might come.
+/// Complains about a query or a fragment: it wouldn't be sent to the store, so another object might
+/// be fetched.
 fn unsent(url: &Url) -> Option<String> {
     let part = |mark, instead, text: Option<&str>| {
         text.map(|text| {
@@ -293,8 +288,8 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
     }
     let mut file = path::absolute(url)?;
     if file.components().any(|part| part == path::Component::ParentDir) {
-        // A key has no `..`, and behind a link only the system knows where it leads. The file keeps
-        // its own name.
+        // A key has no `..`, and only the system knows where it leads after a link. The file's own
+        // name stays.
         let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
             return Err("it names no file".into());
         };
@@ -303,8 +298,8 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
     Url::from_file_path(&file).map_err(|()| "it isn't a path".into())
 }
 
-/// What two URLs have in common if one client serves both: all before the key, which may begin in
-/// the path's second part, behind a bucket.
+/// What two URLs have in common if one client serves both: everything before the key, which may
+/// begin after a bucket in the path.
 fn place(url: &Url, key: &Path) -> String {
     let before_path = &url[..url::Position::BeforePath];
     if Path::from_url_path(url.path()).is_ok_and(|path| path == *key) {
@@ -323,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_a_store() {
+    fn there_is_one_client_per_store() {
         let stores = settings(&[
             ("AWS_ENDPOINT", "http://127.0.0.1:1"),
             ("AWS_ALLOW_HTTP", "true"),

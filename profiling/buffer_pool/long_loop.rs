@@ -1,17 +1,17 @@
-//! A long run of one operation over the pool's public interface, and the command line that says how
-//! long.
+//! A long run of one operation over the pool's public interface, and its command line, which says
+//! how long.
 //!
 //! ```text
-//!   op i:  allocate 8 vectors of 128 f32 ──▶ store one f32 ──▶ entry i mod 1024 of a plain Vec ──▶ the slice that stood there is dropped
+//!   op i:  allocate 8 vectors of 128 f32 ──▶ store one f32 ──▶ entry i mod 1024 of a plain Vec ──▶ drop the slice that was there
 //! ```
 
 use crate::laps::Slices;
 use crate::long_run::{Ended, Progress};
 use slipring::ring::{RingOptions, RingPool};
 
-/// The program's name; its file's begins with it.
+/// The program's name. The name of its file begins with it.
 pub const NAME: &str = "profile_buffer_pool";
-/// Operations of a run that says no count; a build with debug assertions isn't for profiles.
+/// Operations of a run without an argument. A build with debug assertions isn't for profiles.
 const OPS_DEFAULT: u64 = if cfg!(debug_assertions) { 100_000 } else { 100_000_000 };
 const OPS_MAX: u64 = 1 << 48;
 const ENTRIES: usize = 1024;
@@ -20,9 +20,9 @@ const SLICE_BYTES: usize = 8 * 128 * size_of::<f32>();
 /// The number of operations: the one positional argument, if there is one.
 ///
 /// # Errors
-/// Anything else is bad usage, but for what cargo and a shell add: `--bench`, and files beside the
-/// program whose names begin as its own does. The shell puts them where a command says
-/// `profile_buffer_pool-*`: each build has a list of its sources there, and older builds stay.
+/// Anything else is bad usage, except for what cargo and a shell add: `--bench`, and files beside
+/// the program whose names begin with its name. The shell expands `profile_buffer_pool-*` to them:
+/// each build has a list of its sources there, and older builds stay.
 pub fn ops(words: &[String]) -> Result<u64, Ended> {
     let mut given = None;
     for word in words.iter().filter(|word| *word != "--bench" && !is_beside(word)) {
@@ -36,7 +36,7 @@ pub fn ops(words: &[String]) -> Result<u64, Ended> {
             return Err(wrong());
         }
         if let Some(first) = given.replace(ops) {
-            return Err(Ended::Usage(format!("{first} and {ops} operations: say one number")));
+            return Err(Ended::Usage(format!("{first} and {ops} operations: give one number")));
         }
     }
     Ok(given.unwrap_or(OPS_DEFAULT))
@@ -48,30 +48,30 @@ fn is_beside(word: &str) -> bool {
     name.strip_prefix(NAME).is_some_and(|rest| rest.starts_with('-'))
 }
 
-/// Runs so many operations, verifies what is held at the end, and says what one took.
+/// Runs the operations, verifies what is held at the end, and says how long one took.
 ///
 /// # Errors
-/// The pool that the machine refuses, or a slice that was written over.
+/// The machine refuses the pool, or a slice was overwritten.
 pub fn whole_run(ops: u64) -> Result<String, Ended> {
     let pool = RingOptions { max_slice_bytes: SLICE_BYTES, ..RingOptions::default() };
     let pool = RingPool::new(&pool).map_err(Ended::failed)?;
     let (mut slices, sizes) = (Slices::<4>::new(pool, ENTRIES), vec![SLICE_BYTES; ENTRIES]);
-    // Steps are whole laps, but for the last.
+    // Steps are whole laps, except for the last.
     let mut progress = Progress::start(NAME, ops, ENTRIES as u64);
     while let Some(step) = progress.next() {
         for _ in 0..step / ENTRIES as u64 {
             slices.lap(&sizes);
         }
-        let rest = (step % ENTRIES as u64) as usize;
-        if rest > 0 {
-            slices.lap(&sizes[..rest]);
+        let remaining = (step % ENTRIES as u64) as usize;
+        if remaining > 0 {
+            slices.lap(&sizes[..remaining]);
         }
     }
     let ns = progress.ns_per_iteration();
     let (wrong, held) = slices.verify();
     let expected = ops.min(ENTRIES as u64) as usize;
     match wrong {
-        Some(op) => Err(Ended::failed(format!("the slice of operation {op} was written over"))),
+        Some(op) => Err(Ended::failed(format!("the slice of operation {op} was overwritten"))),
         None if held != expected => {
             Err(Ended::failed(format!("{held} slices are held, and {expected} should be")))
         }

@@ -1,19 +1,21 @@
-//! [`Bin`]: the buffers of one class that one thread keeps. Its owner puts blocks in and takes them
-//! out without a lock or a locked instruction. Any thread may empty it.
+//! [`Bin`]: the free buffers of one class that one thread keeps for itself.
+//!
+//! Its owner puts blocks in and takes them out without a lock or a locked instruction. Any other
+//! thread may empty it:
 //!
 //! ```text
-//! owner                                  thief (one at a time: the registry's lock)
-//! store busy = 1                         set attention's bit
+//! owner                                  emptying thread (one at a time: the registry's lock)
+//! store busy = 1                         lock the owner out: set a bit of `attention`
 //! light barrier                          heavy barrier
-//! load attention; set? go elsewhere      look a few times until busy = 0, else come again later
-//! put in or take out                     take everything out
-//! store busy = 0 (Release)               clear the bit (Release), unless somebody waits for the class
+//! load attention; locked out? leave      wait a few looks for busy = 0, else come again later
+//! put a block in, or take one out        take everything out
+//! store busy = 0 (Release)               clear the bit (Release), unless there are waiters
 //! ```
-//! One of the two sees the other's store (see [`crate::barrier`]; a thief to which the kernel
-//! refuses the heavy barrier naps instead), so they are never both inside. Where the light barrier
-//! is a fence, another bit of `attention` sends the owner to it, so that the common path tests one
-//! word. (Asymmetric locking after the biased locks of virtual machines; mimalloc and tcmalloc keep
-//! lists by thread too, but nobody else can empty those.)
+//! One of the two sees the other's store (see [`crate::barrier`]), so they are never both inside.
+//! An emptying thread to which the kernel refuses the heavy barrier naps instead. Where the light
+//! barrier is a fence, another bit of `attention` sends the owner to it, so that the common path
+//! tests one word. (This is asymmetric locking, after the biased locks of virtual machines.
+//! mimalloc and tcmalloc keep lists by thread too, but no other thread can empty those.)
 //!
 //! Promises that each block that goes in comes out once. It doesn't touch a block's bytes.
 #![forbid(unsafe_code)]
@@ -22,23 +24,21 @@ use std::hint::spin_loop;
 use std::ops::AddAssign;
 use std::ptr;
 
-use super::block::{Batch, Block};
+use super::memory::Block;
+use super::options::BIN_SLOTS;
 use crate::barrier::Barrier;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-/// The most blocks of a class that one thread keeps: a power of two, so that an index is masked
-/// rather than compared.
-pub(crate) const BIN_SLOTS: usize = 32;
-
-/// The bits of a bin's `attention`.
-const STAY_OUT: u32 = 1;
+/// A bit of a bin's `attention`: the owner must stay out.
+const LOCKED_OUT: u32 = 1;
+/// The other bit: the owner passes a fence before it goes in.
 const FENCED: u32 = 2;
 
-/// How often a thief checks whether the owner has left. Meanwhile it holds a lock, and the owner
-/// may be waiting for the thief's own CPU.
+/// How often an emptying thread looks whether the owner has left. Meanwhile it holds a lock, and
+/// the owner may be waiting for the emptying thread's CPU.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
 
-/// Counts of what owners took out of bins and put in.
+/// The numbers of blocks that owners took out of bins and put in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BinCounts {
     pub(crate) gets: u64,
@@ -52,35 +52,35 @@ impl AddAssign for BinCounts {
     }
 }
 
-/// The bin of one class in one thread. It has its own cache lines, because its owner writes it at
-/// every operation.
+/// The bin of one class in one thread. It has cache lines of its own, because its owner writes to
+/// it in every operation.
 #[repr(align(128))]
 #[derive(Debug)]
 pub(crate) struct Bin {
     /// 1 while the owner is inside.
     busy: AtomicU32,
-    /// [`STAY_OUT`] while the owner must stay out; always [`FENCED`] where the light barrier is a
+    /// [`LOCKED_OUT`] while the owner must stay out; always [`FENCED`] where the light barrier is a
     /// fence. If it is zero, the owner goes in.
     attention: AtomicU32,
-    /// The number of blocks in `slots`, which are the first ones.
+    /// The number of blocks, which are in the first slots.
     len: AtomicU32,
     kept_max: u32,
     barrier: Barrier,
     /// Written by the owner only.
     gets: AtomicU64,
     puts: AtomicU64,
-    /// The sum of `gets` and `puts` at the shrinking policy's last look.
+    /// The sum of `gets` and `puts` when the pool last looked for idle bins.
     seen: AtomicU64,
     slots: [AtomicPtr<u8>; BIN_SLOTS],
 }
 
 impl Bin {
-    /// An empty bin for `kept_max` blocks. With `attention`, the owner must stay out at first.
-    pub(crate) fn new(kept_max: u32, barrier: Barrier, attention: bool) -> Self {
+    /// An empty bin for `kept_max` blocks, whose owner may be locked out at first.
+    pub(crate) fn new(kept_max: u32, barrier: Barrier, is_locked_out: bool) -> Self {
         assert!(kept_max as usize <= BIN_SLOTS, "a bin has {BIN_SLOTS} slots");
         Self {
             busy: AtomicU32::new(0),
-            attention: AtomicU32::new(word(barrier, attention)),
+            attention: AtomicU32::new(attention(barrier, is_locked_out)),
             len: AtomicU32::new(0),
             kept_max,
             barrier,
@@ -91,7 +91,8 @@ impl Bin {
         }
     }
 
-    /// The owner takes out the block that it put in last.
+    /// The owner takes out the block that it put in last; None if there is none, or if it is locked
+    /// out.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Block> {
         if !self.enter() {
@@ -108,7 +109,7 @@ impl Bin {
         popped
     }
 
-    /// The owner puts a block in. It is returned if the bin is full or must not be used.
+    /// The owner puts a block in. It is returned if the bin is full, or if the owner is locked out.
     #[inline]
     pub(crate) fn push(&self, block: Block) -> Option<Block> {
         if !self.enter() {
@@ -127,9 +128,9 @@ impl Bin {
         refused
     }
 
-    /// The owner moves blocks in from the class's store: as many as fit, and none if it must stay
+    /// The owner moves blocks in from the class's store: as many as fit, and none if it is locked
     /// out.
-    pub(crate) fn fill(&self, blocks: &mut Batch) {
+    pub(crate) fn fill(&self, blocks: &mut Blocks) {
         if !self.enter() {
             return;
         }
@@ -143,8 +144,8 @@ impl Bin {
         self.leave();
     }
 
-    /// The owner moves the older half out to make room; nothing if it must stay out.
-    pub(crate) fn halve(&self, out: &mut Batch) {
+    /// The owner moves the older half out to make room; nothing if it is locked out.
+    pub(crate) fn halve(&self, out: &mut Blocks) {
         if !self.enter() {
             return;
         }
@@ -163,14 +164,14 @@ impl Bin {
         self.leave();
     }
 
-    /// A thief announces itself. The heavy barrier, or a nap, follows, once for all bins.
-    pub(crate) fn announce(&self) {
-        self.attention.store(word(self.barrier, true), Ordering::Relaxed);
+    /// Another thread locks the owner out. The heavy barrier, or a nap, follows, once for all bins.
+    pub(crate) fn lock_out(&self) {
+        self.attention.store(attention(self.barrier, true), Ordering::Relaxed);
     }
 
-    /// A thief takes everything, after the heavy barrier. Returns false, and takes nothing, if the
-    /// owner stays inside.
-    pub(crate) fn steal(&self, out: &mut Vec<Block>) -> bool {
+    /// Another thread takes everything out, after it has locked the owner out and passed the heavy
+    /// barrier. Returns false, and takes nothing, if the owner stays inside.
+    pub(crate) fn empty(&self, out: &mut Vec<Block>) -> bool {
         // SYNC S8: the owner has left, and its changes are visible.
         let mut looks = 0;
         while self.busy.load(Ordering::Acquire) == 1 {
@@ -188,22 +189,22 @@ impl Bin {
         true
     }
 
-    /// A thief lets the owner in again, or keeps it out.
-    pub(crate) fn settle(&self, attention: bool) {
+    /// Another thread lets the owner in again, or leaves it locked out.
+    pub(crate) fn set_locked_out(&self, is_locked_out: bool) {
         // SYNC S9: the owner sees an emptied bin.
-        self.attention.store(word(self.barrier, attention), Ordering::Release);
+        self.attention.store(attention(self.barrier, is_locked_out), Ordering::Release);
     }
 
     pub(crate) fn kept_max(&self) -> u32 {
         self.kept_max
     }
 
-    /// The number of blocks that it holds, at some moment.
+    /// The number of blocks that it held at some moment.
     pub(crate) fn held(&self) -> u32 {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Counts of what its owner took out and put in.
+    /// The numbers of blocks that its owner took out and put in.
     pub(crate) fn counts(&self) -> BinCounts {
         BinCounts {
             gets: self.gets.load(Ordering::Relaxed),
@@ -211,8 +212,7 @@ impl Bin {
         }
     }
 
-    /// Whether it holds blocks and its owner hasn't used it since the last call. Calls don't
-    /// overlap.
+    /// Whether it holds blocks that its owner hasn't used since the last call. Calls don't overlap.
     pub(crate) fn was_idle(&self) -> bool {
         let BinCounts { gets, puts } = self.counts();
         let used = gets.wrapping_add(puts);
@@ -240,17 +240,17 @@ impl Bin {
         self.busy.store(1, Ordering::Relaxed);
         // The light barrier, where it is a compiler fence.
         compiler_fence(Ordering::SeqCst);
-        // SYNC S9: the last thief's changes are visible.
+        // SYNC S9: the changes of the last emptying thread are visible.
         self.attention.load(Ordering::Acquire) == 0 || self.enter_fenced()
     }
 
-    /// A thief wants the bin, or the owner must pass a fence before it can know.
+    /// The owner is locked out, or must pass a fence before it can know.
     #[cold]
     #[inline(never)]
     fn enter_fenced(&self) -> bool {
         self.barrier.light();
         // SYNC S9: as above.
-        let may = self.attention.load(Ordering::Acquire) & STAY_OUT == 0;
+        let may = self.attention.load(Ordering::Acquire) & LOCKED_OUT == 0;
         if !may {
             self.leave();
         }
@@ -259,7 +259,7 @@ impl Bin {
 
     #[inline]
     fn leave(&self) {
-        // SYNC S8: a thief that sees this sees the owner's changes.
+        // SYNC S8: an emptying thread that sees this sees the owner's changes.
         self.busy.store(0, Ordering::Release);
     }
 
@@ -270,12 +270,53 @@ impl Bin {
     }
 }
 
-/// What the owner of a bin finds in `attention`.
-fn word(barrier: Barrier, stays_out: bool) -> u32 {
-    (if stays_out { STAY_OUT } else { 0 }) | (if barrier == Barrier::Fence { FENCED } else { 0 })
+/// Blocks on their way between a bin and the class's store, without an allocation.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    blocks: [Option<Block>; BIN_SLOTS],
+    len: usize,
 }
 
-/// Only the owner writes it, so a plain load and store suffice.
+impl Blocks {
+    pub(crate) fn new() -> Self {
+        Self { blocks: [const { None }; BIN_SLOTS], len: 0 }
+    }
+
+    /// Adds a block. There is room for as many as a bin holds.
+    pub(crate) fn push(&mut self, block: Block) {
+        debug_assert!(self.len < BIN_SLOTS, "more blocks than a bin holds");
+        self.blocks[self.len] = Some(block);
+        self.len += 1;
+    }
+
+    /// Removes the block that was added last.
+    pub(crate) fn pop(&mut self) -> Option<Block> {
+        self.len = self.len.checked_sub(1)?;
+        let popped = self.blocks[self.len].take();
+        debug_assert!(popped.is_some(), "an entry below `len` is empty");
+        popped
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Block;
+
+    fn next(&mut self) -> Option<Block> {
+        self.pop()
+    }
+}
+
+/// The word that the owner of a bin reads.
+fn attention(barrier: Barrier, is_locked_out: bool) -> u32 {
+    (if is_locked_out { LOCKED_OUT } else { 0 })
+        | (if barrier == Barrier::Fence { FENCED } else { 0 })
+}
+
+/// Only the owner writes the counter, so a plain load and store suffice.
 #[inline]
 fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! [`PooledBuf`]: a buffer that goes back where it came from when it is dropped.
+//! [`PooledBuf`]: a buffer that goes back to its pool when it is dropped.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -7,17 +7,15 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
 
-use super::block::Block;
-use super::direct;
-use super::error::LenError;
-use super::home;
+use super::memory::{Block, direct_capacity, zero};
+use super::put::put;
 use super::shared::Class;
 
 /// Bytes of a class pool: `len()` of them, in a buffer of its class's size. Dropping it on any
 /// thread gives it back.
 ///
-/// It starts on a cache line. Its bytes are what the last owner left, or zero, unless the pool
-/// zeroes on return: then they are all zero. An owner whose bytes nobody else is to find calls
+/// It starts on a cache line. Its bytes are zero or what its last owner left. If the pool zeroes on
+/// return, they are all zero. An owner whose bytes no later owner may find calls
 /// [`PooledBuf::zero_on_drop`].
 ///
 /// There is one owner, so nothing can be given back twice, or to another pool:
@@ -41,7 +39,7 @@ pub struct PooledBuf {
 }
 
 /// The class of a buffer and, in the lowest bit of the address, whether the buffer is zeroed when
-/// it is dropped. A class is aligned to a cache line, so the bit is free; a separate field would
+/// it is dropped. A class is aligned to a cache line, so the bit is free. A separate field would
 /// make every move of a buffer longer, and the drop reads this one anyway.
 #[derive(Clone, Copy)]
 struct Origin(NonNull<Class>);
@@ -103,10 +101,11 @@ impl PooledBuf {
     #[must_use]
     #[inline]
     pub fn capacity(&self) -> usize {
-        if self.class().is_direct { direct::capacity(self.at) } else { self.class().class_bytes }
+        if self.class().is_direct { direct_capacity(self.at) } else { self.class().class_bytes }
     }
 
-    /// Whether it belongs to no class, being too large for all of them or fresh at a limit.
+    /// Whether it belongs to no class: too large for all of them, fresh at a limit, or made by
+    /// [`PooledBuf::direct`].
     #[must_use]
     #[inline]
     pub fn is_direct(&self) -> bool {
@@ -146,24 +145,23 @@ impl PooledBuf {
         Ok(())
     }
 
-    /// From now on the buffer is zeroed in its whole capacity when it is dropped, whatever
+    /// From now on, dropping the buffer zeroes its whole capacity, whatever
     /// [`ClassOptions::zero_on_return`](super::ClassOptions::zero_on_return) says: for a secret in
-    /// a pool whose other buffers needn't be zeroed. It can't be taken back, and goes with the
-    /// buffer: to another thread, through a queue, into `Bytes`. The buffer's next owner is free of
-    /// it.
+    /// a pool whose other buffers needn't be zeroed. This can't be undone. It goes with the buffer:
+    /// to another thread, through a queue, into `Bytes`. It doesn't affect the buffer's next owner.
     ///
-    /// It costs a bit now, and at the drop the writing of the whole capacity.
+    /// It costs setting a bit now, and writing the whole capacity when the buffer is dropped.
     ///
     /// | what ends the buffer | its bytes |
     /// |---|---|
-    /// | a drop, also by a panic that unwinds | zeroed, before anybody else gets them |
+    /// | a drop, also by a panic that unwinds | zeroed before the next owner gets them |
     /// | [`std::mem::forget`], a leak | stay as long as the pool's memory: there is no drop |
-    /// | an abort, an exit, a signal | stay until the kernel has the pages, which it clears for their next process |
-    /// | a drop in a forked child | zeroed in the child; the parent's copy is the parent's to drop |
+    /// | an abort, an exit, a signal | stay until the kernel gets the pages, and clears them for their next process |
+    /// | a drop in a forked child | zeroed in the child; the parent drops its own copy |
     ///
-    /// A core dump has the bytes of a direct buffer, and of others where
-    /// [`ClassOptions::dump`](super::ClassOptions::dump) says so. What was copied out of the buffer
-    /// is its new owner's, and what the kernel has swapped out may stay on the disk.
+    /// A core dump contains the bytes of direct buffers, and those of other buffers if
+    /// [`ClassOptions::dump`](super::ClassOptions::dump) is set. Bytes that were copied out of the
+    /// buffer aren't zeroed, and pages that the kernel has swapped out may stay on the disk.
     ///
     /// ```
     /// let mut key = slipring::class::get(32)?;
@@ -188,20 +186,20 @@ impl Drop for PooledBuf {
     #[inline]
     fn drop(&mut self) {
         let class =
-            if self.origin.is_zeroed() { zero(self.at, self.origin) } else { self.origin.0 };
+            if self.origin.is_zeroed() { zero_all(self.at, self.origin) } else { self.origin.0 };
         // SAFETY: I107, I109. It is the buffer's class, and the buffer was counted as away until
         // now.
-        unsafe { home::give(class, Block::new(self.at)) };
+        unsafe { put(class, Block::new(self.at)) };
     }
 }
 
-/// Zeroes a buffer that is being dropped, and returns its class. Takes it by value, so that no
-/// buffer has to be in memory.
+/// Zeroes a buffer that is being dropped, and returns its class. It takes the buffer's fields by
+/// value, so that the buffer itself needn't be in memory.
 #[cold]
-fn zero(at: NonNull<u8>, origin: Origin) -> NonNull<Class> {
-    // It isn't dropped here: only its bytes change.
+fn zero_all(at: NonNull<u8>, origin: Origin) -> NonNull<Class> {
+    // It isn't dropped here.
     let buf = ManuallyDrop::new(PooledBuf { at, len: 0, origin });
-    direct::zero(&Block::new(at), buf.capacity());
+    zero(&Block::new(at), buf.capacity());
     buf.class().at()
 }
 
@@ -212,7 +210,7 @@ impl Deref for PooledBuf {
     fn deref(&self) -> &[u8] {
         debug_assert!(self.len <= self.capacity(), "a payload longer than its buffer");
         // SAFETY: I100. The buffer owns its capacity's bytes, all initialised, and `len` is at most
-        // that.
+        // the capacity.
         unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }
 }
@@ -220,7 +218,7 @@ impl Deref for PooledBuf {
 impl DerefMut for PooledBuf {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: I100. As above, and the buffer is borrowed mutably.
+        // SAFETY: I100. As in `deref`, and the buffer is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
     }
 }
@@ -247,6 +245,28 @@ impl fmt::Debug for PooledBuf {
         )
     }
 }
+
+/// A length beyond a buffer's capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LenError {
+    /// Bytes asked for.
+    pub asked_bytes: usize,
+    /// The buffer's capacity.
+    pub capacity_bytes: usize,
+}
+
+impl fmt::Display for LenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked_bytes, capacity_bytes } = self;
+        write!(
+            f,
+            "{asked_bytes} bytes don't fit into a buffer of {capacity_bytes}: get a larger one"
+        )
+    }
+}
+
+impl std::error::Error for LenError {}
 
 #[cfg(feature = "bytes")]
 impl PooledBuf {

@@ -1,12 +1,27 @@
-//! The options of a class pool: [`ClassOptions`], checked in one place.
+//! How a class pool is made: its sizes ([`ClassTable`]), its limits and its other options
+//! ([`ClassOptions`]), and what they are refused for ([`ClassError`]).
+//!
+//! - A length belongs to the smallest class that fits, which is found without a search through all
+//!   classes.
+//! - Every option has a default, and all are checked in one place.
+//!
+//! It owns no memory.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::time::Duration;
 
-use super::bin::BIN_SLOTS;
-use super::error::ClassError;
-use super::table::ClassTable;
-use crate::region::{Numa, Pages};
+use crate::region::{Numa, Pages, RegionError};
+
+/// The largest number of classes in a table.
+pub(crate) const CLASSES_MAX: usize = 16;
+/// The unit of class sizes: a cache line, so that every buffer starts on one.
+pub(crate) const CLASS_UNIT_BYTES: usize = 64;
+/// The largest class.
+pub(crate) const CLASS_BYTES_MAX: usize = 1 << 30;
+/// The most buffers of a class that one thread keeps: a power of two, so that an index into its bin
+/// is masked rather than compared.
+pub(crate) const BIN_SLOTS: usize = 32;
 
 /// The options of a class pool. Every field has a default;
 /// [`ClassPool::new`](super::ClassPool::new) checks them all.
@@ -18,23 +33,23 @@ pub struct ClassOptions {
     pub limit: Limit,
     /// What `get` does when a class is at its limit. Default [`AtLimit::Wait`].
     pub at_limit: AtLimit,
-    /// Whether the whole capacity of a buffer is zeroed when it is dropped. Default false: the next
+    /// Whether a buffer's whole capacity is zeroed when it is dropped. Default false: the next
     /// owner finds old bytes, except after [`zero_on_drop`](super::PooledBuf::zero_on_drop).
     pub zero_on_return: bool,
-    /// The most bytes of each class that one thread keeps; 0 for none. Threads don't keep a class
-    /// if less than two of its buffers fit. Default 2 MiB, and never more than 32 buffers: with the
-    /// wire table, 4 MiB for a thread that uses all classes. A getter at the limit, a shrinking
-    /// pool and the end of the thread take all of it back.
+    /// The most bytes of each class that one thread keeps for itself; 0 for none. A class of which
+    /// fewer than two buffers fit isn't kept. Default 2 MiB, and never more than 32 buffers: with
+    /// the wire table, up to 4 MiB for a thread that uses all classes. All of it returns to the
+    /// pool when a getter is at the limit, when the pool shrinks, and when the thread ends.
     pub cache_bytes: usize,
-    /// The time after which unneeded buffers give their pages back; None for never. Default 10 s.
-    /// It requires calls of [`ClassPool::tick`](super::ClassPool::tick), or a
+    /// How long a buffer isn't needed before it gives its pages back; None for never. Default 10 s.
+    /// This requires calls of [`ClassPool::tick`](super::ClassPool::tick), or a
     /// [`Ticker`](super::Ticker).
     pub shrink_after: Option<Duration>,
-    /// [`Pages::Small`] or [`Pages::PreferThp`]: reserved huge pages can't be given back in parts.
-    /// Default: small pages.
+    /// [`Pages::Small`], the default, or [`Pages::PreferThp`]. Reserved huge pages are refused,
+    /// because they can't be given back in parts.
     pub pages: Pages,
-    /// The NUMA node of every buffer. Default [`Numa::Local`]: the node of the thread that causes
-    /// memory to be mapped, which stays a buffer's node wherever it is dropped.
+    /// The NUMA node of every buffer. Default [`Numa::Local`]: the node of the thread whose get
+    /// maps the memory. A buffer stays on its node, wherever it is dropped.
     pub numa: Numa,
     /// Whether core dumps contain the buffers' bytes. Default false.
     pub dump: bool,
@@ -56,7 +71,7 @@ impl Default for ClassOptions {
     }
 }
 
-/// A bound on one class: whichever of the two fields is reached first.
+/// A bound on each class: the class is at its limit when either field is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Buffers of the class.
@@ -66,7 +81,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// No limit but memory itself.
+    /// No limit other than the machine's memory.
     pub const NONE: Limit = Limit { buffers: usize::MAX, bytes: usize::MAX };
 
     /// At most this many buffers of each class.
@@ -75,7 +90,7 @@ impl Limit {
         Self { buffers, ..Self::NONE }
     }
 
-    /// Buffers of `class_bytes` that may exist.
+    /// The number of buffers of `class_bytes` that may exist.
     pub(crate) fn of(self, class_bytes: usize) -> usize {
         self.buffers.min(self.bytes / class_bytes)
     }
@@ -90,8 +105,8 @@ pub enum AtLimit {
     Wait,
     /// Returns [`GetError::Exhausted`](super::GetError::Exhausted).
     Refuse,
-    /// Allocates directly; the buffer goes back to the system's allocator when it is dropped.
-    /// Counted as fresh.
+    /// Allocates a direct buffer, which goes back to the system's allocator when it is dropped. It
+    /// is counted as fresh.
     Fresh,
 }
 
@@ -118,9 +133,210 @@ impl ClassOptions {
     }
 }
 
-#[cfg(test)]
+/// The sizes of a pool's buffers, ascending.
+///
+/// Waste: a buffer of `len` bytes occupies its class's size. In a table whose sizes double, that is
+/// less than twice `len` for all but the smallest class. In [`ClassTable::object`], whose sizes
+/// grow fourfold, it is less than four times `len`.
+///
+/// ```
+/// use slipring::class::ClassTable;
+///
+/// let table = ClassTable::wire();
+/// assert_eq!(table.class_of(5000).map(|class| table.sizes()[class]), Some(8 << 10));
+/// assert_eq!(table.class_of(65537), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassTable {
+    /// Padded with a size that holds every length, so that a search ends.
+    sizes: [usize; CLASSES_MAX + 1],
+    classes: usize,
+    /// By the highest set bit of `len - 1`: the first class that may fit. Lengths 0 and 1 share the
+    /// entry of 2.
+    first: [u8; usize::BITS as usize],
+}
+
+impl ClassTable {
+    /// For requests, answers and messages: 2, 4, 8, 16, 32 and 64 KiB.
+    #[must_use]
+    pub fn wire() -> Self {
+        Self::build(&[2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10])
+    }
+
+    /// For objects: 1, 4, 16, 64 and 256 MiB.
+    #[must_use]
+    pub fn object() -> Self {
+        Self::build(&[1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20])
+    }
+
+    /// Custom sizes, in bytes: 1 to 16 of them, ascending, each a multiple of 64 and at most 1 GiB.
+    ///
+    /// # Errors
+    /// [`ClassError`] names the size that breaks a rule.
+    pub fn new(sizes: &[usize]) -> Result<Self, ClassError> {
+        if sizes.is_empty() || sizes.len() > CLASSES_MAX {
+            return Err(ClassError::TableLength { classes: sizes.len() });
+        }
+        for (class, &bytes) in sizes.iter().enumerate() {
+            if bytes == 0 || bytes > CLASS_BYTES_MAX || !bytes.is_multiple_of(CLASS_UNIT_BYTES) {
+                return Err(ClassError::ClassBytes { class, bytes });
+            }
+            if class > 0 && bytes <= sizes[class - 1] {
+                return Err(ClassError::TableOrder {
+                    class,
+                    bytes,
+                    before_bytes: sizes[class - 1],
+                });
+            }
+        }
+        Ok(Self::build(sizes))
+    }
+
+    fn build(from: &[usize]) -> Self {
+        assert!(
+            !from.is_empty() && from.len() <= CLASSES_MAX && from.is_sorted(),
+            "not a table: {from:?}"
+        );
+        let mut sizes = [usize::MAX; CLASSES_MAX + 1];
+        sizes[..from.len()].copy_from_slice(from);
+        let mut first = [0; usize::BITS as usize];
+        for (top, first) in first.iter_mut().enumerate() {
+            // The smallest length of this entry: see `first`.
+            let least = if top == 0 { 0 } else { (1_usize << top).saturating_add(1) };
+            *first = from.iter().filter(|&&bytes| bytes < least).count() as u8;
+        }
+        Self { sizes, classes: from.len(), first }
+    }
+
+    /// The classes' sizes in bytes.
+    #[must_use]
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes[..self.classes]
+    }
+
+    /// The smallest class that holds `len` bytes; None if the largest doesn't.
+    #[must_use]
+    #[inline]
+    pub fn class_of(&self, len: usize) -> Option<usize> {
+        let class = self.fit(len);
+        (class < self.classes).then_some(class)
+    }
+
+    /// As [`ClassTable::class_of`], with the number of classes if none fits.
+    #[inline]
+    pub(crate) fn fit(&self, len: usize) -> usize {
+        let top = (len.saturating_sub(1) | 1).ilog2();
+        let mut class = usize::from(self.first[top as usize]);
+        // The search passes classes within one power of two only, so none in a table whose sizes
+        // double. It ends at the padding, which holds every length.
+        while self.sizes[class] < len {
+            class += 1;
+        }
+        debug_assert!(class <= self.classes, "the size after the last class holds {len}");
+        debug_assert!(
+            class == 0 || self.sizes[class - 1] < len,
+            "class {class} isn't the smallest for {len}"
+        );
+        class
+    }
+}
+
+/// Errors of making or warming up a pool.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClassError {
+    /// A table has no class, or too many.
+    TableLength {
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A size is invalid.
+    ClassBytes {
+        /// The index in the table.
+        class: usize,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The sizes don't ascend.
+    TableOrder {
+        /// The index in the table.
+        class: usize,
+        /// Its size.
+        bytes: usize,
+        /// The size before it.
+        before_bytes: usize,
+    },
+    /// The limit allows no buffer of a class.
+    LimitBelowOne {
+        /// The limit.
+        limit: Limit,
+        /// The class.
+        class_bytes: usize,
+    },
+    /// `shrink_after` is zero.
+    ShrinkAfterZero,
+    /// Pages of this kind can't be given back in parts.
+    Pages {
+        /// The requested page kind.
+        pages: Pages,
+    },
+    /// There is no memory, or a limit forbids it.
+    Region(RegionError),
+    /// The calling process was forked from the pool's own.
+    Forked,
+}
+
+impl fmt::Display for ClassError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableLength { classes } => {
+                write!(f, "a table of {classes} classes: give 1 to {CLASSES_MAX} sizes")
+            }
+            Self::ClassBytes { class, bytes } => write!(
+                f,
+                "size {class} of the table is {bytes} bytes: give a multiple of {CLASS_UNIT_BYTES} up to {CLASS_BYTES_MAX}"
+            ),
+            Self::TableOrder { class, bytes, before_bytes } => write!(
+                f,
+                "size {class} of the table is {bytes} bytes, the one before {before_bytes}: sort the sizes and leave duplicates out"
+            ),
+            Self::LimitBelowOne { limit: Limit { buffers, bytes }, class_bytes } => write!(
+                f,
+                "`limit` ({buffers} buffers, {bytes} bytes) holds no buffer of the class of {class_bytes} bytes: raise it, or leave the class out"
+            ),
+            Self::ShrinkAfterZero => {
+                write!(f, "`shrink_after` is 0: give a time, or none to keep all memory")
+            }
+            Self::Pages { pages } => {
+                write!(
+                    f,
+                    "`pages` is {pages}, which can't be given back in parts: give 4k or prefer-thp"
+                )
+            }
+            Self::Region(cause) => write!(f, "no memory for a class: {cause}"),
+            Self::Forked => write!(f, "{FORKED}"),
+        }
+    }
+}
+
+impl std::error::Error for ClassError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Region(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// Why a pool of the parent's refuses in a forked child.
+pub(super) const FORKED: &str =
+    "this process was forked from the one that made the pool: make a pool after the fork";
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use slipring_test_support::random_runs;
 
     #[test]
     fn limits_that_hold_no_buffer_are_refused() {
@@ -153,5 +369,60 @@ mod tests {
         );
         assert_eq!([(1 << 20) + 64, 4 << 20].map(|bytes| options.kept(bytes)), [0, 0]);
         assert_eq!(ClassOptions { cache_bytes: 0, ..options }.kept(64), 0);
+    }
+
+    fn naive(sizes: &[usize], len: usize) -> Option<usize> {
+        sizes.iter().position(|&bytes| bytes >= len)
+    }
+
+    #[test]
+    fn edges_of_every_class() {
+        for table in [
+            ClassTable::wire(),
+            ClassTable::object(),
+            ClassTable::new(&[64, 128, 192, 4160]).unwrap(),
+        ] {
+            for &bytes in table.sizes() {
+                for len in [0, 1, bytes - 1, bytes, bytes + 1, usize::MAX - 1, usize::MAX] {
+                    assert_eq!(
+                        table.class_of(len),
+                        naive(table.sizes(), len),
+                        "{len} in {:?}",
+                        table.sizes()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_none_is_refused_by_its_size() {
+        let refused = |sizes: &[usize]| ClassTable::new(sizes).unwrap_err();
+        assert!(matches!(refused(&[]), ClassError::TableLength { classes: 0 }));
+        assert!(matches!(refused(&[64; 17]), ClassError::TableLength { classes: 17 }));
+        assert!(matches!(
+            refused(&[128, 64]),
+            ClassError::TableOrder { class: 1, bytes: 64, before_bytes: 128 }
+        ));
+        assert!(
+            matches!(refused(&[64, 64]), ClassError::TableOrder { class: 1, .. }),
+            "a duplicate"
+        );
+        for bytes in [0, 1, 100, usize::MAX, (1 << 30) + 64] {
+            assert!(
+                matches!(refused(&[bytes]), ClassError::ClassBytes { class: 0, .. }),
+                "{bytes}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(random_runs())]
+
+        #[test]
+        fn as_a_search_through_all(units in prop::collection::btree_set(1_usize..3000, 1..16), len in 0_usize..300_000) {
+            let sizes: Vec<usize> = units.into_iter().map(|units| units * CLASS_UNIT_BYTES).collect();
+            prop_assert_eq!(ClassTable::new(&sizes).unwrap().class_of(len), naive(&sizes, len));
+        }
     }
 }

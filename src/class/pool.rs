@@ -1,33 +1,29 @@
-//! [`ClassPool`]: the handle that buffers are got from.
+//! [`ClassPool`]: the handle of a pool. Getting is [`get`](mod@super::get)'s, and shrinking
+//! [`shrink`](super::shrink)'s; warm-up and statistics are here.
 #![forbid(unsafe_code)]
 
-use std::future::Future;
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::bin::BinCounts;
 use super::buffer::PooledBuf;
-use super::direct;
-use super::error::{ClassError, GetError};
-use super::idle;
-use super::line::{GivesUp, Place};
-use super::options::ClassOptions;
-use super::shared::{Answer, Class, Shared};
-use super::stats::{ClassPoolStats, WarmUp};
-use super::table::ClassTable;
-use super::wait::Waiter;
-use super::warm_up;
-use crate::sync::Ordering;
+use super::get::{self, Get, GetError, WaitLimit};
+use super::options::{ClassError, ClassOptions, ClassTable};
+use super::shared::{Class, ClassShared, PoolNumber};
+use super::shrink::{Ticker, tick};
+use super::stats::{ClassPoolStats, ClassStats, ClassWarmUp, DirectStats, WarmUp};
+use super::threads::empty_bins_again;
+use crate::sync::{Ordering, lock};
 
 /// A thread-safe pool of buffers in size classes. It is a handle: clones share the pool.
 ///
-/// In a forked child a pool that the parent made gives what the thread's bin holds and then
-/// [`GetError::Forked`]; make another, or use the plain functions, which have a pool in each
-/// process.
+/// In a forked child, a pool of the parent's gives what the thread's bin holds and then
+/// [`GetError::Forked`]. The child makes a pool of its own, or uses the plain functions, which have
+/// a pool in each process.
 ///
-/// Dropping the last handle closes the pool: threads stop keeping buffers, buffers in use stay
-/// valid, and the memory goes with the last of them.
+/// Dropping the last handle ends the pool: threads stop keeping buffers, buffers in use stay valid,
+/// and the memory is freed with the last of them.
 ///
 /// ```
 /// use slipring::class::{ClassOptions, ClassPool};
@@ -42,19 +38,13 @@ use crate::sync::Ordering;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClassPool {
-    shared: Arc<Shared>,
+    shared: Arc<ClassShared>,
     _handle: Arc<Handle>,
 }
 
 /// Shared by all clones of a handle.
 #[derive(Debug)]
-struct Handle(Arc<Shared>);
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
+struct Handle(Arc<ClassShared>);
 
 impl ClassPool {
     /// Makes a pool, which holds no memory yet.
@@ -63,18 +53,18 @@ impl ClassPool {
     /// [`ClassError`] names the field that doesn't fit.
     pub fn new(options: &ClassOptions) -> Result<Self, ClassError> {
         options.check()?;
-        Ok(Self::of(options.clone()))
+        Ok(Self::of(options.clone(), PoolNumber::new()))
     }
 
     /// As `new`, with options that have been checked.
-    pub(super) fn of(options: ClassOptions) -> Self {
-        let shared = Shared::new(options);
+    pub(super) fn of(options: ClassOptions, number: PoolNumber) -> Self {
+        let shared = ClassShared::new(options, number);
         Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }
     }
 
     /// Gets a buffer of `len` bytes from the smallest class that fits, or a direct buffer if no
     /// class does. A `len` of 0 gives an empty buffer of the smallest class. At the class's limit
-    /// it waits, is refused, or gives a fresh direct buffer, as [`ClassOptions::at_limit`] says.
+    /// it waits, is refused, or gets a fresh direct buffer, as [`ClassOptions::at_limit`] says.
     ///
     /// It costs a few nanoseconds from the thread's own bin, a short lock per half a bin from the
     /// class's store, and page faults for memory that hasn't been used before (see
@@ -84,7 +74,7 @@ impl ClassPool {
     /// [`GetError`] says what is missing and what to do.
     #[inline]
     pub fn get(&self, len: usize) -> Result<PooledBuf, GetError> {
-        self.get_with(len, Patience::Forever)
+        get::get(&self.shared, len, WaitLimit::Forever)
     }
 
     /// As [`ClassPool::get`], but it never waits.
@@ -93,7 +83,7 @@ impl ClassPool {
     /// As `get`, and [`GetError::Exhausted`] where `get` would wait.
     #[inline]
     pub fn try_get(&self, len: usize) -> Result<PooledBuf, GetError> {
-        self.get_with(len, Patience::None)
+        get::get(&self.shared, len, WaitLimit::Never)
     }
 
     /// As [`ClassPool::get`], with a limit on the wait.
@@ -102,48 +92,93 @@ impl ClassPool {
     /// As `get`, and [`GetError::TimedOut`].
     #[inline]
     pub fn get_timeout(&self, len: usize, timeout: Duration) -> Result<PooledBuf, GetError> {
-        self.get_with(len, Patience::For(timeout))
+        get::get(&self.shared, len, WaitLimit::For(timeout))
     }
 
-    /// As [`ClassPool::get`], but a task waits, on any executor. A dropped future leaves the line,
+    /// As [`ClassPool::get`], but a task waits, on any executor. Dropping the future ends its wait,
     /// and a buffer that it was granted goes to the next.
     ///
     /// A future that is forgotten ([`std::mem::forget`]) while it waits can't be distinguished from
-    /// a slow one: it keeps its place, and once it is served, the class has one buffer less. The
-    /// buffers of such futures come back when the last handle of the pool is dropped.
+    /// a slow one. It keeps its place among those that wait, and once it is served, the class has
+    /// one buffer less. The buffers of such futures come back when the last handle of the pool is
+    /// dropped.
     pub fn get_async(&self, len: usize) -> Get<'_> {
-        Get { pool: self, len, place: None }
+        Get::new(&self.shared, len)
+    }
+
+    /// As [`ClassPool::get`], or as [`ClassPool::get_timeout`]. A waiting thread asks now and then
+    /// whether to give up, which is then reported as [`GetError::TimedOut`].
+    pub(crate) fn get_unless(
+        &self,
+        len: usize,
+        timeout: Option<Duration>,
+        gives_up: &dyn Fn() -> bool,
+    ) -> Result<PooledBuf, GetError> {
+        let limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
+        get::get_unless(&self.shared, len, limit, gives_up)
     }
 
     /// Makes `buffers` distinct buffers resident in each class, including those in use, as far as
-    /// the limit allows. The report says what was reached. Buffers that are being made resident
-    /// count towards the limit, and can't be got before the class is done.
+    /// the limit allows. The report says how many are resident now. Buffers that are being made
+    /// resident count towards the limit, and can't be got before their class is done.
     ///
     /// # Errors
-    /// [`ClassError::Region`] names the limit that forbids it. What was reached before that stays.
+    /// [`ClassError::Region`] names the limit that forbids it. Buffers that were made resident
+    /// before stay resident.
     pub fn warm_up(&self, buffers: usize) -> Result<WarmUp, ClassError> {
-        warm_up::warm_up(&self.shared, buffers)
+        if self.shared.is_foreign() {
+            return Err(ClassError::Forked);
+        }
+        let start = Instant::now();
+        let warmed = self.shared.sized().iter().map(|class| warm_up(&self.shared, class, buffers));
+        let classes = warmed.collect::<Result<Vec<_>, _>>()?;
+        Ok(WarmUp { classes, elapsed: start.elapsed() })
+    }
+
+    /// Gives back pages that weren't needed for [`ClassOptions::shrink_after`], and returns the
+    /// number of bytes. Call it now and then with the present time, or start a [`Ticker`]. Getters
+    /// don't wait for it, except at a class's limit: while it gives a buffer's pages back, that
+    /// buffer can't be got, and if no other is free, a `get` waits or is refused as if the buffer
+    /// were in use.
+    pub fn tick(&self, now: Instant) -> usize {
+        tick(&self.shared, now)
+    }
+
+    /// Starts a thread that calls [`ClassPool::tick`] at this interval. It doesn't keep the pool
+    /// alive.
+    ///
+    /// # Errors
+    /// The system's error, if it can't start a thread.
+    pub fn ticker(&self, every: Duration) -> io::Result<Ticker> {
+        Ticker::start(&self.shared, every)
     }
 
     /// The state of each class, and its counters since the pool was made or
     /// [`ClassPool::reset_stats`] was called.
     #[must_use]
     pub fn stats(&self) -> ClassPoolStats {
-        ClassPoolStats::since_reset(&self.shared)
+        if self.shared.is_foreign() {
+            return ClassPoolStats::unknown(&self.shared);
+        }
+        // Under the lock of the base, because a reset in between would be subtracted twice.
+        let base = lock(&self.shared.base);
+        let now = self.all_stats();
+        if let Some(base) = &*base { now.since(base) } else { now }
     }
 
     /// Resets the counters to zero. Gauges aren't affected.
     pub fn reset_stats(&self) {
-        ClassPoolStats::reset(&self.shared);
+        if !self.shared.is_foreign() {
+            let mut base = lock(&self.shared.base);
+            *base = Some(self.all_stats());
+        }
     }
 
-    /// Gives back pages that weren't needed for [`ClassOptions::shrink_after`], and returns the
-    /// number of bytes. Call it now and then with the present time, or start a
-    /// [`Ticker`](super::Ticker). Getters don't wait for it, except at the class's limit: while it
-    /// gives a buffer's pages back, that buffer can't be got, and if no other is free, a `get`
-    /// waits or is refused as if it were in use.
-    pub fn tick(&self, now: Instant) -> usize {
-        idle::tick(&self.shared, now)
+    /// As [`ClassPool::stats`], ignoring resets. Not for a forked child, which might wait for a
+    /// lock of its parent.
+    pub(super) fn all_stats(&self) -> ClassPoolStats {
+        let classes = self.shared.sized().iter().map(|class| ClassStats::of(&self.shared, class));
+        ClassPoolStats { classes: classes.collect(), direct: DirectStats::of(&self.shared) }
     }
 
     /// The pool's sizes.
@@ -158,162 +193,115 @@ impl ClassPool {
         &self.shared.options
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<ClassShared> {
         &self.shared
     }
+}
 
-    /// The smallest class that fits. The class after the last is that of direct buffers, which no
-    /// bin holds.
-    #[inline]
-    fn class(&self, len: usize) -> &Class {
-        &self.shared.classes[self.shared.options.table.fit(len)]
-    }
-
-    #[inline]
-    fn get_with(&self, len: usize, patience: Patience) -> Result<PooledBuf, GetError> {
-        let class = self.class(len);
-        match class.near() {
-            Some(block) => Ok(PooledBuf::new(block, class, len)),
-            None => self.get_far(class, len, patience, None),
+/// No handle is left: threads stop keeping blocks, and the pool is freed with its last buffer. A
+/// bin whose owner stays inside is emptied when that thread ends or uses another pool.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        if shared.is_foreign() {
+            return;
         }
-    }
-
-    /// As [`ClassPool::get`], or [`ClassPool::get_timeout`]. A waiting thread asks now and then
-    /// whether to give up, which is then reported as `TimedOut`.
-    pub(crate) fn get_unless(
-        &self,
-        len: usize,
-        timeout: Option<Duration>,
-        gives_up: &dyn Fn() -> bool,
-    ) -> Result<PooledBuf, GetError> {
-        let (class, patience) = (self.class(len), timeout.map_or(Patience::Forever, Patience::For));
-        match class.near() {
-            Some(block) => Ok(PooledBuf::new(block, class, len)),
-            None => self.get_far(class, len, patience, Some(gives_up)),
+        let mut registry = shared.registry();
+        registry.without_handles = true;
+        registry.threads.iter().for_each(|bins| bins.end());
+        drop(registry);
+        for class in &shared.classes {
+            empty_bins_again(shared, class, |_| true);
+            let (forgotten, unlocked) = class.store.remove_forgotten();
+            shared.after_unlock(class, unlocked);
+            drop(forgotten);
         }
-    }
-
-    #[cold]
-    fn get_far(
-        &self,
-        class: &Class,
-        len: usize,
-        patience: Patience,
-        gives_up: GivesUp<'_>,
-    ) -> Result<PooledBuf, GetError> {
-        if class.is_direct {
-            return self.direct(len);
-        }
-        match class.ask(&self.shared, patience != Patience::None)? {
-            Answer::Block(block) => Ok(PooledBuf::new(block, class, len)),
-            Answer::Fresh => self.fresh(class, len),
-            Answer::Wait => self.wait(class, len, patience, gives_up),
-        }
-    }
-
-    /// In line, as long as its patience lasts.
-    fn wait(
-        &self,
-        class: &Class,
-        len: usize,
-        patience: Patience,
-        gives_up: GivesUp<'_>,
-    ) -> Result<PooledBuf, GetError> {
-        let until = match patience {
-            // A deadline that no clock reaches means forever.
-            Patience::For(timeout) => Instant::now().checked_add(timeout),
-            Patience::None | Patience::Forever => None,
-        };
-        let block = match Place::join(&self.shared, class, Waiter::thread()) {
-            Ok(block) => Some(block),
-            Err(place) => place.sleep(until, gives_up),
-        };
-        let timed_out = || {
-            let (class_bytes, buffers_max) = (class.class_bytes, class.buffers_max(&self.shared));
-            let timeout =
-                if let Patience::For(timeout) = patience { timeout } else { Duration::MAX };
-            GetError::TimedOut { class_bytes, buffers_max, timeout }
-        };
-        block.map(|block| PooledBuf::new(block, class, len)).ok_or_else(timed_out)
-    }
-
-    /// At the limit, if the policy allows it.
-    fn fresh(&self, class: &Class, len: usize) -> Result<PooledBuf, GetError> {
-        let fresh = self.direct(len)?;
-        class.counts.direct.fetch_add(1, Ordering::Relaxed);
-        Ok(fresh)
-    }
-
-    fn direct(&self, len: usize) -> Result<PooledBuf, GetError> {
-        let block = direct::allocate(&self.shared, len)?;
-        Ok(PooledBuf::new(block, self.shared.direct(), len))
     }
 }
 
-/// How long a get waits at the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    None,
-    For(Duration),
-    Forever,
-}
-
-/// The future of a buffer: see [`ClassPool::get_async`].
-#[must_use = "a future does nothing unless it is awaited"]
-#[derive(Debug)]
-pub struct Get<'a> {
-    pool: &'a ClassPool,
-    len: usize,
-    /// Its place in line.
-    place: Option<Place<'a>>,
-}
-
-impl<'a> Get<'a> {
-    fn class(&self) -> &'a Class {
-        self.pool.class(self.len)
+fn warm_up(shared: &ClassShared, class: &Class, buffers: usize) -> Result<ClassWarmUp, ClassError> {
+    let wanted = buffers.min(class.store.view().resident_max);
+    // All limits are checked before the first page, because populating pages beyond a limit ends
+    // the process instead of giving an error.
+    class
+        .slabs
+        .check_room(wanted.saturating_sub(class.store.resident()))
+        .map_err(ClassError::Region)?;
+    let mut touched = 0;
+    loop {
+        let cold = class.store.move_out_cold(wanted);
+        if cold.is_empty() {
+            let missing = wanted.saturating_sub(class.store.resident());
+            if missing == 0 {
+                break;
+            }
+            let added = {
+                let mut growing = class.slabs.growing();
+                class.store.add_cold(growing.slab(missing).map_err(ClassError::Region)?)
+            };
+            // Not while the right to grow is held: this wakes waiters.
+            shared.after_unlock(class, added);
+            continue;
+        }
+        let (warm, cold, refusal) = class.slabs.populate(cold);
+        touched += warm.len();
+        shared.after_unlock(class, class.store.move_in(cold, warm, Vec::new()));
+        if let Some(cause) = refusal {
+            return Err(ClassError::Region(cause));
+        }
     }
+    let resident = class.store.resident();
+    Ok(ClassWarmUp { class_bytes: class.class_bytes, asked: buffers, resident, touched })
+}
 
-    /// A buffer, an error, or none: then it is in line.
-    fn ask(&mut self) -> Result<Option<PooledBuf>, GetError> {
-        let (pool, class, len) = (self.pool, self.class(), self.len);
-        if let Some(block) = class.near() {
-            return Ok(Some(PooledBuf::new(block, class, len)));
-        }
-        if class.is_direct {
-            return pool.direct(len).map(Some);
-        }
-        let block = match class.ask(&pool.shared, true)? {
-            Answer::Block(block) => block,
-            Answer::Fresh => return pool.fresh(class, len).map(Some),
-            Answer::Wait => match Place::join(&pool.shared, class, Waiter::task()) {
-                Ok(block) => block,
-                Err(place) => {
-                    self.place = Some(place);
-                    return Ok(None);
-                }
-            },
+impl ClassPoolStats {
+    /// In a forked child: what the parent's locks protect isn't known.
+    fn unknown(shared: &ClassShared) -> Self {
+        let unknown = |class: &Class| ClassStats {
+            class_bytes: class.class_bytes,
+            buffers_max: class.buffers_max(shared) as u64,
+            ..ClassStats::default()
         };
-        Ok(Some(PooledBuf::new(block, class, len)))
+        let classes = shared.sized().iter().map(unknown).collect();
+        Self { classes, direct: DirectStats::of(shared) }
     }
 }
 
-impl Future for Get<'_> {
-    type Output = Result<PooledBuf, GetError>;
+impl DirectStats {
+    fn of(shared: &ClassShared) -> Self {
+        let counts = &shared.direct().counts;
+        // Puts are read first, so that few puts are counted without their get.
+        let puts = counts.direct_puts.load(Ordering::Relaxed);
+        let (gets, bytes) =
+            (counts.direct.load(Ordering::Relaxed), counts.direct_bytes.load(Ordering::Relaxed));
+        Self { gets, puts, bytes, in_use: gets.saturating_sub(puts) }
+    }
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.place.is_none()
-            && let Some(ended) = self.ask().transpose()
-        {
-            return Poll::Ready(ended);
+impl ClassStats {
+    fn of(shared: &ClassShared, class: &Class) -> Self {
+        let BinCounts { gets, puts } = shared.registry().counts(class);
+        let view = class.store.view();
+        let fresh = class.counts.direct.load(Ordering::Relaxed);
+        let (hits, puts) = (gets + view.counts.warm, puts + view.counts.puts);
+        let (misses, bytes) = (view.counts.cold + fresh, class.class_bytes as u64);
+        Self {
+            class_bytes: class.class_bytes,
+            gets: hits + misses,
+            puts,
+            hits,
+            misses,
+            fresh,
+            waits: view.counts.waits,
+            refusals: class.counts.refusals.load(Ordering::Relaxed),
+            shrunk: view.counts.shrunk,
+            reused_bytes: hits * bytes,
+            allocated_bytes: misses * bytes,
+            in_use: (hits + view.counts.cold).saturating_sub(puts),
+            resident: view.resident as u64,
+            resident_bytes: view.resident as u64 * bytes,
+            waiting: view.waiting as u64,
+            buffers_max: view.resident_max as u64,
         }
-        let (class, len, is_foreign) = (self.class(), self.len, self.pool.shared.is_foreign());
-        let Some(place) = &mut self.place else { return Poll::Pending };
-        if is_foreign {
-            return Poll::Ready(Err(GetError::Forked));
-        }
-        let Some(block) = place.poll(cx.waker()) else { return Poll::Pending };
-        let buf = PooledBuf::new(block, class, len);
-        self.place = None;
-        Poll::Ready(Ok(buf))
     }
 }

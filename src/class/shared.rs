@@ -1,40 +1,33 @@
-//! [`Shared`]: the state shared by all handles, buffers and threads of one pool; and [`Class`], its
-//! part for one size.
+//! The state of one pool: [`ClassShared`], which all handles, buffers and threads of the pool
+//! share; [`Class`], its part for one size; and [`ThreadBins`], what one thread keeps.
 //!
-//! A buffer comes from the thread's bin, else from the class's store, else from a new slab, else,
-//! at the limit, from the bins of other threads; and a getter that still has none waits, is
-//! refused, or gets a direct buffer. A dropped buffer goes to the bin of the dropping thread, and
-//! half of a full bin goes to the store.
+//! The steps that use it are in [`get`](mod@super::get), [`put`](super::put),
+//! [`threads`](super::threads) and [`shrink`](super::shrink).
 //!
 //! Locks, outermost first: the base of the counters or a class's growth; then the registry, a
-//! class's slabs or a class's store, none of which is taken while another is held. Waiters are
-//! woken with no lock held, because a waker may use the pool.
+//! class's slabs or a class's store, none of which is locked while another of them is. Waiters are
+//! woken while no lock is held, because a waker may use the pool.
 #![forbid(unsafe_code)]
 
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use super::bin::{Bin, BinCounts};
-use super::block::{Batch, Block};
-use super::error::GetError;
-use super::idle::Period;
-use super::local::{self, BinAt, Local};
-use super::memory::Memory;
-use super::number::Number;
-use super::options::{AtLimit, ClassOptions};
+use super::memory::Slabs;
+use super::options::{CLASSES_MAX, ClassOptions};
 use super::stats::ClassPoolStats;
-use super::store::{After, Store, Taken};
-use super::wait::Waiter;
+use super::store::{Store, Unlocked, Waiter};
 use crate::barrier::Barrier;
 use crate::process::Process;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock, pause};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// One size of a pool. The first line is what every get and drop reads.
+/// One size of a pool. The first cache line is what every get and drop reads.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Class {
     pub(crate) pool: u64,
-    /// Its place in the table; the number of classes for the class of direct buffers.
+    /// Its index in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
     /// The offset of its bins in the threads' lists.
     pub(crate) bin: BinAt,
@@ -43,31 +36,33 @@ pub(crate) struct Class {
     /// 0 for the class of direct buffers.
     pub(crate) class_bytes: usize,
     pub(crate) kept_max: u32,
-    pub(crate) store: Store<Shared>,
-    pub(crate) memory: Memory,
+    pub(crate) store: Store<ClassShared>,
+    pub(crate) slabs: Slabs,
     pub(crate) counts: ClassCounts,
-    period: Mutex<Period>,
+    /// When the shrinking policy's period began; None before its first look.
+    pub(crate) period: Mutex<Option<Instant>>,
 }
 
-/// Counted on slow paths.
+/// What slow paths count.
 #[derive(Debug, Default)]
 pub(crate) struct ClassCounts {
-    /// Direct buffers: too large for any class, or fresh ones at a limit.
+    /// Direct buffers: all of the pool's for the class of direct buffers, else the fresh ones at
+    /// the class's limit.
     pub(crate) direct: AtomicU64,
     pub(crate) direct_puts: AtomicU64,
     pub(crate) direct_bytes: AtomicU64,
     pub(crate) refusals: AtomicU64,
 }
 
-/// The state shared by all handles, buffers and threads of one pool.
+/// The state that all handles, buffers and threads of one pool share.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    number: Number,
+pub(crate) struct ClassShared {
+    number: PoolNumber,
     process: Process,
     pub(crate) options: ClassOptions,
     /// One per size, and one for direct buffers at the end.
     pub(crate) classes: Box<[Class]>,
-    barrier: Barrier,
+    pub(crate) barrier: Barrier,
     registry: Mutex<Registry>,
     /// The counters at the last reset.
     pub(crate) base: Mutex<Option<ClassPoolStats>>,
@@ -76,41 +71,34 @@ pub(crate) struct Shared {
 /// The threads that have bins.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    pub(crate) locals: Vec<Arc<Local>>,
+    pub(crate) threads: Vec<Arc<ThreadBins>>,
     /// The counts of ended threads, by class. They are here, under the lock that also removes bins,
     /// so a reader finds each count in exactly one place.
-    ended: Box<[BinCounts]>,
+    pub(crate) ended: Box<[BinCounts]>,
     /// No handle is left.
-    is_closed: bool,
+    pub(crate) without_handles: bool,
 }
 
-/// The result of emptying bins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stolen {
-    pub(crate) count: usize,
-    /// An owner stayed inside its bin, which may hold something, or soon will.
-    pub(crate) has_missed: bool,
-}
-
-/// What a class gives to a getter whose bin was empty.
+/// What one thread keeps of one pool: one bin per class, and at the end an unused one for direct
+/// buffers.
 #[derive(Debug)]
-pub(crate) enum Answer {
-    Block(Block),
-    /// At the limit: a direct buffer.
-    Fresh,
-    /// At the limit: a place in line.
-    Wait,
+pub(crate) struct ThreadBins {
+    pub(crate) bins: Box<[Bin]>,
+    pub(crate) pool: u64,
+    pub(crate) shared: Weak<ClassShared>,
+    /// The pool is gone, and the bins stay empty.
+    is_over: AtomicBool,
 }
 
-/// How often a thief returns to a bin whose owner was inside. An owner is inside for a few
-/// instructions only, unless it loses its CPU there.
-const ROUNDS: u32 = 6;
+/// The offset in bytes of a class's bin from its pool's first bin. An index would have to be
+/// multiplied in every operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BinAt(pub(super) u32);
 
-impl Shared {
-    pub(crate) fn new(options: ClassOptions) -> Arc<Self> {
+impl ClassShared {
+    pub(crate) fn new(options: ClassOptions, number: PoolNumber) -> Arc<Self> {
         let process = Process::current();
         Arc::new_cyclic(|me| {
-            let number = Number::new();
             let id = number.id();
             let sizes = options.table.sizes().iter().copied().chain([0]);
             let class = |(index, class_bytes): (usize, usize)| {
@@ -127,7 +115,7 @@ impl Shared {
                         if is_direct { usize::MAX } else { options.limit.of(class_bytes) },
                         me.clone(),
                     ),
-                    memory: Memory::new(class_bytes, &options),
+                    slabs: Slabs::new(class_bytes, &options),
                     counts: ClassCounts::default(),
                     period: Mutex::default(),
                 }
@@ -139,7 +127,11 @@ impl Shared {
                 process,
                 classes,
                 barrier: Barrier::choose(),
-                registry: Mutex::new(Registry { locals: Vec::new(), ended, is_closed: false }),
+                registry: Mutex::new(Registry {
+                    threads: Vec::new(),
+                    ended,
+                    without_handles: false,
+                }),
                 base: Mutex::default(),
                 options,
             }
@@ -150,7 +142,7 @@ impl Shared {
         self.number.id()
     }
 
-    /// Whether no other live pool shares it.
+    /// Whether no other live pool shares its near place.
     #[cfg(test)]
     pub(crate) fn has_place(&self) -> bool {
         self.number.has_place()
@@ -162,230 +154,202 @@ impl Shared {
         !self.process.is_current()
     }
 
+    /// The smallest class that fits. The class after the last is that of direct buffers, which no
+    /// bin holds.
+    #[inline]
+    pub(crate) fn class_for(&self, len: usize) -> &Class {
+        &self.classes[self.options.table.fit(len)]
+    }
+
     /// The class of direct buffers.
     pub(crate) fn direct(&self) -> &Class {
         &self.classes[self.classes.len() - 1]
     }
 
-    /// Makes the bins of a thread that has none of this pool yet.
-    pub(crate) fn register(self: &Arc<Self>) -> Arc<Local> {
-        let mut registry = self.registry();
-        let is_closed = registry.is_closed;
-        let bins = self
-            .classes
-            .iter()
-            .map(|class| Bin::new(class.kept_max, self.barrier, is_closed || class.is_hungry()));
-        let local = Arc::new(Local::new(self.id(), bins.collect(), Arc::downgrade(self)));
-        if is_closed {
-            local.end();
-        }
-        registry.locals.push(Arc::clone(&local));
-        local
-    }
-
-    /// Called by the thread of these bins when it ends, so nobody is inside them.
-    pub(crate) fn unregister(&self, local: &Arc<Local>) {
-        let mut registry = self.registry();
-        let before = registry.locals.len();
-        registry.locals.retain(|other| !Arc::ptr_eq(other, local));
-        assert!(registry.locals.len() + 1 == before, "bins that weren't registered, or were twice");
-        local.bins.iter().for_each(Bin::announce);
-        let mut left = Vec::new();
-        for ((class, bin), ended) in self.classes.iter().zip(&local.bins).zip(&mut registry.ended) {
-            let mut blocks = Vec::new();
-            let is_empty = bin.steal(&mut blocks);
-            assert!(is_empty, "a thread ended inside of its bin");
-            *ended += bin.counts();
-            left.push((class, blocks));
-        }
-        drop(registry);
-        left.into_iter()
-            .for_each(|(class, blocks)| self.finish(class, class.store.put(blocks.into_iter(), 0)));
-    }
-
-    /// Takes a class's blocks out of those threads' bins that `which` picks.
-    pub(crate) fn steal(&self, class: &Class, which: impl Fn(&Local) -> bool) -> Stolen {
-        let (mut blocks, mut has_missed) = (Vec::new(), false);
-        let registry = self.registry();
-        let picked = registry.locals.iter().filter(|local| which(local));
-        let bins: Vec<&Bin> = picked.map(|local| &local.bins[class.index as usize]).collect();
-        bins.iter().for_each(|bin| bin.announce());
-        if !bins.is_empty() {
-            self.barrier.heavy_or_nap();
-        }
-        for bin in bins {
-            has_missed |= !bin.steal(&mut blocks);
-            bin.settle(registry.is_closed || class.is_hungry());
-        }
-        drop(registry);
-        let count = blocks.len();
-        if count > 0 {
-            self.finish(class, class.store.put(blocks.into_iter(), 0));
-        }
-        Stolen { count, has_missed }
-    }
-
-    /// As [`Shared::steal`], repeated with pauses and without the lock while owners stay inside.
-    /// Returns true if one still does.
-    pub(crate) fn take_back(&self, class: &Class, which: impl Fn(&Local) -> bool) -> bool {
-        for round in 0..ROUNDS {
-            if !self.steal(class, &which).has_missed {
-                return false;
-            }
-            pause(round);
-        }
-        true
-    }
-
-    /// No handle is left: threads keep nothing any more, and the pool is freed with its last
-    /// buffer. A bin whose owner stays inside is emptied when that thread ends or uses another
-    /// pool.
-    pub(crate) fn close(&self) {
-        if self.is_foreign() {
-            return;
-        }
-        let mut registry = self.registry();
-        registry.is_closed = true;
-        registry.locals.iter().for_each(|local| local.end());
-        drop(registry);
-        for class in &self.classes {
-            self.take_back(class, |_| true);
-            let (forgotten, after) = class.store.forsake();
-            self.finish(class, after);
-            drop(forgotten);
-        }
-    }
-
-    /// What remains to be done after a store's lock is released. The order matters, because the
-    /// last step may free the pool.
-    pub(crate) fn finish(&self, class: &Class, after: After<Shared>) {
-        let After { woken, is_sated, keep } = after;
-        woken.into_iter().for_each(Waiter::wake);
-        if is_sated {
-            let registry = self.registry();
-            for local in &registry.locals {
-                local.bins[class.index as usize].settle(registry.is_closed || class.is_hungry());
-            }
-        }
-        drop(keep);
+    /// The classes of the table.
+    pub(crate) fn sized(&self) -> &[Class] {
+        &self.classes[..self.classes.len() - 1]
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         lock(&self.registry)
+    }
+
+    /// Does what is left once the store of a class is unlocked. The order matters, because the last
+    /// step may free the pool.
+    pub(crate) fn after_unlock(&self, class: &Class, unlocked: Unlocked<ClassShared>) {
+        let Unlocked { woken, has_served_all, pool } = unlocked;
+        woken.into_iter().for_each(Waiter::wake);
+        if has_served_all {
+            let registry = self.registry();
+            for thread in &registry.threads {
+                thread
+                    .bin(class)
+                    .set_locked_out(registry.without_handles || class.store.has_waiters());
+            }
+        }
+        drop(pool);
+    }
+}
+
+impl Class {
+    /// The most buffers that it may have.
+    pub(crate) fn buffers_max(&self, shared: &ClassShared) -> usize {
+        shared.options.limit.of(self.class_bytes)
+    }
+
+    pub(crate) fn at(&self) -> NonNull<Class> {
+        NonNull::from(self)
     }
 }
 
 impl Registry {
     /// The counts of all threads for a class, including threads that have ended.
     pub(crate) fn counts(&self, class: &Class) -> BinCounts {
-        let index = class.index as usize;
-        let mut sum = self.ended[index];
-        self.locals.iter().for_each(|local| sum += local.bins[index].counts());
+        let mut sum = self.ended[class.index as usize];
+        self.threads.iter().for_each(|thread| sum += thread.bin(class).counts());
         sum
     }
 }
 
-impl Class {
-    /// Gets a block from the thread's bin.
-    #[inline]
-    pub(crate) fn near(&self) -> Option<Block> {
-        local::with_bin(self.pool, self.bin, Bin::pop).flatten()
+impl ThreadBins {
+    pub(crate) fn new(pool: u64, bins: Box<[Bin]>, shared: Weak<ClassShared>) -> Self {
+        Self { bins, pool, shared, is_over: AtomicBool::new(false) }
     }
 
-    /// The bin is empty: gets a block from the store, a new slab or other threads; otherwise the
-    /// policy decides.
-    #[cold]
-    pub(crate) fn ask(&self, shared: &Arc<Shared>, may_wait: bool) -> Result<Answer, GetError> {
-        if shared.is_foreign() {
-            return Err(GetError::Forked);
-        }
-        if let Some(block) = self.get_now(shared)? {
-            return Ok(Answer::Block(block));
-        }
-        match shared.options.at_limit {
-            AtLimit::Fresh => Ok(Answer::Fresh),
-            AtLimit::Wait if may_wait => Ok(Answer::Wait),
-            AtLimit::Wait | AtLimit::Refuse => {
-                self.counts.refusals.fetch_add(1, Ordering::Relaxed);
-                let (class_bytes, buffers_max) = (self.class_bytes, self.buffers_max(shared));
-                Err(GetError::Exhausted { class_bytes, buffers_max })
-            }
-        }
+    pub(crate) fn bin(&self, class: &Class) -> &Bin {
+        &self.bins[class.index as usize]
     }
 
-    /// The most buffers that it may have.
-    pub(crate) fn buffers_max(&self, shared: &Shared) -> usize {
-        shared.options.limit.of(self.class_bytes)
+    /// Its pool is being freed.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// A block, if one is available without waiting. None: the class is at its limit, and
-    /// everything is in use or in transit.
-    pub(crate) fn get_now(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
-        // In a thread with many pools, the bins of others may be near.
-        if self.kept_max > 0
-            && local::approach(shared)
-            && let Some(block) = self.near()
-        {
-            return Ok(Some(block));
-        }
-        if let Some(block) = self.take(shared)? {
-            return Ok(Some(block));
-        }
-        let kept = |local: &Local| local.bins[self.index as usize].held() > 0;
-        if !shared.registry().locals.iter().any(|local| kept(local)) {
-            return Ok(None);
-        }
-        shared.take_back(self, kept);
-        self.take(shared)
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed) || self.shared.strong_count() == 0
+    }
+}
+
+impl BinAt {
+    /// Of the class with this index.
+    pub(crate) const fn of(class: usize) -> Self {
+        assert!(class <= CLASSES_MAX, "a pool has no more classes, and one for direct buffers");
+        Self((class * size_of::<Bin>()) as u32)
+    }
+}
+
+/// The number of pools whose bins a thread finds without a search. Each thread has as many entries.
+pub(crate) const NEAR_POOLS: usize = 32;
+
+/// Distinguishes a pool from all others in the process, and says in which of its near entries a
+/// thread looks for the pool's bins: the pool's *place*.
+///
+/// No number is used twice. Up to [`NEAR_POOLS`] pools alive at a time have a place each. A further
+/// pool shares a place: a thread that alternates between two pools of one place searches a list
+/// each time it switches.
+#[derive(Debug)]
+pub(crate) struct PoolNumber {
+    id: u64,
+    /// Whether the place is this pool's alone, until this is dropped.
+    has_place: bool,
+}
+
+/// The places that pools have, one bit each. There is no lock, because a fork could leave it locked
+/// in the child forever.
+#[derive(Debug)]
+struct NearPlaces(AtomicU64);
+
+static PLACES: NearPlaces = NearPlaces(AtomicU64::new(0));
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+impl PoolNumber {
+    pub(crate) fn new() -> Self {
+        // Numbers begin at 1, so none is 0. Making 2^59 pools would take longer than the machine
+        // lasts.
+        let serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let place = PLACES.occupy();
+        let at = place.unwrap_or(serial % NEAR_POOLS as u64);
+        Self { id: serial * NEAR_POOLS as u64 + at, has_place: place.is_some() }
     }
 
-    /// From the store, which gets a new slab if it is empty and below its limit.
-    fn take(&self, shared: &Arc<Shared>) -> Result<Option<Block>, GetError> {
-        let is_kept = self.kept_max > 0 && local::approach(shared);
-        let more = if is_kept { self.kept_max as usize / 2 } else { 0 };
-        let mut batch = Batch::new();
-        let taken = loop {
-            match self.store.take(more, &mut batch) {
-                Taken::NoMemory => {}
-                taken => break taken,
-            }
-            let added = {
-                let mut growing = self.memory.growing();
-                // Another thread may have mapped a slab in the meantime.
-                match self.store.take(more, &mut batch) {
-                    Taken::NoMemory => {}
-                    taken => break taken,
-                }
-                let slab = growing
-                    .slab(self.store.room().max(1))
-                    .map_err(|cause| GetError::Region(Box::new(cause)))?;
-                self.store.add_cold(slab)
-            };
-            // Without the lock: waiters are woken.
-            shared.finish(self, added);
+    /// For a pool whose bins no thread looks for. All places stay free for other pools.
+    pub(crate) fn without_place() -> Self {
+        let serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { id: serial * NEAR_POOLS as u64 + serial % NEAR_POOLS as u64, has_place: false }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_place(&self) -> bool {
+        self.has_place
+    }
+
+    /// Never 0.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// The place of the pool with this number.
+#[inline]
+pub(crate) fn place(id: u64) -> usize {
+    id as usize % NEAR_POOLS
+}
+
+impl NearPlaces {
+    fn occupy(&self) -> Option<u64> {
+        let with_lowest = |occupied: u64| {
+            let free = occupied.trailing_ones();
+            (free < NEAR_POOLS as u32).then(|| occupied | 1 << free)
         };
-        if batch.len() > 0 {
-            local::with_bin(self.pool, self.bin, |bin| bin.fill(&mut batch));
-            if batch.len() > 0 {
-                // By now somebody waits for the class.
-                shared.finish(self, self.store.put(batch, 0));
-            }
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_lowest).ok()?;
+        Some(before.trailing_ones().into())
+    }
+
+    fn vacate(&self, at: usize) {
+        self.0.fetch_and(!(1 << at), Ordering::Relaxed);
+    }
+}
+
+impl Drop for PoolNumber {
+    fn drop(&mut self) {
+        if self.has_place {
+            PLACES.vacate(place(self.id));
         }
-        Ok(match taken {
-            Taken::Block(block) => Some(block),
-            Taken::NoMemory | Taken::AtLimit => None,
-        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_occupied_once_and_again_when_they_are_free() {
+        let places = NearPlaces(AtomicU64::new(0));
+        let all: Vec<Option<u64>> = (0..=NEAR_POOLS).map(|_| places.occupy()).collect();
+        assert!((0..NEAR_POOLS).all(|at| all[at] == Some(at as u64)) && all[NEAR_POOLS].is_none());
+        places.vacate(7);
+        assert_eq!([places.occupy(), places.occupy()], [Some(7), None]);
     }
 
-    pub(crate) fn is_hungry(&self) -> bool {
-        self.store.is_hungry()
+    #[test]
+    fn a_number_leads_to_its_place() {
+        let numbers: Vec<PoolNumber> = (0..2 * NEAR_POOLS).map(|_| PoolNumber::new()).collect();
+        let mut ids: Vec<u64> = numbers.iter().map(PoolNumber::id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert!(ids.len() == numbers.len() && ids[0] > 0, "a number was used twice, or is 0");
+        let mut places: Vec<usize> =
+            numbers.iter().filter(|at| at.has_place).map(|at| place(at.id())).collect();
+        let count = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), count, "two pools have one place");
     }
 
-    pub(crate) fn period(&self) -> MutexGuard<'_, Period> {
-        lock(&self.period)
-    }
-
-    pub(crate) fn at(&self) -> NonNull<Class> {
-        NonNull::from(self)
+    #[test]
+    fn a_number_without_a_place_leaves_the_places_to_others() {
+        let (without, next) = (PoolNumber::without_place(), PoolNumber::new());
+        assert!(!without.has_place() && without.id() > 0 && without.id() != next.id());
     }
 }

@@ -1,17 +1,14 @@
-//! Statistics of a pool: what it has done and what it holds, by class and for direct buffers.
+//! What a pool counts: [`ClassPoolStats`], by class and for direct buffers; and what a warm-up
+//! reached: [`WarmUp`].
 //!
-//! Promises that counting touches nothing that threads share: each counts in its own bins, and the
-//! reader adds up. A snapshot taken while other threads work isn't of one moment. A counter never
-//! goes back, except by a reset.
+//! - Counting touches nothing that threads share: each thread counts in its own bins, and the
+//!   reader adds up.
+//! - A snapshot that is read while other threads work isn't of one moment.
+//! - A counter never goes back, except by a reset.
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-use super::bin::BinCounts;
-use super::shared::{Class, Shared};
-use crate::sync::{Ordering, lock};
 
 /// A snapshot of a pool: see [`ClassPool::stats`](super::ClassPool::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +26,9 @@ pub struct ClassPoolStats {
 pub struct ClassStats {
     /// The class's size.
     pub class_bytes: usize,
-    /// Buffers handed out, including fresh ones at the limit.
+    /// Buffers got, including fresh ones at the limit.
     pub gets: u64,
-    /// Buffers that came back.
+    /// Buffers dropped.
     pub puts: u64,
     /// Gets that found a buffer with pages.
     pub hits: u64,
@@ -48,7 +45,7 @@ pub struct ClassStats {
     pub shrunk: u64,
     /// Bytes of hits, in whole buffers.
     pub reused_bytes: u64,
-    /// Bytes of misses, in whole buffers: memory that had to be populated.
+    /// Bytes of misses, in whole buffers: memory that needed new pages.
     pub allocated_bytes: u64,
     /// Gauge: buffers in use.
     pub in_use: u64,
@@ -56,13 +53,13 @@ pub struct ClassStats {
     pub resident: u64,
     /// Gauge: bytes of the resident buffers.
     pub resident_bytes: u64,
-    /// Gauge: waiters.
+    /// Gauge: gets that wait.
     pub waiting: u64,
-    /// The limit.
+    /// The limit, in buffers.
     pub buffers_max: u64,
 }
 
-/// Direct buffers: too large for every class, or fresh at a limit.
+/// The figures of direct buffers: those too large for every class, and fresh ones at a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirectStats {
@@ -82,7 +79,7 @@ pub struct DirectStats {
 pub struct WarmUp {
     /// One per size, ascending.
     pub classes: Vec<ClassWarmUp>,
-    /// How long it took.
+    /// The time that it took.
     pub elapsed: Duration,
 }
 
@@ -106,104 +103,6 @@ impl ClassStats {
     pub fn hit_rate(&self) -> f64 {
         rate(self.hits, self.gets)
     }
-}
-
-impl ClassPoolStats {
-    /// The share of hits among the gets of all classes and direct buffers, from 0 to 1; 1 without
-    /// any get.
-    #[must_use]
-    pub fn hit_rate(&self) -> f64 {
-        let sum = |of: fn(&ClassStats) -> u64| self.classes.iter().map(of).sum::<u64>();
-        // A fresh buffer at a limit is already counted as a get of its class.
-        let too_large = self.direct.gets.saturating_sub(sum(|class| class.fresh));
-        rate(sum(|class| class.hits), sum(|class| class.gets) + too_large)
-    }
-
-    pub(super) fn since_reset(shared: &Arc<Shared>) -> Self {
-        if shared.is_foreign() {
-            return Self::unknown(shared);
-        }
-        // Under the lock of the base, because a reset in between would be counted twice.
-        let base = lock(&shared.base);
-        let now = Self::now(shared);
-        if let Some(base) = &*base { now.since(base) } else { now }
-    }
-
-    pub(super) fn reset(shared: &Arc<Shared>) {
-        if !shared.is_foreign() {
-            let mut base = lock(&shared.base);
-            *base = Some(Self::now(shared));
-        }
-    }
-
-    /// The counts since `base`, an earlier snapshot of the same pool. Gauges are unchanged.
-    pub(super) fn since(mut self, base: &Self) -> Self {
-        self.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
-        self.direct.gets = self.direct.gets.saturating_sub(base.direct.gets);
-        self.direct.puts = self.direct.puts.saturating_sub(base.direct.puts);
-        self.direct.bytes = self.direct.bytes.saturating_sub(base.direct.bytes);
-        self
-    }
-
-    /// Counts since the pool was made, ignoring resets. Not for a forked child, which might wait
-    /// for a lock of the parent.
-    pub(super) fn now(shared: &Shared) -> Self {
-        let sized = shared.classes.iter().filter(|class| !class.is_direct);
-        Self {
-            classes: sized.map(|class| ClassStats::now(shared, class)).collect(),
-            direct: DirectStats::now(shared),
-        }
-    }
-
-    /// In a forked child: what the parent's locks protect isn't known.
-    fn unknown(shared: &Shared) -> Self {
-        let sized = shared.classes.iter().filter(|class| !class.is_direct);
-        let unknown = |class: &Class| ClassStats {
-            class_bytes: class.class_bytes,
-            buffers_max: class.buffers_max(shared) as u64,
-            ..ClassStats::default()
-        };
-        Self { classes: sized.map(unknown).collect(), direct: DirectStats::now(shared) }
-    }
-}
-
-impl DirectStats {
-    fn now(shared: &Shared) -> Self {
-        let counts = &shared.direct().counts;
-        // Puts are read first, so that few puts are counted without their get.
-        let puts = counts.direct_puts.load(Ordering::Relaxed);
-        let (gets, bytes) =
-            (counts.direct.load(Ordering::Relaxed), counts.direct_bytes.load(Ordering::Relaxed));
-        Self { gets, puts, bytes, in_use: gets.saturating_sub(puts) }
-    }
-}
-
-impl ClassStats {
-    fn now(shared: &Shared, class: &Class) -> Self {
-        let BinCounts { gets, puts } = shared.registry().counts(class);
-        let view = class.store.view();
-        let fresh = class.counts.direct.load(Ordering::Relaxed);
-        let (hits, puts) = (gets + view.counts.warm, puts + view.counts.puts);
-        let (misses, bytes) = (view.counts.cold + fresh, class.class_bytes as u64);
-        Self {
-            class_bytes: class.class_bytes,
-            gets: hits + misses,
-            puts,
-            hits,
-            misses,
-            fresh,
-            waits: view.counts.waits,
-            refusals: class.counts.refusals.load(Ordering::Relaxed),
-            shrunk: view.counts.shrunk,
-            reused_bytes: hits * bytes,
-            allocated_bytes: misses * bytes,
-            in_use: (hits + view.counts.cold).saturating_sub(puts),
-            resident: view.resident as u64,
-            resident_bytes: view.resident as u64 * bytes,
-            waiting: view.waiting as u64,
-            buffers_max: view.resident_max as u64,
-        }
-    }
 
     /// Subtracts `base`.
     fn subtract(&mut self, base: &Self) {
@@ -223,6 +122,27 @@ impl ClassStats {
         for counter in counters {
             *counter(self) = counter(self).saturating_sub(*counter(&mut base));
         }
+    }
+}
+
+impl ClassPoolStats {
+    /// The share of hits among the gets of all classes and direct buffers, from 0 to 1; 1 without
+    /// any get.
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        let sum = |of: fn(&ClassStats) -> u64| self.classes.iter().map(of).sum::<u64>();
+        // A fresh buffer at a limit is already counted as a get of its class.
+        let too_large = self.direct.gets.saturating_sub(sum(|class| class.fresh));
+        rate(sum(|class| class.hits), sum(|class| class.gets) + too_large)
+    }
+
+    /// The counts since `base`, an earlier snapshot of the same pool. Gauges stay as they are.
+    pub(super) fn since(mut self, base: &Self) -> Self {
+        self.classes.iter_mut().zip(&base.classes).for_each(|(class, base)| class.subtract(base));
+        self.direct.gets = self.direct.gets.saturating_sub(base.direct.gets);
+        self.direct.puts = self.direct.puts.saturating_sub(base.direct.puts);
+        self.direct.bytes = self.direct.bytes.saturating_sub(base.direct.bytes);
+        self
     }
 }
 
@@ -261,7 +181,7 @@ impl fmt::Display for WarmUp {
         for ClassWarmUp { class_bytes, asked, resident, touched } in &self.classes {
             writeln!(
                 f,
-                "class of {class_bytes} bytes: {resident} of {asked} buffers resident, {touched} of them by this"
+                "class of {class_bytes} bytes: {resident} of {asked} buffers resident, {touched} of them by this call"
             )?;
         }
         write!(f, "in {:?}", self.elapsed)

@@ -1,18 +1,17 @@
 //! The pool through its public interface.
 
-mod bounds;
 mod fork;
 mod life;
 mod model;
 mod shrink;
 mod threads;
-mod wakers;
+mod waits;
 
 use std::time::Duration;
 
 use super::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 
-/// Two small classes, at most so many buffers of each.
+/// Two small classes, with at most `buffers` of each.
 fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
     let table = ClassTable::new(&[64, 4096]).unwrap();
     ClassPool::new(&ClassOptions {
@@ -24,6 +23,6 @@ fn small(buffers: usize, at_limit: AtLimit) -> ClassPool {
     .unwrap()
 }
 
-/// Long enough that nothing but a lost wake-up lasts so long; scripts/twins, whose lost ones are on
+/// Long enough that only a lost wake-up takes so long. scripts/twins, which loses wake-ups on
 /// purpose, waits less.
 const LONG: Duration = slipring_test_support::patience(60);

@@ -1,4 +1,4 @@
-//! Memory limits of the process's control groups, versions 1 and 2, and of all their ancestors.
+//! Memory limits of the process's control groups, versions 1 and 2, and of all groups above them.
 //!
 //! Populating memory beyond such a limit ends in SIGKILL, not in an error, so the limits are read
 //! before anything is mapped. Promises to find the level that leaves the least room. Limits outside
@@ -90,9 +90,9 @@ pub(crate) fn tightest(roots: &Roots) -> Option<MemoryLimit> {
     level
 }
 
-/// The limits of a cgroup and its ancestors up to the mount. In a container the mount may already
-/// be the process's own cgroup while `path` still names it from the host's root: missing folders
-/// are skipped.
+/// The limits of a cgroup and of those above it, up to the mount. In a container the mount may
+/// already be the process's own cgroup while `path` still names it from the host's root: missing
+/// folders are skipped.
 fn limits_up(mount: &Path, path: &str, names: &Names) -> Vec<MemoryLimit> {
     // A path with `..` is outside our namespace, of which the mount is the visible part.
     let inside = path.trim_start_matches('/');
@@ -145,7 +145,7 @@ mod tests {
 
     #[cfg(not(miri))]
     #[test]
-    fn an_ancestor_can_be_the_tightest() {
+    fn a_group_above_can_be_the_tightest() {
         let machine = FakeMachine::new("cgroup-ancestor")
             .file("proc/self/cgroup", "0::/site/app/worker\n")
             .file("sys/fs/cgroup/site/memory.max", "1000000\n")

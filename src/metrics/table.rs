@@ -1,6 +1,10 @@
-//! Every metric, in one place: name, type, unit, help, and where its figure stands.
+//! Every metric, in one place: name, type, unit, help, and where its figure is read.
 
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
 
 use crate::class::{ClassStats, DirectStats};
 #[cfg(feature = "pipeline")]
@@ -10,9 +14,9 @@ use crate::queue::QueueStats;
 /// How a metric's figure moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Up, or back to zero at a reset.
+    /// It only grows, except for resets to zero.
     Counter,
-    /// Up and down.
+    /// It grows and shrinks.
     Gauge,
 }
 
@@ -30,10 +34,33 @@ impl From<Kind> for MetricType {
 pub(super) struct Metric<S> {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Else it counts.
+    /// Its unit is bytes. Otherwise it is a count.
     pub(super) is_bytes: bool,
     pub(super) help: &'static str,
     pub(super) read: fn(&S) -> u64,
+}
+
+impl<S> Metric<S> {
+    /// Encodes the metric's head, and one sample per set of labels.
+    pub(super) fn encode<L: EncodeLabelSet>(
+        &self,
+        encoder: &mut DescriptorEncoder,
+        samples: impl Iterator<Item = (L, S)>,
+    ) -> fmt::Result {
+        let unit = self.is_bytes.then_some(&Unit::Bytes);
+        let mut family = encoder.encode_descriptor(self.name, self.help, unit, self.kind.into())?;
+        for (labels, stats) in samples {
+            let mut sample = family.encode_family(&labels)?;
+            let value = (self.read)(&stats);
+            match self.kind {
+                Kind::Counter => {
+                    sample.encode_counter::<[(&str, &str); 0], _, u64>(&value, None)?
+                }
+                Kind::Gauge => sample.encode_gauge(&value)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 const fn counter<S>(name: &'static str, help: &'static str, read: fn(&S) -> u64) -> Metric<S> {
@@ -53,27 +80,25 @@ const fn metric<S>(
     let help_bytes = help.as_bytes();
     let is_ours =
         matches!(name.as_bytes(), [b's', b'l', b'i', b'p', b'r', b'i', b'n', b'g', b'_', _, ..]);
-    assert!(is_ours, "another name would be taken for somebody else's");
+    assert!(is_ours, "a metric of ours has our prefix");
     assert!(
         !help_bytes.is_empty() && help_bytes[help_bytes.len() - 1] != b'.',
-        "a help is a sentence without its end"
+        "a help has no full stop at its end"
     );
     Metric { name, kind, is_bytes: false, help, read }
 }
 
 const fn bytes<S>(metric: Metric<S>) -> Metric<S> {
-    assert!(!metric.is_bytes, "a unit is said once");
+    assert!(!metric.is_bytes, "a unit is given once");
     Metric { is_bytes: true, ..metric }
 }
 
-/// Of a class, by pool and class.
+/// The metrics of a class, by pool and class.
 pub(super) const CLASS: &[Metric<ClassStats>] = &[
-    counter(
-        "slipring_class_gets",
-        "Buffers handed out, fresh ones at the limit included",
-        |class| class.gets,
-    ),
-    counter("slipring_class_puts", "Buffers that came back", |class| class.puts),
+    counter("slipring_class_gets", "Buffers got, fresh ones at the limit included", |class| {
+        class.gets
+    }),
+    counter("slipring_class_puts", "Buffers dropped", |class| class.puts),
     counter("slipring_class_hits", "Gets that found a buffer with pages", |class| class.hits),
     counter(
         "slipring_class_misses",
@@ -92,7 +117,7 @@ pub(super) const CLASS: &[Metric<ClassStats>] = &[
     bytes(counter("slipring_class_allocated", "Bytes of misses, in whole buffers", |class| {
         class.allocated_bytes
     })),
-    gauge("slipring_class_in_use_buffers", "Buffers that somebody has", |class| class.in_use),
+    gauge("slipring_class_in_use_buffers", "Buffers in use", |class| class.in_use),
     gauge("slipring_class_resident_buffers", "Buffers with pages, in use or not", |class| {
         class.resident
     }),
@@ -107,7 +132,7 @@ pub(super) const CLASS: &[Metric<ClassStats>] = &[
     ),
 ];
 
-/// Of direct buffers, by pool.
+/// The metrics of direct buffers, by pool.
 pub(super) const DIRECT: &[Metric<DirectStats>] = &[
     counter(
         "slipring_direct_gets",
@@ -118,12 +143,10 @@ pub(super) const DIRECT: &[Metric<DirectStats>] = &[
     bytes(counter("slipring_direct_allocated", "Bytes asked for of direct buffers", |direct| {
         direct.bytes
     })),
-    gauge("slipring_direct_in_use_buffers", "Direct buffers that somebody has", |direct| {
-        direct.in_use
-    }),
+    gauge("slipring_direct_in_use_buffers", "Direct buffers in use", |direct| direct.in_use),
 ];
 
-/// Of a receive queue, by queue.
+/// The metrics of a receive queue, by queue.
 pub(super) const QUEUE: &[Metric<QueueStats>] = &[
     gauge("slipring_queue_messages", "Messages in the queue", |queue| queue.queued_messages),
     bytes(gauge("slipring_queue", "Bytes of the messages in the queue", |queue| {
@@ -147,12 +170,12 @@ pub(super) const QUEUE: &[Metric<QueueStats>] = &[
     counter("slipring_queue_dequeue_waits", "Waits for a message", |queue| queue.dequeue_waits),
     counter(
         "slipring_queue_wakes_lost",
-        "Waits that ended by the clock with something to do: a defect",
+        "Waits that timed out although there was something to do: a defect",
         |queue| queue.wakes_lost,
     ),
 ];
 
-/// Of a lane, by lane.
+/// The metrics of a lane, by lane.
 #[cfg(feature = "pipeline")]
 pub(super) const LANE: &[Metric<LaneStats>] = &[
     gauge("slipring_lane_slots", "Slots of the ring", |lane| lane.slots as u64),
@@ -160,12 +183,10 @@ pub(super) const LANE: &[Metric<LaneStats>] = &[
         lane.slots_in_use as u64
     }),
     counter("slipring_lane_published_events", "Events that were published", |lane| lane.published),
-    counter("slipring_lane_reclaimed_events", "Events that every stage was done with", |lane| {
-        lane.reclaimed
-    }),
+    counter("slipring_lane_reclaimed_events", "Events that were reclaimed", |lane| lane.reclaimed),
     counter(
         "slipring_lane_ring_refusals",
-        "Claims and stagings refused because the ring was full",
+        "Claims and pushes refused because the ring was full",
         |lane| lane.refused_ring,
     ),
     bytes(gauge("slipring_lane_pool", "Bytes of the pool", |lane| lane.pool.pool_bytes as u64)),
@@ -217,7 +238,7 @@ pub(super) const LANE: &[Metric<LaneStats>] = &[
     }),
 ];
 
-/// Of a stage, by lane and stage.
+/// The metrics of a stage, by lane and stage.
 #[cfg(feature = "pipeline")]
 pub(super) const STAGE: &[Metric<StageStats>] = &[
     counter("slipring_stage_released_events", "Events that the stage has released", |stage| {
@@ -228,12 +249,14 @@ pub(super) const STAGE: &[Metric<StageStats>] = &[
     }),
     gauge(
         "slipring_stage_holding",
-        "1 while events that were read ahead aren't given back",
+        "1 while the stage holds events that it has read ahead",
         |stage| u64::from(stage.held_from.is_some()),
     ),
-    gauge("slipring_stage_ended", "1 once the stage has processed the whole stream", |stage| {
-        u64::from(stage.ended)
-    }),
+    gauge(
+        "slipring_stage_ended",
+        "1 once the stage has processed every event of a closed lane",
+        |stage| u64::from(stage.ended),
+    ),
     gauge("slipring_stage_dead", "1 once the stage is dead or was left by its lane", |stage| {
         u64::from(stage.died_at.is_some())
     }),
@@ -242,7 +265,7 @@ pub(super) const STAGE: &[Metric<StageStats>] = &[
     }),
     counter(
         "slipring_stage_wakes_lost",
-        "Sleeps that ended by the clock with something to do: a defect",
+        "Sleeps that timed out although there was something to do: a defect",
         |stage| stage.wakes_lost,
     ),
 ];

@@ -1,4 +1,4 @@
-//! The text read back, as a scraper reads it: heads, types, units, and every figure against the
+//! The text, parsed as a scraper parses it: heads, types, units, and every figure against the
 //! snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use super::table::{self, Kind, Metric};
 use super::*;
-use crate::class::{AtLimit, ClassOptions, ClassTable, Limit};
+use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 use crate::queue::{QueueOptions, queue};
 
-/// A text's samples by name and labels; the heads were checked.
+/// A text's samples by name and labels. Checks the heads.
 fn parse(text: &str) -> BTreeMap<String, u64> {
     let mut types: BTreeMap<&str, &str> = BTreeMap::new();
     let (mut helps, mut units, mut samples) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
@@ -104,8 +105,8 @@ fn every_figure_of_every_pool_is_there_once() {
     drop(kept);
 }
 
-/// A figure that is added to the snapshots has to be added here: each is a word of the snapshot's
-/// own text.
+/// A figure that is added to a snapshot has to be added to the tables. The fields of the snapshot's
+/// debug text are counted.
 #[test]
 fn the_tables_leave_no_figure_out() {
     let stats = busy().stats();
@@ -120,7 +121,7 @@ fn the_tables_leave_no_figure_out() {
 }
 
 #[test]
-fn queues_stand_beside_pools_in_one_registry() {
+fn queues_and_pools_share_a_registry() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
     let (mut enqueuer, mut dequeuer) =
         queue(&pool, QueueOptions { messages: 4, bytes: 1 << 20 }).unwrap();
@@ -143,7 +144,7 @@ fn queues_stand_beside_pools_in_one_registry() {
 }
 
 #[test]
-fn names_are_told_apart_and_escaped() {
+fn equal_names_are_numbered_and_names_are_escaped() {
     let pool = ClassPool::new(&ClassOptions::default()).unwrap();
     let text = text(&[("a", &pool), ("a-2", &pool), ("a", &pool), ("say \"a\"\n\\", &pool)]);
     let samples = parse(&text);
@@ -179,13 +180,13 @@ mod lanes {
             1 => Outcome::Reject("by design".to_owned()),
             _ => Outcome::Done,
         };
-        let a = started.stages.take("a").unwrap();
+        let a = started.stages.remove("a").unwrap();
         started.lane.attach(a, fails).unwrap();
         for _ in 0..5 {
             started.lane.claim(8).unwrap().publish(());
         }
         started.lane.poll();
-        // It is the lane's own thread that scrapes: no other answers.
+        // The lane's own thread scrapes here, so no other thread answers.
         let stats = started.lane.stats();
         let watch = started.lane.watch();
         let mut registry = Registry::default();
@@ -218,15 +219,15 @@ mod lanes {
                 assert!(timings.contains(&sample.as_str()), "{sample} in {timings:?}");
             }
         }
-        assert!(!text.contains("slipring_stage_time_seconds_total{"), "nobody runs a stage");
+        assert!(!text.contains("slipring_stage_time_seconds_total{"), "no stage has a thread");
         drop(started);
         let mut gone = String::new();
         encode(&mut gone, &registry).unwrap();
-        assert!(!gone.contains("lane=\"x\""), "a lane that has gone is left out");
+        assert!(!gone.contains("lane=\"x\""), "a lane that is gone is left out");
     }
 
-    /// As `the_tables_leave_no_figure_out`: a lane's pool counts too, its stages stand in a table
-    /// of their own.
+    /// As `the_tables_leave_no_figure_out`. A lane's table includes the figures of its pool; its
+    /// stages have a table of their own.
     #[test]
     fn the_tables_of_lanes_leave_no_figure_out() {
         let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
@@ -236,7 +237,7 @@ mod lanes {
         let stage = fields(format!("{:?}", stats.stages[0]));
         // The name is a label, and the first rejection a text.
         assert_eq!(table::STAGE.len(), stage - 2);
-        // `pool` and `stages` are no figures themselves.
+        // `pool` and `stages` aren't figures.
         assert_eq!(table::LANE.len(), fields(format!("{stats:?}")) - stage - 2);
     }
 }

@@ -1,9 +1,9 @@
-//! Result columns: what a stage writes beside the ring, row by row, for later layers.
+//! Result columns: rows that a stage writes next to the ring for later layers.
 //!
 //! A column has one row per slot of the ring. Its stage writes a row before it releases the event;
-//! stages of later layers read the row before they release the event. The two are ordered by what
-//! lets the later stage see the event: a cursor of the disruptor, or the progress that is stored
-//! after it.
+//! stages of later layers read the row before they release the event. The write is ordered before
+//! the read by what lets the later stage see the event: a cursor of the disruptor, or the progress
+//! that is stored after it.
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
@@ -11,11 +11,11 @@ use core::fmt;
 use core::slice;
 use std::sync::Arc;
 
-use super::slot::Meta;
+use super::policy::Meta;
 use super::view::View;
 
-/// Ring length times row width.
-struct Cells<T> {
+/// The values of a column: ring length times row width.
+struct ColumnCells<T> {
     cells: Box<[UnsafeCell<T>]>,
     width: usize,
     rows_mask: usize,
@@ -26,10 +26,10 @@ struct Cells<T> {
 
 // SAFETY: I43. Rows are written by one stage and read by later layers only, ordered by cursors or
 // progress; the bounds are those of values that are shared and handed over between threads.
-unsafe impl<T: Send + Sync> Sync for Cells<T> {}
+unsafe impl<T: Send + Sync> Sync for ColumnCells<T> {}
 
-impl<T> Cells<T> {
-    /// First cell of the row of `sequence`.
+impl<T> ColumnCells<T> {
+    /// The first cell of the row of `sequence`.
     #[inline]
     fn row(&self, sequence: i64) -> *mut T {
         let row = (sequence as usize) & self.rows_mask;
@@ -39,11 +39,11 @@ impl<T> Cells<T> {
     }
 }
 
-/// Why a row can't be had.
+/// Why a row isn't accessible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColumnError {
-    /// The view is another lane's.
+    /// The view belongs to another lane.
     OtherLane,
     /// Only the column's own stage writes, and only stages of later layers read.
     WrongStage,
@@ -64,10 +64,10 @@ impl fmt::Display for ColumnError {
 impl std::error::Error for ColumnError {}
 
 /// The writing end, for the column's own stage. Not Clone.
-pub struct ColumnWriter<T>(Arc<Cells<T>>);
+pub struct ColumnWriter<T>(Arc<ColumnCells<T>>);
 
 /// A reading end, for stages of later layers.
-pub struct ColumnReader<T>(Arc<Cells<T>>);
+pub struct ColumnReader<T>(Arc<ColumnCells<T>>);
 
 /// Both ends of a column of `slots` rows of `width` values; None if there isn't enough memory.
 pub(super) fn column<T: Copy + Default>(
@@ -82,16 +82,23 @@ pub(super) fn column<T: Copy + Default>(
     let mut cells = Vec::new();
     cells.try_reserve_exact(count).ok()?;
     cells.resize_with(count, || UnsafeCell::new(T::default()));
-    let cells =
-        Arc::new(Cells { cells: cells.into(), width, rows_mask: slots - 1, lane, stage, layer });
+    let cells = Arc::new(ColumnCells {
+        cells: cells.into(),
+        width,
+        rows_mask: slots - 1,
+        lane,
+        stage,
+        layer,
+    });
     Some((ColumnWriter(Arc::clone(&cells)), ColumnReader(cells)))
 }
 
 impl<T: Send + Sync> ColumnWriter<T> {
-    /// The row of the event in `view`. It holds what was written there a lap ago.
+    /// The row of the event in `view`. At first it holds what was written there one ring length
+    /// ago.
     ///
     /// # Errors
-    /// The view isn't this column's stage's.
+    /// The view wasn't shown to this column's stage.
     #[inline]
     pub fn row<'s, M: Meta>(
         &'s mut self,
@@ -105,8 +112,8 @@ impl<T: Send + Sync> ColumnWriter<T> {
         }
         debug_assert!(view.sequence() >= 0 && self.0.width > 0);
         let row = self.0.row(view.sequence());
-        // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row; the
-        // writer is borrowed, so nobody else writes it.
+        // SAFETY: I43. This stage hasn't released the event, so no later layer reads the row. The
+        // writer is borrowed mutably, so nothing else writes the row.
         Ok(unsafe { slice::from_raw_parts_mut(row, self.0.width) })
     }
 }
@@ -115,8 +122,8 @@ impl<T: Send + Sync> ColumnReader<T> {
     /// The row that the column's stage wrote for the event in `view`.
     ///
     /// # Errors
-    /// The view is of a stage in the same or an earlier layer, or the column's stage died before
-    /// the event.
+    /// The view was shown to a stage in the same or an earlier layer, or the column's stage died
+    /// before the event.
     #[inline]
     pub fn row<'s, M: Meta>(&'s self, view: &'s View<'_, M>) -> Result<&'s [T], ColumnError> {
         if view.lane() != self.0.lane {

@@ -3,7 +3,6 @@
 
 use core::fmt;
 
-use super::flow::Failure;
 use crate::machine::PinError;
 use crate::ring::{Full, PoolSlice, RingError, Sequence};
 
@@ -31,6 +30,13 @@ pub enum LaneError {
         /// The system's error.
         error: std::io::Error,
     },
+}
+
+impl LaneError {
+    /// An option that doesn't fit.
+    pub(super) fn option(field: &'static str, given: impl ToString, must: &str) -> Self {
+        Self::Option { field, given: given.to_string(), must: must.to_owned() }
+    }
 }
 
 impl fmt::Display for LaneError {
@@ -69,18 +75,18 @@ impl From<PinError> for LaneError {
     }
 }
 
-/// Why a lane takes nothing now, or any more.
+/// Why a lane accepts nothing now, or never will again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// Every slot of the ring is taken: poll the lane, and stop reading until it has room. What was
-    /// pushed is published.
+    /// Every slot of the ring is in use: poll the lane, and stop reading until it has room. What
+    /// was pushed is published.
     Ring {
         /// Slots of the ring.
         slots: usize,
     },
-    /// The pool has no room: [`Full::Pool`] means what [`Refused::Ring`] does, [`Full::TooLarge`]
-    /// will be true for ever.
+    /// The pool has no room. [`Full::Pool`] calls for the same reaction as [`Refused::Ring`];
+    /// [`Full::TooLarge`] will never succeed.
     Pool(Full),
     /// A stage failed under the policy `Poison`: close the lane. The number is the stage's.
     Poisoned(u32),
@@ -89,7 +95,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Whether there may be room once stages have gone on: poll the lane, and ask again.
+    /// Whether there may be room once stages have progressed: poll the lane, and try again.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Ring { .. } | Self::Pool(Full::Pool { .. }))
@@ -108,7 +114,7 @@ impl fmt::Display for Refused {
             Self::Ring { slots } => {
                 write!(
                     f,
-                    "all {slots} slots of the ring are taken: poll the lane, or raise `slots`"
+                    "all {slots} slots of the ring are in use: poll the lane, or raise `slots`"
                 )
             }
             Self::Pool(full) => full.fmt(f),
@@ -122,7 +128,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Why a slice wasn't pushed. It comes back, with its metadata.
+/// A slice that wasn't pushed, returned with its metadata and the reason.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NotPushed<M> {
@@ -161,8 +167,8 @@ impl<M> fmt::Display for NotPushed<M> {
 
 impl<M: fmt::Debug> std::error::Error for NotPushed<M> {}
 
-/// Why a slice wasn't moved into an event of a [`SliceRing`](super::SliceRing). It comes back, with
-/// its metadata.
+/// A slice that wasn't moved into an event of a [`SliceRing`](super::SliceRing), returned with its
+/// metadata and the reason.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NotPublished<M> {
@@ -184,7 +190,8 @@ pub enum PublishRefusal {
         /// Events of the ring.
         slots: usize,
     },
-    /// The ring is full, and a reader that was dropped will never release it: drop the ring.
+    /// The ring is full, and a reader that was dropped will never release its events: drop the
+    /// ring.
     ReaderGone {
         /// The reader's number.
         reader: usize,
@@ -205,7 +212,7 @@ impl fmt::Display for PublishRefusal {
             Self::ReaderGone { reader } => {
                 write!(
                     f,
-                    "the ring is full, and reader {reader}, which has gone, won't release it: drop the ring"
+                    "the ring is full, and reader {reader}, which was dropped, won't release its events: drop the ring"
                 )
             }
             Self::Foreign => f.write_str("the slice belongs to another pool"),
@@ -221,25 +228,26 @@ impl<M> fmt::Display for NotPublished<M> {
 
 impl<M: fmt::Debug> std::error::Error for NotPublished<M> {}
 
-/// Why a stage sees no event, and won't.
+/// Why a stage sees no more events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StageError {
     /// A stage has failed: this one, or one that it waits for.
     Failed(Failure),
-    /// The lane went before a stage had seen all of the stream: this one, or one that it waits for.
+    /// The lane was dropped before a stage had processed all of its events: this stage, or one that
+    /// it waits for.
     Left {
         /// The stage's name.
         stage: String,
         /// The first sequence that it didn't process.
         sequence: Sequence,
     },
-    /// Events that were read ahead aren't released: release them before you poll.
+    /// Events that were read ahead aren't released yet: release them before you poll.
     Holding {
         /// The oldest of them.
         since: Sequence,
     },
-    /// The handle was used up.
+    /// The stage has ended.
     Ended,
 }
 
@@ -250,7 +258,7 @@ impl fmt::Display for StageError {
             Self::Left { stage, sequence } => {
                 write!(
                     f,
-                    "the lane has gone, and stage `{stage}` won't process sequence {sequence}: close the lane with a longer deadline"
+                    "the lane was dropped, and stage `{stage}` won't process sequence {sequence}: close the lane with a longer deadline"
                 )
             }
             Self::Holding { since } => {
@@ -263,22 +271,46 @@ impl fmt::Display for StageError {
 
 impl std::error::Error for StageError {}
 
+/// The first failure of a lane: which stage failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The stage's name.
+    pub stage: String,
+    /// Its number, in the order of the specification.
+    pub index: u32,
+    /// The panic's message, or the reason the handler gave.
+    pub reason: String,
+    /// The first sequence that it didn't process.
+    pub sequence: Sequence,
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stage `{}` failed at sequence {}: {}", self.stage, self.sequence, self.reason)
     }
 }
 
-/// An inline stage was given a thread, or the other way round, or a stage was given away that holds
-/// events. The handle comes back.
+/// The first event that a stage rejected, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejection {
+    /// The event's sequence.
+    pub sequence: Sequence,
+    /// The reason that the handler gave.
+    pub reason: String,
+}
+
+/// A stage that can't be attached or spawned as it was specified, or that holds events. The handle
+/// is returned.
 #[derive(Debug)]
 pub struct WrongPlacement<S>(pub S);
 
 impl<S> fmt::Display for WrongPlacement<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "`attach` takes inline stages of the same lane, `spawn` takes stages specified with `thread`, and neither takes one that \
-             holds events: change the specification, or release them first",
+            "`attach` accepts inline stages of the same lane, `spawn` accepts stages specified with `thread`, and neither accepts one \
+             that holds events: change the specification, or release them first",
         )
     }
 }

@@ -1,10 +1,10 @@
 //! The flow of a lane's events through its stages: each stage's progress, failures, the end of the
-//! stream, and who sleeps.
+//! stream, and which threads to wake.
 //!
-//! All it knows of a stage's poller is that it can be kept and can release everything, so loom can
-//! run this module over a model of the disruptor's cursors.
+//! The only thing this module needs of a stage's poller is that it can release everything
+//! ([`Pump`]), so loom can run it over a model of the disruptor's cursors.
 //!
-//! It rests on two rules of order, and `src/pipeline/flow/loom_tests.rs` checks both under every
+//! It depends on two rules of order, and `src/pipeline/flow/loom_tests.rs` checks both under every
 //! interleaving:
 //!
 //! - The cause of a state is recorded before the state: the failure before the death; the death
@@ -13,28 +13,15 @@
 //!   store, which a stage may see before earlier stores of the lane.
 #![forbid(unsafe_code)]
 
-use super::abort::abort_saying;
-use super::spec::PanicPolicy;
+use super::error::Failure;
+use super::policy::PanicPolicy;
 use super::state::StageState;
-use super::wake::{ASLEEP, ASLEEP_FULL, Party};
+use super::syscalls::abort_with;
+use super::wait::{ASLEEP, ASLEEP_FULL, LaneSleeper};
 use crate::barrier::Barrier;
 use crate::process::ForkLock;
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, Ordering, Padded};
-
-/// The first failure: which stage, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Failure {
-    /// The stage's name.
-    pub stage: String,
-    /// Its number, in the order of the specification.
-    pub index: u32,
-    /// The panic's message, or the reason the handler gave.
-    pub reason: String,
-    /// The first sequence that it didn't process.
-    pub sequence: Sequence,
-}
 
 /// What the pump needs of a dead stage's poller.
 pub(crate) trait Pump {
@@ -47,18 +34,18 @@ pub(crate) struct Flow<P> {
     pub(crate) stages: Box<[StageState]>,
     pub(crate) policy: PanicPolicy,
     pub(crate) barrier: Barrier,
-    pub(crate) io: Party,
+    pub(crate) io: LaneSleeper,
     layers: Box<[std::ops::Range<usize>]>,
     published: Padded<AtomicI64>,
     closed_at: AtomicI64,
-    /// One once the lane is gone: nobody pumps dead stages any more.
+    /// One once the lane is gone: events of dead stages are no longer pumped.
     gone: AtomicI64,
     /// Index of the first stage that failed, plus one; zero if none has.
     failed: AtomicI64,
     failure: ForkLock<Option<Failure>>,
-    /// Pollers of dead stages. They are not dropped before the lane: an unfinished poller would
-    /// block the producer forever.
-    parked: ForkLock<Vec<(u32, P)>>,
+    /// Pollers of dead stages. They are not dropped before the lane: a poller that never reaches
+    /// the end would block the producer for ever.
+    to_pump: ForkLock<Vec<(u32, P)>>,
 }
 
 impl<P> Flow<P> {
@@ -66,7 +53,7 @@ impl<P> Flow<P> {
         stages: Vec<StageState>,
         policy: PanicPolicy,
         barrier: Barrier,
-        io: Party,
+        io: LaneSleeper,
     ) -> Self {
         let count = stages.last().map_or(0, |stage| stage.layer + 1);
         let of = |layer| {
@@ -89,7 +76,7 @@ impl<P> Flow<P> {
             gone: AtomicI64::new(0),
             failed: AtomicI64::new(0),
             failure: ForkLock::new(None),
-            parked: ForkLock::new(Vec::new()),
+            to_pump: ForkLock::new(Vec::new()),
         }
     }
 
@@ -107,7 +94,7 @@ impl<P> Flow<P> {
             .unwrap_or(NONE)
     }
 
-    /// How many layers there are.
+    /// The number of layers.
     pub(crate) fn layers(&self) -> usize {
         self.layers.len()
     }
@@ -117,8 +104,8 @@ impl<P> Flow<P> {
         self.available(self.layers.len())
     }
 
-    /// Events up to `sequence` are in the ring. The caller wakes the threads of the first layer
-    /// next.
+    /// Records that events up to `sequence` are in the ring. The caller wakes the threads of the
+    /// first layer next.
     #[inline]
     pub(crate) fn publish(&self, sequence: Sequence) {
         debug_assert!(sequence > self.available(0) && self.closed_at() == i64::MAX);
@@ -126,21 +113,21 @@ impl<P> Flow<P> {
         self.published.0.store(sequence, Ordering::Release);
     }
 
-    /// A stage has released up to `sequence`. Always inlined, with the wake-up, because it is much
-    /// of the work for an event that comes alone.
+    /// Records that a stage has released up to `sequence`, and wakes the next layer. Always
+    /// inlined, because it is much of the work for an event that comes alone.
     #[inline(always)]
     pub(crate) fn advance(&self, stage: usize, sequence: Sequence) {
         let state = &self.stages[stage];
-        // This isn't compared with the layer before: that layer's cursor, which lets events
-        // through, moves before its progress is stored.
-        debug_assert!(sequence > state.progress(), "stages move on");
+        // `sequence` may be ahead of the progress of the layer before, because that layer moves its
+        // cursor, which lets events through, before it stores its progress.
+        debug_assert!(sequence > state.progress(), "progress only increases");
         state.set_progress(sequence);
         self.wake_layer(state.layer + 1);
     }
 
     /// Whether stages of `layer` have their own threads; false after the last layer.
     pub(crate) fn has_threads(&self, layer: usize) -> bool {
-        self.stages.iter().any(|stage| stage.layer == layer && stage.party().is_some())
+        self.stages.iter().any(|stage| stage.layer == layer && stage.sleeper().is_some())
     }
 
     /// Wakes the threads that wait for events of `layer`. Called on the IO thread, which releases a
@@ -149,32 +136,35 @@ impl<P> Flow<P> {
     pub(crate) fn wake_threads(&self, layer: usize) {
         self.barrier.light();
         for stage in &self.stages[self.layers[layer].clone()] {
-            if let Some(party) = stage.party().filter(|_| !stage.is_dead()) {
-                party.wake_if(ASLEEP);
+            if let Some(sleeper) = stage.sleeper().filter(|_| !stage.is_dead()) {
+                sleeper.wake_if(ASLEEP);
             }
         }
     }
 
-    /// Wakes those who wait for events of `layer`; after the last layer, the IO thread if it is
-    /// full.
+    /// Wakes all that wait for events of `layer`; after the last layer, the IO thread if it waits
+    /// for room.
     #[inline(always)]
     fn wake_layer(&self, layer: usize) {
         self.barrier.light();
         let Some(stages) = self.layers.get(layer) else { return self.io.wake_if(ASLEEP_FULL) };
         for stage in &self.stages[stages.clone()] {
-            // If anyone releases a dead stage's events, it is the IO thread, and nobody else would
-            // wake it to do so.
-            stage.party().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
+            // A dead stage's events are released by the IO thread, which nothing else would wake to
+            // do so.
+            stage.sleeper().filter(|_| !stage.is_dead()).unwrap_or(&self.io).wake_if(ASLEEP);
         }
     }
 
     pub(crate) fn wake_all(&self) {
         self.barrier.light();
-        self.stages.iter().filter_map(StageState::party).for_each(|party| party.wake_if(ASLEEP));
+        self.stages
+            .iter()
+            .filter_map(StageState::sleeper)
+            .for_each(|sleeper| sleeper.wake_if(ASLEEP));
         self.io.wake_if(ASLEEP);
     }
 
-    /// Where the stream ends: the number of events, or `i64::MAX` while it is open.
+    /// Where the stream ends: the number of events, or `i64::MAX` while the lane is open.
     #[inline]
     pub(crate) fn closed_at(&self) -> Sequence {
         // SYNC S5: pairs with `close`.
@@ -184,15 +174,15 @@ impl<P> Flow<P> {
     pub(crate) fn close(&self, at: Sequence) {
         assert!(
             at == self.available(0) + 1 && self.closed_at() == i64::MAX,
-            "a stream ends once, behind what is published"
+            "a stream ends once, after the last published event"
         );
         // SYNC S5: pairs with every idle loop.
         self.closed_at.store(at, Ordering::Release);
         self.wake_all();
     }
 
-    /// Ends a stage that has nothing held and has released up to `released`, if that is the end of
-    /// the stream. Returns false if the stream goes on.
+    /// Ends a stage that holds nothing and has released up to `released`, if that is the end of the
+    /// stream. Returns false if more events may come.
     pub(crate) fn end(&self, stage: u32, released: Sequence) -> bool {
         if released + 1 < self.closed_at() {
             return false;
@@ -202,8 +192,8 @@ impl<P> Flow<P> {
         true
     }
 
-    /// The lane is gone: events of dead stages are not released any more.
-    pub(crate) fn leave(&self) {
+    /// The lane is gone: events of dead stages are no longer released.
+    pub(crate) fn set_gone(&self) {
         // SYNC S5: pairs with `cut_off_at`.
         self.gone.store(1, Ordering::Release);
         self.wake_all();
@@ -221,37 +211,40 @@ impl<P> Flow<P> {
         (failed != 0 && self.policy == PanicPolicy::Poison).then(|| (failed - 1) as u32)
     }
 
-    /// Whether more events may come after `sequence`, for every stage. It doesn't loop over stages.
+    /// Whether events after `sequence` may come to every stage: the stream hasn't ended there, no
+    /// stage has failed, and the lane isn't gone. It doesn't loop over stages.
     #[inline]
-    pub(crate) fn goes_on_after(&self, sequence: Sequence) -> bool {
+    pub(crate) fn may_continue_after(&self, sequence: Sequence) -> bool {
         sequence + 1 < self.closed_at() && !self.has_failed() && !self.is_gone()
     }
 
     /// The first sequence that no stage of `layer` will see, because an earlier stage is dead and
-    /// nobody releases its events; `i64::MAX` if there is none. Everything that the dead stage has
-    /// finished comes before it.
+    /// its events aren't released; `i64::MAX` if there is none. All events that the dead stage has
+    /// processed come before it.
     pub(crate) fn cut_off_at(&self, layer: usize) -> Sequence {
-        // SYNC S4: pairs with `fail`. SYNC S5: pairs with `leave`.
+        // SYNC S4: pairs with `record_failure`. SYNC S5: pairs with `set_gone`.
         let is_poisoned =
             self.failed.load(Ordering::Acquire) != 0 && self.policy == PanicPolicy::Poison;
         if !is_poisoned && !self.is_gone() {
             return i64::MAX;
         }
         let dead = self.stages.iter().filter(|stage| stage.layer < layer && stage.is_dead());
-        // A release that has been settled will happen; what was pumped is beyond the death.
+        // A release that `move_held_release` has granted will happen, so `died_at` may be ahead of
+        // the progress. The pump moves the progress beyond `died_at`.
         dead.map(|stage| stage.died_at().max(stage.progress() + 1)).min().unwrap_or(i64::MAX)
     }
 
-    /// Records that a stage is dead, and why. The first failure wins; under `Abort` this doesn't
-    /// return. `first_missing` is the first sequence that the stage won't process.
-    fn fail(&self, stage: u32, first_missing: Sequence, reason: &str) {
+    /// Records that a stage is dead, and why. Only the first failure is recorded. Under `Abort`
+    /// this doesn't return. `first_missing` is the first sequence that the stage won't process.
+    fn record_failure(&self, stage: u32, first_missing: Sequence, reason: &str) {
         let state = &self.stages[stage as usize];
         debug_assert!(
             !state.has_ended(),
             "stage `{}` ended before it failed: {reason}",
             state.name
         );
-        // None in a forked child whose parent was failing at the fork: the cause is unknown there.
+        // The lock is None in a forked child if the parent held it at the fork. The cause is
+        // unknown there.
         let mut failure = self.failure.lock();
         if let Some(failure @ None) = failure.as_deref_mut() {
             let (stage_name, reason) = (state.name.clone(), reason.to_owned());
@@ -259,53 +252,59 @@ impl<P> Flow<P> {
                 Some(Failure { stage: stage_name, index: stage, reason, sequence: first_missing });
         }
         // SYNC S4: a thread that sees the death, or the number, finds the failure.
-        state.note_death(first_missing);
+        state.record_death(first_missing);
         if self.failed.load(Ordering::Relaxed) == 0 {
             self.failed.store(i64::from(stage) + 1, Ordering::Release);
         }
         drop(failure);
         if self.policy == PanicPolicy::Abort {
-            abort_saying(format_args!(
+            abort_with(format_args!(
                 "stage `{}` failed at sequence {first_missing}: {reason}; aborting",
                 state.name
             ));
         }
     }
 
-    /// A stage is dead. The death is recorded before anyone else may release the stage's events.
-    pub(crate) fn die(&self, stage: u32, first_missing: Sequence, reason: &str, poller: Option<P>) {
-        self.fail(stage, first_missing, reason);
+    /// A stage is dead. The death is recorded before the pump may release the stage's events.
+    pub(crate) fn fail_stage(
+        &self,
+        stage: u32,
+        first_missing: Sequence,
+        reason: &str,
+        poller: Option<P>,
+    ) {
+        self.record_failure(stage, first_missing, reason);
         match poller {
-            Some(poller) => self.park(stage, poller),
+            Some(poller) => self.hand_to_pump(stage, poller),
             None => self.wake_all(),
         }
     }
 
-    /// A `Held` was lost: its events aren't processed, and its stage is dead after what it has
-    /// released. Both the code that drops the `Held` and the stage whose release is refused call
-    /// this; the first call settles it for both.
-    pub(crate) fn lose_held(&self, stage: u32) {
+    /// A `Held` was lost, so its events aren't processed, and its stage is dead after what it has
+    /// released. Called by the drop of the `Held` and by the stage whose release is refused; the
+    /// first call decides where the stage died.
+    pub(crate) fn fail_for_lost_held(&self, stage: u32) {
         let state = &self.stages[stage as usize];
-        let first_missing = state.settle_death();
+        let first_missing = state.mark_held_lost();
         if self.is_gone() {
-            state.note_death(first_missing);
+            state.record_death(first_missing);
         } else {
-            self.fail(stage, first_missing, "a Held was dropped unreleased");
+            self.record_failure(stage, first_missing, "a Held was dropped unreleased");
         }
     }
 
-    /// A `Held` is dropped unreleased. The loss is recorded before the `Held` is counted off. The
-    /// pump waits for the latter, so nobody sees a row that wasn't written.
+    /// A `Held` is dropped unreleased. The loss is recorded before the number of `Held`s decreases.
+    /// The pump waits for the latter, so no reader sees a row that wasn't written.
     pub(crate) fn drop_held(&self, stage: u32) {
-        self.lose_held(stage);
-        self.stages[stage as usize].drop_held();
+        self.fail_for_lost_held(stage);
+        self.stages[stage as usize].remove_held();
         self.wake_all();
     }
 
     /// The lane ends before a stage has seen the end, or the stage is dropped after its lane. Such
-    /// a stage is late, not dead. Nothing fails; later layers learn that no more events will come.
-    pub(crate) fn leave_stage(&self, stage: u32, first_missing: Sequence) {
-        self.stages[stage as usize].note_death(first_missing);
+    /// a stage is late, and hasn't failed. Later layers learn that no more events will come.
+    pub(crate) fn record_late_stage(&self, stage: u32, first_missing: Sequence) {
+        self.stages[stage as usize].record_death(first_missing);
         self.wake_all();
     }
 
@@ -320,28 +319,28 @@ impl<P> Flow<P> {
         self.failed.load(Ordering::Acquire) != 0
     }
 
-    /// Keeps the poller of a dead stage, whose death is recorded.
-    pub(crate) fn park(&self, stage: u32, poller: P) {
-        assert!(self.stages[stage as usize].is_dead(), "only the dead are pumped");
-        // Once the lane is gone nobody pumps, and the poller blocks nothing.
-        if let Some(mut parked) = self.parked.lock().filter(|_| !self.is_gone()) {
-            parked.push((stage, poller));
+    /// Hands the poller of a dead stage, whose death is recorded, to the pump.
+    pub(crate) fn hand_to_pump(&self, stage: u32, poller: P) {
+        assert!(self.stages[stage as usize].is_dead(), "only dead stages are pumped");
+        // Once the lane is gone, nothing pumps, and the poller blocks nothing.
+        if let Some(mut to_pump) = self.to_pump.lock().filter(|_| !self.is_gone()) {
+            to_pump.push((stage, poller));
         }
         self.wake_all();
     }
 
     /// Whether any pollers of dead stages are waiting for the pump.
-    pub(crate) fn has_parked(&self) -> bool {
-        self.parked.lock().is_some_and(|parked| !parked.is_empty())
+    pub(crate) fn has_pollers_to_pump(&self) -> bool {
+        self.to_pump.lock().is_some_and(|to_pump| !to_pump.is_empty())
     }
 }
 
 impl<P: Pump> Flow<P> {
-    /// Releases the events of dead stages on their behalf, once no `Held` of theirs is left. Called
-    /// by the IO thread, under `Detach`; `detached` holds the pollers that it has taken.
+    /// Releases the events of dead stages on their behalf, once none of their `Held`s is left.
+    /// Called by the IO thread, under `Detach`; `detached` holds the pollers that it pumps.
     pub(crate) fn pump(&self, detached: &mut Vec<(u32, P)>) {
-        if let Some(mut parked) = self.parked.lock() {
-            detached.append(&mut parked);
+        if let Some(mut to_pump) = self.to_pump.lock() {
+            detached.append(&mut to_pump);
         }
         for (stage, poller) in detached {
             let state = &self.stages[*stage as usize];

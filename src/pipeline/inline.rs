@@ -1,34 +1,33 @@
 //! Inline stages: a stage and its handler, polled by the IO thread.
 //!
-//! They run on the publishing thread, so they take the published position from the lane's own
-//! count, and read slots where the lane has pushed them. Their cursors in the disruptor, which let
-//! threads and the producer continue, are moved later: after each batch or, if only this thread
-//! looks at them, when the producer needs room.
+//! They run on the publishing thread, so they use the lane's own count of published events, and
+//! read the events that the lane has pushed, in the lane's own slots. Their cursors in the
+//! disruptor, which let threads and the producer continue, are moved later: after each batch or, if
+//! only this thread looks at them, when the producer needs room.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::poller::panic_reason;
-use super::slot::{Meta, Slot};
-use super::spec::Placement;
+use super::event_ring::{LaneEvent, panic_reason};
+use super::policy::{Meta, StagePlacement};
 use super::stage::{Outcome, Polled, Stage};
 use super::view::View;
 use crate::ring::Sequence;
 
 /// One round over a lane's inline stages: their input, and what they did.
 pub(super) struct Round<'l, M> {
-    /// The lane's own slots, by their place in the ring.
-    pub(super) slots: &'l [Slot<M>],
+    /// The lane's own copies of the events, by slot.
+    pub(super) events: &'l [LaneEvent<M>],
     /// The last sequence that is published.
     pub(super) published: Sequence,
-    /// The stages' cursors aren't looked at before [`Inline::sync`].
+    /// No other thread looks at the stages' cursors, which [`Inline::sync`] moves later.
     pub(super) is_lazy: bool,
     /// Events that were processed.
     pub(super) processed: usize,
     /// The sequence up to which all inline stages of the last layer have released.
     pub(super) through: Sequence,
-    /// A handler can't continue. [`Inline::die`] must follow, once all cursors have caught up with
-    /// their stages.
+    /// A handler can't continue. [`Inline::fail_if_stopped`] must follow, once all cursors have
+    /// caught up with their stages.
     pub(super) is_stopped: bool,
 }
 
@@ -37,17 +36,17 @@ pub(super) trait Inline<M> {
     /// Processes one batch of published events.
     fn poll(&mut self, round: &mut Round<'_, M>);
 
-    /// Moves its cursor in the disruptor up to its progress. The cursors of all earlier layers must
-    /// have been moved before.
+    /// Moves the stage's cursor in the disruptor up to its progress. The cursors of all earlier
+    /// layers must have been moved before.
     fn sync(&mut self);
 
-    /// The number of its layer.
+    /// The number of the stage's layer.
     fn layer(&self) -> usize;
 
-    /// Records why its handler has stopped, if it has.
-    fn die(&mut self);
+    /// If the handler has stopped, records the stage's failure.
+    fn fail_if_stopped(&mut self);
 
-    /// Whether it asked in its last round to see an event again.
+    /// Whether the handler returned `Retry` in the last round.
     fn retries(&self) -> bool;
 }
 
@@ -60,9 +59,9 @@ pub(super) struct InlineStage<M: Meta, F> {
     /// The next layer has threads.
     wakes: bool,
     batch_max: i64,
-    /// It hadn't ended when it was attached; from then on only its handler can end it.
+    /// The stage hadn't ended when it was attached. From then on only its handler can end it.
     is_live: bool,
-    /// Why its handler can't continue.
+    /// Why the handler can't continue.
     stopped: Option<String>,
     retries: bool,
 }
@@ -70,7 +69,7 @@ pub(super) struct InlineStage<M: Meta, F> {
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
     pub(super) fn new(stage: Stage<M>, handler: F) -> Self {
         let state = stage.state();
-        assert_eq!(state.placement, Placement::Inline, "the lane polls inline stages only");
+        assert_eq!(state.placement, StagePlacement::Inline, "the lane polls inline stages only");
         let (layer, is_live) = (state.layer, stage.is_live());
         let batch_max = i64::try_from(state.batch_max).unwrap_or(i64::MAX);
         let (is_last, wakes) =
@@ -90,18 +89,18 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
 
     /// There is nothing to read, possibly because the stream has ended or an earlier stage is dead.
     #[inline(never)]
-    fn find_nothing(&mut self, round: &mut Round<'_, M>) {
+    fn poll_nothing(&mut self, round: &mut Round<'_, M>) {
         let Some(stage) = self.stage.as_mut() else { return };
         if self.is_last {
             round.through = round.through.min(stage.released());
         }
-        if !matches!(stage.find_nothing(), Ok(Polled::Idle)) {
-            // A dead stage has already reported it to the lane.
+        if !matches!(stage.poll_nothing(), Ok(Polled::Idle)) {
+            // If the stage is dead, the failure is already recorded.
             (self.stage, self.retries) = (None, false);
         }
     }
 
-    /// The handler has stopped before the end of the batch: for good, if it gave a reason or
+    /// The handler has stopped before the end of the batch: permanently, if it gave a reason or
     /// panicked.
     #[cold]
     #[inline(never)]
@@ -121,24 +120,24 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> InlineStage<M, F> {
 impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> {
     fn poll(&mut self, round: &mut Round<'_, M>) {
         let Some(stage) = self.stage.as_mut().filter(|_| self.is_live) else {
-            return self.find_nothing(round);
+            return self.poll_nothing(round);
         };
         let first = stage.released();
         let available =
             if self.layer == 0 { round.published } else { stage.shared().available(self.layer) };
         if available <= first {
-            return self.find_nothing(round);
+            return self.poll_nothing(round);
         }
         let last = first + (available - first).min(self.batch_max);
-        let (slots, shared, id, handler) =
-            (round.slots, &**stage.shared(), stage.id(), &mut self.handler);
+        let (events, shared, id, handler) =
+            (round.events, &**stage.shared(), stage.id(), &mut self.handler);
         let (stopped, mut done) = (&mut self.stopped, first);
-        // The closure returns nothing: an outcome would be passed through memory.
+        // The closure returns nothing, because an outcome would be passed through memory.
         let shown = catch_unwind(AssertUnwindSafe(|| {
             while done < last {
                 let sequence = done + 1;
-                let slot = &slots[sequence as usize & (slots.len() - 1)];
-                match handler(View::new(slot, shared, sequence, id)) {
+                let event = &events[sequence as usize & (events.len() - 1)];
+                match handler(View::new(event, shared, sequence, id)) {
                     Outcome::Done => {}
                     Outcome::Reject(reason) => shared.reject(id.index, sequence, reason),
                     Outcome::Retry => break,
@@ -171,11 +170,11 @@ impl<M: Meta, F: FnMut(View<'_, M>) -> Outcome> Inline<M> for InlineStage<M, F> 
         self.layer
     }
 
-    fn die(&mut self) {
+    fn fail_if_stopped(&mut self) {
         if let Some(reason) = self.stopped.take()
             && let Some(mut stage) = self.stage.take()
         {
-            stage.die(&reason);
+            stage.fail(&reason);
         }
     }
 

@@ -1,12 +1,19 @@
-//! Lanes. A lane is a pinned thread with its pool, its disruptor ring and the stages of that ring.
+//! Lanes. A lane is a pinned thread with its ring pool and its *pipeline*: a disruptor ring with
+//! the stages of that ring. A *stage* is a consumer of the lane's events, and an *event* is what a
+//! slot of the ring holds.
 //!
-//! The life cycle: a [`LaneSpec`] names the stages in layers. The thread that will own the lane
-//! starts it ([`LaneSpec::start`]) and gets a [`Lane`] (for that thread only) and [`Stage`] handles
-//! (Send). The thread claims slots with their memory, fills and stages them and flushes (or stages
-//! slices that it reserved or received before); stages see [`View`]s, inline ([`Lane::attach`], or
-//! [`Stage::poll`] by hand) or on threads ([`Stage::spawn`]), read ahead with [`Held`] and leave
-//! results in columns. Once the lane sees that all stages have passed an event, its memory is free
-//! again. [`Lane::close`] drains it.
+//! The life cycle:
+//!
+//! 1. Specify: a [`LaneSpec`] names the stages in layers.
+//! 2. Start ([`LaneSpec::start`]): the thread that will own the lane gets a [`Lane`], for that
+//!    thread only, and [`Stage`] handles, which are Send.
+//! 3. Publish: the thread claims slots with their memory, fills and pushes them and flushes. Or it
+//!    pushes slices that it reserved or received before.
+//! 4. Process: stages see [`View`]s, inline ([`Lane::attach`], or [`Stage::poll`] by hand) or on
+//!    threads of their own ([`Stage::spawn`]). They read ahead with [`Held`] and write results into
+//!    columns.
+//! 5. Reclaim: once the lane sees that all stages have released an event, its memory is free again.
+//! 6. Close ([`Lane::close`]): nothing more goes in, and the stages process what is in.
 //!
 //! ```
 //! use std::time::Duration;
@@ -16,7 +23,7 @@
 //! let pool = RingOptions { bytes: 1 << 20, ..RingOptions::default() };
 //! let spec = LaneSpec::new(pool, 64).layer([StageSpec::thread("sum")]);
 //! let mut started = spec.start::<u32>()?;
-//! let stage = started.stages.take("sum").expect("it was specified");
+//! let stage = started.stages.remove("sum").expect("it was specified");
 //! let sum = stage.spawn(|view: View<'_, u32>| {
 //!     assert_eq!(view.bytes(), b"four");
 //!     assert_eq!(*view.meta(), 7);
@@ -30,23 +37,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! To keep the slices themselves in the ring, without stages and layers, use [`SliceRing`].
+//! To put the slices themselves into the ring, without stages and layers, use [`SliceRing`].
 //!
-//! It promises: claiming, reserving and publishing never wait for room and never spin; a panic
-//! releases nothing that wasn't processed, unless the policy is to continue without the stage; no
-//! wake-up is lost; no safe call, in any order, reads memory that is reused.
+//! Promises:
 //!
-//! In a forked child a lane is a copy without its stages' threads and with a pool of zeros: it may
-//! be dropped or closed, which waits for no lock of the parent and takes nothing from it. To do
-//! work there, start another lane.
+//! - Claiming, reserving and publishing never wait for room and never spin.
+//! - A panic releases nothing that wasn't processed, unless the policy is to continue without the
+//!   stage.
+//! - No wake-up is lost.
+//! - No safe call, in any order, reads memory that is reused.
+//! - In a forked child a lane is a copy without its stages' threads and with a pool of zeros. It
+//!   may be dropped or closed, which waits for no lock of the parent and changes nothing there. To
+//!   do work in the child, start another lane.
 //!
-//! It doesn't: share a lane between producers (start more lanes), resize, or hand out the
-//! disruptor's own closures over slots.
+//! Doesn't share a lane between producers (start more lanes), resize, or hand out the disruptor's
+//! own closures over slots.
 //!
 //! # What doesn't compile
 //!
-//! A grant that is pushed without a slot (a pool's own grant can be; a lane's sequences are slots
-//! of its ring, and [`Lane::claim`] takes both):
+//! A grant that is pushed without a slot. (A pool's own grant can be pushed. A lane's sequences are
+//! slots of its ring, and [`Lane::claim`] claims both.)
 //!
 //! ```compile_fail,E0599
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
@@ -56,7 +66,7 @@
 //! lane.reserve(8).unwrap().push();
 //! ```
 //!
-//! Two grants at once, and a lane that goes before its grant:
+//! Two grants at a time, and a lane that is dropped before its grant:
 //!
 //! ```compile_fail,E0499
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
@@ -97,7 +107,7 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let mut kept = Vec::new();
 //! stage.poll(8, |view| {
 //!     kept.push(view.bytes());
@@ -112,14 +122,14 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
 //! let view = held.views().next().unwrap();
 //! stage.release(held).unwrap();
 //! assert_eq!(view.bytes().len(), 8);
 //! ```
 //!
-//! A row of a result column that outlives it in the same way:
+//! A row of a result column that outlives the release in the same way:
 //!
 //! ```compile_fail,E0505
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
@@ -127,7 +137,7 @@
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let (mut scores, _) = spec.column::<f32>("a", 1).unwrap();
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
 //! let view = held.views().next().unwrap();
 //! let row = scores.row(&view).unwrap();
@@ -150,7 +160,7 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let second = stage.clone();
 //! ```
 //!
@@ -159,12 +169,12 @@
 //! # use slipring::ring::RingOptions;
 //! # let spec = LaneSpec::new(RingOptions::default(), 64).layer([StageSpec::inline("a")]);
 //! # let Started { mut lane, mut stages, .. } = spec.start::<u32>().unwrap();
-//! # let mut stage = stages.take("a").unwrap();
+//! # let mut stage = stages.remove("a").unwrap();
 //! let held = stage.read(8).unwrap().unwrap();
 //! let second = held.clone();
 //! ```
 //!
-//! A lane, or a slice of its, on another thread:
+//! A lane, or one of its slices, on another thread:
 //!
 //! ```compile_fail,E0277
 //! # use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
@@ -192,7 +202,7 @@
 //! let started = spec.start::<String>();
 //! ```
 //!
-//! Specifications, stages and what is held go to other threads:
+//! Specifications, stages, held events and columns can be sent to other threads:
 //!
 //! ```
 //! fn goes_to_threads<T: Send + 'static>() {}
@@ -203,61 +213,43 @@
 //! goes_to_threads::<slipring::pipeline::ColumnReader<f32>>();
 //! ```
 
-mod abort;
-mod claim;
-mod close;
 mod column;
 mod error;
-mod event;
+mod event_ring;
 mod flow;
-mod grant;
-mod held;
-mod idle;
 mod inline;
 mod lane;
-mod poller;
-mod publish;
-mod pump;
-mod run;
+mod lane_ring;
+mod lane_wait;
+mod policy;
 mod shared;
-mod sleep;
 mod slice_ring;
-mod slot;
 mod spec;
 mod stage;
-mod start;
+mod stage_thread;
 mod state;
 mod stats;
-mod thread_time;
+mod syscalls;
 mod timing;
 mod view;
-mod wake;
-mod watch;
+mod wait;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use claim::Claim;
-pub use close::{CloseReport, StageEnd};
 pub use column::{ColumnError, ColumnReader, ColumnWriter};
 pub use error::{
-    LaneError, NotPublished, NotPushed, PublishRefusal, PushRefusal, Refused, StageError,
-    WrongPlacement,
+    Failure, LaneError, NotPublished, NotPushed, PublishRefusal, PushRefusal, Refused, Rejection,
+    StageError, WrongPlacement,
 };
-pub use flow::Failure;
-pub use grant::LaneGrant;
-pub use held::Held;
-pub use idle::Idle;
-pub use lane::{Lane, Progress};
-pub use run::{SpawnError, StageReport, StageThread};
+pub use lane::{Lane, LaneGrant, Progress};
+pub use lane_ring::Claim;
+pub use policy::{BATCH_DEFAULT, Meta, PanicPolicy, Reclaim, StageSpec, Wait};
 pub use slice_ring::{READERS_MAX, SliceReader, SliceRing, SliceView};
-pub use slot::Meta;
-pub use spec::{BATCH_DEFAULT, LaneSpec, PanicPolicy, Reclaim, SLOTS_MAX, StageSpec, Wait};
+pub use spec::{LaneReport, LaneSpec, SLOTS_MAX, Stages, Started};
 pub use stage::{Outcome, Polled, Stage};
-pub use start::{LaneReport, Stages, Started};
-pub use state::Rejection;
-pub use stats::{LaneStats, StageStats};
-pub use thread_time::{StageActivity, ThreadTime};
-pub use timing::StageTiming;
-pub use view::View;
-pub use watch::LaneWatch;
+pub use stage_thread::{SpawnError, StageReport, StageThread};
+pub use stats::{CloseReport, LaneStats, LaneWatch, StageEnd, StageStats};
+pub use timing::{StageActivity, StageTiming, ThreadTime};
+pub use view::{Held, View};
+pub use wait::Idle;

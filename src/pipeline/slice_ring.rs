@@ -4,13 +4,13 @@
 //!   owner's thread                         ring of N events           readers, on any threads
 //!   reserve ─▶ fill ─▶ commit ─▶ publish ─▶ │ k-N │ ... │ k-1 │ ─▶ each reads in place, releases
 //!                                  │           ▲
-//!                                  └───────────┘ the slice moves into event k, and the one that
-//!                                                stood there is dropped, on this thread
+//!                                  └───────────┘ the slice moves into event k, and the slice that
+//!                                                was there is dropped, on this thread
 //! ```
-//! The pool's read cursor moves when an event is overwritten, a ring's length later: that is
-//! [`Reclaim::OnOverwrite`] of a lane, where an event holds integers and the release is a number.
-//! Both keep the same slices alive for the same time. DESIGN.md ("One mechanism, two forms") says
-//! what each costs and when to use it.
+//! A slice is released when its event is overwritten, one ring length later. A lane with
+//! [`Reclaim::OnOverwrite`] does the same with events that hold integers, where a release is a
+//! number. In both, the same slices are alive for the same time. DESIGN.md ("One mechanism, two
+//! forms") explains what each costs and when to use it.
 //!
 //! ```
 //! use slipring::pipeline::{Polled, SliceRing};
@@ -23,7 +23,7 @@
 //!     let mut grant = ring.reserve(4)?;
 //!     grant.copy_from_slice(b"four");
 //!     let slice = grant.commit_all();
-//!     ring.publish(slice, number)?; // It moves; from the 65th on an older one is dropped here.
+//!     ring.publish(slice, number)?; // It moves. From the 65th on, an older slice is dropped here.
 //!     let read = reader.poll(8, |view| {
 //!         assert_eq!((view.bytes(), *view.meta()), (&b"four"[..], number));
 //!     });
@@ -35,14 +35,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It promises: a slice in an event is dropped on the owner's thread and nowhere else, also at the
-//! end, whether the owner or a reader is last; its bytes don't change before every reader has
-//! released the event; publishing never blocks and never spins; a panic in a handler releases
-//! nothing of its batch.
+//! Promises:
 //!
-//! It doesn't: wake anybody (readers spin, or wait with [`Idle`](super::Idle)), order readers in
-//! layers, free memory before the ring has wrapped, or continue without a reader.
-//! [`Lane`](super::Lane) does all of these.
+//! - A slice in an event is dropped on the owner's thread and nowhere else, also at the end,
+//!   whether the owner or a reader is dropped last.
+//! - The slice's bytes don't change before every reader has released the event.
+//! - Publishing never blocks and never spins.
+//! - If a handler panics, no event of its batch is released.
+//!
+//! Doesn't wake readers (they spin, or wait with [`Idle`](super::Idle)), order them in layers, free
+//! memory before the ring has wrapped, or continue without a reader. [`Lane`](super::Lane) does all
+//! of these.
 //!
 //! # What doesn't compile
 //!
@@ -55,7 +58,7 @@
 //! std::thread::spawn(move || drop(ring));
 //! ```
 //!
-//! Bytes that escape from their handler, and so from their event's release:
+//! Bytes that escape from their handler, and so outlive the release of their event:
 //!
 //! ```compile_fail,E0521
 //! # use slipring::pipeline::SliceRing;
@@ -94,23 +97,23 @@ use disruptor::{
 };
 
 use super::error::{LaneError, NotPublished, PublishRefusal};
-use super::grant::LaneGrant;
-use super::slot::Meta;
-use super::spec::{LaneSpec, Reclaim, StageSpec};
+use super::lane::LaneGrant;
+use super::policy::{Meta, Reclaim, StageSpec};
+use super::spec::LaneSpec;
 use super::stage::Polled;
 use crate::region::RegionReport;
 use crate::ring::{
-    CastError, EventSlice, FlightId, Full, Memory, PoolSlice, RingOptions, RingPool, RingStats,
+    CastError, EventSlice, FlightId, Full, PoolSlice, RingMemory, RingOptions, RingPool, RingStats,
     Rows, Sequence, as_f32s,
 };
 use crate::sync::{AtomicU32, Ordering};
 
-/// Most readers of a ring: the publisher looks at the cursor of each when the ring seems full.
+/// The most readers of a ring. The publisher reads the cursor of each when the ring seems full.
 pub const READERS_MAX: usize = 64;
 
 /// One event of the ring.
-struct Event<M> {
-    /// None before the ring has come round to it for the first time.
+struct SliceEvent<M> {
+    /// None before the slot is used for the first time.
     slice: Option<EventSlice>,
     meta: M,
 }
@@ -120,8 +123,9 @@ struct Event<M> {
 /// Always: `slices_in_events <= published`, and at most the ring's length.
 pub struct SliceRing<M: Meta> {
     pool: RingPool,
-    producer: SingleProducer<Event<M>, MultiConsumerBarrier>,
-    /// Slices in events, by their chunk: what the ring's end has to count off.
+    producer: SingleProducer<SliceEvent<M>, MultiConsumerBarrier>,
+    /// The number of slices in events, by chunk. The drop of the ring subtracts them from the
+    /// chunks' counts.
     in_events: Box<[u32]>,
     slots: usize,
     published: u64,
@@ -130,12 +134,13 @@ pub struct SliceRing<M: Meta> {
 
 /// A reader's end: it sees every event. Send, not Clone.
 ///
-/// Dropped before the stream has ended, it keeps the events that it hasn't released: once the ring
-/// is full, publishing says [`PublishRefusal::ReaderGone`].
+/// If a reader is dropped before the stream has ended, the events that it hasn't released are never
+/// released: once the ring is full, publishing returns [`PublishRefusal::ReaderGone`].
 pub struct SliceReader<M: Meta> {
-    poller: EventPoller<Event<M>, SingleProducerBarrier>,
-    /// Keeps what it reads mapped, in whatever order the two are dropped.
-    pub(super) memory: Arc<Memory>,
+    poller: EventPoller<SliceEvent<M>, SingleProducerBarrier>,
+    /// The memory that it reads stays mapped, in whatever order the ring and its readers are
+    /// dropped.
+    pub(super) memory: Arc<RingMemory>,
     next: Sequence,
     number: u32,
     gone: Arc<AtomicU32>,
@@ -143,8 +148,8 @@ pub struct SliceReader<M: Meta> {
 
 /// One event as a reader sees it, for the length of a call of its handler.
 pub struct SliceView<'a, M> {
-    event: &'a Event<M>,
-    memory: &'a Memory,
+    event: &'a SliceEvent<M>,
+    memory: &'a RingMemory,
     sequence: Sequence,
 }
 
@@ -152,14 +157,14 @@ impl<M: Meta> SliceRing<M> {
     /// Maps the pool on the calling thread, which owns it from now on and should be pinned, and
     /// builds a ring of `slots` events with `readers` readers. Nothing allocates afterwards.
     ///
-    /// The pool must hold a ring of the largest slices, the tails of its chunks, two chunks more
-    /// and those that may be pinned: nothing is given back before the ring has gone round. At worst
-    /// the events hold `slots` of the largest slices for ever, after a single burst of these.
+    /// The pool must hold a ring of the largest slices, the tails of its chunks, two more chunks
+    /// and those that may be pinned, because nothing is released before the ring has wrapped. At
+    /// worst the events hold `slots` of the largest slices for ever, after a single burst of these.
     ///
     /// # Errors
     /// `slots` isn't a power of two from 2 to [`SLOTS_MAX`](super::SLOTS_MAX), `readers` isn't from
-    /// 1 to [`READERS_MAX`], the pool is too small for the ring (the error says what it must be),
-    /// or it couldn't be mapped.
+    /// 1 to [`READERS_MAX`], the pool is too small for the ring (the error contains the size that
+    /// it needs), or it couldn't be mapped.
     pub fn new(
         pool: &RingOptions,
         slots: usize,
@@ -170,14 +175,14 @@ impl<M: Meta> SliceRing<M> {
                 format!("from 1 to {READERS_MAX}: without a reader nothing would ever be released");
             return Err(LaneError::Option { field: "readers", given: readers.to_string(), must });
         }
-        // The same ring as a lane's: its checks are ours.
+        // The ring is built like a lane's, so the checks of a lane's specification apply.
         let stages = (0..readers).map(|reader| StageSpec::thread(&format!("reader {reader}")));
         let spec = LaneSpec::new(pool.clone(), slots).layer(stages).reclaim(Reclaim::OnOverwrite);
         spec.check()?;
         spec.check_ring::<M>()?;
         spec.check_pool(&pool.layout(spec.readers())?)?;
-        let pool = RingPool::read_on(spec.readers(), pool)?;
-        let event = || Event { slice: None, meta: M::default() };
+        let pool = RingPool::with_readers(spec.readers(), pool)?;
+        let event = || SliceEvent { slice: None, meta: M::default() };
         let mut builder = build_single_producer(slots, event, BusySpin).with_multi_consumer();
         let gone = Arc::new(AtomicU32::new(NONE_GONE));
         let mut ends = Vec::with_capacity(readers);
@@ -194,15 +199,15 @@ impl<M: Meta> SliceRing<M> {
     /// Reserves `len` bytes of the pool.
     ///
     /// # Errors
-    /// [`Full::TooLarge`], or [`Full::Pool`] where more than the ring's slices is kept; it never
-    /// blocks.
+    /// [`Full::TooLarge`], or [`Full::Pool`] if slices outside the ring use too much of the pool;
+    /// it never blocks.
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<LaneGrant<'_>, Full> {
         Ok(LaneGrant::new(self.pool.reserve(len)?))
     }
 
-    /// Reserves all that the current chunk still holds, at least `min` bytes: for a receive whose
-    /// length isn't known.
+    /// Reserves everything that is left of the current chunk, at least `min` bytes, for a receive
+    /// of unknown length.
     ///
     /// # Errors
     /// As [`SliceRing::reserve`] for `min`.
@@ -210,15 +215,15 @@ impl<M: Meta> SliceRing<M> {
         Ok(LaneGrant::new(self.pool.reserve_rest(min)?))
     }
 
-    /// Moves the slice into the next event, drops the one that stood there, and publishes. Returns
-    /// the event's sequence, from 0.
+    /// Moves the slice into the next event, drops the slice that was there, and publishes the
+    /// event. Returns the event's sequence, from 0.
     ///
-    /// Cost: two counts beside the disruptor's own publishing, no locked instruction.
+    /// Cost: two counts in addition to the disruptor's own publishing, no locked instruction.
     ///
     /// # Errors
-    /// [`PublishRefusal::Full`] while a reader hasn't released the event of a ring before,
-    /// [`PublishRefusal::ReaderGone`] if it never will, or the slice is of another pool: slice and
-    /// metadata come back. It never blocks.
+    /// [`PublishRefusal::Full`] while a reader hasn't released the event one ring length before,
+    /// [`PublishRefusal::ReaderGone`] if it never will, or [`PublishRefusal::Foreign`] if the slice
+    /// belongs to another pool. Slice and metadata are returned. It never blocks.
     #[inline]
     pub fn publish(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotPublished<M>> {
         if !self.pool.owns(&slice) {
@@ -261,7 +266,7 @@ impl<M: Meta> SliceRing<M> {
         self.published
     }
 
-    /// Slices that stand in events: those of the newest `slots` events. Cost: a look at every
+    /// The number of slices in events, which are the newest `slots` events. Cost: a look at every
     /// chunk.
     #[must_use]
     pub fn slices_in_events(&self) -> u64 {
@@ -270,7 +275,7 @@ impl<M: Meta> SliceRing<M> {
         slices
     }
 
-    /// A snapshot of the pool; its `released` is the newest sequence whose slice was dropped. Cost:
+    /// A snapshot of the pool. Its `released` is the newest sequence whose slice was dropped. Cost:
     /// a look at every chunk.
     #[must_use]
     pub fn stats(&self) -> RingStats {
@@ -278,7 +283,7 @@ impl<M: Meta> SliceRing<M> {
         RingStats { released, ..self.pool.stats() }
     }
 
-    /// Bytes of the largest slice.
+    /// The size of the largest slice, in bytes.
     #[must_use]
     pub fn max_slice_bytes(&self) -> usize {
         self.pool.max_slice_bytes()
@@ -290,23 +295,23 @@ impl<M: Meta> SliceRing<M> {
         self.pool.region_report()
     }
 
-    /// Reports that the kernel is done with a read whose [`crate::ring::InFlight`] was dropped.
-    /// False: no such read.
+    /// Reports that the kernel has completed a read whose [`crate::ring::InFlight`] was dropped.
+    /// Returns false if there is no such read.
     pub fn report_completion(&mut self, flight: FlightId) -> bool {
         self.pool.report_completion(flight)
     }
 }
 
-/// No reader has gone before the end.
+/// No reader was dropped before the ring.
 const NONE_GONE: u32 = u32::MAX;
 
 impl<M: Meta> Drop for SliceRing<M> {
-    /// The slices in events go, here and now, though readers may still be at their bytes: the pool
-    /// goes as well, so nobody writes there, and the readers keep the region mapped. An event that
-    /// is dropped later, on whatever thread, has nothing left to do.
+    /// Gives up the slices in events, although readers may still read their bytes: the pool is
+    /// dropped as well, so nothing writes there, and the region stays mapped for the readers. An
+    /// event that is dropped later, on whatever thread, has nothing left to do.
     fn drop(&mut self) {
         for (chunk, &slices) in (0..).zip(&self.in_events) {
-            self.pool.count_off(chunk, slices);
+            self.pool.release_slices(chunk, slices);
         }
     }
 }
@@ -314,11 +319,12 @@ impl<M: Meta> Drop for SliceRing<M> {
 impl<M: Meta> SliceReader<M> {
     /// Shows at most `limit` events to the handler, in order, and releases them together.
     ///
-    /// [`Polled::Ended`] when the ring has gone and every event was shown. A panic of the handler
-    /// goes on to the caller and releases none of the batch: the same events are shown again.
+    /// Returns [`Polled::Ended`] when the ring was dropped and every event was shown. If the
+    /// handler panics, the panic continues to the caller, and no event of the batch is released:
+    /// the same events are shown again.
     pub fn poll(&mut self, limit: usize, mut handler: impl FnMut(SliceView<'_, M>)) -> Polled {
         let mut batch = match self.poller.take(limit as u64) {
-            Ok(guard) => Batch(Some(guard)),
+            Ok(guard) => SliceBatch(Some(guard)),
             Err(Polling::NoEvents) => return Polled::Idle,
             Err(Polling::Shutdown) => return Polled::Ended,
         };
@@ -342,11 +348,11 @@ impl<M: Meta> SliceReader<M> {
     }
 }
 
-/// Events that are being shown. Dropped while unwinding, it releases none of them: the disruptor's
-/// guard would release all, read or not.
-struct Batch<'p, M>(Option<EventGuard<'p, Event<M>, SingleProducerBarrier>>);
+/// Events that are being shown. If it is dropped while unwinding, it releases none of them, whereas
+/// the disruptor's guard would release all, read or not.
+struct SliceBatch<'p, M>(Option<EventGuard<'p, SliceEvent<M>, SingleProducerBarrier>>);
 
-impl<M> Drop for Batch<'_, M> {
+impl<M> Drop for SliceBatch<'_, M> {
     fn drop(&mut self) {
         if let Some(guard) = self.0.take() {
             mem::forget(guard);
@@ -356,7 +362,7 @@ impl<M> Drop for Batch<'_, M> {
 
 impl<M: Meta> Drop for SliceReader<M> {
     fn drop(&mut self) {
-        // Whether the stream has ended doesn't matter: a ring that is gone publishes nothing more.
+        // Whether the stream has ended doesn't matter: a ring that was dropped publishes no more.
         self.gone.store(self.number, Ordering::Relaxed);
     }
 }
@@ -367,15 +373,15 @@ impl<'a, M: Meta> SliceView<'a, M> {
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         let slice = self.event.slice.as_ref();
-        // SAFETY: I31, I50. The event isn't released while `'a` lasts, so its slice is in it, or
-        // its pool has gone; the reader keeps the region mapped.
+        // SAFETY: I31, I50. The event isn't released while `'a` lasts. So its slice is in it, or
+        // its pool was dropped, and the reader holds the region mapped.
         slice.map_or(&[], |slice| unsafe { slice.bytes(self.memory) })
     }
 
     /// The bytes as `f32`, in the machine's byte order.
     ///
     /// # Errors
-    /// The length isn't a multiple of four, or the start isn't on one.
+    /// The length or the start address isn't a multiple of four.
     pub fn as_f32s(&self) -> Result<&'a [f32], CastError> {
         as_f32s(self.bytes())
     }
@@ -388,7 +394,7 @@ impl<'a, M: Meta> SliceView<'a, M> {
         Rows::new(self.bytes(), dim)
     }
 
-    /// What was published beside the slice.
+    /// The metadata that was published with the slice.
     #[must_use]
     pub fn meta(&self) -> &'a M {
         &self.event.meta

@@ -1,136 +1,44 @@
-//! The specification of a lane: Send, built anywhere, started on the thread that will own it.
+//! The specification of a lane: Send, built anywhere, checked and started on the thread that will
+//! own the lane.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::column::{ColumnReader, ColumnWriter, column};
 use super::error::LaneError;
-use super::slot::{Meta, Slot};
+use super::event_ring::{DisruptorEnds, LaneEvent};
+use super::flow::Flow;
+use super::lane::Lane;
+use super::policy::{Meta, PanicPolicy, Reclaim, StagePlacement, StageSpec, Wait};
+use super::shared::LaneShared;
+use super::stage::Stage;
 use super::state::StageState;
+use super::timing::Timing;
+use super::wait::LaneSleeper;
+use crate::barrier::Barrier;
 use crate::latency::Clock;
-use crate::machine::{CpuMask, PinPolicy};
-use crate::ring::{Layout, Readers, RingOptions};
+use crate::machine::{Affinity, CpuMask, PinPolicy, PinReport, pin_current};
+use crate::region::RegionReport;
+use crate::ring::{Layout, Readers, RingOptions, RingPool};
 use crate::sync::pool_id;
 
 /// The most slots of a ring. A slot is a few dozen bytes.
 pub const SLOTS_MAX: usize = 1 << 24;
-/// The default for a stage's most events per poll.
-pub const BATCH_DEFAULT: usize = 256;
-
-/// When memory is released.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reclaim {
-    /// When every stage has passed the event. Faster with long rings (PERFORMANCE.md), and the pool
-    /// may have any size.
-    #[default]
-    OnConsume,
-    /// When the event's slot is overwritten, one ring length later. The pool must hold a whole ring
-    /// of the largest slices, plus the chunks that may be pinned.
-    OnOverwrite,
-}
-
-/// What an idle thread does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wait {
-    /// Spins: the lowest latency, for a whole CPU. If two spinning threads share a CPU, one is
-    /// downgraded.
-    Spin,
-    /// Spins a little, yields for about a millisecond, then sleeps.
-    #[default]
-    Backoff,
-    /// Spins for 20 to 50 us, then sleeps until it is woken. A stage pinned to its lane's CPU
-    /// doesn't spin first (nor with `Backoff`), because the lane couldn't run meanwhile.
-    Park,
-}
-
-/// What a dead stage does to its lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PanicPolicy {
-    /// Allocation returns `Poisoned`, and later layers stop after what the stage had processed.
-    /// What is pushed is still published.
-    #[default]
-    Poison,
-    /// The lane continues without the stage: its events are released unprocessed, and its columns
-    /// report that.
-    Detach,
-    /// The process aborts.
-    Abort,
-}
-
-/// Where a stage runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placement {
-    /// On the IO thread, polled by it.
-    Inline,
-    /// On its own thread, on this CPU or on any that the process may use.
-    Thread {
-        /// The CPU.
-        cpu: Option<usize>,
-    },
-}
-
-/// One stage of a specification.
-#[derive(Clone, Debug)]
-pub struct StageSpec {
-    pub(super) name: String,
-    pub(super) placement: Placement,
-    wait: Wait,
-    pub(super) batch_max: usize,
-}
-
-impl StageSpec {
-    /// A stage that the IO thread polls.
-    #[must_use]
-    pub fn inline(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            placement: Placement::Inline,
-            wait: Wait::default(),
-            batch_max: BATCH_DEFAULT,
-        }
-    }
-
-    /// A stage with its own thread.
-    #[must_use]
-    pub fn thread(name: &str) -> Self {
-        Self { placement: Placement::Thread { cpu: None }, ..Self::inline(name) }
-    }
-
-    /// Gives it a thread of its own, pinned to this CPU (preferred: a failed pin is reported).
-    #[must_use]
-    pub fn cpu(mut self, cpu: usize) -> Self {
-        self.placement = Placement::Thread { cpu: Some(cpu) };
-        self
-    }
-
-    /// What its thread does while it is idle.
-    #[must_use]
-    pub fn wait(mut self, wait: Wait) -> Self {
-        self.wait = wait;
-        self
-    }
-
-    /// Most events per poll (at least 1). The next layer waits for the whole batch.
-    #[must_use]
-    pub fn batch(mut self, events_max: usize) -> Self {
-        self.batch_max = events_max;
-        self
-    }
-}
 
 /// The specification of a lane. Its stages are in layers: every stage of a layer comes after all
 /// stages of the layer before.
 #[derive(Debug)]
 pub struct LaneSpec {
-    pub(super) id: u32,
-    pub(super) pool: RingOptions,
-    pub(super) slots: usize,
-    pub(super) reclaim: Reclaim,
-    pub(super) panic: PanicPolicy,
-    pub(super) cpu: Option<usize>,
-    pub(super) pin: PinPolicy,
-    pub(super) wait: Wait,
-    pub(super) clock: Option<Clock>,
+    id: u32,
+    pool: RingOptions,
+    slots: usize,
+    reclaim: Reclaim,
+    panic: PanicPolicy,
+    cpu: Option<usize>,
+    pin: PinPolicy,
+    wait: Wait,
+    clock: Option<Clock>,
     layers: Vec<Vec<StageSpec>>,
 }
 
@@ -160,7 +68,7 @@ impl LaneSpec {
         self
     }
 
-    /// When memory is released.
+    /// When memory is reclaimed.
     #[must_use]
     pub fn reclaim(mut self, reclaim: Reclaim) -> Self {
         self.reclaim = reclaim;
@@ -210,12 +118,17 @@ impl LaneSpec {
         width: usize,
     ) -> Result<(ColumnWriter<T>, ColumnReader<T>), LaneError> {
         check_slots(self.slots)?;
-        let bad_width = || option("width", width, "at least 1, and no more than memory holds");
+        let bad_width =
+            || LaneError::option("width", width, "at least 1, and no more than memory holds");
         if width == 0 {
             return Err(bad_width());
         }
         if size_of::<T>() == 0 {
-            return Err(option("column", std::any::type_name::<T>(), "of a type that has a size"));
+            return Err(LaneError::option(
+                "column",
+                std::any::type_name::<T>(),
+                "of a type that has a size",
+            ));
         }
         let mut index = 0;
         for (layer, stages) in self.layers.iter().enumerate() {
@@ -225,14 +138,59 @@ impl LaneSpec {
             }
             index += stages.len() as u32;
         }
-        Err(option("stage", stage, "the name of a stage that was added before"))
+        Err(LaneError::option("stage", stage, "the name of a stage that was added before"))
     }
 
-    /// Checks every field but the pool's; the pool checks its own.
+    /// Starts the lane on the calling thread, which owns it from now on: pins the thread, maps and
+    /// touches the pool, builds the ring. Claiming, publishing, polling and reclaiming allocate
+    /// nothing afterwards; [`Lane::attach`] does, and so does the reason of a rejection.
+    ///
+    /// # Errors
+    /// The field that doesn't fit, the limit that the pool exceeds, or a pin that is required and
+    /// refused.
+    pub fn start<M: Meta>(self) -> Result<Started<M>, LaneError> {
+        self.check()?;
+        self.check_ring::<M>()?;
+        self.check_pool(&self.pool.layout(self.readers())?)?;
+        CpuMask::read();
+        let before = self.cpu.map(|_| Affinity::of_current());
+        let started = self.start_checked();
+        if let (Err(_), Some(before)) = (&started, before) {
+            // The thread was pinned before the pool was mapped, so that the CPU that uses the
+            // pool's memory also maps it.
+            before.restore();
+        }
+        started
+    }
+
+    fn start_checked<M: Meta>(self) -> Result<Started<M>, LaneError> {
+        let pin = match self.cpu {
+            Some(cpu) => pin_current(cpu, self.pin)?,
+            None => PinReport::unpinned(),
+        };
+        let mut downgrades: Vec<String> =
+            pin.downgrade.iter().map(|_| format!("the lane's thread: {pin}")).collect();
+        let pool = RingPool::with_readers(self.readers(), &self.pool)?;
+        let (layers, states) = self.stages(&mut downgrades);
+        let flow = Flow::new(states, self.panic, Barrier::choose(), LaneSleeper::io()?);
+        let timed = self.clock.map(|clock| Timing::new(clock, self.slots, layers.iter().sum()));
+        let (timing, timers) = timed.unzip();
+        let shared =
+            Arc::new(LaneShared::new(self.id, Arc::clone(pool.memory()), self.slots, flow, timing));
+        let (ends, pollers) = DisruptorEnds::build(self.slots, &layers);
+        let mut timers = timers.into_iter().flatten();
+        let stage = |(poller, index)| Stage::new(poller, &shared, index, timers.next());
+        let stages = Stages(pollers.into_iter().zip(0..).map(stage).collect());
+        let report = LaneReport { pin, region: pool.region_report().clone(), downgrades };
+        let lane = Lane::new(pool, ends, &shared, self.slots, self.reclaim, self.wait);
+        Ok(Started { lane, stages, report })
+    }
+
+    /// Checks every field except the pool's, which the pool checks itself.
     pub(super) fn check(&self) -> Result<(), LaneError> {
         check_slots(self.slots)?;
         if self.layers.is_empty() || self.layers.iter().any(Vec::is_empty) {
-            return Err(option(
+            return Err(LaneError::option(
                 "layers",
                 self.layers.len(),
                 "at least one layer, with at least one stage in each",
@@ -241,44 +199,38 @@ impl LaneSpec {
         let mut names = HashSet::new();
         for spec in self.layers.iter().flatten() {
             if !names.insert(&spec.name) {
-                return Err(option("name", &spec.name, "another name for each stage"));
+                return Err(LaneError::option("name", &spec.name, "another name for each stage"));
             }
             if spec.name.contains('\0') {
-                return Err(option(
+                return Err(LaneError::option(
                     "name",
                     format!("{:?}", spec.name),
                     "a name without a NUL: threads are named after stages",
                 ));
             }
             if spec.batch_max == 0 {
-                return Err(option("batch", 0, "at least one event"));
+                return Err(LaneError::option("batch", 0, "at least one event"));
             }
         }
         Ok(())
     }
 
-    /// Whether memory for the ring is available. If it weren't, the disruptor would end the
+    /// Checks that memory for the ring is available, because without it the disruptor would end the
     /// process.
     pub(super) fn check_ring<M: Meta>(&self) -> Result<(), LaneError> {
-        let slot_bytes = size_of::<Slot<M>>();
-        // The ring itself, and the lane's copy of its slots.
-        let had = (0..2)
-            .map(|_| Vec::<Slot<M>>::new().try_reserve_exact(self.slots))
-            .all(|had| had.is_ok());
-        if had {
-            Ok(())
-        } else {
-            Err(option(
-                "slots",
-                self.slots,
-                &format!("as many as memory holds, of {slot_bytes} bytes each"),
-            ))
+        let slot_bytes = size_of::<LaneEvent<M>>();
+        // The ring itself, and the lane's copy of its events.
+        let is_available = |_| Vec::<LaneEvent<M>>::new().try_reserve_exact(self.slots).is_ok();
+        if (0..2).all(is_available) {
+            return Ok(());
         }
+        let must = format!("as many as memory holds, of {slot_bytes} bytes each");
+        Err(LaneError::option("slots", self.slots, &must))
     }
 
-    /// Whether the IO thread alone reads the pool.
+    /// Which cores read the pool: only the IO thread's own, or others too.
     pub(super) fn readers(&self) -> Readers {
-        let inline = |stage: &StageSpec| stage.placement == Placement::Inline;
+        let inline = |stage: &StageSpec| stage.placement == StagePlacement::Inline;
         if self.layers.iter().flatten().all(inline) {
             Readers::OwnCore
         } else {
@@ -286,14 +238,11 @@ impl LaneSpec {
         }
     }
 
-    /// On overwrite, nothing would ever be freed unless the pool holds more than a ring of the
-    /// largest slices. Pinned chunks come on top, because a full lane must never wait only for
-    /// retained handles: dropping one wakes nobody.
+    /// On overwrite, a pool must hold a whole ring: see [`Reclaim::pool_bytes_least`].
     pub(super) fn check_pool(&self, layout: &Layout) -> Result<(), LaneError> {
         let pinned = layout.pinned_chunks_max();
         debug_assert!(pinned < layout.chunks(), "checked by the pool's options");
-        if self.reclaim == Reclaim::OnConsume || layout.pool_bytes() >= self.overwrite_bytes(layout)
-        {
+        if layout.pool_bytes() >= self.reclaim.pool_bytes_least(layout, self.slots) {
             return Ok(());
         }
         let must = format!(
@@ -302,25 +251,21 @@ impl LaneSpec {
             self.slots,
             layout.max_slice_bytes()
         );
-        Err(option("pool.bytes", layout.pool_bytes(), &must))
+        Err(LaneError::option("pool.bytes", layout.pool_bytes(), &must))
     }
 
-    /// What a pool of this layout must hold on overwrite.
-    fn overwrite_bytes(&self, layout: &Layout) -> usize {
-        overwrite_bytes(layout, self.slots)
-    }
-
-    /// The size of a pool that is large enough. A larger pool may have larger chunks, and more of
-    /// them pinned, so the need is computed again.
+    /// The size of a pool that is large enough on overwrite. A larger pool may have larger chunks,
+    /// and more of them pinned, so the need is computed repeatedly.
     fn overwrite_bytes_least(&self, layout: &Layout) -> usize {
-        let mut least = self.overwrite_bytes(layout);
+        let mut least = self.reclaim.pool_bytes_least(layout, self.slots);
         for _ in 0..64 {
             let Ok(larger) =
                 RingOptions { bytes: least, ..self.pool.clone() }.layout(self.readers())
             else {
                 break;
             };
-            let need = self.overwrite_bytes(&larger).next_multiple_of(larger.chunk_bytes());
+            let need = self.reclaim.pool_bytes_least(&larger, self.slots);
+            let need = need.next_multiple_of(larger.chunk_bytes());
             if larger.pool_bytes() >= need {
                 break;
             }
@@ -331,7 +276,7 @@ impl LaneSpec {
 
     /// The layers' sizes, and the state of each stage. Spinning threads that would share a CPU are
     /// downgraded.
-    pub(super) fn stages(&self, downgrades: &mut Vec<String>) -> (Vec<usize>, Vec<StageState>) {
+    fn stages(&self, downgrades: &mut Vec<String>) -> (Vec<usize>, Vec<StageState>) {
         let mut spinning = Spinning::new(self);
         let mut states = Vec::new();
         for (layer, stages) in self.layers.iter().enumerate() {
@@ -346,7 +291,53 @@ impl LaneSpec {
     }
 }
 
-/// Threads that spin, by CPU. Two on one CPU would wait for each other's time slices.
+/// A lane that runs, and the handles of its stages.
+#[derive(Debug)]
+#[must_use]
+pub struct Started<M: Meta> {
+    /// For the calling thread: not Send.
+    pub lane: Lane<M>,
+    /// For the threads that run them: Send.
+    pub stages: Stages<M>,
+    /// What was granted.
+    pub report: LaneReport,
+}
+
+/// What was granted at start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LaneReport {
+    /// The IO thread's CPU.
+    pub pin: PinReport,
+    /// The pool's memory.
+    pub region: RegionReport,
+    /// What was requested and not granted, in words.
+    pub downgrades: Vec<String>,
+}
+
+/// The handles of a lane's stages. If it is dropped with handles left, those stages fail.
+#[derive(Debug)]
+pub struct Stages<M: Meta>(Vec<Stage<M>>);
+
+impl<M: Meta> Stages<M> {
+    /// Removes the handle of the stage with that name and returns it. `None`: no stage has that
+    /// name, or its handle has been removed already.
+    pub fn remove(&mut self, name: &str) -> Option<Stage<M>> {
+        let at = self.0.iter().position(|stage| stage.name() == name)?;
+        Some(self.0.remove(at))
+    }
+}
+
+impl<M: Meta> IntoIterator for Stages<M> {
+    type Item = Stage<M>;
+    type IntoIter = std::vec::IntoIter<Stage<M>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The CPUs of the threads that spin. Two on one CPU would wait for each other's time slices.
 struct Spinning {
     cpus: HashSet<Option<usize>>,
     threads: usize,
@@ -359,13 +350,13 @@ impl Spinning {
     }
 
     fn admit(&mut self, spec: &StageSpec, downgrades: &mut Vec<String>) -> Wait {
-        let Placement::Thread { cpu } = spec.placement else { return spec.wait };
+        let StagePlacement::Thread { cpu } = spec.placement else { return spec.wait };
         if spec.wait != Wait::Spin {
             return spec.wait;
         }
         let cpus = CpuMask::read().cpus().len().max(1);
-        let taken = cpu.is_some() && self.cpus.contains(&cpu);
-        if taken || self.threads >= cpus {
+        let is_used = cpu.is_some() && self.cpus.contains(&cpu);
+        if is_used || self.threads >= cpus {
             downgrades.push(format!(
                 "stage `{}` backs off instead of spinning: its CPU has a spinning thread already ({cpus} CPUs allowed)",
                 spec.name
@@ -378,20 +369,13 @@ impl Spinning {
     }
 }
 
-/// The bytes that a pool of this layout must hold on overwrite, with a ring of this many slots.
-pub(super) fn overwrite_bytes(layout: &Layout, slots: usize) -> usize {
-    layout
-        .bytes_for_slots(slots)
-        .saturating_add(layout.pinned_chunks_max() as usize * layout.chunk_bytes())
-}
-
 fn check_slots(slots: usize) -> Result<(), LaneError> {
     if !slots.is_power_of_two() || !(2..=SLOTS_MAX).contains(&slots) {
-        return Err(option("slots", slots, &format!("a power of two from 2 to {SLOTS_MAX}")));
+        return Err(LaneError::option(
+            "slots",
+            slots,
+            &format!("a power of two from 2 to {SLOTS_MAX}"),
+        ));
     }
     Ok(())
-}
-
-fn option(field: &'static str, given: impl ToString, must: &str) -> LaneError {
-    LaneError::Option { field, given: given.to_string(), must: must.to_owned() }
 }

@@ -5,14 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::error::StageError;
-use super::held::Held;
-use super::poller::{Batch, Poller, panic_reason};
+use super::event_ring::{LaneEvent, StageBatch, StagePoller, panic_reason};
+use super::policy::{Meta, PanicPolicy};
 use super::shared::LaneShared;
-use super::slot::{Meta, Slot};
-use super::spec::PanicPolicy;
 use super::state::StageState;
 use super::timing::StageTimer;
-use super::view::{StageId, View};
+use super::view::{Held, StageId, View};
 use crate::ring::{Foreign, NONE, Sequence};
 
 /// A handler's result for an event.
@@ -24,9 +22,9 @@ pub enum Outcome {
     /// Not now (a full disk, for example): show the event again at the next poll. Earlier events of
     /// the batch are released.
     Retry,
-    /// The event is bad, and the stage continues with the next. It is counted, the statistics keep
-    /// the first reason, and later layers, which see the event like any other, can ask
-    /// [`View::is_rejected`].
+    /// The event is bad, and the stage continues with the next. The statistics count rejected
+    /// events and contain the first reason. Later layers see the event like any other, and
+    /// [`View::is_rejected`] is true for it.
     Reject(String),
     /// The stage can't continue: it has failed, and the lane's panic policy applies.
     Fail(String),
@@ -39,38 +37,38 @@ pub enum Polled {
     Idle,
     /// This many events were processed or rejected, and released; none if none was asked for.
     Advanced(usize),
-    /// This many were, and the next event will be shown again later.
+    /// This many events were processed or rejected, and the next will be shown again later.
     Retry(usize),
-    /// The stream has ended: every event before its end is processed.
+    /// The stream has ended, and every event before its end is processed.
     Ended,
 }
 
 /// One consumer of events. Send, not Clone.
 ///
-/// If it is dropped before the end of the stream, the stage counts as failed; if its lane is
-/// already gone, as late.
+/// If the handle is dropped before the end of the stream, the stage counts as failed; if its lane
+/// is already gone, as late.
 pub struct Stage<M: Meta> {
-    poller: Option<Poller<M>>,
+    poller: Option<StagePoller<M>>,
     shared: Arc<LaneShared<M>>,
     id: StageId,
     released: Sequence,
     read: Sequence,
-    /// First and last sequence of every `Held` that was handed out, and whether it came back.
+    /// First and last sequence of every `Held` that was handed out, and whether it was given back.
     helds: VecDeque<(Sequence, Sequence, bool)>,
-    spare: Vec<Vec<Slot<M>>>,
-    /// It has reported that no more events will come. None is shown from then on, whatever an
-    /// earlier stage still releases.
+    spare: Vec<Vec<LaneEvent<M>>>,
+    /// The stage has reported that no more events will come. None is shown from then on, even if an
+    /// earlier stage releases more.
     is_cut_off: bool,
-    /// Processed events that its progress includes and its cursor in the disruptor doesn't yet.
-    /// Only for stages that the lane polls.
+    /// Processed events that the stage's progress includes and its cursor in the disruptor doesn't
+    /// yet. Only for stages that the lane polls.
     lag: u64,
-    /// Of a timed lane.
+    /// Only in a timed lane.
     timer: Option<StageTimer>,
 }
 
 impl<M: Meta> Stage<M> {
     pub(super) fn new(
-        poller: Poller<M>,
+        poller: StagePoller<M>,
         shared: &Arc<LaneShared<M>>,
         index: u32,
         timer: Option<StageTimer>,
@@ -92,7 +90,7 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Its name in the specification.
+    /// The stage's name in the specification.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.state().name
@@ -104,7 +102,7 @@ impl<M: Meta> Stage<M> {
     /// the lane's panic policy applies. Cost: some nanoseconds per event, besides the handler.
     ///
     /// # Errors
-    /// The stage is dead, or has seen everything that an earlier dead stage had finished, or still
+    /// The stage is dead, or has seen everything that an earlier dead stage had processed, or still
     /// holds events that were read ahead.
     #[inline]
     pub fn poll(
@@ -123,20 +121,20 @@ impl<M: Meta> Stage<M> {
         begin: impl FnOnce(),
         mut handler: impl FnMut(View<'_, M>) -> Outcome,
     ) -> Result<Polled, StageError> {
-        // Only a lost `Held` kills the stage from outside, and while one is out, `released` is
-        // behind `read`.
+        // Only a lost `Held` kills the stage from outside, and while one is out, `released` is less
+        // than `read`.
         if self.released < self.read || self.is_cut_off {
             return self.refuse();
         }
         let Some(poller) = self.poller.as_mut() else { return self.refuse() };
-        // A stage that is woken by progress finds the events; otherwise it would spin until the
-        // cursor lets them through.
-        let is_told =
+        // A stage that is woken by progress must find the events. Otherwise it would spin until the
+        // cursor let them through.
+        let has_progress =
             cfg!(debug_assertions) && self.shared.available(self.id.layer as usize) > self.released;
         let (shared, id, mut sequence, mut stopped) = (&*self.shared, self.id, self.released, None);
-        let driven = poller.drive(max as u64, begin, |slot| {
+        let driven = poller.drive(max as u64, begin, |event| {
             sequence += 1;
-            match handler(View::new(slot, shared, sequence, id)) {
+            match handler(View::new(event, shared, sequence, id)) {
                 Outcome::Done => return true,
                 Outcome::Reject(reason) => {
                     shared.reject(id.index, sequence, reason);
@@ -147,9 +145,9 @@ impl<M: Meta> Stage<M> {
             }
             false
         });
-        let Some(Batch { done, is_all, shown }) = driven else {
-            debug_assert!(!is_told, "a stage's progress is told before its cursor moves");
-            return self.idle();
+        let Some(StageBatch { done, is_all, shown }) = driven else {
+            debug_assert!(!has_progress, "a stage's cursor moves before its progress is stored");
+            return self.no_events();
         };
         self.move_to(self.released + done as i64);
         self.read = self.released;
@@ -158,18 +156,18 @@ impl<M: Meta> Stage<M> {
     }
 
     /// Nothing is shown: the stage has ended or died, it has seen everything that an earlier dead
-    /// stage had finished, or it holds events.
+    /// stage had processed, or it holds events.
     #[cold]
     fn refuse(&mut self) -> Result<Polled, StageError> {
-        self.reap_dropped_held()?;
+        self.check_alive()?;
         if !self.helds.is_empty() {
             return Err(StageError::Holding { since: self.released + 1 });
         }
-        if self.poller.is_none() { Ok(Polled::Ended) } else { self.idle() }
+        if self.poller.is_none() { Ok(Polled::Ended) } else { self.no_events() }
     }
 
-    /// The handler has stopped before the end of the batch: for good if it gave a reason or
-    /// panicked, else for now.
+    /// The handler has stopped before the end of the batch: permanently if it gave a reason or
+    /// panicked, otherwise temporarily.
     #[cold]
     fn stop(
         &mut self,
@@ -178,43 +176,42 @@ impl<M: Meta> Stage<M> {
         shown: std::thread::Result<()>,
     ) -> Result<Polled, StageError> {
         match shown.map_or_else(|payload| Some(panic_reason(payload)), |()| stopped) {
-            Some(reason) => Err(self.die(&reason)),
+            Some(reason) => Err(self.fail(&reason)),
             None => Ok(Polled::Retry(done as usize)),
         }
     }
 
-    /// Reads at most `max` events without releasing them. `None` means that there are none now; see
-    /// [`Stage::has_ended`].
+    /// Reads at most `max` events without releasing them. `None`: there are none now, or the stage
+    /// [has ended](Stage::has_ended).
     ///
     /// # Errors
-    /// The stage is dead, or has seen everything that an earlier dead stage had finished.
+    /// The stage is dead, or has seen everything that an earlier dead stage had processed.
     pub fn read(&mut self, max: usize) -> Result<Option<Held<M>>, StageError> {
-        self.reap_dropped_held()?;
+        self.check_alive()?;
         if self.is_cut_off {
-            return self.idle().map(|_| None);
+            return self.no_events().map(|_| None);
         }
         let skip = (self.read - self.released) as u64;
         let Some(poller) = self.poller.as_mut() else { return Ok(None) };
-        let mut slots = self.spare.pop().unwrap_or_default();
-        slots.clear();
-        poller.read(skip, max as u64, &mut slots);
-        if slots.is_empty() {
-            self.spare.push(slots);
-            return self.idle().map(|_| None);
+        let mut events = self.spare.pop().unwrap_or_default();
+        events.clear();
+        poller.read(skip, max as u64, &mut events);
+        if events.is_empty() {
+            self.spare.push(events);
+            return self.no_events().map(|_| None);
         }
         if self.helds.is_empty() {
-            self.state().open_settlement(self.released);
+            self.state().set_held_release(self.released);
         }
         let first = self.read + 1;
-        self.read += slots.len() as i64;
+        self.read += events.len() as i64;
         self.helds.push_back((first, self.read, false));
         self.note_oldest();
         self.check();
-        Ok(Some(Held::new(slots, first, self.id.index, &self.shared)))
+        Ok(Some(Held::new(events, first, self.id.index, &self.shared)))
     }
 
-    /// Gives events back. They are released once every older `Held` is released: the oldest one
-    /// alive is the release position.
+    /// Gives events back. They are released once every older `Held` has been given back.
     ///
     /// # Errors
     /// The `Held` belongs to another stage. It is returned.
@@ -224,27 +221,29 @@ impl<M: Meta> Stage<M> {
         }
         let first = held.first_sequence();
         let entry = self.helds.iter_mut().find(|(from, ..)| *from == first);
-        debug_assert!(entry.is_some(), "a Held of this stage is in its list");
-        if let Some((_, _, back)) = entry {
-            *back = true;
+        debug_assert!(entry.is_some(), "the list has every Held of this stage");
+        if let Some((_, _, is_back)) = entry {
+            *is_back = true;
         }
-        self.spare.push(held.dissolve());
+        self.spare.push(held.into_events());
         let mut through = self.released;
         while let Some(&(_, last, true)) = self.helds.front() {
             through = last;
             self.helds.pop_front();
         }
-        // What a dead stage gives back no longer counts: its lane already knows where it died.
+        // If the stage is dead, this releases nothing: where it died is already recorded.
         if through > self.released
             && !self.state().is_dead()
             && let Some(poller) = &mut self.poller
         {
-            if self.shared.stages[self.id.index as usize].settle_release(self.released, through) {
+            if self.shared.stages[self.id.index as usize].move_held_release(self.released, through)
+            {
                 poller.release((through - self.released) as u64);
                 self.move_to(through);
             } else {
-                // A later `Held` was lost at this moment: the stage is dead before anybody asks.
-                self.shared.lose_held(self.id.index);
+                // A later `Held` is being lost at this moment. The death is recorded before this
+                // call returns.
+                self.shared.fail_for_lost_held(self.id.index);
             }
         }
         self.note_oldest();
@@ -256,20 +255,20 @@ impl<M: Meta> Stage<M> {
         Ok(())
     }
 
-    /// Whether every event of the stream is processed and released and the stage has seen the end,
-    /// which a call that finds nothing more does.
+    /// Whether every event of the stream is processed and released and the stage has seen the end.
+    /// It sees the end in a call that finds no more events.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state().has_ended()
     }
 
-    /// The sequence up to which it has released; -1 before the first.
+    /// The sequence up to which the stage has released; -1 before the first release.
     #[must_use]
     pub fn released(&self) -> Sequence {
         self.released
     }
 
-    /// Whether it holds events that it read ahead.
+    /// Whether the stage holds events that it read ahead.
     pub(super) fn is_holding(&self) -> bool {
         !self.helds.is_empty()
     }
@@ -287,22 +286,22 @@ impl<M: Meta> Stage<M> {
         self.id
     }
 
-    /// Whether it may still be shown events: it hasn't ended and isn't dead, nor is an earlier
-    /// stage.
+    /// Whether the stage may still be shown events: it hasn't ended, and neither it nor an earlier
+    /// stage is dead.
     pub(super) fn is_live(&self) -> bool {
         self.poller.is_some() && !self.is_cut_off && !self.state().is_dead()
     }
 
-    /// For a stage that its lane polls, and that has nothing to read.
-    pub(super) fn find_nothing(&mut self) -> Result<Polled, StageError> {
-        self.reap_dropped_held()?;
-        self.idle()
+    /// Polls a stage of the lane's that has nothing to read.
+    pub(super) fn poll_nothing(&mut self) -> Result<Polled, StageError> {
+        self.check_alive()?;
+        self.no_events()
     }
 
     /// A stage that its lane polls has processed up to `released`. Its cursor in the disruptor
-    /// moves now or, if `is_lazy`, in [`Stage::sync`]; in any case before those who read by it are
-    /// told. The IO thread needn't be woken: this is the IO thread. `wakes`: the next layer has
-    /// threads.
+    /// moves now or, if `is_lazy`, in [`Stage::sync`]; in any case before threads that read by the
+    /// cursor are woken. The IO thread needn't be woken, because it is the caller. `wakes`: the
+    /// next layer has threads.
     #[inline(always)]
     pub(super) fn move_inline(&mut self, released: Sequence, is_lazy: bool, wakes: bool) {
         self.lag += (released - self.released) as u64;
@@ -314,8 +313,11 @@ impl<M: Meta> Stage<M> {
             self.note_release();
         }
         let state = self.state();
-        debug_assert!(released > state.progress(), "stages move on");
-        debug_assert!(self.lag == 0 || is_lazy && !wakes, "who is told of events finds them");
+        debug_assert!(released > state.progress(), "progress only increases");
+        debug_assert!(
+            self.lag == 0 || is_lazy && !wakes,
+            "a thread that is woken finds the events"
+        );
         state.set_progress(released);
         if wakes {
             self.shared.wake_threads(state.layer + 1);
@@ -323,8 +325,8 @@ impl<M: Meta> Stage<M> {
         self.check();
     }
 
-    /// Moves its cursor in the disruptor up to its progress, after the cursors of all earlier
-    /// layers.
+    /// Moves the stage's cursor in the disruptor up to its progress. The cursors of all earlier
+    /// layers must have been moved before.
     #[inline(never)]
     pub(super) fn sync(&mut self) {
         let lag = std::mem::take(&mut self.lag);
@@ -333,7 +335,7 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Whether there is something to do or to learn: unread events, the end, or a failure.
+    /// Whether there is something to do or to report: unread events, the end, or a failure.
     pub(super) fn is_ready(&self) -> bool {
         let (state, shared, next) = (self.state(), &self.shared, self.read + 1);
         shared.available(state.layer) >= next
@@ -342,13 +344,14 @@ impl<M: Meta> Stage<M> {
             || state.is_dead()
     }
 
-    /// A `Held` that was dropped elsewhere has failed this stage; and a dead stage stays dead.
-    fn reap_dropped_held(&mut self) -> Result<(), StageError> {
+    /// Returns an error if the stage is dead, for example because a `Held` was dropped on another
+    /// thread. Then the stage's poller goes to the pump.
+    fn check_alive(&mut self) -> Result<(), StageError> {
         if !self.state().is_dead() {
             return Ok(());
         }
         if let Some(poller) = self.poller.take() {
-            self.shared.park(self.id.index, poller);
+            self.shared.hand_to_pump(self.id.index, poller);
         }
         Err(self.failed())
     }
@@ -356,14 +359,14 @@ impl<M: Meta> Stage<M> {
     /// There are no events: nothing was published, the stream has ended, or an earlier stage is
     /// dead.
     #[inline]
-    fn idle(&mut self) -> Result<Polled, StageError> {
-        if self.shared.goes_on_after(self.read) { Ok(Polled::Idle) } else { self.find_end() }
+    fn no_events(&mut self) -> Result<Polled, StageError> {
+        if self.shared.may_continue_after(self.read) { Ok(Polled::Idle) } else { self.check_end() }
     }
 
     #[inline(never)]
-    fn find_end(&mut self) -> Result<Polled, StageError> {
+    fn check_end(&mut self) -> Result<Polled, StageError> {
         if self.helds.is_empty() && self.shared.end(self.id.index, self.released) {
-            debug_assert_eq!(self.lag, 0, "a stage ends with its cursor where it is");
+            debug_assert_eq!(self.lag, 0, "when a stage ends, its cursor is at its progress");
             self.poller = None;
             return Ok(Polled::Ended);
         }
@@ -374,44 +377,46 @@ impl<M: Meta> Stage<M> {
         Ok(Polled::Idle)
     }
 
-    /// Why it sees no more events: a stage has failed, or the lane ended before this stage or an
-    /// earlier one was done.
+    /// Why the stage sees no more events: a stage has failed, or the lane ended before this stage
+    /// or an earlier one had processed all events.
     fn failed(&self) -> StageError {
         if let Some(failure) = self.shared.failure() {
             return StageError::Failed(failure);
         }
         let layer = self.state().layer;
-        let left = |(stage, index): &(&StageState, u32)| {
+        let is_late = |(stage, index): &(&StageState, u32)| {
             (stage.layer < layer || *index == self.id.index) && stage.is_dead()
         };
-        let left = self.shared.stages.iter().zip(0..).find(left);
-        left.map_or(StageError::Ended, |(stage, _)| StageError::Left {
+        let late = self.shared.stages.iter().zip(0..).find(is_late);
+        late.map_or(StageError::Ended, |(stage, _)| StageError::Left {
             stage: stage.name.clone(),
             sequence: stage.died_at(),
         })
     }
 
-    /// Its handler can't continue: ends the process if that is the policy.
+    /// The handler can't continue: aborts the process if that is the policy.
     pub(super) fn abort_if_asked(&self, reason: &str) {
         if self.shared.policy == PanicPolicy::Abort {
-            self.shared.die(self.id.index, self.released + 1, reason, None);
+            self.shared.fail_stage(self.id.index, self.released + 1, reason, None);
         }
     }
 
+    /// The handler can't continue, for this reason.
     #[cold]
-    pub(super) fn die(&mut self, reason: &str) -> StageError {
-        debug_assert_eq!(self.lag, 0, "a stage dies with its cursor where it is");
+    pub(super) fn fail(&mut self, reason: &str) -> StageError {
+        debug_assert_eq!(self.lag, 0, "when a stage dies, its cursor is at its progress");
         let poller = self.poller.take();
-        self.shared.die(self.id.index, self.released + 1, reason, poller);
+        self.shared.fail_stage(self.id.index, self.released + 1, reason, poller);
         self.failed()
     }
 
-    /// Its lane is gone before it has seen the end: it is late. Its poller blocks nothing any more.
-    fn leave(&mut self) {
+    /// The stage is dropped after its lane. It is late unless it has seen the end. Its poller no
+    /// longer blocks anything.
+    fn end_after_lane(&mut self) {
         if self.poller.take().is_some()
             && !(self.helds.is_empty() && self.shared.end(self.id.index, self.released))
         {
-            self.shared.leave_stage(self.id.index, self.released + 1);
+            self.shared.record_late_stage(self.id.index, self.released + 1);
         }
     }
 
@@ -426,12 +431,12 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Of a timed lane.
+    /// The timer, in a timed lane.
     pub(super) fn timer_mut(&mut self) -> Option<&mut StageTimer> {
         self.timer.as_mut()
     }
 
-    /// Of a timed lane.
+    /// Records the latencies of a release, in a timed lane.
     #[cold]
     fn note_release(&mut self) {
         if let (Some(timer), Some(timing)) = (&mut self.timer, &self.shared.timing) {
@@ -439,7 +444,7 @@ impl<M: Meta> Stage<M> {
         }
     }
 
-    /// Checks that everything read is released or held, without a gap; in debug builds and in
+    /// Checks that everything read is released or held, without a gap. Only in debug builds and in
     /// profile `checked`.
     fn check(&self) {
         if !cfg!(debug_assertions) || self.state().is_dead() {
@@ -462,9 +467,9 @@ impl<M: Meta> Drop for Stage<M> {
             return;
         }
         if self.shared.is_gone() {
-            self.leave();
+            self.end_after_lane();
         } else if !(self.helds.is_empty() && self.shared.end(self.id.index, self.released)) {
-            self.die("its handle was dropped before the end of the stream");
+            self.fail("its handle was dropped before the end of the stream");
         }
     }
 }

@@ -4,54 +4,46 @@
 
 use std::sync::OnceLock;
 
-use super::idle::Idle;
-use super::spec::{Placement, StageSpec, Wait};
-use super::wake::Party;
+use super::error::Rejection;
+use super::policy::{StagePlacement, StageSpec, Wait};
+use super::wait::{Idle, LaneSleeper};
 use crate::ring::{NONE, Sequence};
 use crate::sync::{AtomicI64, Ordering, Padded};
-
-/// The first event that a stage rejected, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rejection {
-    /// The event's sequence.
-    pub sequence: Sequence,
-    /// The reason that the handler gave.
-    pub reason: String,
-}
 
 /// A stage as other threads see it.
 pub(crate) struct StageState {
     pub(crate) name: String,
     pub(crate) layer: usize,
-    pub(crate) placement: Placement,
+    pub(crate) placement: StagePlacement,
     pub(crate) wait: Wait,
-    /// Its thread is pinned to the lane's CPU.
+    /// The stage's thread is pinned to the lane's CPU.
     shares_cpu: bool,
     pub(crate) batch_max: usize,
-    /// The sequence up to which it has released.
+    /// The sequence up to which the stage has released.
     progress: Padded<AtomicI64>,
-    /// The first sequence that it didn't process, once it is dead or late; `i64::MAX` before.
+    /// The first sequence that the stage didn't process, once it is dead or late; `i64::MAX`
+    /// before.
     died_at: AtomicI64,
-    /// Its release position while `Held`s are out, shifted left by one. The lowest bit is set when
-    /// a `Held` is lost. One word, so that it is settled which of the two came first.
-    settled: AtomicI64,
-    /// The number of its live `Held`s, and the first sequence of the oldest (NONE without one).
+    /// The release position while `Held`s are out, shifted left by one. The lowest bit is set when
+    /// a `Held` is lost. Both are in one word, which decides which of the two came first.
+    held_release: AtomicI64,
+    /// The number of live `Held`s, and the first sequence of the oldest (NONE without one).
     helds: AtomicI64,
     held_from: AtomicI64,
     ended: AtomicI64,
-    /// Events that it rejected, and the first of them.
+    /// The number of rejected events, and the first of them.
     rejected: AtomicI64,
     rejection: OnceLock<Rejection>,
     /// Sleeps that ended without a wake-up although there was work. A value other than zero is a
     /// defect.
     wakes_lost: AtomicI64,
-    /// The sleep word of its own thread. Inline stages sleep with the IO thread.
-    party: Option<Party>,
+    /// What the stage's own thread sleeps under. Inline stages sleep with the IO thread.
+    sleeper: Option<LaneSleeper>,
 }
 
 impl StageState {
-    /// `wait` is the strategy that the lane allows it, `lane_cpu` the CPU of the lane's thread.
+    /// `wait` is the strategy that the lane allows the stage, `lane_cpu` the CPU of the lane's
+    /// thread.
     pub(crate) fn new(spec: &StageSpec, layer: usize, wait: Wait, lane_cpu: Option<usize>) -> Self {
         let (placement, at) = (spec.placement, AtomicI64::new);
         Self {
@@ -59,22 +51,22 @@ impl StageState {
             layer,
             placement,
             wait,
-            shares_cpu: matches!(placement, Placement::Thread { cpu } if cpu.is_some() && cpu == lane_cpu),
+            shares_cpu: matches!(placement, StagePlacement::Thread { cpu } if cpu.is_some() && cpu == lane_cpu),
             batch_max: spec.batch_max,
             progress: Padded(at(NONE)),
             died_at: at(i64::MAX),
-            settled: at(NONE << 1),
+            held_release: at(NONE << 1),
             helds: at(0),
             held_from: at(NONE),
             ended: at(0),
             rejected: at(0),
             rejection: OnceLock::new(),
             wakes_lost: at(0),
-            party: matches!(placement, Placement::Thread { .. }).then(Party::thread),
+            sleeper: matches!(placement, StagePlacement::Thread { .. }).then(LaneSleeper::thread),
         }
     }
 
-    /// How its thread waits.
+    /// How the stage's thread waits.
     pub(crate) fn idle(&self) -> Idle {
         if self.shares_cpu { Idle::on_shared_cpu(self.wait) } else { Idle::new(self.wait) }
     }
@@ -103,38 +95,38 @@ impl StageState {
         self.died_at() != i64::MAX
     }
 
-    /// It won't process `first_missing`. The lowest value ever noted is kept.
-    pub(super) fn note_death(&self, first_missing: Sequence) {
+    /// Records that the stage won't process `first_missing`. The lowest recorded value counts.
+    pub(super) fn record_death(&self, first_missing: Sequence) {
         // SYNC S4: pairs with `died_at`.
         self.died_at.fetch_min(first_missing, Ordering::AcqRel);
     }
 
-    /// Events that it has processed: those that it released, without those released for it after
-    /// its death.
+    /// The number of events that the stage has processed: those that it released itself, without
+    /// those released on its behalf after its death.
     pub(crate) fn processed(&self) -> u64 {
         ((self.progress() + 1).min(self.died_at())) as u64
     }
 
     /// The first `Held` goes out; everything up to `released` is released.
-    pub(super) fn open_settlement(&self, released: Sequence) {
-        self.settled.store(released << 1, Ordering::Relaxed);
+    pub(super) fn set_held_release(&self, released: Sequence) {
+        self.held_release.store(released << 1, Ordering::Relaxed);
     }
 
-    /// The stage moves its release from `released` to `through`, unless a `Held` went unreleased
+    /// Moves the release position from `released` to `through`. Returns false if a `Held` was lost
     /// before.
-    pub(super) fn settle_release(&self, released: Sequence, through: Sequence) -> bool {
+    pub(super) fn move_held_release(&self, released: Sequence, through: Sequence) -> bool {
         let (now, then) = (released << 1, through << 1);
-        self.settled.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.held_release.compare_exchange(now, then, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// A `Held` is lost: returns the first sequence that will never be released.
-    pub(super) fn settle_death(&self) -> Sequence {
-        (self.settled.fetch_or(1, Ordering::AcqRel) >> 1) + 1
+    /// A `Held` is lost. Returns the first sequence that will never be released.
+    pub(super) fn mark_held_lost(&self) -> Sequence {
+        (self.held_release.fetch_or(1, Ordering::AcqRel) >> 1) + 1
     }
 
     #[inline]
     pub(crate) fn helds(&self) -> i64 {
-        // SYNC S7: zero says that all reads through its `Held`s are over.
+        // SYNC S7: if it is zero, all reads through the stage's `Held`s are over.
         self.helds.load(Ordering::Acquire)
     }
 
@@ -150,10 +142,10 @@ impl StageState {
         self.helds.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn drop_held(&self) {
+    pub(crate) fn remove_held(&self) {
         // SYNC S7: pairs with the pump's look at `helds`.
         let before = self.helds.fetch_sub(1, Ordering::Release);
-        debug_assert!(before > 0, "a Held goes once");
+        debug_assert!(before > 0, "a Held is removed once");
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -164,20 +156,20 @@ impl StageState {
         self.ended.store(1, Ordering::Release);
     }
 
-    /// One more event is rejected; the first reason is kept.
+    /// Counts one more rejected event, and records the first reason.
     #[cold]
     pub(super) fn reject(&self, sequence: Sequence, reason: String) {
-        // The reason first: a thread that sees the count finds it. Only the stage's own thread
-        // comes here, so nobody waits for another who is still writing.
+        // The reason is written first, so that a thread that sees the count finds it. Only the
+        // stage's own thread calls this, so no call waits for another that is still writing.
         if self.rejected.load(Ordering::Relaxed) == 0 {
-            let _kept = self.rejection.set(Rejection { sequence, reason });
+            let _ = self.rejection.set(Rejection { sequence, reason });
         }
         // SYNC S16: pairs with `rejected`.
         self.rejected.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn rejected(&self) -> u64 {
-        // SYNC S16: the first of them is visible.
+        // SYNC S16: the first rejection is visible.
         self.rejected.load(Ordering::Acquire) as u64
     }
 
@@ -194,7 +186,7 @@ impl StageState {
     }
 
     #[inline]
-    pub(crate) fn party(&self) -> Option<&Party> {
-        self.party.as_ref()
+    pub(crate) fn sleeper(&self) -> Option<&LaneSleeper> {
+        self.sleeper.as_ref()
     }
 }

@@ -12,7 +12,6 @@ mod memory;
 mod model;
 mod ops;
 mod refuse;
-mod right_size;
 mod slice_ring;
 mod timing;
 mod wake;
@@ -63,13 +62,13 @@ fn by_hand<const N: usize>(
 ) -> (Lane<u64>, [Stage<u64>; N]) {
     let layers = names.iter().map(|name| vec![StageSpec::inline(name)]).collect();
     let mut started = spec(tiny_spec(8, layers)).start().expect("a tiny lane");
-    let stages = names.map(|name| started.stages.take(name).expect("it was specified"));
+    let stages = names.map(|name| started.stages.remove(name).expect("it was specified"));
     (started.lane, stages)
 }
 
-/// As many bytes as the number says, which also fills them. Every other one goes into its slot at
-/// once, the rest as slices.
-fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Refused> {
+/// Pushes an event whose length and contents follow from the number. Even numbers are claimed, odd
+/// ones are pushed as slices.
+fn push_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Refused> {
     let len = 8 + (number as usize * 37) % 900;
     let write = |bytes: &mut [u8]| {
         bytes.fill(number as u8);
@@ -89,10 +88,10 @@ fn stage_number(lane: &mut Lane<u64>, number: u64) -> Result<Sequence, Refused> 
     })
 }
 
-/// Stages the numbers and publishes them together.
+/// Pushes the numbers and publishes them together.
 fn publish(lane: &mut Lane<u64>, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
-        stage_number(lane, number).expect("there is room");
+        push_number(lane, number).expect("there is room");
     }
     lane.flush();
 }
@@ -104,11 +103,16 @@ fn assert_holds(bytes: &[u8], number: u64) {
     );
 }
 
-/// The handler that accepts an event when it is what `stage_number` pushed under that sequence.
+/// The handler that accepts an event when it is what `push_number` pushed under that sequence.
 fn done(view: View<'_, u64>) -> Outcome {
     assert_holds(view.bytes(), *view.meta());
     assert_eq!(view.sequence(), *view.meta() as i64);
     Outcome::Done
+}
+
+/// Removes one element, if there is any.
+fn remove_any<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.swap_remove(pick % from.len()))
 }
 
 fn polled(stage: &mut Stage<u64>) -> Polled {
@@ -123,10 +127,10 @@ fn state<'a>(shared: &'a Arc<LaneShared<u64>>, name: &str) -> &'a StageState {
     shared.stages.iter().find(|stage| stage.name == name).expect("it was specified")
 }
 
-/// Until the stages' threads sleep: who has announced it looks once more behind the barrier, and
-/// what it sees there needs no wake-up.
+/// Waits until the stages' threads sleep. A thread that has announced its sleep looks once more
+/// after the barrier, and what it sees there needs no wake-up.
 fn await_sleep(shared: &Arc<LaneShared<u64>>, names: &[&str]) {
-    let asleep = |name: &&str| state(shared, name).party().expect("it has a thread").is_asleep();
+    let asleep = |name: &&str| state(shared, name).sleeper().expect("it has a thread").is_asleep();
     while !names.iter().all(asleep) {
         thread::yield_now();
     }

@@ -1,48 +1,45 @@
-//! From frames to messages: the bytes of one stream are received into the place where they stay.
+//! From frames to messages: the bytes of one stream are received into the buffer of their message.
 //!
 //! ```text
 //! frames of a connection     1:ab  2:xy  1:cd  1:e.       one assembler for each stream
 //!                             │     │     │     │
-//! assembler of stream 1       ▼─────│─────▼─────▼  finish
+//! assembler of stream 1       ▼─────│─────▼─────▼  complete
 //!   length known:     [abcde      ] one buffer of its class          -> moves into the queue: no byte is copied
 //!   length not known: [ab][cde    ] segments of ascending classes    -> gathered once
 //! ```
-//! It promises: no byte is copied more than once on the way from [`Assembler::space`] to the
-//! finished buffer, and none if the message fits into its first segment and fills more than a
-//! quarter of it. A finished message of `len` bytes takes a buffer of less than four times `len`,
-//! or of the smallest class that holds it. A message that filled a quarter of its segment or less
-//! is copied to a smaller buffer, so that a small message doesn't pin a large class. If the pool
-//! has no smaller buffer at that moment, a complete message that lies in one segment is handed out
-//! in that segment. While a message is assembled, its segments take up to twice its length plus the
-//! smallest class (four times, where classes grow fourfold), or what the current frame needs;
-//! gathering them takes its length once more.
+//! It promises:
 //!
-//! It never waits: when the pool has no buffer it returns an error and keeps what was received, so
-//! that one stream doesn't hold up a thread that serves many. It trusts a declared length up to the
-//! limit. Where an attacker may choose lengths, keep the limit small or use [`Length::Unknown`].
+//! - No byte is copied more than once on the way from [`Assembler::space`] to the complete message,
+//!   and none if the message fits into its first segment and fills more than a quarter of it.
+//! - A complete message of `len` bytes is in a buffer of less than four times `len`, or of the
+//!   smallest class that holds it. A message that fills a quarter of its segment or less is copied
+//!   to a smaller buffer, so that a small message doesn't pin a large class. If the pool has no
+//!   smaller buffer at that moment, a message in one segment is handed out in that segment.
+//! - While a message is assembled, its segments need up to twice its length plus the smallest class
+//!   (four times its length, where classes grow fourfold), or what the current frame needs.
+//!   Gathering them needs its length once more.
+//! - It never waits. When the pool has no buffer it returns an error, and what was received stays,
+//!   so that one stream doesn't hold up a thread that serves many.
+//!
+//! It doesn't check a declared length beyond the limit. If an attacker may choose lengths, use a
+//! small limit or [`Length::Unknown`].
 #![forbid(unsafe_code)]
 
 use std::mem;
 
+use super::error::AssembleError;
 use crate::class::{ClassPool, PooledBuf};
-
-mod error;
-mod growth;
-#[cfg(all(test, not(loom)))]
-mod tests;
-
-pub use error::AssembleError;
 
 /// What is known of a message's length before its bytes arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// It was declared: one buffer of the right class at once, and the message is whole when it is
-    /// full.
+    /// It was declared: the message gets one buffer of the right class, and is complete when that
+    /// is full.
     Exact(usize),
-    /// About this many bytes: chooses the first segment's class, at most the largest, and is no
-    /// bound.
+    /// About this many bytes. It chooses the class of the first segment, at most the largest class,
+    /// and isn't a bound.
     Hint(usize),
-    /// Nothing: the first segment is of the smallest class.
+    /// Nothing is known: the first segment is of the smallest class.
     Unknown,
 }
 
@@ -50,33 +47,19 @@ pub enum Length {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AssemblerStats {
-    /// Messages finished.
+    /// Messages completed.
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes of them that were copied: gathered from several segments, or down from one that was
-    /// too large.
+    /// Bytes of them that were copied: gathered from several segments, or copied down from one that
+    /// was too large.
     pub copied_bytes: u64,
     /// Messages gathered from several segments.
     pub gathered: u64,
-    /// Messages copied down.
+    /// Messages copied to a smaller buffer.
     pub copied_down: u64,
     /// Messages given up: by [`Assembler::abort`], or because they became too large.
     pub aborted: u64,
-}
-
-/// A message under way.
-#[derive(Debug)]
-struct Open {
-    /// All but the last are full; each is as long as it may be filled.
-    segments: Vec<PooledBuf>,
-    /// Bytes in the last segment.
-    filled: usize,
-    /// Bytes of the message.
-    total: usize,
-    /// Bytes of the space that was lent last and isn't committed.
-    lent: usize,
-    length: Length,
 }
 
 /// Receives the messages of one stream, one after the other, in buffers of the connection's pool.
@@ -93,7 +76,7 @@ struct Open {
 /// space.copy_from_slice(b"abc");
 /// assembler.commit(3)?;
 /// assembler.append(b"def")?;
-/// assert_eq!(&assembler.finish()?[..], b"abcdef");
+/// assert_eq!(&assembler.complete()?[..], b"abcdef");
 /// assert_eq!(assembler.stats().copied_bytes, 0);
 /// # Ok(())
 /// # }
@@ -103,7 +86,7 @@ pub struct Assembler {
     pool: ClassPool,
     message_bytes_max: usize,
     open: Option<Open>,
-    /// The list of segments of the last message, kept for the next.
+    /// The list of segments of the last message, empty. The next message uses it again.
     spare: Vec<PooledBuf>,
     stats: AssemblerStats,
 }
@@ -112,7 +95,7 @@ impl Assembler {
     /// For messages of up to this many bytes.
     ///
     /// # Errors
-    /// [`AssembleError::Limit`]: no message has 0 bytes at most, or more than fit into memory.
+    /// [`AssembleError::Limit`]: the limit is 0, or more than memory can hold.
     pub fn new(pool: &ClassPool, message_bytes_max: usize) -> Result<Self, AssembleError> {
         if message_bytes_max == 0 || message_bytes_max > isize::MAX as usize {
             return Err(AssembleError::Limit { given: message_bytes_max });
@@ -125,7 +108,7 @@ impl Assembler {
     ///
     /// # Errors
     /// [`AssembleError::InProgress`]; [`AssembleError::TooLarge`] for a declared length above the
-    /// limit; [`AssembleError::Pool`]. No message is under way then that wasn't before.
+    /// limit; [`AssembleError::Pool`]. After an error no message was begun.
     pub fn begin(&mut self, length: Length) -> Result<(), AssembleError> {
         if let Some(open) = &self.open {
             return Err(AssembleError::InProgress { bytes: open.total });
@@ -147,16 +130,15 @@ impl Assembler {
         Ok(())
     }
 
-    /// Space to receive into, of 1 to `want` bytes: what is left of a frame, say. It lies in the
+    /// Space to receive into, of 1 to `want` bytes (what is left of a frame, say). It is in the
     /// current segment while that has room, else in a new one: of the class after the last one's,
-    /// or of the class that holds `want` if that is larger. Nothing is part of the message before
-    /// [`Assembler::commit`]; what stands in the space is what the buffer's last owner left.
+    /// or of the class that holds `want` if that is larger. Nothing in it is part of the message
+    /// before [`Assembler::commit`]; until then it holds whatever was there before.
     ///
     /// # Errors
     /// [`AssembleError::NotBegun`]; [`AssembleError::TooLarge`] or [`AssembleError::Overrun`] if
     /// `want` more bytes would be too many: the message is given up, and the assembler is ready for
-    /// the next. [`AssembleError::Pool`]: everything stays as it is, and the call may be made
-    /// again.
+    /// the next. [`AssembleError::Pool`]: nothing has changed, and the call may be repeated.
     pub fn space(&mut self, want: usize) -> Result<&mut [u8], AssembleError> {
         self.admit(want)?;
         let (pool, max) = (&self.pool, self.message_bytes_max);
@@ -192,16 +174,16 @@ impl Assembler {
         self.admit(bytes.len())?;
         let (pool, max) = (&self.pool, self.message_bytes_max);
         let open = self.open.as_mut().expect("it was admitted");
-        // It may lie where space was lent.
+        // The bytes may overwrite space that was lent.
         open.lent = 0;
         let (head, tail) = bytes.split_at(bytes.len().min(open.room()));
         let (start, total) = (open.filled, open.total);
         if let Some(last) = open.segments.last_mut() {
             last[start..start + head.len()].copy_from_slice(head);
         }
-        // What was written isn't part of the message until the segment for the rest is there.
+        // The head isn't part of the message until the segment for the tail is there.
         if !tail.is_empty() {
-            open.grow_behind(pool, max, head.len(), tail.len())?;
+            open.fill_and_grow(pool, max, head.len(), tail.len())?;
             open.segments.last_mut().expect("it has grown")[..tail.len()].copy_from_slice(tail);
             open.advance(tail.len());
         } else {
@@ -212,14 +194,13 @@ impl Assembler {
         Ok(())
     }
 
-    /// The whole message as one buffer.
+    /// Ends the message, and returns it as one buffer.
     ///
     /// # Errors
     /// [`AssembleError::NotBegun`]; [`AssembleError::Short`] if fewer bytes came than were
-    /// declared; [`AssembleError::Pool`] if a buffer to gather into isn't to be had now, and the
-    /// last segment doesn't hold the whole message. The message stays, and the call may be made
-    /// again.
-    pub fn finish(&mut self) -> Result<PooledBuf, AssembleError> {
+    /// declared; [`AssembleError::Pool`] if the pool has no buffer to gather into now, and the last
+    /// segment has no room for the whole message. The message stays, and the call may be repeated.
+    pub fn complete(&mut self) -> Result<PooledBuf, AssembleError> {
         let open = self.open.as_mut().ok_or(AssembleError::NotBegun)?;
         if let Length::Exact(bytes) = open.length
             && open.total < bytes
@@ -235,11 +216,11 @@ impl Assembler {
                 Ok(into) => open.gather(into),
                 Err(error) => {
                     copied_down = false;
-                    open.gather_where_it_lies().ok_or(error)?
+                    open.gather_in_place().ok_or(error)?
                 }
             }
         } else {
-            open.gather_where_it_lies().expect("one segment holds the message")
+            open.gather_in_place().expect("one segment holds the message")
         };
         assert_eq!(message.len(), total, "every byte arrives");
         self.stats.copied_bytes += if gathered || copied_down { total as u64 } else { 0 };
@@ -247,19 +228,19 @@ impl Assembler {
         self.stats.copied_down += u64::from(copied_down);
         self.stats.messages += 1;
         self.stats.bytes += total as u64;
-        self.close();
+        self.clear();
         Ok(message)
     }
 
-    /// Gives the message up, if there is one: its buffers go home.
+    /// Gives the message up, if there is one: its buffers return to the pool.
     pub fn abort(&mut self) {
         if self.open.is_some() {
             self.stats.aborted += 1;
-            self.close();
+            self.clear();
         }
     }
 
-    /// Bytes of the message under way; none if there is none.
+    /// Bytes of the message in progress; `None` if there is none.
     #[must_use]
     pub fn received_bytes(&self) -> Option<usize> {
         self.open.as_ref().map(|open| open.total)
@@ -271,7 +252,8 @@ impl Assembler {
         self.stats
     }
 
-    fn close(&mut self) {
+    /// No message is in progress any more. Segments that are left return to the pool.
+    fn clear(&mut self) {
         if let Some(open) = self.open.take() {
             self.spare = open.segments;
             self.spare.clear();
@@ -296,7 +278,7 @@ impl Assembler {
         Err(error)
     }
 
-    /// The law of a message: `total == full segments + filled`.
+    /// The invariant of a message: `total == full segments + filled`.
     fn check(&self) {
         debug_assert!(self.spare.is_empty());
         if let Some(open) = &self.open {
@@ -304,3 +286,146 @@ impl Assembler {
         }
     }
 }
+
+/// A message that fills at most this fraction of its segment is copied to a smaller buffer.
+const OVERSIZE: usize = 4;
+
+/// A message in progress.
+#[derive(Debug)]
+struct Open {
+    /// All but the last are full. The length of each is how far it may be filled.
+    segments: Vec<PooledBuf>,
+    /// Bytes in the last segment.
+    filled: usize,
+    /// Bytes of the message.
+    total: usize,
+    /// Bytes of the space that was lent last and isn't committed.
+    lent: usize,
+    length: Length,
+}
+
+impl Open {
+    /// Bytes for which the last segment still has room.
+    fn room(&self) -> usize {
+        self.segments.last().map_or(0, |last| last.len() - self.filled)
+    }
+
+    /// Makes the next `bytes` of the last segment part of the message.
+    fn advance(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.room());
+        self.filled += bytes;
+        self.total += bytes;
+        self.lent = self.lent.saturating_sub(bytes);
+    }
+
+    /// Adds a segment after a full one, with room for `want` bytes or more.
+    fn grow(&mut self, pool: &ClassPool, max: usize, want: usize) -> Result<(), AssembleError> {
+        debug_assert_eq!(self.room(), 0, "a segment is filled before the next");
+        self.fill_and_grow(pool, max, 0, want)
+    }
+
+    /// As [`Open::grow`], when `head` more bytes fill the last segment. They are part of the
+    /// message once the new segment is there. The new one holds at least `want` bytes. It is of the
+    /// class after the last segment's if that is larger.
+    fn fill_and_grow(
+        &mut self,
+        pool: &ClassPool,
+        max: usize,
+        head: usize,
+        want: usize,
+    ) -> Result<(), AssembleError> {
+        debug_assert_eq!(self.room(), head);
+        let left = max - self.total - head;
+        let bytes = want.max(self.next_bytes(pool)).min(left);
+        assert!(want <= left && bytes > 0, "the bytes were admitted");
+        let mut segment = pool.try_get(bytes)?;
+        // The message may use all of the buffer, up to its own limit.
+        segment.set_len(segment.capacity().min(left)).expect("a buffer holds its capacity");
+        debug_assert!(segment.len() >= want, "the segment holds what is asked for");
+        self.advance(head);
+        self.segments.push(segment);
+        (self.filled, self.lent) = (0, 0);
+        Ok(())
+    }
+
+    /// The class after the last segment's; the largest is repeated.
+    fn next_bytes(&self, pool: &ClassPool) -> usize {
+        let sizes = pool.table().sizes();
+        debug_assert!(!sizes.is_empty(), "a table has a class");
+        match (self.segments.last(), self.length) {
+            (Some(last), _) => {
+                let larger = sizes.iter().find(|&&bytes| bytes > last.capacity());
+                *larger.unwrap_or(&sizes[sizes.len() - 1])
+            }
+            // It is only a hint, so it never asks for a buffer that is larger than every class.
+            (None, Length::Hint(bytes)) => bytes.clamp(1, sizes[sizes.len() - 1]),
+            (None, _) => sizes[0],
+        }
+    }
+
+    /// Drops a last segment that was lent and never committed to.
+    fn drop_empty(&mut self) {
+        if self.filled == 0 && self.segments.len() > 1 {
+            self.segments.pop();
+            // All other segments are full.
+            self.filled = self.segments.last().map_or(0, |last| last.len());
+            debug_assert!(self.filled > 0, "only the last segment may be empty");
+        }
+        self.lent = 0;
+    }
+
+    /// Whether the message would pin much more than it needs.
+    fn is_oversized(&self, pool: &ClassPool) -> bool {
+        let table = pool.table();
+        let fit = table.class_of(self.total).map_or(self.total, |class| table.sizes()[class]);
+        debug_assert!(fit >= self.total, "a class holds the lengths that belong to it");
+        let held = self.segments.iter().map(|segment| segment.capacity()).max().unwrap_or(0);
+        self.total <= held / OVERSIZE && fit < held
+    }
+
+    /// The one copy: all segments, in order, into a buffer of the message's length.
+    fn gather(&mut self, mut into: PooledBuf) -> PooledBuf {
+        assert_eq!(into.len(), self.total, "the buffer is as long as the message");
+        let mut at = 0;
+        let last = self.segments.len().saturating_sub(1);
+        for (number, segment) in self.segments.drain(..).enumerate() {
+            let bytes = if number == last { self.filled } else { segment.len() };
+            into[at..at + bytes].copy_from_slice(&segment[..bytes]);
+            at += bytes;
+        }
+        assert_eq!(at, self.total, "the segments hold the message");
+        into
+    }
+
+    /// All segments, in order, in the last one, if it has room for them. A single segment is the
+    /// message already. The bytes in the last of several are moved once, to follow the others.
+    fn gather_in_place(&mut self) -> Option<PooledBuf> {
+        if self.segments.last().is_none_or(|last| last.capacity() < self.total) {
+            return None;
+        }
+        let mut into = self.segments.pop()?;
+        into.set_len(self.total).expect("a buffer holds its capacity");
+        let head = self.total - self.filled;
+        if head > 0 {
+            into.copy_within(..self.filled, head);
+        }
+        let mut at = 0;
+        for segment in self.segments.drain(..) {
+            into[at..at + segment.len()].copy_from_slice(&segment);
+            at += segment.len();
+        }
+        assert_eq!(at, head, "the segments hold the message");
+        Some(into)
+    }
+
+    fn check(&self, max: usize) {
+        debug_assert!(self.total <= max, "{} bytes of {max}", self.total);
+        let full = self.segments.len().saturating_sub(1);
+        let before: usize = self.segments[..full].iter().map(|segment| segment.len()).sum();
+        debug_assert_eq!(before + self.filled, self.total, "the segments hold the message");
+        debug_assert!(self.lent <= self.room());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

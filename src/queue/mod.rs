@@ -7,34 +7,50 @@
 //!    the pool, whatever their number and the length of the message.
 //! 2. **Enqueue.** [`Enqueuer::enqueue`] moves the buffer in; [`Enqueuer::enqueue_copy`] gets one
 //!    and copies into it, outside of any lock.
-//! 3. **Dequeue.** [`Dequeuer::dequeue`] frees the slot at once and gives the [`Message`].
-//! 4. **Done.** Dropping the message gives the buffer back to the pool: on any thread, in any
-//!    order, also after the queue is gone.
-//! 5. **End.** [`Enqueuer::finish`] is the clean end; [`Closer::close`] ends it with an error,
-//!    behind what is queued.
+//! 3. **Dequeue.** [`Dequeuer::dequeue`] frees the slot immediately and returns the [`Message`].
+//! 4. **Return.** Dropping the message returns the buffer to the pool: on any thread, in any order,
+//!    also after the queue was dropped.
+//! 5. **Close.** Nothing more goes in, and what is in still comes out: see below.
 //!
-//! It promises: moving a message in and out takes no lock, no read-modify-write and no copy;
-//! messages come out in order and once; what isn't dequeued is handed back or returned to the pool;
-//! an enqueue that was answered with `Ok` before the end is dequeued, unless the dequeuer is
-//! dropped; closing waits for no message and for neither end, and a queue that is closed and
-//! drained counts nothing; no wake-up is lost, and a future that is dropped takes none with it. A
-//! waker that panics costs its own task a wake-up and nobody else anything; a future that is
-//! forgotten (`std::mem::forget`) keeps its waker and its buffer until its end is used for another,
-//! or is dropped.
+//! # How a queue ends
+//!
+//! - *To close* a queue: nothing more goes in; what is in still comes out. [`Enqueuer::close`]
+//!   closes it cleanly, and so does the drop of the enqueuer. [`Closer::close_with`] closes it with
+//!   an error, from any thread.
+//! - *To drain* a queue: to dequeue everything that is in.
+//! - [`End`]: how it ended. It is clean, or it is an error, or the dequeuer was dropped
+//!   ([`End::Abandoned`]; what was queued returns to the pool). A queue ends once: the first end
+//!   wins.
+//! - [`Closed`]: what a dequeue returns when the queue was closed with an error and is drained. At
+//!   a clean end a dequeue returns `None`.
+//! - [`EnqueuerPanicked`]: the error if a panic dropped the enqueuer.
+//! - [`Forked`]: the error in a forked child, for a call that would wait for the parent's threads.
+//!
+//! # What it promises
+//!
+//! - Moving a message in and out needs no lock, no read-modify-write and no copy.
+//! - Messages come out in order and once. A message that isn't dequeued is handed back or returned
+//!   to the pool. A message whose enqueue returned `Ok` before the end is dequeued, unless the
+//!   dequeuer is dropped.
+//! - Closing waits for no message and for neither end. A queue that is closed and drained counts
+//!   nothing.
+//! - No wake-up is lost, and a dropped future consumes none. A waker that panics costs its own task
+//!   a wake-up and has no other effect. A future that is forgotten (`std::mem::forget`) holds its
+//!   waker and its buffer until its end of the queue is used again or dropped.
+//! - A queue belongs to the process that made it. In a forked child no call on its ends and no drop
+//!   of them waits for the parent's threads, and no message crosses between the two processes.
 //!
 //! A process may forbid itself `membarrier(2)` while queues exist. They go on, more slowly: a
-//! waiting thread sleeps for a millisecond at most and looks again, and a waiting task blocks its
+//! waiting thread sleeps for a millisecond at most and checks again, and a waiting task blocks its
 //! thread for a tenth of that at each poll and wakes itself. So allow the call in a filter, or
 //! install the filter before the first queue.
 //!
-//! A queue belongs to the process that made it. In a forked child, no call on its ends and no drop
-//! of them waits for the parent's threads: a call that would wait reports that the queue was
-//! closed, with [`Forked`]. No message crosses between the two processes.
+//! # What it doesn't
 //!
-//! It doesn't: serve two enqueuers or two dequeuers at a time, count the messages that are held
-//! (see [`QueueStats`]), or bound them: the pool's limit does. A pool at its limit may wait for
-//! messages that a dequeuer holds, so code that fills and empties a queue on one thread must use
-//! the calls that don't wait.
+//! - Serve two enqueuers or two dequeuers at a time.
+//! - Count the messages that are held (see [`QueueStats`]), or bound them: the pool's limit does. A
+//!   pool at its limit may wait for messages that a dequeuer holds, so code that enqueues and
+//!   dequeues on one thread must use the calls that don't wait.
 //!
 //! ```
 //! use slipring::class::{ClassOptions, ClassPool};
@@ -54,7 +70,7 @@
 //! buf.fill(7);
 //! enqueuer.enqueue(buf)?;
 //! enqueuer.enqueue_copy(b"copied")?;
-//! enqueuer.finish();
+//! enqueuer.close();
 //! assert_eq!(reader.join().expect("the reader ends")?, 1006);
 //! # Ok(())
 //! # }
@@ -89,44 +105,35 @@
 //! ```
 
 mod assembler;
-mod closer;
 mod dequeue;
-mod end;
 mod enqueue;
 mod error;
-mod inlet;
-mod message;
 mod options;
-mod outlet;
 mod ring;
 mod shared;
-mod stats;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use assembler::{AssembleError, Assembler, AssemblerStats, Length};
-pub use closer::Closer;
-pub use dequeue::{Dequeue, Dequeuer};
-pub use end::{CloseError, End, EnqueuerPanicked, Forked};
+pub use assembler::{Assembler, AssemblerStats, Length};
+pub use dequeue::{Dequeue, Dequeuer, Message};
 pub use enqueue::{Enqueue, Enqueuer};
-pub use error::{Closed, CopyError, DequeueError, EnqueueError};
-pub use message::Message;
-pub use options::{QueueError, QueueOptions};
-pub use ring::Bound;
-pub use stats::QueueStats;
+pub use error::{AssembleError, Closed, CopyError, DequeueError, EnqueueError};
+pub use options::{Bound, QueueError, QueueOptions};
+pub use ring::QueueStats;
+pub use shared::{CloseError, Closer, End, EnqueuerPanicked, Forked};
 
 use crate::class::ClassPool;
 
-/// Makes the two ends of a queue over a connection's pool, which many queues may share. They keep
-/// the pool alive, and otherwise need it only for copies.
+/// Makes the two ends of a queue over a connection's pool, which many queues may share. The
+/// enqueuer holds the pool, for copies.
 ///
 /// # Errors
-/// [`QueueError`] names the option that doesn't fit.
+/// [`QueueError`] names the option that is out of range.
 pub fn queue(pool: &ClassPool, options: QueueOptions) -> Result<(Enqueuer, Dequeuer), QueueError> {
     options.check()?;
-    let (inlet, outlet) = inlet::ends(options.messages, options.bytes);
+    let (inlet, outlet) = enqueue::ends(options.messages, options.bytes);
     Ok((Enqueuer::new(inlet, pool.clone()), Dequeuer::new(outlet)))
 }

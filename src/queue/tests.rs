@@ -2,22 +2,21 @@
 //! covered by `loom_tests` and tests/queue_tsan.rs.
 
 mod bounds;
-mod end;
+mod ends;
+mod messages;
 mod model;
-mod seeds;
-mod tasks;
-mod waiting;
+mod waits;
 mod wakers;
 
 use super::{Dequeuer, Enqueuer, QueueOptions, queue};
 use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit, PooledBuf};
 
-/// Classes of 64, 256 and 1024 bytes with so many buffers each; above that a get is refused.
+/// Classes of 64, 256 and 1024 bytes with `buffers` buffers each. At that limit a get is refused.
 pub(super) fn tiny_pool(buffers: usize) -> ClassPool {
     pool(buffers, AtLimit::Refuse)
 }
 
-/// As [`tiny_pool`] with one buffer of each, for which a get waits.
+/// As [`tiny_pool`] with one buffer of each class. At that limit a get waits.
 fn waiting_pool() -> ClassPool {
     pool(1, AtLimit::Wait)
 }
@@ -43,7 +42,7 @@ fn tiny_queue(pool: &ClassPool, messages: usize, bytes: usize) -> (Enqueuer, Deq
     queue(pool, QueueOptions { messages, bytes }).expect("small bounds")
 }
 
-/// So many bytes of this value.
+/// A message of `bytes` bytes of this value.
 fn message(pool: &ClassPool, bytes: usize, value: u8) -> PooledBuf {
     let mut buf = pool.get(bytes).expect("a buffer");
     buf.fill(value);

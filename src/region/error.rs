@@ -20,8 +20,8 @@ pub enum RegionError {
     ZeroBytes,
     /// `bytes`, rounded up to whole pages, exceeds the largest possible allocation.
     TooLarge { asked_bytes: usize },
-    /// A memory limit of the process's cgroup or of one of its ancestors. Populating memory beyond
-    /// it would end in SIGKILL.
+    /// A memory limit of the process's cgroup or of a cgroup above it. Populating memory beyond it
+    /// would end in SIGKILL.
     Cgroup { file: PathBuf, asked_bytes: usize, limit_bytes: usize, used_bytes: usize },
     /// The machine doesn't have that much memory available.
     Memory { asked_bytes: usize, available_bytes: usize },

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::region::RegionError;
 
-/// Why an allocation failed. It never blocks; each case says what to do.
+/// Why an allocation failed. Each case says what to do; no allocation waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Full {
@@ -104,19 +104,20 @@ pub struct TooLong<T> {
 
 impl<T> fmt::Display for TooLong<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes named, {} there", self.asked_bytes, self.available_bytes)
+        let Self { asked_bytes, available_bytes, .. } = self;
+        write!(f, "{asked_bytes} bytes asked, {available_bytes} are available: ask for no more")
     }
 }
 
 impl<T: fmt::Debug> std::error::Error for TooLong<T> {}
 
-/// A slice was given to a pool or lane that it doesn't come from. It is returned.
+/// A slice was passed to a pool or lane that it doesn't belong to. The slice is returned.
 #[derive(Debug)]
 pub struct Foreign<T>(pub T);
 
 impl<T> fmt::Display for Foreign<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the slice belongs to another pool")
+        f.write_str("the slice belongs to another pool: give it to that one")
     }
 }
 
@@ -126,7 +127,7 @@ impl<T: fmt::Debug> std::error::Error for Foreign<T> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetainError {
-    /// Chunks that may be pinned at once.
+    /// Chunks that may be pinned at the same time.
     pub pinned_chunks_max: u32,
 }
 

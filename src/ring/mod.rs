@@ -1,22 +1,27 @@
 //! The ring pool: the allocator of one thread, over one region.
 //!
 //! The life cycle: [`RingOptions`] are checked and a region is mapped ([`RingPool::new`]); bytes
-//! are reserved ([`Grant`]), owned while somebody else fills them ([`Token`], [`InFlight`]),
-//! committed ([`PoolSlice`]) or cut where they were received ([`Received`]); pushed under a
-//! sequence and released by it ([`RingPool::push`], [`RingPool::release`]); kept longer where that
-//! is needed ([`Retained`]).
+//! are reserved ([`Grant`]), owned while something else, such as the kernel, fills them ([`Token`],
+//! [`InFlight`]), committed ([`PoolSlice`]) or cut where they were received ([`Received`]); pushed
+//! under a sequence and released by it ([`RingPool::push`], [`RingPool::release`]); retained for
+//! longer where that is needed ([`Retained`]).
 //!
-//! It promises: no slice overlaps another that is alive; memory is reused only when the owner's
-//! slices of its chunk are gone, its sequences are released and its pins are dropped, in whatever
-//! order and on whatever thread; the owner pays no lock, no locked instruction, no division and no
-//! reference count; nothing blocks.
+//! Three words: bytes are *released* when one hold on them ends (a slice is dropped, a sequence is
+//! passed, or its slot is overwritten). A chunk is *reclaimed* when everything in it is released
+//! and it can be reserved from again. The *window* is the memory in rotation: the chunks that are
+//! written in turn, while the others are spare.
+//!
+//! It promises: no two slices overlap; memory is reused only when every slice that the owner holds
+//! in its chunk is dropped, its sequences are released and its pins are dropped, in any order and
+//! on any thread; the owner pays no lock, no locked instruction, no division and no reference
+//! count; nothing blocks.
 //!
 //! It doesn't: give single slices back (a chunk waits for its last one), grow, or serve two
 //! threads.
 //!
-//! # Overwriting lets go
+//! # Overwriting releases
 //!
-//! A ring of slots over the pool comes in two forms, which let go of the same bytes at the same
+//! A ring of slots over the pool comes in two forms, which release the same bytes at the same
 //! operations. By count a slot holds integers:
 //!
 //! ```
@@ -33,7 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! By RAII it holds the slice, and overwriting the slot drops what stood there:
+//! By RAII a slot holds the slice, and overwriting the slot drops it:
 //!
 //! ```
 //! # use slipring::ring::{RingOptions, PoolSlice, RingPool};
@@ -48,11 +53,11 @@
 //!
 //! Over the disruptor, with readers on other threads, the first is `pipeline::Lane` with
 //! `Reclaim::OnOverwrite`, the second is `pipeline::SliceRing`. The first costs less (no count of
-//! slices) and the second lets slots go in any order.
+//! slices) and the second can release slots in any order.
 //!
 //! # What doesn't compile
 //!
-//! Two grants at once:
+//! Two grants at the same time:
 //!
 //! ```compile_fail,E0499
 //! # use slipring::ring::{RingOptions, RingPool};
@@ -62,7 +67,7 @@
 //! drop((one, two));
 //! ```
 //!
-//! A grant, or an allocation beside it, after the pool is gone:
+//! A grant, or its allocation, after the pool is dropped:
 //!
 //! ```compile_fail,E0505
 //! # use slipring::ring::{RingOptions, RingPool};
@@ -82,7 +87,7 @@
 //! assert_eq!(&slice[..], b"four");
 //! ```
 //!
-//! A view of a pushed slice kept past its release:
+//! A view of a pushed slice used after its release:
 //!
 //! ```compile_fail,E0502
 //! # use slipring::ring::{RingOptions, RingPool};
@@ -146,49 +151,40 @@
 //! Sources of the ideas: chunked bump allocation with early wrap from arenas and LMAX's ring;
 //! reserve, fill, commit from bbqueue; two functions for local and remote return from mimalloc.
 
-mod chunk;
 mod error;
 mod grant;
-mod live;
+mod layout;
 mod memory;
 mod options;
 mod owner;
 mod pins;
 mod pool;
-mod pushed;
-mod receive;
-mod retained;
-mod right_size;
+mod rows;
 mod slice;
 mod stats;
-mod token;
-mod typed;
 mod window;
 
 #[cfg(all(test, not(loom)))]
 pub(crate) mod model;
 
-pub use chunk::Sequence;
 pub use error::{Foreign, Full, RetainError, RingError, TooLong};
-pub use grant::Grant;
+pub use grant::{Grant, InFlight, Token};
+pub use layout::Sequence;
+pub use memory::Retained;
 pub use options::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, RingOptions};
+pub use owner::FlightId;
 pub use pool::RingPool;
-pub use pushed::Pushed;
-pub use receive::Received;
-pub use retained::Retained;
-pub use right_size::RightSize;
-pub use slice::PoolSlice;
-pub use stats::RingStats;
-pub use token::{FlightId, InFlight, Token};
-pub use typed::{CastError, Rows, RowsIter};
+pub use rows::{CastError, Rows, RowsIter};
+pub use slice::{PoolSlice, Pushed, Received};
+pub use stats::{RightSize, RingStats};
 
 #[cfg(feature = "pipeline")]
-pub(crate) use chunk::{Layout, NONE};
+pub(crate) use layout::{Layout, NONE, RingSpan};
 #[cfg(feature = "pipeline")]
-pub(crate) use memory::{Memory, Span};
+pub(crate) use memory::RingMemory;
 #[cfg(feature = "pipeline")]
 pub(crate) use options::Readers;
 #[cfg(feature = "pipeline")]
-pub(crate) use slice::EventSlice;
+pub(crate) use rows::as_f32s;
 #[cfg(feature = "pipeline")]
-pub(crate) use typed::as_f32s;
+pub(crate) use slice::EventSlice;

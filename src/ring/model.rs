@@ -1,9 +1,9 @@
-//! The naive model of a pool: a list of live ranges with what was written to them, compared over
-//! random operations.
+//! The naive model of a pool: a list of protected ranges with what was written to them, compared
+//! over random operations.
 //!
-//! After every operation each live range must still hold its bytes, so nothing overlaps and nothing
-//! is reused early. At the end, when everything is dropped, the whole pool must be free again.
-//! Sizes are tiny, so the pool wraps and fills up all the time.
+//! After every operation each protected range must still contain its bytes, so nothing overlaps and
+//! nothing is reused early. At the end, when everything is dropped, the whole pool must be free
+//! again. Sizes are tiny, so the pool wraps and fills up all the time.
 
 mod cases;
 
@@ -37,14 +37,14 @@ pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> RingOpt
 pub(super) enum Op {
     Alloc { len: usize, commit: usize },
     Leak { len: usize },
-    TakeToken { len: usize },
+    MakeToken { len: usize },
     CommitToken { pick: usize, n: usize },
     DropToken { pick: usize },
-    Receive { len: usize, n: usize, cuts: Vec<(usize, usize)>, keep: bool },
-    CutKept { pick: usize, len: usize },
+    Receive { len: usize, n: usize, cuts: Vec<(usize, usize)>, is_held: bool },
+    CutHeld { pick: usize, len: usize },
     DropSlice { pick: usize },
     Push { pick: usize },
-    PushGrant { len: usize, keep: usize },
+    PushGrant { len: usize, n: usize },
     KeepNewest { slots: u32 },
     Release { ahead: i64 },
     Retain { pick: usize },
@@ -52,8 +52,8 @@ pub(super) enum Op {
     DropRetained { pick: usize },
 }
 
-/// An operation from three random numbers: to let proptest choose among as many strategies takes it
-/// longer than the pool needs.
+/// An operation from three random numbers. With a strategy per operation, proptest would need more
+/// time than the pool.
 pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
     let (one, pick) = (usize::from(one), usize::from(two));
     let len = match one % 8 {
@@ -65,18 +65,18 @@ pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
     match what % 40 {
         0..9 => Op::Alloc { len, commit: pick },
         9 => Op::Leak { len },
-        10..12 => Op::TakeToken { len },
+        10..12 => Op::MakeToken { len },
         12..14 => Op::CommitToken { pick: one, n: pick },
         14 => Op::DropToken { pick },
         15..18 => {
             let cuts = (0..pick % 5).map(|cut| ((pick >> cut) % 20, (pick >> cut) % 200)).collect();
-            Op::Receive { len, n: pick, cuts, keep: one % 2 == 0 }
+            Op::Receive { len, n: pick, cuts, is_held: one % 2 == 0 }
         }
-        18..20 => Op::CutKept { pick, len: one % 100 },
+        18..20 => Op::CutHeld { pick, len: one % 100 },
         20..25 => Op::DropSlice { pick },
         25..29 => Op::Push { pick },
-        29..31 => Op::PushGrant { len, keep: pick },
-        // Seldom with a bound: most runs are to fill up by what isn't released.
+        29..31 => Op::PushGrant { len, n: pick },
+        // A bound is rare, so that in most runs unreleased sequences fill the pool.
         31 => Op::KeepNewest { slots: if one % 4 == 0 { pick as u32 % 12 } else { u32::MAX } },
         32..35 => Op::Release { ahead: (pick % 12) as i64 },
         35 => Op::Retain { pick },
@@ -85,17 +85,18 @@ pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
     }
 }
 
-/// What is alive, each with the byte that fills it.
+/// The pool, and everything that protects a range in it, each with the byte that fills the range.
 pub(super) struct Model {
     pub(super) pool: RingPool,
     applied: usize,
     tag: u8,
     slices: Vec<(PoolSlice, u8)>,
     tokens: Vec<(Token, u8)>,
-    kept: Vec<(Received, u8)>,
+    received: Vec<(Received, u8)>,
     pushed: Vec<(Pushed, u8)>,
-    /// The sequences released by a call, and how many of the newest are protected.
-    told: i64,
+    /// The last sequence released by a call.
+    released_by_call: i64,
+    /// The number of newest sequences that are protected.
     newest: i64,
     last: i64,
     retained: Vec<(Retained, u8)>,
@@ -111,16 +112,16 @@ impl Model {
     }
 
     pub(super) fn over(pool: RingPool) -> Self {
-        let (slices, tokens, kept, pushed, retained) = Default::default();
+        let (slices, tokens, received, pushed, retained) = Default::default();
         Self {
             pool,
             applied: 0,
             tag: 0,
             slices,
             tokens,
-            kept,
+            received,
             pushed,
-            told: -1,
+            released_by_call: -1,
             newest: i64::MAX,
             last: -1,
             retained,
@@ -141,7 +142,7 @@ impl Model {
                     let _leaked = std::mem::ManuallyDrop::new(grant);
                 }
             }
-            Op::TakeToken { len } => {
+            Op::MakeToken { len } => {
                 let tag = self.next_tag();
                 if let Ok(grant) = self.pool.reserve(len) {
                     let mut token = grant.into_token();
@@ -156,14 +157,14 @@ impl Model {
                 }
             }
             Op::DropToken { pick: at } => drop(pick(&mut self.tokens, at)),
-            Op::Receive { len, n, cuts, keep } => self.receive(len, n, &cuts, keep),
-            Op::CutKept { pick: at, len } => {
-                if !self.kept.is_empty() {
-                    let at = at % self.kept.len();
-                    let (received, tag) = &mut self.kept[at];
+            Op::Receive { len, n, cuts, is_held } => self.receive(len, n, &cuts, is_held),
+            Op::CutHeld { pick: at, len } => {
+                if !self.received.is_empty() {
+                    let at = at % self.received.len();
+                    let (received, tag) = &mut self.received[at];
                     match received.cut(0, len) {
                         Ok(slice) => self.slices.push((slice, *tag)),
-                        Err(_) => drop(self.kept.swap_remove(at)),
+                        Err(_) => drop(self.received.swap_remove(at)),
                     }
                 }
             }
@@ -174,7 +175,7 @@ impl Model {
                     self.note_pushed(pushed, tag);
                 }
             }
-            Op::PushGrant { len, keep } => self.push_grant(len, keep),
+            Op::PushGrant { len, n } => self.push_grant(len, n),
             Op::KeepNewest { slots } => self.keep_newest(slots),
             Op::Release { ahead } => self.release(ahead),
             Op::Retain { pick: at } => {
@@ -197,18 +198,18 @@ impl Model {
         }
     }
 
-    fn push_grant(&mut self, len: usize, keep: usize) {
+    fn push_grant(&mut self, len: usize, n: usize) {
         let tag = self.next_tag();
         let Ok(mut grant) = self.pool.reserve(len) else { return };
-        grant.truncate(keep);
-        assert_eq!(grant.len(), len.min(keep));
+        grant.truncate(n);
+        assert_eq!(grant.len(), len.min(n));
         grant.fill(tag);
         let pushed = grant.push();
         self.note_pushed(pushed, tag);
     }
 
     fn keep_newest(&mut self, slots: u32) {
-        self.told = self.released();
+        self.released_by_call = self.released();
         self.newest = i64::from(slots);
         self.pool.keep_newest(slots);
         self.forget_released();
@@ -216,14 +217,14 @@ impl Model {
 
     fn release(&mut self, ahead: i64) {
         let through = self.released() + ahead;
-        self.told = self.told.max(through.min(self.last));
+        self.released_by_call = self.released_by_call.max(through.min(self.last));
         self.pool.release(through);
         self.forget_released();
     }
 
-    /// What is released, by the model's own count.
+    /// The last released sequence, by the model's own count.
     fn released(&self) -> i64 {
-        self.told.max(self.last - self.newest)
+        self.released_by_call.max(self.last - self.newest)
     }
 
     fn note_pushed(&mut self, pushed: Pushed, tag: u8) {
@@ -258,7 +259,7 @@ impl Model {
         }
     }
 
-    fn receive(&mut self, len: usize, n: usize, cuts: &[(usize, usize)], keep: bool) {
+    fn receive(&mut self, len: usize, n: usize, cuts: &[(usize, usize)], is_held: bool) {
         let tag = self.next_tag();
         let Ok(mut grant) = self.pool.reserve_rest(len) else { return };
         assert!(grant.len() >= len);
@@ -270,24 +271,24 @@ impl Model {
                 self.slices.push((slice, tag));
             }
         }
-        if keep {
-            self.kept.push((received, tag));
+        if is_held {
+            self.received.push((received, tag));
         }
     }
 
-    /// Every live range holds its bytes, and no two overlap.
+    /// Every protected range contains its bytes, and no two overlap.
     fn check(&self) {
         let slices = self.slices.iter().map(|(slice, tag)| (&slice[..], *tag));
         let tokens = self.tokens.iter().map(|(token, tag)| (&token[..], *tag));
-        let kept = self.kept.iter().map(|(received, tag)| (&received[..], *tag));
+        let received = self.received.iter().map(|(received, tag)| (&received[..], *tag));
         let pushed = self
             .pushed
             .iter()
             .map(|(pushed, tag)| (self.pool.view(pushed).expect("not released"), *tag));
-        let owned: Vec<_> = slices.chain(tokens).chain(kept).chain(pushed).collect();
+        let owned: Vec<_> = slices.chain(tokens).chain(received).chain(pushed).collect();
         let retained = self.retained.iter().map(|(handle, tag)| (&handle[..], *tag));
         for (bytes, tag) in owned.iter().copied().chain(retained) {
-            assert!(is_filled(bytes, tag), "a live range was overwritten");
+            assert!(is_filled(bytes, tag), "a protected range was overwritten");
         }
         let mut ranges: Vec<_> = owned
             .iter()
@@ -296,7 +297,7 @@ impl Model {
             .collect();
         ranges.sort_unstable();
         for pair in ranges.windows(2) {
-            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "live ranges overlap: {pair:?}");
+            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "protected ranges overlap: {pair:?}");
         }
         let stats = self.pool.stats();
         assert!(
@@ -305,27 +306,27 @@ impl Model {
         assert!(stats.pinned_chunks <= 2);
     }
 
-    /// Full is true only if every chunk is held by something.
+    /// The pool may report that it is full only if something blocks every chunk.
     fn check_full(&self) {
         let stats = self.pool.stats();
         let blocked = stats.blocked_by_sequence + stats.blocked_by_owner + stats.blocked_by_pins;
         assert_eq!(
             blocked as usize * CHUNK,
             stats.pool_bytes,
-            "full, but not everything is held: {stats:?}"
+            "full, but not every chunk is blocked: {stats:?}"
         );
     }
 
-    /// With everything gone, the whole pool is there again.
-    fn drain(mut self) {
-        let Self { slices, tokens, kept, retained, .. } = &mut self;
+    /// When everything is dropped or released, the whole pool can be reserved again.
+    fn release_all(mut self) {
+        let Self { slices, tokens, received, retained, .. } = &mut self;
         slices.clear();
         tokens.clear();
-        kept.clear();
+        received.clear();
         retained.clear();
         self.pool.release(i64::MAX);
         self.pushed.clear();
-        // Slices of 1024 bytes: four a chunk, whatever the current chunk still holds.
+        // Slices of 1024 bytes: four per chunk, except in the current one.
         let mut got = Vec::new();
         while let Ok(grant) = self.pool.reserve(1000) {
             got.push(grant.commit_all());
@@ -343,11 +344,18 @@ proptest! {
     #![proptest_config(random_runs())]
 
     #[test]
-    fn the_pool_agrees_with_the_naive_model(chunks in 2usize..9, window in 2usize..9, ops in proptest::collection::vec(any::<(u8, u16, u16)>(), 1..if cfg!(miri) { 60 } else { 300 })) {
+    fn the_pool_agrees_with_the_naive_model(
+        chunks in 2usize..9,
+        window in 2usize..9,
+        ops in proptest::collection::vec(
+            any::<(u8, u16, u16)>(),
+            1..if cfg!(miri) { 60 } else { 300 },
+        ),
+    ) {
         let mut model = Model::new(chunks, window);
         for numbers in ops {
             model.apply(op(numbers));
         }
-        model.drain();
+        model.release_all();
     }
 }

@@ -2,8 +2,8 @@
 
 use core::borrow::Borrow;
 
-use super::chunk::{LINE_BYTES, Layout, stride};
 use super::error::RingError;
+use super::layout::{LINE_BYTES, Layout, stride};
 use crate::machine::{Topology, window_default_bytes, window_own_core_default_bytes};
 use crate::region::{Lock, Numa, Pages, RegionOptions};
 
@@ -11,11 +11,11 @@ use crate::region::{Lock, Numa, Pages, RegionOptions};
 pub const CHUNK_BYTES_MIN: usize = 4 << 10;
 /// Largest chunk: 1 GiB, so that a slice's length fits 32 bits.
 pub const CHUNK_BYTES_MAX: usize = 1 << 30;
-/// The least chunks of a window, if the pool holds that many and a second core reads.
+/// The fewest chunks of a default window, if the pool has that many and a second core reads.
 const WINDOW_CHUNKS_DEFAULT_MIN: usize = 8;
 const CHUNK_BYTES_DEFAULT_MAX: usize = 256 << 10;
-/// The default number of chunks in a pool, and in a window, if slices are small enough. More chunks
-/// mean that the cost of a chunk's end comes more often.
+/// The fewest chunks of a pool, and of a window, with the default chunk size, if slices are small
+/// enough. More and smaller chunks would mean that the cost of a chunk's end comes more often.
 pub(super) const CHUNKS_DEFAULT_MIN: usize = 8;
 pub(super) const CHUNKS_OF_WINDOW_DEFAULT_MIN: usize = 4;
 
@@ -40,9 +40,12 @@ pub(crate) enum Readers {
 /// a chunk of exactly two of the largest slices, which has no line to spare; a pool of less than
 /// eight largest slices has such chunks, or `chunk_bytes` asks for them. A chunk's end costs
 /// several times an allocation. In a chunk of two slices every second allocation pays it, so ask
-/// for sixteen largest slices or more. To keep N slices of the largest size alive at once, ask for
+/// for sixteen largest slices or more.
+///
+/// To hold N slices of the largest size at the same time, ask for
 /// `N x largest x chunk / (chunk - largest) + 2 x chunk` bytes. If slices are released in random
-/// order, ask for eight to fourteen times the live bytes, because a chunk waits for its last slice.
+/// order, ask for eight to fourteen times the bytes that are held, because a chunk waits for its
+/// last slice.
 #[derive(Clone, Debug)]
 pub struct RingOptions {
     /// The size of the pool in bytes; at least two chunks.
@@ -58,8 +61,8 @@ pub struct RingOptions {
     /// against aliasing, it is raised to twice the minimum, if the pool then still has four chunks
     /// and chunks of that size are allowed.
     pub chunk_bytes: Option<usize>,
-    /// Bytes in rotation; the rest of the pool is a reserve for bursts. At least two chunks,
-    /// clamped to the pool. Default for a lane with stages on threads: min(4 MiB, L3 / 2 /
+    /// Bytes in rotation; the rest of the pool is spare, for bursts. At least two chunks, clamped
+    /// to the pool. Default for a lane with stages on threads: min(4 MiB, L3 / 2 /
     /// `lanes_sharing_l3`), at least eight chunks. Default for a pool alone, and for a lane whose
     /// stages are all inline: min(4 MiB, L2 / 2), at least two chunks, because data that is read on
     /// the writing core stays in that core's cache.
@@ -67,9 +70,9 @@ pub struct RingOptions {
     /// The number of lanes whose threads share one L3 cache. It affects only the default of
     /// `window_bytes`.
     pub lanes_sharing_l3: usize,
-    /// The number of chunks that retained handles may pin at once: fewer than the pool has, so that
-    /// pins alone never fill it (dropping one wakes nobody). Default: a quarter of the chunks, at
-    /// least one.
+    /// The number of chunks that retained handles may pin at the same time: fewer than the pool
+    /// has, so that pins alone never fill it (no thread is woken when a handle is dropped).
+    /// Default: a quarter of the chunks, at least one.
     pub pinned_chunks_max: Option<u32>,
     /// The page kind of the region.
     pub pages: Pages,
@@ -113,7 +116,7 @@ impl RingOptions {
         self.layout_on(Topology::read, readers)
     }
 
-    /// The same on a machine with these caches.
+    /// As [`RingOptions::layout`], on a machine with these caches.
     pub(super) fn layout_on<T: Borrow<Topology>>(
         &self,
         topology: impl FnOnce() -> T,
@@ -183,6 +186,8 @@ impl RingOptions {
         }
     }
 
+    /// The chunk size, checked or chosen. `of_window_bytes` is the part of the window that a chunk
+    /// may be by default.
     fn chunk(&self, of_window_bytes: usize) -> Result<usize, RingError> {
         if self.max_slice_bytes == 0 || self.max_slice_bytes > CHUNK_BYTES_MAX / 2 {
             let (must, limit) = ("at least 1 and at most", CHUNK_BYTES_MAX / 2);
@@ -197,7 +202,7 @@ impl RingOptions {
             .next_power_of_two()
             .max(CHUNK_BYTES_MIN);
         let Some(chunk) = self.chunk_bytes else {
-            let mut chosen = chunk_wish_bytes(self.bytes, of_window_bytes).max(least);
+            let mut chosen = preferred_chunk_bytes(self.bytes, of_window_bytes).max(least);
             // A chunk of exactly two largest slices has no line to spare against aliasing. A pool
             // with room for larger chunks has room for the lines.
             let is_possible = chosen < CHUNK_BYTES_MAX && self.bytes / (2 * chosen) >= 4;
@@ -226,12 +231,12 @@ impl RingOptions {
     }
 }
 
-/// The preferred chunk size for a pool of this size and a window of which one part may be a chunk,
-/// if slices are small enough. A power of two.
-pub(super) fn chunk_wish_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
-    let wish_bytes =
+/// The default chunk size for a pool of `pool_bytes` if slices are small enough, a power of two.
+/// `of_window_bytes` is the part of the window that a chunk may be.
+pub(super) fn preferred_chunk_bytes(pool_bytes: usize, of_window_bytes: usize) -> usize {
+    let bytes =
         CHUNK_BYTES_DEFAULT_MAX.min(pool_bytes / CHUNKS_DEFAULT_MIN).min(of_window_bytes).max(1);
-    1 << wish_bytes.ilog2()
+    1 << bytes.ilog2()
 }
 
 #[cfg(all(test, not(any(miri, loom))))]

@@ -1,19 +1,20 @@
 //! Pins: how retained handles, on any thread, keep a chunk from being reused.
 //!
-//! A pin is taken while something else protects the chunk (a slice, or a slot that isn't released).
+//! A pin is added while something else protects the chunk (a slice, or a slot that isn't released).
 //! The owner reads `released` before it reads the pins, so it sees the pin. At most `pinned_max`
-//! chunks carry pins at once: the first pin of a chunk needs a unit of that cap, and the last one
-//! gives it back.
+//! chunks are pinned at the same time: the first pin of a chunk needs a unit of that cap, and the
+//! last one returns it.
 //!
 //! ```text
-//!   0 ──▶ undecided, k ask for the unit ──▶ k pins        one of them has it; a unit too many goes back
-//!                  │ the last of them got none                │ the last pin goes, and the unit with it
-//!                  ▼                                          ▼
-//!                  0                                          0
+//!   0 ──▶ undecided: k threads ask ──▶ k pins        one thread's unit serves all k, and any
+//!           for a unit                   │           further unit is returned
+//!              │ none of them            │ the last pin is removed and
+//!              ▼ got a unit              ▼ its unit is returned
+//!              0                         0
 //! ```
 //! A thread that gets no unit while others still ask for the same chunk waits for them, because
-//! their unit would serve it too. It waits for a bounded number of looks, because the others may
-//! not be running.
+//! their unit would serve it too. It checks a bounded number of times, because the others may not
+//! be running.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU32, Ordering, yield_now};
@@ -21,11 +22,11 @@ use crate::sync::{AtomicU32, Ordering, yield_now};
 /// Counts beyond this abort the process, as with `Arc`. It takes a billion leaked handles on one
 /// chunk.
 const PINS_MAX: u32 = 1 << 30;
-/// Set together with a count: nobody has a unit for the chunk yet.
+/// Set together with a count: no thread has a unit for the chunk yet.
 const UNDECIDED: u32 = 1 << 31;
-/// The number of looks at a chunk whose unit others are asking for. They are two steps away from
-/// the answer. Under loom one look is enough.
-const LOOKS_MAX: u32 = if cfg!(loom) { 2 } else { 100 };
+/// How often a thread checks a chunk whose unit other threads are asking for. They are two steps
+/// away from the answer. Under loom two checks are enough.
+const CHECKS_MAX: u32 = if cfg!(loom) { 2 } else { 100 };
 
 /// One counter per chunk, and the number of pinned chunks.
 #[derive(Debug)]
@@ -48,16 +49,16 @@ impl Pins {
     /// during the call.
     pub(crate) fn pin(&self, chunk: u32) -> bool {
         let count = &self.counts[chunk as usize];
-        let (mut now, mut looks) = (count.load(Ordering::Relaxed), 0);
+        let (mut now, mut checks) = (count.load(Ordering::Relaxed), 0);
         loop {
             abort_beyond_max(now & !UNDECIDED);
             let is_pinned = now != 0 && now & UNDECIDED == 0;
-            if !is_pinned && looks > 0 {
-                // There was no unit left; others may have got one for this chunk.
-                if now == 0 || looks > LOOKS_MAX {
+            if !is_pinned && checks > 0 {
+                // There was no unit left; another thread may have got one for this chunk.
+                if now == 0 || checks > CHECKS_MAX {
                     return false;
                 }
-                looks += 1;
+                checks += 1;
                 yield_now();
                 now = count.load(Ordering::Relaxed);
                 continue;
@@ -67,14 +68,14 @@ impl Pins {
             // store.
             match count.compare_exchange_weak(now, joined, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) if is_pinned || self.decide(count) => return true,
-                Ok(_) => (now, looks) = (count.load(Ordering::Relaxed), 1),
+                Ok(_) => (now, checks) = (count.load(Ordering::Relaxed), 1),
                 Err(seen) => now = seen,
             }
         }
     }
 
-    /// Asks for the chunk's unit on behalf of all who wait for it, including the caller. Returns
-    /// false if there was none; the caller's count is then removed.
+    /// Asks for the chunk's unit on behalf of all threads that wait for it, including the caller.
+    /// Returns false if there was none; the caller's count is then removed.
     fn decide(&self, count: &AtomicU32) -> bool {
         let has_unit = self.take_unit();
         let decided = |now| match now {
@@ -85,10 +86,10 @@ impl Pins {
         };
         match count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, decided) {
             Ok(_) => has_unit,
-            // Another thread's unit is enough for all, and has made the caller's count a pin.
+            // Another thread's unit serves all, and has made the caller's count a pin.
             Err(_) => {
                 if has_unit {
-                    self.give_unit();
+                    self.return_unit();
                 }
                 true
             }
@@ -108,7 +109,7 @@ impl Pins {
         let before = self.counts[chunk as usize].fetch_sub(1, Ordering::Release);
         debug_assert!(before > 0, "chunk {chunk} wasn't pinned");
         if before == 1 {
-            self.give_unit();
+            self.return_unit();
         }
     }
 
@@ -130,11 +131,11 @@ impl Pins {
 
     fn take_unit(&self) -> bool {
         debug_assert!(self.pinned() <= self.pinned_max);
-        let take = |pinned| (pinned < self.pinned_max).then_some(pinned + 1);
-        self.pinned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        let one_more = |pinned| (pinned < self.pinned_max).then_some(pinned + 1);
+        self.pinned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    fn give_unit(&self) {
+    fn return_unit(&self) {
         let before = self.pinned.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0);
     }

@@ -1,13 +1,13 @@
-//! The ring pool: allocation, pushing and release on one thread.
+//! The ring pool: pushing and releasing on one thread. Reserving is in [`super::grant`].
 //!
-//! Alone, it is used like this; a lane does the same over its disruptor.
+//! A pool by itself is used like this; a lane does the same over its disruptor.
 //!
 //! ```
 //! use slipring::ring::{RingOptions, RingPool};
 //!
 //! let mut pool = RingPool::new(&RingOptions { bytes: 1 << 20, ..RingOptions::default() })?;
-//! let slice = pool.copy_in(b"four")?; // RAII: dropped, its chunk gets it back
-//! let pushed = pool.push(slice)?; // integers: protected by its sequence from now on
+//! let slice = pool.copy_in(b"four")?; // RAII: dropping it gives its bytes back
+//! let pushed = pool.push(slice)?; // integers: its sequence protects the bytes
 //! assert_eq!(pool.view(&pushed), Some(&b"four"[..]));
 //! pool.release(pushed.sequence());
 //! assert_eq!(pool.view(&pushed), None);
@@ -20,27 +20,23 @@ use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 
-use super::chunk::{LINE_BYTES, Layout, NONE, Sequence};
 use super::error::{Foreign, Full, RingError};
-use super::grant::Grant;
-use super::live::ChunkRef;
-use super::memory::Memory;
 #[cfg(feature = "pipeline")]
-use super::memory::Span;
+use super::layout::RingSpan;
+use super::layout::{LINE_BYTES, Layout, NONE, Sequence};
+use super::memory::RingMemory;
 use super::options::{Readers, RingOptions};
-use super::owner::OwnerRef;
-use super::pushed::{PoolTag, Pushed};
-use super::slice::PoolSlice;
-use super::stats::RingStats;
-use super::token::FlightId;
+use super::owner::{ChunkRef, FlightId, OwnerRef};
+use super::slice::{PoolSlice, PoolTag, Pushed};
+use super::stats::{RightSize, RingStats};
 use super::window::Blocked;
 use crate::region::{Region, RegionReport};
 use crate::sync::pool_id;
 
 /// The allocator of one thread over one region. Not Send, not Sync, not Clone.
 ///
-/// An allocation costs two comparisons and an addition; a chunk's end, once per chunk, costs a few
-/// hundred instructions.
+/// An allocation costs two comparisons and an addition. The end of a chunk costs many times as
+/// much, once per chunk.
 #[derive(Debug)]
 pub struct RingPool {
     pub(super) owner: OwnerRef,
@@ -50,9 +46,9 @@ pub struct RingPool {
     current: ChunkRef,
     /// The last sequence pushed.
     pushed: Sequence,
-    /// The read cursor as last reported: every stage has passed it.
+    /// The read cursor as last reported: every stage has passed this sequence.
     released: Sequence,
-    /// How many of the newest sequences are protected regardless of that; see
+    /// The number of newest sequences that are protected regardless of the cursor; see
     /// [`RingPool::keep_newest`].
     newest: Sequence,
     tag: PoolTag,
@@ -65,14 +61,14 @@ impl RingPool {
     /// # Errors
     /// The invalid option, or why the region couldn't be mapped.
     pub fn new(options: &RingOptions) -> Result<Self, RingError> {
-        Self::read_on(Readers::OwnCore, options)
+        Self::with_readers(Readers::OwnCore, options)
     }
 
     /// As [`RingPool::new`], with the defaults for these readers.
-    pub(crate) fn read_on(readers: Readers, options: &RingOptions) -> Result<Self, RingError> {
+    pub(crate) fn with_readers(readers: Readers, options: &RingOptions) -> Result<Self, RingError> {
         let layout = options.layout(readers)?;
         let region = Region::map(&options.region(&layout))?;
-        let memory = Arc::new(Memory::new(region, &layout));
+        let memory = Arc::new(RingMemory::new(region, &layout));
         let id = pool_id();
         let owner = OwnerRef::new(layout, memory, id);
         let (current, position) = (owner.chunk(0), owner.at(0));
@@ -88,69 +84,26 @@ impl RingPool {
         })
     }
 
-    /// Reserves `len` bytes at the write position. Dropping the grant gives back what isn't
-    /// committed.
-    ///
-    /// # Errors
-    /// [`Full::TooLarge`] or [`Full::Pool`]; it never blocks.
-    #[inline]
-    pub fn reserve(&mut self, len: usize) -> Result<Grant<'_>, Full> {
-        if !self.fits(len) {
-            (self.current, self.position) =
-                self.owner.make_room(len, self.position, self.pushed, self.released())?;
-        }
-        self.check();
-        Ok(Grant::new(self, len))
-    }
-
-    /// Reserves the rest of the current chunk, at least `min` bytes, for a receive of unknown
-    /// length.
-    ///
-    /// # Errors
-    /// As [`RingPool::reserve`] for `min`.
-    pub fn reserve_rest(&mut self, min: usize) -> Result<Grant<'_>, Full> {
-        // A receive needs room for at least one byte.
-        let min = min.max(1);
-        if !self.fits(min) {
-            (self.current, self.position) =
-                self.owner.make_room(min, self.position, self.pushed, self.released())?;
-        }
-        let rest = self.room();
-        debug_assert!(rest >= min);
-        self.check();
-        Ok(Grant::new(self, rest))
-    }
-
-    /// Reserves and fills in one call.
-    ///
-    /// # Errors
-    /// As [`RingPool::reserve`].
-    pub fn copy_in(&mut self, bytes: &[u8]) -> Result<PoolSlice, Full> {
-        let mut grant = self.reserve(bytes.len())?;
-        grant.copy_from_slice(bytes);
-        Ok(grant.commit_all())
-    }
-
-    /// Protects a slice by the next sequence: it is no longer counted, and lives until that
-    /// sequence is released.
+    /// Protects a slice by the next sequence instead of its hold on the chunk, until that sequence
+    /// is released.
     ///
     /// # Errors
     /// A slice of another pool is returned.
     #[inline]
     pub fn push(&mut self, slice: PoolSlice) -> Result<Pushed, Foreign<PoolSlice>> {
-        let slice = self.count_pushed(slice)?;
+        let slice = self.push_slice(slice)?;
         Ok(self.pushed_at(slice.start(), slice.len()))
     }
 
-    /// Pushes the next `len` bytes, which a grant held, unchanged.
+    /// Pushes the next `len` bytes, which were a grant.
     #[inline]
     pub(super) fn push_next(&mut self, len: usize) -> Pushed {
         let start = self.start();
-        self.take_pushed(len);
+        self.push_range(len);
         self.pushed_at(start, len)
     }
 
-    /// What was pushed last.
+    /// The handle of the last push.
     #[inline]
     fn pushed_at(&self, start: NonNull<u8>, len: usize) -> Pushed {
         Pushed::new(self.pushed, start, len, self.tag)
@@ -181,8 +134,8 @@ impl RingPool {
     }
 
     /// From now on the newest `slots` pushed slices are protected and older ones are released, as
-    /// in a ring of that many slots where pushing overwrites the oldest. It needs no call and no
-    /// store per operation, because it is computed when a chunk is full.
+    /// in a ring of that many slots where pushing overwrites the oldest. This costs no call and no
+    /// store per operation, because what is released is computed when a chunk is full.
     pub fn keep_newest(&mut self, slots: u32) {
         // Released sequences stay released.
         self.released = self.released();
@@ -195,7 +148,7 @@ impl RingPool {
     /// false if there is no such read.
     pub fn report_completion(&mut self, flight: FlightId) -> bool {
         let Some(chunk) = self.owner.take_abandoned(flight) else { return false };
-        chunk.drop_live();
+        chunk.remove_holder();
         self.check();
         true
     }
@@ -217,7 +170,7 @@ impl RingPool {
         &self.owner.layout
     }
 
-    /// A snapshot. Cost: a look at every chunk in use.
+    /// A snapshot. Cost: a check of every chunk in use.
     #[must_use]
     pub fn stats(&self) -> RingStats {
         let owner = &self.owner;
@@ -242,7 +195,7 @@ impl RingPool {
             stats.in_use_bytes += layout.chunk_bytes();
         }
         owner.counters.fill(&mut stats);
-        stats.tail_waste_bytes += owner.waste_to_settle(self.position()) as u64;
+        stats.tail_waste_bytes += owner.returned_waste(self.position()) as u64;
         assert!(
             stats.in_use_bytes <= stats.pool_bytes && stats.window_bytes <= stats.pool_bytes,
             "{stats:?}"
@@ -251,7 +204,34 @@ impl RingPool {
         stats
     }
 
-    /// Where the next slice starts; the grant must fit there.
+    /// The smallest pool and window that would have served so far. Cost: as [`RingPool::stats`].
+    #[must_use]
+    pub fn right_size(&self) -> RightSize {
+        RightSize::of(&self.stats(), self.layout(), 0)
+    }
+
+    /// Makes room for `len` bytes, in the current chunk if a returned range is enough, else in the
+    /// next one.
+    #[inline(always)]
+    pub(super) fn find_room(&mut self, len: usize) -> Result<(), Full> {
+        (self.current, self.position) =
+            self.owner.make_room(len, self.position, self.pushed, self.released())?;
+        Ok(())
+    }
+
+    /// Whether `len` bytes can be reserved without opening a chunk.
+    #[inline]
+    pub(crate) fn fits(&self, len: usize) -> bool {
+        self.current.fits(self.position, len)
+    }
+
+    /// Bytes left in the current chunk.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.current.end().saturating_sub(self.position())
+    }
+
+    /// Where the next slice starts.
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         debug_assert!(!self.position.is_null());
@@ -264,85 +244,30 @@ impl RingPool {
         self.position.addr() - self.owner.base.addr().get()
     }
 
-    /// Bytes left in the current chunk.
+    /// Moves the write position past `len` bytes, which the caller now owns. They hold the returned
+    /// chunk.
     #[inline]
-    pub(super) fn room(&self) -> usize {
-        self.current.end().saturating_sub(self.position())
-    }
-
-    /// Moves the write position past `len` bytes, which the caller now owns. They are counted in
-    /// the returned chunk.
-    #[inline]
-    pub(super) fn take(&mut self, len: usize) -> ChunkRef {
+    pub(super) fn hand_out(&mut self, len: usize) -> ChunkRef {
         debug_assert!(len <= self.room());
         self.position = self.current.after(self.position, len);
         debug_assert!(self.position() <= self.current.end() + LINE_BYTES);
-        self.current.count_live();
+        self.current.add_holder();
         self.current
     }
 
-    /// As [`RingPool::take`], for bytes that the next sequence protects immediately.
+    /// As [`RingPool::hand_out`], for bytes that the next sequence protects immediately.
     #[inline]
-    fn take_pushed(&mut self, len: usize) {
+    fn push_range(&mut self, len: usize) {
         debug_assert!(len <= self.room());
         self.position = self.current.after(self.position, len);
         self.pushed += 1;
         self.check();
     }
 
-    /// Whether the slice was committed here.
+    /// The next sequence protects the slice in place of its hold on the chunk. Sequences are
+    /// counted only in this file; a lane has no count of its own.
     #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn owns(&self, slice: &PoolSlice) -> bool {
-        slice.chunk() == self.current || slice.chunk().is_owned_by(self.owner)
-    }
-
-    /// Counts off slices of a chunk that are in events and won't be dropped any more.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn count_off(&mut self, chunk: u32, slices: u32) {
-        self.owner.chunk(chunk).count_off(slices);
-    }
-
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn memory(&self) -> &Arc<Memory> {
-        &self.owner.memory
-    }
-
-    /// Whether `len` bytes can be reserved without opening a chunk.
-    #[inline]
-    pub(crate) fn fits(&self, len: usize) -> bool {
-        self.current.fits(self.position, len)
-    }
-
-    /// As [`RingPool::push_next`], for a lane's slot.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn push_next_span(&mut self, len: usize) -> Span {
-        let offset = self.position() as u64;
-        self.take_pushed(len);
-        Span { offset, len: len as u32, chunk: self.current.index() }
-    }
-
-    /// Whether the current chunk still holds `len` bytes. Unlike [`RingPool::fits`], it stays true
-    /// when something is given back in between.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(super) fn holds_next(&self, len: usize) -> bool {
-        self.current.holds_next(self.position, len)
-    }
-
-    /// As [`RingPool::push`], for a lane's slot.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn push_span(&mut self, slice: PoolSlice) -> Result<Span, Foreign<PoolSlice>> {
-        let slice = self.count_pushed(slice)?;
-        Ok(slice.span(self.owner.base))
-    }
-
-    /// The next sequence takes over from the slice's count. Sequences are counted only here; a lane
-    /// has no count of its own.
-    #[inline]
-    fn count_pushed(
+    fn push_slice(
         &mut self,
         slice: PoolSlice,
     ) -> Result<ManuallyDrop<PoolSlice>, Foreign<PoolSlice>> {
@@ -358,23 +283,10 @@ impl RingPool {
         if !is_current {
             slice.chunk().note_sequence(sequence);
         }
-        slice.chunk().count_pushed();
+        slice.chunk().remove_pushed();
         self.pushed = sequence;
         self.check();
         Ok(slice)
-    }
-
-    /// A sequence that carries no slice.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn push_nothing(&mut self) {
-        self.pushed += 1;
-    }
-
-    /// The last sequence pushed.
-    #[inline]
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn pushed(&self) -> Sequence {
-        self.pushed
     }
 
     /// The read cursor.
@@ -383,21 +295,12 @@ impl RingPool {
         self.released.max(self.pushed - self.newest)
     }
 
-    /// Opens a chunk with room for `len` bytes, unless the current one has it.
-    #[cfg(feature = "pipeline")]
-    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
-        (self.current, self.position) =
-            self.owner.make_room(len, self.position, self.pushed, self.released())?;
-        self.check();
-        Ok(())
-    }
-
     /// Invariants between any two calls: the write position is on a line of the current chunk, or
     /// one line past its end after a stride that would alias; nothing is released that wasn't
     /// pushed; no more chunks are pinned than allowed. Checked in debug builds and in profile
     /// `checked`; `Rotation::check` checks the chunks.
     #[inline]
-    fn check(&self) {
+    pub(super) fn check(&self) {
         if cfg!(debug_assertions) {
             let (start, end, position) =
                 (self.current.start(), self.current.end(), self.position());
@@ -419,8 +322,85 @@ impl RingPool {
     }
 }
 
+/// What a lane and a slice ring need beyond that.
+#[cfg(feature = "pipeline")]
+impl RingPool {
+    /// As [`RingPool::find_room`], out of line.
+    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), Full> {
+        self.find_room(len)?;
+        self.check();
+        Ok(())
+    }
+
+    /// The next `len` bytes. A lane's claim asks for them at each access: nothing moves the write
+    /// position while the claim borrows the lane.
+    #[inline]
+    pub(crate) fn next_bytes(&self, len: usize) -> &[u8] {
+        assert!(self.holds_next(len), "the claimed bytes fit into the chunk");
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed.
+        unsafe { slice::from_raw_parts(self.start().as_ptr(), len) }
+    }
+
+    /// The next `len` bytes, to be filled.
+    #[inline]
+    pub(crate) fn next_bytes_mut(&mut self, len: usize) -> &mut [u8] {
+        assert!(self.holds_next(len), "the claimed bytes fit into the chunk");
+        // SAFETY: I24, I29. The range starts at the write position and the pool is borrowed, so it
+        // belongs to the borrower alone.
+        unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), len) }
+    }
+
+    /// Whether the current chunk has `len` more bytes. Unlike [`RingPool::fits`], it stays true if
+    /// a range is returned in between.
+    #[inline]
+    pub(super) fn holds_next(&self, len: usize) -> bool {
+        self.current.holds_next(self.position, len)
+    }
+
+    /// As [`RingPool::push_next`], for a lane's slot.
+    #[inline]
+    pub(crate) fn push_next_span(&mut self, len: usize) -> RingSpan {
+        let offset = self.position() as u64;
+        self.push_range(len);
+        RingSpan { offset, len: len as u32, chunk: self.current.index() }
+    }
+
+    /// As [`RingPool::push`], for a lane's slot.
+    #[inline]
+    pub(crate) fn push_span(&mut self, slice: PoolSlice) -> Result<RingSpan, Foreign<PoolSlice>> {
+        let slice = self.push_slice(slice)?;
+        Ok(slice.span(self.owner.base))
+    }
+
+    /// A sequence that carries no slice.
+    pub(crate) fn push_nothing(&mut self) {
+        self.pushed += 1;
+    }
+
+    /// The last sequence pushed.
+    #[inline]
+    pub(crate) fn pushed(&self) -> Sequence {
+        self.pushed
+    }
+
+    /// Whether the slice was committed here.
+    #[inline]
+    pub(crate) fn owns(&self, slice: &PoolSlice) -> bool {
+        slice.chunk() == self.current || slice.chunk().is_owned_by(self.owner)
+    }
+
+    /// Releases `slices` slices of a chunk that are in events and won't be dropped.
+    pub(crate) fn release_slices(&mut self, chunk: u32, slices: u32) {
+        self.owner.chunk(chunk).remove_holders(slices);
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<RingMemory> {
+        &self.owner.memory
+    }
+}
+
 impl Drop for RingPool {
     fn drop(&mut self) {
-        self.owner.drop_pool();
+        self.owner.remove_pool();
     }
 }

@@ -1,17 +1,33 @@
-//! What the race tests of lanes share: payloads that tell of themselves, and the loop of an IO
-//! thread that sleeps when it is full.
+//! What the race tests of lanes share: the loop of an IO thread that pushes payloads and sleeps
+//! when the lane is full.
 
 use std::time::{Duration, Instant};
 
 use slipring::pipeline::{Lane, PushRefusal, Refused};
-use slipring_test_support::{payload_len, write_payload};
+use slipring::region::Pages;
+use slipring::ring::RingOptions;
+use slipring_test_support::{PAYLOAD_BYTES_MAX, payload_len, write_payload};
 
-/// A sleep of the IO thread that lasts this long was one without a wake-up: stages never take so
-/// long for one event.
+/// A sleep of the IO thread that lasts this long had no wake-up: no stage works this long on one
+/// event.
 const LOST: Duration = Duration::from_secs(50);
 
-/// Reserves, writes and stages the payload of that number, under it: as a slice, or, every third,
-/// into its slot at once.
+/// A pool of `chunks` chunks of 4 KiB, so small that it runs full and each chunk is reused all the
+/// time.
+pub fn pool(chunks: usize) -> RingOptions {
+    RingOptions {
+        bytes: chunks * 4096,
+        max_slice_bytes: PAYLOAD_BYTES_MAX,
+        chunk_bytes: Some(4096),
+        window_bytes: Some(2 * 4096),
+        pinned_chunks_max: Some(2),
+        pages: Pages::Small,
+        ..RingOptions::default()
+    }
+}
+
+/// Reserves memory for the payload of this number, writes it and pushes it. Every third payload
+/// goes through a claim, which pushes it from its slot; the others are slices.
 pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Refused> {
     if number.is_multiple_of(3) {
         let mut claim = lane.claim(payload_len(number))?;
@@ -28,10 +44,12 @@ pub fn offer(lane: &mut Lane<u64>, number: u64) -> Result<(), Refused> {
     })
 }
 
-/// Offers payloads 0 to `events` to an empty lane, flushed in groups of `group()`, until every
-/// stage is done with all of them. Refused, or with nothing left to offer, the thread polls what
-/// there is; `other` does what else it can and says whether that was anything; and if there was
-/// nothing the thread sleeps until it is woken.
+/// Pushes payloads 0 to `events` into an empty lane and flushes them in groups of `group()`, until
+/// every stage has processed all of them.
+///
+/// When a push is refused, and after the last, the thread polls the lane and calls `other`, which
+/// does any other work and returns whether there was some. If neither had work, the thread sleeps
+/// until it is woken.
 pub fn feed(
     lane: &mut Lane<u64>,
     events: u64,
@@ -39,7 +57,7 @@ pub fn feed(
     mut other: impl FnMut(&Lane<u64>, Option<Refused>) -> bool,
 ) {
     let slots = lane.free_slots();
-    let mut settle = |lane: &mut Lane<u64>, why| {
+    let mut poll_or_sleep = |lane: &mut Lane<u64>, why| {
         assert_eq!(lane.failure(), None, "a stage has failed");
         lane.flush();
         let polled = !lane.poll().is_idle();
@@ -51,7 +69,7 @@ pub fn feed(
     while number < events {
         match offer(lane, number) {
             Ok(()) => (number, left) = (number + 1, left - 1),
-            Err(full) => settle(lane, Some(full)),
+            Err(full) => poll_or_sleep(lane, Some(full)),
         }
         if left == 0 {
             lane.flush();
@@ -59,13 +77,17 @@ pub fn feed(
         }
     }
     while lane.free_slots() < slots {
-        settle(lane, None);
+        poll_or_sleep(lane, None);
     }
 }
 
-/// Sleeps until there is room. Waking up by the clock is a failure: somebody forgot this thread.
+/// Sleeps until there is room. Waking up by the timeout is a failure: a wake-up was lost.
 fn sleep(lane: &mut Lane<u64>) {
     let start = Instant::now();
     lane.wait(true, LOST);
-    assert!(start.elapsed() < LOST, "nobody woke the full IO thread: {:#?}", lane.stats());
+    assert!(
+        start.elapsed() < LOST,
+        "no stage woke the IO thread of a full lane: {:#?}",
+        lane.stats()
+    );
 }

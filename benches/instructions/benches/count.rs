@@ -153,7 +153,7 @@ impl Polled {
             .layer([StageSpec::thread("read")])
             .start::<()>()
             .expect("the pool fits this machine");
-        let stage = started.stages.take("read").expect("it was specified");
+        let stage = started.stages.remove("read").expect("it was specified");
         let mut polled = Self { lane: started.lane, stage, batch };
         polled.lap();
         polled

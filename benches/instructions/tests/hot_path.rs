@@ -35,15 +35,20 @@ const CRATE: &str = "slipring_instructions";
 const COLD: &[(&str, &[&str])] = &[
     ("alloc_stage", &["Owner::make_room"]),
     // A slice that another pool owns comes back, and is dropped by its caller.
-    ("push_slice", &["ChunkRef::end_last"]),
+    ("push_slice", &["ChunkRef::last_holder_gone"]),
     ("release", &[]),
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that has gone.
-    ("drop_slice", &["ChunkRef::end_last"]),
+    ("drop_slice", &["ChunkRef::last_holder_gone"]),
     // At the end of the room that is known a look is taken; a panic drops the slice.
     (
         "lane_claim_stage",
-        &["Owner::make_room", "Lane<M>::make_room", "Lane<M>::find_room", "ChunkRef::end_last"],
+        &[
+            "Owner::make_room",
+            "Lane<M>::make_room",
+            "Lane<M>::find_room",
+            "ChunkRef::last_holder_gone",
+        ],
     ),
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["ClassPool::get_far", "Bin::enter_fenced"]),
@@ -52,7 +57,12 @@ const COLD: &[(&str, &[&str])] = &[
     // refusal, is told.
     (
         "queue_enqueue",
-        &["Enqueuer::refused", "Inlet<T>::rouse", "Inlet<T>::try_push_far", "barrier::full_fence"],
+        &[
+            "Enqueuer::refused",
+            "Inlet<T>::notify_slow",
+            "Inlet<T>::try_push_slow",
+            "barrier::full_fence",
+        ],
     ),
     (
         "queue_dequeue",
@@ -158,7 +168,7 @@ fn the_named_functions_do_what_they_say() {
         assert_eq!(view.bytes()[..8], view.meta().to_le_bytes());
         Outcome::Done
     };
-    lane.attach(stages.take("read").expect("it was specified"), read).expect("it is inline");
+    lane.attach(stages.remove("read").expect("it was specified"), read).expect("it is inline");
     for op in 0..100 {
         assert_eq!(lane_claim_stage(&mut lane, 512, op), Ok(op as i64));
         assert_eq!((lane.flush(), lane.poll().processed), (1, 1));

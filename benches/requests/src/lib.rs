@@ -21,8 +21,10 @@ use slipring_ingest::io::{
     AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes,
     receive_bytes_max,
 };
-use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request};
 use slipring_ingest::stage::{Request, Score, scorer, validator};
+use slipring_ingest::wire::frames::{
+    COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request,
+};
 
 const DIM: u32 = 128;
 const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };
@@ -133,7 +135,7 @@ fn driver(listener: Listener) -> Driver {
     let Started { mut lane, mut stages, .. } =
         spec.start::<Request>().expect("the pool fits this machine");
     classes.map().expect("memory");
-    let mut take = |name| stages.take(name).expect("it was specified");
+    let mut take = |name| stages.remove(name).expect("it was specified");
     lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer))
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer))

@@ -25,7 +25,7 @@
 //! | `slipring` | the range engine, parts at their places in one pooled buffer; the pool holds 16 of a class, as it does by default, and who finds none waits for one |
 //! | `slipring-roomy` | the same with a buffer for each object that is fetched at once |
 //! | `slipring-unpooled` | the same, a fresh buffer an object |
-//! | `object_store`, `object_store-parts`, `object_store-get` | see [`plain`]; the first is what targets are set against |
+//! | `object_store`, `object_store-parts`, `object_store-get` | see [`contender`]; the first is what targets are set against |
 //!
 //! # What is the same for all, and what isn't
 //! - The store, its client and its connections' options; with slipring the client doesn't retry by
@@ -46,10 +46,7 @@
 
 mod contender;
 mod corpus;
-mod engine;
-mod figures;
 mod options;
-mod plain;
 mod report;
 pub mod server;
 mod source;
@@ -66,10 +63,9 @@ use crate::choice::Wrong;
 use contender::{CONTENDERS, Contender, QUICK};
 use corpus::{BUCKET, Corpus, Folder};
 use report::Report;
-use source::Source;
 
-pub use figures::Figures;
-pub use options::{Options, Variant};
+pub use options::{Options, Source, Variant};
+pub use report::Figures;
 
 /// The hidden subcommands: a variant's process, and the server's.
 pub const VARIANT: &str = "objects-variant";
@@ -108,7 +104,7 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     let report = Report { as_json: choice.json };
     report.head(&options.plan, objects, repeats);
     let bench = Bench::prepare(options, &cases, objects)?;
-    let mut results: Vec<Vec<report::Result>> = Vec::new();
+    let mut results: Vec<Vec<report::Named>> = Vec::new();
     for _ in &cases {
         results.push(
             contenders.iter().map(|contender| (contender.name, Figures::default())).collect(),
@@ -193,7 +189,7 @@ impl Bench {
     fn repeat(
         &self,
         cases: &[(Source, String)],
-        results: &mut [Vec<report::Result>],
+        results: &mut [Vec<report::Named>],
         is_late: impl Fn() -> bool,
     ) -> Result<bool, Wrong> {
         for ((source, case), results) in cases.iter().zip(results) {

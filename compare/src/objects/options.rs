@@ -3,10 +3,10 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::source::Source;
 use crate::choice::Choice;
+use crate::payload::Size;
 
 /// Objects fetched whole: with pooled buffers, without, and by object_store alone; a process a
 /// variant.
@@ -47,6 +47,40 @@ pub struct Plan {
     /// Requests in flight of those contenders that split objects, all objects together
     #[arg(long, default_value = "32")]
     pub concurrency: NonZero<usize>,
+}
+
+/// A case, but for its sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// The built-in server, by S3's interface over a socket.
+    S3,
+    /// The store of object_store that lies in the client's memory. A get there copies nothing: it
+    /// counts a reference.
+    Memory,
+    /// Files of a folder whose pages are in memory.
+    File,
+    /// A server that somebody else runs.
+    Endpoint,
+}
+
+impl Source {
+    /// Those that need nobody else.
+    pub const OWN: [Self; 3] = [Self::S3, Self::Memory, Self::File];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Memory => "memory",
+            Self::File => "file",
+            Self::Endpoint => "endpoint",
+        }
+    }
+
+    /// The case's name: `s3-64MiB-x32`.
+    pub fn case(self, server: &str, plan: &Plan) -> String {
+        let name = if self == Self::Endpoint { server } else { self.name() };
+        format!("{name}-{}-x{}", Size(plan.object_size), plan.parallel)
+    }
 }
 
 /// What the process of a variant is told: all of it on its command line.

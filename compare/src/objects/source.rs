@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use clap::ValueEnum;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -10,42 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 
 use super::corpus::{Corpus, DISTINCT, key};
-use super::options::{Plan, Variant};
-use crate::payload::Size;
-
-/// A case, but for its sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Source {
-    /// The built-in server, by S3's interface over a socket.
-    S3,
-    /// The store of object_store that lies in the client's memory. A get there copies nothing: it
-    /// counts a reference.
-    Memory,
-    /// Files of a folder whose pages are in memory.
-    File,
-    /// A server that somebody else runs.
-    Endpoint,
-}
-
-impl Source {
-    /// Those that need nobody else.
-    pub const OWN: [Self; 3] = [Self::S3, Self::Memory, Self::File];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::S3 => "s3",
-            Self::Memory => "memory",
-            Self::File => "file",
-            Self::Endpoint => "endpoint",
-        }
-    }
-
-    /// The case's name: `s3-64MiB-x32`.
-    pub fn case(self, server: &str, plan: &Plan) -> String {
-        let name = if self == Self::Endpoint { server } else { self.name() };
-        format!("{name}-{}-x{}", Size(plan.object_size), plan.parallel)
-    }
-}
+use super::options::{Source, Variant};
 
 /// The store of a variant. `retries`: whether the client tries again by itself; it does by default,
 /// and mustn't where the engine does and counts.

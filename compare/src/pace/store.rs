@@ -22,7 +22,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use slipring_objects::Answer;
+use slipring_objects::StoreAnswer;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::shape::{Line, Shape};
@@ -111,7 +111,7 @@ impl ShapedStore {
 
 /// What an HTTP client would make of it.
 fn slow_down() -> object_store::Error {
-    let answer = Answer::Status { status: 503, retry_after: None };
+    let answer = StoreAnswer::Status { status: 503, retry_after: None };
     let source = HttpError::new(HttpErrorKind::Unknown, answer);
     object_store::Error::Generic { store: "shaped", source: Box::new(source) }
 }

@@ -76,7 +76,7 @@ impl<const ON_OVERWRITE: bool> TwoThreads for RealLane<ON_OVERWRITE> {
             .reclaim(if ON_OVERWRITE { Reclaim::OnOverwrite } else { Reclaim::OnConsume })
             .layer([StageSpec::thread("read").cpu(cpus.reader).wait(Wait::Spin)]);
         let mut started = spec.start::<()>().map_err(|error| error.to_string())?;
-        let stage = started.stages.take("read").ok_or("the stage is missing")?;
+        let stage = started.stages.remove("read").ok_or("the stage is missing")?;
         let tally = reader.tally();
         let handler = move |view: View<'_, ()>| {
             reader.read(view.bytes());

@@ -1,28 +1,31 @@
-//! The result of a demonstration: text for people, one JSON object for programs.
+//! The verdict of a demonstration: reads the segments back, checks them, and reports everything as
+//! text for people and one JSON object for programs.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::check::Check;
+use super::options::{DIGITS_ROWS, DIGITS_SUM, DIM};
 use super::text::{counted, grouped, quoted};
 use crate::latency::Latency;
 use crate::load::LoadReport;
-use crate::sink::Summary;
+use crate::server::Totals;
+use crate::sink::{SinkError, Summary, for_each_batch};
+use crate::vectors::VectorRows;
 
-/// A demonstration that came to a verdict.
+/// A demonstration with its verdict.
 #[derive(Clone, Debug)]
 pub struct DemoReport {
     /// The digits, one at a time.
     pub digits: LoadReport,
     /// The mixed load.
     pub mixed: LoadReport,
-    /// What was checked.
-    pub checks: Vec<Check>,
-    /// What was read back from the segments.
+    /// The checks.
+    pub checks: Vec<DemoCheck>,
+    /// Summary of the segments that were read back.
     pub read: Summary,
-    /// The data folder; it is still there.
+    /// The data folder, which isn't removed.
     pub data: PathBuf,
     /// Bytes of the segments in it.
     pub data_bytes: u64,
@@ -35,7 +38,7 @@ impl DemoReport {
         self.checks.iter().all(|check| check.holds)
     }
 
-    /// One object with all of it.
+    /// The whole report as one object.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let checks: Vec<Value> = self
@@ -87,7 +90,7 @@ impl fmt::Display for DemoReport {
         )?;
         writeln!(
             f,
-            "  always under way, so most of it is waiting in line. Load and service share this machine.\n"
+            "  always in flight, so most of it is waiting in line. Load and service share this machine.\n"
         )?;
         for check in &self.checks {
             writeln!(
@@ -118,3 +121,116 @@ impl fmt::Display for DemoReport {
         write!(f, "\n{verdict}")
     }
 }
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemoCheck {
+    /// Name of the check.
+    pub name: &'static str,
+    /// The figures that were compared.
+    pub detail: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
+
+/// The contents of the segments.
+#[derive(Clone, Debug)]
+pub(super) struct StoredVectors {
+    pub(super) summary: Summary,
+    /// First rows of lane 0 that are equal to the digits, bit for bit.
+    digits_rows: u64,
+    /// The sum of the components of these rows.
+    digits_sum: f64,
+}
+
+/// Reads all segments of `data` and compares the first rows with the digits.
+pub(super) fn read_segments(data: &Path, digits: &VectorRows) -> Result<StoredVectors, SinkError> {
+    let row_bytes = DIM as usize * size_of::<f32>();
+    let (mut sum, mut digits_rows, mut digits_sum) = (0.0, 0, 0.0);
+    let expected: Vec<&[u8]> = digits.bytes().chunks_exact(row_bytes).collect();
+    let summary = for_each_batch(data, |lane, first, values| {
+        for (row, sequence) in values.chunks_exact(DIM as usize).zip(first..) {
+            let row_sum = row.iter().fold(0.0, |sum, value| sum + f64::from(*value));
+            sum += row_sum;
+            let digit = expected.get(sequence as usize).filter(|_| lane == 0);
+            if digit.is_some_and(|digit| *digit == bytemuck::cast_slice::<f32, u8>(row)) {
+                digits_rows += 1;
+                digits_sum += row_sum;
+            }
+        }
+    })?;
+    Ok(StoredVectors { summary: Summary { sum, ..summary }, digits_rows, digits_sum })
+}
+
+/// All checks. Sums are compared exactly: all components are multiples of 1/64, so f64 adds them
+/// without rounding in any order.
+pub(super) fn check_all(
+    digits: &LoadReport,
+    mixed: &LoadReport,
+    totals: &Totals,
+    stored: &StoredVectors,
+) -> Vec<DemoCheck> {
+    let loads = [digits, mixed];
+    let total = |of: fn(&LoadReport) -> u64| loads.iter().map(|load| of(load)).sum::<u64>();
+    let sent = total(|load| load.sent.vectors);
+    let accepted = total(|load| load.accepted.vectors);
+    let verified = total(|load| load.vectors_verified);
+    let accepted_sum: f64 = loads.iter().map(|load| load.accepted.sum).sum();
+    let refused = total(|load| load.refusals.total());
+    let (rows, segments) = (stored.summary.rows, counted(stored.summary.segments, "segment"));
+    let check = |name, holds, detail| DemoCheck { name, detail, holds };
+    vec![
+        check(
+            "answers",
+            verified == sent && refused == 0,
+            format!(
+                "{} of {} scores are right; one answer per request, in order",
+                grouped(verified),
+                grouped(sent)
+            ),
+        ),
+        check(
+            "stop",
+            totals.is_drained() && totals.vectors_in_segments == accepted,
+            drained(totals),
+        ),
+        check(
+            "count",
+            rows == accepted,
+            format!(
+                "{} vectors accepted, {} read back from {segments}",
+                grouped(accepted),
+                grouped(rows)
+            ),
+        ),
+        check(
+            "sum",
+            stored.summary.sum == accepted_sum,
+            format!("all components: {accepted_sum} accepted, {} read back", stored.summary.sum),
+        ),
+        check(
+            "digits",
+            stored.digits_rows == DIGITS_ROWS && stored.digits_sum == DIGITS_SUM,
+            format!(
+                "the first {} rows are the file's, bit for bit; their sum is {}",
+                grouped(stored.digits_rows),
+                stored.digits_sum
+            ),
+        ),
+    ]
+}
+
+fn drained(totals: &Totals) -> String {
+    if totals.is_drained() {
+        return "drained: everything that was answered is in a segment".to_owned();
+    }
+    let why: Vec<&str> = totals.failures.iter().chain(&totals.late).map(String::as_str).collect();
+    format!(
+        "{} answered vectors aren't in a segment; {}",
+        grouped(totals.vectors_missing()),
+        why.join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-/// Columns of a line, and of the names before it.
+/// Columns of a line, and of the name before its text.
 const COLUMNS: usize = 96;
 const INDENT: usize = 10;
 
-/// Prints lines immediately. If the reader has closed its end, the demonstration goes on.
+/// Prints lines immediately. If the reader has closed its end, the demonstration continues.
 pub(super) fn say(out: &mut dyn Write, lines: &str) {
     let _closed = writeln!(out, "{lines}").and_then(|()| out.flush());
 }
@@ -37,7 +37,7 @@ pub(super) fn counted(figure: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(figure), if figure == 1 { "" } else { "s" })
 }
 
-/// The text in indented lines, each with its end.
+/// The text in indented lines, each ended by a newline.
 pub(super) fn wrap(text: &str) -> String {
     let mut lines = String::new();
     let mut line = " ".repeat(INDENT - 1);

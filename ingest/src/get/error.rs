@@ -1,14 +1,18 @@
-//! Errors of `slipring get`: of the whole run, and of one object.
+//! Errors of `slipring get`: of the whole run, of one object, and of sending its vectors.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
-use super::ingest::{ClientError, FormatError, Sent};
+use crate::client::WrongAnswer;
+use crate::vectors::FormatError;
+use crate::wire::frames::Status;
 
-/// The engine's fields in the words of the command line, for errors.
-const WORDS: &[(&str, &str)] = &[
+/// Fields of the engine, and the options that set them.
+const FIELDS: &[(&str, &str)] = &[
     ("`part_bytes`", "--part-size"),
     ("`concurrency`", "--concurrency"),
     ("`request_timeout`", "--timeout"),
@@ -19,31 +23,31 @@ const WORDS: &[(&str, &str)] = &[
 
 /// Errors that prevent or interrupt a run.
 #[derive(Debug, thiserror::Error)]
-pub enum GetError {
+pub enum GetRunError {
     /// An option that can't be run.
     #[error("--{field} is {value}: {fix}")]
     Option {
         /// The option's name without the dashes.
         field: &'static str,
-        /// What was given.
+        /// The value given.
         value: String,
-        /// What can be given.
+        /// Values that can be given.
         fix: String,
     },
-    /// A URL of no object.
+    /// A URL that doesn't name an object.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// An object that no file can be named by.
-    #[error("{url}: its last part, {name:?}, is no name for a file; get it without --output")]
+    /// An object whose name can't be a file's.
+    #[error("{url}: its last part, {name:?}, can't be the name of a file; get it without --output")]
     Name {
         /// The object.
         url: String,
         /// The last part of its key.
         name: String,
     },
-    /// Two objects for one file.
+    /// Two objects whose files would have the same name.
     #[error(
-        "{first} and {second} would both be written to {name:?}; get them into two folders, one after the other"
+        "{first} and {second} would both be written to {name:?}; get them into two folders, in two runs"
     )]
     SameName {
         /// One object.
@@ -53,43 +57,43 @@ pub enum GetError {
         /// The last part of both keys.
         name: String,
     },
-    /// The folder can't be made.
-    #[error("--output {}: {error}; name a folder that can be made and written", path.display())]
+    /// The folder can't be created.
+    #[error("--output {}: {error}; name a folder that can be created and written", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The service isn't there: nothing was fetched.
+    /// The service can't be reached; nothing was fetched.
     #[error(transparent)]
     Service(ClientError),
-    /// The system gives no threads, or no signals.
+    /// The system refuses a thread, or a handler of signals.
     #[error("{what}: {error}")]
     System {
-        /// What was asked for.
+        /// The request that was refused.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// SIGINT or SIGTERM.
     #[error("interrupted: {done} of {all} objects were finished; {others}")]
     Interrupted {
-        /// Objects that came to an end, good or bad.
+        /// Objects that were completed or failed.
         done: usize,
-        /// Objects that were asked for.
+        /// Objects that were requested.
         all: usize,
         /// The outcome of the other objects.
         others: &'static str,
     },
 }
 
-impl GetError {
-    pub(super) fn option(field: &'static str, value: impl ToString, fix: String) -> GetError {
-        GetError::Option { field, value: value.to_string(), fix }
+impl GetRunError {
+    pub(super) fn option(field: &'static str, value: impl ToString, fix: String) -> GetRunError {
+        GetRunError::Option { field, value: value.to_string(), fix }
     }
 
-    pub(super) fn from_engine(error: OptionsError) -> GetError {
+    pub(super) fn from_engine(error: OptionsError) -> GetRunError {
         let field = match error.field {
             "part_bytes" => "part-size",
             "max_buffers_per_class" => "buffer-pool-size",
@@ -99,7 +103,7 @@ impl GetError {
         };
         let limit =
             error.limit.trim_end_matches(", or none").trim_end_matches(", or leave the pool out");
-        GetError::option(field, error.value, format!("give {limit}, or leave it out"))
+        GetRunError::option(field, error.value, format!("give {limit}, or leave it out"))
     }
 
     /// The exit code of `slipring get`: 2 for options, URLs and folders, 130 after an interruption
@@ -107,8 +111,8 @@ impl GetError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            GetError::Interrupted { .. } => 130,
-            GetError::Service(_) | GetError::System { .. } => 1,
+            GetRunError::Interrupted { .. } => 130,
+            GetRunError::Service(_) | GetRunError::System { .. } => 1,
             _ => 2,
         }
     }
@@ -117,35 +121,142 @@ impl GetError {
 /// Errors of one object.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// It wasn't fetched.
-    #[error("{}", in_our_words(.0))]
+    /// The object couldn't be downloaded.
+    #[error("{}", with_options(.0))]
     Download(Box<DownloadError>),
-    /// Its file couldn't be written.
+    /// The object's file couldn't be written.
     #[error("{}: {error}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// It holds no vectors that can be sent.
+    /// The object's vectors can't be read.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The service didn't take all of them.
+    /// The service didn't accept all of the object's vectors.
     #[error(transparent)]
     Service(#[from] ClientError),
-    /// The run was interrupted before anything of it had gone anywhere.
+    /// The run was interrupted before the object was written or any of its vectors sent.
     #[error("interrupted")]
     Cancelled,
-    /// The run was interrupted while its vectors were sent.
-    #[error("interrupted when {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
+    /// The run was interrupted while the object's vectors were being sent.
+    #[error("interrupted after {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
     CancelledSending(Sent),
 }
 
-/// Range, retries and cause. The URL names the object.
-fn in_our_words(error: &DownloadError) -> String {
+/// The vectors of one object that were sent. If sending fails midway, the service may have accepted
+/// more than it answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Vectors in the requests that were encoded. After a failure midway, the last request may not
+    /// have been sent completely.
+    pub vectors: u64,
+    /// Of those, answered with a score: received.
+    pub answered: u64,
+    /// Of those, in refused requests.
+    pub refused: u64,
+}
+
+/// Errors of sending an object's vectors.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The service can't be connected to.
+    #[error("--ingest {to}: {error}; is the service running there?")]
+    Connect {
+        /// Address of the service.
+        to: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// The connection ended before every request was answered.
+    #[error(
+        "--ingest {to}: the connection ended with {unanswered} requests unanswered{}",
+        because(cause)
+    )]
+    Closed {
+        /// Address of the service.
+        to: String,
+        /// Requests that were sent and not answered.
+        unanswered: usize,
+        /// The system's error; None is an orderly end.
+        cause: Option<io::Error>,
+    },
+    /// No progress for the whole timeout.
+    #[error(
+        "--ingest {to}: no progress for {timeout:?} with {unanswered} requests unanswered; is its disk full? raise --timeout to wait longer"
+    )]
+    Stalled {
+        /// Address of the service.
+        to: String,
+        /// The option `--timeout`.
+        timeout: Duration,
+        /// Requests that were sent and not answered.
+        unanswered: usize,
+    },
+    /// An answer against the rules of the protocol.
+    #[error("--ingest {to}: {error}")]
+    Answer {
+        /// Address of the service.
+        to: String,
+        /// The rule that it breaks.
+        error: WrongAnswer,
+    },
+    /// A refusal after which nothing more is sent.
+    #[error("--ingest {to}: the service refused {vectors} vectors of {dim} components in one request ({status}); {}", advice(*status))]
+    Refused {
+        /// Address of the service.
+        to: String,
+        /// The service's reason.
+        status: Status,
+        /// Vectors of the refused request.
+        vectors: u32,
+        /// Dimension of the object's vectors.
+        dim: u32,
+    },
+    /// The service refused some requests because of their components, and accepted the others.
+    #[error(
+        "--ingest {to}: the service refused {refused} of {all} vectors ({}), the first ones in the request of rows {} to {}",
+        Status::NotFinite, rows.start, rows.end.saturating_sub(1)
+    )]
+    NotFinite {
+        /// Address of the service.
+        to: String,
+        /// Vectors in refused requests.
+        refused: u64,
+        /// Vectors of the object.
+        all: u64,
+        /// Rows of the first refused request, counted from 0.
+        rows: Range<u64>,
+    },
+    /// The run was interrupted.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn because(cause: &Option<io::Error>) -> String {
+    cause.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
+}
+
+fn advice(status: Status) -> &'static str {
+    match status {
+        Status::WrongDimension => "its --dim is different: use a service of this dimension",
+        Status::TooManyVectors => "lower --max-vectors to the service's",
+        Status::Busy => {
+            "its limits per connection are reached: raise its --in-flight or --carry-bytes"
+        }
+        Status::ShuttingDown => "it is stopping: try again when it runs",
+        Status::Failed => "see the service's own log",
+        _ => "service and client don't speak the same version",
+    }
+}
+
+/// The engine's error, with the names of options instead of the engine's fields, and without the
+/// object's key: the URL is printed before it.
+fn with_options(error: &DownloadError) -> String {
     let object = format!("object {}", error.object);
-    let said = error.to_string();
-    let said = said.strip_prefix(&object).unwrap_or(&said).trim_start_matches([',', ':', ' ']);
-    WORDS.iter().fold(said.to_owned(), |text, (field, option)| text.replace(field, option))
+    let full = error.to_string();
+    let text = full.strip_prefix(&object).unwrap_or(&full).trim_start_matches([',', ':', ' ']);
+    FIELDS.iter().fold(text.to_owned(), |text, (field, option)| text.replace(field, option))
 }

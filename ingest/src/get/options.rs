@@ -6,76 +6,77 @@ use std::time::Duration;
 use slipring::class::{AtLimit, ClassPool};
 use slipring_objects::{BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOptions};
 
-use super::GetError;
-use crate::load::{Target, parse_duration};
-use crate::protocol::VECTORS_MAX;
-use crate::server::Size;
+use super::error::GetRunError;
+use crate::client::Target;
+use crate::units::{Size, parse_duration};
+use crate::wire::frames::VECTORS_MAX;
 
-/// Requests in flight that the number of objects under way follows from unless `--concurrency` says
-/// how many; the engine starts with them.
+/// Requests in flight that the engine starts with. The number of objects under way follows from
+/// them unless `--concurrency` is given.
 const CONCURRENCY: usize = 32;
 /// Requests in flight for each object under way.
-const REQUESTS_AN_OBJECT: usize = 4;
-/// Most objects under way unless `--parallel` says how many: each is a buffer as large as itself.
-const OBJECTS_AT_ONCE_MAX: usize = 16;
+const REQUESTS_PER_OBJECT: usize = 4;
+/// Most objects under way unless `--parallel` is given: each needs a buffer of its size.
+const OBJECTS_UNDER_WAY_MAX: usize = 16;
 
-/// What is fetched, where it goes, with which memory and by how many requests.
+/// The objects, their destination, and the memory and requests used for them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GetOptions {
     /// Objects: s3://bucket/key, gs://bucket/key, az://container/key, http(s)://host/path,
     /// file:///path or the path of a file
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
-    /// Folder to write to, made if missing: one file per object, named by the last part of its key;
-    /// files of these names are replaced
+    /// Folder to write to, created if missing: one file per object, named by the last part of its
+    /// key; existing files with these names are replaced
     #[arg(short, long, value_name = "DIR", conflicts_with = "ingest")]
     pub output: Option<PathBuf>,
     /// Service to send the vectors of .npy, .fvecs and Arrow IPC objects to [default without
-    /// --output: what is fetched is only measured]
+    /// --output: fetching is only measured]
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub ingest: Option<Target>,
-    /// Arrow column of the vectors [default: the only fixed-size list of f32, or of several the one
+    /// Arrow column of the vectors [default: the only fixed-size list of f32; of several, the one
     /// named vector]
     #[arg(long, value_name = "NAME", requires = "ingest")]
     pub column: Option<String>,
-    /// Most vectors of a frame; at most the service's --max-vectors
+    /// Most vectors per request; at most the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// Fetch into buffers that are used again
+    /// Fetch into a pool of reusable buffers
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Buffers of each class (1, 4, 16, 64, 256 MiB), in use or kept; at the limit an object waits.
-    /// Implies --buffer-pool [default: 16]
+    /// Most buffers of each size class (1, 4, 16, 64, 256 MiB), in use and unused; at the limit, an
+    /// object waits. Implies --buffer-pool [default: 16]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
-    /// Idle time after which buffers give their memory back, in whole seconds; 0s for never.
-    /// Implies --buffer-pool [default: 10s]
+    /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
+    /// --buffer-pool [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub buffer_pool_shrink_after: Option<Duration>,
-    /// Bytes of a request [default: by the object's size, 1 to 16 MiB]
+    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
     pub part_size: Option<Size>,
-    /// Requests in flight, over all objects [default: 32 at first, then what brings most]
+    /// Requests in flight, over all objects [default: 32 at first, then as many as give the highest
+    /// rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Objects under way at once, each with a buffer as large as itself; more of them where they
-    /// are small and far away [default: a quarter of --concurrency, 1 to 16]
+    /// Objects fetched in parallel, each into a buffer of its size; raise it for small objects far
+    /// away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
-    /// Fetch each object by one request
+    /// Fetch each object with one request
     #[arg(long)]
     pub no_ranges: bool,
-    /// How often a request is repeated after what may pass: a broken connection, status 429 or 5xx
+    /// Most retries of a request after a temporary failure: a broken connection, status 429 or 5xx
     #[arg(long, default_value_t = 4)]
     pub retries: u32,
-    /// Longest time of a request; what has come by then is kept. With --ingest, also the longest
-    /// wait for the service
+    /// Longest time of a request; bytes received by then aren't fetched again. With --ingest, also
+    /// the longest wait for the service
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
-    /// Longest time of fetching an object, retries included [default: none]
+    /// Longest time to fetch an object, retries included [default: none]
     #[arg(long, value_parser = parse_duration)]
     pub total_timeout: Option<Duration>,
-    /// Print one JSON object a line and object, instead of a table
+    /// Print one line of JSON per object instead of a table
     #[arg(long)]
     pub json: bool,
 }
@@ -103,10 +104,11 @@ impl GetOptions {
         }
     }
 
-    /// The engine with its pool, or the first option that can't be. Takes no memory yet.
-    pub(super) fn engine(&self) -> Result<RangeEngine, GetError> {
+    /// The engine with its pool, or an error that names the first invalid option. Maps no memory
+    /// yet.
+    pub(super) fn engine(&self) -> Result<RangeEngine, GetRunError> {
         if !(1..=VECTORS_MAX).contains(&self.max_vectors) {
-            return Err(GetError::option(
+            return Err(GetRunError::option(
                 "max-vectors",
                 self.max_vectors,
                 format!("give 1 to {VECTORS_MAX}"),
@@ -115,7 +117,7 @@ impl GetOptions {
         if let Some(parallel) =
             self.parallel.filter(|parallel| !(1..=CONCURRENCY_MAX).contains(parallel))
         {
-            return Err(GetError::option(
+            return Err(GetRunError::option(
                 "parallel",
                 parallel,
                 format!("give 1 to {CONCURRENCY_MAX}, or leave it out"),
@@ -130,47 +132,47 @@ impl GetOptions {
             total_timeout: self.total_timeout,
             ..RangeOptions::default()
         };
-        let engine = RangeEngine::new(&options).map_err(GetError::from_engine)?;
-        Ok(match self.pool()? {
+        let engine = RangeEngine::new(&options).map_err(GetRunError::from_engine)?;
+        Ok(match self.buffer_pool()? {
             Some(pool) => engine.with_buffer_pool(pool),
             None => engine,
         })
     }
 
-    /// The buffer pool that was asked for, by any of its options.
-    fn pool(&self) -> Result<Option<ClassPool>, GetError> {
+    /// The buffer pool, if any of its options is given.
+    fn buffer_pool(&self) -> Result<Option<ClassPool>, GetRunError> {
         let default = BufferPoolOptions::default();
         let (size, shrink_after) = (self.buffer_pool_size, self.buffer_pool_shrink_after);
         if let Some(odd) = shrink_after.filter(|time| time.subsec_nanos() > 0) {
             let fix = "give whole seconds, or 0s for never".to_owned();
-            return Err(GetError::option("buffer-pool-shrink-after", format!("{odd:?}"), fix));
+            return Err(GetRunError::option("buffer-pool-shrink-after", format!("{odd:?}"), fix));
         }
         let pool = BufferPoolOptions {
             enabled: self.buffer_pool || size.is_some() || shrink_after.is_some(),
             max_buffers_per_class: size.unwrap_or(default.max_buffers_per_class),
             shrink_after_secs: shrink_after
                 .map_or(default.shrink_after_secs, |time| time.as_secs()),
-            // Every object is let go of when it is written or sent, so whoever waits gets its turn,
-            // and memory is bounded.
+            // An object's buffer is dropped when the object is written or sent, so every waiting
+            // object gets one, and memory is bounded.
             at_limit: AtLimit::Wait,
         };
-        pool.build().map_err(GetError::from_engine)
+        pool.build().map_err(GetRunError::from_engine)
     }
 
-    /// What an interruption leaves of the objects that aren't finished.
+    /// The fate of incomplete objects after an interruption, as text.
     pub(super) fn others(&self) -> &'static str {
         match (&self.output, &self.ingest) {
             (Some(_), _) => "unfinished files are removed",
             (None, Some(_)) => "the service may have vectors of those that were being sent",
-            (None, None) => "nothing of the others is kept",
+            (None, None) => "the others are discarded",
         }
     }
 
-    /// How many objects are under way at most: `--parallel`, else a quarter of the requests in
-    /// flight, from 1 to 16; 8 without `--concurrency`.
-    pub fn objects_at_once(&self) -> usize {
-        let quarter = self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_AN_OBJECT;
-        self.parallel.unwrap_or(quarter.clamp(1, OBJECTS_AT_ONCE_MAX))
+    /// The most objects under way: `--parallel`, else a quarter of the requests in flight, from 1
+    /// to 16; 8 without `--concurrency`.
+    pub fn objects_under_way_max(&self) -> usize {
+        let quarter = self.concurrency.unwrap_or(CONCURRENCY) / REQUESTS_PER_OBJECT;
+        self.parallel.unwrap_or(quarter.clamp(1, OBJECTS_UNDER_WAY_MAX))
     }
 }
 
@@ -182,13 +184,15 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Words {
+    struct GetCommandLine {
         #[command(flatten)]
         options: GetOptions,
     }
 
     fn parsed(words: &str) -> GetOptions {
-        Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).unwrap().options
+        GetCommandLine::try_parse_from(["get"].into_iter().chain(words.split_whitespace()))
+            .unwrap()
+            .options
     }
 
     #[test]
@@ -200,7 +204,7 @@ mod tests {
         );
         assert_eq!(GetOptions::new([]).retries, RangeOptions::default().retries);
         assert_eq!(GetOptions::new([]).timeout, RangeOptions::default().request_timeout);
-        // What `--help` says of the pool.
+        // These figures are in the help text.
         let BufferPoolOptions { max_buffers_per_class, shrink_after_secs, .. } =
             BufferPoolOptions::default();
         assert_eq!((max_buffers_per_class, shrink_after_secs), (16, 10));
@@ -237,7 +241,8 @@ mod tests {
     fn the_engine_has_what_was_asked_for() {
         let words = "a --part-size 8MiB --concurrency 32 --no-ranges";
         assert!(
-            Words::try_parse_from(["get"].into_iter().chain(words.split_whitespace())).is_err()
+            GetCommandLine::try_parse_from(["get"].into_iter().chain(words.split_whitespace()))
+                .is_err()
         );
         let engine = parsed("a --part-size 8MiB --concurrency 32 --retries 0 --total-timeout 2m")
             .engine()
@@ -263,12 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn objects_at_once_follow_the_requests() {
-        let at_once = |words: &str| parsed(words).objects_at_once();
-        assert_eq!(at_once("a"), 8);
-        assert_eq!(at_once("a --concurrency 4 --parallel 100"), 100);
+    fn objects_under_way_follow_the_requests() {
+        let most = |words: &str| parsed(words).objects_under_way_max();
+        assert_eq!(most("a"), 8);
+        assert_eq!(most("a --concurrency 4 --parallel 100"), 100);
         assert_eq!(
-            [1, 4, 32, 1024].map(|requests| at_once(&format!("a --concurrency {requests}"))),
+            [1, 4, 32, 1024].map(|requests| most(&format!("a --concurrency {requests}"))),
             [1, 1, 8, 16]
         );
     }

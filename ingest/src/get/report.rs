@@ -1,45 +1,47 @@
-//! The outcome of each object: a table for people, one JSON line per object for programs.
+//! The outcomes of a run: lines and bars on a terminal while it runs, a table for people, JSON
+//! lines for programs.
 
 use std::fmt;
+use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use slipring_objects::{BufferPoolUse, DownloadStats};
+use slipring_objects::{BufferPoolUse, DownloadStats, EngineStats};
 
-use super::ObjectError;
-use super::ingest::Sent;
+use super::error::{ObjectError, Sent};
 
 /// The outcome of one object.
 #[derive(Debug)]
-pub struct Outcome {
-    /// As it was requested.
+pub struct GetOutcome {
+    /// The URL as it was given.
     pub url: String,
     /// Statistics of the download, if it succeeded.
     pub fetched: Option<DownloadStats>,
-    /// What the service was sent, with `--ingest`.
+    /// With `--ingest`: the vectors that were sent to the service.
     pub sent: Option<Sent>,
-    /// Retries of its ranges.
+    /// Retries of the object's ranges.
     pub retries: u32,
     /// The time until the download succeeded or failed, without writing and sending.
     pub elapsed: Duration,
-    /// The error, if it failed.
+    /// The error, if the object failed.
     pub error: Option<ObjectError>,
 }
 
-impl Outcome {
-    /// Whether it was interrupted rather than failed.
+impl GetOutcome {
+    /// Whether the object was interrupted and didn't fail.
     pub(super) fn is_cancelled(&self) -> bool {
         matches!(self.error, Some(ObjectError::Cancelled | ObjectError::CancelledSending(_)))
     }
 
-    /// Whether there is more to say of it than that it was interrupted.
-    pub(super) fn is_to_be_told(&self) -> bool {
+    /// Whether the outcome is reported. An interrupted object is only if its vectors were being
+    /// sent.
+    pub(super) fn is_reported(&self) -> bool {
         !matches!(self.error, Some(ObjectError::Cancelled))
     }
 
-    /// One object: what was fetched, with `--ingest` the vectors, and with a failure its `error`.
-    /// An object that wasn't fetched has no `pool`.
+    /// The outcome as one object: the download, with `--ingest` the vectors, and `error` if it
+    /// failed. If nothing was fetched, `pool` is null.
     pub fn to_json(&self) -> Value {
         let fetched = self.fetched.as_ref();
         let mut line = json!({
@@ -64,14 +66,14 @@ impl Outcome {
 
 /// The outcomes of all objects.
 #[derive(Debug)]
-pub struct Report {
+pub struct GetReport {
     /// In the order in which they ended.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<GetOutcome>,
     /// From the first request to the end of the last object.
     pub elapsed: Duration,
 }
 
-impl Report {
+impl GetReport {
     /// Whether every object succeeded.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -87,16 +89,16 @@ impl Report {
         let all =
             [BufferPoolUse::Hit, BufferPoolUse::Fresh, BufferPoolUse::Skip, BufferPoolUse::Off]
                 .map(|pool| (count(pool), pool));
-        let said: Vec<String> = all
+        let counts: Vec<String> = all
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, pool)| format!("{count} {pool}"))
             .collect();
-        said.join(", ")
+        counts.join(", ")
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for GetReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -104,7 +106,7 @@ impl fmt::Display for Report {
             "size", "ranges", "retries", "seconds", "rate", "pool"
         )?;
         for outcome in &self.outcomes {
-            let Outcome { url, retries, elapsed, .. } = outcome;
+            let GetOutcome { url, retries, elapsed, .. } = outcome;
             let (size, ranges, speed, pool) = match &outcome.fetched {
                 Some(stats) => (
                     HumanBytes(stats.bytes).to_string(),
@@ -128,7 +130,7 @@ impl fmt::Display for Report {
         let good = self.outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
         write!(
             f,
-            "{good} of {} objects are there: {} in {:.3} s, {}; pool: {}",
+            "{good} of {} objects arrived: {} in {:.3} s, {}; pool: {}",
             self.outcomes.len(),
             HumanBytes(bytes),
             self.elapsed.as_secs_f64(),
@@ -138,22 +140,108 @@ impl fmt::Display for Report {
     }
 }
 
-/// Bytes per second, for people.
-pub(super) fn rate(bytes: u64, elapsed: Duration) -> String {
+/// A rate in bytes per second, for people.
+fn rate(bytes: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
     format!("{}/s", HumanBytes(rate as u64))
+}
+
+/// The interval between two drawings.
+pub(super) const DRAW_INTERVAL: Duration = Duration::from_millis(120);
+
+/// Progress on a terminal: a bar of bytes (of known sizes), a bar of objects, and a line per object
+/// in progress. Nothing is drawn with `--json`, or if standard error isn't a terminal. Clones share
+/// the bars and lines.
+#[derive(Clone, Debug)]
+pub(super) struct GetProgress {
+    lines: MultiProgress,
+    bytes: ProgressBar,
+    objects: ProgressBar,
+}
+
+impl GetProgress {
+    /// Progress of this number of objects.
+    pub(super) fn new(objects: usize, json: bool) -> GetProgress {
+        let seen = !json && stderr().is_terminal();
+        let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let lines = MultiProgress::with_draw_target(target);
+        let bar = |template: &str, length| {
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            lines.add(ProgressBar::new(length).with_style(style))
+        };
+        let bytes = bar("{bar:30} {binary_bytes} of {binary_total_bytes}", 0);
+        let objects = bar("{bar:30} {pos} of {len} objects {elapsed} {msg}", objects as u64);
+        GetProgress { lines, bytes, objects }
+    }
+
+    /// Draws the progress of the engine's downloads.
+    pub(super) fn show_downloads(&self, stats: &EngineStats) {
+        self.bytes.set_length(stats.expected_bytes);
+        self.bytes.set_position(stats.received_bytes);
+    }
+
+    /// Adds the line of an object, which is drawn until it is dropped.
+    pub(super) fn add_line(&self, url: &str) -> ObjectLine {
+        let style = ProgressStyle::with_template("{spinner} {prefix}: {msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar =
+            self.lines.insert_before(&self.bytes, ProgressBar::new_spinner().with_style(style));
+        if !bar.is_hidden() {
+            // This starts a thread.
+            bar.enable_steady_tick(DRAW_INTERVAL);
+        }
+        bar.set_prefix(url.to_owned());
+        bar.set_message("fetching");
+        ObjectLine(bar)
+    }
+
+    /// Counts a completed or failed object. `report` prints its outcome between two drawings.
+    pub(super) fn count_outcome(
+        &self,
+        outcome: &GetOutcome,
+        fetched_bytes: u64,
+        mut report: impl FnMut(&GetOutcome),
+    ) {
+        self.lines.suspend(|| report(outcome));
+        self.objects.inc(1);
+        self.objects.set_message(rate(fetched_bytes, self.objects.elapsed()));
+    }
+
+    /// Removes the bars.
+    pub(super) fn clear(&self) {
+        self.bytes.finish_and_clear();
+        self.objects.finish_and_clear();
+    }
+}
+
+/// The line of one object.
+#[derive(Debug)]
+pub(super) struct ObjectLine(ProgressBar);
+
+impl ObjectLine {
+    /// Shows the current step of the object.
+    pub(super) fn set_step(&self, what: &'static str) {
+        self.0.set_message(what);
+    }
+}
+
+impl Drop for ObjectLine {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn outcomes() -> Report {
+    fn outcomes() -> GetReport {
         let mut stats = DownloadStats::default();
         (stats.bytes, stats.ranges, stats.retries) = (3 << 20, 3, 1);
         (stats.elapsed, stats.pool) = (Duration::from_millis(1500), BufferPoolUse::Hit);
-        let good = Outcome {
+        let good = GetOutcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),
             sent: Some(Sent { vectors: 10, answered: 10, refused: 0 }),
@@ -161,7 +249,7 @@ mod tests {
             elapsed: stats.elapsed,
             error: None,
         };
-        let bad = Outcome {
+        let bad = GetOutcome {
             url: "s3://b/bad".to_owned(),
             fetched: None,
             sent: None,
@@ -169,7 +257,7 @@ mod tests {
             elapsed: Duration::from_millis(20),
             error: Some(ObjectError::Cancelled),
         };
-        Report { outcomes: vec![good, bad], elapsed: Duration::from_secs(2) }
+        GetReport { outcomes: vec![good, bad], elapsed: Duration::from_secs(2) }
     }
 
     #[test]
@@ -197,7 +285,7 @@ mod tests {
             "2.00 MiB/s",
             "s3://b/good: 10 of 10 vectors answered\n",
             "s3://b/bad FAILED\n",
-            "1 of 2 objects are there: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
+            "1 of 2 objects arrived: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

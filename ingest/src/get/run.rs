@@ -1,14 +1,16 @@
-//! The run: a few workers, each with one object at a time.
+//! The run: a few tasks, each with one object at a time.
 //!
 //! ```text
-//! next object ──▶ engine.get ──▶ its bytes ──▶ file, or frames to the service ──▶ outcome
+//! next object ──▶ engine.get ──▶ its bytes ──▶ file, or requests to the service ──▶ outcome
 //!  (on the runtime's threads)      (on threads that may block)
 //! ```
-//! A worker takes the next object after it has freed the previous one, so the number of workers
-//! bounds the memory.
+//! A task starts the next object after it has freed the previous one, so the number of tasks bounds
+//! the memory.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,128 +20,204 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::{Client, ClientError, Sent, Vectors};
-use super::object::Object;
-use super::output::Folder;
-use super::progress::{Progress, TURN};
-use super::{ObjectError, Outcome};
-use crate::load::Target;
+use super::client::IngestClient;
+use super::error::{ClientError, GetRunError, ObjectError, Sent};
+use super::object::{GetObject, OutputFolder, check_names};
+use super::options::GetOptions;
+use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
+use crate::client::Target;
+use crate::signals::SignalWait;
+use crate::vectors::VectorImage;
 
-/// What the workers share.
+/// The interval at which the pool looks for unneeded buffers.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Downloads the objects that the options name, and passes each outcome to `report` as the object
+/// completes. Blocks until all have completed or failed, or until soon after `cancel` is cancelled.
+///
+/// # Errors
+/// The cause that prevented the start, or an interruption. Errors of single objects are in the
+/// returned report.
+pub fn run(
+    options: &GetOptions,
+    cancel: &CancellationToken,
+    report: impl FnMut(&GetOutcome),
+) -> Result<GetReport, GetRunError> {
+    let engine = options.engine()?;
+    let objects = GetObject::open(&options.urls)?;
+    let all = objects.len();
+    let interrupted = |done| GetRunError::Interrupted { done, all, others: options.others() };
+    let (to, client) = match (&options.output, &options.ingest) {
+        (Some(_), Some(to)) => {
+            return Err(GetRunError::option("ingest", to, "leave it or --output out".to_owned()));
+        }
+        (Some(path), None) => {
+            check_names(&objects)?;
+            (Destination::Folder(OutputFolder::create(path)?), None)
+        }
+        (None, Some(target)) => {
+            let service = IngestService {
+                target: target.clone(),
+                timeout: options.timeout,
+                column: options.column.clone(),
+                max_vectors: options.max_vectors,
+            };
+            // If the service is missing, this fails before anything is fetched.
+            let client = service.connect(cancel).map_err(|error| match error {
+                ClientError::Cancelled => interrupted(0),
+                error => GetRunError::Service(error),
+            })?;
+            (Destination::Service(service), Some(client))
+        }
+        (None, None) => (Destination::Nowhere, None),
+    };
+    let no_threads = |error| GetRunError::System { what: "threads", error };
+    let _ticker =
+        engine.buffer_pool().map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
+    let tasks = options.objects_under_way_max().min(all);
+    let (progress, next, started) =
+        (GetProgress::new(all, options.json), AtomicUsize::new(0), Instant::now());
+    let run = GetRun { objects, engine, to, cancel: cancel.clone(), progress, next };
+    let outcomes = runtime.block_on(run.get_all(tasks, client, report));
+    let elapsed = started.elapsed();
+    // A name look-up may still be running, which can take long and can't be cancelled.
+    runtime.shutdown_background();
+    let done = outcomes.iter().filter(|outcome| !outcome.is_cancelled()).count();
+    if done < all {
+        return Err(interrupted(done));
+    }
+    Ok(GetReport { outcomes, elapsed })
+}
+
+/// State shared by all tasks.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) objects: Vec<Object>,
-    pub(super) engine: RangeEngine,
-    pub(super) to: To,
-    pub(super) cancel: CancellationToken,
-    pub(super) progress: Progress,
-    /// The next object that isn't started.
-    pub(super) next: AtomicUsize,
+struct GetRun {
+    objects: Vec<GetObject>,
+    engine: RangeEngine,
+    to: Destination,
+    cancel: CancellationToken,
+    progress: GetProgress,
+    /// Index of the next object to start.
+    next: AtomicUsize,
 }
 
-/// Where objects go.
+/// The destination of the objects.
 #[derive(Clone, Debug)]
-pub(super) enum To {
+enum Destination {
     Nowhere,
-    Folder(Folder),
-    Service(Service),
+    Folder(OutputFolder),
+    Service(IngestService),
 }
 
-/// How vectors go to a service.
+/// The service of `--ingest`, and how vectors are sent to it.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
-    pub(super) target: Target,
-    pub(super) timeout: Duration,
-    pub(super) column: Option<String>,
-    pub(super) max_vectors: u32,
+struct IngestService {
+    target: Target,
+    timeout: Duration,
+    column: Option<String>,
+    max_vectors: u32,
 }
 
-impl Run {
-    /// Downloads all objects with `workers` tasks and reports each outcome to `told` as it
-    /// completes, except those of interrupted objects that haven't been written or sent anywhere.
-    /// `client` is for the first worker.
-    pub(super) async fn all(
+impl GetRun {
+    /// Downloads all objects with this number of tasks, and passes each outcome to `report`, except
+    /// those of interrupted objects of which nothing was written or sent. `client` is for the first
+    /// task.
+    async fn get_all(
         self,
-        workers: usize,
-        client: Option<Client>,
-        mut told: impl FnMut(&Outcome),
-    ) -> Vec<Outcome> {
+        tasks: usize,
+        client: Option<IngestClient>,
+        mut report: impl FnMut(&GetOutcome),
+    ) -> Vec<GetOutcome> {
         let (send, mut arriving) = unbounded_channel();
         let run = Arc::new(self);
         let clients = std::iter::once(client).chain(std::iter::repeat_with(|| None));
         let mut working = JoinSet::new();
-        for client in clients.take(workers) {
-            working.spawn(Arc::clone(&run).work(client, send.clone()));
+        for client in clients.take(tasks) {
+            working.spawn(Arc::clone(&run).get_next_objects(client, send.clone()));
         }
         drop(send);
         let (mut outcomes, mut fetched_bytes) = (Vec::with_capacity(run.objects.len()), 0);
         loop {
-            let outcome = match timeout(TURN, arriving.recv()).await {
+            let outcome = match timeout(DRAW_INTERVAL, arriving.recv()).await {
                 Ok(Some(outcome)) => outcome,
                 Ok(None) => break,
                 Err(_) => {
-                    run.progress.shows(&run.engine.stats());
+                    run.progress.show_downloads(&run.engine.stats());
                     continue;
                 }
             };
             fetched_bytes += outcome.fetched.map_or(0, |stats| stats.bytes);
-            if outcome.is_to_be_told() {
-                run.progress.ended(&outcome, fetched_bytes, &mut told);
+            if outcome.is_reported() {
+                run.progress.count_outcome(&outcome, fetched_bytes, &mut report);
             }
             outcomes.push(outcome);
         }
-        // A worker that panicked has left an object without an outcome, so this panics too.
+        // A task that panicked has left an object without an outcome, so this panics too.
         working.join_all().await;
-        run.progress.end();
+        run.progress.clear();
         outcomes
     }
 
-    async fn work(self: Arc<Self>, mut client: Option<Client>, outcomes: UnboundedSender<Outcome>) {
+    async fn get_next_objects(
+        self: Arc<Self>,
+        mut client: Option<IngestClient>,
+        outcomes: UnboundedSender<GetOutcome>,
+    ) {
         while !self.cancel.is_cancelled() {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(object) = self.objects.get(index) else { break };
-            let outcome = self.bring(object, &mut client).await;
-            // Only a run that panics receives no more.
+            let outcome = self.get_object(object, &mut client).await;
+            // The receiver is gone only if the run panics.
             let _gone = outcomes.send(outcome);
         }
     }
 
-    async fn bring(&self, object: &Object, client: &mut Option<Client>) -> Outcome {
-        let (line, started) = (self.progress.begin(&object.url), Instant::now());
+    /// Downloads one object, and writes it or sends its vectors.
+    async fn get_object(
+        &self,
+        object: &GetObject,
+        client: &mut Option<IngestClient>,
+    ) -> GetOutcome {
+        let (line, started) = (self.progress.add_line(&object.url), Instant::now());
         let outcome = |fetched, sent, retries, elapsed, error| {
             let url = object.url.clone();
-            Outcome { url, fetched, sent, retries, elapsed, error }
+            GetOutcome { url, fetched, sent, retries, elapsed, error }
         };
-        let download = match self
-            .engine
-            .get_cancellable(&*object.store, &object.path, &self.cancel)
-            .await
-        {
-            Ok(download) => download,
-            Err(error) => {
-                return outcome(None, None, error.retries, started.elapsed(), Some(failed(error)));
-            }
-        };
+        let download =
+            match self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await {
+                Ok(download) => download,
+                Err(error) => {
+                    return outcome(
+                        None,
+                        None,
+                        error.retries,
+                        started.elapsed(),
+                        Some(object_error(error)),
+                    );
+                }
+            };
         let (bytes, stats) = (download.bytes, download.stats);
-        let (sent, ended) = match &self.to {
-            To::Nowhere => (None, Ok(())),
-            To::Folder(folder) => {
-                line.says("writing");
+        let (sent, result) = match &self.to {
+            Destination::Nowhere => (None, Ok(())),
+            Destination::Folder(folder) => {
+                line.set_step("writing");
                 (None, self.write(object, folder, bytes).await)
             }
-            To::Service(service) => {
-                line.says("sending its vectors");
-                let (sent, ended) = self.ingest(object, service, bytes, client).await;
-                (Some(sent), ended)
+            Destination::Service(service) => {
+                line.set_step("sending its vectors");
+                let (sent, result) = self.ingest(object, service, bytes, client).await;
+                (Some(sent), result)
             }
         };
-        outcome(Some(stats), sent, stats.retries, stats.elapsed, ended.err())
+        outcome(Some(stats), sent, stats.retries, stats.elapsed, result.err())
     }
 
     async fn write(
         &self,
-        object: &Object,
-        folder: &Folder,
+        object: &GetObject,
+        folder: &OutputFolder,
         bytes: Bytes,
     ) -> Result<(), ObjectError> {
         let (folder, name, cancel) =
@@ -149,72 +227,89 @@ impl Run {
 
     async fn ingest(
         &self,
-        object: &Object,
-        service: &Service,
+        object: &GetObject,
+        service: &IngestService,
         bytes: Bytes,
-        client: &mut Option<Client>,
+        client: &mut Option<IngestClient>,
     ) -> (Sent, Result<(), ObjectError>) {
         let (service, name, cancel) =
             (service.clone(), object.name().to_owned(), self.cancel.clone());
-        let mut held = client.take();
-        let (held, sent, ended) = blocking(move || {
+        let mut moved_client = client.take();
+        let (moved_client, sent, result) = blocking(move || {
             let mut sent = Sent::default();
-            let ended = service.send(&mut held, &name, &bytes, &cancel, &mut sent);
-            (held, sent, ended)
+            let result = service.send(&mut moved_client, &name, &bytes, &cancel, &mut sent);
+            (moved_client, sent, result)
         })
         .await;
-        *client = held;
-        (sent, ended)
+        *client = moved_client;
+        (sent, result)
     }
 }
 
-impl Service {
-    /// Sends an object's vectors over the kept connection or a new one, and keeps it if it can be
-    /// used again. Blocks.
+impl IngestService {
+    /// Sends an object's vectors. Uses the open connection if there is one, else a new one, and
+    /// leaves it open in `client` if it can be used again. Blocks.
     fn send(
         &self,
-        held: &mut Option<Client>,
+        client: &mut Option<IngestClient>,
         name: &str,
-        bytes: &Bytes,
+        bytes: &[u8],
         cancel: &CancellationToken,
         sent: &mut Sent,
     ) -> Result<(), ObjectError> {
-        let vectors = Vectors::parse(bytes, name, self.column.as_deref(), self.max_vectors)?;
-        let mut client = match held.take().and_then(Client::if_open) {
+        let vectors = VectorImage::parse(bytes, name, self.column.as_deref())?;
+        vectors.check_limits(self.max_vectors)?;
+        let mut open_client = match client.take().and_then(IngestClient::if_usable) {
             Some(client) => client,
             None => self.connect(cancel).map_err(|error| match error {
                 ClientError::Cancelled => ObjectError::Cancelled,
                 error => error.into(),
             })?,
         };
-        match client.send(&vectors, self.max_vectors, cancel, sent) {
+        match open_client.send(&vectors, cancel, sent) {
             Err(ClientError::Cancelled) => Err(ObjectError::CancelledSending(sent.clone())),
-            // All was answered.
-            ended @ (Ok(()) | Err(ClientError::NotFinite { .. })) => {
-                *held = Some(client);
-                Ok(ended?)
+            // Every request was answered.
+            result @ (Ok(()) | Err(ClientError::NotFinite { .. })) => {
+                *client = Some(open_client);
+                Ok(result?)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    pub(super) fn connect(&self, cancel: &CancellationToken) -> Result<Client, ClientError> {
-        Client::connect(&self.target, self.timeout, cancel)
+    fn connect(&self, cancel: &CancellationToken) -> Result<IngestClient, ClientError> {
+        IngestClient::connect(&self.target, self.max_vectors, self.timeout, cancel)
     }
 }
 
-fn failed(error: DownloadError) -> ObjectError {
+fn object_error(error: DownloadError) -> ObjectError {
     match error.cause {
         Cause::Cancelled => ObjectError::Cancelled,
         _ => ObjectError::Download(Box::new(error)),
     }
 }
 
-/// The result of what may block, on a thread that may.
+/// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(work).await {
         Ok(done) => done,
-        // Nobody aborts it, so it has panicked.
+        // It is never aborted, so it has panicked.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// A token that the first SIGINT or SIGTERM cancels. A second one ends the process immediately with
+/// code 130.
+///
+/// # Errors
+/// The system refuses the handler or the thread.
+pub fn cancel_on_signals() -> io::Result<CancellationToken> {
+    let signals = SignalWait::new(130)?;
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        signals.wait();
+        cancel.cancel();
+    })?;
+    Ok(token)
 }

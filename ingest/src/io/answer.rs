@@ -13,8 +13,8 @@ use super::counters::{Counter, Counters};
 use super::driver::Driver;
 use super::stream::Moved;
 use super::table::Table;
-use crate::protocol::{Limits, Mode, Status, answer_bytes, write_answer};
 use crate::stage::{ConnId, Request};
+use crate::wire::frames::{Limits, Mode, Status, answer_bytes, write_answer};
 
 /// The most answers encoded in one round.
 const ANSWERS_MAX: usize = 1024;

@@ -17,7 +17,7 @@ use slipring::class::{
 use slipring::region::Numa;
 
 use crate::notice::try_notice;
-use crate::protocol::{Limits, Mode, answer_bytes};
+use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 /// The least size of a carry buffer for unfinished frames, which always holds the largest frame.
 const CARRY_MIN_BYTES: usize = 32 << 10;

@@ -10,7 +10,7 @@ use slipring::class::PooledBuf;
 
 use super::duty::Unsent;
 use super::stream::Stream;
-use crate::protocol::Mode;
+use crate::wire::frames::Mode;
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use slipring::class;
 use slipring::ring::{RightSize, RingStats};
 
-use crate::protocol::Status;
+use crate::wire::frames::Status;
 
 /// Everything that is counted, and what it is called: the variant, its label, its help. The labels
 /// are the words of the totals, and the names of the metrics behind `slipring_io_`.

@@ -26,8 +26,8 @@ use super::receive::Wire;
 use super::table::Table;
 use super::watch::IoWatch;
 use crate::notice::try_notice;
-use crate::protocol::{Limits, Mode};
 use crate::stage::{ConnId, Request};
+use crate::wire::frames::{Limits, Mode};
 
 /// The most connections read in one round.
 const READS_MAX: usize = 64;

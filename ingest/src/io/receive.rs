@@ -9,8 +9,8 @@ use super::conn::{Conn, Phase};
 use super::counters::Counter;
 use super::driver::Driver;
 use super::stream::Moved;
-use crate::protocol::{Detected, FrameHead, Front, Mode, Status, detect, front};
 use crate::stage::{ConnId, Request};
+use crate::wire::frames::{Detected, FrameHead, Front, Mode, Status, detect, front};
 
 /// The most bytes discarded at once while a connection lingers.
 const DISCARD_BYTES: usize = 4096;
@@ -385,7 +385,7 @@ fn admits(
 
 /// The wire's limits, with what they say about received bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wire(pub(super) crate::protocol::Limits);
+pub(super) struct Wire(pub(super) crate::wire::frames::Limits);
 
 impl Wire {
     #[inline]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::protocol::{Limits, Mode, answer_bytes};
-
-use super::{LoadError, Target};
+use super::error::LoadError;
+use crate::client::Target;
 use crate::stage::Score;
+use crate::units::{TIME_MAX, parse_duration};
+use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -19,27 +20,25 @@ pub const THREADS_MAX: u32 = 256;
 /// Most memory for the buffers of all connections.
 pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
 
-/// How long a run without `--count` and `--duration` measures.
+/// Duration of the measurement without `--count` and `--duration`.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
-/// How long such a run warms up.
+/// Duration of the warm-up without `--count` and `--warmup`.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(1);
-/// Longest time of any option: it keeps every sum of nanoseconds within 64 bits.
-const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Unsent bytes that a connection gathers for one write, if its window holds so many.
+/// Most unsent bytes that a connection gathers for one write; fewer if its window is smaller.
 const OUT_BYTES: usize = 256 << 10;
-/// Answers that a connection takes with one read, if its window holds so many.
+/// Most bytes of answers that a connection reads at a time; fewer if its window is smaller.
 const INPUT_BYTES: usize = 64 << 10;
 
-/// What to send, where, how fast, and what to check.
+/// What a load sends, where to, how fast, and what it checks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadOptions {
-    /// Where the service listens: HOST:PORT, or the path of a Unix socket
+    /// Address of the service: HOST:PORT, or the path of a Unix socket
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub to: Target,
     /// Components of a vector; the service's --dim
     #[arg(long)]
     pub dim: u32,
-    /// Vectors a request: one number, or a range drawn evenly
+    /// Vectors per request: one number, or a range to draw from evenly
     #[arg(long, default_value = "1", value_name = "N|A-B")]
     pub vectors: VectorRange,
     /// Connections, opened before the first request
@@ -48,52 +47,51 @@ pub struct LoadOptions {
     /// Requests in flight on each connection
     #[arg(long, default_value_t = 32)]
     pub window: u32,
-    /// Requests in all, warm-up included [default: by --duration]
+    /// Total number of requests, warm-up included [default: as many as --duration allows]
     #[arg(long)]
     pub count: Option<u64>,
     /// How long to measure after the warm-up: 10s, 500ms, 2m [default: 10s without --count]
     #[arg(long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Requests sent before this time aren't in the latencies [default: 1s, with --count 0s]
+    /// Requests sent before this time don't count in the latencies [default: 1s, with --count 0s]
     #[arg(long, value_parser = parse_duration)]
     pub warmup: Option<Duration>,
-    /// Vectors from a .npy (<f4, 2 axes) or .fvecs file, sent in turn, over and over [default:
-    /// drawn from --seed]
+    /// Send the vectors of a .npy (<f4, 2 axes) or .fvecs file in order, again and again [default:
+    /// vectors drawn from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// How to speak: count (4-byte header) or header (16 bytes)
+    /// Protocol mode: count (4-byte header) or header (16-byte header)
     #[arg(long, default_value = "count", value_name = "count|header", value_parser = parse_mode)]
     pub mode: Mode,
-    /// Compare every score with an f64 reference, and fail on refused good vectors
+    /// Compare every score with an f64 reference, and fail if good vectors are refused
     #[arg(long)]
     pub verify: bool,
-    /// What the service answers; what --verify compares with
+    /// Score that the service was started with; --verify compares with it
     #[arg(long, value_enum, default_value_t = Score::Sum)]
     pub score: Score,
     /// Threads that send
     #[arg(long, default_value_t = 1)]
     pub threads: u32,
-    /// Requests a second in all, at intended times that latencies count from [default: as fast as
-    /// the windows allow]
+    /// Total requests per second, sent at intended times from which latencies count [default: as
+    /// fast as the windows allow]
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Seed of the vectors and of the counts
+    /// Seed of the generated vectors and of the numbers of vectors per request
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Give up when a connection that waits hasn't moved for so long
+    /// Give up when a waiting connection has made no progress for this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Bytes of requests after which no more are sent, whatever else bounds the run; not on the
-    /// command line. The connections share them evenly, and what is left of a share below the
-    /// largest request isn't used.
+    /// Most bytes of requests, beside the other bounds of the run; not on the command line. Each
+    /// connection has an equal share, and stops when the largest request no longer fits into it.
     #[arg(skip)]
     pub bytes_max: Option<u64>,
 }
 
-/// How many vectors a request carries: from `least` to `most`, both included.
+/// Number of vectors per request: from `least` to `most`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VectorRange {
     /// Fewest.
@@ -127,7 +125,8 @@ impl LoadOptions {
         }
     }
 
-    /// Refuses options that can't be run, naming the first offending one. [`super::run`] calls it.
+    /// Refuses options that can't be run, and names the first offending one. [`super::run`] calls
+    /// this.
     pub fn check(&self) -> Result<(), LoadError> {
         let VectorRange { least, most } = self.vectors;
         if least == 0 || least > most {
@@ -168,7 +167,7 @@ impl LoadOptions {
             return refuse(
                 "rate",
                 rate,
-                "0.001 to 1000000000 requests a second",
+                "0.001 to 1000000000 requests per second",
                 "leave it out for full speed",
             );
         }
@@ -178,7 +177,7 @@ impl LoadOptions {
                 return refuse(
                     "bytes",
                     bytes_max,
-                    format!("at least {least}, one request a connection"),
+                    format!("at least {least}, one request per connection"),
                     "raise it",
                 );
             }
@@ -220,8 +219,8 @@ impl LoadOptions {
         Ok(())
     }
 
-    /// Bytes of one connection: what it gathers for a write, what it takes with a read, and one
-    /// entry per request in flight.
+    /// Bytes of one connection: requests gathered for a write, answers of a read, and one entry
+    /// per request in flight.
     fn connection_bytes(&self) -> u64 {
         (self.out_bytes() + self.input_bytes() + self.window as usize * 32) as u64
     }
@@ -231,24 +230,24 @@ impl LoadOptions {
         Limits { dim: self.dim, max_vectors: self.vectors.most }.frame_bytes_max(self.mode)
     }
 
-    /// Unsent bytes that a connection holds at most: at least one request.
+    /// Capacity of a connection for unsent bytes: at least one request.
     pub(super) fn out_bytes(&self) -> usize {
         let request_bytes = self.request_bytes_max();
         request_bytes.max(OUT_BYTES.min(request_bytes.saturating_mul(self.window as usize)))
     }
 
-    /// Unread bytes that a connection holds at most: at least one answer.
+    /// Capacity of a connection for received bytes: at least one answer.
     pub(super) fn input_bytes(&self) -> usize {
         let bytes = answer_bytes(self.mode, self.vectors.most as usize);
         bytes.max(INPUT_BYTES.min(bytes.saturating_mul(self.window as usize)))
     }
 
-    /// How long requests stay out of the latencies.
+    /// Duration of the warm-up, whose requests don't count in the latencies.
     pub fn warmup_effective(&self) -> Duration {
         self.warmup.unwrap_or(if self.count.is_some() { Duration::ZERO } else { WARMUP_DEFAULT })
     }
 
-    /// How long the run measures; None means until the count is sent.
+    /// Duration of the measurement; None if the run ends when the count is sent.
     pub fn duration_effective(&self) -> Option<Duration> {
         self.duration.or(if self.count.is_some() { None } else { Some(DURATION_DEFAULT) })
     }
@@ -307,24 +306,4 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
         "header" => Ok(Mode::Header),
         _ => Err("count or header".to_string()),
     }
-}
-
-/// A whole number and its unit: ms, s, m or h.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("a whole number and its unit: 500ms, 10s, 2m or 1h".to_string()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
-    let time = number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .filter(|time| *time <= TIME_MAX);
-    time.ok_or_else(|| "at most a year (8760h)".to_string())
 }

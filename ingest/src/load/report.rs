@@ -1,36 +1,42 @@
-//! The result of a load: a table for people, one JSON object for programs.
+//! The result of a load: the counts of each thread, and the report of all together as a table for
+//! people and one JSON object for programs.
 
 use std::fmt;
 
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::LoadOptions;
-use super::tally::{Refusals, Tally, Total};
+use super::error::refusal_label;
+use super::options::LoadOptions;
 use crate::latency::Latency;
+use crate::wire::frames::{Mode, Status};
+
+/// The longest latency that is distinguished: an hour.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
 /// A successful run: every request was answered once, in order, and (with `--verify`) correctly.
 #[derive(Clone, Debug)]
 pub struct LoadReport {
-    /// What was run.
+    /// The options of the run.
     pub options: LoadOptions,
-    /// All requests sent, warm-up included.
+    /// All requests that were sent, warm-up included.
     pub sent: Total,
-    /// Those that the service accepted: what a sink must hold afterwards.
+    /// The requests that the service accepted: a sink must hold their vectors afterwards.
     pub accepted: Total,
-    /// Those that it refused.
+    /// The requests that the service refused.
     pub refusals: Refusals,
     /// Accepted requests sent after the warm-up; the rates count these.
     pub measured: Total,
     /// From the end of the warm-up to the last answer.
     pub seconds: f64,
-    /// Vectors whose score was compared.
+    /// Vectors whose scores were compared.
     pub vectors_verified: u64,
     /// With `--rate`: requests that were due but weren't sent because windows were full.
     pub requests_missed: u64,
     /// Bytes of all answers.
     pub answer_bytes: u64,
-    /// Of requests sent after the warm-up, from the (intended) sending time to the answer's
-    /// arrival.
+    /// Latencies of requests sent after the warm-up: from the (intended) send time to the arrival
+    /// of the answer.
     pub latency: Latency,
 }
 
@@ -71,7 +77,7 @@ impl LoadReport {
         self.rate(self.measured.bytes) / 1e6
     }
 
-    /// One object with all of it.
+    /// The whole report as one object.
     pub fn to_json(&self) -> Value {
         let options = &self.options;
         let total = |total: &Total| json!({"requests": total.requests, "vectors": total.vectors, "bytes": total.bytes, "sum": total.sum});
@@ -107,8 +113,8 @@ impl LoadReport {
 
 fn mode_label(options: &LoadOptions) -> &'static str {
     match options.mode {
-        crate::protocol::Mode::Count => "count",
-        crate::protocol::Mode::Header => "header",
+        Mode::Count => "count",
+        Mode::Header => "header",
     }
 }
 
@@ -117,7 +123,7 @@ impl fmt::Display for LoadReport {
         let options = &self.options;
         writeln!(
             f,
-            "to {}: {} mode, {} x {} in flight, {} vectors of {} a request",
+            "to {}: {} mode, {} x {} in flight, {} vectors of {} per request",
             options.to,
             mode_label(options),
             options.connections,
@@ -145,7 +151,7 @@ impl fmt::Display for LoadReport {
         if self.requests_missed > 0 {
             writeln!(
                 f,
-                "{:<9} {:>12} (their time came while the windows were full)",
+                "{:<9} {:>12} (due while the windows were full)",
                 "missed", self.requests_missed
             )?;
         }
@@ -165,5 +171,117 @@ impl fmt::Display for LoadReport {
             self.megabytes_per_s()
         )?;
         write!(f, "latency us{}\n{:<10}{}", Latency::head(), "", self.latency)
+    }
+}
+
+/// Requests, their vectors and bytes, and the f64 sum of all their components.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Total {
+    /// Requests.
+    pub requests: u64,
+    /// Their vectors.
+    pub vectors: u64,
+    /// Bytes of these requests on the wire, headers included.
+    pub bytes: u64,
+    /// Sum of all components; vectors with a NaN or an infinity count as 0.
+    pub sum: f64,
+}
+
+impl Total {
+    pub(super) fn add(&mut self, vectors: u32, bytes: usize, sum: f64) {
+        self.requests += 1;
+        self.vectors += u64::from(vectors);
+        self.bytes += bytes as u64;
+        self.sum += sum;
+    }
+
+    fn merge(&mut self, other: &Total) {
+        self.requests += other.requests;
+        self.vectors += other.vectors;
+        self.bytes += other.bytes;
+        self.sum += other.sum;
+    }
+}
+
+/// Refused requests, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    by_status: [u64; Status::ALL.len()],
+    unnamed: u64,
+}
+
+impl Refusals {
+    pub(super) fn add(&mut self, status: Option<Status>) {
+        match status {
+            Some(status) => self.by_status[status as usize] += 1,
+            None => self.unnamed += 1,
+        }
+    }
+
+    /// All refused requests.
+    pub fn total(&self) -> u64 {
+        self.unnamed + self.by_status.iter().sum::<u64>()
+    }
+
+    /// Reasons that occurred, with their counts. Count mode doesn't name one: its refusals are
+    /// called `refused`.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let named =
+            Status::ALL.iter().map(|status| (status.label(), self.by_status[*status as usize]));
+        named.chain([(refusal_label(None), self.unnamed)]).filter(|(_, count)| *count > 0)
+    }
+
+    fn merge(&mut self, other: &Refusals) {
+        self.unnamed += other.unnamed;
+        for (mine, theirs) in self.by_status.iter_mut().zip(other.by_status) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// One thread's counts. After a successful run,
+/// `sent.requests == accepted.requests + refusals.total()`.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) sent: Total,
+    pub(super) accepted: Total,
+    /// The part of `accepted` that was sent after the warm-up.
+    pub(super) measured: Total,
+    pub(super) refusals: Refusals,
+    pub(super) vectors_verified: u64,
+    pub(super) requests_missed: u64,
+    pub(super) answer_bytes: u64,
+    /// When the last answer came, since the start.
+    pub(super) last_answer_ns: u64,
+    /// Latencies of answers, refusals included, to requests sent after the warm-up.
+    pub(super) latency_ns: Histogram<u64>,
+}
+
+impl Tally {
+    pub(super) fn new() -> Tally {
+        Tally {
+            sent: Total::default(),
+            accepted: Total::default(),
+            measured: Total::default(),
+            refusals: Refusals::default(),
+            vectors_verified: 0,
+            requests_missed: 0,
+            answer_bytes: 0,
+            last_answer_ns: 0,
+            latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+                .expect("constant bounds are legal"),
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Tally) {
+        self.sent.merge(&other.sent);
+        self.accepted.merge(&other.accepted);
+        self.measured.merge(&other.measured);
+        self.refusals.merge(&other.refusals);
+        self.vectors_verified += other.vectors_verified;
+        self.requests_missed += other.requests_missed;
+        self.answer_bytes += other.answer_bytes;
+        self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
+        self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");
     }
 }

@@ -1,7 +1,7 @@
 //! When a connection sends its next request, and whether it has sent its last: arithmetic on
 //! nanoseconds since the start.
 
-use super::LoadOptions;
+use super::options::LoadOptions;
 
 /// One connection's share of the run.
 #[derive(Clone, Debug)]
@@ -10,34 +10,34 @@ pub(super) struct Schedule {
     left: Option<u64>,
     /// Bytes still to send; None without a bound.
     bytes_left: Option<u64>,
-    /// With less than this left, it ends: the size of the next request is known only when it is
-    /// drawn.
+    /// The share ends when less than this is left, because the size of the next request is known
+    /// only when it is drawn.
     request_bytes_max: u64,
-    /// No request is sent from here on; None without a duration.
+    /// No request is sent from this time on; None without a duration.
     end_ns: Option<u64>,
-    /// Requests from here on are measured.
+    /// Requests from this time on are measured.
     warmup_ns: u64,
-    pace: Option<Pace>,
+    open_loop: Option<OpenLoop>,
     sent: u64,
 }
 
-/// Open loop: request k of connection c is request `c + k x connections` of the run, meant for that
-/// number divided by the rate.
+/// With `--rate`: request k of connection c is request `c + k x connections` of the run, and its
+/// intended time is that number divided by the rate.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct OpenLoop {
     rate: f64,
     connection: u32,
     connections: u32,
 }
 
-/// What a schedule says now.
+/// The answer of [`Schedule::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextSend {
     /// Send; the latency counts from this time.
     Now(u64),
     /// Nothing to send before this time.
     At(u64),
-    /// Never again.
+    /// Nothing more to send.
     Over,
 }
 
@@ -53,26 +53,27 @@ impl Schedule {
                 .duration_effective()
                 .map(|duration| warmup_ns + duration.as_nanos() as u64),
             warmup_ns,
-            pace: options.rate.map(|rate| Pace { rate, connection, connections }),
+            open_loop: options.rate.map(|rate| OpenLoop { rate, connection, connections }),
             sent: 0,
         }
     }
 
-    pub(super) fn next(&self, now_ns: u64) -> Next {
-        let intended_ns = self.pace.map_or(now_ns, |pace| pace.intended_ns(self.sent));
+    pub(super) fn next(&self, now_ns: u64) -> NextSend {
+        let intended_ns =
+            self.open_loop.map_or(now_ns, |open_loop| open_loop.intended_ns(self.sent));
         let counted = self.left == Some(0)
             || self.bytes_left.is_some_and(|left| left < self.request_bytes_max);
         if counted || self.end_ns.is_some_and(|end_ns| now_ns.max(intended_ns) >= end_ns) {
-            Next::Over
+            NextSend::Over
         } else if intended_ns <= now_ns {
-            Next::Now(intended_ns)
+            NextSend::Now(intended_ns)
         } else {
-            Next::At(intended_ns)
+            NextSend::At(intended_ns)
         }
     }
 
     /// Counts one request of this many bytes as sent.
-    pub(super) fn take(&mut self, bytes: u64) {
+    pub(super) fn count_sent(&mut self, bytes: u64) {
         debug_assert!(self.left != Some(0), "the share is already sent");
         debug_assert!(bytes <= self.request_bytes_max);
         self.left = self.left.map(|left| left - 1);
@@ -84,23 +85,25 @@ impl Schedule {
         intended_ns >= self.warmup_ns
     }
 
-    /// Requests that were meant for a time before the end and never sent, because the windows were
-    /// full: the rate was too high.
+    /// Requests whose intended time was before the end and that were never sent, because the
+    /// windows were full: the rate was too high.
     pub(super) fn missed(&self) -> u64 {
-        match (self.pace, self.end_ns) {
-            (Some(pace), Some(end_ns)) => pace.meant_before(end_ns).saturating_sub(self.sent),
+        match (self.open_loop, self.end_ns) {
+            (Some(open_loop), Some(end_ns)) => {
+                open_loop.intended_before(end_ns).saturating_sub(self.sent)
+            }
             _ => 0,
         }
     }
 }
 
-impl Pace {
+impl OpenLoop {
     fn intended_ns(&self, sent: u64) -> u64 {
         let number = u64::from(self.connection) + sent * u64::from(self.connections);
         (number as f64 / self.rate * 1e9) as u64
     }
 
-    fn meant_before(&self, end_ns: u64) -> u64 {
+    fn intended_before(&self, end_ns: u64) -> u64 {
         let first = f64::from(self.connection);
         ((end_ns as f64 / 1e9 * self.rate - first) / f64::from(self.connections)).ceil().max(0.0)
             as u64

@@ -1,15 +1,17 @@
-//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on its own threads,
-//! apart from the lanes.
+//! The operator's port: `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, on threads of its own,
+//! separate from the lanes.
 //!
 //! | path | 200 | 503 |
 //! |---|---|---|
-//! | `/healthz` | every lane runs, or drains because it was told to | a lane has ended by itself |
-//! | `/readyz` | it accepts | it starts, drains, or has failed |
+//! | `/healthz` | every lane runs, or drains after a stop | a lane has ended by itself |
+//! | `/readyz` | the service accepts requests | it is starting, draining, or has failed |
 //! | `/metrics` | always: OpenMetrics text | |
 //!
-//! It promises that a client that sends slowly, too much or nothing takes no time from a lane: at
-//! most [`CLIENTS_MAX`] are served at once, each within [`PATIENCE`], with one request per
-//! connection. It has no authentication and no encryption.
+//! Promises that a client that sends slowly, too much or nothing takes no time from a lane: at most
+//! [`CLIENTS_MAX`] are served at the same time, each within [`PATIENCE`], with one request per
+//! connection.
+//!
+//! Doesn't have authentication or encryption.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -18,18 +20,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::error::ServeError;
 use super::metrics::Exporter;
+use super::options::ServeError;
 use crate::notice::try_notice;
 
-/// The most clients served at once. A further client finds its connection closed.
+/// The most clients served at the same time. The connection of a further client is closed.
 pub(super) const CLIENTS_MAX: usize = 8;
 /// The time limit for a client, from its connection to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest size of a request's line and headers together.
+/// The most bytes of a request's line and headers together.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
-/// How long accepting pauses when the system has no descriptors or threads left.
+/// The pause in accepting when the system has no descriptors or threads left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The content type for Prometheus.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,7 +41,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub(super) struct Health {
     pub(super) accepts: AtomicBool,
     pub(super) drains: Arc<AtomicBool>,
-    /// A lane has ended.
+    /// A lane's thread has ended.
     pub(super) lane_ended: AtomicBool,
 }
 
@@ -59,7 +61,7 @@ impl Health {
     }
 }
 
-/// The port while it is being served. Dropping it closes the port.
+/// The operator's port, being served. Dropping it closes the port.
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) address: SocketAddr,
@@ -67,14 +69,14 @@ pub(super) struct Admin {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The source of all answers.
-struct Pages {
+/// The sources of all answers, and the number of clients being served.
+struct AdminPages {
     health: Arc<Health>,
     exporter: Exporter,
     clients: AtomicUsize,
 }
 
-/// The address of `--metrics`: `HOST:PORT`, or a port on loopback.
+/// Binds the address of `--metrics`: `HOST:PORT`, or a port on loopback.
 pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
     let with_host = if address.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("127.0.0.1:{address}")
@@ -82,22 +84,23 @@ pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
         address.to_owned()
     };
     let resolved = with_host.to_socket_addrs().ok().and_then(|mut found| found.next());
-    let Some(wish) = resolved else {
+    let Some(asked) = resolved else {
         return Err(ServeError::Option(format!(
-            "--metrics {address}: no such address; say a port of this host, 9901 for one, or HOST:PORT"
+            "--metrics {address}: no such address; say a port of this host, 9901 for one, or \
+            HOST:PORT"
         )));
     };
-    TcpListener::bind(wish).map_err(|error| {
+    TcpListener::bind(asked).map_err(|error| {
         ServeError::io(
             format_args!("--metrics {address}"),
             &error,
-            "choose another port, or stop who has it",
+            "choose another port, or stop the process that has it",
         )
     })
 }
 
 impl Admin {
-    /// Serves the port.
+    /// Serves the port on a new thread.
     pub(super) fn start(
         listener: TcpListener,
         health: Arc<Health>,
@@ -108,7 +111,7 @@ impl Admin {
         };
         let address = listener.local_addr().map_err(refused)?;
         let is_over = Arc::new(AtomicBool::new(false));
-        let pages = Arc::new(Pages { health, exporter, clients: AtomicUsize::new(0) });
+        let pages = Arc::new(AdminPages { health, exporter, clients: AtomicUsize::new(0) });
         let over = Arc::clone(&is_over);
         let thread = thread::Builder::new()
             .name("metrics".to_owned())
@@ -121,18 +124,18 @@ impl Admin {
 impl Drop for Admin {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        // The thread waits for a client, so this connects as one. If that fails, it ends with the
-        // next client.
+        // The thread waits for a client, so this connects as a client. If that fails, the thread
+        // ends after the next client.
         if TcpStream::connect_timeout(&self.address, PATIENCE).is_ok()
             && let Some(thread) = self.thread.take()
         {
             // Its panic has been reported, and a closed port needs nothing more.
-            let _told = thread.join();
+            let _panicked = thread.join();
         }
     }
 }
 
-fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
+fn accept(listener: &TcpListener, pages: &Arc<AdminPages>, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Acquire) {
         let client = match listener.accept() {
             Ok((client, _)) => client,
@@ -150,7 +153,7 @@ fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
         let pages = Arc::clone(pages);
         let its_pages = Arc::clone(&pages);
         let serve = move || {
-            // A client that leaves early needs no answer.
+            // A client that has disconnected needs no answer.
             let _gone = answer(client, &its_pages);
             its_pages.clients.fetch_sub(1, Ordering::AcqRel);
         };
@@ -162,15 +165,15 @@ fn accept(listener: &TcpListener, pages: &Arc<Pages>, is_over: &AtomicBool) {
     }
 }
 
-/// An answer: status, further header lines, type and body.
-struct Answer {
+/// An HTTP answer: status, further header lines, content type and body.
+struct HttpAnswer {
     status: &'static str,
     header: &'static str,
     content_type: &'static str,
     body: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn text(status: &'static str, body: impl Into<String>) -> Self {
         Self {
             status,
@@ -188,7 +191,7 @@ impl Answer {
     }
 }
 
-fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
+fn answer(mut client: TcpStream, pages: &AdminPages) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     let mut head = Vec::with_capacity(1024);
     let answer = loop {
@@ -202,33 +205,34 @@ fn answer(mut client: TcpStream, pages: &Pages) -> io::Result<()> {
             return Ok(());
         }
     };
-    // Also for a request that is wrong otherwise.
+    // This also holds for a HEAD request that is wrong in other ways.
     let with_body = !head.starts_with(b"HEAD ");
-    let Answer { status, header, content_type, body } = answer;
+    let HttpAnswer { status, header, content_type, body } = answer;
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\n{header}Content-Type: {content_type}\r\nContent-Length: \
+        {length}\r\nConnection: close\r\n\r\n"
     );
     write_until(&mut client, head.as_bytes(), until)?;
     if with_body {
         write_until(&mut client, body.as_bytes(), until)?;
     }
     client.shutdown(std::net::Shutdown::Write)?;
-    // Remaining bytes are read, because otherwise the kernel would reset the connection before the
-    // answer is read.
+    // The remaining bytes are read, because otherwise the kernel would reset the connection before
+    // the client has read the answer.
     while read_until(&mut client, &mut [0; 1024], until)? > 0 {}
     Ok(())
 }
 
-/// The time left until then, as a limit for one call.
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+/// The time until `until`, as a limit for one call.
+fn time_left(until: Instant) -> io::Result<Duration> {
+    let time = until.saturating_duration_since(Instant::now());
+    if time.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(time) }
 }
 
 fn read_until(client: &mut TcpStream, bytes: &mut [u8], until: Instant) -> io::Result<usize> {
     loop {
-        client.set_read_timeout(Some(left(until)?))?;
+        client.set_read_timeout(Some(time_left(until)?))?;
         match client.read(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => return read,
@@ -236,11 +240,11 @@ fn read_until(client: &mut TcpStream, bytes: &mut [u8], until: Instant) -> io::R
     }
 }
 
-/// Also for a client that reads a piece now and then: a timeout of `write_all` would restart with
-/// each piece.
+/// Writes all of `bytes` before `until`. With `write_all` the timeout would restart with each
+/// piece, so a client that reads a piece now and then could hold the thread forever.
 fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
-        client.set_write_timeout(Some(left(until)?))?;
+        client.set_write_timeout(Some(time_left(until)?))?;
         match client.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             written => bytes = &bytes[written?..],
@@ -249,40 +253,42 @@ fn write_until(client: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::
     Ok(())
 }
 
-/// The answer to a request whose head is complete or wrong; None if more is needed.
-fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
+/// The answer to a request whose head is complete or wrong; None if more bytes are needed.
+fn parse(head: &[u8], pages: &AdminPages) -> Option<HttpAnswer> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
         Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => {}
         Ok(httparse::Status::Partial) if head.len() <= HEAD_BYTES_MAX => return None,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-            return Some(Answer::text(
+            return Some(HttpAnswer::text(
                 "431 Request Header Fields Too Large",
                 "at most 8 KiB and 64 headers",
             ));
         }
         Err(error) => {
-            return Some(Answer::text("400 Bad Request", format!("no HTTP request: {error}")));
+            return Some(HttpAnswer::text("400 Bad Request", format!("no HTTP request: {error}")));
         }
     }
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     if !["GET", "HEAD"].contains(&method) {
-        let answer = Answer::text("405 Method Not Allowed", "GET or HEAD");
-        return Some(Answer { header: "Allow: GET, HEAD\r\n", ..answer });
+        let answer = HttpAnswer::text("405 Method Not Allowed", "GET or HEAD");
+        return Some(HttpAnswer { header: "Allow: GET, HEAD\r\n", ..answer });
     }
-    // A target may include the host, as for a proxy.
+    // A target may include the host, as in requests to a proxy.
     let path = target
         .strip_prefix("http://")
-        .map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+        .map_or(target, |after| after.find('/').map_or("/", |at| &after[at..]));
     let answer = match path.split('?').next().unwrap_or_default() {
         "/metrics" => match pages.exporter.text() {
-            Some(body) => Answer { content_type: OPENMETRICS, body, ..Answer::text("200 OK", "") },
-            None => Answer::text("500 Internal Server Error", "the figures can't be written"),
+            Some(body) => {
+                HttpAnswer { content_type: OPENMETRICS, body, ..HttpAnswer::text("200 OK", "") }
+            }
+            None => HttpAnswer::text("500 Internal Server Error", "the figures can't be written"),
         },
-        "/healthz" => Answer::of(pages.health.is_alive()),
-        "/readyz" => Answer::of(pages.health.is_ready()),
-        _ => Answer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
+        "/healthz" => HttpAnswer::of(pages.health.is_alive()),
+        "/readyz" => HttpAnswer::of(pages.health.is_ready()),
+        _ => HttpAnswer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
     };
     Some(answer)
 }
@@ -291,23 +297,27 @@ fn parse(head: &[u8], pages: &Pages) -> Option<Answer> {
 mod tests {
     use super::*;
 
-    fn pages() -> Pages {
-        Pages { health: Arc::default(), exporter: Exporter::new(&[]), clients: AtomicUsize::new(0) }
+    fn pages() -> AdminPages {
+        AdminPages {
+            health: Arc::default(),
+            exporter: Exporter::new(&[]),
+            clients: AtomicUsize::new(0),
+        }
     }
 
-    fn status(request: &str, pages: &Pages) -> Option<&'static str> {
+    fn status(request: &str, pages: &AdminPages) -> Option<&'static str> {
         parse(request.as_bytes(), pages).map(|answer| answer.status)
     }
 
     #[test]
-    fn requests_are_answered_when_they_are_whole() {
+    fn requests_are_answered_when_they_are_complete() {
         let pages = pages();
         for part in ["", "GET", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"]
         {
             assert_eq!(status(part, &pages), None, "{part}");
         }
         let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
-        let long_and_whole = format!("{long}\r\n\r\n");
+        let long_and_complete = format!("{long}\r\n\r\n");
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
         for (request, expected) in [
             ("GET /healthz HTTP/1.1\r\n\r\n", "200 OK"),
@@ -321,14 +331,14 @@ mod tests {
             ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
             ("\u{1}\u{0}\u{0}\u{0}vectors", "400 Bad Request"),
             (&long, "431 Request Header Fields Too Large"),
-            (&long_and_whole, "431 Request Header Fields Too Large"),
+            (&long_and_complete, "431 Request Header Fields Too Large"),
             (&many, "431 Request Header Fields Too Large"),
         ] {
             assert_eq!(status(request, &pages), Some(expected), "{request:.40}");
         }
     }
 
-    /// What a client at the other end of a connection is answered.
+    /// The answer that a client at the other end of a connection receives.
     fn answered(request: &str) -> String {
         let listener = bind("0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -354,7 +364,7 @@ mod tests {
         assert!(answered("GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     }
 
-    /// It takes a piece now and then, for ever.
+    /// The client reads a piece now and then, forever.
     #[test]
     fn a_client_that_reads_slowly_has_no_more_than_its_time() {
         let listener = bind("0").unwrap();
@@ -367,7 +377,7 @@ mod tests {
             }
         });
         let until = Instant::now() + Duration::from_millis(200);
-        // So much that it would take a minute.
+        // So many bytes that reading them would take a minute.
         let written = write_until(&mut served, &vec![0; 256 << 20], until);
         assert!(written.is_err_and(|error| matches!(
             error.kind(),

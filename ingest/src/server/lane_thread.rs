@@ -1,4 +1,4 @@
-//! One lane of the service: its IO thread, from pinning to the last segment.
+//! The IO thread of one lane: starts the lane, serves until it is stopped, and waits for its sink.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement};
 
-use super::error::ServeError;
-use super::plan::{LanePlan, Plan};
+use super::options::ServeError;
+use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerEnd, Bell, Driver, IoReport, IoWatch, Listener};
 use crate::sink::Sink;
 use crate::stage::{Request, SinkReport, SinkStage, scorer, validator};
 
-/// How long a sink with nothing left to write may take after the deadline.
+/// How long a sink that has nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The outcome of a lane.
@@ -40,12 +40,12 @@ pub(super) struct LaneGear {
     pub(super) listeners: Vec<Listener>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) stop: Arc<AtomicBool>,
-    /// Called when the thread ends, for whatever reason.
+    /// Called when the thread ends, for any reason.
     pub(super) on_end: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// A lane that runs on this thread, ready to serve.
-struct Ready {
+/// A lane that is started and ready to serve.
+struct ReadyLane {
     driver: Driver,
     sink_done: Receiver<SinkReport>,
     rows_in_segments: Arc<AtomicU64>,
@@ -56,7 +56,7 @@ struct Ready {
 /// What a running lane reports to its server.
 type Running = (LaneReport, IoWatch);
 
-/// Reports to the server that a lane's thread has ended, also by a panic. Otherwise a lane could
+/// Reports to the server that a lane's thread has ended, even by a panic. Otherwise a lane could
 /// end unnoticed and leave its clients waiting.
 struct OnEnd(Arc<dyn Fn() + Send + Sync>);
 
@@ -68,7 +68,11 @@ impl Drop for OnEnd {
 
 impl LaneThread {
     /// Starts the thread and waits until its memory is mapped and its stages run.
-    pub(super) fn start(plan: &Plan, lane: &LanePlan, gear: LaneGear) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        plan: &ServePlan,
+        lane: &LanePlan,
+        gear: LaneGear,
+    ) -> Result<Self, ServeError> {
         let bell = Bell::new().map_err(|error| {
             ServeError::io("a lane's bell", &error, "raise the descriptor limit")
         })?;
@@ -93,7 +97,7 @@ impl LaneThread {
         }
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         self.bell.ring();
     }
 
@@ -118,7 +122,7 @@ impl LaneThread {
 }
 
 fn serve_lane(
-    plan: &Plan,
+    plan: &ServePlan,
     lane: &LanePlan,
     gear: LaneGear,
     bell: Bell,
@@ -127,7 +131,7 @@ fn serve_lane(
     let ready = match start_lane(plan, lane, gear, bell) {
         Ok(ready) => ready,
         Err(error) => {
-            // The server waits for this message, or is itself gone.
+            // The server waits for this message, unless it is gone itself.
             let _gone = started.send(Err(error));
             return LaneEnd::default();
         }
@@ -143,7 +147,7 @@ fn serve_lane(
         match why {
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
             RecvTimeoutError::Timeout => late.push("sink".to_owned()),
-            // It isn't late; it will never report.
+            // The sink isn't late; it will never report.
             RecvTimeoutError::Disconnected => {
                 report.error = Some("the sink's thread panicked".to_owned())
             }
@@ -154,19 +158,19 @@ fn serve_lane(
 }
 
 fn start_lane(
-    plan: &Plan,
+    plan: &ServePlan,
     lane: &LanePlan,
     gear: LaneGear,
     bell: Bell,
-) -> Result<Ready, ServeError> {
+) -> Result<ReadyLane, ServeError> {
     let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
     let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).map_err(wrong)?;
     let (dim, vectors_max) = (plan.limits.dim as usize, plan.limits.max_vectors as usize);
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
-    // Before this thread is pinned, so that the ticker's thread isn't. The memory is mapped
-    // afterwards.
+    // Created before this thread is pinned, so that the ticker's thread isn't pinned. The memory is
+    // mapped afterwards.
     let no_classes = |error| ServeError::classes(lane.number, &error);
     let mut classes = plan.classes().map_err(no_classes)?;
     let Started { lane: mut running, mut stages, report } =
@@ -178,30 +182,32 @@ fn start_lane(
     if plan.options.stages == super::options::StagesWord::Inline {
         let refused =
             |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
-        running.attach(stages.take("validate").ok_or_else(missing)?, validate).map_err(refused)?;
-        running.attach(stages.take("score").ok_or_else(missing)?, score).map_err(refused)?;
+        running
+            .attach(stages.remove("validate").ok_or_else(missing)?, validate)
+            .map_err(refused)?;
+        running.attach(stages.remove("score").ok_or_else(missing)?, score).map_err(refused)?;
     } else {
         let refused = |error: SpawnError<Request>| ServeError::Refused(error.to_string());
-        // They run to the end of the stream by themselves.
-        drop(stages.take("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
-        drop(stages.take("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
+        // These threads end by themselves when the lane is closed.
+        drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
+        drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
     let sink_stage = SinkStage::new(gear.sink, verdicts.clone(), plan.options.drain);
     let rows_in_segments = sink_stage.rows_in_segments();
     let (done, sink_done) = sync_channel(1);
-    let (sink, sink_cpu) = (stages.take("sink").ok_or_else(missing)?, lane.sink_cpu);
+    let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
     let run_sink_stage = move || drop(done.send(sink_stage.run(sink, sink_cpu)));
     thread::Builder::new()
         .name(format!("sink-{}", lane.number))
         .spawn(run_sink_stage)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
-    let end = AnswerEnd { stage: stages.take("answer").ok_or_else(missing)?, verdicts, scores };
+    let end = AnswerEnd { stage: stages.remove("answer").ok_or_else(missing)?, verdicts, scores };
     let driver =
         Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
-    Ok(Ready { driver, sink_done, rows_in_segments, report, watch })
+    Ok(ReadyLane { driver, sink_done, rows_in_segments, report, watch })
 }
 
 #[cfg(test)]
@@ -210,15 +216,15 @@ mod tests {
 
     use super::*;
     use crate::server::ServeOptions;
-    use crate::sink::{SinkError, Totals};
+    use crate::sink::{SinkError, SinkTotals};
 
     #[test]
-    fn a_lane_that_panics_is_missed() {
-        let told = Arc::new(AtomicU64::new(0));
+    fn a_lane_that_panics_is_reported() {
+        let reports = Arc::new(AtomicU64::new(0));
         let on_end = OnEnd(Arc::new({
-            let told = Arc::clone(&told);
+            let reports = Arc::clone(&reports);
             move || {
-                told.fetch_add(1, Ordering::Relaxed);
+                reports.fetch_add(1, Ordering::Relaxed);
             }
         }));
         let thread = thread::spawn(move || {
@@ -226,7 +232,7 @@ mod tests {
             panic!("made up");
         });
         assert!(thread.join().is_err());
-        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(reports.load(Ordering::Relaxed), 1);
     }
 
     #[derive(Debug)]
@@ -241,7 +247,7 @@ mod tests {
             Ok(())
         }
 
-        fn finish(&mut self) -> Result<Totals, SinkError> {
+        fn close(&mut self) -> Result<SinkTotals, SinkError> {
             panic!("made up")
         }
 
@@ -255,7 +261,7 @@ mod tests {
         let words = "serve --dim 4 --sink null --pool 1MiB --slots 256 --pages 4k --wait park";
         let command = ServeOptions::augment_args(clap::Command::new("serve"));
         let matches = command.try_get_matches_from(words.split(' ')).unwrap();
-        let plan = Plan::new(&ServeOptions::from_arg_matches(&matches).unwrap()).unwrap();
+        let plan = ServePlan::new(&ServeOptions::from_arg_matches(&matches).unwrap()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let gear = LaneGear {
             listeners: Vec::new(),
@@ -265,7 +271,7 @@ mod tests {
         };
         let lane = LaneThread::start(&plan, &plan.lanes[0], gear).unwrap();
         stop.store(true, Ordering::Release);
-        lane.ring();
+        lane.wake();
         let end = lane.join();
         assert_eq!(
             (end.late, end.sink.error.as_deref()),

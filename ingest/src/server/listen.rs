@@ -12,10 +12,10 @@ use rustix::net::{
     sockopt,
 };
 
-use super::error::ServeError;
+use super::options::ServeError;
 use crate::io::Listener;
 
-/// The most connections waiting to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// The listeners of a service. Dropping it removes the Unix socket's file.
@@ -62,7 +62,7 @@ impl Listeners {
         Ok(all)
     }
 
-    /// Each lane's listeners, once.
+    /// The listeners of each lane. A second call returns nothing.
     pub(super) fn take_lanes(&mut self) -> Vec<Vec<Listener>> {
         std::mem::take(&mut self.lanes)
     }
@@ -70,7 +70,7 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        // It may already be gone, or belong to somebody else.
+        // The file may already be gone, or belong to another service.
         if let Some(path) = self
             .unix
             .as_ref()
@@ -83,35 +83,35 @@ impl Drop for Listeners {
 
 fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError> {
     let resolved = address.to_socket_addrs().ok().and_then(|mut found| found.next());
-    let Some(wish) = resolved else {
+    let Some(asked) = resolved else {
         return Err(ServeError::Option(format!(
             "--listen {address}: no such address; say HOST:PORT, 127.0.0.1:9900 for one"
         )));
     };
-    // With SO_REUSEPORT a second service could take half of the connections without an error. A
-    // plain bind finds that out first.
-    let probe = TcpListener::bind(wish).map_err(|error| {
+    // With SO_REUSEPORT a second service could share the port without an error and get half of the
+    // connections. A bind without it fails if the port is in use.
+    let probe = TcpListener::bind(asked).map_err(|error| {
         ServeError::io(
             format_args!("--listen {address}"),
             &error,
-            "choose another port, or stop who has it",
+            "choose another port, or stop the process that has it",
         )
     })?;
     let failed = |error: io::Error| {
         ServeError::io(format_args!("--listen {address}"), &error, "choose another port")
     };
-    let taken = probe.local_addr().map_err(failed)?;
+    let bound = probe.local_addr().map_err(failed)?;
     if lanes == 1 {
         probe.set_nonblocking(true).map_err(failed)?;
-        // The standard library allows only 128 to wait.
+        // The standard library lets only 128 connections wait.
         listen(&probe, BACKLOG).map_err(|error| failed(error.into()))?;
         return Ok(vec![probe]);
     }
     drop(probe);
-    (0..lanes).map(|_| bind_shared(taken).map_err(failed)).collect()
+    (0..lanes).map(|_| bind_shared(bound).map_err(failed)).collect()
 }
 
-/// One of several listeners on a port: the kernel spreads connections over them.
+/// One of several listeners on the same port. The kernel distributes connections over them.
 fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(
@@ -135,13 +135,13 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
                 "--unix {shown}: there is a file that isn't a socket; choose another path"
             )));
         }
-        match knock(path) {
-            // A killed service has left it.
+        match try_connect(path) {
+            // The socket of a service that was killed.
             Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(|error| {
                 ServeError::io(format_args!("--unix {shown}: a stale socket"), &error, "remove it")
             })?,
             Err(Errno::NOENT) => {}
-            // Its queue may be full.
+            // EAGAIN: too many connections already wait there.
             Ok(()) | Err(Errno::AGAIN) => {
                 return Err(ServeError::Refused(format!(
                     "--unix {shown}: another service listens there; choose another path, or stop it"
@@ -149,7 +149,8 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
             }
             Err(error) => {
                 let what = format_args!(
-                    "--unix {shown}: there is a socket that can't be asked whether somebody listens"
+                    "--unix {shown}: there is a socket, and it can't be found out whether a \
+                    service listens there"
                 );
                 return Err(ServeError::io(
                     what,
@@ -168,13 +169,14 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
     Ok(listener)
 }
 
-/// Whether somebody listens on a Unix socket. Never waits, even if that service hangs.
-fn knock(path: &Path) -> Result<(), Errno> {
+/// Finds out whether a service listens on a Unix socket. Never waits, even if that service hangs.
+fn try_connect(path: &Path) -> Result<(), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
+/// The identity of a file: device and inode.
 fn file_of(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

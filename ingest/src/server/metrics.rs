@@ -1,5 +1,5 @@
-//! The content of `/metrics`: lanes and class pools, by the library's collectors, and the counters
-//! and times of the IO threads.
+//! The content of `/metrics`: lanes and class pools, from the library's collectors, and the
+//! counters and times of the IO threads.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use slipring::metrics::{Lanes, Pools, encode_latencies};
 
 use crate::io::{Activity, Counter, IoWatch};
-use crate::protocol::Status;
+use crate::wire::frames::Status;
 
 /// How long a scrape waits for figures that only an IO thread has.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -36,22 +36,22 @@ impl Exporter {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(of_lanes));
         registry.register_collector(Box::new(of_pools));
-        registry.register_collector(Box::new(Io(named)));
+        registry.register_collector(Box::new(IoCollector(named)));
         Self(registry)
     }
 
-    /// The text, or None if it couldn't be written completely.
+    /// The text; None if it couldn't be written completely.
     pub(super) fn text(&self) -> Option<String> {
         let mut text = String::new();
         encode(&mut text, &self.0).ok().map(|()| text)
     }
 }
 
-/// The IO threads, by the number of their lane.
+/// The collector of the IO threads: each with the number of its lane.
 #[derive(Debug)]
-struct Io(Vec<(String, IoWatch)>);
+struct IoCollector(Vec<(String, IoWatch)>);
 
-impl Collector for Io {
+impl Collector for IoCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let counts: Vec<_> =
             self.0.iter().map(|(name, lane)| (name.as_str(), lane.counters.counts())).collect();
@@ -84,7 +84,7 @@ impl Collector for Io {
     }
 }
 
-impl Io {
+impl IoCollector {
     fn times(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let seconds = Some(&Unit::Seconds);
         let help = "What the time of an IO thread goes into";
@@ -110,7 +110,8 @@ impl Io {
             let mut sample = family.encode_family(&labels)?;
             sample.encode_gauge(&watch.duty.longest_round().as_secs_f64())?;
         }
-        let help = "From the receive that completed a request to its flush, and to the sending of its answer";
+        let help = "From the receive that completed a request to its flush, and to the sending of \
+            its answer";
         let mut family = encoder.encode_descriptor(
             "slipring_request_latency",
             help,

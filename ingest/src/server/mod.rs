@@ -1,226 +1,23 @@
 //! The service: lanes that share a port and nothing else.
 //!
-//! The life cycle: options are checked ([`ServeOptions`]), the data folder is locked, listeners are
-//! bound, and each lane starts on its own pinned thread. [`Server::stop`] drains all lanes within
-//! one deadline and reports the outcome of every vector ([`Totals`]).
+//! The life of a service, in order:
+//! 1. [`ServeOptions`] are checked and completed from the machine.
+//! 2. [`Server::start`] locks the data folder, binds the listeners, and starts each lane on its own
+//!    pinned thread.
+//! 3. While it runs, `/metrics`, `/healthz` and `/readyz` are served on the operator's port, and
+//!    figures are printed if `--report-every` asks for them.
+//! 4. [`Server::stop`] drains all lanes within one deadline and reports the outcome of every vector
+//!    ([`Totals`]).
 
 mod admin;
-mod descriptors;
-mod error;
-mod hint;
 mod lane_thread;
 mod listen;
 mod metrics;
 mod options;
 mod plan;
 mod report;
-mod totals;
+mod service;
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use slipring::pipeline::LaneReport;
-
-pub use error::ServeError;
-pub use options::{CpuIds, Node, ReclaimWord, ServeOptions, SinkWord, Size, StagesWord, WaitWord};
-pub use totals::Totals;
-
-use crate::io::IoWatch;
-use crate::notice::notice;
-use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink};
-use admin::{Admin, Health};
-use lane_thread::{LaneGear, LaneThread};
-use listen::Listeners;
-use metrics::Exporter;
-use plan::Plan;
-use report::Reporter;
-
-/// A running service. Dropping it stops it as [`Server::stop`] does.
-#[derive(Debug)]
-pub struct Server {
-    plan: Plan,
-    listeners: Listeners,
-    lanes: Vec<LaneThread>,
-    health: Arc<Health>,
-    reporter: Option<Reporter>,
-    admin: Option<Admin>,
-}
-
-impl Server {
-    /// Starts all lanes and returns once they accept. Every lane's thread calls `on_end` when it
-    /// ends, for whatever reason.
-    ///
-    /// # Errors
-    /// The invalid option, or the cause of a refusal. Nothing is left running or bound.
-    pub fn start(
-        options: &ServeOptions,
-        on_end: Arc<dyn Fn() + Send + Sync>,
-    ) -> Result<Self, ServeError> {
-        let plan = Plan::new(options)?;
-        if plan.connections_max < options.max_connections {
-            notice(format_args!(
-                "a lane takes {} connections, not --max-connections {}: the limit of descriptors leaves no more (ulimit -n)",
-                plan.connections_max, options.max_connections
-            ));
-        }
-        let data = match (options.sink, &options.data) {
-            (SinkWord::Log, Some(path)) => Some(
-                DataDir::open(path, options.dim)
-                    .map_err(|error| ServeError::Refused(format!("--data: {error}")))?,
-            ),
-            _ => None,
-        };
-        // Started from this unpinned thread, because threads inherit the mask of the one that
-        // starts them.
-        let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
-        let mut listeners =
-            Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
-        let per_lane = listeners.take_lanes();
-        let health = Arc::new(Health::default());
-        let ended = Arc::clone(&health);
-        let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
-            ended.lane_ended.store(true, Ordering::Release);
-            on_end();
-        });
-        let mut server =
-            Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
-        for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
-            let sink = server.sink(data.as_ref(), lane.number)?;
-            let gear = LaneGear {
-                listeners,
-                sink,
-                stop: Arc::clone(&server.health.drains),
-                on_end: Arc::clone(&on_end),
-            };
-            // An error drops the server, which stops the lanes that are already running.
-            let thread = LaneThread::start(&server.plan, lane, gear)?;
-            server.lanes.push(thread);
-        }
-        let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
-        if let Some(every) = server.plan.options.report_every {
-            server.reporter = Some(Reporter::start(Arc::clone(&watches), every)?);
-        }
-        if let Some(listener) = admin {
-            server.admin =
-                Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
-        }
-        server.health.accepts.store(true, Ordering::Release);
-        Ok(server)
-    }
-
-    /// Each lane, for any thread.
-    pub fn watches(&self) -> impl Iterator<Item = &IoWatch> {
-        self.lanes.iter().map(|lane| &lane.watch)
-    }
-
-    /// Where it serves `/metrics`.
-    #[must_use]
-    pub fn metrics(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|admin| admin.address)
-    }
-
-    /// Where it listens on TCP.
-    #[must_use]
-    pub fn tcp(&self) -> Option<SocketAddr> {
-        self.listeners.tcp
-    }
-
-    /// Where it listens on a Unix socket.
-    #[must_use]
-    pub fn unix(&self) -> Option<&Path> {
-        self.listeners.unix.as_deref()
-    }
-
-    /// What each lane was granted.
-    pub fn reports(&self) -> impl Iterator<Item = &LaneReport> {
-        self.lanes.iter().map(|lane| &lane.report)
-    }
-
-    /// Whether a lane has ended by itself, which means that it has failed.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        !self.health.drains.load(Ordering::Acquire)
-            && self.lanes.iter().any(LaneThread::is_finished)
-    }
-
-    /// The line that reports that it accepts, and its settings.
-    #[must_use]
-    pub fn ready_line(&self) -> String {
-        let options = &self.plan.options;
-        let mut line = "ready".to_owned();
-        if let Some(tcp) = self.tcp() {
-            line += &format!(" tcp={tcp}");
-        }
-        if let Some(unix) = self.unix() {
-            line += &format!(" unix={}", unix.display());
-        }
-        let cpus: Vec<String> = self
-            .reports()
-            .map(|report| {
-                report.pin.granted.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string())
-            })
-            .collect();
-        line += &format!(
-            " dim={} max-vectors={} lanes={} cpus={}",
-            options.dim,
-            options.max_vectors,
-            options.lanes,
-            cpus.join(",")
-        );
-        if let Some(data) = &options.data {
-            line += &format!(" data={}", data.display());
-        }
-        if let Some(metrics) = self.metrics() {
-            line += &format!(" metrics={metrics}");
-        }
-        line
-    }
-
-    /// Stops: nothing more is accepted or read, received requests are answered, and segments are
-    /// completed, all within the options' `drain`.
-    #[must_use]
-    pub fn stop(mut self) -> Totals {
-        self.end()
-    }
-
-    fn end(&mut self) -> Totals {
-        self.health.drains.store(true, Ordering::Release);
-        self.lanes.iter().for_each(LaneThread::ring);
-        let mut totals = Totals::default();
-        self.reporter = None;
-        for (number, lane) in self.lanes.drain(..).enumerate() {
-            let watch = lane.watch.clone();
-            totals.add(number, &lane.join());
-            totals.figures.push((number, watch.figures()));
-        }
-        totals
-    }
-
-    fn sink(&self, data: Option<&DataDir>, lane: u32) -> Result<Box<dyn Sink>, ServeError> {
-        let refused =
-            |error: crate::sink::SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
-        let Some(data) = data else {
-            return Ok(Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?));
-        };
-        let options = SegmentOptions {
-            segment_bytes: self.plan.options.segment_bytes.0,
-            ..SegmentOptions::default()
-        };
-        let log = SegmentLog::open(data, lane, options).map_err(refused)?;
-        for torn in log.torn() {
-            notice(format_args!(
-                "lane {lane}: a crash left an unfinished segment; it is kept as {}",
-                torn.display()
-            ));
-        }
-        Ok(Box::new(log))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.end());
-    }
-}
+pub use options::{Node, ReclaimWord, ServeError, ServeOptions, SinkWord, StagesWord, WaitWord};
+pub use report::Totals;
+pub use service::Server;

@@ -1,19 +1,22 @@
-//! The options of `slipring serve`.
+//! The options of `slipring serve`, and the error with which the service refuses to start.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use slipring::pipeline::{Reclaim, Wait};
-use slipring::region::{Numa, Pages};
+use slipring::pipeline::{LaneError, Reclaim, Wait};
+use slipring::region::{Numa, Pages, RegionError};
+use slipring::ring::RingError;
 
-use crate::load::parse_duration;
+use crate::io::ClassesError;
 use crate::stage::Score;
+use crate::units::{CpuIds, Size, parse_duration};
 
-/// What is served, where, with which memory and on which CPUs. Caps bound what a lane may hold
-/// beside its pool: `carry-bytes` for unfinished frames, and
-/// `max-connections x in-flight x (largest answer + 16)` for answers.
+/// What is served and where, with which memory and on which CPUs. Besides its pool a lane may hold
+/// at most `carry-bytes` for unfinished frames, and
+/// `max-connections x in-flight x (largest answer + 16)` bytes for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address [default: 127.0.0.1:9900, without --unix]
@@ -108,7 +111,7 @@ impl FromStr for Node {
             _ => text
                 .parse()
                 .map(|node| Self(Numa::Node(node)))
-                .map_err(|_| format!("{text:?} is no node: say local or 0")),
+                .map_err(|_| format!("{text:?} isn't a node: say local or 0")),
         }
     }
 }
@@ -170,91 +173,82 @@ pub enum SinkWord {
     Null,
 }
 
-/// Bytes, as people write them: 4096, 64MiB, 2GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let unit: u64 = match &text[digits..] {
-            "" | "B" => 1,
-            "KiB" | "K" | "k" => 1 << 10,
-            "MiB" | "M" => 1 << 20,
-            "GiB" | "G" => 1 << 30,
-            other => return Err(format!("{other:?} is no unit: say 4096, 64KiB, 64MiB or 2GiB")),
-        };
-        let count: u64 = text[..digits]
-            .parse()
-            .map_err(|_| format!("{text:?} is no size: say 4096, 64KiB, 64MiB or 2GiB"))?;
-        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
-    }
+/// A refusal to start. Its text names the option, the figure and the fix.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An option is invalid: a usage error.
+    Option(String),
+    /// The system, the disk or the network refused.
+    Refused(String),
 }
 
-impl fmt::Display for Size {
-    /// In the largest unit that says it exactly, so that it can be given again.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(bytes, _)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
-            Some((bytes, unit)) => f.pad(&format!("{}{unit}", self.0 / bytes)),
-            None => f.pad(&self.0.to_string()),
-        }
+impl ServeError {
+    pub(super) fn io(what: impl fmt::Display, error: &io::Error, fix: &str) -> Self {
+        Self::Refused(format!("{what}: {error}; {fix}"))
     }
-}
 
-impl Size {
-    /// As a length in memory.
-    #[must_use]
-    pub fn bytes(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-/// CPU numbers: 0,2,4-7.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuIds(pub Vec<usize>);
-
-impl FromStr for CpuIds {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut ids = Vec::new();
-        for part in text.split(',') {
-            let wrong = || format!("{part:?} is no CPU: say 0, 0,2 or 0-3");
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last): (usize, usize) =
-                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
-            if first > last || last >= 1 << 16 {
-                return Err(wrong());
+    /// An error of a lane. It names the options of the command line instead of the library's
+    /// fields.
+    pub(super) fn lane(number: u32, error: LaneError) -> Self {
+        match error {
+            LaneError::Option { field, given, must } => {
+                Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
             }
-            ids.extend(first..=last);
+            LaneError::Pool(RingError::Option { field, given, must, limit }) => {
+                Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
+            }
+            LaneError::Pool(RingError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
+                Self::Option(format!("--node {node}: {error}"))
+            }
+            other => Self::Refused(format!("lane {number}: {other}")),
         }
-        Ok(Self(ids))
+    }
+
+    /// An error of a lane's class pool.
+    pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
+        Self::Refused(format!(
+            "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, \
+            --max-vectors or --carry-bytes"
+        ))
+    }
+
+    /// The exit code: 2 for a usage error, 1 for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Option(_) => 2,
+            Self::Refused(_) => 1,
+        }
     }
 }
+
+/// The option that sets a field of a lane or its pool.
+fn flag(field: &'static str) -> &'static str {
+    match field {
+        "bytes" | "pool.bytes" => "--pool",
+        "window_bytes" => "--window",
+        "slots" => "--slots",
+        "max_slice_bytes" | "width" => "--max-vectors",
+        other => other,
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(text) | Self::Refused(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_cpus_are_read() {
-        assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
-        assert_eq!("512".parse(), Ok(Size(512)));
-        for wrong in
-            ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"]
-        {
-            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
-        }
-        for text in ["64MiB", "2GiB", "1536KiB", "1000", "0"] {
-            assert_eq!(text.parse::<Size>().map(|size| size.to_string()).as_deref(), Ok(text));
-        }
-        assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
-        for wrong in ["", "a", "3-1", "1,", "-", "70000"] {
-            assert!(wrong.parse::<CpuIds>().is_err(), "{wrong}");
-        }
+    fn nodes_are_read() {
         assert_eq!(
             ["local", "0", "17"].map(str::parse),
             [Numa::Local, Numa::Node(0), Numa::Node(17)].map(|node| Ok(Node(node)))

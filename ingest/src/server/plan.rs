@@ -1,38 +1,55 @@
-//! The plan: options after all checks, with defaults filled in from the machine.
+//! The plan of a service: its options after all checks, with defaults from the machine: CPUs,
+//! caches and descriptors.
+//!
+//! A sink opens one file per segment. If connections could use up all descriptors, idle clients
+//! could stop the sink, and with it every client. So a lane may accept fewer connections than
+//! configured; [`ServePlan::connections_max`] is that number.
 
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use slipring::latency::Clock;
 use slipring::machine::{CpuMask, PinPolicy, Topology};
 use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
-use super::descriptors::connections_max;
-use super::error::ServeError;
-use super::options::{ServeOptions, SinkWord, StagesWord};
+use super::admin::CLIENTS_MAX;
+use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
 use crate::io::{Classes, ClassesError, DriverOptions, clock, output_bytes, receive_bytes_max};
-use crate::protocol::{Limits, Mode};
+use crate::wire::frames::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
+/// Descriptors of a lane besides its connections: epoll, its eventfd, its bell, two listeners, the
+/// open segment, its folder while the folder is synced, and a connection that is accepted only to
+/// be closed.
+const LANE_DESCRIPTORS: u64 = 8;
+/// Descriptors for `--metrics`: the port, its clients, and one client that is refused.
+const ADMIN_DESCRIPTORS: u64 = CLIENTS_MAX as u64 + 2;
+/// Descriptors of the process: the data folder's lock, and some for a program that embeds the
+/// service.
+const PROCESS_DESCRIPTORS: u64 = 4;
+/// The number of open descriptors assumed where it can't be read.
+const OPEN_DEFAULT: u64 = 16;
+
 /// A service that can be started.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct ServePlan {
     pub(super) options: ServeOptions,
     pub(super) listen: Option<String>,
     pub(super) limits: Limits,
     pub(super) lanes: Vec<LanePlan>,
-    /// Of each lane.
+    /// The most connections of each lane.
     pub(super) connections_max: u32,
-    /// One for all lanes.
+    /// Shared by all lanes.
     clock: Clock,
     topology: Topology,
 }
 
-/// One lane's CPUs.
+/// The number and the CPUs of one lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LanePlan {
     pub(super) number: u32,
@@ -42,7 +59,7 @@ pub(super) struct LanePlan {
     pub(super) sink_cpu: Option<usize>,
 }
 
-impl Plan {
+impl ServePlan {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
         let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
         limits
@@ -79,21 +96,21 @@ impl Plan {
         })
     }
 
-    /// A lane of this service. Its stages are validate, score, and then answer and sink side by
-    /// side.
+    /// The specification of a lane. Its stages are validate, then score, then answer and sink, both
+    /// of which follow score.
     pub(super) fn spec(&self, lane: &LanePlan) -> LaneSpec {
         let options = &self.options;
         let wait = Wait::from(options.wait);
         let pool = RingOptions {
             bytes: options.pool.bytes(),
-            // A receive of one frame takes its header and the rest of its last line in addition to
-            // the payload, and on overwrite the pool must hold a ring of these.
+            // The receive of one frame takes, besides the payload, the header and the remainder of
+            // its last cache line. On overwrite the pool must hold a ring full of these.
             max_slice_bytes: self.limits.frame_bytes_max(Mode::Header),
-            window_bytes: options.window.map(super::options::Size::bytes),
+            window_bytes: options.window.map(crate::units::Size::bytes),
             lanes_sharing_l3: lane
                 .cpu
                 .map_or(1, |cpu| self.topology.lanes_sharing(cpu, &self.lane_cpus())),
-            // No stage of ours retains anything.
+            // None of our stages retains a slice.
             pinned_chunks_max: Some(0),
             pages: options.pages,
             numa: options.node.0,
@@ -129,7 +146,7 @@ impl Plan {
         }
     }
 
-    /// A lane's class pool, which has no memory yet.
+    /// A lane's class pool, not mapped yet.
     pub(super) fn classes(&self) -> Result<Classes, ClassesError> {
         let Self { options, limits, .. } = self;
         let (output_bytes, frame_bytes) =
@@ -148,7 +165,8 @@ impl Plan {
     }
 }
 
-/// A stage's thread; one that shares the IO thread's CPU sleeps instead of taking turns with it.
+/// A stage on its own thread. A stage that shares the CPU of the IO thread sleeps when idle,
+/// because it would otherwise take that CPU's time.
 fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) -> StageSpec {
     let shares = cpu.is_some() && cpu == io_cpu;
     let stage = StageSpec::thread(name).wait(if shares { Wait::Park } else { wait });
@@ -158,14 +176,14 @@ fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) 
     }
 }
 
-/// CPUs for IO threads and stages: as requested, else the first ones for IO and the others, in
-/// turn, for stages.
+/// Chooses the CPUs of IO threads and stages: those of the options, else the first CPUs for IO
+/// threads and the others, in turn, for stages.
 fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
     let lanes = options.lanes as usize;
     let io: Vec<usize> = match &options.cpus {
         Some(ids) if ids.0.len() != lanes => {
             return Err(ServeError::Option(format!(
-                "--cpus names {} CPUs for {lanes} lanes: name one a lane",
+                "--cpus names {} CPUs for {lanes} lanes: name one per lane",
                 ids.0.len()
             )));
         }
@@ -203,13 +221,13 @@ fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeE
     Ok((0..lanes).map(plan).collect())
 }
 
-/// Memory besides the pool is bounded too, because a refused allocation would end the process.
+/// Bounds the memory outside the pools, because a refused allocation would abort the process.
 fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeError> {
     if options.segment_bytes.0 == 0 {
         return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
     }
     let owed_bytes = output_bytes(limits, options.in_flight) as u64;
-    // What validate adds up, and the scores.
+    // The sums of validate, and the scores.
     let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 8);
     let sums = [
         (
@@ -223,7 +241,8 @@ fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeErro
     for (flag, count, bytes, what) in sums {
         if bytes > BESIDE_BYTES_MAX {
             return Err(ServeError::Option(format!(
-                "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most {BESIDE_BYTES_MAX} are allowed; lower one of them",
+                "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most \
+                {BESIDE_BYTES_MAX} are allowed; lower one of them",
                 options.max_vectors
             )));
         }
@@ -236,6 +255,23 @@ fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
         return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
     }
     Ok(())
+}
+
+/// Connections per lane: the number requested, or fewer if the limit of descriptors is too low.
+fn connections_max(options: &ServeOptions) -> Result<u32, ServeError> {
+    let (asked, lanes) = (options.max_connections, options.lanes);
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(asked) };
+    let open =
+        std::fs::read_dir("/proc/self/fd").map_or(OPEN_DEFAULT, |entries| entries.count() as u64);
+    let admin = if options.metrics.is_some() { ADMIN_DESCRIPTORS } else { 0 };
+    let taken = open + PROCESS_DESCRIPTORS + admin + u64::from(lanes) * LANE_DESCRIPTORS;
+    match limit.saturating_sub(taken) / u64::from(lanes) {
+        0 => Err(ServeError::Refused(format!(
+            "the limit of descriptors is {limit}, and {lanes} lanes need {taken} before the first \
+            connection: raise it (ulimit -n)"
+        ))),
+        room => Ok(u32::try_from(room).unwrap_or(u32::MAX).min(asked)),
+    }
 }
 
 #[cfg(test)]
@@ -257,8 +293,8 @@ mod tests {
             .collect()
     }
 
-    /// Machines are values here: one CPU, one that isn't the first, CPUs that were taken out, fewer
-    /// than lanes, many.
+    /// Machines are values in this test: with one CPU, with one that isn't the first, with gaps
+    /// between the CPUs, with fewer CPUs than lanes, and with many.
     #[test]
     fn threads_are_placed_on_the_cpus_that_there_are() {
         let on = |cpu, stages: [usize; 3]| (Some(cpu), stages.map(Some));
@@ -271,7 +307,7 @@ mod tests {
         let many: Vec<usize> = (0..64).collect();
         assert_eq!(placed("--lanes 2", &many), [on(0, [2, 3, 4]), on(1, [5, 6, 7])]);
         assert_eq!(placed("--cpus 9 --stage-cpus 1,9", &many), [on(9, [1, 9, 1])]);
-        // A system that doesn't tell: nothing is pinned.
+        // Where the system doesn't report its CPUs, nothing is pinned.
         assert_eq!(placed("", &[]), [(None, [None; 3])]);
     }
 }

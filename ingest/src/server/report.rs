@@ -1,18 +1,121 @@
-//! `--report-every`: each lane's figures on standard error, periodically, by a separate thread.
+//! The reports of the service: each lane's figures while it runs (`--report-every`), and the totals
+//! when it stops. The totals include the sizes that would have sufficed for each lane's pool. Those
+//! follow from the bursts seen so far and don't predict the next ones.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::error::ServeError;
-use crate::io::{IoFigures, IoWatch};
+use super::lane_thread::LaneEnd;
+use super::options::ServeError;
+use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
 use crate::notice::try_notice;
+use crate::units::Size;
+
+/// The sums over all lanes.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// The counters of the IO threads.
+    pub counts: Counts,
+    /// Vectors in complete segments; with a null sink, vectors counted.
+    pub vectors_in_segments: u64,
+    /// Complete segments.
+    pub segments: u64,
+    /// Bytes of the complete segments.
+    pub segment_bytes: u64,
+    /// Connections still open at the deadline.
+    pub connections_left: usize,
+    /// Why lanes or sinks failed.
+    pub failures: Vec<String>,
+    /// Stages that hadn't ended by the deadline.
+    pub late: Vec<String>,
+    /// By lane, how much of its pool was used, and which sizes would have sufficed.
+    pub pools: Vec<(usize, PoolUse)>,
+    /// By lane, how often its class pool had an output or a carry buffer ready.
+    pub classes: Vec<(usize, ClassUse)>,
+    /// By lane, rates, shares of time and latencies from start to stop.
+    pub figures: Vec<(usize, IoFigures)>,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, number: usize, end: &LaneEnd) {
+        self.counts.add(&end.io.counts);
+        self.vectors_in_segments += end.sink.totals.rows;
+        self.segments += end.sink.totals.segments;
+        self.segment_bytes += end.sink.totals.bytes;
+        self.connections_left += end.io.left;
+        self.pools.extend(end.io.pool.map(|pool| (number, pool)));
+        self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
+        // A sink's failure may also be the lane's failure; it is reported once.
+        for failure in end
+            .io
+            .failure
+            .iter()
+            .chain(end.sink.error.iter().filter(|&e| end.io.failure.as_ref() != Some(e)))
+        {
+            self.failures.push(format!("lane {number}: {failure}"));
+        }
+        self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
+    }
+
+    /// Vectors that were answered and are in no complete segment.
+    #[must_use]
+    pub fn vectors_missing(&self) -> u64 {
+        self.counts[Counter::VectorsAnswered].saturating_sub(self.vectors_in_segments)
+    }
+
+    /// Whether everything was answered and stored in time.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.failures.is_empty()
+            && self.late.is_empty()
+            && self.connections_left == 0
+            && self.vectors_missing() == 0
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "totals {} vectors_in_segments={} segments={} segment_bytes={}",
+            self.counts, self.vectors_in_segments, self.segments, self.segment_bytes
+        )?;
+        if self.connections_left > 0 {
+            write!(f, " connections_left={}", self.connections_left)?;
+        }
+        for (lane, pool) in &self.pools {
+            write!(f, "\nlane {lane}: {}", Hint(pool))?;
+        }
+        for (lane, classes) in &self.classes {
+            write!(f, "\nlane {lane}: {classes}")?;
+        }
+        for (lane, figures) in &self.figures {
+            figures.to_string().lines().try_for_each(|line| write!(f, "\nlane {lane}: {line}"))?;
+        }
+        for failure in &self.failures {
+            write!(f, "\nfailed: {failure}")?;
+        }
+        for late in &self.late {
+            write!(f, "\nlate: {late} hadn't ended by the deadline")?;
+        }
+        if self.vectors_missing() > 0 {
+            write!(
+                f,
+                "\nmissing: {} answered vectors aren't in a segment",
+                self.vectors_missing()
+            )?;
+        }
+        Ok(())
+    }
+}
 
 /// The reporting thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    /// Nothing is ever sent; dropping it ends the thread.
+    /// Nothing is ever sent. Dropping the sender ends the thread.
     over: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -34,7 +137,7 @@ impl Drop for Reporter {
     fn drop(&mut self) {
         self.over = None;
         // Its panic has been reported.
-        let _told = self.thread.take().map(JoinHandle::join);
+        let _panicked = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -46,5 +149,84 @@ fn report(lanes: &[IoWatch], mut before: Vec<IoFigures>, every: Duration, is_ove
             lines.lines().for_each(|line| try_notice(format_args!("lane {number}: {line}")));
         }
         before = now;
+    }
+}
+
+/// How much of a lane's pool was used, and which options would have sufficed.
+pub(super) struct Hint<'a>(pub(super) &'a PoolUse);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolUse { stats, right_size } = self.0;
+        write!(
+            f,
+            "high water {} of {}",
+            Rounded(stats.high_water_bytes),
+            Rounded(stats.pool_bytes)
+        )?;
+        let (pool, window) =
+            (Size(right_size.pool_bytes as u64), Size(right_size.window_bytes as u64));
+        if right_size.is_lower_bound {
+            let times = stats.refused_pool;
+            write!(
+                f,
+                ", full {times} times; clients waited, and only more than --pool {pool} would have \
+                served without"
+            )
+        } else {
+            write!(f, "; --pool {pool} --window {window} would have served")
+        }
+    }
+}
+
+/// A number of bytes with one decimal, for reading.
+struct Rounded(usize);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, name) = match self.0 {
+            0..0x10_0000 => (1 << 10, "KiB"),
+            0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
+            _ => (1 << 30, "GiB"),
+        };
+        let text = format!("{:.1}", self.0 as f64 / f64::from(unit));
+        write!(f, "{} {name}", text.strip_suffix(".0").unwrap_or(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipring::ring::{RingOptions, RingPool};
+
+    use super::*;
+
+    fn used(slices: usize) -> PoolUse {
+        let options =
+            RingOptions { bytes: 4 << 20, max_slice_bytes: 1 << 10, ..RingOptions::default() };
+        let mut pool =
+            RingPool::new(&RingOptions { window_bytes: Some(1 << 20), ..options }).unwrap();
+        let held: Vec<_> = (0..slices).filter_map(|_| pool.copy_in(&[1; 1 << 10]).ok()).collect();
+        let pool = PoolUse { stats: pool.stats(), right_size: pool.right_size() };
+        drop(held);
+        pool
+    }
+
+    #[test]
+    fn a_hint_names_the_options_that_would_have_served() {
+        let hint = Hint(&used(1200)).to_string();
+        assert_eq!(
+            hint,
+            "high water 1.2 MiB of 4 MiB; --pool 2MiB --window 1MiB would have served"
+        );
+        let full = Hint(&used(5000)).to_string();
+        assert!(full.starts_with("high water 4 MiB of 4 MiB, full 904 times; "), "{full}");
+        assert!(full.contains("more than --pool 4MiB"), "{full}");
+    }
+
+    #[test]
+    fn bytes_are_rounded_for_reading() {
+        let texts =
+            [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| Rounded(bytes).to_string());
+        assert_eq!(texts, ["0 KiB", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB"]);
     }
 }

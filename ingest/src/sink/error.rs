@@ -1,7 +1,7 @@
 //! Errors of a sink.
 //!
-//! Each error names the request, the obstacle and the fix. Those of the data folder start with
-//! `--data`, the option that names it.
+//! Each error names what was asked for, the obstacle and the fix. Errors of the data folder start
+//! with `--data`, the option that names the folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,25 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The data folder's path leads to a file.
-    #[error("--data {}: a file stands at this path or above it; name a folder", path.display())]
+    #[error("--data {}: there is a file at this path or above it; name a folder", path.display())]
     NotAFolder {
         /// The path asked for.
         path: PathBuf,
     },
-    /// Another process, or another [`DataDir`](super::DataDir) of this one, holds the folder.
-    #[error("--data {}: the folder is in use by process {holder}; stop that service or name another folder", path.display())]
+    /// Another process, or another [`DataDir`](super::DataDir) of this process, holds the folder.
+    #[error("--data {}: the folder is in use by process {holder}; stop that service or name \
+        another folder", path.display())]
     Locked {
         /// The folder.
         path: PathBuf,
-        /// The process that holds the lock, as it recorded itself; `unknown` if it couldn't.
+        /// The id of the process that holds the lock, as recorded in the lock's file; `unknown` if
+        /// it isn't recorded.
         holder: String,
     },
     /// The folder was made for vectors of another dimension.
     #[error(
-        "--data {}: the folder holds vectors of dimension {recorded}, not {asked}; use --dim {recorded} or name another folder",
+        "--data {}: the folder holds vectors of dimension {recorded}, not {asked}; use --dim \
+        {recorded} or name another folder",
         path.display()
     )]
     OtherDimension {
@@ -44,7 +47,7 @@ pub enum SinkError {
         /// The largest dimension.
         max: u32,
     },
-    /// The folder's record is missing or wasn't written by this version.
+    /// The folder's record is missing or was written by another version.
     #[error("{}: {why}; name a data folder of this version of slipring", path.display())]
     Record {
         /// The record's file.
@@ -53,7 +56,7 @@ pub enum SinkError {
         why: String,
     },
     /// The lane already has a log in this process.
-    #[error("lane {lane} of {} already has a segment log; open one log a lane", path.display())]
+    #[error("lane {lane} of {} already has a segment log; open one log per lane", path.display())]
     LaneInUse {
         /// The data folder.
         path: PathBuf,
@@ -77,10 +80,10 @@ pub enum SinkError {
     PartialRow {
         /// Values given.
         values: usize,
-        /// Values a row.
+        /// Values per row.
         dim: usize,
     },
-    /// The operating system refused; for writes most often because the disk is full.
+    /// The operating system refused. For writes the usual cause is a full disk.
     #[error("can't {action} {}: {source}{}", path.display(), fix(source))]
     Io {
         /// What was tried.
@@ -90,14 +93,15 @@ pub enum SinkError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The disk failed to take over bytes it had accepted. The kernel may have dropped them, and
-    /// asking again would say `done` without writing, so the segment stays under its unfinished
-    /// name and nothing more is accepted.
-    #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is kept", path.display())]
+    /// The disk failed to store bytes that it had accepted. The kernel may have dropped them, and a
+    /// second sync would report success without writing them. So the segment keeps its unfinished
+    /// name, and nothing more is accepted.
+    #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is \
+        kept", path.display())]
     SyncFailed {
         /// The segment's file.
         path: PathBuf,
-        /// The system's answer at the time.
+        /// The system's answer to the failed sync.
         source: io::Error,
     },
     /// A file already has the name of the segment to be completed.
@@ -114,12 +118,13 @@ pub enum SinkError {
         /// What is wrong with it.
         why: String,
     },
-    /// Rows are missing or doubled.
-    #[error("{}: found sequence {found} where {expected} had to follow; a segment is missing or was added", path.display())]
+    /// Rows are missing or duplicated.
+    #[error("{}: found sequence {found}, expected {expected}; a segment is missing or was \
+        added", path.display())]
     Gap {
-        /// The segment in which it shows.
+        /// The segment with the unexpected sequence.
         path: PathBuf,
-        /// The sequence that had to follow.
+        /// The sequence expected.
         expected: u64,
         /// The sequence found.
         found: u64,
@@ -127,14 +132,14 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// Whether the same call may succeed later without a restart: once space was freed, for one, or
-    /// a file was moved away.
+    /// Whether the same call may succeed later without a restart, for example once space has been
+    /// freed or a file has been moved away.
     #[must_use]
     pub fn may_retry(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Exists { .. })
     }
 
-    /// For `map_err`: an [`SinkError::Io`] with what was tried on which path.
+    /// For `map_err`: a [`SinkError::Io`] that names the action and the path.
     pub(super) fn io<'a>(
         action: &'static str,
         path: &'a Path,
@@ -146,7 +151,7 @@ impl SinkError {
 fn fix(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free space on this disk: what was accepted is kept and written then"
+            "; free space on this disk: accepted vectors are kept and written then"
         }
         io::ErrorKind::FileTooLarge => {
             "; raise the file size limit (ulimit -f) or lower the segment size"

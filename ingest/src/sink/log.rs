@@ -1,21 +1,23 @@
 //! The segment log of a lane: rows in, complete segments out.
 //!
 //! ```text
-//!   append ──copy──▶ open batch ──full──▶ memory of the segment ──▶ *.arrow.part ──segment_bytes──▶ *.arrow
-//!            once                encoded                         written                    complete
+//!   append ──copy──▶ open batch ──full──▶ memory of the ──write──▶ *.arrow.part ──size──▶ *.arrow
+//!            once                encode   open segment                         complete
 //! ```
 //! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file
-//! once and in order, however often the disk refuses in between. Its memory is one open batch and
-//! one encoded batch, plus, while the disk refuses, the rows of the call during which that began.
-//! It doesn't wait, retry or log: it returns an error, and the caller calls again.
+//! once and in order, even if the disk refuses repeatedly in between. Its memory is one open batch
+//! and one encoded batch. While the disk refuses, the rows of the call during which that began come
+//! on top.
+//!
+//! Doesn't wait, retry or write to the service's log: it returns an error, and the caller calls
+//! again.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::batch::{self, OpenBatch};
-use super::folder::LaneClaim;
-use super::segment::Segment;
-use super::{DataDir, Sink, SinkError, Totals, name, read};
+use super::folder::{self, DataDir, LaneClaim};
+use super::segment::{OpenBatch, Segment, schema};
+use super::{Sink, SinkError, SinkTotals, reader};
 
 /// The most bytes of vectors in a record batch (which holds at least one row).
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -23,10 +25,10 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How a log cuts rows into batches and batches into segments.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentOptions {
-    /// A segment is completed once its file has this many bytes, so it may be larger by one batch
-    /// and the footer. At least 1.
+    /// A segment is completed once its file has at least this many bytes, so it may be larger by
+    /// one batch and the footer. At least 1.
     pub segment_bytes: u64,
-    /// Rows of a record batch, lowered to what 8 MiB of vectors hold. At least 1.
+    /// Rows of a record batch, at most as many as fit in 8 MiB of vectors. At least 1.
     pub batch_rows: usize,
 }
 
@@ -55,8 +57,8 @@ impl SegmentOptions {
 /// Invariant: rows accepted = rows in complete segments + rows of the open segment + rows of the
 /// open batch.
 ///
-/// If it is dropped with rows that aren't in a segment, it tries once to [`finish`](Sink::finish),
-/// and can't report a failure. So call `finish` yourself.
+/// If it is dropped with rows that aren't in a complete segment, it tries once to
+/// [`close`](Sink::close), and can't report a failure. So call `close` yourself.
 pub struct SegmentLog {
     folder: PathBuf,
     segment_bytes: u64,
@@ -67,18 +69,18 @@ pub struct SegmentLog {
     /// The sequence of the first row of the open batch.
     batch_sequence: u64,
     rows_accepted: u64,
-    /// Of complete segments.
-    totals: Totals,
+    /// Of the complete segments.
+    totals: SinkTotals,
     torn: Vec<PathBuf>,
-    /// Keeps the folder locked and other logs away from this lane. The last field, so that it is
-    /// dropped last.
+    /// Keeps the folder locked and prevents another log for this lane. The last field, so that it
+    /// is dropped last.
     _claim: LaneClaim,
 }
 
 impl SegmentLog {
-    /// Opens the log of a lane. Its sequence goes on after the last complete segment; a segment
-    /// left unfinished by a crash is renamed with the ending `.torn`, see [`SegmentLog::torn`].
-    /// Reads the footer and the last batch of the last segment.
+    /// Opens the log of a lane. Its sequence continues after the last complete segment. A segment
+    /// that a crash left unfinished gets the ending `.torn`, see [`SegmentLog::torn`]. Reads the
+    /// footer and the last batch of the last segment.
     ///
     /// # Errors
     /// An option out of range, a lane that already has a log, a last segment that is incomplete or
@@ -86,18 +88,18 @@ impl SegmentLog {
     pub fn open(dir: &DataDir, lane: u32, options: SegmentOptions) -> Result<Self, SinkError> {
         let options = options.validate(dir.dim())?;
         let claim = dir.claim(lane)?;
-        let folder = name::lane_folder(dir.path(), lane);
+        let folder = folder::lane_folder(dir.path(), lane);
         if !folder.is_dir() {
             fs::create_dir(&folder).map_err(SinkError::io("create the folder", &folder))?;
-            name::sync_folder(dir.path())?;
+            folder::sync_folder(dir.path())?;
         }
-        let found = name::segments(&folder)?;
+        let found = folder::segments(&folder)?;
         let next_sequence = match found.complete.last() {
-            Some((_, last)) => read::next_sequence(last, dir.dim())?,
+            Some((_, last)) => reader::next_sequence(last, dir.dim())?,
             None => 0,
         };
-        let torn = set_aside(&folder, &found.parts)?;
-        let batch = OpenBatch::new(batch::schema(dir.dim(), lane), dir.dim(), options.batch_rows);
+        let torn = rename_torn(&folder, &found.parts)?;
+        let batch = OpenBatch::new(schema(dir.dim(), lane), dir.dim(), options.batch_rows);
         Ok(Self {
             folder,
             segment_bytes: options.segment_bytes,
@@ -106,7 +108,7 @@ impl SegmentLog {
             segment: None,
             batch_sequence: next_sequence,
             rows_accepted: 0,
-            totals: Totals::default(),
+            totals: SinkTotals::default(),
             torn,
             _claim: claim,
         })
@@ -124,19 +126,19 @@ impl SegmentLog {
         self.rows_accepted
     }
 
-    /// The present names of segments that a crash left unfinished. Their rows were accepted and
-    /// aren't in any segment, and their sequences are used again.
+    /// The new names of the segments that a crash left unfinished. Their rows were accepted but are
+    /// in no complete segment, and their sequences are used again.
     #[must_use]
     pub fn torn(&self) -> &[PathBuf] {
         &self.torn
     }
 
-    /// Does all pending work: writes encoded bytes, completes a segment that is large enough,
+    /// Does all pending work: writes encoded bytes, completes a segment that is large enough, and
     /// encodes a full batch.
-    fn settle(&mut self) -> Result<(), SinkError> {
+    fn write_pending(&mut self) -> Result<(), SinkError> {
         loop {
             if let Some(segment) = &mut self.segment {
-                segment.drain()?;
+                segment.write_encoded()?;
                 if segment.is_closed(self.segment_bytes) {
                     self.complete_segment()?;
                 }
@@ -148,8 +150,7 @@ impl SegmentLog {
         }
     }
 
-    /// Moves the first rows of the open batch, encoded, into the segment's memory. That memory must
-    /// be empty.
+    /// Encodes the first rows of the open batch into the segment's memory, which must be empty.
     fn encode(&mut self, rows: usize) -> Result<(), SinkError> {
         let segment = match &mut self.segment {
             Some(segment) => segment,
@@ -182,8 +183,8 @@ impl SegmentLog {
     }
 
     fn is_conserved(&self) -> bool {
-        let at_work = self.segment.as_ref().map_or(0, Segment::rows);
-        self.rows_accepted == self.totals.rows + at_work + self.batch.rows() as u64
+        let in_open_segment = self.segment.as_ref().map_or(0, Segment::rows);
+        self.rows_accepted == self.totals.rows + in_open_segment + self.batch.rows() as u64
     }
 
     fn check(&self) {
@@ -197,36 +198,36 @@ impl SegmentLog {
 }
 
 impl Sink for SegmentLog {
-    /// Refuses rows while earlier ones can't be written. An error that arises after these rows were
-    /// accepted is returned by the next call.
+    /// Refuses rows while earlier ones can't be written. An error that occurs after these rows have
+    /// been accepted is returned by the next call.
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
         let count = self.batch.whole_rows(rows)?;
-        self.settle()?;
+        self.write_pending()?;
         // From here on the rows are accepted.
         self.rows_accepted += count;
-        let mut rest = self.batch.fill(rows);
+        let mut remaining = self.batch.fill(rows);
         while self.batch.is_full() {
-            if self.settle().is_err() {
-                self.batch.overfill(rest);
+            if self.write_pending().is_err() {
+                self.batch.overfill(remaining);
                 break;
             }
-            rest = self.batch.fill(rest);
+            remaining = self.batch.fill(remaining);
         }
         self.check();
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        self.settle()?;
+        self.write_pending()?;
         if self.batch.rows() > 0 {
             self.encode(self.batch.rows())?;
-            self.settle()?;
+            self.write_pending()?;
         }
         self.check();
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Totals, SinkError> {
+    fn close(&mut self) -> Result<SinkTotals, SinkError> {
         self.flush()?;
         self.complete_segment()?;
         self.check();
@@ -246,23 +247,23 @@ impl Sink for SegmentLog {
 
 impl Drop for SegmentLog {
     fn drop(&mut self) {
-        // After a panic in here the invariant may not hold. Then the segment stays unfinished
-        // rather than look complete.
+        // After a panic inside the log the invariant may not hold. Then the segment stays
+        // unfinished rather than appear complete.
         if self.is_conserved() && self.totals.rows < self.rows_accepted {
-            let _ = self.finish();
+            let _ = self.close();
         }
     }
 }
 
-fn set_aside(folder: &Path, parts: &[PathBuf]) -> Result<Vec<PathBuf>, SinkError> {
+fn rename_torn(folder: &Path, parts: &[PathBuf]) -> Result<Vec<PathBuf>, SinkError> {
     let mut torn = Vec::with_capacity(parts.len());
     for part in parts {
-        let aside = name::torn(part)?;
-        fs::rename(part, &aside).map_err(SinkError::io("rename", part))?;
-        torn.push(aside);
+        let new = folder::torn(part)?;
+        fs::rename(part, &new).map_err(SinkError::io("rename", part))?;
+        torn.push(new);
     }
     if !torn.is_empty() {
-        name::sync_folder(folder)?;
+        folder::sync_folder(folder)?;
     }
     Ok(torn)
 }

@@ -1,44 +1,43 @@
-//! Sinks: where a lane's batches go. The segment log is the first of them.
+//! Sinks: where the vectors of a lane go. The segment log writes them to Arrow files.
 //!
 //! The life of a row, in order:
 //! 1. [`DataDir::open`] creates the data folder, locks it against a second service and checks the
-//!    dimension recorded in it;
-//! 2. [`SegmentLog::open`] finds in `lane-K/` where the lane's sequence continues, and sets aside
-//!    what a crash has left;
-//! 3. [`Sink::append`] copies rows into the open batch; a full batch is encoded and written to the
-//!    segment at work, `*.arrow.part`;
-//! 4. a segment that has reached its size, and the last one at [`Sink::finish`], gets its footer,
-//!    is synced and renamed to `*.arrow`. From then on any Arrow reader opens it; ours is
+//!    dimension recorded in it.
+//! 2. [`SegmentLog::open`] finds in `lane-K/` where the sequence of the lane continues, and renames
+//!    the segments that a crash left unfinished.
+//! 3. [`Sink::append`] copies rows into the open batch. A full batch is encoded and written to the
+//!    open segment, `*.arrow.part`.
+//! 4. A segment that has reached its size, and the last one at [`Sink::close`], gets its footer, is
+//!    synced and renamed to `*.arrow`. From then on any Arrow reader opens it; ours is
 //!    [`read_segments`].
 //!
-//! Promised: `append` accepts all of its rows or none; accepted rows are written once, in order,
-//! despite errors and retries; no segment, whole or torn, is ever overwritten or deleted. Not
-//! promised: that accepted rows survive a crash before their segment is complete; the file of such
-//! a segment is kept, but nothing here reads it.
+//! Promises:
+//! - `append` accepts all of its rows or none.
+//! - Accepted rows are written once and in order, despite errors and retries.
+//! - No segment, complete or torn, is ever overwritten or deleted.
+//!
+//! Doesn't promise that accepted rows survive a crash before their segment is complete: the file of
+//! such a segment is kept, but nothing here reads it.
 
-mod batch;
 mod error;
 mod folder;
 mod log;
-mod name;
-mod null;
-mod read;
 mod reader;
 mod segment;
 
 pub use error::SinkError;
-pub use folder::DataDir;
+pub use folder::{DIM_MAX, DataDir};
 pub use log::{SegmentLog, SegmentOptions};
-pub use null::NullSink;
-pub use read::{Summary, for_each_batch, read_segments};
+pub use reader::{Summary, for_each_batch, read_segments};
 
-/// The last station of a lane: takes rows in sequence order, on one thread at a time.
+/// Where a lane's vectors go: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
-    /// Takes complete rows, one after the other in `rows`. Either all are accepted or, with an
-    /// error, none, and the caller may repeat the call later. Copies the rows once.
+    /// Appends complete rows, which follow each other in `rows`. Either all are accepted or, with
+    /// an error, none, and the caller may repeat the call later. Copies the rows once.
     ///
     /// # Errors
-    /// Incomplete rows, and whatever keeps the sink from taking them; see [`SinkError::may_retry`].
+    /// Incomplete rows, and anything that keeps the sink from accepting them; see
+    /// [`SinkError::may_retry`].
     fn append(&mut self, rows: &[f32]) -> Result<(), SinkError>;
 
     /// Passes on accepted rows without waiting for a full batch. Promises nothing about durability.
@@ -47,12 +46,12 @@ pub trait Sink: Send {
     /// What couldn't be passed on is kept, and the next call of any method continues with it.
     fn flush(&mut self) -> Result<(), SinkError>;
 
-    /// Completes everything accepted and returns the totals. May be called again after an error,
-    /// and rows may follow.
+    /// Completes everything accepted and returns the totals. May be called again after an error.
+    /// Rows appended afterwards open a new segment.
     ///
     /// # Errors
     /// As [`Sink::flush`].
-    fn finish(&mut self) -> Result<Totals, SinkError>;
+    fn close(&mut self) -> Result<SinkTotals, SinkError>;
 
     /// Rows that have reached their destination since the sink was opened. A crash would lose the
     /// accepted rows beyond these.
@@ -61,7 +60,7 @@ pub trait Sink: Send {
 
 /// What a sink has completed since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct SinkTotals {
     /// Rows in complete segments.
     pub rows: u64,
     /// Complete segments.
@@ -70,5 +69,44 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-/// The largest dimension of a vector, in components: a row stays within 4 MiB.
-pub const DIM_MAX: u32 = 1 << 20;
+/// Counts rows and discards them: for measuring what comes before the sink.
+#[derive(Debug)]
+pub struct NullSink {
+    dim: usize,
+    rows: u64,
+}
+
+impl NullSink {
+    /// A sink for rows of `dim` components.
+    ///
+    /// # Errors
+    /// A dimension of 0 or above [`DIM_MAX`].
+    pub fn new(dim: u32) -> Result<Self, SinkError> {
+        folder::check_dim(dim)?;
+        Ok(Self { dim: dim as usize, rows: 0 })
+    }
+}
+
+impl Sink for NullSink {
+    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
+        if !rows.len().is_multiple_of(self.dim) {
+            return Err(SinkError::PartialRow { values: rows.len(), dim: self.dim });
+        }
+        self.rows += (rows.len() / self.dim) as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// The rows counted; no segments and no bytes.
+    fn close(&mut self) -> Result<SinkTotals, SinkError> {
+        Ok(SinkTotals { rows: self.rows, segments: 0, bytes: 0 })
+    }
+
+    /// All rows counted: discarding is their destination.
+    fn rows_in_segments(&self) -> u64 {
+        self.rows
+    }
+}

@@ -1,11 +1,16 @@
-//! A complete segment, opened for reading.
+//! Reading segments back: for the demo, for tests, and for the next start of a log.
 //!
-//! It reads what the log writes: Arrow IPC files of two columns without compression and without
-//! nulls. Every length and offset in the file is checked against the file before it is used, so a
-//! damaged file is an error. Arrow's own reader trusts them, and may allocate or panic because of
-//! them; it is for files that are known to be intact. There are no checksums: damage to a component
-//! goes undetected.
+//! Promises that every row is visited once, in sequence order, and that a missing or duplicated row
+//! is an error. It reads complete segments only, takes no lock, and holds one record batch in
+//! memory.
+//!
+//! It reads only what the log writes: Arrow IPC files of two columns without compression and
+//! without nulls. Every length and offset in a file is checked against the file before it is used,
+//! so a damaged file is an error. Arrow's own reader trusts them, and may allocate or panic because
+//! of them; it is for files that are known to be intact. There are no checksums: damage to a
+//! component goes undetected.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,8 +19,87 @@ use std::path::{Path, PathBuf};
 use arrow_ipc::reader::read_footer_length;
 use arrow_ipc::{Block, Footer, Precision, root_as_footer, root_as_message};
 
-use super::SinkError;
-use super::batch::{SEQUENCE, VECTOR};
+use super::segment::{SEQUENCE, VECTOR};
+use super::{SinkError, folder};
+
+/// The content of a data folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Components of each vector.
+    pub dim: u32,
+    /// Rows of each lane that has a folder.
+    pub lanes: BTreeMap<u32, u64>,
+    /// Rows of all lanes.
+    pub rows: u64,
+    /// Complete segments of all lanes.
+    pub segments: u64,
+    /// The sum of all components, added in the order of lanes and sequences.
+    pub sum: f64,
+}
+
+/// Reads all complete segments of the data folder `dir` and adds up their components.
+///
+/// # Errors
+/// No data folder, an incomplete file, or a gap in a lane's sequence.
+pub fn read_segments(dir: &Path) -> Result<Summary, SinkError> {
+    let mut sum = 0.0;
+    let summary = for_each_batch(dir, |_, _, rows| {
+        sum = rows.iter().fold(sum, |sum, value| sum + f64::from(*value))
+    })?;
+    Ok(Summary { sum, ..summary })
+}
+
+/// Calls `visit` for every record batch in the data folder `dir`, in order: with its lane, the
+/// sequence of its first row, and its rows. The sum of the summary stays 0.
+///
+/// # Errors
+/// As [`read_segments`]; batches before the error have been visited.
+pub fn for_each_batch(
+    dir: &Path,
+    mut visit: impl FnMut(u32, u64, &[f32]),
+) -> Result<Summary, SinkError> {
+    let missing = || SinkError::Record {
+        path: dir.join(folder::RECORD),
+        why: "there is no record here".into(),
+    };
+    let dim = folder::read_record(dir)?.ok_or_else(missing)?;
+    let mut summary = Summary { dim, lanes: BTreeMap::new(), rows: 0, segments: 0, sum: 0.0 };
+    let mut columns = Columns::default();
+    for lane in folder::lanes(dir)? {
+        let mut expected = 0;
+        for (first_sequence, path) in folder::segments(&folder::lane_folder(dir, lane))?.complete {
+            if first_sequence != expected {
+                return Err(SinkError::Gap { path, expected, found: first_sequence });
+            }
+            let segment = SegmentReader::open(&path, dim)?;
+            for index in 0..segment.batches() {
+                segment.read(index, &mut columns)?;
+                let mut due = columns.sequences.iter().zip(expected..);
+                if let Some((found, expected)) = due.find(|(found, due)| **found != *due) {
+                    return Err(SinkError::Gap { path, expected, found: *found });
+                }
+                visit(lane, expected, &columns.values);
+                expected += columns.sequences.len() as u64;
+            }
+            summary.segments += 1;
+        }
+        summary.lanes.insert(lane, expected);
+        summary.rows += expected;
+    }
+    Ok(summary)
+}
+
+/// The sequence after the last row of a complete segment.
+pub(super) fn next_sequence(path: &Path, dim: u32) -> Result<u64, SinkError> {
+    let segment = SegmentReader::open(path, dim)?;
+    let mut columns = Columns::default();
+    segment.read(segment.batches().saturating_sub(1), &mut columns)?;
+    let next = columns.sequences.last().and_then(|last| last.checked_add(1));
+    next.ok_or_else(|| SinkError::Segment {
+        path: path.into(),
+        why: "its last batch holds no sequence".into(),
+    })
+}
 
 /// Magic and footer length at the end of an Arrow IPC file.
 const TAIL_BYTES: usize = 10;
@@ -62,12 +146,12 @@ impl SegmentReader {
         reader.blocks = footer.recordBatches().into_iter().flatten().copied().collect();
         let outside = |block: &Block| range(block).is_none_or(|(_, _, end)| end > footer_at);
         if let Some(block) = reader.blocks.iter().find(|block| outside(block)) {
-            return Err(reader.broken(format!("{block:?} lies outside of its {file_bytes} bytes")));
+            return Err(reader.broken(format!("{block:?} is outside of its {file_bytes} bytes")));
         }
         Ok(reader)
     }
 
-    /// Record batches in the segment.
+    /// Number of record batches in the segment.
     pub fn batches(&self) -> usize {
         self.blocks.len()
     }
@@ -87,9 +171,9 @@ impl SegmentReader {
         let plain = batch.compression().is_none() && !nulls;
         let (Some(buffers), true, Ok(rows)) = (buffers, plain, usize::try_from(batch.length()))
         else {
-            return Err(
-                self.broken(format!("the batch at byte {at} isn't laid out as the log does it"))
-            );
+            return Err(self.broken(format!(
+                "the batch at byte {at} doesn't have the layout that the log writes"
+            )));
         };
         let place = |index: usize, values: Option<usize>, size: usize| {
             let buffer = buffers.get(index);
@@ -112,7 +196,7 @@ impl SegmentReader {
         self.read_exact(bytemuck::cast_slice_mut(&mut columns.values), values_at)
     }
 
-    /// The footer and where it begins.
+    /// The footer and its position.
     fn read_footer(&self, file_bytes: u64) -> Result<(Vec<u8>, u64), SinkError> {
         let before_tail = file_bytes
             .checked_sub(TAIL_BYTES as u64)
@@ -128,7 +212,7 @@ impl SegmentReader {
     }
 
     fn read_bytes(&self, at: u64, bytes: u64) -> Result<Vec<u8>, SinkError> {
-        // Callers have checked the length against the file's.
+        // Callers have checked the length against that of the file.
         let mut read = vec![0; bytes as usize];
         self.read_exact(&mut read, at)?;
         Ok(read)
@@ -146,14 +230,14 @@ impl SegmentReader {
     }
 }
 
-/// Where a block begins, where its body begins and where it ends.
+/// The positions where a block begins, where its body begins, and where the block ends.
 fn range(block: &Block) -> Option<(u64, u64, u64)> {
     let at = u64::try_from(block.offset()).ok()?;
     let body_at = at.checked_add(u64::try_from(block.metaDataLength()).ok()?)?;
     Some((at, body_at, body_at.checked_add(u64::try_from(block.bodyLength()).ok()?)?))
 }
 
-/// The dimension of a file's vectors, if its columns are those of a segment.
+/// The dimension of a file's vectors; None if its columns aren't those of a segment.
 fn dim_of(footer: &Footer<'_>) -> Option<u32> {
     let fields = footer.schema()?.fields().filter(|fields| fields.len() == 2)?;
     let (sequence, vector) = (fields.get(0), fields.get(1));

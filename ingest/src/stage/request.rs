@@ -1,19 +1,19 @@
-//! What a slot carries besides its payload: who sent the request, and what the parser found.
+//! The metadata of a slot: which connection sent the request, and what the parser found.
 
-use crate::protocol::{Mode, Status};
+use crate::wire::frames::{Mode, Status};
 
-/// A connection of a lane. A connection that reuses a place has another generation, so an answer
-/// never goes to a later connection.
+/// A connection of a lane. A later connection with the same index has another generation, so an
+/// answer never goes to the wrong connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnId {
-    /// Its place in the lane's table.
+    /// Its index in the lane's table.
     pub index: u32,
-    /// How often that place was taken before.
+    /// How many connections have had that index before.
     pub generation: u32,
 }
 
-/// A request in a slot. Refusals found by the parser take a slot too, without a payload, so answers
-/// keep their order.
+/// A request in a slot. A request that the parser refused has a slot too, without a payload, so
+/// that answers keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The connection that sent it.

@@ -1,5 +1,5 @@
-//! Sums over rows of components, reading each row once, with the widest vector instructions of the
-//! machine, chosen at run time (crate pulp).
+//! Sums over rows of components. Each row is read once, with the widest vector instructions of the
+//! machine, which crate pulp chooses at run time.
 #![forbid(unsafe_code)]
 
 use pulp::{Arch, Simd, WithSimd};
@@ -12,7 +12,7 @@ const SUMS: usize = 4;
 pub(super) struct Rows(Arch);
 
 impl Rows {
-    /// With the widest that this machine has.
+    /// Chooses the widest instructions that this machine has.
     pub(super) fn new() -> Self {
         Self(Arch::new())
     }
@@ -109,7 +109,7 @@ fn total<S: Simd>(simd: S, [one, two, three, four]: [S::f32s; SUMS]) -> f32 {
 }
 
 /// Whether no component is NaN or infinite. Needed only if a sum isn't finite, which large finite
-/// components can cause as well.
+/// components can cause too.
 #[cold]
 #[inline(never)]
 pub(super) fn all_finite(values: &[f32]) -> bool {
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Every set of instructions that this machine has.
+    /// Every instruction set that this machine has and pulp knows.
     fn machines() -> Vec<Rows> {
         let mut all = vec![Rows(Arch::Scalar), Rows::new()];
         #[cfg(target_arch = "x86_64")]
@@ -134,8 +134,8 @@ mod tests {
         (1..=dim).map(|weight| weight as f32).collect()
     }
 
-    /// Both of each row, by the plain loop in f64; and the sums of what stands there without its
-    /// sign, which bounds the rounding.
+    /// Sum and dot product of each row, by a plain loop in f64; each with the sum of the terms'
+    /// absolute values, which bounds the rounding.
     fn plain(values: &[f32], dim: usize) -> Vec<[(f64, f64); 2]> {
         let of = |row: &[f32]| {
             let terms = |row: &[f32]| row.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
@@ -152,8 +152,8 @@ mod tests {
         values.chunks_exact(dim).map(of).collect()
     }
 
-    /// All of them against the plain loop: scores within the rounding of f32, and what they say of
-    /// the components.
+    /// Compares every instruction set with the plain loop: scores agree within the rounding of f32,
+    /// and so does the verdict whether all components are finite.
     fn assert_agrees(values: &[f32], dim: usize) {
         let rows = values.len() / dim;
         let finite = values.iter().all(|value| value.is_finite());
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// Exactly: small integers have no rounding, in whichever order they are added.
+    /// Exactly equal: small integers are added without rounding, in any order.
     #[test]
     fn every_length_gives_what_the_plain_loop_gives() {
         for dim in 1..=200usize {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_component_that_is_not_finite_is_found_wherever_it_stands() {
+    fn one_component_that_is_not_finite_is_found_at_every_position() {
         for dim in (1..=70).chain([127, 128, 129, 200]) {
             for at in 0..2 * dim {
                 for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -247,17 +247,28 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
-        /// Any bits: denormals, both zeros, infinities and NaNs of every kind among them.
+        /// Any bits, including denormals, both zeros, infinities and NaNs of every kind.
         #[test]
-        fn any_bits_agree_with_the_plain_loop(dim in 1usize..150, rows in 0usize..4, bits in proptest::collection::vec(any::<u32>(), 600)) {
-            let values: Vec<f32> = bits.into_iter().cycle().take(dim * rows).map(f32::from_bits).collect();
+        fn any_bits_agree_with_the_plain_loop(
+            dim in 1usize..150,
+            rows in 0usize..4,
+            bits in proptest::collection::vec(any::<u32>(), 600),
+        ) {
+            let bits = bits.into_iter().cycle().take(dim * rows);
+            let values: Vec<f32> = bits.map(f32::from_bits).collect();
             assert_agrees(&values, dim);
         }
 
         #[test]
-        fn any_finite_components_agree_with_the_plain_loop(dim in 1usize..150, values in proptest::collection::vec(-1e3f32..1e3, 600)) {
+        fn any_finite_components_agree_with_the_plain_loop(
+            dim in 1usize..150,
+            values in proptest::collection::vec(-1e3f32..1e3, 600),
+        ) {
             assert_agrees(&values[..600 / dim * dim], dim);
         }
     }

@@ -3,7 +3,7 @@
 use slipring::pipeline::{ColumnError, ColumnReader, ColumnWriter, Outcome, View};
 
 use super::request::Request;
-use crate::protocol::Status;
+use crate::wire::frames::Status;
 
 /// The service's answer for a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -1,4 +1,4 @@
-//! The stage that feeds a lane's sink, on a thread of its own.
+//! The sink stage: passes a lane's accepted vectors to its sink, on its own thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,20 +9,21 @@ use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
 use super::request::Request;
 use crate::notice::try_notice;
-use crate::protocol::Status;
-use crate::sink::{Sink, SinkError, Totals};
+use crate::sink::{Sink, SinkError, SinkTotals};
+use crate::wire::frames::Status;
 
-/// The pause before a sink that can't be finished is asked again.
-const FINISH_PAUSE: Duration = Duration::from_millis(100);
+/// The pause before another attempt to close a sink.
+const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A sink and what was refused on the way to it.
+/// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
     sink: Box<dyn Sink>,
     verdicts: ColumnReader<u8>,
-    /// Rows in complete segments, for the code that gives up waiting for this thread.
+    /// Rows in complete segments, for the lane if it stops waiting for this thread.
     in_segments: Arc<AtomicU64>,
-    finish_time: Duration,
+    close_time: Duration,
     retries: u64,
+    /// The problem last reported.
     complaint: Option<String>,
 }
 
@@ -30,55 +31,56 @@ pub struct SinkStage {
 #[derive(Clone, Debug, Default)]
 pub struct SinkReport {
     /// What is in complete segments.
-    pub totals: Totals,
-    /// Times that the sink couldn't take a request and was asked again.
+    pub totals: SinkTotals,
+    /// Times that the sink refused and was asked again.
     pub retries: u64,
-    /// Why the stage ended before the stream did, or why the last segment isn't complete.
+    /// Why the stage ended before the lane was closed, or why the last segment isn't complete.
     pub error: Option<String>,
 }
 
 impl SinkStage {
-    /// Feeds `sink` with the vectors that validate accepted. After the end of the stream the sink
-    /// may take `finish_time` to complete its last segment.
+    /// Passes the vectors that validate accepted to `sink`. After the last event the sink has
+    /// `close_time` to complete its last segment.
     #[must_use]
-    pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>, finish_time: Duration) -> Self {
+    pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>, close_time: Duration) -> Self {
         Self {
             sink,
             verdicts,
             in_segments: Arc::default(),
-            finish_time,
+            close_time,
             retries: 0,
             complaint: None,
         }
     }
 
-    /// Rows in complete segments so far; readable from any thread while the sink's runs.
+    /// Rows in complete segments so far. Any thread may read it while the sink's thread runs.
     #[must_use]
     pub fn rows_in_segments(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.in_segments)
     }
 
-    /// Runs to the end of the stream on the calling thread, then completes the last segment.
+    /// Processes all events on the calling thread until the lane is closed, then completes the last
+    /// segment.
     pub fn run(mut self, stage: Stage<Request>, cpu: Option<usize>) -> SinkReport {
         match cpu {
-            // The lane's own check has reported an unavailable CPU.
+            // An unavailable CPU has been reported when the lane was started.
             Some(cpu) => drop(pin_current(cpu, PinPolicy::Prefer)),
             None => drop(unpin_current()),
         }
-        let ended = stage.run(|view| self.take(&view));
-        let finished = self.finish();
+        let ended = stage.run(|view| self.append(&view));
+        let closed = self.close();
         self.note_rows();
         let failed = ended
             .error
             .as_ref()
             .map(StageError::to_string)
-            .or(finished.as_ref().err().map(ToString::to_string));
-        let totals =
-            finished.unwrap_or(Totals { rows: self.sink.rows_in_segments(), ..Totals::default() });
+            .or(closed.as_ref().err().map(ToString::to_string));
+        let totals = closed
+            .unwrap_or(SinkTotals { rows: self.sink.rows_in_segments(), ..SinkTotals::default() });
         SinkReport { totals, retries: self.retries, error: failed }
     }
 
-    fn take(&mut self, view: &View<'_, Request>) -> Outcome {
+    fn append(&mut self, view: &View<'_, Request>) -> Outcome {
         match self.verdicts.row(view) {
             Ok(row) if row[0] == Status::Ok as u8 => {}
             Ok(_) => return Outcome::Done,
@@ -107,21 +109,21 @@ impl SinkStage {
         self.in_segments.store(self.sink.rows_in_segments(), Ordering::Relaxed);
     }
 
-    /// Completes the last segment. While the disk is full, it waits for space.
-    fn finish(&mut self) -> Result<Totals, SinkError> {
-        let until = Instant::now() + self.finish_time;
+    /// Completes the last segment. While the disk is full, this waits for space.
+    fn close(&mut self) -> Result<SinkTotals, SinkError> {
+        let until = Instant::now() + self.close_time;
         loop {
-            match self.sink.finish() {
+            match self.sink.close() {
                 Err(error) if error.may_retry() && Instant::now() < until => {
                     self.complain(&error);
-                    std::thread::sleep(FINISH_PAUSE);
+                    std::thread::sleep(CLOSE_PAUSE);
                 }
                 done => return done,
             }
         }
     }
 
-    /// Reports a problem once, not at every try.
+    /// Reports a problem once, not at every attempt.
     fn complain(&mut self, error: &SinkError) {
         self.retries += 1;
         let text = error.to_string();

@@ -5,7 +5,7 @@ use slipring::pipeline::{ColumnWriter, Outcome, View};
 use super::request::Request;
 use super::rows::{Rows, all_finite};
 use super::score::Score;
-use crate::protocol::Status;
+use crate::wire::frames::Status;
 
 /// The handler of the stage `validate`: writes the status into its column, and the result of
 /// `score` for each vector into another. A finite sum means that its components are finite, so a

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use serde_json::{Value, json};
-
-use super::plan::Plan;
-use crate::server::Size;
 use slipring::machine::Topology;
 
-/// A window counts as good as the fastest if it takes at most this much longer: less is lost in the
-/// spread.
+use super::options::SweepPlan;
+use crate::units::Size;
+
+/// A window is as good as the fastest if it takes at most this much longer: smaller differences are
+/// within the spread.
 const WITHIN_PERCENT: f64 = 3.0;
 
 /// The repeats of one window.
@@ -54,19 +54,23 @@ impl WindowTimes {
 /// A successful sweep: every payload arrived as written.
 #[derive(Clone, Debug)]
 pub struct SweepReport {
-    plan: Plan,
+    plan: SweepPlan,
     /// Every window that was tried, ascending.
     pub windows: Vec<WindowTimes>,
-    /// What a pool of this size has by default, for these readers, on this machine.
+    /// The window that a pool of this size has by default, for this stage, on this machine.
     pub default_window_bytes: usize,
-    /// The smallest second level of cache of this machine's CPUs, if the kernel tells.
+    /// The smallest L2 cache of this machine's CPUs, if the kernel reports it.
     pub l2_bytes: Option<usize>,
-    /// The smallest third level.
+    /// The smallest L3 cache.
     pub l3_bytes: Option<usize>,
 }
 
 impl SweepReport {
-    pub(super) fn new(plan: &Plan, windows: Vec<WindowTimes>, default_window_bytes: usize) -> Self {
+    pub(super) fn new(
+        plan: &SweepPlan,
+        windows: Vec<WindowTimes>,
+        default_window_bytes: usize,
+    ) -> Self {
         let topology = Topology::read();
         let (l2_bytes, l3_bytes) = (topology.l2_bytes_min(), topology.l3_bytes_min());
         Self { plan: plan.clone(), windows, default_window_bytes, l2_bytes, l3_bytes }
@@ -118,8 +122,8 @@ impl SweepReport {
         self.windows.iter().map(line).chain([result]).collect()
     }
 
-    /// The good windows as `1MiB-8MiB, 32MiB`: those that stand side by side among the tried ones
-    /// together.
+    /// The good windows, as `1MiB-8MiB, 32MiB`: those that are neighbours among the tried ones are
+    /// joined.
     fn good_ranges(&self) -> String {
         let good: Vec<usize> = self.good().map(|window| window.window_bytes).collect();
         let runs = self
@@ -133,7 +137,7 @@ impl SweepReport {
         texts.collect::<Vec<_>>().join(", ")
     }
 
-    /// Why the default is what it is.
+    /// The reason for the default.
     fn default_reason(&self) -> String {
         let (level, bytes) = match self.plan.stage_cpu {
             Some(_) => ("L3", self.l3_bytes),
@@ -207,7 +211,7 @@ mod tests {
     use super::*;
 
     fn report(medians: &[f64], stage_cpu: Option<usize>) -> SweepReport {
-        let plan = Plan {
+        let plan = SweepPlan {
             pool_bytes: 1 << 30,
             payload_bytes: 512,
             windows: Vec::new(),

@@ -1,13 +1,8 @@
 //! `slipring get`, the real binary, against files, a small HTTP server and a real service.
 
-#[path = "../serve_support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
-mod command;
-mod false_service;
 mod files;
-mod http;
-mod images;
-mod interrupt;
-mod service;
-mod usage;
+mod ingest;
+mod tools;

@@ -1,5 +1,5 @@
-//! `slipring load` against servers on real sockets: right ones must give exact totals, wrong ones
-//! must make it fail, and say where.
+//! `slipring load` against servers on real sockets. Correct servers give exact totals; with a wrong
+//! one it fails, and names the request.
 
 mod server;
 
@@ -8,10 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use server::{Conduct, LIMITS, start, start_unix};
+use slipring_ingest::client::{Target, WrongAnswer};
 use slipring_ingest::load::{
-    Fault, LoadError, LoadOptions, LoadReport, Rows, Score, Target, VectorRange, run, run_rows,
+    ConnectionError, LoadError, LoadOptions, LoadReport, Score, VectorRange, run, run_rows,
 };
-use slipring_ingest::protocol::{Limits, Mode, Status};
+use slipring_ingest::vectors::VectorRows;
+use slipring_ingest::wire::frames::{Limits, Mode, Status};
 
 const MODES: [Mode; 2] = [Mode::Count, Mode::Header];
 
@@ -28,7 +30,7 @@ fn options(to: Target) -> LoadOptions {
     }
 }
 
-/// A path that is free for this test; short, as a Unix socket's address has to be.
+/// An unused path for this test, short enough for a Unix socket's address.
 fn free_path(name: &str) -> PathBuf {
     let path = Path::new("/tmp").join(format!("slipring-load-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
@@ -117,7 +119,7 @@ fn unix_sockets_and_every_score() {
     }
     let (to, _) = start(Conduct::Weighted, LIMITS);
     assert!(
-        matches!(fault(&options(to)).2, Fault::WrongScore { .. }),
+        matches!(failure(&options(to)).2, ConnectionError::WrongScore { .. }),
         "verified against the wrong score"
     );
 }
@@ -198,8 +200,8 @@ fn time_ends_a_run_and_warm_up_stays_out_of_the_latencies() {
 fn an_open_loop_sends_its_count() {
     let (to, _) = start(Conduct::Right, LIMITS);
     assert_complete(&run(&LoadOptions { rate: Some(5_000.0), ..options(to) }).unwrap(), 200);
-    // Longer between two requests than the timeout: a connection with nothing to wait for isn't
-    // stalled.
+    // The time between two requests is longer than the timeout: a connection that waits for nothing
+    // isn't stalled.
     let (to, _) = start(Conduct::Right, LIMITS);
     let timeout = Duration::from_millis(600);
     let idle =
@@ -218,18 +220,18 @@ fn refusals_are_counted_by_status() {
     );
     assert_eq!(seen.lock().unwrap().sum, report.accepted.sum);
 
-    // The count mode doesn't say why, and good vectors must not be refused while verifying.
+    // Count mode carries no reason. While verifying, valid vectors must not be refused.
     let (to, _) = start(Conduct::RefuseEvery(5, Status::Failed), LIMITS);
     let report =
         run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
     assert_eq!(report.refusals.iter().collect::<Vec<_>>(), [("refused", 40)]);
-    assert!(matches!(fault(&options(to)), (_, 0, Fault::Refused("refused"))));
+    assert!(matches!(failure(&options(to)), (_, 0, ConnectionError::Refused("refused"))));
 }
 
 #[test]
 fn vectors_that_are_not_finite_must_be_refused() {
     let components = [1.0, 2.0, 3.0, 4.0, 5.0, f32::NAN, 7.0, 8.0, 1.0, f32::INFINITY, 3.0, 4.0];
-    let rows = Rows::from_npy(&npy(&components, 4), 4).unwrap();
+    let rows = VectorRows::from_npy(&npy(&components, 4), 4).unwrap();
     let one = |to| LoadOptions {
         vectors: VectorRange { least: 1, most: 1 },
         connections: 1,
@@ -249,26 +251,28 @@ fn vectors_that_are_not_finite_must_be_refused() {
     assert!(
         matches!(
             error,
-            LoadError::Connection { connection: 0, request: 1, fault: Fault::Accepted }
+            LoadError::Connection { connection: 0, request: 1, error: ConnectionError::Accepted }
         ),
         "{error}"
     );
 }
 
-/// Connection, request and fault of a run that must fail.
-fn fault(options: &LoadOptions) -> (u32, u64, Fault) {
+/// Connection, request and error of a run that must fail.
+fn failure(options: &LoadOptions) -> (u32, u64, ConnectionError) {
     match run(options) {
-        Err(LoadError::Connection { connection, request, fault }) => (connection, request, fault),
-        Err(other) => panic!("expected a connection's fault, got {other}"),
+        Err(LoadError::Connection { connection, request, error }) => (connection, request, error),
+        Err(other) => panic!("expected a connection's error, got {other}"),
         Ok(report) => panic!("a wrong server passed: {report}"),
     }
 }
 
 #[test]
 fn wrong_servers_are_caught_at_the_request() {
+    use ConnectionError::{Answer, Closed, Extra, Stalled, WrongScore};
+
     for mode in MODES {
         for window in [1, 5] {
-            let fault_of = |conduct| {
+            let failure_of = |conduct| {
                 let (to, _) = start(conduct, LIMITS);
                 let stalls = matches!(
                     conduct,
@@ -277,44 +281,47 @@ fn wrong_servers_are_caught_at_the_request() {
                 let timeout =
                     if stalls { Duration::from_millis(600) } else { Duration::from_secs(20) };
                 let vectors = VectorRange { least: 1, most: 1 };
-                let (_, request, fault) =
-                    fault(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
-                (request, fault)
+                let (_, request, error) =
+                    failure(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
+                (request, error)
             };
             assert!(matches!(
-                fault_of(Conduct::WrongScore(7)),
-                (7, Fault::WrongScore { vector: 0, .. })
+                failure_of(Conduct::WrongScore(7)),
+                (7, WrongScore { vector: 0, .. })
             ));
             assert!(matches!(
-                fault_of(Conduct::WrongCount(8)),
-                (8, Fault::WrongCount { expected: 1, got: 2 })
+                failure_of(Conduct::WrongCount(8)),
+                (8, Answer(WrongAnswer::Count { expected: 1, got: 2 }))
             ));
-            assert!(matches!(fault_of(Conduct::Garbage(9)), (9, Fault::NoAnswer(_))));
             assert!(matches!(
-                fault_of(Conduct::CloseAfter(10)),
-                (10, Fault::Closed { answered: 10, .. })
+                failure_of(Conduct::Garbage(9)),
+                (9, Answer(WrongAnswer::Unreadable(_)))
+            ));
+            assert!(matches!(
+                failure_of(Conduct::CloseAfter(10)),
+                (10, Closed { answered: 10, .. })
             ));
             assert!(
-                matches!(fault_of(Conduct::Silent), (0, Fault::Stalled { unanswered, .. }) if unanswered == u64::from(window))
+                matches!(failure_of(Conduct::Silent), (0, Stalled { unanswered, .. }) if unanswered == u64::from(window))
             );
             // The same row twice in turn would hide a swap from the count mode: rows differ, so a
             // score gives it away.
-            match (fault_of(Conduct::Missing(6)), mode, window) {
-                ((6, Fault::Stalled { unanswered: 1, .. }), _, 1) => {}
-                ((6, Fault::WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Fault::WrongSequence { got: 7 }), Mode::Header, 5) => {}
+            match (failure_of(Conduct::Missing(6)), mode, window) {
+                ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
+                ((6, WrongScore { .. }), Mode::Count, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
-            match (fault_of(Conduct::SwapWithNext(6)), mode, window) {
-                ((6, Fault::Stalled { .. }), _, 1) => {}
-                ((6, Fault::WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Fault::WrongSequence { got: 7 }), Mode::Header, 5) => {}
+            match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
+                ((6, Stalled { .. }), _, 1) => {}
+                ((6, WrongScore { .. }), Mode::Count, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
-            match (fault_of(Conduct::Twice(6)), mode, window) {
-                ((7, Fault::Extra { .. }), _, 1) => {}
-                ((7, Fault::WrongScore { .. }), Mode::Count, _) => {}
-                ((7, Fault::WrongSequence { got: 6 }), Mode::Header, _) => {}
+            match (failure_of(Conduct::Twice(6)), mode, window) {
+                ((7, Extra { .. }), _, 1) => {}
+                ((7, WrongScore { .. }), Mode::Count, _) => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 6 })), Mode::Header, _) => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
@@ -323,18 +330,25 @@ fn wrong_servers_are_caught_at_the_request() {
 
 #[test]
 fn the_end_of_the_stream_is_checked() {
-    // 12 requests, 4 a connection: the last answer twice, the last answer missing, and a server
-    // that doesn't close.
+    // 12 requests, 4 per connection: the last answer sent twice, the last answer missing, and a
+    // server that doesn't close.
     let last = |conduct| {
         let (to, _) = start(conduct, LIMITS);
-        fault(&LoadOptions { count: Some(12), timeout: Duration::from_millis(600), ..options(to) })
+        failure(&LoadOptions {
+            count: Some(12),
+            timeout: Duration::from_millis(600),
+            ..options(to)
+        })
     };
-    assert!(matches!(last(Conduct::Twice(3)), (_, 4, Fault::Extra { .. })));
+    assert!(matches!(last(Conduct::Twice(3)), (_, 4, ConnectionError::Extra { .. })));
     assert!(matches!(
         last(Conduct::Missing(3)),
-        (_, 3, Fault::Closed { answered: 3, unanswered: 1, cause: None, .. })
+        (_, 3, ConnectionError::Closed { answered: 3, unanswered: 1, cause: None, .. })
     ));
-    assert!(matches!(last(Conduct::NeverCloses), (_, 4, Fault::Stalled { unanswered: 0, .. })));
+    assert!(matches!(
+        last(Conduct::NeverCloses),
+        (_, 4, ConnectionError::Stalled { unanswered: 0, .. })
+    ));
 }
 
 #[test]
@@ -347,26 +361,26 @@ fn limits_that_differ_from_the_servers() {
         (vec![("wrong-dimension", 200)], 0)
     );
     assert!(matches!(
-        fault(&LoadOptions { verify: true, ..narrow }),
-        (_, 0, Fault::Refused("wrong-dimension"))
+        failure(&LoadOptions { verify: true, ..narrow }),
+        (_, 0, ConnectionError::Refused("wrong-dimension"))
     ));
 
     let vectors = VectorRange { least: 65, most: 65 };
     for (mode, label) in [(Mode::Count, "refused"), (Mode::Header, "too-many-vectors")] {
-        let (_, request, fault) =
-            fault(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
+        let (_, request, error) =
+            failure(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
         assert!(
-            matches!(fault, Fault::Closed { answered: 1, refusal: Some(found), .. } if found == label),
-            "{fault:?}"
+            matches!(error, ConnectionError::Closed { answered: 1, refusal: Some(found), .. } if found == label),
+            "{error:?}"
         );
         assert_eq!(request, 1);
     }
 }
 
 #[test]
-fn nobody_listens() {
+fn a_target_without_a_server_is_an_error() {
     let (to, _) = start(Conduct::Right, LIMITS);
-    for to in [Target::Unix(free_path("nobody.sock")), Target::Tcp("127.0.0.1:1".to_string())] {
+    for to in [Target::Unix(free_path("absent.sock")), Target::Tcp("127.0.0.1:1".to_string())] {
         let error = run(&options(to)).unwrap_err();
         assert!(matches!(error, LoadError::Connect { connection: 0, .. }), "{error}");
         assert_eq!(error.exit_code(), 1);
@@ -396,7 +410,7 @@ fn both_reports_carry_the_figures() {
     );
 }
 
-/// The Python client printed in docs/PROTOCOL.md, run as it stands but for the port. Machines
+/// The Python client printed in docs/PROTOCOL.md, run unchanged except for the port. Machines
 /// without Python skip it.
 #[test]
 fn the_python_client_of_the_page_works() {
@@ -404,7 +418,7 @@ fn the_python_client_of_the_page_works() {
     let client = page
         .split("```python\n")
         .nth(1)
-        .and_then(|rest| rest.split("```").next())
+        .and_then(|after| after.split("```").next())
         .expect("a client on the page");
     assert!(client.contains("9900") && client.lines().count() <= 12);
     let (Target::Tcp(address), seen) = start(Conduct::Right, LIMITS) else { unreachable!() };

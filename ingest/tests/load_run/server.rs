@@ -1,4 +1,4 @@
-//! A tiny blocking server for one test: right, or wrong in one named way.
+//! A tiny blocking server for one test: correct, or wrong in one named way.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,20 +7,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use slipring_ingest::load::Target;
-use slipring_ingest::protocol::{
+use slipring_ingest::client::Target;
+use slipring_ingest::wire::frames::{
     Detected, Front, Limits, Mode, Status, detect, encode_answer, front,
 };
 
 pub const LIMITS: Limits = Limits { dim: 4, max_vectors: 64 };
 
-/// How the server behaves; request numbers count from 0 on each connection.
+/// How the server behaves. Requests are numbered from 0 on each connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Conduct {
     Right,
     Weighted,
     Zeros,
-    /// Answers leave one byte a write.
+    /// Sends answers one byte per write.
     Trickle,
     /// Accepts NaN as if it were a number.
     Credulous,
@@ -36,7 +36,7 @@ pub enum Conduct {
     NeverCloses,
 }
 
-/// What all connections together have accepted.
+/// The requests that all connections together have accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub requests: u64,
@@ -61,7 +61,7 @@ impl Socket for UnixStream {
     }
 }
 
-/// Starts a TCP server on a free port; it lives as long as the test program.
+/// Starts a TCP server on a free port. It runs until the test program ends.
 pub fn start(conduct: Conduct, limits: Limits) -> (Target, Arc<Mutex<Seen>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = Target::Tcp(listener.local_addr().unwrap().to_string());
@@ -95,7 +95,7 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
     seen.lock().unwrap().connections += 1;
     let (mut input, mut piece) = (Vec::new(), [0; 4096]);
     let mut mode = None;
-    let mut answers = Answers { conduct, number: 0, kept: None, out: Vec::new() };
+    let mut answers = Answers { conduct, number: 0, delayed: None, out: Vec::new() };
     'stream: loop {
         match stream.read(&mut piece) {
             Ok(0) | Err(_) => break,
@@ -121,7 +121,7 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
                 Front::Frame(head) => {
                     let Some(frame) = input.get(at..at + head.frame_bytes()) else { break };
                     let payload = &frame[head.header_bytes as usize..];
-                    answers.take(
+                    answers.answer(
                         mode,
                         head.sequence,
                         head.refusal,
@@ -159,12 +159,12 @@ struct Answers {
     conduct: Conduct,
     number: u64,
     /// An answer that waits to be sent after the next one.
-    kept: Option<Vec<u8>>,
+    delayed: Option<Vec<u8>>,
     out: Vec<u8>,
 }
 
 impl Answers {
-    fn take(
+    fn answer(
         &mut self,
         mode: Mode,
         sequence: u64,
@@ -208,7 +208,7 @@ impl Answers {
         match self.conduct {
             Conduct::Silent => {}
             Conduct::Missing(missing) if missing == number => {}
-            Conduct::SwapWithNext(first) if first == number => self.kept = Some(answer),
+            Conduct::SwapWithNext(first) if first == number => self.delayed = Some(answer),
             Conduct::Twice(twice) if twice == number => {
                 self.out.extend([&answer[..], &answer[..]].concat())
             }
@@ -218,7 +218,7 @@ impl Answers {
         if let Conduct::SwapWithNext(first) = self.conduct
             && number == first + 1
         {
-            self.out.extend(self.kept.take().unwrap());
+            self.out.extend(self.delayed.take().unwrap());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What an operator sees of a service that runs: `/metrics`, `/healthz` and `/readyz`,
-//! `--report-every`, and the figures at the stop.
+//! What an operator sees of a running service: `/metrics`, `/healthz` and `/readyz`,
+//! `--report-every`, the figures at the stop, and the sizes that would have sufficed for the pools.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,13 +10,13 @@ use rustix::process::Signal;
 use slipring_test_support::within;
 
 use crate::support::client::Client;
-use crate::support::process::{Place, Process, refused, serve};
+use crate::support::process::{Ended, Place, Process, refused, serve};
 use crate::support::vector;
 
-/// What the port says to these bytes: the head of the answer, and its body; none if the client is
-/// turned away.
+/// The answer of the port to these bytes: its head and its body; None if the client is turned away.
 fn try_said_to(process: &Process, bytes: &[u8]) -> Option<(String, String)> {
-    let mut client = TcpStream::connect(process.said("metrics").expect("it has a port")).unwrap();
+    let mut client =
+        TcpStream::connect(process.ready_value("metrics").expect("it has a port")).unwrap();
     let mut text = String::new();
     client.write_all(bytes).ok()?;
     client.shutdown(Shutdown::Write).ok()?;
@@ -24,7 +24,8 @@ fn try_said_to(process: &Process, bytes: &[u8]) -> Option<(String, String)> {
     text.split_once("\r\n\r\n").map(|(head, body)| (head.to_owned(), body.to_owned()))
 }
 
-/// As above, once there is a place: those that were answered before may be about to go.
+/// As [`try_said_to`], repeated until the client is served. Clients answered before may still be
+/// closing.
 fn said_to(process: &Process, bytes: &[u8]) -> (String, String) {
     loop {
         if let Some(said) = try_said_to(process, bytes) {
@@ -38,7 +39,7 @@ fn got(process: &Process, path: &str) -> (String, String) {
     said_to(process, format!("GET {path} HTTP/1.1\r\nHost: slipring\r\n\r\n").as_bytes())
 }
 
-/// The samples of `/metrics` by name and labels.
+/// The samples of `/metrics`, by name and labels.
 fn samples(process: &Process) -> BTreeMap<String, f64> {
     let (head, body) = got(process, "/metrics");
     assert!(
@@ -149,9 +150,9 @@ fn the_port_answers_whatever_others_do() {
         }
         let (head, body) = said_to(&process, b"HEAD /metrics HTTP/1.1\r\n\r\n");
         assert!(head.starts_with("HTTP/1.1 200 OK") && body.is_empty(), "{head}");
-        // Seven say nothing: an eighth is answered. Beside eight, or more, a client is turned away,
-        // and is answered when they have gone.
-        let address = process.said("metrics").unwrap();
+        // Seven clients are silent, and an eighth is answered. Beside eight or more, a client is
+        // turned away, and is answered once they have gone.
+        let address = process.ready_value("metrics").unwrap();
         let mut silent: Vec<TcpStream> =
             (0..7).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(got(&process, "/healthz").0.starts_with("HTTP/1.1 200 OK"));
@@ -167,12 +168,14 @@ fn the_port_answers_whatever_others_do() {
 fn a_service_that_drains_is_not_ready() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        // The client keeps its side open: the service lingers for it.
+        // The client keeps its side open, and the service waits for it.
         let (mut process, client) = busy(&place, "");
         process.signal(Signal::TERM);
         let mut said = Vec::new();
         while process.is_running() {
-            let Ok(mut asked) = TcpStream::connect(process.said("metrics").unwrap()) else { break };
+            let Ok(mut asked) = TcpStream::connect(process.ready_value("metrics").unwrap()) else {
+                break;
+            };
             let mut text = String::new();
             if asked.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").is_ok()
                 && asked.read_to_string(&mut text).is_ok()
@@ -211,8 +214,8 @@ fn reports_say_what_came_since_the_last() {
             .filter_map(|line| line.strip_prefix("slipring: lane 0: receive to sent"))
             .map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap())
             .sum();
-        // The first report is about what came since it began to watch, which was before anything
-        // came.
+        // The first report covers the time since the reporter started, which was before the first
+        // request.
         assert_eq!(sent, 1001, "each request is in one report: {ended:?}");
         let last = ended
             .stdout
@@ -230,12 +233,12 @@ fn reports_say_what_came_since_the_last() {
 }
 
 #[test]
-fn reports_that_nobody_reads_keep_nothing_waiting() {
+fn reports_that_are_not_read_delay_nothing() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
         let (mut process, mut reader) =
             Process::start_unread(serve(&place.words("--report-every 1ms")));
-        // By then the pipe is full: a report is about a KiB.
+        // By then the pipe is full: a report has about 1 KiB.
         std::thread::sleep(Duration::from_secs(1));
         let mut client = Client::header(&process.tcp(), 4);
         client.send(0, &vector(4, 1));
@@ -252,8 +255,8 @@ fn reports_that_nobody_reads_keep_nothing_waiting() {
     });
 }
 
-/// What a full ring holds back is taken once there is room, without a receive: its flush counts as
-/// well.
+/// Requests that a full ring holds back are processed once there is room, without another receive.
+/// Their flush counts too.
 #[test]
 fn requests_that_waited_in_a_stall_are_timed_like_any_other() {
     within(Duration::from_secs(60), || {
@@ -279,9 +282,50 @@ fn requests_that_waited_in_a_stall_are_timed_like_any_other() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_refused() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+fn a_port_in_use_is_refused() {
+    let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let place = Place::new();
-    let words = place.words(&format!("--metrics {}", taken.local_addr().unwrap()));
+    let words = place.words(&format!("--metrics {}", bound.local_addr().unwrap()));
     refused(serve(&words), 1, &["--metrics", "choose another port"]);
+}
+
+/// Serves a thousand small requests, one at a time, and stops.
+fn served(words: &str) -> Ended {
+    let place = Place::new();
+    let mut process = Process::start(serve(&place.words(words)));
+    let mut client = Client::count(&process.tcp(), 4);
+    for id in 0..1000 {
+        client.send(0, &vector(4, id));
+        assert!(client.answer().is_ok());
+    }
+    drop(client);
+    let ended = process.stop();
+    assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 1000), "{ended:?}");
+    ended
+}
+
+fn hint(ended: &Ended) -> &str {
+    let line = ended.stdout.lines().find_map(|line| line.strip_prefix("lane 0: high water "));
+    line.unwrap_or_else(|| panic!("no hint in {ended:?}"))
+}
+
+#[test]
+fn the_hinted_options_serve_the_same() {
+    within(Duration::from_secs(60), || {
+        for policy in ["consume --slots 256", "overwrite --slots 256"] {
+            let first = served(&format!("--pool 32MiB --reclaim {policy}"));
+            let line = hint(&first);
+            let (_, words) = line.split_once("; ").expect("a setting");
+            let words = words.strip_suffix(" would have served").expect("a setting");
+            assert!(
+                line.contains(" of 32 MiB; ")
+                    && words.starts_with("--pool ")
+                    && words.contains(" --window "),
+                "{line}"
+            );
+            assert!(!words.contains("--pool 32MiB"), "nearly all of it was never used: {line}");
+            let again = served(&format!("{words} --reclaim {policy}"));
+            assert!(!hint(&again).contains("full"), "{words}: {}", hint(&again));
+        }
+    });
 }

@@ -1,23 +1,29 @@
-//! Limits of the system: descriptors, memory, huge pages, CPUs.
+//! Limits of the system: descriptors, memory, huge pages, CPUs, and a full disk. On a full disk the
+//! service holds back its clients, loses nothing, and ends by its deadline.
+//!
+//! The full disk is a tmpfs of 8 MiB, where mounting is allowed. The file size limit, which needs
+//! no privilege, is tested everywhere.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Resource;
-use slipring_ingest::protocol::Status;
+use rustix::process::{Resource, Signal};
+use slipring_ingest::wire::frames::Status;
 use slipring_test_support::{wait_until, within};
 
 use crate::support::client::{Address, Client};
-use crate::support::process::{Place, Process, refused, serve, serve_in_shell};
-use crate::support::{segments, vector};
+use crate::support::data::on_small_disk;
+use crate::support::process::{BINARY, Place, Process, refused, serve, serve_in_shell, words};
+use crate::support::{data, folder, vector};
 
-/// A connection that may be refused for lack of a place: whether it is served.
+/// Whether a connection is served; it may be closed because the service has too many.
 fn is_served(client: &mut Client) -> bool {
     client.try_send_bytes(&client.request(0, &vector(4, 1))).is_ok()
         && !client.bytes_of_answer().is_empty()
 }
 
-/// Idle clients take every descriptor they can get. Those of the sink they don't get, so whoever
-/// has a place is served.
+/// Idle clients take every descriptor that they can get, but not those of the sink. So every
+/// accepted client is served.
 #[test]
 fn idle_clients_leave_the_sink_its_descriptors() {
     within(Duration::from_secs(60), || {
@@ -28,7 +34,7 @@ fn idle_clients_leave_the_sink_its_descriptors() {
         let mut clients: Vec<Client> = (0..100).map(|_| Client::count(&address, 4)).collect();
         let served = clients.iter_mut().map(is_served).filter(|served| *served).count();
         assert!((20..64).contains(&served), "{served} of 100 were served");
-        // More rows than memory holds: segments are opened, completed and opened again.
+        // More rows than the memory holds: segments are opened, completed and opened again.
         let vectors: Vec<f32> = (0..64).flat_map(|id| vector(4, id)).collect();
         for _ in 0..600 {
             clients[0].send(0, &vectors);
@@ -39,12 +45,12 @@ fn idle_clients_leave_the_sink_its_descriptors() {
         let rows = 64 * 600 + served as u64;
         assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), rows), "{ended:?}");
         assert!(ended.total("segments") > 1 && ended.stderr.contains("ulimit -n"), "{ended:?}");
-        assert_eq!(segments::ids(&place.data(), 4).len() as u64, rows);
+        assert_eq!(data::ids(&place.data(), 4).len() as u64, rows);
     });
 }
 
-/// The limit sinks below what is open while it runs. Accepting pauses, without spinning and without
-/// an end, and goes on when there is room again.
+/// The limit is lowered below the number of open descriptors while the service runs. Accepting
+/// pauses, without spinning and without ending, and continues once there is room again.
 #[test]
 fn no_descriptor_left_is_waited_out() {
     within(Duration::from_secs(60), || {
@@ -73,7 +79,7 @@ fn no_descriptor_left_is_waited_out() {
         drop((first, waiting));
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("connections")), (Some(0), 51), "{ended:?}");
-        // Pauses of a tenth of a second each; a spinning thread counts none or thousands.
+        // A pause takes a tenth of a second. A spinning thread would count none or thousands.
         let pauses = ended.total("accept_pauses");
         let most = 2 + paused.as_millis() as u64 / 50;
         assert!((1..=most).contains(&pauses), "{pauses} pauses in {paused:?}");
@@ -89,7 +95,7 @@ fn ten_thousand_connections_opened_and_dropped() {
             let Address::Tcp(address) = process.tcp() else { unreachable!("it listens on TCP") };
             for connection in 0..5_000u32 {
                 let stream = std::net::TcpStream::connect(address).unwrap();
-                // Some with half a frame, some with a reset.
+                // Some connections send half a frame, some end with a reset.
                 if connection % 3 == 0 {
                     let _sent = std::io::Write::write(&mut &stream, &[1, 0, 0, 0, 9]);
                 }
@@ -132,21 +138,22 @@ fn memory_beyond_a_limit_is_refused_by_its_name() {
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
 }
 
-/// The limit of its memory sinks while it runs: what is mapped so far goes round, who needs more
-/// than that waits, and is answered when there is memory again. A frame that can't be kept takes
-/// the place of the one that has waited longest.
+/// The limit of memory is lowered while the service runs. Mapped buffers are reused. A client that
+/// needs more than those waits, and is answered once there is memory again. A frame that finds no
+/// carry buffer replaces the one that has waited longest.
 #[test]
 fn memory_that_is_refused_later_is_waited_out() {
     within(Duration::from_secs(60), || {
         // One output and three carry buffers are mapped at the start.
         let place = Place::new();
-        let words = "--sink null --dim 1 --max-vectors 65535 --in-flight 16 --pool 32MiB --carry-bytes 64MiB";
+        let words = "--sink null --dim 1 --max-vectors 65535 --in-flight 16 --pool 32MiB \
+            --carry-bytes 64MiB";
         let mut process = Process::start(serve(&place.words(words)));
         let address = process.tcp();
         let mut other = Client::count(&address, 1);
         other.send(0, &[1.0]);
         assert!(other.answer().is_ok());
-        // Its output holds what it doesn't read.
+        // Its output buffer holds the answers that it doesn't read.
         let mut deaf = Client::count(&address, 1);
         let mut late: Vec<Client> = (0..5).map(|_| Client::header(&address, 1)).collect();
         let request = deaf.request(0, &vec![1.0; 65_535]);
@@ -175,8 +182,8 @@ fn memory_that_is_refused_later_is_waited_out() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.total("over_carry_cap"), 2, "{ended:?}");
         assert!(ended.stderr.contains("ulimit -v"), "{ended:?}");
-        // It asks fifty times a second, for answers and for frames; a spinning thread does it
-        // thousands of times.
+        // The service asks for memory fifty times a second, for answers and for frames. A spinning
+        // thread would ask thousands of times.
         let refusals = ended.total("memory_refusals");
         let most = 100 + refused.as_millis() as u64 / 5;
         assert!((3..=most).contains(&refusals), "{refusals} refusals in {refused:?}");
@@ -185,7 +192,7 @@ fn memory_that_is_refused_later_is_waited_out() {
 
 #[test]
 fn huge_pages_that_are_required_and_absent_are_named() {
-    // Those that lie ready, and those that the kernel would make.
+    // Free huge pages, and those that the kernel would make on demand.
     let pages = ["free_hugepages", "nr_overcommit_hugepages"].map(|name| {
         let path = format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{name}");
         std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0u64)
@@ -195,7 +202,7 @@ fn huge_pages_that_are_required_and_absent_are_named() {
     let place = Place::new();
     let pool = format!("--pages require-2m --pool {}MiB", (pages + 8) * 2);
     refused(serve(&place.words(&pool)), 1, &["nr_hugepages"]);
-    // Preferred, they are done without.
+    // When huge pages are only preferred, the service starts without them.
     assert_eq!(Process::start(serve(&place.words("--pages prefer-2m"))).stop().code, Some(0));
 }
 
@@ -207,4 +214,191 @@ fn cpus_that_do_not_exist_are_usage() {
     refused(serve(&place.words("--stage-cpus 1023")), 2, &["--stage-cpus", "1023"]);
     refused(serve(&place.words("--lanes 2 --cpus 0")), 2, &["--cpus"]);
     refused(serve(&place.words("--cpus x")), 2, &["--cpus"]);
+}
+
+/// Sends single vectors until the service stops reading. Returns the number of requests, and the
+/// bytes of the last one that weren't sent.
+fn send_until_stopped(client: &mut Client) -> (u32, Vec<u8>) {
+    let (mut sent, mut last, mut unsent) = (0, Instant::now(), Vec::new());
+    let until = Instant::now() + Duration::from_secs(30);
+    while last.elapsed() < Duration::from_secs(1) {
+        assert!(Instant::now() < until, "{sent} requests, and the service still reads");
+        while unsent.len() < 4096 {
+            unsent.extend(client.request(0, &vector(4, sent)));
+            sent += 1;
+        }
+        let some = client.send_some(&unsent);
+        unsent.drain(..some);
+        if some > 0 {
+            last = Instant::now();
+        }
+        assert!(client.take_answers().iter().all(|answer| answer.is_ok()));
+    }
+    (sent, unsent)
+}
+
+/// The disk stays full: the totals say how many vectors are missing, and the segments that were
+/// written are complete.
+#[test]
+fn a_disk_that_stays_full_ends_with_the_number() {
+    on_small_disk(8, |disk| {
+        disk.leave(200 << 10);
+        let mut process = Process::start(serve(&words(disk.path(), "--drain 1s --in-flight 64")));
+        let mut client = Client::count(&process.tcp(), 4);
+        send_until_stopped(&mut client);
+        let ended = process.stop();
+        let (answered, stored) =
+            (ended.total("vectors_answered"), ended.total("vectors_in_segments"));
+        assert!(ended.code == Some(1) && answered > stored, "{ended:?}");
+        let missing = format!("missing: {} answered vectors", answered - stored);
+        assert!(
+            ended.stdout.contains(&missing) && ended.stderr.contains("free space on this disk"),
+            "{ended:?}"
+        );
+        assert_eq!(data::ids(&disk.path().join("data"), 4).len() as u64, stored);
+    });
+}
+
+/// Rows are in the sink's memory when the disk fills up: the last segment can't even be created.
+#[test]
+fn a_disk_that_is_full_at_the_end_ends_with_the_number() {
+    on_small_disk(8, |disk| {
+        let mut process = Process::start(serve(&words(disk.path(), "--drain 500ms")));
+        let mut client = Client::count(&process.tcp(), 4);
+        for id in 0..7 {
+            client.send(0, &vector(4, id));
+            assert!(client.answer().is_ok());
+        }
+        disk.leave(0);
+        let ended = process.stop();
+        assert!(
+            ended.code == Some(1) && ended.stdout.contains("missing: 7 answered vectors"),
+            "{ended:?}"
+        );
+    });
+}
+
+/// Space is freed while the service runs: everything continues, in order. Its notices aren't read,
+/// which is no failure either.
+#[test]
+fn a_disk_with_space_again_loses_nothing() {
+    on_small_disk(8, |disk| {
+        disk.leave(200 << 10);
+        // The buffers of a Unix socket don't grow, so everything sent fits on the disk.
+        let folder = folder();
+        let socket = folder.path().join("socket");
+        let more = format!("--in-flight 64 --unix {}", socket.display());
+        let mut process = Process::start_unheard(serve(&words(disk.path(), &more)));
+        let mut client = Client::count(&Address::Unix(socket), 4);
+        let (mut sent, unsent) = send_until_stopped(&mut client);
+        disk.free();
+        client.send_bytes(&unsent);
+        for _ in 0..100 {
+            client.send(0, &vector(4, sent));
+            sent += 1;
+        }
+        client.end_sending();
+        while client.answer_or_end().is_some_and(|answer| answer.is_ok()) {}
+        let ended = process.stop();
+        assert_eq!(
+            (ended.code, ended.total("vectors_in_segments")),
+            (Some(0), u64::from(sent)),
+            "{ended:?}"
+        );
+        assert_eq!(data::ids(&disk.path().join("data"), 4), (0..sent).collect::<Vec<_>>());
+    });
+}
+
+/// Space is freed while the service drains, later than the sink would wait by itself.
+#[test]
+fn a_disk_with_space_again_in_time_is_a_clean_stop() {
+    on_small_disk(8, |disk| {
+        let mut process = Process::start(serve(&words(disk.path(), "--drain 20s")));
+        let mut client = Client::count(&process.tcp(), 4);
+        for id in 0..7 {
+            client.send(0, &vector(4, id));
+            assert!(client.answer().is_ok());
+        }
+        disk.leave(0);
+        process.signal(Signal::TERM);
+        std::thread::sleep(Duration::from_millis(5500));
+        assert!(process.is_running(), "{:?}", process.wait());
+        disk.free();
+        let ended = process.wait();
+        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 7), "{ended:?}");
+        assert_eq!(data::ids(&disk.path().join("data"), 4), (0..7).collect::<Vec<_>>());
+    });
+}
+
+/// A limit of file sizes makes writes fail as a full disk does; it doesn't kill the service.
+#[test]
+fn a_file_size_limit_stops_reading_until_it_is_raised() {
+    within(Duration::from_secs(90), || {
+        let folder = folder();
+        let words = words(folder.path(), "--in-flight 64");
+        let mut process = Process::start(serve_in_shell("ulimit -S -f 100", &words));
+        let mut client = Client::count(&process.tcp(), 4);
+        let (sent, unsent) = send_until_stopped(&mut client);
+        assert!(process.is_running(), "{:?}", process.wait());
+        process.limit(Resource::Fsize, None);
+        client.send_bytes(&unsent);
+        client.end_sending();
+        while client.answer_or_end().is_some_and(|answer| answer.is_ok()) {}
+        let ended = process.stop();
+        assert_eq!(
+            (ended.code, ended.total("vectors_in_segments")),
+            (Some(0), u64::from(sent)),
+            "{ended:?}"
+        );
+        assert!(ended.stderr.contains("raise the file size limit"), "{ended:?}");
+        assert_eq!(data::ids(&folder.path().join("data"), 4), (0..sent).collect::<Vec<_>>());
+    });
+}
+
+/// A disk that fails instead of being full: a failed sync can't be repaired by another one. The
+/// service ends by itself and says how many vectors are missing. strace causes the failure, where
+/// it is installed and may trace.
+#[test]
+fn a_disk_that_fails_ends_the_service() {
+    let strace = |more: &[&str]| {
+        let mut command = Command::new("strace");
+        command
+            .args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=fdatasync",
+                "-e",
+                "inject=fdatasync:error=EIO",
+            ])
+            .args(more);
+        command
+    };
+    if !strace(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        return println!("no strace here, or it may not trace");
+    }
+    within(Duration::from_secs(60), move || {
+        let folder = folder();
+        let mut command = strace(&[BINARY, "serve"]);
+        command.args(words(folder.path(), "--segment-bytes 1").split(' '));
+        let mut process = Process::start(command);
+        let mut client = Client::count(&process.tcp(), 4);
+        // More rows than one batch, so that a segment is completed.
+        let request = client.request(0, &vector(4, 1).repeat(64));
+        for _ in 0..300 {
+            if client.try_send_bytes(&request).is_err() {
+                break;
+            }
+        }
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let said = ["failed: lane 0", "sync", "answered vectors aren't in a segment"];
+        assert!(said.iter().all(|words| ended.stdout.contains(words)), "{ended:?}");
+        assert!(
+            !ended.stdout.contains("late: "),
+            "it waited for a stage that is no longer polled: {ended:?}"
+        );
+    });
 }

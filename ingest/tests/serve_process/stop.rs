@@ -1,18 +1,19 @@
-//! How it ends: drained, late, or at once.
+//! How the service ends: drained, late, or immediately.
 
 use std::time::Duration;
 
 use rustix::process::Signal;
-use slipring_ingest::load::{self, LoadOptions, Target, VectorRange};
-use slipring_ingest::protocol::Mode;
+use slipring_ingest::client::Target;
+use slipring_ingest::load::{self, LoadOptions, VectorRange};
+use slipring_ingest::wire::frames::Mode;
 use slipring_test_support::within;
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve};
-use crate::support::{score, segments, vector};
+use crate::support::{data, score, vector};
 
-/// A client that doesn't read its answers can't be drained. What it was answered is in the segments
-/// all the same: the sink has its own part of the deadline.
+/// A client that doesn't read its answers can't be drained. Its answered vectors are in the
+/// segments nevertheless, because the sink has its own share of the time before the deadline.
 #[test]
 fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
     within(Duration::from_secs(60), || {
@@ -26,10 +27,10 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
             good.send(0, &vector(4, id));
             assert_eq!(good.answer().scores, [score(4, id)]);
         }
-        // A Unix socket's buffers are small and don't grow.
+        // The buffers of a Unix socket are small and don't grow.
         let mut deaf = Client::count(&Address::Unix(socket), 4);
         let request = deaf.request(0, &vec![1.0; 4 * 4096]);
-        // Its answers fill the socket's buffers and then the service's.
+        // Its answers fill the buffers of the socket, and then those of the service.
         deaf.send_until_stopped(&request);
         let resident = process.resident_bytes();
         assert!(resident < 64 << 20, "{resident} bytes for one client that doesn't read");
@@ -41,13 +42,14 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
             ended.total("vectors_in_segments"),
             "{ended:?}"
         );
-        let rows = segments::rows(&place.data(), 4).remove(&0).unwrap();
+        let rows = data::rows(&place.data(), 4).remove(&0).unwrap();
         assert_eq!(rows.len() as u64, ended.total("vectors_in_segments"));
         assert!((0..100).all(|id| rows[id as usize] == vector(4, id)));
     });
 }
 
-/// Whoever started it may have closed its ends of the pipes: that isn't the service's end.
+/// The process that started the service may have closed its ends of the pipes. That doesn't end the
+/// service.
 #[test]
 fn closed_output_is_no_failure() {
     within(Duration::from_secs(60), || {
@@ -63,7 +65,7 @@ fn closed_output_is_no_failure() {
     });
 }
 
-/// A client that was answered in full and keeps its side open isn't owed anything.
+/// A client that has received all its answers and stays connected is owed nothing.
 #[test]
 fn a_client_that_stays_is_no_failure() {
     within(Duration::from_secs(60), || {
@@ -86,9 +88,9 @@ fn an_idle_service_stops_on_either_signal() {
             {
                 let place = Place::new();
                 let mut process = Process::start(serve(&place.words(more)));
-                assert_eq!(process.said("dim"), Some("4"));
-                // Ready says that it accepts: the first connection is served, and nothing else is
-                // said.
+                assert_eq!(process.ready_value("dim"), Some("4"));
+                // A ready service accepts: the first connection is served, and nothing more is
+                // printed.
                 let mut client = Client::count(&process.tcp(), 4);
                 client.send(0, &vector(4, 3));
                 assert_eq!(client.answer().scores, [score(4, 3)]);
@@ -99,8 +101,9 @@ fn an_idle_service_stops_on_either_signal() {
                 let said: Vec<&str> = ended.stdout.lines().collect();
                 let lanes = if more.contains("--lanes 2") { 2 } else { 1 };
                 let threads = if more.contains("--stages threads") { 3 } else { 1 };
-                // A hint, a class pool, and of each lane's figures the rates, the shares of time of
-                // the IO thread and of the stages', and a head over six latencies.
+                // Per lane: the sizes that would have sufficed, the class pool, and the figures.
+                // The figures are the rates, the shares of time of the IO thread and of the stages,
+                // and six latencies below a head.
                 assert!(
                     said[0].starts_with("totals ") && said.len() == 1 + (2 + 9 + threads) * lanes,
                     "{ended:?}"
@@ -116,31 +119,31 @@ fn an_idle_service_stops_on_either_signal() {
                         .all(|line| line.contains("class pool hits=")),
                     "{ended:?}"
                 );
-                assert!(!ended.stdout.contains("ready"), "ready is said once: {ended:?}");
+                assert!(!ended.stdout.contains("ready"), "ready is printed once: {ended:?}");
             }
         }
     });
 }
 
-/// A load until the service goes away: how many vectors its connections were told are taken.
+/// Sends requests until the service closes the connection. Returns the number of vectors answered.
 fn load_until_closed(address: &Address, mode: Mode) -> u64 {
     let mut client = Client::new(address, mode, 4);
-    let mut writer = client.twin();
+    let mut writer = client.second_handle();
     let sender = std::thread::spawn(move || {
         let requests: Vec<u8> =
             (0..50).flat_map(|id| writer.request(id, &vector(4, 1).repeat(3))).collect();
         while writer.try_send_bytes(&requests).is_ok() {}
     });
-    let mut taken = 0;
+    let mut answered = 0;
     while let Some((_, scores)) = client.next_if_served() {
         assert!(scores.is_empty() || scores == [score(4, 1); 3]);
-        taken += scores.len() as u64;
+        answered += scores.len() as u64;
     }
     sender.join().unwrap();
-    taken
+    answered
 }
 
-/// What was answered is in the segments, however much was under way.
+/// Everything answered is in the segments, no matter how much is in flight.
 #[test]
 fn a_signal_under_load_drains() {
     within(Duration::from_secs(90), || {
@@ -161,27 +164,27 @@ fn a_signal_under_load_drains() {
             std::thread::sleep(Duration::from_millis(400));
             process.signal(signal);
             let ended = process.wait();
-            let taken: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+            let answered: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
             assert_eq!(ended.code, Some(0), "{more}: {ended:?}");
-            let rows: usize = segments::rows(&place.data(), 4).values().map(Vec::len).sum();
+            let rows: usize = data::rows(&place.data(), 4).values().map(Vec::len).sum();
             let stored = ended.total("vectors_in_segments");
             assert!(
-                taken > 0 && rows as u64 == stored && taken <= stored,
-                "{taken} answered, {rows} rows, {ended:?}"
+                answered > 0 && rows as u64 == stored && answered <= stored,
+                "{answered} answered, {rows} rows, {ended:?}"
             );
             assert_eq!(ended.total("vectors_answered"), stored, "{ended:?}");
         }
     });
 }
 
-/// The load generator's own count of what was accepted, against the segments.
+/// Compares the load generator's count of accepted vectors with the segments.
 #[test]
 fn what_a_load_had_accepted_is_in_the_segments() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
         let mut process =
             Process::start(serve(&place.words("--max-vectors 8 --segment-bytes 200KiB")));
-        let to = Target::Tcp(process.said("tcp").unwrap().to_owned());
+        let to = Target::Tcp(process.ready_value("tcp").unwrap().to_owned());
         let options = LoadOptions {
             vectors: VectorRange { least: 1, most: 8 },
             count: Some(20_000),
@@ -206,18 +209,19 @@ fn what_a_load_had_accepted_is_in_the_segments() {
     });
 }
 
-/// The first signal drains, the second doesn't wait.
+/// The first signal drains the service; the second ends it without waiting.
 #[test]
 fn a_second_signal_ends_it_at_once() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        // Nobody reads these answers: without the second signal it would wait for a minute.
+        // The client doesn't read these answers: without the second signal the service would wait
+        // for a minute.
         let mut process =
             Process::start(serve(&place.words("--drain 60s --max-vectors 1024 --pool 4MiB")));
         let mut deaf = Client::count(&process.tcp(), 4);
         let request = deaf.request(0, &vector(4, 1).repeat(1024));
-        // Until answers lie in the service, not only requests in the socket: those it could still
-        // drain.
+        // Continues until answers wait in the service, and not only requests in the socket: those
+        // it could still drain.
         deaf.send_until_stopped(&request);
         process.signal(Signal::TERM);
         std::thread::sleep(Duration::from_millis(300));

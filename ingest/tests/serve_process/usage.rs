@@ -1,13 +1,15 @@
-//! Usage that is refused: exit code 2, and the option by its name. And folders that can't be used:
-//! exit code 1.
+//! Refusals: with exit code 2 and the name of the option for wrong usage; with exit code 1 for
+//! folders that can't be used, and for ports and sockets that are in use.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use slipring_test_support::{wait_until, within};
+use slipring_test_support::within;
 
-use crate::support::client::Client;
+use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, refused, serve};
-use crate::support::{segments, vector};
+use crate::support::{data, vector};
 
 #[test]
 fn what_no_memory_could_hold_is_usage() {
@@ -27,7 +29,7 @@ fn what_no_memory_could_hold_is_usage() {
             &["--slots", "--max-vectors"],
         ),
         ("--reclaim overwrite --slots 4096 --pool 64KiB", &["--pool", "at least"]),
-        // A node that isn't there, with those that are.
+        // A node that doesn't exist: the error names those that do.
         ("--node 99999", &["--node 99999", "choose one of [0"]),
     ];
     for (words, names) in cases {
@@ -82,12 +84,12 @@ fn figures_that_are_none_are_usage() {
         println!("{option} {bad}");
         refused(serve(&place.words(&format!("{option} {bad}"))), 2, &[option]);
     }
-    // Each fits, but their product doesn't.
+    // Each value is legal, but their product isn't.
     refused(serve(&place.words("--dim 65535 --max-vectors 65535")), 2, &["max-vectors"]);
 }
 
-/// Every machine has node 0: it is taken, and the report of each lane names it where the kernel
-/// knows nodes at all.
+/// Every machine has node 0: it is accepted, and the report of each lane names it if the kernel
+/// supports nodes.
 #[test]
 fn a_node_that_is_there_is_reported() {
     within(Duration::from_secs(60), || {
@@ -137,12 +139,12 @@ fn folders_that_cannot_be_used_are_refused() {
     });
 }
 
-/// A start goes on where the last one ended: sequences continue, and no file is touched again.
+/// A start continues where the last run ended: sequences continue, and no file is changed.
 #[test]
 fn a_restart_adds_segments_and_overwrites_none() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let (mut ids, mut files) = (Vec::new(), segments::files(&place.data(), 0));
+        let (mut ids, mut files) = (Vec::new(), data::files(&place.data(), 0));
         for start in 0..4u32 {
             let mut process = Process::start(serve(&place.words("--segment-bytes 1500")));
             let mut client = Client::header(&process.tcp(), 4);
@@ -158,8 +160,8 @@ fn a_restart_adds_segments_and_overwrites_none() {
                 (Some(0), 100),
                 "{ended:?}"
             );
-            assert_eq!(segments::ids(&place.data(), 4), ids, "sequences go on without a gap");
-            let now = segments::files(&place.data(), 0);
+            assert_eq!(data::ids(&place.data(), 4), ids, "sequences go on without a gap");
+            let now = data::files(&place.data(), 0);
             assert!(now.len() > files.len(), "a start adds segments");
             for (path, bytes) in &files {
                 assert!(now.get(path) == Some(bytes), "{} was changed", path.display());
@@ -169,8 +171,8 @@ fn a_restart_adds_segments_and_overwrites_none() {
     });
 }
 
-/// Killed in the middle, it leaves an unfinished segment, which is kept aside; complete ones stay
-/// as they are.
+/// A killed service leaves an unfinished segment, which is renamed and kept. Complete segments stay
+/// unchanged.
 #[test]
 fn a_start_after_a_crash_keeps_what_it_finds() {
     within(Duration::from_secs(60), || {
@@ -184,7 +186,7 @@ fn a_start_after_a_crash_keeps_what_it_finds() {
         }
         let part =
             || std::fs::read_dir(place.data().join("lane-0")).into_iter().flatten().count() > 0;
-        wait_until("a segment is at work", part);
+        slipring_test_support::wait_until("a segment is open", part);
         process.signal(rustix::process::Signal::KILL);
         assert_eq!(process.wait().code, None);
         drop(client);
@@ -195,6 +197,128 @@ fn a_start_after_a_crash_keeps_what_it_finds() {
         drop(client);
         let ended = process.stop();
         assert!(ended.code == Some(0) && ended.stderr.contains("crash"), "{ended:?}");
-        assert_eq!(segments::ids(&place.data(), 4), [7]);
+        assert_eq!(data::ids(&place.data(), 4), [7]);
     });
+}
+
+#[test]
+fn a_port_in_use_is_refused_with_any_number_of_lanes() {
+    within(Duration::from_secs(60), || {
+        for (first, second) in [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")] {
+            let (place, other) = (Place::new(), Place::new());
+            let mut process = Process::start(serve(&place.words(&format!("--lanes {first}"))));
+            let port = process.ready_value("tcp").unwrap();
+            let words = other.words(&format!("--listen {port} --lanes {second}"));
+            refused(serve(&words), 1, &["--listen", port, "choose another port"]);
+            assert_eq!(process.stop().code, Some(0));
+            // Once the first has ended, the port is free immediately.
+            assert_eq!(Process::start(serve(&words)).stop().code, Some(0));
+        }
+    });
+}
+
+#[test]
+fn addresses_that_make_no_sense_are_usage() {
+    let place = Place::new();
+    for address in ["nonsense", "127.0.0.1", "127.0.0.1:99999", "no such host:1"] {
+        let mut command = serve(&words_without_listen(&place));
+        // This address contains a space, so it can't be one of our words.
+        command.args(["--listen", address]);
+        refused(command, 2, &["--listen"]);
+    }
+}
+
+#[test]
+fn a_stale_unix_socket_is_replaced_and_a_live_one_refused() {
+    within(Duration::from_secs(60), || {
+        let (place, other) = (Place::new(), Place::new());
+        let socket = place.folder.path().join("socket");
+        let more = format!("--unix {}", socket.display());
+        // A killed service leaves its socket.
+        let mut killed = Process::start(serve(&place.words(&more)));
+        killed.signal(rustix::process::Signal::KILL);
+        assert_eq!(killed.wait().code, None);
+        assert!(socket.exists());
+        let mut process = Process::start(serve(&place.words(&more)));
+        let mut client = Client::count(&Address::Unix(socket.clone()), 4);
+        client.send(0, &vector(4, 1));
+        assert!(client.answer().is_ok());
+        refused(serve(&other.words(&more)), 1, &["--unix", "another service listens there"]);
+        // The attempt of the second service does no harm.
+        client.send(0, &vector(4, 2));
+        assert!(client.answer().is_ok());
+        assert_eq!(process.stop().code, Some(0));
+        assert!(!socket.exists(), "its socket goes with it");
+    });
+}
+
+/// A service that hangs with a full queue of connections is alive, and a service that wants its
+/// socket doesn't hang with it.
+#[test]
+fn a_unix_socket_with_a_full_queue_is_refused() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let socket = place.folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let _waits = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        let more = format!("--unix {}", socket.display());
+        refused(serve(&place.words(&more)), 1, &["--unix", "another service listens there"]);
+        assert!(socket.exists());
+    });
+}
+
+/// A socket that we can't connect to may belong to a running service.
+#[test]
+fn a_unix_socket_of_somebody_else_is_left_alone() {
+    let place = Place::new();
+    let socket = place.folder.path().join("socket");
+    // Connecting a stream to a datagram socket fails with "wrong type", for root too.
+    let _theirs = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    refused(
+        serve(&place.words(&format!("--unix {}", socket.display()))),
+        1,
+        &["--unix", "choose another path"],
+    );
+    assert!(socket.exists(), "it was removed");
+}
+
+#[test]
+fn a_regular_file_is_no_unix_socket() {
+    let place = Place::new();
+    let file = place.folder.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    refused(
+        serve(&place.words(&format!("--unix {}", file.display()))),
+        1,
+        &["--unix", "isn't a socket"],
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    let long = format!("--unix /tmp/{}", "x".repeat(200));
+    refused(serve(&place.words(&long)), 1, &["--unix"]);
+}
+
+/// The socket was removed and another service has one at the same path. The end of the first
+/// service doesn't remove it.
+#[test]
+fn the_socket_of_a_successor_stays() {
+    within(Duration::from_secs(60), || {
+        let (place, other) = (Place::new(), Place::new());
+        let socket = place.folder.path().join("socket");
+        let more = format!("--unix {}", socket.display());
+        let mut first = Process::start(serve(&place.words(&more)));
+        std::fs::remove_file(&socket).unwrap();
+        let mut second = Process::start(serve(&other.words(&more)));
+        assert_eq!(first.stop().code, Some(0));
+        let mut client = Client::count(&Address::Unix(socket), 4);
+        client.send(0, &vector(4, 1));
+        assert!(client.answer().is_ok());
+        drop(client);
+        assert_eq!(second.stop().code, Some(0));
+    });
+}
+
+fn words_without_listen(place: &Place) -> String {
+    place.words("").replace("--listen 127.0.0.1:0", "")
 }

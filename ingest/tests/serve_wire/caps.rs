@@ -1,16 +1,16 @@
-//! Caps: what a connection and a lane may hold, and what happens beyond.
+//! Limits of a connection, a lane and a pool, and what happens beyond them.
 
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::{Mode, Status};
+use slipring_ingest::wire::frames::{Mode, Status};
 use slipring_test_support::{wait_until, within};
 
 use crate::support::client::Client;
-use crate::support::service::Service;
-use crate::support::{score, segments, vector};
+use crate::support::service::{Service, try_start};
+use crate::support::{data, folder, score, vector};
 
-/// All of these requests in one write.
+/// Sends all of these requests in one write.
 fn burst(client: &mut Client, ids: std::ops::Range<u32>) {
     let dim = client.dim as usize;
     let bytes: Vec<u8> = ids.flat_map(|id| client.request(id.into(), &vector(dim, id))).collect();
@@ -59,7 +59,7 @@ fn beyond_the_in_flight_cap_header_mode_is_busy() {
             }
         }
         assert!(busy.len() > 100 && ok.len() >= 80, "{} busy, {} taken", busy.len(), ok.len());
-        // Sent again one by one, each is taken.
+        // Sent again one by one, each is accepted.
         for &id in &busy {
             client.send(id.into(), &vector(4, id));
             assert!(client.answer().is_ok());
@@ -67,12 +67,12 @@ fn beyond_the_in_flight_cap_header_mode_is_busy() {
         drop(client);
         let totals = service.stop();
         assert_eq!(totals.counts.answers(Status::Busy), busy.len() as u64);
-        // Refused ones aren't there, until they were taken.
-        assert_eq!(segments::ids(&service.data(), 4), [ok, busy].concat());
+        // Refused requests are in no segment until they have been accepted.
+        assert_eq!(data::ids(&service.data(), 4), [ok, busy].concat());
     });
 }
 
-/// An answer's credits are what may be sent without being refused.
+/// The credits of an answer are the number of requests that may be sent without a refusal.
 #[test]
 fn credits_are_enough() {
     within(Duration::from_secs(60), || {
@@ -80,7 +80,7 @@ fn credits_are_enough() {
         let mut client = service.header();
         let (mut next, mut in_flight, mut credits) = (0u32, 0u32, 8u32);
         for _ in 0..300 {
-            // Credits count from the answer on: what is under way since then uses them up.
+            // The credits are as of the answer; requests sent since then use them up.
             while credits > 0 {
                 client.send(next.into(), &vector(4, next));
                 (next, in_flight, credits) = (next + 1, in_flight + 1, credits - 1);
@@ -111,7 +111,7 @@ fn beyond_the_connection_cap_a_connection_ends_at_once() {
         for _ in 0..5 {
             assert!(service.count().bytes_to_end(true).is_empty());
         }
-        // A place that becomes free is given again.
+        // The place of a closed connection is used again.
         drop(clients.pop());
         wait_until("the free place is given", || {
             let mut client = service.count();
@@ -123,13 +123,14 @@ fn beyond_the_connection_cap_a_connection_ends_at_once() {
     });
 }
 
-/// Where no carry buffer is left, the frame that has waited longest makes room: its connection is
-/// refused behind all that it is owed, also with a ring that is always full, and never just closed.
+/// When no carry buffer is left, the frame that has waited longest loses its buffer. Its connection
+/// is refused after all answers that it is owed, even with a ring that is always full, and is never
+/// just closed.
 #[test]
 fn beyond_the_carry_cap_the_oldest_is_refused_last() {
     within(Duration::from_secs(120), || {
         for mode in [Mode::Count, Mode::Header] {
-            // One buffer for all.
+            // One carry buffer for all connections.
             let mut service =
                 Service::start(4, "--carry-bytes 1 --slots 2 --pool 8KiB --max-vectors 1");
             let mut refused = 0;
@@ -145,31 +146,31 @@ fn beyond_the_carry_cap_the_oldest_is_refused_last() {
                 }
                 for client in &mut clients {
                     client.end_sending();
-                    let (mut answers, mut told) = (0, false);
+                    let (mut answers, mut refused_one) = (0, false);
                     while let Some(answer) = client.answer_or_end() {
-                        assert!(!told, "{mode:?}: an answer behind the last one");
-                        told = answer.scores.is_empty();
+                        assert!(!refused_one, "{mode:?}: an answer after the last one");
+                        refused_one = answer.scores.is_empty();
                         assert!(
-                            told || answer.scores == [score(4, answers)],
+                            refused_one || answer.scores == [score(4, answers)],
                             "{mode:?}: {answer:?}"
                         );
-                        answers += u32::from(!told);
+                        answers += u32::from(!refused_one);
                     }
                     assert!(
-                        told || answers == 5,
+                        refused_one || answers == 5,
                         "{mode:?}: closed after {answers} answers without a word"
                     );
-                    refused += u64::from(told);
+                    refused += u64::from(refused_one);
                 }
             }
             let totals = service.stop();
             assert!(totals.counts[Counter::OverCarryCap] > 100, "{totals}");
-            assert!(refused >= 100, "{refused} were told, {totals}");
+            assert!(refused >= 100, "{refused} were refused, {totals}");
         }
     });
 }
 
-/// Clients that never finish their frames can't take the carry buffers from those that do.
+/// Clients that never complete their frames don't take the carry buffers from those that do.
 #[test]
 fn unfinished_frames_give_way_to_clients_that_go_on() {
     within(Duration::from_secs(60), || {
@@ -193,5 +194,42 @@ fn unfinished_frames_give_way_to_clients_that_go_on() {
         drop((idle, good));
         let totals = service.stop();
         assert!(totals.counts[Counter::OverCarryCap] >= 9, "{totals}");
+    });
+}
+
+/// The smallest pool that `--reclaim overwrite` accepts with these words.
+fn least_pool(dim: u32, words: &str) -> u64 {
+    let folder = folder();
+    let error = try_start(folder.path(), dim, &format!("{words} --pool 8KiB"))
+        .expect_err("8 KiB are too little")
+        .to_string();
+    let figure = error.split("at least ").nth(1).and_then(|after| after.split(' ').next());
+    figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure in {error}"))
+}
+
+/// Each request arrives alone, so each receive uses a header and the remainder of a cache line
+/// besides the payload.
+#[test]
+fn the_least_pool_on_overwrite_holds_a_ring_of_lone_requests() {
+    within(Duration::from_secs(60), || {
+        for (dim, mode) in
+            [(16, Mode::Header), (16, Mode::Count), (15, Mode::Count), (1, Mode::Header)]
+        {
+            let words = "--reclaim overwrite --slots 512 --max-vectors 1";
+            let mut service =
+                Service::start(dim, &format!("{words} --pool {}", least_pool(dim, words)));
+            let mut client = if mode == Mode::Count { service.count() } else { service.header() };
+            for id in 0..2000 {
+                client.send(id.into(), &vector(dim as usize, id));
+                assert_eq!(
+                    client.answer().scores,
+                    [score(dim as usize, id)],
+                    "{mode:?}, dimension {dim}"
+                );
+            }
+            drop(client);
+            service.stop();
+            assert_eq!(data::ids(&service.data(), dim as usize), (0..2000).collect::<Vec<_>>());
+        }
     });
 }

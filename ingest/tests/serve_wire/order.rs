@@ -1,25 +1,25 @@
-//! One answer a request, in the order of the requests, whatever becomes of each; and the end of the
-//! stream.
+//! One answer per request, in the order of the requests; the end of a connection; and clients that
+//! misbehave: some never read, some are slow, some disconnect with requests in flight.
 
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::{Mode, Status};
-use slipring_test_support::{Draw, within};
+use slipring_ingest::wire::frames::{Mode, Status};
+use slipring_test_support::{Draw, wait_until, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::service::Service;
-use crate::support::{score, segments, vector};
+use crate::support::{data, score, vector};
 
-/// What a request is to be answered.
+/// The answer that a request must get.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
-    Taken(u32),
+    Accepted(u32),
     Refused(Status),
 }
 
-/// `count` random requests, some of which are refused for the one or the other reason, and what
-/// becomes of them.
+/// `count` random requests, some of which are refused for various reasons, and the answers that
+/// they must get.
 fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
     let dim = client.dim as usize;
     let (mut bytes, mut fates) = (Vec::new(), Vec::new());
@@ -36,7 +36,7 @@ fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
                 Fate::Refused(Status::NotFinite)
             }
             2 if client.mode == Mode::Header => Fate::Refused(Status::WrongDimension),
-            _ => Fate::Taken((vectors.len() / dim) as u32),
+            _ => Fate::Accepted((vectors.len() / dim) as u32),
         };
         let mut request = client.request(id.into(), &vectors);
         if fate == Fate::Refused(Status::WrongDimension) {
@@ -51,32 +51,32 @@ fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
 }
 
 /// Writes while it reads, checks every answer, half-closes and reads to the end. Returns the ids of
-/// the vectors that were taken.
+/// the accepted vectors.
 fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> Vec<u32> {
     let mut client = Client::new(address, mode, dim);
     let mut draw = Draw::new(seed);
     let (bytes, fates) = mixed(&client, &mut draw, count);
-    let mut writer = client.twin();
+    let mut writer = client.second_handle();
     let sender = std::thread::spawn(move || {
         for piece in bytes.chunks(1 + draw.below(3000) as usize) {
             writer.send_bytes(piece);
         }
         writer.end_sending();
     });
-    let mut taken = Vec::new();
+    let mut accepted = Vec::new();
     for (id, fate) in (0u32..).zip(&fates) {
         let answer = client.answer();
         if mode == Mode::Header {
             assert_eq!(answer.sequence, u64::from(id), "seed {seed}");
         }
         match *fate {
-            Fate::Taken(vectors) => {
+            Fate::Accepted(vectors) => {
                 assert_eq!(
                     answer.scores,
                     vec![score(dim as usize, id); vectors as usize],
                     "request {id}, seed {seed}"
                 );
-                taken.extend(vec![id; vectors as usize]);
+                accepted.extend(vec![id; vectors as usize]);
             }
             Fate::Refused(status) => {
                 let expected = (mode == Mode::Header).then_some(status);
@@ -90,10 +90,10 @@ fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> V
     }
     client.expect_end();
     sender.join().unwrap();
-    taken
+    accepted
 }
 
-/// Refusals take their place among the answers, with the stages inline and on threads, and leave
+/// Refusals keep their place among the answers, with the stages inline and on threads, and leave
 /// nothing in a segment.
 #[test]
 fn answers_keep_the_order_of_requests() {
@@ -110,25 +110,25 @@ fn answers_keep_the_order_of_requests() {
             } else {
                 vec![Mode::Count, Mode::Header]
             };
-            let mut taken = Vec::new();
+            let mut accepted = Vec::new();
             for mode in modes {
                 for (seed, address) in [(1, service.tcp()), (2, service.unix())] {
-                    taken.extend(converse(&address, mode, 4, seed, 200));
+                    accepted.extend(converse(&address, mode, 4, seed, 200));
                 }
             }
             let totals = service.stop();
             assert!(totals.counts.refused() > 20, "{totals}");
             assert_eq!(
-                segments::ids(&service.data(), 4),
-                taken,
-                "{words}: exactly what was taken, in order"
+                data::ids(&service.data(), 4),
+                accepted,
+                "{words}: exactly what was accepted, in order"
             );
         }
     });
 }
 
-/// Several at once: each sees its own order, and together they fill the segments with exactly what
-/// was taken.
+/// Several clients side by side: each sees its own order, and the segments hold exactly the
+/// accepted vectors of all.
 #[test]
 fn clients_side_by_side_keep_their_order() {
     within(Duration::from_secs(120), || {
@@ -140,21 +140,18 @@ fn clients_side_by_side_keep_their_order() {
                 std::thread::spawn(move || converse(&address, mode, 4, number, 300))
             })
             .collect();
-        let mut taken: Vec<u32> =
+        let mut accepted: Vec<u32> =
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         service.stop();
-        let mut stored: Vec<u32> = segments::rows(&service.data(), 4)
-            .values()
-            .flatten()
-            .map(|row| row[0] as u32)
-            .collect();
-        taken.sort_unstable();
+        let mut stored: Vec<u32> =
+            data::rows(&service.data(), 4).values().flatten().map(|row| row[0] as u32).collect();
+        accepted.sort_unstable();
         stored.sort_unstable();
-        assert_eq!(stored, taken);
+        assert_eq!(stored, accepted);
     });
 }
 
-/// A connection belongs to one lane, and its vectors lie there in the order in which they were
+/// A connection belongs to one lane, and its vectors are there in the order in which they were
 /// sent.
 #[test]
 fn each_lane_holds_its_connections_in_order() {
@@ -175,7 +172,7 @@ fn each_lane_holds_its_connections_in_order() {
             .collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
         service.stop();
-        let lanes = segments::rows(&service.data(), 4);
+        let lanes = data::rows(&service.data(), 4);
         assert_eq!(lanes.values().map(Vec::len).sum::<usize>(), 3000);
         for number in 0..10 {
             let of = |rows: &Vec<Vec<f32>>| -> Vec<u32> {
@@ -188,7 +185,8 @@ fn each_lane_holds_its_connections_in_order() {
     });
 }
 
-/// Everything in one write, the end right behind it: all of it is answered, then the stream ends.
+/// All requests in one write, directly followed by the half-close: all are answered, then the
+/// service closes the connection.
 #[test]
 fn half_close_loses_no_answer() {
     within(Duration::from_secs(120), || {
@@ -217,5 +215,172 @@ fn half_close_loses_no_answer() {
             let totals = service.stop();
             assert_eq!(totals.counts[Counter::Ended], 60, "{totals}");
         }
+    });
+}
+
+/// The service stops reading from the client when the client's output is full. Others don't notice.
+/// When the client reads, all its answers are there, in order.
+#[test]
+fn a_client_that_never_reads_is_left_waiting() {
+    within(Duration::from_secs(120), || {
+        for mode in [Mode::Count, Mode::Header] {
+            // Answers as large as the requests, so that they soon fill the buffers on their way
+            // back.
+            let mut service =
+                Service::start(1, "--max-vectors 1024 --in-flight 16 --pool 256KiB --slots 64");
+            let mut deaf = Client::new(&service.unix(), mode, 1);
+            let request = deaf.request(5, &(0..1024).map(|i| i as f32).collect::<Vec<_>>());
+            let sent = deaf.send_until_stopped(&request);
+            let mut other = service.count();
+            for id in 0..200 {
+                other.send(0, &[id as f32]);
+                assert_eq!(other.answer().scores, [id as f32]);
+            }
+            // Complete the frame that the service has read in part, and send no more.
+            let mut writer = deaf.second_handle();
+            let remainder = request[sent % request.len()..].to_vec();
+            let whole = sent.div_ceil(request.len());
+            let writes = std::thread::spawn(move || {
+                if remainder.len() < request.len() {
+                    writer.send_bytes(&remainder);
+                }
+                writer.end_sending();
+            });
+            let expected: Vec<f32> = (0..1024).map(|i| i as f32).collect();
+            for number in 0..whole {
+                let answer = deaf.answer();
+                // In header mode requests beyond the limit were refused as busy.
+                if mode == Mode::Count || answer.is_ok() {
+                    assert!(answer.scores == expected, "answer {number} of {whole}, {mode:?}");
+                }
+            }
+            deaf.expect_end();
+            writes.join().unwrap();
+            drop(other);
+            let totals = service.stop();
+            assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
+        }
+    });
+}
+
+/// A client sends a byte now and then. Others are served meanwhile, and in the end so is this
+/// client.
+#[test]
+fn a_client_that_sends_a_byte_now_and_then_is_served() {
+    within(Duration::from_secs(60), || {
+        let mut service = Service::start(4, "--wait backoff");
+        let mut slow: Vec<Client> =
+            vec![service.count(), service.header(), Client::header(&service.unix(), 4)];
+        let requests: Vec<Vec<u8>> =
+            slow.iter().map(|client| client.request(3, &vector(4, 3))).collect();
+        let mut quick = service.header();
+        for at in 0..requests[1].len() {
+            for (client, request) in slow.iter_mut().zip(&requests) {
+                client.send_bytes(&request[at.min(request.len())..(at + 1).min(request.len())]);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            quick.send(at as u64, &vector(4, 1));
+            assert!(quick.answer().is_ok());
+        }
+        for client in &mut slow {
+            assert_eq!(client.answer().scores, [score(4, 3)]);
+        }
+        drop((slow, quick));
+        service.stop();
+    });
+}
+
+/// Clients disconnect with requests in flight, with an end or a reset, and others take their places
+/// immediately. No client ever gets the answer to another, and the service counts the answers that
+/// no client waits for.
+#[test]
+fn an_answer_never_goes_to_a_successor() {
+    within(Duration::from_secs(120), || {
+        let mut service =
+            Service::start(4, "--max-connections 2 --slots 64 --stages threads --lanes 1");
+        let mut draw = Draw::new(11);
+        for life in 0..400u32 {
+            let mut dying = service.header();
+            let bytes: Vec<u8> =
+                (0..30).flat_map(|id| dying.request(7_000 + id, &vector(4, 9_999))).collect();
+            if dying.try_send_bytes(&bytes[..draw.below(bytes.len() as u64) as usize]).is_ok()
+                && draw.below(2) == 0
+            {
+                dying.reset();
+            } else {
+                drop(dying);
+            }
+            // At most one other connection exists: this one takes its place as soon as that is
+            // free.
+            let mut heir = service.header();
+            if heir.try_send_bytes(&heir.request(life.into(), &vector(4, life))).is_err() {
+                continue;
+            }
+            if let Some((sequence, scores)) = heir.next_if_served() {
+                assert_eq!(
+                    (sequence, scores),
+                    (u64::from(life), vec![score(4, life)]),
+                    "an answer of the one before"
+                );
+            }
+        }
+        let totals = service.stop();
+        assert!(
+            totals.counts[Counter::Orphans] > 0,
+            "no client died with requests in flight: {totals}"
+        );
+        assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
+    });
+}
+
+/// Clients reset their connections at any moment. The others are served, and the segments hold
+/// everything that was answered.
+#[test]
+fn resets_under_load_harm_no_other_client() {
+    within(Duration::from_secs(120), || {
+        let mut service = Service::start(4, "--slots 8 --pool 16KiB --max-vectors 8");
+        let address = service.tcp();
+        let killer = std::thread::spawn(move || {
+            let mut draw = Draw::new(5);
+            for _ in 0..300 {
+                let mut client = Client::new(
+                    &address,
+                    if draw.below(2) == 0 { Mode::Count } else { Mode::Header },
+                    4,
+                );
+                let bytes: Vec<u8> =
+                    (0..50).flat_map(|id| client.request(id, &vector(4, 1))).collect();
+                let _reset =
+                    client.try_send_bytes(&bytes[..draw.below(bytes.len() as u64) as usize]);
+                client.reset();
+            }
+        });
+        let mut steady = service.header();
+        let mut id = 0;
+        while !killer.is_finished() {
+            steady.send(id, &vector(4, 2));
+            let answer = steady.answer();
+            assert!(answer.is_ok() && answer.sequence == id, "{answer:?}");
+            id += 1;
+        }
+        killer.join().unwrap();
+        drop(steady);
+        let totals = service.stop();
+        assert_eq!(totals.counts[Counter::VectorsAnswered], totals.vectors_in_segments);
+        assert!(totals.counts[Counter::Broken] > 0, "{totals}");
+        assert_eq!(data::ids(&service.data(), 4).len() as u64, totals.vectors_in_segments);
+    });
+}
+
+/// A client whose framing is lost and that continues to send is answered, sees the end, and is
+/// dropped.
+#[test]
+fn a_client_that_never_stops_is_let_go() {
+    within(Duration::from_secs(60), || {
+        let mut service = Service::start(4, "");
+        let mut client = service.count();
+        client.send_bytes(&[0xff; 64]);
+        wait_until("the service closes", || client.try_send_bytes(&[0xff; 1 << 16]).is_err());
+        service.stop();
     });
 }

@@ -1,18 +1,18 @@
-//! The service's options, one by one: each answers the same questions rightly.
+//! The options of the service, one by one: with each the answers are correct.
 
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::protocol::Mode;
+use slipring_ingest::wire::frames::Mode;
 use slipring_test_support::{Draw, within};
 
 use crate::support::client::Client;
-use crate::support::segments;
+use crate::support::data;
 use crate::support::service::Service;
 
 const DIM: usize = 33;
 
-/// Small integers, so that every order of adding gives the same figure.
+/// Small integers, so that the order of additions doesn't change the sum.
 fn vectors(draw: &mut Draw) -> Vec<f32> {
     let count = 1 + draw.below(8) as usize;
     (0..count * DIM).map(|_| draw.below(200) as f32 - 100.0).collect()
@@ -31,8 +31,8 @@ fn expected(words: &str, vectors: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Requests, a few at a time, over every kind of connection; the rows that were sent to each lane
-/// can't be told apart, so they are compared as a set.
+/// Sends requests, a few at a time, over every kind of connection. Which rows went to which lane is
+/// unknown, so the rows are compared as a set.
 fn exercise(words: &str) {
     println!("{words}");
     let mut service = Service::start(DIM as u32, &format!("--max-vectors 8 {words}"));
@@ -62,7 +62,7 @@ fn exercise(words: &str) {
     assert_eq!(totals.counts[Counter::VectorsAnswered], sent.len() as u64, "{words}");
     let bits = |row: &Vec<f32>| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     let mut stored: Vec<Vec<u32>> =
-        segments::rows(&service.data(), DIM).values().flatten().map(bits).collect();
+        data::rows(&service.data(), DIM).values().flatten().map(bits).collect();
     if !words.contains("--lanes") {
         assert!(stored == sent, "{words}: the segment holds what was sent, in order");
     }

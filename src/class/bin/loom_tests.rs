@@ -1,5 +1,5 @@
-//! Every interleaving of a bin's owner and a thief, alone and around a store in which the thief
-//! waits.
+//! Every interleaving of a bin's owner and an emptying thread, alone and around a store in which
+//! the emptying thread waits.
 //!
 //! Stand-ins: addresses for blocks, and a cell of loom, which reports accesses that nothing orders,
 //! for the bytes of one. The barrier is the fence; that `membarrier(2)` is as strong is the
@@ -7,11 +7,10 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Batch, Bin};
+use super::{Bin, Blocks};
 use crate::barrier::Barrier;
-use crate::class::block::{Block, fake};
-use crate::class::store::{After, Store, Taken};
-use crate::class::wait::Waiter;
+use crate::class::memory::{Block, fake};
+use crate::class::store::{FromStore, Store, Unlocked, Waiter};
 use crate::sync::model::{UnsafeCell, model, thread};
 
 const BARRIER: Barrier = Barrier::Fence;
@@ -27,8 +26,8 @@ impl Pool {
     /// One block, which the caller has.
     fn new() -> (Arc<Self>, Block) {
         let store = Store::new(1, Weak::new());
-        finish(store.add_cold(vec![fake(1)]));
-        let Taken::Block(block) = store.take(0, &mut Batch::new()) else {
+        wake(store.add_cold(vec![fake(1)]));
+        let FromStore::Block(block) = store.get(0, &mut Blocks::new()) else {
             unreachable!("there is one")
         };
         (
@@ -37,97 +36,93 @@ impl Pool {
         )
     }
 
-    /// Who has the block owns its bytes.
+    /// The holder of the block owns its bytes.
     fn write(&self, _block: &Block) {
         self.bytes.with_mut(|_| ());
     }
 
-    /// As `Class::give`.
-    fn give(&self, block: Block) {
+    /// As `put::put`.
+    fn put(&self, block: Block) {
         if let Some(block) = self.bin.push(block) {
-            finish(self.store.put([block].into_iter(), 1));
+            wake(self.store.put([block].into_iter(), 1));
         }
     }
 
-    /// As `Shared::steal`; whether the owner was inside.
-    fn steal(&self) -> bool {
-        let mut stolen = Vec::new();
-        self.bin.announce();
+    /// As `threads::empty_bins`; whether the owner was inside.
+    fn empty_once(&self) -> bool {
+        let mut emptied = Vec::new();
+        self.bin.lock_out();
         assert!(BARRIER.try_heavy());
-        let has_missed = !self.bin.steal(&mut stolen);
-        self.bin.settle(self.store.is_hungry());
-        finish(self.store.put(stolen.into_iter(), 0));
+        let has_missed = !self.bin.empty(&mut emptied);
+        self.bin.set_locked_out(self.store.has_waiters());
+        wake(self.store.put(emptied.into_iter(), 0));
         has_missed
     }
 
-    /// As `Shared::take_back`, as often as it takes.
-    fn take_back(&self) {
-        while self.steal() {
+    /// As `threads::empty_bins_again`, until the owner has left.
+    fn empty(&self) {
+        while self.empty_once() {
             thread::yield_now();
         }
     }
-
-    fn settle(&self) {
-        self.bin.settle(self.store.is_hungry());
-    }
 }
 
-fn finish(after: After<()>) {
-    after.woken.into_iter().for_each(Waiter::wake);
+fn wake(unlocked: Unlocked<()>) {
+    unlocked.woken.into_iter().for_each(Waiter::wake);
 }
 
 #[test]
-fn loom_a_thief_and_the_owner_never_have_one_block() {
+fn loom_an_owner_and_an_emptying_thread_never_have_one_block() {
     model(|| {
         let (pool, block) = Pool::new();
-        pool.give(block);
+        pool.put(block);
         let owner = Arc::clone(&pool);
         let owner = thread::spawn(move || {
             if let Some(block) = owner.bin.pop() {
                 owner.write(&block);
-                owner.give(block);
+                owner.put(block);
             }
         });
-        let mut stolen = Vec::new();
-        pool.bin.announce();
+        let mut emptied = Vec::new();
+        pool.bin.lock_out();
         assert!(BARRIER.try_heavy());
-        while !pool.bin.steal(&mut stolen) {
+        while !pool.bin.empty(&mut emptied) {
             thread::yield_now();
         }
-        stolen.iter().for_each(|block| pool.write(block));
-        pool.bin.settle(false);
+        emptied.iter().for_each(|block| pool.write(block));
+        pool.bin.set_locked_out(false);
         owner.join().unwrap();
-        let mut batch = Batch::new();
-        let in_store = usize::from(matches!(pool.store.take(0, &mut batch), Taken::Block(_)));
+        let mut blocks = Blocks::new();
+        let in_store = usize::from(matches!(pool.store.get(0, &mut blocks), FromStore::Block(_)));
         let in_bin = usize::from(pool.bin.pop().is_some());
-        assert_eq!(stolen.len() + in_store + in_bin, 1, "a block was lost, or is there twice");
+        assert_eq!(emptied.len() + in_store + in_bin, 1, "a block was lost, or is there twice");
     });
 }
 
 /// The owner drops its buffer while another thread begins to wait: it is served, whether the buffer
 /// went to the bin or not.
 #[test]
-fn loom_who_waits_gets_what_an_owner_drops() {
+fn loom_a_waiter_gets_what_an_owner_drops() {
     model(|| {
         let (pool, block) = Pool::new();
         let owner = Arc::clone(&pool);
         let owner = thread::spawn(move || {
             owner.write(&block);
-            owner.give(block);
+            owner.put(block);
         });
         let waiter = Arc::new(Waiter::thread());
         let granted = pool.store.enqueue(&waiter).or_else(|| {
-            pool.take_back();
+            pool.empty();
             waiter.sleep(None)
         });
-        pool.write(&granted.expect("a thread that sleeps for ever gets a block"));
+        pool.write(&granted.expect("a thread without a time limit gets a block"));
         owner.join().unwrap();
     });
 }
 
-/// Two that wait, one block: it goes round.
+/// Two threads and one block: each is served.
 #[test]
-fn loom_a_block_goes_round_those_who_wait() {
+fn loom_one_block_serves_two_waiters() {
     model(|| {
         let (pool, block) = Pool::new();
         let wait = |pool: &Arc<Pool>| {
@@ -138,21 +133,20 @@ fn loom_a_block_goes_round_those_who_wait() {
                     .store
                     .enqueue(&waiter)
                     .or_else(|| waiter.sleep(None))
-                    .expect("without an end");
+                    .expect("there is no time limit");
                 pool.write(&block);
-                finish(pool.store.put([block].into_iter(), 1));
+                wake(pool.store.put([block].into_iter(), 1));
             }
         };
         let second = thread::spawn(wait(&pool));
-        finish(pool.store.put([block].into_iter(), 1));
+        wake(pool.store.put([block].into_iter(), 1));
         wait(&pool)();
         second.join().unwrap();
-        pool.settle();
-        assert!(!pool.store.is_hungry());
+        assert!(!pool.store.has_waiters());
     });
 }
 
-/// A wait is given up at the moment at which it is served: the block isn't lost.
+/// A waiter gives up at the moment at which it is served: the block isn't lost.
 #[test]
 fn loom_a_cancelled_wait_loses_no_block() {
     model(|| {
@@ -160,11 +154,11 @@ fn loom_a_cancelled_wait_loses_no_block() {
         let waiter = Arc::new(Waiter::thread());
         assert!(pool.store.enqueue(&waiter).is_none());
         let owner = Arc::clone(&pool);
-        let owner = thread::spawn(move || finish(owner.store.put([block].into_iter(), 1)));
-        let (granted, after) = pool.store.cancel(&waiter);
-        finish(after);
+        let owner = thread::spawn(move || wake(owner.store.put([block].into_iter(), 1)));
+        let (granted, unlocked) = pool.store.cancel(&waiter);
+        wake(unlocked);
         owner.join().unwrap();
-        let in_store = matches!(pool.store.take(0, &mut Batch::new()), Taken::Block(_));
+        let in_store = matches!(pool.store.get(0, &mut Blocks::new()), FromStore::Block(_));
         assert!(granted.is_some() != in_store, "granted and free, or neither");
     });
 }

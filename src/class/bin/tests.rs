@@ -1,11 +1,11 @@
-//! The bin on one thread, against a list.
+//! A bin on one thread, against a list.
 
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
 
-use super::{BIN_SLOTS, Batch, Bin, BinCounts};
+use super::{BIN_SLOTS, Bin, BinCounts, Blocks};
 use crate::barrier::Barrier;
-use crate::class::block::{Block, fake};
+use crate::class::memory::{Block, fake};
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -13,7 +13,7 @@ enum Op {
     Pop,
     Halve,
     Fill(usize),
-    Steal,
+    Empty,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -22,7 +22,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Pop),
         1 => Just(Op::Halve),
         1 => (0_usize..8).prop_map(Op::Fill),
-        1 => Just(Op::Steal),
+        1 => Just(Op::Empty),
     ]
 }
 
@@ -57,7 +57,7 @@ proptest! {
                     prop_assert_eq!(bin.pop().map(|block| block.addr()), list.pop());
                 }
                 Op::Halve => {
-                    let mut out = Batch::new();
+                    let mut out = Blocks::new();
                     bin.halve(&mut out);
                     let mut moved = addrs(out);
                     moved.reverse();
@@ -65,19 +65,19 @@ proptest! {
                     prop_assert_eq!(moved, std::mem::replace(&mut list, kept));
                 }
                 Op::Fill(count) => {
-                    let mut batch = Batch::new();
-                    (0..count).for_each(|_| { next += 1; batch.push(fake(next)) });
-                    bin.fill(&mut batch);
-                    let taken = count.min(kept_max - list.len());
-                    prop_assert_eq!(batch.len(), count - taken);
-                    list.extend((0..taken).map(|index| fake(next - index).addr()));
+                    let mut blocks = Blocks::new();
+                    (0..count).for_each(|_| { next += 1; blocks.push(fake(next)) });
+                    bin.fill(&mut blocks);
+                    let moved = count.min(kept_max - list.len());
+                    prop_assert_eq!(blocks.len(), count - moved);
+                    list.extend((0..moved).map(|index| fake(next - index).addr()));
                 }
-                Op::Steal => {
+                Op::Empty => {
                     let mut out = Vec::new();
-                    bin.announce();
-                    prop_assert!(bin.pop().is_none() && bin.push(fake(1)).is_some(), "the owner is to stay out");
-                    prop_assert!(bin.steal(&mut out));
-                    bin.settle(false);
+                    bin.lock_out();
+                    prop_assert!(bin.pop().is_none() && bin.push(fake(1)).is_some(), "the owner is locked out");
+                    prop_assert!(bin.empty(&mut out));
+                    bin.set_locked_out(false);
                     prop_assert_eq!(addrs(out.into_iter()), std::mem::take(&mut list));
                 }
             }
@@ -99,20 +99,20 @@ fn a_bin_is_idle_when_its_owner_was() {
 }
 
 #[test]
-fn a_bin_that_begins_under_attention_is_not_used() {
+fn a_bin_whose_owner_is_locked_out_at_first_is_not_used() {
     let bin = Bin::new(2, Barrier::choose(), true);
     assert!(bin.push(fake(1)).is_some());
-    bin.settle(false);
+    bin.set_locked_out(false);
     assert!(bin.push(fake(1)).is_none());
 }
 
 #[test]
-fn a_thief_leaves_an_owner_alone_that_stays_inside() {
+fn an_owner_that_stays_inside_keeps_its_blocks() {
     let bin = Bin::new(2, Barrier::choose(), false);
     assert!(bin.push(fake(1)).is_none() && bin.enter());
-    bin.announce();
+    bin.lock_out();
     let mut out = Vec::new();
-    assert!(!bin.steal(&mut out) && out.is_empty() && bin.held() == 1);
+    assert!(!bin.empty(&mut out) && out.is_empty() && bin.held() == 1);
     bin.leave();
-    assert!(bin.steal(&mut out) && out.len() == 1 && bin.held() == 0);
+    assert!(bin.empty(&mut out) && out.len() == 1 && bin.held() == 0);
 }

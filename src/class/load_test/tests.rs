@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::options::HELD;
-use super::workers::{Floor, Worker};
-use super::{LoadTest, LoadTestError, LoadTestReport};
+use super::workers::{LoadTestWorker, Workers};
+use super::{HELD, LoadTest, LoadTestError, LoadTestReport};
 use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit};
 
 /// The interpreter is a thousand times slower.
@@ -132,7 +131,7 @@ fn a_run_that_comes_to_nothing_says_so() {
     assert!(error.to_string().ends_with("in 20ms: give a longer `duration`"), "{error}");
 }
 
-/// Nobody would ever be warm.
+/// Otherwise no worker would ever be warm.
 #[test]
 fn a_warm_up_without_a_buffer_ends() {
     for at_limit in [AtLimit::Wait, AtLimit::Refuse] {
@@ -191,7 +190,7 @@ fn the_callers_calls_stand_around_what_is_counted() {
         let in_use: u64 = pool.stats().classes.iter().map(|class| class.in_use).sum();
         assert!(
             in_use <= 2,
-            "nobody works: at most one lies at each place, and {in_use} are in use"
+            "no worker runs: at most one is at each place, and {in_use} are in use"
         );
         assert!(
             pool.stats().classes.iter().map(|class| class.gets).sum::<u64>() > 0,
@@ -223,8 +222,8 @@ fn a_payload_that_is_not_what_was_written_is_found() {
         |buf| buf.truncate(buf.len() - 1),
     ];
     for spoil in spoils {
-        let floor = Floor::new(&test, &pool);
-        let mut worker = Worker::new(&floor, 0);
+        let all = Workers::new(&test, &pool);
+        let mut worker = LoadTestWorker::new(&all, 0);
         (0..2 * HELD).for_each(|_| worker.turn().unwrap());
         let spoilt = worker.held[0].as_mut().unwrap();
         let len = spoilt.buf.len();
@@ -232,7 +231,7 @@ fn a_payload_that_is_not_what_was_written_is_found() {
         let error =
             (0..3 * HELD).find_map(|_| worker.turn().err()).expect("it is verified when it goes");
         assert!(
-            matches!(error, LoadTestError::Corrupt { worker: 0, operation: 4, len: told } if told == len),
+            matches!(error, LoadTestError::Corrupt { worker: 0, operation: 4, len: found } if found == len),
             "{error:?}"
         );
         let text = format!(
@@ -247,8 +246,8 @@ fn lengths_are_those_of_the_sizes_classes() {
     let pool = pool(usize::MAX, AtLimit::Wait);
     let drawn = |sizes: Vec<usize>| {
         let test = LoadTest { sizes, ..short(1) };
-        let floor = Floor::new(&test, &pool);
-        let mut worker = Worker::new(&floor, 0);
+        let all = Workers::new(&test, &pool);
+        let mut worker = LoadTestWorker::new(&all, 0);
         let lengths: Vec<usize> = (0..2000).map(|_| worker.draw_length()).collect();
         (lengths.iter().copied().min().unwrap(), lengths.into_iter().max().unwrap())
     };

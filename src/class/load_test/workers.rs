@@ -1,9 +1,10 @@
 //! The threads of a load test.
 //!
-//! Promises that each payload is verified before its buffer goes back, also what is left at the
-//! end, that all threads have ended when [`run`] returns, and that no limit of the pool stops them
-//! for good: who waits for a buffer holds none and has looked for one at every place. Where others
-//! hold all of them, a worker gives up.
+//! Promises that
+//! - each payload is verified before its buffer goes back, also what is left at the end;
+//! - all threads have ended when [`LoadTest::run`] returns;
+//! - no limit of the pool stops the test for good: a worker that waits for a buffer holds none, and
+//!   has looked for one at every worker's place. If others hold all buffers, it gives up.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
@@ -14,26 +15,25 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::error::LoadTestError;
-use super::options::{HELD, LoadTest};
-use super::report::LoadTestReport;
-use crate::class::stats::ClassPoolStats;
-use crate::class::{ClassPool, GetError, PooledBuf};
+use super::{HELD, LoadTest, LoadTestError, LoadTestReport};
+use crate::class::buffer::PooledBuf;
+use crate::class::get::GetError;
+use crate::class::pool::ClassPool;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// One buffer in so many goes to the next worker.
+/// One buffer in this many goes to the next worker.
 const HANDED_OVER_PART: u64 = 8;
-/// The bits of an operation's number below those of its worker.
+/// In what is written, the bits of an operation's number. The bits above them are its worker's.
 const OPERATION_BITS: u32 = 40;
-/// How long a get at a limit waits until its worker looks around again.
-const PATIENCE: Duration = Duration::from_millis(1);
-/// For how long a worker that warms up waits for one buffer, or as long as the test if that is
-/// longer: then others hold them all.
+/// How long a get at a limit waits before its worker looks for buffers at the places again.
+const GET_TIMEOUT: Duration = Duration::from_millis(1);
+/// How long a worker waits for one buffer, or for the test's duration if that is longer. After that
+/// time it assumes that others hold all buffers.
 const GIVES_UP: Duration = Duration::from_secs(5);
-/// Between two looks at the clock: a test's end is late by at most this.
+/// The time between two looks at the clock: the test ends late by at most this.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A buffer, and what was written into it.
+/// A buffer, and what a worker wrote into it.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) buf: PooledBuf,
@@ -41,31 +41,65 @@ pub(super) struct Written {
     len: usize,
 }
 
-/// What the workers share. But for `warm` its flags carry no data: what a worker came to is read
+/// What the workers share. Except for `warm`, its flags carry no data: a worker's results are read
 /// after it was joined.
-pub(super) struct Floor<'a> {
+pub(super) struct Workers<'a> {
     test: &'a LoadTest,
     pool: &'a ClassPool,
-    /// Each worker's place for what its neighbour hands over.
+    /// Each worker's place for the buffer that its neighbour hands over.
     places: Box<[Mutex<Option<Written>>]>,
-    /// Workers that wait for the counters.
+    /// The number of workers that wait for the counters.
     warm: AtomicU64,
     counts: AtomicBool,
     is_over: AtomicBool,
     operations: AtomicU64,
 }
 
-pub(super) struct Worker<'f> {
-    floor: &'f Floor<'f>,
+pub(super) struct LoadTestWorker<'w> {
+    all: &'w Workers<'w>,
     number: usize,
     pub(super) held: [Option<Written>; HELD],
     drawn: u64,
     done: u64,
 }
 
-/// Runs the test. What was counted is the pool's from its making on, whoever resets its counters
-/// meanwhile.
-pub(super) fn run(
+impl LoadTest {
+    /// Runs the test and blocks until all of its threads have ended.
+    ///
+    /// # Errors
+    /// [`LoadTestError`]: a field that doesn't fit, a get that failed, a payload that isn't what
+    /// was written, or a hit rate below [`LoadTest::min_hit_rate`], with the report.
+    pub fn run(&self, pool: &ClassPool) -> Result<LoadTestReport, LoadTestError> {
+        self.run_between(pool, || (), || ())
+    }
+
+    /// As [`LoadTest::run`], with calls on this thread for a measurement of the caller: `begun`
+    /// when all workers are warm and wait, `ended` when the time is over and they still run. A test
+    /// that fails earlier doesn't make the calls.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_between(
+        &self,
+        pool: &ClassPool,
+        begun: impl FnOnce(),
+        ended: impl FnOnce(),
+    ) -> Result<LoadTestReport, LoadTestError> {
+        self.check(pool.table())?;
+        let report = run(self, pool, begun, ended)?;
+        if report.operations == 0 {
+            return Err(LoadTestError::NoOperation { duration: self.duration });
+        }
+        if report.hit_rate() < self.min_hit_rate {
+            return Err(LoadTestError::HitRate { report: Box::new(report) });
+        }
+        Ok(report)
+    }
+}
+
+/// Runs the test. It reads the pool's counters without resets, so that a reset by another thread
+/// doesn't disturb it.
+fn run(
     test: &LoadTest,
     pool: &ClassPool,
     begun: impl FnOnce(),
@@ -74,12 +108,12 @@ pub(super) fn run(
     if pool.shared().is_foreign() {
         return Err(LoadTestError::Get { worker: 0, operation: 0, cause: GetError::Forked });
     }
-    let floor = Floor::new(test, pool);
+    let all = Workers::new(test, pool);
     let (base, elapsed) = thread::scope(|scope| {
-        let _over = Over(&floor.is_over);
+        let _ends_workers = EndsWorkers(&all.is_over);
         let mut threads = Vec::with_capacity(test.workers);
         for number in 0..test.workers {
-            let worker = Worker::new(&floor, number);
+            let worker = LoadTestWorker::new(&all, number);
             match Builder::new()
                 .name("slipring-load".to_owned())
                 .spawn_scoped(scope, move || worker.run())
@@ -87,54 +121,54 @@ pub(super) fn run(
                 Ok(thread) => threads.push(thread),
                 Err(cause) => {
                     let started = threads.len();
-                    floor.end(threads)?;
+                    all.end(threads)?;
                     return Err(LoadTestError::Thread { started, workers: test.workers, cause });
                 }
             }
         }
-        let is_going = || !floor.is_over() && !threads.iter().any(ScopedJoinHandle::is_finished);
-        // SYNC S17: what they got while they warmed up is in the counters from which the test
-        // counts.
-        while is_going() && floor.warm.load(Ordering::Acquire) < test.workers as u64 {
-            thread::sleep(PATIENCE);
+        let is_going = || !all.is_over() && !threads.iter().any(ScopedJoinHandle::is_finished);
+        // SYNC S17: what the workers got while they warmed up is in the base of the test's
+        // counters.
+        while is_going() && all.warm.load(Ordering::Acquire) < test.workers as u64 {
+            thread::sleep(GET_TIMEOUT);
         }
         if !is_going() {
-            floor.end(threads)?;
+            all.end(threads)?;
             unreachable!("a worker ended before the test and without an error");
         }
-        let base = ClassPoolStats::now(pool.shared());
+        let base = pool.all_stats();
         begun();
         let start = Instant::now();
-        floor.counts.store(true, Ordering::Relaxed);
+        all.counts.store(true, Ordering::Relaxed);
         threads.iter().for_each(|thread| thread.thread().unpark());
         while is_going() && start.elapsed() < test.duration {
             thread::sleep(LOOK.min(test.duration.saturating_sub(start.elapsed())));
         }
         ended();
-        floor.end(threads)?;
+        all.end(threads)?;
         Ok((base, start.elapsed()))
     })?;
     let (workers, min_hit_rate) = (test.workers, test.min_hit_rate);
-    let operations = floor.operations.load(Ordering::Relaxed);
+    let operations = all.operations.load(Ordering::Relaxed);
     Ok(LoadTestReport {
         workers,
         operations,
         elapsed,
         min_hit_rate,
-        stats: ClassPoolStats::now(pool.shared()).since(&base),
+        stats: pool.all_stats().since(&base),
     })
 }
 
-/// Ends the workers also when a call of the caller's panics.
-struct Over<'a>(&'a AtomicBool);
+/// Ends the workers also if a call of the caller panics.
+struct EndsWorkers<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for EndsWorkers<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl<'a> Floor<'a> {
+impl<'a> Workers<'a> {
     pub(super) fn new(test: &'a LoadTest, pool: &'a ClassPool) -> Self {
         Self {
             test,
@@ -151,7 +185,8 @@ impl<'a> Floor<'a> {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Ends the workers, waits for all of them and verifies what they left; the first failure.
+    /// Ends the workers, waits for all of them and verifies what they left. Returns the first
+    /// failure.
     fn end(
         &self,
         threads: Vec<ScopedJoinHandle<'_, Result<(), LoadTestError>>>,
@@ -168,7 +203,7 @@ impl<'a> Floor<'a> {
             .try_for_each(|old| old.verify(self.test))
     }
 
-    /// Puts it at a worker's place; what lay there.
+    /// Puts a buffer at a worker's place. Returns the buffer that was there.
     fn replace_at(&self, number: usize, new: Written) -> Option<Written> {
         self.place(number).replace(new)
     }
@@ -182,42 +217,43 @@ impl<'a> Floor<'a> {
     }
 }
 
-impl<'f> Worker<'f> {
-    pub(super) fn new(floor: &'f Floor<'f>, number: usize) -> Self {
+impl<'w> LoadTestWorker<'w> {
+    pub(super) fn new(all: &'w Workers<'w>, number: usize) -> Self {
         let drawn = 0x9e37_79b9_7f4a_7c15 ^ (number as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d);
-        Self { floor, number, held: Default::default(), drawn, done: 0 }
+        Self { all, number, held: Default::default(), drawn, done: 0 }
     }
 
     fn run(mut self) -> Result<(), LoadTestError> {
         let outcome = self.work();
         if outcome.is_err() {
-            self.floor.is_over.store(true, Ordering::Relaxed);
+            self.all.is_over.store(true, Ordering::Relaxed);
         }
         outcome
     }
 
     fn work(&mut self) -> Result<(), LoadTestError> {
-        let Floor { test, warm, counts, operations, .. } = self.floor;
-        while self.done < u64::from(test.warm_up_operations) && !self.floor.is_over() {
+        let Workers { test, warm, counts, operations, .. } = self.all;
+        while self.done < u64::from(test.warm_up_operations) && !self.all.is_over() {
             self.turn()?;
         }
         // Others may need what it holds to become warm.
         self.give_back_all()?;
         // SYNC S17
         warm.fetch_add(1, Ordering::Release);
-        while !counts.load(Ordering::Relaxed) && !self.floor.is_over() {
-            // A caller's call that panics unparks nobody.
+        while !counts.load(Ordering::Relaxed) && !self.all.is_over() {
+            // If a call of the caller panics, no thread unparks this one.
             thread::park_timeout(LOOK);
         }
         let before = self.done;
-        while !self.floor.is_over() {
+        while !self.all.is_over() {
             self.turn()?;
         }
         operations.fetch_add(self.done - before, Ordering::Relaxed);
         self.give_back_all()
     }
 
-    /// One operation: get, write, and verify and drop the oldest. None if the test ends at a limit.
+    /// One operation: get, write, and verify and drop the oldest. Does nothing if the test ends
+    /// while it is at a limit.
     pub(super) fn turn(&mut self) -> Result<(), LoadTestError> {
         let len = self.draw_length();
         let Some(buf) = self.get(len)? else { return Ok(()) };
@@ -230,16 +266,17 @@ impl<'f> Worker<'f> {
         } else {
             Some(old)
         };
-        old.map_or(Ok(()), |old| old.verify(self.floor.test))
+        old.map_or(Ok(()), |old| old.verify(self.all.test))
     }
 
-    /// A buffer. At a limit the worker gives back what it holds, then what lies at any place, and
-    /// then waits for a while: so what all of them wait for isn't held by one of them.
+    /// Gets a buffer. At a limit the worker gives back what it holds, then what is at any place,
+    /// and then waits for a while: so no worker holds what all of them wait for. None if the test
+    /// is over.
     fn get(&mut self, len: usize) -> Result<Option<PooledBuf>, LoadTestError> {
-        let (pool, mut waits_since) = (self.floor.pool, None);
+        let (pool, mut waits_since) = (self.all.pool, None);
         loop {
             let holds = self.held.iter().any(Option::is_some);
-            let got = if holds { pool.try_get(len) } else { pool.get_timeout(len, PATIENCE) };
+            let got = if holds { pool.try_get(len) } else { pool.get_timeout(len, GET_TIMEOUT) };
             match got {
                 Ok(buf) => return Ok(Some(buf)),
                 Err(mut cause) => {
@@ -252,7 +289,7 @@ impl<'f> Worker<'f> {
                         }
                         _ => false,
                     };
-                    if !may_pass || waited > GIVES_UP.max(self.floor.test.duration) {
+                    if !may_pass || waited > GIVES_UP.max(self.all.test.duration) {
                         return Err(LoadTestError::Get {
                             worker: self.number,
                             operation: self.done,
@@ -262,46 +299,46 @@ impl<'f> Worker<'f> {
                 }
             }
             match self.oldest() {
-                Some(old) => old.verify(self.floor.test)?,
-                None if self.floor.is_over() => return Ok(None),
+                Some(old) => old.verify(self.all.test)?,
+                None if self.all.is_over() => return Ok(None),
                 None => thread::yield_now(),
             }
         }
     }
 
-    /// What it got first of what it holds, else what lies at a place, its own first.
+    /// The oldest buffer that it holds, else one that is at a place, its own first.
     fn oldest(&mut self) -> Option<Written> {
         let held = (0..HELD as u64).map(|age| ((self.done + age) % HELD as u64) as usize);
         let oldest = held.into_iter().find(|&entry| self.held[entry].is_some());
         if let Some(entry) = oldest {
             return self.held[entry].take();
         }
-        let workers = self.floor.places.len();
-        (self.number..self.number + workers).find_map(|number| self.floor.take_at(number))
+        let workers = self.all.places.len();
+        (self.number..self.number + workers).find_map(|number| self.all.take_at(number))
     }
 
-    /// Puts it at the neighbour's place, and takes what lies at the worker's own.
+    /// Puts a buffer at the neighbour's place, and returns the one at the worker's own.
     fn hand_over(&self, old: Written) -> Option<Written> {
-        let left = self.floor.replace_at(self.number + 1, old);
-        // The neighbour hasn't come by: what lay there is this worker's again.
-        left.or_else(|| self.floor.take_at(self.number))
+        let left = self.all.replace_at(self.number + 1, old);
+        // What was still at the neighbour's place is this worker's again.
+        left.or_else(|| self.all.take_at(self.number))
     }
 
     fn give_back_all(&mut self) -> Result<(), LoadTestError> {
         let held = mem::take(&mut self.held).into_iter().flatten();
-        held.chain(self.floor.take_at(self.number)).try_for_each(|old| old.verify(self.floor.test))
+        held.chain(self.all.take_at(self.number)).try_for_each(|old| old.verify(self.all.test))
     }
 
-    /// Each size with the same chance, and each length of its class up to it.
+    /// Draws each size with the same chance, and each length of its class up to it.
     pub(super) fn draw_length(&mut self) -> usize {
-        let (sizes, table) = (&self.floor.test.sizes, self.floor.pool.table());
+        let (sizes, table) = (&self.all.test.sizes, self.all.pool.table());
         let size = sizes[self.draw() as usize % sizes.len()];
         let below = table.class_of(size).and_then(|class| class.checked_sub(1));
         let above = below.map_or(0, |class| table.sizes()[class]);
         above + 1 + self.draw() as usize % (size - above)
     }
 
-    /// xorshift64: no state outside of the worker.
+    /// xorshift64. Its state is the worker's own.
     fn draw(&mut self) -> u64 {
         self.drawn ^= self.drawn << 13;
         self.drawn ^= self.drawn >> 7;
@@ -311,7 +348,7 @@ impl<'f> Worker<'f> {
 }
 
 impl Written {
-    /// Writes the operation's number over and over, so that one foreign byte shows.
+    /// Fills the buffer with the operation's number, so that one foreign byte shows.
     fn new(mut buf: PooledBuf, number: u64) -> Self {
         for word in buf.chunks_mut(8) {
             word.copy_from_slice(&number.to_le_bytes()[..word.len()]);
@@ -319,7 +356,7 @@ impl Written {
         Self { len: buf.len(), buf, number }
     }
 
-    /// Looks at every byte as often as the test says, and gives the buffer back.
+    /// Verifies every byte as often as the test asks for, and gives the buffer back.
     fn verify(self, test: &LoadTest) -> Result<(), LoadTestError> {
         let Self { buf, number, len } = self;
         let holds = || {

@@ -1,19 +1,18 @@
 //! Slabs and the pages of their blocks.
 
-use super::{GivenBack, Memory};
-use crate::class::block::Block;
+use super::{Block, GivenBack, Slabs};
 use crate::class::{ClassOptions, ClassTable};
 use crate::machine::page_bytes;
 
-fn memory(class_bytes: usize) -> Memory {
+fn slabs(class_bytes: usize) -> Slabs {
     let options =
         ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
-    Memory::new(class_bytes, &options)
+    Slabs::new(class_bytes, &options)
 }
 
 #[test]
 fn slabs_double_and_hold_as_many_as_there_is_room_for() {
-    let wire = memory(64 << 10);
+    let wire = slabs(64 << 10);
     assert_eq!(
         [usize::MAX, usize::MAX, usize::MAX, 3].map(|room| wire
             .growing()
@@ -22,7 +21,7 @@ fn slabs_double_and_hold_as_many_as_there_is_room_for() {
             .len()),
         [16, 16, 32, 3]
     );
-    let object = memory(4 << 20);
+    let object = slabs(4 << 20);
     assert_eq!(
         [usize::MAX, usize::MAX, usize::MAX, 1].map(|room| object
             .growing()
@@ -34,10 +33,10 @@ fn slabs_double_and_hold_as_many_as_there_is_room_for() {
 }
 
 /// As on a machine with such pages.
-fn on(page_bytes: usize, class_bytes: usize) -> Memory {
+fn on(page_bytes: usize, class_bytes: usize) -> Slabs {
     let options =
         ClassOptions { table: ClassTable::new(&[class_bytes]).unwrap(), ..ClassOptions::default() };
-    Memory::with_pages(class_bytes, &options, page_bytes)
+    Slabs::with_pages(class_bytes, &options, page_bytes)
 }
 
 #[test]
@@ -71,16 +70,16 @@ fn only_whole_pages_go() {
     }
 }
 
-fn whole_pages_go(memory: &Memory) {
-    let mut blocks = memory.growing().slab(6).unwrap();
+fn whole_pages_go(slabs: &Slabs) {
+    let mut blocks = slabs.growing().slab(6).unwrap();
     blocks.sort_unstable_by_key(Block::addr);
-    let (warm, cold, refusal) = memory.populate(blocks);
+    let (warm, cold, refusal) = slabs.populate(blocks);
     assert_eq!((warm.len(), cold.len(), refusal), (6, 0, None));
     let mut warm = warm;
     let mut idle = warm.split_off(1);
     let neighbour = idle.pop().unwrap();
     let (neighbour_addr, beside_addr) = (neighbour.addr(), idle[0].addr());
-    let GivenBack { cold, warm, neighbours } = memory.give_back(idle, vec![neighbour]);
+    let GivenBack { cold, warm, neighbours } = slabs.give_back(idle, vec![neighbour]);
     assert_eq!(
         warm.iter().map(Block::addr).collect::<Vec<_>>(),
         [beside_addr],
@@ -91,7 +90,7 @@ fn whole_pages_go(memory: &Memory) {
 
 #[test]
 fn room_for_more_than_the_machine_has_is_refused() {
-    memory(64).check_room(0).unwrap();
-    memory(64).check_room(1).unwrap();
-    memory(1 << 30).check_room(usize::MAX).unwrap_err();
+    slabs(64).check_room(0).unwrap();
+    slabs(64).check_room(1).unwrap();
+    slabs(1 << 30).check_room(usize::MAX).unwrap_err();
 }

@@ -1,13 +1,13 @@
-//! The store on one thread, against counts; the line of those who wait, and what becomes of moved
-//! blocks.
+//! A store on one thread, against counts: the order of its waiters, and what becomes of blocks that
+//! were moved out.
 
 use std::sync::{Arc, Weak};
 
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
 
-use super::{After, Batch, Block, Store, Taken, Waiter};
-use crate::class::block::fake;
+use super::{Block, Blocks, FromStore, Store, Unlocked, Waiter};
+use crate::class::memory::fake;
 
 fn store(resident_max: usize, cold: usize) -> Store<()> {
     let store = Store::new(resident_max, Weak::new());
@@ -15,10 +15,10 @@ fn store(resident_max: usize, cold: usize) -> Store<()> {
     store
 }
 
-fn take(store: &Store<()>) -> Option<Block> {
-    match store.take(0, &mut Batch::new()) {
-        Taken::Block(block) => Some(block),
-        Taken::NoMemory | Taken::AtLimit => None,
+fn get(store: &Store<()>) -> Option<Block> {
+    match store.get(0, &mut Blocks::new()) {
+        FromStore::Block(block) => Some(block),
+        FromStore::NoMemory | FromStore::AtLimit => None,
     }
 }
 
@@ -29,65 +29,65 @@ fn waiter() -> Arc<Waiter> {
 #[test]
 fn an_empty_store_says_why() {
     let store = store(2, 1);
-    let mut batch = Batch::new();
-    let Taken::Block(first) = store.take(9, &mut batch) else { panic!("there is one") };
-    assert_eq!((store.take(0, &mut batch), batch.len()), (Taken::NoMemory, 0));
+    let mut blocks = Blocks::new();
+    let FromStore::Block(first) = store.get(9, &mut blocks) else { panic!("there is one") };
+    assert_eq!((store.get(0, &mut blocks), blocks.len()), (FromStore::NoMemory, 0));
     assert!(store.add_cold(vec![fake(2), fake(3)]).woken.is_empty());
-    let second = take(&store).unwrap();
+    let second = get(&store).unwrap();
     assert_eq!(
-        store.take(0, &mut batch),
-        Taken::AtLimit,
+        store.get(0, &mut blocks),
+        FromStore::AtLimit,
         "a third has no room, though there is a block"
     );
     let _ = store.put([first, second].into_iter(), 2);
-    let Taken::Block(_) = store.take(9, &mut batch) else { panic!("they came back") };
-    assert_eq!((batch.len(), store.room(), store.resident()), (1, 0, 2));
+    let FromStore::Block(_) = store.get(9, &mut blocks) else { panic!("they came back") };
+    assert_eq!((blocks.len(), store.room(), store.resident()), (1, 0, 2));
 }
 
 #[test]
-fn who_waits_comes_before_who_comes() {
+fn waiters_are_served_before_a_getter() {
     let store = store(1, 1);
-    let block = take(&store).unwrap();
+    let block = get(&store).unwrap();
     let (first, second) = (waiter(), waiter());
     assert!(
-        store.enqueue(&first).is_none() && store.enqueue(&second).is_none() && store.is_hungry()
+        store.enqueue(&first).is_none() && store.enqueue(&second).is_none() && store.has_waiters()
     );
-    let After { woken, is_sated, .. } = store.put([block].into_iter(), 1);
-    assert!(woken.len() == 1 && Arc::ptr_eq(&woken[0], &first) && !is_sated);
-    let block = first.take().unwrap();
-    assert_eq!(take(&store), None);
+    let Unlocked { woken, has_served_all, .. } = store.put([block].into_iter(), 1);
+    assert!(woken.len() == 1 && Arc::ptr_eq(&woken[0], &first) && !has_served_all);
+    let block = first.take_granted().unwrap();
+    assert_eq!(get(&store), None);
     let (granted, _) = store.cancel(&second);
-    assert!(granted.is_none() && !store.is_hungry());
+    assert!(granted.is_none() && !store.has_waiters());
     let _ = store.put([block].into_iter(), 1);
-    assert!(take(&store).is_some());
+    assert!(get(&store).is_some());
 }
 
 #[test]
-fn what_is_given_back_serves_who_waits() {
+fn a_block_that_is_moved_back_serves_a_waiter() {
     let store = store(1, 3);
-    let block = take(&store).unwrap();
+    let block = get(&store).unwrap();
     let _ = store.put([block].into_iter(), 1);
     let (moved, neighbours) = store.move_out_idle(5, 128);
     assert_eq!(
         (moved.len(), neighbours.len()),
         (1, 1),
-        "the next one in the page; the third lies behind"
+        "the next one in the page, and not the third"
     );
     let waiting = waiter();
     assert!(store.enqueue(&waiting).is_none(), "the block is moving, and counts");
-    let After { woken, is_sated, .. } = store.move_in(moved, Vec::new(), neighbours);
-    assert!(woken.len() == 1 && is_sated && waiting.take().is_some());
+    let Unlocked { woken, has_served_all, .. } = store.move_in(moved, Vec::new(), neighbours);
+    assert!(woken.len() == 1 && has_served_all && waiting.take_granted().is_some());
     assert_eq!(store.view().counts.cold, 2, "it came without pages");
 }
 
 #[test]
-fn idle_is_what_nobody_needed() {
+fn blocks_are_idle_if_they_were_not_needed() {
     let store = store(9, 4);
-    let mut taken: Vec<Block> = std::iter::from_fn(|| take(&store)).collect();
-    let last = taken.split_off(1);
+    let mut got: Vec<Block> = std::iter::from_fn(|| get(&store)).collect();
+    let last = got.split_off(1);
     let _ = store.put(last.into_iter(), 3);
     assert_eq!(store.idle(), 0);
-    let again = take(&store).unwrap();
+    let again = get(&store).unwrap();
     let _ = store.put([again].into_iter(), 1);
     assert_eq!(store.idle(), 2, "one of three was needed");
     assert_eq!(store.idle(), 3);
@@ -95,7 +95,7 @@ fn idle_is_what_nobody_needed() {
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Take(usize),
+    Get(usize),
     Put(usize),
     Add,
     Wait,
@@ -106,7 +106,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => (0_usize..4).prop_map(Op::Take),
+        6 => (0_usize..4).prop_map(Op::Get),
         6 => (1_usize..4).prop_map(Op::Put),
         1 => Just(Op::Add),
         2 => Just(Op::Wait),
@@ -124,22 +124,22 @@ struct Model {
 }
 
 impl Model {
-    fn woken(&mut self, after: After<()>) {
+    fn woken(&mut self, after: Unlocked<()>) {
         for waiter in after.woken {
             assert!(Arc::ptr_eq(&self.waiting.remove(0), &waiter), "served out of order");
-            self.away.extend(waiter.take());
+            self.away.extend(waiter.take_granted());
         }
-        assert!(!after.is_sated || self.waiting.is_empty());
+        assert!(!after.has_served_all || self.waiting.is_empty());
     }
 
     fn apply(&mut self, store: &Store<()>, op: Op) {
         match op {
-            Op::Take(more) => {
-                let mut batch = Batch::new();
-                if let Taken::Block(block) = store.take(more, &mut batch) {
-                    assert!(self.waiting.is_empty() && batch.len() <= more);
+            Op::Get(more) => {
+                let mut blocks = Blocks::new();
+                if let FromStore::Block(block) = store.get(more, &mut blocks) {
+                    assert!(self.waiting.is_empty() && blocks.len() <= more);
                     self.away.push(block);
-                    self.away.extend(batch);
+                    self.away.extend(blocks);
                 }
             }
             Op::Put(count) => {
@@ -180,8 +180,8 @@ impl Model {
 proptest! {
     #![proptest_config(random_runs())]
 
-    /// The store's own check holds after each operation; here it is that nobody has what another
-    /// has, and that nobody waits for what is there.
+    /// The store's own check holds after each operation. This checks that no block has two owners,
+    /// and that there is no waiter while a block is available.
     #[test]
     fn as_the_counts_say(resident_max in 1_usize..6, ops in prop::collection::vec(op(), 1..if cfg!(miri) { 60 } else { 150 })) {
         let (store, mut model) = (store(resident_max, 0), Model::default());
@@ -194,7 +194,7 @@ proptest! {
             let view = store.view();
             prop_assert!(view.resident <= resident_max && view.resident >= model.away.len());
             prop_assert_eq!(view.waiting, model.waiting.len());
-            prop_assert!(model.waiting.is_empty() || view.resident == model.away.len(), "somebody waits beside a free block");
+            prop_assert!(model.waiting.is_empty() || view.resident == model.away.len(), "there is a waiter, and a free block");
         }
     }
 }

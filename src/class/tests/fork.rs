@@ -1,5 +1,5 @@
-//! A thread of the parent holds a lock while the process forks: in the child nobody ever lets go of
-//! it, and nothing of the pool waits for it.
+//! A thread of the parent holds a lock while the process forks. In the child the lock is never
+//! unlocked, and nothing of the pool waits for it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 
 use slipring_test_support::in_child;
 
-use crate::class::pool::Get;
-use crate::class::shared::Shared;
+use crate::class::get::Get;
+use crate::class::shared::ClassShared;
 use crate::class::{
-    AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf, Ticker,
+    AtLimit, ClassError, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf, Ticker,
 };
 use crate::sync::lock;
 
-/// A lock's name, and what holds it while it calls.
-type Held = (&'static str, fn(&Shared, &dyn Fn()));
+/// A lock's name, and a function that holds it during a call.
+type Lock = (&'static str, fn(&ClassShared, &dyn Fn()));
 
-const LOCKS: [Held; 5] = [
+const LOCKS: [Lock; 5] = [
     ("registry", |shared, hold| {
         let _registry = shared.registry();
         hold();
     }),
     ("growth", |shared, hold| {
-        let _growing = shared.classes[0].memory.growing();
+        let _growing = shared.classes[0].slabs.growing();
         hold();
     }),
     ("store", |shared, hold| {
@@ -41,7 +41,7 @@ const LOCKS: [Held; 5] = [
         hold();
     }),
     ("period", |shared, hold| {
-        let _period = shared.classes[0].period();
+        let _period = lock(&shared.classes[0].period);
         hold();
     }),
 ];
@@ -53,7 +53,7 @@ struct Parents<'a> {
     ticker: Ticker,
 }
 
-/// What a child does with a pool of its parent's; then it ends with the destructors of its thread.
+/// What a child does with a pool of its parent. Then it ends with the destructors of its thread.
 fn use_and_drop(pool: &ClassPool, parents: Parents<'_>) {
     let Parents { mut waiting, bufs, ticker } = parents;
     let stats = pool.stats();
@@ -66,7 +66,7 @@ fn use_and_drop(pool: &ClassPool, parents: Parents<'_>) {
     drop(waiting);
     drop(bufs);
     drop(pool.get(1 << 20).unwrap());
-    assert_eq!(pool.warm_up(3).unwrap_err(), super::super::ClassError::Forked);
+    assert_eq!(pool.warm_up(3).unwrap_err(), ClassError::Forked);
     assert_eq!(pool.tick(Instant::now()), 0);
     drop(ticker);
     drop(ClassPool::new(&ClassOptions::default()).unwrap().get(1).unwrap());
@@ -79,7 +79,7 @@ fn pool() -> ClassPool {
 }
 
 #[test]
-fn a_child_waits_for_no_lock_of_the_parents() {
+fn a_child_waits_for_no_lock_of_its_parent() {
     if cfg!(miri) {
         return;
     }

@@ -1,4 +1,4 @@
-//! Getting, dropping, moving to other threads; ends of pools and threads.
+//! Getting, dropping, moving to other threads; the ends of pools and threads.
 
 use std::thread;
 
@@ -40,7 +40,7 @@ fn bytes_are_added_as_far_as_they_fit() {
 #[test]
 fn lengths_that_no_allocation_has_are_errors() {
     let pool = small(1, AtLimit::Wait);
-    let largest_bytes = super::super::direct::BYTES_MAX;
+    let largest_bytes = crate::class::memory::DIRECT_BYTES_MAX;
     for asked_bytes in [usize::MAX, isize::MAX as usize, largest_bytes + 1] {
         assert_eq!(pool.get(asked_bytes).unwrap_err(), GetError::TooLarge { asked_bytes });
     }
@@ -79,6 +79,27 @@ fn direct_buffers_are_counted_apart() {
     drop(large);
     assert_eq!((pool.stats().direct.puts, pool.stats().direct.in_use), (1, 0));
     assert_eq!(pool.stats().hit_rate(), 0.0);
+}
+
+#[test]
+fn a_direct_buffer_needs_no_pool() {
+    for len in [0, 1, 64, 100_000] {
+        let mut buf = PooledBuf::direct(len).unwrap();
+        assert_eq!((buf.len(), buf.capacity(), buf.is_direct()), (len, len, true));
+        assert!(buf.as_ptr().addr().is_multiple_of(64) && buf.iter().all(|&byte| byte == 0));
+        buf.fill(0xa5);
+        assert!(buf.set_len(len + 1).is_err());
+        thread::spawn(move || drop(buf)).join().unwrap();
+    }
+    let again = PooledBuf::direct(100_000).unwrap();
+    assert!(again.iter().all(|&byte| byte == 0), "bytes of an earlier buffer were found");
+    let asked_bytes = usize::MAX;
+    assert_eq!(PooledBuf::direct(asked_bytes).unwrap_err(), GetError::TooLarge { asked_bytes });
+    if !cfg!(miri) {
+        let asked_bytes = 1 << 62;
+        let refused = PooledBuf::direct(asked_bytes).unwrap_err();
+        assert_eq!(refused, GetError::OutOfMemory { asked_bytes });
+    }
 }
 
 #[test]
@@ -121,7 +142,7 @@ fn a_pool_that_is_dropped_leaves_its_buffers_valid() {
     drop(bufs);
     assert!(shared.upgrade().is_some() && last.iter().all(|&byte| byte == 9));
     drop(last);
-    assert!(shared.upgrade().is_none(), "the pool goes with its last buffer");
+    assert!(shared.upgrade().is_none(), "the pool is freed with its last buffer");
 }
 
 #[test]
@@ -140,7 +161,7 @@ fn many_pools_on_one_thread() {
         pools.iter().all(|pool| pool.stats().classes[0].resident == 1),
         "each found what it had dropped"
     );
-    // In its bin, also where another pool's bins came between: the store's lock isn't for that.
+    // Each was in its bin, although another pool's bins were used in between.
     assert!(
         pools.iter().all(|pool| pool.shared().classes[0].store.view().counts.warm == 0),
         "a bin was passed over"
@@ -161,11 +182,11 @@ fn a_thread_that_ends_leaves_its_bin() {
         "its counts stay"
     );
     let all = [pool.get(64).unwrap(), pool.get(64).unwrap(), pool.get(64).unwrap()];
-    assert_eq!(pool.stats().classes[0].misses, 3, "two were its own, and are found");
+    assert_eq!(pool.stats().classes[0].misses, 3, "two were the ended thread's, and are found");
     drop(all);
 }
 
-/// A destructor of a thread's own data, which runs when the bins may have gone.
+/// A destructor of thread-local data, which may run after the thread's bins are gone.
 #[test]
 fn a_thread_gets_and_drops_buffers_while_it_ends() {
     struct AtEnd(ClassPool, Option<PooledBuf>);
@@ -202,8 +223,8 @@ fn a_panic_gives_its_buffers_back() {
     drop(pool.get(64).unwrap());
 }
 
-/// One thread gets, another drops: what is dropped comes back, and no more are made than are
-/// between the two.
+/// One thread gets, another drops: dropped buffers come back, and no more are made than are between
+/// the two threads.
 #[test]
 fn what_another_thread_drops_comes_back() {
     let rounds = if cfg!(miri) { 100 } else { 20_000 };
@@ -227,11 +248,11 @@ fn what_another_thread_drops_comes_back() {
     consumer.join().unwrap();
     let class = pool.stats().classes[0];
     assert_eq!((class.in_use, class.puts), (0, rounds as u64));
-    // Two bins, what is between the threads, and half a bin on its way.
+    // Two bins, what is between the threads, and half a bin in transit.
     assert!(class.resident <= 2 * 32 + 8 + 2 + 16, "{class:?}");
 }
 
-/// Every byte of the capacity, not only those of the payload: the next owner may lengthen it.
+/// Every byte of the capacity, not only the payload: the next owner may lengthen it.
 #[test]
 fn zero_on_return_zeroes_the_whole_capacity() {
     let table = ClassTable::new(&[64, 4160]).unwrap();
@@ -253,7 +274,7 @@ fn zero_on_return_zeroes_the_whole_capacity() {
     drop(direct);
 }
 
-/// One buffer of a pool that zeroes nothing by itself: whole, and only what was told to be zeroed.
+/// In a pool that doesn't zero on return: the whole buffer, and no other one.
 #[test]
 fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
     let pool = ClassPool::new(&ClassOptions {
@@ -283,7 +304,7 @@ fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
         let again = pool.get(capacity).unwrap();
         assert_eq!(again.as_ptr(), at);
         assert!(again[..] == vec![0; capacity], "the last byte is {}", again[capacity - 1]);
-        // The next owner hasn't asked for it.
+        // The next owner hasn't asked for zeroing.
         drop(again);
         drop(filled(0xee));
         let unasked = pool.get(capacity).unwrap();
@@ -291,7 +312,7 @@ fn zero_on_drop_zeroes_the_whole_capacity_of_this_buffer() {
     }
 }
 
-/// By a panic, on another thread and with the store's lock in between.
+/// By a panic on another thread, at a limit where the buffer goes through the store.
 #[test]
 fn zero_on_drop_holds_wherever_the_buffer_is_dropped() {
     let table = ClassTable::new(&[64]).unwrap();
@@ -371,8 +392,7 @@ fn bytes_return_the_buffer_with_the_last_of_them() {
     assert_eq!(pool.try_get(10).unwrap().as_ptr(), at);
 }
 
-/// What S1 planned and its plan never did: objects one after the other reuse one buffer, and count
-/// it.
+/// Objects that are got one after the other reuse one buffer, and count the reuse.
 #[test]
 fn a_hundred_objects_use_one_buffer() {
     let pool =

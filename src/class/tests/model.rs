@@ -1,11 +1,12 @@
-//! Random operations on one thread against a model: who has which bytes, and what the counters must
-//! be.
+//! Random operations on one thread against a model: which buffers hold which bytes, and what the
+//! counters must be.
 
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use slipring_test_support::{looks_after, random_runs};
 
+use crate::class::threads::empty_bins;
 use crate::class::{AtLimit, ClassOptions, ClassPool, ClassTable, GetError, Limit, PooledBuf};
 
 const SIZES: [usize; 3] = [64, 192, 4096];
@@ -17,7 +18,7 @@ enum Op {
     Lengthen(usize),
     Tick,
     WarmUp(usize),
-    Steal(usize),
+    EmptyBins(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -27,11 +28,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(Op::Lengthen),
         1 => Just(Op::Tick),
         1 => (0_usize..6).prop_map(Op::WarmUp),
-        1 => (0_usize..3).prop_map(Op::Steal),
+        1 => (0_usize..3).prop_map(Op::EmptyBins),
     ]
 }
 
-/// A buffer, and the byte that all of it must be.
+/// A buffer, and the byte that fills it.
 struct Owned(PooledBuf, u8);
 
 struct Run {
@@ -86,9 +87,9 @@ impl Run {
                     assert!(class.resident >= count.min(self.limit));
                 }
             }
-            Op::Steal(class) => {
+            Op::EmptyBins(class) => {
                 let shared = self.pool.shared();
-                shared.steal(&shared.classes[class], |_| true);
+                empty_bins(shared, &shared.classes[class], |_| true);
             }
         }
     }
@@ -113,7 +114,7 @@ impl Run {
 
     fn check(&self) {
         for Owned(buf, stamp) in &self.owned {
-            assert!(buf[..] == vec![*stamp; buf.len()], "a buffer that somebody has was written");
+            assert!(buf[..] == vec![*stamp; buf.len()], "a buffer in use was written");
         }
         let stats = self.pool.stats();
         for (class, stats) in stats.classes.iter().enumerate() {

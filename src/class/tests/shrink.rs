@@ -1,4 +1,4 @@
-//! Warm-up and shrinking, with the kernel's own word on which pages are there.
+//! Warm-up and shrinking, checked against the kernel's count of page faults.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -12,7 +12,7 @@ use crate::region::Pages;
 
 const AFTER: Duration = Duration::from_secs(10);
 
-/// One class, without bins: what is dropped is in the store.
+/// One class, without bins: dropped buffers are in the store.
 fn one_class(bytes: usize, limit: Limit) -> ClassPool {
     let table = ClassTable::new(&[bytes]).unwrap();
     ClassPool::new(&ClassOptions { table, limit, cache_bytes: 0, ..ClassOptions::default() })
@@ -85,7 +85,7 @@ fn idle_buffers_give_their_pages_back() {
     bufs.truncate(2);
     assert_eq!(pool.tick(at(10)), 0, "they were needed in this period");
     assert_eq!(pool.tick(at(19)), 0);
-    // In this period two were needed at a time, of four free ones.
+    // In this period two of the four free ones were needed at a time.
     drop([pool.get(1).unwrap(), pool.get(1).unwrap()]);
     assert_eq!(pool.tick(at(20)), 2 * bytes);
     let class = pool.stats().classes[0];
@@ -93,7 +93,7 @@ fn idle_buffers_give_their_pages_back() {
     assert_eq!(pool.tick(at(30)), 2 * bytes);
     assert_eq!(pool.tick(at(40)), 0, "those in use stay");
     assert!(bufs.iter().all(|buf| buf.iter().all(|&byte| byte == 7)));
-    // What comes again is a miss, and has no old bytes.
+    // The next get is a miss, and its buffer has no old bytes.
     let again = pool.get(bytes).unwrap();
     assert!(again.iter().all(|&byte| byte == 0));
     assert_eq!(pool.stats().classes[0].misses, 7);
@@ -114,9 +114,9 @@ fn what_threads_keep_shrinks_too() {
     drop(pool.get(1).unwrap());
 }
 
-/// Two buffers share a page: it goes when both are idle.
+/// Two buffers share a page, which is given back when both are idle.
 #[test]
-fn a_page_goes_when_no_buffer_of_it_is_needed() {
+fn a_page_is_given_back_when_no_buffer_on_it_is_needed() {
     let pool = one_class(page_bytes() / 2, Limit::NONE);
     let start = Instant::now();
     let at = |periods: u32| start + AFTER * periods;
@@ -130,11 +130,11 @@ fn a_page_goes_when_no_buffer_of_it_is_needed() {
     assert_eq!(
         (class.resident, class.shrunk),
         (2, 2),
-        "the neighbour of one in use keeps the page"
+        "the neighbour of a buffer in use keeps its page"
     );
     assert!(kept.iter().all(|&byte| byte == 3));
     drop(kept);
-    // All others of its page have been cold for long.
+    // The other buffer on its page has been cold for a while.
     (3..6).for_each(|period| _ = pool.tick(at(period)));
     assert_eq!(pool.stats().classes[0].resident, 0);
 }
@@ -157,7 +157,7 @@ fn a_pool_that_keeps_everything_never_shrinks() {
 }
 
 #[test]
-fn a_ticker_ticks_until_it_is_dropped_or_the_pool_goes() {
+fn a_ticker_ticks_until_it_or_the_pool_is_dropped() {
     let options = ClassOptions {
         shrink_after: Some(Duration::from_millis(1)),
         cache_bytes: 0,
@@ -195,7 +195,7 @@ fn huge_classes_work() {
     assert_eq!(pool.stats().classes[2].shrunk, 1);
 }
 
-/// More than the machine has: an error that names the limit, not a kill.
+/// More than the machine has: an error that names the limit, rather than a kill.
 #[test]
 fn a_class_that_no_memory_holds_is_an_error() {
     if cfg!(miri) {
@@ -205,11 +205,11 @@ fn a_class_that_no_memory_holds_is_an_error() {
     let refused = pool.warm_up(100_000).unwrap_err();
     assert!(matches!(refused, ClassError::Region(_)), "{refused}");
     assert_eq!(pool.stats().classes[0].resident, 0);
-    assert!(pool.get(1).is_ok(), "the pool works on");
+    assert!(pool.get(1).is_ok(), "the pool still works");
 }
 
 /// As documented: while a tick holds the only buffer, a get that doesn't wait is refused, and one
-/// that does gets it.
+/// that waits gets it.
 #[test]
 fn what_a_tick_holds_is_refused_or_waited_for() {
     for at_limit in [AtLimit::Refuse, AtLimit::Wait] {
@@ -225,7 +225,7 @@ fn what_a_tick_holds_is_refused_or_waited_for() {
         let pool = pool.unwrap();
         drop(pool.get(1).unwrap());
         let class = &pool.shared().classes[0];
-        let (warm, neighbours) = class.store.move_out_idle(1, class.memory.unit_bytes());
+        let (warm, neighbours) = class.store.move_out_idle(1, class.slabs.unit_bytes());
         assert!(matches!(pool.try_get(1), Err(GetError::Exhausted { .. })));
         let waits = (at_limit == AtLimit::Wait).then(|| {
             let theirs = pool.clone();
@@ -235,13 +235,13 @@ fn what_a_tick_holds_is_refused_or_waited_for() {
             }
             waits
         });
-        pool.shared().finish(class, class.store.move_in(Vec::new(), warm, neighbours));
+        pool.shared().after_unlock(class, class.store.move_in(Vec::new(), warm, neighbours));
         assert!(waits.is_none_or(|waits| waits.join().unwrap().is_ok()));
         drop(pool.get(1).unwrap());
     }
 }
 
-/// It asks for more than the class may have, and what is there moves meanwhile.
+/// The warm-up asks for more than the class may have, while another thread gets buffers.
 #[test]
 fn a_warm_up_beyond_the_limit_ends_while_others_get() {
     for _ in 0..if cfg!(miri) { 1 } else { 400 } {

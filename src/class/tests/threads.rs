@@ -1,21 +1,23 @@
-//! Many pools on a thread, and threads that end while others look.
+//! Many pools on one thread, threads that end while others read their counts, and threads that stay
+//! inside their bins.
 
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use super::small;
-use crate::class::local::{BinAt, with_bin};
+use crate::class::shared::BinAt;
+use crate::class::threads::with_bin;
 use crate::class::{AtLimit, ClassPool, ClassStats, PooledBuf};
 
-/// Every pool of a thread is found with a load and a comparison, whichever others there are.
+/// Every pool of a thread is found with a load and a comparison, whatever other pools there are.
 #[test]
 fn pools_of_a_thread_stay_near() {
     let counts: &[usize] = if cfg!(miri) { &[5] } else { &[2, 5, 9, 16] };
     for &count in counts {
         let mut pools: Vec<ClassPool> = (0..count).map(|_| small(10, AtLimit::Wait)).collect();
-        // Tests beside this one make pools too, on a machine of many cores more than there are
-        // places.
+        // Other tests make pools at the same time: on a machine with many cores, more than there
+        // are places.
         pools.retain(|pool| pool.shared().has_place());
         let both = |first: &ClassPool, second: &ClassPool| {
             drop((first.get(64).unwrap(), second.get(64).unwrap()));
@@ -26,14 +28,14 @@ fn pools_of_a_thread_stay_near() {
         for (index, first) in pools.iter().enumerate() {
             assert!(
                 pools[..index].iter().all(|second| both(first, second)),
-                "two of {count} pools are in each other's way"
+                "two of {count} pools share a place"
             );
         }
     }
 }
 
-/// Counters of ended threads move from their bins to the class: a reader sees them in one place, at
-/// every moment.
+/// Counters of ended threads move from their bins to the registry. A reader sees them in exactly
+/// one place at every moment.
 #[test]
 fn counters_never_go_back_while_threads_end() {
     let rounds = if cfg!(miri) { 5 } else { 300 };
@@ -64,10 +66,10 @@ fn counters_never_go_back_while_threads_end() {
     assert_eq!(pool.stats().classes[0].gets, 200 * rounds);
 }
 
-/// An owner that lost its CPU inside its bin: others don't wait for it, and whoever waits in line
-/// gets what it puts in.
+/// An owner that lost its CPU inside its bin: others don't wait for it, and a waiter gets what the
+/// owner puts in.
 #[test]
-fn an_owner_inside_its_bin_holds_nobody_up() {
+fn an_owner_inside_its_bin_holds_up_no_thread() {
     let pool = small(1, AtLimit::Wait);
     let (theirs, id) = (pool.clone(), pool.shared().id());
     let ((inside, is_inside), (go, wait), (out, is_out)) = (channel(), channel::<()>(), channel());
@@ -81,7 +83,7 @@ fn an_owner_inside_its_bin_holds_nobody_up() {
             bin.vacate();
         });
         out.send(()).unwrap();
-        // Its bin holds the only buffer, and it does nothing any more.
+        // Its bin holds the only buffer, and it doesn't use it any more.
         let _ = ending.recv();
     });
     is_inside.recv().unwrap();
@@ -94,15 +96,15 @@ fn an_owner_inside_its_bin_holds_nobody_up() {
     let mut task = Box::pin(pool.get_async(64));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(task.as_mut().poll(&mut context).is_pending());
-    // Both are in line, and both have looked into the bin in vain: a thread that comes later finds
-    // it open at its first look.
+    // Both wait, and both have looked into the bin in vain. A thread that came later would find it
+    // open at its first look.
     while pool.stats().classes[0].waiting < 2 {
         thread::yield_now();
     }
     thread::sleep(Duration::from_millis(20));
     drop(go);
     is_out.recv().unwrap();
-    // Either of the two may be the first in line.
+    // Either of the two may have come first.
     let buf = loop {
         if let std::task::Poll::Ready(buf) = task.as_mut().poll(&mut context) {
             break buf.unwrap();

@@ -1,17 +1,17 @@
-//! Every interleaving of deaths, the pump and the end: nobody sees a state before what explains it.
+//! Every interleaving of deaths, the pump and the end: no thread sees a state before its cause.
 //!
-//! Stand-ins: atomics of loom for the disruptor's cursors, Relaxed ones for the rows of a result
-//! column (loom shows an old value wherever nothing orders the read behind the write), a cell of
-//! loom's for what a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
+//! Models: loom's atomics for the disruptor's cursors, Relaxed ones for the rows of a result column
+//! (loom shows an old value wherever nothing orders the read after the write), loom's cell for what
+//! a stage reads or writes, and a Relaxed flag for the disruptor's shutdown.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
 use super::{Flow, Pump};
 use crate::barrier::Barrier;
-use crate::pipeline::spec::{PanicPolicy, StageSpec, Wait};
+use crate::pipeline::policy::{PanicPolicy, StageSpec, Wait};
 use crate::pipeline::state::StageState;
-use crate::pipeline::wake::{ASLEEP, Party};
+use crate::pipeline::wait::{ASLEEP, LaneSleeper};
 use crate::ring::{NONE, Sequence};
 use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicI64, AtomicU32, Ordering, yield_now};
@@ -20,7 +20,7 @@ use crate::wake::Announced;
 const BARRIER: Barrier = Barrier::Fence;
 const EVENTS: i64 = 2;
 
-/// The disruptor's cursor of one stage, behind events that are all published.
+/// The disruptor's cursor of one stage. All events are published.
 #[derive(Clone)]
 struct Cursor(Arc<AtomicI64>);
 
@@ -51,13 +51,13 @@ struct Lane {
     flow: Flow<Cursor>,
     cursors: Vec<Cursor>,
     rows: [AtomicI64; EVENTS as usize],
-    /// What stands under the first event: loom follows who may look at it.
+    /// The bytes of the first event. Loom checks which accesses are ordered.
     bytes: UnsafeCell<()>,
     shutdown: AtomicU32,
 }
 
 impl Lane {
-    /// Two stages in the first layer and one behind them, whose thread may sleep; all events are
+    /// Two stages in the first layer and one after them, whose thread may sleep. All events are
     /// published.
     fn new(policy: PanicPolicy) -> Arc<Self> {
         let specs =
@@ -66,7 +66,8 @@ impl Lane {
             |(spec, layer): (StageSpec, usize)| StageState::new(&spec, layer, Wait::Park, None);
         let stages: Vec<_> = specs.into_iter().map(stage).collect();
         let cursors = stages.iter().map(|_| Cursor::new()).collect();
-        let flow = Flow::new(stages, policy, BARRIER, Party::event().expect("a model of an event"));
+        let flow =
+            Flow::new(stages, policy, BARRIER, LaneSleeper::io().expect("a model of an eventfd"));
         flow.publish(EVENTS - 1);
         flow.wake_threads(0);
         let rows = [AtomicI64::new(0), AtomicI64::new(0)];
@@ -81,12 +82,12 @@ impl Lane {
 
     fn die(&self, stage: u32, first_missing: Sequence) {
         let poller = self.cursors[stage as usize].clone();
-        self.flow.die(stage, first_missing, &format!("stage {stage}"), Some(poller));
+        self.flow.fail_stage(stage, first_missing, &format!("stage {stage}"), Some(poller));
     }
 
-    /// A stage is done with the first event: its cursor first, as in `Stage::move_inline` and
-    /// behind a batch of `Stage::poll`.
-    fn finish_first(&self, stage: usize) {
+    /// A stage has processed the first event. Its cursor moves first, as in `Stage::move_inline`
+    /// and after a batch of `Stage::poll`.
+    fn release_first(&self, stage: usize) {
         self.cursors[stage].release(0);
         self.flow.advance(stage, 0);
     }
@@ -136,22 +137,22 @@ fn loom_a_death_is_recorded_before_it_is_pumped() {
     });
 }
 
-/// Two stages read an event at the same time, a third behind them, which learns of them by their
-/// cursors alone; the lane writes over it by progress.
+/// Two stages read an event at the same time. A third after them learns of it by their cursors
+/// alone. The lane overwrites it by their progress.
 #[test]
-fn loom_what_is_reclaimed_is_read_by_nobody() {
+fn loom_no_stage_reads_what_is_reclaimed() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
         let first = spawn(&lane, |lane| {
             lane.bytes.with(|_| ());
-            lane.finish_first(0);
+            lane.release_first(0);
         });
         let last = spawn(&lane, |lane| {
             lane.bytes.with(|_| ());
-            lane.finish_first(1);
+            lane.release_first(1);
             if lane.cursors[0].released() >= 0 {
                 lane.bytes.with(|_| ());
-                lane.finish_first(2);
+                lane.release_first(2);
             }
         });
         if lane.flow.consumed() >= 0 {
@@ -167,10 +168,10 @@ fn loom_what_is_reclaimed_is_read_by_nobody() {
 fn loom_an_inline_stage_finds_what_the_threads_before_it_wrote() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
-        lane.finish_first(0);
+        lane.release_first(0);
         let writing = spawn(&lane, |lane| {
             lane.bytes.with_mut(|_| ());
-            lane.finish_first(1);
+            lane.release_first(1);
         });
         if lane.flow.available(1) >= 0 {
             lane.bytes.with(|_| ());
@@ -185,15 +186,15 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.die(0, 0);
-        lane.flow.stages[1].open_settlement(NONE);
-        // The first event is processed and held, the second is held; the later of the two goes
-        // first, and the stage's poller waits for the other.
+        lane.flow.stages[1].set_held_release(NONE);
+        // The first event is processed and held, the second is held. The later of the two is
+        // dropped first, and the stage's poller waits for the other.
         lane.flow.stages[1].add_held();
         lane.flow.stages[1].add_held();
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
         let reaping = spawn(&lane, |lane| {
             if lane.flow.stages[1].is_dead() {
-                lane.flow.park(1, lane.cursors[1].clone());
+                lane.flow.hand_to_pump(1, lane.cursors[1].clone());
             }
             lane.flow.drop_held(1);
         });
@@ -207,31 +208,31 @@ fn loom_a_held_is_recorded_before_it_is_gone() {
     });
 }
 
-/// Two events are held one by one; the first is given back while the second goes unreleased
+/// Two events are held one by one. The first is given back while the second is dropped unreleased
 /// elsewhere. What is released and where the stage died agree.
 #[test]
 fn loom_a_release_and_a_death_agree() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         let state = &lane.flow.stages[1];
-        state.open_settlement(NONE);
+        state.set_held_release(NONE);
         state.add_held();
         state.add_held();
         let dropping = spawn(&lane, |lane| lane.flow.drop_held(1));
         if !state.is_dead() {
-            if state.settle_release(NONE, 0) {
+            if state.move_held_release(NONE, 0) {
                 lane.write_row(0);
                 lane.cursors[1].release(0);
                 lane.flow.advance(1, 0);
             } else {
-                lane.flow.lose_held(1);
+                lane.flow.fail_for_lost_held(1);
                 assert!(
                     state.is_dead() && lane.flow.failure().is_some(),
                     "whose release is refused is dead, and knows why"
                 );
             }
         }
-        state.drop_held();
+        state.remove_held();
         dropping.join().expect("it ends");
         assert_eq!(
             (state.died_at(), state.processed()),
@@ -242,14 +243,14 @@ fn loom_a_release_and_a_death_agree() {
 }
 
 #[test]
-fn loom_a_failure_stands_before_the_death_that_it_explains() {
+fn loom_a_failure_is_recorded_before_the_death_that_it_explains() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
         let first = spawn(&lane, |lane| lane.die(0, 0));
         let second = spawn(&lane, |lane| lane.die(1, 0));
         let is_dead = lane.flow.stages[0].is_dead();
         let failure = lane.flow.failure();
-        assert!(!is_dead || failure.is_some(), "dead, and nobody knows why");
+        assert!(!is_dead || failure.is_some(), "dead, and the cause is unknown");
         if let Some(stage) = lane.flow.poisoned() {
             assert_eq!(
                 lane.flow.failure().map(|failure| failure.index),
@@ -269,13 +270,13 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         let dying = spawn(&lane, |lane| lane.die(0, 0));
-        let Party::Io { event, .. } = &lane.flow.io else {
-            unreachable!("the IO thread sleeps on an event")
+        let LaneSleeper::Io { event_fd, .. } = &lane.flow.io else {
+            unreachable!("the IO thread sleeps on an eventfd")
         };
-        let ready = || lane.flow.has_failed() && lane.flow.has_parked();
+        let ready = || lane.flow.has_failed() && lane.flow.has_pollers_to_pump();
         while !ready() {
             if lane.flow.io.prepare(BARRIER, ASLEEP, ready) == Announced::Asleep {
-                event.poll();
+                event_fd.poll();
             }
             lane.flow.io.awake();
         }
@@ -287,14 +288,14 @@ fn loom_a_parked_poller_wakes_the_io_thread_that_pumps_it() {
 }
 
 #[test]
-fn loom_a_stage_ends_behind_the_last_event_and_not_before() {
+fn loom_a_stage_ends_after_the_last_event_and_not_before() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Poison);
         let closing = spawn(&lane, |lane| {
             lane.flow.close(EVENTS);
             lane.shutdown.store(1, Ordering::Relaxed);
         });
-        // The disruptor's shutdown may be seen before the lane's end: it says nothing.
+        // The disruptor's shutdown may be seen before the lane's end. It means nothing.
         let _seen = lane.shutdown.load(Ordering::Relaxed);
         let mut released = NONE;
         while !lane.flow.end(0, released) {
@@ -312,18 +313,18 @@ fn loom_a_stage_ends_behind_the_last_event_and_not_before() {
 }
 
 #[test]
-fn loom_whoever_waits_behind_a_stage_that_is_left_is_woken() {
+fn loom_a_stage_after_a_late_one_is_woken() {
     model(|| {
         let lane = Lane::new(PanicPolicy::Detach);
         lane.flow.close(EVENTS);
         let leaving = spawn(&lane, |lane| {
-            lane.flow.leave_stage(0, 0);
-            lane.flow.leave();
+            lane.flow.record_late_stage(0, 0);
+            lane.flow.set_gone();
         });
         let ready = || lane.flow.cut_off_at(1) <= 0;
         while !ready() {
-            let party = lane.flow.stages[2].party().expect("it has a thread");
-            assert!(party.sleep(BARRIER, ASLEEP, ready), "a wake-up was lost");
+            let sleeper = lane.flow.stages[2].sleeper().expect("it has a thread");
+            assert!(sleeper.sleep(BARRIER, ASLEEP, ready), "a wake-up was lost");
         }
         assert_eq!((lane.flow.cut_off_at(1), lane.flow.failure()), (0, None));
         leaving.join().expect("it ends");

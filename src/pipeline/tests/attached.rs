@@ -1,9 +1,9 @@
 //! Inline stages that the lane polls, against a naive queue: attached in any order and at any time,
 //! in layers of one or two, with handlers that retry, reject, fail or panic in random places.
 //!
-//! Each handler checks what it is shown: the next event of its stage, with its payload, and nothing
-//! that a stage of the layer before hasn't done. While nobody is dead, each round does exactly what
-//! the queue says.
+//! Each handler checks that it is shown the next event of its stage, with its payload, and only
+//! events that the layer before has processed. While no stage is dead, each round does exactly what
+//! the queue predicts.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
 
-use super::{LONG, Lane, Outcome, Stage, StageSpec, View, assert_holds, stage_number, tiny_spec};
+use super::{LONG, Lane, Outcome, Stage, StageSpec, View, assert_holds, push_number, tiny_spec};
 use crate::pipeline::{PanicPolicy, Reclaim, Refused};
 use crate::ring::{NONE, Sequence};
 
@@ -32,16 +32,16 @@ enum Whim {
 struct Known {
     layer: usize,
     batch_max: i64,
-    /// The last event that it has done.
+    /// The last event that the stage has processed.
     done: Cell<Sequence>,
-    /// What it does, in so many events.
+    /// The handler's actions, each with the number of events before it.
     whim: Cell<(i64, Whim)>,
     is_dead: Cell<bool>,
     rejected: Cell<u64>,
 }
 
 impl Known {
-    /// The handler: checks the event, and does what it is told.
+    /// The handler: checks the event, and acts according to the script.
     fn show(&self, before: &[Rc<Self>], view: &View<'_, u64>) -> Outcome {
         assert!(
             !self.is_dead.get() && view.sequence() == self.done.get() + 1,
@@ -84,7 +84,7 @@ impl Known {
         Outcome::Done
     }
 
-    /// How many events it does in one batch.
+    /// The number of events that the stage processes in one batch.
     fn advance(&self, available: Sequence, done: Sequence) -> i64 {
         let batch = (available - done).min(self.batch_max);
         match self.whim.get() {
@@ -98,7 +98,7 @@ struct Model {
     lane: Lane<u64>,
     known: Vec<Rc<Known>>,
     layers: Vec<Range<usize>>,
-    /// Not attached yet: polled by hand.
+    /// Stages that aren't attached yet and are polled by hand.
     loose: Vec<(usize, Stage<u64>)>,
     attached: Vec<usize>,
     next: u64,
@@ -142,13 +142,13 @@ impl Model {
         self.known.iter().any(|known| known.is_dead.get())
     }
 
-    /// How far a layer is, by where its stages are.
+    /// How far a layer has processed, by the positions of its stages.
     fn through(&self, layer: usize, done: &[Sequence]) -> Sequence {
         done[self.layers[layer].clone()].iter().copied().min().expect("a layer has a stage")
     }
 
     fn push(&mut self) {
-        match stage_number(&mut self.lane, self.next) {
+        match push_number(&mut self.lane, self.next) {
             Ok(sequence) => {
                 assert_eq!(sequence as u64, self.next);
                 self.next += 1;
@@ -156,7 +156,10 @@ impl Model {
             Err(Refused::Poisoned(_)) => assert!(self.has_failed()),
             // Both publish what is pushed.
             Err(refused) => {
-                assert!(refused.is_full() && self.lane.pushed() == self.lane.published, "{refused}")
+                assert!(
+                    refused.is_full() && self.lane.ring.pushed() == self.lane.ring.published,
+                    "{refused}"
+                )
             }
         }
     }
@@ -171,7 +174,7 @@ impl Model {
         self.attached.push(at);
     }
 
-    /// A stage that isn't attached, by hand.
+    /// Polls by hand a stage that isn't attached.
     fn poll_loose(&mut self, pick: usize, max: usize) {
         if self.loose.is_empty() {
             return;
@@ -179,7 +182,7 @@ impl Model {
         let at = pick % self.loose.len();
         let number = self.loose[at].0;
         let (known, before) = (Rc::clone(&self.known[number]), self.before(number));
-        // Whoever is dead, or behind a dead one, says so.
+        // A dead stage, and a stage after a dead one, returns an error.
         let _polled = self.loose[at].1.poll(max, |view| known.show(&before, &view));
         assert!(self.loose[at].1.released() <= known.done.get());
     }
@@ -198,7 +201,7 @@ impl Model {
         self.check();
     }
 
-    /// Events that a round processes and reclaims.
+    /// The number of events that a round processes and reclaims.
     fn simulate(&self) -> (i64, i64) {
         let mut done: Vec<_> = self.known.iter().map(|known| known.done.get()).collect();
         let mut processed = 0;
@@ -207,30 +210,30 @@ impl Model {
             let available = known
                 .layer
                 .checked_sub(1)
-                .map_or(self.lane.published, |before| self.through(before, &done));
+                .map_or(self.lane.ring.published, |before| self.through(before, &done));
             let count = known.advance(available, done[at]);
             (done[at], processed) = (done[at] + count, processed + count);
         }
-        (processed, self.through(self.layers.len() - 1, &done) - self.lane.reclaimed)
+        (processed, self.through(self.layers.len() - 1, &done) - self.lane.ring.reclaimed)
     }
 
     fn check(&self) {
         let last = self.layers.len() - 1;
         let alive =
             self.known[self.layers[last].clone()].iter().filter(|known| !known.is_dead.get());
-        let slowest = alive.map(|known| known.done.get()).min().unwrap_or(self.lane.published);
-        assert!(self.lane.reclaimed <= slowest, "what a stage hasn't done is reclaimed");
-        assert!(self.lane.pushed() - self.lane.reclaimed <= SLOTS);
+        let slowest = alive.map(|known| known.done.get()).min().unwrap_or(self.lane.ring.published);
+        assert!(self.lane.ring.reclaimed <= slowest, "what a stage hasn't done is reclaimed");
+        assert!(self.lane.ring.pushed() - self.lane.ring.reclaimed <= SLOTS);
     }
 
-    /// Everything that was published is seen by everybody who isn't dead or, where the lane is
-    /// poisoned, behind the dead.
+    /// Everything that was published is seen by every stage that isn't dead and, where the lane is
+    /// poisoned, isn't after a dead one.
     fn end(mut self, policy: PanicPolicy) {
         while !self.loose.is_empty() {
             self.attach(0);
         }
         self.lane.begin_close();
-        let published = self.lane.published;
+        let published = self.lane.ring.published;
         assert_eq!(published + 1, self.next as i64, "what is pushed is published at the end");
         let report = self.lane.close(LONG);
         let failed = self.known.iter().any(|known| known.is_dead.get());
@@ -255,7 +258,7 @@ impl Model {
     }
 }
 
-/// What is done by three random numbers.
+/// The operation that three random numbers select.
 fn apply(model: &mut Model, (what, one, two): (u8, u8, u8)) {
     let (pick, number) = (usize::from(one), usize::from(two));
     match what % 32 {

@@ -1,4 +1,4 @@
-//! The end: drained, late, dropped; with slices, handles and events that outlive it.
+//! The end of a lane: drained, late, dropped; with slices, handles and events that outlive it.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::{
     LONG, Outcome, Polled, StageSpec, View, assert_holds, by_hand, done, is_filled, polled,
-    publish, stage_number, start,
+    publish, push_number, start,
 };
 use crate::pipeline::PanicPolicy;
 
 #[test]
 fn close_drains_what_is_pushed() {
     let mut started = start(8, vec![vec![StageSpec::inline("a").batch(1)]]);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
     for number in 0..7 {
-        stage_number(&mut started.lane, number).unwrap();
+        push_number(&mut started.lane, number).unwrap();
     }
     let report = started.lane.close(LONG);
     assert!(report.is_drained(), "{report:?}");
@@ -26,30 +26,34 @@ fn close_drains_what_is_pushed() {
 #[test]
 fn a_late_stage_is_named_and_reads_on_in_memory_that_stays_mapped() {
     let mut started =
-        start(8, vec![vec![StageSpec::thread("late")], vec![StageSpec::thread("behind")]]);
+        start(8, vec![vec![StageSpec::thread("late")], vec![StageSpec::thread("after")]]);
     let (go, wait) = channel::<()>();
-    let late = started.stages.take("late").unwrap().spawn(move |view| {
-        // Until the lane is long gone.
+    let late = started.stages.remove("late").unwrap().spawn(move |view| {
+        // Blocks until long after the lane was dropped.
         while wait.recv().is_ok() {}
         done(view)
     });
-    let behind = started.stages.take("behind").unwrap().spawn(done).unwrap();
+    let after = started.stages.remove("after").unwrap().spawn(done).unwrap();
     publish(&mut started.lane, 0..5);
     let report = started.lane.close(Duration::ZERO);
     assert_eq!(
         (&report.late[..], report.consumed),
-        (&["late".to_owned(), "behind".to_owned()][..], 0)
+        (&["late".to_owned(), "after".to_owned()][..], 0)
     );
     assert!(!report.is_drained() && report.failure.is_none());
     drop(go);
-    for thread in [late.unwrap(), behind] {
+    for thread in [late.unwrap(), after] {
         let report = thread.join();
-        assert_eq!((report.processed, report.error), (5, None), "it goes on to the end by itself");
+        assert_eq!(
+            (report.processed, report.error),
+            (5, None),
+            "it continues to the end on its own"
+        );
     }
 }
 
 #[test]
-fn an_inline_stage_that_nobody_polls_is_late() {
+fn an_inline_stage_that_is_not_polled_is_late() {
     let (mut lane, [stage]) = by_hand(|spec| spec, ["forgotten"]);
     publish(&mut lane, [0]);
     let report = lane.close(Duration::from_millis(1));
@@ -61,7 +65,7 @@ fn an_inline_stage_that_nobody_polls_is_late() {
 fn a_lane_may_go_while_slices_and_handles_live() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..4);
-    let shared = Arc::clone(&lane.shared);
+    let shared = Arc::clone(&lane.ring.shared);
     let slice = {
         let mut grant = lane.reserve(300).unwrap();
         grant.fill(9);
@@ -70,13 +74,13 @@ fn a_lane_may_go_while_slices_and_handles_live() {
     let mut token = lane.reserve(64).unwrap().into_token();
     let from_slice = slice.retain().unwrap();
     let mut from_view = None;
-    let keep = |view: super::View<'_, u64>| {
+    let retain = |view: super::View<'_, u64>| {
         from_view = Some(view.retain().unwrap());
         done(view)
     };
-    assert_eq!(stage.poll(1, keep), Ok(Polled::Advanced(1)));
+    assert_eq!(stage.poll(1, retain), Ok(Polled::Advanced(1)));
     drop(lane);
-    // What was published is still to be read, and the stream has an end.
+    // What was published can still be read, and the stream has an end.
     assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(3), Polled::Ended));
     token.fill(3);
     drop(stage);
@@ -85,7 +89,7 @@ fn a_lane_may_go_while_slices_and_handles_live() {
     assert!(is_filled(&slice, 9));
     drop(slice);
     let other = thread::spawn(move || {
-        assert_holds(&from_view.expect("one was kept"), 0);
+        assert_holds(&from_view.expect("a view was retained"), 0);
         from_slice.len()
     });
     assert_eq!(other.join().unwrap(), 300);
@@ -94,7 +98,7 @@ fn a_lane_may_go_while_slices_and_handles_live() {
 #[test]
 fn a_lane_that_is_dropped_publishes_what_is_pushed() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    stage_number(&mut lane, 0).unwrap();
+    push_number(&mut lane, 0).unwrap();
     drop(lane);
     assert_eq!((polled(&mut stage), polled(&mut stage)), (Polled::Advanced(1), Polled::Ended));
     assert!(stage.has_ended());
@@ -103,7 +107,7 @@ fn a_lane_that_is_dropped_publishes_what_is_pushed() {
 #[test]
 fn a_lane_that_was_never_used_ends_well() {
     let mut started = start(2, vec![vec![StageSpec::thread("a")]]);
-    let a = started.stages.take("a").unwrap().spawn(|_| Outcome::Done).unwrap();
+    let a = started.stages.remove("a").unwrap().spawn(|_| Outcome::Done).unwrap();
     let report = started.lane.close(LONG);
     assert!(report.is_drained() && report.published == 0);
     assert_eq!(a.join().error, None);
@@ -126,7 +130,7 @@ fn a_lane_with_a_failed_stage_isnt_drained_though_nothing_was_left() {
     }
 }
 
-/// Its drop panics, which is nobody's business but the hook's.
+/// Its drop panics, which only the panic hook reports.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -136,9 +140,9 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_handler_whose_drop_panics_takes_no_report_with_it() {
+fn a_handler_whose_drop_panics_loses_no_report() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b")]]);
-    let [a, b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let [a, b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
     let with_a_bomb = || {
         let bomb = Bomb;
         move |view: View<'_, u64>| {

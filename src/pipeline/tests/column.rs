@@ -1,4 +1,4 @@
-//! Result columns: written by their own stage, read by later layers, and by nobody else.
+//! Result columns: written by their own stage, read by later layers, and by no other stage.
 
 use super::{LONG, Outcome, Polled, StageSpec, by_hand, done, publish, tiny_spec};
 use crate::pipeline::{
@@ -16,7 +16,7 @@ fn column(spec: &LaneSpec, stage: &str) -> (ColumnWriter<f32>, ColumnReader<f32>
     spec.column(stage, 2).expect("the stage was specified")
 }
 
-/// What a column says to the first event that a stage sees, which isn't processed.
+/// The column's result for the first event that a stage sees. The event isn't processed.
 fn ask(
     stage: &mut Stage<u64>,
     mut question: impl FnMut(View<'_, u64>) -> Option<ColumnError>,
@@ -51,12 +51,12 @@ fn a_later_layer_reads_what_the_columns_stage_wrote() {
         done(view)
     };
     let threads = [
-        started.stages.take("score").unwrap().spawn(score).unwrap(),
-        started.stages.take("sink").unwrap().spawn(sink).unwrap(),
+        started.stages.remove("score").unwrap().spawn(score).unwrap(),
+        started.stages.remove("sink").unwrap().spawn(sink).unwrap(),
     ];
     let mut next = 0;
     while next < if cfg!(miri) { 20 } else { 2000 } {
-        if super::stage_number(&mut started.lane, next).is_ok() {
+        if super::push_number(&mut started.lane, next).is_ok() {
             next += 1;
         } else if started.lane.poll().is_idle() {
             started.lane.wait(true, LONG);
@@ -71,7 +71,7 @@ fn other_stages_and_other_lanes_are_refused() {
     let spec = two_layers();
     let (mut writer, reader) = column(&spec, "a");
     let mut started = spec.start::<u64>().unwrap();
-    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, [0]);
     let (mut other, [mut stranger]) = by_hand(|spec| spec, ["a"]);
     publish(&mut other, [0]);
@@ -94,7 +94,7 @@ fn other_stages_and_other_lanes_are_refused() {
         assert_eq!(
             answer,
             Some(ColumnError::WrongStage),
-            "nobody in its own layer reads while it may write"
+            "no stage of its own layer reads while it may write"
         );
     }
     assert_eq!(ask(&mut a, |view| writer.row(&view).map(|row| row.fill(1.5)).err()), None);
@@ -117,7 +117,7 @@ fn a_row_is_written_through_a_held_too() {
     let spec = two_layers();
     let (mut writer, reader) = column(&spec, "a");
     let mut started = spec.start::<u64>().unwrap();
-    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..3);
     let held = a.read(3).unwrap().unwrap();
     for view in held.views() {
@@ -138,7 +138,7 @@ fn events_that_a_dead_stage_did_not_process_have_no_row() {
     let spec = spec.on_panic(PanicPolicy::Detach);
     let (mut writer, reader) = column(&spec, "a");
     let mut started = spec.start::<u64>().unwrap();
-    let [mut a, mut c] = ["a", "c"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut c] = ["a", "c"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..4);
     let dying = |view: View<'_, u64>| {
         writer.row(&view).unwrap().fill(7.0);
@@ -165,7 +165,7 @@ fn a_column_that_does_not_fit_names_its_field() {
         other => panic!("{:?}", other.map(drop)),
     };
     let spec = two_layers();
-    assert_eq!((field(&spec, "a", 0), field(&spec, "nobody", 1)), ("width", "stage"));
+    assert_eq!((field(&spec, "a", 0), field(&spec, "unknown", 1)), ("width", "stage"));
     assert_eq!(
         (field(&spec, "a", usize::MAX), field(&spec, "c", usize::MAX / 64)),
         ("width", "width")

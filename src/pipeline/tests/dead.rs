@@ -1,5 +1,5 @@
-//! Stages behind a dead one: an error, no hang, whether the lane is poisoned, detached from it, or
-//! gone.
+//! Stages after a dead one get an error and don't hang, whether the lane is poisoned, continues
+//! without the dead stage, or is gone.
 
 use std::sync::Arc;
 use std::thread;
@@ -16,22 +16,22 @@ fn fails(_: View<'_, u64>) -> Outcome {
 }
 
 #[test]
-fn a_parked_stage_behind_a_dead_one_gets_an_error() {
+fn a_parked_stage_after_a_dead_one_gets_an_error() {
     let mut started =
         start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")], vec![parked("c")]]);
-    let shared = Arc::clone(&started.lane.shared);
-    let [b, c] = ["b", "c"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
-    let mut a = started.stages.take("a").unwrap();
+    let shared = Arc::clone(&started.lane.ring.shared);
+    let [b, c] = ["b", "c"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
+    let mut a = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..3);
     assert_eq!(a.poll(2, done), Ok(Polled::Advanced(2)));
     await_sleep(&shared, &["b", "c"]);
     a.poll(1, fails).unwrap_err();
     for (stage, report) in [("b", b.join()), ("c", c.join())] {
-        let Some(StageError::Failed(failure)) = report.error else { panic!("{stage} goes on") };
+        let Some(StageError::Failed(failure)) = report.error else { panic!("{stage} continues") };
         assert_eq!(
             (failure.stage.as_str(), report.processed),
             ("a", 2),
-            "{stage} has seen what was finished"
+            "{stage} has seen what was processed"
         );
     }
     let report = started.lane.close(LONG);
@@ -40,12 +40,12 @@ fn a_parked_stage_behind_a_dead_one_gets_an_error() {
 }
 
 #[test]
-fn layers_behind_a_dead_stage_finish_what_it_had_finished() {
+fn layers_after_a_dead_stage_process_what_it_had_processed() {
     let (mut lane, [mut a, mut b, mut c]) = by_hand(|spec| spec, ["a", "b", "c"]);
     publish(&mut lane, 0..6);
     assert_eq!(a.poll(4, done), Ok(Polled::Advanced(4)));
     a.poll(1, fails).unwrap_err();
-    // The last layer waits: the middle one still has finished events to pass on.
+    // The last layer waits, because the middle one still has processed events to pass on.
     assert_eq!(
         (polled(&mut c), b.poll(3, done), polled(&mut c)),
         (Polled::Idle, Ok(Polled::Advanced(3)), Polled::Advanced(3))
@@ -54,7 +54,7 @@ fn layers_behind_a_dead_stage_finish_what_it_had_finished() {
     assert_eq!(polled(&mut c), Polled::Advanced(1));
     assert!(c.poll(9, done).is_err() && b.poll(9, done).is_err());
     assert_eq!(lane.poll().reclaimed, 4);
-    assert!(lane.close(Duration::ZERO).late.is_empty(), "nobody has anything left to do");
+    assert!(lane.close(Duration::ZERO).late.is_empty(), "no stage has anything left to do");
 }
 
 #[test]
@@ -97,13 +97,13 @@ fn detached_threads_in_a_diamond_drain() {
     let spec = tiny_spec(8, vec![vec![parked("a")], middle, vec![parked("d")]])
         .on_panic(PanicPolicy::Detach);
     let mut started = spec.start::<u64>().unwrap();
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let dying = |view: View<'_, u64>| if *view.meta() == 7 { fails(view) } else { done(view) };
-    let b = started.stages.take("b").unwrap().spawn(dying).unwrap();
+    let b = started.stages.remove("b").unwrap().spawn(dying).unwrap();
     let others =
-        ["a", "c", "d"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+        ["a", "c", "d"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     for number in 0..50 {
-        while let Err(full) = super::stage_number(&mut started.lane, number) {
+        while let Err(full) = super::push_number(&mut started.lane, number) {
             assert!(full.is_full(), "{full}");
             if started.lane.poll().is_idle() {
                 started.lane.wait(true, LONG);
@@ -117,14 +117,14 @@ fn detached_threads_in_a_diamond_drain() {
 }
 
 #[test]
-fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
+fn a_lane_that_is_dropped_leaves_no_stage_waiting_after_a_detached_one() {
     for dies_with_the_lane in [false, true] {
         let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]])
             .on_panic(PanicPolicy::Detach);
         let mut started = spec.start::<u64>().unwrap();
-        let shared = Arc::clone(&started.lane.shared);
-        let b = started.stages.take("b").unwrap().spawn(done).unwrap();
-        let a = started.stages.take("a").unwrap();
+        let shared = Arc::clone(&started.lane.ring.shared);
+        let b = started.stages.remove("b").unwrap().spawn(done).unwrap();
+        let a = started.stages.remove("a").unwrap();
         publish(&mut started.lane, 0..3);
         await_sleep(&shared, &["b"]);
         if dies_with_the_lane {
@@ -136,9 +136,10 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
         }
         assert!(
             shared.cut_off_at(1) < i64::MAX,
-            "nobody pumps for it any more, and it would wait for ever"
+            "nothing pumps for it any more, and it would wait for ever"
         );
-        // What the lane leaves is late, and what was dropped while it was there has failed.
+        // Stages that the lane didn't wait for are late, and stages that were dropped before the
+        // lane have failed.
         match b.join().error {
             Some(StageError::Left { stage, sequence }) => {
                 assert_eq!((stage.as_str(), sequence, dies_with_the_lane), ("a", 0, true))
@@ -155,8 +156,8 @@ fn a_lane_that_goes_leaves_no_one_waiting_behind_a_detached_stage() {
 #[test]
 fn a_stage_that_waits_learns_of_its_own_death() {
     let mut started = start(8, vec![vec![parked("a")]]);
-    let shared = Arc::clone(&started.lane.shared);
-    let mut stage = started.stages.take("a").unwrap();
+    let shared = Arc::clone(&started.lane.ring.shared);
+    let mut stage = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..2);
     let held = stage.read(2).unwrap().unwrap();
     let waiting = thread::spawn(move || {
@@ -165,13 +166,13 @@ fn a_stage_that_waits_learns_of_its_own_death() {
     });
     await_sleep(&shared, &["a"]);
     drop(held);
-    let Err(StageError::Failed(failure)) = waiting.join().unwrap() else { panic!("it goes on") };
+    let Err(StageError::Failed(failure)) = waiting.join().unwrap() else { panic!("it continues") };
     assert!(failure.reason.contains("Held"), "{failure}");
     assert_no_wake_lost(&shared);
 }
 
-/// Two stages of a layer die, one after the other, while the lane pumps: the second one's death is
-/// known before anything of it is pumped.
+/// Two stages of a layer die, one after the other, while the lane pumps. The death of the second is
+/// known before any of its events is pumped.
 #[test]
 fn what_a_dying_stage_didnt_write_is_never_shown() {
     let rounds = if cfg!(miri) { 3 } else { 100 };
@@ -183,7 +184,7 @@ fn what_a_dying_stage_didnt_write_is_never_shown() {
         let spec = tiny_spec(8, layers).on_panic(PanicPolicy::Detach);
         let (mut rows, column) = spec.column::<i64>("b", 1).unwrap();
         let mut started = spec.start::<u64>().unwrap();
-        let [a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+        let [a, mut b, mut c] = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
         publish(&mut started.lane, 0..8);
         drop(a);
         let dying = thread::spawn(move || {

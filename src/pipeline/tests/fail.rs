@@ -1,10 +1,9 @@
-//! Handlers that panic, fail or ask for another time: what is finished is released, what isn't
-//! isn't.
+//! Handlers that panic, fail or retry: what was processed is released, and nothing else.
 
 use std::panic::panic_any;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, push_number, start, state,
 };
 use crate::pipeline::{PanicPolicy, PushRefusal, Refused, StageError, View};
 
@@ -14,16 +13,16 @@ fn panics_at(number: u64) -> impl FnMut(View<'_, u64>) -> Outcome {
 }
 
 #[test]
-fn a_panic_in_the_middle_of_a_batch_releases_what_was_finished_and_no_more() {
+fn a_panic_in_the_middle_of_a_batch_releases_what_was_processed_and_no_more() {
     let (mut lane, [mut stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
     publish(&mut lane, 0..8);
     let Err(StageError::Failed(failure)) = stage.poll(6, panics_at(3)) else {
-        panic!("it goes on")
+        panic!("it continues")
     };
     assert_eq!((failure.stage.as_str(), failure.index, failure.sequence), ("a", 0, 3));
     assert_eq!(failure.reason, "panicked: event 3 is bad");
     assert_eq!(stage.released(), 2);
-    // The next layer sees the finished events, then why there are no more.
+    // The next layer sees the processed events, and then the reason why there are no more.
     assert_eq!(polled(&mut next), Polled::Advanced(3));
     assert_eq!(
         next.poll(100, |_| panic!("an unfinished event")),
@@ -55,13 +54,13 @@ fn a_panic_that_panics_again_when_it_is_dropped_is_caught() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
-            // Nothing that would be leaked, for Miri's sake.
+            // Nothing here would be leaked, which Miri reports.
             panic_any(());
         }
     }
     let mut started = start(8, vec![vec![StageSpec::inline("a")]]);
     let explode = |_: View<'_, u64>| -> Outcome { panic_any(Bomb) };
-    started.lane.attach(started.stages.take("a").unwrap(), explode).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), explode).unwrap();
     publish(&mut started.lane, [0]);
     assert!(started.lane.poll().is_idle());
     assert_eq!(started.lane.failure().unwrap().reason, "panicked: a panic without a message");
@@ -92,7 +91,7 @@ fn retry_shows_the_same_event_again_and_releases_the_earlier_ones() {
 fn a_thread_that_retries_gets_there() {
     let mut started = start(8, vec![vec![super::parked("a")]]);
     let mut refusals = 3;
-    let stage = started.stages.take("a").unwrap().spawn(move |view| {
+    let stage = started.stages.remove("a").unwrap().spawn(move |view| {
         if *view.meta() == 2 && refusals > 0 {
             refusals -= 1;
             return Outcome::Retry;
@@ -112,7 +111,7 @@ fn fail_gives_its_reason_and_releases_the_earlier_ones() {
         1 => Outcome::Fail("the disk is gone".to_owned()),
         _ => done(view),
     };
-    let Err(StageError::Failed(failure)) = stage.poll(100, refuse) else { panic!("it goes on") };
+    let Err(StageError::Failed(failure)) = stage.poll(100, refuse) else { panic!("it continues") };
     assert_eq!(failure.to_string(), "stage `sink` failed at sequence 1: the disk is gone");
     assert_eq!(lane.poll().reclaimed, 1);
 }
@@ -120,20 +119,16 @@ fn fail_gives_its_reason_and_releases_the_earlier_ones() {
 #[test]
 fn the_first_failure_wins() {
     let mut started = start(8, vec![vec![StageSpec::inline("a"), StageSpec::inline("b")]]);
-    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..2);
     let first = b.poll(1, |_| Outcome::Fail("first".to_owned())).unwrap_err();
-    assert_eq!(
-        a.poll(100, panics_at(1)).unwrap_err(),
-        first,
-        "also the second is told of the first"
-    );
+    assert_eq!(a.poll(100, panics_at(1)).unwrap_err(), first, "the second also reports the first");
     drop((a, b));
     let StageError::Failed(failure) = first else { panic!("{first}") };
     assert_eq!((failure.reason.as_str(), failure.index), ("first", 1));
     assert_eq!(started.lane.failure(), Some(failure));
     assert_eq!(started.lane.reserve(1).unwrap_err(), Refused::Poisoned(1));
-    assert_eq!(state(&started.lane.shared, "a").died_at(), 1);
+    assert_eq!(state(&started.lane.ring.shared, "a").died_at(), 1);
 }
 
 #[test]
@@ -141,22 +136,22 @@ fn poison_refuses_everything_and_publishes_what_has_a_sequence() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, [0]);
     let early = lane.reserve(5).unwrap().commit_all();
-    stage_number(&mut lane, 1).unwrap();
+    push_number(&mut lane, 1).unwrap();
     lane.push_empty(2).unwrap();
     drop(stage.poll(1, panics_at(0)));
     assert_eq!(lane.reserve(1).unwrap_err(), Refused::Poisoned(0));
     assert_eq!(lane.reserve_rest(1).unwrap_err(), Refused::Poisoned(0));
     let refused = lane.push(early, 3).unwrap_err();
     assert_eq!((refused.why, refused.meta), (PushRefusal::Refused(Refused::Poisoned(0)), 3));
-    assert_eq!(refused.slice.expect("it came back").len(), 5);
+    assert_eq!(refused.slice.expect("it is returned").len(), 5);
     assert_eq!((lane.flush(), lane.stats().published), (2, 3));
     let report = lane.close(LONG);
     assert_eq!((report.published, report.consumed), (3, 0));
     assert!(!report.is_drained() && report.late.is_empty() && report.failure.is_some());
 }
 
-/// A lane that is poisoned while a claim, or a slice, is on its way: whoever got a sequence is
-/// published and told apart by the report.
+/// A lane is poisoned while a claim, or a slice, is on its way. Every event with a sequence is
+/// published, and the report says which were processed.
 #[test]
 fn what_is_given_a_sequence_is_published_also_on_a_lane_that_was_poisoned_meanwhile() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
@@ -201,7 +196,7 @@ fn a_rejected_event_fails_nothing_and_later_layers_know_it() {
     }
     assert_eq!(lane.failure(), None);
     let stats = lane.stats();
-    let rejection = stats.stages[0].first_rejection.as_ref().expect("the first is kept");
+    let rejection = stats.stages[0].first_rejection.as_ref().expect("the first is recorded");
     assert_eq!(
         (stats.stages[0].rejected, rejection.sequence, rejection.reason.as_str()),
         (16, 1, "1 is odd")
@@ -219,7 +214,7 @@ fn a_stage_dropped_before_the_end_counts_as_failed() {
     let (mut lane, [stage, mut next]) = by_hand(|spec| spec, ["a", "b"]);
     publish(&mut lane, 0..2);
     drop(stage);
-    let failure = lane.failure().expect("nobody will release its events");
+    let failure = lane.failure().expect("nothing will release its events");
     assert!(failure.stage == "a" && failure.reason.contains("dropped"), "{failure}");
     assert_eq!(next.poll(1, done), Err(StageError::Failed(failure)));
 
@@ -232,7 +227,7 @@ fn a_stage_dropped_before_the_end_counts_as_failed() {
     assert!(lane.close(std::time::Duration::ZERO).is_drained());
 }
 
-/// Runs the test of this name again in a process of its own, where `SLIPRING_TEST_CHILD` is set,
+/// Runs the test of this name again in a process of its own, with `SLIPRING_TEST_CHILD` set and
 /// with this standard error.
 #[cfg(not(miri))]
 fn in_a_child(test: &str, stderr: impl Into<std::process::Stdio>) -> std::process::Output {
@@ -254,11 +249,11 @@ fn fail_inline_under_abort() -> ! {
     let layers = vec![vec![StageSpec::inline("fatal"), StageSpec::inline("next")]];
     let mut started =
         super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort).start::<u64>().unwrap();
-    let [fatal, next] = ["fatal", "next"].map(|name| started.stages.take(name).unwrap());
+    let [fatal, next] = ["fatal", "next"].map(|name| started.stages.remove(name).unwrap());
     started.lane.attach(fatal, |_| Outcome::Fail("by design".to_owned())).unwrap();
     started.lane.attach(next, |_| panic!("the next handler ran")).unwrap();
     publish(&mut started.lane, 0..1);
-    unreachable!("the process goes on: {:?}", started.lane.poll());
+    unreachable!("the process continues: {:?}", started.lane.poll());
 }
 
 /// In a child: a stage's thread fails under `Abort`.
@@ -270,10 +265,10 @@ fn fail_under_abort() -> ! {
     let refuse = |view: View<'_, u64>| {
         if *view.meta() == 2 { Outcome::Fail("by design".to_owned()) } else { done(view) }
     };
-    let stage = started.stages.take("fatal").unwrap().spawn(refuse).unwrap();
+    let stage = started.stages.remove("fatal").unwrap().spawn(refuse).unwrap();
     publish(&mut started.lane, 0..4);
     let report = stage.join();
-    unreachable!("the process goes on: {report:?}, {:?}", started.lane.failure());
+    unreachable!("the process continues: {report:?}, {:?}", started.lane.failure());
 }
 
 #[cfg(not(miri))]
@@ -286,11 +281,11 @@ fn abort_ends_the_process_and_names_the_stage() {
     let child =
         in_a_child("abort_ends_the_process_and_names_the_stage", std::process::Stdio::piped());
     assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
-    let said = String::from_utf8_lossy(&child.stderr);
-    assert!(said.contains("stage `fatal` failed at sequence 2"), "{said}");
+    let stderr = String::from_utf8_lossy(&child.stderr);
+    assert!(stderr.contains("stage `fatal` failed at sequence 2"), "{stderr}");
 }
 
-/// No handler runs any more, not even in the round of the failure.
+/// No other handler runs, not even in the round of the failure.
 #[cfg(not(miri))]
 #[test]
 fn abort_comes_before_the_next_inline_stage() {
@@ -299,19 +294,20 @@ fn abort_comes_before_the_next_inline_stage() {
     }
     let child =
         in_a_child("abort_comes_before_the_next_inline_stage", std::process::Stdio::piped());
-    let said = String::from_utf8_lossy(&child.stderr);
+    let stderr = String::from_utf8_lossy(&child.stderr);
     assert!(
-        said.contains("stage `fatal` failed at sequence 0") && !said.contains("the next handler"),
-        "{said}"
+        stderr.contains("stage `fatal` failed at sequence 0")
+            && !stderr.contains("the next handler"),
+        "{stderr}"
     );
 }
 
-/// Unwound, it would leave a slot that is counted and not written, or events released unseen.
+/// If it unwound, a slot would be counted and not written, or events would be released unseen.
 #[cfg(not(miri))]
 #[test]
 fn a_clock_that_panics_ends_the_process() {
     use std::os::unix::process::ExitStatusExt;
-    // Once: a second panic, in the unwinding of the first, would end the process anyway.
+    // Only once: a second panic, while the first unwinds, would end the process in any case.
     thread_local!(static HAS_STOPPED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
     if std::env::var_os(CHILD).is_some() {
         let clock = crate::latency::Clock::of(|| {
@@ -321,16 +317,16 @@ fn a_clock_that_panics_ends_the_process() {
         let spec = super::tiny_spec(8, vec![vec![StageSpec::inline("only")]]).timed(clock);
         let mut started = spec.start::<u64>().unwrap();
         publish(&mut started.lane, 0..1);
-        unreachable!("the process goes on");
+        unreachable!("the process continues");
     }
     let child = in_a_child("a_clock_that_panics_ends_the_process", std::process::Stdio::piped());
     assert_eq!(child.status.signal(), Some(libc::SIGABRT), "{child:?}");
-    let said = String::from_utf8_lossy(&child.stderr);
-    assert!(said.contains("the clock has stopped"), "{said}");
+    let stderr = String::from_utf8_lossy(&child.stderr);
+    assert!(stderr.contains("the clock has stopped"), "{stderr}");
 }
 
-/// A pipe that nobody reads any more, and one that nobody reads though it is full: neither keeps
-/// the process alive.
+/// A pipe whose reading end is closed, and one that is full and isn't read: neither prevents the
+/// process from ending.
 #[cfg(not(miri))]
 #[test]
 fn abort_ends_the_process_also_where_standard_error_is_broken() {
@@ -343,7 +339,7 @@ fn abort_ends_the_process_also_where_standard_error_is_broken() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let child = in_a_child(test, writer);
-    assert_eq!(child.status.signal(), Some(libc::SIGABRT), "nobody reads: {child:?}");
+    assert_eq!(child.status.signal(), Some(libc::SIGABRT), "the pipe is not read: {child:?}");
 
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     writer.write_all(&[0; 65536]).expect("a pipe holds 64 KiB");
@@ -352,8 +348,8 @@ fn abort_ends_the_process_also_where_standard_error_is_broken() {
     drop(reader);
 }
 
-/// A deadline that passes, and a lane that is dropped on an early return, fail nothing: what isn't
-/// done is late.
+/// Neither a deadline that passes nor a lane that is dropped on an early return makes a stage fail:
+/// a stage that hasn't processed everything is late.
 #[cfg(not(miri))]
 #[test]
 fn a_late_inline_stage_doesnt_abort_the_process() {
@@ -364,11 +360,11 @@ fn a_late_inline_stage_doesnt_abort_the_process() {
         return;
     }
     let lane = || {
-        let layers = vec![vec![StageSpec::inline("retries")], vec![StageSpec::inline("behind")]];
+        let layers = vec![vec![StageSpec::inline("retries")], vec![StageSpec::inline("after")]];
         let spec = super::tiny_spec(8, layers).on_panic(PanicPolicy::Abort);
         let mut started = spec.start::<u64>().unwrap();
         let [retries, behind] =
-            ["retries", "behind"].map(|name| started.stages.take(name).unwrap());
+            ["retries", "after"].map(|name| started.stages.remove(name).unwrap());
         started.lane.attach(retries, |_| Outcome::Retry).unwrap();
         publish(&mut started.lane, 0..3);
         (started.lane, behind)
@@ -377,7 +373,7 @@ fn a_late_inline_stage_doesnt_abort_the_process() {
     let report = closed.close(std::time::Duration::from_millis(1));
     assert_eq!(
         (report.late.as_slice(), report.failure),
-        (&["retries".to_owned(), "behind".to_owned()][..], None)
+        (&["retries".to_owned(), "after".to_owned()][..], None)
     );
     let error = behind.poll(1, done).unwrap_err().to_string();
     assert!(error.contains("`retries`") && error.contains("sequence 0"), "{error}");

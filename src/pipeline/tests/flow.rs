@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, stage_number,
+    LONG, Outcome, Polled, StageSpec, View, by_hand, done, parked, polled, publish, push_number,
     start, state,
 };
 use crate::pipeline::{Refused, SpawnError, Wait};
@@ -12,7 +12,7 @@ use crate::ring::Full;
 
 fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     let mut started = start(16, layers);
-    let shared = Arc::clone(&started.lane.shared);
+    let shared = Arc::clone(&started.lane.ring.shared);
     let mut threads = Vec::new();
     for stage in started.stages {
         match stage.spawn(done) {
@@ -23,7 +23,7 @@ fn run(layers: Vec<Vec<StageSpec>>, events: u64) {
     }
     let mut next = 0;
     while next < events {
-        match stage_number(&mut started.lane, next) {
+        match push_number(&mut started.lane, next) {
             Ok(_) => next += 1,
             Err(Refused::Ring { .. } | Refused::Pool(Full::Pool { .. })) => {
                 if started.lane.poll().is_idle() {
@@ -80,7 +80,7 @@ fn a_batch_is_never_larger_than_its_limit() {
     assert_eq!(polled(&mut stage), Polled::Idle);
 
     let mut started = start(8, vec![vec![StageSpec::inline("a").batch(2)]]);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
     publish(&mut started.lane, 0..5);
     let batches: Vec<usize> = (0..4).map(|_| started.lane.poll().processed).collect();
     assert_eq!(batches, [2, 2, 1, 0]);
@@ -89,14 +89,14 @@ fn a_batch_is_never_larger_than_its_limit() {
 #[test]
 fn a_ring_of_two_slots_works_for_many_laps() {
     let mut started = start(2, vec![vec![StageSpec::inline("a")]]);
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     for lap in 0..50 {
         publish(&mut started.lane, [2 * lap, 2 * lap + 1]);
-        assert_eq!(stage_number(&mut started.lane, 9), Err(Refused::Ring { slots: 2 }));
+        assert_eq!(push_number(&mut started.lane, 9), Err(Refused::Ring { slots: 2 }));
         assert_eq!(polled(&mut stage), Polled::Advanced(2));
     }
     assert_eq!((started.lane.reclaim(), started.lane.free_slots()), (2, 2));
-    assert_eq!(state(&started.lane.shared, "a").progress(), 99);
+    assert_eq!(state(&started.lane.ring.shared, "a").progress(), 99);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_event_without_a_slice_has_no_bytes_and_pins_nothing() {
     assert_eq!(
         lane.stats().pool.pinned_chunks,
         0,
-        "the slot protects no chunk that a pin could be taken on"
+        "the slot protects no chunk that could be pinned"
     );
     stage.release(held).unwrap();
     let seen = |view: View<'_, u64>| panic!("{view:?} was released");
@@ -136,21 +136,21 @@ fn rows_are_seen_where_they_were_written() {
     assert_eq!(sum, Ok(Polled::Advanced(1)));
 }
 
-/// A claim goes into the ring at once, alone or behind what is pushed.
+/// A claim is published directly into the ring, alone or after what is pushed.
 #[test]
-fn what_is_published_at_once_keeps_its_place() {
+fn what_is_published_alone_stays_in_order() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     let mut expected = 0u64;
     for pushed_before in [0, 1, 3, 0, 2] {
         for at in 0..pushed_before {
-            stage_number(&mut lane, expected + at).unwrap();
+            push_number(&mut lane, expected + at).unwrap();
         }
         let number = expected + pushed_before;
         let mut claim = lane.claim(8 + (number as usize * 37) % 900).unwrap();
         claim.fill(number as u8);
         claim[..8].copy_from_slice(&number.to_le_bytes());
         assert_eq!(claim.publish(number), number as i64);
-        // `done` compares each event with what stands under its sequence.
+        // `done` compares each event with what was pushed under its sequence.
         assert_eq!(polled(&mut stage), Polled::Advanced(pushed_before as usize + 1));
         assert!(lane.poll().reclaimed > 0 && lane.free_slots() == lane.stats().slots);
         expected = number + 1;
@@ -161,7 +161,7 @@ fn what_is_published_at_once_keeps_its_place() {
 fn a_batch_without_a_limit_is_all_there_is() {
     for batch in [usize::MAX, 1 << 63, isize::MAX as usize] {
         let mut started = start(8, vec![vec![StageSpec::inline("a").batch(batch)]]);
-        started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
+        started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
         publish(&mut started.lane, 0..5);
         assert_eq!(started.lane.poll().processed, 5);
     }

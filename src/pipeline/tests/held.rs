@@ -1,10 +1,10 @@
-//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and kept while its
+//! Reading ahead: `Held` in order, out of order, across laps, dropped, leaked, and held while its
 //! stage is dead.
 
 use std::thread;
 
 use super::{
-    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, StageSpec, by_hand, done, polled, publish, push_number, start, state,
     tiny_spec,
 };
 use crate::pipeline::{ColumnError, Held, PanicPolicy, Refused, SpawnError, StageError, View};
@@ -28,7 +28,7 @@ fn the_release_position_is_the_oldest_held_alive() {
     assert_eq!((one.len(), three.first_sequence()), (2, 5));
     assert!(stage.read(1).unwrap().is_none() && !stage.has_ended());
     assert_eq!(stage.poll(1, done), Err(StageError::Holding { since: 0 }));
-    // Out of order: nothing moves until the oldest is back.
+    // Out of order: nothing is released until the oldest is given back.
     stage.release(two).unwrap();
     assert_eq!((stage.released(), polled(&mut next)), (-1, Polled::Idle));
     assert_eq!(lane.stats().stages[0].held_from, Some(0));
@@ -48,15 +48,15 @@ fn the_held_of_another_stage_comes_back() {
     publish(&mut lane, [0]);
     publish(&mut other, [0]);
     let held = stage.read(1).unwrap().unwrap();
-    let Err(Foreign(held)) = next.release(held) else { panic!("it was taken") };
-    let Err(Foreign(held)) = twin.release(held) else { panic!("it was taken") };
+    let Err(Foreign(held)) = next.release(held) else { panic!("it was accepted") };
+    let Err(Foreign(held)) = twin.release(held) else { panic!("it was accepted") };
     assert_eq!(polled(&mut next), Polled::Idle);
     stage.release(held).unwrap();
     assert_eq!((polled(&mut next), polled(&mut twin)), (Polled::Advanced(1), Polled::Advanced(1)));
 }
 
 #[test]
-fn a_held_keeps_its_bytes_while_the_lane_runs_full() {
+fn the_bytes_of_a_held_stay_while_the_lane_runs_full() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..8);
     let oldest = stage.read(1).unwrap().unwrap();
@@ -64,7 +64,7 @@ fn a_held_keeps_its_bytes_while_the_lane_runs_full() {
         stage.release(held).unwrap();
     }
     for number in 8..100 {
-        assert_eq!(stage_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
+        assert_eq!(push_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
         assert_eq!((lane.poll().reclaimed, numbers(&oldest)), (0, vec![0]));
     }
     stage.release(oldest).unwrap();
@@ -96,7 +96,7 @@ fn a_dropped_held_fails_its_stage() {
     publish(&mut lane, 0..4);
     let held = stage.read(2).unwrap().unwrap();
     let newer = stage.read(1).unwrap().unwrap();
-    // On whatever thread.
+    // Any thread may drop it.
     std::thread::spawn(move || drop(held)).join().unwrap();
     let failure = lane.failure().expect("its events weren't processed");
     assert_eq!((failure.stage.as_str(), failure.sequence), ("a", 0));
@@ -120,19 +120,19 @@ fn a_dead_stage_is_not_pumped_while_a_held_of_its_is_alive() {
     let [one, two] = [3, 2].map(|max| stage.read(max).unwrap().unwrap());
     drop(stage);
     for number in 8..60 {
-        // Were it pumped, the lane would go round and overwrite what the Helds show.
+        // If the stage were pumped, the lane would wrap and overwrite what the Helds show.
         lane.poll();
         next.poll(100, |_| panic!("nothing may be released")).unwrap();
-        assert_eq!(stage_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
+        assert_eq!(push_number(&mut lane, number), Err(Refused::Ring { slots: 8 }));
         assert_eq!([&one, &two].map(numbers), [vec![0, 1, 2], vec![3, 4]]);
     }
     drop(one);
     assert_eq!((lane.poll().reclaimed, polled(&mut next)), (0, Polled::Idle));
     drop(two);
     lane.poll();
-    assert_eq!(state(&lane.shared, "a").progress(), 7);
+    assert_eq!(state(&lane.ring.shared, "a").progress(), 7);
     assert_eq!((polled(&mut next), lane.poll().reclaimed), (Polled::Advanced(8), 8));
-    assert!(stage_number(&mut lane, 8).is_ok(), "the lane goes on without the stage");
+    assert!(push_number(&mut lane, 8).is_ok(), "the lane continues without the stage");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn the_end_of_the_stream_waits_for_what_is_held() {
     publish(&mut lane, 0..3);
     let held = stage.read(3).unwrap().unwrap();
     lane.begin_close();
-    // The end has been read, so this returns, though it can't have ended.
+    // The end has been read, so this returns, although the stage can't have ended.
     stage.wait_for_work();
     assert!(stage.read(1).unwrap().is_none() && !stage.has_ended());
     stage.release(held).unwrap();
@@ -166,8 +166,8 @@ fn the_end_of_the_stream_waits_for_what_is_held() {
     );
 }
 
-/// A row that its stage didn't write isn't shown, though the pump may run as soon as the `Held` is
-/// gone.
+/// A row that its stage didn't write isn't shown, although the pump may run as soon as the `Held`
+/// is dropped.
 #[test]
 fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
     let rounds = if cfg!(miri) { 3 } else { 100 };
@@ -176,13 +176,13 @@ fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
         let spec = tiny_spec(8, layers).on_panic(PanicPolicy::Detach);
         let (mut rows, column) = spec.column::<i64>("a", 1).unwrap();
         let mut started = spec.start::<u64>().unwrap();
-        let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+        let [mut a, mut b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
         publish(&mut started.lane, 0..8);
         let [early, late] = [3, 5].map(|events| a.read(events).unwrap().unwrap());
         for view in early.views() {
             rows.row(&view).unwrap()[0] = view.sequence() + 1;
         }
-        // The later one goes first: the stage is dead behind what it had released, which is
+        // The later one is dropped first. The stage is dead after what it had released, which is
         // nothing.
         drop(late);
         assert_eq!(started.lane.stats().stages[0].died_at, Some(0));
@@ -220,11 +220,11 @@ fn a_held_that_is_dropped_is_recorded_before_anything_of_it_is_pumped() {
 #[test]
 fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     let mut started = start(8, vec![vec![StageSpec::inline("a"), StageSpec::thread("b")]]);
-    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.take(name).unwrap());
+    let [mut a, mut b] = ["a", "b"].map(|name| started.stages.remove(name).unwrap());
     publish(&mut started.lane, 0..2);
     let [from_a, from_b] = [&mut a, &mut b].map(|stage| stage.read(2).unwrap().unwrap());
     let mut a = started.lane.attach(a, done).unwrap_err().0;
-    let Err(SpawnError::Placement(back)) = b.spawn(done) else { panic!("it was taken") };
+    let Err(SpawnError::Placement(back)) = b.spawn(done) else { panic!("it was accepted") };
     let mut b = back.0;
     a.release(from_a).unwrap();
     b.release(from_b).unwrap();
@@ -234,8 +234,8 @@ fn a_stage_that_holds_events_is_neither_attached_nor_spawned() {
     assert_eq!(thread.join().processed, 2);
 }
 
-/// One `Held` is given back while a later one goes unreleased elsewhere: the stage, its failure,
-/// its report and the next layer agree where it died.
+/// One `Held` is given back while a later one is dropped elsewhere. The stage, its failure, its
+/// report and the next layer agree on where it died.
 #[test]
 fn a_release_and_a_loss_at_the_same_moment_agree() {
     for round in 0..if cfg!(miri) { 5 } else { 300 } {
@@ -266,14 +266,14 @@ fn a_release_and_a_loss_at_the_same_moment_agree() {
     }
 }
 
-/// As above, with the other thread stopped right behind its first step: whose release is refused is
-/// dead at once, and shows no event twice.
+/// As above, with the other thread stopped right after its first step. A stage whose release is
+/// refused is dead immediately, and shows no event twice.
 #[test]
 fn a_refused_release_is_a_death() {
     let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
     publish(&mut lane, 0..8);
     let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
-    assert_eq!(state(&lane.shared, "a").settle_death(), 0);
+    assert_eq!(state(&lane.ring.shared, "a").mark_held_lost(), 0);
     a.release(one).unwrap();
     let failure = lane.failure().expect("it is dead");
     assert_eq!((failure.sequence, a.poll(8, done)), (0, Err(StageError::Failed(failure.clone()))));
@@ -281,15 +281,15 @@ fn a_refused_release_is_a_death() {
     assert_eq!((lane.failure(), a.released()), (Some(failure), -1));
 }
 
-/// A stage's thread that stopped right behind the first step of a release, while a later `Held`
-/// goes unreleased elsewhere: it is dead where its release ends, and late until it has released
-/// that far. So the report doesn't contradict the failure.
+/// A stage's thread has stopped right after the first step of a release, while a later `Held` is
+/// dropped elsewhere. The stage is dead where its release ends, and late until it has released that
+/// far. So the report doesn't contradict the failure.
 #[test]
 fn a_dead_stage_that_still_releases_is_late() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..8);
     let [one, two] = [4, 4].map(|events| a.read(events).unwrap().unwrap());
-    assert!(state(&lane.shared, "a").settle_release(-1, 3));
+    assert!(state(&lane.ring.shared, "a").move_held_release(-1, 3));
     drop(two);
     let report = lane.close(std::time::Duration::from_millis(10));
     assert_eq!((report.late.as_slice(), report.stages[0].processed), (&["a".to_owned()][..], 0));

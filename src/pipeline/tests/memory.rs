@@ -1,13 +1,12 @@
-//! When memory comes back, and when it doesn't: what isn't pushed yet, what is retained, and both
-//! reclaim policies.
+//! When memory is reclaimed, and when it isn't: what isn't pushed yet, what is retained, and both
+//! reclaim policies; and the sizes that a lane recommends.
 
 use super::{
     Outcome, Polled, StageSpec, Started, View, assert_holds, by_hand, done, is_filled, polled,
-    publish, stage_number, start,
+    publish, push_number, start, tiny_pool,
 };
-use crate::pipeline::Reclaim;
-use crate::pipeline::Refused;
-use crate::ring::Full;
+use crate::pipeline::{LaneSpec, Reclaim, Refused};
+use crate::ring::{Full, RingOptions};
 
 /// Some laps around the ring and the pool.
 const MANY: u64 = if cfg!(miri) { 48 } else { 200 };
@@ -19,7 +18,7 @@ fn a_slice_not_yet_pushed_when_its_chunk_closes_lives_for_ten_laps() {
     grant.fill(0xA5);
     let early = grant.commit_all();
     let at = early.as_ptr();
-    // Ten laps through all eight chunks of the pool, at three slices a chunk.
+    // Ten laps through all eight chunks of the pool, with three slices per chunk.
     for number in 0..10 * 8 * 3 {
         let mut grant = lane.reserve(1000).unwrap();
         grant.fill(number as u8);
@@ -90,7 +89,7 @@ fn on_overwrite_a_full_ring_of_the_largest_slices_never_fills_the_pool() {
 #[test]
 fn on_overwrite_larger_slices_than_were_promised_fill_the_pool_and_say_so() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec.reclaim(Reclaim::OnOverwrite), ["a"]);
-    // A whole chunk each, four times what the size relation was checked for.
+    // A whole chunk each, four times what the check of the sizes assumed.
     let mut count = 0;
     let full = loop {
         match lane.reserve_rest(1024) {
@@ -110,15 +109,15 @@ fn on_overwrite_larger_slices_than_were_promised_fill_the_pool_and_say_so() {
 }
 
 #[test]
-fn retained_handles_keep_their_chunk_and_are_capped() {
+fn retained_handles_pin_their_chunk_and_are_capped() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    let mut kept = Vec::new();
+    let mut retained = Vec::new();
     let (mut refused, mut next) = (0, 0);
     while next < MANY {
         publish(&mut lane, [next]);
-        let keep = |view: View<'_, u64>| {
+        let retain = |view: View<'_, u64>| {
             match view.retain() {
-                Ok(handle) => kept.push((handle, *view.meta())),
+                Ok(handle) => retained.push((handle, *view.meta())),
                 Err(error) => {
                     assert_eq!(error.pinned_chunks_max, 2);
                     refused += 1;
@@ -126,20 +125,20 @@ fn retained_handles_keep_their_chunk_and_are_capped() {
             }
             done(view)
         };
-        assert_eq!(stage.poll(1, keep), Ok(Polled::Advanced(1)));
+        assert_eq!(stage.poll(1, retain), Ok(Polled::Advanced(1)));
         lane.reclaim();
-        kept.iter().for_each(|(handle, number)| assert_holds(handle, *number));
+        retained.iter().for_each(|(handle, number)| assert_holds(handle, *number));
         next += 1;
     }
     assert!(refused > 0 && lane.stats().pool.pinned_chunks == 2);
-    std::thread::spawn(move || drop(kept)).join().unwrap();
+    std::thread::spawn(move || drop(retained)).join().unwrap();
     assert_eq!(lane.stats().pool.pinned_chunks, 0);
-    assert!(stage_number(&mut lane, MANY).is_ok());
+    assert!(push_number(&mut lane, MANY).is_ok());
 }
 
-/// What is given back while a claim is open doesn't move it.
+/// RingMemory that is released while a claim is open doesn't move the claim.
 #[test]
-fn a_claim_stands_while_others_are_given_back() {
+fn a_claim_stays_valid_while_others_are_given_back() {
     let Started { mut lane, stages: _alive, .. } = start(4, vec![vec![StageSpec::inline("a")]]);
     let received = lane.reserve(200).unwrap().received(200).unwrap();
     let slice = lane.reserve(100).unwrap().commit_all();
@@ -154,9 +153,57 @@ fn a_claim_stands_while_others_are_given_back() {
     claim.truncate(299);
     claim.truncate(1000);
     assert_eq!((claim.len(), claim.push(1)), (299, 0));
-    // One that isn't pushed has taken nothing.
+    // A claim that isn't pushed has used up nothing.
     drop(lane.claim(64).unwrap());
     let claim = lane.claim(64).unwrap();
     assert_eq!(claim.publish(2), 1);
     assert_eq!(lane.stats().slots_in_use, 2);
+}
+
+const CHUNK: usize = 4096;
+
+fn spec_of(pool: RingOptions, reclaim: Reclaim) -> LaneSpec {
+    LaneSpec::new(pool, 8).reclaim(reclaim).layer([StageSpec::inline("a")])
+}
+
+#[test]
+fn a_lane_of_the_hinted_size_serves_the_same() {
+    for reclaim in [Reclaim::OnConsume, Reclaim::OnOverwrite] {
+        let mut pool = RingOptions { bytes: 64 * CHUNK, ..tiny_pool() };
+        for _ in 0..2 {
+            let mut started: Started<u64> =
+                spec_of(pool.clone(), reclaim).start().expect("the hint is accepted");
+            let mut stage = started.stages.remove("a").expect("it was specified");
+            for lap in 0..10 {
+                publish(&mut started.lane, lap * 8..lap * 8 + 8);
+                assert_eq!((polled(&mut stage), started.lane.reclaim()), (Polled::Advanced(8), 8));
+            }
+            let (stats, right) = (started.lane.stats(), started.lane.right_size());
+            assert_eq!(
+                (stats.pool.refused_pool, right.is_lower_bound, right.chunk_bytes),
+                (0, false, CHUNK)
+            );
+            assert!(
+                right.pool_bytes <= 16 * CHUNK && right.pool_bytes >= stats.pool.high_water_bytes,
+                "{right:?}"
+            );
+            pool = right.options(&pool);
+        }
+    }
+}
+
+#[test]
+fn on_overwrite_the_hint_is_at_least_what_start_asks_for() {
+    // Eight slots of 1 KiB, three per chunk, two spare chunks and two that may be pinned: more than
+    // a few small slices ever used.
+    let (mut lane, [mut stage]) = by_hand(|spec| spec.reclaim(Reclaim::OnOverwrite), ["a"]);
+    publish(&mut lane, [0]);
+    assert_eq!((polled(&mut stage), lane.reclaim()), (Polled::Advanced(1), 1));
+    let right = lane.right_size();
+    assert_eq!((lane.stats().pool.high_water_bytes, right.pool_bytes), (CHUNK, 8 * CHUNK));
+    let smaller = RingOptions { bytes: 4 * CHUNK, ..right.options(&tiny_pool()) };
+    let refused = spec_of(smaller, Reclaim::OnOverwrite)
+        .start::<u64>()
+        .expect_err("it is too small for a ring");
+    assert!(refused.to_string().contains("pool.bytes"), "{refused}");
 }

@@ -2,13 +2,15 @@
 //! freed in random order, on one thread.
 //!
 //! The model knows, for each sequence, which byte fills its slice, and for each stage, how far it
-//! is. After every operation each slice, held event and retained handle must still show its byte,
-//! and the lane must stand where the model does.
+//! has read and released. After every operation each slice, held event and retained handle must
+//! still show its byte, and the lane's positions must be the model's.
 
 use proptest::prelude::*;
 use slipring_test_support::{is_filled, looks_after, random_runs};
 
-use super::{Lane, LaneSpec, Outcome, Polled, PushRefusal, Stage, StageSpec, View, tiny_pool};
+use super::{
+    Lane, LaneSpec, Outcome, Polled, PushRefusal, Stage, StageSpec, View, remove_any, tiny_pool,
+};
 use crate::pipeline::{Held, Reclaim, Refused, StageError};
 use crate::ring::{Full, PoolSlice, Retained, RingOptions, Sequence};
 
@@ -19,7 +21,7 @@ enum Op {
     Commit { len: usize },
     DropSlice { pick: usize },
     Push { pick: usize, empty: bool },
-    Claim { len: usize, keep: usize },
+    Claim { len: usize, used: usize },
     Flush,
     LanePoll,
     Poll { stage: usize, max: usize, retry_at: usize },
@@ -29,8 +31,8 @@ enum Op {
     DropRetained { pick: usize },
 }
 
-/// An operation from three random numbers: to let proptest choose among as many strategies takes it
-/// longer than the lane needs.
+/// An operation from three random numbers. If proptest chose among as many strategies, it would
+/// need more time than the lane.
 fn op((what, one, two): (u8, u16, u16)) -> Op {
     let (stage, pick, max) =
         (usize::from(one) % STAGES, usize::from(two), 1 + usize::from(two) % 5);
@@ -39,7 +41,7 @@ fn op((what, one, two): (u8, u16, u16)) -> Op {
         5 | 6 => Op::Commit { len: pick % 1025 },
         7 => Op::DropSlice { pick },
         8..13 => Op::Push { pick, empty: one % 10 == 0 },
-        13 | 14 => Op::Claim { len: 1 + pick % 300, keep: usize::from(one) },
+        13 | 14 => Op::Claim { len: 1 + pick % 300, used: usize::from(one) },
         15..18 => Op::Flush,
         18 | 19 => Op::LanePoll,
         20..25 => Op::Poll { stage, max, retry_at: usize::from(one) / STAGES % 12 },
@@ -50,14 +52,14 @@ fn op((what, one, two): (u8, u16, u16)) -> Op {
     }
 }
 
-/// A stage and what it should know. The first two stand side by side, the third follows both.
+/// A stage and what it should know. The first two are in one layer, the third follows both.
 struct Modelled {
     stage: Stage<u8>,
     helds: Vec<Held<u8>>,
     released: Sequence,
     read: Sequence,
-    /// First sequence and length of each `Held` given out, in order, until it and all before it are
-    /// back.
+    /// First sequence and length of each `Held` that is out, in order, until it and all older ones
+    /// are given back.
     out: Vec<(Sequence, usize, bool)>,
 }
 
@@ -70,7 +72,7 @@ struct Model {
     tag: u8,
     slices: Vec<(PoolSlice, u8)>,
     retained: Vec<(Retained, u8)>,
-    /// The byte of every event ever pushed; None without a slice.
+    /// The byte of every event ever pushed; None for an event without a slice.
     events: Vec<Option<u8>>,
     published: Sequence,
 }
@@ -128,9 +130,9 @@ impl Model {
     fn apply(&mut self, op: Op) {
         match op {
             Op::Commit { len } => self.commit(len),
-            Op::DropSlice { pick } => drop(take(&mut self.slices, pick)),
+            Op::DropSlice { pick } => drop(remove_any(&mut self.slices, pick)),
             Op::Push { pick, empty } => self.push(pick, empty),
-            Op::Claim { len, keep } => self.claim(len, keep),
+            Op::Claim { len, used } => self.claim(len, used),
             Op::Flush => {
                 assert_eq!(self.lane.flush() as i64, self.pushed() - self.published);
                 self.published = self.pushed();
@@ -138,7 +140,7 @@ impl Model {
             Op::LanePoll => {
                 let reclaimed = self.lane.poll().reclaimed;
                 assert_eq!(
-                    self.lane.reclaimed, self.stages[2].released,
+                    self.lane.ring.reclaimed, self.stages[2].released,
                     "{reclaimed} were reclaimed"
                 );
             }
@@ -146,7 +148,7 @@ impl Model {
             Op::Read { stage, max } => self.read(stage, max),
             Op::Release { stage, pick } => self.release(stage, pick),
             Op::Retain { stage, pick } => self.retain(stage, pick),
-            Op::DropRetained { pick } => drop(take(&mut self.retained, pick)),
+            Op::DropRetained { pick } => drop(remove_any(&mut self.retained, pick)),
         }
         self.applied += 1;
         if looks_after(self.applied) {
@@ -162,7 +164,7 @@ impl Model {
                 self.slices.push((grant.commit_all(), self.tag));
             }
             Err(Refused::Pool(Full::Pool { .. })) => {
-                // A full pool publishes what is pushed, and every chunk of it is held by something.
+                // A full pool publishes what is pushed, and something holds every chunk of it.
                 self.published = self.pushed();
                 let stats = self.lane.stats().pool;
                 if self.reclaim == Reclaim::OnConsume {
@@ -173,15 +175,15 @@ impl Model {
         }
     }
 
-    /// A slot and its memory at once: pushed, or given back if nothing of it is kept.
-    fn claim(&mut self, len: usize, keep: usize) {
+    /// Claims a slot and its memory: pushed, or given back if no byte of it is used.
+    fn claim(&mut self, len: usize, used: usize) {
         let room = self.pushed() - self.stages[2].released < self.slots;
         let sequence = self.pushed() + 1;
         self.tag = self.tag % 255 + 1;
         match self.lane.claim(len) {
-            Ok(claim) if keep == 0 => assert!(room && claim.len() == len),
+            Ok(claim) if used == 0 => assert!(room && claim.len() == len),
             Ok(mut claim) => {
-                claim.truncate(keep);
+                claim.truncate(used);
                 claim.fill(self.tag);
                 assert!(room && claim.push(self.tag) == sequence);
                 self.events.push(Some(self.tag));
@@ -203,8 +205,8 @@ impl Model {
         let (pushed, event) = if empty {
             (self.lane.push_empty(0), None)
         } else {
-            let Some((slice, tag)) = take(&mut self.slices, pick) else { return };
-            // A slice without bytes is told from an event without a slice by its metadata.
+            let Some((slice, tag)) = remove_any(&mut self.slices, pick) else { return };
+            // The metadata distinguishes a slice without bytes from an event without a slice.
             let event = if slice.is_empty() { (0, None) } else { (tag, Some(tag)) };
             (self.lane.push(slice, event.0), event.1)
         };
@@ -269,7 +271,7 @@ impl Model {
 
     fn release(&mut self, at: usize, pick: usize) {
         let modelled = &mut self.stages[at];
-        let Some(held) = take(&mut modelled.helds, pick) else { return };
+        let Some(held) = remove_any(&mut modelled.helds, pick) else { return };
         let first = held.first_sequence();
         modelled.stage.release(held).map_err(drop).expect("its own");
         modelled
@@ -292,13 +294,16 @@ impl Model {
     }
 
     fn check(&self) {
-        assert_eq!((self.lane.pushed(), self.lane.published), (self.pushed(), self.published));
-        assert!(self.lane.reclaimed <= self.stages[2].released);
+        assert_eq!(
+            (self.lane.ring.pushed(), self.lane.ring.published),
+            (self.pushed(), self.published)
+        );
+        assert!(self.lane.ring.reclaimed <= self.stages[2].released);
         let freed = match self.reclaim {
-            Reclaim::OnConsume => self.lane.reclaimed,
+            Reclaim::OnConsume => self.lane.ring.reclaimed,
             Reclaim::OnOverwrite => (self.published - self.slots).max(-1),
         };
-        assert_eq!(self.lane.pool.released(), freed);
+        assert_eq!(self.lane.ring.pool.released(), freed);
         for modelled in &self.stages {
             assert_eq!(modelled.stage.released(), modelled.released);
             modelled
@@ -315,7 +320,7 @@ impl Model {
         }
     }
 
-    /// Everything held comes back, every stage sees the end, and handles outlive the lane.
+    /// Everything held is given back, every stage sees the end, and handles outlive the lane.
     fn end(mut self) {
         self.lane.begin_close();
         self.published = self.pushed();
@@ -335,10 +340,6 @@ impl Model {
         assert!(retained.iter().all(|(handle, tag)| is_filled(handle, *tag)));
         assert!(slices.iter().all(|(slice, tag)| is_filled(slice, *tag)));
     }
-}
-
-fn take<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
-    (!from.is_empty()).then(|| from.swap_remove(pick % from.len()))
 }
 
 proptest! {

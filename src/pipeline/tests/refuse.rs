@@ -1,12 +1,12 @@
-//! What is refused: by a full, poisoned or closed lane, and by the specification. Nothing is lost
-//! with a refusal.
+//! Refusals by a full, poisoned or closed lane, and by the specification. No slice is lost by a
+//! refusal.
 
 use super::{
-    Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, stage_number,
+    Outcome, Polled, PushRefusal, StageSpec, by_hand, done, polled, publish, push_number,
     tiny_pool, tiny_spec,
 };
 use crate::machine::PinPolicy;
-use crate::pipeline::spec::Placement;
+use crate::pipeline::policy::StagePlacement;
 use crate::pipeline::{LaneError, LaneSpec, Reclaim, Refused, SpawnError, Wait};
 use crate::ring::{Full, RingError, RingOptions};
 
@@ -14,11 +14,11 @@ use crate::ring::{Full, RingError, RingOptions};
 fn a_full_ring_is_known_by_the_lanes_own_count() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     for number in 0..8 {
-        stage_number(&mut lane, number).unwrap();
+        push_number(&mut lane, number).unwrap();
     }
     assert_eq!(lane.free_slots(), 0);
-    // Not one was published before, and the refusal publishes them: or whoever only polls waits for
-    // ever.
+    // None was published before. The refusal publishes them, because otherwise a caller that only
+    // polls would wait for ever.
     assert_eq!(polled(&mut stage), Polled::Idle);
     let slice = lane.reserve(5).unwrap().commit_all();
     let refused = lane.push(slice, 77).unwrap_err();
@@ -27,7 +27,7 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
     assert!(refused_empty.slice.is_none() && refused_empty.meta == 78);
     assert_eq!((lane.stats().refused_ring, lane.flush()), (2, 0));
     assert_eq!(polled(&mut stage), Polled::Advanced(8));
-    let slice = refused.slice.expect("it came back");
+    let slice = refused.slice.expect("it is returned");
     assert_eq!(lane.push(slice, 8).unwrap(), 8, "pushing looks at the reclaimer by itself");
 }
 
@@ -35,7 +35,7 @@ fn a_full_ring_is_known_by_the_lanes_own_count() {
 fn a_full_pool_publishes_what_holds_it() {
     let layers = vec![vec![StageSpec::inline("a")]];
     let mut started = tiny_spec(64, layers).start::<u64>().unwrap();
-    let mut stage = started.stages.take("a").unwrap();
+    let mut stage = started.stages.remove("a").unwrap();
     let mut count = 0;
     let full = loop {
         match started.lane.reserve(1000) {
@@ -59,9 +59,9 @@ fn a_full_pool_publishes_what_holds_it() {
 }
 
 #[test]
-fn a_closed_lane_takes_nothing() {
+fn a_closed_lane_accepts_nothing() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
-    stage_number(&mut lane, 0).unwrap();
+    push_number(&mut lane, 0).unwrap();
     let early = lane.reserve(5).unwrap().commit_all();
     lane.begin_close();
     lane.begin_close();
@@ -85,9 +85,9 @@ fn a_slice_of_another_lane_comes_back() {
     let refused = two.push(slice, 4).unwrap_err();
     assert_eq!((refused.why, refused.meta), (PushRefusal::Foreign, 4));
     assert_eq!((two.flush(), polled(&mut b)), (0, Polled::Idle));
-    one.push(refused.slice.expect("it came back"), 0).unwrap();
+    one.push(refused.slice.expect("it is returned"), 0).unwrap();
     assert_eq!(one.flush(), 1);
-    // A pool that is gone isn't mistaken for one that may lie at its place.
+    // A pool that was dropped isn't mistaken for a newer one at the same address.
     let orphan = one.reserve(3).unwrap().commit_all();
     drop(one);
     let (mut three, [_c]) = by_hand(|spec| spec, ["c"]);
@@ -104,8 +104,8 @@ fn handles_of_the_wrong_placement_or_lane_come_back() {
     };
     one.attach(back.0, done).unwrap();
     let mut started = tiny_spec(8, vec![vec![StageSpec::thread("t")]]).start::<u64>().unwrap();
-    let thread = started.stages.take("t").unwrap();
-    assert!(started.stages.take("t").is_none());
+    let thread = started.stages.remove("t").unwrap();
+    assert!(started.stages.remove("t").is_none());
     let thread = started.lane.attach(thread, done).unwrap_err().0;
     publish(&mut one, 0..3);
     assert_eq!(one.poll().processed, 3);
@@ -166,15 +166,18 @@ fn two_spinning_threads_on_one_cpu_are_downgraded() {
     let cpu = crate::machine::CpuMask::read().cpus().first().copied().unwrap_or(0);
     let spin = |name| StageSpec::thread(name).cpu(cpu).wait(Wait::Spin);
     let started = tiny_spec(4, vec![vec![spin("first"), spin("second")]]).start::<u64>().unwrap();
-    let waits: Vec<Wait> = started.lane.shared.stages.iter().map(|stage| stage.wait).collect();
+    let waits: Vec<Wait> = started.lane.ring.shared.stages.iter().map(|stage| stage.wait).collect();
     assert_eq!(waits, [Wait::Spin, Wait::Backoff]);
     assert!(
         started.report.downgrades.iter().any(|text| text.contains("`second`")),
         "{:?}",
         started.report.downgrades
     );
-    assert_eq!(started.lane.shared.stages[0].placement, Placement::Thread { cpu: Some(cpu) });
-    // The lane's own thread counts too.
+    assert_eq!(
+        started.lane.ring.shared.stages[0].placement,
+        StagePlacement::Thread { cpu: Some(cpu) }
+    );
+    // The lane's own thread counts as well.
     let spec = tiny_spec(
         4,
         vec![(0..64).map(|n| StageSpec::thread(&n.to_string()).wait(Wait::Spin)).collect()],
@@ -191,7 +194,7 @@ fn a_stage_on_the_lanes_cpu_never_spins() {
     let stages = vec![vec![park("there").cpu(cpu), park("anywhere")]];
     let started = tiny_spec(4, stages).cpu(cpu, PinPolicy::Prefer).start::<u64>().unwrap();
     let sleeps_at_once: Vec<bool> =
-        started.lane.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
+        started.lane.ring.shared.stages.iter().map(|stage| stage.idle().pass()).collect();
     assert_eq!(sleeps_at_once, [true, false]);
 }
 
@@ -199,7 +202,7 @@ fn a_stage_on_the_lanes_cpu_never_spins() {
 fn a_name_that_no_thread_can_have_is_refused() {
     let layers = vec![vec![StageSpec::thread("no\0good")]];
     let Err(LaneError::Option { field, .. }) = tiny_spec(8, layers).start::<u64>() else {
-        panic!("it was taken")
+        panic!("it was accepted")
     };
     assert_eq!(field, "name");
 }
@@ -208,12 +211,12 @@ fn a_name_that_no_thread_can_have_is_refused() {
 fn a_column_of_nothing_is_refused() {
     let spec = tiny_spec(8, vec![vec![StageSpec::inline("a")]]);
     let Err(LaneError::Option { field, .. }) = spec.column::<()>("a", 1 << 60) else {
-        panic!("it was taken")
+        panic!("it was accepted")
     };
     assert_eq!(field, "column");
 }
 
-/// The pin comes before the pool, and goes with the error.
+/// The thread is pinned before the pool is mapped, and unpinned if that fails.
 #[cfg(not(miri))]
 #[test]
 fn a_lane_that_doesnt_start_leaves_its_thread_where_it_was() {

@@ -1,5 +1,5 @@
-//! Slices in events: the old one goes with its overwrite, on the owner's thread, and what that
-//! comes to is what a lane on overwrite does by count.
+//! Slices in events: the old slice is dropped when its event is overwritten, on the owner's thread.
+//! The result is the same as what a lane on overwrite does by counting.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn ring(pool: &RingOptions) -> (SliceRing<u64>, SliceReader<u64>) {
     (ring, readers.remove(0))
 }
 
-/// A slice that its number fills.
+/// A slice filled with its number.
 fn slice(ring: &mut SliceRing<u64>, number: u64, len: usize) -> PoolSlice {
     let mut grant = ring.reserve(len).expect("the pool holds a ring and more");
     grant.fill(number as u8);
@@ -65,7 +65,7 @@ fn the_overwrite_drops_the_slice_that_stood_there() {
         (ring.published(), reader.next_sequence(), ring.max_slice_bytes()),
         (100, 100, 1024)
     );
-    // Four of these to a chunk.
+    // Four of these fit into a chunk.
     assert_eq!(ring.stats().blocked_by_owner, 2, "{:?}", ring.stats());
 }
 
@@ -118,10 +118,11 @@ fn every_reader_holds_the_ring_up() {
         assert_eq!(read(end, 3), Polled::Advanced(3));
     }
     (8..11).for_each(|number| assert_eq!(publish(&mut ring, number, 100), Ok(number as i64)));
-    // The second one leaves: what it hasn't released stays, and publishing says who it was.
+    // The second reader is dropped: what it hasn't released stays in the ring, and publishing names
+    // the reader.
     drop(readers.remove(1));
     readers.iter_mut().for_each(|reader| assert_eq!(read(reader, 100), Polled::Advanced(8)));
-    let refused = publish(&mut ring, 11, 100).expect_err("a reader has gone");
+    let refused = publish(&mut ring, 11, 100).expect_err("a reader was dropped");
     assert_eq!(refused, PublishRefusal::ReaderGone { reader: 1 });
     assert!(refused.to_string().contains("reader 1"), "{refused}");
 }
@@ -143,7 +144,7 @@ fn a_ring_that_goes_first_leaves_its_bytes_to_its_readers() {
     assert!(is_filled(&outside, 99));
     drop(outside);
     assert_eq!(Arc::strong_count(&reader.memory), 1);
-    // On another thread, which drops the events as well.
+    // On another thread, which also drops the events.
     thread::spawn(move || {
         assert_eq!(read(&mut reader, 4), Polled::Advanced(4));
         assert_eq!(
@@ -218,7 +219,7 @@ fn floats_and_rows_are_read_where_they_lie() {
     assert_eq!(polled, Polled::Advanced(1));
 }
 
-/// Readers on threads, which see each event in place while it is there; the last of them drops the
+/// Readers on threads, which see each event in place while it is there. The last of them drops the
 /// ring.
 #[test]
 fn readers_on_threads_see_every_event_whole() {
@@ -254,20 +255,20 @@ fn readers_on_threads_see_every_event_whole() {
     threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), EVENTS));
 }
 
-/// Both forms beside each other, and a list of who is alive. An event is (its bytes' place, its
-/// length) in either pool.
+/// Both forms side by side, and a list of the slices that are alive. An event is (the address of
+/// its bytes, its length) in either pool.
 struct Both {
     ring: SliceRing<u64>,
     reader: SliceReader<u64>,
     lane: Lane<u64>,
     stage: Stage<u64>,
-    /// Of the published events, oldest first, as long as their slices live: at most a ring of them.
+    /// The published events whose slices are alive, oldest first: at most a ring of them.
     alive: Vec<[(usize, usize); 2]>,
     /// Slices that aren't published yet.
-    kept: Vec<[PoolSlice; 2]>,
+    outside: Vec<[PoolSlice; 2]>,
     published: u64,
     read: u64,
-    /// Whether a slice was published behind one that was committed later.
+    /// Whether a slice was published after one that was committed later.
     out_of_order: bool,
 }
 
@@ -279,23 +280,38 @@ impl Both {
             .reclaim(Reclaim::OnOverwrite)
             .layer([StageSpec::inline("a")]);
         let Started { lane, mut stages, .. } = spec.start().expect("a tiny lane");
-        let stage = stages.take("a").expect("it was specified");
-        let (alive, kept) = (Vec::new(), Vec::new());
-        Self { ring, reader, lane, stage, alive, kept, published: 0, read: 0, out_of_order: false }
+        let stage = stages.remove("a").expect("it was specified");
+        let (alive, outside) = (Vec::new(), Vec::new());
+        Self {
+            ring,
+            reader,
+            lane,
+            stage,
+            alive,
+            outside,
+            published: 0,
+            read: 0,
+            out_of_order: false,
+        }
     }
 
-    /// A slice of either pool, filled by the number that the next event will have; it overlaps
-    /// nothing that is alive.
+    /// Reserves a slice in either pool, filled with the number that the next event will have. It
+    /// overlaps nothing that is alive.
     fn commit(&mut self, len: usize) -> [PoolSlice; 2] {
-        let mut of_ring = self.ring.reserve(len).expect("the pool holds the ring and what is kept");
-        let mut of_lane = self.lane.reserve(len).expect("the pool holds the ring and what is kept");
+        let mut of_ring =
+            self.ring.reserve(len).expect("the pool holds the ring and the slices outside of it");
+        let mut of_lane =
+            self.lane.reserve(len).expect("the pool holds the ring and the slices outside of it");
         of_ring.fill(self.published as u8);
         of_lane.fill(self.published as u8);
         let both = [of_ring.commit_all(), of_lane.commit_all()];
         for (form, slice) in both.iter().enumerate() {
             let (start, end) = (slice.as_ptr().addr(), slice.as_ptr().addr() + len);
-            let kept = self.kept.iter().map(|kept| (kept[form].as_ptr().addr(), kept[form].len()));
-            for (other, other_len) in self.alive.iter().map(|event| event[form]).chain(kept) {
+            let outside = self
+                .outside
+                .iter()
+                .map(|outside| (outside[form].as_ptr().addr(), outside[form].len()));
+            for (other, other_len) in self.alive.iter().map(|event| event[form]).chain(outside) {
                 assert!(
                     end <= other || other + other_len <= start,
                     "form {form} hands out what is alive"
@@ -330,7 +346,8 @@ impl Both {
             .poll(limit, |view| seen.push((view.sequence(), *view.meta(), view.bytes().to_vec())));
         let mut others = seen.into_iter();
         let by_lane = self.stage.poll(limit, |view: View<'_, u64>| {
-            let (sequence, meta, bytes) = others.next().expect("the other form showed as many");
+            let (sequence, meta, bytes) =
+                others.next().expect("the other form showed the same number");
             assert_eq!((view.sequence(), view.meta(), view.bytes()), (sequence, &meta, &bytes[..]));
             Outcome::Done
         });
@@ -341,7 +358,7 @@ impl Both {
         self.lane.reclaim();
     }
 
-    /// What lives, what was let go of, and since when, is the same in both.
+    /// What is alive, what was released, and since when, is the same in both.
     fn compare(&self) {
         let (ring, lane) = (self.ring.stats(), self.lane.stats().pool);
         let alive = self.published.min(SLOTS as u64);
@@ -352,8 +369,8 @@ impl Both {
         );
         assert_eq!((ring.refused_pool, lane.refused_pool), (0, 0));
         if self.out_of_order {
-            // By count the open chunk is protected by the newest sequence, whichever chunk that is
-            // from: it may wait a little longer.
+            // By counting, the newest sequence protects the open chunk, whichever chunk that event
+            // is from. So this chunk may wait a little longer.
             assert!(ring.in_use_bytes <= lane.in_use_bytes, "{ring:?}, {lane:?}");
         } else {
             assert_eq!(
@@ -365,9 +382,9 @@ impl Both {
     }
 }
 
-fn run(ops: Vec<(u8, u16)>, keeps: bool) {
-    // What is kept takes a chunk each at worst, beside the ring's.
-    let mut both = Both::new(if keeps { 24 } else { 8 });
+fn run(ops: Vec<(u8, u16)>, holds_outside: bool) {
+    // At worst, each slice that is held uses a chunk in addition to the ring's.
+    let mut both = Both::new(if holds_outside { 24 } else { 8 });
     for (what, number) in ops {
         let len = match number % 4 {
             0 => 1 + usize::from(number) % 1024,
@@ -380,12 +397,12 @@ fn run(ops: Vec<(u8, u16)>, keeps: bool) {
                 both.publish(slices);
             }
             4..6 => both.read(1 + usize::from(number) % 4),
-            6 if keeps && both.kept.len() < 4 => {
+            6 if holds_outside && both.outside.len() < 4 => {
                 let slices = both.commit(len);
-                both.kept.push(slices);
+                both.outside.push(slices);
             }
-            7 if keeps && !both.kept.is_empty() => {
-                let slices = both.kept.swap_remove(usize::from(number) % both.kept.len());
+            7 if holds_outside && !both.outside.is_empty() => {
+                let slices = both.outside.swap_remove(usize::from(number) % both.outside.len());
                 both.out_of_order = true;
                 if number % 3 > 0 {
                     both.publish(slices);
@@ -408,7 +425,7 @@ proptest! {
     }
 
     #[test]
-    fn both_forms_keep_what_is_published_out_of_order(
+    fn both_forms_hold_what_is_published_out_of_order(
         ops in prop::collection::vec((any::<u8>(), any::<u16>()), 1..if cfg!(miri) { 60 } else { 300 }),
     ) {
         run(ops, true);

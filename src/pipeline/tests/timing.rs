@@ -1,4 +1,4 @@
-//! Timed lanes: every event of every stage is in its histogram, whoever releases it and how.
+//! Timed lanes: every event of every stage is in its histogram, whichever way it is released.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use crate::latency::Clock;
 use crate::pipeline::{Lane, PanicPolicy, Polled, StageActivity, StageTiming};
 
 fn counts(lane: &Lane<u64>) -> Vec<(String, u64)> {
-    let told = |StageTiming { stage, latencies, .. }: StageTiming| {
+    let count_of = |StageTiming { stage, latencies, .. }: StageTiming| {
         let count = latencies.count();
-        // A histogram takes the interpreter seconds.
+        // The interpreter needs seconds for a histogram.
         assert!(
             count == 0 || latencies.sum().as_nanos() >= u128::from(latencies.histogram().max()) / 2
         );
         (stage, count)
     };
-    lane.watch().timings().expect("the lane is there").into_iter().map(told).collect()
+    lane.watch().timings().expect("the lane is there").into_iter().map(count_of).collect()
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn every_event_is_timed_in_every_stage() {
     assert_eq!(counts(&lane), [("a".to_owned(), 0), ("b".to_owned(), 0)]);
     for lap in 0..20 {
         publish(&mut lane, lap * 8..lap * 8 + 8);
-        // By batches that are no flushes, and read ahead.
+        // By batches that differ from the flushes, and read ahead.
         a.poll(3, done).unwrap();
         let held = a.read(5).unwrap().unwrap();
         a.release(held).unwrap();
@@ -33,7 +33,7 @@ fn every_event_is_timed_in_every_stage() {
         polled(&mut b);
         assert_eq!(lane.reclaim(), 8);
     }
-    // One that is published alone, by the other way in.
+    // One event is published alone, which is another path.
     lane.claim(0).unwrap().publish(0);
     for stage in [&mut a, &mut b] {
         assert_eq!(stage.poll(1, |_| Outcome::Done), Ok(Polled::Advanced(1)));
@@ -42,7 +42,7 @@ fn every_event_is_timed_in_every_stage() {
 }
 
 #[test]
-fn a_lane_that_is_not_timed_tells_nothing() {
+fn a_lane_that_is_not_timed_reports_no_times() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..8);
     polled(&mut a);
@@ -53,17 +53,17 @@ fn a_lane_that_is_not_timed_tells_nothing() {
 }
 
 #[test]
-fn threads_tell_also_of_a_lane_that_does_nothing() {
+fn threads_report_times_also_in_an_idle_lane() {
     let spec = tiny_spec(8, vec![vec![parked("a")], vec![parked("b")]]).timed(Clock::start());
     let mut started = spec.start::<u64>().unwrap();
-    let threads = ["a", "b"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    let threads = ["a", "b"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     let watch = started.lane.watch();
     let events = if cfg!(miri) { 16 } else { 400 };
     for number in 0..events {
         started.lane.wait_for_room(908, LONG).unwrap();
         publish(&mut started.lane, [number]);
     }
-    // The owner is asked for nothing.
+    // No request to the owner.
     let all_timed = || {
         watch.timings().is_some_and(|all| all.iter().all(|stage| stage.latencies.count() == events))
     };
@@ -97,15 +97,15 @@ fn the_time_of_a_stage_thread_is_busy_idle_or_retry() {
         |stage: usize| StageActivity::ALL.map(|activity| timings[stage].thread.spent(activity));
     assert_eq!((spent(0), timings[0].thread.is_running()), ([Duration::ZERO; 3], false));
     let mut asked = 0;
-    // Its first event is taken at the second try, and takes a while.
+    // The first event is processed at the second attempt, which is slow.
     let handler = move |view: View<'_, u64>| {
         asked += 1;
         thread::sleep(Duration::from_millis(2));
         if asked == 1 { Outcome::Retry } else { done(view) }
     };
-    let a = started.stages.take("a").unwrap().spawn(handler).unwrap();
-    started.lane.attach(started.stages.take("b").unwrap(), done).unwrap();
-    // A look counts what goes on.
+    let a = started.stages.remove("a").unwrap().spawn(handler).unwrap();
+    started.lane.attach(started.stages.remove("b").unwrap(), done).unwrap();
+    // A look counts the current activity.
     while spent(0)[StageActivity::Idle as usize].is_zero() {
         thread::yield_now();
     }
@@ -119,7 +119,7 @@ fn the_time_of_a_stage_thread_is_busy_idle_or_retry() {
         "{:?}",
         spent(0)
     );
-    // What the lane polls is the lane's time.
+    // The time of an inline stage is the lane's time.
     assert_eq!(
         (spent(1), timings.iter().any(|stage| stage.thread.is_running())),
         ([Duration::ZERO; 3], false)

@@ -12,20 +12,21 @@ use std::time::Duration;
 
 use super::{
     LONG, Lane, Outcome, Polled, Stage, StageSpec, Started, Wait, assert_no_wake_lost, await_sleep,
-    by_hand, done, parked, polled, publish, stage_number, start, tiny_spec,
+    by_hand, done, parked, polled, publish, push_number, start, tiny_spec,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 
-/// Where a wake-up that is lost is found by something else, it shouldn't take long.
+/// If a wake-up is lost and something else finds the work, the test shouldn't last long.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// Whether somebody has woken the IO thread since its eventfd was last read.
+/// Whether the IO thread was woken since its eventfd was last read.
 fn was_woken(lane: &Lane<u64>) -> bool {
     let fd = lane.wake_fd().try_clone_to_owned().expect("a descriptor can be copied");
     File::from(fd).read(&mut [0; 8]).is_ok()
 }
 
-/// What the IO thread's sleep and `then`, on another thread, come to: whether it was woken.
+/// Runs `then` on another thread while the IO thread sleeps. Returns whether the IO thread was
+/// woken.
 fn wakes(lane: &mut Lane<u64>, full: bool, then: impl FnOnce() + Send) -> bool {
     assert!(lane.prepare_sleep(full), "there is nothing to do");
     thread::scope(|scope| scope.spawn(then).join().expect("it is done"));
@@ -37,8 +38,8 @@ fn wakes(lane: &mut Lane<u64>, full: bool, then: impl FnOnce() + Send) -> bool {
 #[test]
 fn flush_wakes_the_first_layer_and_its_release_the_next() {
     let mut started = start(8, vec![vec![parked("a")], vec![parked("b")]]);
-    let shared = Arc::clone(&started.lane.shared);
-    let threads = ["a", "b"].map(|name| started.stages.take(name).unwrap().spawn(done).unwrap());
+    let shared = Arc::clone(&started.lane.ring.shared);
+    let threads = ["a", "b"].map(|name| started.stages.remove(name).unwrap().spawn(done).unwrap());
     for number in 0..if cfg!(miri) { 2 } else { 200 } {
         await_sleep(&shared, &["a", "b"]);
         publish(&mut started.lane, [number]);
@@ -57,7 +58,7 @@ fn flush_wakes_the_first_layer_and_its_release_the_next() {
 fn the_last_layer_wakes_a_full_lane_and_no_other() {
     let (mut lane, [mut a, mut b]) = by_hand_on_threads(["a", "b"]);
     publish(&mut lane, 0..8);
-    assert_eq!(stage_number(&mut lane, 8), Err(Refused::Ring { slots: 8 }));
+    assert_eq!(push_number(&mut lane, 8), Err(Refused::Ring { slots: 8 }));
     assert!(
         !wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(8))),
         "nothing is free yet"
@@ -70,14 +71,14 @@ fn the_last_layer_wakes_a_full_lane_and_no_other() {
     assert!(wakes(&mut lane, true, || assert_eq!(polled(&mut b), Polled::Advanced(7))));
     assert!(!lane.prepare_sleep(true), "and it looks again before it sleeps");
     lane.awake();
-    assert!(stage_number(&mut lane, 8).is_ok());
+    assert!(push_number(&mut lane, 8).is_ok());
 }
 
 #[test]
 fn a_full_lane_asleep_is_woken() {
     let mut started = start(8, vec![vec![parked("a")]]);
-    let shared = Arc::clone(&started.lane.shared);
-    let mut stage = started.stages.take("a").unwrap();
+    let shared = Arc::clone(&started.lane.ring.shared);
+    let mut stage = started.stages.remove("a").unwrap();
     publish(&mut started.lane, 0..8);
     let other = thread::spawn(move || {
         while !cfg!(miri) && !shared.io.is_asleep() {
@@ -85,8 +86,8 @@ fn a_full_lane_asleep_is_woken() {
         }
         (polled(&mut stage), stage)
     });
-    // Miri has no poll(2): there the wait returns at once.
-    while stage_number(&mut started.lane, 8) == Err(Refused::Ring { slots: 8 }) {
+    // Miri has no poll(2), so there the wait returns immediately.
+    while push_number(&mut started.lane, 8) == Err(Refused::Ring { slots: 8 }) {
         started.lane.wait(true, SHORT);
     }
     assert_eq!(other.join().unwrap().0, Polled::Advanced(8));
@@ -95,21 +96,21 @@ fn a_full_lane_asleep_is_woken() {
 #[test]
 fn a_sleeper_publishes_what_is_pushed() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
-    stage_number(&mut lane, 0).unwrap();
+    push_number(&mut lane, 0).unwrap();
     assert!(
         wakes(&mut lane, true, || assert_eq!(polled(&mut a), Polled::Advanced(1))),
         "or both would wait for ever"
     );
-    stage_number(&mut lane, 1).unwrap();
+    push_number(&mut lane, 1).unwrap();
     lane.wait(false, Duration::ZERO);
     assert_eq!((polled(&mut a), lane.flush()), (Polled::Advanced(1), 0));
 }
 
 #[test]
-fn a_thread_wakes_the_inline_stage_behind_it() {
+fn a_thread_wakes_the_inline_stage_after_it() {
     let mut started = start(8, vec![vec![StageSpec::thread("a")], vec![StageSpec::inline("b")]]);
-    let mut a = started.stages.take("a").unwrap();
-    started.lane.attach(started.stages.take("b").unwrap(), done).unwrap();
+    let mut a = started.stages.remove("a").unwrap();
+    started.lane.attach(started.stages.remove("b").unwrap(), done).unwrap();
     publish(&mut started.lane, 0..2);
     assert!(wakes(&mut started.lane, false, || assert_eq!(polled(&mut a), Polled::Advanced(2))));
     assert!(!started.lane.prepare_sleep(false), "the inline stage has work");
@@ -118,16 +119,16 @@ fn a_thread_wakes_the_inline_stage_behind_it() {
 }
 
 #[test]
-fn an_inline_stage_wakes_the_thread_behind_it() {
+fn an_inline_stage_wakes_the_thread_after_it() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")], vec![parked("b")]]);
-    let shared = Arc::clone(&started.lane.shared);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
-    let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
+    let shared = Arc::clone(&started.lane.ring.shared);
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
+    let thread = started.stages.remove("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 2 } else { 20 } {
         await_sleep(&shared, &["b"]);
         publish(&mut started.lane, [number]);
         assert_eq!(started.lane.poll().processed, 1);
-        while started.lane.reclaimed < number as i64 {
+        while started.lane.ring.reclaimed < number as i64 {
             started.lane.wait(true, SHORT);
             started.lane.reclaim();
         }
@@ -138,17 +139,17 @@ fn an_inline_stage_wakes_the_thread_behind_it() {
 }
 
 /// The cursor of a stage in the disruptor, which lets events through, moves before its progress is
-/// told, which wakes the next: the other way round, the next is sent to sleep and woken over and
-/// over, and finds nothing. `Stage::poll` asserts it where it finds nothing.
+/// stored, which wakes the next stage. In the opposite order, the next stage would be woken
+/// repeatedly and find nothing. `Stage::poll` asserts this when it finds nothing.
 #[test]
-fn who_is_told_of_events_finds_them() {
+fn a_thread_that_is_woken_finds_the_events() {
     let mut started =
         start(8, vec![vec![StageSpec::inline("a")], vec![StageSpec::thread("b").wait(Wait::Spin)]]);
-    started.lane.attach(started.stages.take("a").unwrap(), done).unwrap();
-    let thread = started.stages.take("b").unwrap().spawn(done).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), done).unwrap();
+    let thread = started.stages.remove("b").unwrap().spawn(done).unwrap();
     for number in 0..if cfg!(miri) { 20 } else { 20_000 } {
         loop {
-            match stage_number(&mut started.lane, number) {
+            match push_number(&mut started.lane, number) {
                 Ok(_) => break,
                 Err(refused) => assert!(refused.is_full(), "{refused}"),
             }
@@ -183,17 +184,17 @@ fn what_concerns_a_detached_stage_wakes_the_lane() {
         let layers = ["a", "b", "c"].map(|name| vec![StageSpec::thread(name)]).to_vec();
         let mut started =
             tiny_spec(8, layers).on_panic(PanicPolicy::Detach).start::<u64>().unwrap();
-        let stages = ["a", "b", "c"].map(|name| started.stages.take(name).unwrap());
+        let stages = ["a", "b", "c"].map(|name| started.stages.remove(name).unwrap());
         (started.lane, stages)
     };
     publish(&mut lane, 0..3);
     assert_eq!(a.poll(2, done), Ok(Polled::Advanced(2)));
     let [one, two] = [1, 1].map(|max| b.read(max).unwrap().unwrap());
-    // Its death: one of its Helds is dropped.
+    // The stage's death: one of its Helds is dropped.
     assert!(wakes(&mut lane, false, || drop(one)));
     assert!(b.read(1).is_err());
     lane.poll();
-    // Its last Held, after which it can be pumped.
+    // The stage's last Held, after which it can be pumped.
     assert!(wakes(&mut lane, false, move || {
         b.release(two).unwrap();
     }));
@@ -201,18 +202,18 @@ fn what_concerns_a_detached_stage_wakes_the_lane() {
     lane.awake();
     lane.poll();
     assert_eq!(polled(&mut c), Polled::Advanced(2));
-    // The layer before it, which wakes the lane in the dead stage's place.
+    // The layer before it, which wakes the lane instead of the dead stage.
     assert!(wakes(&mut lane, false, || assert_eq!(polled(&mut a), Polled::Advanced(1))));
     lane.poll();
     assert_eq!(polled(&mut c), Polled::Advanced(1));
 }
 
 #[test]
-fn a_dead_stage_that_nobody_gave_back_does_not_keep_the_lane_awake() {
+fn a_dead_stage_whose_handle_is_held_lets_the_lane_sleep() {
     let (mut lane, [mut a]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
     publish(&mut lane, 0..2);
     drop(a.read(1).unwrap());
-    // Its handle is still held, so there is nothing that the lane could release.
+    // The stage's handle is still held, so there is nothing that the lane could release.
     assert!(lane.prepare_sleep(true));
     lane.awake();
     drop(a);
@@ -222,25 +223,22 @@ fn a_dead_stage_that_nobody_gave_back_does_not_keep_the_lane_awake() {
 }
 
 #[test]
-fn a_late_write_to_the_eventfd_does_not_keep_the_lane_awake() {
+fn a_late_write_to_the_eventfd_lets_the_lane_sleep() {
     let (mut lane, [_a]) = by_hand(|spec| spec, ["a"]);
     assert!(lane.prepare_sleep(true));
-    // The waker has cleared the word, and writes after the sleeper has looked: as if it had
-    // announced the next sleep by then.
-    lane.shared.io.wake();
+    // The waker has cleared the word, and writes after the sleeper has looked, as if the sleeper
+    // had announced the next sleep by then.
+    lane.ring.shared.io.wake();
     assert!(lane.prepare_sleep(true));
     lane.awake();
-    assert!(
-        !was_woken(&lane),
-        "it would be readable for ever, because nobody has cleared the word"
-    );
+    assert!(!was_woken(&lane), "it would be readable for ever, because the word was never cleared");
 }
 
 #[test]
 fn a_handle_that_changes_threads_is_woken_where_it_sleeps() {
     let mut started = start(8, vec![vec![parked("a")]]);
-    let shared = Arc::clone(&started.lane.shared);
-    let mut stage = started.stages.take("a").unwrap();
+    let shared = Arc::clone(&started.lane.ring.shared);
+    let mut stage = started.stages.remove("a").unwrap();
     for number in 0..2 {
         let waiting = thread::spawn(move || -> Stage<u64> {
             stage.wait_for_work();
@@ -255,7 +253,7 @@ fn a_handle_that_changes_threads_is_woken_where_it_sleeps() {
 }
 
 #[test]
-fn times_without_an_end_are_taken() {
+fn times_without_an_end_are_accepted() {
     let (mut lane, [mut a]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, [0]);
     lane.wait(true, Duration::MAX);
@@ -265,8 +263,8 @@ fn times_without_an_end_are_taken() {
     assert!(lane.close(Duration::MAX).is_drained());
 }
 
-/// How far a thread of the last layer is is on a line that it writes: looked at for each event, the
-/// line would go back and forth for each.
+/// The progress of a thread in the last layer is on a cache line that it writes. If the lane looked
+/// at it for each event, the line would move back and forth for each.
 #[test]
 fn a_busy_lane_looks_at_its_threads_now_and_then() {
     let (mut lane, [mut a]) = by_hand_on_threads(["a"]);
@@ -278,11 +276,11 @@ fn a_busy_lane_looks_at_its_threads_now_and_then() {
     // A quarter of the ring is two events.
     let rounds = [round(0..1), round(1..2), round(2..3), round(3..4), round(4..7)];
     assert_eq!(rounds, [1, 0, 2, 0, 4]);
-    // Nothing new: what is done is found at once.
+    // Nothing new is published, so the next round finds what was released.
     assert_eq!((round(7..8), round(8..8), round(8..8)), (0, 1, 0));
-    // Of a large ring it is 64 events; they have no bytes, so that nobody looks for memory.
+    // For a large ring it is 64 events. They have no bytes, so that no claim looks for memory.
     let Started { mut lane, mut stages, .. } = start(512, vec![vec![StageSpec::thread("a")]]);
-    let mut a = stages.take("a").unwrap();
+    let mut a = stages.remove("a").unwrap();
     let mut looks = Vec::new();
     for number in 0..130 {
         lane.push_empty(number).unwrap();
@@ -297,6 +295,6 @@ fn a_busy_lane_looks_at_its_threads_now_and_then() {
 /// Stages specified with threads, so that they have sleep words of their own, but polled by hand.
 fn by_hand_on_threads<const N: usize>(names: [&str; N]) -> (Lane<u64>, [Stage<u64>; N]) {
     let mut started = start(8, names.iter().map(|name| vec![StageSpec::thread(name)]).collect());
-    let stages = names.map(|name| started.stages.take(name).unwrap());
+    let stages = names.map(|name| started.stages.remove(name).unwrap());
     (started.lane, stages)
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    LONG, Outcome, Polled, by_hand, done, parked, polled, publish, stage_number, start, state,
+    LONG, Outcome, Polled, by_hand, done, parked, polled, publish, push_number, start, state,
 };
 use crate::pipeline::{PanicPolicy, Refused};
 use crate::ring::Full;
@@ -15,41 +15,41 @@ fn another_thread_reads_what_the_owner_knows() {
     let watch = lane.watch();
     publish(&mut lane, 0..3);
     assert_eq!(polled(&mut stage), Polled::Advanced(3));
-    // The stages' part is read at once, the owner's as it was told last.
+    // The stages' figures are read immediately, the owner's are those that were published last.
     let early = watch.stats(Duration::ZERO).unwrap();
     assert_eq!((early.stages[0].released, early.published), (2, 0));
     assert_eq!(lane.poll().reclaimed, 3);
-    assert_eq!(watch.stats(Duration::ZERO).unwrap(), lane.stats(), "the round has told them");
-    // Answers what was asked last: from here on only the reader asks.
+    assert_eq!(watch.stats(Duration::ZERO).unwrap(), lane.stats(), "the round has published them");
+    // Answers the last request. From here on only the reader requests figures.
     lane.poll();
     let reader = thread::spawn(move || (watch.stats(LONG).unwrap(), watch));
-    while !lane.shared.figures.are_asked() {
+    while !lane.ring.shared.figures.are_requested() {
         // Asleep until the reader wakes it.
         lane.wait(false, LONG);
     }
     lane.poll();
     let (stats, watch) = reader.join().unwrap();
     assert_eq!((stats.published, stats.reclaimed, stats.pool.released), (3, 3, 2));
-    stage_number(&mut lane, 3).unwrap();
+    push_number(&mut lane, 3).unwrap();
     drop(lane);
     let last = watch.stats(LONG).unwrap();
     assert_eq!(
         (last.published, last.slots_in_use),
         (4, 1),
-        "a lane that goes tells its figures once more"
+        "a lane that ends publishes its figures once more"
     );
     drop(stage);
-    assert_eq!(watch.stats(LONG), None, "it keeps nothing alive");
+    assert_eq!(watch.stats(LONG), None, "it holds nothing alive");
 }
 
 #[test]
 fn waiting_for_room_ends_with_room_or_with_the_reason() {
     let mut started = start(8, vec![vec![parked("slow")]]);
-    let slow = started.stages.take("slow").unwrap().spawn(done).unwrap();
+    let slow = started.stages.remove("slow").unwrap().spawn(done).unwrap();
     let events = if cfg!(miri) { 40 } else { 1000 };
     for number in 0..events {
         started.lane.wait_for_room(908, LONG).unwrap();
-        stage_number(&mut started.lane, number).expect("there is room");
+        push_number(&mut started.lane, number).expect("there is room");
     }
     assert_eq!(
         started.lane.wait_for_room(1025, LONG),
@@ -67,9 +67,9 @@ fn waiting_for_room_ends_with_room_or_with_the_reason() {
     assert_eq!(lane.wait_for_room(1, LONG), Err(Refused::Poisoned(0)));
 }
 
-/// What README does while the lane is full, behind a stage that fails: it ends, under every policy.
+/// What README does while the lane is full, after a stage that fails: it ends, under every policy.
 #[test]
-fn waiting_for_room_behind_a_failed_stage_ends() {
+fn waiting_for_room_after_a_failed_stage_ends() {
     for policy in [PanicPolicy::Poison, PanicPolicy::Detach] {
         let (mut lane, [stage]) = by_hand(|spec| spec.on_panic(policy), ["a"]);
         lane.attach(stage, |view| {
@@ -77,17 +77,17 @@ fn waiting_for_room_behind_a_failed_stage_ends() {
         })
         .unwrap();
         let refused = (0..100).find_map(|number| {
-            lane.wait_for_room(908, LONG).and_then(|()| stage_number(&mut lane, number)).err()
+            lane.wait_for_room(908, LONG).and_then(|()| push_number(&mut lane, number)).err()
         });
         let expected =
             if policy == PanicPolicy::Poison { Some(Refused::Poisoned(0)) } else { None };
         assert_eq!(refused, expected);
-        assert_eq!(state(&lane.shared, "a").processed(), 3);
+        assert_eq!(state(&lane.ring.shared, "a").processed(), 3);
     }
 }
 
 #[test]
-fn a_lane_that_goes_tells_its_last_figures_beside_readers() {
+fn a_lane_that_ends_publishes_its_last_figures_beside_readers() {
     for _ in 0..if cfg!(miri) { 3 } else { 200 } {
         let (mut lane, [_stage]) = by_hand(|spec| spec, ["a"]);
         let watch = lane.watch();
@@ -110,8 +110,7 @@ fn waiting_for_room_is_one_refusal() {
     assert_eq!(lane.stats().refused_ring, 1);
 }
 
-/// A full disk behind an attached sink: the lane looks again after a nap, and not as fast as it
-/// can.
+/// A full disk in an attached sink: the lane looks again after a nap, and not as fast as it can.
 #[cfg(not(miri))]
 #[test]
 fn a_stage_that_retries_is_no_work_to_spin_for() {

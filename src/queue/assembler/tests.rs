@@ -1,5 +1,5 @@
-//! Messages of several streams whose frames arrive interleaved, against plain vectors: every byte,
-//! at most one copy of it, and no large class for a small message.
+//! Messages of several streams whose frames arrive interleaved, compared with plain vectors: every
+//! byte arrives, with at most one copy, and a small message is in no large class.
 
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
@@ -14,7 +14,7 @@ fn assembler(pool: &ClassPool) -> Assembler {
     Assembler::new(pool, MAX).expect("a limit")
 }
 
-/// Receives a frame by as many pieces as the space comes in, each of `piece` bytes at most.
+/// Receives a frame in pieces of at most `piece` bytes, as far as each space goes.
 fn receive(assembler: &mut Assembler, frame: &[u8], piece: usize) {
     let mut left = frame;
     while !left.is_empty() {
@@ -27,7 +27,7 @@ fn receive(assembler: &mut Assembler, frame: &[u8], piece: usize) {
     }
 }
 
-/// One stream: its assembler, and what it should hold.
+/// One stream: its assembler, and the bytes that it should hold.
 struct Stream {
     assembler: Assembler,
     expected: Vec<u8>,
@@ -44,11 +44,11 @@ impl Stream {
             1 => Length::Hint(usize::from(how) * 20),
             _ => Length::Unknown,
         };
-        self.assembler.begin(length).expect("nothing is under way");
+        self.assembler.begin(length).expect("no message is in progress");
         (self.left, self.is_open) = (len, true);
     }
 
-    /// The next frame of the message, which ends with it if that was all.
+    /// The next frame of the message. The message is complete when no bytes are left.
     fn frame(&mut self, pool: &ClassPool, len: usize, how: u8) {
         let len = len.min(self.left);
         let frame: Vec<u8> = (0..len).map(|at| (self.expected.len() + at) as u8 ^ how).collect();
@@ -61,12 +61,12 @@ impl Stream {
         self.left -= len;
         assert_eq!(self.assembler.received_bytes(), Some(self.expected.len()));
         if self.left == 0 {
-            let message = self.assembler.finish().expect("the pool has buffers");
-            self.finished(pool, &message);
+            let message = self.assembler.complete().expect("the pool has buffers");
+            self.check_message(pool, &message);
         }
     }
 
-    fn finished(&mut self, pool: &ClassPool, message: &PooledBuf) {
+    fn check_message(&mut self, pool: &ClassPool, message: &PooledBuf) {
         assert_eq!(message[..], self.expected[..]);
         let copied = self.assembler.stats().copied_bytes - self.copied_bytes;
         assert!(copied <= message.len() as u64, "{copied} bytes copied of {}", message.len());
@@ -118,12 +118,8 @@ fn a_message_in_one_segment_is_not_copied() {
         let at = assembler.space(bytes).unwrap().as_ptr();
         assembler.commit(0).unwrap();
         receive(&mut assembler, &vec![3; bytes], 50);
-        let message = assembler.finish().unwrap();
-        assert_eq!(
-            (message.as_ptr(), message.len()),
-            (at, bytes),
-            "it stays where it was received"
-        );
+        let message = assembler.complete().unwrap();
+        assert_eq!((message.as_ptr(), message.len()), (at, bytes), "it is where it was received");
     }
     assert_eq!(assembler.stats().copied_bytes, 0);
 }
@@ -138,16 +134,16 @@ fn an_unknown_length_takes_ascending_classes_and_one_copy() {
         pool.stats().classes.iter().map(|class| class.in_use).collect::<Vec<_>>(),
         [1, 1, 0]
     );
-    // A segment that was lent, and never filled, doesn't make a message of more segments.
+    // A segment that was lent and never filled isn't a segment of the message.
     assembler.space(1).unwrap();
-    let message = assembler.finish().unwrap();
+    let message = assembler.complete().unwrap();
     assert_eq!((&message[..], message.capacity()), (&[4; 320][..], 1024));
     let stats = assembler.stats();
     assert_eq!(
         (stats.messages, stats.bytes, stats.copied_bytes, stats.gathered, stats.copied_down),
         (1, 320, 320, 1, 0)
     );
-    assert_eq!(in_use(&pool), 1, "the segments went home");
+    assert_eq!(in_use(&pool), 1, "the segments returned to the pool");
 }
 
 #[test]
@@ -157,7 +153,7 @@ fn a_quarter_of_a_segment_is_copied_down_and_more_is_not() {
     for (bytes, capacity) in [(0, 64), (64, 64), (65, 256), (256, 256), (257, 1024)] {
         assembler.begin(Length::Hint(1024)).unwrap();
         assembler.append(&vec![1; bytes]).unwrap();
-        assert_eq!(assembler.finish().unwrap().capacity(), capacity, "{bytes} bytes");
+        assert_eq!(assembler.complete().unwrap().capacity(), capacity, "{bytes} bytes");
     }
 }
 
@@ -184,7 +180,7 @@ fn too_much_is_refused_and_the_next_message_is_not() {
     assert!(matches!(assembler.begin(Length::Exact(MAX + 1)), Err(AssembleError::TooLarge { .. })));
     assembler.begin(Length::Exact(MAX)).unwrap();
     assembler.append(&[8; MAX]).unwrap();
-    assert_eq!(assembler.finish().unwrap()[..], [8; MAX]);
+    assert_eq!(assembler.complete().unwrap()[..], [8; MAX]);
     assert_eq!(assembler.stats().aborted, 3);
 }
 
@@ -196,7 +192,7 @@ fn wrong_calls_are_errors_that_change_nothing() {
     let mut assembler = assembler(&pool);
     assert!(matches!(assembler.space(1), Err(AssembleError::NotBegun)));
     assert!(matches!(assembler.commit(0), Err(AssembleError::NotBegun)));
-    assert!(matches!(assembler.finish(), Err(AssembleError::NotBegun)));
+    assert!(matches!(assembler.complete(), Err(AssembleError::NotBegun)));
     assembler.begin(Length::Exact(8)).unwrap();
     assembler.append(b"four").unwrap();
     assert!(matches!(
@@ -204,7 +200,7 @@ fn wrong_calls_are_errors_that_change_nothing() {
         Err(AssembleError::InProgress { bytes: 4 })
     ));
     assert!(matches!(
-        assembler.finish(),
+        assembler.complete(),
         Err(AssembleError::Short { bytes: 4, declared_bytes: 8 })
     ));
     assert_eq!(assembler.space(2).unwrap().len(), 2);
@@ -215,9 +211,9 @@ fn wrong_calls_are_errors_that_change_nothing() {
     assembler.append(b"more").unwrap();
     assert!(
         matches!(assembler.commit(1), Err(AssembleError::Commit { lent_bytes: 0, .. })),
-        "what was appended lies there"
+        "the space was used for the appended bytes"
     );
-    assert_eq!(&assembler.finish().unwrap()[..], b"fourmore");
+    assert_eq!(&assembler.complete().unwrap()[..], b"fourmore");
 }
 
 #[test]
@@ -229,37 +225,37 @@ fn an_exhausted_pool_is_an_error_and_the_message_goes_on_later() {
     let blocker = pool.get(200).unwrap();
     let exhausted =
         |error| matches!(error, AssembleError::Pool(GetError::Exhausted { class_bytes: 256, .. }));
-    // All or nothing: four bytes would fit.
+    // All or nothing, although four bytes would fit.
     assert!(exhausted(assembler.append(&[2; 10]).unwrap_err()));
     assert_eq!(assembler.received_bytes(), Some(60));
     assert!(matches!(assembler.begin(Length::Exact(200)), Err(AssembleError::InProgress { .. })));
     drop(blocker);
     assembler.append(&[2; 10]).unwrap();
     receive(&mut assembler, &[3; 200], 200);
-    // 320 bytes are more than the last segment holds, and somebody has the one buffer that does.
+    // The last segment has no room for 320 bytes, and the only larger buffer is in use.
     receive(&mut assembler, &[4; 50], 50);
     let blocker = pool.get(1000).unwrap();
     assert!(matches!(
-        assembler.finish().unwrap_err(),
+        assembler.complete().unwrap_err(),
         AssembleError::Pool(GetError::Exhausted { class_bytes: 1024, .. })
     ));
     assert_eq!(assembler.received_bytes(), Some(320));
     drop(blocker);
-    let message = assembler.finish().unwrap();
+    let message = assembler.complete().unwrap();
     let expected = [&[1; 60][..], &[2; 10], &[3; 200], &[4; 50]].concat();
     assert_eq!(message[..], expected[..]);
 }
 
-/// At the limit of the class that would fit, what is whole is handed out where it lies: to wait for
-/// a smaller buffer could be to wait for ever.
+/// At the limit of the smaller class, a complete message is handed out in the buffer that it is in.
+/// A wait for a smaller buffer might never end.
 #[test]
-fn a_whole_message_is_handed_out_as_it_is_when_a_smaller_buffer_is_not_to_be_had() {
+fn a_complete_message_is_handed_out_as_it_is_when_no_smaller_buffer_is_free() {
     let pool = tiny_pool(1);
     let mut assembler = assembler(&pool);
     let small = pool.get(64).unwrap();
     assembler.begin(Length::Hint(1000)).unwrap();
     assembler.append(&[6; 40]).unwrap();
-    let message = assembler.finish().unwrap();
+    let message = assembler.complete().unwrap();
     assert_eq!((&message[..], message.capacity()), (&[6; 40][..], 1024));
     let stats = assembler.stats();
     assert_eq!((stats.messages, stats.bytes, stats.copied_bytes, stats.copied_down), (1, 40, 0, 0));
@@ -267,34 +263,37 @@ fn a_whole_message_is_handed_out_as_it_is_when_a_smaller_buffer_is_not_to_be_had
     assert_eq!(in_use(&pool), 0);
 }
 
-/// As above for a message in several segments, of which the last has room for all of it.
+/// The same for a message in several segments, of which the last has room for all of it.
 #[test]
-fn a_message_is_gathered_into_its_own_last_segment_when_no_other_buffer_is_to_be_had() {
+fn a_message_is_gathered_into_its_own_last_segment_when_no_other_buffer_is_free() {
     let pool = tiny_pool(1);
     let mut assembler = assembler(&pool);
     assembler.begin(Length::Unknown).unwrap();
     (0..100).for_each(|byte| assembler.append(&[byte]).unwrap());
-    // Lent and not committed: it isn't part of the message.
+    // This space is lent and not committed, so it isn't part of the message.
     assembler.space(30).unwrap().fill(200);
-    let message = assembler.finish().unwrap();
+    let message = assembler.complete().unwrap();
     assert_eq!((message[..].to_vec(), message.capacity()), ((0..100).collect(), 256));
     let stats = assembler.stats();
     assert_eq!((stats.copied_bytes, stats.gathered, stats.copied_down), (100, 1, 0));
-    assert_eq!(in_use(&pool), 1, "the first segment went home");
+    assert_eq!(in_use(&pool), 1, "the first segment returned to the pool");
 }
 
 #[test]
-fn a_hint_is_no_demand() {
+fn a_hint_reserves_nothing_beyond_the_classes() {
     let pool = tiny_pool(8);
     for (hint, max) in
         [(1 << 46, 1 << 50), (usize::MAX, isize::MAX as usize), (2000, MAX), (0, MAX)]
     {
         let mut assembler = Assembler::new(&pool, max).expect("a limit");
-        assembler.begin(Length::Hint(hint)).expect("nothing is under way");
+        assembler.begin(Length::Hint(hint)).expect("no message is in progress");
         assembler.append(b"a").expect("the pool has a buffer for that");
         receive(&mut assembler, b"b", 1);
-        assert!(pool.stats().direct.in_use == 0, "a hint of {hint} took memory beside the classes");
-        assert_eq!(&assembler.finish().expect("it is whole")[..], b"ab");
+        assert!(
+            pool.stats().direct.in_use == 0,
+            "a hint of {hint} used memory outside of the classes"
+        );
+        assert_eq!(&assembler.complete().expect("it is complete")[..], b"ab");
     }
     assert_eq!(in_use(&pool), 0);
 }

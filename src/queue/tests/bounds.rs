@@ -1,4 +1,4 @@
-//! What is refused, with what comes back, and what the figures say.
+//! What is refused and handed back, and what the figures say.
 
 use std::cell::Cell;
 use std::thread;
@@ -7,11 +7,11 @@ use super::super::{Bound, CopyError, DequeueError, EnqueueError, QueueError, Que
 use super::{in_use, message, tiny_pool, tiny_queue};
 use crate::class::GetError;
 use crate::queue::options::{BYTES_MAX, MESSAGES_MAX};
-use crate::queue::ring::{Count, of_one_moment};
+use crate::queue::ring::{Count, consistent_counts};
 use crate::sync::{AtomicBool, Ordering};
 
 #[test]
-fn bounds_that_are_none_are_refused_by_name() {
+fn bounds_out_of_range_are_refused_by_name() {
     let pool = tiny_pool(1);
     let refused =
         |messages, bytes| queue(&pool, QueueOptions { messages, bytes }).map(drop).unwrap_err();
@@ -25,7 +25,7 @@ fn bounds_that_are_none_are_refused_by_name() {
 }
 
 #[test]
-fn a_full_queue_hands_the_buffer_back_and_says_which_bound() {
+fn a_full_queue_hands_the_buffer_back_and_names_the_bound() {
     let pool = tiny_pool(8);
     let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 3, 100);
     enqueuer.try_enqueue(message(&pool, 60, 1)).unwrap();
@@ -76,7 +76,7 @@ fn a_message_above_the_byte_bound_goes_in_alone() {
 }
 
 #[test]
-fn a_pool_without_a_buffer_is_an_error_and_takes_nothing() {
+fn a_pool_without_a_buffer_is_an_error_and_nothing_is_enqueued() {
     let pool = tiny_pool(1);
     let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 4, 1000);
     enqueuer.try_enqueue_copy(b"only").unwrap();
@@ -91,25 +91,12 @@ fn a_pool_without_a_buffer_is_an_error_and_takes_nothing() {
 }
 
 #[test]
-fn a_pool_outlives_its_handles_while_messages_are_queued_or_held() {
-    let pool = tiny_pool(4);
-    let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 4, 1000);
-    enqueuer.try_enqueue_copy(b"held").unwrap();
-    enqueuer.try_enqueue_copy(b"queued").unwrap();
-    let held = dequeuer.try_dequeue().unwrap().expect("a message");
-    drop((pool, enqueuer));
-    let queued = dequeuer.try_dequeue().unwrap().expect("a message");
-    drop(dequeuer);
-    assert_eq!((&held[..], &queued.into_buf()[..]), (&b"held"[..], &b"queued"[..]));
-}
-
-#[test]
 fn figures_follow_what_happens() {
     let pool = tiny_pool(8);
     let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 2, 1000);
     enqueuer.try_enqueue_copy(&[1; 30]).unwrap();
     enqueuer.try_enqueue_copy(&[2; 12]).unwrap();
-    // Refused, so the enqueuer has looked how much is queued.
+    // It is refused, so the enqueuer has read how much is queued.
     assert!(enqueuer.try_enqueue_copy(&[3; 5]).is_err());
     let held = dequeuer.try_dequeue().unwrap();
     let stats = dequeuer.stats();
@@ -119,15 +106,15 @@ fn figures_follow_what_happens() {
     assert_eq!((stats.most_messages, stats.most_bytes), (2, 42));
     assert_eq!((stats.enqueue_waits, stats.dequeue_waits, stats.wakes_lost), (0, 0, 0));
     assert_eq!(enqueuer.closer().stats(), stats);
-    // What is held is the pool's to say.
+    // The pool counts the held message.
     assert_eq!(in_use(&pool) - stats.queued_messages, 1);
     drop(held);
 }
 
-/// A look from outside comes between two steps of the ends, and must not take messages of two
-/// moments for one queue's.
+/// A snapshot from another thread may come between two steps of the ends. It must not add up
+/// messages of two moments.
 #[test]
-fn a_look_from_outside_never_sees_more_than_the_bound() {
+fn a_snapshot_never_shows_more_than_the_bound() {
     let pool = tiny_pool(8);
     let (mut enqueuer, mut dequeuer) = tiny_queue(&pool, 1, 1000);
     let (closer, is_over) = (enqueuer.closer(), AtomicBool::new(false));
@@ -139,34 +126,39 @@ fn a_look_from_outside_never_sees_more_than_the_bound() {
                 buf = dequeuer.try_dequeue().expect("it is open").expect("a message").into_buf();
             }
         });
-        let looks = if cfg!(miri) { 50 } else { 100_000 };
-        let most =
-            (0..looks).map(|_| closer.stats()).fold((0, 0, 0), |(messages, bytes, over), stats| {
+        let snapshots = if cfg!(miri) { 50 } else { 100_000 };
+        let most = (0..snapshots).map(|_| closer.stats()).fold(
+            (0, 0, 0),
+            |(messages, bytes, over), stats| {
                 let back = stats.dequeued_messages.saturating_sub(stats.enqueued_messages);
                 (messages.max(stats.queued_messages), bytes.max(stats.queued_bytes), over.max(back))
-            });
+            },
+        );
         is_over.store(true, Ordering::Relaxed);
         assert!(most.0 <= 1 && most.1 <= 10 && most.2 == 0, "{most:?}");
     });
 }
 
-/// The same look with the ends stopped between its steps: one message goes out and one comes in
-/// after the first.
+/// The same with the ends stopped between two steps of the snapshot: after the first, one message
+/// comes out and one goes in.
 #[test]
-fn the_counts_of_a_look_are_of_one_moment() {
+fn the_counts_of_a_snapshot_are_of_one_moment() {
     let count = |messages| Count { messages, bytes: 10 * messages };
-    let looks = Cell::new(0);
-    let dequeued = || count(usize::from(looks.replace(looks.get() + 1) > 0));
-    assert_eq!(of_one_moment(1, || count(2), dequeued), (count(2), count(1)));
-    // A dequeuer that moves between any two looks.
-    let looks = Cell::new(0);
-    let dequeued = || count(looks.replace(looks.get() + 1));
-    let (more, less) = of_one_moment(1, || count(looks.get() + 1), dequeued);
+    let readings = Cell::new(0);
+    let dequeued = || count(usize::from(readings.replace(readings.get() + 1) > 0));
+    assert_eq!(consistent_counts(1, || count(2), dequeued), (count(2), count(1)));
+    // A dequeuer that moves between any two readings.
+    let readings = Cell::new(0);
+    let dequeued = || count(readings.replace(readings.get() + 1));
+    let (more, less) = consistent_counts(1, || count(readings.get() + 1), dequeued);
     assert!(more.since(less).messages <= 1, "{more:?} and {less:?}");
-    // Its last look meets it between the two steps of a count: the bytes are one message ahead.
-    let looks = Cell::new(0);
+    // The last reading comes between the two steps of a count: the bytes are one message ahead.
+    let readings = Cell::new(0);
     let ahead = |messages| Count { messages, bytes: 10 * (messages + 1) };
-    let (more, less) =
-        of_one_moment(1, || count(looks.get()), || ahead(looks.replace(looks.get() + 1)));
+    let (more, less) = consistent_counts(
+        1,
+        || count(readings.get()),
+        || ahead(readings.replace(readings.get() + 1)),
+    );
     assert!(more.since(less).bytes <= 10, "{more:?} and {less:?}");
 }

@@ -1,5 +1,5 @@
-//! Both ends against a naive queue, over random operations: order, bounds, ends, and that every
-//! item is dropped once.
+//! Both ends against a naive queue, over random operations: order, bounds, how it ends, and that
+//! every item is dropped once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,14 +7,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
 
-use super::super::end::{End, EnqueuerPanicked};
-use super::super::inlet::{Inlet, Refused, ends_from};
-use super::super::outlet::{Outlet, Taken};
-use super::super::ring::{Bound, Count, Ring, Weigh};
-use super::super::stats::QueueStats;
+use super::super::dequeue::{Outlet, Popped};
+use super::super::enqueue::{Inlet, QueueRefusal, ends_from};
+use super::super::ring::{Count, QueueRing, Weigh};
+use super::super::{Bound, End, EnqueuerPanicked, QueueStats};
 
-/// A number, its weight, and a share in the count of those that are alive.
-struct Item(u32, usize, #[expect(dead_code, reason = "its count is looked at")] Arc<()>);
+/// A number, its weight, and a share in the count of the items that exist.
+struct Item(u32, usize, #[expect(dead_code, reason = "its count is read")] Arc<()>);
 
 impl Weigh for Item {
     fn weight_bytes(&self) -> usize {
@@ -30,15 +29,15 @@ struct Model {
     bytes_max: usize,
     ended: bool,
     number: u32,
-    alive: Arc<()>,
+    existing: Arc<()>,
 }
 
 impl Model {
     fn new(messages_max: usize, bytes_max: usize, none: Count) -> Self {
         let (inlet, outlet) = ends_from(messages_max, bytes_max, none);
-        let (queued, alive) = (VecDeque::new(), Arc::new(()));
+        let (queued, existing) = (VecDeque::new(), Arc::new(()));
         let (inlet, outlet) = (Some(inlet), Some(outlet));
-        Self { inlet, outlet, queued, messages_max, bytes_max, ended: false, number: 0, alive }
+        Self { inlet, outlet, queued, messages_max, bytes_max, ended: false, number: 0, existing }
     }
 
     fn bytes(&self) -> usize {
@@ -49,7 +48,7 @@ impl Model {
         let bytes = self.bytes();
         let Some(inlet) = &mut self.inlet else { return };
         self.number += 1;
-        let item = Item(self.number, weight, Arc::clone(&self.alive));
+        let item = Item(self.number, weight, Arc::clone(&self.existing));
         let is_full = self.queued.len() == self.messages_max;
         let is_heavy = bytes + weight > self.bytes_max && !self.queued.is_empty();
         match inlet.try_push(item) {
@@ -57,8 +56,8 @@ impl Model {
                 assert!(!self.ended && !is_full && !is_heavy, "{weight} more on {bytes}");
                 self.queued.push_back((self.number, weight));
             }
-            Err(Refused::Ended(back)) => assert!(self.ended && back.0 == self.number),
-            Err(Refused::Full(back, bound)) => {
+            Err(QueueRefusal::Ended(back)) => assert!(self.ended && back.0 == self.number),
+            Err(QueueRefusal::Full(back, bound)) => {
                 assert!(!self.ended && back.0 == self.number);
                 assert_eq!(matches!(bound, Bound::Messages { .. }), is_full, "{bound:?}");
                 assert!(is_full || is_heavy, "{bound:?} at {bytes} bytes for {weight}");
@@ -69,9 +68,9 @@ impl Model {
     fn pop(&mut self) {
         let Some(outlet) = &mut self.outlet else { return };
         match (outlet.try_pop(), self.queued.pop_front()) {
-            (Taken::Item(item), expected) => assert_eq!(Some((item.0, item.1)), expected),
-            (Taken::Empty, None) => assert!(!self.ended),
-            (Taken::Ended, None) => assert!(self.ended),
+            (Popped::Item(item), expected) => assert_eq!(Some((item.0, item.1)), expected),
+            (Popped::Empty, None) => assert!(!self.ended),
+            (Popped::Ended, None) => assert!(self.ended),
             (_, Some(left)) => panic!("{left:?} is queued"),
         }
     }
@@ -84,7 +83,7 @@ impl Model {
                 let end = self
                     .outlet
                     .as_ref()
-                    .map(|outlet| outlet.shared().finish(End::Closed(Arc::new(EnqueuerPanicked))));
+                    .map(|outlet| outlet.shared().close_as(End::Error(Arc::new(EnqueuerPanicked))));
                 assert_eq!(end.unwrap_or(!self.ended), !self.ended, "the first end wins");
                 self.ended |= end.is_some();
             }
@@ -104,9 +103,9 @@ impl Model {
 
     fn check(&self) {
         assert_eq!(
-            Arc::strong_count(&self.alive),
+            Arc::strong_count(&self.existing),
             self.queued.len() + 1,
-            "as many are alive as are queued"
+            "as many items exist as are queued"
         );
         let shared =
             self.outlet.as_ref().map(Outlet::shared).or(self.inlet.as_ref().map(Inlet::shared));
@@ -121,21 +120,21 @@ impl Model {
     }
 }
 
-/// The ends of a queue leave nothing in it; a ring by itself drops what is left, on both sides of
-/// its own end.
+/// The ends of a queue leave nothing in it. A ring by itself drops what is left, here in slots at
+/// its end and at its start.
 #[test]
 fn a_ring_drops_what_is_left() {
-    let alive = Arc::new(());
-    let (mut producer, mut consumer) = Ring::ends(3, 100, Count::default());
+    let existing = Arc::new(());
+    let (mut producer, mut consumer) = QueueRing::ends(3, 100, Count::default());
     for number in 0..4 {
         producer.room(1).expect("there is room");
-        producer.put(Item(number, 1, Arc::clone(&alive)));
+        producer.put(Item(number, 1, Arc::clone(&existing)));
         if number < 2 {
             assert_eq!(consumer.pop().expect("an item").0, number);
         }
     }
     drop((producer, consumer));
-    assert_eq!(Arc::strong_count(&alive), 1);
+    assert_eq!(Arc::strong_count(&existing), 1);
 }
 
 proptest! {
@@ -154,6 +153,6 @@ proptest! {
             model.apply(op);
         }
         (model.inlet, model.outlet) = (None, None);
-        assert_eq!(Arc::strong_count(&model.alive), 1, "what was left goes with the queue");
+        assert_eq!(Arc::strong_count(&model.existing), 1, "what was left is dropped with the queue");
     }
 }

@@ -1,4 +1,5 @@
-//! The cases that have a name: one, full, wrap, too large, misaligned, held, gone.
+//! Single cases: an empty pool, a full one, a wrap, too large, misaligned, held, and dropped before
+//! its slices.
 
 use slipring_test_support::is_filled;
 
@@ -9,8 +10,7 @@ use crate::ring::window::Blocked;
 
 #[test]
 fn padding_at_a_wrap_is_never_lost() {
-    // The seed's first version ran out for ever with mixed sizes, because a wrap's padding was
-    // never given back.
+    // If the padding at a wrap is never reclaimed, a pool with mixed sizes runs out for ever.
     let mut pool = tiny(4, 4, 1);
     for round in 0..if cfg!(miri) { 100 } else { 10_000usize } {
         let bytes = vec![round as u8; 700 + (round * 577) % 1300];
@@ -24,8 +24,8 @@ fn padding_at_a_wrap_is_never_lost() {
 
 #[test]
 fn a_small_pool_holds_the_payloads_that_its_bytes_are() {
-    // Four payloads and a fifth that comes before the oldest goes, each of half a chunk whose
-    // stride would alias.
+    // Four payloads, and a fifth that is allocated before the oldest is dropped. Each is half a
+    // chunk, and its stride would alias.
     let bytes = 8 * 4096;
     let pool =
         RingOptions { bytes, max_slice_bytes: 4096, pages: Pages::Small, ..RingOptions::default() };
@@ -51,7 +51,7 @@ fn a_dropped_grant_gives_everything_back() {
     }
     let token = pool.reserve(MAX).unwrap().into_token();
     drop(token);
-    assert_eq!(pool.reserve(1).unwrap().as_ptr(), first, "the newest token gives back at once");
+    assert_eq!(pool.reserve(1).unwrap().as_ptr(), first, "the newest token's bytes are reclaimed");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_old_token_gives_back_with_its_chunk() {
 }
 
 #[test]
-fn a_token_may_go_while_a_grant_is_alive() {
+fn a_token_may_be_dropped_while_a_grant_exists() {
     let mut pool = tiny(2, 2, 1);
     let token = pool.reserve(256).unwrap().into_token();
     let first = token.as_ptr();
@@ -80,7 +80,7 @@ fn a_token_may_go_while_a_grant_is_alive() {
     let slice = grant.commit_all();
     assert_eq!(slice.as_ptr(), first.wrapping_add(256), "the grant stays where it is");
     let next = pool.reserve(64).unwrap();
-    assert_eq!(next.as_ptr(), first.wrapping_add(320), "and the token's bytes are waste now");
+    assert_eq!(next.as_ptr(), first.wrapping_add(320), "the token's bytes are waste now");
     drop(next);
     assert_eq!(pool.stats().tail_waste_bytes, 256);
     let token = pool.reserve(256).unwrap().into_token();
@@ -90,7 +90,7 @@ fn a_token_may_go_while_a_grant_is_alive() {
     assert_eq!(
         pool.reserve(64).unwrap().as_ptr(),
         first.wrapping_add(320),
-        "here nothing stands behind them"
+        "nothing was handed out after them here"
     );
     assert!(slice.iter().all(|&byte| byte == 5));
 }
@@ -98,8 +98,8 @@ fn a_token_may_go_while_a_grant_is_alive() {
 #[test]
 fn tokens_give_back_in_every_order() {
     // Three in a row. One range is remembered until the pool allocates again, and grows by its
-    // neighbours: only the first token, dropped while the last one's range is remembered, becomes
-    // waste.
+    // neighbours. So only one case makes waste: the first token is dropped while the range of the
+    // last one is remembered.
     for (order, waste) in [
         ([0, 1, 2], 0),
         ([0, 2, 1], 64),
@@ -119,7 +119,7 @@ fn tokens_give_back_in_every_order() {
             first.wrapping_add(waste as usize),
             "{order:?}"
         );
-        // With an allocation in between, only the newest comes back at once.
+        // With an allocation in between, only the newest is reclaimed immediately.
         let mut tokens: Vec<_> =
             (1..=3).map(|i| Some(pool.reserve(i * 64).unwrap().into_token())).collect();
         drop(tokens[0].take());
@@ -127,7 +127,7 @@ fn tokens_give_back_in_every_order() {
         assert_eq!(
             full,
             Full::TooLarge { asked_bytes: MAX + 1, max_slice_bytes: MAX },
-            "a refusal settles nothing"
+            "a length above the limit is refused before the returned range is looked at"
         );
         assert!(pool.reserve(1).is_ok());
         assert_eq!(pool.stats().tail_waste_bytes, waste + 64);
@@ -148,7 +148,7 @@ fn what_was_given_back_outlives_a_full_pool() {
 }
 
 #[test]
-fn slices_out_of_order_never_hand_out_live_memory() {
+fn slices_dropped_out_of_order_never_free_memory_of_another() {
     let mut pool = tiny(3, 3, 1);
     let old = pool.copy_in(&[7; 512]).unwrap();
     for round in 0..200u8 {
@@ -183,7 +183,7 @@ fn full_says_so_and_recovers() {
     assert_eq!(
         (stats.refused_pool, stats.refused_too_large, stats.blocked_by_owner),
         (2, 2, 2),
-        "one that filled the list, one asked for"
+        "one refusal ended the list, one was asked for"
     );
     drop(held);
     assert!(pool.reserve(1024).is_ok());
@@ -208,7 +208,7 @@ fn retained_handles_pin_and_are_capped() {
 }
 
 #[test]
-fn the_pool_may_go_before_its_slices() {
+fn the_pool_may_be_dropped_before_its_slices() {
     let mut pool = tiny(2, 2, 1);
     let slice = pool.copy_in(b"still here").unwrap();
     let token = pool.reserve(64).unwrap().into_token();
@@ -267,8 +267,8 @@ fn slices_are_cut_from_a_receive_without_a_copy() {
     assert_eq!(received.cut(4, 8).unwrap_err().available_bytes, 8);
     assert_eq!(received.cut(usize::MAX, 8).unwrap_err().asked_bytes, usize::MAX);
     drop(received);
-    // The unfinished frame's bytes were given back at once: the next grant starts on the line
-    // behind the last cut.
+    // The bytes of the incomplete frame were reclaimed: the next grant starts on the first line
+    // after the last cut.
     assert_eq!(pool.reserve(1).unwrap().as_ptr(), at.wrapping_add(64));
     assert_eq!(two.rows(2).unwrap().len(), 2);
     assert_eq!(two.rows(3).unwrap_err(), CastError::Length { bytes: 16, unit_bytes: 12 });
@@ -290,7 +290,7 @@ fn rows_are_walked_by_value_and_by_reference() {
     for row in &rows {
         assert_eq!(row.len(), 3);
     }
-    // Copied: it is a view.
+    // `Rows` is a view, so it can be copied.
     let (copy, mut walk) = (rows, rows.iter());
     assert_eq!((walk.len(), walk.next_back(), walk.len()), (2, copy.get(1), 1));
     assert_eq!(copy.into_iter().map(|row| row[0]).collect::<Vec<_>>(), [1.0, 4.0]);
@@ -347,13 +347,13 @@ fn options_name_the_field_that_does_not_fit() {
     assert_eq!(
         field(pins(4)),
         "pinned_chunks_max",
-        "pins alone could fill the pool, and no unpin wakes anyone"
+        "pins alone could fill the pool, and no thread is woken by an unpin"
     );
     assert!(RingPool::new(&pins(3)).is_ok() && RingPool::new(&pins(0)).is_ok());
 }
 
 #[test]
-fn a_read_told_to_the_wrong_pool_frees_nothing() {
+fn a_completion_reported_to_the_wrong_pool_releases_nothing() {
     let (mut one, mut two) = (tiny(2, 2, 1), tiny(2, 2, 1));
     let first = one.reserve(64).unwrap().into_token().submit();
     let second = two.reserve(64).unwrap().into_token().submit();
@@ -373,10 +373,10 @@ fn an_earlier_sequence_never_shortens_the_protection_of_a_chunk() {
     assert_eq!(pool.owner.blocked(1, 5, 5), None);
 }
 
-/// A number of 64 bits with the pool's in its high half ran into the next pool's after four billion
-/// reads.
+/// With one number of 64 bits that has the pool's number in its high half, the reads of one pool
+/// would reach the numbers of the next pool after 2^32 reads.
 #[test]
-fn a_read_is_never_taken_for_another_pools_however_many_there_were() {
+fn reads_of_two_pools_never_have_the_same_number() {
     let (mut one, mut two) = (tiny(2, 2, 1), tiny(2, 2, 1));
     let second = two.reserve(64).unwrap().into_token().submit();
     let first = one.reserve(64).unwrap().into_token().submit();
@@ -396,10 +396,9 @@ fn a_read_is_never_taken_for_another_pools_however_many_there_were() {
 #[test]
 fn a_receive_always_has_room() {
     let mut pool = tiny(2, 2, 1);
-    let rest = pool.reserve_rest(1).unwrap();
-    let whole = rest.commit_all();
+    let whole = pool.reserve_rest(1).unwrap().commit_all();
     assert_eq!(whole.len(), CHUNK, "the chunk is used up to its last byte");
-    // Receiving into no bytes would look like the end of the stream.
+    // A receive into zero bytes would look like the end of the stream.
     assert_eq!(pool.reserve_rest(0).unwrap().len(), CHUNK);
 }
 
@@ -412,7 +411,7 @@ fn empty_slices_pin_nothing_and_are_counted() {
     assert_eq!(
         pool.copy_in(&[1; 1024]).unwrap().retain().unwrap().len(),
         1024,
-        "the one pin is still to be had"
+        "the one pin is still free"
     );
     drop(pool);
     drop((handles, empty));
@@ -436,7 +435,7 @@ fn a_receive_may_outlive_its_pool_and_is_cut_further() {
 }
 
 #[test]
-fn an_older_token_takes_back_nothing_that_a_newer_one_holds() {
+fn an_older_token_returns_nothing_that_a_newer_one_holds() {
     let mut pool = tiny(2, 2, 1);
     let first = pool.reserve(100).unwrap().into_token();
     let mut second = pool.reserve(100).unwrap().into_token();
@@ -444,7 +443,7 @@ fn an_older_token_takes_back_nothing_that_a_newer_one_holds() {
     drop(first);
     let third = pool.copy_in(&[3; 500]).unwrap();
     assert!(is_filled(&second, 2) && is_filled(&third, 3));
-    // Shortened while it isn't the newest, it gives the rest back with its chunk.
+    // It is shortened while it isn't the newest: the rest is reclaimed with its chunk.
     let second = second.commit(10).unwrap();
     let fourth = pool.copy_in(&[4; 500]).unwrap();
     assert!(is_filled(&second, 2) && is_filled(&third, 3) && fourth[0] == 4);

@@ -1,4 +1,4 @@
-//! Window and chunk by default, on machines made of files.
+//! The default window and chunk, on machines made of files.
 
 use proptest::prelude::*;
 use slipring_test_support::random_runs;
@@ -10,7 +10,7 @@ use crate::machine::fake::topologies;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// A machine with these caches, (L2, L3) a CPU, in KiB; 0: not reported.
+/// A machine with these caches: (L2, L3) of each CPU, in KiB. 0 means not reported.
 fn machine(name: &str, cpus: &[(usize, usize)]) -> Topology {
     let mut machine = FakeMachine::new(&format!("options-{name}"))
         .file("sys/devices/system/cpu/online", &format!("0-{}\n", cpus.len() - 1));
@@ -29,7 +29,7 @@ fn machine(name: &str, cpus: &[(usize, usize)]) -> Topology {
     Topology::read_within(&machine.roots())
 }
 
-/// Window and chunk, in KiB, of a pool with small slices on such a machine.
+/// Window and chunk, in KiB, of a pool with small slices on that machine.
 fn chosen(topology: &Topology, readers: Readers, options: &RingOptions) -> (usize, usize) {
     let options = RingOptions { max_slice_bytes: 512, ..options.clone() };
     let layout = options.layout_on(|| topology, readers).expect("the defaults fit");
@@ -39,15 +39,15 @@ fn chosen(topology: &Topology, readers: Readers, options: &RingOptions) -> (usiz
 #[test]
 fn the_window_follows_the_caches() {
     let pool = RingOptions { bytes: 1 << 30, ..RingOptions::default() };
-    // (name, caches a CPU in KiB, window and chunk with readers on other cores, the same on the own
-    // core)
+    // (name, caches of each CPU in KiB, window and chunk with readers on other cores, window and
+    // chunk with readers on the same core)
     let cases: [(&str, &[(usize, usize)], _, _); 7] = [
         ("server", &[(1024, 32768); 4], (4096, 256), (512, 128)),
         ("large-l2", &[(2048, 107_520); 2], (4096, 256), (1024, 256)),
-        // Eight chunks of 256 KiB would be more than half of it, so chunks are smaller.
+        // Eight chunks of 256 KiB would be more than half of the cache, so chunks are smaller.
         ("small-l3", &[(256, 3072); 2], (1536, 128), (128, 32)),
         ("tiny-l3", &[(256, 512); 2], (256, 32), (128, 32)),
-        // The smallest counts, wherever it is: a lane may be moved there.
+        // The smallest cache of any CPU counts: a lane may be moved there.
         ("hybrid", &[(2048, 24576), (2048, 24576), (512, 4096)], (2048, 256), (256, 64)),
         ("no-l3", &[(1024, 0); 2], (4096, 256), (512, 128)),
         ("silent", &[(0, 0); 2], (4096, 256), (512, 128)),
@@ -83,7 +83,7 @@ fn lanes_on_one_cache_share_it_and_small_pools_bound_it() {
     assert_eq!(
         windows(RingOptions { window_bytes: Some(8 * MIB), ..pool.clone() }),
         [8192, 8192],
-        "what is asked wins"
+        "an explicit window wins"
     );
     let chunk = RingOptions { chunk_bytes: Some(MIB), ..pool };
     assert_eq!(windows(chunk), [8192, 2048], "at least eight chunks, or two");
@@ -92,14 +92,14 @@ fn lanes_on_one_cache_share_it_and_small_pools_bound_it() {
 #[test]
 fn the_machine_is_read_only_when_it_is_needed() {
     let options = RingOptions { window_bytes: Some(MIB), ..RingOptions::default() };
-    let read = || -> Topology { panic!("nobody asked for the caches") };
+    let read = || -> Topology { panic!("the caches were read without a need") };
     assert_eq!(
         options.layout_on(read, Readers::OwnCore).map(|layout| layout.window_chunks()).ok(),
         Some(4)
     );
 }
 
-/// The chunk of a pool with everything else by default on one machine.
+/// The chunk of a pool with these options, and defaults for all others, on one machine.
 fn default_chunk(
     topology: &Topology,
     readers: Readers,
@@ -136,8 +136,8 @@ fn a_default_chunk_holds_two_of_the_largest_slices_with_their_line_where_the_poo
     }
 }
 
-/// The figures themselves, by the second level of cache: a quarter of half of it, unless the slices
-/// or the pool want something else.
+/// The default chunk by the size of the second level of cache: a quarter of half of it, unless the
+/// slices or the pool need another size.
 #[test]
 fn the_default_chunk_follows_the_second_level_of_cache() {
     let cases = [
@@ -161,7 +161,7 @@ fn the_default_chunk_follows_the_second_level_of_cache() {
 
 #[test]
 fn what_no_chunk_can_hold_is_an_error() {
-    // Two of the largest slices fill the largest chunk: they go without a line against aliasing.
+    // Two of the largest slices fill the largest chunk, which has no line against aliasing.
     let options =
         RingOptions { bytes: 8 << 30, max_slice_bytes: 512 << 20, ..RingOptions::default() };
     for topology in topologies() {
@@ -174,16 +174,16 @@ fn what_no_chunk_can_hold_is_an_error() {
     let refused =
         RingOptions { bytes: usize::MAX, ..options }.layout_on(Topology::default, Readers::OwnCore);
     let RingError::Option { field, given, limit, .. } = refused.unwrap_err() else {
-        panic!("it is an option")
+        panic!("an option was refused")
     };
     assert_eq!((field, given), ("bytes", usize::MAX));
     assert!(
         limit < given && limit > CHUNK_BYTES_MAX,
-        "the limit is bytes, as what was given is: {limit}"
+        "the limit is in bytes, as the given size is: {limit}"
     );
 }
 
-/// Any figure, and often one at the edge of something.
+/// Any number, and often one at a power of two.
 fn figure() -> impl Strategy<Value = usize> {
     let near = (0u32..64, 0usize..3)
         .prop_map(|(shift, off)| (1usize << shift).wrapping_add(off).wrapping_sub(1));
@@ -207,23 +207,33 @@ fn any_options() -> impl Strategy<Value = RingOptions> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 64 } else { 20_000 }, ..random_runs() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 64 } else { 20_000 },
+        ..random_runs()
+    })]
 
-    /// Whatever is asked, on whatever machine: a layout that keeps its promises, or an error with
-    /// the field, what was given and what is allowed.
+    /// Any options on any machine give a layout that is as documented, or an error with the field,
+    /// the given value and the allowed one.
     #[test]
     fn options_give_a_layout_or_an_error_with_the_figures(
-        options in any_options(), l2 in proptest::option::of(figure()), l3 in proptest::option::of(figure()), cpus in 1usize..4, other_cores: bool,
+        options in any_options(),
+        l2 in proptest::option::of(figure()),
+        l3 in proptest::option::of(figure()),
+        cpus in 1usize..4,
+        other_cores: bool,
     ) {
         let readers = if other_cores { Readers::OtherCores } else { Readers::OwnCore };
         match options.layout_on(|| Topology::of(cpus, l2, l3, 2), readers) {
             Ok(layout) => {
                 let (chunk, chunks) = (layout.chunk_bytes(), layout.chunks() as usize);
-                prop_assert!(chunk.is_power_of_two() && (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk));
-                prop_assert!(chunk >= 2 * options.max_slice_bytes && layout.max_slice_bytes() == options.max_slice_bytes);
+                prop_assert!(chunk.is_power_of_two());
+                prop_assert!((CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk));
+                prop_assert!(chunk >= 2 * options.max_slice_bytes);
+                prop_assert_eq!(layout.max_slice_bytes(), options.max_slice_bytes);
                 prop_assert!((2..=chunks).contains(&layout.window_chunks()));
                 prop_assert!((layout.pinned_chunks_max() as usize) < chunks);
-                prop_assert!(layout.pool_bytes() <= options.bytes && options.bytes - layout.pool_bytes() < chunk);
+                prop_assert!(layout.pool_bytes() <= options.bytes);
+                prop_assert!(options.bytes - layout.pool_bytes() < chunk);
                 prop_assert!(options.chunk_bytes.is_none_or(|asked| asked == chunk));
             }
             Err(RingError::Option { field, given, must, limit }) => {
@@ -235,7 +245,10 @@ proptest! {
                     "pinned_chunks_max" => options.pinned_chunks_max.expect("it was set") as usize,
                     _ => panic!("{field} is no field"),
                 };
-                prop_assert!(given == asked && (given != limit || field == "chunk_bytes"), "{}: {} {} {}", field, given, must, limit);
+                prop_assert!(
+                    given == asked && (given != limit || field == "chunk_bytes"),
+                    "{}: {} {} {}", field, given, must, limit
+                );
             }
             Err(other) => panic!("{other}"),
         }

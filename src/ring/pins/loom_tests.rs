@@ -1,15 +1,15 @@
 //! Every interleaving of a stage, the holder of a retained handle and the owner of the pool.
 //!
-//! Stand-ins: an atomic of loom for the reclaimer's cursor, and a cell of loom, which reports every
-//! pair of accesses that nothing orders, for the bytes of the slice.
+//! Two things are replaced: the stages' cursor by an atomic of loom, and the bytes of the slice by
+//! a cell of loom, which reports every pair of accesses that nothing orders.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Pins;
 use crate::region::Pages;
-use crate::ring::memory::Span;
-use crate::ring::retained::Retained;
+use crate::ring::layout::RingSpan;
+use crate::ring::memory::Retained;
 use crate::ring::{Full, RingOptions, RingPool};
 use crate::sync::model::{UnsafeCell, model, thread};
 use crate::sync::{AtomicU32, Ordering};
@@ -17,14 +17,14 @@ use crate::sync::{AtomicU32, Ordering};
 const CHUNK: u32 = 0;
 
 /// One slice in one chunk, published before the threads start.
-struct Lane {
+struct LaneModel {
     pins: Pins,
-    /// How many events every stage is done with.
+    /// The number of events that every stage has released.
     cursor: AtomicU32,
     bytes: UnsafeCell<()>,
 }
 
-impl Lane {
+impl LaneModel {
     fn new() -> Rc<Self> {
         Rc::new(Self {
             pins: Pins::new(2, 1),
@@ -42,7 +42,8 @@ impl Lane {
         self.cursor.store(1, Ordering::Release);
     }
 
-    /// As `Lane::reclaim` and then `Owner::blocked`: writes to the bytes if their chunk is free.
+    /// What a lane's reclaiming and `Owner::blocked` do: writes to the bytes if their chunk is
+    /// free.
     fn reuse(&self) -> bool {
         let released = self.cursor.load(Ordering::Acquire) == 1;
         let free = released && !self.pins.is_pinned(CHUNK);
@@ -54,9 +55,9 @@ impl Lane {
 }
 
 #[test]
-fn loom_a_handle_dropped_elsewhere_keeps_its_chunk() {
+fn loom_a_handle_pins_its_chunk_until_another_thread_drops_it() {
     model(|| {
-        let lane = Lane::new();
+        let lane = LaneModel::new();
         let holder = {
             let lane = Rc::clone(&lane);
             move || {
@@ -76,14 +77,14 @@ fn loom_a_handle_dropped_elsewhere_keeps_its_chunk() {
         });
         let reused = lane.reuse() || lane.reuse();
         stage.join().expect("the stage ends");
-        assert!(reused || lane.reuse(), "what everybody has let go of is free");
+        assert!(reused || lane.reuse(), "a chunk without a hold is free");
     });
 }
 
 #[test]
-fn loom_a_clone_on_another_thread_keeps_the_chunk() {
+fn loom_a_clone_on_another_thread_pins_the_chunk() {
     model(|| {
-        let lane = Lane::new();
+        let lane = LaneModel::new();
         assert!(lane.pins.pin(CHUNK));
         lane.release();
         let there = thread::spawn({
@@ -143,8 +144,8 @@ fn loom_the_cap_holds_for_two_chunks() {
     model(|| contend(1, [0, 1]));
 }
 
-/// Two threads keep the one chunk that may be pinned: whoever comes second, at whatever moment,
-/// needs no unit.
+/// Two threads pin the same chunk, the only one that may be pinned: the second thread needs no
+/// unit, whenever it comes.
 fn share(cap: u32) {
     let pins = Rc::new(Pins::new(2, cap));
     let other = thread::spawn({
@@ -155,7 +156,7 @@ fn share(cap: u32) {
     other.join().expect("the other ends");
     assert!(pins.pinned() == 1 && pins.is_pinned(CHUNK));
     pins.unpin(CHUNK);
-    assert!(pins.pinned() == 1 && pins.is_pinned(CHUNK), "one of two handles went");
+    assert!(pins.pinned() == 1 && pins.is_pinned(CHUNK), "one of two handles is left");
     pins.unpin(CHUNK);
     assert!(pins.pinned() == 0 && !pins.is_pinned(CHUNK), "a unit or a pin leaked");
     assert!(pin_and_unpin(&pins, 1), "nothing is pinned any more");
@@ -166,22 +167,21 @@ fn loom_a_chunk_that_is_being_pinned_is_granted_at_the_cap() {
     model(|| share(1));
 }
 
-/// Both may take a unit for the same first pin: the one that comes second gives its unit back.
+/// Both may get a unit for the same first pin. The second one returns its unit.
 #[test]
 fn loom_a_race_for_the_first_pin_takes_one_unit() {
     model(|| share(2));
 }
 
-/// Pins that come and go: a chunk that is let go while another thread pins it is either kept or
-/// pinned anew.
+/// A chunk that is unpinned while another thread pins it either stays pinned or is pinned anew.
 #[test]
 fn loom_the_cap_holds_for_one_chunk() {
     model(|| contend(1, [CHUNK, CHUNK]));
 }
 
-/// Two want one chunk, and none may be pinned: both are refused, and nothing stays behind.
+/// Two threads ask for one chunk, and none may be pinned: both are refused, and no count is left.
 #[test]
-fn loom_at_a_cap_of_none_everybody_leaves() {
+fn loom_at_a_cap_of_none_both_are_refused() {
     model(|| {
         let pins = Rc::new(Pins::new(1, 0));
         let other = thread::spawn({
@@ -194,8 +194,7 @@ fn loom_at_a_cap_of_none_everybody_leaves() {
     });
 }
 
-/// Two chunks of 4 KiB: one slice in the first, which is closed, and one of the owner's that keeps
-/// the second.
+/// A pool of two chunks of 4 KiB.
 fn pool() -> RingPool {
     let options = RingOptions {
         bytes: 2 * 4096,
@@ -208,17 +207,17 @@ fn pool() -> RingPool {
     RingPool::new(&options).expect("two chunks")
 }
 
-/// The same with the real pool and real handles: only the cursor and the tracked cell are
-/// stand-ins.
+/// The same with the real pool and real handles: only the cursor and the tracked cell belong to the
+/// model.
 #[test]
 fn loom_the_real_pool_waits_for_a_handle() {
     model(|| {
         let mut pool = pool();
         let slice = pool.copy_in(&[7; 64]).expect("an empty pool");
-        let span: Span = pool.push_span(slice).expect("its own slice");
-        let rest = [(); 3]
+        let span: RingSpan = pool.push_span(slice).expect("its own slice");
+        let [first, second, third] = [(); 3]
             .map(|()| pool.copy_in(&[0; 2048]).expect("one in the first chunk, two in the second"));
-        let lane = Lane::new();
+        let lane = LaneModel::new();
         let stage = thread::spawn({
             let (lane, memory) = (Rc::clone(&lane), Arc::clone(pool.memory()));
             move || {
@@ -236,13 +235,13 @@ fn loom_the_real_pool_waits_for_a_handle() {
                 holder.join().expect("the holder ends");
             }
         });
-        let [first, second, third] = rest;
+
         drop(first);
         let mut reuse = || {
             pool.release(i64::from(lane.cursor.load(Ordering::Acquire)) - 1);
             let found = pool.copy_in(&[9; 2048]);
             assert!(!matches!(found, Err(Full::TooLarge { .. })));
-            // The second chunk is held: a slice can only lie in the first.
+            // The second chunk is held, so a new slice can only be in the first.
             let reused = found.is_ok();
             if reused {
                 lane.bytes.with_mut(|_| ());
@@ -251,7 +250,7 @@ fn loom_the_real_pool_waits_for_a_handle() {
         };
         let reused = reuse() || reuse();
         stage.join().expect("the stage ends");
-        assert!(reused || reuse(), "what everybody has let go of is free");
+        assert!(reused || reuse(), "a chunk without a hold is free");
         drop((second, third));
     });
 }

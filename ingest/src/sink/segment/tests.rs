@@ -1,4 +1,4 @@
-//! A segment on a disk that stops after any byte must come out as the same file as on a good one.
+//! On a disk that may stop after any byte, a segment must become the same file as on a good disk.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,18 +7,17 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sink::batch;
 
 const DIM: u32 = 3;
 
-/// What the next call to the disk does.
+/// The outcome of the next call to the disk.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     None,
     Short(usize),
     Nothing,
     Error(i32),
-    /// Writes half and says that it wrote all: the canary.
+    /// Writes half and reports that it wrote all: proof that the comparison can fail.
     Lie,
 }
 
@@ -59,15 +58,15 @@ struct Fixture {
 impl Fixture {
     fn new(writes: &[Fault], syncs: &[Fault]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let schema = batch::schema(DIM, 0);
-        let part = name::part(folder.path(), 0);
+        let schema = schema(DIM, 0);
+        let part = folder::part(folder.path(), 0);
         let disk = FaultyDisk {
             file: File::create_new(&part).unwrap(),
             writes: RefCell::new(writes.iter().copied().collect()),
             syncs: RefCell::new(syncs.iter().copied().collect()),
         };
         let segment =
-            Segment::new(disk, part, name::complete(folder.path(), 0), &schema, Vec::new());
+            Segment::new(disk, part, folder::complete(folder.path(), 0), &schema, Vec::new());
         Self { folder, segment, batch: OpenBatch::new(Arc::clone(&schema), DIM, 8) }
     }
 
@@ -81,11 +80,11 @@ impl Fixture {
             assert!(self.batch.fill(&values).is_empty());
             self.segment.encode(&mut self.batch, *rows, sequence);
             sequence += *rows as u64;
-            retry(|| self.segment.drain());
+            retry(|| self.segment.write_encoded());
         }
         retry(|| self.segment.complete());
         assert_eq!(self.segment.rows(), sequence);
-        let bytes = fs::read(name::complete(self.folder.path(), 0)).unwrap();
+        let bytes = fs::read(folder::complete(self.folder.path(), 0)).unwrap();
         assert_eq!(self.segment.bytes(), bytes.len() as u64);
         bytes
     }
@@ -109,7 +108,11 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn faults_leave_the_same_file(
@@ -118,13 +121,14 @@ proptest! {
         interrupted in 0_usize..3,
     ) {
         let good = Fixture::new(&[], &[]).write(&batches);
-        let faulty = Fixture::new(&writes, &vec![Fault::Error(libc::EINTR); interrupted]).write(&batches);
+        let interrupts = vec![Fault::Error(libc::EINTR); interrupted];
+        let faulty = Fixture::new(&writes, &interrupts).write(&batches);
         prop_assert!(good == faulty, "the files differ");
     }
 }
 
 #[test]
-fn a_disk_that_lies_shows() {
+fn a_disk_that_lies_is_detected() {
     let good = Fixture::new(&[], &[]).write(&[4]);
     let lied = Fixture::new(&[Fault::Lie], &[]).write(&[4]);
     assert!(good != lied, "the comparison above can't fail");
@@ -136,14 +140,14 @@ fn a_failed_sync_is_final() {
     assert!(fixture.batch.fill(&[1.0; 6]).is_empty());
     fixture.segment.encode(&mut fixture.batch, 2, 0);
     for _ in 0..3 {
-        // The second sync would succeed, and prove nothing.
+        // A second sync would succeed, and prove nothing.
         let error = fixture.segment.complete().unwrap_err();
         assert!(matches!(error, SinkError::SyncFailed { .. }) && !error.may_retry(), "{error}");
         assert!(error.to_string().contains("os error 5"), "{error}");
     }
     assert!(fixture.segment.is_closed(u64::MAX));
-    assert!(name::part(fixture.folder.path(), 0).exists());
-    assert!(!name::complete(fixture.folder.path(), 0).exists());
+    assert!(folder::part(fixture.folder.path(), 0).exists());
+    assert!(!folder::complete(fixture.folder.path(), 0).exists());
 }
 
 #[test]

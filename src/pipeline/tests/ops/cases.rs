@@ -1,4 +1,4 @@
-//! What the model found, each as small as it gets.
+//! What the model found, each as small as possible.
 
 use std::thread;
 use std::time::Duration;
@@ -11,14 +11,14 @@ fn fails(_: View<'_, u64>) -> Outcome {
 }
 
 #[test]
-fn a_dead_stage_takes_back_what_it_has_read() {
+fn a_dead_stage_accepts_what_it_has_read() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec, ["a"]);
     publish(&mut lane, 0..2);
     let [older, newer] = [1, 1].map(|max| stage.read(max).unwrap().unwrap());
     drop(newer);
     stage.read(1).unwrap_err();
     stage.release(older).unwrap();
-    assert_eq!(stage.released(), -1, "the lane was told that nothing was processed");
+    assert_eq!(stage.released(), -1, "the report says that nothing was processed");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_cut_off_stays_cut_off() {
     drop(newer);
     let error = next.poll(9, done).unwrap_err();
     stage.release(older).unwrap();
-    assert_eq!(next.poll(9, done), Err(error), "no event comes behind the error");
+    assert_eq!(next.poll(9, done), Err(error), "no event comes after the error");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_stage_whose_held_is_dropped_elsewhere_learns_why_it_died() {
 }
 
 #[test]
-fn nothing_is_held_behind_the_last_held() {
+fn nothing_is_held_after_the_last_held() {
     let (mut lane, [mut stage]) = by_hand(|spec| spec.on_panic(PanicPolicy::Detach), ["a"]);
     publish(&mut lane, [0]);
     drop(stage.read(1).unwrap());
@@ -64,7 +64,7 @@ fn nothing_is_held_behind_the_last_held() {
 fn a_batch_that_ends_in_a_failure_counts_what_was_processed() {
     let mut started = start(8, vec![vec![StageSpec::inline("a")]]);
     let handler = |view: View<'_, u64>| if *view.meta() < 2 { done(view) } else { fails(view) };
-    started.lane.attach(started.stages.take("a").unwrap(), handler).unwrap();
+    started.lane.attach(started.stages.remove("a").unwrap(), handler).unwrap();
     publish(&mut started.lane, 0..3);
     assert_eq!(started.lane.poll().processed, 2);
 }
@@ -76,5 +76,5 @@ fn a_sink_that_processed_a_part_leaves_no_lane_drained() {
     assert_eq!(sink.poll(1, done), Ok(Polled::Advanced(1)));
     sink.poll(1, fails).unwrap_err();
     let report = lane.close(Duration::ZERO);
-    assert!(!report.is_drained(), "three events were processed by nobody: {report:?}");
+    assert!(!report.is_drained(), "three events were processed by no stage: {report:?}");
 }

@@ -1,6 +1,7 @@
 //! The operations of the model, and how they are drawn from random numbers.
 
-/// How a handler's batch goes: so many events are processed, then this is said.
+/// The course of a handler's batch: the number of events that it processes, and what it returns
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     pub(super) good: usize,
@@ -15,7 +16,7 @@ pub(super) enum Then {
     Panic,
 }
 
-/// What becomes of reserved bytes.
+/// What is done with reserved bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Into {
     Slice,
@@ -26,7 +27,7 @@ pub(super) enum Into {
     Leaked,
 }
 
-/// What becomes of a claim.
+/// What is done with a claim.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum And {
     Push,
@@ -35,7 +36,7 @@ pub(super) enum And {
     Leak,
 }
 
-/// What becomes of a token, or of a read in flight.
+/// What is done with a token, or with a read in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
     Commit,
@@ -50,9 +51,9 @@ pub(super) enum Next {
 
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Reserve { len: usize, rest: bool, keep: usize, into: Into, meanwhile: Option<Box<Op>> },
-    Claim { len: usize, keep: usize, and: And, meanwhile: Option<Box<Op>> },
-    Token { pick: usize, keep: usize, next: Next },
+    Reserve { len: usize, all_left: bool, used: usize, into: Into, meanwhile: Option<Box<Op>> },
+    Claim { len: usize, used: usize, and: And, meanwhile: Option<Box<Op>> },
+    Token { pick: usize, used: usize, next: Next },
     Cut { pick: usize, skip: usize, len: usize },
     DropReceived { pick: usize },
     PushSlice { pick: usize, publish: bool },
@@ -80,7 +81,7 @@ pub(super) enum Op {
     DropStage { stage: usize },
 }
 
-/// Largest slice of the model's lanes.
+/// The largest slice of the model's lanes.
 pub(super) const MAX: usize = 1024;
 
 fn len_of(number: usize) -> usize {
@@ -116,16 +117,17 @@ fn reserve(one: usize, two: usize, meanwhile: Option<Box<Op>>) -> Op {
         10 => Into::Dropped,
         _ => Into::Leaked,
     };
-    let rest = (two / 12).is_multiple_of(5);
-    Op::Reserve { len: len_of(one), rest, keep: two / 60, into, meanwhile }
+    let all_left = (two / 12).is_multiple_of(5);
+    Op::Reserve { len: len_of(one), all_left, used: two / 60, into, meanwhile }
 }
 
-/// An operation from three numbers. `deep`: it may hold another, which happens in the middle of it.
+/// An operation from three numbers. `deep`: it may contain another, which happens in the middle of
+/// it.
 fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
     let (stage, pick, turn) = (one % 4, two, turn(one, two));
     let inner = || match one / 4 % 36 {
         0..11 if deep => Some(Box::new(op(what.rotate_left(3) ^ two as u8, two, one, false))),
-        // What matters most in the middle of something: a failure.
+        // What matters most in the middle of an operation is a failure.
         11 if deep => Some(Box::new(Op::Poll {
             stage,
             max: 1,
@@ -140,13 +142,13 @@ fn op(what: u8, one: usize, two: usize, deep: bool) -> Op {
         13..27 => {
             use And::*;
             let and = [Publish, Publish, Publish, Push, Push, Push, Drop, Leak][two % 8];
-            Op::Claim { len: len_of(one), keep: two / 8, and, meanwhile: inner() }
+            Op::Claim { len: len_of(one), used: two / 8, and, meanwhile: inner() }
         }
         27..34 => {
             use Next::*;
             let next = [Commit, Receive, TooLong, Drop, Submit, Complete, Abandon, Report, Commit]
                 [one % 9];
-            Op::Token { pick, keep: one / 9, next }
+            Op::Token { pick, used: one / 9, next }
         }
         34..37 => Op::Cut { pick, skip: one % 90, len: one / 90 % 200 },
         37 => Op::DropReceived { pick },

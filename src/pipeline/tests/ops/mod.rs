@@ -1,14 +1,14 @@
-//! A whole lane and everything that comes of it, under random operations: the lane, its stages by
-//! hand and attached, what they hold, columns, claims, grants, tokens, reads in flight, receives,
-//! slices, retained handles. Stages fail at any point, handles and `Held`s are dropped, grants and
-//! claims leaked, lanes end in any state, and all goes on behind each of these.
+//! A whole lane and everything that comes from it, under random operations: the lane, its stages
+//! polled by hand and attached, what they hold, columns, claims, grants, tokens, reads in flight,
+//! receives, slices, retained handles. Stages fail at any point, handles and `Held`s are dropped,
+//! grants and claims leaked, lanes end in any state, and the operations continue after each of
+//! these.
 //!
 //! On one thread ([`model`]) everything is predicted and compared after each operation. With stages
-//! on threads ([`threads`]) it is checked that each sees a gapless run of the right events, that
-//! nothing is shown behind a failure, that a column shows only what was written, and that every
-//! lane ends.
+//! on threads ([`threads`]) the test checks that each sees a gapless run of the right events, that
+//! nothing is shown after a failure, that a column shows only what was written, and that every lane
+//! ends.
 
-mod calls;
 mod cases;
 mod draw;
 mod model;
@@ -20,29 +20,26 @@ mod threads;
 
 use proptest::prelude::*;
 
+use super::remove_any;
 use draw::{Op, Then, Turn, op_from};
 use model::{Model, Shape};
 use slipring_test_support::random_runs;
-
-fn take<T>(from: &mut Vec<T>, pick: usize) -> Option<T> {
-    (!from.is_empty()).then(|| from.swap_remove(pick % from.len()))
-}
 
 impl Model {
     fn apply(&mut self, op: Op) {
         let count = self.stages.len();
         match op {
-            Op::Reserve { len, rest, keep, into, meanwhile } => {
-                self.reserve(len, rest, keep, into, meanwhile)
+            Op::Reserve { len, all_left, used, into, meanwhile } => {
+                self.reserve(len, all_left, used, into, meanwhile)
             }
-            Op::Claim { len, keep, and, meanwhile } => self.claim(len, keep, and, meanwhile),
-            Op::Token { pick, keep, next } => self.token(pick, keep, next),
+            Op::Claim { len, used, and, meanwhile } => self.claim(len, used, and, meanwhile),
+            Op::Token { pick, used, next } => self.token(pick, used, next),
             Op::Cut { pick, skip, len } => self.cut(pick, skip, len),
-            Op::DropReceived { pick } => drop(take(&mut self.received, pick)),
+            Op::DropReceived { pick } => drop(remove_any(&mut self.received, pick)),
             Op::PushSlice { pick, publish } => self.push_slice(pick, publish),
             Op::PushForeign => self.push_foreign(),
             Op::PushEmpty => self.push_empty(),
-            Op::DropSlice { pick } => drop(take(&mut self.slices, pick)),
+            Op::DropSlice { pick } => drop(remove_any(&mut self.slices, pick)),
             Op::RetainSlice { pick } => {
                 let slice = self.slices.get(pick % self.slices.len().max(1));
                 let handle = slice
@@ -54,7 +51,7 @@ impl Model {
                 let copy = handle.map(|(handle, serial, len)| (handle.clone(), *serial, *len));
                 self.retained.extend(copy);
             }
-            Op::DropRetained { pick } => drop(take(&mut self.retained, pick)),
+            Op::DropRetained { pick } => drop(remove_any(&mut self.retained, pick)),
             Op::Flush => self.flush(),
             Op::PollLane { turn } => self.poll_lane(turn),
             Op::Reclaim => self.reclaim(),
@@ -77,13 +74,13 @@ impl Model {
         self.check_sometimes();
     }
 
-    /// Everything that is held goes back, stages see their end, and a lane that lost nothing has
-    /// all of its memory again.
-    fn finish(mut self) {
+    /// Gives back everything that is held. Then stages see their end, and a lane that lost nothing
+    /// has all of its memory again.
+    fn end_everything(mut self) {
         self.check();
         self.check_overlaps();
         let done = Turn { good: 0, then: Then::Done };
-        while let Some(id) = take(&mut self.flights, 0) {
+        while let Some(id) = remove_any(&mut self.flights, 0) {
             self.tokens.push((id.0.complete(), id.1, id.2));
         }
         while !self.abandoned.is_empty() && !self.gone {
@@ -100,14 +97,14 @@ impl Model {
         let ending = self.ending();
         assert!(
             is_stuck || self.gone || ending.late.is_empty(),
-            "nobody has anything left to do: {:?}",
+            "no stage has anything left to do: {:?}",
             ending.late
         );
         self.end(true, done);
         self.check();
     }
 
-    /// Polls until nothing moves.
+    /// Polls until nothing changes.
     fn run_dry(&mut self, turn: Turn) {
         let moved = |model: &Self| {
             model.stages.iter().map(|stage| (stage.progress, stage.ended, stage.parked)).collect()
@@ -125,7 +122,7 @@ impl Model {
         }
     }
 
-    /// With everything gone, the whole pool is there again.
+    /// Once everything is dropped, the whole pool is available again.
     fn recover(&mut self) {
         self.slices.clear();
         self.tokens.clear();
@@ -162,12 +159,12 @@ proptest! {
         for op in ops {
             model.apply(op);
         }
-        model.finish();
+        model.end_everything();
     }
 }
 
 proptest! {
-    // A race isn't repeated by its seed, so a smaller one says nothing.
+    // A race can't be repeated from its seed, so a smaller one proves nothing.
     #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..random_runs() })]
 
     #[test]
@@ -176,7 +173,8 @@ proptest! {
     }
 }
 
-/// A lane that never had an event, dropped or closed at once, while its stages look for their end.
+/// A lane that never had an event is dropped or closed immediately, while its stages look for their
+/// end.
 #[test]
 fn the_stages_of_an_empty_lane_end() {
     for number in 0..if cfg!(miri) { 8 } else { 100 } {

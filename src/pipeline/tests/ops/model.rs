@@ -1,5 +1,5 @@
-//! The naive model: what a lane should be after each operation, in plain numbers, beside the real
-//! thing.
+//! The naive model: what a lane should be after each operation, in plain numbers, next to the real
+//! lane.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +14,9 @@ use super::super::tiny_pool;
 use super::draw::{MAX, Turn};
 use super::payload::{Columns, Seen, Tag, assert_shows};
 use crate::pipeline::shared::LaneShared;
-use crate::pipeline::{Failure, Held, Lane, LaneSpec, PanicPolicy, Reclaim, Stage, StageSpec};
+use crate::pipeline::{
+    CloseReport, Failure, Held, Lane, LaneSpec, PanicPolicy, Reclaim, Stage, StageSpec,
+};
 use crate::region::Pages;
 use crate::ring::{
     FlightId, InFlight, PoolSlice, Received, Retained, RingOptions, RingPool, Sequence, Token,
@@ -22,7 +24,7 @@ use crate::ring::{
 
 pub(super) const CHUNK: usize = 4096;
 
-/// What a lane is made of.
+/// The shape of a lane.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     pub(super) slots: usize,
@@ -30,7 +32,7 @@ pub(super) struct Shape {
     pub(super) layers: &'static [usize],
     pub(super) policy: PanicPolicy,
     pub(super) reclaim: Reclaim,
-    /// Bit by bit: the stages that are specified with a thread.
+    /// One bit per stage: whether it is specified with a thread.
     pub(super) threads: usize,
 }
 
@@ -85,13 +87,13 @@ impl Shape {
     }
 }
 
-/// A lane, leaked where an assertion has failed: what a broken lane asserts while it is dropped
-/// would hide that.
+/// A lane that is leaked after an assertion has failed. What a broken lane asserts while it is
+/// dropped would hide the failure.
 pub(super) struct Leaky(Option<Lane<Tag>>);
 
 impl Leaky {
     pub(super) fn into_inner(mut self) -> Lane<Tag> {
-        self.0.take().expect("it is there until it is taken")
+        self.0.take().expect("it is there until it is moved out")
     }
 }
 
@@ -99,13 +101,13 @@ impl Deref for Leaky {
     type Target = Lane<Tag>;
 
     fn deref(&self) -> &Lane<Tag> {
-        self.0.as_ref().expect("it is there until it is taken")
+        self.0.as_ref().expect("it is there until it is moved out")
     }
 }
 
 impl DerefMut for Leaky {
     fn deref_mut(&mut self) -> &mut Lane<Tag> {
-        self.0.as_mut().expect("it is there until it is taken")
+        self.0.as_mut().expect("it is there until it is moved out")
     }
 }
 
@@ -117,7 +119,33 @@ impl Drop for Leaky {
     }
 }
 
-/// Where a `Held` is that was given out.
+/// How a lane ended, as the model predicts it.
+pub(super) struct Ending {
+    pub(super) published: u64,
+    pub(super) consumed: u64,
+    pub(super) late: Vec<String>,
+    /// What each stage has processed.
+    pub(super) processed: Vec<u64>,
+}
+
+impl Ending {
+    /// Checks that the report agrees with the model.
+    pub(super) fn check(&self, report: &CloseReport) {
+        assert_eq!(
+            (report.published, report.consumed),
+            (self.published, self.consumed),
+            "{report:?}"
+        );
+        let processed: Vec<_> = report.stages.iter().map(|stage| stage.processed).collect();
+        assert_eq!(processed, self.processed, "{report:?}");
+        assert_eq!(report.late, self.late, "{report:?}");
+        let lost_nothing = self.processed.iter().all(|processed| *processed == self.published);
+        let is_well = lost_nothing && self.late.is_empty() && report.failure.is_none();
+        assert_eq!(report.is_drained(), is_well, "{report:?}");
+    }
+}
+
+/// Where a `Held` is that is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Out,
@@ -130,7 +158,7 @@ pub(super) type Script = Rc<RefCell<(Option<Turn>, Vec<Seen>)>>;
 
 /// A stage, and what it should know.
 pub(super) struct Modelled {
-    /// Gone once it is dropped or attached.
+    /// None once it is dropped or attached.
     pub(super) stage: Option<Stage<Tag>>,
     pub(super) columns: Option<Columns>,
     pub(super) script: Option<Script>,
@@ -142,15 +170,15 @@ pub(super) struct Modelled {
     pub(super) out: Vec<(Sequence, Sequence, Place)>,
     pub(super) released: Sequence,
     pub(super) read: Sequence,
-    /// As far as its events are released, by itself or by the lane.
+    /// The last sequence that is released, by the stage itself or by the lane.
     pub(super) progress: Sequence,
-    /// How many events it has processed.
+    /// The number of events it has processed.
     pub(super) processed: u64,
     pub(super) died_at: Option<Sequence>,
     pub(super) parked: bool,
-    /// Its lane has taken its poller over.
-    pub(super) taken: bool,
-    /// Where an attached stage's turn begins, and how many events it is shown.
+    /// Its lane has its poller.
+    pub(super) is_pumped: bool,
+    /// The first event of an attached stage's round, and the number of events it is shown.
     pub(super) turn_from: Sequence,
     pub(super) shows: usize,
     pub(super) ended: bool,
@@ -197,7 +225,7 @@ impl Model {
         let (slices, tokens, flights, received, retained) = Default::default();
         Self {
             layers: shape.stage_layers(),
-            shared: Arc::clone(&started.lane.shared),
+            shared: Arc::clone(&started.lane.ring.shared),
             foreign: RingPool::new(&tiny_pool()).expect("a tiny pool"),
             shape,
             lane: Some(Leaky(Some(started.lane))),
@@ -227,8 +255,8 @@ impl Model {
         self.events.len() as i64 - 1
     }
 
-    /// The sequence up to which stages of `layer` find events; of the layer behind the last, what
-    /// all have passed.
+    /// The sequence up to which stages of `layer` find events; for the layer after the last, the
+    /// sequence that all have passed.
     pub(super) fn available(&self, layer: usize) -> Sequence {
         let before = self.stages.iter().zip(&self.layers).filter(|(_, of)| **of + 1 == layer);
         before.map(|(stage, _)| stage.progress).min().unwrap_or(self.published)
@@ -257,15 +285,15 @@ impl Model {
     }
 
     /// A stage does nothing from now on.
-    pub(super) fn leave(&mut self, at: usize) {
+    pub(super) fn make_late(&mut self, at: usize) {
         let stage = &mut self.stages[at];
         let sequence = stage.progress + 1;
         stage.died_at = Some(stage.died_at.map_or(sequence, |before| before.min(sequence)));
     }
 
-    /// A stage is dead from now on. The first to die gives the failure, which never changes.
+    /// A stage is dead from now on. The first to die determines the failure, which never changes.
     pub(super) fn die(&mut self, at: usize) {
-        self.leave(at);
+        self.make_late(at);
         let sequence = self.stages[at].progress + 1;
         if self.failure.is_none() {
             let (stage, reason) = (at.to_string(), String::new());
@@ -274,7 +302,7 @@ impl Model {
         self.learn_reason();
     }
 
-    /// The failure's words are the library's own; the rest of it is foreseen, and stays.
+    /// The failure's words are the library's own. The other fields are predicted, and don't change.
     pub(super) fn learn_reason(&mut self) {
         let (Some(real), Some(ours)) = (self.shared.failure(), &mut self.failure) else { return };
         if ours.reason.is_empty() {
@@ -283,7 +311,7 @@ impl Model {
         assert_eq!(*ours, real, "the first failure wins");
     }
 
-    pub(super) fn park(&mut self, at: usize) {
+    pub(super) fn hand_to_pump(&mut self, at: usize) {
         if !self.stages[at].parked {
             self.stages[at].parked = true;
             self.detached.push(at);
@@ -302,8 +330,8 @@ impl Model {
         }
     }
 
-    /// Everything that is alive shows what was written to it, and the lane says what the model
-    /// says.
+    /// Everything that is alive shows what was written to it, and the lane's figures are the
+    /// model's.
     pub(super) fn check(&self) {
         self.slices.iter().for_each(|(slice, serial, len)| assert_shows(slice, *serial, *len));
         self.tokens.iter().for_each(|(token, serial, len)| assert_shows(token, *serial, *len));
@@ -384,7 +412,7 @@ impl Model {
             .iter()
             .flat_map(|stage| stage.helds.iter().chain(&stage.leaked))
             .flat_map(Held::views);
-        // Several stages may show the same event: it counts once.
+        // Several stages may show the same event, which counts once.
         let shown: HashMap<_, _> = held.map(|view| (view.sequence(), view.bytes())).collect();
         let owned = owned.chain(self.received.iter().map(|(received, ..)| &received[..]));
         let mut ranges: Vec<_> =
@@ -420,7 +448,7 @@ fn modelled(at: usize, shape: &Shape, stage: Stage<Tag>, columns: Columns) -> Mo
         processed,
         died_at,
         parked,
-        taken: false,
+        is_pumped: false,
         turn_from: 0,
         shows: 0,
         ended,

@@ -1,19 +1,18 @@
-//! What the thread of the lane does: reserve, claim, stage, publish, poll, end; and what it does
+//! What the thread of the lane does: reserve, claim, push, publish, poll, end; and what it does
 //! with its own bytes.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use super::calls::{self, Ending};
 use super::draw::{And, Into, MAX, Next, Op, Turn};
-use super::model::{CHUNK, Leaky, Model};
+use super::model::{CHUNK, Ending, Leaky, Model};
 use super::payload::{Tag, assert_shows, fill};
-use super::take;
-use crate::pipeline::{Lane, PanicPolicy, PushRefusal, Reclaim, Refused};
+use super::remove_any;
+use crate::pipeline::{Lane, LaneGrant, PanicPolicy, PushRefusal, Reclaim, Refused};
 use crate::ring::{Full, InFlight, Sequence};
 
 impl Model {
-    /// Why nothing is taken at all.
+    /// Why nothing is accepted.
     fn shut(&self) -> Option<Refused> {
         let first = self.failure.as_ref().map(|failure| Refused::Poisoned(failure.index));
         first.filter(|_| self.is_poisoned()).or(self.closing.then_some(Refused::Closed))
@@ -24,7 +23,7 @@ impl Model {
         self.published = self.pushed();
     }
 
-    /// Whether a slot can be had: if not, what is pushed is published.
+    /// Whether there is a free slot. If not, what is pushed is published.
     fn room(&mut self) -> Result<(), Refused> {
         if let Some(why) = self.shut() {
             return Err(why);
@@ -41,8 +40,8 @@ impl Model {
         Err(Refused::Ring { slots: self.shape.slots })
     }
 
-    /// The lane has looked whether it had room for so many bytes: it may have reclaimed, and has
-    /// published what was pushed if it says no.
+    /// The lane has looked for room for this many bytes. It may have reclaimed, and if there is
+    /// none, it has published what was pushed.
     fn made_room(&mut self, lane: &Lane<Tag>, asked: usize, refused: Option<Refused>) {
         let stats = lane.stats();
         let reclaimed = stats.reclaimed as i64 - 1;
@@ -74,26 +73,28 @@ impl Model {
     pub(super) fn reserve(
         &mut self,
         len: usize,
-        rest: bool,
-        keep: usize,
+        all_left: bool,
+        used: usize,
         into: Into,
         meanwhile: Option<Box<Op>>,
     ) {
         let Some(mut lane) = self.lane.take() else { return };
         let (shut, serial) = (self.shut(), self.next_serial());
-        let asked = if rest { len.max(1) } else { len };
-        let reserved = if rest { lane.reserve_rest(len) } else { lane.reserve(len) };
+        let asked = if all_left { len.max(1) } else { len };
+        let reserved = if all_left { lane.reserve_rest(len) } else { lane.reserve(len) };
         let mut refused = None;
         match reserved {
             Err(full) => refused = Some(full),
             Ok(mut grant) => {
-                assert!(shut.is_none() && (grant.len() == len || (rest && grant.len() >= asked)));
+                assert!(
+                    shut.is_none() && (grant.len() == len || (all_left && grant.len() >= asked))
+                );
                 meanwhile.into_iter().for_each(|op| self.apply(*op));
-                if keep.is_multiple_of(4) {
-                    grant.truncate(keep / 4);
+                if used.is_multiple_of(4) {
+                    grant.truncate(used / 4);
                 }
                 fill(&mut grant, serial);
-                self.use_grant(grant, serial, keep, into);
+                self.use_grant(grant, serial, used, into);
             }
         }
         match shut {
@@ -103,8 +104,8 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    fn use_grant(&mut self, grant: calls::Reserved<'_>, serial: u64, keep: usize, into: Into) {
-        let (len, n) = (grant.len(), keep % (grant.len() + 1));
+    fn use_grant(&mut self, grant: LaneGrant<'_>, serial: u64, used: usize, into: Into) {
+        let (len, n) = (grant.len(), used % (grant.len() + 1));
         match into {
             Into::Slice if n == len => self.slices.push((grant.commit_all(), serial, n)),
             Into::Slice => {
@@ -123,7 +124,7 @@ impl Model {
         }
     }
 
-    pub(super) fn claim(&mut self, len: usize, keep: usize, and: And, meanwhile: Option<Box<Op>>) {
+    pub(super) fn claim(&mut self, len: usize, used: usize, and: And, meanwhile: Option<Box<Op>>) {
         let Some(mut lane) = self.lane.take() else { return };
         let (room, serial, sequence) = (self.room(), self.next_serial(), self.pushed() + 1);
         let mut refused = None;
@@ -132,18 +133,18 @@ impl Model {
             Ok(mut claim) => {
                 assert!(room.is_ok() && claim.len() == len);
                 meanwhile.into_iter().for_each(|op| self.apply(*op));
-                claim.truncate(keep);
+                claim.truncate(used);
                 fill(&mut claim, serial);
-                assert_shows(&claim, serial, len.min(keep));
-                let tag = Tag { sequence, serial, len: len.min(keep) };
+                assert_shows(&claim, serial, len.min(used));
+                let tag = Tag { sequence, serial, len: len.min(used) };
                 let pushed = match and {
                     And::Drop => return self.unclaimed(lane, len),
                     And::Leak => {
                         let _leaked = ManuallyDrop::new(claim);
                         return self.unclaimed(lane, len);
                     }
-                    And::Push => calls::push(claim, tag),
-                    And::Publish => calls::publish(claim, tag),
+                    And::Push => claim.push(tag),
+                    And::Publish => claim.publish(tag),
                 };
                 self.claimed(tag, pushed, matches!(and, And::Publish));
             }
@@ -160,7 +161,7 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    /// A claim was pushed, whatever has become of the lane since.
+    /// A claim was pushed, whatever has happened to the lane since.
     fn claimed(&mut self, tag: Tag, pushed: Sequence, publish: bool) {
         assert_eq!(pushed, tag.sequence);
         self.events.push(tag);
@@ -171,7 +172,7 @@ impl Model {
 
     pub(super) fn push_slice(&mut self, pick: usize, publish: bool) {
         let Some(mut lane) = self.lane.take() else { return };
-        if let Some((slice, serial, len)) = take(&mut self.slices, pick) {
+        if let Some((slice, serial, len)) = remove_any(&mut self.slices, pick) {
             let (room, tag) = (self.room(), Tag { sequence: self.pushed() + 1, serial, len });
             match if publish { lane.publish(slice, tag) } else { lane.push(slice, tag) } {
                 Ok(sequence) => {
@@ -186,7 +187,7 @@ impl Model {
                         (Err(refused.why), refused.meta),
                         (room.map_err(PushRefusal::Refused), tag)
                     );
-                    self.slices.push((refused.slice.expect("it comes back"), serial, len));
+                    self.slices.push((refused.slice.expect("it is returned"), serial, len));
                 }
             }
         }
@@ -199,7 +200,7 @@ impl Model {
             (self.room(), self.foreign.copy_in(b"other").expect("a pool of its own"));
         let refused = lane.push(slice, Tag::default()).expect_err("it is another pool's");
         assert_eq!(refused.why, room.err().map_or(PushRefusal::Foreign, PushRefusal::Refused));
-        assert_eq!(&refused.slice.expect("it comes back")[..], b"other");
+        assert_eq!(&refused.slice.expect("it is returned")[..], b"other");
         self.lane = Some(lane);
     }
 
@@ -256,12 +257,12 @@ impl Model {
             self.stages[*at].inline && self.stages[*at].died_at.is_none() && behind(at)
         };
         let is_detached = self.shape.policy == PanicPolicy::Detach && self.failure.is_some();
-        let untaken = self.detached.iter().any(|at| !self.stages[*at].taken);
+        let unpumped = self.detached.iter().any(|at| !self.stages[*at].is_pumped);
         (0..self.stages.len()).any(|at| inline(&at))
             || self.is_poisoned()
             || (full && self.consumed() > self.reclaimed)
             || (is_detached
-                && (untaken || self.detached.iter().any(|at| is_free(at) && behind(at))))
+                && (unpumped || self.detached.iter().any(|at| is_free(at) && behind(at))))
     }
 
     pub(super) fn begin_close(&mut self) {
@@ -273,7 +274,7 @@ impl Model {
         }
     }
 
-    /// The lane goes: closed without patience, or dropped.
+    /// The lane ends: closed with no time to wait, or dropped.
     pub(super) fn end(&mut self, close: bool, turn: Turn) {
         self.begin_close();
         let Some(lane) = self.lane.take() else { return };
@@ -316,9 +317,9 @@ impl Model {
         Ending { published, consumed, processed, late: late.map(|at| at.to_string()).collect() }
     }
 
-    pub(super) fn token(&mut self, pick: usize, keep: usize, next: Next) {
+    pub(super) fn token(&mut self, pick: usize, used: usize, next: Next) {
         if matches!(next, Next::Complete | Next::Abandon) {
-            let Some((flight, serial, len)) = take(&mut self.flights, pick) else { return };
+            let Some((flight, serial, len)) = remove_any(&mut self.flights, pick) else { return };
             assert_eq!(flight.capacity(), len);
             match next {
                 Next::Complete => self.tokens.push((flight.complete(), serial, len)),
@@ -329,8 +330,8 @@ impl Model {
         if matches!(next, Next::Report) {
             return self.report_completion(pick);
         }
-        let Some((token, serial, len)) = take(&mut self.tokens, pick) else { return };
-        let n = keep % (len + 1);
+        let Some((token, serial, len)) = remove_any(&mut self.tokens, pick) else { return };
+        let n = used % (len + 1);
         match next {
             Next::Commit => self.slices.push((token.commit(n).expect("it fits"), serial, n)),
             Next::Receive => self.received.push((token.received(n).expect("it fits"), serial, n)),
@@ -344,7 +345,7 @@ impl Model {
         }
     }
 
-    /// Without a lane nobody could tell that the read is over: its chunk would be leaked.
+    /// Without a lane the end of the read couldn't be reported, and its chunk would be leaked.
     fn abandon(&mut self, flight: InFlight) {
         if self.gone {
             return drop(flight.complete());
@@ -355,13 +356,15 @@ impl Model {
 
     pub(super) fn report_completion(&mut self, pick: usize) {
         let Some(lane) = &mut self.lane else { return };
-        let Some(id) = take(&mut self.abandoned, pick) else { return };
+        let Some(id) = remove_any(&mut self.abandoned, pick) else { return };
         assert!(lane.report_completion(id));
         assert!(!lane.report_completion(id), "a read ends once");
     }
 
     pub(super) fn cut(&mut self, pick: usize, skip: usize, len: usize) {
-        let Some((mut received, serial, left)) = take(&mut self.received, pick) else { return };
+        let Some((mut received, serial, left)) = remove_any(&mut self.received, pick) else {
+            return;
+        };
         match received.cut(skip, len) {
             Ok(slice) => self.slices.push((slice, serial, len)),
             Err(refused) => {

@@ -1,10 +1,9 @@
-//! What the model's slices are filled with, and what a stage notes of an event that it is shown.
+//! What the model's slices are filled with, and what a stage records of an event that it is shown.
 
 use crate::pipeline::{ColumnError, ColumnReader, ColumnWriter, View};
 use crate::ring::Sequence;
 
-/// What the events' metadata say: where an event stands, the number of its bytes, and how many they
-/// are.
+/// The metadata of an event: its sequence, the serial number of its bytes, and their length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tag {
     pub(super) sequence: Sequence,
@@ -13,7 +12,7 @@ pub(super) struct Tag {
 }
 
 /// Bytes of one serial number. No two serial numbers share a pattern, and each byte depends on its
-/// address, so any part of them is told from bytes that were written later or elsewhere.
+/// address, so any part of them differs from bytes that were written later or elsewhere.
 fn pattern(serial: u64, bytes: &[u8]) -> [u8; 8] {
     let mut pattern = serial.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
     pattern.rotate_left(bytes.as_ptr().addr() % 8);
@@ -24,7 +23,7 @@ pub(super) fn fill(bytes: &mut [u8], serial: u64) {
     let pattern = pattern(serial, bytes);
     let mut done = bytes.len().min(8);
     bytes[..done].copy_from_slice(&pattern[..done]);
-    // Few long copies: Miri takes a step for each copy, however long.
+    // Few long copies, because Miri needs one step per copy, however long.
     while done < bytes.len() {
         let more = done.min(bytes.len() - done);
         bytes.copy_within(..more, done);
@@ -45,17 +44,17 @@ pub(super) fn assert_shows(bytes: &[u8], serial: u64, len: usize) {
     assert!(shows(bytes, serial), "the bytes of {serial} changed: {:?}", &bytes[..len.min(16)]);
 }
 
-/// Stands in a row whose event wasn't processed.
+/// The value of a row whose event wasn't processed.
 const UNPROCESSED: u64 = u64::MAX;
 
-/// A stage's ends of the lane's columns: it writes its own, and looks at all.
+/// A stage's ends of the lane's columns: it writes its own, and reads all.
 pub(super) struct Columns {
     pub(super) stage: usize,
     pub(super) own: ColumnWriter<u64>,
     pub(super) all: Vec<ColumnReader<u64>>,
 }
 
-/// What a stage saw of an event, to be judged outside of its handler: there a failed assertion
+/// What a stage saw of an event. It is checked outside of the handler, where a failed assertion
 /// would be one more failed stage.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -67,7 +66,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks at the event, and writes its row.
+    /// Reads the event, and writes its row.
     pub(super) fn look(view: &View<'_, Tag>, columns: &mut Columns, processed: bool) -> Self {
         let tag = *view.meta();
         let row = columns.own.row(view).expect("the stage's own column");
@@ -82,9 +81,9 @@ impl Seen {
         }
     }
 
-    /// Its bytes, its metadata and its rows are right. `layers` are those of all stages, `died_at`
-    /// the first sequences that they didn't process. A row that was looked at before its stage's
-    /// death was known may still be there.
+    /// Checks the event's bytes, its metadata and its rows. `layers` are those of all stages,
+    /// `died_at` the first sequences that they didn't process. A row that was read before its
+    /// stage's death was known may still be there.
     pub(super) fn check(
         &self,
         stage: usize,
@@ -114,7 +113,7 @@ impl Seen {
     }
 }
 
-/// What a stage writes beside an event.
+/// The value that a stage writes for an event.
 fn value(stage: usize, tag: &Tag) -> u64 {
     (tag.serial << 8) | stage as u64
 }

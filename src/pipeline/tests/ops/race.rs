@@ -1,5 +1,5 @@
-//! The owner's thread of a lane whose stages run on threads, and what must be true once all is
-//! over.
+//! The owner's thread of a lane whose stages run on threads, and what must be true once everything
+//! has ended.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::draw::MAX;
 use super::model::{LAYERS, Shape};
 use super::payload::{Tag, assert_shows, fill};
+use super::remove_any;
 use super::threads::{DEADLINE, Draw, Log, Runner, Table};
-use super::{calls, take};
 use crate::pipeline::shared::LaneShared;
 use crate::pipeline::state::StageState;
 use crate::pipeline::{CloseReport, Lane, PanicPolicy, Reclaim, Refused, Stage};
@@ -56,19 +56,21 @@ impl Owner {
                     self.note_pushed(tag, sequence);
                 }
             }
-            22 => drop(take(&mut self.slices, pick)),
+            22 => drop(remove_any(&mut self.slices, pick)),
             23 => {
                 let slice = self.slices.last();
                 let handle = slice
                     .and_then(|(slice, serial, len)| Some((slice.retain().ok()?, *serial, *len)));
                 self.retained.extend(handle);
             }
-            24 => drop(take(&mut self.retained, pick)),
+            24 => drop(remove_any(&mut self.retained, pick)),
             25 | 26 => _ = self.lane.flush(),
             27 => self.lane.wait(self.draw.one_in(2), Duration::from_millis(1)),
             28 | 29 => {
-                if let Some(table) = &mut *self.table.lock().expect("nobody panics with it") {
-                    drop(take(table, pick));
+                if let Some(table) =
+                    &mut *self.table.lock().expect("no thread panics while it holds the lock")
+                {
+                    drop(remove_any(table, pick));
                 }
             }
             _ => _ = self.lane.poll(),
@@ -76,7 +78,7 @@ impl Owner {
         self.check();
     }
 
-    /// A ring or pool that is full, or a lane that is poisoned, is no reason to wait here.
+    /// Nothing here waits because a ring or pool is full, or a lane is poisoned.
     fn refused(&mut self, full: Refused) {
         assert!(!matches!(full, Refused::Closed | Refused::Pool(Full::TooLarge { .. })), "{full}");
         if self.lane.poll().is_idle() && !self.lane.has_failed() {
@@ -97,7 +99,7 @@ impl Owner {
             Err(full) => return self.refused(full),
             Ok(mut claim) => {
                 fill(&mut claim, tag.serial);
-                if publish { calls::publish(claim, tag) } else { calls::push(claim, tag) }
+                if publish { claim.publish(tag) } else { claim.push(tag) }
             }
         };
         self.note_pushed(tag, pushed);
@@ -106,7 +108,7 @@ impl Owner {
         }
     }
 
-    /// A sequence that was given out by publishing is published.
+    /// A sequence that publishing returned is published.
     fn assert_published(&self, sequence: i64) {
         let stats = self.lane.stats();
         assert!(stats.published as i64 > sequence, "{sequence} wasn't published: {stats:?}");
@@ -129,7 +131,7 @@ impl Owner {
     }
 
     fn push_slice(&mut self, pick: usize) {
-        let Some((slice, serial, len)) = take(&mut self.slices, pick) else { return };
+        let Some((slice, serial, len)) = remove_any(&mut self.slices, pick) else { return };
         let tag = Tag { serial, len, ..self.tag(len) };
         let publish = self.draw.one_in(2);
         match if publish { self.lane.publish(slice, tag) } else { self.lane.push(slice, tag) } {
@@ -139,12 +141,12 @@ impl Owner {
                     self.assert_published(sequence);
                 }
             }
-            Err(refused) => self.slices.push((refused.slice.expect("it comes back"), serial, len)),
+            Err(refused) => self.slices.push((refused.slice.expect("it is returned"), serial, len)),
         }
     }
 
     fn commit_token(&mut self, pick: usize) {
-        let Some((token, serial, len)) = take(&mut self.tokens, pick) else { return };
+        let Some((token, serial, len)) = remove_any(&mut self.tokens, pick) else { return };
         self.slices.push((token.commit(len).expect("all of it"), serial, len));
     }
 
@@ -154,9 +156,9 @@ impl Owner {
         self.retained.iter().for_each(|(handle, serial, len)| assert_shows(handle, *serial, *len));
     }
 
-    /// Drains the lane, or drops it: None.
+    /// Closes the lane, or drops it: None.
     fn end(mut self, patient: bool) -> Option<CloseReport> {
-        drop(self.table.lock().expect("nobody panics with it").take());
+        drop(self.table.lock().expect("no thread panics while it holds the lock").take());
         if self.draw.one_in(4) {
             self.lane.begin_close();
         }
@@ -194,11 +196,11 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
     let (spec, columns) = shape.spec();
     let mut started = spec.start::<Tag>().expect("a tiny lane");
     let (table, shared) =
-        (Table::new(Mutex::new(Some(Vec::new()))), Arc::clone(&started.lane.shared));
+        (Table::new(Mutex::new(Some(Vec::new()))), Arc::clone(&started.lane.ring.shared));
     let trouble = [10, 30, 1000][draw.below(3) as usize];
     let (mut runners, mut attached) = (Vec::new(), Vec::new());
     for (at, columns) in columns.into_iter().enumerate() {
-        let stage = started.stages.take(&at.to_string()).expect("it was specified");
+        let stage = started.stages.remove(&at.to_string()).expect("it was specified");
         let (inline, own) = (shape.threads >> at & 1 == 0, Draw(draw.below(u64::MAX)));
         let spawned = !inline && draw.one_in(2);
         let log = Log::new(own, columns, trouble, !spawned);
@@ -229,7 +231,7 @@ pub(super) fn race_of(draw: &mut Draw, steps: u64) {
     let report = owner.end(patient);
     let mut logs: Vec<_> = runners.into_iter().map(|(at, runner)| (at, runner.join())).collect();
     for (at, log) in attached {
-        let mut log = Rc::into_inner(log).expect("its lane has gone").into_inner();
+        let mut log = Rc::into_inner(log).expect("its lane was dropped").into_inner();
         log.processed_by_next();
         log.ended = log.processed == published;
         logs.push((at, log));
@@ -273,7 +275,7 @@ fn judge(
     let is_left = shared.stages.iter().any(StageState::is_dead);
     assert!(
         is_left || lost_nothing,
-        "nobody failed nor was left, and something was lost: {shape:?}"
+        "no stage failed or was late, and something was lost: {shape:?}"
     );
 }
 

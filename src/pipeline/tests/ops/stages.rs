@@ -1,4 +1,5 @@
-//! What stages do: poll, read ahead, release, retain, fail, go; by hand and attached to their lane.
+//! What stages do: poll, read ahead, release, retain, fail, end; polled by hand and attached to
+//! their lane.
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
@@ -7,7 +8,7 @@ use std::rc::Rc;
 use super::draw::{Op, Then, Turn};
 use super::model::{Model, Place};
 use super::payload::{Columns, Seen, Tag};
-use super::take;
+use super::remove_any;
 use crate::pipeline::{Held, Outcome, Polled, Progress, SpawnError, StageError, View};
 use crate::ring::{Foreign, Sequence};
 
@@ -24,13 +25,13 @@ enum Finds {
 }
 
 impl Turn {
-    /// What the handler says of the event that is shown behind `shown` others.
+    /// The handler's outcome for the event that it is shown after `shown` others.
     fn says(self, shown: usize) -> Then {
         if shown < self.good { Then::Done } else { self.then }
     }
 }
 
-/// A handler's answer. It panics without the hook that prints: several thousand would.
+/// A handler's outcome. It panics without the hook, which would print several thousand times.
 pub(super) fn answer(then: Then) -> Outcome {
     match then {
         Then::Done => Outcome::Done,
@@ -61,7 +62,7 @@ impl Model {
         }
     }
 
-    /// Why a stage sees nothing more: the failure, or else a stage that the lane has left.
+    /// Why a stage sees no more events: the failure, or otherwise a stage that is late.
     fn failed(&self, at: usize) -> StageError {
         if let Some(failure) = &self.failure {
             return StageError::Failed(failure.clone());
@@ -75,10 +76,10 @@ impl Model {
     }
 
     /// What a poll that found this returns, and what it does to the stage.
-    fn settle(&mut self, at: usize, finds: Finds, turn: Turn) -> Result<Polled, StageError> {
+    fn expect_poll(&mut self, at: usize, finds: Finds, turn: Turn) -> Result<Polled, StageError> {
         match finds {
             Finds::Dead => {
-                self.park(at);
+                self.hand_to_pump(at);
                 Err(self.failed(at))
             }
             Finds::Holding => Err(StageError::Holding { since: self.stages[at].released + 1 }),
@@ -98,7 +99,7 @@ impl Model {
                     _ if done == found => Ok(Polled::Advanced(done)),
                     Then::Retry => Ok(Polled::Retry(done)),
                     _ => {
-                        self.park(at);
+                        self.hand_to_pump(at);
                         self.die(at);
                         Err(self.failed(at))
                     }
@@ -111,7 +112,7 @@ impl Model {
         (self.stages[at].released, self.stages[at].progress) = (released, released);
     }
 
-    /// How many events a handler is shown.
+    /// The number of events that a handler is shown.
     fn shows(finds: Finds, turn: Turn) -> usize {
         let Finds::Events(found) = finds else { return 0 };
         if turn.then == Then::Done { found } else { found.min(turn.good + 1) }
@@ -129,7 +130,7 @@ impl Model {
         }
     }
 
-    /// By hand; `meanwhile` comes in the middle of the first event.
+    /// Polls by hand; `meanwhile` runs in the middle of the first event.
     pub(super) fn poll(
         &mut self,
         at: usize,
@@ -138,13 +139,14 @@ impl Model {
         mut meanwhile: Option<Box<Op>>,
     ) {
         let Some(mut stage) = self.stages[at].stage.take() else { return };
-        let mut columns = self.stages[at].columns.take().expect("it goes with the handle");
+        let mut columns =
+            self.stages[at].columns.take().expect("the columns are dropped with the handle");
         let (finds, first) = (self.finds(at, max), self.stages[at].released + 1);
         let (mut seen, mut wrong) = (Vec::new(), None);
         let polled = stage.poll(max, |view| {
             let then = turn.says(seen.len());
             if let Some(op) = meanwhile.take() {
-                // What fails in here is the model's business, and not the stage's.
+                // What fails in here fails the test, and not the stage.
                 let applied = std::panic::AssertUnwindSafe(|| self.apply(*op));
                 wrong = wrong.take().or(std::panic::catch_unwind(applied).err());
             }
@@ -154,7 +156,7 @@ impl Model {
         if let Some(wrong) = wrong {
             resume_unwind(wrong);
         }
-        let expected = self.settle(at, finds, turn);
+        let expected = self.expect_poll(at, finds, turn);
         assert_eq!(polled, expected, "stage {at} finds {finds:?}");
         self.check_seen(at, first, &seen, Self::shows(finds, turn));
         (self.stages[at].stage, self.stages[at].columns) = (Some(stage), Some(columns));
@@ -173,7 +175,7 @@ impl Model {
     pub(super) fn expect_poll_of_lane(&mut self, turn: Turn) -> Progress {
         let is_detached = self.failure.is_some() && !self.is_poisoned();
         for at in self.detached.clone().into_iter().filter(|_| is_detached) {
-            self.stages[at].taken = true;
+            self.stages[at].is_pumped = true;
             if self.stages[at].helds.is_empty() && self.stages[at].leaked.is_empty() {
                 self.stages[at].progress = self.available(self.layers[at]);
             }
@@ -183,7 +185,7 @@ impl Model {
             let finds = self.finds(at, self.stages[at].batch_max);
             self.stages[at].shows = Self::shows(finds, turn);
             let before = self.stages[at].processed;
-            if let Ok(Polled::Ended) | Err(_) = self.settle(at, finds, turn) {
+            if let Ok(Polled::Ended) | Err(_) = self.expect_poll(at, finds, turn) {
                 self.attached.retain(|other| *other != at);
                 self.handle_dropped(at);
             }
@@ -194,7 +196,7 @@ impl Model {
         progress
     }
 
-    /// Attached handlers saw what they should have.
+    /// Checks that attached handlers saw what they should have.
     pub(super) fn check_turns(&mut self) {
         for at in 0..self.stages.len() {
             let Some(script) = self.stages[at].script.clone() else { continue };
@@ -228,7 +230,7 @@ impl Model {
         self.lane = Some(lane);
     }
 
-    /// Inline stages are attached; others come back.
+    /// Inline stages are attached; others are returned.
     pub(super) fn attach(&mut self, at: usize) {
         if self.lane.is_none() {
             return;
@@ -245,7 +247,8 @@ impl Model {
         let Err(SpawnError::Placement(refused)) = stage.spawn(|_| Outcome::Done) else {
             panic!("it is inline")
         };
-        let columns = self.stages[at].columns.take().expect("it goes with the handle");
+        let columns =
+            self.stages[at].columns.take().expect("the columns are dropped with the handle");
         let script = Rc::new(RefCell::new((None, Vec::new())));
         self.stages[at].script = Some(Rc::clone(&script));
         let lane = self.lane.as_mut().expect("it was looked at");
@@ -263,7 +266,7 @@ impl Model {
         let read = stage.read(max);
         self.stages[at].stage = Some(stage);
         if is_dead {
-            self.park(at);
+            self.hand_to_pump(at);
             assert_eq!(read.map(drop), Err(self.failed(at)));
         } else if is_over {
             assert!(matches!(read, Ok(None)));
@@ -283,8 +286,8 @@ impl Model {
         }
     }
 
-    fn take_held(&mut self, at: usize, pick: usize, place: Place) -> Option<Held<Tag>> {
-        let held = take(&mut self.stages[at].helds, pick)?;
+    fn remove_held(&mut self, at: usize, pick: usize, place: Place) -> Option<Held<Tag>> {
+        let held = remove_any(&mut self.stages[at].helds, pick)?;
         let first = held.first_sequence();
         let entry = self.stages[at]
             .out
@@ -295,9 +298,10 @@ impl Model {
         Some(held)
     }
 
-    /// Looks at what is held once more, and writes its rows.
+    /// Reads what is held once more, and writes its rows.
     fn look_at_held(&mut self, at: usize, held: &Held<Tag>, processed: bool) {
-        let columns = self.stages[at].columns.as_mut().expect("it goes with the handle");
+        let columns =
+            self.stages[at].columns.as_mut().expect("the columns are dropped with the handle");
         let seen: Vec<_> = held.views().map(|view| Seen::look(&view, columns, processed)).collect();
         self.check_seen(at, held.first_sequence(), &seen, held.len());
     }
@@ -306,12 +310,12 @@ impl Model {
         if self.stages[at].stage.is_none() {
             return;
         }
-        let Some(held) = self.take_held(at, pick, Place::Back) else { return };
+        let Some(held) = self.remove_held(at, pick, Place::Back) else { return };
         self.look_at_held(at, &held, true);
         let len = held.len() as u64;
         let Some(stage) = &mut self.stages[at].stage else { return };
         stage.release(held).map_err(drop).expect("it is its own");
-        // What a dead stage gives back counts no more: the lane has been told where it died.
+        // If the stage is dead, this releases nothing: where it died is already recorded.
         if self.stages[at].died_at.is_none() {
             self.stages[at].processed += len;
         }
@@ -323,38 +327,38 @@ impl Model {
         }
     }
 
-    /// Another stage refuses what isn't its own.
+    /// Another stage refuses the `Held` of this one.
     pub(super) fn release_elsewhere(&mut self, at: usize, pick: usize) {
         let Some(other) =
             (0..self.stages.len()).find(|&other| other != at && self.stages[other].stage.is_some())
         else {
             return;
         };
-        let Some(held) = take(&mut self.stages[at].helds, pick) else { return };
+        let Some(held) = remove_any(&mut self.stages[at].helds, pick) else { return };
         let Some(stage) = &mut self.stages[other].stage else { return };
-        let Err(Foreign(held)) = stage.release(held) else { panic!("it was taken") };
+        let Err(Foreign(held)) = stage.release(held) else { panic!("it was accepted") };
         self.stages[at].helds.push(held);
     }
 
     pub(super) fn drop_held(&mut self, at: usize, pick: usize) {
-        let Some(held) = self.take_held(at, pick, Place::Dropped) else { return };
+        let Some(held) = self.remove_held(at, pick, Place::Dropped) else { return };
         if self.stages[at].columns.is_some() {
             self.look_at_held(at, &held, false);
         }
         drop(held);
-        if self.gone { self.leave(at) } else { self.die(at) }
+        if self.gone { self.make_late(at) } else { self.die(at) }
     }
 
-    /// It is given back when everything is over: a real leak would be one of the test.
+    /// It is given back at the very end, because a real leak would be reported.
     pub(super) fn leak_held(&mut self, at: usize, pick: usize) {
-        let leaked = take(&mut self.stages[at].helds, pick);
+        let leaked = remove_any(&mut self.stages[at].helds, pick);
         self.stages[at].leaked.extend(leaked);
     }
 
     pub(super) fn retain_held(&mut self, at: usize, pick: usize) {
         let helds = &self.stages[at].helds;
         let Some(held) = helds.get(pick % helds.len().max(1)) else { return };
-        let view = held.views().nth(pick % held.len()).expect("it holds as many");
+        let view = held.views().nth(pick % held.len()).expect("the index is below its length");
         let handle = view.retain().ok().map(|handle| (handle, view.meta().serial, view.meta().len));
         self.retained.extend(handle);
     }
@@ -378,7 +382,7 @@ impl Model {
         }
     }
 
-    /// What the loss of a stage's handle does.
+    /// What happens when a stage's handle is dropped.
     pub(super) fn handle_dropped(&mut self, at: usize) {
         let stage = &mut self.stages[at];
         if stage.ended || stage.parked {
@@ -388,11 +392,11 @@ impl Model {
             stage.ended = true;
             return;
         }
-        // Behind the lane it is late, and nobody pumps for it.
+        // After its lane it is late, and nothing pumps for it.
         if self.gone {
-            return self.leave(at);
+            return self.make_late(at);
         }
-        self.park(at);
+        self.hand_to_pump(at);
         self.die(at);
     }
 }

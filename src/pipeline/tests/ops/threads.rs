@@ -1,4 +1,4 @@
-//! Stages on threads: each polls, reads ahead, releases, fails or goes at random, while the owner
+//! Stages on threads: each polls, reads ahead, releases, fails or ends at random, while the owner
 //! does what owners do.
 
 use std::collections::HashSet;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::super::LONG;
 use super::draw::Then;
 use super::payload::{Columns, Seen, Tag, assert_shows, shows};
+use super::remove_any;
 use super::stages::answer;
-use super::take;
 use crate::pipeline::{Held, Outcome, Polled, Stage, StageError, StageThread, View};
 use crate::ring::{Retained, Sequence};
 
@@ -35,14 +35,14 @@ impl Draw {
     }
 }
 
-/// `Held`s that stages have given to whoever looks here; None once the owner looks no more.
+/// `Held`s that stages have put where others can drop them; None once the owner is done.
 pub(super) type Table = Arc<Mutex<Option<Vec<Held<Tag>>>>>;
 
 /// What a stage does with events, and what it has seen.
 pub(super) struct Log {
     pub(super) draw: Draw,
     columns: Columns,
-    /// One event in so many is a failure.
+    /// One event in this many is a failure.
     trouble: u64,
     retries: bool,
     next: Sequence,
@@ -88,7 +88,7 @@ impl Log {
         answer(then)
     }
 
-    /// Judged by [`Seen::check`], once all is over.
+    /// Checked by [`Seen::check`], once everything has ended.
     fn note(&mut self, view: &View<'_, Tag>, processed: bool) {
         self.seen.push(Seen::look(view, &mut self.columns, processed));
         if self.draw.one_in(16) {
@@ -133,17 +133,21 @@ impl Hand {
         self.log
     }
 
-    /// False: it is over.
+    /// Returns false once it has ended.
     fn step(&mut self) -> Result<bool, StageError> {
         let pick = self.log.draw.below(64) as usize;
         match self.log.draw.below(32) {
             0..16 if self.helds.is_empty() => return self.poll(),
             16..22 => return self.read(),
             22..29 => self.release(pick),
-            29 if self.log.draw.one_in(2 * self.log.trouble) => drop(take(&mut self.helds, pick)),
+            29 if self.log.draw.one_in(2 * self.log.trouble) => {
+                drop(remove_any(&mut self.helds, pick))
+            }
             30 if self.log.draw.one_in(self.log.trouble) => {
-                let held = take(&mut self.helds, pick);
-                if let Some(table) = &mut *self.table.lock().expect("nobody panics with it") {
+                let held = remove_any(&mut self.helds, pick);
+                if let Some(table) =
+                    &mut *self.table.lock().expect("no thread panics while it holds the lock")
+                {
                     table.extend(held);
                 }
             }
@@ -160,7 +164,7 @@ impl Hand {
             Ok(Polled::Ended) => return Ok(false),
             Ok(Polled::Idle) => self.stage.wait_for_work(),
             Ok(Polled::Advanced(_) | Polled::Retry(_)) => {}
-            // One that lies on the table.
+            // One that another stage has put there.
             Err(StageError::Holding { .. }) => return self.read(),
             Err(error) => return Err(error),
         }
@@ -190,16 +194,16 @@ impl Hand {
     }
 
     fn release(&mut self, pick: usize) {
-        let Some(held) = take(&mut self.helds, pick) else { return };
+        let Some(held) = remove_any(&mut self.helds, pick) else { return };
         held.views().for_each(|view| self.log.note(&view, true));
         self.stage.release(held).map_err(drop).expect("it is its own");
     }
 
-    /// Behind its own death, or what a dead stage had finished, nothing is shown.
+    /// After its own death, or after what a dead stage had processed, nothing is shown.
     fn stays_dead(&mut self, error: &StageError) {
         assert!(
             matches!(error, StageError::Failed(_) | StageError::Left { .. }),
-            "{error:?} says nothing of the failure"
+            "{error:?} doesn't contain the failure"
         );
         for _ in 0..2 {
             let polled = self.stage.poll(1, |_| Outcome::Retry);
@@ -210,12 +214,12 @@ impl Hand {
                         | StageError::Left { .. }
                         | StageError::Holding { .. })
                 ),
-                "{polled:?} behind {error}"
+                "{polled:?} after {error}"
             );
             let read = self.stage.read(1).map(|held| held.map(|held| held.len()));
             assert!(
                 matches!(read, Err(StageError::Failed(_) | StageError::Left { .. })),
-                "{read:?} behind {error}"
+                "{read:?} after {error}"
             );
         }
     }
@@ -240,7 +244,7 @@ impl Runner {
         Self::Spawned(stage.spawn(show).expect("it has a thread"), log)
     }
 
-    /// Until it is over, which must not take for ever.
+    /// Waits until it has ended, within the time limit.
     pub(super) fn join(self) -> Log {
         let until = Instant::now() + DEADLINE;
         let is_finished = || match &self {
@@ -270,7 +274,7 @@ impl Runner {
 }
 
 impl Log {
-    /// All that it saw was right, whatever happened to the stages.
+    /// Everything that it saw was right, whatever happened to the stages.
     pub(super) fn check(&self, stage: usize, layers: &[usize], died_at: &[Option<Sequence>]) {
         self.seen.iter().for_each(|seen| seen.check(stage, layers, died_at, true));
         self.retained.iter().for_each(|(handle, serial, len)| assert_shows(handle, *serial, *len));

@@ -1,0 +1,131 @@
+//! A connection of a client: sends bytes of requests, receives answers and checks each one.
+//!
+//! ```text
+//! requests ─▶ write ─▶ socket ─▶ receive ─▶ input ─▶ next_answer
+//! ```
+//! It doesn't wait by itself. A load registers it with a poller; `slipring get` lets it block for
+//! short times.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use mio::{Registry, Token};
+
+use super::check::{WrongAnswer, check_head};
+use super::target::{ClientSocket, Target};
+use crate::wire::frames::{AnswerHead, Mode, answer_head};
+
+/// A connection to a service.
+#[derive(Debug)]
+pub(crate) struct ClientConnection {
+    socket: ClientSocket,
+    mode: Mode,
+    /// Received bytes: those from `answered` to `received` aren't processed yet.
+    input: Box<[u8]>,
+    answered: usize,
+    received: usize,
+}
+
+/// An answer that belongs to its request. [`ClientConnection::scores`] has its scores until the
+/// next [`ClientConnection::receive`].
+#[derive(Debug)]
+pub(crate) struct CheckedAnswer {
+    pub(crate) head: AnswerHead,
+    scores: Range<usize>,
+}
+
+/// The result of one read from the socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientRead {
+    /// Bytes received; 0 at the end of the stream.
+    pub(crate) bytes: usize,
+    /// Whether they fill the input, so that the socket may hold more.
+    pub(crate) is_full: bool,
+}
+
+impl ClientConnection {
+    /// Connects within `timeout`. `input_bytes` hold at least the largest answer.
+    pub(crate) fn open(
+        target: &Target,
+        mode: Mode,
+        input_bytes: usize,
+        timeout: Duration,
+    ) -> io::Result<ClientConnection> {
+        let socket = target.connect(timeout)?;
+        let input = vec![0; input_bytes].into_boxed_slice();
+        Ok(ClientConnection { socket, mode, input, answered: 0, received: 0 })
+    }
+
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.socket.register(registry, token)
+    }
+
+    /// Writes some of `bytes`, which are requests.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    /// Half-close: no more requests follow, answers still come.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.socket.shutdown_write()
+    }
+
+    /// Reads once from the socket.
+    pub(crate) fn receive(&mut self) -> io::Result<ClientRead> {
+        self.input.copy_within(self.answered..self.received, 0);
+        self.received -= self.answered;
+        self.answered = 0;
+        let room = &mut self.input[self.received..];
+        let bytes = self.socket.read(room)?;
+        let is_full = bytes == room.len();
+        self.received += bytes;
+        Ok(ClientRead { bytes, is_full })
+    }
+
+    /// Received bytes that aren't processed yet.
+    pub(crate) fn unprocessed_bytes(&self) -> usize {
+        self.received - self.answered
+    }
+
+    /// The next answer, once it is complete. It must belong to the request with this sequence and
+    /// number of vectors.
+    pub(crate) fn next_answer(
+        &mut self,
+        vectors: u32,
+        sequence: u64,
+    ) -> Result<Option<CheckedAnswer>, WrongAnswer> {
+        let bytes = &self.input[self.answered..self.received];
+        let Some(head) = answer_head(self.mode, bytes)? else { return Ok(None) };
+        check_head(self.mode, &head, vectors, sequence)?;
+        if bytes.len() < head.bytes_total {
+            return Ok(None);
+        }
+        let scores = self.answered + self.mode.header_bytes()..self.answered + head.bytes_total;
+        self.answered += head.bytes_total;
+        Ok(Some(CheckedAnswer { head, scores }))
+    }
+
+    /// The scores of the last answer, as the wire carries them.
+    pub(crate) fn scores(&self, answer: &CheckedAnswer) -> &[u8] {
+        &self.input[answer.scores.clone()]
+    }
+}
+
+/// For clients that block.
+#[cfg(feature = "objects")]
+impl ClientConnection {
+    /// Makes reads and writes block, for `timeout` at most.
+    pub(crate) fn block_for(&self, timeout: Duration) -> io::Result<()> {
+        self.socket.set_timeout(timeout)?;
+        self.socket.set_blocking(true)
+    }
+
+    /// Whether the service has neither closed the connection nor sent anything unasked since its
+    /// last answer. The connection must block, and blocks again afterwards.
+    pub(crate) fn is_silent(&self) -> bool {
+        let read = self.socket.set_blocking(false).and_then(|()| self.socket.read(&mut [0]));
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            && self.socket.set_blocking(true).is_ok()
+    }
+}

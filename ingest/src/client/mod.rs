@@ -1,0 +1,19 @@
+//! The parts that all clients of the service share: `slipring load` and `slipring get --ingest` are
+//! built on them.
+//!
+//! The life cycle: a [`Target`] is connected to, a connection sends requests and receives answers,
+//! and each answer is checked against its request.
+//!
+//! It promises: an answer is returned only if its count and its sequence are those of its request;
+//! everything else is a [`WrongAnswer`]. A connection's memory is allocated when it is opened.
+//!
+//! It doesn't wait, retry or time out, and it doesn't judge refusals: that is up to its users.
+#![forbid(unsafe_code)]
+
+mod check;
+mod connection;
+mod target;
+
+pub use check::WrongAnswer;
+pub(crate) use connection::{CheckedAnswer, ClientConnection};
+pub use target::Target;

@@ -1,0 +1,132 @@
+//! The address of a service, and a socket connected to it.
+
+use std::fmt;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+
+/// The address of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// HOST:PORT.
+    Tcp(String),
+    /// The path of a Unix socket: any text with a slash, or without a colon.
+    Unix(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        if text.is_empty() {
+            return Err("HOST:PORT or the path of a Unix socket".to_string());
+        }
+        if text.contains('/') || !text.contains(':') {
+            return Ok(Target::Unix(PathBuf::from(text)));
+        }
+        match text.rsplit_once(':') {
+            Some((host, port))
+                if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+            {
+                Ok(Target::Tcp(text.to_string()))
+            }
+            _ => Err("HOST:PORT with a port from 1 to 65535, or a path with a slash".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tcp(address) => f.write_str(address),
+            Target::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Target {
+    /// Connects within `timeout`. The socket doesn't block, and TCP sends small writes immediately.
+    pub(super) fn connect(&self, timeout: Duration) -> io::Result<ClientSocket> {
+        match self {
+            Target::Tcp(address) => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                for address in address.to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, timeout) {
+                        Ok(stream) => {
+                            stream.set_nonblocking(true)?;
+                            stream.set_nodelay(true)?;
+                            return Ok(ClientSocket(stream.into()));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Target::Unix(path) => {
+                // With a full backlog the system says "would block" and reports no event later, so
+                // the call is repeated.
+                let deadline = Instant::now() + timeout;
+                loop {
+                    match mio::net::UnixStream::connect(path) {
+                        Err(error)
+                            if error.kind() == io::ErrorKind::WouldBlock
+                                && Instant::now() < deadline =>
+                        {
+                            thread::sleep(Duration::from_millis(1));
+                        }
+                        connected => return Ok(ClientSocket(connected?.into())),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A connected socket. Once they are connected, TCP and Unix sockets are used alike.
+#[derive(Debug)]
+pub(super) struct ClientSocket(OwnedFd);
+
+impl ClientSocket {
+    pub(super) fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.0, room)?)
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(&self.0, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    /// Half-close: no more requests follow, answers still come.
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        Ok(shutdown(&self.0, Shutdown::Write)?)
+    }
+
+    /// Registers the socket for edges of both directions, until it is dropped.
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, interest)
+    }
+}
+
+/// For clients that block.
+#[cfg(feature = "objects")]
+impl ClientSocket {
+    pub(super) fn set_blocking(&self, blocks: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.0, !blocks)?)
+    }
+
+    /// The longest time that a read or a write blocks. After it they fail with "would block".
+    pub(super) fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+        set_socket_timeout(&self.0, Timeout::Recv, Some(timeout))?;
+        Ok(set_socket_timeout(&self.0, Timeout::Send, Some(timeout))?)
+    }
+}

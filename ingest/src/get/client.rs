@@ -1,0 +1,278 @@
+//! The client of `--ingest`: one connection in header mode, which waits for every answer and checks
+//! it.
+//!
+//! Header mode, because its requests carry the dimension: in count mode, a service with another
+//! dimension would read different rows. The first request is sent alone; its answer says how many
+//! requests the service allows in flight per connection. From then on up to [`WINDOW_MAX`] are in
+//! flight. Their answers fit into a socket's buffer, so the service never waits for this side to
+//! read, and writing without reading can't deadlock.
+//!
+//! It blocks, so it runs on a thread that may block, and checks for an interruption every
+//! [`CHECK_INTERVAL`]. After an error the connection can't be used again.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::{ClientError, Sent};
+use crate::client::{ClientConnection, Target};
+use crate::vectors::VectorImage;
+use crate::wire::frames::{AnswerHead, Mode, Status, answer_bytes, encode_request_head};
+
+/// The most requests in flight.
+const WINDOW_MAX: usize = 32;
+/// The most bytes of answers in flight: a small part of any socket's default buffer.
+const ANSWERS_BYTES_MAX: usize = 32 << 10;
+/// Requests are gathered for one write until they have this many bytes.
+const OUT_BYTES: usize = 256 << 10;
+/// Answers are received in reads of up to this many bytes, or of the largest answer.
+const INPUT_BYTES: usize = 16 << 10;
+/// The longest wait without checking for an interruption and the timeout.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+const MODE: Mode = Mode::Header;
+
+/// A request in flight.
+struct GetRequest {
+    sequence: u64,
+    vectors: u32,
+    /// Its rows in the object.
+    rows: Range<u64>,
+}
+
+/// A connection to a service.
+#[derive(Debug)]
+pub(super) struct IngestClient {
+    to: String,
+    connection: ClientConnection,
+    max_vectors: u32,
+    timeout: Duration,
+    /// Sequence of the next request.
+    sequence: u64,
+    /// Requests that may be in flight.
+    window: usize,
+}
+
+impl IngestClient {
+    /// Connects. `timeout` bounds this and every wait for progress. Connecting runs on its own
+    /// thread, because a name look-up or a handshake can't be cancelled; after an interruption it
+    /// is abandoned.
+    pub(super) fn connect(
+        target: &Target,
+        max_vectors: u32,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<IngestClient, ClientError> {
+        let (to, target, (done, wait)) = (target.to_string(), target.clone(), channel());
+        let failed = |error| ClientError::Connect { to: to.clone(), error };
+        let connecting = move || drop(done.send(open(&target, max_vectors, timeout)));
+        thread::Builder::new().name("connect".to_owned()).spawn(connecting).map_err(failed)?;
+        let opened = loop {
+            match wait.recv_timeout(CHECK_INTERVAL) {
+                Ok(opened) => break opened,
+                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => {
+                    return Err(ClientError::Cancelled);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Err(io::Error::other("its thread ended"));
+                }
+            }
+        };
+        let connection = opened.map_err(failed)?;
+        Ok(IngestClient { to, connection, max_vectors, timeout, sequence: 0, window: 1 })
+    }
+
+    /// The client, unless the service has closed the connection or sent something unasked since
+    /// its last answer.
+    pub(super) fn if_usable(self) -> Option<IngestClient> {
+        self.connection.is_silent().then_some(self)
+    }
+
+    /// Sends all vectors and waits for every answer. `sent` is updated even if this fails.
+    ///
+    /// # Errors
+    /// The end of the connection, no progress for the whole timeout, a wrong answer, a refusal: see
+    /// [`ClientError`].
+    pub(super) fn send(
+        &mut self,
+        vectors: &VectorImage<'_>,
+        cancel: &CancellationToken,
+        sent: &mut Sent,
+    ) -> Result<(), ClientError> {
+        let (mut cursor, mut out, mut first_refused) = (vectors.cursor(), Vec::new(), None);
+        let mut in_flight: VecDeque<GetRequest> = VecDeque::with_capacity(WINDOW_MAX);
+        loop {
+            while cursor.left() > 0 && in_flight.len() < self.window && out.len() < OUT_BYTES {
+                let count = cursor.left().min(u64::from(self.max_vectors));
+                encode_request_head(MODE, vectors.dim(), self.sequence, count as u32, &mut out);
+                cursor.append_rows(count, &mut out);
+                let rows = sent.vectors..sent.vectors + count;
+                sent.vectors = rows.end;
+                let (sequence, vectors) = (self.sequence, count as u32);
+                in_flight.push_back(GetRequest { sequence, vectors, rows });
+                self.sequence += 1;
+            }
+            self.write_all(&out, in_flight.len(), cancel)?;
+            out.clear();
+            let Some(request) = in_flight.front() else { break };
+            let head = self.await_answer(request, in_flight.len(), cancel)?;
+            match head.status {
+                Some(Status::Ok) => sent.answered += u64::from(request.vectors),
+                Some(status) => {
+                    sent.refused += u64::from(request.vectors);
+                    if status != Status::NotFinite {
+                        let (to, vectors, dim) = (self.to.clone(), request.vectors, vectors.dim());
+                        return Err(ClientError::Refused { to, status, vectors, dim });
+                    }
+                    first_refused.get_or_insert(request.rows.clone());
+                }
+                None => unreachable!("header mode has a status"),
+            }
+            in_flight.pop_front();
+            if self.sequence == 1 {
+                let fits = ANSWERS_BYTES_MAX / answer_bytes(MODE, self.max_vectors as usize);
+                self.window = fits.min(usize::from(head.credits)).clamp(1, WINDOW_MAX);
+            }
+        }
+        match first_refused {
+            Some(rows) => {
+                let (to, refused, all) = (self.to.clone(), sent.refused, vectors.rows());
+                Err(ClientError::NotFinite { to, refused, all, rows })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the next answer, which must be the one to `request`.
+    fn await_answer(
+        &mut self,
+        request: &GetRequest,
+        unanswered: usize,
+        cancel: &CancellationToken,
+    ) -> Result<AnswerHead, ClientError> {
+        let mut progress = Instant::now();
+        loop {
+            let answer = self.connection.next_answer(request.vectors, request.sequence);
+            match answer {
+                Ok(Some(answer)) => return Ok(answer.head),
+                Ok(None) => {}
+                Err(error) => return Err(ClientError::Answer { to: self.to.clone(), error }),
+            }
+            match self.connection.receive() {
+                Ok(received) if received.bytes == 0 => return Err(self.closed(unanswered, None)),
+                Ok(_) => progress = Instant::now(),
+                Err(error) => self.check_wait(error, progress, unanswered, cancel)?,
+            }
+        }
+    }
+
+    fn write_all(
+        &mut self,
+        mut bytes: &[u8],
+        unanswered: usize,
+        cancel: &CancellationToken,
+    ) -> Result<(), ClientError> {
+        let mut progress = Instant::now();
+        while !bytes.is_empty() {
+            if cancel.is_cancelled() {
+                return Err(ClientError::Cancelled);
+            }
+            match self.connection.write(bytes) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    progress = Instant::now();
+                }
+                // If the service has an explanation, it is in its answers; otherwise the end of the
+                // connection is the cause.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(error) => self.check_wait(error, progress, unanswered, cancel)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether to try again after a read or a write that failed or took too long.
+    fn check_wait(
+        &self,
+        error: io::Error,
+        progress: Instant,
+        unanswered: usize,
+        cancel: &CancellationToken,
+    ) -> Result<(), ClientError> {
+        if cancel.is_cancelled() {
+            return Err(ClientError::Cancelled);
+        }
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut if progress.elapsed() < self.timeout => {
+                Ok(())
+            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                Err(ClientError::Stalled { to: self.to.clone(), timeout: self.timeout, unanswered })
+            }
+            ErrorKind::Interrupted => Ok(()),
+            _ => Err(self.closed(unanswered, Some(error))),
+        }
+    }
+
+    fn closed(&self, unanswered: usize, cause: Option<io::Error>) -> ClientError {
+        ClientError::Closed { to: self.to.clone(), unanswered, cause }
+    }
+}
+
+/// A connection whose reads and writes block, but no longer than [`CHECK_INTERVAL`].
+fn open(target: &Target, max_vectors: u32, timeout: Duration) -> io::Result<ClientConnection> {
+    let input_bytes = answer_bytes(MODE, max_vectors as usize).max(INPUT_BYTES);
+    let connection = ClientConnection::open(target, MODE, input_bytes, timeout)?;
+    connection.block_for(CHECK_INTERVAL)?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_ended_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let connect = || {
+            let (timeout, cancel) = (Duration::from_secs(60), CancellationToken::new());
+            IngestClient::connect(&target, 64, timeout, &cancel).unwrap()
+        };
+        let mut client = connect();
+        let (mut service, _) = listener.accept().unwrap();
+        for byte in 1..4 {
+            client = client.if_usable().expect("the service has only been silent");
+            // It blocks again.
+            service.write_all(&[byte]).unwrap();
+            while client.connection.receive().is_err() {}
+            assert_eq!(client.connection.unprocessed_bytes(), usize::from(byte));
+        }
+        drop(service);
+        while let Some(usable) = client.if_usable() {
+            client = usable;
+        }
+        // Nor is a connection that has sent something unasked.
+        let mut client = connect();
+        let (mut service, _) = listener.accept().unwrap();
+        service.write_all(b"unasked").unwrap();
+        while let Some(usable) = client.if_usable() {
+            client = usable;
+        }
+    }
+}

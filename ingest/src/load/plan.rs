@@ -1,0 +1,178 @@
+//! The plan of a run: the rows to send, the answers to expect, and the start of the clock. All
+//! threads share it.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use super::error::{ConnectionError, refusal_label};
+use super::options::{LoadOptions, VectorRange};
+use super::schedule::requests_before;
+use crate::stage::Score;
+use crate::vectors::VectorRows;
+use crate::wire::frames::{AnswerHead, Mode, Status, encode_request_head};
+
+/// Shared by all threads and never changed, except for `failed`.
+#[derive(Debug)]
+pub(super) struct LoadPlan {
+    pub(super) options: LoadOptions,
+    pub(super) rows: ExpectedRows,
+    pub(super) start: Instant,
+    /// Set by the thread that fails, so that the others stop.
+    pub(super) failed: OnceLock<()>,
+}
+
+impl LoadPlan {
+    /// Starts the clock.
+    pub(super) fn new(options: LoadOptions, rows: ExpectedRows) -> LoadPlan {
+        LoadPlan { options, rows, start: Instant::now(), failed: OnceLock::new() }
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    pub(super) fn request_bytes(&self, vectors: u32) -> usize {
+        self.options.mode.header_bytes() + vectors as usize * self.options.dim as usize * 4
+    }
+
+    /// Appends request number `request` with `vectors` rows from `row` on. The rows are in wire
+    /// order, so this writes a header and copies.
+    pub(super) fn append_request(&self, request: u64, row: usize, vectors: u32, out: &mut Vec<u8>) {
+        let sequence = if self.options.mode == Mode::Header { request } else { 0 };
+        encode_request_head(self.options.mode, self.options.dim, sequence, vectors, out);
+        self.rows.rows.append(row, vectors as usize, out);
+    }
+
+    /// The row that a connection starts with. If all requests have one size and are counted, the
+    /// connections together send the rows in turn, each as often as every other. Otherwise they
+    /// start evenly spread.
+    pub(super) fn row_first(&self, connection: u32) -> usize {
+        let (rows, connections) = (self.rows.count() as u128, self.options.connections);
+        let VectorRange { least, most } = self.options.vectors;
+        let row = match self.options.count {
+            Some(count) if least == most => {
+                requests_before(count, connection, connections) as u128 * u128::from(least)
+            }
+            _ => rows * u128::from(connection) / u128::from(connections),
+        };
+        (row % rows) as usize
+    }
+
+    /// The f64 sum of the rows' components.
+    pub(super) fn sum(&self, row: usize, vectors: u32) -> f64 {
+        self.rows.expected(row, vectors as usize).map(|row| row.sum).sum()
+    }
+
+    /// With `--verify`: good vectors are accepted with the right scores, others are refused.
+    /// Returns the number of scores compared.
+    pub(super) fn check_scores(
+        &self,
+        request: &LoadRequest,
+        head: &AnswerHead,
+        scores: &[u8],
+    ) -> Result<u64, ConnectionError> {
+        let rows = || self.rows.expected(request.row as usize, request.vectors as usize);
+        let finite = rows().all(|row| row.finite);
+        if head.status != Some(Status::Ok) {
+            let excused = matches!(head.status, Some(Status::Busy | Status::ShuttingDown));
+            return if finite && !excused {
+                Err(ConnectionError::Refused(refusal_label(head.status)))
+            } else {
+                Ok(0)
+            };
+        }
+        if !finite {
+            return Err(ConnectionError::Accepted);
+        }
+        for (vector, (row, bytes)) in rows().zip(scores.as_chunks::<4>().0).enumerate() {
+            let got = f32::from_le_bytes(*bytes);
+            if !row.accepts(got) {
+                return Err(ConnectionError::WrongScore { vector, expected: row.score, got });
+            }
+        }
+        Ok(u64::from(head.vectors))
+    }
+}
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoadRequest {
+    /// Index of its first row. After the last row comes the first one.
+    pub(super) row: u32,
+    pub(super) vectors: u32,
+    /// When it was sent, or with `--rate` meant to be, since the start.
+    pub(super) intended_ns: u64,
+    /// Whether it counts in the latencies and rates.
+    pub(super) measured: bool,
+}
+
+/// The answer that a row should get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExpectedRow {
+    score: f64,
+    /// The tolerance for a server that adds in f32, in any order.
+    tolerance: f64,
+    /// The sum of the components; 0 if one of them isn't finite, because such a row is never
+    /// accepted.
+    pub(super) sum: f64,
+    pub(super) finite: bool,
+}
+
+impl ExpectedRow {
+    fn of(components: impl Iterator<Item = f32>, score: Score) -> ExpectedRow {
+        let (mut sum, mut scored, mut terms, mut finite) = (0.0, 0.0, 0.0, true);
+        for (index, component) in components.enumerate() {
+            finite &= component.is_finite();
+            let component = f64::from(component);
+            let term = match score {
+                Score::Sum => component,
+                Score::Weighted => component * (index + 1) as f64,
+                Score::None => 0.0,
+            };
+            sum += component;
+            scored += term;
+            terms += f64::abs(term);
+        }
+        // Beyond f32's range even finite components may overflow midway, so any score is accepted.
+        let tolerance = match score {
+            Score::None => 0.0,
+            _ if terms > f64::from(f32::MAX) => f64::INFINITY,
+            _ => 1e-5 * terms + 1e-6,
+        };
+        ExpectedRow { score: scored, tolerance, sum: if finite { sum } else { 0.0 }, finite }
+    }
+
+    /// Whether `score` is right for this row. A NaN never is, unless the row may overflow.
+    pub(super) fn accepts(&self, score: f32) -> bool {
+        self.tolerance == f64::INFINITY || (f64::from(score) - self.score).abs() <= self.tolerance
+    }
+}
+
+/// Rows and the answers that they should get.
+#[derive(Debug)]
+pub(super) struct ExpectedRows {
+    rows: VectorRows,
+    expected: Vec<ExpectedRow>,
+}
+
+impl ExpectedRows {
+    pub(super) fn new(rows: VectorRows, score: Score) -> ExpectedRows {
+        let expected =
+            (0..rows.count()).map(|row| ExpectedRow::of(rows.components(row), score)).collect();
+        ExpectedRows { rows, expected }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// The expected answers for the `count` rows from `first` on. After the last row comes the
+    /// first one.
+    pub(super) fn expected(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = &ExpectedRow> {
+        self.expected[first..].iter().chain(self.expected.iter().cycle()).take(count)
+    }
+}

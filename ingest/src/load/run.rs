@@ -1,0 +1,229 @@
+//! The run: opens the connections, shares them out to threads, and drives those that are ready.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+use super::connection::LoadConnection;
+use super::error::LoadError;
+use super::options::LoadOptions;
+use super::plan::{ExpectedRows, LoadPlan};
+use super::report::{LoadReport, Tally};
+use crate::client::ClientConnection;
+use crate::vectors::VectorRows;
+
+/// How late the system may wake a sleeping thread. For times closer than this the thread spins.
+const WAKE_SLACK: Duration = Duration::from_millis(1);
+/// The interval between checks for stalls and for failures of other threads.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+const EVENTS_MAX: usize = 1024;
+
+/// Runs a load with the vectors that the options name. Blocks until it ends.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
+    options.check()?;
+    let rows = match &options.file {
+        Some(path) => VectorRows::from_file(path, options.dim)
+            .map_err(|error| LoadError::File { path: path.clone(), error })?,
+        None => VectorRows::generated(options.dim, options.seed),
+    };
+    run_rows(options, rows)
+}
+
+/// As [`run`], with these vectors instead of those of `options.file`.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, LoadError> {
+    options.check()?;
+    if rows.dim() != options.dim {
+        let (value, limit) =
+            (options.dim.to_string(), format!("the vectors have {} components", rows.dim()));
+        return Err(LoadError::Option { field: "dim", value, limit, fix: "pass their dimension" });
+    }
+    let rows = ExpectedRows::new(rows, options.score);
+    let mut connections = Vec::with_capacity(options.connections as usize);
+    for connection in 0..options.connections {
+        let opened = ClientConnection::open(
+            &options.to,
+            options.mode,
+            options.input_bytes(),
+            options.timeout,
+        );
+        connections.push(opened.map_err(|error| LoadError::Connect {
+            connection,
+            to: options.to.to_string(),
+            error,
+        })?);
+    }
+    // The clock starts when the last connection is established, so that connecting isn't part of
+    // any latency.
+    let plan = LoadPlan::new(options.clone(), rows);
+    let mut groups: Vec<Vec<LoadConnection>> = (0..options.threads).map(|_| Vec::new()).collect();
+    for (index, connection) in (0..).zip(connections) {
+        groups[(index % options.threads) as usize]
+            .push(LoadConnection::new(&plan, index, connection));
+    }
+    let tally = run_groups(&plan, groups)?;
+    Ok(LoadReport::new(options, &tally))
+}
+
+/// Runs one thread per group. Returns the error of the first group that failed.
+fn run_groups(plan: &LoadPlan, groups: Vec<Vec<LoadConnection>>) -> Result<Tally, LoadError> {
+    let workers = groups
+        .into_iter()
+        .map(|group| LoadWorker::new(plan, group))
+        .collect::<Result<Vec<_>, _>>()?;
+    let results: Vec<Result<Tally, LoadError>> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            workers.into_iter().map(|worker| scope.spawn(|| worker.run())).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut total = Tally::new();
+    for result in results {
+        total.merge(&result?);
+    }
+    Ok(total)
+}
+
+/// One thread of the generator. It waits for its connections' sockets and for the schedule.
+struct LoadWorker<'a> {
+    plan: &'a LoadPlan,
+    poll: Poll,
+    connections: Vec<LoadConnection>,
+    live: usize,
+    tally: Tally,
+    /// With `--rate`: at most one entry per connection, (intended time, index).
+    due: BinaryHeap<Reverse<(u64, usize)>>,
+    is_due: Vec<bool>,
+}
+
+impl<'a> LoadWorker<'a> {
+    fn new(plan: &'a LoadPlan, mut connections: Vec<LoadConnection>) -> io::Result<LoadWorker<'a>> {
+        let poll = Poll::new()?;
+        for (index, connection) in connections.iter_mut().enumerate() {
+            connection.register(poll.registry(), Token(index))?;
+        }
+        let (live, is_due) = (connections.len(), vec![false; connections.len()]);
+        Ok(LoadWorker {
+            plan,
+            poll,
+            connections,
+            live,
+            tally: Tally::new(),
+            due: BinaryHeap::with_capacity(live),
+            is_due,
+        })
+    }
+
+    /// Runs until every connection is done, one fails, or another thread has failed.
+    fn run(mut self) -> Result<Tally, LoadError> {
+        let result = self.run_all();
+        if result.is_err() {
+            // Only the first failure matters; a second set is refused and that is fine.
+            let _ = self.plan.failed.set(());
+        }
+        result.map(|()| {
+            self.tally.requests_missed = self.connections.iter().map(LoadConnection::missed).sum();
+            self.tally
+        })
+    }
+
+    fn run_all(&mut self) -> Result<(), LoadError> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let warmup = self.plan.options.warmup_effective();
+        let mut end_ns = self
+            .plan
+            .options
+            .duration_effective()
+            .map(|duration| (warmup + duration).as_nanos() as u64);
+        let check_ns = CHECK_INTERVAL.min(self.plan.options.timeout).as_nanos() as u64;
+        let mut check_at_ns = check_ns;
+        for index in 0..self.connections.len() {
+            self.drive(index)?;
+        }
+        while self.live > 0 {
+            let now_ns = self.plan.now_ns();
+            let next_ns = end_ns.unwrap_or(u64::MAX).min(check_at_ns);
+            match self.poll.poll(&mut events, Some(self.sleep_time(now_ns, next_ns))) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+            for event in &events {
+                let index = event.token().0;
+                self.connections[index].note(event);
+                self.drive(index)?;
+            }
+            let now_ns = self.plan.now_ns();
+            self.drive_due(now_ns)?;
+            if end_ns.is_some_and(|end_ns| now_ns >= end_ns) {
+                // Idle connections get no event, so they learn the end here.
+                end_ns = None;
+                for index in 0..self.connections.len() {
+                    self.drive(index)?;
+                }
+            }
+            if now_ns >= check_at_ns {
+                check_at_ns = now_ns + check_ns;
+                if self.plan.failed.get().is_some() {
+                    return Ok(());
+                }
+                self.connections
+                    .iter()
+                    .try_for_each(|connection| connection.check_stall(self.plan, now_ns))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long to sleep. Shortly before an intended time the thread doesn't sleep, because it may
+    /// wake a millisecond late.
+    fn sleep_time(&self, now_ns: u64, next_ns: u64) -> Duration {
+        let due_ns = self.due.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
+        let until_due =
+            Duration::from_nanos(due_ns.saturating_sub(now_ns)).saturating_sub(WAKE_SLACK);
+        // Whole milliseconds, rounded down, else the system rounds them up.
+        let until_due = Duration::from_millis(until_due.as_millis() as u64);
+        until_due.min(Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+    }
+
+    fn drive_due(&mut self, now_ns: u64) -> Result<(), LoadError> {
+        while let Some(Reverse((due_ns, index))) = self.due.peek().copied() {
+            if due_ns > now_ns {
+                break;
+            }
+            self.due.pop();
+            self.is_due[index] = false;
+            self.drive(index)?;
+        }
+        Ok(())
+    }
+
+    fn drive(&mut self, index: usize) -> Result<(), LoadError> {
+        let connection = &mut self.connections[index];
+        if connection.is_done() {
+            return Ok(());
+        }
+        connection.drive(self.plan, &mut self.tally)?;
+        self.live -= usize::from(connection.is_done());
+        if self.plan.options.rate.is_some()
+            && !self.is_due[index]
+            && let Some(due_ns) = connection.due_ns(self.plan, self.plan.now_ns())
+        {
+            self.is_due[index] = true;
+            self.due.push(Reverse((due_ns, index)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! The service: starts the lanes, watches them and stops them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slipring::pipeline::LaneReport;
+
+use super::admin::{self, Admin, Health};
+use super::lane_thread::{LaneGear, LaneThread};
+use super::listen::Listeners;
+use super::metrics::Exporter;
+use super::options::{ServeError, ServeOptions, SinkWord};
+use super::plan::ServePlan;
+use super::report::{Reporter, Totals};
+use crate::io::IoWatch;
+use crate::notice::notice;
+use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
+
+/// A running service. Dropping it stops it as [`Server::stop`] does.
+#[derive(Debug)]
+pub struct Server {
+    plan: ServePlan,
+    listeners: Listeners,
+    lanes: Vec<LaneThread>,
+    health: Arc<Health>,
+    reporter: Option<Reporter>,
+    admin: Option<Admin>,
+}
+
+impl Server {
+    /// Starts all lanes and returns once they accept connections. Every lane's thread calls
+    /// `on_end` when it ends, for any reason.
+    ///
+    /// # Errors
+    /// An invalid option, or the cause of a refusal. Nothing is left running or bound.
+    pub fn start(
+        options: &ServeOptions,
+        on_end: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, ServeError> {
+        let plan = ServePlan::new(options)?;
+        if plan.connections_max < options.max_connections {
+            notice(format_args!(
+                "a lane takes {} connections, not --max-connections {}: the limit of descriptors \
+                leaves no more (ulimit -n)",
+                plan.connections_max, options.max_connections
+            ));
+        }
+        let data = match (options.sink, &options.data) {
+            (SinkWord::Log, Some(path)) => Some(
+                DataDir::open(path, options.dim)
+                    .map_err(|error| ServeError::Refused(format!("--data: {error}")))?,
+            ),
+            _ => None,
+        };
+        // The threads of this port are started from this thread, which isn't pinned, because a
+        // thread inherits the CPUs of the thread that starts it.
+        let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
+        let mut listeners =
+            Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
+        let per_lane = listeners.take_lanes();
+        let health = Arc::new(Health::default());
+        let ended = Arc::clone(&health);
+        let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            ended.lane_ended.store(true, Ordering::Release);
+            on_end();
+        });
+        let mut server =
+            Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
+        for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
+            let sink = server.sink(data.as_ref(), lane.number)?;
+            let gear = LaneGear {
+                listeners,
+                sink,
+                stop: Arc::clone(&server.health.drains),
+                on_end: Arc::clone(&on_end),
+            };
+            // An error drops the server, which stops the lanes that are already running.
+            let thread = LaneThread::start(&server.plan, lane, gear)?;
+            server.lanes.push(thread);
+        }
+        let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
+        if let Some(every) = server.plan.options.report_every {
+            server.reporter = Some(Reporter::start(Arc::clone(&watches), every)?);
+        }
+        if let Some(listener) = admin {
+            server.admin =
+                Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
+        }
+        server.health.accepts.store(true, Ordering::Release);
+        Ok(server)
+    }
+
+    /// A watch on each lane, which any thread may read.
+    pub fn watches(&self) -> impl Iterator<Item = &IoWatch> {
+        self.lanes.iter().map(|lane| &lane.watch)
+    }
+
+    /// The address of `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// The TCP address that it listens on.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        self.listeners.tcp
+    }
+
+    /// The path of the Unix socket that it listens on.
+    #[must_use]
+    pub fn unix(&self) -> Option<&Path> {
+        self.listeners.unix.as_deref()
+    }
+
+    /// What each lane was granted.
+    pub fn reports(&self) -> impl Iterator<Item = &LaneReport> {
+        self.lanes.iter().map(|lane| &lane.report)
+    }
+
+    /// Whether a lane has ended without being stopped, which means that it has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.health.drains.load(Ordering::Acquire)
+            && self.lanes.iter().any(LaneThread::is_finished)
+    }
+
+    /// The line that reports readiness, with the addresses and the settings in effect.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        let options = &self.plan.options;
+        let mut line = "ready".to_owned();
+        if let Some(tcp) = self.tcp() {
+            line += &format!(" tcp={tcp}");
+        }
+        if let Some(unix) = self.unix() {
+            line += &format!(" unix={}", unix.display());
+        }
+        let cpus: Vec<String> = self
+            .reports()
+            .map(|report| {
+                report.pin.granted.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string())
+            })
+            .collect();
+        line += &format!(
+            " dim={} max-vectors={} lanes={} cpus={}",
+            options.dim,
+            options.max_vectors,
+            options.lanes,
+            cpus.join(",")
+        );
+        if let Some(data) = &options.data {
+            line += &format!(" data={}", data.display());
+        }
+        if let Some(metrics) = self.metrics() {
+            line += &format!(" metrics={metrics}");
+        }
+        line
+    }
+
+    /// Stops the service. Nothing more is accepted or read, received requests are answered, and
+    /// segments are completed, all within the time of the option `drain`.
+    #[must_use]
+    pub fn stop(mut self) -> Totals {
+        self.end()
+    }
+
+    fn end(&mut self) -> Totals {
+        self.health.drains.store(true, Ordering::Release);
+        self.lanes.iter().for_each(LaneThread::wake);
+        let mut totals = Totals::default();
+        self.reporter = None;
+        for (number, lane) in self.lanes.drain(..).enumerate() {
+            let watch = lane.watch.clone();
+            totals.add(number, &lane.join());
+            totals.figures.push((number, watch.figures()));
+        }
+        totals
+    }
+
+    fn sink(&self, data: Option<&DataDir>, lane: u32) -> Result<Box<dyn Sink>, ServeError> {
+        let refused = |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
+        let Some(data) = data else {
+            return Ok(Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?));
+        };
+        let options = SegmentOptions {
+            segment_bytes: self.plan.options.segment_bytes.0,
+            ..SegmentOptions::default()
+        };
+        let log = SegmentLog::open(data, lane, options).map_err(refused)?;
+        for torn in log.torn() {
+            notice(format_args!(
+                "lane {lane}: a crash left an unfinished segment; it is kept as {}",
+                torn.display()
+            ));
+        }
+        Ok(Box::new(log))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}

@@ -1,0 +1,134 @@
+//! Sizes, durations and CPU lists of the command line: how they are parsed and printed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest time that an option accepts. It keeps every sum of nanoseconds within 64 bits.
+pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A number of bytes, as people write it: 4096, 64MiB, 2GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let unit: u64 = match &text[digits..] {
+            "" | "B" => 1,
+            "KiB" | "K" | "k" => 1 << 10,
+            "MiB" | "M" => 1 << 20,
+            "GiB" | "G" => 1 << 30,
+            other => return Err(format!("{other:?} isn't a unit: say 4096, 64KiB, 64MiB or 2GiB")),
+        };
+        let count: u64 = text[..digits]
+            .parse()
+            .map_err(|_| format!("{text:?} isn't a size: say 4096, 64KiB, 64MiB or 2GiB"))?;
+        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
+    }
+}
+
+impl fmt::Display for Size {
+    /// In the largest unit that divides it, so that the text parses to the same size.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(bytes, _)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
+            Some((bytes, unit)) => f.pad(&format!("{}{unit}", self.0 / bytes)),
+            None => f.pad(&self.0.to_string()),
+        }
+    }
+}
+
+impl Size {
+    /// The size as a length in memory; `usize::MAX` where it doesn't fit.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// A list of CPU numbers: 0,2,4-7.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuIds(pub Vec<usize>);
+
+impl FromStr for CpuIds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut ids = Vec::new();
+        for part in text.split(',') {
+            let wrong = || format!("{part:?} isn't a CPU: say 0, 0,2 or 0-3");
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (usize, usize) =
+                (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+            if first > last || last >= 1 << 16 {
+                return Err(wrong());
+            }
+            ids.extend(first..=last);
+        }
+        Ok(Self(ids))
+    }
+}
+
+/// Reads a duration: a whole number and its unit, which is ms, s, m or h.
+///
+/// # Errors
+///
+/// No whole number, no unit, or more than [`TIME_MAX`].
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a whole number and its unit: 500ms, 10s, 2m or 1h".to_string()),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
+    let time = number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .filter(|time| *time <= TIME_MAX);
+    time.ok_or_else(|| "at most a year (8760h)".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
+        assert_eq!("512".parse(), Ok(Size(512)));
+        for wrong in
+            ["", "MiB", "1.5MiB", "12XB", "-1", "99999999999999999999", "99999999999999GiB"]
+        {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+        for text in ["64MiB", "2GiB", "1536KiB", "1000", "0"] {
+            assert_eq!(text.parse::<Size>().map(|size| size.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn cpu_lists_are_read() {
+        assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
+        for wrong in ["", "a", "3-1", "1,", "-", "70000"] {
+            assert!(wrong.parse::<CpuIds>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read() {
+        let times = ["0s", "500ms", "2m", "8760h"].map(parse_duration);
+        let expected = [0, 500, 120_000, 365 * 24 * 3_600_000];
+        assert_eq!(times, expected.map(|millis| Ok(Duration::from_millis(millis))));
+        for wrong in ["", "10", "s", "-1s", "1.5s", "1d", "8761h", "99999999999999999999s"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The frames on the wire: pure functions from bytes to frames and back.
+//!
+//! The first four bytes of a connection choose its mode ([`detect`]). From then on complete frames
+//! follow each other without a gap. The server reads requests with [`front`] and writes answers
+//! with [`encode_answer`]; a client writes requests with [`encode_request`] and reads answers with
+//! [`decode_answer`].
+//!
+//! Promises:
+//! - Nothing here reads a socket, keeps state, or panics on any bytes from the wire.
+//! - Every length is bounded by [`Limits`] before anyone waits for that many bytes.
+//! - Headers and payloads are multiples of four bytes, so a payload that starts aligned stays
+//!   aligned.
+//!
+//! Doesn't look into payloads: the validate stage checks that components are finite.
+//!
+//! docs/PROTOCOL.md describes the frames for authors of clients; a test compares every example
+//! printed there with this code.
+//!
+//! ```
+//! use slipring_ingest::wire::frames::{Front, Limits, Mode, encode_request, front};
+//!
+//! let limits = Limits { dim: 2, max_vectors: 64 };
+//! let mut bytes = Vec::new();
+//! encode_request(Mode::Count, limits.dim, 0, &[1.0, 2.0], &mut bytes);
+//! let Front::Frame(head) = front(Mode::Count, &bytes, &limits) else { panic!("a whole frame") };
+//! assert_eq!((head.vectors, head.frame_bytes()), (1, 12));
+//! ```
+#![forbid(unsafe_code)]
+
+mod answer;
+mod layout;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{
+    AnswerError, AnswerHead, Status, answer_bytes, answer_head, decode_answer, encode_answer,
+    write_answer,
+};
+pub use layout::{
+    COUNT_HEADER_BYTES, Detected, FRAME_HEADER_BYTES, Limits, LimitsError, Mode, PAYLOAD_BYTES_MAX,
+    VECTORS_MAX, VERSION, detect,
+};
+pub(crate) use request::encode_request_head;
+pub use request::{FrameHead, Front, encode_request, front};

@@ -1,0 +1,411 @@
+//! The commands `demo` and `sweep`, `get` in a build without it, and all commands when their output
+//! can't be written.
+
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use slipring::machine::{CpuMask, PinPolicy, pin_current};
+use slipring_ingest::demo::{self, DemoError, DemoOptions};
+use slipring_ingest::sink::read_segments;
+use slipring_ingest::units::Size;
+
+fn options(data: &Path) -> DemoOptions {
+    DemoOptions { seconds: 600, bytes: Size(1 << 20), data: Some(data.to_owned()), json: false }
+}
+
+#[test]
+fn a_small_run_is_verified_and_its_folder_stays() {
+    let above = tempfile::tempdir().unwrap();
+    let data = above.path().join("new");
+    let mut output = Vec::new();
+    let report = demo::run(&options(&data), &mut output, &AtomicBool::new(false)).unwrap();
+    assert!(report.is_verified(), "{report}");
+    assert_eq!((report.digits.accepted.vectors, report.digits.accepted.sum), (1797, 561_718.0));
+    let most = 1u64 << 20;
+    // At most one request per connection stays below the bound.
+    assert!(
+        (most - 4 * 2052..=most).contains(&report.mixed.sent.bytes),
+        "{}",
+        report.mixed.sent.bytes
+    );
+    // Read here again, and not only by the demonstration itself.
+    let read = read_segments(&data).unwrap();
+    assert_eq!(read.rows, 1797 + report.mixed.accepted.vectors);
+    assert_eq!(read.sum, 561_718.0 + report.mixed.accepted.sum);
+    let json = report.to_json();
+    assert_eq!(
+        (json["verified"].as_bool(), json["read"]["vectors"].as_u64()),
+        (Some(true), Some(read.rows))
+    );
+
+    let text = format!("{}{report}", String::from_utf8(output).unwrap());
+    assert!(text.lines().count() < 50, "{text}");
+    let path = data
+        .canonicalize()
+        .unwrap()
+        .join("lane-0/seg-00000000000000000000.arrow")
+        .display()
+        .to_string();
+    assert!(path.len() > 90 || text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    for part in [
+        "pinned: ",
+        "pool of 64 MiB",
+        "window of ",
+        "p99.99",
+        "Everything was checked and is right.",
+        &path,
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn an_interruption_removes_the_folder() {
+    let above = tempfile::tempdir().unwrap();
+    let data = above.path().join("new");
+    let long = DemoOptions { bytes: Size(64 << 20), ..options(&data) };
+    let error = demo::run(&long, &mut Vec::new(), &AtomicBool::new(true)).unwrap_err();
+    assert!(matches!(error, DemoError::Interrupted) && error.exit_code() == 130, "{error}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn folders_that_exist_and_impossible_bounds_are_refused() {
+    let above = tempfile::tempdir().unwrap();
+    fs::write(above.path().join("file"), "mine").unwrap();
+    let error =
+        demo::run(&options(above.path()), &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("name a new folder") && error.exit_code() == 2, "{error}");
+    assert!(above.path().join("file").exists(), "an existing folder isn't removed");
+
+    let data = above.path().join("new");
+    let tiny = DemoOptions { bytes: Size(1), ..options(&data) };
+    let tiny = demo::run(&tiny, &mut Vec::new(), &AtomicBool::new(false)).unwrap_err();
+    assert!(tiny.to_string().contains("--bytes is 1: at least") && tiny.exit_code() == 2, "{tiny}");
+    assert!(!data.exists(), "it was refused before anything was created");
+}
+
+#[test]
+fn the_exit_code_says_how_the_demo_ended() {
+    let above = tempfile::tempdir().unwrap();
+    let demo = |data: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
+        // Run from a folder outside of this repository.
+        command
+            .args(["demo", "--json", "--seconds", "600", "--data"])
+            .arg(data)
+            .current_dir(above.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let good = demo(&above.path().join("good")).args(["--bytes", "1MiB"]).output().unwrap();
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    let json: serde_json::Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(json["verified"], true);
+
+    let stopped = above.path().join("stopped");
+    let child = demo(&stopped).args(["--bytes", "1GiB"]).spawn().unwrap();
+    // The record is written before the service accepts, and signals are handled before that.
+    while !stopped.join("slipring.json").exists() {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert!(!stopped.exists());
+}
+
+/// Sizes for a quick run. Options given later replace these.
+const TINY: &str = "--pool 1MiB --payload 64 --windows 64KiB-256KiB --slots 64 --batch 8 --events \
+    2000 --repeats 3";
+
+fn sweep(words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
+    command.arg("sweep").args(words.split_whitespace()).stdin(Stdio::null());
+    command.output().expect("the binary can be started")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("it prints UTF-8")
+}
+
+/// The standard output of a run that must succeed.
+#[track_caller]
+fn good(words: &str) -> String {
+    let output = sweep(words);
+    assert_eq!(output.status.code(), Some(0), "{words}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[track_caller]
+fn json(words: &str) -> Vec<Value> {
+    good(words)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is an object"))
+        .collect()
+}
+
+#[track_caller]
+fn refused(words: &str, names: &[&str]) {
+    let output = sweep(words);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{words}: {said}");
+    assert!(output.stdout.is_empty() && !said.contains("panicked"), "{words}: {said}");
+    for name in names {
+        assert!(said.contains(name), "{words}: {name:?} isn't named in {said:?}");
+    }
+}
+
+#[track_caller]
+fn check_lines(lines: &[Value], windows: &[u64]) {
+    let (result, tried) = lines.split_last().expect("a result");
+    assert!(lines.iter().all(|line| line["bench"] == "sweep"), "{lines:?}");
+    assert_eq!(
+        tried.iter().filter_map(|line| line["window_bytes"].as_u64()).collect::<Vec<_>>(),
+        windows
+    );
+    for line in tried {
+        let ns = |name: &str| line[name].as_f64().expect("a figure");
+        assert!(
+            0.0 < ns("ns_min")
+                && ns("ns_min") <= ns("ns_per_event")
+                && ns("ns_per_event") <= ns("ns_max"),
+            "{line}"
+        );
+        assert_eq!(line["repeats"], 3);
+    }
+    assert!(windows.contains(&result["best_window_bytes"].as_u64().expect("a window")), "{result}");
+    // The pool of 1 MiB bounds the default.
+    assert!(
+        (65536..=1 << 20).contains(&result["default_window_bytes"].as_u64().expect("a window")),
+        "{result}"
+    );
+    for name in ["l2_bytes", "l3_bytes"] {
+        assert!(
+            result.get(name).is_some_and(|bytes| bytes.is_u64() || bytes.is_null()),
+            "{result}"
+        );
+    }
+}
+
+#[test]
+fn every_window_is_tried_and_one_is_best() {
+    let windows = [65536, 131_072, 262_144];
+    let inline = json(&format!("{TINY} --stages inline --json"));
+    check_lines(&inline, &windows);
+    assert_eq!(inline[3]["stages"], "inline");
+    if CpuMask::read().cpus().len() >= 2 {
+        let threads = json(&format!("{TINY} --json"));
+        check_lines(&threads, &windows);
+        assert_eq!(threads[3]["stages"], "threads");
+    }
+}
+
+#[test]
+fn the_setting_is_printed() {
+    let said = good(&format!("{TINY} --stages inline"));
+    let setting = said.lines().find(|line| line.starts_with("best: --window ")).expect("a setting");
+    assert!(
+        setting.contains("of the fastest") && setting.contains("; default here: "),
+        "{setting}"
+    );
+    assert!(
+        said.contains("64KiB ") && said.contains("256KiB ") && said.contains("\ndefault: "),
+        "{said}"
+    );
+}
+
+/// A pool smaller than what the ring can hold is always full, odd sizes leave remainders, and small
+/// payloads have no room for their number.
+#[test]
+fn full_pools_and_odd_payloads_arrive() {
+    for words in [
+        "--pool 8KiB --windows 8KiB --payload 1000 --slots 1024 --batch 64",
+        "--payload 1",
+        "--payload 7 --batch 1",
+        "--payload 4096 --windows 64KiB",
+        "--payload 520 --batch 64 --slots 64",
+        "--events 1 --repeats 1",
+    ] {
+        for stages in ["inline", "threads"].iter().take(CpuMask::read().cpus().len().min(2)) {
+            // clap accepts these options once only, so those named here are removed from the
+            // defaults.
+            let named: Vec<&str> =
+                words.split_whitespace().filter(|word| word.starts_with("--")).collect();
+            let pairs: Vec<&str> = TINY.split_whitespace().collect();
+            let others = pairs.chunks(2).filter(|pair| !named.contains(&pair[0])).flatten();
+            let others = others.copied().collect::<Vec<_>>().join(" ");
+            good(&format!("{others} {words} --stages {stages}"));
+        }
+    }
+}
+
+#[test]
+fn bad_usage_names_the_option_and_the_fix() {
+    refused("--windows 0", &["--windows", "0 bytes"]);
+    refused("--windows 64KiB,x", &["--windows", "unit"]);
+    refused("--windows 64MiB --pool 32MiB", &["64MiB", "--pool 32MiB"]);
+    refused("--windows 4KiB --payload 4KiB", &["--windows", "4KiB", "at least 16KiB"]);
+    refused("--payload 1GiB", &["--payload", "from 1 to"]);
+    refused("--payload 64MiB --pool 64MiB", &["--pool is 64MiB", "256MiB"]);
+    for (option, names) in [
+        ("--payload 0", "--payload"),
+        ("--pool 0", "--pool"),
+        ("--batch 0", "--batch"),
+        ("--batch 128 --slots 64", "--batch"),
+        ("--slots 0", "--slots"),
+        ("--slots 100", "--slots"),
+        ("--events 0", "--events"),
+        ("--repeats 0", "--repeats"),
+        ("--cpus 60000", "no CPU 60000"),
+        ("--cpus 0,0", "two different CPUs"),
+        ("--stages none", "--stages"),
+    ] {
+        refused(option, &[names]);
+    }
+}
+
+#[test]
+fn one_cpu_means_inline_or_a_refusal() {
+    let run = || {
+        let cpu = *CpuMask::read().cpus().first().expect("this process runs somewhere");
+        // Processes that this thread starts may use only this CPU.
+        pin_current(cpu, PinPolicy::Require).expect("it may run there");
+        let output = sweep(&format!("{TINY} --json"));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("one CPU only: the stage runs inline"),
+            "{}",
+            text(&output.stderr)
+        );
+        assert!(text(&output.stdout).contains("\"stages\":\"inline\""));
+        refused(
+            &format!("{TINY} --stages threads"),
+            &["--stages threads needs two CPUs", "--stages inline"],
+        );
+    };
+    std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// A quick sweep.
+const SWEEP: &str = "sweep --pool 1MiB --payload 64 --windows 64KiB --slots 64 --batch 8 --events \
+    100 --repeats 1 --stages inline";
+
+/// A file to which every write fails with "no space left".
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").expect("Linux has it").into()
+}
+
+/// A pipe to which every write fails with "broken pipe".
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+fn run(words: &str, stdout: Stdio, stderr: Stdio) -> Output {
+    run_in(Path::new("/"), words, stdout, stderr)
+}
+
+fn run_in(folder: &Path, words: &str, stdout: Stdio, stderr: Stdio) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slipring"));
+    command
+        .args(words.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr);
+    command.spawn().and_then(|child| child.wait_with_output()).expect("the binary can be started")
+}
+
+#[test]
+fn a_result_that_cant_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = "demo --seconds 1 --bytes 1MiB --data data --json".to_owned();
+    for words in [SWEEP.to_owned(), format!("{SWEEP} --json"), demo] {
+        for (stdout, why) in [(full(), "No space left"), (closed(), "Broken pipe")] {
+            let output = run_in(folder.path(), &words, stdout, Stdio::piped());
+            let _kept = std::fs::remove_dir_all(folder.path().join("data"));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{words}: {said}");
+            assert!(
+                said.contains("standard output")
+                    && said.contains(why)
+                    && !said.contains("panicked"),
+                "{said}"
+            );
+        }
+    }
+}
+
+/// The error decides the exit code, even when its text can't be written.
+#[test]
+fn an_error_that_cant_be_written_has_the_same_exit_code() {
+    for (words, code) in [
+        ("serve --dim 4", 2),
+        ("serve --dim 4 --sink null --unix /proc/nowhere", 1),
+        ("serve --dim 4 --data /proc/nowhere --listen 127.0.0.1:0", 1),
+        ("load --to 127.0.0.1:1 --dim 4 --count 1", 1),
+        ("sweep --windows 0", 2),
+        ("sweep --windows 64MiB --pool 32MiB", 2),
+        ("demo --data /proc/nowhere", 2),
+        ("get", 2),
+    ] {
+        let expected = run(words, Stdio::null(), Stdio::piped());
+        assert_eq!(
+            expected.status.code(),
+            Some(code),
+            "{words}: {}",
+            String::from_utf8_lossy(&expected.stderr)
+        );
+        for (stdout, stderr) in
+            [(Stdio::null(), full()), (Stdio::null(), closed()), (closed(), closed())]
+        {
+            assert_eq!(run(words, stdout, stderr).status.code(), Some(code), "{words}");
+        }
+    }
+}
+
+/// The standard descriptors are closed, not redirected. Their numbers are free, and the files
+/// opened first must not get them.
+#[test]
+fn closed_descriptors_are_not_reused_for_our_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = format!("exec \"$0\" {SWEEP} >&- 2>&- <&-");
+    let status = Command::new("sh")
+        .args(["-c", &line, env!("CARGO_BIN_EXE_slipring")])
+        .current_dir(folder.path())
+        .status();
+    assert_eq!(status.expect("a shell").code(), Some(0));
+}
+
+#[cfg(not(feature = "objects"))]
+#[test]
+fn it_says_how_to_build_it() {
+    for words in [
+        &["s3://bucket/key", "-o", "out", "--buffer-pool-size", "4"][..],
+        &[],
+        &["--json"],
+        &["-x"],
+    ] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_slipring")).arg("get").args(words).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{said}");
+        assert!(
+            said.contains("cargo build --release -p slipring-ingest --features objects"),
+            "{said}"
+        );
+    }
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_slipring")).args(["get", "--help"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("--features objects"), "{said}");
+}

@@ -1,0 +1,274 @@
+//! `--ingest`: vectors of objects in a real service; and services that violate the protocol, each
+//! of which must make the object fail and be named.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use slipring_ingest::sink::read_segments;
+use slipring_ingest::wire::frames::{Limits, Mode, Status, encode_answer, encode_request};
+use slipring_test_support::wait_until;
+
+use crate::support::process::{Place, Process, serve};
+use crate::support::service::Service;
+use crate::support::{data, folder, vector};
+use crate::tools::{Conduct, Server};
+use crate::tools::{
+    DIGITS, DIGITS_SUM, DIM, arrow_file, arrow_stream, digits, digits_npy, fvecs, npy,
+};
+use crate::tools::{get, run, start, wait};
+
+#[test]
+fn vectors_of_every_format_are_in_the_segments() {
+    let place = Place::new();
+    let mut process = Process::start(serve(&place.words("--dim 64")));
+    let digits = digits();
+    let server = Server::start([
+        ("digits.fvecs", Conduct::Right, fvecs(&digits, DIM)),
+        ("digits.arrow", Conduct::Right, arrow_file(&digits, DIM)),
+        // Recognised by its first bytes, not by its name.
+        ("stream", Conduct::Right, arrow_stream(&digits, DIM)),
+    ]);
+    let npy = digits_npy().display().to_string();
+    let urls = ["digits.fvecs", "digits.arrow", "stream"].map(|path| server.url(path));
+    let to = process.ready_value("tcp").unwrap().to_owned();
+    let ended =
+        run(&[&*npy, &urls[0], &urls[1], &urls[2], "--ingest", &to, "--json"]).assert_code(0);
+    assert_eq!(ended.lines().len(), 4);
+    for line in ended.lines() {
+        let counts = ["vectors_sent", "vectors_answered", "vectors_refused"]
+            .map(|key| line[key].as_u64().unwrap());
+        assert_eq!(counts, [DIGITS, DIGITS, 0], "{line}");
+    }
+    assert_eq!(process.stop().code, Some(0));
+    let read = read_segments(&place.data()).unwrap();
+    assert_eq!((read.rows, read.sum), (4 * DIGITS, 4.0 * DIGITS_SUM));
+}
+
+#[test]
+fn rows_keep_their_order_in_frames_of_any_size() {
+    let folder = folder();
+    let rows: Vec<f32> = (0..1001).flat_map(|id| vector(4, id)).collect();
+    let file = folder.path().join("rows.arrow");
+    fs::write(&file, arrow_file(&rows, 4)).unwrap();
+    for (words, max_vectors) in [("", "1"), ("--max-vectors 4096", "4096"), ("--in-flight 1", "7")]
+    {
+        let mut service = Service::start(4, words);
+        let to = service.server().unix().unwrap().display().to_string();
+        let file = file.display().to_string();
+        let ended = run(&[&*file, "--ingest", &to, "--max-vectors", max_vectors]).assert_code(0);
+        assert!(ended.stdout.contains("1001 of 1001 vectors answered"), "{ended:?}");
+        service.stop();
+        assert_eq!(data::ids(&service.data(), 4), (0..1001).collect::<Vec<u32>>(), "{words}");
+    }
+}
+
+#[test]
+fn refused_vectors_are_counted_and_fail_the_object() {
+    let mut service = Service::start(4, "");
+    let mut rows: Vec<f32> = (0..100).flat_map(|id| vector(4, id)).collect();
+    rows[4 * 25] = f32::NAN;
+    let server = Server::start([
+        ("nan.npy", Conduct::Right, npy(&rows, 4)),
+        ("good.npy", Conduct::Right, npy(&vector(4, 7), 4)),
+        ("none.npy", Conduct::Right, npy(&[], 4)),
+    ]);
+    let to = service.target().to_string();
+    let urls = ["nan.npy", "good.npy", "none.npy"].map(|path| server.url(path));
+    // One connection for all three: what follows a refusal still arrives.
+    let words = [
+        &*urls[0],
+        &urls[1],
+        &urls[2],
+        "--ingest",
+        &to,
+        "--json",
+        "--max-vectors",
+        "10",
+        "--concurrency",
+        "4",
+    ];
+    let ended = run(&words).assert_code(1);
+    for part in [&*urls[0], "10 of 100 vectors", "not-finite", "rows 20 to 29"] {
+        assert!(ended.stderr.contains(part), "{part}: {ended:?}");
+    }
+    let line = ended.line("/nan.npy");
+    let counts = ["vectors_sent", "vectors_answered", "vectors_refused"]
+        .map(|key| line[key].as_u64().unwrap());
+    assert_eq!((counts, line["bytes"].as_u64() > Some(1600)), ([100, 90, 10], true), "{line}");
+    assert_eq!(ended.line("/good.npy")["vectors_answered"], 1);
+    assert_eq!(ended.line("/none.npy")["vectors_sent"], 0);
+    service.stop();
+    let expected: Vec<u32> = (0..20).chain(30..100).chain([7]).collect();
+    assert_eq!(data::ids(&service.data(), 4), expected);
+}
+
+#[test]
+fn what_no_service_takes_says_what_to_do() {
+    let mut service = Service::start(4, "--max-vectors 16");
+    let good: Vec<f32> = (0..100).flat_map(|id| vector(4, id)).collect();
+    let (narrow, wide) = (vec![1.0; 300], vec![1.0; 800]);
+    let server = Server::start([
+        ("narrow.npy", Conduct::Right, npy(&narrow, 3)),
+        ("wide.fvecs", Conduct::Right, fvecs(&wide, 8)),
+        ("good.npy", Conduct::Right, npy(&good, 4)),
+        ("cut.npy", Conduct::Right, npy(&good, 4)[..1000].to_vec()),
+        ("picture.png", Conduct::Right, b"\x89PNG".to_vec()),
+        ("empty.npy", Conduct::Right, Vec::new()),
+    ]);
+    let to = service.target().to_string();
+    for (path, max_vectors, parts) in [
+        ("narrow.npy", "16", ["wrong-dimension", "of 3 components", "another one"]),
+        ("wide.fvecs", "16", ["wrong-dimension", "of 8 components", "another one"]),
+        ("good.npy", "17", ["too-many-vectors", "17 vectors", "lower --max-vectors"]),
+        ("cut.npy", "16", ["shape (100, 4)", "cut off", ""]),
+        ("picture.png", "16", ["neither .npy nor Arrow IPC", ".fvecs", ""]),
+        ("empty.npy", "16", ["holds no vector", "", ""]),
+    ] {
+        let url = server.url(path);
+        let ended =
+            run(&[&*url, "--ingest", &to, "--max-vectors", max_vectors, "--json"]).assert_code(1);
+        assert!(
+            parts.iter().all(|part| ended.stderr.contains(part)) && ended.stderr.contains(&url),
+            "{ended:?}"
+        );
+        assert_eq!(ended.line(path)["vectors_answered"], 0, "{ended:?}");
+    }
+    service.stop();
+    assert!(data::ids(&service.data(), 4).is_empty());
+}
+
+/// Frames of the object: one vector each.
+const FRAMES: usize = 3;
+
+/// A service that reads one frame with a vector of dimension 1, calls `answer`, and keeps the
+/// connection open or closes it.
+fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut frame =
+                vec![0; Limits { dim: 1, max_vectors: 1 }.frame_bytes_max(Mode::Header)];
+            if stream.read_exact(&mut frame).is_ok() {
+                answer(&mut stream);
+            }
+            if keep_open {
+                open.push(stream);
+            }
+        }
+    });
+    address
+}
+
+fn answered(status: Status, sequence: u64, scores: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_answer(Mode::Header, status, sequence, 8, scores, &mut bytes);
+    bytes
+}
+
+#[test]
+fn wrong_answers_fail_the_object() {
+    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
+    let mut request = Vec::new();
+    encode_request(Mode::Header, 1, 0, &[1.0], &mut request);
+    request[0] = b'X';
+    let cases = [
+        (answered(Status::Ok, 0, &[1.0, 1.0]), "2 scores for 1 vectors"),
+        (answered(Status::Ok, 0, &[]), "0 scores for 1 vectors"),
+        (answered(Status::Ok, 7, &[1.0]), "sequence 7"),
+        (answered(Status::ShuttingDown, 0, &[]), "shutting-down"),
+        (answered(Status::Failed, 0, &[]), "see the service's own log"),
+        (answered(Status::Busy, 0, &[]), "raise its --in-flight"),
+        (request, "not with \"SR\""),
+        (Vec::new(), "ended with 1 requests unanswered"),
+    ];
+    for (bytes, expected) in cases {
+        let to = false_service(false, move |stream| stream.write_all(&bytes).unwrap());
+        let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
+            .assert_code(1);
+        assert!(
+            ended.stderr.contains(expected) && ended.stderr.contains(&to),
+            "{expected}: {ended:?}"
+        );
+        assert_eq!(ended.line("a.npy")["vectors_answered"], 0, "{ended:?}");
+    }
+}
+
+#[test]
+fn what_was_answered_before_the_end_is_counted() {
+    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
+    let to = false_service(false, |stream| {
+        stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
+        // The other frames are read, so that closing the connection isn't a reset.
+        stream.read_exact(&mut [0; 2 * 20]).unwrap();
+    });
+    let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
+        .assert_code(1);
+    assert!(ended.stderr.contains("ended with 2 requests unanswered"), "{ended:?}");
+    let line = ended.line("a.npy");
+    assert_eq!(
+        (line["vectors_sent"].as_u64(), line["vectors_answered"].as_u64()),
+        (Some(3), Some(1)),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
+    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
+    let to = false_service(false, |stream| {
+        stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
+        stream.read_exact(&mut [0; 2 * 20]).unwrap();
+        // At that point the service no longer knows the sequence of the frame.
+        stream.write_all(&answered(Status::Busy, 0, &[])).unwrap();
+    });
+    let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
+        .assert_code(1);
+    assert!(ended.stderr.contains("raise its --in-flight or --carry-bytes"), "{ended:?}");
+    let line = ended.line("a.npy");
+    assert_eq!(
+        (line["vectors_answered"].as_u64(), line["vectors_refused"].as_u64()),
+        (Some(1), Some(1)),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_deaf_service_times_out_or_is_interrupted() {
+    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
+    let to = false_service(true, |_| ());
+    let url = server.url("a.npy");
+    let ended = run(&[&*url, "--ingest", &to, "--timeout", "300ms"]).assert_code(1);
+    assert!(ended.stderr.contains("no progress for 300ms with 1 requests unanswered"), "{ended:?}");
+    // A service that stops reading in the middle of a frame that is larger than the sockets'
+    // buffers.
+    let folder = folder();
+    let large = folder.path().join("large.npy");
+    std::fs::write(&large, npy(&vec![1.0; 8 << 20], 1 << 12)).unwrap();
+    let large = large.display().to_string();
+    let ended = run(&[&*large, "--ingest", &to, "--timeout", "300ms", "--max-vectors", "2048"])
+        .assert_code(1);
+    assert!(ended.stderr.contains("no progress for 300ms with 1 requests unanswered"), "{ended:?}");
+
+    let received = folder.path().join("received");
+    let to = false_service(true, {
+        let received = received.clone();
+        move |_| std::fs::write(&received, "it has a frame").unwrap()
+    });
+    let child = start(get(&[&*url, "--ingest", &to]));
+    wait_until("a frame is sent", || received.exists());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ended = wait(child).assert_code(130);
+    // The error says how many vectors the service may have, so that the operator doesn't
+    // unknowingly send them twice.
+    for part in [
+        "interrupted after 3 of its vectors were sent and 0 answered",
+        "interrupted: 0 of 1 objects",
+    ] {
+        assert!(ended.stderr.contains(part), "{part}: {ended:?}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The data folder: what it refuses, and which services it excludes.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use slipring_ingest::sink::{
+    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, read_segments,
+};
+
+/// Set in a child process: the folder that it is to open.
+const CHILD: &str = "SLIPRING_TEST_FOLDER";
+
+/// A child process that runs the test of this name again.
+fn child(program: &Path, test: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, folder).stdin(Stdio::null());
+    command
+}
+
+fn refusal(folder: &Path, dim: u32) -> SinkError {
+    DataDir::open(folder, dim).expect_err("the folder was to be refused")
+}
+
+#[test]
+fn a_second_opening_in_the_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(folder.path(), 4).unwrap();
+    let error = refusal(folder.path(), 4);
+    assert!(matches!(error, SinkError::Locked { .. }) && !error.may_retry(), "{error}");
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    // A log moves to another thread and may live longer than the handle it was opened from.
+    let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
+    drop(dir);
+    assert!(matches!(refusal(folder.path(), 4), SinkError::Locked { .. }));
+    drop(log);
+    DataDir::open(folder.path(), 4).unwrap();
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    const TEST: &str = "folder::a_second_process_is_refused";
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let error = refusal(Path::new(&folder), 4);
+        println!("refused: {error}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(folder.path(), 4).unwrap();
+    let output = child(&std::env::current_exe().unwrap(), TEST, folder.path()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(&format!("in use by process {}", std::process::id())), "{said}");
+    drop(dir);
+}
+
+#[test]
+fn a_killed_process_holds_no_lock() {
+    const TEST: &str = "folder::a_killed_process_holds_no_lock";
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let dir = DataDir::open(Path::new(&folder), 4).unwrap();
+        let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
+        log.append(&[1.0; 8]).unwrap();
+        log.flush().unwrap();
+        std::process::abort();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = child(&std::env::current_exe().unwrap(), TEST, folder.path()).output().unwrap();
+    assert!(!output.status.success());
+    let dir = DataDir::open(folder.path(), 4).unwrap();
+    let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
+    assert_eq!((log.next_sequence(), log.torn().len()), (0, 1));
+    assert!(
+        fs::metadata(&log.torn()[0]).unwrap().len() > 64,
+        "the rows that were flushed are kept"
+    );
+}
+
+#[test]
+fn another_dimension_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made/by/us");
+    drop(DataDir::open(&path, 128).unwrap());
+    assert_eq!(
+        fs::read_to_string(path.join("slipring.json")).unwrap().trim(),
+        r#"{"dim":128,"format":1}"#
+    );
+    let error = refusal(&path, 64);
+    let said = error.to_string();
+    assert!(matches!(error, SinkError::OtherDimension { recorded: 128, asked: 64, .. }), "{said}");
+    assert!(said.contains("dimension 128, not 64; use --dim 128"), "{said}");
+    assert_eq!(DataDir::open(&path, 128).unwrap().dim(), 128);
+}
+
+#[test]
+fn segments_of_another_dimension_are_refused_when_the_record_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(folder.path(), 4).unwrap();
+    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap().append(&[1.0; 4]).unwrap();
+    drop(dir);
+    fs::remove_file(folder.path().join("slipring.json")).unwrap();
+    let dir = DataDir::open(folder.path(), 2).unwrap();
+    let error = SegmentLog::open(&dir, 0, SegmentOptions::default()).err().unwrap();
+    assert!(matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_dimension_that_no_folder_can_have_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for dim in [0, DIM_MAX + 1, u32::MAX] {
+        let error = refusal(folder.path(), dim);
+        assert!(error.to_string().contains("between 1 and 1048576"), "{error}");
+    }
+}
+
+#[test]
+fn a_record_that_is_not_ours_is_refused() {
+    let records = [
+        "",
+        "{",
+        "[]",
+        "7",
+        r#"{"format":2,"dim":4}"#,
+        r#"{"format":1}"#,
+        r#"{"format":1,"dim":-4}"#,
+        r#"{"format":1,"dim":0}"#,
+    ];
+    for record in records {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("slipring.json"), record).unwrap();
+        let error = refusal(folder.path(), 4);
+        assert!(matches!(error, SinkError::Record { .. }), "{record}: {error}");
+        assert!(matches!(read_segments(folder.path()), Err(SinkError::Record { .. })), "{record}");
+        assert_eq!(fs::read_to_string(folder.path().join("slipring.json")).unwrap(), record);
+    }
+}
+
+#[test]
+fn a_path_to_a_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "text").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = refusal(&path, 4);
+        assert!(matches!(error, SinkError::NotAFolder { .. }), "{error}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"text");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused() {
+    const TEST: &str = "folder::a_folder_that_cannot_be_written_is_refused";
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let error = refusal(Path::new(&folder), 4);
+        println!("refused: {error}");
+        let error = refusal(&Path::new(&folder).join("below"), 4);
+        println!("refused: {error}");
+        return;
+    }
+    // Permissions don't stop root, so as root the child runs as user `nobody`. It needs a copy of
+    // the program that this user may read.
+    let place = tempfile::tempdir().unwrap();
+    let (program, folder) = (place.path().join("program"), place.path().join("closed"));
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::create_dir(&folder).unwrap();
+    for path in [place.path(), &program, &folder] {
+        fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
+    }
+    let mut command = child(&program, TEST, &folder);
+    if fs::metadata(&folder).unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.output().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("refused: can't create").count(), 2, "{said}");
+    assert_eq!(said.matches("give this user the right to write there").count(), 2, "{said}");
+}

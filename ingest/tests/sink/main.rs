@@ -1,0 +1,8 @@
+//! The sink: its data folder, the segment log, a full disk, and reading segments back.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod folder;
+mod full;
+mod log;
