@@ -41,7 +41,8 @@ pub fn serve(
     let (check, score, sink) = (take("check")?, take("score")?, take("store")?);
     started.lane.attach(check, |view: View<'_, ()>| match view.as_f32s() {
         Ok(vector) if vector.iter().all(|component| component.is_finite()) => Outcome::Done,
-        _ => Outcome::Reject("not a finite vector".to_owned()), // Only this event: the stage goes on.
+        // Only this event is rejected: the stage goes on.
+        _ => Outcome::Reject("not a finite vector".to_owned()),
     })?;
     let answers = Rc::new(RefCell::new(Vec::new()));
     let scored = Rc::clone(&answers);

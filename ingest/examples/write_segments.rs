@@ -1,8 +1,8 @@
 //! Writes segments of known content into a data folder: `write_segments DIR`.
 //!
-//! Two lanes, several segments each, full and short record batches; run again, it adds to them. A
-//! row follows from its sequence, and all components are small whole numbers, so that their sum is
-//! exact in any order. Prints the rows and the sum that a reader must find.
+//! Two lanes with several segments each, and full and short record batches. Another run adds to
+//! them. A row follows from its sequence, and all components are small whole numbers, so that their
+//! sum is exact in any order. Prints the rows and the sum that a reader must find.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -57,8 +57,8 @@ pub struct RangeEngine {
 /// An object that arrived.
 #[derive(Clone)]
 pub struct Download {
-    /// The object's bytes, in one piece. Dropping the last clone or slice gives the buffer back, on any
-    /// thread.
+    /// The object's bytes, in one piece. Dropping the last clone or slice gives the buffer back, on
+    /// any thread.
     pub bytes: Bytes,
     /// The store's metadata of the object.
     pub meta: ObjectMeta,
@@ -85,8 +85,8 @@ impl RangeEngine {
     }
 
     /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES)
-    /// and more; see [`BufferPoolOptions`](crate::BufferPoolOptions) for one with the right classes. Other
-    /// clones aren't affected.
+    /// and more; see [`BufferPoolOptions`](crate::BufferPoolOptions) for one with the right
+    /// classes. Other clones aren't affected.
     #[must_use]
     pub fn with_buffer_pool(self, pool: ClassPool) -> Self {
         let options = &self.shared.options;

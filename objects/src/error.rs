@@ -19,8 +19,8 @@ use crate::connector::StoreAnswer;
 pub struct DownloadError {
     /// The object.
     pub object: Path,
-    /// The range that failed, including its bytes that had arrived; `None` if the error is about the
-    /// whole object.
+    /// The range that failed, including its bytes that had arrived; `None` if the error is about
+    /// the whole object.
     pub range: Option<Range<u64>>,
     /// Retries of the whole object before this error.
     pub retries: u32,
@@ -218,7 +218,8 @@ impl Error for Cause {
     }
 }
 
-/// An error and its sources, each once: some crates repeat their source in their text, others don't.
+/// An error and its sources, each once: some crates repeat their source in their text, others
+/// don't.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -258,8 +259,8 @@ impl From<object_store::Error> for Cause {
 }
 
 impl Cause {
-    /// Looks through the error's sources: an answer that the connector kept, else a failed connection,
-    /// else the store's own error.
+    /// Looks through the error's sources: an answer that the connector kept, else a failed
+    /// connection, else the store's own error.
     fn from_sources(error: object_store::Error) -> Self {
         let (mut connection, mut plain_http) = (false, false);
         let mut answer = None;

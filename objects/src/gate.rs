@@ -1,5 +1,5 @@
-//! [`Gate`]: admits requests in order of arrival, and bounds how many are in flight: by the engine's
-//! `concurrency`, or by [`Pace`], which learns a number from the throughput.
+//! [`Gate`]: admits requests in order of arrival, and bounds how many are in flight: by the
+//! engine's `concurrency`, or by [`Pace`], which learns a number from the throughput.
 //!
 //! A round of the pace is as many ranges as requests may be in flight. As long as a quarter more
 //! requests give 5 % more bytes per second, the number grows by a quarter. When they don't, it goes
@@ -22,8 +22,8 @@ use crate::retry::MOVED_BYTES;
 
 /// Admits requests.
 ///
-/// `limit == free turns + turns in use - debt`: a limit that falls below the turns in use is reached
-/// as they end.
+/// `limit == free turns + turns in use - debt`: a limit that falls below the turns in use is
+/// reached as they end.
 #[derive(Debug)]
 pub(crate) struct Gate {
     turns: Semaphore,

@@ -104,8 +104,8 @@ impl<'a> Job<'a> {
             Some(buffer) => (Some(first), buffer),
             None => {
                 let is_file = matches!(first.result.payload, GetResultPayload::File(..));
-                // Downloads that hold buffers need this turn to go on, and a download that waits keeps
-                // no file open.
+                // Downloads that hold buffers need this turn to go on, and a download that waits
+                // keeps no file open.
                 drop(first);
                 let buffer = self.buffer_later(size).await?;
                 let again = if is_file { Some(self.open_again(&object).await?) } else { None };
@@ -135,8 +135,8 @@ impl<'a> Job<'a> {
         let mut tries = self.tries();
         loop {
             let mut cause = match self.open(asked.clone(), None).await {
-                // The object can't be identified, so a later range could be of another object: fetch
-                // it in one answer.
+                // The object can't be identified, so a later range could be of another object:
+                // fetch it in one answer.
                 Ok(Opened { result, .. })
                     if result.range.end < result.meta.size && !is_named(&result.meta) =>
                 {
@@ -166,9 +166,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Returns the metadata if the object is empty; otherwise why its range was refused, or an error
-    /// that may pass. Asks for the whole object, because some servers answer a HEAD with a wrong
-    /// length.
+    /// Returns the metadata if the object is empty; otherwise why its range was refused, or an
+    /// error that may pass. Asks for the whole object, because some servers answer a HEAD with a
+    /// wrong length.
     async fn empty(&self, refused: Cause) -> Result<ObjectMeta, Cause> {
         match self.open(None, None).await {
             Ok(Opened { result, .. }) if result.meta.size == 0 => {

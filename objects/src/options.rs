@@ -19,8 +19,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// [`RangeEngine::new`](crate::RangeEngine::new) checks them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeOptions {
-    /// Whether an object is fetched by several concurrent requests. Default true; false is one request
-    /// per object.
+    /// Whether an object is fetched by several concurrent requests. Default true; false is one
+    /// request per object.
     pub enabled: bool,
     /// Bytes of a part, at least [`PART_BYTES_MIN`]. Default none: the object's size divided by the
     /// idle turns, from 1 to 16 MiB, and no more than a request has lately received in a quarter of
@@ -31,24 +31,25 @@ pub struct RangeOptions {
     /// second, and goes down when a server says that there are too many.
     pub concurrency: Option<usize>,
     /// An object of up to this size is fetched by one request. The first request asks for this many
-    /// bytes, or for one part if that is more, before the size is known; no request asks for the size
-    /// alone. Default none: `part_bytes` if it is given, else 2 MiB.
+    /// bytes, or for one part if that is more, before the size is known; no request asks for the
+    /// size alone. Default none: `part_bytes` if it is given, else 2 MiB.
     pub threshold_bytes: Option<u64>,
     /// How often a range is retried after an error that may pass. Default 4; 0 for never.
     pub retries: u32,
-    /// Retries of the whole engine: each retry takes one, each range that arrives gives one back. So a
-    /// broken store isn't asked `retries` times as often. Default 64.
+    /// Retries of the whole engine: each retry takes one, each range that arrives gives one back.
+    /// So a broken store isn't asked `retries` times as often. Default 64.
     pub retry_budget: u32,
     /// The wait before the first retry of a range. It doubles with each retry, and is drawn between
     /// half of it and all of it. Default 100 ms.
     pub backoff_first: Duration,
     /// The longest such wait. Default 5 s.
     pub backoff_max: Duration,
-    /// The longest `Retry-After` that the engine waits for; a longer one is a refusal. Default 60 s.
+    /// The longest `Retry-After` that the engine waits for; a longer one is a refusal. Default 60
+    /// s.
     pub retry_after_max: Duration,
-    /// How long one request may take, including its body; at most a year. What has arrived by then is
-    /// kept, and the rest is asked for again: as a retry, unless 64 KiB or more have arrived, because
-    /// a slow store isn't a broken one. Doesn't apply to local files. Default 30 s.
+    /// How long one request may take, including its body; at most a year. What has arrived by then
+    /// is kept, and the rest is asked for again: as a retry, unless 64 KiB or more have arrived,
+    /// because a slow store isn't a broken one. Doesn't apply to local files. Default 30 s.
     pub request_timeout: Duration,
     /// How long one object may take, including waits for a turn and for a buffer; at most a year.
     /// Default none.
@@ -77,8 +78,8 @@ impl Default for RangeOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionsError {
-    /// The field's name in [`RangeOptions`] or [`BufferPoolOptions`](crate::BufferPoolOptions), or in a text that was
-    /// read.
+    /// The field's name in [`RangeOptions`] or [`BufferPoolOptions`](crate::BufferPoolOptions), or
+    /// in a text that was read.
     pub field: &'static str,
     /// The value that was given.
     pub value: String,
@@ -166,8 +167,8 @@ pub struct BufferPoolOptions {
     /// 10. It needs calls of [`ClassPool::tick`], or a [`Ticker`](slipring::class::Ticker).
     pub shrink_after_secs: u64,
     /// What happens at the limit. Default [`AtLimit::Fresh`], which never waits: a caller who keeps
-    /// all objects of a run needs more buffers than the limit. A caller who drops each object can use
-    /// [`AtLimit::Wait`], which bounds the memory.
+    /// all objects of a run needs more buffers than the limit. A caller who drops each object can
+    /// use [`AtLimit::Wait`], which bounds the memory.
     pub at_limit: AtLimit,
 }
 
@@ -198,7 +199,8 @@ impl BufferPoolOptions {
             limit: Limit::buffers(self.max_buffers_per_class),
             at_limit: self.at_limit,
             shrink_after: (!shrink_after.is_zero()).then_some(shrink_after),
-            // Objects are written and read on different threads, so a cache per thread gains nothing.
+            // Objects are written and read on different threads, so a cache per thread gains
+            // nothing.
             cache_bytes: 0,
             pages: Pages::PreferThp,
             ..ClassOptions::default()
@@ -223,8 +225,8 @@ impl BufferPoolOptions {
     }
 }
 
-/// How [`Stores`](crate::Stores) downloads, including its pool. Feature `serde` reads it from a text
-/// with these names.
+/// How [`Stores`](crate::Stores) downloads, including its pool. Feature `serde` reads it from a
+/// text with these names.
 ///
 /// The pool is on by default. With a buffer for each object on its way, which is what it comes to
 /// where nobody waits, it takes about half of the processor time of no pool, and no more memory at
@@ -233,8 +235,8 @@ impl BufferPoolOptions {
 /// of each class that was used, as far as objects reached into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The buffer pool. Default [`BufferPoolOptions::default`]; `None`, or one that isn't `enabled`, is
-    /// no pool.
+    /// The buffer pool. Default [`BufferPoolOptions::default`]; `None`, or one that isn't
+    /// `enabled`, is no pool.
     pub buffer_pool: Option<BufferPoolOptions>,
     /// How objects are fetched.
     pub range: RangeOptions,

@@ -28,10 +28,10 @@ const PART_BYTES_MOST: u64 = 16 << 20;
 const FIRST_BYTES: u64 = 2 << 20;
 
 impl RangeOptions {
-    /// Bytes of each part of the `rest_bytes` that the first request doesn't fetch: `part_bytes`, or
-    /// the rest divided by the `idle` turns, so that one object alone uses all turns and each of many
-    /// objects uses few. A part has no more bytes than a request receives in a quarter of its time,
-    /// at the `each` bytes per second of recent requests.
+    /// Bytes of each part of the `rest_bytes` that the first request doesn't fetch: `part_bytes`,
+    /// or the rest divided by the `idle` turns, so that one object alone uses all turns and each of
+    /// many objects uses few. A part has no more bytes than a request receives in a quarter of its
+    /// time, at the `each` bytes per second of recent requests.
     pub(crate) fn part_of(&self, rest_bytes: u64, idle: usize, each: Option<u64>) -> u64 {
         let spread = rest_bytes.div_ceil(idle.max(1) as u64).next_multiple_of(PART_BYTES_LEAST);
         let in_time = each.map_or(PART_BYTES_MOST, |each| in_time(each, self.request_timeout / 4));

@@ -55,8 +55,8 @@ impl<'a> Tries<'a> {
         Self { options, budget, left: options.retries, backoff: options.backoff_first }
     }
 
-    /// How long to wait before the next try, after one that ended with `cause` and added `kept_bytes`;
-    /// the cause if there is no next try.
+    /// How long to wait before the next try, after one that ended with `cause` and added
+    /// `kept_bytes`; the cause if there is no next try.
     pub(crate) fn next(&mut self, cause: Cause, kept_bytes: u64) -> Result<Duration, Cause> {
         if matches!(cause, Cause::RequestTimeout { .. }) && kept_bytes >= MOVED_BYTES {
             (self.left, self.backoff) = (self.options.retries, self.options.backoff_first);

@@ -68,8 +68,8 @@ pub struct EngineStats {
     pub bytes: u64,
     /// Ranges of the objects that arrived.
     pub ranges: u64,
-    /// Bytes of all ranges that arrived, also of objects that fail later. With `expected_bytes`, this
-    /// is the progress of all downloads.
+    /// Bytes of all ranges that arrived, also of objects that fail later. With `expected_bytes`,
+    /// this is the progress of all downloads.
     pub received_bytes: u64,
     /// Bytes of all objects whose size is known from their first answer.
     pub expected_bytes: u64,

@@ -34,9 +34,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// `file:///path`, `memory:///key`; anything without a scheme is the path of a local file. Retries
 /// of the clients are off: the engine does them, and counts them.
 ///
-/// [`Stores::download`] is all that most callers need. [`StoreOptions`] configures it; by default it
-/// downloads into the buffers of a pool. Use [`Stores::open`] with an engine of your own for more
-/// control.
+/// [`Stores::download`] is all that most callers need. [`StoreOptions`] configures it; by default
+/// it downloads into the buffers of a pool. Use [`Stores::open`] with an engine of your own for
+/// more control.
 ///
 /// ```no_run
 /// use slipring_objects::{BufferPoolOptions, StoreOptions, Stores};
@@ -146,8 +146,8 @@ impl Stores {
         &self.engine
     }
 
-    /// Downloads the object of a URL, as [`RangeEngine::get`] does. A thread shrinks the pool when its
-    /// buffers aren't needed, from the first call until `self` is dropped.
+    /// Downloads the object of a URL, as [`RangeEngine::get`] does. A thread shrinks the pool when
+    /// its buffers aren't needed, from the first call until `self` is dropped.
     ///
     /// # Errors
     /// [`StoreError`]: the URL is invalid, or the download failed.
@@ -256,8 +256,8 @@ impl Stores {
     }
 }
 
-/// Whether the path exists and isn't a regular file: a pipe or a device has no size, and opening one
-/// may wait for ever.
+/// Whether the path exists and isn't a regular file: a pipe or a device has no size, and opening
+/// one may wait for ever.
 fn is_odd_file(url: &Url) -> bool {
     let meta = url.to_file_path().ok().and_then(|path| path.metadata().ok());
     meta.is_some_and(|meta| !meta.is_file())

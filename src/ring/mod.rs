@@ -165,7 +165,7 @@ mod stats;
 mod window;
 
 #[cfg(all(test, not(loom)))]
-pub(crate) mod model;
+mod tests;
 
 pub use error::{Foreign, Full, RetainError, RingError, TooLong};
 pub use grant::{Grant, InFlight, Token};

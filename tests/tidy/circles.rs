@@ -2,8 +2,8 @@
 //! neither can be read alone.
 //!
 //! A file needs the files that define the names in its `use` lines and in its paths that begin with
-//! `crate`, `super` or `self`. Re-exports are followed to the file that defines the name. A `mod.rs`
-//! that re-exports its children doesn't need them for that. Tests may use what they like.
+//! `crate`, `super` or `self`. Re-exports are followed to the file that defines the name. A
+//! `mod.rs` that re-exports its children doesn't need them for that. Tests may use what they like.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! One word for one thing: what ARCHITECTURE.md's list of words says, as far as a test can hold it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{Source, words};
 
@@ -35,16 +35,17 @@ const PHRASES: &[(&str, &str)] = &[
 
 /// Type names that stand for two or more types of the three crates.
 pub fn doubled(files: &[Source]) -> Vec<String> {
-    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for file in files.iter().filter(|file| is_ours(file)) {
-        for (at, line) in production_code(file).lines().enumerate() {
-            if let Some(name) = type_name(line) {
-                places.entry(name).or_default().push(file.place(at));
-            }
+        // A file may define a type twice, for two configurations of the compiler.
+        for name in production_code(file).lines().filter_map(type_name).collect::<BTreeSet<_>>() {
+            places.entry(name).or_default().push(&file.path);
         }
     }
     let doubled = places.iter().filter(|(_, places)| places.len() > 1);
-    doubled.map(|(name, places)| format!("{name} is {}", places.join(" and "))).collect()
+    doubled
+        .map(|(name, places)| format!("{name} is a type of {}", places.join(" and of ")))
+        .collect()
 }
 
 fn is_ours(file: &Source) -> bool {
@@ -61,10 +62,11 @@ fn production_code(file: &Source) -> &str {
 /// The name that a line defines as a type.
 fn type_name(line: &str) -> Option<&str> {
     let item = line.trim_start();
-    let item = item.strip_prefix("pub").map_or(item, |rest| match rest.split_once(") ") {
-        Some((_, rest)) if rest_is_scope(item) => rest,
-        _ => rest.trim_start(),
-    });
+    let item = match item.strip_prefix("pub") {
+        Some(scope) if scope.starts_with('(') => scope.split_once(") ")?.1,
+        Some(item) => item.trim_start(),
+        None => item,
+    };
     let item = item.strip_prefix("unsafe ").unwrap_or(item);
     let (kind, name) = item.split_once(' ')?;
     // An associated type is indented, and is the trait's.
@@ -72,16 +74,13 @@ fn type_name(line: &str) -> Option<&str> {
     (["struct", "enum", "trait", "union"].contains(&kind) || is_alias).then(|| name_of(name))
 }
 
-fn rest_is_scope(item: &str) -> bool {
-    item.starts_with("pub(")
-}
-
 fn name_of(text: &str) -> &str {
     let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
     &text[..end]
 }
 
-/// Identifiers in the code of the three crates that hold a banned part, and functions with a banned name.
+/// Identifiers in the code of the three crates that hold a banned part, and functions with a banned
+/// name.
 pub fn identifiers(file: &Source) -> Vec<String> {
     if !is_ours(file) {
         return Vec::new();

@@ -1,5 +1,6 @@
-//! Who fetches: slipring's range engine, with a pool of buffers and without, and object_store alone,
-//! as a good user of it writes it. Each turns a store and a key into an object's bytes in one piece.
+//! Who fetches: slipring's range engine, with a pool of buffers and without, and object_store
+//! alone, as a good user of it writes it. Each turns a store and a key into an object's bytes in
+//! one piece.
 //!
 //! | contender | requests per object | its memory |
 //! |---|---|---|
@@ -93,9 +94,9 @@ struct Engine {
     pool: Option<ClassPool>,
 }
 
-/// Parts at their places in a buffer of a pool as [`BufferPoolOptions`] has it by default, 16 buffers a
-/// class, but for what happens when all are in use: as in `slipring get`, which lets go of each
-/// object too, whoever finds none waits for one.
+/// Parts at their places in a buffer of a pool as [`BufferPoolOptions`] has it by default, 16
+/// buffers a class, but for what happens when all are in use: as in `slipring get`, which lets go
+/// of each object too, whoever finds none waits for one.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.

@@ -36,7 +36,7 @@ pub(super) struct LaneThread {
 }
 
 /// The input of a lane's thread.
-pub(super) struct LaneGear {
+pub(super) struct LaneInputs {
     pub(super) listeners: Vec<Listener>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) stop: Arc<AtomicBool>,
@@ -71,7 +71,7 @@ impl LaneThread {
     pub(super) fn start(
         plan: &ServePlan,
         lane: &LanePlan,
-        gear: LaneGear,
+        inputs: LaneInputs,
     ) -> Result<Self, ServeError> {
         let bell = Bell::new().map_err(|error| {
             ServeError::io("a lane's bell", &error, "raise the descriptor limit")
@@ -79,10 +79,10 @@ impl LaneThread {
         let (started, result) = sync_channel(1);
         let (plan, lane, its_bell, name) =
             (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
-        let on_end = OnEnd(Arc::clone(&gear.on_end));
+        let on_end = OnEnd(Arc::clone(&inputs.on_end));
         let run = move || {
             let _on_end = on_end;
-            serve_lane(&plan, &lane, gear, its_bell, &started)
+            serve_lane(&plan, &lane, inputs, its_bell, &started)
         };
         let thread = thread::Builder::new()
             .name(name)
@@ -124,11 +124,11 @@ impl LaneThread {
 fn serve_lane(
     plan: &ServePlan,
     lane: &LanePlan,
-    gear: LaneGear,
+    inputs: LaneInputs,
     bell: Bell,
     started: &SyncSender<Result<Running, ServeError>>,
 ) -> LaneEnd {
-    let ready = match start_lane(plan, lane, gear, bell) {
+    let ready = match start_lane(plan, lane, inputs, bell) {
         Ok(ready) => ready,
         Err(error) => {
             // The server waits for this message, unless it is gone itself.
@@ -160,7 +160,7 @@ fn serve_lane(
 fn start_lane(
     plan: &ServePlan,
     lane: &LanePlan,
-    gear: LaneGear,
+    inputs: LaneInputs,
     bell: Bell,
 ) -> Result<ReadyLane, ServeError> {
     let wrong = |error| ServeError::lane(lane.number, error);
@@ -192,7 +192,7 @@ fn start_lane(
         drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let sink_stage = SinkStage::new(gear.sink, verdicts.clone(), plan.options.drain);
+    let sink_stage = SinkStage::new(inputs.sink, verdicts.clone(), plan.options.drain);
     let rows_in_segments = sink_stage.rows_in_segments();
     let (done, sink_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
@@ -203,7 +203,7 @@ fn start_lane(
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
     let end = AnswerEnd { stage: stages.remove("answer").ok_or_else(missing)?, verdicts, scores };
     let driver =
-        Driver::new(running, end, classes, gear.listeners, bell, gear.stop, &plan.driver());
+        Driver::new(running, end, classes, inputs.listeners, bell, inputs.stop, &plan.driver());
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
@@ -263,13 +263,13 @@ mod tests {
         let matches = command.try_get_matches_from(words.split(' ')).unwrap();
         let plan = ServePlan::new(&ServeOptions::from_arg_matches(&matches).unwrap()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let gear = LaneGear {
+        let inputs = LaneInputs {
             listeners: Vec::new(),
             sink: Box::new(Panics),
             stop: Arc::clone(&stop),
             on_end: Arc::new(|| ()),
         };
-        let lane = LaneThread::start(&plan, &plan.lanes[0], gear).unwrap();
+        let lane = LaneThread::start(&plan, &plan.lanes[0], inputs).unwrap();
         stop.store(true, Ordering::Release);
         lane.wake();
         let end = lane.join();

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use slipring::pipeline::LaneReport;
 
 use super::admin::{self, Admin, Health};
-use super::lane_thread::{LaneGear, LaneThread};
+use super::lane_thread::{LaneInputs, LaneThread};
 use super::listen::Listeners;
 use super::metrics::Exporter;
 use super::options::{ServeError, ServeOptions, SinkWord};
@@ -70,14 +70,14 @@ impl Server {
             Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
         for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
             let sink = server.sink(data.as_ref(), lane.number)?;
-            let gear = LaneGear {
+            let inputs = LaneInputs {
                 listeners,
                 sink,
                 stop: Arc::clone(&server.health.drains),
                 on_end: Arc::clone(&on_end),
             };
             // An error drops the server, which stops the lanes that are already running.
-            let thread = LaneThread::start(&server.plan, lane, gear)?;
+            let thread = LaneThread::start(&server.plan, lane, inputs)?;
             server.lanes.push(thread);
         }
         let watches: Arc<[IoWatch]> = server.watches().cloned().collect();

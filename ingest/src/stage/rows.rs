@@ -4,14 +4,15 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// The number of sums computed side by side, so that additions don't wait for each other.
+/// The number of sums computed side by side, so that an addition doesn't wait for the one before
+/// it.
 const SUMS: usize = 4;
 
-/// The vector instructions that rows are added up with.
+/// Sums over rows, with the vector instructions of this machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rows(Arch);
+pub(super) struct RowSums(Arch);
 
-impl Rows {
+impl RowSums {
     /// Chooses the widest instructions that this machine has.
     pub(super) fn new() -> Self {
         Self(Arch::new())
@@ -25,7 +26,7 @@ impl Rows {
         self.0.dispatch(Sums { values, dim, out })
     }
 
-    /// As [`Rows::sums`], for the dot product of each row with `weights`, none of which is zero.
+    /// As [`RowSums::sums`], for the dot product of each row with `weights`, none of which is zero.
     #[inline]
     pub(super) fn dots(self, values: &[f32], weights: &[f32], out: &mut [f32]) -> bool {
         debug_assert_eq!(values.len(), weights.len() * out.len());
@@ -123,10 +124,10 @@ mod tests {
     use super::*;
 
     /// Every instruction set that this machine has and pulp knows.
-    fn machines() -> Vec<Rows> {
-        let mut all = vec![Rows(Arch::Scalar), Rows::new()];
+    fn machines() -> Vec<RowSums> {
+        let mut all = vec![RowSums(Arch::Scalar), RowSums::new()];
         #[cfg(target_arch = "x86_64")]
-        all.extend(pulp::x86::V3::try_new().map(|v3| Rows(Arch::V3(v3))));
+        all.extend(pulp::x86::V3::try_new().map(|v3| RowSums(Arch::V3(v3))));
         all
     }
 

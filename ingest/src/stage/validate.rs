@@ -3,7 +3,7 @@
 use slipring::pipeline::{ColumnWriter, Outcome, View};
 
 use super::request::Request;
-use super::rows::{Rows, all_finite};
+use super::rows::{RowSums, all_finite};
 use super::score::Score;
 use crate::wire::frames::Status;
 
@@ -16,7 +16,7 @@ pub fn validator(
     mut verdicts: ColumnWriter<u8>,
     mut results: ColumnWriter<f32>,
 ) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
-    let (rows, weights) = (Rows::new(), score.weights(dim));
+    let (rows, weights) = (RowSums::new(), score.weights(dim));
     move |view| {
         let status = match view.meta().status {
             Status::Ok => {

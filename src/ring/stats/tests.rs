@@ -7,8 +7,8 @@ use slipring_test_support::random_runs;
 use super::*;
 use crate::machine::Topology;
 use crate::machine::fake::topologies;
-use crate::ring::model::{CHUNK, MAX, Model, op, tiny, tiny_options};
 use crate::ring::options::Readers;
+use crate::ring::tests::{CHUNK, MAX, Model, op, tiny, tiny_options};
 use crate::ring::{Full, RingPool};
 
 /// One operation opens at most one chunk, so a pool with more chunks than operations refuses none.

@@ -3,7 +3,7 @@
 
 use slipring_test_support::is_filled;
 
-use super::super::{CastError, Full, RingError, RingOptions, RingPool};
+use super::super::{CastError, Full, PoolSlice, RingError, RingOptions, RingPool};
 use super::{CHUNK, MAX, tiny};
 use crate::region::Pages;
 use crate::ring::window::Blocked;
@@ -161,7 +161,7 @@ fn slices_dropped_out_of_order_never_free_memory_of_another() {
     assert!(pool.view(&first).is_none() && pool.view(&second).is_some());
 }
 
-fn pool_slice(pool: &mut RingPool, byte: u8) -> super::PoolSlice {
+fn pool_slice(pool: &mut RingPool, byte: u8) -> PoolSlice {
     pool.copy_in(&[byte; 16]).unwrap()
 }
 

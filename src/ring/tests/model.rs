@@ -5,36 +5,14 @@
 //! nothing is reused early. At the end, when everything is dropped, the whole pool must be free
 //! again. Sizes are tiny, so the pool wraps and fills up all the time.
 
-mod cases;
-
 use proptest::prelude::*;
 use slipring_test_support::{is_filled, looks_after, random_runs};
 
-use super::{Full, PoolSlice, Pushed, Received, Retained, RingOptions, RingPool, Token};
-use crate::region::Pages;
-
-pub(super) const CHUNK: usize = 4096;
-pub(super) const MAX: usize = 2048;
-
-/// A pool of `chunks` chunks of 4 KiB.
-pub(super) fn tiny(chunks: usize, window: usize, pinned: u32) -> RingPool {
-    RingPool::new(&tiny_options(chunks, window, pinned)).expect("a tiny pool")
-}
-
-pub(super) fn tiny_options(chunks: usize, window: usize, pinned: u32) -> RingOptions {
-    RingOptions {
-        bytes: chunks * CHUNK,
-        max_slice_bytes: MAX,
-        chunk_bytes: Some(CHUNK),
-        window_bytes: Some(window * CHUNK),
-        pinned_chunks_max: Some(pinned),
-        pages: Pages::Small,
-        ..RingOptions::default()
-    }
-}
+use super::super::{Full, PoolSlice, Pushed, Received, Retained, RingPool, Token};
+use super::{CHUNK, MAX, tiny};
 
 #[derive(Debug)]
-pub(super) enum Op {
+pub(in crate::ring) enum Op {
     Alloc { len: usize, commit: usize },
     Leak { len: usize },
     MakeToken { len: usize },
@@ -54,7 +32,7 @@ pub(super) enum Op {
 
 /// An operation from three random numbers. With a strategy per operation, proptest would need more
 /// time than the pool.
-pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
+pub(in crate::ring) fn op((what, one, two): (u8, u16, u16)) -> Op {
     let (one, pick) = (usize::from(one), usize::from(two));
     let len = match one % 8 {
         0..4 => one / 8 % 300,
@@ -86,8 +64,8 @@ pub(super) fn op((what, one, two): (u8, u16, u16)) -> Op {
 }
 
 /// The pool, and everything that protects a range in it, each with the byte that fills the range.
-pub(super) struct Model {
-    pub(super) pool: RingPool,
+pub(in crate::ring) struct Model {
+    pub(in crate::ring) pool: RingPool,
     applied: usize,
     tag: u8,
     slices: Vec<(PoolSlice, u8)>,
@@ -111,7 +89,7 @@ impl Model {
         Self::over(tiny(chunks, window, 2.min(chunks as u32 - 1)))
     }
 
-    pub(super) fn over(pool: RingPool) -> Self {
+    pub(in crate::ring) fn over(pool: RingPool) -> Self {
         let (slices, tokens, received, pushed, retained) = Default::default();
         Self {
             pool,
@@ -133,7 +111,7 @@ impl Model {
         self.tag
     }
 
-    pub(super) fn apply(&mut self, op: Op) {
+    pub(in crate::ring) fn apply(&mut self, op: Op) {
         match op {
             Op::Alloc { len, commit } => self.alloc(len, commit),
             Op::Leak { len } => {
