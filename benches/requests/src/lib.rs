@@ -18,7 +18,7 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::RingOptions;
 use slipring_ingest::io::{
-    AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes,
+    AnswerEnd, Bell, IoBuffers, Driver, DriverOptions, Listener, clock, output_bytes,
     receive_bytes_max,
 };
 use slipring_ingest::protocol::{COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request};
@@ -122,7 +122,7 @@ fn driver(listener: Listener) -> Driver {
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).expect("a column");
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).expect("a column");
     let receive_bytes = receive_bytes_max(&LIMITS);
-    let mut classes = Classes::new(
+    let mut classes = IoBuffers::new(
         output_bytes(&LIMITS, IN_FLIGHT),
         frame_bytes,
         receive_bytes,

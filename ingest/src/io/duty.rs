@@ -84,7 +84,7 @@ pub fn clock() -> Clock {
 
 /// The cells of one thread.
 #[derive(Debug)]
-struct Cells {
+struct DutyCells {
     times_ns: [AtomicU64; Activity::ALL.len()],
     longest_round_ns: AtomicU64,
 }
@@ -93,7 +93,7 @@ struct Cells {
 #[derive(Debug)]
 pub(super) struct Duty {
     clock: Clock,
-    cells: Arc<Cells>,
+    cells: Arc<DutyCells>,
     /// The end of the last activity.
     last_ns: u64,
     round_ns: u64,
@@ -103,10 +103,33 @@ pub(super) struct Duty {
     received: Vec<(u64, u32)>,
 }
 
+/// What one IO thread measures.
+#[derive(Debug)]
+pub(super) struct IoMeters {
+    pub(super) counters: Counters,
+    pub(super) duty: Duty,
+}
+
+impl IoMeters {
+    /// Requests of one receive, or of one carry buffer, were accepted: they are counted together.
+    pub(super) fn note_accepted(&mut self, received_ns: u64, requests: u32) {
+        if requests > 0 {
+            self.counters.add(Counter::Requests, u64::from(requests));
+            self.duty.note_accepted(received_ns, requests);
+        }
+    }
+
+    /// A round has ended in which something moved.
+    pub(super) fn end_busy_round(&mut self) {
+        let is_overrun = self.duty.end_busy_round();
+        self.counters.add(Counter::Overruns, u64::from(is_overrun));
+    }
+}
+
 impl Duty {
     /// For rounds of at most this many receives.
     pub(super) fn new(clock: Clock, receives_max: usize) -> Self {
-        let cells = Cells {
+        let cells = DutyCells {
             times_ns: std::array::from_fn(|_| AtomicU64::new(0)),
             longest_round_ns: AtomicU64::new(0),
         };
@@ -132,17 +155,19 @@ impl Duty {
         self.clock.now_ns()
     }
 
-    /// This many requests were taken, which the present receive had completed.
-    pub(super) fn took(&mut self, received_ns: u64, taken: u32) {
+    /// This many requests were accepted, which the receive at `received_ns` had completed.
+    pub(super) fn note_accepted(&mut self, received_ns: u64, accepted: u32) {
         let has_room = self.received.len() < self.received.capacity();
         match self.received.last_mut() {
-            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => *requests += taken,
-            _ => self.received.push((received_ns, taken)),
+            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => {
+                *requests += accepted;
+            }
+            _ => self.received.push((received_ns, accepted)),
         }
     }
 
-    /// Whether requests were taken that aren't flushed yet.
-    pub(super) fn has_taken(&self) -> bool {
+    /// Whether requests were accepted that aren't flushed yet.
+    pub(super) fn has_accepted(&self) -> bool {
         !self.received.is_empty()
     }
 
@@ -170,13 +195,14 @@ impl Duty {
         }
     }
 
-    /// A round has ended in which something moved: how long it took counts.
-    pub(super) fn end_busy_round(&mut self, counters: &mut Counters) {
+    /// A round has ended in which something moved: how long it took counts. Returns whether it was
+    /// an overrun.
+    fn end_busy_round(&mut self) -> bool {
         let took_ns = self.last_ns.saturating_sub(self.round_ns);
         if took_ns > self.cells.longest_round_ns.load(Ordering::Relaxed) {
             self.cells.longest_round_ns.store(took_ns, Ordering::Relaxed);
         }
-        counters.add(Counter::Overruns, u64::from(took_ns > OVERRUN_NS));
+        took_ns > OVERRUN_NS
     }
 
     /// The wait after the round has ended, or just a look at what is ready.
@@ -190,7 +216,7 @@ impl Duty {
 /// thread.
 #[derive(Clone, Debug)]
 pub struct DutyReader {
-    cells: Arc<Cells>,
+    cells: Arc<DutyCells>,
     /// From the receive that completed a request to its flush.
     pub to_flush: Latencies,
     /// And to its answer's being sent.
@@ -238,7 +264,7 @@ impl Unsent {
     }
 
     /// All of them are sent.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = (u64, u32)> {
+    pub(super) fn take_runs(&mut self) -> impl Iterator<Item = (u64, u32)> {
         let len = usize::from(std::mem::take(&mut self.len));
         self.runs.into_iter().take(len)
     }
@@ -258,35 +284,37 @@ mod tests {
     #[test]
     fn time_goes_where_it_was_spent() {
         at(1000);
-        let (mut duty, mut counters) =
-            (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
-        let reader = duty.reader();
+        let mut meters = IoMeters {
+            counters: Counters::default(),
+            duty: Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2),
+        };
+        let reader = meters.duty.reader();
         // A round: two receives of three requests, of which the third finds no place of its own;
         // flushed at 1500, sent at 2000.
         at(1100);
         for received_ns in [1100, 1100, 1300, 1400] {
-            duty.took(received_ns, 1);
+            meters.duty.note_accepted(received_ns, 1);
         }
         at(1500);
-        duty.end(Activity::Receive);
-        duty.flushed();
+        meters.duty.end(Activity::Receive);
+        meters.duty.flushed();
         let mut unsent = Unsent::default();
         [1100, 1100, 1300].into_iter().for_each(|received_ns| unsent.add(received_ns));
         at(2000);
-        duty.sent(unsent.take());
-        duty.end(Activity::Send);
-        duty.end_busy_round(&mut counters);
+        meters.duty.sent(unsent.take_runs());
+        meters.duty.end(Activity::Send);
+        meters.end_busy_round();
         at(9000);
-        duty.begin_round(Activity::Idle);
-        assert_eq!(unsent.take().count(), 0, "what is sent is sent once");
+        meters.duty.begin_round(Activity::Idle);
+        assert_eq!(unsent.take_runs().count(), 0, "what is sent is sent once");
         // One that takes too long, without the wait before it.
         at(9000 + OVERRUN_NS + 1);
-        duty.end(Activity::Stages);
-        duty.end_busy_round(&mut counters);
+        meters.duty.end(Activity::Stages);
+        meters.end_busy_round();
         let times = Activity::ALL.map(|activity| reader.time(activity).as_nanos() as u64);
         assert_eq!(times, [500, OVERRUN_NS + 1, 0, 500, 7000, 0, 0]);
         assert_eq!(reader.longest_round(), Duration::from_nanos(OVERRUN_NS + 1));
-        assert_eq!(counters.reader().counts()[Counter::Overruns], 1);
+        assert_eq!(meters.counters.reader().counts()[Counter::Overruns], 1);
         assert_eq!(
             (reader.to_flush.count(), reader.to_flush.sum()),
             (4, Duration::from_nanos(2 * 400 + 2 * 200))
@@ -301,7 +329,7 @@ mod tests {
     fn a_connection_that_does_not_read_keeps_its_count() {
         let mut unsent = Unsent::default();
         (0..3 * RUNS as u64).for_each(|received_ns| unsent.add(received_ns));
-        let runs: Vec<(u64, u32)> = unsent.take().collect();
+        let runs: Vec<(u64, u32)> = unsent.take_runs().collect();
         assert_eq!((runs.len(), runs[RUNS - 1]), (RUNS, (RUNS as u64 - 1, 2 * RUNS as u32 + 1)));
     }
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use slipring::class::ClassPool;
+use slipring::class::{ClassPool, ClassPoolStats, ClassStats};
 use slipring::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming, ThreadTime};
+use slipring::ring::{RightSize, RingStats};
 
 use super::counters::{Counter, CountersReader, Counts};
 use super::duty::{Activity, DutyReader};
@@ -158,4 +159,44 @@ fn shares<const N: usize>(names: [&str; N], times: [Duration; N]) -> String {
         .zip(times)
         .map(|(name, time)| format!(" {name}={:.1}%", percent(time)))
         .collect()
+}
+
+/// How a lane's IO ended.
+#[derive(Clone, Debug, Default)]
+pub struct IoReport {
+    /// What was counted.
+    pub counts: Counts,
+    /// Connections that were still there at the deadline.
+    pub left: usize,
+    /// Why it ended by itself, if it did.
+    pub failure: Option<String>,
+    /// What became of its pool, if it ever ran.
+    pub pool: Option<PoolUse>,
+    /// And of its class pool.
+    pub classes: Option<ClassUse>,
+}
+
+/// A lane's pool at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The last snapshot.
+    pub stats: RingStats,
+    /// What would have served.
+    pub right_size: RightSize,
+}
+
+/// A lane's class pool at the end: outputs and carry buffers of every size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassUse(pub ClassPoolStats);
+
+impl fmt::Display for ClassUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |of: fn(&ClassStats) -> u64| self.0.classes.iter().map(of).sum::<u64>();
+        let (hits, misses) = (sum(|class| class.hits), sum(|class| class.misses));
+        write!(
+            f,
+            "class pool hits={hits} misses={misses} resident_bytes={}",
+            sum(|class| class.resident_bytes)
+        )
+    }
 }

@@ -7,7 +7,7 @@ use slipring::pipeline::LaneError;
 use slipring::region::RegionError;
 use slipring::ring::RingError;
 
-use crate::io::ClassesError;
+use crate::io::IoBuffersError;
 
 /// A refusal to start. Its text has the option, the figure and the fix.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl ServeError {
     }
 
     /// An error of a lane's class pool.
-    pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
+    pub(super) fn classes(number: u32, error: &IoBuffersError) -> Self {
         Self::Refused(format!(
             "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, --max-vectors or --carry-bytes"
         ))

@@ -10,7 +10,7 @@ use slipring::ring::RingOptions;
 use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
-use crate::io::{Classes, ClassesError, DriverOptions, clock, output_bytes, receive_bytes_max};
+use crate::io::{IoBuffers, IoBuffersError, DriverOptions, clock, output_bytes, receive_bytes_max};
 use crate::protocol::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
@@ -130,11 +130,11 @@ impl Plan {
     }
 
     /// A lane's class pool, which has no memory yet.
-    pub(super) fn classes(&self) -> Result<Classes, ClassesError> {
+    pub(super) fn classes(&self) -> Result<IoBuffers, IoBuffersError> {
         let Self { options, limits, .. } = self;
         let (output_bytes, frame_bytes) =
             (output_bytes(limits, options.in_flight), limits.frame_bytes_max(Mode::Header));
-        Classes::new(
+        IoBuffers::new(
             output_bytes,
             frame_bytes,
             receive_bytes_max(limits),

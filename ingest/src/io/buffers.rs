@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// Errors of making a lane's class pool.
 #[derive(Debug, thiserror::Error)]
-pub enum ClassesError {
+pub enum IoBuffersError {
     /// A size that is invalid for a class.
     #[error(transparent)]
     Class(#[from] ClassError),
@@ -45,7 +45,7 @@ pub enum ClassesError {
 
 /// The pool, and the account of its carry buffers.
 #[derive(Debug)]
-pub struct Classes {
+pub struct IoBuffers {
     pool: ClassPool,
     _ticker: Ticker,
     output_bytes: usize,
@@ -68,7 +68,7 @@ pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
     in_flight_max as usize * (answer + refusal) + refusal
 }
 
-impl Classes {
+impl IoBuffers {
     /// Makes a pool, which holds no memory yet, for outputs of `output_bytes` and carry buffers for
     /// frames of `frame_bytes` and receives of `receive_bytes`. Carry buffers take up to
     /// `carry_bytes_max` bytes together, but at least one of each size is allowed. All memory is on
@@ -83,7 +83,7 @@ impl Classes {
         receive_bytes: usize,
         carry_bytes_max: usize,
         numa: Numa,
-    ) -> Result<Self, ClassesError> {
+    ) -> Result<Self, IoBuffersError> {
         let frame_bytes = frame_bytes.max(CARRY_MIN_BYTES);
         assert!(frame_bytes <= receive_bytes, "a receive holds the largest frame");
         let table = table([output_bytes, frame_bytes, receive_bytes])?;
@@ -120,10 +120,10 @@ impl Classes {
     ///
     /// # Errors
     /// The refusal of the system or of a limit.
-    pub fn map(&mut self) -> Result<(), ClassesError> {
+    pub fn map(&mut self) -> Result<(), IoBuffersError> {
         let [frame_bytes, receive_bytes] = self.carry_bytes;
         let all = [self.output_bytes, frame_bytes, receive_bytes].map(|len| self.pool.try_get(len));
-        all.into_iter().try_for_each(|got| got.map(drop)).map_err(ClassesError::Get)
+        all.into_iter().try_for_each(|got| got.map(drop)).map_err(IoBuffersError::Get)
     }
 
     /// A handle of the pool, for its statistics.
@@ -228,15 +228,15 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> Classes {
+    fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> IoBuffers {
         let mut classes =
-            Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
+            IoBuffers::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
                 .unwrap();
         classes.map().unwrap();
         classes
     }
 
-    fn all(classes: &mut Classes, len: usize) -> Vec<PooledBuf> {
+    fn all(classes: &mut IoBuffers, len: usize) -> Vec<PooledBuf> {
         std::iter::from_fn(|| classes.carry(len)).collect()
     }
 
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn the_node_is_the_one_that_was_named() {
         // Node 0 exists everywhere; no machine has this many nodes.
-        let of = |node| Classes::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
+        let of = |node| IoBuffers::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
         assert!(of(0).map().is_ok());
         let refused = of(99_999).map().expect_err("there is no such node");
         assert!(refused.to_string().contains("99999"), "{refused}");
@@ -304,11 +304,11 @@ mod tests {
 
     #[test]
     fn sizes_that_no_class_has_are_refused() {
-        let refused = Classes::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
+        let refused = IoBuffers::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
         assert!(refused.to_string().contains("1073745920"), "{refused}");
         assert!(matches!(
-            Classes::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
-            Err(ClassesError::Class(_))
+            IoBuffers::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
+            Err(IoBuffersError::Class(_))
         ));
     }
 }
