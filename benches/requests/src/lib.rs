@@ -136,8 +136,9 @@ fn driver(listener: Listener) -> Driver {
     let mut take = |name| stages.take(name).expect("it was specified");
     lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer))
         .expect("it is inline");
-    lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer))
+    lane.attach(take("score"), scorer(Score::Sum, score_writer))
         .expect("it is inline");
+    let scores = Score::Sum.column(results, scores);
     let end = AnswerEnd { stage: take("answer"), verdicts, scores };
     let options = DriverOptions {
         limits: LIMITS,

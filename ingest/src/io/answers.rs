@@ -137,12 +137,7 @@ impl Encoder {
         counters: &mut Counters,
     ) -> Outcome {
         let request = view.meta();
-        let Some(conn) = table.get_mut(request.conn) else {
-            let (status, scores) = self.outcome(view);
-            count(status, scores, counters);
-            counters.add(Counter::Orphans, 1);
-            return Outcome::Done;
-        };
+        let Some(conn) = table.get_mut(request.conn) else { return self.orphan(view, counters) };
         if conn.out.is_none() {
             conn.out = buffers.output();
         }
@@ -176,8 +171,17 @@ impl Encoder {
         Outcome::Done
     }
 
+    /// An answer whose connection is gone.
+    #[cold]
+    fn orphan(&self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
+        let (status, scores) = self.outcome(view);
+        count(status, scores, counters);
+        counters.add(Counter::Orphans, 1);
+        Outcome::Done
+    }
+
     /// What the stages have decided.
-    #[inline]
+    #[inline(always)]
     fn outcome<'v>(&'v self, view: &'v View<'_, Request>) -> (Status, &'v [f32]) {
         let status = self
             .verdicts

@@ -237,7 +237,7 @@ impl ConnTable {
     #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         let place = self.places.get_mut(id.index as usize)?;
-        place.conn.as_mut().filter(|_| place.generation == id.generation)
+        if place.generation == id.generation { place.conn.as_mut() } else { None }
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {

@@ -10,7 +10,7 @@
 use std::ops::Deref;
 
 use slipring::pipeline::{Lane, Refused};
-use slipring::ring::{PoolSlice, Received};
+use slipring::ring::Received;
 
 use super::conn::{Conn, ConnCaps};
 use crate::protocol::{Detected, FrameHead, Front, Limits, Mode, Status, detect, front};
@@ -33,7 +33,7 @@ pub(super) struct Parser(pub(super) Limits);
 
 impl Parser {
     /// What is at the front of `bytes`. The first four bytes of a connection decide its mode.
-    #[inline]
+    #[inline(always)]
     pub(super) fn parse(&self, known: &mut Option<Mode>, bytes: &[u8]) -> Parsed {
         let mode = match *known {
             Some(mode) => mode,
@@ -89,20 +89,32 @@ pub(super) enum Stop {
 
 /// Bytes of a connection that start at a frame boundary.
 pub(super) trait FrameBytes: Deref<Target = [u8]> {
-    /// Consumes the complete frame at the front, and returns its payload as a slice of the pool.
-    fn slice(&mut self, head: &FrameHead, lane: &mut Lane<Request>) -> Result<PoolSlice, Refused>;
+    /// Consumes the complete frame at the front, and pushes its payload. The lane has a free slot.
+    fn push(
+        &mut self,
+        head: &FrameHead,
+        request: Request,
+        lane: &mut Lane<Request>,
+    ) -> Result<(), Stop>;
 
     /// Consumes the complete frame at the front.
     fn skip(&mut self, head: &FrameHead);
 }
 
+/// Bytes in the pool: a payload stays where it is.
 impl FrameBytes for Received {
     #[inline]
-    fn slice(&mut self, head: &FrameHead, _: &mut Lane<Request>) -> Result<PoolSlice, Refused> {
-        match self.cut(head.header_bytes as usize, head.payload_bytes as usize) {
-            Ok(slice) => Ok(slice),
-            Err(_) => unreachable!("the frame is complete"),
-        }
+    fn push(
+        &mut self,
+        head: &FrameHead,
+        request: Request,
+        lane: &mut Lane<Request>,
+    ) -> Result<(), Stop> {
+        let Ok(slice) = self.cut(head.header_bytes as usize, head.payload_bytes as usize) else {
+            unreachable!("the frame is complete")
+        };
+        // The lane may have been poisoned a moment ago. Then the driver ends in its next round.
+        lane.push(slice, request).map_or(Err(Stop::Closed), |_| Ok(()))
     }
 
     fn skip(&mut self, head: &FrameHead) {
@@ -110,7 +122,7 @@ impl FrameBytes for Received {
     }
 }
 
-/// Bytes from a carry buffer, of which the first `at` are consumed.
+/// Bytes in a carry buffer, of which the first `at` are consumed: a payload is copied.
 pub(super) struct Carried<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
@@ -125,13 +137,18 @@ impl Deref for Carried<'_> {
 }
 
 impl FrameBytes for Carried<'_> {
-    fn slice(&mut self, head: &FrameHead, lane: &mut Lane<Request>) -> Result<PoolSlice, Refused> {
+    fn push(
+        &mut self,
+        head: &FrameHead,
+        request: Request,
+        lane: &mut Lane<Request>,
+    ) -> Result<(), Stop> {
         let payload = &self[head.header_bytes as usize..head.frame_bytes()];
-        let mut grant = lane.reserve(payload.len())?;
-        grant.copy_from_slice(payload);
-        let slice = grant.commit_all();
-        self.at += head.frame_bytes();
-        Ok(slice)
+        let mut claim = lane.claim(payload.len()).map_err(Stop::NoRoom)?;
+        claim.copy_from_slice(payload);
+        claim.push(request);
+        self.skip(head);
+        Ok(())
     }
 
     fn skip(&mut self, head: &FrameHead) {
@@ -139,10 +156,10 @@ impl FrameBytes for Carried<'_> {
     }
 }
 
-/// Room for one request, with the answer that it gets from here: `Ok` if the stages decide. A push
-/// consumes it, so no request is pushed without room.
+/// A free slot, and a place in the connection's output for the answer. A push consumes it, so
+/// nothing is pushed without room.
 #[must_use]
-struct Permit(Status);
+struct Permit(());
 
 /// Pushes the requests of one connection that arrived at the same time.
 pub(super) struct FramePusher<'a> {
@@ -186,79 +203,136 @@ impl<'a> FramePusher<'a> {
             Parsed::Incomplete { missing_bytes } => return Err(Stop::Incomplete { missing_bytes }),
             Parsed::Broken(status) => return Err(self.push_last(status)),
         };
-        let permit = self.permit(mode, head.refusal)?;
-        if permit.0 == Status::Ok {
-            let slice = bytes.slice(&head, self.lane)?;
-            self.payload_bytes += u64::from(head.payload_bytes);
-            self.push(permit, mode, &head, slice);
-        } else {
-            bytes.skip(&head);
-            self.push_refusal(permit, mode, head.sequence);
+        match self.admit(mode, head.refusal)? {
+            (permit, None) => self.push_request(permit, mode, &head, bytes),
+            (permit, Some(status)) => {
+                bytes.skip(&head);
+                self.push_refusal(permit, mode, head.sequence, status)
+            }
         }
-        Ok(())
     }
 
     /// Framing is lost: one last answer follows those before it.
     #[cold]
     pub(super) fn push_last(&mut self, status: Status) -> Stop {
-        // A last refusal is small: the caps leave room for it.
-        if !self.has_slot() {
-            return Stop::Full;
-        }
         let mode = self.conn.mode.unwrap_or(Mode::Count);
-        self.push_refusal(Permit(status), mode, 0);
+        // The caps always leave room for it.
+        let Ok(permit) = self.slot() else { return Stop::Full };
+        let _poisoned = self.push_refusal(permit, mode, 0, status);
         Stop::Broken
     }
 
     /// Room for a frame, good or refused.
     #[inline]
-    fn permit(&mut self, mode: Mode, refusal: Option<Status>) -> Result<Permit, Stop> {
-        let mut status = refusal.unwrap_or(Status::Ok);
+    fn admit(
+        &mut self,
+        mode: Mode,
+        mut refusal: Option<Status>,
+    ) -> Result<(Permit, Option<Status>), Stop> {
         if self.caps.is_full(self.conn) {
             // Only header mode can express it, and only a limited number of them fit the output.
             if mode == Mode::Count || self.caps.is_full_for_refusals(self.conn) {
                 return Err(Stop::Capped);
             }
-            status = Status::Busy;
+            refusal = Some(Status::Busy);
         }
-        if !self.has_slot() {
-            return Err(if self.lane.has_failed() { Stop::Closed } else { Stop::Full });
-        }
-        Ok(Permit(status))
+        Ok((self.slot()?, refusal))
     }
 
     #[inline]
-    fn has_slot(&mut self) -> bool {
-        self.lane.free_slots() > 0 || self.lane.reclaim() > 0
+    fn slot(&mut self) -> Result<Permit, Stop> {
+        if self.lane.free_slots() > 0 || self.lane.reclaim() > 0 {
+            return Ok(Permit(()));
+        }
+        Err(if self.lane.has_failed() { Stop::Closed } else { Stop::Full })
     }
 
-    #[inline]
-    fn push(&mut self, permit: Permit, mode: Mode, head: &FrameHead, slice: PoolSlice) {
-        let (status, vectors, sequence) = (permit.0, head.vectors, head.sequence);
+    #[inline(always)]
+    fn push_request(
+        &mut self,
+        _: Permit,
+        mode: Mode,
+        head: &FrameHead,
+        bytes: &mut impl FrameBytes,
+    ) -> Result<(), Stop> {
         let (conn, received_ns) = (self.conn.id, self.received_ns);
-        let request = Request { conn, sequence, vectors, status, mode, received_ns };
-        if self.lane.push(slice, request).is_ok() {
-            self.requests += 1;
-            self.conn.in_flight += 1;
-        }
-        // Otherwise the lane was poisoned a moment ago, and the driver ends in its next round.
+        let (vectors, sequence, status) = (head.vectors, head.sequence, Status::Ok);
+        bytes.push(
+            head,
+            Request { conn, sequence, vectors, status, mode, received_ns },
+            self.lane,
+        )?;
+        self.requests += 1;
+        self.payload_bytes += u64::from(head.payload_bytes);
+        self.conn.in_flight += 1;
+        Ok(())
     }
 
-    fn push_refusal(&mut self, permit: Permit, mode: Mode, sequence: u64) {
-        let (status, conn, received_ns) = (permit.0, self.conn.id, self.received_ns);
+    fn push_refusal(
+        &mut self,
+        _: Permit,
+        mode: Mode,
+        sequence: u64,
+        status: Status,
+    ) -> Result<(), Stop> {
+        let (conn, received_ns) = (self.conn.id, self.received_ns);
         let request = Request { conn, sequence, vectors: 0, status, mode, received_ns };
-        if self.lane.push_empty(request).is_ok() {
-            self.requests += 1;
-            match status {
-                Status::Busy => self.conn.busy_in_flight += 1,
-                _ => self.conn.in_flight += 1,
-            }
+        if self.lane.push_empty(request).is_err() {
+            return Err(Stop::Closed);
         }
+        self.requests += 1;
+        match status {
+            Status::Busy => self.conn.busy_in_flight += 1,
+            _ => self.conn.in_flight += 1,
+        }
+        Ok(())
     }
 }
 
-impl From<Refused> for Stop {
-    fn from(refused: Refused) -> Self {
-        Self::NoRoom(refused)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::encode_request;
+
+    const LIMITS: Limits = Limits { dim: 3, max_vectors: 4 };
+
+    /// A carry buffer receives no more than what is missing: so the bytes after it, which may be
+    /// the next frame, go straight into the pool.
+    #[test]
+    fn what_is_missing_leads_to_the_end_of_the_frame_and_no_further() {
+        for mode in [Mode::Count, Mode::Header] {
+            let mut bytes = Vec::new();
+            encode_request(mode, LIMITS.dim, 7, &[1.0; 6], &mut bytes);
+            let frame_bytes = bytes.len();
+            bytes.extend([0; 100]);
+            for mut have in 0..frame_bytes {
+                let mut known = None;
+                loop {
+                    match Parser(LIMITS).parse(&mut known, &bytes[..have]) {
+                        Parsed::Incomplete { missing_bytes } => {
+                            assert!(missing_bytes > 0 && have < frame_bytes, "{mode:?} {have}");
+                            have += missing_bytes;
+                        }
+                        Parsed::Request(found, head) => {
+                            assert_eq!((found, head.frame_bytes(), head.vectors), (mode, have, 2));
+                            break;
+                        }
+                        Parsed::Broken(status) => panic!("{mode:?} {have}: {status}"),
+                    }
+                }
+                assert_eq!((known, have), (Some(mode), frame_bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_no_frame_and_has_no_mode() {
+        let mut known = None;
+        let parsed = Parser(LIMITS).parse(&mut known, b"PING\r\n");
+        assert_eq!((parsed, known), (Parsed::Broken(Status::BadMagic), None));
+        // A connection that has spoken header mode keeps it.
+        let mut known = Some(Mode::Header);
+        let parsed = Parser(LIMITS).parse(&mut known, &[0; 16]);
+        assert_eq!(parsed, Parsed::Broken(Status::BadMagic));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
 //! [`Status`](crate::protocol::Status) per slot and a result per vector, score writes a score per
-//! vector, and answer and sink read statuses and scores.
+//! vector where that result isn't the score, and answer and sink read statuses and scores.
 
 mod request;
 mod rows;
