@@ -46,10 +46,11 @@ struct Encoder {
 }
 
 /// What sending to a connection came to.
-pub(super) enum Sent {
-    /// Nothing; or everything that the socket accepts now.
-    Nothing,
-    Some,
+pub(super) enum SendStep {
+    /// Nothing moved.
+    Idle,
+    /// Bytes moved, as many as the socket accepts now.
+    Moved,
     /// The connection is gone.
     Gone,
 }
@@ -106,24 +107,24 @@ impl Answers {
     }
 
     /// Sends a connection's encoded answers, as far as its socket accepts them.
-    pub(super) fn send(conn: &mut Conn, meters: &mut IoMeters) -> Sent {
+    pub(super) fn send(conn: &mut Conn, meters: &mut IoMeters) -> SendStep {
         conn.in_send_list = false;
-        let mut sent = Sent::Nothing;
+        let mut step = SendStep::Idle;
         while conn.writable && conn.unsent_bytes() > 0 {
             match conn.send() {
                 Moved::Bytes(_) => {
                     meters.counters.add(Counter::Sends, 1);
-                    sent = Sent::Some;
+                    step = SendStep::Moved;
                 }
                 Moved::NotNow => {}
-                Moved::End | Moved::Gone => return Sent::Gone,
+                Moved::End | Moved::Gone => return SendStep::Gone,
             }
         }
         if conn.unsent_bytes() == 0 && conn.out.take().is_some() {
             conn.out_sent = 0;
             meters.duty.sent(conn.unsent.take_runs());
         }
-        sent
+        step
     }
 }
 

@@ -23,14 +23,14 @@ use std::time::{Duration, Instant};
 use slipring::latency::Clock;
 use slipring::pipeline::{CloseReport, Idle, Lane, Wait};
 
-use super::answers::{AnswerEnd, Answers, Sent};
+use super::answers::{AnswerEnd, Answers, SendStep};
 use super::buffers::IoBuffers;
 use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counters, Counts};
 use super::duty::{Activity, Duty, IoMeters};
 use super::frames::Parser;
 use super::intake::{Intake, IntakeStep, PoolReceive};
-use super::poller::{Accepted, Bell, Listener, Listeners, Readiness, SocketPoller};
+use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
 use crate::notice::try_notice;
 use crate::protocol::Limits;
@@ -73,7 +73,7 @@ pub struct Driver {
     intake: Intake,
     answers: Answers,
     buffers: IoBuffers,
-    listeners: Listeners,
+    listeners: LaneListeners,
     poller: SocketPoller,
     idle: Idle,
     meters: IoMeters,
@@ -100,7 +100,7 @@ impl Driver {
     ) -> std::io::Result<Self> {
         let DriverOptions { limits, connections_max, in_flight_max, wait, drain, clock } = *options;
         let poller = SocketPoller::new(&bell, lane.wake_fd())?;
-        let listeners = Listeners::new(listeners, &poller)?;
+        let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
         Ok(Self {
             parser: Parser(limits),
@@ -150,9 +150,9 @@ impl Driver {
 
     /// Everything but waiting. Returns whether anything moved.
     fn round(&mut self) -> bool {
-        let received = self.receive();
+        let moved = self.receive();
         // Frames that a stall had held up may be accepted without a receive.
-        let received = received || self.meters.duty.has_accepted();
+        let received = moved || self.meters.duty.has_accepted();
         if received {
             self.meters.duty.end(Activity::Receive);
             self.meters.duty.flushed();
@@ -270,9 +270,9 @@ impl Driver {
         while let Some(id) = self.answers.next_to_send() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let sent = Answers::send(conn, &mut self.meters);
-            moved |= !matches!(sent, Sent::Nothing);
+            moved |= !matches!(sent, SendStep::Idle);
             match sent {
-                Sent::Gone => self.close(id),
+                SendStep::Gone => self.close(id),
                 _ if conn.phase == ConnPhase::Ending => self.end_if_answered(id),
                 // A connection that was at its cap may continue.
                 _ => self.intake.queue(conn),

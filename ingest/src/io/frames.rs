@@ -123,12 +123,12 @@ impl FrameBytes for Received {
 }
 
 /// Bytes in a carry buffer, of which the first `at` are consumed: a payload is copied.
-pub(super) struct Carried<'a> {
+pub(super) struct CarriedBytes<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
 }
 
-impl Deref for Carried<'_> {
+impl Deref for CarriedBytes<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -136,7 +136,7 @@ impl Deref for Carried<'_> {
     }
 }
 
-impl FrameBytes for Carried<'_> {
+impl FrameBytes for CarriedBytes<'_> {
     fn push(
         &mut self,
         head: &FrameHead,

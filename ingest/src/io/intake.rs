@@ -12,7 +12,7 @@ use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnPhase, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
-use super::frames::{Carried, FramePusher, Parser, Stop};
+use super::frames::{CarriedBytes, FramePusher, Parser, Stop};
 use crate::protocol::{Limits, Mode, Status};
 use crate::stage::{ConnId, Request};
 
@@ -241,7 +241,7 @@ impl Intake {
         meters: &mut IoMeters,
     ) -> (u32, Stop) {
         let received_ns = conn.carry_ns;
-        let mut bytes = Carried { bytes: carry, at: 0 };
+        let mut bytes = CarriedBytes { bytes: carry, at: 0 };
         let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
         let stop = pusher.push_all(parser, &mut bytes);
         let (requests, consumed) = (pusher.requests, bytes.at);

@@ -180,14 +180,14 @@ pub(super) enum Accepted {
     Nothing,
 }
 
-/// The listeners of a lane.
-pub(super) struct Listeners {
+/// All listeners of a lane.
+pub(super) struct LaneListeners {
     all: Vec<Listener>,
     /// Accepting pauses until then.
     again_at: Option<Instant>,
 }
 
-impl Listeners {
+impl LaneListeners {
     pub(super) fn new(all: Vec<Listener>, poller: &SocketPoller) -> io::Result<Self> {
         for (number, listener) in (0..).zip(&all) {
             poller.add_listener(listener, number)?;
