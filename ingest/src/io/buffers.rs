@@ -4,9 +4,9 @@
 //! both take a few instructions, on memory of the lane's own NUMA node. No thread waits for a
 //! buffer. An idle connection holds no buffer.
 //!
-//! It promises a bound on the bytes of carry buffers in use, that one of each size is always
-//! available, and that a refusal of memory is a value. It doesn't bound outputs: the number of
-//! connections and of their requests in flight does.
+//! It promises that the bytes of carry buffers in use are bounded, that one buffer of each size is
+//! always available, and that a refusal of memory is a value. It doesn't bound outputs: the number
+//! of connections and of their requests in flight does.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ const CARRY_MIN_BYTES: usize = 32 << 10;
 /// Sizes beyond the wire table are whole pages, so that each buffer can give its pages back
 /// separately.
 const PAGE_BYTES: usize = 4 << 10;
-/// How much of each size the IO thread keeps: as much as a thread can.
-const KEPT_BUFFERS: usize = 32;
-/// The interval of looking for buffers that haven't been needed for a while.
+/// Free buffers of each size that the IO thread caches: as many as a thread can.
+const CACHED_BUFFERS: usize = 32;
+/// The interval between two searches for buffers that haven't been needed for a while.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Errors of making a lane's class pool.
@@ -43,7 +43,7 @@ pub enum IoBuffersError {
     Ticker(#[from] std::io::Error),
 }
 
-/// The pool, and the account of its carry buffers.
+/// The class pool of one lane, and the count of its carry buffers.
 #[derive(Debug)]
 pub struct IoBuffers {
     pool: ClassPool,
@@ -55,9 +55,9 @@ pub struct IoBuffers {
     carry_bytes_max: usize,
     /// Carry buffers in use, of either size.
     carried: [usize; 2],
-    /// Times that the system refused memory.
+    /// How often the system refused memory.
     refusals: u64,
-    /// Whether it has refused since the last question.
+    /// Whether it has refused since [`IoBuffers::take_short`].
     is_short: bool,
 }
 
@@ -89,11 +89,11 @@ impl IoBuffers {
         let table = table([output_bytes, frame_bytes, receive_bytes])?;
         let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
-        // No other thread keeps buffers.
+        // No other thread caches buffers.
         let cache_bytes = output_bytes
             .max(receive_bytes)
             .next_multiple_of(PAGE_BYTES)
-            .saturating_mul(KEPT_BUFFERS);
+            .saturating_mul(CACHED_BUFFERS);
         let options = ClassOptions {
             table,
             at_limit: AtLimit::Refuse,
@@ -155,7 +155,7 @@ impl IoBuffers {
         Some(buffer)
     }
 
-    /// Takes back a carry buffer.
+    /// A carry buffer that isn't needed any more.
     pub(super) fn give_carry(&mut self, buffer: PooledBuf) {
         let size = usize::from(buffer.capacity() > self.carry_bytes[0]);
         debug_assert!(
@@ -171,7 +171,7 @@ impl IoBuffers {
         self.carried.iter().zip(self.carry_bytes).map(|(&count, bytes)| count * bytes).sum()
     }
 
-    /// Whether memory was refused since the last call. If so, the caller tries again after a pause.
+    /// Whether memory was refused since the last call. Then the caller tries again after a pause.
     pub(super) fn take_short(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
     }
@@ -206,9 +206,9 @@ impl IoBuffers {
 /// Drops the first `count` bytes of a buffer's payload.
 pub(super) fn drop_front(buffer: &mut PooledBuf, count: usize) {
     let count = count.min(buffer.len());
-    let rest = buffer.len() - count;
+    let left = buffer.len() - count;
     buffer.copy_within(count.., 0);
-    buffer.truncate(rest);
+    buffer.truncate(left);
 }
 
 /// The wire table, and these sizes where they are larger.

@@ -6,16 +6,21 @@
 //!           ^ frame boundary            `in flight x largest answer + out` never exceeds the output's size
 //! ```
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use slipring::class::PooledBuf;
 
 use super::duty::Unsent;
 use crate::protocol::{Limits, Mode, answer_bytes};
 use crate::stage::ConnId;
+
+/// How long a connection that was answered in full may take to end its side.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +202,8 @@ pub(super) struct ConnTable {
     free: Vec<u32>,
     len: usize,
     conns_max: usize,
+    /// Connections that are answered in full, and until when each may end its side.
+    lingering: VecDeque<(Instant, ConnId)>,
 }
 
 #[derive(Debug)]
@@ -209,7 +216,7 @@ impl ConnTable {
     /// Room for `conns_max` connections.
     pub(super) fn new(conns_max: usize) -> Self {
         let (places, free) = (Vec::with_capacity(conns_max), Vec::with_capacity(conns_max));
-        Self { places, free, len: 0, conns_max }
+        Self { places, free, len: 0, conns_max, lingering: VecDeque::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -255,6 +262,30 @@ impl ConnTable {
     /// The connection whose carry buffer has waited longest. Cost: a look at every connection.
     pub(super) fn oldest_carry(&mut self) -> Option<&mut Conn> {
         self.iter_mut().filter(|conn| conn.carry.is_some()).min_by_key(|conn| conn.carried_at)
+    }
+
+    /// A connection lingers from now on.
+    pub(super) fn note_lingering(&mut self, id: ConnId) {
+        self.lingering.push_back((Instant::now() + LINGER, id));
+    }
+
+    pub(super) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// A connection that has lingered too long.
+    pub(super) fn pop_overdue(&mut self) -> Option<ConnId> {
+        while let Some(&(until, id)) = self.lingering.front() {
+            let is_here = self.get_mut(id).is_some();
+            if is_here && Instant::now() < until {
+                return None;
+            }
+            self.lingering.pop_front();
+            if is_here {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// All connections, by index.
@@ -343,5 +374,58 @@ fn until_uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> Moved {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Moved::NotNow,
             Err(_) => Moved::Gone,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of `conns` connections.
+    fn table(conns: usize) -> (ConnTable, Vec<ConnId>) {
+        let mut table = ConnTable::new(conns);
+        let socket = || Socket::unix(UnixStream::pair().unwrap().0).unwrap();
+        let ids = (0..conns).map(|_| table.insert(socket()).id).collect();
+        (table, ids)
+    }
+
+    #[test]
+    fn the_id_of_a_connection_that_is_gone_never_finds_its_successor() {
+        let (mut table, ids) = table(2);
+        assert!(table.is_full());
+        let gone = table.remove(ids[0]).unwrap();
+        assert!(table.remove(ids[0]).is_none() && table.get_mut(ids[0]).is_none());
+        let next = table.insert(gone.socket).id;
+        assert_eq!((next.index, next.generation), (ids[0].index, ids[0].generation + 1));
+        assert!(table.get_mut(ids[0]).is_none() && table.remove(ids[0]).is_none());
+        assert_eq!((table.get_mut(next).unwrap().id, table.len()), (next, 2));
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_not_overdue() {
+        let (mut table, ids) = table(3);
+        ids.iter().for_each(|id| table.lingering.push_back((Instant::now(), *id)));
+        table.note_lingering(ids[0]);
+        table.remove(ids[1]);
+        assert_eq!((table.pop_overdue(), table.pop_overdue()), (Some(ids[0]), Some(ids[2])));
+        assert!(table.pop_overdue().is_none() && table.has_lingering());
+    }
+
+    #[test]
+    fn an_output_has_room_for_all_that_is_owed() {
+        let limits = Limits { dim: 1, max_vectors: 10 };
+        let (answer, refusal) = (answer_bytes(Mode::Header, 10), answer_bytes(Mode::Header, 0));
+        let caps = ConnCaps::new(&limits, 3 * (answer + refusal) + refusal, 3);
+        let (mut table, ids) = table(1);
+        let conn = table.get_mut(ids[0]).unwrap();
+        while !caps.is_full(conn) {
+            conn.in_flight += 1;
+        }
+        while !caps.is_full_for_refusals(conn) {
+            conn.busy_in_flight += 1;
+        }
+        assert_eq!((conn.in_flight, conn.busy_in_flight), (3, 3));
+        assert_eq!(caps.owed(conn) + refusal, caps.output_bytes);
+        assert_eq!((caps.credits(0), caps.credits(2), caps.credits(4)), (3, 1, 0));
     }
 }

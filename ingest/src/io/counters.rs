@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::protocol::Status;
 
-/// Everything that is counted, and what it is called: the variant, its label, its help. The labels
-/// are the words of the totals, and the names of the metrics behind `slipring_io_`.
+/// Everything that is counted: the variant, its label, its help. The labels are the words of the
+/// totals, and the names of the metrics after `slipring_io_`.
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $name:ident $label:literal,)*) => {
         /// One counter of an IO thread. They count from the start on.
@@ -85,7 +85,7 @@ counters! {
 const COUNTERS: usize = Counter::ALL.len();
 const STATUSES: usize = Status::ALL.len();
 
-/// The cells of one thread.
+/// Counts that one thread writes.
 #[derive(Debug)]
 struct CounterCells {
     counts: [AtomicU64; COUNTERS],
@@ -117,7 +117,7 @@ impl Counters {
         plus(&self.0.counts[counter as usize], more);
     }
 
-    /// Of what somebody else counts.
+    /// Sets what is counted elsewhere.
     pub(super) fn set(&mut self, counter: Counter, count: u64) {
         self.0.counts[counter as usize].store(count, Ordering::Relaxed);
     }
@@ -139,7 +139,7 @@ impl Counters {
 pub struct CountersReader(Arc<CounterCells>);
 
 impl CountersReader {
-    /// A snapshot. Figures of one round may be in it in part.
+    /// A snapshot. It may show a round in part.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl CountersReader {
     }
 }
 
-/// What was counted, of one lane or summed over several.
+/// What was counted in one lane, or the sum over several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     counts: [u64; COUNTERS],
@@ -169,7 +169,7 @@ impl Counts {
             .for_each(|(sum, more)| *sum += more);
     }
 
-    /// Takes away what had been counted by an earlier moment.
+    /// Subtracts what had been counted by an earlier moment.
     pub fn subtract(&mut self, before: &Self) {
         let less = before.counts.iter().chain(&before.answers);
         self.counts
@@ -206,10 +206,10 @@ impl IndexMut<Counter> for Counts {
     }
 }
 
-/// What is said at a stop even if it is zero, in this order; the rest only where it isn't.
+/// Counters that the totals name even if they are zero, in this order; others only if they aren't.
 const SAID_FIRST: &[Counter] = &[Counter::Accepted, Counter::Requests, Counter::VectorsAnswered];
 const SAID_LAST: &[Counter] = &[Counter::UncopiedBytes, Counter::CopiedBytes];
-/// And what is expected to be there: it is no news.
+/// Counters that the totals leave out: they are expected not to be zero.
 const UNSAID: &[Counter] = &[Counter::Ended, Counter::Receives, Counter::Sends, Counter::Sleeps];
 
 impl fmt::Display for Counts {

@@ -15,7 +15,6 @@
 //! ```
 //! Nothing more is read from clients. What isn't done by the deadline is given up and counted.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,8 +25,8 @@ use slipring::pipeline::{CloseReport, Idle, Lane, Wait};
 use super::answers::{AnswerEnd, Answers, SendStep};
 use super::buffers::IoBuffers;
 use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
-use super::counters::{Counter, Counters, Counts};
-use super::duty::{Activity, Duty, IoMeters};
+use super::counters::{Counter, Counts};
+use super::duty::{Activity, IoMeters};
 use super::frames::Parser;
 use super::intake::{Intake, IntakeStep, PoolReceive};
 use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
@@ -41,8 +40,6 @@ const READS_MAX: usize = 64;
 /// The most connections accepted in one round, so that a flood of them doesn't starve existing
 /// ones.
 const ACCEPTS_MAX: usize = 64;
-/// How long a connection that was answered in full may take to end its side.
-const LINGER: Duration = Duration::from_secs(1);
 /// The longest sleep while something isn't reclaimed (so that gauges stay fresh), and the longest
 /// at all.
 const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
@@ -77,8 +74,6 @@ pub struct Driver {
     poller: SocketPoller,
     idle: Idle,
     meters: IoMeters,
-    /// Connections that are answered in full, and until when they may end their side.
-    lingering: VecDeque<(Instant, ConnId)>,
     bell: Bell,
     stop: Arc<AtomicBool>,
     drain_time: Duration,
@@ -111,11 +106,7 @@ impl Driver {
             listeners,
             poller,
             idle: Idle::new(wait),
-            meters: IoMeters {
-                counters: Counters::default(),
-                duty: Duty::new(clock, READS_MAX + 1),
-            },
-            lingering: VecDeque::new(),
+            meters: IoMeters::new(clock, READS_MAX + 1),
             bell,
             stop,
             drain_time: drain,
@@ -174,7 +165,9 @@ impl Driver {
         if progress.reclaimed > 0 || self.lane.slots_in_use() == 0 {
             self.intake.note_room();
         }
-        self.end_lingering();
+        while let Some(id) = self.table.pop_overdue() {
+            self.abandon(id);
+        }
         let moved = received || !progress.is_idle() || answered || sent;
         if moved {
             self.meters.end_busy_round();
@@ -224,7 +217,7 @@ impl Driver {
             IntakeStep::Idle | IntakeStep::Moved => {}
             IntakeStep::NoCarry(left) => self.carry(left),
             IntakeStep::Ended => self.end_requests(id),
-            IntakeStep::Gone => self.close(id),
+            IntakeStep::Gone => self.abandon(id),
         }
     }
 
@@ -272,7 +265,7 @@ impl Driver {
             let sent = Answers::send(conn, &mut self.meters);
             moved |= !matches!(sent, SendStep::Idle);
             match sent {
-                SendStep::Gone => self.close(id),
+                SendStep::Gone => self.abandon(id),
                 _ if conn.phase == ConnPhase::Ending => self.end_if_answered(id),
                 // A connection that was at its cap may continue.
                 _ => self.intake.queue(conn),
@@ -323,7 +316,7 @@ impl Driver {
     fn sleep_max(&self) -> Duration {
         let unreclaimed = self.lane.slots_in_use() > 0;
         let timers =
-            self.listeners.are_paused() || !self.lingering.is_empty() || self.intake.is_closed();
+            self.listeners.are_paused() || self.table.has_lingering() || self.intake.is_closed();
         if unreclaimed || timers { SLEEP_UNRECLAIMED } else { SLEEP_MAX }
     }
 
@@ -373,13 +366,11 @@ impl Driver {
             return;
         }
         let conn = self.table.insert(socket);
+        let id = conn.id;
         self.meters.counters.add(Counter::Accepted, 1);
-        match self.poller.add_conn(&*conn, conn.id) {
+        match self.poller.add_conn(&*conn, id) {
             Ok(()) => self.intake.queue(conn),
-            Err(_) => {
-                let id = conn.id;
-                self.close(id);
-            }
+            Err(_) => self.abandon(id),
         }
     }
 
@@ -405,24 +396,12 @@ impl Driver {
             return self.remove(id);
         }
         conn.linger();
-        self.lingering.push_back((Instant::now() + LINGER, id));
         self.intake.queue(conn);
-    }
-
-    fn end_lingering(&mut self) {
-        while let Some(&(until, id)) = self.lingering.front() {
-            if self.table.get_mut(id).is_some() {
-                if Instant::now() < until {
-                    return;
-                }
-                self.close(id);
-            }
-            self.lingering.pop_front();
-        }
+        self.table.note_lingering(id);
     }
 
     /// Gives a connection up.
-    fn close(&mut self, id: ConnId) {
+    fn abandon(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase != ConnPhase::Lingering {
             self.meters.counters.add(Counter::Broken, 1);
@@ -444,7 +423,7 @@ impl Driver {
         let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
         self.intake.close();
         self.poller.forget_bell(&self.bell);
-        self.listeners.close(&self.poller);
+        self.listeners.remove_all(&self.poller);
         self.end_drained(false);
         while failure.is_none() && self.table.len() > 0 && Instant::now() < until {
             let is_busy = self.round();

@@ -4,8 +4,7 @@
 //! bytes at a frame boundary ─▶ parse ─▶ permit (caps, a free slot) ─▶ slice (cut in place, or copied) ─▶ push
 //! ```
 //! The same steps serve bytes that were received into the pool and bytes from a carry buffer. A
-//! frame is consumed only once its request is in a slot, so a frame that finds no room stays at the
-//! front, for later.
+//! frame that finds no room stays at the front of its bytes, for later.
 
 use std::ops::Deref;
 
@@ -23,7 +22,7 @@ pub(super) enum Parsed {
     Request(Mode, FrameHead),
     /// Not enough bytes: at least this many are missing.
     Incomplete { missing_bytes: usize },
-    /// No frame, and none will be found in what follows. This is the last answer.
+    /// No frame, and none can be found in what follows: this is the last answer.
     Broken(Status),
 }
 
@@ -71,7 +70,7 @@ fn missing(whole_bytes: usize, bytes: &[u8]) -> Parsed {
 /// Why no further frame was pushed.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// Every byte is consumed.
+    /// No bytes are left.
     Empty,
     /// The frame at the front lacks at least this many bytes.
     Incomplete { missing_bytes: usize },
@@ -89,7 +88,8 @@ pub(super) enum Stop {
 
 /// Bytes of a connection that start at a frame boundary.
 pub(super) trait FrameBytes: Deref<Target = [u8]> {
-    /// Consumes the complete frame at the front, and pushes its payload. The lane has a free slot.
+    /// Pushes the payload of the complete frame at the front, and moves on to the next frame. The
+    /// lane has a free slot.
     fn push(
         &mut self,
         head: &FrameHead,
@@ -97,7 +97,7 @@ pub(super) trait FrameBytes: Deref<Target = [u8]> {
         lane: &mut Lane<Request>,
     ) -> Result<(), Stop>;
 
-    /// Consumes the complete frame at the front.
+    /// Moves on to the next frame.
     fn skip(&mut self, head: &FrameHead);
 }
 
@@ -122,7 +122,7 @@ impl FrameBytes for Received {
     }
 }
 
-/// Bytes in a carry buffer, of which the first `at` are consumed: a payload is copied.
+/// Bytes in a carry buffer, whose next frame starts at `at`: a payload is copied into the pool.
 pub(super) struct CarriedBytes<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
@@ -156,8 +156,8 @@ impl FrameBytes for CarriedBytes<'_> {
     }
 }
 
-/// A free slot, and a place in the connection's output for the answer. A push consumes it, so
-/// nothing is pushed without room.
+/// A free slot, and room for the answer in the connection's output. A push uses it up, so nothing is
+/// pushed without room.
 #[must_use]
 struct Permit(());
 
@@ -330,7 +330,7 @@ mod tests {
         let mut known = None;
         let parsed = Parser(LIMITS).parse(&mut known, b"PING\r\n");
         assert_eq!((parsed, known), (Parsed::Broken(Status::BadMagic), None));
-        // A connection that has spoken header mode keeps it.
+        // A connection's mode never changes.
         let mut known = Some(Mode::Header);
         let parsed = Parser(LIMITS).parse(&mut known, &[0; 16]);
         assert_eq!(parsed, Parsed::Broken(Status::BadMagic));

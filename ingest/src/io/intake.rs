@@ -1,6 +1,6 @@
-//! Intake: receives go straight into the pool and are cut in place. What can't be cut yet waits: an
-//! incomplete frame in a carry buffer, and the one receive that a full ring interrupted where it
-//! is, in the pool.
+//! Intake: receives go straight into the pool and are cut in place. What can't be cut yet waits. An
+//! incomplete frame waits in a carry buffer. The one receive that a full ring interrupted stays
+//! where it is, in the pool.
 
 use std::collections::VecDeque;
 
@@ -47,7 +47,7 @@ pub(super) struct Intake {
     carried: u64,
 }
 
-/// Bytes in the pool that one receive of a connection brought.
+/// Bytes in the pool that arrived in one receive of a connection.
 pub(super) struct PoolReceive {
     pub(super) id: ConnId,
     pub(super) bytes: Received,
@@ -244,14 +244,14 @@ impl Intake {
         let mut bytes = CarriedBytes { bytes: carry, at: 0 };
         let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
         let stop = pusher.push_all(parser, &mut bytes);
-        let (requests, consumed) = (pusher.requests, bytes.at);
+        let (requests, pushed_bytes) = (pusher.requests, bytes.at);
         meters.note_accepted(received_ns, requests);
         match stop {
             Stop::Full => self.is_full = true,
             Stop::NoRoom(refused) => self.note_refused(refused, &mut meters.counters),
             _ => {}
         }
-        drop_front(carry, consumed);
+        drop_front(carry, pushed_bytes);
         (requests, stop)
     }
 
@@ -338,7 +338,7 @@ impl Intake {
     }
 }
 
-/// Puts a carry buffer back, unless it is empty or useless.
+/// Gives a carry buffer back to its connection, unless it is empty or useless.
 fn restore_carry(conn: &mut Conn, carry: PooledBuf, stop: &Stop, buffers: &mut IoBuffers) {
     if carry.is_empty() || matches!(stop, Stop::Broken) {
         buffers.give_carry(carry);

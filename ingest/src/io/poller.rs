@@ -78,7 +78,7 @@ impl SocketPoller {
         Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX) })
     }
 
-    /// The bell has done its work and would keep the thread awake.
+    /// The bell has been rung, and would wake the thread again and again.
     pub(super) fn forget_bell(&self, bell: &Bell) {
         let _gone = epoll::delete(&self.epoll, &*bell.0);
     }
@@ -251,8 +251,8 @@ impl LaneListeners {
         }
     }
 
-    /// Closes all of them.
-    pub(super) fn close(&mut self, poller: &SocketPoller) {
+    /// Stops listening.
+    pub(super) fn remove_all(&mut self, poller: &SocketPoller) {
         for listener in self.all.drain(..) {
             poller.remove_listener(&listener);
         }
