@@ -4,9 +4,9 @@
 //! both take a few instructions, on memory of the lane's own NUMA node. No thread waits for a
 //! buffer. An idle connection holds no buffer.
 //!
-//! It promises a bound on the bytes of carry buffers in use, that one of each size is always
-//! available, and that a refusal of memory is a value. It doesn't bound outputs: the number of
-//! connections and of their requests in flight does.
+//! It promises that the bytes of carry buffers in use are bounded, that one buffer of each size is
+//! always available, and that a refusal of memory is a value. It doesn't bound outputs: the number
+//! of connections and of their requests in flight does.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ const CARRY_MIN_BYTES: usize = 32 << 10;
 /// Sizes beyond the wire table are whole pages, so that each buffer can give its pages back
 /// separately.
 const PAGE_BYTES: usize = 4 << 10;
-/// How much of each size the IO thread keeps: as much as a thread can.
-const KEPT_BUFFERS: usize = 32;
-/// The interval of looking for buffers that haven't been needed for a while.
+/// Free buffers of each size that the IO thread caches: as many as a thread can.
+const CACHED_BUFFERS: usize = 32;
+/// The interval between two searches for buffers that haven't been needed for a while.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Errors of making a lane's class pool.
 #[derive(Debug, thiserror::Error)]
-pub enum ClassesError {
+pub enum IoBuffersError {
     /// A size that is invalid for a class.
     #[error(transparent)]
     Class(#[from] ClassError),
@@ -43,9 +43,9 @@ pub enum ClassesError {
     Ticker(#[from] std::io::Error),
 }
 
-/// The pool, and the account of its carry buffers.
+/// The class pool of one lane, and the count of its carry buffers.
 #[derive(Debug)]
-pub struct Classes {
+pub struct IoBuffers {
     pool: ClassPool,
     _ticker: Ticker,
     output_bytes: usize,
@@ -55,9 +55,9 @@ pub struct Classes {
     carry_bytes_max: usize,
     /// Carry buffers in use, of either size.
     carried: [usize; 2],
-    /// Times that the system refused memory.
+    /// How often the system refused memory.
     refusals: u64,
-    /// Whether it has refused since the last question.
+    /// Whether it has refused since [`IoBuffers::take_short`].
     is_short: bool,
 }
 
@@ -68,7 +68,7 @@ pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
     in_flight_max as usize * (answer + refusal) + refusal
 }
 
-impl Classes {
+impl IoBuffers {
     /// Makes a pool, which holds no memory yet, for outputs of `output_bytes` and carry buffers for
     /// frames of `frame_bytes` and receives of `receive_bytes`. Carry buffers take up to
     /// `carry_bytes_max` bytes together, but at least one of each size is allowed. All memory is on
@@ -83,17 +83,17 @@ impl Classes {
         receive_bytes: usize,
         carry_bytes_max: usize,
         numa: Numa,
-    ) -> Result<Self, ClassesError> {
+    ) -> Result<Self, IoBuffersError> {
         let frame_bytes = frame_bytes.max(CARRY_MIN_BYTES);
         assert!(frame_bytes <= receive_bytes, "a receive holds the largest frame");
         let table = table([output_bytes, frame_bytes, receive_bytes])?;
         let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
-        // No other thread keeps buffers.
+        // No other thread caches buffers.
         let cache_bytes = output_bytes
             .max(receive_bytes)
             .next_multiple_of(PAGE_BYTES)
-            .saturating_mul(KEPT_BUFFERS);
+            .saturating_mul(CACHED_BUFFERS);
         let options = ClassOptions {
             table,
             at_limit: AtLimit::Refuse,
@@ -120,10 +120,10 @@ impl Classes {
     ///
     /// # Errors
     /// The refusal of the system or of a limit.
-    pub fn map(&mut self) -> Result<(), ClassesError> {
+    pub fn map(&mut self) -> Result<(), IoBuffersError> {
         let [frame_bytes, receive_bytes] = self.carry_bytes;
         let all = [self.output_bytes, frame_bytes, receive_bytes].map(|len| self.pool.try_get(len));
-        all.into_iter().try_for_each(|got| got.map(drop)).map_err(ClassesError::Get)
+        all.into_iter().try_for_each(|got| got.map(drop)).map_err(IoBuffersError::Get)
     }
 
     /// A handle of the pool, for its statistics.
@@ -155,7 +155,7 @@ impl Classes {
         Some(buffer)
     }
 
-    /// Takes back a carry buffer.
+    /// A carry buffer that isn't needed any more.
     pub(super) fn give_carry(&mut self, buffer: PooledBuf) {
         let size = usize::from(buffer.capacity() > self.carry_bytes[0]);
         debug_assert!(
@@ -171,7 +171,7 @@ impl Classes {
         self.carried.iter().zip(self.carry_bytes).map(|(&count, bytes)| count * bytes).sum()
     }
 
-    /// Whether memory was refused since the last call. If so, the caller tries again after a pause.
+    /// Whether memory was refused since the last call. Then the caller tries again after a pause.
     pub(super) fn take_short(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
     }
@@ -206,9 +206,9 @@ impl Classes {
 /// Drops the first `count` bytes of a buffer's payload.
 pub(super) fn drop_front(buffer: &mut PooledBuf, count: usize) {
     let count = count.min(buffer.len());
-    let rest = buffer.len() - count;
+    let left = buffer.len() - count;
     buffer.copy_within(count.., 0);
-    buffer.truncate(rest);
+    buffer.truncate(left);
 }
 
 /// The wire table, and these sizes where they are larger.
@@ -228,15 +228,15 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> Classes {
+    fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> IoBuffers {
         let mut classes =
-            Classes::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
+            IoBuffers::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
                 .unwrap();
         classes.map().unwrap();
         classes
     }
 
-    fn all(classes: &mut Classes, len: usize) -> Vec<PooledBuf> {
+    fn all(classes: &mut IoBuffers, len: usize) -> Vec<PooledBuf> {
         std::iter::from_fn(|| classes.carry(len)).collect()
     }
 
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn the_node_is_the_one_that_was_named() {
         // Node 0 exists everywhere; no machine has this many nodes.
-        let of = |node| Classes::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
+        let of = |node| IoBuffers::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
         assert!(of(0).map().is_ok());
         let refused = of(99_999).map().expect_err("there is no such node");
         assert!(refused.to_string().contains("99999"), "{refused}");
@@ -304,11 +304,11 @@ mod tests {
 
     #[test]
     fn sizes_that_no_class_has_are_refused() {
-        let refused = Classes::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
+        let refused = IoBuffers::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
         assert!(refused.to_string().contains("1073745920"), "{refused}");
         assert!(matches!(
-            Classes::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
-            Err(ClassesError::Class(_))
+            IoBuffers::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
+            Err(IoBuffersError::Class(_))
         ));
     }
 }
