@@ -13,6 +13,7 @@ says so.
 
 import difflib
 import functools
+import os
 import re
 from pathlib import Path
 
@@ -24,6 +25,8 @@ MARKER = re.compile(r"<!-- (table|value): ([^>]+?) from ([^>]+?) -->(.*?)<!-- en
 # What makes a record, where it isn't scripts/record.
 MAKERS = {"lanes": "scripts/many-cores"}
 DIGIT = re.compile(r"\d")
+# A link to a record or its plot, from the repository's root.
+LINK = re.compile(r"\]\((benches/record/[^)]+)\)")
 
 
 @functools.cache
@@ -58,8 +61,8 @@ def filled(kind, words, paths, root):
     return "\n".join(["", *lines, "", *map(provenance, there), ""])
 
 
-def updated(text, root):
-    """The text with every marked place filled."""
+def updated(text, root, folder="."):
+    """The text with every marked place filled; links lead from `folder`, where the page is."""
     opened, closed = len(re.findall(r"<!-- (?:table|value):", text)), text.count("<!-- end -->")
     matched = list(MARKER.finditer(text))
     if not opened == closed == len(matched) or any("<!--" in found[4] for found in matched):
@@ -72,14 +75,15 @@ def updated(text, root):
             content = filled(kind, words, paths, root)
         except (RecordError, TypeError) as error:
             raise RecordError(f"{kind} {found[2]}: {error}") from error
+        content = LINK.sub(lambda link: f"]({os.path.relpath(link[1], folder)})", content)
         return f"<!-- {kind}: {found[2]} from {found[3]} -->{content}<!-- end -->"
 
     return MARKER.sub(fill, text)
 
 
-def complaint(text, root):
+def complaint(text, root, folder="."):
     """A diff if the text differs from the records, else the empty string."""
-    lines = text.splitlines(), updated(text, root).splitlines()
+    lines = text.splitlines(), updated(text, root, folder).splitlines()
     names = "the page", "the records"
     return "\n".join(difflib.unified_diff(*lines, *names, lineterm="", n=1))
 
@@ -95,14 +99,14 @@ def changed_digits(text):
 
 def check(path, root):
     """The exit status of a check of one page; a changed digit that goes unnoticed fails it too."""
-    text = path.read_text()
-    problem = complaint(text, root)
+    text, folder = path.read_text(), path.parent.relative_to(root)
+    problem = complaint(text, root, folder)
     if problem:
         command = "run scripts/update-performance-md"
         print(f"{problem}\nerror: {path.name} differs from its records; {command}")
         return 1
     changed = list(changed_digits(text))
-    unseen = sum(not complaint(other, root) for other in changed)
+    unseen = sum(not complaint(other, root, folder) for other in changed)
     if unseen:
         print(f"error: {unseen} of {len(changed)} changed digits went unnoticed")
         return 1

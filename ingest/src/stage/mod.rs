@@ -2,8 +2,8 @@
 //! answer.
 //!
 //! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
-//! [`Status`](crate::wire::frames::Status) per slot and a result per vector, score writes a score per
-//! vector where that result isn't the score, and answer and sink read statuses and scores.
+//! [`Status`](crate::wire::frames::Status) per slot and a result per vector, score writes a score
+//! per vector where that result isn't the score, and answer and sink read statuses and scores.
 
 mod request;
 mod rows;
