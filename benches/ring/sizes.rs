@@ -43,7 +43,7 @@ pub fn pool_sizes(criterion: &mut Criterion, is_timed: bool) {
 }
 
 /// Half of the payloads that the pool holds, at least 4 and at most 1024, as in `slipring-compare
-/// seed-table`. A pool of 16 KiB holds four payloads, and an allocation comes before the drop, so
+/// fixed-size`. A pool of 16 KiB holds four payloads, and an allocation comes before the drop, so
 /// there it is the number that fits.
 fn entries(pool_bytes: usize) -> usize {
     (pool_bytes / EIGHT_VECTORS_BYTES / 2).clamp(4, ENTRIES).min(entries_that_fit(pool_bytes))

@@ -26,7 +26,7 @@ impl FromStr for Size {
         let count: u64 = text[..digits]
             .parse()
             .map_err(|_| format!("{text:?} isn't a size: say 4096, 64KiB, 64MiB or 2GiB"))?;
-        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} is more than 64 bits hold"))
+        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} doesn't fit 64 bits"))
     }
 }
 

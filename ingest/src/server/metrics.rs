@@ -87,7 +87,7 @@ impl Collector for IoCollector {
 impl IoCollector {
     fn times(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let seconds = Some(&Unit::Seconds);
-        let help = "What the time of an IO thread goes into";
+        let help = "How an IO thread spends its time";
         let mut family =
             encoder.encode_descriptor("slipring_io_time", help, seconds, MetricType::Counter)?;
         for (lane, watch) in &self.0 {
@@ -98,7 +98,7 @@ impl IoCollector {
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&time, None)?;
             }
         }
-        let help = "The longest round of an IO thread, sleep aside, since its start";
+        let help = "The longest round of an IO thread since its start, without sleep";
         let mut family = encoder.encode_descriptor(
             "slipring_io_longest_round",
             help,
