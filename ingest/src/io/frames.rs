@@ -156,8 +156,8 @@ impl FrameBytes for CarriedBytes<'_> {
     }
 }
 
-/// A free slot, and room for the answer in the connection's output. A push uses it up, so nothing is
-/// pushed without room.
+/// A free slot, and room for the answer in the connection's output. A push uses it up, so nothing
+/// is pushed without room.
 #[must_use]
 struct Permit(());
 

@@ -10,7 +10,7 @@ use slipring::ring::RingOptions;
 use super::descriptors::connections_max;
 use super::error::ServeError;
 use super::options::{ServeOptions, SinkWord, StagesWord};
-use crate::io::{IoBuffers, IoBuffersError, DriverOptions, clock, output_bytes, receive_bytes_max};
+use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
 use crate::protocol::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
