@@ -38,23 +38,23 @@ const COLD: &[(&str, &[&str])] = &[
     ("push_slice", &["ChunkRef::last_holder_gone"]),
     ("release", &[]),
     ("alloc_slice", &["Owner::make_room"]),
-    // The last slice of a pool that has gone.
+    // The last slice of a pool that was dropped.
     ("drop_slice", &["ChunkRef::last_holder_gone"]),
-    // At the end of the room that is known a look is taken; a panic drops the slice.
+    // When the known room is used up, the stages' progress is read; a panic drops the slice.
     (
         "lane_claim_stage",
         &[
             "Owner::make_room",
-            "Lane<M>::make_room",
-            "Lane<M>::find_room",
+            "LaneRing<M>::make_room",
+            "LaneRing<M>::find_slot",
             "ChunkRef::last_holder_gone",
         ],
     ),
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["get::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["put::put_far", "Bin::enter_fenced", "memset"]),
-    // The other end's count is looked at once in a ring; whoever sleeps is woken; an end, or a
-    // refusal, is told.
+    // The other end's count is read once per ring; an end that sleeps is woken; the end of the queue
+    // and a refusal are reported.
     (
         "queue_enqueue",
         &[
