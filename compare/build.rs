@@ -1,4 +1,4 @@
-//! Takes down the compiler's version, which stands in the results.
+//! Passes the compiler's version on, which is part of the results.
 
 use std::env;
 use std::process::Command;

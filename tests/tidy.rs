@@ -22,17 +22,14 @@ use tidy::{circles, memory, names, shape, twins, width, words};
 /// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations.
 /// Extend it on purpose.
 const UNSAFE_FILES: &[&str] = &[
-    "compare/src/allocations.rs",
-    "compare/src/contender/allocator.rs",
-    "compare/src/contender/bbqueue.rs",
-    "compare/src/contender/bump_two_arenas.rs",
-    "compare/src/contender/memory.rs",
-    "compare/src/contender/ringbuf.rs",
-    "compare/src/contender/rtrb.rs",
+    "compare/src/heap.rs",
+    "compare/src/memory.rs",
     "compare/src/objects/server/sendfile.rs",
     "compare/src/objects/usage.rs",
+    "compare/src/ring/allocators.rs",
+    "compare/src/ring/byte_rings.rs",
+    "compare/src/two_threads/arc_ring.rs",
     "compare/src/two_threads/chunks.rs",
-    "compare/src/two_threads/seed_arc.rs",
     "ingest/tests/serve_alloc.rs",
     "src/barrier.rs",
     "src/class/buffer.rs",

@@ -42,9 +42,9 @@ pub fn pool_sizes(criterion: &mut Criterion, is_timed: bool) {
     group.finish();
 }
 
-/// Half of the payloads that the pool holds, at least 4 and at most 1024, as in `slipring-compare
-/// seed-table`. A pool of 16 KiB holds four payloads, and an allocation comes before the drop, so
-/// there it is the number that fits.
+/// Half of the payloads that the pool holds, at least 4 and at most 1024, as in
+/// `slipring-compare fixed-size`. A pool of 16 KiB holds four payloads, and an allocation comes
+/// before the drop, so there it is the number that fits.
 fn entries(pool_bytes: usize) -> usize {
     (pool_bytes / EIGHT_VECTORS_BYTES / 2).clamp(4, ENTRIES).min(entries_that_fit(pool_bytes))
 }

@@ -1,5 +1,7 @@
-// The seeds' Go designs in their own language: the size-classed pool (S2) and the receive ring (S3), written anew with the standard library only. It runs the cases
-// of slipring-compare's `class` and `queue` under the same names, with the same operations, and prints lines of the same form. scripts/go-compare runs it beside ours.
+// Two designs as Go programs build them: a size-class pool over sync.Pool and a receive queue under
+// a mutex, with the standard library only. It runs the cases of slipring-compare's `class` and
+// `queue` under the same names, with the same operations, and prints lines of the same form.
+// scripts/go-compare runs it beside ours.
 package main
 
 import (
@@ -37,14 +39,14 @@ type benchCase struct {
 }
 
 var cases = []benchCase{
-	{"class", "get-drop-4KiB-1t", "go-s2", func(ops int) (time.Duration, error) { return getDrop(1, ops) }},
-	{"class", "get-drop-4KiB-2t", "go-s2", func(ops int) (time.Duration, error) { return getDrop(2, ops) }},
-	{"queue", "queue-512B", "go-s3", func(ops int) (time.Duration, error) { return queue(512, ops) }},
-	{"queue", "queue-32KiB", "go-s3", func(ops int) (time.Duration, error) { return queue(32<<10, ops) }},
+	{"class", "get-drop-4KiB-1t", "go-sync-pool", func(ops int) (time.Duration, error) { return getDrop(1, ops) }},
+	{"class", "get-drop-4KiB-2t", "go-sync-pool", func(ops int) (time.Duration, error) { return getDrop(2, ops) }},
+	{"queue", "queue-512B", "go-mutex-queue", func(ops int) (time.Duration, error) { return queue(512, ops) }},
+	{"queue", "queue-32KiB", "go-mutex-queue", func(ops int) (time.Duration, error) { return queue(32<<10, ops) }},
 }
 
-// turn gets, writes 8 bytes, and puts, so many times; each number is read back before the put.
-func turn(pool *s2, first, ops int) error {
+// turn gets, writes 8 bytes, and puts, ops times. Each number is read back before the put.
+func turn(pool *classPool, first, ops int) error {
 	for op := first; op < first+ops; op++ {
 		buffer := pool.get(4 << 10)
 		binary.LittleEndian.PutUint64(buffer, uint64(op))
@@ -58,7 +60,7 @@ func turn(pool *s2, first, ops int) error {
 
 // getDrop is the wall time of all goroutines together.
 func getDrop(goroutines, ops int) (time.Duration, error) {
-	pool := new(s2)
+	pool := new(classPool)
 	errors := make([]error, goroutines)
 	var ready, done sync.WaitGroup
 	begin := make(chan struct{})
@@ -89,9 +91,10 @@ func getDrop(goroutines, ops int) (time.Duration, error) {
 	return elapsed, nil
 }
 
-// queue lets messages arrive in a packet buffer, enqueues them, and checks the number at head and tail of each on another goroutine.
+// queue lets messages arrive in a packet buffer, enqueues them, and checks the number at head and
+// tail of each on another goroutine.
 func queue(messageBytes, ops int) (time.Duration, error) {
-	ring := newS3(new(sharedPool), messages, messages*messageBytes)
+	ring := newMutexQueue(new(sharedPool), messages, messages*messageBytes)
 	warm, finished := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for number := uint64(0); ; number++ {
@@ -152,7 +155,7 @@ func main() {
 	ops := flag.Int("ops", 1_000_000, "operations of a repeat; a sixteenth where 32 KiB are copied")
 	flag.Parse()
 	if *repeats < 1 || *ops < 16 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "error: --repeats is 1 at least, --ops 16, and nothing stands behind the flags")
+		fmt.Fprintln(os.Stderr, "error: --repeats is at least 1, --ops at least 16, and no arguments follow the flags")
 		os.Exit(2)
 	}
 	out := json.NewEncoder(os.Stdout)

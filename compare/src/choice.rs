@@ -1,21 +1,23 @@
-//! What a run may choose: the options that `ring`, `class` and `queue` share, and how a run ends.
+//! The options that `ring`, `class` and `queue` share: which cases and contenders are run, and how
+//! much of each.
 
 use std::num::NonZero;
-use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::harness::Rounds;
+use crate::measure::Rounds;
 use crate::report::{self, Report};
 
-/// What a run may choose.
+pub use crate::report::Wrong;
+
+/// The cases and contenders of a run.
 #[derive(Args, Clone, Default)]
 pub struct Choice {
-    /// The cases and contenders that targets are set for, with fewer and shorter repeats; in under
-    /// a minute
+    /// The cases and contenders that have targets, with fewer and shorter repeats; in under a
+    /// minute
     #[arg(long)]
     pub quick: bool,
-    /// One JSON object a line instead of a table; lines that aren't results carry no `case`
+    /// One JSON object per line instead of a table; lines that aren't results carry no `case`
     #[arg(long)]
     pub json: bool,
     /// Only cases whose name contains this, or one of these with commas between them
@@ -33,27 +35,27 @@ pub struct Choice {
     pub list: bool,
 }
 
-/// The cases and contenders of a run; none if there is nothing to run.
+/// The selected cases and contenders; none if there is nothing to run.
 type Selected<C, R> = Option<(Vec<C>, Vec<R>)>;
 
 impl Choice {
-    /// How much is run, of what a quick run and a full one have.
+    /// How much is run: the quick or the full rounds, with the chosen number of repeats.
     pub fn rounds(&self, quick: Rounds, full: Rounds) -> Rounds {
         let rounds = if self.quick { quick } else { full };
         Rounds { repeats: self.repeats(quick.repeats, full.repeats), ..rounds }
     }
 
-    /// How often each case and contender is run, where nothing else is chosen.
+    /// How often each case and contender is run, unless a number is chosen.
     pub fn repeats(&self, quick: usize, full: usize) -> usize {
         self.repeats.map_or(if self.quick { quick } else { full }, NonZero::get)
     }
 
-    /// Whether only the quick cases are run: not when others are asked for by name.
+    /// Whether only the quick cases are run: not if cases are chosen by name.
     pub fn quick_cases(&self) -> bool {
         self.quick && self.case.is_empty()
     }
 
-    /// Whether only the quick contenders are run: not when others are asked for by name.
+    /// Whether only the quick contenders are run: not if contenders are chosen by name.
     pub fn quick_contenders(&self) -> bool {
         self.quick && self.only.is_empty()
     }
@@ -81,8 +83,9 @@ impl Choice {
         }
     }
 
-    /// Those of the cases and contenders that this run has, each with how it is named; none if it
-    /// was to list them, which is done. `quick` are the contenders of a quick run.
+    /// Selects the cases and contenders of this run; each comes with the function that names it.
+    /// Returns none if the run only lists them, which is done here. `quick` are the contenders of a
+    /// quick run.
     pub fn select<C, R>(
         &self,
         (mut cases, case_name): (Vec<C>, fn(&C) -> String),
@@ -108,48 +111,22 @@ impl Choice {
     }
 }
 
-/// The same, where a person may also say how much is timed.
+/// A choice that also sets how much is timed.
 #[derive(Args, Clone)]
 pub struct Timed {
     #[command(flatten)]
     pub choice: Choice,
-    /// Timed operations of one repeat, in every case [default: what the case has]
+    /// Timed operations of one repeat, in every case [default: by case]
     #[arg(long)]
     pub ops: Option<NonZero<u64>>,
-}
-
-/// Why a run ended early, or didn't reach what was asked for.
-#[derive(Debug)]
-pub enum Wrong {
-    /// An option can't be.
-    Option(String),
-    /// A contender lost a payload, or couldn't be built.
-    Case(String),
-    /// All went well, and a figure lies below its least.
-    Below(String),
-}
-
-impl Wrong {
-    /// 2, 1 and 3: others rely on them.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Case(_) => 1,
-            Self::Option(_) => 2,
-            Self::Below(_) => 3,
-        })
-    }
-
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Option(text) | Self::Case(text) | Self::Below(text) => text,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::{FULL, QUICK};
+
+    const QUICK: Rounds = Rounds { repeats: 7, ops: 1000, verified_ops: 10 };
+    const FULL: Rounds = Rounds { repeats: 21, ..QUICK };
 
     #[test]
     fn a_run_of_nothing_names_its_option() {
@@ -166,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_run_is_selected_by_name() {
+    fn cases_and_contenders_are_selected_by_name() {
         let of = |choice: &Choice| {
             let cases = (vec![1, 2, 12], (|case: &i32| case.to_string()) as fn(&i32) -> String);
             let contenders = (
@@ -193,17 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn names_ask_for_what_a_quick_run_leaves_out() {
+    fn names_choose_what_a_quick_run_leaves_out() {
         let quick = Choice { quick: true, repeats: NonZero::new(2), ..Choice::default() };
         assert!(quick.quick_cases() && quick.quick_contenders());
         assert_eq!(
             (quick.rounds(QUICK, FULL).repeats, quick.rounds(QUICK, FULL).ops),
             (2, QUICK.ops)
         );
-        let named = Choice { only: vec!["s2".into()], ..quick };
+        let named = Choice { only: vec!["go-pool".into()], ..quick };
         assert!(named.quick_cases() && !named.quick_contenders());
         assert!(
-            named.takes_contender("s2") && !named.takes_contender("s3") && named.takes_case("any")
+            named.takes_contender("go-pool")
+                && !named.takes_contender("mutex-queue")
+                && named.takes_case("any")
         );
         assert_eq!(Choice::default().rounds(QUICK, FULL).repeats, FULL.repeats);
     }

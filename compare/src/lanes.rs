@@ -1,15 +1,15 @@
-//! Lanes on 1, 2, 4, 8 and 16 CPUs: what one more lane costs the others. They share nothing of
-//! ours, so what they lose they lose to the machine: caches, memory, clock.
+//! Lanes on 1, 2, 4, 8 and 16 CPUs: the cost of one more lane to the others. Lanes share no state
+//! of ours, so any loss is due to the machine: caches, memory, clock.
 //!
 //! ```text
 //!   lanes-inline-2     CPU 0: lane, which reads itself        CPU 1: lane, which reads itself
 //!   lanes-threads-2    CPU 0: lane ──▶ CPU 2: reader          CPU 1: lane ──▶ CPU 3: reader
 //! ```
 //!
-//! An event is a payload of 512 B, written whole and published 64 at a time into a ring of 4096;
-//! the reader checks its number and the sum of its words. Every lane is pinned to a CPU that no
-//! other one uses, maps its pool there, warms up, and waits for the others before the clock. Where
-//! two CPUs are one core, one of them is used.
+//! An event is a payload of 512 B, written whole and published 64 at a time into a ring of 4096.
+//! The reader checks its number and the sum of its words. Every lane is pinned to a CPU that no
+//! other one uses, maps its pool there, warms up, and waits for the others before the clock. Of two
+//! CPUs on one core only one is used.
 
 use std::fs;
 use std::hint::spin_loop;
@@ -23,8 +23,8 @@ use slipring::machine::{CpuMask, PinPolicy};
 use slipring::pipeline::{Lane, LaneSpec, Outcome, StageSpec, StageThread, View, Wait};
 use slipring::ring::RingOptions;
 
-use crate::contender::{Copied, Fill};
-use crate::harness::Timing;
+use crate::measure::Timing;
+use crate::payload::{Copied, Fill};
 use crate::report::{self, Report};
 
 const COUNTS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -38,7 +38,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy)]
 struct Rounds {
     repeats: usize,
-    /// Events of one lane in one repeat: whole batches.
+    /// Events of one lane in one repeat; a multiple of the batch.
     events: u64,
     pool_bytes: usize,
 }
@@ -63,7 +63,7 @@ impl Shape {
     }
 }
 
-/// What the readers of a lane have seen.
+/// The counts of a lane's reader.
 #[derive(Default)]
 struct Seen {
     events: AtomicU64,
@@ -140,7 +140,7 @@ impl Runner {
         Ok(Self { lane: started.lane, stage, seen, fill, published: 0 })
     }
 
-    /// Publishes so many events, and waits until all are read.
+    /// Publishes this many events and waits until all are read.
     fn publish(&mut self, events: u64) -> Result<(), String> {
         let until = self.published + events;
         while self.published < until {
@@ -173,7 +173,7 @@ impl Runner {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), String> {
+    fn close(self) -> Result<(), String> {
         let report = self.lane.close(CLOSE_WITHIN);
         let error = self.stage.and_then(|stage| stage.join().error);
         let (events, wrong) =
@@ -188,7 +188,7 @@ impl Runner {
     }
 }
 
-/// One repeat: nanoseconds for each event of a lane, each lane's; and of all lanes together.
+/// One repeat: nanoseconds per event of each lane, and per event of all lanes together.
 fn repeat(shape: Shape, cpus: &[usize], rounds: Rounds) -> Result<(Vec<f64>, f64), String> {
     let barrier = Barrier::new(shape.lanes);
     let lane = |at: usize| {
@@ -198,13 +198,13 @@ fn repeat(shape: Shape, cpus: &[usize], rounds: Rounds) -> Result<(Vec<f64>, f64
             .as_mut()
             .map_err(|why| why.clone())
             .and_then(|runner| runner.publish(WARM_LAPS * RING_SLOTS as u64));
-        // Also after an error: the others wait for all.
+        // After an error too, because the others wait for all.
         barrier.wait();
         let (mut runner, start) = (runner?, Instant::now());
         warm?;
         runner.publish(rounds.events)?;
         let end = Instant::now();
-        runner.finish().map(|()| (start, end))
+        runner.close().map(|()| (start, end))
     };
     let outcomes = thread::scope(|scope| {
         let lane = &lane;
@@ -254,7 +254,7 @@ fn measure(shapes: &[Shape], cpus: &[usize], rounds: Rounds) -> Result<Vec<Measu
     Ok(measured)
 }
 
-/// The allowed CPUs, one of each core.
+/// The allowed CPUs, one per core.
 fn cores() -> Vec<usize> {
     let siblings = |cpu: usize| {
         let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
@@ -271,10 +271,10 @@ fn cores() -> Vec<usize> {
     CpuMask::read().cpus().iter().copied().filter(|cpu| is_new(cpu)).collect()
 }
 
-/// Measures what the machine has cores for, and says what it hasn't.
+/// Measures the shapes that the machine has enough cores for, and names the others.
 ///
 /// # Errors
-/// A lane that couldn't start or lost an event.
+/// A lane couldn't start or lost an event.
 pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
     let (rounds, cpus) = (if quick { QUICK } else { FULL }, cores());
     if as_json {
@@ -296,7 +296,7 @@ pub fn run(quick: bool, as_json: bool) -> Result<(), String> {
     let (fitting, others): (Vec<_>, Vec<_>) = shapes.partition(|shape| shape.cpus() <= cpus.len());
     let measured = measure(&fitting, &cpus, rounds)?;
     for of in &measured {
-        // As many times one lane's events a second.
+        // The events per second of all lanes, as a multiple of one lane's.
         let one = measured.iter().find(|one| one.shape == Shape { lanes: 1, ..of.shape });
         let scaling = one.map_or(1.0, |one| one.all.median_ns() / of.all.median_ns());
         if as_json {

@@ -1,25 +1,54 @@
-//! What a run prints: one JSON object for each case and contender, or a table. The machine and the
-//! options stand in a line without `case`.
+//! What a run prints: one JSON object per case and contender, or a table. The machine and the
+//! options are in a line without `case`. And how a run ends early.
 
 use std::fmt::Display;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Order, SEED, Size};
-use crate::harness::{Rounds, Timing};
+use crate::measure::{Rounds, Timing};
+use crate::payload::SEED;
+use crate::threads::{Cpus, round_trip_ns};
 
-/// Where results go, and under which name.
+/// Why a run ended early or missed a bound.
+#[derive(Debug)]
+pub enum Wrong {
+    /// An option is invalid.
+    Option(String),
+    /// A contender lost a payload or couldn't be built.
+    Case(String),
+    /// The run completed, and a figure is below its minimum.
+    Below(String),
+}
+
+impl Wrong {
+    /// 2, 1 and 3: other programs rely on them.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Case(_) => 1,
+            Self::Option(_) => 2,
+            Self::Below(_) => 3,
+        })
+    }
+
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Option(text) | Self::Case(text) | Self::Below(text) => text,
+        }
+    }
+}
+
+/// The form and the name of a run's results.
 #[derive(Clone, Copy)]
 pub struct Report {
-    /// The subcommand, which stands in every line of JSON.
+    /// The subcommand, which is in every line of JSON.
     pub bench: &'static str,
     pub as_json: bool,
 }
 
 impl Report {
-    /// The line that says what the figures were taken on.
+    /// The line about the machine and the options.
     pub fn head(&self, rounds: &Rounds) {
         let machine = machine();
         if self.as_json {
@@ -31,22 +60,9 @@ impl Report {
         }
     }
 
-    /// What a case of one thread comes to; in JSON a line without `case`.
-    pub fn plan(&self, case: &Case, rounds: &Rounds) {
-        let (plan, ops) = (case.plan(), rounds.of(case).ops);
-        if self.as_json {
-            let order = if case.order == Order::Oldest { "oldest first" } else { "random" };
-            let plan = json!({ "pool_bytes": plan.pool_bytes, "slots": plan.slots, "largest_bytes": plan.largest_bytes,
-                "pages": plan.pages.to_string(), "releases": order, "ops": ops });
-            println!("{}", json!({ "bench": self.bench, "plan_of": case.name(), "plan": plan }));
-        } else {
-            let (pool, largest) = (Size(plan.pool_bytes), Size(plan.largest_bytes));
-            let text = format!(
-                "a pool of {pool} on {}, {} slots of up to {largest}",
-                plan.pages, plan.slots
-            );
-            println!("\n{text}, {ops} operations a repeat");
-        }
+    /// The plan of a case, in JSON only: a line without `case`.
+    pub fn plan(&self, case: &str, plan: &Value) {
+        println!("{}", json!({ "bench": self.bench, "plan_of": case, "plan": plan }));
     }
 
     pub fn results(&self, case: &str, timings: &[Timing]) {
@@ -94,8 +110,30 @@ impl Report {
         }
     }
 
-    /// How far the two CPUs were apart, before and after a case.
-    pub fn distance(&self, case: &str, round_trip_ns: [f64; 2]) {
+    /// Measures and reports a case of two threads, with the distance of the two CPUs before and
+    /// after it.
+    ///
+    /// # Errors
+    /// The measurement failed; the text names the case.
+    pub fn two_threads(
+        &self,
+        case: &str,
+        cpus: Cpus,
+        measure: impl FnOnce() -> Result<Vec<Timing>, String>,
+    ) -> Result<(), Wrong> {
+        let measured = || {
+            let before_ns = round_trip_ns(cpus)?;
+            let timings = measure()?;
+            Ok((timings, [before_ns, round_trip_ns(cpus)?]))
+        };
+        let (timings, round_trip_ns) =
+            measured().map_err(|failure: String| Wrong::Case(format!("{case}: {failure}")))?;
+        self.distance(case, round_trip_ns);
+        self.results(case, &timings);
+        Ok(())
+    }
+
+    fn distance(&self, case: &str, round_trip_ns: [f64; 2]) {
         let [before, after] = round_trip_ns.map(f64::round);
         if self.as_json {
             println!(
@@ -107,7 +145,7 @@ impl Report {
         }
     }
 
-    /// Why some cases weren't run; a line without `case`.
+    /// The reason why some cases weren't run; a line without `case`.
     pub fn skipped(&self, cases: &str, why: &str) {
         if self.as_json {
             println!("{}", json!({ "bench": self.bench, "skipped": cases, "why": why }));
@@ -116,7 +154,7 @@ impl Report {
         }
     }
 
-    /// The names of these fields are relied on by other programs.
+    /// Other programs rely on the names of these fields.
     fn result(&self, case: &str, timing: &Timing) -> Value {
         let mut line = json!({
             "bench": self.bench,
@@ -136,18 +174,18 @@ impl Report {
     }
 }
 
-/// Names for people, and for `--case` and `--only`.
+/// Prints names, which `--case` and `--only` choose from.
 pub fn list(what: &str, names: &[impl Display]) {
     println!("{what}:");
     names.iter().for_each(|name| println!("  {name}"));
 }
 
-/// Picoseconds are below what the clock and the repeats can tell.
+/// Rounded to picoseconds, which are below the precision of the clock and the repeats.
 fn rounded(ns: f64) -> f64 {
     (ns * 1000.0).round() / 1000.0
 }
 
-/// What a line about the machine says.
+/// The content of a line about the machine.
 pub fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -186,7 +224,7 @@ mod tests {
         let mut timing = Timing::new("a");
         [3.0, 1.0, 2.5].into_iter().for_each(|ns| timing.add(ns, 1));
         let report = Report { bench: "ring", as_json: true };
-        let line = report.result(&Case::FIT.name(), &timing);
+        let line = report.result("touch8-mix-16x1024-fit", &timing);
         assert_eq!(
             line,
             json!({"bench": "ring", "case": "touch8-mix-16x1024-fit", "contender": "a", "ns_per_op": 2.5, "ns_min": 1.0,

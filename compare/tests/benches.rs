@@ -1,4 +1,4 @@
-//! `class` and `queue` as a person starts them: the lines that other programs read.
+//! `class` and `queue` as commands: the lines that other programs read.
 
 use std::process::{Command, Output};
 
@@ -33,7 +33,7 @@ fn results_have_the_promised_fields() {
     }
 }
 
-/// A case a moment and pool, and a figure of every variant in each.
+/// One case per moment and pool, with a figure of every variant.
 #[test]
 fn pretouch_has_its_quick_form() {
     let lines = lines(&compare(&["pretouch", "--quick", "--json"]));
@@ -47,7 +47,7 @@ fn pretouch_has_its_quick_form() {
             "{case}: {results:?}"
         );
         assert!(
-            results.iter().any(|line| line["contender"] == "seed-arc-4KiB-pages-untouched"),
+            results.iter().any(|line| line["contender"] == "arc-ring-4KiB-pages-untouched"),
             "{case}"
         );
     }
@@ -62,7 +62,7 @@ fn allocation_sizes_are_a_sweep() {
     for vectors in [1, 2, 4, 8, 16, 32, 64] {
         assert!(text.contains(&format!("  touch8-{vectors}v-128x1024-fit\n")), "{text}");
     }
-    for contender in ["slipring", "slipring-raii", "seed-arc", "jemalloc"] {
+    for contender in ["slipring", "slipring-raii", "arc-ring", "jemalloc"] {
         assert!(text.contains(&format!("  {contender}\n")), "{text}");
     }
 }
@@ -70,7 +70,7 @@ fn allocation_sizes_are_a_sweep() {
 #[test]
 fn lists_and_wrong_names() {
     for (bench, case, contender) in
-        [("class", "cross-drop-64KiB", "tls-vec"), ("queue", "queue-32KiB", "s3")]
+        [("class", "cross-drop-64KiB", "tls-vec"), ("queue", "queue-32KiB", "mutex-queue")]
     {
         let output = compare(&[bench, "--list", "--quick"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

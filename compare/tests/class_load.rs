@@ -1,4 +1,4 @@
-//! The load test as a person starts it: what it prints, and its exit statuses.
+//! The load test as a command: its output and its exit statuses.
 
 use std::process::{Command, Output};
 
@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_warm_run_passes_without_the_heap() {
-    // The share of first touches depends on how much a busy machine gets done in so short a time:
+    // The share of first touches depends on how much a busy machine does in such a short time:
     // 99.9 % is for the real duration.
     let output = load(&["--workers", "4", "--duration", "200ms", "--min-hit-rate", "90", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -31,7 +31,7 @@ fn a_warm_run_passes_without_the_heap() {
         "{last}"
     );
     let of_class = |bytes: u64| {
-        lines.iter().find(|line| line["class_bytes"] == bytes).expect("a line a class")
+        lines.iter().find(|line| line["class_bytes"] == bytes).expect("a line per class")
     };
     for bytes in [2 << 10, 64 << 10] {
         let class = of_class(bytes);

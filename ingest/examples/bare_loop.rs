@@ -1,6 +1,6 @@
-//! The floor: one thread that receives count-mode frames and answers them, and does nothing else.
-//! No pool, no ring, no stages, no sink; answers are zeros. Compare `slipring load` against this
-//! with `slipring load` against `slipring serve`.
+//! The least that a service can do: one thread receives count-mode frames and answers them with
+//! zeros. There is no pool, ring, stage or sink. Run `slipring load` against this and against
+//! `slipring serve`, and compare.
 //!
 //! `cargo run --release -p slipring-ingest --example bare_loop -- 127.0.0.1:9990 128`
 
@@ -13,7 +13,7 @@ use slipring_ingest::wire::frames::{Front, Limits, Mode, Status, encode_answer, 
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// A connection with what was received and not answered.
+/// A connection, and the bytes that were received and aren't answered yet.
 struct Client {
     stream: mio::net::TcpStream,
     bytes: Vec<u8>,
@@ -60,8 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Receives until nothing is there, answering whole frames; false once the client is gone. The load
-/// generator reads its answers, so the few bytes of an answer always fit the socket.
+/// Receives until the socket is empty, and answers complete frames. Returns false if the client is
+/// gone. The load generator reads its answers, so the few bytes of an answer always fit the socket.
 fn serve(client: &mut Client, limits: &Limits) -> bool {
     let zeros = [0.0f32; 64];
     loop {

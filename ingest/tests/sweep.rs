@@ -1,5 +1,5 @@
-//! The command `sweep`, the real binary: tiny sizes, what it prints, and what it refuses. A binary of
-//! its own, because its spinning threads would slow down other tests beside them.
+//! The command `sweep`, the real binary: tiny sizes, what it prints, and what it refuses. A binary
+//! of its own, because its spinning threads would slow down other tests beside them.
 
 use std::process::{Command, Output, Stdio};
 

@@ -4,8 +4,9 @@
 //! frames of a connection     1:ab  2:xy  1:cd  1:e.       one assembler for each stream
 //!                             │     │     │     │
 //! assembler of stream 1       ▼─────│─────▼─────▼  complete
-//!   length known:     [abcde      ] one buffer of its class          -> moves into the queue: no byte is copied
-//!   length not known: [ab][cde    ] segments of ascending classes    -> gathered once
+//!   length known:     [abcde      ] one buffer of its class
+//!                                   ─▶ moves into the queue: no byte is copied
+//!   length not known: [ab][cde    ] segments of ascending classes ─▶ gathered once
 //! ```
 //! It promises:
 //!

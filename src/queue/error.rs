@@ -200,24 +200,28 @@ impl fmt::Display for AssembleError {
             }
             Self::TooLarge { asked_bytes, message_bytes_max } => write!(
                 f,
-                "a message of {asked_bytes} bytes, `message_bytes_max` is {message_bytes_max}: refuse the stream, or raise the limit"
+                "a message of {asked_bytes} bytes, `message_bytes_max` is {message_bytes_max}: \
+                 refuse the stream, or raise the limit"
             ),
             Self::Overrun { asked_bytes, declared_bytes } => {
                 write!(
                     f,
-                    "{asked_bytes} bytes of a message that was declared with {declared_bytes}: refuse the stream"
+                    "{asked_bytes} bytes of a message that was declared with {declared_bytes}: \
+                     refuse the stream"
                 )
             }
             Self::Short { bytes, declared_bytes } => {
                 write!(
                     f,
-                    "{bytes} bytes of a message that was declared with {declared_bytes}: receive the rest, or abort it"
+                    "{bytes} bytes of a message that was declared with {declared_bytes}: receive \
+                     the rest, or abort it"
                 )
             }
             Self::Commit { asked_bytes, lent_bytes } => {
                 write!(
                     f,
-                    "{asked_bytes} bytes committed of a space of {lent_bytes}: commit what was received into it"
+                    "{asked_bytes} bytes committed of a space of {lent_bytes}: commit what was \
+                     received into it"
                 )
             }
             Self::Pool(error) => write!(f, "no buffer for the message: {error}"),

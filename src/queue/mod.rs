@@ -82,7 +82,8 @@
 //!
 //! ```compile_fail,E0277
 //! # use slipring::queue::{QueueOptions, queue};
-//! # let (enqueuer, mut dequeuer) = queue(slipring::class::default_pool(), QueueOptions::default()).unwrap();
+//! # let pool = slipring::class::default_pool();
+//! # let (enqueuer, mut dequeuer) = queue(pool, QueueOptions::default()).unwrap();
 //! std::thread::scope(|scope| {
 //!     scope.spawn(|| enqueuer.stats());
 //! });
@@ -90,7 +91,8 @@
 //!
 //! ```compile_fail,E0599
 //! # use slipring::queue::{QueueOptions, queue};
-//! # let (enqueuer, mut dequeuer) = queue(slipring::class::default_pool(), QueueOptions::default()).unwrap();
+//! # let pool = slipring::class::default_pool();
+//! # let (enqueuer, mut dequeuer) = queue(pool, QueueOptions::default()).unwrap();
 //! let second = dequeuer.clone();
 //! ```
 //!
@@ -98,7 +100,8 @@
 //!
 //! ```compile_fail,E0382
 //! # use slipring::queue::{QueueOptions, queue};
-//! # let (mut enqueuer, dequeuer) = queue(slipring::class::default_pool(), QueueOptions::default()).unwrap();
+//! # let pool = slipring::class::default_pool();
+//! # let (mut enqueuer, dequeuer) = queue(pool, QueueOptions::default()).unwrap();
 //! let buf = slipring::class::get(10).unwrap();
 //! enqueuer.try_enqueue(buf).unwrap();
 //! assert_eq!(buf.len(), 10);

@@ -85,12 +85,14 @@ impl fmt::Display for Bound {
             Self::Messages { limit } => {
                 write!(
                     f,
-                    "{limit} messages are queued, as many as `messages` allows: dequeue, wait, or raise it"
+                    "{limit} messages are queued, as many as `messages` allows: dequeue, wait, or \
+                     raise it"
                 )
             }
             Self::Bytes { asked_bytes, limit_bytes } => write!(
                 f,
-                "{asked_bytes} bytes more would be above the {limit_bytes} of `bytes`: dequeue, wait, or raise it"
+                "{asked_bytes} bytes more would be above the {limit_bytes} of `bytes`: dequeue, \
+                 wait, or raise it"
             ),
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   slot:      . . . 7 8 9 A B . . .        messages: enqueued - dequeued <= messages_max
-//!                    ▲         ▲            bytes:    enqueued - dequeued <= bytes_max, or one message alone
-//!             dequeued         enqueued
+//!                    ▲         ▲            bytes:    enqueued - dequeued <= bytes_max,
+//!             dequeued         enqueued               or one message alone
 //! ```
 //! There are two pairs of counters that only grow, of messages and bytes: the producer writes one
 //! pair, the consumer the other. Each end has a copy of its own pair as plain integers, and a

@@ -30,7 +30,8 @@ impl fmt::Display for Full {
             Self::Pool { asked_bytes, chunks } => {
                 write!(
                     f,
-                    "no chunk of the pool's {chunks} is free for {asked_bytes} bytes: release slices (a lane: poll it), or raise the pool's `bytes`"
+                    "no chunk of the pool's {chunks} is free for {asked_bytes} bytes: release \
+                     slices (a lane: poll it), or raise the pool's `bytes`"
                 )
             }
             Self::TooLarge { asked_bytes, max_slice_bytes } => {
@@ -135,7 +136,8 @@ impl fmt::Display for RetainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} chunks are pinned, as many as `pinned_chunks_max` allows: copy the bytes, or drop retained handles",
+            "{} chunks are pinned, as many as `pinned_chunks_max` allows: copy the bytes, or drop \
+             retained handles",
             self.pinned_chunks_max
         )
     }

@@ -39,7 +39,7 @@ const MIX: usize = 0;
 fn sizes(bytes: usize) -> Vec<usize> {
     let mut state = 0x5eed_0f51_u64;
     let mut draw = || {
-        // xorshift64, from the seed of the comparison.
+        // xorshift64, with the comparison's seed.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;

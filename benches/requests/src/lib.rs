@@ -4,9 +4,8 @@
 //! ```text
 //!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers, compared
 //! ```
-//! There is no sink, and no second thread has a part in it. What the client does is two calls of
-//! the system a batch.
-#![allow(missing_debug_implementations, reason = "nobody prints it")]
+//! There is no sink and no second thread. The client makes two system calls per batch.
+#![allow(missing_debug_implementations, reason = "it is never printed")]
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,7 +17,7 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::RingOptions;
 use slipring_ingest::io::{
-    AnswerEnd, Bell, Classes, Driver, DriverOptions, Listener, clock, output_bytes,
+    AnswerEnd, Bell, Driver, DriverOptions, IoBuffers, Listener, clock, output_bytes,
     receive_bytes_max,
 };
 use slipring_ingest::stage::{Request, Score, scorer, validator};
@@ -28,10 +27,10 @@ use slipring_ingest::wire::frames::{
 
 const DIM: u32 = 128;
 const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };
-/// Requests that are sent at once.
+/// Requests that are sent in one call.
 pub const BATCH: usize = 32;
 const IN_FLIGHT: u32 = 64;
-/// Turns in which every answer has come: the first finds out that the socket is readable.
+/// Every answer arrives within this many turns. The first turn finds that the socket is readable.
 const TURNS_MAX: usize = 100;
 
 /// A driver, and the client's end of its one connection.
@@ -44,19 +43,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// For requests of so many vectors; a few batches have been answered.
+    /// A service for requests of `vectors` vectors, which has answered a few batches.
     ///
     /// # Panics
-    /// If the machine has no memory, socket or temporary folder for it.
+    /// The machine has no memory, socket or temporary folder for it.
     #[must_use]
     pub fn new(vectors: usize) -> Self {
         let path = std::env::temp_dir().join(format!("slipring-requests-{}", std::process::id()));
         let _absent = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a socket in the temporary folder");
-        listener.set_nonblocking(true).expect("any socket can");
-        let client = UnixStream::connect(&path).expect("somebody listens");
-        std::fs::remove_file(&path).expect("it is there");
-        client.set_nonblocking(true).expect("any socket can");
+        listener.set_nonblocking(true).expect("a socket can be nonblocking");
+        let client = UnixStream::connect(&path).expect("the listener listens");
+        std::fs::remove_file(&path).expect("the file was made");
+        client.set_nonblocking(true).expect("a socket can be nonblocking");
         let values: Vec<f32> = (0..DIM as usize * vectors).map(|i| (i % 7) as f32).collect();
         let (mut requests, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..BATCH {
@@ -77,10 +76,10 @@ impl Service {
         service
     }
 
-    /// Sends batches, one after the other, and compares every answer.
+    /// Sends batches one after the other, and compares every answer.
     ///
     /// # Panics
-    /// If an answer is missing or wrong.
+    /// An answer is missing or wrong.
     pub fn batches(&mut self, batches: usize) {
         for _ in 0..batches {
             self.batch();
@@ -91,7 +90,7 @@ impl Service {
     fn batch(&mut self) {
         let (mut written, mut read) = (0, 0);
         for _ in 0..TURNS_MAX {
-            // Full, or empty: later.
+            // An error means that the socket is full or empty: the next turn tries again.
             written += self.client.write(&self.requests[written..]).unwrap_or(0);
             assert!(self.driver.turn().is_none(), "the lane goes on");
             read += self.client.read(&mut self.answers[read..]).unwrap_or(0);
@@ -124,7 +123,7 @@ fn driver(listener: Listener) -> Driver {
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).expect("a column");
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).expect("a column");
     let receive_bytes = receive_bytes_max(&LIMITS);
-    let mut classes = Classes::new(
+    let mut classes = IoBuffers::new(
         output_bytes(&LIMITS, IN_FLIGHT),
         frame_bytes,
         receive_bytes,
@@ -138,8 +137,8 @@ fn driver(listener: Listener) -> Driver {
     let mut take = |name| stages.remove(name).expect("it was specified");
     lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer))
         .expect("it is inline");
-    lane.attach(take("score"), scorer(Score::Sum, verdicts.clone(), results, score_writer))
-        .expect("it is inline");
+    lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
+    let scores = Score::Sum.column(results, scores);
     let end = AnswerEnd { stage: take("answer"), verdicts, scores };
     let options = DriverOptions {
         limits: LIMITS,

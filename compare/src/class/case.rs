@@ -1,31 +1,58 @@
 //! What is measured: who drops, on how many threads, how large buffers are, what is written, how
-//! many are held.
+//! many are held. And the classes of the rivals that have any.
 
-use super::table;
-use crate::case::{SEED, Size};
+use crate::measure::Rounds;
+use crate::payload::{Draw, Size, narrow};
 
-/// The list of lengths is prime in length, so that a held buffer meets another length on each lap.
+/// The wire table, which every rival with classes has: the bytes of each class.
+pub const CLASS_BYTES: [usize; 6] = [2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
+
+pub const LARGEST_BYTES: usize = CLASS_BYTES[CLASS_BYTES.len() - 1];
+
+/// The smallest class that holds this many bytes, if one does.
+#[inline(always)]
+pub fn class_of(bytes: usize) -> Option<usize> {
+    // The classes are powers of two, so the number of significant bits above those of the smallest
+    // class is the class.
+    let class = bytes.saturating_sub(1) >> CLASS_BYTES[0].ilog2();
+    let class = (usize::BITS - class.leading_zeros()) as usize;
+    (class < CLASS_BYTES.len()).then_some(class)
+}
+
+/// One pool per class, made from the bytes of the class.
+pub fn each_class<T>(of: impl FnMut(usize) -> T) -> [T; CLASS_BYTES.len()] {
+    CLASS_BYTES.map(of)
+}
+
+/// A new buffer of a class: initialised, and on pages of its own only if the allocator chooses
+/// them.
+#[cold]
+pub fn fresh(class: usize) -> Box<[u8]> {
+    vec![0; CLASS_BYTES[class]].into_boxed_slice()
+}
+
+/// The number of drawn lengths is prime, so that a held entry gets another length on each lap.
 const LENGTHS_COUNT: usize = 16381;
 
-/// Bytes that one repeat may write, so that no repeat takes much longer than the others.
+/// The most bytes that one repeat may write, so that no repeat takes much longer than the others.
 const WRITTEN_BYTES_MAX: u64 = 2 << 30;
 /// The same for the verified pass.
 const VERIFIED_BYTES_MAX: u64 = 128 << 20;
 
-/// One case; its name says all of it: `get-drop-4KiB-2t-held16`.
+/// One case. Its name describes it completely: `get-drop-4KiB-2t-held16`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Case {
     pub work: Work,
     pub lengths: Lengths,
     pub written: Written,
-    /// Buffers that a thread keeps; 1 is dropped before the next is got.
+    /// Buffers that a thread keeps. With 1, each is dropped before the next get.
     pub held: usize,
 }
 
-/// Who gets and who drops.
+/// Which thread gets and which one drops.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Work {
-    /// So many threads, 1 or 2, each what it got itself.
+    /// This many threads, 1 or 2, each drops what it got itself.
     Own(usize),
     /// One thread gets, another drops.
     Cross,
@@ -34,9 +61,9 @@ pub enum Work {
 /// How long buffers are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lengths {
-    /// Always so many bytes.
+    /// Always this many bytes.
     Of(usize),
-    /// Every class of the wire table with the same chance, and every length of the class.
+    /// Every class of the wire table equally likely, and every length of the class too.
     Mixed,
 }
 
@@ -84,9 +111,15 @@ impl Case {
         }
     }
 
+    /// How much of the rounds this case gets.
+    pub fn rounds(&self, rounds: &Rounds) -> Rounds {
+        let (ops, verified_ops) = (self.ops(rounds.ops), self.verified_ops(rounds.verified_ops));
+        Rounds { repeats: rounds.repeats, ops, verified_ops }
+    }
+
     /// The operations of a repeat: a sixteenth across threads, where some allocators take
     /// microseconds, and fewer where whole payloads are written.
-    pub fn ops(&self, ops: u64) -> u64 {
+    fn ops(&self, ops: u64) -> u64 {
         let ops = if self.work == Work::Cross { ops / 16 } else { ops };
         if self.written == Written::Whole {
             ops.min(WRITTEN_BYTES_MAX / self.longest_bytes() as u64)
@@ -96,34 +129,26 @@ impl Case {
     }
 
     /// The operations of the verified pass, in which every byte is written and read twice.
-    pub fn verified_ops(&self, ops: u64) -> u64 {
+    fn verified_ops(&self, ops: u64) -> u64 {
         ops.min(VERIFIED_BYTES_MAX / self.longest_bytes() as u64)
     }
 
     pub fn longest_bytes(&self) -> usize {
         match self.lengths {
             Lengths::Of(bytes) => bytes,
-            Lengths::Mixed => table::LARGEST_BYTES,
+            Lengths::Mixed => LARGEST_BYTES,
         }
     }
 
-    /// The lengths in the order in which they are asked for, used in turn.
+    /// The lengths in the order of the gets, used in turn.
     pub fn drawn(&self) -> Vec<u32> {
-        let narrow = |bytes: usize| u32::try_from(bytes).expect("lengths are far below 4 GiB");
         let Lengths::Mixed = self.lengths else { return vec![narrow(self.longest_bytes())] };
-        let mut state = SEED;
-        let mut draw = || {
-            // xorshift64: enough to keep a branch predictor from learning the list.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as usize
-        };
+        let mut draw = Draw::new();
         let mut length = || {
-            let class = draw() % table::BYTES.len();
-            let above = if class == 0 { 0 } else { table::BYTES[class - 1] };
+            let class = draw.next() % CLASS_BYTES.len();
+            let above = if class == 0 { 0 } else { CLASS_BYTES[class - 1] };
             // A payload has room for its number.
-            (above + 1 + draw() % (table::BYTES[class] - above)).max(8)
+            (above + 1 + draw.next() % (CLASS_BYTES[class] - above)).max(8)
         };
         (0..LENGTHS_COUNT).map(|_| narrow(length())).collect()
     }
@@ -161,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_others_rely_on_and_stand_for_one_case_each() {
+    fn names_are_those_that_others_rely_on_and_each_is_one_case() {
         let names = |quick| cases(quick).iter().map(Case::name).collect::<Vec<_>>();
         let quick = ["get-drop-4KiB-1t", "get-drop-4KiB-2t", "cross-drop-64KiB"];
         assert_eq!(names(true), quick);
@@ -184,10 +209,9 @@ mod tests {
     #[test]
     fn every_class_is_drawn_alike() {
         let lengths = Case::own(1, Lengths::Mixed).drawn();
-        assert!(lengths.iter().all(|&bytes| (8..=table::LARGEST_BYTES as u32).contains(&bytes)));
-        for class in 0..table::BYTES.len() {
-            let of_class =
-                lengths.iter().filter(|&&bytes| table::class_of(bytes as usize) == Some(class));
+        assert!(lengths.iter().all(|&bytes| (8..=LARGEST_BYTES as u32).contains(&bytes)));
+        for class in 0..CLASS_BYTES.len() {
+            let of_class = lengths.iter().filter(|&&bytes| class_of(bytes as usize) == Some(class));
             let share = of_class.count() * 100 / lengths.len();
             assert!((15..=18).contains(&share), "class {class}: {share} %");
         }
@@ -200,5 +224,17 @@ mod tests {
         assert_eq!((whole.ops(2_000_000), Case::own(1, Lengths::Mixed).ops(7)), (32 << 10, 7));
         assert_eq!(Case::cross(Lengths::Of(4096)).ops(2000), 125);
         assert_eq!(whole.verified_ops(20_000), 2048);
+    }
+
+    #[test]
+    fn the_smallest_class_that_fits() {
+        let naive = |bytes| CLASS_BYTES.iter().position(|&class_bytes| bytes <= class_bytes);
+        for near in CLASS_BYTES {
+            for bytes in near - 1..=near + 1 {
+                assert_eq!(class_of(bytes), naive(bytes), "{bytes} B");
+            }
+        }
+        assert_eq!((class_of(0), class_of(1), class_of(usize::MAX)), (Some(0), Some(0), None));
+        assert!((0..CLASS_BYTES.len()).all(|class| fresh(class).len() == CLASS_BYTES[class]));
     }
 }

@@ -1,13 +1,13 @@
-//! slipring's class pool over the wire table, without limits: a guard that returns by itself, on
-//! any thread.
+//! slipring's class pool over the wire table, without limits.
 
 use std::hint::black_box;
 
 use slipring::class::{ClassOptions, ClassPool, PooledBuf};
 
-use super::{Buffer, Local, Pool};
-use crate::contender::{Exhausted, Fill};
+use super::contender::{Buffer, Local, Pool};
+use crate::payload::{Exhausted, Fill};
 
+/// `slipring`: a guard that puts its buffer back by itself, on any thread.
 pub struct Slipring {
     pool: ClassPool,
 }

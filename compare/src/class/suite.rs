@@ -1,20 +1,28 @@
-//! The suite that every contender runs, in every case at a small size; and one that must not pass
-//! it.
+//! The suite that every contender of `class` runs, in every case at a small size. A defective
+//! contender must not pass it.
 
 use std::sync::{Arc, Mutex};
 
-use super::case::{self, Case, Work};
-use super::harness::{Runner, measure};
-use super::{Buffer, Local, Pool, QUICK, contenders, table};
-use crate::contender::{Exhausted, Fill};
-use crate::harness::Rounds;
-use crate::two_threads::Cpus;
+use super::case::{CLASS_BYTES, Case, Work, Written, cases, fresh};
+use super::contender::{Buffer, Local, Pool};
+use super::harness::{Setting, runner};
+use super::run::{QUICK, contenders};
+use crate::measure::{Rounds, measure};
+use crate::payload::{Exhausted, Fill};
+use crate::threads::Cpus;
 
 const ROUNDS: Rounds = Rounds { repeats: 2, ops: 1000, verified_ops: 100 };
 
 /// On a machine of one CPU both threads share it: slow, and as correct.
-fn cpus() -> Cpus {
-    Cpus::pick().unwrap_or_else(|_| Cpus::one())
+fn placed(case: Case) -> Setting {
+    Setting { case, cpus: Cpus::pick().unwrap_or_else(|_| Cpus::one()) }
+}
+
+/// The contenders that take part in a case, or those that don't.
+fn able(case: &Case, able: bool) -> Vec<&'static str> {
+    let setting = placed(*case);
+    let runners = contenders().into_iter();
+    runners.filter(|runner| (runner.takes_part)(&setting) == able).map(|of| of.name).collect()
 }
 
 /// A pool that hands each buffer out twice, as a double put makes it: the defect that verification
@@ -50,8 +58,7 @@ impl Local for Twice {
     type Buffer = Shared;
 
     fn get(&mut self, op: u64, bytes: usize, fill: &impl Fill) -> Result<Shared, Exhausted> {
-        let fresh =
-            || Shared { memory: Arc::new(Mutex::new(table::fresh(table::BYTES.len() - 1))), bytes };
+        let fresh = || Shared { memory: Arc::new(Mutex::new(fresh(CLASS_BYTES.len() - 1))), bytes };
         let again = self.again.take();
         let is_fresh = again.is_none();
         let shared = Shared { bytes, ..again.unwrap_or_else(fresh) };
@@ -74,12 +81,12 @@ impl Buffer for Shared {
 #[test]
 fn every_contender_runs_every_case() {
     let contenders = contenders();
-    for case in case::cases(false) {
-        let timings = measure(&case, cpus(), &contenders, &ROUNDS);
+    for case in cases(false) {
+        let timings = measure(&placed(case), &contenders, &ROUNDS);
         let timings = timings.unwrap_or_else(|failure| panic!("{}: {failure}", case.name()));
-        let expected =
-            contenders.iter().filter(|runner| runner.takes_part(&case)).map(|runner| runner.name);
-        assert!(expected.eq(timings.iter().map(|timing| timing.contender)), "{}", case.name());
+        let expected = able(&case, true);
+        let measured: Vec<_> = timings.iter().map(|timing| timing.contender).collect();
+        assert_eq!(measured, expected, "{}", case.name());
         for timing in timings {
             assert!(
                 timing.ns_per_op.len() == ROUNDS.repeats && timing.min_ns() > 0.0,
@@ -93,33 +100,26 @@ fn every_contender_runs_every_case() {
 
 #[test]
 fn a_buffer_with_two_owners_is_caught_in_every_kind_of_work() {
-    for case in case::cases(true) {
+    for case in cases(true) {
         let failure =
-            measure(&case, cpus(), &[Runner::of::<TwoOwners>()], &ROUNDS).err().unwrap_or_default();
+            measure(&placed(case), &[runner::<TwoOwners>()], &ROUNDS).err().unwrap_or_default();
         assert!(failure.starts_with("two-owners: "), "{}: {failure}", case.name());
     }
     // While the clock runs, across threads.
     let unverified = Rounds { verified_ops: 0, ..ROUNDS };
-    let cross = case::cases(true)[2];
-    let failure = measure(&cross, cpus(), &[Runner::of::<TwoOwners>()], &unverified)
-        .err()
-        .unwrap_or_default();
+    let cross = cases(true)[2];
+    let failure =
+        measure(&placed(cross), &[runner::<TwoOwners>()], &unverified).err().unwrap_or_default();
     assert!(failure.contains("isn't what was published"), "{failure}");
 }
 
 #[test]
-fn who_is_left_out_is_named() {
-    let left_out = |case: &Case| {
-        let out = contenders()
-            .into_iter()
-            .filter(|runner| !runner.takes_part(case))
-            .map(|runner| runner.name);
-        out.collect::<Vec<_>>()
-    };
-    let [one, _, cross] = case::cases(true)[..] else { panic!("three quick cases") };
+fn contenders_that_cannot_express_a_case_are_left_out() {
+    let left_out = |case: &Case| able(case, false);
+    let [one, _, cross] = cases(true)[..] else { panic!("three quick cases") };
     assert_eq!(left_out(&one), ["growable-vec"]);
     assert_eq!(left_out(&cross), ["growable-vec", "free-list"]);
-    let whole = Case { written: case::Written::Whole, ..one };
+    let whole = Case { written: Written::Whole, ..one };
     assert!(left_out(&whole).is_empty());
 }
 

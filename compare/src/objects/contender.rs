@@ -24,7 +24,7 @@ use slipring_objects::{BufferPoolOptions, RangeEngine, RangeOptions};
 use tokio::sync::Semaphore;
 
 use super::options::Plan;
-use crate::allocations::LARGE_BYTES;
+use crate::heap::LARGE_BYTES;
 
 /// Fetches whole objects; many tasks share one.
 pub trait Fetch: Send + Sync {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::case::Size;
 use crate::choice::Choice;
+use crate::payload::Size;
 
 /// Objects fetched whole: with pooled buffers, without, and by object_store alone; a process a
 /// variant.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::options::Plan;
 use serde_json::{Value, json};
 
-use crate::case::Size;
+use crate::payload::Size;
 use crate::report::machine;
 
 /// All repeats of one contender in one case.

@@ -25,9 +25,9 @@ use super::corpus::{DISTINCT, checksum, key};
 use super::options::Variant;
 use super::source;
 use super::usage::{self, Usage};
-use crate::allocations;
 use crate::choice::Wrong;
-use crate::class::{peak_resident_bytes, resident_bytes};
+use crate::heap;
+use crate::memory::{peak_resident_bytes, resident_bytes};
 
 /// A variant that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -115,7 +115,7 @@ impl Work {
             at: Instant::now(),
             usage: usage::process(),
             verify_us: self.verify_us.load(Ordering::Relaxed),
-            large: allocations::large() + self.fetch.mapped(),
+            large: heap::large() + self.fetch.mapped(),
             server_ms: server_process.and_then(usage::cpu_ms_of),
         }
     }
@@ -140,12 +140,12 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
     });
     let (parallel, objects) = (variant.plan.parallel.get(), variant.objects.get());
     let base_rss = peak_resident_bytes();
-    allocations::begin();
+    heap::begin();
     work.until(parallel, parallel).await?;
     let (before, warm_peak_rss) = (work.reading(variant.server_process), peak_resident_bytes());
     work.until(parallel + objects, parallel).await?;
     let after = work.reading(variant.server_process);
-    allocations::end();
+    heap::end();
     let (seconds, spent) =
         (after.at.duration_since(before.at).as_secs_f64(), after.usage.since(before.usage));
     let verify_us = after.verify_us - before.verify_us;

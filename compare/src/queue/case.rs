@@ -1,20 +1,20 @@
-//! What is measured: how long messages are, how many may be queued.
+//! What is measured: the length of messages, and how many may be queued.
 
-use crate::case::Size;
-use crate::harness::Rounds;
+use crate::measure::Rounds;
+use crate::payload::Size;
 
 /// Messages that may be queued, in every case.
 const MESSAGES: usize = 256;
 
-/// Bytes that one repeat may copy, and that the verified pass may: large messages get fewer
-/// operations, so that no repeat takes much longer than the others.
+/// The most bytes that one repeat may copy, and that the verified pass may copy: large messages get
+/// fewer operations, so that no repeat takes much longer than the others.
 const COPIED_BYTES_MAX: usize = 4 << 30;
 const VERIFIED_BYTES_MAX: usize = 64 << 20;
 
 /// One case: `queue-32KiB`.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// A multiple of 8, two words at least.
+    /// A multiple of 8, at least two words.
     pub message_bytes: usize,
     pub messages: usize,
 }
@@ -24,7 +24,7 @@ impl Case {
         format!("queue-{}", Size(self.message_bytes))
     }
 
-    /// What of the rounds this case gets.
+    /// How much of the rounds this case gets.
     pub fn rounds(&self, rounds: &Rounds) -> Rounds {
         let within = |ops: u64, bytes: usize| ops.min((bytes / self.message_bytes) as u64);
         Rounds {

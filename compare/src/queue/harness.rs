@@ -1,86 +1,58 @@
-//! Runs the contenders: verified once, then timed in interleaved repeats (A B C A B C ...), each
-//! built anew, with its threads.
+//! How a contender of `queue` is verified and timed, each time built anew, with its threads.
+//! Repeats are interleaved by [`crate::measure`].
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Instant;
 
-use super::arrival::{Arrival, Ends, Whole};
-use super::{Case, Inlet, Outlet, Queue};
-use crate::class::resident_bytes;
-use crate::harness::{Rounds, Timing};
-use crate::two_threads::{Behind, Cpus, Reader, Tally};
+use super::case::Case;
+use super::contender::{Arrival, Ends, Inlet, Outlet, Queue, Whole};
+use crate::measure::{self, Repeat};
+use crate::memory::resident_bytes;
+use crate::threads::{Placed, Reader, Tally, Words};
 
 /// Warm-up before the clock, in laps of the queue's bound.
 const WARM_LAPS: u64 = 32;
 
-/// Who waits in the system gets one operation in so many.
+/// A contender that parks gets the operations divided by this.
 const PARKED_OPS_PART: u64 = 16;
 
-/// Nanoseconds for each message.
-type Run = fn(&Case, Cpus, u64) -> Result<f64, String>;
+/// A case and its CPUs.
+pub type Setting = Placed<Case>;
 
-/// One contender behind plain functions; inside each of them everything is dispatched statically.
-#[derive(Clone, Copy)]
-pub struct Runner {
-    pub name: &'static str,
-    emulated: Option<&'static str>,
-    parks: bool,
-    verify: Run,
-    time: Run,
-}
+/// A contender of `queue`.
+pub type Runner = measure::Runner<Setting>;
 
-impl Runner {
-    pub fn of<Q: Queue>() -> Self {
-        let verify: Run = |case, cpus, ops| run::<Q>(case, cpus, 0, ops, &Whole);
-        let time: Run =
-            |case, cpus, ops| run::<Q>(case, cpus, WARM_LAPS * case.messages as u64, ops, &Ends);
-        Self { name: Q::NAME, emulated: Q::EMULATED, parks: Q::PARKS, verify, time }
+/// It takes part in every case.
+pub fn runner<Q: Queue>() -> Runner {
+    Runner {
+        name: Q::NAME,
+        emulated: Q::EMULATED,
+        takes_part: |_| true,
+        verify: |setting, ops| run::<Q>(setting, 0, ops, &Whole).map(|_ns| ()),
+        time: time::<Q>,
     }
 }
 
-/// All contenders in one case.
-pub fn measure(
-    case: &Case,
-    cpus: Cpus,
-    contenders: &[Runner],
-    rounds: &Rounds,
-) -> Result<Vec<Timing>, String> {
-    let named = |runner: &Runner, run: Run, ops: u64| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(case, cpus, ops)));
-        let outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
-        outcome.map_err(|error| format!("{}: {error}", runner.name))
-    };
-    for runner in contenders {
-        named(runner, runner.verify, rounds.verified_ops)?;
-    }
-    let timing = |runner: &Runner| Timing { emulated: runner.emulated, ..Timing::new(runner.name) };
-    let mut timings: Vec<Timing> = contenders.iter().map(timing).collect();
-    for _ in 0..rounds.repeats {
-        for (runner, timing) in contenders.iter().zip(&mut timings) {
-            let before_bytes = resident_bytes();
-            let ns_per_op = named(
-                runner,
-                runner.time,
-                if runner.parks { rounds.ops.div_ceil(PARKED_OPS_PART) } else { rounds.ops },
-            )?;
-            timing.add(ns_per_op, resident_bytes().saturating_sub(before_bytes));
-        }
-    }
-    Ok(timings)
+fn time<Q: Queue>(setting: &Setting, ops: u64) -> Result<Repeat, String> {
+    let before_bytes = resident_bytes();
+    let warm_ops = WARM_LAPS * setting.case.messages as u64;
+    let ops = if Q::PARKS { ops.div_ceil(PARKED_OPS_PART) } else { ops };
+    let ns_per_op = run::<Q>(setting, warm_ops, ops, &Ends)?;
+    let memory_bytes = resident_bytes().saturating_sub(before_bytes);
+    Ok(Repeat { ns_per_op, memory_bytes, growth_bytes: None })
 }
 
-/// Builds a queue, sends `warm_ops` messages, and `ops` under the clock.
+/// Builds a queue, sends `warm_ops` messages, and `ops` under the clock: nanoseconds per message.
 fn run<Q: Queue>(
-    case: &Case,
-    cpus: Cpus,
+    setting: &Setting,
     warm_ops: u64,
     ops: u64,
     arrival: &impl Arrival,
 ) -> Result<f64, String> {
+    let Placed { case, cpus } = setting;
     let queue = Q::new(case).map_err(|error| format!("it can't be built: {error}"))?;
     let (inlet, outlet) = queue.ends()?;
-    let (reader, tally) = Reader::new(Behind::Number);
+    let (reader, tally) = Reader::new(Words::Number);
     thread::scope(|scope| {
         let receiving = scope.spawn(move || {
             cpus.pin(1)?;
@@ -101,7 +73,7 @@ fn run<Q: Queue>(
     })
 }
 
-/// Sends the messages and waits until the other thread is done with the last one.
+/// Sends the messages and waits until the other thread has dropped the last one.
 #[inline(never)]
 fn send(
     inlet: &mut impl Inlet,

@@ -1,15 +1,16 @@
 //! slipring's receive queue over a class pool: messages that were received into a buffer of the
-//! pool and move in, or that are copied in by the queue.
+//! pool and move in, or that the queue copies in.
 
 use slipring::class::{ClassOptions, ClassPool};
 use slipring::queue::{
     CopyError, DequeueError, Dequeuer, EnqueueError, Enqueuer, QueueOptions, queue,
 };
 
-use super::{Arrival, Case, Inlet, Outlet, Queue};
-use crate::two_threads::{Idle, Patience, Reader, Tally};
+use super::case::Case;
+use super::contender::{Arrival, Inlet, Outlet, Queue};
+use crate::threads::{Idle, Patience, Reader, Tally};
 
-/// What both contenders have: the pool, and the queue's bounds.
+/// The pool and the queue's bounds, for both contenders.
 struct Bounded {
     pool: ClassPool,
     case: Case,
@@ -28,7 +29,8 @@ impl Bounded {
     }
 }
 
-/// Messages move. `PARKS` waits by the blocking calls.
+/// `slipring` and `slipring-parks`: messages move. With `PARKS` both ends wait by the blocking
+/// calls.
 pub struct Slipring<const PARKS: bool>(Bounded);
 
 pub struct Moving<const PARKS: bool> {
@@ -100,14 +102,14 @@ impl<const PARKS: bool> Outlet for Dequeuing<PARKS> {
             let Some(message) = message else { return Ok(()) };
             idle.reset();
             let holds = arrival.holds(reader.number(), &message);
-            // Done before it counts, so that the clock stops behind the last one.
+            // Dropped before it is counted, so that the clock includes the last drop.
             drop(message);
             reader.note(holds);
         }
     }
 }
 
-/// Messages are copied in, outside of any lock.
+/// `slipring-copy`: messages are copied in, outside of any lock.
 pub struct SlipringCopy(Bounded);
 
 pub struct Copying {

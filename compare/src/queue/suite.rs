@@ -1,26 +1,28 @@
-//! The suite that every contender runs at a small size; and two that must not pass it.
+//! The suite that every contender of `queue` runs at a small size. Two defective contenders must
+//! not pass it.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::case::{self, Case};
-use super::harness::{Runner, measure};
-use super::{Arrival, Inlet, Outlet, QUICK, Queue, contenders};
-use crate::harness::Rounds;
-use crate::two_threads::{Cpus, Reader, Tally};
+use super::case::{Case, cases};
+use super::contender::{Arrival, Inlet, Outlet, Queue};
+use super::harness::{Setting, runner};
+use super::run::{QUICK, contenders};
+use crate::measure::{Rounds, measure};
+use crate::threads::{Cpus, Reader, Tally};
 
 const ROUNDS: Rounds = Rounds { repeats: 2, ops: 2000, verified_ops: 200 };
 
 /// On a machine of one CPU both threads share it: slow, and as correct.
-fn cpus() -> Cpus {
-    Cpus::pick().unwrap_or_else(|_| Cpus::one())
+fn placed(case: Case) -> Setting {
+    Setting { case, cpus: Cpus::pick().unwrap_or_else(|_| Cpus::one()) }
 }
 
-type Ends = (SyncSender<Vec<u8>>, Receiver<Vec<u8>>);
+type ChannelEnds = (SyncSender<Vec<u8>>, Receiver<Vec<u8>>);
 
-/// A queue that loses a message or spoils one: what the checks exist for.
+/// A queue that loses or changes a message: the defects that the checks exist for.
 struct Wrong<const LOSES: bool> {
-    ends: Mutex<Option<Ends>>,
+    ends: Mutex<Option<ChannelEnds>>,
     case: Case,
 }
 
@@ -37,7 +39,7 @@ impl<const LOSES: bool> Queue for Wrong<LOSES> {
     }
 
     fn ends(&self) -> Result<(Sending<LOSES>, Receiver<Vec<u8>>), String> {
-        let (sender, receiver) = self.ends.lock().unwrap().take().expect("they are taken once");
+        let (sender, receiver) = self.ends.lock().unwrap().take().expect("they are made once");
         Ok((Sending(sender, self.case.message_bytes), receiver))
     }
 }
@@ -66,7 +68,7 @@ impl Outlet for Receiver<Vec<u8>> {
         for message in self {
             let holds = arrival.holds(reader.number(), &message);
             reader.note(holds);
-            // What comes after a lost message will never be counted, and nobody should wait for it.
+            // Messages after a lost one are never counted, and must not be waited for.
             if !holds {
                 return Ok(());
             }
@@ -76,13 +78,13 @@ impl Outlet for Receiver<Vec<u8>> {
 }
 
 #[test]
-fn every_contender_brings_every_message_through() {
+fn every_message_goes_through_every_contender() {
     let contenders = contenders();
-    // A queue that is full all the time, and lengths that are no class's.
+    // A queue that is always full, and lengths that aren't those of a class.
     let tight =
         [8, 16, 24].map(|message_bytes| Case { message_bytes: 8 * message_bytes, messages: 2 });
-    for case in case::cases(false).into_iter().chain(tight) {
-        let timings = measure(&case, cpus(), &contenders, &ROUNDS);
+    for case in cases(false).into_iter().chain(tight) {
+        let timings = measure(&placed(case), &contenders, &ROUNDS);
         let timings = timings.unwrap_or_else(|failure| panic!("{}: {failure}", case.name()));
         assert!(
             contenders
@@ -99,13 +101,12 @@ fn every_contender_brings_every_message_through() {
 }
 
 #[test]
-fn a_lost_message_and_a_spoiled_one_are_caught() {
-    let case = case::cases(true)[0];
-    for (what, runner) in
-        [("lost", Runner::of::<Wrong<true>>()), ("spoiled", Runner::of::<Wrong<false>>())]
+fn a_lost_message_and_a_changed_one_are_caught() {
+    let case = cases(true)[0];
+    for (what, runner) in [("lost", runner::<Wrong<true>>()), ("changed", runner::<Wrong<false>>())]
     {
         for verified_ops in [0, 500] {
-            let failure = measure(&case, cpus(), &[runner], &Rounds { verified_ops, ..ROUNDS })
+            let failure = measure(&placed(case), &[runner], &Rounds { verified_ops, ..ROUNDS })
                 .err()
                 .unwrap_or_default();
             assert!(failure.starts_with("wrong: "), "{what}: {failure}");

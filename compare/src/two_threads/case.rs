@@ -1,10 +1,10 @@
-//! What is measured on two threads: the payload, how many are published at once, the pool, the
-//! ring.
+//! What is measured on two threads: the payload's size, how many are published together, the pool's
+//! size, and the ring's length.
 
-/// Slots of the ring, in every case but the one that is about the ring's length.
-pub const RING_SLOTS: usize = 4096;
+/// Slots of the ring, in every case except those about the ring's length.
+const RING_SLOTS: usize = 4096;
 
-/// Payloads published at once.
+/// Payloads published together.
 const BATCHES: [usize; 3] = [1, 8, 64];
 
 /// One case: `two-512B-b64` is payloads of 512 B, published 64 at a time; `two-512B-65536-b1` has a
@@ -32,7 +32,7 @@ impl Case {
         format!("two-{payload}-{slots}b{}", self.batch)
     }
 
-    /// What no contender could run.
+    /// Refuses a case that no contender could run.
     pub fn check(&self) -> Result<(), String> {
         if self.batch == 0 || self.batch > self.slots {
             return Err(format!(
@@ -53,8 +53,7 @@ pub fn cases(quick: bool) -> Vec<Case> {
     }
     cases.push(of_512(8));
     cases.extend([1, 64].map(|batch| Case { slots: 65536, ..of_512(batch) }));
-    // Eight bytes are the number of the payload and nothing else: what it costs to hand something
-    // over at all.
+    // Eight bytes are the number of the payload and nothing else: the cost of a handover alone.
     for (payload_bytes, pool_bytes) in [(8, 64 << 20), (4 << 10, 64 << 20)] {
         cases.extend(BATCHES.map(|batch| Case::of(payload_bytes, pool_bytes, batch)));
     }

@@ -2,16 +2,17 @@
 //! build to get a lane's memory without its disruptor.
 //!
 //! ```text
-//!   publisher: RingPool ──▶ grant ──▶ write ──▶ stage ──▶ span (address, length, sequence) ──▶ channel ──▶ reader: reads the bytes
+//!   publisher: RingPool ──▶ grant ──▶ write ──▶ push ──▶ span (address, length, sequence) ──▶ channel ──▶ reader: reads the bytes
 //!                 ▲                                                                                           │
-//!                 └──────── release(sequence) ◀── looked at once a chunk ◀── count of spans read, a line of its own ──┘
+//!                 └──────── release(sequence) ◀── looked at once per chunk ◀── count of spans read, on its own line ──┘
 //! ```
 //!
-//! Chunk and window are those that a lane with a reader on another thread has by default, which a
-//! pool alone wouldn't choose. The count is stored plainly by the reader and loaded by the
-//! publisher once in a chunk, so neither pays a locked instruction. It promises that no span is
-//! read after its memory can be written again. It doesn't serve several readers: the count is one
-//! reader's.
+//! Chunk and window have the defaults of a lane with a reader on another thread, which a pool alone
+//! wouldn't choose. The reader stores the count plainly and the publisher loads it once per chunk,
+//! so neither pays for a locked instruction.
+//!
+//! Promises: no span is read after its memory can be written again. Doesn't: serve several readers,
+//! because the count is one reader's.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -22,16 +23,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use slipring::machine::{Topology, window_default_bytes};
 use slipring::ring::{Full, Retained, RingOptions, RingPool, RingStats, Sequence};
 
-use super::{Case, Patience, Tally};
-use crate::contender::Fill;
+use super::case::Case;
+use crate::payload::Fill;
+use crate::threads::{Patience, Tally};
 
-/// The least window of a lane that is read on other threads, in chunks.
+/// The smallest window of a lane that is read on other threads, in chunks.
 const WINDOW_CHUNKS_MIN: usize = 8;
 
-/// Slices start on lines.
+/// Slices start on cache lines.
 const LINE_BYTES: usize = 64;
 
-/// The publisher's side: the pool, and when its read cursor is looked at.
+/// The publisher's side: the pool, and a countdown to the next look at the read cursor.
 pub struct Chunks {
     pool: RingPool,
     read: Arc<Cursor>,
@@ -48,7 +50,7 @@ pub struct Spans {
     count: u64,
 }
 
-/// A payload on its way. As large as the lane's slot.
+/// A payload on its way to the reader. As large as a lane's slot.
 pub struct Span {
     start: NonNull<u8>,
     bytes: u32,
@@ -56,20 +58,21 @@ pub struct Span {
     sequence: u32,
 }
 
-/// A line of its own: the publisher loads it once in a chunk, the reader stores it with every span.
+/// A cache line of its own: the publisher loads it once per chunk, the reader stores it with every
+/// span.
 #[derive(Default)]
 #[repr(align(128))]
 struct Cursor(AtomicU64);
 
-// SAFETY: I83. The bytes are written before the span is made, and nobody writes to them until the
+// SAFETY: I83. The bytes are written before the span is made, and nothing writes to them until the
 // reader has counted it.
 unsafe impl Send for Span {}
 
-/// Both sides; maps and touches the pool on the calling thread.
+/// Makes both sides; maps and touches the pool on the calling thread.
 pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
     let l3_bytes = Topology::read().l3_bytes_min();
     let mut pool = map(case, l3_bytes)?;
-    // No bytes: it keeps the region mapped and pins no chunk.
+    // An empty slice: its handle keeps the region mapped and pins no chunk.
     let memory = pool
         .copy_in(&[])
         .map_err(|full| full.to_string())?
@@ -89,7 +92,7 @@ pub fn chunks(case: &Case) -> Result<(Chunks, Spans), String> {
     Ok((chunks, spans))
 }
 
-/// A pool with the defaults of a lane that is read on another core, on a machine with so much
+/// A pool with the defaults of a lane that is read on another core, for a machine with this much
 /// shared cache.
 fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
     let options = RingOptions {
@@ -104,7 +107,7 @@ fn map(case: &Case, l3_bytes: Option<usize>) -> Result<RingPool, String> {
     if window_bytes >= window_min_bytes {
         return Ok(pool);
     }
-    // On a machine with a small cache only: the same chunk, more of them in rotation.
+    // Only on a machine with a small cache: chunks of the same size, more of them in rotation.
     drop(pool);
     let raised = RingOptions {
         chunk_bytes: Some(chunk_bytes),
@@ -162,10 +165,10 @@ impl Chunks {
 }
 
 impl Spans {
-    /// Reads the next span, in the order of their making, and counts it.
+    /// Reads the next span, in the order in which they were made, and counts it.
     ///
     /// # Panics
-    /// It isn't the next one: the channel has lost or reordered something.
+    /// The span isn't the next one: the channel has lost or reordered a span.
     #[inline]
     pub fn read(&mut self, span: Span, each: impl FnOnce(&[u8])) {
         assert_eq!(span.sequence, self.count as u32, "spans are read in order");
@@ -181,10 +184,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::thread;
 
-    use super::super::Reader;
-    use super::super::reader::Behind;
     use super::*;
-    use crate::contender::Pattern;
+    use crate::payload::Pattern;
+    use crate::threads::{Reader, Words};
 
     /// Eight chunks of two payloads.
     const TINY: Case = Case { payload_bytes: 2040, batch: 1, pool_bytes: 32 << 10, slots: 8 };
@@ -199,8 +201,8 @@ mod tests {
     fn nothing_is_written_again_before_it_is_read() {
         let (mut chunks, mut spans) = chunks(&TINY).unwrap();
         let (mut made, mut held, mut read) = (0, VecDeque::new(), 0);
-        // As many as the pool takes, and then some are read: every time another share of what is
-        // alive.
+        // As many spans as the pool has room for; then some of them are read, each time another
+        // share of the live ones.
         for some in [1, 7, 16, 3, 9, 2, 15] {
             chunks.look();
             while let Ok(span) = chunks.try_put(made, &Pattern) {
@@ -213,7 +215,7 @@ mod tests {
                 read += 1;
             }
         }
-        assert!(made > 40, "the pool went round twice: {made}");
+        assert!(made > 40, "the pool wrapped twice: {made}");
         held.into_iter().zip(read..).for_each(|(span, op)| spans.read(span, holds(op)));
     }
 
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn a_span_is_read_on_another_thread_after_its_pool_has_gone() {
         let (mut chunks, mut spans) = chunks(&TINY).unwrap();
-        let (_reader, tally) = Reader::new(Behind::Number);
+        let (_reader, tally) = Reader::new(Words::Number);
         let first = chunks.put(0, &Pattern, &tally).unwrap();
         let second = chunks.put(1, &Pattern, &tally).unwrap();
         drop(chunks);
@@ -251,7 +253,7 @@ mod tests {
     #[should_panic(expected = "in order")]
     fn a_lost_span_is_noticed() {
         let (mut chunks, mut spans) = chunks(&TINY).unwrap();
-        let (_reader, tally) = Reader::new(Behind::Number);
+        let (_reader, tally) = Reader::new(Words::Number);
         let _lost = chunks.put(0, &Pattern, &tally).unwrap();
         spans.read(chunks.put(1, &Pattern, &tally).unwrap(), |_| ());
     }

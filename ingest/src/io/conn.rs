@@ -1,20 +1,30 @@
-//! One connection: its socket, the bytes that it has sent and we haven't cut, and the answers that
-//! we owe it.
+//! One connection: its socket, the bytes that it has sent and that aren't cut yet, and the answers
+//! that it is owed; and the table of a lane's connections.
 //!
 //! ```text
 //! received: |......carry......|        owed: in flight (slots without an answer yet) + out (encoded, not sent)
-//!           ^ frame boundary            `in_flight x largest answer + out` never exceeds the output's size
+//!           ^ frame boundary            `in flight x largest answer + out` never exceeds the output's size
 //! ```
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use slipring::class::PooledBuf;
 
 use super::duty::Unsent;
-use super::stream::Stream;
-use crate::wire::frames::Mode;
+use crate::stage::ConnId;
+use crate::wire::frames::{Limits, Mode, answer_bytes};
+
+/// How long a connection that was answered in full may take to end its side.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ConnPhase {
     /// Requests may come.
     Open,
     /// No more requests are accepted: the client has ended its stream, framing is lost, or the
@@ -27,10 +37,12 @@ pub(super) enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) stream: Stream,
-    /// Known once four bytes are there.
+    /// Its own place in the table.
+    pub(super) id: ConnId,
+    socket: Socket,
+    /// Known once four bytes have arrived.
     pub(super) mode: Option<Mode>,
-    pub(super) phase: Phase,
+    pub(super) phase: ConnPhase,
     /// Whether the client's end of stream was seen.
     pub(super) at_end: bool,
     /// Received bytes, starting at a frame boundary, that couldn't be cut in place.
@@ -38,52 +50,77 @@ pub(super) struct Conn {
     /// The lane's count of carry buffers when this one was filled: the smaller, the longer it has
     /// waited.
     pub(super) carried_at: u64,
+    /// When the carry buffer got its last bytes.
+    pub(super) carry_ns: u64,
     /// Encoded answers from `out_sent` on.
     pub(super) out: Option<PooledBuf>,
     pub(super) out_sent: usize,
     /// When the requests answered in `out` were received.
     pub(super) unsent: Unsent,
-    /// When the carry buffer got its last bytes.
-    pub(super) carry_ns: u64,
-    /// The number of requests in slots, including those refused as busy.
+    /// The number of requests in slots, without those refused as busy, and the number of those.
     pub(super) in_flight: u32,
     pub(super) busy_in_flight: u32,
     pub(super) readable: bool,
     /// The end of its stream, or an error, comes after the bytes still to be read, and no further
-    /// event will report it.
+    /// readiness event will report it.
     pub(super) hangup: bool,
     pub(super) writable: bool,
-    /// Whether it is queued for reading.
-    pub(super) queued: bool,
-    /// Whether it is in the list of those with something to send.
-    pub(super) dirty: bool,
+    /// Whether it is in the queue of connections to read.
+    pub(super) in_read_queue: bool,
+    /// Whether it is in the list of connections with something to send.
+    pub(super) in_send_list: bool,
 }
 
 impl Conn {
-    pub(super) fn new(stream: Stream) -> Self {
+    fn new(id: ConnId, socket: Socket) -> Self {
         Self {
-            stream,
+            id,
+            socket,
             mode: None,
-            phase: Phase::Open,
+            phase: ConnPhase::Open,
             at_end: false,
             carry: None,
             carried_at: 0,
+            carry_ns: 0,
             out: None,
             out_sent: 0,
             unsent: Unsent::default(),
-            carry_ns: 0,
             in_flight: 0,
             busy_in_flight: 0,
             // A new socket may be ready for both by the time it is registered.
             readable: true,
             writable: true,
             hangup: false,
-            queued: false,
-            dirty: false,
+            in_read_queue: false,
+            in_send_list: false,
         }
     }
 
+    /// One receive. If it is short, it has emptied the socket, and more bytes will be reported,
+    /// unless the end is next.
+    pub(super) fn receive(&mut self, into: &mut [u8]) -> Moved {
+        let moved = self.socket.receive(into);
+        self.readable = match moved {
+            Moved::Bytes(bytes) => bytes == into.len() || self.hangup,
+            Moved::NotNow | Moved::End | Moved::Gone => false,
+        };
+        moved
+    }
+
+    /// Sends encoded answers, as many as the socket accepts in one call.
+    pub(super) fn send(&mut self) -> Moved {
+        let Some(out) = &self.out else { return Moved::NotNow };
+        let moved = self.socket.send(&out[self.out_sent..]);
+        match moved {
+            Moved::Bytes(bytes) => self.out_sent += bytes,
+            Moved::NotNow => self.writable = false,
+            Moved::End | Moved::Gone => {}
+        }
+        moved
+    }
+
     /// Bytes that are encoded and not sent.
+    #[inline]
     pub(super) fn unsent_bytes(&self) -> usize {
         self.out.as_ref().map_or(0, |out| out.len() - self.out_sent)
     }
@@ -93,10 +130,302 @@ impl Conn {
         self.in_flight == 0 && self.busy_in_flight == 0 && self.out.is_none()
     }
 
-    /// A receive of up to `most` bytes returned `bytes`. A short receive has emptied the socket,
-    /// and more data will be reported, unless the end is next.
-    pub(super) fn received(&mut self, bytes: usize, most: usize) {
-        debug_assert!(bytes <= most);
-        self.readable = bytes == most || self.hangup;
+    /// Our side ends. What the client still sends is read and discarded.
+    pub(super) fn linger(&mut self) {
+        self.phase = ConnPhase::Lingering;
+        self.socket.end_sending();
+        self.readable = true;
+    }
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The bounds of what one connection is owed. They leave room in its output for everything owed:
+/// an answer to every request in flight, as many refusals, and the last refusal, when framing is
+/// lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnCaps {
+    pub(super) output_bytes: usize,
+    answer_bytes_max: usize,
+    refusal_bytes: usize,
+    /// With at most this many bytes in it, an output has room for one more answer and all refusals.
+    owed_max: usize,
+    in_flight_max: u32,
+}
+
+impl ConnCaps {
+    /// Up to `in_flight_max` requests may wait for their answers, and as many refusals.
+    pub(super) fn new(limits: &Limits, output_bytes: usize, in_flight_max: u32) -> Self {
+        assert!(in_flight_max > 0, "a connection may have a request in flight");
+        let answer_bytes_max = answer_bytes(Mode::Header, limits.max_vectors as usize);
+        let refusal_bytes = answer_bytes(Mode::Header, 0);
+        let owed_max =
+            output_bytes - (in_flight_max as usize + 1) * refusal_bytes - answer_bytes_max;
+        Self { output_bytes, answer_bytes_max, refusal_bytes, owed_max, in_flight_max }
+    }
+
+    /// Whether a connection has as many requests in flight as it may, or its output has no room for
+    /// one more answer besides those that are owed.
+    #[inline]
+    pub(super) fn is_full(&self, conn: &Conn) -> bool {
+        conn.in_flight >= self.in_flight_max || self.owed(conn) > self.owed_max
+    }
+
+    /// The same for refusals, including the last one.
+    pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
+        conn.busy_in_flight >= self.in_flight_max
+            || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
+    }
+
+    /// How many more requests a connection with this many in flight may send.
+    #[inline]
+    pub(super) fn credits(&self, in_flight: u32) -> u16 {
+        self.in_flight_max.saturating_sub(in_flight).min(u32::from(u16::MAX)) as u16
+    }
+
+    #[inline]
+    fn owed(&self, conn: &Conn) -> usize {
+        conn.unsent_bytes()
+            + conn.in_flight as usize * self.answer_bytes_max
+            + conn.busy_in_flight as usize * self.refusal_bytes
+    }
+}
+
+/// The connections of a lane, by index and generation: an index is reused with another generation.
+#[derive(Debug)]
+pub(super) struct ConnTable {
+    places: Vec<ConnPlace>,
+    free: Vec<u32>,
+    len: usize,
+    conns_max: usize,
+    /// Connections that are answered in full, and until when each may end its side.
+    lingering: VecDeque<(Instant, ConnId)>,
+}
+
+#[derive(Debug)]
+struct ConnPlace {
+    generation: u32,
+    conn: Option<Conn>,
+}
+
+impl ConnTable {
+    /// Room for `conns_max` connections.
+    pub(super) fn new(conns_max: usize) -> Self {
+        let (places, free) = (Vec::with_capacity(conns_max), Vec::with_capacity(conns_max));
+        Self { places, free, len: 0, conns_max, lingering: VecDeque::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len == self.conns_max
+    }
+
+    /// Puts a connection into a free place. The table isn't full.
+    pub(super) fn insert(&mut self, socket: Socket) -> &mut Conn {
+        debug_assert!(!self.is_full());
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(ConnPlace { generation: 0, conn: None });
+            (self.places.len() - 1) as u32
+        });
+        self.len += 1;
+        let place = &mut self.places[index as usize];
+        let id = ConnId { index, generation: place.generation };
+        place.conn.insert(Conn::new(id, socket))
+    }
+
+    /// The connection, unless it is gone, even if another is in its place.
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let place = self.places.get_mut(id.index as usize)?;
+        if place.generation == id.generation { place.conn.as_mut() } else { None }
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        let place = self
+            .places
+            .get_mut(id.index as usize)
+            .filter(|place| place.generation == id.generation)?;
+        let conn = place.conn.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.len -= 1;
+        Some(conn)
+    }
+
+    /// The connection whose carry buffer has waited longest. Cost: a look at every connection.
+    pub(super) fn oldest_carry(&mut self) -> Option<&mut Conn> {
+        self.iter_mut().filter(|conn| conn.carry.is_some()).min_by_key(|conn| conn.carried_at)
+    }
+
+    /// A connection lingers from now on.
+    pub(super) fn note_lingering(&mut self, id: ConnId) {
+        self.lingering.push_back((Instant::now() + LINGER, id));
+    }
+
+    pub(super) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// A connection that has lingered too long.
+    pub(super) fn pop_overdue(&mut self) -> Option<ConnId> {
+        while let Some(&(until, id)) = self.lingering.front() {
+            let is_here = self.get_mut(id).is_some();
+            if is_here && Instant::now() < until {
+                return None;
+            }
+            self.lingering.pop_front();
+            if is_here {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// All connections, by index.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Conn> {
+        self.places.iter_mut().filter_map(|place| place.conn.as_mut())
+    }
+}
+
+/// A connection's socket, which never blocks.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The result of a call on a socket.
+#[derive(Debug)]
+pub(super) enum Moved {
+    /// This many bytes; for a receive, at least one.
+    Bytes(usize),
+    /// Nothing now; readiness will be reported.
+    NotNow,
+    /// The other side has ended its stream.
+    End,
+    /// The connection is gone.
+    Gone,
+}
+
+impl Socket {
+    pub(super) fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        // Answers are small, and we gather them ourselves: waiting for more would only delay them.
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    pub(super) fn unix(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self::Unix(stream))
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> Moved {
+        debug_assert!(!into.is_empty(), "an empty receive looks like the end of the stream");
+        let read = || match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        };
+        match until_uninterrupted(read) {
+            Moved::Bytes(0) => Moved::End,
+            moved => moved,
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Moved {
+        until_uninterrupted(|| match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        })
+    }
+
+    /// Says that nothing more will be sent.
+    fn end_sending(&self) {
+        // An error means that the other side is gone, which the next receive reports.
+        let _gone = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn until_uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> Moved {
+    loop {
+        return match call() {
+            Ok(bytes) => Moved::Bytes(bytes),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Moved::NotNow,
+            Err(_) => Moved::Gone,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of `conns` connections.
+    fn table(conns: usize) -> (ConnTable, Vec<ConnId>) {
+        let mut table = ConnTable::new(conns);
+        let socket = || Socket::unix(UnixStream::pair().unwrap().0).unwrap();
+        let ids = (0..conns).map(|_| table.insert(socket()).id).collect();
+        (table, ids)
+    }
+
+    #[test]
+    fn the_id_of_a_connection_that_is_gone_never_finds_its_successor() {
+        let (mut table, ids) = table(2);
+        assert!(table.is_full());
+        let gone = table.remove(ids[0]).unwrap();
+        assert!(table.remove(ids[0]).is_none() && table.get_mut(ids[0]).is_none());
+        let next = table.insert(gone.socket).id;
+        assert_eq!((next.index, next.generation), (ids[0].index, ids[0].generation + 1));
+        assert!(table.get_mut(ids[0]).is_none() && table.remove(ids[0]).is_none());
+        assert_eq!((table.get_mut(next).unwrap().id, table.len()), (next, 2));
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_not_overdue() {
+        let (mut table, ids) = table(3);
+        ids.iter().for_each(|id| table.lingering.push_back((Instant::now(), *id)));
+        table.note_lingering(ids[0]);
+        table.remove(ids[1]);
+        assert_eq!((table.pop_overdue(), table.pop_overdue()), (Some(ids[0]), Some(ids[2])));
+        assert!(table.pop_overdue().is_none() && table.has_lingering());
+    }
+
+    #[test]
+    fn an_output_has_room_for_all_that_is_owed() {
+        let limits = Limits { dim: 1, max_vectors: 10 };
+        let (answer, refusal) = (answer_bytes(Mode::Header, 10), answer_bytes(Mode::Header, 0));
+        let caps = ConnCaps::new(&limits, 3 * (answer + refusal) + refusal, 3);
+        let (mut table, ids) = table(1);
+        let conn = table.get_mut(ids[0]).unwrap();
+        while !caps.is_full(conn) {
+            conn.in_flight += 1;
+        }
+        while !caps.is_full_for_refusals(conn) {
+            conn.busy_in_flight += 1;
+        }
+        assert_eq!((conn.in_flight, conn.busy_in_flight), (3, 3));
+        assert_eq!(caps.owed(conn) + refusal, caps.output_bytes);
+        assert_eq!((caps.credits(0), caps.credits(2), caps.credits(4)), (3, 1, 0));
     }
 }

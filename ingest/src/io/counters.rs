@@ -6,13 +6,10 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use slipring::class;
-use slipring::ring::{RightSize, RingStats};
-
 use crate::wire::frames::Status;
 
-/// Everything that is counted, and what it is called: the variant, its label, its help. The labels
-/// are the words of the totals, and the names of the metrics behind `slipring_io_`.
+/// Everything that is counted: the variant, its label, its help. The labels are the words of the
+/// totals, and the names of the metrics after `slipring_io_`.
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $name:ident $label:literal,)*) => {
         /// One counter of an IO thread. They count from the start on.
@@ -88,21 +85,21 @@ counters! {
 const COUNTERS: usize = Counter::ALL.len();
 const STATUSES: usize = Status::ALL.len();
 
-/// The cells of one thread.
+/// Counts that one thread writes.
 #[derive(Debug)]
-struct Cells {
+struct CounterCells {
     counts: [AtomicU64; COUNTERS],
     answers: [AtomicU64; STATUSES],
 }
 
 /// The counters of one IO thread, for that thread: not Clone. A count costs a load and a store.
 #[derive(Debug)]
-pub struct Counters(Arc<Cells>);
+pub struct Counters(Arc<CounterCells>);
 
 impl Default for Counters {
     fn default() -> Self {
         let zeros = || AtomicU64::new(0);
-        Self(Arc::new(Cells {
+        Self(Arc::new(CounterCells {
             counts: std::array::from_fn(|_| zeros()),
             answers: std::array::from_fn(|_| zeros()),
         }))
@@ -120,7 +117,7 @@ impl Counters {
         plus(&self.0.counts[counter as usize], more);
     }
 
-    /// Of what somebody else counts.
+    /// Sets what is counted elsewhere.
     pub(super) fn set(&mut self, counter: Counter, count: u64) {
         self.0.counts[counter as usize].store(count, Ordering::Relaxed);
     }
@@ -139,14 +136,14 @@ impl Counters {
 
 /// Reads the counters of an IO thread while it runs. Send, Sync and Clone; it outlives the thread.
 #[derive(Clone, Debug)]
-pub struct CountersReader(Arc<Cells>);
+pub struct CountersReader(Arc<CounterCells>);
 
 impl CountersReader {
-    /// A snapshot. Figures of one round may be in it in part.
+    /// A snapshot. It may show a round in part.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
-        let Cells { counts, answers } = &*self.0;
+        let CounterCells { counts, answers } = &*self.0;
         Counts {
             counts: std::array::from_fn(|at| load(&counts[at])),
             answers: std::array::from_fn(|at| load(&answers[at])),
@@ -154,7 +151,7 @@ impl CountersReader {
     }
 }
 
-/// What was counted, of one lane or summed over several.
+/// What was counted in one lane, or the sum over several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     counts: [u64; COUNTERS],
@@ -172,7 +169,7 @@ impl Counts {
             .for_each(|(sum, more)| *sum += more);
     }
 
-    /// Takes away what had been counted by an earlier moment.
+    /// Subtracts what had been counted by an earlier moment.
     pub fn subtract(&mut self, before: &Self) {
         let less = before.counts.iter().chain(&before.answers);
         self.counts
@@ -209,10 +206,10 @@ impl IndexMut<Counter> for Counts {
     }
 }
 
-/// What is said at a stop even if it is zero, in this order; the rest only where it isn't.
+/// Counters that the totals name even if they are zero, in this order; others only if they aren't.
 const SAID_FIRST: &[Counter] = &[Counter::Accepted, Counter::Requests, Counter::VectorsAnswered];
 const SAID_LAST: &[Counter] = &[Counter::UncopiedBytes, Counter::CopiedBytes];
-/// And what is expected to be there: it is no news.
+/// Counters that the totals leave out: they are expected not to be zero.
 const UNSAID: &[Counter] = &[Counter::Ended, Counter::Receives, Counter::Sends, Counter::Sleeps];
 
 impl fmt::Display for Counts {
@@ -236,46 +233,6 @@ impl fmt::Display for Counts {
         SAID_LAST
             .iter()
             .try_for_each(|counter| write!(f, " {}={}", counter.label(), self[*counter]))
-    }
-}
-
-/// How a lane's IO ended.
-#[derive(Clone, Debug, Default)]
-pub struct IoReport {
-    /// What was counted.
-    pub counts: Counts,
-    /// Connections that were still there at the deadline.
-    pub left: usize,
-    /// Why it ended by itself, if it did.
-    pub failure: Option<String>,
-    /// What became of its pool, if it ever ran.
-    pub pool: Option<PoolUse>,
-    /// And of its class pool.
-    pub classes: Option<ClassUse>,
-}
-
-/// A lane's pool at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolUse {
-    /// The last snapshot.
-    pub stats: RingStats,
-    /// What would have served.
-    pub right_size: RightSize,
-}
-
-/// A lane's class pool at the end: outputs and carry buffers of every size.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassUse(pub class::ClassPoolStats);
-
-impl fmt::Display for ClassUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = |of: fn(&class::ClassStats) -> u64| self.0.classes.iter().map(of).sum::<u64>();
-        let (hits, misses) = (sum(|class| class.hits), sum(|class| class.misses));
-        write!(
-            f,
-            "class pool hits={hits} misses={misses} resident_bytes={}",
-            sum(|class| class.resident_bytes)
-        )
     }
 }
 

@@ -1,55 +1,56 @@
-//! The driver: one IO thread's round, from readiness to answers.
+//! The driver: one IO thread's round, from readiness to answers, and its end.
 //!
 //! ```text
 //! wait for readiness ─▶ receive and cut ─▶ flush ─▶ inline stages, reclaim ─▶ answers ─▶ send ─┐
 //!        ▲                                                                                      │
 //!        └───────────────── idle? spin, yield, or sleep with the lane's eventfd ◀───────────────┘
 //! ```
+//! It ends within one deadline:
+//!
+//! ```text
+//! asked to stop    half of the time           deadline
+//!   |-- requests ----|                            |      complete frames that were received are accepted and answered
+//!   |-- answers, and clients that end their side -|      a client that doesn't read holds up this, and nothing else
+//!           |-- stages, sink, last segment -------|      from the last request on: at half of the time at the latest
+//! ```
+//! Nothing more is read from clients. What isn't done by the deadline is given up and counted.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use slipring::latency::Clock;
-use slipring::pipeline::{CloseReport, ColumnReader, Idle, Lane, Stage, Wait};
-use slipring::ring::Received;
+use slipring::pipeline::{CloseReport, Idle, Lane, Wait};
 
-use super::accept::Listener;
-use super::answer::Answers;
-use super::classes::Classes;
-use super::conn::{Conn, Phase};
-use super::counters::{Counter, Counters, IoReport};
-use super::duty::{Activity, Duty};
-use super::poller::{Bell, Poller, Ready};
-use super::receive::Wire;
-use super::table::Table;
-use super::watch::IoWatch;
+use super::answers::{AnswerEnd, Answers, SendStep};
+use super::buffers::IoBuffers;
+use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
+use super::counters::{Counter, Counts};
+use super::duty::{Activity, IoMeters};
+use super::frames::Parser;
+use super::intake::{Intake, IntakeStep, PoolReceive};
+use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
+use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
 use crate::notice::try_notice;
 use crate::stage::{ConnId, Request};
-use crate::wire::frames::{Limits, Mode};
+use crate::wire::frames::Limits;
 
 /// The most connections read in one round.
 const READS_MAX: usize = 64;
-/// How long a connection that was answered in full may take to end its side.
-const LINGER: Duration = Duration::from_secs(1);
+/// The most connections accepted in one round, so that a flood of them doesn't starve existing
+/// ones.
+const ACCEPTS_MAX: usize = 64;
 /// The longest sleep while something isn't reclaimed (so that gauges stay fresh), and the longest
 /// at all.
-pub(super) const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
+const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// A receive needs at least this much room in the chunk, unless frames are smaller.
-const RECEIVE_MIN_BYTES: usize = 16 << 10;
-/// A receive takes at most this much, unless frames are larger. Each receive ends in one send and
-/// one wake-up of the client, so a deep pipeline needs few of them. A larger value gained nothing
-/// with 32 requests of 4 KiB in flight per connection.
-const RECEIVE_MAX_BYTES: usize = 128 << 10;
 
 /// The options of a driver.
 #[derive(Clone, Debug)]
 pub struct DriverOptions {
     /// The dimension, and the most vectors of a frame.
     pub limits: Limits,
-    /// The most connections at once.
+    /// The most connections at the same time.
     pub connections_max: usize,
     /// The most unanswered requests of one connection.
     pub in_flight_max: u32,
@@ -63,51 +64,19 @@ pub struct DriverOptions {
 
 /// The state of one IO thread.
 pub struct Driver {
-    pub(super) lane: Lane<Request>,
-    pub(super) answers: Answers,
-    pub(super) limits: Wire,
-    pub(super) table: Table,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) accept_again_at: Option<Instant>,
-    pub(super) poller: Poller,
-    pub(super) classes: Classes,
-    /// The number of carry buffers filled so far.
-    pub(super) carried: u64,
-    pub(super) counters: Counters,
-    pub(super) receive_min_bytes: usize,
-    pub(super) receive_max_bytes: usize,
-    /// The one receive that a full ring interrupted, and its time. No socket is read before it is
-    /// cut.
-    pub(super) stalled: Option<(ConnId, Received, u64)>,
-    /// When the bytes that are being cut were received.
-    pub(super) received_ns: u64,
-    /// Requests taken from these bytes that aren't counted yet.
-    pub(super) taken: u32,
-    pub(super) duty: Duty,
-    /// The ring or the pool is full: nothing is read until something is reclaimed.
-    pub(super) full: bool,
-    pub(super) draining: bool,
-    ready: VecDeque<ConnId>,
-    lingering: VecDeque<(Instant, ConnId)>,
+    lane: Lane<Request>,
+    parser: Parser,
+    table: ConnTable,
+    intake: Intake,
+    answers: Answers,
+    buffers: IoBuffers,
+    listeners: LaneListeners,
+    poller: SocketPoller,
     idle: Idle,
-    pub(super) bell: Bell,
+    meters: IoMeters,
+    bell: Bell,
     stop: Arc<AtomicBool>,
-    pub(super) drain_time: Duration,
-}
-
-/// The most bytes of one receive.
-pub fn receive_bytes_max(limits: &Limits) -> usize {
-    limits.frame_bytes_max(Mode::Header).max(RECEIVE_MAX_BYTES)
-}
-
-/// The stage that answers, and the columns it reads.
-pub struct AnswerEnd {
-    /// The inline stage of the last layer.
-    pub stage: Stage<Request>,
-    /// What validate wrote.
-    pub verdicts: ColumnReader<u8>,
-    /// What score wrote.
-    pub scores: ColumnReader<f32>,
+    drain_time: Duration,
 }
 
 impl Driver {
@@ -118,48 +87,29 @@ impl Driver {
     pub fn new(
         lane: Lane<Request>,
         end: AnswerEnd,
-        classes: Classes,
+        buffers: IoBuffers,
         listeners: Vec<Listener>,
         bell: Bell,
         stop: Arc<AtomicBool>,
         options: &DriverOptions,
     ) -> std::io::Result<Self> {
-        let poller = Poller::new(&bell, lane.wake_fd())?;
-        for (number, listener) in (0..).zip(&listeners) {
-            poller.add_listener(listener, number)?;
-        }
-        let frame_bytes_max = options.limits.frame_bytes_max(Mode::Header);
+        let DriverOptions { limits, connections_max, in_flight_max, wait, drain, clock } = *options;
+        let poller = SocketPoller::new(&bell, lane.wake_fd())?;
+        let listeners = LaneListeners::new(listeners, &poller)?;
+        let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
         Ok(Self {
-            answers: Answers::new(
-                end.stage,
-                end.verdicts,
-                end.scores,
-                &options.limits,
-                classes.output_bytes(),
-                options.in_flight_max,
-            ),
-            limits: Wire(options.limits),
-            table: Table::new(options.connections_max),
+            parser: Parser(limits),
+            table: ConnTable::new(connections_max),
+            intake: Intake::new(&limits, caps, lane.max_slice_bytes(), connections_max),
+            answers: Answers::new(end, caps),
+            buffers,
             listeners,
-            accept_again_at: None,
             poller,
-            classes,
-            carried: 0,
-            counters: Counters::default(),
-            receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(lane.max_slice_bytes()),
-            receive_max_bytes: receive_bytes_max(&options.limits),
-            stalled: None,
-            received_ns: 0,
-            taken: 0,
-            duty: Duty::new(options.clock, READS_MAX + 1),
-            full: false,
-            draining: false,
-            ready: VecDeque::with_capacity(options.connections_max),
-            lingering: VecDeque::new(),
-            idle: Idle::new(options.wait),
+            idle: Idle::new(wait),
+            meters: IoMeters::new(clock, READS_MAX + 1),
             bell,
             stop,
-            drain_time: options.drain,
+            drain_time: drain,
             lane,
         })
     }
@@ -168,9 +118,9 @@ impl Driver {
     #[must_use]
     pub fn watch(&self) -> IoWatch {
         let (counters, duty, lane) =
-            (self.counters.reader(), self.duty.reader(), self.lane.watch());
+            (self.meters.counters.reader(), self.meters.duty.reader(), self.lane.watch());
         let stages = lane.timings().unwrap_or_default();
-        IoWatch { counters, duty, lane, stages, classes: self.classes.pool() }
+        IoWatch { counters, duty, lane, stages, classes: self.buffers.pool() }
     }
 
     /// Serves until it is stopped or its lane fails, then drains, and returns the sink's deadline.
@@ -185,82 +135,161 @@ impl Driver {
     /// One turn of [`Driver::run`]: a round, and a wait as the strategy says. Some: the lane has
     /// failed.
     pub fn turn(&mut self) -> Option<String> {
-        let busy = self.round();
-        self.rest(busy)
+        let is_busy = self.round();
+        self.wait(is_busy)
     }
 
     /// Everything but waiting. Returns whether anything moved.
-    pub(super) fn round(&mut self) -> bool {
-        let moved = self.read();
-        // Frames that a stall had held up may be taken without a receive.
-        let read = moved || self.duty.has_taken();
-        if read {
-            self.duty.end(Activity::Receive);
-            self.duty.flushed();
+    fn round(&mut self) -> bool {
+        let moved = self.receive();
+        // Frames that a stall had held up may be accepted without a receive.
+        let received = moved || self.meters.duty.has_accepted();
+        if received {
+            self.meters.duty.end(Activity::Receive);
+            self.meters.duty.flushed();
         }
         self.lane.flush();
         let progress = self.lane.poll();
         if !progress.is_idle() {
-            self.duty.end(Activity::Stages);
+            self.meters.duty.end(Activity::Stages);
         }
-        let answered = self.drain_answers();
+        let answered = self.encode_answers();
         if answered {
-            self.duty.end(Activity::Answer);
+            self.meters.duty.end(Activity::Answer);
         }
-        let sent = self.send_all();
+        let sent = self.send();
         if sent {
-            self.duty.end(Activity::Send);
+            self.meters.duty.end(Activity::Send);
         }
         // If the ring is empty, nothing more will be reclaimed.
-        self.full &= progress.reclaimed == 0 && self.lane.slots_in_use() > 0;
-        self.end_lingering();
-        let moved = read || !progress.is_idle() || answered || sent;
+        if progress.reclaimed > 0 || self.lane.slots_in_use() == 0 {
+            self.intake.note_room();
+        }
+        while let Some(id) = self.table.pop_overdue() {
+            self.abandon(id);
+        }
+        let moved = received || !progress.is_idle() || answered || sent;
         if moved {
-            self.duty.end_busy_round(&mut self.counters);
+            self.meters.end_busy_round();
         }
         moved
     }
 
-    /// One receive per ready connection, unless the lane is full.
-    fn read(&mut self) -> bool {
-        if !self.full && !self.resume_stalled() {
+    /// One receive per connection that has something to read, unless the lane is full.
+    fn receive(&mut self) -> bool {
+        if !self.intake.is_full() && !self.resume_stalled() {
             return true;
         }
         let mut moved = false;
-        for _ in 0..READS_MAX.min(self.ready.len()) {
-            if self.full {
-                break;
-            }
-            let Some(id) = self.ready.pop_front() else { break };
-            if let Some(conn) = self.table.get_mut(id) {
-                conn.queued = false;
-            }
-            moved |= self.receive(id);
-            if self.full {
-                // Its turn comes again when there is room.
-                self.queue_read(id);
+        for _ in 0..READS_MAX.min(self.intake.to_read()) {
+            let Some(id) = self.intake.next_to_read() else { break };
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            conn.in_read_queue = false;
+            let Self { intake, parser, lane, buffers, meters, .. } = self;
+            let step = intake.receive(conn, parser, lane, buffers, meters);
+            moved |= !matches!(step, IntakeStep::Idle);
+            match step {
+                // Where the lane is full, its turn comes again when there is room.
+                IntakeStep::Idle if !intake.is_full() => {}
+                IntakeStep::Idle | IntakeStep::Moved => intake.queue(conn),
+                step => self.follow_up(id, step),
             }
         }
         moved
     }
 
-    /// Waits as the strategy says, then collects ready events. Some: the lane has failed.
-    pub(super) fn rest(&mut self, busy: bool) -> Option<String> {
-        let waiting_for_turn = (!self.ready.is_empty() || self.stalled.is_some()) && !self.full;
-        let asleep = !busy && !waiting_for_turn && self.idle.pass();
-        if busy {
+    /// Continues the receive that a full lane interrupted. Returns true once it is done.
+    fn resume_stalled(&mut self) -> bool {
+        let Some(receive) = self.intake.take_stalled() else { return true };
+        let id = receive.id;
+        let conn = self.table.get_mut(id).filter(|conn| conn.phase == ConnPhase::Open);
+        if let Some(conn) = conn {
+            let Self { intake, parser, lane, buffers, meters, .. } = self;
+            let step = intake.push_received(conn, receive, parser, lane, buffers, meters);
+            self.follow_up(id, step);
+        }
+        self.intake.stalled_conn().is_none()
+    }
+
+    /// What a receive leaves to be done.
+    fn follow_up(&mut self, id: ConnId, step: IntakeStep) {
+        match step {
+            IntakeStep::Idle | IntakeStep::Moved => {}
+            IntakeStep::NoCarry(left) => self.carry(left),
+            IntakeStep::Ended => self.end_requests(id),
+            IntakeStep::Gone => self.abandon(id),
+        }
+    }
+
+    /// Every carry buffer is in use. The frame that has waited longest is the least likely to be
+    /// completed, so its connection is refused, after the answers that it is still owed.
+    fn carry(&mut self, left: PoolReceive) {
+        let mut carry = None;
+        // More than one, where it needs a larger buffer than theirs.
+        while carry.is_none() && self.refuse_oldest_carry(left.received_ns) {
+            carry = self.buffers.carry(left.bytes.len());
+        }
+        let Some(carry) = carry else {
+            // There is no room even for the refusal, so all of this waits.
+            return self.intake.stall(left, &mut self.meters.counters);
+        };
+        let Some(conn) = self.table.get_mut(left.id) else {
+            return self.buffers.give_carry(carry);
+        };
+        self.intake.fill_carry(conn, carry, &left, &mut self.meters.counters);
+        self.intake.queue(conn);
+    }
+
+    /// Returns false if no connection has a carry buffer, or there is no room for its refusal.
+    fn refuse_oldest_carry(&mut self, received_ns: u64) -> bool {
+        let Some(conn) = self.table.oldest_carry() else { return false };
+        let id = conn.id;
+        if !self.intake.refuse_carry(conn, received_ns, &mut self.lane, &mut self.meters) {
+            return false;
+        }
+        self.meters.counters.add(Counter::OverCarryCap, 1);
+        self.end_requests(id);
+        true
+    }
+
+    fn encode_answers(&mut self) -> bool {
+        let Self { answers, table, buffers, meters, .. } = self;
+        answers.encode(table, buffers, &mut meters.counters)
+    }
+
+    /// Sends encoded answers. Returns whether anything moved.
+    fn send(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(id) = self.answers.next_to_send() {
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            let sent = Answers::send(conn, &mut self.meters);
+            moved |= !matches!(sent, SendStep::Idle);
+            match sent {
+                SendStep::Gone => self.abandon(id),
+                _ if conn.phase == ConnPhase::Ending => self.end_if_answered(id),
+                // A connection that was at its cap may continue.
+                _ => self.intake.queue(conn),
+            }
+        }
+        moved
+    }
+
+    /// Waits as the strategy says, then collects readiness. Some: the lane has failed.
+    fn wait(&mut self, is_busy: bool) -> Option<String> {
+        let asleep = !is_busy && !self.intake.has_work() && self.idle.pass();
+        if is_busy {
             self.idle.reset();
         }
-        let mut waited = match (busy, self.full) {
+        let mut waited = match (is_busy, self.intake.is_full()) {
             (true, _) => Activity::Receive,
             (false, true) => Activity::BlockedFull,
             (false, false) => Activity::Idle,
         };
-        if self.classes.take_short() {
-            self.counters.set(Counter::MemoryRefusals, self.classes.refusals());
+        if self.buffers.take_short() {
+            self.meters.counters.set(Counter::MemoryRefusals, self.buffers.refusals());
             waited = Activity::BlockedMemory;
-            // If asked again at once, the kernel would refuse again, and a lane with an answer in
-            // its ring doesn't sleep.
+            // If asked again immediately, the kernel would refuse again, and a lane with an answer
+            // in its ring doesn't sleep.
             self.look(Some(SLEEP_UNRECLAIMED));
         } else if !asleep {
             self.look(Some(Duration::ZERO));
@@ -268,15 +297,15 @@ impl Driver {
             // Between the announcement and the wait a release, an answer or a failure makes the
             // lane's eventfd readable.
             let timeout = self.sleep_max();
-            if self.lane.prepare_sleep(self.full) {
-                self.counters.add(Counter::Sleeps, 1);
+            if self.lane.prepare_sleep(self.intake.is_full()) {
+                self.meters.counters.add(Counter::Sleeps, 1);
                 self.look(Some(timeout));
             }
             self.lane.awake();
             self.idle.reset();
         }
-        self.duty.begin_round(waited);
-        self.resume_accepting(false);
+        self.meters.duty.begin_round(waited);
+        self.listeners.resume_if_due(&self.poller);
         self.lane.has_failed().then(|| {
             self.lane
                 .failure()
@@ -286,107 +315,176 @@ impl Driver {
 
     fn sleep_max(&self) -> Duration {
         let unreclaimed = self.lane.slots_in_use() > 0;
-        let timers = self.accept_again_at.is_some() || !self.lingering.is_empty() || self.draining;
+        let timers =
+            self.listeners.are_paused() || self.table.has_lingering() || self.intake.is_closed();
         if unreclaimed || timers { SLEEP_UNRECLAIMED } else { SLEEP_MAX }
     }
 
+    /// Collects what is ready, and accepts connections.
     fn look(&mut self, timeout: Option<Duration>) {
-        let (table, ready, dirty) = (&mut self.table, &mut self.ready, &mut self.answers.dirty);
+        let Self { table, intake, answers, .. } = self;
         // Listeners are few: one bit each.
         let mut listeners = 0u64;
-        let watched = self.poller.wait(timeout, |event| match event {
-            Ready::Nudge => {}
-            Ready::Listener(number) => listeners |= 1 << number,
-            Ready::Conn { id, readable, writable, hangup } => {
+        let watched = self.poller.wait(timeout, |readiness| match readiness {
+            Readiness::Nudge => {}
+            Readiness::Listener(number) => listeners |= 1 << number,
+            Readiness::Conn { id, readable, writable, hangup } => {
                 let Some(conn) = table.get_mut(id) else { return };
                 conn.readable |= readable;
                 conn.hangup |= hangup;
-                if writable && !conn.writable {
-                    conn.writable = true;
-                    if !conn.dirty && conn.unsent_bytes() > 0 {
-                        conn.dirty = true;
-                        dirty.push(id);
-                    }
+                if writable {
+                    answers.note_writable(conn);
                 }
-                if conn.readable && !conn.queued {
-                    conn.queued = true;
-                    ready.push_back(id);
+                if conn.readable {
+                    intake.queue(conn);
                 }
             }
         });
         if let Err(error) = watched {
             try_notice(format_args!("epoll_wait: {error}"));
         }
-        for number in 0..self.listeners.len() {
-            if listeners & (1 << number) != 0 {
-                self.accept(number);
+        for number in (0..self.listeners.len()).filter(|number| listeners & (1 << number) != 0) {
+            self.accept(number);
+        }
+    }
+
+    /// Accepts the connections that wait at a listener.
+    fn accept(&mut self, number: usize) {
+        for _ in 0..ACCEPTS_MAX {
+            match self.listeners.accept(number, &self.poller, &mut self.meters.counters) {
+                Accepted::Conn(socket) => self.admit(socket),
+                Accepted::Gone => {}
+                Accepted::Nothing => return,
             }
         }
     }
 
-    /// Puts a connection into the queue of those to read, if there is something for it.
-    pub(super) fn queue_read(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        if !conn.queued && (conn.readable || conn.carry.is_some()) {
-            conn.queued = true;
-            self.ready.push_back(id);
+    fn admit(&mut self, socket: Socket) {
+        if self.table.is_full() {
+            // Dropped, so that the client sees the end immediately instead of waiting for a place.
+            self.meters.counters.add(Counter::OverConnectionCap, 1);
+            return;
+        }
+        let conn = self.table.insert(socket);
+        let id = conn.id;
+        self.meters.counters.add(Counter::Accepted, 1);
+        match self.poller.add_conn(&*conn, id) {
+            Ok(()) => self.intake.queue(conn),
+            Err(_) => self.abandon(id),
         }
     }
 
-    /// No more requests are taken from a connection. Owed answers are sent, then it ends.
-    pub(super) fn end_requests(&mut self, id: ConnId) {
+    /// No more requests are accepted from a connection. Owed answers are sent, then it ends.
+    fn end_requests(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.phase == Phase::Open {
-            conn.phase = Phase::Ending;
-            conn.carry.take().into_iter().for_each(|carry| self.classes.give_carry(carry));
+        if conn.phase == ConnPhase::Open {
+            conn.phase = ConnPhase::Ending;
+            conn.carry.take().into_iter().for_each(|carry| self.buffers.give_carry(carry));
             self.end_if_answered(id);
         }
     }
 
-    /// Ends a connection that is owed nothing: at once if the client has ended its side, else once
-    /// it has.
-    pub(super) fn end_if_answered(&mut self, id: ConnId) {
+    /// Ends a connection that is owed nothing: immediately if the client has ended its side, else
+    /// once it has.
+    fn end_if_answered(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.phase != Phase::Ending || !conn.owes_nothing() {
+        if conn.phase != ConnPhase::Ending || !conn.owes_nothing() {
             return;
         }
-        self.counters.add(Counter::Ended, 1);
+        self.meters.counters.add(Counter::Ended, 1);
         if conn.at_end {
             return self.remove(id);
         }
-        conn.phase = Phase::Lingering;
-        conn.stream.end_sending();
-        conn.readable = true;
-        self.lingering.push_back((Instant::now() + LINGER, id));
-        self.queue_read(id);
+        conn.linger();
+        self.intake.queue(conn);
+        self.table.note_lingering(id);
     }
 
     /// Gives a connection up.
-    pub(super) fn close(&mut self, id: ConnId) {
+    fn abandon(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.phase != Phase::Lingering {
-            self.counters.add(Counter::Broken, 1);
+        if conn.phase != ConnPhase::Lingering {
+            self.meters.counters.add(Counter::Broken, 1);
         }
         self.remove(id);
     }
 
     fn remove(&mut self, id: ConnId) {
         let Some(mut conn) = self.table.remove(id) else { return };
-        self.drop_carry(&mut conn);
+        conn.carry.take().into_iter().for_each(|carry| self.buffers.give_carry(carry));
         // Accepting may be waiting for its descriptor. Closing it removes it from the epoll set.
-        drop::<Conn>(conn);
-        self.resume_accepting(true);
+        drop(conn);
+        self.listeners.resume(&self.poller);
     }
 
-    fn end_lingering(&mut self) {
-        while let Some(&(until, id)) = self.lingering.front() {
-            if self.table.get_mut(id).is_some() {
-                if Instant::now() < until {
-                    return;
-                }
-                self.close(id);
-            }
-            self.lingering.pop_front();
+    /// Drains, and returns the sink's deadline.
+    fn drain(mut self, mut failure: Option<String>) -> (IoReport, CloseReport, Instant) {
+        let start = Instant::now();
+        let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
+        self.intake.close();
+        self.poller.forget_bell(&self.bell);
+        self.listeners.remove_all(&self.poller);
+        self.end_drained(false);
+        while failure.is_none() && self.table.len() > 0 && Instant::now() < until {
+            let is_busy = self.round();
+            self.end_drained(Instant::now() >= requests_until);
+            failure = self.wait(is_busy);
         }
+        let left = self.table.iter_mut().filter(|conn| conn.phase != ConnPhase::Lingering).count();
+        self.meters.counters.add(Counter::Broken, left as u64);
+        let pool = PoolUse { stats: self.lane.stats().pool, right_size: self.lane.right_size() };
+        let (counts, classes, close) = self.close_lane(until);
+        let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
+        (IoReport { counts, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
+    }
+
+    /// A connection ends once the complete frames received from it are accepted; with `all`, every
+    /// connection ends now. When the last one has ended, the stream ends, so that stages and sink
+    /// complete their work while clients still read.
+    fn end_drained(&mut self, all: bool) {
+        if all {
+            self.intake.take_stalled();
+        }
+        let Self { table, intake, parser, .. } = self;
+        let stalled = intake.stalled_conn();
+        let (mut open, mut ending) = (false, Vec::new());
+        for conn in table.iter_mut().filter(|conn| conn.phase == ConnPhase::Open) {
+            let holds_frame = Some(conn.id) == stalled || parser.has_carried_frame(conn);
+            if holds_frame && !all {
+                open = true;
+            } else {
+                ending.push(conn.id);
+            }
+        }
+        ending.into_iter().for_each(|id| self.end_requests(id));
+        if !open && self.intake.stalled_conn().is_none() {
+            self.lane.begin_close();
+        }
+    }
+
+    /// Ends the stream and drains it, including answers. The sink has until the deadline.
+    fn close_lane(mut self, until: Instant) -> (Counts, ClassUse, CloseReport) {
+        self.intake.take_stalled();
+        self.lane.begin_close();
+        // Also if the lane has failed: the answering stage reaches the end, or finds that it waits
+        // for a dead stage.
+        while !self.answers.has_ended() && Instant::now() < until {
+            let progress = self.lane.poll();
+            if !self.encode_answers() && progress.is_idle() && !self.answers.has_ended() {
+                let pause = SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now()));
+                if self.buffers.take_short() {
+                    std::thread::sleep(pause)
+                } else {
+                    self.lane.wait(true, pause)
+                }
+            }
+        }
+        // The answering stage is dropped last: dropped before the end, it would count as failed,
+        // not as late.
+        let Self { lane, mut meters, answers, buffers, .. } = self;
+        meters.counters.set(Counter::MemoryRefusals, buffers.refusals());
+        let close = lane.close(until.saturating_duration_since(Instant::now()));
+        drop(answers);
+        (meters.counters.reader().counts(), ClassUse(buffers.stats()), close)
     }
 }

@@ -1,15 +1,15 @@
-//! The duty cycle of an IO thread: how it spends its time, and how long requests take. Readable
-//! from any thread.
+//! The duty cycle of an IO thread: how the thread spends its time, and how long requests take. Any
+//! thread can read it.
 //!
 //! ```text
 //! a round:  wait ─▶ receive and cut ─▶ flush, stages, reclaim ─▶ answers ─▶ send ─▶ ...
-//!           └ idle, or blocked by what the lane lacks, where nothing moved
+//!           └ idle, or blocked by what the lane lacks, if nothing moved
 //! ```
 //! The clock is read at the end of each activity that did something, at each receive and at each
 //! send, and never per vector. An idle round takes one reading.
 //!
 //! Latencies of requests: from the receive that completed a frame to its flush, and to the moment
-//! when the kernel had taken everything that the connection was owed at that time. (The lane
+//! when the kernel had accepted everything that the connection was owed at that time. (The lane
 //! measures from the flush to the end of each stage: see `LaneSpec::timed`.)
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use slipring::latency::{Clock, Latencies, Recorder};
 
 use super::counters::{Counter, Counters, plus};
 
-/// What the time of an IO thread goes into: the variant, its label, its help.
+/// What an IO thread spends its time on: the variant, its label, its help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Asking what is ready, accepting, receiving and cutting frames.
@@ -70,21 +70,21 @@ impl Activity {
 /// A round that takes longer, sleep aside, is an overrun: its clients wait.
 const OVERRUN_NS: u64 = 10_000_000;
 
-/// The processor's own counter where it is steady; reading it needs no system call.
+/// A clock that reads the processor's own counter if it is steady, without a system call.
 pub fn clock() -> Clock {
     static QUANTA: OnceLock<quanta::Clock> = OnceLock::new();
     fn now_ns() -> u64 {
         let clock = QUANTA.get_or_init(quanta::Clock::new);
         clock.delta_as_nanos(0, clock.raw())
     }
-    // Calibrated before the first measurement, which takes some milliseconds.
+    // It is calibrated before the first measurement: that takes some milliseconds.
     now_ns();
     Clock::of(now_ns)
 }
 
-/// The cells of one thread.
+/// Times that one thread writes.
 #[derive(Debug)]
-struct Cells {
+struct DutyCells {
     times_ns: [AtomicU64; Activity::ALL.len()],
     longest_round_ns: AtomicU64,
 }
@@ -93,7 +93,7 @@ struct Cells {
 #[derive(Debug)]
 pub(super) struct Duty {
     clock: Clock,
-    cells: Arc<Cells>,
+    cells: Arc<DutyCells>,
     /// The end of the last activity.
     last_ns: u64,
     round_ns: u64,
@@ -104,9 +104,8 @@ pub(super) struct Duty {
 }
 
 impl Duty {
-    /// For rounds of at most this many receives.
-    pub(super) fn new(clock: Clock, receives_max: usize) -> Self {
-        let cells = Cells {
+    fn new(clock: Clock, receives_max: usize) -> Self {
+        let cells = DutyCells {
             times_ns: std::array::from_fn(|_| AtomicU64::new(0)),
             longest_round_ns: AtomicU64::new(0),
         };
@@ -132,17 +131,19 @@ impl Duty {
         self.clock.now_ns()
     }
 
-    /// This many requests were taken, which the present receive had completed.
-    pub(super) fn took(&mut self, received_ns: u64, taken: u32) {
+    /// The receive at `received_ns` completed this many requests, which were accepted.
+    pub(super) fn note_accepted(&mut self, received_ns: u64, accepted: u32) {
         let has_room = self.received.len() < self.received.capacity();
         match self.received.last_mut() {
-            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => *requests += taken,
-            _ => self.received.push((received_ns, taken)),
+            Some((last_ns, requests)) if *last_ns == received_ns || !has_room => {
+                *requests += accepted;
+            }
+            _ => self.received.push((received_ns, accepted)),
         }
     }
 
-    /// Whether requests were taken that aren't flushed yet.
-    pub(super) fn has_taken(&self) -> bool {
+    /// Whether requests were accepted that aren't flushed yet.
+    pub(super) fn has_accepted(&self) -> bool {
         !self.received.is_empty()
     }
 
@@ -161,7 +162,7 @@ impl Duty {
         }
     }
 
-    /// The kernel has taken these answers: when their requests were received, and how many.
+    /// The kernel has accepted these answers: when their requests were received, and how many.
     #[inline]
     pub(super) fn sent(&mut self, answers: impl Iterator<Item = (u64, u32)>) {
         let now_ns = self.clock.now_ns();
@@ -170,16 +171,17 @@ impl Duty {
         }
     }
 
-    /// A round has ended in which something moved: how long it took counts.
-    pub(super) fn end_busy_round(&mut self, counters: &mut Counters) {
+    /// A round has ended in which something moved: how long it took counts. Returns whether it was
+    /// an overrun.
+    fn end_busy_round(&mut self) -> bool {
         let took_ns = self.last_ns.saturating_sub(self.round_ns);
         if took_ns > self.cells.longest_round_ns.load(Ordering::Relaxed) {
             self.cells.longest_round_ns.store(took_ns, Ordering::Relaxed);
         }
-        counters.add(Counter::Overruns, u64::from(took_ns > OVERRUN_NS));
+        took_ns > OVERRUN_NS
     }
 
-    /// The wait after the round has ended, or just a look at what is ready.
+    /// A wait, or just a look at what is ready, has ended.
     pub(super) fn begin_round(&mut self, waited: Activity) {
         self.end(waited);
         self.round_ns = self.last_ns;
@@ -190,7 +192,7 @@ impl Duty {
 /// thread.
 #[derive(Clone, Debug)]
 pub struct DutyReader {
-    cells: Arc<Cells>,
+    cells: Arc<DutyCells>,
     /// From the receive that completed a request to its flush.
     pub to_flush: Latencies,
     /// And to its answer's being sent.
@@ -219,8 +221,8 @@ pub(super) struct Unsent {
     len: u8,
 }
 
-/// A connection whose answers wait for more receives than that doesn't read. Then the last run
-/// includes what follows it.
+/// A connection whose answers are of more receives than that doesn't read. Then the last run also
+/// counts what follows it.
 const RUNS: usize = 8;
 
 impl Unsent {
@@ -238,9 +240,37 @@ impl Unsent {
     }
 
     /// All of them are sent.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = (u64, u32)> {
+    pub(super) fn take_runs(&mut self) -> impl Iterator<Item = (u64, u32)> {
         let len = usize::from(std::mem::take(&mut self.len));
         self.runs.into_iter().take(len)
+    }
+}
+
+/// What one IO thread measures.
+#[derive(Debug)]
+pub(super) struct IoMeters {
+    pub(super) counters: Counters,
+    pub(super) duty: Duty,
+}
+
+impl IoMeters {
+    /// For rounds of at most this many receives.
+    pub(super) fn new(clock: Clock, receives_max: usize) -> Self {
+        Self { counters: Counters::default(), duty: Duty::new(clock, receives_max) }
+    }
+
+    /// Requests of one receive, or of one carry buffer, were accepted: they are counted together.
+    pub(super) fn note_accepted(&mut self, received_ns: u64, requests: u32) {
+        if requests > 0 {
+            self.counters.add(Counter::Requests, u64::from(requests));
+            self.duty.note_accepted(received_ns, requests);
+        }
+    }
+
+    /// A round has ended in which something moved.
+    pub(super) fn end_busy_round(&mut self) {
+        let is_overrun = self.duty.end_busy_round();
+        self.counters.add(Counter::Overruns, u64::from(is_overrun));
     }
 }
 
@@ -258,35 +288,34 @@ mod tests {
     #[test]
     fn time_goes_where_it_was_spent() {
         at(1000);
-        let (mut duty, mut counters) =
-            (Duty::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2), Counters::default());
-        let reader = duty.reader();
-        // A round: two receives of three requests, of which the third finds no place of its own;
-        // flushed at 1500, sent at 2000.
+        let mut meters = IoMeters::new(Clock::of(|| NOW_NS.load(Ordering::Relaxed)), 2);
+        let reader = meters.duty.reader();
+        // A round with four requests from three receives, of which the third finds no place of its
+        // own; flushed at 1500, sent at 2000.
         at(1100);
         for received_ns in [1100, 1100, 1300, 1400] {
-            duty.took(received_ns, 1);
+            meters.duty.note_accepted(received_ns, 1);
         }
         at(1500);
-        duty.end(Activity::Receive);
-        duty.flushed();
+        meters.duty.end(Activity::Receive);
+        meters.duty.flushed();
         let mut unsent = Unsent::default();
         [1100, 1100, 1300].into_iter().for_each(|received_ns| unsent.add(received_ns));
         at(2000);
-        duty.sent(unsent.take());
-        duty.end(Activity::Send);
-        duty.end_busy_round(&mut counters);
+        meters.duty.sent(unsent.take_runs());
+        meters.duty.end(Activity::Send);
+        meters.end_busy_round();
         at(9000);
-        duty.begin_round(Activity::Idle);
-        assert_eq!(unsent.take().count(), 0, "what is sent is sent once");
-        // One that takes too long, without the wait before it.
+        meters.duty.begin_round(Activity::Idle);
+        assert_eq!(unsent.take_runs().count(), 0, "what is sent is sent once");
+        // A round that takes too long, even without the wait before it.
         at(9000 + OVERRUN_NS + 1);
-        duty.end(Activity::Stages);
-        duty.end_busy_round(&mut counters);
+        meters.duty.end(Activity::Stages);
+        meters.end_busy_round();
         let times = Activity::ALL.map(|activity| reader.time(activity).as_nanos() as u64);
         assert_eq!(times, [500, OVERRUN_NS + 1, 0, 500, 7000, 0, 0]);
         assert_eq!(reader.longest_round(), Duration::from_nanos(OVERRUN_NS + 1));
-        assert_eq!(counters.reader().counts()[Counter::Overruns], 1);
+        assert_eq!(meters.counters.reader().counts()[Counter::Overruns], 1);
         assert_eq!(
             (reader.to_flush.count(), reader.to_flush.sum()),
             (4, Duration::from_nanos(2 * 400 + 2 * 200))
@@ -301,7 +330,7 @@ mod tests {
     fn a_connection_that_does_not_read_keeps_its_count() {
         let mut unsent = Unsent::default();
         (0..3 * RUNS as u64).for_each(|received_ns| unsent.add(received_ns));
-        let runs: Vec<(u64, u32)> = unsent.take().collect();
+        let runs: Vec<(u64, u32)> = unsent.take_runs().collect();
         assert_eq!((runs.len(), runs[RUNS - 1]), (RUNS, (RUNS as u64 - 1, 2 * RUNS as u32 + 1)));
     }
 
@@ -313,7 +342,7 @@ mod tests {
         let within_ns = within.elapsed().as_nanos() as f64;
         let took_ns = (clock.now_ns() - start_ns) as f64;
         let around_ns = around.elapsed().as_nanos() as f64;
-        // Between the two, however long each reading is kept from its CPU; within 1 %, by which the
+        // Between the two, however long each reading waits for its CPU; within 1 %, by which the
         // counter's rate may be off.
         assert!(
             within_ns * 0.99 <= took_ns && took_ns <= around_ns * 1.01,

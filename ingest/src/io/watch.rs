@@ -5,19 +5,19 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use slipring::class::ClassPool;
+use slipring::class::{ClassPool, ClassPoolStats, ClassStats};
 use slipring::pipeline::{LaneStats, LaneWatch, StageActivity, StageTiming, ThreadTime};
+use slipring::ring::{RightSize, RingStats};
 
 use super::counters::{Counter, CountersReader, Counts};
 use super::duty::{Activity, DutyReader};
 use crate::latency::Latency;
 
 /// How long the IO thread may take to report what only it knows. After that its last report is
-/// used. It answers once per round.
+/// used. The IO thread reports once per round.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What any thread can read of a running lane. It costs the IO thread nothing but one report per
-/// reading.
+/// What any thread can read of a running lane. A reading costs the IO thread one report.
 #[derive(Clone, Debug)]
 pub struct IoWatch {
     /// What was counted.
@@ -26,8 +26,8 @@ pub struct IoWatch {
     pub duty: DutyReader,
     /// The lane itself, while it exists.
     pub lane: LaneWatch,
-    /// From the flush of a request to its release by each stage, and what the stages' threads do,
-    /// also when the lane has gone.
+    /// For each stage: the time from the flush of a request to its release, and what the stage's
+    /// thread does. Also after the lane has gone.
     pub stages: Vec<StageTiming>,
     /// Its outputs and carry buffers.
     pub classes: ClassPool,
@@ -37,18 +37,19 @@ pub struct IoWatch {
 #[derive(Clone, Debug)]
 pub struct IoFigures {
     at: Instant,
-    /// The time in between; since the start, of a moment.
+    /// The time between the two moments, or since the start.
     pub seconds: f64,
     /// What was counted.
     pub counts: Counts,
     /// Time by activity, in the order of [`Activity::ALL`].
     pub times: [Duration; Activity::ALL.len()],
-    /// The same of each stage that has a thread of its own, in the order of [`StageActivity::ALL`].
+    /// The same for each stage that has a thread of its own, in the order of
+    /// [`StageActivity::ALL`].
     pub stage_times: Vec<(String, [Duration; StageActivity::ALL.len()])>,
     /// The longest round, sleep aside, since the start.
     pub longest_round: Duration,
     /// Latencies in nanoseconds, in the order of a request's way: from its receive to its flush,
-    /// from there to its release by each stage, and from its receive to its answer's being sent.
+    /// from its flush to its release by each stage, and from its receive until its answer is sent.
     pub latencies: Vec<(String, Histogram<u64>)>,
     /// The lane at the later moment, while it exists.
     pub lane: Option<LaneStats>,
@@ -66,7 +67,7 @@ impl IoWatch {
         latencies.extend(self.stages.iter().map(stage));
         latencies.push(("receive to sent".to_owned(), self.duty.to_sent.histogram()));
         let spent = |thread: &ThreadTime| StageActivity::ALL.map(|activity| thread.spent(activity));
-        // An inline stage's time is the IO thread's.
+        // An inline stage's time counts as the IO thread's.
         let on_threads = self.stages.iter().filter(|stage| stage.thread.has_run());
         IoFigures {
             at: Instant::now(),
@@ -114,7 +115,7 @@ impl IoFigures {
 }
 
 impl fmt::Display for IoFigures {
-    /// Lines of a table, each a sentence of its own.
+    /// One figure or group of figures per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (requests, vectors) =
             (self.per_second(Counter::Requests), self.per_second(Counter::VectorsAnswered));
@@ -149,7 +150,7 @@ fn subtract(times: &mut [Duration], before: &[Duration]) {
     times.iter_mut().zip(before).for_each(|(time, before)| *time = time.saturating_sub(*before));
 }
 
-/// ` name=12.3%` for each of the times, of all of them.
+/// ` name=12.3%` for each of the times: its share of their sum.
 fn shares<const N: usize>(names: [&str; N], times: [Duration; N]) -> String {
     let all = times.iter().sum::<Duration>().as_secs_f64();
     let percent = |time: Duration| if all > 0.0 { 100.0 * time.as_secs_f64() / all } else { 0.0 };
@@ -158,4 +159,44 @@ fn shares<const N: usize>(names: [&str; N], times: [Duration; N]) -> String {
         .zip(times)
         .map(|(name, time)| format!(" {name}={:.1}%", percent(time)))
         .collect()
+}
+
+/// How a lane's IO ended.
+#[derive(Clone, Debug, Default)]
+pub struct IoReport {
+    /// What was counted.
+    pub counts: Counts,
+    /// Connections that were still there at the deadline.
+    pub left: usize,
+    /// Why the lane ended by itself, if it did.
+    pub failure: Option<String>,
+    /// The use of its pool, if the lane ever ran.
+    pub pool: Option<PoolUse>,
+    /// The use of its class pool.
+    pub classes: Option<ClassUse>,
+}
+
+/// A lane's pool at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The last snapshot.
+    pub stats: RingStats,
+    /// The smallest options that would have sufficed.
+    pub right_size: RightSize,
+}
+
+/// A lane's class pool at the end: outputs and carry buffers of every size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassUse(pub ClassPoolStats);
+
+impl fmt::Display for ClassUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |of: fn(&ClassStats) -> u64| self.0.classes.iter().map(of).sum::<u64>();
+        let (hits, misses) = (sum(|class| class.hits), sum(|class| class.misses));
+        write!(
+            f,
+            "class pool hits={hits} misses={misses} resident_bytes={}",
+            sum(|class| class.resident_bytes)
+        )
+    }
 }

@@ -377,7 +377,7 @@ mod tests {
             }
         });
         let until = Instant::now() + Duration::from_millis(200);
-        // So many bytes that reading them would take a minute.
+        // Reading these bytes would take a minute.
         let written = write_until(&mut served, &vec![0; 256 << 20], until);
         assert!(written.is_err_and(|error| matches!(
             error.kind(),

@@ -178,7 +178,8 @@ fn start_lane(
     classes.map().map_err(no_classes)?;
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
     let validate = validator(plan.options.score, dim, verdict_writer, result_writer);
-    let score = scorer(plan.options.score, verdicts.clone(), results, score_writer);
+    let score = scorer(plan.options.score, score_writer);
+    let scores = plan.options.score.column(results, scores);
     if plan.options.stages == super::options::StagesWord::Inline {
         let refused =
             |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());

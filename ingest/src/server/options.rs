@@ -10,7 +10,7 @@ use slipring::pipeline::{LaneError, Reclaim, Wait};
 use slipring::region::{Numa, Pages, RegionError};
 use slipring::ring::RingError;
 
-use crate::io::ClassesError;
+use crate::io::IoBuffersError;
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, parse_duration};
 
@@ -205,7 +205,7 @@ impl ServeError {
     }
 
     /// An error of a lane's class pool.
-    pub(super) fn classes(number: u32, error: &ClassesError) -> Self {
+    pub(super) fn classes(number: u32, error: &IoBuffersError) -> Self {
         Self::Refused(format!(
             "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, \
             --max-vectors or --carry-bytes"

@@ -15,7 +15,7 @@ use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
 use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
-use crate::io::{Classes, ClassesError, DriverOptions, clock, output_bytes, receive_bytes_max};
+use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
 use crate::wire::frames::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
@@ -147,11 +147,11 @@ impl ServePlan {
     }
 
     /// A lane's class pool, not mapped yet.
-    pub(super) fn classes(&self) -> Result<Classes, ClassesError> {
+    pub(super) fn classes(&self) -> Result<IoBuffers, IoBuffersError> {
         let Self { options, limits, .. } = self;
         let (output_bytes, frame_bytes) =
             (output_bytes(limits, options.in_flight), limits.frame_bytes_max(Mode::Header));
-        Classes::new(
+        IoBuffers::new(
             output_bytes,
             frame_bytes,
             receive_bytes_max(limits),

@@ -1,9 +1,9 @@
 //! The stages of the service: validate, score and sink, between the receive of a request and its
 //! answer.
 //!
-//! Each is the handler of one stage of a lane. They pass results on in columns: validate writes a
+//! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
 //! [`Status`](crate::wire::frames::Status) per slot and a result per vector, score writes a score
-//! per vector, and answer and sink read statuses and scores.
+//! per vector where that result isn't the score, and answer and sink read statuses and scores.
 
 mod request;
 mod rows;

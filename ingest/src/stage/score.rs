@@ -1,9 +1,8 @@
 //! Score: the answer for each vector.
 
-use slipring::pipeline::{ColumnError, ColumnReader, ColumnWriter, Outcome, View};
+use slipring::pipeline::{ColumnReader, ColumnWriter, Outcome, View};
 
 use super::request::Request;
-use crate::wire::frames::Status;
 
 /// The service's answer for a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,40 +21,41 @@ impl Score {
     pub(super) fn weights(self, dim: usize) -> Option<Vec<f32>> {
         (self == Self::Weighted).then(|| (1..=dim).map(|weight| weight as f32).collect())
     }
-}
 
-/// The handler of the stage `score`: writes one score per vector into its column, for requests that
-/// validate let pass, from what validate added up.
-pub fn scorer(
-    score: Score,
-    verdicts: ColumnReader<u8>,
-    results: ColumnReader<f32>,
-    mut scores: ColumnWriter<f32>,
-) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
-    move |view| {
-        let (passed, results) = match (verdicts.row(&view), results.row(&view)) {
-            (Ok(row), Ok(results)) => (row[0] == Status::Ok as u8, results),
-            (Err(error), _) | (_, Err(error)) => return column_failed(error),
-        };
-        if !passed {
-            return Outcome::Done;
+    /// Where the scores are, of requests that validate let pass. A score that is a sum isn't
+    /// copied: it stays where validate has written it, in `results`.
+    pub fn column(
+        self,
+        results: ColumnReader<f32>,
+        scores: ColumnReader<f32>,
+    ) -> ColumnReader<f32> {
+        match self {
+            Self::Sum | Self::Weighted => results,
+            Self::None => scores,
         }
-        let vectors = view.meta().vectors as usize;
-        let out = match scores.row(&view) {
-            Ok(row) => row,
-            Err(error) => return column_failed(error),
-        };
-        let (Some(out), Some(results)) = (out.get_mut(..vectors), results.get(..vectors)) else {
-            return Outcome::Fail(format!("score: {vectors} vectors in a column of fewer"));
-        };
-        match score {
-            Score::Sum | Score::Weighted => out.copy_from_slice(results),
-            Score::None => out.fill(0.0),
-        }
-        Outcome::Done
     }
 }
 
-fn column_failed(error: ColumnError) -> Outcome {
-    Outcome::Fail(format!("score's columns: {error}"))
+/// The handler of the stage `score`: writes one score per vector into its column, unless the scores
+/// are what validate has added up ([`Score::column`]).
+pub fn scorer(
+    score: Score,
+    mut scores: ColumnWriter<f32>,
+) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
+    move |view| {
+        if score != Score::None {
+            return Outcome::Done;
+        }
+        let vectors = view.meta().vectors as usize;
+        match scores.row(&view) {
+            Ok(row) => match row.get_mut(..vectors) {
+                Some(scores) => scores.fill(0.0),
+                None => {
+                    return Outcome::Fail(format!("score: {vectors} vectors in a column of fewer"));
+                }
+            },
+            Err(error) => return Outcome::Fail(format!("score's columns: {error}")),
+        }
+        Outcome::Done
+    }
 }

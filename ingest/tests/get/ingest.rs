@@ -120,8 +120,8 @@ fn what_no_service_takes_says_what_to_do() {
     ]);
     let to = service.target().to_string();
     for (path, max_vectors, parts) in [
-        ("narrow.npy", "16", ["wrong-dimension", "of 3 components", "--dim is different"]),
-        ("wide.fvecs", "16", ["wrong-dimension", "of 8 components", "--dim is different"]),
+        ("narrow.npy", "16", ["wrong-dimension", "of 3 components", "is different"]),
+        ("wide.fvecs", "16", ["wrong-dimension", "of 8 components", "is different"]),
         ("good.npy", "17", ["too-many-vectors", "17 vectors", "lower --max-vectors"]),
         ("cut.npy", "16", ["shape (100, 4)", "cut off", ""]),
         ("picture.png", "16", ["neither .npy nor Arrow IPC", ".fvecs", ""]),

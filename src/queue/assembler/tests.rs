@@ -84,10 +84,19 @@ proptest! {
 
     #[test]
     fn frames_of_three_streams_become_their_messages(
-        ops in proptest::collection::vec(any::<(u8, u16, u8)>(), 1..if cfg!(miri) { 30 } else { 120 }),
+        ops in proptest::collection::vec(
+            any::<(u8, u16, u8)>(),
+            1..if cfg!(miri) { 30 } else { 120 },
+        ),
     ) {
         let pool = tiny_pool(50);
-        let stream = || Stream { assembler: assembler(&pool), expected: Vec::new(), left: 0, is_open: false, copied_bytes: 0 };
+        let stream = || Stream {
+            assembler: assembler(&pool),
+            expected: Vec::new(),
+            left: 0,
+            is_open: false,
+            copied_bytes: 0,
+        };
         let mut streams = [stream(), stream(), stream()];
         for (number, len, how) in ops {
             let stream = &mut streams[usize::from(number) % 3];

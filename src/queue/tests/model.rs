@@ -147,12 +147,13 @@ proptest! {
         wraps in any::<bool>(),
         ops in proptest::collection::vec(any::<(u8, u8)>(), 1..if cfg!(miri) { 60 } else { 300 }),
     ) {
-        let none = if wraps { Count { messages: usize::MAX - 3, bytes: usize::MAX - 20 } } else { Count::default() };
+        let before_wrap = Count { messages: usize::MAX - 3, bytes: usize::MAX - 20 };
+        let none = if wraps { before_wrap } else { Count::default() };
         let mut model = Model::new(messages, bytes, none);
         for op in ops {
             model.apply(op);
         }
         (model.inlet, model.outlet) = (None, None);
-        assert_eq!(Arc::strong_count(&model.existing), 1, "what was left is dropped with the queue");
+        assert_eq!(Arc::strong_count(&model.existing), 1, "what was left is dropped");
     }
 }

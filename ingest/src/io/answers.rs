@@ -1,0 +1,214 @@
+//! Answers: the answering stage, and the outputs that it fills.
+//!
+//! The answering stage comes after every stage that can change an outcome, and emits one answer per
+//! slot, in sequence order. The IO thread polls it here, and the reclaimer comes after it: a slot
+//! isn't reused before its answer is encoded. So encoding can't fail for lack of room in the ring,
+//! and no queue is needed in between.
+
+use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
+
+use super::buffers::{IoBuffers, drop_front};
+use super::conn::{Conn, ConnCaps, ConnTable, Moved};
+use super::counters::{Counter, Counters};
+use super::duty::IoMeters;
+use crate::stage::{ConnId, Request};
+use crate::wire::frames::{Mode, Status, answer_bytes, write_answer};
+
+/// The most answers encoded in one round.
+const ANSWERS_MAX: usize = 1024;
+
+/// The stage that answers, and the columns it reads.
+pub struct AnswerEnd {
+    /// The inline stage of the last layer.
+    pub stage: Stage<Request>,
+    /// What validate wrote.
+    pub verdicts: ColumnReader<u8>,
+    /// Where the scores are: see [`Score`](crate::stage::Score).
+    pub scores: ColumnReader<f32>,
+}
+
+/// The answering side of a lane's connections.
+#[derive(Debug)]
+pub(super) struct Answers {
+    /// None once the stream has ended or the stage has failed.
+    stage: Option<Stage<Request>>,
+    encoder: Encoder,
+}
+
+/// What the answering stage reads and writes.
+#[derive(Debug)]
+struct Encoder {
+    verdicts: ColumnReader<u8>,
+    scores: ColumnReader<f32>,
+    caps: ConnCaps,
+    /// Connections with something to send.
+    send_list: Vec<ConnId>,
+}
+
+/// What sending to a connection came to.
+pub(super) enum SendStep {
+    /// Nothing moved.
+    Idle,
+    /// Bytes moved, as many as the socket accepts now.
+    Moved,
+    /// The connection is gone.
+    Gone,
+}
+
+impl Answers {
+    pub(super) fn new(end: AnswerEnd, caps: ConnCaps) -> Self {
+        let AnswerEnd { stage, verdicts, scores } = end;
+        let encoder = Encoder { verdicts, scores, caps, send_list: Vec::new() };
+        Self { stage: Some(stage), encoder }
+    }
+
+    /// Whether the stage has seen the end of the stream, or failed.
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage.is_none()
+    }
+
+    /// Encodes the answers that are decided. Returns whether there were any.
+    pub(super) fn encode(
+        &mut self,
+        table: &mut ConnTable,
+        buffers: &mut IoBuffers,
+        counters: &mut Counters,
+    ) -> bool {
+        let Self { stage, encoder } = self;
+        let Some(polled) = stage.as_mut().map(|stage| {
+            stage.poll(ANSWERS_MAX, |view| encoder.encode(&view, table, buffers, counters))
+        }) else {
+            return false;
+        };
+        match polled {
+            Ok(Polled::Idle) => false,
+            Ok(Polled::Advanced(count) | Polled::Retry(count)) => count > 0,
+            // The lane already knows of a failure.
+            Ok(Polled::Ended) | Err(_) => {
+                *stage = None;
+                false
+            }
+        }
+    }
+
+    /// A connection with something to send.
+    pub(super) fn next_to_send(&mut self) -> Option<ConnId> {
+        self.encoder.send_list.pop()
+    }
+
+    /// A connection's socket accepts bytes again.
+    pub(super) fn note_writable(&mut self, conn: &mut Conn) {
+        if !conn.writable {
+            conn.writable = true;
+            if conn.unsent_bytes() > 0 {
+                self.encoder.list(conn);
+            }
+        }
+    }
+
+    /// Sends a connection's encoded answers, as far as its socket accepts them.
+    pub(super) fn send(conn: &mut Conn, meters: &mut IoMeters) -> SendStep {
+        conn.in_send_list = false;
+        let mut step = SendStep::Idle;
+        while conn.writable && conn.unsent_bytes() > 0 {
+            match conn.send() {
+                Moved::Bytes(_) => {
+                    meters.counters.add(Counter::Sends, 1);
+                    step = SendStep::Moved;
+                }
+                Moved::NotNow => {}
+                Moved::End | Moved::Gone => return SendStep::Gone,
+            }
+        }
+        if conn.unsent_bytes() == 0 && conn.out.take().is_some() {
+            conn.out_sent = 0;
+            meters.duty.sent(conn.unsent.take_runs());
+        }
+        step
+    }
+}
+
+impl Encoder {
+    #[inline]
+    fn encode(
+        &mut self,
+        view: &View<'_, Request>,
+        table: &mut ConnTable,
+        buffers: &mut IoBuffers,
+        counters: &mut Counters,
+    ) -> Outcome {
+        let request = view.meta();
+        let Some(conn) = table.get_mut(request.conn) else { return self.orphan(view, counters) };
+        if conn.out.is_none() {
+            conn.out = buffers.output();
+        }
+        // Without memory the answer waits, and with it the slot. The ring fills up, and nothing
+        // more is read.
+        let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
+        let (status, scores) = self.outcome(view);
+        count(status, scores, counters);
+        let bytes = answer_bytes(request.mode, scores.len());
+        if out.len() + bytes > self.caps.output_bytes {
+            // Sending makes room; the caps leave enough for everything owed.
+            drop_front(out, conn.out_sent);
+            conn.out_sent = 0;
+        }
+        let at = out.len();
+        let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
+        // Counted as it was when it was pushed, whatever its outcome.
+        let in_flight = match request.status {
+            Status::Busy => &mut conn.busy_in_flight,
+            _ => &mut conn.in_flight,
+        };
+        debug_assert!(*in_flight > 0);
+        *in_flight -= 1;
+        let credits = match request.mode {
+            Mode::Count => 0,
+            Mode::Header => self.caps.credits(conn.in_flight),
+        };
+        write_answer(request.mode, status, request.sequence, credits, scores, &mut out[at..]);
+        conn.unsent.add(request.received_ns);
+        self.list(conn);
+        Outcome::Done
+    }
+
+    /// An answer whose connection is gone.
+    #[cold]
+    fn orphan(&self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
+        let (status, scores) = self.outcome(view);
+        count(status, scores, counters);
+        counters.add(Counter::Orphans, 1);
+        Outcome::Done
+    }
+
+    /// What the stages have decided.
+    #[inline(always)]
+    fn outcome<'v>(&'v self, view: &'v View<'_, Request>) -> (Status, &'v [f32]) {
+        let status = self
+            .verdicts
+            .row(view)
+            .ok()
+            .and_then(|row| Status::from_wire(row[0]))
+            .unwrap_or(Status::Failed);
+        let scores = match self.scores.row(view) {
+            Ok(row) if status == Status::Ok => &row[..view.meta().vectors as usize],
+            _ => &[],
+        };
+        (status, scores)
+    }
+
+    /// Puts a connection into the list of those with something to send.
+    #[inline]
+    fn list(&mut self, conn: &mut Conn) {
+        if !conn.in_send_list {
+            conn.in_send_list = true;
+            self.send_list.push(conn.id);
+        }
+    }
+}
+
+#[inline]
+fn count(status: Status, scores: &[f32], counters: &mut Counters) {
+    counters.add_answer(status);
+    counters.add(Counter::VectorsAnswered, scores.len() as u64);
+}

@@ -1,0 +1,369 @@
+//! Intake: receives go straight into the pool and are cut in place. What can't be cut yet waits. An
+//! incomplete frame waits in a carry buffer. The one receive that a full ring interrupted stays
+//! where it is, in the pool.
+
+use std::collections::VecDeque;
+
+use slipring::class::PooledBuf;
+use slipring::pipeline::{Lane, Refused};
+use slipring::ring::Received;
+
+use super::buffers::{IoBuffers, drop_front};
+use super::conn::{Conn, ConnCaps, ConnPhase, Moved};
+use super::counters::{Counter, Counters};
+use super::duty::IoMeters;
+use super::frames::{CarriedBytes, FramePusher, Parser, Stop};
+use crate::stage::{ConnId, Request};
+use crate::wire::frames::{Limits, Mode, Status};
+
+/// A receive needs at least this much room in the chunk, unless frames are smaller.
+const RECEIVE_MIN_BYTES: usize = 16 << 10;
+/// A receive accepts at most this much, unless frames are larger. Each receive ends in one send and
+/// one wake-up of the client, so a deep pipeline needs few of them. A larger value gained nothing
+/// with 32 requests of 4 KiB in flight per connection.
+const RECEIVE_MAX_BYTES: usize = 128 << 10;
+/// The most bytes discarded in one call while a connection lingers.
+const DISCARD_BYTES: usize = 4096;
+
+/// The most bytes of one receive.
+pub fn receive_bytes_max(limits: &Limits) -> usize {
+    limits.frame_bytes_max(Mode::Header).max(RECEIVE_MAX_BYTES)
+}
+
+/// The receiving side of a lane's connections.
+pub(super) struct Intake {
+    caps: ConnCaps,
+    receive_min_bytes: usize,
+    receive_max_bytes: usize,
+    /// Connections with something to read, or with a carry buffer that may hold a complete frame.
+    read_queue: VecDeque<ConnId>,
+    /// The one receive that a full ring interrupted. No socket is read before it is cut.
+    stalled: Option<PoolReceive>,
+    /// The ring or the pool is full: nothing is read until something is reclaimed.
+    is_full: bool,
+    /// Nothing more is read from clients.
+    is_closed: bool,
+    /// The number of carry buffers filled so far.
+    carried: u64,
+}
+
+/// Bytes in the pool that arrived in one receive of a connection.
+pub(super) struct PoolReceive {
+    pub(super) id: ConnId,
+    pub(super) bytes: Received,
+    pub(super) received_ns: u64,
+}
+
+/// What one receive of a connection came to, and what the driver has to do.
+pub(super) enum IntakeStep {
+    /// Nothing moved.
+    Idle,
+    /// Bytes moved: there may be more.
+    Moved,
+    /// What is left of a receive needs a carry buffer, and all are in use.
+    NoCarry(PoolReceive),
+    /// No more requests will come: the client has ended its stream, or framing is lost.
+    Ended,
+    /// The connection is gone.
+    Gone,
+}
+
+impl Intake {
+    pub(super) fn new(
+        limits: &Limits,
+        caps: ConnCaps,
+        max_slice_bytes: usize,
+        conns_max: usize,
+    ) -> Self {
+        let frame_bytes_max = limits.frame_bytes_max(Mode::Header);
+        Self {
+            caps,
+            receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(max_slice_bytes),
+            receive_max_bytes: receive_bytes_max(limits),
+            read_queue: VecDeque::with_capacity(conns_max),
+            stalled: None,
+            is_full: false,
+            is_closed: false,
+            carried: 0,
+        }
+    }
+
+    /// One receive of a connection.
+    pub(super) fn receive(
+        &mut self,
+        conn: &mut Conn,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        match conn.phase {
+            ConnPhase::Open => match conn.carry.take() {
+                Some(carry) => self.receive_into_carry(conn, carry, parser, lane, buffers, meters),
+                None if conn.readable && !self.is_closed => {
+                    self.receive_into_pool(conn, parser, lane, buffers, meters)
+                }
+                None => IntakeStep::Idle,
+            },
+            ConnPhase::Lingering if conn.readable => discard(conn),
+            ConnPhase::Ending | ConnPhase::Lingering => IntakeStep::Idle,
+        }
+    }
+
+    fn receive_into_pool(
+        &mut self,
+        conn: &mut Conn,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        let mut grant = match lane.reserve_rest(self.receive_min_bytes) {
+            Ok(grant) => grant,
+            Err(refused) => {
+                self.note_refused(refused, &mut meters.counters);
+                return IntakeStep::Idle;
+            }
+        };
+        let most = grant.len().min(self.receive_max_bytes);
+        let bytes = match conn.receive(&mut grant[..most]) {
+            Moved::Bytes(bytes) => bytes,
+            moved => return no_bytes(conn, &moved, &mut meters.counters),
+        };
+        meters.counters.add(Counter::Receives, 1);
+        let received_ns = meters.duty.now_ns();
+        let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
+        let receive = PoolReceive { id: conn.id, bytes, received_ns };
+        self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    /// Pushes the complete frames of a receive, cut in place. What is left moves to the
+    /// connection's carry buffer or, if the lane is full, becomes the lane's stalled receive.
+    pub(super) fn push_received(
+        &mut self,
+        conn: &mut Conn,
+        mut receive: PoolReceive,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        let mut pusher = FramePusher::new(conn, lane, &self.caps, receive.received_ns);
+        let stop = pusher.push_all(parser, &mut receive.bytes);
+        meters.counters.add(Counter::UncopiedBytes, pusher.payload_bytes);
+        meters.note_accepted(receive.received_ns, pusher.requests);
+        match stop {
+            Stop::Empty | Stop::Closed => IntakeStep::Moved,
+            Stop::Broken => IntakeStep::Ended,
+            Stop::Incomplete { .. } | Stop::Capped => match buffers.carry(receive.bytes.len()) {
+                Some(carry) => {
+                    self.fill_carry(conn, carry, &receive, &mut meters.counters);
+                    IntakeStep::Moved
+                }
+                None => IntakeStep::NoCarry(receive),
+            },
+            Stop::Full | Stop::NoRoom(_) => {
+                self.stall(receive, &mut meters.counters);
+                IntakeStep::Moved
+            }
+        }
+    }
+
+    /// Copies what is left of a receive into an empty carry buffer.
+    pub(super) fn fill_carry(
+        &mut self,
+        conn: &mut Conn,
+        mut carry: PooledBuf,
+        left: &PoolReceive,
+        counters: &mut Counters,
+    ) {
+        debug_assert!(conn.carry.is_none());
+        let Ok(()) = carry.extend_from_slice(&left.bytes) else {
+            unreachable!("it was chosen for these bytes")
+        };
+        counters.add(Counter::CopiedBytes, left.bytes.len() as u64);
+        self.carried += 1;
+        conn.carry = Some(carry);
+        (conn.carried_at, conn.carry_ns) = (self.carried, left.received_ns);
+    }
+
+    fn receive_into_carry(
+        &mut self,
+        conn: &mut Conn,
+        mut carry: PooledBuf,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        let (requests, stop) = self.push_carried(conn, &mut carry, parser, lane, meters);
+        let missing_bytes = match stop {
+            // Receives up to the end of the frame and no further, because what follows goes
+            // straight into the pool.
+            Stop::Incomplete { missing_bytes } if requests == 0 => missing_bytes,
+            _ => 0,
+        };
+        if missing_bytes == 0 || !conn.readable || self.is_closed {
+            restore_carry(conn, carry, &stop, buffers);
+            return match stop {
+                Stop::Broken => IntakeStep::Ended,
+                _ if requests == 0 => IntakeStep::Idle,
+                _ => IntakeStep::Moved,
+            };
+        }
+        let had = carry.len();
+        let Ok(()) = carry.set_len(had + missing_bytes) else {
+            unreachable!("it holds the largest frame")
+        };
+        let moved = conn.receive(&mut carry[had..]);
+        let bytes = if let Moved::Bytes(bytes) = moved { bytes } else { 0 };
+        carry.truncate(had + bytes);
+        if bytes == 0 {
+            conn.carry = Some(carry);
+            return no_bytes(conn, &moved, &mut meters.counters);
+        }
+        conn.carry_ns = meters.duty.now_ns();
+        meters.counters.add(Counter::Receives, 1);
+        meters.counters.add(Counter::CopiedBytes, bytes as u64);
+        let (_, stop) = self.push_carried(conn, &mut carry, parser, lane, meters);
+        restore_carry(conn, carry, &stop, buffers);
+        if let Stop::Broken = stop { IntakeStep::Ended } else { IntakeStep::Moved }
+    }
+
+    /// Pushes the complete frames of a carry buffer, copied into the pool, and drops them from the
+    /// buffer. Returns their number, and what is at the front now.
+    fn push_carried(
+        &mut self,
+        conn: &mut Conn,
+        carry: &mut PooledBuf,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        meters: &mut IoMeters,
+    ) -> (u32, Stop) {
+        let received_ns = conn.carry_ns;
+        let mut bytes = CarriedBytes { bytes: carry, at: 0 };
+        let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
+        let stop = pusher.push_all(parser, &mut bytes);
+        let (requests, pushed_bytes) = (pusher.requests, bytes.at);
+        meters.note_accepted(received_ns, requests);
+        match stop {
+            Stop::Full => self.is_full = true,
+            Stop::NoRoom(refused) => self.note_refused(refused, &mut meters.counters),
+            _ => {}
+        }
+        drop_front(carry, pushed_bytes);
+        (requests, stop)
+    }
+
+    /// Puts a connection into the queue of those to read, if there is something for it.
+    #[inline]
+    pub(super) fn queue(&mut self, conn: &mut Conn) {
+        if !conn.in_read_queue && (conn.readable || conn.carry.is_some()) {
+            conn.in_read_queue = true;
+            self.read_queue.push_back(conn.id);
+        }
+    }
+
+    /// Refuses a connection as busy, for good, because its carry buffer is needed. Returns false if
+    /// there is no room for the refusal.
+    pub(super) fn refuse_carry(
+        &mut self,
+        conn: &mut Conn,
+        received_ns: u64,
+        lane: &mut Lane<Request>,
+        meters: &mut IoMeters,
+    ) -> bool {
+        let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
+        let stop = pusher.push_last(Status::Busy);
+        meters.note_accepted(received_ns, pusher.requests);
+        matches!(stop, Stop::Broken)
+    }
+
+    /// The next connection to read; none while the lane is full.
+    pub(super) fn next_to_read(&mut self) -> Option<ConnId> {
+        if self.is_full { None } else { self.read_queue.pop_front() }
+    }
+
+    pub(super) fn to_read(&self) -> usize {
+        self.read_queue.len()
+    }
+
+    /// The receive that a full lane interrupted, to be continued.
+    pub(super) fn take_stalled(&mut self) -> Option<PoolReceive> {
+        self.stalled.take()
+    }
+
+    /// Which connection's receive is stalled, if one is.
+    pub(super) fn stalled_conn(&self) -> Option<ConnId> {
+        self.stalled.as_ref().map(|stalled| stalled.id)
+    }
+
+    pub(super) fn stall(&mut self, receive: PoolReceive, counters: &mut Counters) {
+        debug_assert!(self.stalled.is_none(), "a lane has one stalled receive");
+        self.stalled = Some(receive);
+        self.is_full = true;
+        counters.add(Counter::Stalls, 1);
+    }
+
+    /// The lane has no room in its pool, or has failed.
+    fn note_refused(&mut self, refused: Refused, counters: &mut Counters) {
+        if refused.is_full() {
+            self.is_full = true;
+            counters.add(Counter::Stalls, 1);
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Something was reclaimed, or nothing is left to be reclaimed: there may be room again.
+    pub(super) fn note_room(&mut self) {
+        self.is_full = false;
+    }
+
+    /// From now on nothing is read from clients. Complete frames that were received are still
+    /// pushed.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Whether there is something to do without waiting.
+    pub(super) fn has_work(&self) -> bool {
+        (!self.read_queue.is_empty() || self.stalled.is_some()) && !self.is_full
+    }
+}
+
+/// Gives a carry buffer back to its connection, unless it is empty or useless.
+fn restore_carry(conn: &mut Conn, carry: PooledBuf, stop: &Stop, buffers: &mut IoBuffers) {
+    if carry.is_empty() || matches!(stop, Stop::Broken) {
+        buffers.give_carry(carry);
+    } else {
+        conn.carry = Some(carry);
+    }
+}
+
+/// A receive that returned no bytes.
+fn no_bytes(conn: &mut Conn, moved: &Moved, counters: &mut Counters) -> IntakeStep {
+    match moved {
+        Moved::Gone => IntakeStep::Gone,
+        Moved::End => {
+            conn.at_end = true;
+            counters.add(Counter::CutOff, u64::from(conn.carry.is_some()));
+            IntakeStep::Ended
+        }
+        Moved::NotNow | Moved::Bytes(_) => IntakeStep::Idle,
+    }
+}
+
+/// Discards further bytes of a connection that is fully answered.
+fn discard(conn: &mut Conn) -> IntakeStep {
+    match conn.receive(&mut [0; DISCARD_BYTES]) {
+        Moved::Bytes(_) | Moved::NotNow => IntakeStep::Moved,
+        Moved::End | Moved::Gone => IntakeStep::Gone,
+    }
+}
