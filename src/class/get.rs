@@ -201,7 +201,7 @@ fn wait(
         WaitLimit::For(timeout) => Instant::now().checked_add(timeout),
         WaitLimit::Never | WaitLimit::Forever => None,
     };
-    let block = match Wait::begin(shared, class, Waiter::thread()) {
+    let block = match ClassWait::begin(shared, class, Waiter::thread()) {
         Ok(block) => Some(block),
         Err(wait) => wait.sleep(until, gives_up),
     };
@@ -237,7 +237,7 @@ pub(super) fn get_direct(shared: &Arc<ClassShared>, len: usize) -> Result<Pooled
 
 /// The wait of a thread or a task for a block of a class.
 #[derive(Debug)]
-struct Wait<'a> {
+struct ClassWait<'a> {
     shared: &'a Arc<ClassShared>,
     class: &'a Class,
     waiter: Arc<Waiter>,
@@ -247,7 +247,7 @@ struct Wait<'a> {
     is_over: bool,
 }
 
-impl<'a> Wait<'a> {
+impl<'a> ClassWait<'a> {
     /// Begins to wait, unless a block is available by now. Then it empties the threads' bins. From
     /// now on every block that is put back goes to the store.
     fn begin(
@@ -318,7 +318,7 @@ impl<'a> Wait<'a> {
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for ClassWait<'_> {
     fn drop(&mut self) {
         if !self.is_over
             && let Some(block) = self.leave()
@@ -335,7 +335,7 @@ pub struct Get<'a> {
     shared: &'a Arc<ClassShared>,
     len: usize,
     /// None until it begins to wait.
-    wait: Option<Wait<'a>>,
+    wait: Option<ClassWait<'a>>,
 }
 
 impl<'a> Get<'a> {
@@ -359,7 +359,7 @@ impl<'a> Get<'a> {
         let block = match get_block(shared, class, true)? {
             FarGet::Block(block) => block,
             FarGet::Fresh => return get_fresh(shared, class, len).map(Some),
-            FarGet::Wait => match Wait::begin(shared, class, Waiter::task()) {
+            FarGet::Wait => match ClassWait::begin(shared, class, Waiter::task()) {
                 Ok(block) => block,
                 Err(wait) => {
                     self.wait = Some(wait);
