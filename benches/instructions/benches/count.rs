@@ -216,9 +216,7 @@ fn queue_of(bytes: usize) -> (Enqueuer, Dequeuer, usize) {
 // Gets a buffer, moves it through a queue and drops it, all on one thread.
 #[library_benchmark]
 #[bench::b512(args = (512), setup = queue_of)]
-fn queue(
-    (mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize),
-) -> (Enqueuer, Dequeuer) {
+fn queue((mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize)) -> (Enqueuer, Dequeuer) {
     for op in 0..OPERATIONS as u64 {
         let mut buf = enqueuer.pool().get(black_box(bytes)).expect("the bin has one");
         buf[..8].copy_from_slice(&op.to_le_bytes());

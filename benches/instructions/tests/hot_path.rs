@@ -53,8 +53,8 @@ const COLD: &[(&str, &[&str])] = &[
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["get::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["put::put_far", "Bin::enter_fenced", "memset"]),
-    // The other end's count is read once per ring; an end that sleeps is woken; the end of the queue
-    // and a refusal are reported.
+    // The other end's count is read once per ring; an end that sleeps is woken; the end of the
+    // queue and a refusal are reported.
     (
         "queue_enqueue",
         &[
