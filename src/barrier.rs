@@ -6,9 +6,8 @@
 //! which must return true. The light barrier is a compiler fence. The heavy one is `membarrier(2)`,
 //! which makes every core that runs a thread of this process pass a full fence. Where
 //! `membarrier(2)` is missing, and under loom and Miri, both are SeqCst fences. (A SeqCst fence or
-//! read-modify-write per publish would cost tens of nanoseconds at batch 1; this pair costs the
-//! frequent side nothing.) The kernel promises that `membarrier(2)` is as strong as a fence on
-//! every core.
+//! read-modify-write per publish would wait for all earlier stores; this pair costs the frequent
+//! side nothing.) The kernel promises that `membarrier(2)` is as strong as a fence on every core.
 //!
 //! A system call filter that is installed after the process has registered may refuse the heavy
 //! barrier, thread by thread, while the frequent side keeps its compiler fence. Then the pair
@@ -74,9 +73,9 @@ impl Barrier {
         }
     }
 
-    /// As [`Barrier::try_heavy`], or a nap where the kernel refuses that. A core holds back
-    /// a store for less than a microsecond, and an interrupt or a switch to the kernel ends that.
-    /// So after the nap the other side's store is visible, if its load came before our store was.
+    /// As [`Barrier::try_heavy`], or a nap where the kernel refuses that. A core holds back a store
+    /// for less than a microsecond, and an interrupt or a switch to the kernel ends that. So after
+    /// the nap the other side's store is visible, if its load ran before our store became visible.
     pub(crate) fn heavy_or_nap(self) {
         if !self.try_heavy() {
             thread::sleep(STORE_VISIBLE_AFTER);

@@ -2,8 +2,8 @@
 //!
 //! A lane is a pinned thread that owns a ring of memory and a ring of slots. It reserves bytes in
 //! its pool, fills them (from a socket, for example), and publishes them to stages, which read them
-//! in place. Once every stage has processed them, the memory is reclaimed. No allocator, reference
-//! count or lock is involved.
+//! in place. Once every stage has processed them, the memory is reclaimed. No lock, no locked
+//! instruction and no atomic reference count is involved.
 //!
 //! ```
 //! use std::cell::Cell;

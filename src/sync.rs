@@ -1,15 +1,16 @@
 //! The only file that names atomics. They are loom's under `cfg(loom)`, and the standard library's
 //! otherwise.
 //!
-//! Every memory ordering in the crate has a name, which is cited at both of its ends:
+//! Every memory ordering that an invariant or a wake-up relies on has a name, which is cited at
+//! both of its ends. Orderings without a name serve figures and hints.
 //!
 //! | name | store (Release) | load (Acquire) | what becomes visible |
 //! |---|---|---|---|
 //! | SYNC S1 | last drop of a retained handle (`ring/pins.rs`) | the owner's look at a chunk's pins | all reads through the handle are over |
 //! | SYNC S2 | a release of a batch, by a stage or by a reader of a `SliceRing`: the disruptor's cursor | a later stage's poll; the reclaimer's poll and the disruptor's look for a free event | all reads of the batch, and its pins, are over |
-//! | SYNC S3 | a stage's progress (`pipeline/state.rs`), after its cursor | the lane's reclaiming, an inline stage's look, a sleeper's second look | the same, and what the stage wrote; that there is work |
-//! | SYNC S4 | a stage's death (`pipeline/flow.rs`), and the number of the first that failed | every look at a stage, every idle loop | who failed and why |
-//! | SYNC S5 | close; the lane's going | every idle loop | after how many events the lane ends; which stages are dead |
+//! | SYNC S3 | a stage's progress (`pipeline/state.rs`), after its cursor; what the lane published (`pipeline/flow.rs`) | the lane's reclaiming, an inline stage's look, a sleeper's second look | the same, and what the stage wrote; that there is work |
+//! | SYNC S4 | a stage's death (`pipeline/state.rs`), and the number of the first that failed (`pipeline/flow.rs`) | every look at a stage, every idle loop | who failed and why |
+//! | SYNC S5 | close; the end of the lane itself | every idle loop | after how many events the lane ends; which stages are dead |
 //! | SYNC S6 | a waker's clearing of a sleep word | the sleeper | why it was woken |
 //! | SYNC S7 | drop of a `Held` (`pipeline/view.rs`) | the pump of a dead stage | all reads through the `Held` are over |
 //! | SYNC S8 | a thread leaves its bin (`class/bin.rs`) | an emptying thread's look at the bin | what the bin holds, and the bytes of it |

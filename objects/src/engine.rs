@@ -20,8 +20,8 @@ use crate::options::{OptionsError, RangeOptions, StoreOptions};
 use crate::retry::Budget;
 use crate::stats::{DownloadCounters, DownloadStats, EngineStats};
 
-/// Downloads objects by ranges. It is a handle: clones share requests in flight, retry budget and
-/// counters.
+/// Downloads objects by ranges. It is a handle: clones share the limit of requests in flight, the
+/// retry budget and the counters.
 ///
 /// Needs a tokio runtime with time, and with IO for stores that are reached over the network.
 ///
@@ -84,9 +84,10 @@ impl RangeEngine {
         })
     }
 
-    /// The same engine over this pool, for objects of [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES)
-    /// and more; see [`BufferPoolOptions`](crate::BufferPoolOptions) for one with the right
-    /// classes. Other clones aren't affected.
+    /// An engine with these options over this pool, for objects of
+    /// [`POOL_FROM_BYTES`](crate::POOL_FROM_BYTES) and more; see
+    /// [`BufferPoolOptions`](crate::BufferPoolOptions) for one with the right classes. Other clones
+    /// aren't affected.
     #[must_use]
     pub fn with_buffer_pool(self, pool: ClassPool) -> Self {
         let options = &self.shared.options;
@@ -96,7 +97,7 @@ impl RangeEngine {
     }
 
     /// Downloads an object into one buffer. Dropping the future cancels it and gives the buffer
-    /// back.
+    /// back (for a local file after at most one step of reading).
     ///
     /// An object is copied once, from the client's receive buffer to its place; a local file isn't
     /// copied.

@@ -15,9 +15,9 @@
 //!    its length; or the download is an error.
 //! 6. **Use.** [`Download::bytes`] gives the buffer back when its last clone or slice is dropped.
 //!
-//! It keeps no parts besides the object, starts no tasks, and never returns bytes that it can't
-//! account for. It doesn't verify checksums that the store may have: those are of whole objects, or
-//! of parts as they were uploaded.
+//! It keeps no parts besides the object, starts no task except the blocking reader of a local file,
+//! and never returns bytes that it can't account for. It doesn't verify checksums that the store
+//! may have: those are of whole objects, or of parts as they were uploaded.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "serde")]

@@ -187,8 +187,8 @@ impl Drop for PooledBuf {
     fn drop(&mut self) {
         let class =
             if self.origin.is_zeroed() { zero_all(self.at, self.origin) } else { self.origin.0 };
-        // SAFETY: I107, I109. It is the buffer's class, and the buffer was counted as away until
-        // now.
+        // SAFETY: I107, I109. It is the buffer's class, and until now the buffer was counted as
+        // away, or held a count of the pool.
         unsafe { put(class, Block::new(self.at)) };
     }
 }

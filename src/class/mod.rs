@@ -3,8 +3,9 @@
 //!
 //! The life of a buffer:
 //!
-//! 1. **Map.** A class maps slabs when it needs them, on the pool's NUMA node, after the limits
-//!    were checked. A slab is cut into blocks, one per buffer.
+//! 1. **Map.** A class maps slabs when it needs them, on the node of [`ClassOptions::numa`] (by
+//!    default that of the thread whose get maps it), after the limits were checked. A slab is cut
+//!    into blocks, one per buffer.
 //! 2. **Get.** [`ClassPool::get`] finds the smallest class that fits and gets a buffer from the
 //!    thread's own *bin*, without a lock or a locked instruction. The bin is filled from the
 //!    class's *store*, half a bin at a time.

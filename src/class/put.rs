@@ -18,8 +18,8 @@ use crate::sync::Ordering;
 /// Puts a block back.
 ///
 /// # Safety
-/// - The class is the one that the block comes from, and the block was counted as away, so the pool
-///   is alive.
+/// - The class is the one that the block comes from, and the block was counted as away, or is
+///   direct and holds a count of the pool: so the pool is alive.
 #[inline]
 pub(crate) unsafe fn put(class: NonNull<Class>, block: Block) {
     let (pool, bin) = {

@@ -27,9 +27,9 @@ const YIELD: Duration = Duration::from_millis(1);
 /// Rounds of `Backoff` that spin before it yields.
 const SPIN_ROUNDS: u32 = 64;
 /// Right after work, the next event is about to be written, and every look takes the cache line
-/// away from its writer. So the first rounds spin longer between looks. (The contenders
-/// `arc-ring` and `arc-ring-patient` in compare/ differ only in this; see the table for batch 1 in
-/// PERFORMANCE.md.)
+/// away from its writer. So the first rounds spin longer between looks. (The contenders `arc-ring`
+/// and `arc-ring-patient` in compare/ differ only in this; see "Two threads" in
+/// benches/record/REPORT.md.)
 const PATIENT_ROUNDS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
 /// Rounds between two readings of the clock, which cost more than a round.

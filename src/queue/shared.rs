@@ -95,7 +95,8 @@ impl Closer {
 
     /// Closes the queue with an error. Messages that are queued are dequeued first; then every
     /// dequeue returns this error. Enqueues return it with their buffers. This call waits for no
-    /// thread. It returns false if the queue had already ended: the first end wins.
+    /// lock; if another thread is ending the queue at the same moment, it waits until that end is
+    /// stored. It returns false if the queue had already ended: the first end wins.
     pub fn close_with(&self, error: impl Into<Box<dyn Error + Send + Sync>>) -> bool {
         self.0.close_as(End::Error(error.into().into()))
     }
@@ -214,7 +215,7 @@ const FORKED: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct EndState {
     word: AtomicU32,
-    /// Set by the thread that changed the word from `OPEN`, so no thread waits here.
+    /// Set by the thread that changed the word from `OPEN`, so no thread waits in the cell.
     end: OnceLock<End>,
     made_by: Process,
 }

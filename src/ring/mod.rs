@@ -13,8 +13,8 @@
 //!
 //! It promises: no two slices overlap; memory is reused only when every slice that the owner holds
 //! in its chunk is dropped, its sequences are released and its pins are dropped, in any order and
-//! on any thread; the owner pays no lock, no locked instruction, no division and no reference
-//! count; nothing blocks.
+//! on any thread; the owner pays no lock, no locked instruction, no division and no atomic
+//! reference count; nothing blocks.
 //!
 //! It doesn't: give single slices back (a chunk waits for its last one), grow, or serve two
 //! threads.

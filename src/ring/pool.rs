@@ -46,7 +46,7 @@ pub struct RingPool {
     current: ChunkRef,
     /// The last sequence pushed.
     pushed: Sequence,
-    /// The read cursor as last reported: every stage has passed this sequence.
+    /// The read cursor as last reported: every sequence up to this one is released.
     released: Sequence,
     /// The number of newest sequences that are protected regardless of the cursor; see
     /// [`RingPool::keep_newest`].
