@@ -175,7 +175,7 @@ async fn an_object_overwritten_between_two_parts_is_no_mixture() {
             let got = engine.get(&store, &place.path(case)).await;
             assert!(store.is_done(), "{}, {case}: nothing was overwritten", place.name);
             match got {
-                // A local file that is replaced goes on to be read by whoever has it open.
+                // A process that has a local file open goes on reading it after it is replaced.
                 Ok(got) => assert!(
                     place.is_local && got.bytes == before,
                     "{}, {case}: a mixture came",

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// A line for whoever is about to run perf. `devices` is the kernel's folder of event sources.
+/// The line about perf that a program prints before it runs. `devices` is the kernel's folder of
+/// event sources.
 pub fn line(devices: &Path) -> &'static str {
     if has_hardware_counters(devices) {
         "hardware counters: yes; perf record counts cycles by default"

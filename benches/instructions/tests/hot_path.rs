@@ -53,8 +53,8 @@ const COLD: &[(&str, &[&str])] = &[
     // An empty bin is filled from the class's store; an unusual buffer is direct.
     ("class_get", &["get::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["put::put_far", "Bin::enter_fenced", "memset"]),
-    // The other end's count is looked at once in a ring; whoever sleeps is woken; an end, or a
-    // refusal, is told.
+    // The count of the other end is read once per round of the ring. A sleeping thread is woken. A
+    // closed queue, or a refusal, is reported.
     (
         "queue_enqueue",
         &[

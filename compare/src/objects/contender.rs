@@ -94,9 +94,9 @@ struct Engine {
     pool: Option<ClassPool>,
 }
 
-/// Parts at their places in a buffer of a pool as [`BufferPoolOptions`] has it by default, 16
-/// buffers a class, but for what happens when all are in use: as in `slipring get`, which lets go
-/// of each object too, whoever finds none waits for one.
+/// Parts are written to their places in a buffer of the default pool of [`BufferPoolOptions`], with
+/// 16 buffers per class. One option differs from the default: when all buffers are in use, a
+/// download waits for one, as in `slipring get`, which also drops each object.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
@@ -104,7 +104,7 @@ pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
     over(plan, &BufferPoolOptions { at_limit: AtLimit::Wait, ..BufferPoolOptions::default() })
 }
 
-/// The same with a buffer for each object that is fetched at once, so that nobody waits.
+/// The same with one buffer per object in flight, so that no download waits.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
@@ -214,8 +214,8 @@ impl Fetch for Ranges {
     }
 }
 
-/// `get_range` for each part, side by side, and concatenate. So many requests are in flight, all
-/// objects together, as the engine may have.
+/// `get_range` for each part, concurrently, then concatenates. The limit on requests in flight is
+/// that of the engine, over all objects.
 pub struct Parts {
     part_bytes: u64,
     in_flight: Semaphore,

@@ -41,7 +41,7 @@ pub struct Plan {
     /// Bytes of a range, as 8MiB
     #[arg(long, default_value = "8MiB", value_parser = size)]
     pub part_size: usize,
-    /// Objects that are fetched at once, each by a task of its own; the warm-up are so many
+    /// Objects fetched concurrently, each by its own task; the warm-up fetches as many
     #[arg(long, default_value = "32")]
     pub parallel: NonZero<usize>,
     /// Requests in flight of those contenders that split objects, all objects together

@@ -71,7 +71,7 @@ struct Reading {
 }
 
 impl Work {
-    /// Fetches until so many objects are begun in all, by so many tasks.
+    /// Fetches with `parallel` tasks until `end` objects have been started in all.
     ///
     /// # Errors
     /// The first object that didn't come, or wasn't itself.

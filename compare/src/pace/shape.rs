@@ -15,7 +15,7 @@ pub struct Shape {
     pub request_bytes_per_second: u64,
     /// Of all requests together.
     pub total_bytes_per_second: u64,
-    /// Requests beyond so many at once are refused with 503.
+    /// Requests beyond this many in flight are refused with 503.
     pub in_flight_max: usize,
 }
 
@@ -53,7 +53,7 @@ pub const SHAPES: [Shape; 4] = [
     },
 ];
 
-/// Something that so many bytes a second pass, one piece after the other.
+/// A line with a fixed rate. Pieces pass through it one after the other.
 #[derive(Debug)]
 pub struct Line {
     free_at: Instant,

@@ -190,7 +190,8 @@ mod tests {
         store
     }
 
-    /// So many requests at once for all of an object: milliseconds, and how many were refused.
+    /// Sends this many concurrent requests, each for the whole object. Returns the milliseconds and
+    /// how many requests were refused.
     fn fetch(shape: Shape, len: usize, requests: usize) -> (u128, usize) {
         wait(true, async {
             let (store, path, start) = (shaped(shape, len).await, Path::from("a"), Instant::now());

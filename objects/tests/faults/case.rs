@@ -125,7 +125,7 @@ impl Case {
         let text = error.to_string();
         assert!(text.contains("folder/an object.bin"), "{what}: no object in: {text}");
         assert!(text.ends_with(&error.cause.to_string()), "{what}: no cause in: {text}");
-        // Whoever asks for the whole object has no range to name.
+        // A request for the whole object has no range to name.
         let Some(range) = error.range.clone() else {
             assert!(!ranged, "{what}: no range in: {text}");
             return;

@@ -8,7 +8,7 @@ use fastrand::Rng;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     None,
-    /// The connection ends after so many bytes of the body, fewer than Content-Length says.
+    /// The connection ends after this many bytes of the body, fewer than Content-Length says.
     Cut {
         after: usize,
     },
@@ -63,20 +63,20 @@ pub enum Fault {
     },
     /// The connection is reset before the header is complete.
     ResetHeader,
-    /// The connection is reset after so many bytes of the body.
+    /// The connection is reset after this many bytes of the body.
     ResetBody {
         after: usize,
     },
     /// Bytes that aren't HTTP.
     Garbage,
-    /// The body comes in pieces of so many bytes, with a pause before each.
+    /// The body is sent in pieces of this many bytes, with a pause before each.
     Slow {
         bytes: usize,
         pause: Duration,
     },
     /// No answer ever; the connection stays open.
     Silent,
-    /// So many bytes of the body, then nothing; the connection stays open.
+    /// This many bytes of the body, then nothing; the connection stays open.
     Stalled {
         after: usize,
     },
@@ -87,7 +87,7 @@ pub enum Fault {
 pub enum RetryAfter {
     None,
     Seconds(u64),
-    /// As an HTTP date, so many seconds from now.
+    /// An HTTP date, this many seconds from now.
     Date(u64),
     /// Neither a number nor a date.
     Garbage,
@@ -144,7 +144,7 @@ impl Deck {
         Fault::random(kind, &mut self.random, self.part_bytes)
     }
 
-    /// A fault for one request in so many.
+    /// A fault with a chance of one in `requests`, else none.
     pub fn draw_sometimes(&mut self, requests: u64) -> Fault {
         if self.random.u64(..requests) == 0 { self.draw() } else { Fault::None }
     }

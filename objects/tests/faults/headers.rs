@@ -11,7 +11,7 @@ fn case(name: &'static str, fault: Fault, at: At, ends: Ends) -> Case {
 #[tokio::test]
 async fn an_object_that_changes_is_an_error() {
     run([
-        // Whoever reads the new object from its first byte on has read one object.
+        // No case for the first part: a download that starts with the new object is right.
         case("replaced", Fault::Replaced, At::Middle, Ends::Error("Changed", 0)),
         case("replaced", Fault::Replaced, At::Last, Ends::Error("Changed", 0)),
         case("another ETag", Fault::OtherEtag, At::Middle, Ends::Error("Changed", 0)),
@@ -69,7 +69,7 @@ async fn later_requests_ask_for_the_object_of_the_first_answer() {
             let asked = (seen.request.first() > 0).then_some(etag);
             assert_eq!(seen.request.if_match.as_ref(), asked, "{client:?}: {seen:?}");
         }
-        // A weak ETag never matches: whoever sent it would be refused.
+        // A weak ETag never matches, so a request with one would be refused.
         site.server.set_plan(|_| Fault::WeakEtag);
         drop(site.get(KEY).await.unwrap());
         assert!(

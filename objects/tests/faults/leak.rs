@@ -29,8 +29,7 @@ const WORKERS: u64 = 12;
 const TURNS: usize = 16;
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 const ATTEMPTS_MAX: u32 = 50;
-/// One request in so many has a fault: an object of nine parts then has about even chances to come
-/// at all.
+/// One request in this many has a fault, so that about half of the downloads of nine parts succeed.
 const FAULTY_IN: u64 = 5;
 
 fn variable(name: &str) -> Option<u64> {
@@ -71,9 +70,9 @@ fn objects(random: &mut Rng) -> Vec<Object> {
 /// What one download is about to go through.
 struct Attempt {
     key: String,
-    /// Dropped after so many polls, where it isn't done by then.
+    /// The download is dropped after this many polls, unless it is complete by then.
     polls: Option<u32>,
-    /// Cancelled by its token after so many turns of the runtime.
+    /// The token is cancelled after this many yields to the runtime.
     cancel: Option<u32>,
 }
 

@@ -1,5 +1,5 @@
-//! Cancellation at any await point: a download is polled so many times and dropped, for each number
-//! of times until it is complete.
+//! Cancellation at every await point: a download is polled N times and dropped, for every N from 0
+//! to the number that completes it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::object::Object;
 use super::site::{Client, KEY, OBJECT_BYTES, Site, in_use, options, pool};
 
-/// A future that gives up after so many polls.
+/// A future that ends after `left` polls, with or without its output.
 pub struct Polls<F> {
     inner: Pin<Box<F>>,
     left: u32,

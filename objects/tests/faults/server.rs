@@ -73,7 +73,7 @@ impl Server {
         self.set_plan(move |_| faults.pop().unwrap_or(Fault::None));
     }
 
-    /// The requests that ask for the byte at `position` have this fault, so many times.
+    /// The next `times` requests that ask for the byte at `position` have this fault.
     pub fn set_fault_at(&self, position: u64, fault: Fault, times: usize) {
         let mut left = times;
         self.set_plan(move |request| {

@@ -1,14 +1,17 @@
-//! A server of objects as small as S3's clients let it be: `GET` and `HEAD` of files below a
-//! folder, with ranges, ETags and `If-Match`.
+//! The smallest object server that S3 clients accept: `GET` and `HEAD` of files below a folder,
+//! with ranges, ETags and `If-Match`.
 //!
 //! ```text
-//!   accept ──▶ a thread a connection:  read a request ──▶ write the head ──▶ sendfile from the page cache
+//!   accept ──▶ one thread per connection:  read a request ──▶ write the head ──▶ sendfile from the page cache
 //! ```
 //!
-//! Promises the right bytes or a status, and little work of its own, so that the client is what is
-//! measured: no byte of an object passes through this process. It checks no signature, lists
-//! nothing, stores nothing, and serves whoever reaches it: it listens on 127.0.0.1 and belongs to
-//! the process that started it, with whose end it ends.
+//! Promises:
+//! - The right bytes, or a status.
+//! - Little work of its own: no byte of an object passes through this process. So the client is
+//!   what is measured.
+//!
+//! Doesn't check signatures, list or store anything. It serves every client that connects, so it
+//! listens on 127.0.0.1 only. It ends when the process that started it ends.
 
 mod part;
 mod request;
