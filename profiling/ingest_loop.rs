@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
-use long_run::{Ended, Options, Progress, Taken, run};
+use long_run::{Ended, Options, Program, Progress, run};
 use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring_ingest::io::Counter;
 use slipring_ingest::server::{ServeError, ServeOptions, Server};
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Numbers go round below this: with the other components they add up exactly.
 const NUMBERS: u64 = 1 << 20;
 
-const INGEST_LOOP: Taken = Taken {
+const INGEST_LOOP: Program = Program {
     name: "ingest_loop",
     iteration: "one request of one vector, sent, scored and answered",
     flags: &["--payload", "--batch", "--pool", "--window"],

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use long_run::{Ended, Options, Progress, Stages, Taken, run};
+use long_run::{Ended, Options, Program, Progress, Stages, run};
 use slipring::machine::{CpuMask, PinPolicy};
 use slipring::pipeline::{
     Lane, LaneError, LaneSpec, Outcome, StageSpec, StageThread, Started, View, Wait,
@@ -25,7 +25,7 @@ use slipring::ring::{RingError, RingOptions};
 const SLOTS: usize = 4096;
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 
-const PIPELINE: Taken = Taken {
+const PIPELINE: Program = Program {
     name: "pipeline",
     iteration: "one payload published by a lane and read by its stage",
     flags: &["--payload", "--written", "--batch", "--pool", "--window", "--stages"],

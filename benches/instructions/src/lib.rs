@@ -2,9 +2,9 @@
 //! disassembles.
 //!
 //! ```text
-//!   pool   alloc_stage: reserve ─▶ write 8 bytes ─▶ stage                 release: all up to a sequence
+//!   pool   alloc_push: reserve ─▶ write 8 bytes ─▶ stage                 release: all up to a sequence
 //!   RAII   alloc_slice: reserve ─▶ write 8 bytes ─▶ commit                drop_slice, or push_slice
-//!   lane   lane_claim_stage: claim a slot and bytes ─▶ write 8 bytes ─▶ stage
+//!   lane   lane_claim_push: claim a slot and bytes ─▶ write 8 bytes ─▶ stage
 //!   class  class_get: the thread's own bin                                class_drop: back into it
 //!   queue  queue_enqueue: move a filled buffer in                         queue_dequeue: move it out
 //! ```
@@ -24,7 +24,7 @@ use slipring::ring::{Full, PoolSlice, Pushed, RingPool, Sequence};
 /// # Errors
 /// As [`RingPool::reserve`].
 #[inline(never)]
-pub fn alloc_stage(pool: &mut RingPool, len: usize, op: u64) -> Result<Pushed, Full> {
+pub fn alloc_push(pool: &mut RingPool, len: usize, op: u64) -> Result<Pushed, Full> {
     let mut grant = pool.reserve(len)?;
     grant[..8].copy_from_slice(&op.to_le_bytes());
     Ok(grant.push())
@@ -59,12 +59,12 @@ pub fn drop_slice(slice: PoolSlice) {
     drop(slice);
 }
 
-/// As [`alloc_stage`], over a lane; a flush publishes it.
+/// As [`alloc_push`], over a lane; a flush publishes it.
 ///
 /// # Errors
 /// As [`Lane::claim`].
 #[inline(never)]
-pub fn lane_claim_stage(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Sequence, Refused> {
+pub fn lane_claim_push(lane: &mut Lane<u64>, len: usize, op: u64) -> Result<Sequence, Refused> {
     let mut claim = lane.claim(len)?;
     claim[..8].copy_from_slice(&op.to_le_bytes());
     Ok(claim.push(op))

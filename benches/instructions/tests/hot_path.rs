@@ -24,7 +24,7 @@ use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
 use slipring::queue::{QueueOptions, queue};
 use slipring::ring::{RingOptions, RingPool};
 use slipring_instructions::{
-    alloc_slice, alloc_stage, class_drop, class_get, drop_slice, lane_claim_stage, queue_dequeue,
+    alloc_slice, alloc_push, class_drop, class_get, drop_slice, lane_claim_push, queue_dequeue,
     queue_enqueue, release,
 };
 
@@ -33,7 +33,7 @@ const CRATE: &str = "slipring_instructions";
 /// What each function of src/lib.rs may call, by the end of a path: what it does once in a chunk or
 /// never.
 const COLD: &[(&str, &[&str])] = &[
-    ("alloc_stage", &["Owner::make_room"]),
+    ("alloc_push", &["Owner::make_room"]),
     // A slice that another pool owns comes back, and is dropped by its caller.
     ("push_slice", &["ChunkRef::last_holder_gone"]),
     ("release", &[]),
@@ -42,7 +42,7 @@ const COLD: &[(&str, &[&str])] = &[
     ("drop_slice", &["ChunkRef::last_holder_gone"]),
     // At the end of the room that is known a look is taken; a panic drops the slice.
     (
-        "lane_claim_stage",
+        "lane_claim_push",
         &[
             "Owner::make_room",
             "Lane<M>::make_room",
@@ -143,7 +143,7 @@ fn the_named_functions_do_what_they_say() {
     let mut pool = RingPool::new(&options).expect("16 KiB fit");
     let mut held = None;
     for op in 0..100 {
-        let pushed = alloc_stage(&mut pool, 512, op).expect("all before is released");
+        let pushed = alloc_push(&mut pool, 512, op).expect("all before is released");
         assert_eq!(pool.view(&pushed).expect("it isn't released")[..8], op.to_le_bytes());
         release(&mut pool, pushed.sequence());
         assert!(pool.view(&pushed).is_none());
@@ -170,7 +170,7 @@ fn the_named_functions_do_what_they_say() {
     };
     lane.attach(stages.remove("read").expect("it was specified"), read).expect("it is inline");
     for op in 0..100 {
-        assert_eq!(lane_claim_stage(&mut lane, 512, op), Ok(op as i64));
+        assert_eq!(lane_claim_push(&mut lane, 512, op), Ok(op as i64));
         assert_eq!((lane.flush(), lane.poll().processed), (1, 1));
     }
 }

@@ -13,7 +13,6 @@
 //! Doesn't check signatures, list or store anything. It serves every client that connects, so it
 //! listens on 127.0.0.1 only. It ends when the process that started it ends.
 
-mod part;
 mod request;
 mod sendfile;
 
@@ -27,8 +26,7 @@ use std::{process, thread};
 use clap::Args;
 
 use crate::choice::Wrong;
-use part::{Part, part};
-use request::Request;
+use request::{Part, Request, part};
 use sendfile::send;
 
 /// Where it finds what it serves.

@@ -1,19 +1,54 @@
-//! One case for one setting: a few objects, some at once, from a store of some shape.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! One case for one setting.
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use serde_json::{Value, json};
-use slipring_objects::{BufferPoolOptions, RangeEngine};
+use slipring_objects::{BufferPoolOptions, RangeEngine, RangeOptions};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::Instant;
 
-use super::setting::Setting;
-use super::shape::Shape;
-use super::store::ShapedStore;
+use super::store::{Shape, ShapedStore};
+
+/// A contender.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    part_bytes: Option<u64>,
+    concurrency: Option<usize>,
+}
+
+/// The engine's default first; then one of the two fixed, then both.
+pub const SETTINGS: [Setting; 9] = [
+    Setting { name: "default", part_bytes: None, concurrency: None },
+    Setting { name: "auto-x32", part_bytes: None, concurrency: Some(32) },
+    Setting { name: "8MiB-auto", part_bytes: Some(8 << 20), concurrency: None },
+    Setting { name: "4MiB-x8", part_bytes: Some(4 << 20), concurrency: Some(8) },
+    Setting { name: "4MiB-x32", part_bytes: Some(4 << 20), concurrency: Some(32) },
+    Setting { name: "4MiB-x128", part_bytes: Some(4 << 20), concurrency: Some(128) },
+    Setting { name: "16MiB-x8", part_bytes: Some(16 << 20), concurrency: Some(8) },
+    Setting { name: "16MiB-x32", part_bytes: Some(16 << 20), concurrency: Some(32) },
+    Setting { name: "16MiB-x128", part_bytes: Some(16 << 20), concurrency: Some(128) },
+];
+
+impl Setting {
+    /// Retries are the defaults: a setting that the store refuses too often fails, as it would for
+    /// a user.
+    pub fn options(&self) -> RangeOptions {
+        RangeOptions {
+            part_bytes: self.part_bytes,
+            concurrency: self.concurrency,
+            ..RangeOptions::default()
+        }
+    }
+
+    /// Whether the engine chooses nothing by itself.
+    pub fn is_fixed(&self) -> bool {
+        self.part_bytes.is_some() && self.concurrency.is_some()
+    }
+}
 
 /// What is fetched.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +73,7 @@ pub const WORKS: [Work; 3] = [
 ///
 /// # Errors
 /// Options that the engine refuses, or bytes that aren't the object's.
-pub async fn run(
+pub async fn measure(
     shape: Shape,
     work: Work,
     setting: Setting,

@@ -1,6 +1,70 @@
-//! The command line of the profiling programs, read by hand: the library has no dependency for it.
+//! What the profiling programs share: their command line, what they say while they run, and how
+//! they end.
+//!
+//! By life cycle: words are read ([`Options`]), a line says whether the machine counts in hardware
+//! ([`counters`]), the loop warms up and then runs in twenty steps, each of which is reported
+//! ([`Progress`]), and the result is verified before a figure is printed ([`run`]).
+//!
+//! Exit codes: 0 verified, 1 failed or wrong, 2 bad usage.
+#![allow(dead_code, unused_imports, reason = "each program uses its own part")]
 
-use super::Ended;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Why a program ends without a result.
+#[derive(Debug, PartialEq)]
+pub enum Ended {
+    /// Bad usage: the option, the figure and what it has to be.
+    Usage(String),
+    /// The machine refused, or the result is wrong.
+    Failed(String),
+}
+
+impl Ended {
+    /// An error that isn't the user's.
+    pub fn failed(error: impl ToString) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs `program` with the process's words. `body` returns the line that says what was verified.
+pub fn run(program: &Program, body: impl FnOnce(&Options) -> Result<String, Ended>) -> ExitCode {
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{}", program.help());
+        return ExitCode::SUCCESS;
+    }
+    let name = program.name;
+    eprintln!("{name}: {}", counters_line(Path::new("/sys/bus/event_source/devices")));
+    let outcome = Options::parse(&words, program).and_then(|options| body(&options));
+    ended(
+        name,
+        outcome.map_err(|why| match why {
+            Ended::Usage(text) => Ended::Usage(format!("{text}; {name} --help lists the options")),
+            failed => failed,
+        }),
+    )
+}
+
+/// Prints what was verified, or why not, and says how the process ends.
+pub fn ended(name: &str, outcome: Result<String, Ended>) -> ExitCode {
+    match outcome {
+        Ok(verified) => {
+            println!("{name}: {verified}");
+            ExitCode::SUCCESS
+        }
+        Err(Ended::Usage(text)) => {
+            eprintln!("{name}: {text}");
+            ExitCode::from(2)
+        }
+        Err(Ended::Failed(text)) => {
+            eprintln!("{name}: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Where a pipeline's stage runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,7 +73,7 @@ pub enum Stages {
     Inline,
 }
 
-/// What to run. A program takes those of them that stand in its [`Taken`].
+/// What to run. A program takes those of them that stand in its [`Program`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Operations that count.
@@ -32,7 +96,7 @@ pub struct Options {
 
 /// A program's name, what one iteration is, the options it takes beside `--iterations` and
 /// `--warm-up`, and its largest batch.
-pub struct Taken {
+pub struct Program {
     pub name: &'static str,
     pub iteration: &'static str,
     pub flags: &'static [&'static str],
@@ -55,7 +119,7 @@ const HELP: &[(&str, &str, &str)] = &[
     ("--stages", "WORD", "thread or inline [default: thread, where there are two CPUs]"),
 ];
 
-impl Taken {
+impl Program {
     pub fn help(&self) -> String {
         let takes = |flag: &str| {
             ["--iterations", "--warm-up"].contains(&flag) || self.flags.contains(&flag)
@@ -74,7 +138,7 @@ impl Taken {
 
 impl Options {
     /// Reads pairs of words.
-    pub fn parse(words: &[String], program: &Taken) -> Result<Self, Ended> {
+    pub fn parse(words: &[String], program: &Program) -> Result<Self, Ended> {
         let mut options = Self {
             iterations: 100_000_000,
             warm_up: 1_000_000,
@@ -149,11 +213,71 @@ fn out_of_range(flag: &str, text: &str, least: u64, most: u64) -> Ended {
     Ended::Usage(format!("{flag} is {text:?}: it must be a number from {least} to {most}"))
 }
 
+/// The line about perf that a program prints before it runs. `devices` is the kernel's folder of
+/// event sources.
+fn counters_line(devices: &Path) -> &'static str {
+    if has_hardware_counters(devices) {
+        "hardware counters: yes; perf record counts cycles by default"
+    } else {
+        "hardware counters: none (perf stat says <not supported>, as in most virtual machines): use perf record -e cpu-clock, or callgrind"
+    }
+}
+
+/// The CPU's own event source is called `cpu` on x86-64, `cpu_core` beside `cpu_atom` where there
+/// are two kinds, and `armv8_...` on ARM.
+fn has_hardware_counters(devices: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(devices) else { return false };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.into_iter().any(|name| name == "cpu" || name == "cpu_core" || name.starts_with("armv8_"))
+}
+
+const STEPS: u64 = 20;
+
+/// The iterations of a run, cut into steps.
+pub struct Progress {
+    name: &'static str,
+    iterations: u64,
+    batch: u64,
+    start: Instant,
+    done: u64,
+}
+
+impl Progress {
+    /// Iterations are cut at whole batches, but for the last one.
+    pub fn start(name: &'static str, iterations: u64, batch: u64) -> Self {
+        Self { name, iterations, batch, start: Instant::now(), done: 0 }
+    }
+
+    /// How many to run next; None once all are done. What was handed out before is reported.
+    pub fn next(&mut self) -> Option<u64> {
+        if self.done > 0 {
+            let (done, all) = (self.done, self.iterations);
+            eprintln!(
+                "{}: {done} of {all}, {:.2} ns an iteration so far",
+                self.name,
+                self.ns_per_iteration()
+            );
+        }
+        let step = self
+            .iterations
+            .div_ceil(STEPS)
+            .next_multiple_of(self.batch)
+            .min(self.iterations - self.done);
+        self.done += step;
+        (step > 0).then_some(step)
+    }
+
+    /// Of those that were handed out, which all have run.
+    pub fn ns_per_iteration(&self) -> f64 {
+        self.start.elapsed().as_secs_f64() * 1e9 / self.done.max(1) as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: Taken = Taken {
+    const ALL: Program = Program {
         name: "all",
         iteration: "nothing",
         flags: &["--payload", "--written", "--batch", "--pool", "--window", "--stages"],
@@ -208,7 +332,34 @@ mod tests {
                 "{wrong}"
             );
         }
-        let few = Taken { flags: &[], ..ALL };
+        let few = Program { flags: &[], ..ALL };
         assert!(Options::parse(&["--pool".to_owned(), "1MiB".to_owned()], &few).is_err());
+    }
+
+    #[test]
+    fn a_machine_without_counters_is_told_what_to_use() {
+        let folder = std::env::temp_dir().join(format!("slipring-counters-{}", std::process::id()));
+        for (name, counts) in [("software", false), ("cpu_atom_of_old", false), ("cpu", true)] {
+            std::fs::create_dir_all(folder.join(name)).unwrap();
+            assert_eq!(has_hardware_counters(&folder), counts, "{name}");
+            assert_eq!(counters_line(&folder).contains("cpu-clock"), !counts);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(!has_hardware_counters(&folder), "hidden by a container");
+    }
+
+    #[test]
+    fn steps_add_up_and_are_whole_batches() {
+        for (iterations, batch) in
+            [(1, 64), (64, 64), (1000, 1), (1000, 7), (100_000, 64), (12_345, 100)]
+        {
+            let mut progress = Progress::start("test", iterations, batch);
+            let steps: Vec<u64> = std::iter::from_fn(|| progress.next()).collect();
+            assert_eq!(steps.iter().sum::<u64>(), iterations);
+            assert!(
+                steps.len() <= 20
+                    && steps[..steps.len() - 1].iter().all(|step| step.is_multiple_of(batch))
+            );
+        }
     }
 }
