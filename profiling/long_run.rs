@@ -1,9 +1,8 @@
-//! What the profiling programs share: their command line, what they say while they run, and how
-//! they end.
+//! What the profiling programs share: their command line, their reports, and their exit codes.
 //!
-//! By life cycle: words are read ([`Options`]), a line says whether the machine counts in hardware
-//! ([`counters`]), the loop warms up and then runs in twenty steps, each of which is reported
-//! ([`Progress`]), and the result is verified before a figure is printed ([`run`]).
+//! By life cycle: [`Options`] are read. A line says whether the machine has hardware counters. The
+//! loop warms up, then runs in twenty steps and reports each ([`Progress`]). The result is verified
+//! before any figure is printed ([`run`]).
 //!
 //! Exit codes: 0 verified, 1 failed or wrong, 2 bad usage.
 #![allow(dead_code, unused_imports, reason = "each program uses its own part")]
@@ -15,7 +14,7 @@ use std::time::Instant;
 /// Why a program ends without a result.
 #[derive(Debug, PartialEq)]
 pub enum Ended {
-    /// Bad usage: the option, the figure and what it has to be.
+    /// Bad usage: the option, its value, and the values that are allowed.
     Usage(String),
     /// The machine refused, or the result is wrong.
     Failed(String),
@@ -28,7 +27,8 @@ impl Ended {
     }
 }
 
-/// Runs `program` with the process's words. `body` returns the line that says what was verified.
+/// Runs `program` with the words of the process's command line. `body` returns the line that says
+/// what was verified.
 pub fn run(program: &Program, body: impl FnOnce(&Options) -> Result<String, Ended>) -> ExitCode {
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = words.collect();
@@ -48,7 +48,7 @@ pub fn run(program: &Program, body: impl FnOnce(&Options) -> Result<String, Ende
     )
 }
 
-/// Prints what was verified, or why not, and says how the process ends.
+/// Prints what was verified, or the error, and returns the exit code.
 pub fn ended(name: &str, outcome: Result<String, Ended>) -> ExitCode {
     match outcome {
         Ok(verified) => {
@@ -73,29 +73,30 @@ pub enum Stages {
     Inline,
 }
 
-/// What to run. A program takes those of them that stand in its [`Program`].
+/// What to run. A program has the options that its [`Program`] lists. They are read by hand, because
+/// the library has no dependency for that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Operations that count.
+    /// Operations that are measured.
     pub iterations: u64,
     /// Operations before them.
     pub warm_up: u64,
     /// Bytes of a payload.
     pub payload_bytes: usize,
-    /// Bytes of it that are written and read; all, if nothing else is said.
+    /// Bytes of it that are written and read; by default all.
     pub written_bytes: usize,
-    /// Operations that go together.
+    /// Operations per batch.
     pub batch: u64,
     /// Bytes of the pool.
     pub pool_bytes: usize,
-    /// Bytes in rotation; None: the library's default.
+    /// Bytes in rotation. None: the library's default.
     pub window_bytes: Option<usize>,
-    /// None: on a thread where there are two CPUs.
+    /// None: on a thread if there are two CPUs.
     pub stages: Option<Stages>,
 }
 
-/// A program's name, what one iteration is, the options it takes beside `--iterations` and
-/// `--warm-up`, and its largest batch.
+/// A program: its name, what one iteration is, its options beside `--iterations` and `--warm-up`,
+/// and its largest batch.
 pub struct Program {
     pub name: &'static str,
     pub iteration: &'static str,
@@ -103,20 +104,20 @@ pub struct Program {
     pub batch_max: u64,
 }
 
-/// Every option, what its value is, what it means, and its default.
+/// Every option with its value, its meaning and its default.
 const HELP: &[(&str, &str, &str)] = &[
-    ("--iterations", "N", "iterations that count [default: 100000000]"),
-    ("--warm-up", "N", "iterations before them [default: 1000000]"),
+    ("--iterations", "N", "iterations that are measured [default: 100000000]"),
+    ("--warm-up", "N", "iterations before those [default: 1000000]"),
     ("--payload", "BYTES", "bytes of a payload, at least 8 [default: 512]"),
     ("--written", "BYTES", "bytes of it that are written and read, at least 8 [default: all]"),
-    ("--batch", "N", "iterations that go together [default: 64]"),
+    ("--batch", "N", "iterations per batch [default: 64]"),
     ("--pool", "BYTES", "bytes of the pool [default: 64MiB]"),
     (
         "--window",
         "BYTES",
         "bytes of it in rotation [default: the library's, by the machine's caches]",
     ),
-    ("--stages", "WORD", "thread or inline [default: thread, where there are two CPUs]"),
+    ("--stages", "WORD", "thread or inline [default: thread, if there are two CPUs]"),
 ];
 
 impl Program {
@@ -128,7 +129,7 @@ impl Program {
         let lines = lines
             .map(|(flag, value, text)| format!("  {:<20} {text}\n", format!("{flag} {value}")));
         format!(
-            "{}: a long loop for perf and callgrind; an iteration is {}.\n\n{}\nBYTES is 4096, 64KiB, 64MiB or 2GiB; N may have underscores. profiling/README.md has the recipes.",
+            "{}: a long loop for perf and callgrind; one iteration is {}.\n\n{}\nBYTES is a number such as 4096, 64KiB, 64MiB or 2GiB; N may have underscores. profiling/README.md has the recipes.",
             self.name,
             self.iteration,
             lines.collect::<String>()
@@ -153,7 +154,7 @@ impl Options {
         while let Some(flag) = words.next() {
             let flag = flag.as_str();
             if !["--iterations", "--warm-up"].contains(&flag) && !program.flags.contains(&flag) {
-                return Err(Ended::Usage(format!("{flag:?} is no option")));
+                return Err(Ended::Usage(format!("{flag:?} isn't an option")));
             }
             let Some(value) = words.next() else {
                 return Err(Ended::Usage(format!("{flag} has no value")));
@@ -213,8 +214,8 @@ fn out_of_range(flag: &str, text: &str, least: u64, most: u64) -> Ended {
     Ended::Usage(format!("{flag} is {text:?}: it must be a number from {least} to {most}"))
 }
 
-/// The line about perf that a program prints before it runs. `devices` is the kernel's folder of
-/// event sources.
+/// The line that says whether perf can count cycles, instructions and cache misses here, or only
+/// read a clock. `devices` is the kernel's folder of event sources.
 fn counters_line(devices: &Path) -> &'static str {
     if has_hardware_counters(devices) {
         "hardware counters: yes; perf record counts cycles by default"
@@ -223,8 +224,8 @@ fn counters_line(devices: &Path) -> &'static str {
     }
 }
 
-/// The CPU's own event source is called `cpu` on x86-64, `cpu_core` beside `cpu_atom` where there
-/// are two kinds, and `armv8_...` on ARM.
+/// The CPU's own event source is `cpu` on x86-64, `cpu_core` beside `cpu_atom` if there are two
+/// kinds of cores, and `armv8_...` on ARM.
 fn has_hardware_counters(devices: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(devices) else { return false };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -233,7 +234,8 @@ fn has_hardware_counters(devices: &Path) -> bool {
 
 const STEPS: u64 = 20;
 
-/// The iterations of a run, cut into steps.
+/// The iterations of a run, in steps, with reports on standard error. The clock is read about
+/// twenty times per run, so it costs the loop nothing.
 pub struct Progress {
     name: &'static str,
     iterations: u64,
@@ -243,17 +245,17 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Iterations are cut at whole batches, but for the last one.
+    /// All steps but the last have whole batches.
     pub fn start(name: &'static str, iterations: u64, batch: u64) -> Self {
         Self { name, iterations, batch, start: Instant::now(), done: 0 }
     }
 
-    /// How many to run next; None once all are done. What was handed out before is reported.
+    /// Reports the iterations that have run, and returns the number to run next, or None at the end.
     pub fn next(&mut self) -> Option<u64> {
         if self.done > 0 {
             let (done, all) = (self.done, self.iterations);
             eprintln!(
-                "{}: {done} of {all}, {:.2} ns an iteration so far",
+                "{}: {done} of {all}, {:.2} ns per iteration so far",
                 self.name,
                 self.ns_per_iteration()
             );
@@ -267,7 +269,7 @@ impl Progress {
         (step > 0).then_some(step)
     }
 
-    /// Of those that were handed out, which all have run.
+    /// The time per iteration, over all that `next` has returned. They must have run.
     pub fn ns_per_iteration(&self) -> f64 {
         self.start.elapsed().as_secs_f64() * 1e9 / self.done.max(1) as f64
     }
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_counters_is_told_what_to_use() {
+    fn a_machine_without_counters_gets_advice() {
         let folder = std::env::temp_dir().join(format!("slipring-counters-{}", std::process::id()));
         for (name, counts) in [("software", false), ("cpu_atom_of_old", false), ("cpu", true)] {
             std::fs::create_dir_all(folder.join(name)).unwrap();

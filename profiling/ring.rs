@@ -1,10 +1,10 @@
 //! A long run of the ring pool alone, for perf and callgrind (profiling/README.md has the recipes).
 //!
 //! ```text
-//!   push_batch:              batch x { reserve ─▶ write the payload, its number first ─▶ commit ─▶ stage }
-//!   check_and_release_batch:  batch x { view ─▶ is it the number, and the last byte? }, one release
+//!   push_batch:               batch x { reserve ─▶ write the payload, its number first ─▶ commit ─▶ push }
+//!   check_and_release_batch:  batch x { view ─▶ compare the number and the last byte }, one release
 //! ```
-//! One iteration is one slice. With `--written 8` nearly all that is left is the pool.
+//! One iteration is one slice. With `--written 8`, nearly all of the time is the pool's.
 
 mod long_run;
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// A pool, what is pushed in it, and the sum of all numbers that were seen.
+/// A pool, the slices pushed in it, and the sum of all numbers that were read.
 struct Loop {
     pool: RingPool,
     source: Vec<u8>,
@@ -71,7 +71,7 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     this.verified(options.warm_up + options.iterations)?;
     let stats = this.pool.stats();
     Ok(format!(
-        "{} iterations verified, {} bytes written in each of {}; window {} bytes, {} bytes of tail waste; {ns:.2} ns an iteration",
+        "{} iterations verified, {} bytes written in each of {}; window {} bytes, {} bytes of tail waste; {ns:.2} ns per iteration",
         options.iterations,
         options.written_bytes,
         options.payload_bytes,

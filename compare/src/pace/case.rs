@@ -1,4 +1,5 @@
-//! One case for one setting.
+//! A case is a store's shape and the objects to fetch; a setting is what the range engine is given.
+//! [`measure`] runs one case with one setting.
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
@@ -20,7 +21,7 @@ pub struct Setting {
     concurrency: Option<usize>,
 }
 
-/// The engine's default first; then one of the two fixed, then both.
+/// First the engine's default, then settings with one value fixed, then with both.
 pub const SETTINGS: [Setting; 9] = [
     Setting { name: "default", part_bytes: None, concurrency: None },
     Setting { name: "auto-x32", part_bytes: None, concurrency: Some(32) },
@@ -34,8 +35,8 @@ pub const SETTINGS: [Setting; 9] = [
 ];
 
 impl Setting {
-    /// Retries are the defaults: a setting that the store refuses too often fails, as it would for
-    /// a user.
+    /// The engine's options. Retries are the defaults: a setting that the store refuses too often
+    /// fails, as it would for a user.
     pub fn options(&self) -> RangeOptions {
         RangeOptions {
             part_bytes: self.part_bytes,
@@ -44,32 +45,32 @@ impl Setting {
         }
     }
 
-    /// Whether the engine chooses nothing by itself.
+    /// Whether both values are given, so that the engine chooses none.
     pub fn is_fixed(&self) -> bool {
         self.part_bytes.is_some() && self.concurrency.is_some()
     }
 }
 
-/// What is fetched.
+/// The objects to fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
     pub name: &'static str,
     pub object_bytes: usize,
     pub objects: usize,
-    /// Objects at once.
+    /// Objects in flight.
     pub parallel: usize,
 }
 
 const MIB: usize = 1 << 20;
 
-/// A gigabyte in few large objects, in some and in many.
+/// A gigabyte in few large objects, in some, and in many small ones.
 pub const WORKS: [Work; 3] = [
     Work { name: "256MiB-x1", object_bytes: 256 * MIB, objects: 4, parallel: 1 },
     Work { name: "64MiB-x8", object_bytes: 64 * MIB, objects: 16, parallel: 8 },
     Work { name: "4MiB-x64", object_bytes: 4 * MIB, objects: 256, parallel: 64 },
 ];
 
-/// Fetches all objects by one engine, which has learnt nothing before.
+/// Fetches all objects with one new engine.
 ///
 /// # Errors
 /// Options that the engine refuses, or bytes that aren't the object's.

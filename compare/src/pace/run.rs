@@ -20,15 +20,15 @@ use super::store::{SHAPES, Shape};
 pub struct Options {
     #[command(flatten)]
     choice: Choice,
-    /// Waits as long as the shapes say instead of letting the clock jump
+    /// Lets the clock run in real time instead of jumping
     #[arg(long)]
     real_time: bool,
-    /// Objects of every case [default: what the case has, a gigabyte in all]
+    /// Objects of every case [default: the case's own number, a gigabyte in all]
     #[arg(long)]
     objects: Option<NonZero<usize>>,
 }
 
-/// The backoff is drawn at random; the rest is the same in each repeat.
+/// Only the backoffs are random. All else is the same in every repeat.
 const REPEATS_QUICK: usize = 1;
 const REPEATS_FULL: usize = 5;
 
@@ -37,7 +37,7 @@ const BENCH: &str = "objects-pace";
 /// Runs the cases and prints them.
 ///
 /// # Errors
-/// An option that can't be, or bytes that aren't an object's.
+/// A wrong option, or bytes that aren't an object's.
 pub fn run(options: &Options) -> Result<(), Wrong> {
     let choice = &options.choice;
     let cases = SHAPES.into_iter().flat_map(|shape| WORKS.map(|work| (shape, work))).collect();
@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Runs to the end on this thread; a paused clock jumps whenever nothing else is to be done.
+/// Runs the future on this thread. A paused clock jumps whenever all tasks wait.
 pub fn wait<T>(paused: bool, future: impl Future<Output = T>) -> io::Result<T> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build()?;
@@ -110,9 +110,9 @@ fn print(as_json: bool, case: &str, results: &[(Setting, Figures)]) {
         println!("{:<14}{cells}", setting.name);
     }
     let rate = |figures: &Figures| figures.median("bytes_per_second").unwrap_or_default();
-    // One that loses objects is no setting to be held against.
-    let all_came = |figures: &Figures| figures.median("failed") == Some(0.0);
-    let fixed = results.iter().filter(|(setting, figures)| setting.is_fixed() && all_came(figures));
+    // A setting that loses objects is nothing to compare with.
+    let is_whole = |figures: &Figures| figures.median("failed") == Some(0.0);
+    let fixed = results.iter().filter(|(setting, figures)| setting.is_fixed() && is_whole(figures));
     let best = fixed.max_by(|(_, one), (_, other)| rate(one).total_cmp(&rate(other)));
     let default = results.iter().find(|(setting, _)| setting.name == "default");
     if let (Some((best, of_best)), Some((_, of_default))) = (best, default) {

@@ -1,11 +1,10 @@
 //! [`ShapedStore`]: a store in memory that answers as its [`Shape`] says, by the runtime's clock.
 //!
 //! ```text
-//!   request ──▶ in flight? too many: 503 ──▶ first byte ──▶ 256 KiB through the request's line ──▶ through everybody's line ──▶ ...
+//!   request ──▶ too many in flight: 503 ──▶ first byte ──▶ 256 KiB through the request's line ──▶ through the shared line ──▶ ...
 //! ```
 //!
-//! It does nothing else, so with a paused clock the only time that passes is what the shape asks
-//! for.
+//! It does nothing else. With a paused clock, the only time that passes is the shape's.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,15 +23,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// A store's shape.
+/// How a store answers: after which wait, at which rates, and how many requests together.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub name: &'static str,
-    /// From a request until the first byte, or until it is refused.
+    /// Time from a request to its first byte, or to its refusal.
     pub first_byte: Duration,
-    /// Of one request.
+    /// Rate of one request.
     pub request_bytes_per_second: u64,
-    /// Of all requests together.
+    /// Rate of all requests together.
     pub total_bytes_per_second: u64,
     /// Requests beyond this many in flight are refused with 503.
     pub in_flight_max: usize,
@@ -40,7 +39,7 @@ pub struct Shape {
 
 const MIB: u64 = 1 << 20;
 
-/// A store far away, one in the same rack, one that refuses, and one behind a slow line.
+/// A distant store, one in the same rack, one that refuses requests, and one over a slow line.
 pub const SHAPES: [Shape; 4] = [
     Shape {
         name: "far",
@@ -77,7 +76,7 @@ pub const SHAPES: [Shape; 4] = [
 pub struct Line {
     free_at: Instant,
     bytes_per_second: u64,
-    /// What passes while nobody takes it, in time: a socket's buffers.
+    /// How long the line goes on while its reader doesn't read: a socket's buffers, as a time.
     slack: Duration,
 }
 
@@ -86,8 +85,8 @@ impl Line {
         Self { free_at, bytes_per_second, slack }
     }
 
-    /// When a piece that comes now has passed. Pieces that come late by less than the slack lose no
-    /// time: clocks here go by milliseconds.
+    /// The time at which a piece that enters now has passed. A piece that is late by less than the
+    /// slack loses no time, because timers have steps of a millisecond.
     pub fn pass(&mut self, now: Instant, bytes: usize) -> Instant {
         let idle_since = now.checked_sub(self.slack).unwrap_or(now);
         self.free_at = self.free_at.max(idle_since)
@@ -98,12 +97,12 @@ impl Line {
 
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What a socket holds while its reader does something else, and what the total forgives: a timer's
-/// step.
+/// The slack of a request is what a socket's buffers hold while its reader does something else. The
+/// slack of the shared line is a timer's step.
 const REQUEST_SLACK: Duration = Duration::from_millis(20);
 const TOTAL_SLACK: Duration = Duration::from_millis(2);
 
-/// What was asked of a store.
+/// Counts of the requests to a store.
 #[derive(Debug, Default)]
 pub struct Asked {
     pub requests: AtomicUsize,
@@ -140,7 +139,7 @@ impl ShapedStore {
         &self.asked
     }
 
-    /// None if it is one too many.
+    /// Counts a request. None if there are too many in flight.
     fn enter(&self) -> Option<InFlight> {
         let asked = &self.asked;
         asked.requests.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +153,7 @@ impl ShapedStore {
         Some(entered)
     }
 
-    /// The bytes as they come through both lines.
+    /// The bytes, as they pass through both lines.
     fn body(&self, bytes: Bytes, entered: InFlight) -> BoxStream<'static, Result<Bytes>> {
         let own = Line::new(Instant::now(), self.shape.request_bytes_per_second, REQUEST_SLACK);
         let total = Arc::clone(&self.total);
@@ -178,7 +177,7 @@ impl ShapedStore {
     }
 }
 
-/// What an HTTP client would make of it.
+/// The error that an HTTP client would return.
 fn slow_down() -> object_store::Error {
     let answer = StoreAnswer::Status { status: 503, retry_after: None };
     let source = HttpError::new(HttpErrorKind::Unknown, answer);
@@ -282,8 +281,8 @@ mod tests {
     #[test]
     fn time_passes_as_the_shape_says() {
         let [far, near, throttling, slow] = SHAPES;
-        // 30 ms and 4 MiB at 40 MiB/s; twenty of them fill the whole line, and forty take twice as
-        // long.
+        // 30 ms, and 4 MiB at 40 MiB/s. Twenty requests fill the shared line; with forty, the bytes
+        // take twice as long.
         for (requests, ms) in [(1, 130), (20, 130), (40, 230)] {
             let (took, refused) = fetch(far, 4 << 20, requests);
             assert!((ms..ms + 15).contains(&took) && refused == 0, "{requests}: {took} ms");

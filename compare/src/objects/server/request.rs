@@ -1,28 +1,29 @@
-//! Reads one request: its method, what it names, and the few headers that matter here.
+//! One request: its method, its path, the few headers that matter here, and which bytes of an
+//! object its range asks for.
 
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
-/// All lines of a request together; a client that sends more isn't ours.
+/// All lines of a request together. None of our clients sends more.
 const HEAD_BYTES_MAX: u64 = 16 << 10;
 
 /// A request without its body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
-    /// Without a query, percent signs resolved.
+    /// Without a query, percent-decoded.
     pub path: String,
     pub range: Option<String>,
     pub if_match: Option<String>,
-    /// Whether the connection ends behind the answer.
+    /// Whether the connection ends after the answer.
     pub closes: bool,
 }
 
 impl Request {
-    /// The next one of a connection; none when the client has closed it.
+    /// The next request of a connection, or None when the client has closed it.
     ///
     /// # Errors
-    /// The connection broke, or what came is no request.
+    /// The connection broke, or the bytes are no request.
     pub fn read(connection: &mut impl BufRead) -> io::Result<Option<Self>> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut head = connection.take(HEAD_BYTES_MAX);
@@ -60,7 +61,7 @@ impl Request {
                 "range" => request.range = Some(value.to_owned()),
                 "if-match" => request.if_match = Some(value.to_owned()),
                 "connection" => request.closes = value.eq_ignore_ascii_case("close"),
-                // The body isn't read, so nothing behind it could be.
+                // The body isn't read, so no request after it can be read.
                 "content-length" if value != "0" => request.closes = true,
                 "transfer-encoding" => request.closes = true,
                 _ => {}
@@ -69,7 +70,7 @@ impl Request {
     }
 }
 
-/// Without percent signs; none if the bytes behind them aren't text.
+/// Percent-decoded. None if the result isn't text.
 fn resolved(target: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(target.len());
     let mut rest = target.bytes();
@@ -85,20 +86,20 @@ fn resolved(target: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What a request gets of an object.
+/// The bytes of an object that answer a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All of it: there is no range, or none that this server understands, which a server may pass
-    /// over.
+    /// All bytes. The request has no range, or one that this server doesn't understand; a server
+    /// may ignore those.
     Whole,
     /// These bytes, at least one.
     Bytes(Range<u64>),
-    /// The object has no byte of what is asked for.
+    /// The object has none of the bytes that the request asks for.
     Nothing,
 }
 
 /// The part of an object of `len` bytes that `header` names: `bytes=a-b` with b included,
-/// `bytes=a-`, or `bytes=-n` for the last n. Several ranges at once are none that it understands.
+/// `bytes=a-`, or `bytes=-n` for the last n. It doesn't understand a list of several ranges.
 pub fn part(header: Option<&str>, len: u64) -> Part {
     let Some((from, to)) =
         header.and_then(|header| header.trim().strip_prefix("bytes=")?.split_once('-'))
@@ -113,15 +114,15 @@ pub fn part(header: Option<&str>, len: u64) -> Part {
         (None, Some(0)) if from.is_empty() => Part::Nothing,
         (None, Some(_)) if from.is_empty() && len == 0 => Part::Nothing,
         (None, Some(last)) if from.is_empty() => Part::Bytes(len.saturating_sub(last)..len),
-        (Some(first), _) if to.is_empty() => behind(first, len, len),
+        (Some(first), _) if to.is_empty() => bytes_from(first, len, len),
         (Some(first), Some(last)) if first <= last => {
-            behind(first, last.saturating_add(1).min(len), len)
+            bytes_from(first, last.saturating_add(1).min(len), len)
         }
         _ => Part::Whole,
     }
 }
 
-fn behind(first: u64, end: u64, len: u64) -> Part {
+fn bytes_from(first: u64, end: u64, len: u64) -> Part {
     if first < len { Part::Bytes(first..end) } else { Part::Nothing }
 }
 
