@@ -73,8 +73,8 @@ pub enum Stages {
     Inline,
 }
 
-/// What to run. A program has the options that its [`Program`] lists. They are read by hand, because
-/// the library has no dependency for that.
+/// What to run. A program has the options that its [`Program`] lists. They are read by hand,
+/// because the library has no dependency for that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Operations that are measured.
@@ -250,7 +250,7 @@ impl Progress {
         Self { name, iterations, batch, start: Instant::now(), done: 0 }
     }
 
-    /// Reports the iterations that have run, and returns the number to run next, or None at the end.
+    /// Reports the iterations that have run. Returns the number to run next, or None at the end.
     pub fn next(&mut self) -> Option<u64> {
         if self.done > 0 {
             let (done, all) = (self.done, self.iterations);

@@ -152,7 +152,7 @@ impl Loop {
                     }
                     self.next += 1;
                 }
-                // The pool is smaller than the ring. The refused call has published what was pushed.
+                // The pool is smaller than the ring. The refused call published what was pushed.
                 Err(refused) if refused.is_full() => self.pass()?,
                 Err(refused) => return Err(self.failure(refused)),
             }

@@ -1,5 +1,5 @@
-//! Instructions of the hot path, counted under callgrind. `scripts/callgrind` runs this and compares
-//! the counts with `benches/instructions/limits.toml`.
+//! Instructions of the hot path, counted under callgrind. `scripts/callgrind` runs this and
+//! compares the counts with `benches/instructions/limits.toml`.
 //!
 //! Each benchmark runs [`OPERATIONS`] operations over a warm pool, so the counts are those of the
 //! steady state, including the ends of chunks. `empty` and `empty_lane` count what a lap costs
@@ -39,7 +39,7 @@ const MIX: usize = 0;
 fn sizes(bytes: usize) -> Vec<usize> {
     let mut state = 0x5eed_0f51_u64;
     let mut draw = || {
-        // xorshift64, with the seed of `compare/`.
+        // xorshift64, seeded as in `compare/`.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
