@@ -116,12 +116,12 @@ fn the_io_thread_does_not_allocate() {
         check_payload(view.bytes(), *view.meta());
         Outcome::Done
     });
-    let (mut draw, mut refusals) = (Draw::new(7), [0u64; 2]);
+    let (mut draw, refusals) = (Draw::new(7), [const { Cell::new(0u64) }; 2]);
     let mut pass = |events| {
         let other = |_: &Lane<u64>, full| {
             match full {
-                Some(Refused::Ring { .. }) => refusals[0] += 1,
-                Some(Refused::Pool(Full::Pool { .. })) => refusals[1] += 1,
+                Some(Refused::Ring { .. }) => refusals[0].set(refusals[0].get() + 1),
+                Some(Refused::Pool(Full::Pool { .. })) => refusals[1].set(refusals[1].get() + 1),
                 _ => assert_eq!(full, None),
             }
             read_ahead(&mut ahead)
@@ -132,9 +132,16 @@ fn the_io_thread_does_not_allocate() {
     // In the first laps, lists of events read ahead grow to their final size.
     pass(40 * SLOTS as u64);
     let before = CALLS.get();
-    pass(events);
+    // On a busy machine the stages may be too slow, or too fast, to fill both in one pass.
+    let both_were_full = || refusals.iter().all(|times| times.get() > 10);
+    for _ in 0..20 {
+        pass(events);
+        if both_were_full() {
+            break;
+        }
+    }
     let calls = CALLS.get() - before;
-    assert!(refusals.iter().all(|&times| times > 10), "full (ring, pool) {refusals:?} times");
+    assert!(both_were_full(), "full (ring, pool) {refusals:?} times");
     assert_eq!(calls, 0, "calls of the allocator on the IO thread in {events} events");
     lane.begin_close();
     while !ahead.has_ended() {

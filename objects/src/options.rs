@@ -230,9 +230,10 @@ impl BufferPoolOptions {
 ///
 /// The pool is on by default. With a buffer for each object on its way, which is what it comes to
 /// where nobody waits, it takes about half of the processor time of no pool, and no more memory at
-/// the peak; benches/record/REPORT.md ("Object downloads") has the figures and their record. What it costs is
-/// that memory stays for 10 to 20 s after the last download: up to `max_buffers_per_class` buffers
-/// of each class that was used, as far as objects reached into them.
+/// the peak; benches/record/REPORT.md ("Object downloads") has the figures and their record. What
+/// it costs is that memory stays for 10 to 20 s after the last download: up to
+/// `max_buffers_per_class` buffers of each class that was used, as far as objects reached into
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// The buffer pool. Default [`BufferPoolOptions::default`]; `None`, or one that isn't

@@ -52,7 +52,7 @@ OLD_CONTENDERS = {
     "go-s3": "go-mutex-queue",
 }
 # The same for the first part of a case's name, and for subcommands of slipring-compare.
-OLD_CASES = {"seed-8x128-": "fixed-8x128-"}
+OLD_CASES = {"seed-8x128-": "fixed-8x128-", "stream.": "queue."}
 OLD_COMMANDS = {"seed-table": "fixed-size"}
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 

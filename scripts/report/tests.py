@@ -205,7 +205,7 @@ class Records(unittest.TestCase):
         self.assertIn("8 vectors | ≤ 3,000 | not recorded |  |", shown)
         self.assertEqual(len(tables.instructions_table([counts])), 4)
         rows += [
-            {"case": "stream.b512", "instructions_per_op": "200.5"},
+            {"case": "queue.b512", "instructions_per_op": "200.5"},
             {"case": "class.b4k", "instructions_per_op": "90.0"},
         ]
         self.assertIn(

@@ -221,12 +221,12 @@ impl Bin {
     }
 
     /// Acts as if the owner lost its CPU inside.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn occupy(&self) -> bool {
         self.enter()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn vacate(&self) {
         self.leave();
     }

@@ -143,7 +143,7 @@ impl ClassShared {
     }
 
     /// Whether no other live pool shares its near place.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn has_place(&self) -> bool {
         self.number.has_place()
     }
@@ -178,9 +178,9 @@ impl ClassShared {
     /// Does what is left once the store of a class is unlocked. The order matters, because the last
     /// step may free the pool.
     pub(crate) fn after_unlock(&self, class: &Class, unlocked: Unlocked<ClassShared>) {
-        let Unlocked { woken, has_served_all, pool } = unlocked;
-        woken.into_iter().for_each(Waiter::wake);
-        if has_served_all {
+        let Unlocked { to_wake, no_waiter_left, pool } = unlocked;
+        to_wake.into_iter().for_each(Waiter::wake);
+        if no_waiter_left {
             let registry = self.registry();
             for thread in &registry.threads {
                 thread
@@ -279,7 +279,7 @@ impl PoolNumber {
         Self { id: serial * NEAR_POOLS as u64 + serial % NEAR_POOLS as u64, has_place: false }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn has_place(&self) -> bool {
         self.has_place
     }

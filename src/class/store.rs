@@ -106,9 +106,9 @@ pub(crate) enum FromStore {
 #[derive(Debug)]
 pub(crate) struct Unlocked<K> {
     /// Waiters to wake: each was granted a block.
-    pub(crate) woken: Vec<Arc<Waiter>>,
+    pub(crate) to_wake: Vec<Arc<Waiter>>,
     /// The last waiter is gone, so threads may keep blocks again.
-    pub(crate) has_served_all: bool,
+    pub(crate) no_waiter_left: bool,
     /// The last block came back. Dropping this frees the pool if no handle is left.
     pub(crate) pool: Option<Arc<K>>,
 }
@@ -192,7 +192,7 @@ impl<K> Store<K> {
     }
 
     /// Adds a waiter in any case.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn enqueue_always(&self, waiter: &Arc<Waiter>) {
         self.lock().waiting.push_back(Arc::clone(waiter));
         self.has_waiters.store(1, Ordering::Release);
@@ -316,23 +316,23 @@ impl<K> Store<K> {
     /// Grants available blocks to the waiters, and unlocks the store.
     fn serve(&self, mut guard: MutexGuard<'_, State<K>>) -> Unlocked<K> {
         let state = &mut *guard;
-        let mut woken = Vec::new();
+        let mut to_wake = Vec::new();
         while !state.waiting.is_empty() {
             let Some(block) = state.available(&self.pool) else { break };
             let Some(waiter) = state.waiting.pop_front() else { break };
             waiter.grant(block);
             state.granted.retain(|granted| granted.strong_count() > 0);
             state.granted.push(Arc::downgrade(&waiter));
-            woken.push(waiter);
+            to_wake.push(waiter);
         }
-        let has_served_all =
+        let no_waiter_left =
             state.waiting.is_empty() && self.has_waiters.load(Ordering::Relaxed) == 1;
-        if has_served_all {
+        if no_waiter_left {
             self.has_waiters.store(0, Ordering::Release);
         }
         state.check();
         let pool = if state.away == 0 { state.pool.take() } else { None };
-        Unlocked { woken, has_served_all, pool }
+        Unlocked { to_wake, no_waiter_left, pool }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {

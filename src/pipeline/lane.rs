@@ -26,8 +26,8 @@ use crate::ring::{
 pub struct Progress {
     /// Events that inline stages processed.
     pub processed: usize,
-    /// Events newly found to be done in every stage. While events are being published, a round
-    /// looks at stages with threads only occasionally: see [`Lane::poll`].
+    /// Events that were newly found to be released by every stage. While events are being
+    /// published, a round looks at stages with threads only occasionally: see [`Lane::poll`].
     pub reclaimed: usize,
 }
 
@@ -183,8 +183,8 @@ impl<M: Meta> Lane<M> {
     ///
     /// The progress of threads in the last layer is on cache lines that they write. So a round
     /// looks at it only if nothing was published since the previous round, or after a quarter of
-    /// the ring (at most 64 events). A claim that finds no slot or memory looks by itself;
-    /// [`Lane::reclaim`] and gauges always look.
+    /// the ring (at most 64 events). [`Lane::reclaim`], a claim that finds no slot or memory, and
+    /// requests for statistics always look at it.
     pub fn poll(&mut self) -> Progress {
         if self.ring.shared.has_failed() {
             self.pump();

@@ -6,8 +6,8 @@
 //!         ─▶ the producer's cursor ─▶ the lane's count ─▶ wake-ups
 //! ```
 //! The reclaimer's cursor limits how far the disruptor lets the producer go. The lane moves it up
-//! to what is reclaimed only when the ring is used up: once per lap or, if stages lag by a whole
-//! ring, whenever they free something.
+//! to `reclaimed` only when the ring is used up: once per lap or, if stages lag by a whole ring,
+//! whenever they release something.
 #![forbid(unsafe_code)]
 
 use std::ops::{Deref, DerefMut};
@@ -35,7 +35,8 @@ pub(super) struct LaneRing<M: Meta> {
     pub(super) events: Box<[LaneEvent<M>]>,
     /// The last sequence published.
     pub(super) published: Sequence,
-    /// The last sequence reclaimed.
+    /// The last sequence that every stage has released, as far as the owner has looked. Its slot is
+    /// free and, on consume, its memory is reclaimed.
     pub(super) reclaimed: Sequence,
     pub(super) reclaim: Reclaim,
     pub(super) inline: Vec<Box<dyn Inline<M>>>,

@@ -9,8 +9,8 @@
 //! ```
 //! A slice is released when its event is overwritten, one ring length later. A lane with
 //! [`Reclaim::OnOverwrite`] does the same with events that hold integers, where a release is a
-//! number. In both, the same slices are alive for the same time. DESIGN.md ("One mechanism, two
-//! forms") explains what each costs and when to use it.
+//! number. In both, the same slices are alive for the same time. docs/design/ring.md ("By count, or
+//! by value") explains what each costs and when to use it.
 //!
 //! ```
 //! use slipring::pipeline::{Polled, SliceRing};

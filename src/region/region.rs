@@ -106,7 +106,7 @@ impl Region {
 }
 
 impl RegionRequest<'_> {
-    /// One page kind, from the limits to the report.
+    /// Attempts one page kind: checks the limits, maps, touches and reports.
     fn attempt(&self, kind: PageKind, above: &[Downgrade]) -> Result<Region, RegionError> {
         let page_bytes = self.roots.page_bytes;
         let too_large = |_| RegionError::TooLarge { asked_bytes: self.options.bytes };

@@ -217,7 +217,7 @@ impl Token {
     }
 
     /// Hands the bytes to the kernel until [`InFlight::complete`].
-    #[must_use = "dropping it pins the chunk until the completion is reported"]
+    #[must_use = "dropping it keeps the chunk until the completion is reported"]
     pub fn submit(self) -> InFlight {
         let id = self.chunk.owner().new_flight();
         InFlight { token: ManuallyDrop::new(self), id }
@@ -262,7 +262,7 @@ impl DerefMut for Token {
 ///
 /// If it is dropped, its chunk isn't reused until its number is passed to
 /// [`RingPool::report_completion`].
-#[must_use = "dropping it pins the chunk until the completion is reported"]
+#[must_use = "dropping it keeps the chunk until the completion is reported"]
 #[derive(Debug)]
 pub struct InFlight {
     token: ManuallyDrop<Token>,

@@ -27,8 +27,8 @@ use super::memory::RingMemory;
 use super::stats::RingCounters;
 use super::window::{Blocked, Rotation};
 
-/// The state of one chunk, for its owner's thread only. A chunk is reusable when it is closed, only
-/// the pool holds it, `last_seq <= released` and it has no pins.
+/// The state of one chunk, for its owner's thread only. A chunk is reusable when only the pool
+/// holds it, `last_seq <= released` and it has no pins.
 pub(super) struct Chunk {
     /// The number of tokens, receives, reads in flight, slices that aren't in a slot, and the pool
     /// while it exists. The pool is counted so that the drop of a slice has more to do only if the
@@ -348,12 +348,12 @@ impl Owner {
         let is_open = chunk == self.current.get() && pushed > self.opened_at.get();
         let last_seq = if is_open { pushed } else { state.last_seq.get() };
         if state.is_held() {
-            Some(Blocked::Owner)
+            Some(Blocked::Held)
         } else if last_seq > released {
             Some(Blocked::Sequence)
         } else if self.memory.pins().is_pinned(chunk) {
-            // `released` was loaded (Acquire) before the pins: a stage's pin is visible once its
-            // release is.
+            // `released` was loaded (Acquire, by `Flow::consumed` on the lane's thread) before the
+            // pins: a stage's pin is visible once its release is.
             Some(Blocked::Pinned)
         } else {
             None

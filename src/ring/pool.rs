@@ -187,7 +187,7 @@ impl RingPool {
         for chunk in rotation.busy_chunks() {
             let count = match owner.blocked(chunk, self.pushed, self.released()) {
                 Some(Blocked::Sequence) => &mut stats.blocked_by_sequence,
-                Some(Blocked::Owner) => &mut stats.blocked_by_owner,
+                Some(Blocked::Held) => &mut stats.blocked_by_owner,
                 Some(Blocked::Pinned) => &mut stats.blocked_by_pins,
                 None => continue,
             };

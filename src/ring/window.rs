@@ -1,5 +1,5 @@
-//! The window: which chunk is written next. It is one of the few that stay in the caches, a spare
-//! one, or one that was stuck.
+//! The window: which chunk is written next. The oldest free one, so that few chunks stay in the
+//! caches; a spare one while the window isn't full, or in a burst; at last one that was stuck.
 //!
 //! ```text
 //!            close                  released             reuse, oldest first
@@ -21,8 +21,8 @@ use std::collections::VecDeque;
 /// Why a closed chunk can't be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {
-    /// Tokens, receives, reads in flight, or slices of the owner that aren't in a slot.
-    Owner,
+    /// Tokens, receives, reads in flight, or slices that aren't in a slot.
+    Held,
     /// A slot that isn't released.
     Sequence,
     /// Retained handles.
@@ -111,7 +111,7 @@ impl Rotation {
             match blocked(front) {
                 None => self.free.push_back(front),
                 Some(Blocked::Sequence) => break,
-                Some(Blocked::Owner | Blocked::Pinned) => self.stuck.push_back(front),
+                Some(Blocked::Held | Blocked::Pinned) => self.stuck.push_back(front),
             }
             self.closed.pop_front();
         }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn why(pick: u32) -> Blocked {
-        [Blocked::Owner, Blocked::Pinned, Blocked::Sequence][pick as usize % 3]
+        [Blocked::Held, Blocked::Pinned, Blocked::Sequence][pick as usize % 3]
     }
 
     #[test]
@@ -246,8 +246,8 @@ mod tests {
         assert_eq!(rotation.advance(|_| None), Some(1));
         assert_eq!(rotation.advance(|_| None), Some(0));
         // The other chunk is stuck. The current one is free, so it starts again.
-        assert_eq!(rotation.advance(|chunk| (chunk == 1).then_some(Blocked::Owner)), Some(0));
-        assert_eq!(rotation.advance(|_| Some(Blocked::Owner)), None);
+        assert_eq!(rotation.advance(|chunk| (chunk == 1).then_some(Blocked::Held)), Some(0));
+        assert_eq!(rotation.advance(|_| Some(Blocked::Held)), None);
     }
 
     proptest! {

@@ -22,7 +22,7 @@ use slipring::class::{ClassOptions, ClassPool};
 use slipring::pipeline::{
     BATCH_DEFAULT, Lane, LaneSpec, Outcome, Polled as Found, Stage, StageSpec, View,
 };
-use slipring::queue::{Dequeuer, Enqueuer, QueueOptions, queue};
+use slipring::queue::{Dequeuer, Enqueuer, QueueOptions, queue as new_queue};
 use slipring::ring::{RingOptions, RingPool};
 
 /// Operations of a benchmark. The script reads this number from here.
@@ -209,16 +209,14 @@ fn class((pool, bytes): (ClassPool, usize)) -> ClassPool {
 fn queue_of(bytes: usize) -> (Enqueuer, Dequeuer, usize) {
     let (pool, _) = class_of(bytes);
     let (enqueuer, dequeuer) =
-        queue(&pool, QueueOptions { messages: 64, bytes: 1 << 20 }).expect("good options");
+        new_queue(&pool, QueueOptions { messages: 64, bytes: 1 << 20 }).expect("good options");
     (enqueuer, dequeuer, bytes)
 }
 
 // Gets a buffer, moves it through a queue and drops it, all on one thread.
 #[library_benchmark]
 #[bench::b512(args = (512), setup = queue_of)]
-fn stream(
-    (mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize),
-) -> (Enqueuer, Dequeuer) {
+fn queue((mut enqueuer, mut dequeuer, bytes): (Enqueuer, Dequeuer, usize)) -> (Enqueuer, Dequeuer) {
     for op in 0..OPERATIONS as u64 {
         let mut buf = enqueuer.pool().get(black_box(bytes)).expect("the bin has one");
         buf[..8].copy_from_slice(&op.to_le_bytes());
@@ -230,7 +228,7 @@ fn stream(
 
 library_benchmark_group!(
     name = ring,
-    benchmarks = [empty, slots, raii, empty_lane, lane, stage, class, stream]
+    benchmarks = [empty, slots, raii, empty_lane, lane, stage, class, queue]
 );
 
 main!(library_benchmark_groups = ring);

@@ -40,21 +40,21 @@ const COLD: &[(&str, &[&str])] = &[
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that was dropped.
     ("drop_slice", &["ChunkRef::last_holder_gone"]),
-    // At the end of the known room, the cursors are read again. A panic drops the slice.
+    // When the known room is used up, the stages' progress is read. A panic drops the slice.
     (
         "lane_claim_push",
         &[
             "Owner::make_room",
-            "Lane<M>::make_room",
-            "Lane<M>::find_room",
+            "LaneRing<M>::make_room",
+            "LaneRing<M>::find_slot",
             "ChunkRef::last_holder_gone",
         ],
     ),
     // An empty bin is filled from the class's store. A buffer of no class is direct.
     ("class_get", &["get::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["put::put_far", "Bin::enter_fenced", "memset"]),
-    // The count of the other end is read once per round of the ring. A sleeping thread is woken. A
-    // closed queue, or a refusal, is reported.
+    // The other end's count is read once per round of the ring. An end that sleeps is woken. The end
+    // of the queue and a refusal are reported.
     (
         "queue_enqueue",
         &[

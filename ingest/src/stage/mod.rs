@@ -1,9 +1,10 @@
-//! The stages of the service: validate, score and sink, between the receive of a request and its
-//! answer.
+//! The stages of the service between the receive of a request and its answer: validate and score;
+//! and beside the answer, sink.
 //!
 //! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
-//! [`Status`](crate::wire::frames::Status) per slot and a result per vector, score writes a score
-//! per vector where that result isn't the score, and answer and sink read statuses and scores.
+//! [`Status`](crate::wire::frames::Status) per slot and a result per vector, and score writes a
+//! score per vector where that result isn't the score. The answer reads statuses and scores, the
+//! sink statuses.
 
 mod request;
 mod rows;

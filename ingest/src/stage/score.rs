@@ -22,8 +22,8 @@ impl Score {
         (self == Self::Weighted).then(|| (1..=dim).map(|weight| weight as f32).collect())
     }
 
-    /// Where the scores are, of requests that validate let pass. A score that is a sum isn't
-    /// copied: it stays where validate has written it, in `results`.
+    /// The column that holds the scores. A score that is a sum isn't copied: it stays in `results`,
+    /// where validate has written it.
     pub fn column(
         self,
         results: ColumnReader<f32>,

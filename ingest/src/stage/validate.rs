@@ -1,4 +1,4 @@
-//! Validate: checks that every component is finite.
+//! Validate: checks that every component is finite, and scores in the same pass.
 
 use slipring::pipeline::{ColumnWriter, Outcome, View};
 

@@ -68,7 +68,7 @@ impl Pool {
 }
 
 fn wake(unlocked: Unlocked<()>) {
-    unlocked.woken.into_iter().for_each(Waiter::wake);
+    unlocked.to_wake.into_iter().for_each(Waiter::wake);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::class::memory::fake;
 
 fn store(resident_max: usize, cold: usize) -> Store<()> {
     let store = Store::new(resident_max, Weak::new());
-    assert!(store.add_cold((1..=cold).map(fake).collect()).woken.is_empty());
+    assert!(store.add_cold((1..=cold).map(fake).collect()).to_wake.is_empty());
     store
 }
 
@@ -32,7 +32,7 @@ fn an_empty_store_says_why() {
     let mut blocks = Blocks::new();
     let FromStore::Block(first) = store.get(9, &mut blocks) else { panic!("there is one") };
     assert_eq!((store.get(0, &mut blocks), blocks.len()), (FromStore::NoMemory, 0));
-    assert!(store.add_cold(vec![fake(2), fake(3)]).woken.is_empty());
+    assert!(store.add_cold(vec![fake(2), fake(3)]).to_wake.is_empty());
     let second = get(&store).unwrap();
     assert_eq!(
         store.get(0, &mut blocks),
@@ -52,8 +52,8 @@ fn waiters_are_served_before_a_getter() {
     assert!(
         store.enqueue(&first).is_none() && store.enqueue(&second).is_none() && store.has_waiters()
     );
-    let Unlocked { woken, has_served_all, .. } = store.put([block].into_iter(), 1);
-    assert!(woken.len() == 1 && Arc::ptr_eq(&woken[0], &first) && !has_served_all);
+    let Unlocked { to_wake, no_waiter_left, .. } = store.put([block].into_iter(), 1);
+    assert!(to_wake.len() == 1 && Arc::ptr_eq(&to_wake[0], &first) && !no_waiter_left);
     let block = first.take_granted().unwrap();
     assert_eq!(get(&store), None);
     let (granted, _) = store.cancel(&second);
@@ -75,8 +75,8 @@ fn a_block_that_is_moved_back_serves_a_waiter() {
     );
     let waiting = waiter();
     assert!(store.enqueue(&waiting).is_none(), "the block is moving, and counts");
-    let Unlocked { woken, has_served_all, .. } = store.move_in(moved, Vec::new(), neighbours);
-    assert!(woken.len() == 1 && has_served_all && waiting.take_granted().is_some());
+    let Unlocked { to_wake, no_waiter_left, .. } = store.move_in(moved, Vec::new(), neighbours);
+    assert!(to_wake.len() == 1 && no_waiter_left && waiting.take_granted().is_some());
     assert_eq!(store.view().counts.cold, 2, "it came without pages");
 }
 
@@ -124,12 +124,12 @@ struct Model {
 }
 
 impl Model {
-    fn woken(&mut self, after: Unlocked<()>) {
-        for waiter in after.woken {
+    fn woken(&mut self, unlocked: Unlocked<()>) {
+        for waiter in unlocked.to_wake {
             assert!(Arc::ptr_eq(&self.waiting.remove(0), &waiter), "served out of order");
             self.away.extend(waiter.take_granted());
         }
-        assert!(!after.has_served_all || self.waiting.is_empty());
+        assert!(!unlocked.no_waiter_left || self.waiting.is_empty());
     }
 
     fn apply(&mut self, store: &Store<()>, op: Op) {
@@ -160,9 +160,9 @@ impl Model {
             }
             Op::Cancel(index) if !self.waiting.is_empty() => {
                 let gone = self.waiting.remove(index % self.waiting.len());
-                let (granted, after) = store.cancel(&gone);
+                let (granted, unlocked) = store.cancel(&gone);
                 assert!(granted.is_none(), "it was never served");
-                self.woken(after);
+                self.woken(unlocked);
             }
             Op::Cancel(_) => {}
             Op::Idle(count) => {

@@ -21,7 +21,7 @@ mod threads;
 use proptest::prelude::*;
 
 use super::remove_any;
-use draw::{Op, Then, Turn, op_from};
+use draw::{And, Op, Then, Turn, op_from};
 use model::{Model, Shape};
 use slipring_test_support::random_runs;
 
@@ -180,4 +180,23 @@ fn the_stages_of_an_empty_lane_end() {
     for number in 0..if cfg!(miri) { 8 } else { 100 } {
         race::race_of(&mut threads::Draw(number), 0);
     }
+}
+
+/// A stage that is polled after one that fails in the same round sees the failure in the next.
+#[test]
+fn a_failure_in_a_round_is_seen_in_the_next() {
+    let mut model = Model::new(Shape::from_numbers(4, 0));
+    let fails = Turn { good: 0, then: Then::Fail };
+    let (and, meanwhile) = (And::Publish, None);
+    for op in [
+        Op::Claim { len: 0, used: 0, and, meanwhile },
+        Op::Attach { stage: 0 },
+        Op::Attach { stage: 2 },
+        Op::PollLane { turn: fails },
+        Op::PollLane { turn: fails },
+    ] {
+        model.apply(op);
+        model.check();
+    }
+    model.end_everything();
 }

@@ -92,9 +92,7 @@ impl Model {
             Finds::Nothing => Ok(Polled::Idle),
             Finds::Events(found) => {
                 let done = if turn.then == Then::Done { found } else { found.min(turn.good) };
-                self.move_to(at, self.stages[at].released + done as i64);
-                self.stages[at].processed += done as u64;
-                self.stages[at].read = self.stages[at].released;
+                self.expect_events(at, done);
                 match turn.then {
                     _ if done == found => Ok(Polled::Advanced(done)),
                     Then::Retry => Ok(Polled::Retry(done)),
@@ -106,6 +104,13 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// A poll processes this many events.
+    fn expect_events(&mut self, at: usize, done: usize) {
+        self.move_to(at, self.stages[at].released + done as i64);
+        self.stages[at].processed += done as u64;
+        self.stages[at].read = self.stages[at].released;
     }
 
     fn move_to(&mut self, at: usize, released: Sequence) {
@@ -180,16 +185,32 @@ impl Model {
                 self.stages[at].progress = self.available(self.layers[at]);
             }
         }
-        let mut progress = Progress::default();
+        let (mut progress, mut stopped) = (Progress::default(), Vec::new());
         for at in self.attached.clone() {
             let finds = self.finds(at, self.stages[at].batch_max);
             self.stages[at].shows = Self::shows(finds, turn);
             let before = self.stages[at].processed;
-            if let Ok(Polled::Ended) | Err(_) = self.expect_poll(at, finds, turn) {
+            // A handler that stops fails its stage after the round, so stages that are polled after
+            // it don't see the failure yet.
+            let stops = match finds {
+                Finds::Events(found) => {
+                    turn.good < found && !matches!(turn.then, Then::Done | Then::Retry)
+                }
+                _ => false,
+            };
+            if stops {
+                stopped.push(at);
+                self.expect_events(at, turn.good);
+            } else if let Ok(Polled::Ended) | Err(_) = self.expect_poll(at, finds, turn) {
                 self.attached.retain(|other| *other != at);
                 self.handle_dropped(at);
             }
             progress.processed += (self.stages[at].processed - before) as usize;
+        }
+        for at in stopped {
+            self.hand_to_pump(at);
+            self.die(at);
+            self.attached.retain(|other| *other != at);
         }
         progress.reclaimed = (self.consumed() - self.reclaimed) as usize;
         self.reclaimed = self.consumed();
