@@ -1,4 +1,4 @@
-//! Tasks wait for buffers on any executor: this one is fifteen lines of the standard library.
+//! Tasks wait for buffers on any executor. This one is a few lines over the standard library.
 //!
 //!     cargo run --example async_get
 
@@ -39,8 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         drop(held);
     });
     let capacity = block_on(async {
-        // The only buffer of the class is in use: the task sleeps, and no thread of an executor
-        // with it.
+        // The only buffer of the class is in use. The task sleeps without blocking a thread of its
+        // executor.
         let buf = pool.get_async(200).await?;
         Ok::<_, slipring::class::GetError>(buf.capacity())
     })?;

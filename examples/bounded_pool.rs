@@ -1,4 +1,4 @@
-//! A bound on memory, and the three things that a get at the bound may do: wait, be refused, or
+//! A bound on memory, and the three things that a get may do at the bound: wait, be refused, or
 //! allocate.
 //!
 //!     cargo run --example bounded_pool
@@ -20,14 +20,14 @@ fn pool(at_limit: AtLimit) -> Result<ClassPool, Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Wait, which is the default: in order of arrival, for ever, for a time, or not at all.
+    // Wait, the default: in order of arrival; without a time limit, with one, or not at all.
     let waiting = pool(AtLimit::Wait)?;
     let (one, two) = (waiting.get(4000)?, waiting.get(4000)?);
     let timed_out = waiting.get_timeout(4000, Duration::from_millis(10));
     assert!(matches!(timed_out, Err(GetError::TimedOut { buffers_max: 2, .. })));
     assert!(matches!(waiting.try_get(4000), Err(GetError::Exhausted { .. })));
     let other_class = waiting.try_get(50_000)?;
-    assert_eq!(other_class.capacity(), 64 << 10, "each class has a bound of its own");
+    assert_eq!(other_class.capacity(), 64 << 10, "each class has its own bound");
     let dropper = thread::spawn(move || {
         thread::sleep(Duration::from_millis(10));
         drop(one);
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{refused}");
     assert_eq!(refusing.stats().classes[0].refusals, 1);
 
-    // Fresh: beyond the bound the system's allocator serves, and is counted.
+    // Fresh: beyond the bound, buffers come from the system's allocator and are counted.
     let fresh = pool(AtLimit::Fresh)?;
     let held = [fresh.get(1)?, fresh.get(1)?, fresh.get(1)?];
     assert_eq!(held.map(|buf| buf.is_direct()), [false, false, true]);

@@ -1,5 +1,5 @@
-//! A pooled buffer as `Bytes`: slices share it without a copy, and the last one that is dropped
-//! gives it back.
+//! A pooled buffer as `Bytes`: slices share it without a copy, and dropping the last one returns it
+//! to the pool.
 //!
 //!     cargo run --features slipring/bytes --example class_bytes
 
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop((request, line));
     assert_eq!(pool.stats().classes[0].in_use, 1, "the path holds the buffer");
     std::thread::spawn(move || drop(path)).join().expect("the thread ends");
-    assert_eq!(pool.stats().classes[0].in_use, 0, "the last slice gave it back");
+    assert_eq!(pool.stats().classes[0].in_use, 0, "the last slice returned it");
     println!("{}", pool.stats());
     Ok(())
 }

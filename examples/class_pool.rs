@@ -1,5 +1,5 @@
-//! A class pool: buffers that are got on one thread and dropped on another, and what became of
-//! them.
+//! A class pool: one thread gets buffers, another drops them, and the statistics show how they were
+//! served.
 //!
 //!     cargo run --example class_pool
 
@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         for buf in receiver {
             assert!(buf.iter().all(|&byte| byte == buf.len() as u8));
             bytes += buf.len();
-            // `buf` is dropped here: it goes home, half a bin at a time.
+            // `buf` is dropped here, into this thread's bin. A full bin passes half of its buffers
+            // to the class's store, where the other thread finds them.
         }
         bytes
     });
@@ -38,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stats = pool.stats();
     println!("{stats}");
     assert_eq!(stats.classes.iter().map(|class| class.gets).sum::<u64>(), MESSAGES as u64);
-    assert!(stats.classes.iter().all(|class| class.in_use == 0), "all came back");
+    assert!(stats.classes.iter().all(|class| class.in_use == 0), "all were returned");
     assert_eq!(stats.direct.gets, 0, "none was too large for a class");
     Ok(())
 }

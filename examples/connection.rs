@@ -129,7 +129,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     assert!(connection.frame(1, b"late", true).is_err(), "the stream is closed");
 
-    // The other streams go on, over the same buffers.
+    // The other streams continue, with buffers of the same pool.
     for stream in [0, 2] {
         connection.frame(stream, &[4; 1_000], true)?;
         while let Ok(Some(message)) = consumers[stream].try_dequeue() {

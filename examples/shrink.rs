@@ -1,5 +1,5 @@
-//! Warm-up before the first request, and shrinking after the last: what is resident, and when it
-//! goes.
+//! Warm-up before the first request, and shrinking after the last: how much memory is resident, and
+//! when it is returned to the system.
 //!
 //!     cargo run --example shrink
 
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "no page fault to come"
     );
 
-    // A thread looks now and then. Without one, call `pool.tick(Instant::now())` yourself.
+    // This starts a thread that checks now and then. Without it, call `pool.tick(Instant::now())`
+    // yourself.
     let ticker = pool.ticker(Duration::from_millis(5))?;
     let until = Instant::now() + Duration::from_secs(30);
     while resident() > 64 << 10 {

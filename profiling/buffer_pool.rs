@@ -1,5 +1,5 @@
-//! `profile_buffer_pool`: the operation of `buffer_pool_bench`, for a long time.
-//! profiling/README.md has the recipes.
+//! `profile_buffer_pool`: the operation of `buffer_pool_bench` in a long loop. profiling/README.md
+//! has the recipes.
 //!
 //! ```text
 //!   cargo bench --no-run
@@ -7,7 +7,7 @@
 //!   perf record -g target/release/deps/profile_buffer_pool-* 1000000000
 //! ```
 //!
-//! `cargo bench` runs it too, and passes `--bench`, which it accepts. Its tests are in
+//! `cargo bench` runs it too, with `--bench`, which it accepts. Its tests are in
 //! tests/bench_commands.rs, because cargo gives a program of this kind no test harness.
 
 mod buffer_pool {

@@ -2,12 +2,12 @@
 //! recipes).
 //!
 //! ```text
-//!   this thread     send a batch of requests ─▶ Unix socket ─┐                       ┌─▶ read and compare the answers of the batch before
+//!   this thread     send a batch of requests ─▶ Unix socket ─┐                       ┌─▶ read and compare the answers of the previous batch
 //!   thread lane-0         receive ─▶ cut frames in the pool ─▶ validate ─▶ score ─▶ answer          (inline)
 //!   thread sink-0                                                    └─▶ count the vectors
 //! ```
-//! The service is the real one with a null sink. One iteration is one request of one vector; every
-//! answer is compared, and the service's own totals at the end.
+//! The service is the real one, with a null sink. One iteration is one request of one vector. Every
+//! answer is compared, and at the end the service's own totals.
 
 mod long_run;
 
@@ -19,22 +19,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
-use long_run::{Ended, Options, Progress, Taken, run};
+use long_run::{Ended, Options, Program, Progress, run};
 use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring_ingest::io::Counter;
 use slipring_ingest::server::{ServeError, ServeOptions, Server};
 use slipring_ingest::wire::frames::{COUNT_HEADER_BYTES, Mode, encode_request};
 
-/// Requests that the service takes before it stops reading; two batches are under way.
+/// The service stops reading at this many requests in flight. Two batches are in flight.
 const IN_FLIGHT: u64 = 256;
 /// A count and a score.
 const ANSWER_BYTES: usize = 8;
 /// Longest wait for an answer: a hang is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Numbers go round below this: with the other components they add up exactly.
+/// Requests are numbered modulo this. Below it, sums with the other components are exact.
 const NUMBERS: u64 = 1 << 20;
 
-const INGEST_LOOP: Taken = Taken {
+const INGEST_LOOP: Program = Program {
     name: "ingest_loop",
     iteration: "one request of one vector, sent, scored and answered",
     flags: &["--payload", "--batch", "--pool", "--window"],
@@ -87,16 +87,16 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     let copied_percent = 100.0 * totals.counts[Counter::CopiedBytes] as f64
         / totals.counts[Counter::UncopiedBytes].max(1) as f64;
     Ok(format!(
-        "{} iterations verified, vectors of {dim}; {copied_percent:.1} % of the bytes went through a carry buffer; {ns:.2} ns an iteration",
+        "{} iterations verified, vectors of {dim}; {copied_percent:.1} % of the bytes went through a carry buffer; {ns:.2} ns per iteration",
         options.iterations
     ))
 }
 
-/// The options of `slipring serve` that this run is.
+/// The options of `slipring serve` for this run.
 fn serve_options(options: &Options, socket: &Path) -> Result<ServeOptions, Ended> {
     let (dim, pool) = (options.payload_bytes / 4, options.pool_bytes);
-    // Threads that wait sleep: what is sampled is work, and on two CPUs the sink doesn't take turns
-    // with the sender.
+    // Waiting threads sleep, so samples show work, and on two CPUs the sink doesn't share one with
+    // the sender.
     let words = format!(
         "--dim {dim} --max-vectors 1 --pool {pool} --sink null --in-flight {IN_FLIGHT} --wait park"
     );
@@ -136,12 +136,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What is left is an empty folder in a place for such.
+        // If that fails, a folder for temporary files has one more.
         let _left = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// The bare client: requests that were encoded once, of which only the first component changes.
+/// The bare client. Its requests were encoded once; only the first component changes.
 struct Sender {
     stream: UnixStream,
     requests: Vec<u8>,
@@ -166,7 +166,7 @@ impl Sender {
         Ok(Self { stream, requests, request_bytes, answers, dim, batch, sent: 0, answered: 0 })
     }
 
-    /// Sends `iterations` requests, a batch ahead of the answers, and reads all answers.
+    /// Sends `iterations` requests, one batch ahead of the answers, and reads all answers.
     fn go(&mut self, iterations: u64) -> Result<(), Ended> {
         let until = self.sent + iterations;
         let mut owed = 0;
@@ -269,7 +269,7 @@ mod tests {
         let mut sender = Sender::connect(&place.socket(), 2, 1).unwrap();
         let (mut service, _) = listener.accept().unwrap();
         service.write_all(&[1, 0, 0, 0, 0, 0, 128, 63, 1, 0, 0, 0, 0, 0, 128, 63]).unwrap();
-        // 0 + 1 is right, 1 + 1 isn't.
+        // The score 0 + 1 is right for the first request. For the second it must be 1 + 1.
         assert_eq!(sender.go(1), Ok(()));
         assert!(matches!(sender.go(1), Err(Ended::Failed(text)) if text.starts_with("answer 1")));
     }

@@ -2,10 +2,10 @@
 //! recipes).
 //!
 //! ```text
-//!   lane's thread   publish_batch:  batch x { reserve ─▶ write the payload, its number first ─▶ stage }, flush
+//!   lane's thread   publish_batch:  batch x { reserve ─▶ write the payload, its number first ─▶ push }, flush
 //!   stage's thread  read_payload:   the sum of all words that were written          (--stages inline: on the lane's thread)
 //! ```
-//! One iteration is one payload. The sum over all payloads is compared with what it has to be.
+//! One iteration is one payload. The sum over all payloads is compared with the expected one.
 
 mod long_run;
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use long_run::{Ended, Options, Progress, Stages, Taken, run};
+use long_run::{Ended, Options, Program, Progress, Stages, run};
 use slipring::machine::{CpuMask, PinPolicy};
 use slipring::pipeline::{
     Lane, LaneError, LaneSpec, Outcome, StageSpec, StageThread, Started, View, Wait,
@@ -25,7 +25,7 @@ use slipring::ring::{RingError, RingOptions};
 const SLOTS: usize = 4096;
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 
-const PIPELINE: Taken = Taken {
+const PIPELINE: Program = Program {
     name: "pipeline",
     iteration: "one payload published by a lane and read by its stage",
     flags: &["--payload", "--written", "--batch", "--pool", "--window", "--stages"],
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     run(&PIPELINE, whole_run)
 }
 
-/// A lane, and the sum that its stage comes to.
+/// A lane, and the sum that its stage computes.
 struct Loop {
     lane: Lane<()>,
     /// None: the stage is inline.
@@ -59,7 +59,7 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     let place = if this.stage.is_some() { "on a thread" } else { "inline" };
     this.verified(options.warm_up + options.iterations)?;
     Ok(format!(
-        "{} iterations verified, {} bytes read in each, {place}; window {} bytes, high water {}; {ns:.2} ns an iteration",
+        "{} iterations verified, {} bytes read in each, {place}; window {} bytes, high water {}; {ns:.2} ns per iteration",
         options.iterations,
         options.written_bytes,
         stats.pool.window_bytes,
@@ -98,11 +98,11 @@ impl Loop {
         report.downgrades.iter().for_each(|downgrade| eprintln!("pipeline: {downgrade}"));
         let stage = stages.remove("read").ok_or_else(|| Ended::failed("the stage is missing"))?;
         let (sum, written) = (Arc::new(AtomicU64::new(0)), options.written_bytes);
-        let (told, mut total) = (Arc::clone(&sum), 0u64);
+        let (published, mut total) = (Arc::clone(&sum), 0u64);
         let read = move |view: View<'_, ()>| {
             total = total.wrapping_add(read_payload(&view.bytes()[..written]));
-            // One thread writes it, and it is read once all is over.
-            told.store(total, Ordering::Release);
+            // One thread writes the sum; it is read at the end.
+            published.store(total, Ordering::Release);
             Outcome::Done
         };
         let stage = if options.stages.unwrap_or(default) == Stages::Thread {
@@ -123,7 +123,7 @@ impl Loop {
         })
     }
 
-    /// Publishes and waits until the last one is read.
+    /// Publishes payloads and waits until the last one is read.
     fn go(&mut self, iterations: u64) -> Result<(), Ended> {
         let until = self.next + iterations;
         while self.next < until {
@@ -152,7 +152,7 @@ impl Loop {
                     }
                     self.next += 1;
                 }
-                // The pool is smaller than the ring; the refusal has published what was pushed.
+                // The pool is smaller than the ring. The refused call published what was pushed.
                 Err(refused) if refused.is_full() => self.pass()?,
                 Err(refused) => return Err(self.failure(refused)),
             }
@@ -164,7 +164,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Runs an inline stage, and takes back what was read.
+    /// Runs an inline stage, and reclaims what was read.
     fn pass(&mut self) -> Result<(), Ended> {
         if self.lane.poll().is_idle() {
             if self.lane.has_failed() {
@@ -183,7 +183,7 @@ impl Loop {
         )
     }
 
-    /// Closes the lane and compares the sum over all payloads with what it has to be.
+    /// Closes the lane and compares the sum over all payloads with the expected one.
     fn verified(self, all: u64) -> Result<(), Ended> {
         let report = self.lane.close(CLOSE_WITHIN);
         if let Some(error) = self.stage.and_then(|stage| stage.join().error) {
@@ -192,10 +192,10 @@ impl Loop {
         if !report.is_drained() {
             return Err(Ended::failed(format!("the lane wasn't drained: {report:?}")));
         }
-        let rest = read_payload(&self.source).wrapping_sub(read_payload(&self.source[..8]));
+        let constant = read_payload(&self.source).wrapping_sub(read_payload(&self.source[..8]));
         let numbers = (u128::from(all) * u128::from(all.saturating_sub(1)) / 2) as u64;
         let (found, expected) =
-            (self.sum.load(Ordering::Acquire), rest.wrapping_mul(all).wrapping_add(numbers));
+            (self.sum.load(Ordering::Acquire), constant.wrapping_mul(all).wrapping_add(numbers));
         if found == expected {
             return Ok(());
         }
@@ -205,7 +205,7 @@ impl Loop {
     }
 }
 
-/// The sum of all words, the last one filled up with zeros.
+/// The sum of all words. The last one is padded with zeros.
 #[inline(never)]
 fn read_payload(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();

@@ -1,20 +1,20 @@
 //! A long run of the ring pool alone, for perf and callgrind (profiling/README.md has the recipes).
 //!
 //! ```text
-//!   stage_batch:              batch x { reserve ─▶ write the payload, its number first ─▶ commit ─▶ stage }
-//!   check_and_release_batch:  batch x { view ─▶ is it the number, and the last byte? }, one release
+//!   push_batch:               batch x { reserve ─▶ write the payload, its number first ─▶ commit ─▶ push }
+//!   check_and_release_batch:  batch x { view ─▶ compare the number and the last byte }, one release
 //! ```
-//! One iteration is one slice. With `--written 8` nearly all that is left is the pool.
+//! One iteration is one slice. With `--written 8`, nearly all of the time is the pool's.
 
 mod long_run;
 
 use std::process::ExitCode;
 
-use long_run::{Ended, Options, Progress, Taken, run};
+use long_run::{Ended, Options, Program, Progress, run};
 use slipring::machine::{CpuMask, PinPolicy, pin_current};
 use slipring::ring::{Pushed, RingError, RingOptions, RingPool};
 
-const RING: Taken = Taken {
+const RING: Program = Program {
     name: "ring",
     iteration: "one slice reserved, written, pushed, looked at and released",
     flags: &["--payload", "--written", "--batch", "--pool", "--window"],
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// A pool, what is pushed in it, and the sum of all numbers that were seen.
+/// A pool, the slices pushed in it, and the sum of all numbers that were read.
 struct Loop {
     pool: RingPool,
     source: Vec<u8>,
@@ -71,7 +71,7 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     this.verified(options.warm_up + options.iterations)?;
     let stats = this.pool.stats();
     Ok(format!(
-        "{} iterations verified, {} bytes written in each of {}; window {} bytes, {} bytes of tail waste; {ns:.2} ns an iteration",
+        "{} iterations verified, {} bytes written in each of {}; window {} bytes, {} bytes of tail waste; {ns:.2} ns per iteration",
         options.iterations,
         options.written_bytes,
         options.payload_bytes,
@@ -84,14 +84,14 @@ impl Loop {
     fn go(&mut self, iterations: u64) -> Result<(), Ended> {
         let until = self.next + iterations;
         while self.next < until {
-            self.stage_batch(self.batch.min(until - self.next))?;
+            self.push_batch(self.batch.min(until - self.next))?;
             self.check_and_release_batch()?;
         }
         Ok(())
     }
 
     #[inline(never)]
-    fn stage_batch(&mut self, count: u64) -> Result<(), Ended> {
+    fn push_batch(&mut self, count: u64) -> Result<(), Ended> {
         for number in self.next..self.next + count {
             let mut grant = self.pool.reserve(self.payload_bytes).map_err(|full| {
                 Ended::Usage(format!("--pool, --batch: a batch doesn't fit: {full}"))
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(this.verified(100), Ok(()));
         this.seen += 1;
         assert!(matches!(this.verified(100), Err(Ended::Failed(_))));
-        this.stage_batch(8).unwrap();
+        this.push_batch(8).unwrap();
         this.next += 1;
         assert!(
             matches!(this.check_and_release_batch(), Err(Ended::Failed(text)) if text.contains("slice 101"))

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Makes a container on azurite: `azure_container.py PORT NAME`. Crate object_store can't, and azurite takes signed requests only."""
+"""Creates a container on azurite: `azure_container.py PORT NAME`.
+
+Crate object_store can't create one, and azurite accepts only signed requests.
+"""
 import base64
 import hashlib
 import hmac
@@ -12,9 +15,10 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 port, name = sys.argv[1:]
-# An empty body of type "" keeps urllib from adding headers that the signature would have to hold.
+# Without a body, urllib adds no headers that the signature would have to cover.
 headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
-# The method, eleven empty standard headers, then headers of Azure's, the resource (azurite's path begins with the account, too) and the query.
+# The signed text: the method, eleven empty standard headers, Azure's headers, the resource (azurite's
+# path also begins with the account), and the query.
 text = "PUT" + "\n" * 12 + "".join(f"{key}:{value}\n" for key, value in headers.items()) + f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
 mark = hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()
 headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(mark).decode()}"

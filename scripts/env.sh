@@ -1,23 +1,28 @@
-# Sourced by the scripts, from the repository's root: where builds and tools go, and what counts as a run of tests.
+# Sourced by the scripts, from the repository's root: where builds and tools are, and what counts as a
+# run of tests.
 # shellcheck shell=bash
 
-# Tools that the checks set up for themselves (a Python environment, the twins' work copy); safe to delete.
+# Tools that the checks install for themselves (Python environments, the twins' work copies); safe to
+# delete.
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/slipring"
 
-# Whoever reaches the network through a proxy doesn't reach the tests' own servers through it.
+# The tests' own servers must be reached directly, even if the network is reached through a proxy.
 export NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1${no_proxy:+,$no_proxy}"
 
-# What a stranger's run builds: the library with all of its features, and the service without the clients of object storage. Steps that use this line share
-# one build; other packages or features compile the library, and all that depends on it, once more.
+# What a plain `scripts/test` builds: the library with all of its features, and the service without the
+# clients of object storage. Steps that use this line share one build. Other packages or features
+# compile the library, and all that depends on it, once more.
 # shellcheck disable=SC2034
 units=(-p slipring -p slipring-ingest --features slipring/bytes,slipring/metrics)
 
-# A check with its own compiler flags builds beside the main build, or each would throw the other's away.
+# A check with its own compiler flags has its own build folder; otherwise each build would invalidate
+# the other.
 target_beside() {
     printf '%s/%s' "${CARGO_TARGET_DIR:-$PWD/target}" "$1"
 }
 
-# Runs a test command and fails also when not one test ran: a filter that matches nothing would pass for ever.
+# Runs a test command. Also fails if no test ran, because a filter that matches nothing would always
+# pass.
 run_some_tests() {
     local log
     log=$(mktemp)
@@ -33,7 +38,8 @@ run_some_tests() {
     rm -f "$log"
 }
 
-# Nightly with the named components. An installed nightly is taken as it is: its date doesn't matter to the checks.
+# Installs nightly with the named components. An installed nightly isn't updated: its date doesn't
+# matter to the checks.
 need_nightly() {
     if ! cargo +nightly --version >/dev/null 2>&1; then
         rustup toolchain install nightly --profile minimal

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""gcp-storage-emulator with what crate object_store asks of Google's storage and the emulator leaves out: `gcs_server.py PORT FOLDER BUCKET`.
+"""Runs gcp-storage-emulator, and adds what crate object_store needs of Google's storage and the
+emulator lacks: `gcs_server.py PORT FOLDER BUCKET`.
 
-Answers to GET, HEAD and PUT of an object carry ETag, Last-Modified and the generation. If-Match is held (412), a generation that was overwritten is gone (404), a range behind
-the end is refused (416), and connections are kept alive. The emulator's own handlers and storage do the rest. It wraps them inside of the emulator's process rather than as a proxy before it, so that
-what an answer's headers say and the bytes that follow are of one version of the object, also while another request overwrites it.
+Answers to GET, HEAD and PUT of an object have ETag, Last-Modified and the generation. If-Match is
+checked (412). A generation that was overwritten is not found (404). A range past the end is refused
+(416). Connections are kept alive. All else is done by the emulator's own handlers and storage, which
+this wraps inside the emulator's process. A proxy in front of it couldn't guarantee that the headers
+and the bytes of an answer are of one version while another request overwrites the object.
 """
 import io
 import re
@@ -19,12 +22,13 @@ from gcp_storage_emulator.handlers import buckets, objects
 from gcp_storage_emulator.server import HANDLERS, RequestHandler
 from gcp_storage_emulator.storage import Storage
 
-# The emulator answers one request at a time and its storage relies on that. The answer is sent after the lock is given back.
+# The emulator by itself answers one request at a time, and its storage relies on that. Answers are sent
+# without the lock.
 storage_lock = threading.Lock()
 
 
 def add_version(request, response, storage):
-    """Writes the headers and returns how long the object is."""
+    """Writes the headers. Returns the object's length."""
     resource = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
     response["ETag"] = '"%s"' % resource["etag"]
     response["Last-Modified"] = format_datetime(datetime.fromisoformat(resource["updated"].replace("Z", "+00:00")), usegmt=True)
@@ -54,7 +58,7 @@ def download(request, response, storage):
 
 
 def upload(request, response, storage):
-    # The emulator takes the body of an empty object for none at all, and fails.
+    # The emulator takes an empty body for a missing one, and fails.
     request._data = request.data or b""
     with storage_lock:
         objects.xml_upload(request, response, storage)
@@ -66,7 +70,7 @@ class Handler(RequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self):
-        """The head of what GET would answer; the emulator itself has no HEAD."""
+        """The head of GET's answer. The emulator itself has no HEAD."""
         connection, self.wfile = self.wfile, io.BytesIO()
         self.do_GET()
         answer, self.wfile = self.wfile.getvalue(), connection
@@ -77,7 +81,7 @@ def main():
     port, folder, bucket = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     storage = Storage(data_dir=folder)
     buckets.create_bucket(bucket, storage)
-    # The last route is that of the XML interface, /BUCKET/OBJECT, the only one that object_store uses.
+    # The last route is the XML interface, /BUCKET/OBJECT, the only one that object_store uses.
     HANDLERS[-1][1].update(GET=download, PUT=upload)
     ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, storage)).serve_forever()
 

@@ -1,7 +1,7 @@
-"""Reads the segments of a data folder as a stranger does, with pyarrow alone: read_segments.py DIR ROWS SUM.
+"""Reads the segments of a data folder with pyarrow alone: read_segments.py DIR ROWS SUM.
 
-Fails unless each segment opens as it stands, has the documented schema, goes on in sequence where the one before it ended, and all of
-them together hold ROWS rows whose components add up to SUM.
+Fails unless each segment opens, has the documented schema, and continues the sequence of the segment
+before it, and all segments together hold ROWS rows whose components add up to SUM.
 """
 
 import pathlib
@@ -29,7 +29,7 @@ def read_lane(folder):
             assert reader.schema.metadata[b"slipring.lane"].decode() == folder.name.removeprefix("lane-"), path
             table = reader.read_all()
             table.validate(full=True)
-        assert path.name == f"seg-{rows:020}.arrow", f"{path}: sequence {rows} had to follow"
+        assert path.name == f"seg-{rows:020}.arrow", f"{path}: sequence {rows} must come next"
         assert table["sequence"].to_pylist() == list(range(rows, rows + table.num_rows)), path
         values = pc.list_flatten(table["vector"])
         assert len(values) == table.num_rows * dim, path

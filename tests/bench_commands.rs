@@ -7,7 +7,7 @@
 mod laps;
 #[path = "../profiling/buffer_pool/long_loop.rs"]
 mod long_loop;
-#[path = "../profiling/long_run/mod.rs"]
+#[path = "../profiling/long_run.rs"]
 mod long_run;
 
 use std::collections::BTreeSet;

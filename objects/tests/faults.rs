@@ -1,20 +1,17 @@
-//! Downloads from a server that breaks every promise of HTTP: the right bytes come, or an error
-//! that names object, range and cause, and the buffer is back in either case.
+//! Downloads from a server that breaks every promise of HTTP. Each download returns the right
+//! bytes, or an error that names the object, the range and the cause. In both cases its buffer is
+//! returned.
 
 mod faults {
-    pub mod answer;
-    mod bodies;
-    pub mod case;
+    mod answers;
     mod connections;
     pub mod fault;
-    mod headers;
+    pub mod harness;
+    pub mod http;
     mod leak;
     mod limits;
     pub mod object;
-    mod polls;
-    pub mod request;
     pub mod server;
     mod server_test;
-    pub mod site;
     mod statuses;
 }

@@ -1,5 +1,5 @@
-//! Local files: as many are open as there are turns, however many are asked for, and none of those
-//! that wait for a buffer.
+//! Local files: at most as many are open as there are turns, however many are downloaded. A
+//! download that waits for a buffer has no file open.
 
 use std::fs;
 use std::future::Future;
@@ -23,7 +23,8 @@ fn open_files(folder: &Path) -> usize {
     open.filter(|file| file.starts_with(folder)).count()
 }
 
-/// Downloads all files at once and drops each when it is there; the most that were open at a time.
+/// Downloads all files concurrently and drops each when it is complete. Returns the largest number
+/// of files that were open at a time.
 async fn most_open(buffers: usize) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
@@ -87,6 +88,6 @@ async fn what_is_no_file_is_refused_before_it_is_opened() {
             );
         }
     }
-    // What isn't there is known when it is asked for, as of any other store.
+    // A missing file is an error of the download, not of opening the store, as with other stores.
     Stores::default().open(folder.path().join("none").to_str().unwrap()).unwrap();
 }

@@ -1,31 +1,27 @@
-//! One suite for every store: an object put by crate object_store comes back by the range engine,
-//! byte for byte, or as an error that says why not.
+//! One suite for every store. Crate object_store puts an object; the range engine returns it byte
+//! for byte, or an error that says why not.
 //!
-//! Each test runs in memory and in a local folder, and where `SLIPRING_OBJECT_STORE` says:
-//! `scripts/objects` starts servers and sets it to a bucket (`s3://bucket`) of each in turn, with
-//! endpoint and credentials under object_store's own keys. A server that isn't there fails every
-//! test.
+//! Each test runs in memory, in a local folder, and in the bucket that `SLIPRING_OBJECT_STORE`
+//! names (`s3://bucket`). `scripts/objects` starts servers and sets the variable to a bucket of
+//! each in turn, with endpoint and credentials under object_store's own keys. If the server is
+//! missing, every test fails.
 
 mod real_servers {
-    pub mod objects;
     pub mod overwrite;
     pub mod place;
-    pub mod pool;
 }
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use real_servers::objects::object;
 use real_servers::overwrite::Overwriting;
-use real_servers::place::{Place, places};
-use real_servers::pool::{POOLED_MOST, assert_all_back, small_pool};
+use real_servers::place::{POOLED_MOST, Place, assert_all_back, object, places, small_pool};
 use slipring_objects::{BufferPoolUse, Cause, Download, DownloadError, RangeEngine, RangeOptions};
 
 const MIB: usize = 1 << 20;
-/// Long enough for a part to be a buffer of the pool, and no multiple of anything.
+/// Large enough for a part to use the pool, and no multiple of a round number.
 const PART: usize = MIB + 4711;
 
-/// Every object longer than a part comes in parts.
+/// Every object longer than a part is downloaded in parts.
 fn in_parts_of(part_bytes: usize) -> RangeOptions {
     RangeOptions { part_bytes: Some(part_bytes as u64), ..RangeOptions::default() }
 }
@@ -35,7 +31,7 @@ fn engine(options: &RangeOptions) -> RangeEngine {
 }
 
 impl Place {
-    /// Downloads what must arrive.
+    /// Downloads an object, or fails the test.
     async fn get(&self, engine: &RangeEngine, key: &str) -> Download {
         engine
             .get(&*self.store, &self.path(key))
@@ -43,7 +39,7 @@ impl Place {
             .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    /// Requests of an object that is longer than its first request; a local file is read in one go.
+    /// The expected number of requests. A local file is read in one.
     fn ranges(&self, expected: usize) -> usize {
         if self.is_local { expected.min(1) } else { expected }
     }
@@ -103,7 +99,7 @@ async fn small_parts_and_no_parts_are_the_same_object() {
         for (options, ranges) in [
             (in_parts_of(64 << 10), 17),
             (RangeOptions { concurrency: Some(1), ..in_parts_of(100_000) }, 11),
-            // The first request of 300000 bytes, then 16 parts of 50000 at most.
+            // The first request has 300,000 bytes, the 15 after it at most 50,000.
             (RangeOptions { threshold_bytes: Some(300_000), ..in_parts_of(50_000) }, 16),
             (RangeOptions { enabled: false, ..in_parts_of(64 << 10) }, 1),
             (RangeOptions::default(), 1),
@@ -175,7 +171,7 @@ async fn an_object_overwritten_between_two_parts_is_no_mixture() {
             let got = engine.get(&store, &place.path(case)).await;
             assert!(store.is_done(), "{}, {case}: nothing was overwritten", place.name);
             match got {
-                // A local file that is replaced goes on to be read by whoever has it open.
+                // A process that has a local file open goes on reading it after it is replaced.
                 Ok(got) => assert!(
                     place.is_local && got.bytes == before,
                     "{}, {case}: a mixture came",
@@ -209,10 +205,11 @@ async fn thirty_two_objects_come_side_by_side() {
         }
         let stats = engine.stats();
         assert_eq!((stats.objects, stats.failed), (32, 0), "{}", place.name);
-        // Two parts of the first object, three of those that are a little longer.
+        // The first object has two parts; the others are a little longer and have three.
         let ranges = if place.is_local { 32 } else { 2 + 31 * 3 };
         assert_eq!(stats.ranges, ranges, "{}", place.name);
-        // All are held, and the pool has 16 buffers a class; what is more is allocated fresh.
+        // All objects are held, and the pool has 16 buffers per class. Further ones are allocated
+        // fresh.
         assert_eq!((stats.hits, stats.fresh), (17, 15), "{}", place.name);
         drop(got);
         assert_all_back(&pool, &place.name);

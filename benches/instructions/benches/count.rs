@@ -1,11 +1,11 @@
-//! Instructions of the hot path, counted under callgrind: `scripts/callgrind`, which holds them
-//! against `benches/instructions/limits.toml`.
+//! Instructions of the hot path, counted under callgrind. `scripts/callgrind` runs this and
+//! compares the counts with `benches/instructions/limits.toml`.
 //!
-//! Each benchmark runs [`OPERATIONS`] operations over a pool that is warm, so that the figures are
-//! those of the steady state, a chunk's end included. What a lap costs without a pool is counted by
-//! `empty` and `empty_lane`, and taken off by the script. Counts repeat exactly; they depend on the
-//! compiler and on nothing else, because the pool's chunk and window, which follow the machine's
-//! caches by default, are given here.
+//! Each benchmark runs [`OPERATIONS`] operations over a warm pool, so the counts are those of the
+//! steady state, including the ends of chunks. `empty` and `empty_lane` count what a lap costs
+//! without a pool; the script subtracts that. Counts repeat exactly and depend on the compiler
+//! alone: the pool's chunk and window, which follow the machine's caches by default, are given
+//! here.
 #![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
 
 #[path = "../../ring/lane_lap.rs"]
@@ -25,21 +25,21 @@ use slipring::pipeline::{
 use slipring::queue::{Dequeuer, Enqueuer, QueueOptions, queue as new_queue};
 use slipring::ring::{RingOptions, RingPool};
 
-/// Operations of a benchmark; the script reads the number here.
+/// Operations of a benchmark. The script reads this number from here.
 const OPERATIONS: usize = 16384;
 const ENTRIES: usize = 1024;
 const LAPS: usize = OPERATIONS / ENTRIES;
 const LANE_LAPS: usize = OPERATIONS / EVENTS as usize;
-/// What the quick comparison's pools come to.
+/// The chunk of the pools in the quick comparison of `compare/`.
 const CHUNK_BYTES: usize = 64 << 10;
 /// 1 to 8 vectors of dimension 16, as in the quick comparison of `compare/`.
 const MIX: usize = 0;
 
-/// What is allocated, entry by entry: [`MIX`], or as many bytes for each.
+/// The size of each entry's allocation: `bytes`, or random sizes for [`MIX`].
 fn sizes(bytes: usize) -> Vec<usize> {
     let mut state = 0x5eed_0f51_u64;
     let mut draw = || {
-        // xorshift64, with the comparison's seed.
+        // xorshift64, seeded as in `compare/`.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -76,7 +76,7 @@ fn slots_of(bytes: usize) -> Warm<Slots<8>> {
     })
 }
 
-/// Slices of half a chunk: every second one opens a chunk.
+/// Slices of half a chunk: every second slice opens a chunk.
 fn half_chunks_of(bytes: usize) -> Warm<Slots<8>> {
     warm(Slots::new(pool(2 * bytes, bytes), ENTRIES), bytes, |laps, sizes| laps.lap(sizes))
 }
@@ -138,8 +138,8 @@ fn lane((mut laps, batch): (LaneLap, u64)) -> LaneLap {
     laps
 }
 
-/// A lane whose stage has a thread by its specification, which this thread plays: what both do for
-/// an event, and a look that finds nothing after each batch.
+/// A lane with a stage that is meant for a thread of its own. Here one thread runs both, so the
+/// count is what both do per event, and one poll per batch that finds nothing.
 struct Polled {
     lane: Lane<()>,
     stage: Stage<()>,
@@ -170,7 +170,7 @@ impl Polled {
             publish_batch(&mut self.lane, self.batch, &mut op);
             while self.stage.poll(BATCH_DEFAULT, &mut handler) != Ok(Found::Idle) {}
         }
-        assert_eq!(read, op, "what was published is consumed");
+        assert_eq!(read, op, "all that was published is consumed");
     }
 
     /// Ends the lane.

@@ -1,13 +1,13 @@
-//! The hot path has no locked instruction, no exchange with memory, no fence and no division: read
-//! from the machine code of a release build.
+//! The hot path has no locked instruction, no exchange with memory, no fence and no division. The
+//! test reads the machine code of a release build.
 //!
 //! ```text
 //!   cargo build --release --lib ─▶ objdump of the .rlib ─▶ the named functions of src/lib.rs ─▶ every instruction, every function they call
 //! ```
 //!
-//! Calls aren't followed, so each must be of a function that is named here as cold; any other call
-//! is refused like a locked instruction. It needs `objdump`, of binutils, which the C linker that
-//! cargo needs brings along.
+//! Calls aren't followed, so each must call a function that is named here as cold. Any other call
+//! is refused like a locked instruction. The test needs `objdump` of binutils, which comes with the
+//! C linker that cargo needs.
 
 mod hot_path {
     pub mod listing;
@@ -24,25 +24,25 @@ use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View};
 use slipring::queue::{QueueOptions, queue};
 use slipring::ring::{RingOptions, RingPool};
 use slipring_instructions::{
-    alloc_slice, alloc_stage, class_drop, class_get, drop_slice, lane_claim_stage, queue_dequeue,
+    alloc_push, alloc_slice, class_drop, class_get, drop_slice, lane_claim_push, queue_dequeue,
     queue_enqueue, release,
 };
 
 const CRATE: &str = "slipring_instructions";
 
-/// What each function of src/lib.rs may call, by the end of a path: what it does once in a chunk or
-/// never.
+/// What each function of src/lib.rs may call, by the end of a path. Each is called once per chunk
+/// or more rarely.
 const COLD: &[(&str, &[&str])] = &[
-    ("alloc_stage", &["Owner::make_room"]),
-    // A slice that another pool owns comes back, and is dropped by its caller.
+    ("alloc_push", &["Owner::make_room"]),
+    // A slice of another pool is returned to the caller, who drops it.
     ("push_slice", &["ChunkRef::last_holder_gone"]),
     ("release", &[]),
     ("alloc_slice", &["Owner::make_room"]),
     // The last slice of a pool that was dropped.
     ("drop_slice", &["ChunkRef::last_holder_gone"]),
-    // When the known room is used up, the stages' progress is read; a panic drops the slice.
+    // When the known room is used up, the stages' progress is read. A panic drops the slice.
     (
-        "lane_claim_stage",
+        "lane_claim_push",
         &[
             "Owner::make_room",
             "LaneRing<M>::make_room",
@@ -50,11 +50,11 @@ const COLD: &[(&str, &[&str])] = &[
             "ChunkRef::last_holder_gone",
         ],
     ),
-    // An empty bin is filled from the class's store; an unusual buffer is direct.
+    // An empty bin is filled from the class's store. A buffer of no class is direct.
     ("class_get", &["get::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["put::put_far", "Bin::enter_fenced", "memset"]),
-    // The other end's count is read once per ring; an end that sleeps is woken; the end of the
-    // queue and a refusal are reported.
+    // The other end's count is read once per round of the ring. An end that sleeps is woken. The
+    // end of the queue and a refusal are reported.
     (
         "queue_enqueue",
         &[
@@ -96,7 +96,7 @@ fn compiled() -> Vec<Function> {
     let quoted = messages.split('"').filter(|text| text.ends_with(".rlib"));
     let library = quoted.map(PathBuf::from).find(|path| path.to_string_lossy().contains(CRATE));
     let library = library.expect("cargo names the library that it built");
-    // Relocations name what is called before the linker has placed it.
+    // Relocations name the called functions, which the linker hasn't placed yet.
     let listed = Command::new("objdump")
         .args(["--disassemble", "--reloc", "--demangle", "--wide", "--no-show-raw-insn"])
         .arg(&library)
@@ -114,7 +114,7 @@ fn the_hot_path_is_plain() {
     for (name, cold) in COLD {
         let of_name: Vec<&Function> =
             all.iter().filter(|function| function.is(CRATE, name)).collect();
-        assert_eq!(of_name.len(), 1, "{name} stands {} times in the listing", of_name.len());
+        assert_eq!(of_name.len(), 1, "{name} is {} times in the listing", of_name.len());
         let function = of_name[0];
         assert!(
             function.instructions.iter().any(|one| one.mnemonic() == "ret"),
@@ -143,7 +143,7 @@ fn the_named_functions_do_what_they_say() {
     let mut pool = RingPool::new(&options).expect("16 KiB fit");
     let mut held = None;
     for op in 0..100 {
-        let pushed = alloc_stage(&mut pool, 512, op).expect("all before is released");
+        let pushed = alloc_push(&mut pool, 512, op).expect("all before is released");
         assert_eq!(pool.view(&pushed).expect("it isn't released")[..8], op.to_le_bytes());
         release(&mut pool, pushed.sequence());
         assert!(pool.view(&pushed).is_none());
@@ -170,7 +170,7 @@ fn the_named_functions_do_what_they_say() {
     };
     lane.attach(stages.remove("read").expect("it was specified"), read).expect("it is inline");
     for op in 0..100 {
-        assert_eq!(lane_claim_stage(&mut lane, 512, op), Ok(op as i64));
+        assert_eq!(lane_claim_push(&mut lane, 512, op), Ok(op as i64));
         assert_eq!((lane.flush(), lane.poll().processed), (1, 1));
     }
 }

@@ -1,5 +1,5 @@
-//! Instructions of a request in the service: `scripts/callgrind` runs this and holds it against
-//! benches/instructions/limits.toml.
+//! Instructions per request in the service. `scripts/callgrind` runs this and compares the counts
+//! with benches/instructions/limits.toml.
 #![allow(missing_docs, reason = "gungraun's macros make modules and functions without")]
 
 use std::hint::black_box;
@@ -7,7 +7,7 @@ use std::hint::black_box;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use slipring_requests::{BATCH, Service};
 
-/// Requests of a benchmark; the script reads the number here.
+/// Requests of a benchmark. The script reads this number from here.
 const OPERATIONS: usize = 4096;
 
 #[library_benchmark]

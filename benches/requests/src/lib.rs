@@ -1,5 +1,5 @@
-//! The service's own driver, on the thread that is also its client: what `benches/requests.rs`
-//! counts by callgrind.
+//! The service's own driver, on a thread that is also its client. `benches/requests.rs` counts its
+//! instructions under callgrind.
 //!
 //! ```text
 //!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers, compared
@@ -27,7 +27,7 @@ use slipring_ingest::wire::frames::{
 
 const DIM: u32 = 128;
 const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };
-/// Requests that are sent in one call.
+/// Requests that are sent in one system call.
 pub const BATCH: usize = 32;
 const IN_FLIGHT: u32 = 64;
 /// Every answer arrives within this many turns. The first turn finds that the socket is readable.
@@ -43,10 +43,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service for requests of `vectors` vectors, which has answered a few batches.
+    /// A service for requests of `vectors` vectors. It has answered a few batches already.
     ///
     /// # Panics
-    /// The machine has no memory, socket or temporary folder for it.
+    /// If the machine has no memory, socket or temporary folder for it.
     #[must_use]
     pub fn new(vectors: usize) -> Self {
         let path = std::env::temp_dir().join(format!("slipring-requests-{}", std::process::id()));
@@ -79,7 +79,7 @@ impl Service {
     /// Sends batches one after the other, and compares every answer.
     ///
     /// # Panics
-    /// An answer is missing or wrong.
+    /// If an answer is missing or wrong.
     pub fn batches(&mut self, batches: usize) {
         for _ in 0..batches {
             self.batch();
@@ -90,7 +90,7 @@ impl Service {
     fn batch(&mut self) {
         let (mut written, mut read) = (0, 0);
         for _ in 0..TURNS_MAX {
-            // An error means that the socket is full or empty: the next turn tries again.
+            // An error means that the socket is full or empty. The next turn tries again.
             written += self.client.write(&self.requests[written..]).unwrap_or(0);
             assert!(self.driver.turn().is_none(), "the lane goes on");
             read += self.client.read(&mut self.answers[read..]).unwrap_or(0);

@@ -1,16 +1,15 @@
-//! Who fetches: slipring's range engine, with a pool of buffers and without, and object_store
-//! alone, as a good user of it writes it. Each turns a store and a key into an object's bytes in
-//! one piece.
+//! The contenders: slipring's range engine, with a pool of buffers and without, and object_store
+//! alone, used well. Each returns the bytes of a store's object in one piece.
 //!
 //! | contender | requests per object | its memory |
 //! |---|---|---|
-//! | `slipring...` | its first bytes, which tell the size; then parts, side by side | one buffer, which every part is written to |
-//! | `object_store` | its size, then `get_ranges` over all parts; object_store joins adjacent parts into one request | what arrived, and the piece it is put together in |
-//! | `object_store-parts` | its size, then `get_range` for each part, side by side | the parts, and that piece |
+//! | `slipring...` | its first bytes, which come with the size; then parts, concurrently | one buffer, which every part is written to |
+//! | `object_store` | its size, then `get_ranges` over all parts; object_store joins adjacent parts into one request | the bytes that arrived, and the piece that they are copied to |
+//! | `object_store-parts` | its size, then `get_range` for each part, concurrently | the parts, and that piece |
 //! | `object_store-get` | one `get`, whose body is collected | that piece: object_store knows its length and allocates once |
 //!
-//! Those of object_store leave retries to the client, which has them by default, and free what
-//! arrived as soon as it is copied.
+//! The contenders of object_store leave retries to the client, which retries by default. They free
+//! what arrived as soon as it is copied.
 
 use std::ops::Range;
 
@@ -26,42 +25,42 @@ use tokio::sync::Semaphore;
 use super::options::Plan;
 use crate::heap::LARGE_BYTES;
 
-/// Fetches whole objects; many tasks share one.
+/// Fetches whole objects. Many tasks share one value.
 pub trait Fetch: Send + Sync {
-    /// One object, in one piece of memory.
+    /// Fetches one object into one piece of memory.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The cause, as text.
     fn fetch<'a>(
         &'a self,
         store: &'a dyn ObjectStore,
         path: &'a Path,
     ) -> BoxFuture<'a, Result<Bytes, String>>;
 
-    /// Requests that were made again, so far; none if it doesn't tell.
+    /// Retries so far. None if the contender doesn't count them.
     fn retries(&self) -> Option<u64> {
         None
     }
 
-    /// Regions of 1 MiB and more that it mapped by itself or filled with pages again, so far: the
-    /// program's allocator doesn't see them.
+    /// Regions of 1 MiB and more that the contender mapped itself or filled with pages again, so
+    /// far. The program's allocator doesn't see them.
     fn mapped(&self) -> u64 {
         0
     }
 }
 
-/// A contender and how it is made.
+/// A contender, and how to make it.
 #[derive(Clone, Copy)]
 pub struct Contender {
     pub name: &'static str,
-    /// Whether the store's client tries again by itself.
+    /// Whether the store's client retries by itself.
     pub client_retries: bool,
     make: fn(&Plan) -> Result<Box<dyn Fetch>, String>,
 }
 
 impl Contender {
     /// # Errors
-    /// Options that can't be.
+    /// A wrong option.
     pub fn make(&self, plan: &Plan) -> Result<Box<dyn Fetch>, String> {
         (self.make)(plan)
     }
@@ -85,18 +84,18 @@ pub const CONTENDERS: [Contender; 6] = [
     Contender { name: "object_store-get", client_retries: true, make: |_| Ok(Box::new(Whole)) },
 ];
 
-/// Those of a quick run, whose figures targets are set for.
+/// The contenders of a quick run, for whose figures there are targets.
 pub const QUICK: [&str; 4] = ["slipring", "slipring-roomy", "slipring-unpooled", "object_store"];
 
-/// An engine and, with one, its pool.
+/// An engine, and its pool if it has one.
 struct Engine {
     engine: RangeEngine,
     pool: Option<ClassPool>,
 }
 
-/// Parts at their places in a buffer of a pool as [`BufferPoolOptions`] has it by default, 16
-/// buffers a class, but for what happens when all are in use: as in `slipring get`, which lets go
-/// of each object too, whoever finds none waits for one.
+/// Parts are written to their places in a buffer of the default pool of [`BufferPoolOptions`], with
+/// 16 buffers per class. One option differs from the default: when all buffers are in use, a
+/// download waits for one, as in `slipring get`, which also drops each object.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
@@ -104,7 +103,7 @@ pub fn pooled(plan: &Plan) -> Result<Box<dyn Fetch>, String> {
     over(plan, &BufferPoolOptions { at_limit: AtLimit::Wait, ..BufferPoolOptions::default() })
 }
 
-/// The same with a buffer for each object that is fetched at once, so that nobody waits.
+/// The same with one buffer per object in flight, so that no download waits.
 ///
 /// # Errors
 /// Options that the engine or the pool refuses.
@@ -126,7 +125,7 @@ fn over(plan: &Plan, options: &BufferPoolOptions) -> Result<Box<dyn Fetch>, Stri
     Ok(Box::new(Engine { engine: engine(plan)?.with_buffer_pool(pool.clone()), pool: Some(pool) }))
 }
 
-/// The same, in memory that is allocated for each object.
+/// The same without a pool: memory is allocated for each object.
 ///
 /// # Errors
 /// Options that the engine refuses.
@@ -163,7 +162,7 @@ impl Fetch for Engine {
         let Some(pool) = &self.pool else { return 0 };
         let stats = pool.stats();
         let large = stats.classes.iter().filter(|class| class.class_bytes >= LARGE_BYTES);
-        // Fresh ones come from the program's allocator, which counts them.
+        // Fresh buffers come from the program's allocator, which counts them.
         large.map(|class| class.misses - class.fresh).sum()
     }
 }
@@ -175,7 +174,7 @@ fn ranges(size: u64, part_bytes: u64) -> Vec<Range<u64>> {
         .collect()
 }
 
-/// Puts an object together; each part is freed when it is copied.
+/// Assembles an object. Each part is freed when it is copied.
 fn concatenated(size: u64, parts: Vec<Bytes>) -> Bytes {
     let mut whole = Vec::with_capacity(size as usize);
     for part in parts {
@@ -188,7 +187,7 @@ fn text(error: object_store::Error) -> String {
     error.to_string()
 }
 
-/// `get_ranges` and concatenate.
+/// `get_ranges`, then concatenates.
 pub struct Ranges {
     part_bytes: u64,
 }
@@ -214,18 +213,19 @@ impl Fetch for Ranges {
     }
 }
 
-/// `get_range` for each part, side by side, and concatenate. So many requests are in flight, all
-/// objects together, as the engine may have.
+/// `get_range` for each part, concurrently, then concatenates. The limit on requests in flight is
+/// that of the engine, over all objects.
 pub struct Parts {
     part_bytes: u64,
-    in_flight: Semaphore,
-    at_once: usize,
+    permits: Semaphore,
+    in_flight_max: usize,
 }
 
 impl Parts {
     pub fn new(plan: &Plan) -> Self {
-        let at_once = plan.concurrency.get();
-        Self { part_bytes: plan.part_size as u64, in_flight: Semaphore::new(at_once), at_once }
+        let in_flight_max = plan.concurrency.get();
+        let permits = Semaphore::new(in_flight_max);
+        Self { part_bytes: plan.part_size as u64, permits, in_flight_max }
     }
 }
 
@@ -236,13 +236,13 @@ impl Fetch for Parts {
         path: &'a Path,
     ) -> BoxFuture<'a, Result<Bytes, String>> {
         let part = move |range: Range<u64>| async move {
-            let _place = self.in_flight.acquire().await.map_err(|closed| closed.to_string())?;
+            let _permit = self.permits.acquire().await.map_err(|closed| closed.to_string())?;
             store.get_range(path, range).await.map_err(text)
         };
         Box::pin(async move {
             let size = store.head(path).await.map_err(text)?.size;
             let parts =
-                stream::iter(ranges(size, self.part_bytes)).map(part).buffered(self.at_once);
+                stream::iter(ranges(size, self.part_bytes)).map(part).buffered(self.in_flight_max);
             Ok(concatenated(size, parts.try_collect().await?))
         })
     }

@@ -1,4 +1,4 @@
-//! The objects that are fetched: bytes that any process makes alike, and the folder where servers
+//! The objects that are fetched: the same bytes in every process, and the folder in which servers
 //! and the local store find them.
 //!
 //! ```text
@@ -8,8 +8,8 @@
 //!   2                     ├──────── object_bytes ───────┤
 //! ```
 //!
-//! There are [`DISTINCT`] of them however many are fetched, so that a disk holds them; one that
-//! came in place of another shows in its checksum.
+//! There are only [`DISTINCT`] objects, however many are fetched, so that they fit on a disk. The
+//! checksum shows if another object arrived.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ impl Corpus {
         let mut block = Vec::with_capacity(len.next_multiple_of(8));
         let mut state = SEED;
         while block.len() < len {
-            // Xorshift: no stretch of it is like another, so bytes at a wrong place show.
+            // Xorshift: no two ranges are alike, so bytes at a wrong place are noticed.
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
@@ -65,12 +65,12 @@ pub fn key(at: usize) -> String {
     format!("object-{at}")
 }
 
-/// CRC-32C: every byte counts, at some tens of gigabytes a second.
+/// CRC-32C of all bytes.
 pub fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// A folder of its own below the system's for such things; it goes with the value.
+/// A folder in the system's folder for temporary files. It is removed when the value is dropped.
 pub struct Folder(PathBuf);
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
@@ -87,8 +87,8 @@ impl Folder {
         &self.0
     }
 
-    /// Writes all objects below `BUCKET`, through to the disk: written back later, they would
-    /// disturb what is measured.
+    /// Writes all objects below `BUCKET` and syncs them: a later write-back would disturb the
+    /// measurement.
     pub fn fill(&self, corpus: &Corpus) -> io::Result<()> {
         let bucket = self.0.join(BUCKET);
         fs::create_dir_all(&bucket)?;
@@ -103,7 +103,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder that stays costs disk, and is named after this program.
+        // If that fails, the folder uses disk space, under this program's name.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

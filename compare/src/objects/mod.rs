@@ -1,267 +1,58 @@
-//! Objects of 64 MiB, 32 at once, each as one piece of memory: with pooled buffers, without, and by
-//! object_store alone.
+//! Downloads objects of 64 MiB, 32 concurrently, each into one piece of memory: with pooled
+//! buffers, without a pool, and with object_store alone.
 //!
 //! ```text
 //!   parent ──▶ server of files (a process)                 task 1 ─▶ fetch ─▶ checksum ─▶ drop ─┐
 //!     │            ▲                                       task 2 ─▶ fetch ─▶ ...               ├─▶ next object
-//!     └──▶ variant │ (a process each, in turn, A B C A B C) ...                                 │
+//!     └──▶ variant │ (one process each, in turn: A B C A B C) ...                               │
 //!          └───────┘                                       task 32 ─▶ ...                      ─┘
 //! ```
 //!
-//! A variant has a process of its own, so that its peak of memory, its faults and its processor
-//! time are nobody else's; see [`variant`] for what is measured when. An operation is one object.
+//! A variant has a process of its own, so its peak of memory, its page faults and its processor
+//! time are its own. [`variant`] says what is measured when. An operation is one object.
 //!
 //! # Cases
 //! | case | where objects come from |
 //! |---|---|
 //! | `s3-…` | the built-in server over a socket of this machine: S3's interface, sendfile from the page cache, no signature |
-//! | `memory-…` | object_store's `InMemory` in the client's process, where a get counts a reference: `object_store-get` copies nothing there. Nothing waits either, so at most as many objects are on their way as there are processors |
+//! | `memory-…` | object_store's `InMemory` in the client's process. A get there takes a reference, so `object_store-get` copies nothing. Nothing waits either, so at most one object per processor is in flight |
 //! | `file-…` | object_store's `LocalFileSystem` over files whose pages are in memory |
-//! | with `--endpoint` | any server of S3's interface, the case named by `--server` |
+//! | with `--endpoint` | any server with S3's interface; `--server` names the case |
 //!
 //! # Contenders
 //! | contender | how |
 //! |---|---|
-//! | `slipring` | the range engine, parts at their places in one pooled buffer; the pool holds 16 of a class, as it does by default, and who finds none waits for one |
-//! | `slipring-roomy` | the same with a buffer for each object that is fetched at once |
-//! | `slipring-unpooled` | the same, a fresh buffer an object |
-//! | `object_store`, `object_store-parts`, `object_store-get` | see [`contender`]; the first is what targets are set against |
+//! | `slipring` | the range engine: it writes parts to their places in one pooled buffer; the pool has 16 buffers per class, as by default, and a download that finds none waits for one |
+//! | `slipring-roomy` | the same with one buffer per object in flight |
+//! | `slipring-unpooled` | the same with a fresh buffer per object |
+//! | `object_store`, `object_store-parts`, `object_store-get` | see [`contender`]; targets compare with the first |
 //!
 //! # What is the same for all, and what isn't
-//! - The store, its client and its connections' options; with slipring the client doesn't retry by
-//!   itself, because the engine does and counts.
-//! - Part size for all that split. `object_store` leaves the cutting to object_store, which joins
-//!   parts again that touch each other: one request an object, so 32 in flight. `slipring` and
-//!   `object_store-parts` may have `--concurrency` in flight.
-//! - The server shares the machine's cores with the client. Its processor time stands beside the
-//!   client's (`server_cpu_seconds`); with the memory store and the folder there is none.
-//! - `large_allocations_total` are requests of 1 MiB and more to the program's allocator, and
-//!   regions of the pool that were mapped or filled with pages again; a block that grows counts
-//!   each time. Those of the client itself count too. `large_allocations` are those behind the
+//! - The store, its client and the options of its connections are the same. With slipring the
+//!   client doesn't retry by itself, because the engine retries and counts.
+//! - The part size is the same for all that split objects. `object_store` passes all parts to
+//!   object_store, which joins adjacent parts: one request per object, so 32 in flight. `slipring`
+//!   and `object_store-parts` may have `--concurrency` requests in flight.
+//! - The server shares the machine's cores with the client. Its processor time is
+//!   `server_cpu_seconds`, beside the client's. The memory store and the folder have no server.
+//! - `large_allocations_total` counts allocations of 1 MiB and more by the program's allocator, and
+//!   regions of the pool that were mapped or filled with pages again. A block that grows counts
+//!   each time. The client's own allocations count too. `large_allocations` are those after the
 //!   warm-up, which fills the pool.
-//! - A peak is what 32 objects on their way take at once. Those who allocate for what has come
-//!   already hold less than those who have a whole buffer from the first byte on; so the pool's
-//!   peak is set by its number of buffers, and `slipring-roomy` shows what twice as many cost and
-//!   bring.
+//! - A peak is the memory of 32 objects in flight. A contender that allocates as bytes arrive holds
+//!   less than one that has a whole buffer from the first byte on. So the number of buffers sets
+//!   the pool's peak; `slipring-roomy` shows the cost and the gain of twice as many.
 
 mod contender;
 mod corpus;
 mod options;
 mod report;
+mod run;
 pub mod server;
 mod source;
 mod usage;
 pub mod variant;
 
-use std::env;
-use std::io::{BufRead, BufReader};
-use std::num::NonZero;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use crate::choice::Wrong;
-use contender::{CONTENDERS, Contender, QUICK};
-use corpus::{BUCKET, Corpus, Folder};
-use report::Report;
-
-pub use options::{Options, Source, Variant};
+pub use options::{Options, Variant};
 pub use report::Figures;
-
-/// The hidden subcommands: a variant's process, and the server's.
-pub const VARIANT: &str = "objects-variant";
-pub const SERVER: &str = "objects-server";
-
-const REPEATS_FULL: usize = 3;
-const REPEATS_QUICK: usize = 3;
-const OBJECTS_FULL: usize = 100;
-
-/// A quick run begins nothing more after this, and leaves a repeat of a case out that isn't whole
-/// by then.
-const QUICK_LONGEST: Duration = Duration::from_secs(50);
-
-/// Runs the cases and prints them.
-///
-/// # Errors
-/// An option that can't be, a server that doesn't start, or a variant that failed.
-pub fn run(options: &Options) -> Result<(), Wrong> {
-    let (choice, began) = (&options.choice, Instant::now());
-    let sources =
-        if options.endpoint.is_some() { vec![Source::Endpoint] } else { Source::OWN.to_vec() };
-    let cases = sources
-        .into_iter()
-        .map(|source| (source, source.case(&options.server, &options.plan)))
-        .collect();
-    let case_name = (|case| case.1.clone()) as fn(&(Source, String)) -> String;
-    let contender_name = (|contender| contender.name) as fn(&Contender) -> &'static str;
-    let selected =
-        choice.select((cases, case_name), (CONTENDERS.to_vec(), contender_name), &QUICK)?;
-    let Some((cases, contenders)) = selected else { return Ok(()) };
-    let repeats = choice.repeats(REPEATS_QUICK, REPEATS_FULL);
-    let objects = options.objects.map_or(
-        if choice.quick { options.plan.parallel.get() } else { OBJECTS_FULL },
-        NonZero::get,
-    );
-    let report = Report { as_json: choice.json };
-    report.head(&options.plan, objects, repeats);
-    let bench = Bench::prepare(options, &cases, objects)?;
-    let mut results: Vec<Vec<report::Named>> = Vec::new();
-    for _ in &cases {
-        results.push(
-            contenders.iter().map(|contender| (contender.name, Figures::default())).collect(),
-        );
-    }
-    for repeat in 0..repeats {
-        // One repeat there is in any case.
-        let is_late = || repeat > 0 && choice.quick && began.elapsed() > QUICK_LONGEST;
-        if !bench.repeat(&cases, &mut results, is_late)? {
-            break;
-        }
-    }
-    cases.iter().zip(&results).for_each(|((_, case), results)| report.results(case, results));
-    Ok(())
-}
-
-/// What all variants of a run share.
-struct Bench {
-    /// All of a variant but its name and its source.
-    common: Variant,
-    server: Option<Server>,
-    _folder: Option<Folder>,
-}
-
-impl Bench {
-    /// Writes the objects and starts the server, as far as the cases need them.
-    fn prepare(
-        options: &Options,
-        cases: &[(Source, String)],
-        objects: usize,
-    ) -> Result<Self, Wrong> {
-        let has = |wanted: Source| cases.iter().any(|(source, _)| *source == wanted);
-        let corpus = Corpus::new(options.plan.object_size);
-        let folder = if has(Source::S3) || has(Source::File) {
-            let failed = |error| {
-                Wrong::Case(format!(
-                    "the objects can't be written to {}: {error}",
-                    env::temp_dir().display()
-                ))
-            };
-            let folder = Folder::new().map_err(failed)?;
-            folder.fill(&corpus).map_err(failed)?;
-            Some(folder)
-        } else {
-            None
-        };
-        let server = match &folder {
-            Some(folder) if has(Source::S3) => Some(Server::start(folder).map_err(Wrong::Case)?),
-            _ => None,
-        };
-        if let Some(endpoint) = &options.endpoint {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime =
-                runtime.map_err(|error| Wrong::Case(format!("there is no runtime: {error}")))?;
-            runtime
-                .block_on(source::upload(endpoint, &options.bucket, &corpus))
-                .map_err(Wrong::Case)?;
-        }
-        let common = Variant {
-            plan: options.plan,
-            contender: String::new(),
-            objects: NonZero::new(objects).expect("an option that isn't zero, or a constant"),
-            source: Source::Memory,
-            endpoint: None,
-            bucket: BUCKET.to_owned(),
-            folder: folder.as_ref().map(|folder| folder.path().to_owned()),
-            checksums: corpus.checksums(),
-            server_process: None,
-        };
-        let common = match &options.endpoint {
-            Some(endpoint) => Variant {
-                endpoint: Some(endpoint.clone()),
-                bucket: options.bucket.clone(),
-                ..common
-            },
-            None => common,
-        };
-        Ok(Self { common, server, _folder: folder })
-    }
-
-    /// Every case and contender once more; false if it became too late before the end.
-    fn repeat(
-        &self,
-        cases: &[(Source, String)],
-        results: &mut [Vec<report::Named>],
-        is_late: impl Fn() -> bool,
-    ) -> Result<bool, Wrong> {
-        for ((source, case), results) in cases.iter().zip(results) {
-            let before = results.clone();
-            for (contender, figures) in results.iter_mut() {
-                if is_late() {
-                    *results = before;
-                    return Ok(false);
-                }
-                let failed = |why: String| Wrong::Case(format!("{case} of {contender}: {why}"));
-                figures.add(&self.measure(*source, contender).map_err(failed)?).map_err(failed)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Runs one variant; its line.
-    fn measure(&self, source: Source, contender: &str) -> Result<String, String> {
-        let mut variant =
-            Variant { source, contender: contender.to_owned(), ..self.common.clone() };
-        if let (Source::S3, Some(server)) = (source, &self.server) {
-            (variant.endpoint, variant.server_process) =
-                (Some(server.url.clone()), Some(server.child.id()));
-        }
-        let output = this_program()?
-            .arg(VARIANT)
-            .args(variant.arguments())
-            .stderr(Stdio::inherit())
-            .output();
-        let output = output.map_err(|error| format!("its process didn't start: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("its process ended with {}", output.status));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-}
-
-fn this_program() -> Result<Command, String> {
-    env::current_exe()
-        .map(Command::new)
-        .map_err(|error| format!("this program's file isn't known: {error}"))
-}
-
-/// The built-in server, as long as the value lives.
-struct Server {
-    child: Child,
-    url: String,
-    /// Its end is the server's.
-    _stdin: ChildStdin,
-}
-
-impl Server {
-    fn start(folder: &Folder) -> Result<Self, String> {
-        let failed = |error| format!("the server didn't start: {error}");
-        let mut command = this_program()?;
-        command.arg(SERVER).arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(failed)?;
-        let (stdin, stdout) =
-            child.stdin.take().zip(child.stdout.take()).ok_or("the server has no pipes")?;
-        let lines = BufReader::new(stdout).lines();
-        let url = lines
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.strip_prefix("ready ")?.to_owned()));
-        let url = url.ok_or("the server ended before it was ready")?;
-        Ok(Self { child, url, _stdin: stdin })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has nothing to finish.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+pub use run::{SERVER, VARIANT, run};

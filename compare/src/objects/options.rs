@@ -1,4 +1,4 @@
-//! What a run of `objects` may choose, and what of it a variant's process is told.
+//! The options of a run of `objects`, and those that a variant's process receives.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -8,26 +8,27 @@ use clap::{Args, ValueEnum};
 use crate::choice::Choice;
 use crate::payload::Size;
 
-/// Objects fetched whole: with pooled buffers, without, and by object_store alone; a process a
-/// variant.
+/// Objects fetched whole: with pooled buffers, without, and with object_store alone; one process
+/// per variant.
 #[derive(Args, Clone)]
 pub struct Options {
     #[command(flatten)]
     pub choice: Choice,
     #[command(flatten)]
     pub plan: Plan,
-    /// Objects that are measured, behind the warm-up [default: 100, or as many as are fetched at
-    /// once with --quick]
+    /// Objects that are measured, after the warm-up [default: 100; with --quick, the value of
+    /// --parallel]
     #[arg(long)]
     pub objects: Option<NonZero<usize>>,
-    /// A server of S3's interface to measure against, instead of the built-in one, a local folder
-    /// and memory; credentials and region come from the environment (AWS_ACCESS_KEY_ID, ...)
+    /// A server with S3's interface to measure against, instead of the built-in one, a local
+    /// folder and memory; credentials and region come from the environment (AWS_ACCESS_KEY_ID,
+    /// ...)
     #[arg(long)]
     pub endpoint: Option<String>,
-    /// The bucket there; objects are written to it
+    /// The bucket of that server; objects are written to it
     #[arg(long, default_value = super::corpus::BUCKET, requires = "endpoint")]
     pub bucket: String,
-    /// What the case is named after there
+    /// The name of that server in the case's name
     #[arg(long, default_value = "endpoint", requires = "endpoint")]
     pub server: String,
 }
@@ -41,30 +42,30 @@ pub struct Plan {
     /// Bytes of a range, as 8MiB
     #[arg(long, default_value = "8MiB", value_parser = size)]
     pub part_size: usize,
-    /// Objects that are fetched at once, each by a task of its own; the warm-up are so many
+    /// Objects fetched concurrently, each by its own task; the warm-up fetches as many
     #[arg(long, default_value = "32")]
     pub parallel: NonZero<usize>,
-    /// Requests in flight of those contenders that split objects, all objects together
+    /// Requests in flight, over all objects, of contenders that split objects
     #[arg(long, default_value = "32")]
     pub concurrency: NonZero<usize>,
 }
 
-/// A case, but for its sizes.
+/// Where a case gets its objects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Source {
     /// The built-in server, by S3's interface over a socket.
     S3,
-    /// The store of object_store that lies in the client's memory. A get there copies nothing: it
-    /// counts a reference.
+    /// The store of object_store in the client's memory. A get there copies nothing: it takes a
+    /// reference.
     Memory,
     /// Files of a folder whose pages are in memory.
     File,
-    /// A server that somebody else runs.
+    /// A server that this program doesn't start.
     Endpoint,
 }
 
 impl Source {
-    /// Those that need nobody else.
+    /// The sources that need no other server.
     pub const OWN: [Self; 3] = [Self::S3, Self::Memory, Self::File];
 
     pub fn name(self) -> &'static str {
@@ -83,7 +84,7 @@ impl Source {
     }
 }
 
-/// What the process of a variant is told: all of it on its command line.
+/// The options of a variant's process, all on its command line.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     #[command(flatten)]
@@ -94,24 +95,24 @@ pub struct Variant {
     pub objects: NonZero<usize>,
     #[arg(long)]
     pub source: Source,
-    /// Of the server, where the source is one
+    /// The server's URL, if the source is a server
     #[arg(long)]
     pub endpoint: Option<String>,
     #[arg(long)]
     pub bucket: String,
-    /// The folder of the bucket's folder, where the source is one
+    /// The parent of the bucket's folder, if the source is a folder
     #[arg(long)]
     pub folder: Option<PathBuf>,
-    /// Of the distinct objects, in their order
+    /// Checksums of the distinct objects, in their order
     #[arg(long, value_delimiter = ',')]
     pub checksums: Vec<u32>,
-    /// The process whose time the server's is
+    /// The server's process, whose processor time is measured
     #[arg(long)]
     pub server_process: Option<u32>,
 }
 
 impl Variant {
-    /// The command line that comes back as this value.
+    /// The command line that parses to this value.
     pub fn arguments(&self) -> Vec<String> {
         let checksums: Vec<String> = self.checksums.iter().map(u32::to_string).collect();
         let plan = &self.plan;
@@ -134,7 +135,7 @@ impl Variant {
     }
 }
 
-/// A number of bytes, or a number and its unit; at least one byte, at most 1 TiB.
+/// A number of bytes, or a number with its unit: at least one byte, at most 1 TiB.
 fn size(text: &str) -> Result<usize, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0), ("", 0)];
     let of_unit = |(unit, shift): &(&str, u32)| {
@@ -143,7 +144,7 @@ fn size(text: &str) -> Result<usize, String> {
     let bytes = units.iter().find_map(of_unit).filter(|bytes| (1..=1 << 40).contains(bytes));
     bytes.ok_or_else(|| {
         format!(
-            "`{text}` is no size: write bytes, or a number and KiB, MiB or GiB, 1 B to 1024 GiB"
+            "`{text}` is no size: write a number of bytes, or a number with KiB, MiB or GiB, from 1 B to 1024 GiB"
         )
     })
 }

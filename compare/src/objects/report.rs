@@ -1,5 +1,5 @@
-//! What a run of `objects` measures and prints: the figures of all repeats, and a line of JSON for
-//! each case and contender, or tables with the targets.
+//! What a run of `objects` measures and prints: the figures of all repeats. They are printed as one
+//! line of JSON per case and contender, or as tables with the targets.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::report::machine;
 /// All repeats of one contender in one case.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Of each name a value a repeat, sorted.
+    /// For each name one value per repeat, sorted.
     by_name: BTreeMap<String, Vec<f64>>,
 }
 
 impl Figures {
-    /// Takes one repeat: a line of numbers.
+    /// Adds one repeat: a line of numbers.
     ///
     /// # Errors
     /// It isn't an object of numbers.
@@ -36,8 +36,8 @@ impl Figures {
         self.by_name.get("ns_per_op").map_or(0, Vec::len)
     }
 
-    /// Quartile 0 is the least repeat, 2 the median, 4 the largest; between two repeats by their
-    /// distance. None without such a figure.
+    /// Quartile 0 is the smallest repeat, 2 the median, 4 the largest; values between two repeats
+    /// are interpolated. None if there is no such figure.
     pub fn quartile(&self, name: &str, quartile: usize) -> Option<f64> {
         let values = self.by_name.get(name)?;
         let last = values.len().checked_sub(1)?;
@@ -50,7 +50,7 @@ impl Figures {
         self.quartile(name, 2)
     }
 
-    /// The first fields are those of every bench; all others are medians.
+    /// The line of JSON. Its first fields are those of every bench; all others are medians.
     pub fn line(&self, bench: &str, case: &str, contender: &str) -> Value {
         let mut line = json!({ "bench": bench, "case": case, "contender": contender });
         for (field, quartile) in
@@ -66,7 +66,7 @@ impl Figures {
     }
 }
 
-/// Whole where it is; else with as many digits as repeats agree in.
+/// An integer if the value is whole or large, else rounded to three digits.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 || value.abs() >= 1e6 {
         json!(value.round() as i64)
@@ -83,7 +83,7 @@ pub struct Report {
 /// One contender's name and figures.
 pub type Named = (&'static str, Figures);
 
-/// A ratio of one of ours to another contender's figure, and its bound.
+/// A bound for the ratio of our figure to another contender's.
 struct Target {
     what: &'static str,
     figure: &'static str,
@@ -113,7 +113,7 @@ const TARGETS: [Target; 6] = [
 ];
 
 impl Report {
-    /// The line that says what the figures were taken on.
+    /// Prints the machine and the sizes.
     pub fn head(&self, plan: &Plan, objects: usize, repeats: usize) {
         let Plan { object_size, part_size, parallel, concurrency } = *plan;
         if self.as_json {
@@ -123,7 +123,7 @@ impl Report {
         } else {
             let (object, part) = (Size(object_size), Size(part_size));
             println!(
-                "{objects} objects of {object} behind {parallel} that warm up, {parallel} at once, parts of {part}, {concurrency} requests in flight; up to {repeats} repeats, on {}",
+                "{objects} objects of {object} after {parallel} that warm up, {parallel} concurrently, parts of {part}, {concurrency} requests in flight; up to {repeats} repeats, on {}",
                 machine()
             );
         }
@@ -159,7 +159,7 @@ impl Report {
     }
 }
 
-/// A contender's cells; `-` where there is no figure.
+/// A contender's cells; `-` if there is no figure.
 fn row(figures: &Figures) -> [String; 11] {
     let of = |name: &str, quartile: usize, unit: f64, digits: usize| {
         figures
@@ -183,7 +183,7 @@ fn row(figures: &Figures) -> [String; 11] {
     ]
 }
 
-/// A line a target that both contenders have a figure for.
+/// One line for each target for which both contenders have a figure.
 fn ratios(results: &[Named]) -> Vec<String> {
     let median = |contender: &str, figure: &str| {
         results

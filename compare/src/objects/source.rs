@@ -1,4 +1,4 @@
-//! Where objects come from: a server, the process's own memory, or a folder.
+//! The stores that objects come from: a server, the process's own memory, or a folder.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use super::corpus::{Corpus, DISTINCT, key};
 use super::options::{Source, Variant};
 
-/// The store of a variant. `retries`: whether the client tries again by itself; it does by default,
-/// and mustn't where the engine does and counts.
+/// The store of a variant. `retries`: whether the client retries by itself. It does by default, but
+/// must not if the engine retries and counts.
 ///
 /// # Errors
-/// What the store misses.
+/// What the store lacks.
 pub async fn open(variant: &Variant, retries: bool) -> Result<Arc<dyn ObjectStore>, String> {
     let wrong =
         |error: object_store::Error| format!("the store of {}: {error}", variant.source.name());
@@ -48,7 +48,7 @@ fn server(
     is_own: bool,
     retries: bool,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
-    // Our own asks for no signature, whatever stands in the environment.
+    // Our own server checks no signature, so the environment isn't read for it.
     let builder = if is_own {
         AmazonS3Builder::new().with_skip_signature(true)
     } else {
@@ -60,7 +60,7 @@ fn server(
     Ok(Arc::new(builder.with_retry(retry).build()?))
 }
 
-/// Writes all objects to a server that somebody else runs.
+/// Writes all objects to a server that this program didn't start.
 ///
 /// # Errors
 /// The server refused one.

@@ -1,34 +1,34 @@
 //! What the kernel has counted for this process: processor time and page faults.
 //!
-//! Promises the time of all threads, also of those that have ended, in user and system mode. It
-//! knows nothing of other processes but the time of one that is named.
+//! Promises the time of all threads in user and system mode, including threads that have ended.
+//! Doesn't count other processes; for a named process it reads the time.
 #![allow(unsafe_code)]
 
 use std::fs;
 use std::mem::MaybeUninit;
 
-/// A reading; two of them and their difference say what happened in between.
+/// A reading. The difference of two readings says what happened in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of user and system mode.
+    /// In user and system mode.
     pub cpu_us: u64,
-    /// Those that found their page in memory and those that waited for a disk.
+    /// Page faults that found their page in memory, and those that waited for a disk.
     pub faults: u64,
 }
 
 impl Usage {
-    /// What came since an earlier reading.
+    /// The usage since an earlier reading.
     pub fn since(self, before: Self) -> Self {
         Self { cpu_us: self.cpu_us - before.cpu_us, faults: self.faults - before.faults }
     }
 }
 
-/// Of all threads since the process began.
+/// The usage of all threads since the process started.
 pub fn process() -> Usage {
     read(libc::RUSAGE_SELF)
 }
 
-/// Of the calling thread since it began.
+/// The usage of the calling thread since it started.
 pub fn thread() -> Usage {
     read(libc::RUSAGE_THREAD)
 }
@@ -48,15 +48,15 @@ fn read(who: libc::c_int) -> Usage {
     }
 }
 
-/// The ticks of Linux in `/proc`, whatever the kernel's own are.
+/// A tick in `/proc` on Linux, whatever the kernel's own tick is.
 const TICK_MS: u64 = 10;
 
-/// Processor time of another process, in steps of 10 ms; none if there is no such process.
+/// The processor time of another process, in steps of 10 ms. None if there is no such process.
 pub fn cpu_ms_of(process: u32) -> Option<u64> {
     of_stat(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
-/// Fields 14 and 15 of a line whose second one, the program's name, may hold spaces and brackets.
+/// Reads fields 14 and 15. Field 2, the program's name, may hold spaces and brackets.
 fn of_stat(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn work_and_fresh_pages_are_counted() {
         let (before, own) = (process(), thread());
-        // Other tests run beside this one, so it counts at least its own.
+        // Other tests run in this process too, so the counts are at least this test's.
         let pages: Vec<u8> = black_box(vec![1; 8 << 20]);
         while thread().since(own).cpu_us == 0 {
             black_box(pages.iter().map(|&byte| u64::from(byte)).sum::<u64>());

@@ -1,15 +1,15 @@
 //! One variant in a process of its own: it warms up, fetches, and prints one line of figures.
 //!
 //! ```text
-//!   process starts ─▶ store, contender ─▶ warm-up: `parallel` objects ─▶ window: `objects` objects ─▶ one line of JSON
-//!                     base_rss            warm_peak_rss                  processor time, faults,        peak_rss
+//!   process starts ─▶ store, contender ─▶ warm-up: `parallel` objects ─▶ measured: `objects` objects ─▶ one line of JSON
+//!                     base_rss            warm_peak_rss                  processor time, faults,          peak_rss
 //!                                                                        large allocations, clock
 //! ```
 //!
-//! `parallel` tasks take one object after the other: fetch it, verify its checksum, drop it. The
-//! checksum is of every byte. It runs inside of the window, the same work for every contender: it
-//! costs the clock what it costs, and its processor time, which is measured thread by thread, is
-//! taken out of `cpu_seconds` and stands in `verify_cpu_seconds`.
+//! Each of `parallel` tasks fetches one object after the other, verifies its checksum, and drops
+//! it. The checksum covers every byte and is the same work for every contender. It runs while the
+//! clock runs. Its processor time is measured per thread: it isn't part of `cpu_seconds` but is
+//! `verify_cpu_seconds`.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use crate::choice::Wrong;
 use crate::heap;
 use crate::memory::{peak_resident_bytes, resident_bytes};
 
-/// A variant that takes longer hangs.
+/// A variant that takes longer than this hangs.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Runs one and prints its line.
 ///
 /// # Errors
-/// An object didn't come, or wasn't itself.
+/// An object didn't arrive, or its bytes are wrong.
 pub fn run(variant: &Variant) -> Result<(), Wrong> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime =
@@ -55,13 +55,13 @@ struct Work {
     fetch: Box<dyn Fetch>,
     checksums: Vec<u32>,
     object_bytes: usize,
-    /// Objects that were begun, and where to stop.
+    /// Objects that were started, and the number at which to stop.
     begun: AtomicUsize,
     end: AtomicUsize,
     verify_us: AtomicU64,
 }
 
-/// Where the counters stand at one time.
+/// The counters at one time.
 struct Reading {
     at: Instant,
     usage: Usage,
@@ -71,10 +71,10 @@ struct Reading {
 }
 
 impl Work {
-    /// Fetches until so many objects are begun in all, by so many tasks.
+    /// Fetches with `parallel` tasks until `end` objects have been started in all.
     ///
     /// # Errors
-    /// The first object that didn't come, or wasn't itself.
+    /// The first object that didn't arrive, or whose bytes are wrong.
     async fn until(self: &Arc<Self>, end: usize, parallel: usize) -> Result<(), String> {
         self.end.store(end, Ordering::Relaxed);
         let tasks: Vec<_> =
@@ -91,7 +91,7 @@ impl Work {
         loop {
             let number = self.begun.fetch_add(1, Ordering::Relaxed);
             if number >= self.end.load(Ordering::Relaxed) {
-                // Given back: a later call goes on from there.
+                // A later call continues with this number.
                 self.begun.fetch_sub(1, Ordering::Relaxed);
                 return Ok(());
             }
@@ -99,7 +99,7 @@ impl Work {
             let failed = |why: &str| format!("object {number}, {}: {why}", key(which));
             let path = Path::from(key(which));
             let bytes = self.fetch.fetch(&*self.store, &path).await.map_err(|why| failed(&why))?;
-            // No await in between: it is one thread's time.
+            // There is no await between the two readings, so the time is this thread's.
             let before = usage::thread();
             let is_right =
                 bytes.len() == self.object_bytes && checksum(&bytes) == self.checksums[which];
@@ -149,7 +149,7 @@ async fn measure(variant: &Variant) -> Result<Value, String> {
     let (seconds, spent) =
         (after.at.duration_since(before.at).as_secs_f64(), after.usage.since(before.usage));
     let verify_us = after.verify_us - before.verify_us;
-    // Before the peak, which is then at least as much.
+    // Read before the peak, so that the peak is at least as large.
     let end_rss = resident_bytes();
     let mut figures = json!({
         "objects": objects,

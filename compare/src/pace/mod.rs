@@ -1,150 +1,26 @@
-//! Does the range engine find its own pace? Fixed part sizes and concurrencies beside those that it
-//! chooses, against stores of four shapes.
+//! Does the range engine find its own pace? Compares fixed part sizes and concurrencies with those
+//! that the engine chooses, against stores of four shapes.
 //!
 //! ```text
-//!   tasks ──▶ range engine, one setting ──▶ a store in memory behind two lines: its request's, and everybody's
+//!   tasks ──▶ range engine, one setting ──▶ two lines, one per request and one shared ──▶ a store in memory
 //! ```
 //!
-//! An operation is one object. Time is the runtime's, paused: it jumps to the next timer, so that a
-//! second of a slow store takes none, and what the machine does beside it doesn't show. What is
-//! left out by that is the client's own work, which `objects` measures. `--real-time` lets it pass.
+//! An operation is one object. The runtime's clock is paused: it jumps to the next timer. So a slow
+//! store takes no real time, and other work of the machine doesn't disturb the figures. This leaves
+//! out the client's own work, which `objects` measures. With `--real-time` the clock runs.
 //!
-//! | shape | first byte | a request | all together | refuses |
+//! | shape | first byte | per request | all together | refuses |
 //! |---|---|---|---|---|
 //! | `far` | 30 ms | 40 MiB/s | 800 MiB/s | nothing |
 //! | `near` | 1 ms | 200 MiB/s | 400 MiB/s | nothing |
 //! | `throttling` | 10 ms | 40 MiB/s | 2000 MiB/s | with 503, beyond 16 in flight |
-//! | `slow` | 100 ms | 2 MiB/s | 8 MiB/s | nothing, but a request of 16 MiB beside 31 others takes longer than it may |
+//! | `slow` | 100 ms | 2 MiB/s | 8 MiB/s | nothing, but a request of 16 MiB beside 31 others exceeds its time limit |
 //!
-//! Every setting starts from an engine that has learnt nothing. Retries are the engine's defaults;
-//! an object that they don't suffice for is `failed`, and its bytes don't count. Bytes are compared
-//! whole.
+//! Every setting starts with a new engine. Retries are the engine's defaults. An object for which
+//! they don't suffice is `failed`, and its bytes don't count. All bytes are compared.
 
-mod setting;
-mod shape;
+mod case;
+mod run;
 mod store;
-mod work;
 
-use std::io;
-use std::num::NonZero;
-
-use bytes::Bytes;
-use clap::Args;
-use serde_json::json;
-
-use crate::choice::{Choice, Wrong};
-use crate::objects::Figures;
-use crate::report::machine;
-use setting::{SETTINGS, Setting};
-use shape::{SHAPES, Shape};
-use work::{WORKS, Work};
-
-/// Fixed part sizes and concurrencies beside those that the range engine chooses, against stores of
-/// four shapes.
-#[derive(Args, Clone)]
-pub struct Options {
-    #[command(flatten)]
-    choice: Choice,
-    /// Waits as long as the shapes say instead of letting the clock jump
-    #[arg(long)]
-    real_time: bool,
-    /// Objects of every case [default: what the case has, a gigabyte in all]
-    #[arg(long)]
-    objects: Option<NonZero<usize>>,
-}
-
-/// The backoff is drawn at random; the rest is the same in each repeat.
-const REPEATS_QUICK: usize = 1;
-const REPEATS_FULL: usize = 5;
-
-const BENCH: &str = "objects-pace";
-
-/// Runs the cases and prints them.
-///
-/// # Errors
-/// An option that can't be, or bytes that aren't an object's.
-pub fn run(options: &Options) -> Result<(), Wrong> {
-    let choice = &options.choice;
-    let cases = SHAPES.into_iter().flat_map(|shape| WORKS.map(|work| (shape, work))).collect();
-    let case_name =
-        (|(shape, work)| format!("{}-{}", shape.name, work.name)) as fn(&(Shape, Work)) -> String;
-    let setting_name = (|setting| setting.name) as fn(&Setting) -> &'static str;
-    let quick: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-    let selected = choice.select((cases, case_name), (SETTINGS.to_vec(), setting_name), &quick)?;
-    let Some((cases, settings)) = selected else { return Ok(()) };
-    let repeats = choice.repeats(REPEATS_QUICK, REPEATS_FULL);
-    let clock = if options.real_time { "real" } else { "paused" };
-    if choice.json {
-        println!(
-            "{}",
-            json!({ "bench": BENCH, "machine": machine(), "options": { "repeats": repeats, "clock": clock } })
-        );
-    } else {
-        println!("{repeats} repeats by a {clock} clock");
-    }
-    let block =
-        Bytes::from(vec![
-            7_u8;
-            WORKS.iter().map(|work| work.object_bytes).max().unwrap_or_default()
-        ]);
-    for case in &cases {
-        let (shape, work) = *case;
-        let work = Work { objects: options.objects.map_or(work.objects, NonZero::get), ..work };
-        let name = case_name(case);
-        let mut results: Vec<(Setting, Figures)> =
-            settings.iter().map(|setting| (*setting, Figures::default())).collect();
-        for _ in 0..repeats {
-            for (setting, figures) in &mut results {
-                let failed =
-                    |why: String| Wrong::Case(format!("{name} of {}: {why}", setting.name));
-                let outcome =
-                    wait(!options.real_time, work::run(shape, work, *setting, block.clone()));
-                let line = outcome.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
-                figures.add(&line.to_string()).map_err(failed)?;
-            }
-        }
-        print(choice.json, &name, &results);
-    }
-    Ok(())
-}
-
-/// Runs to the end on this thread; a paused clock jumps whenever nothing else is to be done.
-fn wait<T>(paused: bool, future: impl Future<Output = T>) -> io::Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(paused).build()?;
-    Ok(runtime.block_on(future))
-}
-
-fn print(as_json: bool, case: &str, results: &[(Setting, Figures)]) {
-    if as_json {
-        results
-            .iter()
-            .for_each(|(setting, figures)| println!("{}", figures.line(BENCH, case, setting.name)));
-        return;
-    }
-    let heads = ["MiB/s", "from", "to", "failed", "retries", "requests", "refused", "in flight"];
-    println!("\n{case}\n{:<14}{}", "setting", heads.map(|head| format!("{head:>10}")).concat());
-    for (setting, figures) in results {
-        let rate = [2, 0, 4].map(|quartile| {
-            figures.quartile("bytes_per_second", quartile).unwrap_or_default() / 1048576.0
-        });
-        let counts = ["failed", "retries", "requests", "refused", "in_flight_most"];
-        let counts = counts.map(|name| figures.median(name).unwrap_or_default());
-        let cells: String =
-            rate.iter().chain(&counts).map(|value| format!("{value:>10.0}")).collect();
-        println!("{:<14}{cells}", setting.name);
-    }
-    let rate = |figures: &Figures| figures.median("bytes_per_second").unwrap_or_default();
-    // One that loses objects is no setting to be held against.
-    let all_came = |figures: &Figures| figures.median("failed") == Some(0.0);
-    let fixed = results.iter().filter(|(setting, figures)| setting.is_fixed() && all_came(figures));
-    let best = fixed.max_by(|(_, one), (_, other)| rate(one).total_cmp(&rate(other)));
-    let default = results.iter().find(|(setting, _)| setting.name == "default");
-    if let (Some((best, of_best)), Some((_, of_default))) = (best, default) {
-        println!(
-            "  default / the best fixed, {}: {:.2}x",
-            best.name,
-            rate(of_default) / rate(of_best)
-        );
-    }
-}
+pub use run::{Options, run};

@@ -1,16 +1,10 @@
 //! [`ShapedStore`]: a store in memory that answers as its [`Shape`] says, by the runtime's clock.
 //!
 //! ```text
-//!   request ──▶ in flight? too many: 503 ──▶ first byte ──▶ 256 KiB through the request's line ──▶ through everybody's line ──▶ ...
+//!   request ──▶ too many in flight: 503 ──▶ first byte ──▶ 256 KiB through the request's line ──▶ through the shared line ──▶ ...
 //! ```
 //!
-//! It does nothing else, so with a paused clock the only time that passes is what the shape asks
-//! for.
-
-use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+//! It does nothing else. With a paused clock, the only time that passes is the shape's.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,18 +17,92 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use slipring_objects::StoreAnswer;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::shape::{Line, Shape};
+/// How a store answers: after which wait, at which rates, and how many requests together.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub name: &'static str,
+    /// Time from a request to its first byte, or to its refusal.
+    pub first_byte: Duration,
+    /// Rate of one request.
+    pub request_bytes_per_second: u64,
+    /// Rate of all requests together.
+    pub total_bytes_per_second: u64,
+    /// Requests beyond this many in flight are refused with 503.
+    pub in_flight_max: usize,
+}
+
+const MIB: u64 = 1 << 20;
+
+/// A distant store, one in the same rack, one that refuses requests, and one over a slow line.
+pub const SHAPES: [Shape; 4] = [
+    Shape {
+        name: "far",
+        first_byte: Duration::from_millis(30),
+        request_bytes_per_second: 40 * MIB,
+        total_bytes_per_second: 800 * MIB,
+        in_flight_max: usize::MAX,
+    },
+    Shape {
+        name: "near",
+        first_byte: Duration::from_millis(1),
+        request_bytes_per_second: 200 * MIB,
+        total_bytes_per_second: 400 * MIB,
+        in_flight_max: usize::MAX,
+    },
+    Shape {
+        name: "throttling",
+        first_byte: Duration::from_millis(10),
+        request_bytes_per_second: 40 * MIB,
+        total_bytes_per_second: 2000 * MIB,
+        in_flight_max: 16,
+    },
+    Shape {
+        name: "slow",
+        first_byte: Duration::from_millis(100),
+        request_bytes_per_second: 2 * MIB,
+        total_bytes_per_second: 8 * MIB,
+        in_flight_max: usize::MAX,
+    },
+];
+
+/// A line with a fixed rate. Pieces pass through it one after the other.
+#[derive(Debug)]
+pub struct Line {
+    free_at: Instant,
+    bytes_per_second: u64,
+    /// How long the line goes on while its reader doesn't read: a socket's buffers, as a time.
+    slack: Duration,
+}
+
+impl Line {
+    pub fn new(free_at: Instant, bytes_per_second: u64, slack: Duration) -> Self {
+        Self { free_at, bytes_per_second, slack }
+    }
+
+    /// The time at which a piece that enters now has passed. A piece that is late by less than the
+    /// slack loses no time, because timers have steps of a millisecond.
+    pub fn pass(&mut self, now: Instant, bytes: usize) -> Instant {
+        let idle_since = now.checked_sub(self.slack).unwrap_or(now);
+        self.free_at = self.free_at.max(idle_since)
+            + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        self.free_at
+    }
+}
 
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What a socket holds while its reader does something else, and what the total forgives: a timer's
-/// step.
+/// The slack of a request is what a socket's buffers hold while its reader does something else. The
+/// slack of the shared line is a timer's step.
 const REQUEST_SLACK: Duration = Duration::from_millis(20);
 const TOTAL_SLACK: Duration = Duration::from_millis(2);
 
-/// What was asked of a store.
+/// Counts of the requests to a store.
 #[derive(Debug, Default)]
 pub struct Asked {
     pub requests: AtomicUsize,
@@ -71,7 +139,7 @@ impl ShapedStore {
         &self.asked
     }
 
-    /// None if it is one too many.
+    /// Counts a request. None if there are too many in flight.
     fn enter(&self) -> Option<InFlight> {
         let asked = &self.asked;
         asked.requests.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +153,7 @@ impl ShapedStore {
         Some(entered)
     }
 
-    /// The bytes as they come through both lines.
+    /// The bytes, as they pass through both lines.
     fn body(&self, bytes: Bytes, entered: InFlight) -> BoxStream<'static, Result<Bytes>> {
         let own = Line::new(Instant::now(), self.shape.request_bytes_per_second, REQUEST_SLACK);
         let total = Arc::clone(&self.total);
@@ -109,7 +177,7 @@ impl ShapedStore {
     }
 }
 
-/// What an HTTP client would make of it.
+/// The error that an HTTP client would return.
 fn slow_down() -> object_store::Error {
     let answer = StoreAnswer::Status { status: 503, retry_after: None };
     let source = HttpError::new(HttpErrorKind::Unknown, answer);
@@ -179,8 +247,7 @@ impl ObjectStore for ShapedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pace::shape::SHAPES;
-    use crate::pace::wait;
+    use crate::pace::run::wait;
     use futures_util::future::join_all;
     use object_store::ObjectStoreExt;
 
@@ -190,7 +257,8 @@ mod tests {
         store
     }
 
-    /// So many requests at once for all of an object: milliseconds, and how many were refused.
+    /// Sends this many concurrent requests, each for the whole object. Returns the milliseconds and
+    /// how many requests were refused.
     fn fetch(shape: Shape, len: usize, requests: usize) -> (u128, usize) {
         wait(true, async {
             let (store, path, start) = (shaped(shape, len).await, Path::from("a"), Instant::now());
@@ -213,8 +281,8 @@ mod tests {
     #[test]
     fn time_passes_as_the_shape_says() {
         let [far, near, throttling, slow] = SHAPES;
-        // 30 ms and 4 MiB at 40 MiB/s; twenty of them fill the whole line, and forty take twice as
-        // long.
+        // 30 ms, and 4 MiB at 40 MiB/s. Twenty requests fill the shared line; with forty, the bytes
+        // take twice as long.
         for (requests, ms) in [(1, 130), (20, 130), (40, 230)] {
             let (took, refused) = fetch(far, 4 << 20, requests);
             assert!((ms..ms + 15).contains(&took) && refused == 0, "{requests}: {took} ms");
@@ -224,5 +292,15 @@ mod tests {
         assert_eq!(fetch(throttling, 1 << 10, 20).1, 4);
         let (took, _) = fetch(slow, 4 << 20, 4);
         assert!((2100..2500).contains(&took), "{took} ms");
+    }
+
+    #[test]
+    fn pieces_pass_one_after_the_other_at_the_lines_rate() {
+        let start = Instant::now();
+        let ms = |number| start + Duration::from_millis(number);
+        let mut line = Line::new(start, 1000, Duration::from_millis(5));
+        assert_eq!((line.pass(start, 10), line.pass(start, 20)), (ms(10), ms(30)));
+        assert_eq!(line.pass(ms(33), 10), ms(40), "late by less than the slack");
+        assert_eq!(line.pass(ms(140), 10), ms(145), "what wasn't used is gone, but for the slack");
     }
 }

@@ -46,7 +46,7 @@ fn a_dead_reader_is_an_error_of_every_contender() {
         let name = runner.name;
         let failure = measure(&case, cpus(), &[runner], &ROUNDS).err().unwrap_or_default();
         assert!(failure.starts_with(&format!("{name}: ")), "{name}: {failure}");
-        let why = ["gone after 0", "stage `read`", "reader 0, which has gone"];
+        let why = ["gone after 0", "stage `read`", "reader 0, which was dropped"];
         assert!(why.iter().any(|why| failure.contains(why)), "{failure}");
     }
 }

@@ -1,9 +1,9 @@
-//! Connections are kept: 100 objects of one store don't open 100 of them. A server that counts what
-//! it accepts says how many there were.
+//! Connections are reused: downloading 100 objects of one store doesn't open 100 connections. The
+//! server counts the connections that it accepts.
 //!
-//! On one thread the count is exact. On several, a connection whose answer has been read goes back
-//! to the client's pool on another thread, a moment after the next request may have asked for one:
-//! then a new one is opened, which is kept, too.
+//! On one thread the count is exact. On several threads, a connection returns to the client's pool
+//! a moment after its answer has been read. A request in that moment opens a new connection, which
+//! is then reused as well.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::server::Server;
 const OBJECTS: usize = 100;
 const OBJECT_BYTES: usize = 10_000;
 
-/// The faulty server, of which no fault is asked here, with a hundred objects.
+/// The faulty server, here without faults, with a hundred objects.
 async fn start() -> (Server, Vec<Object>) {
     let objects: Vec<_> = (0..OBJECTS)
         .map(|index| Object::new(&index.to_string(), index as u64, OBJECT_BYTES))
@@ -24,7 +24,7 @@ async fn start() -> (Server, Vec<Object>) {
     (Server::start(objects.clone()).await, objects)
 }
 
-/// Opens the URL anew, as a program does that has a list of them, and downloads it.
+/// Opens the URL again, as a program with a list of URLs does, and downloads its object.
 async fn get(engine: &RangeEngine, stores: &Stores, server: &Server, object: &Object) {
     let (store, path) = stores.open(&format!("http://{}/{}", server.address, object.key)).unwrap();
     let got = engine.get(&*store, &path).await.unwrap_or_else(|error| panic!("{error}"));

@@ -1,21 +1,20 @@
-//! What can go wrong with one answer, as a value: a test writes it down, or draws it at random.
+//! What can go wrong with one answer, as a value. A test writes it down, or draws it at random.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// One request's fault. Numbers of bytes are cut to what the answer has.
+/// The fault of one answer. Numbers of bytes are limited to what the answer has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     None,
-    /// The connection ends after so many bytes of the body, fewer than Content-Length says.
+    /// The connection ends after this many bytes of the body, fewer than Content-Length says.
     Cut {
         after: usize,
     },
-    /// The header, without the empty line that ends it, and then the connection ends.
+    /// The connection ends after the header, without the empty line that completes it.
     CutHeader,
-    /// Content-Length and body are shorter than Content-Range says: every header is true to the
-    /// body but that one.
+    /// Content-Length and body are shorter than Content-Range says. All other headers fit the body.
     Short {
         by: usize,
     },
@@ -27,11 +26,12 @@ pub enum Fault {
     Trailing {
         by: usize,
     },
-    /// Content-Range and body are of a range so much further on (or back, where the object ends).
+    /// Content-Range and body are of a range this much further on, or further back if the object
+    /// ends before that.
     Shifted {
         by: u64,
     },
-    /// Content-Range says that the object is so much longer.
+    /// Content-Range says that the object is this much longer.
     Resized {
         by: u64,
     },
@@ -50,7 +50,7 @@ pub enum Fault {
     NoLastModified,
     /// Neither ETag nor Last-Modified.
     Nameless,
-    /// From this request on the object is another one, of the same length.
+    /// From this request on, the key holds another object of the same length.
     Replaced,
     /// An answer without the object.
     Status {
@@ -63,37 +63,37 @@ pub enum Fault {
     },
     /// The connection is reset before the header is complete.
     ResetHeader,
-    /// The connection is reset after so many bytes of the body.
+    /// The connection is reset after this many bytes of the body.
     ResetBody {
         after: usize,
     },
     /// Bytes that aren't HTTP.
     Garbage,
-    /// The body comes in pieces of so many bytes, with a pause before each.
+    /// The body is sent in pieces of this many bytes, with a pause before each.
     Slow {
         bytes: usize,
         pause: Duration,
     },
-    /// No answer ever; the connection stays open.
+    /// No answer at all; the connection stays open.
     Silent,
-    /// So many bytes of the body, then nothing; the connection stays open.
+    /// This many bytes of the body, then nothing; the connection stays open.
     Stalled {
         after: usize,
     },
 }
 
-/// What `Retry-After` says.
+/// The value of `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RetryAfter {
     None,
     Seconds(u64),
-    /// As an HTTP date, so many seconds from now.
+    /// An HTTP date, this many seconds from now.
     Date(u64),
     /// Neither a number nor a date.
     Garbage,
 }
 
-/// All names that [`Fault::name`] gives.
+/// All names that [`Fault::name`] returns.
 pub const NAMES: &[&str] = &[
     "none",
     "cut",
@@ -123,7 +123,7 @@ pub const NAMES: &[&str] = &[
     "nameless",
 ];
 
-/// Faults in random order, each of them as often as the others.
+/// Faults in random order, all equally often.
 pub struct Deck {
     random: Rng,
     part_bytes: usize,
@@ -144,7 +144,7 @@ impl Deck {
         Fault::random(kind, &mut self.random, self.part_bytes)
     }
 
-    /// A fault for one request in so many.
+    /// A fault with a chance of one in `requests`, else none.
     pub fn draw_sometimes(&mut self, requests: u64) -> Fault {
         if self.random.u64(..requests) == 0 { self.draw() } else { Fault::None }
     }
@@ -186,9 +186,9 @@ impl Fault {
         }]
     }
 
-    /// The fault of this number in [`NAMES`], its numbers fit for parts of about `part_bytes`;
-    /// nothing in it takes longer than some milliseconds, except silence, which lasts as long as
-    /// the client stands it.
+    /// The fault with this number in [`NAMES`], with numbers of bytes for parts of about
+    /// `part_bytes`. None takes longer than a few milliseconds, except those in which the server
+    /// stops sending: they last until the client gives up.
     fn random(kind: usize, random: &mut Rng, part_bytes: usize) -> Self {
         let bytes = random.usize(1..=part_bytes);
         match kind {

@@ -1,8 +1,9 @@
-//! Ten thousand random faults: whatever they do, a download is right or an error, and every buffer
-//! and every turn comes back.
+//! Ten thousand random faults. With any of them, a download returns the right bytes or an error,
+//! and every buffer and every turn is given back. (A turn is the permission to have a request in
+//! flight.)
 //!
-//! The plain run draws fewer; `SLIPRING_FAULTS=10000` is the long form. `SLIPRING_SEED` repeats a
-//! run's draws (which request gets which of them is up to the order of arrival).
+//! A plain run draws fewer; `SLIPRING_FAULTS=10000` is the long form. `SLIPRING_SEED` repeats a
+//! run's draws. Which request gets which fault depends on the order of arrival.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
@@ -16,11 +17,10 @@ use slipring::class::AtLimit;
 use slipring_objects::{Download, DownloadError, RangeOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::case::{failed, name};
 use super::fault::{Deck, Fault, NAMES};
+use super::harness::{Client, KEY, PART_BYTES, Site, failed, in_time, name, options, pool};
+use super::limits::Polls;
 use super::object::Object;
-use super::polls::Polls;
-use super::site::{Client, KEY, PART_BYTES, Site, in_time, options, pool};
 
 const FAULTS_IN_SHORT: u64 = 750;
 /// Downloads at a time.
@@ -29,8 +29,7 @@ const WORKERS: u64 = 12;
 const TURNS: usize = 16;
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 const ATTEMPTS_MAX: u32 = 50;
-/// One request in so many has a fault: an object of nine parts then has about even chances to come
-/// at all.
+/// One request in this many has a fault, so that about half of the downloads of nine parts succeed.
 const FAULTY_IN: u64 = 5;
 
 fn variable(name: &str) -> Option<u64> {
@@ -41,7 +40,7 @@ fn variable(name: &str) -> Option<u64> {
 /// How downloads ended, and how often.
 type Outcomes = Mutex<BTreeMap<String, u64>>;
 
-/// Ends that a run goes on for, within reason.
+/// Outcomes that every run must have seen. A run continues until all have occurred, within reason.
 const WANTED: [&str; 6] =
     ["dropped", "Cancelled", "Changed", "right, skip", "right, hit", "right, fresh"];
 
@@ -52,8 +51,8 @@ fn goes_on(site: &Site, faults: u64, outcomes: &Outcomes) -> bool {
         || done < 10 * faults && WANTED.iter().any(|wanted| !outcomes.contains_key(*wanted))
 }
 
-/// Sizes around all that the engine decides by: nothing, a part, the pool's first object, each
-/// class, and more than the largest.
+/// Objects with sizes at each of the engine's bounds: empty, one part, the smallest object that
+/// uses the pool, each class, and above the largest class.
 fn objects(random: &mut Rng) -> Vec<Object> {
     let part = PART_BYTES as usize;
     let mib = 1 << 20;
@@ -68,12 +67,12 @@ fn objects(random: &mut Rng) -> Vec<Object> {
         .collect()
 }
 
-/// What one download is about to go through.
+/// One download, and how it is cut short.
 struct Attempt {
     key: String,
-    /// Dropped after so many polls, where it isn't done by then.
+    /// The download is dropped after this many polls, unless it is complete by then.
     polls: Option<u32>,
-    /// Cancelled by its token after so many turns of the runtime.
+    /// The token is cancelled after this many yields to the runtime.
     cancel: Option<u32>,
 }
 
@@ -101,13 +100,14 @@ impl Attempt {
     }
 }
 
-/// None for most; else few as often as many, because most that happens to a download happens early.
+/// None for three of four downloads, else a random number on a logarithmic scale: most of what
+/// happens to a download happens early.
 fn some_turns(random: &mut Rng) -> Option<u32> {
     let most = 2 << random.u32(..8);
     (random.u8(..4) == 0).then(|| random.u32(..most))
 }
 
-/// A success has the bytes of a version that was there during the download.
+/// A successful download has the bytes of a version that the server held during the download.
 fn assert_right(site: &Site, key: &str, before: usize, bytes: &[u8]) {
     let versions = site.versions(key);
     let right = versions[before - 1..].iter().any(|version| version.bytes == bytes);
@@ -119,13 +119,13 @@ fn assert_right(site: &Site, key: &str, before: usize, bytes: &[u8]) {
     );
 }
 
-/// Slices of objects that live on for a while, so that buffers come back late and from other
+/// Slices of objects that are held for a while, so that buffers are returned late and from other
 /// threads.
 #[derive(Default)]
-struct Kept(VecDeque<Bytes>);
+struct HeldSlices(VecDeque<Bytes>);
 
-impl Kept {
-    fn keep(&mut self, random: &mut Rng, bytes: &Bytes) {
+impl HeldSlices {
+    fn hold(&mut self, random: &mut Rng, bytes: &Bytes) {
         if random.bool() && !bytes.is_empty() {
             let start = random.usize(..bytes.len());
             self.0.push_back(bytes.slice(start..random.usize(start..bytes.len())));
@@ -144,7 +144,7 @@ async fn work(
     faults: u64,
     outcomes: Arc<Outcomes>,
 ) {
-    let mut kept = Kept::default();
+    let mut held = HeldSlices::default();
     while goes_on(&site, faults, &outcomes) {
         let attempt = Attempt::random(&mut random, &keys);
         let before = site.versions(&attempt.key).len();
@@ -152,7 +152,7 @@ async fn work(
             None => "dropped".to_owned(),
             Some(Ok(download)) => {
                 assert_right(&site, &attempt.key, before, &download.bytes);
-                kept.keep(&mut random, &download.bytes);
+                held.hold(&mut random, &download.bytes);
                 format!("right, {}", download.stats.pool)
             }
             Some(Err(error)) => {
@@ -177,7 +177,7 @@ async fn leak(
         retries: 6,
         retry_budget: 1000,
         request_timeout: REQUEST_TIMEOUT,
-        // Where buffers are waited for, those who keep two of them may all wait for a third.
+        // When downloads wait for buffers, workers that hold two of them may all wait for a third.
         total_timeout: Some(Duration::from_secs(2)),
         ..options()
     };
@@ -235,8 +235,8 @@ fn report(site: &Site, outcomes: &BTreeMap<String, u64>) {
     assert_eq!((stats.hits, stats.fresh), (outcomes["right, hit"], outcomes["right, fresh"]));
 }
 
-/// As many requests stand still side by side as there are turns. A lost turn shows as one request
-/// fewer, until the first of them is given up.
+/// As many requests can be silent concurrently as there are turns. If a turn was lost, there is one
+/// request fewer until the first of them times out.
 async fn assert_all_turns_are_back(site: &Site) {
     site.server.set_plan(|request| if request.first() == 0 { Fault::None } else { Fault::Silent });
     for _ in 0..ATTEMPTS_MAX {
@@ -255,13 +255,13 @@ async fn assert_all_turns_are_back(site: &Site) {
             "all faults",
         )
         .await;
-        assert_eq!(name(&failed(got, "it stands still").cause), "Cancelled");
-        // On a busy machine they may have come one by one: then it's tried again.
+        assert_eq!(name(&failed(got, "all requests are silent").cause), "Cancelled");
+        // On a busy machine the requests may have come one by one. Then this tries again.
         if at[TURNS] - at[1] < REQUEST_TIMEOUT / 2 {
-            return site.assert_sound("all turns at once").await;
+            return site.assert_sound("all turns together").await;
         }
     }
-    panic!("never {TURNS} requests at once: a turn is lost");
+    panic!("never {TURNS} requests in flight together: a turn is lost");
 }
 
 fn run(client: Client, at_limit: AtLimit, concurrency: Option<usize>) {

@@ -1,7 +1,12 @@
-//! Time that runs out, and downloads that nobody wants any more. Nothing here asserts that
-//! something was fast: what a limit ends would otherwise never end, and the test would hang.
+//! Downloads that are ended before they are complete: by a time limit, by a token, or because they
+//! are dropped, at every await point.
+//!
+//! Nothing here asserts that something was fast. A download that its limit doesn't end never ends,
+//! and the test hangs.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,16 +15,18 @@ use slipring::class::AtLimit;
 use slipring_objects::{DownloadError, RangeOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::case::{failed, name};
 use super::fault::{Fault, RetryAfter};
+use super::harness::{
+    Client, KEY, OBJECT_BYTES, PART_BYTES, Site, failed, in_time, in_use, name, options, pool,
+};
+use super::http::Request;
 use super::object::Object;
-use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_time, in_use, options, pool};
 
-/// The last byte of a part in the middle: whatever is asked for again still has it.
+/// The last byte of a part in the middle. A retry always asks for it, whatever arrived before.
 const MIDDLE: u64 = 5 * PART_BYTES - 1;
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-/// Where a download stands still for ever, unless something ends it.
+/// Faults after which a download makes no progress, or next to none, until something ends it.
 fn standstills() -> [(&'static str, Fault, u64); 6] {
     let later = Fault::Status { status: 503, retry_after: RetryAfter::Seconds(50) };
     let slow = Fault::Slow { bytes: 1, pause: MS(100) };
@@ -28,8 +35,8 @@ fn standstills() -> [(&'static str, Fault, u64); 6] {
         ("silent in the middle", Fault::Silent, MIDDLE),
         ("stalled at the start", Fault::Stalled { after: 1000 }, PART_BYTES - 1),
         ("stalled in the middle", Fault::Stalled { after: 1000 }, MIDDLE),
-        ("told to come again in 50 s", later, MIDDLE),
-        ("a byte each 100 ms", slow, MIDDLE),
+        ("asked to come again in 50 s", later, MIDDLE),
+        ("one byte per 100 ms", slow, MIDDLE),
     ]
 }
 
@@ -38,7 +45,7 @@ fn assert_cause(error: &DownloadError, cause: &str, what: &str) {
     assert!(error.to_string().contains("an object.bin"), "{what}: {error}");
 }
 
-/// Each standstill over each client, side by side: most of it is waiting.
+/// Every standstill over every client, concurrently, because most of it is waiting.
 async fn each_standstill<F: Future<Output = ()>>(
     check: impl Fn(Client, &'static str, Fault, u64) -> F,
 ) {
@@ -51,8 +58,8 @@ async fn each_standstill<F: Future<Output = ()>>(
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_tried_again() {
-    // On a busy machine a sound request may take too long as well: there are retries enough for
-    // some of them.
+    // On a busy machine a request without a fault may take too long as well. There are enough
+    // retries for some of those.
     let patient = &RangeOptions { request_timeout: MS(1000), retries: 10, ..options() };
     let options = &RangeOptions { retries: 1, ..patient.clone() };
     each_standstill(|client, what, fault, position| async move {
@@ -102,7 +109,7 @@ async fn what_arrived_in_time_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn a_slow_store_is_not_a_broken_one() {
-    // No retry is allowed, and no request has the time for the whole: but each brings something.
+    // No retry is allowed, and no request has time for the whole object, but each makes progress.
     let once = RangeOptions { request_timeout: MS(1000), retries: 0, retry_budget: 0, ..options() };
     let whole = &RangeOptions { part_bytes: Some(2 << 20), ..once };
     let checks = [Client::Http, Client::S3].map(|client| async move {
@@ -135,12 +142,12 @@ async fn an_object_that_takes_too_long_is_an_error() {
 async fn waiting_for_a_turn_or_a_buffer_counts() {
     let once = RangeOptions { total_timeout: Some(MS(300)), concurrency: Some(1), ..options() };
     let object = || [Object::new(KEY, 5, OBJECT_BYTES)];
-    // The only request in flight stands still.
+    // The only request in flight is silent.
     let site = Site::with_objects(Client::Http, &once, pool(2, AtLimit::Wait), object()).await;
     site.server.set_fault_at(0, Fault::Silent, 1);
     let (first, second) = tokio::join!(site.get(KEY), site.get(KEY));
     assert_cause(&failed(first, "silent"), "TotalTimeout", "silent");
-    assert_cause(&failed(second, "behind it"), "TotalTimeout", "behind it");
+    assert_cause(&failed(second, "after it"), "TotalTimeout", "after it");
     site.assert_back("no turn");
     // The only buffer is in use.
     let site = Site::with_objects(Client::Http, &once, pool(1, AtLimit::Wait), object()).await;
@@ -152,8 +159,8 @@ async fn waiting_for_a_turn_or_a_buffer_counts() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_buffer_holds_no_turn() {
-    // One turn and one buffer: the download without the buffer lets the other one have the turn.
+async fn a_download_that_waits_for_a_buffer_holds_no_turn() {
+    // One turn and one buffer. The download that has the buffer must get the turn.
     let one = RangeOptions { concurrency: Some(1), ..options() };
     for client in [Client::Http, Client::S3] {
         let site = Site::with_objects(
@@ -169,7 +176,8 @@ async fn whoever_waits_for_a_buffer_holds_no_turn() {
     }
 }
 
-/// Polls `get` until the server has seen `requests`, then ends it by `end`.
+/// Polls `get` until the server has seen this many requests and some time has passed, then calls
+/// `end`. Returns the output if `get` is complete then.
 async fn when_asked<T>(
     site: &Site,
     requests: usize,
@@ -183,7 +191,7 @@ async fn when_asked<T>(
         tokio::time::sleep(MS(1)).await;
         seen += site.server.take_seen().len();
     }
-    // Some time for the header and the first bytes of the body.
+    // Time for the header and the first bytes of the body.
     for _ in 0..20 {
         assert!((&mut get).now_or_never().is_none(), "it ended by itself");
         tokio::time::sleep(MS(1)).await;
@@ -201,7 +209,7 @@ async fn a_token_ends_a_download_wherever_it_stands() {
             site.server.set_fault_at(position, fault, usize::MAX);
             let ended =
                 when_asked(&site, 1, site.get_cancellable(KEY, &cancel), || cancel.cancel()).await;
-            let Some(got) = ended else { panic!("{what}: it goes on") };
+            let Some(got) = ended else { panic!("{what}: it didn't end") };
             let error = failed(got, what);
             assert_cause(&error, "Cancelled", what);
             site.assert_sound(what).await;
@@ -217,13 +225,112 @@ async fn a_token_ends_a_download_wherever_it_stands() {
 #[tokio::test]
 async fn a_dropped_download_gives_everything_back_wherever_it_stands() {
     for client in [Client::Http, Client::S3] {
-        // One request in flight: a turn that isn't given back would end all later downloads.
+        // One request in flight: after a turn that isn't given back, no later download would end.
         let site = Site::new(client, &RangeOptions { concurrency: Some(1), ..options() }).await;
         for (what, fault, position) in standstills() {
             site.server.set_fault_at(position, fault, usize::MAX);
-            // Dropped where it stands, when this statement ends.
+            // Dropped, where it is, at the end of this statement.
             assert!(when_asked(&site, 1, site.get(KEY), || ()).await.is_none());
             site.assert_sound(what).await;
         }
+    }
+}
+
+/// A future that ends after `left` polls, with or without its output.
+pub struct Polls<F> {
+    inner: Pin<Box<F>>,
+    left: u32,
+}
+
+impl<F: Future> Polls<F> {
+    pub fn new(inner: F, polls: u32) -> Self {
+        Self { inner: Box::pin(inner), left: polls }
+    }
+}
+
+impl<F: Future> Future for Polls<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        match self.inner.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            // That was the last poll.
+            Poll::Pending if self.left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// More polls than any download of these tests needs.
+const POLLS_MAX: u32 = 5000;
+
+/// A throttled first request, a body that breaks off, and a part that is silent once. With these a
+/// download waits for everything that it ever waits for.
+fn trouble() -> impl FnMut(&Request) -> Fault + Send + 'static {
+    let mut once = vec![
+        (900_000, Fault::Silent),
+        (600_000, Fault::Cut { after: 1000 }),
+        (0, Fault::status(503)),
+    ];
+    move |request| {
+        let found = once.iter().position(|(position, _)| request.covers(*position));
+        found.map_or(Fault::None, |found| once.remove(found).1)
+    }
+}
+
+async fn drop_at_each_poll(client: Client, options: &RangeOptions, at_limit: AtLimit) {
+    let site =
+        Site::with_objects(client, options, pool(1, at_limit), [Object::new(KEY, 5, OBJECT_BYTES)])
+            .await;
+    for polls in 0..POLLS_MAX {
+        site.server.set_plan(trouble());
+        let ended = Polls::new(site.get(KEY), polls).await;
+        let what = format!("{client:?}, dropped at poll {polls}");
+        if let Some(got) = ended {
+            let download = got.unwrap_or_else(|error| panic!("{what}: {error}"));
+            site.versions(KEY)[0].assert_is(&download.bytes, &what);
+            assert!(polls > 10, "a download of nine parts in {polls} polls");
+            assert_eq!(in_use(&site.pool), 1, "{what}: the object holds its buffer");
+            drop(download);
+            site.assert_sound(&what).await;
+            return;
+        }
+        site.assert_back(&what);
+    }
+    panic!("no end after {POLLS_MAX} polls");
+}
+
+#[tokio::test]
+async fn a_download_can_be_dropped_at_any_await_point() {
+    let options = RangeOptions { request_timeout: MS(50), retries: 20, ..options() };
+    drop_at_each_poll(Client::Http, &options, AtLimit::Refuse).await;
+    let one_by_one = RangeOptions { concurrency: Some(1), ..options };
+    drop_at_each_poll(Client::S3, &one_by_one, AtLimit::Wait).await;
+}
+
+#[tokio::test]
+async fn a_download_can_be_dropped_while_it_waits_for_a_buffer() {
+    for client in [Client::Http, Client::S3] {
+        let site = Site::with_objects(
+            client,
+            &options(),
+            pool(1, AtLimit::Wait),
+            [Object::new(KEY, 5, OBJECT_BYTES)],
+        )
+        .await;
+        let mut held = Some(site.pool.get(OBJECT_BYTES).unwrap());
+        let mut waiting = Box::pin(site.get(KEY));
+        while site.pool.stats().classes.iter().all(|class| class.waiting == 0) {
+            assert!((&mut waiting).now_or_never().is_none(), "it ended by itself");
+            tokio::task::yield_now().await;
+        }
+        drop(waiting);
+        assert_eq!(in_use(&site.pool), 1);
+        drop(held.take());
+        site.assert_sound("waiting for a buffer").await;
     }
 }

@@ -1,6 +1,8 @@
-//! An object of the faulty server. Its bytes are a pure function of its seed: a window of one table
-//! of random bytes, so any range can be sent without a copy and compared without computing it
-//! again, and a range of the wrong offset, version or object never compares equal.
+//! An object of the faulty server.
+//!
+//! Its bytes are a section of one table of random bytes, chosen by its seed. So a range can be sent
+//! without a copy and compared without generating it again. A range of a wrong offset, version or
+//! object never compares equal.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -34,13 +36,13 @@ impl Object {
     pub fn new(key: &str, seed: u64, object_bytes: usize) -> Self {
         assert!(
             object_bytes <= OBJECT_BYTES_MAX,
-            "{object_bytes} bytes, {OBJECT_BYTES_MAX} are the most"
+            "{object_bytes} bytes are too many: at most {OBJECT_BYTES_MAX}"
         );
-        let windows = (TABLE_BYTES - OBJECT_BYTES_MAX) as u64;
-        let first = fastrand::Rng::with_seed(seed).u64(..windows) as usize;
+        let starts = (TABLE_BYTES - OBJECT_BYTES_MAX) as u64;
+        let first = fastrand::Rng::with_seed(seed).u64(..starts) as usize;
         let bytes = &TABLE[first..first + object_bytes];
         let crc = crc(bytes);
-        // Versions are some seconds apart, so that their dates differ as well.
+        // Versions are at least a second apart, so that their dates differ as well.
         let last_modified =
             httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seed));
         Self {
@@ -53,7 +55,7 @@ impl Object {
         }
     }
 
-    /// Another version under the same key, as long as this one.
+    /// Another version under the same key, with the same length.
     pub fn replaced(&self) -> Self {
         Self::new(&self.key, self.seed + 1, self.bytes.len())
     }
@@ -62,13 +64,13 @@ impl Object {
         &self.bytes[range.start as usize..range.end as usize]
     }
 
-    /// Whether `bytes` are this object's; `what` says whose they should be.
+    /// Panics unless `bytes` are this object's. `what` names the case.
     #[track_caller]
     pub fn assert_is(&self, bytes: &[u8], what: &str) {
         if crc(bytes) != self.crc || bytes.len() != self.bytes.len() {
             let wrong = self.bytes.iter().zip(bytes).position(|(right, got)| right != got);
             panic!(
-                "{what}: {} bytes of {} came, the first wrong one is {wrong:?}: CRC {:016x} isn't {:016x}",
+                "{what}: {} bytes of {} arrived, the first wrong one is {wrong:?}: CRC {:016x} isn't {:016x}",
                 bytes.len(),
                 self.bytes.len(),
                 crc(bytes),
@@ -88,7 +90,7 @@ fn another_version_has_other_bytes() {
     let new = old.replaced();
     assert_eq!((new.key.as_str(), new.bytes.len()), ("a", 1000));
     assert!(old.bytes != new.bytes && old.etag != new.etag && old.bytes != other.bytes);
-    assert_eq!(Object::new("c", 1, 2000).bytes[..1000], *old.bytes, "a pure function of the seed");
+    assert_eq!(Object::new("c", 1, 2000).bytes[..1000], *old.bytes, "the seed alone counts");
     assert_eq!(old.range(10..20), &old.bytes[10..20]);
 }
 

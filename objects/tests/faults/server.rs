@@ -1,6 +1,7 @@
-//! The faulty server: HTTP/1.1 on a port of its own, in the test's runtime. It serves objects by
-//! key, asks its plan for the fault of each request, and keeps a list of what it was asked. It
-//! knows no TLS, no upload and no listing.
+//! The faulty server: HTTP/1.1 on a port of its own, in the test's runtime.
+//!
+//! It serves objects by key, asks its plan for the fault of each request, and logs the requests. It
+//! has no TLS, no upload and no listing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -11,14 +12,13 @@ use std::time::Instant;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::answer::Answer;
 use super::fault::Fault;
+use super::http::{Answer, Request};
 use super::object::Object;
-use super::request::Request;
 
 type Plan = Box<dyn FnMut(&Request) -> Fault + Send>;
 
-/// A running server; dropped, it ends together with its connections.
+/// A running server. Dropping it ends it and its connections.
 pub struct Server {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -61,19 +61,19 @@ impl Server {
         Self { address, shared, accepting }
     }
 
-    /// Every later request's fault is what `plan` says.
+    /// From now on, `plan` chooses the fault of every request.
     pub fn set_plan(&self, plan: impl FnMut(&Request) -> Fault + Send + 'static) {
         *self.shared.plan.lock().unwrap() = Box::new(plan);
     }
 
-    /// The next requests have these faults, in order of arrival, and those after them none.
+    /// The next requests have these faults, in order of arrival. Later ones have none.
     pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
         let mut faults: Vec<Fault> = faults.into_iter().collect();
         faults.reverse();
         self.set_plan(move |_| faults.pop().unwrap_or(Fault::None));
     }
 
-    /// The requests that ask for the byte at `position` have this fault, so many times.
+    /// The next `times` requests that ask for the byte at `position` have this fault.
     pub fn set_fault_at(&self, position: u64, fault: Fault, times: usize) {
         let mut left = times;
         self.set_plan(move |request| {
@@ -83,7 +83,7 @@ impl Server {
         });
     }
 
-    /// Puts another version in an object's place, also from a plan.
+    /// A function that replaces an object by another version. A plan may call it.
     pub fn replacer(&self, key: &str) -> impl Fn() + Send + 'static {
         let (shared, key) = (Arc::downgrade(&self.shared), key.to_owned());
         move || {
@@ -93,22 +93,22 @@ impl Server {
         }
     }
 
-    /// What was served under this key, the newest last.
+    /// All versions that were served under this key, the newest last.
     pub fn versions(&self, key: &str) -> Vec<Object> {
         self.shared.objects.lock().unwrap()[key].clone()
     }
 
-    /// The requests since the start, or since this was asked last.
+    /// The requests since the start or the last call.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.shared.log.lock().unwrap().seen)
     }
 
-    /// How often each fault was answered, by its name.
+    /// The number of answers with each fault, by the fault's name.
     pub fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
         self.shared.log.lock().unwrap().fault_counts.clone()
     }
 
-    /// Answers with a fault.
+    /// The number of answers with a fault.
     pub fn faults(&self) -> u64 {
         let log = self.shared.log.lock().unwrap();
         log.fault_counts
@@ -130,14 +130,14 @@ impl Drop for Server {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // Its connections are dropped together with it.
+    // The connections are dropped together with this task.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         shared.log.lock().unwrap().connections += 1;
         while connections.try_join_next().is_some() {}
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            // A client may go at any time: that its connection breaks is nobody's error.
+            // A client may disconnect at any time, so a broken connection is no error.
             let _gone = serve(stream, &shared).await;
         });
     }

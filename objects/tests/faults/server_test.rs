@@ -1,4 +1,4 @@
-//! The faulty server's own test, over a bare socket: each fault is on the wire what it says it is.
+//! The faulty server's own test, over a bare socket: each fault has the effect that it names.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::server::Server;
 /// How a connection ended.
 #[derive(Debug, PartialEq)]
 enum Ended {
-    /// The client closed it itself, after the server had nothing more to say.
+    /// The server sent nothing more for a while, and the client closed it.
     Open,
     Closed,
     Reset,
@@ -27,7 +27,7 @@ struct Said {
 
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Asks for `range` of `a` and reads until the server ends the connection or says nothing for a
+/// Asks for `range` of `a` and reads until the server ends the connection or sends nothing for a
 /// while.
 async fn ask(server: &Server, range: &str, more: &str) -> Said {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -55,7 +55,8 @@ fn object() -> Object {
     Object::new("a", 7, 1000)
 }
 
-/// One fault's answer to `bytes=100-199`: what its header holds and lacks, its body and its end.
+/// Checks the answer with one fault to `bytes=100-199`: what its header holds and lacks, its body,
+/// and how the connection ends.
 async fn assert_said(fault: Fault, holds: &[&str], lacks: &[&str], body: &[u8], ended: Ended) {
     let server = Server::start([object()]).await;
     server.set_faults([fault.clone()]);
@@ -95,9 +96,9 @@ async fn a_sound_answer_is_right() {
 async fn bodies_have_the_wrong_length() {
     let right = object().range(100..200);
     let all = [right, &right[..30]].concat();
-    let told = [PARTIAL, RIGHT_RANGE, RIGHT_LENGTH];
-    assert_said(Fault::Cut { after: 30 }, &told, &[], &right[..30], Ended::Closed).await;
-    assert_said(Fault::Trailing { by: 30 }, &told, &[], &all, Ended::Open).await;
+    let headers = [PARTIAL, RIGHT_RANGE, RIGHT_LENGTH];
+    assert_said(Fault::Cut { after: 30 }, &headers, &[], &right[..30], Ended::Closed).await;
+    assert_said(Fault::Trailing { by: 30 }, &headers, &[], &all, Ended::Open).await;
     let short = [PARTIAL, RIGHT_RANGE, "content-length: 70\r\n"];
     assert_said(Fault::Short { by: 30 }, &short, &[], &right[..70], Ended::Open).await;
     let long = [PARTIAL, RIGHT_RANGE, "content-length: 130\r\n"];
@@ -178,6 +179,6 @@ async fn a_reset_comes_in_the_body() {
     server.set_faults([Fault::ResetBody { after: 30 }]);
     let said = ask(&server, "100-199", "").await;
     assert_eq!(said.ended, Ended::Reset);
-    // What the client hadn't read when the reset came is lost.
+    // The reset discards what the client hadn't read before.
     assert!(object().range(100..130).starts_with(&said.body));
 }

@@ -1,15 +1,17 @@
-//! Answers without the object: which are tried again, how often and when.
+//! Answers without the object: which of them are tried again, how often, and when.
 
 use std::time::Duration;
 
+use slipring::class::AtLimit;
 use slipring_objects::{Cause, DownloadError, RangeOptions};
 
-use super::case::{ALWAYS, At, Case, Ends, everywhere, failed, name, run};
 use super::fault::{Fault, RetryAfter};
+use super::harness::{
+    ALWAYS, At, Case, Client, Ends, KEY, OBJECT_BYTES, PART_BYTES, Site, everywhere, failed,
+    in_time, name, options, pool, run,
+};
 use super::object::Object;
 use super::server::Seen;
-use super::site::{Client, KEY, OBJECT_BYTES, PART_BYTES, Site, in_time, options, pool};
-use slipring::class::AtLimit;
 
 #[tokio::test]
 async fn what_cannot_pass_is_not_tried_again() {
@@ -22,7 +24,7 @@ async fn what_cannot_pass_is_not_tried_again() {
     ] {
         cases.extend(everywhere(name, Fault::status(status), 1, Ends::Error(cause, 0)));
     }
-    // What the first answer had and a later one doesn't know was there, and has changed.
+    // The first answer had the object. If a later answer doesn't have it, it has changed.
     for (name, fault, cause) in [
         ("not found", Fault::status(404), "NotFound"),
         ("no such range", Fault::status(416), "Status"),
@@ -93,8 +95,7 @@ async fn an_empty_object_is_no_refusal() {
         let empty = site.get("bucket/empty").await.unwrap();
         assert!(empty.bytes.is_empty() && empty.meta.size == 0, "{client:?}: {empty:?}");
         assert_eq!((empty.stats.ranges, empty.stats.retries), (0, 0), "{client:?}: {empty:?}");
-        // The answer with its no bytes says so, not a HEAD, in which some servers say 0 of any
-        // object.
+        // An answer without bytes shows it, not a HEAD: some servers answer 0 to every HEAD.
         let seen = site.server.take_seen();
         assert!(
             seen.len() == 2 && seen.iter().all(|seen| seen.request.method == "GET"),
@@ -111,7 +112,7 @@ async fn an_empty_object_is_no_refusal() {
     }
 }
 
-/// The requests for the byte at `position`, of this download.
+/// The requests of this download for the byte at `position`.
 fn of(seen: &[Seen], position: u64) -> Vec<&Seen> {
     seen.iter().filter(|seen| seen.request.covers(position)).collect()
 }
@@ -141,7 +142,7 @@ async fn retry_after_is_waited_for() {
         assert_waits(Client::Http, 503, RetryAfter::Seconds(1), second),
         assert_waits(Client::Http, 429, RetryAfter::Seconds(1), second),
         assert_waits(Client::S3, 503, RetryAfter::Seconds(1), second),
-        // A date has whole seconds: what is two of them away may be hardly more than one.
+        // A date has whole seconds, so two seconds from now may be hardly more than one.
         assert_waits(Client::S3, 429, RetryAfter::Date(2), second),
         assert_waits(Client::Http, 503, RetryAfter::Date(2), second),
     );
@@ -181,11 +182,11 @@ async fn a_spent_budget_ends_retries_and_fills_again() {
     assert_eq!(error.retries, 3, "{error}");
     assert_eq!(budget_of(error), (3, "Throttled".to_owned()));
     assert_eq!(site.server.take_seen().len(), 4, "one request and three retries");
-    // Another download of the engine finds the budget spent.
+    // The budget is the engine's, so it is spent for the next download too.
     let error = failed(site.get(KEY).await, "nothing ever comes");
     assert_eq!((error.retries, site.server.take_seen().len()), (0, 1), "{error}");
     assert_eq!(budget_of(error), (3, "Throttled".to_owned()));
-    // Nine ranges that arrive give back all of it, and no more than that.
+    // Nine ranges that arrive give back all of the budget, and no more than that.
     site.assert_sound("a spent budget").await;
     site.server.set_plan(|_| Fault::status(500));
     let error = failed(site.get(KEY).await, "nothing ever comes");

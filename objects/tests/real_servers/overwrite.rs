@@ -1,5 +1,5 @@
-//! [`Overwriting`]: a store in which somebody overwrites the object at the worst time, between its
-//! first part and the next.
+//! [`Overwriting`]: a store in which the object is overwritten at the worst time, between its first
+//! part and the next.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,8 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// Passes all on; when the first answer of a `get` has begun, it puts other bytes there. No race:
-/// the engine asks for the rest only when it has that answer.
+/// Forwards all calls to `store`. When the first answer of a `get` has begun, it overwrites the
+/// object. There is no race: the engine sends its next request only after it has that answer.
 #[derive(Debug)]
 pub struct Overwriting {
     store: Arc<dyn ObjectStore>,
@@ -26,7 +26,7 @@ impl Overwriting {
         Self { store: Arc::clone(store), after: Mutex::new(Some(after.clone().into())) }
     }
 
-    /// Whether it has happened.
+    /// Whether the object was overwritten.
     pub fn is_done(&self) -> bool {
         self.after.lock().unwrap().is_none()
     }

@@ -1,24 +1,24 @@
-//! objdump's listing as functions and instructions.
+//! Reads objdump's listing into functions and instructions.
 
 use std::fmt::{self, Display};
 
 /// One function of an object file.
 pub struct Function {
-    /// Demangled, with the hash that some compilers leave at its end.
+    /// Demangled. Some compilers leave a hash at the end.
     pub name: String,
     pub instructions: Vec<Instruction>,
 }
 
 /// One line of a listing, without its address.
 pub struct Instruction {
-    /// Mnemonic and operands, with objdump's remark.
+    /// The mnemonic and the operands, with objdump's remark.
     pub text: String,
     /// The symbol that the linker will put in.
     pub symbol: Option<String>,
 }
 
 impl Function {
-    /// Whether it is `name` of `krate`.
+    /// Whether this is the function `name` of `krate`.
     pub fn is(&self, krate: &str, name: &str) -> bool {
         let path = format!("{krate}::{name}");
         self.name.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::h"))

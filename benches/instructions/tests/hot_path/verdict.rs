@@ -2,8 +2,8 @@
 
 use super::listing::{Function, Instruction};
 
-/// A failed assertion, what unwinds from it and what is dropped on that way (which objdump names by
-/// its section): never in a run that goes on. By the beginning of their paths.
+/// Failed assertions, unwinding, and the drops on that way (which objdump names by their section).
+/// None of them runs unless the thread panics. Given by the beginning of their paths.
 const PANICS: &[&str] = &[
     "core::panicking::",
     "core::slice::index::",
@@ -12,7 +12,7 @@ const PANICS: &[&str] = &[
     ".text._ZN4core3ptr",
 ];
 
-/// All that is wrong with a function; `cold` are the ends of paths that it may call.
+/// All that is wrong with a function. `cold` holds the ends of the paths that it may call.
 pub fn complaints(function: &Function, cold: &[&str]) -> Vec<String> {
     let complaint = |one: &Instruction| {
         if let Some(why) = refused(&one.text) {
@@ -26,11 +26,12 @@ pub fn complaints(function: &Function, cold: &[&str]) -> Vec<String> {
     function.instructions.iter().filter_map(complaint).collect()
 }
 
-/// Why an instruction has no place in the hot path.
+/// Why an instruction must not be in the hot path, or None.
 fn refused(text: &str) -> Option<&'static str> {
     let mut words = text.split_whitespace();
     let mnemonic = words.next().unwrap_or_default();
-    // `rep` and its like stand before the mnemonic as `lock` does.
+    // A prefix such as `rep` or `lock` comes before the mnemonic. So `lock` is looked for in all
+    // words below.
     let sized = |name: &str| {
         mnemonic.strip_prefix(name).is_some_and(|size| ["", "b", "w", "l", "q"].contains(&size))
     };
@@ -60,7 +61,7 @@ fn refused(text: &str) -> Option<&'static str> {
     }
 }
 
-/// The function that an instruction goes to, if it leaves its own.
+/// The function that an instruction jumps to or calls, if it leaves its own.
 pub fn target(function: &Function, one: &Instruction) -> Option<String> {
     let mnemonic = one.mnemonic();
     let arm = cfg!(target_arch = "aarch64")
@@ -77,7 +78,7 @@ pub fn target(function: &Function, one: &Instruction) -> Option<String> {
     if let Some(symbol) = &one.symbol {
         return Some(symbol.clone());
     }
-    // A remark, `# 9f <f+0x9f>`, is where a pointer stands and not where it leads.
+    // A remark such as `# 9f <f+0x9f>` is the address of a pointer, not its target.
     let direct = one.text.split('#').next().filter(|text| !text.contains('*'));
     let Some((_, place)) = direct.and_then(|text| text.split_once('<')) else {
         return Some("through a pointer".to_owned());
@@ -89,7 +90,7 @@ pub fn target(function: &Function, one: &Instruction) -> Option<String> {
     (!is_own).then(|| place.to_owned())
 }
 
-/// `path::to::it::h0123456789abcdef` is `path::to::it`.
+/// `path::to::it::h0123456789abcdef` becomes `path::to::it`.
 fn without_hash(path: &str) -> &str {
     let hash =
         path.rfind("::h").filter(|&at| path[at + 3..].chars().all(|c| c.is_ascii_hexdigit()));

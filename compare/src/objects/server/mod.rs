@@ -1,16 +1,18 @@
-//! A server of objects as small as S3's clients let it be: `GET` and `HEAD` of files below a
-//! folder, with ranges, ETags and `If-Match`.
+//! The smallest object server that S3 clients accept: `GET` and `HEAD` of files below a folder,
+//! with ranges, ETags and `If-Match`.
 //!
 //! ```text
-//!   accept ──▶ a thread a connection:  read a request ──▶ write the head ──▶ sendfile from the page cache
+//!   accept ──▶ one thread per connection:  read a request ──▶ write the head ──▶ sendfile from the page cache
 //! ```
 //!
-//! Promises the right bytes or a status, and little work of its own, so that the client is what is
-//! measured: no byte of an object passes through this process. It checks no signature, lists
-//! nothing, stores nothing, and serves whoever reaches it: it listens on 127.0.0.1 and belongs to
-//! the process that started it, with whose end it ends.
+//! Promises:
+//! - The right bytes, or a status.
+//! - Little work of its own: no byte of an object passes through this process. So the client is
+//!   what is measured.
+//!
+//! Doesn't check signatures, list or store anything. It serves every client that connects, so it
+//! listens on 127.0.0.1 only. It ends when the process that started it ends.
 
-mod part;
 mod request;
 mod sendfile;
 
@@ -24,21 +26,20 @@ use std::{process, thread};
 use clap::Args;
 
 use crate::choice::Wrong;
-use part::{Part, part};
-use request::Request;
+use request::{Part, Request, part};
 use sendfile::send;
 
-/// Where it finds what it serves.
+/// The server's options.
 #[derive(Args, Clone)]
 pub struct Options {
     /// The folder of buckets, which are folders
     folder: PathBuf,
 }
 
-/// Objects of the bench don't change while it runs, so all of them are of the same day.
+/// The bench's objects don't change while it runs, so all have the same date.
 const LAST_MODIFIED: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
 
-/// Serves until standard input ends; says `ready` with its address first.
+/// Prints `ready` and the address, then serves until standard input ends.
 ///
 /// # Errors
 /// There is no port.
@@ -58,11 +59,11 @@ pub fn run(options: &Options) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A thread for each connection, for as long as there are any.
+/// Serves every connection on a thread of its own.
 fn accept(listener: &TcpListener, folder: &Path) {
     for stream in listener.incoming().flatten() {
         let folder = folder.to_owned();
-        // A connection that breaks is its client's affair, and ends alone.
+        // A broken connection ends its own thread only.
         thread::spawn(move || serve(&stream, &folder).ok());
     }
 }
@@ -79,7 +80,7 @@ fn serve(stream: &TcpStream, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An object that is there.
+/// An object that exists.
 struct Object {
     file: File,
     len: u64,
@@ -87,7 +88,7 @@ struct Object {
 }
 
 impl Object {
-    /// None also for what lies outside of the folder, or isn't a file.
+    /// Also None if the path is outside of the folder or isn't a file.
     fn open(folder: &Path, path: &str) -> Option<Self> {
         let names: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         if names.iter().any(|name| matches!(*name, "" | "." | "..") || name.contains('\0')) {

@@ -1,27 +1,29 @@
-//! Reads one request: its method, what it names, and the few headers that matter here.
+//! One request: its method, its path, the few headers that matter here, and which bytes of an
+//! object its range asks for.
 
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
-/// All lines of a request together; a client that sends more isn't ours.
+/// All lines of a request together. None of our clients sends more.
 const HEAD_BYTES_MAX: u64 = 16 << 10;
 
 /// A request without its body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
-    /// Without a query, percent signs resolved.
+    /// Without a query, percent-decoded.
     pub path: String,
     pub range: Option<String>,
     pub if_match: Option<String>,
-    /// Whether the connection ends behind the answer.
+    /// Whether the connection ends after the answer.
     pub closes: bool,
 }
 
 impl Request {
-    /// The next one of a connection; none when the client has closed it.
+    /// The next request of a connection, or None when the client has closed it.
     ///
     /// # Errors
-    /// The connection broke, or what came is no request.
+    /// The connection broke, or the bytes are no request.
     pub fn read(connection: &mut impl BufRead) -> io::Result<Option<Self>> {
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut head = connection.take(HEAD_BYTES_MAX);
@@ -59,7 +61,7 @@ impl Request {
                 "range" => request.range = Some(value.to_owned()),
                 "if-match" => request.if_match = Some(value.to_owned()),
                 "connection" => request.closes = value.eq_ignore_ascii_case("close"),
-                // The body isn't read, so nothing behind it could be.
+                // The body isn't read, so no request after it can be read.
                 "content-length" if value != "0" => request.closes = true,
                 "transfer-encoding" => request.closes = true,
                 _ => {}
@@ -68,7 +70,7 @@ impl Request {
     }
 }
 
-/// Without percent signs; none if the bytes behind them aren't text.
+/// Percent-decoded. None if the result isn't text.
 fn resolved(target: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(target.len());
     let mut rest = target.bytes();
@@ -82,6 +84,46 @@ fn resolved(target: &str) -> Option<String> {
         });
     }
     String::from_utf8(bytes).ok()
+}
+
+/// The bytes of an object that answer a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All bytes. The request has no range, or one that this server doesn't understand; a server
+    /// may ignore those.
+    Whole,
+    /// These bytes, at least one.
+    Bytes(Range<u64>),
+    /// The object has none of the bytes that the request asks for.
+    Nothing,
+}
+
+/// The part of an object of `len` bytes that `header` names: `bytes=a-b` with b included,
+/// `bytes=a-`, or `bytes=-n` for the last n. It doesn't understand a list of several ranges.
+pub fn part(header: Option<&str>, len: u64) -> Part {
+    let Some((from, to)) =
+        header.and_then(|header| header.trim().strip_prefix("bytes=")?.split_once('-'))
+    else {
+        return Part::Whole;
+    };
+    let (from, to) = (from.trim(), to.trim());
+    let number = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok())?
+    };
+    match (number(from), number(to)) {
+        (None, Some(0)) if from.is_empty() => Part::Nothing,
+        (None, Some(_)) if from.is_empty() && len == 0 => Part::Nothing,
+        (None, Some(last)) if from.is_empty() => Part::Bytes(len.saturating_sub(last)..len),
+        (Some(first), _) if to.is_empty() => bytes_from(first, len, len),
+        (Some(first), Some(last)) if first <= last => {
+            bytes_from(first, last.saturating_add(1).min(len), len)
+        }
+        _ => Part::Whole,
+    }
+}
+
+fn bytes_from(first: u64, end: u64, len: u64) -> Part {
+    if first < len { Part::Bytes(first..end) } else { Part::Nothing }
 }
 
 #[cfg(test)]
@@ -135,5 +177,53 @@ mod tests {
         for text in odd.into_iter().chain(["GET /a HTTP/1.1\r\na: b\r\n", long.as_str()]) {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn ranges_are_cut_to_the_object() {
+        let of = |header| part(Some(header), 10);
+        assert_eq!(of("bytes=0-0"), Part::Bytes(0..1));
+        assert_eq!(of("bytes=0-9"), Part::Bytes(0..10));
+        assert_eq!(of("bytes=3-100"), Part::Bytes(3..10));
+        assert_eq!(of("bytes=9-"), Part::Bytes(9..10));
+        assert_eq!(of(" bytes=2 - 4 "), Part::Bytes(2..5));
+        assert_eq!(of("bytes=0-18446744073709551615"), Part::Bytes(0..10));
+        assert_eq!((of("bytes=-3"), of("bytes=-30")), (Part::Bytes(7..10), Part::Bytes(0..10)));
+    }
+
+    #[test]
+    fn what_the_object_has_no_byte_of_is_said() {
+        for nothing in ["bytes=10-", "bytes=10-10", "bytes=18446744073709551615-", "bytes=-0"] {
+            assert_eq!(part(Some(nothing), 10), Part::Nothing, "{nothing}");
+        }
+        assert_eq!(
+            [part(Some("bytes=0-"), 0), part(Some("bytes=-1"), 0)],
+            [Part::Nothing, Part::Nothing]
+        );
+        assert_eq!(part(None, 0), Part::Whole);
+    }
+
+    #[test]
+    fn what_is_no_range_is_passed_over() {
+        let odd = [
+            "",
+            "0-1",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-2",
+            "bytes=+1-2",
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=a-b",
+        ];
+        for header in odd {
+            assert_eq!(part(Some(header), 10), Part::Whole, "{header}");
+        }
+        assert_eq!(part(None, 10), Part::Whole);
+        assert_eq!(
+            part(Some("bytes=99999999999999999999-"), 10),
+            Part::Whole,
+            "not even a number of 64 bits"
+        );
     }
 }

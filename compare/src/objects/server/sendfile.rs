@@ -1,8 +1,8 @@
-//! A range of a file to a socket, by the kernel alone: from the page cache, without a copy into
-//! this process.
+//! Sends a range of a file to a socket by the kernel alone: from the page cache, without a copy
+//! into this process.
 //!
-//! The standard library's `io::copy` reads and writes 8 KiB at a time here, because a file that
-//! changes meanwhile would change what is on its way; the bench's don't.
+//! The standard library's `io::copy` reads and writes 8 KiB at a time here, because a change of the
+//! file would change bytes that are on their way. The bench's files don't change.
 #![allow(unsafe_code)]
 
 use std::fs::File;

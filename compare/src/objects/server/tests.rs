@@ -1,4 +1,4 @@
-//! The server as object_store's S3 client meets it.
+//! The server, asked by object_store's S3 client.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,8 +12,8 @@ use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use super::accept;
 use crate::objects::corpus::{BUCKET, Corpus, Folder, key};
 
-/// A server over `OBJECT_BYTES` objects; the folder goes with the value, the thread with the test's
-/// process.
+/// A server of objects of `OBJECT_BYTES`. The folder is removed with the value. The thread ends
+/// with the test's process.
 struct Served {
     folder: Folder,
     address: std::net::SocketAddr,
@@ -44,7 +44,7 @@ impl Served {
             .unwrap()
     }
 
-    /// What comes back for a request that no client would send.
+    /// The answer to a request that no client would send.
     fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -98,7 +98,7 @@ fn what_isnt_served_is_refused() {
             .raw("PUT /slipring/new HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
             .starts_with("HTTP/1.1 405 ")
     );
-    let behind =
+    let past_the_end =
         "GET /slipring/object-0 HTTP/1.1\r\nRange: bytes=300000-\r\nConnection: close\r\n\r\n";
-    assert!(served.raw(behind).contains("content-range: bytes */300000\r\n"));
+    assert!(served.raw(past_the_end).contains("content-range: bytes */300000\r\n"));
 }

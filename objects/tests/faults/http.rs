@@ -1,20 +1,122 @@
-//! An answer of the faulty server, written by hand so that every fault of the protocol is possible:
-//! the right answer is made first, the fault edits it, and one function writes what came of it.
+//! The HTTP of the faulty server, written by hand so that every fault of the protocol is possible.
+//!
+//! A request is read as far as a download needs it: a few headers, and nothing else. An answer is
+//! made right first, then the fault edits it, and one function writes the result.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::fault::{Fault, RetryAfter};
 use super::object::Object;
-use super::request::Request;
+
+/// None of our clients sends a longer header.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// One request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    pub method: String,
+    /// The path without its first slash and without a query, with spaces decoded.
+    pub key: String,
+    pub range: Option<Asked>,
+    pub if_match: Option<String>,
+}
+
+/// A `Range` header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked {
+    Bounded { first: u64, last: u64 },
+    From(u64),
+    Last(u64),
+}
+
+impl Asked {
+    fn parse(value: &str) -> Option<Self> {
+        let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+        Some(match (first.parse().ok(), last.parse().ok()) {
+            (Some(first), Some(last)) if first <= last => Self::Bounded { first, last },
+            (Some(first), None) if last.is_empty() => Self::From(first),
+            (None, Some(last)) if first.is_empty() => Self::Last(last),
+            _ => return None,
+        })
+    }
+
+    /// The bytes of an object that the header names, or None if the object has none of them.
+    pub fn resolve(self, object_bytes: u64) -> Option<Range<u64>> {
+        let range = match self {
+            Self::Bounded { first, last } => first..object_bytes.min(last + 1),
+            Self::From(first) => first..object_bytes,
+            Self::Last(bytes) => object_bytes.saturating_sub(bytes)..object_bytes,
+        };
+        (!range.is_empty()).then_some(range)
+    }
+}
+
+impl Request {
+    /// The next request of a connection, or None when the client has closed it.
+    pub async fn read(
+        stream: &mut (impl AsyncRead + Unpin),
+        unread: &mut Vec<u8>,
+    ) -> io::Result<Option<Self>> {
+        loop {
+            if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
+                let header = String::from_utf8_lossy(&unread[..end]).into_owned();
+                unread.drain(..end + 4);
+                return Self::parse(&header)
+                    .map(Some)
+                    .ok_or_else(|| io::Error::other(format!("not HTTP: {header}")));
+            }
+            if unread.len() > HEADER_BYTES_MAX {
+                return Err(io::Error::other("a header without an end"));
+            }
+            if stream.read_buf(unread).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the request asks for the byte at `position`.
+    pub fn covers(&self, position: u64) -> bool {
+        self.range.is_none_or(|asked| match asked {
+            Asked::Bounded { first, last } => (first..=last).contains(&position),
+            Asked::From(first) => first <= position,
+            Asked::Last(_) => false,
+        })
+    }
+
+    /// The first byte that the request asks for.
+    pub fn first(&self) -> u64 {
+        match self.range {
+            Some(Asked::Bounded { first, .. } | Asked::From(first)) => first,
+            _ => 0,
+        }
+    }
+
+    fn parse(header: &str) -> Option<Self> {
+        let mut lines = header.split("\r\n");
+        let mut first = lines.next()?.split(' ');
+        let (method, target) = (first.next()?.to_owned(), first.next()?);
+        let key = target.split('?').next()?.strip_prefix('/')?.replace("%20", " ");
+        let mut request = Self { method, key, ..Self::default() };
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            match name.to_ascii_lowercase().as_str() {
+                "range" => request.range = Some(Asked::parse(value.trim())?),
+                "if-match" => request.if_match = Some(value.trim().to_owned()),
+                _ => {}
+            }
+        }
+        Some(request)
+    }
+}
 
 const BEFORE_RESET: Duration = Duration::from_millis(3);
 
-/// What goes over the wire.
+/// The bytes of an answer, and how they are sent.
 pub struct Answer {
     pub status: u16,
     /// Names in lower case, in the order in which they are sent.
@@ -23,7 +125,7 @@ pub struct Answer {
     /// Sent after the body.
     trailing: &'static [u8],
     chunked: bool,
-    /// Bytes of the header's text, then of the body, after which `end` comes.
+    /// Bytes of the header's text, or of the body, after which the answer ends as `end` says.
     header_cut: Option<usize>,
     body_cut: Option<usize>,
     pace: Option<(usize, Duration)>,
@@ -40,7 +142,7 @@ pub enum End {
     Hold,
 }
 
-/// Never the same twice: an ETag that comes again would vouch for bytes that it doesn't belong to.
+/// An ETag that is never the same twice. A repeated one would vouch for bytes of another object.
 fn other_etag() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("\"other-{}\"", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -61,7 +163,7 @@ impl Answer {
         }
     }
 
-    /// What a sound server says.
+    /// The answer of a server without faults.
     pub fn right(request: &Request, object: Option<&Object>) -> Self {
         let Some(object) = object else { return Self::of_status(404) };
         if request.if_match.as_ref().is_some_and(|asked| asked != &object.etag && asked != "*") {
@@ -86,11 +188,10 @@ impl Answer {
         answer
     }
 
-    /// What the server with this fault says instead. Nothing is short, long or shifted where no
-    /// range was asked for: then the answer is whatever the object is, and nobody could tell.
+    /// The answer with this fault. An answer is never short or long if no range was asked for: it
+    /// defines the object, so no client could tell.
     pub fn faulty(fault: &Fault, request: &Request, object: Option<&Object>) -> Self {
-        // These don't ask whether the object is still the same one: nothing behind the client
-        // protects it.
+        // With these faults the server ignores If-Match: only the client's own check is left.
         let unconditional = Request { if_match: None, ..request.clone() };
         let ranged = request.range.is_some() && request.method == "GET";
         let mut answer = match fault {
@@ -125,7 +226,7 @@ impl Answer {
         answer
     }
 
-    /// The faults of the connection rather than of what is said.
+    /// Applies the faults of the transfer, not of the headers.
     fn spoil_transfer(&mut self, fault: &Fault) {
         match *fault {
             Fault::NoLength | Fault::Chunked => {
@@ -154,8 +255,8 @@ impl Answer {
         let total = object.map_or(0, |object| object.bytes.len() as u64);
         let range = request.range.map_or(Some(0..total), |asked| asked.resolve(total));
         if let Some(range) = range.filter(|range| !range.is_empty() && request.method == "GET") {
-            // Forwards where the object has room, else backwards; the whole object can't be
-            // shifted, and loses its first bytes.
+            // Forwards if the object is long enough, else backwards. A range of the whole object
+            // can't be shifted: it loses its first bytes.
             let by = by.max(1);
             let (first, end) = if range.end + by <= total {
                 (range.start + by, range.end + by)
@@ -164,7 +265,7 @@ impl Answer {
             } else {
                 (range.start + by.min(range.end - range.start - 1), range.end)
             };
-            shifted.range = Some(super::request::Asked::Bounded { first, last: end - 1 });
+            shifted.range = Some(Asked::Bounded { first, last: end - 1 });
         }
         Self::right(&shifted, object)
     }
@@ -183,10 +284,10 @@ impl Answer {
         self.set("content-length", self.body.len().to_string());
     }
 
-    fn lengthen(&mut self, by: usize, told: bool) {
-        // Any bytes will do: the object's own, so that even their values look plausible.
+    fn lengthen(&mut self, by: usize, is_in_length: bool) {
+        // The object's own bytes, so that even their values look plausible.
         self.trailing = &self.body[..by.min(self.body.len())];
-        if told {
+        if is_in_length {
             self.set("content-length", (self.body.len() + self.trailing.len()).to_string());
         }
     }
@@ -230,7 +331,7 @@ impl Answer {
         text + "\r\n"
     }
 
-    /// Writes the answer; true when the connection may carry another request.
+    /// Writes the answer. Returns true if the connection can carry another request.
     pub async fn write(&self, stream: &mut TcpStream, head: bool) -> io::Result<bool> {
         let header = self.header();
         stream
@@ -249,7 +350,7 @@ impl Answer {
             }
             stream.write_all(if self.chunked { b"0\r\n\r\n" } else { self.trailing }).await?;
         }
-        self.finish(stream).await
+        self.end_connection(stream).await
     }
 
     async fn write_piece(&self, stream: &mut TcpStream, piece: &[u8]) -> io::Result<()> {
@@ -261,12 +362,12 @@ impl Answer {
         stream.write_all(b"\r\n").await
     }
 
-    async fn finish(&self, stream: &mut TcpStream) -> io::Result<bool> {
+    async fn end_connection(&self, stream: &mut TcpStream) -> io::Result<bool> {
         match self.end {
             End::KeepAlive => return Ok(true),
             End::Close => stream.shutdown().await?,
-            // Without a time to linger, closing is a reset, and the client loses what it hasn't
-            // read yet: it gets some time for that.
+            // Without a linger time, closing is a reset, and the client loses what it hasn't read
+            // yet. The pause gives it time to read.
             End::Reset => {
                 tokio::time::sleep(BEFORE_RESET).await;
                 stream.set_zero_linger()?;
@@ -274,5 +375,32 @@ impl Answer {
             End::Hold => while stream.read(&mut [0; 64]).await? > 0 {},
         }
         Ok(false)
+    }
+}
+
+#[tokio::test]
+async fn two_requests_in_a_row_are_two() {
+    let mut stream: &[u8] =
+        b"GET /a%20a/b?c HTTP/1.1\r\nRange: bytes=1-2\r\nIF-MATCH: \"e\"\r\n\r\nHEAD /d HTTP/1.1\r\n\r\n";
+    let mut unread = Vec::new();
+    let first = Request::read(&mut stream, &mut unread).await.unwrap().unwrap();
+    assert_eq!((first.method.as_str(), first.key.as_str()), ("GET", "a a/b"));
+    assert_eq!(first.range, Some(Asked::Bounded { first: 1, last: 2 }));
+    assert_eq!(first.if_match.as_deref(), Some("\"e\""));
+    let second = Request::read(&mut stream, &mut unread).await.unwrap().unwrap();
+    assert_eq!((second.method.as_str(), second.key.as_str(), second.range), ("HEAD", "d", None));
+    assert_eq!(Request::read(&mut stream, &mut unread).await.unwrap(), None);
+}
+
+#[test]
+fn ranges_are_resolved() {
+    let resolve = |value: &str| Asked::parse(value).and_then(|asked| asked.resolve(10));
+    assert_eq!(resolve("bytes=0-0"), Some(0..1));
+    assert_eq!(resolve("bytes=8-20"), Some(8..10));
+    assert_eq!(resolve("bytes=3-"), Some(3..10));
+    assert_eq!(resolve("bytes=-4"), Some(6..10));
+    assert_eq!(resolve("bytes=-40"), Some(0..10));
+    for none in ["bytes=10-", "bytes=2-1", "bytes=-", "lines=1-2", "bytes=a-b"] {
+        assert_eq!(resolve(none), None, "{none}");
     }
 }
