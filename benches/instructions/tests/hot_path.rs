@@ -53,8 +53,8 @@ const COLD: &[(&str, &[&str])] = &[
     // An empty bin is filled from the class's store. A buffer of no class is direct.
     ("class_get", &["get::get_far", "Bin::enter_fenced"]),
     ("class_drop", &["put::put_far", "Bin::enter_fenced", "memset"]),
-    // The other end's count is read once per round of the ring. An end that sleeps is woken. The end
-    // of the queue and a refusal are reported.
+    // The other end's count is read once per round of the ring. An end that sleeps is woken. The
+    // end of the queue and a refusal are reported.
     (
         "queue_enqueue",
         &[
