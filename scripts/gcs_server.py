@@ -4,9 +4,9 @@ emulator lacks: `gcs_server.py PORT FOLDER BUCKET`.
 
 Answers to GET, HEAD and PUT of an object have ETag, Last-Modified and the generation. If-Match is
 checked (412). A generation that was overwritten is not found (404). A range past the end is refused
-(416). Connections are kept alive. All else is done by the emulator's own handlers and storage, which
-this wraps inside the emulator's process. A proxy in front of it couldn't guarantee that the headers
-and the bytes of an answer are of one version while another request overwrites the object.
+(416). Connections are kept alive. All else is done by the emulator's own handlers and storage,
+which this wraps inside the emulator's process. A proxy in front of it couldn't guarantee that the
+headers and the bytes of an answer are of one version while another request overwrites the object.
 """
 import io
 import re
@@ -22,8 +22,8 @@ from gcp_storage_emulator.handlers import buckets, objects
 from gcp_storage_emulator.server import HANDLERS, RequestHandler
 from gcp_storage_emulator.storage import Storage
 
-# The emulator by itself answers one request at a time, and its storage relies on that. Answers are sent
-# without the lock.
+# The emulator by itself answers one request at a time, and its storage relies on that. Answers are
+# sent without the lock.
 storage_lock = threading.Lock()
 
 

@@ -1,7 +1,7 @@
 """Reads the segments of a data folder with pyarrow alone: read_segments.py DIR ROWS SUM.
 
-Fails unless each segment opens, has the documented schema, and continues the sequence of the segment
-before it, and all segments together hold ROWS rows whose components add up to SUM.
+Fails unless each segment opens, has the documented schema, and continues the sequence of the
+segment before it, and all segments together hold ROWS rows whose components add up to SUM.
 """
 
 import pathlib
@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 
 def read_lane(folder):
-    """Checks the segments of a lane and returns their rows, the sum of all components, and the number of segments."""
+    """Checks the segments of a lane and returns their rows, the sum of all components, and the
+    number of segments."""
     rows, total, segments = 0, 0.0, sorted(folder.glob("*.arrow"))
     for path in segments:
         with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:

@@ -1,14 +1,15 @@
 //! A case is a store's shape and the objects to fetch; a setting is what the range engine is given.
 //! [`measure`] runs one case with one setting.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use serde_json::{Value, json};
 use slipring_objects::{BufferPoolOptions, RangeEngine, RangeOptions};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::Instant;
 
 use super::store::{Shape, ShapedStore};
