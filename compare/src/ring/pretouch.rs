@@ -1,5 +1,6 @@
-//! The cost of pages that weren't touched before the clock: the operation of [`super::fixed_size`]
-//! over pools of 2 MiB to 2 GiB, on its first lap and on those that follow.
+//! The cost of pages that weren't touched before the clock: the operation of
+//! [`mod@super::fixed_size`] over pools of 2 MiB to 2 GiB, on its first lap and on those that
+//! follow.
 //!
 //! ```text
 //!   map:     the pool is mapped, and touched or not                         ns per payload of 4 KiB
