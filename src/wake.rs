@@ -43,7 +43,8 @@ pub(crate) const NAP: Duration = Duration::from_millis(1);
 /// As [`NAP`], for a task: other tasks of its thread wait during the nap.
 const TASK_NAP: Duration = Duration::from_micros(100);
 
-/// The level at which one thread or task sleeps, or that it is awake, or gone.
+/// The level at which one thread or task sleeps (see `pipeline::wait`: for work, or for room too),
+/// or that it is awake, or gone.
 #[derive(Debug)]
 pub(crate) struct SleepWord(Padded<AtomicU32>);
 

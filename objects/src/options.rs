@@ -199,8 +199,7 @@ impl BufferPoolOptions {
             limit: Limit::buffers(self.max_buffers_per_class),
             at_limit: self.at_limit,
             shrink_after: (!shrink_after.is_zero()).then_some(shrink_after),
-            // Objects are written and read on different threads, so a cache per thread gains
-            // nothing.
+            // Objects are written and read on different threads, so a bin per thread gains nothing.
             cache_bytes: 0,
             pages: Pages::PreferThp,
             ..ClassOptions::default()
@@ -228,11 +227,10 @@ impl BufferPoolOptions {
 /// How [`Stores`](crate::Stores) downloads, including its pool. Feature `serde` reads it from a
 /// text with these names.
 ///
-/// The pool is on by default. With a buffer for each object on its way, which is what it comes to
-/// where nobody waits, it takes about half of the processor time of no pool, and no more memory at
-/// the peak; benches/record/REPORT.md ("Object downloads") has the figures and their record. What
-/// it costs is that memory stays for 10 to 20 s after the last download: up to
-/// `max_buffers_per_class` buffers of each class that was used, as far as objects reached into
+/// The pool is on by default. With a buffer for each object under way it takes about half of the
+/// processor time of no pool, and no more memory at the peak; benches/record/REPORT.md ("Object
+/// downloads") has the figures. Its cost: memory stays for 10 to 20 s after the last download, up
+/// to `max_buffers_per_class` buffers of each class that was used, as far as objects reached into
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {

@@ -186,7 +186,7 @@ impl Stores {
         if scheme == ObjectStoreScheme::Local && is_odd_file(&parsed) {
             return Err(failed("it isn't a regular file".into()));
         }
-        let store = place(&parsed, &key);
+        let store = client_key(&parsed, &key);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&store) {
             return Ok((Arc::clone(client), key));
@@ -300,7 +300,7 @@ fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
 
 /// What two URLs have in common if one client serves both: everything before the key, which may
 /// begin after a bucket in the path.
-fn place(url: &Url, key: &Path) -> String {
+fn client_key(url: &Url, key: &Path) -> String {
     let before_path = &url[..url::Position::BeforePath];
     if Path::from_url_path(url.path()).is_ok_and(|path| path == *key) {
         return before_path.to_owned();
@@ -399,7 +399,7 @@ mod tests {
         let place = |url: &str| {
             let url = parse(url).unwrap();
             let (_, key) = ObjectStoreScheme::parse(&url).unwrap();
-            super::place(&url, &key)
+            super::client_key(&url, &key)
         };
         assert_eq!(
             place("https://bucket.s3.eu-central-1.amazonaws.com/a/b"),

@@ -26,7 +26,7 @@ def case_table(records, case):
         memory = f"{int(memory) / (1 << 20):,.1f} MiB" if memory else ""
         ratio = [f"{number(slowest) / number(row):.1f}x"] if slowest else []
         lines.append([name(row), ns(number(row)), spread(row), memory, *ratio])
-    head = ["contender", "ns/op", "spread", "memory", *(["`arc-ring` is"] if slowest else [])]
+    head = ["contender", "ns/op", "spread", "memory", *(["`arc-ring` takes"] if slowest else [])]
     return grid(head, lines) + emulations(rows)
 
 
@@ -237,7 +237,7 @@ def go_table(records):
             ratio = f"{ratio:.2f}x" if who != theirs else ""
             range_text = f"{ns(min(values))}–{ns(max(values))}"
             lines.append([f"`{case}`", f"`{who}`", ns(median(values)), range_text, ratio])
-    return grid(["case", "contender", "ns/op", "from–to", "Go's is"], lines)
+    return grid(["case", "contender", "ns/op", "from–to", "Go takes"], lines)
 
 
 def instructions_table(records):

@@ -34,7 +34,7 @@ pub(crate) unsafe fn put(class: NonNull<Class>, block: Block) {
 }
 
 /// Puts the block into the thread's bin. It is returned if the bin is full, its owner is locked
-/// out, or the pool's bins aren't near.
+/// out, or the pool's bins aren't near: then `with_bin` returns `None`, and `block` is still here.
 #[inline]
 fn put_near(pool: u64, bin: BinAt, block: Block) -> Option<Block> {
     let mut block = Some(block);

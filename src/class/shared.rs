@@ -350,6 +350,6 @@ mod tests {
     #[test]
     fn a_number_without_a_place_leaves_the_places_to_others() {
         let (without, next) = (PoolNumber::without_place(), PoolNumber::new());
-        assert!(!without.has_place() && without.id() > 0 && without.id() != next.id());
+        assert!(!without.has_place && without.id() > 0 && without.id() != next.id());
     }
 }

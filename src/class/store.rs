@@ -2,13 +2,14 @@
 //! held for a few moves only.
 //!
 //! ```text
-//!            get (warm)                      ┌── in use, or kept by a thread
-//!   free ──────────────────▶ away ───────────┘
-//!    ▲  ◀──────────────────                        resident = free + away + moving <= resident_max
-//!    │          put
-//!    │ move_in  ┌────────┐ move_out_idle / move_out_cold
-//!    └───────── │ moving │ ◀──────────────── free / cold
-//!               └────────┘ ──▶ cold   (no pages: never used, or given back)
+//!            get                             away: in use, or kept by a thread
+//!   free ──────────────────▶ away
+//!    ▲  ◀──────────────────   ▲                resident = free + away + moving <= resident_max
+//!    │          put           │ get
+//!    │                       cold              cold: without pages (never used, or given back)
+//!    │ move_in  ┌────────┐ ◀── move_out_idle (of free), move_out_cold (of cold)
+//!    └───────── │ moving │
+//!               └────────┘ ──▶ cold
 //! ```
 //! Promises that
 //! - a block is in exactly one of these places;

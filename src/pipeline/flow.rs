@@ -38,7 +38,7 @@ pub(crate) struct Flow<P> {
     layers: Box<[std::ops::Range<usize>]>,
     published: Padded<AtomicI64>,
     closed_at: AtomicI64,
-    /// One once the lane is gone: events of dead stages are no longer pumped.
+    /// 1 once the lane is dropped: events of dead stages are no longer pumped.
     gone: AtomicI64,
     /// Index of the first stage that failed, plus one; zero if none has.
     failed: AtomicI64,

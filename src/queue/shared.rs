@@ -283,7 +283,8 @@ impl EndState {
 /// How long an end spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(30);
 /// Right after work, the next item is about to be written, and every check moves the cache line
-/// away from its writer. So the first checks have longer pauses between them.
+/// away from its writer. So the first checks have longer pauses between them. The lanes' threads do
+/// the same: `pipeline::wait`.
 const PATIENT_CHECKS: u32 = 4;
 const PATIENT_PAUSES: u32 = 16;
 /// The clock is read once per this many checks.

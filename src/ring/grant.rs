@@ -187,7 +187,7 @@ pub struct Token {
 impl Token {
     /// Takes over a hold on `chunk`.
     pub(super) fn new(chunk: ChunkRef, start: usize, len: usize, position: usize) -> Self {
-        debug_assert!(chunk.holds(start, len) && position >= start + len);
+        debug_assert!(chunk.contains(start, len) && position >= start + len);
         Self { chunk, start, len, position }
     }
 
@@ -225,7 +225,7 @@ impl Token {
 
     #[inline]
     fn bytes(&self) -> NonNull<u8> {
-        debug_assert!(self.chunk.holds(self.start, self.len));
+        debug_assert!(self.chunk.contains(self.start, self.len));
         // SAFETY: I20. The range is inside its chunk, and the chunk is inside the region.
         unsafe { self.chunk.owner().base.add(self.start) }
     }

@@ -46,7 +46,7 @@ impl RingMemory {
 
     /// Whether the `len` bytes from `start` are inside the region.
     #[cfg(feature = "pipeline")]
-    pub(crate) fn holds(&self, start: NonNull<u8>, len: usize) -> bool {
+    pub(crate) fn contains(&self, start: NonNull<u8>, len: usize) -> bool {
         let offset = start.addr().get().checked_sub(self.region.base().addr().get());
         offset.is_some_and(|offset| offset + len <= self.region.bytes())
     }

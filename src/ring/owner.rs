@@ -138,7 +138,7 @@ impl ChunkRef {
     }
 
     /// Whether the chunk contains the `len` bytes from `offset` of the region.
-    pub(super) fn holds(self, offset: usize, len: usize) -> bool {
+    pub(super) fn contains(self, offset: usize, len: usize) -> bool {
         (self.start()..=self.end() - len).contains(&offset)
     }
 
@@ -333,7 +333,7 @@ impl Owner {
         );
         self.current.set(next);
         let chunk = self.chunk(next);
-        assert!(chunk.holds(chunk.start(), len), "a fresh chunk holds the largest slice");
+        assert!(chunk.contains(chunk.start(), len), "a fresh chunk holds the largest slice");
         Ok((chunk, self.at(chunk.start())))
     }
 

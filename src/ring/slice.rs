@@ -43,7 +43,7 @@ impl PoolSlice {
     /// Takes over a hold on the chunk that contains the `len` bytes from `start`.
     #[inline]
     pub(super) fn new(chunk: ChunkRef, start: NonNull<u8>, len: usize) -> Self {
-        debug_assert!(chunk.holds(start.addr().get() - chunk.owner().base.addr().get(), len));
+        debug_assert!(chunk.contains(start.addr().get() - chunk.owner().base.addr().get(), len));
         Self { chunk, start, len: len as u32 }
     }
 
@@ -95,7 +95,7 @@ impl PoolSlice {
     pub(super) fn span(&self, base: NonNull<u8>) -> RingSpan {
         let offset = self.start.addr().get() - base.addr().get();
         debug_assert!(
-            self.chunk.holds(offset, self.len as usize),
+            self.chunk.contains(offset, self.len as usize),
             "a slice is inside the chunk that it holds"
         );
         RingSpan { offset: offset as u64, len: self.len, chunk: self.chunk.index() }
@@ -234,7 +234,7 @@ impl EventSlice {
     #[inline]
     pub(crate) unsafe fn bytes<'a>(&self, memory: &'a RingMemory) -> &'a [u8] {
         let (start, len) = (self.0.start, self.0.len as usize);
-        debug_assert!(memory.holds(start, len), "it is the memory of another pool");
+        debug_assert!(memory.contains(start, len), "it is the memory of another pool");
         // SAFETY: I21, I31. The range is committed. By the caller's promise the slice still holds
         // its chunk, or the pool that could reuse the chunk is gone.
         unsafe { slice::from_raw_parts(start.as_ptr(), len) }
@@ -257,7 +257,7 @@ pub struct Received {
 impl Received {
     /// Takes over a hold on `chunk`.
     pub(super) fn new(chunk: ChunkRef, start: usize, len: usize, position: usize) -> Self {
-        debug_assert!(chunk.holds(start, len) && position >= start + len);
+        debug_assert!(chunk.contains(start, len) && position >= start + len);
         Self { chunk, cut: start, end: start + len, position }
     }
 
@@ -275,7 +275,7 @@ impl Received {
         let offset = self.cut + skip;
         self.cut = offset + len;
         debug_assert!(self.cut <= self.end, "each byte is cut once, and none that wasn't received");
-        debug_assert!(self.chunk.holds(offset, len));
+        debug_assert!(self.chunk.contains(offset, len));
         self.chunk.add_holder();
         // SAFETY: I20. The range is inside its chunk, and the chunk is inside the region.
         let start = unsafe { self.chunk.owner().base.add(offset) };

@@ -17,7 +17,7 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::RingOptions;
 use slipring_ingest::io::{
-    AnswerEnd, Bell, Driver, DriverOptions, IoBuffers, Listener, clock, output_bytes,
+    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, clock, output_bytes,
     receive_bytes_max,
 };
 use slipring_ingest::stage::{Request, Score, scorer, validator};
@@ -119,7 +119,7 @@ fn driver(listener: Listener) -> Driver {
         .into_iter()
         .fold(spec, |spec, name| spec.layer([StageSpec::inline(name)]));
     let (vectors_max, dim) = (LIMITS.max_vectors as usize, DIM as usize);
-    let (verdict_writer, verdicts) = spec.column::<u8>("validate", 1).expect("a column");
+    let (verdict_writer, statuses) = spec.column::<u8>("validate", 1).expect("a column");
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).expect("a column");
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).expect("a column");
     let receive_bytes = receive_bytes_max(&LIMITS);
@@ -139,7 +139,7 @@ fn driver(listener: Listener) -> Driver {
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
     let scores = Score::Sum.column(results, scores);
-    let end = AnswerEnd { stage: take("answer"), verdicts, scores };
+    let end = AnswerStage { stage: take("answer"), statuses, scores };
     let options = DriverOptions {
         limits: LIMITS,
         connections_max: 4,

@@ -18,11 +18,11 @@ use crate::wire::frames::{Mode, Status, answer_bytes, write_answer};
 const ANSWERS_MAX: usize = 1024;
 
 /// The stage that answers, and the columns it reads.
-pub struct AnswerEnd {
+pub struct AnswerStage {
     /// The inline stage of the last layer.
     pub stage: Stage<Request>,
     /// What validate wrote.
-    pub verdicts: ColumnReader<u8>,
+    pub statuses: ColumnReader<u8>,
     /// Where the scores are: see [`Score`](crate::stage::Score).
     pub scores: ColumnReader<f32>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Answers {
 /// What the answering stage reads and writes.
 #[derive(Debug)]
 struct Encoder {
-    verdicts: ColumnReader<u8>,
+    statuses: ColumnReader<u8>,
     scores: ColumnReader<f32>,
     caps: ConnCaps,
     /// Connections with something to send.
@@ -56,9 +56,9 @@ pub(super) enum SendStep {
 }
 
 impl Answers {
-    pub(super) fn new(end: AnswerEnd, caps: ConnCaps) -> Self {
-        let AnswerEnd { stage, verdicts, scores } = end;
-        let encoder = Encoder { verdicts, scores, caps, send_list: Vec::new() };
+    pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
+        let AnswerStage { stage, statuses, scores } = end;
+        let encoder = Encoder { statuses, scores, caps, send_list: Vec::new() };
         Self { stage: Some(stage), encoder }
     }
 
@@ -185,7 +185,7 @@ impl Encoder {
     #[inline(always)]
     fn outcome<'v>(&'v self, view: &'v View<'_, Request>) -> (Status, &'v [f32]) {
         let status = self
-            .verdicts
+            .statuses
             .row(view)
             .ok()
             .and_then(|row| Status::from_wire(row[0]))

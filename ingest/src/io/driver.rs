@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 use slipring::latency::Clock;
 use slipring::pipeline::{CloseReport, Idle, Lane, Wait};
 
-use super::answers::{AnswerEnd, Answers, SendStep};
+use super::answers::{AnswerStage, Answers, SendStep};
 use super::buffers::IoBuffers;
 use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counts};
 use super::duty::{Activity, IoMeters};
-use super::frames::Parser;
 use super::intake::{Intake, IntakeStep, PoolReceive};
 use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
+use super::pusher::Parser;
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
 use crate::notice::try_notice;
 use crate::stage::{ConnId, Request};
@@ -86,7 +86,7 @@ impl Driver {
     /// The system has no descriptor left, or a listener can't be watched.
     pub fn new(
         lane: Lane<Request>,
-        end: AnswerEnd,
+        end: AnswerStage,
         buffers: IoBuffers,
         listeners: Vec<Listener>,
         bell: Bell,

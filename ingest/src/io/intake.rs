@@ -12,7 +12,7 @@ use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnPhase, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
-use super::frames::{CarriedBytes, FramePusher, Parser, Stop};
+use super::pusher::{CarriedBytes, FramePusher, Parser, Stop};
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::{Limits, Mode, Status};
 

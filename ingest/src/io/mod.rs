@@ -18,12 +18,12 @@ mod conn;
 mod counters;
 mod driver;
 mod duty;
-mod frames;
 mod intake;
 mod poller;
+mod pusher;
 mod watch;
 
-pub use answers::AnswerEnd;
+pub use answers::AnswerStage;
 pub use buffers::{IoBuffers, IoBuffersError, output_bytes};
 pub use counters::{Counter, Counters, CountersReader, Counts};
 pub use driver::{Driver, DriverOptions};

@@ -1,13 +1,12 @@
 //! The segment log of a lane: rows in, complete segments out.
 //!
 //! ```text
-//!   append ──copy──▶ open batch ──full──▶ memory of the ──write──▶ *.arrow.part ──size──▶ *.arrow
-//!            once                encode   open segment                         complete
+//!   append ──copy once──▶ open batch ──full: encode──▶ memory of the open segment
+//!     ──write──▶ *.arrow.part ──large enough: complete──▶ *.arrow
 //! ```
 //! Promises that `append` accepts all of its rows or none, and that accepted rows reach the file
 //! once and in order, even if the disk refuses repeatedly in between. Its memory is one open batch
-//! and one encoded batch. While the disk refuses, the rows of the call during which that began come
-//! on top.
+//! and one encoded batch. While the disk refuses, the rows of one `append` may exceed the batch.
 //!
 //! Doesn't wait, retry or write to the service's log: it returns an error, and the caller calls
 //! again.
@@ -139,7 +138,7 @@ impl SegmentLog {
         loop {
             if let Some(segment) = &mut self.segment {
                 segment.write_encoded()?;
-                if segment.is_closed(self.segment_bytes) {
+                if segment.is_full(self.segment_bytes) {
                     self.complete_segment()?;
                 }
             }

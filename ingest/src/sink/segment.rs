@@ -248,7 +248,7 @@ impl<D: Disk> Segment<D> {
     }
 
     /// Whether the segment accepts no more batches: its completion has begun or must begin.
-    pub fn is_closed(&self, bytes_max: u64) -> bool {
+    pub fn is_full(&self, bytes_max: u64) -> bool {
         self.progress != SegmentProgress::Rows
             || self.bytes() >= bytes_max
             || self.batches >= BATCHES_MAX

@@ -18,7 +18,7 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 /// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
     sink: Box<dyn Sink>,
-    verdicts: ColumnReader<u8>,
+    statuses: ColumnReader<u8>,
     /// Rows in complete segments, for the lane if it stops waiting for this thread.
     in_segments: Arc<AtomicU64>,
     close_time: Duration,
@@ -42,10 +42,10 @@ impl SinkStage {
     /// Passes the vectors that validate accepted to `sink`. After the last event the sink has
     /// `close_time` to complete its last segment.
     #[must_use]
-    pub fn new(sink: Box<dyn Sink>, verdicts: ColumnReader<u8>, close_time: Duration) -> Self {
+    pub fn new(sink: Box<dyn Sink>, statuses: ColumnReader<u8>, close_time: Duration) -> Self {
         Self {
             sink,
-            verdicts,
+            statuses,
             in_segments: Arc::default(),
             close_time,
             retries: 0,
@@ -81,7 +81,7 @@ impl SinkStage {
     }
 
     fn append(&mut self, view: &View<'_, Request>) -> Outcome {
-        match self.verdicts.row(view) {
+        match self.statuses.row(view) {
             Ok(row) if row[0] == Status::Ok as u8 => {}
             Ok(_) => return Outcome::Done,
             Err(error) => return Outcome::Fail(format!("the sink's column: {error}")),

@@ -13,7 +13,7 @@ use crate::wire::frames::Status;
 pub fn validator(
     score: Score,
     dim: usize,
-    mut verdicts: ColumnWriter<u8>,
+    mut statuses: ColumnWriter<u8>,
     mut results: ColumnWriter<f32>,
 ) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
     let (rows, weights) = (RowSums::new(), score.weights(dim));
@@ -31,7 +31,7 @@ pub fn validator(
             }
             refused => refused,
         };
-        match verdicts.row(&view) {
+        match statuses.row(&view) {
             Ok(row) => row[0] = status as u8,
             Err(error) => return Outcome::Fail(format!("validate's column: {error}")),
         }

@@ -145,7 +145,7 @@ fn a_failed_sync_is_final() {
         assert!(matches!(error, SinkError::SyncFailed { .. }) && !error.may_retry(), "{error}");
         assert!(error.to_string().contains("os error 5"), "{error}");
     }
-    assert!(fixture.segment.is_closed(u64::MAX));
+    assert!(fixture.segment.is_full(u64::MAX));
     assert!(folder::part(fixture.folder.path(), 0).exists());
     assert!(!folder::complete(fixture.folder.path(), 0).exists());
 }
@@ -154,7 +154,7 @@ fn a_failed_sync_is_final() {
 fn short_batches_close_a_segment_too() {
     let mut fixture = Fixture::new(&[], &[]);
     fixture.segment.batches = BATCHES_MAX - 1;
-    assert!(!fixture.segment.is_closed(u64::MAX));
+    assert!(!fixture.segment.is_full(u64::MAX));
     fixture.segment.batches += 1;
-    assert!(fixture.segment.is_closed(u64::MAX));
+    assert!(fixture.segment.is_full(u64::MAX));
 }
