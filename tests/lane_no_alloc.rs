@@ -142,7 +142,7 @@ fn the_io_thread_does_not_allocate() {
     }
     let calls = CALLS.get() - before;
     assert!(both_were_full(), "full (ring, pool) {refusals:?} times");
-    assert_eq!(calls, 0, "calls of the allocator on the IO thread in {events} events");
+    assert_eq!(calls, 0, "calls of the allocator on the IO thread in {events} events or more");
     lane.begin_close();
     while !ahead.has_ended() {
         lane.poll();

@@ -396,8 +396,8 @@ impl Waiter {
         Self::of(None)
     }
 
-    fn of(who: Option<WakeHandle>) -> Self {
-        Self { granted: AtomicPtr::new(ptr::null_mut()), registration: Registration::new(who) }
+    fn of(handle: Option<WakeHandle>) -> Self {
+        Self { granted: AtomicPtr::new(ptr::null_mut()), registration: Registration::new(handle) }
     }
 
     /// Leaves a block for it. [`Waiter::wake`] follows, with no lock held.

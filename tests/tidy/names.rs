@@ -15,14 +15,14 @@ const PARTS: &[(&str, &str)] = &[
     ("thief", "say which thread empties the bin"),
     ("whoever", "name the thread or the caller"),
     ("told", "say what is reported to whom"),
+    ("party", "say which thread"),
+    ("who", "say which thread"),
     ("staged", "what goes into a slot is pushed; a stage is a consumer"),
     ("staging", "what goes into a slot is pushed; a stage is a consumer"),
 ];
 
-/// Whole names of functions that say less than what is done. A trait of another crate may ask for
-/// one: then it stands in an `impl ... for`, which isn't looked at.
-const FUNCTIONS: &[&str] =
-    &["settle", "take", "finish", "keep", "bring", "rest", "tell", "told", "home"];
+/// Whole names of functions that say less than what is done.
+const FUNCTIONS: &[&str] = &["take", "finish", "keep", "bring", "rest", "tell", "home"];
 
 /// Words and phrases that comments and pages do without.
 const PHRASES: &[(&str, &str)] = &[
