@@ -217,6 +217,40 @@ mod tests {
         );
     }
 
+    /// Set in a process that is to panic.
+    const CHILD: &str = "SLIPRING_TEST_CHILD";
+
+    /// Runs this test again, in a process of its own that panics on a thread and then ends with 7.
+    fn panic_in_a_child(stderr: impl Into<std::process::Stdio>) -> std::process::Child {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let test = "notice::tests::panics_are_notices_that_wait_for_nobody";
+        child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").env("RUST_BACKTRACE", "0");
+        child.stdout(std::process::Stdio::null()).stderr(stderr).spawn().unwrap()
+    }
+
+    #[test]
+    fn panics_are_notices_that_wait_for_nobody() {
+        if std::env::var_os(CHILD).is_some() {
+            start();
+            log_panics();
+            let lane = thread::Builder::new().name("lane-0".to_owned());
+            let panicked = lane.spawn(|| panic!("by\ndesign")).unwrap().join();
+            std::process::exit(if panicked.is_err() { 7 } else { 0 });
+        }
+        let output = panic_in_a_child(std::process::Stdio::piped()).wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(7), "{said}");
+        assert!(said.contains("Z error thread lane-0 panicked at "), "{said}");
+        assert!(said.ends_with(": by\\ndesign\n"), "{said}");
+
+        let (_unread, mut writer) = io::pipe().unwrap();
+        while is_writable(&writer) {
+            writer.write_all(&[b'a'; 4096]).unwrap();
+        }
+        let mut child = panic_in_a_child(writer);
+        assert_eq!(child.wait().unwrap().code(), Some(7), "it waits for its reader");
+    }
+
     #[test]
     fn a_full_pipe_isnt_writable_and_a_closed_one_fails() {
         let (reader, mut writer) = io::pipe().unwrap();

@@ -212,6 +212,47 @@ fn closed_descriptors_are_not_reused_for_our_files() {
     assert_eq!(status.expect("a shell").code(), Some(0));
 }
 
+#[test]
+fn the_version_names_commit_and_features() {
+    let said = |word: &str| {
+        let output = run(word, Stdio::piped(), Stdio::piped());
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let short = format!("slipring {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(said("-V"), short);
+    let long = said("--version");
+    let (first, others) = long.split_once('\n').unwrap();
+    assert_eq!(format!("{first}\n"), short);
+    let (commit, features) = others.trim_end().split_once('\n').unwrap();
+    let commit = commit.strip_prefix("commit: ").unwrap();
+    let hash = commit.strip_suffix("-dirty").unwrap_or(commit);
+    assert!(
+        commit == "unknown"
+            || hash.len() >= 12 && hash.chars().all(|digit| digit.is_ascii_hexdigit()),
+        "{long}"
+    );
+    let objects = if cfg!(feature = "objects") { "objects" } else { "none" };
+    assert_eq!(features, format!("features: {objects}"));
+}
+
+/// What is wrong with the command line is said plainly; every other line has time and level.
+#[test]
+fn errors_of_usage_are_plain() {
+    for (words, code, starts) in [
+        ("serve --dim 4", 2, "slipring: serve: --data is missing"),
+        ("load --to localhost --dim 4", 2, "error: invalid value 'localhost' for '--to"),
+        ("load --to 127.0.0.1:1 --dim 4 --count 1 --window 2", 1, "slipring: load: --window is"),
+    ] {
+        let output = run(words, Stdio::null(), Stdio::piped());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(code) && said.starts_with(starts), "{said}");
+        assert_eq!(said.matches("--window is called --in-flight").count(), code as usize % 2);
+        let refused = "Z error load: connection 0 to 127.0.0.1:1: ";
+        assert_eq!(said.contains(refused) && said.contains("no service listens there"), code == 1);
+    }
+}
+
 #[cfg(not(feature = "objects"))]
 #[test]
 fn it_says_how_to_build_it() {

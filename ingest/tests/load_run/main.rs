@@ -2,6 +2,7 @@
 //! one it fails, and names the request.
 
 mod server;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

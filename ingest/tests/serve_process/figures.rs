@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use slipring_test_support::within;
 
 use crate::support::client::Client;
-use crate::support::process::{Ended, Place, Process, refused, serve};
+use crate::support::process::{Ended, Place, Process, is_log_line, log_text, refused, serve};
 use crate::support::vector;
 
 /// The answer of the port to these bytes: its head and its body; None if the client is turned away.
@@ -201,7 +201,7 @@ fn reports_say_what_came_since_the_last() {
         let reports: Vec<&str> =
             ended.stderr.lines().filter(|line| line.contains(" requests/s, ")).collect();
         assert!(
-            reports.len() >= 2 && reports.iter().all(|line| line.starts_with("slipring: lane 0: ")),
+            reports.len() >= 2 && reports.iter().all(|line| log_text(line).starts_with("lane 0: ")),
             "{ended:?}"
         );
         assert!(
@@ -211,7 +211,7 @@ fn reports_say_what_came_since_the_last() {
         let sent: u64 = ended
             .stderr
             .lines()
-            .filter_map(|line| line.strip_prefix("slipring: lane 0: receive to sent"))
+            .filter_map(|line| log_text(line).strip_prefix("lane 0: receive to sent"))
             .map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap())
             .sum();
         // The first report covers the time since the reporter started, which was before the first
@@ -250,7 +250,9 @@ fn reports_that_are_not_read_delay_nothing() {
         reader.read_to_string(&mut text).unwrap();
         assert!(
             text.len() > 32 << 10
-                && text.lines().all(|line| line.starts_with("slipring: lane 0: "))
+                && text
+                    .lines()
+                    .all(|line| is_log_line(line) && log_text(line).starts_with("lane 0: "))
         );
     });
 }

@@ -5,5 +5,6 @@ mod support;
 
 mod figures;
 mod limits;
+mod log;
 mod stop;
 mod usage;

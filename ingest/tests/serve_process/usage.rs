@@ -218,6 +218,57 @@ fn a_port_in_use_is_refused_with_any_number_of_lanes() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_named_as_such() {
+    let place = Place::new();
+    // 192.0.2.0/24 is for documentation: no machine has it.
+    for (option, words) in [
+        ("--listen", "--listen 192.0.2.1:0"),
+        ("--listen", "--listen 192.0.2.1:0 --lanes 2"),
+        ("--metrics", "--metrics 192.0.2.1:9901"),
+    ] {
+        let said =
+            refused(serve(&place.words(words)), 1, &[option, "isn't an address of this machine"]);
+        assert!(!said.contains("another port"), "{said}");
+    }
+}
+
+/// An error that begins with its option isn't put behind the same option.
+#[test]
+fn options_are_named_once() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        assert_eq!(Process::start(serve(&place.words(""))).stop().code, Some(0));
+        for words in ["--dim 5", "--data /proc/nowhere"] {
+            let said = refused(serve(&place.words(words)), 1, &["--data"]);
+            assert!(!said.contains("--data: --data"), "{said}");
+        }
+        let said = refused(serve(&place.words("--dim 0")), 2, &["--dim is 0"]);
+        assert!(!said.contains("--max-vectors"), "{said}");
+    });
+}
+
+/// Figures are in the units of the command line.
+#[test]
+fn bytes_are_in_units() {
+    let place = Place::new();
+    for (words, names) in [
+        ("--pool 100KiB --max-vectors 65535", &["--pool is 100KiB"][..]),
+        (
+            "--in-flight 65536 --max-vectors 65535 --pool 64MiB",
+            &[" GiB, at most 1 GiB are allowed"],
+        ),
+        (
+            "--reclaim overwrite --slots 4096 --pool 64KiB",
+            &["--pool is 64KiB", " MiB) with --reclaim overwrite"],
+        ),
+        ("--dim 65535 --max-vectors 65535", &["16 GiB, at most 256 MiB are allowed"]),
+    ] {
+        println!("{words}");
+        refused(serve(&place.words(words)), 2, names);
+    }
+}
+
+#[test]
 fn addresses_that_make_no_sense_are_usage() {
     let place = Place::new();
     for address in ["nonsense", "127.0.0.1", "127.0.0.1:99999", "no such host:1"] {
@@ -295,8 +346,8 @@ fn a_regular_file_is_no_unix_socket() {
         &["--unix", "isn't a socket"],
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
-    let long = format!("--unix /tmp/{}", "x".repeat(200));
-    refused(serve(&place.words(&long)), 1, &["--unix"]);
+    let long = format!("--unix /tmp/{}", "x".repeat(103));
+    refused(serve(&place.words(&long)), 2, &["--unix", "108 bytes", "at most 107"]);
 }
 
 /// The socket was removed and another service has one at the same path. The end of the first

@@ -33,6 +33,23 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// Whether a line of standard error is a log line: time in UTC, level, text.
+pub fn is_log_line(line: &str) -> bool {
+    let mut words = line.splitn(3, ' ');
+    let time = words.next().unwrap_or_default();
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let level = words.next().unwrap_or_default();
+    shape == "0000-00-00T00:00:00.000Z"
+        && ["info", "warn", "error"].contains(&level)
+        && words.next().is_some_and(|text| !text.is_empty())
+}
+
+/// The text of a log line, after its time and its level.
+pub fn log_text(line: &str) -> &str {
+    assert!(is_log_line(line), "{line}");
+    line.splitn(3, ' ').nth(2).unwrap_or_default()
+}
+
 /// `slipring serve` with these words, not started yet.
 pub fn serve(words: &str) -> Command {
     let mut command = Command::new(BINARY);
@@ -89,8 +106,9 @@ impl Process {
         (Self::start_with(command, pipe, None), reader)
     }
 
+    /// Starts the service with this standard error, and waits for its ready line.
     #[track_caller]
-    fn start_with(
+    pub fn start_with(
         mut command: Command,
         pipe: PipeWriter,
         stderr: Option<JoinHandle<String>>,

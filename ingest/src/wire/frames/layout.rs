@@ -183,7 +183,7 @@ impl fmt::Display for LimitsError {
             LimitsError::Payload(bytes) => write!(
                 f,
                 "a request of max-vectors vectors of dim components has {}, at most {} are \
-                allowed: lower one of them",
+                allowed: lower max-vectors",
                 RoundedSize(*bytes),
                 RoundedSize(PAYLOAD_BYTES_MAX)
             ),
