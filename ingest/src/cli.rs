@@ -427,7 +427,7 @@ mod tests {
             (&["slipring"][..], 2),
             (&["slipring", "serve"], 2),
             (&["slipring", "demo", "--seconds", "0"], 2),
-            (&["slipring", "load", "--to", "x", "--dim", "1", "--vectors", "8-1"], 2),
+            (&["slipring", "load", "--to", "x:1", "--dim", "1", "--vectors", "8-1"], 2),
             (&["slipring", "sweep", "--windows", "0"], 2),
             (&["slipring", "serve", "--help"], 0),
             (&["slipring", "--version"], 0),

@@ -177,7 +177,8 @@ pub(super) fn send_digits(
     send(LoadOptions { connections: 1, in_flight: 1, count, ..options(service) }, rows, interrupted)
 }
 
-/// Sends requests of 1 to 8 generated vectors, as fast as four connections with 32 requests in flight allow.
+/// Sends requests of 1 to 8 generated vectors, as fast as four connections allow, each with
+/// 32 requests in flight.
 pub(super) fn send_mixed(
     service: &DemoService,
     seconds: u64,

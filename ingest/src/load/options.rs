@@ -24,9 +24,11 @@ pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 /// Duration of the warm-up without `--count` and `--warmup`.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(1);
-/// Most unsent bytes that a connection gathers for one write; fewer if it has fewer requests in flight.
+/// Most unsent bytes that a connection gathers for one write; fewer if it has few requests in
+/// flight.
 const OUT_BYTES: usize = 256 << 10;
-/// Most bytes of answers that a connection reads at a time; fewer if it has fewer requests in flight.
+/// Most bytes of answers that a connection reads at a time; fewer if it has few requests in
+/// flight.
 const INPUT_BYTES: usize = 64 << 10;
 
 /// What a load sends, where to, how fast, and what it checks.
