@@ -24,6 +24,7 @@ use super::options::{AtLimit, FORKED};
 use super::shared::{Class, ClassShared, ThreadBins};
 use super::store::{FromStore, Waiter};
 use super::threads::{empty_bins_again, make_near, with_bin};
+use crate::machine::format::ByteSize;
 use crate::region::RegionError;
 use crate::sync::Ordering;
 
@@ -439,20 +440,24 @@ impl fmt::Display for GetError {
             Self::Exhausted { class_bytes, buffers_max } => {
                 write!(
                     f,
-                    "all {buffers_max} buffers of the class of {class_bytes} bytes are in use, or on their way for a moment: drop some, wait, or raise `limit`"
+                    "all {buffers_max} buffers of the class of {} are in use, or on their way for a moment: drop some, wait, or raise `limit`",
+                    ByteSize(*class_bytes)
                 )
             }
             Self::TimedOut { class_bytes, buffers_max, timeout } => write!(
                 f,
-                "all {buffers_max} buffers of the class of {class_bytes} bytes stayed in use for {timeout:?}: drop some, or raise `limit`"
+                "all {buffers_max} buffers of the class of {} stayed in use for {timeout:?}: drop some, or raise `limit`",
+                ByteSize(*class_bytes)
             ),
             Self::TooLarge { asked_bytes } => {
-                write!(f, "{asked_bytes} bytes asked, a buffer holds at most {}", DIRECT_BYTES_MAX)
+                let (asked, most) = (ByteSize(*asked_bytes), ByteSize(DIRECT_BYTES_MAX));
+                write!(f, "{asked} asked, a buffer holds at most {most}")
             }
             Self::OutOfMemory { asked_bytes } => {
                 write!(
                     f,
-                    "the allocator has no {asked_bytes} bytes for a direct buffer: ask for less, or free memory"
+                    "the allocator has no {} for a direct buffer: ask for less, or free memory",
+                    ByteSize(*asked_bytes)
                 )
             }
             Self::Region(cause) => write!(f, "no memory for the class: {cause}"),

@@ -11,6 +11,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::machine::format::ByteSize;
 use crate::region::{Numa, Pages, RegionError};
 
 /// The largest number of classes in a table.
@@ -294,7 +295,8 @@ impl fmt::Display for ClassError {
             }
             Self::ClassBytes { class, bytes } => write!(
                 f,
-                "size {class} of the table is {bytes} bytes: give a multiple of {CLASS_UNIT_BYTES} up to {CLASS_BYTES_MAX}"
+                "size {class} of the table is {bytes} bytes: give a multiple of {CLASS_UNIT_BYTES} up to {}",
+                ByteSize(CLASS_BYTES_MAX)
             ),
             Self::TableOrder { class, bytes, before_bytes } => write!(
                 f,
@@ -302,7 +304,9 @@ impl fmt::Display for ClassError {
             ),
             Self::LimitBelowOne { limit: Limit { buffers, bytes }, class_bytes } => write!(
                 f,
-                "`limit` ({buffers} buffers, {bytes} bytes) holds no buffer of the class of {class_bytes} bytes: raise it, or leave the class out"
+                "`limit` ({buffers} buffers, {}) holds no buffer of the class of {}: raise it, or leave the class out",
+                ByteSize(*bytes),
+                ByteSize(*class_bytes)
             ),
             Self::ShrinkAfterZero => {
                 write!(f, "`shrink_after` is 0: give a time, or none to keep all memory")

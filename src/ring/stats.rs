@@ -41,6 +41,7 @@ use super::options::{
     CHUNKS_DEFAULT_MIN, CHUNKS_OF_WINDOW_DEFAULT_MIN, RingOptions, preferred_chunk_bytes,
 };
 use super::window::FREE_CHUNKS_MIN;
+use crate::machine::format::ByteSize;
 
 /// A snapshot of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,14 +180,11 @@ impl RightSize {
 
 impl fmt::Display for RightSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pool, window) = (self.pool_bytes, self.window_bytes);
+        let (pool, window) = (ByteSize(self.pool_bytes), ByteSize(self.window_bytes));
         if self.is_lower_bound {
-            write!(
-                f,
-                "more than a pool of {pool} bytes would have been needed; how much more is unknown"
-            )
+            write!(f, "more than a pool of {pool} would have been needed; how much more is unknown")
         } else {
-            write!(f, "a pool of {pool} bytes with a window of {window} would have served")
+            write!(f, "a pool of {pool} with a window of {window} would have served")
         }
     }
 }

@@ -341,7 +341,7 @@ impl Driver {
             }
         });
         if let Err(error) = watched {
-            notice::warn(format_args!("epoll_wait: {error}"));
+            notice::warn(format_args!("can't wait for sockets: {error}"));
         }
         for number in (0..self.listeners.len()).filter(|number| listeners & (1 << number) != 0) {
             self.accept(number);

@@ -192,7 +192,7 @@ impl ServeError {
     pub(super) fn lane(number: u32, error: LaneError) -> Self {
         match error {
             LaneError::Option { field, given, must } => {
-                let must = must.replace("Reclaim::OnOverwrite", "--reclaim overwrite");
+                let must = in_options(&must);
                 let given = figure(field, given);
                 Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
             }
@@ -203,16 +203,16 @@ impl ServeError {
             LaneError::Pool(RingError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
                 Self::Option(format!("--node {node}: {error}"))
             }
-            other => Self::Refused(format!("lane {number}: {other}")),
+            other => Self::Refused(in_options(&format!("lane {number}: {other}"))),
         }
     }
 
     /// An error of a lane's class pool.
     pub(super) fn classes(number: u32, error: &IoBuffersError) -> Self {
-        Self::Refused(format!(
+        Self::Refused(in_options(&format!(
             "lane {number}: outputs and carry buffers: {error}; or lower --in-flight, \
             --max-vectors or --carry-bytes"
-        ))
+        )))
     }
 
     /// The exit code: 2 for a usage error, 1 for everything else.
@@ -235,6 +235,17 @@ fn flag(field: &'static str) -> &'static str {
         "width" => "--max-vectors",
         other => other,
     }
+}
+
+/// The text with options of the command line instead of what the library calls them.
+fn in_options(text: &str) -> String {
+    let names = [
+        ("Reclaim::OnOverwrite", "--reclaim overwrite"),
+        ("Numa::Local", "--node local"),
+        ("Numa::Any", "--node local"),
+        ("prefer-thp", "--pages prefer-thp"),
+    ];
+    names.into_iter().fold(text.to_owned(), |text, (name, option)| text.replace(name, option))
 }
 
 impl fmt::Display for ServeError {

@@ -198,13 +198,14 @@ fn unfinished_frames_give_way_to_clients_that_go_on() {
 }
 
 /// The smallest pool that `--reclaim overwrite` accepts with these words.
-fn least_pool(dim: u32, words: &str) -> u64 {
+fn least_pool(dim: u32, words: &str) -> String {
     let folder = folder();
     let error = try_start(folder.path(), dim, &format!("{words} --pool 8KiB"))
         .expect_err("8 KiB are too little")
         .to_string();
-    let figure = error.split("at least ").nth(1).and_then(|after| after.split(' ').next());
-    figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure in {error}"))
+    let after = error.split("at least ").nth(1).unwrap_or_else(|| panic!("no figure in {error}"));
+    let words: Vec<&str> = after.split(' ').take(2).collect();
+    words.concat().replace("bytes", "")
 }
 
 /// Each request arrives alone, so each receive uses a header and the remainder of a cache line
