@@ -13,6 +13,19 @@
 //! assert_eq!(pool.view(&pushed), None);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A push protects bytes by the next sequence. There are seven functions for it. They differ in what
+//! they push and in what the caller gets:
+//!
+//! | function | pushes | returns | used by |
+//! |---|---|---|---|
+//! | `RingPool::push` | a slice, by `RingPool::push_slice` | `Pushed` | a user of the pool alone |
+//! | `RingPool::push_next` | the next bytes, by `RingPool::push_range` | `Pushed` | `super::Grant::push` |
+//! | `RingPool::push_span` | a slice, by `RingPool::push_slice` | `RingSpan` | a lane and a slice ring |
+//! | `RingPool::push_next_span` | the next bytes, by `RingPool::push_range` | `RingSpan` | a lane's claim |
+//! | `RingPool::push_nothing` | a sequence without bytes | - | a lane's empty event |
+//! | `RingPool::push_slice` | a slice: its sequence replaces its hold on the chunk | the slice, not to be dropped | the functions above |
+//! | `RingPool::push_range` | the next bytes, which never held the chunk | - | the functions above |
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;
