@@ -14,18 +14,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A push protects bytes by the next sequence. There are seven functions for it. They differ in what
-//! they push and in what the caller gets:
+//! A push protects bytes by the next sequence. Seven functions push. They differ in what they push
+//! and in what they return:
 //!
-//! | function | pushes | returns | used by |
+//! | function | pushes | returns | for |
 //! |---|---|---|---|
-//! | `RingPool::push` | a slice, by `RingPool::push_slice` | `Pushed` | a user of the pool alone |
-//! | `RingPool::push_next` | the next bytes, by `RingPool::push_range` | `Pushed` | `super::Grant::push` |
-//! | `RingPool::push_span` | a slice, by `RingPool::push_slice` | `RingSpan` | a lane and a slice ring |
-//! | `RingPool::push_next_span` | the next bytes, by `RingPool::push_range` | `RingSpan` | a lane's claim |
-//! | `RingPool::push_nothing` | a sequence without bytes | - | a lane's empty event |
-//! | `RingPool::push_slice` | a slice: its sequence replaces its hold on the chunk | the slice, not to be dropped | the functions above |
-//! | `RingPool::push_range` | the next bytes, which never held the chunk | - | the functions above |
+//! | `push` | a slice | `Pushed` | a user of a pool by itself |
+//! | `push_next` | the next bytes | `Pushed` | `Grant::push` |
+//! | `push_span` | a slice | `RingSpan` | the slot of a lane or slice ring |
+//! | `push_next_span` | the next bytes | `RingSpan` | a lane's claim |
+//! | `push_nothing` | no bytes | nothing | a lane's empty event |
+//! | `push_slice` | a slice | the slice, not to be dropped | `push`, `push_span` |
+//! | `push_range` | the next bytes | nothing | `push_next`, `push_next_span` |
+//!
+//! A slice has a hold on its chunk, which the push replaces. The next bytes never had one.
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;

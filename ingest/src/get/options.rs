@@ -59,14 +59,15 @@ pub struct GetOptions {
     /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Number of objects fetched in parallel, each into a buffer of its size; raise it for many small
-    /// objects with a long round trip [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, each into a buffer of its size; raise it for many
+    /// small objects with a long round trip [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
     #[arg(long)]
     pub no_ranges: bool,
-    /// Maximum number of retries of a request after a temporary failure: a broken connection, status 429 or 5xx
+    /// Maximum number of retries of a request after a temporary failure: a broken connection,
+    /// status 429 or 5xx
     #[arg(long, default_value_t = 4)]
     pub retries: u32,
     /// Time limit of one request; bytes received by then aren't fetched again. With --ingest, also

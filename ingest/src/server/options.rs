@@ -44,14 +44,15 @@ pub struct ServeOptions {
     /// Size of each lane's memory pool
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub pool: Size,
-    /// Part of each pool that is in rotation; the remainder is for bursts [default: 4MiB, or less if
-    /// the L3 cache is small]
+    /// Part of each pool that is in rotation; the remainder is for bursts [default: 4MiB, or less
+    /// if the L3 cache is small]
     #[arg(long, value_name = "SIZE")]
     pub window: Option<Size>,
     /// Number of slots in each lane's ring: a power of two, 2 to 16777216. A request takes one slot
     #[arg(long, default_value_t = 4096)]
     pub slots: usize,
-    /// Kind of memory pages for the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m, require-1g
+    /// Kind of memory pages for the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m,
+    /// require-1g
     #[arg(long, default_value = "prefer-thp", value_name = "KIND")]
     pub pages: Pages,
     /// NUMA node for the memory of all lanes: a number, or local for the node of each lane's CPU
@@ -84,7 +85,8 @@ pub struct ServeOptions {
     /// Size at which a segment is completed and the next one is started
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub segment_bytes: Size,
-    /// Maximum number of connections per lane, 1 to 1048576; fewer if the limit of open files is low
+    /// Maximum number of connections per lane, 1 to 1048576; fewer if the limit of open files is
+    /// low
     #[arg(long, default_value_t = 4096)]
     pub max_connections: u32,
     /// Maximum number of unanswered requests per connection, 1 to 65536; in header mode, further

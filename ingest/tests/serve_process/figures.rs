@@ -57,7 +57,8 @@ fn samples(process: &Process) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Names of samples of lane 0: requests whose answers are sent, and events and latencies of a stage.
+/// Names of samples of lane 0: requests whose answers are sent, and events and latencies of a
+/// stage.
 const SENT: &str = "slipring_request_latency_seconds_count{lane=\"0\",until=\"sent\"}";
 const RELEASED: &str = "slipring_stage_released_events_total";
 const TIMED: &str = "slipring_stage_latency_seconds_count";
