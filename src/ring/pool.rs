@@ -21,7 +21,7 @@
 //! |---|---|---|---|
 //! | `push` | a slice | `Pushed` | a user of a pool by itself |
 //! | `push_next` | the next bytes | `Pushed` | `Grant::push` |
-//! | `push_span` | a slice | `RingSpan` | the slot of a lane or slice ring |
+//! | `push_span` | a slice | `RingSpan` | a lane that pushes a slice |
 //! | `push_next_span` | the next bytes | `RingSpan` | a lane's claim |
 //! | `push_nothing` | no bytes | nothing | a lane's empty event |
 //! | `push_slice` | a slice | the slice, not to be dropped | `push`, `push_span` |
