@@ -26,6 +26,7 @@
 //! | SYNC S18 | the bytes of either count (`queue/ring.rs`) | a look from outside at both counts | the other end's count, as this end had seen it |
 
 use core::num::NonZeroU32;
+use std::time::Duration;
 
 #[cfg(all(feature = "pipeline", not(loom)))]
 pub(crate) use std::sync::atomic::AtomicI64;
@@ -42,6 +43,9 @@ pub(crate) use std::sync::atomic::AtomicPtr as StaticPtr;
 
 /// Never modelled by loom: gauges, which meet loom's atomics in no test.
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// The longest park without a time limit. Then the sleeper looks again, in case a wake-up was lost.
+pub(crate) const PARK_MAX: Duration = Duration::from_secs(1);
 
 /// Locks a mutex, poisoned or not: no holder leaves a value half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,13 +91,12 @@ mod threads {
         }
     }
 
-    /// Parks for at most a second; returns true if it took that long. Nothing depends on the bound:
-    /// a wake-up that it replaces is counted as lost.
+    /// Parks for at most [`PARK_MAX`](super::PARK_MAX); returns true if it took that long. Nothing
+    /// depends on the bound: a wake-up that it replaces is counted as lost.
     pub(crate) fn park() -> bool {
-        const NET: std::time::Duration = std::time::Duration::from_secs(1);
         let start = std::time::Instant::now();
-        std::thread::park_timeout(NET);
-        start.elapsed() >= NET
+        std::thread::park_timeout(super::PARK_MAX);
+        start.elapsed() >= super::PARK_MAX
     }
 
     /// Parks for at most this long.

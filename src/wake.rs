@@ -29,19 +29,31 @@ use std::time::{Duration, Instant};
 
 use crate::barrier::Barrier;
 use crate::process::ForkLock;
-use crate::sync::{AtomicU32, Ordering, Padded, Thread, current_thread, park, park_for};
+use crate::sync::{AtomicU32, Ordering, PARK_MAX, Padded, Thread, current_thread, park, park_for};
 
 const AWAKE: u32 = 0;
 /// Asleep: wake for what there is to do.
 pub(crate) const ASLEEP: u32 = 1;
 /// A bit beside the level: no thread or task sleeps under this word any more. Wakers see it.
 const GONE: u32 = 1 << 31;
-/// A park without a time limit checks again after this time.
-const NET: Duration = Duration::from_secs(1);
 /// How long a thread without a barrier sleeps before it looks again.
 pub(crate) const NAP: Duration = Duration::from_millis(1);
 /// As [`NAP`], for a task: other tasks of its thread wait during the nap.
 const TASK_NAP: Duration = Duration::from_micros(100);
+
+/// How long a thread spins before it sleeps: an end of a queue, and a lane's thread that waits by
+/// `Wait::Park`.
+pub(crate) const SPIN_TIME: Duration = Duration::from_micros(30);
+/// Right after work, the next event or message is about to be written, and every look takes the
+/// cache line away from its writer. So a spinning thread makes this many first looks with
+/// [`PATIENT_PAUSES`] pauses in between. Later looks have one pause in between. (The contenders
+/// `arc-ring` and `arc-ring-patient` in compare/ differ only in this; see "Two threads" in
+/// benches/record/REPORT.md.)
+pub(crate) const PATIENT_LOOKS: u32 = 4;
+pub(crate) const PATIENT_PAUSES: u32 = 16;
+/// A spinning thread reads the clock once per this many looks, because a reading costs more than a
+/// look.
+pub(crate) const LOOKS_PER_CLOCK: u32 = 16;
 
 /// The level at which one thread or task sleeps (see `pipeline::wait`: for work, or for room too),
 /// or that it is awake, or gone.
@@ -238,7 +250,7 @@ impl Sleeper {
                     self.word.clear();
                     return Slept::TimedOut;
                 }
-                Some(left) if left < NET => park_for(left),
+                Some(left) if left < PARK_MAX => park_for(left),
                 _ if park() && ready() => {
                     if seen && self.word.clear() {
                         return Slept::Lost;

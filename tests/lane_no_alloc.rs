@@ -3,7 +3,7 @@
 //! sleeps. (Other threads may allocate: each thread has its own count.)
 #![allow(unsafe_code)]
 
-mod lanes;
+mod lane_feed;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lanes::{feed, pool};
+use lane_feed::{feed, pool};
 use slipring::pipeline::{Lane, LaneSpec, Outcome, Refused, Stage, StageSpec, View, Wait};
 use slipring::ring::{Full, Retained};
 use slipring_test_support::{Draw, check_payload, events};

@@ -11,14 +11,14 @@
 //! so that it never enters the list of waiting receivers, which a sender reads. So only the pins
 //! order the holder's reads before the owner's next write, and a race on pool memory stays visible.
 
-mod lanes;
+mod lane_feed;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lanes::{feed, pool};
+use lane_feed::{feed, pool};
 use slipring::pipeline::{
     ColumnReader, ColumnWriter, Held, Idle, Lane, LaneSpec, Outcome, Polled, PublishRefusal,
     Reclaim, Refused, SliceReader, SliceRing, Stage, StageSpec, View, Wait,

@@ -98,32 +98,35 @@ const DEMO_EXIT: &str = "\
 Exit codes: 0 everything is verified; 1 failure; 2 bad usage; 130 interrupted, the folder is removed.";
 
 const SERVE_EXIT: &str = "\
-SIZE is 4096, 64KiB, 64MiB or 2GiB; LIST is 0,2 or 0-3; TIME is 500ms, 10s or 2m.
-Prints a line `ready ...` when it accepts connections. SIGTERM or SIGINT drains it, a second one ends
-it immediately.
-Exit codes: 0 drained; 1 it couldn't start, or it prints what is missing in the segments; 2 bad
-usage.";
+SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; LIST is CPU numbers like 0,2 or 0-3; TIME
+is like 500ms, 10s or 2m.
+The service prints a line `ready ...` when it accepts connections. SIGTERM or SIGINT stops it after
+it has drained; a second signal ends it immediately.
+Exit codes: 0 drained; 1 it couldn't start, or the segments are incomplete, and it prints what is
+missing; 2 bad usage.";
 
 const LOAD_EXIT: &str = "\
-TIME is 300us, 500ms, 10s or 2m. Without --rate, every connection has --in-flight requests under way,
-and most of a latency is waiting in line. With --rate, requests have intended send times, from which
-latencies count.
-Exit codes: 0 every request was answered once, in order, and with --verify correctly; 1 not so, or
-good vectors were refused (busy aside), or nothing was accepted or measured, or --p99-max or
---errors-max was exceeded; 2 bad usage.";
+TIME is like 300us, 500ms, 10s or 2m. Without --rate, every connection keeps --in-flight requests
+under way, and requests spend most of their latency in queues. With --rate, requests have intended
+send times, and latencies are measured from those.
+Exit codes: 0 every request was answered once, in order, and with --verify correctly; 1 failure, or
+good vectors were refused (other than as busy), or nothing was accepted or measured, or --p99-max or
+--errors-max was crossed; 2 bad usage.";
 
 const SWEEP_EXIT: &str = "\
-SIZE is 4096, 64KiB, 64MiB or 2GiB. Prints a line per window and `best: --window SIZE`, an option of
-serve. Run it on an otherwise idle machine: other programs affect its figures.
+SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB. Prints one line per window and then
+`best: --window SIZE`, an option of serve. Run it on an otherwise idle machine, because other
+programs affect its figures.
 Exit codes: 0 every payload arrived; 1 it couldn't run; 2 bad usage.";
 
 #[cfg(feature = "objects")]
 const GET_EXIT: &str = "\
-SIZE is 4096, 64KiB, 64MiB or 2GiB; TIME is 500ms, 10s or 2m. Endpoint and credentials come from the
-environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store.
-A file appears under its name when it is complete. Column pool: hit, a buffer of the pool; fresh, new
-memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
+SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; TIME is like 500ms, 10s or 2m.
+The endpoint and the credentials come from the environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the other variables of the object_store crate.
+A file appears under its name when it is complete. The column pool says which memory was used: hit, a
+buffer of the pool; fresh, new memory for an object larger than 256 MiB; skip, new memory for one
+smaller than 1 MiB; off, no --buffer-pool.
 Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
 also vectors_sent, vectors_answered and vectors_refused; and error if the object failed.
 Exit codes: 0 every object arrived; 1 some didn't: URL and cause are on standard error; 2 bad usage,

@@ -226,9 +226,15 @@ def objects(quick):
     return commands, [("server", f"s3s-fs {server.version}"), *meta], rows + more_rows
 
 
+def count_line(name, count, limit):
+    """What `scripts/callgrind` prints per benchmark, and `instructions` reads."""
+    verdict = "ok" if count <= limit else "FAILED"
+    return f"{verdict} {name}: {count:.2f} instructions per operation, limit {limit}"
+
+
 def instructions(text):
-    """One line per benchmark: `ok slots.mix: 29.31 instructions an operation, at most 29.6`."""
-    line = r"^(?:ok|FAILED) (\S+): ([\d.]+) instructions an operation, at most ([\d.]+)$"
+    """The counts of the lines that `count_line` makes."""
+    line = r"^(?:ok|FAILED) (\S+): ([\d.]+) instructions per operation, limit ([\d.]+)$"
     found = re.findall(line, text, re.M)
     if not found:
         raise records.RecordError(f"{COUNTS} printed no count")

@@ -76,7 +76,7 @@ pub(super) fn get_unless(
 /// Gets a block from the thread's bin.
 #[inline]
 pub(super) fn get_near(class: &Class) -> Option<Block> {
-    with_bin(class.pool, class.bin, Bin::pop).flatten()
+    with_bin(class.pool_id, class.bin, Bin::pop).flatten()
 }
 
 /// The bin is empty or isn't near, there are waiters, or no class fits.
@@ -177,7 +177,7 @@ fn get_from_store(shared: &Arc<ClassShared>, class: &Class) -> Result<Option<Blo
         shared.after_unlock(class, added);
     };
     if blocks.len() > 0 {
-        with_bin(class.pool, class.bin, |bin| bin.fill(&mut blocks));
+        with_bin(class.pool_id, class.bin, |bin| bin.fill(&mut blocks));
         if blocks.len() > 0 {
             // By now the class has waiters.
             shared.after_unlock(class, class.store.put(blocks, 0));

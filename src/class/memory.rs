@@ -271,13 +271,14 @@ impl Growing<'_> {
         let base = slab.base();
         // In reverse, because the last one is the first to be used.
         let blocks =
-            (0..count).rev().map(|index| Block::new(place(base, index * class_bytes))).collect();
+            (0..count).rev().map(|index| Block::new(block_at(base, index * class_bytes))).collect();
         lock(&self.slabs.mapped).push(Arc::new(slab));
         Ok(blocks)
     }
 }
 
-fn place(base: NonNull<u8>, offset: usize) -> NonNull<u8> {
+/// The address of the block that starts `offset` bytes into a slab.
+fn block_at(base: NonNull<u8>, offset: usize) -> NonNull<u8> {
     // SAFETY: I101. Blocks are laid out inside the slab: `Growing::slab` asserts its length.
     unsafe { base.add(offset) }
 }

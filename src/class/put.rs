@@ -22,12 +22,12 @@ use crate::sync::Ordering;
 ///   direct and holds a count of the pool: so the pool is alive.
 #[inline]
 pub(crate) unsafe fn put(class: NonNull<Class>, block: Block) {
-    let (pool, bin) = {
+    let (pool_id, bin) = {
         // SAFETY: I107. The pool lives while the block is away.
         let class = unsafe { class.as_ref() };
-        (class.pool, class.bin)
+        (class.pool_id, class.bin)
     };
-    if let Some(block) = put_near(pool, bin, block) {
+    if let Some(block) = put_near(pool_id, bin, block) {
         // SAFETY: I107. The block is still away.
         unsafe { put_far(class, block) };
     }
@@ -36,9 +36,9 @@ pub(crate) unsafe fn put(class: NonNull<Class>, block: Block) {
 /// Puts the block into the thread's bin. It is returned if the bin is full, its owner is locked
 /// out, or the pool's bins aren't near: then `with_bin` returns `None`, and `block` is still here.
 #[inline]
-fn put_near(pool: u64, bin: BinAt, block: Block) -> Option<Block> {
+fn put_near(pool_id: u64, bin: BinAt, block: Block) -> Option<Block> {
     let mut block = Some(block);
-    let refused = with_bin(pool, bin, |bin| bin.push(block.take()?));
+    let refused = with_bin(pool_id, bin, |bin| bin.push(block.take()?));
     refused.unwrap_or(block)
 }
 
@@ -69,7 +69,7 @@ fn put_to(shared: &Arc<ClassShared>, class: &Class, block: Block) {
     if class.kept_max > 0 && !class.store.has_waiters() && make_near(shared) {
         // A thread that only drops had no bins yet, and in a thread with many pools the bins of
         // another may have been near.
-        match put_near(class.pool, class.bin, block) {
+        match put_near(class.pool_id, class.bin, block) {
             None => return,
             Some(refused) => block = refused,
         }
@@ -79,7 +79,7 @@ fn put_to(shared: &Arc<ClassShared>, class: &Class, block: Block) {
                 bin.halve(&mut blocks)
             }
         };
-        with_bin(class.pool, class.bin, make_room);
+        with_bin(class.pool_id, class.bin, make_room);
     }
     shared.after_unlock(class, class.store.put(blocks.chain([block]), 1));
 }

@@ -26,7 +26,7 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Class {
-    pub(crate) pool: u64,
+    pub(crate) pool_id: u64,
     /// Its index in the table; the number of classes for the class of direct buffers.
     pub(crate) index: u32,
     /// The offset of its bins in the threads' lists.
@@ -84,7 +84,7 @@ pub(crate) struct Registry {
 #[derive(Debug)]
 pub(crate) struct ThreadBins {
     pub(crate) bins: Box<[Bin]>,
-    pub(crate) pool: u64,
+    pub(crate) pool_id: u64,
     pub(crate) shared: Weak<ClassShared>,
     /// The pool is gone, and the bins stay empty.
     is_over: AtomicBool,
@@ -104,7 +104,7 @@ impl ClassShared {
             let class = |(index, class_bytes): (usize, usize)| {
                 let is_direct = class_bytes == 0;
                 Class {
-                    pool: id,
+                    pool_id: id,
                     index: index as u32,
                     bin: BinAt::of(index),
                     zero_on_return: options.zero_on_return,
@@ -213,8 +213,8 @@ impl Registry {
 }
 
 impl ThreadBins {
-    pub(crate) fn new(pool: u64, bins: Box<[Bin]>, shared: Weak<ClassShared>) -> Self {
-        Self { bins, pool, shared, is_over: AtomicBool::new(false) }
+    pub(crate) fn new(pool_id: u64, bins: Box<[Bin]>, shared: Weak<ClassShared>) -> Self {
+        Self { bins, pool_id, shared, is_over: AtomicBool::new(false) }
     }
 
     pub(crate) fn bin(&self, class: &Class) -> &Bin {
@@ -292,7 +292,7 @@ impl PoolNumber {
 
 /// The place of the pool with this number.
 #[inline]
-pub(crate) fn place(id: u64) -> usize {
+pub(crate) fn near_place(id: u64) -> usize {
     id as usize % NEAR_POOLS
 }
 
@@ -314,7 +314,7 @@ impl NearPlaces {
 impl Drop for PoolNumber {
     fn drop(&mut self) {
         if self.has_place {
-            PLACES.vacate(place(self.id));
+            PLACES.vacate(near_place(self.id));
         }
     }
 }
@@ -340,7 +340,7 @@ mod tests {
         ids.dedup();
         assert!(ids.len() == numbers.len() && ids[0] > 0, "a number was used twice, or is 0");
         let mut places: Vec<usize> =
-            numbers.iter().filter(|at| at.has_place).map(|at| place(at.id())).collect();
+            numbers.iter().filter(|at| at.has_place).map(|at| near_place(at.id())).collect();
         let count = places.len();
         places.sort_unstable();
         places.dedup();

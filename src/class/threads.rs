@@ -13,18 +13,18 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::bin::Bin;
-use super::shared::{BinAt, Class, ClassShared, NEAR_POOLS, ThreadBins, place};
+use super::shared::{BinAt, Class, ClassShared, NEAR_POOLS, ThreadBins, near_place};
 use crate::sync::pause;
 
 /// Where the bins of a pool are.
 #[derive(Clone, Copy)]
 struct Near {
     /// 0 for no pool.
-    pool: u64,
+    pool_id: u64,
     bins: *const Bin,
 }
 
-const NOWHERE: Near = Near { pool: 0, bins: ptr::null() };
+const NOWHERE: Near = Near { pool_id: 0, bins: ptr::null() };
 
 /// The bins of a thread in all pools that it has used.
 struct AllBins(RefCell<Vec<Arc<ThreadBins>>>);
@@ -43,10 +43,10 @@ const ROUNDS: u32 = 6;
 /// Calls `use_bin` with the thread's bin of a class, if the pool's bins are near. `at` is the
 /// offset of one of the pool's classes.
 #[inline]
-pub(crate) fn with_bin<T>(pool: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
+pub(crate) fn with_bin<T>(pool_id: u64, at: BinAt, use_bin: impl FnOnce(&Bin) -> T) -> Option<T> {
     NEAR.with(|near| {
-        let Near { pool: there, bins } = near[place(pool)].get();
-        if there != pool {
+        let Near { pool_id: there, bins } = near[near_place(pool_id)].get();
+        if there != pool_id {
             return None;
         }
         // SAFETY: I103. There is one bin for each class, that of direct buffers included.
@@ -73,18 +73,18 @@ pub(crate) fn make_near(shared: &Arc<ClassShared>) -> bool {
                 remove_if(list, ThreadBins::is_over);
             }
             let mut list = list.borrow_mut();
-            let there = list.iter().position(|bins| bins.pool == shared.id());
+            let there = list.iter().position(|bins| bins.pool_id == shared.id());
             let index = there.unwrap_or_else(|| {
                 list.push(register(shared));
                 list.len() - 1
             });
             let bins = &list[index];
             assert!(
-                bins.pool == shared.id() && bins.bins.len() == shared.classes.len(),
+                bins.pool_id == shared.id() && bins.bins.len() == shared.classes.len(),
                 "bins of another pool"
             );
-            let near = Near { pool: bins.pool, bins: bins.bins.as_ptr() };
-            NEAR.with(|all| all[place(bins.pool)].set(near));
+            let near = Near { pool_id: bins.pool_id, bins: bins.bins.as_ptr() };
+            NEAR.with(|all| all[near_place(bins.pool_id)].set(near));
         })
         .is_ok()
 }
@@ -97,8 +97,8 @@ fn remove_if(list: &RefCell<Vec<Arc<ThreadBins>>>, is_to_go: impl Fn(&ThreadBins
     *list.borrow_mut() = left;
     for bins in &gone {
         NEAR.with(|all| {
-            let entry = &all[place(bins.pool)];
-            if entry.get().pool == bins.pool {
+            let entry = &all[near_place(bins.pool_id)];
+            if entry.get().pool_id == bins.pool_id {
                 entry.set(NOWHERE);
             }
         });

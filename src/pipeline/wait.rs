@@ -15,25 +15,17 @@ use super::policy::Wait;
 use super::syscalls::EventFd;
 use crate::barrier::Barrier;
 pub(crate) use crate::wake::ASLEEP;
-use crate::wake::{Announced, SleepWord, Sleeper, Slept};
+use crate::wake::{
+    Announced, LOOKS_PER_CLOCK, PATIENT_LOOKS, PATIENT_PAUSES, SPIN_TIME, SleepWord, Sleeper, Slept,
+};
 
 /// Asleep with a full ring or pool: wake also when there is something to reclaim.
 pub(crate) const ASLEEP_FULL: u32 = 2;
 
-/// How long `Park` spins before it sleeps.
-const SPIN: Duration = Duration::from_micros(30);
 /// How long `Backoff` spins and yields before it sleeps.
 const YIELD: Duration = Duration::from_millis(1);
 /// Rounds of `Backoff` that spin before it yields.
 const SPIN_ROUNDS: u32 = 64;
-/// Right after work, the next event is about to be written, and every look takes the cache line
-/// away from its writer. So the first rounds spin longer between looks. (The contenders `arc-ring`
-/// and `arc-ring-patient` in compare/ differ only in this; see "Two threads" in
-/// benches/record/REPORT.md.)
-const PATIENT_ROUNDS: u32 = 4;
-const PATIENT_PAUSES: u32 = 16;
-/// Rounds between two readings of the clock, which cost more than a round.
-const CLOCK_ROUNDS: u32 = 16;
 
 /// How one thread idles: call [`Idle::pass`] when there is nothing to do, and [`Idle::reset`] when
 /// there was work.
@@ -75,7 +67,7 @@ impl Idle {
                 return false;
             }
             Wait::Park if self.shares_cpu => return true,
-            Wait::Park => SPIN,
+            Wait::Park => SPIN_TIME,
             Wait::Backoff => YIELD,
         };
         if self.wait == Wait::Backoff && (self.shares_cpu || self.rounds > SPIN_ROUNDS) {
@@ -83,7 +75,7 @@ impl Idle {
         } else {
             self.spin();
         }
-        if !self.rounds.is_multiple_of(CLOCK_ROUNDS) {
+        if !self.rounds.is_multiple_of(LOOKS_PER_CLOCK) {
             return false;
         }
         self.since.get_or_insert_with(Instant::now).elapsed() >= patience
@@ -95,7 +87,7 @@ impl Idle {
             // Without preemption, a thread that only spins would stop all others from running.
             return thread::yield_now();
         }
-        let pauses = if self.rounds <= PATIENT_ROUNDS { PATIENT_PAUSES } else { 1 };
+        let pauses = if self.rounds <= PATIENT_LOOKS { PATIENT_PAUSES } else { 1 };
         (0..pauses).for_each(|_| spin_loop());
     }
 }
@@ -210,10 +202,10 @@ mod tests {
     #[test]
     fn a_thread_on_a_shared_cpu_sleeps_without_spinning() {
         assert!(passes(Idle::on_shared_cpu(Wait::Park), 1));
-        assert!(!passes(Idle::new(Wait::Park), CLOCK_ROUNDS - 1));
+        assert!(!passes(Idle::new(Wait::Park), LOOKS_PER_CLOCK - 1));
         // `Backoff` yields before it sleeps, because the other thread may need no more than that.
-        assert!(!passes(Idle::on_shared_cpu(Wait::Backoff), CLOCK_ROUNDS - 1));
-        assert!(!passes(Idle::on_shared_cpu(Wait::Spin), 10 * CLOCK_ROUNDS));
+        assert!(!passes(Idle::on_shared_cpu(Wait::Backoff), LOOKS_PER_CLOCK - 1));
+        assert!(!passes(Idle::on_shared_cpu(Wait::Spin), 10 * LOOKS_PER_CLOCK));
     }
 }
 

@@ -17,14 +17,16 @@ use std::fmt;
 use std::hint::spin_loop;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::ring::{Consumer, Producer, QueueRing, QueueStats, Side, Weigh};
 use crate::barrier::Barrier;
 use crate::class::PooledBuf;
 use crate::process::{ForkLock, Process};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, pause};
-use crate::wake::{ASLEEP, Sleeper, Slept};
+use crate::wake::{
+    ASLEEP, LOOKS_PER_CLOCK, PATIENT_LOOKS, PATIENT_PAUSES, SPIN_TIME, Sleeper, Slept,
+};
 
 /// The error that a queue was closed with. Both ends get the same one.
 pub type CloseError = std::sync::Arc<dyn Error + Send + Sync>;
@@ -280,16 +282,6 @@ impl EndState {
     }
 }
 
-/// How long an end spins before it sleeps.
-const SPIN: Duration = Duration::from_micros(30);
-/// Right after work, the next item is about to be written, and every check moves the cache line
-/// away from its writer. So the first checks have longer pauses between them. The lanes' threads do
-/// the same: `pipeline::wait`.
-const PATIENT_CHECKS: u32 = 4;
-const PATIENT_PAUSES: u32 = 16;
-/// The clock is read once per this many checks.
-const CHECKS_PER_CLOCK: u32 = 16;
-
 /// Whether spinning may help: on a single CPU no other thread runs meanwhile. Under loom no time
 /// passes.
 fn spins() -> bool {
@@ -308,14 +300,14 @@ fn spins() -> bool {
 }
 
 fn spin(until: Option<Instant>, ready: impl Fn() -> bool) -> bool {
-    let over = Instant::now() + SPIN;
+    let over = Instant::now() + SPIN_TIME;
     let over = until.map_or(over, |until| over.min(until));
     for check in 0.. {
         if ready() {
             return true;
         }
-        (0..if check < PATIENT_CHECKS { PATIENT_PAUSES } else { 1 }).for_each(|_| spin_loop());
-        if check % CHECKS_PER_CLOCK == CHECKS_PER_CLOCK - 1 && Instant::now() >= over {
+        (0..if check < PATIENT_LOOKS { PATIENT_PAUSES } else { 1 }).for_each(|_| spin_loop());
+        if check % LOOKS_PER_CLOCK == LOOKS_PER_CLOCK - 1 && Instant::now() >= over {
             break;
         }
     }

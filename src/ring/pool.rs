@@ -13,6 +13,21 @@
 //! assert_eq!(pool.view(&pushed), None);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A push protects bytes by the next sequence. Seven functions push. They differ in what they push
+//! and in what they return:
+//!
+//! | function | pushes | returns | for |
+//! |---|---|---|---|
+//! | `push` | a slice | `Pushed` | a user of a pool by itself |
+//! | `push_next` | the next bytes | `Pushed` | `Grant::push` |
+//! | `push_span` | a slice | `RingSpan` | a lane that pushes a slice |
+//! | `push_next_span` | the next bytes | `RingSpan` | a lane's claim |
+//! | `push_nothing` | no bytes | nothing | a lane's empty event |
+//! | `push_slice` | a slice | the slice, not to be dropped | `push`, `push_span` |
+//! | `push_range` | the next bytes | nothing | `push_next`, `push_next_span` |
+//!
+//! A slice has a hold on its chunk, which the push replaces. The next bytes never had one.
 #![allow(unsafe_code)]
 
 use core::mem::ManuallyDrop;

@@ -15,7 +15,7 @@ use slipring::pipeline::{LaneSpec, Outcome, StageSpec, Started, View, Wait};
 use slipring::ring::RingOptions;
 use slipring_test_support::{Draw, Watch, check_payload, events, forbid_membarrier, patience};
 
-use crate::lanes::{feed, pool};
+use crate::lane_feed::{feed, pool};
 
 /// The number of tests in this file, and the slots of the rings that each test uses.
 const TESTS: u64 = 5;

@@ -13,14 +13,14 @@ use slipring::pipeline::{
 use slipring::ring::{RingError, RingOptions};
 use slipring_test_support::{forbid_membarrier, patience};
 
-use crate::lanes;
+use crate::lane_feed;
 
 const SLOTS: usize = 4;
 /// Only a lost wake-up lets anything wait this long.
 const LONG: Duration = patience(20);
 
 fn pool(chunks: usize, pinned_chunks_max: u32) -> RingOptions {
-    RingOptions { pinned_chunks_max: Some(pinned_chunks_max), ..lanes::pool(chunks) }
+    RingOptions { pinned_chunks_max: Some(pinned_chunks_max), ..lane_feed::pool(chunks) }
 }
 
 fn fill(lane: &mut Lane<u64>) {

@@ -89,11 +89,13 @@ pub fn safety_comments(file: &Source, numbers: &BTreeSet<u32>) -> Vec<String> {
             all
         });
         if cited.is_empty() {
-            complaints.push(format!("{}: SAFETY cites no invariant", file.place(at)));
+            complaints.push(format!("{}: SAFETY cites no invariant", file.path_and_line(at)));
         }
         for number in cited.iter().filter(|number| !numbers.contains(number)) {
-            complaints
-                .push(format!("{}: I{number} doesn't stand in docs/INVARIANTS.md", file.place(at)));
+            complaints.push(format!(
+                "{}: I{number} doesn't stand in docs/INVARIANTS.md",
+                file.path_and_line(at)
+            ));
         }
     }
     for at in (0..code.len()).filter(|&at| has_unsafe(code[at])) {
@@ -101,8 +103,10 @@ pub fn safety_comments(file: &Source, numbers: &BTreeSet<u32>) -> Vec<String> {
         let declares =
             words(code[at], "fn").next().is_some() || words(code[at], "trait").next().is_some();
         if !(above.lines().any(argues) || declares && above.contains("# Safety")) {
-            complaints
-                .push(format!("{}: unsafe without a SAFETY comment above it", file.place(at)));
+            complaints.push(format!(
+                "{}: unsafe without a SAFETY comment above it",
+                file.path_and_line(at)
+            ));
         }
     }
     complaints

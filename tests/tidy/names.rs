@@ -91,15 +91,17 @@ pub fn identifiers(file: &Source) -> Vec<String> {
         for name in line.split(|c: char| !(c.is_alphanumeric() || c == '_')) {
             for (_, instead) in PARTS.iter().filter(|(part, _)| parts(name).any(|own| own == *part))
             {
-                complaints.push(format!("{}: `{name}`: {instead}", file.place(at)));
+                complaints.push(format!("{}: `{name}`: {instead}", file.path_and_line(at)));
             }
         }
         let defines = |name: &&&str| {
             words(line, "fn").any(|fun| name_of(line[fun + 2..].trim_start()) == **name)
         };
         if let Some(name) = FUNCTIONS.iter().find(defines) {
-            complaints
-                .push(format!("{}: `fn {name}` doesn't say what it does to what", file.place(at)));
+            complaints.push(format!(
+                "{}: `fn {name}` doesn't say what it does to what",
+                file.path_and_line(at)
+            ));
         }
     }
     complaints
@@ -123,7 +125,7 @@ fn parts(name: &str) -> impl Iterator<Item = String> {
 pub fn phrases(file: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     for (at, line) in file.comments.lines().enumerate() {
-        complaints.extend(phrases_in(&file.place(at), line));
+        complaints.extend(phrases_in(&file.path_and_line(at), line));
     }
     complaints
 }

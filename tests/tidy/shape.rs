@@ -48,7 +48,7 @@ pub fn function_length(file: &Source) -> Vec<String> {
         if length > FUNCTION_LINES_MAX {
             complaints.push(format!(
                 "{}: {length} lines, {FUNCTION_LINES_MAX} is the limit:{line}",
-                file.place(at)
+                file.path_and_line(at)
             ));
         }
     }

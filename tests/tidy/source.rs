@@ -20,7 +20,7 @@ impl Source {
     }
 
     /// `path:line`, for a line counted from 0.
-    pub fn place(&self, line: usize) -> String {
+    pub fn path_and_line(&self, line: usize) -> String {
         format!("{}:{}", self.path, line + 1)
     }
 }

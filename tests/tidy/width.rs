@@ -15,7 +15,7 @@ pub fn of_comments(file: &Source) -> Vec<String> {
         is_fenced = !comment.trim().is_empty() && (is_fenced != said.starts_with("```"));
         !comment.trim().is_empty() && !is_fenced && is_wide(line, said)
     });
-    wide.map(|(at, (line, _))| complaint(&file.place(at), line)).collect()
+    wide.map(|(at, (line, _))| complaint(&file.path_and_line(at), line)).collect()
 }
 
 /// A Markdown page.

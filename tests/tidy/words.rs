@@ -16,7 +16,7 @@ pub fn forbidden(file: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     for (at, line) in file.text.lines().enumerate() {
         for word in OPEN.iter().filter(|word| line.contains(**word)) {
-            complaints.push(format!("{}: {word} is work left open", file.place(at)));
+            complaints.push(format!("{}: {word} is work left open", file.path_and_line(at)));
         }
     }
     let stem = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");

@@ -21,10 +21,10 @@ pub(super) const DIGITS_SUM: f64 = 561_718.0;
 /// How long the demonstration runs, how much it sends, and where the segments go.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoOptions {
-    /// Most seconds of mixed load
+    /// Maximum duration of the mixed load in seconds, 1 to 3600
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
-    /// Most bytes of mixed load
+    /// Maximum size of all requests of the mixed load, in bytes
     #[arg(long, default_value = "512MiB", value_name = "SIZE")]
     pub bytes: Size,
     /// New folder for the segments, which isn't removed afterwards [default: one in the temporary

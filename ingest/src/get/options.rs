@@ -38,14 +38,14 @@ pub struct GetOptions {
     /// named vector]
     #[arg(long, value_name = "NAME", requires = "ingest")]
     pub column: Option<String>,
-    /// Most vectors per request; at most the service's --max-vectors
+    /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
     /// Fetch into a pool of reusable buffers
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Most buffers of each size class (1, 4, 16, 64, 256 MiB), in use and unused; at the limit, an
-    /// object waits. Implies --buffer-pool [default: 16]
+    /// Maximum number of buffers, used and unused, in each size class (1, 4, 16, 64, 256 MiB); at
+    /// the limit, an object waits. Implies --buffer-pool [default: 16]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
@@ -55,25 +55,26 @@ pub struct GetOptions {
     /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
     pub part_size: Option<Size>,
-    /// Requests in flight, over all objects [default: 32 at first, then as many as give the highest
-    /// rate]
+    /// Number of requests in flight over all objects [default: 32 at first, then adjusted for the
+    /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Objects fetched in parallel, each into a buffer of its size; raise it for small objects far
-    /// away [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, each into a buffer of its size; raise it for many
+    /// small objects with a long round trip [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
     #[arg(long)]
     pub no_ranges: bool,
-    /// Most retries of a request after a temporary failure: a broken connection, status 429 or 5xx
+    /// Maximum number of retries of a request after a temporary failure: a broken connection,
+    /// status 429 or 5xx
     #[arg(long, default_value_t = 4)]
     pub retries: u32,
-    /// Longest time of a request; bytes received by then aren't fetched again. With --ingest, also
-    /// the longest wait for the service
+    /// Time limit of one request; bytes received by then aren't fetched again. With --ingest, also
+    /// the time limit of a wait for the service
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
-    /// Longest time to fetch an object, retries included [default: none]
+    /// Time limit for fetching an object, retries included [default: none]
     #[arg(long, value_parser = parse_duration)]
     pub total_timeout: Option<Duration>,
     /// Print one line of JSON per object instead of a table

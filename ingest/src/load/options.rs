@@ -37,29 +37,30 @@ pub struct LoadOptions {
     /// Address of the service: HOST:PORT, or the path of a Unix socket
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub to: Target,
-    /// Components of a vector; the service's --dim
+    /// Number of components of every vector: the service's --dim
     #[arg(long)]
     pub dim: u32,
-    /// Vectors per request: one number, or a range to draw from evenly
+    /// Vectors per request: one number, or a range from which each number is equally likely
     #[arg(long, default_value = "1", value_name = "N|A-B")]
     pub vectors: VectorRange,
-    /// Connections, opened before the first request
+    /// Number of connections, all opened before the first request; 1 to 65536
     #[arg(long, default_value_t = 4)]
     pub connections: u32,
-    /// Requests in flight on each connection
+    /// Maximum number of requests in flight on each connection, 1 to 65536
     #[arg(long, default_value_t = 32)]
     pub in_flight: u32,
     /// Total number of requests, warm-up included [default: as many as --duration allows]
     #[arg(long)]
     pub count: Option<u64>,
-    /// How long to measure after the warm-up: 10s, 500ms, 2m [default: 10s without --count]
+    /// How long to measure after the warm-up [default: 10s without --count]
     #[arg(long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Requests sent before this time don't count in the latencies [default: 1s, with --count 0s]
+    /// Length of the warm-up, whose requests aren't counted in the latencies [default: 1s; with
+    /// --count, 0s]
     #[arg(long, value_parser = parse_duration)]
     pub warmup: Option<Duration>,
-    /// Send the vectors of a .npy (<f4, 2 axes) or .fvecs file in order, again and again [default:
-    /// vectors drawn from --seed]
+    /// Send the vectors of a .npy (<f4, 2 axes) or .fvecs file in order, repeatedly [default:
+    /// vectors generated from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Protocol mode: count (4-byte header) or header (16-byte header)
@@ -71,24 +72,24 @@ pub struct LoadOptions {
     /// Score that the service was started with; --verify compares with it
     #[arg(long, value_enum, default_value_t = Score::Sum)]
     pub score: Score,
-    /// Threads that send
+    /// Number of threads that send: 1 to 256, and no more than connections
     #[arg(long, default_value_t = 1)]
     pub threads: u32,
-    /// Total requests per second, sent at intended times from which latencies count [default: as
-    /// fast as --in-flight allows]
+    /// Requests per second over all connections, sent at intended times from which latencies are
+    /// measured [default: as fast as --in-flight allows]
     #[arg(long)]
     pub rate: Option<f64>,
     /// Seed of the generated vectors and of the numbers of vectors per request
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Give up when a waiting connection has made no progress for this long
+    /// Give up when a connection that awaits answers has made no progress for this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
-    /// Fail if the 99th percentile of the latencies is longer: 300us, 2ms
+    /// Fail if the 99th percentile of the latencies is longer than this, like 300us or 2ms
     #[arg(long, value_parser = parse_duration)]
     pub p99_max: Option<Duration>,
-    /// Fail if more requests are refused, for whatever reason [default: good vectors may only be
-    /// refused as busy]. A connection that breaks fails the run in any case
+    /// Fail if more requests than this are refused, for any reason; a connection that breaks fails
+    /// the run in any case [default: good vectors may only be refused as busy]
     #[arg(long)]
     pub errors_max: Option<u64>,
     /// Print one JSON object instead of a table

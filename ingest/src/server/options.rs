@@ -14,86 +14,97 @@ use crate::io::IoBuffersError;
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, figure, parse_duration};
 
-/// What is served and where, with which memory and on which CPUs. Besides its pool a lane may hold
-/// at most `carry-bytes` for unfinished frames, and
+/// What is served and where, with which memory and on which CPUs. Besides its pool, a lane holds at
+/// most `carry-bytes` for unfinished frames, and
 /// `max-connections x in-flight x (largest answer + 16)` bytes for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
-    /// TCP address [default: 127.0.0.1:9900, without --unix]
+    /// TCP address to listen on [default: 127.0.0.1:9900, or none with --unix]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
-    /// Path of a Unix socket
+    /// Path of a Unix socket to listen on
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
-    /// Components of a vector
+    /// Number of components of every vector, 1 to 65535
     #[arg(long)]
     pub dim: u32,
-    /// Most vectors of a request
+    /// Maximum number of vectors per request, 1 to 65535
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// IO threads, each with a pool, a ring and a sink of its own
+    /// Number of lanes, 1 to 256: each has its own IO thread, memory pool, ring and sink
     #[arg(long, default_value_t = 1)]
     pub lanes: u32,
-    /// One CPU a lane, for its IO thread: 0,2 or 0-3 [default: the first CPUs allowed]
+    /// CPUs for the IO threads, one per lane [default: the first CPUs that the process may use]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuIds>,
-    /// CPUs of stages and sinks [default: the other CPUs allowed, else the lane's own]
+    /// CPUs for the threads of stages and sinks, in turn [default: the other CPUs that the process
+    /// may use; if there are none, the CPU of the lane]
     #[arg(long, value_name = "LIST")]
     pub stage_cpus: Option<CpuIds>,
-    /// Bytes of each lane's pool
+    /// Size of each lane's memory pool
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub pool: Size,
-    /// Bytes in rotation [default: 4MiB, less where the L3 cache is small]
+    /// Part of each pool that is in rotation; the remainder is for bursts [default: 4MiB, or less
+    /// if the L3 cache is small]
     #[arg(long, value_name = "SIZE")]
     pub window: Option<Size>,
-    /// Slots of each lane's ring: a power of two
+    /// Number of slots in each lane's ring: a power of two, 2 to 16777216. A request takes one slot
     #[arg(long, default_value_t = 4096)]
     pub slots: usize,
-    /// Page kind of the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m, require-1g
+    /// Kind of memory pages for the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m,
+    /// require-1g
     #[arg(long, default_value = "prefer-thp", value_name = "KIND")]
     pub pages: Pages,
-    /// NUMA node of each lane's memory, its pool and its class pool: a number, or local, the node
-    /// of its CPU
+    /// NUMA node for the memory of all lanes: a number, or local for the node of each lane's CPU
     #[arg(long, default_value = "local", value_name = "NODE")]
     pub node: Node,
-    /// When memory comes back
+    /// When the memory of a request is reclaimed: once every stage has processed it (consume), or
+    /// once its slot is overwritten (overwrite), for which the pool must hold a full ring of the
+    /// largest requests
     #[arg(long, value_enum, default_value_t = ReclaimWord::Consume)]
     pub reclaim: ReclaimWord,
-    /// What idle threads do
+    /// What idle threads do: spin for the lowest latency at the cost of a whole CPU each (spin),
+    /// spin and yield, then sleep after about 1 ms (backoff), or spin for 30 us, then sleep (park)
     #[arg(long, value_enum, default_value_t = WaitWord::Backoff)]
     pub wait: WaitWord,
-    /// Where validate and score run
+    /// Where the stages validate and score run: on the IO thread (inline), or each on its own
+    /// thread (threads)
     #[arg(long, value_enum, default_value_t = StagesWord::Inline)]
     pub stages: StagesWord,
-    /// What is answered for a vector: the sum of its components, their dot product with 1, 2, ...
-    /// dim, or zero
+    /// Score that is answered for each vector: the sum of its components (sum), their dot product
+    /// with 1, 2, ... dim (weighted), or zero (none)
     #[arg(long, value_enum, default_value_t = Score::Sum)]
     pub score: Score,
-    /// Where vectors go: Arrow segments, or nowhere
+    /// What happens to the vectors: they are written to Arrow segments (log), or only counted
+    /// (null)
     #[arg(long, value_enum, default_value_t = SinkWord::Log)]
     pub sink: SinkWord,
-    /// Folder of the segments; needed unless the sink is null
+    /// Folder for the segments; required unless --sink is null
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// A segment is complete at this size
+    /// Size at which a segment is completed and the next one is started
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub segment_bytes: Size,
-    /// Connections of a lane
+    /// Maximum number of connections per lane, 1 to 1048576; fewer if the limit of open files is
+    /// low
     #[arg(long, default_value_t = 4096)]
     pub max_connections: u32,
-    /// Requests of a connection without an answer; in header mode more are refused as busy
+    /// Maximum number of unanswered requests per connection, 1 to 65536; in header mode, further
+    /// ones are refused as busy
     #[arg(long, default_value_t = 256)]
     pub in_flight: u32,
-    /// Bytes of a lane's unfinished frames: each takes 32 KiB or the largest frame
+    /// Maximum memory per lane for frames that have arrived only in part; each takes 32 KiB,
+    /// or as much as the largest frame if that is larger
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
-    /// How long a stop may drain
+    /// Time limit of a stop, within which what was received is answered and stored
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,
-    /// Serve /metrics, /healthz and /readyz over HTTP on this port of loopback, or at HOST:PORT
+    /// Serve /metrics, /healthz and /readyz over HTTP on this port of the loopback address, or at
+    /// HOST:PORT
     #[arg(long, value_name = "PORT|HOST:PORT")]
     pub metrics: Option<String>,
-    /// Print rates, shares of time and latencies of each lane to standard error, over and over
+    /// Print the rates, time shares and latencies of each lane to standard error at this interval
     #[arg(long, value_parser = parse_duration)]
     pub report_every: Option<Duration>,
 }
@@ -119,9 +130,9 @@ impl FromStr for Node {
 /// `--reclaim`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReclaimWord {
-    /// When every stage has passed it.
+    /// Once every stage has processed the request.
     Consume,
-    /// When its slot is overwritten.
+    /// Once the slot of the request is overwritten.
     Overwrite,
 }
 
@@ -137,11 +148,11 @@ impl From<ReclaimWord> for Reclaim {
 /// `--wait`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum WaitWord {
-    /// Spin: lowest latency, all of the CPU.
+    /// Spin: the lowest latency, at the cost of a whole CPU per thread.
     Spin,
-    /// Spin, yield, and sleep after about a millisecond.
+    /// Spin and yield, then sleep after about a millisecond.
     Backoff,
-    /// Sleep after some dozens of microseconds.
+    /// Spin for 30 us, then sleep.
     Park,
 }
 
@@ -160,16 +171,16 @@ impl From<WaitWord> for Wait {
 pub enum StagesWord {
     /// On the IO thread.
     Inline,
-    /// On a thread each.
+    /// Each on its own thread.
     Threads,
 }
 
 /// `--sink`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SinkWord {
-    /// Arrow IPC segments.
+    /// Write the vectors to Arrow IPC segments.
     Log,
-    /// Nothing: vectors are counted.
+    /// Only count the vectors.
     Null,
 }
 

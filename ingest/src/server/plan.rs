@@ -77,7 +77,7 @@ impl ServePlan {
             .listen
             .clone()
             .or_else(|| options.unix.is_none().then(|| LISTEN_DEFAULT.to_owned()));
-        let lanes = place(options, CpuMask::read().cpus())?;
+        let lanes = plan_lanes(options, CpuMask::read().cpus())?;
         if options.report_every == Some(Duration::ZERO) {
             return Err(ServeError::Option(
                 "--report-every is 0s: give 1ms or more, or leave it out".to_owned(),
@@ -177,7 +177,7 @@ fn on_thread(name: &str, cpu: Option<usize>, io_cpu: Option<usize>, wait: Wait) 
 
 /// Chooses the CPUs of IO threads and stages: those of the options, else the first CPUs for IO
 /// threads and the others, in turn, for stages.
-fn place(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
+fn plan_lanes(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, ServeError> {
     let lanes = options.lanes as usize;
     let io: Vec<usize> = match &options.cpus {
         Some(ids) if ids.0.len() != lanes => {
@@ -295,7 +295,7 @@ mod tests {
             ["serve", "--dim", "4"].into_iter().chain(words.split_whitespace()),
         );
         let options = ServeOptions::from_arg_matches(&matches.unwrap()).unwrap();
-        let lanes = place(&options, mask).unwrap();
+        let lanes = plan_lanes(&options, mask).unwrap();
         lanes
             .iter()
             .map(|lane| (lane.cpu, [lane.sink_cpu, lane.validate_cpu, lane.score_cpu]))

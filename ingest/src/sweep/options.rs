@@ -16,32 +16,34 @@ const WINDOWS_DEFAULT: (u64, u64) = (64 << 10, 32 << 20);
 /// What a sweep runs, and how often.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SweepOptions {
-    /// Bytes of the ring pool
+    /// Size of the ring pool
     #[arg(long, default_value = "1GiB", value_name = "SIZE")]
     pub pool: Size,
-    /// Bytes per payload, all of them written and read
+    /// Size of each payload, all of which is written and read
     #[arg(long, default_value = "512", value_name = "SIZE")]
     pub payload: Size,
-    /// Windows to try: a list like 64KiB,1MiB, or a range like 64KiB-32MiB, which doubles [default:
-    /// 64KiB-32MiB, as far as pool and payload allow]
+    /// Windows to try: a list like 64KiB,1MiB, or a range like 64KiB-32MiB, of which each window is
+    /// twice the one before [default: 64KiB-32MiB, as far as pool and payload allow]
     #[arg(long, value_name = "LIST")]
     pub windows: Option<WindowList>,
-    /// Payloads published together
+    /// Number of payloads published together, at most --slots
     #[arg(long, default_value_t = 64)]
     pub batch: u64,
-    /// Slots of the ring: a power of two
+    /// Number of slots in the ring: a power of two, 2 to 16777216
     #[arg(long, default_value_t = 4096)]
     pub slots: usize,
-    /// Payloads per repeat
+    /// Number of payloads per repeat
     #[arg(long, default_value_t = 2_000_000)]
     pub events: u64,
-    /// Repeats of each window, interleaved
+    /// Number of repeats per window; the windows take turns
     #[arg(long, default_value_t = 5)]
     pub repeats: u32,
-    /// Where the reading stage runs [default: threads if there are two CPUs, else inline]
+    /// Where the reading stage runs: on the lane's own thread (inline), or on another one (threads)
+    /// [default: threads if there are two CPUs, else inline]
     #[arg(long, value_enum)]
     pub stages: Option<StagesWord>,
-    /// CPUs of the lane and of its stage: 0,1 [default: the first CPUs allowed]
+    /// CPUs of the lane and of its stage, for example 0,1 [default: the first CPUs that the process
+    /// may use]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuIds>,
     /// Print JSON: one line per window and one with the result

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use slipring_test_support::within;
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::Client;
 use crate::support::process::{Ended, Place, Process, is_log_line, log_text, refused, serve};
@@ -57,6 +57,33 @@ fn samples(process: &Process) -> BTreeMap<String, f64> {
         .collect()
 }
 
+/// Names of samples of lane 0: requests whose answers are sent, and events and latencies of a
+/// stage.
+const SENT: &str = "slipring_request_latency_seconds_count{lane=\"0\",until=\"sent\"}";
+const RELEASED: &str = "slipring_stage_released_events_total";
+const TIMED: &str = "slipring_stage_latency_seconds_count";
+const STAGES: [&str; 4] = ["validate", "score", "answer", "sink"];
+
+fn of_stage(name: &str, stage: &str) -> String {
+    format!("{name}{{lane=\"0\",stage=\"{stage}\"}}")
+}
+
+/// The samples once every stage has released `requests` requests and their answers are sent. A
+/// client may have its last answer before that: the sink is still writing then, and the send is
+/// counted only afterwards.
+fn samples_after(process: &Process, requests: f64) -> BTreeMap<String, f64> {
+    let mut seen = samples(process);
+    wait_until("the service counts all requests", || {
+        seen = samples(process);
+        let of_stages = STAGES
+            .iter()
+            .flat_map(|stage| [RELEASED, TIMED].map(|name| of_stage(name, stage)))
+            .chain([SENT.to_owned()]);
+        of_stages.into_iter().all(|name| seen.get(&name).is_some_and(|count| *count >= requests))
+    });
+    seen
+}
+
 /// A service that has answered 1,000 requests of 3 vectors and refused one.
 fn busy(place: &Place, more: &str) -> (Process, Client) {
     let process = Process::start(serve(&place.words(&format!("--metrics 0 {more}"))));
@@ -76,12 +103,7 @@ fn a_scrape_shows_what_was_done() {
         for more in ["", "--stages threads --wait backoff"] {
             let place = Place::new();
             let (process, _client) = busy(&place, more);
-            // The answer of the last request may be sent before its send is counted.
-            let sent = "slipring_request_latency_seconds_count{lane=\"0\",until=\"sent\"}";
-            while samples(&process)[sent] < 1001.0 {
-                std::thread::yield_now();
-            }
-            let samples = samples(&process);
+            let samples = samples_after(&process, 1001.0);
             let of =
                 |name: &str| *samples.get(name).unwrap_or_else(|| panic!("no {name} is there"));
             let of_lane = |name: &str| of(&format!("{name}{{lane=\"0\"}}"));
@@ -91,10 +113,11 @@ fn a_scrape_shows_what_was_done() {
             assert_eq!(of("slipring_io_answers_total{lane=\"0\",status=\"ok\"}"), 1000.0);
             assert_eq!(of("slipring_io_answers_total{lane=\"0\",status=\"not-finite\"}"), 1.0);
             assert_eq!(of_lane("slipring_lane_published_events_total"), 1001.0);
-            for stage in ["validate", "score", "answer", "sink"] {
+            assert_eq!(of(SENT), 1001.0);
+            for stage in STAGES {
                 let labels = format!("{{lane=\"0\",stage=\"{stage}\"");
-                assert_eq!(of(&format!("slipring_stage_released_events_total{labels}}}")), 1001.0);
-                assert_eq!(of(&format!("slipring_stage_latency_seconds_count{labels}}}")), 1001.0);
+                assert_eq!(of(&of_stage(RELEASED, stage)), 1001.0);
+                assert_eq!(of(&of_stage(TIMED, stage)), 1001.0);
                 assert_eq!(
                     of(&format!(
                         "slipring_stage_latency_seconds_bucket{{le=\"+Inf\",{}}}",
@@ -270,7 +293,7 @@ fn requests_that_waited_in_a_stall_are_timed_like_any_other() {
             (0..64).flat_map(|id| client.request(id, &vector(4, id as u32))).collect();
         client.send_bytes(&requests);
         (0..64).for_each(|_| assert!(client.answer().is_ok()));
-        let seen = samples(&process);
+        let seen = samples_after(&process, 64.0);
         for until in ["flush", "sent"] {
             let count = seen[&format!(
                 "slipring_request_latency_seconds_count{{lane=\"0\",until=\"{until}\"}}"

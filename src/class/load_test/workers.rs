@@ -205,14 +205,14 @@ impl<'a> Workers<'a> {
 
     /// Puts a buffer at a worker's place. Returns the buffer that was there.
     fn replace_at(&self, number: usize, new: Written) -> Option<Written> {
-        self.place(number).replace(new)
+        self.lock_place(number).replace(new)
     }
 
     fn take_at(&self, number: usize) -> Option<Written> {
-        self.place(number).take()
+        self.lock_place(number).take()
     }
 
-    fn place(&self, number: usize) -> std::sync::MutexGuard<'_, Option<Written>> {
+    fn lock_place(&self, number: usize) -> std::sync::MutexGuard<'_, Option<Written>> {
         self.places[number % self.places.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
