@@ -236,6 +236,69 @@ fn the_version_names_commit_and_features() {
     assert_eq!(features, format!("features: {objects}"));
 }
 
+/// The build script finds its commit, or says that it doesn't know it; it never fails.
+#[test]
+fn the_commit_is_found_or_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut compile = Command::new(rustc);
+    compile.args(["--edition", "2024", "-o"]).arg(&script).arg(source);
+    assert!(compile.status().unwrap().success());
+    let commit = |package: &Path, path: &str| {
+        let mut command = Command::new(&script);
+        command.env("CARGO_MANIFEST_DIR", package).env("CARGO_FEATURE_SOME_NAME", "1");
+        command.env("PATH", path).env_remove("CARGO_FEATURE_OBJECTS");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("cargo::rustc-env=SLIPRING_FEATURES=some-name\n"), "{text}");
+        let watched = text.lines().filter_map(|line| line.strip_prefix("cargo::rerun-if-changed="));
+        assert!(watched.clone().all(|path| Path::new(path).exists()), "{text}");
+        let found = text.lines().find_map(|line| line.strip_prefix("cargo::rustc-env=SLIPRING_C"));
+        found.and_then(|name| name.strip_prefix("OMMIT=")).unwrap().to_owned()
+    };
+    let path = std::env::var("PATH").unwrap();
+    // Neither git nor a repository.
+    let package = folder.path().join("package");
+    fs::create_dir(&package).unwrap();
+    fs::write(package.join("build.rs"), "").unwrap();
+    assert_eq!(commit(&package, ""), "unknown");
+    assert_eq!(commit(&package, &path), "unknown");
+    // A package of `cargo package`.
+    let info = package.join(".cargo_vcs_info.json");
+    fs::write(&info, r#"{"git": {"sha1": "0123456789abcdef0123456789abcdef01234567"}}"#).unwrap();
+    assert_eq!(commit(&package, ""), "0123456789ab");
+    fs::write(&info, r#"{"git": {"sha1": 7}}"#).unwrap();
+    assert_eq!(commit(&package, ""), "unknown");
+    fs::remove_file(&info).unwrap();
+
+    let git = |words: &str| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(words.split(' '));
+        let output = command.current_dir(&package).output().unwrap();
+        assert!(output.status.success(), "{words}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    if Command::new("git").arg("--version").output().is_err() {
+        return;
+    }
+    // A package that lies in somebody's repository isn't part of it until it is added.
+    git("init --quiet");
+    git("commit --quiet --allow-empty -m theirs");
+    assert_eq!(commit(&package, &path), "unknown");
+    git("add build.rs");
+    git("commit --quiet -m ours");
+    let head = git("rev-parse --short=12 HEAD");
+    assert_eq!(commit(&package, &path), head);
+    git("checkout --quiet --detach");
+    assert_eq!(commit(&package, &path), head);
+    fs::create_dir(package.join("src")).unwrap();
+    fs::write(package.join("src/main.rs"), "").unwrap();
+    assert_eq!(commit(&package, &path), format!("{head}-dirty"));
+}
+
 /// What is wrong with the command line is said plainly; every other line has time and level.
 #[test]
 fn errors_of_usage_are_plain() {
