@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, read_segments};
+use slipring_ingest::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkRows, read_segments};
 
 const DIM: u32 = 96;
 
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (lane, lane_rows) in [(0, 2500), (1, 1)] {
         let mut log = SegmentLog::open(&dir, lane, options)?;
         for sequence in log.next_sequence()..log.next_sequence() + lane_rows {
-            log.append(&row(sequence))?;
+            log.append(SinkRows::plain(&row(sequence)))?;
             if sequence % 130 == 7 {
                 log.flush()?;
             }

@@ -11,6 +11,7 @@ use slipring::region::{Numa, Pages, RegionError};
 use slipring::ring::RingError;
 
 use crate::io::IoBuffersError;
+use crate::sink::ColumnWord;
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, parse_duration};
 
@@ -75,6 +76,10 @@ pub struct ServeOptions {
     /// Folder of the segments; needed unless the sink is null
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Columns of the segments besides sequence and vector: id, from the requests (header mode
+    /// version 2), and time, when a request had arrived
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub columns: Vec<ColumnWord>,
     /// A segment is complete at this size
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub segment_bytes: Size,

@@ -83,6 +83,17 @@ pub enum SinkError {
         /// Values per row.
         dim: usize,
     },
+    /// The ids don't fit the rows, or the log's columns.
+    #[error("{rows} rows came with {id_bytes} bytes of ids; nothing was accepted, give {}",
+        if *column { "8 bytes a row" } else { "none: the log has no id column (--columns id)" })]
+    Ids {
+        /// Rows given.
+        rows: usize,
+        /// Bytes of ids given.
+        id_bytes: usize,
+        /// Whether the log has an id column.
+        column: bool,
+    },
     /// The operating system refused. For writes the usual cause is a full disk.
     #[error("can't {action} {}: {source}{}", path.display(), fix(source))]
     Io {

@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use super::columns::SinkRows;
 use super::folder::{self, DataDir, LaneClaim};
 use super::segment::{OpenBatch, Segment, schema};
 use super::{Sink, SinkError, SinkTotals, reader};
@@ -113,12 +114,6 @@ impl SegmentLog {
         })
     }
 
-    /// The sequence that the next row accepted will get.
-    #[must_use]
-    pub fn next_sequence(&self) -> u64 {
-        self.batch_sequence + self.batch.rows() as u64
-    }
-
     /// Rows accepted since the log was opened.
     #[must_use]
     pub fn rows_accepted(&self) -> u64 {
@@ -199,8 +194,8 @@ impl SegmentLog {
 impl Sink for SegmentLog {
     /// Refuses rows while earlier ones can't be written. An error that occurs after these rows have
     /// been accepted is returned by the next call.
-    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
-        let count = self.batch.whole_rows(rows)?;
+    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError> {
+        let count = self.batch.whole_rows(&rows)?;
         self.write_pending()?;
         // From here on the rows are accepted.
         self.rows_accepted += count;
@@ -214,6 +209,10 @@ impl Sink for SegmentLog {
         }
         self.check();
         Ok(())
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.batch_sequence + self.batch.rows() as u64
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

@@ -19,12 +19,14 @@
 //! Doesn't promise that accepted rows survive a crash before their segment is complete: the file of
 //! such a segment is kept, but nothing here reads it.
 
+mod columns;
 mod error;
 mod folder;
 mod log;
 mod reader;
 mod segment;
 
+pub use columns::{ColumnWord, Columns, SinkRows};
 pub use error::SinkError;
 pub use folder::{DIM_MAX, DataDir};
 pub use log::{SegmentLog, SegmentOptions};
@@ -36,9 +38,12 @@ pub trait Sink: Send {
     /// an error, none, and the caller may repeat the call later. Copies the rows once.
     ///
     /// # Errors
-    /// Incomplete rows, and anything that keeps the sink from accepting them; see
-    /// [`SinkError::may_retry`].
-    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError>;
+    /// Incomplete rows, rows without the ids that the log's id column needs, and anything that
+    /// keeps the sink from accepting them; see [`SinkError::may_retry`].
+    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError>;
+
+    /// The sequence that the next accepted row gets.
+    fn next_sequence(&self) -> u64;
 
     /// Passes on accepted rows without waiting for a full batch. Promises nothing about durability.
     ///
@@ -88,12 +93,15 @@ impl NullSink {
 }
 
 impl Sink for NullSink {
-    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
-        if !rows.len().is_multiple_of(self.dim) {
-            return Err(SinkError::PartialRow { values: rows.len(), dim: self.dim });
-        }
-        self.rows += (rows.len() / self.dim) as u64;
+    /// Ids are discarded with their rows, so both rows with and without them are accepted.
+    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError> {
+        self.rows += rows.count(self.dim, Columns { id: !rows.ids.is_empty(), time: true })?;
         Ok(())
+    }
+
+    /// Counts from 0.
+    fn next_sequence(&self) -> u64 {
+        self.rows
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

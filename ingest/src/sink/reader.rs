@@ -64,7 +64,7 @@ pub fn for_each_batch(
     };
     let dim = folder::read_record(dir)?.ok_or_else(missing)?;
     let mut summary = Summary { dim, lanes: BTreeMap::new(), rows: 0, segments: 0, sum: 0.0 };
-    let mut columns = Columns::default();
+    let mut columns = StoredBatch::default();
     for lane in folder::lanes(dir)? {
         let mut expected = 0;
         for (first_sequence, path) in folder::segments(&folder::lane_folder(dir, lane))?.complete {
@@ -92,7 +92,7 @@ pub fn for_each_batch(
 /// The sequence after the last row of a complete segment.
 pub(super) fn next_sequence(path: &Path, dim: u32) -> Result<u64, SinkError> {
     let segment = SegmentReader::open(path, dim)?;
-    let mut columns = Columns::default();
+    let mut columns = StoredBatch::default();
     segment.read(segment.batches().saturating_sub(1), &mut columns)?;
     let next = columns.sequences.last().and_then(|last| last.checked_add(1));
     next.ok_or_else(|| SinkError::Segment {
@@ -113,7 +113,7 @@ const COMPONENT_DATA: usize = 4;
 
 /// The rows of a record batch.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct StoredBatch {
     pub sequences: Vec<u64>,
     /// Component after component, row after row.
     pub values: Vec<f32>,
@@ -157,7 +157,7 @@ impl SegmentReader {
     }
 
     /// Reads a record batch into `columns`.
-    pub fn read(&self, index: usize, columns: &mut Columns) -> Result<(), SinkError> {
+    pub fn read(&self, index: usize, columns: &mut StoredBatch) -> Result<(), SinkError> {
         let (at, body_at, end) =
             self.blocks.get(index).and_then(range).ok_or_else(|| self.broken("too few batches"))?;
         let metadata = self.read_bytes(at, body_at - at)?;

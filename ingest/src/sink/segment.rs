@@ -29,6 +29,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use super::columns::{Columns, SinkRows};
 use super::{SinkError, folder};
 
 /// The names of the two columns.
@@ -87,26 +88,23 @@ impl OpenBatch {
         &self.schema
     }
 
-    /// The number of rows in `values`, if they are whole rows.
-    pub fn whole_rows(&self, values: &[f32]) -> Result<u64, SinkError> {
-        if !values.len().is_multiple_of(self.dim) {
-            return Err(SinkError::PartialRow { values: values.len(), dim: self.dim });
-        }
-        Ok((values.len() / self.dim) as u64)
+    /// The number of rows, if they are whole rows with what the columns need.
+    pub fn whole_rows(&self, rows: &SinkRows<'_>) -> Result<u64, SinkError> {
+        rows.count(self.dim, Columns::default())
     }
 
     /// Appends rows until the batch is full, and returns the others.
-    pub fn fill<'a>(&mut self, rows: &'a [f32]) -> &'a [f32] {
-        let room = (self.dim * self.rows_max).saturating_sub(self.values.len());
-        let (now, later) = rows.split_at(room.min(rows.len()));
-        self.values.extend_from_slice(now);
+    pub fn fill<'a>(&mut self, rows: SinkRows<'a>) -> SinkRows<'a> {
+        let room = self.rows_max.saturating_sub(self.rows());
+        let (now, later) = rows.split_at(room.min(rows.values.len() / self.dim), self.dim);
+        self.values.extend_from_slice(now.values);
         later
     }
 
     /// Appends all rows, even beyond a full batch.
-    pub fn overfill(&mut self, rows: &[f32]) {
-        self.values.reserve_exact(rows.len());
-        self.values.extend_from_slice(rows);
+    pub fn overfill(&mut self, rows: SinkRows<'_>) {
+        self.values.reserve_exact(rows.values.len());
+        self.values.extend_from_slice(rows.values);
     }
 
     /// Encodes the first `rows` rows into `writer` and removes them from the batch. The encoder

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, read_segments,
+    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, read_segments,
 };
 
 /// Set in a child process: the folder that it is to open.
@@ -62,7 +62,7 @@ fn a_killed_process_holds_no_lock() {
     if let Some(folder) = std::env::var_os(CHILD) {
         let dir = DataDir::open(Path::new(&folder), 4).unwrap();
         let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-        log.append(&[1.0; 8]).unwrap();
+        log.append(SinkRows::plain(&[1.0; 8])).unwrap();
         log.flush().unwrap();
         std::process::abort();
     }
@@ -98,7 +98,10 @@ fn another_dimension_is_refused() {
 fn segments_of_another_dimension_are_refused_when_the_record_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap().append(&[1.0; 4]).unwrap();
+    SegmentLog::open(&dir, 0, SegmentOptions::default())
+        .unwrap()
+        .append(SinkRows::plain(&[1.0; 4]))
+        .unwrap();
     drop(dir);
     fs::remove_file(folder.path().join("slipring.json")).unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();

@@ -14,7 +14,7 @@ use arrow_ipc::root_as_footer;
 use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, SinkTotals,
+    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, SinkTotals,
     for_each_batch, read_segments,
 };
 
@@ -95,12 +95,12 @@ proptest! {
         for op in ops {
             match op {
                 Op::Append(count) => {
-                    log.append(&rows(model, count, dim)).unwrap();
+                    log.append(SinkRows::plain(&rows(model, count, dim))).unwrap();
                     model += count as u64;
                 }
                 Op::AppendPart if dim > 1 => {
                     let part = rows(model, 3, dim);
-                    let outcome = log.append(&part[1..]);
+                    let outcome = log.append(SinkRows::plain(&part[1..]));
                     let is_refused = matches!(outcome, Err(SinkError::PartialRow { .. }));
                     prop_assert!(is_refused);
                 }
@@ -143,7 +143,7 @@ fn an_empty_log_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-    log.append(&[]).unwrap();
+    log.append(SinkRows::plain(&[])).unwrap();
     log.flush().unwrap();
     assert_eq!(log.close().unwrap(), SinkTotals::default());
     assert_eq!(log.close().unwrap(), SinkTotals::default());
@@ -158,7 +158,7 @@ fn one_row_of_small_and_large_dimension() {
         let dir = DataDir::open(folder.path(), dim).unwrap();
         let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
         let row: Vec<f32> = (0..dim).map(|i| i as f32 - 0.5).collect();
-        log.append(&row).unwrap();
+        log.append(SinkRows::plain(&row)).unwrap();
         let totals = log.close().unwrap();
         let file = folder.path().join("lane-0/seg-00000000000000000000.arrow");
         let file_bytes = fs::metadata(&file).unwrap().len();
@@ -172,8 +172,8 @@ fn lanes_count_on_their_own_and_names_carry_the_first_sequence() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut logs = [0, 10].map(|lane| SegmentLog::open(&dir, lane, options(1, 4)).unwrap());
-    logs[0].append(&rows(0, 8, 2)).unwrap();
-    logs[1].append(&rows(0, 5, 2)).unwrap();
+    logs[0].append(SinkRows::plain(&rows(0, 8, 2))).unwrap();
+    logs[1].append(SinkRows::plain(&rows(0, 5, 2))).unwrap();
     for log in &mut logs {
         log.close().unwrap();
     }
@@ -192,7 +192,7 @@ fn arrow_reads_each_segment() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 3).unwrap();
     let mut log = SegmentLog::open(&dir, 7, options(2000, 4)).unwrap();
-    log.append(&rows(0, 30, 3)).unwrap();
+    log.append(SinkRows::plain(&rows(0, 30, 3))).unwrap();
     let totals = log.close().unwrap();
     assert!(totals.segments > 1);
     let (mut sequences, mut values) = (Vec::new(), Vec::new());
@@ -245,7 +245,10 @@ fn options_of_zero_are_refused() {
 fn a_dropped_log_completes_its_segment() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
-    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap().append(&rows(0, 3, 2)).unwrap();
+    SegmentLog::open(&dir, 0, SegmentOptions::default())
+        .unwrap()
+        .append(SinkRows::plain(&rows(0, 3, 2)))
+        .unwrap();
     assert_eq!(read_back(folder.path())[&0], rows(0, 3, 2));
 }
 
@@ -254,14 +257,14 @@ fn what_a_crash_left_is_renamed_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
-    log.append(&rows(0, 6, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(0, 6, 2))).unwrap();
     log.close().unwrap();
     // A copy of the folder with an open segment is what a crash leaves. Here that happens twice at
     // the same sequence.
     let crashed = tempfile::tempdir().unwrap();
     fs::create_dir(crashed.path().join("lane-0")).unwrap();
     for crash in 1..=2 {
-        log.append(&rows(6, 5, 2)).unwrap();
+        log.append(SinkRows::plain(&rows(6, 5, 2))).unwrap();
         log.flush().unwrap();
         for (path, bytes) in files(folder.path(), 0) {
             fs::write(crashed.path().join(path.strip_prefix(folder.path()).unwrap()), bytes)
@@ -280,7 +283,7 @@ fn what_a_crash_left_is_renamed_and_kept() {
     }
     let dir = DataDir::open(crashed.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-    log.append(&rows(6, 1, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(6, 1, 2))).unwrap();
     log.close().unwrap();
     assert_eq!(read_back(crashed.path())[&0], rows(0, 7, 2));
     let expected = [
@@ -299,17 +302,20 @@ fn close_succeeds_once_a_file_in_its_way_is_gone() {
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
     let stranger = folder.path().join("lane-0/seg-00000000000000000000.arrow");
     fs::write(&stranger, "not ours").unwrap();
-    log.append(&rows(0, 6, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(0, 6, 2))).unwrap();
     for _ in 0..2 {
         let error = log.close().unwrap_err();
         assert!(matches!(error, SinkError::Exists { .. }) && error.may_retry(), "{error}");
-        assert!(log.append(&rows(6, 1, 2)).is_err(), "the segment must be completed first");
+        assert!(
+            log.append(SinkRows::plain(&rows(6, 1, 2))).is_err(),
+            "the segment must be completed first"
+        );
         assert_eq!((log.rows_in_segments(), log.next_sequence()), (0, 6));
     }
     assert_eq!(fs::read(&stranger).unwrap(), b"not ours");
     fs::remove_file(&stranger).unwrap();
     assert_eq!(log.close().unwrap().rows, 6);
-    log.append(&rows(6, 1, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(6, 1, 2))).unwrap();
     assert_eq!(log.close().unwrap().segments, 2);
     assert_eq!(read_back(folder.path())[&0], rows(0, 7, 2));
 }
@@ -324,10 +330,10 @@ fn sinks_are_interchangeable() {
         // A sink moves to the thread that appends to it.
         let fed = std::thread::spawn(move || {
             assert!(matches!(
-                sink.append(&[1.0; 3]),
+                sink.append(SinkRows::plain(&[1.0; 3])),
                 Err(SinkError::PartialRow { values: 3, dim: 2 })
             ));
-            sink.append(&rows(0, 7, 2)).unwrap();
+            sink.append(SinkRows::plain(&rows(0, 7, 2))).unwrap();
             sink.flush().unwrap();
             assert_eq!(sink.close().unwrap().rows, 7);
             sink.rows_in_segments()
@@ -342,7 +348,7 @@ fn three_segments() -> tempfile::TempDir {
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log =
         SegmentLog::open(&dir, 0, SegmentOptions { segment_bytes: 1, batch_rows: 4 }).unwrap();
-    log.append(&[0.5; 24]).unwrap();
+    log.append(SinkRows::plain(&[0.5; 24])).unwrap();
     assert_eq!(log.close().unwrap().segments, 3);
     folder
 }

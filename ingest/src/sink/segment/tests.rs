@@ -77,7 +77,7 @@ impl Fixture {
         for rows in batches {
             let values: Vec<f32> =
                 (0..rows * DIM as usize).map(|i| (sequence * 100 + i as u64) as f32).collect();
-            assert!(self.batch.fill(&values).is_empty());
+            assert!(self.batch.fill(SinkRows::plain(&values)).values.is_empty());
             self.segment.encode(&mut self.batch, *rows, sequence);
             sequence += *rows as u64;
             retry(|| self.segment.write_encoded());
@@ -137,7 +137,7 @@ fn a_disk_that_lies_is_detected() {
 #[test]
 fn a_failed_sync_is_final() {
     let mut fixture = Fixture::new(&[], &[Fault::Error(libc::EIO)]);
-    assert!(fixture.batch.fill(&[1.0; 6]).is_empty());
+    assert!(fixture.batch.fill(SinkRows::plain(&[1.0; 6])).values.is_empty());
     fixture.segment.encode(&mut fixture.batch, 2, 0);
     for _ in 0..3 {
         // A second sync would succeed, and prove nothing.
