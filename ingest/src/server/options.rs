@@ -11,7 +11,7 @@ use slipring::region::{Numa, Pages, RegionError};
 use slipring::ring::RingError;
 
 use crate::io::IoBuffersError;
-use crate::sink::ColumnWord;
+use crate::sink::{ColumnWord, DataMode};
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, parse_duration};
 
@@ -80,6 +80,10 @@ pub struct ServeOptions {
     /// version 2), and time, when a request had arrived
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub columns: Vec<ColumnWord>,
+    /// Permissions of new files in --data, in octal; folders are also entered by who may read
+    /// their files [default: 0640, as far as the umask lets]
+    #[arg(long, value_name = "MODE")]
+    pub data_mode: Option<DataMode>,
     /// A segment is complete at this size
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub segment_bytes: Size,

@@ -1,14 +1,14 @@
 //! Sinks: where the vectors of a lane go. The segment log writes them to Arrow files.
 //!
 //! The life of a row, in order:
-//! 1. [`DataDir::open`] creates the data folder, locks it against a second service and checks the
-//!    dimension recorded in it.
-//! 2. [`SegmentLog::open`] finds in `lane-K/` where the sequence of the lane continues, and renames
+//! 1. [`DataDir::open_with`] creates the data folder, locks it against a second service and checks
+//!    the dimension and the columns recorded in it.
+//! 2. [`SegmentLog::open`] finds in `lane=K/` where the sequence of the lane continues, and renames
 //!    the segments that a crash left unfinished.
 //! 3. [`Sink::append`] copies rows into the open batch. A full batch is encoded and written to the
-//!    open segment, `*.arrow.part`.
+//!    open segment, `.slipring/lane=K/*.arrow.part`.
 //! 4. A segment that has reached its size, and the last one at [`Sink::close`], gets its footer, is
-//!    synced and renamed to `*.arrow`. From then on any Arrow reader opens it; ours is
+//!    synced and renamed to `lane=K/*.arrow`. From then on any Arrow reader opens it; ours is
 //!    [`read_segments`].
 //!
 //! Promises:
@@ -19,18 +19,26 @@
 //! Doesn't promise that accepted rows survive a crash before their segment is complete: the file of
 //! such a segment is kept, but nothing here reads it.
 
+mod batch;
 mod columns;
 mod error;
+mod files;
 mod folder;
+mod layout;
 mod log;
+mod migrate;
 mod reader;
+mod record;
+mod rows;
 mod segment;
 
-pub use columns::{ColumnWord, Columns, SinkRows};
+pub use columns::{ColumnWord, Columns};
 pub use error::SinkError;
-pub use folder::{DIM_MAX, DataDir};
+pub use files::DataMode;
+pub use folder::{DataDir, DataOptions};
 pub use log::{SegmentLog, SegmentOptions};
-pub use reader::{Summary, for_each_batch, read_segments};
+pub use reader::{StoredRows, Summary, for_each_batch, for_each_rows, read_segments};
+pub use rows::{DIM_MAX, SinkRows};
 
 /// Where a lane's vectors go: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
@@ -87,7 +95,7 @@ impl NullSink {
     /// # Errors
     /// A dimension of 0 or above [`DIM_MAX`].
     pub fn new(dim: u32) -> Result<Self, SinkError> {
-        folder::check_dim(dim)?;
+        rows::check_dim(dim)?;
         Ok(Self { dim: dim as usize, rows: 0 })
     }
 }

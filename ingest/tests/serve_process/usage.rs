@@ -184,8 +184,10 @@ fn a_start_after_a_crash_keeps_what_it_finds() {
             client.send(0, &vectors);
             assert!(client.answer().is_ok());
         }
-        let part =
-            || std::fs::read_dir(place.data().join("lane-0")).into_iter().flatten().count() > 0;
+        let part = || {
+            std::fs::read_dir(place.data().join(".slipring/lane=0")).into_iter().flatten().count()
+                > 0
+        };
         slipring_test_support::wait_until("a segment is open", part);
         process.signal(rustix::process::Signal::KILL);
         assert_eq!(process.wait().code, None);

@@ -95,7 +95,7 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
         let mut log = open(&folder, 1 << 20, 64);
         // Writes short batches until the file ends so near to the end of a page that the footer
         // needs another page.
-        let part = folder.join("lane-0/seg-00000000000000000000.arrow.part");
+        let part = folder.join(".slipring/lane=0/seg-00000000000000000000.arrow.part");
         let near_end = |bytes: u64| bytes.is_multiple_of(4096) || bytes % 4096 > 4096 - 400;
         let mut count = 0;
         while count == 0 || !near_end(fs::metadata(&part).unwrap().len()) {

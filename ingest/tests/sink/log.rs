@@ -36,7 +36,7 @@ fn read_back(dir: &Path) -> BTreeMap<u32, Vec<f32>> {
 
 /// The bytes of every file in a lane's folder.
 fn files(dir: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
-    let entries = fs::read_dir(dir.join(format!("lane-{lane}"))).unwrap();
+    let entries = fs::read_dir(dir.join(format!("lane={lane}"))).unwrap();
     entries
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.clone(), fs::read(path).unwrap()))
@@ -160,7 +160,7 @@ fn one_row_of_small_and_large_dimension() {
         let row: Vec<f32> = (0..dim).map(|i| i as f32 - 0.5).collect();
         log.append(SinkRows::plain(&row)).unwrap();
         let totals = log.close().unwrap();
-        let file = folder.path().join("lane-0/seg-00000000000000000000.arrow");
+        let file = folder.path().join("lane=0/seg-00000000000000000000.arrow");
         let file_bytes = fs::metadata(&file).unwrap().len();
         assert_eq!(totals, SinkTotals { rows: 1, segments: 1, bytes: file_bytes });
         assert_eq!(read_back(folder.path())[&0], row);
@@ -300,7 +300,7 @@ fn close_succeeds_once_a_file_in_its_way_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
-    let stranger = folder.path().join("lane-0/seg-00000000000000000000.arrow");
+    let stranger = folder.path().join("lane=0/seg-00000000000000000000.arrow");
     fs::write(&stranger, "not ours").unwrap();
     log.append(SinkRows::plain(&rows(0, 6, 2))).unwrap();
     for _ in 0..2 {
@@ -354,7 +354,7 @@ fn three_segments() -> tempfile::TempDir {
 }
 
 fn segment(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("lane-0/seg-{first_sequence:020}.arrow"))
+    folder.join(format!("lane=0/seg-{first_sequence:020}.arrow"))
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn a_segment_under_another_name_is_a_gap() {
 #[test]
 fn a_file_that_is_no_segment_is_named() {
     let folder = three_segments();
-    fs::write(folder.path().join("lane-0/notes.arrow"), "").unwrap();
+    fs::write(folder.path().join("lane=0/notes.arrow"), "").unwrap();
     let error = read_segments(folder.path()).unwrap_err();
     assert!(error.to_string().contains("notes.arrow isn't a whole segment"), "{error}");
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::batch::schema;
+use super::super::{Columns, SinkRows};
 use super::*;
 
 const DIM: u32 = 3;
@@ -58,16 +60,20 @@ struct Fixture {
 impl Fixture {
     fn new(writes: &[Fault], syncs: &[Fault]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let schema = schema(DIM, 0);
-        let part = folder::part(folder.path(), 0);
+        let schema = schema(DIM, 0, Columns::default());
+        let part = layout::part(folder.path(), 0);
         let disk = FaultyDisk {
             file: File::create_new(&part).unwrap(),
             writes: RefCell::new(writes.iter().copied().collect()),
             syncs: RefCell::new(syncs.iter().copied().collect()),
         };
         let segment =
-            Segment::new(disk, part, folder::complete(folder.path(), 0), &schema, Vec::new());
-        Self { folder, segment, batch: OpenBatch::new(Arc::clone(&schema), DIM, 8) }
+            Segment::new(disk, part, layout::complete(folder.path(), 0), &schema, Vec::new());
+        Self {
+            folder,
+            segment,
+            batch: OpenBatch::new(Arc::clone(&schema), DIM, Columns::default(), 8),
+        }
     }
 
     /// Writes batches of these numbers of rows, tries each step until it succeeds, and returns the
@@ -84,7 +90,7 @@ impl Fixture {
         }
         retry(|| self.segment.complete());
         assert_eq!(self.segment.rows(), sequence);
-        let bytes = fs::read(folder::complete(self.folder.path(), 0)).unwrap();
+        let bytes = fs::read(layout::complete(self.folder.path(), 0)).unwrap();
         assert_eq!(self.segment.bytes(), bytes.len() as u64);
         bytes
     }
@@ -146,8 +152,8 @@ fn a_failed_sync_is_final() {
         assert!(error.to_string().contains("os error 5"), "{error}");
     }
     assert!(fixture.segment.is_full(u64::MAX));
-    assert!(folder::part(fixture.folder.path(), 0).exists());
-    assert!(!folder::complete(fixture.folder.path(), 0).exists());
+    assert!(layout::part(fixture.folder.path(), 0).exists());
+    assert!(!layout::complete(fixture.folder.path(), 0).exists());
 }
 
 #[test]
