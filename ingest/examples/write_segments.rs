@@ -3,8 +3,8 @@
 //! Two lanes with several segments each, and full and short record batches. Another run adds to
 //! them. A row follows from its sequence, and all components are small whole numbers, so that their
 //! sum is exact in any order. Prints the rows and the sum that a reader must find. COLUMNS is what
-//! `serve --columns` takes: `id,time`. With `live` it leaves a segment open until its input ends, so
-//! that readers meet a folder at work.
+//! `serve --columns` takes: `id,time`. With `live` it leaves a segment open until its input ends,
+//! so that readers meet a folder at work.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -20,8 +20,7 @@ const TIME_US: i64 = 1_700_000_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    let path =
-        PathBuf::from(words.first().ok_or("usage: write_segments DIR [COLUMNS [live]]")?);
+    let path = PathBuf::from(words.first().ok_or("usage: write_segments DIR [COLUMNS [live]]")?);
     let names = words.get(1).map(|names| names.to_string_lossy()).unwrap_or_default();
     let has = |column: &str| names.split(',').any(|name| name == column);
     let columns = Columns { id: has("id"), time: has("time") };

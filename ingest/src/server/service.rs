@@ -206,8 +206,13 @@ impl Drop for Server {
 fn open_folder(path: &Path, plan: &ServePlan) -> Result<DataDir, ServeError> {
     let (dim, mode) = (plan.options.dim, plan.options.data_mode.unwrap_or_default());
     let opened = DataDir::open_with(path, DataOptions { dim, columns: plan.columns, mode });
-    // The error names the option or the file.
-    let data = opened.map_err(|error| ServeError::Refused(error.to_string()))?;
+    let data = opened.map_err(|error| {
+        let text = error.to_string();
+        // Errors about what was asked for name their option themselves.
+        let named = text.starts_with("--");
+        let text = if named { text } else { format!("--data {}: {text}", path.display()) };
+        ServeError::Refused(text)
+    })?;
     if data.was_migrated() {
         notice(format_args!(
             "--data {}: the folder is of an earlier version; its lanes are in lane=K now, and our \

@@ -85,8 +85,8 @@ pub(super) struct LaneFolders {
 }
 
 impl Segment<File> {
-    /// Creates the file of a segment. Uses `memory` for the encoded bytes, and leaves it there on an
-    /// error.
+    /// Creates the file of a segment. Uses `memory` for the encoded bytes, and leaves it there on
+    /// an error.
     pub fn create(
         folders: &LaneFolders,
         first_sequence: u64,
