@@ -19,15 +19,19 @@ def read_lane(folder):
         with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
             dim = int(reader.schema.metadata[b"slipring.dim"])
             item = pa.field("item", pa.float32(), nullable=False)
-            expected = pa.schema(
-                [
-                    pa.field("sequence", pa.uint64(), nullable=False),
-                    pa.field("vector", pa.list_(item, dim), nullable=False),
-                ]
-            )
+            expected = [
+                pa.field("sequence", pa.uint64(), nullable=False),
+                pa.field("vector", pa.list_(item, dim), nullable=False),
+                pa.field("id", pa.uint64(), nullable=False),
+                pa.field("time", pa.timestamp("us"), nullable=False),
+            ]
+            names = reader.schema.names
+            expected = pa.schema([field for field in expected if field.name in names or field.name in ["sequence", "vector"]])
             assert reader.schema.equals(expected), f"{path}: {reader.schema}"
+            for field in reader.schema:
+                assert field.metadata[b"slipring.content"] and field.metadata[b"slipring.unit"], f"{path}: {field}"
             assert reader.schema.metadata[b"slipring.format"] == b"1", path
-            assert reader.schema.metadata[b"slipring.lane"].decode() == folder.name.removeprefix("lane-"), path
+            assert reader.schema.metadata[b"slipring.lane"].decode() == folder.name.removeprefix("lane="), path
             table = reader.read_all()
             table.validate(full=True)
         assert path.name == f"seg-{rows:020}.arrow", f"{path}: sequence {rows} must come next"
@@ -41,7 +45,7 @@ def read_lane(folder):
 
 def main():
     folder, rows, total = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    lanes = [read_lane(lane) for lane in sorted(folder.glob("lane-*"))]
+    lanes = [read_lane(lane) for lane in sorted(folder.glob("lane=*"))]
     found = [sum(part) for part in zip(*lanes)]
     assert found and found[:2] == [rows, total], f"expected {rows} rows with sum {total}, found {found}"
     print(f"pyarrow {pa.__version__} read {rows} rows with sum {total} from {found[2]} segments of {len(lanes)} lanes")

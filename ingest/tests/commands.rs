@@ -47,7 +47,7 @@ fn a_small_run_is_verified_and_its_folder_stays() {
     let path = data
         .canonicalize()
         .unwrap()
-        .join("lane-0/seg-00000000000000000000.arrow")
+        .join("lane=0/seg-00000000000000000000.arrow")
         .display()
         .to_string();
     assert!(path.len() > 90 || text.lines().all(|line| line.chars().count() <= 100), "{text}");
@@ -110,7 +110,7 @@ fn the_exit_code_says_how_the_demo_ended() {
     let stopped = above.path().join("stopped");
     let child = demo(&stopped).args(["--bytes", "1GiB"]).spawn().unwrap();
     // The record is written before the service accepts, and signals are handled before that.
-    while !stopped.join("slipring.json").exists() {
+    while !stopped.join(".slipring/record.json").exists() {
         thread::sleep(Duration::from_millis(2));
     }
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();

@@ -102,7 +102,7 @@ impl fmt::Display for DemoReport {
             )?;
         }
         let (data, first) =
-            (self.data.to_string_lossy(), self.data.join("lane-0/seg-00000000000000000000.arrow"));
+            (self.data.to_string_lossy(), self.data.join("lane=0/seg-00000000000000000000.arrow"));
         let (segments, mib) =
             (counted(self.read.segments, "segment"), self.data_bytes as f64 / f64::from(1 << 20));
         writeln!(f, "\ndata      {data}: {segments}, {mib:.1} MiB, kept")?;

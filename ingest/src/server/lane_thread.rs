@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::server::ServeOptions;
-    use crate::sink::{SinkError, SinkTotals};
+    use crate::sink::{SinkError, SinkRows, SinkTotals};
 
     #[test]
     fn a_lane_that_panics_is_reported() {
@@ -240,8 +240,12 @@ mod tests {
     struct Panics;
 
     impl Sink for Panics {
-        fn append(&mut self, _: &[f32]) -> Result<(), SinkError> {
+        fn append(&mut self, _: SinkRows<'_>) -> Result<(), SinkError> {
             Ok(())
+        }
+
+        fn next_sequence(&self) -> u64 {
+            0
         }
 
         fn flush(&mut self) -> Result<(), SinkError> {

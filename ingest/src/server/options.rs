@@ -11,6 +11,7 @@ use slipring::region::{Numa, Pages, RegionError};
 use slipring::ring::RingError;
 
 use crate::io::IoBuffersError;
+use crate::sink::{ColumnWord, DataMode};
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, figure, parse_duration};
 
@@ -82,6 +83,14 @@ pub struct ServeOptions {
     /// Folder for the segments; required unless --sink is null
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Columns of the segments besides sequence and vector: id, from the requests (header mode
+    /// version 2), and time, when a request had arrived
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub columns: Vec<ColumnWord>,
+    /// Permissions of new files in --data, in octal; folders are also entered by who may read
+    /// their files [default: 0640, as far as the umask lets]
+    #[arg(long, value_name = "MODE")]
+    pub data_mode: Option<DataMode>,
     /// Size at which a segment is completed and the next one is started
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub segment_bytes: Size,

@@ -16,6 +16,7 @@ use slipring::ring::RingOptions;
 use super::admin::CLIENTS_MAX;
 use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
 use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
+use crate::sink::Columns;
 use crate::units::RoundedSize;
 use crate::wire::frames::{Limits, LimitsError, Mode};
 
@@ -42,6 +43,8 @@ pub(super) struct ServePlan {
     pub(super) options: ServeOptions,
     pub(super) listen: Option<String>,
     pub(super) limits: Limits,
+    /// Columns of the segments besides sequence and vector.
+    pub(super) columns: Columns,
     pub(super) lanes: Vec<LanePlan>,
     /// The most connections of each lane.
     pub(super) connections_max: u32,
@@ -88,6 +91,7 @@ impl ServePlan {
             options: options.clone(),
             listen,
             limits,
+            columns: Columns::from(options.columns.as_slice()),
             lanes,
             connections_max,
             clock: clock(),

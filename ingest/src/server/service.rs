@@ -16,7 +16,7 @@ use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use crate::io::IoWatch;
 use crate::notice;
-use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
+use crate::sink::{DataDir, DataOptions, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
 #[derive(Debug)]
@@ -48,10 +48,7 @@ impl Server {
             ));
         }
         let data = match (options.sink, &options.data) {
-            (SinkWord::Log, Some(path)) => Some(
-                DataDir::open(path, options.dim)
-                    .map_err(|error| ServeError::Refused(with_option("--data", &error)))?,
-            ),
+            (SinkWord::Log, Some(path)) => Some(open_folder(path, &plan)?),
             _ => None,
         };
         // The threads of this port are started from this thread, which isn't pinned, because a
@@ -200,14 +197,28 @@ impl Server {
     }
 }
 
-/// The text of an error, after the option that it is about unless it begins with one.
-fn with_option(option: &str, error: &SinkError) -> String {
-    let text = error.to_string();
-    if text.starts_with("--") { text } else { format!("{option}: {text}") }
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.end());
     }
+}
+
+fn open_folder(path: &Path, plan: &ServePlan) -> Result<DataDir, ServeError> {
+    let (dim, mode) = (plan.options.dim, plan.options.data_mode.unwrap_or_default());
+    let opened = DataDir::open_with(path, DataOptions { dim, columns: plan.columns, mode });
+    let data = opened.map_err(|error| {
+        let text = error.to_string();
+        // Errors about what was asked for name their option themselves.
+        let named = text.starts_with("--");
+        let text = if named { text } else { format!("--data {}: {text}", path.display()) };
+        ServeError::Refused(text)
+    })?;
+    if data.was_migrated() {
+        notice::warn(format_args!(
+            "--data {}: the folder is of an earlier version; its lanes are in lane=K now, and our \
+            own files in .slipring",
+            path.display()
+        ));
+    }
+    Ok(data)
 }

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Columns;
+
 /// Errors of the data folder, a segment log, or the reader of segments.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -38,6 +40,41 @@ pub enum SinkError {
         recorded: u32,
         /// The dimension asked for.
         asked: u32,
+    },
+    /// The folder was made for segments with other columns.
+    #[error(
+        "--data {}: the folder's segments have the columns {recorded}, not {asked}; {} or name \
+        another folder",
+        path.display(),
+        use_columns(*recorded)
+    )]
+    OtherColumns {
+        /// The folder, or the segment with the other columns.
+        path: PathBuf,
+        /// The columns found.
+        recorded: Columns,
+        /// The columns asked for.
+        asked: Columns,
+    },
+    /// One of our names below the data folder is taken by something else.
+    #[error("{} is {found}; nothing is written there, put a {needed} in its place or remove it",
+        path.display())]
+    Place {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What may be there.
+        needed: &'static str,
+    },
+    /// A lane has a folder of an earlier version besides its own.
+    #[error("{} and {} are folders of the same lane; an earlier version of slipring worked here \
+        after this one: move one of them away", path.display(), other.display())]
+    TwoFolders {
+        /// One folder.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
     },
     /// A dimension beyond the limit.
     #[error("--dim {asked}: must be between 1 and {max}")]
@@ -82,6 +119,17 @@ pub enum SinkError {
         values: usize,
         /// Values per row.
         dim: usize,
+    },
+    /// The ids don't fit the rows, or the log's columns.
+    #[error("{rows} rows came with {id_bytes} bytes of ids; nothing was accepted, give {}",
+        if *column { "8 bytes a row" } else { "none: the log has no id column (--columns id)" })]
+    Ids {
+        /// Rows given.
+        rows: usize,
+        /// Bytes of ids given.
+        id_bytes: usize,
+        /// Whether the log has an id column.
+        column: bool,
     },
     /// The operating system refused. For writes the usual cause is a full disk.
     #[error("can't {action} {}: {source}{}", path.display(), fix(source))]
@@ -148,6 +196,14 @@ impl SinkError {
     }
 }
 
+fn use_columns(recorded: Columns) -> String {
+    let names: Vec<&str> = recorded.names().collect();
+    match names.as_slice() {
+        [] => "leave --columns out".to_owned(),
+        names => format!("use --columns {}", names.join(",")),
+    }
+}
+
 fn fix(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -159,6 +215,7 @@ fn fix(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "; give this user the right to write there or name another folder"
         }
+        io::ErrorKind::CrossesDevices => "; keep a data folder on one file system",
         _ => "",
     }
 }

@@ -1,34 +1,30 @@
-//! The data folder: owned by one service, for vectors of one dimension.
+//! The data folder: owned by one service, for vectors of one dimension in segments of one schema.
 //!
-//! ```text
-//! DIR/slipring.lock                     locked while a service works here; holds its process id
-//! DIR/slipring.json                     format and dimension
-//! DIR/lane-K/seg-(20 digits).arrow      complete
-//! DIR/lane-K/seg-(20 digits).arrow.part open
-//! DIR/lane-K/seg-(20 digits).torn       left open by a crash; the next ones `.2.torn` and so on
-//! ```
-//! The digits are the sequence of a segment's first row: `seg-00000000000000016384.arrow`.
-//!
-//! Opening the folder creates it, locks it, and records the dimension or checks the recorded one.
-//! The lock is the kernel's (`flock`), so it is released when the process ends, in whatever way. It
-//! doesn't keep readers out. This file knows all names in the folder, but nothing of the content of
-//! segments: [`SegmentLog`](super::SegmentLog) does.
+//! Opening the folder creates it, locks it, and records the dimension and the columns or checks the
+//! recorded ones. A folder of an earlier version is migrated. The lock is the kernel's (`flock`),
+//! so it is released when the process ends, in whatever way. It doesn't keep readers out.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::SinkError;
+use super::files::{self, DataMode};
+use super::record::{self, Record};
+use super::rows::check_dim;
+use super::{Columns, SinkError, layout, migrate};
 
-/// The largest dimension of a vector, in components: a row stays within 4 MiB.
-pub const DIM_MAX: u32 = 1 << 20;
-
-const LOCK: &str = "slipring.lock";
-pub(super) const RECORD: &str = "slipring.json";
-const RECORD_NEW: &str = "slipring.json.new";
-const FORMAT: u64 = 1;
+/// What a data folder is opened for.
+#[derive(Clone, Copy, Debug)]
+pub struct DataOptions {
+    /// Components of each vector.
+    pub dim: u32,
+    /// The columns besides `sequence` and `vector`.
+    pub columns: Columns,
+    /// Permissions of what is created.
+    pub mode: DataMode,
+}
 
 /// An open, locked data folder. The lock is held until this and every log opened from it are
 /// dropped.
@@ -40,7 +36,8 @@ pub struct DataDir {
 #[derive(Debug)]
 struct LockedFolder {
     path: PathBuf,
-    dim: u32,
+    options: DataOptions,
+    migrated: bool,
     /// The lanes that have a log.
     lanes: Mutex<BTreeSet<u32>>,
     _lock: FolderLock,
@@ -51,6 +48,26 @@ struct LockedFolder {
 #[derive(Debug)]
 struct FolderLock(File);
 
+impl FolderLock {
+    /// Locks a folder by the file at `lock`.
+    fn on(folder: &Path, lock: &Path, mode: DataMode) -> Result<Self, SinkError> {
+        let mut file = files::open_or_create(lock, mode)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = files::read_text(lock)?.unwrap_or_default();
+                let holder = if holder.trim().is_empty() { "unknown" } else { holder.trim() };
+                return Err(SinkError::Locked { path: folder.into(), holder: holder.into() });
+            }
+            Err(TryLockError::Error(error)) => return Err(SinkError::io("lock", lock)(error)),
+        }
+        // The process id is only a help for the operator; a full disk is no reason to refuse the
+        // lock.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self(file))
+    }
+}
+
 impl Drop for FolderLock {
     fn drop(&mut self) {
         // If this fails, the lock is released when the last copy of the file is closed.
@@ -59,23 +76,44 @@ impl Drop for FolderLock {
 }
 
 impl DataDir {
-    /// Opens the folder at `path` for vectors of `dim` components, creating what is missing.
+    /// Opens the folder at `path` for vectors of `dim` components, without further columns.
+    ///
+    /// # Errors
+    /// As [`DataDir::open_with`].
+    pub fn open(path: &Path, dim: u32) -> Result<Self, SinkError> {
+        let (columns, mode) = (Columns::default(), DataMode::default());
+        Self::open_with(path, DataOptions { dim, columns, mode })
+    }
+
+    /// Opens the folder at `path`, creating what is missing. A folder of an earlier version gets
+    /// this version's names.
     ///
     /// # Errors
     /// The path leads to a file, the folder can't be written, is locked, or holds vectors of
-    /// another dimension.
-    pub fn open(path: &Path, dim: u32) -> Result<Self, SinkError> {
+    /// another dimension or with other columns; or one of our names in it is a symbolic link.
+    pub fn open_with(path: &Path, options: DataOptions) -> Result<Self, SinkError> {
+        let DataOptions { dim, columns, mode } = options;
         check_dim(dim)?;
-        create_folder(path)?;
-        let lock = lock_folder(path)?;
-        match read_record(path)? {
-            None => write_record(path, dim)?,
-            Some(recorded) if recorded == dim => {}
-            Some(recorded) => {
-                return Err(SinkError::OtherDimension { path: path.into(), recorded, asked: dim });
-            }
+        files::create_folders(path, mode)?;
+        files::create_folder(&layout::own(path), mode)?;
+        let lock = FolderLock::on(path, &layout::lock(path), mode)?;
+        let migrated = migrate::is_old(path)?;
+        // An earlier version that still runs holds this one, and none starts meanwhile.
+        let old_lock =
+            migrated.then(|| FolderLock::on(path, &layout::old_lock(path), mode)).transpose()?;
+        let asked = Record { dim, columns };
+        let recorded = record::read(path)?;
+        if let Some(recorded) = &recorded {
+            check_record(path, recorded, &asked)?;
         }
-        let folder = LockedFolder { path: path.into(), dim, lanes: Mutex::default(), _lock: lock };
+        if migrated {
+            migrate::migrate(path, &asked, mode, &mut || Ok(()))?;
+        } else if recorded.is_none() {
+            record::write(path, &asked, mode)?;
+        }
+        drop(old_lock);
+        let lanes = Mutex::default();
+        let folder = LockedFolder { path: path.into(), options, migrated, lanes, _lock: lock };
         Ok(Self { folder: Arc::new(folder) })
     }
 
@@ -88,7 +126,23 @@ impl DataDir {
     /// Components of each vector in the folder.
     #[must_use]
     pub fn dim(&self) -> u32 {
-        self.folder.dim
+        self.folder.options.dim
+    }
+
+    /// The columns of the folder's segments besides `sequence` and `vector`.
+    #[must_use]
+    pub fn columns(&self) -> Columns {
+        self.folder.options.columns
+    }
+
+    /// Whether the folder was one of an earlier version when it was opened.
+    #[must_use]
+    pub fn was_migrated(&self) -> bool {
+        self.folder.migrated
+    }
+
+    pub(super) fn mode(&self) -> DataMode {
+        self.folder.options.mode
     }
 
     /// Claims a lane, so that no two logs write to the same lane.
@@ -115,180 +169,16 @@ impl Drop for LaneClaim {
     }
 }
 
-/// Refuses a dimension of 0 or above [`DIM_MAX`].
-pub(super) fn check_dim(dim: u32) -> Result<(), SinkError> {
-    if dim == 0 || dim > DIM_MAX {
-        return Err(SinkError::Dimension { asked: dim, max: DIM_MAX });
+fn check_record(path: &Path, recorded: &Record, asked: &Record) -> Result<(), SinkError> {
+    if recorded.dim != asked.dim {
+        let (recorded, asked) = (recorded.dim, asked.dim);
+        return Err(SinkError::OtherDimension { path: path.into(), recorded, asked });
+    }
+    if recorded.columns != asked.columns {
+        let (recorded, asked) = (recorded.columns, asked.columns);
+        return Err(SinkError::OtherColumns { path: path.into(), recorded, asked });
     }
     Ok(())
-}
-
-/// The dimension recorded in a folder, if it has a record.
-pub(super) fn read_record(path: &Path) -> Result<Option<u32>, SinkError> {
-    let path = path.join(RECORD);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(SinkError::io("read", &path)(error)),
-    };
-    let record: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| SinkError::Record { path: path.clone(), why: error.to_string() })?;
-    if record["format"] != FORMAT {
-        let why = format!("format is {}, this version knows {FORMAT}", record["format"]);
-        return Err(SinkError::Record { path, why });
-    }
-    let dim = record["dim"]
-        .as_u64()
-        .and_then(|dim| u32::try_from(dim).ok())
-        .filter(|dim| check_dim(*dim).is_ok());
-    dim.map(Some)
-        .ok_or_else(|| SinkError::Record { path, why: format!("dim is {}", record["dim"]) })
-}
-
-/// Writes the record in such a way that a crash leaves it complete or absent.
-fn write_record(path: &Path, dim: u32) -> Result<(), SinkError> {
-    let record = serde_json::json!({ "format": FORMAT, "dim": dim });
-    let new = path.join(RECORD_NEW);
-    let mut file = File::create(&new).map_err(SinkError::io("create", &new))?;
-    writeln!(file, "{record}")
-        .and_then(|()| file.sync_all())
-        .map_err(SinkError::io("write", &new))?;
-    fs::rename(&new, path.join(RECORD)).map_err(SinkError::io("rename", &new))?;
-    sync_folder(path)
-}
-
-fn create_folder(path: &Path) -> Result<(), SinkError> {
-    let exists = path
-        .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty())
-        .find(|folder| folder.exists());
-    let exists = exists.unwrap_or(Path::new(""));
-    fs::create_dir_all(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            SinkError::NotAFolder { path: path.into() }
-        }
-        _ => SinkError::io("create the folder", path)(error),
-    })?;
-    // Each created folder is an entry of its parent, so the parent is synced.
-    for created in path.ancestors().take_while(|folder| *folder != exists) {
-        let above = created
-            .parent()
-            .filter(|above| !above.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        sync_folder(above)?;
-    }
-    Ok(())
-}
-
-fn lock_folder(path: &Path) -> Result<FolderLock, SinkError> {
-    let lock = path.join(LOCK);
-    let mut options = File::options();
-    let mut file = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock)
-        .map_err(SinkError::io("create", &lock))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            if file.read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
-                holder = "unknown".into();
-            }
-            return Err(SinkError::Locked { path: path.into(), holder: holder.trim().into() });
-        }
-        Err(TryLockError::Error(error)) => return Err(SinkError::io("lock", &lock)(error)),
-    }
-    // The process id is only a help for the operator; a full disk is no reason to refuse the lock.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(FolderLock(file))
-}
-
-/// The folder of a lane.
-pub(super) fn lane_folder(dir: &Path, lane: u32) -> PathBuf {
-    dir.join(format!("lane-{lane}"))
-}
-
-/// The name of a complete segment whose first row has this sequence.
-pub(super) fn complete(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("seg-{first_sequence:020}.arrow"))
-}
-
-/// The name of the same segment while it is open.
-pub(super) fn part(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("seg-{first_sequence:020}.arrow.part"))
-}
-
-/// An unused name for a segment that a crash left unfinished.
-pub(super) fn torn(part: &Path) -> Result<PathBuf, SinkError> {
-    // `seg-N.arrow.part` without its two endings.
-    let stem = part.with_extension("").with_extension("");
-    let mut torn = stem.with_extension("torn");
-    let mut copy = 2;
-    while torn.try_exists().map_err(SinkError::io("look for", &torn))? {
-        torn = stem.with_extension(format!("{copy}.torn"));
-        copy += 1;
-    }
-    Ok(torn)
-}
-
-/// The lanes that have a folder in `dir`, in ascending order.
-pub(super) fn lanes(dir: &Path) -> Result<Vec<u32>, SinkError> {
-    let lane_of = |name: String| name.strip_prefix("lane-")?.parse::<u32>().ok();
-    let mut lanes: Vec<u32> = entries(dir)?.into_iter().filter_map(lane_of).collect();
-    lanes.sort_unstable();
-    Ok(lanes)
-}
-
-/// The content of a lane's folder.
-pub(super) struct Segments {
-    /// First sequence and path of each complete segment, in ascending order.
-    pub complete: Vec<(u64, PathBuf)>,
-    /// Open segments.
-    pub parts: Vec<PathBuf>,
-}
-
-/// Reads the folder of a lane. A `.arrow` file that isn't named like a segment is an error, because
-/// otherwise its rows would be omitted silently.
-pub(super) fn segments(folder: &Path) -> Result<Segments, SinkError> {
-    let mut found = Segments { complete: Vec::new(), parts: Vec::new() };
-    for name in entries(folder)? {
-        let path = folder.join(&name);
-        if name.ends_with(".arrow.part") {
-            found.parts.push(path);
-        } else if let Some(stem) = name.strip_suffix(".arrow") {
-            let digits = stem.strip_prefix("seg-").filter(|digits| digits.len() == 20);
-            let Some(first_sequence) = digits.and_then(|digits| digits.parse().ok()) else {
-                return Err(SinkError::Segment {
-                    path,
-                    why: "its name isn't seg-, 20 digits, .arrow".into(),
-                });
-            };
-            found.complete.push((first_sequence, path));
-        }
-    }
-    found.complete.sort_unstable();
-    found.parts.sort_unstable();
-    Ok(found)
-}
-
-/// Syncs a folder, so that the names created in it survive a crash.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(SinkError::io("sync the folder", folder))
-}
-
-/// The names in a folder that are valid text, as all of ours are.
-fn entries(folder: &Path) -> Result<Vec<String>, SinkError> {
-    let io = || SinkError::io("read the folder", folder);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io())? {
-        names.extend(entry.map_err(io())?.file_name().into_string().ok());
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::folder::{self, DataDir, LaneClaim};
-use super::segment::{OpenBatch, Segment, schema};
-use super::{Sink, SinkError, SinkTotals, reader};
+use super::batch::{OpenBatch, schema};
+use super::folder::{DataDir, LaneClaim};
+use super::record::Record;
+use super::segment::{LaneFolders, Segment};
+use super::{Sink, SinkError, SinkRows, SinkTotals, files, layout, reader};
 
 /// The most bytes of vectors in a record batch (which holds at least one row).
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -59,7 +61,7 @@ impl SegmentOptions {
 /// If it is dropped with rows that aren't in a complete segment, it tries once to
 /// [`close`](Sink::close), and can't report a failure. So call `close` yourself.
 pub struct SegmentLog {
-    folder: PathBuf,
+    folders: LaneFolders,
     segment_bytes: u64,
     batch: OpenBatch,
     segment: Option<Segment<File>>,
@@ -87,20 +89,22 @@ impl SegmentLog {
     pub fn open(dir: &DataDir, lane: u32, options: SegmentOptions) -> Result<Self, SinkError> {
         let options = options.validate(dir.dim())?;
         let claim = dir.claim(lane)?;
-        let folder = folder::lane_folder(dir.path(), lane);
-        if !folder.is_dir() {
-            fs::create_dir(&folder).map_err(SinkError::io("create the folder", &folder))?;
-            folder::sync_folder(dir.path())?;
-        }
-        let found = folder::segments(&folder)?;
-        let next_sequence = match found.complete.last() {
-            Some((_, last)) => reader::next_sequence(last, dir.dim())?,
+        let (dim, columns, mode) = (dir.dim(), dir.columns(), dir.mode());
+        let folders = LaneFolders {
+            open: layout::open_folder(dir.path(), lane),
+            complete: layout::lane_folder(dir.path(), lane),
+            mode,
+        };
+        files::create_folder(&folders.open, mode)?;
+        files::create_folder(&folders.complete, mode)?;
+        let next_sequence = match layout::segments(&folders.complete)?.last() {
+            Some((_, last)) => reader::next_sequence(last, Record { dim, columns })?,
             None => 0,
         };
-        let torn = rename_torn(&folder, &found.parts)?;
-        let batch = OpenBatch::new(schema(dir.dim(), lane), dir.dim(), options.batch_rows);
+        let torn = rename_torn(&folders.open)?;
+        let batch = OpenBatch::new(schema(dim, lane, columns), dim, columns, options.batch_rows);
         Ok(Self {
-            folder,
+            folders,
             segment_bytes: options.segment_bytes,
             memory: Vec::with_capacity(batch.encoded_bytes()),
             batch,
@@ -111,12 +115,6 @@ impl SegmentLog {
             torn,
             _claim: claim,
         })
-    }
-
-    /// The sequence that the next row accepted will get.
-    #[must_use]
-    pub fn next_sequence(&self) -> u64 {
-        self.batch_sequence + self.batch.rows() as u64
     }
 
     /// Rows accepted since the log was opened.
@@ -155,7 +153,7 @@ impl SegmentLog {
             Some(segment) => segment,
             none => {
                 let created = Segment::create(
-                    &self.folder,
+                    &self.folders,
                     self.batch_sequence,
                     self.batch.schema(),
                     &mut self.memory,
@@ -199,8 +197,8 @@ impl SegmentLog {
 impl Sink for SegmentLog {
     /// Refuses rows while earlier ones can't be written. An error that occurs after these rows have
     /// been accepted is returned by the next call.
-    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
-        let count = self.batch.whole_rows(rows)?;
+    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError> {
+        let count = self.batch.whole_rows(&rows)?;
         self.write_pending()?;
         // From here on the rows are accepted.
         self.rows_accepted += count;
@@ -214,6 +212,10 @@ impl Sink for SegmentLog {
         }
         self.check();
         Ok(())
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.batch_sequence + self.batch.rows() as u64
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
@@ -254,15 +256,15 @@ impl Drop for SegmentLog {
     }
 }
 
-fn rename_torn(folder: &Path, parts: &[PathBuf]) -> Result<Vec<PathBuf>, SinkError> {
-    let mut torn = Vec::with_capacity(parts.len());
-    for part in parts {
-        let new = folder::torn(part)?;
-        fs::rename(part, &new).map_err(SinkError::io("rename", part))?;
+fn rename_torn(folder: &Path) -> Result<Vec<PathBuf>, SinkError> {
+    let mut torn = Vec::new();
+    for part in layout::parts(folder)? {
+        let new = layout::torn(&part)?;
+        fs::rename(&part, &new).map_err(SinkError::io("rename", &part))?;
         torn.push(new);
     }
     if !torn.is_empty() {
-        folder::sync_folder(folder)?;
+        files::sync_folder(folder)?;
     }
     Ok(torn)
 }

@@ -1,14 +1,14 @@
 //! Sinks: where the vectors of a lane go. The segment log writes them to Arrow files.
 //!
 //! The life of a row, in order:
-//! 1. [`DataDir::open`] creates the data folder, locks it against a second service and checks the
-//!    dimension recorded in it.
-//! 2. [`SegmentLog::open`] finds in `lane-K/` where the sequence of the lane continues, and renames
+//! 1. [`DataDir::open_with`] creates the data folder, locks it against a second service and checks
+//!    the dimension and the columns recorded in it.
+//! 2. [`SegmentLog::open`] finds in `lane=K/` where the sequence of the lane continues, and renames
 //!    the segments that a crash left unfinished.
 //! 3. [`Sink::append`] copies rows into the open batch. A full batch is encoded and written to the
-//!    open segment, `*.arrow.part`.
+//!    open segment, `.slipring/lane=K/*.arrow.part`.
 //! 4. A segment that has reached its size, and the last one at [`Sink::close`], gets its footer, is
-//!    synced and renamed to `*.arrow`. From then on any Arrow reader opens it; ours is
+//!    synced and renamed to `lane=K/*.arrow`. From then on any Arrow reader opens it; ours is
 //!    [`read_segments`].
 //!
 //! Promises:
@@ -19,16 +19,26 @@
 //! Doesn't promise that accepted rows survive a crash before their segment is complete: the file of
 //! such a segment is kept, but nothing here reads it.
 
+mod batch;
+mod columns;
 mod error;
+mod files;
 mod folder;
+mod layout;
 mod log;
+mod migrate;
 mod reader;
+mod record;
+mod rows;
 mod segment;
 
+pub use columns::{ColumnWord, Columns};
 pub use error::SinkError;
-pub use folder::{DIM_MAX, DataDir};
+pub use files::DataMode;
+pub use folder::{DataDir, DataOptions};
 pub use log::{SegmentLog, SegmentOptions};
-pub use reader::{Summary, for_each_batch, read_segments};
+pub use reader::{StoredRows, Summary, for_each_batch, for_each_rows, read_segments};
+pub use rows::{DIM_MAX, SinkRows};
 
 /// Where a lane's vectors go: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
@@ -36,9 +46,12 @@ pub trait Sink: Send {
     /// an error, none, and the caller may repeat the call later. Copies the rows once.
     ///
     /// # Errors
-    /// Incomplete rows, and anything that keeps the sink from accepting them; see
-    /// [`SinkError::may_retry`].
-    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError>;
+    /// Incomplete rows, rows without the ids that the log's id column needs, and anything that
+    /// keeps the sink from accepting them; see [`SinkError::may_retry`].
+    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError>;
+
+    /// The sequence that the next accepted row gets.
+    fn next_sequence(&self) -> u64;
 
     /// Passes on accepted rows without waiting for a full batch. Promises nothing about durability.
     ///
@@ -82,18 +95,21 @@ impl NullSink {
     /// # Errors
     /// A dimension of 0 or above [`DIM_MAX`].
     pub fn new(dim: u32) -> Result<Self, SinkError> {
-        folder::check_dim(dim)?;
+        rows::check_dim(dim)?;
         Ok(Self { dim: dim as usize, rows: 0 })
     }
 }
 
 impl Sink for NullSink {
-    fn append(&mut self, rows: &[f32]) -> Result<(), SinkError> {
-        if !rows.len().is_multiple_of(self.dim) {
-            return Err(SinkError::PartialRow { values: rows.len(), dim: self.dim });
-        }
-        self.rows += (rows.len() / self.dim) as u64;
+    /// Ids are discarded with their rows, so both rows with and without them are accepted.
+    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError> {
+        self.rows += rows.count(self.dim, Columns { id: !rows.ids.is_empty(), time: true })?;
         Ok(())
+    }
+
+    /// Counts from 0.
+    fn next_sequence(&self) -> u64 {
+        self.rows
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {

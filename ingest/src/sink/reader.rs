@@ -4,7 +4,7 @@
 //! is an error. It reads complete segments only, takes no lock, and holds one record batch in
 //! memory.
 //!
-//! It reads only what the log writes: Arrow IPC files of two columns without compression and
+//! It reads only what the log writes: Arrow IPC files of its columns without compression and
 //! without nulls. Every length and offset in a file is checked against the file before it is used,
 //! so a damaged file is an error. Arrow's own reader trusts them, and may allocate or panic because
 //! of them; it is for files that are known to be intact. There are no checksums: damage to a
@@ -13,14 +13,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow_ipc::reader::read_footer_length;
-use arrow_ipc::{Block, Footer, Precision, root_as_footer, root_as_message};
+use arrow_ipc::{
+    Block, Footer, Int, Precision, RecordBatch, TimeUnit, root_as_footer, root_as_message,
+};
 
-use super::segment::{SEQUENCE, VECTOR};
-use super::{SinkError, folder};
+use super::columns::{Columns, ID, SEQUENCE, TIME, VECTOR};
+use super::record::{self, Record};
+use super::{SinkError, layout};
 
 /// The content of a data folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,28 +62,43 @@ pub fn for_each_batch(
     dir: &Path,
     mut visit: impl FnMut(u32, u64, &[f32]),
 ) -> Result<Summary, SinkError> {
-    let missing = || SinkError::Record {
-        path: dir.join(folder::RECORD),
-        why: "there is no record here".into(),
-    };
-    let dim = folder::read_record(dir)?.ok_or_else(missing)?;
+    for_each_rows(dir, |lane, rows| {
+        if let Some(first) = rows.sequences.first() {
+            visit(lane, *first, &rows.values);
+        }
+    })
+}
+
+/// Calls `visit` for every record batch in the data folder `dir`, in order: with its lane and all
+/// of its columns. The sum of the summary stays 0.
+///
+/// # Errors
+/// As [`read_segments`]; batches before the error have been visited.
+pub fn for_each_rows(
+    dir: &Path,
+    mut visit: impl FnMut(u32, &StoredRows),
+) -> Result<Summary, SinkError> {
+    let missing =
+        || SinkError::Record { path: layout::record(dir), why: "there is no record here".into() };
+    let recorded = record::read(dir)?.ok_or_else(missing)?;
+    let dim = recorded.dim;
     let mut summary = Summary { dim, lanes: BTreeMap::new(), rows: 0, segments: 0, sum: 0.0 };
-    let mut columns = Columns::default();
-    for lane in folder::lanes(dir)? {
+    let mut rows = StoredRows::default();
+    for (lane, folder) in layout::lanes(dir)? {
         let mut expected = 0;
-        for (first_sequence, path) in folder::segments(&folder::lane_folder(dir, lane))?.complete {
+        for (first_sequence, path) in layout::segments(&folder)? {
             if first_sequence != expected {
                 return Err(SinkError::Gap { path, expected, found: first_sequence });
             }
-            let segment = SegmentReader::open(&path, dim)?;
+            let segment = SegmentReader::open(&path, recorded)?;
             for index in 0..segment.batches() {
-                segment.read(index, &mut columns)?;
-                let mut due = columns.sequences.iter().zip(expected..);
+                segment.read(index, &mut rows)?;
+                let mut due = rows.sequences.iter().zip(expected..);
                 if let Some((found, expected)) = due.find(|(found, due)| **found != *due) {
                     return Err(SinkError::Gap { path, expected, found: *found });
                 }
-                visit(lane, expected, &columns.values);
-                expected += columns.sequences.len() as u64;
+                visit(lane, &rows);
+                expected += rows.sequences.len() as u64;
             }
             summary.segments += 1;
         }
@@ -89,12 +108,12 @@ pub fn for_each_batch(
     Ok(summary)
 }
 
-/// The sequence after the last row of a complete segment.
-pub(super) fn next_sequence(path: &Path, dim: u32) -> Result<u64, SinkError> {
-    let segment = SegmentReader::open(path, dim)?;
-    let mut columns = Columns::default();
-    segment.read(segment.batches().saturating_sub(1), &mut columns)?;
-    let next = columns.sequences.last().and_then(|last| last.checked_add(1));
+/// The sequence after the last row of a complete segment, which should hold what is recorded.
+pub(super) fn next_sequence(path: &Path, recorded: Record) -> Result<u64, SinkError> {
+    let segment = SegmentReader::open(path, recorded)?;
+    let mut rows = StoredRows::default();
+    segment.read(segment.batches().saturating_sub(1), &mut rows)?;
+    let next = rows.sequences.last().and_then(|last| last.checked_add(1));
     next.ok_or_else(|| SinkError::Segment {
         path: path.into(),
         why: "its last batch holds no sequence".into(),
@@ -106,42 +125,57 @@ const TAIL_BYTES: usize = 10;
 /// Marker and length before the metadata of a record batch.
 const PREFIX_BYTES: usize = 8;
 /// The buffers of a record batch: validity and data of the sequences, validity of the vectors,
-/// validity and data of their components.
+/// validity and data of their components, then validity and data of each further column.
 const BUFFERS: usize = 5;
 const SEQUENCE_DATA: usize = 1;
 const COMPONENT_DATA: usize = 4;
+const FURTHER_DATA: usize = 6;
 
 /// The rows of a record batch.
-#[derive(Default)]
-pub(super) struct Columns {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoredRows {
+    /// The number of each row in its lane.
     pub sequences: Vec<u64>,
     /// Component after component, row after row.
     pub values: Vec<f32>,
+    /// Empty without an id column.
+    pub ids: Vec<u64>,
+    /// Microseconds since 1970 in UTC; empty without a time column.
+    pub times_us: Vec<i64>,
 }
 
 pub(super) struct SegmentReader {
     file: File,
     path: PathBuf,
     dim: usize,
+    columns: Columns,
     /// The positions of the record batches, all within the file.
     blocks: Vec<Block>,
 }
 
 impl SegmentReader {
-    /// Opens a segment that should hold vectors of `dim` components.
-    pub fn open(path: &Path, dim: u32) -> Result<Self, SinkError> {
+    /// Opens a segment that should hold what is recorded.
+    pub fn open(path: &Path, Record { dim, columns }: Record) -> Result<Self, SinkError> {
         let file = File::open(path).map_err(SinkError::io("open", path))?;
-        let mut reader = Self { file, path: path.into(), dim: dim as usize, blocks: Vec::new() };
+        let blocks = Vec::new();
+        let mut reader = Self { file, path: path.into(), dim: dim as usize, columns, blocks };
         let file_bytes = reader.file.metadata().map_err(SinkError::io("read", path))?.len();
         let (footer, footer_at) = reader.read_footer(file_bytes)?;
         let footer = root_as_footer(&footer)
             .map_err(|error| reader.broken(format!("its footer: {error}")))?;
-        match dim_of(&footer) {
-            Some(recorded) if recorded == dim => {}
-            Some(recorded) => {
-                return Err(SinkError::OtherDimension { path: path.into(), recorded, asked: dim });
-            }
-            None => return Err(reader.broken("its columns aren't a sequence and a vector")),
+        let found = record_of(&footer)
+            .ok_or_else(|| reader.broken("its columns aren't those that the log writes"))?;
+        let path = || path.to_owned();
+        if found.dim != dim {
+            return Err(SinkError::OtherDimension {
+                path: path(),
+                recorded: found.dim,
+                asked: dim,
+            });
+        }
+        if found.columns != columns {
+            let recorded = found.columns;
+            return Err(SinkError::OtherColumns { path: path(), recorded, asked: columns });
         }
         reader.blocks = footer.recordBatches().into_iter().flatten().copied().collect();
         let outside = |block: &Block| range(block).is_none_or(|(_, _, end)| end > footer_at);
@@ -156,8 +190,8 @@ impl SegmentReader {
         self.blocks.len()
     }
 
-    /// Reads a record batch into `columns`.
-    pub fn read(&self, index: usize, columns: &mut Columns) -> Result<(), SinkError> {
+    /// Reads a record batch into `rows`.
+    pub fn read(&self, index: usize, rows: &mut StoredRows) -> Result<(), SinkError> {
         let (at, body_at, end) =
             self.blocks.get(index).and_then(range).ok_or_else(|| self.broken("too few batches"))?;
         let metadata = self.read_bytes(at, body_at - at)?;
@@ -166,34 +200,46 @@ impl SegmentReader {
         let batch = message.as_ref().and_then(|message| message.header_as_record_batch());
         let batch =
             batch.ok_or_else(|| self.broken(format!("there is no record batch at byte {at}")))?;
-        let buffers = batch.buffers().filter(|buffers| buffers.len() == BUFFERS);
+        let further = usize::from(self.columns.id) + usize::from(self.columns.time);
         let nulls = batch.nodes().into_iter().flatten().any(|node| node.null_count() != 0);
-        let plain = batch.compression().is_none() && !nulls;
-        let (Some(buffers), true, Ok(rows)) = (buffers, plain, usize::try_from(batch.length()))
-        else {
+        let buffers = batch.buffers().map_or(0, |buffers| buffers.len());
+        let plain = batch.compression().is_none() && !nulls && buffers == BUFFERS + 2 * further;
+        let (true, Ok(count)) = (plain, usize::try_from(batch.length())) else {
             return Err(self.broken(format!(
                 "the batch at byte {at} doesn't have the layout that the log writes"
             )));
         };
-        let place = |index: usize, values: Option<usize>, size: usize| {
-            let buffer = buffers.get(index);
-            let start = body_at.checked_add(u64::try_from(buffer.offset()).ok()?)?;
-            let bytes = u64::try_from(values?.checked_mul(size)?).ok()?;
-            let fits =
-                bytes <= u64::try_from(buffer.length()).ok()? && start.checked_add(bytes)? <= end;
-            fits.then_some(start)
+        let time_data = FURTHER_DATA + if self.columns.id { 2 } else { 0 };
+        let column = |is: bool, index: usize| match is {
+            true => place(&batch, index, Some(count), size_of::<u64>(), body_at..end).map(Some),
+            false => Some(None),
         };
-        let sequences_at = place(SEQUENCE_DATA, Some(rows), size_of::<u64>());
-        let values_at = place(COMPONENT_DATA, rows.checked_mul(self.dim), size_of::<f32>());
-        let (Some(sequences_at), Some(values_at)) = (sequences_at, values_at) else {
+        let components = count.checked_mul(self.dim);
+        let (Some(sequences_at), Some(values_at), Some(ids_at), Some(times_at)) = (
+            place(&batch, SEQUENCE_DATA, Some(count), size_of::<u64>(), body_at..end),
+            place(&batch, COMPONENT_DATA, components, size_of::<f32>(), body_at..end),
+            column(self.columns.id, FURTHER_DATA),
+            column(self.columns.time, time_data),
+        ) else {
             return Err(
-                self.broken(format!("the batch at byte {at} has fewer than its {rows} rows"))
+                self.broken(format!("the batch at byte {at} has fewer than its {count} rows"))
             );
         };
-        columns.sequences.resize(rows, 0);
-        columns.values.resize(rows * self.dim, 0.0);
-        self.read_exact(bytemuck::cast_slice_mut(&mut columns.sequences), sequences_at)?;
-        self.read_exact(bytemuck::cast_slice_mut(&mut columns.values), values_at)
+        self.read_column(&mut rows.sequences, count, Some(sequences_at))?;
+        self.read_column(&mut rows.values, count * self.dim, Some(values_at))?;
+        self.read_column(&mut rows.ids, count, ids_at)?;
+        self.read_column(&mut rows.times_us, count, times_at)
+    }
+
+    /// Reads a column's values from their place; a column that isn't there is empty.
+    fn read_column<T: bytemuck::Pod>(
+        &self,
+        column: &mut Vec<T>,
+        values: usize,
+        at: Option<u64>,
+    ) -> Result<(), SinkError> {
+        column.resize(if at.is_some() { values } else { 0 }, T::zeroed());
+        at.map_or(Ok(()), |at| self.read_exact(bytemuck::cast_slice_mut(column), at))
     }
 
     /// The footer and its position.
@@ -237,16 +283,46 @@ fn range(block: &Block) -> Option<(u64, u64, u64)> {
     Some((at, body_at, body_at.checked_add(u64::try_from(block.bodyLength()).ok()?)?))
 }
 
-/// The dimension of a file's vectors; None if its columns aren't those of a segment.
-fn dim_of(footer: &Footer<'_>) -> Option<u32> {
-    let fields = footer.schema()?.fields().filter(|fields| fields.len() == 2)?;
-    let (sequence, vector) = (fields.get(0), fields.get(1));
-    let integer = sequence.type_as_int()?;
+/// The position of a buffer of `values` values of `size` bytes, if it lies within `body`.
+fn place(
+    batch: &RecordBatch<'_>,
+    index: usize,
+    values: Option<usize>,
+    size: usize,
+    body: Range<u64>,
+) -> Option<u64> {
+    let buffer = batch.buffers().filter(|buffers| index < buffers.len())?.get(index);
+    let start = body.start.checked_add(u64::try_from(buffer.offset()).ok()?)?;
+    let bytes = u64::try_from(values?.checked_mul(size)?).ok()?;
+    let fits =
+        bytes <= u64::try_from(buffer.length()).ok()? && start.checked_add(bytes)? <= body.end;
+    fits.then_some(start)
+}
+
+/// What a file's schema says; None if its columns aren't those of a segment.
+fn record_of(footer: &Footer<'_>) -> Option<Record> {
+    let fields = footer.schema()?.fields().filter(|fields| fields.len() >= 2)?;
+    let names: Option<Vec<&str>> = fields.iter().map(|field| field.name()).collect();
+    let names = names?;
+    let [SEQUENCE, VECTOR, further @ ..] = names.as_slice() else { return None };
+    let columns = Columns::of_names(further)?;
+    for (field, name) in fields.iter().skip(2).zip(columns.names()) {
+        let typed = match name {
+            ID => field.type_as_int().is_some_and(|kind| is_u64(&kind)),
+            TIME => field.type_as_timestamp()?.unit() == TimeUnit::MICROSECOND,
+            _ => false,
+        };
+        typed.then_some(())?;
+    }
+    let (sequence, vector) = (fields.get(0).type_as_int()?, fields.get(1));
     let item = vector.children().filter(|children| children.len() == 1)?.get(0);
-    let named = sequence.name() == Some(SEQUENCE) && vector.name() == Some(VECTOR);
-    let typed = integer.bitWidth() == 64 && !integer.is_signed();
-    let single = item.type_as_floating_point()?.precision() == Precision::SINGLE;
+    let typed =
+        is_u64(&sequence) && item.type_as_floating_point()?.precision() == Precision::SINGLE;
     let dim =
         u32::try_from(vector.type_as_fixed_size_list()?.listSize()).ok().filter(|dim| *dim > 0)?;
-    (named && typed && single).then_some(dim)
+    typed.then_some(Record { dim, columns })
+}
+
+fn is_u64(kind: &Int<'_>) -> bool {
+    kind.bitWidth() == 64 && !kind.is_signed()
 }

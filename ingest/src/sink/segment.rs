@@ -1,154 +1,30 @@
-//! The open segment of a lane: one file, from its creation to its final name; and the open batch,
-//! whose rows are accepted and not yet encoded.
+//! The open segment of a lane: one file, from its creation to its final name.
 //!
 //! ```text
 //!   rows ──encode──▶ memory ──write_at──▶ seg-N.arrow.part ──complete──▶ seg-N.arrow
 //!
-//!   complete: write the footer, sync the file, rename it, sync the folder
+//!   complete: write the footer, sync the file, rename it, sync both folders
 //! ```
 //! Encoding goes to memory and can't fail. Writing goes from memory to a known offset of the file.
 //! It may stop after any byte, and a later call continues at exactly that byte.
 //!
 //! Promises:
-//! - Rows are copied once, into the open batch, and not again before they are encoded.
-//! - Memory for rows is allocated at start. The batch grows beyond its size only by the rows of the
-//!   one `append` during which the disk began to refuse.
 //! - Each encoded byte is written once.
 //! - The final name appears only when the file is complete and on the disk.
 //!
 //! Doesn't decide when a segment is full.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow_array::{FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
-use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::Schema;
 
-use super::{SinkError, folder};
-
-/// The names of the two columns.
-pub(super) const SEQUENCE: &str = "sequence";
-pub(super) const VECTOR: &str = "vector";
-
-/// The schema of a lane's segments.
-pub(super) fn schema(dim: u32, lane: u32) -> SchemaRef {
-    let fields = vec![
-        Field::new(SEQUENCE, DataType::UInt64, false),
-        Field::new(VECTOR, DataType::FixedSizeList(Arc::new(item()), list_size(dim)), false),
-    ];
-    let metadata = [
-        ("slipring.format", "1".to_owned()),
-        ("slipring.dim", dim.to_string()),
-        ("slipring.lane", lane.to_string()),
-    ];
-    Arc::new(Schema::new_with_metadata(fields, metadata))
-}
-
-/// Rows that are accepted and not yet encoded.
-pub(super) struct OpenBatch {
-    values: Vec<f32>,
-    dim: usize,
-    rows_max: usize,
-    schema: SchemaRef,
-}
-
-impl OpenBatch {
-    /// An empty batch that is full at `rows_max` rows.
-    pub fn new(schema: SchemaRef, dim: u32, rows_max: usize) -> Self {
-        let dim = dim as usize;
-        assert!(dim > 0 && rows_max > 0, "checked when the folder and the log were opened");
-        Self { values: Vec::with_capacity(dim * rows_max), dim, rows_max, schema }
-    }
-
-    pub fn rows(&self) -> usize {
-        self.values.len() / self.dim
-    }
-
-    pub fn rows_max(&self) -> usize {
-        self.rows_max
-    }
-
-    /// The encoded size of a full batch: its two columns, and 4 KiB for the headers of file and
-    /// batch and for padding.
-    pub fn encoded_bytes(&self) -> usize {
-        self.rows_max * (size_of::<u64>() + self.dim * size_of::<f32>()) + 4096
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.rows() >= self.rows_max
-    }
-
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    /// The number of rows in `values`, if they are whole rows.
-    pub fn whole_rows(&self, values: &[f32]) -> Result<u64, SinkError> {
-        if !values.len().is_multiple_of(self.dim) {
-            return Err(SinkError::PartialRow { values: values.len(), dim: self.dim });
-        }
-        Ok((values.len() / self.dim) as u64)
-    }
-
-    /// Appends rows until the batch is full, and returns the others.
-    pub fn fill<'a>(&mut self, rows: &'a [f32]) -> &'a [f32] {
-        let room = (self.dim * self.rows_max).saturating_sub(self.values.len());
-        let (now, later) = rows.split_at(room.min(rows.len()));
-        self.values.extend_from_slice(now);
-        later
-    }
-
-    /// Appends all rows, even beyond a full batch.
-    pub fn overfill(&mut self, rows: &[f32]) {
-        self.values.reserve_exact(rows.len());
-        self.values.extend_from_slice(rows);
-    }
-
-    /// Encodes the first `rows` rows into `writer` and removes them from the batch. The encoder
-    /// borrows the batch's memory as an Arrow buffer and returns it, so rows are neither copied nor
-    /// allocated here. `writer` must not be able to fail.
-    pub fn encode<W: Write>(
-        &mut self,
-        rows: usize,
-        first_sequence: u64,
-        writer: &mut FileWriter<W>,
-    ) {
-        assert!(rows > 0 && rows <= self.rows(), "{rows} rows to encode of {}", self.rows());
-        let held = Buffer::from_vec(std::mem::take(&mut self.values));
-        let values = Float32Array::new(ScalarBuffer::new(held.clone(), 0, rows * self.dim), None);
-        let vectors = FixedSizeListArray::new(
-            Arc::new(item()),
-            list_size(self.dim as u32),
-            Arc::new(values),
-            None,
-        );
-        let sequences = UInt64Array::from_iter_values(first_sequence..first_sequence + rows as u64);
-        let batch = RecordBatch::try_new(
-            Arc::clone(&self.schema),
-            vec![Arc::new(sequences), Arc::new(vectors)],
-        )
-        .expect("the columns were built for this schema");
-        writer.write(&batch).expect("the writer writes to memory");
-        drop(batch);
-        // The encoder keeps no reference after writing. If a later version of it does, this copies
-        // the rows, which is slower but correct.
-        self.values = held.into_vec().unwrap_or_else(|shared| shared.typed_data::<f32>().to_vec());
-        self.values.drain(..rows * self.dim);
-    }
-}
-
-fn item() -> Field {
-    Field::new("item", DataType::Float32, false)
-}
-
-fn list_size(dim: u32) -> i32 {
-    i32::try_from(dim).expect("a dimension is at most DIM_MAX")
-}
+use super::batch::OpenBatch;
+use super::files::{self, DataMode};
+use super::{SinkError, layout};
 
 /// The most record batches in a segment. Each has an entry of 24 bytes in the footer, so the footer
 /// stays within about 1.5 MiB however short flushing makes the batches.
@@ -198,24 +74,29 @@ enum SegmentProgress {
     SyncFailed(Option<i32>),
 }
 
+/// Where the segments of a lane are.
+pub(super) struct LaneFolders {
+    /// Unfinished ones.
+    pub open: PathBuf,
+    /// Complete ones.
+    pub complete: PathBuf,
+    /// Permissions of new ones.
+    pub mode: DataMode,
+}
+
 impl Segment<File> {
-    /// Creates the file of a segment in a lane's folder. Uses `memory` for the encoded bytes, and
-    /// leaves it there on an error.
+    /// Creates the file of a segment. Uses `memory` for the encoded bytes, and leaves it there on
+    /// an error.
     pub fn create(
-        folder: &Path,
+        folders: &LaneFolders,
         first_sequence: u64,
         schema: &Schema,
         memory: &mut Vec<u8>,
     ) -> Result<Self, SinkError> {
-        let part = folder::part(folder, first_sequence);
-        let disk = File::create_new(&part).map_err(SinkError::io("create", &part))?;
-        Ok(Self::new(
-            disk,
-            part,
-            folder::complete(folder, first_sequence),
-            schema,
-            std::mem::take(memory),
-        ))
+        let part = layout::part(&folders.open, first_sequence);
+        let complete = layout::complete(&folders.complete, first_sequence);
+        let disk = files::create_new(&part, folders.mode)?;
+        Ok(Self::new(disk, part, complete, schema, std::mem::take(memory)))
     }
 }
 
@@ -315,7 +196,9 @@ impl<D: Disk> Segment<D> {
                     SegmentProgress::Renamed
                 }
                 SegmentProgress::Renamed => {
-                    return folder::sync_folder(self.complete.parent().unwrap_or(Path::new(".")));
+                    let folder_of =
+                        |path: &'_ Path| path.parent().map_or(Ok(()), files::sync_folder);
+                    return folder_of(&self.complete).and_then(|()| folder_of(&self.part));
                 }
                 SegmentProgress::SyncFailed(number) => return Err(self.sync_failed(number)),
             }
@@ -353,7 +236,7 @@ impl<D: Disk> Segment<D> {
     /// The folder is locked and the name contains our sequence, so a file of that name isn't ours,
     /// and we don't overwrite it.
     fn rename(&self) -> Result<(), SinkError> {
-        if self.complete.try_exists().map_err(SinkError::io("look for", &self.complete))? {
+        if files::is_there(&self.complete)? {
             return Err(SinkError::Exists { path: self.complete.clone() });
         }
         fs::rename(&self.part, &self.complete).map_err(SinkError::io("rename", &self.part))

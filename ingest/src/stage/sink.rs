@@ -9,7 +9,7 @@ use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
 use super::request::Request;
 use crate::notice;
-use crate::sink::{Sink, SinkError, SinkTotals};
+use crate::sink::{Sink, SinkError, SinkRows, SinkTotals};
 use crate::wire::frames::Status;
 
 /// The pause before another attempt to close a sink.
@@ -89,7 +89,7 @@ impl SinkStage {
         let Ok(values) = view.as_f32s() else {
             return Outcome::Fail("the sink: a payload isn't floats".to_owned());
         };
-        match self.sink.append(values) {
+        match self.sink.append(SinkRows::plain(values)) {
             Ok(()) => {
                 self.note_rows();
                 if self.complaint.take().is_some() {

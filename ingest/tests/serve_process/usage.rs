@@ -78,6 +78,10 @@ fn figures_that_are_none_are_usage() {
         ("--stages", "none"),
         ("--score", "max"),
         ("--sink", "s3"),
+        ("--columns", "vector"),
+        ("--columns", "id;time"),
+        ("--data-mode", "0755"),
+        ("--data-mode", "rw"),
         ("--drain", "soon"),
         ("--carry-bytes", "lots"),
     ] {
@@ -135,7 +139,40 @@ fn folders_that_cannot_be_used_are_refused() {
             1,
             &["--data", "name a folder"],
         );
-        refused(serve(&place.words("--data /proc/nowhere")), 1, &["/proc/nowhere"]);
+        let columns = place.words("--columns id");
+        let said = refused(serve(&columns), 1, &["--data", "leave --columns out"]);
+        assert_eq!(said.matches("--data").count(), 1, "{said}");
+        let said =
+            refused(serve(&place.words("--data /proc/nowhere")), 1, &["--data /proc/nowhere"]);
+        assert_eq!(said.matches("--data").count(), 1, "{said}");
+    });
+}
+
+/// Columns and permissions reach the folder; a folder of an earlier version is migrated, and the
+/// operator is told.
+#[test]
+fn a_folder_is_made_as_asked_and_an_old_one_is_migrated() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let words = place.words("--columns time --columns id --data-mode 0600");
+        assert_eq!(Process::start(serve(&words)).stop().code, Some(0));
+        let record = place.data().join(".slipring/record.json");
+        let said = std::fs::read_to_string(&record).unwrap();
+        assert_eq!(said.trim(), r#"{"columns":["id","time"],"dim":4,"format":2}"#);
+        for (path, mode) in [(record, 0o600), (place.data().join("lane=0"), 0o700)] {
+            let found = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{found:o}");
+        }
+
+        let place = Place::new();
+        std::fs::create_dir_all(place.data().join("lane-0")).unwrap();
+        std::fs::write(place.data().join("slipring.json"), r#"{"dim":4,"format":1}"#).unwrap();
+        let ended = Process::start(serve(&place.words(""))).stop();
+        let noticed = ended.stderr.contains("of an earlier version");
+        assert!(ended.code == Some(0) && noticed, "{ended:?}");
+        assert!(place.data().join("lane=0").is_dir() && !place.data().join("lane-0").exists());
+        let ended = Process::start(serve(&place.words(""))).stop();
+        assert!(!ended.stderr.contains("of an earlier version"), "{ended:?}");
     });
 }
 
@@ -184,8 +221,10 @@ fn a_start_after_a_crash_keeps_what_it_finds() {
             client.send(0, &vectors);
             assert!(client.answer().is_ok());
         }
-        let part =
-            || std::fs::read_dir(place.data().join("lane-0")).into_iter().flatten().count() > 0;
+        let part = || {
+            std::fs::read_dir(place.data().join(".slipring/lane=0")).into_iter().flatten().count()
+                > 0
+        };
         slipring_test_support::wait_until("a segment is open", part);
         process.signal(rustix::process::Signal::KILL);
         assert_eq!(process.wait().code, None);

@@ -137,6 +137,6 @@ fn segments_are_cut_by_size_and_a_null_sink_writes_none() {
         assert_eq!(client.answer().scores, [DIM as f32]);
         drop(client);
         assert_eq!(service.stop().vectors_in_segments, 1);
-        assert!(!service.data().join("lane-0").exists());
+        assert!(!service.data().join("lane=0").exists());
     });
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, read_segments,
+    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, read_segments,
 };
 
 /// Set in a child process: the folder that it is to open.
@@ -62,7 +62,7 @@ fn a_killed_process_holds_no_lock() {
     if let Some(folder) = std::env::var_os(CHILD) {
         let dir = DataDir::open(Path::new(&folder), 4).unwrap();
         let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-        log.append(&[1.0; 8]).unwrap();
+        log.append(SinkRows::plain(&[1.0; 8])).unwrap();
         log.flush().unwrap();
         std::process::abort();
     }
@@ -84,8 +84,8 @@ fn another_dimension_is_refused() {
     let path = folder.path().join("made/by/us");
     drop(DataDir::open(&path, 128).unwrap());
     assert_eq!(
-        fs::read_to_string(path.join("slipring.json")).unwrap().trim(),
-        r#"{"dim":128,"format":1}"#
+        fs::read_to_string(path.join(".slipring/record.json")).unwrap().trim(),
+        r#"{"columns":[],"dim":128,"format":2}"#
     );
     let error = refusal(&path, 64);
     let said = error.to_string();
@@ -98,9 +98,12 @@ fn another_dimension_is_refused() {
 fn segments_of_another_dimension_are_refused_when_the_record_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap().append(&[1.0; 4]).unwrap();
+    SegmentLog::open(&dir, 0, SegmentOptions::default())
+        .unwrap()
+        .append(SinkRows::plain(&[1.0; 4]))
+        .unwrap();
     drop(dir);
-    fs::remove_file(folder.path().join("slipring.json")).unwrap();
+    fs::remove_file(folder.path().join(".slipring/record.json")).unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let error = SegmentLog::open(&dir, 0, SegmentOptions::default()).err().unwrap();
     assert!(matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. }), "{error}");
@@ -122,18 +125,26 @@ fn a_record_that_is_not_ours_is_refused() {
         "{",
         "[]",
         "7",
+        r#"{"format":1,"dim":4}"#,
         r#"{"format":2,"dim":4}"#,
-        r#"{"format":1}"#,
-        r#"{"format":1,"dim":-4}"#,
-        r#"{"format":1,"dim":0}"#,
+        r#"{"format":2,"dim":4,"columns":["time","id"]}"#,
+        r#"{"format":2,"dim":4,"columns":["sequence"]}"#,
+        r#"{"format":2,"dim":4,"columns":"id"}"#,
+        r#"{"format":2,"columns":[]}"#,
+        r#"{"format":2,"dim":-4,"columns":[]}"#,
+        r#"{"format":2,"dim":0,"columns":[]}"#,
     ];
     for record in records {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("slipring.json"), record).unwrap();
+        fs::create_dir(folder.path().join(".slipring")).unwrap();
+        fs::write(folder.path().join(".slipring/record.json"), record).unwrap();
         let error = refusal(folder.path(), 4);
         assert!(matches!(error, SinkError::Record { .. }), "{record}: {error}");
         assert!(matches!(read_segments(folder.path()), Err(SinkError::Record { .. })), "{record}");
-        assert_eq!(fs::read_to_string(folder.path().join("slipring.json")).unwrap(), record);
+        assert_eq!(
+            fs::read_to_string(folder.path().join(".slipring/record.json")).unwrap(),
+            record
+        );
     }
 }
 

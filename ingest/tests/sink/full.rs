@@ -12,7 +12,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slipring_ingest::sink::{
-    DataDir, SegmentLog, SegmentOptions, Sink, SinkError, for_each_batch, read_segments,
+    DataDir, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, for_each_batch, read_segments,
 };
 
 use crate::support::data::on_small_disk;
@@ -40,7 +40,7 @@ fn append_until_refused(log: &mut SegmentLog, count: usize) -> (u64, SinkError) 
     let mut accepted = log.next_sequence();
     loop {
         assert!(accepted < 1 << 20, "nothing was refused");
-        let outcome = log.append(&rows(accepted, count));
+        let outcome = log.append(SinkRows::plain(&rows(accepted, count)));
         accepted += if outcome.is_ok() { count as u64 } else { 0 };
         assert_eq!(log.next_sequence(), accepted, "a call is accepted in full or not at all");
         if let Err(error) = outcome {
@@ -61,14 +61,14 @@ fn refuse_then_recover(
     let (accepted, error) = append_until_refused(log, count);
     assert!(error.may_retry() && error.to_string().contains(expect), "{error}");
     for _ in 0..3 {
-        assert!(log.append(&rows(accepted, 5)).is_err());
+        assert!(log.append(SinkRows::plain(&rows(accepted, 5))).is_err());
         assert!(log.flush().is_err());
         assert!(log.close().is_err());
         assert_eq!((log.next_sequence(), log.rows_accepted()), (accepted, accepted));
     }
     make_space();
-    log.append(&rows(accepted, 5)).unwrap();
-    log.append(&rows(accepted + 5, 200)).unwrap();
+    log.append(SinkRows::plain(&rows(accepted, 5))).unwrap();
+    log.append(SinkRows::plain(&rows(accepted + 5, 200))).unwrap();
     let totals = log.close().unwrap();
     assert_eq!(totals.rows, accepted + 205);
     assert!(
@@ -95,11 +95,11 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
         let mut log = open(&folder, 1 << 20, 64);
         // Writes short batches until the file ends so near to the end of a page that the footer
         // needs another page.
-        let part = folder.join("lane-0/seg-00000000000000000000.arrow.part");
+        let part = folder.join(".slipring/lane=0/seg-00000000000000000000.arrow.part");
         let near_end = |bytes: u64| bytes.is_multiple_of(4096) || bytes % 4096 > 4096 - 400;
         let mut count = 0;
         while count == 0 || !near_end(fs::metadata(&part).unwrap().len()) {
-            log.append(&rows(count, 1)).unwrap();
+            log.append(SinkRows::plain(&rows(count, 1))).unwrap();
             log.flush().unwrap();
             count += 1;
         }
@@ -107,7 +107,10 @@ fn a_full_disk_refuses_the_footer_and_then_takes_it() {
         for _ in 0..2 {
             let error = log.close().unwrap_err();
             assert!(matches!(error, SinkError::Io { action: "write", .. }), "{error}");
-            assert!(log.append(&rows(count, 1)).is_err(), "the segment must be completed first");
+            assert!(
+                log.append(SinkRows::plain(&rows(count, 1))).is_err(),
+                "the segment must be completed first"
+            );
         }
         disk.free();
         assert_eq!(log.close().unwrap().rows, count);
@@ -127,7 +130,7 @@ fn a_full_disk_refuses_to_open_and_then_opens() {
             "{error}"
         );
         disk.free();
-        open(&folder, 1, 1).append(&rows(0, 1)).unwrap();
+        open(&folder, 1, 1).append(SinkRows::plain(&rows(0, 1))).unwrap();
         assert!(read_back(&folder) == rows(0, 1));
     });
 }
@@ -170,7 +173,7 @@ fn a_disk_that_fills_and_empties_loses_nothing() {
             for op in ops {
                 match op {
                     Op::Append(count) => {
-                        let done = log.append(&rows(model, count)).is_ok();
+                        let done = log.append(SinkRows::plain(&rows(model, count))).is_ok();
                         model += if done { count as u64 } else { 0 };
                         note(done);
                     }

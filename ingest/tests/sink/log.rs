@@ -2,7 +2,7 @@
 //! folder that isn't complete is an error that names the file, never a panic and never silently
 //! fewer rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use arrow_ipc::root_as_footer;
 use arrow_schema::{DataType, Field};
 use proptest::prelude::*;
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, SinkTotals,
+    DIM_MAX, DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, SinkTotals,
     for_each_batch, read_segments,
 };
 
@@ -34,20 +34,22 @@ fn read_back(dir: &Path) -> BTreeMap<u32, Vec<f32>> {
     lanes
 }
 
-/// The bytes of every file in a lane's folder.
+/// The bytes of every file in a lane's two folders.
 fn files(dir: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
-    let entries = fs::read_dir(dir.join(format!("lane-{lane}"))).unwrap();
-    entries
+    let folders = ["", ".slipring/"].map(|above| dir.join(format!("{above}lane={lane}")));
+    folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect()
 }
 
 fn names(dir: &Path, lane: u32) -> Vec<String> {
-    files(dir, lane)
-        .into_keys()
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-        .collect()
+    let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut names: Vec<String> = files(dir, lane).into_keys().map(name).collect();
+    names.sort_unstable();
+    names
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,12 +97,12 @@ proptest! {
         for op in ops {
             match op {
                 Op::Append(count) => {
-                    log.append(&rows(model, count, dim)).unwrap();
+                    log.append(SinkRows::plain(&rows(model, count, dim))).unwrap();
                     model += count as u64;
                 }
                 Op::AppendPart if dim > 1 => {
                     let part = rows(model, 3, dim);
-                    let outcome = log.append(&part[1..]);
+                    let outcome = log.append(SinkRows::plain(&part[1..]));
                     let is_refused = matches!(outcome, Err(SinkError::PartialRow { .. }));
                     prop_assert!(is_refused);
                 }
@@ -143,7 +145,7 @@ fn an_empty_log_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-    log.append(&[]).unwrap();
+    log.append(SinkRows::plain(&[])).unwrap();
     log.flush().unwrap();
     assert_eq!(log.close().unwrap(), SinkTotals::default());
     assert_eq!(log.close().unwrap(), SinkTotals::default());
@@ -158,9 +160,9 @@ fn one_row_of_small_and_large_dimension() {
         let dir = DataDir::open(folder.path(), dim).unwrap();
         let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
         let row: Vec<f32> = (0..dim).map(|i| i as f32 - 0.5).collect();
-        log.append(&row).unwrap();
+        log.append(SinkRows::plain(&row)).unwrap();
         let totals = log.close().unwrap();
-        let file = folder.path().join("lane-0/seg-00000000000000000000.arrow");
+        let file = folder.path().join("lane=0/seg-00000000000000000000.arrow");
         let file_bytes = fs::metadata(&file).unwrap().len();
         assert_eq!(totals, SinkTotals { rows: 1, segments: 1, bytes: file_bytes });
         assert_eq!(read_back(folder.path())[&0], row);
@@ -172,8 +174,8 @@ fn lanes_count_on_their_own_and_names_carry_the_first_sequence() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut logs = [0, 10].map(|lane| SegmentLog::open(&dir, lane, options(1, 4)).unwrap());
-    logs[0].append(&rows(0, 8, 2)).unwrap();
-    logs[1].append(&rows(0, 5, 2)).unwrap();
+    logs[0].append(SinkRows::plain(&rows(0, 8, 2))).unwrap();
+    logs[1].append(SinkRows::plain(&rows(0, 5, 2))).unwrap();
     for log in &mut logs {
         log.close().unwrap();
     }
@@ -192,7 +194,7 @@ fn arrow_reads_each_segment() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 3).unwrap();
     let mut log = SegmentLog::open(&dir, 7, options(2000, 4)).unwrap();
-    log.append(&rows(0, 30, 3)).unwrap();
+    log.append(SinkRows::plain(&rows(0, 30, 3))).unwrap();
     let totals = log.close().unwrap();
     assert!(totals.segments > 1);
     let (mut sequences, mut values) = (Vec::new(), Vec::new());
@@ -207,7 +209,8 @@ fn arrow_reads_each_segment() {
             Field::new("sequence", DataType::UInt64, false),
             Field::new("vector", DataType::FixedSizeList(item, 3), false),
         ];
-        assert!(schema.fields().iter().map(AsRef::as_ref).eq(&fields), "{schema}");
+        let plain = |field: &Arc<Field>| field.as_ref().clone().with_metadata(HashMap::new());
+        assert!(schema.fields().iter().map(plain).eq(fields), "{schema}");
         for batch in reader {
             let batch = batch.unwrap();
             assert!(batch.num_rows() <= 4);
@@ -245,7 +248,10 @@ fn options_of_zero_are_refused() {
 fn a_dropped_log_completes_its_segment() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
-    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap().append(&rows(0, 3, 2)).unwrap();
+    SegmentLog::open(&dir, 0, SegmentOptions::default())
+        .unwrap()
+        .append(SinkRows::plain(&rows(0, 3, 2)))
+        .unwrap();
     assert_eq!(read_back(folder.path())[&0], rows(0, 3, 2));
 }
 
@@ -254,21 +260,24 @@ fn what_a_crash_left_is_renamed_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
-    log.append(&rows(0, 6, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(0, 6, 2))).unwrap();
     log.close().unwrap();
     // A copy of the folder with an open segment is what a crash leaves. Here that happens twice at
     // the same sequence.
     let crashed = tempfile::tempdir().unwrap();
-    fs::create_dir(crashed.path().join("lane-0")).unwrap();
+    for folder in ["lane=0", ".slipring/lane=0"] {
+        fs::create_dir_all(crashed.path().join(folder)).unwrap();
+    }
     for crash in 1..=2 {
-        log.append(&rows(6, 5, 2)).unwrap();
+        log.append(SinkRows::plain(&rows(6, 5, 2))).unwrap();
         log.flush().unwrap();
         for (path, bytes) in files(folder.path(), 0) {
             fs::write(crashed.path().join(path.strip_prefix(folder.path()).unwrap()), bytes)
                 .unwrap();
         }
         let part =
-            fs::read(folder.path().join("lane-0/seg-00000000000000000006.arrow.part")).unwrap();
+            fs::read(folder.path().join(".slipring/lane=0/seg-00000000000000000006.arrow.part"))
+                .unwrap();
         let dir = DataDir::open(crashed.path(), 2).unwrap();
         let reopened = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
         assert_eq!((reopened.next_sequence(), reopened.torn().len()), (6, 1));
@@ -280,7 +289,7 @@ fn what_a_crash_left_is_renamed_and_kept() {
     }
     let dir = DataDir::open(crashed.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-    log.append(&rows(6, 1, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(6, 1, 2))).unwrap();
     log.close().unwrap();
     assert_eq!(read_back(crashed.path())[&0], rows(0, 7, 2));
     let expected = [
@@ -297,19 +306,22 @@ fn close_succeeds_once_a_file_in_its_way_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log = SegmentLog::open(&dir, 0, options(1 << 20, 4)).unwrap();
-    let stranger = folder.path().join("lane-0/seg-00000000000000000000.arrow");
+    let stranger = folder.path().join("lane=0/seg-00000000000000000000.arrow");
     fs::write(&stranger, "not ours").unwrap();
-    log.append(&rows(0, 6, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(0, 6, 2))).unwrap();
     for _ in 0..2 {
         let error = log.close().unwrap_err();
         assert!(matches!(error, SinkError::Exists { .. }) && error.may_retry(), "{error}");
-        assert!(log.append(&rows(6, 1, 2)).is_err(), "the segment must be completed first");
+        assert!(
+            log.append(SinkRows::plain(&rows(6, 1, 2))).is_err(),
+            "the segment must be completed first"
+        );
         assert_eq!((log.rows_in_segments(), log.next_sequence()), (0, 6));
     }
     assert_eq!(fs::read(&stranger).unwrap(), b"not ours");
     fs::remove_file(&stranger).unwrap();
     assert_eq!(log.close().unwrap().rows, 6);
-    log.append(&rows(6, 1, 2)).unwrap();
+    log.append(SinkRows::plain(&rows(6, 1, 2))).unwrap();
     assert_eq!(log.close().unwrap().segments, 2);
     assert_eq!(read_back(folder.path())[&0], rows(0, 7, 2));
 }
@@ -324,10 +336,10 @@ fn sinks_are_interchangeable() {
         // A sink moves to the thread that appends to it.
         let fed = std::thread::spawn(move || {
             assert!(matches!(
-                sink.append(&[1.0; 3]),
+                sink.append(SinkRows::plain(&[1.0; 3])),
                 Err(SinkError::PartialRow { values: 3, dim: 2 })
             ));
-            sink.append(&rows(0, 7, 2)).unwrap();
+            sink.append(SinkRows::plain(&rows(0, 7, 2))).unwrap();
             sink.flush().unwrap();
             assert_eq!(sink.close().unwrap().rows, 7);
             sink.rows_in_segments()
@@ -342,13 +354,13 @@ fn three_segments() -> tempfile::TempDir {
     let dir = DataDir::open(folder.path(), 2).unwrap();
     let mut log =
         SegmentLog::open(&dir, 0, SegmentOptions { segment_bytes: 1, batch_rows: 4 }).unwrap();
-    log.append(&[0.5; 24]).unwrap();
+    log.append(SinkRows::plain(&[0.5; 24])).unwrap();
     assert_eq!(log.close().unwrap().segments, 3);
     folder
 }
 
 fn segment(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("lane-0/seg-{first_sequence:020}.arrow"))
+    folder.join(format!("lane=0/seg-{first_sequence:020}.arrow"))
 }
 
 #[test]
@@ -390,7 +402,7 @@ fn a_segment_under_another_name_is_a_gap() {
 #[test]
 fn a_file_that_is_no_segment_is_named() {
     let folder = three_segments();
-    fs::write(folder.path().join("lane-0/notes.arrow"), "").unwrap();
+    fs::write(folder.path().join("lane=0/notes.arrow"), "").unwrap();
     let error = read_segments(folder.path()).unwrap_err();
     assert!(error.to_string().contains("notes.arrow isn't a whole segment"), "{error}");
 }

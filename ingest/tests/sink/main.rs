@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod columns;
 mod folder;
 mod full;
+mod links;
 mod log;

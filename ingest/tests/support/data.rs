@@ -83,7 +83,7 @@ pub fn ids(data: &Path, dim: usize) -> Vec<u32> {
 
 /// The complete segments of a lane: the bytes of each, by name.
 pub fn files(data: &Path, lane: u32) -> BTreeMap<PathBuf, Vec<u8>> {
-    let folder = data.join(format!("lane-{lane}"));
+    let folder = data.join(format!("lane={lane}"));
     let entries =
         std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     let complete = entries.filter(|path| path.extension().is_some_and(|ending| ending == "arrow"));

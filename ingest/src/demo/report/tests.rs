@@ -6,7 +6,7 @@ use super::super::options::DIGITS;
 use super::super::{DemoOptions, run};
 use super::*;
 use crate::io::Counter;
-use crate::sink::{DataDir, SegmentLog, SegmentOptions, Sink};
+use crate::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkRows};
 use crate::units::Size;
 
 struct VerifiedRun {
@@ -78,7 +78,7 @@ fn every_kind_of_damage_is_noticed() {
     // A row that wasn't sent.
     let folder = DataDir::open(&run.report.data, DIM).unwrap();
     let mut log = SegmentLog::open(&folder, 0, SegmentOptions::default()).unwrap();
-    log.append(&[0.5; DIM as usize]).unwrap();
+    log.append(SinkRows::plain(&[0.5; DIM as usize])).unwrap();
     log.close().unwrap();
     assert_eq!(run.wrong(), ["count", "sum"]);
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::batch::schema;
+use super::super::{Columns, SinkRows};
 use super::*;
 
 const DIM: u32 = 3;
@@ -58,16 +60,20 @@ struct Fixture {
 impl Fixture {
     fn new(writes: &[Fault], syncs: &[Fault]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let schema = schema(DIM, 0);
-        let part = folder::part(folder.path(), 0);
+        let schema = schema(DIM, 0, Columns::default());
+        let part = layout::part(folder.path(), 0);
         let disk = FaultyDisk {
             file: File::create_new(&part).unwrap(),
             writes: RefCell::new(writes.iter().copied().collect()),
             syncs: RefCell::new(syncs.iter().copied().collect()),
         };
         let segment =
-            Segment::new(disk, part, folder::complete(folder.path(), 0), &schema, Vec::new());
-        Self { folder, segment, batch: OpenBatch::new(Arc::clone(&schema), DIM, 8) }
+            Segment::new(disk, part, layout::complete(folder.path(), 0), &schema, Vec::new());
+        Self {
+            folder,
+            segment,
+            batch: OpenBatch::new(Arc::clone(&schema), DIM, Columns::default(), 8),
+        }
     }
 
     /// Writes batches of these numbers of rows, tries each step until it succeeds, and returns the
@@ -77,14 +83,14 @@ impl Fixture {
         for rows in batches {
             let values: Vec<f32> =
                 (0..rows * DIM as usize).map(|i| (sequence * 100 + i as u64) as f32).collect();
-            assert!(self.batch.fill(&values).is_empty());
+            assert!(self.batch.fill(SinkRows::plain(&values)).values.is_empty());
             self.segment.encode(&mut self.batch, *rows, sequence);
             sequence += *rows as u64;
             retry(|| self.segment.write_encoded());
         }
         retry(|| self.segment.complete());
         assert_eq!(self.segment.rows(), sequence);
-        let bytes = fs::read(folder::complete(self.folder.path(), 0)).unwrap();
+        let bytes = fs::read(layout::complete(self.folder.path(), 0)).unwrap();
         assert_eq!(self.segment.bytes(), bytes.len() as u64);
         bytes
     }
@@ -137,7 +143,7 @@ fn a_disk_that_lies_is_detected() {
 #[test]
 fn a_failed_sync_is_final() {
     let mut fixture = Fixture::new(&[], &[Fault::Error(libc::EIO)]);
-    assert!(fixture.batch.fill(&[1.0; 6]).is_empty());
+    assert!(fixture.batch.fill(SinkRows::plain(&[1.0; 6])).values.is_empty());
     fixture.segment.encode(&mut fixture.batch, 2, 0);
     for _ in 0..3 {
         // A second sync would succeed, and prove nothing.
@@ -146,8 +152,8 @@ fn a_failed_sync_is_final() {
         assert!(error.to_string().contains("os error 5"), "{error}");
     }
     assert!(fixture.segment.is_full(u64::MAX));
-    assert!(folder::part(fixture.folder.path(), 0).exists());
-    assert!(!folder::complete(fixture.folder.path(), 0).exists());
+    assert!(layout::part(fixture.folder.path(), 0).exists());
+    assert!(!layout::complete(fixture.folder.path(), 0).exists());
 }
 
 #[test]
