@@ -133,7 +133,10 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 /// The headings of `get --help`.
 #[cfg(feature = "objects")]
 const GET_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
+    (
+        "What to get, and where to",
+        &["urls", "output", "ingest", "column", "convert", "max_vectors"],
+    ),
     ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
     (
         "Requests",
@@ -293,7 +296,7 @@ fn run_get(options: &GetOptions) -> u8 {
 
 #[cfg(not(feature = "objects"))]
 fn run_get(_: &AnyWords) -> u8 {
-    notice(format_args!("get: {GET_BUILD}"));
+    GET_BUILD.lines().for_each(|line| notice(format_args!("get: {line}")));
     2
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
 use crate::client::WrongAnswer;
-use crate::vectors::FormatError;
+use crate::vectors::{FormatError, RefusedRows};
 use crate::wire::frames::Status;
 
 /// Fields of the engine, and the options that set them.
@@ -157,6 +157,9 @@ pub struct Sent {
     pub answered: u64,
     /// Of those, in refused requests.
     pub refused: u64,
+    /// Vectors that weren't sent, because a component is NaN or infinite. They are in none of the
+    /// other counts.
+    pub not_finite: u64,
 }
 
 /// Errors of sending an object's vectors.
@@ -229,6 +232,17 @@ pub enum ClientError {
         all: u64,
         /// Rows of the first refused request, counted from 0.
         rows: Range<u64>,
+    },
+    /// Some vectors weren't sent, and the service accepted the others.
+    #[error(
+        "{} of {all} vectors weren't sent, because a component is NaN or infinite: {rows}; the others were accepted",
+        rows.count()
+    )]
+    NotSent {
+        /// The rows.
+        rows: RefusedRows,
+        /// Vectors of the object.
+        all: u64,
     },
     /// The run was interrupted.
     #[error("interrupted")]

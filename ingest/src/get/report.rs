@@ -55,7 +55,7 @@ impl GetOutcome {
         if let Some(sent) = &self.sent {
             line["vectors_sent"] = sent.vectors.into();
             line["vectors_answered"] = sent.answered.into();
-            line["vectors_refused"] = sent.refused.into();
+            line["vectors_refused"] = (sent.refused + sent.not_finite).into();
         }
         if let Some(error) = &self.error {
             line["error"] = error.to_string().into();
@@ -121,8 +121,8 @@ impl fmt::Display for GetReport {
                 f,
                 "{size:>12} {ranges:>6} {retries:>7} {seconds:>9.3} {speed:>14}  {pool:<5} {url}"
             )?;
-            if let Some(Sent { vectors, answered, .. }) = &outcome.sent {
-                write!(f, ": {answered} of {vectors} vectors answered")?;
+            if let Some(Sent { vectors, answered, not_finite, .. }) = &outcome.sent {
+                write!(f, ": {answered} of {} vectors answered", vectors + not_finite)?;
             }
             writeln!(f, "{}", if outcome.error.is_some() { " FAILED" } else { "" })?;
         }
@@ -244,7 +244,7 @@ mod tests {
         let good = GetOutcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),
-            sent: Some(Sent { vectors: 10, answered: 10, refused: 0 }),
+            sent: Some(Sent { vectors: 10, answered: 10, refused: 0, not_finite: 0 }),
             retries: 1,
             elapsed: stats.elapsed,
             error: None,
