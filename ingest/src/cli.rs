@@ -11,6 +11,8 @@ use crate::demo::{self, DemoOptions};
 use crate::get::{self, GetOptions, GetOutcome};
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
+#[cfg(feature = "objects")]
+use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
 use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
@@ -273,7 +275,7 @@ fn run_get(options: &GetOptions) -> u8 {
     let mut lines = Ok(());
     let report = |outcome: &GetOutcome| {
         if let Some(error) = &outcome.error {
-            notice(format_args!("get: {}: {error}", outcome.url));
+            notice(format_args!("get: {}: {error}", Printable(&outcome.url)));
         }
         // After the first line that can't be written, no other is tried.
         if options.json && lines.is_ok() {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use slipring_objects::{BufferPoolUse, DownloadStats, EngineStats};
 
 use super::error::{ObjectError, Sent};
+use crate::printable::Printable;
 
 /// The outcome of one object.
 #[derive(Debug)]
@@ -117,6 +118,7 @@ impl fmt::Display for GetReport {
                 None => ["-"; 4].map(str::to_owned).into(),
             };
             let seconds = elapsed.as_secs_f64();
+            let url = Printable(url);
             write!(
                 f,
                 "{size:>12} {ranges:>6} {retries:>7} {seconds:>9.3} {speed:>14}  {pool:<5} {url}"
@@ -192,7 +194,7 @@ impl GetProgress {
             // This starts a thread.
             bar.enable_steady_tick(DRAW_INTERVAL);
         }
-        bar.set_prefix(url.to_owned());
+        bar.set_prefix(Printable(url).to_string());
         bar.set_message("fetching");
         ObjectLine(bar)
     }
