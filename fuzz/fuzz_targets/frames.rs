@@ -1,5 +1,5 @@
-//! Bytes of a connection, in both directions: where they are cut must not matter, and no header may
-//! promise more than the limits allow.
+//! Bytes of a connection, in both directions: where they are cut must not matter, and no header
+//! may promise more than the limits allow.
 //!
 //! The input begins with the server's limits and the lengths of the pieces: see [`Connection::new`].
 //! Another version of the wire is one more [`Mode`]; its frames need seeds of their own.
