@@ -12,6 +12,8 @@ use crate::demo::{self, DemoOptions};
 use crate::get::{self, GetOptions, GetOutcome};
 use crate::load::{self, LoadOptions};
 use crate::notice::{self, announce};
+#[cfg(feature = "objects")]
+use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
 use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
@@ -128,7 +130,8 @@ A file appears under its name when it is complete. The column pool says which me
 buffer of the pool; fresh, new memory for an object larger than 256 MiB; skip, new memory for one
 smaller than 1 MiB; off, no --buffer-pool.
 Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
-also vectors_sent, vectors_answered and vectors_refused; and error if the object failed.
+also vectors_sent, vectors_answered and vectors_refused (by the service, or left out as not finite);
+and error if the object failed.
 Exit codes: 0 every object arrived; 1 some didn't: URL and cause are on standard error; 2 bad usage,
 nothing was fetched; 130 interrupted, incomplete files are removed.";
 
@@ -177,7 +180,10 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 /// The headings of `get --help`.
 #[cfg(feature = "objects")]
 const GET_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
+    (
+        "What to get, and where to",
+        &["urls", "output", "ingest", "column", "convert", "max_vectors"],
+    ),
     ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
     (
         "Requests",
@@ -338,7 +344,7 @@ fn run_get(options: &GetOptions) -> u8 {
     let mut lines = Ok(());
     let report = |outcome: &GetOutcome| {
         if let Some(error) = &outcome.error {
-            notice::error(format_args!("get: {}: {error}", outcome.url));
+            notice::error(format_args!("get: {}: {error}", Printable(&outcome.url)));
         }
         // After the first line that can't be written, no other is tried.
         if options.json && lines.is_ok() {

@@ -15,6 +15,7 @@ pub mod latency;
 mod line_writer;
 pub mod load;
 mod notice;
+mod printable;
 pub mod server;
 mod signals;
 pub mod sink;

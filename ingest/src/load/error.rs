@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::client::WrongAnswer;
+use crate::printable::Printable;
 use crate::vectors::FileError;
 use crate::wire::frames::Status;
 
@@ -26,7 +27,7 @@ pub enum LoadError {
         fix: &'static str,
     },
     /// The file of vectors can't be read.
-    #[error("--file {}: {error}", path.display())]
+    #[error("--file {}: {error}", Printable(path.display()))]
     File {
         /// The file.
         path: PathBuf,
