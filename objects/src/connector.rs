@@ -111,6 +111,7 @@ impl HttpService for WatchedClient {
                     Some(shifted) => shifted,
                     None => {
                         mend_date(response.headers_mut());
+                        set_length_of_range(response.headers_mut());
                         return Ok(response);
                     }
                 }
@@ -180,6 +181,22 @@ fn mend_date(headers: &mut HeaderMap) {
     let text = httpdate::fmt_http_date(time.unwrap_or(SystemTime::UNIX_EPOCH));
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert("last-modified", value);
+    }
+}
+
+/// Gives the body of a part the length of its range. The engine checks that it has it.
+fn set_length_of_range(headers: &mut HeaderMap) {
+    if headers.contains_key("content-length") {
+        return;
+    }
+    let bytes = headers.get("content-range").and_then(|value| {
+        let range = value.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?.0;
+        let (start, end) = range.split_once('-')?;
+        let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+        end.checked_sub(start)?.checked_add(1)
+    });
+    if let Some(bytes) = bytes {
+        headers.insert("content-length", HeaderValue::from(bytes));
     }
 }
 
