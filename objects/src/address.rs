@@ -223,7 +223,7 @@ fn basic(user: &str) -> Result<HeaderValue, Refusal> {
 /// fetched.
 fn check_sent(target: &str) -> Result<(), Refusal> {
     if let Some(at) = target.find('?').filter(|at| !target[..*at].contains('#')) {
-        let query = crate::redact::shown_url(&format!("://{}", &target[at..]));
+        let query = crate::redact::redact(&format!("://{}", &target[at..]));
         let query = query.trim_start_matches("://");
         return Err(format!("`{query}` isn't part of a key; write %3F for a ? of the key").into());
     }

@@ -35,7 +35,7 @@ const BARE_SECRET_BYTES: usize = 16;
 /// The most bytes of a server's text in an error.
 const SHOWN_BYTES: usize = 600;
 
-/// The text with the secrets of its URLs hidden.
+/// The text with the secrets of its URLs hidden and its control characters escaped.
 ///
 /// ```
 /// use slipring_objects::redact;
@@ -43,7 +43,15 @@ const SHOWN_BYTES: usize = 600;
 /// assert_eq!(redact("https://me:pw@host/a?part=1&sig=abc"), "https://***@host/a?part=1&sig=***");
 /// ```
 #[must_use]
-pub fn redact(text: &str) -> Cow<'_, str> {
+pub fn redact(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in hide(text).chars() {
+        push_escaped(c, &mut shown);
+    }
+    shown
+}
+
+fn hide(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
     }
@@ -114,23 +122,13 @@ pub(crate) fn printable(text: &str) -> String {
         }
         None => Cow::Borrowed(text),
     };
-    let text = redact(text.trim());
+    let text = hide(text.trim());
     let mut shown = String::with_capacity(text.len().min(SHOWN_BYTES));
     for c in text.chars() {
         if shown.len() >= SHOWN_BYTES {
             shown.push_str("...");
             break;
         }
-        push_escaped(c, &mut shown);
-    }
-    shown
-}
-
-/// The text of an URL or a name: secrets hidden, control characters escaped.
-pub(crate) fn shown_url(url: &str) -> String {
-    let text = redact(url);
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
         push_escaped(c, &mut shown);
     }
     shown

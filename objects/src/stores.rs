@@ -21,7 +21,7 @@ use crate::error::DownloadError;
 use crate::exact::ExactUrl;
 use crate::local::LocalFile;
 use crate::options::{OptionsError, StoreOptions};
-use crate::redact::{printable, shown_url};
+use crate::redact::{printable, redact};
 use crate::servers::ServerOptions;
 use crate::setup::{ClientSettings, Refusal, no_retries};
 
@@ -211,7 +211,7 @@ impl Stores {
         };
         // As a text: a cause may have the URL in it, with its secrets.
         opened.map_err(|cause| UrlError {
-            url: shown_url(url),
+            url: redact(url),
             cause: printable(&cause.to_string()).into(),
         })
     }
