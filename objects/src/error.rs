@@ -404,4 +404,28 @@ mod tests {
         );
         assert!(!Cause::Cancelled.may_pass());
     }
+
+    #[test]
+    fn what_no_retry_helps_is_told_from_a_broken_connection() {
+        let said = |text: &str| {
+            generic(HttpError::new(HttpErrorKind::Connect, io::Error::other(text.to_owned())))
+        };
+        for (text, cause) in [
+            ("dns error: failed to lookup address information: Name or service not known", "Unkn"),
+            (
+                "failed to lookup address information: Temporary failure in name resolution",
+                "Conn",
+            ),
+            ("invalid peer certificate: UnknownIssuer", "Tls"),
+            ("received corrupt message of type InvalidContentType", "Tls"),
+            ("error following redirect: too many redirects", "Redirect"),
+            ("error following redirect: URL scheme is not allowed", "Insecure"),
+            ("builder error: URL scheme is not allowed", "Plain"),
+            ("connection refused", "Conn"),
+        ] {
+            let got = said(text);
+            assert!(format!("{got:?}").starts_with(cause), "{text}: {got:?}");
+            assert_eq!(got.may_pass(), cause == "Conn", "{text}");
+        }
+    }
 }
