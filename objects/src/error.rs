@@ -412,10 +412,7 @@ mod tests {
         };
         for (text, cause) in [
             ("dns error: failed to lookup address information: Name or service not known", "Unkn"),
-            (
-                "failed to lookup address information: Temporary failure in name resolution",
-                "Conn",
-            ),
+            ("failed to lookup address information: Temporary failure in name resolution", "Conn"),
             ("invalid peer certificate: UnknownIssuer", "Tls"),
             ("received corrupt message of type InvalidContentType", "Tls"),
             ("error following redirect: too many redirects", "Redirect"),

@@ -7,6 +7,7 @@
 //! missing, every test fails.
 
 mod real_servers {
+    mod keys;
     pub mod overwrite;
     pub mod place;
 }
