@@ -62,6 +62,9 @@ pub struct Download {
     pub bytes: Bytes,
     /// The store's metadata of the object.
     pub meta: ObjectMeta,
+    /// How the store says that the object is packed (`Content-Encoding`), if it does: `bytes` are
+    /// as they are stored.
+    pub content_encoding: Option<String>,
     /// Statistics of the download.
     pub stats: DownloadStats,
 }
@@ -130,7 +133,8 @@ impl RangeEngine {
             Some(ended) => ended,
             None => Err(job.failed(None, Cause::Cancelled)),
         };
-        let Arrived { bytes, meta, pool } = ended.inspect_err(|_| engine.counters.failed())?;
+        let Arrived { bytes, meta, content_encoding, pool } =
+            ended.inspect_err(|_| engine.counters.failed())?;
         let stats = DownloadStats {
             bytes: bytes.len() as u64,
             ranges: job.ranges.into_inner(),
@@ -139,7 +143,7 @@ impl RangeEngine {
             pool,
         };
         engine.counters.arrived(&stats);
-        Ok(Download { bytes, meta, stats })
+        Ok(Download { bytes, meta, content_encoding, stats })
     }
 
     /// The options of this engine.
@@ -178,8 +182,12 @@ impl RangeEngine {
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The bytes would hide the rest.
-        let Self { bytes: _, meta, stats } = self;
-        f.debug_struct("Download").field("meta", meta).field("stats", stats).finish_non_exhaustive()
+        let Self { bytes: _, meta, content_encoding, stats } = self;
+        f.debug_struct("Download")
+            .field("meta", meta)
+            .field("content_encoding", content_encoding)
+            .field("stats", stats)
+            .finish_non_exhaustive()
     }
 }
 

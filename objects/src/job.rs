@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
+use object_store::{Attribute, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use slipring::class::{ClassPool, GetError, PooledBuf};
 use tokio::time::{self, Instant};
 
@@ -62,6 +62,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Arrived {
     pub(crate) bytes: Bytes,
     pub(crate) meta: ObjectMeta,
+    pub(crate) content_encoding: Option<String>,
     pub(crate) pool: BufferPoolUse,
 }
 
@@ -83,6 +84,7 @@ struct Body<'a> {
 /// What the first answer says about the object.
 struct FirstAnswer {
     meta: ObjectMeta,
+    content_encoding: Option<String>,
     /// Whether the object is fetched by ranges.
     ranged: bool,
 }
@@ -96,6 +98,7 @@ impl<'a> Job<'a> {
             return Ok(Arrived {
                 bytes: Bytes::new(),
                 meta: object.meta,
+                content_encoding: object.content_encoding,
                 pool: self.engine.unpooled_use(),
             });
         };
@@ -123,7 +126,12 @@ impl<'a> Job<'a> {
                 buffer
             }
         };
-        Ok(Arrived { bytes: buffer.into_bytes(), meta: object.meta, pool })
+        Ok(Arrived {
+            bytes: buffer.into_bytes(),
+            meta: object.meta,
+            content_encoding: object.content_encoding,
+            pool,
+        })
     }
 
     /// Returns what the first answer says, the answer itself (`None` if the object is empty), and
@@ -144,8 +152,11 @@ impl<'a> Job<'a> {
                     continue;
                 }
                 Ok(opened) => {
-                    let object =
-                        FirstAnswer { meta: opened.result.meta.clone(), ranged: asked.is_some() };
+                    let object = FirstAnswer {
+                        meta: opened.result.meta.clone(),
+                        content_encoding: content_encoding(&opened.result),
+                        ranged: asked.is_some(),
+                    };
                     return Ok((object, Some(opened), tries));
                 }
                 // A server without ranges sends the whole object.
@@ -158,7 +169,13 @@ impl<'a> Job<'a> {
             // An empty object has no range, and each store reports that differently.
             if asked.is_some() && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 }) {
                 cause = match self.empty(cause).await {
-                    Ok(meta) => return Ok((FirstAnswer { meta, ranged: false }, None, tries)),
+                    Ok(meta) => {
+                        return Ok((
+                            FirstAnswer { meta, content_encoding: None, ranged: false },
+                            None,
+                            tries,
+                        ));
+                    }
                     Err(cause) => cause,
                 };
             }
@@ -380,6 +397,13 @@ impl<'a> From<Opened<'a>> for Body<'a> {
         // Also a file, if a store answers one range with a file and another without.
         Self { chunks: result.into_stream(), deadline, turn }
     }
+}
+
+/// How the stored bytes are packed, if the store says so.
+fn content_encoding(result: &GetResult) -> Option<String> {
+    let encoding = result.attributes.get(&Attribute::ContentEncoding)?.trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"))
+        .then(|| encoding.to_owned())
 }
 
 fn pooled(buffer: PooledBuf) -> (PooledBuf, BufferPoolUse) {

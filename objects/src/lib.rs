@@ -20,18 +20,25 @@
 //! may have: those are of whole objects, or of parts as they were uploaded.
 #![forbid(unsafe_code)]
 
+mod address;
 #[cfg(feature = "serde")]
 mod configuration;
 mod connector;
 mod engine;
 mod error;
+mod exact;
 mod file;
 mod gate;
 mod identity;
 mod job;
+mod local;
+mod metadata;
 mod options;
 mod part;
+mod redact;
 mod retry;
+mod servers;
+mod setup;
 mod stats;
 mod stores;
 
@@ -42,6 +49,10 @@ pub use job::POOL_FROM_BYTES;
 pub use options::{
     BufferPoolOptions, CONCURRENCY_MAX, OptionsError, PART_BYTES_MIN, RangeOptions, StoreOptions,
 };
+
+pub use redact::redact;
+
+pub use servers::ServerOptions;
 
 pub use stats::{BufferPoolUse, DownloadStats, EngineStats};
 

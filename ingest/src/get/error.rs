@@ -19,6 +19,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("`request_timeout`", "--timeout"),
     ("`total_timeout`", "--total-timeout"),
     ("turn `enabled` off", "say --no-ranges"),
+    ("turn `insecure_redirects` on", "say --allow-insecure-redirects"),
+    ("`unsized_bytes_max`", "--unsized-max"),
     ("the engine's `retry_budget`", "the run's budget for retries"),
 ];
 

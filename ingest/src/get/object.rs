@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
-use slipring_objects::Stores;
+use slipring_objects::{Stores, redact};
 use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ const PIECE_BYTES: usize = 4 << 20;
 /// One object, and the client of its store.
 #[derive(Clone)]
 pub(super) struct GetObject {
+    /// For people and programs, without secrets.
     pub(super) url: String,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) path: ObjectPath,
@@ -40,11 +41,10 @@ impl fmt::Debug for GetObject {
 
 impl GetObject {
     /// The objects that these URLs name. Connects to nothing.
-    pub(super) fn open(urls: &[String]) -> Result<Vec<GetObject>, GetRunError> {
-        let stores = Stores::from_env();
+    pub(super) fn open(stores: &Stores, urls: &[String]) -> Result<Vec<GetObject>, GetRunError> {
         let open = |url: &String| {
             let (store, path) = stores.open(url)?;
-            Ok(GetObject { url: url.clone(), store, path })
+            Ok(GetObject { url: redact(url), store, path })
         };
         urls.iter().map(open).collect()
     }
@@ -61,7 +61,7 @@ pub(super) fn check_names(objects: &[GetObject]) -> Result<(), GetRunError> {
     for object in objects {
         // The URL may name a folder, by a slash at its end or by dots, which the key no longer
         // shows.
-        let last_part = object.url.rsplit('/').next().unwrap_or_default();
+        let last_part = last_part(&object.url);
         for name in [last_part, object.name()] {
             if ["", ".", ".."].contains(&name) {
                 return Err(GetRunError::Name { url: object.url.clone(), name: name.to_owned() });
@@ -74,6 +74,15 @@ pub(super) fn check_names(objects: &[GetObject]) -> Result<(), GetRunError> {
         }
     }
     Ok(())
+}
+
+/// The last part of a URL's path, or of the path of a file.
+fn last_part(url: &str) -> &str {
+    let path = match url.get(..4) {
+        Some(web) if web.eq_ignore_ascii_case("http") => url.split('?').next().unwrap_or_default(),
+        _ => url,
+    };
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// The folder of `--output`.
@@ -128,7 +137,7 @@ mod tests {
 
     fn check(urls: &[&str]) -> Result<(), String> {
         let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
-        GetObject::open(&urls)
+        GetObject::open(&Stores::default(), &urls)
             .and_then(|objects| check_names(&objects))
             .map_err(|error| error.to_string())
     }
@@ -141,7 +150,9 @@ mod tests {
                 "memory:///b/two",
                 "/tmp/a file",
                 "/tmp/?",
-                "http://host/x.npy%3Fa"
+                "http://host/x.npy%3Fa",
+                "http://host/a/y.npy?part=1/2",
+                "http://host/a%2Fz"
             ]),
             Ok(())
         );
@@ -160,13 +171,28 @@ mod tests {
 
     #[test]
     fn urls_of_folders_are_refused() {
-        for url in ["memory:///dir/", "memory:///dir/file/.."] {
+        for url in ["http://host/dir/", "http://host/dir/?a=b", "HTTP://host/?a"] {
             let error = check(&[url]).unwrap_err();
             assert!(
                 error.contains(url) && error.contains("can't be the name of a file"),
                 "{error}"
             );
         }
+        for url in ["memory:///dir/", "memory:///dir/file/..", "/tmp/", "/tmp/.."] {
+            let error = check(&[url]).unwrap_err();
+            assert!(
+                error.starts_with(&format!("{url}: it")) || error.contains("no object"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_secret_is_in_the_name_of_an_object() {
+        let url = "http://me:hidden@host/a?sig=hidden&part=1".to_owned();
+        let objects = GetObject::open(&Stores::default(), &[url]).unwrap();
+        assert_eq!(objects[0].url, "http://***@host/a?sig=***&part=1");
+        assert_eq!(objects[0].name(), "a");
     }
 
     fn names(folder: &Path) -> Vec<String> {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use slipring::class::{AtLimit, ClassPool};
-use slipring_objects::{BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOptions};
+use slipring_objects::{
+    BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOptions, ServerOptions, Stores,
+};
 
 use super::error::GetRunError;
 use crate::client::Target;
@@ -23,7 +25,9 @@ const OBJECTS_UNDER_WAY_MAX: usize = 16;
 #[derive(Clone, Debug, clap::Args)]
 pub struct GetOptions {
     /// Objects: s3://bucket/key, gs://bucket/key, az://container/key, http(s)://host/path,
-    /// file:///path or the path of a file
+    /// file:///path or the path of a file. In keys and file:// paths, %XX is decoded: %2F is a
+    /// slash of the key, %3F a ?, %23 a #, %25 a %. An http(s) URL is sent as written, with its
+    /// query, and its user and password as Basic auth
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
     /// Folder to write to, created if missing: one file per object, named by the last part of its
@@ -69,6 +73,12 @@ pub struct GetOptions {
     /// Fetch each object with one request
     #[arg(long)]
     pub no_ranges: bool,
+    /// Follow redirects from https to http, where others can read and change the object
+    #[arg(long)]
+    pub allow_insecure_redirects: bool,
+    /// Most bytes of an object whose length its server doesn't say; it is held in memory at first
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub unsized_max: Size,
     /// Maximum number of retries of a request after a temporary failure: a broken connection,
     /// status 429 or 5xx
     #[arg(long, default_value_t = 4)]
@@ -102,6 +112,8 @@ impl GetOptions {
             concurrency: None,
             parallel: None,
             no_ranges: false,
+            allow_insecure_redirects: false,
+            unsized_max: Size(ServerOptions::default().unsized_bytes_max),
             retries: 4,
             timeout: Duration::from_secs(30),
             total_timeout: None,
@@ -141,6 +153,14 @@ impl GetOptions {
         Ok(match self.buffer_pool()? {
             Some(pool) => engine.with_buffer_pool(pool),
             None => engine,
+        })
+    }
+
+    /// The stores, with endpoint and credentials of the environment.
+    pub(super) fn stores(&self) -> Stores {
+        Stores::from_env().with_servers(ServerOptions {
+            insecure_redirects: self.allow_insecure_redirects,
+            unsized_bytes_max: self.unsized_max.0,
         })
     }
 

@@ -19,6 +19,9 @@ pub struct GetOutcome {
     pub url: String,
     /// Statistics of the download, if it succeeded.
     pub fetched: Option<DownloadStats>,
+    /// How the store says that the object is packed (`Content-Encoding`); it is stored and sent as
+    /// it came.
+    pub content_encoding: Option<String>,
     /// With `--ingest`: the vectors that were sent to the service.
     pub sent: Option<Sent>,
     /// Retries of the object's ranges.
@@ -42,7 +45,8 @@ impl GetOutcome {
     }
 
     /// The outcome as one object: the download, with `--ingest` the vectors, and `error` if it
-    /// failed. If nothing was fetched, `pool` is null.
+    /// failed. If nothing was fetched, `pool` is null. `content_encoding` is there if the store
+    /// tells one.
     pub fn to_json(&self) -> Value {
         let fetched = self.fetched.as_ref();
         let mut line = json!({
@@ -53,6 +57,9 @@ impl GetOutcome {
             "elapsed_ms": self.elapsed.as_micros() as f64 / 1e3,
             "pool": fetched.map(|stats| stats.pool.to_string()),
         });
+        if let Some(encoding) = &self.content_encoding {
+            line["content_encoding"] = encoding.as_str().into();
+        }
         if let Some(sent) = &self.sent {
             line["vectors_sent"] = sent.vectors.into();
             line["vectors_answered"] = sent.answered.into();
@@ -246,6 +253,7 @@ mod tests {
         let good = GetOutcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),
+            content_encoding: Some("gzip".to_owned()),
             sent: Some(Sent { vectors: 10, answered: 10, refused: 0, not_finite: 0 }),
             retries: 1,
             elapsed: stats.elapsed,
@@ -254,6 +262,7 @@ mod tests {
         let bad = GetOutcome {
             url: "s3://b/bad".to_owned(),
             fetched: None,
+            content_encoding: None,
             sent: None,
             retries: 4,
             elapsed: Duration::from_millis(20),
@@ -269,6 +278,7 @@ mod tests {
         assert_eq!(
             good,
             json!({"url": "s3://b/good", "bytes": 3_145_728, "ranges": 3, "retries": 1, "elapsed_ms": 1500.0, "pool": "hit",
+                   "content_encoding": "gzip",
                    "vectors_sent": 10, "vectors_answered": 10, "vectors_refused": 0})
         );
         assert_eq!(

@@ -44,7 +44,7 @@ pub fn run(
     report: impl FnMut(&GetOutcome),
 ) -> Result<GetReport, GetRunError> {
     let engine = options.engine()?;
-    let objects = GetObject::open(&options.urls)?;
+    let objects = GetObject::open(&options.stores(), &options.urls)?;
     let all = objects.len();
     let interrupted = |done| GetRunError::Interrupted { done, all, others: options.others() };
     let (to, client) = match (&options.output, &options.ingest) {
@@ -185,7 +185,8 @@ impl GetRun {
         let (line, started) = (self.progress.add_line(&object.url), Instant::now());
         let outcome = |fetched, sent, retries, elapsed, error| {
             let url = object.url.clone();
-            GetOutcome { url, fetched, sent, retries, elapsed, error }
+            let content_encoding = None;
+            GetOutcome { url, fetched, content_encoding, sent, retries, elapsed, error }
         };
         let download =
             match self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await {
@@ -213,7 +214,10 @@ impl GetRun {
                 (Some(sent), result)
             }
         };
-        outcome(Some(stats), sent, stats.retries, stats.elapsed, result.err())
+        GetOutcome {
+            content_encoding: download.content_encoding,
+            ..outcome(Some(stats), sent, stats.retries, stats.elapsed, result.err())
+        }
     }
 
     async fn write(
