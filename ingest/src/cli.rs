@@ -11,6 +11,8 @@ use crate::demo::{self, DemoOptions};
 use crate::get::{self, GetOptions, GetOutcome};
 use crate::load::{self, LoadOptions};
 use crate::notice::{announce, notice};
+#[cfg(feature = "objects")]
+use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
 use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
@@ -133,7 +135,10 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 /// The headings of `get --help`.
 #[cfg(feature = "objects")]
 const GET_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to get, and where to", &["urls", "output", "ingest", "column", "max_vectors"]),
+    (
+        "What to get, and where to",
+        &["urls", "output", "ingest", "column", "convert", "max_vectors"],
+    ),
     ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
     (
         "Requests",
@@ -270,7 +275,7 @@ fn run_get(options: &GetOptions) -> u8 {
     let mut lines = Ok(());
     let report = |outcome: &GetOutcome| {
         if let Some(error) = &outcome.error {
-            notice(format_args!("get: {}: {error}", outcome.url));
+            notice(format_args!("get: {}: {error}", Printable(&outcome.url)));
         }
         // After the first line that can't be written, no other is tried.
         if options.json && lines.is_ok() {
@@ -293,7 +298,7 @@ fn run_get(options: &GetOptions) -> u8 {
 
 #[cfg(not(feature = "objects"))]
 fn run_get(_: &AnyWords) -> u8 {
-    notice(format_args!("get: {GET_BUILD}"));
+    GET_BUILD.lines().for_each(|line| notice(format_args!("get: {line}")));
     2
 }
 

@@ -14,6 +14,7 @@ pub mod io;
 pub mod latency;
 pub mod load;
 mod notice;
+mod printable;
 pub mod server;
 mod signals;
 pub mod sink;

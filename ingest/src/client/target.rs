@@ -13,6 +13,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
+use crate::printable::Printable;
+
 /// The address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -46,8 +48,8 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Tcp(address) => f.write_str(address),
-            Target::Unix(path) => write!(f, "{}", path.display()),
+            Target::Tcp(address) => write!(f, "{}", Printable(address)),
+            Target::Unix(path) => write!(f, "{}", Printable(path.display())),
         }
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{statfs, statvfs};
 
 use super::options::DemoError;
 use super::text::mib;
+use crate::printable::Printable;
 
 /// Folders in the temporary folder that one process tries before it gives up.
 const NAMES_MAX: u32 = 1000;
@@ -106,7 +107,7 @@ impl FreeSpace {
         format!(
             "room      only {} MiB are free at {}{whose}:\n          at most {} MiB are sent",
             mib(self.free_bytes),
-            self.path.display(),
+            Printable(self.path.display()),
             mib(bytes)
         )
     }

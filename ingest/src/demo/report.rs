@@ -10,6 +10,7 @@ use super::options::{DIGITS_ROWS, DIGITS_SUM, DIM};
 use super::text::{counted, grouped, quoted};
 use crate::latency::Latency;
 use crate::load::LoadReport;
+use crate::printable::Printable;
 use crate::server::Totals;
 use crate::sink::{SinkError, Summary, for_each_batch};
 use crate::vectors::VectorRows;
@@ -105,7 +106,7 @@ impl fmt::Display for DemoReport {
             (self.data.to_string_lossy(), self.data.join("lane-0/seg-00000000000000000000.arrow"));
         let (segments, mib) =
             (counted(self.read.segments, "segment"), self.data_bytes as f64 / f64::from(1 << 20));
-        writeln!(f, "\ndata      {data}: {segments}, {mib:.1} MiB, kept")?;
+        writeln!(f, "\ndata      {}: {segments}, {mib:.1} MiB, kept", Printable(&data))?;
         writeln!(f, "          Look with pyarrow (pip install pyarrow), then remove it:\n")?;
         writeln!(
             f,

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use crate::printable::is_unprintable;
+
 /// Columns of a line, and of the name before its text.
 const COLUMNS: usize = 96;
 const INDENT: usize = 10;
@@ -58,8 +60,23 @@ pub(super) fn quoted(text: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
+    } else if text.contains(is_unprintable) {
+        format!("$'{}'", text.chars().map(escaped).collect::<String>())
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A character between `$'` and `'`.
+fn escaped(character: char) -> String {
+    let mut bytes = [0; 4];
+    match character {
+        '\'' | '\\' => format!("\\{character}"),
+        _ if is_unprintable(character) => {
+            let bytes = character.encode_utf8(&mut bytes).bytes();
+            bytes.map(|byte| format!("\\x{byte:02x}")).collect()
+        }
+        _ => character.to_string(),
     }
 }
 
@@ -83,5 +100,6 @@ mod tests {
         );
         assert_eq!(quoted("/tmp/slipring-demo-1-0"), "/tmp/slipring-demo-1-0");
         assert_eq!(quoted("/tmp/it's mine"), r"'/tmp/it'\''s mine'");
+        assert_eq!(quoted("it's\n\\\u{202e}"), r"$'it\'s\x0a\\\xe2\x80\xae'");
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{ClientError, Sent};
 use crate::client::{ClientConnection, Target};
-use crate::vectors::VectorImage;
+use crate::vectors::{RefusedRows, VectorImage};
 use crate::wire::frames::{AnswerHead, Mode, Status, answer_bytes, encode_request_head};
 
 /// The most requests in flight.
@@ -93,7 +93,8 @@ impl IngestClient {
         self.connection.is_silent().then_some(self)
     }
 
-    /// Sends all vectors and waits for every answer. `sent` is updated even if this fails.
+    /// Sends all vectors and waits for every answer. Rows that aren't finite are left out, because a
+    /// service refuses a request with all of its vectors. `sent` is updated even if this fails.
     ///
     /// # Errors
     /// The end of the connection, no progress for the whole timeout, a wrong answer, a refusal: see
@@ -105,14 +106,19 @@ impl IngestClient {
         sent: &mut Sent,
     ) -> Result<(), ClientError> {
         let (mut cursor, mut out, mut first_refused) = (vectors.cursor(), Vec::new(), None);
+        let mut not_finite = RefusedRows::default();
         let mut in_flight: VecDeque<GetRequest> = VecDeque::with_capacity(WINDOW_MAX);
         loop {
             while cursor.left() > 0 && in_flight.len() < self.window && out.len() < OUT_BYTES {
-                let count = cursor.left().min(u64::from(self.max_vectors));
+                let count = cursor.next_run(self.max_vectors.into(), &mut not_finite);
+                sent.not_finite = not_finite.count();
+                if count == 0 {
+                    break;
+                }
                 encode_request_head(MODE, vectors.dim(), self.sequence, count as u32, &mut out);
+                let rows = cursor.number()..cursor.number() + count;
                 cursor.append_rows(count, &mut out);
-                let rows = sent.vectors..sent.vectors + count;
-                sent.vectors = rows.end;
+                sent.vectors += count;
                 let (sequence, vectors) = (self.sequence, count as u32);
                 in_flight.push_back(GetRequest { sequence, vectors, rows });
                 self.sequence += 1;
@@ -139,11 +145,13 @@ impl IngestClient {
                 self.window = fits.min(usize::from(head.credits)).clamp(1, WINDOW_MAX);
             }
         }
+        let all = vectors.rows();
         match first_refused {
             Some(rows) => {
-                let (to, refused, all) = (self.to.clone(), sent.refused, vectors.rows());
+                let (to, refused) = (self.to.clone(), sent.refused);
                 Err(ClientError::NotFinite { to, refused, all, rows })
             }
+            None if sent.not_finite > 0 => Err(ClientError::NotSent { rows: not_finite, all }),
             None => Ok(()),
         }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
 use crate::client::WrongAnswer;
-use crate::vectors::FormatError;
+use crate::printable::Printable;
+use crate::vectors::{FormatError, RefusedRows};
 use crate::wire::frames::Status;
 
 /// Fields of the engine, and the options that set them.
@@ -35,10 +36,13 @@ pub enum GetRunError {
         fix: String,
     },
     /// A URL that doesn't name an object.
-    #[error(transparent)]
+    #[error("{}", Printable(.0))]
     Url(#[from] UrlError),
     /// An object whose name can't be a file's.
-    #[error("{url}: its last part, {name:?}, can't be the name of a file; get it without --output")]
+    #[error(
+        "{}: its last part, {name:?}, can't be the name of a file; get it without --output",
+        Printable(url)
+    )]
     Name {
         /// The object.
         url: String,
@@ -47,7 +51,9 @@ pub enum GetRunError {
     },
     /// Two objects whose files would have the same name.
     #[error(
-        "{first} and {second} would both be written to {name:?}; get them into two folders, in two runs"
+        "{} and {} would both be written to {name:?}; get them into two folders, in two runs",
+        Printable(first),
+        Printable(second)
     )]
     SameName {
         /// One object.
@@ -58,7 +64,10 @@ pub enum GetRunError {
         name: String,
     },
     /// The folder can't be created.
-    #[error("--output {}: {error}; name a folder that can be created and written", path.display())]
+    #[error(
+        "--output {}: {error}; name a folder that can be created and written",
+        Printable(path.display())
+    )]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -122,10 +131,10 @@ impl GetRunError {
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// The object couldn't be downloaded.
-    #[error("{}", with_options(.0))]
+    #[error("{}", Printable(with_options(.0)))]
     Download(Box<DownloadError>),
     /// The object's file couldn't be written.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", Printable(path.display()))]
     Write {
         /// The file.
         path: PathBuf,
@@ -133,7 +142,7 @@ pub enum ObjectError {
         error: io::Error,
     },
     /// The object's vectors can't be read.
-    #[error(transparent)]
+    #[error("{}", Printable(.0))]
     Format(#[from] FormatError),
     /// The service didn't accept all of the object's vectors.
     #[error(transparent)]
@@ -157,6 +166,9 @@ pub struct Sent {
     pub answered: u64,
     /// Of those, in refused requests.
     pub refused: u64,
+    /// Vectors that weren't sent, because a component is NaN or infinite. They are in none of the
+    /// other counts.
+    pub not_finite: u64,
 }
 
 /// Errors of sending an object's vectors.
@@ -229,6 +241,17 @@ pub enum ClientError {
         all: u64,
         /// Rows of the first refused request, counted from 0.
         rows: Range<u64>,
+    },
+    /// Some vectors weren't sent, and the service accepted the others.
+    #[error(
+        "{} of {all} vectors weren't sent, because a component is NaN or infinite: {rows}; the others were accepted",
+        rows.count()
+    )]
+    NotSent {
+        /// The rows.
+        rows: RefusedRows,
+        /// Vectors of the object.
+        all: u64,
     },
     /// The run was interrupted.
     #[error("interrupted")]

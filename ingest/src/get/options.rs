@@ -34,10 +34,13 @@ pub struct GetOptions {
     /// --output: fetching is only measured]
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub ingest: Option<Target>,
-    /// Arrow column of the vectors [default: the only fixed-size list of f32; of several, the one
-    /// named vector]
+    /// Arrow column of the vectors [default: the one named vector, else the only fixed-size list of
+    /// f32, else the only list of f32]
     #[arg(long, value_name = "NAME", requires = "ingest")]
     pub column: Option<String>,
+    /// Send components of f64, f16, int8 and uint8 as f32 [default: they are refused]
+    #[arg(long, requires = "ingest")]
+    pub convert: bool,
     /// Most vectors per request; at most the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
@@ -89,6 +92,7 @@ impl GetOptions {
             output: None,
             ingest: None,
             column: None,
+            convert: false,
             max_vectors: 64,
             buffer_pool: false,
             buffer_pool_size: None,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use slipring_objects::{BufferPoolUse, DownloadStats, EngineStats};
 
 use super::error::{ObjectError, Sent};
+use crate::printable::Printable;
 
 /// The outcome of one object.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl GetOutcome {
         if let Some(sent) = &self.sent {
             line["vectors_sent"] = sent.vectors.into();
             line["vectors_answered"] = sent.answered.into();
-            line["vectors_refused"] = sent.refused.into();
+            line["vectors_refused"] = (sent.refused + sent.not_finite).into();
         }
         if let Some(error) = &self.error {
             line["error"] = error.to_string().into();
@@ -117,12 +118,13 @@ impl fmt::Display for GetReport {
                 None => ["-"; 4].map(str::to_owned).into(),
             };
             let seconds = elapsed.as_secs_f64();
+            let url = Printable(url);
             write!(
                 f,
                 "{size:>12} {ranges:>6} {retries:>7} {seconds:>9.3} {speed:>14}  {pool:<5} {url}"
             )?;
-            if let Some(Sent { vectors, answered, .. }) = &outcome.sent {
-                write!(f, ": {answered} of {vectors} vectors answered")?;
+            if let Some(Sent { vectors, answered, not_finite, .. }) = &outcome.sent {
+                write!(f, ": {answered} of {} vectors answered", vectors + not_finite)?;
             }
             writeln!(f, "{}", if outcome.error.is_some() { " FAILED" } else { "" })?;
         }
@@ -192,7 +194,7 @@ impl GetProgress {
             // This starts a thread.
             bar.enable_steady_tick(DRAW_INTERVAL);
         }
-        bar.set_prefix(url.to_owned());
+        bar.set_prefix(Printable(url).to_string());
         bar.set_message("fetching");
         ObjectLine(bar)
     }
@@ -244,7 +246,7 @@ mod tests {
         let good = GetOutcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),
-            sent: Some(Sent { vectors: 10, answered: 10, refused: 0 }),
+            sent: Some(Sent { vectors: 10, answered: 10, refused: 0, not_finite: 0 }),
             retries: 1,
             elapsed: stats.elapsed,
             error: None,

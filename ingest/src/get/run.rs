@@ -27,7 +27,7 @@ use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
 use crate::client::Target;
 use crate::signals::SignalWait;
-use crate::vectors::VectorImage;
+use crate::vectors::{ImageOptions, VectorImage};
 
 /// The interval at which the pool looks for unneeded buffers.
 const TICK: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ pub fn run(
                 target: target.clone(),
                 timeout: options.timeout,
                 column: options.column.clone(),
+                convert: options.convert,
                 max_vectors: options.max_vectors,
             };
             // If the service is missing, this fails before anything is fetched.
@@ -117,6 +118,7 @@ struct IngestService {
     target: Target,
     timeout: Duration,
     column: Option<String>,
+    convert: bool,
     max_vectors: u32,
 }
 
@@ -257,7 +259,8 @@ impl IngestService {
         cancel: &CancellationToken,
         sent: &mut Sent,
     ) -> Result<(), ObjectError> {
-        let vectors = VectorImage::parse(bytes, name, self.column.as_deref())?;
+        let options = ImageOptions { column: self.column.as_deref(), convert: self.convert };
+        let vectors = VectorImage::parse(bytes, name, &options)?;
         vectors.check_limits(self.max_vectors)?;
         let mut open_client = match client.take().and_then(IngestClient::if_usable) {
             Some(client) => client,
@@ -269,7 +272,8 @@ impl IngestService {
         match open_client.send(&vectors, cancel, sent) {
             Err(ClientError::Cancelled) => Err(ObjectError::CancelledSending(sent.clone())),
             // Every request was answered.
-            result @ (Ok(()) | Err(ClientError::NotFinite { .. })) => {
+            result
+            @ (Ok(()) | Err(ClientError::NotFinite { .. } | ClientError::NotSent { .. })) => {
                 *client = Some(open_client);
                 Ok(result?)
             }

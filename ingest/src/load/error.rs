@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::WrongAnswer;
+use crate::printable::Printable;
 use crate::vectors::FileError;
 use crate::wire::frames::Status;
 
@@ -24,7 +25,7 @@ pub enum LoadError {
         fix: &'static str,
     },
     /// The file of vectors can't be read.
-    #[error("--file {}: {error}", path.display())]
+    #[error("--file {}: {error}", Printable(path.display()))]
     File {
         /// The file.
         path: PathBuf,

@@ -16,6 +16,7 @@ use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use crate::io::IoWatch;
 use crate::notice::notice;
+use crate::printable::Printable;
 use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
@@ -136,7 +137,7 @@ impl Server {
             line += &format!(" tcp={tcp}");
         }
         if let Some(unix) = self.unix() {
-            line += &format!(" unix={}", unix.display());
+            line += &format!(" unix={}", Printable(unix.display()));
         }
         let cpus: Vec<String> = self
             .reports()
@@ -152,7 +153,7 @@ impl Server {
             cpus.join(",")
         );
         if let Some(data) = &options.data {
-            line += &format!(" data={}", data.display());
+            line += &format!(" data={}", Printable(data.display()));
         }
         if let Some(metrics) = self.metrics() {
             line += &format!(" metrics={metrics}");

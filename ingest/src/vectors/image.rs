@@ -1,8 +1,11 @@
 //! An image of vectors: the bytes of a file or an object, and the positions of its rows.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use super::arrow::{self, ArrowError};
+use super::element::Element;
+use super::finite::{RefusedRows, is_finite_row};
+use super::foreign::ForeignFormat;
 use super::fvecs::{self, FvecsError};
 use super::npy::{self, NpyError};
 use crate::wire::frames::{Limits, LimitsError};
@@ -19,17 +22,20 @@ pub(crate) enum ImageFormat {
 impl ImageFormat {
     /// The format of an image with this name: by its first bytes, and for those that don't have to
     /// begin with fixed ones by the name.
-    pub(crate) fn of(bytes: &[u8], name: &str) -> Option<ImageFormat> {
+    pub(crate) fn of(bytes: &[u8], name: &str) -> Result<ImageFormat, FormatError> {
         if bytes.starts_with(npy::MAGIC) {
-            Some(ImageFormat::Npy)
+            return Ok(ImageFormat::Npy);
         } else if bytes.starts_with(arrow::FILE_MAGIC) {
-            Some(ImageFormat::ArrowFile)
-        } else if bytes.starts_with(arrow::CONTINUATION) || name.ends_with(".arrows") {
-            Some(ImageFormat::ArrowStream)
-        } else if name.ends_with(".fvecs") {
-            Some(ImageFormat::Fvecs)
-        } else {
-            None
+            return Ok(ImageFormat::ArrowFile);
+        } else if bytes.starts_with(arrow::CONTINUATION) {
+            return Ok(ImageFormat::ArrowStream);
+        }
+        match ForeignFormat::of(bytes, name) {
+            Some(format) => Err(FormatError::Foreign(format)),
+            None if name.ends_with(".arrows") => Ok(ImageFormat::ArrowStream),
+            None if name.ends_with(".fvecs") => Ok(ImageFormat::Fvecs),
+            None if bytes.is_empty() => Err(FormatError::Empty),
+            None => Err(FormatError::Unknown),
         }
     }
 }
@@ -42,6 +48,9 @@ pub enum FormatError {
         "neither .npy nor Arrow IPC by its first bytes, nor named .fvecs: only those are ingested"
     )]
     Unknown,
+    /// A known format that isn't read.
+    #[error("{0}")]
+    Foreign(ForeignFormat),
     /// No row.
     #[error("holds no vector")]
     Empty,
@@ -57,64 +66,103 @@ pub enum FormatError {
     /// Vectors that no request can carry.
     #[error("its vectors: {0}")]
     Limits(LimitsError),
+    /// A component that the conversion can't carry over.
+    #[error(
+        "--convert: row {row} holds a component beyond the range of f32; scale the vectors, or drop that row"
+    )]
+    Range {
+        /// Number of the row, counted from 0.
+        row: u64,
+    },
 }
 
-/// Vectors of one dimension in an image, which they borrow.
+/// How an image is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImageOptions<'o> {
+    /// The Arrow column of the vectors. Without it: the one named `vector`, else the only
+    /// fixed-size list of f32, else the only list of f32.
+    pub column: Option<&'o str>,
+    /// Convert components of f64, f16, int8 and uint8 to f32. Without it they are refused.
+    pub convert: bool,
+}
+
+/// Vectors of one dimension in an image. Rows are borrowed from it, unless they were unpacked or
+/// converted.
 #[derive(Clone, Debug)]
 pub struct VectorImage<'a> {
-    bytes: &'a [u8],
     dim: u32,
-    ranges: Vec<RowRange>,
+    ranges: Vec<RowRange<'a>>,
 }
 
-/// Rows that follow each other without a gap.
+/// Rows that follow each other without a gap: little-endian f32.
 #[derive(Clone, Debug)]
-struct RowRange {
-    bytes: Range<usize>,
+struct RowRange<'a> {
+    bytes: Cow<'a, [u8]>,
     /// Bytes before the components of each row.
     skip_bytes: usize,
 }
 
 impl<'a> VectorImage<'a> {
-    /// Finds the vectors of an image of any format that has this name. Nothing is copied. Formats
-    /// that record the dimension may have no rows.
+    /// Finds the vectors of an image of any format that has this name. Nothing is copied, except
+    /// what is unpacked (at most 256 bytes per byte of the image) or converted. Formats that record
+    /// the dimension may have no rows.
     ///
     /// # Errors
     /// An unknown format, or an image that can't be read.
     pub fn parse(
         bytes: &'a [u8],
         name: &str,
-        column: Option<&str>,
+        options: &ImageOptions<'_>,
     ) -> Result<VectorImage<'a>, FormatError> {
-        match ImageFormat::of(bytes, name) {
-            Some(format) => VectorImage::parse_as(format, bytes, column),
-            None if bytes.is_empty() => Err(FormatError::Empty),
-            None => Err(FormatError::Unknown),
-        }
+        VectorImage::parse_as(ImageFormat::of(bytes, name)?, bytes, options)
     }
 
     /// As [`VectorImage::parse`], for a known format.
     pub(crate) fn parse_as(
         format: ImageFormat,
         bytes: &'a [u8],
-        column: Option<&str>,
+        options: &ImageOptions<'_>,
     ) -> Result<VectorImage<'a>, FormatError> {
-        let packed = |bytes| RowRange { bytes, skip_bytes: 0 };
-        let batches = |(dim, rows): arrow::ArrowRows| (dim, rows.into_iter().map(packed).collect());
-        let (dim, ranges) = match format {
+        match format {
             ImageFormat::Npy => {
-                let (dim, components) = npy::parse(bytes)?;
-                let dim = u32::try_from(dim).unwrap_or(u32::MAX);
-                (dim, vec![packed(bytes.len() - components.len()..bytes.len())])
+                let array = npy::parse(bytes, options.convert)?;
+                let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
+                VectorImage::packed(dim, array.element, vec![Cow::Borrowed(array.components)])
             }
             ImageFormat::Fvecs => {
-                let all = RowRange { bytes: 0..bytes.len(), skip_bytes: fvecs::DIM_BYTES };
-                (fvecs::parse(bytes)?, vec![all])
+                let dim = fvecs::parse(bytes)?;
+                let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
+                Ok(VectorImage { dim, ranges: vec![all] })
             }
-            ImageFormat::ArrowFile => batches(arrow::file(bytes, column)?),
-            ImageFormat::ArrowStream => batches(arrow::stream(bytes, column)?),
-        };
-        Ok(VectorImage { bytes, dim, ranges })
+            ImageFormat::ArrowFile | ImageFormat::ArrowStream => {
+                let read =
+                    if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
+                let rows = read(bytes, options.column, options.convert)?;
+                VectorImage::packed(rows.dim.ok_or(FormatError::Empty)?, rows.element, rows.batches)
+            }
+        }
+    }
+
+    /// Rows without bytes between them, converted if their components aren't f32.
+    fn packed(
+        dim: u32,
+        element: Element,
+        pieces: Vec<Cow<'a, [u8]>>,
+    ) -> Result<VectorImage<'a>, FormatError> {
+        let row_bytes = (dim as usize).saturating_mul(element.bytes());
+        let (mut ranges, mut row) = (Vec::with_capacity(pieces.len()), 0);
+        for bytes in pieces {
+            let rows = bytes.len().checked_div(row_bytes).unwrap_or(0) as u64;
+            let bytes = match element {
+                Element::F32 => bytes,
+                other => Cow::Owned(other.to_f32(&bytes).map_err(|component| {
+                    FormatError::Range { row: row + component as u64 / u64::from(dim.max(1)) }
+                })?),
+            };
+            ranges.push(RowRange { bytes, skip_bytes: 0 });
+            row += rows;
+        }
+        Ok(VectorImage { dim, ranges })
     }
 
     /// Refuses vectors that requests of up to `max_vectors` can't carry.
@@ -137,33 +185,79 @@ impl<'a> VectorImage<'a> {
 
     /// A cursor before the first row.
     pub fn cursor(&self) -> RowCursor<'_> {
-        RowCursor { image: self, range: 0, row: 0, left: self.rows() }
+        RowCursor { image: self, range: 0, row: 0, left: self.rows(), number: 0 }
     }
 
-    fn stride_bytes(&self, range: &RowRange) -> usize {
+    fn stride_bytes(&self, range: &RowRange<'_>) -> usize {
         range.skip_bytes + self.dim as usize * 4
     }
 
     /// Rows without components and without bytes before them don't count.
-    fn rows_of(&self, range: &RowRange) -> usize {
+    fn rows_of(&self, range: &RowRange<'_>) -> usize {
         range.bytes.len().checked_div(self.stride_bytes(range)).unwrap_or(0)
     }
 }
 
 /// A position in the rows of an image.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RowCursor<'a> {
     image: &'a VectorImage<'a>,
     range: usize,
     /// Index in the range.
     row: usize,
     left: u64,
+    /// Index in the image.
+    number: u64,
 }
 
-impl RowCursor<'_> {
+impl<'a> RowCursor<'a> {
     /// Number of rows from here to the end.
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Number of the next row, counted from 0.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Skips the rows from here on that hold a component that isn't finite, which no service
+    /// accepts, and adds them to `refused`. Returns the number of finite rows that follow each
+    /// other from then on, `most` at most. It is 0 only at the end.
+    pub fn next_run(&mut self, most: u64, refused: &mut RefusedRows) -> u64 {
+        let mut ahead = self.clone();
+        let mut rows = 0;
+        while rows < most
+            && let Some(components) = ahead.next_row()
+        {
+            if is_finite_row(components) {
+                rows += 1;
+            } else if rows == 0 {
+                refused.add(self.number);
+                self.clone_from(&ahead);
+            } else {
+                break;
+            }
+        }
+        rows
+    }
+
+    /// The components of the next row.
+    fn next_row(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        self.skip_empty_ranges();
+        let range = &self.image.ranges[self.range];
+        let stride_bytes = self.image.stride_bytes(range);
+        let first = self.row * stride_bytes + range.skip_bytes;
+        (self.row, self.number) = (self.row + 1, self.number + 1);
+        Some(&range.bytes[first..(self.row) * stride_bytes])
+    }
+
+    /// Goes to the range of the next row, of which there must be one.
+    fn skip_empty_ranges(&mut self) {
+        while self.row == self.image.rows_of(&self.image.ranges[self.range]) {
+            (self.range, self.row) = (self.range + 1, 0);
+        }
     }
 
     /// Appends the components of the next `count` rows to `out`, as requests carry them.
@@ -173,13 +267,15 @@ impl RowCursor<'_> {
     pub fn append_rows(&mut self, count: u64, out: &mut Vec<u8>) {
         assert!(count <= self.left, "{count} rows of {}", self.left);
         self.left -= count;
+        self.number += count;
         let mut count = count as usize;
         while count > 0 {
+            self.skip_empty_ranges();
             let range = &self.image.ranges[self.range];
             let stride_bytes = self.image.stride_bytes(range);
             let rows = count.min(self.image.rows_of(range) - self.row);
-            let first = range.bytes.start + self.row * stride_bytes;
-            let bytes = &self.image.bytes[first..first + rows * stride_bytes];
+            let first = self.row * stride_bytes;
+            let bytes = &range.bytes[first..first + rows * stride_bytes];
             if range.skip_bytes == 0 {
                 out.extend_from_slice(bytes);
             } else {
@@ -188,9 +284,6 @@ impl RowCursor<'_> {
                     .for_each(|row| out.extend_from_slice(&row[range.skip_bytes..]));
             }
             (self.row, count) = (self.row + rows, count - rows);
-            if self.row == self.image.rows_of(range) {
-                (self.range, self.row) = (self.range + 1, 0);
-            }
         }
     }
 }

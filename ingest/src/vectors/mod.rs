@@ -9,14 +9,22 @@
 //!  .fvecs   dim row │ dim row │ ...                         one range, with four bytes before each row
 //!  Arrow    ... message │ batch: other columns, rows │ ...  one range per record batch
 //! ```
+//! Bytes that no service takes as they are (packed Arrow bodies, and other types of components) are
+//! unpacked or converted into memory of their own.
+//!
 //! It promises: the first bytes of an image decide its format (its name does for `.fvecs`, which
 //! has no magic number); a damaged image is an error and never a panic; rows come in the image's
 //! order.
 //!
-//! It doesn't check components: the service refuses those that aren't finite.
+//! Rows whose components aren't all finite are found by [`RowCursor::next_run`], because a service
+//! refuses every request that holds one. Components of other types than f32 are converted on
+//! request only. Unpacked bytes are bounded by the size of the image.
 #![forbid(unsafe_code)]
 
 mod arrow;
+mod element;
+mod finite;
+mod foreign;
 mod fvecs;
 mod image;
 mod npy;
@@ -26,8 +34,10 @@ mod rows;
 mod tests;
 
 pub use arrow::ArrowError;
+pub use finite::RefusedRows;
+pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
-pub use image::{FormatError, RowCursor, VectorImage};
+pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
 pub(crate) use rows::Draw;
 pub use rows::{FILE_BYTES_MAX, FileError, VectorRows};

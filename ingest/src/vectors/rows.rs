@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::image::{FormatError, ImageFormat, VectorImage};
+use super::image::{FormatError, ImageFormat, ImageOptions, VectorImage};
 use super::npy;
 
 /// Most bytes of a file of vectors, which is held in memory.
@@ -82,14 +82,15 @@ impl VectorRows {
             return Err(FileError::TooLarge { bytes: metadata.len() });
         }
         match ImageFormat::of(&bytes, &path.to_string_lossy()) {
-            Some(format @ (ImageFormat::Npy | ImageFormat::Fvecs)) => {
+            Ok(format @ (ImageFormat::Npy | ImageFormat::Fvecs)) => {
                 VectorRows::from_image(format, &bytes, dim)
             }
-            _ => Err(FileError::UnknownFormat),
+            Ok(_) | Err(FormatError::Unknown) => Err(FileError::UnknownFormat),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Rows of a `.npy` image in memory: version 1 or 2, `<f4`, C order, two axes.
+    /// Rows of a `.npy` image in memory: versions 1 to 3, `<f4`, C order, two axes.
     pub fn from_npy(bytes: &[u8], dim: u32) -> Result<VectorRows, FileError> {
         if !bytes.starts_with(npy::MAGIC) {
             return Err(FileError::UnknownFormat);
@@ -103,7 +104,7 @@ impl VectorRows {
     }
 
     fn from_image(format: ImageFormat, bytes: &[u8], dim: u32) -> Result<VectorRows, FileError> {
-        let image = VectorImage::parse_as(format, bytes, None)?;
+        let image = VectorImage::parse_as(format, bytes, &ImageOptions::default())?;
         if image.dim() != dim {
             return Err(FileError::Dimension { found: image.dim(), dim });
         }

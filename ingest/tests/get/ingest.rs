@@ -6,6 +6,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use arrow_array::{ArrayRef, FixedSizeListArray, Float64Array, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field};
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::sink::read_segments;
 use slipring_ingest::wire::frames::{Limits, Mode, Status, encode_answer, encode_request};
@@ -70,6 +73,7 @@ fn refused_vectors_are_counted_and_fail_the_object() {
     let mut service = Service::start(4, "");
     let mut rows: Vec<f32> = (0..100).flat_map(|id| vector(4, id)).collect();
     rows[4 * 25] = f32::NAN;
+    rows[4 * 99 + 3] = f32::INFINITY;
     let server = Server::start([
         ("nan.npy", Conduct::Right, npy(&rows, 4)),
         ("good.npy", Conduct::Right, npy(&vector(4, 7), 4)),
@@ -91,18 +95,96 @@ fn refused_vectors_are_counted_and_fail_the_object() {
         "4",
     ];
     let ended = run(&words).assert_code(1);
-    for part in [&*urls[0], "10 of 100 vectors", "not-finite", "rows 20 to 29"] {
+    for part in [&*urls[0], "2 of 100 vectors weren't sent", "NaN or infinite", ": rows 25, 99;"] {
         assert!(ended.stderr.contains(part), "{part}: {ended:?}");
     }
     let line = ended.line("/nan.npy");
     let counts = ["vectors_sent", "vectors_answered", "vectors_refused"]
         .map(|key| line[key].as_u64().unwrap());
-    assert_eq!((counts, line["bytes"].as_u64() > Some(1600)), ([100, 90, 10], true), "{line}");
+    assert_eq!((counts, line["bytes"].as_u64() > Some(1600)), ([98, 98, 2], true), "{line}");
     assert_eq!(ended.line("/good.npy")["vectors_answered"], 1);
     assert_eq!(ended.line("/none.npy")["vectors_sent"], 0);
     service.stop();
-    let expected: Vec<u32> = (0..20).chain(30..100).chain([7]).collect();
+    let expected: Vec<u32> = (0..25).chain(26..99).chain([7]).collect();
     assert_eq!(data::ids(&service.data(), 4), expected);
+}
+
+fn f32_bytes(component: &f32) -> [u8; 4] {
+    component.to_le_bytes()
+}
+
+/// A `.npy` image of doubles.
+fn npy_f64(components: &[f64], dim: usize) -> Vec<u8> {
+    let rows = components.len() / dim;
+    let header =
+        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {dim}), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend(components.iter().flat_map(|component| component.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn other_types_and_streams_in_a_row_arrive() {
+    let mut service = Service::start(4, "");
+    let rows: Vec<f32> = (0..30).flat_map(|id| vector(4, id)).collect();
+    let wide: Vec<f64> = rows[..40].iter().copied().map(f64::from).collect();
+    let streams = [arrow_stream(&rows[40..80], 4), arrow_stream(&rows[80..], 4)].concat();
+    let out_of_range = npy_f64(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1e40], 4);
+    let server = Server::start([
+        ("wide.npy", Conduct::Right, npy_f64(&wide, 4)),
+        ("two.arrows", Conduct::Right, streams),
+        ("huge.npy", Conduct::Right, out_of_range),
+    ]);
+    let to = service.target().to_string();
+    let urls = ["wide.npy", "two.arrows", "huge.npy"].map(|path| server.url(path));
+    let words = [&*urls[0], &urls[1], "--ingest", &to, "--convert", "--json", "--concurrency", "4"];
+    let ended = run(&words).assert_code(0);
+    assert_eq!(ended.line("two.arrows")["vectors_answered"], 20);
+    let ended = run(&[&*urls[2], "--ingest", &to, "--convert", "--json"]).assert_code(1);
+    assert!(ended.stderr.contains("row 1 holds a component beyond the range"), "{ended:?}");
+    assert_eq!(ended.line("huge.npy")["vectors_sent"], 0);
+    service.stop();
+    assert_eq!(data::ids(&service.data(), 4), (0..30).collect::<Vec<u32>>());
+}
+
+/// A name or a text of a server can't forge lines, nor control a terminal.
+#[test]
+fn control_characters_are_escaped_in_what_is_printed() {
+    let folder = folder();
+    let file = folder.path().join("gpj\u{202e}.npy");
+    fs::write(&file, npy(&vector(4, 1), 4)).unwrap();
+    let mut service = Service::start(4, "");
+    let to = service.target().to_string();
+    let local = file.display().to_string();
+    let ended = run(&[&*local, "--ingest", &to]).assert_code(0);
+    assert!(ended.stdout.contains(r"gpj\u{202e}.npy: 1 of 1 vectors answered"), "{ended:?}");
+    let is_plain = |text: &str| text.chars().all(|c| c == '\n' || !c.is_control());
+    let odd = folder.path().join("none\nslipring: ready\u{1b}[2J").display().to_string();
+    let ended = run(&[&*odd, "--ingest", &to]);
+    assert!(
+        ended.code != Some(0) && ended.stderr.contains(r"none\nslipring: ready\u{1b}[2J"),
+        "{ended:?}"
+    );
+    assert!(is_plain(&ended.stderr) && ended.stderr.lines().count() == 1, "{ended:?}");
+
+    // A column's name is the file's own.
+    let item = std::sync::Arc::new(Field::new("item", DataType::Float64, false));
+    let values = std::sync::Arc::new(Float64Array::from(vec![1.0; 4]));
+    let column: ArrayRef = std::sync::Arc::new(FixedSizeListArray::new(item, 4, values, None));
+    let batch = RecordBatch::try_from_iter([("v\u{1b}\n", column)]).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    let file = folder.path().join("column.arrows");
+    fs::write(&file, writer.into_inner().unwrap()).unwrap();
+    let ended = run(&[&*file.display().to_string(), "--ingest", &to, "--json"]).assert_code(1);
+    assert!(ended.stderr.contains(r"column v\u{1b}\n is a fixed-size list of f64"), "{ended:?}");
+    assert_eq!((ended.lines().len(), is_plain(&ended.stderr)), (1, true), "{ended:?}");
+    // As a value of JSON the name is itself.
+    let ended = run(&[&*local, "--ingest", &to, "--json"]).assert_code(0);
+    assert_eq!(ended.lines()[0]["url"], local);
+    service.stop();
 }
 
 #[test]
@@ -116,6 +198,17 @@ fn what_no_service_takes_says_what_to_do() {
         ("good.npy", Conduct::Right, npy(&good, 4)),
         ("cut.npy", Conduct::Right, npy(&good, 4)[..1000].to_vec()),
         ("picture.png", Conduct::Right, b"\x89PNG".to_vec()),
+        (
+            "more.npy",
+            Conduct::Right,
+            [npy(&good[..4], 4), wide[..4].iter().flat_map(f32_bytes).collect()].concat(),
+        ),
+        ("table.parquet", Conduct::Right, b"PAR1\x15\x04".to_vec()),
+        ("packed.fvecs", Conduct::Right, b"\x1f\x8b\x08\x00\x00\x00\x00\x00".to_vec()),
+        ("pointer.npy", Conduct::Right, b"version https://git-lfs.github.com/spec/v1\n".to_vec()),
+        ("page.fvecs", Conduct::Right, b"<!DOCTYPE html>\n<html></html>".to_vec()),
+        ("wide.npy", Conduct::Right, npy_f64(&[1.0, 2.0, 3.0, 4.0], 4)),
+        ("streams.arrows", Conduct::Right, [arrow_stream(&good, 4), b"a note".to_vec()].concat()),
         ("empty.npy", Conduct::Right, Vec::new()),
     ]);
     let to = service.target().to_string();
@@ -125,6 +218,13 @@ fn what_no_service_takes_says_what_to_do() {
         ("good.npy", "17", ["too-many-vectors", "17 vectors", "lower --max-vectors"]),
         ("cut.npy", "16", ["shape (100, 4)", "cut off", ""]),
         ("picture.png", "16", ["neither .npy nor Arrow IPC", ".fvecs", ""]),
+        ("more.npy", "16", ["16 bytes behind the 16 that the shape says", "file of its own", ""]),
+        ("table.parquet", "16", ["it is Parquet", "Arrow IPC", "write_feather"]),
+        ("packed.fvecs", "16", ["packed with gzip", "unpack it", "Content-Encoding"]),
+        ("pointer.npy", "16", ["git LFS pointer", "git lfs pull", ""]),
+        ("page.fvecs", "16", ["HTML page", "use the URL of the file", ""]),
+        ("wide.npy", "16", ["'<f8'", "astype('<f4')", "--convert"]),
+        ("streams.arrows", "16", ["6 bytes from byte", "behind the end of the stream", ""]),
         ("empty.npy", "16", ["holds no vector", "", ""]),
     ] {
         let url = server.url(path);

@@ -17,6 +17,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod arrow;
+
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
 /// newline.
 fn npy_image(version: u8, descr: &str, fortran: &str, shape: &str, components: &[f32]) -> Vec<u8> {
@@ -74,7 +76,16 @@ fn stream(batches: &[RecordBatch]) -> Vec<u8> {
 
 /// All rows as the wire carries them, appended three at a time.
 fn rows(bytes: Vec<u8>, name: &str, column: Option<&str>) -> Result<(u32, Vec<u8>), String> {
-    let image = VectorImage::parse(&bytes, name, column)
+    read(&bytes, name, &ImageOptions { column, convert: false })
+}
+
+/// The same with a conversion.
+fn converted(bytes: Vec<u8>) -> Result<(u32, Vec<u8>), String> {
+    read(&bytes, "a", &ImageOptions { column: None, convert: true })
+}
+
+fn read(bytes: &[u8], name: &str, options: &ImageOptions<'_>) -> Result<(u32, Vec<u8>), String> {
+    let image = VectorImage::parse(bytes, name, options)
         .and_then(|image| image.check_limits(64).map(|()| image))
         .map_err(|error| error.to_string())?;
     let (mut cursor, mut out) = (image.cursor(), Vec::new());
@@ -204,21 +215,24 @@ fn other_types_say_what_to_do() {
     );
     let whole = file(&[crowd("vector", vec![1.0, 2.0], 1)]);
     let table = [
-        (doubles, "no column is a fixed-size list of f32, but v (FixedSizeList)"),
-        (variable, "v (List); cast one"),
-        (file(&[batch(vec![("v", Arc::new(holes) as ArrayRef)])]), "column v holds nulls"),
-        (stream(&[batch(vec![("v", Arc::new(missing) as ArrayRef)])]), "column v holds nulls"),
+        (doubles, "column v is a fixed-size list of f64, only f32 is sent"),
+        (variable, "no column is a fixed-size list of f32, but v (List of Int); cast one"),
+        (file(&[batch(vec![("v", Arc::new(holes) as ArrayRef)])]), "v holds a null in row 0"),
+        (stream(&[batch(vec![("v", Arc::new(missing) as ArrayRef)])]), "v holds a null in row 1"),
         (file(&[batch(vec![("v", lists(vec![0.0; 65_536], 65_536))])]), "dim is 65536"),
         (whole[..whole.len() - 1].to_vec(), "no footer at its end"),
         (b"ARROW1".to_vec(), "no footer at its end"),
         (vec![0xff; 4], "may be cut off"),
         (vec![0xff; 64], "its length is -1"),
-        (npy("'<f8'", "(1, 1)", &[1.0, 2.0]), "astype('<f4')"),
+        (npy("'<f8'", "(1, 1)", &[1.0, 2.0]), "slipring get --convert"),
+        (npy("'>f4'", "(1, 2)", &[1.0, 2.0]), "its type is '>f4'"),
+        (npy("'<f4'", "(1, 1)", &[1.0, 2.0]), "4 bytes behind the 4 that the shape says"),
         (npy("'<f4'", "(2, 2)", &[1.0, 2.0]), "cut off"),
         (npy("'<f4'", "(1, 0)", &[]), "dim is 0"),
         (fvecs(&[&[1.0]]), "nor named .fvecs"),
         (Vec::new(), "holds no vector"),
-        (b"PAR1".to_vec(), "neither .npy nor Arrow IPC"),
+        (b"PAR1".to_vec(), "it is Parquet; write its column"),
+        (b"\x89PNG".to_vec(), "neither .npy nor Arrow IPC"),
     ];
     for (bytes, expected) in table {
         let error = rows(bytes, "a.bin", None).unwrap_err();
@@ -229,6 +243,7 @@ fn other_types_say_what_to_do() {
         (fvecs(&[&[1.0], &[], &[]]), "row 1 has 0"),
         (Vec::new(), "holds no vector"),
         (vec![0; 8], "dim is 0"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00".to_vec(), "packed with gzip; unpack it first"),
     ] {
         let error = rows(bytes, "a.fvecs", None).unwrap_err();
         assert!(error.contains(expected), "{error:?} should contain {expected:?}");
@@ -237,7 +252,10 @@ fn other_types_say_what_to_do() {
 
 #[test]
 fn requests_that_the_wire_cannot_carry_are_refused() {
-    let limits = |bytes: &[u8]| VectorImage::parse(bytes, "a", None).unwrap().check_limits(65_535);
+    let limits = |bytes: &[u8]| {
+        let image = VectorImage::parse(bytes, "a", &ImageOptions::default());
+        image.unwrap().check_limits(65_535)
+    };
     assert!(limits(&npy("'<f4'", "(1, 2)", &[1.0, 2.0])).is_ok());
     let error = limits(&npy("'<f4'", "(1, 20000)", &[0.0; 20_000])).unwrap_err().to_string();
     assert!(error.contains("lower max-vectors"), "{error}");
@@ -246,7 +264,7 @@ fn requests_that_the_wire_cannot_carry_are_refused() {
 #[test]
 fn good_files_give_rows_in_wire_order() {
     let components = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let rows =
             VectorRows::from_npy(&npy_image(version, "'<f4'", "False", "(2, 3)", &components), 3)
                 .unwrap();
@@ -255,6 +273,10 @@ fn good_files_give_rows_in_wire_order() {
     }
     let rows = VectorRows::from_fvecs(&fvecs(&[&components[..3], &components[3..]]), 3).unwrap();
     assert_eq!(rows.components(0).chain(rows.components(1)).collect::<Vec<_>>(), components);
+
+    // Numpy wrote long axes so under Python 2.
+    let rows = VectorRows::from_npy(&npy("'<f4'", "(2L, 3L)", &components), 3).unwrap();
+    assert_eq!((rows.count(), rows.dim()), (2, 3));
 
     // Appending continues with the first row after the last one, as often as needed.
     let mut out = Vec::new();
@@ -265,6 +287,71 @@ fn good_files_give_rows_in_wire_order() {
         .flat_map(|c| c.to_le_bytes())
         .collect();
     assert_eq!(out, expected);
+}
+
+/// A `.npy` image with components of another type.
+fn npy_of(descr: &str, shape: &str, components: &[u8]) -> Vec<u8> {
+    [npy(descr, shape, &[]), components.to_vec()].concat()
+}
+
+#[test]
+fn other_types_are_converted_on_request_only() {
+    let halves: Vec<u8> = [1.0, -2.0].map(|n| half::f16::from_f32(n).to_le_bytes()).concat();
+    let doubles: Vec<u8> = [1.0_f64, -2.0].map(f64::to_le_bytes).concat();
+    for (descr, components) in [
+        ("'<f8'", doubles),
+        ("'<f2'", halves),
+        ("'|i1'", vec![1, 0xfe]),
+        ("\"|i1\"", vec![1, 0xfe]),
+    ] {
+        let image = npy_of(descr, "(1, 2)", &components);
+        assert_eq!(converted(image.clone()), Ok((2, wire(&[1.0, -2.0]))), "{descr}");
+        let error = rows(image, "a", None).unwrap_err();
+        assert!(error.contains(&format!("its type is {descr}")) && error.contains("--convert"));
+    }
+    assert_eq!(converted(npy_of("'|u1'", "(2, 1)", &[1, 254])), Ok((1, wire(&[1.0, 254.0]))));
+    // f32 stays as it is, and what can't be converted is refused.
+    assert_eq!(converted(npy("'<f4'", "(1, 1)", &[0.1])), Ok((1, wire(&[0.1]))));
+    let error = converted(npy_of("'<i4'", "(1, 1)", &[1, 0, 0, 0])).unwrap_err();
+    assert!(error.contains("its type is '<i4'") && !error.contains("--convert"), "{error}");
+    let wide: Vec<u8> = [1.0_f64, 2.0, 3.0, 1e300].map(f64::to_le_bytes).concat();
+    let error = converted(npy_of("'<f8'", "(2, 2)", &wide)).unwrap_err();
+    assert!(error.contains("row 1 holds a component beyond the range of f32"), "{error}");
+}
+
+#[test]
+fn rows_that_are_not_finite_are_skipped_and_numbered() {
+    let mut components: Vec<f32> = (0..40).map(|component| component as f32).collect();
+    for (at, bad) in [(0, f32::NAN), (3, f32::INFINITY), (9, f32::NEG_INFINITY), (39, f32::NAN)] {
+        components[at] = bad;
+    }
+    let pairs: Vec<&[f32]> = components.chunks(2).collect();
+    let batches = [
+        batch(vec![("v", lists(components[..10].to_vec(), 2))]),
+        batch(vec![("v", lists(components[10..].to_vec(), 2))]),
+    ];
+    let images = [
+        (npy("'<f4'", "(20, 2)", &components), "a"),
+        (fvecs(&pairs), "a.fvecs"),
+        (stream(&[batches[0].clone(), batches[0].slice(0, 0), batches[1].clone()]), "a"),
+    ];
+    for (bytes, name) in images {
+        let image = VectorImage::parse(&bytes, name, &ImageOptions::default()).unwrap();
+        let (mut cursor, mut refused) = (image.cursor(), RefusedRows::default());
+        let (mut runs, mut out) = (Vec::new(), Vec::new());
+        loop {
+            let run = cursor.next_run(6, &mut refused);
+            if run == 0 {
+                break;
+            }
+            runs.push((cursor.number(), run));
+            cursor.append_rows(run, &mut out);
+        }
+        assert_eq!(runs, [(2, 2), (5, 6), (11, 6), (17, 2)], "{name}");
+        assert_eq!(refused.to_string(), "rows 0, 1, 4, 19");
+        let expected: Vec<f32> = [&components[4..8], &components[10..38]].concat();
+        assert_eq!((out, cursor.left()), (wire(&expected), 0), "{name}");
+    }
 }
 
 #[test]
@@ -281,9 +368,11 @@ fn bad_files_say_what_to_do() {
         (npy_image(1, "'<f4'", "False", "(2, 2)", &two), 2, "cut off"),
         (npy_image(1, "'<f4'", "False", "(18446744073709551615, 2)", &two), 2, "cut off"),
         (npy_image(1, "'<f4'", "False", "(0, 2)", &[]), 2, "holds no vector"),
-        (npy_image(3, "'<f4'", "False", "(1, 2)", &two), 2, "version 3"),
+        (npy_image(4, "'<f4'", "False", "(1, 2)", &two), 2, "version 4"),
         (npy_image(1, "'<f4'", "False", "(1, 2)", &two)[..30].to_vec(), 2, "cut off"),
         (b"PK\x03\x04 an npz file".to_vec(), 2, "neither"),
+        (npy_image(1, "'<f4'", "False", "(1, 1)", &two), 1, "more than its shape (1, 1) says"),
+        ([npy("'<f4'", "(1, 2)", &two), npy("'<f4'", "(1, 2)", &two)].concat(), 2, "another array"),
     ];
     for (bytes, dim, expected) in table {
         let message = VectorRows::from_npy(&bytes, dim).unwrap_err().to_string();

@@ -1,0 +1,7 @@
+//! Arrow IPC images, files and streams: any metadata, any body, packed or not.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use slipring_fuzz::read_image;
+
+fuzz_target!(|bytes: &[u8]| read_image(bytes, "object.arrows"));

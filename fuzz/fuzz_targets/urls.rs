@@ -1,0 +1,45 @@
+//! URLs of objects, and paths of files. Nothing is connected to.
+#![no_main]
+
+use std::cell::RefCell;
+
+use libfuzzer_sys::fuzz_target;
+use slipring_objects::Stores;
+
+/// Clients that are made before all are dropped: each needs some memory.
+const CLIENTS_MAX: usize = 64;
+
+/// Stores that need nothing from the environment.
+fn stores() -> Stores {
+    let settings = [
+        ("AWS_ENDPOINT", "http://127.0.0.1:1"),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_SKIP_SIGNATURE", "true"),
+        ("GOOGLE_SKIP_SIGNATURE", "true"),
+        ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
+        ("AZURE_SKIP_SIGNATURE", "true"),
+    ];
+    Stores::new(settings.map(|(key, value)| (key.to_owned(), value.to_owned())))
+}
+
+thread_local! {
+    static STORES: RefCell<Stores> = RefCell::new(stores());
+}
+
+fuzz_target!(|url: &str| {
+    STORES.with_borrow_mut(|all| {
+        if all.clients() >= CLIENTS_MAX {
+            *all = stores();
+        }
+        match all.open(url) {
+            Ok((_, key)) => {
+                assert!(!key.as_ref().is_empty());
+                // The same spelling leads to the same object, through the same client.
+                let clients = all.clients();
+                assert_eq!(all.open(url).map(|(_, again)| again).ok(), Some(key));
+                assert_eq!(all.clients(), clients);
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    });
+});
