@@ -277,6 +277,12 @@ fn run_get(options: &GetOptions) -> u8 {
         if let Some(error) = &outcome.error {
             notice(format_args!("get: {}: {error}", Printable(&outcome.url)));
         }
+        if let Some(encoding) = &outcome.content_encoding {
+            notice(format_args!(
+                "get: {}: its store says that it is packed (Content-Encoding: {encoding:?}); it is kept as it came",
+                outcome.url
+            ));
+        }
         // After the first line that can't be written, no other is tried.
         if options.json && lines.is_ok() {
             lines = announce(outcome.to_json());

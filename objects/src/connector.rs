@@ -2,17 +2,22 @@
 //! errors.
 //!
 //! object_store hides the status of a failed request and drops its `Retry-After`. Both are read
-//! here, before object_store sees the answer. The wrapper adds no request and holds no connection.
+//! here, before object_store sees the answer. Headers that it refuses are put right: a body gets the
+//! length that it turns out to have, and a date that form which it reads. The wrapper adds no request
+//! and holds no connection.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
 };
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
+
+use crate::metadata;
 
 /// An answer other than the object, as the source of an [`object_store::Error`]. Clients of
 /// [`Stores`](crate::Stores) set it themselves; your own store must set it to be understood.
@@ -34,6 +39,16 @@ pub enum StoreAnswer {
         /// One past the last byte that was sent.
         end: u64,
     },
+    /// A body without a length that is longer than such a body may be.
+    Unsized {
+        /// The most bytes of such a body.
+        most_bytes: u64,
+    },
+    /// No credentials are set, and the machine has none.
+    NoCredentials {
+        /// What to set.
+        set: &'static str,
+    },
 }
 
 impl fmt::Display for StoreAnswer {
@@ -44,6 +59,10 @@ impl fmt::Display for StoreAnswer {
             Self::Shifted { start, end } => {
                 write!(f, "bytes {start} to {end} instead of those that were asked for")
             }
+            Self::Unsized { most_bytes } => {
+                write!(f, "more than {most_bytes} bytes of a body without a length")
+            }
+            Self::NoCredentials { set } => write!(f, "no credentials; set {set}"),
         }
     }
 }
@@ -51,31 +70,55 @@ impl fmt::Display for StoreAnswer {
 impl std::error::Error for StoreAnswer {}
 
 /// Makes wrapped clients.
-#[derive(Debug, Default)]
-pub(crate) struct Connector(ReqwestConnector);
+#[derive(Clone, Debug)]
+pub(crate) struct Connector {
+    /// The most bytes of a body without a length, which is held in memory as a whole.
+    pub(crate) unsized_bytes_max: u64,
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(WatchedClient(self.0.connect(options)?)))
+        let client = ReqwestConnector::default().connect(options)?;
+        let unsized_bytes_max = self.unsized_bytes_max;
+        Ok(HttpClient::new(WatchedClient { client, unsized_bytes_max }))
     }
 }
 
 #[derive(Debug)]
-struct WatchedClient(HttpClient);
+struct WatchedClient {
+    client: HttpClient,
+    unsized_bytes_max: u64,
+}
 
 #[async_trait]
 impl HttpService for WatchedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some(set) = metadata::credentials_of(&request) {
+            return self.machine_credentials(request, set).await;
+        }
         let asked = request.headers().get("range").map(bounds);
-        let response = self.0.execute(request).await?;
+        let is_get = request.method().as_str() == "GET";
+        let mut response = self.client.execute(request).await?;
         let status = response.status().as_u16();
         let answer = match status {
             200 if asked.is_some() => StoreAnswer::RangeIgnored,
+            // The part of an object whose size the server doesn't know: the whole has an end.
+            206 if asked.is_some() && is_of_unknown_size(response.headers()) => {
+                StoreAnswer::RangeIgnored
+            }
             206 if asked.is_some() => {
                 match asked.flatten().and_then(|asked| shifted(asked, response.headers())) {
                     Some(shifted) => shifted,
-                    None => return Ok(response),
+                    None => {
+                        mend_date(response.headers_mut());
+                        set_length_of_range(response.headers_mut());
+                        return Ok(response);
+                    }
                 }
+            }
+            200 if is_get => {
+                mend_date(response.headers_mut());
+                return self.with_length(response).await;
             }
             // object_store would take a part (206) for the whole object when it asked for the
             // whole.
@@ -85,8 +128,81 @@ impl HttpService for WatchedClient {
             },
             _ => return Ok(response),
         };
-        Err(HttpError::new(HttpErrorKind::Unknown, answer))
+        Err(answered(answer))
     }
+}
+
+impl WatchedClient {
+    /// Asks the machine's own service, which answers soon where there is one.
+    async fn machine_credentials(
+        &self,
+        request: HttpRequest,
+        set: &'static str,
+    ) -> Result<HttpResponse, HttpError> {
+        let none = || answered(StoreAnswer::NoCredentials { set });
+        // object_store goes on without a token after this refusal, if it is allowed to.
+        let is_token = request.method().as_str() == "PUT";
+        let asked = tokio::time::timeout(metadata::LONGEST, self.client.execute(request)).await;
+        match asked {
+            Ok(Ok(response)) if response.status().is_success() => Ok(response),
+            Ok(Ok(response)) if is_token && response.status().as_u16() == 403 => Ok(response),
+            _ => Err(none()),
+        }
+    }
+
+    /// The answer with a length: a body without one is read to its end.
+    async fn with_length(&self, response: HttpResponse) -> Result<HttpResponse, HttpError> {
+        if response.headers().contains_key("content-length") {
+            return Ok(response);
+        }
+        let (mut parts, body) = response.into_parts();
+        let (mut chunks, mut bytes) = (body.bytes_stream(), Vec::new());
+        while let Some(chunk) = chunks.try_next().await? {
+            if (bytes.len() + chunk.len()) as u64 > self.unsized_bytes_max {
+                let most_bytes = self.unsized_bytes_max;
+                return Err(answered(StoreAnswer::Unsized { most_bytes }));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        parts.headers.insert("content-length", HeaderValue::from(bytes.len()));
+        Ok(HttpResponse::from_parts(parts, bytes.into()))
+    }
+}
+
+fn answered(answer: StoreAnswer) -> HttpError {
+    HttpError::new(HttpErrorKind::Unknown, answer)
+}
+
+/// Writes `Last-Modified` as object_store reads it. It is a hint: a time that can't be read counts
+/// as absent, which is the beginning of time, as object_store has it.
+fn mend_date(headers: &mut HeaderMap) {
+    let Some(date) = headers.get("last-modified") else { return };
+    let time = date.to_str().ok().and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+    let text = httpdate::fmt_http_date(time.unwrap_or(SystemTime::UNIX_EPOCH));
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert("last-modified", value);
+    }
+}
+
+/// Gives the body of a part the length of its range. The engine checks that it has it.
+fn set_length_of_range(headers: &mut HeaderMap) {
+    if headers.contains_key("content-length") {
+        return;
+    }
+    let bytes = headers.get("content-range").and_then(|value| {
+        let range = value.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?.0;
+        let (start, end) = range.split_once('-')?;
+        let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+        end.checked_sub(start)?.checked_add(1)
+    });
+    if let Some(bytes) = bytes {
+        headers.insert("content-length", HeaderValue::from(bytes));
+    }
+}
+
+fn is_of_unknown_size(headers: &HeaderMap) -> bool {
+    let range = headers.get("content-range").and_then(|value| value.to_str().ok());
+    range.is_some_and(|range| range.trim_end().ends_with("/*"))
 }
 
 /// The first and the last byte of a `Range` header that has both.
@@ -181,6 +297,23 @@ mod tests {
                 Some(StoreAnswer::Shifted { start: 0, end: u64::MAX }),
                 "{said}"
             );
+        }
+    }
+
+    #[test]
+    fn a_date_is_a_hint() {
+        let mended = |date: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("last-modified", HeaderValue::from_bytes(date).unwrap());
+            mend_date(&mut headers);
+            headers["last-modified"].to_str().unwrap().to_owned()
+        };
+        let right = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for date in [right, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(mended(date.as_bytes()), right);
+        }
+        for date in [&b"yesterday"[..], b"", b"\xff", b"1994-11-06T08:49:37Z"] {
+            assert_eq!(mended(date), "Thu, 01 Jan 1970 00:00:00 GMT");
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, DownloadError};
 use crate::gate::Gate;
-use crate::job::{Arrived, EngineShared, Job};
+use crate::job::{Arrived, EngineShared, FirstAnswer, Job};
 use crate::options::{OptionsError, RangeOptions, StoreOptions};
 use crate::part_buffers::{PartBufferOptions, PartBufferStats, PartBuffers};
 use crate::retry::Budget;
@@ -64,6 +64,9 @@ pub struct Download {
     pub bytes: Bytes,
     /// The store's metadata of the object.
     pub meta: ObjectMeta,
+    /// How the store says that the object is packed (`Content-Encoding`), if it does: `bytes` are
+    /// as they are stored.
+    pub content_encoding: Option<String>,
     /// Statistics of the download.
     pub stats: DownloadStats,
 }
@@ -147,9 +150,10 @@ impl RangeEngine {
         cancel: &CancellationToken,
     ) -> Result<Download, DownloadError> {
         let (started, job) = (Instant::now(), self.job(store, path));
-        let Arrived { bytes, meta, pool } = self.ended(&job, job.run(), cancel).await?;
+        let Arrived { bytes, meta, content_encoding, pool } =
+            self.ended(&job, job.run(), cancel).await?;
         let stats = self.arrived(job, meta.size, started.elapsed(), pool);
-        Ok(Download { bytes, meta, stats })
+        Ok(Download { bytes, meta, content_encoding, stats })
     }
 
     /// Downloads an object part by part into `sink`. Its memory is bounded by the engine's part
@@ -216,11 +220,12 @@ impl RangeEngine {
         cancel: &CancellationToken,
     ) -> Result<StreamedObject, DownloadError> {
         let (started, job) = (Instant::now(), self.job(store, path));
-        let meta = self.ended(&job, job.stream(sink), cancel).await?;
+        let FirstAnswer { meta, content_encoding, .. } =
+            self.ended(&job, job.stream(sink), cancel).await?;
         let reused = self.shared.parts.options().reuse;
         let pool = if reused { BufferPoolUse::Hit } else { BufferPoolUse::Off };
         let stats = self.arrived(job, meta.size, started.elapsed(), pool);
-        Ok(StreamedObject { meta, stats })
+        Ok(StreamedObject { meta, content_encoding, stats })
     }
 
     /// How the part buffers of streams were used so far.
@@ -301,6 +306,9 @@ impl RangeEngine {
 pub struct StreamedObject {
     /// The store's metadata of the object.
     pub meta: ObjectMeta,
+    /// How the store says that the object is packed (`Content-Encoding`), if it does: the sink took
+    /// it as it is.
+    pub content_encoding: Option<String>,
     /// Statistics of the download; its time includes the sink's.
     pub stats: DownloadStats,
 }
@@ -308,8 +316,12 @@ pub struct StreamedObject {
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The bytes would hide the rest.
-        let Self { bytes: _, meta, stats } = self;
-        f.debug_struct("Download").field("meta", meta).field("stats", stats).finish_non_exhaustive()
+        let Self { bytes: _, meta, content_encoding, stats } = self;
+        f.debug_struct("Download")
+            .field("meta", meta)
+            .field("content_encoding", content_encoding)
+            .field("stats", stats)
+            .finish_non_exhaustive()
     }
 }
 

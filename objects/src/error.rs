@@ -12,6 +12,7 @@ use object_store::path::Path;
 use slipring::class::GetError;
 
 use crate::connector::StoreAnswer;
+use crate::redact::printable;
 
 /// A failed download. Its buffer has been given back.
 #[derive(Debug)]
@@ -99,8 +100,26 @@ pub enum Cause {
     RangeIgnored,
     /// The endpoint is unencrypted, which has to be allowed.
     PlainHttp,
+    /// No credentials are set, and the machine has none.
+    NoCredentials {
+        /// What to set.
+        set: &'static str,
+    },
     /// The connection failed.
     Connection(object_store::Error),
+    /// No host has this name.
+    UnknownHost(object_store::Error),
+    /// The two ends agree on no encryption, or the server's certificate isn't trusted.
+    Tls(object_store::Error),
+    /// The server redirects from https to http.
+    InsecureRedirect,
+    /// The server redirects too often, or to an address that can't be.
+    Redirect(object_store::Error),
+    /// The server doesn't say how long the object is, and it is longer than such an object may be.
+    Unsized {
+        /// The option.
+        unsized_bytes_max: u64,
+    },
     /// One request took too long.
     RequestTimeout {
         /// The option.
@@ -144,15 +163,21 @@ impl fmt::Display for Cause {
                 write!(f, "not found; check the key, and that the endpoint is the right one")
             }
             Self::Denied(cause) => {
-                write!(f, "denied; check what the credentials may read: {cause}")
+                write!(f, "denied; check what the credentials may read: {}", chain(cause))
             }
             Self::Unauthenticated(cause) => {
-                write!(f, "not authenticated; check the credentials in the environment: {cause}")
+                write!(
+                    f,
+                    "not authenticated; check the credentials in the environment, or in the URL: {}",
+                    chain(cause)
+                )
             }
             Self::Changed { field, before, now } => {
                 write!(
                     f,
-                    "the object changed during the download ({field} was {before}, is {now}); get it again"
+                    "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
+                    printable(before),
+                    printable(now)
                 )
             }
             Self::Short { expected_bytes, got_bytes } => {
@@ -175,7 +200,31 @@ impl fmt::Display for Cause {
                 f,
                 "the endpoint is http and not https; if that is meant, set AWS_ALLOW_HTTP=true, AZURE_ALLOW_HTTP or GOOGLE_ALLOW_HTTP"
             ),
+            Self::NoCredentials { set } => {
+                write!(f, "no credentials are set, and this machine has none; set {set}")
+            }
             Self::Connection(cause) => write!(f, "the connection failed: {}", chain(cause)),
+            Self::UnknownHost(cause) => {
+                write!(
+                    f,
+                    "no host has this name; check it in the URL or the endpoint: {}",
+                    chain(cause)
+                )
+            }
+            Self::Tls(cause) => write!(
+                f,
+                "no encrypted connection; check that the server speaks https, and that its certificate is trusted here: {}",
+                chain(cause)
+            ),
+            Self::InsecureRedirect => write!(
+                f,
+                "the server redirects from https to http, where others can read and change the object; if that is meant, turn `insecure_redirects` on"
+            ),
+            Self::Redirect(cause) => write!(f, "a redirect leads nowhere: {}", chain(cause)),
+            Self::Unsized { unsized_bytes_max } => write!(
+                f,
+                "the server doesn't say how long the object is, and more than {unsized_bytes_max} bytes arrived; raise `unsized_bytes_max`"
+            ),
             Self::RequestTimeout { request_timeout, got_bytes } => {
                 write!(
                     f,
@@ -212,6 +261,9 @@ impl Error for Cause {
             | Self::Denied(cause)
             | Self::Unauthenticated(cause)
             | Self::Connection(cause)
+            | Self::UnknownHost(cause)
+            | Self::Tls(cause)
+            | Self::Redirect(cause)
             | Self::Store(cause) => Some(cause),
             Self::Budget { last, .. } => Some(last),
             Self::Buffer { cause: Some(cause), .. } => Some(cause),
@@ -221,8 +273,8 @@ impl Error for Cause {
     }
 }
 
-/// An error and its sources, each once: some crates repeat their source in their text, others
-/// don't.
+/// An error and its sources, each once and printable: some crates repeat their source in their text,
+/// others don't.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -233,7 +285,7 @@ fn chain(error: &dyn Error) -> String {
         }
         source = error.source();
     }
-    text
+    printable(&text)
 }
 
 impl Cause {
@@ -244,7 +296,10 @@ impl Cause {
             | Self::Short { .. }
             | Self::Connection(_)
             | Self::RequestTimeout { .. } => true,
-            Self::Status { status } => *status == 408 || *status >= 500,
+            // 501 and 505: the server can't do it at all.
+            Self::Status { status } => {
+                *status == 408 || *status >= 500 && ![501, 505].contains(status)
+            }
             _ => false,
         }
     }
@@ -265,13 +320,12 @@ impl Cause {
     /// Looks through the error's sources: an answer that the connector kept, else a failed
     /// connection, else the store's own error.
     fn from_sources(error: object_store::Error) -> Self {
-        let (mut connection, mut plain_http) = (false, false);
-        let mut answer = None;
+        let (mut connection, mut text, mut answer) = (false, String::new(), None);
         let mut below = error.source();
         while let Some(source) = below {
             connection |= source.is::<HttpError>();
-            // The HTTP client has no type for this error.
-            plain_http |= source.to_string() == "URL scheme is not allowed";
+            text.push_str(&source.to_string());
+            text.push('\n');
             answer = answer.or(source.downcast_ref::<StoreAnswer>().copied());
             below = source.source();
         }
@@ -282,12 +336,38 @@ impl Cause {
                 Self::Throttled { status, retry_after }
             }
             Some(StoreAnswer::Status { status, .. }) => Self::Status { status },
-            None if plain_http => Self::PlainHttp,
-            None if connection => Self::Connection(error),
-            None => Self::Store(error),
+            Some(StoreAnswer::Unsized { most_bytes }) => {
+                Self::Unsized { unsized_bytes_max: most_bytes }
+            }
+            Some(StoreAnswer::NoCredentials { set }) => Self::NoCredentials { set },
+            None => Self::unanswered(error, connection, &text),
+        }
+    }
+
+    /// Why there is no answer. The HTTP client has no types for these errors, so their texts tell.
+    fn unanswered(error: object_store::Error, connection: bool, text: &str) -> Self {
+        let is = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let (redirect, plain_http) =
+            (is(&["error following redirect"]), is(&["URL scheme is not allowed"]));
+        match (plain_http, redirect) {
+            (true, true) => Self::InsecureRedirect,
+            (true, false) => Self::PlainHttp,
+            (false, true) => Self::Redirect(error),
+            (false, false) if is(UNKNOWN_HOST) && !is(&["Temporary failure"]) => {
+                Self::UnknownHost(error)
+            }
+            (false, false) if is(TLS) => Self::Tls(error),
+            (false, false) if connection => Self::Connection(error),
+            (false, false) => Self::Store(error),
         }
     }
 }
+
+/// What the system's resolver says of a name that no host has.
+const UNKNOWN_HOST: &[&str] = &["failed to lookup address information"];
+/// What the TLS library says when trying again can't help.
+const TLS: &[&str] =
+    &["invalid peer certificate", "received corrupt message", "received fatal alert"];
 
 #[cfg(test)]
 mod tests {
@@ -322,9 +402,30 @@ mod tests {
         assert!(!generic(io::Error::other("odd")).may_pass());
         let status = |status| Cause::Status { status };
         assert_eq!(
-            [408, 416, 418, 500, 599].map(|code| status(code).may_pass()),
-            [true, false, false, true, true]
+            [408, 416, 418, 500, 599, 501, 505].map(|code| status(code).may_pass()),
+            [true, false, false, true, true, false, false]
         );
         assert!(!Cause::Cancelled.may_pass());
+    }
+
+    #[test]
+    fn what_no_retry_helps_is_told_from_a_broken_connection() {
+        let said = |text: &str| {
+            generic(HttpError::new(HttpErrorKind::Connect, io::Error::other(text.to_owned())))
+        };
+        for (text, cause) in [
+            ("dns error: failed to lookup address information: Name or service not known", "Unkn"),
+            ("failed to lookup address information: Temporary failure in name resolution", "Conn"),
+            ("invalid peer certificate: UnknownIssuer", "Tls"),
+            ("received corrupt message of type InvalidContentType", "Tls"),
+            ("error following redirect: too many redirects", "Redirect"),
+            ("error following redirect: URL scheme is not allowed", "Insecure"),
+            ("builder error: URL scheme is not allowed", "Plain"),
+            ("connection refused", "Conn"),
+        ] {
+            let got = said(text);
+            assert!(format!("{got:?}").starts_with(cause), "{text}: {got:?}");
+            assert_eq!(got.may_pass(), cause == "Conn", "{text}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
+use object_store::{Attribute, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use slipring::class::{ClassPool, GetError, PooledBuf};
 use tokio::time::{self, Instant};
 
@@ -64,6 +64,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Arrived {
     pub(crate) bytes: Bytes,
     pub(crate) meta: ObjectMeta,
+    pub(crate) content_encoding: Option<String>,
     pub(crate) pool: BufferPoolUse,
 }
 
@@ -85,6 +86,7 @@ pub(crate) struct Body<'a> {
 /// What the first answer says about the object.
 pub(crate) struct FirstAnswer {
     pub(crate) meta: ObjectMeta,
+    pub(crate) content_encoding: Option<String>,
     /// Whether the object is fetched by ranges.
     pub(crate) ranged: bool,
     /// Bytes of the first answer, also if it was given up.
@@ -100,6 +102,7 @@ impl<'a> Job<'a> {
             return Ok(Arrived {
                 bytes: Bytes::new(),
                 meta: object.meta,
+                content_encoding: object.content_encoding,
                 pool: self.engine.unpooled_use(),
             });
         };
@@ -127,7 +130,12 @@ impl<'a> Job<'a> {
                 buffer
             }
         };
-        Ok(Arrived { bytes: buffer.into_bytes(), meta: object.meta, pool })
+        Ok(Arrived {
+            bytes: buffer.into_bytes(),
+            meta: object.meta,
+            content_encoding: object.content_encoding,
+            pool,
+        })
     }
 
     /// Returns what the first answer says, the answer itself (`None` if the object is empty), and
@@ -151,8 +159,7 @@ impl<'a> Job<'a> {
                     continue;
                 }
                 Ok(opened) => {
-                    let meta = opened.result.meta.clone();
-                    let object = FirstAnswer::new(meta, asked.as_ref());
+                    let object = FirstAnswer::new(&opened.result, asked.as_ref());
                     return Ok((object, Some(opened), tries));
                 }
                 // A server without ranges sends the whole object.
@@ -165,7 +172,11 @@ impl<'a> Job<'a> {
             // An empty object has no range, and each store reports that differently.
             if asked.is_some() && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 }) {
                 cause = match self.empty(cause).await {
-                    Ok(meta) => return Ok((FirstAnswer::new(meta, None), None, tries)),
+                    Ok(meta) => {
+                        let (ranged, first_bytes, content_encoding) = (false, 0, None);
+                        let empty = FirstAnswer { meta, content_encoding, ranged, first_bytes };
+                        return Ok((empty, None, tries));
+                    }
                     Err(cause) => cause,
                 };
             }
@@ -376,10 +387,12 @@ impl<'a> Job<'a> {
 }
 
 impl FirstAnswer {
-    /// The answer to a request for a range, or for the whole object.
-    fn new(meta: ObjectMeta, asked: Option<&Range<u64>>) -> Self {
+    /// What this answer to a request for a range, or for the whole object, says.
+    fn new(result: &GetResult, asked: Option<&Range<u64>>) -> Self {
+        let meta = result.meta.clone();
         let first_bytes = asked.map_or(meta.size, |asked| asked.end.min(meta.size));
-        Self { meta, ranged: asked.is_some(), first_bytes }
+        let content_encoding = content_encoding(result);
+        Self { meta, content_encoding, ranged: asked.is_some(), first_bytes }
     }
 }
 
@@ -389,6 +402,13 @@ impl<'a> From<Opened<'a>> for Body<'a> {
         // Also a file, if a store answers one range with a file and another without.
         Self { chunks: result.into_stream(), deadline, turn }
     }
+}
+
+/// How the stored bytes are packed, if the store says so.
+fn content_encoding(result: &GetResult) -> Option<String> {
+    let encoding = result.attributes.get(&Attribute::ContentEncoding)?.trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"))
+        .then(|| encoding.to_owned())
 }
 
 fn pooled(buffer: PooledBuf) -> (PooledBuf, BufferPoolUse) {

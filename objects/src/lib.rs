@@ -24,19 +24,26 @@
 //! may have: those are of whole objects, or of parts as they were uploaded.
 #![forbid(unsafe_code)]
 
+mod address;
 #[cfg(feature = "serde")]
 mod configuration;
 mod connector;
 mod engine;
 mod error;
+mod exact;
 mod file;
 mod gate;
 mod identity;
 mod job;
+mod local;
+mod metadata;
 mod options;
 mod part;
 mod part_buffers;
+mod redact;
 mod retry;
+mod servers;
+mod setup;
 mod sink;
 mod stats;
 mod stores;
@@ -51,6 +58,10 @@ pub use options::{
 };
 
 pub use part_buffers::{PART_BUFFER_BYTES_MAX, PartBufferOptions, PartBufferStats};
+
+pub use redact::redact;
+
+pub use servers::ServerOptions;
 
 pub use sink::PartSink;
 

@@ -4,25 +4,28 @@ use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::io;
-use std::path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::client::{HttpClient, HttpConnector};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreScheme};
 use slipring::class::Ticker;
-use url::Url;
 
-use crate::connector::Connector;
+use crate::address::{Address, WebAddress, plain, spelled};
 use crate::engine::{Download, RangeEngine};
 use crate::error::DownloadError;
+use crate::exact::ExactUrl;
+use crate::local::LocalFile;
 use crate::options::{OptionsError, StoreOptions};
+use crate::redact::{printable, redact};
+use crate::servers::ServerOptions;
+use crate::setup::{ClientSettings, Refusal, no_retries};
+
+type Opened = Result<(Arc<dyn ObjectStore>, Path), Refusal>;
 
 /// How often the pool looks for buffers that aren't needed.
 const TICK: Duration = Duration::from_secs(1);
@@ -50,11 +53,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Stores {
-    /// Keys of object_store in lower case, and their values.
-    settings: Vec<(String, String)>,
+    settings: ClientSettings,
     clients: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    /// The connections to web servers, by scheme, host and port.
+    web_clients: Mutex<HashMap<String, HttpClient>>,
     engine: RangeEngine,
     /// The ticker of the engine's pool, from the first download on: opening needs no thread.
     ticker: Mutex<Option<Ticker>>,
@@ -89,7 +92,7 @@ impl Default for Stores {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UrlError {
-    /// The URL.
+    /// The URL, with its secrets hidden.
     pub url: String,
     /// Why.
     pub cause: Box<dyn std::error::Error + Send + Sync>,
@@ -102,6 +105,16 @@ impl fmt::Display for UrlError {
             "{}: {}; give s3://, gs://, az://, http(s)://, file:// or the path of a file, and endpoint and credentials in the environment",
             self.url, self.cause
         )
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The settings have secrets.
+        f.debug_struct("Stores")
+            .field("servers", &self.settings.servers)
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,10 +138,23 @@ impl Stores {
     /// Takes settings from `settings`; a store ignores keys that it doesn't know.
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
-        let settings =
+        let values =
             settings.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
         let engine = StoreOptions::default().build().expect("the defaults fit");
-        Self { settings, clients: Mutex::default(), engine, ticker: Mutex::default() }
+        Self {
+            settings: ClientSettings { values, servers: ServerOptions::default() },
+            clients: Mutex::default(),
+            web_clients: Mutex::default(),
+            engine,
+            ticker: Mutex::default(),
+        }
+    }
+
+    /// The same stores, where servers may do what `servers` says. Existing clients are dropped.
+    #[must_use]
+    pub fn with_servers(self, servers: ServerOptions) -> Self {
+        let settings = ClientSettings { servers, ..self.settings };
+        Self { settings, clients: Mutex::default(), web_clients: Mutex::default(), ..self }
     }
 
     /// The same stores with these options. Existing clients stay; the engine, its pool and its
@@ -160,7 +186,7 @@ impl Stores {
     /// Starts the ticker, unless it runs or the pool never shrinks.
     fn start_ticker(&self) -> io::Result<()> {
         let pool = self.engine.buffer_pool().filter(|pool| pool.options().shrink_after.is_some());
-        let mut ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ticker = lock(&self.ticker);
         if let (Some(pool), None) = (pool, &*ticker) {
             *ticker = Some(pool.ticker(TICK)?);
         }
@@ -169,98 +195,109 @@ impl Stores {
 
     /// The client of the URL's store, made by the first call, and the object's key in the store.
     ///
+    /// A key that a [`Path`] can't be (with empty parts or control characters) comes as it is
+    /// written in a URL, together with a client that reads it so. The client of an `http` or
+    /// `https` URL has this one object, whatever the path; the path is its name for people.
+    ///
     /// # Errors
-    /// [`UrlError`] if the URL names no object; if it has a query or a fragment, which wouldn't be
-    /// sent to the store; if a local path isn't a regular file; or if the store can't be set up.
+    /// [`UrlError`] if the URL names no object, or none that can be asked for exactly; if a local
+    /// path isn't a regular file; or if the store can't be set up.
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
-        let failed = |cause| UrlError { url: url.to_owned(), cause };
-        let parsed = parse(url).map_err(failed)?;
-        if let Some(rest) = unsent(&parsed) {
-            return Err(failed(rest.into()));
-        }
-        let (scheme, key) =
-            ObjectStoreScheme::parse(&parsed).map_err(|cause| failed(cause.into()))?;
-        if key.as_ref().is_empty() {
-            return Err(failed("it names no object".into()));
-        }
-        if scheme == ObjectStoreScheme::Local && is_odd_file(&parsed) {
-            return Err(failed("it isn't a regular file".into()));
-        }
-        let store = client_key(&parsed, &key);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&store) {
-            return Ok((Arc::clone(client), key));
-        }
-        let client = self.connect(&scheme, &parsed).map_err(|cause| failed(cause.into()))?;
-        clients.insert(store, Arc::clone(&client));
-        Ok((client, key))
+        let opened = match Address::parse(url) {
+            Ok(Address::Key { scheme, store, key }) => self.open_key(&scheme, &store, &key),
+            Ok(Address::Web(address)) => self.open_web(&address),
+            Ok(Address::File(path)) => self.open_file(path),
+            Err(refused) => Err(refused),
+        };
+        // As a text: a cause may have the URL in it, with its secrets.
+        opened.map_err(|cause| UrlError {
+            url: redact(url),
+            cause: printable(&cause.to_string()).into(),
+        })
     }
 
-    /// Clients made so far.
+    fn open_key(&self, scheme: &ObjectStoreScheme, store: &str, key: &str) -> Opened {
+        let path = plain(key);
+        let name = if path.is_some() { store.to_owned() } else { format!("{store} exact") };
+        let client = self.client(name, || self.settings.connect(scheme, store, path.is_none()))?;
+        Ok((client, path.unwrap_or_else(|| spelled(key))))
+    }
+
+    /// A client of its own that shares the server's connections with the others.
+    fn open_web(&self, address: &WebAddress) -> Opened {
+        let mut clients = lock(&self.web_clients);
+        let shared = match clients.get(&address.origin) {
+            Some(client) => client.clone(),
+            None => {
+                let client = self
+                    .settings
+                    .connector()
+                    .connect(&self.settings.web_client_options(address))?;
+                clients.insert(address.origin.clone(), client.clone());
+                client
+            }
+        };
+        let store = HttpBuilder::new()
+            .with_url(&address.origin)
+            .with_client_options(self.settings.web_client_options(address))
+            .with_retry(no_retries())
+            .with_http_connector(ExactUrl::new(shared, address))
+            .build()?;
+        Ok((Arc::new(store), address.path()))
+    }
+
+    fn open_file(&self, file: PathBuf) -> Opened {
+        if file.metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err("it isn't a regular file".into());
+        }
+        let text = file.to_string_lossy();
+        let key = text.trim_start_matches('/');
+        if key.is_empty() {
+            return Err("it names no object".into());
+        }
+        let path = plain(key).filter(|_| file.to_str().is_some() && !is_multipart_name(key));
+        match path {
+            Some(path) => {
+                let make = || Ok(Arc::new(LocalFileSystem::new()) as _);
+                Ok((self.client("file:///".to_owned(), make)?, path))
+            }
+            None => {
+                let path = spelled(key);
+                Ok((Arc::new(LocalFile::new(file)), path))
+            }
+        }
+    }
+
+    /// The client of this name, which `make` makes if there is none yet.
+    fn client(
+        &self,
+        name: String,
+        make: impl FnOnce() -> Result<Arc<dyn ObjectStore>, Refusal>,
+    ) -> Result<Arc<dyn ObjectStore>, Refusal> {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(&name) {
+            return Ok(Arc::clone(client));
+        }
+        let client = make()?;
+        clients.insert(name, Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Clients made so far, each with its connections.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    fn connect(
-        &self,
-        scheme: &ObjectStoreScheme,
-        url: &Url,
-    ) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let retry = RetryConfig {
-            max_retries: 0,
-            backoff: BackoffConfig::default(),
-            ..RetryConfig::default()
-        };
-        // The engine has a time limit per request; a client's own limit would end long bodies.
-        let client = ClientOptions::new().with_timeout_disabled();
-        /// The settings that this store knows.
-        macro_rules! set_up {
-            ($builder:expr, $client:expr) => {{
-                let builder = $builder.with_client_options($client);
-                let builder =
-                    self.settings.iter().fold(builder, |builder, (key, value)| match key.parse() {
-                        Ok(key) => builder.with_config(key, value),
-                        Err(_) => builder,
-                    });
-                Arc::new(
-                    builder.with_retry(retry).with_http_connector(Connector::default()).build()?,
-                )
-            }};
-        }
-        Ok(match scheme {
-            ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
-            ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
-            ObjectStoreScheme::AmazonS3 => {
-                set_up!(AmazonS3Builder::new().with_url(url.as_str()), client)
-            }
-            ObjectStoreScheme::GoogleCloudStorage => {
-                set_up!(GoogleCloudStorageBuilder::new().with_url(url.as_str()), client)
-            }
-            ObjectStoreScheme::MicrosoftAzure => {
-                set_up!(MicrosoftAzureBuilder::new().with_url(url.as_str()), client)
-            }
-            ObjectStoreScheme::Http => {
-                // A URL with http asks for it; the other stores need AWS_ALLOW_HTTP and its like.
-                set_up!(
-                    HttpBuilder::new().with_url(&url[..url::Position::BeforePath]),
-                    client.with_allow_http(true)
-                )
-            }
-            _ => {
-                return Err(object_store::Error::NotSupported {
-                    source: "no client for this scheme".into(),
-                });
-            }
-        })
+        lock(&self.clients).len() + lock(&self.web_clients).len()
     }
 }
 
-/// Whether the path exists and isn't a regular file: a pipe or a device has no size, and opening
-/// one may wait for ever.
-fn is_odd_file(url: &Url) -> bool {
-    let meta = url.to_file_path().ok().and_then(|path| path.metadata().ok());
-    meta.is_some_and(|meta| !meta.is_file())
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether crate object_store takes the file for a part of an unfinished upload.
+fn is_multipart_name(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    name.split_once('#').is_some_and(|(_, end)| end.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether an environment variable is one of object_store's keys, by its prefix where the keys have
@@ -268,45 +305,6 @@ fn is_odd_file(url: &Url) -> bool {
 fn is_setting(key: &str) -> bool {
     ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| key.starts_with(prefix))
         || ["SERVICE_ACCOUNT", "IDENTITY_ENDPOINT"].contains(&key)
-}
-
-/// Complains about a query or a fragment: it wouldn't be sent to the store, so another object might
-/// be fetched.
-fn unsent(url: &Url) -> Option<String> {
-    let part = |mark, instead, text: Option<&str>| {
-        text.map(|text| {
-            format!("`{mark}{text}` isn't part of a key; write {instead} for a {mark} of the key")
-        })
-    };
-    part('?', "%3F", url.query()).or_else(|| part('#', "%23", url.fragment()))
-}
-
-/// A URL, or the path of a local file.
-fn parse(url: &str) -> Result<Url, Box<dyn std::error::Error + Send + Sync>> {
-    if url.contains("://") {
-        return Ok(Url::parse(url)?);
-    }
-    let mut file = path::absolute(url)?;
-    if file.components().any(|part| part == path::Component::ParentDir) {
-        // A key has no `..`, and only the system knows where it leads after a link. The file's own
-        // name stays.
-        let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
-            return Err("it names no file".into());
-        };
-        file = folder.canonicalize()?.join(name);
-    }
-    Url::from_file_path(&file).map_err(|()| "it isn't a path".into())
-}
-
-/// What two URLs have in common if one client serves both: everything before the key, which may
-/// begin after a bucket in the path.
-fn client_key(url: &Url, key: &Path) -> String {
-    let before_path = &url[..url::Position::BeforePath];
-    if Path::from_url_path(url.path()).is_ok_and(|path| path == *key) {
-        return before_path.to_owned();
-    }
-    let bucket = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
-    format!("{before_path}/{bucket}")
 }
 
 #[cfg(test)]
@@ -395,28 +393,6 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_part_of_the_host_or_of_the_path() {
-        let place = |url: &str| {
-            let url = parse(url).unwrap();
-            let (_, key) = ObjectStoreScheme::parse(&url).unwrap();
-            super::client_key(&url, &key)
-        };
-        assert_eq!(
-            place("https://bucket.s3.eu-central-1.amazonaws.com/a/b"),
-            "https://bucket.s3.eu-central-1.amazonaws.com"
-        );
-        assert_eq!(
-            place("https://s3.eu-central-1.amazonaws.com/bucket/a"),
-            "https://s3.eu-central-1.amazonaws.com/bucket"
-        );
-        assert_eq!(
-            place("https://account.blob.core.windows.net/container/a"),
-            "https://account.blob.core.windows.net/container"
-        );
-        assert_eq!(place("gs://bucket/a/b"), "gs://bucket");
-    }
-
-    #[test]
     fn a_path_without_a_scheme_is_a_local_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a file.bin");
@@ -435,22 +411,40 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_sent_is_refused() {
-        for (url, part, instead) in [
-            ("https://host/x.npy?signature=a/b", "`?signature=a/b`", "%3F"),
-            ("s3://bucket/what?", "`?`", "%3F"),
-            ("file:///tmp/a#b", "`#b`", "%23"),
+    fn a_key_is_refused_or_exactly_that_key() {
+        let stores = settings(&[("aws_skip_signature", "true")]);
+        for (url, path) in [
+            ("memory:///what%3F%23", "what?#"),
+            ("/tmp/what?#", "tmp/what?#"),
+            ("s3://bucket/a//b", "a/%2Fb"),
+            ("s3://bucket/a/", "a%2F"),
+            ("s3://bucket/a%0A%25", "a%0A%25"),
+            ("http://h/x/a%2Fb?sig=1", "x/a/b"),
+            ("/tmp/a\nb", "tmp/a%0Ab"),
         ] {
-            let refused = Stores::default().open(url).unwrap_err().to_string();
-            assert!(
-                refused.starts_with(url) && refused.contains(part) && refused.contains(instead),
-                "{refused}"
-            );
+            assert_eq!(stores.open(url).unwrap().1.as_ref(), path, "{url}");
         }
-        let (_, key) = Stores::default().open("memory:///what%3F%23").unwrap();
-        assert_eq!(key.as_ref(), "what?#");
-        let (_, key) = Stores::default().open("/tmp/what?#").unwrap();
-        assert_eq!(key.as_ref(), "tmp/what?#");
+        for url in ["memory:///a//b", "az://container/a//b", "s3://bucket/a/../b", "s3://b/a?b"] {
+            let refused = stores.open(url).unwrap_err().to_string();
+            assert!(refused.starts_with(url), "{refused}");
+        }
+        // One client for plain keys, and one for spelled ones.
+        let (plain, _) = stores.open("s3://bucket/a").unwrap();
+        let (exact, _) = stores.open("s3://bucket/a//c").unwrap();
+        assert!(!Arc::ptr_eq(&plain, &exact));
+        assert!(Arc::ptr_eq(&exact, &stores.open("s3://bucket/b//").unwrap().0));
+    }
+
+    #[test]
+    fn secrets_are_in_no_error_and_no_debug_text() {
+        let stores = settings(&[("aws_secret_access_key", "hidden")]);
+        assert!(!format!("{stores:?}").contains("hidden"));
+        for url in
+            ["http://me:hidden@h/a/../b", "s3://b/k?X-Amz-Signature=hidden", "ftp://:hidden@h/"]
+        {
+            let refused = stores.open(url).unwrap_err();
+            assert!(!format!("{refused} {refused:?}").contains("hidden"), "{refused:?}");
+        }
     }
 
     #[test]

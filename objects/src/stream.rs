@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
-use object_store::{GetResult, GetResultPayload, ObjectMeta};
+use object_store::{GetResult, GetResultPayload};
 use tokio::time;
 
 use crate::error::{Cause, DownloadError};
@@ -31,8 +31,8 @@ use crate::retry::Tries;
 use crate::sink::PartSink;
 
 impl<'a> Job<'a> {
-    /// Downloads the object into the sink, and returns its metadata.
-    pub(crate) async fn stream<S: PartSink>(&self, sink: &S) -> Result<ObjectMeta, DownloadError> {
+    /// Downloads the object into the sink.
+    pub(crate) async fn stream<S: PartSink>(&self, sink: &S) -> Result<FirstAnswer, DownloadError> {
         // Before the first request, so that no request waits for a slot.
         let slot = self.engine.parts.slot().await;
         let most = self.engine.parts.options().part_bytes;
@@ -52,7 +52,7 @@ impl<'a> Job<'a> {
             }
             Some(first) => self.stream_whole(&object, &slot, first.into(), tries, sink).await?,
         }
-        Ok(object.meta)
+        Ok(object)
     }
 
     /// Streams an object that is fetched by ranges. The first part comes from the body that is

@@ -10,8 +10,10 @@ mod faults {
     pub mod http;
     mod leak;
     mod limits;
+    mod names;
     pub mod object;
     pub mod server;
     mod server_test;
     mod statuses;
+    pub mod web_server;
 }

@@ -7,6 +7,7 @@
 //! missing, every test fails.
 
 mod real_servers {
+    mod keys;
     pub mod overwrite;
     pub mod place;
 }
@@ -66,7 +67,7 @@ async fn every_size_arrives() {
         for (seed, size) in sizes.into_iter().enumerate() {
             let (key, bytes) = (format!("{size}"), object(seed, size));
             place.put(&key, &bytes).await;
-            let Download { bytes: got, meta, stats } = place.get(&engine, &key).await;
+            let Download { bytes: got, meta, stats, .. } = place.get(&engine, &key).await;
             let case = format!("{}, {size} bytes: {stats:?}", place.name);
             assert!(got == bytes, "{case}: other bytes came");
             assert_eq!((meta.size, stats.bytes), (size as u64, size as u64), "{case}");

@@ -19,6 +19,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("`request_timeout`", "--timeout"),
     ("`total_timeout`", "--total-timeout"),
     ("turn `enabled` off", "say --no-ranges"),
+    ("turn `insecure_redirects` on", "say --allow-insecure-redirects"),
+    ("`unsized_bytes_max`", "--unsized-max"),
     ("the engine's `retry_budget`", "the run's budget for retries"),
 ];
 
@@ -105,7 +107,7 @@ impl GetRunError {
     pub(super) fn from_engine(error: OptionsError) -> GetRunError {
         let field = match error.field {
             "part_bytes" => "part-size",
-            "max_buffers_per_class" => "buffer-pool-size",
+            "max_buffers_per_class" | "buffers" => "buffer-pool-size",
             "request_timeout" => "timeout",
             "total_timeout" => "total-timeout",
             other => other,

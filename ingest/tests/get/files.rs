@@ -309,7 +309,7 @@ fn bad_usage_names_the_option() {
         (&["x", "--max-vectors", "0"], &["--max-vectors", "65535"]),
         (&["gopher://host/x"], &["gopher://host/x", "s3://"]),
         (&["s3://bucket"], &["s3://bucket"]),
-        (&["http://host/x.npy?signature=a"], &["`?signature=a` isn't part of a key", "%3F"]),
+        (&["s3://bucket/x.npy?signature=a"], &["`?signature=***` isn't part of a key", "%3F"]),
         (&["/dev/zero"], &["/dev/zero", "isn't a regular file"]),
         (&["x", "-o", "/proc"], &["--output /proc"]),
         (&["--nonsense", "x"], &["--nonsense"]),

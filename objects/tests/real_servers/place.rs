@@ -2,11 +2,15 @@
 //! names), the pool of the engine, and the objects.
 
 use std::env;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use percent_encoding::percent_decode_str;
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 use slipring_objects::{Stores, UrlError};
 use tempfile::TempDir;
@@ -64,6 +68,17 @@ impl Place {
         // Escapes the characters that have a meaning in a URL. The parser escapes the others.
         let key = key.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
         format!("{}/{key}", self.url)
+    }
+
+    /// The URL of a key in the folder, escaped by the caller.
+    pub fn folder_url(&self, escaped_key: &str) -> String {
+        format!("{}/{escaped_key}", self.url)
+    }
+
+    /// The local file of a URL.
+    pub fn file(&self, url: &str) -> PathBuf {
+        let path = url.strip_prefix("file://").expect("a local file");
+        PathBuf::from(OsString::from_vec(percent_decode_str(path).collect()))
     }
 
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {

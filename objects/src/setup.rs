@@ -1,0 +1,120 @@
+//! [`ClientSettings`]: makes the clients of stores.
+
+use std::sync::Arc;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::memory::InMemory;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+
+use crate::address::WebAddress;
+use crate::connector::Connector;
+use crate::exact::ExactKeys;
+use crate::servers::ServerOptions;
+
+/// Why a client can't be made.
+pub(crate) type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
+/// How clients are set up.
+pub(crate) struct ClientSettings {
+    /// Keys of object_store in lower case, and their values, some of which are secrets.
+    pub(crate) values: Vec<(String, String)>,
+    pub(crate) servers: ServerOptions,
+}
+
+impl ClientSettings {
+    pub(crate) fn connector(&self) -> Connector {
+        Connector { unsized_bytes_max: self.servers.unsized_bytes_max }
+    }
+
+    /// A URL with http asks for it; the other stores need AWS_ALLOW_HTTP and its like. With https,
+    /// what isn't allowed is a redirect to http.
+    pub(crate) fn web_client_options(&self, address: &WebAddress) -> ClientOptions {
+        let http = address.origin.starts_with("http://") || self.servers.insecure_redirects;
+        let options =
+            self.values.iter().fold(client_options(), |options, (key, value)| match key.parse() {
+                Ok(key) => options.with_config(key, value),
+                Err(_) => options,
+            });
+        options.with_allow_http(http)
+    }
+
+    /// Makes the client of a store with keys. With `exact`, its paths are spelled keys.
+    pub(crate) fn connect(
+        &self,
+        scheme: &ObjectStoreScheme,
+        store: &str,
+        exact: bool,
+    ) -> Result<Arc<dyn ObjectStore>, Refusal> {
+        // The builders look at the bucket only.
+        let url = format!("{store}x");
+        /// The settings that this store knows.
+        macro_rules! set_up {
+            ($builder:expr, $connector:expr) => {{
+                let builder = $builder.with_url(&url).with_client_options(client_options());
+                let settings = self.values.iter().filter(|(key, _)| self.is_used(scheme, key));
+                let builder = settings.fold(builder, |builder, (key, value)| match key.parse() {
+                    Ok(key) => builder.with_config(key, value),
+                    Err(_) => builder,
+                });
+                builder.with_retry(no_retries()).with_http_connector($connector).build()?
+            }};
+        }
+        Ok(match scheme {
+            ObjectStoreScheme::Memory if !exact => Arc::new(InMemory::new()),
+            ObjectStoreScheme::AmazonS3 => {
+                let plain = set_up!(AmazonS3Builder::new(), self.connector());
+                if !exact {
+                    return Ok(Arc::new(plain));
+                }
+                let credentials = Arc::clone(plain.credentials());
+                let connector = ExactKeys::new(self.connector(), Some(Arc::clone(&credentials)));
+                let builder = AmazonS3Builder::new().with_credentials(credentials);
+                Arc::new(set_up!(builder, connector))
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                let plain = set_up!(GoogleCloudStorageBuilder::new(), self.connector());
+                if !exact {
+                    return Ok(Arc::new(plain));
+                }
+                let credentials = Arc::clone(plain.credentials());
+                let builder = GoogleCloudStorageBuilder::new().with_credentials(credentials);
+                Arc::new(set_up!(builder, ExactKeys::new(self.connector(), None)))
+            }
+            ObjectStoreScheme::MicrosoftAzure if !exact => {
+                Arc::new(set_up!(MicrosoftAzureBuilder::new(), self.connector()))
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                return Err("its key has empty parts or control characters, which can't be signed for Azure here; give its https:// URL with a SAS token".into());
+            }
+            _ => {
+                return Err(
+                    "no object here has such a key, with empty parts or control characters".into(),
+                );
+            }
+        })
+    }
+
+    /// Whether a setting counts. An S3 endpoint with https stays with https: a redirect could
+    /// otherwise take the encryption away.
+    fn is_used(&self, scheme: &ObjectStoreScheme, key: &str) -> bool {
+        if *scheme != ObjectStoreScheme::AmazonS3 || !key.ends_with("allow_http") {
+            return true;
+        }
+        let is_http = |(key, value): &(String, String)| {
+            key.contains("endpoint") && value.to_ascii_lowercase().starts_with("http://")
+        };
+        self.servers.insecure_redirects || self.values.iter().any(is_http)
+    }
+}
+
+/// The engine does the retries, and counts them.
+pub(crate) fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, backoff: BackoffConfig::default(), ..RetryConfig::default() }
+}
+
+/// The engine has a time limit per request; a client's own limit would end long bodies.
+fn client_options() -> ClientOptions {
+    ClientOptions::new().with_timeout_disabled()
+}
