@@ -1,7 +1,7 @@
-//! Bytes of a connection, in both directions: where they are cut must not matter, and no header may
-//! promise more than the limits allow.
+//! Bytes of a connection, in both directions: where they are cut must not matter, and no header
+//! may promise more than the limits allow.
 //!
-//! The input begins with the server's limits and the lengths of the pieces: see [`Connection::new`].
+//! The input begins with the limits of a server and the lengths of pieces: see [`Connection::new`].
 //! Another version of the wire is one more [`Mode`]; its frames need seeds of their own.
 #![no_main]
 

@@ -96,7 +96,8 @@ AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate objec
 A file appears under its name when it is complete. Column pool: hit, a buffer of the pool; fresh, new
 memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
 Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
-also vectors_sent, vectors_answered and vectors_refused; and error if the object failed.
+also vectors_sent, vectors_answered and vectors_refused (by the service, or left out as not finite);
+and error if the object failed.
 Exit codes: 0 every object arrived; 1 some didn't: URL and cause are on standard error; 2 bad usage,
 nothing was fetched; 130 interrupted, incomplete files are removed.";
 

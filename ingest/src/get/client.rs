@@ -93,8 +93,8 @@ impl IngestClient {
         self.connection.is_silent().then_some(self)
     }
 
-    /// Sends all vectors and waits for every answer. Rows that aren't finite are left out, because a
-    /// service refuses a request with all of its vectors. `sent` is updated even if this fails.
+    /// Sends all vectors and waits for every answer. Rows that aren't finite are left out, because
+    /// a service refuses a request with all of its vectors. `sent` is updated even if this fails.
     ///
     /// # Errors
     /// The end of the connection, no progress for the whole timeout, a wrong answer, a refusal: see

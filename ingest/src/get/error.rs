@@ -246,8 +246,9 @@ pub enum ClientError {
     },
     /// Some vectors weren't sent, and the service accepted the others.
     #[error(
-        "{} of {all} vectors weren't sent, because a component is NaN or infinite: {rows}; the others were accepted",
-        rows.count()
+        "{} of {all} vectors weren't sent, because a component is NaN or infinite: {rows}{}",
+        rows.count(),
+        if rows.count() < *all { "; the others were accepted" } else { "" }
     )]
     NotSent {
         /// The rows.

@@ -4,9 +4,9 @@
 //!  fixed-size list   validity │ validity of the items │ items
 //!  list              validity │ offsets │ validity of the items │ items
 //! ```
-//! A buffer is borrowed from the image, or unpacked if the batch is compressed. Packed buffers begin
-//! with the length of what was packed, or with -1 if they were left as they are. That length is
-//! believed up to [`EXPANSION_MAX`] bytes per packed byte.
+//! A buffer is borrowed from the image, or unpacked if the batch is compressed. Packed buffers
+//! begin with the length of what was packed, or with -1 if they were left as they are. That length
+//! is believed up to [`EXPANSION_MAX`] bytes per packed byte.
 
 use std::borrow::Cow;
 

@@ -122,13 +122,15 @@ impl VectorColumn {
         }
         let is_fixed = |column: &VectorColumn| matches!(column.list, ListKind::Fixed(_));
         let is_f32 = |column: &VectorColumn| column.element == Element::F32;
-        let kinds: [(&str, &dyn Fn(&VectorColumn) -> bool); 4] = [
-            ("fixed-size lists of f32", &|column| is_fixed(column) && is_f32(column)),
-            ("lists of f32", &is_f32),
-            ("fixed-size lists of numbers", &is_fixed),
-            ("lists of numbers", &|_| true),
+        let kinds = [
+            ("fixed-size lists of f32", true, true),
+            ("lists of f32", true, false),
+            ("fixed-size lists of numbers", false, true),
+            ("lists of numbers", false, false),
         ];
-        for (kind, is_of_kind) in kinds {
+        for (kind, of_f32, fixed) in kinds {
+            let is_of_kind =
+                |column: &VectorColumn| (!of_f32 || is_f32(column)) && (!fixed || is_fixed(column));
             let columns: Vec<usize> =
                 (0..found.len()).filter(|at| is_of_kind(&found[*at])).collect();
             match columns[..] {

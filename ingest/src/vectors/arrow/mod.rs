@@ -31,7 +31,7 @@ use super::element::Element;
 
 /// The first bytes of a file; two bytes of padding follow.
 pub(super) const FILE_MAGIC: &[u8] = b"ARROW1";
-/// Where the stream of a file begins, unless there is padding before it, in pieces of as many bytes.
+/// Where the stream of a file begins, unless there is padding before it, in pieces of this length.
 const FILE_STREAM_AT: usize = 8;
 /// The first bytes of a stream, and of every message in it.
 pub(super) const CONTINUATION: &[u8] = &[0xff; 4];
