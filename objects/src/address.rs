@@ -22,7 +22,8 @@ use percent_encoding::{
 };
 use url::Url;
 
-type Refusal = Box<dyn Error + Send + Sync>;
+/// Why a URL names no object, or its store can't be set up.
+pub(crate) type Refusal = Box<dyn Error + Send + Sync>;
 
 /// What a request's target can't have. A `%` stays: it is an escape of the caller's.
 const UNSENDABLE: &AsciiSet = &CONTROLS

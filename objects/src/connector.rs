@@ -2,9 +2,9 @@
 //! errors.
 //!
 //! object_store hides the status of a failed request and drops its `Retry-After`. Both are read
-//! here, before object_store sees the answer. Headers that it refuses are put right: a body gets the
-//! length that it turns out to have, and a date that form which it reads. The wrapper adds no request
-//! and holds no connection.
+//! here, before object_store sees the answer. Headers that it refuses are put right: a body gets
+//! the length that it turns out to have, and a date the form that it reads. The wrapper adds no
+//! request and holds no connection.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

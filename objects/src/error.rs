@@ -1,6 +1,7 @@
 //! Why a download failed: the object, the range and the cause; and which [`Cause`] a store's error
 //! is.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -162,24 +163,12 @@ impl fmt::Display for Cause {
             Self::NotFound(_) => {
                 write!(f, "not found; check the key, and that the endpoint is the right one")
             }
-            Self::Denied(cause) => {
-                write!(f, "denied; check what the credentials may read: {}", chain(cause))
-            }
-            Self::Unauthenticated(cause) => {
-                write!(
-                    f,
-                    "not authenticated; check the credentials in the environment, or in the URL: {}",
-                    chain(cause)
-                )
-            }
-            Self::Changed { field, before, now } => {
-                write!(
-                    f,
-                    "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
-                    printable(before),
-                    printable(now)
-                )
-            }
+            Self::Changed { field, before, now } => write!(
+                f,
+                "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
+                printable(before),
+                printable(now)
+            ),
             Self::Short { expected_bytes, got_bytes } => {
                 write!(f, "{got_bytes} of {expected_bytes} bytes arrived")
             }
@@ -196,41 +185,27 @@ impl fmt::Display for Cause {
             }
             Self::Status { status } => write!(f, "the server answered with status {status}"),
             Self::RangeIgnored => write!(f, "the server doesn't serve ranges; turn `enabled` off"),
-            Self::PlainHttp => write!(
-                f,
-                "the endpoint is http and not https; if that is meant, set AWS_ALLOW_HTTP=true, AZURE_ALLOW_HTTP or GOOGLE_ALLOW_HTTP"
-            ),
-            Self::NoCredentials { set } => {
-                write!(f, "no credentials are set, and this machine has none; set {set}")
+            Self::Denied(_)
+            | Self::Unauthenticated(_)
+            | Self::PlainHttp
+            | Self::NoCredentials { .. }
+            | Self::Connection(_)
+            | Self::UnknownHost(_)
+            | Self::Tls(_)
+            | Self::InsecureRedirect
+            | Self::Redirect(_) => {
+                let (what, cause) = self.unreached();
+                f.write_str(&what)?;
+                cause.map_or(Ok(()), |cause| write!(f, ": {}", chain(cause)))
             }
-            Self::Connection(cause) => write!(f, "the connection failed: {}", chain(cause)),
-            Self::UnknownHost(cause) => {
-                write!(
-                    f,
-                    "no host has this name; check it in the URL or the endpoint: {}",
-                    chain(cause)
-                )
-            }
-            Self::Tls(cause) => write!(
-                f,
-                "no encrypted connection; check that the server speaks https, and that its certificate is trusted here: {}",
-                chain(cause)
-            ),
-            Self::InsecureRedirect => write!(
-                f,
-                "the server redirects from https to http, where others can read and change the object; if that is meant, turn `insecure_redirects` on"
-            ),
-            Self::Redirect(cause) => write!(f, "a redirect leads nowhere: {}", chain(cause)),
             Self::Unsized { unsized_bytes_max } => write!(
                 f,
                 "the server doesn't say how long the object is, and more than {unsized_bytes_max} bytes arrived; raise `unsized_bytes_max`"
             ),
-            Self::RequestTimeout { request_timeout, got_bytes } => {
-                write!(
-                    f,
-                    "{got_bytes} bytes arrived in {request_timeout:?}; raise `request_timeout` or lower `part_bytes`"
-                )
-            }
+            Self::RequestTimeout { request_timeout, got_bytes } => write!(
+                f,
+                "{got_bytes} bytes arrived in {request_timeout:?}; raise `request_timeout` or lower `part_bytes`"
+            ),
             Self::TotalTimeout { total_timeout } => {
                 write!(f, "not complete in {total_timeout:?}, the `total_timeout`")
             }
@@ -254,6 +229,42 @@ impl fmt::Display for Cause {
     }
 }
 
+impl Cause {
+    /// Why the store wasn't reached, or let nobody in: what to do, and what the client says.
+    fn unreached(&self) -> (Cow<'static, str>, Option<&object_store::Error>) {
+        let (what, cause) = match self {
+            Self::NoCredentials { set } => {
+                let text = format!("no credentials are set, and this machine has none; set {set}");
+                return (text.into(), None);
+            }
+            Self::Denied(cause) => ("denied; check what the credentials may read", Some(cause)),
+            Self::Unauthenticated(cause) => (
+                "not authenticated; check the credentials in the environment, or in the URL",
+                Some(cause),
+            ),
+            Self::UnknownHost(cause) => {
+                ("no host has this name; check it in the URL or the endpoint", Some(cause))
+            }
+            Self::Tls(cause) => (
+                "no encrypted connection; check that the server speaks https, and that its certificate is trusted here",
+                Some(cause),
+            ),
+            Self::Redirect(cause) => ("a redirect leads nowhere", Some(cause)),
+            Self::InsecureRedirect => (
+                "the server redirects from https to http, where others can read and change the object; if that is meant, turn `insecure_redirects` on",
+                None,
+            ),
+            Self::PlainHttp => (
+                "the endpoint is http and not https; if that is meant, set AWS_ALLOW_HTTP=true, AZURE_ALLOW_HTTP or GOOGLE_ALLOW_HTTP",
+                None,
+            ),
+            Self::Connection(cause) => ("the connection failed", Some(cause)),
+            _ => ("", None),
+        };
+        (what.into(), cause)
+    }
+}
+
 impl Error for Cause {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -273,8 +284,8 @@ impl Error for Cause {
     }
 }
 
-/// An error and its sources, each once and printable: some crates repeat their source in their text,
-/// others don't.
+/// An error and its sources, each once and printable: some crates repeat their source in their
+/// text, others don't.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -8,13 +8,10 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 
-use crate::address::WebAddress;
+use crate::address::{Refusal, WebAddress};
 use crate::connector::Connector;
 use crate::exact::ExactKeys;
 use crate::servers::ServerOptions;
-
-/// Why a client can't be made.
-pub(crate) type Refusal = Box<dyn std::error::Error + Send + Sync>;
 
 /// How clients are set up.
 pub(crate) struct ClientSettings {

@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme};
 use slipring::class::Ticker;
 
-use crate::address::{Address, WebAddress, plain, spelled};
+use crate::address::{Address, Refusal, WebAddress, plain, spelled};
 use crate::engine::{Download, RangeEngine};
 use crate::error::DownloadError;
 use crate::exact::ExactUrl;
@@ -23,9 +23,9 @@ use crate::local::LocalFile;
 use crate::options::{OptionsError, StoreOptions};
 use crate::redact::{printable, redact};
 use crate::servers::ServerOptions;
-use crate::setup::{ClientSettings, Refusal, no_retries};
+use crate::setup::{ClientSettings, no_retries};
 
-type Opened = Result<(Arc<dyn ObjectStore>, Path), Refusal>;
+type OpenedObject = Result<(Arc<dyn ObjectStore>, Path), Refusal>;
 
 /// How often the pool looks for buffers that aren't needed.
 const TICK: Duration = Duration::from_secs(1);
@@ -216,7 +216,7 @@ impl Stores {
         })
     }
 
-    fn open_key(&self, scheme: &ObjectStoreScheme, store: &str, key: &str) -> Opened {
+    fn open_key(&self, scheme: &ObjectStoreScheme, store: &str, key: &str) -> OpenedObject {
         let path = plain(key);
         let name = if path.is_some() { store.to_owned() } else { format!("{store} exact") };
         let client = self.client(name, || self.settings.connect(scheme, store, path.is_none()))?;
@@ -224,7 +224,7 @@ impl Stores {
     }
 
     /// A client of its own that shares the server's connections with the others.
-    fn open_web(&self, address: &WebAddress) -> Opened {
+    fn open_web(&self, address: &WebAddress) -> OpenedObject {
         let mut clients = lock(&self.web_clients);
         let shared = match clients.get(&address.origin) {
             Some(client) => client.clone(),
@@ -246,7 +246,7 @@ impl Stores {
         Ok((Arc::new(store), address.path()))
     }
 
-    fn open_file(&self, file: PathBuf) -> Opened {
+    fn open_file(&self, file: PathBuf) -> OpenedObject {
         if file.metadata().is_ok_and(|meta| !meta.is_file()) {
             return Err("it isn't a regular file".into());
         }

@@ -98,6 +98,22 @@ fn has_empty_parts(key: &str) -> bool {
     key.split('/').any(str::is_empty)
 }
 
+/// Whether the server keeps a key apart from a plainer one. One that stores objects as files may
+/// not: SeaweedFS drops empty parts and turns `\\` into `/`, whatever a client asks for.
+async fn is_kept_apart(place: &Place, engine: &RangeEngine, seed: usize, key: &str) -> bool {
+    let parts = key.split(['/', '\\']).filter(|part| !part.is_empty());
+    let plainer = parts.collect::<Vec<_>>().join("/");
+    if plainer == key || place.is_local {
+        return !place.is_local || !has_empty_parts(key);
+    }
+    let [one, other] =
+        [&*plainer, key].map(|key| place.folder_url(&format!("probe{seed}/{}", short(key))));
+    let bytes = object(1000 + seed, 100);
+    assert!(put(place, &one, &bytes).await, "{}", place.name);
+    put(place, &other, &object(2000 + seed, 100)).await
+        && get(place, engine, &one).await == Some(bytes)
+}
+
 #[tokio::test]
 async fn every_key_is_its_own_object_or_refused() {
     for place in places("nasty") {
@@ -105,15 +121,12 @@ async fn every_key_is_its_own_object_or_refused() {
         let has_keys = ["s3://", "gs://"].iter().any(|scheme| place.name.starts_with(scheme));
         let mut stored = Vec::new();
         for (seed, key) in KEYS.iter().enumerate() {
-            if place.is_local && has_empty_parts(key) {
-                continue;
-            }
             let (url, bytes) = (place.folder_url(&short(key)), object(seed, 100 + seed));
             assert!(
                 !has_keys || place.open(&url).is_ok(),
                 "{url}: some spelling reaches every key"
             );
-            if put(&place, &url, &bytes).await {
+            if is_kept_apart(&place, &engine, seed, key).await && put(&place, &url, &bytes).await {
                 stored.push((key, bytes));
             }
         }
