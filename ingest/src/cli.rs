@@ -347,9 +347,9 @@ fn run_get(options: &GetOptions) -> u8 {
             notice::error(format_args!("get: {}: {error}", Printable(&outcome.url)));
         }
         if let Some(encoding) = &outcome.content_encoding {
-            notice(format_args!(
+            notice::warn(format_args!(
                 "get: {}: its store says that it is packed (Content-Encoding: {encoding:?}); it is kept as it came",
-                outcome.url
+                Printable(&outcome.url)
             ));
         }
         // After the first line that can't be written, no other is tried.

@@ -151,6 +151,8 @@ pub enum Cause {
     },
     /// A local file couldn't be read.
     Read(io::Error),
+    /// The sink of a stream refused a part.
+    Sink(io::Error),
     /// Another error of the store.
     Store(object_store::Error),
 }
@@ -221,6 +223,7 @@ impl fmt::Display for Cause {
                 write!(f, "{object_bytes} bytes exceed the address space")
             }
             Self::Read(cause) => write!(f, "the file can't be read: {cause}"),
+            Self::Sink(cause) => write!(f, "what arrived can't be taken: {cause}"),
             Self::Store(cause) => write!(f, "{}", chain(cause)),
         }
     }
@@ -275,7 +278,7 @@ impl Error for Cause {
             | Self::Store(cause) => Some(cause),
             Self::Budget { last, .. } => Some(last),
             Self::Buffer { cause: Some(cause), .. } => Some(cause),
-            Self::Read(cause) => Some(cause),
+            Self::Read(cause) | Self::Sink(cause) => Some(cause),
             _ => None,
         }
     }

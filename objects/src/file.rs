@@ -78,6 +78,59 @@ fn fill(file: &File, mut into: PooledBuf, wanted: &AtomicBool) -> Result<PooledB
     Ok(into)
 }
 
+/// A file that is read part by part. If it changes meanwhile, that is an error in the end.
+pub(crate) struct FileParts {
+    file: File,
+    size: u64,
+    time: SystemTime,
+}
+
+impl FileParts {
+    pub(crate) fn new(file: File, size: u64) -> Result<Self, Cause> {
+        let (_, time) = stamp(&file).map_err(Cause::Read)?;
+        let parts = Self { file, size, time };
+        parts.check()?;
+        Ok(parts)
+    }
+
+    /// Fills `into` with the bytes from `offset` on.
+    pub(crate) async fn read(
+        parts: &Arc<Self>,
+        offset: u64,
+        mut into: PooledBuf,
+    ) -> Result<PooledBuf, Cause> {
+        let parts = Arc::clone(parts);
+        let reading =
+            task::spawn_blocking(move || match parts.file.read_exact_at(&mut into, offset) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    parts.check()?;
+                    Err(Cause::Read(error))
+                }
+                ended => ended.map(|()| into).map_err(Cause::Read),
+            });
+        match reading.await {
+            Ok(read) => read,
+            Err(panicked) if panicked.is_panic() => {
+                std::panic::resume_unwind(panicked.into_panic())
+            }
+            Err(_) => Err(Cause::Cancelled),
+        }
+    }
+
+    /// An error if the file has changed.
+    pub(crate) fn check(&self) -> Result<(), Cause> {
+        let (size, time) = stamp(&self.file).map_err(Cause::Read)?;
+        if (size, time) == (self.size, self.time) {
+            return Ok(());
+        }
+        Err(Cause::Changed {
+            field: "size or time",
+            before: format!("{} bytes, {:?}", self.size, self.time),
+            now: format!("{size} bytes, {time:?}"),
+        })
+    }
+}
+
 fn stamp(file: &File) -> io::Result<(u64, SystemTime)> {
     let meta = file.metadata()?;
     Ok((meta.len(), meta.modified()?))

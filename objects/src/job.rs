@@ -27,6 +27,7 @@ use crate::gate::{Gate, Turn};
 use crate::identity::{check, is_named, pin, refused};
 use crate::options::RangeOptions;
 use crate::part::Part;
+use crate::part_buffers::PartBuffers;
 use crate::retry::{Budget, Tries};
 use crate::stats::{BufferPoolUse, DownloadCounters};
 
@@ -37,6 +38,7 @@ pub const POOL_FROM_BYTES: u64 = 1 << 20;
 pub(crate) struct EngineShared {
     pub(crate) options: RangeOptions,
     pub(crate) pool: Option<ClassPool>,
+    pub(crate) parts: PartBuffers,
     pub(crate) budget: Budget,
     pub(crate) counters: DownloadCounters,
     pub(crate) gate: Gate,
@@ -67,31 +69,33 @@ pub(crate) struct Arrived {
 }
 
 /// An answer whose body hasn't been read.
-struct Opened<'a> {
-    result: GetResult,
+pub(crate) struct Opened<'a> {
+    pub(crate) result: GetResult,
     deadline: Instant,
     /// Counts as a request in flight until the body has been read.
-    turn: Turn<'a>,
+    pub(crate) turn: Turn<'a>,
 }
 
 /// A body that is being read, and its request's turn.
-struct Body<'a> {
-    chunks: BoxStream<'static, object_store::Result<Bytes>>,
+pub(crate) struct Body<'a> {
+    pub(crate) chunks: BoxStream<'static, object_store::Result<Bytes>>,
     deadline: Instant,
     turn: Turn<'a>,
 }
 
 /// What the first answer says about the object.
-struct FirstAnswer {
-    meta: ObjectMeta,
-    content_encoding: Option<String>,
+pub(crate) struct FirstAnswer {
+    pub(crate) meta: ObjectMeta,
+    pub(crate) content_encoding: Option<String>,
     /// Whether the object is fetched by ranges.
-    ranged: bool,
+    pub(crate) ranged: bool,
+    /// Bytes of the first answer, also if it was given up.
+    pub(crate) first_bytes: u64,
 }
 
 impl<'a> Job<'a> {
     pub(crate) async fn run(&self) -> Result<Arrived, DownloadError> {
-        let (object, first, tries) = self.ask_first().await?;
+        let (object, first, tries) = self.ask_first(None).await?;
         let size = object.meta.size;
         self.engine.counters.expected(size);
         let Some(first) = first.filter(|_| size > 0) else {
@@ -135,11 +139,14 @@ impl<'a> Job<'a> {
     }
 
     /// Returns what the first answer says, the answer itself (`None` if the object is empty), and
-    /// the tries that are left for the first part.
-    async fn ask_first(
+    /// the tries that are left for the first part. The first request asks for at most `most` bytes,
+    /// if that is given.
+    pub(crate) async fn ask_first(
         &self,
+        most: Option<u64>,
     ) -> Result<(FirstAnswer, Option<Opened<'a>>, Tries<'a>), DownloadError> {
-        let mut asked = self.engine.options.first_bytes().map(|bytes| 0..bytes);
+        let asked = self.engine.options.first_bytes();
+        let mut asked = asked.map(|bytes| 0..bytes.min(most.unwrap_or(u64::MAX)));
         let mut tries = self.tries();
         loop {
             let mut cause = match self.open(asked.clone(), None).await {
@@ -152,11 +159,7 @@ impl<'a> Job<'a> {
                     continue;
                 }
                 Ok(opened) => {
-                    let object = FirstAnswer {
-                        meta: opened.result.meta.clone(),
-                        content_encoding: content_encoding(&opened.result),
-                        ranged: asked.is_some(),
-                    };
+                    let object = FirstAnswer::new(&opened.result, asked.as_ref());
                     return Ok((object, Some(opened), tries));
                 }
                 // A server without ranges sends the whole object.
@@ -170,11 +173,9 @@ impl<'a> Job<'a> {
             if asked.is_some() && matches!(cause, Cause::Store(_) | Cause::Status { status: 416 }) {
                 cause = match self.empty(cause).await {
                     Ok(meta) => {
-                        return Ok((
-                            FirstAnswer { meta, content_encoding: None, ranged: false },
-                            None,
-                            tries,
-                        ));
+                        let (ranged, first_bytes, content_encoding) = (false, 0, None);
+                        let empty = FirstAnswer { meta, content_encoding, ranged, first_bytes };
+                        return Ok((empty, None, tries));
                     }
                     Err(cause) => cause,
                 };
@@ -201,21 +202,15 @@ impl<'a> Job<'a> {
 
     /// Asks for the first answer again.
     async fn open_again(&self, object: &FirstAnswer) -> Result<Opened<'a>, DownloadError> {
-        let asked = object.ranged.then(|| 0..self.first_bytes(object));
+        let asked = object.ranged.then(|| 0..object.first_bytes);
         self.open(asked.clone(), Some(&object.meta))
             .await
             .map_err(|cause| self.failed(asked, cause))
     }
 
-    /// Bytes of the first answer, also if it was given up.
-    fn first_bytes(&self, object: &FirstAnswer) -> u64 {
-        let size = object.meta.size;
-        self.engine.options.first_bytes().filter(|_| object.ranged).unwrap_or(size).min(size)
-    }
-
     /// Asks for a range, or for the whole object. With `first`, the answer must be about the object
     /// of the first answer.
-    async fn open(
+    pub(crate) async fn open(
         &self,
         asked: Option<Range<u64>>,
         first: Option<&ObjectMeta>,
@@ -291,7 +286,7 @@ impl<'a> Job<'a> {
         body: Option<Body<'a>>,
         tries: Tries<'a>,
     ) -> Result<(), DownloadError> {
-        let (gate, first_bytes) = (&self.engine.gate, self.first_bytes(object));
+        let (gate, first_bytes) = (&self.engine.gate, object.first_bytes);
         let part_bytes = self.engine.options.part_of(
             object.meta.size - first_bytes,
             gate.idle(),
@@ -311,7 +306,7 @@ impl<'a> Job<'a> {
     }
 
     /// Fetches one part, with as many requests as that takes.
-    async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         mut part: Part<'_>,
         object: &FirstAnswer,
@@ -356,7 +351,7 @@ impl<'a> Job<'a> {
     }
 
     /// Waits until the next try, or ends the download. `kept_bytes` is what the last try added.
-    async fn wait_to_retry(
+    pub(crate) async fn wait_to_retry(
         &self,
         tries: &mut Tries<'_>,
         range: Option<Range<u64>>,
@@ -377,7 +372,7 @@ impl<'a> Job<'a> {
         self.engine.budget.refund();
     }
 
-    fn tries(&self) -> Tries<'a> {
+    pub(crate) fn tries(&self) -> Tries<'a> {
         Tries::new(&self.engine.options, &self.engine.budget)
     }
 
@@ -388,6 +383,16 @@ impl<'a> Job<'a> {
             retries: self.retries.load(Ordering::Relaxed),
             cause,
         }
+    }
+}
+
+impl FirstAnswer {
+    /// What this answer to a request for a range, or for the whole object, says.
+    fn new(result: &GetResult, asked: Option<&Range<u64>>) -> Self {
+        let meta = result.meta.clone();
+        let first_bytes = asked.map_or(meta.size, |asked| asked.end.min(meta.size));
+        let content_encoding = content_encoding(result);
+        Self { meta, content_encoding, ranged: asked.is_some(), first_bytes }
     }
 }
 

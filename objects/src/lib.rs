@@ -15,6 +15,10 @@
 //!    its length; or the download is an error.
 //! 6. **Use.** [`Download::bytes`] gives the buffer back when its last clone or slice is dropped.
 //!
+//! An object that needn't be in memory as a whole is streamed: [`RangeEngine::download_into`] gives
+//! each part to a [`PartSink`] in a buffer of its own. The number and the size of these buffers
+//! ([`PartBufferOptions`]) bound the memory, whatever the object's size.
+//!
 //! It keeps no parts besides the object, starts no task except the blocking reader of a local file,
 //! and never returns bytes that it can't account for. It doesn't verify checksums that the store
 //! may have: those are of whole objects, or of parts as they were uploaded.
@@ -35,24 +39,31 @@ mod local;
 mod metadata;
 mod options;
 mod part;
+mod part_buffers;
 mod redact;
 mod retry;
 mod servers;
 mod setup;
+mod sink;
 mod stats;
 mod stores;
+mod stream;
 
 pub use connector::StoreAnswer;
-pub use engine::{Download, RangeEngine};
+pub use engine::{Download, RangeEngine, StreamedObject};
 pub use error::{Cause, DownloadError};
 pub use job::POOL_FROM_BYTES;
 pub use options::{
     BufferPoolOptions, CONCURRENCY_MAX, OptionsError, PART_BYTES_MIN, RangeOptions, StoreOptions,
 };
 
+pub use part_buffers::{PART_BUFFER_BYTES_MAX, PartBufferOptions, PartBufferStats};
+
 pub use redact::redact;
 
 pub use servers::ServerOptions;
+
+pub use sink::PartSink;
 
 pub use stats::{BufferPoolUse, DownloadStats, EngineStats};
 

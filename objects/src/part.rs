@@ -62,7 +62,26 @@ pub(crate) struct Part<'a> {
     filled: usize,
 }
 
+/// The ranges of an object's parts, in order: one of `first_bytes`, then others of `part_bytes`.
+pub(crate) fn part_ranges(
+    size: u64,
+    first_bytes: u64,
+    part_bytes: u64,
+) -> impl Iterator<Item = Range<u64>> {
+    let mut next = 0..first_bytes.min(size);
+    std::iter::from_fn(move || {
+        let range = next.clone();
+        next = range.end..range.end.saturating_add(part_bytes).min(size);
+        (!range.is_empty()).then_some(range)
+    })
+}
+
 impl<'a> Part<'a> {
+    /// The part that begins at `start` and has as many bytes as `into`.
+    pub(crate) fn new(start: u64, into: &'a mut [u8]) -> Self {
+        Self { start, into, filled: 0 }
+    }
+
     /// Splits the memory of a whole object into parts: one of `first_bytes`, then others of
     /// `part_bytes`.
     pub(crate) fn split(
@@ -74,9 +93,9 @@ impl<'a> Part<'a> {
         let rest = rest.chunks_mut(part_bytes).scan(first_bytes as u64, |end, into| {
             let start = *end;
             *end += into.len() as u64;
-            Some(Part { start, into, filled: 0 })
+            Some(Part::new(start, into))
         });
-        std::iter::once(Part { start: 0, into: first, filled: 0 }).chain(rest)
+        std::iter::once(Part::new(0, first)).chain(rest)
     }
 
     /// The range that is missing.
@@ -118,6 +137,29 @@ impl<'a> Part<'a> {
                 expected_bytes: self.into.len() as u64,
                 got_bytes: self.filled as u64,
             });
+        }
+        Ok(())
+    }
+
+    /// Receives what is missing from chunks that go on after it. `chunk` is what is left of the
+    /// last one.
+    pub(crate) async fn fill(
+        &mut self,
+        chunk: &mut Bytes,
+        chunks: &mut (impl Stream<Item = object_store::Result<Bytes>> + Unpin),
+    ) -> Result<(), Cause> {
+        while self.filled < self.into.len() {
+            while chunk.is_empty() {
+                let Some(next) = chunks.next().await else {
+                    let (expected_bytes, got_bytes) = (self.into.len() as u64, self.filled_bytes());
+                    return Err(Cause::Short { expected_bytes, got_bytes });
+                };
+                *chunk = next?;
+            }
+            let missing = &mut self.into[self.filled..];
+            let piece = chunk.split_to(chunk.len().min(missing.len()));
+            missing[..piece.len()].copy_from_slice(&piece);
+            self.filled += piece.len();
         }
         Ok(())
     }
@@ -199,6 +241,25 @@ mod tests {
         assert_eq!(bytes, [b'a', 0, 0, 0]);
     }
 
+    #[test]
+    fn parts_are_filled_one_after_the_other_from_chunks_of_any_length() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let chunks = ["ab", "", "cdefg", "h"].map(|chunk| Ok(Bytes::from(chunk)));
+        let (mut chunks, mut chunk) = (stream::iter(chunks), Bytes::new());
+        let mut whole = Vec::new();
+        for range in part_ranges(7, 3, 2) {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let mut part = Part::new(range.start, &mut bytes);
+            runtime.block_on(part.fill(&mut chunk, &mut chunks)).unwrap();
+            assert!(part.range().is_empty());
+            whole.extend(bytes);
+        }
+        assert_eq!((&whole[..], chunk.is_empty()), (&b"abcdefg"[..], true));
+        let mut bytes = [0; 2];
+        let ended = runtime.block_on(Part::new(7, &mut bytes).fill(&mut chunk, &mut chunks));
+        assert!(matches!(ended, Err(Cause::Short { expected_bytes: 2, got_bytes: 1 })));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -215,6 +276,14 @@ mod tests {
                 prop_assert!(index == 0 || !part.range().is_empty());
             }
             prop_assert_eq!(end, size as u64);
+            let split: Vec<_> = Part::split(&mut bytes, first, part_bytes)
+                .map(|part| part.range())
+                .filter(|range| !range.is_empty())
+                .collect();
+            let ranges = part_ranges(size as u64, first as u64, part_bytes as u64);
+            if first > 0 {
+                prop_assert_eq!(ranges.collect::<Vec<_>>(), split);
+            }
         }
     }
 }

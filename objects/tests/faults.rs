@@ -15,5 +15,6 @@ mod faults {
     pub mod server;
     mod server_test;
     mod statuses;
+    mod streams;
     pub mod web_server;
 }

@@ -107,7 +107,7 @@ impl GetRunError {
     pub(super) fn from_engine(error: OptionsError) -> GetRunError {
         let field = match error.field {
             "part_bytes" => "part-size",
-            "max_buffers_per_class" => "buffer-pool-size",
+            "max_buffers_per_class" | "buffers" => "buffer-pool-size",
             "request_timeout" => "timeout",
             "total_timeout" => "total-timeout",
             other => other,

@@ -15,6 +15,7 @@
 
 mod client;
 mod error;
+mod folder;
 mod object;
 mod options;
 mod report;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use slipring::class::{AtLimit, ClassPool};
+use slipring::class::AtLimit;
 use slipring_objects::{
-    BufferPoolOptions, CONCURRENCY_MAX, RangeEngine, RangeOptions, ServerOptions, Stores,
+    BufferPoolOptions, CONCURRENCY_MAX, PartBufferOptions, RangeEngine, RangeOptions,
+    ServerOptions, Stores,
 };
 
 use super::error::GetRunError;
@@ -48,26 +49,28 @@ pub struct GetOptions {
     /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// Fetch into a pool of reusable buffers
+    /// Use buffers again: with --output those of parts, without it those of whole objects
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Maximum number of buffers, used and unused, in each size class (1, 4, 16, 64, 256 MiB); at
-    /// the limit, an object waits. Implies --buffer-pool [default: 16]
+    /// Maximum number of buffers, in use and unused; at the limit, a part or an object waits. With --output each
+    /// has --part-size bytes (8 MiB), and together they bound the memory, whatever the objects'
+    /// sizes; without it, this many of each size class (1, 4, 16, 64, 256 MiB). Implies
+    /// --buffer-pool [default: 16; with --output, --concurrency if that is given]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
     /// --buffer-pool [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub buffer_pool_shrink_after: Option<Duration>,
-    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB]
+    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB, 8 with --output]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
     pub part_size: Option<Size>,
     /// Number of requests in flight over all objects [default: 32 at first, then adjusted for the
     /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Number of objects fetched in parallel, each into a buffer of its size; raise it for many
-    /// small objects with a long round trip [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, without --output each into a buffer of its size; raise it for
+    /// small objects far away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
@@ -150,10 +153,28 @@ impl GetOptions {
             ..RangeOptions::default()
         };
         let engine = RangeEngine::new(&options).map_err(GetRunError::from_engine)?;
-        Ok(match self.buffer_pool()? {
+        let pool = self.buffer_pool()?;
+        if self.output.is_some() {
+            let parts = self.part_buffers(&pool);
+            return engine.with_part_buffers(&parts).map_err(GetRunError::from_engine);
+        }
+        Ok(match pool.build().map_err(GetRunError::from_engine)? {
             Some(pool) => engine.with_buffer_pool(pool),
             None => engine,
         })
+    }
+
+    /// The buffers of parts that go to files: as many as `--buffer-pool-size` says, else as requests
+    /// may be in flight.
+    fn part_buffers(&self, pool: &BufferPoolOptions) -> PartBufferOptions {
+        let default = PartBufferOptions::default();
+        let buffers = self.buffer_pool_size.or(self.concurrency).unwrap_or(default.buffers);
+        PartBufferOptions {
+            part_bytes: self.part_size.map_or(default.part_bytes, |size| size.0),
+            buffers,
+            reuse: pool.enabled,
+            shrink_after_secs: pool.shrink_after_secs,
+        }
     }
 
     /// The stores, with endpoint and credentials of the environment.
@@ -164,15 +185,15 @@ impl GetOptions {
         })
     }
 
-    /// The buffer pool, if any of its options is given.
-    fn buffer_pool(&self) -> Result<Option<ClassPool>, GetRunError> {
+    /// The buffer pool, enabled if any of its options is given.
+    fn buffer_pool(&self) -> Result<BufferPoolOptions, GetRunError> {
         let default = BufferPoolOptions::default();
         let (size, shrink_after) = (self.buffer_pool_size, self.buffer_pool_shrink_after);
         if let Some(odd) = shrink_after.filter(|time| time.subsec_nanos() > 0) {
             let fix = "give whole seconds, or 0s for never".to_owned();
             return Err(GetRunError::option("buffer-pool-shrink-after", format!("{odd:?}"), fix));
         }
-        let pool = BufferPoolOptions {
+        Ok(BufferPoolOptions {
             enabled: self.buffer_pool || size.is_some() || shrink_after.is_some(),
             max_buffers_per_class: size.unwrap_or(default.max_buffers_per_class),
             shrink_after_secs: shrink_after
@@ -180,8 +201,7 @@ impl GetOptions {
             // An object's buffer is dropped when the object is written or sent, so every waiting
             // object gets one, and memory is bounded.
             at_limit: AtLimit::Wait,
-        };
-        pool.build().map_err(GetRunError::from_engine)
+        })
     }
 
     /// The fate of incomplete objects after an interruption, as text.
@@ -260,6 +280,35 @@ mod tests {
             odd.contains("--buffer-pool-shrink-after is 1.5s") && odd.contains("whole seconds"),
             "{odd}"
         );
+    }
+
+    #[test]
+    fn files_are_written_from_buffers_of_parts() {
+        let parts = |words: &str| {
+            let options = parsed(words);
+            options.engine().unwrap();
+            options.part_buffers(&options.buffer_pool().unwrap())
+        };
+        let is = |words: &str, part_bytes, buffers, reuse| {
+            let found = parts(words);
+            let expected = (part_bytes, buffers, reuse);
+            assert_eq!((found.part_bytes, found.buffers, found.reuse), expected, "{words}");
+        };
+        is("a -o b", 8 << 20, 16, false);
+        is("a -o b --buffer-pool --part-size 1MiB", 1 << 20, 16, true);
+        is("a -o b --concurrency 64", 8 << 20, 64, false);
+        is("a -o b --concurrency 64 --buffer-pool-size 3", 8 << 20, 3, true);
+        let shrink = parts("a -o b --buffer-pool-shrink-after 2m");
+        assert_eq!((shrink.shrink_after_secs, shrink.reuse), (120, true));
+        for (words, option) in [
+            ("a -o b --buffer-pool-size 0", "--buffer-pool-size is 0: give 1 to"),
+            ("a -o b --part-size 2GiB", "--part-size is 2147483648: give 1024 to"),
+        ] {
+            let error = parsed(words).engine().unwrap_err().to_string();
+            assert!(error.starts_with(option), "{error}");
+        }
+        let engine = parsed("a -o b --buffer-pool").engine().unwrap();
+        assert!(engine.part_pool().is_some() && engine.buffer_pool().is_none());
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use slipring_objects::{BufferPoolUse, DownloadStats, EngineStats};
+use slipring_objects::{
+    BufferPoolUse, Cause, DownloadError, DownloadStats, EngineStats, PartBufferStats,
+};
 
 use super::error::{ObjectError, Sent};
 use crate::printable::Printable;
@@ -22,17 +24,67 @@ pub struct GetOutcome {
     /// How the store says that the object is packed (`Content-Encoding`); it is stored and sent as
     /// it came.
     pub content_encoding: Option<String>,
+    /// With `--output`: the use of the part buffers by the whole run so far.
+    pub part_buffers: Option<PartBufferStats>,
     /// With `--ingest`: the vectors that were sent to the service.
     pub sent: Option<Sent>,
     /// Retries of the object's ranges.
     pub retries: u32,
-    /// The time until the download succeeded or failed, without writing and sending.
+    /// The time until the download succeeded or failed. With `--output` it includes writing, which
+    /// goes on meanwhile; with `--ingest` it doesn't include sending.
     pub elapsed: Duration,
     /// The error, if the object failed.
     pub error: Option<ObjectError>,
 }
 
 impl GetOutcome {
+    /// Of an object that was fetched.
+    pub(super) fn fetched(
+        url: &str,
+        stats: DownloadStats,
+        content_encoding: Option<String>,
+    ) -> GetOutcome {
+        GetOutcome {
+            url: url.to_owned(),
+            fetched: Some(stats),
+            content_encoding,
+            part_buffers: None,
+            sent: None,
+            retries: stats.retries,
+            elapsed: stats.elapsed,
+            error: None,
+        }
+    }
+
+    /// Of an object that wasn't fetched.
+    pub(super) fn failed(
+        url: &str,
+        error: ObjectError,
+        retries: u32,
+        elapsed: Duration,
+    ) -> GetOutcome {
+        GetOutcome {
+            url: url.to_owned(),
+            fetched: None,
+            content_encoding: None,
+            part_buffers: None,
+            sent: None,
+            retries,
+            elapsed,
+            error: Some(error),
+        }
+    }
+
+    /// Of an object that couldn't be downloaded.
+    pub(super) fn not_fetched(url: &str, error: DownloadError, elapsed: Duration) -> GetOutcome {
+        let retries = error.retries;
+        let error = match error.cause {
+            Cause::Cancelled => ObjectError::Cancelled,
+            _ => ObjectError::Download(Box::new(error)),
+        };
+        GetOutcome::failed(url, error, retries, elapsed)
+    }
+
     /// Whether the object was interrupted and didn't fail.
     pub(super) fn is_cancelled(&self) -> bool {
         matches!(self.error, Some(ObjectError::Cancelled | ObjectError::CancelledSending(_)))
@@ -57,6 +109,14 @@ impl GetOutcome {
             "elapsed_ms": self.elapsed.as_micros() as f64 / 1e3,
             "pool": fetched.map(|stats| stats.pool.to_string()),
         });
+        if let Some(buffers) = &self.part_buffers {
+            line["part_buffers"] = json!({
+                "gets": buffers.gets,
+                "hits": buffers.hits,
+                "high_water": buffers.high_water,
+                "buffer_bytes": buffers.buffer_bytes,
+            });
+        }
         if let Some(encoding) = &self.content_encoding {
             line["content_encoding"] = encoding.as_str().into();
         }
@@ -145,7 +205,13 @@ impl fmt::Display for GetReport {
             self.elapsed.as_secs_f64(),
             rate(bytes, self.elapsed),
             self.pool()
-        )
+        )?;
+        // The figures of a run only grow, so the largest are the last.
+        let buffers = self.outcomes.iter().filter_map(|outcome| outcome.part_buffers.as_ref());
+        let Some(buffers) = buffers.max_by_key(|buffers| buffers.gets) else { return Ok(()) };
+        let PartBufferStats { gets, hits, high_water, buffer_bytes, .. } = *buffers;
+        let each = HumanBytes(buffer_bytes);
+        write!(f, "; part buffers: {gets} taken, {hits} reused, at most {high_water} of {each}")
     }
 }
 
@@ -250,10 +316,14 @@ mod tests {
         let mut stats = DownloadStats::default();
         (stats.bytes, stats.ranges, stats.retries) = (3 << 20, 3, 1);
         (stats.elapsed, stats.pool) = (Duration::from_millis(1500), BufferPoolUse::Hit);
+        let mut buffers = PartBufferStats::default();
+        (buffers.gets, buffers.hits, buffers.high_water) = (3, 1, 2);
+        buffers.buffer_bytes = 8 << 20;
         let good = GetOutcome {
             url: "s3://b/good".to_owned(),
             fetched: Some(stats),
             content_encoding: Some("gzip".to_owned()),
+            part_buffers: Some(buffers),
             sent: Some(Sent { vectors: 10, answered: 10, refused: 0, not_finite: 0 }),
             retries: 1,
             elapsed: stats.elapsed,
@@ -263,6 +333,7 @@ mod tests {
             url: "s3://b/bad".to_owned(),
             fetched: None,
             content_encoding: None,
+            part_buffers: None,
             sent: None,
             retries: 4,
             elapsed: Duration::from_millis(20),
@@ -278,6 +349,8 @@ mod tests {
         assert_eq!(
             good,
             json!({"url": "s3://b/good", "bytes": 3_145_728, "ranges": 3, "retries": 1, "elapsed_ms": 1500.0, "pool": "hit",
+                   "part_buffers":
+                       {"gets": 3, "hits": 1, "high_water": 2, "buffer_bytes": 8_388_608},
                    "content_encoding": "gzip",
                    "vectors_sent": 10, "vectors_answered": 10, "vectors_refused": 0})
         );
@@ -297,7 +370,8 @@ mod tests {
             "2.00 MiB/s",
             "s3://b/good: 10 of 10 vectors answered\n",
             "s3://b/bad FAILED\n",
-            "1 of 2 objects arrived: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit",
+            "1 of 2 objects arrived: 3.00 MiB in 2.000 s, 1.50 MiB/s; pool: 1 hit; part buffers: 3 taken, 1 reused, \
+             at most 2 of 8.00 MiB",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

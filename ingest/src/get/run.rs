@@ -1,11 +1,13 @@
 //! The run: a few tasks, each with one object at a time.
 //!
 //! ```text
-//! next object ──▶ engine.get ──▶ its bytes ──▶ file, or requests to the service ──▶ outcome
+//!             ┌▶ engine.download_into ──▶ its parts ──▶ their places in a file ──▶ outcome
+//! next object ┴▶ engine.get ──▶ its bytes ──▶ requests to the service ──────────▶ outcome
 //!  (on the runtime's threads)      (on threads that may block)
 //! ```
-//! A task starts the next object after it has freed the previous one, so the number of tasks bounds
-//! the memory.
+//! With `--output` the engine's part buffers bound the memory, whatever the objects' sizes. Without
+//! it a task starts the next object after it has freed the previous one, so the number of tasks
+//! bounds the memory.
 
 use std::io;
 use std::sync::Arc;
@@ -16,13 +18,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use slipring_objects::{Cause, DownloadError, RangeEngine};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::client::IngestClient;
 use super::error::{ClientError, GetRunError, ObjectError, Sent};
-use super::object::{GetObject, OutputFolder, check_names};
+use super::folder::{OutputFolder, blocking};
+use super::object::{GetObject, check_names};
 use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
 use crate::client::Target;
@@ -73,8 +76,8 @@ pub fn run(
         (None, None) => (Destination::Nowhere, None),
     };
     let no_threads = |error| GetRunError::System { what: "threads", error };
-    let _ticker =
-        engine.buffer_pool().map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
+    let pool = engine.part_pool().or(engine.buffer_pool());
+    let _ticker = pool.map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
     let tasks = options.objects_under_way_max().min(all);
@@ -183,52 +186,52 @@ impl GetRun {
         client: &mut Option<IngestClient>,
     ) -> GetOutcome {
         let (line, started) = (self.progress.add_line(&object.url), Instant::now());
-        let outcome = |fetched, sent, retries, elapsed, error| {
-            let url = object.url.clone();
-            let content_encoding = None;
-            GetOutcome { url, fetched, content_encoding, sent, retries, elapsed, error }
-        };
-        let download =
-            match self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await {
-                Ok(download) => download,
-                Err(error) => {
-                    return outcome(
-                        None,
-                        None,
-                        error.retries,
-                        started.elapsed(),
-                        Some(object_error(error)),
-                    );
-                }
-            };
-        let (bytes, stats) = (download.bytes, download.stats);
-        let (sent, result) = match &self.to {
-            Destination::Nowhere => (None, Ok(())),
-            Destination::Folder(folder) => {
-                line.set_step("writing");
-                (None, self.write(object, folder, bytes).await)
-            }
-            Destination::Service(service) => {
-                line.set_step("sending its vectors");
-                let (sent, result) = self.ingest(object, service, bytes, client).await;
-                (Some(sent), result)
-            }
-        };
-        GetOutcome {
-            content_encoding: download.content_encoding,
-            ..outcome(Some(stats), sent, stats.retries, stats.elapsed, result.err())
+        if let Destination::Folder(folder) = &self.to {
+            return self.write(object, folder, started).await;
         }
+        let fetched = self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await;
+        let download = match fetched {
+            Ok(download) => download,
+            Err(error) => return GetOutcome::not_fetched(&object.url, error, started.elapsed()),
+        };
+        let mut outcome =
+            GetOutcome::fetched(&object.url, download.stats, download.content_encoding);
+        if let Destination::Service(service) = &self.to {
+            line.set_step("sending its vectors");
+            let (sent, result) = self.ingest(object, service, download.bytes, client).await;
+            (outcome.sent, outcome.error) = (Some(sent), result.err());
+        }
+        outcome
     }
 
+    /// Downloads one object part by part into its file.
     async fn write(
         &self,
         object: &GetObject,
         folder: &OutputFolder,
-        bytes: Bytes,
-    ) -> Result<(), ObjectError> {
-        let (folder, name, cancel) =
-            (folder.clone(), object.name().to_owned(), self.cancel.clone());
-        blocking(move || folder.write(&name, &bytes, &cancel)).await
+        started: Instant,
+    ) -> GetOutcome {
+        let file = match folder.file(object.name()).await {
+            Ok(file) => file,
+            Err(error) => return GetOutcome::failed(&object.url, error, 0, started.elapsed()),
+        };
+        let (store, path) = (&*object.store, &object.path);
+        let streamed =
+            self.engine.download_into_cancellable(store, path, &file, &self.cancel).await;
+        let mut outcome = match streamed {
+            Ok(streamed) => {
+                let (stats, encoding) = (streamed.stats, streamed.content_encoding);
+                let mut outcome = GetOutcome::fetched(&object.url, stats, encoding);
+                outcome.error = file.finish().await.err();
+                outcome
+            }
+            Err(DownloadError { cause: Cause::Sink(error), retries, .. }) => {
+                GetOutcome::failed(&object.url, file.failed(error), retries, started.elapsed())
+            }
+            Err(error) => GetOutcome::not_fetched(&object.url, error, started.elapsed()),
+        };
+        outcome.part_buffers = Some(self.engine.part_stats());
+        outcome
     }
 
     async fn ingest(
@@ -287,22 +290,6 @@ impl IngestService {
 
     fn connect(&self, cancel: &CancellationToken) -> Result<IngestClient, ClientError> {
         IngestClient::connect(&self.target, self.max_vectors, self.timeout, cancel)
-    }
-}
-
-fn object_error(error: DownloadError) -> ObjectError {
-    match error.cause {
-        Cause::Cancelled => ObjectError::Cancelled,
-        _ => ObjectError::Download(Box::new(error)),
-    }
-}
-
-/// Runs `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        // It is never aborted, so it has panicked.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

@@ -30,6 +30,13 @@ impl RefusedRows {
         }
     }
 
+    /// Adds rows that follow these.
+    pub(crate) fn append(&mut self, later: &RefusedRows) {
+        self.count += later.count;
+        let room = LISTED_MAX - self.first.len();
+        self.first.extend(later.first.iter().take(room));
+    }
+
     /// The number of rows.
     #[must_use]
     pub fn count(&self) -> u64 {

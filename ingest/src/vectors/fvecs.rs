@@ -34,19 +34,36 @@ pub enum FvecsError {
 /// The dimension of the image, after checking that every row has it and that the last row is
 /// complete.
 pub(super) fn parse(bytes: &[u8]) -> Result<u32, FvecsError> {
-    let Some((first, _)) = bytes.split_first_chunk::<DIM_BYTES>() else {
+    let (dim, _) = layout(bytes, bytes.len() as u64)?;
+    parse_rows(bytes, dim).map_err(|(row, found)| FvecsError::Row { row, found, dim })?;
+    Ok(dim)
+}
+
+/// The dimension and the number of rows of an image of `image_bytes` bytes, of which these are the
+/// first.
+pub(super) fn layout(start: &[u8], image_bytes: u64) -> Result<(u32, u64), FvecsError> {
+    let Some((first, _)) = start.split_first_chunk::<DIM_BYTES>() else {
         return Err(FvecsError::Empty);
     };
     let dim = u32::from_le_bytes(*first);
-    let row_bytes = DIM_BYTES as u64 + u64::from(dim) * 4;
-    if !(bytes.len() as u64).is_multiple_of(row_bytes) {
-        return Err(FvecsError::Size { dim, bytes: bytes.len() as u64 });
+    let row_bytes = row_bytes(dim);
+    if !image_bytes.is_multiple_of(row_bytes) {
+        return Err(FvecsError::Size { dim, bytes: image_bytes });
     }
-    for (row, piece) in bytes.chunks_exact(row_bytes as usize).enumerate() {
-        if !piece.starts_with(first) {
-            let found = u32::from_le_bytes([piece[0], piece[1], piece[2], piece[3]]);
-            return Err(FvecsError::Row { row: row as u64, found, dim });
+    Ok((dim, image_bytes / row_bytes))
+}
+
+fn row_bytes(dim: u32) -> u64 {
+    DIM_BYTES as u64 + u64::from(dim) * 4
+}
+
+/// Checks that every row of `bytes`, which are whole rows, has this dimension. The error is the
+/// index of the first that doesn't, and its dimension.
+pub(super) fn parse_rows(bytes: &[u8], dim: u32) -> Result<(), (u64, u32)> {
+    for (row, piece) in bytes.chunks_exact(row_bytes(dim) as usize).enumerate() {
+        if !piece.starts_with(&dim.to_le_bytes()) {
+            return Err((row as u64, u32::from_le_bytes([piece[0], piece[1], piece[2], piece[3]])));
         }
     }
-    Ok(dim)
+    Ok(())
 }

@@ -91,6 +91,8 @@ pub struct ImageOptions<'o> {
 #[derive(Clone, Debug)]
 pub struct VectorImage<'a> {
     dim: u32,
+    /// Number of the first row, in the image that these rows are a piece of.
+    first_row: u64,
     ranges: Vec<RowRange<'a>>,
 }
 
@@ -127,30 +129,36 @@ impl<'a> VectorImage<'a> {
             ImageFormat::Npy => {
                 let array = npy::parse(bytes, options.convert)?;
                 let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
-                VectorImage::packed(dim, array.element, vec![Cow::Borrowed(array.components)])
+                VectorImage::packed(dim, array.element, vec![Cow::Borrowed(array.components)], 0)
             }
             ImageFormat::Fvecs => {
                 let dim = fvecs::parse(bytes)?;
-                let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
-                Ok(VectorImage { dim, ranges: vec![all] })
+                Ok(VectorImage::of_fvecs(dim, bytes, 0))
             }
             ImageFormat::ArrowFile | ImageFormat::ArrowStream => {
                 let read =
                     if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
                 let rows = read(bytes, options.column, options.convert)?;
-                VectorImage::packed(rows.dim.ok_or(FormatError::Empty)?, rows.element, rows.batches)
+                VectorImage::packed(rows.dim.ok_or(FormatError::Empty)?, rows.element, rows.batches, 0)
             }
         }
     }
 
+    /// Rows of an `.fvecs` image, whose dimensions have been checked.
+    pub(super) fn of_fvecs(dim: u32, bytes: &'a [u8], first_row: u64) -> VectorImage<'a> {
+        let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
+        VectorImage { dim, first_row, ranges: vec![all] }
+    }
+
     /// Rows without bytes between them, converted if their components aren't f32.
-    fn packed(
+    pub(super) fn packed(
         dim: u32,
         element: Element,
         pieces: Vec<Cow<'a, [u8]>>,
+        first_row: u64,
     ) -> Result<VectorImage<'a>, FormatError> {
         let row_bytes = (dim as usize).saturating_mul(element.bytes());
-        let (mut ranges, mut row) = (Vec::with_capacity(pieces.len()), 0);
+        let (mut ranges, mut row) = (Vec::with_capacity(pieces.len()), first_row);
         for bytes in pieces {
             let rows = bytes.len().checked_div(row_bytes).unwrap_or(0) as u64;
             let bytes = match element {
@@ -162,7 +170,7 @@ impl<'a> VectorImage<'a> {
             ranges.push(RowRange { bytes, skip_bytes: 0 });
             row += rows;
         }
-        Ok(VectorImage { dim, ranges })
+        Ok(VectorImage { dim, first_row, ranges })
     }
 
     /// Refuses vectors that requests of up to `max_vectors` can't carry.
@@ -185,7 +193,7 @@ impl<'a> VectorImage<'a> {
 
     /// A cursor before the first row.
     pub fn cursor(&self) -> RowCursor<'_> {
-        RowCursor { image: self, range: 0, row: 0, left: self.rows(), number: 0 }
+        RowCursor { image: self, range: 0, row: 0, left: self.rows(), number: self.first_row }
     }
 
     fn stride_bytes(&self, range: &RowRange<'_>) -> usize {

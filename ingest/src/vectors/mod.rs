@@ -28,6 +28,7 @@ mod foreign;
 mod fvecs;
 mod image;
 mod npy;
+mod pieces;
 mod rows;
 
 #[cfg(test)]
@@ -39,5 +40,6 @@ pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
 pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
+pub(crate) use pieces::{ImageStart, PieceLayout};
 pub(crate) use rows::Draw;
 pub use rows::{FILE_BYTES_MAX, FileError, VectorRows};

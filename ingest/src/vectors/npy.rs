@@ -71,21 +71,49 @@ pub(super) struct NpyArray<'a> {
     pub(super) components: &'a [u8],
 }
 
+/// What a header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NpyHead {
+    pub(super) element: Element,
+    pub(super) rows: u64,
+    pub(super) dim: u64,
+}
+
 /// The array of an image, which must begin with [`MAGIC`]. Types other than f32 are read with
 /// `convert` only.
 pub(super) fn parse(bytes: &[u8], convert: bool) -> Result<NpyArray<'_>, NpyError> {
+    let header_end = header_end(bytes)?;
+    let head = parse_head(bytes.get(..header_end).ok_or(NpyError::Header)?, convert)?;
+    let components = &bytes[header_end..];
+    head.check_bytes(components.len() as u64, |expected| {
+        components[expected as usize..].starts_with(MAGIC)
+    })?;
+    Ok(NpyArray { element: head.element, dim: head.dim, components })
+}
+
+/// Bytes before the components.
+pub(super) fn header_end(bytes: &[u8]) -> Result<usize, NpyError> {
+    let (length_at, length) = header_length(bytes)?;
+    length.and_then(|length| length.checked_add(length_at)).ok_or(NpyError::Header)
+}
+
+/// Where the header's text begins, and its length if these bytes have it.
+fn header_length(bytes: &[u8]) -> Result<(usize, Option<usize>), NpyError> {
     let version = *bytes.get(MAGIC.len()).ok_or(NpyError::Header)?;
-    let (length_at, length) = match version {
+    Ok(match version {
         1 => (10, bytes.get(8..10).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))),
         2 | 3 => {
             let length = bytes.get(8..12);
             (12, length.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize))
         }
         _ => return Err(NpyError::Version(version)),
-    };
-    let header_end =
-        length.and_then(|length| length.checked_add(length_at)).ok_or(NpyError::Header)?;
-    let header = bytes.get(length_at..header_end).ok_or(NpyError::Header)?;
+    })
+}
+
+/// Reads all bytes before the components.
+pub(super) fn parse_head(bytes: &[u8], convert: bool) -> Result<NpyHead, NpyError> {
+    let (length_at, _) = header_length(bytes)?;
+    let header = bytes.get(length_at..).ok_or(NpyError::Header)?;
     // Names of fields aren't always UTF-8, and types with fields are refused by name.
     let header = String::from_utf8_lossy(header);
     let element = element(value(&header, "descr")?, convert)?;
@@ -93,17 +121,28 @@ pub(super) fn parse(bytes: &[u8], convert: bool) -> Result<NpyArray<'_>, NpyErro
         return Err(NpyError::Order);
     }
     let (rows, dim) = shape(value(&header, "shape")?)?;
-    let components = &bytes[header_end..];
-    let bytes = components.len() as u64;
-    let element_bytes = element.bytes() as u64;
-    let expected = rows.checked_mul(dim).and_then(|count| count.checked_mul(element_bytes));
-    match expected.filter(|expected| *expected <= bytes) {
-        Some(expected) if expected == bytes => Ok(NpyArray { element, dim, components }),
-        Some(expected) => {
-            let is_array = components[expected as usize..].starts_with(MAGIC);
-            Err(NpyError::Behind { rows, dim, expected, extra: bytes - expected, is_array })
+    Ok(NpyHead { element, rows, dim })
+}
+
+impl NpyHead {
+    /// Checks that the shape needs this many bytes. `is_array` says whether those from an index on
+    /// are another array.
+    pub(super) fn check_bytes(
+        &self,
+        bytes: u64,
+        is_array: impl FnOnce(u64) -> bool,
+    ) -> Result<(), NpyError> {
+        let NpyHead { element, rows, dim } = *self;
+        let element_bytes = element.bytes() as u64;
+        let expected = rows.checked_mul(dim).and_then(|count| count.checked_mul(element_bytes));
+        match expected.filter(|expected| *expected <= bytes) {
+            Some(expected) if expected == bytes => Ok(()),
+            Some(expected) => {
+                let (extra, is_array) = (bytes - expected, is_array(expected));
+                Err(NpyError::Behind { rows, dim, expected, extra, is_array })
+            }
+            None => Err(NpyError::CutOff { rows, dim, bytes }),
         }
-        None => Err(NpyError::CutOff { rows, dim, bytes }),
     }
 }
 

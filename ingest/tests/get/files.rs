@@ -12,7 +12,7 @@ use crate::tools::{Conduct, Server};
 use crate::tools::{get, limited, names, run, start, wait};
 
 /// Bytes in which no two positions agree except by chance.
-fn noise(len: usize) -> Vec<u8> {
+pub fn noise(len: usize) -> Vec<u8> {
     let mut draw = Draw::new(len as u64);
     let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| draw.next().to_le_bytes()).collect();
     bytes.truncate(len);
@@ -64,7 +64,13 @@ fn objects_become_files() {
     );
     let line = ended.line("a/empty");
     assert_eq!((line["bytes"].as_u64(), line["error"].as_str()), (Some(0), None));
-    assert_eq!(ended.line("local file")["pool"], "skip");
+    // The parts of all four went through the same buffers, of which there are 16 at most.
+    assert_eq!(ended.line("local file")["pool"], "hit");
+    let lines = ended.lines();
+    let buffers = &lines[3]["part_buffers"];
+    let [gets, high_water] = ["gets", "high_water"].map(|name| buffers[name].as_u64().unwrap());
+    assert!(gets >= 8 && (1..=16).contains(&high_water), "{buffers}");
+    assert_eq!(buffers["buffer_bytes"], 1 << 20);
 
     // Once more, replacing the files, without a pool and without ranges.
     let ended = run(&[&*words[0], "-o", &words[5], "--json", "--no-ranges"]).assert_code(0);

@@ -5,5 +5,6 @@ mod support;
 
 mod files;
 mod ingest;
+mod large;
 mod tools;
 mod urls;

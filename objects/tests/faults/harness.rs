@@ -6,8 +6,11 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
+use object_store::path::Path;
 use slipring::class::{AtLimit, ClassOptions, ClassPool, ClassTable, Limit};
 use slipring_objects::{Cause, Download, DownloadError, RangeEngine, RangeOptions, Stores};
 use tokio_util::sync::CancellationToken;
@@ -99,8 +102,13 @@ impl Site {
         }
     }
 
+    /// The client and the path of a key.
+    pub fn open(&self, key: &str) -> (Arc<dyn ObjectStore>, Path) {
+        self.stores.open(&self.url(key)).unwrap()
+    }
+
     pub async fn get(&self, key: &str) -> Result<Download, DownloadError> {
-        let (store, path) = self.stores.open(&self.url(key)).unwrap();
+        let (store, path) = self.open(key);
         self.engine.get(store.as_ref(), &path).await
     }
 
@@ -109,7 +117,7 @@ impl Site {
         key: &str,
         cancel: &CancellationToken,
     ) -> Result<Download, DownloadError> {
-        let (store, path) = self.stores.open(&self.url(key)).unwrap();
+        let (store, path) = self.open(key);
         self.engine.get_cancellable(store.as_ref(), &path, cancel).await
     }
 

@@ -1,0 +1,106 @@
+//! Images that are read piece by piece, in order: `.npy` and `.fvecs`, whose rows follow each other
+//! from the header to the end.
+
+use std::borrow::Cow;
+
+use super::element::Element;
+use super::fvecs::{self, FvecsError};
+use super::image::{FormatError, ImageFormat, ImageOptions, VectorImage};
+use super::npy::{self, NpyError};
+use crate::wire::frames::Limits;
+
+/// The longest header that is waited for; numpy itself reads no longer one unasked.
+const HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// What the first bytes of an image say.
+#[derive(Debug)]
+pub(crate) enum ImageStart {
+    /// Nothing yet: more bytes are needed.
+    Unknown,
+    /// That it is read as a whole.
+    Whole,
+    /// Where its rows are.
+    Rows(PieceLayout),
+}
+
+/// Where the rows of an image are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PieceLayout {
+    pub(crate) dim: u32,
+    /// Bytes before the first row.
+    pub(crate) header_bytes: usize,
+    /// All rows of the image.
+    pub(crate) rows: u64,
+    element: Element,
+    is_fvecs: bool,
+}
+
+impl PieceLayout {
+    /// The layout of an image of `image_bytes` bytes that begins with `start`. Requests of up to
+    /// `max_vectors` must be able to carry its rows.
+    pub(crate) fn of(
+        start: &[u8],
+        image_bytes: u64,
+        name: &str,
+        options: &ImageOptions<'_>,
+        max_vectors: u32,
+    ) -> Result<ImageStart, FormatError> {
+        if start.len() < npy::MAGIC.len() && (start.len() as u64) < image_bytes {
+            return Ok(ImageStart::Unknown);
+        }
+        let layout = match ImageFormat::of(start, name)? {
+            ImageFormat::Npy => match npy::header_end(start) {
+                Ok(end) if end <= start.len() => Self::of_npy(start, image_bytes, end, options)?,
+                Ok(end) if end > HEADER_BYTES_MAX => return Err(NpyError::Header.into()),
+                Ok(_) | Err(NpyError::Header) if (start.len() as u64) < image_bytes => {
+                    return Ok(ImageStart::Unknown);
+                }
+                Ok(_) => return Err(NpyError::Header.into()),
+                Err(error) => return Err(error.into()),
+            },
+            ImageFormat::Fvecs => {
+                let (dim, rows) = fvecs::layout(start, image_bytes)?;
+                Self { dim, header_bytes: 0, rows, element: Element::F32, is_fvecs: true }
+            }
+            ImageFormat::ArrowFile | ImageFormat::ArrowStream => return Ok(ImageStart::Whole),
+        };
+        Limits { dim: layout.dim, max_vectors }.check().map_err(FormatError::Limits)?;
+        Ok(ImageStart::Rows(layout))
+    }
+
+    fn of_npy(
+        start: &[u8],
+        image_bytes: u64,
+        header_bytes: usize,
+        options: &ImageOptions<'_>,
+    ) -> Result<PieceLayout, FormatError> {
+        let head = npy::parse_head(&start[..header_bytes], options.convert)?;
+        head.check_bytes(image_bytes - header_bytes as u64, |_| false)?;
+        let dim = u32::try_from(head.dim).unwrap_or(u32::MAX);
+        let (rows, element) = (head.rows, head.element);
+        Ok(PieceLayout { dim, header_bytes, rows, element, is_fvecs: false })
+    }
+
+    /// Bytes of a row in the image.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let before = if self.is_fvecs { fvecs::DIM_BYTES } else { 0 };
+        before + self.dim as usize * self.element.bytes()
+    }
+
+    /// Whole rows of the image, the first of which has this number.
+    pub(crate) fn image<'a>(
+        &self,
+        first_row: u64,
+        bytes: &'a [u8],
+    ) -> Result<VectorImage<'a>, FormatError> {
+        if !self.is_fvecs {
+            return VectorImage::packed(self.dim, self.element, vec![Cow::Borrowed(bytes)], first_row);
+        }
+        match fvecs::parse_rows(bytes, self.dim) {
+            Ok(()) => Ok(VectorImage::of_fvecs(self.dim, bytes, first_row)),
+            Err((row, found)) => {
+                Err(FvecsError::Row { row: first_row + row, found, dim: self.dim }.into())
+            }
+        }
+    }
+}
