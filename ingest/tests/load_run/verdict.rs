@@ -120,12 +120,9 @@ fn a_rate_beyond_what_can_be_done_is_said() {
 #[test]
 fn a_run_that_ends_in_its_warm_up_measured_nothing() {
     let (to, _) = start(Conduct::Right, LIMITS);
-    let warmup = Some(Duration::from_secs(3600));
-    let report = run(&LoadOptions { warmup, ..options(to) }).unwrap();
-    assert_eq!(
-        report.failures(),
-        [LoadFailure::NotMeasured { sent: 200, warmup: warmup.unwrap() }]
-    );
+    let warmup = Duration::from_secs(3600);
+    let report = run(&LoadOptions { warmup: Some(warmup), ..options(to) }).unwrap();
+    assert_eq!(report.failures(), [LoadFailure::NotMeasured { sent: 200, warmup }]);
     let table = report.to_string();
     assert!(table.ends_with("nothing was measured") && !table.contains("p99"), "{table}");
 }
