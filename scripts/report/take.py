@@ -73,7 +73,7 @@ BARE = (
 SERVERS = {"serve": SERVE, "bare-loop": BARE}
 LOAD = (
     f"taskset -c {CLIENT_CPU} {SLIPRING} load --json --to {{address}} --dim {DIM}"
-    " --vectors {vectors} --connections {connections} --window {window} --duration {seconds}s"
+    " --vectors {vectors} --connections {connections} --in-flight {window} --duration {seconds}s"
 )
 READY_SECONDS, STOP_SECONDS = 120, 20
 

@@ -34,7 +34,7 @@ const INPUT_BYTES: usize = 64 << 10;
 /// What a load sends, where to, how fast, and what it checks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadOptions {
-    /// Address of the service: HOST:PORT, or the path of a Unix socket
+    /// Address of the service: HOST:PORT, or the path of a Unix socket, like ./socket
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub to: Target,
     /// Number of components of every vector: the service's --dim

@@ -40,6 +40,7 @@ impl Server {
         options: &ServeOptions,
         on_end: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, ServeError> {
+        notice::start();
         let plan = ServePlan::new(options)?;
         if plan.connections_max < options.max_connections {
             notice::warn(format_args!(

@@ -112,20 +112,22 @@ fn a_rate_beyond_what_can_be_done_is_said() {
         assert!(said.contains("Z warn load: asked 1000000000/s, reached "), "{words}: {said}");
         assert!(json["rate_reached"].as_f64().unwrap() > 0.0);
     }
-    // A rate that is reached is no matter.
-    let (code, json, said) = load(Conduct::Right, "--rate 500 --count 100");
-    assert_eq!((code, said.as_str()), (Some(0), ""), "{json}");
+    // With a count, the last of 200 requests at 1000/s is meant to be sent after 0.199 s.
+    let (to, _) = start(Conduct::Right, LIMITS);
+    let mut report = run(&LoadOptions { rate: Some(1000.0), ..options(to) }).unwrap();
+    for (last_sent_seconds, is_short) in [(0.2, false), (0.29, false), (0.4, true)] {
+        report.last_sent_seconds = last_sent_seconds;
+        assert_eq!(report.shortfall().is_some(), is_short, "{last_sent_seconds}");
+    }
+    assert!((report.rate_reached() - 199.0 / 0.4).abs() < 1.0, "{}", report.rate_reached());
 }
 
 #[test]
 fn a_run_that_ends_in_its_warm_up_measured_nothing() {
     let (to, _) = start(Conduct::Right, LIMITS);
-    let warmup = Some(Duration::from_secs(3600));
-    let report = run(&LoadOptions { warmup, ..options(to) }).unwrap();
-    assert_eq!(
-        report.failures(),
-        [LoadFailure::NotMeasured { sent: 200, warmup: warmup.unwrap() }]
-    );
+    let warmup = Duration::from_secs(3600);
+    let report = run(&LoadOptions { warmup: Some(warmup), ..options(to) }).unwrap();
+    assert_eq!(report.failures(), [LoadFailure::NotMeasured { sent: 200, warmup }]);
     let table = report.to_string();
     assert!(table.ends_with("nothing was measured") && !table.contains("p99"), "{table}");
 }

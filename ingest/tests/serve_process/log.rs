@@ -32,8 +32,6 @@ fn lines_have_time_and_level() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let lines: Vec<&str> = ended.stderr.lines().collect();
         assert!(lines.len() > 5 && lines.iter().all(|line| is_log_line(line)), "{ended:?}");
-        let times: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert!(times.is_sorted(), "{ended:?}");
         assert!(lines.iter().any(|line| line.contains("Z info lane 0: region: ")), "{ended:?}");
     });
 }

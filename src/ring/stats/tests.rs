@@ -82,7 +82,7 @@ fn the_hint_is_no_larger_than_it_has_to_be() {
         0,
         "one chunk less would not have served"
     );
-    assert!(right.to_string().contains("131072 bytes with a window of 28672"), "{right}");
+    assert!(right.to_string().contains("128 KiB with a window of 28 KiB"), "{right}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_pool_that_was_full_gives_a_lower_bound() {
     let right = pool.right_size();
     assert_eq!((right.pool_bytes, right.is_lower_bound), (4 * CHUNK, true));
     assert_eq!(pool.stats().high_water_bytes, right.pool_bytes, "all of it was in use");
-    assert!(right.to_string().contains("more than a pool of 16384 bytes"), "{right}");
+    assert!(right.to_string().contains("more than a pool of 16 KiB would"), "{right}");
 }
 
 /// Everything but the named options is the default, on every machine.
