@@ -17,7 +17,7 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::RingOptions;
 use slipring_ingest::io::{
-    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, clock, output_bytes,
+    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, TimeLimits, clock, output_bytes,
     receive_bytes_max,
 };
 use slipring_ingest::stage::{Request, Score, scorer, validator};
@@ -144,6 +144,7 @@ fn driver(listener: Listener) -> Driver {
         limits: LIMITS,
         connections_max: 4,
         in_flight_max: IN_FLIGHT,
+        times: TimeLimits::default(),
         wait: Wait::Spin,
         drain: Duration::from_secs(1),
         clock: clock(),

@@ -55,6 +55,8 @@ pub struct IoBuffers {
     carry_bytes_max: usize,
     /// Carry buffers in use, of either size.
     carried: [usize; 2],
+    /// The largest carry buffer that the bound still allows; 0 for none.
+    carry_room: usize,
     /// How often the system refused memory.
     refusals: u64,
     /// Whether it has refused since [`IoBuffers::take_short`].
@@ -110,6 +112,7 @@ impl IoBuffers {
             carry_bytes,
             carry_bytes_max,
             carried: [0; 2],
+            carry_room: carry_bytes[1],
             refusals: 0,
             is_short: false,
         })
@@ -145,14 +148,31 @@ impl IoBuffers {
     pub(super) fn carry(&mut self, len: usize) -> Option<PooledBuf> {
         debug_assert!(len <= self.carry_bytes[1], "{len} bytes are more than a receive");
         let size = usize::from(len > self.carry_bytes[0]);
-        if self.carried[size] > 0
-            && self.carried_bytes() + self.carry_bytes[size] > self.carry_bytes_max
-        {
+        if !self.allows_carry(size) {
             return None;
         }
         let buffer = self.get(self.carry_bytes[size])?;
         self.carried[size] += 1;
+        self.note_carry_room();
         Some(buffer)
+    }
+
+    /// The largest carry buffer that the bound still allows; 0 for none. A receive of no more than
+    /// that can always be carried, unless the system refuses memory.
+    #[inline]
+    pub(super) fn carry_room(&self) -> usize {
+        self.carry_room
+    }
+
+    fn note_carry_room(&mut self) {
+        let largest = [1, 0].into_iter().find(|&size| self.allows_carry(size));
+        self.carry_room = largest.map_or(0, |size| self.carry_bytes[size]);
+    }
+
+    /// Whether the bound allows one more carry buffer of that size.
+    fn allows_carry(&self, size: usize) -> bool {
+        self.carried[size] == 0
+            || self.carried_bytes() + self.carry_bytes[size] <= self.carry_bytes_max
     }
 
     /// A carry buffer that isn't needed any more.
@@ -164,6 +184,7 @@ impl IoBuffers {
             buffer.capacity()
         );
         self.carried[size] -= 1;
+        self.note_carry_room();
     }
 
     /// Bytes of carry buffers in use.

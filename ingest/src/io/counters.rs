@@ -47,15 +47,24 @@ counters! {
     Accepted "connections",
     /// Connections closed at once because --max-connections were there
     OverConnectionCap "over_connection_cap",
-    /// Times that no descriptor was left and accepting paused
+    /// Times that the system refused to accept (no descriptor was left, for one) and accepting paused
     AcceptPauses "accept_pauses",
     /// Connections that ended with everything answered
     Ended "ended",
     /// Connections that broke or were given up, with answers or an unfinished frame left
     Broken "broken",
-    /// Connections refused as busy and closed because --carry-bytes were held by unfinished frames,
-    /// and theirs had waited longest
+    /// Connections refused as busy and closed because --carry-bytes, or the system's memory, were
+    /// held by unfinished frames, and theirs had waited longest
     OverCarryCap "over_carry_cap",
+    /// Connections closed after --idle-timeout without a request
+    IdleTimeouts "idle_timeouts",
+    /// Connections closed because their first bytes, or the rest of a frame, didn't come within
+    /// --header-timeout
+    HeaderTimeouts "header_timeouts",
+    /// Connections closed because they read no answer for --unread-timeout
+    UnreadTimeouts "unread_timeouts",
+    /// Times that an unfinished frame waited in its socket because all of --carry-bytes were in use
+    CarryWaits "carry_waits",
     /// Unfinished frames that the end of their stream cut off
     CutOff "cut_off",
     /// Requests taken, refused ones included

@@ -28,6 +28,7 @@ use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counts};
 use super::duty::{Activity, IoMeters};
 use super::intake::{Intake, IntakeStep, PoolReceive};
+use super::overdue::{TimeLimits, is_evictable, may_lose_carry};
 use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
@@ -54,6 +55,8 @@ pub struct DriverOptions {
     pub connections_max: usize,
     /// The most unanswered requests of one connection.
     pub in_flight_max: u32,
+    /// The time limits of a connection.
+    pub times: TimeLimits,
     /// What the thread does while it is idle.
     pub wait: Wait,
     /// The time limit for draining.
@@ -77,6 +80,9 @@ pub struct Driver {
     bell: Bell,
     stop: Arc<AtomicBool>,
     drain_time: Duration,
+    times: TimeLimits,
+    /// When the connections' times are looked at next.
+    look_at_ns: u64,
 }
 
 impl Driver {
@@ -93,7 +99,8 @@ impl Driver {
         stop: Arc<AtomicBool>,
         options: &DriverOptions,
     ) -> std::io::Result<Self> {
-        let DriverOptions { limits, connections_max, in_flight_max, wait, drain, clock } = *options;
+        let DriverOptions { limits, connections_max, in_flight_max, times, wait, drain, clock } =
+            *options;
         let poller = SocketPoller::new(&bell, lane.wake_fd())?;
         let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
@@ -110,6 +117,8 @@ impl Driver {
             bell,
             stop,
             drain_time: drain,
+            times,
+            look_at_ns: 0,
             lane,
         })
     }
@@ -177,6 +186,9 @@ impl Driver {
 
     /// One receive per connection that has something to read, unless the lane is full.
     fn receive(&mut self) -> bool {
+        if self.intake.carry_waiters() > 0 {
+            self.queue_carry_waiters();
+        }
         if !self.intake.is_full() && !self.resume_stalled() {
             return true;
         }
@@ -221,16 +233,25 @@ impl Driver {
         }
     }
 
-    /// Every carry buffer is in use. The frame that has waited longest is the least likely to be
-    /// completed, so its connection is refused, after the answers that it is still owed.
+    /// The system refuses the memory of a carry buffer. Of the frames that lack bytes, the one that
+    /// has waited longest is the least likely to be completed, so its connection is refused, after
+    /// the answers that it is still owed.
     fn carry(&mut self, left: PoolReceive) {
         let mut carry = None;
         // More than one, where it needs a larger buffer than theirs.
-        while carry.is_none() && self.refuse_oldest_carry(left.received_ns) {
+        while carry.is_none() {
+            let Self { table, parser, .. } = self;
+            let unfinished = table.iter_mut().filter_map(|conn| {
+                may_lose_carry(conn, parser).then_some((conn.since_ns, conn.id))
+            });
+            let Some((_, oldest)) = unfinished.min_by_key(|(since_ns, _)| *since_ns) else { break };
+            if !self.refuse_carry(oldest, left.received_ns) {
+                break;
+            }
             carry = self.buffers.carry(left.bytes.len());
         }
         let Some(carry) = carry else {
-            // There is no room even for the refusal, so all of this waits.
+            // Nobody can be refused, so all of this waits.
             return self.intake.stall(left, &mut self.meters.counters);
         };
         let Some(conn) = self.table.get_mut(left.id) else {
@@ -240,16 +261,61 @@ impl Driver {
         self.intake.queue(conn);
     }
 
-    /// Returns false if no connection has a carry buffer, or there is no room for its refusal.
-    fn refuse_oldest_carry(&mut self, received_ns: u64) -> bool {
-        let Some(conn) = self.table.oldest_carry() else { return false };
-        let id = conn.id;
+    /// Takes a connection's carry buffer. Returns false if there is no room for its refusal.
+    fn refuse_carry(&mut self, id: ConnId, received_ns: u64) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
         if !self.intake.refuse_carry(conn, received_ns, &mut self.lane, &mut self.meters) {
             return false;
         }
         self.meters.counters.add(Counter::OverCarryCap, 1);
         self.end_requests(id);
         true
+    }
+
+    /// Connections that waited for a carry buffer are read again, as far as there may be one.
+    fn queue_carry_waiters(&mut self) {
+        for _ in 0..READS_MAX.min(self.intake.carry_waiters()) {
+            let Some(id) = self.intake.next_carry_waiter(&self.buffers) else { return };
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            conn.waits_for_carry = false;
+            self.intake.queue(conn);
+        }
+    }
+
+    /// Closes connections that exceed their time limits, and takes carry buffers from frames that
+    /// lack bytes if others wait for one.
+    fn look_at_times(&mut self, now_ns: u64) {
+        let look_every = self.times.look_every();
+        self.look_at_ns = now_ns.saturating_add(look_every.as_nanos() as u64);
+        let Self { table, intake, parser, times, .. } = self;
+        intake.retain_carry_waiters(|id| table.get_mut(*id).is_some());
+        let waiters = intake.carry_waiters();
+        let (mut overdue, mut evictable) = (Vec::new(), Vec::new());
+        for conn in table.iter_mut() {
+            match times.exceeded(conn, parser, now_ns) {
+                // A lane that is full reads nobody, so only those that don't read are to blame.
+                Some(limit) if limit == Counter::UnreadTimeouts || !intake.is_full() => {
+                    overdue.push((conn.id, limit));
+                }
+                _ if waiters > 0 && is_evictable(conn, parser, now_ns) => {
+                    evictable.push((conn.since_ns, conn.id));
+                }
+                _ => {}
+            }
+        }
+        for (id, limit) in overdue {
+            self.meters.counters.add(limit, 1);
+            match limit {
+                Counter::UnreadTimeouts => self.abandon(id),
+                _ => self.end_requests(id),
+            }
+        }
+        evictable.sort_unstable_by_key(|(since_ns, _)| *since_ns);
+        for (_, id) in evictable.into_iter().take(waiters) {
+            if self.buffers.carry_room() > 0 || !self.refuse_carry(id, now_ns) {
+                break;
+            }
+        }
     }
 
     fn encode_answers(&mut self) -> bool {
@@ -263,7 +329,9 @@ impl Driver {
         while let Some(id) = self.answers.next_to_send() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let sent = Answers::send(conn, &mut self.meters);
-            moved |= !matches!(sent, SendStep::Idle);
+            if let SendStep::Moved = sent {
+                (moved, conn.sent_ns) = (true, self.meters.duty.round_ns());
+            }
             match sent {
                 SendStep::Gone => self.abandon(id),
                 _ if conn.phase == ConnPhase::Ending => self.end_if_answered(id),
@@ -276,7 +344,7 @@ impl Driver {
 
     /// Waits as the strategy says, then collects readiness. Some: the lane has failed.
     fn wait(&mut self, is_busy: bool) -> Option<String> {
-        let asleep = !is_busy && !self.intake.has_work() && self.idle.pass();
+        let asleep = !is_busy && !self.intake.has_work(&self.buffers) && self.idle.pass();
         if is_busy {
             self.idle.reset();
         }
@@ -305,6 +373,10 @@ impl Driver {
             self.idle.reset();
         }
         self.meters.duty.begin_round(waited);
+        let now_ns = self.meters.duty.round_ns();
+        if now_ns >= self.look_at_ns {
+            self.look_at_times(now_ns);
+        }
         self.listeners.resume_if_due(&self.poller);
         self.lane.has_failed().then(|| {
             self.lane
@@ -315,9 +387,14 @@ impl Driver {
 
     fn sleep_max(&self) -> Duration {
         let unreclaimed = self.lane.slots_in_use() > 0;
-        let timers =
-            self.listeners.are_paused() || self.table.has_lingering() || self.intake.is_closed();
-        if unreclaimed || timers { SLEEP_UNRECLAIMED } else { SLEEP_MAX }
+        let timers = self.listeners.are_paused()
+            || self.table.has_lingering()
+            || self.intake.is_closed()
+            || self.intake.carry_waiters() > 0;
+        if unreclaimed || timers {
+            return SLEEP_UNRECLAIMED;
+        }
+        if self.table.len() > 0 { SLEEP_MAX.min(self.times.look_every()) } else { SLEEP_MAX }
     }
 
     /// Collects what is ready, and accepts connections.
@@ -367,6 +444,7 @@ impl Driver {
         }
         let conn = self.table.insert(socket);
         let id = conn.id;
+        conn.since_ns = self.meters.duty.now_ns();
         self.meters.counters.add(Counter::Accepted, 1);
         match self.poller.add_conn(&*conn, id) {
             Ok(()) => self.intake.queue(conn),

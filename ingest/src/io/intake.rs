@@ -12,7 +12,7 @@ use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnPhase, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
-use super::pusher::{CarriedBytes, FramePusher, Parser, Stop};
+use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::{Limits, Mode, Status};
 
@@ -35,6 +35,7 @@ pub(super) struct Intake {
     caps: ConnCaps,
     receive_min_bytes: usize,
     receive_max_bytes: usize,
+    frame_bytes_max: usize,
     /// Connections with something to read, or with a carry buffer that may hold a complete frame.
     read_queue: VecDeque<ConnId>,
     /// The one receive that a full ring interrupted. No socket is read before it is cut.
@@ -43,8 +44,8 @@ pub(super) struct Intake {
     is_full: bool,
     /// Nothing more is read from clients.
     is_closed: bool,
-    /// The number of carry buffers filled so far.
-    carried: u64,
+    /// Connections with an unfinished frame in their sockets, for which no carry buffer is left.
+    carry_waiters: VecDeque<ConnId>,
 }
 
 /// Bytes in the pool that arrived in one receive of a connection.
@@ -80,11 +81,12 @@ impl Intake {
             caps,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(max_slice_bytes),
             receive_max_bytes: receive_bytes_max(limits),
+            frame_bytes_max: frame_bytes_max.min(max_slice_bytes),
             read_queue: VecDeque::with_capacity(conns_max),
             stalled: None,
             is_full: false,
             is_closed: false,
-            carried: 0,
+            carry_waiters: VecDeque::new(),
         }
     }
 
@@ -118,6 +120,11 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
+        // What remains of a receive must fit a carry buffer.
+        let room = buffers.carry_room();
+        if room == 0 {
+            return self.receive_whole(conn, parser, lane, buffers, meters);
+        }
         let mut grant = match lane.reserve_rest(self.receive_min_bytes) {
             Ok(grant) => grant,
             Err(refused) => {
@@ -125,7 +132,7 @@ impl Intake {
                 return IntakeStep::Idle;
             }
         };
-        let most = grant.len().min(self.receive_max_bytes);
+        let most = grant.len().min(self.receive_max_bytes).min(room);
         let bytes = match conn.receive(&mut grant[..most]) {
             Moved::Bytes(bytes) => bytes,
             moved => return no_bytes(conn, &moved, &mut meters.counters),
@@ -135,6 +142,84 @@ impl Intake {
         let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
         let receive = PoolReceive { id: conn.id, bytes, received_ns };
         self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    /// Receives complete frames only, as many as the connection's cap allows, and leaves the rest
+    /// in the socket: no carry buffer is left for it. A connection whose first frame is unfinished
+    /// waits for a buffer, or for the rest of the frame, whichever comes first.
+    #[cold]
+    fn receive_whole(
+        &mut self,
+        conn: &mut Conn,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        let requests_max = self.caps.requests_room(conn);
+        if requests_max == 0 {
+            // Its turn comes when it has read an answer.
+            return IntakeStep::Idle;
+        }
+        let mut grant = match lane.reserve_rest(self.frame_bytes_max) {
+            Ok(grant) => grant,
+            Err(refused) => {
+                self.note_refused(refused, &mut meters.counters);
+                return IntakeStep::Idle;
+            }
+        };
+        let most = grant.len().min(self.receive_max_bytes);
+        let bytes = match conn.peek(&mut grant[..most]) {
+            Moved::Bytes(bytes) => bytes,
+            moved => {
+                conn.readable = false;
+                return no_bytes(conn, &moved, &mut meters.counters);
+            }
+        };
+        let whole = whole_bytes(parser, conn.mode, &grant[..bytes], requests_max);
+        if whole == 0 {
+            if conn.hangup && bytes < most {
+                // No byte will follow.
+                conn.at_end = true;
+                meters.counters.add(Counter::CutOff, 1);
+                return IntakeStep::Ended;
+            }
+            self.wait_for_carry(conn, meters);
+            return IntakeStep::Idle;
+        }
+        let bytes = match conn.receive(&mut grant[..whole]) {
+            Moved::Bytes(bytes) => bytes,
+            moved => return no_bytes(conn, &moved, &mut meters.counters),
+        };
+        meters.counters.add(Counter::Receives, 1);
+        let received_ns = meters.duty.now_ns();
+        let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
+        let receive = PoolReceive { id: conn.id, bytes, received_ns };
+        self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    fn wait_for_carry(&mut self, conn: &mut Conn, meters: &mut IoMeters) {
+        if !conn.waits_for_carry {
+            conn.waits_for_carry = true;
+            conn.since_ns = meters.duty.now_ns();
+            self.carry_waiters.push_back(conn.id);
+            meters.counters.add(Counter::CarryWaits, 1);
+        }
+    }
+
+    /// The next connection that waits for a carry buffer, if one is left.
+    pub(super) fn next_carry_waiter(&mut self, buffers: &IoBuffers) -> Option<ConnId> {
+        if buffers.carry_room() > 0 { self.carry_waiters.pop_front() } else { None }
+    }
+
+    /// Forgets the waiting connections that are gone.
+    pub(super) fn retain_carry_waiters(&mut self, is_here: impl FnMut(&ConnId) -> bool) {
+        self.carry_waiters.retain(is_here);
+    }
+
+    /// The number of connections that wait for a carry buffer, some of which may be gone.
+    pub(super) fn carry_waiters(&self) -> usize {
+        self.carry_waiters.len()
     }
 
     /// Pushes the complete frames of a receive, cut in place. What is left moves to the
@@ -152,6 +237,7 @@ impl Intake {
         let stop = pusher.push_all(parser, &mut receive.bytes);
         meters.counters.add(Counter::UncopiedBytes, pusher.payload_bytes);
         meters.note_accepted(receive.received_ns, pusher.requests);
+        conn.since_ns = receive.received_ns;
         match stop {
             Stop::Empty | Stop::Closed => IntakeStep::Moved,
             Stop::Broken => IntakeStep::Ended,
@@ -182,9 +268,8 @@ impl Intake {
             unreachable!("it was chosen for these bytes")
         };
         counters.add(Counter::CopiedBytes, left.bytes.len() as u64);
-        self.carried += 1;
         conn.carry = Some(carry);
-        (conn.carried_at, conn.carry_ns) = (self.carried, left.received_ns);
+        conn.carry_ns = left.received_ns;
     }
 
     fn receive_into_carry(
@@ -245,6 +330,9 @@ impl Intake {
         let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
         let stop = pusher.push_all(parser, &mut bytes);
         let (requests, pushed_bytes) = (pusher.requests, bytes.at);
+        if requests > 0 {
+            conn.since_ns = meters.duty.now_ns();
+        }
         meters.note_accepted(received_ns, requests);
         match stop {
             Stop::Full => self.is_full = true,
@@ -333,9 +421,24 @@ impl Intake {
     }
 
     /// Whether there is something to do without waiting.
-    pub(super) fn has_work(&self) -> bool {
-        (!self.read_queue.is_empty() || self.stalled.is_some()) && !self.is_full
+    pub(super) fn has_work(&self, buffers: &IoBuffers) -> bool {
+        let waits = !self.carry_waiters.is_empty() && buffers.carry_room() > 0 && !self.is_closed;
+        (!self.read_queue.is_empty() || self.stalled.is_some() || waits) && !self.is_full
     }
+}
+
+/// The length of the complete frames at the front of `bytes`, at most `frames_max` of them. All
+/// bytes, if framing is lost among these frames.
+fn whole_bytes(parser: &Parser, mut mode: Option<Mode>, bytes: &[u8], frames_max: usize) -> usize {
+    let mut at = 0;
+    for _ in 0..frames_max {
+        match parser.parse(&mut mode, &bytes[at..]) {
+            Parsed::Request(_, head) => at += head.frame_bytes(),
+            Parsed::Incomplete { .. } => break,
+            Parsed::Broken(_) => return bytes.len(),
+        }
+    }
+    at
 }
 
 /// Gives a carry buffer back to its connection, unless it is empty or useless.

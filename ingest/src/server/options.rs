@@ -87,6 +87,16 @@ pub struct ServeOptions {
     /// Bytes of a lane's unfinished frames: each takes 32 KiB or the largest frame
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
+    /// Close a connection after this time without a request; 0s for never
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
+    /// Close a connection that doesn't send its first bytes, or the rest of a frame, within this
+    /// time; 0s for never
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration)]
+    pub header_timeout: Duration,
+    /// Close a connection that reads none of its waiting answers for this time; 0s for never
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
+    pub unread_timeout: Duration,
     /// How long a stop may drain
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,

@@ -15,7 +15,9 @@ use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
 use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
-use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
+use crate::io::{
+    DriverOptions, IoBuffers, IoBuffersError, TimeLimits, clock, output_bytes, receive_bytes_max,
+};
 use crate::wire::frames::{Limits, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
@@ -140,6 +142,11 @@ impl ServePlan {
             limits: self.limits,
             connections_max: self.connections_max as usize,
             in_flight_max: options.in_flight,
+            times: TimeLimits {
+                idle: options.idle_timeout,
+                header: options.header_timeout,
+                unread: options.unread_timeout,
+            },
             wait: options.wait.into(),
             drain: options.drain,
             clock: self.clock,
