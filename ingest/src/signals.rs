@@ -12,6 +12,8 @@ use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
     SIGXCPU, SIGXFSZ,
 };
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 /// Every signal that ends a process by default, can be caught, and reports no fault.
 const ENDING: [i32; 11] = [
@@ -45,7 +47,7 @@ pub(crate) fn flag_on_signals(exit_code: i32) -> io::Result<Arc<AtomicBool>> {
 /// A thread's wait for a signal that ends the process.
 #[derive(Debug)]
 pub(crate) struct SignalWait {
-    receiver: UnixStream,
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
     sender: UnixStream,
 }
 
@@ -55,10 +57,10 @@ impl SignalWait {
     pub(crate) fn new(exit_code: i32) -> io::Result<SignalWait> {
         let (receiver, sender) = UnixStream::pair()?;
         flag_on_signals(exit_code)?;
-        for signal in ending() {
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        Ok(SignalWait { receiver, sender })
+        // One pair of descriptors for all signals.
+        let to = sender.try_clone()?;
+        let delivery = SignalDelivery::with_pipe(receiver, to, SignalOnly::default(), ending())?;
+        Ok(SignalWait { delivery, sender })
     }
 
     /// A stream that ends the wait, as a signal does, when a byte is written to it.
@@ -69,7 +71,7 @@ impl SignalWait {
     /// Blocks until a signal comes.
     pub(crate) fn wait(mut self) {
         let interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
-        while self.receiver.read(&mut [0]).is_err_and(interrupted) {}
+        while self.delivery.get_read_mut().read(&mut [0]).is_err_and(interrupted) {}
     }
 }
 

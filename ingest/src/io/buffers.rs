@@ -147,10 +147,9 @@ impl IoBuffers {
     /// lacking.
     pub(super) fn carry(&mut self, len: usize) -> Option<PooledBuf> {
         debug_assert!(len <= self.carry_bytes[1], "{len} bytes are more than a receive");
-        let size = usize::from(len > self.carry_bytes[0]);
-        if !self.allows_carry(size) {
-            return None;
-        }
+        let size = [0, 1]
+            .into_iter()
+            .find(|&size| len <= self.carry_bytes[size] && self.allows_carry(size))?;
         let buffer = self.get(self.carry_bytes[size])?;
         self.carried[size] += 1;
         self.note_carry_room();
@@ -171,6 +170,9 @@ impl IoBuffers {
 
     /// Whether the bound allows one more carry buffer of that size.
     fn allows_carry(&self, size: usize) -> bool {
+        if size == 1 && self.carry_bytes[0] == self.carry_bytes[1] {
+            return self.allows_carry(0);
+        }
         self.carried[size] == 0
             || self.carried_bytes() + self.carry_bytes[size] <= self.carry_bytes_max
     }
@@ -281,15 +283,29 @@ mod tests {
         let (small, large) = (classes.carry(1).unwrap(), classes.carry(200 * KIB).unwrap());
         assert_eq!((small.capacity(), large.capacity()), (64 * KIB, 200 * KIB));
         assert!(classes.carry(1).is_none() && classes.carry(200 * KIB).is_none());
+        assert_eq!(classes.carry_room(), 0);
         classes.give_carry(small);
+        assert_eq!(classes.carry_room(), 64 * KIB);
         classes.give_carry(large);
         assert!(classes.carry(100 * KIB).is_some() && classes.carry(1).is_some());
+    }
+
+    /// What has room is never refused, whatever its size: a small frame may get the last large one.
+    #[test]
+    fn all_that_has_room_is_carried() {
+        let mut classes = classes(40 * KIB, 200 * KIB, 300 * KIB);
+        let mut carried = Vec::new();
+        while classes.carry_room() > 0 {
+            carried.push(classes.carry(1).unwrap());
+        }
+        assert_eq!((carried.len(), carried[4].capacity()), (5, 200 * KIB));
+        assert!(classes.carry(1).is_none());
     }
 
     #[test]
     fn frames_as_large_as_a_receive_need_one_size() {
         let mut classes = classes(400 * KIB, 400 * KIB, 800 * KIB);
-        assert_eq!(all(&mut classes, 400 * KIB).len(), 2);
+        assert_eq!((all(&mut classes, 400 * KIB).len(), classes.carry_room()), (2, 0));
     }
 
     #[test]

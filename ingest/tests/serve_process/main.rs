@@ -6,4 +6,5 @@ mod support;
 mod figures;
 mod limits;
 mod stop;
+mod times;
 mod usage;

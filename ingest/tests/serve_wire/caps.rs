@@ -201,7 +201,8 @@ fn half_frames_dont_hurt_clients_that_go_on() {
             Service::start(4, "--carry-bytes 70000 --slots 4 --pool 8KiB --max-vectors 8");
         let mut halves: Vec<Client> = (0..10).map(|_| service.header()).collect();
         for client in &mut halves {
-            client.send_bytes(b"SR\x01");
+            // Four bytes choose the mode; the header isn't complete.
+            client.send_bytes(b"SR\x01\0\x01");
         }
         wait_until("half frames wait", || {
             let watch = service.server().watches().next().map(|watch| watch.counters.counts());
