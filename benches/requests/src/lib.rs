@@ -17,8 +17,8 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::RingOptions;
 use slipring_ingest::io::{
-    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, TimeLimits, clock, output_bytes,
-    receive_bytes_max,
+    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, Lobby, TimeLimits, clock,
+    output_bytes, receive_bytes_max,
 };
 use slipring_ingest::stage::{Request, Score, scorer, validator};
 use slipring_ingest::wire::frames::{
@@ -150,7 +150,8 @@ fn driver(listener: Listener) -> Driver {
         clock: clock(),
     };
     let (bell, stop) = (Bell::new().expect("an event"), Arc::new(AtomicBool::new(false)));
-    Driver::new(lane, end, classes, vec![listener], bell, stop, &options).expect("epoll")
+    let seat = Lobby::new(vec![bell], 4, 4).seat(0);
+    Driver::new(lane, end, classes, vec![listener], seat, stop, &options).expect("epoll")
 }
 
 #[cfg(test)]

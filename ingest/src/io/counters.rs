@@ -45,8 +45,10 @@ macro_rules! counters {
 counters! {
     /// Connections accepted
     Accepted "connections",
-    /// Connections closed at once because --max-connections were there
+    /// Connections closed at once because every lane had --max-connections
     OverConnectionCap "over_connection_cap",
+    /// Connections closed at once because their peer had --connections-per-peer
+    OverPeerCap "over_peer_cap",
     /// Times that the system refused to accept (no descriptor was left, for one) and accepting paused
     AcceptPauses "accept_pauses",
     /// Connections that ended with everything answered

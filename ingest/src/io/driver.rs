@@ -28,8 +28,9 @@ use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counts};
 use super::duty::{Activity, IoMeters};
 use super::intake::{Intake, IntakeStep, PoolReceive};
+use super::lobby::{Guest, LobbyPlace, LobbySeat, Reception};
 use super::overdue::{TimeLimits, is_evictable, may_lose_carry};
-use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
+use super::poller::{Accepted, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
 use crate::notice::try_notice;
@@ -77,7 +78,9 @@ pub struct Driver {
     poller: SocketPoller,
     idle: Idle,
     meters: IoMeters,
-    bell: Bell,
+    seat: LobbySeat,
+    /// The place of each connection, by its index.
+    places: Vec<Option<LobbyPlace>>,
     stop: Arc<AtomicBool>,
     drain_time: Duration,
     times: TimeLimits,
@@ -95,13 +98,13 @@ impl Driver {
         end: AnswerStage,
         buffers: IoBuffers,
         listeners: Vec<Listener>,
-        bell: Bell,
+        seat: LobbySeat,
         stop: Arc<AtomicBool>,
         options: &DriverOptions,
     ) -> std::io::Result<Self> {
         let DriverOptions { limits, connections_max, in_flight_max, times, wait, drain, clock } =
             *options;
-        let poller = SocketPoller::new(&bell, lane.wake_fd())?;
+        let poller = SocketPoller::new(seat.bell(), lane.wake_fd())?;
         let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
         Ok(Self {
@@ -114,7 +117,8 @@ impl Driver {
             poller,
             idle: Idle::new(wait),
             meters: IoMeters::new(clock, READS_MAX + 1),
-            bell,
+            seat,
+            places: Vec::new(),
             stop,
             drain_time: drain,
             times,
@@ -423,6 +427,9 @@ impl Driver {
         for number in (0..self.listeners.len()).filter(|number| listeners & (1 << number) != 0) {
             self.accept(number);
         }
+        if self.seat.has_mail() {
+            self.seat.take_mail().into_iter().for_each(|guest| self.serve(guest));
+        }
     }
 
     /// Accepts the connections that wait at a listener.
@@ -436,14 +443,22 @@ impl Driver {
         }
     }
 
+    /// A connection that is refused is dropped, so that the client sees the end immediately instead
+    /// of waiting for a place.
     fn admit(&mut self, socket: Socket) {
-        if self.table.is_full() {
-            // Dropped, so that the client sees the end immediately instead of waiting for a place.
-            self.meters.counters.add(Counter::OverConnectionCap, 1);
-            return;
+        match self.seat.receive(socket) {
+            Reception::Stays(guest) => self.serve(guest),
+            Reception::Left => {}
+            Reception::NoRoom => self.meters.counters.add(Counter::OverConnectionCap, 1),
+            Reception::OverPeer => self.meters.counters.add(Counter::OverPeerCap, 1),
         }
-        let conn = self.table.insert(socket);
+    }
+
+    fn serve(&mut self, guest: Guest) {
+        let conn = self.table.insert(guest.socket);
         let id = conn.id;
+        self.places.resize_with(self.places.len().max(id.index as usize + 1), || None);
+        self.places[id.index as usize] = Some(guest.place);
         conn.since_ns = self.meters.duty.now_ns();
         self.meters.counters.add(Counter::Accepted, 1);
         match self.poller.add_conn(&*conn, id) {
@@ -492,6 +507,7 @@ impl Driver {
         conn.carry.take().into_iter().for_each(|carry| self.buffers.give_carry(carry));
         // Accepting may be waiting for its descriptor. Closing it removes it from the epoll set.
         drop(conn);
+        self.places[id.index as usize] = None;
         self.listeners.resume(&self.poller);
     }
 
@@ -500,7 +516,8 @@ impl Driver {
         let start = Instant::now();
         let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
         self.intake.close();
-        self.poller.forget_bell(&self.bell);
+        self.seat.close();
+        self.poller.forget_bell(self.seat.bell());
         self.listeners.remove_all(&self.poller);
         self.end_drained(false);
         while failure.is_none() && self.table.len() > 0 && Instant::now() < until {

@@ -55,10 +55,15 @@ impl Bell {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)))
     }
 
-    /// Wakes the thread. The bell stays rung: its owner is going to stop.
+    /// Wakes the thread. The bell stays rung until its owner hushes it.
     pub fn ring(&self) {
         // A full counter is rung already.
         let _full = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+
+    /// It isn't rung any more.
+    pub(super) fn hush(&self) {
+        let _not_rung = rustix::io::read(&*self.0, &mut [0; 8]);
     }
 }
 

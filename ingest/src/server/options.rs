@@ -81,6 +81,14 @@ pub struct ServeOptions {
     /// Connections of a lane
     #[arg(long, default_value_t = 4096)]
     pub max_connections: u32,
+    /// Connections of one IPv4 address or IPv6 network of 64 bits, over all lanes [default: seven
+    /// eighths of all]
+    #[arg(long, value_name = "COUNT")]
+    pub connections_per_peer: Option<u32>,
+    /// Probe a silent TCP client after this time, and close the connection if it is gone; 0s for
+    /// never
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
+    pub keepalive: Duration,
     /// Requests of a connection without an answer; in header mode more are refused as busy
     #[arg(long, default_value_t = 256)]
     pub in_flight: u32,

@@ -16,7 +16,8 @@ use slipring::ring::RingOptions;
 use super::admin::CLIENTS_MAX;
 use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
 use crate::io::{
-    DriverOptions, IoBuffers, IoBuffersError, TimeLimits, clock, output_bytes, receive_bytes_max,
+    Bell, DriverOptions, IoBuffers, IoBuffersError, Lobby, TimeLimits, clock, output_bytes,
+    receive_bytes_max,
 };
 use crate::wire::frames::{Limits, Mode};
 
@@ -70,6 +71,9 @@ impl ServePlan {
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
+        if let Some(most) = options.connections_per_peer {
+            within("--connections-per-peer", most, u32::MAX)?;
+        }
         check_memory(options, &limits)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
@@ -151,6 +155,20 @@ impl ServePlan {
             drain: options.drain,
             clock: self.clock,
         }
+    }
+
+    /// Where connections are counted, with a bell for each lane.
+    pub(super) fn lobby(&self) -> Result<Lobby, ServeError> {
+        let bells: std::io::Result<Vec<Bell>> = self.lanes.iter().map(|_| Bell::new()).collect();
+        let bells = bells.map_err(|error| {
+            ServeError::io("a lane's bell", &error, "raise the descriptor limit")
+        })?;
+        let lane_max = self.connections_max as usize;
+        let all = lane_max.saturating_mul(self.lanes.len());
+        // One peer leaves some for the others.
+        let per_peer =
+            self.options.connections_per_peer.map_or(all - all / 8, |most| most as usize);
+        Ok(Lobby::new(bells, lane_max, per_peer))
     }
 
     /// A lane's class pool, not mapped yet.

@@ -57,9 +57,14 @@ impl Server {
         // The threads of this port are started from this thread, which isn't pinned, because a
         // thread inherits the CPUs of the thread that starts it.
         let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
-        let mut listeners =
-            Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
+        let mut listeners = Listeners::bind(
+            plan.listen.as_deref(),
+            options.unix.as_deref(),
+            plan.lanes.len(),
+            options.keepalive,
+        )?;
         let per_lane = listeners.take_lanes();
+        let lobby = plan.lobby()?;
         let health = Arc::new(Health::default());
         let ended = Arc::clone(&health);
         let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -72,6 +77,7 @@ impl Server {
             let sink = server.sink(data.as_ref(), lane.number)?;
             let inputs = LaneInputs {
                 listeners,
+                seat: lobby.seat(lane.number as usize),
                 sink,
                 stop: Arc::clone(&server.health.drains),
                 on_end: Arc::clone(&on_end),
