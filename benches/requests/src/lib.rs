@@ -128,6 +128,7 @@ fn driver(listener: Listener) -> Driver {
         frame_bytes,
         receive_bytes,
         1 << 20,
+        1 << 20,
         Numa::Any,
     )
     .expect("classes");

@@ -4,9 +4,9 @@
 //! both take a few instructions, on memory of the lane's own NUMA node. No thread waits for a
 //! buffer. An idle connection holds no buffer.
 //!
-//! It promises that the bytes of carry buffers in use are bounded, that one buffer of each size is
-//! always available, and that a refusal of memory is a value. It doesn't bound outputs: the number
-//! of connections and of their requests in flight does.
+//! It promises that the bytes of carry buffers and of outputs in use are bounded, that one buffer of
+//! each size is always available, and that a refusal of memory is a value. Outputs are bounded by
+//! the number of connections that may be owed answers at the same time.
 
 use std::time::Duration;
 
@@ -49,6 +49,10 @@ pub struct IoBuffers {
     pool: ClassPool,
     _ticker: Ticker,
     output_bytes: usize,
+    /// How many connections may be owed answers at the same time, and how many may at present. Each
+    /// may hold an output.
+    owed_max: usize,
+    owed: usize,
     /// Sizes for an unfinished frame and for a whole receive; equal if the largest frame is as
     /// large as a receive.
     carry_bytes: [usize; 2],
@@ -73,7 +77,8 @@ pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
 impl IoBuffers {
     /// Makes a pool, which holds no memory yet, for outputs of `output_bytes` and carry buffers for
     /// frames of `frame_bytes` and receives of `receive_bytes`. Carry buffers take up to
-    /// `carry_bytes_max` bytes together, but at least one of each size is allowed. All memory is on
+    /// `carry_bytes_max` bytes together, but at least one of each size is allowed; outputs take up
+    /// to `output_bytes_max`, but at least one is allowed. All memory is on
     /// the NUMA node. The calling thread must not be pinned yet, because the ticker's thread
     /// inherits its mask.
     ///
@@ -84,6 +89,7 @@ impl IoBuffers {
         frame_bytes: usize,
         receive_bytes: usize,
         carry_bytes_max: usize,
+        output_bytes_max: usize,
         numa: Numa,
     ) -> Result<Self, IoBuffersError> {
         let frame_bytes = frame_bytes.max(CARRY_MIN_BYTES);
@@ -91,6 +97,7 @@ impl IoBuffers {
         let table = table([output_bytes, frame_bytes, receive_bytes])?;
         let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
+        let owed_max = (output_bytes_max / size(output_bytes)).max(1);
         // No other thread caches buffers.
         let cache_bytes = output_bytes
             .max(receive_bytes)
@@ -109,6 +116,8 @@ impl IoBuffers {
             pool,
             _ticker,
             output_bytes,
+            owed_max,
+            owed: 0,
             carry_bytes,
             carry_bytes_max,
             carried: [0; 2],
@@ -141,6 +150,24 @@ impl IoBuffers {
     /// An empty output, or None for lack of memory.
     pub(super) fn output(&mut self) -> Option<PooledBuf> {
         self.get(self.output_bytes)
+    }
+
+    /// Lets one more connection be owed answers. Returns false at the bound.
+    pub(super) fn may_owe(&mut self) -> bool {
+        let has_room = self.owed < self.owed_max;
+        self.owed += usize::from(has_room);
+        has_room
+    }
+
+    /// A connection that [`IoBuffers::may_owe`] let in is owed nothing any more.
+    pub(super) fn owes_no_more(&mut self) {
+        debug_assert!(self.owed > 0);
+        self.owed -= 1;
+    }
+
+    /// Whether one more connection may be owed answers.
+    pub(super) fn has_output_room(&self) -> bool {
+        self.owed < self.owed_max
     }
 
     /// An empty buffer for `len` bytes of a receive, or None if the bound is reached or memory is
@@ -253,7 +280,7 @@ mod tests {
 
     fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> IoBuffers {
         let mut classes =
-            IoBuffers::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
+            IoBuffers::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, 0, Numa::Local)
                 .unwrap();
         classes.map().unwrap();
         classes
@@ -333,7 +360,7 @@ mod tests {
     #[test]
     fn the_node_is_the_one_that_was_named() {
         // Node 0 exists everywhere; no machine has this many nodes.
-        let of = |node| IoBuffers::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
+        let of = |node| IoBuffers::new(100 * KIB, 0, 128 * KIB, 0, 0, Numa::Node(node)).unwrap();
         assert!(of(0).map().is_ok());
         let refused = of(99_999).map().expect_err("there is no such node");
         assert!(refused.to_string().contains("99999"), "{refused}");
@@ -341,10 +368,10 @@ mod tests {
 
     #[test]
     fn sizes_that_no_class_has_are_refused() {
-        let refused = IoBuffers::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
+        let refused = IoBuffers::new((1 << 30) + 1, 0, 128 * KIB, 0, 0, Numa::Local).unwrap_err();
         assert!(refused.to_string().contains("1073745920"), "{refused}");
         assert!(matches!(
-            IoBuffers::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
+            IoBuffers::new(usize::MAX, 0, 128 * KIB, 0, 0, Numa::Local),
             Err(IoBuffersError::Class(_))
         ));
     }

@@ -69,6 +69,9 @@ pub(super) struct Conn {
     pub(super) in_send_list: bool,
     /// Whether it is in the list of connections that wait for a carry buffer.
     pub(super) waits_for_carry: bool,
+    /// Whether it may be owed answers, and whether it waits for that.
+    pub(super) may_be_owed: bool,
+    pub(super) waits_for_output: bool,
     /// When it was accepted, or its last complete frame was received. While a frame is unfinished,
     /// about when that began.
     pub(super) since_ns: u64,
@@ -100,6 +103,8 @@ impl Conn {
             in_read_queue: false,
             in_send_list: false,
             waits_for_carry: false,
+            may_be_owed: false,
+            waits_for_output: false,
             since_ns: 0,
             sent_ns: 0,
             blocked_ns: 0,

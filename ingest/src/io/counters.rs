@@ -65,6 +65,8 @@ counters! {
     HeaderTimeouts "header_timeouts",
     /// Connections closed because they read no answer for --unread-timeout
     UnreadTimeouts "unread_timeouts",
+    /// Times that a connection wasn't read because all of --output-bytes were in use
+    OutputWaits "output_waits",
     /// Times that an unfinished frame waited in its socket because all of --carry-bytes were in use
     CarryWaits "carry_waits",
     /// Unfinished frames that the end of their stream cut off

@@ -190,8 +190,8 @@ impl Driver {
 
     /// One receive per connection that has something to read, unless the lane is full.
     fn receive(&mut self) -> bool {
-        if self.intake.carry_waiters() > 0 {
-            self.queue_carry_waiters();
+        if self.intake.waiters.len() > 0 {
+            self.intake.queue_waiters(&mut self.table, &mut self.buffers);
         }
         if !self.intake.is_full() && !self.resume_stalled() {
             return true;
@@ -203,10 +203,14 @@ impl Driver {
             conn.in_read_queue = false;
             let Self { intake, parser, lane, buffers, meters, .. } = self;
             let step = intake.receive(conn, parser, lane, buffers, meters);
-            moved |= !matches!(step, IntakeStep::Idle);
+            moved |= !matches!(step, IntakeStep::Idle | IntakeStep::NoOutput);
             match step {
                 // Where the lane is full, its turn comes again when there is room.
-                IntakeStep::Idle if !intake.is_full() => {}
+                IntakeStep::Idle if !intake.is_full() => {
+                    if intake.waiters.need_output() {
+                        intake.release_output(conn, buffers);
+                    }
+                }
                 IntakeStep::Idle | IntakeStep::Moved => intake.queue(conn),
                 step => self.follow_up(id, step),
             }
@@ -232,6 +236,10 @@ impl Driver {
         match step {
             IntakeStep::Idle | IntakeStep::Moved => {}
             IntakeStep::NoCarry(left) => self.carry(left),
+            IntakeStep::NoOutput => {
+                let Self { table, intake, buffers, meters, .. } = self;
+                intake.find_output(id, table, buffers, meters);
+            }
             IntakeStep::Ended => self.end_requests(id),
             IntakeStep::Gone => self.abandon(id),
         }
@@ -276,24 +284,14 @@ impl Driver {
         true
     }
 
-    /// Connections that waited for a carry buffer are read again, as far as there may be one.
-    fn queue_carry_waiters(&mut self) {
-        for _ in 0..READS_MAX.min(self.intake.carry_waiters()) {
-            let Some(id) = self.intake.next_carry_waiter(&self.buffers) else { return };
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            conn.waits_for_carry = false;
-            self.intake.queue(conn);
-        }
-    }
-
     /// Closes connections that exceed their time limits, and takes carry buffers from frames that
     /// lack bytes if others wait for one.
     fn look_at_times(&mut self, now_ns: u64) {
         let look_every = self.times.look_every();
         self.look_at_ns = now_ns.saturating_add(look_every.as_nanos() as u64);
         let Self { table, intake, parser, times, .. } = self;
-        intake.retain_carry_waiters(|id| table.get_mut(*id).is_some());
-        let waiters = intake.carry_waiters();
+        intake.waiters.forget_gone(table);
+        let waiters = intake.waiters.len();
         let (mut overdue, mut evictable) = (Vec::new(), Vec::new());
         for conn in table.iter_mut() {
             match times.exceeded(conn, parser, now_ns) {
@@ -316,7 +314,7 @@ impl Driver {
         }
         evictable.sort_unstable_by_key(|(since_ns, _)| *since_ns);
         for (_, id) in evictable.into_iter().take(waiters) {
-            if self.buffers.carry_room() > 0 || !self.refuse_carry(id, now_ns) {
+            if !self.refuse_carry(id, now_ns) {
                 break;
             }
         }
@@ -333,6 +331,9 @@ impl Driver {
         while let Some(id) = self.answers.next_to_send() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let sent = Answers::send(conn, &mut self.meters);
+            if self.intake.waiters.need_output() {
+                self.intake.release_output(conn, &mut self.buffers);
+            }
             if let SendStep::Moved = sent {
                 (moved, conn.sent_ns) = (true, self.meters.duty.round_ns());
             }
@@ -394,7 +395,7 @@ impl Driver {
         let timers = self.listeners.are_paused()
             || self.table.has_lingering()
             || self.intake.is_closed()
-            || self.intake.carry_waiters() > 0;
+            || self.intake.waiters.len() > 0;
         if unreclaimed || timers {
             return SLEEP_UNRECLAIMED;
         }
@@ -488,6 +489,7 @@ impl Driver {
         if conn.at_end {
             return self.remove(id);
         }
+        self.intake.release_output(conn, &mut self.buffers);
         conn.linger();
         self.intake.queue(conn);
         self.table.note_lingering(id);
@@ -505,6 +507,9 @@ impl Driver {
     fn remove(&mut self, id: ConnId) {
         let Some(mut conn) = self.table.remove(id) else { return };
         conn.carry.take().into_iter().for_each(|carry| self.buffers.give_carry(carry));
+        if conn.may_be_owed {
+            self.buffers.owes_no_more();
+        }
         // Accepting may be waiting for its descriptor. Closing it removes it from the epoll set.
         drop(conn);
         self.places[id.index as usize] = None;

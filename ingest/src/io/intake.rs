@@ -9,10 +9,11 @@ use slipring::pipeline::{Lane, Refused};
 use slipring::ring::Received;
 
 use super::buffers::{IoBuffers, drop_front};
-use super::conn::{Conn, ConnCaps, ConnPhase, Moved};
+use super::conn::{Conn, ConnCaps, ConnPhase, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
 use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
+use super::waiters::Waiters;
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::{Limits, Mode, Status};
 
@@ -44,8 +45,8 @@ pub(super) struct Intake {
     is_full: bool,
     /// Nothing more is read from clients.
     is_closed: bool,
-    /// Connections with an unfinished frame in their sockets, for which no carry buffer is left.
-    carry_waiters: VecDeque<ConnId>,
+    /// Connections that aren't read because memory is used up.
+    pub(super) waiters: Waiters,
 }
 
 /// Bytes in the pool that arrived in one receive of a connection.
@@ -59,6 +60,8 @@ pub(super) struct PoolReceive {
 pub(super) enum IntakeStep {
     /// Nothing moved.
     Idle,
+    /// No memory is left for its answers.
+    NoOutput,
     /// Bytes moved: there may be more.
     Moved,
     /// What is left of a receive needs a carry buffer, and all are in use.
@@ -86,7 +89,7 @@ impl Intake {
             stalled: None,
             is_full: false,
             is_closed: false,
-            carry_waiters: VecDeque::new(),
+            waiters: Waiters::default(),
         }
     }
 
@@ -120,6 +123,16 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
+        if !conn.may_be_owed {
+            // Those that wait come first.
+            conn.may_be_owed = !self.waiters.need_output() && buffers.may_owe();
+            if !conn.may_be_owed {
+                return IntakeStep::NoOutput;
+            }
+        } else if self.waiters.need_output() && !conn.owes_nothing() {
+            // Others wait: it is read again when it has its answers, and after them.
+            return IntakeStep::Idle;
+        }
         // What remains of a receive must fit a carry buffer.
         let room = buffers.carry_room();
         if room == 0 {
@@ -184,7 +197,9 @@ impl Intake {
                 meters.counters.add(Counter::CutOff, 1);
                 return IntakeStep::Ended;
             }
-            self.wait_for_carry(conn, meters);
+            if self.waiters.wait_for_carry(conn) {
+                meters.counters.add(Counter::CarryWaits, 1);
+            }
             return IntakeStep::Idle;
         }
         let bytes = match conn.receive(&mut grant[..whole]) {
@@ -198,28 +213,47 @@ impl Intake {
         self.push_received(conn, receive, parser, lane, buffers, meters)
     }
 
-    fn wait_for_carry(&mut self, conn: &mut Conn, meters: &mut IoMeters) {
-        if !conn.waits_for_carry {
-            conn.waits_for_carry = true;
-            conn.since_ns = meters.duty.now_ns();
-            self.carry_waiters.push_back(conn.id);
-            meters.counters.add(Counter::CarryWaits, 1);
+    /// A connection may not be owed answers: it waits, unless another's memory for them is unused.
+    pub(super) fn find_output(
+        &mut self,
+        id: ConnId,
+        table: &mut ConnTable,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) {
+        // While others wait, nobody keeps what it doesn't use.
+        let mut found = false;
+        if !self.waiters.need_output() {
+            for conn in table.iter_mut() {
+                found |= self.release_output(conn, buffers);
+            }
+        }
+        let Some(conn) = table.get_mut(id) else { return };
+        if found {
+            self.queue(conn);
+        } else if self.waiters.wait_for_output(conn) {
+            meters.counters.add(Counter::OutputWaits, 1);
         }
     }
 
-    /// The next connection that waits for a carry buffer, if one is left.
-    pub(super) fn next_carry_waiter(&mut self, buffers: &IoBuffers) -> Option<ConnId> {
-        if buffers.carry_room() > 0 { self.carry_waiters.pop_front() } else { None }
+    /// A connection that needs nothing of its answers' memory leaves it to others. Returns whether
+    /// it had any.
+    pub(super) fn release_output(&self, conn: &mut Conn, buffers: &mut IoBuffers) -> bool {
+        let is_free = conn.may_be_owed
+            && conn.owes_nothing()
+            && conn.carry.is_none()
+            && self.stalled_conn() != Some(conn.id);
+        if is_free {
+            conn.may_be_owed = false;
+            buffers.owes_no_more();
+        }
+        is_free
     }
 
-    /// Forgets the waiting connections that are gone.
-    pub(super) fn retain_carry_waiters(&mut self, is_here: impl FnMut(&ConnId) -> bool) {
-        self.carry_waiters.retain(is_here);
-    }
-
-    /// The number of connections that wait for a carry buffer, some of which may be gone.
-    pub(super) fn carry_waiters(&self) -> usize {
-        self.carry_waiters.len()
+    /// Connections that waited for memory are read again, as far as there is some.
+    pub(super) fn queue_waiters(&mut self, table: &mut ConnTable, buffers: &mut IoBuffers) {
+        let Self { waiters, read_queue, .. } = self;
+        waiters.go_on(table, buffers, |conn| queue(read_queue, conn));
     }
 
     /// Pushes the complete frames of a receive, cut in place. What is left moves to the
@@ -346,10 +380,7 @@ impl Intake {
     /// Puts a connection into the queue of those to read, if there is something for it.
     #[inline]
     pub(super) fn queue(&mut self, conn: &mut Conn) {
-        if !conn.in_read_queue && (conn.readable || conn.carry.is_some()) {
-            conn.in_read_queue = true;
-            self.read_queue.push_back(conn.id);
-        }
+        queue(&mut self.read_queue, conn);
     }
 
     /// Refuses a connection as busy, for good, because its carry buffer is needed. Returns false if
@@ -422,8 +453,16 @@ impl Intake {
 
     /// Whether there is something to do without waiting.
     pub(super) fn has_work(&self, buffers: &IoBuffers) -> bool {
-        let waits = !self.carry_waiters.is_empty() && buffers.carry_room() > 0 && !self.is_closed;
+        let waits = !self.is_closed && self.waiters.is_one_ready(buffers);
         (!self.read_queue.is_empty() || self.stalled.is_some() || waits) && !self.is_full
+    }
+}
+
+#[inline]
+fn queue(read_queue: &mut VecDeque<ConnId>, conn: &mut Conn) {
+    if !conn.in_read_queue && (conn.readable || conn.carry.is_some()) {
+        conn.in_read_queue = true;
+        read_queue.push_back(conn.id);
     }
 }
 

@@ -24,6 +24,7 @@ mod lobby;
 mod overdue;
 mod poller;
 mod pusher;
+mod waiters;
 mod watch;
 
 pub use answers::AnswerStage;

@@ -45,8 +45,9 @@ impl TimeLimits {
         if self.is_unread(conn, now_ns) {
             return Some(Counter::UnreadTimeouts);
         }
-        // What waits in its socket isn't known until it is read.
-        if conn.phase != ConnPhase::Open || conn.in_read_queue {
+        // What waits in its socket isn't known until it is read, and that it isn't read is our doing.
+        let waits = conn.in_read_queue || conn.waits_for_carry || conn.waits_for_output;
+        if conn.phase != ConnPhase::Open || waits {
             return None;
         }
         if is_unfinished(conn, parser) {
@@ -88,11 +89,10 @@ pub(super) fn may_lose_carry(conn: &mut Conn, parser: &Parser) -> bool {
 
 /// Whether its first bytes, or some of the frame at the front, are missing.
 fn is_unfinished(conn: &mut Conn, parser: &Parser) -> bool {
-    conn.waits_for_carry
-        || match conn.carry {
-            Some(_) => !parser.has_carried_frame(conn),
-            None => conn.mode.is_none(),
-        }
+    match conn.carry {
+        Some(_) => !parser.has_carried_frame(conn),
+        None => conn.mode.is_none(),
+    }
 }
 
 fn is_over(limit: Duration, since_ns: u64, now_ns: u64) -> bool {

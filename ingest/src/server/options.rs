@@ -15,8 +15,7 @@ use crate::stage::Score;
 use crate::units::{CpuIds, Size, parse_duration};
 
 /// What is served and where, with which memory and on which CPUs. Besides its pool a lane may hold
-/// at most `carry-bytes` for unfinished frames, and
-/// `max-connections x in-flight x (largest answer + 16)` bytes for answers.
+/// at most `carry-bytes` for unfinished frames, and `output-bytes` for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address [default: 127.0.0.1:9900, without --unix]
@@ -95,6 +94,10 @@ pub struct ServeOptions {
     /// Bytes of a lane's unfinished frames: each takes 32 KiB or the largest frame
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
+    /// Bytes of a lane's answers that aren't sent yet: each connection that waits for answers takes
+    /// in-flight x (largest answer + 16)
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    pub output_bytes: Size,
     /// Close a connection after this time without a request; 0s for never
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     pub idle_timeout: Duration,

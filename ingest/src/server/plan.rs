@@ -181,6 +181,7 @@ impl ServePlan {
             frame_bytes,
             receive_bytes_max(limits),
             options.carry_bytes.bytes(),
+            options.output_bytes.bytes(),
             options.node.0,
         )
     }

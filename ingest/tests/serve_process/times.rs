@@ -1,13 +1,15 @@
 //! The time limits of a connection: who is closed, why, and who isn't.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use slipring_ingest::wire::frames::Status;
 use slipring_test_support::within;
 
 use crate::support::client::{Address, Client};
-use crate::support::process::{Ended, Place, Process, serve};
-use crate::support::vector;
+use crate::support::data;
+use crate::support::process::{BINARY, Ended, Place, Process, serve, words};
+use crate::support::{folder, vector};
 
 /// Until the service ends a connection. Returns how long that took.
 fn until_end(client: &mut Client) -> Duration {
@@ -133,5 +135,63 @@ fn without_limits_nobody_is_closed() {
         drop(silent);
         let ended = process.stop();
         assert_eq!((ended.code, timeouts(&ended)), (Some(0), [0; 3]), "{ended:?}");
+    });
+}
+
+/// The kernel probes silent clients: its table shows the timer of each connection.
+#[test]
+fn silent_tcp_clients_are_probed() {
+    const KEEPALIVE: &str = "02";
+    within(Duration::from_secs(60), || {
+        for (words, is_probed) in [("", true), ("--keepalive 0s", false)] {
+            let place = Place::new();
+            let mut process = Process::start(serve(&place.words(words)));
+            let Address::Tcp(address) = process.tcp() else { unreachable!("it listens on TCP") };
+            let mut client = Client::count(&process.tcp(), 4);
+            client.send(0, &vector(4, 1));
+            assert!(client.answer().is_ok());
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let port = format!(":{:04X}", address.port());
+            let timers: Vec<&str> = table
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>())
+                .filter(|line| line.len() > 5 && line[1].ends_with(&port) && line[3] == "01")
+                .map(|line| &line[5][..2])
+                .collect();
+            assert_eq!(timers.contains(&KEEPALIVE), is_probed, "{timers:?}");
+            drop(client);
+            assert_eq!(process.stop().code, Some(0));
+        }
+    });
+}
+
+/// The system forbids accepting for a while: it is said once, tried ten times a second, and waited
+/// out. strace causes the errors, where it is installed and may trace.
+#[test]
+fn accepting_that_is_forbidden_is_waited_out() {
+    let strace = |more: &[&str]| {
+        let mut command = Command::new("strace");
+        // The tracer isn't the parent, so that signals go to the service.
+        command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4"]);
+        command.args(["-e", "inject=accept4:error=EPERM:when=1..5"]).args(more);
+        command
+    };
+    if !strace(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        return println!("no strace here, or it may not trace");
+    }
+    within(Duration::from_secs(60), move || {
+        let folder = folder();
+        let mut command = strace(&[BINARY, "serve"]);
+        command.args(words(folder.path(), "").split_whitespace());
+        let mut process = Process::start(command);
+        let mut client = Client::count(&process.tcp(), 4);
+        client.send(0, &vector(4, 1));
+        assert!(client.answer().is_ok(), "it waited for its turn");
+        drop(client);
+        let ended = process.stop();
+        assert_eq!(ended.total("accept_pauses"), 5, "{ended:?}");
+        let said = ended.stderr.matches("no connection can be accepted").count();
+        assert_eq!(said, 1, "{ended:?}");
+        assert_eq!(data::ids(&folder.path().join("data"), 4), [1]);
     });
 }

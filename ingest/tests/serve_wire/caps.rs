@@ -227,6 +227,65 @@ fn half_frames_dont_hurt_clients_that_go_on() {
     });
 }
 
+/// With memory for one connection's answers, connections take turns, however deep their windows
+/// are. Everything is answered, and nobody is closed.
+#[test]
+fn beyond_the_output_cap_connections_take_turns() {
+    within(Duration::from_secs(120), || {
+        for (mode, words) in [
+            (Mode::Count, "--output-bytes 1 --in-flight 8"),
+            (Mode::Header, "--output-bytes 1 --in-flight 300 --carry-bytes 1"),
+            (Mode::Count, "--output-bytes 1 --max-vectors 1 --slots 2 --pool 8KiB"),
+        ] {
+            let mut service = Service::start(4, words);
+            let threads: Vec<_> = (0..16)
+                .map(|number| {
+                    let address = if number % 2 == 0 { service.tcp() } else { service.unix() };
+                    let mut client = Client::new(&address, mode, 4);
+                    std::thread::spawn(move || {
+                        for round in 0..5u32 {
+                            burst(&mut client, round * 50..round * 50 + 50);
+                            for id in round * 50..round * 50 + 50 {
+                                assert_eq!(client.answer().scores, [score(4, id)], "{mode:?}");
+                            }
+                        }
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            let totals = service.stop();
+            let counts = &totals.counts;
+            assert!(counts[Counter::OutputWaits] > 0, "{totals}");
+            assert_eq!((counts[Counter::Broken], counts.refused()), (0, 0), "{totals}");
+            assert_eq!(totals.vectors_in_segments, 16 * 250);
+        }
+    });
+}
+
+/// A client that reads nothing keeps the memory of answers from others until it is closed.
+#[test]
+fn a_client_that_never_reads_holds_the_others_up_for_a_while() {
+    within(Duration::from_secs(60), || {
+        let words = "--output-bytes 1 --unread-timeout 2s --idle-timeout 1s --header-timeout 1s";
+        let mut service = Service::start(4, words);
+        let mut deaf = Client::count(&service.unix(), 4);
+        let request = deaf.request(0, &vector(4, 1).repeat(64));
+        deaf.send_until_stopped(&request);
+        let mut others: Vec<Client> = (0..4).map(|_| service.count()).collect();
+        others.iter_mut().for_each(|client| client.send(0, &vector(4, 1)));
+        for client in &mut others {
+            assert_eq!(
+                client.answer().scores,
+                [score(4, 1)],
+                "it waits longer than its own limits"
+            );
+        }
+        drop((others, deaf));
+        let totals = service.stop();
+        assert_eq!(totals.counts[Counter::UnreadTimeouts], 1, "{totals}");
+    });
+}
+
 /// The smallest pool that `--reclaim overwrite` accepts with these words.
 fn least_pool(dim: u32, words: &str) -> u64 {
     let folder = folder();
