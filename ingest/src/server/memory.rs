@@ -75,13 +75,18 @@ impl MachineMemory {
         Self::read_at(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
 
+    #[cfg(test)]
+    pub(super) fn of(bytes: u64) -> Self {
+        Self { bytes, of: "the machine".to_owned() }
+    }
+
     fn read_at(proc: &Path, cgroups: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(proc.join("meminfo")).unwrap_or_default();
         let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let kib: Option<u64> =
             total.and_then(|total| total.trim().trim_end_matches(" kB").parse().ok());
-        let machine =
-            kib.map(|kib| Self { bytes: kib.saturating_mul(1 << 10), of: "the machine".to_owned() });
+        let machine = kib
+            .map(|kib| Self { bytes: kib.saturating_mul(1 << 10), of: "the machine".to_owned() });
         let groups = std::fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
         let limits = groups.lines().flat_map(|line| group_limits(line, cgroups));
         limits.chain(machine).min_by_key(|memory| memory.bytes)
@@ -123,10 +128,6 @@ mod tests {
         MemoryPart { what, bytes, option }
     }
 
-    fn machine(bytes: u64) -> MachineMemory {
-        MachineMemory { bytes, of: "the machine".to_owned() }
-    }
-
     #[test]
     fn a_sum_that_is_too_large_names_its_parts() {
         let bounds = MemoryBounds::new(vec![
@@ -135,8 +136,8 @@ mod tests {
             part("sinks", 0, "--data"),
             part("rings", 2 << 20, "--slots"),
         ]);
-        assert!(bounds.check(&machine(4 << 30)).is_ok());
-        let refused = bounds.check(&machine(2 << 30)).unwrap_err();
+        assert!(bounds.check(&MachineMemory::of(4 << 30)).is_ok());
+        let refused = bounds.check(&MachineMemory::of(2 << 30)).unwrap_err();
         assert_eq!(refused.exit_code(), 1);
         assert_eq!(
             refused.to_string(),
@@ -152,7 +153,7 @@ mod tests {
             part("pools", u64::MAX, "--pool"),
             part("answers", u64::MAX, "--output-bytes"),
         ]);
-        assert!(bounds.check(&machine(1 << 60)).is_err());
+        assert!(bounds.check(&MachineMemory::of(1 << 60)).is_err());
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl fmt::Display for Hint<'_> {
 }
 
 /// A number of bytes with one decimal, for reading.
-struct Rounded(usize);
+pub(super) struct Rounded(pub(super) usize);
 
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

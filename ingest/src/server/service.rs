@@ -103,6 +103,12 @@ impl Server {
         self.lanes.iter().map(|lane| &lane.watch)
     }
 
+    /// What memory it may come to hold, in one line.
+    #[must_use]
+    pub fn memory(&self) -> String {
+        self.plan.memory.to_string()
+    }
+
     /// The address of `/metrics`.
     #[must_use]
     pub fn metrics(&self) -> Option<SocketAddr> {
