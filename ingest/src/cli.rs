@@ -380,7 +380,7 @@ fn run_serve(options: &ServeOptions) -> u8 {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, or until a lane fails. A second signal ends the process
+/// Serves until a signal that ends a process, or until a lane fails. A second signal ends the process
 /// immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
@@ -389,6 +389,7 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&wake).write(b"x"))))?;
+    notice::info(server.memory());
     for (lane, report) in server.reports().enumerate() {
         notice::info(format_args!("lane {lane}: {}", report.pin));
         for line in report.region.to_string().lines() {

@@ -1,4 +1,6 @@
-//! Signals: SIGINT and SIGTERM end a command, and SIGXFSZ doesn't.
+//! Signals: those that would end a process end a command in order, and SIGXFSZ doesn't. SIGPIPE is
+//! ignored by the Rust runtime. What reports a fault (SIGSEGV, SIGABRT and their like) is left
+//! alone.
 #![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind, Read};
@@ -6,23 +8,46 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
+    SIGXCPU, SIGXFSZ,
+};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// A flag that the first SIGINT or SIGTERM sets. A second one ends the process immediately with
+/// Every signal that ends a process by default, can be caught, and reports no fault.
+const ENDING: [i32; 11] = [
+    SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU,
+];
+
+/// The signals of [`ENDING`]. SIGHUP stays ignored where nohup has ignored it.
+fn ending() -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    ENDING.into_iter().filter(move |signal| *signal != SIGHUP || ignored & (1 << (SIGHUP - 1)) == 0)
+}
+
+/// The signals that this process ignores, one bit each; none where that can't be read.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A flag that the first of these signals sets. A second one ends the process immediately with
 /// this exit code.
 pub(crate) fn flag_on_signals(exit_code: i32) -> io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
+    for signal in ending() {
         signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&flag))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(flag)
 }
 
-/// A thread's wait for SIGINT or SIGTERM.
+/// A thread's wait for a signal that ends the process.
 #[derive(Debug)]
 pub(crate) struct SignalWait {
-    receiver: UnixStream,
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
     sender: UnixStream,
 }
 
@@ -32,10 +57,10 @@ impl SignalWait {
     pub(crate) fn new(exit_code: i32) -> io::Result<SignalWait> {
         let (receiver, sender) = UnixStream::pair()?;
         flag_on_signals(exit_code)?;
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
-        }
-        Ok(SignalWait { receiver, sender })
+        // One pair of descriptors for all signals.
+        let to = sender.try_clone()?;
+        let delivery = SignalDelivery::with_pipe(receiver, to, SignalOnly::default(), ending())?;
+        Ok(SignalWait { delivery, sender })
     }
 
     /// A stream that ends the wait, as a signal does, when a byte is written to it.
@@ -46,7 +71,7 @@ impl SignalWait {
     /// Blocks until a signal comes.
     pub(crate) fn wait(mut self) {
         let interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
-        while self.receiver.read(&mut [0]).is_err_and(interrupted) {}
+        while self.delivery.get_read_mut().read(&mut [0]).is_err_and(interrupted) {}
     }
 }
 

@@ -126,6 +126,31 @@ fn overwrite_makes_progress() {
     sustain("--reclaim overwrite --pool 32KiB --slots 4", 4, 64, Mode::Count);
 }
 
+/// Many connections with deep windows and one carry buffer for all of them: reading stops, and
+/// nobody is closed.
+#[test]
+fn many_and_deep_with_one_carry_buffer() {
+    for (words, mode) in [
+        ("--carry-bytes 1 --in-flight 3", Mode::Count),
+        ("--carry-bytes 1 --stages threads", Mode::Count),
+        ("--carry-bytes 100KiB --in-flight 4096 --slots 64", Mode::Header),
+    ] {
+        let words = merged(TINY, words);
+        within(Duration::from_secs(90), move || {
+            let mut service = Service::start(DIM, &words);
+            let report = load::run(&LoadOptions { mode, ..options(service.target(), 200, 400) });
+            let report = report.unwrap_or_else(|error| panic!("{words}: {error}"));
+            let totals = assert_all_there(&mut service, &[report]);
+            let counts = &totals.counts;
+            assert_eq!(
+                (counts[Counter::OverCarryCap], counts[Counter::HeaderTimeouts]),
+                (0, 0),
+                "{totals}"
+            );
+        });
+    }
+}
+
 /// Both shapes side by side, over both kinds of socket. Header mode exceeds its limit, so that some
 /// requests are refused as busy.
 #[test]

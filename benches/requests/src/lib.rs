@@ -17,8 +17,8 @@ use slipring::pipeline::{LaneSpec, Reclaim, StageSpec, Started, Wait};
 use slipring::region::Numa;
 use slipring::ring::RingOptions;
 use slipring_ingest::io::{
-    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, clock, output_bytes,
-    receive_bytes_max,
+    AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, Lobby, TimeLimits, clock,
+    output_bytes, receive_bytes_max,
 };
 use slipring_ingest::stage::{Request, Score, scorer, validator};
 use slipring_ingest::wire::frames::{
@@ -128,6 +128,7 @@ fn driver(listener: Listener) -> Driver {
         frame_bytes,
         receive_bytes,
         1 << 20,
+        1 << 20,
         Numa::Any,
     )
     .expect("classes");
@@ -144,12 +145,14 @@ fn driver(listener: Listener) -> Driver {
         limits: LIMITS,
         connections_max: 4,
         in_flight_max: IN_FLIGHT,
+        times: TimeLimits::default(),
         wait: Wait::Spin,
         drain: Duration::from_secs(1),
         clock: clock(),
     };
     let (bell, stop) = (Bell::new().expect("an event"), Arc::new(AtomicBool::new(false)));
-    Driver::new(lane, end, classes, vec![listener], bell, stop, &options).expect("epoll")
+    let seat = Lobby::new(vec![bell], 4, 4).seat(0);
+    Driver::new(lane, end, classes, vec![listener], seat, stop, &options).expect("epoll")
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! both take a few instructions, on memory of the lane's own NUMA node. No thread waits for a
 //! buffer. An idle connection holds no buffer.
 //!
-//! It promises that the bytes of carry buffers in use are bounded, that one buffer of each size is
-//! always available, and that a refusal of memory is a value. It doesn't bound outputs: the number
-//! of connections and of their requests in flight does.
+//! It promises that the bytes of carry buffers and of outputs in use are bounded, that one buffer of
+//! each size is always available, and that a refusal of memory is a value. Outputs are bounded by
+//! the number of connections that may be owed answers at the same time.
 
 use std::time::Duration;
 
@@ -49,12 +49,18 @@ pub struct IoBuffers {
     pool: ClassPool,
     _ticker: Ticker,
     output_bytes: usize,
+    /// How many connections may be owed answers at the same time, and how many may at present. Each
+    /// may hold an output.
+    owed_max: usize,
+    owed: usize,
     /// Sizes for an unfinished frame and for a whole receive; equal if the largest frame is as
     /// large as a receive.
     carry_bytes: [usize; 2],
     carry_bytes_max: usize,
     /// Carry buffers in use, of either size.
     carried: [usize; 2],
+    /// The largest carry buffer that the bound still allows; 0 for none.
+    carry_room: usize,
     /// How often the system refused memory.
     refusals: u64,
     /// Whether it has refused since [`IoBuffers::take_short`].
@@ -71,7 +77,8 @@ pub fn output_bytes(limits: &Limits, in_flight_max: u32) -> usize {
 impl IoBuffers {
     /// Makes a pool, which holds no memory yet, for outputs of `output_bytes` and carry buffers for
     /// frames of `frame_bytes` and receives of `receive_bytes`. Carry buffers take up to
-    /// `carry_bytes_max` bytes together, but at least one of each size is allowed. All memory is on
+    /// `carry_bytes_max` bytes together, but at least one of each size is allowed; outputs take up
+    /// to `output_bytes_max`, but at least one is allowed. All memory is on
     /// the NUMA node. The calling thread must not be pinned yet, because the ticker's thread
     /// inherits its mask.
     ///
@@ -82,6 +89,7 @@ impl IoBuffers {
         frame_bytes: usize,
         receive_bytes: usize,
         carry_bytes_max: usize,
+        output_bytes_max: usize,
         numa: Numa,
     ) -> Result<Self, IoBuffersError> {
         let frame_bytes = frame_bytes.max(CARRY_MIN_BYTES);
@@ -89,6 +97,7 @@ impl IoBuffers {
         let table = table([output_bytes, frame_bytes, receive_bytes])?;
         let size = |len| table.class_of(len).map_or(len, |class| table.sizes()[class]);
         let carry_bytes = [size(frame_bytes), size(receive_bytes)];
+        let owed_max = (output_bytes_max / size(output_bytes)).max(1);
         // No other thread caches buffers.
         let cache_bytes = output_bytes
             .max(receive_bytes)
@@ -107,9 +116,12 @@ impl IoBuffers {
             pool,
             _ticker,
             output_bytes,
+            owed_max,
+            owed: 0,
             carry_bytes,
             carry_bytes_max,
             carried: [0; 2],
+            carry_room: carry_bytes[1],
             refusals: 0,
             is_short: false,
         })
@@ -140,19 +152,56 @@ impl IoBuffers {
         self.get(self.output_bytes)
     }
 
+    /// Lets one more connection be owed answers. Returns false at the bound.
+    pub(super) fn may_owe(&mut self) -> bool {
+        let has_room = self.owed < self.owed_max;
+        self.owed += usize::from(has_room);
+        has_room
+    }
+
+    /// A connection that [`IoBuffers::may_owe`] let in is owed nothing any more.
+    pub(super) fn owes_no_more(&mut self) {
+        debug_assert!(self.owed > 0);
+        self.owed -= 1;
+    }
+
+    /// Whether one more connection may be owed answers.
+    pub(super) fn has_output_room(&self) -> bool {
+        self.owed < self.owed_max
+    }
+
     /// An empty buffer for `len` bytes of a receive, or None if the bound is reached or memory is
     /// lacking.
     pub(super) fn carry(&mut self, len: usize) -> Option<PooledBuf> {
         debug_assert!(len <= self.carry_bytes[1], "{len} bytes are more than a receive");
-        let size = usize::from(len > self.carry_bytes[0]);
-        if self.carried[size] > 0
-            && self.carried_bytes() + self.carry_bytes[size] > self.carry_bytes_max
-        {
-            return None;
-        }
+        let size = [0, 1]
+            .into_iter()
+            .find(|&size| len <= self.carry_bytes[size] && self.allows_carry(size))?;
         let buffer = self.get(self.carry_bytes[size])?;
         self.carried[size] += 1;
+        self.note_carry_room();
         Some(buffer)
+    }
+
+    /// The largest carry buffer that the bound still allows; 0 for none. A receive of no more than
+    /// that can always be carried, unless the system refuses memory.
+    #[inline]
+    pub(super) fn carry_room(&self) -> usize {
+        self.carry_room
+    }
+
+    fn note_carry_room(&mut self) {
+        let largest = [1, 0].into_iter().find(|&size| self.allows_carry(size));
+        self.carry_room = largest.map_or(0, |size| self.carry_bytes[size]);
+    }
+
+    /// Whether the bound allows one more carry buffer of that size.
+    fn allows_carry(&self, size: usize) -> bool {
+        if size == 1 && self.carry_bytes[0] == self.carry_bytes[1] {
+            return self.allows_carry(0);
+        }
+        self.carried[size] == 0
+            || self.carried_bytes() + self.carry_bytes[size] <= self.carry_bytes_max
     }
 
     /// A carry buffer that isn't needed any more.
@@ -164,6 +213,7 @@ impl IoBuffers {
             buffer.capacity()
         );
         self.carried[size] -= 1;
+        self.note_carry_room();
     }
 
     /// Bytes of carry buffers in use.
@@ -230,7 +280,7 @@ mod tests {
 
     fn classes(frame_bytes: usize, receive_bytes: usize, carry_bytes_max: usize) -> IoBuffers {
         let mut classes =
-            IoBuffers::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, Numa::Local)
+            IoBuffers::new(100 * KIB, frame_bytes, receive_bytes, carry_bytes_max, 0, Numa::Local)
                 .unwrap();
         classes.map().unwrap();
         classes
@@ -260,15 +310,29 @@ mod tests {
         let (small, large) = (classes.carry(1).unwrap(), classes.carry(200 * KIB).unwrap());
         assert_eq!((small.capacity(), large.capacity()), (64 * KIB, 200 * KIB));
         assert!(classes.carry(1).is_none() && classes.carry(200 * KIB).is_none());
+        assert_eq!(classes.carry_room(), 0);
         classes.give_carry(small);
+        assert_eq!(classes.carry_room(), 64 * KIB);
         classes.give_carry(large);
         assert!(classes.carry(100 * KIB).is_some() && classes.carry(1).is_some());
+    }
+
+    /// What has room is never refused, whatever its size: a small frame may get the last large one.
+    #[test]
+    fn all_that_has_room_is_carried() {
+        let mut classes = classes(40 * KIB, 200 * KIB, 300 * KIB);
+        let mut carried = Vec::new();
+        while classes.carry_room() > 0 {
+            carried.push(classes.carry(1).unwrap());
+        }
+        assert_eq!((carried.len(), carried[4].capacity()), (5, 200 * KIB));
+        assert!(classes.carry(1).is_none());
     }
 
     #[test]
     fn frames_as_large_as_a_receive_need_one_size() {
         let mut classes = classes(400 * KIB, 400 * KIB, 800 * KIB);
-        assert_eq!(all(&mut classes, 400 * KIB).len(), 2);
+        assert_eq!((all(&mut classes, 400 * KIB).len(), classes.carry_room()), (2, 0));
     }
 
     #[test]
@@ -296,7 +360,7 @@ mod tests {
     #[test]
     fn the_node_is_the_one_that_was_named() {
         // Node 0 exists everywhere; no machine has this many nodes.
-        let of = |node| IoBuffers::new(100 * KIB, 0, 128 * KIB, 0, Numa::Node(node)).unwrap();
+        let of = |node| IoBuffers::new(100 * KIB, 0, 128 * KIB, 0, 0, Numa::Node(node)).unwrap();
         assert!(of(0).map().is_ok());
         let refused = of(99_999).map().expect_err("there is no such node");
         assert!(refused.to_string().contains("99999"), "{refused}");
@@ -304,10 +368,10 @@ mod tests {
 
     #[test]
     fn sizes_that_no_class_has_are_refused() {
-        let refused = IoBuffers::new((1 << 30) + 1, 0, 128 * KIB, 0, Numa::Local).unwrap_err();
+        let refused = IoBuffers::new((1 << 30) + 1, 0, 128 * KIB, 0, 0, Numa::Local).unwrap_err();
         assert!(refused.to_string().contains("1073745920"), "{refused}");
         assert!(matches!(
-            IoBuffers::new(usize::MAX, 0, 128 * KIB, 0, Numa::Local),
+            IoBuffers::new(usize::MAX, 0, 128 * KIB, 0, 0, Numa::Local),
             Err(IoBuffersError::Class(_))
         ));
     }

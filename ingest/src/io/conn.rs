@@ -8,11 +8,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::net::RecvFlags;
 use slipring::class::PooledBuf;
 
 use super::duty::Unsent;
@@ -47,9 +48,6 @@ pub(super) struct Conn {
     pub(super) at_end: bool,
     /// Received bytes, starting at a frame boundary, that couldn't be cut in place.
     pub(super) carry: Option<PooledBuf>,
-    /// The lane's count of carry buffers when this one was filled: the smaller, the longer it has
-    /// waited.
-    pub(super) carried_at: u64,
     /// When the carry buffer got its last bytes.
     pub(super) carry_ns: u64,
     /// Encoded answers from `out_sent` on.
@@ -69,6 +67,18 @@ pub(super) struct Conn {
     pub(super) in_read_queue: bool,
     /// Whether it is in the list of connections with something to send.
     pub(super) in_send_list: bool,
+    /// Whether it is in the list of connections that wait for a carry buffer.
+    pub(super) waits_for_carry: bool,
+    /// Whether it may be owed answers, and whether it waits for that.
+    pub(super) may_be_owed: bool,
+    pub(super) waits_for_output: bool,
+    /// When it was accepted, or its last complete frame was received. While a frame is unfinished,
+    /// about when that began.
+    pub(super) since_ns: u64,
+    /// When its socket last accepted answers.
+    pub(super) sent_ns: u64,
+    /// Since when it is known that answers wait because the client doesn't read; 0 if none do.
+    pub(super) blocked_ns: u64,
 }
 
 impl Conn {
@@ -80,7 +90,6 @@ impl Conn {
             phase: ConnPhase::Open,
             at_end: false,
             carry: None,
-            carried_at: 0,
             carry_ns: 0,
             out: None,
             out_sent: 0,
@@ -93,6 +102,12 @@ impl Conn {
             hangup: false,
             in_read_queue: false,
             in_send_list: false,
+            waits_for_carry: false,
+            may_be_owed: false,
+            waits_for_output: false,
+            since_ns: 0,
+            sent_ns: 0,
+            blocked_ns: 0,
         }
     }
 
@@ -105,6 +120,15 @@ impl Conn {
             Moved::NotNow | Moved::End | Moved::Gone => false,
         };
         moved
+    }
+
+    /// Copies received bytes, and leaves them in the socket.
+    pub(super) fn peek(&self, into: &mut [u8]) -> Moved {
+        let peek = || Ok(rustix::net::recv(self, &mut *into, RecvFlags::PEEK)?.0);
+        match until_uninterrupted(peek) {
+            Moved::Bytes(0) => Moved::End,
+            moved => moved,
+        }
     }
 
     /// Sends encoded answers, as many as the socket accepts in one call.
@@ -179,6 +203,15 @@ impl ConnCaps {
     pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
         conn.busy_in_flight >= self.in_flight_max
             || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
+    }
+
+    /// How many more requests are accepted from a connection before [`ConnCaps::is_full`].
+    pub(super) fn requests_room(&self, conn: &Conn) -> usize {
+        if self.is_full(conn) {
+            return 0;
+        }
+        let in_flight = (self.in_flight_max - conn.in_flight) as usize;
+        in_flight.min((self.owed_max - self.owed(conn)) / self.answer_bytes_max + 1)
     }
 
     /// How many more requests a connection with this many in flight may send.
@@ -259,11 +292,6 @@ impl ConnTable {
         Some(conn)
     }
 
-    /// The connection whose carry buffer has waited longest. Cost: a look at every connection.
-    pub(super) fn oldest_carry(&mut self) -> Option<&mut Conn> {
-        self.iter_mut().filter(|conn| conn.carry.is_some()).min_by_key(|conn| conn.carried_at)
-    }
-
     /// A connection lingers from now on.
     pub(super) fn note_lingering(&mut self, id: ConnId) {
         self.lingering.push_back((Instant::now() + LINGER, id));
@@ -325,6 +353,18 @@ impl Socket {
     pub(super) fn unix(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self::Unix(stream))
+    }
+
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
+    /// The address of the other side; None for a Unix socket, or if it is gone.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
+            Self::Unix(_) => None,
+        }
     }
 
     fn receive(&mut self, into: &mut [u8]) -> Moved {

@@ -45,17 +45,30 @@ macro_rules! counters {
 counters! {
     /// Connections accepted
     Accepted "connections",
-    /// Connections closed at once because --max-connections were there
+    /// Connections closed at once because every lane had --max-connections
     OverConnectionCap "over_connection_cap",
-    /// Times that no descriptor was left and accepting paused
+    /// Connections closed at once because their peer had --connections-per-peer
+    OverPeerCap "over_peer_cap",
+    /// Times that the system refused to accept (no descriptor was left, for one) and accepting paused
     AcceptPauses "accept_pauses",
     /// Connections that ended with everything answered
     Ended "ended",
     /// Connections that broke or were given up, with answers or an unfinished frame left
     Broken "broken",
-    /// Connections refused as busy and closed because --carry-bytes were held by unfinished frames,
-    /// and theirs had waited longest
+    /// Connections refused as busy and closed because --carry-bytes, or the system's memory, were
+    /// held by unfinished frames, and theirs had waited longest
     OverCarryCap "over_carry_cap",
+    /// Connections closed after --idle-timeout without a request
+    IdleTimeouts "idle_timeouts",
+    /// Connections closed because their first bytes, or the rest of a frame, didn't come within
+    /// --header-timeout
+    HeaderTimeouts "header_timeouts",
+    /// Connections closed because they read no answer for --unread-timeout
+    UnreadTimeouts "unread_timeouts",
+    /// Times that a connection wasn't read because all of --output-bytes were in use
+    OutputWaits "output_waits",
+    /// Times that an unfinished frame waited in its socket because all of --carry-bytes were in use
+    CarryWaits "carry_waits",
     /// Unfinished frames that the end of their stream cut off
     CutOff "cut_off",
     /// Requests taken, refused ones included

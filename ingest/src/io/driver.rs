@@ -28,7 +28,9 @@ use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counts};
 use super::duty::{Activity, IoMeters};
 use super::intake::{Intake, IntakeStep, PoolReceive};
-use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
+use super::lobby::{Guest, LobbyPlace, LobbySeat, Reception};
+use super::overdue::{TimeLimits, is_evictable, may_lose_carry};
+use super::poller::{Accepted, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
 use crate::notice;
@@ -54,6 +56,8 @@ pub struct DriverOptions {
     pub connections_max: usize,
     /// The most unanswered requests of one connection.
     pub in_flight_max: u32,
+    /// The time limits of a connection.
+    pub times: TimeLimits,
     /// What the thread does while it is idle.
     pub wait: Wait,
     /// The time limit for draining.
@@ -74,9 +78,14 @@ pub struct Driver {
     poller: SocketPoller,
     idle: Idle,
     meters: IoMeters,
-    bell: Bell,
+    seat: LobbySeat,
+    /// The place of each connection, by its index.
+    places: Vec<Option<LobbyPlace>>,
     stop: Arc<AtomicBool>,
     drain_time: Duration,
+    times: TimeLimits,
+    /// When the connections' times are looked at next.
+    look_at_ns: u64,
 }
 
 impl Driver {
@@ -89,12 +98,13 @@ impl Driver {
         end: AnswerStage,
         buffers: IoBuffers,
         listeners: Vec<Listener>,
-        bell: Bell,
+        seat: LobbySeat,
         stop: Arc<AtomicBool>,
         options: &DriverOptions,
     ) -> std::io::Result<Self> {
-        let DriverOptions { limits, connections_max, in_flight_max, wait, drain, clock } = *options;
-        let poller = SocketPoller::new(&bell, lane.wake_fd())?;
+        let DriverOptions { limits, connections_max, in_flight_max, times, wait, drain, clock } =
+            *options;
+        let poller = SocketPoller::new(seat.bell(), lane.wake_fd())?;
         let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
         Ok(Self {
@@ -107,9 +117,12 @@ impl Driver {
             poller,
             idle: Idle::new(wait),
             meters: IoMeters::new(clock, READS_MAX + 1),
-            bell,
+            seat,
+            places: Vec::new(),
             stop,
             drain_time: drain,
+            times,
+            look_at_ns: 0,
             lane,
         })
     }
@@ -177,6 +190,9 @@ impl Driver {
 
     /// One receive per connection that has something to read, unless the lane is full.
     fn receive(&mut self) -> bool {
+        if self.intake.waiters.len() > 0 {
+            self.intake.queue_waiters(&mut self.table, &mut self.buffers);
+        }
         if !self.intake.is_full() && !self.resume_stalled() {
             return true;
         }
@@ -187,10 +203,14 @@ impl Driver {
             conn.in_read_queue = false;
             let Self { intake, parser, lane, buffers, meters, .. } = self;
             let step = intake.receive(conn, parser, lane, buffers, meters);
-            moved |= !matches!(step, IntakeStep::Idle);
+            moved |= !matches!(step, IntakeStep::Idle | IntakeStep::NoOutput);
             match step {
                 // Where the lane is full, its turn comes again when there is room.
-                IntakeStep::Idle if !intake.is_full() => {}
+                IntakeStep::Idle if !intake.is_full() => {
+                    if intake.waiters.need_output() {
+                        intake.release_output(conn, buffers);
+                    }
+                }
                 IntakeStep::Idle | IntakeStep::Moved => intake.queue(conn),
                 step => self.follow_up(id, step),
             }
@@ -216,21 +236,34 @@ impl Driver {
         match step {
             IntakeStep::Idle | IntakeStep::Moved => {}
             IntakeStep::NoCarry(left) => self.carry(left),
+            IntakeStep::NoOutput => {
+                let Self { table, intake, buffers, meters, .. } = self;
+                intake.find_output(id, table, buffers, meters);
+            }
             IntakeStep::Ended => self.end_requests(id),
             IntakeStep::Gone => self.abandon(id),
         }
     }
 
-    /// Every carry buffer is in use. The frame that has waited longest is the least likely to be
-    /// completed, so its connection is refused, after the answers that it is still owed.
+    /// The system refuses the memory of a carry buffer. Of the frames that lack bytes, the one that
+    /// has waited longest is the least likely to be completed, so its connection is refused, after
+    /// the answers that it is still owed.
     fn carry(&mut self, left: PoolReceive) {
         let mut carry = None;
         // More than one, where it needs a larger buffer than theirs.
-        while carry.is_none() && self.refuse_oldest_carry(left.received_ns) {
+        while carry.is_none() {
+            let Self { table, parser, .. } = self;
+            let unfinished = table.iter_mut().filter_map(|conn| {
+                may_lose_carry(conn, parser).then_some((conn.since_ns, conn.id))
+            });
+            let Some((_, oldest)) = unfinished.min_by_key(|(since_ns, _)| *since_ns) else { break };
+            if !self.refuse_carry(oldest, left.received_ns) {
+                break;
+            }
             carry = self.buffers.carry(left.bytes.len());
         }
         let Some(carry) = carry else {
-            // There is no room even for the refusal, so all of this waits.
+            // Nobody can be refused, so all of this waits.
             return self.intake.stall(left, &mut self.meters.counters);
         };
         let Some(conn) = self.table.get_mut(left.id) else {
@@ -240,16 +273,51 @@ impl Driver {
         self.intake.queue(conn);
     }
 
-    /// Returns false if no connection has a carry buffer, or there is no room for its refusal.
-    fn refuse_oldest_carry(&mut self, received_ns: u64) -> bool {
-        let Some(conn) = self.table.oldest_carry() else { return false };
-        let id = conn.id;
+    /// Takes a connection's carry buffer. Returns false if there is no room for its refusal.
+    fn refuse_carry(&mut self, id: ConnId, received_ns: u64) -> bool {
+        let Some(conn) = self.table.get_mut(id) else { return false };
         if !self.intake.refuse_carry(conn, received_ns, &mut self.lane, &mut self.meters) {
             return false;
         }
         self.meters.counters.add(Counter::OverCarryCap, 1);
         self.end_requests(id);
         true
+    }
+
+    /// Closes connections that exceed their time limits, and takes carry buffers from frames that
+    /// lack bytes if others wait for one.
+    fn look_at_times(&mut self, now_ns: u64) {
+        let look_every = self.times.look_every();
+        self.look_at_ns = now_ns.saturating_add(look_every.as_nanos() as u64);
+        let Self { table, intake, parser, times, .. } = self;
+        intake.waiters.forget_gone(table);
+        let waiters = intake.waiters.len();
+        let (mut overdue, mut evictable) = (Vec::new(), Vec::new());
+        for conn in table.iter_mut() {
+            match times.exceeded(conn, parser, now_ns) {
+                // A lane that is full reads nobody, so only those that don't read are to blame.
+                Some(limit) if limit == Counter::UnreadTimeouts || !intake.is_full() => {
+                    overdue.push((conn.id, limit));
+                }
+                _ if waiters > 0 && is_evictable(conn, parser, now_ns) => {
+                    evictable.push((conn.since_ns, conn.id));
+                }
+                _ => {}
+            }
+        }
+        for (id, limit) in overdue {
+            self.meters.counters.add(limit, 1);
+            match limit {
+                Counter::UnreadTimeouts => self.abandon(id),
+                _ => self.end_requests(id),
+            }
+        }
+        evictable.sort_unstable_by_key(|(since_ns, _)| *since_ns);
+        for (_, id) in evictable.into_iter().take(waiters) {
+            if !self.refuse_carry(id, now_ns) {
+                break;
+            }
+        }
     }
 
     fn encode_answers(&mut self) -> bool {
@@ -263,7 +331,12 @@ impl Driver {
         while let Some(id) = self.answers.next_to_send() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let sent = Answers::send(conn, &mut self.meters);
-            moved |= !matches!(sent, SendStep::Idle);
+            if self.intake.waiters.need_output() {
+                self.intake.release_output(conn, &mut self.buffers);
+            }
+            if let SendStep::Moved = sent {
+                (moved, conn.sent_ns) = (true, self.meters.duty.round_ns());
+            }
             match sent {
                 SendStep::Gone => self.abandon(id),
                 _ if conn.phase == ConnPhase::Ending => self.end_if_answered(id),
@@ -276,7 +349,7 @@ impl Driver {
 
     /// Waits as the strategy says, then collects readiness. Some: the lane has failed.
     fn wait(&mut self, is_busy: bool) -> Option<String> {
-        let asleep = !is_busy && !self.intake.has_work() && self.idle.pass();
+        let asleep = !is_busy && !self.intake.has_work(&self.buffers) && self.idle.pass();
         if is_busy {
             self.idle.reset();
         }
@@ -305,6 +378,10 @@ impl Driver {
             self.idle.reset();
         }
         self.meters.duty.begin_round(waited);
+        let now_ns = self.meters.duty.round_ns();
+        if now_ns >= self.look_at_ns {
+            self.look_at_times(now_ns);
+        }
         self.listeners.resume_if_due(&self.poller);
         self.lane.has_failed().then(|| {
             self.lane
@@ -315,9 +392,14 @@ impl Driver {
 
     fn sleep_max(&self) -> Duration {
         let unreclaimed = self.lane.slots_in_use() > 0;
-        let timers =
-            self.listeners.are_paused() || self.table.has_lingering() || self.intake.is_closed();
-        if unreclaimed || timers { SLEEP_UNRECLAIMED } else { SLEEP_MAX }
+        let timers = self.listeners.are_paused()
+            || self.table.has_lingering()
+            || self.intake.is_closed()
+            || self.intake.waiters.len() > 0;
+        if unreclaimed || timers {
+            return SLEEP_UNRECLAIMED;
+        }
+        if self.table.len() > 0 { SLEEP_MAX.min(self.times.look_every()) } else { SLEEP_MAX }
     }
 
     /// Collects what is ready, and accepts connections.
@@ -346,6 +428,9 @@ impl Driver {
         for number in (0..self.listeners.len()).filter(|number| listeners & (1 << number) != 0) {
             self.accept(number);
         }
+        if self.seat.has_mail() {
+            self.seat.take_mail().into_iter().for_each(|guest| self.serve(guest));
+        }
     }
 
     /// Accepts the connections that wait at a listener.
@@ -359,14 +444,23 @@ impl Driver {
         }
     }
 
+    /// A connection that is refused is dropped, so that the client sees the end immediately instead
+    /// of waiting for a place.
     fn admit(&mut self, socket: Socket) {
-        if self.table.is_full() {
-            // Dropped, so that the client sees the end immediately instead of waiting for a place.
-            self.meters.counters.add(Counter::OverConnectionCap, 1);
-            return;
+        match self.seat.receive(socket) {
+            Reception::Stays(guest) => self.serve(guest),
+            Reception::Left => {}
+            Reception::NoRoom => self.meters.counters.add(Counter::OverConnectionCap, 1),
+            Reception::OverPeer => self.meters.counters.add(Counter::OverPeerCap, 1),
         }
-        let conn = self.table.insert(socket);
+    }
+
+    fn serve(&mut self, guest: Guest) {
+        let conn = self.table.insert(guest.socket);
         let id = conn.id;
+        self.places.resize_with(self.places.len().max(id.index as usize + 1), || None);
+        self.places[id.index as usize] = Some(guest.place);
+        conn.since_ns = self.meters.duty.now_ns();
         self.meters.counters.add(Counter::Accepted, 1);
         match self.poller.add_conn(&*conn, id) {
             Ok(()) => self.intake.queue(conn),
@@ -395,6 +489,7 @@ impl Driver {
         if conn.at_end {
             return self.remove(id);
         }
+        self.intake.release_output(conn, &mut self.buffers);
         conn.linger();
         self.intake.queue(conn);
         self.table.note_lingering(id);
@@ -412,8 +507,12 @@ impl Driver {
     fn remove(&mut self, id: ConnId) {
         let Some(mut conn) = self.table.remove(id) else { return };
         conn.carry.take().into_iter().for_each(|carry| self.buffers.give_carry(carry));
+        if conn.may_be_owed {
+            self.buffers.owes_no_more();
+        }
         // Accepting may be waiting for its descriptor. Closing it removes it from the epoll set.
         drop(conn);
+        self.places[id.index as usize] = None;
         self.listeners.resume(&self.poller);
     }
 
@@ -422,7 +521,8 @@ impl Driver {
         let start = Instant::now();
         let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
         self.intake.close();
-        self.poller.forget_bell(&self.bell);
+        self.seat.close();
+        self.poller.forget_bell(self.seat.bell());
         self.listeners.remove_all(&self.poller);
         self.end_drained(false);
         while failure.is_none() && self.table.len() > 0 && Instant::now() < until {

@@ -181,6 +181,12 @@ impl Duty {
         took_ns > OVERRUN_NS
     }
 
+    /// When this round began.
+    #[inline]
+    pub(super) fn round_ns(&self) -> u64 {
+        self.round_ns
+    }
+
     /// A wait, or just a look at what is ready, has ended.
     pub(super) fn begin_round(&mut self, waited: Activity) {
         self.end(waited);

@@ -9,10 +9,11 @@ use slipring::pipeline::{Lane, Refused};
 use slipring::ring::Received;
 
 use super::buffers::{IoBuffers, drop_front};
-use super::conn::{Conn, ConnCaps, ConnPhase, Moved};
+use super::conn::{Conn, ConnCaps, ConnPhase, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
-use super::pusher::{CarriedBytes, FramePusher, Parser, Stop};
+use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
+use super::waiters::Waiters;
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::{Limits, Mode, Status};
 
@@ -35,6 +36,7 @@ pub(super) struct Intake {
     caps: ConnCaps,
     receive_min_bytes: usize,
     receive_max_bytes: usize,
+    frame_bytes_max: usize,
     /// Connections with something to read, or with a carry buffer that may hold a complete frame.
     read_queue: VecDeque<ConnId>,
     /// The one receive that a full ring interrupted. No socket is read before it is cut.
@@ -43,8 +45,8 @@ pub(super) struct Intake {
     is_full: bool,
     /// Nothing more is read from clients.
     is_closed: bool,
-    /// The number of carry buffers filled so far.
-    carried: u64,
+    /// Connections that aren't read because memory is used up.
+    pub(super) waiters: Waiters,
 }
 
 /// Bytes in the pool that arrived in one receive of a connection.
@@ -58,6 +60,8 @@ pub(super) struct PoolReceive {
 pub(super) enum IntakeStep {
     /// Nothing moved.
     Idle,
+    /// No memory is left for its answers.
+    NoOutput,
     /// Bytes moved: there may be more.
     Moved,
     /// What is left of a receive needs a carry buffer, and all are in use.
@@ -80,11 +84,12 @@ impl Intake {
             caps,
             receive_min_bytes: frame_bytes_max.min(RECEIVE_MIN_BYTES).min(max_slice_bytes),
             receive_max_bytes: receive_bytes_max(limits),
+            frame_bytes_max: frame_bytes_max.min(max_slice_bytes),
             read_queue: VecDeque::with_capacity(conns_max),
             stalled: None,
             is_full: false,
             is_closed: false,
-            carried: 0,
+            waiters: Waiters::default(),
         }
     }
 
@@ -118,6 +123,21 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
+        if !conn.may_be_owed {
+            // Those that wait come first.
+            conn.may_be_owed = !self.waiters.need_output() && buffers.may_owe();
+            if !conn.may_be_owed {
+                return IntakeStep::NoOutput;
+            }
+        } else if self.waiters.need_output() && !conn.owes_nothing() {
+            // Others wait: it is read again when it has its answers, and after them.
+            return IntakeStep::Idle;
+        }
+        // What remains of a receive must fit a carry buffer.
+        let room = buffers.carry_room();
+        if room == 0 {
+            return self.receive_whole(conn, parser, lane, buffers, meters);
+        }
         let mut grant = match lane.reserve_rest(self.receive_min_bytes) {
             Ok(grant) => grant,
             Err(refused) => {
@@ -125,7 +145,7 @@ impl Intake {
                 return IntakeStep::Idle;
             }
         };
-        let most = grant.len().min(self.receive_max_bytes);
+        let most = grant.len().min(self.receive_max_bytes).min(room);
         let bytes = match conn.receive(&mut grant[..most]) {
             Moved::Bytes(bytes) => bytes,
             moved => return no_bytes(conn, &moved, &mut meters.counters),
@@ -135,6 +155,105 @@ impl Intake {
         let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
         let receive = PoolReceive { id: conn.id, bytes, received_ns };
         self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    /// Receives complete frames only, as many as the connection's cap allows, and leaves the rest
+    /// in the socket: no carry buffer is left for it. A connection whose first frame is unfinished
+    /// waits for a buffer, or for the rest of the frame, whichever comes first.
+    #[cold]
+    fn receive_whole(
+        &mut self,
+        conn: &mut Conn,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        let requests_max = self.caps.requests_room(conn);
+        if requests_max == 0 {
+            // Its turn comes when it has read an answer.
+            return IntakeStep::Idle;
+        }
+        let mut grant = match lane.reserve_rest(self.frame_bytes_max) {
+            Ok(grant) => grant,
+            Err(refused) => {
+                self.note_refused(refused, &mut meters.counters);
+                return IntakeStep::Idle;
+            }
+        };
+        let most = grant.len().min(self.receive_max_bytes);
+        let bytes = match conn.peek(&mut grant[..most]) {
+            Moved::Bytes(bytes) => bytes,
+            moved => {
+                conn.readable = false;
+                return no_bytes(conn, &moved, &mut meters.counters);
+            }
+        };
+        let whole = whole_bytes(parser, conn.mode, &grant[..bytes], requests_max);
+        if whole == 0 {
+            if conn.hangup && bytes < most {
+                // No byte will follow.
+                conn.at_end = true;
+                meters.counters.add(Counter::CutOff, 1);
+                return IntakeStep::Ended;
+            }
+            if self.waiters.wait_for_carry(conn) {
+                meters.counters.add(Counter::CarryWaits, 1);
+            }
+            return IntakeStep::Idle;
+        }
+        let bytes = match conn.receive(&mut grant[..whole]) {
+            Moved::Bytes(bytes) => bytes,
+            moved => return no_bytes(conn, &moved, &mut meters.counters),
+        };
+        meters.counters.add(Counter::Receives, 1);
+        let received_ns = meters.duty.now_ns();
+        let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
+        let receive = PoolReceive { id: conn.id, bytes, received_ns };
+        self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    /// A connection may not be owed answers: it waits, unless another's memory for them is unused.
+    pub(super) fn find_output(
+        &mut self,
+        id: ConnId,
+        table: &mut ConnTable,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) {
+        // While others wait, nobody keeps what it doesn't use.
+        let mut found = false;
+        if !self.waiters.need_output() {
+            for conn in table.iter_mut() {
+                found |= self.release_output(conn, buffers);
+            }
+        }
+        let Some(conn) = table.get_mut(id) else { return };
+        if found {
+            self.queue(conn);
+        } else if self.waiters.wait_for_output(conn) {
+            meters.counters.add(Counter::OutputWaits, 1);
+        }
+    }
+
+    /// A connection that needs nothing of its answers' memory leaves it to others. Returns whether
+    /// it had any.
+    pub(super) fn release_output(&self, conn: &mut Conn, buffers: &mut IoBuffers) -> bool {
+        let is_free = conn.may_be_owed
+            && conn.owes_nothing()
+            && conn.carry.is_none()
+            && self.stalled_conn() != Some(conn.id);
+        if is_free {
+            conn.may_be_owed = false;
+            buffers.owes_no_more();
+        }
+        is_free
+    }
+
+    /// Connections that waited for memory are read again, as far as there is some.
+    pub(super) fn queue_waiters(&mut self, table: &mut ConnTable, buffers: &mut IoBuffers) {
+        let Self { waiters, read_queue, .. } = self;
+        waiters.go_on(table, buffers, |conn| queue(read_queue, conn));
     }
 
     /// Pushes the complete frames of a receive, cut in place. What is left moves to the
@@ -152,6 +271,7 @@ impl Intake {
         let stop = pusher.push_all(parser, &mut receive.bytes);
         meters.counters.add(Counter::UncopiedBytes, pusher.payload_bytes);
         meters.note_accepted(receive.received_ns, pusher.requests);
+        conn.since_ns = receive.received_ns;
         match stop {
             Stop::Empty | Stop::Closed => IntakeStep::Moved,
             Stop::Broken => IntakeStep::Ended,
@@ -182,9 +302,8 @@ impl Intake {
             unreachable!("it was chosen for these bytes")
         };
         counters.add(Counter::CopiedBytes, left.bytes.len() as u64);
-        self.carried += 1;
         conn.carry = Some(carry);
-        (conn.carried_at, conn.carry_ns) = (self.carried, left.received_ns);
+        conn.carry_ns = left.received_ns;
     }
 
     fn receive_into_carry(
@@ -245,6 +364,9 @@ impl Intake {
         let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
         let stop = pusher.push_all(parser, &mut bytes);
         let (requests, pushed_bytes) = (pusher.requests, bytes.at);
+        if requests > 0 {
+            conn.since_ns = meters.duty.now_ns();
+        }
         meters.note_accepted(received_ns, requests);
         match stop {
             Stop::Full => self.is_full = true,
@@ -258,10 +380,7 @@ impl Intake {
     /// Puts a connection into the queue of those to read, if there is something for it.
     #[inline]
     pub(super) fn queue(&mut self, conn: &mut Conn) {
-        if !conn.in_read_queue && (conn.readable || conn.carry.is_some()) {
-            conn.in_read_queue = true;
-            self.read_queue.push_back(conn.id);
-        }
+        queue(&mut self.read_queue, conn);
     }
 
     /// Refuses a connection as busy, for good, because its carry buffer is needed. Returns false if
@@ -333,9 +452,32 @@ impl Intake {
     }
 
     /// Whether there is something to do without waiting.
-    pub(super) fn has_work(&self) -> bool {
-        (!self.read_queue.is_empty() || self.stalled.is_some()) && !self.is_full
+    pub(super) fn has_work(&self, buffers: &IoBuffers) -> bool {
+        let waits = !self.is_closed && self.waiters.is_one_ready(buffers);
+        (!self.read_queue.is_empty() || self.stalled.is_some() || waits) && !self.is_full
     }
+}
+
+#[inline]
+fn queue(read_queue: &mut VecDeque<ConnId>, conn: &mut Conn) {
+    if !conn.in_read_queue && (conn.readable || conn.carry.is_some()) {
+        conn.in_read_queue = true;
+        read_queue.push_back(conn.id);
+    }
+}
+
+/// The length of the complete frames at the front of `bytes`, at most `frames_max` of them. All
+/// bytes, if framing is lost among these frames.
+fn whole_bytes(parser: &Parser, mut mode: Option<Mode>, bytes: &[u8], frames_max: usize) -> usize {
+    let mut at = 0;
+    for _ in 0..frames_max {
+        match parser.parse(&mut mode, &bytes[at..]) {
+            Parsed::Request(_, head) => at += head.frame_bytes(),
+            Parsed::Incomplete { .. } => break,
+            Parsed::Broken(_) => return bytes.len(),
+        }
+    }
+    at
 }
 
 /// Gives a carry buffer back to its connection, unless it is empty or useless.

@@ -6,7 +6,8 @@
 //! pushed (`frames`). The stages run. The answering stage encodes one answer per slot into its
 //! connection's output, which is sent (`answers`). The driver (`driver`) repeats this, sleeps when
 //! there is nothing to do, and drains at the end. Carry buffers and outputs come from the lane's
-//! class pool (`buffers`). Other threads watch (`counters`, `duty`, `watch`).
+//! class pool (`buffers`). Connections have time limits (`overdue`), and
+//! are counted and spread over lanes (`lobby`). Other threads watch (`counters`, `duty`, `watch`).
 //!
 //! It promises: one answer per request, in order, also after half-close; no answer goes to a
 //! connection that has another's place in the table; a full ring or pool pauses reading and
@@ -19,8 +20,11 @@ mod counters;
 mod driver;
 mod duty;
 mod intake;
+mod lobby;
+mod overdue;
 mod poller;
 mod pusher;
+mod waiters;
 mod watch;
 
 pub use answers::AnswerStage;
@@ -29,5 +33,7 @@ pub use counters::{Counter, Counters, CountersReader, Counts};
 pub use driver::{Driver, DriverOptions};
 pub use duty::{Activity, DutyReader, clock};
 pub use intake::receive_bytes_max;
+pub use lobby::{Lobby, LobbySeat};
+pub use overdue::TimeLimits;
 pub use poller::{Bell, Listener};
 pub use watch::{ClassUse, IoFigures, IoReport, IoWatch, PoolUse};

@@ -2,7 +2,7 @@
 //!
 //! It is epoll, edge-triggered for connections, so that the steady state makes no system calls but
 //! receives, sends and one wait per round. A listener for whose connections no descriptor is left
-//! is removed from the set for a while: it would be reported in every round.
+//! is removed from the set for a while, as after any refusal: it would be reported in every round.
 
 use std::io;
 use std::net::TcpListener;
@@ -24,7 +24,7 @@ use crate::stage::ConnId;
 const EVENTS_MAX: usize = 256;
 /// Places of connections are below this: larger numbers name everything else.
 const CONNS_MAX: u32 = 1 << 24;
-/// How long accepting pauses when no descriptor is left, unless a connection ends earlier.
+/// How long accepting pauses when the system refuses, unless a connection ends earlier.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a readiness event is about.
@@ -55,10 +55,15 @@ impl Bell {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)))
     }
 
-    /// Wakes the thread. The bell stays rung: its owner is going to stop.
+    /// Wakes the thread. The bell stays rung until its owner hushes it.
     pub fn ring(&self) {
         // A full counter is rung already.
         let _full = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+
+    /// It isn't rung any more.
+    pub(super) fn hush(&self) {
+        let _not_rung = rustix::io::read(&*self.0, &mut [0; 8]);
     }
 }
 
@@ -155,10 +160,12 @@ pub enum Listener {
 
 impl Listener {
     fn accept(&self) -> io::Result<Socket> {
-        match self {
+        let socket = match self {
             Self::Tcp(listener) => Socket::tcp(listener.accept()?.0),
             Self::Unix(listener) => Socket::unix(listener.accept()?.0),
-        }
+        };
+        // A socket that can't be set up is gone already.
+        socket.map_err(|_| Errno::CONNABORTED.into())
     }
 }
 
@@ -185,6 +192,8 @@ pub(super) struct LaneListeners {
     all: Vec<Listener>,
     /// Accepting pauses until then.
     again_at: Option<Instant>,
+    /// The error of the last pause, which was reported.
+    said: Option<i32>,
 }
 
 impl LaneListeners {
@@ -192,7 +201,7 @@ impl LaneListeners {
         for (number, listener) in (0..).zip(&all) {
             poller.add_listener(listener, number)?;
         }
-        Ok(Self { all, again_at: None })
+        Ok(Self { all, again_at: None, said: None })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -215,18 +224,35 @@ impl LaneListeners {
             Ok(socket) => Accepted::Conn(socket),
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::AGAIN) => Accepted::Nothing,
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    self.pause(poller, counters);
+                // The client has given up, the network reports its error here, or a signal came.
+                Some(
+                    Errno::CONNABORTED
+                    | Errno::INTR
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH,
+                ) => Accepted::Gone,
+                // No descriptor or memory is left, or the system forbids it.
+                _ => {
+                    self.pause(&error, poller, counters);
                     Accepted::Nothing
                 }
-                _ => Accepted::Gone,
             },
         }
     }
 
     /// A listener that is ready and can't be served would make the loop spin, so it is removed from
     /// the set for a while.
-    fn pause(&mut self, poller: &SocketPoller, counters: &mut Counters) {
+    fn pause(&mut self, error: &io::Error, poller: &SocketPoller, counters: &mut Counters) {
+        // Said once for each cause, and again only when the cause changes.
+        if self.said != error.raw_os_error() {
+            self.said = error.raw_os_error();
+            notice::warn(format_args!(
+                "no connection can be accepted: {error}; trying again ten times a second"
+            ));
+        }
         counters.add(Counter::AcceptPauses, 1);
         self.all.iter().for_each(|listener| poller.remove_listener(listener));
         self.again_at = Some(Instant::now() + PAUSE);

@@ -10,7 +10,7 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
-use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener};
+use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
 use crate::sink::Sink;
 use crate::stage::{Request, SinkReport, SinkStage, scorer, validator};
 
@@ -38,6 +38,7 @@ pub(super) struct LaneThread {
 /// The input of a lane's thread.
 pub(super) struct LaneInputs {
     pub(super) listeners: Vec<Listener>,
+    pub(super) seat: LobbySeat,
     pub(super) sink: Box<dyn Sink>,
     pub(super) stop: Arc<AtomicBool>,
     /// Called when the thread ends, for any reason.
@@ -73,16 +74,13 @@ impl LaneThread {
         lane: &LanePlan,
         inputs: LaneInputs,
     ) -> Result<Self, ServeError> {
-        let bell = Bell::new().map_err(|error| {
-            ServeError::io("a lane's bell", &error, "raise the descriptor limit")
-        })?;
+        let bell = inputs.seat.bell().clone();
         let (started, result) = sync_channel(1);
-        let (plan, lane, its_bell, name) =
-            (plan.clone(), lane.clone(), bell.clone(), format!("lane-{}", lane.number));
+        let (plan, lane, name) = (plan.clone(), lane.clone(), format!("lane-{}", lane.number));
         let on_end = OnEnd(Arc::clone(&inputs.on_end));
         let run = move || {
             let _on_end = on_end;
-            serve_lane(&plan, &lane, inputs, its_bell, &started)
+            serve_lane(&plan, &lane, inputs, &started)
         };
         let thread = thread::Builder::new()
             .name(name)
@@ -125,10 +123,9 @@ fn serve_lane(
     plan: &ServePlan,
     lane: &LanePlan,
     inputs: LaneInputs,
-    bell: Bell,
     started: &SyncSender<Result<Running, ServeError>>,
 ) -> LaneEnd {
-    let ready = match start_lane(plan, lane, inputs, bell) {
+    let ready = match start_lane(plan, lane, inputs) {
         Ok(ready) => ready,
         Err(error) => {
             // The server waits for this message, unless it is gone itself.
@@ -161,7 +158,6 @@ fn start_lane(
     plan: &ServePlan,
     lane: &LanePlan,
     inputs: LaneInputs,
-    bell: Bell,
 ) -> Result<ReadyLane, ServeError> {
     let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
@@ -203,8 +199,15 @@ fn start_lane(
         .spawn(run_sink_stage)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
     let end = AnswerStage { stage: stages.remove("answer").ok_or_else(missing)?, statuses, scores };
-    let driver =
-        Driver::new(running, end, classes, inputs.listeners, bell, inputs.stop, &plan.driver());
+    let driver = Driver::new(
+        running,
+        end,
+        classes,
+        inputs.listeners,
+        inputs.seat,
+        inputs.stop,
+        &plan.driver(),
+    );
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
@@ -270,6 +273,7 @@ mod tests {
         let stop = Arc::new(AtomicBool::new(false));
         let inputs = LaneInputs {
             listeners: Vec::new(),
+            seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
             stop: Arc::clone(&stop),
             on_end: Arc::new(|| ()),

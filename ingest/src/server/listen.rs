@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -35,6 +36,7 @@ impl Listeners {
         tcp: Option<&str>,
         unix: Option<&Path>,
         lanes: usize,
+        keepalive: Duration,
     ) -> Result<Self, ServeError> {
         let mut all = Self {
             tcp: None,
@@ -44,6 +46,10 @@ impl Listeners {
         };
         if let Some(address) = tcp {
             let listeners = bind_tcp(address, lanes)?;
+            for listener in &listeners {
+                probe_silent_clients(listener, keepalive)
+                    .map_err(|error| ServeError::io("--keepalive", &error, "say --keepalive 0s"))?;
+            }
             all.tcp = listeners.first().and_then(|listener| listener.local_addr().ok());
             all.lanes
                 .iter_mut()
@@ -121,6 +127,20 @@ pub(super) fn bind_fix(error: &io::Error) -> &'static str {
         }
         _ => "choose another address",
     }
+}
+
+/// Connections inherit this from their listener: after `keepalive` of silence they are probed, and
+/// end when four probes in a row find nobody. Zero: they aren't.
+fn probe_silent_clients(listener: &TcpListener, keepalive: Duration) -> io::Result<()> {
+    // The kernel's bounds.
+    let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, 32_767));
+    if !keepalive.is_zero() {
+        sockopt::set_socket_keepalive(listener, true)?;
+        sockopt::set_tcp_keepidle(listener, seconds(keepalive))?;
+        sockopt::set_tcp_keepintvl(listener, seconds(keepalive / 4))?;
+        sockopt::set_tcp_keepcnt(listener, 4)?;
+    }
+    Ok(())
 }
 
 /// One of several listeners on the same port. The kernel distributes connections over them.

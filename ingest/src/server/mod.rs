@@ -12,6 +12,7 @@
 mod admin;
 mod lane_thread;
 mod listen;
+mod memory;
 mod metrics;
 mod options;
 mod plan;

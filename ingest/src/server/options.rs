@@ -16,8 +16,7 @@ use crate::stage::Score;
 use crate::units::{CpuIds, Size, figure, parse_duration};
 
 /// What is served and where, with which memory and on which CPUs. Besides its pool, a lane holds at
-/// most `carry-bytes` for unfinished frames, and
-/// `max-connections x in-flight x (largest answer + 16)` bytes for answers.
+/// most `carry-bytes` for unfinished frames and `output-bytes` for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address to listen on [default: 127.0.0.1:9900, or none with --unix]
@@ -98,6 +97,14 @@ pub struct ServeOptions {
     /// low
     #[arg(long, default_value_t = 4096)]
     pub max_connections: u32,
+    /// Connections of one IPv4 address or IPv6 network of 64 bits, over all lanes [default: seven
+    /// eighths of all]
+    #[arg(long, value_name = "COUNT")]
+    pub connections_per_peer: Option<u32>,
+    /// Probe a silent TCP client after this time, and close the connection if it is gone; 0s for
+    /// never
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
+    pub keepalive: Duration,
     /// Maximum number of unanswered requests per connection, 1 to 65536; in header mode, further
     /// ones are refused as busy
     #[arg(long, default_value_t = 256)]
@@ -106,6 +113,20 @@ pub struct ServeOptions {
     /// or as much as the largest frame if that is larger
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
+    /// Bytes of a lane's answers that aren't sent yet: each connection that waits for answers takes
+    /// in-flight x (largest answer + 16)
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    pub output_bytes: Size,
+    /// Close a connection after this time without a request; 0s for never
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
+    /// Close a connection that doesn't send its first bytes, or the rest of a frame, within this
+    /// time; 0s for never
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration)]
+    pub header_timeout: Duration,
+    /// Close a connection that reads none of its waiting answers for this time; 0s for never
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
+    pub unread_timeout: Duration,
     /// Time limit of a stop, within which what was received is answered and stored
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub drain: Duration,

@@ -14,9 +14,14 @@ use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
+use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
-use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
-use crate::sink::Columns;
+use crate::io::{
+    Bell, DriverOptions, IoBuffers, IoBuffersError, Lobby, TimeLimits, clock, output_bytes,
+    receive_bytes_max,
+};
+use crate::sink::{Columns, SegmentOptions};
+use crate::stage::Request;
 use crate::units::RoundedSize;
 use crate::wire::frames::{Limits, LimitsError, Mode};
 
@@ -24,6 +29,12 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of a slot besides its request and its rows of columns, of a segment besides its batches
+/// (its footer), and the most of a batch's vectors.
+const SLOT_BESIDE_BYTES: usize = 64;
+const SEGMENT_BESIDE_BYTES: u64 = 2 << 20;
+const BATCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Descriptors of a lane besides its connections: epoll, its eventfd, its bell, two listeners, the
 /// open segment, its folder while the folder is synced, and a connection that is accepted only to
@@ -48,6 +59,7 @@ pub(super) struct ServePlan {
     pub(super) lanes: Vec<LanePlan>,
     /// The most connections of each lane.
     pub(super) connections_max: u32,
+    pub(super) memory: MemoryBounds,
     /// Shared by all lanes.
     clock: Clock,
     topology: Topology,
@@ -70,6 +82,9 @@ impl ServePlan {
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
+        if let Some(most) = options.connections_per_peer {
+            within("--connections-per-peer", most, u32::MAX)?;
+        }
         check_memory(options, &limits)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
@@ -87,7 +102,12 @@ impl ServePlan {
             ));
         }
         let connections_max = connections_max(options)?;
+        let memory = memory(options, &limits);
+        if let Some(machine) = MachineMemory::read() {
+            memory.check(&machine)?;
+        }
         Ok(Self {
+            memory,
             options: options.clone(),
             listen,
             limits,
@@ -143,10 +163,29 @@ impl ServePlan {
             limits: self.limits,
             connections_max: self.connections_max as usize,
             in_flight_max: options.in_flight,
+            times: TimeLimits {
+                idle: options.idle_timeout,
+                header: options.header_timeout,
+                unread: options.unread_timeout,
+            },
             wait: options.wait.into(),
             drain: options.drain,
             clock: self.clock,
         }
+    }
+
+    /// Where connections are counted, with a bell for each lane.
+    pub(super) fn lobby(&self) -> Result<Lobby, ServeError> {
+        let bells: std::io::Result<Vec<Bell>> = self.lanes.iter().map(|_| Bell::new()).collect();
+        let bells = bells.map_err(|error| {
+            ServeError::io("a lane's bell", &error, "raise the descriptor limit")
+        })?;
+        let lane_max = self.connections_max as usize;
+        let all = lane_max.saturating_mul(self.lanes.len());
+        // One peer leaves some for the others.
+        let per_peer =
+            self.options.connections_per_peer.map_or(all - all / 8, |most| most as usize);
+        Ok(Lobby::new(bells, lane_max, per_peer))
     }
 
     /// A lane's class pool, not mapped yet.
@@ -159,6 +198,7 @@ impl ServePlan {
             frame_bytes,
             receive_bytes_max(limits),
             options.carry_bytes.bytes(),
+            options.output_bytes.bytes(),
             options.node.0,
         )
     }
@@ -263,6 +303,39 @@ fn limits_text(error: &LimitsError) -> String {
     }
 }
 
+/// Every bound of memory, over all lanes.
+fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
+    let lanes = u64::from(options.lanes);
+    let each =
+        |what, bytes: u64, option| MemoryPart { what, bytes: bytes.saturating_mul(lanes), option };
+    let output_bytes = output_bytes(limits, options.in_flight) as u64;
+    let receive_bytes = receive_bytes_max(limits) as u64;
+    // The slot, its status, the sums of validate and the scores.
+    let slot_bytes = (size_of::<Request>() + SLOT_BESIDE_BYTES) as u64;
+    let slot_bytes = slot_bytes + u64::from(limits.max_vectors) * 8;
+    // An open batch with ids and times, its encoding, and the rows of one more request.
+    let row_bytes = u64::from(limits.dim) * 4;
+    let rows = SegmentOptions::default().batch_rows as u64;
+    let rows = rows.min(BATCH_BYTES_MAX / row_bytes).max(1);
+    let frame_bytes = limits.frame_bytes_max(Mode::Header) as u64;
+    let sink_bytes = match options.sink {
+        SinkWord::Log => rows * (2 * (row_bytes + COLUMN_BYTES) + 8) + frame_bytes + SEGMENT_BESIDE_BYTES,
+        SinkWord::Null => 0,
+    };
+    MemoryBounds::new(vec![
+        each("pools", options.pool.0, "--pool"),
+        each("slots", (options.slots as u64).saturating_mul(slot_bytes), "--slots"),
+        // Both of the sizes of carry buffers may have been in use, one after the other.
+        each(
+            "unfinished frames",
+            options.carry_bytes.0.max(2 * receive_bytes).saturating_mul(2),
+            "--carry-bytes",
+        ),
+        each("answers", options.output_bytes.0.max(output_bytes), "--output-bytes"),
+        each("rows on their way to a segment", sink_bytes, "--max-vectors"),
+    ])
+}
+
 fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
     if given == 0 || given > most {
         return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
@@ -304,6 +377,33 @@ mod tests {
             .iter()
             .map(|lane| (lane.cpu, [lane.sink_cpu, lane.validate_cpu, lane.score_cpu]))
             .collect()
+    }
+
+    fn memory_of(words: &str) -> MemoryBounds {
+        let command = ServeOptions::augment_args(clap::Command::new("serve"));
+        let words = ["serve"].into_iter().chain(words.split_whitespace());
+        let matches = command.try_get_matches_from(words).unwrap();
+        let options = ServeOptions::from_arg_matches(&matches).unwrap();
+        memory(&options, &Limits { dim: options.dim, max_vectors: options.max_vectors })
+    }
+
+    /// The defaults fit a machine of 2 GiB, whatever the vectors; and so do the largest answers.
+    #[test]
+    fn the_defaults_fit_a_small_machine() {
+        let small = MachineMemory::of(2 << 30);
+        for words in
+            ["--dim 1", "--dim 768", "--dim 4096", "--dim 1 --max-vectors 65535 --slots 512"]
+        {
+            assert!(memory_of(words).check(&small).is_ok(), "{words}: {}", memory_of(words));
+        }
+        let refused = |words| memory_of(words).check(&small).unwrap_err().to_string();
+        assert!(
+            refused("--dim 4 --output-bytes 2GiB")
+                .ends_with("lower --output-bytes, --carry-bytes, --pool")
+        );
+        assert!(refused("--dim 1 --max-vectors 65535").contains("2 GiB of slots (--slots)"));
+        assert!(refused("--dim 4 --lanes 256 --sink null").contains("16 GiB of pools (--pool)"));
+        assert!(refused("--dim 4 --pool 18446744073709551615 --lanes 2").contains("--pool"));
     }
 
     /// Machines are values in this test: with one CPU, with one that isn't the first, with gaps

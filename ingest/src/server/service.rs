@@ -56,9 +56,14 @@ impl Server {
         // The threads of this port are started from this thread, which isn't pinned, because a
         // thread inherits the CPUs of the thread that starts it.
         let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
-        let mut listeners =
-            Listeners::bind(plan.listen.as_deref(), options.unix.as_deref(), plan.lanes.len())?;
+        let mut listeners = Listeners::bind(
+            plan.listen.as_deref(),
+            options.unix.as_deref(),
+            plan.lanes.len(),
+            options.keepalive,
+        )?;
         let per_lane = listeners.take_lanes();
+        let lobby = plan.lobby()?;
         let health = Arc::new(Health::default());
         let ended = Arc::clone(&health);
         let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -71,6 +76,7 @@ impl Server {
             let sink = server.sink(data.as_ref(), lane.number)?;
             let inputs = LaneInputs {
                 listeners,
+                seat: lobby.seat(lane.number as usize),
                 sink,
                 stop: Arc::clone(&server.health.drains),
                 on_end: Arc::clone(&on_end),
@@ -94,6 +100,12 @@ impl Server {
     /// A watch on each lane, which any thread may read.
     pub fn watches(&self) -> impl Iterator<Item = &IoWatch> {
         self.lanes.iter().map(|lane| &lane.watch)
+    }
+
+    /// What memory it may come to hold, in one line.
+    #[must_use]
+    pub fn memory(&self) -> String {
+        self.plan.memory.to_string()
     }
 
     /// The address of `/metrics`.

@@ -7,4 +7,5 @@ mod figures;
 mod limits;
 mod log;
 mod stop;
+mod times;
 mod usage;

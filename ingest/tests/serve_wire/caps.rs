@@ -123,63 +123,91 @@ fn beyond_the_connection_cap_a_connection_ends_at_once() {
     });
 }
 
-/// When no carry buffer is left, the frame that has waited longest loses its buffer. Its connection
-/// is refused after all answers that it is owed, even with a ring that is always full, and is never
-/// just closed.
+/// With one carry buffer for all, connections with deep windows that break their frames anywhere
+/// are read one after the other. Everything is answered, and nobody is closed.
 #[test]
-fn beyond_the_carry_cap_the_oldest_is_refused_last() {
+fn beyond_the_carry_cap_connections_wait() {
     within(Duration::from_secs(120), || {
-        for mode in [Mode::Count, Mode::Header] {
-            // One carry buffer for all connections.
-            let mut service =
-                Service::start(4, "--carry-bytes 1 --slots 2 --pool 8KiB --max-vectors 1");
-            let mut refused = 0;
-            for _ in 0..40 {
-                let mut clients: Vec<Client> =
-                    (0..8).map(|_| Client::new(&service.tcp(), mode, 4)).collect();
-                let half = clients[0].request(9, &vector(4, 9));
-                for client in &mut clients {
-                    let mut bytes: Vec<u8> =
-                        (0..5).flat_map(|id| client.request(id.into(), &vector(4, id))).collect();
-                    bytes.extend(&half[..7]);
-                    client.send_bytes(&bytes);
-                }
-                for client in &mut clients {
-                    client.end_sending();
-                    let (mut answers, mut refused_one) = (0, false);
-                    while let Some(answer) = client.answer_or_end() {
-                        assert!(!refused_one, "{mode:?}: an answer after the last one");
-                        refused_one = answer.scores.is_empty();
-                        assert!(
-                            refused_one || answer.scores == [score(4, answers)],
-                            "{mode:?}: {answer:?}"
-                        );
-                        answers += u32::from(!refused_one);
-                    }
-                    assert!(
-                        refused_one || answers == 5,
-                        "{mode:?}: closed after {answers} answers without a word"
-                    );
-                    refused += u64::from(refused_one);
-                }
-            }
+        for (mode, words) in [
+            (Mode::Count, "--slots 2 --pool 8KiB --max-vectors 1"),
+            (Mode::Count, "--in-flight 3"),
+            (Mode::Header, "--in-flight 65536 --max-vectors 1"),
+        ] {
+            let mut service = Service::start(4, &format!("--carry-bytes 1 {words}"));
+            let threads: Vec<_> = (0..32)
+                .map(|number: usize| {
+                    let mut client = Client::new(&service.tcp(), mode, 4);
+                    let mut writer = client.second_handle();
+                    let bytes: Vec<u8> =
+                        (0..500).flat_map(|id| client.request(id, &vector(4, id as u32))).collect();
+                    let writes = std::thread::spawn(move || {
+                        for piece in bytes.chunks(number * 7 + 900) {
+                            writer.send_bytes(piece);
+                            std::thread::yield_now();
+                        }
+                    });
+                    std::thread::spawn(move || {
+                        for id in 0..500 {
+                            assert_eq!(client.answer().scores, [score(4, id)], "{mode:?}");
+                        }
+                        writes.join().unwrap();
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
             let totals = service.stop();
-            assert!(totals.counts[Counter::OverCarryCap] > 100, "{totals}");
-            assert!(refused >= 100, "{refused} were refused, {totals}");
+            let counts = &totals.counts;
+            assert_eq!(
+                (counts[Counter::OverCarryCap], counts[Counter::Broken], counts.refused()),
+                (0, 0, 0),
+                "{totals}"
+            );
+            assert_eq!(totals.vectors_in_segments, 32 * 500);
         }
     });
 }
 
-/// Clients that never complete their frames don't take the carry buffers from those that do.
+/// Frames that are larger than what a socket holds need a carry buffer. One after the other gets
+/// the only one.
 #[test]
-fn unfinished_frames_give_way_to_clients_that_go_on() {
+fn frames_larger_than_a_socket_take_turns() {
+    within(Duration::from_secs(120), || {
+        let mut service = Service::start(64, "--carry-bytes 1 --max-vectors 8192 --pool 16MiB");
+        let (tcp, unix) = (service.tcp(), service.unix());
+        let threads = (0..8u32).map(|id| {
+            let address = if id % 2 == 0 { tcp.clone() } else { unix.clone() };
+            std::thread::spawn(move || {
+                let mut client = Client::count(&address, 64);
+                for _ in 0..3 {
+                    client.send(0, &vector(64, id).repeat(8192));
+                    assert_eq!(client.answer().scores, [score(64, id); 8192]);
+                }
+            })
+        });
+        threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        let totals = service.stop();
+        assert_eq!(totals.counts[Counter::OverCarryCap], 0, "{totals}");
+        assert_eq!(totals.vectors_in_segments, 8 * 3 * 8192);
+    });
+}
+
+/// Half frames that are never completed hold all carry buffers. A client that pipelines whole
+/// frames is served without one, and one whose frames come in pieces too. Only half frames are
+/// refused, as busy, and only if something waits for their buffers.
+#[test]
+fn half_frames_dont_hurt_clients_that_go_on() {
     within(Duration::from_secs(60), || {
         let mut service =
             Service::start(4, "--carry-bytes 70000 --slots 4 --pool 8KiB --max-vectors 8");
-        let mut idle: Vec<Client> = (0..10).map(|_| service.header()).collect();
-        for client in &mut idle {
-            client.send_bytes(b"SR\x01");
+        let mut halves: Vec<Client> = (0..10).map(|_| service.header()).collect();
+        for client in &mut halves {
+            // Four bytes choose the mode; the header isn't complete.
+            client.send_bytes(b"SR\x01\0\x01");
         }
+        wait_until("half frames wait", || {
+            let watch = service.server().watches().next().map(|watch| watch.counters.counts());
+            watch.is_some_and(|counts| counts[Counter::CarryWaits] > 0)
+        });
         let mut good = service.count();
         for id in 0..2000 {
             let bytes = good.request(0, &vector(4, id).repeat(8));
@@ -191,9 +219,70 @@ fn unfinished_frames_give_way_to_clients_that_go_on() {
             good.send_bytes(second);
             assert_eq!(good.answer().scores, [score(4, id); 8]);
         }
-        drop((idle, good));
+        // After a second without a byte they give way to others, the oldest first.
+        assert_eq!(halves[0].answer().status, Some(Status::Busy));
+        drop((halves, good));
         let totals = service.stop();
-        assert!(totals.counts[Counter::OverCarryCap] >= 9, "{totals}");
+        assert!(totals.counts[Counter::OverCarryCap] >= 1, "{totals}");
+    });
+}
+
+/// With memory for one connection's answers, connections take turns, however deep their windows
+/// are. Everything is answered, and nobody is closed.
+#[test]
+fn beyond_the_output_cap_connections_take_turns() {
+    within(Duration::from_secs(120), || {
+        for (mode, words) in [
+            (Mode::Count, "--output-bytes 1 --in-flight 8"),
+            (Mode::Header, "--output-bytes 1 --in-flight 300 --carry-bytes 1"),
+            (Mode::Count, "--output-bytes 1 --max-vectors 1 --slots 2 --pool 8KiB"),
+        ] {
+            let mut service = Service::start(4, words);
+            let threads: Vec<_> = (0..16)
+                .map(|number| {
+                    let address = if number % 2 == 0 { service.tcp() } else { service.unix() };
+                    let mut client = Client::new(&address, mode, 4);
+                    std::thread::spawn(move || {
+                        for round in 0..5u32 {
+                            burst(&mut client, round * 50..round * 50 + 50);
+                            for id in round * 50..round * 50 + 50 {
+                                assert_eq!(client.answer().scores, [score(4, id)], "{mode:?}");
+                            }
+                        }
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            let totals = service.stop();
+            let counts = &totals.counts;
+            assert!(counts[Counter::OutputWaits] > 0, "{totals}");
+            assert_eq!((counts[Counter::Broken], counts.refused()), (0, 0), "{totals}");
+            assert_eq!(totals.vectors_in_segments, 16 * 250);
+        }
+    });
+}
+
+/// A client that reads nothing keeps the memory of answers from others until it is closed.
+#[test]
+fn a_client_that_never_reads_holds_the_others_up_for_a_while() {
+    within(Duration::from_secs(60), || {
+        let words = "--output-bytes 1 --unread-timeout 2s --idle-timeout 1s --header-timeout 1s";
+        let mut service = Service::start(4, words);
+        let mut deaf = Client::count(&service.unix(), 4);
+        let request = deaf.request(0, &vector(4, 1).repeat(64));
+        deaf.send_until_stopped(&request);
+        let mut others: Vec<Client> = (0..4).map(|_| service.count()).collect();
+        others.iter_mut().for_each(|client| client.send(0, &vector(4, 1)));
+        for client in &mut others {
+            assert_eq!(
+                client.answer().scores,
+                [score(4, 1)],
+                "it waits longer than its own limits"
+            );
+        }
+        drop((others, deaf));
+        let totals = service.stop();
+        assert_eq!(totals.counts[Counter::UnreadTimeouts], 1, "{totals}");
     });
 }
 

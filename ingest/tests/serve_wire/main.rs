@@ -7,4 +7,5 @@ mod support;
 mod caps;
 mod frames;
 mod order;
+mod peers;
 mod shapes;
