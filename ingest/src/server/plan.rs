@@ -33,6 +33,8 @@ const BESIDE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of a slot besides its request and its rows of columns, of a segment besides its batches
 /// (its footer), and the most of a batch's vectors.
 const SLOT_BESIDE_BYTES: usize = 64;
+/// Bytes of a row besides its vector: sequence, id and time.
+const ROW_BESIDE_BYTES: u64 = 24;
 const SEGMENT_BESIDE_BYTES: u64 = 2 << 20;
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 
@@ -319,7 +321,9 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
     let rows = rows.min(BATCH_BYTES_MAX / row_bytes).max(1);
     let frame_bytes = limits.frame_bytes_max(Mode::Header) as u64;
     let sink_bytes = match options.sink {
-        SinkWord::Log => rows * (2 * (row_bytes + COLUMN_BYTES) + 8) + frame_bytes + SEGMENT_BESIDE_BYTES,
+        SinkWord::Log => {
+            rows * 2 * (row_bytes + ROW_BESIDE_BYTES) + frame_bytes + SEGMENT_BESIDE_BYTES
+        }
         SinkWord::Null => 0,
     };
     MemoryBounds::new(vec![
