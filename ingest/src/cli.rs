@@ -228,12 +228,14 @@ pub fn run() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Says why a command ends with this exit code, and returns the code. What is wrong with the
-/// command line is said plainly.
+/// Says in one line why a command ends with this exit code, and returns the code. What is wrong
+/// with the command line is said plainly.
 fn fail(command: &str, error: impl Display, code: u8) -> u8 {
-    for line in error.to_string().lines() {
-        let text = format_args!("{command}: {line}");
-        if code == 2 { notice::usage(text) } else { notice::error(text) }
+    let text = format_args!("{command}: {error}");
+    if code == 2 {
+        notice::usage(text)
+    } else {
+        notice::error(text)
     }
     code
 }
@@ -296,7 +298,13 @@ fn run_demo(options: &DemoOptions) -> u8 {
             let written = if options.json { announce(report.to_json()) } else { announce(&report) };
             u8::from(!report.is_verified()).max(print_code("demo", written))
         }
-        Err(error) => fail("demo", &error, error.exit_code()),
+        Err(error) => {
+            // After a load that failed, the service's totals follow.
+            for line in error.to_string().lines() {
+                fail("demo", line, error.exit_code());
+            }
+            error.exit_code()
+        }
     }
 }
 
@@ -370,7 +378,8 @@ fn run_get(options: &GetOptions) -> u8 {
 
 #[cfg(not(feature = "objects"))]
 fn run_get(_: &AnyWords) -> u8 {
-    fail("get", GET_BUILD, 2)
+    GET_BUILD.lines().for_each(|line| notice::usage(format_args!("get: {line}")));
+    2
 }
 
 fn run_serve(options: &ServeOptions) -> u8 {
