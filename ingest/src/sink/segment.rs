@@ -17,7 +17,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::Schema;
