@@ -144,7 +144,7 @@ This build has no clients for object storage. Build one that has:
 const SERVE_HEADINGS: &[(&str, &[&str])] = &[
     ("Sockets", &["listen", "unix", "max_connections", "in_flight", "carry_bytes"]),
     ("Vectors", &["dim", "max_vectors", "score"]),
-    ("Segments", &["sink", "data", "segment_bytes", "drain"]),
+    ("Segments", &["sink", "data", "columns", "data_mode", "segment_bytes", "drain"]),
     ("Memory", &["pool", "window", "slots", "pages", "node", "reclaim"]),
     ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait"]),
     ("Figures", &["metrics", "report_every"]),

@@ -173,16 +173,11 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
         .map_err(SinkError::io("sync the folder", folder))
 }
 
-/// The names in a folder that are valid text, as all of ours are; none without the folder.
+/// The names in a folder that are valid text, as all of ours are.
 pub(super) fn names(folder: &Path) -> Result<Vec<String>, SinkError> {
     let io = || SinkError::io("read the folder", folder);
     let mut names = Vec::new();
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-        Err(error) => return Err(io()(error)),
-    };
-    for entry in entries {
+    for entry in fs::read_dir(folder).map_err(io())? {
         names.extend(entry.map_err(io())?.file_name().into_string().ok());
     }
     Ok(names)

@@ -17,7 +17,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::Schema;
@@ -196,9 +196,8 @@ impl<D: Disk> Segment<D> {
                     SegmentProgress::Renamed
                 }
                 SegmentProgress::Renamed => {
-                    let folder_of =
-                        |path: &'_ Path| path.parent().map_or(Ok(()), files::sync_folder);
-                    return folder_of(&self.complete).and_then(|()| folder_of(&self.part));
+                    let folders = [&self.complete, &self.part].map(|path| path.parent());
+                    return folders.into_iter().flatten().try_for_each(files::sync_folder);
                 }
                 SegmentProgress::SyncFailed(number) => return Err(self.sync_failed(number)),
             }

@@ -85,6 +85,29 @@ proptest! {
         log.close().unwrap();
         prop_assert_eq!(read_back(folder.path()), model);
     }
+
+    /// A changed length, offset or schema is an error or goes undetected, but is no panic.
+    #[test]
+    fn changed_bytes_lead_to_no_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let columns = Columns { id: true, time: true };
+        let mut log = log(folder.path(), columns, SegmentOptions::default());
+        log.append(SinkRows { values: &[1.0; 12], ids: &[9; 32], time_us: 5 }).unwrap();
+        log.close().unwrap();
+        drop(log);
+        let path = folder.path().join("lane=0/seg-00000000000000000000.arrow");
+        let mut bytes = fs::read(&path).unwrap();
+        for (index, byte) in &changes {
+            let index = index.index(bytes.len());
+            bytes[index] = *byte;
+        }
+        fs::write(&path, &bytes).unwrap();
+        let _ = for_each_rows(folder.path(), |_, _| ());
+        let dir = open(folder.path(), columns).unwrap();
+        let _ = SegmentLog::open(&dir, 0, SegmentOptions::default());
+    }
 }
 
 #[test]
