@@ -49,6 +49,22 @@ impl Size {
     }
 }
 
+/// A number of bytes with one decimal, for reading.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounded(pub(crate) usize);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, name) = match self.0 {
+            0..0x10_0000 => (1 << 10, "KiB"),
+            0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
+            _ => (1 << 30, "GiB"),
+        };
+        let text = format!("{:.1}", self.0 as f64 / f64::from(unit));
+        write!(f, "{} {name}", text.strip_suffix(".0").unwrap_or(&text))
+    }
+}
+
 /// A list of CPU numbers: 0,2,4-7.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuIds(pub Vec<usize>);
@@ -99,6 +115,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_rounded_for_reading() {
+        let texts =
+            [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| Rounded(bytes).to_string());
+        assert_eq!(texts, ["0 KiB", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB"]);
+    }
 
     #[test]
     fn sizes_are_read_and_written() {

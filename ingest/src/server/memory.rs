@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::options::ServeError;
-use super::report::Rounded;
+use crate::units::Rounded;
 
 /// One bound: what it is of, its bytes over all lanes, and the option that lowers it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::lane_thread::LaneEnd;
 use super::options::ServeError;
 use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
 use crate::notice::try_notice;
-use crate::units::Size;
+use crate::units::{Rounded, Size};
 
 /// The sums over all lanes.
 #[derive(Clone, Debug, Default)]
@@ -177,21 +177,6 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
-/// A number of bytes with one decimal, for reading.
-pub(super) struct Rounded(pub(super) usize);
-
-impl fmt::Display for Rounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, name) = match self.0 {
-            0..0x10_0000 => (1 << 10, "KiB"),
-            0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
-            _ => (1 << 30, "GiB"),
-        };
-        let text = format!("{:.1}", self.0 as f64 / f64::from(unit));
-        write!(f, "{} {name}", text.strip_suffix(".0").unwrap_or(&text))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use slipring::ring::{RingOptions, RingPool};
@@ -219,12 +204,5 @@ mod tests {
         let full = Hint(&used(5000)).to_string();
         assert!(full.starts_with("high water 4 MiB of 4 MiB, full 904 times; "), "{full}");
         assert!(full.contains("more than --pool 4MiB"), "{full}");
-    }
-
-    #[test]
-    fn bytes_are_rounded_for_reading() {
-        let texts =
-            [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| Rounded(bytes).to_string());
-        assert_eq!(texts, ["0 KiB", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB"]);
     }
 }
