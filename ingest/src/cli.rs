@@ -144,7 +144,11 @@ This build has no clients for object storage. Build one that has:
 
 /// The headings that `serve --help` puts above its options.
 const SERVE_HEADINGS: &[(&str, &[&str])] = &[
-    ("Sockets", &["listen", "unix", "max_connections", "in_flight", "carry_bytes"]),
+    ("Sockets", &["listen", "unix", "max_connections", "in_flight", "carry_bytes", "output_bytes"]),
+    (
+        "Limits of connections",
+        &["connections_per_peer", "keepalive", "idle_timeout", "header_timeout", "unread_timeout"],
+    ),
     ("Vectors", &["dim", "max_vectors", "score"]),
     ("Segments", &["sink", "data", "columns", "data_mode", "segment_bytes", "drain"]),
     ("Memory", &["pool", "window", "slots", "pages", "node", "reclaim"]),
@@ -245,8 +249,19 @@ fn fail(command: &str, error: impl Display, code: u8) -> u8 {
 }
 
 /// Options whose value is a time.
-const TIMES: &[&str] =
-    &["drain", "duration", "warmup", "timeout", "total_timeout", "report_every", "p99_max"];
+const TIMES: &[&str] = &[
+    "drain",
+    "duration",
+    "warmup",
+    "timeout",
+    "total_timeout",
+    "report_every",
+    "keepalive",
+    "idle_timeout",
+    "header_timeout",
+    "unread_timeout",
+    "p99_max",
+];
 
 /// The option with a short name for its value, unless it has its own.
 fn with_value_name(option: Arg) -> Arg {
@@ -393,8 +408,8 @@ fn run_serve(options: &ServeOptions) -> u8 {
     }
 }
 
-/// Serves until a signal that ends a process, or until a lane fails. A second signal ends the process
-/// immediately.
+/// Serves until a signal that ends a process, or until a lane fails. A second signal ends the
+/// process immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
     let signals = SignalWait::new(1).map_err(refused)?;

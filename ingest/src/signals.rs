@@ -59,7 +59,7 @@ impl SignalWait {
         flag_on_signals(exit_code)?;
         // One pair of descriptors for all signals.
         let to = sender.try_clone()?;
-        let delivery = SignalDelivery::with_pipe(receiver, to, SignalOnly::default(), ending())?;
+        let delivery = SignalDelivery::with_pipe(receiver, to, SignalOnly, ending())?;
         Ok(SignalWait { delivery, sender })
     }
 

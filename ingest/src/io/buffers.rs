@@ -4,9 +4,9 @@
 //! both take a few instructions, on memory of the lane's own NUMA node. No thread waits for a
 //! buffer. An idle connection holds no buffer.
 //!
-//! It promises that the bytes of carry buffers and of outputs in use are bounded, that one buffer of
-//! each size is always available, and that a refusal of memory is a value. Outputs are bounded by
-//! the number of connections that may be owed answers at the same time.
+//! It promises that the bytes of carry buffers and of outputs in use are bounded, that one buffer
+//! of each size is always available, and that a refusal of memory is a value. Outputs are bounded
+//! by the number of connections that may be owed answers at the same time.
 
 use std::time::Duration;
 

@@ -49,7 +49,8 @@ counters! {
     OverConnectionCap "over_connection_cap",
     /// Connections closed at once because their peer had --connections-per-peer
     OverPeerCap "over_peer_cap",
-    /// Times that the system refused to accept (no descriptor was left, for one) and accepting paused
+    /// Times that the system refused to accept (no descriptor was left, for one), and accepting
+    /// paused
     AcceptPauses "accept_pauses",
     /// Connections that ended with everything answered
     Ended "ended",

@@ -45,7 +45,7 @@ impl TimeLimits {
         if self.is_unread(conn, now_ns) {
             return Some(Counter::UnreadTimeouts);
         }
-        // What waits in its socket isn't known until it is read, and that it isn't read is our doing.
+        // What waits in its socket isn't known until it is read, and it is our doing that it isn't.
         let waits = conn.in_read_queue || conn.waits_for_carry || conn.waits_for_output;
         if conn.phase != ConnPhase::Open || waits {
             return None;

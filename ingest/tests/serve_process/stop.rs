@@ -127,8 +127,8 @@ fn an_idle_service_stops_on_either_signal() {
 }
 
 /// Every signal that ends a process by default and can be caught drains the service: a closed
-/// terminal (SIGHUP), Ctrl-\, a limit of CPU time. A closed pipe and a limit of file sizes don't end
-/// it.
+/// terminal (SIGHUP), Ctrl-\, a limit of CPU time. A closed pipe and a limit of file sizes don't
+/// end it.
 #[test]
 fn every_signal_that_ends_a_process_drains() {
     within(Duration::from_secs(120), || {
