@@ -1,5 +1,6 @@
 //! The command line: `slipring demo | serve | load | sweep | get`.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use crate::demo::{self, DemoOptions};
 #[cfg(feature = "objects")]
 use crate::get::{self, GetOptions, GetOutcome};
 use crate::load::{self, LoadOptions};
-use crate::notice::{announce, notice};
+use crate::notice::{self, announce};
 use crate::server::{ServeError, ServeOptions, Server};
 use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
 #[derive(Debug, Parser)]
-#[command(name = "slipring", version, after_help = EXAMPLES)]
+#[command(name = "slipring", version, long_version = LONG_VERSION, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,7 +34,7 @@ enum Command {
     Serve(Box<ServeOptions>),
     /// Send vectors to a service, check its answers and measure it
     #[command(after_help = LOAD_EXIT)]
-    Load(Box<LoadOptions>),
+    Load(Box<LoadWords>),
     /// Find the best window for this machine, and print the setting
     #[command(after_help = SWEEP_EXIT)]
     Sweep(Box<SweepOptions>),
@@ -45,6 +46,34 @@ enum Command {
     #[cfg(not(feature = "objects"))]
     #[command(after_help = GET_BUILD)]
     Get(AnyWords),
+}
+
+/// What `--version` prints; `-V` prints the version only.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("SLIPRING_COMMIT"),
+    "\nfeatures: ",
+    env!("SLIPRING_FEATURES")
+);
+
+/// The options of `load`, with a name that one of them had before.
+#[derive(Debug, clap::Args)]
+struct LoadWords {
+    #[command(flatten)]
+    options: LoadOptions,
+    /// The former name of --in-flight
+    #[arg(long, hide = true, conflicts_with = "in_flight")]
+    window: Option<u32>,
+}
+
+impl LoadWords {
+    /// The options. Says so if a former name was used.
+    fn into_options(self) -> LoadOptions {
+        let Some(in_flight) = self.window else { return self.options };
+        notice::usage("load: --window is called --in-flight now; the former name still works");
+        LoadOptions { in_flight, ..self.options }
+    }
 }
 
 /// The command line of a command that isn't in this build. It accepts any arguments, so that the
@@ -76,10 +105,12 @@ Exit codes: 0 drained; 1 it couldn't start, or it prints what is missing in the 
 usage.";
 
 const LOAD_EXIT: &str = "\
-TIME is 500ms, 10s or 2m. Without --rate, every connection fills its window, and most of a latency is
-waiting in line. With --rate, requests have intended send times, from which latencies count.
-Exit codes: 0 every request was answered once, in order, and with --verify correctly; 1 not so; 2 bad
-usage.";
+TIME is 300us, 500ms, 10s or 2m. Without --rate, every connection has --in-flight requests under way,
+and most of a latency is waiting in line. With --rate, requests have intended send times, from which
+latencies count.
+Exit codes: 0 every request was answered once, in order, and with --verify correctly; 1 not so, or
+good vectors were refused (busy aside), or nothing was accepted or measured, or --p99-max or
+--errors-max was exceeded; 2 bad usage.";
 
 const SWEEP_EXIT: &str = "\
 SIZE is 4096, 64KiB, 64MiB or 2GiB. Prints a line per window and `best: --window SIZE`, an option of
@@ -118,9 +149,19 @@ const LOAD_HEADINGS: &[(&str, &[&str])] = &[
     ("What to send", &["to", "dim", "vectors", "file", "seed", "mode"]),
     (
         "How much",
-        &["count", "duration", "warmup", "rate", "connections", "window", "threads", "timeout"],
+        &[
+            "count",
+            "duration",
+            "warmup",
+            "rate",
+            "connections",
+            "in_flight",
+            "window",
+            "threads",
+            "timeout",
+        ],
     ),
-    ("What to check and print", &["verify", "score", "json"]),
+    ("What to check and print", &["verify", "score", "p99_max", "errors_max", "json"]),
 ];
 
 /// The headings of `sweep --help`.
@@ -155,19 +196,42 @@ const GET_HEADINGS: &[(&str, &[&str])] = &[];
 /// Runs the command that the arguments name. Exit codes: 0 success, 1 failure, 2 bad usage.
 #[must_use]
 pub fn run() -> ExitCode {
+    notice::start();
+    notice::log_panics();
     let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let code = match parsed.unwrap_or_else(|error| error.exit()).command {
-        Command::Demo(options) => run_demo(&options),
-        Command::Serve(options) => run_serve(&options),
-        Command::Load(options) => run_load(&options),
-        Command::Sweep(options) => run_sweep(&options),
-        Command::Get(options) => run_get(&options),
+    let code = match parsed.map(|line| line.command) {
+        Ok(Command::Demo(options)) => run_demo(&options),
+        Ok(Command::Serve(options)) => run_serve(&options),
+        Ok(Command::Load(words)) => run_load(&words.into_options()),
+        Ok(Command::Sweep(options)) => run_sweep(&options),
+        Ok(Command::Get(options)) => run_get(&options),
+        Err(shown) if !shown.use_stderr() => {
+            // A pager may have closed its end.
+            let _closed = shown.print();
+            0
+        }
+        Err(error) => {
+            notice::usage_lines(error.render().to_string());
+            2
+        }
     };
+    notice::flush();
     ExitCode::from(code)
 }
 
+/// Says why a command ends with this exit code, and returns the code. What is wrong with the
+/// command line is said plainly.
+fn fail(command: &str, error: impl Display, code: u8) -> u8 {
+    for line in error.to_string().lines() {
+        let text = format_args!("{command}: {line}");
+        if code == 2 { notice::usage(text) } else { notice::error(text) }
+    }
+    code
+}
+
 /// Options whose value is a time.
-const TIMES: &[&str] = &["drain", "duration", "warmup", "timeout", "total_timeout", "report_every"];
+const TIMES: &[&str] =
+    &["drain", "duration", "warmup", "timeout", "total_timeout", "report_every", "p99_max"];
 
 /// The option with a short name for its value, unless it has its own.
 fn with_value_name(option: Arg) -> Arg {
@@ -214,10 +278,7 @@ fn command() -> clap::Command {
 fn run_demo(options: &DemoOptions) -> u8 {
     let interrupted = match flag_on_signals(1) {
         Ok(flag) => flag,
-        Err(error) => {
-            notice(format_args!("demo: signals: {error}"));
-            return 1;
-        }
+        Err(error) => return fail("demo", format_args!("signals: {error}"), 1),
     };
     let mut out: Box<dyn Write> =
         if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
@@ -226,43 +287,47 @@ fn run_demo(options: &DemoOptions) -> u8 {
             let written = if options.json { announce(report.to_json()) } else { announce(&report) };
             u8::from(!report.is_verified()).max(print_code("demo", written))
         }
-        Err(error) => {
-            notice(format_args!("demo: {error}"));
-            error.exit_code()
-        }
+        Err(error) => fail("demo", &error, error.exit_code()),
     }
 }
 
 fn run_load(options: &LoadOptions) -> u8 {
-    match load::run(options) {
-        Ok(report) if options.json => print_code("load", announce(report.to_json())),
-        Ok(report) => print_code("load", announce(&report)),
-        Err(error) => {
-            notice(format_args!("load: {error}"));
-            error.exit_code()
-        }
+    let report = match load::run(options) {
+        Ok(report) => report,
+        Err(error) => return fail("load", &error, error.exit_code()),
+    };
+    let written = if options.json { announce(report.to_json()) } else { announce(&report) };
+    let failures = report.failures();
+    for failure in &failures {
+        notice::error(format_args!("load: {failure}"));
     }
+    if failures.is_empty()
+        && let Some(shortfall) = report.shortfall()
+    {
+        notice::warn(format_args!("load: {shortfall}"));
+    }
+    u8::from(!failures.is_empty()).max(print_code("load", written))
 }
 
 fn run_sweep(options: &SweepOptions) -> u8 {
-    match sweep::run(options, |note| notice(format_args!("sweep: {note}"))) {
+    match sweep::run(options, |note| notice::warn(format_args!("sweep: {note}"))) {
         Ok(report) if options.json => {
             print_code("sweep", report.to_json().iter().try_for_each(announce))
         }
         Ok(report) => print_code("sweep", announce(&report)),
-        Err(error) => {
-            notice(format_args!("sweep: {error}"));
-            error.exit_code()
-        }
+        Err(error) => fail("sweep", &error, error.exit_code()),
     }
 }
 
 /// The exit code of a command after it has printed its result: printing must have succeeded.
 fn print_code(command: &str, written: io::Result<()>) -> u8 {
-    if let Err(error) = &written {
-        notice(format_args!("{command}: the result can't be written to standard output: {error}"));
+    match written {
+        Ok(()) => 0,
+        Err(error) => {
+            let text = format_args!("the result can't be written to standard output: {error}");
+            fail(command, text, 1)
+        }
     }
-    u8::from(written.is_err())
 }
 
 #[cfg(feature = "objects")]
@@ -270,7 +335,7 @@ fn run_get(options: &GetOptions) -> u8 {
     let mut lines = Ok(());
     let report = |outcome: &GetOutcome| {
         if let Some(error) = &outcome.error {
-            notice(format_args!("get: {}: {error}", outcome.url));
+            notice::error(format_args!("get: {}: {error}", outcome.url));
         }
         // After the first line that can't be written, no other is tried.
         if options.json && lines.is_ok() {
@@ -284,26 +349,19 @@ fn run_get(options: &GetOptions) -> u8 {
             let lines = if options.json { lines } else { announce(&report) };
             u8::from(!report.is_complete()).max(print_code("get", lines))
         }
-        Err(error) => {
-            notice(format_args!("get: {error}"));
-            error.exit_code()
-        }
+        Err(error) => fail("get", &error, error.exit_code()),
     }
 }
 
 #[cfg(not(feature = "objects"))]
 fn run_get(_: &AnyWords) -> u8 {
-    notice(format_args!("get: {GET_BUILD}"));
-    2
+    fail("get", GET_BUILD, 2)
 }
 
 fn run_serve(options: &ServeOptions) -> u8 {
     match serve_until_signal(options) {
         Ok(code) => code,
-        Err(error) => {
-            notice(format_args!("serve: {error}"));
-            error.exit_code()
-        }
+        Err(error) => fail("serve", &error, error.exit_code()),
     }
 }
 
@@ -317,23 +375,22 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     // A lane that ends by itself wakes this thread as a signal does.
     let server = Server::start(options, Arc::new(move || drop((&wake).write(b"x"))))?;
     for (lane, report) in server.reports().enumerate() {
-        notice(format_args!("lane {lane}: {}", report.pin));
-        report
-            .region
-            .to_string()
-            .lines()
-            .for_each(|line| notice(format_args!("lane {lane}: {line}")));
-        report
-            .downgrades
-            .iter()
-            .for_each(|downgrade| notice(format_args!("lane {lane}: {downgrade}")));
+        notice::info(format_args!("lane {lane}: {}", report.pin));
+        for line in report.region.to_string().lines() {
+            let is_downgrade = line.starts_with("downgrade: ");
+            let level = if is_downgrade { notice::warn } else { notice::info };
+            level(format_args!("lane {lane}: {line}"));
+        }
+        for downgrade in &report.downgrades {
+            notice::warn(format_args!("lane {lane}: {downgrade}"));
+        }
     }
-    // The process that started this one may have closed its end of the pipe. The service runs all
-    // the same.
-    let _closed = announce(server.ready_line());
+    // The process that started this one may have closed its end of the pipe, or may never read it.
+    // The service runs all the same.
+    notice::announce_unwaited(server.ready_line());
     signals.wait();
     let totals = server.stop();
-    let _closed = announce(&totals);
+    notice::announce_unwaited(&totals);
     Ok(u8::from(!totals.is_drained()))
 }
 
@@ -374,6 +431,22 @@ mod tests {
             (&["slipring", "sweep", "--windows", "0"], 2),
             (&["slipring", "serve", "--help"], 0),
             (&["slipring", "--version"], 0),
+            (&["slipring", "-V"], 0),
+            (
+                &[
+                    "slipring",
+                    "load",
+                    "--to",
+                    "h:1",
+                    "--dim",
+                    "1",
+                    "--window",
+                    "1",
+                    "--in-flight",
+                    "1",
+                ],
+                2,
+            ),
         ] {
             assert_eq!(
                 command().try_get_matches_from(line).unwrap_err().exit_code(),

@@ -14,19 +14,23 @@ const QUANTILES: [(&str, f64); 6] =
 pub struct Latency {
     /// Number of latencies measured.
     pub count: u64,
-    us: [f64; QUANTILES.len()],
+    /// None if nothing was measured.
+    us: Option<[f64; QUANTILES.len()]>,
 }
 
 impl Latency {
-    /// The quantiles of `histogram_ns`; all zeros if nothing was measured.
+    /// The quantiles of a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram_ns: &Histogram<u64>) -> Self {
-        let us = |(_, quantile)| {
-            let ns =
-                if histogram_ns.is_empty() { 0 } else { histogram_ns.value_at_quantile(quantile) };
-            ns as f64 / 1e3
-        };
-        Self { count: histogram_ns.len(), us: QUANTILES.map(us) }
+        let us = |(_, quantile)| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
+        let is_measured = !histogram_ns.is_empty();
+        Self { count: histogram_ns.len(), us: is_measured.then(|| QUANTILES.map(us)) }
+    }
+
+    /// The 99th percentile in microseconds; None if nothing was measured.
+    #[must_use]
+    pub fn p99_us(&self) -> Option<f64> {
+        self.columns().find_map(|(name, us)| if name == "p99" { us } else { None })
     }
 
     /// The names of the columns, as the head of a table.
@@ -35,15 +39,21 @@ impl Latency {
         QUANTILES.map(|(name, _)| format!(" {name:>10}")).concat()
     }
 
-    /// The name and the microseconds of each column, in ascending order.
-    pub fn columns(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        QUANTILES.into_iter().zip(self.us).map(|((name, _), us)| (name, us))
+    /// The name and the microseconds of each column, in ascending order; None if nothing was
+    /// measured.
+    pub fn columns(&self) -> impl Iterator<Item = (&'static str, Option<f64>)> {
+        let us = self.us;
+        let columns = QUANTILES.into_iter().enumerate();
+        columns.map(move |(at, (name, _))| (name, us.map(|us| us[at])))
     }
 }
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.us.iter().try_for_each(|us| write!(f, " {us:>10.1}"))
+        self.columns().try_for_each(|(_, us)| match us {
+            Some(us) => write!(f, " {us:>10.1}"),
+            None => write!(f, " {:>10}", "-"),
+        })
     }
 }
 
@@ -60,13 +70,19 @@ mod tests {
         for ((name, us), expected) in
             latency.columns().zip([500.0, 900.0, 990.0, 999.0, 1000.0, 1000.0])
         {
-            assert!((us / expected - 1.0).abs() < 0.002, "{name} is {us}");
+            assert!((us.unwrap() / expected - 1.0).abs() < 0.002, "{name} is {us:?}");
         }
+        assert_eq!(latency.p99_us(), latency.columns().nth(2).unwrap().1);
     }
 
     #[test]
-    fn nothing_measured_is_zeros() {
+    fn what_wasnt_measured_isnt_zero() {
         let latency = Latency::of(&Histogram::new(3).unwrap());
-        assert!(latency.count == 0 && latency.columns().all(|(_, us)| us == 0.0));
+        assert!(latency.count == 0 && latency.columns().all(|(_, us)| us.is_none()));
+        let text = latency.to_string();
+        assert_eq!(
+            (text.len(), text.split_whitespace().collect()),
+            (Latency::head().len(), vec!["-"; 6])
+        );
     }
 }

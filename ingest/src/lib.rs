@@ -12,6 +12,7 @@ pub mod demo;
 pub mod get;
 pub mod io;
 pub mod latency;
+mod line_writer;
 pub mod load;
 mod notice;
 pub mod server;

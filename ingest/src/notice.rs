@@ -1,42 +1,136 @@
 //! Notices and results: lines on standard error and standard output.
 //!
-//! Promises not to panic, whereas `println!` and `eprintln!` do once the reader has closed its end.
-//! An unread notice is no reason to end a service or to poison a lane. If a result can't be
-//! written, the caller gets an error.
+//! Promises not to panic, whereas `println!` and `eprintln!` do once the reader has closed its end,
+//! and not to wait for the reader of standard error: lines go through a bounded queue to a thread,
+//! see [`LineWriter`]. An unread notice is no reason to delay a service, to end it or to poison a
+//! lane. If the result of a command can't be written, the caller gets an error.
+//!
+//! A notice is `2026-11-30T06:00:00.123Z warn lane 0: ...`: the time in UTC, the level and the
+//! text. Errors of command-line use have neither, and begin with `slipring: `.
+#![forbid(unsafe_code)]
 
-use std::fmt::Display;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Writes one line to standard error, waiting for a slow reader.
-pub(crate) fn notice(text: impl Display) {
-    let _closed = io::stderr().write_all(line(text).as_bytes());
+use crate::line_writer::LineWriter;
+
+/// Lines that wait for a slow reader of standard error. Later ones are left out.
+const LINES_MAX: usize = 1024;
+/// Texts that wait for a slow reader of standard output: a service has two, ready and totals.
+const RESULTS_MAX: usize = 16;
+/// How long the end of the process waits for slow readers.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+static STDERR: OnceLock<Option<LineWriter>> = OnceLock::new();
+static STDOUT: OnceLock<Option<LineWriter>> = OnceLock::new();
+
+/// The level of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoticeLevel {
+    Info,
+    Warn,
+    Error,
 }
 
-/// Writes one line to standard error, for the threads of a service. If the reader is so slow that
-/// this would wait, the line is omitted, and the next line reports how many were omitted.
-pub(crate) fn try_notice(text: impl Display) {
-    static OMITTED: AtomicU64 = AtomicU64::new(0);
-    let mut stderr = io::stderr().lock();
-    if !is_writable(&stderr) {
-        OMITTED.fetch_add(1, Ordering::Relaxed);
-        return;
+impl Display for NoticeLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        })
     }
-    let before = match OMITTED.swap(0, Ordering::Relaxed) {
-        0 => String::new(),
-        lines => line(format_args!(
-            "{lines} lines are omitted here: standard error was not read in time"
-        )),
-    };
-    let _closed = stderr.write_all((before + &line(text)).as_bytes());
 }
 
-/// The text as one line, to be written in one call, so that a pipe takes all of it or nothing.
-fn line(text: impl Display) -> String {
-    format!("slipring: {text}\n")
+/// Starts the thread that writes notices, unless it runs. A thread inherits the CPUs of the thread
+/// that starts it, so this is called before any thread is pinned.
+pub(crate) fn start() {
+    stderr();
+}
+
+/// What is granted, and what goes on.
+pub(crate) fn info(text: impl Display) {
+    push(stamped(NoticeLevel::Info, text));
+}
+
+/// What isn't as it should be, while the service goes on.
+pub(crate) fn warn(text: impl Display) {
+    push(stamped(NoticeLevel::Warn, text));
+}
+
+/// What ends a command, a lane or a thread.
+pub(crate) fn error(text: impl Display) {
+    push(stamped(NoticeLevel::Error, text));
+}
+
+/// What is wrong with the command line: for the person in front of it, without time and level.
+pub(crate) fn usage(text: impl Display) {
+    push(format!("slipring: {}\n", Escaped(text)));
+}
+
+/// A text that is several lines already, each ended by a newline.
+pub(crate) fn usage_lines(text: String) {
+    push(text);
+}
+
+fn push(line: String) {
+    match stderr() {
+        Some(writer) => writer.push(line),
+        // Without a thread only what can be written immediately is written.
+        None if is_writable(io::stderr()) => {
+            let _closed = io::stderr().write_all(line.as_bytes());
+        }
+        None => {}
+    }
+}
+
+fn stderr() -> Option<&'static LineWriter> {
+    let start = || LineWriter::start("notices", io::stderr(), LINES_MAX, left_out).ok();
+    STDERR.get_or_init(start).as_ref()
+}
+
+fn left_out(lines: u64) -> String {
+    let text = format_args!("{lines} lines are left out here: standard error wasn't read in time");
+    stamped(NoticeLevel::Warn, text)
+}
+
+/// The line of a notice, with the time of now.
+fn stamped(level: NoticeLevel, text: impl Display) -> String {
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    format!("{now} {level} {}\n", Escaped(text))
+}
+
+/// A text as one line: control characters, which a name from outside may have, are escaped.
+struct Escaped<T>(T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+        impl fmt::Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.split_inclusive(char::is_control).try_for_each(|part| {
+                    match part.chars().next_back().filter(|last| last.is_control()) {
+                        Some(last) => {
+                            let plain = &part[..part.len() - last.len_utf8()];
+                            write!(self.0, "{plain}{}", last.escape_default())
+                        }
+                        None => self.0.write_str(part),
+                    }
+                })
+            }
+        }
+
+        fmt::Write::write_fmt(&mut Escape(f), format_args!("{}", self.0))
+    }
 }
 
 /// Whether a line can be written without waiting. A pipe that is writable has room for a page.
@@ -47,13 +141,62 @@ fn is_writable(output: impl AsFd) -> bool {
     !matches!(poll(&mut entry, Some(&now)), Ok(0))
 }
 
-/// Writes one line to standard output immediately.
+/// Writes one text to standard output immediately, waiting for a slow reader: the result of a
+/// command.
 ///
 /// # Errors
-/// The line couldn't be written: the reader is gone, or the disk is full.
+/// The text couldn't be written: the reader is gone, or the disk is full.
 pub(crate) fn announce(text: impl Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+}
+
+/// Writes one text to standard output soon, without waiting for a reader: a service runs, and
+/// stops, whether its lines are read or not.
+pub(crate) fn announce_unwaited(text: impl Display) {
+    let left_out = |results| format!("{results} texts are left out here\n");
+    let start = || LineWriter::start("results", io::stdout(), RESULTS_MAX, left_out).ok();
+    match STDOUT.get_or_init(start) {
+        Some(writer) => writer.push(format!("{text}\n")),
+        None if is_writable(io::stdout()) => drop(announce(text)),
+        None => {}
+    }
+}
+
+/// Waits a short time for what is still to be written, at the end of the process.
+pub(crate) fn flush() {
+    if let Some(Some(results)) = STDOUT.get()
+        && !results.flush(END_WITHIN)
+    {
+        warn("standard output wasn't read: what was to be printed there is lost");
+    }
+    if let Some(Some(notices)) = STDERR.get() {
+        notices.flush(END_WITHIN);
+    }
+}
+
+/// Makes panics notices. The standard library writes them itself and waits for the reader, so that
+/// a lane that panics would never end.
+pub(crate) fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        error(panic_line(panic));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            backtrace.to_string().lines().for_each(error);
+        }
+        // The process may end with this panic.
+        if let Some(Some(notices)) = STDERR.get() {
+            notices.flush(END_WITHIN);
+        }
+    }));
+}
+
+fn panic_line(panic: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+    let text = panic.payload_as_str().unwrap_or("no text");
+    format!("thread {name} panicked{place}: {text}")
 }
 
 #[cfg(test)]
@@ -61,15 +204,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_without_a_reader_fills_up() {
+    fn a_notice_has_time_and_level_and_is_one_line() {
+        let line = stamped(NoticeLevel::Warn, "lane 0: a\nb\u{1b}[0mé\r");
+        let (time, text) = line.split_once(' ').unwrap();
+        assert_eq!(text, "warn lane 0: a\\nb\\u{1b}[0mé\\r\n");
+        let parsed = humantime::parse_rfc3339(time).unwrap();
+        assert!(SystemTime::now().duration_since(parsed).unwrap() < Duration::from_secs(60));
+        assert_eq!((time.len(), &time[10..11], &time[19..20], &time[23..]), (24, "T", ".", "Z"));
+        assert_eq!(
+            [NoticeLevel::Info, NoticeLevel::Error].map(|level| level.to_string()),
+            ["info", "error"]
+        );
+    }
+
+    #[test]
+    fn a_full_pipe_isnt_writable_and_a_closed_one_fails() {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut lines = 0;
         while is_writable(&writer) {
-            writer.write_all(line("a".repeat(1000)).as_bytes()).unwrap();
+            writer.write_all(&[b'a'; 1000]).unwrap();
             lines += 1;
         }
         assert!(lines >= 10, "{lines}");
-        // A closed end fails immediately.
         drop(reader);
         assert!(is_writable(&writer) && writer.write_all(b"a").is_err());
     }

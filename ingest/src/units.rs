@@ -8,7 +8,7 @@ use std::time::Duration;
 pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A number of bytes, as people write it: 4096, 64MiB, 2GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
 impl FromStr for Size {
@@ -49,6 +49,34 @@ impl Size {
     }
 }
 
+/// The value or the limit of an option of the library, as the command line writes it: fields of
+/// bytes in their unit.
+pub(crate) fn figure(field: &str, value: impl fmt::Display) -> String {
+    let text = value.to_string();
+    match text.parse() {
+        Ok(bytes) if field.ends_with("bytes") => Size(bytes).to_string(),
+        _ => text,
+    }
+}
+
+/// A number of bytes with one decimal, for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundedSize(pub u64);
+
+impl fmt::Display for RoundedSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, name) = match self.0 {
+            0..0x400 => (1, "bytes"),
+            0x400..0x10_0000 => (1 << 10, "KiB"),
+            0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
+            0x4000_0000..0x100_0000_0000 => (1 << 30, "GiB"),
+            _ => (1_u64 << 40, "TiB"),
+        };
+        let text = format!("{:.1}", self.0 as f64 / unit as f64);
+        write!(f, "{} {name}", text.strip_suffix(".0").unwrap_or(&text))
+    }
+}
+
 /// A list of CPU numbers: 0,2,4-7.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuIds(pub Vec<usize>);
@@ -72,7 +100,7 @@ impl FromStr for CpuIds {
     }
 }
 
-/// Reads a duration: a whole number and its unit, which is ms, s, m or h.
+/// Reads a duration: a whole number and its unit, which is us, ms, s, m or h.
 ///
 /// # Errors
 ///
@@ -80,18 +108,19 @@ impl FromStr for CpuIds {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("a whole number and its unit: 500ms, 10s, 2m or 1h".to_string()),
+    let microseconds = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        _ => return Err("a whole number and its unit: 300us, 500ms, 10s, 2m or 1h".to_string()),
     };
     let number: u64 =
         number.parse().map_err(|_| format!("{number:?} isn't a whole number that fits 64 bits"))?;
     let time = number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
+        .checked_mul(microseconds)
+        .map(Duration::from_micros)
         .filter(|time| *time <= TIME_MAX);
     time.ok_or_else(|| "at most a year (8760h)".to_string())
 }
@@ -115,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_rounded_for_reading() {
+        let sizes = [0, 1000, 4096, 1536, 5 << 18, 64 << 20, 3 << 29, 9 << 40];
+        let texts = sizes.map(|bytes| RoundedSize(bytes).to_string());
+        let expected =
+            ["0 bytes", "1000 bytes", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB", "9 TiB"];
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
     fn cpu_lists_are_read() {
         assert_eq!("0,2-4".parse(), Ok(CpuIds(vec![0, 2, 3, 4])));
         for wrong in ["", "a", "3-1", "1,", "-", "70000"] {
@@ -127,6 +165,7 @@ mod tests {
         let times = ["0s", "500ms", "2m", "8760h"].map(parse_duration);
         let expected = [0, 500, 120_000, 365 * 24 * 3_600_000];
         assert_eq!(times, expected.map(|millis| Ok(Duration::from_millis(millis))));
+        assert_eq!(parse_duration("300us"), Ok(Duration::from_micros(300)));
         for wrong in ["", "10", "s", "-1s", "1.5s", "1d", "8761h", "99999999999999999999s"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }

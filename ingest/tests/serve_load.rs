@@ -24,11 +24,11 @@ const DIM: u32 = 16;
 /// A request has at most 8 vectors of 64 bytes: two chunks of 4 KiB hold about a dozen.
 const TINY: &str = "--max-vectors 8 --pool 8KiB --slots 4 --segment-bytes 4MiB";
 
-fn options(to: Target, connections: u32, window: u32) -> LoadOptions {
+fn options(to: Target, connections: u32, in_flight: u32) -> LoadOptions {
     LoadOptions {
         vectors: VectorRange { least: 1, most: 8 },
         connections,
-        window,
+        in_flight,
         duration: Some(TIME),
         warmup: Some(Duration::ZERO),
         verify: true,

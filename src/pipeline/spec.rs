@@ -18,6 +18,7 @@ use super::timing::Timing;
 use super::wait::LaneSleeper;
 use crate::barrier::Barrier;
 use crate::latency::Clock;
+use crate::machine::format::ByteSize;
 use crate::machine::{Affinity, CpuMask, PinPolicy, PinReport, pin_current};
 use crate::region::RegionReport;
 use crate::ring::{Layout, Readers, RingOptions, RingPool};
@@ -246,10 +247,10 @@ impl LaneSpec {
             return Ok(());
         }
         let must = format!(
-            "at least {} bytes with Reclaim::OnOverwrite, {} slots and slices of {} bytes: raise it, or use fewer slots",
-            self.overwrite_bytes_least(layout),
+            "at least {} with Reclaim::OnOverwrite, {} slots and slices of {}: raise it, or use fewer slots",
+            ByteSize(self.overwrite_bytes_least(layout)),
             self.slots,
-            layout.max_slice_bytes()
+            ByteSize(layout.max_slice_bytes())
         );
         Err(LaneError::option("pool.bytes", layout.pool_bytes(), &must))
     }

@@ -17,3 +17,4 @@ mod target;
 pub use check::WrongAnswer;
 pub(crate) use connection::{CheckedAnswer, ClientConnection};
 pub use target::Target;
+pub(crate) use target::check_socket_path;

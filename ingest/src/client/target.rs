@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 pub enum Target {
     /// HOST:PORT.
     Tcp(String),
-    /// The path of a Unix socket: any text with a slash, or without a colon.
+    /// The path of a Unix socket: any text with a slash.
     Unix(PathBuf),
 }
 
@@ -26,13 +26,18 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        if text.is_empty() {
-            return Err("HOST:PORT or the path of a Unix socket".to_string());
-        }
-        if text.contains('/') || !text.contains(':') {
-            return Ok(Target::Unix(PathBuf::from(text)));
+        if text.contains('/') {
+            let path = PathBuf::from(text);
+            return check_socket_path(&path).map(|()| Target::Unix(path));
         }
         match text.rsplit_once(':') {
+            None => {
+                let (host, path) =
+                    if text.is_empty() { ("localhost", "socket") } else { (text, text) };
+                Err(format!(
+                    "say HOST:PORT, like {host}:9900, or a path with a slash, like ./{path}"
+                ))
+            }
             Some((host, port))
                 if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
             {
@@ -41,6 +46,24 @@ impl FromStr for Target {
             _ => Err("HOST:PORT with a port from 1 to 65535, or a path with a slash".to_string()),
         }
     }
+}
+
+/// The longest path that the address of a Unix socket holds, in bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Refuses a path that is too long for the address of a Unix socket.
+///
+/// # Errors
+/// The length, the limit and the fix.
+pub(crate) fn check_socket_path(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().len();
+    if bytes <= SOCKET_PATH_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "the path has {bytes} bytes, a Unix socket's has at most {SOCKET_PATH_BYTES_MAX}: choose a \
+        shorter one, for example relative to the current folder"
+    ))
 }
 
 impl fmt::Display for Target {

@@ -174,10 +174,10 @@ pub(super) fn send_digits(
     interrupted: &AtomicBool,
 ) -> Result<LoadReport, DemoError> {
     let count = Some(rows.count() as u64);
-    send(LoadOptions { connections: 1, window: 1, count, ..options(service) }, rows, interrupted)
+    send(LoadOptions { connections: 1, in_flight: 1, count, ..options(service) }, rows, interrupted)
 }
 
-/// Sends requests of 1 to 8 generated vectors, as fast as four windows of 32 requests allow.
+/// Sends requests of 1 to 8 generated vectors, as fast as four connections with 32 requests in flight allow.
 pub(super) fn send_mixed(
     service: &DemoService,
     seconds: u64,

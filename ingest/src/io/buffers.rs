@@ -16,7 +16,7 @@ use slipring::class::{
 };
 use slipring::region::Numa;
 
-use crate::notice::try_notice;
+use crate::notice;
 use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 /// The least size of a carry buffer for unfinished frames, which always holds the largest frame.
@@ -193,7 +193,7 @@ impl IoBuffers {
             }
             Err(error) => {
                 if self.refusals == 0 {
-                    try_notice(format_args!("answers or frames wait for memory: {error}"));
+                    notice::warn(format_args!("answers or frames wait for memory: {error}"));
                 }
                 self.refusals += 1;
                 self.is_short = true;

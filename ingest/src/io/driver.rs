@@ -31,7 +31,7 @@ use super::intake::{Intake, IntakeStep, PoolReceive};
 use super::poller::{Accepted, Bell, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
-use crate::notice::try_notice;
+use crate::notice;
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::Limits;
 
@@ -341,7 +341,7 @@ impl Driver {
             }
         });
         if let Err(error) = watched {
-            try_notice(format_args!("epoll_wait: {error}"));
+            notice::warn(format_args!("epoll_wait: {error}"));
         }
         for number in (0..self.listeners.len()).filter(|number| listeners & (1 << number) != 0) {
             self.accept(number);

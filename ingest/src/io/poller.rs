@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::conn::Socket;
 use super::counters::{Counter, Counters};
-use crate::notice::try_notice;
+use crate::notice;
 use crate::stage::ConnId;
 
 /// The most readiness events of one wait.
@@ -246,7 +246,7 @@ impl LaneListeners {
         }
         for (number, listener) in (0..).zip(&self.all) {
             if let Err(error) = poller.add_listener(listener, number) {
-                try_notice(format_args!("can't listen again: {error}"));
+                notice::warn(format_args!("can't listen again: {error}"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One connection of a load: fills its window with requests, and checks their answers in order.
+//! One connection of a load: keeps its requests in flight, and checks their answers in order.
 //!
 //! ```text
 //! schedule ─▶ out (many requests, one write) ─▶ socket ─▶ answers, each to in_flight.front()
@@ -69,7 +69,7 @@ impl LoadConnection {
             vectors_next: vectors(&mut draw, options.vectors),
             draw,
             row_next: plan.row_first(index),
-            in_flight: VecDeque::with_capacity(options.window as usize),
+            in_flight: VecDeque::with_capacity(options.in_flight as usize),
             out: Vec::with_capacity(options.out_bytes()),
             out_at: 0,
             readable: false,
@@ -101,10 +101,11 @@ impl LoadConnection {
         self.schedule.missed()
     }
 
-    /// When this connection wants to send next, without other events; None while its window or its
-    /// socket is full.
+    /// When this connection wants to send next, without other events; None while it has all of
+    /// its requests in flight, or while its socket is full.
     pub(super) fn due_ns(&self, plan: &LoadPlan, now_ns: u64) -> Option<u64> {
-        if self.phase != LoadPhase::Sending || self.in_flight.len() >= plan.options.window as usize
+        if self.phase != LoadPhase::Sending
+            || self.in_flight.len() >= plan.options.in_flight as usize
         {
             return None;
         }
@@ -129,7 +130,7 @@ impl LoadConnection {
         Ok(())
     }
 
-    /// Does everything that the socket, the window and the schedule allow now.
+    /// Does everything that the socket, `--in-flight` and the schedule allow now.
     pub(super) fn drive(&mut self, plan: &LoadPlan, tally: &mut Tally) -> Result<(), LoadError> {
         self.try_drive(plan, tally).map_err(|error| self.with_position(error))
     }
@@ -159,10 +160,10 @@ impl LoadConnection {
         Ok(())
     }
 
-    /// Gathers requests while the window and the buffer have room and the schedule allows it.
+    /// Gathers requests while `--in-flight` and the buffer have room and the schedule allows it.
     fn fill(&mut self, plan: &LoadPlan, tally: &mut Tally, now_ns: u64) {
         let options = &plan.options;
-        while self.in_flight.len() < options.window as usize {
+        while self.in_flight.len() < options.in_flight as usize {
             let NextSend::Now(intended_ns) = self.schedule.next(now_ns) else { break };
             let count = self.vectors_next;
             let request_bytes = plan.request_bytes(count);
@@ -177,6 +178,7 @@ impl LoadConnection {
             plan.append_request(request, self.row_next, count, &mut self.out);
             let sum = plan.sum(self.row_next, count);
             tally.sent.add(count, request_bytes, sum);
+            tally.last_sent_ns = now_ns;
             let measured = self.schedule.is_measured(intended_ns);
             self.in_flight.push_back(LoadRequest {
                 row: self.row_next as u32,
@@ -282,6 +284,7 @@ impl LoadConnection {
             }
         } else {
             tally.refusals.add(head.status);
+            tally.rejected += u64::from(plan.is_rejection(request, head.status));
             self.refusal = Some(refusal_label(head.status));
         }
         if request.measured {

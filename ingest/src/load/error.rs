@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::client::WrongAnswer;
 use crate::vectors::FileError;
 use crate::wire::frames::Status;
@@ -32,9 +34,7 @@ pub enum LoadError {
         error: FileError,
     },
     /// A connection couldn't be opened.
-    #[error(
-        "connection {connection} to {to}: {error}; is the service running there, and may this process open so many files?"
-    )]
+    #[error("connection {connection} to {to}: {error}; {}", connect_fix(error))]
     Connect {
         /// Index of the connection, from 0.
         connection: u32,
@@ -121,6 +121,29 @@ pub enum ConnectionError {
     /// With `--verify`: vectors with a NaN or an infinity were accepted.
     #[error("vectors that aren't finite were accepted")]
     Accepted,
+}
+
+/// What to do about a connection that can't be opened.
+fn connect_fix(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "no service listens there: start it, or correct --to",
+        io::ErrorKind::NotFound => "there is no such socket or host: correct --to",
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            "nothing answers there: correct --to, or raise --timeout"
+        }
+        io::ErrorKind::PermissionDenied => "this user may not connect there",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no port left for it: lower --connections"
+        }
+        _ if is_out_of_descriptors(error) => {
+            "raise the limit of descriptors (ulimit -n), or lower --connections"
+        }
+        _ => "correct --to, or look at the service's log",
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 fn after(refusal: &Option<&'static str>) -> String {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::error::LoadError;
 use crate::client::Target;
 use crate::stage::Score;
-use crate::units::{TIME_MAX, parse_duration};
+use crate::units::{RoundedSize, TIME_MAX, parse_duration};
 use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
 /// Most requests in flight on one connection.
-pub const WINDOW_MAX: u32 = 65_536;
+pub const IN_FLIGHT_MAX: u32 = 65_536;
 /// Most threads of one run.
 pub const THREADS_MAX: u32 = 256;
 /// Most memory for the buffers of all connections.
@@ -24,9 +24,9 @@ pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 /// Duration of the warm-up without `--count` and `--warmup`.
 const WARMUP_DEFAULT: Duration = Duration::from_secs(1);
-/// Most unsent bytes that a connection gathers for one write; fewer if its window is smaller.
+/// Most unsent bytes that a connection gathers for one write; fewer if it has fewer requests in flight.
 const OUT_BYTES: usize = 256 << 10;
-/// Most bytes of answers that a connection reads at a time; fewer if its window is smaller.
+/// Most bytes of answers that a connection reads at a time; fewer if it has fewer requests in flight.
 const INPUT_BYTES: usize = 64 << 10;
 
 /// What a load sends, where to, how fast, and what it checks.
@@ -46,7 +46,7 @@ pub struct LoadOptions {
     pub connections: u32,
     /// Requests in flight on each connection
     #[arg(long, default_value_t = 32)]
-    pub window: u32,
+    pub in_flight: u32,
     /// Total number of requests, warm-up included [default: as many as --duration allows]
     #[arg(long)]
     pub count: Option<u64>,
@@ -73,7 +73,7 @@ pub struct LoadOptions {
     #[arg(long, default_value_t = 1)]
     pub threads: u32,
     /// Total requests per second, sent at intended times from which latencies count [default: as
-    /// fast as the windows allow]
+    /// fast as --in-flight allows]
     #[arg(long)]
     pub rate: Option<f64>,
     /// Seed of the generated vectors and of the numbers of vectors per request
@@ -82,6 +82,13 @@ pub struct LoadOptions {
     /// Give up when a waiting connection has made no progress for this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
+    /// Fail if the 99th percentile of the latencies is longer: 300us, 2ms
+    #[arg(long, value_parser = parse_duration)]
+    pub p99_max: Option<Duration>,
+    /// Fail if more requests are refused, for whatever reason [default: good vectors may only be
+    /// refused as busy]. A connection that breaks fails the run in any case
+    #[arg(long)]
+    pub errors_max: Option<u64>,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -108,7 +115,7 @@ impl LoadOptions {
             dim,
             vectors: VectorRange { least: 1, most: 1 },
             connections: 4,
-            window: 32,
+            in_flight: 32,
             count: None,
             duration: None,
             warmup: None,
@@ -120,6 +127,8 @@ impl LoadOptions {
             rate: None,
             seed: 1,
             timeout: Duration::from_secs(30),
+            p99_max: None,
+            errors_max: None,
             json: false,
             bytes_max: None,
         }
@@ -146,7 +155,7 @@ impl LoadOptions {
             );
         }
         within("connections", self.connections, CONNECTIONS_MAX)?;
-        within("window", self.window, WINDOW_MAX)?;
+        within("in-flight", self.in_flight, IN_FLIGHT_MAX)?;
         within("threads", self.threads, THREADS_MAX.min(self.connections))?;
         match (self.count, self.duration) {
             (Some(_), Some(_)) => {
@@ -185,6 +194,9 @@ impl LoadOptions {
                 return refuse("bytes", bytes_max, "not together with --rate", "leave one out");
             }
         }
+        if self.p99_max.is_some_and(|most| most.is_zero()) {
+            return refuse("p99-max", "0s", "above 0", "say 2ms");
+        }
         if self.timeout.is_zero() {
             return refuse("timeout", "0s", "above 0", "say 30s");
         }
@@ -207,13 +219,15 @@ impl LoadOptions {
         let buffers_bytes = u64::from(self.connections) * self.connection_bytes();
         if buffers_bytes > BUFFERS_BYTES_MAX {
             let limit = format!(
-                "their buffers would take {buffers_bytes} bytes, at most {BUFFERS_BYTES_MAX} are allowed"
+                "their buffers would take {}, at most {} are allowed",
+                RoundedSize(buffers_bytes),
+                RoundedSize(BUFFERS_BYTES_MAX)
             );
             return refuse(
                 "connections",
                 self.connections,
                 limit,
-                "lower --connections, --window or --vectors",
+                "lower --connections, --in-flight or --vectors",
             );
         }
         Ok(())
@@ -222,7 +236,7 @@ impl LoadOptions {
     /// Bytes of one connection: requests gathered for a write, answers of a read, and one entry
     /// per request in flight.
     fn connection_bytes(&self) -> u64 {
-        (self.out_bytes() + self.input_bytes() + self.window as usize * 32) as u64
+        (self.out_bytes() + self.input_bytes() + self.in_flight as usize * 32) as u64
     }
 
     /// Bytes of the largest request.
@@ -233,13 +247,13 @@ impl LoadOptions {
     /// Capacity of a connection for unsent bytes: at least one request.
     pub(super) fn out_bytes(&self) -> usize {
         let request_bytes = self.request_bytes_max();
-        request_bytes.max(OUT_BYTES.min(request_bytes.saturating_mul(self.window as usize)))
+        request_bytes.max(OUT_BYTES.min(request_bytes.saturating_mul(self.in_flight as usize)))
     }
 
     /// Capacity of a connection for received bytes: at least one answer.
     pub(super) fn input_bytes(&self) -> usize {
         let bytes = answer_bytes(self.mode, self.vectors.most as usize);
-        bytes.max(INPUT_BYTES.min(bytes.saturating_mul(self.window as usize)))
+        bytes.max(INPUT_BYTES.min(bytes.saturating_mul(self.in_flight as usize)))
     }
 
     /// Duration of the warm-up, whose requests don't count in the latencies.

@@ -63,6 +63,17 @@ impl LoadPlan {
         self.rows.expected(row, vectors as usize).map(|row| row.sum).sum()
     }
 
+    /// Whether a refusal with this status means that something is wrong: the vectors are good, and
+    /// the service neither is busy nor stops.
+    pub(super) fn is_rejection(&self, request: &LoadRequest, status: Option<Status>) -> bool {
+        let is_excused = matches!(status, Some(Status::Busy | Status::ShuttingDown));
+        !is_excused
+            && self
+                .rows
+                .expected(request.row as usize, request.vectors as usize)
+                .all(|row| row.finite)
+    }
+
     /// With `--verify`: good vectors are accepted with the right scores, others are refused.
     /// Returns the number of scores compared.
     pub(super) fn check_scores(
@@ -72,16 +83,14 @@ impl LoadPlan {
         scores: &[u8],
     ) -> Result<u64, ConnectionError> {
         let rows = || self.rows.expected(request.row as usize, request.vectors as usize);
-        let finite = rows().all(|row| row.finite);
         if head.status != Some(Status::Ok) {
-            let excused = matches!(head.status, Some(Status::Busy | Status::ShuttingDown));
-            return if finite && !excused {
+            return if self.is_rejection(request, head.status) {
                 Err(ConnectionError::Refused(refusal_label(head.status)))
             } else {
                 Ok(0)
             };
         }
-        if !finite {
+        if !rows().all(|row| row.finite) {
             return Err(ConnectionError::Accepted);
         }
         for (vector, (row, bytes)) in rows().zip(scores.as_chunks::<4>().0).enumerate() {

@@ -25,14 +25,19 @@ pub struct LoadReport {
     pub accepted: Total,
     /// The requests that the service refused.
     pub refusals: Refusals,
+    /// Those of them that had good vectors and weren't refused as busy, or by a service that stops.
+    pub rejected: u64,
     /// Accepted requests sent after the warm-up; the rates count these.
     pub measured: Total,
     /// From the end of the warm-up to the last answer.
     pub seconds: f64,
     /// Vectors whose scores were compared.
     pub vectors_verified: u64,
-    /// With `--rate`: requests that were due but weren't sent because windows were full.
+    /// With `--rate`: requests that were due but weren't sent, because as many as allowed were in
+    /// flight.
     pub requests_missed: u64,
+    /// When the last request was sent, from the start of the warm-up.
+    pub last_sent_seconds: f64,
     /// Bytes of all answers.
     pub answer_bytes: u64,
     /// Latencies of requests sent after the warm-up: from the (intended) send time to the arrival
@@ -48,10 +53,12 @@ impl LoadReport {
             sent: tally.sent,
             accepted: tally.accepted,
             refusals: tally.refusals,
+            rejected: tally.rejected,
             measured: tally.measured,
             seconds: tally.last_answer_ns.saturating_sub(warmup_ns) as f64 / 1e9,
             vectors_verified: tally.vectors_verified,
             requests_missed: tally.requests_missed,
+            last_sent_seconds: tally.last_sent_ns as f64 / 1e9,
             answer_bytes: tally.answer_bytes,
             latency: Latency::of(&tally.latency_ns),
         }
@@ -85,24 +92,30 @@ impl LoadReport {
             self.refusals.iter().map(|(label, count)| (label.to_string(), json!(count))).collect();
         let mut latency_us = json!({"count": self.latency.count});
         self.latency.columns().for_each(|(name, us)| latency_us[name] = json!(us));
+        let measured = |rate: f64| (self.latency.count > 0).then_some(rate);
+        let failures: Vec<String> = self.failures().iter().map(ToString::to_string).collect();
         json!({
             "to": options.to.to_string(),
             "mode": mode_label(options),
             "dim": options.dim,
             "vectors": options.vectors.to_string(),
             "connections": options.connections,
-            "window": options.window,
+            "in_flight": options.in_flight,
             "threads": options.threads,
             "rate": options.rate,
+            "rate_reached": options.rate.map(|_| self.rate_reached()),
+            "p99_max_us": options.p99_max.map(|most| most.as_secs_f64() * 1e6),
+            "errors_max": options.errors_max,
+            "failures": failures,
             "seed": options.seed,
             "seconds": self.seconds,
-            "requests_per_s": self.requests_per_s(),
-            "vectors_per_s": self.vectors_per_s(),
-            "megabytes_per_s": self.megabytes_per_s(),
+            "requests_per_s": measured(self.requests_per_s()),
+            "vectors_per_s": measured(self.vectors_per_s()),
+            "megabytes_per_s": measured(self.megabytes_per_s()),
             "measured": total(&self.measured),
             "sent": total(&self.sent),
             "accepted": total(&self.accepted),
-            "refused": {"requests": self.refusals.total(), "reasons": reasons},
+            "refused": {"requests": self.refusals.total(), "rejected": self.rejected, "reasons": reasons},
             "vectors_verified": self.vectors_verified,
             "requests_missed": self.requests_missed,
             "answer_bytes": self.answer_bytes,
@@ -127,7 +140,7 @@ impl fmt::Display for LoadReport {
             options.to,
             mode_label(options),
             options.connections,
-            options.window,
+            options.in_flight,
             options.vectors,
             options.dim
         )?;
@@ -151,7 +164,7 @@ impl fmt::Display for LoadReport {
         if self.requests_missed > 0 {
             writeln!(
                 f,
-                "{:<9} {:>12} (due while the windows were full)",
+                "{:<9} {:>12} (due while all of --in-flight were under way)",
                 "missed", self.requests_missed
             )?;
         }
@@ -161,6 +174,9 @@ impl fmt::Display for LoadReport {
                 "{:<9} {:>12} {:>12} scores are right",
                 "verified", "", self.vectors_verified
             )?;
+        }
+        if self.latency.count == 0 {
+            return write!(f, "nothing was measured");
         }
         writeln!(
             f,
@@ -248,9 +264,13 @@ pub(super) struct Tally {
     /// The part of `accepted` that was sent after the warm-up.
     pub(super) measured: Total,
     pub(super) refusals: Refusals,
+    /// The refusals that mean that something is wrong.
+    pub(super) rejected: u64,
     pub(super) vectors_verified: u64,
     pub(super) requests_missed: u64,
     pub(super) answer_bytes: u64,
+    /// When the last request was sent, since the start.
+    pub(super) last_sent_ns: u64,
     /// When the last answer came, since the start.
     pub(super) last_answer_ns: u64,
     /// Latencies of answers, refusals included, to requests sent after the warm-up.
@@ -264,9 +284,11 @@ impl Tally {
             accepted: Total::default(),
             measured: Total::default(),
             refusals: Refusals::default(),
+            rejected: 0,
             vectors_verified: 0,
             requests_missed: 0,
             answer_bytes: 0,
+            last_sent_ns: 0,
             last_answer_ns: 0,
             latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
                 .expect("constant bounds are legal"),
@@ -278,9 +300,11 @@ impl Tally {
         self.accepted.merge(&other.accepted);
         self.measured.merge(&other.measured);
         self.refusals.merge(&other.refusals);
+        self.rejected += other.rejected;
         self.vectors_verified += other.vectors_verified;
         self.requests_missed += other.requests_missed;
         self.answer_bytes += other.answer_bytes;
+        self.last_sent_ns = self.last_sent_ns.max(other.last_sent_ns);
         self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
         self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");
     }

@@ -86,7 +86,7 @@ impl Schedule {
     }
 
     /// Requests whose intended time was before the end and that were never sent, because the
-    /// windows were full: the rate was too high.
+    /// `--in-flight` was reached: the rate was too high.
     pub(super) fn missed(&self) -> u64 {
         match (self.open_loop, self.end_ns) {
             (Some(open_loop), Some(end_ns)) => {

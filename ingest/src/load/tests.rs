@@ -126,10 +126,13 @@ fn references_allow_rounding_and_nothing_else() {
 #[test]
 fn bad_options_name_field_limit_and_fix() {
     let table: [(LoadOptions, &str); 19] = [
-        (LoadOptions { window: 0, ..options() }, "--window is 0: 1 to 65536"),
-        (LoadOptions { window: 65_537, ..options() }, "--window is 65537"),
+        (LoadOptions { in_flight: 0, ..options() }, "--in-flight is 0: 1 to 65536"),
+        (LoadOptions { in_flight: 65_537, ..options() }, "--in-flight is 65537"),
         (LoadOptions { connections: 0, ..options() }, "--connections is 0"),
-        (LoadOptions { connections: 65_536, window: 65_536, ..options() }, "lower --connections"),
+        (
+            LoadOptions { connections: 65_536, in_flight: 65_536, ..options() },
+            "lower --connections",
+        ),
         (LoadOptions { vectors: VectorRange { least: 0, most: 0 }, ..options() }, "--vectors is 0"),
         (
             LoadOptions { vectors: VectorRange { least: 8, most: 1 }, ..options() },
@@ -187,7 +190,7 @@ fn the_command_line_is_read() {
         |line: &str| LoadCommandLine::try_parse_from(line.split(' ')).map(|line| line.options);
     let defaults = read("load --to 127.0.0.1:9900 --dim 128").unwrap();
     assert_eq!(format!("{defaults:?}"), format!("{:?}", options()), "both lists of defaults agree");
-    let all = "load --to /tmp/s.sock --dim 64 --vectors 1-8 --connections 2 --window 4 --duration 500ms --warmup 2m --file v.npy \
+    let all = "load --to /tmp/s.sock --dim 64 --vectors 1-8 --connections 2 --in-flight 4 --duration 500ms --warmup 2m --file v.npy \
                --mode header --verify --json --score weighted --threads 2 --rate 1000.5 --seed 9 --timeout 1h";
     let all = read(&all.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
     assert_eq!(all.to, Target::Unix("/tmp/s.sock".into()));
@@ -211,6 +214,12 @@ fn the_command_line_is_read() {
     for bad in [":9900", "host:", "host:0", "host:70000"] {
         assert!(bad.parse::<Target>().is_err(), "{bad}");
     }
+    // A name alone may be a host or a file: the error has both spellings.
+    let bare = "localhost".parse::<Target>().unwrap_err();
+    assert!(bare.contains("localhost:9900") && bare.contains("./localhost"), "{bare}");
+    let long = format!("/tmp/{}", "x".repeat(103)).parse::<Target>().unwrap_err();
+    assert!(long.contains("108 bytes") && long.contains("at most 107"), "{long}");
+    assert!(format!("/tmp/{}", "x".repeat(102)).parse::<Target>().is_ok());
     assert_eq!("[::1]:9900".parse(), Ok(Target::Tcp("[::1]:9900".to_string())));
-    assert_eq!("slipring.sock".parse(), Ok(Target::Unix("slipring.sock".into())));
+    assert_eq!("./slipring.sock".parse(), Ok(Target::Unix("./slipring.sock".into())));
 }

@@ -20,9 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::listen::bind_fix;
 use super::metrics::Exporter;
 use super::options::ServeError;
-use crate::notice::try_notice;
+use crate::notice;
 
 /// The most clients served at the same time. The connection of a further client is closed.
 pub(super) const CLIENTS_MAX: usize = 8;
@@ -91,11 +92,7 @@ pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
         )));
     };
     TcpListener::bind(asked).map_err(|error| {
-        ServeError::io(
-            format_args!("--metrics {address}"),
-            &error,
-            "choose another port, or stop the process that has it",
-        )
+        ServeError::io(format_args!("--metrics {address}"), &error, bind_fix(&error))
     })
 }
 
@@ -159,7 +156,7 @@ fn accept(listener: &TcpListener, pages: &Arc<AdminPages>, is_over: &AtomicBool)
         };
         if let Err(error) = thread::Builder::new().name("metrics-client".to_owned()).spawn(serve) {
             pages.clients.fetch_sub(1, Ordering::AcqRel);
-            try_notice(format_args!("--metrics: no thread for a client: {error}"));
+            notice::warn(format_args!("--metrics: no thread for a client: {error}"));
             thread::sleep(PAUSE);
         }
     }

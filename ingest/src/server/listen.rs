@@ -13,6 +13,7 @@ use rustix::net::{
 };
 
 use super::options::ServeError;
+use crate::client::check_socket_path;
 use crate::io::Listener;
 
 /// The most connections that wait to be accepted.
@@ -90,16 +91,10 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
     };
     // With SO_REUSEPORT a second service could share the port without an error and get half of the
     // connections. A bind without it fails if the port is in use.
-    let probe = TcpListener::bind(asked).map_err(|error| {
-        ServeError::io(
-            format_args!("--listen {address}"),
-            &error,
-            "choose another port, or stop the process that has it",
-        )
-    })?;
     let failed = |error: io::Error| {
-        ServeError::io(format_args!("--listen {address}"), &error, "choose another port")
+        ServeError::io(format_args!("--listen {address}"), &error, bind_fix(&error))
     };
+    let probe = TcpListener::bind(asked).map_err(failed)?;
     let bound = probe.local_addr().map_err(failed)?;
     if lanes == 1 {
         probe.set_nonblocking(true).map_err(failed)?;
@@ -109,6 +104,23 @@ fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError>
     }
     drop(probe);
     (0..lanes).map(|_| bind_shared(bound).map_err(failed)).collect()
+}
+
+/// What to do about an address that can't be bound.
+pub(super) fn bind_fix(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "choose another port, or stop the process that has it",
+        io::ErrorKind::AddrNotAvailable => {
+            "it isn't an address of this machine (`ip address` lists them); 0.0.0.0 is all of them"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE"
+        }
+        _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => {
+            "raise the limit of descriptors (ulimit -n)"
+        }
+        _ => "choose another address",
+    }
 }
 
 /// One of several listeners on the same port. The kernel distributes connections over them.
@@ -129,6 +141,8 @@ fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
     let shown = path.display();
+    check_socket_path(path)
+        .map_err(|error| ServeError::Option(format!("--unix {shown}: {error}")))?;
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err(ServeError::Refused(format!(

@@ -13,7 +13,7 @@ use slipring::ring::RingError;
 use crate::io::IoBuffersError;
 use crate::sink::ColumnWord;
 use crate::stage::Score;
-use crate::units::{CpuIds, Size, parse_duration};
+use crate::units::{CpuIds, Size, figure, parse_duration};
 
 /// What is served and where, with which memory and on which CPUs. Besides its pool a lane may hold
 /// at most `carry-bytes` for unfinished frames, and
@@ -197,9 +197,12 @@ impl ServeError {
     pub(super) fn lane(number: u32, error: LaneError) -> Self {
         match error {
             LaneError::Option { field, given, must } => {
+                let must = must.replace("Reclaim::OnOverwrite", "--reclaim overwrite");
+                let given = figure(field, given);
                 Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
             }
             LaneError::Pool(RingError::Option { field, given, must, limit }) => {
+                let (given, limit) = (figure(field, given), figure(field, limit));
                 Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
             }
             LaneError::Pool(RingError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
@@ -233,7 +236,8 @@ fn flag(field: &'static str) -> &'static str {
         "bytes" | "pool.bytes" => "--pool",
         "window_bytes" => "--window",
         "slots" => "--slots",
-        "max_slice_bytes" | "width" => "--max-vectors",
+        "max_slice_bytes" => "the largest frame, which follows from --dim and --max-vectors,",
+        "width" => "--max-vectors",
         other => other,
     }
 }

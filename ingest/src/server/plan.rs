@@ -17,7 +17,8 @@ use super::admin::CLIENTS_MAX;
 use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
 use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
 use crate::sink::Columns;
-use crate::wire::frames::{Limits, Mode};
+use crate::units::RoundedSize;
+use crate::wire::frames::{Limits, LimitsError, Mode};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
@@ -65,9 +66,7 @@ pub(super) struct LanePlan {
 impl ServePlan {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
         let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
-        limits
-            .check()
-            .map_err(|error| ServeError::Option(format!("--dim, --max-vectors: {error}")))?;
+        limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
         within("--in-flight", options.in_flight, 1 << 16)?;
@@ -245,13 +244,23 @@ fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeErro
     for (flag, count, bytes, what) in sums {
         if bytes > BESIDE_BYTES_MAX {
             return Err(ServeError::Option(format!(
-                "{flag} {count} with --max-vectors {}: {what} would take {bytes} bytes, at most \
-                {BESIDE_BYTES_MAX} are allowed; lower one of them",
-                options.max_vectors
+                "{flag} {count} with --max-vectors {}: {what} would take {}, at most {} are \
+                allowed; lower one of them",
+                options.max_vectors,
+                RoundedSize(bytes),
+                RoundedSize(BESIDE_BYTES_MAX)
             )));
         }
     }
     Ok(())
+}
+
+/// The error with the options of the command line instead of the frames' fields.
+fn limits_text(error: &LimitsError) -> String {
+    match error {
+        LimitsError::Dim(_) | LimitsError::MaxVectors(_) => format!("--{error}"),
+        LimitsError::Payload(_) => format!("--dim, --max-vectors: {error}"),
+    }
 }
 
 fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {

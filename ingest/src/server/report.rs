@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::lane_thread::LaneEnd;
 use super::options::ServeError;
 use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
-use crate::notice::try_notice;
-use crate::units::Size;
+use crate::notice;
+use crate::units::{RoundedSize, Size};
 
 /// The sums over all lanes.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +146,7 @@ fn report(lanes: &[IoWatch], mut before: Vec<IoFigures>, every: Duration, is_ove
         let now: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         for (number, (now, before)) in now.iter().zip(&before).enumerate() {
             let lines = now.clone().since(before).to_string();
-            lines.lines().for_each(|line| try_notice(format_args!("lane {number}: {line}")));
+            lines.lines().for_each(|line| notice::info(format_args!("lane {number}: {line}")));
         }
         before = now;
     }
@@ -161,8 +161,8 @@ impl fmt::Display for Hint<'_> {
         write!(
             f,
             "high water {} of {}",
-            Rounded(stats.high_water_bytes),
-            Rounded(stats.pool_bytes)
+            RoundedSize(stats.high_water_bytes as u64),
+            RoundedSize(stats.pool_bytes as u64)
         )?;
         let (pool, window) =
             (Size(right_size.pool_bytes as u64), Size(right_size.window_bytes as u64));
@@ -176,21 +176,6 @@ impl fmt::Display for Hint<'_> {
         } else {
             write!(f, "; --pool {pool} --window {window} would have served")
         }
-    }
-}
-
-/// A number of bytes with one decimal, for reading.
-struct Rounded(usize);
-
-impl fmt::Display for Rounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, name) = match self.0 {
-            0..0x10_0000 => (1 << 10, "KiB"),
-            0x10_0000..0x4000_0000 => (1 << 20, "MiB"),
-            _ => (1 << 30, "GiB"),
-        };
-        let text = format!("{:.1}", self.0 as f64 / f64::from(unit));
-        write!(f, "{} {name}", text.strip_suffix(".0").unwrap_or(&text))
     }
 }
 
@@ -221,12 +206,5 @@ mod tests {
         let full = Hint(&used(5000)).to_string();
         assert!(full.starts_with("high water 4 MiB of 4 MiB, full 904 times; "), "{full}");
         assert!(full.contains("more than --pool 4MiB"), "{full}");
-    }
-
-    #[test]
-    fn bytes_are_rounded_for_reading() {
-        let texts =
-            [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| Rounded(bytes).to_string());
-        assert_eq!(texts, ["0 KiB", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB"]);
     }
 }

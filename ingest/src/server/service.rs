@@ -15,7 +15,7 @@ use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use crate::io::IoWatch;
-use crate::notice::notice;
+use crate::notice;
 use crate::sink::{DataDir, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
@@ -41,7 +41,7 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let plan = ServePlan::new(options)?;
         if plan.connections_max < options.max_connections {
-            notice(format_args!(
+            notice::warn(format_args!(
                 "a lane takes {} connections, not --max-connections {}: the limit of descriptors \
                 leaves no more (ulimit -n)",
                 plan.connections_max, options.max_connections
@@ -50,7 +50,7 @@ impl Server {
         let data = match (options.sink, &options.data) {
             (SinkWord::Log, Some(path)) => Some(
                 DataDir::open(path, options.dim)
-                    .map_err(|error| ServeError::Refused(format!("--data: {error}")))?,
+                    .map_err(|error| ServeError::Refused(with_option("--data", &error)))?,
             ),
             _ => None,
         };
@@ -191,13 +191,19 @@ impl Server {
         };
         let log = SegmentLog::open(data, lane, options).map_err(refused)?;
         for torn in log.torn() {
-            notice(format_args!(
+            notice::warn(format_args!(
                 "lane {lane}: a crash left an unfinished segment; it is kept as {}",
                 torn.display()
             ));
         }
         Ok(Box::new(log))
     }
+}
+
+/// The text of an error, after the option that it is about unless it begins with one.
+fn with_option(option: &str, error: &SinkError) -> String {
+    let text = error.to_string();
+    if text.starts_with("--") { text } else { format!("{option}: {text}") }
 }
 
 impl Drop for Server {

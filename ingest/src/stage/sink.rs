@@ -8,7 +8,7 @@ use slipring::machine::{PinPolicy, pin_current, unpin_current};
 use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
 use super::request::Request;
-use crate::notice::try_notice;
+use crate::notice;
 use crate::sink::{Sink, SinkError, SinkRows, SinkTotals};
 use crate::wire::frames::Status;
 
@@ -93,7 +93,7 @@ impl SinkStage {
             Ok(()) => {
                 self.note_rows();
                 if self.complaint.take().is_some() {
-                    try_notice("the sink takes vectors again");
+                    notice::info("the sink takes vectors again");
                 }
                 Outcome::Done
             }
@@ -128,7 +128,7 @@ impl SinkStage {
         self.retries += 1;
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
-            try_notice(format_args!("the sink can't take vectors, and tries again: {text}"));
+            notice::warn(format_args!("the sink can't take vectors, and tries again: {text}"));
             self.complaint = Some(text);
         }
     }

@@ -9,7 +9,7 @@ use slipring::pipeline::LaneError;
 use slipring::ring::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, RingError};
 
 use crate::server::StagesWord;
-use crate::units::{CpuIds, Size};
+use crate::units::{CpuIds, Size, figure};
 
 const WINDOWS_DEFAULT: (u64, u64) = (64 << 10, 32 << 20);
 
@@ -113,12 +113,12 @@ impl SweepPlan {
 
     /// As [`SweepPlan::new`], for a process that may use these CPUs.
     fn on(options: &SweepOptions, mask: &[usize]) -> Result<Self, SweepError> {
-        within("--pool", options.pool.0, 1, u64::MAX >> 1)?;
-        within("--payload", options.payload.0, 1, (CHUNK_BYTES_MAX / 2) as u64)?;
-        within("--slots", options.slots as u64, 2, slipring::pipeline::SLOTS_MAX as u64)?;
+        within("--pool", options.pool, Size(1), Size(u64::MAX >> 1))?;
+        within("--payload", options.payload, Size(1), Size((CHUNK_BYTES_MAX / 2) as u64))?;
+        within("--slots", options.slots, 2, slipring::pipeline::SLOTS_MAX)?;
         within("--batch", options.batch, 1, options.slots as u64)?;
         within("--events", options.events, 1, 1 << 48)?;
-        within("--repeats", u64::from(options.repeats), 1, 1 << 16)?;
+        within("--repeats", options.repeats, 1, 1 << 16)?;
         let (cpu, stage_cpu, notes) = choose_cpus(options, mask)?;
         Ok(Self {
             pool_bytes: options.pool.bytes(),
@@ -135,7 +135,12 @@ impl SweepPlan {
     }
 }
 
-fn within(flag: &str, given: u64, least: u64, most: u64) -> Result<(), SweepError> {
+fn within<T: PartialOrd + fmt::Display>(
+    flag: &str,
+    given: T,
+    least: T,
+    most: T,
+) -> Result<(), SweepError> {
     if given < least || given > most {
         return Err(SweepError::Option(format!(
             "{flag} is {given}: it must be from {least} to {most}"
@@ -236,9 +241,11 @@ impl SweepError {
     pub(super) fn lane(error: LaneError) -> Self {
         match error {
             LaneError::Option { field, given, must } => {
+                let given = figure(field, given);
                 Self::Option(format!("{} is {given}: it must be {must}", flag(field)))
             }
             LaneError::Pool(RingError::Option { field, given, must, limit }) => {
+                let (given, limit) = (figure(field, given), figure(field, limit));
                 Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
             }
             other => Self::Failed(other.to_string()),

@@ -22,7 +22,7 @@ fn options(to: Target) -> LoadOptions {
     LoadOptions {
         vectors: VectorRange { least: 1, most: 8 },
         connections: 3,
-        window: 5,
+        in_flight: 5,
         count: Some(200),
         verify: true,
         timeout: Duration::from_secs(20),
@@ -67,8 +67,14 @@ fn totals_are_exact_in_every_shape() {
         {
             let (to, seen) = start(Conduct::Right, LIMITS);
             let vectors = VectorRange { least: 1, most };
-            let options =
-                LoadOptions { mode, connections, window, threads, vectors, ..options(to) };
+            let options = LoadOptions {
+                mode,
+                connections,
+                in_flight: window,
+                threads,
+                vectors,
+                ..options(to)
+            };
             let report = run(&options).unwrap();
             assert_complete(&report, 200);
             let seen = seen.lock().unwrap().clone();
@@ -281,8 +287,13 @@ fn wrong_servers_are_caught_at_the_request() {
                 let timeout =
                     if stalls { Duration::from_millis(600) } else { Duration::from_secs(20) };
                 let vectors = VectorRange { least: 1, most: 1 };
-                let (_, request, error) =
-                    failure(&LoadOptions { mode, window, timeout, vectors, ..options(to) });
+                let (_, request, error) = failure(&LoadOptions {
+                    mode,
+                    in_flight: window,
+                    timeout,
+                    vectors,
+                    ..options(to)
+                });
                 (request, error)
             };
             assert!(matches!(

@@ -17,7 +17,7 @@ fn what_no_memory_could_hold_is_usage() {
     let cases: [(&str, &[&str]); 10] = [
         // Smaller than one frame.
         ("--pool 512", &["--pool", "512"]),
-        ("--pool 100KiB --max-vectors 65535", &["--pool", "102400"]),
+        ("--pool 100KiB --max-vectors 65535", &["--pool", "100KiB"]),
         ("--slots 3", &["--slots", "3"]),
         ("--slots 1", &["--slots", "1"]),
         ("--window 1", &["--window", "1"]),

@@ -190,7 +190,7 @@ fn foreign_slices_and_wrong_options_are_refused() {
         (tiny_pool(), 1, 1, "`slots`"),
         (tiny_pool(), 8, 0, "`readers`"),
         (tiny_pool(), 8, READERS_MAX + 1, "`readers`"),
-        (RingOptions { bytes: 6 * 4096, ..tiny_pool() }, 8, 1, "at least 28672 bytes"),
+        (RingOptions { bytes: 6 * 4096, ..tiny_pool() }, 8, 1, "at least 28 KiB"),
         (RingOptions { max_slice_bytes: 0, ..tiny_pool() }, 8, 1, "`max_slice_bytes`"),
     ] {
         let error: LaneError =

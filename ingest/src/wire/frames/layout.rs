@@ -19,6 +19,8 @@
 
 use std::fmt;
 
+use crate::units::RoundedSize;
+
 /// Bytes of a count-mode header, in both directions.
 pub const COUNT_HEADER_BYTES: usize = 4;
 
@@ -180,8 +182,10 @@ impl fmt::Display for LimitsError {
             }
             LimitsError::Payload(bytes) => write!(
                 f,
-                "dim x max-vectors x 4 is {bytes} bytes, the largest payload is \
-                {PAYLOAD_BYTES_MAX}: lower max-vectors"
+                "a request of max-vectors vectors of dim components has {}, at most {} are \
+                allowed: lower one of them",
+                RoundedSize(*bytes),
+                RoundedSize(PAYLOAD_BYTES_MAX)
             ),
         }
     }
