@@ -44,7 +44,7 @@ pub struct LoadOptions {
     /// Connections, opened before the first request
     #[arg(long, default_value_t = 4)]
     pub connections: u32,
-    /// Requests in flight on each connection
+    /// Requests in flight on each connection; in header mode at most what the server allows
     #[arg(long, default_value_t = 32)]
     pub in_flight: u32,
     /// Total number of requests, warm-up included [default: as many as --duration allows]
@@ -60,8 +60,8 @@ pub struct LoadOptions {
     /// vectors drawn from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Protocol mode: count (4-byte header) or header (16-byte header)
-    #[arg(long, default_value = "count", value_name = "count|header", value_parser = parse_mode)]
+    /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count
+    #[arg(long, default_value = "header", value_name = "header|header1|count", value_parser = parse_mode)]
     pub mode: Mode,
     /// Compare every score with an f64 reference, and fail if good vectors are refused
     #[arg(long)]
@@ -120,7 +120,7 @@ impl LoadOptions {
             duration: None,
             warmup: None,
             file: None,
-            mode: Mode::Count,
+            mode: Mode::Header,
             verify: false,
             score: Score::Sum,
             threads: 1,
@@ -146,7 +146,7 @@ impl LoadOptions {
                 "say 1 or 1-8",
             );
         }
-        if let Err(error) = (Limits { dim: self.dim, max_vectors: most }).check() {
+        if let Err(error) = (Limits::new(self.dim, most)).check() {
             return refuse(
                 "dim",
                 self.dim,
@@ -241,7 +241,7 @@ impl LoadOptions {
 
     /// Bytes of the largest request.
     pub(super) fn request_bytes_max(&self) -> usize {
-        Limits { dim: self.dim, max_vectors: self.vectors.most }.frame_bytes_max(self.mode)
+        Limits::new(self.dim, self.vectors.most).frame_bytes_max(self.mode)
     }
 
     /// Capacity of a connection for unsent bytes: at least one request.
@@ -317,7 +317,8 @@ impl FromStr for VectorRange {
 fn parse_mode(text: &str) -> Result<Mode, String> {
     match text {
         "count" => Ok(Mode::Count),
+        "header1" => Ok(Mode::Header1),
         "header" => Ok(Mode::Header),
-        _ => Err("count or header".to_string()),
+        _ => Err("header, header1 or count".to_string()),
     }
 }

@@ -18,7 +18,7 @@ use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
 use crate::io::{DriverOptions, IoBuffers, IoBuffersError, clock, output_bytes, receive_bytes_max};
 use crate::sink::Columns;
 use crate::units::RoundedSize;
-use crate::wire::frames::{Limits, LimitsError, Mode};
+use crate::wire::frames::{Limits, LimitsError, Mode, WireColumns};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
@@ -65,7 +65,12 @@ pub(super) struct LanePlan {
 
 impl ServePlan {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
-        let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
+        let columns = Columns::from(options.columns.as_slice());
+        let limits = Limits {
+            dim: options.dim,
+            max_vectors: options.max_vectors,
+            columns: WireColumns { id: columns.id, time: columns.time },
+        };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
@@ -91,7 +96,7 @@ impl ServePlan {
             options: options.clone(),
             listen,
             limits,
-            columns: Columns::from(options.columns.as_slice()),
+            columns,
             lanes,
             connections_max,
             clock: clock(),

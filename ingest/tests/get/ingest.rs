@@ -8,7 +8,10 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::sink::read_segments;
-use slipring_ingest::wire::frames::{Limits, Mode, Status, encode_answer, encode_request};
+use slipring_ingest::wire::frames::{
+    Answer, HelloAnswer, Limits, Mode, REQUEST_HEADER_BYTES, Status, encode_answer, encode_request,
+    hello_answer,
+};
 use slipring_test_support::wait_until;
 
 use crate::support::process::{Place, Process, serve};
@@ -143,7 +146,7 @@ fn what_no_service_takes_says_what_to_do() {
 /// Frames of the object: one vector each.
 const FRAMES: usize = 3;
 
-/// A service that reads one frame with a vector of dimension 1, calls `answer`, and keeps the
+/// A service that answers the hello, reads one frame with a vector of dimension 1, calls `answer`, and keeps the
 /// connection open or closes it.
 fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -151,8 +154,15 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
     thread::spawn(move || {
         let mut open = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
+            let (limits, status) = (Limits::new(1, 1), Status::Ok);
+            let hello = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
+            if stream.read_exact(&mut [0; REQUEST_HEADER_BYTES]).is_err()
+                || stream.write_all(&hello_answer(&hello)).is_err()
+            {
+                continue;
+            }
             let mut frame =
-                vec![0; Limits { dim: 1, max_vectors: 1 }.frame_bytes_max(Mode::Header)];
+                vec![0; Limits::new(1, 1).frame_bytes_max(Mode::Header)];
             if stream.read_exact(&mut frame).is_ok() {
                 answer(&mut stream);
             }
@@ -164,9 +174,10 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
     address
 }
 
-fn answered(status: Status, sequence: u64, scores: &[f32]) -> Vec<u8> {
+fn answered(status: Status, sequence: u64, vectors: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_answer(Mode::Header, status, sequence, 8, scores, &mut bytes);
+    let answer = Answer { status, sequence, vectors, credits: 8, ..Answer::default() };
+    encode_answer(Mode::Header, &answer, &mut bytes);
     bytes
 }
 
@@ -177,12 +188,12 @@ fn wrong_answers_fail_the_object() {
     encode_request(Mode::Header, 1, 0, &[1.0], &mut request);
     request[0] = b'X';
     let cases = [
-        (answered(Status::Ok, 0, &[1.0, 1.0]), "2 scores for 1 vectors"),
-        (answered(Status::Ok, 0, &[]), "0 scores for 1 vectors"),
-        (answered(Status::Ok, 7, &[1.0]), "sequence 7"),
-        (answered(Status::ShuttingDown, 0, &[]), "shutting-down"),
-        (answered(Status::Failed, 0, &[]), "see the service's own log"),
-        (answered(Status::Busy, 0, &[]), "raise its --in-flight"),
+        (answered(Status::Ok, 0, 2), "2 scores for 1 vectors"),
+        (answered(Status::Ok, 0, 0), "0 scores for 1 vectors"),
+        (answered(Status::Ok, 7, 1), "sequence 7"),
+        (answered(Status::ShuttingDown, 0, 0), "shutting-down"),
+        (answered(Status::Failed, 0, 0), "see the service's own log"),
+        (answered(Status::Busy, 0, 0), "raise its --in-flight"),
         (request, "not with \"SR\""),
         (Vec::new(), "ended with 1 requests unanswered"),
     ];
@@ -202,9 +213,9 @@ fn wrong_answers_fail_the_object() {
 fn what_was_answered_before_the_end_is_counted() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
     let to = false_service(false, |stream| {
-        stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
+        stream.write_all(&answered(Status::Ok, 0, 1)).unwrap();
         // The other frames are read, so that closing the connection isn't a reset.
-        stream.read_exact(&mut [0; 2 * 20]).unwrap();
+        stream.read_exact(&mut [0; 2 * 28]).unwrap();
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
         .assert_code(1);
@@ -221,10 +232,10 @@ fn what_was_answered_before_the_end_is_counted() {
 fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
     let to = false_service(false, |stream| {
-        stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
-        stream.read_exact(&mut [0; 2 * 20]).unwrap();
+        stream.write_all(&answered(Status::Ok, 0, 1)).unwrap();
+        stream.read_exact(&mut [0; 2 * 28]).unwrap();
         // At that point the service no longer knows the sequence of the frame.
-        stream.write_all(&answered(Status::Busy, 0, &[])).unwrap();
+        stream.write_all(&answered(Status::Busy, 0, 0)).unwrap();
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
         .assert_code(1);

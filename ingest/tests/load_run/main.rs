@@ -15,7 +15,7 @@ use slipring_ingest::load::{
 use slipring_ingest::vectors::VectorRows;
 use slipring_ingest::wire::frames::{Limits, Mode, Status};
 
-const MODES: [Mode; 2] = [Mode::Count, Mode::Header];
+const MODES: [Mode; 3] = [Mode::Count, Mode::Header1, Mode::Header];
 
 /// 200 requests of 1-8 vectors on 3 connections, verified.
 fn options(to: Target) -> LoadOptions {
@@ -93,7 +93,7 @@ fn totals_are_exact_in_every_shape() {
             );
             assert_eq!(
                 report.answer_bytes,
-                200 * mode.header_bytes() as u64 + report.sent.vectors * 4
+                200 * mode.answer_header_bytes() as u64 + report.sent.vectors * 4
             );
         }
     }
@@ -162,7 +162,7 @@ fn a_file_is_sent_in_turn_over_and_over() {
 
 #[test]
 fn frames_larger_than_the_socket_takes() {
-    let limits = Limits { dim: 4096, max_vectors: 64 };
+    let limits = Limits::new(4096, 64);
     let (to, seen) = start(Conduct::Right, limits);
     let vectors = VectorRange { least: 60, most: 64 };
     let report =
