@@ -12,12 +12,10 @@ use std::time::Duration;
 
 use mio::{Registry, Token};
 
-use super::check::{RowsAhead, WrongAnswer, check_head};
 pub(crate) use super::check::ExpectedAnswer;
+use super::check::{RowsAhead, WrongAnswer, check_head};
 use super::target::{ClientSocket, Target};
-use crate::wire::frames::{
-    AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode, answer_head,
-};
+use crate::wire::frames::{AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode, answer_head};
 
 /// A connection to a service.
 #[derive(Debug)]

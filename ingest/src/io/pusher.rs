@@ -14,9 +14,7 @@ use slipring::ring::Received;
 
 use super::conn::{Conn, ConnCaps};
 use crate::stage::Request;
-use crate::wire::frames::{
-    Detected, FrameHead, Front, Limits, Mode, Reply, Status, detect, front,
-};
+use crate::wire::frames::{Detected, FrameHead, Front, Limits, Mode, Reply, Status, detect, front};
 
 /// What is at the front of a connection's bytes.
 #[derive(Debug, PartialEq, Eq)]

@@ -74,7 +74,10 @@ impl LoadError {
     pub fn exit_code(&self) -> u8 {
         match self {
             LoadError::Option { .. } | LoadError::File { .. } => 2,
-            LoadError::Connect { .. } | LoadError::Greet { .. } | LoadError::Connection { .. } | LoadError::Poll(_) => 1,
+            LoadError::Connect { .. }
+            | LoadError::Greet { .. }
+            | LoadError::Connection { .. }
+            | LoadError::Poll(_) => 1,
         }
     }
 }

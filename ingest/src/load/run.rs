@@ -68,13 +68,9 @@ pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, L
 /// Opens a connection. In header mode the server says what it takes, before a vector is sent.
 fn open(options: &LoadOptions, connection: u32) -> Result<ClientConnection, LoadError> {
     let to = || options.to.to_string();
-    let mut opened = ClientConnection::open(
-        &options.to,
-        options.mode,
-        options.input_bytes(),
-        options.timeout,
-    )
-    .map_err(|error| LoadError::Connect { connection, to: to(), error })?;
+    let mut opened =
+        ClientConnection::open(&options.to, options.mode, options.input_bytes(), options.timeout)
+            .map_err(|error| LoadError::Connect { connection, to: to(), error })?;
     if options.mode == Mode::Header {
         let hello = Hello { dim: options.dim, ids: false };
         let server = opened

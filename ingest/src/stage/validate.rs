@@ -59,7 +59,11 @@ pub fn validator(
 pub(super) fn vectors<'v>(view: &'v View<'_, Request>, limits: &Limits) -> Option<&'v [f32]> {
     const ID_F32S: usize = ID_BYTES / size_of::<f32>();
     let values = view.as_f32s().ok()?;
-    if limits.columns.id { values.get(view.meta().vectors as usize * ID_F32S..) } else { Some(values) }
+    if limits.columns.id {
+        values.get(view.meta().vectors as usize * ID_F32S..)
+    } else {
+        Some(values)
+    }
 }
 
 #[inline]

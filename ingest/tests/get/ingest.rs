@@ -161,8 +161,7 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
             {
                 continue;
             }
-            let mut frame =
-                vec![0; Limits::new(1, 1).frame_bytes_max(Mode::Header)];
+            let mut frame = vec![0; Limits::new(1, 1).frame_bytes_max(Mode::Header)];
             if stream.read_exact(&mut frame).is_ok() {
                 answer(&mut stream);
             }

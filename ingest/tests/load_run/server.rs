@@ -9,8 +9,8 @@ use std::thread;
 
 use slipring_ingest::client::Target;
 use slipring_ingest::wire::frames::{
-    Answer, Detected, FrameHead, Front, HelloAnswer, Limits, Mode, Reply, Status, detect, encode_answer,
-    front, hello_answer,
+    Answer, Detected, FrameHead, Front, HelloAnswer, Limits, Mode, Reply, Status, detect,
+    encode_answer, front, hello_answer,
 };
 
 pub const LIMITS: Limits = Limits::new(4, 64);
@@ -214,7 +214,8 @@ impl Answers {
         if head.reply == Reply::Plain {
             scores.clear();
         }
-        let (lane, scores) = (3 + u16::from(self.conduct == Conduct::OtherLane(number)), &scores[..]);
+        let (lane, scores) =
+            (3 + u16::from(self.conduct == Conduct::OtherLane(number)), &scores[..]);
         let first_row = if self.conduct == Conduct::RowAgain(number) { 0 } else { self.row };
         self.row += u64::from(vectors);
         let answer_fields =

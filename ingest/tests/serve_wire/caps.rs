@@ -6,6 +6,7 @@ use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
 use slipring_test_support::{wait_until, within};
 
+use crate::MODES;
 use crate::support::client::Client;
 use crate::support::service::{Service, try_start};
 use crate::support::{data, folder, score, vector};
@@ -129,7 +130,7 @@ fn beyond_the_connection_cap_a_connection_ends_at_once() {
 #[test]
 fn beyond_the_carry_cap_the_oldest_is_refused_last() {
     within(Duration::from_secs(120), || {
-        for mode in [Mode::Count, Mode::Header] {
+        for mode in MODES {
             // One carry buffer for all connections.
             let mut service =
                 Service::start(4, "--carry-bytes 1 --slots 2 --pool 8KiB --max-vectors 1");
@@ -176,7 +177,7 @@ fn unfinished_frames_give_way_to_clients_that_go_on() {
     within(Duration::from_secs(60), || {
         let mut service =
             Service::start(4, "--carry-bytes 70000 --slots 4 --pool 8KiB --max-vectors 8");
-        let mut idle: Vec<Client> = (0..10).map(|_| service.header()).collect();
+        let mut idle: Vec<Client> = (0..10).map(|_| service.header1()).collect();
         for client in &mut idle {
             client.send_bytes(b"SR\x01");
         }
@@ -218,7 +219,7 @@ fn the_least_pool_on_overwrite_holds_a_ring_of_lone_requests() {
             let words = "--reclaim overwrite --slots 512 --max-vectors 1";
             let mut service =
                 Service::start(dim, &format!("{words} --pool {}", least_pool(dim, words)));
-            let mut client = if mode == Mode::Count { service.count() } else { service.header() };
+            let mut client = Client::new(&service.tcp(), mode, dim);
             for id in 0..2000 {
                 client.send(id.into(), &vector(dim as usize, id));
                 assert_eq!(

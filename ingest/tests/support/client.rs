@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use slipring_ingest::wire::frames::{
-    AnswerPlace, HELLO_ANSWER_BYTES, Hello, HelloAnswer, Mode, Status, decode_answer,
+    AnswerError, AnswerPlace, HELLO_ANSWER_BYTES, Hello, HelloAnswer, Mode, Status, decode_answer,
     decode_hello_answer, encode_hello, encode_request,
 };
 
@@ -87,6 +87,23 @@ impl Client {
                 Ok(0) => return None,
                 Err(error) if is_reset(&error) => return None,
                 other => drop(other.expect("an answer in time")),
+            }
+        }
+    }
+
+    /// Whether the next answer is one to a hello, which it takes. A frame that is no hello is
+    /// answered as a request.
+    #[track_caller]
+    pub fn hello_answered(&mut self) -> bool {
+        loop {
+            match decode_hello_answer(&self.input) {
+                Ok(None) => {}
+                Ok(Some(_)) => return self.input.drain(..HELLO_ANSWER_BYTES).count() > 0,
+                Err(AnswerError::NoHello(_)) => return false,
+                Err(error) => panic!("an answer that follows the protocol, not {error}"),
+            }
+            if !matches!(self.try_read_more(), Ok(count) if count > 0) {
+                return false;
             }
         }
     }

@@ -70,8 +70,7 @@ pub fn write_answer(mode: Mode, answer: &Answer<'_>, out: &mut [u8]) {
             (head[VERSION_AT], head[header1_at::STATUS]) = (VERSION1, status as u8);
             head[header1_at::N..header1_at::CREDITS]
                 .copy_from_slice(&(scores.len() as u16).to_le_bytes());
-            head[header1_at::CREDITS..header1_at::SEQUENCE]
-                .copy_from_slice(&credits.to_le_bytes());
+            head[header1_at::CREDITS..header1_at::SEQUENCE].copy_from_slice(&credits.to_le_bytes());
             head[header1_at::SEQUENCE..].copy_from_slice(&sequence.to_le_bytes());
         }
         Mode::Header => write_header(answer, head),

@@ -91,8 +91,7 @@ pub(super) fn hello_front(bytes: &[u8], limits: &Limits) -> FrameHead {
 /// never waited for.
 fn refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
     let columns = bytes[hello_at::COLUMNS];
-    let reserved =
-        u16::from(bytes[hello_at::RESERVED]) | u16_at(bytes, hello_at::RESERVED_2);
+    let reserved = u16::from(bytes[hello_at::RESERVED]) | u16_at(bytes, hello_at::RESERVED_2);
     if u32_at(bytes, hello_at::DIM) != limits.dim {
         Some(Status::WrongDimension)
     } else if bytes[hello_at::ELEMENT_TYPE] != ELEMENT_F32 {
@@ -137,7 +136,8 @@ pub fn hello_answer(answer: &HelloAnswer) -> [u8; HELLO_ANSWER_BYTES] {
     put(hello_answer_at::DIM, &limits.dim.to_le_bytes());
     put(hello_answer_at::MAX_VECTORS, &limits.max_vectors.to_le_bytes());
     put(hello_answer_at::IN_FLIGHT, &in_flight_max.to_le_bytes());
-    put(hello_answer_at::ELEMENT_TYPE, &[ELEMENT_F32, ACK_RECEIVED]);
+    put(hello_answer_at::ELEMENT_TYPE, &[ELEMENT_F32]);
+    put(hello_answer_at::ACK_LEVEL, &[ACK_RECEIVED]);
     bytes
 }
 
@@ -170,10 +170,7 @@ pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerEr
         limits: Limits {
             dim: u32_at(bytes, hello_answer_at::DIM),
             max_vectors: u32_at(bytes, hello_answer_at::MAX_VECTORS),
-            columns: WireColumns {
-                id: columns & COLUMN_ID != 0,
-                time: columns & COLUMN_TIME != 0,
-            },
+            columns: WireColumns { id: columns & COLUMN_ID != 0, time: columns & COLUMN_TIME != 0 },
         },
         lane: u16_at(bytes, hello_answer_at::LANE),
         in_flight_max: u16_at(bytes, hello_answer_at::IN_FLIGHT),

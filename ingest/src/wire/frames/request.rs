@@ -152,8 +152,7 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
         false => no_ids(limits),
     });
     let id_bytes = if flags & FLAG_IDS != 0 { ID_BYTES as u64 } else { 0 };
-    let payload_bytes =
-        u64::from(vectors) * (u64::from(dim) * F32_BYTES as u64 + id_bytes);
+    let payload_bytes = u64::from(vectors) * (u64::from(dim) * F32_BYTES as u64 + id_bytes);
     skippable(payload_bytes, refusal, limits, |payload_bytes| FrameHead {
         header_bytes: REQUEST_HEADER_BYTES as u32,
         payload_bytes,
