@@ -320,19 +320,31 @@ fn wrong_servers_are_caught_at_the_request() {
             match (failure_of(Conduct::Missing(6)), mode, window) {
                 ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
+                (
+                    (6, Answer(WrongAnswer::Sequence { got: 7 })),
+                    Mode::Header1 | Mode::Header,
+                    5,
+                ) => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
             match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
                 ((6, Stalled { .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
+                (
+                    (6, Answer(WrongAnswer::Sequence { got: 7 })),
+                    Mode::Header1 | Mode::Header,
+                    5,
+                ) => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
             match (failure_of(Conduct::Twice(6)), mode, window) {
                 ((7, Extra { .. }), _, 1) => {}
                 ((7, WrongScore { .. }), Mode::Count, _) => {}
-                ((7, Answer(WrongAnswer::Sequence { got: 6 })), Mode::Header, _) => {}
+                (
+                    (7, Answer(WrongAnswer::Sequence { got: 6 })),
+                    Mode::Header1 | Mode::Header,
+                    _,
+                ) => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
@@ -365,7 +377,7 @@ fn the_end_of_the_stream_is_checked() {
 #[test]
 fn limits_that_differ_from_the_servers() {
     let (to, _) = start(Conduct::Right, LIMITS);
-    let narrow = LoadOptions { mode: Mode::Header, dim: 3, verify: false, ..options(to.clone()) };
+    let narrow = LoadOptions { mode: Mode::Header1, dim: 3, verify: false, ..options(to.clone()) };
     let report = run(&narrow).unwrap();
     assert_eq!(
         (report.refusals.iter().collect::<Vec<_>>(), report.accepted.requests),
@@ -377,7 +389,7 @@ fn limits_that_differ_from_the_servers() {
     ));
 
     let vectors = VectorRange { least: 65, most: 65 };
-    for (mode, label) in [(Mode::Count, "refused"), (Mode::Header, "too-many-vectors")] {
+    for (mode, label) in [(Mode::Count, "refused"), (Mode::Header1, "too-many-vectors")] {
         let (_, request, error) =
             failure(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
         assert!(
@@ -385,6 +397,34 @@ fn limits_that_differ_from_the_servers() {
             "{error:?}"
         );
         assert_eq!(request, 1);
+    }
+}
+
+/// In header mode the hello tells, so nothing is sent; and an answer must name the connection's lane
+/// and rows that no answer has named.
+#[test]
+fn the_hello_tells_what_the_server_takes() {
+    let (to, seen) = start(Conduct::Right, LIMITS);
+    let error = run(&LoadOptions { dim: 8, ..options(to.clone()) }).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the server's dimension is 4, --dim is 8"), "{text}");
+    let vectors = VectorRange { least: 1, most: 65 };
+    let text = run(&LoadOptions { vectors, ..options(to) }).unwrap_err().to_string();
+    assert!(text.contains("--vectors is 1-65") && text.contains("at most 64"), "{text}");
+    assert_eq!(seen.lock().unwrap().requests, 0);
+    for verify in [true, false] {
+        let wrong = |conduct| {
+            let (to, _) = start(conduct, LIMITS);
+            failure(&LoadOptions { verify, ..options(to) }).2
+        };
+        assert!(matches!(
+            wrong(Conduct::OtherLane(6)),
+            ConnectionError::Answer(WrongAnswer::Lane { expected: 3, got: 4 })
+        ));
+        assert!(matches!(
+            wrong(Conduct::RowAgain(6)),
+            ConnectionError::Answer(WrongAnswer::Row { got: 0, .. })
+        ));
     }
 }
 

@@ -232,7 +232,7 @@ impl Answers {
             Conduct::Twice(twice) if twice == number => {
                 self.out.extend([&answer[..], &answer[..]].concat())
             }
-            Conduct::Garbage(from) if from == number => self.out.extend([0xee; 16]),
+            Conduct::Garbage(from) if from == number => self.out.extend([0xee; 64]),
             _ => self.out.extend(answer),
         }
         if let Conduct::SwapWithNext(first) = self.conduct

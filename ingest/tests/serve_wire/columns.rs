@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use slipring_ingest::wire::frames::{
-    Hello, Mode, Status, encode_request, encode_request_with_ids,
-};
+use slipring_ingest::wire::frames::{Hello, Mode, Status, encode_request, encode_request_with_ids};
 use slipring_test_support::{Draw, within};
 
 use crate::MODES;

@@ -108,11 +108,8 @@ fn answers_keep_the_order_of_requests() {
             "--stages threads --slots 4 --wait backoff --in-flight 4",
         ] {
             let mut service = Service::start(4, &format!("--max-vectors 16 {words}"));
-            let modes = if words.contains("in-flight") {
-                vec![Mode::Count]
-            } else {
-                MODES.to_vec()
-            };
+            let modes =
+                if words.contains("in-flight") { vec![Mode::Count] } else { MODES.to_vec() };
             let mut accepted = Vec::new();
             for mode in modes {
                 for (seed, address) in [(1, service.tcp()), (2, service.unix())] {
@@ -346,11 +343,7 @@ fn resets_under_load_harm_no_other_client() {
         let killer = std::thread::spawn(move || {
             let mut draw = Draw::new(5);
             for _ in 0..300 {
-                let mut client = Client::new(
-                    &address,
-                    MODES[draw.below(3) as usize],
-                    4,
-                );
+                let mut client = Client::new(&address, MODES[draw.below(3) as usize], 4);
                 let bytes: Vec<u8> =
                     (0..50).flat_map(|id| client.request(id, &vector(4, 1))).collect();
                 let _reset =

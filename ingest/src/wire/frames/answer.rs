@@ -155,6 +155,10 @@ pub enum AnswerError {
 /// scores may still be missing.
 pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
     if bytes.len() < mode.answer_header_bytes() {
+        // The answer of an older server, which is shorter, isn't waited for.
+        if mode == Mode::Header && bytes.len() > VERSION_AT {
+            check_version(bytes, VERSION)?;
+        }
         return Ok(None);
     }
     match mode {
