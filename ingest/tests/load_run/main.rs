@@ -228,10 +228,10 @@ fn refusals_are_counted_by_status() {
 
     // Count mode carries no reason. While verifying, valid vectors must not be refused.
     let (to, _) = start(Conduct::RefuseEvery(5, Status::Failed), LIMITS);
-    let report =
-        run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
+    let count = LoadOptions { mode: Mode::Count, ..options(to) };
+    let report = run(&LoadOptions { verify: false, connections: 1, ..count.clone() }).unwrap();
     assert_eq!(report.refusals.iter().collect::<Vec<_>>(), [("refused", 40)]);
-    assert!(matches!(failure(&options(to)), (_, 0, ConnectionError::Refused("refused"))));
+    assert!(matches!(failure(&count), (_, 0, ConnectionError::Refused("refused"))));
 }
 
 #[test]
