@@ -2,7 +2,8 @@
 //! built on them.
 //!
 //! The life cycle: a [`Target`] is connected to, in header mode client and server greet each other,
-//! a connection sends requests and receives answers, and each answer is checked against its request.
+//! a connection sends requests and receives answers, and each answer is checked against its
+//! request.
 //!
 //! It promises: an answer is returned only if its count and its sequence are those of its request,
 //! its lane that of the hello, and its row behind the rows before it; everything else is a

@@ -320,31 +320,19 @@ fn wrong_servers_are_caught_at_the_request() {
             match (failure_of(Conduct::Missing(6)), mode, window) {
                 ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                (
-                    (6, Answer(WrongAnswer::Sequence { got: 7 })),
-                    Mode::Header1 | Mode::Header,
-                    5,
-                ) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
             match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
                 ((6, Stalled { .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                (
-                    (6, Answer(WrongAnswer::Sequence { got: 7 })),
-                    Mode::Header1 | Mode::Header,
-                    5,
-                ) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
             match (failure_of(Conduct::Twice(6)), mode, window) {
                 ((7, Extra { .. }), _, 1) => {}
                 ((7, WrongScore { .. }), Mode::Count, _) => {}
-                (
-                    (7, Answer(WrongAnswer::Sequence { got: 6 })),
-                    Mode::Header1 | Mode::Header,
-                    _,
-                ) => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 6 })), _, _) if mode != Mode::Count => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
@@ -400,8 +388,8 @@ fn limits_that_differ_from_the_servers() {
     }
 }
 
-/// In header mode the hello tells, so nothing is sent; and an answer must name the connection's lane
-/// and rows that no answer has named.
+/// In header mode the hello tells, so nothing is sent; and an answer must name the connection's
+/// lane, and rows that no answer has named.
 #[test]
 fn the_hello_tells_what_the_server_takes() {
     let (to, seen) = start(Conduct::Right, LIMITS);

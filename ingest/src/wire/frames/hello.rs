@@ -16,7 +16,6 @@ use super::layout::{
     KIND_AT, KIND_HELLO, Limits, MAGIC, REQUEST_HEADER_BYTES, STATUS_AT, VERSION, VERSION_AT,
     WireColumns, u16_at, u32_at, u64_at,
 };
-use super::request::{FrameHead, Reply};
 use super::status::Status;
 
 /// Bytes of a hello's answer.
@@ -75,21 +74,9 @@ pub struct HelloAnswer {
     pub in_flight_max: u16,
 }
 
-/// The head of the hello in `bytes`, which hold it but for its token.
-pub(super) fn hello_front(bytes: &[u8], limits: &Limits) -> FrameHead {
-    FrameHead {
-        header_bytes: REQUEST_HEADER_BYTES as u32,
-        payload_bytes: 0,
-        vectors: 0,
-        sequence: 0,
-        refusal: refusal(bytes, limits),
-        reply: Reply::Hello,
-    }
-}
-
 /// The first field that this server refuses. A refused hello ends the connection, so its token is
 /// never waited for.
-fn refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
+pub(super) fn hello_refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
     let columns = bytes[hello_at::COLUMNS];
     let reserved = u16::from(bytes[hello_at::RESERVED]) | u16_at(bytes, hello_at::RESERVED_2);
     if u32_at(bytes, hello_at::DIM) != limits.dim {

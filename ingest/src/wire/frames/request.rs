@@ -1,6 +1,6 @@
 //! Requests: [`front`] reads them for the server, [`encode_request`] writes them for a client.
 
-use super::hello::hello_front;
+use super::hello::hello_refusal;
 use super::layout::{
     COUNT_HEADER_BYTES, F32_BYTES, FLAG_IDS, FLAG_SCORES, HEADER1_BYTES, ID_BYTES, KIND_AT,
     KIND_HELLO, KIND_REQUEST, Limits, MAGIC, Mode, REQUEST_HEADER_BYTES, VECTORS_MAX, VERSION,
@@ -135,7 +135,7 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     }
     match bytes[KIND_AT] {
         KIND_REQUEST => {}
-        KIND_HELLO => return Front::Frame(hello_front(bytes, limits)),
+        KIND_HELLO => return hello_front(bytes, limits),
         _ => return Front::Broken(Status::BadKind),
     }
     let flags = u16_at(bytes, request_at::FLAGS);
@@ -160,6 +160,18 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
         sequence: u64_at(bytes, request_at::SEQUENCE),
         refusal,
         reply: if flags & FLAG_SCORES != 0 { Reply::Scores } else { Reply::Plain },
+    })
+}
+
+/// A hello is a frame without vectors.
+fn hello_front(bytes: &[u8], limits: &Limits) -> Front {
+    Front::Frame(FrameHead {
+        header_bytes: REQUEST_HEADER_BYTES as u32,
+        payload_bytes: 0,
+        vectors: 0,
+        sequence: 0,
+        refusal: hello_refusal(bytes, limits),
+        reply: Reply::Hello,
     })
 }
 
@@ -205,8 +217,8 @@ pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out:
     put_f32s(vectors, out);
 }
 
-/// As [`encode_request`] in header mode, with an id for each vector, and for scores only if they are
-/// asked for.
+/// As [`encode_request`] in header mode, with an id for each vector. Asks for scores if `scores` is
+/// set.
 ///
 /// # Panics
 /// As [`encode_request`], and if there aren't as many ids as vectors.
