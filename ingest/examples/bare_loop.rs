@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 
 use mio::{Events, Interest, Poll, Token};
-use slipring_ingest::wire::frames::{Front, Limits, Mode, Status, encode_answer, front};
+use slipring_ingest::wire::frames::{Answer, Front, Limits, Mode, encode_answer, front};
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(address), Some(dim)) = (args.next(), args.next()) else {
         return Err("bare_loop HOST:PORT DIM".into());
     };
-    let limits = Limits { dim: dim.parse()?, max_vectors: 64 };
+    let limits = Limits::new(dim.parse()?, 64);
     if let Some(cpu) = slipring::machine::CpuMask::read().cpus().first() {
         slipring::machine::pin_current(*cpu, slipring::machine::PinPolicy::Prefer)?;
     }
@@ -76,14 +76,9 @@ fn serve(client: &mut Client, limits: &Limits) -> bool {
             if at + head.frame_bytes() > client.filled {
                 break;
             }
-            encode_answer(
-                Mode::Count,
-                Status::Ok,
-                0,
-                0,
-                &zeros[..head.vectors as usize],
-                &mut client.out,
-            );
+            let scores = &zeros[..head.vectors as usize];
+            let answer = Answer { scores, ..Answer::default() };
+            encode_answer(Mode::Count, &answer, &mut client.out);
             at += head.frame_bytes();
         }
         client.bytes.copy_within(at..client.filled, 0);

@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::line_writer::LineWriter;
+use crate::printable::Printable;
 
 /// Lines that wait for a slow reader of standard error. Later ones are left out.
 const LINES_MAX: usize = 1024;
@@ -73,7 +74,7 @@ pub(crate) fn error(text: impl Display) {
 
 /// What is wrong with the command line: for the person in front of it, without time and level.
 pub(crate) fn usage(text: impl Display) {
-    push(format!("slipring: {}\n", Escaped(text)));
+    push(format!("slipring: {}\n", Printable(text)));
 }
 
 /// A text that is several lines already, each ended by a newline.
@@ -105,32 +106,7 @@ fn left_out(lines: u64) -> String {
 /// The line of a notice, with the time of now.
 fn stamped(level: NoticeLevel, text: impl Display) -> String {
     let now = humantime::format_rfc3339_millis(SystemTime::now());
-    format!("{now} {level} {}\n", Escaped(text))
-}
-
-/// A text as one line: control characters, which a name from outside may have, are escaped.
-struct Escaped<T>(T);
-
-impl<T: Display> Display for Escaped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-        impl fmt::Write for Escape<'_, '_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                text.split_inclusive(char::is_control).try_for_each(|part| {
-                    match part.chars().next_back().filter(|last| last.is_control()) {
-                        Some(last) => {
-                            let plain = &part[..part.len() - last.len_utf8()];
-                            write!(self.0, "{plain}{}", last.escape_default())
-                        }
-                        None => self.0.write_str(part),
-                    }
-                })
-            }
-        }
-
-        fmt::Write::write_fmt(&mut Escape(f), format_args!("{}", self.0))
-    }
+    format!("{now} {level} {}\n", Printable(text))
 }
 
 /// Whether a line can be written without waiting. A pipe that is writable has room for a page.

@@ -130,13 +130,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_rounded_for_reading() {
-        let texts =
-            [0, 4096, 1536, 5 << 18, 64 << 20, 3 << 29].map(|bytes| RoundedSize(bytes).to_string());
-        assert_eq!(texts, ["0 bytes", "4 KiB", "1.5 KiB", "1.2 MiB", "64 MiB", "1.5 GiB"]);
-    }
-
-    #[test]
     fn sizes_are_read_and_written() {
         assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
         assert_eq!("512".parse(), Ok(Size(512)));

@@ -20,13 +20,13 @@ use slipring_ingest::io::{
     AnswerStage, Bell, Driver, DriverOptions, IoBuffers, Listener, Lobby, TimeLimits, clock,
     output_bytes, receive_bytes_max,
 };
-use slipring_ingest::stage::{Request, Score, scorer, validator};
+use slipring_ingest::stage::{Request, Score, Verdict, scorer, validator};
 use slipring_ingest::wire::frames::{
     COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request,
 };
 
 const DIM: u32 = 128;
-const LIMITS: Limits = Limits { dim: DIM, max_vectors: 64 };
+const LIMITS: Limits = Limits::new(DIM, 64);
 /// Requests that are sent in one system call.
 pub const BATCH: usize = 32;
 const IN_FLIGHT: u32 = 64;
@@ -118,8 +118,8 @@ fn driver(listener: Listener) -> Driver {
     let spec = ["validate", "score", "answer"]
         .into_iter()
         .fold(spec, |spec, name| spec.layer([StageSpec::inline(name)]));
-    let (vectors_max, dim) = (LIMITS.max_vectors as usize, DIM as usize);
-    let (verdict_writer, statuses) = spec.column::<u8>("validate", 1).expect("a column");
+    let vectors_max = LIMITS.max_vectors as usize;
+    let (verdict_writer, verdicts) = spec.column::<Verdict>("validate", 1).expect("a column");
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).expect("a column");
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).expect("a column");
     let receive_bytes = receive_bytes_max(&LIMITS);
@@ -136,11 +136,11 @@ fn driver(listener: Listener) -> Driver {
         spec.start::<Request>().expect("the pool fits this machine");
     classes.map().expect("memory");
     let mut take = |name| stages.remove(name).expect("it was specified");
-    lane.attach(take("validate"), validator(Score::Sum, dim, verdict_writer, result_writer))
+    lane.attach(take("validate"), validator(Score::Sum, LIMITS, 0, verdict_writer, result_writer))
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
     let scores = Score::Sum.column(results, scores);
-    let end = AnswerStage { stage: take("answer"), statuses, scores };
+    let end = AnswerStage { stage: take("answer"), verdicts, scores, lane: 0 };
     let options = DriverOptions {
         limits: LIMITS,
         connections_max: 4,

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use mio::{Registry, Token};
 
-use super::check::{WrongAnswer, check_head};
+pub(crate) use super::check::ExpectedAnswer;
+use super::check::{RowsAhead, WrongAnswer, check_head};
 use super::target::{ClientSocket, Target};
-use crate::wire::frames::{AnswerHead, Mode, answer_head};
+use crate::wire::frames::{AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode, answer_head};
 
 /// A connection to a service.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct ClientConnection {
     input: Box<[u8]>,
     answered: usize,
     received: usize,
+    rows: RowsAhead,
+    in_flight_max: u32,
 }
 
 /// An answer that belongs to its request. [`ClientConnection::scores`] has its scores until the
@@ -45,7 +48,8 @@ pub(crate) struct ClientRead {
 }
 
 impl ClientConnection {
-    /// Connects within `timeout`. `input_bytes` hold at least the largest answer.
+    /// Connects within `timeout`. `input_bytes` hold at least the largest answer. In header mode
+    /// [`Self::greet`] comes before the first request.
     pub(crate) fn open(
         target: &Target,
         mode: Mode,
@@ -53,8 +57,9 @@ impl ClientConnection {
         timeout: Duration,
     ) -> io::Result<ClientConnection> {
         let socket = target.connect(timeout)?;
-        let input = vec![0; input_bytes].into_boxed_slice();
-        Ok(ClientConnection { socket, mode, input, answered: 0, received: 0 })
+        let input = vec![0; input_bytes.max(HELLO_ANSWER_BYTES)].into_boxed_slice();
+        let (rows, in_flight_max) = (RowsAhead::default(), u32::MAX);
+        Ok(ClientConnection { socket, mode, input, answered: 0, received: 0, rows, in_flight_max })
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -88,21 +93,45 @@ impl ClientConnection {
         self.received - self.answered
     }
 
-    /// The next answer, once it is complete. It must belong to the request with this sequence and
-    /// number of vectors.
+    pub(super) fn unprocessed(&self) -> &[u8] {
+        &self.input[self.answered..self.received]
+    }
+
+    /// Waits until there is something to read, or for `timeout`.
+    pub(super) fn wait_readable(&self, timeout: Duration) -> io::Result<()> {
+        self.socket.wait_readable(timeout)
+    }
+
+    /// The hello's answer, which is at the front of the input, holds from now on.
+    pub(super) fn note_greeted(&mut self, answer: &HelloAnswer) {
+        self.answered += HELLO_ANSWER_BYTES;
+        self.rows.lane = answer.lane;
+        self.in_flight_max = match answer.in_flight_max {
+            u16::MAX => u32::MAX,
+            most => u32::from(most).max(1),
+        };
+    }
+
+    /// The most requests in flight, as the hello's answer said.
+    pub(crate) fn in_flight_max(&self) -> u32 {
+        self.in_flight_max
+    }
+
+    /// The next answer, once it is complete. It must be the one that `request` gets.
     pub(crate) fn next_answer(
         &mut self,
-        vectors: u32,
-        sequence: u64,
+        request: &ExpectedAnswer,
     ) -> Result<Option<CheckedAnswer>, WrongAnswer> {
         let bytes = &self.input[self.answered..self.received];
         let Some(head) = answer_head(self.mode, bytes)? else { return Ok(None) };
-        check_head(self.mode, &head, vectors, sequence)?;
+        check_head(self.mode, &head, request)?;
         if bytes.len() < head.bytes_total {
             return Ok(None);
         }
-        let scores = self.answered + self.mode.header_bytes()..self.answered + head.bytes_total;
-        self.answered += head.bytes_total;
+        self.rows.pass(&head)?;
+        let end = self.answered + head.bytes_total;
+        let scores = self.answered + self.mode.answer_header_bytes()..end;
+        self.answered = end;
         Ok(Some(CheckedAnswer { head, scores }))
     }
 

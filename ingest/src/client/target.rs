@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::printable::Printable;
@@ -126,6 +128,15 @@ impl ClientSocket {
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(send(&self.0, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    /// Waits until there is something to read, or for `timeout`. A signal ends the wait too.
+    pub(super) fn wait_readable(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)) {
+            Err(Errno::INTR) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Half-close: no more requests follow, answers still come.

@@ -1,10 +1,10 @@
 //! The client of `--ingest`: one connection in header mode, which waits for every answer and checks
 //! it.
 //!
-//! Header mode, because its requests carry the dimension: in count mode, a service with another
-//! dimension would read different rows. The first request is sent alone; its answer says how many
-//! requests the service allows in flight per connection. From then on up to [`WINDOW_MAX`] are in
-//! flight. Their answers fit into a socket's buffer, so the service never waits for this side to
+//! Header mode, because its hello carries the dimension: in count mode, a service with another
+//! dimension would read different rows. The hello's answer says how many requests the service
+//! allows in flight per connection, and how many vectors in each. Up to [`WINDOW_MAX`] requests are
+//! in flight. Their answers fit into a socket's buffer, so the service never waits for this side to
 //! read, and writing without reading can't deadlock.
 //!
 //! It blocks, so it runs on a thread that may block, and checks for an interruption every
@@ -20,9 +20,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{ClientError, Sent};
-use crate::client::{ClientConnection, Target};
+use crate::client::{ClientConnection, ExpectedAnswer, GreetError, Target};
 use crate::vectors::{RefusedRows, VectorImage};
-use crate::wire::frames::{AnswerHead, Mode, Status, answer_bytes, encode_request_head};
+use crate::wire::frames::{
+    AnswerHead, Hello, Mode, RequestHead, Status, answer_bytes, encode_request_head,
+};
 
 /// The most requests in flight.
 const WINDOW_MAX: usize = 32;
@@ -30,7 +32,7 @@ const WINDOW_MAX: usize = 32;
 const ANSWERS_BYTES_MAX: usize = 32 << 10;
 /// Requests are gathered for one write until they have this many bytes.
 const OUT_BYTES: usize = 256 << 10;
-/// Answers are received in reads of up to this many bytes, or of the largest answer.
+/// Answers, which carry no scores, are received in reads of up to this many bytes.
 const INPUT_BYTES: usize = 16 << 10;
 /// The longest wait without checking for an interruption and the timeout.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -53,7 +55,7 @@ pub(super) struct IngestClient {
     timeout: Duration,
     /// Sequence of the next request.
     sequence: u64,
-    /// Requests that may be in flight.
+    /// Requests that may be in flight; 0 before the hello.
     window: usize,
 }
 
@@ -69,7 +71,7 @@ impl IngestClient {
     ) -> Result<IngestClient, ClientError> {
         let (to, target, (done, wait)) = (target.to_string(), target.clone(), channel());
         let failed = |error| ClientError::Connect { to: to.clone(), error };
-        let connecting = move || drop(done.send(open(&target, max_vectors, timeout)));
+        let connecting = move || drop(done.send(open(&target, timeout)));
         thread::Builder::new().name("connect".to_owned()).spawn(connecting).map_err(failed)?;
         let opened = loop {
             match wait.recv_timeout(CHECK_INTERVAL) {
@@ -84,7 +86,7 @@ impl IngestClient {
             }
         };
         let connection = opened.map_err(failed)?;
-        Ok(IngestClient { to, connection, max_vectors, timeout, sequence: 0, window: 1 })
+        Ok(IngestClient { to, connection, max_vectors, timeout, sequence: 0, window: 0 })
     }
 
     /// The client, unless the service has closed the connection or sent something unasked since
@@ -105,6 +107,9 @@ impl IngestClient {
         cancel: &CancellationToken,
         sent: &mut Sent,
     ) -> Result<(), ClientError> {
+        if self.window == 0 {
+            self.greet(vectors.dim(), cancel)?;
+        }
         let (mut cursor, mut out, mut first_refused) = (vectors.cursor(), Vec::new(), None);
         let mut not_finite = RefusedRows::default();
         let mut in_flight: VecDeque<GetRequest> = VecDeque::with_capacity(WINDOW_MAX);
@@ -115,7 +120,14 @@ impl IngestClient {
                 if count == 0 {
                     break;
                 }
-                encode_request_head(MODE, vectors.dim(), self.sequence, count as u32, &mut out);
+                let head = RequestHead {
+                    dim: vectors.dim(),
+                    vectors: count as u32,
+                    sequence: self.sequence,
+                    ids: false,
+                    scores: false,
+                };
+                encode_request_head(MODE, &head, &mut out);
                 let rows = cursor.number()..cursor.number() + count;
                 cursor.append_rows(count, &mut out);
                 sent.vectors += count;
@@ -140,10 +152,6 @@ impl IngestClient {
                 None => unreachable!("header mode has a status"),
             }
             in_flight.pop_front();
-            if self.sequence == 1 {
-                let fits = ANSWERS_BYTES_MAX / answer_bytes(MODE, self.max_vectors as usize);
-                self.window = fits.min(usize::from(head.credits)).clamp(1, WINDOW_MAX);
-            }
         }
         let all = vectors.rows();
         match first_refused {
@@ -156,6 +164,24 @@ impl IngestClient {
         }
     }
 
+    /// Tells the service the dimension, and takes its limits.
+    fn greet(&mut self, dim: u32, cancel: &CancellationToken) -> Result<(), ClientError> {
+        let hello = Hello { dim, ids: false };
+        let answer = self.connection.greet(&hello, self.timeout, || cancel.is_cancelled());
+        let answer = answer.map_err(|error| match error {
+            GreetError::Cancelled => ClientError::Cancelled,
+            GreetError::TimedOut(timeout) => {
+                ClientError::Stalled { to: self.to.clone(), timeout, unanswered: 0 }
+            }
+            error => ClientError::Greet { to: self.to.clone(), error },
+        })?;
+        self.max_vectors = self.max_vectors.min(answer.limits.max_vectors);
+        let fits = ANSWERS_BYTES_MAX / answer_bytes(MODE, 0);
+        let allowed = self.connection.in_flight_max() as usize;
+        self.window = fits.min(allowed).clamp(1, WINDOW_MAX);
+        Ok(())
+    }
+
     /// Waits for the next answer, which must be the one to `request`.
     fn await_answer(
         &mut self,
@@ -165,7 +191,9 @@ impl IngestClient {
     ) -> Result<AnswerHead, ClientError> {
         let mut progress = Instant::now();
         loop {
-            let answer = self.connection.next_answer(request.vectors, request.sequence);
+            let GetRequest { vectors, sequence, .. } = *request;
+            let expected = ExpectedAnswer { vectors, sequence, scores: false };
+            let answer = self.connection.next_answer(&expected);
             match answer {
                 Ok(Some(answer)) => return Ok(answer.head),
                 Ok(None) => {}
@@ -240,9 +268,8 @@ impl IngestClient {
 }
 
 /// A connection whose reads and writes block, but no longer than [`CHECK_INTERVAL`].
-fn open(target: &Target, max_vectors: u32, timeout: Duration) -> io::Result<ClientConnection> {
-    let input_bytes = answer_bytes(MODE, max_vectors as usize).max(INPUT_BYTES);
-    let connection = ClientConnection::open(target, MODE, input_bytes, timeout)?;
+fn open(target: &Target, timeout: Duration) -> io::Result<ClientConnection> {
+    let connection = ClientConnection::open(target, MODE, INPUT_BYTES, timeout)?;
     connection.block_for(CHECK_INTERVAL)?;
     Ok(connection)
 }

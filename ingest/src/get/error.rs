@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
-use crate::client::WrongAnswer;
+use crate::client::{GreetError, WrongAnswer};
 use crate::printable::Printable;
 use crate::vectors::{FormatError, RefusedRows};
 use crate::wire::frames::Status;
@@ -209,6 +209,14 @@ pub enum ClientError {
         /// Requests that were sent and not answered.
         unanswered: usize,
     },
+    /// The service refused the hello.
+    #[error("--ingest {to}: {}", greet_text(error))]
+    Greet {
+        /// Address of the service.
+        to: String,
+        /// The cause.
+        error: GreetError,
+    },
     /// An answer against the rules of the protocol.
     #[error("--ingest {to}: {error}")]
     Answer {
@@ -263,6 +271,19 @@ pub enum ClientError {
 
 fn because(cause: &Option<io::Error>) -> String {
     cause.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
+}
+
+fn greet_text(error: &GreetError) -> String {
+    match error {
+        GreetError::Refused { status, server, dim } if *status == Status::WrongDimension => {
+            format!(
+                "{status}: the service's dimension is {}, and the vectors are of {dim} components; \
+                use a service of this dimension",
+                server.dim
+            )
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn advice(status: Status) -> &'static str {

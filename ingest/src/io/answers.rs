@@ -11,8 +11,11 @@ use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
-use crate::stage::{ConnId, Request};
-use crate::wire::frames::{Mode, Status, answer_bytes, write_answer};
+use crate::stage::{ConnId, Request, Verdict};
+use crate::wire::frames::{
+    Answer, HELLO_ANSWER_BYTES, HelloAnswer, Mode, Reply, Status, answer_bytes, hello_answer,
+    write_answer,
+};
 
 /// The most answers encoded in one round.
 const ANSWERS_MAX: usize = 1024;
@@ -22,9 +25,11 @@ pub struct AnswerStage {
     /// The inline stage of the last layer.
     pub stage: Stage<Request>,
     /// What validate wrote.
-    pub statuses: ColumnReader<u8>,
+    pub verdicts: ColumnReader<Verdict>,
     /// Where the scores are: see [`Score`](crate::stage::Score).
     pub scores: ColumnReader<f32>,
+    /// The lane's number, which answers carry.
+    pub lane: u16,
 }
 
 /// The answering side of a lane's connections.
@@ -38,9 +43,11 @@ pub(super) struct Answers {
 /// What the answering stage reads and writes.
 #[derive(Debug)]
 struct Encoder {
-    statuses: ColumnReader<u8>,
+    verdicts: ColumnReader<Verdict>,
     scores: ColumnReader<f32>,
     caps: ConnCaps,
+    /// The answer to an accepted hello.
+    hello: HelloAnswer,
     /// Connections with something to send.
     send_list: Vec<ConnId>,
 }
@@ -57,8 +64,10 @@ pub(super) enum SendStep {
 
 impl Answers {
     pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
-        let AnswerStage { stage, statuses, scores } = end;
-        let encoder = Encoder { statuses, scores, caps, send_list: Vec::new() };
+        let AnswerStage { stage, verdicts, scores, lane } = end;
+        let (limits, in_flight_max) = (caps.limits, caps.credits(0));
+        let hello = HelloAnswer { status: Status::Ok, limits, lane, in_flight_max };
+        let encoder = Encoder { verdicts, scores, caps, hello, send_list: Vec::new() };
         Self { stage: Some(stage), encoder }
     }
 
@@ -145,9 +154,12 @@ impl Encoder {
         // Without memory the answer waits, and with it the slot. The ring fills up, and nothing
         // more is read.
         let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
-        let (status, scores) = self.outcome(view);
-        count(status, scores, counters);
-        let bytes = answer_bytes(request.mode, scores.len());
+        let (verdict, scores) = self.outcome(view);
+        let vectors = count(verdict.status, request, counters);
+        let bytes = match request.reply {
+            Reply::Hello => HELLO_ANSWER_BYTES,
+            Reply::Scores | Reply::Plain => answer_bytes(request.mode, scores.len()),
+        };
         if out.len() + bytes > self.caps.output_bytes {
             // Sending makes room; the caps leave enough for everything owed.
             drop_front(out, conn.out_sent);
@@ -162,11 +174,20 @@ impl Encoder {
         };
         debug_assert!(*in_flight > 0);
         *in_flight -= 1;
-        let credits = match request.mode {
-            Mode::Count => 0,
-            Mode::Header => self.caps.credits(conn.in_flight),
+        let Verdict { first_row, detail, status } = verdict;
+        let (credits, lane, sequence) = match request.mode {
+            Mode::Count => (0, 0, 0),
+            Mode::Header1 | Mode::Header => {
+                (self.caps.credits(conn.in_flight), self.hello.lane, request.sequence)
+            }
         };
-        write_answer(request.mode, status, request.sequence, credits, scores, &mut out[at..]);
+        if request.reply == Reply::Hello {
+            out[at..].copy_from_slice(&hello_answer(&HelloAnswer { status, ..self.hello }));
+        } else {
+            let answer =
+                Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
+            write_answer(request.mode, &answer, &mut out[at..]);
+        }
         conn.unsent.add(request.received_ns);
         self.list(conn);
         Outcome::Done
@@ -175,26 +196,24 @@ impl Encoder {
     /// An answer whose connection is gone.
     #[cold]
     fn orphan(&self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
-        let (status, scores) = self.outcome(view);
-        count(status, scores, counters);
+        let (verdict, _) = self.outcome(view);
+        count(verdict.status, view.meta(), counters);
         counters.add(Counter::Orphans, 1);
         Outcome::Done
     }
 
     /// What the stages have decided.
     #[inline(always)]
-    fn outcome<'v>(&'v self, view: &'v View<'_, Request>) -> (Status, &'v [f32]) {
-        let status = self
-            .statuses
-            .row(view)
-            .ok()
-            .and_then(|row| Status::from_wire(row[0]))
-            .unwrap_or(Status::Failed);
+    fn outcome<'v>(&'v self, view: &'v View<'_, Request>) -> (Verdict, &'v [f32]) {
+        let verdict = self.verdicts.row(view).map_or_else(|_| Verdict::default(), |row| row[0]);
+        let request = view.meta();
         let scores = match self.scores.row(view) {
-            Ok(row) if status == Status::Ok => &row[..view.meta().vectors as usize],
+            Ok(row) if verdict.status == Status::Ok && request.reply == Reply::Scores => {
+                &row[..request.vectors as usize]
+            }
             _ => &[],
         };
-        (status, scores)
+        (verdict, scores)
     }
 
     /// Puts a connection into the list of those with something to send.
@@ -207,8 +226,11 @@ impl Encoder {
     }
 }
 
+/// Counts an answer, and returns the number of vectors that it accepts.
 #[inline]
-fn count(status: Status, scores: &[f32], counters: &mut Counters) {
+fn count(status: Status, request: &Request, counters: &mut Counters) -> u32 {
+    let vectors = if status == Status::Ok { request.vectors } else { 0 };
     counters.add_answer(status);
-    counters.add(Counter::VectorsAnswered, scores.len() as u64);
+    counters.add(Counter::VectorsAnswered, u64::from(vectors));
+    vectors
 }

@@ -43,6 +43,8 @@ pub(super) struct Conn {
     socket: Socket,
     /// Known once four bytes have arrived.
     pub(super) mode: Option<Mode>,
+    /// Whether its hello was accepted, which header mode starts with.
+    pub(super) is_greeted: bool,
     pub(super) phase: ConnPhase,
     /// Whether the client's end of stream was seen.
     pub(super) at_end: bool,
@@ -87,6 +89,7 @@ impl Conn {
             id,
             socket,
             mode: None,
+            is_greeted: false,
             phase: ConnPhase::Open,
             at_end: false,
             carry: None,
@@ -179,6 +182,8 @@ pub(super) struct ConnCaps {
     /// With at most this many bytes in it, an output has room for one more answer and all refusals.
     owed_max: usize,
     in_flight_max: u32,
+    /// What the answer to a hello says.
+    pub(super) limits: Limits,
 }
 
 impl ConnCaps {
@@ -189,7 +194,14 @@ impl ConnCaps {
         let refusal_bytes = answer_bytes(Mode::Header, 0);
         let owed_max =
             output_bytes - (in_flight_max as usize + 1) * refusal_bytes - answer_bytes_max;
-        Self { output_bytes, answer_bytes_max, refusal_bytes, owed_max, in_flight_max }
+        Self {
+            output_bytes,
+            answer_bytes_max,
+            refusal_bytes,
+            owed_max,
+            in_flight_max,
+            limits: *limits,
+        }
     }
 
     /// Whether a connection has as many requests in flight as it may, or its output has no room for
@@ -453,7 +465,7 @@ mod tests {
 
     #[test]
     fn an_output_has_room_for_all_that_is_owed() {
-        let limits = Limits { dim: 1, max_vectors: 10 };
+        let limits = Limits::new(1, 10);
         let (answer, refusal) = (answer_bytes(Mode::Header, 10), answer_bytes(Mode::Header, 0));
         let caps = ConnCaps::new(&limits, 3 * (answer + refusal) + refusal, 3);
         let (mut table, ids) = table(1);

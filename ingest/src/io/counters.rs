@@ -72,7 +72,7 @@ counters! {
     CarryWaits "carry_waits",
     /// Unfinished frames that the end of their stream cut off
     CutOff "cut_off",
-    /// Requests taken, refused ones included
+    /// Requests taken, hellos and refused ones included
     Requests "requests",
     /// Vectors that were answered as stored
     VectorsAnswered "vectors_answered",

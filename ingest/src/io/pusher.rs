@@ -8,12 +8,13 @@
 
 use std::ops::Deref;
 
+use rustix::time::{ClockId, clock_gettime};
 use slipring::pipeline::{Lane, Refused};
 use slipring::ring::Received;
 
 use super::conn::{Conn, ConnCaps};
 use crate::stage::Request;
-use crate::wire::frames::{Detected, FrameHead, Front, Limits, Mode, Status, detect, front};
+use crate::wire::frames::{Detected, FrameHead, Front, Limits, Mode, Reply, Status, detect, front};
 
 /// What is at the front of a connection's bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,7 +168,9 @@ pub(super) struct FramePusher<'a> {
     pub(super) lane: &'a mut Lane<Request>,
     pub(super) caps: &'a ConnCaps,
     pub(super) received_ns: u64,
-    /// Requests pushed, and the bytes of their payloads.
+    /// For the time column; 0 without one.
+    time_us: i64,
+    /// Requests pushed, hellos included, and the bytes of their payloads.
     pub(super) requests: u32,
     pub(super) payload_bytes: u64,
 }
@@ -180,7 +183,8 @@ impl<'a> FramePusher<'a> {
         caps: &'a ConnCaps,
         received_ns: u64,
     ) -> Self {
-        Self { conn, lane, caps, received_ns, requests: 0, payload_bytes: 0 }
+        let time_us = if caps.limits.columns.time { wall_clock_us() } else { 0 };
+        Self { conn, lane, caps, received_ns, time_us, requests: 0, payload_bytes: 0 }
     }
 
     /// Pushes complete frames from the front of `bytes`, until something stops it.
@@ -203,13 +207,36 @@ impl<'a> FramePusher<'a> {
             Parsed::Incomplete { missing_bytes } => return Err(Stop::Incomplete { missing_bytes }),
             Parsed::Broken(status) => return Err(self.push_last(status)),
         };
+        if mode == Mode::Header && (!self.conn.is_greeted || head.reply == Reply::Hello) {
+            return self.push_hello(&head, bytes);
+        }
         match self.admit(mode, head.refusal)? {
             (permit, None) => self.push_request(permit, mode, &head, bytes),
             (permit, Some(status)) => {
                 bytes.skip(&head);
-                self.push_refusal(permit, mode, head.sequence, status)
+                self.push_empty(permit, mode, head.sequence, status, Reply::Plain)
             }
         }
+    }
+
+    /// The first frame of header mode must be a hello, and no other may be one. A hello takes a
+    /// slot without a payload, so that its answer comes before those of the requests behind it.
+    #[cold]
+    fn push_hello(&mut self, head: &FrameHead, bytes: &mut impl FrameBytes) -> Result<(), Stop> {
+        match (head.reply, self.conn.is_greeted) {
+            (Reply::Hello, false) => {}
+            (Reply::Hello, true) => return Err(self.push_last(Status::BadKind)),
+            _ => return Err(self.push_last(Status::HelloMissing)),
+        }
+        let permit = self.slot()?;
+        let status = head.refusal.unwrap_or(Status::Ok);
+        self.push_empty(permit, Mode::Header, 0, status, Reply::Hello)?;
+        if status != Status::Ok {
+            return Err(Stop::Broken);
+        }
+        bytes.skip(head);
+        self.conn.is_greeted = true;
+        Ok(())
     }
 
     /// Framing is lost: one last answer follows those before it.
@@ -218,7 +245,7 @@ impl<'a> FramePusher<'a> {
         let mode = self.conn.mode.unwrap_or(Mode::Count);
         // The caps always leave room for it.
         let Ok(permit) = self.slot() else { return Stop::Full };
-        let _poisoned = self.push_refusal(permit, mode, 0, status);
+        let _poisoned = self.push_empty(permit, mode, 0, status, Reply::Plain);
         Stop::Broken
     }
 
@@ -257,9 +284,10 @@ impl<'a> FramePusher<'a> {
     ) -> Result<(), Stop> {
         let (conn, received_ns) = (self.conn.id, self.received_ns);
         let (vectors, sequence, status) = (head.vectors, head.sequence, Status::Ok);
+        let (reply, time_us) = (head.reply, self.time_us);
         bytes.push(
             head,
-            Request { conn, sequence, vectors, status, mode, received_ns },
+            Request { conn, sequence, vectors, status, mode, reply, received_ns, time_us },
             self.lane,
         )?;
         self.requests += 1;
@@ -268,15 +296,18 @@ impl<'a> FramePusher<'a> {
         Ok(())
     }
 
-    fn push_refusal(
+    /// A refusal, or a hello.
+    fn push_empty(
         &mut self,
         _: Permit,
         mode: Mode,
         sequence: u64,
         status: Status,
+        reply: Reply,
     ) -> Result<(), Stop> {
-        let (conn, received_ns) = (self.conn.id, self.received_ns);
-        let request = Request { conn, sequence, vectors: 0, status, mode, received_ns };
+        let (conn, received_ns, time_us) = (self.conn.id, self.received_ns, self.time_us);
+        let request =
+            Request { conn, sequence, vectors: 0, status, mode, reply, received_ns, time_us };
         if self.lane.push_empty(request).is_err() {
             return Err(Stop::Closed);
         }
@@ -289,18 +320,24 @@ impl<'a> FramePusher<'a> {
     }
 }
 
+/// Microseconds since 1970 in UTC.
+fn wall_clock_us() -> i64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::frames::encode_request;
 
-    const LIMITS: Limits = Limits { dim: 3, max_vectors: 4 };
+    const LIMITS: Limits = Limits::new(3, 4);
 
     /// A carry buffer receives no more than what is missing: so the bytes after it, which may be
     /// the next frame, go straight into the pool.
     #[test]
     fn what_is_missing_leads_to_the_end_of_the_frame_and_no_further() {
-        for mode in [Mode::Count, Mode::Header] {
+        for mode in [Mode::Count, Mode::Header1, Mode::Header] {
             let mut bytes = Vec::new();
             encode_request(mode, LIMITS.dim, 7, &[1.0; 6], &mut bytes);
             let frame_bytes = bytes.len();
@@ -331,7 +368,7 @@ mod tests {
         let parsed = Parser(LIMITS).parse(&mut known, b"PING\r\n");
         assert_eq!((parsed, known), (Parsed::Broken(Status::BadMagic), None));
         // A connection's mode never changes.
-        let mut known = Some(Mode::Header);
+        let mut known = Some(Mode::Header1);
         let parsed = Parser(LIMITS).parse(&mut known, &[0; 16]);
         assert_eq!(parsed, Parsed::Broken(Status::BadMagic));
     }

@@ -43,6 +43,7 @@ pub(super) struct LoadConnection {
     /// Vectors of the next request.
     vectors_next: u32,
     in_flight: VecDeque<LoadRequest>,
+    in_flight_max: usize,
     /// Requests to write. The first `out_at` bytes are written.
     out: Vec<u8>,
     out_at: usize,
@@ -60,6 +61,8 @@ pub(super) struct LoadConnection {
 impl LoadConnection {
     pub(super) fn new(plan: &LoadPlan, index: u32, connection: ClientConnection) -> LoadConnection {
         let options = &plan.options;
+        // A server in header mode says how many it takes before it refuses as busy.
+        let in_flight_max = options.in_flight.min(connection.in_flight_max()) as usize;
         let mut draw = Draw::new(options.seed ^ (u64::from(index) + 1).rotate_left(32));
         LoadConnection {
             index,
@@ -69,7 +72,8 @@ impl LoadConnection {
             vectors_next: vectors(&mut draw, options.vectors),
             draw,
             row_next: plan.row_first(index),
-            in_flight: VecDeque::with_capacity(options.in_flight as usize),
+            in_flight: VecDeque::with_capacity(in_flight_max),
+            in_flight_max,
             out: Vec::with_capacity(options.out_bytes()),
             out_at: 0,
             readable: false,
@@ -103,10 +107,8 @@ impl LoadConnection {
 
     /// When this connection wants to send next, without other events; None while it has all of
     /// its requests in flight, or while its socket is full.
-    pub(super) fn due_ns(&self, plan: &LoadPlan, now_ns: u64) -> Option<u64> {
-        if self.phase != LoadPhase::Sending
-            || self.in_flight.len() >= plan.options.in_flight as usize
-        {
+    pub(super) fn due_ns(&self, now_ns: u64) -> Option<u64> {
+        if self.phase != LoadPhase::Sending || self.in_flight.len() >= self.in_flight_max {
             return None;
         }
         match self.schedule.next(now_ns) {
@@ -163,7 +165,7 @@ impl LoadConnection {
     /// Gathers requests while `--in-flight` and the buffer have room and the schedule allows it.
     fn fill(&mut self, plan: &LoadPlan, tally: &mut Tally, now_ns: u64) {
         let options = &plan.options;
-        while self.in_flight.len() < options.in_flight as usize {
+        while self.in_flight.len() < self.in_flight_max {
             let NextSend::Now(intended_ns) = self.schedule.next(now_ns) else { break };
             let count = self.vectors_next;
             let request_bytes = plan.request_bytes(count);
@@ -254,7 +256,7 @@ impl LoadConnection {
             let Some(request) = self.in_flight.front().copied() else {
                 return Err(ConnectionError::Extra { bytes: self.connection.unprocessed_bytes() });
             };
-            match self.connection.next_answer(request.vectors, self.answered)? {
+            match self.connection.next_answer(&plan.expected(&request, self.answered))? {
                 Some(answer) => self.count_answer(plan, tally, &request, &answer, now_ns)?,
                 None => break,
             }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::client::WrongAnswer;
+use crate::client::{GreetError, WrongAnswer};
 use crate::printable::Printable;
 use crate::vectors::FileError;
-use crate::wire::frames::Status;
+use crate::wire::frames::{AnswerError, Status};
 
 /// Errors of a load.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,16 @@ pub enum LoadError {
         /// The cause.
         error: io::Error,
     },
+    /// The server refused the hello, or can't take what would be sent.
+    #[error("connection {connection} to {to}: {}", greet_text(error))]
+    Greet {
+        /// Index of the connection, from 0.
+        connection: u32,
+        /// Address of the service.
+        to: String,
+        /// The cause.
+        error: GreetError,
+    },
     /// A connection broke the rules of the protocol, stalled, or ended early.
     #[error("connection {connection}, request {request}: {error}")]
     Connection {
@@ -65,7 +75,10 @@ impl LoadError {
     pub fn exit_code(&self) -> u8 {
         match self {
             LoadError::Option { .. } | LoadError::File { .. } => 2,
-            LoadError::Connect { .. } | LoadError::Connection { .. } | LoadError::Poll(_) => 1,
+            LoadError::Connect { .. }
+            | LoadError::Greet { .. }
+            | LoadError::Connection { .. }
+            | LoadError::Poll(_) => 1,
         }
     }
 }
@@ -140,6 +153,19 @@ fn connect_fix(error: &io::Error) -> &'static str {
             "raise the limit of descriptors (ulimit -n), or lower --connections"
         }
         _ => "correct --to, or look at the service's log",
+    }
+}
+
+/// The same with the names of the options.
+fn greet_text(error: &GreetError) -> String {
+    match error {
+        GreetError::Refused { status: Status::WrongDimension, server, dim } => {
+            format!("the server's dimension is {}, --dim is {dim}", server.dim)
+        }
+        GreetError::Unreadable(AnswerError::Version { got: 1, .. }) => {
+            format!("{error}: say --mode header1")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -46,7 +46,8 @@ pub struct LoadOptions {
     /// Number of connections, all opened before the first request; 1 to 65536
     #[arg(long, default_value_t = 4)]
     pub connections: u32,
-    /// Maximum number of requests in flight on each connection, 1 to 65536
+    /// Maximum number of requests in flight on each connection, 1 to 65536; in header mode, at
+    /// most as many as the server allows
     #[arg(long, default_value_t = 32)]
     pub in_flight: u32,
     /// Total number of requests, warm-up included [default: as many as --duration allows]
@@ -63,8 +64,8 @@ pub struct LoadOptions {
     /// vectors generated from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Protocol mode: count (4-byte header) or header (16-byte header)
-    #[arg(long, default_value = "count", value_name = "count|header", value_parser = parse_mode)]
+    /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count
+    #[arg(long, default_value = "header", value_name = "header|header1|count", value_parser = parse_mode)]
     pub mode: Mode,
     /// Compare every score with an f64 reference, and fail if good vectors are refused
     #[arg(long)]
@@ -123,7 +124,7 @@ impl LoadOptions {
             duration: None,
             warmup: None,
             file: None,
-            mode: Mode::Count,
+            mode: Mode::Header,
             verify: false,
             score: Score::Sum,
             threads: 1,
@@ -149,7 +150,7 @@ impl LoadOptions {
                 "say 1 or 1-8",
             );
         }
-        if let Err(error) = (Limits { dim: self.dim, max_vectors: most }).check() {
+        if let Err(error) = (Limits::new(self.dim, most)).check() {
             return refuse(
                 "dim",
                 self.dim,
@@ -244,7 +245,7 @@ impl LoadOptions {
 
     /// Bytes of the largest request.
     pub(super) fn request_bytes_max(&self) -> usize {
-        Limits { dim: self.dim, max_vectors: self.vectors.most }.frame_bytes_max(self.mode)
+        Limits::new(self.dim, self.vectors.most).frame_bytes_max(self.mode)
     }
 
     /// Capacity of a connection for unsent bytes: at least one request.
@@ -320,7 +321,8 @@ impl FromStr for VectorRange {
 fn parse_mode(text: &str) -> Result<Mode, String> {
     match text {
         "count" => Ok(Mode::Count),
+        "header1" => Ok(Mode::Header1),
         "header" => Ok(Mode::Header),
-        _ => Err("count or header".to_string()),
+        _ => Err("header, header1 or count".to_string()),
     }
 }

@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::error::{ConnectionError, refusal_label};
 use super::options::{LoadOptions, VectorRange};
 use super::schedule::requests_before;
+use crate::client::ExpectedAnswer;
 use crate::stage::Score;
 use crate::vectors::VectorRows;
-use crate::wire::frames::{AnswerHead, Mode, Status, encode_request_head};
+use crate::wire::frames::{AnswerHead, Mode, RequestHead, Status, encode_request_head};
 
 /// Shared by all threads and never changed, except for `failed`.
 #[derive(Debug)]
@@ -38,9 +39,17 @@ impl LoadPlan {
     /// Appends request number `request` with `vectors` rows from `row` on. The rows are in wire
     /// order, so this writes a header and copies.
     pub(super) fn append_request(&self, request: u64, row: usize, vectors: u32, out: &mut Vec<u8>) {
-        let sequence = if self.options.mode == Mode::Header { request } else { 0 };
-        encode_request_head(self.options.mode, self.options.dim, sequence, vectors, out);
+        let (dim, scores) = (self.options.dim, self.options.verify);
+        let head = RequestHead { dim, vectors, sequence: request, ids: false, scores };
+        encode_request_head(self.options.mode, &head, out);
         self.rows.rows.append(row, vectors as usize, out);
+    }
+
+    /// The answer that `request`, the connection's request number `sequence`, must get. Header mode
+    /// sends scores only where they are asked for.
+    pub(super) fn expected(&self, request: &LoadRequest, sequence: u64) -> ExpectedAnswer {
+        let scores = self.options.verify || self.options.mode != Mode::Header;
+        ExpectedAnswer { vectors: request.vectors, sequence, scores }
     }
 
     /// The row that a connection starts with. If all requests have one size and are counted, the

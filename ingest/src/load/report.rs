@@ -127,6 +127,7 @@ impl LoadReport {
 fn mode_label(options: &LoadOptions) -> &'static str {
     match options.mode {
         Mode::Count => "count",
+        Mode::Header1 => "header1",
         Mode::Header => "header",
     }
 }

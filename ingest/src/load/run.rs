@@ -15,6 +15,7 @@ use super::plan::{ExpectedRows, LoadPlan};
 use super::report::{LoadReport, Tally};
 use crate::client::ClientConnection;
 use crate::vectors::VectorRows;
+use crate::wire::frames::{Hello, Mode};
 
 /// How late the system may wake a sleeping thread. For times closer than this the thread spins.
 const WAKE_SLACK: Duration = Duration::from_millis(1);
@@ -50,17 +51,7 @@ pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, L
     let rows = ExpectedRows::new(rows, options.score);
     let mut connections = Vec::with_capacity(options.connections as usize);
     for connection in 0..options.connections {
-        let opened = ClientConnection::open(
-            &options.to,
-            options.mode,
-            options.input_bytes(),
-            options.timeout,
-        );
-        connections.push(opened.map_err(|error| LoadError::Connect {
-            connection,
-            to: options.to.to_string(),
-            error,
-        })?);
+        connections.push(open(options, connection)?);
     }
     // The clock starts when the last connection is established, so that connecting isn't part of
     // any latency.
@@ -72,6 +63,30 @@ pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, L
     }
     let tally = run_groups(&plan, groups)?;
     Ok(LoadReport::new(options, &tally))
+}
+
+/// Opens a connection. In header mode the server says what it takes, before a vector is sent.
+fn open(options: &LoadOptions, connection: u32) -> Result<ClientConnection, LoadError> {
+    let to = || options.to.to_string();
+    let mut opened =
+        ClientConnection::open(&options.to, options.mode, options.input_bytes(), options.timeout)
+            .map_err(|error| LoadError::Connect { connection, to: to(), error })?;
+    if options.mode == Mode::Header {
+        let hello = Hello { dim: options.dim, ids: false };
+        let server = opened
+            .greet(&hello, options.timeout, || false)
+            .map_err(|error| LoadError::Greet { connection, to: to(), error })?;
+        let most = server.limits.max_vectors;
+        if options.vectors.most > most {
+            return Err(LoadError::Option {
+                field: "vectors",
+                value: options.vectors.to_string(),
+                limit: format!("the server takes at most {most} vectors in a request"),
+                fix: "lower it, or raise the server's --max-vectors",
+            });
+        }
+    }
+    Ok(opened)
 }
 
 /// Runs one thread per group. Returns the error of the first group that failed.
@@ -219,7 +234,7 @@ impl<'a> LoadWorker<'a> {
         self.live -= usize::from(connection.is_done());
         if self.plan.options.rate.is_some()
             && !self.is_due[index]
-            && let Some(due_ns) = connection.due_ns(self.plan, self.plan.now_ns())
+            && let Some(due_ns) = connection.due_ns(self.plan.now_ns())
         {
             self.is_due[index] = true;
             self.due.push(Reverse((due_ns, index)));

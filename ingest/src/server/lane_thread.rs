@@ -12,7 +12,7 @@ use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
 use crate::sink::Sink;
-use crate::stage::{Request, SinkReport, SinkStage, scorer, validator};
+use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
 
 /// How long a sink that has nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
@@ -161,8 +161,8 @@ fn start_lane(
 ) -> Result<ReadyLane, ServeError> {
     let wrong = |error| ServeError::lane(lane.number, error);
     let spec = plan.spec(lane);
-    let (status_writer, statuses) = spec.column::<u8>("validate", 1).map_err(wrong)?;
-    let (dim, vectors_max) = (plan.limits.dim as usize, plan.limits.max_vectors as usize);
+    let (verdict_writer, verdicts) = spec.column::<Verdict>("validate", 1).map_err(wrong)?;
+    let vectors_max = plan.limits.max_vectors as usize;
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
     // Created before this thread is pinned, so that the ticker's thread isn't pinned. The memory is
@@ -173,7 +173,9 @@ fn start_lane(
         spec.start::<Request>().map_err(wrong)?;
     classes.map().map_err(no_classes)?;
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
-    let validate = validator(plan.options.score, dim, status_writer, result_writer);
+    let first_row = inputs.sink.next_sequence();
+    let validate =
+        validator(plan.options.score, plan.limits, first_row, verdict_writer, result_writer);
     let score = scorer(plan.options.score, score_writer);
     let scores = plan.options.score.column(results, scores);
     if plan.options.stages == super::options::StagesWord::Inline {
@@ -189,7 +191,7 @@ fn start_lane(
         drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let sink_stage = SinkStage::new(inputs.sink, statuses.clone(), plan.options.drain);
+    let sink_stage = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, plan.options.drain);
     let rows_in_segments = sink_stage.rows_in_segments();
     let (done, sink_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
@@ -198,7 +200,12 @@ fn start_lane(
         .name(format!("sink-{}", lane.number))
         .spawn(run_sink_stage)
         .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
-    let end = AnswerStage { stage: stages.remove("answer").ok_or_else(missing)?, statuses, scores };
+    let end = AnswerStage {
+        stage: stages.remove("answer").ok_or_else(missing)?,
+        verdicts,
+        scores,
+        lane: u16::try_from(lane.number).unwrap_or(u16::MAX),
+    };
     let driver = Driver::new(
         running,
         end,

@@ -23,7 +23,7 @@ use crate::io::{
 use crate::sink::{Columns, SegmentOptions};
 use crate::stage::Request;
 use crate::units::RoundedSize;
-use crate::wire::frames::{Limits, LimitsError, Mode};
+use crate::wire::frames::{Limits, LimitsError, Mode, WireColumns};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
@@ -79,7 +79,12 @@ pub(super) struct LanePlan {
 
 impl ServePlan {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
-        let limits = Limits { dim: options.dim, max_vectors: options.max_vectors };
+        let columns = Columns::from(options.columns.as_slice());
+        let limits = Limits {
+            dim: options.dim,
+            max_vectors: options.max_vectors,
+            columns: WireColumns { id: columns.id, time: columns.time },
+        };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
         within("--max-connections", options.max_connections, 1 << 20)?;
@@ -113,7 +118,7 @@ impl ServePlan {
             options: options.clone(),
             listen,
             limits,
-            columns: Columns::from(options.columns.as_slice()),
+            columns,
             lanes,
             connections_max,
             clock: clock(),
@@ -388,7 +393,7 @@ mod tests {
         let words = ["serve"].into_iter().chain(words.split_whitespace());
         let matches = command.try_get_matches_from(words).unwrap();
         let options = ServeOptions::from_arg_matches(&matches).unwrap();
-        memory(&options, &Limits { dim: options.dim, max_vectors: options.max_vectors })
+        memory(&options, &Limits::new(options.dim, options.max_vectors))
     }
 
     /// The defaults fit a machine of 2 GiB, whatever the vectors; and so do the largest answers.

@@ -2,9 +2,8 @@
 //! and beside the answer, sink.
 //!
 //! Each is a handler for one stage of a lane. They pass results on in columns: validate writes a
-//! [`Status`](crate::wire::frames::Status) per slot and a result per vector, and score writes a
-//! score per vector where that result isn't the score. The answer reads statuses and scores, the
-//! sink statuses.
+//! [`Verdict`] per slot and a result per vector, and score writes a score per vector where that
+//! result isn't the score. The answer reads verdicts and scores, the sink verdicts.
 
 mod request;
 mod rows;
@@ -12,7 +11,7 @@ mod score;
 mod sink;
 mod validate;
 
-pub use request::{ConnId, Request};
+pub use request::{ConnId, Request, Verdict};
 pub use score::{Score, scorer};
 pub use sink::{SinkReport, SinkStage};
 pub use validate::validator;

@@ -1,6 +1,6 @@
 //! The metadata of a slot: which connection sent the request, and what the parser found.
 
-use crate::wire::frames::{Mode, Status};
+use crate::wire::frames::{Mode, Reply, Status};
 
 /// A connection of a lane. A later connection with the same index has another generation, so an
 /// answer never goes to the wrong connection.
@@ -20,14 +20,43 @@ pub struct Request {
     pub conn: ConnId,
     /// The client's own number; 0 in count mode.
     pub sequence: u64,
-    /// Vectors in the payload.
+    /// Vectors in the payload, after their ids if the server has a column for them.
     pub vectors: u32,
     /// `Ok`, or why the parser refused it.
     pub status: Status,
     /// The connection's mode.
     pub mode: Mode,
+    /// What it is answered with; a hello has a slot too.
+    pub reply: Reply,
     /// The time of the receive that completed it, by the lane's clock.
     pub received_ns: u64,
+    /// The same in microseconds since 1970 in UTC; 0 without a time column.
+    pub time_us: i64,
+}
+
+/// What validate has decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The sequence in the lane of its first vector; 0 if it is refused.
+    pub first_row: u64,
+    /// With `NotFinite`, the first vector at fault, counted from 0 in the request.
+    pub detail: u32,
+    /// The outcome.
+    pub status: Status,
+}
+
+impl Verdict {
+    /// A refusal, or the outcome of a frame without vectors.
+    #[inline]
+    pub(super) const fn of(status: Status) -> Self {
+        Self { first_row: 0, detail: 0, status }
+    }
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self::of(Status::Failed)
+    }
 }
 
 impl Default for Request {
@@ -38,7 +67,9 @@ impl Default for Request {
             vectors: 0,
             status: Status::Ok,
             mode: Mode::Count,
+            reply: Reply::Scores,
             received_ns: 0,
+            time_us: 0,
         }
     }
 }

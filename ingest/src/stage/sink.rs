@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use slipring::machine::{PinPolicy, pin_current, unpin_current};
 use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
-use super::request::Request;
+use super::request::{Request, Verdict};
+use super::validate::vectors;
 use crate::notice;
 use crate::sink::{Sink, SinkError, SinkRows, SinkTotals};
-use crate::wire::frames::Status;
+use crate::wire::frames::{Limits, Reply, Status};
 
 /// The pause before another attempt to close a sink.
 const CLOSE_PAUSE: Duration = Duration::from_millis(100);
@@ -18,7 +19,8 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 /// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
     sink: Box<dyn Sink>,
-    statuses: ColumnReader<u8>,
+    verdicts: ColumnReader<Verdict>,
+    limits: Limits,
     /// Rows in complete segments, for the lane if it stops waiting for this thread.
     in_segments: Arc<AtomicU64>,
     close_time: Duration,
@@ -42,10 +44,16 @@ impl SinkStage {
     /// Passes the vectors that validate accepted to `sink`. After the last event the sink has
     /// `close_time` to complete its last segment.
     #[must_use]
-    pub fn new(sink: Box<dyn Sink>, statuses: ColumnReader<u8>, close_time: Duration) -> Self {
+    pub fn new(
+        sink: Box<dyn Sink>,
+        verdicts: ColumnReader<Verdict>,
+        limits: Limits,
+        close_time: Duration,
+    ) -> Self {
         Self {
             sink,
-            statuses,
+            verdicts,
+            limits,
             in_segments: Arc::default(),
             close_time,
             retries: 0,
@@ -81,15 +89,27 @@ impl SinkStage {
     }
 
     fn append(&mut self, view: &View<'_, Request>) -> Outcome {
-        match self.statuses.row(view) {
-            Ok(row) if row[0] == Status::Ok as u8 => {}
-            Ok(_) => return Outcome::Done,
+        let request = view.meta();
+        let verdict = match self.verdicts.row(view) {
+            Ok(row) => row[0],
             Err(error) => return Outcome::Fail(format!("the sink's column: {error}")),
+        };
+        if verdict.status != Status::Ok || request.reply == Reply::Hello {
+            return Outcome::Done;
         }
-        let Ok(values) = view.as_f32s() else {
+        let next_row = self.sink.next_sequence();
+        // The client is told the row that validate counted. It must be the one in the segment.
+        if verdict.first_row != next_row {
+            return Outcome::Fail(format!(
+                "the sink: a request was answered as row {} and would be stored as row {next_row}",
+                verdict.first_row
+            ));
+        }
+        let Some(values) = vectors(view, &self.limits) else {
             return Outcome::Fail("the sink: a payload isn't floats".to_owned());
         };
-        match self.sink.append(SinkRows::plain(values)) {
+        let ids = &view.bytes()[..self.limits.id_bytes(request.vectors)];
+        match self.sink.append(SinkRows { values, ids, time_us: request.time_us }) {
             Ok(()) => {
                 self.note_rows();
                 if self.complaint.take().is_some() {

@@ -183,7 +183,7 @@ impl<'a> VectorImage<'a> {
     /// # Errors
     /// [`FormatError::Limits`].
     pub fn check_limits(&self, max_vectors: u32) -> Result<(), FormatError> {
-        Limits { dim: self.dim, max_vectors }.check().map_err(FormatError::Limits)
+        Limits::new(self.dim, max_vectors).check().map_err(FormatError::Limits)
     }
 
     /// Components per row.

@@ -64,7 +64,7 @@ impl PieceLayout {
             }
             ImageFormat::ArrowFile | ImageFormat::ArrowStream => return Ok(ImageStart::Whole),
         };
-        Limits { dim: layout.dim, max_vectors }.check().map_err(FormatError::Limits)?;
+        Limits::new(layout.dim, max_vectors).check().map_err(FormatError::Limits)?;
         Ok(ImageStart::Rows(layout))
     }
 

@@ -11,7 +11,10 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field};
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::sink::read_segments;
-use slipring_ingest::wire::frames::{Limits, Mode, Status, encode_answer, encode_request};
+use slipring_ingest::wire::frames::{
+    Answer, HelloAnswer, Limits, Mode, REQUEST_HEADER_BYTES, Status, encode_answer, encode_request,
+    hello_answer,
+};
 use slipring_test_support::wait_until;
 
 use crate::support::process::{Place, Process, serve};
@@ -213,9 +216,16 @@ fn what_no_service_takes_says_what_to_do() {
     ]);
     let to = service.target().to_string();
     for (path, max_vectors, parts) in [
-        ("narrow.npy", "16", ["wrong-dimension", "of 3 components", "is different"]),
-        ("wide.fvecs", "16", ["wrong-dimension", "of 8 components", "is different"]),
-        ("good.npy", "17", ["too-many-vectors", "17 vectors", "lower --max-vectors"]),
+        (
+            "narrow.npy",
+            "16",
+            ["wrong-dimension", "of 3 components", "use a service of this dimension"],
+        ),
+        (
+            "wide.fvecs",
+            "16",
+            ["wrong-dimension", "of 8 components", "use a service of this dimension"],
+        ),
         ("cut.npy", "16", ["shape (100, 4)", "cut off", ""]),
         ("picture.png", "16", ["neither .npy nor Arrow IPC", ".fvecs", ""]),
         ("more.npy", "16", ["16 bytes behind the 16 that the shape says", "file of its own", ""]),
@@ -243,7 +253,7 @@ fn what_no_service_takes_says_what_to_do() {
 /// Frames of the object: one vector each.
 const FRAMES: usize = 3;
 
-/// A service that reads one frame with a vector of dimension 1, calls `answer`, and keeps the
+/// A service that answers the hello, reads one frame with a vector of dimension 1, calls `answer`, and keeps the
 /// connection open or closes it.
 fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -251,8 +261,14 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
     thread::spawn(move || {
         let mut open = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut frame =
-                vec![0; Limits { dim: 1, max_vectors: 1 }.frame_bytes_max(Mode::Header)];
+            let (limits, status) = (Limits::new(1, 65_535), Status::Ok);
+            let hello = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
+            if stream.read_exact(&mut [0; REQUEST_HEADER_BYTES]).is_err()
+                || stream.write_all(&hello_answer(&hello)).is_err()
+            {
+                continue;
+            }
+            let mut frame = vec![0; Limits::new(1, 1).frame_bytes_max(Mode::Header)];
             if stream.read_exact(&mut frame).is_ok() {
                 answer(&mut stream);
             }
@@ -264,25 +280,26 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
     address
 }
 
-fn answered(status: Status, sequence: u64, scores: &[f32]) -> Vec<u8> {
+fn answered(status: Status, sequence: u64, vectors: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_answer(Mode::Header, status, sequence, 8, scores, &mut bytes);
+    let answer = Answer { status, sequence, vectors, credits: 8, ..Answer::default() };
+    encode_answer(Mode::Header, &answer, &mut bytes);
     bytes
 }
 
 #[test]
 fn wrong_answers_fail_the_object() {
-    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
+    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0], 1))]);
     let mut request = Vec::new();
     encode_request(Mode::Header, 1, 0, &[1.0], &mut request);
     request[0] = b'X';
     let cases = [
-        (answered(Status::Ok, 0, &[1.0, 1.0]), "2 scores for 1 vectors"),
-        (answered(Status::Ok, 0, &[]), "0 scores for 1 vectors"),
-        (answered(Status::Ok, 7, &[1.0]), "sequence 7"),
-        (answered(Status::ShuttingDown, 0, &[]), "shutting-down"),
-        (answered(Status::Failed, 0, &[]), "see the service's own log"),
-        (answered(Status::Busy, 0, &[]), "raise its --in-flight"),
+        (answered(Status::Ok, 0, 2), "2 scores for 1 vectors"),
+        (answered(Status::Ok, 0, 0), "0 scores for 1 vectors"),
+        (answered(Status::Ok, 7, 1), "sequence 7"),
+        (answered(Status::ShuttingDown, 0, 0), "shutting-down"),
+        (answered(Status::Failed, 0, 0), "see the service's own log"),
+        (answered(Status::Busy, 0, 0), "raise its --in-flight"),
         (request, "not with \"SR\""),
         (Vec::new(), "ended with 1 requests unanswered"),
     ];
@@ -302,9 +319,9 @@ fn wrong_answers_fail_the_object() {
 fn what_was_answered_before_the_end_is_counted() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
     let to = false_service(false, |stream| {
-        stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
+        stream.write_all(&answered(Status::Ok, 0, 1)).unwrap();
         // The other frames are read, so that closing the connection isn't a reset.
-        stream.read_exact(&mut [0; 2 * 20]).unwrap();
+        stream.read_exact(&mut [0; 2 * 28]).unwrap();
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
         .assert_code(1);
@@ -321,10 +338,10 @@ fn what_was_answered_before_the_end_is_counted() {
 fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
     let to = false_service(false, |stream| {
-        stream.write_all(&answered(Status::Ok, 0, &[1.0])).unwrap();
-        stream.read_exact(&mut [0; 2 * 20]).unwrap();
+        stream.write_all(&answered(Status::Ok, 0, 1)).unwrap();
+        stream.read_exact(&mut [0; 2 * 28]).unwrap();
         // At that point the service no longer knows the sequence of the frame.
-        stream.write_all(&answered(Status::Busy, 0, &[])).unwrap();
+        stream.write_all(&answered(Status::Busy, 0, 0)).unwrap();
     });
     let ended = run(&[&*server.url("a.npy"), "--ingest", &to, "--max-vectors", "1", "--json"])
         .assert_code(1);

@@ -16,7 +16,7 @@ use slipring_ingest::load::{
 use slipring_ingest::vectors::VectorRows;
 use slipring_ingest::wire::frames::{Limits, Mode, Status};
 
-const MODES: [Mode; 2] = [Mode::Count, Mode::Header];
+const MODES: [Mode; 3] = [Mode::Count, Mode::Header1, Mode::Header];
 
 /// 200 requests of 1-8 vectors on 3 connections, verified.
 fn options(to: Target) -> LoadOptions {
@@ -94,7 +94,7 @@ fn totals_are_exact_in_every_shape() {
             );
             assert_eq!(
                 report.answer_bytes,
-                200 * mode.header_bytes() as u64 + report.sent.vectors * 4
+                200 * mode.answer_header_bytes() as u64 + report.sent.vectors * 4
             );
         }
     }
@@ -163,7 +163,7 @@ fn a_file_is_sent_in_turn_over_and_over() {
 
 #[test]
 fn frames_larger_than_the_socket_takes() {
-    let limits = Limits { dim: 4096, max_vectors: 64 };
+    let limits = Limits::new(4096, 64);
     let (to, seen) = start(Conduct::Right, limits);
     let vectors = VectorRange { least: 60, most: 64 };
     let report =
@@ -229,10 +229,10 @@ fn refusals_are_counted_by_status() {
 
     // Count mode carries no reason. While verifying, valid vectors must not be refused.
     let (to, _) = start(Conduct::RefuseEvery(5, Status::Failed), LIMITS);
-    let report =
-        run(&LoadOptions { verify: false, connections: 1, ..options(to.clone()) }).unwrap();
+    let count = LoadOptions { mode: Mode::Count, ..options(to) };
+    let report = run(&LoadOptions { verify: false, connections: 1, ..count.clone() }).unwrap();
     assert_eq!(report.refusals.iter().collect::<Vec<_>>(), [("refused", 40)]);
-    assert!(matches!(failure(&options(to)), (_, 0, ConnectionError::Refused("refused"))));
+    assert!(matches!(failure(&count), (_, 0, ConnectionError::Refused("refused"))));
 }
 
 #[test]
@@ -321,19 +321,19 @@ fn wrong_servers_are_caught_at_the_request() {
             match (failure_of(Conduct::Missing(6)), mode, window) {
                 ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
             match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
                 ((6, Stalled { .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), Mode::Header, 5) => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
             match (failure_of(Conduct::Twice(6)), mode, window) {
                 ((7, Extra { .. }), _, 1) => {}
                 ((7, WrongScore { .. }), Mode::Count, _) => {}
-                ((7, Answer(WrongAnswer::Sequence { got: 6 })), Mode::Header, _) => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 6 })), _, _) if mode != Mode::Count => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
@@ -366,7 +366,7 @@ fn the_end_of_the_stream_is_checked() {
 #[test]
 fn limits_that_differ_from_the_servers() {
     let (to, _) = start(Conduct::Right, LIMITS);
-    let narrow = LoadOptions { mode: Mode::Header, dim: 3, verify: false, ..options(to.clone()) };
+    let narrow = LoadOptions { mode: Mode::Header1, dim: 3, verify: false, ..options(to.clone()) };
     let report = run(&narrow).unwrap();
     assert_eq!(
         (report.refusals.iter().collect::<Vec<_>>(), report.accepted.requests),
@@ -378,7 +378,7 @@ fn limits_that_differ_from_the_servers() {
     ));
 
     let vectors = VectorRange { least: 65, most: 65 };
-    for (mode, label) in [(Mode::Count, "refused"), (Mode::Header, "too-many-vectors")] {
+    for (mode, label) in [(Mode::Count, "refused"), (Mode::Header1, "too-many-vectors")] {
         let (_, request, error) =
             failure(&LoadOptions { mode, vectors, verify: false, ..options(to.clone()) });
         assert!(
@@ -386,6 +386,34 @@ fn limits_that_differ_from_the_servers() {
             "{error:?}"
         );
         assert_eq!(request, 1);
+    }
+}
+
+/// In header mode the hello tells, so nothing is sent; and an answer must name the connection's
+/// lane, and rows that no answer has named.
+#[test]
+fn the_hello_tells_what_the_server_takes() {
+    let (to, seen) = start(Conduct::Right, LIMITS);
+    let error = run(&LoadOptions { dim: 8, ..options(to.clone()) }).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the server's dimension is 4, --dim is 8"), "{text}");
+    let vectors = VectorRange { least: 1, most: 65 };
+    let text = run(&LoadOptions { vectors, ..options(to) }).unwrap_err().to_string();
+    assert!(text.contains("--vectors is 1-65") && text.contains("at most 64"), "{text}");
+    assert_eq!(seen.lock().unwrap().requests, 0);
+    for verify in [true, false] {
+        let wrong = |conduct| {
+            let (to, _) = start(conduct, LIMITS);
+            failure(&LoadOptions { verify, ..options(to) }).2
+        };
+        assert!(matches!(
+            wrong(Conduct::OtherLane(6)),
+            ConnectionError::Answer(WrongAnswer::Lane { expected: 3, got: 4 })
+        ));
+        assert!(matches!(
+            wrong(Conduct::RowAgain(6)),
+            ConnectionError::Answer(WrongAnswer::Row { got: 0, .. })
+        ));
     }
 }
 
@@ -432,14 +460,15 @@ fn the_python_client_of_the_page_works() {
         .nth(1)
         .and_then(|after| after.split("```").next())
         .expect("a client on the page");
-    assert!(client.contains("9900") && client.lines().count() <= 12);
+    assert!(client.contains("9900") && client.lines().count() <= 24);
     let (Target::Tcp(address), seen) = start(Conduct::Right, LIMITS) else { unreachable!() };
     let port = address.rsplit(':').next().unwrap();
     match Command::new("python3").arg("-c").arg(client.replace("9900", port)).output() {
         Err(error) => eprintln!("skipped: python3: {error}"),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(text.trim(), "(10.0, 2.0)", "{}", String::from_utf8_lossy(&output.stderr));
+            let expected = "status 0, lane 3, rows 0 to 1, scores (10.0, 2.0)";
+            assert_eq!(text.trim(), expected, "{}", String::from_utf8_lossy(&output.stderr));
             assert_eq!(seen.lock().unwrap().vectors, 2);
         }
     }

@@ -9,10 +9,11 @@ use std::thread;
 
 use slipring_ingest::client::Target;
 use slipring_ingest::wire::frames::{
-    Detected, Front, Limits, Mode, Status, detect, encode_answer, front,
+    Answer, Detected, FrameHead, Front, HelloAnswer, Limits, Mode, Reply, Status, detect,
+    encode_answer, front, hello_answer,
 };
 
-pub const LIMITS: Limits = Limits { dim: 4, max_vectors: 64 };
+pub const LIMITS: Limits = Limits::new(4, 64);
 
 /// How the server behaves. Requests are numbered from 0 on each connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +28,10 @@ pub enum Conduct {
     RefuseEvery(u64, Status),
     WrongScore(u64),
     WrongCount(u64),
+    /// Names another lane than the hello's answer did.
+    OtherLane(u64),
+    /// Names a row that an earlier answer has named.
+    RowAgain(u64),
     Missing(u64),
     SwapWithNext(u64),
     Twice(u64),
@@ -95,7 +100,7 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
     seen.lock().unwrap().connections += 1;
     let (mut input, mut piece) = (Vec::new(), [0; 4096]);
     let mut mode = None;
-    let mut answers = Answers { conduct, number: 0, delayed: None, out: Vec::new() };
+    let mut answers = Answers { conduct, number: 0, row: 0, delayed: None, out: Vec::new() };
     'stream: loop {
         match stream.read(&mut piece) {
             Ok(0) | Err(_) => break,
@@ -115,20 +120,24 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
             match front(mode, &input[at..], limits) {
                 Front::Partial => break,
                 Front::Broken(status) => {
-                    encode_answer(mode, status, 0, 0, &[], &mut answers.out);
+                    encode_answer(mode, &Answer { status, ..Answer::default() }, &mut answers.out);
                     broken = true;
+                }
+                Front::Frame(head) if head.reply == Reply::Hello => {
+                    let status = head.refusal.unwrap_or(Status::Ok);
+                    answers.out.extend(hello_answer(&HelloAnswer {
+                        status,
+                        limits: *limits,
+                        lane: 3,
+                        in_flight_max: u16::MAX,
+                    }));
+                    at += head.frame_bytes();
+                    broken = status != Status::Ok;
                 }
                 Front::Frame(head) => {
                     let Some(frame) = input.get(at..at + head.frame_bytes()) else { break };
                     let payload = &frame[head.header_bytes as usize..];
-                    answers.answer(
-                        mode,
-                        head.sequence,
-                        head.refusal,
-                        payload,
-                        limits.dim as usize,
-                        seen,
-                    );
+                    answers.answer(mode, &head, payload, limits.dim as usize, seen);
                     at += head.frame_bytes();
                 }
             }
@@ -158,6 +167,8 @@ fn send(stream: &mut impl Socket, conduct: Conduct, out: &mut Vec<u8>) -> bool {
 struct Answers {
     conduct: Conduct,
     number: u64,
+    /// The row of the next vector.
+    row: u64,
     /// An answer that waits to be sent after the next one.
     delayed: Option<Vec<u8>>,
     out: Vec<u8>,
@@ -167,8 +178,7 @@ impl Answers {
     fn answer(
         &mut self,
         mode: Mode,
-        sequence: u64,
-        refusal: Option<Status>,
+        head: &FrameHead,
         payload: &[u8],
         dim: usize,
         seen: &Mutex<Seen>,
@@ -179,7 +189,7 @@ impl Answers {
         self.number += 1;
         let finite = components.iter().all(|component| component.is_finite())
             || self.conduct == Conduct::Credulous;
-        let status = match (refusal, self.conduct) {
+        let status = match (head.refusal, self.conduct) {
             (Some(status), _) => status,
             (None, Conduct::RefuseEvery(every, status)) if number.is_multiple_of(every) => status,
             _ if !finite => Status::NotFinite,
@@ -200,7 +210,17 @@ impl Answers {
             scores.push(0.0);
         }
         let mut answer = Vec::new();
-        encode_answer(mode, status, sequence, 0, &scores, &mut answer);
+        let (vectors, sequence) = (scores.len() as u32, head.sequence);
+        if head.reply == Reply::Plain {
+            scores.clear();
+        }
+        let (lane, scores) =
+            (3 + u16::from(self.conduct == Conduct::OtherLane(number)), &scores[..]);
+        let first_row = if self.conduct == Conduct::RowAgain(number) { 0 } else { self.row };
+        self.row += u64::from(vectors);
+        let answer_fields =
+            Answer { status, vectors, sequence, lane, first_row, scores, ..Answer::default() };
+        encode_answer(mode, &answer_fields, &mut answer);
         self.emit(number, answer);
     }
 
@@ -212,7 +232,7 @@ impl Answers {
             Conduct::Twice(twice) if twice == number => {
                 self.out.extend([&answer[..], &answer[..]].concat())
             }
-            Conduct::Garbage(from) if from == number => self.out.extend([0xee; 16]),
+            Conduct::Garbage(from) if from == number => self.out.extend([0xee; 64]),
             _ => self.out.extend(answer),
         }
         if let Conduct::SwapWithNext(first) = self.conduct

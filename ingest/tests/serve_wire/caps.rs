@@ -6,6 +6,7 @@ use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
 use slipring_test_support::{wait_until, within};
 
+use crate::MODES;
 use crate::support::client::Client;
 use crate::support::service::{Service, try_start};
 use crate::support::{data, folder, score, vector};
@@ -131,6 +132,7 @@ fn beyond_the_carry_cap_connections_wait() {
         for (mode, words) in [
             (Mode::Count, "--slots 2 --pool 8KiB --max-vectors 1"),
             (Mode::Count, "--in-flight 3"),
+            (Mode::Header1, "--in-flight 65536 --max-vectors 1"),
             (Mode::Header, "--in-flight 65536 --max-vectors 1"),
         ] {
             let mut service = Service::start(4, &format!("--carry-bytes 1 {words}"));
@@ -199,7 +201,7 @@ fn half_frames_dont_hurt_clients_that_go_on() {
     within(Duration::from_secs(60), || {
         let mut service =
             Service::start(4, "--carry-bytes 70000 --slots 4 --pool 8KiB --max-vectors 8");
-        let mut halves: Vec<Client> = (0..10).map(|_| service.header()).collect();
+        let mut halves: Vec<Client> = (0..10).map(|_| service.header1()).collect();
         for client in &mut halves {
             // Four bytes choose the mode; the header isn't complete.
             client.send_bytes(b"SR\x01\0\x01");
@@ -308,7 +310,7 @@ fn the_least_pool_on_overwrite_holds_a_ring_of_lone_requests() {
             let words = "--reclaim overwrite --slots 512 --max-vectors 1";
             let mut service =
                 Service::start(dim, &format!("{words} --pool {}", least_pool(dim, words)));
-            let mut client = if mode == Mode::Count { service.count() } else { service.header() };
+            let mut client = Client::new(&service.tcp(), mode, dim);
             for id in 0..2000 {
                 client.send(id.into(), &vector(dim as usize, id));
                 assert_eq!(

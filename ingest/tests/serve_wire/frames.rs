@@ -5,9 +5,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::wire::frames::{Mode, Status};
+use slipring_ingest::wire::frames::{Detected, Hello, Mode, Status, detect, encode_hello};
 use slipring_test_support::{Draw, within};
 
+use crate::MODES;
 use crate::support::client::Client;
 use crate::support::service::Service;
 use crate::support::{data, score, vector};
@@ -21,7 +22,7 @@ fn a_frame_may_break_at_every_byte() {
     within(Duration::from_secs(60), || {
         let mut service = Service::start(3, "--max-vectors 8");
         let mut sent = 0;
-        for mode in [Mode::Count, Mode::Header] {
+        for mode in MODES {
             let mut client = Client::new(&service.tcp(), mode, 3);
             let length = client.request(0, &vector(3, 0)).len();
             for border in 0..=length {
@@ -57,6 +58,7 @@ fn a_frame_may_come_byte_by_byte() {
         let mut service = Service::start(3, "--max-vectors 8");
         for (mode, address) in [
             (Mode::Count, service.tcp()),
+            (Mode::Header1, service.tcp()),
             (Mode::Header, service.tcp()),
             (Mode::Header, service.unix()),
         ] {
@@ -83,7 +85,7 @@ fn frames_may_cross_the_ends_of_chunks() {
             let mut service =
                 Service::start(dim, &format!("--max-vectors 24 --pool {pool} --slots 8"));
             let mut draw = Draw::new(u64::from(dim));
-            for mode in [Mode::Count, Mode::Header] {
+            for mode in MODES {
                 let mut client = Client::new(&service.tcp(), mode, dim);
                 let requests: Vec<Vec<f32>> = (0..400)
                     .map(|id| vector(dim as usize, id).repeat(1 + draw.below(24) as usize))
@@ -128,7 +130,7 @@ fn frames_may_cross_the_ends_of_chunks() {
 fn half_a_frame_at_the_end_is_dropped() {
     within(Duration::from_secs(60), || {
         let mut service = Service::start(3, "--max-vectors 8");
-        for mode in [Mode::Count, Mode::Header] {
+        for mode in MODES {
             for address in [service.tcp(), service.unix()] {
                 for cut in [1, 3, 4, 5, 15] {
                     let mut client = Client::new(&address, mode, 3);
@@ -142,7 +144,7 @@ fn half_a_frame_at_the_end_is_dropped() {
                 }
             }
         }
-        assert_eq!(service.stop().counts[Counter::CutOff], 20);
+        assert_eq!(service.stop().counts[Counter::CutOff], 30);
     });
 }
 
@@ -173,7 +175,7 @@ fn half_frames_that_wait_delay_no_other_client() {
 
 const DIM: u32 = 4;
 
-/// A header of header mode with these fields; `bytes_2_3` are the version and the flags.
+/// A header of version 1 with these fields; `bytes_2_3` are the version and the flags.
 fn header(bytes_2_3: [u8; 2], n: u16, dim: u16, sequence: u64) -> Vec<u8> {
     let mut bytes = b"SR".to_vec();
     bytes.extend(bytes_2_3);
@@ -216,7 +218,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Status, u64, bool)> {
         ("too many vectors", header([1, 0], 9, 4, 9), Status::TooManyVectors, 0, false),
         ("NaN", bad_float(f32::NAN), Status::NotFinite, 9, true),
         ("infinity", bad_float(f32::NEG_INFINITY), Status::NotFinite, 9, true),
-        ("another version", header([2, 0], 1, 4, 9), Status::BadVersion, 0, false),
+        ("another version", header([3, 0], 1, 4, 9), Status::BadVersion, 0, false),
         ("version 0", header([0, 1], 1, 4, 9), Status::BadVersion, 0, false),
         ("a flag", header([1, 0x80], 1, 4, 9), Status::BadFlags, 0, false),
     ]
@@ -229,7 +231,7 @@ fn each_bad_frame_is_answered_by_its_status() {
         let mut neighbour = service.count();
         let mut good = 0;
         for (what, bytes, status, sequence, lives) in cases() {
-            let mut client = service.header();
+            let mut client = service.header1();
             // Good requests before and after it: the order is kept, and the refused one leaves
             // nothing.
             client.send(1, &vector(4, good));
@@ -335,13 +337,14 @@ fn random_bytes_harm_no_other_connection() {
         let mut neighbour = service.header();
         for seed in 0..300u64 {
             let mut draw = Draw::new(seed);
-            let mode = if draw.below(2) == 0 { Mode::Count } else { Mode::Header };
-            let mut client = Client::new(
-                &if draw.below(2) == 0 { service.tcp() } else { service.unix() },
-                mode,
-                DIM,
-            );
-            let bytes = random_frames(&client, &mut draw);
+            let mode = MODES[draw.below(3) as usize];
+            let address = if draw.below(2) == 0 { service.tcp() } else { service.unix() };
+            let mut client = Client::silent(&address, mode, DIM);
+            let mut bytes = Vec::new();
+            if mode == Mode::Header && draw.below(4) > 0 {
+                encode_hello(&Hello { dim: DIM, ids: draw.below(8) == 0 }, &mut bytes);
+            }
+            bytes.extend(random_frames(&client, &mut draw));
             for piece in bytes.chunks(1 + draw.below(200) as usize) {
                 if client.try_send_bytes(piece).is_err() {
                     break;
@@ -349,12 +352,14 @@ fn random_bytes_harm_no_other_connection() {
             }
             client.end_sending();
             // `bytes_of_answer` fails if the bytes aren't an answer.
-            client.mode = if bytes.len() < 4 || bytes[2..4] == [0, 0] || bytes[..2] != *b"SR" {
-                Mode::Count
-            } else {
-                Mode::Header
+            client.mode = match detect(&bytes) {
+                Detected::Mode(mode) => mode,
+                Detected::Need | Detected::Unknown => Mode::Count,
             };
             let mut answers = 0;
+            if client.mode == Mode::Header && client.hello_answered() {
+                answers += 1;
+            }
             while !client.bytes_of_answer().is_empty() {
                 answers += 1;
             }

@@ -5,7 +5,14 @@
 mod support;
 
 mod caps;
+mod columns;
 mod frames;
+mod hello;
 mod order;
 mod peers;
 mod shapes;
+
+use slipring_ingest::wire::frames::Mode;
+
+/// Every mode that a connection may choose.
+const MODES: [Mode; 3] = [Mode::Count, Mode::Header1, Mode::Header];

@@ -7,6 +7,7 @@ use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
 use slipring_test_support::{Draw, wait_until, within};
 
+use crate::MODES;
 use crate::support::client::{Address, Client};
 use crate::support::service::Service;
 use crate::support::{data, score, vector};
@@ -35,14 +36,16 @@ fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
                 vectors[at] = f32::NAN;
                 Fate::Refused(Status::NotFinite)
             }
-            2 if client.mode == Mode::Header => Fate::Refused(Status::WrongDimension),
+            2 if client.mode != Mode::Count => Fate::Refused(Status::WrongDimension),
             _ => Fate::Accepted((vectors.len() / dim) as u32),
         };
         let mut request = client.request(id.into(), &vectors);
         if fate == Fate::Refused(Status::WrongDimension) {
             // Half the dimension, twice the vectors: the same payload.
-            request[4..6].copy_from_slice(&(2 * (vectors.len() / dim) as u16).to_le_bytes());
-            request[6..8].copy_from_slice(&(dim as u16 / 2).to_le_bytes());
+            let (n_at, dim_at) = if client.mode == Mode::Header { (6, 8) } else { (4, 6) };
+            request[n_at..n_at + 2]
+                .copy_from_slice(&(2 * (vectors.len() / dim) as u16).to_le_bytes());
+            request[dim_at..dim_at + 2].copy_from_slice(&(dim as u16 / 2).to_le_bytes());
         }
         bytes.extend(request);
         fates.push(fate);
@@ -66,7 +69,7 @@ fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> V
     let mut accepted = Vec::new();
     for (id, fate) in (0u32..).zip(&fates) {
         let answer = client.answer();
-        if mode == Mode::Header {
+        if mode != Mode::Count {
             assert_eq!(answer.sequence, u64::from(id), "seed {seed}");
         }
         match *fate {
@@ -79,7 +82,7 @@ fn converse(address: &Address, mode: Mode, dim: u32, seed: u64, count: u32) -> V
                 accepted.extend(vec![id; vectors as usize]);
             }
             Fate::Refused(status) => {
-                let expected = (mode == Mode::Header).then_some(status);
+                let expected = (mode != Mode::Count).then_some(status);
                 assert_eq!(
                     (answer.status, answer.scores.len()),
                     (expected, 0),
@@ -105,11 +108,8 @@ fn answers_keep_the_order_of_requests() {
             "--stages threads --slots 4 --wait backoff --in-flight 4",
         ] {
             let mut service = Service::start(4, &format!("--max-vectors 16 {words}"));
-            let modes = if words.contains("in-flight") {
-                vec![Mode::Count]
-            } else {
-                vec![Mode::Count, Mode::Header]
-            };
+            let modes =
+                if words.contains("in-flight") { vec![Mode::Count] } else { MODES.to_vec() };
             let mut accepted = Vec::new();
             for mode in modes {
                 for (seed, address) in [(1, service.tcp()), (2, service.unix())] {
@@ -136,7 +136,7 @@ fn clients_side_by_side_keep_their_order() {
         let threads: Vec<_> = (0..8u64)
             .map(|number| {
                 let address = if number % 2 == 0 { service.tcp() } else { service.unix() };
-                let mode = if number < 4 { Mode::Count } else { Mode::Header };
+                let mode = MODES[number as usize % 3];
                 std::thread::spawn(move || converse(&address, mode, 4, number, 300))
             })
             .collect();
@@ -194,7 +194,7 @@ fn half_close_loses_no_answer() {
         {
             let mut service = Service::start(4, &format!("--max-vectors 8 {words}"));
             for round in 0..30 {
-                for mode in [Mode::Count, Mode::Header] {
+                for mode in MODES {
                     let address = if round % 2 == 0 { service.tcp() } else { service.unix() };
                     let mut client = Client::new(&address, mode, 4);
                     let bytes: Vec<u8> =
@@ -213,7 +213,7 @@ fn half_close_loses_no_answer() {
                 }
             }
             let totals = service.stop();
-            assert_eq!(totals.counts[Counter::Ended], 60, "{totals}");
+            assert_eq!(totals.counts[Counter::Ended], 90, "{totals}");
         }
     });
 }
@@ -223,7 +223,7 @@ fn half_close_loses_no_answer() {
 #[test]
 fn a_client_that_never_reads_is_left_waiting() {
     within(Duration::from_secs(120), || {
-        for mode in [Mode::Count, Mode::Header] {
+        for mode in MODES {
             // Answers as large as the requests, so that they soon fill the buffers on their way
             // back.
             let mut service =
@@ -343,11 +343,7 @@ fn resets_under_load_harm_no_other_client() {
         let killer = std::thread::spawn(move || {
             let mut draw = Draw::new(5);
             for _ in 0..300 {
-                let mut client = Client::new(
-                    &address,
-                    if draw.below(2) == 0 { Mode::Count } else { Mode::Header },
-                    4,
-                );
+                let mut client = Client::new(&address, MODES[draw.below(3) as usize], 4);
                 let bytes: Vec<u8> =
                     (0..50).flat_map(|id| client.request(id, &vector(4, 1))).collect();
                 let _reset =

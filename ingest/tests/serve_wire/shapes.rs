@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::wire::frames::Mode;
 use slipring_test_support::{Draw, within};
 
+use crate::MODES;
 use crate::support::client::Client;
 use crate::support::data;
 use crate::support::service::Service;
@@ -37,9 +37,8 @@ fn exercise(words: &str) {
     println!("{words}");
     let mut service = Service::start(DIM as u32, &format!("--max-vectors 8 {words}"));
     let mut sent: Vec<Vec<u32>> = Vec::new();
-    for (number, mode) in [(0, Mode::Count), (1, Mode::Header), (2, Mode::Count), (3, Mode::Header)]
-    {
-        let address = if number < 2 { service.tcp() } else { service.unix() };
+    for (number, mode) in (0..6).zip(MODES.into_iter().cycle()) {
+        let address = if number < 3 { service.tcp() } else { service.unix() };
         let mut client = Client::new(&address, mode, DIM as u32);
         let mut draw = Draw::new(number);
         for round in 0..40 {

@@ -7,7 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use slipring_ingest::wire::frames::{Mode, Status, decode_answer, encode_request};
+use slipring_ingest::wire::frames::{
+    AnswerError, AnswerPlace, HELLO_ANSWER_BYTES, Hello, HelloAnswer, Mode, Status, decode_answer,
+    decode_hello_answer, encode_hello, encode_request,
+};
 
 use super::PATIENCE;
 
@@ -41,6 +44,7 @@ pub struct Answer {
     pub sequence: u64,
     pub credits: u16,
     pub scores: Vec<f32>,
+    pub place: Option<AnswerPlace>,
 }
 
 impl Answer {
@@ -50,7 +54,62 @@ impl Answer {
 }
 
 impl Client {
+    /// A connection that has said hello, if its mode begins with one. A service that has no room
+    /// for it closes it, which the next call shows.
     pub fn new(address: &Address, mode: Mode, dim: u32) -> Self {
+        let mut client = Self::silent(address, mode, dim);
+        if mode == Mode::Header {
+            let _closed = client.greet(&Hello { dim, ids: false });
+        }
+        client
+    }
+
+    /// Says hello. None: the service has closed the connection.
+    #[track_caller]
+    pub fn greet(&mut self, hello: &Hello) -> Option<HelloAnswer> {
+        let mut bytes = Vec::new();
+        encode_hello(hello, &mut bytes);
+        self.try_send_bytes(&bytes).ok()?;
+        self.hello_answer()
+    }
+
+    /// The answer to a hello. None: the service has closed the connection.
+    #[track_caller]
+    pub fn hello_answer(&mut self) -> Option<HelloAnswer> {
+        loop {
+            if let Some(answer) =
+                decode_hello_answer(&self.input).expect("an answer that follows the protocol")
+            {
+                self.input.drain(..HELLO_ANSWER_BYTES);
+                return Some(answer);
+            }
+            match self.try_read_more() {
+                Ok(0) => return None,
+                Err(error) if is_reset(&error) => return None,
+                other => drop(other.expect("an answer in time")),
+            }
+        }
+    }
+
+    /// Whether the next answer is one to a hello, which it takes. A frame that is no hello is
+    /// answered as a request.
+    #[track_caller]
+    pub fn hello_answered(&mut self) -> bool {
+        loop {
+            match decode_hello_answer(&self.input) {
+                Ok(None) => {}
+                Ok(Some(_)) => return self.input.drain(..HELLO_ANSWER_BYTES).count() > 0,
+                Err(AnswerError::NoHello(_)) => return false,
+                Err(error) => panic!("an answer that follows the protocol, not {error}"),
+            }
+            if !matches!(self.try_read_more(), Ok(count) if count > 0) {
+                return false;
+            }
+        }
+    }
+
+    /// A connection on which nothing was sent.
+    pub fn silent(address: &Address, mode: Mode, dim: u32) -> Self {
         let socket = match address {
             Address::Tcp(address) => {
                 let stream =
@@ -67,6 +126,10 @@ impl Client {
 
     pub fn count(address: &Address, dim: u32) -> Self {
         Self::new(address, Mode::Count, dim)
+    }
+
+    pub fn header1(address: &Address, dim: u32) -> Self {
+        Self::new(address, Mode::Header1, dim)
     }
 
     pub fn header(address: &Address, dim: u32) -> Self {
@@ -168,7 +231,8 @@ impl Client {
                     .iter()
                     .map(|bytes| f32::from_le_bytes(*bytes));
                 let (status, sequence, credits) = (head.status, head.sequence, head.credits);
-                let answer = Answer { status, sequence, credits, scores: floats.collect() };
+                let (scores, place) = (floats.collect(), head.place);
+                let answer = Answer { status, sequence, credits, scores, place };
                 self.input.drain(..head.bytes_total);
                 return Some(answer);
             }

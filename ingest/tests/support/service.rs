@@ -57,6 +57,10 @@ impl Service {
         Client::count(&self.tcp(), self.dim)
     }
 
+    pub fn header1(&self) -> Client {
+        Client::header1(&self.tcp(), self.dim)
+    }
+
     pub fn header(&self) -> Client {
         Client::header(&self.tcp(), self.dim)
     }

@@ -5,106 +5,46 @@ use std::fmt;
 use std::ops::Range;
 
 use super::layout::{
-    CREDITS_AT, F32_BYTES, MAGIC, Mode, N_AT, SEQUENCE_AT, STATUS_AT, VECTORS_MAX, VERSION,
-    VERSION_AT, u16_at, u32_at, u64_at,
+    F32_BYTES, FLAG_SCORES_FOLLOW, KIND_AT, KIND_REQUEST, MAGIC, Mode, STATUS_AT, VECTORS_MAX,
+    VERSION, VERSION_AT, VERSION1, answer_at, header1_at, u16_at, u32_at, u64_at,
 };
-
-/// The outcome that an answer carries. In count mode the client can only distinguish `Ok` from all
-/// others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Status {
-    /// Received: the vectors are published in a lane.
-    Ok = 0,
-    /// The request carried no vector.
-    ZeroVectors = 1,
-    /// More vectors than the server's `max-vectors` allows. Framing is lost.
-    TooManyVectors = 2,
-    /// Another dimension than the server's. Framing is lost only if the payload is longer than a
-    /// legal one.
-    WrongDimension = 3,
-    /// A component is NaN or infinite.
-    NotFinite = 4,
-    /// The frame doesn't start with "SR". Framing is lost.
-    BadMagic = 5,
-    /// A version that this server doesn't speak. Framing is lost.
-    BadVersion = 6,
-    /// A flag that this version doesn't know. Framing is lost.
-    BadFlags = 7,
-    /// The connection has its limit of requests in flight; send again later. Header mode only.
-    Busy = 8,
-    /// The server is stopping and accepts no more requests.
-    ShuttingDown = 9,
-    /// The server has failed: a stage or the sink stopped.
-    Failed = 10,
-}
-
-impl Status {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Status; 11] = [
-        Status::Ok,
-        Status::ZeroVectors,
-        Status::TooManyVectors,
-        Status::WrongDimension,
-        Status::NotFinite,
-        Status::BadMagic,
-        Status::BadVersion,
-        Status::BadFlags,
-        Status::Busy,
-        Status::ShuttingDown,
-        Status::Failed,
-    ];
-
-    /// The status with this number on the wire; None if the number is unknown.
-    pub fn from_wire(number: u8) -> Option<Status> {
-        Status::ALL.get(usize::from(number)).copied()
-    }
-
-    /// A name for counters and reports: lower case, words joined by a hyphen.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Status::Ok => "ok",
-            Status::ZeroVectors => "zero-vectors",
-            Status::TooManyVectors => "too-many-vectors",
-            Status::WrongDimension => "wrong-dimension",
-            Status::NotFinite => "not-finite",
-            Status::BadMagic => "bad-magic",
-            Status::BadVersion => "bad-version",
-            Status::BadFlags => "bad-flags",
-            Status::Busy => "busy",
-            Status::ShuttingDown => "shutting-down",
-            Status::Failed => "failed",
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.label())
-    }
-}
+use super::status::Status;
 
 /// Bytes of an answer with `scores` scores. A refusal has none.
 pub const fn answer_bytes(mode: Mode, scores: usize) -> usize {
-    mode.header_bytes() + scores * F32_BYTES
+    mode.answer_header_bytes() + scores * F32_BYTES
 }
 
-/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes. Only header mode
-/// has fields for the status, sequence and credits.
+/// What an answer says. Each mode has fields for some of it: count mode for the scores alone,
+/// version 1 for status, sequence, credits and scores.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answer<'a> {
+    /// What became of the request.
+    pub status: Status,
+    /// Vectors accepted: those of the request, or 0 if it is refused.
+    pub vectors: u32,
+    /// The request's own number.
+    pub sequence: u64,
+    /// Requests that the connection may send now.
+    pub credits: u16,
+    /// The lane that the vectors are in.
+    pub lane: u16,
+    /// With `NotFinite`, the first vector at fault, counted from 0 in the request.
+    pub detail: u32,
+    /// The sequence in the lane of the request's first vector; 0 if it is refused.
+    pub first_row: u64,
+    /// One per vector, or none: in a refusal, and in header mode where they weren't asked for.
+    pub scores: &'a [f32],
+}
+
+/// Appends one answer to `out`: exactly `answer_bytes(mode, scores.len())` bytes.
 ///
 /// # Panics
 /// As [`write_answer`].
-pub fn encode_answer(
-    mode: Mode,
-    status: Status,
-    sequence: u64,
-    credits: u16,
-    scores: &[f32],
-    out: &mut Vec<u8>,
-) {
+pub fn encode_answer(mode: Mode, answer: &Answer<'_>, out: &mut Vec<u8>) {
     let at = out.len();
-    out.resize(at + answer_bytes(mode, scores.len()), 0);
-    write_answer(mode, status, sequence, credits, scores, &mut out[at..]);
+    out.resize(at + answer_bytes(mode, answer.scores.len()), 0);
+    write_answer(mode, answer, &mut out[at..]);
 }
 
 /// As [`encode_answer`], into a buffer that is exactly as long as the answer.
@@ -113,14 +53,8 @@ pub fn encode_answer(
 /// If a refusal comes with scores, if there are more than 65535 scores, or if `out` has another
 /// length. All are errors of the server itself.
 #[inline]
-pub fn write_answer(
-    mode: Mode,
-    status: Status,
-    sequence: u64,
-    credits: u16,
-    scores: &[f32],
-    out: &mut [u8],
-) {
+pub fn write_answer(mode: Mode, answer: &Answer<'_>, out: &mut [u8]) {
+    let Answer { status, sequence, credits, scores, .. } = *answer;
     assert_eq!(out.len(), answer_bytes(mode, scores.len()), "`out` is as long as the answer");
     assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());
     assert!(
@@ -128,19 +62,37 @@ pub fn write_answer(
         "a refusal ({status}) has no scores, got {}",
         scores.len()
     );
-    let (head, score_bytes) = out.split_at_mut(mode.header_bytes());
+    let (head, score_bytes) = out.split_at_mut(mode.answer_header_bytes());
     match mode {
         Mode::Count => head.copy_from_slice(&(scores.len() as u32).to_le_bytes()),
-        Mode::Header => {
+        Mode::Header1 => {
             head[..MAGIC.len()].copy_from_slice(&MAGIC);
-            (head[VERSION_AT], head[STATUS_AT]) = (VERSION, status as u8);
-            head[N_AT..CREDITS_AT].copy_from_slice(&(scores.len() as u16).to_le_bytes());
-            head[CREDITS_AT..SEQUENCE_AT].copy_from_slice(&credits.to_le_bytes());
-            head[SEQUENCE_AT..].copy_from_slice(&sequence.to_le_bytes());
+            (head[VERSION_AT], head[header1_at::STATUS]) = (VERSION1, status as u8);
+            head[header1_at::N..header1_at::CREDITS]
+                .copy_from_slice(&(scores.len() as u16).to_le_bytes());
+            head[header1_at::CREDITS..header1_at::SEQUENCE].copy_from_slice(&credits.to_le_bytes());
+            head[header1_at::SEQUENCE..].copy_from_slice(&sequence.to_le_bytes());
         }
+        Mode::Header => write_header(answer, head),
     }
     let (fields, _) = score_bytes.as_chunks_mut::<F32_BYTES>();
     fields.iter_mut().zip(scores).for_each(|(field, score)| *field = score.to_le_bytes());
+}
+
+fn write_header(answer: &Answer<'_>, head: &mut [u8]) {
+    let Answer { status, vectors, sequence, credits, lane, detail, first_row, scores } = *answer;
+    assert!(vectors <= VECTORS_MAX, "{vectors} vectors don't fit one answer");
+    head.fill(0);
+    head[..MAGIC.len()].copy_from_slice(&MAGIC);
+    (head[VERSION_AT], head[KIND_AT], head[STATUS_AT]) = (VERSION, KIND_REQUEST, status as u8);
+    head[answer_at::FLAGS] = if scores.is_empty() { 0 } else { FLAG_SCORES_FOLLOW };
+    let mut put = |at: usize, value: &[u8]| head[at..at + value.len()].copy_from_slice(value);
+    put(answer_at::N, &(vectors as u16).to_le_bytes());
+    put(answer_at::CREDITS, &credits.to_le_bytes());
+    put(answer_at::LANE, &lane.to_le_bytes());
+    put(answer_at::DETAIL, &detail.to_le_bytes());
+    put(answer_at::SEQUENCE, &sequence.to_le_bytes());
+    put(answer_at::FIRST_ROW, &first_row.to_le_bytes());
 }
 
 /// The header of an answer.
@@ -148,14 +100,31 @@ pub fn write_answer(
 pub struct AnswerHead {
     /// The outcome of the request. None for a refusal in count mode, which carries no reason.
     pub status: Option<Status>,
-    /// Number of scores that follow: one per vector, none in a refusal.
+    /// Vectors accepted: those of the request, none in a refusal.
     pub vectors: u32,
+    /// Number of scores that follow.
+    pub scores: u32,
     /// The request's own number; 0 in count mode and after lost framing.
     pub sequence: u64,
     /// Requests that the connection may still have in flight; 0 in count mode.
     pub credits: u16,
+    /// Where the vectors are; None in count mode and in version 1.
+    pub place: Option<AnswerPlace>,
     /// Bytes of the whole answer: header and scores.
     pub bytes_total: usize,
+}
+
+/// Where the vectors of a request are, as header mode says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerPlace {
+    /// The lane.
+    pub lane: u16,
+    /// The sequence of the request's first vector in its lane; 0 in a refusal.
+    pub first_row: u64,
+    /// With `NotFinite`, the first vector at fault, counted from 0 in the request.
+    pub detail: u32,
+    /// The first sequence that isn't known to be stored; 0 says nothing.
+    pub stored_through: u64,
 }
 
 /// Bytes that aren't an answer. Nothing after them can be read.
@@ -163,10 +132,21 @@ pub struct AnswerHead {
 pub enum AnswerError {
     /// The answer doesn't start with "SR".
     Magic([u8; 2]),
-    /// A version that this build doesn't read.
-    Version(u8),
+    /// Another version than that of the requests.
+    Version {
+        /// The answer's version.
+        got: u8,
+        /// The version of the requests.
+        reads: u8,
+    },
+    /// A kind of frame that isn't an answer to a request.
+    Kind(u8),
+    /// A hello that was answered as if it were no hello.
+    NoHello(Status),
     /// A status that this build doesn't know.
     Status(u8),
+    /// A flag that this build doesn't know.
+    Flags(u8),
     /// More scores than any request has vectors.
     Count(u32),
 }
@@ -174,44 +154,87 @@ pub enum AnswerError {
 /// The header of the answer at the front of `bytes`; None if the header isn't complete yet. The
 /// scores may still be missing.
 pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
-    if bytes.len() < mode.header_bytes() {
+    if bytes.len() < mode.answer_header_bytes() {
+        // The answer of an older server, which is shorter, isn't waited for.
+        if mode == Mode::Header && bytes.len() > VERSION_AT {
+            check_version(bytes, VERSION)?;
+        }
         return Ok(None);
     }
-    let head = match mode {
-        Mode::Count => {
-            let vectors = u32_at(bytes, 0);
-            if vectors > VECTORS_MAX {
-                return Err(AnswerError::Count(vectors));
-            }
-            let status = if vectors == 0 { None } else { Some(Status::Ok) };
-            AnswerHead {
-                status,
-                vectors,
-                sequence: 0,
-                credits: 0,
-                bytes_total: answer_bytes(mode, vectors as usize),
-            }
-        }
-        Mode::Header => {
-            if bytes[..MAGIC.len()] != MAGIC {
-                return Err(AnswerError::Magic([bytes[0], bytes[1]]));
-            }
-            if bytes[VERSION_AT] != VERSION {
-                return Err(AnswerError::Version(bytes[VERSION_AT]));
-            }
-            let status =
-                Status::from_wire(bytes[STATUS_AT]).ok_or(AnswerError::Status(bytes[STATUS_AT]))?;
-            let vectors = u32::from(u16_at(bytes, N_AT));
-            AnswerHead {
-                status: Some(status),
-                vectors,
-                sequence: u64_at(bytes, SEQUENCE_AT),
-                credits: u16_at(bytes, CREDITS_AT),
-                bytes_total: answer_bytes(mode, vectors as usize),
-            }
-        }
-    };
-    Ok(Some(head))
+    match mode {
+        Mode::Count => count_head(bytes),
+        Mode::Header1 => header1_head(bytes),
+        Mode::Header => header_head(bytes),
+    }
+    .map(Some)
+}
+
+fn count_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
+    let vectors = u32_at(bytes, 0);
+    if vectors > VECTORS_MAX {
+        return Err(AnswerError::Count(vectors));
+    }
+    Ok(AnswerHead {
+        status: (vectors > 0).then_some(Status::Ok),
+        vectors,
+        scores: vectors,
+        sequence: 0,
+        credits: 0,
+        place: None,
+        bytes_total: answer_bytes(Mode::Count, vectors as usize),
+    })
+}
+
+fn header1_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
+    check_version(bytes, VERSION1)?;
+    let vectors = u32::from(u16_at(bytes, header1_at::N));
+    Ok(AnswerHead {
+        status: Some(status(bytes[header1_at::STATUS])?),
+        vectors,
+        scores: vectors,
+        sequence: u64_at(bytes, header1_at::SEQUENCE),
+        credits: u16_at(bytes, header1_at::CREDITS),
+        place: None,
+        bytes_total: answer_bytes(Mode::Header1, vectors as usize),
+    })
+}
+
+fn header_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
+    check_version(bytes, VERSION)?;
+    if bytes[KIND_AT] != KIND_REQUEST {
+        return Err(AnswerError::Kind(bytes[KIND_AT]));
+    }
+    let (vectors, flags) = (u32::from(u16_at(bytes, answer_at::N)), bytes[answer_at::FLAGS]);
+    if flags & !FLAG_SCORES_FOLLOW != 0 {
+        return Err(AnswerError::Flags(flags));
+    }
+    let scores = if flags == FLAG_SCORES_FOLLOW { vectors } else { 0 };
+    Ok(AnswerHead {
+        status: Some(status(bytes[STATUS_AT])?),
+        vectors,
+        scores,
+        sequence: u64_at(bytes, answer_at::SEQUENCE),
+        credits: u16_at(bytes, answer_at::CREDITS),
+        place: Some(AnswerPlace {
+            lane: u16_at(bytes, answer_at::LANE),
+            first_row: u64_at(bytes, answer_at::FIRST_ROW),
+            detail: u32_at(bytes, answer_at::DETAIL),
+            stored_through: u64_at(bytes, answer_at::STORED_THROUGH),
+        }),
+        bytes_total: answer_bytes(Mode::Header, scores as usize),
+    })
+}
+
+fn check_version(bytes: &[u8], reads: u8) -> Result<(), AnswerError> {
+    if bytes[..MAGIC.len()] != MAGIC {
+        return Err(AnswerError::Magic([bytes[0], bytes[1]]));
+    }
+    let got = bytes[VERSION_AT];
+    if got == reads { Ok(()) } else { Err(AnswerError::Version { got, reads }) }
+}
+
+fn status(number: u8) -> Result<Status, AnswerError> {
+    Status::from_wire(number).ok_or(AnswerError::Status(number))
 }
 
 /// The complete answer at the front of `bytes`, and the range of its scores; None if the answer
@@ -221,7 +244,7 @@ pub fn decode_answer(
     bytes: &[u8],
 ) -> Result<Option<(AnswerHead, Range<usize>)>, AnswerError> {
     let head = answer_head(mode, bytes)?.filter(|head| bytes.len() >= head.bytes_total);
-    Ok(head.map(|head| (head, mode.header_bytes()..head.bytes_total)))
+    Ok(head.map(|head| (head, mode.answer_header_bytes()..head.bytes_total)))
 }
 
 impl fmt::Display for AnswerError {
@@ -230,8 +253,17 @@ impl fmt::Display for AnswerError {
             AnswerError::Magic(bytes) => {
                 write!(f, "an answer starts with bytes {bytes:?}, not with \"SR\"")
             }
-            AnswerError::Version(version) => {
-                write!(f, "an answer has version {version}, this build reads {VERSION}")
+            AnswerError::Version { got, reads } => {
+                write!(f, "an answer has version {got}, this client speaks version {reads}")
+            }
+            AnswerError::Kind(kind) => {
+                write!(f, "an answer is of kind {kind}, not of kind {KIND_REQUEST}")
+            }
+            AnswerError::NoHello(status) => {
+                write!(f, "the hello wasn't answered as one: {status}")
+            }
+            AnswerError::Flags(flags) => {
+                write!(f, "an answer has flags {flags:#x}, unknown to this build")
             }
             AnswerError::Status(status) => {
                 write!(f, "an answer has status {status}, unknown to this build")

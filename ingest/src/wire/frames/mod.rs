@@ -3,7 +3,8 @@
 //! The first four bytes of a connection choose its mode ([`detect`]). From then on complete frames
 //! follow each other without a gap. The server reads requests with [`front`] and writes answers
 //! with [`encode_answer`]; a client writes requests with [`encode_request`] and reads answers with
-//! [`decode_answer`].
+//! [`decode_answer`]. In header mode the first frame is a hello ([`encode_hello`]), which `front`
+//! reads too.
 //!
 //! Promises:
 //! - Nothing here reads a socket, keeps state, or panics on any bytes from the wire.
@@ -19,7 +20,7 @@
 //! ```
 //! use slipring_ingest::wire::frames::{Front, Limits, Mode, encode_request, front};
 //!
-//! let limits = Limits { dim: 2, max_vectors: 64 };
+//! let limits = Limits::new(2, 64);
 //! let mut bytes = Vec::new();
 //! encode_request(Mode::Count, limits.dim, 0, &[1.0, 2.0], &mut bytes);
 //! let Front::Frame(head) = front(Mode::Count, &bytes, &limits) else { panic!("a whole frame") };
@@ -28,19 +29,26 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod hello;
 mod layout;
 mod request;
+mod status;
 
 #[cfg(test)]
 mod tests;
 
 pub use answer::{
-    AnswerError, AnswerHead, Status, answer_bytes, answer_head, decode_answer, encode_answer,
-    write_answer,
+    Answer, AnswerError, AnswerHead, AnswerPlace, answer_bytes, answer_head, decode_answer,
+    encode_answer, write_answer,
+};
+pub use hello::{
+    HELLO_ANSWER_BYTES, Hello, HelloAnswer, decode_hello_answer, encode_hello, hello_answer,
 };
 pub use layout::{
-    COUNT_HEADER_BYTES, Detected, FRAME_HEADER_BYTES, Limits, LimitsError, Mode, PAYLOAD_BYTES_MAX,
-    VECTORS_MAX, VERSION, detect,
+    ANSWER_HEADER_BYTES, COUNT_HEADER_BYTES, Detected, HEADER1_BYTES, ID_BYTES, Limits,
+    LimitsError, Mode, PAYLOAD_BYTES_MAX, REQUEST_HEADER_BYTES, VECTORS_MAX, VERSION, VERSION1,
+    WireColumns, detect,
 };
-pub(crate) use request::encode_request_head;
-pub use request::{FrameHead, Front, encode_request, front};
+pub use request::{FrameHead, Front, Reply, encode_request, encode_request_with_ids, front};
+pub(crate) use request::{RequestHead, encode_request_head};
+pub use status::Status;

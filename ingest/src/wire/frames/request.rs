@@ -1,10 +1,12 @@
 //! Requests: [`front`] reads them for the server, [`encode_request`] writes them for a client.
 
-use super::answer::Status;
+use super::hello::hello_refusal;
 use super::layout::{
-    COUNT_HEADER_BYTES, DIM_AT, F32_BYTES, FLAGS_AT, FRAME_HEADER_BYTES, Limits, MAGIC, Mode, N_AT,
-    SEQUENCE_AT, VECTORS_MAX, VERSION, VERSION_AT, put_f32s, u16_at, u32_at, u64_at,
+    COUNT_HEADER_BYTES, F32_BYTES, FLAG_IDS, FLAG_SCORES, HEADER1_BYTES, ID_BYTES, KIND_AT,
+    KIND_HELLO, KIND_REQUEST, Limits, MAGIC, Mode, REQUEST_HEADER_BYTES, VECTORS_MAX, VERSION,
+    VERSION_AT, VERSION1, header1_at, put_f32s, request_at, u16_at, u32_at, u64_at,
 };
+use super::status::Status;
 
 /// The result of [`front`], for bytes that start on a frame boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +19,35 @@ pub enum Front {
     Broken(Status),
 }
 
+/// What a frame is answered with, besides its status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// A score per vector.
+    #[default]
+    Scores,
+    /// Nothing.
+    Plain,
+    /// The server's own values: the frame is a hello.
+    Hello,
+}
+
 /// A frame's header, checked against the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHead {
     /// Bytes before the payload.
     pub header_bytes: u32,
-    /// Bytes of the payload: at most [`Limits::payload_bytes_max`], and a multiple of 4.
+    /// Bytes of the payload: ids, if the server has a column for them, and vectors. At most
+    /// [`Limits::payload_bytes_max`], and a multiple of 4.
     pub payload_bytes: u32,
     /// Vectors that the header announces.
     pub vectors: u32,
-    /// The client's own number, returned in the answer; 0 in count mode.
+    /// The client's own number, returned in the answer; 0 in count mode and for a hello.
     pub sequence: u64,
-    /// If set, skip the payload and answer with this status; the connection continues.
+    /// If set, skip the payload and answer with this status. The connection continues, unless the
+    /// frame is a hello.
     pub refusal: Option<Status>,
+    /// What the frame is answered with.
+    pub reply: Reply,
 }
 
 impl FrameHead {
@@ -45,6 +63,7 @@ impl FrameHead {
 pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     match mode {
         Mode::Count => count_front(bytes, limits),
+        Mode::Header1 => header1_front(bytes, limits),
         Mode::Header => header_front(bytes, limits),
     }
 }
@@ -60,17 +79,52 @@ fn count_front(bytes: &[u8], limits: &Limits) -> Front {
     if vectors > limits.max_vectors || payload_bytes > limits.payload_bytes_max() {
         return Front::Broken(Status::TooManyVectors);
     }
+    let refusal = if vectors == 0 { Some(Status::ZeroVectors) } else { no_ids(limits) };
     Front::Frame(FrameHead {
         header_bytes: COUNT_HEADER_BYTES as u32,
         payload_bytes: payload_bytes as u32,
         vectors,
         sequence: 0,
-        refusal: (vectors == 0).then_some(Status::ZeroVectors),
+        refusal,
+        reply: Reply::Scores,
+    })
+}
+
+/// The refusal of a request without ids.
+#[inline]
+fn no_ids(limits: &Limits) -> Option<Status> {
+    limits.columns.id.then_some(Status::IdsMissing)
+}
+
+fn header1_front(bytes: &[u8], limits: &Limits) -> Front {
+    if bytes.len() < HEADER1_BYTES {
+        return Front::Partial;
+    }
+    if bytes[..MAGIC.len()] != MAGIC {
+        return Front::Broken(Status::BadMagic);
+    }
+    if bytes[VERSION_AT] != VERSION1 {
+        return Front::Broken(Status::BadVersion);
+    }
+    if bytes[header1_at::FLAGS] != 0 {
+        return Front::Broken(Status::BadFlags);
+    }
+    let vectors = u32::from(u16_at(bytes, header1_at::N));
+    let dim = u32::from(u16_at(bytes, header1_at::DIM));
+    let refusal = refusal(vectors, dim, limits).or_else(|| no_ids(limits));
+    let payload_bytes = u64::from(vectors) * u64::from(dim) * F32_BYTES as u64;
+    skippable(payload_bytes, refusal, limits, |payload_bytes| FrameHead {
+        header_bytes: HEADER1_BYTES as u32,
+        payload_bytes,
+        vectors,
+        sequence: u64_at(bytes, header1_at::SEQUENCE),
+        refusal,
+        reply: Reply::Scores,
     })
 }
 
 fn header_front(bytes: &[u8], limits: &Limits) -> Front {
-    if bytes.len() < FRAME_HEADER_BYTES {
+    if bytes.len() < REQUEST_HEADER_BYTES {
         return Front::Partial;
     }
     if bytes[..MAGIC.len()] != MAGIC {
@@ -79,15 +133,53 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     if bytes[VERSION_AT] != VERSION {
         return Front::Broken(Status::BadVersion);
     }
-    if bytes[FLAGS_AT] != 0 {
+    match bytes[KIND_AT] {
+        KIND_REQUEST => {}
+        KIND_HELLO => return hello_front(bytes, limits),
+        _ => return Front::Broken(Status::BadKind),
+    }
+    let flags = u16_at(bytes, request_at::FLAGS);
+    if flags & !(FLAG_IDS | FLAG_SCORES) != 0 {
         return Front::Broken(Status::BadFlags);
     }
-    let vectors = u32::from(u16_at(bytes, N_AT));
-    let dim = u32::from(u16_at(bytes, DIM_AT));
-    let payload_bytes = u64::from(vectors) * u64::from(dim) * F32_BYTES as u64;
-    // Zero vectors are checked first: they have no dimension that could be wrong. The dimension is
-    // checked before the count, because a wrong dimension is a likely cause of a wrong count.
-    let refusal = if vectors == 0 {
+    if u32_at(bytes, request_at::RESERVED) != 0 {
+        return Front::Broken(Status::ReservedNotZero);
+    }
+    let vectors = u32::from(u16_at(bytes, request_at::N));
+    let dim = u32_at(bytes, request_at::DIM);
+    let refusal = refusal(vectors, dim, limits).or_else(|| match flags & FLAG_IDS != 0 {
+        true => (!limits.columns.id).then_some(Status::NoSuchColumns),
+        false => no_ids(limits),
+    });
+    let id_bytes = if flags & FLAG_IDS != 0 { ID_BYTES as u64 } else { 0 };
+    let payload_bytes = u64::from(vectors) * (u64::from(dim) * F32_BYTES as u64 + id_bytes);
+    skippable(payload_bytes, refusal, limits, |payload_bytes| FrameHead {
+        header_bytes: REQUEST_HEADER_BYTES as u32,
+        payload_bytes,
+        vectors,
+        sequence: u64_at(bytes, request_at::SEQUENCE),
+        refusal,
+        reply: if flags & FLAG_SCORES != 0 { Reply::Scores } else { Reply::Plain },
+    })
+}
+
+/// A hello is a frame without vectors.
+fn hello_front(bytes: &[u8], limits: &Limits) -> Front {
+    Front::Frame(FrameHead {
+        header_bytes: REQUEST_HEADER_BYTES as u32,
+        payload_bytes: 0,
+        vectors: 0,
+        sequence: 0,
+        refusal: hello_refusal(bytes, limits),
+        reply: Reply::Hello,
+    })
+}
+
+/// Zero vectors are checked first: they have no dimension that could be wrong. The dimension is
+/// checked before the count, because a wrong dimension is a likely cause of a wrong count.
+#[inline]
+fn refusal(vectors: u32, dim: u32, limits: &Limits) -> Option<Status> {
+    if vectors == 0 {
         Some(Status::ZeroVectors)
     } else if dim != limits.dim {
         Some(Status::WrongDimension)
@@ -95,28 +187,57 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
         Some(Status::TooManyVectors)
     } else {
         None
-    };
-    // A payload up to the largest legal one can be skipped. A longer one could block the connection
-    // forever.
+    }
+}
+
+/// A payload up to the largest legal one can be skipped. A longer one could block the connection
+/// forever.
+#[inline]
+fn skippable(
+    payload_bytes: u64,
+    refusal: Option<Status>,
+    limits: &Limits,
+    head: impl FnOnce(u32) -> FrameHead,
+) -> Front {
     if payload_bytes > limits.payload_bytes_max() {
         return Front::Broken(refusal.unwrap_or(Status::TooManyVectors));
     }
-    Front::Frame(FrameHead {
-        header_bytes: FRAME_HEADER_BYTES as u32,
-        payload_bytes: payload_bytes as u32,
-        vectors,
-        sequence: u64_at(bytes, SEQUENCE_AT),
-        refusal,
-    })
+    Front::Frame(head(payload_bytes as u32))
 }
 
-/// Appends one request with all of `vectors` (rows of `dim`) to `out`. Count mode ignores
-/// `sequence`.
+/// Appends one request with all of `vectors` (rows of `dim`) to `out`. In header mode it asks for
+/// scores and carries no ids. Count mode ignores `sequence`.
 ///
 /// # Panics
 /// If `dim` is 0 or above 65535, if `vectors` isn't whole rows of it, or if there are more rows
 /// than 65535: the frame can't be expressed.
 pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out: &mut Vec<u8>) {
+    let head = RequestHead { dim, vectors: rows(dim, vectors), sequence, ids: false, scores: true };
+    encode_request_head(mode, &head, out);
+    put_f32s(vectors, out);
+}
+
+/// As [`encode_request`] in header mode, with an id for each vector. Asks for scores if `scores` is
+/// set.
+///
+/// # Panics
+/// As [`encode_request`], and if there aren't as many ids as vectors.
+pub fn encode_request_with_ids(
+    dim: u32,
+    sequence: u64,
+    ids: &[u64],
+    vectors: &[f32],
+    scores: bool,
+    out: &mut Vec<u8>,
+) {
+    let head = RequestHead { dim, vectors: rows(dim, vectors), sequence, ids: true, scores };
+    assert_eq!(ids.len(), head.vectors as usize, "one id for each vector");
+    encode_request_head(Mode::Header, &head, out);
+    ids.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+    put_f32s(vectors, out);
+}
+
+fn rows(dim: u32, vectors: &[f32]) -> u32 {
     assert!(dim > 0 && dim <= u32::from(u16::MAX), "dim is {dim}, must be 1 to 65535");
     assert!(
         vectors.len().is_multiple_of(dim as usize),
@@ -125,37 +246,51 @@ pub fn encode_request(mode: Mode, dim: u32, sequence: u64, vectors: &[f32], out:
     );
     let count = vectors.len() / dim as usize;
     assert!(count <= VECTORS_MAX as usize, "{count} vectors don't fit one frame");
-    encode_request_head(mode, dim, sequence, count as u32, out);
-    put_f32s(vectors, out);
+    count as u32
 }
 
-/// Appends only the header of a request. The caller appends the `count` rows of `dim` components
-/// itself, from memory that already holds them in wire order.
+/// The fields of a request's header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) dim: u32,
+    pub(crate) vectors: u32,
+    /// The client's own number. Count mode has no field for it.
+    pub(crate) sequence: u64,
+    /// Whether ids precede the vectors, and whether scores are asked for. Only [`Mode::Header`] has
+    /// flags for these.
+    pub(crate) ids: bool,
+    pub(crate) scores: bool,
+}
+
+/// Appends only the header of a request. The caller appends the rows itself, from memory that
+/// already holds them in wire order.
 ///
 /// # Panics
-/// If `dim` or `count` doesn't fit the wire's u16, which [`Limits::check`] rules out.
-pub(crate) fn encode_request_head(
-    mode: Mode,
-    dim: u32,
-    sequence: u64,
-    count: u32,
-    out: &mut Vec<u8>,
-) {
+/// If `dim` or `vectors` doesn't fit the wire's u16, which [`Limits::check`] rules out.
+pub(crate) fn encode_request_head(mode: Mode, head: &RequestHead, out: &mut Vec<u8>) {
+    let RequestHead { dim, vectors, sequence, ids, scores } = *head;
     assert!(
-        dim <= u32::from(u16::MAX) && count <= VECTORS_MAX,
-        "{count} vectors of {dim} don't fit one frame"
+        dim <= u32::from(u16::MAX) && vectors <= VECTORS_MAX,
+        "{vectors} vectors of {dim} don't fit one frame"
     );
+    out.reserve(mode.header_bytes());
     match mode {
-        Mode::Count => {
-            out.reserve(COUNT_HEADER_BYTES);
-            out.extend_from_slice(&count.to_le_bytes());
+        Mode::Count => out.extend_from_slice(&vectors.to_le_bytes()),
+        Mode::Header1 => {
+            out.extend_from_slice(&MAGIC);
+            out.extend_from_slice(&[VERSION1, 0]);
+            out.extend_from_slice(&(vectors as u16).to_le_bytes());
+            out.extend_from_slice(&(dim as u16).to_le_bytes());
+            out.extend_from_slice(&sequence.to_le_bytes());
         }
         Mode::Header => {
-            out.reserve(FRAME_HEADER_BYTES);
+            let flags = u16::from(ids) * FLAG_IDS | u16::from(scores) * FLAG_SCORES;
             out.extend_from_slice(&MAGIC);
-            out.extend_from_slice(&[VERSION, 0]);
-            out.extend_from_slice(&(count as u16).to_le_bytes());
-            out.extend_from_slice(&(dim as u16).to_le_bytes());
+            out.extend_from_slice(&[VERSION, KIND_REQUEST]);
+            out.extend_from_slice(&flags.to_le_bytes());
+            out.extend_from_slice(&(vectors as u16).to_le_bytes());
+            out.extend_from_slice(&dim.to_le_bytes());
+            out.extend_from_slice(&[0; request_at::SEQUENCE - request_at::RESERVED]);
             out.extend_from_slice(&sequence.to_le_bytes());
         }
     }

@@ -1,0 +1,117 @@
+//! The hello exchange of header mode, before the first request: what the server is, or which field
+//! of the hello it refuses.
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use super::connection::ClientConnection;
+use crate::wire::frames::{
+    AnswerError, Hello, HelloAnswer, Limits, Status, decode_hello_answer, encode_hello,
+};
+
+/// The longest wait without looking whether to give up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why no request can be sent on a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum GreetError {
+    /// The connection failed.
+    #[error("the hello wasn't answered: {0}")]
+    Io(#[from] io::Error),
+    /// No answer in time.
+    #[error("the hello wasn't answered for {0:?}: nothing answers there, or no slipring does")]
+    TimedOut(Duration),
+    /// The server closed the connection first.
+    #[error("the server closed the connection instead of answering the hello; see its log")]
+    Closed,
+    /// Bytes that aren't a hello's answer.
+    #[error("{}; {}", .0, version_fix(.0))]
+    Unreadable(#[from] AnswerError),
+    /// The server refuses a field of the hello.
+    #[error("{}", refusal(*status, server, *dim))]
+    Refused {
+        /// Which one.
+        status: Status,
+        /// What the server accepts.
+        server: Limits,
+        /// The dimension that the hello named.
+        dim: u32,
+    },
+    /// The caller gave up.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn version_fix(error: &AnswerError) -> &'static str {
+    match error {
+        AnswerError::Version { .. } | AnswerError::NoHello(_) => {
+            "use a client of the server's version, or its older mode"
+        }
+        _ => "is it a slipring that listens there?",
+    }
+}
+
+fn refusal(status: Status, server: &Limits, dim: u32) -> String {
+    match status {
+        Status::WrongDimension => {
+            format!("{status}: the server's dimension is {}, the client's is {dim}", server.dim)
+        }
+        Status::IdsMissing => format!(
+            "{status}: the server stores an id for every vector (--columns id), and this client \
+            sends none"
+        ),
+        Status::ShuttingDown => format!("{status}: the server stops; try again when it runs"),
+        _ => format!("the server refused the hello: {status}"),
+    }
+}
+
+impl ClientConnection {
+    /// Says hello, and waits for the answer for at most `timeout`, or until the caller gives up.
+    /// Waits with a poll, whether the socket blocks or not.
+    pub(crate) fn greet(
+        &mut self,
+        hello: &Hello,
+        timeout: Duration,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<HelloAnswer, GreetError> {
+        let (mut bytes, until) = (Vec::new(), Instant::now() + timeout);
+        encode_hello(hello, &mut bytes);
+        let mut unsent = &bytes[..];
+        loop {
+            if is_cancelled() {
+                return Err(GreetError::Cancelled);
+            }
+            if Instant::now() >= until {
+                return Err(GreetError::TimedOut(timeout));
+            }
+            if !unsent.is_empty() {
+                unsent = &unsent[again(self.write(unsent))?.unwrap_or(0)..];
+                continue;
+            }
+            self.wait_readable(LOOK_INTERVAL.min(timeout))?;
+            let end = matches!(again(self.receive())?, Some(received) if received.bytes == 0);
+            match decode_hello_answer(self.unprocessed())? {
+                Some(answer) if answer.status == Status::Ok => {
+                    self.note_greeted(&answer);
+                    return Ok(answer);
+                }
+                Some(HelloAnswer { status, limits: server, .. }) => {
+                    return Err(GreetError::Refused { status, server, dim: hello.dim });
+                }
+                None if end => return Err(GreetError::Closed),
+                None => {}
+            }
+        }
+    }
+}
+
+/// None: not now.
+fn again<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
