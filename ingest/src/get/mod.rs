@@ -16,6 +16,7 @@
 mod client;
 mod error;
 mod folder;
+mod ingest;
 mod object;
 mod options;
 mod report;

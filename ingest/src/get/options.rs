@@ -49,13 +49,14 @@ pub struct GetOptions {
     /// Most vectors per request; at most the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// Use buffers again: with --output those of parts, without it those of whole objects
+    /// Use buffers again: those of parts with --output, and of .npy and .fvecs with --ingest; else
+    /// those of whole objects
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Most buffers, in use and unused; at the limit, a part or an object waits. With --output each
-    /// has --part-size bytes (8 MiB), and together they bound the memory, whatever the objects'
-    /// sizes; without it, this many of each size class (1, 4, 16, 64, 256 MiB). Implies
-    /// --buffer-pool [default: 16; with --output, --concurrency if that is given]
+    /// Most buffers, in use and unused; at the limit, a part or an object waits. Those of parts have
+    /// --part-size bytes (8 MiB), and together they bound the memory, whatever the objects' sizes;
+    /// of those of whole objects, this many of each size class (1, 4, 16, 64, 256 MiB). Implies
+    /// --buffer-pool [default: 16; for parts, --concurrency if that is given]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
@@ -153,9 +154,14 @@ impl GetOptions {
         };
         let engine = RangeEngine::new(&options).map_err(GetRunError::from_engine)?;
         let pool = self.buffer_pool()?;
+        let parts = self.part_buffers(&pool);
+        let engine = if self.output.is_some() || self.ingest.is_some() {
+            engine.with_part_buffers(&parts).map_err(GetRunError::from_engine)?
+        } else {
+            engine
+        };
         if self.output.is_some() {
-            let parts = self.part_buffers(&pool);
-            return engine.with_part_buffers(&parts).map_err(GetRunError::from_engine);
+            return Ok(engine);
         }
         Ok(match pool.build().map_err(GetRunError::from_engine)? {
             Some(pool) => engine.with_buffer_pool(pool),
@@ -163,7 +169,7 @@ impl GetOptions {
         })
     }
 
-    /// The buffers of parts that go to files: as many as `--buffer-pool-size` says, else as requests
+    /// The buffers of parts that go on, to files or as rows: as many as `--buffer-pool-size` says, else as requests
     /// may be in flight.
     fn part_buffers(&self, pool: &BufferPoolOptions) -> PartBufferOptions {
         let default = PartBufferOptions::default();

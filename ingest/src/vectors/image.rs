@@ -139,7 +139,12 @@ impl<'a> VectorImage<'a> {
                 let read =
                     if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
                 let rows = read(bytes, options.column, options.convert)?;
-                VectorImage::packed(rows.dim.ok_or(FormatError::Empty)?, rows.element, rows.batches, 0)
+                VectorImage::packed(
+                    rows.dim.ok_or(FormatError::Empty)?,
+                    rows.element,
+                    rows.batches,
+                    0,
+                )
             }
         }
     }

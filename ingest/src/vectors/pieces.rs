@@ -94,7 +94,12 @@ impl PieceLayout {
         bytes: &'a [u8],
     ) -> Result<VectorImage<'a>, FormatError> {
         if !self.is_fvecs {
-            return VectorImage::packed(self.dim, self.element, vec![Cow::Borrowed(bytes)], first_row);
+            return VectorImage::packed(
+                self.dim,
+                self.element,
+                vec![Cow::Borrowed(bytes)],
+                first_row,
+            );
         }
         match fvecs::parse_rows(bytes, self.dim) {
             Ok(()) => Ok(VectorImage::of_fvecs(self.dim, bytes, first_row)),
