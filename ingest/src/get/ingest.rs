@@ -158,7 +158,7 @@ impl RowStream {
     pub(super) async fn end(self, is_complete: bool) -> RowsEnded {
         let mut state = Arc::clone(&self.state).lock_owned().await;
         if is_complete && state.error.is_none() {
-            state.error = state.finish().err();
+            state.error = state.check_end().err();
         }
         let (client, sent) = (state.client.take(), state.sent.clone());
         RowsEnded { client, sent, error: state.error.take(), is_whole: state.is_whole }
@@ -181,7 +181,7 @@ impl PartSink for RowStream {
         }
         let mut state = Arc::clone(&self.state).lock_owned().await;
         blocking(move || {
-            let taken = state.take(&bytes);
+            let taken = state.take_part(&bytes);
             taken.map_err(|error| {
                 state.error = Some(error);
                 io::Error::other("its vectors can't be sent")
@@ -195,7 +195,7 @@ impl PartSink for RowStream {
 
 impl RowState {
     /// Takes the object's next bytes, and sends the rows that they complete. Blocks.
-    fn take(&mut self, bytes: &[u8]) -> Result<(), ObjectError> {
+    fn take_part(&mut self, bytes: &[u8]) -> Result<(), ObjectError> {
         if let Some(layout) = self.layout {
             return self.take_rows(&layout, bytes);
         }
@@ -272,7 +272,7 @@ impl RowState {
     }
 
     /// After the whole object: what was left out, or what is missing.
-    fn finish(&mut self) -> Result<(), ObjectError> {
+    fn check_end(&mut self) -> Result<(), ObjectError> {
         let Some(layout) = self.layout else {
             // Too short for a header.
             let options = self.service.image_options();

@@ -53,8 +53,8 @@ pub struct GetOptions {
     /// those of whole objects
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Most buffers, in use and unused; at the limit, a part or an object waits. Those of parts have
-    /// --part-size bytes (8 MiB), and together they bound the memory, whatever the objects' sizes;
+    /// Most buffers, in use and unused; at the limit, a part or an object waits. Those of parts
+    /// have --part-size bytes (8 MiB), and together they bound the memory, whatever the objects' sizes;
     /// of those of whole objects, this many of each size class (1, 4, 16, 64, 256 MiB). Implies
     /// --buffer-pool [default: 16; for parts, --concurrency if that is given]
     #[arg(long)]
@@ -63,7 +63,8 @@ pub struct GetOptions {
     /// --buffer-pool [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub buffer_pool_shrink_after: Option<Duration>,
-    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB, 8 with --output]
+    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB; 8 at most for
+    /// objects that arrive in buffers of parts]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
     pub part_size: Option<Size>,
     /// Requests in flight, over all objects [default: 32 at first, then as many as give the highest
@@ -169,8 +170,8 @@ impl GetOptions {
         })
     }
 
-    /// The buffers of parts that go on, to files or as rows: as many as `--buffer-pool-size` says, else as requests
-    /// may be in flight.
+    /// The buffers of parts that go on, to files or as rows: as many as `--buffer-pool-size` says,
+    /// else as requests may be in flight.
     fn part_buffers(&self, pool: &BufferPoolOptions) -> PartBufferOptions {
         let default = PartBufferOptions::default();
         let buffers = self.buffer_pool_size.or(self.concurrency).unwrap_or(default.buffers);

@@ -220,7 +220,7 @@ impl GetRun {
             Ok(streamed) => {
                 let (stats, encoding) = (streamed.stats, streamed.content_encoding);
                 let mut outcome = GetOutcome::fetched(&object.url, stats, encoding);
-                outcome.error = file.finish().await.err();
+                outcome.error = file.give_name().await.err();
                 outcome
             }
             Err(DownloadError { cause: Cause::Sink(error), retries, .. }) => {
@@ -232,8 +232,8 @@ impl GetRun {
         outcome
     }
 
-    /// Downloads one object part by part, and sends its rows meanwhile. None if it has to be read as
-    /// a whole.
+    /// Downloads one object part by part, and sends its rows meanwhile. None if it has to be read
+    /// as a whole.
     async fn stream_rows(
         &self,
         object: &GetObject,
