@@ -154,7 +154,7 @@ fn an_object_in_one_answer_needs_one_buffer() {
 
 #[test]
 fn rows_of_a_large_object_are_sent_from_few_buffers() {
-    let (dim, rows) = (1024_usize, 64 << 10);
+    let (dim, rows) = (64_usize, 1 << 20);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.npy");
     let mut file = File::create(&path).unwrap();
