@@ -54,9 +54,9 @@ pub struct GetOptions {
     #[arg(long)]
     pub buffer_pool: bool,
     /// Most buffers, in use and unused; at the limit, a part or an object waits. Those of parts
-    /// have --part-size bytes (8 MiB), and together they bound the memory, whatever the objects' sizes;
-    /// of those of whole objects, this many of each size class (1, 4, 16, 64, 256 MiB). Implies
-    /// --buffer-pool [default: 16; for parts, --concurrency if that is given]
+    /// have --part-size bytes (8 MiB), and together they bound the memory, whatever the objects'
+    /// sizes; of those of whole objects, this many of each size class (1, 4, 16, 64, 256 MiB).
+    /// Implies --buffer-pool [default: 16; for parts, --concurrency if that is given]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
