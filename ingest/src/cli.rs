@@ -92,12 +92,15 @@ Exit codes: 0 every payload arrived; 1 it couldn't run; 2 bad usage.";
 const GET_EXIT: &str = "\
 SIZE is 4096, 64KiB, 64MiB or 2GiB; TIME is 500ms, 10s or 2m. Endpoint and credentials come from the
 environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store.
+AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store;
+AWS_SKIP_SIGNATURE=true for a public bucket.
 A file appears under its name when it is complete. Column pool: hit, a buffer of the pool; fresh, new
 memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
 Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
 also vectors_sent, vectors_answered and vectors_refused (by the service, or left out as not finite);
-and error if the object failed.
+content_encoding if its store says that it is packed; for objects that come part by part
+part_buffers, the buffers taken, reused and in use at the same time, of the run so far; and error if
+the object failed. Secrets of URLs are shown as ***.
 Exit codes: 0 every object arrived; 1 some didn't: URL and cause are on standard error; 2 bad usage,
 nothing was fetched; 130 interrupted, incomplete files are removed.";
 
@@ -148,6 +151,8 @@ const GET_HEADINGS: &[(&str, &[&str])] = &[
             "concurrency",
             "parallel",
             "no_ranges",
+            "allow_insecure_redirects",
+            "unsized_max",
             "retries",
             "timeout",
             "total_timeout",

@@ -100,7 +100,9 @@ impl ClientSettings {
             return true;
         }
         let is_http = |(key, value): &(String, String)| {
-            key.contains("endpoint") && value.to_ascii_lowercase().starts_with("http://")
+            let is_s3s =
+                key.contains("endpoint") && !key.contains("metadata") && !key.contains("sts");
+            is_s3s && value.to_ascii_lowercase().starts_with("http://")
         };
         self.servers.insecure_redirects || self.values.iter().any(is_http)
     }

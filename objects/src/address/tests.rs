@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn key(url: &str) -> Result<(String, String), String> {
@@ -164,4 +166,48 @@ fn a_file_is_found_by_any_name() {
     assert_eq!(file("/tmp//./a?#%41"), PathBuf::from("/tmp/a?#%41"));
     assert_eq!(file("file://localhost/tmp/%ff").as_os_str().as_encoded_bytes(), b"/tmp/\xff");
     assert!(Address::parse("/tmp/").is_err() && Address::parse("file:///tmp/").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+    /// Whatever stands behind the bucket is refused, or is the key that the request has.
+    #[test]
+    fn any_text_is_refused_or_sent_as_that_key(raw in "[a.%/2eEfF\\\\?# \t\nü]{0,12}") {
+        let Ok(Address::Key { key, .. }) = Address::parse(&format!("s3://b/{raw}")) else {
+            return Ok(());
+        };
+        let decoded = percent_decode_str(&raw).decode_utf8().unwrap();
+        prop_assert_eq!(&*key, &*decoded);
+        prop_assert!(!key.split('/').any(|part| part == "." || part == ".."));
+        let path = spelled(&key);
+        // As the client of this store encodes it, and then as its connector does.
+        let once = utf8_percent_encode(path.as_ref(), NON_ALPHANUMERIC).to_string();
+        let sent = if plain(&key).is_some() { once } else { sent_path(&once).unwrap() };
+        // As the HTTP client reads it, and the server decodes it.
+        let url = Url::parse(&format!("http://h/{sent}")).unwrap();
+        let arrived = percent_decode_str(&url.path()[1..]).decode_utf8().unwrap();
+        prop_assert_eq!(&*arrived, &*key);
+    }
+
+    #[test]
+    fn any_text_is_an_address_or_refused(text in "(s3|gs|az|http|https|file|memory|x)?(:/{0,3})?[a.@:/%2f?#\\[\\]\\\\ \u{0}ü]{0,20}") {
+        let _ = Address::parse(&text);
+        let shown = crate::redact(&text);
+        prop_assert!(!shown.chars().any(char::is_control));
+    }
+
+    #[test]
+    fn a_web_address_arrives_as_it_was_written(target in "[a.%2eEfF\\\\/?& =+;:@!$'()*,~\\-_|^`{}<>\"\t\nü]{1,16}") {
+        let Ok(Address::Web(address)) = Address::parse(&format!("http://h/{target}")) else {
+            return Ok(());
+        };
+        let url = Url::parse(&format!("http://h{}", address.target)).unwrap();
+        let sent = &url[url::Position::BeforePath..];
+        // The HTTP client encodes quotation marks in a query.
+        prop_assert_eq!(sent.replace("%27", "'"), address.target.replace("%27", "'"));
+        let arrived: Vec<u8> = percent_decode_str(sent).collect();
+        let written: Vec<u8> = percent_decode_str(&target).collect();
+        prop_assert_eq!(&arrived[1..], &written[..]);
+    }
 }

@@ -188,6 +188,7 @@ async fn encryption_is_not_taken_away_by_a_redirect() {
         ("aws_allow_http", "true".to_owned()),
         ("aws_skip_signature", "true".to_owned()),
         ("aws_endpoint", endpoint.clone()),
+        ("aws_metadata_endpoint", "http://127.0.0.1:1".to_owned()),
     ];
     let strict = stores(&settings);
     assert_eq!(&get(&strict, &format!("{endpoint}/direct")).await.unwrap().bytes[..], BODY);
