@@ -94,9 +94,11 @@ SIZE is 4096, 64KiB, 64MiB or 2GiB; TIME is 500ms, 10s or 2m. Endpoint and crede
 environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the others of crate object_store;
 AWS_SKIP_SIGNATURE=true for a public bucket.
-A file appears under its name when it is complete. Column pool: hit, a buffer of the pool; fresh, new
-memory for an object of more than 256 MiB; skip, for one under 1 MiB; off, without --buffer-pool.
-Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
+A file appears under its name when it is complete. With -o, and with --ingest for .npy and .fvecs,
+objects come part by part and are never in memory as a whole. Column pool: hit, buffers that are
+used again; off, without --buffer-pool; and of objects that come as a whole: fresh, new memory for
+one of more than 256 MiB; skip, for one under 1 MiB. Lines of --json have url, bytes, ranges, retries,
+elapsed_ms (of fetching; for parts, of writing or sending as well) and pool; with --ingest
 also vectors_sent, vectors_answered and vectors_refused (by the service, or left out as not finite);
 content_encoding if its store says that it is packed; for objects that come part by part
 part_buffers, the buffers taken, reused and in use at the same time, of the run so far; and error if

@@ -17,6 +17,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+// Only builds with `get` unpack bodies.
+#[cfg(feature = "objects")]
 mod arrow;
 
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
