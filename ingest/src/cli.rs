@@ -127,13 +127,15 @@ SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; TIME is like 500ms, 1
 The endpoint and the credentials come from the environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the
 other variables of the object_store crate; AWS_SKIP_SIGNATURE=true for a public bucket.
-A file appears under its name when it is complete. The column pool says which memory was used: hit, a
-buffer of the pool; fresh, new memory for an object larger than 256 MiB; skip, new memory for one
-smaller than 1 MiB; off, no --buffer-pool.
-Lines of --json have url, bytes, ranges, retries, elapsed_ms (of fetching) and pool; with --ingest
+A file appears under its name when it is complete. With -o, and with --ingest for .npy and .fvecs,
+objects come part by part and are never in memory as a whole. Column pool: hit, buffers that are
+used again; off, without --buffer-pool; and of objects that come as a whole: fresh, new memory for
+one of more than 256 MiB; skip, for one under 1 MiB. Lines of --json have url, bytes, ranges, retries,
+elapsed_ms (of fetching; for parts, of writing or sending as well) and pool; with --ingest
 also vectors_sent, vectors_answered and vectors_refused (by the service, or left out as not finite);
-content_encoding if its store says that it is packed; and error if the object failed. Secrets of URLs
-are shown as ***.
+content_encoding if its store says that it is packed; for objects that come part by part
+part_buffers, the buffers taken, reused and in use at the same time, of the run so far; and error if
+the object failed. Secrets of URLs are shown as ***.
 Exit codes: 0 every object arrived; 1 some didn't: URL and cause are on standard error; 2 bad usage,
 nothing was fetched; 130 interrupted, incomplete files are removed.";
 

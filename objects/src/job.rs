@@ -202,7 +202,7 @@ impl<'a> Job<'a> {
 
     /// Asks for the first answer again.
     async fn open_again(&self, object: &FirstAnswer) -> Result<Opened<'a>, DownloadError> {
-        let asked = object.ranged.then(|| 0..object.first_bytes);
+        let asked = object.ranged.then_some(0..object.first_bytes);
         self.open(asked.clone(), Some(&object.meta))
             .await
             .map_err(|cause| self.failed(asked, cause))

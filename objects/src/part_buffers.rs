@@ -32,8 +32,8 @@ pub struct PartBufferOptions {
     /// Whether buffers are kept and used again. Default true; otherwise each is allocated and
     /// freed.
     pub reuse: bool,
-    /// Seconds after which unneeded buffers give their pages back; 0 for never. Default 10. It needs
-    /// calls of [`ClassPool::tick`](slipring::class::ClassPool::tick) on
+    /// Seconds after which unneeded buffers give their pages back; 0 for never. Default 10. It
+    /// needs calls of [`ClassPool::tick`](slipring::class::ClassPool::tick) on
     /// [`RangeEngine::part_pool`](crate::RangeEngine::part_pool), or a
     /// [`Ticker`](slipring::class::Ticker).
     pub shrink_after_secs: u64,

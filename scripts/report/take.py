@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from report import records
+from report import downloads, records
 
 COMPARE = "cargo run --release --quiet -p slipring-compare --"
 SLIPRING = "cargo run --release --quiet --"
@@ -45,7 +45,7 @@ SIMPLE = {
 COUNTS = "scripts/callgrind"
 GO = "scripts/go-compare"
 FAMILIES = [*SIMPLE, "objects", "instructions", "load"]
-BY_NAME = ["go"]
+BY_NAME = ["go", "downloads"]
 SMALL = ["ring", "pool-sizes", "alloc-sizes", "pretouch", "ladder", "fixed-size"]
 QUICK = dict.fromkeys(SMALL, "--quick")
 QUICK |= {"objects-quick": "--repeats 1 --objects 4 --parallel 2", "objects-minute": "--objects 4"}
@@ -249,6 +249,8 @@ def take(family, quick):
         return load(quick)
     if family == "objects":
         return objects(quick)
+    if family == "downloads":
+        return downloads.take(cache_folder(), quick)
     if family == "instructions":
         return [COUNTS], [], instructions(run(COUNTS))
     if family == "go":

@@ -73,7 +73,7 @@ pub(super) struct OutputFile {
 
 impl OutputFile {
     /// Gives the file its name.
-    pub(super) async fn finish(self) -> Result<(), ObjectError> {
+    pub(super) async fn give_name(self) -> Result<(), ObjectError> {
         let OutputFile { path, named, .. } = self;
         blocking(move || match named.persist(&path) {
             Ok(_) => Ok(()),
@@ -157,7 +157,7 @@ mod tests {
             let engine = RangeEngine::new(&options).unwrap().with_part_buffers(&parts).unwrap();
             let file = folder.file(name).await.unwrap();
             engine.download_into(&store, &path, &file).await.unwrap();
-            file.finish().await
+            file.give_name().await
         })
     }
 

@@ -6,8 +6,9 @@
 //!
 //! It promises: nothing is fetched before everything that can be checked is checked; a failed
 //! object doesn't stop the others; a file is complete or absent; with `--ingest` every answer is
-//! checked; memory is bounded by the objects under way ([`GetOptions::objects_under_way_max`]) and,
-//! in the pool's classes, by its buffers. An interruption ends the run quickly and leaves no
+//! checked; memory is bounded by the buffers of parts, where objects are written or sent part by
+//! part, and else by the objects under way ([`GetOptions::objects_under_way_max`]) and, in the
+//! pool's classes, by its buffers. An interruption ends the run quickly and leaves no
 //! incomplete file.
 //!
 //! It doesn't list buckets, doesn't resume an interrupted run, and doesn't order objects.
@@ -16,6 +17,7 @@
 mod client;
 mod error;
 mod folder;
+mod ingest;
 mod object;
 mod options;
 mod report;

@@ -49,28 +49,30 @@ pub struct GetOptions {
     /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// Use buffers again: with --output those of parts, without it those of whole objects
+    /// Use buffers again: those of parts with --output, and of .npy and .fvecs with --ingest; else
+    /// those of whole objects
     #[arg(long)]
     pub buffer_pool: bool,
-    /// Maximum number of buffers, in use and unused; at the limit, a part or an object waits. With --output each
-    /// has --part-size bytes (8 MiB), and together they bound the memory, whatever the objects'
-    /// sizes; without it, this many of each size class (1, 4, 16, 64, 256 MiB). Implies
-    /// --buffer-pool [default: 16; with --output, --concurrency if that is given]
+    /// Maximum number of buffers, in use and unused; at the limit, a part or an object waits. Those
+    /// of parts have --part-size bytes (8 MiB), and together they bound the memory, whatever the objects'
+    /// sizes; of those of whole objects, this many of each size class (1, 4, 16, 64, 256 MiB).
+    /// Implies --buffer-pool [default: 16; for parts, --concurrency if that is given]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
     /// --buffer-pool [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub buffer_pool_shrink_after: Option<Duration>,
-    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB, 8 with --output]
+    /// Bytes per range request [default: depends on the object's size, 1 to 16 MiB; 8 at most for
+    /// objects that arrive in buffers of parts]
     #[arg(long, value_name = "SIZE", conflicts_with = "no_ranges")]
     pub part_size: Option<Size>,
     /// Number of requests in flight over all objects [default: 32 at first, then adjusted for the
     /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Number of objects fetched in parallel, without --output each into a buffer of its size; raise it for
-    /// small objects far away [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, without --output each into a buffer of its size; raise
+    /// it for small objects far away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
@@ -154,9 +156,14 @@ impl GetOptions {
         };
         let engine = RangeEngine::new(&options).map_err(GetRunError::from_engine)?;
         let pool = self.buffer_pool()?;
+        let parts = self.part_buffers(&pool);
+        let engine = if self.output.is_some() || self.ingest.is_some() {
+            engine.with_part_buffers(&parts).map_err(GetRunError::from_engine)?
+        } else {
+            engine
+        };
         if self.output.is_some() {
-            let parts = self.part_buffers(&pool);
-            return engine.with_part_buffers(&parts).map_err(GetRunError::from_engine);
+            return Ok(engine);
         }
         Ok(match pool.build().map_err(GetRunError::from_engine)? {
             Some(pool) => engine.with_buffer_pool(pool),
@@ -164,8 +171,8 @@ impl GetOptions {
         })
     }
 
-    /// The buffers of parts that go to files: as many as `--buffer-pool-size` says, else as requests
-    /// may be in flight.
+    /// The buffers of parts that go on, to files or as rows: as many as `--buffer-pool-size` says,
+    /// else as requests may be in flight.
     fn part_buffers(&self, pool: &BufferPoolOptions) -> PartBufferOptions {
         let default = PartBufferOptions::default();
         let buffers = self.buffer_pool_size.or(self.concurrency).unwrap_or(default.buffers);

@@ -24,14 +24,14 @@ pub struct GetOutcome {
     /// How the store says that the object is packed (`Content-Encoding`); it is stored and sent as
     /// it came.
     pub content_encoding: Option<String>,
-    /// With `--output`: the use of the part buffers by the whole run so far.
+    /// For an object that came part by part: the use of the part buffers by the whole run so far.
     pub part_buffers: Option<PartBufferStats>,
     /// With `--ingest`: the vectors that were sent to the service.
     pub sent: Option<Sent>,
     /// Retries of the object's ranges.
     pub retries: u32,
     /// The time until the download succeeded or failed. With `--output` it includes writing, which
-    /// goes on meanwhile; with `--ingest` it doesn't include sending.
+    /// goes on meanwhile, and so with `--ingest` does sending the rows of `.npy` and `.fvecs`.
     pub elapsed: Duration,
     /// The error, if the object failed.
     pub error: Option<ObjectError>,

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use slipring::class::Ticker;
 use slipring_objects::{Cause, DownloadError, RangeEngine};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -25,12 +26,11 @@ use tokio_util::sync::CancellationToken;
 use super::client::IngestClient;
 use super::error::{ClientError, GetRunError, ObjectError, Sent};
 use super::folder::{OutputFolder, blocking};
+use super::ingest::{IngestService, RowStream};
 use super::object::{GetObject, check_names};
 use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
-use crate::client::Target;
 use crate::signals::SignalWait;
-use crate::vectors::{ImageOptions, VectorImage};
 
 /// The interval at which the pool looks for unneeded buffers.
 const TICK: Duration = Duration::from_secs(1);
@@ -76,8 +76,9 @@ pub fn run(
         (None, None) => (Destination::Nowhere, None),
     };
     let no_threads = |error| GetRunError::System { what: "threads", error };
-    let pool = engine.part_pool().or(engine.buffer_pool());
-    let _ticker = pool.map(|pool| pool.ticker(TICK)).transpose().map_err(no_threads)?;
+    let pools = [engine.part_pool(), engine.buffer_pool()].into_iter().flatten();
+    let _tickers: Vec<Ticker> =
+        pools.map(|pool| pool.ticker(TICK)).collect::<Result<_, _>>().map_err(no_threads)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_threads)?;
     let tasks = options.objects_under_way_max().min(all);
@@ -113,16 +114,6 @@ enum Destination {
     Nowhere,
     Folder(OutputFolder),
     Service(IngestService),
-}
-
-/// The service of `--ingest`, and how vectors are sent to it.
-#[derive(Clone, Debug)]
-struct IngestService {
-    target: Target,
-    timeout: Duration,
-    column: Option<String>,
-    convert: bool,
-    max_vectors: u32,
 }
 
 impl GetRun {
@@ -186,8 +177,15 @@ impl GetRun {
         client: &mut Option<IngestClient>,
     ) -> GetOutcome {
         let (line, started) = (self.progress.add_line(&object.url), Instant::now());
-        if let Destination::Folder(folder) = &self.to {
-            return self.write(object, folder, started).await;
+        match &self.to {
+            Destination::Folder(folder) => return self.write(object, folder, started).await,
+            Destination::Service(service) if RowStream::is_for(object.name()) => {
+                let streamed = self.stream_rows(object, service, started, client).await;
+                if let Some(outcome) = streamed {
+                    return outcome;
+                }
+            }
+            Destination::Service(_) | Destination::Nowhere => {}
         }
         let fetched = self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await;
         let download = match fetched {
@@ -222,7 +220,7 @@ impl GetRun {
             Ok(streamed) => {
                 let (stats, encoding) = (streamed.stats, streamed.content_encoding);
                 let mut outcome = GetOutcome::fetched(&object.url, stats, encoding);
-                outcome.error = file.finish().await.err();
+                outcome.error = file.give_name().await.err();
                 outcome
             }
             Err(DownloadError { cause: Cause::Sink(error), retries, .. }) => {
@@ -232,6 +230,44 @@ impl GetRun {
         };
         outcome.part_buffers = Some(self.engine.part_stats());
         outcome
+    }
+
+    /// Downloads one object part by part, and sends its rows meanwhile. None if it has to be read
+    /// as a whole.
+    async fn stream_rows(
+        &self,
+        object: &GetObject,
+        service: &IngestService,
+        started: Instant,
+        client: &mut Option<IngestClient>,
+    ) -> Option<GetOutcome> {
+        let rows = RowStream::new(service, client.take(), object.name(), &self.cancel);
+        let (store, path) = (&*object.store, &object.path);
+        let streamed =
+            self.engine.download_into_cancellable(store, path, &rows, &self.cancel).await;
+        let ended = rows.end(streamed.is_ok()).await;
+        *client = ended.client;
+        if ended.is_whole {
+            return None;
+        }
+        let elapsed = started.elapsed();
+        let mut outcome = match streamed {
+            Ok(streamed) => {
+                let (stats, encoding) = (streamed.stats, streamed.content_encoding);
+                GetOutcome::fetched(&object.url, stats, encoding)
+            }
+            Err(error) => GetOutcome::not_fetched(&object.url, error, elapsed),
+        };
+        let is_cancelled = matches!(outcome.error, Some(ObjectError::Cancelled));
+        outcome.error = match ended.error {
+            None if is_cancelled && ended.sent != Sent::default() => {
+                Some(ObjectError::CancelledSending(ended.sent.clone()))
+            }
+            error => error.or(outcome.error),
+        };
+        outcome.part_buffers = Some(self.engine.part_stats());
+        outcome.sent = Some(ended.sent);
+        Some(outcome)
     }
 
     async fn ingest(
@@ -252,44 +288,6 @@ impl GetRun {
         .await;
         *client = moved_client;
         (sent, result)
-    }
-}
-
-impl IngestService {
-    /// Sends an object's vectors. Uses the open connection if there is one, else a new one, and
-    /// leaves it open in `client` if it can be used again. Blocks.
-    fn send(
-        &self,
-        client: &mut Option<IngestClient>,
-        name: &str,
-        bytes: &[u8],
-        cancel: &CancellationToken,
-        sent: &mut Sent,
-    ) -> Result<(), ObjectError> {
-        let options = ImageOptions { column: self.column.as_deref(), convert: self.convert };
-        let vectors = VectorImage::parse(bytes, name, &options)?;
-        vectors.check_limits(self.max_vectors)?;
-        let mut open_client = match client.take().and_then(IngestClient::if_usable) {
-            Some(client) => client,
-            None => self.connect(cancel).map_err(|error| match error {
-                ClientError::Cancelled => ObjectError::Cancelled,
-                error => error.into(),
-            })?,
-        };
-        match open_client.send(&vectors, cancel, sent) {
-            Err(ClientError::Cancelled) => Err(ObjectError::CancelledSending(sent.clone())),
-            // Every request was answered.
-            result
-            @ (Ok(()) | Err(ClientError::NotFinite { .. } | ClientError::NotSent { .. })) => {
-                *client = Some(open_client);
-                Ok(result?)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn connect(&self, cancel: &CancellationToken) -> Result<IngestClient, ClientError> {
-        IngestClient::connect(&self.target, self.max_vectors, self.timeout, cancel)
     }
 }
 

@@ -71,6 +71,82 @@ fn rows_keep_their_order_in_frames_of_any_size() {
     }
 }
 
+/// Rows and a header that cross the bounds of parts, which are 1 KiB here.
+#[test]
+fn rows_that_cross_parts_arrive_whole_and_in_order() {
+    let rows: Vec<f32> = (0..2003).flat_map(|id| vector(5, id)).collect();
+    // Whole bytes only: the conversion of rows that were cut must not shift them.
+    let wide: Vec<f64> = rows.iter().map(|component| f64::from(*component)).collect();
+    let mut nan = rows.clone();
+    (nan[5 * 700], nan[5 * 1900 + 4]) = (f32::NAN, f32::INFINITY);
+    let server = Server::start([
+        ("a.npy", Conduct::Right, npy(&rows, 5)),
+        ("a.fvecs", Conduct::Right, fvecs(&rows, 5)),
+        ("wide.npy", Conduct::Right, npy_f64(&wide, 5)),
+        ("nan.npy", Conduct::Right, npy(&nan, 5)),
+        // Under a name of rows, but read as a whole.
+        ("arrow.npy", Conduct::Right, arrow_file(&rows, 5)),
+    ]);
+    for ranges in [&["--part-size", "1KiB"][..], &["--no-ranges"]] {
+        for path in ["a.npy", "a.fvecs", "wide.npy", "nan.npy", "arrow.npy"] {
+            let mut service = Service::start(5, "");
+            let (to, url) = (service.target().to_string(), server.url(path));
+            let words = [&*url, "--ingest", &to, "--json", "--convert", "--max-vectors", "64"];
+            let ended = run(&[&words[..], &["--buffer-pool-size", "3"], ranges].concat());
+            let refused = path == "nan.npy";
+            let ended = ended.assert_code(i32::from(refused));
+            let line = ended.line(path);
+            let left_out = if refused { 2 } else { 0 };
+            assert_eq!(line["vectors_answered"], 2003 - left_out, "{line}");
+            assert_eq!(line["vectors_refused"], left_out, "{line}");
+            assert!(!refused || ended.stderr.contains(": rows 700, 1900;"), "{ended:?}");
+            let buffers = &line["part_buffers"];
+            assert_eq!(buffers.is_null(), path == "arrow.npy", "{line}");
+            assert!(buffers.is_null() || buffers["high_water"].as_u64() <= Some(3), "{line}");
+            service.stop();
+            let expected: Vec<u32> =
+                (0..2003).filter(|id| !refused || ![700, 1900].contains(id)).collect();
+            assert_eq!(data::ids(&service.data(), 5), expected, "{path}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_known_before_the_first_row_if_the_size_shows_it() {
+    let rows: Vec<f32> = (0..1000).flat_map(|id| vector(4, id)).collect();
+    let (whole, mut cut, mut longer) = (fvecs(&rows, 4), npy(&rows, 4), npy(&rows, 4));
+    cut.truncate(cut.len() - 1);
+    longer.push(0);
+    let mut other = whole.clone();
+    other[20 * 900] = 5;
+    let server = Server::start([
+        ("cut.npy", Conduct::Right, cut),
+        ("longer.npy", Conduct::Right, longer),
+        ("header.npy", Conduct::Right, npy(&rows, 4)[..50].to_vec()),
+        ("cut.fvecs", Conduct::Right, whole[..whole.len() - 1].to_vec()),
+        ("empty.fvecs", Conduct::Right, Vec::new()),
+        ("other.fvecs", Conduct::Right, other),
+    ]);
+    let mut service = Service::start(4, "");
+    let to = service.target().to_string();
+    for (path, said) in [
+        ("cut.npy", "cut off"),
+        ("longer.npy", "1 bytes behind the 16000"),
+        ("header.npy", "header is cut off"),
+        ("cut.fvecs", "cut off"),
+        ("empty.fvecs", "holds no vector"),
+        ("other.fvecs", "row 900 has 5 components, row 0 has 4"),
+    ] {
+        let url = server.url(path);
+        let words = [&*url, "--ingest", &to, "--json", "--part-size", "1KiB"];
+        let ended = run(&words).assert_code(1);
+        assert!(ended.stderr.contains(said), "{said}: {ended:?}");
+        let sent = ended.line(path)["vectors_sent"].as_u64().unwrap();
+        assert_eq!(sent > 0, path == "other.fvecs", "{path}: {sent} sent");
+    }
+    service.stop();
+}
+
 #[test]
 fn refused_vectors_are_counted_and_fail_the_object() {
     let mut service = Service::start(4, "");

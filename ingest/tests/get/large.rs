@@ -10,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::files::noise;
+use slipring_ingest::sink::read_segments;
+
 use crate::support::PATIENCE;
+use crate::support::service::Service;
 use crate::tools::{Ended, get, names, start, wait};
 
 const GIB: u64 = 1 << 30;
@@ -147,4 +150,31 @@ fn an_object_in_one_answer_needs_one_buffer() {
     assert_eq!((&line["bytes"], &line["ranges"]), (&size.into(), &1.into()));
     assert_eq!(line["part_buffers"]["high_water"], 1);
     assert_pattern(&folder.path().join("large"), size);
+}
+
+#[test]
+fn rows_of_a_large_object_are_sent_from_few_buffers() {
+    let (dim, rows) = (64_usize, 1 << 20);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.npy");
+    let mut file = File::create(&path).unwrap();
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dim}), }}\n");
+    file.write_all(b"\x93NUMPY\x01\x00").unwrap();
+    file.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    let thousand_rows = 1_f32.to_le_bytes().repeat(dim * 1024);
+    (0..rows / 1024).for_each(|_| file.write_all(&thousand_rows).unwrap());
+
+    let mut service = Service::start(dim as u32, "");
+    let to = service.target().to_string();
+    let url = path.display().to_string();
+    let words = [&*url, "--ingest", &to, "--json", "--buffer-pool-size", "4"];
+    let (ended, peak_kib) = run_measured(&words);
+    let line = ended.assert_code(0).line("large.npy");
+    assert!(peak_kib < MEMORY_KIB_MAX / 2, "{peak_kib} KiB of 256 MiB: {line}");
+    assert_eq!((&line["vectors_sent"], &line["vectors_answered"]), (&rows.into(), &rows.into()));
+    service.stop();
+    let read = read_segments(&service.data()).unwrap();
+    assert_eq!((read.rows, read.sum), (rows as u64, (rows * dim) as f64));
 }

