@@ -161,7 +161,7 @@ fn both_shapes_at_once() {
             unreachable!("it listens on a Unix socket")
         };
         let loads = [
-            LoadOptions { mode: Mode::Header, ..options(service.target(), 4, 64) },
+            LoadOptions { mode: Mode::Header1, ..options(service.target(), 4, 64) },
             options(Target::Unix(path), 200, 1),
         ];
         let runs = loads.map(|options| std::thread::spawn(move || load::run(&options).unwrap()));

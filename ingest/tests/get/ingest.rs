@@ -329,8 +329,8 @@ fn what_no_service_takes_says_what_to_do() {
 /// Frames of the object: one vector each.
 const FRAMES: usize = 3;
 
-/// A service that answers the hello, reads one frame with a vector of dimension 1, calls `answer`, and keeps the
-/// connection open or closes it.
+/// A service that answers the hello, reads one frame with a vector of dimension 1, calls `answer`,
+/// and keeps the connection open or closes it.
 fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

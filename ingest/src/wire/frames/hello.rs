@@ -117,7 +117,7 @@ pub fn hello_answer(answer: &HelloAnswer) -> [u8; HELLO_ANSWER_BYTES] {
     bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
     (bytes[VERSION_AT], bytes[KIND_AT], bytes[STATUS_AT]) = (VERSION, KIND_HELLO, status as u8);
     let WireColumns { id, time } = limits.columns;
-    bytes[hello_answer_at::COLUMNS] = u8::from(id) * COLUMN_ID | u8::from(time) * COLUMN_TIME;
+    bytes[hello_answer_at::COLUMNS] = (u8::from(id) * COLUMN_ID) | (u8::from(time) * COLUMN_TIME);
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     put(hello_answer_at::LANE, &lane.to_le_bytes());
     put(hello_answer_at::DIM, &limits.dim.to_le_bytes());

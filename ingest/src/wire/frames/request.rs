@@ -284,7 +284,7 @@ pub(crate) fn encode_request_head(mode: Mode, head: &RequestHead, out: &mut Vec<
             out.extend_from_slice(&sequence.to_le_bytes());
         }
         Mode::Header => {
-            let flags = u16::from(ids) * FLAG_IDS | u16::from(scores) * FLAG_SCORES;
+            let flags = (u16::from(ids) * FLAG_IDS) | (u16::from(scores) * FLAG_SCORES);
             out.extend_from_slice(&MAGIC);
             out.extend_from_slice(&[VERSION, KIND_REQUEST]);
             out.extend_from_slice(&flags.to_le_bytes());
