@@ -54,9 +54,9 @@ pub struct GetOptions {
     #[arg(long)]
     pub buffer_pool: bool,
     /// Maximum number of buffers, in use and unused; at the limit, a part or an object waits. Those
-    /// of parts have --part-size bytes (8 MiB), and together they bound the memory, whatever the objects'
-    /// sizes; of those of whole objects, this many of each size class (1, 4, 16, 64, 256 MiB).
-    /// Implies --buffer-pool [default: 16; for parts, --concurrency if that is given]
+    /// of parts have --part-size bytes (8 MiB), and together they bound the memory, whatever the
+    /// objects' sizes; of those of whole objects, this many of each size class (1, 4, 16, 64, 256
+    /// MiB). Implies --buffer-pool [default: 16; for parts, --concurrency if that is given]
     #[arg(long)]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
@@ -71,8 +71,8 @@ pub struct GetOptions {
     /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Number of objects fetched in parallel, without --output each into a buffer of its size; raise
-    /// it for small objects far away [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, without --output each into a buffer of its size;
+    /// raise it for small objects far away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
