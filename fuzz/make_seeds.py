@@ -43,6 +43,19 @@ def header_frame(count, dim, sequence):
     return b"SR" + bytes([1, 0]) + struct.pack("<HHQ", count, dim, sequence) + payload
 
 
+def hello(dim, **fields):
+    values = [dim, 0, 0, 0, 0, 0, 0, 0]
+    for at, value in fields.values():
+        values[at] = value
+    return b"SR\x02\x01" + struct.pack("<IBBBBHHQ", *values)
+
+
+def request(count, dim, sequence, flags=0):
+    ids = struct.pack(f"<{count}Q", *range(count)) if flags & 1 else b""
+    payload = struct.pack(f"<{count * dim}f", *range(count * dim))
+    return b"SR\x02\x02" + struct.pack("<HHIIQ", flags, count, dim, 0, sequence) + ids + payload
+
+
 floats = struct.pack("<6f", *[x for row in ROWS for x in row])
 for version in (1, 2, 3):
     write("npy", f"version{version}", npy(version, "<f4", "(3, 2)", floats))
@@ -69,6 +82,11 @@ write("arrow", "two-files", 2 * arrow("file", pa.list_(pa.float32(), 2)))
 
 settings = bytes([1, 7, 0, 4, 9, 30])
 write("frames", "header", settings + header_frame(3, 2, 7) + header_frame(1, 2, 8))
+write("frames", "version2", settings + hello(2) + request(3, 2, 7) + request(1, 2, 8, flags=2))
+write("frames", "version2-ids", settings + hello(2, columns=(3, 1)) + request(2, 2, 7, flags=3))
+write("frames", "version2-refused", settings + hello(3, token=(5, 9)) + request(1, 3, 7))
+write("frames", "version2-answer", settings + b"SR\x02\x02"
+      + struct.pack("<BBHHHIQQQf", 0, 1, 1, 9, 0, 0, 7, 40, 0, 0.5))
 write("frames", "refused", settings + header_frame(3, 3, 7) + header_frame(0, 2, 8))
 write("frames", "count", settings + struct.pack("<I4f", 2, 1, 2, 3, 4) + struct.pack("<I2f", 1, 5, 6))
 write("frames", "answer", settings + b"SR\x01\x00" + struct.pack("<HHQf", 1, 9, 7, 0.5))

@@ -25,7 +25,7 @@ impl<'a> Connection<'a> {
     fn new(input: &'a [u8]) -> Option<Connection<'a>> {
         let (settings, bytes) = input.split_first_chunk::<SETTINGS_BYTES>()?;
         let [dim, max_vectors, pieces @ ..] = *settings;
-        let limits = Limits { dim: 1 + u32::from(dim), max_vectors: 1 + u32::from(max_vectors) };
+        let limits = Limits::new(1 + u32::from(dim), 1 + u32::from(max_vectors));
         let pieces = pieces.map(|length| 1 + usize::from(length));
         Some(Connection { limits, pieces, bytes })
     }
@@ -64,7 +64,8 @@ impl<'a> Connection<'a> {
     fn check_answers(&self, mode: Mode) {
         let mut at = 0;
         while let Ok(Some((head, scores))) = decode_answer(mode, &self.bytes[at..]) {
-            assert_eq!(scores.len(), head.vectors as usize * 4);
+            assert_eq!(scores.len(), head.scores as usize * 4);
+            assert!(head.scores <= head.vectors);
             assert_eq!(answer_head(mode, &self.bytes[at..]), Ok(Some(head)));
             assert!(head.bytes_total > 0);
             at += head.bytes_total;
@@ -74,7 +75,7 @@ impl<'a> Connection<'a> {
 
 fuzz_target!(|input: &[u8]| {
     let Some(connection) = Connection::new(input) else { return };
-    for mode in [Mode::Count, Mode::Header] {
+    for mode in [Mode::Count, Mode::Header1, Mode::Header] {
         assert_eq!(connection.requests(mode, false), connection.requests(mode, true));
         connection.check_answers(mode);
     }

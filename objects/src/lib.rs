@@ -68,3 +68,14 @@ pub use sink::PartSink;
 pub use stats::{BufferPoolUse, DownloadStats, EngineStats};
 
 pub use stores::{StoreError, Stores, UrlError};
+
+/// What the fuzz targets call that isn't public otherwise.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::address::Address;
+
+    /// Reads a URL or a path. Returns the text of the refusal if there is one.
+    pub fn parse_address(text: &str) -> Option<String> {
+        Address::parse(text).err().map(|refusal| refusal.to_string())
+    }
+}

@@ -125,6 +125,13 @@ impl Conn {
         moved
     }
 
+    /// A short receive has ended within a frame. The kernel ends one early also at urgent data and at
+    /// a message with descriptors, and doesn't report the bytes after these again. So the socket is
+    /// asked once more.
+    pub(super) fn look_again(&mut self) {
+        self.readable = true;
+    }
+
     /// Copies received bytes, and leaves them in the socket.
     pub(super) fn peek(&self, into: &mut [u8]) -> Moved {
         let peek = || Ok(rustix::net::recv(self, &mut *into, RecvFlags::PEEK)?.0);

@@ -277,6 +277,7 @@ impl Intake {
             Stop::Broken => IntakeStep::Ended,
             Stop::Incomplete { .. } | Stop::Capped => match buffers.carry(receive.bytes.len()) {
                 Some(carry) => {
+                    conn.look_again();
                     self.fill_carry(conn, carry, &receive, &mut meters.counters);
                     IntakeStep::Moved
                 }
@@ -345,6 +346,9 @@ impl Intake {
         meters.counters.add(Counter::Receives, 1);
         meters.counters.add(Counter::CopiedBytes, bytes as u64);
         let (_, stop) = self.push_carried(conn, &mut carry, parser, lane, meters);
+        if let Stop::Incomplete { .. } = stop {
+            conn.look_again();
+        }
         restore_carry(conn, carry, &stop, buffers);
         if let Stop::Broken = stop { IntakeStep::Ended } else { IntakeStep::Moved }
     }

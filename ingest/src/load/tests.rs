@@ -162,7 +162,7 @@ fn bad_options_name_field_limit_and_fix() {
         (LoadOptions { rate: Some(0.0), ..options() }, "--rate is 0"),
         (LoadOptions { rate: Some(f64::NAN), ..options() }, "--rate is NaN"),
         (LoadOptions { timeout: Duration::ZERO, ..options() }, "--timeout is 0s"),
-        (LoadOptions { bytes_max: Some(2_063), ..options() }, "--bytes is 2063: at least 2064"),
+        (LoadOptions { bytes_max: Some(2_143), ..options() }, "--bytes is 2143: at least 2144"),
         (
             LoadOptions { bytes_max: Some(1 << 20), rate: Some(1.0), ..options() },
             "not together with --rate",

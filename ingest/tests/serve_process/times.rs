@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use slipring_ingest::wire::frames::Status;
 use slipring_test_support::within;
 
@@ -48,6 +49,29 @@ fn idle_connections_are_closed() {
         let ended = process.stop();
         assert_eq!((ended.code, timeouts(&ended)), (Some(0), [2, 0, 0]), "{ended:?}");
         assert_eq!(ended.total("broken"), 0, "{ended:?}");
+    });
+}
+
+/// Urgent data ends a receive early. What comes after it in the same frame is read all the same.
+#[test]
+fn a_frame_that_urgent_data_interrupts_is_answered() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("")));
+        let mut client = Client::count(&process.tcp(), 4);
+        client.send(0, &vector(4, 1));
+        assert!(client.answer().is_ok());
+        // All of it is there before the first receive.
+        process.signal(Signal::STOP);
+        let frame = client.request(0, &vector(4, 2));
+        client.send_bytes(&frame[..7]);
+        client.send_urgent(b'!');
+        client.send_bytes(&frame[7..]);
+        std::thread::sleep(Duration::from_millis(100));
+        process.signal(Signal::CONT);
+        assert!(client.answer().is_ok());
+        drop(client);
+        assert_eq!(process.stop().code, Some(0));
     });
 }
 

@@ -335,6 +335,14 @@ impl Client {
         };
     }
 
+    /// Sends one byte of urgent data (only on TCP).
+    pub fn send_urgent(&mut self, byte: u8) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let sent = rustix::net::send(stream, &[byte], rustix::net::SendFlags::OOB);
+            assert_eq!(sent, Ok(1));
+        }
+    }
+
     /// Closes the connection with a reset (only on TCP; a Unix socket has no reset).
     pub fn reset(self) {
         if let Socket::Tcp(stream) = &self.socket {
