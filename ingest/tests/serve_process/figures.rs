@@ -87,7 +87,7 @@ fn samples_after(process: &Process, requests: f64) -> BTreeMap<String, f64> {
 /// A service that has answered 1,000 requests of 3 vectors and refused one.
 fn busy(place: &Place, more: &str) -> (Process, Client) {
     let process = Process::start(serve(&place.words(&format!("--metrics 0 {more}"))));
-    let mut client = Client::header(&process.tcp(), 4);
+    let mut client = Client::header1(&process.tcp(), 4);
     for id in 0..1000 {
         client.send(id, &vector(4, id as u32).repeat(3));
         assert!(client.answer().is_ok());
@@ -263,7 +263,7 @@ fn reports_that_are_not_read_delay_nothing() {
             Process::start_unread(serve(&place.words("--report-every 1ms")));
         // By then the pipe is full: a report has about 1 KiB.
         std::thread::sleep(Duration::from_secs(1));
-        let mut client = Client::header(&process.tcp(), 4);
+        let mut client = Client::header1(&process.tcp(), 4);
         client.send(0, &vector(4, 1));
         assert!(client.answer().is_ok());
         drop(client);
@@ -288,7 +288,7 @@ fn requests_that_waited_in_a_stall_are_timed_like_any_other() {
         let place = Place::new();
         let mut process =
             Process::start(serve(&place.words("--metrics 0 --slots 8 --max-vectors 4")));
-        let mut client = Client::header(&process.tcp(), 4);
+        let mut client = Client::header1(&process.tcp(), 4);
         let requests: Vec<u8> =
             (0..64).flat_map(|id| client.request(id, &vector(4, id as u32))).collect();
         client.send_bytes(&requests);

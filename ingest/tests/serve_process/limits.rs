@@ -136,7 +136,7 @@ fn memory_beyond_a_limit_is_refused_by_its_name() {
     );
     refused(serve(&place.words("--pool 1000TiB")), 2, &["--pool"]);
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
-    let all = ["500000 GiB of answers", "lower --output-bytes", "the service may come to hold"];
+    let all = ["488.3 TiB of answers", "lower --output-bytes", "the service may come to hold"];
     refused(serve(&place.words("--output-bytes 500000GiB")), 1, &all);
     refused(serve(&place.words("--carry-bytes 500000GiB --lanes 3")), 1, &["--carry-bytes"]);
     let ended = Process::start(serve(&place.words(""))).stop();
