@@ -58,7 +58,8 @@ fn whole_run(options: &Options) -> Result<String, Ended> {
     let server = Server::start(&serve_options(options, &place.socket())?, Arc::new(|| ()))
         .map_err(|error| match error {
             ServeError::Option(text) => {
-                Ended::Usage(text.replace("--dim, --max-vectors", "--payload"))
+                let text = text.replace("--dim, --max-vectors", "--payload");
+                Ended::Usage(text.replace("--dim is", "--payload / 4 is"))
             }
             ServeError::Refused(text) => Ended::Failed(text),
         })?;
