@@ -125,8 +125,8 @@ impl Conn {
         moved
     }
 
-    /// A short receive has ended within a frame. The kernel ends one early also at urgent data and at
-    /// a message with descriptors, and doesn't report the bytes after these again. So the socket is
+    /// A short receive has ended within a frame. The kernel also ends one early at urgent data and
+    /// at a message with descriptors, and doesn't report the bytes after it again. So the socket is
     /// asked once more.
     pub(super) fn look_again(&mut self) {
         self.readable = true;
