@@ -31,6 +31,7 @@ impl RefusedRows {
     }
 
     /// Adds rows that follow these.
+    #[cfg(feature = "objects")]
     pub(crate) fn append(&mut self, later: &RefusedRows) {
         self.count += later.count;
         let room = LISTED_MAX - self.first.len();

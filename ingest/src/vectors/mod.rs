@@ -28,6 +28,7 @@ mod foreign;
 mod fvecs;
 mod image;
 mod npy;
+#[cfg(feature = "objects")]
 mod pieces;
 mod rows;
 
@@ -40,6 +41,7 @@ pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
 pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
+#[cfg(feature = "objects")]
 pub(crate) use pieces::{ImageStart, PieceLayout};
 pub(crate) use rows::Draw;
 pub use rows::{FILE_BYTES_MAX, FileError, VectorRows};
