@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slipring_ingest::sink::for_each_rows;
 use slipring_ingest::wire::frames::{Hello, Mode, Status, encode_request, encode_request_with_ids};
 use slipring_test_support::{Draw, within};
 
@@ -133,5 +134,49 @@ fn ids_are_neither_invented_nor_dropped() {
         assert_eq!(client.answer().scores, [score(4, 6)]);
         drop(client);
         assert_eq!(service.stop().vectors_in_segments, 1);
+    });
+}
+
+fn now_us() -> i64 {
+    let since_1970 = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+    i64::try_from(since_1970.as_micros()).unwrap()
+}
+
+/// The ids that were sent, and the times at which they arrived, are in the segments: of frames in
+/// one piece and in several, on every layout of stages.
+#[test]
+fn ids_and_times_arrive_in_the_segments() {
+    within(Duration::from_secs(120), || {
+        for words in ["", "--stages threads", "--slots 2 --pool 16KiB"] {
+            let mut service =
+                Service::start(DIM, &format!("--max-vectors 8 --columns id,time {words}"));
+            let mut client = Client::silent(&service.tcp(), Mode::Header, DIM);
+            client.greet(&Hello { dim: DIM, ids: true }).expect("an answer");
+            let (mut draw, mut sent, start_us) = (Draw::new(21), Vec::new(), now_us());
+            for request in 0..300 {
+                let count = 1 + draw.below(8) as usize;
+                let ids: Vec<u64> = (0..count).map(|_| draw.below(u64::MAX)).collect();
+                let mut bytes = Vec::new();
+                let vectors = vector(4, 5).repeat(count);
+                encode_request_with_ids(DIM, request, &ids, &vectors, false, &mut bytes);
+                let (first, later) = bytes.split_at(draw.below(bytes.len() as u64) as usize);
+                client.send_bytes(first);
+                client.send_bytes(later);
+                let place = client.answer().place.expect("a place");
+                assert_eq!(place.first_row, sent.len() as u64, "{words}");
+                sent.extend(ids);
+            }
+            drop(client);
+            service.stop();
+            let (mut ids, mut times_us) = (Vec::<u64>::new(), vec![start_us]);
+            for_each_rows(&service.data(), |_, rows| {
+                ids.extend(&rows.ids);
+                times_us.extend(&rows.times_us);
+            })
+            .unwrap();
+            times_us.push(now_us());
+            assert_eq!((ids == sent, times_us.len()), (true, sent.len() + 2), "{words}");
+            assert!(times_us.is_sorted(), "{words}: {times_us:?}");
+        }
     });
 }
