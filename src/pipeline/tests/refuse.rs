@@ -148,7 +148,7 @@ fn a_pool_smaller_than_the_ring_is_refused_on_overwrite() {
     assert!(
         text.contains("`pool.bytes` is 32768")
             && text.contains("32 slots")
-            && text.contains("1024"),
+            && text.contains("1 KiB"),
         "{text}"
     );
     assert!(
