@@ -114,7 +114,7 @@ pub struct ServeOptions {
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
     /// Bytes of a lane's answers that aren't sent yet: each connection that waits for answers takes
-    /// in-flight x (largest answer + 16)
+    /// in-flight x (largest answer + 40)
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub output_bytes: Size,
     /// Close a connection after this time without a request; 0s for never
