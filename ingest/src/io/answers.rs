@@ -14,7 +14,7 @@ use super::duty::IoMeters;
 use crate::stage::{ConnId, Request, Verdict};
 use crate::wire::frames::{
     Answer, HELLO_ANSWER_BYTES, HelloAnswer, Mode, Reply, Status, answer_bytes, hello_answer,
-    write_answer,
+    write_answer, write_count_answer,
 };
 
 /// The most answers encoded in one round.
@@ -174,23 +174,36 @@ impl Encoder {
         };
         debug_assert!(*in_flight > 0);
         *in_flight -= 1;
-        let Verdict { first_row, detail, status } = verdict;
-        let (credits, lane, sequence) = match request.mode {
-            Mode::Count => (0, 0, 0),
+        match request.mode {
+            Mode::Count => write_count_answer(scores, &mut out[at..]),
             Mode::Header1 | Mode::Header => {
-                (self.caps.credits(conn.in_flight), self.hello.lane, request.sequence)
+                let credits = self.caps.credits(conn.in_flight);
+                self.write_header(request, verdict, (vectors, scores), credits, &mut out[at..]);
             }
-        };
-        if request.reply == Reply::Hello {
-            out[at..].copy_from_slice(&hello_answer(&HelloAnswer { status, ..self.hello }));
-        } else {
-            let answer =
-                Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
-            write_answer(request.mode, &answer, &mut out[at..]);
         }
         conn.unsent.add(request.received_ns);
         self.list(conn);
         Outcome::Done
+    }
+
+    /// An answer of header mode, or that of a hello.
+    #[inline]
+    fn write_header(
+        &self,
+        request: &Request,
+        Verdict { first_row, detail, status }: Verdict,
+        (vectors, scores): (u32, &[f32]),
+        credits: u16,
+        out: &mut [u8],
+    ) {
+        if request.reply == Reply::Hello {
+            out.copy_from_slice(&hello_answer(&HelloAnswer { status, ..self.hello }));
+        } else {
+            let (lane, sequence) = (self.hello.lane, request.sequence);
+            let answer =
+                Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
+            write_answer(request.mode, &answer, out);
+        }
     }
 
     /// An answer whose connection is gone.

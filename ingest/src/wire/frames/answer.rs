@@ -5,8 +5,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::layout::{
-    F32_BYTES, FLAG_SCORES_FOLLOW, KIND_AT, KIND_REQUEST, MAGIC, Mode, STATUS_AT, VECTORS_MAX,
-    VERSION, VERSION_AT, VERSION1, answer_at, header1_at, u16_at, u32_at, u64_at,
+    COUNT_HEADER_BYTES, F32_BYTES, FLAG_SCORES_FOLLOW, KIND_AT, KIND_REQUEST, MAGIC, Mode,
+    STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT, VERSION1, answer_at, header1_at, u16_at, u32_at,
+    u64_at,
 };
 use super::status::Status;
 
@@ -64,7 +65,7 @@ pub fn write_answer(mode: Mode, answer: &Answer<'_>, out: &mut [u8]) {
     );
     let (head, score_bytes) = out.split_at_mut(mode.answer_header_bytes());
     match mode {
-        Mode::Count => head.copy_from_slice(&(scores.len() as u32).to_le_bytes()),
+        Mode::Count => return write_count_answer(scores, out),
         Mode::Header1 => {
             head[..MAGIC.len()].copy_from_slice(&MAGIC);
             (head[VERSION_AT], head[header1_at::STATUS]) = (VERSION1, status as u8);
@@ -75,7 +76,25 @@ pub fn write_answer(mode: Mode, answer: &Answer<'_>, out: &mut [u8]) {
         }
         Mode::Header => write_header(answer, head),
     }
-    let (fields, _) = score_bytes.as_chunks_mut::<F32_BYTES>();
+    write_scores(scores, score_bytes);
+}
+
+/// An answer of count mode, which has fields for the scores alone; into a buffer that is exactly as
+/// long.
+///
+/// # Panics
+/// If `out` has another length.
+#[inline(always)]
+pub fn write_count_answer(scores: &[f32], out: &mut [u8]) {
+    assert_eq!(out.len(), answer_bytes(Mode::Count, scores.len()), "`out` is as long");
+    let (head, score_bytes) = out.split_at_mut(COUNT_HEADER_BYTES);
+    head.copy_from_slice(&(scores.len() as u32).to_le_bytes());
+    write_scores(scores, score_bytes);
+}
+
+#[inline(always)]
+fn write_scores(scores: &[f32], bytes: &mut [u8]) {
+    let (fields, _) = bytes.as_chunks_mut::<F32_BYTES>();
     fields.iter_mut().zip(scores).for_each(|(field, score)| *field = score.to_le_bytes());
 }
 

@@ -39,7 +39,7 @@ mod tests;
 
 pub use answer::{
     Answer, AnswerError, AnswerHead, AnswerPlace, answer_bytes, answer_head, decode_answer,
-    encode_answer, write_answer,
+    encode_answer, write_answer, write_count_answer,
 };
 pub use hello::{
     HELLO_ANSWER_BYTES, Hello, HelloAnswer, decode_hello_answer, encode_hello, hello_answer,
