@@ -36,6 +36,15 @@ pub(super) enum ConnPhase {
     Lingering,
 }
 
+/// When bytes arrived: the one stamp of their receive, which stays with them until they are pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrival {
+    /// By the lane's clock.
+    pub(super) ns: u64,
+    /// In microseconds since 1970 in UTC; 0 without a time column.
+    pub(super) time_us: i64,
+}
+
 #[derive(Debug)]
 pub(super) struct Conn {
     /// Its own place in the table.
@@ -51,7 +60,7 @@ pub(super) struct Conn {
     /// Received bytes, starting at a frame boundary, that couldn't be cut in place.
     pub(super) carry: Option<PooledBuf>,
     /// When the carry buffer got its last bytes.
-    pub(super) carry_ns: u64,
+    pub(super) carry_arrival: Arrival,
     /// Encoded answers from `out_sent` on.
     pub(super) out: Option<PooledBuf>,
     pub(super) out_sent: usize,
@@ -93,7 +102,7 @@ impl Conn {
             phase: ConnPhase::Open,
             at_end: false,
             carry: None,
-            carry_ns: 0,
+            carry_arrival: Arrival::default(),
             out: None,
             out_sent: 0,
             unsent: Unsent::default(),

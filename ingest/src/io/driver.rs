@@ -24,7 +24,7 @@ use slipring::pipeline::{CloseReport, Idle, Lane, Wait};
 
 use super::answers::{AnswerStage, Answers, SendStep};
 use super::buffers::IoBuffers;
-use super::conn::{ConnCaps, ConnPhase, ConnTable, Socket};
+use super::conn::{Arrival, ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counts};
 use super::duty::{Activity, IoMeters};
 use super::intake::{Intake, IntakeStep, PoolReceive};
@@ -257,7 +257,7 @@ impl Driver {
                 may_lose_carry(conn, parser).then_some((conn.since_ns, conn.id))
             });
             let Some((_, oldest)) = unfinished.min_by_key(|(since_ns, _)| *since_ns) else { break };
-            if !self.refuse_carry(oldest, left.received_ns) {
+            if !self.refuse_carry(oldest, left.arrival) {
                 break;
             }
             carry = self.buffers.carry(left.bytes.len());
@@ -274,9 +274,9 @@ impl Driver {
     }
 
     /// Takes a connection's carry buffer. Returns false if there is no room for its refusal.
-    fn refuse_carry(&mut self, id: ConnId, received_ns: u64) -> bool {
+    fn refuse_carry(&mut self, id: ConnId, arrival: Arrival) -> bool {
         let Some(conn) = self.table.get_mut(id) else { return false };
-        if !self.intake.refuse_carry(conn, received_ns, &mut self.lane, &mut self.meters) {
+        if !self.intake.refuse_carry(conn, arrival, &mut self.lane, &mut self.meters) {
             return false;
         }
         self.meters.counters.add(Counter::OverCarryCap, 1);
@@ -314,7 +314,7 @@ impl Driver {
         }
         evictable.sort_unstable_by_key(|(since_ns, _)| *since_ns);
         for (_, id) in evictable.into_iter().take(waiters) {
-            if !self.refuse_carry(id, now_ns) {
+            if !self.refuse_carry(id, Arrival { ns: now_ns, time_us: 0 }) {
                 break;
             }
         }

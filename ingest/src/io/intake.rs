@@ -4,12 +4,13 @@
 
 use std::collections::VecDeque;
 
+use rustix::time::{ClockId, clock_gettime};
 use slipring::class::PooledBuf;
 use slipring::pipeline::{Lane, Refused};
 use slipring::ring::Received;
 
 use super::buffers::{IoBuffers, drop_front};
-use super::conn::{Conn, ConnCaps, ConnPhase, ConnTable, Moved};
+use super::conn::{Arrival, Conn, ConnCaps, ConnPhase, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
 use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
@@ -53,7 +54,7 @@ pub(super) struct Intake {
 pub(super) struct PoolReceive {
     pub(super) id: ConnId,
     pub(super) bytes: Received,
-    pub(super) received_ns: u64,
+    pub(super) arrival: Arrival,
 }
 
 /// What one receive of a connection came to, and what the driver has to do.
@@ -150,10 +151,8 @@ impl Intake {
             Moved::Bytes(bytes) => bytes,
             moved => return no_bytes(conn, &moved, &mut meters.counters),
         };
-        meters.counters.add(Counter::Receives, 1);
-        let received_ns = meters.duty.now_ns();
         let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
-        let receive = PoolReceive { id: conn.id, bytes, received_ns };
+        let receive = PoolReceive { id: conn.id, bytes, arrival: self.note_receive(meters) };
         self.push_received(conn, receive, parser, lane, buffers, meters)
     }
 
@@ -206,10 +205,8 @@ impl Intake {
             Moved::Bytes(bytes) => bytes,
             moved => return no_bytes(conn, &moved, &mut meters.counters),
         };
-        meters.counters.add(Counter::Receives, 1);
-        let received_ns = meters.duty.now_ns();
         let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
-        let receive = PoolReceive { id: conn.id, bytes, received_ns };
+        let receive = PoolReceive { id: conn.id, bytes, arrival: self.note_receive(meters) };
         self.push_received(conn, receive, parser, lane, buffers, meters)
     }
 
@@ -256,6 +253,15 @@ impl Intake {
         waiters.go_on(table, buffers, |conn| queue(read_queue, conn));
     }
 
+    /// Counts a receive, and takes its stamp: one reading of the lane's clock, and one of the wall
+    /// clock if there is a time column.
+    #[inline]
+    fn note_receive(&self, meters: &mut IoMeters) -> Arrival {
+        meters.counters.add(Counter::Receives, 1);
+        let time_us = if self.caps.limits.columns.time { wall_clock_us() } else { 0 };
+        Arrival { ns: meters.duty.now_ns(), time_us }
+    }
+
     /// Pushes the complete frames of a receive, cut in place. What is left moves to the
     /// connection's carry buffer or, if the lane is full, becomes the lane's stalled receive.
     pub(super) fn push_received(
@@ -267,11 +273,11 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
-        let mut pusher = FramePusher::new(conn, lane, &self.caps, receive.received_ns);
+        let mut pusher = FramePusher::new(conn, lane, &self.caps, receive.arrival);
         let stop = pusher.push_all(parser, &mut receive.bytes);
         meters.counters.add(Counter::UncopiedBytes, pusher.payload_bytes);
-        meters.note_accepted(receive.received_ns, pusher.requests);
-        conn.since_ns = receive.received_ns;
+        meters.note_accepted(receive.arrival.ns, pusher.requests);
+        conn.since_ns = receive.arrival.ns;
         match stop {
             Stop::Empty | Stop::Closed => IntakeStep::Moved,
             Stop::Broken => IntakeStep::Ended,
@@ -304,7 +310,7 @@ impl Intake {
         };
         counters.add(Counter::CopiedBytes, left.bytes.len() as u64);
         conn.carry = Some(carry);
-        conn.carry_ns = left.received_ns;
+        conn.carry_arrival = left.arrival;
     }
 
     fn receive_into_carry(
@@ -342,8 +348,7 @@ impl Intake {
             conn.carry = Some(carry);
             return no_bytes(conn, &moved, &mut meters.counters);
         }
-        conn.carry_ns = meters.duty.now_ns();
-        meters.counters.add(Counter::Receives, 1);
+        conn.carry_arrival = self.note_receive(meters);
         meters.counters.add(Counter::CopiedBytes, bytes as u64);
         let (_, stop) = self.push_carried(conn, &mut carry, parser, lane, meters);
         if let Stop::Incomplete { .. } = stop {
@@ -363,15 +368,15 @@ impl Intake {
         lane: &mut Lane<Request>,
         meters: &mut IoMeters,
     ) -> (u32, Stop) {
-        let received_ns = conn.carry_ns;
+        let arrival = conn.carry_arrival;
         let mut bytes = CarriedBytes { bytes: carry, at: 0 };
-        let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
+        let mut pusher = FramePusher::new(conn, lane, &self.caps, arrival);
         let stop = pusher.push_all(parser, &mut bytes);
         let (requests, pushed_bytes) = (pusher.requests, bytes.at);
         if requests > 0 {
             conn.since_ns = meters.duty.now_ns();
         }
-        meters.note_accepted(received_ns, requests);
+        meters.note_accepted(arrival.ns, requests);
         match stop {
             Stop::Full => self.is_full = true,
             Stop::NoRoom(refused) => self.note_refused(refused, &mut meters.counters),
@@ -392,13 +397,13 @@ impl Intake {
     pub(super) fn refuse_carry(
         &mut self,
         conn: &mut Conn,
-        received_ns: u64,
+        arrival: Arrival,
         lane: &mut Lane<Request>,
         meters: &mut IoMeters,
     ) -> bool {
-        let mut pusher = FramePusher::new(conn, lane, &self.caps, received_ns);
+        let mut pusher = FramePusher::new(conn, lane, &self.caps, arrival);
         let stop = pusher.push_last(Status::Busy);
-        meters.note_accepted(received_ns, pusher.requests);
+        meters.note_accepted(arrival.ns, pusher.requests);
         matches!(stop, Stop::Broken)
     }
 
@@ -482,6 +487,12 @@ fn whole_bytes(parser: &Parser, mut mode: Option<Mode>, bytes: &[u8], frames_max
         }
     }
     at
+}
+
+/// Microseconds since 1970 in UTC.
+fn wall_clock_us() -> i64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
 /// Gives a carry buffer back to its connection, unless it is empty or useless.

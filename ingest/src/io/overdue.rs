@@ -76,7 +76,7 @@ impl TimeLimits {
 /// Whether a connection's carry buffer may be taken: its frame lacks bytes, and none has come for a
 /// while.
 pub(super) fn is_evictable(conn: &mut Conn, parser: &Parser, now_ns: u64) -> bool {
-    may_lose_carry(conn, parser) && is_over(EVICT_AFTER, conn.carry_ns, now_ns)
+    may_lose_carry(conn, parser) && is_over(EVICT_AFTER, conn.carry_arrival.ns, now_ns)
 }
 
 /// Whether a connection's carry buffer holds an unfinished frame whose next bytes aren't here.

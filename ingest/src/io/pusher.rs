@@ -8,11 +8,10 @@
 
 use std::ops::Deref;
 
-use rustix::time::{ClockId, clock_gettime};
 use slipring::pipeline::{Lane, Refused};
 use slipring::ring::Received;
 
-use super::conn::{Conn, ConnCaps};
+use super::conn::{Arrival, Conn, ConnCaps};
 use crate::stage::Request;
 use crate::wire::frames::{Detected, FrameHead, Front, Limits, Mode, Reply, Status, detect, front};
 
@@ -167,9 +166,7 @@ pub(super) struct FramePusher<'a> {
     pub(super) conn: &'a mut Conn,
     pub(super) lane: &'a mut Lane<Request>,
     pub(super) caps: &'a ConnCaps,
-    pub(super) received_ns: u64,
-    /// For the time column; 0 without one.
-    time_us: i64,
+    arrival: Arrival,
     /// Requests pushed, hellos included, and the bytes of their payloads.
     pub(super) requests: u32,
     pub(super) payload_bytes: u64,
@@ -181,10 +178,9 @@ impl<'a> FramePusher<'a> {
         conn: &'a mut Conn,
         lane: &'a mut Lane<Request>,
         caps: &'a ConnCaps,
-        received_ns: u64,
+        arrival: Arrival,
     ) -> Self {
-        let time_us = if caps.limits.columns.time { wall_clock_us() } else { 0 };
-        Self { conn, lane, caps, received_ns, time_us, requests: 0, payload_bytes: 0 }
+        Self { conn, lane, caps, arrival, requests: 0, payload_bytes: 0 }
     }
 
     /// Pushes complete frames from the front of `bytes`, until something stops it.
@@ -282,9 +278,9 @@ impl<'a> FramePusher<'a> {
         head: &FrameHead,
         bytes: &mut impl FrameBytes,
     ) -> Result<(), Stop> {
-        let (conn, received_ns) = (self.conn.id, self.received_ns);
+        let (conn, Arrival { ns: received_ns, time_us }) = (self.conn.id, self.arrival);
         let (vectors, sequence, status) = (head.vectors, head.sequence, Status::Ok);
-        let (reply, time_us) = (head.reply, self.time_us);
+        let reply = head.reply;
         bytes.push(
             head,
             Request { conn, sequence, vectors, status, mode, reply, received_ns, time_us },
@@ -305,7 +301,7 @@ impl<'a> FramePusher<'a> {
         status: Status,
         reply: Reply,
     ) -> Result<(), Stop> {
-        let (conn, received_ns, time_us) = (self.conn.id, self.received_ns, self.time_us);
+        let (conn, Arrival { ns: received_ns, time_us }) = (self.conn.id, self.arrival);
         let request =
             Request { conn, sequence, vectors: 0, status, mode, reply, received_ns, time_us };
         if self.lane.push_empty(request).is_err() {
@@ -318,12 +314,6 @@ impl<'a> FramePusher<'a> {
         }
         Ok(())
     }
-}
-
-/// Microseconds since 1970 in UTC.
-fn wall_clock_us() -> i64 {
-    let now = clock_gettime(ClockId::Realtime);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
 #[cfg(test)]
