@@ -59,7 +59,7 @@ impl FrameHead {
 
 /// Reads the header at the front of `bytes` and nothing after it, so the cost doesn't depend on the
 /// payload.
-#[inline]
+#[inline(always)]
 pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     match mode {
         Mode::Count => count_front(bytes, limits),
@@ -68,7 +68,7 @@ pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn count_front(bytes: &[u8], limits: &Limits) -> Front {
     if bytes.len() < COUNT_HEADER_BYTES {
         return Front::Partial;
