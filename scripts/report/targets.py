@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from report.figures import cases_of, find, grid, machine_of, name, ns, number
+from report.figures import cases_of, figure_of, find, grid, machine_of, name, ns, number
 from report.records import RecordError
 
 TARGETS = tomllib.loads((Path(__file__).parent / "targets.toml").read_text())
@@ -106,29 +106,41 @@ def instruction_targets_table(records):
     return grid(["instructions of", "target", "counted", ""], lines)
 
 
-def object_ratio(record, case, target):
+def ratio_cell(record, case, target):
     """One's figure divided by the other's, in bold if it misses the target; empty if unrecorded."""
-    column = target["column"]
-    ours, theirs = (find(record, case, target[who]) for who in ("contender", "beside"))
-    if not (ours and theirs and number(theirs, column)):
+    both = [target[who] for who in ("contender", "beside")]
+    if not all(find(record, case, who) for who in both):
         return ""
-    ratio = number(ours, column) / number(theirs, column)
-    limit = target.get("at_least", target.get("at_most"))
+    ours, theirs = (figure_of(record, case, who, target["column"]) for who in both)
+    if not theirs:
+        return ""
+    ratio, limit = ours / theirs, target.get("at_least", target.get("at_most"))
     met = ratio >= limit if "at_least" in target else ratio <= limit
     # A third digit where two would show the limit itself and not on which side of it.
     shown = f"{ratio:.3f}x" if limit < 0.1 or abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
     return shown if met else f"**{shown}**"
 
 
-def object_targets_table(records):
-    """One line per target, one column per case."""
+def ratio_targets_table(records, family):
+    """One line per target of a family, one column per case. What was expected beforehand has a
+    column if any target has it."""
     (record,) = records
     cases, lines = cases_of(record), []
-    for target in TARGETS["objects"]:
+    expects = any("expected" in target for target in TARGETS[family])
+    for target in TARGETS[family]:
         sign = "≥" if "at_least" in target else "≤"
         bound = f"{sign} {target.get('at_least', target.get('at_most')):g}x"
         whose = f"`{target['contender']}` / `{target['beside']}`"
-        ratios = [object_ratio(record, case, target) for case in cases]
-        lines.append([target["figure"], whose, bound, target["expected"], *ratios])
-    head = ["figure", "whose", "target", "expected beforehand", *(f"`{case}`" for case in cases)]
-    return grid(head, lines)
+        expected = [target.get("expected", "")] if expects else []
+        ratios = [ratio_cell(record, case, target) for case in cases]
+        lines.append([target["figure"], whose, bound, *expected, *ratios])
+    head = ["figure", "whose", "target", *(["expected beforehand"] if expects else [])]
+    return grid([*head, *(f"`{case}`" for case in cases)], lines)
+
+
+def object_targets_table(records):
+    return ratio_targets_table(records, "objects")
+
+
+def download_targets_table(records):
+    return ratio_targets_table(records, "downloads")
