@@ -15,10 +15,7 @@ use crate::choice::Wrong;
 use crate::memory::peak_resident_bytes;
 use crate::objects::usage;
 
-/// Runs a program and prints one JSON line: its seconds, its processor seconds, and its peak of
-/// resident memory.
-///
-/// What it starts itself and waits for counts too. Its output is discarded, its errors are shown.
+/// What is run.
 #[derive(Args)]
 pub struct LaunchOptions {
     /// The program and its arguments

@@ -121,19 +121,34 @@ def ratio_cell(record, case, target):
     return shown if met else f"**{shown}**"
 
 
+def bound_of(target):
+    if "most_mib" in target:
+        return f"≤ {target['most_mib']} MiB"
+    return f"≥ {target['at_least']:g}x" if "at_least" in target else f"≤ {target['at_most']:g}x"
+
+
+def memory_cell(record, case, target):
+    """The MiB of a column of KiB, in bold if they are too many; empty if unrecorded."""
+    who = target["contender"]
+    if not find(record, case, who):
+        return ""
+    mib = figure_of(record, case, who, target["column"]) / 1024
+    return f"{mib:,.0f} MiB" if mib <= target["most_mib"] else f"**{mib:,.0f} MiB**"
+
+
 def ratio_targets_table(records, family):
-    """One line per target of a family, one column per case. What was expected beforehand has a
-    column if any target has it."""
+    """One line per target of a family, one column per case: ratios, or MiB. What was expected
+    beforehand has a column if any target has it."""
     (record,) = records
     cases, lines = cases_of(record), []
     expects = any("expected" in target for target in TARGETS[family])
     for target in TARGETS[family]:
-        sign = "≥" if "at_least" in target else "≤"
-        bound = f"{sign} {target.get('at_least', target.get('at_most')):g}x"
-        whose = f"`{target['contender']}` / `{target['beside']}`"
+        whose, cell = f"`{target['contender']}`", memory_cell
+        if "beside" in target:
+            whose, cell = f"{whose} / `{target['beside']}`", ratio_cell
         expected = [target.get("expected", "")] if expects else []
-        ratios = [ratio_cell(record, case, target) for case in cases]
-        lines.append([target["figure"], whose, bound, *expected, *ratios])
+        cells = [cell(record, case, target) for case in cases]
+        lines.append([target["figure"], whose, bound_of(target), *expected, *cells])
     head = ["figure", "whose", "target", *(["expected beforehand"] if expects else [])]
     return grid([*head, *(f"`{case}`" for case in cases)], lines)
 

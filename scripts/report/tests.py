@@ -372,7 +372,12 @@ class Tables(unittest.TestCase):
             "| throughput | `slipring` / `object_store` | ≥ 1x | 2.00x | **0.50x** |", lines
         )
         # `slipring-fresh` isn't in this record.
-        self.assertTrue(lines[-1].endswith("| ≤ 1x |  |  |"), lines)
+        self.assertTrue(lines[-2].endswith("`slipring-fresh` | ≤ 1x |  |  |"), lines)
+        self.assertTrue(lines[-1].endswith("| `slipring` | ≤ 256 MiB | 50 MiB | 40 MiB |"), lines)
+        for row in record.rows:
+            row["peak_kib"] = str(257 << 10)
+        lines = targets.download_targets_table([record])
+        self.assertTrue(lines[-1].endswith("| **257 MiB** | **257 MiB** |"), lines)
 
     def test_a_sentence_names_the_contender_that_is_ahead(self):
         record = records.read_record(FIXTURES / "downloads.csv")

@@ -20,11 +20,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::choice::Wrong;
 
-/// Downloads objects into a folder with crate object_store alone: one get per object, whose body is
-/// written to its file as it arrives.
-///
-/// Endpoint, region and keys come from the environment (AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION,
-/// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
+/// The objects, and where they go.
 #[derive(Args)]
 pub struct FilesOptions {
     /// Objects of one bucket: s3://BUCKET/KEY
