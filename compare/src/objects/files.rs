@@ -46,7 +46,7 @@ pub fn run(options: &FilesOptions) -> Result<(), Wrong> {
     let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
     let store: Arc<dyn ObjectStore> =
         Arc::new(store.map_err(|error| Wrong::Option(error.to_string()))?);
-    let to_file = |(name, key): (String, Path)| {
+    let to_file = |(name, key): FileAndKey| {
         let (store, target) = (Arc::clone(&store), options.output.join(name));
         async move {
             let task = tokio::spawn(async move { download(&*store, &key, target).await });
@@ -75,8 +75,11 @@ async fn download(store: &dyn ObjectStore, key: &Path, target: PathBuf) -> Resul
     file.flush().await.map_err(of_file)
 }
 
-/// The bucket of all objects, and for each the name of its file and its key.
-fn one_bucket(urls: &[String]) -> Result<(&str, Vec<(String, Path)>), String> {
+/// The name of an object's file, and its key.
+type FileAndKey = (String, Path);
+
+/// The bucket of all objects, and what each is named.
+fn one_bucket(urls: &[String]) -> Result<(&str, Vec<FileAndKey>), String> {
     let (mut bucket, mut keys) = (None, Vec::with_capacity(urls.len()));
     let mut named: HashMap<String, &str> = HashMap::new();
     for url in urls {
