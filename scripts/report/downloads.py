@@ -15,6 +15,7 @@ one that starts it, and this one is large.
     s3dlio          s3dlio.download of the folder, with its own default of 64 objects at a time
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -38,7 +39,9 @@ BUCKET = "slipring"
 CASES = [(16, 64), (1, 1024), (512, 1)]
 QUICK_CASES = [(4, 2)]
 REPEATS, QUICK_REPEATS = 5, 1
-READY_SECONDS = 60
+READY_SECONDS, START_TRIES = 60, 3
+# Each of SeaweedFS's ports has a second one this far above.
+SECOND_PORT = 10_000
 KEYS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_REGION": "us-east-1"}
 RIVALS = Path(__file__).with_name("download_rivals.py")
 CONTENDERS = ["slipring", "slipring-fresh", "object_store", "s5cmd", "obstore", "s3dlio"]
@@ -61,16 +64,21 @@ def tools(cache):
     return folder
 
 
-def low_port():
-    """A free port; SeaweedFS has a second one 10,000 above each."""
-    while True:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        if port <= 50000:
-            return port
-        if port - 20000 > 1024:
-            return port - 20000
+def free_ports(count):
+    """Free ports whose second ones, SECOND_PORT above, are free too. They are held until all are
+    found, so all differ."""
+    with contextlib.ExitStack() as held:
+        found = []
+        while len(found) < count:
+            first, second = (held.enter_context(socket.socket()) for _ in range(2))
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + SECOND_PORT))
+            except (OSError, OverflowError):
+                continue
+            found.append(port)
+    return found
 
 
 class SeaweedFs:
@@ -80,24 +88,31 @@ class SeaweedFs:
         self.program = folder / "bin/weed"
 
     def __enter__(self):
+        # Another program may take a port before the server does.
+        for _ in range(START_TRIES):
+            self.start()
+            end = time.monotonic() + READY_SECONDS
+            while time.monotonic() < end and self.process.poll() is None:
+                try:
+                    self.put("", b"", 0)
+                    return self
+                except OSError:
+                    time.sleep(0.5)
+            log = (Path(self.data.name) / "log").read_text(errors="replace")
+            self.__exit__()
+        said = "\n".join(log.splitlines()[-5:])
+        raise records.RecordError(f"SeaweedFS made no bucket at {self.url}; it said:\n{said}")
+
+    def start(self):
         self.data = tempfile.TemporaryDirectory()
-        master, volume, filer, port = (low_port() for _ in range(4))
+        master, volume, filer, port = free_ports(4)
         self.url = f"http://127.0.0.1:{port}"
         command = [self.program, "server", "-ip=127.0.0.1", f"-dir={self.data.name}"]
         command += [f"-master.port={master}", f"-volume.port={volume}", "-filer"]
         command += [f"-filer.port={filer}", "-s3", f"-s3.port={port}"]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0"]
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **silent)
-        end = time.monotonic() + READY_SECONDS
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                self.put("", b"", 0)
-                return self
-            except OSError:
-                time.sleep(0.5)
-        self.__exit__()
-        raise records.RecordError(f"SeaweedFS made no bucket at {self.url}")
+        with open(Path(self.data.name) / "log", "wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def put(self, key, pieces, length):
         path = f"{self.url}/{BUCKET}/{key}".rstrip("/")

