@@ -102,8 +102,9 @@ Exit codes: 0 everything is verified; 1 failure; 2 bad usage; 130 interrupted, t
 const SERVE_EXIT: &str = "\
 SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; LIST is CPU numbers like 0,2 or 0-3; TIME
 is like 500ms, 10s or 2m.
-The service prints a line `ready ...` when it accepts connections. SIGTERM or SIGINT stops it after
-it has drained; a second signal ends it immediately.
+The service prints a line `ready ...` when it accepts connections. SIGTERM, SIGINT and every other
+signal that ends a process stop it after it has drained; a second one ends it immediately. SIGKILL
+and faults (SIGSEGV and its like) end it as they are.
 Exit codes: 0 drained; 1 it couldn't start, or the segments are incomplete, and it prints what is
 missing; 2 bad usage.";
 

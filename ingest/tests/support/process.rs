@@ -179,6 +179,12 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Sends any signal, also one without a name.
+    pub fn signal_number(&self, signal: i32) {
+        let kill = format!("kill -{signal} {}", self.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
