@@ -4,18 +4,25 @@
 //! library keeps for itself.
 #![forbid(unsafe_code)]
 
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use libc::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGPWR, SIGQUIT, SIGRTMAX, SIGRTMIN, SIGSTKFLT,
     SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
 use signal_hook::flag;
-use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::{exit, signal_name};
+
+use crate::notice;
+
+/// Signals within this time after the first one are the same wish to end: `timeout` signals its
+/// child and then the child's group, systemd may send SIGHUP after SIGTERM, and a terminal that
+/// closes sends SIGHUP twice.
+const SECOND_AFTER: Duration = Duration::from_secs(1);
 
 /// Every signal that ends a process by default, can be caught, and reports no fault; besides the
 /// real-time signals.
@@ -46,95 +53,52 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// What the signals do that end a command. The order makes sure that none is lost: a signal sets
-/// `came` as soon as it no longer ends the process by default, and everything else comes after.
-#[derive(Debug)]
-struct EndSignals {
-    signals: Vec<i32>,
-    came: Arc<AtomicBool>,
+/// Calls `first` at the first of these signals, on a thread of its own. A second one, later than
+/// [`SECOND_AFTER`], ends the process immediately with this exit code.
+pub(crate) fn on_end_signal(
+    exit_code: i32,
+    first: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    watch(register(drop)?, exit_code, SECOND_AFTER, first)
 }
 
-impl EndSignals {
-    /// The first of the signals sets `came`. A second one ends the process immediately with this
-    /// exit code. `registered` is called after each step with the signal that it was for.
-    fn register(exit_code: i32, mut registered: impl FnMut(i32)) -> io::Result<EndSignals> {
-        let (mut signals, came) = (ending(), Arc::new(AtomicBool::new(false)));
-        let mut refused = Ok(());
-        signals.retain(|signal| match flag::register(*signal, Arc::clone(&came)) {
-            Ok(_) => {
-                registered(*signal);
-                true
-            }
+/// Registers all of these signals. From its registration on, a signal no longer ends the process
+/// and is kept until it is waited for. `registered` is called after each.
+fn register(mut registered: impl FnMut(i32)) -> io::Result<Signals> {
+    let signals = Signals::new::<_, i32>([])?;
+    for signal in ending() {
+        match signals.add_signal(signal) {
+            Ok(()) => registered(signal),
             // What runs this process keeps the signal for itself, as valgrind does with one.
-            Err(error) if *signal >= SIGRTMIN() && error.kind() == ErrorKind::InvalidInput => false,
-            Err(error) => {
-                refused = Err(error);
-                false
-            }
-        });
-        refused?;
-        let is_second = Arc::new(AtomicBool::new(false));
-        for signal in &signals {
-            if !REPEATED.contains(signal) {
-                let second = Arc::clone(&is_second);
-                flag::register_conditional_shutdown(*signal, exit_code, second)?;
-                registered(*signal);
-            }
-            flag::register(*signal, Arc::clone(&is_second))?;
-            registered(*signal);
+            Err(error) if signal >= SIGRTMIN() && error.kind() == ErrorKind::InvalidInput => {}
+            Err(error) => return Err(error),
         }
-        // One that came before the last loop had reached it.
-        if came.load(Ordering::SeqCst) {
-            is_second.store(true, Ordering::SeqCst);
+    }
+    Ok(signals)
+}
+
+fn watch(
+    mut signals: Signals,
+    exit_code: i32,
+    second_after: Duration,
+    first: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let watching = move || {
+        // A wait may end without a signal.
+        while signals.wait().next().is_none() {}
+        first();
+        thread::sleep(second_after);
+        signals.pending().for_each(drop);
+        for signal in signals.forever().filter(|signal| !REPEATED.contains(signal)) {
+            notice::error(format_args!(
+                "a second signal ({}) ends this process immediately: what it had under way is lost",
+                signal_name(signal).map_or_else(|| signal.to_string(), str::to_owned)
+            ));
+            notice::flush();
+            exit(exit_code);
         }
-        Ok(EndSignals { signals, came })
-    }
-}
-
-/// A flag that the first of these signals sets. A second one ends the process immediately with
-/// this exit code.
-pub(crate) fn flag_on_signals(exit_code: i32) -> io::Result<Arc<AtomicBool>> {
-    Ok(EndSignals::register(exit_code, drop)?.came)
-}
-
-/// A thread's wait for a signal that ends the process.
-#[derive(Debug)]
-pub(crate) struct SignalWait {
-    /// Set by a signal that came before it could write to the pipe.
-    came: Arc<AtomicBool>,
-    delivery: SignalDelivery<UnixStream, SignalOnly>,
-    sender: UnixStream,
-}
-
-impl SignalWait {
-    /// The first signal ends the wait, also if it comes before the wait begins. A second one ends
-    /// the process immediately with this exit code.
-    pub(crate) fn new(exit_code: i32) -> io::Result<SignalWait> {
-        SignalWait::register(exit_code, drop)
-    }
-
-    fn register(exit_code: i32, mut registered: impl FnMut(i32)) -> io::Result<SignalWait> {
-        let (receiver, sender) = UnixStream::pair()?;
-        let EndSignals { signals, came } = EndSignals::register(exit_code, &mut registered)?;
-        // One pair of descriptors for all signals.
-        let (to, all) = (sender.try_clone()?, signals.iter());
-        let delivery = SignalDelivery::with_pipe(receiver, to, SignalOnly, all)?;
-        signals.into_iter().for_each(registered);
-        Ok(SignalWait { came, delivery, sender })
-    }
-
-    /// A stream that ends the wait, as a signal does, when a byte is written to it.
-    pub(crate) fn sender(&self) -> io::Result<UnixStream> {
-        self.sender.try_clone()
-    }
-
-    /// Blocks until a signal comes.
-    pub(crate) fn wait(mut self) {
-        let interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
-        while !self.came.load(Ordering::SeqCst)
-            && self.delivery.get_read_mut().read(&mut [0]).is_err_and(interrupted)
-        {}
-    }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watching).map(drop)
 }
 
 /// Handles the signal that would kill the process when a file reaches the size limit. Writing then
@@ -145,53 +109,54 @@ pub(crate) fn survive_file_limits() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::{self, Command, Stdio};
     use std::sync::mpsc::channel;
-    use std::thread;
-    use std::time::Duration;
 
     use signal_hook::low_level::raise;
 
     use super::*;
 
     const AT: &str = "SLIPRING_TEST_SIGNAL_AT";
-    /// Exit codes of the child: the wait went on; a second signal changed nothing; all steps are
-    /// over.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Exit codes of the child: the first signal was lost, or the second one, or there is no such
+    /// step; and that of the second signal.
     const LOST: i32 = 70;
-    const SECOND: i32 = 71;
+    const SECOND_LOST: i32 = 71;
     const OVER: i32 = 72;
     const ENDED: i32 = 73;
 
-    /// Raises a signal after one step of the registration, waits, and raises another one.
+    /// Raises a signal as soon as it is registered, at this step of the registration, and later
+    /// another one.
     fn child(at: usize) -> ! {
-        let (mut step, mut raised) = (0, None);
-        let waits = SignalWait::register(ENDED, |signal| {
+        let (mut step, mut raised) = (0, false);
+        let signals = register(|signal| {
             if step == at {
                 raise(signal).unwrap();
-                raised = Some(signal);
+                raised = true;
             }
             step += 1;
         });
-        let waits = waits.unwrap();
-        let Some(signal) = raised else { std::process::exit(OVER) };
-        let (done, ended) = channel();
-        thread::spawn(move || {
-            waits.wait();
-            done.send(()).unwrap();
-        });
-        if ended.recv_timeout(Duration::from_secs(5)).is_err() {
-            std::process::exit(LOST);
+        if !raised {
+            process::exit(OVER);
         }
-        // The kernel repeats some, which changes nothing.
-        if REPEATED.contains(&signal) {
-            raise(signal).unwrap();
+        let (done, came) = channel();
+        let first = move || done.send(()).unwrap();
+        watch(signals.unwrap(), ENDED, Duration::from_millis(5), first).unwrap();
+        if came.recv_timeout(PATIENCE).is_err() {
+            process::exit(LOST);
         }
-        raise(SIGTERM).unwrap();
-        std::process::exit(SECOND);
+        thread::sleep(Duration::from_millis(20));
+        // The kernel repeats these, which ends nothing. The other one may come too early.
+        REPEATED.into_iter().for_each(|signal| raise(signal).unwrap());
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            thread::sleep(Duration::from_millis(20));
+            raise(SIGTERM).unwrap();
+        }
+        process::exit(SECOND_LOST);
     }
 
-    /// Between two steps of the registration a signal can come as at any other time: it must end
-    /// the wait, and the next one must count as the second.
+    /// While the signals are registered, one can come as at any other time: it is the first, and
+    /// the next one counts as the second.
     #[test]
     fn a_signal_during_the_registration_is_not_lost() {
         if let Ok(at) = std::env::var(AT) {
@@ -202,11 +167,12 @@ mod tests {
                 .args(["--exact", "signals::tests::a_signal_during_the_registration_is_not_lost"])
                 .env(AT, step.to_string())
                 .stdout(Stdio::null())
+                .stderr(Stdio::null())
                 .status()
                 .unwrap()
                 .code();
             if code == Some(OVER) {
-                assert!(step > 4 * ENDING.len(), "only {step} steps");
+                assert!(step > ENDING.len(), "only {step} steps");
                 break;
             }
             assert_eq!(code, Some(ENDED), "step {step}");

@@ -175,14 +175,14 @@ fn every_signal_that_ends_a_process_drains() {
 fn a_signal_that_the_kernel_repeats_does_not_cut_the_drain() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let words = place.words("--drain 2s --max-vectors 1024 --pool 4MiB");
+        let words = place.words("--drain 4s --max-vectors 1024 --pool 4MiB");
         let mut process = Process::start(serve(&words));
         let mut deaf = Client::count(&process.tcp(), 4);
         let request = deaf.request(0, &vector(4, 1).repeat(1024));
         deaf.send_until_stopped(&request);
         for signal in [Signal::XCPU, Signal::XCPU, Signal::PROF, Signal::ALARM, Signal::VTALARM] {
             process.signal(signal);
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(350));
         }
         let ended = process.wait();
         assert_eq!((ended.code, ended.total("connections_left")), (Some(0), 1), "{ended:?}");
@@ -295,7 +295,7 @@ fn what_a_load_had_accepted_is_in_the_segments() {
     });
 }
 
-/// The first signal drains the service; the second ends it without waiting.
+/// The first signal drains the service; a later one ends it without waiting.
 #[test]
 fn a_second_signal_ends_it_at_once() {
     within(Duration::from_secs(60), || {
@@ -310,10 +310,43 @@ fn a_second_signal_ends_it_at_once() {
         // it could still drain.
         deaf.send_until_stopped(&request);
         process.signal(Signal::TERM);
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(1500));
         assert!(process.is_running());
         process.signal(Signal::INT);
         let ended = process.wait();
         assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("a second signal (SIGINT) ends this process"), "{ended:?}");
+    });
+}
+
+/// Two signals in a row are one wish: `timeout` signals its child and then the child's group,
+/// systemd may send SIGHUP behind SIGTERM, and a terminal that closes sends it twice.
+#[test]
+fn signals_in_a_row_drain() {
+    within(Duration::from_secs(60), || {
+        for signals in [
+            [Signal::TERM, Signal::TERM, Signal::CONT],
+            [Signal::TERM, Signal::HUP, Signal::CONT],
+            [Signal::HUP, Signal::HUP, Signal::TERM],
+            [Signal::INT, Signal::INT, Signal::INT],
+        ] {
+            for between in [Duration::ZERO, Duration::from_millis(10)] {
+                let place = Place::new();
+                let mut process = Process::start(serve(&place.words("")));
+                let mut client = Client::count(&process.tcp(), 4);
+                for id in 0..50 {
+                    client.send(0, &vector(4, id));
+                    assert!(client.answer().is_ok());
+                }
+                for signal in signals {
+                    // The drain may be over before the last one.
+                    let _gone = process.try_signal(signal);
+                    std::thread::sleep(between);
+                }
+                let ended = process.wait();
+                let stored = ended.total("vectors_in_segments");
+                assert_eq!((ended.code, stored), (Some(0), 50), "{signals:?}: {ended:?}");
+            }
+        }
     });
 }

@@ -176,7 +176,11 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.try_signal(signal).unwrap();
+    }
+
+    pub fn try_signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
     }
 
     /// Sends any signal, also one without a name.
