@@ -27,8 +27,8 @@ const SECOND_AFTER: Duration = Duration::from_secs(1);
 /// Every signal that ends a process by default, can be caught, and reports no fault; besides the
 /// real-time signals.
 const ENDING: [i32; 13] = [
-    SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU,
-    SIGPWR, SIGSTKFLT,
+    SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO,
+    SIGXCPU, SIGPWR, SIGSTKFLT,
 ];
 
 /// Those that somebody means for this process, whatever the program that started it ignores: a

@@ -131,8 +131,7 @@ fn a_refused_opening_does_not_keep_the_right_one_out() {
             }
             let before = content(folder.path());
             let error = refusal(folder.path(), 2);
-            let is_named =
-                matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. });
+            let is_named = matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. });
             assert!(is_named, "{error}");
             let columns = Columns { time: true, ..Columns::default() };
             let options = DataOptions { dim: 4, columns, mode: DataMode::default() };
