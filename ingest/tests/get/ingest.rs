@@ -384,11 +384,14 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
     thread::spawn(move || {
         let mut open = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let (limits, status) = (Limits::new(1, 65_535), Status::Ok);
+            let mut asked = [0; REQUEST_HEADER_BYTES];
+            if stream.read_exact(&mut asked).is_err() {
+                continue;
+            }
+            let dim = u32::from_le_bytes(asked[4..8].try_into().unwrap());
+            let (limits, status) = (Limits::new(dim, 65_535), Status::Ok);
             let hello = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
-            if stream.read_exact(&mut [0; REQUEST_HEADER_BYTES]).is_err()
-                || stream.write_all(&hello_answer(&hello)).is_err()
-            {
+            if stream.write_all(&hello_answer(&hello)).is_err() {
                 continue;
             }
             let mut frame = vec![0; Limits::new(1, 1).frame_bytes_max(Mode::Header)];
