@@ -87,6 +87,9 @@ pub(super) struct Conn {
     pub(super) sent_ns: u64,
     /// Since when it is known that answers wait because the client doesn't read; 0 if none do.
     pub(super) blocked_ns: u64,
+    /// What its socket held for the client when it was idle for too long, and since when.
+    pub(super) queued: usize,
+    pub(super) queued_ns: u64,
 }
 
 impl Conn {
@@ -118,6 +121,8 @@ impl Conn {
             since_ns: 0,
             sent_ns: 0,
             blocked_ns: 0,
+            queued: 0,
+            queued_ns: 0,
         }
     }
 

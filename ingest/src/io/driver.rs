@@ -118,7 +118,7 @@ impl Driver {
             poller,
             idle: Idle::new(wait),
             overdue: Overdue::new(times, meters.duty.round_ns()),
-            lingering: LingerList::default(),
+            lingering: LingerList::new(times.unread),
             meters,
             seat,
             places: Vec::new(),

@@ -25,6 +25,7 @@ mod lobby;
 mod overdue;
 mod poller;
 mod pusher;
+mod queued;
 mod waiters;
 mod watch;
 

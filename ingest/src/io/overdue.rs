@@ -5,7 +5,8 @@
 //! clock reading ─▶ collect all that is ready ─▶ send to those that didn't read ─▶ judge by that reading
 //! ```
 //! So what came before the reading is known. A connection with something to read isn't judged: it
-//! is our doing that it isn't read yet. A time in which the lane looked after nobody, because it
+//! is our doing that it isn't read yet. One whose system hasn't got all its answers isn't idle. A
+//! time in which the lane looked after nobody, because it
 //! was full or its thread didn't run, isn't counted.
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use super::conn::{Conn, ConnPhase, ConnTable};
 use super::counters::Counter;
 use super::pusher::Parser;
+use super::queued::queued_bytes;
 use crate::stage::ConnId;
 
 /// How long an unfinished frame may keep a carry buffer without a byte while others wait for one.
@@ -103,8 +105,10 @@ impl Overdue {
                 let last_ns = conn.since_ns.max(conn.sent_ns);
                 conn.since_ns = last_ns.saturating_add(since_ns).min(now_ns);
             }
-            if was_away && conn.blocked_ns > 0 {
-                conn.blocked_ns = conn.blocked_ns.saturating_add(since_ns).min(now_ns);
+            if was_away {
+                // Zero stays zero: nothing waits.
+                conn.blocked_ns = if conn.blocked_ns > 0 { now_ns } else { 0 };
+                conn.queued = 0;
             }
             if let Some(limit) = self.exceeded(conn, given) {
                 found.over.push((conn.id, limit));
@@ -138,7 +142,20 @@ impl Overdue {
         let is_idle = conn.carry.is_none() && conn.owes_nothing();
         let since_ns = conn.since_ns.max(conn.sent_ns);
         let over = is_idle && is_over(self.limits.idle, since_ns, given.now_ns);
-        over.then_some(Counter::IdleTimeouts)
+        if over { self.idle_or_unread(conn, since_ns, given.now_ns) } else { None }
+    }
+
+    /// An idle client may still have answers to read, which its socket has accepted. As long as its
+    /// system accepts some of them now and then, it has time.
+    fn idle_or_unread(&self, conn: &mut Conn, since_ns: u64, now_ns: u64) -> Option<Counter> {
+        let queued = queued_bytes(&*conn);
+        if queued == 0 {
+            return Some(Counter::IdleTimeouts);
+        }
+        if queued != conn.queued || conn.queued_ns < since_ns {
+            (conn.queued, conn.queued_ns) = (queued, now_ns);
+        }
+        is_over(self.limits.unread, conn.queued_ns, now_ns).then_some(Counter::UnreadTimeouts)
     }
 
     /// Whether answers wait, and the client's system has accepted none of them for too long. Before

@@ -151,7 +151,7 @@ fn clients_that_dont_read_are_closed() {
 fn clients_that_read_slowly_are_not_closed() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let words = "--unread-timeout 4s --dim 1 --in-flight 8";
+        let words = "--unread-timeout 4s --dim 1 --in-flight 8 --max-vectors 1024";
         let mut process = Process::start(serve(&place.words(words)));
         let mut slow = Client::count(&process.tcp(), 1);
         slow.receive_buffer(8192);
@@ -240,6 +240,36 @@ fn a_stopped_service_resets_no_client_that_it_has_answered() {
         assert!(client.answer().scores.is_empty(), "framing is lost");
         client.expect_end();
         assert_eq!(process.stop().code, Some(0));
+    });
+}
+
+/// A client has left its answers unread, and then the limits end its connection, or don't: it is
+/// owed what its system hasn't got yet. It sends on, and reads all of them after that.
+#[test]
+fn a_client_with_answers_on_their_way_is_not_idle() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let words = "--idle-timeout 1s --header-timeout 1s --dim 1 --max-vectors 1024 --pool 4MiB";
+        let mut process = Process::start(serve(&place.words(words)));
+        let large = vector(1, 1).repeat(1024);
+        let start = |more: usize| {
+            let mut client = Client::count(&process.tcp(), 1);
+            let request = client.request(0, &large);
+            client.send_bytes(&[&request.repeat(200), &request[..more]].concat());
+            client
+        };
+        let (mut idle, mut half) = (start(0), start(1000));
+        std::thread::sleep(Duration::from_millis(3500));
+        let request = idle.request(0, &large);
+        idle.send_bytes(&request);
+        half.send_bytes(&request[1000..]);
+        std::thread::sleep(Duration::from_millis(200));
+        (0..201).for_each(|_| assert_eq!(idle.answer().scores, large));
+        (0..200).for_each(|_| assert_eq!(half.answer().scores, large));
+        half.expect_end();
+        until_end(&mut idle);
+        let ended = process.stop();
+        assert_eq!((ended.code, timeouts(&ended)), (Some(0), [1, 1, 0]), "{ended:?}");
     });
 }
 
