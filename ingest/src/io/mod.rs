@@ -7,7 +7,8 @@
 //! connection's output, which is sent (`answers`). The driver (`driver`) repeats this, sleeps when
 //! there is nothing to do, and drains at the end. Carry buffers and outputs come from the lane's
 //! class pool (`buffers`). Connections have time limits (`overdue`), end in a way that loses no
-//! answer (`linger`), and are counted and spread over lanes (`lobby`). Other threads watch (`counters`, `duty`, `watch`).
+//! answer (`linger`), and are counted and spread over lanes (`lobby`). Other threads watch
+//! (`counters`, `duty`, `watch`).
 //!
 //! It promises: one answer per request, in order, also after half-close; no answer goes to a
 //! connection that has another's place in the table; a full ring or pool pauses reading and
