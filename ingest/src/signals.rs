@@ -89,7 +89,7 @@ fn watch(
         first();
         thread::sleep(second_after);
         signals.pending().for_each(drop);
-        for signal in signals.forever().filter(|signal| !REPEATED.contains(signal)) {
+        if let Some(signal) = signals.forever().find(|signal| !REPEATED.contains(signal)) {
             notice::error(format_args!(
                 "a second signal ({}) ends this process immediately: what it had under way is lost",
                 signal_name(signal).map_or_else(|| signal.to_string(), str::to_owned)

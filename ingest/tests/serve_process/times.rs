@@ -192,7 +192,8 @@ fn a_stopped_service_blames_nobody() {
             // Every second one has sent half of a frame.
             let frame = all[0].request(0, &vector(4, 3));
             all.iter_mut().step_by(2).for_each(|client| client.send_bytes(&frame[..7]));
-            let missing = |number: usize| if number % 2 == 0 { &frame[7..] } else { &frame[..] };
+            let missing =
+                |number: usize| if number.is_multiple_of(2) { &frame[7..] } else { &frame[..] };
             let is_late = |number: &usize| number % 10 < 2;
             process.signal(Signal::STOP);
             for number in (0..300).filter(|number| !is_late(number)) {
