@@ -1,6 +1,7 @@
 //! Why a download failed: the object, the range and the cause; and which [`Cause`] a store's error
 //! is.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -153,6 +154,11 @@ pub enum Cause {
     Read(io::Error),
     /// The sink of a stream refused a part.
     Sink(io::Error),
+    /// The store's client panicked at a request.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// Another error of the store.
     Store(object_store::Error),
 }
@@ -224,6 +230,11 @@ impl fmt::Display for Cause {
             }
             Self::Read(cause) => write!(f, "the file can't be read: {cause}"),
             Self::Sink(cause) => write!(f, "what arrived can't be taken: {cause}"),
+            Self::Panicked { message } => write!(
+                f,
+                "the store's client panicked at the request ({}); check endpoint and credentials, and the files that they name, for characters that no request can have",
+                printable(message)
+            ),
             Self::Store(cause) => write!(f, "{}", chain(cause)),
         }
     }
@@ -300,6 +311,15 @@ fn chain(error: &dyn Error) -> String {
 }
 
 impl Cause {
+    /// From what a panic carries.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let message = match payload.downcast_ref::<String>() {
+            Some(message) => message,
+            None => payload.downcast_ref::<&str>().copied().unwrap_or("without a message"),
+        };
+        Self::Panicked { message: message.to_owned() }
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {

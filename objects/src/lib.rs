@@ -43,6 +43,7 @@ mod part_buffers;
 mod redact;
 mod retry;
 mod servers;
+mod settings;
 mod setup;
 mod sink;
 mod stats;
@@ -62,6 +63,8 @@ pub use part_buffers::{PART_BUFFER_BYTES_MAX, PartBufferOptions, PartBufferStats
 pub use redact::redact;
 
 pub use servers::ServerOptions;
+
+pub use settings::SettingError;
 
 pub use sink::PartSink;
 

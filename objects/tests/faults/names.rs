@@ -329,3 +329,26 @@ async fn servers_that_disagree_are_named_with_the_way_out() {
     let got = RangeEngine::new(&whole).unwrap().get(&*store, &path).await.unwrap();
     assert_eq!((got.bytes.len(), path), (4 << 20, Path::from("a")));
 }
+
+/// Crate object_store panics where it can't make a request of what a file of credentials holds.
+#[tokio::test]
+async fn a_client_that_panics_is_an_error_of_its_object() {
+    let server = WebServer::start(whole_or_part).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "hidden\n").unwrap();
+    let address = format!("http://{}", server.address);
+    let pod = stores(&[
+        ("aws_endpoint", address.clone()),
+        ("aws_allow_http", "true".to_owned()),
+        ("aws_container_credentials_full_uri", address.clone()),
+        ("aws_container_authorization_token_file", token.display().to_string()),
+    ]);
+    let error = failed(&pod, "s3://bucket/key").await;
+    assert!(matches!(error.cause, Cause::Panicked { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("check endpoint and credentials") && !text.contains("hidden"), "{text}");
+    // The engine and the others go on.
+    let object = get(&Stores::default(), &format!("{address}/a")).await.unwrap();
+    assert_eq!(&object.bytes[..], BODY);
+}
