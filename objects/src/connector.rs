@@ -3,8 +3,8 @@
 //!
 //! object_store hides the status of a failed request and drops its `Retry-After`. Both are read
 //! here, before object_store sees the answer. Headers that it refuses are put right: a body gets
-//! the length that it turns out to have, and a date the form that it reads. The wrapper adds no
-//! request and holds no connection.
+//! the length that it turns out to have, a date the form that it reads, and what isn't ASCII goes.
+//! The wrapper adds no request and holds no connection.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,9 @@ use object_store::client::{
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
 use crate::metadata;
+
+/// The most bytes that are read of the text of a refusal.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// An answer other than the object, as the source of an [`object_store::Error`]. Clients of
 /// [`Stores`](crate::Stores) set it themselves; your own store must set it to be understood.
@@ -110,14 +113,14 @@ impl HttpService for WatchedClient {
                 match asked.flatten().and_then(|asked| shifted(asked, response.headers())) {
                     Some(shifted) => shifted,
                     None => {
-                        mend_date(response.headers_mut());
+                        mend(response.headers_mut());
                         set_length_of_range(response.headers_mut());
                         return Ok(response);
                     }
                 }
             }
             200 if is_get => {
-                mend_date(response.headers_mut());
+                mend(response.headers_mut());
                 return self.with_length(response).await;
             }
             // object_store would take a part (206) for the whole object when it asked for the
@@ -126,6 +129,7 @@ impl HttpService for WatchedClient {
                 status,
                 retry_after: retry_after(response.headers(), SystemTime::now()),
             },
+            300.. => return Ok(with_short_text(response).await),
             _ => return Ok(response),
         };
         Err(answered(answer))
@@ -169,8 +173,38 @@ impl WatchedClient {
     }
 }
 
+/// The refusal with the beginning of its text. object_store reads all of it into memory, and takes a
+/// text that isn't UTF-8, or is packed, for a broken connection.
+async fn with_short_text(response: HttpResponse) -> HttpResponse {
+    let (mut parts, body) = response.into_parts();
+    let is_packed = parts.headers.contains_key("content-encoding");
+    let (mut chunks, mut bytes) = (body.bytes_stream(), Vec::new());
+    // What arrived before the end of the connection is as good.
+    while bytes.len() < REFUSAL_BYTES_MAX
+        && !is_packed
+        && let Ok(Some(chunk)) = chunks.try_next().await
+    {
+        bytes.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES_MAX - bytes.len())]);
+    }
+    parts.headers.remove("content-encoding");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    parts.headers.insert("content-length", HeaderValue::from(text.len()));
+    HttpResponse::from_parts(parts, text.into())
+}
+
 fn answered(answer: StoreAnswer) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, answer)
+}
+
+/// Puts right what object_store would refuse the object for.
+fn mend(headers: &mut HeaderMap) {
+    mend_date(headers);
+    // Such as a name that isn't ASCII in `Content-Disposition`. An ETag of this kind names nothing.
+    let is_text = |value: &HeaderValue| value.to_str().is_ok();
+    let others = headers.iter().filter(|(_, value)| !is_text(value));
+    for name in others.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+        headers.remove(name);
+    }
 }
 
 /// Writes `Last-Modified` as object_store reads it. It is a hint: a time that can't be read counts

@@ -1,5 +1,6 @@
 //! Errors of `slipring get`: of the whole run, of one object, and of sending its vectors.
 
+use std::any::Any;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -149,12 +150,32 @@ pub enum ObjectError {
     /// The service didn't accept all of the object's vectors.
     #[error(transparent)]
     Service(#[from] ClientError),
+    /// A panic of ours, which ends this object and none of the others.
+    #[error(
+        "slipring panicked ({}), which is a defect: report it with what stands on standard error; some of the object's vectors may have been sent",
+        Printable(message)
+    )]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// The run was interrupted before the object was written or any of its vectors sent.
     #[error("interrupted")]
     Cancelled,
     /// The run was interrupted while the object's vectors were being sent.
     #[error("interrupted after {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
     CancelledSending(Sent),
+}
+
+impl ObjectError {
+    /// From what a panic carries.
+    pub(super) fn panicked(payload: &(dyn Any + Send)) -> ObjectError {
+        let message = match payload.downcast_ref::<String>() {
+            Some(message) => message,
+            None => payload.downcast_ref::<&str>().copied().unwrap_or("without a message"),
+        };
+        ObjectError::Panicked { message: message.to_owned() }
+    }
 }
 
 /// The vectors of one object that were sent. If sending fails midway, the service may have accepted

@@ -10,12 +10,14 @@
 //! bounds the memory.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use slipring::class::Ticker;
 use slipring_objects::{Cause, DownloadError, RangeEngine};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -150,7 +152,6 @@ impl GetRun {
             }
             outcomes.push(outcome);
         }
-        // A task that panicked has left an object without an outcome, so this panics too.
         working.join_all().await;
         run.progress.clear();
         outcomes
@@ -164,7 +165,17 @@ impl GetRun {
         while !self.cancel.is_cancelled() {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(object) = self.objects.get(index) else { break };
-            let outcome = self.get_object(object, &mut client).await;
+            let started = Instant::now();
+            let getting = AssertUnwindSafe(self.get_object(object, &mut client));
+            let outcome = match getting.catch_unwind().await {
+                Ok(outcome) => outcome,
+                // One object's panic takes neither the others nor the report with it.
+                Err(payload) => {
+                    client = None;
+                    let error = ObjectError::panicked(&*payload);
+                    GetOutcome::failed(&object.url, error, 0, started.elapsed())
+                }
+            };
             // The receiver is gone only if the run panics.
             let _gone = outcomes.send(outcome);
         }

@@ -330,6 +330,82 @@ async fn servers_that_disagree_are_named_with_the_way_out() {
     assert_eq!((got.bytes.len(), path), (4 << 20, Path::from("a")));
 }
 
+#[tokio::test]
+async fn headers_that_are_not_ascii_are_left_out() {
+    let headers = [
+        "content-disposition: attachment; filename=\"é日.bin\"",
+        "content-type: text/plain; name=é",
+        "content-language: é",
+        "cache-control: é",
+        "x-amz-meta-name: é",
+        "last-modified: é",
+        "server: é",
+    ];
+    let server = WebServer::start(move |head| {
+        let etag = if head.contains("/etag") { "etag: \"é\"" } else { "etag: \"e\"" };
+        let mut headers = headers.to_vec();
+        headers.push(etag);
+        if head.to_ascii_lowercase().contains("\r\nrange:") {
+            headers.push("content-range: bytes 0-9/10");
+            return answer("206 Part", &headers, BODY);
+        }
+        answer("200 OK", &headers, BODY)
+    })
+    .await;
+    for (stores, url) in [
+        (Stores::default(), format!("http://{}/a", server.address)),
+        (Stores::default(), format!("http://{}/etag", server.address)),
+        (s3(&server), "s3://bucket/a".to_owned()),
+        (s3(&server), "s3://bucket/etag".to_owned()),
+    ] {
+        let object = get(&stores, &url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(&object.bytes[..], BODY, "{url}");
+    }
+}
+
+/// The connection stays open behind the text, so who reads on waits.
+#[tokio::test]
+async fn a_refusal_is_its_status_whatever_its_text_is() {
+    let endless = b"x".repeat(1 << 20);
+    let server = WebServer::start(move |head| {
+        let status = head.split(['/', ' ']).find(|part| part.starts_with('4')).unwrap_or("404");
+        let status = format!("{status} No");
+        match head {
+            _ if head.contains("/latin") => answer(&status, &[], b"nicht gefunden: \xe9\xfc"),
+            _ if head.contains("/gzip") => {
+                answer(&status, &["content-encoding: gzip"], b"\x1f\x8b\x08\0\xff")
+            }
+            _ => {
+                let mut text = answer(&status, &[], &endless);
+                let length = format!("content-length: {}", endless.len());
+                let at = text.windows(length.len()).position(|part| part == length.as_bytes());
+                let at = at.expect("it has a length") + "content-length: ".len();
+                text.splice(at..at + 7, *b"9999999");
+                text
+            }
+        }
+    })
+    .await;
+    let s3 = s3(&server);
+    for kind in ["latin", "gzip", "long"] {
+        for status in [400, 401, 403, 404] {
+            for url in [
+                format!("http://{}/{kind}/{status}", server.address),
+                format!("s3://bucket/{kind}/{status}"),
+            ] {
+                let error = failed(&s3, &url).await;
+                let is_right = match status {
+                    404 => matches!(error.cause, Cause::NotFound(_)),
+                    401 => matches!(error.cause, Cause::Unauthenticated(_)),
+                    403 => matches!(error.cause, Cause::Denied(_)),
+                    _ => error.to_string().contains("400"),
+                };
+                assert!(is_right && error.retries == 0, "{url}: {error:?}");
+            }
+        }
+    }
+}
+
 /// Crate object_store panics where it can't make a request of what a file of credentials holds.
 #[tokio::test]
 async fn a_client_that_panics_is_an_error_of_its_object() {
