@@ -66,6 +66,9 @@ pub struct LoadOptions {
     /// vectors generated from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Send components of f64, f16, int8 and uint8 in the file as f32 [default: they are refused]
+    #[arg(long, requires = "file")]
+    pub convert: bool,
     /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count. To a service
     /// with --columns id, header mode sends ids: with --file the number of the row in the file,
     /// from 0, else a number that no other vector of the run has (vector k of connection c of N
@@ -129,6 +132,7 @@ impl LoadOptions {
             duration: None,
             warmup: None,
             file: None,
+            convert: false,
             mode: Mode::Header,
             verify: false,
             score: Score::Sum,

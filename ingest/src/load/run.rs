@@ -30,7 +30,7 @@ const EVENTS_MAX: usize = 1024;
 pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
     options.check()?;
     let rows = match &options.file {
-        Some(path) => VectorRows::from_file(path, options.dim)
+        Some(path) => VectorRows::from_file(path, options.dim, options.convert)
             .map_err(|error| LoadError::File { path: path.clone(), error })?,
         None => VectorRows::generated(options.dim, options.seed),
     };

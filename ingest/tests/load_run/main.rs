@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod convert;
 mod ids;
 mod server;
 mod verdict;

@@ -10,10 +10,11 @@
 
 use std::borrow::Cow;
 
-use arrow_ipc::{CompressionType, RecordBatch};
+use arrow_ipc::{CompressionType, FieldNode, RecordBatch};
 
 use super::column::{ListKind, VectorColumn};
 use super::error::ArrowError;
+use super::ids::IdColumn;
 
 /// The most bytes that a packed byte becomes. LZ4 can't do more; vectors become 1 to 4.
 const EXPANSION_MAX: usize = 256;
@@ -27,7 +28,16 @@ pub(super) struct FoundRows<'a> {
     pub(super) dim: Option<u32>,
     /// Components per batch.
     pub(super) batches: Vec<Cow<'a, [u8]>>,
+    /// Ids per batch, if they are read.
+    pub(super) ids: Vec<Cow<'a, [u8]>>,
     rows: u64,
+}
+
+/// The columns that are read.
+#[derive(Clone, Debug)]
+pub(super) struct BatchColumns {
+    pub(super) vectors: VectorColumn,
+    pub(super) ids: Option<IdColumn>,
 }
 
 /// A record batch and its body.
@@ -41,24 +51,20 @@ pub(super) struct BatchBody<'a> {
 
 impl<'a> FoundRows<'a> {
     /// No rows of this column.
-    pub(super) fn new(column: &VectorColumn) -> FoundRows<'a> {
-        FoundRows { dim: column.list.fixed_dim(), batches: Vec::new(), rows: 0 }
+    pub(super) fn new(columns: &BatchColumns) -> FoundRows<'a> {
+        let dim = columns.vectors.list.fixed_dim();
+        FoundRows { dim, batches: Vec::new(), ids: Vec::new(), rows: 0 }
     }
 
     /// Adds the rows of a batch.
     pub(super) fn add(
         &mut self,
-        column: &VectorColumn,
+        columns: &BatchColumns,
         batch: &BatchBody<'a>,
     ) -> Result<(), ArrowError> {
-        let rows = u64::try_from(batch.head.length())
-            .map_err(|_| batch.damaged("its length is negative"))?;
-        let nodes = batch.head.nodes().ok_or_else(|| batch.damaged("it has no columns"))?;
-        let node = |index: usize| (index < nodes.len()).then(|| nodes.get(index));
+        let (column, rows) = (&columns.vectors, batch.rows()?);
         let first = column.first_node();
-        let (Some(lists), Some(items)) = (node(first), node(first + 1)) else {
-            return Err(batch.damaged("its columns aren't those of the schema"));
-        };
+        let (lists, items) = (batch.node(first)?, batch.node(first + 1)?);
         let wrong = || batch.damaged("its columns aren't those of the schema");
         if u64::try_from(lists.length()) != Ok(rows) {
             return Err(wrong());
@@ -100,7 +106,11 @@ impl<'a> FoundRows<'a> {
         let (Some(start), Some(end)) = (bytes(span.start), bytes(span.end)) else {
             return Err(batch.damaged("its length is beyond all memory"));
         };
-        self.batches.push(cut(batch.buffer(validity.saturating_add(1), end)?, start));
+        let components = cut(batch.buffer(validity.saturating_add(1), end)?, start);
+        if let Some(column) = &columns.ids {
+            self.ids.push(column.ids(batch, self.rows)?);
+        }
+        self.batches.push(components);
         self.rows += rows;
         Ok(())
     }
@@ -154,13 +164,25 @@ impl<'a> FoundRows<'a> {
 }
 
 impl<'a> BatchBody<'a> {
-    fn damaged(&self, why: &str) -> ArrowError {
+    /// Rows of the batch.
+    pub(super) fn rows(&self) -> Result<u64, ArrowError> {
+        u64::try_from(self.head.length()).map_err(|_| self.damaged("its length is negative"))
+    }
+
+    /// What the batch says of a field.
+    pub(super) fn node(&self, index: usize) -> Result<FieldNode, ArrowError> {
+        let nodes = self.head.nodes().filter(|nodes| index < nodes.len());
+        let nodes = nodes.ok_or_else(|| self.damaged("its columns aren't those of the schema"))?;
+        Ok(*nodes.get(index))
+    }
+
+    pub(super) fn damaged(&self, why: &str) -> ArrowError {
         ArrowError::Damaged { at: self.at as u64, why: why.to_owned() }
     }
 
     /// The first position in `span` whose bit isn't set in a buffer of validity. Without the
     /// buffer, although there are nulls, it is the first of all.
-    fn first_null(
+    pub(super) fn first_null(
         &self,
         buffer: usize,
         span: std::ops::Range<u64>,
@@ -172,7 +194,7 @@ impl<'a> BatchBody<'a> {
     }
 
     /// The first `needed` bytes of a buffer.
-    fn buffer(&self, index: usize, needed: usize) -> Result<Cow<'a, [u8]>, ArrowError> {
+    pub(super) fn buffer(&self, index: usize, needed: usize) -> Result<Cow<'a, [u8]>, ArrowError> {
         if needed == 0 {
             return Ok(Cow::Borrowed(&[]));
         }
