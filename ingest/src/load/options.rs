@@ -204,8 +204,8 @@ impl LoadOptions {
         self.check_buffers()
     }
 
-    /// Refuses a `bytes_max` that is less than a request for each connection. Whether requests carry
-    /// ids is known when the server has said so.
+    /// Refuses a `bytes_max` that is less than a request for each connection. Whether requests
+    /// carry ids is known when the server has said so.
     pub(super) fn check_bytes(&self, ids: bool) -> Result<(), LoadError> {
         let Some(bytes_max) = self.bytes_max else { return Ok(()) };
         let least = u64::from(self.connections) * self.request_bytes_max(ids) as u64;

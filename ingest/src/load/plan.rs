@@ -152,7 +152,7 @@ impl LoadPlan {
     }
 }
 
-/// Whether the server refuses a hello because it announces no ids. Any other answer, or none, is no.
+/// Whether the server refuses a hello because it announces no ids.
 fn server_asks_for_ids(options: &LoadOptions) -> bool {
     let timeout = options.timeout.min(ASK_TIMEOUT);
     let Ok(mut asking) = ClientConnection::open(&options.to, Mode::Header, 0, timeout) else {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::image::FormatError;
 use crate::wire::frames::ID_BYTES;
 
 /// Where the ids of an image's rows come from.
@@ -56,12 +55,31 @@ pub(super) enum ImageIds<'a> {
     Column(Vec<Cow<'a, [u8]>>),
 }
 
+/// Numbers of rows that don't fit ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumbersBeyond {
+    first: u64,
+    rows: u64,
+}
+
+impl fmt::Display for NumbersBeyond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "--number-rows-from is {}: with {} rows the numbers would go beyond {}; lower it",
+            self.first,
+            self.rows,
+            u64::MAX
+        )
+    }
+}
+
 impl ImageIds<'_> {
     /// Refuses numbers that don't fit ids, of this many rows.
-    pub(super) fn check(&self, rows: u64) -> Result<(), FormatError> {
+    pub(super) fn check(&self, rows: u64) -> Result<(), NumbersBeyond> {
         match self {
             ImageIds::NumbersFrom(first) if first.checked_add(rows).is_none() => {
-                Err(FormatError::Numbers { first: *first, rows })
+                Err(NumbersBeyond { first: *first, rows })
             }
             _ => Ok(()),
         }

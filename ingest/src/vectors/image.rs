@@ -7,7 +7,7 @@ use super::element::Element;
 use super::finite::{RefusedRows, is_finite_row};
 use super::foreign::ForeignFormat;
 use super::fvecs::{self, FvecsError};
-use super::ids::{ImageIds, NoIds, RowIds};
+use super::ids::{ImageIds, NoIds, NumbersBeyond, RowIds};
 use super::npy::{self, NpyError};
 use crate::wire::frames::{Limits, LimitsError};
 
@@ -79,16 +79,8 @@ pub enum FormatError {
     #[error("{0}")]
     NoIds(NoIds),
     /// Numbers of rows that don't fit ids.
-    #[error(
-        "--number-rows-from is {first}: with {rows} rows the numbers would go beyond {}; lower it",
-        u64::MAX
-    )]
-    Numbers {
-        /// The option.
-        first: u64,
-        /// Rows of the image.
-        rows: u64,
-    },
+    #[error("{0}")]
+    Numbers(NumbersBeyond),
 }
 
 /// How an image is read.
@@ -204,7 +196,7 @@ impl<'a> VectorImage<'a> {
 
     /// The same rows with ids.
     pub(super) fn with_ids(self, ids: ImageIds<'a>) -> Result<VectorImage<'a>, FormatError> {
-        ids.check(self.first_row.saturating_add(self.rows()))?;
+        ids.check(self.first_row.saturating_add(self.rows())).map_err(FormatError::Numbers)?;
         Ok(VectorImage { ids, ..self })
     }
 

@@ -40,7 +40,7 @@ pub use arrow::ArrowError;
 pub use finite::RefusedRows;
 pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
-pub use ids::{NoIds, RowIds};
+pub use ids::{NoIds, NumbersBeyond, RowIds};
 pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
 #[cfg(feature = "objects")]

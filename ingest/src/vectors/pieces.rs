@@ -97,7 +97,7 @@ impl PieceLayout {
     ) -> Result<VectorImage<'a>, FormatError> {
         let format = if self.is_fvecs { ".fvecs" } else { ".npy" };
         let ids = ids.of_bare_rows(format).map_err(FormatError::NoIds)?;
-        ids.check(self.rows)?;
+        ids.check(self.rows).map_err(FormatError::Numbers)?;
         if !self.is_fvecs {
             let components = vec![Cow::Borrowed(bytes)];
             return VectorImage::packed(self.dim, self.element, components, first_row)?

@@ -17,6 +17,7 @@
 mod batch;
 mod column;
 mod error;
+mod found;
 mod ids;
 
 use std::borrow::Cow;
@@ -25,9 +26,10 @@ use std::ops::Range;
 use arrow_ipc::reader::read_footer_length;
 use arrow_ipc::{Message, MetadataVersion, Schema, root_as_footer, root_as_message};
 
-use self::batch::{BatchBody, BatchColumns, FoundRows};
+use self::batch::BatchBody;
 use self::column::VectorColumn;
 pub use self::error::ArrowError;
+use self::found::{BatchColumns, FoundRows};
 use self::ids::IdColumn;
 use super::element::Element;
 use super::ids::RowIds;
