@@ -160,7 +160,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
 
 /// The headings of `load --help`.
 const LOAD_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to send", &["to", "dim", "vectors", "file", "seed", "mode"]),
+    ("What to send", &["to", "dim", "vectors", "file", "convert", "seed", "mode"]),
     (
         "How much",
         &[
@@ -190,7 +190,16 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 const GET_HEADINGS: &[(&str, &[&str])] = &[
     (
         "What to get, and where to",
-        &["urls", "output", "ingest", "column", "convert", "max_vectors"],
+        &[
+            "urls",
+            "output",
+            "ingest",
+            "column",
+            "id_column",
+            "number_rows_from",
+            "convert",
+            "max_vectors",
+        ],
     ),
     ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
     (

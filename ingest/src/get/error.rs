@@ -100,6 +100,13 @@ pub enum GetRunError {
     },
 }
 
+impl ClientError {
+    /// Whether the service refused a hello because it announced no ids.
+    pub(super) fn asks_for_ids(&self) -> bool {
+        matches!(self, ClientError::Greet { error, .. } if error.asks_for_ids())
+    }
+}
+
 impl GetRunError {
     pub(super) fn option(field: &'static str, value: impl ToString, fix: String) -> GetRunError {
         GetRunError::Option { field, value: value.to_string(), fix }
@@ -303,6 +310,10 @@ fn greet_text(error: &GreetError) -> String {
                 server.dim
             )
         }
+        GreetError::Refused { status: status @ Status::NoSuchColumns, .. } => format!(
+            "{status}: the service stores no ids; leave out --id-column and --number-rows-from, or \
+            start it with --columns id"
+        ),
         _ => error.to_string(),
     }
 }

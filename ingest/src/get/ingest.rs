@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use object_store::ObjectMeta;
@@ -19,22 +19,40 @@ use tokio_util::sync::CancellationToken;
 use super::client::IngestClient;
 use super::error::{ClientError, ObjectError, Sent};
 use super::folder::blocking;
+use super::options::GetOptions;
 use crate::client::Target;
 use crate::vectors::{
-    FormatError, ImageOptions, ImageStart, PieceLayout, RefusedRows, VectorImage,
+    FormatError, ImageOptions, ImageStart, PieceLayout, RefusedRows, RowIds, VectorImage,
 };
 
 /// The service, and how vectors are sent to it.
 #[derive(Clone, Debug)]
 pub(super) struct IngestService {
-    pub(super) target: Target,
-    pub(super) timeout: Duration,
-    pub(super) column: Option<String>,
-    pub(super) convert: bool,
-    pub(super) max_vectors: u32,
+    target: Target,
+    timeout: Duration,
+    column: Option<String>,
+    id_column: Option<String>,
+    number_rows_from: Option<u64>,
+    convert: bool,
+    max_vectors: u32,
+    /// Set once the service has said that it stores ids.
+    asks_for_ids: Arc<OnceLock<()>>,
 }
 
 impl IngestService {
+    pub(super) fn new(target: &Target, options: &GetOptions) -> IngestService {
+        IngestService {
+            target: target.clone(),
+            timeout: options.timeout,
+            column: options.column.clone(),
+            id_column: options.id_column.clone(),
+            number_rows_from: options.number_rows_from,
+            convert: options.convert,
+            max_vectors: options.max_vectors,
+            asks_for_ids: Arc::default(),
+        }
+    }
+
     /// Sends an object's vectors. Uses the open connection if there is one, else a new one, and
     /// leaves it open in `client` if it can be used again. Blocks.
     pub(super) fn send(
@@ -45,26 +63,39 @@ impl IngestService {
         cancel: &CancellationToken,
         sent: &mut Sent,
     ) -> Result<(), ObjectError> {
-        let vectors = VectorImage::parse(bytes, name, &self.image_options())?;
-        vectors.check_limits(self.max_vectors)?;
-        self.send_rows(client, &vectors, cancel, sent)
+        let read = || {
+            let vectors = VectorImage::parse(bytes, name, &self.image_options())?;
+            vectors.check_limits(self.max_vectors)?;
+            Ok(vectors)
+        };
+        self.send_rows(client, read, cancel, sent)
     }
 
-    fn send_rows(
+    /// Sends the rows that `read` finds, with their ids if the service stores ids. Only its answer
+    /// to a hello says so, which carries the dimension: the rows found before it are read again.
+    fn send_rows<'a>(
         &self,
         client: &mut Option<IngestClient>,
-        vectors: &VectorImage<'_>,
+        read: impl Fn() -> Result<VectorImage<'a>, FormatError>,
         cancel: &CancellationToken,
         sent: &mut Sent,
     ) -> Result<(), ObjectError> {
-        let mut open_client = match client.take().and_then(IngestClient::if_usable) {
-            Some(client) => client,
-            None => self.connect(cancel).map_err(|error| match error {
+        let mut vectors = read()?;
+        let mut open_client =
+            self.greeted(client.take(), vectors.dim(), cancel).map_err(|error| match error {
                 ClientError::Cancelled => ObjectError::Cancelled,
                 error => error.into(),
-            })?,
-        };
-        match open_client.send(vectors, cancel, sent) {
+            })?;
+        if open_client.sends_ids() && !vectors.has_ids() {
+            vectors = match read() {
+                Ok(vectors) => vectors,
+                Err(error) => {
+                    *client = Some(open_client);
+                    return Err(error.into());
+                }
+            };
+        }
+        match open_client.send(&vectors, cancel, sent) {
             Err(ClientError::Cancelled) => Err(ObjectError::CancelledSending(sent.clone())),
             // Every request was answered.
             result
@@ -76,12 +107,49 @@ impl IngestService {
         }
     }
 
+    /// The open connection if it can be used, else a new one, after the hello.
+    fn greeted(
+        &self,
+        client: Option<IngestClient>,
+        dim: u32,
+        cancel: &CancellationToken,
+    ) -> Result<IngestClient, ClientError> {
+        let mut client = match client.and_then(IngestClient::if_usable) {
+            Some(client) if client.is_greeted() => return Ok(client),
+            Some(client) => client,
+            None => self.connect(cancel)?,
+        };
+        let ids = self.row_ids() != RowIds::None;
+        match client.greet(dim, ids, cancel) {
+            Err(error) if !ids && error.asks_for_ids() => {
+                // Only the first one to know it sets it.
+                let _ = self.asks_for_ids.set(());
+                client = self.connect(cancel)?;
+                client.greet(dim, true, cancel)?;
+            }
+            greeted => greeted?,
+        }
+        Ok(client)
+    }
+
+    /// Where ids come from: as an option says, or from the usual column if the service has asked
+    /// for ids.
+    fn row_ids(&self) -> RowIds<'_> {
+        match (self.number_rows_from, &self.id_column) {
+            (Some(first), _) => RowIds::NumbersFrom(first),
+            (None, Some(name)) => RowIds::Column(Some(name)),
+            (None, None) if self.asks_for_ids.get().is_some() => RowIds::Column(None),
+            (None, None) => RowIds::None,
+        }
+    }
+
     pub(super) fn connect(&self, cancel: &CancellationToken) -> Result<IngestClient, ClientError> {
         IngestClient::connect(&self.target, self.max_vectors, self.timeout, cancel)
     }
 
     fn image_options(&self) -> ImageOptions<'_> {
-        ImageOptions { column: self.column.as_deref(), convert: self.convert }
+        let (column, convert) = (self.column.as_deref(), self.convert);
+        ImageOptions { column, convert, ids: self.row_ids() }
     }
 }
 
@@ -246,10 +314,10 @@ impl RowState {
         if rows.is_empty() {
             return Ok(());
         }
-        let image = layout.image(self.row, rows)?;
+        let read = || layout.image(self.row, rows, self.service.row_ids());
         let mut sent = Sent::default();
-        let ended = self.service.send_rows(&mut self.client, &image, &self.cancel, &mut sent);
-        self.row += image.rows();
+        let ended = self.service.send_rows(&mut self.client, read, &self.cancel, &mut sent);
+        self.row += (rows.len() / layout.row_bytes()) as u64;
         self.sent.vectors += sent.vectors;
         self.sent.answered += sent.answered;
         self.sent.refused += sent.refused;

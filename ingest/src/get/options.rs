@@ -43,7 +43,16 @@ pub struct GetOptions {
     /// f32, else the only list of f32]
     #[arg(long, value_name = "NAME", requires = "ingest")]
     pub column: Option<String>,
-    /// Send components of f64, f16, int8 and uint8 as f32 [default: they are refused]
+    /// Arrow column of the ids, for a service that stores them (--columns id) [default: the one
+    /// named id, of uint64]
+    #[arg(long, value_name = "NAME", requires = "ingest")]
+    pub id_column: Option<String>,
+    /// For a service that stores ids: the id of a row is its number in the object, counted from N.
+    /// Rows that are left out keep their numbers. For one object, of any format
+    #[arg(long, value_name = "N", requires = "ingest", conflicts_with = "id_column")]
+    pub number_rows_from: Option<u64>,
+    /// Send components of f64, f16, int8 and uint8 as f32, and integers of other types than uint64
+    /// as ids unless one is negative [default: they are refused]
     #[arg(long, requires = "ingest")]
     pub convert: bool,
     /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
@@ -108,6 +117,8 @@ impl GetOptions {
             output: None,
             ingest: None,
             column: None,
+            id_column: None,
+            number_rows_from: None,
             convert: false,
             max_vectors: 64,
             buffer_pool: false,
@@ -169,6 +180,21 @@ impl GetOptions {
             Some(pool) => engine.with_buffer_pool(pool),
             None => engine,
         })
+    }
+
+    /// Refuses to number the rows of several objects from one number.
+    pub(super) fn check_numbers(&self) -> Result<(), GetRunError> {
+        match (self.number_rows_from, self.urls.len()) {
+            (Some(first), objects @ 2..) => Err(GetRunError::option(
+                "number-rows-from",
+                first,
+                format!(
+                    "the rows of {objects} objects would have the same numbers; get one object in \
+                    a run, each from where the one before ended"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The buffers of parts that go on, to files or as rows: as many as `--buffer-pool-size` says,

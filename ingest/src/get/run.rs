@@ -48,6 +48,7 @@ pub fn run(
     cancel: &CancellationToken,
     report: impl FnMut(&GetOutcome),
 ) -> Result<GetReport, GetRunError> {
+    options.check_numbers()?;
     let engine = options.engine()?;
     let objects = GetObject::open(&options.stores(), &options.urls)?;
     let all = objects.len();
@@ -61,13 +62,7 @@ pub fn run(
             (Destination::Folder(OutputFolder::create(path)?), None)
         }
         (None, Some(target)) => {
-            let service = IngestService {
-                target: target.clone(),
-                timeout: options.timeout,
-                column: options.column.clone(),
-                convert: options.convert,
-                max_vectors: options.max_vectors,
-            };
+            let service = IngestService::new(target, options);
             // If the service is missing, this fails before anything is fetched.
             let client = service.connect(cancel).map_err(|error| match error {
                 ClientError::Cancelled => interrupted(0),

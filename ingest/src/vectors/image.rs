@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::arrow::{self, ArrowError};
+use super::arrow::{self, ArrowError, WantedColumns};
 use super::element::Element;
 use super::finite::{RefusedRows, is_finite_row};
 use super::foreign::ForeignFormat;
 use super::fvecs::{self, FvecsError};
+use super::ids::{ImageIds, NoIds, NumbersBeyond, RowIds};
 use super::npy::{self, NpyError};
 use crate::wire::frames::{Limits, LimitsError};
 
@@ -74,6 +75,12 @@ pub enum FormatError {
         /// Number of the row, counted from 0.
         row: u64,
     },
+    /// Rows without ids, where ids are needed.
+    #[error("{0}")]
+    NoIds(NoIds),
+    /// Numbers of rows that don't fit ids.
+    #[error("{0}")]
+    Numbers(NumbersBeyond),
 }
 
 /// How an image is read.
@@ -82,8 +89,11 @@ pub struct ImageOptions<'o> {
     /// The Arrow column of the vectors. Without it: the one named `vector`, else the only
     /// fixed-size list of f32, else the only list of f32.
     pub column: Option<&'o str>,
-    /// Convert components of f64, f16, int8 and uint8 to f32. Without it they are refused.
+    /// Convert components of f64, f16, int8 and uint8 to f32, and ids of other integers than
+    /// uint64. Without it they are refused.
     pub convert: bool,
+    /// Where the ids of the rows come from.
+    pub ids: RowIds<'o>,
 }
 
 /// Vectors of one dimension in an image. Rows are borrowed from it, unless they were unpacked or
@@ -94,6 +104,7 @@ pub struct VectorImage<'a> {
     /// Number of the first row, in the image that these rows are a piece of.
     first_row: u64,
     ranges: Vec<RowRange<'a>>,
+    ids: ImageIds<'a>,
 }
 
 /// Rows that follow each other without a gap: little-endian f32.
@@ -129,22 +140,27 @@ impl<'a> VectorImage<'a> {
             ImageFormat::Npy => {
                 let array = npy::parse(bytes, options.convert)?;
                 let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
-                VectorImage::packed(dim, array.element, vec![Cow::Borrowed(array.components)], 0)
+                let components = vec![Cow::Borrowed(array.components)];
+                VectorImage::packed(dim, array.element, components, 0)?
+                    .with_ids(options.ids.of_bare_rows(".npy").map_err(FormatError::NoIds)?)
             }
             ImageFormat::Fvecs => {
                 let dim = fvecs::parse(bytes)?;
-                Ok(VectorImage::of_fvecs(dim, bytes, 0))
+                VectorImage::of_fvecs(dim, bytes, 0)
+                    .with_ids(options.ids.of_bare_rows(".fvecs").map_err(FormatError::NoIds)?)
             }
             ImageFormat::ArrowFile | ImageFormat::ArrowStream => {
                 let read =
                     if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
-                let rows = read(bytes, options.column, options.convert)?;
-                VectorImage::packed(
-                    rows.dim.ok_or(FormatError::Empty)?,
-                    rows.element,
-                    rows.batches,
-                    0,
-                )
+                let ImageOptions { column: vectors, convert, ids } = *options;
+                let rows = read(bytes, &WantedColumns { vectors, ids, convert })?;
+                let dim = rows.dim.ok_or(FormatError::Empty)?;
+                let ids = match (rows.ids, ids) {
+                    (Some(column), _) => ImageIds::Column(column),
+                    (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
+                    (None, _) => ImageIds::None,
+                };
+                VectorImage::packed(dim, rows.element, rows.batches, 0)?.with_ids(ids)
             }
         }
     }
@@ -152,7 +168,7 @@ impl<'a> VectorImage<'a> {
     /// Rows of an `.fvecs` image, whose dimensions have been checked.
     pub(super) fn of_fvecs(dim: u32, bytes: &'a [u8], first_row: u64) -> VectorImage<'a> {
         let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
-        VectorImage { dim, first_row, ranges: vec![all] }
+        VectorImage { dim, first_row, ranges: vec![all], ids: ImageIds::None }
     }
 
     /// Rows without bytes between them, converted if their components aren't f32.
@@ -175,7 +191,18 @@ impl<'a> VectorImage<'a> {
             ranges.push(RowRange { bytes, skip_bytes: 0 });
             row += rows;
         }
-        Ok(VectorImage { dim, first_row, ranges })
+        Ok(VectorImage { dim, first_row, ranges, ids: ImageIds::None })
+    }
+
+    /// The same rows with ids.
+    pub(super) fn with_ids(self, ids: ImageIds<'a>) -> Result<VectorImage<'a>, FormatError> {
+        ids.check(self.first_row.saturating_add(self.rows())).map_err(FormatError::Numbers)?;
+        Ok(VectorImage { ids, ..self })
+    }
+
+    /// Whether the rows have ids.
+    pub fn has_ids(&self) -> bool {
+        !matches!(self.ids, ImageIds::None)
     }
 
     /// Refuses vectors that requests of up to `max_vectors` can't carry.
@@ -270,6 +297,24 @@ impl<'a> RowCursor<'a> {
     fn skip_empty_ranges(&mut self) {
         while self.row == self.image.rows_of(&self.image.ranges[self.range]) {
             (self.range, self.row) = (self.range + 1, 0);
+        }
+    }
+
+    /// Appends the ids of the next `count` rows to `out`, as requests carry them: nothing if the
+    /// rows have none. The cursor stays.
+    ///
+    /// # Panics
+    /// If fewer rows are left.
+    pub fn append_ids(&self, count: u64, out: &mut Vec<u8>) {
+        assert!(count <= self.left, "{count} rows of {}", self.left);
+        let (mut ahead, mut count) = (self.clone(), count as usize);
+        while count > 0 {
+            ahead.skip_empty_ranges();
+            let (range, row) = (ahead.range, ahead.row);
+            let rows = count.min(self.image.rows_of(&self.image.ranges[range]) - row);
+            self.image.ids.append(range, row, ahead.number, rows, out);
+            (ahead.row, ahead.number, count) =
+                (row + rows, ahead.number + rows as u64, count - rows);
         }
     }
 

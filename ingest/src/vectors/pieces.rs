@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::element::Element;
 use super::fvecs::{self, FvecsError};
+use super::ids::RowIds;
 use super::image::{FormatError, ImageFormat, ImageOptions, VectorImage};
 use super::npy::{self, NpyError};
 use crate::wire::frames::Limits;
@@ -92,17 +93,18 @@ impl PieceLayout {
         &self,
         first_row: u64,
         bytes: &'a [u8],
+        ids: RowIds<'_>,
     ) -> Result<VectorImage<'a>, FormatError> {
+        let format = if self.is_fvecs { ".fvecs" } else { ".npy" };
+        let ids = ids.of_bare_rows(format).map_err(FormatError::NoIds)?;
+        ids.check(self.rows).map_err(FormatError::Numbers)?;
         if !self.is_fvecs {
-            return VectorImage::packed(
-                self.dim,
-                self.element,
-                vec![Cow::Borrowed(bytes)],
-                first_row,
-            );
+            let components = vec![Cow::Borrowed(bytes)];
+            return VectorImage::packed(self.dim, self.element, components, first_row)?
+                .with_ids(ids);
         }
         match fvecs::parse_rows(bytes, self.dim) {
-            Ok(()) => Ok(VectorImage::of_fvecs(self.dim, bytes, first_row)),
+            Ok(()) => VectorImage::of_fvecs(self.dim, bytes, first_row).with_ids(ids),
             Err((row, found)) => {
                 Err(FvecsError::Row { row: first_row + row, found, dim: self.dim }.into())
             }

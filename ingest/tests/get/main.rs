@@ -4,6 +4,7 @@
 mod support;
 
 mod files;
+mod ids;
 mod ingest;
 mod large;
 mod tools;

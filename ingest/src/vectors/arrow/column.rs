@@ -55,7 +55,7 @@ impl ListKind {
 
 /// A position in the lists of a record batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct BatchPosition {
+pub(super) struct BatchPosition {
     nodes: usize,
     buffers: usize,
     /// Columns of views, each of which has as many further buffers as the batch says.
@@ -147,23 +147,37 @@ impl VectorColumn {
 
     /// Index of the column's first node; that of its items follows.
     pub(super) fn first_node(&self) -> usize {
-        self.before.nodes
+        self.before.node()
     }
 
     /// Index of the column's first buffer in this batch.
     pub(super) fn first_buffer(&self, batch: &RecordBatch<'_>) -> usize {
-        let counts = batch.variadicBufferCounts();
-        let views = counts.iter().flat_map(|counts| counts.iter()).take(self.before.views);
-        let extra = views
-            .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
-            .fold(0, usize::saturating_add);
-        self.before.buffers.saturating_add(extra)
+        self.before.buffer(batch)
     }
 }
 
 impl BatchPosition {
+    /// Index of the next column's first node.
+    pub(super) fn node(self) -> usize {
+        self.nodes
+    }
+
+    /// Index of the next column's first buffer in this batch.
+    pub(super) fn buffer(self, batch: &RecordBatch<'_>) -> usize {
+        let counts = batch.variadicBufferCounts();
+        let views = counts.iter().flat_map(|counts| counts.iter()).take(self.views);
+        let extra = views
+            .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+            .fold(0, usize::saturating_add);
+        self.buffers.saturating_add(extra)
+    }
+
     /// The position after a field and its children; None if the field's type is unknown.
-    fn after(mut self, field: &Field<'_>, version: MetadataVersion) -> Option<BatchPosition> {
+    pub(super) fn after(
+        mut self,
+        field: &Field<'_>,
+        version: MetadataVersion,
+    ) -> Option<BatchPosition> {
         if !(Type::ENUM_MIN + 1..=Type::ENUM_MAX).contains(&field.type_type().0) {
             return None;
         }
@@ -230,7 +244,7 @@ fn element(item: &Field<'_>) -> Option<Element> {
     }
 }
 
-fn described(field: &Field<'_>) -> String {
+pub(super) fn described(field: &Field<'_>) -> String {
     let name = |field: &Field<'_>| field.type_type().variant_name().unwrap_or("unknown");
     let items = field.children().filter(|children| children.len() == 1);
     let items = items.map(|children| format!(" of {}", name(&children.get(0))));

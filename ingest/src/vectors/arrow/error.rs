@@ -158,7 +158,45 @@ pub enum ArrowError {
         /// The cause.
         why: String,
     },
-    /// A vector or a component is null.
+    /// No column of ids.
+    #[error(
+        "an id is needed for every vector, and no column is named {name}: name the column of the ids with --id-column, or say --number-rows-from 0 to take the numbers of the rows; columns: {others}"
+    )]
+    NoIds {
+        /// The name that was looked for.
+        name: String,
+        /// Names and types of the columns.
+        others: String,
+    },
+    /// A column of ids that aren't integers.
+    #[error(
+        "column {name} can't be ids, which are uint64: it is {found}; name another with --id-column, or say --number-rows-from 0"
+    )]
+    IdType {
+        /// Name of the column.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A column of integers that are taken as ids only if a conversion was asked for.
+    #[error("column {name} is {found}, and ids are uint64; cast it, or let --convert do it")]
+    IdConvertible {
+        /// Name of the column.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// An integer that is no id.
+    #[error("column {column}: row {row} has the id {id}, and no id is negative")]
+    IdNegative {
+        /// Name of the column.
+        column: String,
+        /// Number of the row, counted from 0.
+        row: u64,
+        /// The integer.
+        id: i64,
+    },
+    /// A vector, a component or an id is null.
     #[error("column {column} holds a null in row {row}; drop or fill such rows")]
     Nulls {
         /// Name of the column.

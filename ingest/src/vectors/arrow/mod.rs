@@ -17,17 +17,22 @@
 mod batch;
 mod column;
 mod error;
+mod found;
+mod ids;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use arrow_ipc::reader::read_footer_length;
-use arrow_ipc::{Message, MetadataVersion, root_as_footer, root_as_message};
+use arrow_ipc::{Message, MetadataVersion, Schema, root_as_footer, root_as_message};
 
-use self::batch::{BatchBody, FoundRows};
+use self::batch::BatchBody;
 use self::column::VectorColumn;
 pub use self::error::ArrowError;
+use self::found::{BatchColumns, FoundRows};
+use self::ids::IdColumn;
 use super::element::Element;
+use super::ids::RowIds;
 
 /// The first bytes of a file; two bytes of padding follow.
 pub(super) const FILE_MAGIC: &[u8] = b"ARROW1";
@@ -46,13 +51,43 @@ pub(super) struct ArrowRows<'a> {
     pub(super) element: Element,
     /// One entry per record batch, in the order of the image.
     pub(super) batches: Vec<Cow<'a, [u8]>>,
+    /// The same of their ids; None if a column of ids isn't asked for.
+    pub(super) ids: Option<Vec<Cow<'a, [u8]>>>,
+}
+
+/// The columns to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WantedColumns<'o> {
+    /// The name of the column of vectors.
+    pub(super) vectors: Option<&'o str>,
+    pub(super) ids: RowIds<'o>,
+    pub(super) convert: bool,
+}
+
+impl WantedColumns<'_> {
+    fn find(
+        &self,
+        schema: &Schema<'_>,
+        version: MetadataVersion,
+    ) -> Result<BatchColumns, ArrowError> {
+        let vectors = VectorColumn::find(schema, version, self.vectors, self.convert)?;
+        let ids = match self.ids {
+            RowIds::Column(name) => Some(IdColumn::find(schema, version, name, self.convert)?),
+            RowIds::None | RowIds::NumbersFrom(_) => None,
+        };
+        Ok(BatchColumns { vectors, ids })
+    }
+
+    fn rows<'a>(&self, columns: &BatchColumns, found: FoundRows<'a>) -> ArrowRows<'a> {
+        let (element, ids) = (columns.vectors.element, columns.ids.is_some().then_some(found.ids));
+        ArrowRows { dim: found.dim, element, batches: found.batches, ids }
+    }
 }
 
 /// Finds a column of vectors in an image of the file format.
 pub(super) fn file<'a>(
     bytes: &'a [u8],
-    wanted: Option<&str>,
-    convert: bool,
+    wanted: &WantedColumns<'_>,
 ) -> Result<ArrowRows<'a>, ArrowError> {
     let (before_tail, tail) = bytes.split_last_chunk::<TAIL_BYTES>().ok_or(ArrowError::NoFooter)?;
     let footer_bytes = read_footer_length(*tail).map_err(|_| ArrowError::NoFooter)?;
@@ -61,7 +96,7 @@ pub(super) fn file<'a>(
     let (content, footer) = before_tail.split_at(footer_at);
     let footer = root_as_footer(footer).map_err(|error| damaged(error.to_string()))?;
     let schema = footer.schema().ok_or_else(|| damaged("the footer has no schema".to_owned()))?;
-    let column = VectorColumn::find(&schema, footer.version(), wanted, convert)?;
+    let columns = wanted.find(&schema, footer.version())?;
     let position = |offset: i64| {
         usize::try_from(offset).map_err(|_| damaged("a batch before the file".to_owned()))
     };
@@ -73,7 +108,7 @@ pub(super) fn file<'a>(
         let end = message_at(content, position(block.offset())?)?.end_of_message();
         known_end = known_end.max(end);
     }
-    let (mut found, mut batch_bytes) = (FoundRows::new(&column), 0_u64);
+    let (mut found, mut batch_bytes) = (FoundRows::new(&columns), 0_u64);
     for block in footer.recordBatches().into_iter().flatten() {
         let at = position(block.offset())?;
         let StreamStep::Message(message) = message_at(content, at)? else {
@@ -84,7 +119,7 @@ pub(super) fn file<'a>(
             let bytes = content.len() as u64;
             return Err(ArrowError::Overlap { batches: batch_bytes, bytes });
         }
-        found.add(&column, &message.batch(content, at)?)?;
+        found.add(&columns, &message.batch(content, at)?)?;
         known_end = known_end.max(message.body.end);
     }
     let known_end = known_end.max(FILE_STREAM_AT);
@@ -94,25 +129,24 @@ pub(super) fn file<'a>(
         let (at, bytes) = (known_end as u64, behind.len() as u64);
         return Err(ArrowError::SeveralFiles { at, bytes });
     }
-    Ok(ArrowRows { dim: found.dim, element: column.element, batches: found.batches })
+    Ok(wanted.rows(&columns, found))
 }
 
 /// Finds a column of vectors in an image of the stream format: in one stream, or in several that
 /// follow each other.
 pub(super) fn stream<'a>(
     bytes: &'a [u8],
-    wanted: Option<&str>,
-    convert: bool,
+    wanted: &WantedColumns<'_>,
 ) -> Result<ArrowRows<'a>, ArrowError> {
-    let schema_of = |message: &ArrowMessage<'_>| {
+    let columns_of = |message: &ArrowMessage<'_>| {
         let schema = message.head.header_as_schema().ok_or(ArrowError::NoSchema)?;
-        VectorColumn::find(&schema, message.head.version(), wanted, convert)
+        wanted.find(&schema, message.head.version())
     };
     let StreamStep::Message(first) = message_at(bytes, 0)? else {
         return Err(ArrowError::NoSchema);
     };
-    let (mut column, mut at) = (schema_of(&first)?, first.body.end);
-    let mut found = FoundRows::new(&column);
+    let (mut columns, mut at) = (columns_of(&first)?, first.body.end);
+    let mut found = FoundRows::new(&columns);
     loop {
         let message = match message_at(bytes, at)? {
             StreamStep::End => break,
@@ -126,16 +160,16 @@ pub(super) fn stream<'a>(
             StreamStep::Message(message) => message,
         };
         if message.head.header_as_schema().is_some() {
-            let next = schema_of(&message)?;
-            check_same(&column, &next, at)?;
-            column = next;
+            let next = columns_of(&message)?;
+            check_same(&columns.vectors, &next.vectors, at)?;
+            columns = next;
         } else if message.head.header_as_dictionary_batch().is_none() {
             // Dictionaries come between the record batches and belong to other columns.
-            found.add(&column, &message.batch(bytes, at)?)?;
+            found.add(&columns, &message.batch(bytes, at)?)?;
         }
         at = message.body.end;
     }
-    Ok(ArrowRows { dim: found.dim, element: column.element, batches: found.batches })
+    Ok(wanted.rows(&columns, found))
 }
 
 /// The schema with which another stream begins behind an end mark; None if there are no bytes but

@@ -8,9 +8,9 @@ use arrow_ipc::writer::IpcWriteOptions;
 
 use super::*;
 
-const CODECS: [CompressionType; 2] = [CompressionType::LZ4_FRAME, CompressionType::ZSTD];
+pub(super) const CODECS: [CompressionType; 2] = [CompressionType::LZ4_FRAME, CompressionType::ZSTD];
 
-fn packed(batches: &[RecordBatch], codec: CompressionType) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn packed(batches: &[RecordBatch], codec: CompressionType) -> (Vec<u8>, Vec<u8>) {
     let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
     let schema = batches[0].schema();
     let mut stream =
