@@ -4,7 +4,8 @@
 //! object_store hides the status of a failed request and drops its `Retry-After`. Both are read
 //! here, before object_store sees the answer. Headers that it refuses are put right: a body gets
 //! the length that it turns out to have, a date the form that it reads, and what isn't ASCII goes.
-//! The wrapper adds no request and holds no connection.
+//! What isn't an object but has a success's status is refused. The wrapper adds no request and
+//! holds no connection.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -16,11 +17,15 @@ use object_store::client::{
     ReqwestConnector,
 };
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::metadata;
+use crate::progress;
 
-/// The most bytes that are read of the text of a refusal.
-const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// The most bytes that are read of a text that isn't an object: a refusal, or credentials.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+/// How long a refusal's text is waited for. Its status is known, and tells more.
+const TEXT_LONGEST: Duration = Duration::from_secs(2);
 
 /// An answer other than the object, as the source of an [`object_store::Error`]. Clients of
 /// [`Stores`](crate::Stores) set it themselves; your own store must set it to be understood.
@@ -47,6 +52,8 @@ pub enum StoreAnswer {
         /// The most bytes of such a body.
         most_bytes: u64,
     },
+    /// A body that is packed for the way, by another `Transfer-Encoding` than `chunked`.
+    Packed,
     /// No credentials are set, and the machine has none.
     NoCredentials {
         /// What to set.
@@ -65,6 +72,7 @@ impl fmt::Display for StoreAnswer {
             Self::Unsized { most_bytes } => {
                 write!(f, "more than {most_bytes} bytes of a body without a length")
             }
+            Self::Packed => write!(f, "a body with another Transfer-Encoding than chunked"),
             Self::NoCredentials { set } => write!(f, "no credentials; set {set}"),
         }
     }
@@ -101,9 +109,11 @@ impl HttpService for WatchedClient {
         }
         let asked = request.headers().get("range").map(bounds);
         let is_get = request.method().as_str() == "GET";
+        let sends = ["POST", "PUT"].contains(&request.method().as_str());
         let mut response = self.client.execute(request).await?;
         let status = response.status().as_u16();
         let answer = match status {
+            200 | 206 if is_get && is_packed(response.headers()) => StoreAnswer::Packed,
             200 if asked.is_some() => StoreAnswer::RangeIgnored,
             // The part of an object whose size the server doesn't know: the whole has an end.
             206 if asked.is_some() && is_of_unknown_size(response.headers()) => {
@@ -123,13 +133,13 @@ impl HttpService for WatchedClient {
                 mend(response.headers_mut());
                 return self.with_length(response).await;
             }
-            // object_store would take a part (206) for the whole object when it asked for the
-            // whole.
-            206 | 408 | 416 | 429 | 500.. => StoreAnswer::Status {
+            status if is_no_object(status, is_get) => StoreAnswer::Status {
                 status,
                 retry_after: retry_after(response.headers(), SystemTime::now()),
             },
             300.. => return Ok(with_short_text(response).await),
+            // A token.
+            _ if sends => return Ok(with_short_text(response).await),
             _ => return Ok(response),
         };
         Err(answered(answer))
@@ -146,11 +156,12 @@ impl WatchedClient {
         let none = || answered(StoreAnswer::NoCredentials { set });
         // object_store goes on without a token after this refusal, if it is allowed to.
         let is_token = request.method().as_str() == "PUT";
-        let asked = tokio::time::timeout(metadata::LONGEST, self.client.execute(request)).await;
+        let asking = async { Ok(with_short_text(self.client.execute(request).await?).await) };
+        let asked = tokio::time::timeout(metadata::LONGEST, asking).await;
         match asked {
             Ok(Ok(response)) if response.status().is_success() => Ok(response),
             Ok(Ok(response)) if is_token && response.status().as_u16() == 403 => Ok(response),
-            _ => Err(none()),
+            Ok(Ok::<_, HttpError>(_) | Err(_)) | Err(_) => Err(none()),
         }
     }
 
@@ -167,29 +178,55 @@ impl WatchedClient {
                 return Err(answered(StoreAnswer::Unsized { most_bytes }));
             }
             bytes.extend_from_slice(&chunk);
+            progress::note(chunk.len());
         }
         parts.headers.insert("content-length", HeaderValue::from(bytes.len()));
         Ok(HttpResponse::from_parts(parts, bytes.into()))
     }
 }
 
-/// The refusal with the beginning of its text. object_store reads all of it into memory, and takes a
+/// The answer with the beginning of its text. object_store reads all of it into memory, and takes a
 /// text that isn't UTF-8, or is packed, for a broken connection.
 async fn with_short_text(response: HttpResponse) -> HttpResponse {
     let (mut parts, body) = response.into_parts();
-    let is_packed = parts.headers.contains_key("content-encoding");
+    let is_packed = parts.headers.remove("content-encoding").is_some();
     let (mut chunks, mut bytes) = (body.bytes_stream(), Vec::new());
-    // What arrived before the end of the connection is as good.
-    while bytes.len() < REFUSAL_BYTES_MAX
-        && !is_packed
-        && let Ok(Some(chunk)) = chunks.try_next().await
-    {
-        bytes.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES_MAX - bytes.len())]);
-    }
-    parts.headers.remove("content-encoding");
+    let reading = async {
+        while bytes.len() < TEXT_BYTES_MAX
+            && !is_packed
+            && let Ok(Some(chunk)) = chunks.try_next().await
+        {
+            bytes.extend_from_slice(&chunk[..chunk.len().min(TEXT_BYTES_MAX - bytes.len())]);
+        }
+    };
+    // What arrived before its time was up, or before the end of the connection, is as good.
+    let _ended = tokio::time::timeout(TEXT_LONGEST, reading).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     parts.headers.insert("content-length", HeaderValue::from(text.len()));
     HttpResponse::from_parts(parts, text.into())
+}
+
+/// Whether an answer of this status is told by its status alone.
+fn is_no_object(status: u16, is_get: bool) -> bool {
+    match status {
+        // object_store takes each of them for an object that it asked for as a whole, a part (206)
+        // too.
+        201..=299 => is_get || status == 206,
+        // It has no better words for these, or wrong ones: 405 is no object that isn't there.
+        300 | 304..=306 | 405 | 408 | 416 | 429 | 500.. => true,
+        _ => false,
+    }
+}
+
+/// Whether the body is packed for the way, which was never asked for.
+fn is_packed(headers: &HeaderMap) -> bool {
+    headers.get_all("transfer-encoding").iter().any(|value| {
+        value.to_str().map_or(true, |codings| {
+            codings.split(',').map(str::trim).any(|coding| {
+                !["", "chunked", "identity"].iter().any(|plain| coding.eq_ignore_ascii_case(plain))
+            })
+        })
+    })
 }
 
 fn answered(answer: StoreAnswer) -> HttpError {
@@ -199,7 +236,8 @@ fn answered(answer: StoreAnswer) -> HttpError {
 /// Puts right what object_store would refuse the object for.
 fn mend(headers: &mut HeaderMap) {
     mend_date(headers);
-    // Such as a name that isn't ASCII in `Content-Disposition`. An ETag of this kind names nothing.
+    mend_tag(headers);
+    // Such as a name that isn't ASCII in `Content-Disposition`.
     let is_text = |value: &HeaderValue| value.to_str().is_ok();
     let others = headers.iter().filter(|(_, value)| !is_text(value));
     for name in others.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
@@ -207,14 +245,25 @@ fn mend(headers: &mut HeaderMap) {
     }
 }
 
-/// Writes `Last-Modified` as object_store reads it. It is a hint: a time that can't be read counts
-/// as absent, which is the beginning of time, as object_store has it.
+/// Writes `Last-Modified` as object_store reads it. It is a hint: a time that is missing or can't
+/// be read is the beginning of time, as object_store has it where it doesn't insist on one.
 fn mend_date(headers: &mut HeaderMap) {
-    let Some(date) = headers.get("last-modified") else { return };
-    let time = date.to_str().ok().and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+    let date = headers.get("last-modified").and_then(|date| date.to_str().ok());
+    let time = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
     let text = httpdate::fmt_http_date(time.unwrap_or(SystemTime::UNIX_EPOCH));
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert("last-modified", value);
+    }
+}
+
+/// Writes an ETag that isn't ASCII as one that is: two differ if they did. It has the form of a weak
+/// one, so it is compared and never sent; and as its quotes are escaped too, no server has such a
+/// tag of its own.
+fn mend_tag(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get("etag").filter(|tag| tag.to_str().is_err()) else { return };
+    let text = format!("W/{}", percent_encode(tag.as_bytes(), NON_ALPHANUMERIC));
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert("etag", value);
     }
 }
 
@@ -348,6 +397,41 @@ mod tests {
         }
         for date in [&b"yesterday"[..], b"", b"\xff", b"1994-11-06T08:49:37Z"] {
             assert_eq!(mended(date), "Thu, 01 Jan 1970 00:00:00 GMT");
+        }
+        let mut none = HeaderMap::new();
+        mend_date(&mut none);
+        assert_eq!(none["last-modified"], "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+
+    #[test]
+    fn a_tag_that_is_not_ascii_still_compares() {
+        let mended = |tag: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("etag", HeaderValue::from_bytes(tag).unwrap());
+            mend(&mut headers);
+            headers["etag"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(mended(b"\"a\""), "\"a\"");
+        assert_eq!(mended(b"\"\xe9\""), "W/%22%E9%22");
+        let tags = [&b"\"\xe9\""[..], b"\"\xe8\"", b"\"%E9\"", b"W/\"\xe9\"", b"W/\"%E9\""];
+        let all: std::collections::HashSet<_> = tags.iter().map(|tag| mended(tag)).collect();
+        assert_eq!(all.len(), tags.len());
+    }
+
+    #[test]
+    fn only_chunks_are_taken_as_they_come() {
+        let packed = |codings: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append("transfer-encoding", HeaderValue::from_static(coding));
+            }
+            is_packed(&headers)
+        };
+        for plain in [&[][..], &["chunked"], &["Chunked"], &["identity, chunked"], &[""]] {
+            assert!(!packed(plain), "{plain:?}");
+        }
+        for coded in [&["gzip, chunked"][..], &["gzip", "chunked"], &["x-new;q=1"], &["deflate"]] {
+            assert!(packed(coded), "{coded:?}");
         }
     }
 }

@@ -117,6 +117,8 @@ pub enum Cause {
     InsecureRedirect,
     /// The server redirects too often, or to an address that can't be.
     Redirect(object_store::Error),
+    /// The server packs the body for the way, by another `Transfer-Encoding` than `chunked`.
+    Packed,
     /// The server doesn't say how long the object is, and it is longer than such an object may be.
     Unsized {
         /// The option.
@@ -189,7 +191,13 @@ impl fmt::Display for Cause {
                 }
                 write!(f, "); lower `concurrency`")
             }
-            Self::Status { status } => write!(f, "the server answered with status {status}"),
+            Self::Status { status } => {
+                write!(f, "the server answered with status {status}{}", meaning(*status))
+            }
+            Self::Packed => write!(
+                f,
+                "the server packs the body for the way (`Transfer-Encoding` other than `chunked`), which nobody asked for; turn that off there, or on the proxy between"
+            ),
             Self::RangeIgnored => write!(f, "the server doesn't serve ranges; turn `enabled` off"),
             Self::Denied(_)
             | Self::Unauthenticated(_)
@@ -295,6 +303,21 @@ impl Error for Cause {
     }
 }
 
+/// What a status means for who wanted an object, where its number alone doesn't help.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        202 => ", so the object isn't there yet; get it again later",
+        203 => ", so a proxy on the way has changed the object; get it past the proxy",
+        201..=299 => ", which is no object: only 200, or 206 for a part, is one; check the URL",
+        300 => ", so there are several objects to choose from; give the URL of one",
+        304 => ", though no cached copy was mentioned; turn the cache on the way off",
+        305 | 306 => ", so it wants a proxy; set it in HTTP_PROXY or HTTPS_PROXY",
+        405 => ", so there is nothing to get under this URL; check it",
+        416 => ", so it doesn't serve this range; turn `enabled` off",
+        _ => "",
+    }
+}
+
 /// An error and its sources, each once and printable: some crates repeat their source in their
 /// text, others don't.
 fn chain(error: &dyn Error) -> String {
@@ -342,6 +365,10 @@ impl From<object_store::Error> for Cause {
             object_store::Error::NotFound { .. } => Self::NotFound(error),
             object_store::Error::PermissionDenied { .. } => Self::Denied(error),
             object_store::Error::Unauthenticated { .. } => Self::Unauthenticated(error),
+            // Its words are of a write: the object "already exists".
+            object_store::Error::AlreadyExists { source, .. } => {
+                Self::from_sources(object_store::Error::Generic { store: "storage", source })
+            }
             _ => Self::from_sources(error),
         }
     }
@@ -370,6 +397,7 @@ impl Cause {
             Some(StoreAnswer::Unsized { most_bytes }) => {
                 Self::Unsized { unsized_bytes_max: most_bytes }
             }
+            Some(StoreAnswer::Packed) => Self::Packed,
             Some(StoreAnswer::NoCredentials { set }) => Self::NoCredentials { set },
             None => Self::unanswered(error, connection, &text),
         }

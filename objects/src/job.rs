@@ -29,6 +29,7 @@ use crate::identity::{check, is_named, pin, refused};
 use crate::options::RangeOptions;
 use crate::part::Part;
 use crate::part_buffers::PartBuffers;
+use crate::progress;
 use crate::retry::{Budget, Tries};
 use crate::stats::{BufferPoolUse, DownloadCounters};
 
@@ -227,8 +228,10 @@ impl<'a> Job<'a> {
         // object_store panics where credentials, some of which it reads from files, don't fit into
         // a request.
         let asking = async { self.store.get_opts(self.path, options).await };
-        let result = time::timeout_at(deadline, AssertUnwindSafe(asking).catch_unwind()).await;
-        let result = result.map_err(|_| Cause::RequestTimeout { request_timeout, got_bytes: 0 })?;
+        let asking = AssertUnwindSafe(asking).catch_unwind();
+        let (result, deadline) = progress::while_it_moves(asking, deadline, request_timeout)
+            .await
+            .map_err(|got_bytes| Cause::RequestTimeout { request_timeout, got_bytes })?;
         let result = result.map_err(|payload| Cause::panicked(&*payload))?;
         let result = result.map_err(|error| refused(error, first)).inspect_err(|cause| {
             if matches!(cause, Cause::Throttled { .. }) {

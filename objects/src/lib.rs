@@ -40,6 +40,7 @@ mod metadata;
 mod options;
 mod part;
 mod part_buffers;
+mod progress;
 mod redact;
 mod retry;
 mod servers;

@@ -12,14 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::harness::{in_time, name};
 use super::web_server::{WebServer, answer};
 
-const BODY: &[u8] = b"the object";
+pub const BODY: &[u8] = b"the object";
 
-fn stores(settings: &[(&str, String)]) -> Stores {
+pub fn stores(settings: &[(&str, String)]) -> Stores {
     Stores::new(settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())))
 }
 
 /// Settings of S3 with signatures.
-fn s3(server: &WebServer) -> Stores {
+pub fn s3(server: &WebServer) -> Stores {
     stores(&[
         ("aws_endpoint", format!("http://{}", server.address)),
         ("aws_allow_http", "true".to_owned()),
@@ -30,7 +30,7 @@ fn s3(server: &WebServer) -> Stores {
 }
 
 /// What the download of this URL comes to, with few and fast retries.
-async fn get(stores: &Stores, url: &str) -> Result<Download, DownloadError> {
+pub async fn get(stores: &Stores, url: &str) -> Result<Download, DownloadError> {
     let options = RangeOptions {
         backoff_first: Duration::from_millis(1),
         backoff_max: Duration::from_millis(2),
@@ -41,7 +41,7 @@ async fn get(stores: &Stores, url: &str) -> Result<Download, DownloadError> {
     in_time(engine.get(&*store, &path), url).await
 }
 
-async fn failed(stores: &Stores, url: &str) -> DownloadError {
+pub async fn failed(stores: &Stores, url: &str) -> DownloadError {
     get(stores, url).await.map(|download| download.stats).expect_err(url)
 }
 
