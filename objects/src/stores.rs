@@ -266,7 +266,8 @@ impl Stores {
         if key.is_empty() {
             return Err("it names no object".into());
         }
-        let path = plain(key).filter(|_| file.to_str().is_some() && !is_multipart_name(key));
+        let is_plain = file.to_str().is_some() && !is_multipart_name(key) && !is_drive(key);
+        let path = plain(key).filter(|_| is_plain);
         match path {
             Some(path) => {
                 let make = || Ok(Arc::new(LocalFileSystem::new()) as _);
@@ -309,6 +310,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn is_multipart_name(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or_default();
     name.split_once('#').is_some_and(|(_, end)| end.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether crate object_store, which makes a URL of the path, takes a part of it for the letter of
+/// a drive, as in `a:` and `a|`.
+fn is_drive(key: &str) -> bool {
+    key.contains([':', '|'])
 }
 
 /// Whether an environment variable is one of object_store's keys, by its prefix where the keys have
