@@ -7,6 +7,7 @@
 //! What isn't an object but has a success's status is refused. The wrapper adds no request and
 //! holds no connection.
 
+use std::error::Error;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
 };
-use object_store::{ClientOptions, HeaderMap, HeaderValue};
+use object_store::{ClientConfigKey, ClientOptions, HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::metadata;
@@ -54,6 +55,8 @@ pub enum StoreAnswer {
     },
     /// A body that is packed for the way, by another `Transfer-Encoding` than `chunked`.
     Packed,
+    /// A redirect to another scheme than http and https.
+    Elsewhere,
     /// No credentials are set, and the machine has none.
     NoCredentials {
         /// What to set.
@@ -73,32 +76,42 @@ impl fmt::Display for StoreAnswer {
                 write!(f, "more than {most_bytes} bytes of a body without a length")
             }
             Self::Packed => write!(f, "a body with another Transfer-Encoding than chunked"),
+            Self::Elsewhere => write!(f, "a redirect to another scheme than http and https"),
             Self::NoCredentials { set } => write!(f, "no credentials; set {set}"),
         }
     }
 }
 
-impl std::error::Error for StoreAnswer {}
+impl Error for StoreAnswer {}
 
 /// Makes wrapped clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     /// The most bytes of a body without a length, which is held in memory as a whole.
     pub(crate) unsized_bytes_max: u64,
+    /// Whether the first version of EC2's service may be asked when the second one refuses.
+    pub(crate) first_metadata: bool,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
-        let unsized_bytes_max = self.unsized_bytes_max;
-        Ok(HttpClient::new(WatchedClient { client, unsized_bytes_max }))
+        let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let allows_http = allows_http.is_some_and(|value| is_true(&value));
+        Ok(HttpClient::new(WatchedClient { client, allows_http, settings: self.clone() }))
     }
+}
+
+/// Whether object_store reads a setting as true.
+pub(crate) fn is_true(value: &str) -> bool {
+    ["1", "on", "true", "y", "yes"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
 #[derive(Debug)]
 struct WatchedClient {
     client: HttpClient,
-    unsized_bytes_max: u64,
+    allows_http: bool,
+    settings: Connector,
 }
 
 #[async_trait]
@@ -110,7 +123,12 @@ impl HttpService for WatchedClient {
         let asked = request.headers().get("range").map(bounds);
         let is_get = request.method().as_str() == "GET";
         let sends = ["POST", "PUT"].contains(&request.method().as_str());
-        let mut response = self.client.execute(request).await?;
+        let may_be_http = self.allows_http || request.uri().scheme_str() == Some("https");
+        let executed = self.client.execute(request).await;
+        let mut response = executed.map_err(|error| match may_be_http && is_elsewhere(&error) {
+            true => answered(StoreAnswer::Elsewhere),
+            false => error,
+        })?;
         let status = response.status().as_u16();
         let answer = match status {
             200 | 206 if is_get && is_packed(response.headers()) => StoreAnswer::Packed,
@@ -154,13 +172,13 @@ impl WatchedClient {
         set: &'static str,
     ) -> Result<HttpResponse, HttpError> {
         let none = || answered(StoreAnswer::NoCredentials { set });
-        // object_store goes on without a token after this refusal, if it is allowed to.
-        let is_token = request.method().as_str() == "PUT";
+        // object_store goes on without a token after this refusal.
+        let is_optional = self.settings.first_metadata && request.method().as_str() == "PUT";
         let asking = async { Ok(with_short_text(self.client.execute(request).await?).await) };
         let asked = tokio::time::timeout(metadata::LONGEST, asking).await;
         match asked {
             Ok(Ok(response)) if response.status().is_success() => Ok(response),
-            Ok(Ok(response)) if is_token && response.status().as_u16() == 403 => Ok(response),
+            Ok(Ok(response)) if is_optional && response.status().as_u16() == 403 => Ok(response),
             Ok(Ok::<_, HttpError>(_) | Err(_)) | Err(_) => Err(none()),
         }
     }
@@ -173,8 +191,8 @@ impl WatchedClient {
         let (mut parts, body) = response.into_parts();
         let (mut chunks, mut bytes) = (body.bytes_stream(), Vec::new());
         while let Some(chunk) = chunks.try_next().await? {
-            if (bytes.len() + chunk.len()) as u64 > self.unsized_bytes_max {
-                let most_bytes = self.unsized_bytes_max;
+            let most_bytes = self.settings.unsized_bytes_max;
+            if (bytes.len() + chunk.len()) as u64 > most_bytes {
                 return Err(answered(StoreAnswer::Unsized { most_bytes }));
             }
             bytes.extend_from_slice(&chunk);
@@ -227,6 +245,15 @@ fn is_packed(headers: &HeaderMap) -> bool {
             })
         })
     })
+}
+
+/// Whether a redirect led to another scheme than http and https. The HTTP client says the same of
+/// the request's own address, if that is http and mustn't be, and adds that it followed a redirect
+/// only if it compared the two.
+fn is_elsewhere(error: &HttpError) -> bool {
+    let chain = || std::iter::successors(Some(error as &dyn Error), |error| error.source());
+    let says = |text| chain().any(|error| error.to_string().contains(text));
+    says("URL scheme is not allowed") && !says("error following redirect")
 }
 
 fn answered(answer: StoreAnswer) -> HttpError {

@@ -398,6 +398,7 @@ impl Cause {
                 Self::Unsized { unsized_bytes_max: most_bytes }
             }
             Some(StoreAnswer::Packed) => Self::Packed,
+            Some(StoreAnswer::Elsewhere) => Self::Redirect(error),
             Some(StoreAnswer::NoCredentials { set }) => Self::NoCredentials { set },
             None => Self::unanswered(error, connection, &text),
         }

@@ -10,7 +10,7 @@ use object_store::memory::InMemory;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 
 use crate::address::{Refusal, WebAddress};
-use crate::connector::Connector;
+use crate::connector::{Connector, is_true};
 use crate::exact::ExactKeys;
 use crate::servers::ServerOptions;
 use crate::settings::{SettingError, check_setting};
@@ -25,7 +25,11 @@ pub(crate) struct ClientSettings {
 
 impl ClientSettings {
     pub(crate) fn connector(&self) -> Connector {
-        Connector { unsized_bytes_max: self.servers.unsized_bytes_max }
+        let first_metadata = self
+            .values
+            .iter()
+            .any(|(key, value)| key.ends_with("imdsv1_fallback") && is_true(value));
+        Connector { unsized_bytes_max: self.servers.unsized_bytes_max, first_metadata }
     }
 
     /// A URL with http asks for it; the other stores need AWS_ALLOW_HTTP and its like. With https,

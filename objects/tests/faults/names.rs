@@ -229,6 +229,17 @@ async fn a_redirect_in_a_circle_ends_without_retries() {
     let error = failed(&Stores::default(), &format!("http://{}/a", server.address)).await;
     assert_eq!((name(&error.cause).as_str(), error.retries), ("Redirect", 0), "{error}");
     assert_eq!(server.seen().len(), 11, "ten redirects");
+    // An address that isn't http's is no address that has to be allowed.
+    let server =
+        WebServer::start(|_| answer("302 On", &["location: ftp://127.0.0.1/x"], b"")).await;
+    for (stores, url) in [
+        (Stores::default(), format!("http://{}/a", server.address)),
+        (s3(&server), "s3://bucket/a".to_owned()),
+    ] {
+        let error = failed(&stores, &url).await;
+        assert_eq!((name(&error.cause).as_str(), error.retries), ("Redirect", 0), "{error}");
+        assert!(error.to_string().contains("another scheme"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -291,7 +302,8 @@ async fn without_credentials_it_ends_soon_and_says_what_to_set() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let none = WebServer::start(|_| answer("404 None", &[], b"")).await;
-    for service in [silent.local_addr().unwrap(), gone, none.address] {
+    let refuses = WebServer::start(|_| answer("403 No", &[], b"")).await;
+    for service in [silent.local_addr().unwrap(), gone, none.address, refuses.address] {
         let stores = stores(&[("aws_metadata_endpoint", format!("http://{service}"))]);
         for url in ["s3://bucket/key", "s3://bucket/a//b"] {
             let started = Instant::now();
