@@ -10,6 +10,8 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::demo::{self, DemoOptions};
 #[cfg(feature = "objects")]
 use crate::get::{self, GetOptions, GetOutcome};
+#[cfg(feature = "objects")]
+use crate::heap;
 use crate::load::{self, LoadOptions};
 use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
@@ -395,6 +397,7 @@ fn run_get(options: &GetOptions) -> u8 {
             lines = announce(outcome.to_json());
         }
     };
+    heap::give_back_large_blocks();
     let cancel = survive_file_limits().and_then(|()| get::cancel_on_signals());
     let cancel = cancel.map_err(|error| get::GetRunError::System { what: "signals", error });
     match cancel.and_then(|cancel| get::run(options, &cancel, report)) {
