@@ -23,6 +23,7 @@ use super::options::GetOptions;
 use crate::client::Target;
 use crate::vectors::{
     FormatError, ImageOptions, ImageStart, PieceLayout, RefusedRows, RowIds, VectorImage,
+    has_ending,
 };
 
 /// The service, and how vectors are sent to it.
@@ -195,7 +196,7 @@ struct RowState {
 impl RowStream {
     /// Whether an object of this name is sent row by row.
     pub(super) fn is_for(name: &str) -> bool {
-        name.ends_with(".npy") || name.ends_with(".fvecs")
+        [".npy", ".fvecs"].iter().any(|ending| has_ending(name, ending))
     }
 
     pub(super) fn new(

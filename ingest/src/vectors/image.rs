@@ -33,12 +33,18 @@ impl ImageFormat {
         }
         match ForeignFormat::of(bytes, name) {
             Some(format) => Err(FormatError::Foreign(format)),
-            None if name.ends_with(".arrows") => Ok(ImageFormat::ArrowStream),
-            None if name.ends_with(".fvecs") => Ok(ImageFormat::Fvecs),
+            None if has_ending(name, ".arrows") => Ok(ImageFormat::ArrowStream),
+            None if has_ending(name, ".fvecs") => Ok(ImageFormat::Fvecs),
             None if bytes.is_empty() => Err(FormatError::Empty),
             None => Err(FormatError::Unknown),
         }
     }
+}
+
+/// Whether the name has this ending, in capitals or not.
+pub(crate) fn has_ending(name: &str, ending: &str) -> bool {
+    let start = name.len().checked_sub(ending.len());
+    start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
 
 /// Errors of an image.
@@ -75,6 +81,14 @@ pub enum FormatError {
         /// Number of the row, counted from 0.
         row: u64,
     },
+    /// A column of a format that has none.
+    #[error("{format} has no columns, and so none named {column:?}: leave --column out for it")]
+    NoColumns {
+        /// The format.
+        format: &'static str,
+        /// The column that was asked for.
+        column: String,
+    },
     /// Rows without ids, where ids are needed.
     #[error("{0}")]
     NoIds(NoIds),
@@ -94,6 +108,16 @@ pub struct ImageOptions<'o> {
     pub convert: bool,
     /// Where the ids of the rows come from.
     pub ids: RowIds<'o>,
+}
+
+impl ImageOptions<'_> {
+    /// Refuses a column where there can be none.
+    pub(super) fn check_bare_rows(&self, format: &'static str) -> Result<(), FormatError> {
+        match self.column {
+            Some(column) => Err(FormatError::NoColumns { format, column: column.to_owned() }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Vectors of one dimension in an image. Rows are borrowed from it, unless they were unpacked or
@@ -138,6 +162,7 @@ impl<'a> VectorImage<'a> {
     ) -> Result<VectorImage<'a>, FormatError> {
         match format {
             ImageFormat::Npy => {
+                options.check_bare_rows(".npy")?;
                 let array = npy::parse(bytes, options.convert)?;
                 let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
                 let components = vec![Cow::Borrowed(array.components)];
@@ -145,6 +170,7 @@ impl<'a> VectorImage<'a> {
                     .with_ids(options.ids.of_bare_rows(".npy").map_err(FormatError::NoIds)?)
             }
             ImageFormat::Fvecs => {
+                options.check_bare_rows(".fvecs")?;
                 let dim = fvecs::parse(bytes)?;
                 VectorImage::of_fvecs(dim, bytes, 0)
                     .with_ids(options.ids.of_bare_rows(".fvecs").map_err(FormatError::NoIds)?)

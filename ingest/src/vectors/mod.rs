@@ -41,6 +41,8 @@ pub use finite::RefusedRows;
 pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
 pub use ids::{NoIds, NumbersBeyond, RowIds};
+#[cfg(feature = "objects")]
+pub(crate) use image::has_ending;
 pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
 #[cfg(feature = "objects")]

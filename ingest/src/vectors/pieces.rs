@@ -60,6 +60,7 @@ impl PieceLayout {
                 Err(error) => return Err(error.into()),
             },
             ImageFormat::Fvecs => {
+                options.check_bare_rows(".fvecs")?;
                 let (dim, rows) = fvecs::layout(start, image_bytes)?;
                 Self { dim, header_bytes: 0, rows, element: Element::F32, is_fvecs: true }
             }
@@ -75,6 +76,7 @@ impl PieceLayout {
         header_bytes: usize,
         options: &ImageOptions<'_>,
     ) -> Result<PieceLayout, FormatError> {
+        options.check_bare_rows(".npy")?;
         let head = npy::parse_head(&start[..header_bytes], options.convert)?;
         head.check_bytes(image_bytes - header_bytes as u64, |_| false)?;
         let dim = u32::try_from(head.dim).unwrap_or(u32::MAX);
