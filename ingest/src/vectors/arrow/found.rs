@@ -48,7 +48,7 @@ impl<'a> FoundRows<'a> {
         let first = column.first_node();
         let (lists, items) = (batch.node(first)?, batch.node(first + 1)?);
         let wrong = || batch.damaged("its columns aren't those of the schema");
-        if u64::try_from(lists.length()) != Ok(rows) {
+        if u64::try_from(lists.length()) != Ok(rows) || !column.fits(&batch.head) {
             return Err(wrong());
         }
         let item_count = u64::try_from(items.length()).map_err(|_| wrong())?;

@@ -103,7 +103,11 @@ pub(super) fn file<'a>(
     // What the footer knows ends here: its schema, its dictionaries, its batches.
     let padding = content.chunks_exact(FILE_STREAM_AT).skip(1);
     let padding = padding.take_while(|piece| piece.iter().all(|byte| *byte == 0)).count();
-    let mut known_end = message_at(content, FILE_STREAM_AT * (1 + padding))?.end_of_message();
+    let start = FILE_STREAM_AT * (1 + padding);
+    let mut known_end = match bare_schema_bytes(content.get(start..).unwrap_or_default()) {
+        Some(bytes) => start + bytes,
+        None => message_at(content, start)?.end_of_message(),
+    };
     for block in footer.dictionaries().into_iter().flatten() {
         let end = message_at(content, position(block.offset())?)?.end_of_message();
         known_end = known_end.max(end);
@@ -264,6 +268,15 @@ fn message_at(bytes: &[u8], at: usize) -> Result<StreamStep<'_>, ArrowError> {
     let end =
         body_at.checked_add(body_bytes).filter(|end| *end <= bytes.len()).ok_or_else(cut_off)?;
     Ok(StreamStep::Message(ArrowMessage { head, body: body_at..end }))
+}
+
+/// Bytes of a schema without a length before it, up to the next message or end mark: polars begins
+/// files so, and readers of files need only the footer's schema.
+fn bare_schema_bytes(bytes: &[u8]) -> Option<usize> {
+    let mut pieces = bytes.chunks_exact(FILE_STREAM_AT);
+    let end = pieces.position(|piece| piece.starts_with(CONTINUATION))? * FILE_STREAM_AT;
+    let head = root_as_message(&bytes[..end]).ok()?;
+    head.header_as_schema().map(|_| end)
 }
 
 fn no_batch(at: usize) -> ArrowError {

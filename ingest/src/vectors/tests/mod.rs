@@ -21,6 +21,7 @@ use super::*;
 #[cfg(feature = "objects")]
 mod arrow;
 mod ids;
+mod layout;
 
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
 /// newline.
