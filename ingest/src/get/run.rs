@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!             ┌▶ engine.download_into ──▶ its parts ──▶ their places in a file ──▶ outcome
-//! next object ┴▶ engine.get ──▶ its bytes ──▶ requests to the service ──────────▶ outcome
-//!  (on the runtime's threads)      (on threads that may block)
+//! next object ┼▶ engine.download_into ──▶ its parts ──▶ requests to the service ─▶ outcome
+//!             └▶ engine.get ──▶ its bytes ───────────────────────────────────────▶ outcome
+//!  (on the runtime's threads)                 (on threads that may block)
 //! ```
-//! With `--output` the engine's part buffers bound the memory, whatever the objects' sizes. Without
-//! it a task starts the next object after it has freed the previous one, so the number of tasks
+//! With `--output` and `--ingest` the engine's part buffers bound the memory, whatever the objects'
+//! sizes; of Arrow, a record batch is held besides. With neither a task starts the next object after it has freed the previous one, so the number of tasks
 //! bounds the memory.
 
 use std::io;
@@ -16,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use slipring::class::Ticker;
 use slipring_objects::{Cause, DownloadError, RangeEngine};
@@ -27,11 +27,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::IngestClient;
 use super::error::{ClientError, GetRunError, ObjectError, Sent};
-use super::folder::{OutputFolder, blocking};
-use super::ingest::{IngestService, RowStream};
+use super::folder::OutputFolder;
+use super::ingest::IngestService;
 use super::object::{GetObject, check_names};
 use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
+use super::row_stream::RowStream;
 use crate::signals::SignalWait;
 
 /// The interval at which the pool looks for unneeded buffers.
@@ -182,30 +183,20 @@ impl GetRun {
         object: &GetObject,
         client: &mut Option<IngestClient>,
     ) -> GetOutcome {
-        let (line, started) = (self.progress.add_line(&object.url), Instant::now());
+        let (_line, started) = (self.progress.add_line(&object.url), Instant::now());
         match &self.to {
             Destination::Folder(folder) => return self.write(object, folder, started).await,
-            Destination::Service(service) if RowStream::is_for(object.name()) => {
-                let streamed = self.stream_rows(object, service, started, client).await;
-                if let Some(outcome) = streamed {
-                    return outcome;
-                }
+            Destination::Service(service) => {
+                return self.stream_rows(object, service, started, client).await;
             }
-            Destination::Service(_) | Destination::Nowhere => {}
+            Destination::Nowhere => {}
         }
         let fetched = self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await;
         let download = match fetched {
             Ok(download) => download,
             Err(error) => return GetOutcome::not_fetched(&object.url, error, started.elapsed()),
         };
-        let mut outcome =
-            GetOutcome::fetched(&object.url, download.stats, download.content_encoding);
-        if let Destination::Service(service) = &self.to {
-            line.set_step("sending its vectors");
-            let (sent, result) = self.ingest(object, service, download.bytes, client).await;
-            (outcome.sent, outcome.error) = (Some(sent), result.err());
-        }
-        outcome
+        GetOutcome::fetched(&object.url, download.stats, download.content_encoding)
     }
 
     /// Downloads one object part by part into its file.
@@ -238,24 +229,20 @@ impl GetRun {
         outcome
     }
 
-    /// Downloads one object part by part, and sends its rows meanwhile. None if it has to be read
-    /// as a whole.
+    /// Downloads one object part by part, and sends its rows meanwhile.
     async fn stream_rows(
         &self,
         object: &GetObject,
         service: &IngestService,
         started: Instant,
         client: &mut Option<IngestClient>,
-    ) -> Option<GetOutcome> {
+    ) -> GetOutcome {
         let rows = RowStream::new(service, client.take(), object.name(), &self.cancel);
         let (store, path) = (&*object.store, &object.path);
         let streamed =
             self.engine.download_into_cancellable(store, path, &rows, &self.cancel).await;
         let ended = rows.end(streamed.is_ok()).await;
         *client = ended.client;
-        if ended.is_whole {
-            return None;
-        }
         let elapsed = started.elapsed();
         let mut outcome = match streamed {
             Ok(streamed) => {
@@ -273,27 +260,7 @@ impl GetRun {
         };
         outcome.part_buffers = Some(self.engine.part_stats());
         outcome.sent = Some(ended.sent);
-        Some(outcome)
-    }
-
-    async fn ingest(
-        &self,
-        object: &GetObject,
-        service: &IngestService,
-        bytes: Bytes,
-        client: &mut Option<IngestClient>,
-    ) -> (Sent, Result<(), ObjectError>) {
-        let (service, name, cancel) =
-            (service.clone(), object.name().to_owned(), self.cancel.clone());
-        let mut moved_client = client.take();
-        let (moved_client, sent, result) = blocking(move || {
-            let mut sent = Sent::default();
-            let result = service.send(&mut moved_client, &name, &bytes, &cancel, &mut sent);
-            (moved_client, sent, result)
-        })
-        .await;
-        *client = moved_client;
-        (sent, result)
+        outcome
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::arrow::{self, ArrowError, WantedColumns};
+use super::arrow::{self, ArrowError, ArrowRows, WantedColumns};
 use super::element::Element;
 use super::finite::{RefusedRows, is_finite_row};
 use super::foreign::ForeignFormat;
@@ -84,7 +84,7 @@ pub enum FormatError {
 }
 
 /// How an image is read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ImageOptions<'o> {
     /// The Arrow column of the vectors. Without it: the one named `vector`, else the only
     /// fixed-size list of f32, else the only list of f32.
@@ -94,6 +94,23 @@ pub struct ImageOptions<'o> {
     pub convert: bool,
     /// Where the ids of the rows come from.
     pub ids: RowIds<'o>,
+    /// The most bytes that a record batch of Arrow takes, also once it is unpacked.
+    pub batch_bytes_max: u64,
+}
+
+impl Default for ImageOptions<'_> {
+    /// The usual column, without conversion, without ids, and batches of any size.
+    fn default() -> Self {
+        ImageOptions { column: None, convert: false, ids: RowIds::None, batch_bytes_max: u64::MAX }
+    }
+}
+
+impl<'o> ImageOptions<'o> {
+    /// The columns of Arrow.
+    pub(crate) fn columns(&self) -> WantedColumns<'o> {
+        let ImageOptions { column: vectors, convert, ids, .. } = *self;
+        WantedColumns { vectors, ids, convert }
+    }
 }
 
 /// Vectors of one dimension in an image. Rows are borrowed from it, unless they were unpacked or
@@ -150,19 +167,27 @@ impl<'a> VectorImage<'a> {
                     .with_ids(options.ids.of_bare_rows(".fvecs").map_err(FormatError::NoIds)?)
             }
             ImageFormat::ArrowFile | ImageFormat::ArrowStream => {
-                let read =
-                    if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
-                let ImageOptions { column: vectors, convert, ids } = *options;
-                let rows = read(bytes, &WantedColumns { vectors, ids, convert })?;
-                let dim = rows.dim.ok_or(FormatError::Empty)?;
-                let ids = match (rows.ids, ids) {
-                    (Some(column), _) => ImageIds::Column(column),
-                    (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
-                    (None, _) => ImageIds::None,
-                };
-                VectorImage::packed(dim, rows.element, rows.batches, 0)?.with_ids(ids)
+                let is_file = format == ImageFormat::ArrowFile;
+                let rows =
+                    arrow::rows(bytes, is_file, options.batch_bytes_max, &options.columns())?;
+                VectorImage::of_arrow(rows, 0, options)
             }
         }
+    }
+
+    /// Rows of Arrow batches, the first of which has this number.
+    pub(super) fn of_arrow(
+        rows: ArrowRows<'a>,
+        first_row: u64,
+        options: &ImageOptions<'_>,
+    ) -> Result<VectorImage<'a>, FormatError> {
+        let dim = rows.dim.ok_or(FormatError::Empty)?;
+        let ids = match (rows.ids, options.ids) {
+            (Some(column), _) => ImageIds::Column(column),
+            (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
+            (None, _) => ImageIds::None,
+        };
+        VectorImage::packed(dim, rows.element, rows.batches, first_row)?.with_ids(ids)
     }
 
     /// Rows of an `.fvecs` image, whose dimensions have been checked.

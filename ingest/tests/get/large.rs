@@ -18,7 +18,7 @@ use crate::tools::{Ended, get, names, start, wait};
 
 const GIB: u64 = 1 << 30;
 /// What the process may use at its peak, with everything that isn't buffers.
-const MEMORY_KIB_MAX: u64 = 256 << 10;
+pub const MEMORY_KIB_MAX: u64 = 256 << 10;
 
 /// The bytes repeat after this many: no multiple of a part, so a part at a wrong place shows.
 const PERIOD: usize = (1 << 20) + 7;
@@ -89,7 +89,7 @@ fn serve(stream: TcpStream, size: u64, requests: &AtomicUsize) -> std::io::Resul
 }
 
 /// Runs to the end. Returns the peak of the process's memory in KiB.
-fn run_measured(words: &[&str]) -> (Ended, u64) {
+pub fn run_measured(words: &[&str]) -> (Ended, u64) {
     let (mut child, mut peak) = (start(get(words)), 0);
     let (status, deadline) =
         (format!("/proc/{}/status", child.id()), Instant::now() + 10 * PATIENCE);
