@@ -279,3 +279,106 @@ pub fn cancel_on_signals() -> io::Result<CancellationToken> {
     })?;
     Ok(token)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use async_trait::async_trait;
+    use futures_util::StreamExt;
+    use futures_util::stream::{self, BoxStream};
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{
+        CopyOptions, GetOptions as StoreGetOptions, GetResult, GetResultPayload, ListResult,
+        MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
+        PutPayload, PutResult, Result,
+    };
+
+    use super::*;
+
+    /// A store whose bodies panic.
+    #[derive(Debug)]
+    struct PanickingStore(InMemory);
+
+    impl fmt::Display for PanickingStore {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("panicking")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for PanickingStore {
+        async fn get_opts(&self, path: &Path, options: StoreGetOptions) -> Result<GetResult> {
+            let result = self.0.get_opts(path, options).await?;
+            let body = stream::once(async { panic!("on\npurpose") }).boxed();
+            Ok(GetResult { payload: GetResultPayload::Stream(body), ..result })
+        }
+
+        async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+            unimplemented!()
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            _: &Path,
+            _: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
+            unimplemented!()
+        }
+
+        fn delete_stream(
+            &self,
+            _: BoxStream<'static, Result<Path>>,
+        ) -> BoxStream<'static, Result<Path>> {
+            unimplemented!()
+        }
+
+        fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            unimplemented!()
+        }
+
+        async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+            unimplemented!()
+        }
+
+        async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+            unimplemented!()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_takes_neither_the_other_objects_nor_the_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = Destination::Folder(OutputFolder::create(folder.path()).unwrap());
+        for to in [Destination::Nowhere, to] {
+            let path = Path::from("key");
+            let (memory, panicking) = (InMemory::new(), InMemory::new());
+            for store in [&memory, &panicking] {
+                store.put(&path, vec![7; 3 << 20].into()).await.unwrap();
+            }
+            let memory: Arc<dyn ObjectStore> = Arc::new(memory);
+            let object = |url: &str, store: &Arc<dyn ObjectStore>| GetObject {
+                url: url.to_owned(),
+                store: Arc::clone(store),
+                path: path.clone(),
+            };
+            let panicking: Arc<dyn ObjectStore> = Arc::new(PanickingStore(panicking));
+            let run = GetRun {
+                objects: vec![object("bad", &panicking), object("good", &memory)],
+                engine: RangeEngine::new(&slipring_objects::RangeOptions::default()).unwrap(),
+                to,
+                cancel: CancellationToken::new(),
+                progress: GetProgress::new(2, true),
+                next: AtomicUsize::new(0),
+            };
+            let mut reported = Vec::new();
+            let outcomes = run.get_all(1, None, |outcome| reported.push(outcome.to_json())).await;
+            assert_eq!((outcomes.len(), reported.len()), (2, 2));
+            let error = outcomes[0].error.as_ref().unwrap().to_string();
+            assert!(error.contains("slipring panicked (on\\npurpose)"), "{error}");
+            assert!(outcomes[1].error.is_none() && reported[1]["bytes"] == 3 << 20);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

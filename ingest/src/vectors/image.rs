@@ -122,6 +122,8 @@ pub struct VectorImage<'a> {
     first_row: u64,
     ranges: Vec<RowRange<'a>>,
     ids: ImageIds<'a>,
+    /// The first row with a component that became infinite, because f32 can't hold it.
+    beyond_f32: Option<u64>,
 }
 
 /// Rows that follow each other without a gap: little-endian f32.
@@ -158,7 +160,7 @@ impl<'a> VectorImage<'a> {
                 let array = npy::parse(bytes, options.convert)?;
                 let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
                 let components = vec![Cow::Borrowed(array.components)];
-                VectorImage::packed(dim, array.element, components, 0)?
+                VectorImage::packed(dim, array.element, components, 0)
                     .with_ids(options.ids.of_bare_rows(".npy").map_err(FormatError::NoIds)?)
             }
             ImageFormat::Fvecs => {
@@ -187,36 +189,41 @@ impl<'a> VectorImage<'a> {
             (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
             (None, _) => ImageIds::None,
         };
-        VectorImage::packed(dim, rows.element, rows.batches, first_row)?.with_ids(ids)
+        VectorImage::packed(dim, rows.element, rows.batches, first_row).with_ids(ids)
     }
 
     /// Rows of an `.fvecs` image, whose dimensions have been checked.
     pub(super) fn of_fvecs(dim: u32, bytes: &'a [u8], first_row: u64) -> VectorImage<'a> {
         let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
-        VectorImage { dim, first_row, ranges: vec![all], ids: ImageIds::None }
+        VectorImage { dim, first_row, ranges: vec![all], ids: ImageIds::None, beyond_f32: None }
     }
 
-    /// Rows without bytes between them, converted if their components aren't f32.
+    /// Rows without bytes between them, converted if their components aren't f32. Rows with a
+    /// component that f32 can't hold aren't finite then.
     pub(super) fn packed(
         dim: u32,
         element: Element,
         pieces: Vec<Cow<'a, [u8]>>,
         first_row: u64,
-    ) -> Result<VectorImage<'a>, FormatError> {
+    ) -> VectorImage<'a> {
         let row_bytes = (dim as usize).saturating_mul(element.bytes());
         let (mut ranges, mut row) = (Vec::with_capacity(pieces.len()), first_row);
+        let mut beyond_f32 = None;
         for bytes in pieces {
             let rows = bytes.len().checked_div(row_bytes).unwrap_or(0) as u64;
             let bytes = match element {
                 Element::F32 => bytes,
-                other => Cow::Owned(other.to_f32(&bytes).map_err(|component| {
-                    FormatError::Range { row: row + component as u64 / u64::from(dim.max(1)) }
-                })?),
+                other => {
+                    let (floats, beyond) = other.to_f32(&bytes);
+                    let row_of = |component| row + component as u64 / u64::from(dim.max(1));
+                    beyond_f32 = beyond_f32.or(beyond.map(row_of));
+                    Cow::Owned(floats)
+                }
             };
             ranges.push(RowRange { bytes, skip_bytes: 0 });
             row += rows;
         }
-        Ok(VectorImage { dim, first_row, ranges, ids: ImageIds::None })
+        VectorImage { dim, first_row, ranges, ids: ImageIds::None, beyond_f32 }
     }
 
     /// The same rows with ids.
@@ -236,6 +243,14 @@ impl<'a> VectorImage<'a> {
     /// [`FormatError::Limits`].
     pub fn check_limits(&self, max_vectors: u32) -> Result<(), FormatError> {
         Limits::new(self.dim, max_vectors).check().map_err(FormatError::Limits)
+    }
+
+    /// Refuses rows with a component that the conversion can't carry over.
+    ///
+    /// # Errors
+    /// [`FormatError::Range`].
+    pub fn check_range(&self) -> Result<(), FormatError> {
+        self.beyond_f32.map_or(Ok(()), |row| Err(FormatError::Range { row }))
     }
 
     /// Components per row.

@@ -118,7 +118,7 @@ impl PieceLayout {
         ids.check(self.rows).map_err(FormatError::Numbers)?;
         if !self.is_fvecs {
             let components = vec![Cow::Borrowed(bytes)];
-            return VectorImage::packed(self.dim, self.element, components, first_row)?
+            return VectorImage::packed(self.dim, self.element, components, first_row)
                 .with_ids(ids);
         }
         match fvecs::parse_rows(bytes, self.dim) {

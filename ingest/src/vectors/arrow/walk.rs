@@ -233,13 +233,11 @@ impl ArrowWalk {
         wanted: &WantedColumns<'_>,
     ) -> Result<ArrowStep, ArrowError> {
         let message = match message_at(bytes, self.at, left) {
-            Err(error) if self.is_file && self.schema.is_none() => {
-                match bare_schema(bytes, left) {
-                    Some(StreamStep::Message(message)) => message,
-                    Some(StreamStep::More(needed)) => return self.more(needed),
-                    _ => return Err(error),
-                }
-            }
+            Err(error) if self.is_file && self.schema.is_none() => match bare_schema(bytes, left) {
+                Some(StreamStep::Message(message)) => message,
+                Some(StreamStep::More(needed)) => return self.more(needed),
+                _ => return Err(error),
+            },
             Err(error) if self.is_file && left <= self.held_bytes_max => {
                 // A file may have no end mark: then this must be its footer.
                 self.place = WalkPlace::Footer(Some(error));
