@@ -7,7 +7,8 @@ pub fn read_image(bytes: &[u8], name: &str) {
     for column in [None, Some("v")] {
         for convert in [false, true] {
             for ids in [RowIds::None, RowIds::Column(None), RowIds::NumbersFrom(1)] {
-                let options = ImageOptions { column, convert, ids };
+                let options =
+                    ImageOptions { column, convert, ids, ..ImageOptions::default() };
                 match VectorImage::parse(bytes, name, &options) {
                     Ok(image) => check_rows(&image),
                     // Messages are printed.

@@ -200,6 +200,7 @@ const GET_HEADINGS: &[(&str, &[&str])] = &[
             "id_column",
             "number_rows_from",
             "convert",
+            "batch_max",
             "max_vectors",
         ],
     ),

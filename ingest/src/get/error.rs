@@ -196,7 +196,7 @@ pub struct Sent {
     pub answered: u64,
     /// Of those, in refused requests.
     pub refused: u64,
-    /// Vectors that weren't sent, because a component is NaN or infinite. They are in none of the
+    /// Vectors that weren't sent, because a component is NaN or infinite as f32. They are in none of the
     /// other counts.
     pub not_finite: u64,
 }
@@ -282,7 +282,7 @@ pub enum ClientError {
     },
     /// Some vectors weren't sent, and the service accepted the others.
     #[error(
-        "{} of {all} vectors weren't sent, because a component is NaN or infinite: {rows}{}",
+        "{} of {all} vectors weren't sent, because a component is NaN or infinite as f32: {rows}{}",
         rows.count(),
         if rows.count() < *all { "; the others were accepted" } else { "" }
     )]

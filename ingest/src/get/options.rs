@@ -55,11 +55,14 @@ pub struct GetOptions {
     /// as ids unless one is negative [default: they are refused]
     #[arg(long, requires = "ingest")]
     pub convert: bool,
+    /// Most bytes of a record batch of an Arrow object, also once it is unpacked: it is held in
+    /// memory, for each object under way, if it doesn't arrive in one part
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", requires = "ingest")]
+    pub batch_max: Size,
     /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// Use buffers again: those of parts with --output, and of .npy and .fvecs with --ingest; else
-    /// those of whole objects
+    /// Use buffers again: those of parts with --output and --ingest; else those of whole objects
     #[arg(long)]
     pub buffer_pool: bool,
     /// Maximum number of buffers, in use and unused; at the limit, a part or an object waits. Those
@@ -80,8 +83,8 @@ pub struct GetOptions {
     /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Number of objects fetched in parallel, without --output each into a buffer of its size;
-    /// raise it for small objects far away [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, without --output and --ingest each into a buffer of
+    /// its size; raise it for small objects far away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
@@ -120,6 +123,7 @@ impl GetOptions {
             id_column: None,
             number_rows_from: None,
             convert: false,
+            batch_max: Size(256 << 20),
             max_vectors: 64,
             buffer_pool: false,
             buffer_pool_size: None,
@@ -147,6 +151,9 @@ impl GetOptions {
                 format!("give 1 to {VECTORS_MAX}"),
             ));
         }
+        if self.batch_max.0 == 0 {
+            return Err(GetRunError::option("batch-max", 0, "give at least 1".to_owned()));
+        }
         if let Some(parallel) =
             self.parallel.filter(|parallel| !(1..=CONCURRENCY_MAX).contains(parallel))
         {
@@ -173,7 +180,7 @@ impl GetOptions {
         } else {
             engine
         };
-        if self.output.is_some() {
+        if self.output.is_some() || self.ingest.is_some() {
             return Ok(engine);
         }
         Ok(match pool.build().map_err(GetRunError::from_engine)? {

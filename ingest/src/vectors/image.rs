@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::arrow::{self, ArrowError, WantedColumns};
+use super::arrow::{self, ArrowError, ArrowRows, WantedColumns};
 use super::element::Element;
 use super::finite::{RefusedRows, is_finite_row};
 use super::foreign::ForeignFormat;
@@ -42,7 +42,7 @@ impl ImageFormat {
 }
 
 /// Whether the name has this ending, in capitals or not.
-pub(crate) fn has_ending(name: &str, ending: &str) -> bool {
+pub(super) fn has_ending(name: &str, ending: &str) -> bool {
     let start = name.len().checked_sub(ending.len());
     start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
@@ -98,7 +98,7 @@ pub enum FormatError {
 }
 
 /// How an image is read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ImageOptions<'o> {
     /// The Arrow column of the vectors. Without it: the one named `vector`, else the only
     /// fixed-size list of f32, else the only list of f32.
@@ -108,6 +108,23 @@ pub struct ImageOptions<'o> {
     pub convert: bool,
     /// Where the ids of the rows come from.
     pub ids: RowIds<'o>,
+    /// The most bytes that a record batch of Arrow takes, also once it is unpacked.
+    pub batch_bytes_max: u64,
+}
+
+impl Default for ImageOptions<'_> {
+    /// The usual column, without conversion, without ids, and batches of any size.
+    fn default() -> Self {
+        ImageOptions { column: None, convert: false, ids: RowIds::None, batch_bytes_max: u64::MAX }
+    }
+}
+
+impl<'o> ImageOptions<'o> {
+    /// The columns of Arrow.
+    pub(crate) fn columns(&self) -> WantedColumns<'o> {
+        let ImageOptions { column: vectors, convert, ids, .. } = *self;
+        WantedColumns { vectors, ids, convert }
+    }
 }
 
 impl ImageOptions<'_> {
@@ -129,6 +146,8 @@ pub struct VectorImage<'a> {
     first_row: u64,
     ranges: Vec<RowRange<'a>>,
     ids: ImageIds<'a>,
+    /// The first row with a component that became infinite, because f32 can't hold it.
+    beyond_f32: Option<u64>,
 }
 
 /// Rows that follow each other without a gap: little-endian f32.
@@ -166,7 +185,7 @@ impl<'a> VectorImage<'a> {
                 let array = npy::parse(bytes, options.convert)?;
                 let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
                 let components = vec![Cow::Borrowed(array.components)];
-                VectorImage::packed(dim, array.element, components, 0)?
+                VectorImage::packed(dim, array.element, components, 0)
                     .with_ids(options.ids.of_bare_rows(".npy").map_err(FormatError::NoIds)?)
             }
             ImageFormat::Fvecs => {
@@ -176,48 +195,61 @@ impl<'a> VectorImage<'a> {
                     .with_ids(options.ids.of_bare_rows(".fvecs").map_err(FormatError::NoIds)?)
             }
             ImageFormat::ArrowFile | ImageFormat::ArrowStream => {
-                let read =
-                    if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
-                let ImageOptions { column: vectors, convert, ids } = *options;
-                let rows = read(bytes, &WantedColumns { vectors, ids, convert })?;
-                let dim = rows.dim.ok_or(FormatError::Empty)?;
-                let ids = match (rows.ids, ids) {
-                    (Some(column), _) => ImageIds::Column(column),
-                    (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
-                    (None, _) => ImageIds::None,
-                };
-                VectorImage::packed(dim, rows.element, rows.batches, 0)?.with_ids(ids)
+                let is_file = format == ImageFormat::ArrowFile;
+                let rows =
+                    arrow::rows(bytes, is_file, options.batch_bytes_max, &options.columns())?;
+                VectorImage::of_arrow(rows, 0, options)
             }
         }
+    }
+
+    /// Rows of Arrow batches, the first of which has this number.
+    pub(super) fn of_arrow(
+        rows: ArrowRows<'a>,
+        first_row: u64,
+        options: &ImageOptions<'_>,
+    ) -> Result<VectorImage<'a>, FormatError> {
+        let dim = rows.dim.ok_or(FormatError::Empty)?;
+        let ids = match (rows.ids, options.ids) {
+            (Some(column), _) => ImageIds::Column(column),
+            (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
+            (None, _) => ImageIds::None,
+        };
+        VectorImage::packed(dim, rows.element, rows.batches, first_row).with_ids(ids)
     }
 
     /// Rows of an `.fvecs` image, whose dimensions have been checked.
     pub(super) fn of_fvecs(dim: u32, bytes: &'a [u8], first_row: u64) -> VectorImage<'a> {
         let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
-        VectorImage { dim, first_row, ranges: vec![all], ids: ImageIds::None }
+        VectorImage { dim, first_row, ranges: vec![all], ids: ImageIds::None, beyond_f32: None }
     }
 
-    /// Rows without bytes between them, converted if their components aren't f32.
+    /// Rows without bytes between them, converted if their components aren't f32. Rows with a
+    /// component that f32 can't hold aren't finite then.
     pub(super) fn packed(
         dim: u32,
         element: Element,
         pieces: Vec<Cow<'a, [u8]>>,
         first_row: u64,
-    ) -> Result<VectorImage<'a>, FormatError> {
+    ) -> VectorImage<'a> {
         let row_bytes = (dim as usize).saturating_mul(element.bytes());
         let (mut ranges, mut row) = (Vec::with_capacity(pieces.len()), first_row);
+        let mut beyond_f32 = None;
         for bytes in pieces {
             let rows = bytes.len().checked_div(row_bytes).unwrap_or(0) as u64;
             let bytes = match element {
                 Element::F32 => bytes,
-                other => Cow::Owned(other.to_f32(&bytes).map_err(|component| {
-                    FormatError::Range { row: row + component as u64 / u64::from(dim.max(1)) }
-                })?),
+                other => {
+                    let (floats, beyond) = other.to_f32(&bytes);
+                    let row_of = |component| row + component as u64 / u64::from(dim.max(1));
+                    beyond_f32 = beyond_f32.or(beyond.map(row_of));
+                    Cow::Owned(floats)
+                }
             };
             ranges.push(RowRange { bytes, skip_bytes: 0 });
             row += rows;
         }
-        Ok(VectorImage { dim, first_row, ranges, ids: ImageIds::None })
+        VectorImage { dim, first_row, ranges, ids: ImageIds::None, beyond_f32 }
     }
 
     /// The same rows with ids.
@@ -237,6 +269,14 @@ impl<'a> VectorImage<'a> {
     /// [`FormatError::Limits`].
     pub fn check_limits(&self, max_vectors: u32) -> Result<(), FormatError> {
         Limits::new(self.dim, max_vectors).check().map_err(FormatError::Limits)
+    }
+
+    /// Refuses rows with a component that the conversion can't carry over.
+    ///
+    /// # Errors
+    /// [`FormatError::Range`].
+    pub fn check_range(&self) -> Result<(), FormatError> {
+        self.beyond_f32.map_or(Ok(()), |row| Err(FormatError::Range { row }))
     }
 
     /// Components per row.

@@ -37,15 +37,15 @@ mod rows;
 mod tests;
 
 pub use arrow::ArrowError;
+#[cfg(feature = "objects")]
+pub(crate) use arrow::{ArrowStep, ArrowWalk};
 pub use finite::RefusedRows;
 pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
 pub use ids::{NoIds, NumbersBeyond, RowIds};
-#[cfg(feature = "objects")]
-pub(crate) use image::has_ending;
 pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
 #[cfg(feature = "objects")]
-pub(crate) use pieces::{ImageStart, PieceLayout};
+pub(crate) use pieces::{ImageStart, PieceLayout, batch_image};
 pub(crate) use rows::Draw;
 pub use rows::{FILE_BYTES_MAX, FileError, VectorRows};

@@ -112,6 +112,7 @@ impl VectorRows {
     ) -> Result<VectorRows, FileError> {
         let options = ImageOptions { convert, ..ImageOptions::default() };
         let image = VectorImage::parse_as(format, bytes, &options)?;
+        image.check_range()?;
         if image.dim() != dim {
             return Err(FileError::Dimension { found: image.dim(), dim });
         }

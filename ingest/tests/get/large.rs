@@ -20,7 +20,7 @@ use crate::tools::{Ended, get, names, start, wait};
 
 const GIB: u64 = 1 << 30;
 /// What the process may use at its peak beside its buffers.
-const BESIDE_KIB_MAX: u64 = 64 << 10;
+pub const BESIDE_KIB_MAX: u64 = 64 << 10;
 /// A buffer of a part.
 const BUFFER_KIB: u64 = 8 << 10;
 
@@ -93,7 +93,7 @@ fn serve(stream: TcpStream, size: u64, requests: &AtomicUsize) -> std::io::Resul
 }
 
 /// Runs to the end. Returns the peak of the process's memory in KiB.
-fn run_measured(words: &[&str]) -> (Ended, u64) {
+pub fn run_measured(words: &[&str]) -> (Ended, u64) {
     let (mut child, mut peak) = (start(get(words)), 0);
     let (status, deadline) =
         (format!("/proc/{}/status", child.id()), Instant::now() + 10 * PATIENCE);

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arrow;
 mod files;
 mod ids;
 mod ingest;

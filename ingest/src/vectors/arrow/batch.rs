@@ -21,7 +21,9 @@ pub(super) struct BatchBody<'a> {
     pub(super) head: RecordBatch<'a>,
     pub(super) body: &'a [u8],
     /// Position of its message in the image.
-    pub(super) at: usize,
+    pub(super) at: u64,
+    /// The most bytes that are unpacked.
+    pub(super) bytes_max: usize,
 }
 
 impl<'a> BatchBody<'a> {
@@ -38,7 +40,7 @@ impl<'a> BatchBody<'a> {
     }
 
     pub(super) fn damaged(&self, why: &str) -> ArrowError {
-        ArrowError::Damaged { at: self.at as u64, why: why.to_owned() }
+        ArrowError::Damaged { at: self.at, why: why.to_owned() }
     }
 
     /// The first position in `span` whose bit isn't set in a buffer of validity. Without the
@@ -83,7 +85,7 @@ impl<'a> BatchBody<'a> {
         needed: usize,
     ) -> Result<Cow<'a, [u8]>, ArrowError> {
         let name = codec.variant_name().unwrap_or("an unknown codec");
-        let failed = |why: String| ArrowError::Unpack { at: self.at as u64, codec: name, why };
+        let failed = |why: String| ArrowError::Unpack { at: self.at, codec: name, why };
         let (length, packed) = stored
             .split_first_chunk::<PREFIX_BYTES>()
             .ok_or_else(|| failed("a buffer has no length before it".to_owned()))?;
@@ -103,6 +105,10 @@ impl<'a> BatchBody<'a> {
                  compression",
                 packed.len()
             )));
+        }
+        if length > self.bytes_max {
+            let (bytes, most) = (length as u64, self.bytes_max as u64);
+            return Err(ArrowError::TooLarge { at: self.at, bytes, most });
         }
         let mut bytes = unpack(codec, packed, length).map_err(|why| match why {
             Some(error) => failed(error.to_string()),

@@ -62,13 +62,25 @@ pub enum ArrowError {
         /// How many they are.
         bytes: u64,
     },
-    /// A footer that names the same bytes twice.
-    #[error("the batches of its footer overlap: {batches} bytes of batches in {bytes} bytes")]
-    Overlap {
-        /// Bytes of all batches.
-        batches: u64,
-        /// Length of the image.
+    /// A footer that says something else than the messages before it.
+    #[error("the footer at byte {at} isn't this file's: {what}; write the file again")]
+    OtherFooter {
+        /// Where it begins.
+        at: u64,
+        /// The difference.
+        what: &'static str,
+    },
+    /// A message that can't be held as a whole, or rows that can't be once they are unpacked.
+    #[error(
+        "the batch at byte {at} takes {bytes} bytes, at most {most} are held in memory: write smaller batches, with pyarrow by max_chunksize, or raise --batch-max"
+    )]
+    TooLarge {
+        /// Where it begins.
+        at: u64,
+        /// Bytes that it takes.
         bytes: u64,
+        /// The limit.
+        most: u64,
     },
     /// Written by an Arrow before 0.8, or newer than this build knows.
     #[error("metadata of version V{}, V4 and V5 are read; write it again with an Arrow that writes V5", i32::from(*.0) + 1)]

@@ -7,37 +7,72 @@
 
 use std::borrow::Cow;
 
+use arrow_ipc::{MetadataVersion, Schema};
+
 use super::batch::BatchBody;
 use super::column::{ListKind, VectorColumn};
 use super::error::ArrowError;
 use super::ids::IdColumn;
+use crate::vectors::element::Element;
+use crate::vectors::ids::RowIds;
+
+/// The rows of an image, or of a batch.
+#[derive(Clone, Debug)]
+pub(in crate::vectors) struct ArrowRows<'a> {
+    /// None if there are no rows, and the schema doesn't say it.
+    pub(in crate::vectors) dim: Option<u32>,
+    pub(in crate::vectors) element: Element,
+    /// One entry per record batch, in the order of the image.
+    pub(in crate::vectors) batches: Vec<Cow<'a, [u8]>>,
+    /// The same of their ids; None if a column of ids isn't asked for.
+    pub(in crate::vectors) ids: Option<Vec<Cow<'a, [u8]>>>,
+}
+
+/// The columns to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedColumns<'o> {
+    /// The name of the column of vectors.
+    pub(in crate::vectors) vectors: Option<&'o str>,
+    pub(in crate::vectors) ids: RowIds<'o>,
+    pub(in crate::vectors) convert: bool,
+}
+
+impl WantedColumns<'_> {
+    pub(super) fn find(
+        &self,
+        schema: &Schema<'_>,
+        version: MetadataVersion,
+    ) -> Result<BatchColumns, ArrowError> {
+        let vectors = VectorColumn::find(schema, version, self.vectors, self.convert)?;
+        let ids = match self.ids {
+            RowIds::Column(name) => Some(IdColumn::find(schema, version, name, self.convert)?),
+            RowIds::None | RowIds::NumbersFrom(_) => None,
+        };
+        Ok(BatchColumns { vectors, ids })
+    }
+}
 
 /// The rows found so far.
-#[derive(Clone, Debug)]
-pub(super) struct FoundRows<'a> {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FoundRows<'a> {
     /// Known once there is a row; for fixed-size lists from the schema.
     pub(super) dim: Option<u32>,
     /// Components per batch.
     pub(super) batches: Vec<Cow<'a, [u8]>>,
     /// Ids per batch, if they are read.
     pub(super) ids: Vec<Cow<'a, [u8]>>,
-    rows: u64,
+    /// Rows, with those of earlier batches.
+    pub(super) rows: u64,
 }
 
 /// The columns that are read.
-#[derive(Clone, Debug)]
-pub(super) struct BatchColumns {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BatchColumns {
     pub(super) vectors: VectorColumn,
     pub(super) ids: Option<IdColumn>,
 }
 
 impl<'a> FoundRows<'a> {
-    /// No rows of this column.
-    pub(super) fn new(columns: &BatchColumns) -> FoundRows<'a> {
-        let dim = columns.vectors.list.fixed_dim();
-        FoundRows { dim, batches: Vec::new(), ids: Vec::new(), rows: 0 }
-    }
-
     /// Adds the rows of a batch.
     pub(super) fn add(
         &mut self,
@@ -48,7 +83,7 @@ impl<'a> FoundRows<'a> {
         let first = column.first_node();
         let (lists, items) = (batch.node(first)?, batch.node(first + 1)?);
         let wrong = || batch.damaged("its columns aren't those of the schema");
-        if u64::try_from(lists.length()) != Ok(rows) {
+        if u64::try_from(lists.length()) != Ok(rows) || !column.fits(&batch.head) {
             return Err(wrong());
         }
         let item_count = u64::try_from(items.length()).map_err(|_| wrong())?;
@@ -88,6 +123,12 @@ impl<'a> FoundRows<'a> {
         let (Some(start), Some(end)) = (bytes(span.start), bytes(span.end)) else {
             return Err(batch.damaged("its length is beyond all memory"));
         };
+        let widest = column.element.bytes().max(Element::F32.bytes()) as u64;
+        let unpacked = (span.end - span.start).saturating_mul(widest);
+        if unpacked > batch.bytes_max as u64 {
+            let (bytes, most) = (unpacked, batch.bytes_max as u64);
+            return Err(ArrowError::TooLarge { at: batch.at, bytes, most });
+        }
         let components = cut(batch.buffer(validity.saturating_add(1), end)?, start);
         if let Some(column) = &columns.ids {
             self.ids.push(column.ids(batch, self.rows)?);

@@ -199,7 +199,9 @@ fn components_of_arrow_are_converted_on_request() {
         (packed(&[small], CODECS[0]).1, packed(&[wide], CODECS[0]).1),
     ] {
         assert_eq!(converted(image), Ok((2, wire(&[1.0, -2.0, 3.0, -128.0]))));
-        let error = converted(out_of_range).unwrap_err();
+        let options = ImageOptions { convert: true, ..ImageOptions::default() };
+        let error = VectorImage::parse(&out_of_range, "a", &options).unwrap().check_range();
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("row 1 holds a component beyond"), "{error}");
     }
 }

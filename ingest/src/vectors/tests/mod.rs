@@ -21,6 +21,7 @@ use super::*;
 #[cfg(feature = "objects")]
 mod arrow;
 mod ids;
+mod layout;
 
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
 /// newline.
@@ -318,7 +319,11 @@ fn other_types_are_converted_on_request_only() {
     let error = converted(npy_of("'<i4'", "(1, 1)", &[1, 0, 0, 0])).unwrap_err();
     assert!(error.contains("its type is '<i4'") && !error.contains("--convert"), "{error}");
     let wide: Vec<u8> = [1.0_f64, 2.0, 3.0, 1e300].map(f64::to_le_bytes).concat();
-    let error = converted(npy_of("'<f8'", "(2, 2)", &wide)).unwrap_err();
+    let wide = npy_of("'<f8'", "(2, 2)", &wide);
+    assert_eq!(converted(wide.clone()), Ok((2, wire(&[1.0, 2.0, 3.0, f32::INFINITY]))));
+    let options = ImageOptions { convert: true, ..ImageOptions::default() };
+    let error = VectorImage::parse(&wide, "a", &options).unwrap().check_range().unwrap_err();
+    let error = error.to_string();
     assert!(error.contains("row 1 holds a component beyond the range of f32"), "{error}");
 }
 
