@@ -159,6 +159,25 @@ fn damage_is_known_when_it_arrives() {
     service.stop();
 }
 
+/// ZSTD makes thousands of zeros of a byte, as no other vectors.
+#[test]
+fn zeros_are_unpacked_too() {
+    let rows = 200_000;
+    let batch = RecordBatch::try_from_iter([("v", lists(&vec![0.0; 5 * rows], 5))]).unwrap();
+    let batches = [batch];
+    let server = Server::start([
+        ("zeros.arrow", Conduct::Right, written(&batches, true, Some(CompressionType::ZSTD))),
+        ("zeros.arrows", Conduct::Right, written(&batches, false, Some(CompressionType::ZSTD))),
+    ]);
+    let mut service = Service::start(5, "");
+    let to = service.target().to_string();
+    for path in ["zeros.arrow", "zeros.arrows"] {
+        let ended = run(&[&*server.url(path), "--ingest", &to, "--json"]).assert_code(0);
+        assert_eq!(ended.line(path)["vectors_answered"], rows);
+    }
+    service.stop();
+}
+
 /// Whole bodies, and packed ones by what they become.
 #[test]
 fn a_batch_beyond_the_limit_is_named() {

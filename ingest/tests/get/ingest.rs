@@ -71,6 +71,25 @@ fn rows_keep_their_order_in_frames_of_any_size() {
     }
 }
 
+#[test]
+fn a_column_is_asked_for_where_there_are_columns() {
+    let rows: Vec<f32> = (0..10).flat_map(|id| vector(5, id)).collect();
+    let server = Server::start([
+        ("a.npy", Conduct::Right, npy(&rows, 5)),
+        ("a.fvecs", Conduct::Right, fvecs(&rows, 5)),
+        ("array", Conduct::Right, npy(&rows, 5)),
+    ]);
+    let mut service = Service::start(5, "");
+    let to = service.target().to_string();
+    for path in ["a.npy", "a.fvecs", "array"] {
+        let words = [&*server.url(path), "--ingest", &to, "--json", "--column", "embedding"];
+        let ended = run(&words).assert_code(1);
+        assert!(ended.stderr.contains("none named \"embedding\""), "{ended:?}");
+        assert_eq!(ended.line(path)["vectors_sent"].as_u64().unwrap_or(0), 0);
+    }
+    service.stop();
+}
+
 /// Rows and a header that cross the bounds of parts, which are 1 KiB here.
 #[test]
 fn rows_that_cross_parts_arrive_whole_and_in_order() {
@@ -82,13 +101,15 @@ fn rows_that_cross_parts_arrive_whole_and_in_order() {
     let server = Server::start([
         ("a.npy", Conduct::Right, npy(&rows, 5)),
         ("a.fvecs", Conduct::Right, fvecs(&rows, 5)),
+        ("A.FVECS", Conduct::Right, fvecs(&rows, 5)),
         ("wide.npy", Conduct::Right, npy_f64(&wide, 5)),
         ("nan.npy", Conduct::Right, npy(&nan, 5)),
         // Its first bytes go before its name.
         ("arrow.npy", Conduct::Right, arrow_file(&rows, 5)),
     ]);
-    for ranges in [&["--part-size", "1KiB"][..], &["--no-ranges"]] {
-        for path in ["a.npy", "a.fvecs", "wide.npy", "nan.npy", "arrow.npy"] {
+    // A part may have any size.
+    for ranges in [&["--part-size", "1025"][..], &["--no-ranges"]] {
+        for path in ["a.npy", "a.fvecs", "A.FVECS", "wide.npy", "nan.npy", "arrow.npy"] {
             let mut service = Service::start(5, "");
             let (to, url) = (service.target().to_string(), server.url(path));
             let words = [&*url, "--ingest", &to, "--json", "--convert", "--max-vectors", "64"];

@@ -2,7 +2,8 @@
 //!
 //! A buffer is borrowed from the image, or unpacked if the batch is compressed. Packed buffers
 //! begin with the length of what was packed, or with -1 if they were left as they are. That length
-//! is believed up to [`EXPANSION_MAX`] bytes per packed byte.
+//! is believed up to the caller's bound of memory, or without one up to [`EXPANSION_MAX`] bytes per
+//! packed byte.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,8 @@ use arrow_ipc::{CompressionType, FieldNode, RecordBatch};
 
 use super::error::ArrowError;
 
-/// The most bytes that a packed byte becomes. LZ4 can't do more; vectors become 1 to 4.
+/// The most bytes that a packed byte becomes. LZ4 can't do more, and vectors become 1 to 4; but
+/// zeros become thousands with ZSTD.
 const EXPANSION_MAX: usize = 256;
 /// Bytes of the length before a packed buffer.
 const PREFIX_BYTES: usize = 8;
@@ -22,7 +24,7 @@ pub(super) struct BatchBody<'a> {
     pub(super) body: &'a [u8],
     /// Position of its message in the image.
     pub(super) at: u64,
-    /// The most bytes that are unpacked.
+    /// The most bytes that are unpacked; `usize::MAX` if the caller gives no bound.
     pub(super) bytes_max: usize,
 }
 
@@ -99,7 +101,7 @@ impl<'a> BatchBody<'a> {
         let Some(length) = length else {
             return Err(failed(format!("a buffer of less than {needed} bytes")));
         };
-        if length > most {
+        if self.bytes_max == usize::MAX && length > most {
             return Err(failed(format!(
                 "{} bytes would become {length}, {most} at most are believed; write it without \
                  compression",
