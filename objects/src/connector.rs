@@ -251,9 +251,12 @@ fn is_packed(headers: &HeaderMap) -> bool {
 /// the request's own address, if that is http and mustn't be, and adds that it followed a redirect
 /// only if it compared the two.
 fn is_elsewhere(error: &HttpError) -> bool {
-    let chain = || std::iter::successors(Some(error as &dyn Error), |error| error.source());
-    let says = |text| chain().any(|error| error.to_string().contains(text));
-    says("URL scheme is not allowed") && !says("error following redirect")
+    let (mut text, mut source) = (String::new(), error.source());
+    while let Some(error) = source {
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text.contains("URL scheme is not allowed") && !text.contains("error following redirect")
 }
 
 fn answered(answer: StoreAnswer) -> HttpError {
